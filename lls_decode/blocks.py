@@ -1,0 +1,173 @@
+"""Which frames a task owns and which it only reads: integers, decided before any I/O.
+
+Shape letters: ``T`` frames read (sequence-major, see `Block.frames`), ``N`` frames owned.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.axes import ContextKind, Layout
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """What one task owns: the planes ``[plane_start, plane_stop)`` of the volumes ``[volume_start, volume_stop)``.
+
+    Blocks are numbered in the order of the frames they own, so that shards joined by number are a sorted table.
+    """
+
+    index: int
+    volume_start: int
+    volume_stop: int
+    plane_start: int
+    plane_stop: int
+    num_volumes: int
+    """Volumes of the whole dataset: where a sequence along time ends."""
+    planes_per_volume: int
+    """Planes of a whole volume: where a sequence along planes ends."""
+    context: ContextKind
+
+    @property
+    def id(self) -> str:
+        """Name of the block, and of its shard: ``b000012``."""
+        return f"b{self.index:06d}"
+
+    @property
+    def num_owned(self) -> int:
+        """Frames that this block answers for."""
+        return (self.volume_stop - self.volume_start) * (self.plane_stop - self.plane_start)
+
+    @property
+    def volumes_read(self) -> tuple[int, int]:
+        """First and one-past-last volume that must be read, context included."""
+        if self.context != "time":
+            return self.volume_start, self.volume_stop
+        return max(self.volume_start - 1, 0), min(self.volume_stop + 1, self.num_volumes)
+
+    @property
+    def planes_read(self) -> tuple[int, int]:
+        """First and one-past-last plane that must be read, context included."""
+        if self.context != "plane":
+            return self.plane_start, self.plane_stop
+        return max(self.plane_start - 1, 0), min(self.plane_stop + 1, self.planes_per_volume)
+
+    @property
+    def num_read(self) -> int:
+        """Frames that are read, context included."""
+        (v0, v1), (k0, k1) = self.volumes_read, self.planes_read
+        return (v1 - v0) * (k1 - k0)
+
+    @cached_property
+    def frames(self) -> npt.NDArray[np.int64]:
+        """``(T, 2)`` volume and plane of each frame of the stack.
+
+        Frames are ordered sequence-major: neighbours in a sequence are neighbours in the stack. A sequence is a volume
+        (context along planes, or none) or a plane through time (context along time).
+        """
+        (v0, v1), (k0, k1) = self.volumes_read, self.planes_read
+        volume, plane = np.meshgrid(np.arange(v0, v1), np.arange(k0, k1), indexing="ij")
+        if self.context == "time":
+            volume, plane = volume.T, plane.T
+        return np.stack([volume.ravel(), plane.ravel()], axis=1).astype(np.int64)
+
+    @cached_property
+    def windows(self) -> npt.NDArray[np.int64]:
+        """``(N, 3)`` positions in the stack of (previous, this, next) for each owned frame, in stack order.
+
+        At the two ends of a sequence the edge frame is repeated. Without context all three are the frame itself.
+        """
+        frames = self.frames
+        volume, plane = frames[:, 0], frames[:, 1]
+        owned = (
+            (volume >= self.volume_start)
+            & (volume < self.volume_stop)
+            & (plane >= self.plane_start)
+            & (plane < self.plane_stop)
+        )
+        this = np.flatnonzero(owned)
+        if self.context == "none":
+            return np.stack([this, this, this], axis=1)
+        along, length = (plane, self.planes_per_volume) if self.context == "plane" else (volume, self.num_volumes)
+        previous = np.where(along[this] > 0, this - 1, this)
+        following = np.where(along[this] < length - 1, this + 1, this)
+        return np.stack([previous, this, following], axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for shard footers and ledgers."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def plan_blocks(layout: Layout, context: ContextKind, block_frames: int) -> tuple[Block, ...]:
+    """Cut a dataset into blocks of about ``block_frames`` owned frames; each frame is owned by exactly one block.
+
+    Whole volumes go together while they fit; a volume longer than a block is cut along planes, except for context
+    along time, where all planes of a volume stay together so that shards stay sorted.
+    """
+    return tuple(_iter_blocks(layout, context, block_frames))
+
+
+def _iter_blocks(layout: Layout, context: ContextKind, block_frames: int) -> Iterator[Block]:
+    if block_frames < 1:
+        raise ValueError(f"block_frames must be at least 1, not {block_frames}")
+    V, P = layout.num_volumes, layout.planes_per_volume
+    volumes_per_block = max(1, block_frames // P)
+    planes_per_block = P if context == "time" else min(P, block_frames)
+    index = 0
+    for volume in range(0, V, volumes_per_block):
+        for plane in range(0, P, planes_per_block):
+            yield Block(
+                index=index,
+                volume_start=volume,
+                volume_stop=min(volume + volumes_per_block, V),
+                plane_start=plane,
+                plane_stop=min(plane + planes_per_block, P),
+                num_volumes=V,
+                planes_per_volume=P,
+                context=context,
+            )
+            index += 1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of pixels owned by one pass through the network, and the larger one it reads (half-open, pixels)."""
+
+    y_start: int
+    y_stop: int
+    x_start: int
+    x_stop: int
+    read_y_start: int
+    read_y_stop: int
+    read_x_start: int
+    read_x_stop: int
+
+
+def plan_tiles(
+    height: int, width: int, *, tile_px: int, halo_y_px: int, halo_x_px: int, multiple: int
+) -> tuple[Tile, ...]:
+    """Cut a frame into tiles that own each pixel once; the origin of every read rectangle is a multiple of ``multiple``.
+
+    ``tile_px`` is rounded up to a multiple; 0 means one tile for the whole frame. Read rectangles end at true frame
+    edges, so that zero padding happens there only.
+    """
+
+    def up(value: int) -> int:
+        return -(-value // multiple) * multiple
+
+    def cut(length: int, halo: int) -> list[tuple[int, int, int, int]]:
+        step = up(tile_px) if tile_px else up(length)
+        return [
+            (start, min(start + step, length), max(start - up(halo), 0), min(start + step + up(halo), length))
+            for start in range(0, length, step)
+        ]
+
+    return tuple(
+        Tile(y0, y1, x0, x1, ry0, ry1, rx0, rx1)
+        for y0, y1, ry0, ry1 in cut(height, halo_y_px)
+        for x0, x1, rx0, rx1 in cut(width, halo_x_px)
+    )

@@ -1,0 +1,40 @@
+"""Configuration: frozen, typed, in physical units; read once at the door."""
+
+from lls_decode.config.base import Config, digest, load, parse
+from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera
+from lls_decode.config.geometry import Geometry, PixelSize, Positions
+from lls_decode.config.network import NetworkConfig, Scaling
+from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, GaussianSheet, Illumination, Psf, Widefield
+from lls_decode.config.run import ComputeConfig, DetectionConfig, ExecutionConfig, InputConfig, RunConfig
+from lls_decode.config.training import BackgroundConfig, EmitterConfig, SimulationConfig, TrainingConfig
+
+__all__ = [
+    "AstigmaticPsf",
+    "BackgroundConfig",
+    "Camera",
+    "ComputeConfig",
+    "Config",
+    "DetectionConfig",
+    "EmccdCamera",
+    "EmitterConfig",
+    "ExecutionConfig",
+    "GaussianPsf",
+    "GaussianSheet",
+    "Geometry",
+    "Illumination",
+    "InputConfig",
+    "NetworkConfig",
+    "PixelSize",
+    "PixelValue",
+    "Positions",
+    "Psf",
+    "RunConfig",
+    "Scaling",
+    "ScmosCamera",
+    "SimulationConfig",
+    "TrainingConfig",
+    "Widefield",
+    "digest",
+    "load",
+    "parse",
+]

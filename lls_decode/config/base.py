@@ -1,0 +1,99 @@
+"""The frozen base of all configuration, and the one door through which YAML comes in."""
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lls_decode.errors import ConfigError
+
+M = TypeVar("M", bound="Config")
+
+
+class Config(BaseModel):
+    """Frozen, typed, refuses unknown keys. ``replace`` makes a new one and validates it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def replace(self, **changes: Any) -> Self:
+        """Copy with other values, validated."""
+        return parse(type(self), {**self.model_dump(), **changes}, source=type(self).__name__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON and YAML can hold."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Text that `load` reads back as an equal configuration."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that change when any value does."""
+        return digest(self.to_dict())
+
+
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits of a JSON-able value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(kind: type[M], path: str | Path) -> M:
+    """Read a configuration from YAML.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent, is no YAML mapping, or holds unknown keys or impossible values.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(
+            f"Configuration {path} cannot be read ({error.strerror}); give the path of a YAML file."
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Configuration {path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"Configuration {path} holds {type(data).__name__}, expected a mapping of keys to values.")
+    return parse(kind, data, source=str(path))
+
+
+def parse(kind: type[M], data: Any, *, source: str) -> M:
+    """Validate plain values; ``source`` names them in the error."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {'; '.join(_explain(kind, item) for item in error.errors())}.") from None
+
+
+def _explain(kind: type[BaseModel], item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{place or 'configuration'}: {item['msg']}, found {item['input']!r}"
+    known = _keys(kind)
+    close = difflib.get_close_matches(str(item["loc"][-1]), sorted(known), n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown key {place!r}{hint}"
+
+
+def _keys(kind: type[BaseModel]) -> set[str]:
+    """All keys of a configuration and of those inside it."""
+    found: set[str] = set()
+    todo: list[Any] = [kind]
+    seen: set[int] = set()
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            found |= set(item.model_fields)
+            todo += [field.annotation for field in item.model_fields.values()]
+        todo += list(getattr(item, "__args__", ()))
+    return found

@@ -1,0 +1,104 @@
+"""Where a plane lies: pixel size, and how the sample moves between planes of a sweep.
+
+Positions are nm. ``along`` is the camera axis along which the light sheet propagates, ``across`` the other one.
+Formulas: a molecule at rest that is seen at ``along`` in plane 0 appears ``lateral_step_nm`` lower in plane 1, so
+
+    deskewed   along + k*step*cos(a)                       z + k*step*sin(a)
+    sample     S = k*step + along*cos(a) + z*sin(a)        H = -along*sin(a) + z*cos(a)
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from lls_decode.axes import ScanAxis
+from lls_decode.config.base import Config
+
+Floats = npt.NDArray[np.float64]
+
+
+class PixelSize(Config):
+    """Size of a camera pixel in the sample, nm."""
+
+    x_nm: float = Field(gt=0)
+    y_nm: float = Field(gt=0)
+
+    def along(self, axis: ScanAxis) -> float:
+        """Size along one camera axis, nm."""
+        return self.x_nm if axis == "x" else self.y_nm
+
+
+class Positions(NamedTuple):
+    """Three coordinates, nm."""
+
+    x_nm: Floats
+    y_nm: Floats
+    z_nm: Floats
+
+
+class Geometry(Config):
+    """How planes of a sweep follow each other."""
+
+    motion: Literal["stage", "objective"]
+    """``stage``: the sample moves through the sheet at an angle. ``objective``: the focus moves along z."""
+    stage_step_nm: float = Field(gt=0)
+    """Distance that the stage (or the objective) travels between planes, nm."""
+    angle_deg: float = Field(default=90.0, gt=0, le=90)
+    """Angle between the light sheet and the stage travel; not used for ``objective``."""
+    propagation_axis: ScanAxis = "x"
+    """Camera axis along which the sheet propagates."""
+    scan_direction: Literal[1, -1] = 1
+
+    @property
+    def _signed_step(self) -> float:
+        return self.stage_step_nm * self.scan_direction
+
+    @property
+    def lateral_step_nm(self) -> float:
+        """Displacement of the image plane along the propagation axis from one plane to the next, nm (signed)."""
+        return 0.0 if self.motion == "objective" else self._signed_step * math.cos(math.radians(self.angle_deg))
+
+    @property
+    def axial_step_nm(self) -> float:
+        """Displacement of the focus along z from one plane to the next, nm (signed)."""
+        return self._signed_step * (1.0 if self.motion == "objective" else math.sin(math.radians(self.angle_deg)))
+
+    def plane_shift_px(self, pixel: PixelSize) -> float:
+        """Displacement along the propagation axis from one plane to the next, pixels; a molecule appears to move by minus this."""
+        return self.lateral_step_nm / pixel.along(self.propagation_axis)
+
+    def whole_shift_px(self, pixel: PixelSize) -> int:
+        """The whole-pixel part of `plane_shift_px`, by which neighbouring planes are brought together."""
+        return round(self.plane_shift_px(pixel))
+
+    def to_deskewed(self, x_nm: Floats, y_nm: Floats, z_nm: Floats, plane: npt.ArrayLike) -> Positions:
+        """Positions in the optical frame of plane 0."""
+        k = np.asarray(plane, dtype=np.float64)
+        dx, dy = (self.lateral_step_nm, 0.0) if self.propagation_axis == "x" else (0.0, self.lateral_step_nm)
+        return Positions(x_nm + k * dx, y_nm + k * dy, z_nm + k * self.axial_step_nm)
+
+    def to_sample(self, x_nm: Floats, y_nm: Floats, z_nm: Floats, plane: npt.ArrayLike) -> Positions:
+        """Positions along the stage travel (S), across, and above the coverslip (H); S takes the propagation axis' place.
+
+        For an objective scan this is the optical frame.
+        """
+        if self.motion == "objective":
+            return self.to_deskewed(x_nm, y_nm, z_nm, plane)
+        k = np.asarray(plane, dtype=np.float64)
+        angle = math.radians(self.angle_deg)
+        along = x_nm if self.propagation_axis == "x" else y_nm
+        s_nm = k * self._signed_step + along * math.cos(angle) + z_nm * math.sin(angle)
+        h_nm = -along * math.sin(angle) + z_nm * math.cos(angle)
+        return Positions(s_nm, y_nm, h_nm) if self.propagation_axis == "x" else Positions(x_nm, s_nm, h_nm)
+
+    def describe(self, pixel: PixelSize) -> str:
+        """One line a user can check on a bead."""
+        if self.motion == "objective":
+            return f"objective scan, {self.axial_step_nm:g} nm along z from plane to plane"
+        return (
+            f"stage scan at {self.angle_deg:g} deg, plane-to-plane shift = {self.plane_shift_px(pixel):.2f} px along "
+            f"{self.propagation_axis} and {self.axial_step_nm:.0f} nm along z"
+        )

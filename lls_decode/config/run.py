@@ -1,0 +1,78 @@
+"""One run over one dataset: what a user may say about input, camera, detection, machines."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lls_decode.config.base import Config
+from lls_decode.config.camera import Camera
+from lls_decode.config.geometry import Geometry, PixelSize
+
+
+class InputConfig(Config):
+    """How a zarr store is read as volumes of planes."""
+
+    array: str | None = None
+    """Path of the array (or image group) inside the store; needed when there are several."""
+    axes: str | None = Field(default=None, pattern="^[tczyx]+$")
+    """Axes of the array, e.g. ``tzyx``; None: from the metadata, else from the number of dimensions."""
+    channel: int | None = Field(default=None, ge=0)
+    """Which channel; needed when there are several."""
+    planes_per_volume: int | None = Field(default=None, ge=1)
+    """For a flat stream (t, y, x): how many frames make a volume."""
+    skip_first: int = Field(default=0, ge=0)
+    """Frames dropped at the beginning of each volume (fly-back)."""
+    skip_last: int = Field(default=0, ge=0)
+    """Frames dropped at the end of each volume."""
+    bidirectional: bool = False
+    """Odd volumes were scanned backwards: their planes are reversed on reading."""
+
+
+class DetectionConfig(Config):
+    """From probability map to detections (Speiser et al. 2021, Methods, "Obtaining localizations")."""
+
+    rule: Literal["paper"] = "paper"
+    candidate: float = Field(default=0.3, gt=0, lt=1)
+    """A 4-neighbour local maximum above this is a candidate."""
+    confident: float = Field(default=0.6, gt=0, lt=1)
+    """Any pixel above this is a candidate."""
+    accept: float = Field(default=0.7, gt=0)
+    """A candidate is a detection when its probability summed with its four neighbours is above this."""
+
+
+class ComputeConfig(Config):
+    """Where and how the network is computed. Only ``dtype`` may change a number of the result."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    batch_px: int = Field(default=262144, gt=0)
+    """Pixels in one forward pass (a frame at least)."""
+    tile_px: int = Field(default=0, ge=0)
+    """Side of the tiles into which large frames are cut; 0: whole frames."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of one worker; None: the cores divided by the workers."""
+
+
+class ExecutionConfig(Config):
+    """How the blocks of a run are executed."""
+
+    block_frames: int = Field(default=512, ge=1)
+    """Frames owned by one task."""
+    retries: int = Field(default=2, ge=0)
+    """How often a failed block is tried again before it is recorded and passed over."""
+    in_flight_per_worker: int = Field(default=2, ge=1)
+    """Tasks given to a worker at a time: one computes while the next one is read."""
+    block_timeout_s: float = Field(default=3600.0, gt=0)
+    """A block that takes longer than this has failed."""
+
+
+class RunConfig(Config):
+    """Everything that one ``lls-decode run`` may be told; what is None is taken from the model bundle."""
+
+    input: InputConfig = InputConfig()
+    camera: Camera | None = None
+    pixel_size: PixelSize | None = None
+    geometry: Geometry | None = None
+    detection: DetectionConfig = DetectionConfig()
+    compute: ComputeConfig = ComputeConfig()
+    execution: ExecutionConfig = ExecutionConfig()
