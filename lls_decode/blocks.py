@@ -150,7 +150,7 @@ class Tile:
 def plan_tiles(
     height: int, width: int, *, tile_px: int, halo_y_px: int, halo_x_px: int, multiple: int
 ) -> tuple[Tile, ...]:
-    """Cut a frame into tiles that own each pixel once; the origin of every read rectangle is a multiple of ``multiple``.
+    """Cut a frame into tiles that own each pixel once; read rectangles begin at multiples of ``multiple``.
 
     ``tile_px`` is rounded up to a multiple; 0 means one tile for the whole frame. Read rectangles end at true frame
     edges, so that zero padding happens there only.

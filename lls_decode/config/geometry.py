@@ -67,7 +67,7 @@ class Geometry(Config):
         return self._signed_step * (1.0 if self.motion == "objective" else math.sin(math.radians(self.angle_deg)))
 
     def plane_shift_px(self, pixel: PixelSize) -> float:
-        """Displacement along the propagation axis from one plane to the next, pixels; a molecule appears to move by minus this."""
+        """Displacement of the image plane from one plane to the next, pixels; a molecule appears to move by minus this."""
         return self.lateral_step_nm / pixel.along(self.propagation_axis)
 
     def whole_shift_px(self, pixel: PixelSize) -> int:
@@ -81,9 +81,9 @@ class Geometry(Config):
         return Positions(x_nm + k * dx, y_nm + k * dy, z_nm + k * self.axial_step_nm)
 
     def to_sample(self, x_nm: Floats, y_nm: Floats, z_nm: Floats, plane: npt.ArrayLike) -> Positions:
-        """Positions along the stage travel (S), across, and above the coverslip (H); S takes the propagation axis' place.
+        """Positions along the stage travel (S), across, and above the coverslip (H).
 
-        For an objective scan this is the optical frame.
+        S takes the place of the propagation axis. For an objective scan this is the optical frame.
         """
         if self.motion == "objective":
             return self.to_deskewed(x_nm, y_nm, z_nm, plane)

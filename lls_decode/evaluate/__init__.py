@@ -1,1 +1,1 @@
-"""evaluate"""
+"""Evaluate."""

@@ -1,1 +1,1 @@
-"""localize"""
+"""Localize."""
