@@ -1,1 +1,6 @@
-"""Evaluate."""
+"""Does a table agree with the truth: matching, scores, and reading of other people's truth tables."""
+
+from lls_decode.evaluate.matching import Matches, match
+from lls_decode.evaluate.score import Score, score
+
+__all__ = ["Matches", "Score", "match", "score"]
