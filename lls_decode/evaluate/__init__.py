@@ -2,5 +2,6 @@
 
 from lls_decode.evaluate.matching import Matches, match
 from lls_decode.evaluate.score import Score, score
+from lls_decode.evaluate.truth import read_truth
 
-__all__ = ["Matches", "Score", "match", "score"]
+__all__ = ["Matches", "Score", "match", "read_truth", "score"]

@@ -1,1 +1,43 @@
-"""Table."""
+"""Localization tables: their columns, one shard a block, the merged file, and what it says about itself."""
+
+from lls_decode.table.files import remove_leftovers, written_aside
+from lls_decode.table.merge import (
+    Manifest,
+    TableWriter,
+    iter_tables,
+    merge_shards,
+    read_emitters,
+    read_metadata,
+    read_table,
+    table_writer,
+)
+from lls_decode.table.metadata import ColumnInfo, TableMetadata, software_versions
+from lls_decode.table.schema import COLUMNS, ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, Column, schema
+from lls_decode.table.shards import ShardReceipt, read_receipt, scan_shards, verify_shard, write_shard
+
+__all__ = [
+    "COLUMNS",
+    "ROW_GROUP_ROWS",
+    "SORT_COLUMNS",
+    "TABLE_VERSION",
+    "Column",
+    "ColumnInfo",
+    "Manifest",
+    "ShardReceipt",
+    "TableMetadata",
+    "TableWriter",
+    "iter_tables",
+    "merge_shards",
+    "read_emitters",
+    "read_metadata",
+    "read_receipt",
+    "read_table",
+    "remove_leftovers",
+    "scan_shards",
+    "schema",
+    "software_versions",
+    "table_writer",
+    "verify_shard",
+    "write_shard",
+    "written_aside",
+]

@@ -1,0 +1,82 @@
+"""A file appears whole or not at all: written aside under a temporary name, flushed to disk, then renamed."""
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lls_decode.errors import OutputError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space, or choose another output folder",
+    errno.EDQUOT: "the disk quota is used up; free some space, or choose another output folder",
+    errno.EROFS: "the file system is read-only; choose another output folder",
+    errno.EACCES: "permission is denied; change the rights of the folder, or choose another output folder",
+    errno.EPERM: "the operation is not permitted; change the rights of the folder, or choose another output folder",
+    errno.ENOENT: "the folder does not exist; create it",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another output folder",
+}
+
+
+@contextmanager
+def written_aside(final: Path) -> Iterator[Path]:
+    """Path of a temporary file beside ``final``, which takes its name when the body ends without an error.
+
+    After an error, or an interrupt, the temporary file is removed; after a killed process it stays under its temporary
+    name, which no reader takes for a table.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written: full disk, read-only folder.
+    """
+    temporary = final.parent / f"{TEMPORARY_PREFIX}{final.stem}-{uuid.uuid4().hex}{final.suffix}"
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, final)
+        _flush_folder(final.parent)
+    except OSError as error:
+        raise output_error(final, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """One sentence on why a path could not be written."""
+    reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}; check the disk"
+    return OutputError(f"{path} cannot be written: {reason}.")
+
+
+def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
+    """Delete temporary files that killed processes have left in ``folder``; returns how many.
+
+    Young ones are kept, since somebody may still be writing them.
+    """
+    removed = 0
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename durable; some file systems cannot flush folders, and need not."""
+    with suppress(OSError):
+        _flush(folder)

@@ -1,0 +1,266 @@
+"""From shards to one table: concatenation in block order, with constant memory; and the readers of tables."""
+
+import difflib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lls_decode.blocks import Block
+from lls_decode.emitters import Emitters
+from lls_decode.errors import ShardError, TableError
+from lls_decode.table.files import written_aside
+from lls_decode.table.metadata import KEY, TableMetadata
+from lls_decode.table.schema import ROW_GROUP_ROWS, schema
+from lls_decode.table.shards import ShardReceipt, open_shard, read_row_group, scan_shards, write_options
+
+_LOOK_AHEAD = 8
+"""Shards that are being read while one is written."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a merge has made."""
+
+    file_name: str
+    rows: int
+    bytes: int
+    num_blocks: int
+    """Blocks whose rows are in the table."""
+    missing_blocks: tuple[str, ...]
+    """Blocks of the plan whose rows are not."""
+    run_digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def merge_shards(
+    folder: Path,
+    blocks: Sequence[Block],
+    out: Path,
+    *,
+    run_digest: str,
+    metadata: TableMetadata,
+    allow_missing: bool = False,
+) -> Manifest:
+    """Join the shards of all blocks into one table, every block exactly once, in the order of their numbers.
+
+    Parameters
+    ----------
+    folder
+        Where the shards lie.
+    blocks
+        The whole plan.
+    out
+        Written aside and renamed: an older table stays until the new one is complete.
+    allow_missing
+        Leave out blocks without a valid shard, and name them in the manifest and the table's metadata.
+
+    Raises
+    ------
+    ShardError
+        A block has no valid shard (and ``allow_missing`` is false), or a shard's data are damaged.
+    OutputError
+        Full disk, read-only folder.
+    """
+    receipts, reasons = scan_shards(folder, blocks, run_digest=run_digest)
+    plan = sorted(blocks, key=lambda block: block.index)
+    missing = tuple(block.id for block in plan if block.index not in receipts)
+    if missing and not allow_missing:
+        raise ShardError(_missing_message(folder, missing, len(plan), reasons))
+    present = [receipts[block.index] for block in plan if block.index in receipts]
+    first = _first_schema(folder, present)
+    metadata = metadata.replace(run_digest=run_digest, missing_blocks=missing)
+    with table_writer(out, first, metadata) as writer:
+        for receipt, table in _iter_shards(folder, present):
+            if not table.schema.equals(first):
+                raise ShardError(
+                    f"{folder / receipt.file_name} has columns {table.column_names}, the shards before it "
+                    f"{first.names}; delete it and run again."
+                )
+            writer.write(table)
+    return Manifest(out.name, writer.rows, out.stat().st_size, len(present), missing, run_digest)
+
+
+class TableWriter:
+    """Takes rows in pieces of any size and writes row groups of one size. Made by `table_writer`."""
+
+    def __init__(self, parquet: pq.ParquetWriter) -> None:
+        self.rows = 0
+        """Rows taken so far."""
+        self._parquet = parquet
+        self._waiting: list[pa.Table] = []
+        self._num_waiting = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows; columns must be those of the schema."""
+        self._waiting.append(table)
+        self._num_waiting += table.num_rows
+        self.rows += table.num_rows
+        if self._num_waiting >= ROW_GROUP_ROWS:
+            self._flush(keep=self._num_waiting % ROW_GROUP_ROWS)
+
+    def finish(self) -> None:
+        """Write what is left, as a shorter row group."""
+        self._flush(keep=0)
+
+    def _flush(self, *, keep: int) -> None:
+        if self._num_waiting == 0:
+            return
+        table = pa.concat_tables(self._waiting)
+        now = table.num_rows - keep
+        table = table.replace_schema_metadata(self._parquet.schema.metadata)
+        self._parquet.write_table(table.slice(0, now), row_group_size=ROW_GROUP_ROWS)
+        self._waiting, self._num_waiting = ([table.slice(now)] if keep else []), keep
+
+
+@contextmanager
+def table_writer(out: Path, table_schema: pa.Schema, metadata: TableMetadata) -> Iterator[TableWriter]:
+    """Write a table piece by piece with constant memory; the file appears, whole, when the body ends without an error.
+
+    Raises
+    ------
+    OutputError
+        Full disk, read-only folder. Nothing is left behind.
+    """
+    full = table_schema.with_metadata(metadata.with_columns(table_schema).to_schema_metadata())
+    with written_aside(out) as temporary, pq.ParquetWriter(temporary, full, **write_options(full)) as parquet:
+        writer = TableWriter(parquet)
+        yield writer
+        writer.finish()
+
+
+def read_metadata(path: str | Path) -> TableMetadata:
+    """What a table says about itself (footer only)."""
+    with _open(path) as file:
+        return TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
+
+
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, TableMetadata]:
+    """Read a table whole, or some of its columns.
+
+    Raises
+    ------
+    TableError
+        The file is no table of ours, is of an unknown version, is damaged, or lacks a column.
+    """
+    with _open(path) as file:
+        metadata = TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
+        _check_columns(path, file.schema_arrow.names, columns)
+        try:
+            return file.read(columns=None if columns is None else list(columns)), metadata
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(path, error) from error
+
+
+def iter_tables(path: str | Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Read a table piece by piece (one row group at a time), with constant memory."""
+    with _open(path) as file:
+        TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
+        _check_columns(path, file.schema_arrow.names, columns)
+        for number in range(file.num_row_groups):
+            try:
+                yield file.read_row_group(number, columns=None if columns is None else list(columns))
+            except (OSError, pa.ArrowException) as error:
+                raise _damaged(path, error) from error
+
+
+def read_emitters(path: str | Path) -> Emitters:
+    """Read a Parquet table as emitters: ``frame``, ``x_nm``, ``y_nm`` and whichever other columns there are.
+
+    Files of other programs that have those columns, and no metadata of ours, are read too.
+    """
+    wanted = ("frame", "x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
+    with _open(path) as file:
+        if KEY in (file.schema_arrow.metadata or {}):
+            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
+        names = file.schema_arrow.names
+        _check_columns(path, names, wanted[:3])
+        molecule = next((name for name in ("group", "id") if name in names), None)
+        present = [name for name in wanted if name in names]
+        try:
+            table = file.read(columns=present + ([molecule] if molecule else []))
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(path, error) from error
+    for name in table.column_names:
+        if not (pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)):
+            raise TableError(f"{path} has column {name} of type {table[name].type}, expected numbers.")
+    values = {name: np.asarray(table[name].to_numpy()) for name in present}
+    frame = values["frame"]
+    if table["frame"].null_count or not np.all(np.isfinite(frame) & (frame == np.trunc(frame)) & (frame >= 0)):
+        raise TableError(f"{path} has rows whose frame is no whole number from 0 on; remove them.")
+    if molecule:
+        values["id"] = np.asarray(table[molecule].fill_null(-1).to_numpy())
+    return Emitters.from_columns(values)
+
+
+def _missing_message(folder: Path, missing: Sequence[str], total: int, reasons: Sequence[str]) -> str:
+    some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    why = f" ({'; '.join(reasons[:3])}{'; ...' if len(reasons) > 3 else ''})" if reasons else ""
+    return (
+        f"{folder} has no valid shard for {len(missing)} of {total} blocks: {some}{why}; take up the run again to "
+        "compute them, or merge without them by allowing missing blocks."
+    )
+
+
+def _first_schema(folder: Path, receipts: Sequence[ShardReceipt]) -> pa.Schema:
+    if not receipts:
+        return schema(with_sample=False)
+    with open_shard(folder / receipts[0].file_name) as shard:
+        return shard.schema_arrow.remove_metadata()
+
+
+def _iter_shards(folder: Path, receipts: Iterable[ShardReceipt]) -> Iterator[tuple[ShardReceipt, pa.Table]]:
+    """Rows of each shard in order; a few are read ahead, while those before them are written."""
+
+    def read(receipt: ShardReceipt) -> pa.Table:
+        path = folder / receipt.file_name
+        with open_shard(path) as shard:
+            groups = [read_row_group(shard, number, path) for number in range(shard.num_row_groups)]
+            names = shard.schema_arrow
+        return pa.concat_tables(groups) if groups else names.empty_table()
+
+    with ThreadPoolExecutor(2, thread_name_prefix="merge") as pool:
+        ahead: deque[tuple[ShardReceipt, Future[pa.Table]]] = deque()
+        try:
+            for receipt in receipts:
+                ahead.append((receipt, pool.submit(read, receipt)))
+                if len(ahead) > _LOOK_AHEAD:
+                    done, table = ahead.popleft()
+                    yield done, table.result()
+            while ahead:
+                done, table = ahead.popleft()
+                yield done, table.result()
+        finally:
+            for _, table in ahead:
+                table.cancel()
+
+
+def _open(path: str | Path) -> pq.ParquetFile:
+    if not Path(path).is_file():
+        raise TableError(f"{path} is not a file; expected a Parquet table.")
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def _check_columns(path: str | Path, found: Sequence[str], wanted: Sequence[str] | None) -> None:
+    for name in wanted or ():
+        if name not in found:
+            close = difflib.get_close_matches(name, found, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise TableError(f"{path} has no column {name!r}{hint}; it has {', '.join(found)}.")
+
+
+def _damaged(path: str | Path, error: Exception) -> TableError:
+    return TableError(f"{path} cannot be read as a Parquet table ({' '.join(str(error).split())}).")

@@ -1,0 +1,123 @@
+"""What a table says about itself: one versioned JSON under the file-level key ``lls_decode``.
+
+The same is repeated under ``PANDAS_ATTRS``, so that ``pandas.read_parquet(file).attrs["lls_decode"]`` has it.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+from pydantic import Field, ValidationError
+
+from lls_decode.config import Camera, Config, Geometry, PixelSize
+from lls_decode.errors import TableError
+from lls_decode.table.schema import TABLE_VERSION
+
+KEY = b"lls_decode"
+PANDAS_KEY = b"PANDAS_ATTRS"
+
+
+class ColumnInfo(Config):
+    """Unit and meaning of one column."""
+
+    type: str
+    unit: str = ""
+    description: str = ""
+
+
+class TableMetadata(Config):
+    """Everything needed to interpret a table, and to compute it again."""
+
+    version: tuple[int, int] = TABLE_VERSION
+    columns: dict[str, ColumnInfo] = Field(default_factory=dict)
+    """By column name; filled in by the writer."""
+    pixel_size: PixelSize | None = None
+    geometry: Geometry | None = None
+    camera: Camera | None = None
+    planes_per_volume: int | None = None
+    model_digest: str | None = None
+    model: dict[str, Any] = Field(default_factory=dict)
+    """What the model bundle says of itself."""
+    configuration: dict[str, Any] = Field(default_factory=dict)
+    """The run's configuration, as plain values."""
+    run_digest: str | None = None
+    software: dict[str, str] = Field(default_factory=dict)
+    """Version of each package that had a part in it."""
+    input: dict[str, Any] = Field(default_factory=dict)
+    """Which dataset this is: path, array, shape, axes, ..."""
+    missing_blocks: tuple[str, ...] = ()
+    """Blocks whose rows are not in this table."""
+    history: tuple[dict[str, Any], ...] = ()
+    """What was done to the rows afterwards (filter, link, drift), oldest first."""
+
+    def with_columns(self, table_schema: pa.Schema) -> Self:
+        """The same with the columns of a schema, units and descriptions from its field metadata."""
+        return self.model_copy(update={"columns": {field.name: _column_info(field) for field in table_schema}})
+
+    def with_step(self, name: str, **details: Any) -> Self:
+        """The same with one more step of history."""
+        return self.model_copy(update={"history": (*self.history, {"step": name, **details})})
+
+    def to_schema_metadata(self) -> dict[bytes, bytes]:
+        """File-level keys and values."""
+        values = self.to_dict()
+        text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+        return {KEY: text.encode(), PANDAS_KEY: json.dumps({KEY.decode(): values}, separators=(",", ":")).encode()}
+
+    @classmethod
+    def from_schema_metadata(cls, metadata: Mapping[bytes, bytes] | None, *, source: str | Path) -> Self:
+        """Read back; ``source`` names the file in errors.
+
+        Raises
+        ------
+        TableError
+            There is no such metadata, it is damaged, or its major version is unknown.
+        """
+        text = (metadata or {}).get(KEY)
+        if text is None:
+            raise TableError(
+                f"{source} has no metadata under the key 'lls_decode'; expected a table written by lls-decode."
+            )
+        try:
+            values = json.loads(text)
+            major, minor = (int(number) for number in values["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise TableError(
+                f"{source} has damaged metadata under the key 'lls_decode' ({type(error).__name__}); write it again."
+            ) from error
+        if major != TABLE_VERSION[0]:
+            raise TableError(
+                f"{source} is a table of version {major}.{minor}, this program reads version {TABLE_VERSION[0]}.x; "
+                f"use an lls-decode that knows version {major}."
+            )
+        # a newer minor version may have more keys; they are not ours to understand
+        known = {key: value for key, value in values.items() if key in cls.model_fields}
+        try:
+            return cls.model_validate(known)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise TableError(f"{source} has metadata that cannot be meant: {place}: {first['msg']}.") from error
+
+
+def software_versions(*packages: str) -> dict[str, str]:
+    """Versions of the installed packages that write tables, and of those named."""
+    found = {}
+    for package in ("lls-decode", "numpy", "pyarrow", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _column_info(field: pa.Field) -> ColumnInfo:
+    metadata = field.metadata or {}
+    return ColumnInfo(
+        type=str(field.type),
+        unit=metadata.get(b"unit", b"").decode(),
+        description=metadata.get(b"description", b"").decode(),
+    )

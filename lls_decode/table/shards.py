@@ -1,0 +1,299 @@
+"""One block's rows in one file: a shard that exists, with a footer of the right run, proves that its block is done.
+
+The footer says which block and run the rows belong to, how many there are, and their checksum. The same rows give the
+same bytes: a block that was computed twice leaves one file.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lls_decode.blocks import Block
+from lls_decode.errors import ShardError
+from lls_decode.table.files import TEMPORARY_PREFIX, written_aside
+from lls_decode.table.schema import ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, integer_columns, schema
+
+KEY = b"lls_decode_shard"
+SUFFIX = ".parquet"
+
+
+@dataclass(frozen=True)
+class ShardReceipt:
+    """What a worker returns for a block: the rows themselves stay on disk."""
+
+    block_index: int
+    block_id: str
+    run_digest: str
+    rows: int
+    bytes: int
+    file_name: str
+    stats: dict[str, float] = field(default_factory=dict)
+    """Means over the rows (``mean_photons``, ...) and whatever the task added."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for ledgers."""
+        return asdict(self)
+
+
+def write_shard(
+    table: pa.Table, block: Block, folder: Path, *, run_digest: str, stats: Mapping[str, float] | None = None
+) -> ShardReceipt:
+    """Write the rows of a block, sorted by (volume, plane, y, x), as ``<block id>.parquet``; atomic, durable.
+
+    Parameters
+    ----------
+    table
+        Rows in the canonical schema (`lls_decode.table.schema.schema`), any order, all in frames that the block owns.
+    folder
+        Exists already.
+    run_digest
+        Of the run that the rows belong to.
+    stats
+        Numbers to be kept with the receipt; they must depend on the data only, lest the same rows give other bytes.
+
+    Raises
+    ------
+    OutputError
+        Full disk, read-only folder. Nothing is left behind.
+    """
+    _check_rows(table, block)
+    table = _sorted(table)
+    all_stats = {**_mean_stats(table), **(stats or {})}
+    final = folder / f"{block.id}{SUFFIX}"
+    footer = {
+        "version": TABLE_VERSION,
+        "block": block.to_dict(),
+        "run_digest": run_digest,
+        "rows": table.num_rows,
+        "crc32": checksum([table]),
+        "stats": all_stats,
+    }
+    text = json.dumps(footer, separators=(",", ":"), sort_keys=True).encode()
+    with written_aside(final) as temporary:
+        pq.write_table(
+            table.replace_schema_metadata({KEY: text}),
+            temporary,
+            row_group_size=ROW_GROUP_ROWS,
+            **write_options(table.schema),
+        )
+        num_bytes = temporary.stat().st_size
+    return ShardReceipt(block.index, block.id, run_digest, table.num_rows, num_bytes, final.name, all_stats)
+
+
+def read_receipt(path: Path) -> ShardReceipt:
+    """The receipt of a shard on disk, from its footer alone.
+
+    Raises
+    ------
+    ShardError
+        The file is truncated, has no footer of ours, or the footer contradicts itself.
+    """
+    return _receipt(path, *_read_footer(path))
+
+
+def scan_shards(
+    folder: Path, blocks: Iterable[Block], *, run_digest: str, threads: int = 8
+) -> tuple[dict[int, ShardReceipt], list[str]]:
+    """Which blocks are done: receipts by block index, and one sentence for each file that is no valid shard of the run.
+
+    Reads footers only. Unfinished temporary files are passed over.
+    """
+    expected = {f"{block.id}{SUFFIX}": block for block in blocks}
+    if not folder.is_dir():
+        return {}, []
+    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith(TEMPORARY_PREFIX))
+    reasons = [f"{name}: not a shard of this plan" for name in names if name not in expected]
+    names = [name for name in names if name in expected]
+
+    def check(chunk: list[str]) -> list[ShardReceipt | str]:
+        return [_check_shard(folder / name, expected[name], run_digest) for name in chunk]
+
+    size = 256
+    with ThreadPoolExecutor(threads) as pool:
+        results = [
+            result
+            for part in pool.map(check, [names[i : i + size] for i in range(0, len(names), size)])
+            for result in part
+        ]
+    receipts = {result.block_index: result for result in results if isinstance(result, ShardReceipt)}
+    return receipts, reasons + [result for result in results if isinstance(result, str)]
+
+
+def verify_shard(path: Path) -> ShardReceipt:
+    """Read all rows and compare their checksum with the footer; the receipt when all is well.
+
+    Raises
+    ------
+    ShardError
+        As `read_receipt`, or the data were changed after they had been written.
+    """
+    metadata, footer = _read_footer(path)
+    receipt = _receipt(path, metadata, footer)
+    with open_shard(path) as shard:
+        found = checksum(read_row_group(shard, number, path) for number in range(shard.num_row_groups))
+    if found != footer["crc32"]:
+        raise ShardError(f"{path} was changed after it was written (its checksum differs); delete it and run again.")
+    return receipt
+
+
+def open_shard(path: Path) -> pq.ParquetFile:
+    """Open for reading, with page checksums verified."""
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_row_group(shard: pq.ParquetFile, number: int, path: Path) -> pa.Table:
+    """One row group of an open shard."""
+    try:
+        return shard.read_row_group(number, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def checksum(tables: Iterable[pa.Table]) -> int:
+    """CRC-32 over the CRC-32 of each column's values, however the rows are cut into pieces; 0 without rows."""
+    by_column: dict[str, int] = {}
+    for table in tables:
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            for piece in column.chunks:
+                if len(piece):
+                    by_column[name] = zlib.crc32(piece.to_numpy(zero_copy_only=True), by_column.get(name, 0))
+    return zlib.crc32(b"".join(value.to_bytes(4, "little") for value in by_column.values()))
+
+
+def write_options(table_schema: pa.Schema) -> dict[str, Any]:
+    """How every Parquet file of ours is written: zstd-1, dictionary on integers only, page checksums."""
+    order = [
+        pq.SortingColumn(table_schema.get_field_index(name)) for name in SORT_COLUMNS if name in table_schema.names
+    ]
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": integer_columns(table_schema),
+        "write_statistics": True,
+        "write_page_checksum": True,
+        "sorting_columns": order if len(order) == len(SORT_COLUMNS) else None,
+    }
+
+
+def _check_rows(table: pa.Table, block: Block) -> None:
+    """What only a programmer can get wrong."""
+    expected = schema(with_sample="xs_nm" in table.column_names)
+    if not table.schema.equals(expected):
+        raise ValueError(f"rows of block {block.id} have schema\n{table.schema}\nexpected\n{expected}")
+    if any(column.null_count for column in table.columns):
+        raise ValueError(f"rows of block {block.id} have nulls")
+    if table.num_rows == 0:
+        return
+    volume, plane = table["volume"].to_numpy(), table["plane"].to_numpy()
+    inside = (
+        block.volume_start <= volume.min()
+        and volume.max() < block.volume_stop
+        and block.plane_start <= plane.min()
+        and plane.max() < block.plane_stop
+    )
+    if not inside:
+        raise ValueError(f"rows of block {block.id} lie in frames that it does not own")
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    """Rows by (volume, plane, y, x); rows at the same place by their other columns, so that the order is one."""
+    keys = [table[name].to_numpy() for name in SORT_COLUMNS]
+    if _strictly_ascending(keys):
+        return table.combine_chunks()
+    others = [table[name].to_numpy() for name in ("z_nm", "photons", "prob", "bg")]
+    return table.take(np.lexsort([*others[::-1], *keys[::-1]])).combine_chunks()
+
+
+def _strictly_ascending(keys: Sequence[npt.NDArray[Any]]) -> bool:
+    """Whether each row is after the one before, first key first."""
+    if len(keys[0]) < 2:
+        return True
+    undecided = np.ones(len(keys[0]) - 1, dtype=np.bool_)
+    for key in keys:
+        if np.any(undecided & ~(key[1:] >= key[:-1])):
+            return False
+        undecided &= key[1:] == key[:-1]
+    return not undecided.any()
+
+
+def _mean_stats(table: pa.Table) -> dict[str, float]:
+    names = ("photons", "bg", "x_sig", "y_sig", "z_sig", "prob")
+    if table.num_rows == 0:
+        return {}
+    return {f"mean_{name}": float(np.mean(table[name].to_numpy(), dtype=np.float64)) for name in names}
+
+
+def _read_footer(path: Path) -> tuple[pq.FileMetaData, dict[str, Any]]:
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    text = (metadata.metadata or {}).get(KEY)
+    if text is None:
+        raise ShardError(f"{path} is no shard of lls-decode (no footer); move it out of the folder.")
+    try:
+        return metadata, json.loads(text)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> ShardReceipt:
+    try:
+        if footer["version"][0] != TABLE_VERSION[0]:
+            raise ShardError(
+                f"{path} is a shard of version {footer['version'][0]}, this program reads version {TABLE_VERSION[0]}; "
+                "finish the run with the lls-decode that began it."
+            )
+        block = Block(**footer["block"])
+        size = path.stat().st_size
+        if footer["rows"] != metadata.num_rows or _data_end(metadata) + metadata.serialized_size + 8 != size:
+            raise ShardError(f"{path} is damaged (its footer does not fit its contents); delete it and run again.")
+        return ShardReceipt(
+            block.index, block.id, footer["run_digest"], footer["rows"], size, path.name, dict(footer["stats"])
+        )
+    except (KeyError, TypeError, IndexError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _data_end(metadata: pq.FileMetaData) -> int:
+    """Position after the last column, where the footer begins; a file that lost bytes in the middle shows here."""
+    if metadata.num_row_groups == 0:
+        return 4
+    group = metadata.row_group(metadata.num_row_groups - 1)
+    last = group.column(group.num_columns - 1)
+    start = last.data_page_offset
+    if last.has_dictionary_page:
+        start = min(start, last.dictionary_page_offset)
+    return int(start + last.total_compressed_size)
+
+
+def _check_shard(path: Path, block: Block, run_digest: str) -> ShardReceipt | str:
+    """The receipt, or why it is not the shard of this block and run."""
+    try:
+        metadata, footer = _read_footer(path)
+        receipt = _receipt(path, metadata, footer)
+    except ShardError as error:
+        return str(error)
+    if receipt.run_digest != run_digest:
+        return f"{path.name}: of another run (digest {receipt.run_digest}, expected {run_digest})"
+    if Block(**footer["block"]) != block:
+        return f"{path.name}: of another plan (its block owns other frames)"
+    return receipt
+
+
+def _unreadable(path: Path, error: Exception) -> ShardError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ShardError(f"{path} cannot be read as a shard ({reason}); delete it and run again.")
