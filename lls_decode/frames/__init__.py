@@ -1,1 +1,19 @@
-"""Frames."""
+"""Frames: a zarr store becomes volumes of planes, other files become a zarr store."""
+
+from lls_decode.frames.codecs import use_fast_codecs
+from lls_decode.frames.convert import convert
+from lls_decode.frames.create import create_store
+from lls_decode.frames.inspect import decoded_pixels, inspect_source
+from lls_decode.frames.opening import open_source
+from lls_decode.frames.source import FrameSource, FrameStack
+
+__all__ = [
+    "FrameSource",
+    "FrameStack",
+    "convert",
+    "create_store",
+    "decoded_pixels",
+    "inspect_source",
+    "open_source",
+    "use_fast_codecs",
+]

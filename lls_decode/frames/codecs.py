@@ -1,0 +1,33 @@
+"""Which code decodes chunks: zarr's own, or the Rust codecs of ``zarrs`` (extra ``fast``)."""
+
+import importlib.util
+import threading
+
+import zarr
+from zarr.abc.store import Store
+
+from lls_decode.frames.keys import ZarrArray
+
+_PLAIN = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+_FAST = "zarrs.ZarrsCodecPipeline"
+_lock = threading.Lock()
+
+
+def use_fast_codecs() -> bool:
+    """Let zarr decode with ``zarrs`` in this process where it is installed; tells whether it does.
+
+    Arrays that are opened later use it; `FrameSource` opens its array at the first read.
+    """
+    if importlib.util.find_spec("zarrs") is None:
+        return False
+    zarr.config.set({"codec_pipeline.path": _FAST})
+    return True
+
+
+def open_array(store: Store, path: str) -> ZarrArray:
+    """Open for reading; byte orders that ``zarrs`` does not know are left to zarr's own codecs."""
+    array = zarr.open_array(store, path=path, mode="r")
+    if array.dtype.isnative or zarr.config.get("codec_pipeline.path") != _FAST:
+        return array
+    with _lock, zarr.config.set({"codec_pipeline.path": _PLAIN}):
+        return zarr.open_array(store, path=path, mode="r")

@@ -1,0 +1,161 @@
+"""Where frames lie in stored arrays: pure integers, decided before any I/O.
+
+All arrays of a dataset are one acquisition stream of raw frames, numbered ``n = (array * T + t) * Z + z``; a volume is
+``raw_planes`` consecutive ones. So a movie, a (t, z) stack, a flat stream and a directory of volumes are one case.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.axes import Layout
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slab:
+    """A rectangle of one array that is read at once, and the frames of a stack that it holds."""
+
+    array: int
+    t_start: int
+    t_stop: int
+    z_start: int
+    z_stop: int
+    position: Ints
+    """``(n,)`` positions in the stack."""
+    t: Ints
+    """``(n,)`` index along t of these frames, in the array."""
+    z: Ints
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the frames are the slab, each once and in its order."""
+        height = self.z_stop - self.z_start
+        raster = (self.t - self.t_start) * height + self.z - self.z_start
+        size = (self.t_stop - self.t_start) * height
+        return len(raster) == size and bool((raster == np.arange(size)).all())
+
+
+@dataclass(frozen=True)
+class FrameMap:
+    """Size of the arrays, and which of their frames make volumes and planes."""
+
+    axes: str
+    """Letters t c z y x of one array, in stored order."""
+    shape: tuple[int, ...]
+    """Of one array; all arrays have the same."""
+    num_arrays: int
+    channel: int
+    raw_planes: int
+    """Frames of a volume as acquired, fly-back included."""
+    skip_first: int
+    skip_last: int
+    bidirectional: bool
+
+    def size(self, axis: str) -> int:
+        """Length along an axis; 1 where the arrays have none."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+    @property
+    def frames_per_array(self) -> int:
+        """Raw frames of one array."""
+        return self.size("t") * self.size("z")
+
+    @property
+    def num_raw_frames(self) -> int:
+        """Raw frames of all arrays."""
+        return self.frames_per_array * self.num_arrays
+
+    @property
+    def num_leftover(self) -> int:
+        """Raw frames at the end that make no whole volume."""
+        return self.num_raw_frames % self.raw_planes
+
+    @property
+    def layout(self) -> Layout:
+        """The dataset as volumes of planes."""
+        return Layout(
+            num_volumes=self.num_raw_frames // self.raw_planes,
+            planes_per_volume=self.raw_planes - self.skip_first - self.skip_last,
+            height=self.size("y"),
+            width=self.size("x"),
+        )
+
+    def locate(self, volume: Ints, plane: Ints) -> tuple[Ints, Ints, Ints]:
+        """Array, t and z of frames."""
+        if self.bidirectional:
+            plane = np.where(volume % 2 == 1, self.layout.planes_per_volume - 1 - plane, plane)
+        raw = volume * self.raw_planes + self.skip_first + plane
+        array, local = np.divmod(raw, self.frames_per_array)
+        t, z = np.divmod(local, self.size("z"))
+        return array, t, z
+
+    def frames_in(self, array: int, t: range, z: range) -> Ints:
+        """``(n, 2)`` volume and plane of the frames inside a rectangle of an array; those never read are left out."""
+        grid_t, grid_z = np.meshgrid(np.asarray(t), np.asarray(z), indexing="ij")
+        raw = ((array * self.size("t") + grid_t) * self.size("z") + grid_z).ravel().astype(np.int64)
+        volume, plane = np.divmod(raw, self.raw_planes)
+        plane = plane - self.skip_first
+        layout = self.layout
+        kept = (volume < layout.num_volumes) & (plane >= 0) & (plane < layout.planes_per_volume)
+        volume, plane = volume[kept], plane[kept]
+        if self.bidirectional:
+            plane = np.where(volume % 2 == 1, layout.planes_per_volume - 1 - plane, plane)
+        order = np.lexsort((plane, volume))
+        return np.stack([volume[order], plane[order]], axis=1)
+
+    def slabs(self, frames_T2: Ints) -> list[Slab]:
+        """Rectangles that hold these frames: one for each array, or one for each volume where that reads much less."""
+        volume = frames_T2[:, 0]
+        array, t, z = self.locate(volume, frames_T2[:, 1])
+        slabs = []
+        for number in np.unique(array):
+            position = np.flatnonzero(array == number)
+            whole = _bound(int(number), position, t, z)
+            if _area(whole) > 2 * len(position):
+                slabs += [
+                    _bound(int(number), position[volume[position] == v], t, z) for v in np.unique(volume[position])
+                ]
+            else:
+                slabs.append(whole)
+        return slabs
+
+
+def name_frames(frames_N2: Ints, planes_per_volume: int) -> str:
+    """Frames in words: ``volume 3, planes 0-7``, or ``frames 12-15`` of a movie."""
+    if not len(frames_N2):
+        return "no frame that is used"
+    if planes_per_volume == 1:
+        volumes = frames_N2[:, 0]
+        return f"frame{'s' if len(np.unique(volumes)) > 1 else ''} {_ranges(volumes)}"
+    planes: dict[str, list[int]] = {}
+    for v in np.unique(frames_N2[:, 0]):
+        planes.setdefault(_ranges(frames_N2[frames_N2[:, 0] == v, 1]), []).append(int(v))
+    parts = []
+    for text, volumes_of in planes.items():
+        many_planes = "s" if not text.isdigit() else ""
+        parts.append(
+            f"volume{'s' if len(volumes_of) > 1 else ''} {_ranges(np.array(volumes_of))}, plane{many_planes} {text}"
+        )
+    return "; ".join(parts[:4]) + ("; ..." if len(parts) > 4 else "")
+
+
+def _bound(array: int, position: Ints, t: Ints, z: Ints) -> Slab:
+    t, z = t[position], z[position]
+    return Slab(array, int(t.min()), int(t.max()) + 1, int(z.min()), int(z.max()) + 1, position, t, z)
+
+
+def _area(slab: Slab) -> int:
+    return (slab.t_stop - slab.t_start) * (slab.z_stop - slab.z_start)
+
+
+def _ranges(values: Ints) -> str:
+    """``0-3, 7`` for 0 1 2 3 7."""
+    values = np.unique(values)
+    starts = [0, *(np.flatnonzero(np.diff(values) > 1) + 1).tolist(), len(values)]
+    runs = [(int(values[a]), int(values[b - 1])) for a, b in pairwise(starts)]
+    text = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs[:4])
+    return text + (", ..." if len(runs) > 4 else "")

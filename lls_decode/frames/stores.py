@@ -1,0 +1,68 @@
+"""Which stores a path means: one store, all stores of a directory, or those of a glob, in natural order."""
+
+import glob
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from lls_decode.errors import InputError
+
+_MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+
+
+def list_arrays(path: str) -> tuple[str, ...]:
+    """Paths of the stores, volume after volume; the listing of a directory is made once in a process."""
+    return _list_cached(path)
+
+
+def forget_listings() -> None:
+    """List anew what is opened from now on."""
+    _list_cached.cache_clear()
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key by which ``v9`` comes before ``v10``."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a path is a zarr array or group, or a zip of one."""
+    path = str(path)
+    if path.endswith(".zip"):
+        return os.path.isfile(path)
+    return any(os.path.isfile(os.path.join(path, name)) for name in _MARKERS)
+
+
+def expand(path: str) -> list[str]:
+    """Matches of a glob, or the entries of a directory, in natural order."""
+    found = glob.glob(path) if has_magic(path) else [os.path.join(path, name) for name in os.listdir(path)]
+    return sorted(found, key=natural_key)
+
+
+def has_magic(path: str) -> bool:
+    """Whether a path that does not exist is a pattern."""
+    return glob.has_magic(path) and not os.path.exists(path)
+
+
+@lru_cache(maxsize=16)
+def _list_cached(path: str) -> tuple[str, ...]:
+    if "://" in path:
+        raise InputError(f"{path} is an address, expected a path of a file system; copy or mount the dataset.")
+    if has_magic(path):
+        found = [item for item in expand(path) if is_store(item)]
+        if not found:
+            raise InputError(f"No zarr store matches {path}; check the pattern, and quote it in the shell.")
+        return tuple(found)
+    if not os.path.exists(path):
+        raise InputError(f"{path} does not exist; give the path of a zarr store.")
+    if os.path.isfile(path) or is_store(path):
+        return (path,)
+    found = [item for item in expand(path) if is_store(item)]
+    if not found:
+        raise InputError(
+            f"{path} is no zarr store and holds none; give a zarr store, a directory of per-volume stores, or convert "
+            "the files with 'lls-decode convert'."
+        )
+    return tuple(found)
