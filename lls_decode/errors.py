@@ -74,6 +74,9 @@ class ShardError(TableError):
 class BlockError(LlsDecodeError):
     """A block that failed on a worker; raised once, from its cause."""
 
+    cause: str = ""
+    """Name of the kind of error that it was raised from; unlike ``__cause__`` it survives pickling."""
+
 
 class SiteError(LlsDecodeError):
     """Machines that cannot be had: unknown site, unreachable scheduler, no workers."""

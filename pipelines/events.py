@@ -1,0 +1,205 @@
+"""What happens during a run, as small records; bars, logs and files are listeners to them.
+
+A listener is a callable that takes one event. The run loop calls listeners in its own thread, in order.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lls_decode.errors import OutputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    at: float = field(default_factory=time.time)
+    """Seconds since 1970."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; ``event`` names the kind."""
+        return {"event": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    """The plan is compared with the output folder and the missing blocks are about to be submitted."""
+
+    run_digest: str
+    blocks: int
+    """Blocks of the plan."""
+    blocks_found: int
+    """Blocks whose shard was there already."""
+    frames: int
+    frames_found: int
+    rows_found: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersChanged(Event):
+    """Workers came or went."""
+
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockDone(Event):
+    """The shard of a block is committed; also sent for shards of an earlier start that are in no ledger."""
+
+    block: int
+    block_id: str
+    frames: int
+    rows: int
+    bytes: int
+    """Size of the shard."""
+    attempts: int
+    """Times that the block was started by this program; 0: the shard was found."""
+    read_s: float
+    start_s: float
+    """Import of torch and loading of the model, for the first block of a worker."""
+    compute_s: float
+    write_s: float
+    worker: str
+    pid: int
+
+    @property
+    def found(self) -> bool:
+        """The shard was there already."""
+        return self.attempts == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRetried(Event):
+    """A block failed and is tried again."""
+
+    block: int
+    block_id: str
+    attempts: int
+    reason: str
+    alone: bool
+    """Its worker died: it is tried again with nothing else in flight, so that no other block dies with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFailed(Event):
+    """A block failed for good; its frames are missing from the table."""
+
+    block: int
+    block_id: str
+    frames: int
+    volumes: tuple[int, int]
+    """First and one-past-last volume."""
+    planes: tuple[int, int]
+    attempts: int
+    cause: str
+    """Name of the kind of error."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInterrupted(Event):
+    """A signal asked the run to stop."""
+
+    signal: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeStarted(Event):
+    """Shards are being joined into one table."""
+
+    blocks: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged(Event):
+    """The table is committed."""
+
+    path: str
+    rows: int
+    missing_blocks: int
+    merge_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(Event):
+    """The run has ended, in whatever way."""
+
+    exit_status: int
+    blocks_done: int
+    blocks_failed: int
+    blocks_left: int
+    """Neither done nor failed: the run was interrupted."""
+    rows: int
+    run_s: float
+
+
+Listener = Callable[[Event], None]
+
+
+class JsonLines:
+    """Listener that appends one JSON line per event to a file, and flushes it to the disk now and then.
+
+    A line that a killed process left unfinished is closed before the next one is added, so that it spoils no other.
+    """
+
+    def __init__(self, path: Path, kinds: Collection[type[Event]] | None = None, *, sync_s: float = 1.0) -> None:
+        self._path = path
+        self._kinds = tuple(kinds) if kinds is not None else (Event,)
+        self._sync_s = sync_s
+        self._synced = 0.0
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            size = os.fstat(self._file).st_size
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def __call__(self, event: Event) -> None:
+        """Append the event, when it is one of the chosen kinds."""
+        if not isinstance(event, self._kinds):
+            return
+        try:
+            os.write(self._file, json.dumps(event.to_dict(), separators=(",", ":")).encode() + b"\n")
+            if event.at - self._synced > self._sync_s:
+                os.fsync(self._file)
+                self._synced = event.at
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        os.fsync(self._file)
+        os.close(self._file)
+
+
+def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Records of a file that `JsonLines` wrote, and how many lines are no JSON (a process was killed while writing)."""
+    records: list[dict[str, Any]] = []
+    broken = 0
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return records, broken
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        elif line.strip():
+            broken += 1
+    return records, broken
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path} cannot be written ({error.strerror}); free space or mend permissions, then repeat the command."
+    )

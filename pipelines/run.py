@@ -1,0 +1,374 @@
+"""The one loop that runs a plan: what is missing is submitted, what is done is written down, then shards are merged.
+
+Whatever ends it (a signal, a lost scheduler, a full disk, kill -9), the same command finishes what is in the folder.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from distributed import Client
+
+from lls_decode.blocks import Block
+from lls_decode.errors import (
+    EXIT_BLOCKS_FAILED,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    LlsDecodeError,
+    RunConflictError,
+    SiteError,
+    TableError,
+)
+from lls_decode.table import (
+    ShardReceipt,
+    TableMetadata,
+    merge_shards,
+    read_metadata,
+    remove_leftovers,
+    scan_shards,
+    software_versions,
+)
+
+from .events import (
+    BlockDone,
+    BlockFailed,
+    Event,
+    JsonLines,
+    Listener,
+    Merged,
+    MergeStarted,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    read_json_lines,
+)
+from .folder import RunFolder
+from .plan import Plan, differences
+from .submission import Submission
+from .tasks import Task
+
+RECORD_VERSION = 1
+_PACKAGES = ("dask", "distributed", "torch", "zarr")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    done: int
+    """Blocks with a valid shard, those of earlier starts included."""
+    failed: tuple[BlockFailed, ...]
+    rows: int
+    merged: Path | None
+    """The table; None when the run was interrupted or no block is done."""
+    exit_status: int
+
+
+def run(plan: Plan, client: Client, *, listeners: Sequence[Listener] = (), force: bool = False) -> RunResult:
+    """Do the blocks of a plan that are not done yet, and merge all of them.
+
+    Ctrl-C and SIGTERM end it with a result of status 130 or 143 when it runs in the main thread.
+
+    Parameters
+    ----------
+    listeners
+        Called with each event, in order, in this thread.
+    force
+        Discard what another run has left in the output folder. Finished blocks of the same run are always kept.
+
+    Raises
+    ------
+    RunConflictError
+        The folder holds another run, or another program works in it.
+    PlanError
+        A block does not fit into the workers' memory.
+    SiteError
+        The scheduler, or all workers, are gone.
+    OutputError, BundleError, ConfigError
+        Something that would fail every block.
+    """
+    folder = RunFolder(plan.out)
+    plan.check_memory(_smallest_memory(client))
+    folder.create()
+    with folder.locked() as lock, ExitStack() as stack:
+        _claim(plan, folder, force=force)
+        tally = _Tally()
+        everyone: list[Listener] = [tally]
+        for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
+            file = JsonLines(path, kinds)
+            stack.callback(file.close)
+            everyone.append(file)
+        everyone += listeners
+
+        def emit(event: Event) -> None:
+            for listener in everyone:
+                listener(event)
+
+        def check() -> None:
+            if lock.lost.is_set():
+                raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
+
+        return _Run(plan, client, folder, tally, emit, check).execute()
+
+
+@dataclass
+class _Tally:
+    """Listener that counts."""
+
+    rows: dict[int, int] = field(default_factory=dict)
+    """Of each done block, by index."""
+    failed: dict[int, BlockFailed] = field(default_factory=dict)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, BlockDone):
+            self.rows[event.block] = event.rows
+        elif isinstance(event, BlockFailed):
+            self.failed[event.block] = event
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The steps of one start of a run, in a folder that is ours."""
+
+    plan: Plan
+    client: Client
+    folder: RunFolder
+    tally: _Tally
+    emit: Listener
+    check: Callable[[], None]
+
+    def execute(self) -> RunResult:
+        started = time.monotonic()
+        status, merged = EXIT_DONE, None
+        try:
+            with _signals():
+                self._do_blocks()
+                merged = self._merge()
+            status = EXIT_BLOCKS_FAILED if self.tally.failed else EXIT_DONE
+        except (_Interrupted, KeyboardInterrupt) as interrupt:
+            name = interrupt.name if isinstance(interrupt, _Interrupted) else "SIGINT"
+            status = EXIT_TERMINATED if name == "SIGTERM" else EXIT_INTERRUPTED
+            self.emit(RunInterrupted(signal=name))
+        except LlsDecodeError as error:
+            status = error.exit_status
+            raise
+        finally:
+            self._finish(status, time.monotonic() - started)
+        failed = tuple(self.tally.failed[index] for index in sorted(self.tally.failed))
+        return RunResult(len(self.tally.rows), failed, sum(self.tally.rows.values()), merged, status)
+
+    def _do_blocks(self) -> None:
+        plan = self.plan
+        receipts, reasons = scan_shards(self.folder.shards, plan.blocks, run_digest=plan.run_digest)
+        for reason in reasons:
+            logger.warning("%s; it is written anew where it belongs to the plan", reason)
+        remove_leftovers(self.folder.shards)
+        missing = [block for block in plan.blocks if block.index not in receipts]
+        found = [block for block in plan.blocks if block.index in receipts]
+        self.emit(
+            RunStarted(
+                run_digest=plan.run_digest,
+                blocks=len(plan.blocks),
+                blocks_found=len(found),
+                frames=sum(block.num_owned for block in plan.blocks),
+                frames_found=sum(block.num_owned for block in found),
+                rows_found=sum(receipt.rows for receipt in receipts.values()),
+            )
+        )
+        self._recover(found, receipts)
+        submission = Submission(
+            self.client, self._make_task, execution=plan.config.execution, emit=self.emit, check=self.check
+        )
+        submission.work(missing)
+
+    def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt]) -> None:
+        """Count the blocks of earlier starts; write those into the ledger that a killed client could not write."""
+        records, _ = read_json_lines(self.folder.ledger)
+        known = {record.get("block") for record in records if record.get("event") == "BlockDone"}
+        for block in found:
+            receipt = receipts[block.index]
+            if block.index in known:
+                self.tally.rows[block.index] = receipt.rows
+                continue
+            self.emit(
+                BlockDone(
+                    block=block.index,
+                    block_id=block.id,
+                    frames=block.num_owned,
+                    rows=receipt.rows,
+                    bytes=receipt.bytes,
+                    attempts=0,
+                    read_s=0.0,
+                    start_s=0.0,
+                    compute_s=0.0,
+                    write_s=0.0,
+                    worker="",
+                    pid=0,
+                )
+            )
+
+    def _make_task(self, block: Block, workers_per_host: int) -> Task:
+        plan = self.plan
+        return Task(
+            block=block,
+            source=plan.source,
+            bundle_path=plan.bundle_path,
+            bundle_digest=plan.bundle_digest,
+            config=plan.config,
+            shards=str(self.folder.shards.resolve()),
+            run_digest=plan.run_digest,
+            workers_per_host=workers_per_host,
+        )
+
+    def _merge(self) -> Path | None:
+        """Join the shards into the table, unless that was done; None when there are none."""
+        done = self.tally.rows
+        missing = tuple(block.id for block in self.plan.blocks if block.index not in done)
+        if not done:
+            return None
+        table = self.folder.table
+        if _is_merged(table, self.plan.run_digest, missing):
+            return table
+        self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
+        started = time.monotonic()
+        manifest = merge_shards(
+            self.folder.shards,
+            self.plan.blocks,
+            table,
+            run_digest=self.plan.run_digest,
+            metadata=table_metadata(self.plan),
+            allow_missing=bool(missing),
+        )
+        self.emit(
+            Merged(
+                path=str(table),
+                rows=manifest.rows,
+                missing_blocks=len(manifest.missing_blocks),
+                merge_s=round(time.monotonic() - started, 4),
+            )
+        )
+        return table
+
+    def _finish(self, status: int, run_s: float) -> None:
+        done, failed = len(self.tally.rows), len(self.tally.failed)
+        self.emit(
+            RunFinished(
+                exit_status=status,
+                blocks_done=done,
+                blocks_failed=failed,
+                blocks_left=len(self.plan.blocks) - done - failed,
+                rows=sum(self.tally.rows.values()),
+                run_s=round(run_s, 3),
+            )
+        )
+
+
+def table_metadata(plan: Plan) -> TableMetadata:
+    """What the merged table says about itself."""
+    return TableMetadata(
+        pixel_size=plan.config.pixel_size,
+        geometry=plan.config.geometry,
+        camera=plan.config.camera,
+        planes_per_volume=plan.layout.planes_per_volume,
+        model_digest=plan.bundle_digest,
+        model=plan.bundle.to_dict(),
+        configuration=plan.config.to_dict(),
+        run_digest=plan.run_digest,
+        software=software_versions(*_PACKAGES),
+        input={"path": plan.dataset, "array": plan.source.array, "identity": plan.source.identity},
+    )
+
+
+def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
+    """Make the folder this run's, or refuse when it is another's."""
+    record = folder.read_record()
+    advice = "give another --out, or --force to discard what is there"
+    if record is not None and record.get("run_digest") != plan.run_digest:
+        if not force:
+            changes = "; ".join(differences(record.get("identity", {}), plan.identity)) or "its record is damaged"
+            raise RunConflictError(f"Folder {plan.out} holds another run ({changes}); {advice}.")
+        logger.warning("discarding the run %s in %s", record.get("run_digest"), plan.out)
+        folder.clear()
+        record = None
+    elif record is None and folder.table.exists():
+        if not force:
+            raise RunConflictError(f"{folder.table} exists but {folder.record} does not; {advice}.")
+        folder.clear()
+    now = time.time()
+    folder.write_record(
+        {
+            "version": RECORD_VERSION,
+            "run_digest": plan.run_digest,
+            "dataset": plan.dataset,
+            "model": {"path": plan.bundle_path, "name": plan.bundle.name, "digest": plan.bundle_digest},
+            "identity": dict(plan.identity),
+            "config": plan.config.to_dict(),
+            "context": plan.bundle.network.context,
+            "layout": {name: getattr(plan.layout, name) for name in plan.layout.__dataclass_fields__},
+            "num_blocks": len(plan.blocks),
+            "notes": list(plan.notes),
+            "software": software_versions(*_PACKAGES),
+            "created_at": (record or {}).get("created_at", now),
+            "started_at": now,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
+    )
+
+
+def _is_merged(table: Path, run_digest: str, missing: tuple[str, ...]) -> bool:
+    try:
+        metadata = read_metadata(table)
+    except TableError:
+        return False
+    return metadata.run_digest == run_digest and metadata.missing_blocks == missing
+
+
+def _smallest_memory(client: Client) -> int:
+    """Memory limit of the smallest worker, bytes; 0: no limit is known."""
+    try:
+        workers = client.scheduler_info()["workers"].values()
+    except (OSError, TimeoutError) as error:
+        raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error
+    return min((int(worker["memory_limit"] or 0) for worker in workers if worker["memory_limit"]), default=0)
+
+
+class _Interrupted(BaseException):
+    """A signal asked the run to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into `_Interrupted`; further ones are passed over while the run is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise _Interrupted(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

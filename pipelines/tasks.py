@@ -1,0 +1,163 @@
+"""One block of one run, as a worker does it: read, localize, write the shard, return the receipt.
+
+A worker process has one localizer and runs two tasks at a time: one computes while the next one is read. Frames and
+rows stay in the worker. torch is imported when the first task arrives.
+"""
+
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dask.system import CPU_COUNT
+from distributed import get_worker
+
+from lls_decode.blocks import Block
+from lls_decode.config import RunConfig
+from lls_decode.errors import BlockError, BundleError, LlsDecodeError, ShardError
+from lls_decode.frames import FrameSource
+from lls_decode.model.info import bundle_digest
+from lls_decode.table import ShardReceipt, read_receipt, write_shard
+
+if TYPE_CHECKING:
+    from lls_decode.localize import Localizer
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know to do one block."""
+
+    block: Block
+    source: FrameSource
+    bundle_path: str
+    bundle_digest: str
+    config: RunConfig
+    """Resolved."""
+    shards: str
+    """Folder of the shards."""
+    run_digest: str
+    workers_per_host: int = 1
+    """Workers that share the cores of one machine."""
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What a worker says of a block: the receipt of its shard, and how long each step took."""
+
+    receipt: ShardReceipt
+    frames: int
+    read_s: float
+    start_s: float
+    """Import of torch and loading of the model: about 0 but for the first block of a worker."""
+    compute_s: float
+    """Without the time spent waiting for the block before."""
+    write_s: float
+    worker: str
+    pid: int
+    found: bool = False
+    """The shard was there already, and nothing was computed."""
+
+
+def localize_task(task: Task) -> TaskReport:
+    """Do one block. Done late, twice or elsewhere it leaves the same shard.
+
+    Raises
+    ------
+    BlockError
+        Whatever went wrong, wrapped once, with the block's place in the dataset.
+    """
+    try:
+        return _localize(task)
+    except Exception as error:
+        block = task.block
+        failure = BlockError(
+            f"Block {block.id} (volumes {block.volume_start} to {block.volume_stop - 1}, planes {block.plane_start} to "
+            f"{block.plane_stop - 1}) failed on {_worker_name()}: {_words(error)}"
+        )
+        failure.cause = type(error).__name__
+        raise failure from error
+
+
+def resolve_threads(config: RunConfig, workers_per_host: int) -> int:
+    """CPU threads of one worker: as configured, else the cores of its machine divided by its workers there."""
+    return config.compute.threads or max(1, CPU_COUNT // max(1, workers_per_host))
+
+
+def _localize(task: Task) -> TaskReport:
+    block, shards = task.block, Path(task.shards)
+    existing = _existing_receipt(task)
+    if existing is not None:
+        return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
+    started = time.perf_counter()
+    stack = task.source.read(block)
+    read_s = time.perf_counter() - started
+    with _COMPUTE:
+        started = time.perf_counter()
+        localizer = _localizer(task)
+        start_s = time.perf_counter() - started
+        table = localizer.run(stack)
+        compute_s = time.perf_counter() - started - start_s
+    del stack
+    started = time.perf_counter()
+    receipt = write_shard(table, block, shards, run_digest=task.run_digest)
+    write_s = time.perf_counter() - started
+    return TaskReport(receipt, block.num_owned, read_s, start_s, compute_s, write_s, _worker_name(), os.getpid())
+
+
+_COMPUTE = threading.Lock()
+"""Held by the task that computes; also guards ``_built``."""
+_built: "tuple[tuple[str, RunConfig], Localizer] | None" = None
+"""The localizer of this process, and what it was built for. One: a second model would not leave room for either."""
+
+
+def _localizer(task: Task) -> "Localizer":
+    """The process's localizer, built when it is for another run or not there yet. Call with ``_COMPUTE`` held."""
+    global _built
+    import torch
+
+    from lls_decode.localize import build_localizer
+
+    key = (task.run_digest, task.config)
+    threads = resolve_threads(task.config, task.workers_per_host)
+    if torch.get_num_threads() != threads:  # counted for each thread of the process by OpenMP
+        torch.set_num_threads(threads)
+    if _built is None or _built[0] != key:
+        found = bundle_digest(task.bundle_path)
+        if found != task.bundle_digest:
+            raise BundleError(
+                f"Model bundle {task.bundle_path} has digest {found}, the run was planned with {task.bundle_digest}; "
+                "restore the file, or start a new run."
+            )
+        _built = None
+        compute = task.config.compute.replace(threads=threads)
+        built = build_localizer(task.bundle_path, task.config.replace(compute=compute), task.source.layout)
+        _built = (key, built)
+    return _built[1]
+
+
+def _existing_receipt(task: Task) -> ShardReceipt | None:
+    """The receipt of a shard that an earlier copy of the task has left; None when there is none of this run."""
+    path = Path(task.shards) / f"{task.block.id}.parquet"
+    if not path.exists():
+        return None
+    try:
+        receipt = read_receipt(path)
+    except ShardError:
+        return None  # it is written anew
+    valid = receipt.run_digest == task.run_digest and receipt.block_index == task.block.index
+    return receipt if valid else None
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, LlsDecodeError) and text else f"{type(error).__name__}: {text}"
+
+
+def _worker_name() -> str:
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return socket.gethostname()
