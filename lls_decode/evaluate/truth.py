@@ -103,7 +103,7 @@ def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
         found = ", ".join(header)
         known = ", or ".join(f"{layout.name} ({', '.join(layout.required)})" for layout in _FORMATS)
         raise TableError(
-            f"{path} has columns {found if len(found) < 400 else found[:400] + ' ...'}; expected those of our own tables "
+            f"{path} has columns {found if len(found) < 400 else found[:400] + ' ...'}; expected ours "
             f"({', '.join(_OURS)}, ...), {known}; rename the columns."
         )
     if pixel_nm is None:
