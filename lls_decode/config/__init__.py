@@ -1,7 +1,7 @@
 """Configuration: frozen, typed, in physical units; read once at the door."""
 
 from lls_decode.config.base import Config, digest, load, parse
-from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera
+from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera, ScmosChip
 from lls_decode.config.geometry import Geometry, PixelSize, Positions
 from lls_decode.config.network import NetworkConfig, Scaling
 from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, GaussianSheet, Illumination, Psf, Widefield
@@ -31,6 +31,7 @@ __all__ = [
     "RunConfig",
     "Scaling",
     "ScmosCamera",
+    "ScmosChip",
     "SimulationConfig",
     "TrainingConfig",
     "Widefield",

@@ -47,3 +47,31 @@ class ScmosCamera(Config):
 
 
 Camera = Annotated[EmccdCamera | ScmosCamera, Field(discriminator="kind")]
+
+
+class ScmosChip(Config):
+    """Statistics of an sCMOS chip, from which per-pixel maps are drawn for training on any chip of its kind."""
+
+    kind: Literal["scmos-chip"] = "scmos-chip"
+    offset_adu: float = Field(ge=0)
+    offset_sd_adu: float = Field(ge=0)
+    gain_adu_per_e: float = Field(gt=0)
+    gain_sd_adu_per_e: float = Field(ge=0)
+    variance_adu2: float = Field(gt=0)
+    """Median variance of the read noise."""
+    variance_spread: float = Field(ge=0)
+    """Standard deviation of the logarithm of the variance (log-normal)."""
+    hot_fraction: float = Field(ge=0, lt=1)
+    """Share of hot pixels."""
+    hot_variance_adu2: tuple[float, float] = (100.0, 2000.0)
+    """Variance of hot pixels, log-uniform in this range."""
+    quantum_efficiency: float = Field(default=1.0, gt=0, le=1)
+
+    def nominal(self) -> ScmosCamera:
+        """The camera of a pixel like most."""
+        return ScmosCamera(
+            offset_adu=self.offset_adu,
+            gain_adu_per_e=self.gain_adu_per_e,
+            variance_adu2=self.variance_adu2,
+            quantum_efficiency=self.quantum_efficiency,
+        )

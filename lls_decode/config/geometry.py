@@ -67,7 +67,7 @@ class Geometry(Config):
         return self._signed_step * (1.0 if self.motion == "objective" else math.sin(math.radians(self.angle_deg)))
 
     def plane_shift_px(self, pixel: PixelSize) -> float:
-        """Displacement of the image plane from one plane to the next, pixels; a molecule appears to move by minus this."""
+        """Displacement of the image plane from one plane to the next, pixels; molecules appear to move by minus it."""
         return self.lateral_step_nm / pixel.along(self.propagation_axis)
 
     def whole_shift_px(self, pixel: PixelSize) -> int:

@@ -1,11 +1,11 @@
 """What is simulated to train a network, and how it is trained."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from lls_decode.config.base import Config
-from lls_decode.config.camera import Camera
+from lls_decode.config.camera import EmccdCamera, ScmosCamera, ScmosChip
 from lls_decode.config.geometry import Geometry, PixelSize
 from lls_decode.config.network import NetworkConfig
 from lls_decode.config.optics import Illumination, Psf, Widefield
@@ -26,6 +26,8 @@ class EmitterConfig(Config):
     """Emitters with fewer photons in a frame are rendered and are not targets."""
     on_time_frames: float | None = Field(gt=0)
     """Mean of the exponential on-time in frames; None: on in every frame of a sequence."""
+    whole_frames: bool = False
+    """True: an emitter is on for whole frames (then on-times are geometric), as some simulated benchmarks have it."""
     z_range_nm: tuple[float, float]
     """Targets lie in this range, relative to the focus of their plane."""
     z_render_nm: tuple[float, float] | None = None
@@ -64,7 +66,7 @@ class SimulationConfig(Config):
 
     pixel_size: PixelSize
     psf: Psf
-    camera: Camera
+    camera: Annotated[EmccdCamera | ScmosCamera | ScmosChip, Field(discriminator="kind")]
     emitters: EmitterConfig
     background: BackgroundConfig
     illumination: Illumination = Widefield()

@@ -1,1 +1,9 @@
-"""Localize."""
+"""One block of frames to one table of localizations, on one device."""
+
+from lls_decode.localize.build import build_localizer
+from lls_decode.localize.detect import Detections, detect
+from lls_decode.localize.localizer import Localizer
+from lls_decode.localize.place import place
+from lls_decode.localize.validate import build_validator
+
+__all__ = ["Detections", "Localizer", "build_localizer", "build_validator", "detect", "place"]

@@ -1,1 +1,17 @@
-"""Simulate."""
+"""Simulated microscopy in torch: molecules, what each frame sees of them, photons, counts."""
+
+from lls_decode.simulate.batches import Targets, TrainingBatch, simulate_batch
+from lls_decode.simulate.frames import SimulatedFrames, simulate_frames
+from lls_decode.simulate.molecules import Activations, Molecules, expose, sample_molecules
+
+__all__ = [
+    "Activations",
+    "Molecules",
+    "SimulatedFrames",
+    "Targets",
+    "TrainingBatch",
+    "expose",
+    "sample_molecules",
+    "simulate_batch",
+    "simulate_frames",
+]

@@ -1,0 +1,50 @@
+"""The one place that assembles a localizer."""
+
+from pathlib import Path
+
+import torch
+
+from lls_decode.axes import Layout
+from lls_decode.config import ComputeConfig, RunConfig
+from lls_decode.errors import ConfigError
+from lls_decode.localize.localizer import Localizer
+from lls_decode.model.bundle import load_bundle
+from lls_decode.optics import build_camera
+
+
+def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Localizer:
+    """Load a bundle and join it with the run's camera, pixel size, geometry and rules.
+
+    ``config`` is resolved: its camera and pixel size are given (a plan takes them from the bundle where a user was
+    silent). Sets the number of torch threads of this process when ``compute.threads`` is given.
+
+    Raises
+    ------
+    BundleError, ConfigError
+        The bundle is unreadable, a camera map does not fit, or the device is not there.
+    """
+    if config.camera is None or config.pixel_size is None:
+        raise ValueError("camera and pixel size must be resolved before a localizer is built")
+    device = choose_device(config.compute)
+    if config.compute.threads is not None:
+        torch.set_num_threads(config.compute.threads)
+    return Localizer(
+        bundle=load_bundle(bundle, device=device),
+        camera=build_camera(config.camera, layout.height, layout.width, device=device),
+        pixel=config.pixel_size,
+        geometry=config.geometry,
+        rule=config.detection,
+        compute=config.compute,
+        device=device,
+    )
+
+
+def choose_device(compute: ComputeConfig) -> torch.device:
+    """The device that a run asks for; ``auto`` is a GPU when there is one."""
+    available = torch.cuda.is_available()
+    if compute.device == "cuda" and not available:
+        raise ConfigError(
+            "compute.device is 'cuda', but this process sees no CUDA device; use --device cpu, or run "
+            "'lls-decode doctor' to see why."
+        )
+    return torch.device("cuda" if available and compute.device != "cpu" else "cpu")

@@ -1,0 +1,84 @@
+"""From output maps to detections, by pooling and convolution only (Speiser et al. 2021, "Obtaining localizations").
+
+A pixel is a **candidate** when its probability is above ``confident`` (0.6), or above ``candidate`` (0.3) and a local
+maximum among its four neighbours. It is a **detection** when its probability summed with its four neighbours is above
+``accept`` (0.7). ``prob`` is that sum, at most 1.
+
+Ties: of two equal neighbours the upper or left one is the maximum, so a flat pair of 0.5 gives one detection, not two.
+Counted twice: two adjacent pixels above ``confident`` are two emitters, by intention, and each one's sum includes the
+other; two maxima that touch at a corner share the neighbours between them. That is the paper's rule.
+
+Shape letters: ``N`` windows, ``Y X`` pixels, ``D`` detections.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lls_decode.config import DetectionConfig
+from lls_decode.model.network import OutputMaps
+
+_MAPS = ("photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of some windows, in network units, on the host; all (D,), ordered by window, y, x."""
+
+    window: npt.NDArray[np.int64]
+    y_px: npt.NDArray[np.int64]
+    """Pixel row of the detection."""
+    x_px: npt.NDArray[np.int64]
+    prob: npt.NDArray[np.float32]
+    photons: npt.NDArray[np.float32]
+    x: npt.NDArray[np.float32]
+    """Offset from the pixel's centre, pixels."""
+    y: npt.NDArray[np.float32]
+    z: npt.NDArray[np.float32]
+    photons_sig: npt.NDArray[np.float32]
+    x_sig: npt.NDArray[np.float32]
+    y_sig: npt.NDArray[np.float32]
+    z_sig: npt.NDArray[np.float32]
+    bg: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.window)
+
+    @classmethod
+    def concatenate(cls, parts: list[Self]) -> Self:
+        """Join detections in the order given."""
+        return cls(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)})
+
+    def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
+        """The rows of a mask or an index."""
+        return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+
+def candidate_maps(probability_NYX: Tensor, rule: DetectionConfig) -> tuple[Tensor, Tensor]:
+    """Mask of detections and their integrated probability, each (N, Y, X)."""
+    p = probability_NYX
+    padded = F.pad(p, (1, 1, 1, 1))
+    up, down = padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]
+    left, right = padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
+    is_maximum = (p > up) & (p > left) & (p >= down) & (p >= right)
+    integrated = p + up + down + left + right
+    is_candidate = (p > rule.confident) | ((p > rule.candidate) & is_maximum)
+    return is_candidate & (integrated > rule.accept), integrated.clamp_max(1.0)
+
+
+def detect(maps: OutputMaps, rule: DetectionConfig) -> Detections:
+    """Detections of a batch of windows: found, gathered and packed on the device, copied to the host once."""
+    found, integrated = candidate_maps(maps.probability, rule)
+    place = found.flatten().nonzero().squeeze(1)
+    values = torch.stack([integrated.flatten()[place], *(getattr(maps, name).flatten()[place] for name in _MAPS)])
+    # float64 holds the pixel number exactly, so that one array carries all.
+    packed = torch.cat([place.to(torch.float64)[None], values.to(torch.float64)]).cpu().numpy()
+    _, height, width = found.shape
+    pixel = packed[0].astype(np.int64)
+    columns = {name: column.astype(np.float32) for name, column in zip(("prob", *_MAPS), packed[1:], strict=True)}
+    return Detections(window=pixel // (height * width), y_px=pixel // width % height, x_px=pixel % width, **columns)

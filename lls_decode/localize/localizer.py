@@ -1,0 +1,143 @@
+"""The engine: frames to detections on one device. Every frame is encoded once; nothing shows how the work was cut.
+
+Shape letters: ``T`` frames of a stack, ``N`` windows, ``D`` features, ``Y X`` pixels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from lls_decode.blocks import Tile, plan_tiles
+from lls_decode.config import ComputeConfig, DetectionConfig, Geometry, PixelSize
+from lls_decode.localize.detect import Detections, detect
+from lls_decode.localize.place import place
+from lls_decode.model.bundle import ModelBundle
+from lls_decode.model.network import RECEPTIVE_RADIUS_PX, STRIDE, OutputMaps, pad_to_stride
+from lls_decode.optics import CameraModel
+
+if TYPE_CHECKING:
+    from lls_decode.frames import FrameStack
+
+_RULE_RADIUS_PX = 2
+"""The detection rule reads a pixel's neighbours; one more so that the reading itself is exact."""
+
+
+@dataclass(frozen=True)
+class Localizer:
+    """A network with the camera, pixel size and rules of one run."""
+
+    bundle: ModelBundle
+    camera: CameraModel
+    pixel: PixelSize
+    geometry: Geometry | None
+    rule: DetectionConfig
+    compute: ComputeConfig
+    device: torch.device
+
+    def run(self, stack: "FrameStack") -> pa.Table:
+        """Rows of the frames that the stack's block owns (see `localize.place`)."""
+        found = self.find(stack.adu_TYX, stack.block.windows)
+        return place(found, stack.block, scaling=self.bundle.info.scaling, pixel=self.pixel, geometry=self.geometry)
+
+    @torch.inference_mode()
+    def find(self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64]) -> Detections:
+        """Detections in the windows of a stack of camera counts."""
+        height, width = adu_TYX.shape[1:]
+        parts = []
+        for tile in self._tiles(height, width):
+            y, x = slice(tile.read_y_start, tile.read_y_stop), slice(tile.read_x_start, tile.read_x_stop)
+            counts = adu_TYX[:, y, x]
+            parts.append(_owned(self._find_in_tile(counts, windows_N3, self.camera.crop(y, x)), tile))
+        found = Detections.concatenate(parts)
+        return found if len(parts) == 1 else found.select(np.lexsort((found.x_px, found.y_px, found.window)))
+
+    def _tiles(self, height: int, width: int) -> tuple[Tile, ...]:
+        network = self.bundle.info.network
+        halo = RECEPTIVE_RADIUS_PX + _RULE_RADIUS_PX
+        shift = abs(network.shift_px)
+        return plan_tiles(
+            height,
+            width,
+            tile_px=self.compute.tile_px,
+            halo_y_px=halo + (shift if network.shift_axis == "y" else 0),
+            halo_x_px=halo + (shift if network.shift_axis == "x" else 0),
+            multiple=STRIDE,
+        )
+
+    def _find_in_tile(
+        self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64], camera: CameraModel
+    ) -> Detections:
+        height, width = adu_TYX.shape[1:]
+        parts = []
+        for first, maps in self.output_maps(adu_TYX, windows_N3, camera):
+            cropped = OutputMaps(*(value[:, :height, :width] for value in maps))
+            found = detect(cropped, self.rule)
+            found.window[:] += first
+            parts.append(found)
+        return Detections.concatenate(parts)
+
+    def output_maps(
+        self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64], camera: CameraModel
+    ) -> Iterator[tuple[int, OutputMaps]]:
+        """Number of the first window and output maps, batch by batch, in the order of the windows.
+
+        Windows must be in stack order, their neighbours at most one position away. Frames are encoded in stack order,
+        once; the features that later windows still need are carried over.
+        """
+        T, height, width = adu_TYX.shape
+        per_batch = max(1, self.compute.batch_px // (height * width))
+        reaches = windows_N3.max(axis=1)
+        features: Tensor | None = None
+        oldest, encoded, done = 0, 0, 0
+        while done < len(windows_N3):
+            adu = torch.from_numpy(_as_torch_dtype(adu_TYX[encoded : encoded + per_batch]))
+            fresh = self._encode(adu.to(self.device, non_blocking=True), camera)
+            features = fresh if features is None else torch.cat([features, fresh])
+            encoded = min(encoded + per_batch, T)
+            ready = int(np.searchsorted(reaches, encoded))
+            if ready > done:
+                windows = torch.from_numpy(windows_N3[done:ready] - oldest).to(self.device)
+                for start in range(0, ready - done, per_batch):
+                    yield done + start, self._decode(features, windows[start : start + per_batch])
+                done = ready
+            keep_from = int(windows_N3[done:].min()) if done < len(windows_N3) else encoded
+            features, oldest = features[keep_from - oldest :], keep_from
+
+    def _encode(self, adu_TYX: Tensor, camera: CameraModel) -> Tensor:
+        scaling = self.bundle.info.scaling
+        inputs = (camera.to_photons(adu_TYX) - scaling.input_offset) / scaling.input_scale
+        with self._precision():
+            return self.bundle.network.encode(pad_to_stride(inputs))
+
+    def _decode(self, features: Tensor, windows: Tensor) -> OutputMaps:
+        with self._precision():
+            return self.bundle.network.decode(features, windows)
+
+    def _precision(self) -> torch.autocast:
+        lower = self.compute.dtype == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=lower)
+
+
+def _owned(found: Detections, tile: Tile) -> Detections:
+    """Detections of a tile's own pixels, in pixels of the frame."""
+    found.y_px[:] += tile.read_y_start
+    found.x_px[:] += tile.read_x_start
+    return found.select(
+        (found.y_px >= tile.y_start)
+        & (found.y_px < tile.y_stop)
+        & (found.x_px >= tile.x_start)
+        & (found.x_px < tile.x_stop)
+    )
+
+
+def _as_torch_dtype(counts: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Contiguous counts in a type that torch converts on every device; uint16 stays as it is."""
+    if counts.dtype.kind == "u" and counts.dtype.itemsize > 2:
+        return counts.astype(np.float32)
+    return np.ascontiguousarray(counts)

@@ -1,0 +1,57 @@
+"""A trained model as one safetensors file: weights, and one JSON record (`model.info.BundleInfo`)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lls_decode.errors import BundleError
+from lls_decode.model.info import METADATA_KEY, BundleInfo, read_bundle_info
+from lls_decode.model.network import LocNet
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A network with its weights, and what is known of them."""
+
+    network: LocNet
+    info: BundleInfo
+
+
+def save_bundle(path: str | Path, network: LocNet, info: BundleInfo, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a bundle aside and rename it; the same weights and record give the same bytes."""
+    path = Path(path)
+    weights = {
+        name: value.detach().to("cpu", dtype).contiguous(memory_format=torch.contiguous_format).clone()
+        for name, value in network.state_dict().items()
+    }
+    record = json.dumps(info.to_dict(), sort_keys=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_bytes(save(weights, metadata={METADATA_KEY: record}))
+    aside.replace(path)
+
+
+def load_bundle(path: str | Path, *, device: torch.device | str = "cpu") -> ModelBundle:
+    """Read a bundle; the network is in evaluation mode, float32, channels-last.
+
+    Raises
+    ------
+    BundleError
+        The file is no bundle, or its weights do not fit its own record.
+    """
+    info = read_bundle_info(path)
+    try:
+        weights: dict[str, Tensor] = load_file(path, device=str(device))
+    except SafetensorError as error:
+        raise BundleError(f"Model bundle {path} is damaged ({error}); fetch or train it again.") from error
+    network = LocNet(info.network)
+    try:
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+    except RuntimeError as error:
+        raise BundleError(f"Model bundle {path}: its weights do not fit the network that its record names.") from error
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ModelBundle(network.eval().requires_grad_(False), info)

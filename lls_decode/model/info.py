@@ -1,0 +1,84 @@
+"""What a model bundle says of itself, read without torch.
+
+A bundle is one safetensors file: eight bytes of header length, a JSON header with our record under
+``__metadata__["lls_decode"]``, then the weights.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from lls_decode.config import Camera, Config, Geometry, NetworkConfig, PixelSize, Psf, Scaling, parse
+from lls_decode.errors import BundleError
+
+METADATA_KEY = "lls_decode"
+FORMAT_VERSION = 1
+_LARGEST_HEADER_BYTES = 100_000_000
+
+
+class BundleInfo(Config):
+    """The record in a bundle: everything that is needed to use the weights, and where they come from."""
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    network: NetworkConfig
+    scaling: Scaling
+    pixel_size: PixelSize
+    camera: Camera
+    psf: Psf
+    geometry: Geometry | None = None
+    z_range_nm: tuple[float, float]
+    """Range of z of the training targets."""
+    photons_range: tuple[float, float]
+    """Range of photons (mean minus and plus two standard deviations) of the training emitters."""
+    bg_range: tuple[float, float]
+    """Range of the training background, photons per pixel."""
+    licence: str = "BSD-3-Clause"
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Provenance: configuration, seed, steps, curve, measured accuracy, software."""
+
+    @property
+    def psf_digest(self) -> str:
+        """Sixteen hexadecimal digits of the PSF."""
+        return self.psf.digest()
+
+
+def read_bundle_info(path: str | Path) -> BundleInfo:
+    """Read the record of a bundle.
+
+    Raises
+    ------
+    BundleError
+        The file is absent, no bundle, or of a newer format.
+    """
+    path = Path(path)
+    advice = "give a .lls file written by 'lls-decode train'"
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(path.stat().st_size, _LARGEST_HEADER_BYTES):
+                raise BundleError(f"{path} is not a model bundle (no safetensors header); {advice}.")
+            header = json.loads(file.read(length))
+    except OSError as error:
+        raise BundleError(f"Model bundle {path} cannot be read ({error.strerror}); {advice}.") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not a model bundle (its header is not JSON); {advice}.") from error
+    record = (header.get("__metadata__") or {}).get(METADATA_KEY) if isinstance(header, dict) else None
+    if record is None:
+        raise BundleError(f"{path} holds tensors but no '{METADATA_KEY}' record; {advice}.")
+    data = json.loads(record)
+    version = data.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has bundle format {version}, this program reads {FORMAT_VERSION}; use a matching version."
+        )
+    return parse(BundleInfo, data, source=str(path))
+
+
+def bundle_digest(path: str | Path) -> str:
+    """Sixteen hexadecimal digits of the whole file, weights and record."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,183 @@
+"""The localization network (Speiser et al., Nat. Methods 2021): two stacked U-Nets and four heads.
+
+The first U-Net encodes each frame once; the second meets the features of a frame and of its two neighbours.
+Layer for layer as published in code: two 3x3 convolutions a stage, 2x2 stride-2 convolutions down, nearest
+up-sampling and a 1x1 convolution up, ELU, no normalisation; 2 199 418 weights at 48 filters with context.
+
+Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lls_decode.axes import ScanAxis
+from lls_decode.config import NetworkConfig
+
+STRIDE = 4
+"""Frames must be multiples of this many pixels; features repeat their phase after as many."""
+RECEPTIVE_RADIUS_PX = 44
+"""Farthest input pixel that an output pixel depends on (exact gradients, 41 to 44 by phase), plane shift apart."""
+
+LOGIT_LIMIT = 8.0
+"""Detection probabilities stay this many units of log-odds away from even odds at most."""
+_SIGMA_FLOOR = 0.001
+_SIGMA_CEILING = 3.0
+_SIGMA_WITHOUT_Z = 0.1
+
+
+class OutputMaps(NamedTuple):
+    """What the network says of each pixel, in network units; each (N, Y, X) float32."""
+
+    logit: Tensor
+    """Log-odds of the detection probability; see `probability` for the limits."""
+    photons: Tensor
+    """0 to 1."""
+    x: Tensor
+    """Offset from the pixel's centre, -1 to 1 pixel."""
+    y: Tensor
+    z: Tensor
+    """-1 to 1."""
+    photons_sig: Tensor
+    x_sig: Tensor
+    y_sig: Tensor
+    z_sig: Tensor
+    bg: Tensor
+    """0 to 1."""
+
+    @property
+    def probability(self) -> Tensor:
+        """Detection probability, between 3.35e-4 and its complement as the authors have it."""
+        return torch.sigmoid(self.logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
+
+
+class UNet(nn.Module):
+    """Two stages down, two up: ``in_channels`` to ``filters`` channels at the same resolution."""
+
+    def __init__(self, in_channels: int, filters: int) -> None:
+        super().__init__()
+        f = filters
+        self.encoder = nn.ModuleList([_stage(in_channels, f), _stage(f, 2 * f)])
+        self.poolers = nn.ModuleList([nn.Conv2d(f, f, 2, stride=2), nn.Conv2d(2 * f, 2 * f, 2, stride=2)])
+        self.base = _stage(2 * f, 4 * f)
+        self.upsamplers = nn.ModuleList([nn.Conv2d(4 * f, 2 * f, 1), nn.Conv2d(2 * f, f, 1)])
+        self.decoder = nn.ModuleList([_stage(4 * f, 2 * f), _stage(2 * f, f)])
+        self.out_conv = nn.Conv2d(f, f, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, Y, X) to (N, filters, Y, X)."""
+        full = self.encoder[0](x)  # f, Y
+        half = self.encoder[1](self.poolers[0](full))  # 2f, Y/2
+        x = self.base(self.poolers[1](half))  # 4f, Y/4
+        x = self.decoder[0](torch.cat([half, _double(self.upsamplers[0](x))], dim=1))  # 2f, Y/2
+        x = self.decoder[1](torch.cat([full, _double(self.upsamplers[1](x))], dim=1))  # f, Y
+        return self.out_conv(x)  # type: ignore[no-any-return]
+
+
+class Head(nn.Module):
+    """Two convolutions from features to one group of output maps."""
+
+    def __init__(self, filters: int, out_channels: int) -> None:
+        super().__init__()
+        self.core = nn.Sequential(nn.Conv2d(filters, filters, 3, padding=1), nn.ELU())
+        self.out_conv = nn.Conv2d(filters, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D, Y, X) to (N, out_channels, Y, X)."""
+        return self.out_conv(self.core(x))  # type: ignore[no-any-return]
+
+
+class LocNet(nn.Module):
+    """Encode every frame once, decode windows of three."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        f = config.filters
+        self.frame_net = UNet(1, f)
+        self.context_net = UNet(f if config.context == "none" else 3 * f, f)
+        self.heads = nn.ModuleDict(
+            {"probability": Head(f, 1), "mean": Head(f, 4), "sigma": Head(f, 4), "background": Head(f, 1)}
+        )
+        self._initialise()
+
+    def encode(self, frames_TYX: Tensor) -> Tensor:
+        """Features ``(T, D, Y, X)`` of scaled frames; each frame on its own pixel grid."""
+        return self.frame_net(frames_TYX[:, None].contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def decode(self, features_TDYX: Tensor, windows_N3: Tensor) -> OutputMaps:
+        """Output maps of windows: ``windows_N3`` are positions (previous, this, next) among the features."""
+        previous, this, following = windows_N3.unbind(dim=1)
+        x = features_TDYX[this]
+        if self.config.context != "none":
+            before = self._align(features_TDYX[previous], previous == this, -self.config.shift_px)
+            after = self._align(features_TDYX[following], following == this, self.config.shift_px)
+            x = torch.cat([before, x, after], dim=1)  # 3D
+        x = self.context_net(x)
+        logit = self.heads["probability"](x).float()[:, 0]
+        mean = self.heads["mean"](x).float()
+        sigma = _SIGMA_CEILING * torch.sigmoid(self.heads["sigma"](x).float()) + _SIGMA_FLOOR
+        z, z_sig = torch.tanh(mean[:, 3]), sigma[:, 3]
+        if not self.config.predict_z:
+            z, z_sig = torch.zeros_like(z), torch.full_like(z_sig, _SIGMA_WITHOUT_Z)
+        return OutputMaps(
+            logit=logit,
+            photons=torch.sigmoid(mean[:, 0]),
+            x=torch.tanh(mean[:, 1]),
+            y=torch.tanh(mean[:, 2]),
+            z=z,
+            photons_sig=sigma[:, 0],
+            x_sig=sigma[:, 1],
+            y_sig=sigma[:, 2],
+            z_sig=z_sig,
+            bg=torch.sigmoid(self.heads["background"](x).float()[:, 0]),
+        )
+
+    def _align(self, features: Tensor, repeated: Tensor, shift_px: int) -> Tensor:
+        """Move a neighbour's features by whole pixels; an edge frame that stands in for its neighbour stays."""
+        if shift_px == 0:
+            return features
+        moved = shift_features(features, shift_px, self.config.shift_axis)
+        return torch.where(repeated[:, None, None, None], features, moved)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        last = self.heads["probability"].out_conv
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, -6.0)  # few pixels hold an emitter
+
+
+def shift_features(features: Tensor, shift_px: int, axis: ScanAxis) -> Tensor:
+    """Move (N, D, Y, X) by whole pixels towards larger x or y; what moves in is zero."""
+    dim = 3 if axis == "x" else 2
+    length = features.shape[dim]
+    moved = torch.zeros_like(features)
+    count = max(length - abs(shift_px), 0)
+    source, target = max(-shift_px, 0), max(shift_px, 0)
+    moved.narrow(dim, target, count).copy_(features.narrow(dim, source, count))
+    return moved
+
+
+def pad_to_stride(frames_TYX: Tensor) -> Tensor:
+    """Append zeros below and to the right until both sides are multiples of `STRIDE`; positions stay."""
+    height, width = frames_TYX.shape[-2:]
+    return F.pad(frames_TYX, (0, -width % STRIDE, 0, -height % STRIDE))
+
+
+def _stage(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1),
+        nn.ELU(),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        nn.ELU(),
+    )
+
+
+def _double(x: Tensor) -> Tensor:
+    """Nearest up-sampling by 2. After the 1x1 convolution, which gives the same numbers for a quarter of the work."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,112 @@
+"""Simulated training batches: frames, windows over them, and what the network should find in each window.
+
+Shape letters: ``T`` frames (all sequences), ``N`` windows (target frames), ``E`` target emitters, ``Y X`` pixels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lls_decode.axes import ContextKind
+from lls_decode.config import Scaling, SimulationConfig
+from lls_decode.simulate.frames import simulate_frames
+from lls_decode.simulate.molecules import Activations
+
+_EDGE_SHARE = 0.15
+"""Share of sequences whose first (and as many whose last) window stands at the end of an acquisition."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The emitters that should be found, in network units; all (E,) but the background."""
+
+    window: Tensor
+    x_px: Tensor
+    y_px: Tensor
+    z: Tensor
+    photons: Tensor
+    bg_N: Tensor
+    """Background of each window."""
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Input and targets of one training step."""
+
+    photons_TYX: Tensor
+    windows_N3: Tensor
+    activations: Activations
+    """Truth rows of the windows' own frames that are targets; ``sequence`` is the window, ``frame`` 0."""
+    bg_N: Tensor
+
+    def targets(self, scaling: Scaling, simulation: SimulationConfig) -> Targets:
+        """The truth in network units."""
+        a, pixel = self.activations, simulation.pixel_size
+        return Targets(
+            window=a.sequence,
+            x_px=a.x_nm / pixel.x_nm,
+            y_px=a.y_nm / pixel.y_nm,
+            z=a.z_nm / scaling.z_nm,
+            photons=a.photons / scaling.photons,
+            bg_N=self.bg_N / scaling.bg,
+        )
+
+
+def simulate_batch(
+    config: SimulationConfig,
+    *,
+    context: ContextKind,
+    num_sequences: int,
+    sequence_frames: int,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+) -> TrainingBatch:
+    """One batch of fresh frames; every target frame is a target once."""
+    T, L = sequence_frames + (0 if context == "none" else 2), sequence_frames
+    simulated = simulate_frames(
+        config, num_sequences=num_sequences, num_frames=T, height=height, width=width, generator=generator
+    )
+    first = 0 if context == "none" else 1
+    device = generator.device
+    this = torch.arange(num_sequences, device=device)[:, None] * T + torch.arange(first, first + L, device=device)
+    previous, following = this, this
+    if context != "none":
+        previous, following = this - 1, this + 1
+        begins = torch.rand(num_sequences, generator=generator, device=device) < _EDGE_SHARE
+        ends = torch.rand(num_sequences, generator=generator, device=device) < _EDGE_SHARE
+        previous[begins, 0] = this[begins, 0]
+        following[ends, -1] = this[ends, -1]
+    windows = torch.stack([previous, this, following], dim=-1).reshape(-1, 3)
+
+    seen = simulated.activations
+    emitters, pixel = config.emitters, config.pixel_size
+    x_px, y_px = seen.x_nm / pixel.x_nm, seen.y_nm / pixel.y_nm
+    is_target = (
+        (seen.frame >= first)
+        & (seen.frame < first + L)
+        & (seen.photons >= emitters.photons_min)
+        & (seen.z_nm >= emitters.z_range_nm[0])
+        & (seen.z_nm <= emitters.z_range_nm[1])
+        & (x_px >= -0.5)
+        & (x_px < width - 0.5)
+        & (y_px >= -0.5)
+        & (y_px < height - 0.5)
+    )
+    seen = seen.select(is_target)
+    own = Activations(
+        sequence=seen.sequence * L + seen.frame - first,
+        frame=torch.zeros_like(seen.frame),
+        molecule=seen.molecule,
+        x_nm=seen.x_nm,
+        y_nm=seen.y_nm,
+        z_nm=seen.z_nm,
+        photons=seen.photons,
+    )
+    return TrainingBatch(
+        photons_TYX=simulated.photons_STYX.reshape(num_sequences * T, height, width),
+        windows_N3=windows,
+        activations=own,
+        bg_N=simulated.bg_S.repeat_interleave(L),
+    )

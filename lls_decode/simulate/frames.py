@@ -1,0 +1,112 @@
+"""From molecules to camera counts: what a network is trained on, and what benchmark movies are made of.
+
+Shape letters: ``S`` sequences, ``T`` frames of a sequence, ``Y X`` pixels, ``A`` activations.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lls_decode.config import ScmosChip, SimulationConfig
+from lls_decode.optics import CameraModel, ScmosModel, build_camera, expected_photons
+from lls_decode.optics.psf import stamp_radius_px
+from lls_decode.simulate.molecules import Activations, expose, sample_molecules
+
+
+@dataclass(frozen=True)
+class SimulatedFrames:
+    """Frames with their truth."""
+
+    photons_STYX: Tensor
+    """What the camera gives back as photons: noisy counts converted by the same camera, float32."""
+    bg_S: Tensor
+    """Background of each sequence, photons per pixel."""
+    activations: Activations
+    """All light that was drawn, targets or not."""
+
+
+def simulate_frames(
+    config: SimulationConfig,
+    *,
+    num_sequences: int,
+    num_frames: int,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+) -> SimulatedFrames:
+    """Simulate sequences of frames of homogeneous emitters on the generator's device."""
+    radius_px = stamp_radius_px(config.psf, config.emitters.z_rendered_nm, config.pixel_size)
+    molecules = sample_molecules(
+        config,
+        num_sequences=num_sequences,
+        num_frames=num_frames,
+        height=height,
+        width=width,
+        margin_px=radius_px,
+        generator=generator,
+    )
+    activations = expose(
+        molecules,
+        num_frames=num_frames,
+        geometry=config.geometry,
+        illumination=config.illumination,
+        z_range_nm=config.emitters.z_rendered_nm,
+    )
+    low, high = config.background.low, config.background.high
+    bg_S = low + (high - low) * torch.rand(num_sequences, generator=generator, device=generator.device)
+    camera = draw_camera(config, num_sequences, height, width, generator)
+    expected = draw_photons(config, activations, num_sequences, num_frames, height, width)
+    expected = expected + bg_S[:, None, None, None]
+    photons = camera.to_photons(camera.to_adu(expected, generator))
+    return SimulatedFrames(photons, bg_S, activations)
+
+
+def draw_photons(
+    config: SimulationConfig, activations: Activations, num_sequences: int, num_frames: int, height: int, width: int
+) -> Tensor:
+    """Expected photons of the activations, without background, ``(S, T, Y, X)``."""
+    images = expected_photons(
+        config.psf,
+        frame=activations.sequence * num_frames + activations.frame,
+        x_nm=activations.x_nm,
+        y_nm=activations.y_nm,
+        z_nm=activations.z_nm,
+        photons=activations.photons,
+        pixel=config.pixel_size,
+        radius_px=stamp_radius_px(config.psf, config.emitters.z_rendered_nm, config.pixel_size),
+        num_frames=num_sequences * num_frames,
+        height=height,
+        width=width,
+    )
+    return images.view(num_sequences, num_frames, height, width)
+
+
+def draw_camera(
+    config: SimulationConfig, num_sequences: int, height: int, width: int, generator: torch.Generator
+) -> CameraModel:
+    """The configured camera, or for chip statistics one chip region a sequence (maps ``(S, 1, Y, X)``)."""
+    chip = config.camera
+    if not isinstance(chip, ScmosChip):
+        return build_camera(chip, height, width, device=generator.device)
+    return draw_chip(chip, (num_sequences, 1, height, width), generator)
+
+
+def draw_chip(chip: ScmosChip, shape: tuple[int, ...], generator: torch.Generator) -> ScmosModel:
+    """Per-pixel maps of the given shape from a chip's statistics."""
+
+    def normal() -> Tensor:
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def uniform() -> Tensor:
+        return torch.rand(shape, generator=generator, device=generator.device)
+
+    low, high = (torch.tensor(value).log().item() for value in chip.hot_variance_adu2)
+    hot_variance = torch.exp(low + (high - low) * uniform())
+    variance = chip.variance_adu2 * torch.exp(chip.variance_spread * normal())
+    return ScmosModel(
+        offset_adu=(chip.offset_adu + chip.offset_sd_adu * normal()).clamp_min(0),
+        gain_adu_per_e=(chip.gain_adu_per_e + chip.gain_sd_adu_per_e * normal()).clamp_min(0.2 * chip.gain_adu_per_e),
+        variance_adu2=torch.where(uniform() < chip.hot_fraction, hot_variance, variance),
+        quantum_efficiency=chip.quantum_efficiency,
+    )

@@ -1,0 +1,189 @@
+"""Molecules that bind, blink and bleach, and what each frame of a sequence sees of them.
+
+A **sequence** is a run of consecutive frames: of one plane through time, or of the planes of a sweep. In a sweep the
+image plane moves through the sample from frame to frame, so a molecule at rest moves through the frames by the law of
+`Geometry`: ``lateral_step_nm`` down the propagation axis and ``axial_step_nm`` down in z. Positions of molecules are
+given in the frame of plane 0 of their sequence (the *deskewed* frame).
+
+Shape letters: ``M`` molecules, ``A`` activations (molecule times frame).
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lls_decode.config import EmitterConfig, GaussianSheet, Geometry, Illumination, SimulationConfig
+
+_LIFETIMES_BEFORE = 5
+"""Molecules are born from this many mean on-times before the first frame; 0.7 % of those still on are missed."""
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """One row a molecule; all (M,)."""
+
+    sequence: Tensor
+    x_nm: Tensor
+    """Deskewed frame of the sequence."""
+    y_nm: Tensor
+    z_nm: Tensor
+    on_frame: Tensor
+    """Time at which it begins to emit, frames (fractional) from the beginning of the sequence."""
+    off_frame: Tensor
+    flux: Tensor
+    """Photons per frame at full excitation."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """One row for each frame that gets light from a molecule; all (A,). Positions in that frame, nm."""
+
+    sequence: Tensor
+    frame: Tensor
+    """Frame within the sequence."""
+    molecule: Tensor
+    x_nm: Tensor
+    y_nm: Tensor
+    z_nm: Tensor
+    photons: Tensor
+
+    def select(self, keep: Tensor) -> Self:
+        """The rows of a mask."""
+        return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+
+def steps_nm(geometry: Geometry | None) -> tuple[float, float, float]:
+    """How far the image plane moves from frame to frame of a sequence along x, y, z, nm."""
+    if geometry is None:
+        return 0.0, 0.0, 0.0
+    lateral = geometry.lateral_step_nm
+    along_x = geometry.propagation_axis == "x"
+    return (lateral if along_x else 0.0, 0.0 if along_x else lateral, geometry.axial_step_nm)
+
+
+def sample_molecules(
+    config: SimulationConfig,
+    *,
+    num_sequences: int,
+    num_frames: int,
+    height: int,
+    width: int,
+    margin_px: int,
+    generator: torch.Generator,
+) -> Molecules:
+    """Draw molecules of a homogeneous Poisson process in space and time.
+
+    The number that is on, within the target z range and inside the field, averages ``density_per_um2`` times the area
+    in every frame. Molecules live up to ``margin_px`` outside the field, and over the whole rendered z range of every
+    frame, so that their light enters as it does in an experiment.
+    """
+    emitters, pixel = config.emitters, config.pixel_size
+    device = generator.device
+
+    def uniform(low: float, high: float, count: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator, device=device)
+
+    z_low, z_high = emitters.z_rendered_nm
+    low, high = emitters.z_range_nm
+    dx, dy, dz = steps_nm(config.geometry)
+    # In a sweep a molecule is followed by the (fractional) frame in whose focus it lies; it is seen within
+    # z / dz frames of it, and moves sideways meanwhile.
+    focus = sorted((z_low / dz, z_high / dz)) if dz else [0.0, 0.0]
+    in_focus_first, in_focus_last = focus[0], num_frames - 1 + focus[1]
+    frames_off_focus = max(-focus[0], focus[1])
+    reach_x_nm = abs(dx) * frames_off_focus + margin_px * pixel.x_nm
+    reach_y_nm = abs(dy) * frames_off_focus + margin_px * pixel.y_nm
+    box_x_nm = (-0.5 * pixel.x_nm - reach_x_nm, (width - 0.5) * pixel.x_nm + reach_x_nm)
+    box_y_nm = (-0.5 * pixel.y_nm - reach_y_nm, (height - 0.5) * pixel.y_nm + reach_y_nm)
+    area_um2 = (box_x_nm[1] - box_x_nm[0]) * (box_y_nm[1] - box_y_nm[0]) * 1e-6
+    depth_nm = (in_focus_last - in_focus_first) * abs(dz) if dz else z_high - z_low
+    depth_in_target_ranges = depth_nm / (high - low) if high > low else 1.0
+
+    # A molecule that begins at any moment is seen in (on-time + 1) frames on average, the first and last partly.
+    on_time = emitters.on_time_frames
+    births = 1.0
+    if on_time is not None:
+        frames_seen = max(on_time, 1.0) if emitters.whole_frames else on_time + 1.0
+        births = (num_frames + _LIFETIMES_BEFORE * on_time) / frames_seen
+
+    spread = emitters.density_spread
+    density = emitters.density_per_um2 * (1 + spread * uniform(-1.0, 1.0, num_sequences))
+    counts = torch.poisson(density * (area_um2 * depth_in_target_ranges * births), generator=generator).to(torch.int64)
+    sequence = torch.repeat_interleave(torch.arange(num_sequences, device=device), counts)
+    M = len(sequence)
+
+    x_nm, y_nm = uniform(*box_x_nm, M), uniform(*box_y_nm, M)
+    if dz:
+        in_focus = uniform(in_focus_first, in_focus_last, M)
+        x_nm, y_nm, z_nm = x_nm + in_focus * dx, y_nm + in_focus * dy, in_focus * dz
+    else:
+        z_nm = uniform(z_low, z_high, M)
+    on_frame, off_frame = _draw_lifetimes(emitters, num_frames, M, generator)
+    flux = _draw_flux(emitters, M, generator)
+    return Molecules(sequence, x_nm, y_nm, z_nm, on_frame, off_frame, flux)
+
+
+def _draw_lifetimes(
+    emitters: EmitterConfig, num_frames: int, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    device = generator.device
+    if emitters.on_time_frames is None:
+        return torch.zeros(count, device=device), torch.full((count,), float(num_frames), device=device)
+    start = -_LIFETIMES_BEFORE * emitters.on_time_frames
+    on_frame = start + (num_frames - start) * torch.rand(count, generator=generator, device=device)
+    duration = torch.empty(count, device=device).exponential_(1 / emitters.on_time_frames, generator=generator)
+    if emitters.whole_frames:
+        # Geometric numbers of frames with the configured mean: the exponential law on whole frames.
+        on_frame = on_frame.floor()
+        success = 1 / max(emitters.on_time_frames, 1.0)
+        failures = torch.log1p(-torch.rand(count, generator=generator, device=device)) / math.log1p(-success + 1e-12)
+        duration = 1 + failures.floor()
+    return on_frame, on_frame + duration
+
+
+def _draw_flux(emitters: EmitterConfig, count: int, generator: torch.Generator) -> Tensor:
+    normal = torch.randn(count, generator=generator, device=generator.device)
+    return (emitters.photons_mean + emitters.photons_sd * normal).clamp_min(0)
+
+
+def expose(
+    molecules: Molecules,
+    *,
+    num_frames: int,
+    geometry: Geometry | None,
+    illumination: Illumination,
+    z_range_nm: tuple[float, float],
+) -> Activations:
+    """What each frame sees of each molecule: where it is, and the photons of the part of the frame that it is on.
+
+    Activations outside ``z_range_nm`` of their frame, and those without light, are left out.
+    """
+    device = molecules.x_nm.device
+    frame = torch.arange(num_frames, device=device)
+    on_share_MF = (
+        torch.minimum(molecules.off_frame[:, None], frame + 1.0) - torch.maximum(molecules.on_frame[:, None], frame)
+    ).clamp_min(0)
+    dx, dy, dz = steps_nm(geometry)
+    z_MF = molecules.z_nm[:, None] - frame * dz
+    seen_MF = (on_share_MF > 0) & (z_MF >= z_range_nm[0]) & (z_MF <= z_range_nm[1])
+    molecule, frame = seen_MF.nonzero(as_tuple=True)
+    z_nm = z_MF[molecule, frame]
+    return Activations(
+        sequence=molecules.sequence[molecule],
+        frame=frame,
+        molecule=molecule,
+        x_nm=molecules.x_nm[molecule] - frame * dx,
+        y_nm=molecules.y_nm[molecule] - frame * dy,
+        z_nm=z_nm,
+        photons=molecules.flux[molecule] * on_share_MF[molecule, frame] * excitation(illumination, z_nm),
+    )
+
+
+def excitation(illumination: Illumination, z_nm: Tensor) -> Tensor:
+    """Excitation at z, relative to the focus of the sheet."""
+    if isinstance(illumination, GaussianSheet):
+        return torch.exp(-0.5 * (z_nm / illumination.sigma_nm) ** 2)
+    return torch.ones_like(z_nm)

@@ -1,0 +1,90 @@
+"""The loss of the paper (Speiser et al. 2021, eqs. 1-6), in float32 and stable at p near 0 and 1.
+
+count        -log Normal(E | sum p, sum p(1-p)) per frame
+localization -mean over emitters of log sum_k p_k / sum_j p_j * Normal(u_e | mu_k, sigma_k), u = x, y, z, photons
+background   squared error, sum over pixels
+
+As in the authors' code a frame counts by its number of emitters, so that every emitter of a batch weighs the same; a
+frame without emitters counts as one, so that detections in empty frames are punished. All terms are divided by the
+number of emitters in the batch.
+
+The mixture is evaluated over the pixels within ``_REACH_PX`` of an emitter: a pixel can place an emitter at most one
+pixel from its own centre, and those far away contribute nothing once sigma is below a pixel.
+
+Shape letters: ``N`` windows, ``E`` emitters, ``K`` pixels around an emitter, ``Y X`` pixels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lls_decode.model.network import LOGIT_LIMIT, OutputMaps
+from lls_decode.simulate import Targets
+
+_REACH_PX = 5
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The three terms; scalars."""
+
+    count: Tensor
+    localization: Tensor
+    background: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.count + self.localization + self.background
+
+
+def decode_loss(maps: OutputMaps, targets: Targets) -> Losses:
+    """Loss of one batch."""
+    num_windows = len(maps.logit)
+    emitters_N = torch.bincount(targets.window, minlength=num_windows).to(maps.logit.dtype)
+    weight_N = emitters_N.clamp_min(1.0)
+    logit = _limited(maps.logit)
+    probability = torch.sigmoid(logit)
+    mean_N = probability.sum(dim=(1, 2))
+    variance_N = (probability * torch.sigmoid(-logit)).sum(dim=(1, 2))
+    count_N = 0.5 * (emitters_N - mean_N) ** 2 / variance_N + 0.5 * torch.log(2 * math.pi * variance_N)
+    count = (weight_N * count_N).sum() / weight_N.sum()
+    localization = _negative_log_mixture(maps, targets, mean_N).sum() / weight_N.sum()
+    background = ((maps.bg - targets.bg_N[:, None, None]) ** 2).sum() / weight_N.sum()
+    return Losses(count, localization, background)
+
+
+def _negative_log_mixture(maps: OutputMaps, targets: Targets, mean_N: Tensor) -> Tensor:
+    """-log of the mixture density at each emitter, (E,)."""
+    _, height, width = maps.logit.shape
+    reach = torch.arange(-_REACH_PX, _REACH_PX + 1, device=maps.logit.device)
+    y_EK = (targets.y_px.round().to(torch.int64)[:, None, None] + reach[:, None]).expand(-1, -1, len(reach)).flatten(1)
+    x_EK = (targets.x_px.round().to(torch.int64)[:, None, None] + reach[None, :]).expand(-1, len(reach), -1).flatten(1)
+    inside_EK = (y_EK >= 0) & (y_EK < height) & (x_EK >= 0) & (x_EK < width)
+    pixel_EK = (targets.window[:, None] * height + y_EK.clamp(0, height - 1)) * width + x_EK.clamp(0, width - 1)
+
+    # One gather for all maps: (N*Y*X, 9), a row a pixel.
+    log_p = F.logsigmoid(_limited(maps.logit))
+    fields = (log_p, maps.x, maps.y, maps.z, maps.photons, maps.x_sig, maps.y_sig, maps.z_sig, maps.photons_sig)
+    rows = torch.stack(fields, dim=-1).reshape(-1, len(fields))
+    log_p, x, y, z, photons, x_sig, y_sig, z_sig, photons_sig = rows[pixel_EK].unbind(dim=-1)
+    log_density = (
+        _log_normal(targets.x_px[:, None], x_EK + x, x_sig)
+        + _log_normal(targets.y_px[:, None], y_EK + y, y_sig)
+        + _log_normal(targets.z[:, None], z, z_sig)
+        + _log_normal(targets.photons[:, None], photons, photons_sig)
+    )
+    log_weight = log_p - torch.log(mean_N)[targets.window][:, None]
+    return -torch.logsumexp((log_weight + log_density).masked_fill(~inside_EK, -torch.inf), dim=1)
+
+
+def _limited(logit: Tensor) -> Tensor:
+    """Logits within the network's limits, with the gradient of those beyond: a saturated pixel can come back."""
+    return logit + (logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) - logit).detach()
+
+
+def _log_normal(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
+    return -0.5 * ((value - mean) / sigma) ** 2 - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
