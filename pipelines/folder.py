@@ -107,6 +107,18 @@ class RunFolder:
         """Block ids that have a shard, by name only: a shard gets its name when it is complete."""
         return {path.stem for path in self.shards.glob("b*.parquet")} if self.shards.is_dir() else set()
 
+    def owner(self) -> str | None:
+        """Who works in the folder at the moment, in words; None when nobody does. Writes nothing."""
+        try:
+            age_s = time.time() - self.lock.stat().st_mtime
+        except OSError:
+            return None
+        owner = _read_owner(self.lock)
+        here = owner.get("host") == socket.gethostname()
+        if age_s > STALE_S or (here and not _is_alive(int(owner.get("pid", 0)))):
+            return None
+        return f"process {owner.get('pid', '(unknown)')} on {owner.get('host', '(unknown)')}"
+
     def clear(self) -> None:
         """Remove what a run has written, and nothing else."""
         for name in _OF_A_RUN:
