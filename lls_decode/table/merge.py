@@ -19,7 +19,7 @@ from lls_decode.errors import ShardError, TableError
 from lls_decode.table.files import written_aside
 from lls_decode.table.metadata import KEY, TableMetadata
 from lls_decode.table.schema import ROW_GROUP_ROWS, schema
-from lls_decode.table.shards import ShardReceipt, open_shard, read_row_group, scan_shards, write_options
+from lls_decode.table.shards import UNREADABLE, ShardReceipt, open_shard, read_row_group, scan_shards, write_options
 
 _LOOK_AHEAD = 8
 """Shards that are being read while one is written."""
@@ -158,7 +158,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[
         _check_columns(path, file.schema_arrow.names, columns)
         try:
             return file.read(columns=None if columns is None else list(columns)), metadata
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise _damaged(path, error) from error
 
 
@@ -170,7 +170,7 @@ def iter_tables(path: str | Path, columns: Sequence[str] | None = None) -> Itera
         for number in range(file.num_row_groups):
             try:
                 yield file.read_row_group(number, columns=None if columns is None else list(columns))
-            except (OSError, pa.ArrowException) as error:
+            except UNREADABLE as error:
                 raise _damaged(path, error) from error
 
 
@@ -189,7 +189,7 @@ def read_emitters(path: str | Path) -> Emitters:
         present = [name for name in wanted if name in names]
         try:
             table = file.read(columns=present + ([molecule] if molecule else []))
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise _damaged(path, error) from error
     for name in table.column_names:
         if not (pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)):
@@ -250,7 +250,7 @@ def _open(path: str | Path) -> pq.ParquetFile:
         raise TableError(f"{path} is not a file; expected a Parquet table.")
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise _damaged(path, error) from error
 
 

@@ -26,6 +26,9 @@ from lls_decode.table.schema import ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION,
 KEY = b"lls_decode_shard"
 SUFFIX = ".parquet"
 
+UNREADABLE = (OSError, ValueError, pa.ArrowException)
+"""What pyarrow raises for damaged files: all of these, depending on where the damage is."""
+
 
 @dataclass(frozen=True)
 class ShardReceipt:
@@ -141,24 +144,32 @@ def verify_shard(path: Path) -> ShardReceipt:
     receipt = _receipt(path, metadata, footer)
     with open_shard(path) as shard:
         found = checksum(read_row_group(shard, number, path) for number in range(shard.num_row_groups))
-    if found != footer["crc32"]:
+    if found != footer.get("crc32"):
         raise ShardError(f"{path} was changed after it was written (its checksum differs); delete it and run again.")
     return receipt
 
 
 def open_shard(path: Path) -> pq.ParquetFile:
-    """Open for reading, with page checksums verified."""
+    """Open for reading, with page checksums verified and columns compared with the canonical ones."""
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowInvalid) as error:
+        shard = pq.ParquetFile(path, page_checksum_verification=True)
+        found = shard.schema_arrow
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
+    if not found.equals(schema(with_sample="xs_nm" in found.names)):
+        shard.close()
+        raise ShardError(
+            f"{path} has columns {', '.join(found.names)}, which are not those of a table, or have other types; "
+            "delete it and run again."
+        )
+    return shard
 
 
 def read_row_group(shard: pq.ParquetFile, number: int, path: Path) -> pa.Table:
     """One row group of an open shard."""
     try:
         return shard.read_row_group(number, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
@@ -239,7 +250,7 @@ def _mean_stats(table: pa.Table) -> dict[str, float]:
 def _read_footer(path: Path) -> tuple[pq.FileMetaData, dict[str, Any]]:
     try:
         metadata = pq.read_metadata(path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     text = (metadata.metadata or {}).get(KEY)
     if text is None:
@@ -259,7 +270,8 @@ def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> S
             )
         block = Block(**footer["block"])
         size = path.stat().st_size
-        if footer["rows"] != metadata.num_rows or _data_end(metadata) + metadata.serialized_size + 8 != size:
+        whole = metadata.num_rows == 0 or _data_end(metadata) + metadata.serialized_size + 8 == size
+        if footer["rows"] != metadata.num_rows or not whole:
             raise ShardError(f"{path} is damaged (its footer does not fit its contents); delete it and run again.")
         return ShardReceipt(
             block.index, block.id, footer["run_digest"], footer["rows"], size, path.name, dict(footer["stats"])
@@ -270,8 +282,6 @@ def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> S
 
 def _data_end(metadata: pq.FileMetaData) -> int:
     """Position after the last column, where the footer begins; a file that lost bytes in the middle shows here."""
-    if metadata.num_row_groups == 0:
-        return 4
     group = metadata.row_group(metadata.num_row_groups - 1)
     last = group.column(group.num_columns - 1)
     start = last.data_page_offset

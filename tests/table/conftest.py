@@ -1,0 +1,75 @@
+"""Rows, blocks and full disks for the tests of tables."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import Block, plan_blocks
+from lls_decode.table import schema
+
+MakeRows = Callable[..., pa.Table]
+
+
+@pytest.fixture
+def make_rows() -> MakeRows:
+    """Random rows of a block in the canonical schema, in no order."""
+
+    def make(block: Block, num_rows: int, *, seed: int = 0, with_sample: bool = True) -> pa.Table:
+        random = np.random.default_rng([seed, block.index])
+        volume = random.integers(block.volume_start, block.volume_stop, num_rows)
+        plane = random.integers(block.plane_start, block.plane_stop, num_rows)
+        whole = {
+            "frame": volume * block.planes_per_volume + plane,
+            "volume": volume,
+            "plane": plane,
+            "group": np.full(num_rows, -1),
+        }
+        canonical = schema(with_sample)
+        columns = [
+            pa.array(
+                np.asarray(whole.get(f.name, random.uniform(0, 30_000, num_rows))).astype(f.type.to_pandas_dtype())
+            )
+            for f in canonical
+        ]
+        return pa.table(columns, schema=canonical)
+
+    return make
+
+
+@pytest.fixture
+def blocks() -> tuple[Block, ...]:
+    """Six blocks of one volume each."""
+    return plan_blocks(Layout(num_volumes=6, planes_per_volume=10, height=32, width=32), "plane", 10)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    yield from _mounted(tmp_path / "disk", "size=64k")
+
+
+@pytest.fixture
+def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system on which nothing can be written, not even by root."""
+    yield from _mounted(tmp_path / "disk", "ro")
+
+
+def _mounted(folder: Path, options: str) -> Iterator[Path]:
+    folder.mkdir()
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        reason = done.stderr.strip() if done.returncode else ""
+    except OSError as error:
+        reason = str(error)
+    if reason:
+        pytest.skip(f"a small file system cannot be mounted here: {reason}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -1,0 +1,278 @@
+"""Shards: whole or absent, of one run, checked; and every accident that a shared file system has in store."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lls_decode.blocks import Block
+from lls_decode.errors import OutputError, ShardError
+from lls_decode.table import (
+    SORT_COLUMNS,
+    read_receipt,
+    remove_leftovers,
+    scan_shards,
+    schema,
+    verify_shard,
+    write_shard,
+)
+
+MakeRows = Callable[..., pa.Table]
+DIGEST = "0123456789abcdef"
+
+
+def test_receipt_is_the_same_from_memory_and_from_disk(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
+) -> None:
+    receipt = write_shard(make_rows(blocks[2], 500), blocks[2], tmp_path, run_digest=DIGEST, stats={"saturated": 3.0})
+    path = tmp_path / "b000002.parquet"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert read_receipt(path) == verify_shard(path) == receipt
+    assert (receipt.block_index, receipt.block_id, receipt.rows) == (2, "b000002", 500)
+    assert receipt.bytes == path.stat().st_size
+    assert receipt.stats["saturated"] == 3.0
+    assert receipt.stats["mean_photons"] == pytest.approx(pq.read_table(path)["photons"].to_numpy().mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("with_sample", [True, False])
+def test_rows_come_back_sorted(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows, with_sample: bool
+) -> None:
+    table = make_rows(blocks[0], 2000, with_sample=with_sample)
+    write_shard(table, blocks[0], tmp_path, run_digest=DIGEST)
+    found = pq.read_table(tmp_path / "b000000.parquet")
+    expected = table.sort_by([(name, "ascending") for name in SORT_COLUMNS])
+    assert found.replace_schema_metadata(None).equals(expected)
+    assert all(not field.nullable for field in found.schema)
+    assert found.schema.field("x_nm").metadata[b"unit"] == b"nm"
+
+
+def test_same_rows_give_same_bytes(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    table = make_rows(blocks[0], 1000)
+    # many rows at one place, as if a detection had been made twice
+    place = pa.array(np.repeat(np.float32([1, 2]), 500))
+    for name in ("x_nm", "y_nm"):
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), place)
+    shuffled = table.take(np.random.default_rng(0).permutation(1000))
+    for name, rows in (("a", table), ("b", shuffled), ("c", pa.concat_tables([shuffled[:300], shuffled[300:]]))):
+        (tmp_path / name).mkdir()
+        write_shard(rows, blocks[0], tmp_path / name, run_digest=DIGEST)
+    first, *others = (tmp_path / name / "b000000.parquet" for name in "abc")
+    assert all(other.read_bytes() == first.read_bytes() for other in others)
+
+
+def test_a_block_without_detections_is_done_all_the_same(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+    receipt = write_shard(schema(True).empty_table(), blocks[1], tmp_path, run_digest=DIGEST)
+    assert verify_shard(tmp_path / receipt.file_name) == receipt
+    assert scan_shards(tmp_path, blocks, run_digest=DIGEST) == ({1: receipt}, [])
+
+
+def test_written_twice_is_written_once(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    rows = make_rows(blocks[0], 100)
+    assert write_shard(rows, blocks[0], tmp_path, run_digest=DIGEST) == write_shard(
+        rows, blocks[0], tmp_path, run_digest=DIGEST
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda t: t.drop_columns(["prob"]), "have schema", id="column missing"),
+        pytest.param(lambda t: t.cast(_nullable(t.schema)), "have schema", id="nullable"),
+        pytest.param(lambda t: _with(t, "volume", 3), "does not own", id="volume of another block"),
+        pytest.param(lambda t: _with(t, "plane", 10), "does not own", id="plane beyond the sweep"),
+    ],
+)
+def test_rows_that_cannot_be_meant(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows, damage: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_shard(damage(make_rows(blocks[0], 10)), blocks[0], tmp_path, run_digest=DIGEST)
+    assert not list(tmp_path.iterdir())
+
+
+def _nullable(canonical: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_nullable(True) for field in canonical])
+
+
+def _with(table: pa.Table, name: str, value: int) -> pa.Table:
+    field = table.schema.field(name)
+    return table.set_column(
+        table.column_names.index(name), field, pa.array(np.full(len(table), value, field.type.to_pandas_dtype()))
+    )
+
+
+# Accidents
+
+
+def test_every_truncation_is_seen(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    write_shard(make_rows(blocks[0], 50), blocks[0], tmp_path, run_digest=DIGEST)
+    path = tmp_path / "b000000.parquet"
+    whole = path.read_bytes()
+    for length in [0, 1, 4, 8, *range(12, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ShardError, match=r"b000000\.parquet cannot be read as a shard"):
+            read_receipt(path)
+        assert scan_shards(tmp_path, blocks, run_digest=DIGEST)[0] == {}
+
+
+def test_bytes_lost_in_the_middle_are_seen(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    write_shard(make_rows(blocks[0], 50), blocks[0], tmp_path, run_digest=DIGEST)
+    path = tmp_path / "b000000.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + whole[201:])
+    with pytest.raises(ShardError, match="is damaged"):
+        read_receipt(path)
+
+
+def test_no_flipped_bit_gives_wrong_rows(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    """A flip is found, or it fell where it changes no row (statistics, names of the writer)."""
+    write_shard(make_rows(blocks[0], 40), blocks[0], tmp_path, run_digest=DIGEST)
+    path = tmp_path / "b000000.parquet"
+    whole, rows, receipt = path.read_bytes(), pq.read_table(path), read_receipt(path)
+    random = np.random.default_rng(0)
+    found = 0
+    for place in range(0, len(whole), 11):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(flipped)
+        try:
+            verified = verify_shard(path)
+        except ShardError:
+            found += 1
+            continue
+        assert replace(verified, stats={}, run_digest="") == replace(receipt, stats={}, run_digest=""), place
+        assert pq.read_table(path).equals(rows), place
+    assert found > 0.5 * len(range(0, len(whole), 11))
+
+
+def test_flipped_data_bit_is_seen_by_the_check_and_not_by_the_footer(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
+) -> None:
+    write_shard(make_rows(blocks[0], 5000), blocks[0], tmp_path, run_digest=DIGEST)
+    path = tmp_path / "b000000.parquet"
+    flipped = bytearray(path.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    path.write_bytes(flipped)
+    read_receipt(path)
+    with pytest.raises(ShardError, match="delete it and run again"):
+        verify_shard(path)
+
+
+def test_scan_says_why_a_file_does_not_count(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    def write(block: Block, digest: str = DIGEST) -> Path:
+        return tmp_path / write_shard(make_rows(block, 20), block, tmp_path, run_digest=digest).file_name
+
+    write(blocks[0])
+    write(blocks[1], digest="another")
+    os.replace(write(blocks[2]), tmp_path / "b000003.parquet")
+    (tmp_path / "b000004.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "b000005.parquet")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / ".tmp-b000001-aa.parquet").write_bytes(b"")
+    receipts, reasons = scan_shards(tmp_path, blocks, run_digest=DIGEST)
+    assert list(receipts) == [0]
+    assert len(reasons) == 5
+    for part in (
+        "notes.txt: not a shard of this plan",
+        "b000001.parquet: of another run (digest another, expected 0123456789abcdef)",
+        "b000003.parquet: of another plan",
+        "b000004.parquet cannot be read as a shard",
+        "b000005.parquet is no shard of lls-decode",
+    ):
+        assert any(part in reason for reason in reasons), part
+
+
+def test_scan_of_a_folder_that_is_not_there_finds_nothing(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+    assert scan_shards(tmp_path / "shards", blocks, run_digest=DIGEST) == ({}, [])
+
+
+def test_shard_of_a_future_version(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+    footer = b'{"version":[2,0],"block":{},"run_digest":"x","rows":0,"crc32":0,"stats":{}}'
+    table = schema(False).empty_table().replace_schema_metadata({b"lls_decode_shard": footer})
+    pq.write_table(table, tmp_path / "b000000.parquet")
+    with pytest.raises(ShardError, match="version 2, this program reads version 1"):
+        read_receipt(tmp_path / "b000000.parquet")
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from lls_decode.axes import Layout
+from lls_decode.blocks import plan_blocks
+from lls_decode.table import schema, write_shard
+folder = Path(sys.argv[1])
+block = plan_blocks(Layout(1, 1, 32, 32), "none", 1)[0]
+n = 400_000
+random = np.random.default_rng(0)
+table = pa.table(
+    [pa.array((random.uniform(0, 30_000, n) * (f.name not in ("volume", "plane"))).astype(f.type.to_pandas_dtype()))
+     for f in schema(True)], schema=schema(True))
+print("ready", flush=True)
+while True:
+    write_shard(table, block, folder, run_digest="x")
+    (folder / "b000000.parquet").unlink()
+"""
+
+
+def test_killed_while_writing_leaves_no_shard(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+    """``kill -9`` when the temporary file holds a part of the rows: nothing appears under the final name."""
+    process = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size > 1000 for path in _unfinished(tmp_path)):
+            assert time.monotonic() < deadline, "the process wrote nothing"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    left = list(tmp_path.iterdir())
+    assert [path.name[:13] for path in left] == [".tmp-b000000-"]
+    assert left[0].stat().st_size > 0
+    assert scan_shards(tmp_path, blocks, run_digest="x") == ({}, [])
+    assert remove_leftovers(tmp_path) == 0  # somebody may still be writing it
+    assert remove_leftovers(tmp_path, older_than_s=0) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(".tmp-*") if path.exists()]
+
+
+def test_full_disk(small_disk: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    write_shard(make_rows(blocks[0], 100), blocks[0], small_disk, run_digest=DIGEST)
+    with pytest.raises(OutputError, match=r"b000001\.parquet cannot be written: the disk is full; free some space"):
+        write_shard(make_rows(blocks[1], 50_000), blocks[1], small_disk, run_digest=DIGEST)
+    assert [path.name for path in small_disk.iterdir()] == ["b000000.parquet"]
+    write_shard(make_rows(blocks[2], 100), blocks[2], small_disk, run_digest=DIGEST)
+
+
+def test_read_only_disk(read_only_disk: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    with pytest.raises(OutputError, match="the file system is read-only; choose another output folder"):
+        write_shard(make_rows(blocks[0], 10), blocks[0], read_only_disk, run_digest=DIGEST)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(OutputError, match="permission is denied"):
+        write_shard(make_rows(blocks[0], 10), blocks[0], tmp_path, run_digest=DIGEST)
+    tmp_path.chmod(0o755)
+
+
+def test_folder_that_was_deleted(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    with pytest.raises(OutputError, match="the folder does not exist; create it"):
+        write_shard(make_rows(blocks[0], 10), blocks[0], tmp_path / "gone", run_digest=DIGEST)
