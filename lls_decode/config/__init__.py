@@ -3,6 +3,7 @@
 from lls_decode.config.base import Config, digest, load, parse
 from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera, ScmosChip
 from lls_decode.config.geometry import Geometry, PixelSize, Positions
+from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import NetworkConfig, Scaling
 from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, GaussianSheet, Illumination, Psf, Widefield
 from lls_decode.config.run import ComputeConfig, DetectionConfig, ExecutionConfig, InputConfig, RunConfig
@@ -12,6 +13,7 @@ __all__ = [
     "AstigmaticPsf",
     "BackgroundConfig",
     "Camera",
+    "Cell",
     "ComputeConfig",
     "Config",
     "DetectionConfig",
@@ -21,8 +23,10 @@ __all__ = [
     "GaussianPsf",
     "GaussianSheet",
     "Geometry",
+    "Homogeneous",
     "Illumination",
     "InputConfig",
+    "MovieConfig",
     "NetworkConfig",
     "PixelSize",
     "PixelValue",
@@ -33,6 +37,7 @@ __all__ = [
     "ScmosCamera",
     "ScmosChip",
     "SimulationConfig",
+    "Structure",
     "TrainingConfig",
     "Widefield",
     "digest",

@@ -3,10 +3,12 @@
 from lls_decode.simulate.batches import Targets, TrainingBatch, simulate_batch
 from lls_decode.simulate.frames import SimulatedFrames, simulate_frames
 from lls_decode.simulate.molecules import Activations, Molecules, expose, sample_molecules
+from lls_decode.simulate.movie import Movie, simulate_movie
 
 __all__ = [
     "Activations",
     "Molecules",
+    "Movie",
     "SimulatedFrames",
     "Targets",
     "TrainingBatch",
@@ -14,4 +16,5 @@ __all__ = [
     "sample_molecules",
     "simulate_batch",
     "simulate_frames",
+    "simulate_movie",
 ]

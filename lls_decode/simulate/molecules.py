@@ -102,13 +102,7 @@ def sample_molecules(
     depth_nm = (in_focus_last - in_focus_first) * abs(dz) if dz else z_high - z_low
     depth_in_target_ranges = depth_nm / (high - low) if high > low else 1.0
 
-    # A molecule that begins at any moment is seen in (on-time + 1) frames on average, the first and last partly.
-    on_time = emitters.on_time_frames
-    births = 1.0
-    if on_time is not None:
-        frames_seen = max(on_time, 1.0) if emitters.whole_frames else on_time + 1.0
-        births = (num_frames + _LIFETIMES_BEFORE * on_time) / frames_seen
-
+    births = lifetimes_in(emitters, num_frames)
     spread = emitters.density_spread
     density = emitters.density_per_um2 * (1 + spread * uniform(-1.0, 1.0, num_sequences))
     counts = torch.poisson(density * (area_um2 * depth_in_target_ranges * births), generator=generator).to(torch.int64)
@@ -121,14 +115,27 @@ def sample_molecules(
         x_nm, y_nm, z_nm = x_nm + in_focus * dx, y_nm + in_focus * dy, in_focus * dz
     else:
         z_nm = uniform(z_low, z_high, M)
-    on_frame, off_frame = _draw_lifetimes(emitters, num_frames, M, generator)
-    flux = _draw_flux(emitters, M, generator)
+    on_frame, off_frame = draw_lifetimes(emitters, num_frames, M, generator)
+    flux = draw_flux(emitters, M, generator)
     return Molecules(sequence, x_nm, y_nm, z_nm, on_frame, off_frame, flux)
 
 
-def _draw_lifetimes(
+def lifetimes_in(emitters: EmitterConfig, num_frames: int) -> float:
+    """How many molecules are drawn for each one that is on in a frame of the mean.
+
+    A molecule that begins at any moment is seen in (on-time + 1) frames on average, the first and last partly.
+    """
+    on_time = emitters.on_time_frames
+    if on_time is None:
+        return 1.0
+    frames_seen = max(on_time, 1.0) if emitters.whole_frames else on_time + 1.0
+    return (num_frames + _LIFETIMES_BEFORE * on_time) / frames_seen
+
+
+def draw_lifetimes(
     emitters: EmitterConfig, num_frames: int, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
+    """When molecules begin and cease to emit, frames from the beginning of the sequence."""
     device = generator.device
     if emitters.on_time_frames is None:
         return torch.zeros(count, device=device), torch.full((count,), float(num_frames), device=device)
@@ -144,7 +151,8 @@ def _draw_lifetimes(
     return on_frame, on_frame + duration
 
 
-def _draw_flux(emitters: EmitterConfig, count: int, generator: torch.Generator) -> Tensor:
+def draw_flux(emitters: EmitterConfig, count: int, generator: torch.Generator) -> Tensor:
+    """Photons per frame of each molecule at full excitation."""
     normal = torch.randn(count, generator=generator, device=generator.device)
     return (emitters.photons_mean + emitters.photons_sd * normal).clamp_min(0)
 

@@ -7,6 +7,7 @@ optimiser, random state), ``curve.csv`` and at the end ``NAME.lls``.
 import csv
 import json
 import logging
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import TrainingBatch, simulate_batch
 from lls_decode.training.loss import Losses, decode_loss
+
+_CURVE_METRICS = ("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency")
 
 logger = logging.getLogger(__name__)
 
@@ -282,10 +285,7 @@ def _log_curve(
         "loss": losses.total.item(),
         "count_loss": losses.count.item(),
         "localization_loss": losses.localization.item(),
-        "jaccard": accuracy["jaccard"],
-        "rmse_lateral_nm": accuracy["rmse_lateral_nm"],
-        "rmse_axial_nm": accuracy["rmse_axial_nm"],
-        "efficiency": accuracy["efficiency"],
+        **{name: math.nan if accuracy[name] is None else accuracy[name] for name in _CURVE_METRICS},
     }
     logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     rows = [old for old in _read_curve(out) if old["step"] < state.step]
