@@ -63,9 +63,7 @@ def inspect_source(
         "bytes": layout.num_pixels * itemsize,
         "chunks": list(source.chunks),
         "shards": list(source.shards) if source.shards else None,
-        "read_amplification": round(
-            decoded_pixels(source, block) / (block.num_owned * layout.height * layout.width), 3
-        ),
+        "read_amplification": round(decoded_pixels(source, block) / owned_pixels, 3),
         "pixel_size_nm": {"x": source.pixel_size.x_nm, "y": source.pixel_size.y_nm} if source.pixel_size else None,
         "z_step_nm": source.z_step_nm,
         "identity": source.identity,

@@ -97,7 +97,10 @@ def _tiff(path: Path, axes: str | None, *, is_one_of_many: bool = False) -> Movi
                 "with axes t, z in front of y, x; save it so."
             )
         if sizes.get("c", 1) > 1:
-            raise InputError(f"{path} has {sizes['c']} channels, expected one; save the channels one by one.")
+            raise InputError(
+                f"{path} has {sizes['c']} channels, expected one; save the channels one by one, or if they are frames, "
+                f"say so with --axes {letters.replace('c', 't') if 't' not in letters else letters.replace('c', 'z')}."
+            )
         if "z" in letters and "t" in letters and letters.index("z") < letters.index("t") and sizes["t"] > 1:
             raise InputError(f"{path} has axes {letters!r}: planes are stored before times; save it as t, z, y, x.")
         dtype = np.dtype(series.dtype)

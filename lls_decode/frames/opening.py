@@ -112,9 +112,7 @@ def _open_array(keys: Keys, path: str) -> ZarrArray:
 def _check_array(opened: _Opened) -> None:
     array, where = opened.array, f"{opened.keys.name}, array {opened.image.array or '(root)'},"
     if array.dtype.kind not in "uif":
-        raise InputError(
-            f"{where} has values of type {array.dtype}, expected integers or real numbers (camera counts)."
-        )
+        raise InputError(f"{where} has values of type {array.dtype}, expected integer or real camera counts.")
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}.")
 
@@ -236,11 +234,11 @@ def _chunk_notes(array: ZarrArray, frame_map: FrameMap) -> list[str]:
 
 def _look(source: FrameSource) -> list[str]:
     """Signs of processed data, from the path and from two frames of the middle volume."""
-    parts = {part.lower() for part in Path(source.path).parts}
+    path = Path(source.path)
     notes = []
-    deskewed = "the input looks deskewed (%s): interpolation ruins the noise model, use the raw planes"
-    if parts & {"ds", "dsr"} or any("deskew" in part for part in parts):
-        notes.append(deskewed % "by its path")
+    deskewed = "the input looks deskewed, %s: interpolation ruins the noise model, use the raw planes"
+    if {path.name.lower(), path.parent.name.lower()} & {"ds", "dsr"} or "deskew" in path.name.lower():
+        notes.append(deskewed % "its path says so")
     if int(np.prod(source.chunks)) * np.dtype(source.dtype).itemsize > LARGE_CHUNK_BYTES:
         return notes
     planes = source.layout.planes_per_volume
@@ -250,20 +248,22 @@ def _look(source: FrameSource) -> list[str]:
     except (ChunkError, FrameValueError):
         return notes  # its block will say so, when it is read
     if planes > 1 and not notes and _has_wedge(adu_TYX):
-        notes.append(deskewed % "zeros at opposite edges of its first and last plane")
+        notes.append(deskewed % "its first and last plane are empty along opposite edges")
     if adu_TYX.dtype.kind == "f" and (adu_TYX != np.round(adu_TYX)).any():
         notes.append("values are not whole numbers: filtered or calibrated data, while camera counts are expected")
     return notes
 
 
 def _has_wedge(adu_TYX: Frames) -> bool:
-    """Whether the first plane is zero along one edge, and the last plane along the opposite edge."""
+    """Whether the first plane is constant along one edge, and the last plane along the opposite edge.
+
+    Deskewing shifts planes and fills what they uncover with zero or a background value.
+    """
     for axis in (1, 2):
-        lit = (adu_TYX != 0).any(axis=3 - axis)
+        lit = np.ptp(adu_TYX, axis=3 - axis) > 0
         if not lit.any(axis=1).all():
             continue
-        at_start = lit.argmax(axis=1)
-        at_end = lit[:, ::-1].argmax(axis=1)
+        at_start, at_end = lit.argmax(axis=1), lit[:, ::-1].argmax(axis=1)
         wide = max(2, lit.shape[1] // 20)
         if min(at_start[0], at_end[1]) >= wide or min(at_end[0], at_start[1]) >= wide:
             return True

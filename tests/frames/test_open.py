@@ -1,0 +1,473 @@
+"""Stores of all kinds open as the same frames, and what cannot be meant is refused with a way out."""
+
+import json
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BytesCodec
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import plan_blocks
+from lls_decode.config import InputConfig, PixelSize
+from lls_decode.errors import InputError
+from lls_decode.frames import open_source, use_fast_codecs
+
+T, Z, Y, X = 4, 6, 10, 12
+
+
+def camera(shape, dtype="uint16", seed=0):
+    return np.random.default_rng(seed).integers(90, 140, shape).astype(dtype)
+
+
+def ome(axes, scale, path="0", unit="micrometer", version="0.4", **more):
+    """OME-Zarr metadata as other software writes them."""
+    records = [
+        {"name": a, "type": "time"}
+        if a == "t"
+        else {"name": a, "type": "channel"}
+        if a == "c"
+        else {"name": a, "type": "space", "unit": unit}
+        for a in axes
+    ]
+    levels = [{"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]}]
+    return {"version": version, "axes": records, "datasets": levels, **more}
+
+
+def write(path: Path, data, **options):
+    array = zarr.create_array(path, shape=data.shape, dtype=options.pop("dtype", data.dtype), **options)
+    array[...] = data
+    return path
+
+
+def write_v2_ome(path, data, axes, scale, **more):
+    write(path / "0", data, zarr_format=2, chunks=(*(1,) * (data.ndim - 2), *data.shape[-2:]))
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+    (path / ".zattrs").write_text(json.dumps({"multiscales": [ome(axes, scale, **more)]}))
+    return path
+
+
+def write_v3_ome(path, data, axes, scale, **more):
+    multiscales = [ome(axes, scale, **more)]
+    zarr.create_group(path, attributes={"ome": {"version": "0.5", "multiscales": multiscales}})
+    write(path / "0", data, chunks=(*(2,) * (data.ndim - 2), *data.shape[-2:]), dimension_names=list(axes))
+    return path
+
+
+def write_zip(path, data):
+    folder = write(path / "folder", data, chunks=(2, 3, Y, X))
+    target = path / "store.zarr.zip"
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder))
+    shutil.rmtree(folder)
+    return target
+
+
+def write_volumes(path, data, **options):
+    for v, volume in enumerate(data):
+        write(path / f"v{v * 7}.zarr", volume, **options)
+    return path
+
+
+STACKS = {
+    "v2": lambda p, d: write(p / "a.zarr", d, zarr_format=2, chunks=(1, 1, Y, X)),
+    "v2 big-endian": lambda p, d: write(p / "a.zarr", d, zarr_format=2, chunks=(2, 4, Y, X), dtype=">u2"),
+    "v2 slash": lambda p, d: write(
+        p / "a.zarr",
+        d,
+        zarr_format=2,
+        chunks=(3, 4, 7, 5),
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+        compressors=None,
+    ),
+    "v3": lambda p, d: write(p / "a.zarr", d, chunks=(3, 4, Y, X)),
+    "v3 big-endian": lambda p, d: write(
+        p / "a.zarr", d, chunks=(1, 4, Y, X), serializer=BytesCodec(endian="big"), compressors=None
+    ),
+    "v3 sharded": lambda p, d: write(p / "a.zarr", d, chunks=(1, 2, Y, X), shards=(3, 4, Y, X)),
+    "v3 tiles in shards": lambda p, d: write(p / "a.zarr", d, chunks=(1, 2, 4, 6), shards=(2, 4, 8, 12)),
+    "v3 one chunk": lambda p, d: write(p / "a.zarr", d, chunks=(10, 10, 20, 20)),
+    "ome 0.4": lambda p, d: write_v2_ome(p / "a.zarr", d, "tzyx", [1, 0.4, 0.108, 0.1]),
+    "ome 0.5": lambda p, d: write_v3_ome(p / "a.zarr", d, "tzyx", [1, 0.4, 0.108, 0.1]),
+    "ome z before t": lambda p, d: write_v3_ome(p / "a.zarr", d.swapaxes(0, 1), "ztyx", [0.4, 1, 0.108, 0.1]),
+    "ome x y z t": lambda p, d: write_v3_ome(p / "a.zarr", d.transpose(3, 2, 1, 0), "xyzt", [0.1, 0.108, 0.4, 1]),
+    "named axes": lambda p, d: write(
+        p / "a.zarr", d.transpose(1, 0, 2, 3), chunks=(2, 2, Y, X), dimension_names=["z", "time", "y", "x"]
+    ),
+    "group of one": lambda p, d: write(p / "a.zarr" / "raw", d, chunks=(2, 2, Y, X)).parent,
+    "zip": write_zip,
+    "volumes": lambda p, d: write_volumes(p / "all", d, chunks=(4, Y, X)),
+    "volumes v2 glob": lambda p, d: write_volumes(p / "all", d, zarr_format=2, chunks=(4, Y, X)) / "v*.zarr",
+}
+
+
+@pytest.fixture(params=[False, True], ids=["zarr", "zarrs"])
+def fast(request):
+    """Both codec pipelines."""
+    if not request.param:
+        yield False
+        return
+    with zarr.config.set({"codec_pipeline.path": zarr.config.get("codec_pipeline.path")}):
+        if not use_fast_codecs():
+            pytest.skip("zarrs is not installed")
+        yield True
+
+
+@pytest.mark.parametrize("make", STACKS.values(), ids=STACKS)
+def test_every_block_of_every_store_equals_numpy_indexing(make, tmp_path, fast):
+    data = camera((T, Z, Y, X))
+    source = open_source(make(tmp_path, data))
+    assert source.layout == Layout(T, Z, Y, X)
+    assert source.dtype == "uint16"
+    source = pickle.loads(pickle.dumps(source))
+    for context in ("none", "time", "plane"):
+        for block in plan_blocks(source.layout, context, 5):
+            stack = source.read(block)
+            assert stack.block is block
+            assert stack.adu_TYX.dtype == np.dtype("uint16")
+            assert stack.adu_TYX.dtype.isnative
+            volume, plane = block.frames.T
+            np.testing.assert_array_equal(stack.adu_TYX, data[volume, plane])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "uint32", "float32", "float64", ">f4", ">i2"])
+def test_number_types(dtype, tmp_path):
+    data = camera((5, Y, X), dtype)
+    source = open_source(write(tmp_path / "a.zarr", data, zarr_format=2, chunks=(2, Y, X)))
+    block = plan_blocks(source.layout, "time", 100)[0]
+    np.testing.assert_array_equal(source.read(block).adu_TYX, data)
+    assert source.read(block).adu_TYX.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+PLAIN = {
+    "frame": ((Y, X), {}, Layout(1, 1, Y, X)),
+    "movie": ((7, Y, X), {}, Layout(7, 1, Y, X)),
+    "stack of one volume": ((7, Y, X), {"axes": "zyx"}, Layout(1, 7, Y, X)),
+    "flat": ((21, Y, X), {"planes_per_volume": 5}, Layout(4, 5, Y, X)),
+    "flat, named z": ((21, Y, X), {"planes_per_volume": 5, "axes": "zyx"}, Layout(4, 5, Y, X)),
+    "fly-back": ((21, Y, X), {"planes_per_volume": 5, "skip_first": 2, "skip_last": 1}, Layout(4, 2, Y, X)),
+    "stack fly-back": ((3, 5, Y, X), {"skip_first": 1, "skip_last": 1}, Layout(3, 3, Y, X)),
+    "channel": ((3, 2, 5, Y, X), {"channel": 1}, Layout(3, 5, Y, X)),
+    "channels of a movie": ((3, 2, Y, X), {"channel": 0, "axes": "tcyx"}, Layout(3, 1, Y, X)),
+}
+
+
+@pytest.mark.parametrize(("shape", "config", "layout"), PLAIN.values(), ids=PLAIN)
+def test_plain_arrays(shape, config, layout, tmp_path):
+    source = open_source(write(tmp_path / "a.zarr", camera(shape)), InputConfig(**config))
+    assert source.layout == layout
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("context", ["none", "time", "plane"])
+def test_flat_stream_with_fly_back(both_ways, context, tmp_path):
+    flat = camera((23, Y, X))
+    source = open_source(
+        write(tmp_path / "a.zarr", flat, chunks=(4, Y, X)),
+        InputConfig(planes_per_volume=5, skip_first=2, skip_last=1, bidirectional=both_ways),
+    )
+    volumes = flat[:20].reshape(4, 5, Y, X)[:, 2:4].copy()
+    if both_ways:
+        volumes[1::2] = volumes[1::2, ::-1]
+    for block in plan_blocks(source.layout, context, 3):
+        np.testing.assert_array_equal(source.read(block).adu_TYX, volumes[tuple(block.frames.T)])
+    assert any(note.startswith("3 of 23 frames") for note in source.notes)
+
+
+def test_volumes_are_taken_in_natural_order(tmp_path):
+    data = camera((12, 3, Y, X))
+    write_volumes(tmp_path / "all", data, chunks=(3, Y, X))  # v0, v7, v14, ..., v70, v77
+    (tmp_path / "all" / "Settings").mkdir()
+    source = open_source(tmp_path / "all")
+    block = plan_blocks(source.layout, "none", 1000)[0]
+    np.testing.assert_array_equal(source.read(block).adu_TYX, data.reshape(-1, Y, X))
+    assert any("Settings" in note for note in source.notes)
+
+
+def test_single_frames_in_stores_make_volumes(tmp_path):
+    data = camera((6, Y, X))
+    write_volumes(tmp_path / "all", data)
+    assert open_source(tmp_path / "all").layout == Layout(6, 1, Y, X)
+    source = open_source(tmp_path / "all", InputConfig(planes_per_volume=3))
+    np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "plane", 9)[0]).adu_TYX, data)
+
+
+def test_a_source_is_small_and_survives_pickling(tmp_path):
+    write_volumes(tmp_path / "all", camera((30, 2, Y, X)), chunks=(2, Y, X))
+    source = open_source(tmp_path / "all")
+    assert len(pickle.dumps(source)) < 3000
+    assert pickle.loads(pickle.dumps(source)) == source
+
+
+SCALES = {
+    "micrometer": ([1, 0.4, 0.108, 0.1], "micrometer", PixelSize(x_nm=100, y_nm=108), 400.0),
+    "nanometer": ([1, 400, 108, 100], "nanometer", PixelSize(x_nm=100, y_nm=108), 400.0),
+    "1.0 is unknown": ([1, 1.0, 1.0, 1.0], "micrometer", None, None),
+    "z unknown": ([1, 1.0, 0.1, 0.1], "micrometer", PixelSize(x_nm=100, y_nm=100), None),
+    "no unit": ([1, 0.4, 0.1, 0.1], None, None, None),
+    "half known": ([1, 0.4, 1.0, 0.1], "um", None, 400.0),
+}
+
+
+@pytest.mark.parametrize(("scale", "unit", "pixel", "step"), SCALES.values(), ids=SCALES)
+@pytest.mark.parametrize("writer", [write_v2_ome, write_v3_ome], ids=["0.4", "0.5"])
+def test_scale(writer, scale, unit, pixel, step, tmp_path):
+    source = open_source(writer(tmp_path / "a.zarr", camera((2, 3, Y, X)), "tzyx", scale, unit=unit))
+    assert source.pixel_size == pixel
+    assert source.z_step_nm == step
+    assert any("unit None" in note for note in source.notes) == (unit is None)
+
+
+def test_scale_of_the_group_is_applied(tmp_path):
+    more = {"coordinateTransformations": [{"type": "scale", "scale": [1, 2.0, 0.5, 0.5]}]}
+    source = open_source(write_v2_ome(tmp_path / "a.zarr", camera((2, 3, Y, X)), "tzyx", [1, 0.2, 0.2, 0.2], **more))
+    assert source.pixel_size == PixelSize(x_nm=100, y_nm=100)
+    assert source.z_step_nm == 400
+
+
+def positions(path):
+    """Two images beside each other."""
+    for name in ("p0", "p1"):
+        write_v2_ome(path / name, camera((3, Y, X)), "tyx", [1, 0.1, 0.1])
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+    return path
+
+
+def bioformats2raw(path):
+    zarr.create_group(path, attributes={"ome": {"version": "0.5", "bioformats2raw.layout": 3}})
+    zarr.create_group(path / "OME", attributes={"ome": {"version": "0.5", "series": ["0", "1"]}})
+    for name in ("0", "1"):
+        write_v3_ome(path / name, camera((3, Y, X)), "tyx", [1, 0.1, 0.1])
+    return path
+
+
+def plate(path):
+    (path / "A" / "1").mkdir(parents=True)
+    for group, attributes in {
+        "": {"plate": {"wells": [{"path": "A/1"}]}},
+        "A": {},
+        "A/1": {"well": {"images": [{"path": "0"}, {"path": "1"}]}},
+    }.items():
+        (path / group / ".zgroup").write_text('{"zarr_format": 2}')
+        (path / group / ".zattrs").write_text(json.dumps(attributes))
+    for name in ("0", "1"):
+        write_v2_ome(path / "A" / "1" / name, camera((3, Y, X)), "tyx", [1, 0.1, 0.1])
+    return path
+
+
+def navigate(path):
+    """Several multiscales in one group, their arrays at its root."""
+    multiscales = [ome("tyx", [1, 0.1, 0.1], path=name) for name in ("p0_0", "p1_0")]
+    for name in ("p0_0", "p1_0"):
+        write(path / name, camera((3, Y, X)), zarr_format=2, chunks=(1, Y, X))
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+    (path / ".zattrs").write_text(json.dumps({"multiscales": multiscales}))
+    return path
+
+
+SEVERAL = {
+    "positions": (positions, "p1", "p1/0"),
+    "bioformats2raw": (bioformats2raw, "1", "1/0"),
+    "plate": (plate, "A/1/1", "A/1/1/0"),
+    "navigate": (navigate, "p1_0", "p1_0"),
+}
+
+
+@pytest.mark.parametrize(("make", "chosen", "array"), SEVERAL.values(), ids=SEVERAL)
+def test_several_images_are_listed_and_one_is_chosen(make, chosen, array, tmp_path):
+    path = make(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"holds 2 images .*--array") as caught:
+        open_source(path)
+    assert chosen in str(caught.value)
+    for name in {chosen, array}:
+        source = open_source(path, InputConfig(array=name))
+        assert source.array == array
+        assert source.pixel_size == PixelSize(x_nm=100, y_nm=100)
+        assert source.layout == Layout(3, 1, Y, X)
+
+
+def test_a_reduced_level_is_refused(tmp_path):
+    path = write_v2_ome(tmp_path / "a.zarr", camera((3, Y, X)), "tyx", [1, 0.1, 0.1])
+    write(path / "1", camera((3, Y // 2, X // 2)), zarr_format=2)
+    attributes = json.loads((path / ".zattrs").read_text())
+    attributes["multiscales"][0]["datasets"].append({"path": "1"})
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    assert open_source(path).array == "0"
+    with pytest.raises(InputError, match=r"reduced resolution level.*--array 0"):
+        open_source(path, InputConfig(array="1"))
+
+
+def text_file(path):
+    path.write_text("no zarr")
+    return path
+
+
+def folder_of(path, name):
+    path.mkdir()
+    (path / name).write_text("x")
+    return path
+
+
+def broken_metadata(path):
+    write(path, camera((3, Y, X)))
+    (path / "zarr.json").write_text("{")
+    return path
+
+
+def unequal_volumes(path):
+    write(path / "v1.zarr", camera((3, Y, X)))
+    write(path / "v2.zarr", camera((4, Y, X)))
+    return path
+
+
+def two_datasets(path):
+    for name in "ab":
+        write(path / f"{name}.zarr", camera((2, 3, Y, X)))
+    return path
+
+
+def ome_of(axes, shape, scale=None):
+    return lambda p: write_v2_ome(p, camera(shape), axes, scale or [1.0] * len(axes))
+
+
+def plain(shape, dtype="uint16", **options):
+    return lambda p: write(p, camera(shape, dtype), **options)
+
+
+REFUSED = {
+    "missing": (lambda p: p, {}, "does not exist"),
+    "address": (lambda p: "s3://bucket/a.zarr", {}, "is an address"),
+    "text file": (text_file, {}, "is a file, expected a zarr store"),
+    "tiff": (lambda p: text_file(p.with_suffix(".tif")), {}, "lls-decode convert"),
+    "folder without stores": (lambda p: folder_of(p, "a.txt"), {}, "is no zarr store and holds none"),
+    "glob without match": (lambda p: f"{p}/*.zarr", {}, "No zarr store matches"),
+    "empty group": (lambda p: [zarr.create_group(p), p][1], {}, "holds no zarr array"),
+    "no such array": (plain((3, Y, X)), {"array": "nothing"}, "array 'nothing', holds no zarr array"),
+    "broken metadata": (broken_metadata, {}, "zarr.json cannot be read"),
+    "complex": (plain((3, Y, X), "complex64"), {}, "type complex64, expected integer or real"),
+    "bool": (plain((3, Y, X), "bool"), {}, "type bool"),
+    "empty": (plain((0, Y, X)), {}, r"is empty: its shape is \(0, 10, 12\)"),
+    "1-D": (plain((9,)), {}, "expected 2 to 5 dimensions"),
+    "6-D": (plain((1, 1, 1, 1, 2, 2)), {}, "expected 2 to 5 dimensions"),
+    "too few axes": (plain((3, Y, X)), {"axes": "yx"}, "one letter a dimension"),
+    "no x": (plain((3, Y, X)), {"axes": "tzy"}, "expected y and x"),
+    "twice t": (plain((2, 3, Y, X)), {"axes": "ttyx"}, "at most once each"),
+    "channels": (plain((2, 2, 3, Y, X)), {}, "has 2 channels; choose one with --channel 0 to 1"),
+    "no such channel": (plain((2, 2, 3, Y, X)), {"channel": 2}, "there is no channel 2"),
+    "channel of none": (plain((3, Y, X)), {"channel": 1}, "has 1 channel, there is no channel 1"),
+    "planes of a stack": (plain((2, 3, Y, X)), {"planes_per_volume": 4}, "3 planes along z .* planes_per_volume is 4"),
+    "too short": (plain((3, Y, X)), {"planes_per_volume": 4}, "3 frames, fewer than one volume of 4"),
+    "all skipped": (plain((8, Y, X)), {"planes_per_volume": 4, "skip_first": 3, "skip_last": 1}, "leave no plane"),
+    "movie skipped": (plain((8, Y, X)), {"skip_first": 1}, "leave no plane of the 1"),
+    "frames last, by chunk": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, "--axes yxt if frames come first"),
+    "frames last, by shape": (plain((32, 32, 200), chunks=(16, 16, 16)), {}, "does not look like tyx"),
+    "frames last, Fortran": (plain((32, 40, 50), zarr_format=2, order="F"), {}, "Fortran order"),
+    "unknown ome axis": (ome_of("tqyx", (2, 3, Y, X)), {}, "axis 'q', expected t, c, z, y, x"),
+    "short ome scale": (ome_of("tyx", (2, Y, X), [1.0, 1.0]), {}, r"scale of \[1.0, 1.0\] for 3 axes"),
+    "ome axes of another array": (ome_of("tzyx", (2, Y, X)), {}, "the metadata say axes 'tzyx'"),
+    "unequal volumes": (unequal_volumes, {}, "all volumes of a dataset must be alike"),
+    "two datasets": (two_datasets, {}, "a whole dataset; expected one volume"),
+}
+
+
+@pytest.mark.parametrize(("make", "config", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused_in_one_sentence(make, config, message, tmp_path):
+    path = make(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=message) as caught:
+        open_source(path, InputConfig(**config))
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_last_can_be_read_when_it_is_said(tmp_path):
+    data = camera((Y, X, 40))
+    path = write(tmp_path / "a.zarr", data, chunks=(Y, X, 1))
+    with pytest.raises(InputError, match="--axes yxt"):
+        open_source(path)
+    source = open_source(path, InputConfig(axes="yxt"))
+    block = plan_blocks(source.layout, "time", 100)[0]
+    np.testing.assert_array_equal(source.read(block).adu_TYX, np.moveaxis(data, -1, 0))
+    assert any("stored as yxt" in note for note in source.notes)
+
+
+def test_dimension_names_that_are_no_axes_are_said(tmp_path):
+    path = write(tmp_path / "a.zarr", camera((3, Y, X)), dimension_names=["dim_0", "dim_1", "dim_2"])
+    assert any("dim_0" in note for note in open_source(path).notes)
+
+
+def test_identity_is_of_the_data_and_not_of_the_place(tmp_path):
+    data = camera((12, Y, X))
+    path = write(tmp_path / "a.zarr", data, chunks=(2, Y, X))
+    identity = open_source(path).identity
+    shutil.copytree(path, tmp_path / "elsewhere.zarr")
+    assert open_source(tmp_path / "elsewhere.zarr").identity == identity
+    assert open_source(path, InputConfig(planes_per_volume=3)).identity != identity
+    assert open_source(path, InputConfig(axes="tyx")).identity == identity
+    data[0, 0, 0] += 1
+    other = write(tmp_path / "b.zarr", data, chunks=(2, Y, X))
+    assert open_source(other).identity != identity
+
+
+def test_identity_tells_volumes_apart(tmp_path):
+    data = camera((5, 3, Y, X))
+    first = open_source(write_volumes(tmp_path / "a", data, chunks=(3, Y, X)))
+    data[-1] += 1
+    second = open_source(write_volumes(tmp_path / "b", data, chunks=(3, Y, X)))
+    assert first.identity != second.identity
+
+
+def test_a_store_written_anew_at_the_same_path_is_read_anew(tmp_path):
+    for seed in (1, 2):
+        data = camera((4, Y, X), seed=seed)
+        shutil.rmtree(tmp_path / "a.zarr", ignore_errors=True)
+        source = open_source(write(tmp_path / "a.zarr", data, chunks=(seed, Y, X)))
+        np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "none", 9)[0]).adu_TYX, data)
+
+
+def test_a_volume_that_appears_during_a_run_is_noticed(tmp_path):
+    write_volumes(tmp_path / "all", camera((3, 2, Y, X)))
+    source = open_source(tmp_path / "all")
+    write(tmp_path / "all" / "v1.zarr", camera((2, Y, X)))
+    open_source(tmp_path / "all")  # as another process would, this one lists the directory anew
+    with pytest.raises(InputError, match="holds 4 arrays, 3 when it was opened"):
+        source.read(plan_blocks(source.layout, "none", 9)[0])
+
+
+@pytest.mark.parametrize("edge", [0, 120])
+def test_deskewed_input_is_noticed(edge, tmp_path):
+    data = np.full((1, 20, 16, 100), edge, "uint16")
+    for k in range(20):
+        data[0, k, :, 3 * k : 3 * k + 40] = camera((16, 40), seed=k)
+    assert any("looks deskewed" in note for note in open_source(write(tmp_path / "a.zarr", data)).notes)
+    raw = open_source(write(tmp_path / "b.zarr", camera((1, 20, 16, 40))))
+    assert not any("deskewed" in note for note in raw.notes)
+
+
+def test_a_block_of_another_dataset_is_refused(tmp_path):
+    source = open_source(write(tmp_path / "a.zarr", camera((3, Y, X))))
+    with pytest.raises(ValueError, match="planned for another dataset"):
+        source.read(plan_blocks(Layout(9, 1, Y, X), "none", 9)[0])
+
+
+def test_third_party_stores_open_or_are_refused_with_a_reason(shared_data):
+    stores = sorted((shared_data / "ome_zarr").iterdir())
+    assert stores
+    for path in stores:
+        if "tczyx" in path.name:
+            with pytest.raises(InputError, match="--channel 0 to 1"):
+                open_source(path)
+        source = open_source(path, InputConfig(channel=1 if "tczyx" in path.name else None))
+        block = plan_blocks(source.layout, "none", 1000)[0]
+        if path.name.startswith("ng_"):
+            assert source.pixel_size == PixelSize(x_nm=30, y_nm=4)
+            np.testing.assert_array_equal(source.read(block).adu_TYX, np.arange(100).reshape(1, 10, 10))
+        else:  # these hold no chunk at all
+            assert source.pixel_size == PixelSize(x_nm=500, y_nm=500)
+            assert source.z_step_nm == 2000
+            with pytest.raises(InputError, match="is missing, it holds"):
+                source.read(block)
