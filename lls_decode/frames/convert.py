@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize
-from lls_decode.errors import OutputError
+from lls_decode.errors import ConfigError, InputError, OutputError
 from lls_decode.frames.create import check_free, create_store
 from lls_decode.frames.keys import ZarrArray
 from lls_decode.frames.movies import Movie, open_movie
@@ -60,20 +60,25 @@ def convert(
     FrameSource
         The new store, opened.
     """
+    if planes_per_volume is not None and planes_per_volume < 1:
+        raise ConfigError(f"planes_per_volume is {planes_per_volume}, expected 1 or more.")
     movie = open_movie(source_path, axes=axes)
     for note in movie.notes:
         logger.warning("%s", note)
     planes = planes_per_volume or movie.planes
     volumes, left = divmod(movie.num_frames, planes)
-    is_flat = left > 0 or volumes == 0
-    if is_flat:
+    if volumes == 0:
+        raise InputError(
+            f"{source_path} has {movie.num_frames} frames, fewer than one volume of {planes}; check planes_per_volume."
+        )
+    if left:
         logger.warning(
             "%d frames are no multiple of %d planes: stored as a flat stream, to be read with planes_per_volume %d",
             movie.num_frames,
             planes,
             planes,
         )
-    layout = Layout(*((movie.num_frames, 1) if is_flat else (volumes, planes)), movie.height, movie.width)
+    layout = Layout(*((movie.num_frames, 1) if left else (volumes, planes)), movie.height, movie.width)
     out_path = Path(out_path)
     check_free(out_path, overwrite=overwrite)
     aside = out_path.with_name(f".{out_path.name}.{os.getpid()}.partial")
@@ -98,7 +103,7 @@ def convert(
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return open_source(out_path, InputConfig(planes_per_volume=planes) if is_flat and volumes else None)
+    return open_source(out_path, InputConfig(planes_per_volume=planes) if left else None)
 
 
 def _fill(array: ZarrArray, movie: Movie, layout: Layout, progress: Progress | None) -> None:

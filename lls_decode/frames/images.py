@@ -5,11 +5,12 @@ levels are ignored. The parser is tolerant of missing values and refuses wrong o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from lls_decode.errors import InputError
-from lls_decode.frames.keys import Keys, join, read_json
+from lls_decode.frames.keys import DirectoryKeys, Keys, join, read_json
 
 MAX_DEPTH = 4
 MAX_LISTED = 12
@@ -28,6 +29,8 @@ _NM_PER_UNIT = {
     "meter": 1e9,
     "m": 1e9,
 }
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+"""What metadata of another shape than expected give."""
 _AXIS_NAMES = {"time": "t", "channel": "c", "ch": "c"}
 
 
@@ -44,6 +47,8 @@ class Image:
     scale_nm: Mapping[str, float] = field(default_factory=dict)
     """Physical size of one step along x, y, z where it is known, nm."""
     notes: tuple[str, ...] = ()
+    problem: str | None = None
+    """Why the axes cannot be known; an error unless the user says what they are."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class Node:
     attributes: dict[str, Any]
     documents: tuple[dict[str, Any], ...]
     dimension_names: tuple[Any, ...] | None = None
+
+    @property
+    def ome(self) -> dict[str, Any]:
+        """Attributes with those of OME-Zarr 0.5, which lie one level deeper, beside those of 0.4."""
+        return {**self.attributes, **(self.attributes.get("ome") or {})}
 
 
 def read_node(keys: Keys, path: str) -> Node | None:
@@ -84,7 +94,13 @@ def select_image(keys: Keys, array: str | None) -> Image:
     InputError
         There is none, there are several and ``array`` does not tell which, or it names a reduced resolution level.
     """
-    images = find_images(keys) if array is None else _images_at(keys, array.strip("/"))
+    try:
+        images = find_images(keys) if array is None else _images_at(keys, array.strip("/"))
+    except _MALFORMED as error:
+        raise InputError(
+            f"{keys.name} has OME metadata that cannot be understood ({type(error).__name__}: {error}); repair "
+            "them, or give the path of the array itself."
+        ) from error
     if len(images) == 1:
         return images[0]
     if not images:
@@ -102,6 +118,23 @@ def select_image(keys: Keys, array: str | None) -> Image:
     )
 
 
+def image_around(path: Path) -> Image | None:
+    """What the OME image, of which an array given by its own path is a level, says about it."""
+    path = path.absolute()
+    for group in list(path.parents)[:MAX_DEPTH]:
+        keys = DirectoryKeys(group)
+        node = read_node(keys, "")
+        if node is None or node.is_array:
+            continue
+        if "multiscales" in node.ome:
+            try:
+                images = _images_at(keys, path.relative_to(group).as_posix())
+            except _MALFORMED:
+                return None
+            return replace(images[0], array="", group=None) if len(images) == 1 else None
+    return None
+
+
 def find_images(keys: Keys, path: str = "", depth: int = 0) -> list[Image]:
     """All images at or below a path of the store, in the order of the metadata."""
     node = read_node(keys, path)
@@ -110,9 +143,9 @@ def find_images(keys: Keys, path: str = "", depth: int = 0) -> list[Image]:
     node = node or Node(is_array=False, attributes={}, documents=())  # a zip may hold the store's folder
     if node.is_array:
         return [_plain(path, node)]
-    ome = {**node.attributes, **(node.attributes.get("ome") or {})}
+    ome = node.ome
     if "multiscales" in ome:
-        return [_from_multiscale(keys, path, entry) for entry in _list(keys, path, ome, "multiscales")]
+        return [_from_multiscale(keys, path, entry) for entry in ome["multiscales"]]
     if "plate" in ome:
         children = [str(well["path"]) for well in ome["plate"].get("wells", [])]
     elif "well" in ome:
@@ -134,9 +167,8 @@ def _images_at(keys: Keys, path: str) -> list[Image]:
         node = read_node(keys, group)
         if node is None or node.is_array:
             continue
-        ome = {**node.attributes, **(node.attributes.get("ome") or {})}
-        for entry in ome.get("multiscales", []):
-            levels = [join(group, str(level.get("path", ""))) for level in entry.get("datasets", [])]
+        for entry in node.ome.get("multiscales") or []:
+            levels = [join(group, str(level["path"])) for level in entry["datasets"]]
             if path in levels[1:]:
                 raise InputError(
                     f"{keys.name}: {path} is a reduced resolution level, which is useless for localization; use "
@@ -159,10 +191,8 @@ def _plain(path: str, node: Node) -> Image:
 
 def _from_multiscale(keys: Keys, group: str, entry: Mapping[str, Any]) -> Image:
     where = f"{keys.name}: multiscales of {group or 'the root'}"
-    datasets = entry.get("datasets")
-    if not isinstance(datasets, list) or not datasets or "path" not in datasets[0]:
-        raise InputError(f"{where} name no dataset; expected 'datasets' with the path of level 0.")
-    array = join(group, str(datasets[0]["path"]))
+    level = entry["datasets"][0]
+    array = join(group, str(level["path"]))
     if "axes" not in entry:
         return Image(array, group, notes=("the OME metadata name no axes",))
     axes, units = "", []
@@ -170,13 +200,13 @@ def _from_multiscale(keys: Keys, group: str, entry: Mapping[str, Any]) -> Image:
         record = axis if isinstance(axis, Mapping) else {"name": axis}
         letter = _letter(record.get("name"), record.get("type"))
         if letter is None or letter in axes:
-            raise InputError(
-                f"{where} have axis {record.get('name')!r}, expected t, c, z, y, x once each; say what the axes are "
-                "with --axes."
+            problem = (
+                f"{where} have axis {record.get('name')!r}, expected t, c, z, y, x once each; say what the axes are"
             )
+            return Image(array, group, problem=f"{problem} with --axes.")
         axes += letter
         units.append(record.get("unit"))
-    scale = _scale(where, len(axes), datasets[0], entry)
+    scale = _scale(where, len(axes), level, entry)
     scale_nm, notes = {}, []
     for letter, unit, value in zip(axes, units, scale, strict=True):
         if letter not in "xyz" or value == 1.0:
@@ -210,10 +240,3 @@ def _letter(name: Any, kind: Any) -> str | None:
     if letter in set("tczyx"):
         return letter
     return _AXIS_NAMES.get(kind.lower()) if isinstance(kind, str) else None
-
-
-def _list(keys: Keys, path: str, attributes: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    value = attributes[key]
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise InputError(f"{keys.name}: {key} of {path or 'the root'} is no list of mappings; repair the metadata.")
-    return list(value)

@@ -9,10 +9,10 @@ from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.codecs import open_array
 from lls_decode.frames.frame_map import FrameMap
-from lls_decode.frames.images import Image, read_node, select_image
-from lls_decode.frames.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.images import Image, image_around, read_node, select_image
+from lls_decode.frames.keys import DirectoryKeys, Keys, ZarrArray, open_keys
 from lls_decode.frames.source import Frames, FrameSource, identify, sample_chunks
-from lls_decode.frames.stores import expand, forget_listings, has_magic, is_store, list_arrays
+from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
@@ -48,7 +48,7 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     paths = list_arrays(path)
     first = _open(paths[0], config.array)
     _check_array(first)
-    axes, notes = _axes(first, config, is_volume=paths != (path,))
+    axes, notes = _axes(first, config, is_volume=is_collection(path))
     if len(paths) > 1 and {"t", "z"} <= set(axes):
         raise InputError(
             f"{path} holds {len(paths)} stores, and {paths[0]} has axes {axes!r}, a whole dataset; expected one volume "
@@ -85,6 +85,8 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
 def _open(path: str, array: str | None) -> _Opened:
     keys = open_keys(Path(path))
     image = select_image(keys, array)
+    if not image.array and isinstance(keys, DirectoryKeys):
+        image = image_around(Path(path)) or image
     return _Opened(_open_array(keys, image.array), keys, image)
 
 
@@ -123,6 +125,8 @@ def _axes(opened: _Opened, config: InputConfig, *, is_volume: bool) -> tuple[str
     axes = config.axes or image.axes
     where = f"{opened.keys.name} has shape {array.shape}"
     if axes is None:
+        if image.problem:
+            raise InputError(image.problem)
         if array.ndim not in _PLAIN_AXES:
             raise InputError(f"{where}, expected 2 to 5 dimensions; choose another array with --array.")
         axes = _PLAIN_AXES[array.ndim]
@@ -208,9 +212,9 @@ def _check_alike(paths: tuple[str, ...], first: _Opened) -> None:
 
 def _ignored(path: str) -> list[str]:
     """Entries of a directory of stores that are none."""
-    if has_magic(path) or Path(path).is_file() or is_store(path):
+    if has_magic(path) or not is_collection(path):
         return []
-    others = [Path(item).name for item in expand(path) if not is_store(item)]
+    others = [Path(item).name for item in split_entries(path)[1]]
     return [f"{len(others)} entries of the directory are no zarr stores: {', '.join(others[:5])}"] if others else []
 
 

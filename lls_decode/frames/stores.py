@@ -46,12 +46,30 @@ def has_magic(path: str) -> bool:
     return glob.has_magic(path) and not os.path.exists(path)
 
 
+def is_collection(path: str) -> bool:
+    """Whether a path means many stores."""
+    return has_magic(path) or (os.path.isdir(path) and not is_store(path))
+
+
+def split_entries(path: str) -> tuple[list[str], list[str]]:
+    """Entries of a directory that are stores, and those that are not.
+
+    A name that ends with ``.zarr`` is believed: looking into each of 100 000 folders would take minutes on a cluster's
+    file system, and what is no store fails with its name when it is opened.
+    """
+    found: list[str] = []
+    others: list[str] = []
+    for item in expand(path):
+        (found if item.endswith(".zarr") or is_store(item) else others).append(item)
+    return found, others
+
+
 @lru_cache(maxsize=16)
 def _list_cached(path: str) -> tuple[str, ...]:
     if "://" in path:
         raise InputError(f"{path} is an address, expected a path of a file system; copy or mount the dataset.")
     if has_magic(path):
-        found = [item for item in expand(path) if is_store(item)]
+        found, _ = split_entries(path)
         if not found:
             raise InputError(f"No zarr store matches {path}; check the pattern, and quote it in the shell.")
         return tuple(found)
@@ -59,7 +77,7 @@ def _list_cached(path: str) -> tuple[str, ...]:
         raise InputError(f"{path} does not exist; give the path of a zarr store.")
     if os.path.isfile(path) or is_store(path):
         return (path,)
-    found = [item for item in expand(path) if is_store(item)]
+    found, _ = split_entries(path)
     if not found:
         raise InputError(
             f"{path} is no zarr store and holds none; give a zarr store, a directory of per-volume stores, or convert "

@@ -11,7 +11,7 @@ import zarr
 from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import PixelSize
-from lls_decode.errors import InputError, OutputError
+from lls_decode.errors import ConfigError, InputError, OutputError
 from lls_decode.frames import convert, create_store, decoded_pixels, inspect_source, open_source
 from lls_decode.frames.create import chunk_shapes
 
@@ -285,6 +285,20 @@ def test_dax_of_either_byte_order_and_of_oblong_frames(order, tmp_path, caplog):
     np.testing.assert_array_equal(frames_of(source), data)
     assert "a.inf says 2 frames, a.dax holds 5; all of them are kept" in caplog.text
     assert "ends with 3 bytes" in caplog.text
+
+
+def test_more_planes_than_frames_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", camera((6, 9, 11)))
+    with pytest.raises(InputError, match="6 frames, fewer than one volume of 7"):
+        convert(tmp_path / "a.tif", tmp_path / "a.zarr", planes_per_volume=7)
+    with pytest.raises(ConfigError, match="expected 1 or more"):
+        convert(tmp_path / "a.tif", tmp_path / "a.zarr", planes_per_volume=0)
+
+
+def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", camera((6, 9, 11)))
+    with pytest.raises(OutputError, match="cannot be"):
+        convert(tmp_path / "a.tif", tmp_path / "a.tif" / "a.zarr")
 
 
 def test_overwriting_is_on_purpose_and_checked_before_the_work(tmp_path):

@@ -62,12 +62,18 @@ def fast(request):
         yield
 
 
+# bare pixels have no check: any bytes of their length are an image
+CASES = [
+    pytest.param(options, damage, id=f"{name}, {damage.__name__}")
+    for name, options in STORES.items()
+    for damage in (remove, truncate, empty, overwrite)
+    if not (name in {"v2 bare", "v3 bare"} and damage is overwrite)
+]
+
+
 @pytest.mark.usefixtures("fast")
-@pytest.mark.parametrize("options", STORES.values(), ids=STORES)
-@pytest.mark.parametrize("damage", [remove, truncate, empty, overwrite])
+@pytest.mark.parametrize(("options", "damage"), CASES)
 def test_a_damaged_file_fails_its_blocks_only(options, damage, tmp_path):
-    if damage is overwrite and options.get("compressors", 1) is None and "shards" not in options:
-        pytest.skip("bare pixels have no check: any bytes of this length are an image")
     data = movie()
     array = make(tmp_path / "a.zarr", data, **options)
     key = array.metadata.encode_chunk_key((3, 0, 0))

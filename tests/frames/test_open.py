@@ -3,7 +3,10 @@
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +306,26 @@ def test_a_reduced_level_is_refused(tmp_path):
         open_source(path, InputConfig(array="1"))
 
 
+@pytest.mark.parametrize("writer", [write_v2_ome, write_v3_ome], ids=["0.4", "0.5"])
+def test_an_array_given_by_its_own_path_is_understood_by_its_image(writer, tmp_path):
+    path = writer(tmp_path / "a.zarr", camera((3, Y, X)), "zyx", [0.4, 0.1, 0.1])
+    inside, outside = open_source(path / "0"), open_source(path)
+    assert inside.layout == outside.layout == Layout(1, 3, Y, X)
+    assert inside.pixel_size == PixelSize(x_nm=100, y_nm=100)
+    assert inside.identity == outside.identity
+    np.testing.assert_array_equal(inside.read_frames(np.array([[0, 2]])), outside.read_frames(np.array([[0, 2]])))
+
+
+def test_axes_that_the_metadata_name_wrongly_can_be_told(tmp_path):
+    path = write_v2_ome(tmp_path / "a.zarr", camera((2, 3, Y, X)), "tqyx", [1, 1, 1, 1])
+    assert open_source(path, InputConfig(axes="tzyx")).layout == Layout(2, 3, Y, X)
+
+
+def test_an_array_below_metadata_that_cannot_be_understood_can_be_told(tmp_path):
+    path = ome_text({"multiscales": [5]})(tmp_path / "a.zarr")
+    assert open_source(path / "0").layout == Layout(3, 1, Y, X)
+
+
 def text_file(path):
     path.write_text("no zarr")
     return path
@@ -330,6 +353,22 @@ def two_datasets(path):
     for name in "ab":
         write(path / f"{name}.zarr", camera((2, 3, Y, X)))
     return path
+
+
+def empty_volume(path):
+    write(path / "v1.zarr", camera((3, Y, X)))
+    (path / "v9.zarr").mkdir()
+    return path
+
+
+def ome_text(attributes):
+    def make(path):
+        write(path / "0", camera((3, Y, X)), zarr_format=2)
+        (path / ".zgroup").write_text('{"zarr_format": 2}')
+        (path / ".zattrs").write_text(json.dumps(attributes))
+        return path
+
+    return make
 
 
 def ome_of(axes, shape, scale=None):
@@ -369,6 +408,13 @@ REFUSED = {
     "frames last, by shape": (plain((32, 32, 200), chunks=(16, 16, 16)), {}, "does not look like tyx"),
     "frames last, Fortran": (plain((32, 40, 50), zarr_format=2, order="F"), {}, "Fortran order"),
     "unknown ome axis": (ome_of("tqyx", (2, 3, Y, X)), {}, "axis 'q', expected t, c, z, y, x"),
+    "ome without levels": (ome_text({"multiscales": [{"datasets": []}]}), {}, "OME metadata that cannot be understood"),
+    "ome of a number": (ome_text({"multiscales": 5}), {}, "OME metadata that cannot be understood"),
+    "ome of nothing": (ome_text({"multiscales": None}), {}, "OME metadata that cannot be understood"),
+    "ome of text": (ome_text({"multiscales": ["0"]}), {}, "OME metadata that cannot be understood"),
+    "plate of text": (ome_text({"plate": "A"}), {}, "OME metadata that cannot be understood"),
+    "ome of a lost array": (ome_text({"multiscales": [ome("tyx", [1, 1, 1], path="5")]}), {}, "5 cannot be opened"),
+    "folder that is no store": (empty_volume, {}, "v9.zarr has no array at its root"),
     "short ome scale": (ome_of("tyx", (2, Y, X), [1.0, 1.0]), {}, r"scale of \[1.0, 1.0\] for 3 axes"),
     "ome axes of another array": (ome_of("tzyx", (2, Y, X)), {}, "the metadata say axes 'tzyx'"),
     "unequal volumes": (unequal_volumes, {}, "all volumes of a dataset must be alike"),
@@ -446,6 +492,21 @@ def test_deskewed_input_is_noticed(edge, tmp_path):
     assert any("looks deskewed" in note for note in open_source(write(tmp_path / "a.zarr", data)).notes)
     raw = open_source(write(tmp_path / "b.zarr", camera((1, 20, 16, 40))))
     assert not any("deskewed" in note for note in raw.notes)
+
+
+def test_two_threads_read_at_once(tmp_path):
+    data = camera((64, Y, X))
+    source = open_source(write(tmp_path / "a.zarr", data, chunks=(2, Y, X)))
+    blocks = plan_blocks(source.layout, "time", 4)
+    with ThreadPoolExecutor(4) as pool:
+        for stack in pool.map(source.read, blocks):
+            np.testing.assert_array_equal(stack.adu_TYX, data[stack.block.frames[:, 0]])
+
+
+def test_importing_loads_neither_torch_nor_optional_packages():
+    code = "import sys, lls_decode.frames; print({'torch', 'tifffile', 'zarrs', 'dask'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
 
 
 def test_a_block_of_another_dataset_is_refused(tmp_path):
