@@ -1,1 +1,1 @@
-"""Export."""
+"""Tables for people and for other programs: pictures and files."""

@@ -1,0 +1,196 @@
+"""Pictures with scale and colour bars, dark as a microscopist's screen; matplotlib is asked for when one is drawn."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.errors import ConfigError
+from lls_decode.export.canvas import DepthCanvas, Image
+from lls_decode.export.colours import NUM_COLOURS, depth_colours, to_srgb
+from lls_decode.table import written_aside
+
+_DPI = 100
+_DIM = "#9aa0a6"
+
+
+def write_picture(
+    out: Path, image: Image, *, pixel_nm: float, z_range_nm: tuple[float, float], label: str = ""
+) -> None:
+    """A ``(Y, X, 3)`` picture as PNG, pixel for pixel (small ones enlarged), with its scale and its depths."""
+    height, width = image.shape[:2]
+    enlarged = max(1, math.ceil(700 / max(height, width)))
+    wide, tall = width * enlarged, height * enlarged
+    text = min(max(max(wide, tall) / 1000, 0.8), 4.0)
+    bar, margin = 108 * text, 14 * text
+    canvas_wide, canvas_tall = wide + bar + margin, max(tall + 2 * margin, 260 * text)
+    figure = _figure(canvas_wide / _DPI, canvas_tall / _DPI)
+    bottom = (canvas_tall - tall) / 2
+    axes = figure.add_axes((margin / canvas_wide, bottom / canvas_tall, wide / canvas_wide, tall / canvas_tall))
+    _show(axes, image)
+    _scale_bar(axes, pixel_nm, text=text)
+    if label:
+        _corner_label(axes, label, text=text)
+    _colour_bar(
+        figure,
+        ((margin + wide + 28 * text) / canvas_wide, 0.5 - 100 * text / canvas_tall, 14 * text / canvas_wide,
+         200 * text / canvas_tall),
+        z_range_nm,
+        text=text,
+    )  # fmt: skip
+    _save(figure, out)
+
+
+def demo_figure(
+    out: str | Path,
+    *,
+    sum_YX: npt.NDArray[Any],
+    truth: Mapping[str, npt.ArrayLike],
+    found: Mapping[str, npt.ArrayLike],
+    title: str,
+    pixel_nm: float = 20.0,
+    sigma_nm: float = 15.0,
+) -> None:
+    """Side by side: plain sum of the frames, truth, localizations; from above (xy) and from the side (xz).
+
+    Parameters
+    ----------
+    out
+        A ``.png``.
+    sum_YX
+        What is seen without single molecules; drawn to fill its place, any unit.
+    truth, found
+        ``x_nm``, ``y_nm``, ``z_nm`` in the same frame of reference (that of the sample, where there is one).
+    pixel_nm, sigma_nm
+        Pixel of the pictures, and the Gaussian that is drawn for every emitter.
+    """
+    points = [{axis: np.asarray(table[f"{axis}_nm"], dtype=np.float64) for axis in "xyz"} for table in (truth, found)]
+    limits = {axis: _limits(points[0][axis], points[1][axis], margin=4 * pixel_nm) for axis in "xyz"}
+    everything = points[0]["z"] if len(points[0]["z"]) else points[1]["z"]
+    z_low, z_high = np.percentile(everything, [1, 99]) if len(everything) else (0.0, 1.0)
+    width, height, depth = (limits[axis][1] - limits[axis][0] for axis in "xyz")
+    column = 4.4
+    tall, flat = column * min(max(height / width, 0.3), 2.0), column * min(max(depth / width, 0.15), 2.0)
+    gap, head, foot, side = 0.12, 0.95, 0.12, 1.05
+    total_wide, total_tall = 3 * column + 4 * gap + side, head + tall + gap + flat + foot
+    figure = _figure(total_wide, total_tall)
+
+    def place(number: int, bottom: float, size: float) -> Any:
+        left = gap + number * (column + gap)
+        return figure.add_axes((left / total_wide, bottom / total_tall, column / total_wide, size / total_tall))
+
+    axes = place(0, foot + flat + gap, tall)
+    _show(axes, _grey(sum_YX))
+    _name(axes, "sum of all frames")
+    for number, (table, name) in enumerate(zip(points, ("truth", "localizations"), strict=True), start=1):
+        for across, down, bottom, size in (("x", "y", foot + flat + gap, tall), ("x", "z", foot, flat)):
+            canvas = DepthCanvas(
+                pixel_nm=pixel_nm, extent_nm=(limits[across], limits[down]), z_range_nm=(float(z_low), float(z_high))
+            )
+            canvas.add(table[across], table[down], table["z"], sigma_nm=sigma_nm)
+            image = canvas.image()
+            axes = place(number, bottom, size)
+            _show(axes, image[::-1] if down == "z" else image)
+            _corner_label(axes, across + down)
+            if down == "y":
+                _name(axes, f"{name}   {len(table['x']):,}")
+            if number == 1:
+                _scale_bar(axes, pixel_nm)
+    middle = foot + (flat + gap + tall) / 2
+    _colour_bar(
+        figure,
+        ((total_wide - side + 0.22) / total_wide, (middle - 1.5) / total_tall, 0.14 / total_wide, 3.0 / total_tall),
+        (float(z_low), float(z_high)),
+    )
+    figure.text(gap / total_wide, 1 - 0.2 / total_tall, title, color="white", fontsize=15, va="top", weight="bold")
+    _save(figure, Path(out))
+
+
+def _limits(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], *, margin: float) -> tuple[float, float]:
+    """Of the first (the truth), or of the second where that is empty."""
+    values = first if len(first) else second
+    return (float(values.min()) - margin, float(values.max()) + margin) if len(values) else (0.0, 1000.0)
+
+
+def _grey(sum_YX: npt.NDArray[Any]) -> Image:
+    low, high = np.percentile(sum_YX, [0.5, 99.8])
+    grey = np.clip((sum_YX - low) / max(high - low, 1e-9), 0, 1) * 255
+    return np.repeat(np.rint(grey).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _figure(wide_inches: float, tall_inches: float) -> Any:
+    """A matplotlib figure without pyplot: no global state, no display."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("Pictures with scale bars need matplotlib; run: pip install lls-decode[report].") from error
+    return Figure(figsize=(wide_inches, tall_inches), dpi=_DPI, facecolor="black")
+
+
+def _show(axes: Any, image: Image) -> None:
+    axes.imshow(image, interpolation="nearest", aspect="auto")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color("#303438")
+
+
+def _name(axes: Any, text: str) -> None:
+    axes.set_title(text, color="white", fontsize=12, loc="left", pad=5)
+
+
+def _corner_label(axes: Any, label: str, *, text: float = 1.0) -> None:
+    axes.annotate(
+        label, (0, 1), (8 * text, -8 * text), xycoords="axes fraction", textcoords="offset points", color=_DIM,
+        fontsize=10 * text, va="top",
+    )  # fmt: skip
+
+
+def _scale_bar(axes: Any, pixel_nm: float, *, text: float = 1.0) -> None:
+    """A bar of a round length, about a fifth of the width, in the lower right corner."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
+    from matplotlib.patches import Rectangle
+
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    length_nm = _round_length((right - left) * pixel_nm / 5)
+    label = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
+    figure = axes.figure
+    tall_px = axes.get_position().height * figure.get_figheight() * _DPI
+    bar = AuxTransformBox(axes.transData)
+    thickness = abs(bottom - top) * 4 * text / tall_px
+    bar.add_artist(Rectangle((0, 0), length_nm / pixel_nm, thickness, facecolor="white", edgecolor="none"))
+    words = TextArea(label, textprops={"color": "white", "fontsize": 10 * text})
+    packed = VPacker(children=[words, bar], align="center", pad=0, sep=3 * text)
+    axes.add_artist(AnchoredOffsetbox(loc="lower right", child=packed, frameon=False, pad=0.3, borderpad=0.6 * text))
+
+
+def _round_length(length_nm: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is not longer."""
+    power = 10.0 ** math.floor(math.log10(length_nm))
+    return max(step * power for step in (1, 2, 5) if step * power <= length_nm * (1 + 1e-9))
+
+
+def _colour_bar(
+    figure: Any, box: tuple[float, float, float, float], z_range_nm: tuple[float, float], *, text: float = 1.0
+) -> None:
+    axes = figure.add_axes(box)
+    colours = to_srgb(depth_colours().astype(np.float32)).reshape(NUM_COLOURS, 1, 3)
+    axes.imshow(colours, origin="lower", aspect="auto", extent=(0, 1, *z_range_nm))
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.tick_params(colors="white", labelsize=9 * text, length=3 * text, width=0.8 * text)
+    axes.locator_params(axis="y", nbins=5)
+    axes.set_title("z (nm)", color="white", fontsize=10 * text, pad=7 * text)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _save(figure: Any, out: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    with written_aside(out) as temporary:
+        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor())
