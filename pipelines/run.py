@@ -317,6 +317,7 @@ def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
             "context": plan.bundle.network.context,
             "layout": {name: getattr(plan.layout, name) for name in plan.layout.__dataclass_fields__},
             "num_blocks": len(plan.blocks),
+            "table_metadata": table_metadata(plan).to_dict(),
             "notes": list(plan.notes),
             "software": software_versions(*_PACKAGES),
             "created_at": (record or {}).get("created_at", now),

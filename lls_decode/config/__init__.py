@@ -6,7 +6,14 @@ from lls_decode.config.geometry import Geometry, PixelSize, Positions
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import NetworkConfig, Scaling
 from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, GaussianSheet, Illumination, Psf, Widefield
-from lls_decode.config.run import ComputeConfig, DetectionConfig, ExecutionConfig, InputConfig, RunConfig
+from lls_decode.config.run import (
+    ComputeConfig,
+    DetectionConfig,
+    ExecutionConfig,
+    InputConfig,
+    RunConfig,
+    load_run_config,
+)
 from lls_decode.config.training import BackgroundConfig, EmitterConfig, SimulationConfig, TrainingConfig
 
 __all__ = [
@@ -42,5 +49,6 @@ __all__ = [
     "Widefield",
     "digest",
     "load",
+    "load_run_config",
     "parse",
 ]

@@ -75,7 +75,8 @@ def parse(kind: type[M], data: Any, *, source: str) -> M:
 def _explain(kind: type[BaseModel], item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
-        return f"{place or 'configuration'}: {item['msg']}, found {item['input']!r}"
+        message = f"{place or 'configuration'}: {item['msg'].removeprefix('Value error, ')}"
+        return message if isinstance(item["input"], dict | BaseModel) else f"{message}, found {item['input']!r}"
     known = _keys(kind)
     close = difflib.get_close_matches(str(item["loc"][-1]), sorted(known), n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""

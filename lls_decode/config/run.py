@@ -1,11 +1,12 @@
 """One run over one dataset: what a user may say about input, camera, detection, machines."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from lls_decode.config.base import Config
-from lls_decode.config.camera import Camera
+from lls_decode.config.base import Config, load
+from lls_decode.config.camera import Camera, ScmosCamera
 from lls_decode.config.geometry import Geometry, PixelSize
 
 
@@ -76,3 +77,11 @@ class RunConfig(Config):
     detection: DetectionConfig = DetectionConfig()
     compute: ComputeConfig = ComputeConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+
+def load_run_config(path: str | Path) -> RunConfig:
+    """Read a run configuration; camera maps are found relative to its folder."""
+    config = load(RunConfig, path)
+    if isinstance(config.camera, ScmosCamera):
+        config = config.replace(camera=config.camera.resolve(Path(path).resolve().parent))
+    return config

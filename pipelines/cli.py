@@ -1,0 +1,541 @@
+"""The command line: each command is a thin door to a Python function of the same effect.
+
+The only module that sees both machines (`cluster`) and work (`pipelines`). Heavy modules are imported inside the
+commands that need them, so that ``--help`` is quick.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+import yaml
+
+from lls_decode import __version__
+from lls_decode.config import Config, MovieConfig, PixelSize, RunConfig, TrainingConfig, load, load_run_config, parse
+from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, LlsDecodeError
+from lls_decode.models import find_bundle, find_config, shipped
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from .events import Listener
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``lls-decode``; ends the process with the exit status of `lls_decode.errors`."""
+    try:
+        status = cli.main(args=arguments, prog_name="lls-decode", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except LlsDecodeError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="lls-decode")
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def cli(verbose: bool) -> None:
+    """Localize single molecules in lattice light-sheet volumes and other very large movies.
+
+    zarr in, Parquet out. Begin with 'lls-decode demo', then 'lls-decode inspect DATASET'.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+    for noisy in ("distributed", "bokeh", "tornado", "asyncio", "matplotlib", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.INFO if verbose else logging.ERROR)
+
+
+# --- options that several commands share ---------------------------------------------------------------------------
+
+Command = Callable[..., Any]
+
+
+def _site_options(command: Command) -> Command:
+    for option in (
+        click.option("--memory-limit", help="Memory of one worker, e.g. '8 GiB'.  [default: an equal share]"),
+        click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: a quarter of the cores]"),
+        click.option("--site", default="local", show_default=True, help="'local', or tcp://HOST:PORT of a scheduler."),
+    ):
+        command = option(command)
+    return command
+
+
+_set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one value of the configuration, e.g. --set detection.accept=0.8. Repeat for more.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@contextmanager
+def _client(site: str, workers: int | None, memory_limit: str | None) -> "Iterator[tuple[Client, Listener]]":
+    """Open a site and show where its dashboard is, and the progress of what runs there."""
+    from lls_decode.cluster.site import connect
+
+    from .progress import show_progress
+
+    with connect(site, workers=workers, memory_limit=memory_limit) as client, show_progress() as listener:
+        click.echo(f"dashboard  {client.dashboard_link or 'none'}", err=True)
+        yield client, listener
+
+
+C = TypeVar("C", bound=Config)
+
+
+def _changed(config: C, changes: tuple[str, ...]) -> C:
+    """A configuration with ``a.b=value`` changes, values as YAML."""
+    data = config.model_dump()
+    for change in changes:
+        key, separator, text = change.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {change}: expected KEY=VALUE, e.g. --set execution.block_frames=256.")
+        *parents, last = key.split(".")
+        place = data
+        for parent in parents:
+            place = place.setdefault(parent, {}) if isinstance(place.get(parent), dict | None) else place[parent]
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {change}: {parent!r} has no parts; see 'lls-decode config show'.")
+        place[last] = yaml.safe_load(text)
+    return parse(type(config), data, source="--set")
+
+
+def _echo_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, default=str))
+
+
+@contextmanager
+def _bar(label: str) -> "Iterator[Callable[[int, int], None]]":
+    """A bar on a terminal, nothing elsewhere, for functions that report (done, in all)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(label)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+@cli.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
+@click.argument("dataset")
+@click.option("--model", required=True, help="Model bundle (.lls), or the name of a shipped one.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Run folder; the same command goes on in it."
+)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@click.option("--array", help="Path of the array inside the store, when there are several.")
+@click.option("--axes", help="Axes of the array when its metadata are absent or wrong, e.g. tzyx.")
+@click.option("--channel", type=click.IntRange(0), help="Channel, when there are several.")
+@click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames.")
+@click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Arithmetic of the network.")
+@_set_option
+@_site_options
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
+@_json_option
+def run(
+    dataset: str,
+    model: str,
+    out: Path,
+    config_path: Path | None,
+    changes: tuple[str, ...],
+    site: str,
+    workers: int | None,
+    memory_limit: str | None,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
+
+    Interrupted at any moment, the same command goes on where it was. Exit status: 0 all done, 1 some blocks failed, 2
+    bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
+    """
+    from .plan import make_plan
+    from .run import run as run_plan
+
+    config = load_run_config(config_path) if config_path else RunConfig()
+    config = _changed(config, (*_run_changes(options), *changes))
+    plan = make_plan(dataset, find_bundle(model), out, config)
+    for line in plan.describe():
+        click.echo(line, err=not dry_run)
+    if dry_run:
+        return 0
+    with _client(site, workers, memory_limit) as (client, listener):
+        result = run_plan(plan, client, listeners=[listener], force=force)
+    for failed in result.failed:
+        click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
+    if as_json:
+        _echo_json(
+            {
+                "table": str(result.merged) if result.merged else None,
+                "rows": result.rows,
+                "blocks_done": result.done,
+                "blocks_failed": [failed.block_id for failed in result.failed],
+                "exit_status": result.exit_status,
+            }
+        )
+    elif result.merged:
+        click.echo(f"{result.rows} localizations in {result.merged}")
+    else:
+        click.echo(
+            f"not finished: {result.done} of {len(plan.blocks)} blocks are done; the same command goes on.", err=True
+        )
+    return result.exit_status
+
+
+def _run_changes(options: dict[str, Any]) -> list[str]:
+    """The options of ``run`` as changes of its configuration."""
+    places = {
+        "array": "input.array",
+        "axes": "input.axes",
+        "channel": "input.channel",
+        "planes_per_volume": "input.planes_per_volume",
+        "block_frames": "execution.block_frames",
+        "device": "compute.device",
+        "dtype": "compute.dtype",
+    }
+    return [f"{places[name]}={json.dumps(value)}" for name, value in options.items() if value is not None]
+
+
+@cli.command(epilog="Example: lls-decode demo --out demo_out")
+@click.option("--out", default="demo_out", show_default=True, type=click.Path(path_type=Path))
+@_site_options
+@click.option("--force", is_flag=True, help="Discard an earlier demonstration of another version.")
+def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, force: bool) -> None:
+    """Simulate a lattice light-sheet acquisition, localize it, score it against its truth, draw it."""
+    from .demo import demo as run_demo
+    from .demo import prepare_demo
+
+    with _bar("simulating volumes") as progress:
+        prepare_demo(out, progress=progress)
+    with _client(site, workers, memory_limit) as (client, listener):
+        result = run_demo(out, client, listeners=[listener], force=force)
+    found = result.score
+    click.echo(f"table      {result.table}  ({result.num_localizations} localizations)")
+    click.echo(f"picture    {result.picture}")
+    click.echo(f"scores     {result.scores}")
+    _echo_score(found)
+
+
+@cli.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
+@click.option(
+    "--config", "config_path", required=True, help="Movie configuration (YAML), or a shipped one (demo-movie)."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@_set_option
+@click.option("--overwrite", is_flag=True, help="Replace a movie that is there.")
+def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: bool) -> None:
+    """Simulate an acquisition: OME-Zarr, truth as Parquet, camera maps and a ready run configuration."""
+    from lls_decode.simulate import simulate_movie
+
+    config = _changed(load(MovieConfig, find_config(config_path)), changes)
+    with _bar("simulating frames") as progress:
+        movie = simulate_movie(config, out, overwrite=overwrite, progress=progress)
+    click.echo(
+        f"frames     {movie.store}\ntruth      {movie.truth} ({movie.num_truth} rows)\nrun with   {movie.run_config}"
+    )
+
+
+@cli.command(epilog="Example: lls-decode train --config lls-paint --out work/lls-paint")
+@click.option("--config", "config_path", required=True, help="Training configuration (YAML), or a shipped one.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Training folder; the same command goes on."
+)
+@_set_option
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
+def train(config_path: str, out: Path, changes: tuple[str, ...], device: str, stop_after: int | None) -> None:
+    """Train a localization network on simulated frames into a model bundle (.lls)."""
+    from lls_decode.config import ComputeConfig
+    from lls_decode.localize import build_validator
+    from lls_decode.localize.build import choose_device
+    from lls_decode.training import train as run_training
+
+    config = _changed(load(TrainingConfig, find_config(config_path)), changes)
+    chosen = choose_device(parse(ComputeConfig, {"device": device}, source="--device"))
+    with _bar("training") as progress:
+        result = run_training(
+            config,
+            out,
+            validator=build_validator(config),
+            device=chosen,
+            progress=lambda step, steps, losses: progress(step, steps),
+            stop_after=stop_after,
+        )
+    if result is None:
+        click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
+        return
+    click.echo(f"model      {result.bundle}")
+    for name in ("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
+        click.echo(f"{name:<16} {result.accuracy[name]}")
+
+
+@cli.command(epilog="Example: lls-decode inspect cell.zarr")
+@click.argument("path")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration, for its input part.")
+@_set_option
+@_json_option
+def inspect(path: str, config_path: Path | None, changes: tuple[str, ...], as_json: bool) -> None:
+    """Say what a dataset (zarr), or a localization table (.parquet), holds."""
+    if path.endswith(".parquet"):
+        from .inspection import inspect_table
+
+        summary = inspect_table(path)
+    else:
+        from lls_decode.frames import inspect_source, open_source
+
+        config = _changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+        summary = inspect_source(open_source(path, config.input))
+    if as_json:
+        _echo_json(summary)
+        return
+    for name, value in summary.items():
+        if name == "notes":
+            for note in value:
+                click.echo(f"{'note':<22} {note}")
+        elif value is not None:
+            click.echo(f"{name:<22} {value}")
+
+
+@cli.command(epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104")
+@click.argument("movie", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
+@click.option(
+    "--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: what the file says]"
+)
+@click.option("--z-step-nm", type=click.FloatRange(0, min_open=True), help="Step between planes, nm.")
+@click.option("--axes", help="Axes of each file when its metadata are wrong, e.g. zyx.")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
+def convert(
+    movie: Path,
+    out: Path,
+    planes_per_volume: int | None,
+    pixel_nm: float | None,
+    z_step_nm: float | None,
+    axes: str | None,
+    overwrite: bool,
+) -> None:
+    """Convert MOVIE (TIFF, directory or glob of TIFFs, .dax, Picasso .raw) to zarr of the recommended layout."""
+    from lls_decode.frames import convert as convert_movie
+
+    with _bar("converting frames") as progress:
+        source = convert_movie(
+            movie,
+            out,
+            planes_per_volume=planes_per_volume,
+            pixel_size=None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm),
+            z_step_nm=z_step_nm,
+            axes=axes,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    size = source.layout
+    click.echo(
+        f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels"
+    )
+
+
+@cli.command(epilog="Example: lls-decode status results/")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--watch", is_flag=True, help="Again every 2 seconds until the run is over.")
+@_json_option
+def status(out: Path, watch: bool, as_json: bool) -> None:
+    """Say how the run in OUT stands, from its files alone."""
+    import time
+
+    from .status import read_status
+
+    while True:
+        found = read_status(out)
+        if as_json:
+            _echo_json(found.to_dict())
+        else:
+            click.echo("\n".join(found.describe()))
+        if not watch or found.owner is None:
+            return
+        time.sleep(2)
+
+
+@cli.command(epilog="Example: lls-decode merge results/ --to /archive/cell.parquet")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Path(path_type=Path), help="The table.  [default: OUT/localizations.parquet]")
+@click.option("--allow-missing", is_flag=True, help="Merge without the blocks that failed, and name them in the table.")
+def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
+    """Merge the shards of the run in OUT into one table, every block exactly once."""
+    from .merging import merge as merge_run
+
+    manifest = merge_run(out, to=to, allow_missing=allow_missing)
+    missing = f", without {len(manifest.missing_blocks)} blocks" if manifest.missing_blocks else ""
+    click.echo(f"{manifest.rows} localizations in {manifest.path}{missing}")
+
+
+@cli.command(epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50")
+@click.argument("table")
+@click.argument("truth")
+@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match.")
+@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match.")
+@click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True)
+@click.option("--photons-min", default=0.0, show_default=True, help="Dimmer truths need not be found.")
+@click.option("--z-range-nm", nargs=2, type=float, help="Truths outside need not be found.")
+@click.option(
+    "--border-nm", default=0.0, show_default=True, help="Emitters this near to the field's edge do not count."
+)
+@click.option("--field-nm", nargs=2, type=float, help="Extent of the field along x and y, for --border-nm.")
+@click.option("--pixel-nm", type=float, help="Pixel size of the truth's movie, for csv formats that need it.")
+@_json_option
+def evaluate(table: str, truth: str, pixel_nm: float | None, as_json: bool, **options: Any) -> None:
+    """Score TABLE against TRUTH (our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM)."""
+    from lls_decode.evaluate import read_truth, score
+    from lls_decode.table import read_emitters
+
+    for name in ("z_range_nm", "field_nm"):
+        options[name] = options[name] or None
+    result = score(read_truth(truth, pixel_nm=pixel_nm), read_emitters(table), **options)
+    if as_json:
+        _echo_json(result.to_dict())
+    else:
+        _echo_score(result)
+
+
+def _echo_score(score: Any) -> None:
+    s = score.to_dict()
+    click.echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")
+    for label, names in (
+        ("detection", ("jaccard", "precision", "recall")),
+        ("precision, nm", ("rmse_lateral_nm", "rmse_x_nm", "rmse_y_nm", "rmse_axial_nm")),
+        ("efficiency", ("efficiency", "efficiency_lateral", "efficiency_axial")),
+        ("error / sigma", ("zscore_x", "zscore_y", "zscore_z", "zscore_photons")),
+    ):
+        values = "  ".join(f"{name} {s[name]:.3g}" for name in names if s[name] is not None)
+        click.echo(f"{label:<14} {values}")
+
+
+@cli.command(epilog="Example: lls-decode render results/localizations.parquet picture.png --pixel-nm 20")
+@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--pixel-nm", default=20.0, show_default=True, help="Size of a pixel of the picture.")
+@click.option("--view", type=click.Choice(["xy", "xz", "yz"]), default="xy", show_default=True)
+@click.option("--coords", type=click.Choice(["auto", "raw", "sample"]), default="auto", show_default=True)
+@click.option("--blur-nm", type=float, help="The same sigma for all.  [default: each localization's own]")
+@click.option("--prob-min", default=0.0, show_default=True, help="Smallest detection probability.")
+@click.option("--sigma-max-nm", type=float, help="Largest lateral sigma.")
+@click.option("--z-range-nm", nargs=2, type=float, help="Depths of the first and last colour.")
+def render(table: Path, out: Path, **options: Any) -> None:
+    """Draw TABLE as a picture coloured by depth (PNG)."""
+    from lls_decode.export.render import render_png
+
+    options["z_range_nm"] = options["z_range_nm"] or None
+    picture = render_png(table, out, **options)
+    click.echo(f"{out}: {picture.num_drawn} localizations drawn")
+
+
+@cli.group()
+def model() -> None:
+    """Model bundles: what they are, which ship with the package."""
+
+
+@model.command(epilog="Example: lls-decode model info lls-paint")
+@click.argument("bundle")
+@_json_option
+def info(bundle: str, as_json: bool) -> None:
+    """Print what a bundle says of itself."""
+    from lls_decode.model.info import bundle_digest, read_bundle_info
+
+    path = find_bundle(bundle)
+    record = {"path": str(path), "digest": bundle_digest(path), **read_bundle_info(path).to_dict()}
+    if as_json:
+        _echo_json(record)
+    else:
+        record["training"] = {name: value for name, value in record["training"].items() if name != "curve"}
+        click.echo(yaml.safe_dump(record, sort_keys=False), nl=False)
+
+
+@model.command("list", epilog="Example: lls-decode model list")
+def list_models() -> None:
+    """List the bundles that ship with the package."""
+    from lls_decode.model.info import read_bundle_info
+
+    for name, path in shipped(".lls").items():
+        record = read_bundle_info(path)
+        click.echo(
+            f"{name:<12} {record.network.filters} filters, context {record.network.context}, pixel "
+            f"{record.pixel_size.x_nm:g} nm, z {record.z_range_nm[0]:g} to {record.z_range_nm[1]:g} nm"
+        )
+
+
+@cli.group()
+def config() -> None:
+    """Configurations: show, check."""
+
+
+@config.command(epilog="Example: lls-decode config show lls-paint > my-training.yaml")
+@click.argument("name", default="run")
+def show(name: str) -> None:
+    """Print a shipped configuration, or the defaults of 'run'."""
+    click.echo(RunConfig().to_yaml() if name == "run" else find_config(name).read_text(), nl=False)
+
+
+@config.command("list", epilog="Example: lls-decode config list")
+def list_configs() -> None:
+    """List the configurations that ship with the package."""
+    click.echo("run            defaults of 'lls-decode run'")
+    for name, path in shipped(".yaml").items():
+        click.echo(f"{name:<14} {path.read_text().splitlines()[0].lstrip('# ')}")
+
+
+@config.command(epilog="Example: lls-decode config check my-run.yaml --kind run")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(["run", "training", "movie"]), default="run", show_default=True)
+def check(path: Path, kind: str) -> None:
+    """Say whether a configuration can be meant."""
+    if kind == "run":
+        load_run_config(path)
+    else:
+        load({"training": TrainingConfig, "movie": MovieConfig}[kind], path)
+    click.echo(f"{path} is a valid {kind} configuration.")
+
+
+@cli.command(epilog="Example: lls-decode doctor")
+@_json_option
+def doctor(as_json: bool) -> int:
+    """Check this machine: packages, devices, codecs, disk, a worker process, the shipped models."""
+    from .doctor import examine
+
+    checks = examine()
+    if as_json:
+        _echo_json([check.to_dict() for check in checks])
+    else:
+        for item in checks:
+            click.echo(f"{item.state:<5} {item.name:<12} {item.words}")
+    return int(any(item.state == "wrong" for item in checks))

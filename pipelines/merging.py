@@ -1,0 +1,47 @@
+"""Merge the shards of a run folder again: to another disk, or without the blocks that failed."""
+
+from pathlib import Path
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import plan_blocks
+from lls_decode.config import parse
+from lls_decode.errors import InputError
+from lls_decode.table import Manifest, TableMetadata, merge_shards
+
+from .folder import RunFolder
+
+
+def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool = False) -> Manifest:
+    """Merge the shards in a run folder into one table, every block exactly once.
+
+    Parameters
+    ----------
+    out
+        Run folder.
+    to
+        The table; None: ``localizations.parquet`` in the run folder.
+    allow_missing
+        Merge without the blocks that are not there, and name them in the table's metadata.
+
+    Raises
+    ------
+    InputError
+        The folder holds no run.
+    ShardError
+        A block is missing, or a shard is damaged.
+    """
+    folder = RunFolder(Path(out))
+    record = folder.read_record()
+    if record is None:
+        raise InputError(f"{out} holds no run (no {folder.record.name}); give the --out folder of 'lls-decode run'.")
+    blocks = plan_blocks(
+        Layout(**record["layout"]), record["context"], int(record["config"]["execution"]["block_frames"])
+    )
+    return merge_shards(
+        folder.shards,
+        blocks,
+        Path(to) if to is not None else folder.table,
+        run_digest=record["run_digest"],
+        metadata=parse(TableMetadata, record["table_metadata"], source=str(folder.record)),
+        allow_missing=allow_missing,
+    )
