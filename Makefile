@@ -1,0 +1,28 @@
+# Each target sets up its own virtual environment on a fresh machine; it is renewed when the dependencies change.
+PYTHON ?= python3
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip --quiet
+READY := .venv/.ready
+
+.PHONY: demo test lint
+
+demo: $(READY)
+	.venv/bin/lls-decode demo --out demo_out
+
+test: $(READY)
+	.venv/bin/python -m pytest -q
+
+# mypy sees the packages as they are installed: pipelines/ and cluster/ inside lls_decode/.
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	rm -rf build/typed
+	mkdir -p build/typed/lls_decode
+	ln -s $(CURDIR)/lls_decode/* $(CURDIR)/pipelines $(CURDIR)/cluster build/typed/lls_decode/
+	cd build/typed && ../../.venv/bin/mypy --strict --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p lls_decode
+
+# torch comes first and alone: it is the large one, and a mirror may offer a smaller build of the pinned version.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@

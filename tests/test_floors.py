@@ -1,0 +1,137 @@
+"""Imports point down (STYLE.md, "Floors"), and torch stays where it is needed."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FLOORS = {
+    "lls_decode": 0,
+    "lls_decode.errors": 0,
+    "lls_decode.axes": 0,
+    "lls_decode.config": 1,
+    "lls_decode.blocks": 1,
+    "lls_decode.emitters": 1,
+    "lls_decode.models": 1,
+    "lls_decode.frames": 2,
+    "lls_decode.optics": 2,
+    "lls_decode.table": 2,
+    "lls_decode.model": 3,
+    "lls_decode.simulate": 3,
+    "lls_decode.refine": 3,
+    "lls_decode.evaluate": 3,
+    "lls_decode.export": 3,
+    "lls_decode.localize": 4,
+    "lls_decode.training": 4,
+    "lls_decode.pipelines": 5,
+    "lls_decode.cluster": 5,
+    "lls_decode.pipelines.cli": 6,
+}
+KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.config.base"}
+"""All of ours that ``cluster/`` may import: how to say no, and how to read YAML. Nothing of microscopy."""
+
+TORCH_FOLDERS = {f"lls_decode.{name}" for name in ("optics", "model", "simulate", "localize", "training")}
+TORCH_FREE = {"lls_decode.model", "lls_decode.model.info"}
+"""Read by planning, which runs without torch."""
+TORCH_LATE = {"lls_decode.pipelines", "lls_decode.pipelines.cli"}
+"""May import torch inside a function: when a worker's first task arrives, when a doctor looks at it."""
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+@cache
+def sources() -> dict[str, Path]:
+    """Installed name and file of every module of ours."""
+    found = {}
+    for folder, package in (("lls_decode", ()), ("pipelines", ("lls_decode",)), ("cluster", ("lls_decode",))):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = [*package, *path.relative_to(ROOT).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def unit(module: str) -> str:
+    """The entry of the floor table that a module belongs to."""
+    name = module
+    while name not in FLOORS:
+        name, _, last = name.rpartition(".")
+        if name in ("", "lls_decode"):
+            raise AssertionError(f"{module}: {last!r} stands on no floor; add it to STYLE.md and to FLOORS")
+    return name
+
+
+def imports(module: str, path: Path) -> Iterator[tuple[str, bool]]:
+    """Modules that a module imports anywhere in its text, and whether that happens when it is imported."""
+    tree = ast.parse(path.read_text())
+    lazy = {id(node) for function in ast.walk(tree) if isinstance(function, FUNCTIONS) for node in ast.walk(function)}
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        at_once = id(node) not in lazy
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, at_once) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield (inner if inner in sources() else base), at_once
+
+
+def ours(module: str) -> list[str]:
+    return [name for name, _ in imports(module, sources()[module]) if name.split(".")[0] == "lls_decode"]
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_imports_point_down(module: str) -> None:
+    here = unit(module)
+    upward = {name for name in ours(module) if unit(name) != here and FLOORS[unit(name)] >= FLOORS[here]}
+    assert not upward, f"{module} (floor {FLOORS[here]}) imports {sorted(upward)}; pass it in, or move it down"
+
+
+@pytest.mark.parametrize("module", [name for name in sorted(sources()) if unit(name) == "lls_decode.cluster"])
+def test_cluster_knows_nothing_of_microscopy(module: str) -> None:
+    foreign = {name for name in ours(module) if unit(name) != "lls_decode.cluster"} - KNOWN_TO_CLUSTER
+    assert not foreign
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_torch_is_imported_only_where_the_method_is(module: str) -> None:
+    allowed = unit(module) in TORCH_FOLDERS and module not in TORCH_FREE
+    torches = [at_once for name, at_once in imports(module, sources()[module]) if name.split(".")[0] == "torch"]
+    if unit(module) in TORCH_LATE:
+        assert not any(torches), f"{module} may import torch inside a function only"
+    elif not allowed:
+        assert not torches, f"{module} imports torch"
+
+
+def test_planning_merging_and_help_run_without_torch() -> None:
+    """The imports above are of single modules; what they pull in counts too."""
+    light = [name for name in sorted(sources()) if unit(name) not in TORCH_FOLDERS or name in TORCH_FREE]
+    assert {"lls_decode.model.info", "lls_decode.table", "lls_decode.frames", "lls_decode.evaluate"} <= set(light)
+    script = (
+        "import importlib, sys\n"
+        f"for name in {light!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'torch' in sys.modules:\n"
+        "        sys.exit(f'importing {name} imports torch')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT.parent, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("folder", ["pipelines", "cluster"])
+def test_folders_refuse_to_be_imported_by_another_name(folder: str) -> None:
+    """From the repository root ``import pipelines`` would find the folder, and every class in it twice."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {folder}"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode != 0
+    assert f"installed as lls_decode.{folder}" in done.stderr

@@ -1,0 +1,31 @@
+"""The packages that pyproject.toml lists are the folders that hold Python files."""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FOLDERS = {"lls_decode": "lls_decode", "pipelines": "lls_decode.pipelines", "cluster": "lls_decode.cluster"}
+"""Folder of the repository and the package it is installed as."""
+
+
+def test_every_folder_is_installed() -> None:
+    found = set()
+    for folder, package in FOLDERS.items():
+        for path in (ROOT / folder).rglob("*.py"):
+            found.add(".".join([package, *path.parent.relative_to(ROOT / folder).parts]))
+    listed = SETTINGS["tool"]["setuptools"]["packages"]
+    assert listed == sorted(listed)
+    assert set(listed) == found
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    """A folder without ``__init__.py`` would be a namespace package, which is not installed."""
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            assert (path.parent / "__init__.py").is_file()
+
+
+def test_folders_are_mapped_into_the_package() -> None:
+    mapping = SETTINGS["tool"]["setuptools"]["package-dir"]
+    assert mapping == {package: folder for folder, package in FOLDERS.items()}
