@@ -1,0 +1,248 @@
+"""The door through which configuration comes in."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lls_decode.config import (
+    AstigmaticPsf,
+    BackgroundConfig,
+    Cell,
+    ComputeConfig,
+    Config,
+    DetectionConfig,
+    EmccdCamera,
+    EmitterConfig,
+    ExecutionConfig,
+    GaussianPsf,
+    GaussianSheet,
+    Geometry,
+    Homogeneous,
+    InputConfig,
+    MovieConfig,
+    NetworkConfig,
+    PixelSize,
+    RunConfig,
+    Scaling,
+    ScmosCamera,
+    ScmosChip,
+    SimulationConfig,
+    TrainingConfig,
+    Widefield,
+    load,
+    parse,
+)
+from lls_decode.errors import ConfigError
+
+PIXEL = PixelSize(x_nm=104.0, y_nm=108.5)
+GEOMETRY = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8, propagation_axis="y", scan_direction=-1)
+EMITTERS = EmitterConfig(
+    density_per_um2=0.5, photons_mean=2000.0, photons_sd=500.0, on_time_frames=None, z_range_nm=(-500.0, 500.0)
+)
+ASTIGMATIC = AstigmaticPsf(
+    sigma_x_nm=130.0, sigma_y_nm=131.0, focus_x_nm=-220.0, focus_y_nm=220.0, depth_x_nm=300.0, depth_y_nm=1e-05
+)
+CHIP = ScmosChip(
+    offset_adu=100.0,
+    offset_sd_adu=3.0,
+    gain_adu_per_e=2.1,
+    gain_sd_adu_per_e=0.1,
+    variance_adu2=5.7,
+    variance_spread=0.4,
+    hot_fraction=0.004,
+)
+SIMULATION = SimulationConfig(
+    pixel_size=PIXEL,
+    psf=ASTIGMATIC,
+    camera=CHIP,
+    emitters=EMITTERS,
+    background=BackgroundConfig(low=8.0, high=22.0),
+    illumination=GaussianSheet(sigma_nm=300.0),
+    geometry=GEOMETRY,
+)
+TRAINING = TrainingConfig(
+    name="cell", simulation=SIMULATION, network=NetworkConfig(context="plane", shift_px=3), steps=100
+)
+CELL = Cell(
+    radii_nm=(4200.0, 3600.0, 1800.0),
+    membrane_share=0.4,
+    num_filaments=40,
+    filament_length_nm=6000.0,
+    persistence_nm=6000.0,
+)
+MOVIE = MovieConfig(
+    name="demo", simulation=SIMULATION, structure=CELL, num_volumes=2, planes_per_volume=3, height=32, width=64
+)
+EVERY = [
+    PIXEL,
+    GEOMETRY,
+    EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4, spurious_e=0.002),
+    ScmosCamera(offset_adu="maps/offset.npy", gain_adu_per_e=2.1, variance_adu2="/absolute/variance.npy"),
+    CHIP,
+    GaussianPsf(sigma_nm=150.0),
+    ASTIGMATIC,
+    GaussianSheet(sigma_nm=300.0),
+    Widefield(),
+    NetworkConfig(filters=24, shift_axis="y", predict_z=False),
+    Scaling(input_scale=40.0, input_offset=15.0, photons=4500.0, z_nm=600.0, bg=26.4),
+    EMITTERS,
+    BackgroundConfig(low=0.0, high=1.0),
+    SIMULATION,
+    TRAINING,
+    Homogeneous(),
+    CELL,
+    MOVIE,
+    InputConfig(array="a/0", axes="tzyx", channel=1, skip_first=2, bidirectional=True),
+    DetectionConfig(candidate=0.2),
+    ComputeConfig(device="cpu", threads=3),
+    ExecutionConfig(block_frames=64),
+    RunConfig(camera=ScmosCamera(offset_adu=1.0, gain_adu_per_e=2.0, variance_adu2=3.0), geometry=GEOMETRY),
+]
+
+
+def test_every_kind_of_configuration_is_in_the_list() -> None:
+    def below(kind: type[Config]) -> set[type[Config]]:
+        return {kind}.union(*(below(child) for child in kind.__subclasses__()))
+
+    of_config = {kind for kind in below(Config) if kind.__module__.startswith("lls_decode.config")} - {Config}
+    assert {type(config) for config in EVERY} == of_config
+
+
+@pytest.mark.parametrize("config", EVERY, ids=lambda config: type(config).__name__)
+def test_yaml_round_trip(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml())
+    again = load(type(config), path)
+    assert again == config
+    assert again.digest() == config.digest()
+    assert again.to_yaml() == config.to_yaml()
+
+
+def test_frozen() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        PIXEL.x_nm = 1.0
+
+
+def test_replace_makes_another_one_and_validates_it() -> None:
+    other = TRAINING.replace(steps=200)
+    assert (other.steps, TRAINING.steps) == (200, 100)
+    assert other.simulation == TRAINING.simulation
+    assert other.digest() != TRAINING.digest()
+    with pytest.raises(ConfigError, match="steps"):
+        TRAINING.replace(steps=0)
+    with pytest.raises(ConfigError, match="did you mean 'steps'"):
+        TRAINING.replace(step=5)
+
+
+def change(config: Config, **changes: Any) -> dict[str, Any]:
+    """Plain values of a configuration with some changed; a dot in a name is ``__``."""
+    data = config.to_dict()
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        place = data
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "words"),
+    [
+        pytest.param(PixelSize, {"x_nm": 1, "y_nn": 2}, ["unknown key 'y_nn'", "did you mean 'y_nm'"], id="misspelt"),
+        pytest.param(
+            RunConfig, {"compute": {"tilepx": 4}}, ["'compute.tilepx'", "did you mean 'tile_px'"], id="misspelt inside"
+        ),
+        pytest.param(
+            RunConfig, {"tile_px": 4}, ["unknown key 'tile_px'", "did you mean 'tile_px'"], id="in the wrong place"
+        ),
+        pytest.param(PixelSize, {"x_nm": 1, "y_nm": 2, "zzz": 3}, ["unknown key 'zzz'"], id="like nothing known"),
+        pytest.param(PixelSize, {"x_nm": 104.0}, ["y_nm", "required"], id="missing"),
+        pytest.param(PixelSize, {"x_nm": 0, "y_nm": 1}, ["x_nm", "greater than 0", "found 0"], id="zero pixel"),
+        pytest.param(PixelSize, {"x_nm": float("nan"), "y_nm": 1}, ["x_nm", "finite"], id="not a number"),
+        pytest.param(PixelSize, {"x_nm": "wide", "y_nm": 1}, ["x_nm", "found 'wide'"], id="text"),
+        pytest.param(Geometry, change(GEOMETRY, angle_deg=131.8), ["angle_deg", "found 131.8"], id="angle"),
+        pytest.param(Geometry, change(GEOMETRY, scan_direction=0), ["scan_direction", "found 0"], id="direction"),
+        pytest.param(EmitterConfig, change(EMITTERS, z_range_nm=[500, -500]), ["500 to -500"], id="z upside down"),
+        pytest.param(
+            EmitterConfig, change(EMITTERS, z_render_nm=[-400, 400]), ["must include z_range_nm"], id="z not rendered"
+        ),
+        pytest.param(BackgroundConfig, {"low": 5, "high": 4}, ["low (5) is above high (4)"], id="background"),
+        pytest.param(
+            TrainingConfig, change(TRAINING, simulation__geometry=None), ["needs simulation.geometry"], id="no geometry"
+        ),
+        pytest.param(TrainingConfig, change(TRAINING, crop_px=42), ["crop_px", "multiple of 4"], id="crop"),
+        pytest.param(
+            SimulationConfig, change(SIMULATION, camera__kind="ccd"), ["camera", "'ccd'"], id="unknown camera"
+        ),
+        pytest.param(DetectionConfig, {"rule": "none"}, ["rule", "found 'none'"], id="rule"),
+    ],
+)
+def test_refusals(kind: type[Config], data: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(kind, data, source="run.yaml")
+    message = str(caught.value)
+    assert message.startswith("run.yaml: ")
+    for word in words:
+        assert word in message
+    assert len(message) < 300, "one sentence, not a dump of the configuration"
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("x_nm: [1", "is not YAML", id="broken"),
+        pytest.param("- 1\n- 2", "holds list, expected a mapping", id="a list"),
+        pytest.param("", "holds NoneType, expected a mapping", id="empty"),
+    ],
+)
+def test_files_that_hold_no_configuration(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "pixel.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load(PixelSize, path)
+
+
+def test_an_absent_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
+        load(PixelSize, tmp_path / "absent.yaml")
+
+
+def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
+    path = tmp_path / "pixel.yaml"
+    path.write_text("x_nm: !!python/object/apply:os.getpid []\ny_nm: 1")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load(PixelSize, path)
+
+
+def test_map_paths_belong_to_the_folder_of_the_configuration(tmp_path: Path) -> None:
+    camera = ScmosCamera(offset_adu="maps/offset.npy", gain_adu_per_e=2.1, variance_adu2="/absolute/variance.npy")
+    resolved = camera.resolve(tmp_path)
+    assert resolved.offset_adu == str((tmp_path / "maps" / "offset.npy").resolve())
+    assert resolved.gain_adu_per_e == 2.1
+    assert resolved.variance_adu2 == "/absolute/variance.npy"
+
+
+def packaged(name: str) -> Path:
+    return Path(str(resources.files("lls_decode.models") / name))
+
+
+@pytest.mark.parametrize("name", ["lls-paint", "storm-2d"])
+def test_the_models_that_come_along_can_be_repeated(name: str) -> None:
+    config = load(TrainingConfig, packaged(f"{name}.yaml"))
+    assert config.name == name
+    geometry = config.simulation.geometry
+    if config.network.context == "plane":
+        assert geometry is not None
+        assert config.network.shift_px == geometry.whole_shift_px(config.simulation.pixel_size)
+        assert config.network.shift_axis == geometry.propagation_axis
+
+
+def test_the_movie_of_the_demo_fits_its_model() -> None:
+    movie = load(MovieConfig, packaged("demo-movie.yaml")).simulation
+    model = load(TrainingConfig, packaged("lls-paint.yaml")).simulation
+    assert (movie.psf, movie.pixel_size, movie.geometry) == (model.psf, model.pixel_size, model.geometry)
+    assert model.background.low <= movie.background.low <= movie.background.high <= model.background.high

@@ -1,0 +1,149 @@
+"""Which frames a block owns and reads, and which pixels a tile does: all small layouts, ragged ends included."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from lls_decode.axes import ContextKind, Layout
+from lls_decode.blocks import Block, Tile, plan_blocks, plan_tiles
+
+CONTEXTS: tuple[ContextKind, ...] = ("none", "time", "plane")
+LAYOUTS = list(itertools.product(range(1, 6), range(1, 6)))
+BLOCK_FRAMES = range(1, 12)
+
+
+def cases() -> list[tuple[ContextKind, int, int, int]]:
+    return [(context, v, p, size) for context in CONTEXTS for v, p in LAYOUTS for size in BLOCK_FRAMES]
+
+
+def plan(context: ContextKind, num_volumes: int, planes: int, size: int) -> tuple[Block, ...]:
+    return plan_blocks(Layout(num_volumes, planes, 8, 8), context, size)
+
+
+def owned(block: Block) -> list[tuple[int, int]]:
+    return [(int(v), int(k)) for v, k in block.frames[block.windows[:, 1]]]
+
+
+def neighbours(context: ContextKind, volume: int, plane: int, num_volumes: int, planes: int) -> list[tuple[int, int]]:
+    """Previous, this, next as the design has it; the edge frame is repeated."""
+    if context == "plane":
+        return [(volume, min(max(plane + d, 0), planes - 1)) for d in (-1, 0, 1)]
+    if context == "time":
+        return [(min(max(volume + d, 0), num_volumes - 1), plane) for d in (-1, 0, 1)]
+    return [(volume, plane)] * 3
+
+
+def test_every_frame_is_owned_once() -> None:
+    for context, v, p, size in cases():
+        frames = [frame for block in plan(context, v, p, size) for frame in owned(block)]
+        assert sorted(frames) == list(itertools.product(range(v), range(p))), (context, v, p, size)
+
+
+def test_windows_hold_the_right_neighbours() -> None:
+    for context, v, p, size in cases():
+        for block in plan(context, v, p, size):
+            for window in block.windows:
+                seen = [tuple(int(i) for i in block.frames[position]) for position in window]
+                assert seen == neighbours(context, *seen[1], v, p), (context, v, p, size, block)
+
+
+def test_no_frame_is_read_in_vain() -> None:
+    for context, v, p, size in cases():
+        for block in plan(context, v, p, size):
+            assert set(block.windows.flatten()) == set(range(block.num_read))
+            assert block.num_read == len(block.frames)
+            assert block.num_owned == len(block.windows)
+
+
+def test_windows_reach_one_position_and_go_forward() -> None:
+    """What the engine counts on when it carries features over from one batch to the next."""
+    for context, v, p, size in cases():
+        for block in plan(context, v, p, size):
+            previous, this, following = block.windows.T
+            assert ((this - previous <= 1) & (following - this <= 1)).all()
+            assert ((this >= previous) & (following >= this)).all()
+            assert (np.diff(this) > 0).all()
+
+
+def test_shards_joined_by_number_are_sorted() -> None:
+    for context, v, p, size in cases():
+        blocks = plan(context, v, p, size)
+        assert [block.index for block in blocks] == list(range(len(blocks)))
+        for before, after in itertools.pairwise(blocks):
+            assert max(owned(before)) < min(owned(after)), (context, v, p, size)
+
+
+def test_blocks_have_about_the_size_asked_for() -> None:
+    for context, v, p, size in cases():
+        largest = max(block.num_owned for block in plan(context, v, p, size))
+        assert largest <= (max(size, p) if context == "time" else size)
+
+
+BLOCK = Block(3, 2, 4, 0, 5, num_volumes=6, planes_per_volume=5, context="time")
+
+
+@pytest.mark.parametrize(
+    ("context", "volumes_read", "planes_read", "first_frames"),
+    [
+        pytest.param("none", (2, 4), (0, 5), [(2, 0), (2, 1)], id="without context nothing more is read"),
+        pytest.param("plane", (2, 4), (0, 5), [(2, 0), (2, 1)], id="a volume is a whole sequence of planes"),
+        pytest.param("time", (1, 5), (0, 5), [(1, 0), (2, 0)], id="a plane through time: sequence-major"),
+    ],
+)
+def test_reading(
+    context: ContextKind, volumes_read: tuple[int, int], planes_read: tuple[int, int], first_frames: list[object]
+) -> None:
+    block = Block(3, 2, 4, 0, 5, num_volumes=6, planes_per_volume=5, context=context)
+    assert block.volumes_read == volumes_read
+    assert block.planes_read == planes_read
+    assert [tuple(frame) for frame in block.frames[:2].tolist()] == first_frames
+
+
+def test_a_block_survives_its_record() -> None:
+    assert Block(**BLOCK.to_dict()) == BLOCK
+    assert BLOCK.id == "b000003"
+
+
+def test_an_empty_block_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        plan_blocks(Layout(1, 1, 8, 8), "none", 0)
+
+
+def test_an_empty_dataset_has_no_blocks() -> None:
+    assert plan_blocks(Layout(0, 3, 8, 8), "plane", 4) == ()
+
+
+def test_planning_ten_million_frames_takes_no_arrays() -> None:
+    blocks = plan_blocks(Layout(70_000, 150, 512, 512), "plane", 512)
+    assert sum(block.num_owned for block in blocks) == 70_000 * 150
+    assert not any("frames" in vars(block) for block in blocks[:10])
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+@pytest.mark.parametrize("halo", [0, 3, 4, 9])
+def test_tiles_own_every_pixel_once(halo: int, multiple: int) -> None:
+    for height, width, tile_px in itertools.product((1, 4, 7, 12, 17), (3, 8, 13), (0, 1, 4, 5, 8, 100)):
+        tiles = plan_tiles(height, width, tile_px=tile_px, halo_y_px=halo, halo_x_px=2 * halo, multiple=multiple)
+        owners = np.zeros((height, width), dtype=int)
+        for tile in tiles:
+            owners[tile.y_start : tile.y_stop, tile.x_start : tile.x_stop] += 1
+            check_reading(tile, height, width, halo, 2 * halo, multiple)
+        assert (owners == 1).all()
+
+
+def check_reading(tile: Tile, height: int, width: int, halo_y: int, halo_x: int, multiple: int) -> None:
+    for start, stop, read_start, read_stop, length, halo in (
+        (tile.y_start, tile.y_stop, tile.read_y_start, tile.read_y_stop, height, halo_y),
+        (tile.x_start, tile.x_stop, tile.read_x_start, tile.read_x_stop, width, halo_x),
+    ):
+        assert start % multiple == 0
+        assert read_start % multiple == 0
+        assert 0 <= read_start <= start < stop <= read_stop <= length
+        assert read_start == 0 or start - read_start >= halo, "the halo is there, or the true edge"
+        assert read_stop == length or read_stop - stop >= halo
+        assert read_stop == length or read_stop % multiple == 0, "padding happens at true edges only"
+
+
+def test_one_tile_is_the_whole_frame() -> None:
+    assert plan_tiles(15, 9, tile_px=0, halo_y_px=44, halo_x_px=44, multiple=4) == (Tile(0, 15, 0, 9, 0, 15, 0, 9),)
