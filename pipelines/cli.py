@@ -397,7 +397,7 @@ def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
 
     manifest = merge_run(out, to=to, allow_missing=allow_missing)
     missing = f", without {len(manifest.missing_blocks)} blocks" if manifest.missing_blocks else ""
-    click.echo(f"{manifest.rows} localizations in {manifest.path}{missing}")
+    click.echo(f"{manifest.rows} localizations in {to or out / 'localizations.parquet'}{missing}")
 
 
 @cli.command(epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50")
