@@ -125,7 +125,13 @@ def _localizer(task: Task) -> "Localizer":
     if torch.get_num_threads() != threads:  # counted for each thread of the process by OpenMP
         torch.set_num_threads(threads)
     if _built is None or _built[0] != key:
-        found = bundle_digest(task.bundle_path)
+        try:
+            found = bundle_digest(task.bundle_path)
+        except OSError as error:
+            raise BundleError(
+                f"Model bundle {task.bundle_path} cannot be read on this worker ({error.strerror}); put it where all "
+                "machines see it."
+            ) from error
         if found != task.bundle_digest:
             raise BundleError(
                 f"Model bundle {task.bundle_path} has digest {found}, the run was planned with {task.bundle_digest}; "

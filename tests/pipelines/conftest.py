@@ -1,0 +1,181 @@
+"""A small world to run in: random frames, a small network with random weights, and two worker processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import zarr
+from distributed import Client
+
+from lls_decode.cluster.site import connect
+from lls_decode.config import (
+    ComputeConfig,
+    ExecutionConfig,
+    GaussianPsf,
+    Geometry,
+    NetworkConfig,
+    PixelSize,
+    RunConfig,
+    Scaling,
+    ScmosCamera,
+)
+from lls_decode.model.bundle import save_bundle
+from lls_decode.model.info import BundleInfo
+from lls_decode.model.network import LocNet
+from lls_decode.pipelines.plan import Plan, make_plan
+
+HEIGHT, WIDTH = 40, 48
+CAMERA = ScmosCamera(offset_adu=100, gain_adu_per_e=1, variance_adu2=2)
+
+CLIENT_PROGRAM = """
+import json, sys
+from lls_decode.cluster.site import connect
+from lls_decode.config import RunConfig
+from lls_decode.pipelines.plan import make_plan
+from lls_decode.pipelines.run import run
+
+if __name__ == "__main__":
+    dataset, bundle, out, config = sys.argv[1:]
+    plan = make_plan(dataset, bundle, out, RunConfig.model_validate_json(config))
+    with connect("local", workers=1, dashboard_address="127.0.0.1:0") as client:
+        result = run(plan, client)
+    sys.exit(result.exit_status)
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """Where datasets and bundles of the tests lie."""
+
+    folder: Path
+
+    @property
+    def movie(self) -> Path:
+        """120 frames, one a chunk file of four."""
+        return self.folder / "movie.zarr"
+
+    def bundle(self, context: str = "time") -> Path:
+        return self.folder / f"{context}.lls"
+
+    def plan(self, out: Path, *, dataset: Path | None = None, block_frames: int = 16, **changes: Any) -> Plan:
+        return make_plan(dataset or self.movie, self.bundle(), out, run_config(block_frames, **changes))
+
+
+def run_config(block_frames: int, *, execution: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+    return RunConfig(
+        compute=ComputeConfig(device="cpu", threads=1),
+        execution=ExecutionConfig(block_frames=block_frames, **(execution or {})),
+        **changes,
+    )
+
+
+def write_movie(path: Path, shape: tuple[int, ...], *, dtype: str = "uint16", seed: int = 0) -> Path:
+    frames = np.random.default_rng(seed).poisson(20, shape) + 100
+    chunks = (4, *shape[1:]) if len(shape) == 3 else (1, *shape[1:])
+    names = ["t", "y", "x"] if len(shape) == 3 else ["t", "z", "y", "x"]
+    array = zarr.create_array(str(path), shape=shape, chunks=chunks, dtype=dtype, dimension_names=names)
+    array[:] = frames.astype(dtype)
+    return path
+
+
+def write_bundle(path: Path, *, seed: int = 0, **network: Any) -> Path:
+    """Random weights; the last layer is set so that about two pixels in a hundred are detections."""
+    torch.manual_seed(seed)
+    config = NetworkConfig(filters=4, **network)
+    net = LocNet(config).eval()
+    scaling = Scaling(input_scale=20, input_offset=20, photons=1000, z_nm=500, bg=50)
+    frames = (torch.poisson(torch.full((8, HEIGHT, WIDTH), 20.0)) - 20) / 20
+    windows = torch.arange(1, 7)[:, None] + torch.tensor([[-1, 0, 1]])
+    last = net.heads["probability"].out_conv
+    with torch.no_grad():
+        logits = net.decode(net.encode(frames), windows).logit + 6
+        last.weight.mul_(2 / logits.std())
+        last.bias.fill_(float(-(logits.flatten()[:20_000] * 2 / logits.std()).quantile(0.97)))
+    info = BundleInfo(
+        name=path.stem,
+        network=config,
+        scaling=scaling,
+        pixel_size=PixelSize(x_nm=100, y_nm=100),
+        camera=CAMERA,
+        psf=GaussianPsf(sigma_nm=130),
+        geometry=stage_scan(3.27) if config.context == "plane" else None,
+        z_range_nm=(-500, 500),
+        photons_range=(100, 1000),
+        bg_range=(1, 50),
+    )
+    save_bundle(path, net, info)
+    return path
+
+
+def stage_scan(shift_px: float, **changes: Any) -> Geometry:
+    """A stage scan that moves by so many pixels of 100 nm from plane to plane."""
+    return Geometry(motion="stage", angle_deg=60, stage_step_nm=shift_px * 100 / np.cos(np.radians(60)), **changes)
+
+
+def start_program(world: World, plan: Plan) -> "subprocess.Popen[bytes]":
+    """A client in a process (and a process group) of its own, with one worker."""
+    arguments = [plan.dataset, plan.bundle_path, str(plan.out), plan.config.model_dump_json()]
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIENT_PROGRAM, *arguments],
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+    )
+
+
+def ledger(plan: Plan) -> list[dict[str, Any]]:
+    path = plan.out / "ledger.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    limit = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < limit, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.01)
+
+
+def shard_identities(plan: Plan) -> dict[str, tuple[int, int]]:
+    """Inode and modification time of each shard."""
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (plan.out / "shards").glob("b*.parquet")}
+
+
+def assert_same_rows(found: Path | pa.Table, expected: Path | pa.Table) -> None:
+    """The same detections, values to rounding."""
+    one, other = (pq.read_table(item) if isinstance(item, Path) else item for item in (found, expected))
+    assert one.num_rows == other.num_rows > 100
+    assert one.column_names == other.column_names
+    for name in one.column_names:
+        np.testing.assert_allclose(one[name].to_numpy(), other[name].to_numpy(), rtol=1e-4, atol=1e-2, err_msg=name)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    write_movie(folder / "movie.zarr", (120, HEIGHT, WIDTH))
+    write_bundle(folder / "time.lls", context="time")
+    write_bundle(folder / "plane.lls", context="plane", shift_px=3)
+    return World(folder)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Two worker processes; tests may kill them, nannies bring them back."""
+    here = str(Path(__file__).parent)  # for harmful_source.py
+    sys.path.append(here)
+    os.environ["PYTHONPATH"] = here
+    with connect("local", workers=2, dashboard_address="127.0.0.1:0") as client:
+        yield client
+    del os.environ["PYTHONPATH"]
+    sys.path.remove(here)
