@@ -3,6 +3,7 @@
 OUT/run.json  run.lock  ledger.jsonl  events.jsonl  localizations.parquet  shards/<block>.parquet  logs/
 """
 
+import fcntl
 import json
 import os
 import socket
@@ -160,6 +161,19 @@ class FolderLock:
 
     def acquire(self) -> None:
         """Take the lock, and keep it alive in a thread."""
+        with _one_at_a_time(self._path.parent):
+            self._create()
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the lock back, when it is still ours."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if _read_owner(self._path).get("token") == self._token:
+            self._path.unlink(missing_ok=True)
+
+    def _create(self) -> None:
         content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": self._token})
         for _ in range(10):
             try:
@@ -171,17 +185,8 @@ class FolderLock:
                 raise OutputError(f"{self._path} cannot be written ({error.strerror}); mend permissions.") from error
             with os.fdopen(file, "w") as stream:
                 stream.write(content)
-            self._thread.start()
             return
         raise RunConflictError(f"{self._path} comes and goes: several runs want this folder; give each its own --out.")
-
-    def release(self) -> None:
-        """Give the lock back, when it is still ours."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        if _read_owner(self._path).get("token") == self._token:
-            self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
@@ -206,7 +211,7 @@ class FolderLock:
                 f"{owner.get('host', '(unknown)')} (last sign of life {max(age_s, 0):.0f} s ago); wait for it, or give "
                 "another --out."
             )
-        # Rename, then look: of two programs that remove the same stale lock, one must not remove the other's new one.
+        # Rename, then look: of two machines that remove the same stale lock, one must not remove the other's new one.
         aside = self._path.with_name(f".{self._path.name}.{self._token}")
         with suppress(FileNotFoundError):
             self._path.rename(aside)
@@ -225,6 +230,18 @@ class FolderLock:
             return time.time()
         finally:
             probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep programs of this machine (of all, on most file systems) from looking at the lock at the same time."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system that cannot lock folders
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _read_owner(path: Path) -> dict[str, Any]:
