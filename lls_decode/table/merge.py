@@ -21,8 +21,9 @@ from lls_decode.table.metadata import KEY, TableMetadata
 from lls_decode.table.schema import ROW_GROUP_ROWS, schema
 from lls_decode.table.shards import UNREADABLE, ShardReceipt, open_shard, read_row_group, scan_shards, write_options
 
-_LOOK_AHEAD = 8
-"""Shards that are being read while one is written."""
+_ROWS_AHEAD = 2 * ROW_GROUP_ROWS
+_SHARDS_AHEAD = 32
+"""What is read, at most, while one shard is written: enough to hide the latency of many small ones."""
 
 
 @dataclass(frozen=True)
@@ -231,11 +232,14 @@ def _iter_shards(folder: Path, receipts: Iterable[ShardReceipt]) -> Iterator[tup
 
     with ThreadPoolExecutor(2, thread_name_prefix="merge") as pool:
         ahead: deque[tuple[ShardReceipt, Future[pa.Table]]] = deque()
+        rows = 0
         try:
             for receipt in receipts:
                 ahead.append((receipt, pool.submit(read, receipt)))
-                if len(ahead) > _LOOK_AHEAD:
+                rows += receipt.rows
+                while len(ahead) > 1 and (len(ahead) > _SHARDS_AHEAD or rows > _ROWS_AHEAD):
                     done, table = ahead.popleft()
+                    rows -= done.rows
                     yield done, table.result()
             while ahead:
                 done, table = ahead.popleft()
