@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
 
 from lls_decode.errors import ConfigError
 from lls_decode.export.canvas import DepthCanvas, Image
@@ -14,6 +15,7 @@ from lls_decode.export.colours import NUM_COLOURS, depth_colours, to_srgb
 from lls_decode.table import written_aside
 
 _DPI = 100
+_LIGHT_PIXEL_NM = 100.0
 _DIM = "#9aa0a6"
 
 
@@ -47,21 +49,21 @@ def write_picture(
 def demo_figure(
     out: str | Path,
     *,
-    sum_YX: npt.NDArray[Any],
+    light: Mapping[str, npt.ArrayLike],
     truth: Mapping[str, npt.ArrayLike],
     found: Mapping[str, npt.ArrayLike],
     title: str,
     pixel_nm: float = 20.0,
     sigma_nm: float = 15.0,
 ) -> None:
-    """Side by side: plain sum of the frames, truth, localizations; from above (xy) and from the side (xz).
+    """Side by side: light of the plain frames, truth, localizations; from above (xy) and from the side (xz).
 
     Parameters
     ----------
     out
         A ``.png``.
-    sum_YX
-        What is seen without single molecules; drawn to fill its place, any unit.
+    light
+        ``x_nm``, ``y_nm``, ``z_nm`` and ``weight`` of every camera pixel: what is seen without single molecules.
     truth, found
         ``x_nm``, ``y_nm``, ``z_nm`` in the same frame of reference (that of the sample, where there is one).
     pixel_nm, sigma_nm
@@ -82,9 +84,14 @@ def demo_figure(
         left = gap + number * (column + gap)
         return figure.add_axes((left / total_wide, bottom / total_tall, column / total_wide, size / total_tall))
 
-    axes = place(0, foot + flat + gap, tall)
-    _show(axes, _grey(sum_YX))
-    _name(axes, "sum of all frames")
+    seen = {name: np.asarray(values, dtype=np.float64) for name, values in light.items()}
+    for across, down, bottom, size in (("x", "y", foot + flat + gap, tall), ("x", "z", foot, flat)):
+        axes = place(0, bottom, size)
+        mean = _mean_light(seen[f"{across}_nm"], seen[f"{down}_nm"], seen["weight"], (limits[across], limits[down]))
+        _show(axes, _grey(mean[::-1] if down == "z" else mean))
+        _corner_label(axes, across + down)
+        if down == "y":
+            _name(axes, "mean of all frames")
     for number, (table, name) in enumerate(zip(points, ("truth", "localizations"), strict=True), start=1):
         for across, down, bottom, size in (("x", "y", foot + flat + gap, tall), ("x", "z", foot, flat)):
             canvas = DepthCanvas(
@@ -113,6 +120,22 @@ def _limits(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], *, 
     """Of the first (the truth), or of the second where that is empty."""
     values = first if len(first) else second
     return (float(values.min()) - margin, float(values.max()) + margin) if len(values) else (0.0, 1000.0)
+
+
+def _mean_light(
+    across: npt.NDArray[np.float64],
+    down: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
+    limits: tuple[tuple[float, float], tuple[float, float]],
+) -> npt.NDArray[np.float64]:
+    """Mean weight of the camera pixels that fall on each pixel of a coarse picture, as coarse as the camera."""
+    bins = [max(1, round((high - low) / _LIGHT_PIXEL_NM)) for low, high in limits]
+    options: dict[str, Any] = {"bins": bins[::-1], "range": limits[::-1]}
+    total, _, _ = np.histogram2d(down, across, weights=weight, **options)
+    number, _, _ = np.histogram2d(down, across, **options)
+    # the stage steps further than a camera pixel: neighbours fill the gaps
+    blurred = [gaussian_filter(image, 1.0) for image in (total, number)]
+    return np.asarray(blurred[0] / np.maximum(blurred[1], 1e-6))
 
 
 def _grey(sum_YX: npt.NDArray[Any]) -> Image:

@@ -198,10 +198,13 @@ def test_demo_figure(tmp_path: Path) -> None:
         "z_nm": np.linspace(0, 900, 300),
     }
     found = {name: value + random.normal(0, 20, 300) for name, value in truth.items()}
-    demo_figure(tmp_path / "demo.png", sum_YX=random.poisson(50, (30, 40)), truth=truth, found=found, title="A cell")
+    light = {name: random.uniform(0, 4000, 5000) for name in truth} | {"weight": random.poisson(50, 5000)}
+    demo_figure(tmp_path / "demo.png", light=light, truth=truth, found=found, title="A cell")
     assert min(imread(tmp_path / "demo.png").shape[:2]) > 400
     nothing = {name: np.zeros(0) for name in truth}
-    demo_figure(tmp_path / "none.png", sum_YX=np.zeros((30, 40)), truth=truth, found=nothing, title="None found")
+    demo_figure(
+        tmp_path / "none.png", light={**light, "weight": np.zeros(5000)}, truth=truth, found=nothing, title="None found"
+    )
     assert (tmp_path / "none.png").stat().st_size > 0
 
 
