@@ -16,6 +16,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
@@ -133,6 +134,11 @@ def _running(request: _Request) -> Iterator[Client]:
     if not host or not port.isdigit():
         raise SiteError(
             f"{request.site!r} is no address of a scheduler; give tcp://HOST:PORT, for example tcp://node17:8786."
+        )
+    if request.site.startswith("tls://") and Security().get_connection_args("client").get("ssl_context") is None:
+        raise SiteError(
+            f"{request.site} is encrypted, but Dask has no keys; set distributed.comm.tls.ca-file and "
+            "distributed.comm.tls.client in Dask's configuration (~/.config/dask/*.yaml)."
         )
     try:
         with warnings.catch_warnings():

@@ -27,6 +27,8 @@ NO_WORKERS_S = 600.0
 """A run whose workers are all gone for this long gives up; what is done stays."""
 FETCH_S = 60.0
 """How long a receipt may take from a worker to here."""
+MOST_LOST = 10
+"""A block that the scheduler loses more often than this has failed."""
 RETRY_DELAY_S = 0.5
 """Before the second attempt; four times longer before each further one."""
 
@@ -47,6 +49,8 @@ class _Try:
     """This one included."""
     not_before: float = 0.0
     submitted: float = 0.0
+    lost: int = 0
+    """How often the scheduler forgot it, or its receipt was lost with a worker."""
     future: Future[TaskReport] | None = None
 
 
@@ -172,8 +176,7 @@ class Submission:
             logger.debug("receipt of %s is lost: %s", item.block.id, lost)
             error = None
         if error is None:
-            self._raise_if_gone()
-            self._delayed.append(replace(item, not_before=time.monotonic() + RETRY_DELAY_S))
+            self._lost(item)
         elif isinstance(error, KilledWorker):
             self._killed(item)
         else:
@@ -197,6 +200,13 @@ class Submission:
                 pid=report.pid,
             )
         )
+
+    def _lost(self, item: _Try) -> None:
+        self._raise_if_gone()
+        if item.lost < MOST_LOST:
+            self._delayed.append(replace(item, lost=item.lost + 1, not_before=time.monotonic() + RETRY_DELAY_S))
+        else:
+            self._give_up(item, "Lost", f"Block {item.block.id} was lost by the scheduler {item.lost + 1} times.")
 
     def _killed(self, item: _Try) -> None:
         reason = f"Block {item.block.id}: its worker died (out of memory?)"

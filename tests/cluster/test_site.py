@@ -1,0 +1,156 @@
+"""Sites give a client that works, say what to do when they cannot, and close what they opened."""
+
+import logging
+import operator
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import pytest
+
+from lls_decode.cluster.settings import DASK_SETTINGS
+from lls_decode.cluster.site import connect, default_workers
+from lls_decode.errors import SiteError
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(*arguments: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / "dask"), *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """A scheduler without workers, as somebody else would start it."""
+    port = free_port()
+    process = start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    limit = time.monotonic() + 60
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    yield f"tcp://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(timeout=20)
+
+
+REFUSED = {
+    "unknown": ("slurn", "Unknown site 'slurn'; known are local, "),
+    "an address without scheme": ("node17:8786", "for a running scheduler, tcp://node17:8786"),
+    "an address without port": ("tcp://node17", "give tcp://HOST:PORT"),
+    "nobody there": (f"tcp://127.0.0.1:{free_port()}", "start one with 'dask scheduler"),
+    "encryption without keys": (f"tls://127.0.0.1:{free_port()}", "Dask has no keys; set distributed.comm.tls"),
+}
+
+
+@pytest.mark.parametrize(("site", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_site_refused(site: str, words: str) -> None:
+    with pytest.raises(SiteError, match=re.escape(words)), connect(site, timeout_s=1):
+        pass
+
+
+def test_no_workers_is_an_error() -> None:
+    with pytest.raises(SiteError, match="--workers is 0"), connect("local", workers=0):
+        pass
+
+
+def test_scheduler_without_workers(scheduler: str) -> None:
+    with (
+        pytest.raises(SiteError, match=f"has 0 of 1 workers after 1 s; start some with 'dask worker .* {scheduler}'"),
+        connect(scheduler, timeout_s=1),
+    ):
+        pass
+
+
+def test_running_scheduler_is_used_and_left_running(scheduler: str) -> None:
+    worker = start("worker", scheduler, "--nthreads", "2", "--no-nanny", "--no-dashboard")
+    try:
+        for _ in range(2):
+            with connect(scheduler, timeout_s=60) as client:
+                assert client.submit(operator.add, 1, 2).result(timeout=30) == 3
+            assert client.status == "closed"
+    finally:
+        worker.terminate()
+        worker.wait(timeout=20)
+
+
+def loopback_only(pid: int) -> bool:
+    """Whether a process listens on 127.0.0.1 alone; reads the kernel's table of its own sockets."""
+    inodes = set()
+    for handle in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            inodes.add(os.readlink(handle))
+        except OSError:
+            continue
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                listening.append(fields[1].partition(":")[0])
+    assert listening
+    return set(listening) == {"0100007F"}
+
+
+def test_local_site(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        socket.socket() as taken,
+        caplog.at_level(logging.INFO, "lls_decode"),
+    ):
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with connect("local", workers=1, memory_limit="1 GiB", dashboard_address=address) as client:
+            link = client.dashboard_link
+            assert client.submit(operator.add, 1, 2).result(timeout=30) == 3
+            (worker,) = client.scheduler_info()["workers"].values()
+            pids = [*client.run(os.getpid).values(), os.getpid()]
+            assert all(loopback_only(pid) for pid in pids)
+            settings = client.run(lambda: dask.config.get("distributed.worker.memory.spill"))
+        assert (worker["nthreads"], worker["memory_limit"]) == (2, 2**30)
+        assert list(settings.values()) == [False]
+    assert link is not None
+    assert link.startswith("http://127.0.0.1:")
+    assert address not in link
+    assert f"dashboard: {link}" in caplog.text
+    assert not Path(f"/proc/{pids[0]}").exists()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_settings_are_in_force_in_the_site_only(scheduler: str) -> None:
+    name = "distributed.scheduler.worker-ttl"
+    before = dask.config.get(name)
+    with pytest.raises(SiteError), connect(scheduler, timeout_s=0.2):
+        pass
+    assert (
+        dask.config.get("distributed.scheduler.worker-ttl")
+        == before
+        != DASK_SETTINGS["distributed.scheduler.worker-ttl"]
+    )
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (8, 2), (64, 16)])
+def test_default_workers(cores: int, workers: int) -> None:
+    assert default_workers(cores) == workers
+
+
+def test_settings_have_names_that_dask_knows() -> None:
+    unknown = [key for key in DASK_SETTINGS if dask.config.get(key, default="unknown") == "unknown"]
+    assert unknown == []
