@@ -64,6 +64,8 @@ def simulate_batch(
     generator: torch.Generator,
 ) -> TrainingBatch:
     """One batch of fresh frames; every target frame is a target once."""
+    if context != "plane":
+        config = config.replace(geometry=None)  # from frame to frame of a sequence the image plane stays where it is
     T, L = sequence_frames + (0 if context == "none" else 2), sequence_frames
     simulated = simulate_frames(
         config, num_sequences=num_sequences, num_frames=T, height=height, width=width, generator=generator

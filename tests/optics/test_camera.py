@@ -1,0 +1,146 @@
+"""Cameras: their noise against closed forms, and counts back to photons."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lls_decode.config import EmccdCamera, ScmosCamera
+from lls_decode.errors import ConfigError
+from lls_decode.optics import CameraModel, build_camera
+
+SCMOS = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.1, variance_adu2=6.0, quantum_efficiency=0.8)
+EMCCD = EmccdCamera(
+    baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4, spurious_e=0.02, quantum_efficiency=0.9
+)
+SIDE = 600
+PHOTONS = [0.0, 3.0, 40.0, 900.0]
+
+
+def count(camera: CameraModel, photons: float, seed: int = 0) -> Tensor:
+    """Counts of many pixels in the same light."""
+    return camera.to_adu(torch.full((SIDE, SIDE), photons), torch.Generator().manual_seed(seed))
+
+
+def check_moments(adu: Tensor, mean: float, variance: float) -> None:
+    """Five standard errors."""
+    n = adu.numel()
+    assert adu.double().mean().item() == pytest.approx(mean, abs=5 * (variance / n) ** 0.5)
+    assert adu.double().var().item() == pytest.approx(variance, rel=5 * (8 / n) ** 0.5)
+
+
+@pytest.mark.parametrize("photons", PHOTONS)
+def test_scmos_noise(photons: float) -> None:
+    electrons, gain = 0.8 * photons, 2.1
+    adu = count(build_camera(SCMOS, SIDE, SIDE), photons)
+    assert adu.dtype == torch.float32
+    assert (adu == adu.round()).all()
+    # Poisson electrons, read noise, rounding.
+    check_moments(adu, 100.0 + gain * electrons, gain**2 * electrons + 6.0 + 1 / 12)
+
+
+@pytest.mark.parametrize("photons", PHOTONS)
+def test_emccd_noise(photons: float) -> None:
+    electrons, per_adu = 0.9 * photons + 0.02, 45.0
+    adu = count(build_camera(EMCCD, SIDE, SIDE), photons)
+    assert (adu == adu.round()).all()
+    # Amplification doubles the variance of the electrons (excess noise); counts are rounded down.
+    variance = (2 * 300.0**2 * electrons + 74.4**2) / per_adu**2 + 1 / 12
+    if photons == 0.0:  # nearly all pixels are dark: a heavy tail, for which the mean is what can be tested
+        assert adu.mean().item() == pytest.approx(100.0 - 0.5 + 300.0 * electrons / per_adu, abs=0.02)
+    else:
+        check_moments(adu, 100.0 - 0.5 + 300.0 * electrons / per_adu, variance)
+
+
+@pytest.mark.parametrize("photons", PHOTONS)
+def test_photons_come_back_on_average(photons: float) -> None:
+    scmos, emccd = build_camera(SCMOS, SIDE, SIDE), build_camera(EMCCD, SIDE, SIDE)
+    for camera, excess, lost in ((scmos, 1.0, 0.0), (emccd, 2.0, 0.5 * 45.0 / 300.0 / 0.9)):
+        back = camera.to_photons(count(camera, photons))
+        error = ((excess * photons / 0.8 + 4.0) / SIDE**2) ** 0.5
+        # An EMCCD's counts are rounded down, which loses half a count: 0.08 photons here.
+        assert back.double().mean().item() == pytest.approx(photons - lost, abs=5 * error)
+
+
+def test_counts_are_never_negative() -> None:
+    dark = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=100.0)
+    assert count(build_camera(dark, SIDE, SIDE), 0.0).min() == 0
+    assert (count(build_camera(dark, SIDE, SIDE), -5.0) >= 0).all()
+
+
+def test_equal_seeds_give_equal_counts() -> None:
+    for config in (SCMOS, EMCCD):
+        camera = build_camera(config, SIDE, SIDE)
+        assert torch.equal(count(camera, 20.0, seed=3), count(camera, 20.0, seed=3))
+        assert not torch.equal(count(camera, 20.0, seed=3), count(camera, 20.0, seed=4))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.int32, torch.float32, torch.float64])
+def test_counts_of_any_type(dtype: torch.dtype) -> None:
+    adu = torch.tensor([[100, 142, 184]], dtype=dtype)
+    photons = build_camera(SCMOS, 1, 3).to_photons(adu)
+    assert photons.dtype == torch.float32
+    torch.testing.assert_close(photons, torch.tensor([[0.0, 25.0, 50.0]]))
+
+
+def save(folder: Path, name: str, values: np.ndarray) -> str:
+    np.save(folder / f"{name}.npy", values)
+    return str(folder / f"{name}.npy")
+
+
+def camera_with_maps(folder: Path) -> ScmosCamera:
+    random = np.random.default_rng(0)
+    return ScmosCamera(
+        offset_adu=save(folder, "offset", random.normal(100, 5, (6, 9))),
+        gain_adu_per_e=save(folder, "gain", random.uniform(1, 3, (6, 9)).astype(np.float32)),
+        variance_adu2=save(folder, "variance", random.uniform(1, 900, (6, 9))),
+        quantum_efficiency=0.8,
+    )
+
+
+def test_every_pixel_has_its_own_offset_gain_and_variance(tmp_path: Path) -> None:
+    config = camera_with_maps(tmp_path)
+    camera = build_camera(config, 6, 9)
+    offset, gain, variance = (np.load(tmp_path / f"{name}.npy") for name in ("offset", "gain", "variance"))
+    adu = camera.to_adu(torch.full((20_000, 6, 9), 50.0), torch.Generator().manual_seed(0)).double().numpy()
+    expected = gain**2 * 40.0 + variance + 1 / 12
+    np.testing.assert_allclose(adu.mean(0), offset + gain * 40.0, atol=5 * (expected.max() / 20_000) ** 0.5)
+    np.testing.assert_allclose(adu.var(0), expected, rtol=0.06)
+    back = camera.to_photons(torch.from_numpy(adu)).mean(0)
+    np.testing.assert_allclose(back, 50.0, atol=1.0)
+
+
+def test_the_camera_behind_a_rectangle(tmp_path: Path) -> None:
+    camera = build_camera(camera_with_maps(tmp_path), 6, 9)
+    adu = torch.arange(54, dtype=torch.float32).reshape(1, 6, 9) * 10
+    y, x = slice(2, 5), slice(4, 9)
+    assert torch.equal(camera.crop(y, x).to_photons(adu[:, y, x]), camera.to_photons(adu)[:, y, x])
+    for config in (SCMOS, EMCCD):  # no maps: the same camera everywhere
+        plain = build_camera(config, 6, 9)
+        assert torch.equal(plain.crop(y, x).to_photons(adu[:, y, x]), plain.to_photons(adu)[:, y, x])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        pytest.param("offset_adu", np.zeros((9, 6)), r"\(9, 6\), expected \(6, 9\)", id="transposed"),
+        pytest.param("offset_adu", np.zeros((2048, 2048)), r"cut the map to the recorded region", id="whole chip"),
+        pytest.param("gain_adu_per_e", np.zeros((6, 9)), "positive gain", id="no gain"),
+        pytest.param("variance_adu2", np.full((6, 9), -1.0), "never below 0", id="negative variance"),
+        pytest.param("variance_adu2", np.full((6, 9), np.nan), "NaN", id="not a number"),
+        pytest.param("offset_adu", np.array([object()] * 2), "cannot be read", id="objects are not unpickled"),
+    ],
+)
+def test_maps_that_do_not_fit(tmp_path: Path, name: str, values: np.ndarray, words: str) -> None:
+    config = camera_with_maps(tmp_path).replace(**{name: save(tmp_path, "bad", values)})
+    with pytest.raises(ConfigError, match=words) as caught:
+        build_camera(config, 6, 9)
+    assert name in str(caught.value)
+
+
+def test_an_absent_map(tmp_path: Path) -> None:
+    config = SCMOS.replace(offset_adu=str(tmp_path / "absent.npy"))
+    with pytest.raises(ConfigError, match=r"offset_adu cannot be read from .*absent\.npy"):
+        build_camera(config, 6, 9)

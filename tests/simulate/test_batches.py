@@ -1,0 +1,213 @@
+"""Training batches: frames, windows and what should be found in them."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from lls_decode.axes import ContextKind
+from lls_decode.config import (
+    AstigmaticPsf,
+    BackgroundConfig,
+    EmitterConfig,
+    Geometry,
+    PixelSize,
+    Scaling,
+    ScmosCamera,
+    ScmosChip,
+    SimulationConfig,
+)
+from lls_decode.simulate import TrainingBatch, simulate_batch, simulate_frames
+from lls_decode.simulate.frames import draw_chip, draw_photons
+
+CHIP = ScmosChip(
+    offset_adu=100.0,
+    offset_sd_adu=3.0,
+    gain_adu_per_e=2.1,
+    gain_sd_adu_per_e=0.1,
+    variance_adu2=5.7,
+    variance_spread=0.4,
+    hot_fraction=0.02,
+    quantum_efficiency=0.8,
+)
+STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
+HEIGHT, WIDTH, SEQUENCES, LENGTH = 24, 32, 6, 4
+
+
+def simulation(**changes: Any) -> SimulationConfig:
+    usual: dict[str, Any] = {
+        "pixel_size": PixelSize(x_nm=100.0, y_nm=125.0),
+        "psf": AstigmaticPsf(
+            sigma_x_nm=130.0,
+            sigma_y_nm=130.0,
+            focus_x_nm=-220.0,
+            focus_y_nm=220.0,
+            depth_x_nm=300.0,
+            depth_y_nm=300.0,
+        ),
+        "camera": CHIP,
+        "emitters": EmitterConfig(
+            density_per_um2=0.8,
+            photons_mean=1000.0,
+            photons_sd=300.0,
+            on_time_frames=3.0,
+            z_range_nm=(-400.0, 400.0),
+            z_render_nm=(-600.0, 600.0),
+        ),
+        "background": BackgroundConfig(low=5.0, high=15.0),
+    }
+    return SimulationConfig(**(usual | changes))
+
+
+def batch(context: ContextKind, config: SimulationConfig | None = None, seed: int = 0) -> TrainingBatch:
+    if config is None:
+        config = simulation(geometry=STAGE if context == "plane" else None)
+    return simulate_batch(
+        config,
+        context=context,
+        num_sequences=SEQUENCES,
+        sequence_frames=LENGTH,
+        height=HEIGHT,
+        width=WIDTH,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+CONTEXTS: tuple[ContextKind, ...] = ("none", "time", "plane")
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_equal_seeds_give_equal_numbers(context: ContextKind) -> None:
+    first, again, other = batch(context), batch(context), batch(context, seed=1)
+    assert torch.equal(first.photons_TYX, again.photons_TYX)
+    assert torch.equal(first.windows_N3, again.windows_N3)
+    assert torch.equal(first.activations.photons, again.activations.photons)
+    assert not torch.equal(first.photons_TYX, other.photons_TYX)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_windows(context: ContextKind) -> None:
+    """Each target frame once, with its neighbours; some sequences stand at the ends of an acquisition."""
+    more = 0 if context == "none" else 2
+    ends = set()
+    for seed in range(10):
+        made = batch(context, seed=seed)
+        assert made.photons_TYX.shape == (SEQUENCES * (LENGTH + more), HEIGHT, WIDTH)
+        assert made.windows_N3.shape == (SEQUENCES * LENGTH, 3)
+        for window, (previous, this, following) in enumerate(made.windows_N3.tolist()):
+            sequence, position = divmod(window, LENGTH)
+            assert this == sequence * (LENGTH + more) + position + more // 2
+            first, last = position == 0, position == LENGTH - 1
+            if context == "none":
+                assert (previous, following) == (this, this)
+            else:
+                assert previous == this - 1 or (first and previous == this)
+                assert following == this + 1 or (last and following == this)
+                ends |= {("first", previous == this)} if first else set()
+                ends |= {("last", following == this)} if last else set()
+    expected = {(end, repeated) for end in ("first", "last") for repeated in (True, False)}
+    assert ends == (set() if context == "none" else expected)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_targets_are_in_the_frame_of_their_window(context: ContextKind) -> None:
+    """Where a bright target stands, its own frame is brighter than the background; on the average of many."""
+    made = batch(context)
+    config = simulation()
+    scaling = Scaling(input_scale=20.0, input_offset=10.0, photons=2500.0, z_nm=480.0, bg=18.0)
+    targets = made.targets(scaling, config)
+    x, y = targets.x_px.round().long(), targets.y_px.round().long()
+    own = made.photons_TYX[made.windows_N3[targets.window, 1], y, x] - made.bg_N[targets.window]
+    bright = targets.photons * scaling.photons > 500
+    assert bright.sum() > 50
+    assert own[bright].mean() > 20
+    elsewhere = made.photons_TYX[made.windows_N3[targets.window.flip(0), 1], y, x] - made.bg_N[targets.window.flip(0)]
+    assert elsewhere[bright].mean() < 0.5 * own[bright].mean()
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_what_is_a_target(context: ContextKind) -> None:
+    made = batch(context)
+    a = made.activations
+    assert (a.photons >= 50).all()
+    assert (a.z_nm.abs() <= 400).all()
+    assert ((a.x_nm / 100 >= -0.5) & (a.x_nm / 100 < WIDTH - 0.5)).all()
+    assert ((a.y_nm / 125 >= -0.5) & (a.y_nm / 125 < HEIGHT - 0.5)).all()
+    assert ((a.sequence >= 0) & (a.sequence < SEQUENCES * LENGTH)).all()
+    assert a.x_nm.min() < 300
+    assert a.x_nm.max() > (WIDTH - 4) * 100, "up to both edges"
+    assert (made.bg_N.reshape(SEQUENCES, LENGTH) == made.bg_N.reshape(SEQUENCES, LENGTH)[:, :1]).all()
+    assert ((made.bg_N >= 5) & (made.bg_N <= 15)).all()
+
+
+def test_network_units() -> None:
+    made = batch("time")
+    scaling = Scaling(input_scale=20.0, input_offset=10.0, photons=2500.0, z_nm=480.0, bg=18.0)
+    targets = made.targets(scaling, simulation())
+    a = made.activations
+    torch.testing.assert_close(targets.x_px * 100.0, a.x_nm)
+    torch.testing.assert_close(targets.y_px * 125.0, a.y_nm)
+    torch.testing.assert_close(targets.z * 480.0, a.z_nm)
+    torch.testing.assert_close(targets.photons * 2500.0, a.photons)
+    torch.testing.assert_close(targets.bg_N * 18.0, made.bg_N)
+
+
+def test_planes_of_a_sweep_move_and_frames_in_time_do_not() -> None:
+    """A geometry tells how planes follow each other: along time a molecule stays where it is."""
+    config = simulation(geometry=STAGE)
+    for context, moves in (("time", False), ("plane", True)):
+        a = batch(context, config).activations
+        window, molecule = a.sequence, a.molecule
+        pairs = [
+            (i, j)
+            for i in range(len(window))
+            for j in (i + 1, i + 2)
+            if j < len(window) and molecule[i] == molecule[j] and window[j] - window[i] == 1
+        ]
+        assert len(pairs) > 20
+        for i, j in pairs:
+            step = (a.x_nm[j] - a.x_nm[i]).item()
+            assert step == pytest.approx(-STAGE.lateral_step_nm if moves else 0.0, abs=0.01)
+
+
+def test_frames_hold_the_light_of_their_truth() -> None:
+    """Noise averages out: photons in a frame are background plus the light of the activations."""
+    config = simulation(camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0))
+    made = simulate_frames(
+        config, num_sequences=4, num_frames=3, height=64, width=64, generator=torch.Generator().manual_seed(0)
+    )
+    assert made.photons_STYX.shape == (4, 3, 64, 64)
+    expected = draw_photons(config, made.activations, 4, 3, 64, 64) + made.bg_S[:, None, None, None]
+    residual = made.photons_STYX - expected
+    variance = expected + 4.0 / 2.0**2 + 1 / 12 / 2.0**2
+    assert (residual / variance.sqrt()).mean().abs() < 5 / residual.numel() ** 0.5
+    assert (residual**2 / variance).mean().item() == pytest.approx(1.0, abs=0.03)
+    assert expected.sum(dim=(2, 3)).min() > 64 * 64 * 5
+
+
+def test_a_chip_has_statistics() -> None:
+    chip = draw_chip(CHIP, (500, 500), torch.Generator().manual_seed(0))
+    assert chip.offset_adu.mean().item() == pytest.approx(100.0, abs=0.05)
+    assert chip.offset_adu.std().item() == pytest.approx(3.0, rel=0.02)
+    assert chip.gain_adu_per_e.std().item() == pytest.approx(0.1, rel=0.02)
+    assert chip.variance_adu2.median().item() == pytest.approx(5.7, rel=0.03)
+    hot = chip.variance_adu2 >= 100
+    assert hot.float().mean().item() == pytest.approx(0.02, rel=0.1)
+    assert chip.variance_adu2.max() <= 2000 * 1.001
+    assert chip.quantum_efficiency == 0.8
+
+
+def test_each_sequence_has_another_piece_of_chip() -> None:
+    """Hot pixels of one sequence would else be learnt as a pattern."""
+    dark = simulation(
+        emitters=EmitterConfig(
+            density_per_um2=1e-6, photons_mean=1.0, photons_sd=0.0, on_time_frames=1.0, z_range_nm=(0.0, 0.0)
+        )
+    )
+    made = simulate_frames(
+        dark, num_sequences=2, num_frames=200, height=32, width=32, generator=torch.Generator().manual_seed(0)
+    )
+    spread = made.photons_STYX.std(dim=1)
+    hot = spread > 2.5 * spread.median()
+    assert (hot.sum(dim=(1, 2)) > 3).all()
+    assert not torch.equal(hot[0], hot[1])
