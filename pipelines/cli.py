@@ -62,8 +62,6 @@ def cli(verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
-    for noisy in ("distributed", "bokeh", "tornado", "asyncio", "matplotlib", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 # --- options that several commands share ---------------------------------------------------------------------------
@@ -98,8 +96,8 @@ def _client(site: str, workers: int | None, memory_limit: str | None) -> "Iterat
 
     from .progress import show_progress
 
+    logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
     with connect(site, workers=workers, memory_limit=memory_limit) as client, show_progress() as listener:
-        click.echo(f"dashboard  {client.dashboard_link or 'none'}", err=True)
         yield client, listener
 
 

@@ -15,7 +15,7 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.config import Geometry, MovieConfig, PixelSize, load, load_run_config
 from lls_decode.errors import EXIT_DONE, LlsDecodeError
 from lls_decode.evaluate import Score, read_truth, score
-from lls_decode.export.render import demo_figure
+from lls_decode.export.figures import demo_figure
 from lls_decode.frames import FrameSource
 from lls_decode.models import find_bundle, find_config
 from lls_decode.table import read_emitters, read_table
