@@ -151,7 +151,7 @@ def make_plan(dataset: str | Path, bundle_path: str | Path, out: str | Path, con
             f"{dataset} holds no frames (volumes {layout.num_volumes}, planes {layout.planes_per_volume})."
         )
     identity = {
-        "input": source.identity,
+        "input": source.description,
         "model": bundle_digest(bundle_path),
         "config": _row_config(resolved),
         "table_version": TABLE_VERSION,

@@ -9,11 +9,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from distributed import Client
 
@@ -301,6 +302,14 @@ def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
         logger.warning("discarding the run %s in %s", record.get("run_digest"), plan.out)
         folder.clear()
         record = None
+    elif record is not None and not _same_data(plan, folder, record):
+        if not force:
+            raise RunConflictError(
+                f"{plan.dataset} is not the dataset of the run in {plan.out}: it is described alike, but all sampled "
+                f"chunks differ; {advice}."
+            )
+        folder.clear()
+        record = None
     elif record is None and folder.table.exists():
         if not force:
             raise RunConflictError(f"{folder.table} exists but {folder.record} does not; {advice}.")
@@ -313,6 +322,7 @@ def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
             "dataset": plan.dataset,
             "model": {"path": plan.bundle_path, "name": plan.bundle.name, "digest": plan.bundle_digest},
             "identity": dict(plan.identity),
+            "samples": list(plan.source.samples),
             "config": plan.config.to_dict(),
             "context": plan.bundle.network.context,
             "layout": {name: getattr(plan.layout, name) for name in plan.layout.__dataclass_fields__},
@@ -326,6 +336,15 @@ def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
             "pid": os.getpid(),
         }
     )
+
+
+def _same_data(plan: Plan, folder: RunFolder, record: Mapping[str, Any]) -> bool:
+    """Whether a dataset of the same description is the same; a chunk repaired since then makes no other dataset."""
+    before, now = record.get("samples") or [], plan.source.samples
+    if not before or set(before) & set(now):
+        return True
+    records, _ = read_json_lines(folder.ledger)
+    return any(item.get("cause") in ("ChunkError", "InputError") for item in records)
 
 
 def _is_merged(table: Path, run_digest: str, missing: tuple[str, ...]) -> bool:

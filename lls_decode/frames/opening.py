@@ -1,5 +1,6 @@
 """From a path and what the user says about it to a `FrameSource`; every misunderstanding is refused here."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,11 +60,9 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     dtype = first.array.dtype.newbyteorder("=")
     sampled = [first if i == 0 else _open_like(paths[i], first) for i in (0, len(paths) // 2, len(paths) - 1)]
     node = read_node(first.keys, first.image.array)
-    identity = identify(
-        frame_map,
-        str(dtype),
-        [*(node.documents if node else ()), dict(first.image.scale_nm)],
-        sample_chunks([(item.array, item.keys, item.image.array) for item in sampled], frame_map.channel, axes),
+    documents = [*(node.documents if node else ()), dict(first.image.scale_nm)]
+    samples = list(
+        sample_chunks([(item.array, item.keys, item.image.array) for item in sampled], frame_map.channel, axes)
     )
     scale = first.image.scale_nm
     source = FrameSource(
@@ -76,8 +75,10 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         chunks=first.array.chunks,
         shards=first.array.shards,
         notes=(*notes, *first.image.notes, *more, *_ignored(path), *_chunk_notes(first.array, frame_map)),
-        identity=identity,
+        identity=identify(frame_map, str(dtype), documents, iter(samples)),
         frame_map=frame_map,
+        description=identify(frame_map, str(dtype), documents, iter(())),
+        samples=tuple(hashlib.sha256(sample).hexdigest()[:16] for sample in samples),
     )
     return _with_notes(source, _look(source))
 

@@ -68,6 +68,10 @@ class FrameSource:
     """
     frame_map: FrameMap
     """Which stored frames make volumes and planes."""
+    description: str = ""
+    """Digest of metadata and mapping alone: stays when a damaged chunk is repaired."""
+    samples: tuple[str, ...] = ()
+    """Digest of each sampled chunk: tells datasets of one description apart."""
 
     def read(self, block: Block) -> FrameStack:
         """Read the frames of a block, context included.

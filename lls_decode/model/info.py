@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from lls_decode.config import Camera, Config, Geometry, NetworkConfig, PixelSize, Psf, Scaling, parse
-from lls_decode.errors import BundleError
+from lls_decode.errors import BundleError, ConfigError
 
 METADATA_KEY = "lls_decode"
 FORMAT_VERSION = 1
@@ -66,16 +66,23 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
         raise BundleError(f"Model bundle {path} cannot be read ({error.strerror}); {advice}.") from error
     except ValueError as error:
         raise BundleError(f"{path} is not a model bundle (its header is not JSON); {advice}.") from error
-    record = (header.get("__metadata__") or {}).get(METADATA_KEY) if isinstance(header, dict) else None
-    if record is None:
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    record = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(record, str):
         raise BundleError(f"{path} holds tensors but no '{METADATA_KEY}' record; {advice}.")
-    data = json.loads(record)
-    version = data.get("format_version")
+    try:
+        data = json.loads(record)
+        version = data.get("format_version")
+    except (ValueError, AttributeError) as error:
+        raise BundleError(f"{path}: its '{METADATA_KEY}' record is damaged ({error}); {advice}.") from error
     if version != FORMAT_VERSION:
         raise BundleError(
             f"{path} has bundle format {version}, this program reads {FORMAT_VERSION}; use a matching version."
         )
-    return parse(BundleInfo, data, source=str(path))
+    try:
+        return parse(BundleInfo, data, source=str(path))
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
 
 
 def bundle_digest(path: str | Path) -> str:

@@ -157,9 +157,9 @@ def shift_features(features: Tensor, shift_px: int, axis: ScanAxis) -> Tensor:
     dim = 3 if axis == "x" else 2
     length = features.shape[dim]
     moved = torch.zeros_like(features)
-    count = max(length - abs(shift_px), 0)
-    source, target = max(-shift_px, 0), max(shift_px, 0)
-    moved.narrow(dim, target, count).copy_(features.narrow(dim, source, count))
+    if abs(shift_px) < length:
+        count, source, target = length - abs(shift_px), max(-shift_px, 0), max(shift_px, 0)
+        moved.narrow(dim, target, count).copy_(features.narrow(dim, source, count))
     return moved
 
 

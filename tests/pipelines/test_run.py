@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -14,8 +17,9 @@ import zarr
 from distributed import Client
 
 from lls_decode.blocks import plan_blocks
+from lls_decode.cluster.site import connect
 from lls_decode.config import DetectionConfig
-from lls_decode.errors import OutputError, RunConflictError
+from lls_decode.errors import OutputError, RunConflictError, SiteError
 from lls_decode.frames import FrameSource
 from lls_decode.localize import build_localizer
 from lls_decode.pipelines.events import BlockDone, BlockFailed, BlockRetried, Event, RunInterrupted
@@ -223,6 +227,43 @@ def test_table_without_a_record_is_not_overwritten(world: World, client: Client,
     assert (tmp_path / "localizations.parquet").read_text() == "somebody's"
 
 
+@pytest.mark.parametrize("chunks", [[0], [0, 15, 29]], ids=["the first", "all that are sampled"])
+def test_repaired_chunk_makes_no_other_dataset(
+    chunks: list[int], world: World, client: Client, undisturbed: Path, tmp_path: Path
+) -> None:
+    movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH))
+    paths = [movie / "c" / str(number) / "0" / "0" for number in chunks]
+    whole = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, whole, strict=True):
+        path.write_bytes(content[: len(content) // 2])
+
+    def plan() -> Plan:
+        return world.plan(tmp_path / "out", dataset=movie, block_frames=20, execution={"retries": 0})
+
+    first = run(plan(), client)
+    assert (first.done, first.exit_status) == (6 - len(first.failed), 1)
+    for path, content in zip(paths, whole, strict=True):
+        path.write_bytes(content)
+    second = run(plan(), client)
+    assert (second.done, second.exit_status) == (6, 0)
+    assert second.merged is not None
+    assert_same_rows(second.merged, undisturbed)
+
+
+def test_another_movie_of_the_same_shape_at_the_same_path(world: World, client: Client, tmp_path: Path) -> None:
+    movie = write_movie(tmp_path / "movie.zarr", (24, HEIGHT, WIDTH))
+    out = tmp_path / "out"
+    first = run(world.plan(out, dataset=movie, block_frames=24), client)
+    shutil.rmtree(movie)
+    write_movie(movie, (24, HEIGHT, WIDTH), seed=1)
+    plan = world.plan(out, dataset=movie, block_frames=24)
+    with pytest.raises(RunConflictError, match="all sampled chunks differ"):
+        run(plan, client)
+    second = run(plan, client, force=True)
+    assert second.exit_status == 0
+    assert second.rows != first.rows
+
+
 def test_truncated_chunk_fails_its_block_until_it_is_repaired(
     world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -357,3 +398,53 @@ def test_run_outside_of_the_main_thread(world: World, client: Client, tmp_path: 
     thread.start()
     thread.join(60)
     assert [result.exit_status for result in results] == [0]
+
+
+# --- a scheduler that somebody else has started ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Starts ``dask`` programs, and ends them."""
+    programs = []
+
+    def start(*arguments: str) -> "subprocess.Popen[bytes]":
+        dask = str(Path(sys.executable).parent / "dask")
+        program = subprocess.Popen([dask, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        programs.append(program)
+        return program
+
+    yield start
+    for program in programs:
+        program.kill()
+        program.wait(timeout=20)
+
+
+def test_scheduler_that_dies_leaves_a_folder_to_go_on_with(
+    world: World,
+    client: Client,
+    undisturbed: Path,
+    tmp_path: Path,
+    started: Callable[..., "subprocess.Popen[bytes]"],
+) -> None:
+    file = tmp_path / "scheduler.json"
+    scheduler = started(
+        "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
+    )
+    wait_for(file.exists, "the start of the scheduler")
+    address = json.loads(file.read_text())["address"]
+    started("worker", address, "--nthreads", "2", "--no-nanny", "--no-dashboard", "--death-timeout", "5")
+    plan = world.plan(tmp_path / "out", block_frames=4)
+    with (
+        pytest.raises(SiteError, match="The scheduler is gone"),
+        connect(address) as running,
+    ):
+        run(plan, running, listeners=[Recorder(3, scheduler.kill)])
+    before = shard_identities(plan)
+    assert 3 <= len(before) < 30
+    assert read_status(plan.out).owner is None
+    result = run(plan, client)
+    assert result.exit_status == 0
+    assert {name: shard_identities(plan)[name] for name in before} == before
+    assert result.merged is not None
+    assert_same_rows(result.merged, undisturbed)
