@@ -1,0 +1,194 @@
+"""The network by shape, by exact gradients, and against its plain definition."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lls_decode.axes import ContextKind
+from lls_decode.config import NetworkConfig
+from lls_decode.model.network import (
+    LOGIT_LIMIT,
+    RECEPTIVE_RADIUS_PX,
+    STRIDE,
+    LocNet,
+    OutputMaps,
+    pad_to_stride,
+    shift_features,
+)
+
+SMALL = NetworkConfig(filters=4)
+
+
+def network(config: NetworkConfig = SMALL, seed: int = 0) -> LocNet:
+    torch.manual_seed(seed)
+    return LocNet(config).eval().requires_grad_(False)
+
+
+def frames(num: int = 6, height: int = 24, width: int = 32) -> Tensor:
+    return torch.randn(num, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def windows(num: int = 6) -> Tensor:
+    """Of one sequence: both ends repeat their frame."""
+    this = torch.arange(num)
+    return torch.stack([(this - 1).clamp_min(0), this, (this + 1).clamp_max(num - 1)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [
+        # 2 199 419 in the authors' code, which also counts one constant (the epsilon of sigma) as a parameter.
+        pytest.param(NetworkConfig(filters=48, context="time"), 2_199_418, id="published"),
+        pytest.param(NetworkConfig(filters=48, context="plane", shift_px=3), 2_199_418, id="context along planes"),
+        # The first convolution of the second U-Net sees one frame instead of three.
+        pytest.param(NetworkConfig(filters=48, context="none"), 2_199_418 - 2 * 48 * 48 * 9, id="without context"),
+    ],
+)
+def test_number_of_weights(config: NetworkConfig, weights: int) -> None:
+    assert sum(p.numel() for p in LocNet(config).parameters()) == weights
+
+
+@pytest.mark.parametrize("context", ["none", "time", "plane"])
+@pytest.mark.parametrize("filters", [4, 6])
+def test_shapes_and_ranges(context: ContextKind, filters: int) -> None:
+    net = network(NetworkConfig(filters=filters, context=context, shift_px=1 if context == "plane" else 0))
+    features = net.encode(10 * frames())
+    assert features.shape == (6, filters, 24, 32)
+    maps = net.decode(features, windows()[1:4])
+    for name, value in maps._asdict().items():
+        assert value.shape == (3, 24, 32), name
+        assert value.dtype == torch.float32, name
+        low, high = {"logit": (-torch.inf, torch.inf), "photons": (0, 1), "bg": (0, 1)}.get(name, (-1, 1))
+        if name.endswith("_sig"):
+            low, high = 0.001, 3.001
+        assert ((value >= low) & (value <= high)).all(), name
+
+
+def test_probability_has_limits() -> None:
+    extreme = torch.tensor([-1e9, -LOGIT_LIMIT, 0.0, LOGIT_LIMIT, 1e9]).reshape(1, 1, 5)
+    p = OutputMaps(extreme, *[torch.zeros_like(extreme)] * 9).probability.flatten()
+    assert p[0] == p[1] == pytest.approx(3.3535e-4, rel=1e-4)
+    assert p[4] == p[3] == pytest.approx(1 - 3.3535e-4)
+    assert p[2] == 0.5
+
+
+def test_two_dimensional_data_have_no_z() -> None:
+    maps = network(NetworkConfig(filters=4, predict_z=False)).decode(torch.randn(6, 4, 24, 32), windows())
+    assert (maps.z == 0).all()
+    assert (maps.z_sig == maps.z_sig[0, 0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(NetworkConfig(filters=4, context="time"), id="time"),
+        pytest.param(NetworkConfig(filters=4, context="plane", shift_px=3), id="planes to the right"),
+        pytest.param(NetworkConfig(filters=4, context="plane", shift_px=-2, shift_axis="y"), id="planes upwards"),
+        pytest.param(NetworkConfig(filters=4, context="none"), id="none"),
+    ],
+)
+def test_features_encoded_once_serve_three_windows(config: NetworkConfig) -> None:
+    """As the paper draws it: three frames, each through the same U-Net, side by side into the second one.
+
+    In float64, so that a wrong frame or shift is not taken for rounding, nor the other way round.
+    """
+    net, movie = network(config).double(), frames().double()
+    shared = net.decode(net.encode(movie), windows())
+    for i, window in enumerate(windows().tolist()):
+        features = [net.encode(movie[[frame]]) for frame in window]
+        if config.context == "none":
+            features = features[1:2]
+        elif config.shift_px:
+            if window[0] != i:
+                features[0] = shift_features(features[0], -config.shift_px, config.shift_axis)
+            if window[2] != i:
+                features[2] = shift_features(features[2], config.shift_px, config.shift_axis)
+        hidden = net.context_net(torch.cat(features, dim=1))
+        mean = net.heads["mean"](hidden)[0].float()
+        torch.testing.assert_close(shared.logit[i], net.heads["probability"](hidden)[0, 0].float())
+        torch.testing.assert_close(shared.photons[i], torch.sigmoid(mean[0]))
+        for name, row in (("x", 1), ("y", 2), ("z", 3)):
+            torch.testing.assert_close(getattr(shared, name)[i], torch.tanh(mean[row]))
+        torch.testing.assert_close(shared.bg[i], torch.sigmoid(net.heads["background"](hidden)[0, 0].float()))
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("shift", [3, -2])
+def test_planes_that_are_moved_by_the_shift_look_at_rest(shift: int, axis: str) -> None:
+    """A molecule appears ``shift`` pixels lower in the next plane; the network meets it where it was.
+
+    By whole strides, so that the features move as the image does.
+    """
+    shift *= STRIDE
+    config = {"filters": 4, "context": "plane", "shift_px": shift, "shift_axis": axis}
+    moving = network(NetworkConfig.model_validate(config))
+    resting = network(NetworkConfig(filters=4, context="time"))
+    scene = torch.zeros(160, 160)
+    scene[76:84, 76:84] = torch.randn(8, 8, generator=torch.Generator().manual_seed(2)) * 20
+    dim = 1 if axis == "x" else 0
+    planes = torch.stack([scene.roll(-shift * k, dims=dim) for k in (-1, 0, 1)])
+    window = torch.tensor([[0, 1, 2]])
+    seen = moving.decode(moving.encode(planes), window).logit
+    at_rest = resting.decode(resting.encode(scene.expand(3, -1, -1)), window).logit
+    middle = (slice(None), slice(60, 100), slice(60, 100))
+    assert at_rest[middle].std() > 0.1
+    torch.testing.assert_close(seen[middle], at_rest[middle], atol=1e-4, rtol=1e-4)
+
+
+FEATURES = torch.arange(12.0).reshape(1, 1, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("shift", "axis", "rows"),
+    [
+        pytest.param(1, "x", [[0, 0, 1, 2], [0, 4, 5, 6], [0, 8, 9, 10]], id="right"),
+        pytest.param(-2, "x", [[2, 3, 0, 0], [6, 7, 0, 0], [10, 11, 0, 0]], id="left"),
+        pytest.param(1, "y", [[0, 0, 0, 0], [0, 1, 2, 3], [4, 5, 6, 7]], id="down"),
+        pytest.param(-1, "y", [[4, 5, 6, 7], [8, 9, 10, 11], [0, 0, 0, 0]], id="up"),
+        pytest.param(0, "x", [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], id="nowhere"),
+        pytest.param(4, "x", [[0] * 4] * 3, id="just out of the frame"),
+        pytest.param(9, "x", [[0] * 4] * 3, id="far out of the frame"),
+        pytest.param(-9, "y", [[0] * 4] * 3, id="far out of the frame, upwards"),
+    ],
+)
+def test_shift_features(shift: int, axis: str, rows: list[list[int]]) -> None:
+    assert shift_features(FEATURES, shift, "x" if axis == "x" else "y")[0, 0].tolist() == rows
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (9, 12), (7, 14), (1, 3)])
+def test_padding_moves_nothing(height: int, width: int) -> None:
+    movie = frames(2, height, width)
+    padded = pad_to_stride(movie)
+    for side, was in zip(padded.shape[1:], (height, width), strict=True):
+        assert side % STRIDE == 0
+        assert 0 <= side - was < STRIDE
+    assert torch.equal(padded[:, :height, :width], movie)
+    assert (padded[:, height:] == 0).all()
+    assert (padded[:, :, width:] == 0).all()
+
+
+def reach_px(net: LocNet, y: int, x: int, side: int) -> tuple[int, int, int, int]:
+    """How far up, down, left and right of an output pixel input pixels change it, by exact gradients."""
+    movie = frames(3, side, side).requires_grad_()
+    maps = net.decode(net.encode(movie), torch.tensor([[0, 1, 2]]))
+    sum(value[0, y, x] for value in maps).backward()
+    assert movie.grad is not None
+    rows, columns = movie.grad.abs().sum(dim=0).nonzero().T
+    return tuple(int(v) for v in (y - rows.min(), rows.max() - y, x - columns.min(), columns.max() - x))
+
+
+def test_receptive_radius() -> None:
+    """41 to 44 px, by the phase of the pixel; never farther, and attained."""
+    net = network()
+    backwards = {0: 42, 1: 43, 2: 44, 3: 41}
+    for phase in range(STRIDE):
+        other = (phase + 2) % STRIDE
+        expected = (backwards[phase], backwards[3 - phase], backwards[other], backwards[3 - other])
+        assert reach_px(net, 64 + phase, 64 + other, 132) == expected
+    assert max(backwards.values()) == RECEPTIVE_RADIUS_PX
+
+
+def test_equal_seeds_give_equal_networks() -> None:
+    first, again, other = network(seed=3), network(seed=3), network(seed=4)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.context_net.out_conv.weight, other.context_net.out_conv.weight)
