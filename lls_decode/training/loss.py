@@ -16,6 +16,7 @@ Shape letters: ``N`` windows, ``E`` emitters, ``K`` pixels around an emitter, ``
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,9 +82,30 @@ def _negative_log_mixture(maps: OutputMaps, targets: Targets, mean_N: Tensor) ->
     return -torch.logsumexp((log_weight + log_density).masked_fill(~inside_EK, -torch.inf), dim=1)
 
 
+class _Limited(torch.autograd.Function):
+    """Logits within the network's limits; beyond them only a gradient that leads back passes.
+
+    Without any gradient a saturated pixel never comes back. With all of it the logits of empty pixels, whose
+    probabilities cannot fall any further, are pushed down for ever, and the features grow until training diverges.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logit: Tensor) -> Tensor:
+        ctx.save_for_backward(logit)
+        return logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (logit,) = ctx.saved_tensors
+        (gradient,) = gradients
+        leads_away = ((logit < -LOGIT_LIMIT) & (gradient > 0)) | ((logit > LOGIT_LIMIT) & (gradient < 0))
+        return gradient.masked_fill(leads_away, 0.0)
+
+
 def _limited(logit: Tensor) -> Tensor:
-    """Logits within the network's limits, with the gradient of those beyond: a saturated pixel can come back."""
-    return logit + (logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT) - logit).detach()
+    limited = _Limited.apply(logit)  # type: ignore[no-untyped-call]
+    assert isinstance(limited, Tensor)
+    return limited
 
 
 def _log_normal(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
