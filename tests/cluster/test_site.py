@@ -109,11 +109,33 @@ def loopback_only(pid: int) -> bool:
     return set(listening) == {"0100007F"}
 
 
-def test_local_site(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
-    with (
-        socket.socket() as taken,
-        caplog.at_level(logging.INFO, "lls_decode"),
-    ):
+class Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def log() -> Iterator[Lines]:
+    """What sites log, whatever other tests, or a command line, have done to the root logger."""
+    logger, lines = logging.getLogger("lls_decode.cluster.site"), Lines()
+    level = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    yield lines
+    logger.propagate = True
+    logger.setLevel(level)
+    logger.removeHandler(lines)
+
+
+def test_local_site(log: Lines, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -129,21 +151,17 @@ def test_local_site(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixtu
     assert link is not None
     assert link.startswith("http://127.0.0.1:")
     assert address not in link
-    assert f"dashboard: {link}" in caplog.text
+    assert f"dashboard: {link}" in log.lines
     assert not Path(f"/proc/{pids[0]}").exists()
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_settings_are_in_force_in_the_site_only(scheduler: str) -> None:
     name = "distributed.scheduler.worker-ttl"
-    before = dask.config.get(name)
-    with pytest.raises(SiteError), connect(scheduler, timeout_s=0.2):
-        pass
-    assert (
-        dask.config.get("distributed.scheduler.worker-ttl")
-        == before
-        != DASK_SETTINGS["distributed.scheduler.worker-ttl"]
-    )
+    with dask.config.set({name: "77 s"}):
+        with pytest.raises(SiteError), connect(scheduler, timeout_s=0.2):
+            pass
+        assert dask.config.get(name) == "77 s" != DASK_SETTINGS[name]
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (8, 2), (64, 16)])

@@ -18,7 +18,7 @@ from distributed import Client
 
 from lls_decode.blocks import plan_blocks
 from lls_decode.cluster.site import connect
-from lls_decode.config import DetectionConfig
+from lls_decode.config import PaperRule
 from lls_decode.errors import OutputError, RunConflictError, SiteError
 from lls_decode.frames import FrameSource
 from lls_decode.localize import build_localizer
@@ -100,11 +100,11 @@ def test_table_says_where_it_comes_from(world: World, undisturbed: Path) -> None
 def test_finished_run_is_left_alone(world: World, client: Client, tmp_path: Path) -> None:
     plan = world.plan(tmp_path, block_frames=64)
     first = run(plan, client)
-    before, table = shard_identities(plan), (tmp_path / "localizations.parquet").stat()
+    before, table = shard_identities(plan), (tmp_path / "localizations.parquet").stat().st_mtime_ns
     second = run(plan, client)
     assert (second.done, second.rows, second.exit_status) == (first.done, first.rows, 0)
     assert shard_identities(plan) == before
-    assert (tmp_path / "localizations.parquet").stat() == table
+    assert (tmp_path / "localizations.parquet").stat().st_mtime_ns == table
 
 
 def test_killed_worker_costs_nothing(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_interrupt_in_this_process_gives_a_result(world: World, client: Client, 
 
 def test_folder_of_another_run(world: World, client: Client, tmp_path: Path) -> None:
     first = run(world.plan(tmp_path, block_frames=64), client)
-    other = world.plan(tmp_path, block_frames=64, detection=DetectionConfig(accept=0.9))
+    other = world.plan(tmp_path, block_frames=64, detection=PaperRule(accept=0.9))
     with pytest.raises(RunConflictError, match=r"detection\.accept: 0\.7 -> 0\.9.*--force"):
         run(other, client)
     assert "detection.accept: 0.7 -> 0.9" in "\n".join(other.describe())
