@@ -7,10 +7,13 @@ from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import NetworkConfig, Scaling
 from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, GaussianSheet, Illumination, Psf, Widefield
 from lls_decode.config.run import (
+    AuthorsRule,
     ComputeConfig,
     DetectionConfig,
+    DetectionRule,
     ExecutionConfig,
     InputConfig,
+    PaperRule,
     RunConfig,
     load_run_config,
 )
@@ -18,12 +21,14 @@ from lls_decode.config.training import BackgroundConfig, EmitterConfig, Simulati
 
 __all__ = [
     "AstigmaticPsf",
+    "AuthorsRule",
     "BackgroundConfig",
     "Camera",
     "Cell",
     "ComputeConfig",
     "Config",
     "DetectionConfig",
+    "DetectionRule",
     "EmccdCamera",
     "EmitterConfig",
     "ExecutionConfig",
@@ -35,6 +40,7 @@ __all__ = [
     "InputConfig",
     "MovieConfig",
     "NetworkConfig",
+    "PaperRule",
     "PixelSize",
     "PixelValue",
     "Positions",

@@ -1,12 +1,17 @@
 """From output maps to detections, by pooling and convolution only (Speiser et al. 2021, "Obtaining localizations").
 
-A pixel is a **candidate** when its probability is above ``confident`` (0.6), or above ``candidate`` (0.3) and a local
-maximum among its four neighbours. It is a **detection** when its probability summed with its four neighbours is above
-``accept`` (0.7). ``prob`` is that sum, at most 1.
+**The paper's rule.** A pixel is a **candidate** when its probability is above ``confident`` (0.6), or above
+``candidate`` (0.3) and a local maximum among its four neighbours. It is a **detection** when its probability summed
+with its four neighbours is above ``accept`` (0.7). ``prob`` is that sum, at most 1.
 
 Ties: of two equal neighbours the upper or left one is the maximum, so a flat pair of 0.5 gives one detection, not two.
 Counted twice: two adjacent pixels above ``confident`` are two emitters, by intention, and each one's sum includes the
 other; two maxima that touch at a corner share the neighbours between them. That is the paper's rule.
+
+**The authors' rule** is what their program does, for models that were trained with it. A pixel is a detection when its
+probability is above ``raw_th`` and the largest of its eight neighbours', or above 0.6 without being a maximum; ``prob``
+is the sum with its four neighbours, at most 1, and at least ``raw_th``. Of equal neighbours each is a maximum: a flat
+pair of 0.5 gives two detections with ``prob`` 1, and 0.9 beside 0.8 gives two as well.
 
 Shape letters: ``N`` windows, ``Y X`` pixels, ``D`` detections.
 """
@@ -20,9 +25,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lls_decode.config import DetectionConfig
+from lls_decode.config import AuthorsRule, DetectionRule, PaperRule
 from lls_decode.model.network import OutputMaps
 
+_AUTHORS_CONFIDENT = 0.6
+"""Above this any pixel is a candidate of the authors' rule; not a parameter in their program either."""
 _MAPS = ("photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
 
 
@@ -59,9 +66,14 @@ class Detections:
         return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
-def candidate_maps(probability_NYX: Tensor, rule: DetectionConfig) -> tuple[Tensor, Tensor]:
+def candidate_maps(probability_NYX: Tensor, rule: DetectionRule) -> tuple[Tensor, Tensor]:
     """Mask of detections and their integrated probability, each (N, Y, X)."""
-    p = probability_NYX
+    if isinstance(rule, AuthorsRule):
+        return _authors_maps(probability_NYX, rule)
+    return _paper_maps(probability_NYX, rule)
+
+
+def _paper_maps(p: Tensor, rule: PaperRule) -> tuple[Tensor, Tensor]:
     padded = F.pad(p, (1, 1, 1, 1))
     up, down = padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]
     left, right = padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
@@ -71,7 +83,14 @@ def candidate_maps(probability_NYX: Tensor, rule: DetectionConfig) -> tuple[Tens
     return is_candidate & (integrated > rule.accept), integrated.clamp_max(1.0)
 
 
-def detect(maps: OutputMaps, rule: DetectionConfig) -> Detections:
+def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:
+    is_maximum = (p > rule.raw_th) & (p == F.max_pool2d(p, 3, stride=1, padding=1))
+    padded = F.pad(p, (1, 1, 1, 1))
+    integrated = p + padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
+    return (is_maximum | (p > _AUTHORS_CONFIDENT)) & (integrated >= rule.raw_th), integrated.clamp_max(1.0)
+
+
+def detect(maps: OutputMaps, rule: DetectionRule) -> Detections:
     """Detections of a batch of windows: found, gathered and packed on the device, copied to the host once."""
     found, integrated = candidate_maps(maps.probability, rule)
     place = found.flatten().nonzero().squeeze(1)

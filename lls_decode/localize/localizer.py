@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lls_decode.blocks import Tile, plan_tiles
-from lls_decode.config import ComputeConfig, DetectionConfig, Geometry, PixelSize
+from lls_decode.config import ComputeConfig, DetectionRule, Geometry, PixelSize
 from lls_decode.localize.detect import Detections, detect
 from lls_decode.localize.place import place
 from lls_decode.model.bundle import ModelBundle
@@ -36,7 +36,7 @@ class Localizer:
     camera: CameraModel
     pixel: PixelSize
     geometry: Geometry | None
-    rule: DetectionConfig
+    rule: DetectionRule
     compute: ComputeConfig
     device: torch.device
 

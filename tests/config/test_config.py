@@ -8,11 +8,11 @@ import pytest
 
 from lls_decode.config import (
     AstigmaticPsf,
+    AuthorsRule,
     BackgroundConfig,
     Cell,
     ComputeConfig,
     Config,
-    DetectionConfig,
     EmccdCamera,
     EmitterConfig,
     ExecutionConfig,
@@ -23,6 +23,7 @@ from lls_decode.config import (
     InputConfig,
     MovieConfig,
     NetworkConfig,
+    PaperRule,
     PixelSize,
     RunConfig,
     Scaling,
@@ -95,7 +96,8 @@ EVERY = [
     CELL,
     MOVIE,
     InputConfig(array="a/0", axes="tzyx", channel=1, skip_first=2, bidirectional=True),
-    DetectionConfig(candidate=0.2),
+    PaperRule(candidate=0.2),
+    AuthorsRule(raw_th=0.2),
     ComputeConfig(device="cpu", threads=3),
     ExecutionConfig(block_frames=64),
     RunConfig(camera=ScmosCamera(offset_adu=1.0, gain_adu_per_e=2.0, variance_adu2=3.0), geometry=GEOMETRY),
@@ -177,7 +179,7 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
         pytest.param(
             SimulationConfig, change(SIMULATION, camera__kind="ccd"), ["camera", "'ccd'"], id="unknown camera"
         ),
-        pytest.param(DetectionConfig, {"rule": "none"}, ["rule", "found 'none'"], id="rule"),
+        pytest.param(PaperRule, {"rule": "none"}, ["rule", "found 'none'"], id="rule"),
     ],
 )
 def test_refusals(kind: type[Config], data: dict[str, Any], words: list[str]) -> None:
