@@ -59,6 +59,8 @@ class Localizer:
 
     def _tiles(self, height: int, width: int) -> tuple[Tile, ...]:
         network = self.bundle.info.network
+        # Enough with a plane shift, too: it changes the phase, and at the edge of a tile the network then looks back
+        # 42 to 45 px and the shift.
         halo = RECEPTIVE_RADIUS_PX + _RULE_RADIUS_PX
         shift = abs(network.shift_px)
         return plan_tiles(

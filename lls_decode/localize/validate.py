@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from lls_decode.config import ComputeConfig, DetectionConfig, TrainingConfig
+from lls_decode.config import ComputeConfig, PaperRule, TrainingConfig
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate import Score, score
 from lls_decode.localize.localizer import Localizer
@@ -38,14 +38,15 @@ def build_validator(config: TrainingConfig) -> Callable[[LocNet, BundleInfo], Sc
     truth = _truth(batch)
 
     def validate(network: LocNet, info: BundleInfo) -> Score:
+        device = next(network.parameters()).device
         localizer = Localizer(
             bundle=ModelBundle(network, info),
-            camera=_photon_camera(),
+            camera=_photon_camera().to(device),
             pixel=info.pixel_size,
             geometry=None,
-            rule=DetectionConfig(),
-            compute=ComputeConfig(device="cpu", batch_px=64 * _FIELD_PX**2),
-            device=torch.device("cpu"),
+            rule=PaperRule(),
+            compute=ComputeConfig(batch_px=64 * _FIELD_PX**2),
+            device=device,
         )
         found = localizer.find(batch.photons_TYX.numpy(), batch.windows_N3.numpy())
         return score(truth, to_emitters(found, info.scaling, info.pixel_size))

@@ -1,0 +1,418 @@
+"""Nothing shows how the work was cut: batches, tiles and blocks against frames taken one by one.
+
+`far_sighted` is a network whose output at a pixel is a sum of inputs as far away as the network can look, in all four
+diagonal directions, in all three frames, and in whole numbers: float32 is exact, so tables must be equal to the bit,
+and a halo that is too small is seen at once. A network with random weights looks everywhere a little; with it, pixels
+within rounding of a threshold are left out of the comparison.
+
+Shape letters: ``V K`` volumes and planes, ``T`` frames, ``Y X`` pixels.
+"""
+
+import itertools
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lls_decode.axes import ContextKind, Layout, ScanAxis
+from lls_decode.blocks import plan_blocks
+from lls_decode.config import (
+    ComputeConfig,
+    DetectionConfig,
+    GaussianPsf,
+    Geometry,
+    NetworkConfig,
+    PixelSize,
+    RunConfig,
+    Scaling,
+    ScmosCamera,
+)
+from lls_decode.errors import BundleError, ConfigError
+from lls_decode.frames import FrameStack
+from lls_decode.localize import Localizer, build_localizer
+from lls_decode.localize import localizer as engine
+from lls_decode.localize.detect import candidate_maps
+from lls_decode.model.bundle import ModelBundle, save_bundle
+from lls_decode.model.info import BundleInfo
+from lls_decode.model.network import LocNet, OutputMaps, UNet, pad_to_stride
+from lls_decode.optics import ScmosModel
+
+PIXEL = PixelSize(x_nm=100.0, y_nm=110.0)
+STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
+HEIGHT, WIDTH = 118, 110
+LAYOUT = Layout(3, 3, HEIGHT, WIDTH)
+DIRECTIONS = list(itertools.product((-1, 1), (-1, 1)))
+"""Where channel 0 to 3 look: (down, right)."""
+
+
+def record(config: NetworkConfig, **scaling: float) -> BundleInfo:
+    usual = {"input_scale": 1.0, "input_offset": 0.0, "photons": 5000.0, "z_nm": 600.0, "bg": 30.0}
+    return BundleInfo(
+        name="test",
+        network=config,
+        scaling=Scaling(**(usual | scaling)),
+        pixel_size=PIXEL,
+        camera=ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=1.0),
+        psf=GaussianPsf(sigma_nm=130.0),
+        z_range_nm=(-500.0, 500.0),
+        photons_range=(1000.0, 3000.0),
+        bg_range=(8.0, 22.0),
+    )
+
+
+def far_sighted(config: NetworkConfig) -> ModelBundle:
+    """A network that passes whole numbers on unchanged, each convolution from its farthest pixel."""
+    network = LocNet(config).requires_grad_(False).eval()
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    f = config.filters
+    blind = config.context == "none"
+
+    def look(conv: nn.Module, sources: dict[int, float]) -> None:
+        """Channel c is the weighted sum of the channels ``c + start`` at the tap in its direction."""
+        weight = conv.weight
+        assert isinstance(weight, Tensor)
+        for c, (down, right) in enumerate(DIRECTIONS):
+            size = weight.shape[-1]
+            row, column = ((size - 1) // 2 + down * (size // 2) * (size % 2) for down in (down, right))
+            if size == 2:
+                row, column = (down + 1) // 2, (right + 1) // 2
+            for start, factor in sources.items():
+                weight[c, 0 if weight.shape[1] == 1 else c + start, row, column] = factor
+
+    def look_through(unet: UNet, sources: dict[int, float]) -> None:
+        look(unet.encoder[0][0], sources)
+        for conv in (unet.encoder[0][2], unet.encoder[1][0], unet.encoder[1][2], unet.base[0], unet.base[2]):
+            look(conv, {0: 1.0})
+        for conv in (*unet.poolers, *unet.upsamplers, unet.decoder[0][2], unet.decoder[1][2], unet.out_conv):
+            look(conv, {0: 1.0})
+        look(unet.decoder[0][0], {2 * f: 1.0})  # what comes from below, not the skip connection
+        look(unet.decoder[1][0], {f: 1.0})
+
+    look_through(network.frame_net, {0: 1.0})
+    look_through(network.context_net, {0: 1.0} if blind else {0: 1.0, f: 2.0, 2 * f: 4.0})
+    for head in network.heads.values():
+        look(head.core[0], {0: 1.0})
+    network.heads["probability"].out_conv.weight[0, :4, 0, 0] = 1.0
+    nn.init.constant_(network.heads["probability"].out_conv.bias, -2.5 if blind else -5.5)
+    for row in range(4):
+        network.heads["mean"].out_conv.weight[row, :4, 0, 0] = 0.01 * torch.tensor([1.0, -2.0, 3.0, -4.0]).roll(row)
+    return ModelBundle(network, record(config))
+
+
+def random_network(config: NetworkConfig) -> ModelBundle:
+    """Random weights; log-odds of -3 on average and a spread of 2, so that all cases of the rule occur."""
+    torch.manual_seed(5)
+    bundle = ModelBundle(LocNet(config).requires_grad_(False).eval(), record(config, input_offset=3.0, input_scale=2.0))
+    photons = camera().to_photons(torch.from_numpy(MOVIE[0, :1]))
+    features = bundle.network.encode(pad_to_stride((photons - 3.0) / 2.0))
+    logit = bundle.network.decode(features, torch.tensor([[0, 0, 0]])).logit
+    last = bundle.network.heads["probability"].out_conv
+    last.bias.copy_((last.bias - logit.mean()) * 2 / logit.std() - 3)
+    last.weight.mul_(2 / logit.std())
+    return bundle
+
+
+def camera() -> ScmosModel:
+    """Another offset in every pixel, so that a tile with the wrong piece of the map is noticed."""
+    offset = torch.randint(100, 110, (HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1)).float()
+    return ScmosModel(offset, torch.tensor(1.0), torch.tensor(1.0), 1.0)
+
+
+def make_movie() -> npt.NDArray[np.uint16]:
+    """(V, K, Y, X) counts: few bright pixels, up to all edges."""
+    random = np.random.default_rng(2)
+    shape = (LAYOUT.num_volumes, LAYOUT.planes_per_volume, HEIGHT, WIDTH)
+    photons = np.where(random.random(shape) < 0.04, random.integers(1, 4, shape), 0)
+    return (photons + camera().offset_adu.numpy()).astype(np.uint16)
+
+
+MOVIE = make_movie()
+
+
+def localizer(bundle: ModelBundle, **compute: Any) -> Localizer:
+    return Localizer(
+        bundle=bundle,
+        camera=camera(),
+        pixel=PIXEL,
+        geometry=STAGE,
+        rule=DetectionConfig(),
+        compute=ComputeConfig(device="cpu", **({"batch_px": 2 * HEIGHT * WIDTH} | compute)),
+        device=torch.device("cpu"),
+    )
+
+
+Key = tuple[int, int, int]
+"""Frame, row and column of a detection."""
+VALUES = ("prob", "photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
+Found = dict[Key, list[float]]
+
+
+def stacks(context: ContextKind, block_frames: int) -> list[FrameStack]:
+    blocks = plan_blocks(LAYOUT, context, block_frames)
+    return [FrameStack(MOVIE[block.frames[:, 0], block.frames[:, 1]], block) for block in blocks]
+
+
+def find_all(bundle: ModelBundle, block_frames: int = 100, **compute: Any) -> Found:
+    """Detections of the whole movie, cut as told."""
+    engine, found = localizer(bundle, **compute), {}
+    for stack in stacks(bundle.info.network.context, block_frames):
+        detections = engine.find(stack.adu_TYX, stack.block.windows)
+        volume, plane = stack.block.frames[stack.block.windows[:, 1]][detections.window].T
+        keys = zip(volume * LAYOUT.planes_per_volume + plane, detections.y_px, detections.x_px, strict=True)
+        values = np.stack([getattr(detections, name) for name in VALUES], axis=1)
+        before = len(found)
+        found |= {(int(f), int(y), int(x)): row for (f, y, x), row in zip(keys, values.tolist(), strict=True)}
+        assert len(found) == before + len(detections), "no pixel is found twice"
+    return found
+
+
+@cache
+def found_whole(config: NetworkConfig) -> Found:
+    """Without any cut."""
+    return find_all(far_sighted(config), batch_px=10**9)
+
+
+def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, set[Key]]:
+    """What must be found: every frame with its two neighbours through the network, alone and whole.
+
+    Also the pixels that are nearer than ``rounding`` to a threshold, or to an equal neighbour.
+    """
+    config, scaling, rule = bundle.info.network, bundle.info.scaling, DetectionConfig()
+    V, K = LAYOUT.num_volumes, LAYOUT.planes_per_volume
+    found: Found = {}
+    doubtful: set[Key] = set()
+    for v, k in itertools.product(range(V), range(K)):
+        before, after = {
+            "none": ((v, k), (v, k)),
+            "time": ((max(v - 1, 0), k), (min(v + 1, V - 1), k)),
+            "plane": ((v, max(k - 1, 0)), (v, min(k + 1, K - 1))),
+        }[config.context]
+        order = sorted({before, (v, k), after})
+        photons = camera().to_photons(torch.from_numpy(np.stack([MOVIE[place] for place in order])))
+        features = bundle.network.encode(pad_to_stride((photons - scaling.input_offset) / scaling.input_scale))
+        window = torch.tensor([[order.index(before), order.index((v, k)), order.index(after)]])
+        maps = OutputMaps(*(m[:, :HEIGHT, :WIDTH] for m in bundle.network.decode(features, window)))
+        p = maps.probability
+        mask, integrated = candidate_maps(p, rule)
+        columns = torch.stack([integrated, *(getattr(maps, name) for name in VALUES[1:])], dim=-1)
+        frame = v * K + k
+        found |= {(frame, y, x): columns[0, y, x].tolist() for _, y, x in mask.nonzero().tolist()}
+        near = torch.zeros_like(mask)
+        for value, level in ((p, rule.candidate), (p, rule.confident), (integrated, rule.accept)):
+            near |= (value - level).abs() < rounding
+        for dim in (1, 2):
+            near |= ((p - p.roll(1, dim)).abs() < rounding) & (p > rule.candidate - rounding)
+            near |= ((p - p.roll(-1, dim)).abs() < rounding) & (p > rule.candidate - rounding)
+        doubtful |= {(frame, y, x) for _, y, x in near.nonzero().tolist()}
+    return found, doubtful
+
+
+def check_equal(found: Found, expected: Found, *, rtol: float = 1e-6, atol: float = 1e-6) -> None:
+    assert found.keys() == expected.keys()
+    values, wanted = (np.array([each[key] for key in sorted(expected)]) for each in (found, expected))
+    np.testing.assert_allclose(values, wanted, rtol=rtol, atol=atol)
+
+
+def network_config(context: ContextKind, shift_px: int = 0, axis: ScanAxis = "x") -> NetworkConfig:
+    return NetworkConfig(filters=4, context=context, shift_px=shift_px, shift_axis=axis)
+
+
+NETWORKS = [
+    pytest.param(network_config("time"), id="context along time"),
+    pytest.param(network_config("plane", 3), id="along planes, shifted by 3"),
+    pytest.param(network_config("plane", -2, "y"), id="along planes, shifted upwards by 2"),
+    pytest.param(network_config("none"), id="no context"),
+]
+CUTS = [
+    pytest.param({"batch_px": 1}, 100, id="one frame a batch"),
+    pytest.param({"batch_px": 4 * HEIGHT * WIDTH}, 100, id="four frames a batch"),
+    pytest.param({}, 1, id="blocks of a frame"),
+    pytest.param({}, 2, id="blocks that cut a volume"),
+    pytest.param({}, 4, id="blocks of a volume"),
+    pytest.param({"tile_px": 56}, 100, id="tiles of 56"),
+    pytest.param({"tile_px": 37}, 2, id="tiles of 37 (40), blocks of two"),
+    pytest.param({"tile_px": 92, "batch_px": 1}, 5, id="tiles of 92, one frame a batch"),
+]
+
+
+@pytest.mark.parametrize("config", NETWORKS)
+def test_frames_one_by_one(config: NetworkConfig) -> None:
+    bundle = far_sighted(config)
+    expected, _ = find_one_by_one(bundle)
+    assert 300 < len(expected) < 100_000
+    check_equal(found_whole(config), expected)
+
+
+@pytest.mark.parametrize("config", NETWORKS)
+@pytest.mark.parametrize(("compute", "block_frames"), CUTS)
+def test_cuts_do_not_show(config: NetworkConfig, compute: dict[str, int], block_frames: int) -> None:
+    check_equal(find_all(far_sighted(config), block_frames, **compute), found_whole(config))
+
+
+@pytest.mark.parametrize("config", NETWORKS)
+def test_cuts_do_not_show_with_random_weights(config: NetworkConfig) -> None:
+    """Which looks at padding, too: zeros beyond the true edges, and nowhere else."""
+    bundle = random_network(config)
+    expected, doubtful = find_one_by_one(bundle, rounding=1e-3)
+    assert len(expected) > 300
+    assert len(expected.keys() & doubtful) < 0.1 * len(expected)
+    certain = {key: row for key, row in expected.items() if key not in doubtful}
+    for block_frames, tile_px, batch_px in ((100, 0, 10**9), (2, 56, 1), (4, 37, 10**5)):
+        found = find_all(bundle, block_frames, tile_px=tile_px, batch_px=batch_px)
+        check_equal({key: row for key, row in found.items() if key not in doubtful}, certain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("radius_px", "exact"),
+    [
+        pytest.param(engine.RECEPTIVE_RADIUS_PX, True, id="as it is: a halo of 48 px"),
+        pytest.param(42, True, id="44 px: tiles begin where the network looks 42 px back"),
+        pytest.param(38, False, id="40 px: one stride too small"),
+        pytest.param(0, False, id="4 px"),
+    ],
+)
+def test_a_halo_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch, radius_px: int, exact: bool) -> None:
+    bundle = far_sighted(network_config("time"))
+    whole = find_all(bundle)
+    monkeypatch.setattr(engine, "RECEPTIVE_RADIUS_PX", radius_px)
+    assert (find_all(bundle, tile_px=56) == whole) is exact
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3, 5, -1, -6])
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_the_halo_covers_the_plane_shift(shift: int, axis: ScanAxis) -> None:
+    config = network_config("plane", shift, axis)
+    check_equal(find_all(far_sighted(config), tile_px=56), found_whole(config))
+
+
+@pytest.mark.parametrize("config", NETWORKS)
+def test_every_frame_is_encoded_once(config: NetworkConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = far_sighted(config)
+    encode, batches = bundle.network.encode, []
+
+    def count(frames: Tensor) -> Tensor:
+        batches.append(len(frames))
+        return encode(frames)
+
+    monkeypatch.setattr(bundle.network, "encode", count)
+    for per_batch in (1, 2, 5, 100):
+        for stack in stacks(config.context, 4):
+            batches.clear()
+            localizer(bundle, batch_px=per_batch * HEIGHT * WIDTH).find(stack.adu_TYX, stack.block.windows)
+            assert sum(batches) == stack.block.num_read
+            assert max(batches) <= per_batch
+
+
+def test_memory_is_bounded_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more features are held than a batch and the windows that wait for their neighbour."""
+    bundle = far_sighted(network_config("time"))
+    decode, held = bundle.network.decode, []
+
+    def watch(features: Tensor, windows: Tensor) -> OutputMaps:
+        held.append((len(features), len(windows)))
+        return decode(features, windows)
+
+    monkeypatch.setattr(bundle.network, "decode", watch)
+    for stack in stacks("time", 100):
+        localizer(bundle, batch_px=2 * HEIGHT * WIDTH).find(stack.adu_TYX, stack.block.windows)
+    assert max(features for features, _ in held) <= 2 + 2
+    assert max(windows for _, windows in held) <= 2
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int32", "uint64", "float32", "float64"])
+def test_counts_of_any_type(dtype: str) -> None:
+    engine = localizer(far_sighted(network_config("time")), tile_px=56)
+    stack = stacks("time", 100)[0]
+    found, expected = (engine.find(stack.adu_TYX.astype(d), stack.block.windows) for d in (dtype, "uint16"))
+    assert len(expected) > 300
+    for name in ("window", "y_px", "x_px", "photons"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_a_view_of_frames_is_not_written_to() -> None:
+    """Frames that come straight from a memory map are read-only, and need not lie in one piece."""
+    engine = localizer(far_sighted(network_config("time")))
+    stack = stacks("time", 100)[0]
+    odd = np.repeat(stack.adu_TYX, 2, axis=2)[:, :, ::2]
+    odd.flags.writeable = False
+    assert len(engine.find(odd, stack.block.windows)) == len(engine.find(stack.adu_TYX, stack.block.windows))
+
+
+def test_frames_without_detections() -> None:
+    engine = localizer(far_sighted(network_config("time")), tile_px=56)
+    stack = stacks("time", 100)[0]
+    dark = np.zeros_like(stack.adu_TYX)
+    table = engine.run(replace(stack, adu_TYX=dark))
+    assert table.num_rows == 0
+
+
+def test_rows_of_a_block() -> None:
+    engine = localizer(far_sighted(network_config("plane", 3)))
+    stack = stacks("plane", 5)[1]
+    table = engine.run(stack)
+    assert table.num_rows == len(engine.find(stack.adu_TYX, stack.block.windows))
+    assert set(table["volume"].to_pylist()) == {stack.block.volume_start}
+    assert "xs_nm" in table.column_names
+    assert (table["x_nm"].to_numpy() <= WIDTH * PIXEL.x_nm).all()
+
+
+def save(path: Path, config: NetworkConfig | None = None) -> Path:
+    bundle = far_sighted(config or network_config("time"))
+    save_bundle(path, bundle.network, bundle.info)
+    return path
+
+
+def test_the_one_place_that_assembles(tmp_path: Path) -> None:
+    """The same detections as with parts put together by hand; camera maps come from files."""
+    np.save(tmp_path / "offset.npy", camera().offset_adu.numpy())
+    chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=1.0, variance_adu2=1.0)
+    config = RunConfig(
+        camera=chip, pixel_size=PIXEL, geometry=STAGE, compute=ComputeConfig(device="cpu", tile_px=56, threads=1)
+    )
+    built = build_localizer(save(tmp_path / "far.lls"), config, LAYOUT)
+    stack = stacks("time", 100)[0]
+    table, expected = built.run(stack), localizer(far_sighted(network_config("time")), tile_px=56).run(stack)
+    assert table.num_rows == expected.num_rows > 300
+    for name in expected.column_names:
+        np.testing.assert_allclose(table[name].to_numpy(), expected[name].to_numpy(), rtol=1e-6, atol=1e-3)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_camera_of_another_shape_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "offset.npy", np.zeros((WIDTH, HEIGHT)))
+    chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=1.0, variance_adu2=1.0)
+    with pytest.raises(ConfigError, match=r"shape \(110, 118\), expected \(118, 110\)"):
+        build_localizer(save(tmp_path / "far.lls"), RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
+
+
+def test_an_absent_bundle_is_refused(tmp_path: Path) -> None:
+    chip = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=1.0)
+    with pytest.raises(BundleError, match="cannot be read"):
+        build_localizer(tmp_path / "absent.lls", RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_an_absent_device_is_refused(tmp_path: Path) -> None:
+    chip = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=1.0)
+    config = RunConfig(camera=chip, pixel_size=PIXEL, compute=ComputeConfig(device="cuda"))
+    with pytest.raises(ConfigError, match="sees no CUDA device"):
+        build_localizer(save(tmp_path / "far.lls"), config, LAYOUT)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("config", NETWORKS)
+def test_a_gpu_finds_the_same(config: NetworkConfig) -> None:
+    bundle = far_sighted(config)
+    expected = found_whole(config)
+    there = localizer(replace(bundle, network=bundle.network.to("cuda")), tile_px=56)
+    there = replace(there, device=torch.device("cuda"), camera=camera().to(torch.device("cuda")))
+    stack = stacks(config.context, 100)[0]
+    found = there.find(stack.adu_TYX, stack.block.windows)
+    assert len(found) == len(expected)

@@ -1,0 +1,96 @@
+"""A network is scored on frames it has not seen, as users' frames are."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lls_decode.axes import ContextKind
+from lls_decode.config import (
+    AstigmaticPsf,
+    BackgroundConfig,
+    EmitterConfig,
+    Geometry,
+    NetworkConfig,
+    PixelSize,
+    ScmosCamera,
+    SimulationConfig,
+    TrainingConfig,
+)
+from lls_decode.localize import build_validator
+from lls_decode.model.network import LocNet, OutputMaps
+from lls_decode.training.train import bundle_info, choose_scaling
+
+
+def training(context: ContextKind = "time", **changes: Any) -> TrainingConfig:
+    return TrainingConfig(
+        name="test",
+        simulation=SimulationConfig(
+            pixel_size=PixelSize(x_nm=100.0, y_nm=100.0),
+            psf=AstigmaticPsf(
+                sigma_x_nm=130.0,
+                sigma_y_nm=130.0,
+                focus_x_nm=-220.0,
+                focus_y_nm=220.0,
+                depth_x_nm=300.0,
+                depth_y_nm=300.0,
+            ),
+            camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0),
+            emitters=EmitterConfig(
+                density_per_um2=0.2, photons_mean=3000.0, photons_sd=0.0, on_time_frames=3.0, z_range_nm=(-400.0, 400.0)
+            ),
+            background=BackgroundConfig(low=5.0, high=5.0),
+            geometry=Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8) if context == "plane" else None,
+        ),
+        network=NetworkConfig(filters=4, context=context),
+        steps=1,
+        validation_frames=32,
+        **changes,
+    )
+
+
+class BrightestPixels(LocNet):
+    """Finds each pixel that is brighter than its neighbours and than ten times the background."""
+
+    def decode(self, features_TDYX: torch.Tensor, windows_N3: torch.Tensor) -> OutputMaps:
+        frames = features_TDYX[windows_N3[:, 1], 0]
+        smooth = nn.functional.avg_pool2d(frames[:, None], 3, 1, 1)
+        peak = (smooth == nn.functional.max_pool2d(smooth, 5, 1, 2))[:, 0] & (smooth[:, 0] > 0.6)
+        zero = torch.zeros_like(frames)
+        return OutputMaps(torch.where(peak, 8.0, -8.0), zero, zero, zero, *[zero] * 6)
+
+    def encode(self, frames_TYX: torch.Tensor) -> torch.Tensor:
+        return frames_TYX[:, None]
+
+
+@pytest.mark.parametrize("context", ["none", "time", "plane"])
+def test_frames_and_truth_belong_together(context: ContextKind) -> None:
+    """Even a crude finder is right most of the time, to within a pixel, when it looks at the right frames."""
+    config = training(context)
+    info = bundle_info(config, choose_scaling(config))
+    score = build_validator(config)(BrightestPixels(config.network), info)
+    assert score.num_truth > 100
+    assert score.precision > 0.8
+    assert score.recall > 0.4
+    assert score.rmse_lateral_nm < 100
+    assert abs(score.bias_x_nm) < 15
+    assert abs(score.bias_y_nm) < 15
+
+
+def test_a_network_that_finds_nothing_has_a_score() -> None:
+    config = training()
+    network = LocNet(config.network).eval()
+    nn.init.constant_(network.heads["probability"].out_conv.bias, -1000.0)
+    score = build_validator(config)(network, bundle_info(config, choose_scaling(config)))
+    assert (score.num_found, score.jaccard, score.efficiency) == (0, 0.0, 0.0)
+    assert math.isnan(score.rmse_lateral_nm)
+
+
+def test_all_networks_of_a_configuration_see_the_same_frames() -> None:
+    """Also those of another seed or length: curves can be compared."""
+    info = bundle_info(training(), choose_scaling(training()))
+    finder = BrightestPixels(training().network)
+    first = build_validator(training())(finder, info)
+    assert build_validator(training(seed=7, learning_rate=1e-4))(finder, info) == first
