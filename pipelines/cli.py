@@ -17,7 +17,7 @@ import yaml
 
 from lls_decode import __version__
 from lls_decode.config import Config, MovieConfig, PixelSize, RunConfig, TrainingConfig, load, load_run_config, parse
-from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, LlsDecodeError
+from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, InputError, LlsDecodeError
 from lls_decode.models import find_bundle, find_config, shipped
 
 if TYPE_CHECKING:
@@ -102,12 +102,17 @@ def _client(site: str, workers: int | None, memory_limit: str | None) -> "Iterat
 
 
 C = TypeVar("C", bound=Config)
+_CHOICES = ("kind", "rule")
+"""Keys that say which of several kinds a part is; each kind has its own other keys."""
 
 
 def _changed(config: C, changes: tuple[str, ...]) -> C:
-    """A configuration with ``a.b=value`` changes, values as YAML."""
+    """A configuration with ``a.b=value`` changes, values as YAML.
+
+    Another kind or rule comes first, whatever the order, and begins with its own defaults.
+    """
     data = config.model_dump()
-    for change in changes:
+    for change in sorted(changes, key=lambda change: change.partition("=")[0].rpartition(".")[2] not in _CHOICES):
         key, separator, text = change.partition("=")
         if not separator:
             raise ConfigError(f"--set {change}: expected KEY=VALUE, e.g. --set execution.block_frames=256.")
@@ -117,7 +122,10 @@ def _changed(config: C, changes: tuple[str, ...]) -> C:
             place = place.setdefault(parent, {}) if isinstance(place.get(parent), dict | None) else place[parent]
             if not isinstance(place, dict):
                 raise ConfigError(f"--set {change}: {parent!r} has no parts; see 'lls-decode config show'.")
-        place[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        if last in _CHOICES and place.get(last) != value:
+            place.clear()
+        place[last] = value
     return parse(type(config), data, source="--set")
 
 
@@ -187,6 +195,12 @@ def run(
     for line in plan.describe():
         click.echo(line, err=not dry_run)
     if dry_run:
+        from .probe import probe
+
+        try:
+            click.echo(probe(plan).describe())
+        except InputError as error:
+            click.echo(f"estimate   none: {error}")
         return 0
     with _client(site, workers, memory_limit) as (client, listener):
         result = run_plan(plan, client, listeners=[listener], force=force)
@@ -458,6 +472,53 @@ def render(table: Path, out: Path, **options: Any) -> None:
     click.echo(f"{out}: {picture.num_drawn} localizations drawn")
 
 
+@cli.command(epilog="Example: lls-decode export results/localizations.parquet cell_sml.mat --coords sample")
+@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    type=click.Choice(["smap", "picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv"]),
+    help="Which program's file.  [default: by the ending of OUT: _sml.mat .hdf5 .h5 .smlm .csv]",
+)
+@click.option(
+    "--coords", type=click.Choice(["auto", "raw", "deskewed", "sample"]), default="auto", show_default=True,
+    help="Frame of reference; auto: of the sample where the geometry is known.",
+)  # fmt: skip
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
+@click.option("--psf-sigma-nm", type=click.FloatRange(0, min_open=True), help="PSF width.  [default: of the model]")
+@click.option("--force", is_flag=True, help="Write more than 50 million rows as text.")
+def export(table: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
+    """Write TABLE as the file of another program: SMAP, Picasso, DECODE, .smlm, ThunderSTORM, csv."""
+    from lls_decode.export.exporting import export_table
+
+    made = export_table(table, out, pixel_size=_square(pixel_nm), **options)
+    click.echo(f"{made.path}: {made.rows} localizations, {made.format}, {made.coords} coordinates")
+
+
+@cli.command("import", epilog="Example: lls-decode import old_locs.hdf5 old.parquet --pixel-nm 130")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    type=click.Choice(["smap", "picasso", "decode", "decode-csv", "smlm", "csv"]),
+    help="Which program's file.  [default: recognized by its content]",
+)
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the file]")
+@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: of the file, else 1]")
+def import_table(path: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
+    """Read the table PATH of another program into ours (Parquet), so that old results can be compared.
+
+    Reads SMAP _sml.mat and csv, ThunderSTORM, Picasso, DECODE, .smlm, SMAPpy and a few csv more.
+    """
+    from lls_decode.export.importing import import_table as read
+
+    click.echo(f"{read(path, out, pixel_size=_square(pixel_nm), **options)} written")
+
+
+def _square(pixel_nm: float | None) -> PixelSize | None:
+    return None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm)
+
+
 @cli.group()
 def model() -> None:
     """Model bundles: what they are, which ship with the package."""
@@ -477,6 +538,30 @@ def info(bundle: str, as_json: bool) -> None:
     else:
         record["training"] = {name: value for name, value in record["training"].items() if name != "curve"}
         click.echo(yaml.safe_dump(record, sort_keys=False), nl=False)
+
+
+@model.command("import", epilog="Example: lls-decode model import model_0.pt --params param_run.yaml --out cell.lls")
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option(
+    "--params", type=click.Path(path_type=Path), help="Its param_run.yaml.  [default: the one beside the weights]"
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Model bundle (.lls).")
+@click.option("--name", help="Name of the model.  [default: that of the bundle's file]")
+@click.option("--licence", default="unknown", show_default=True, help="Licence of the weights.")
+def import_model(weights: Path, params: Path | None, out: Path, name: str | None, licence: str) -> None:
+    """Make a bundle of a model that DECODE (Speiser et al. 2021) has trained.
+
+    Its coordinates become ours (x along columns, nothing cropped away). To get its table, run with
+    --set detection.rule=authors.
+    """
+    from lls_decode.model.decode_import import import_decode
+
+    info = import_decode(weights, params, out, name=name, licence=licence)
+    low, high = info.z_range_nm
+    click.echo(
+        f"{out}: {info.network.filters} filters, context {info.network.context}, pixel {info.pixel_size.x_nm:g} x "
+        f"{info.pixel_size.y_nm:g} nm (x, y), z {low:g} to {high:g} nm, {info.camera.kind} camera"
+    )
 
 
 @model.command("list", epilog="Example: lls-decode model list")

@@ -8,6 +8,7 @@ from lls_decode.axes import Layout
 from lls_decode.config import ComputeConfig, RunConfig
 from lls_decode.errors import ConfigError
 from lls_decode.localize.localizer import Localizer
+from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.bundle import load_bundle
 from lls_decode.optics import build_camera
 
@@ -16,7 +17,8 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
     """Load a bundle and join it with the run's camera, pixel size, geometry and rules.
 
     ``config`` is resolved: its camera and pixel size are given (a plan takes them from the bundle where a user was
-    silent). Sets the number of torch threads of this process when ``compute.threads`` is given.
+    silent). Sets the number of torch threads of this process when ``compute.threads`` is given, and on a CPU tells
+    malloc to keep what it has (`localize.memory`).
 
     Raises
     ------
@@ -26,6 +28,8 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
     if config.camera is None or config.pixel_size is None:
         raise ValueError("camera and pixel size must be resolved before a localizer is built")
     device = choose_device(config.compute)
+    if device.type == "cpu":
+        keep_freed_memory()
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     return Localizer(

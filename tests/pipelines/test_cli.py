@@ -101,6 +101,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(world: World, tmp_path: Path
     assert status == 0
     assert "plane-to-plane shift = 3.40 px along x" in out
     assert "2 volumes x 5 planes of 40 x 48 pixels" in out
+    assert "frames/s in a probe of 10 frames" in out
     assert not (tmp_path / "out").exists()
 
 

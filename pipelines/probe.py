@@ -1,0 +1,51 @@
+"""How fast this machine would be: a few frames of the dataset through the whole engine, timed."""
+
+import time
+from dataclasses import dataclass
+
+from lls_decode.blocks import plan_blocks
+
+from .plan import Plan
+
+PROBE_FRAMES = 32
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Speed of one worker on this machine."""
+
+    frames: int
+    frames_per_s: float
+    run_s: float
+    """The whole dataset at this speed, with one worker."""
+
+    def describe(self) -> str:
+        """One line for ``--dry-run``."""
+        return (
+            f"estimate   {_duration(self.run_s)} with one worker on this machine ({self.frames_per_s:.1f} frames/s in a "
+            f"probe of {self.frames} frames)"
+        )
+
+
+def probe(plan: Plan) -> Probe:
+    """Read and localize the first frames of a plan in this process, twice; the second time counts.
+
+    Raises
+    ------
+    InputError
+        Those frames cannot be read.
+    """
+    from lls_decode.localize import build_localizer  # torch: planning itself does without
+
+    block = plan_blocks(plan.layout, plan.bundle.network.context, min(PROBE_FRAMES, plan.layout.num_frames))[0]
+    localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
+    localizer.run(plan.source.read(block))
+    began = time.monotonic()
+    localizer.run(plan.source.read(block))
+    rate = block.num_owned / (time.monotonic() - began)
+    return Probe(block.num_owned, rate, plan.layout.num_frames / rate)
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"
