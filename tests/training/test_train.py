@@ -1,0 +1,274 @@
+"""Training: it learns, it can be interrupted at any moment, and it says what it did."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lls_decode.axes import ContextKind
+from lls_decode.config import (
+    AstigmaticPsf,
+    BackgroundConfig,
+    EmitterConfig,
+    GaussianPsf,
+    GaussianSheet,
+    Geometry,
+    NetworkConfig,
+    PixelSize,
+    ScmosChip,
+    SimulationConfig,
+    TrainingConfig,
+)
+from lls_decode.errors import ConfigError, LlsDecodeError, RunConflictError
+from lls_decode.localize import build_validator
+from lls_decode.model.bundle import load_bundle
+from lls_decode.model.info import BundleInfo
+from lls_decode.model.network import LocNet
+from lls_decode.simulate import simulate_batch
+from lls_decode.training import train
+from lls_decode.training.loss import Losses, decode_loss
+from lls_decode.training.train import choose_scaling
+
+ASTIGMATIC = AstigmaticPsf(
+    sigma_x_nm=130.0, sigma_y_nm=130.0, focus_x_nm=-220.0, focus_y_nm=220.0, depth_x_nm=300.0, depth_y_nm=300.0
+)
+CHIP = ScmosChip(
+    offset_adu=100.0,
+    offset_sd_adu=3.0,
+    gain_adu_per_e=2.1,
+    gain_sd_adu_per_e=0.1,
+    variance_adu2=5.7,
+    variance_spread=0.4,
+    hot_fraction=0.004,
+)
+
+
+def config(context: ContextKind = "time", *, flat: bool = False, **changes: Any) -> TrainingConfig:
+    """Twelve steps on frames of 16 px: seconds."""
+    z_range = (0.0, 0.0) if flat else (-400.0, 500.0)
+    simulation = SimulationConfig(
+        pixel_size=PixelSize(x_nm=104.0, y_nm=104.0),
+        psf=GaussianPsf(sigma_nm=130.0) if flat else ASTIGMATIC,
+        camera=CHIP,
+        emitters=EmitterConfig(
+            density_per_um2=0.8, photons_mean=2000.0, photons_sd=500.0, on_time_frames=3.0, z_range_nm=z_range
+        ),
+        background=BackgroundConfig(low=8.0, high=22.0),
+        illumination=GaussianSheet(sigma_nm=300.0),
+        geometry=Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8) if context == "plane" else None,
+    )
+    shift = 3 if context == "plane" else 0
+    usual = {
+        "name": "tiny",
+        "simulation": simulation,
+        "network": NetworkConfig(filters=4, context=context, shift_px=shift, predict_z=not flat),
+        "steps": 12,
+        "crop_px": 16,
+        "sequence_frames": 3,
+        "sequences": 2,
+        "validate_every": 4,
+        "validation_frames": 6,
+        "checkpoint_every": 3,
+        "seed": 3,
+    }
+    return TrainingConfig(**(usual | changes))
+
+
+@dataclass
+class Fixed:
+    """A score that costs nothing."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"jaccard": 0.5, "rmse_lateral_nm": 20.0, "rmse_axial_nm": None, "efficiency": 0.25}
+
+
+def quick(network: LocNet, info: BundleInfo) -> Fixed:
+    del network, info
+    return Fixed()
+
+
+def test_a_tiny_network_learns_a_handful_of_frames() -> None:
+    """The whole chain of simulation, units, network and loss: what is simulated can be found."""
+    c = config("none", crop_px=24, network=NetworkConfig(filters=8, context="none"))
+    scaling = choose_scaling(c)
+    batch = simulate_batch(
+        c.simulation,
+        context="none",
+        num_sequences=1,
+        sequence_frames=4,
+        height=24,
+        width=24,
+        generator=torch.Generator().manual_seed(0),
+    )
+    truth = batch.targets(scaling, c.simulation)
+    assert len(truth.window) > 8
+    torch.manual_seed(0)
+    network = LocNet(c.network)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    inputs = (batch.photons_TYX - scaling.input_offset) / scaling.input_scale
+
+    def losses() -> Losses:
+        return decode_loss(network.decode(network.encode(inputs), batch.windows_N3), truth)
+
+    first = losses()
+    for _ in range(150):
+        optimizer.zero_grad()
+        total = losses().total
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+    last = losses()
+    assert last.localization < first.localization - 5
+    assert last.count < first.count - 3
+    assert last.background < 0.1 * first.background
+    found = network.decode(network.encode(inputs), batch.windows_N3).probability.sum().item()
+    assert found == pytest.approx(len(truth.window), rel=0.15)
+
+
+def final_state(folder: Path) -> dict[str, torch.Tensor]:
+    record = json.loads((folder / "checkpoint.json").read_text())
+    return load_file(folder / record["tensors"])
+
+
+def check_same_training(one: Path, other: Path) -> None:
+    """Weights, moments of the optimiser and the random state, to the bit."""
+    first, second = final_state(one), final_state(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    for folder in (one, other):
+        rows = (folder / "curve.csv").read_text().splitlines()[1:]
+        assert [float(row.split(",")[0]) for row in rows] == [4, 8, 12]
+    weights = [load_file(folder / "tiny.lls") for folder in (one, other)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    assert train(config(), folder, validator=quick) is not None
+    return folder
+
+
+def test_a_second_training_is_the_same(uninterrupted: Path, tmp_path: Path) -> None:
+    train(config(), tmp_path, validator=quick)
+    check_same_training(uninterrupted, tmp_path)
+
+
+def test_stopped_and_resumed(uninterrupted: Path, tmp_path: Path) -> None:
+    assert train(config(), tmp_path, validator=quick, stop_after=5) is None
+    assert not (tmp_path / "tiny.lls").exists()
+    assert train(config(), tmp_path, validator=quick, stop_after=4) is None
+    result = train(config(), tmp_path, validator=quick, stop_after=100)
+    assert result is not None
+    assert result.steps == 12
+    check_same_training(uninterrupted, tmp_path)
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 12])
+def test_killed_and_resumed(uninterrupted: Path, tmp_path: Path, step: int) -> None:
+    """It goes on from the last checkpoint, and a validation that was done twice is one row."""
+
+    class Killed(Exception):
+        pass
+
+    def kill(now: int, steps: int, losses: Losses) -> None:
+        assert steps == 12
+        assert torch.isfinite(losses.total)
+        if now == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config(), tmp_path, validator=quick, progress=kill)
+    train(config(), tmp_path, validator=quick)
+    check_same_training(uninterrupted, tmp_path)
+
+
+def test_killed_while_a_checkpoint_is_written(uninterrupted: Path, tmp_path: Path) -> None:
+    train(config(), tmp_path, validator=quick, stop_after=5)
+    (tmp_path / "checkpoint-9.safetensors").write_bytes(b"torn")
+    (tmp_path / ".checkpoint.json").write_text('{"step": 9, "ten')
+    train(config(), tmp_path, validator=quick)
+    check_same_training(uninterrupted, tmp_path)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-12.safetensors"]
+
+
+def test_a_finished_training_is_not_done_again(uninterrupted: Path) -> None:
+    def fail(now: int, steps: int, losses: Losses) -> None:
+        pytest.fail("a step was made")
+
+    result = train(config(), uninterrupted, validator=quick, progress=fail)
+    assert result is not None
+    assert result.steps == 12
+
+
+def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    train(config(), tmp_path, validator=quick, stop_after=1)
+    before = sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir())
+    with pytest.raises(RunConflictError, match="another configuration"):
+        train(config(learning_rate=1e-3), tmp_path, validator=quick)
+    assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="give another --out"):
+        train(config(), tmp_path / "file", validator=quick)
+
+
+def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
+    with pytest.raises(LlsDecodeError, match="lower learning_rate"):
+        train(config(learning_rate=1e30), tmp_path, validator=quick)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(config("none"), id="none"),
+        pytest.param(config("time"), id="time"),
+        pytest.param(config("plane"), id="plane"),
+        pytest.param(config("time", flat=True), id="two dimensions"),
+        pytest.param(config("plane", precision="bfloat16"), id="bfloat16"),
+    ],
+)
+def test_from_configuration_to_bundle(what: TrainingConfig, tmp_path: Path) -> None:
+    """With the validation that users get. A network of four steps finds nothing, and that is a score, too."""
+    what = what.replace(steps=4, validate_every=2)
+    result = train(what, tmp_path, validator=build_validator(what))
+    assert result is not None
+    bundle = load_bundle(result.bundle)
+    info = bundle.info
+    assert (info.name, info.network, info.pixel_size) == ("tiny", what.network, what.simulation.pixel_size)
+    assert info.geometry == what.simulation.geometry
+    assert info.camera == CHIP.nominal()
+    assert info.photons_range == (1000.0, 3000.0)
+    assert info.bg_range == (8.0, 22.0)
+    assert TrainingConfig.model_validate(info.training["configuration"]) == what
+    assert (info.training["seed"], info.training["steps"], info.training["target_frames"]) == (3, 4, 24)
+    assert [row["step"] for row in info.training["curve"]] == [2, 4]
+    assert info.training["accuracy"] == result.accuracy
+    assert info.training["accuracy"]["num_truth"] > 0
+    json.dumps(info.to_dict(), allow_nan=False)
+
+
+def test_units_of_the_network() -> None:
+    scaling = choose_scaling(config())
+    assert scaling.z_nm == pytest.approx(1.2 * 500), "symmetric: the whole z range can be said"
+    assert scaling.photons == 2000 + 5 * 500
+    assert scaling.bg == pytest.approx(1.2 * 22)
+    assert scaling.input_offset == 15
+    assert scaling.input_scale == 40
+    assert choose_scaling(config(flat=True)).z_nm == 1.0
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_can_be_resumed(tmp_path: Path) -> None:
+    device = torch.device("cuda")
+    train(config(), tmp_path, validator=build_validator(config()), device=device, stop_after=5)
+    result = train(config(), tmp_path, validator=build_validator(config()), device=device)
+    assert result is not None
+    assert result.steps == 12
