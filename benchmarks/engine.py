@@ -4,8 +4,9 @@
 
 The authors' way is reproduced with our layers, which are theirs one by one: NCHW, float32, every frame encoded for each
 of its three windows, batches of 8 to 64 windows, malloc as it comes; and the same with malloc told to keep freed
-memory. Each case runs in a process of its own, the cases in turn, repeated; one JSON line a case with the median. ``cpu_s``
-counts all threads and is the steadier figure on a machine that others use. The last line holds the ratios.
+memory. Each case runs in a process of its own, the cases in turn, repeated; one JSON line a case with the
+median. ``cpu_s`` counts all threads and is the steadier figure on a machine that others use. The last line holds the
+ratios.
 """
 
 import argparse

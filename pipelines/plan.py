@@ -24,6 +24,7 @@ from lls_decode.table import TABLE_VERSION
 
 from .fit import CAMERA_MAPS, check_fit, resolve_config
 from .folder import RunFolder
+from .ranges import compare_ranges
 
 _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
@@ -143,7 +144,7 @@ def make_plan(dataset: str | Path, bundle_path: str | Path, out: str | Path, con
     source = open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     resolved, notes = resolve_config(config, source, info)
-    notes = [*source.notes, *notes, *check_fit(resolved, source.layout, info)]
+    notes = [*source.notes, *notes, *check_fit(resolved, source.layout, info), *compare_ranges(resolved, source, info)]
     layout = source.layout
     blocks = plan_blocks(layout, info.network.context, resolved.execution.block_frames)
     if not blocks:

@@ -22,8 +22,8 @@ class Probe:
     def describe(self) -> str:
         """One line for ``--dry-run``."""
         return (
-            f"estimate   {_duration(self.run_s)} with one worker on this machine ({self.frames_per_s:.1f} frames/s in a "
-            f"probe of {self.frames} frames)"
+            f"estimate   {_duration(self.run_s)} with one worker on this machine "
+            f"({self.frames_per_s:.1f} frames/s in a probe of {self.frames} frames)"
         )
 
 
