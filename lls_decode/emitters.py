@@ -43,7 +43,7 @@ class Emitters:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, npt.ArrayLike]) -> "Emitters":
-        """Make emitters from named columns, ``frame``, ``x_nm`` and ``y_nm`` at least; absent ones are NaN, ``id`` -1."""
+        """Make emitters from columns, ``frame``, ``x_nm`` and ``y_nm`` at least; absent ones are NaN, ``id`` is -1."""
         length = len(np.asarray(columns["frame"]))
         values: dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]] = {}
         for field in fields(cls):
