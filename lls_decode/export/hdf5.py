@@ -1,0 +1,47 @@
+"""HDF5 files of other programs, opened and created; h5py is imported here, when it is needed, and nowhere else."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lls_decode.errors import ConfigError, TableError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def h5py_module() -> Any:
+    """The module ``h5py``.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ConfigError(
+            "HDF5 files need h5py, which is not installed; run: pip install lls-decode[export]."
+        ) from error
+    return h5py
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An HDF5 file for reading; damage becomes a `TableError`."""
+    h5py = h5py_module()
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise TableError(
+            f"{path} cannot be read as an HDF5 table ({reason}); it is damaged or not complete."
+        ) from error
+
+
+def is_hdf5(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of HDF5, perhaps after MATLAB's 512 of its own."""
+    return head.startswith(SIGNATURE) or head[512 : 512 + len(SIGNATURE)] == SIGNATURE

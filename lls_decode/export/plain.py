@@ -1,0 +1,36 @@
+"""csv with our own column names, which SMAPpy reads as it is; and SMAPpy's names for the same things."""
+
+from pathlib import Path
+from typing import Final
+
+from lls_decode.export.rows import COUNTED, MEASURED, ExportTable, Rows
+from lls_decode.export.text import Columns, CsvLayout, write_csv
+
+_OPTIONAL: Final = ("z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob", "volume", "plane", "group")
+
+LAYOUT: Final = CsvLayout(
+    "lls-decode or SMAPpy",
+    required={"frame": "frame", "x_nm": "x_nm", "y_nm": "y_nm"},
+    optional={
+        **{name: name for name in _OPTIONAL},
+        "background": "bg",
+        "xy_err_nm": "xy_sig",
+        "x_err_nm": "x_sig",
+        "y_err_nm": "y_sig",
+        "z_err_nm": "z_sig",
+        "photons_err": "phot_sig",
+        "groupindex": "group",
+    },
+    first_frame=0,
+    origin_px=0.0,
+)
+
+
+def write(table: ExportTable, out: Path) -> None:
+    """Write the columns that the table has, by our names; x, y, z are those of the chosen frame of reference."""
+    names = [name for name in (*COUNTED[:3], *MEASURED, COUNTED[3]) if name in table.metadata.columns]
+
+    def columns(rows: Rows, first_row: int) -> Columns:
+        return {name: rows[name] for name in names}
+
+    write_csv(table, out, [",".join(names)], columns)

@@ -1,0 +1,198 @@
+"""A table as it is handed to other programs: one frame of reference, surveyed once, then streamed.
+
+Every format writes from an `ExportTable`; what a format needs beyond that (its origin, its units, its names) is in its
+own module.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lls_decode.config import Geometry, PixelSize
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.table import iter_tables, read_metadata
+
+Coords = Literal["raw", "deskewed", "sample"]
+Floats = npt.NDArray[np.float64]
+Rows = Mapping[str, npt.NDArray[Any]]
+"""Columns by our names, of equal length: float64 for what is measured, int64 for what is counted."""
+
+MEASURED = ("x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
+COUNTED = ("frame", "volume", "plane", "group")
+_REQUIRED = ("frame", "x_nm", "y_nm")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of all rows after one pass."""
+
+    num_rows: int
+    low: Mapping[str, float]
+    """Smallest known value by column; inf where none is known."""
+    high: Mapping[str, float]
+    num_known: Mapping[str, int]
+    """Rows with a number, by column; 0 for columns that the table lacks."""
+    frames_ascend: bool
+    num_imprecise: int
+    """Rows whose lateral sigma is above `IMPRECISE_NM`."""
+
+
+IMPRECISE_NM = 250.0
+"""SMAP drops such rows when it loads a file."""
+
+
+class ExportTable:
+    """Rows of a table in one frame of reference.
+
+    Positions and sigmas of ``coords="sample"`` are those along the axes of the sample; under the names ``x_nm`` ...
+    ``z_sig`` all the same, since other programs know one frame of reference only.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        coords: Coords | Literal["auto"] = "auto",
+        pixel_size: PixelSize | None = None,
+        psf_sigma_nm: float | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.metadata = read_metadata(path)
+        present = self.metadata.columns
+        for name in _REQUIRED:
+            if name not in present:
+                raise TableError(f"{path} has no column {name!r}, without which no other program can use it.")
+        self._geometry = self.metadata.geometry
+        self._has_sample = all(f"{axis}s_nm" in present for axis in "xyz")
+        self.coords: Coords = self._choose(coords)
+        self._columns = [name for name in (*COUNTED, *MEASURED) if name in present]
+        if self.coords == "sample" and self._has_sample:
+            self._columns += ["xs_nm", "ys_nm", "zs_nm"]
+        self._pixel_size = pixel_size or self.metadata.pixel_size
+        self._psf_sigma_nm = psf_sigma_nm
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """Of the camera in the sample."""
+        if self._pixel_size is None:
+            raise ConfigError(
+                f"{self.path} does not say how large a pixel is, which this format needs; give pixel_size (--pixel-nm)."
+            )
+        return self._pixel_size
+
+    @property
+    def psf_sigma_nm(self) -> tuple[float, float] | None:
+        """Nominal sigma of the PSF along x and y: the given one, or that of the model; None when neither is known."""
+        if self._psf_sigma_nm is not None:
+            return self._psf_sigma_nm, self._psf_sigma_nm
+        psf = self.metadata.model.get("psf") or {}
+        sigma_nm = psf.get("sigma_nm")
+        sigma_x_nm, sigma_y_nm = psf.get("sigma_x_nm", sigma_nm), psf.get("sigma_y_nm", sigma_nm)
+        return None if sigma_x_nm is None or sigma_y_nm is None else (float(sigma_x_nm), float(sigma_y_nm))
+
+    def pieces(self) -> Iterator[Rows]:
+        """All rows in the order of the table, a row group at a time."""
+        for table in iter_tables(self.path, self._columns):
+            if table.num_rows:
+                yield self._rows(table)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """One pass over the table."""
+        low, high = dict.fromkeys((*MEASURED, *COUNTED), math.inf), dict.fromkeys((*MEASURED, *COUNTED), -math.inf)
+        num_known = dict.fromkeys((*MEASURED, *COUNTED), 0)
+        num_rows, num_imprecise, frames_ascend, last_frame = 0, 0, True, -1
+        for rows in self.pieces():
+            num_rows += len(rows["frame"])
+            for name, values in rows.items():
+                known = values[np.isfinite(values)]
+                num_known[name] += len(known)
+                if len(known):
+                    low[name] = min(low[name], float(known.min()))
+                    high[name] = max(high[name], float(known.max()))
+            frame = rows["frame"]
+            frames_ascend &= last_frame <= frame[0] and bool(np.all(frame[1:] >= frame[:-1]))
+            last_frame = int(frame[-1])
+            if "x_sig" in rows and "y_sig" in rows:
+                num_imprecise += int(np.count_nonzero(lateral_sigma(rows) > IMPRECISE_NM))
+        return Survey(num_rows, low, high, num_known, frames_ascend, num_imprecise)
+
+    def knows(self, *names: str) -> bool:
+        """Whether each column has a number in one row at least."""
+        return all(self.survey.num_known[name] > 0 for name in names)
+
+    def require(self, *names: str, reason: str) -> None:
+        """Refuse a table in which one of the columns is not known in every row.
+
+        Raises
+        ------
+        TableError
+            Says which column, in how many rows, and ``reason``.
+        """
+        for name in names:
+            missing = self.survey.num_rows - self.survey.num_known[name]
+            if missing:
+                raise TableError(
+                    f"{self.path} has no {name} in {missing} of {self.survey.num_rows} rows, but {reason}; choose "
+                    "another format, or filter the table first."
+                )
+
+    def _choose(self, coords: Coords | Literal["auto"]) -> Coords:
+        located = self._has_sample or (self._geometry is not None and self._has_volume())
+        if coords == "auto":
+            return "sample" if located else "raw"
+        if coords == "sample" and not located:
+            raise ConfigError(
+                f"{self.path} has no sample coordinates (the geometry was not known when it was made); use raw "
+                "coordinates."
+            )
+        if coords == "deskewed" and (self._geometry is None or not self._has_volume()):
+            raise ConfigError(
+                f"{self.path} cannot be deskewed (its geometry or its planes are not known); use raw coordinates."
+            )
+        return coords
+
+    def _has_volume(self) -> bool:
+        return all(name in self.metadata.columns for name in ("plane", "z_nm"))
+
+    def _rows(self, table: pa.Table) -> Rows:
+        def values(name: str) -> npt.NDArray[Any]:
+            return np.asarray(table[name].to_numpy(), dtype=np.int64 if name in COUNTED else np.float64)
+
+        rows = {name: values(name) for name in self._columns}
+        if self.coords == "raw":
+            return rows
+        if self.coords == "sample" and self._has_sample:
+            position = tuple(rows.pop(f"{axis}s_nm") for axis in "xyz")
+        else:
+            assert self._geometry is not None
+            move = self._geometry.to_sample if self.coords == "sample" else self._geometry.to_deskewed
+            position = move(rows["x_nm"], rows["y_nm"], rows["z_nm"], rows["plane"])
+        rows |= dict(zip(("x_nm", "y_nm", "z_nm"), position, strict=True))
+        if self.coords == "sample" and self._geometry is not None:
+            rows |= _turned_sigmas(rows, self._geometry)
+        return rows
+
+
+def lateral_sigma(rows: Rows) -> Floats:
+    """Root mean square of the sigmas along x and y, nm: SMAP's and ThunderSTORM's one number for both."""
+    return np.asarray(np.sqrt((rows["x_sig"] ** 2 + rows["y_sig"] ** 2) / 2))
+
+
+def _turned_sigmas(rows: Rows, geometry: Geometry) -> dict[str, Floats]:
+    """Sigmas along the axes of the sample; their correlation is lost, since other programs do not know it."""
+    along = f"{geometry.propagation_axis}_sig"
+    if geometry.motion == "objective" or along not in rows or "z_sig" not in rows:
+        return {}
+    angle = math.radians(geometry.angle_deg)
+    return {
+        along: np.hypot(rows[along] * math.cos(angle), rows["z_sig"] * math.sin(angle)),
+        "z_sig": np.hypot(rows[along] * math.sin(angle), rows["z_sig"] * math.cos(angle)),
+    }

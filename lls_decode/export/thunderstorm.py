@@ -1,0 +1,67 @@
+"""ThunderSTORM's csv: nm from the corner of the first pixel, frames from 1."""
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lls_decode.export.rows import ExportTable, Rows, lateral_sigma
+from lls_decode.export.text import Columns, CsvLayout, write_csv
+
+_logger = logging.getLogger(__name__)
+
+ORIGIN_PX: Final = 0.5
+
+_NAMES: Final = (
+    "id", "frame", "x [nm]", "y [nm]", "z [nm]", "sigma1 [nm]", "sigma2 [nm]", "intensity [photon]", "offset [photon]",
+    "bkgstd [photon]", "uncertainty_xy [nm]", "uncertainty_z [nm]",
+)  # fmt: skip
+
+LAYOUT: Final = CsvLayout(
+    "ThunderSTORM",
+    required={"frame": "frame", "x [nm]": "x_nm", "y [nm]": "y_nm"},
+    optional={
+        "z [nm]": "z_nm",
+        "intensity [photon]": "photons",
+        "offset [photon]": "bg",
+        "uncertainty [nm]": "xy_sig",
+        "uncertainty_xy [nm]": "xy_sig",
+        "uncertainty_z [nm]": "z_sig",
+    },
+    first_frame=1,
+    origin_px=ORIGIN_PX,
+)
+
+
+def write(table: ExportTable, out: Path) -> None:
+    """Write all twelve columns: Picasso, which reads this format too, insists on them.
+
+    ``bkgstd`` is the square root of the background, ``sigma1`` and ``sigma2`` the nominal PSF; one pixel, with a
+    warning, where no PSF is known.
+    """
+    pixel = table.pixel_size
+    sigma1_nm, sigma2_nm = table.psf_sigma_nm or (pixel.x_nm, pixel.y_nm)
+    if table.psf_sigma_nm is None:
+        _logger.warning("%s does not say how wide the PSF is; sigma1 and sigma2 are set to one pixel.", table.path)
+
+    def columns(rows: Rows, first_row: int) -> Columns:
+        length = len(rows["frame"])
+        has_sigma = "x_sig" in rows and "y_sig" in rows
+        values = (
+            np.arange(first_row + 1, first_row + 1 + length),
+            rows["frame"] + 1,
+            rows["x_nm"] + ORIGIN_PX * pixel.x_nm,
+            rows["y_nm"] + ORIGIN_PX * pixel.y_nm,
+            rows.get("z_nm"),
+            np.full(length, sigma1_nm),
+            np.full(length, sigma2_nm),
+            rows.get("photons"),
+            rows.get("bg"),
+            np.sqrt(np.maximum(rows["bg"], 0)) if "bg" in rows else None,
+            lateral_sigma(rows) if has_sigma else None,
+            rows.get("z_sig"),
+        )
+        return dict(zip(_NAMES, values, strict=True))
+
+    write_csv(table, out, [",".join(f'"{name}"' for name in _NAMES)], columns)

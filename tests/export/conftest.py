@@ -1,0 +1,70 @@
+"""Tables with every column filled, to be exported and read back."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lls_decode.config import Geometry, PixelSize
+from lls_decode.table import TableMetadata, schema, table_writer
+
+PLANES = 30
+PIXEL = PixelSize(x_nm=104.0, y_nm=98.0)
+GEOMETRY = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
+MODEL = {"psf": {"kind": "astigmatic", "sigma_x_nm": 130.0, "sigma_y_nm": 140.0}}
+
+WriteTable = Callable[..., Path]
+
+
+def random_columns(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Every canonical column but those of the sample frame, sorted by frame."""
+    random = np.random.default_rng(seed)
+    frame = np.sort(random.integers(0, 20 * PLANES, num_rows))
+    columns = {
+        "frame": frame,
+        "volume": frame // PLANES,
+        "plane": frame % PLANES,
+        "x_nm": random.uniform(-50, 26_000, num_rows),
+        "y_nm": random.uniform(-50, 26_000, num_rows),
+        "z_nm": random.uniform(-600, 600, num_rows),
+        "photons": random.uniform(50, 9000, num_rows),
+        "bg": random.uniform(5, 100, num_rows),
+        "x_sig": random.uniform(2, 40, num_rows),
+        "y_sig": random.uniform(2, 40, num_rows),
+        "z_sig": random.uniform(10, 90, num_rows),
+        "phot_sig": random.uniform(5, 300, num_rows),
+        "prob": random.uniform(0.3, 1, num_rows),
+        "group": random.integers(-1, 2**30, num_rows),
+    }
+    return {
+        name: values.astype(np.float32) if values.dtype == np.float64 else values for name, values in columns.items()
+    }
+
+
+def write_table(path: Path, columns: Mapping[str, Any], *, geometry: Geometry | None = None, **metadata: Any) -> Path:
+    """A table of ours; with a geometry it has sample coordinates."""
+    columns = dict(columns)
+    if geometry is not None:
+        x, y, z = (np.asarray(columns[name], dtype=np.float64) for name in ("x_nm", "y_nm", "z_nm"))
+        sample = geometry.to_sample(x, y, z, columns["plane"])
+        columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), sample, strict=True))
+    canonical = schema(with_sample=geometry is not None)
+    arrays = [pa.array(np.asarray(columns[f.name]).astype(f.type.to_pandas_dtype()), type=f.type) for f in canonical]
+    about = TableMetadata(**{"pixel_size": PIXEL, "planes_per_volume": PLANES, "geometry": geometry, **metadata})
+    with table_writer(path, canonical, about) as writer:
+        writer.write(pa.table(arrays, schema=canonical))
+    return path
+
+
+@pytest.fixture
+def columns() -> dict[str, np.ndarray[Any, Any]]:
+    return random_columns(500)
+
+
+@pytest.fixture
+def table(tmp_path: Path, columns: dict[str, np.ndarray[Any, Any]]) -> Path:
+    """A table without geometry."""
+    return write_table(tmp_path / "table.parquet", columns, model=MODEL)

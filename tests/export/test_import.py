@@ -1,0 +1,301 @@
+"""Other programs' files as our table: every file of the sample collection is read, or refused with a reason."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from lls_decode.config import PixelSize
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.export.importing import import_table
+from lls_decode.table import TableMetadata, read_emitters, read_metadata, read_table
+
+PIXEL_100 = PixelSize(x_nm=100.0, y_nm=100.0)
+
+FILES: dict[str, tuple[float | None, int | str]] = {
+    "challenge_gt/activations_MT0.N1.HD.csv": (100, 31_612),
+    "decode_fish/msp300_predictions.csv": (100, 2598),
+    "locan/decode_dstorm_data.h5": (None, 96),
+    "locan/Elyra_dstorm_data.txt": (100, "those of no csv that is known"),
+    "locan/Nanoimager_dstorm_data.csv": (None, 14),
+    "locan/rapidSTORM_dstorm_data.txt": (100, "without a line of column names"),
+    "locan/SMLM_dstorm_data.smlm": (None, 10),
+    "locan/Thunderstorm_dstorm_data.csv": (100, 19),
+    "picasso/testdata_locs.hdf5": (None, 564),
+    "picasso/testdata_locs.yaml": (None, "those of no csv that is known"),
+    "pyme/test_hdf.hdf": (None, "Localizations, MetaData at its root"),
+    "smap/cme_2um_site_uncorrected_sml.csv": (100, 4382),
+    "sotilt3d/fiducial_bead_EasyDHPSF_localizations.csv": (None, 1932),
+    "thunderstorm_3d/3d_localizations.csv": (100, 13_988),
+    "vlume/U2OS_microtubules_ThunderSTORM_single_RiesLab.csv": (None, 2848),
+    "../lls/lls_dstorm_smap_sml.mat": (None, 4884),
+    "../decode_official/emitters.h5": (None, 1594),
+    "../decode_official/emitters.csv": (None, 1594),
+}
+"""Pixel size to be given, and the number of rows, or why there are none."""
+
+
+def test_every_table_of_the_collection_is_listed(shared_data: Path) -> None:
+    found = {str(path.relative_to(shared_data / "tables")) for path in (shared_data / "tables").rglob("*.*")}
+    assert found == {name for name in FILES if not name.startswith("..")}
+
+
+@pytest.mark.parametrize(("name", "pixel_nm", "expected"), [(k, *v) for k, v in FILES.items()], ids=FILES.keys())
+def test_read_or_refused(
+    name: str, pixel_nm: float | None, expected: int | str, shared_data: Path, tmp_path: Path
+) -> None:
+    path, out = shared_data / "tables" / name, tmp_path / "out.parquet"
+    pixel = None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm)
+    if isinstance(expected, str):
+        with pytest.raises(TableError, match=expected):
+            import_table(path, out, pixel_size=pixel)
+        assert not out.exists()
+        return
+    table, metadata = read_table(import_table(path, out, pixel_size=pixel))
+    assert table.num_rows == expected
+    assert all(np.isfinite(table[axis].to_numpy()).all() for axis in ("x_nm", "y_nm", "z_nm"))
+    assert metadata.input["path"] == str(path)
+    assert metadata.history[-1]["step"] == "import"
+    unknown = {name for name in ("photons", "bg", "x_sig", "z_sig") if np.isnan(table[name].to_numpy()).all()}
+    assert unknown == {name for name in unknown if metadata.input["filled"][name] == "NaN: not known"}
+    assert len(read_emitters(out)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (pixel_nm, rows) in FILES.items() if pixel_nm and isinstance(rows, int)]
+)
+def test_an_origin_cannot_be_moved_without_pixel_size(name: str, shared_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give pixel_size"):
+        import_table(shared_data / "tables" / name, tmp_path / "out.parquet")
+
+
+def read(path: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, Any], TableMetadata]:
+    """Columns and metadata of an imported file."""
+    table, metadata = read_table(import_table(path, tmp_path / "out.parquet", **options))
+    return {name: table[name].to_numpy() for name in table.column_names}, metadata
+
+
+def by_photons(columns: dict[str, Any]) -> dict[str, Any]:
+    order = np.argsort(columns["photons"], kind="stable")
+    return {name: np.asarray(values)[order] for name, values in columns.items()}
+
+
+# --- numbers, against the files themselves ----------------------------------------------------------------------------
+
+
+def test_decode_is_turned_into_our_axes(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "tables/locan/decode_dstorm_data.h5"
+    found, metadata = read(path, tmp_path)
+    assert metadata.pixel_size == PixelSize(x_nm=117.0, y_nm=127.0)
+    with h5py.File(path) as file:
+        data = {name: item[()] for name, item in file["data"].items() if item.shape is not None}
+    theirs = by_photons(
+        {"photons": data["phot"], "xyz": data["xyz"], "sig": data["xyz_sig"], "frame": data["frame_ix"]}
+    )
+    ours = by_photons(found)
+    np.testing.assert_allclose(ours["x_nm"], theirs["xyz"][:, 1] * 117, rtol=1e-5, atol=0.01)
+    np.testing.assert_allclose(ours["y_nm"], theirs["xyz"][:, 0] * 127, rtol=1e-5, atol=0.01)
+    np.testing.assert_array_equal(ours["z_nm"], theirs["xyz"][:, 2])
+    np.testing.assert_allclose(ours["x_sig"], theirs["sig"][:, 1] * 117, rtol=1e-5)
+    np.testing.assert_array_equal(ours["frame"], theirs["frame"])
+
+
+def test_both_files_of_decode_are_the_same(shared_data: Path, tmp_path: Path) -> None:
+    hdf5, _ = read(shared_data / "decode_official/emitters.h5", tmp_path)
+    text, _ = read(shared_data / "decode_official/emitters.csv", tmp_path)
+    for name, values in hdf5.items():
+        np.testing.assert_allclose(text[name], values, rtol=1e-5, atol=1e-3, err_msg=name)
+
+
+def test_picasso_pixels(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "tables/picasso/testdata_locs.hdf5"
+    found, metadata = read(path, tmp_path)
+    with h5py.File(path) as file:
+        locs = np.sort(file["locs"][:], order="photons")
+    ours = by_photons(found)
+    assert metadata.pixel_size == PixelSize(x_nm=130.0, y_nm=130.0)  # of the YAML file beside it
+    np.testing.assert_allclose(ours["x_nm"], locs["x"] * 130, rtol=1e-6)
+    np.testing.assert_allclose(ours["x_sig"], locs["lpx"] * 130, rtol=1e-6)
+    np.testing.assert_array_equal(ours["frame"], locs["frame"])
+    np.testing.assert_array_equal(ours["z_nm"], 0)
+    np.testing.assert_array_equal(ours["prob"], 1)
+    bare = tmp_path / "bare.hdf5"
+    bare.write_bytes(path.read_bytes())
+    with pytest.raises(ConfigError, match="give pixel_size"):
+        import_table(bare, tmp_path / "out.parquet")
+    np.testing.assert_allclose(
+        by_photons(read(bare, tmp_path, pixel_size=PIXEL_100)[0])["x_nm"], locs["x"] * 100, rtol=1e-6
+    )
+
+
+def test_smap_counts_from_one(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "lls/lls_dstorm_smap_sml.mat"
+    found, metadata = read(path, tmp_path)
+    assert metadata.pixel_size == PixelSize(x_nm=104.0, y_nm=104.0)
+    with h5py.File(path) as file:
+        loc = {name: file["saveloc/loc"][name][0] for name in ("xnm", "ynm", "frame", "locprecznm", "xnmerr")}
+    np.testing.assert_allclose(np.sort(found["x_nm"]), np.sort(loc["xnm"]) - 104, atol=0.01)
+    np.testing.assert_allclose(np.sort(found["y_nm"]), np.sort(loc["ynm"]) - 104, atol=0.01)
+    assert (found["frame"].min(), found["frame"].max()) == (0, 1000)
+    np.testing.assert_array_equal(np.sort(found["z_sig"]), np.sort(loc["locprecznm"]))
+    np.testing.assert_array_equal(np.sort(found["x_sig"]), np.sort(loc["xnmerr"]))
+
+
+def test_a_header_damaged_by_a_spreadsheet_is_unpacked(shared_data: Path, tmp_path: Path) -> None:
+    found, metadata = read(shared_data / "tables/locan/Thunderstorm_dstorm_data.csv", tmp_path, pixel_size=PIXEL_100)
+    assert any("one quoted cell" in note for note in metadata.input["notes"])
+    np.testing.assert_allclose(found["x_nm"].min(), 1320.109670647555 - 50, atol=0.01)
+    assert found["frame"].min() == 2000
+    np.testing.assert_array_equal(found["x_sig"], found["y_sig"])
+
+
+# --- small files by hand ---------------------------------------------------------------------------------------------
+
+TEXTS: dict[str, tuple[str, dict[str, float]]] = {
+    "thunderstorm": (
+        '"id","frame","x [nm]","y [nm]","z [nm]","intensity [photon]","offset [photon]","uncertainty_xy [nm]"\n'
+        "1,3,150,250,-20,900,11,7.5\n",
+        {"frame": 2, "x_nm": 100, "y_nm": 200, "z_nm": -20, "photons": 900, "bg": 11, "x_sig": 7.5, "y_sig": 7.5},
+    ),
+    "SMAP": ("phot,bg,frame,x,y,locprec\n900,11,3,200,300,7.5\n", {"frame": 2, "x_nm": 100, "y_nm": 200, "x_sig": 7.5}),
+    "SMAP fields": (
+        "frame,xnm,ynm,znm,locprecnm\n3,200,300,5,7.5\n",
+        {"frame": 2, "x_nm": 100, "z_nm": 5, "y_sig": 7.5},
+    ),
+    "SMAPpy": (
+        "x_nm,y_nm,z_nm,frame,photons,background,xy_err_nm,z_err_nm\n100,200,5,2,900,11,7.5,20\n",
+        {"frame": 2, "x_nm": 100, "y_nm": 200, "photons": 900, "bg": 11, "y_sig": 7.5, "z_sig": 20, "prob": 1},
+    ),
+    "ours with blanks and a byte order mark": (
+        "\ufeffframe, x_nm, y_nm, prob\n2, 100, 200, 0.75\n",
+        {"frame": 2, "x_nm": 100, "y_nm": 200, "prob": 0.75, "z_nm": 0, "group": -1},
+    ),
+    "decode_fish": ("loc_idx,frame_idx,x,y,z,prob,int\n0,2,150,250,5,0.9,12\n", {"frame": 2, "x_nm": 100, "prob": 0.9}),
+    "SMLM challenge": (
+        "Ground-truth,frame,xnano,ynano,znano,intensity \n1, 3, 150, 250, 5, 900\n",
+        {"frame": 2, "x_nm": 100, "y_nm": 200, "z_nm": 5, "photons": 900},
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS.values(), ids=TEXTS.keys())
+def test_a_row_of_each_csv(text: str, expected: dict[str, float], tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    found, _ = read(path, tmp_path, pixel_size=PIXEL_100)
+    assert {name: found[name].tolist() for name in expected} == {
+        name: [pytest.approx(value)] for name, value in expected.items()
+    }
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "no position": ("frame,x_nm,y_nm\n0,1,2\n1,,2\n", "1 of 2 rows without x_nm .the first is row 2"),
+    "half a frame": ("frame,x_nm,y_nm\n0.5,1,2\n", "frame 0.5 in row 1"),
+    "frame zero of a format from one": ('"frame","x [nm]","y [nm]"\n0,1,2\n', "frame -1"),
+    "words": ("frame,x_nm,y_nm\n0,one,2\n", "one"),
+    "a short row": ("frame,x_nm,y_nm\n0,1,2\n1,2\n", "Expected 3 columns, got 2"),
+    "unknown": ("t,a,b\n1,2,3\n", "has the columns t, a, b"),
+    "no text": ("\x00\x01\x02", "of no kind that is known"),
+    "a cut HDF5": ("\x89HDF\r\n\x1a\n", "damaged or not complete"),
+}
+
+
+@pytest.mark.parametrize(("text", "says"), BAD.values(), ids=BAD.keys())
+def test_bad_files_are_one_sentence(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(TableError, match=says):
+        import_table(path, tmp_path / "out.parquet", pixel_size=PIXEL_100)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_planes_of_a_volume(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("frame,x_nm,y_nm\n7,1,2\n12,1,2\n")
+    found, metadata = read(path, tmp_path, planes_per_volume=5)
+    assert (found["volume"].tolist(), found["plane"].tolist()) == ([1, 2], [2, 2])
+    assert metadata.planes_per_volume == 5
+    found, _ = read(path, tmp_path)
+    assert (found["volume"].tolist(), found["plane"].tolist()) == ([7, 12], [0, 0])
+
+
+def test_rows_come_in_our_order(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("frame,x_nm,y_nm,photons\n2,5,1,10\n0,9,9,11\n2,4,1,12\n0,9,8,13\n")
+    assert read(path, tmp_path)[0]["photons"].tolist() == [13, 11, 12, 10]
+
+
+def test_a_table_of_two_dimensions_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("frame,x_nm,y_nm,z_nm\n2,5,1,\n0,9,9,\n")
+    found, metadata = read(path, tmp_path)
+    assert found["z_nm"].tolist() == [0, 0]
+    assert metadata.input["filled"]["z_nm"].startswith("0")
+
+
+def test_a_table_of_ours_is_not_imported(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("frame,x_nm,y_nm\n0,1,2\n")
+    with pytest.raises(TableError, match="Parquet file already"):
+        import_table(import_table(path, tmp_path / "a.parquet"), tmp_path / "b.parquet")
+    with pytest.raises(TableError, match="cannot be read"):
+        import_table(tmp_path / "absent.csv", tmp_path / "b.parquet")
+    with pytest.raises(ConfigError, match="choose one of"):
+        import_table(path, tmp_path / "b.parquet", format="excel")
+
+
+def write_smlm(path: Path, units: list[str], table: np.ndarray[Any, Any], **file: Any) -> Path:
+    names = table.dtype.names or ()
+    kind = {"type": "table", "mode": "binary", "headers": names, "units": units, "shape": [1] * len(names)}
+    kind["dtype"] = [table.dtype[name].name for name in names]
+    entry = {"name": "t.bin", "type": "table", "format": "f", "rows": len(table), "offset": {}, **file}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps({"formats": {"f": kind}, "files": [entry]}))
+        archive.writestr("t.bin", table.tobytes())
+    return path
+
+
+def test_smlm_units_and_offsets(tmp_path: Path) -> None:
+    rows = np.array([(3, 1.5, 2.0)], dtype=[("frame", "<u2"), ("x", "<f4"), ("y", "<f4")])
+    path = write_smlm(tmp_path / "a.smlm", ["frame", "um", "pixel"], rows, offset={"frame": 4, "x": 0.25})
+    found, _ = read(path, tmp_path, pixel_size=PIXEL_100)
+    assert (found["frame"][0], found["x_nm"][0], found["y_nm"][0]) == (7, 1750, 200)
+    with pytest.raises(ConfigError, match="in pixels"):
+        import_table(path, tmp_path / "out.parquet")
+    with pytest.raises(TableError, match="in 'inch'"):
+        import_table(write_smlm(tmp_path / "b.smlm", ["", "inch", "nm"], rows), tmp_path / "out.parquet")
+    with pytest.raises(TableError, match="damaged"):
+        import_table(write_smlm(tmp_path / "c.smlm", ["", "nm", "nm"], rows, rows=2), tmp_path / "out.parquet")
+
+
+def test_a_matlab_file_of_the_older_kind(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    path = tmp_path / "old_sml.mat"
+    savemat(path, {"saveloc": {"loc": {"xnm": [1.0]}}})
+    with pytest.raises(TableError, match=r"-v7\.3"):
+        import_table(path, tmp_path / "out.parquet")
+
+
+def test_metadata_name_the_source(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("frame,x_nm,y_nm,photons\n0,1,2,3\n")
+    metadata = read_metadata(import_table(path, tmp_path / "out.parquet", pixel_size=PIXEL_100))
+    assert metadata.pixel_size == PIXEL_100
+    assert metadata.input["layout"] == "lls-decode or SMAPpy"
+    assert metadata.input["filled"] == {
+        "z_nm": "0: two-dimensional",
+        "bg": "NaN: not known",
+        "x_sig": "NaN: not known",
+        "y_sig": "NaN: not known",
+        "z_sig": "NaN: not known",
+        "phot_sig": "NaN: not known",
+        "prob": "1: accepted by the program that wrote it",
+        "volume": "from frame",
+        "plane": "from frame",
+        "group": "-1: not linked",
+    }
