@@ -35,7 +35,7 @@ def build_validator(config: TrainingConfig) -> Callable[[LocNet, BundleInfo], Sc
         width=_FIELD_PX,
         generator=generator,
     )
-    truth = _truth(batch)
+    truth = _truth(batch, with_z=config.network.predict_z)
 
     def validate(network: LocNet, info: BundleInfo) -> Score:
         device = next(network.parameters()).device
@@ -54,15 +54,15 @@ def build_validator(config: TrainingConfig) -> Callable[[LocNet, BundleInfo], Sc
     return validate
 
 
-def _truth(batch: TrainingBatch) -> Emitters:
+def _truth(batch: TrainingBatch, *, with_z: bool) -> Emitters:
     a = batch.activations
     return Emitters.from_columns(
         {
             "frame": a.sequence.numpy(),
             "x_nm": a.x_nm.numpy(),
             "y_nm": a.y_nm.numpy(),
-            "z_nm": a.z_nm.numpy(),
             "photons": a.photons.numpy(),
+            **({"z_nm": a.z_nm.numpy()} if with_z else {}),
         }
     )
 

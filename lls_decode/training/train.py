@@ -71,6 +71,7 @@ def train(
     device: torch.device | None = None,
     progress: Callable[[int, int, Losses], None] | None = None,
     stop_after: int | None = None,
+    stop_after_s: float | None = None,
 ) -> TrainingResult | None:
     """Train a network, or go on with one that was interrupted in the same folder.
 
@@ -84,8 +85,8 @@ def train(
         Scores a network (see `localize.build_validator`).
     progress
         Called after every step with the step, the number of steps and the losses.
-    stop_after
-        Stop with a checkpoint after this many steps of this call (for slices of time); the result is then None.
+    stop_after, stop_after_s
+        Stop with a checkpoint after this many steps, or seconds, of this call; the result is then None.
 
     Raises
     ------
@@ -102,14 +103,18 @@ def train(
     _restore(state, out)
     if state.step:
         logger.info("going on at step %d of %d", state.step, config.steps)
-    began, first = time.monotonic() - state.seconds, state.step
+    entered, first = time.monotonic(), state.step
+    began = entered - state.seconds
     while state.step < config.steps:
         losses = _step(config, scaling, state)
         if progress is not None:
             progress(state.step, config.steps, losses)
         finished = state.step == config.steps
-        stopping = stop_after is not None and state.step - first >= stop_after
-        state.seconds = time.monotonic() - began
+        now = time.monotonic()
+        stopping = (stop_after is not None and state.step - first >= stop_after) or (
+            stop_after_s is not None and now - entered >= stop_after_s
+        )
+        state.seconds = now - began
         if finished or state.step % config.validate_every == 0:
             _log_curve(out, config, scaling, state, losses, validator)
         if finished or stopping or state.step % config.checkpoint_every == 0:

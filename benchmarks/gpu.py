@@ -1,0 +1,282 @@
+"""Everything that waits for a GPU, in one command: speed of the engine, then full-size training in slices of time.
+
+    python benchmarks/gpu.py --out $OUT [--minutes 9] [--only engine|training] [--resume FOLDER]
+
+Engine: what the device can do (copy, bf16 matrix product), then Mpx/s of encode, decode, detect and of the whole path
+from counts in host memory to packed detections, for the full network and the one that ships; against the floor of the
+full network: 1.19 MFLOP and 2 593 values a pixel, each read and written once in the dtype in use.
+
+Training: `benchmarks/gpu-training.yaml`, as far as the minutes go. The checkpoint is written in parts of at most 12 MiB
+into ``OUT/training``; a later call with ``--resume`` pointing at a copy of that folder goes on, and the last one leaves
+the bundle. Needs no installation: run it from the repository's root (pydantic, pyarrow, zarr, numcodecs and safetensors
+must be importable; none of them is used on the device). ``--device cpu --scale 0.01`` tries the script out.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lls_decode.config import (
+    ComputeConfig,
+    GaussianPsf,
+    NetworkConfig,
+    PaperRule,
+    PixelSize,
+    Scaling,
+    ScmosCamera,
+    TrainingConfig,
+    load,
+)
+from lls_decode.localize import build_validator, detect
+from lls_decode.localize.localizer import Localizer
+from lls_decode.model.bundle import ModelBundle
+from lls_decode.model.info import BundleInfo
+from lls_decode.model.network import LocNet
+from lls_decode.optics import build_camera
+from lls_decode.simulate import simulate_batch
+from lls_decode.training import train
+
+FLOP_PER_PX = 1.19e6
+VALUES_PER_PX = 2593
+"""Activations of the full network that must be read or written once (features computed once)."""
+FULL_FILTERS = 48
+PART_BYTES = 12 << 20
+DETECTIONS_PER_PX = 1 / 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--only", choices=("engine", "training"))
+    parser.add_argument("--resume", type=Path, help="Copy of an earlier OUT/training.")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--scale", type=float, default=1.0, help="Smaller problems, to try the script out.")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    began = time.monotonic()
+    device = torch.device(options.device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.only != "training":
+        with (options.out / "engine.jsonl").open("w") as file:
+            for line in engine(device, options.scale):
+                text = json.dumps({"benchmark": "gpu-engine", "device": name(device), **line})
+                print(text, flush=True)
+                print(text, file=file, flush=True)
+    if options.only != "engine":
+        left_s = options.minutes * 60 - (time.monotonic() - began)
+        line = training(device, options.out / "training", options.resume, left_s, options.scale)
+        print(json.dumps({"benchmark": "gpu-training", "device": name(device), **line}), flush=True)
+
+
+def name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def seconds(work: Callable[[], Any], device: torch.device, repeats: int = 10) -> float:
+    """Median time of one call after two for warming up."""
+    taken = []
+    for _ in range(repeats + 2):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[2:])
+
+
+def engine(device: torch.device, scale: float) -> Iterator[dict[str, Any]]:
+    copy_bytes_per_s, flop_per_s = ceilings(device, scale)
+    yield {"what": "ceilings", "copy_GB_per_s": copy_bytes_per_s / 1e9, "bf16_TFLOP_per_s": flop_per_s / 1e12}
+    for filters in (FULL_FILTERS, 24):
+        for dtype in ("float32", "bfloat16"):
+            for side, frames in ((64, int(2048 * scale)), (512, int(64 * scale))):
+                for batch_px in (1 << 20, 1 << 22):
+                    for compiled in (False, True):
+                        if compiled and dtype == "float32":
+                            continue
+                        case = {
+                            "filters": filters,
+                            "dtype": dtype,
+                            "side": side,
+                            "batch_px": batch_px,
+                            "compiled": compiled,
+                        }
+                        try:
+                            rates = measure(device, filters, dtype, side, max(frames, 4), batch_px, compiled)
+                        except (torch.OutOfMemoryError, RuntimeError) as error:
+                            yield {**case, "failed": str(error)[:200]}
+                            continue
+                        ratio = (filters / FULL_FILTERS) ** 2
+                        itemsize = 2 if dtype == "bfloat16" else 4
+                        floor_s = max(
+                            FLOP_PER_PX * ratio / flop_per_s,
+                            VALUES_PER_PX * filters / FULL_FILTERS * itemsize / copy_bytes_per_s,
+                        )
+                        yield {**case, **rates, "share_of_floor": rates["whole_mpx_per_s"] * 1e6 * floor_s}
+
+
+def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
+    """Bytes per second of a copy (read and written), and FLOP per second of a bf16 matrix product."""
+    values = torch.rand(int((1 << 28) * scale) + 1024, device=device)
+    target = torch.empty_like(values)
+    copy = 2 * values.nbytes / seconds(lambda: target.copy_(values), device)
+    side = 8192 if scale == 1 else 512
+    one, other = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return copy, 2 * side**3 / seconds(lambda: one @ other, device)
+
+
+def measure(
+    device: torch.device, filters: int, dtype: str, side: int, frames: int, batch_px: int, compiled: bool
+) -> dict[str, float]:
+    """Mpx/s of the parts and of the whole."""
+    localizer = make_localizer(device, filters, dtype, batch_px, side)
+    network = localizer.bundle.network
+    adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
+    this = np.arange(frames)
+    windows = np.clip(this[:, None] + np.array([-1, 0, 1]), 0, frames - 1)
+    if compiled:
+        network.encode = torch.compile(network.encode, dynamic=False)  # type: ignore[method-assign]
+        network.decode = torch.compile(network.decode, dynamic=False)  # type: ignore[method-assign]
+    batch = max(4, min(frames, batch_px // side**2))
+    pixels = batch * side**2 * 1e-6
+    inputs = torch.randn(batch, side, side, device=device)
+    inside = torch.arange(batch, device=device)
+    triples = torch.stack([(inside - 1).clamp_min(0), inside, (inside + 1).clamp_max(batch - 1)], dim=1)
+    lower = torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+    with torch.inference_mode():
+        with lower:
+            features = network.encode(inputs)
+            encode_s = seconds(lambda: network.encode(inputs), device)
+            maps = network.decode(features, triples)
+            decode_s = seconds(lambda: network.decode(features, triples), device)
+        detect_s = seconds(lambda: detect(maps, localizer.rule), device)
+        found = localizer.find(adu, windows)
+        whole_s = seconds(lambda: localizer.find(adu, windows), device, repeats=3)
+    whole = frames * side**2 * 1e-6
+    return {
+        "encode_mpx_per_s": pixels / encode_s,
+        "decode_mpx_per_s": pixels / decode_s,
+        "detect_mpx_per_s": pixels / detect_s,
+        "whole_mpx_per_s": whole / whole_s,
+        "detections_per_px": len(found) / (whole * 1e6),
+        "peak_device_GB": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
+    }
+
+
+def make_localizer(device: torch.device, filters: int, dtype: str, batch_px: int, side: int) -> Localizer:
+    """Random weights whose last layer is set so that a realistic number of pixels are detections."""
+    torch.manual_seed(0)
+    network = LocNet(NetworkConfig(filters=filters, context="time")).eval().requires_grad_(False)
+    network.to(device, memory_format=torch.channels_last)
+    last = network.heads["probability"].out_conv
+    with torch.inference_mode():
+        windows = torch.tensor([[0, 1, 2], [1, 2, 3]], device=device)
+        logit = network.decode(network.encode(torch.randn(4, 64, 64, device=device)), windows).logit + 6
+    last.weight.mul_(3 / logit.std())
+    last.bias.fill_(float(1 - 3 * (logit / logit.std()).flatten().quantile(1 - DETECTIONS_PER_PX)))
+    camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0)
+    info = BundleInfo(
+        name="random",
+        network=network.config,
+        scaling=Scaling(input_scale=4, input_offset=15, photons=5000, z_nm=500, bg=50),
+        pixel_size=PixelSize(x_nm=100, y_nm=100),
+        camera=camera,
+        psf=GaussianPsf(sigma_nm=130),
+        z_range_nm=(-500, 500),
+        photons_range=(500, 3000),
+        bg_range=(5, 20),
+    )
+    return Localizer(
+        bundle=ModelBundle(network, info),
+        camera=build_camera(camera, side, side, device=device),
+        pixel=info.pixel_size,
+        geometry=None,
+        rule=PaperRule(),
+        compute=ComputeConfig(dtype=dtype, batch_px=batch_px),
+        device=device,
+    )
+
+
+def training(device: torch.device, out: Path, resume: Path | None, left_s: float, scale: float) -> dict[str, Any]:
+    """Go on with the full-size training for the time that is left."""
+    config = load(TrainingConfig, Path(__file__).with_name("gpu-training.yaml"))
+    if scale != 1:
+        config = config.replace(steps=20, validate_every=10, validation_frames=8, sequences=1, sequence_frames=2)
+    work = Path(tempfile.mkdtemp(prefix="lls-decode-training-"))
+    if resume is not None:
+        join(resume, work)
+    generator = torch.Generator(device=device).manual_seed(1)
+
+    def simulate() -> None:
+        simulate_batch(
+            config.simulation,
+            context=config.network.context,
+            num_sequences=config.sequences,
+            sequence_frames=config.sequence_frames,
+            height=config.crop_px,
+            width=config.crop_px,
+            generator=generator,
+        )
+
+    simulate_s = seconds(simulate, device, repeats=5)
+    steps: list[int] = []
+    began = time.monotonic()
+    result = train(
+        config,
+        work,
+        validator=build_validator(config),
+        device=device,
+        progress=lambda step, _, __: steps.append(step),
+        stop_after_s=left_s - 30 * min(scale, 1),
+    )
+    step_s = (time.monotonic() - began) / max(len(steps), 1)
+    split(work, out)
+    return {
+        "step": steps[-1] if steps else config.steps,
+        "steps": config.steps,
+        "step_s": step_s,
+        "simulate_s": simulate_s,
+        "simulation_against_rest_of_step": (step_s - simulate_s) / simulate_s,
+        "accuracy": result.accuracy if result else None,
+    }
+
+
+def split(work: Path, out: Path) -> None:
+    """Copy a training folder, large files in parts."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for path in sorted(work.iterdir()):
+        data = path.read_bytes()
+        if len(data) <= PART_BYTES:
+            (out / path.name).write_bytes(data)
+            continue
+        for number, start in enumerate(range(0, len(data), PART_BYTES)):
+            (out / f"{path.name}.part{number}").write_bytes(data[start : start + PART_BYTES])
+
+
+def join(folder: Path, work: Path) -> None:
+    """Undo `split`."""
+    for path in sorted(folder.iterdir()):
+        whole, _, part = path.name.partition(".part")
+        with (work / whole).open("ab" if part else "wb") as file:
+            file.write(path.read_bytes())
+
+
+if __name__ == "__main__":
+    main()
