@@ -63,7 +63,18 @@ def check_fit(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
     if isinstance(camera, ScmosCamera):
         for name in CAMERA_MAPS:
             _check_map(name, getattr(camera, name), layout)
-    return _check_context(layout, info, geometry, pixel)
+    return [*_note_rule(config, info), *_check_context(layout, info, geometry, pixel)]
+
+
+def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
+    if info.imported_from is None:
+        return []
+    rule = config.detection.rule
+    words = {
+        "paper": "for its own table --set detection.rule=authors",
+        "authors": "which is its own, and finds faint ones too: filter the table by prob",
+    }
+    return [f"the model was imported from {info.imported_from}; detections by rule {rule!r}, {words[rule]}"]
 
 
 def _resolve_pixel(own: PixelSize | None, dataset: PixelSize | None, bundle: PixelSize) -> tuple[PixelSize, list[str]]:

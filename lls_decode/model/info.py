@@ -28,7 +28,8 @@ class BundleInfo(Config):
     scaling: Scaling
     pixel_size: PixelSize
     camera: Camera
-    psf: Psf
+    psf: Psf | None
+    """None: not known (imported models)."""
     geometry: Geometry | None = None
     z_range_nm: tuple[float, float]
     """Range of z of the training targets."""
@@ -41,9 +42,15 @@ class BundleInfo(Config):
     """Provenance: configuration, seed, steps, curve, measured accuracy, software."""
 
     @property
-    def psf_digest(self) -> str:
+    def psf_digest(self) -> str | None:
         """Sixteen hexadecimal digits of the PSF."""
-        return self.psf.digest()
+        return None if self.psf is None else self.psf.digest()
+
+    @property
+    def imported_from(self) -> str | None:
+        """Name of the program that trained it, when that was not this one."""
+        program = self.training.get("imported_from")
+        return None if program is None else str(program)
 
 
 def read_bundle_info(path: str | Path) -> BundleInfo:

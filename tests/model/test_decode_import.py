@@ -1,0 +1,608 @@
+"""Models trained by DECODE: the same numbers as theirs, and what is refused as one."""
+
+import copy
+import csv
+import logging
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import yaml
+import zarr
+from torch import Tensor
+from torch.nn import functional as F
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import plan_blocks
+from lls_decode.config import (
+    AuthorsRule,
+    ComputeConfig,
+    EmccdCamera,
+    NetworkConfig,
+    PixelSize,
+    RunConfig,
+    Scaling,
+    ScmosCamera,
+)
+from lls_decode.errors import BundleError, OutputError
+from lls_decode.frames import FrameStack
+from lls_decode.localize import build_localizer
+from lls_decode.localize.localizer import Localizer
+from lls_decode.localize.place import to_emitters
+from lls_decode.model.bundle import load_bundle
+from lls_decode.model.decode_import import import_decode
+from lls_decode.model.info import read_bundle_info
+from lls_decode.model.network import OutputMaps
+from lls_decode.optics import build_camera
+from lls_decode.pipelines.cli import main
+
+State = dict[str, Tensor]
+Params = dict[str, Any]
+
+PARAMS: Params = {
+    "HyperParameter": {
+        "architecture": "SigmaMUNet",
+        "channels_in": 3,
+        "disabled_attributes": None,
+        "arch_param": {"initial_features": 5, "inter_features": 5, "depth": None, "init_custom": True},
+    },
+    "Scaling": {"input_scale": 200.0, "input_offset": 120.0, "phot_max": 3.4e4, "z_max": 900.0, "bg_max": 180.0},
+    "Camera": {"baseline": 100.0, "e_per_adu": 0.5, "em_gain": None, "read_sigma": 1.5, "px_size": [110.0, 97.0]},
+}
+SPANS = (1, 1, 2, 2, 2, 3, 3, 3, 3, 1)
+"""Of each of their outputs: probability, photons, x, y, z, their sigmas, background."""
+
+
+# --- their network, as a table of shapes and as a formula ------------------------------------------------------------
+
+
+def their_weights(f: int, g: int, *, frames: int = 3, seed: int = 0) -> State:
+    """Random weights in their layout; ``f`` initial and ``g`` inter features."""
+    generator = torch.Generator().manual_seed(seed)
+    state: State = {"sigma_eps": torch.tensor([0.001])}
+
+    def conv(name: str, outputs: int, inputs: int, size: int) -> None:
+        deviation = (2 / (inputs * size**2)) ** 0.5
+        state[f"{name}.weight"] = torch.randn(outputs, inputs, size, size, generator=generator) * deviation
+        state[f"{name}.bias"] = torch.randn(outputs, generator=generator) * 0.1
+
+    for unet, inputs in (("unet_shared", 1), ("unet_union", frames * g)):
+        conv(f"{unet}.encoder.0.0", f, inputs, 3)
+        conv(f"{unet}.encoder.0.2", f, f, 3)
+        conv(f"{unet}.encoder.1.0", 2 * f, f, 3)
+        conv(f"{unet}.encoder.1.2", 2 * f, 2 * f, 3)
+        conv(f"{unet}.base.0", 4 * f, 2 * f, 3)
+        conv(f"{unet}.base.2", 4 * f, 4 * f, 3)
+        conv(f"{unet}.decoder.0.0", 2 * f, 4 * f, 3)
+        conv(f"{unet}.decoder.0.2", 2 * f, 2 * f, 3)
+        conv(f"{unet}.decoder.1.0", f, 2 * f, 3)
+        conv(f"{unet}.decoder.1.2", f, f, 3)
+        conv(f"{unet}.poolers.0", f, f, 2)
+        conv(f"{unet}.poolers.1", 2 * f, 2 * f, 2)
+        conv(f"{unet}.upsamplers.0.conv", 2 * f, 4 * f, 1)
+        conv(f"{unet}.upsamplers.1.conv", f, 2 * f, 1)
+        conv(f"{unet}.out_conv", g, f, 1)
+    for head, outputs in enumerate((1, 4, 4, 1)):
+        conv(f"mt_heads.{head}.core.0", g, g, 3)
+        conv(f"mt_heads.{head}.out_conv", outputs, g, 1)
+    return state
+
+
+def their_outputs(state: State, frames_NCYX: Tensor, *, disabled: tuple[int, ...] = ()) -> Tensor:
+    """What their network says, (N, 10, Y, X): every window on its own, layer after layer as in `decode.md`'s table."""
+    w = {name: value.double() for name, value in state.items()}
+
+    def conv(name: str, x: Tensor, **options: int) -> Tensor:
+        return F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], **options)
+
+    def two(name: str, x: Tensor) -> Tensor:
+        return F.elu(conv(f"{name}.2", F.elu(conv(f"{name}.0", x, padding=1)), padding=1))
+
+    def unet(name: str, x: Tensor) -> Tensor:
+        full = two(f"{name}.encoder.0", x)
+        half = two(f"{name}.encoder.1", conv(f"{name}.poolers.0", full, stride=2))
+        x = two(f"{name}.base", conv(f"{name}.poolers.1", half, stride=2))
+        for level, skip in enumerate((half, full)):
+            x = conv(f"{name}.upsamplers.{level}.conv", F.interpolate(x, scale_factor=2))
+            x = two(f"{name}.decoder.{level}", torch.cat([skip, x], dim=1))
+        return conv(f"{name}.out_conv", x)
+
+    seen = [unet("unet_shared", frames_NCYX[:, [i]].double()) for i in range(frames_NCYX.shape[1])]
+    x = unet("unet_union", torch.cat(seen, dim=1))
+    p, mean, sigma, bg = (
+        conv(f"mt_heads.{i}.out_conv", F.elu(conv(f"mt_heads.{i}.core.0", x, padding=1))) for i in range(4)
+    )
+    mean = torch.cat([mean[:, :1].sigmoid(), mean[:, 1:].tanh()], dim=1)
+    sigma = 3 * sigma.sigmoid() + w["sigma_eps"]
+    for attribute in disabled:
+        mean[:, attribute], sigma[:, attribute] = 0.0, 0.1
+    return torch.cat([p.clamp(-8, 8).sigmoid(), mean, sigma, bg.sigmoid()], dim=1)
+
+
+def in_their_order(maps: OutputMaps) -> Tensor:
+    """Our output maps as their ten channels: their x is along rows."""
+    names = ("probability", "photons", "y", "x", "z", "photons_sig", "y_sig", "x_sig", "z_sig", "bg")
+    return torch.stack([getattr(maps, name) for name in names], dim=1)
+
+
+def windows_of(num_frames: int) -> np.ndarray:
+    """Previous, this and next frame; the first and the last stand in for what is not there."""
+    return np.clip(np.arange(num_frames)[:, None] + [-1, 0, 1], 0, num_frames - 1)
+
+
+def changed(**changes: Any) -> Params:
+    """`PARAMS` with other values; ``__`` is a step down."""
+    params = copy.deepcopy(PARAMS)
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        place = params
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return params
+
+
+def write(folder: Path, state: Any, params: Params) -> tuple[Path, Path]:
+    model, yaml_path = folder / "model_0.pt", folder / "param_run.yaml"
+    torch.save(state, model)
+    yaml_path.write_text(yaml.safe_dump(params))
+    return model, yaml_path
+
+
+# --- against the authors' own outputs --------------------------------------------------------------------------------
+
+CROP_COLUMN = 2
+"""Their centre crop of 48 x 43 to 48 x 40 pixels begins at row 0, column 2."""
+
+
+@pytest.fixture(scope="session")
+def official(shared_data: Path) -> Path:
+    return shared_data / "decode_official"
+
+
+@pytest.fixture(scope="session")
+def imported(official: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("imported") / "official.lls"
+    import_decode(official / "model_0.pt", official / "param_run.yaml", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def crop(official: Path) -> np.ndarray:
+    return np.ascontiguousarray(tifffile.imread(official / "frames.tif")[:, :, CROP_COLUMN : CROP_COLUMN + 40])
+
+
+@pytest.fixture(scope="session")
+def localizer(imported: Path) -> Localizer:
+    info = read_bundle_info(imported)
+    config = RunConfig(
+        camera=info.camera,
+        pixel_size=info.pixel_size,
+        detection=AuthorsRule(),
+        compute=ComputeConfig(device="cpu", batch_px=4 * 48 * 40),
+    )
+    return build_localizer(imported, config, Layout(9, 1, 48, 40))
+
+
+@pytest.fixture(scope="session")
+def their_emitters(official: Path) -> dict[str, np.ndarray]:
+    with (official / "emitters.csv").open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    assert len(rows) == 1594
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def test_frames_become_the_same_input(official: Path, crop: np.ndarray, localizer: Localizer) -> None:
+    scaling = localizer.bundle.info.scaling
+    photons = localizer.camera.to_photons(torch.from_numpy(crop))
+    expected = np.load(official / "expected.npz")["network_input"]
+    np.testing.assert_allclose((photons - scaling.input_offset) / scaling.input_scale, expected, atol=1e-6)
+
+
+def test_outputs_are_theirs_to_the_rounding_of_theirs(official: Path, imported: Path) -> None:
+    """In float64 what remains is the float32 of their file: below 1e-5 of what an output can span."""
+    expected = np.load(official / "expected.npz")
+    network = load_bundle(imported).network.double()
+    frames, windows = torch.from_numpy(expected["network_input"]).double(), torch.from_numpy(windows_of(9))
+    found = in_their_order(network.decode(network.encode(frames), windows)).numpy()
+    assert found.shape == expected["network_output"].shape == (9, 10, 48, 40)
+    difference = np.abs(found - expected["network_output"]).max(axis=(0, 2, 3)) / SPANS
+    assert (difference < 1e-5).all(), difference
+
+
+def test_outputs_of_the_engine_are_theirs(official: Path, crop: np.ndarray, localizer: Localizer) -> None:
+    """From camera counts, in float32, in batches: both round, differently; the median difference is below 1e-6."""
+    expected = np.load(official / "expected.npz")["network_output"]
+    with torch.inference_mode():
+        batches = [maps for _, maps in localizer.output_maps(crop, windows_of(9), localizer.camera)]
+    difference = np.abs(torch.cat([in_their_order(maps) for maps in batches]).numpy() - expected)
+    assert (difference.max(axis=(0, 2, 3)) / SPANS < 2e-5).all(), difference.max(axis=(0, 2, 3))
+    assert np.median(difference) < 2e-6
+
+
+def test_the_authors_rule_finds_their_emitters(
+    crop: np.ndarray, localizer: Localizer, their_emitters: dict[str, np.ndarray]
+) -> None:
+    """The same 1594, one by one; positions in nm of the frame that was cropped, in our axes."""
+    found = localizer.find(crop, windows_of(9))
+    theirs, ours = their_emitters, to_emitters(found, localizer.bundle.info.scaling, localizer.pixel)
+    assert len(found) == 1594
+    np.testing.assert_array_equal(found.window, theirs["frame_ix"])
+    in_frame_nm = ours.x_nm + 100 * CROP_COLUMN
+    np.testing.assert_allclose(in_frame_nm, 100 * (theirs["y"] + CROP_COLUMN), atol=0.01)
+    np.testing.assert_allclose(ours.y_nm, 100 * theirs["x"], atol=0.01)
+    np.testing.assert_allclose(ours.z_nm, theirs["z"], atol=0.05)
+    np.testing.assert_allclose(found.prob, theirs["prob"], atol=1e-4)
+    np.testing.assert_allclose(34000 * found.photons, theirs["phot"], rtol=1e-3, atol=1)
+    np.testing.assert_allclose(180 * found.bg, theirs["bg"], atol=0.01)
+    np.testing.assert_allclose(found.x_sig, theirs["y_sig"], atol=1e-4)
+    np.testing.assert_allclose(found.y_sig, theirs["x_sig"], atol=1e-4)
+    np.testing.assert_allclose(900 * found.z_sig, theirs["z_sig"], atol=0.1)
+
+
+def test_rows_of_the_table_are_their_emitters(
+    crop: np.ndarray, localizer: Localizer, their_emitters: dict[str, np.ndarray]
+) -> None:
+    (block,) = plan_blocks(Layout(9, 1, 48, 40), "time", 512)
+    table = localizer.run(FrameStack(crop, block))
+    order = np.lexsort((their_emitters["y"], their_emitters["x"], their_emitters["frame_ix"]))
+    np.testing.assert_array_equal(table["frame"], their_emitters["frame_ix"][order])
+    np.testing.assert_allclose(table["y_nm"], 100 * their_emitters["x"][order], atol=0.01)
+    np.testing.assert_allclose(table["x_nm"], 100 * their_emitters["y"][order], atol=0.01)
+
+
+# --- any network that can be expressed -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("f", "g", "changes"),
+    [
+        pytest.param(48, 48, {}, id="full size"),
+        pytest.param(48, 48, {"HyperParameter__channels_in": 1}, id="full size, one frame"),
+        pytest.param(5, 5, {}, id="any number of filters"),
+        pytest.param(6, 4, {}, id="fewer features than filters"),
+        pytest.param(4, 7, {}, id="more features than filters"),
+        pytest.param(3, 2, {}, id="fewer than any of ours"),
+        pytest.param(4, 6, {"HyperParameter__channels_in": 1}, id="one frame"),
+        pytest.param(5, 5, {"HyperParameter__disabled_attributes": 3}, id="without z"),
+        pytest.param(5, 5, {"HyperParameter__disabled_attributes": [3]}, id="without z, as a list"),
+        pytest.param(5, 5, {"Camera__mirror_dim": -1}, id="columns mirrored"),
+        pytest.param(5, 6, {"Camera__mirror_dim": -2}, id="rows mirrored"),
+    ],
+)
+def test_imported_networks_give_the_same_numbers(f: int, g: int, changes: Params, tmp_path: Path) -> None:
+    """Against a plain evaluation of each window, in float64."""
+    widths = {f"HyperParameter__arch_param__{name}_features": n for name, n in (("initial", f), ("inter", g))}
+    params = changed(**widths, **changes)
+    single = params["HyperParameter"]["channels_in"] == 1
+    mirror, no_z = params["Camera"].get("mirror_dim"), params["HyperParameter"]["disabled_attributes"] is not None
+    state = their_weights(f, g, frames=1 if single else 3)
+    info = import_decode(*write(tmp_path, state, params), tmp_path / "a.lls")
+    assert info.network == NetworkConfig(filters=max(f, g, 4), context="none" if single else "time", predict_z=not no_z)
+
+    frames = torch.randn(4, 12, 20, generator=torch.Generator().manual_seed(1)).double()
+    seen = frames if mirror is None else frames.flip(mirror)
+    windows = windows_of(4)
+    expected = their_outputs(state, seen[:, None] if single else seen[windows], disabled=(3,) if no_z else ())
+    if mirror is not None:
+        expected = expected.flip(mirror)
+        expected[:, 2 if mirror == -2 else 3] *= -1  # their x is along rows
+
+    network = load_bundle(tmp_path / "a.lls").network.double()
+    found = in_their_order(network.decode(network.encode(frames), torch.from_numpy(windows)))
+    assert found.std(dim=(0, 2, 3))[[0, 1, 2, 3, 5, 6, 7, 9]].min() > 0.01, "not a test of constants"
+    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_known_of_the_model(official: Path, imported: Path) -> None:
+    info = read_bundle_info(imported)
+    assert info.name == "official"
+    assert info.licence == "unknown"
+    assert info.scaling == Scaling(input_scale=200, input_offset=120, photons=34000, z_nm=900, bg=180)
+    assert (info.z_range_nm, info.photons_range, info.bg_range) == ((-750, 750), (4000, 16000), (90, 150))
+    assert info.psf is info.psf_digest is None
+    assert info.imported_from == "DECODE"
+    sums = dict(line.split()[::-1] for line in (official.parent / "SHA256SUMS").read_text().splitlines())
+    for kind, name in (("model", "model_0.pt"), ("params", "param_run.yaml")):
+        found = info.training[kind]
+        assert found == {"file": name, "sha256": next(v for k, v in sums.items() if k.endswith(f"official/{name}"))}
+
+
+def test_absent_keys_are_their_defaults(tmp_path: Path) -> None:
+    params = {name: PARAMS[name] for name in ("Scaling", "Camera")}
+    info = import_decode(*write(tmp_path, their_weights(48, 48), params), tmp_path / "a.lls", name="b", licence="MIT")
+    assert (info.name, info.licence) == ("b", "MIT")
+    assert info.network == NetworkConfig(filters=48, context="time")
+    assert info.pixel_size == PixelSize(x_nm=97, y_nm=110), "theirs are rows, columns"
+    assert (info.z_range_nm, info.photons_range, info.bg_range) == ((-900, 900), (0, 34000), (0, 180))
+
+
+CAMERAS = [
+    pytest.param({}, ScmosCamera(offset_adu=100, gain_adu_per_e=2, variance_adu2=9), id="no gain"),
+    pytest.param(
+        {"em_gain": 0}, ScmosCamera(offset_adu=100, gain_adu_per_e=2, variance_adu2=9), id="a gain of 0 is none"
+    ),
+    pytest.param(
+        {"em_gain": 1, "spur_noise": 0.25, "qe": 0.9},
+        ScmosCamera(offset_adu=100.5, gain_adu_per_e=2, variance_adu2=10, quantum_efficiency=0.9),
+        id="spurious charge is a part of the offset",
+    ),
+    pytest.param(
+        {"em_gain": 300, "e_per_adu": 45.0, "read_sigma": 74.4, "spur_noise": 0.002, "qe": 0.95},
+        EmccdCamera(
+            baseline_adu=100,
+            e_per_adu=45,
+            em_gain=300,
+            read_sigma_e=74.4,
+            spurious_e=0.002,
+            quantum_efficiency=0.95,
+        ),
+        id="EM gain",
+    ),
+]
+
+
+@pytest.mark.parametrize(("theirs", "expected"), CAMERAS)
+def test_cameras(theirs: Params, expected: EmccdCamera | ScmosCamera, tmp_path: Path) -> None:
+    """The same photons from the same counts as their formula, and the noise of their simulation."""
+    params = changed(**{f"Camera__{name}": value for name, value in theirs.items()})
+    model, yaml_path = write(tmp_path, their_weights(5, 5), params)
+    assert import_decode(model, yaml_path, tmp_path / "a.lls").camera == expected
+    assert read_bundle_info(tmp_path / "a.lls").camera == expected
+
+    c = params["Camera"]
+    spurious, efficiency, gain = c.get("spur_noise", 0), c.get("qe", 1), c["em_gain"] or 1
+    camera = build_camera(expected, 8, 8)
+    counts = torch.randint(90, 4000, (8, 8), generator=torch.Generator().manual_seed(0))
+    photons = ((counts.double() - c["baseline"]) * c["e_per_adu"] / gain - spurious) / efficiency
+    torch.testing.assert_close(camera.to_photons(counts).double(), photons, rtol=1e-6, atol=1e-4)
+
+    simulated = camera.to_adu(torch.full((100_000,), 50.0), torch.Generator().manual_seed(0)).double()
+    electrons = 50 * efficiency + spurious
+    variance = (electrons * (2 * gain**2 if gain > 1 else 1) + c["read_sigma"] ** 2) / c["e_per_adu"] ** 2
+    assert float(simulated.var()) == pytest.approx(variance + 1 / 12, rel=0.02)
+    assert float(simulated.mean()) == pytest.approx(c["baseline"] + electrons * gain / c["e_per_adu"], rel=0.01)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_are_found_beside_the_model(tmp_path: Path) -> None:
+    model, _ = write(tmp_path, their_weights(5, 5), PARAMS)
+    assert import_decode(model, None, tmp_path / "a.lls").network.filters == 5
+
+
+def test_weights_of_a_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = their_weights(5, 5)
+    checkpoint = {"step": 7, "model_state": state, "optimizer_state": {"state": {}}, "lr_sched_state": {}, "log": []}
+    model, params = write(tmp_path, state, PARAMS)
+    torch.save(checkpoint, tmp_path / "ckpt.pt")
+    import_decode(model, params, tmp_path / "a.lls")
+    with caplog.at_level(logging.INFO):
+        import_decode(tmp_path / "ckpt.pt", params, tmp_path / "b.lls")
+    assert "checkpoint (step 7): its weights are taken" in caplog.text
+    one, other = (load_bundle(tmp_path / name).network.state_dict() for name in ("a.lls", "b.lls"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("newest", "told"), [pytest.param("model_1.pt", True, id="another"), pytest.param("model_0.pt", False, id="this")]
+)
+def test_the_newest_of_the_rotation_is_named(
+    newest: str, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, params = write(tmp_path, their_weights(5, 5), PARAMS)
+    for name in ("model_0.pt", "model_1.pt", "model_2.pt", "model_best.pt"):
+        path = tmp_path / name
+        if path != model:
+            shutil.copy(model, path)
+        os.utime(path, (1000, 2000 if name in (newest, "model_best.pt") else 1000))
+    import_decode(model, params, tmp_path / "a.lls")
+    assert ("model_0.pt is not the newest" in caplog.text) is told
+    assert ("model_1.pt is newer" in caplog.text) is told
+
+
+def test_z_that_cannot_be_expressed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Their scale of z follows the upper limit only."""
+    extent = [[-0.5, 39.5], [-0.5, 39.5], [-800, 200]]
+    params = changed(Simulation__emitter_extent=extent, Scaling__z_max=240.0)
+    info = import_decode(*write(tmp_path, their_weights(5, 5), params), tmp_path / "a.lls")
+    assert info.z_range_nm == (-800, 200)
+    assert info.scaling.z_nm == 240
+    assert "from -800 to 200 nm, but can express 240 nm only" in caplog.text
+
+
+def test_flat_models_need_no_scale_of_z(tmp_path: Path) -> None:
+    params = changed(Scaling__z_max=0, HyperParameter__disabled_attributes=3)
+    info = import_decode(*write(tmp_path, their_weights(5, 5), params), tmp_path / "a.lls")
+    assert not info.network.predict_z
+
+
+class Bomb:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return pytest.fail, ("a pickle was executed",)
+
+
+def renamed(old: str, new: str) -> State:
+    return {name.replace(old, new): value for name, value in their_weights(5, 5).items()}
+
+
+def with_value(name: str, value: Tensor) -> State:
+    return {**their_weights(5, 5), name: value}
+
+
+def without(name: str) -> State:
+    return {key: value for key, value in their_weights(5, 5).items() if key != name}
+
+
+NAN = torch.full((5,), float("nan"))
+NOISE_MAP = torch.zeros(5, 2, 3, 3)
+FOREIGN_WEIGHTS = [
+    pytest.param(their_weights(5, 5) | {"extra": Bomb()}, "could run code", id="code"),
+    pytest.param(Bomb(), "could run code", id="nothing but code"),
+    pytest.param(torch.zeros(3), "holds Tensor, expected named tensors", id="a tensor"),
+    pytest.param([their_weights(5, 5)], "holds list, expected named tensors", id="a list"),
+    pytest.param({"epoch": 3}, "expected named tensors", id="a record"),
+    pytest.param({"step": 1, "model_state": [1]}, "holds list, expected named tensors", id="a checkpoint of a list"),
+    pytest.param({}, "another network .keys: none", id="empty"),
+    pytest.param({"conv1.weight": torch.zeros(64, 3, 7, 7)}, "another network .keys: conv1.weight", id="other keys"),
+    pytest.param(without("mt_heads.3.out_conv.bias"), "mt_heads.3.out_conv.bias: absent", id="without a weight"),
+    pytest.param(without("sigma_eps"), "sigma_eps: absent", id="without the smallest sigma"),
+    pytest.param(renamed("core.0", "core.1"), "core.1.*no such weights|core.0.*absent", id="group norm in the heads"),
+    pytest.param(with_value("mt_heads.4.core.0.bias", NAN), "mt_heads.4.*no such weights", id="a head more"),
+    pytest.param(with_value("unet_union.poolers.0.bias", torch.zeros(6)), "poolers.0.bias: .6,.", id="another shape"),
+    pytest.param(with_value("unet_shared.encoder.0.0.weight", NOISE_MAP), "noise map", id="a noise map as input"),
+    pytest.param(with_value("unet_shared.out_conv.bias", NAN), "out_conv.bias holds .* no numbers", id="not numbers"),
+    pytest.param(with_value("sigma_eps", torch.tensor([0.01])), r"sigma_eps.* is 0\.01", id="another smallest sigma"),
+    pytest.param(their_weights(5, 5, frames=1), "unet_union.encoder.0.0.weight", id="one frame, parameters say three"),
+    pytest.param(
+        their_weights(6, 5), "5 initial and 5 inter features, .* has 6 and 5", id="parameters of another model"
+    ),
+]
+
+
+def assert_refused(model: Path, params: Path, words: str) -> None:
+    out = model.with_name("out.lls")
+    with pytest.raises(BundleError, match=words) as caught:
+        import_decode(model, params, out)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(model.parent) in message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("state", "words"), FOREIGN_WEIGHTS)
+def test_weights_that_are_refused(state: Any, words: str, tmp_path: Path) -> None:
+    assert_refused(*write(tmp_path, state, PARAMS), words)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(lambda path: path.unlink(), "cannot be read", id="absent"),
+        pytest.param(lambda path: path.write_bytes(b""), "no file of torch", id="empty"),
+        pytest.param(
+            lambda path: path.write_bytes(bytes(range(256)) * 40), "could run code|no file of torch", id="noise"
+        ),
+        pytest.param(lambda path: path.write_bytes(pickle.dumps(Bomb())), "could run code", id="a pickle"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:9000]), "no file of torch", id="truncated"),
+        pytest.param(lambda path: path.write_text("x,y\n1,2\n"), "could run code|no file of torch", id="text"),
+    ],
+)
+def test_files_that_are_no_weights(spoil: Callable[[Path], object], words: str, tmp_path: Path) -> None:
+    model, params = write(tmp_path, their_weights(5, 5), PARAMS)
+    spoil(model)
+    assert_refused(model, params, words)
+
+
+def arch(**changes: Any) -> Params:
+    return changed(**{f"HyperParameter__arch_param__{name}": value for name, value in changes.items()})
+
+
+REFUSED_PARAMS = [
+    pytest.param(changed(HyperParameter__architecture="DoubleMUnet"), "architecture 'DoubleMUnet'", id="architecture"),
+    pytest.param(arch(depth_shared=3), "depth_shared is 3, only 2", id="depth"),
+    pytest.param(arch(depth_union=1), "depth_union is 1, only 2", id="depth of the union"),
+    pytest.param(arch(activation="ReLU"), "activation is 'ReLU', only 'ELU'", id="activation"),
+    pytest.param(arch(norm="GroupNorm"), "norm is 'GroupNorm'", id="norm"),
+    pytest.param(arch(norm_head="GroupNorm"), "norm_head is 'GroupNorm'", id="norm of the heads"),
+    pytest.param(arch(pool_mode="MaxPool"), "pool_mode is 'MaxPool'", id="pooling"),
+    pytest.param(arch(upsample_mode="bilinear"), "upsample_mode is 'bilinear'", id="up-sampling"),
+    pytest.param(changed(HyperParameter__sig_in=1), "noise map", id="noise map"),
+    pytest.param(changed(HyperParameter__channels_in=2), "channels_in", id="two frames"),
+    pytest.param(changed(HyperParameter__disabled_attributes=0), r"holds \[0\], only z", id="no photons"),
+    pytest.param(changed(HyperParameter__disabled_attributes=[1, 3]), r"holds \[1\], only z", id="no x"),
+    pytest.param(changed(Scaling__input_scale=None), "input_scale.*param_run_in.yaml has no scalings", id="not filled"),
+    pytest.param(changed(Scaling__phot_max=0), "phot_max.*greater than 0", id="no photons can be said"),
+    pytest.param(changed(Scaling__z_max=0), "z_max is 0", id="no z can be said"),
+    pytest.param(changed(Scaling__z_max=None), "z_max is None", id="no scale of z"),
+    pytest.param(changed(Camera__em_gain=0.5), "em_gain is 0.5", id="a gain below 1"),
+    pytest.param(changed(Camera__e_per_adu=0), "e_per_adu.*greater than 0", id="counts without electrons"),
+    pytest.param(changed(Camera__px_size=None), "px_size", id="no pixel size"),
+    pytest.param(changed(Camera__mirror_dim=0), "mirror_dim", id="mirrored in time"),
+    pytest.param(changed(Camera__convert2photons=False), "convert2photons is false", id="no photons"),
+    pytest.param(changed(Camera__read_sigma=float("nan")), "read_sigma.*finite", id="not a number"),
+    pytest.param({"Scaling": PARAMS["Scaling"]}, "Camera.*required", id="no camera"),
+    pytest.param({}, "Scaling.*required", id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("params", "words"), REFUSED_PARAMS)
+def test_parameters_that_are_refused(params: Params, words: str, tmp_path: Path) -> None:
+    assert_refused(*write(tmp_path, their_weights(5, 5), params), words)
+
+
+def test_parameters_that_are_not_there(tmp_path: Path) -> None:
+    model, params = write(tmp_path, their_weights(5, 5), PARAMS)
+    assert_refused(model, tmp_path / "absent.yaml", "absent.yaml cannot be read.*give the param_run.yaml")
+    params.write_text("- 1")
+    assert_refused(model, params, "holds list, expected a mapping")
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    model, params = write(tmp_path, their_weights(5, 5), PARAMS)
+    with pytest.raises(OutputError, match="cannot be written"):
+        import_decode(model, params, tmp_path / "absent" / "a.lls")
+
+
+# --- on the command line ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def invoke(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Type a command; gives exit status, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return call
+
+
+def test_import_and_run_as_commands(
+    official: Path, crop: np.ndarray, tmp_path: Path, invoke: Callable[..., tuple[int, str, str]]
+) -> None:
+    """A run says that the model is an imported one, and by which rule it is read."""
+    bundle, movie = tmp_path / "theirs.lls", tmp_path / "movie.zarr"
+    status, out, _ = invoke("model", "import", official / "model_0.pt", "--out", bundle, "--licence", "none stated")
+    assert status == 0
+    assert "theirs.lls: 16 filters, context time, pixel 100 x 100 nm (x, y), z -750 to 750 nm, emccd camera" in out
+    status, out, _ = invoke("model", "info", bundle)
+    assert status == 0
+    record = yaml.safe_load(out)
+    assert (record["psf"], record["licence"], record["name"]) == (None, "none stated", "theirs")
+
+    zarr.create_array(str(movie), data=crop, chunks=(3, 48, 40), dimension_names=["t", "y", "x"])
+    dry = ("run", movie, "--model", bundle, "--out", tmp_path / "out", "--dry-run")
+    status, out, _ = invoke(*dry)
+    assert status == 0
+    assert "imported from DECODE; detections by rule 'paper'" in out
+    assert "--set detection.rule=authors" in out
+    status, out, _ = invoke(*dry, "--set", "detection.raw_th=0.2", "--set", "detection.rule=authors")
+    assert status == 0, "whatever the order"
+    assert "imported from DECODE; detections by rule 'authors'" in out
+    status, _, err = invoke(*dry, "--set", "detection.rule=authors", "--set", "detection.accept=0.8")
+    assert status == 2
+    assert "unknown key 'detection.authors.accept'" in err
+
+
+def test_a_foreign_model_on_the_command_line(tmp_path: Path, invoke: Callable[..., tuple[int, str, str]]) -> None:
+    model, _ = write(tmp_path, {"a": torch.zeros(1)}, PARAMS)
+    status, _, err = invoke("model", "import", model, "--out", tmp_path / "a.lls")
+    assert status == 2
+    assert err.startswith("Error: ")
+    assert "weights of another network" in err
