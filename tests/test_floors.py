@@ -36,7 +36,7 @@ FLOORS = {
 KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.config.base"}
 """All of ours that ``cluster/`` may import: how to say no, and how to read YAML. Nothing of microscopy."""
 
-TORCH_FOLDERS = {f"lls_decode.{name}" for name in ("optics", "model", "simulate", "localize", "training")}
+TORCH_FOLDERS = {f"lls_decode.{name}" for name in ("optics", "model", "simulate", "refine", "localize", "training")}
 TORCH_FREE = {"lls_decode.model", "lls_decode.model.info"}
 """Read by planning, which runs without torch."""
 TORCH_LATE = {"lls_decode.pipelines", "lls_decode.pipelines.cli"}

@@ -5,7 +5,15 @@ from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamer
 from lls_decode.config.geometry import Geometry, PixelSize, Positions
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import NetworkConfig, Scaling
-from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, GaussianSheet, Illumination, Psf, Widefield
+from lls_decode.config.optics import (
+    AstigmaticPsf,
+    GaussianPsf,
+    GaussianSheet,
+    Illumination,
+    Psf,
+    SplinePsf,
+    Widefield,
+)
 from lls_decode.config.run import (
     AuthorsRule,
     ComputeConfig,
@@ -50,6 +58,7 @@ __all__ = [
     "ScmosCamera",
     "ScmosChip",
     "SimulationConfig",
+    "SplinePsf",
     "Structure",
     "TrainingConfig",
     "Widefield",

@@ -30,7 +30,21 @@ class AstigmaticPsf(Config):
     depth_y_nm: float = Field(gt=0)
 
 
-Psf = Annotated[GaussianPsf | AstigmaticPsf, Field(discriminator="kind")]
+class SplinePsf(Config):
+    """Measured PSF: a cubic spline of a bead calibration.
+
+    Beyond the calibrated z range it stays what it is at the limit. Its ``photons`` are those on the calibrated stamp in
+    focus: the sum over the stamp is 1 there, and follows the measured light elsewhere.
+    """
+
+    kind: Literal["spline"] = "spline"
+    path: str = Field(min_length=1)
+    """Calibration by ``lls-decode calibrate`` (``.npz``) or SMAP (``_3dcal.mat``); relative to the working folder."""
+    content: str | None = Field(default=None, pattern="^[0-9a-f]{16}$")
+    """Sixteen hexadecimal digits of the file's contents; when given, a file of other contents is refused."""
+
+
+Psf = Annotated[GaussianPsf | AstigmaticPsf | SplinePsf, Field(discriminator="kind")]
 
 
 class GaussianSheet(Config):

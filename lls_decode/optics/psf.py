@@ -1,38 +1,47 @@
 """Expected photons of many emitters in many frames, drawn as stamps without a loop over either.
 
 Shape letters: ``E`` emitters (one row for each frame in which one is seen), ``F`` frames, ``Y X`` pixels, ``S`` stamp.
-A PSF is normalised over the infinite plane: ``photons`` is the number in all pixels, seen or not.
+A Gaussian is normalised over the infinite plane: ``photons`` is the number in all pixels, seen or not. A spline is
+normalised over its stamp in focus.
 """
 
-import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from lls_decode.config import AstigmaticPsf, GaussianPsf, PixelSize, Psf
+from lls_decode.config import PixelSize, Psf, SplinePsf
+from lls_decode.optics.gaussian import GaussianModel, psf_sigmas_nm
+from lls_decode.optics.spline import SplineModel, check_pixel
+from lls_decode.optics.spline_files import FileState, file_state, read_spline
+from lls_decode.optics.stamps import PsfModel
 
-_REACH_SIGMAS = 4.5
-"""Half-width of a stamp in units of the widest sigma; what lies outside is less than 1e-5 of the light."""
+__all__ = ["build_psf", "expected_photons", "psf_sigmas_nm", "stamp_radius_px"]
 
 
-def psf_sigmas_nm(psf: Psf, z_nm: Tensor) -> tuple[Tensor, Tensor]:
-    """Width of the spot along x and y, nm, for each z."""
-    if isinstance(psf, GaussianPsf):
-        sigma = torch.full_like(z_nm, psf.sigma_nm)
-        return sigma, sigma
-    sigma_x = psf.sigma_x_nm * torch.sqrt(1 + ((z_nm - psf.focus_x_nm) / psf.depth_x_nm) ** 2)
-    sigma_y = psf.sigma_y_nm * torch.sqrt(1 + ((z_nm - psf.focus_y_nm) / psf.depth_y_nm) ** 2)
-    return sigma_x, sigma_y
+def build_psf(psf: Psf, *, pixel: PixelSize, device: torch.device | None = None) -> PsfModel:
+    """Make the object that draws and differentiates a configured PSF; a spline's file is read once a process.
+
+    Raises
+    ------
+    ConfigError
+        A spline's file is absent, of other contents than configured, or of another pixel size.
+    """
+    if not isinstance(psf, SplinePsf):
+        return GaussianModel(psf, pixel)
+    model = _load_spline(file_state(psf.path), psf.content, device or torch.device("cpu"))
+    check_pixel(model.spline, pixel, psf.path)
+    return model
+
+
+@lru_cache(maxsize=4)
+def _load_spline(file: FileState, content: str | None, device: torch.device) -> SplineModel:
+    return SplineModel(read_spline(file.path, content=content), device=device)
 
 
 def stamp_radius_px(psf: Psf, z_range_nm: tuple[float, float], pixel: PixelSize) -> int:
     """Half-width of the stamp that holds the spot at every z of a range, pixels."""
-    if isinstance(psf, AstigmaticPsf):
-        ends = torch.tensor(z_range_nm, dtype=torch.float64)
-        sigma_x, sigma_y = (sigma.max().item() for sigma in psf_sigmas_nm(psf, ends))
-    else:
-        sigma_x = sigma_y = psf.sigma_nm
-    return max(math.ceil(_REACH_SIGMAS * max(sigma_x / pixel.x_nm, sigma_y / pixel.y_nm)), 2)
+    return build_psf(psf, pixel=pixel).radius_px(z_range_nm)
 
 
 def expected_photons(
@@ -52,30 +61,20 @@ def expected_photons(
     """Photons that the emitters send to each pixel, ``(F, Y, X)`` float32; integrated over the pixel's area.
 
     Positions (E,) are nm from the centre of pixel [0, 0]; emitters may lie outside the frame, their light that
-    reaches it is drawn.
+    reaches it is drawn. ``radius_px`` is that of `stamp_radius_px`.
     """
-    sigma_x, sigma_y = psf_sigmas_nm(psf, z_nm)
+    model = build_psf(psf, pixel=pixel, device=x_nm.device)
     x_px, y_px = x_nm / pixel.x_nm, y_nm / pixel.y_nm
     near = (x_px > -radius_px) & (x_px < width - 1 + radius_px) & (y_px > -radius_px) & (y_px < height - 1 + radius_px)
-    frame, x_px, y_px, photons = frame[near], x_px[near], y_px[near], photons[near]
-    column_ES, share_x_ES = _integrated_gaussian(x_px, sigma_x[near] / pixel.x_nm, radius_px)
-    row_ES, share_y_ES = _integrated_gaussian(y_px, sigma_y[near] / pixel.y_nm, radius_px)
+    frame = frame[near]
+    stamps = model.stamps(photons[near], x_px[near], y_px[near], z_nm[near], radius_px=radius_px)
 
     # A frame with a margin of twice the radius takes whole stamps, so that none needs to be cut.
     margin = 2 * radius_px
     Y, X = height + 2 * margin, width + 2 * margin
-    stamps_ESS = photons[:, None, None] * share_y_ES[:, :, None] * share_x_ES[:, None, :]
-    row_start_ES = (frame[:, None] * Y + row_ES + margin) * X
-    place_ESS = row_start_ES[:, :, None] + (column_ES + margin)[:, None, :]
+    rows, columns = (torch.arange(size, device=x_nm.device) for size in stamps.photons_ESS.shape[1:])
+    row_start_ES = (frame[:, None] * Y + stamps.row[:, None] + rows + margin) * X
+    place_ESS = row_start_ES[:, :, None] + (stamps.column[:, None] + columns + margin)[:, None, :]
     canvas = torch.zeros(num_frames * Y * X, dtype=torch.float32, device=x_nm.device)
-    canvas.index_add_(0, place_ESS.flatten(), stamps_ESS.flatten().to(torch.float32))
+    canvas.index_add_(0, place_ESS.flatten(), stamps.photons_ESS.flatten().to(torch.float32))
     return canvas.view(num_frames, Y, X)[:, margin : margin + height, margin : margin + width]
-
-
-def _integrated_gaussian(centre_px: Tensor, sigma_px: Tensor, radius_px: int) -> tuple[Tensor, Tensor]:
-    """Pixel indices (E, S) around each centre and the share of a Gaussian that falls on each."""
-    nearest = centre_px.round()
-    offsets = torch.arange(-radius_px, radius_px + 1, device=centre_px.device)
-    edges = offsets[None, :] - 0.5 + (nearest - centre_px)[:, None]
-    edges = torch.cat([edges, edges[:, -1:] + 1], dim=1) / (math.sqrt(2) * sigma_px[:, None])
-    return nearest.to(torch.int64)[:, None] + offsets[None, :], 0.5 * torch.erf(edges).diff(dim=1)

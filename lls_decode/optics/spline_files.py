@@ -1,0 +1,233 @@
+"""Calibration files: our ``.npz`` (the PSF volume, from which the spline follows) and SMAP's ``_3dcal.mat``.
+
+SMAP's struct ``SXY.cspline`` holds ``coeff`` (rows, columns, slices, 64), ``x0`` (the centre, counted from 1, for rows
+and columns alike), ``z0`` (the slice in focus, counted from 0) and ``dz`` (nm a slice). The value for a pixel in row i
+and column j is read at voxel (i - row + x0 - 1, j - column + x0 - 1, z0 - z / dz), coefficient 16 c + 4 b + a going
+with the powers a (rows), b (columns), c (slices). This is how DECODE reads it, whose z is minus that of a fit in SMAP.
+"""
+
+import hashlib
+import json
+import logging
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lls_decode.config import PixelSize
+from lls_decode.errors import ConfigError
+from lls_decode.optics.spline import CubicSpline, SplineModel, spline_from_volume
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+_ADVICE = "give a .npz by 'lls-decode calibrate' or a _3dcal.mat by SMAP"
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as it is now; changes when the file does."""
+
+    path: Path
+    num_bytes: int
+    modified_ns: int
+
+
+def file_state(path: str | Path) -> FileState:
+    """Look at a calibration file.
+
+    Raises
+    ------
+    ConfigError
+        It is not there.
+    """
+    path = Path(path).resolve()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ConfigError(f"PSF calibration {path} cannot be read ({error.strerror}); {_ADVICE}.") from error
+    return FileState(path, stat.st_size, stat.st_mtime_ns)
+
+
+def content_digest(path: str | Path) -> str:
+    """Sixteen hexadecimal digits of a calibration file, for `SplinePsf.content`."""
+    with file_state(path).path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def read_spline(path: str | Path, *, content: str | None = None) -> CubicSpline:
+    """Read a calibration; the light in focus is scaled to 1.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent, is no calibration, or is not the one that ``content`` means.
+    """
+    path = file_state(path).path
+    if content is not None and content_digest(path) != content:
+        raise ConfigError(
+            f"PSF calibration {path} has contents {content_digest(path)}, expected {content}; give the file that the "
+            "configuration was made with, or remove 'content' from it."
+        )
+    if path.suffix.lower() == ".mat":
+        return _read_smap(path)
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path)
+    raise ConfigError(f"PSF calibration {path} is of unknown type {path.suffix!r}; {_ADVICE}.")
+
+
+def write_volume(
+    path: Path,
+    volume_ZYX: npt.ArrayLike,
+    *,
+    z_step_nm: float,
+    pixel: PixelSize,
+    focus: float,
+    centre_x: float,
+    centre_y: float,
+    record: dict[str, Any],
+) -> None:
+    """Write a PSF volume as ``.npz``; arguments as in `spline_from_volume`, ``record`` says where it comes from."""
+    header = {
+        "format_version": FORMAT_VERSION,
+        "z_step_nm": z_step_nm,
+        "pixel_nm": [pixel.x_nm, pixel.y_nm],
+        "focus": focus,
+        "centre": [centre_x, centre_y],
+        "normalisation": "sum over the stamp in focus = 1",
+        "record": record,
+    }
+    volume = np.asarray(volume_ZYX, dtype=np.float32)
+    with path.open("wb") as file:
+        np.savez_compressed(file, volume_ZYX=volume, header=np.asarray(json.dumps(header)))
+
+
+def _read_npz(path: Path) -> CubicSpline:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            volume, header = stored["volume_ZYX"], json.loads(str(stored["header"]))
+        if header["format_version"] != FORMAT_VERSION:
+            raise ConfigError(
+                f"PSF calibration {path} has format {header['format_version']}, this program reads {FORMAT_VERSION}; "
+                "use a matching version."
+            )
+        pixel = PixelSize(x_nm=header["pixel_nm"][0], y_nm=header["pixel_nm"][1])
+        place = {"focus": header["focus"], "centre_x": header["centre"][0], "centre_y": header["centre"][1]}
+        step = header["z_step_nm"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path} is not a PSF calibration ({error}); {_ADVICE}.") from error
+    return spline_from_volume(volume, z_step_nm=step, pixel=pixel, **place)
+
+
+def write_smap(path: Path, spline: CubicSpline) -> None:
+    """Write a ``_3dcal.mat`` (MATLAB v7) that SMAP and DECODE read, by the rule above.
+
+    SMAP has one centre for rows and columns and square stamps: where the fractions of the two centres differ, the PSF
+    is drawn with its centre on a pixel and interpolated anew; stamps are filled with zeros to make them square.
+    """
+    from scipy.io import savemat
+
+    if abs((spline.centre_x - spline.centre_y + 0.5) % 1 - 0.5) > 1e-6:
+        spline = _centred(spline)
+    if spline.z_step_nm > 0:
+        spline = spline.upside_down()  # SMAP's slices fall with our z
+    have = spline.coefficients_ZYX444
+    middle_y, middle_x = int(spline.centre_y + 1e-6), int(spline.centre_x + 1e-6)
+    reach = max(middle_y, middle_x, have.shape[1] - middle_y, have.shape[2] - middle_x)
+    padding = [
+        (reach - middle, reach - size + middle)
+        for middle, size in zip((middle_y, middle_x), have.shape[1:3], strict=True)
+    ]
+    square = np.pad(have, ((0, 0), *padding, (0, 0), (0, 0), (0, 0)))
+    cell = np.empty((1, 1), dtype=object)
+    cell[0, 0] = np.transpose(square, (1, 2, 0, 3, 5, 4)).reshape(2 * reach, 2 * reach, -1, 64).astype(np.float32)
+    cspline = {
+        "coeff": cell,
+        "x0": spline.centre_x - middle_x + reach + 1,
+        "z0": spline.focus,
+        "dz": -spline.z_step_nm,
+    }
+    with path.open("wb") as file:
+        savemat(file, {"SXY": {"cspline": cspline}}, do_compression=True)
+
+
+def _read_smap(path: Path) -> CubicSpline:
+    from scipy.io.matlab import MatReadError
+
+    bad = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError)
+    try:
+        coeff, x0, z0, dz = _smap_hdf5(path) if _is_hdf5(path) else _smap_classic(path)
+    except (*bad, MatReadError, zlib.error) as error:
+        raise ConfigError(
+            f"{path} is not a SMAP calibration ({type(error).__name__}: {error}); expected a struct SXY.cspline with "
+            f"coeff, x0, z0 and dz; {_ADVICE}."
+        ) from error
+    if coeff.ndim != 4 or coeff.shape[-1] != 64 or not np.isfinite(coeff).all() or not dz > 0:
+        raise ConfigError(
+            f"{path} has coefficients of shape {coeff.shape} and dz {dz:g}, expected (rows, columns, slices, 64) "
+            f"finite numbers and a positive dz; {_ADVICE}."
+        )
+    powers = coeff.reshape(*coeff.shape[:3], 4, 4, 4)
+    spline = CubicSpline(
+        np.ascontiguousarray(np.transpose(powers, (2, 0, 1, 3, 5, 4)), dtype=np.float64),
+        centre_x=x0 - 1,
+        centre_y=x0 - 1,
+        focus=z0,
+        z_step_nm=-dz,
+    )
+    light = spline.light_in_focus()
+    if abs(light - 1) > 0.01:
+        logger.info("%s: light in focus %.4f, scaled to 1", path.name, light)
+    return spline.normalised()
+
+
+def _centred(spline: CubicSpline) -> CubicSpline:
+    """The PSF interpolated anew from values on pixels, one of which is its centre."""
+    model = SplineModel(spline, dtype=torch.float64)
+    radius = model.radius_px((0, 0))
+    nodes = len(spline.coefficients_ZYX444) + 1
+    z_nm = (torch.arange(nodes, dtype=torch.float64) - spline.focus) * spline.z_step_nm
+    centre = torch.full((nodes,), float(radius), dtype=torch.float64)
+    volume = model.shares(centre, centre, z_nm, height=2 * radius + 1, width=2 * radius + 1)
+    return spline_from_volume(volume.numpy(), z_step_nm=spline.z_step_nm, pixel=spline.pixel, focus=spline.focus)
+
+
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(10) == b"MATLAB 7.3"
+
+
+def _smap_classic(path: Path) -> tuple[npt.NDArray[Any], float, float, float]:
+    from scipy.io import loadmat
+
+    cspline = np.atleast_1d(loadmat(path, struct_as_record=False, squeeze_me=True)["SXY"])[0].cspline
+    coeff = cspline.coeff
+    if coeff.dtype == object:
+        coeff = coeff.flat[0]
+    return np.asarray(coeff), float(cspline.x0), float(cspline.z0), float(cspline.dz)
+
+
+def _smap_hdf5(path: Path) -> tuple[npt.NDArray[Any], float, float, float]:
+    """MATLAB v7.3 stores arrays with their axes reversed, cells as references."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ConfigError(
+            f"{path} is a MATLAB v7.3 file, which needs h5py; run: pip install lls-decode[export], or save it with -v7."
+        ) from error
+    with h5py.File(path) as file:
+
+        def look(place: Any) -> Any:
+            while isinstance(place, h5py.Dataset) and place.dtype == h5py.ref_dtype:
+                place = file[place[()].flat[0]]
+            return place
+
+        cspline = look(look(file["SXY"])["cspline"])
+        coeff = look(cspline["coeff"])[()]
+        x0, z0, dz = (float(np.ravel(look(cspline[name])[()])[0]) for name in ("x0", "z0", "dz"))
+    return np.asarray(coeff).T, x0, z0, dz
