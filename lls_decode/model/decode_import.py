@@ -83,6 +83,8 @@ def import_decode(
     _check_values(weights, model)
     network = LocNet(to_network(theirs, max(initial, inter, _FEWEST_FILTERS)))
     network.load_state_dict(_convert(weights, network, theirs.camera.mirror_dim))
+    if theirs.camera.mirror_dim is not None:
+        logger.info("%s saw mirrored frames: as imported it takes frames as they are recorded", model)
     ranges = training_ranges(theirs)
     info = BundleInfo(
         name=name or out.stem,

@@ -278,7 +278,7 @@ def test_rows_of_the_table_are_their_emitters(
     ],
 )
 def test_imported_networks_give_the_same_numbers(f: int, g: int, changes: Params, tmp_path: Path) -> None:
-    """Against a plain evaluation of each window, in float64."""
+    """Against a plain evaluation of each window, in float64; mirrored frames give mirrored positions."""
     widths = {f"HyperParameter__arch_param__{name}_features": n for name, n in (("initial", f), ("inter", g))}
     params = changed(**widths, **changes)
     single = params["HyperParameter"]["channels_in"] == 1
