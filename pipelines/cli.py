@@ -312,6 +312,59 @@ def train(config_path: str, out: Path, changes: tuple[str, ...], device: str, st
         click.echo(f"{name:<16} {result.accuracy[name]}")
 
 
+@cli.command(
+    epilog="Example: lls-decode calibrate beads.tif --z-step-nm 10 --pixel-nm 100 --out psf.npz --report psf.png"
+)
+@click.argument("beads", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="PSF: .npz, or _3dcal.mat for SMAP and DECODE."
+)
+@click.option("--pixel-nm", required=True, type=float, help="Pixel size along x.")
+@click.option("--pixel-y-nm", type=float, help="Pixel size along y.  [default: as along x]")
+@click.option(
+    "--z-step-nm", type=float, help="z from slice to slice; negative when the beads' z falls.  [default: of the file]"
+)
+@click.option("--roi-px", type=click.IntRange(9), default=21, show_default=True, help="Side of the PSF.")
+@click.option("--knots-nm", type=float, default=50.0, show_default=True, help="Knots along z; larger is smoother.")
+@click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
+@click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
+@click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Camera gain, for the fits.")
+@click.option("--report", type=click.Path(path_type=Path), help="Picture of the PSF and its residuals (.png).")
+@_json_option
+def calibrate(
+    beads: tuple[Path, ...],
+    out: Path,
+    pixel_nm: float,
+    pixel_y_nm: float | None,
+    report: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make a PSF (cubic spline) from z-scans of beads, one or many a file."""
+    from lls_decode.refine import calibrate as run_calibration
+    from lls_decode.refine import write_report
+
+    sizes = {"x_nm": pixel_nm, "y_nm": pixel_nm if pixel_y_nm is None else pixel_y_nm}
+    found = run_calibration(beads, pixel=parse(PixelSize, sizes, source="--pixel-nm"), **options)
+    found.write(out)
+    if report is not None:
+        write_report(report, found)
+    summary = found.summary()
+    if as_json:
+        _echo_json({"psf": str(out), **summary})
+        return
+    for line in found.left_out:
+        click.echo(f"left out   {line}", err=True)
+    click.echo(
+        f"psf        {out}  ({summary['beads_used']} beads, z {summary['z_range_nm'][0]:g} to "
+        f"{summary['z_range_nm'][1]:g} nm)"
+    )
+    click.echo(
+        f"z          fitted minus stage, within {summary['within_nm']:g} nm: r.m.s. {summary['z_rms_nm']:g} nm, largest "
+        f"{summary['z_largest_nm']:g} nm"
+    )
+
+
 @cli.command(epilog="Example: lls-decode inspect cell.zarr")
 @click.argument("path")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration, for its input part.")
@@ -605,7 +658,8 @@ def check(path: Path, kind: str) -> None:
     if kind == "run":
         load_run_config(path)
     else:
-        load({"training": TrainingConfig, "movie": MovieConfig}[kind], path)
+        kinds: dict[str, type[Config]] = {"training": TrainingConfig, "movie": MovieConfig}
+        load(kinds[kind], path)
     click.echo(f"{path} is a valid {kind} configuration.")
 
 

@@ -139,7 +139,7 @@ def _mean_light(source: FrameSource, geometry: Geometry, pixel: PixelSize) -> di
     total = np.zeros((size.planes_per_volume, size.height, size.width))
     for block in plan_blocks(size, "none", size.planes_per_volume):
         total += source.read(block).adu_TYX
-    plane, row, column = np.indices(total.shape).reshape(3, -1)
+    plane, row, column = np.indices(total.shape, dtype=np.float64).reshape(3, -1)
     position = geometry.to_sample(column * pixel.x_nm, row * pixel.y_nm, np.zeros(column.size), plane)
     light = (total - np.median(total, axis=(0, 1, 2))) / size.num_volumes
     return {"x_nm": position.x_nm, "y_nm": position.y_nm, "z_nm": position.z_nm, "weight": light.ravel().clip(0)}
