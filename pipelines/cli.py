@@ -360,8 +360,8 @@ def calibrate(
         f"{summary['z_range_nm'][1]:g} nm)"
     )
     click.echo(
-        f"z          fitted minus stage, within {summary['within_nm']:g} nm: r.m.s. {summary['z_rms_nm']:g} nm, largest "
-        f"{summary['z_largest_nm']:g} nm"
+        f"z          fitted minus stage, within {summary['within_nm']:g} nm: r.m.s. {summary['z_rms_nm']:g} nm, "
+        f"largest {summary['z_largest_nm']:g} nm"
     )
 
 

@@ -1,6 +1,17 @@
 """Fits and bounds of single emitters, and PSFs from beads."""
 
+from lls_decode.refine.calibration import BeadFit, Calibration, calibrate
 from lls_decode.refine.crlb import Spots, crlb
 from lls_decode.refine.mle import SpotFits, fit_spots
+from lls_decode.refine.report import write_report
 
-__all__ = ["SpotFits", "Spots", "crlb", "fit_spots"]
+__all__ = [
+    "BeadFit",
+    "Calibration",
+    "SpotFits",
+    "Spots",
+    "calibrate",
+    "crlb",
+    "fit_spots",
+    "write_report",
+]

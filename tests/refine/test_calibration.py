@@ -1,0 +1,197 @@
+"""Beads of known position become the PSF they were drawn with; real ones are fitted back to where the stage was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lls_decode.config import AstigmaticPsf, PixelSize, SplinePsf
+from lls_decode.errors import ConfigError, LlsDecodeError
+from lls_decode.optics import build_psf, expected_photons, read_spline
+from lls_decode.optics.psf import stamp_radius_px
+from lls_decode.refine import calibrate, fit_spots, write_report
+
+tifffile = pytest.importorskip("tifffile")
+
+PIXEL = PixelSize(x_nm=100.0, y_nm=100.0)
+PSF = AstigmaticPsf(
+    sigma_x_nm=140.0, sigma_y_nm=140.0, focus_x_nm=-250.0, focus_y_nm=250.0, depth_x_nm=350.0, depth_y_nm=350.0
+)
+STEP, SLICES = 25.0, 49
+BEADS = [(2010.0, 2043.0, 0.0), (6030.0, 1980.0, 40.0), (2075.0, 6015.0, -30.0), (5960.0, 6049.0, 10.0)]
+
+
+def bead_stack(*, photons: float = 50_000.0, beads: list[tuple[float, float, float]] = BEADS) -> np.ndarray:
+    """A noisy z-scan: offset 100, gain 0.5 counts an electron."""
+    z_nm = (torch.arange(SLICES, dtype=torch.float64) - (SLICES - 1) / 2) * STEP
+    rows = [(frame, x, y, z + dz) for x, y, dz in beads for frame, z in enumerate(z_nm.tolist())]
+    frame, x, y, z = torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).T
+    light = expected_photons(
+        PSF,
+        frame=frame.long(),
+        x_nm=x,
+        y_nm=y,
+        z_nm=z,
+        photons=torch.full_like(x, photons),
+        pixel=PIXEL,
+        radius_px=stamp_radius_px(PSF, (-700.0, 700.0), PIXEL),
+        num_frames=SLICES,
+        height=82,
+        width=80,
+    )
+    draw = torch.Generator().manual_seed(4)
+    return (0.5 * torch.poisson(light + 20, generator=draw) + 100).round().numpy().astype(np.uint16)
+
+
+def save(path: Path, stack: np.ndarray) -> Path:
+    tifffile.imwrite(path, stack, photometric="minisblack")
+    return path
+
+
+def test_beads_give_the_psf_they_were_drawn_with(tmp_path: Path) -> None:
+    found = calibrate(
+        [save(tmp_path / "beads.tif", bead_stack())], pixel=PIXEL, z_step_nm=STEP, offset_adu=100, gain_adu_per_e=0.5
+    )
+    assert [bead.used for bead in found.beads] == [True] * 4
+    summary = found.summary()
+    assert summary["z_rms_nm"] < 4
+    # Positions relative to each other, from where the beads were put.
+    measured = np.array(
+        [(b.x_px * 100 + b.shift_nm[0], b.y_px * 100 + b.shift_nm[1], -b.shift_nm[2]) for b in found.beads]
+    )
+    placed = np.array([min(BEADS, key=lambda p: abs(p[0] - m[0]) + abs(p[1] - m[1])) for m in measured])
+    np.testing.assert_allclose(measured[:, 0] - measured[0, 0], placed[:, 0] - placed[0, 0], atol=4)
+    np.testing.assert_allclose(measured[:, 1] - measured[0, 1], placed[:, 1] - placed[0, 1], atol=4)
+    np.testing.assert_allclose(measured[:, 2] - measured[0, 2], placed[:, 2] - placed[0, 2], atol=6)
+    # The written file draws the spots the beads came from, but for a common shift of z.
+    found.write(tmp_path / "psf.npz")
+    model = build_psf(SplinePsf(path=str(tmp_path / "psf.npz")), pixel=PIXEL)
+    z = torch.linspace(-400, 400, 17, dtype=torch.float64)
+    centre = torch.full_like(z, 10.3)
+    truth = 5000 * build_psf(PSF, pixel=PIXEL).shares(centre, centre, z, height=21, width=21) + 10
+    fits = fit_spots(model, truth)
+    offset = fits.spots.z_nm - z
+    assert (offset - offset.mean()).abs().max() < 12
+    assert abs(offset.mean().item()) < 45
+
+
+def test_the_sign_of_the_step_is_the_sign_of_z(tmp_path: Path) -> None:
+    path = save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))
+    up, down = (calibrate([path], pixel=PIXEL, z_step_nm=step) for step in (STEP, -STEP))
+    assert up.beads[0].stage_z_nm[0] < 0 < down.beads[0].stage_z_nm[0]
+    assert up.spline.z_step_nm == -down.spline.z_step_nm
+    assert down.summary()["z_rms_nm"] < 4
+
+
+@pytest.mark.parametrize("name", ["psf.npz", "bead_3dcal.mat"])
+def test_written_calibrations_are_read(tmp_path: Path, name: str) -> None:
+    found = calibrate([save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))], pixel=PIXEL, z_step_nm=STEP)
+    found.write(tmp_path / name)
+    spline = read_spline(tmp_path / name)
+    assert spline.light_in_focus() == pytest.approx(1.0)
+    assert spline.z_range_nm == pytest.approx(found.spline.z_range_nm)
+
+
+def test_report(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    found = calibrate([save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))], pixel=PIXEL, z_step_nm=STEP)
+    write_report(tmp_path / "report.png", found)
+    assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_beads_that_are_left_out_are_named(tmp_path: Path) -> None:
+    crowded = [*BEADS[:2], (2800.0, 6000.0, 0.0), (3500.0, 6700.0, 0.0), (7700.0, 4300.0, 0.0)]
+    found = calibrate([save(tmp_path / "beads.tif", bead_stack(beads=crowded))], pixel=PIXEL, z_step_nm=STEP)
+    assert len(found.beads) == 2
+    assert sorted(line.split(": ")[1] for line in found.left_out) == [
+        "another bead within 21 pixels",
+        "another bead within 21 pixels",
+        "too near to the border",
+    ]
+
+
+def test_a_real_astigmatic_bead_is_fitted_back_to_the_stage(shared_data: Path) -> None:
+    found = calibrate(
+        [shared_data / "beads" / "astig_single_bead_real" / "single_bead.tif"],
+        pixel=PixelSize(x_nm=132.0, y_nm=132.0),
+        z_step_nm=10.0,
+        offset_adu=400.0,
+        gain_adu_per_e=10.0,
+    )
+    assert np.abs(found.residuals_nm()).max() < 5
+    assert found.beads[0].converged.all()
+
+
+def test_a_real_bead_that_the_calibration_has_not_seen(shared_data: Path, tmp_path: Path) -> None:
+    """Every other slice makes the PSF, the others are fitted with it."""
+    stack = tifffile.imread(shared_data / "beads" / "astig_single_bead_real" / "single_bead.tif")
+    found = calibrate(
+        [save(tmp_path / "even.tif", stack[::2])], pixel=PixelSize(x_nm=132.0, y_nm=132.0), z_step_nm=20.0
+    )
+    electrons = torch.as_tensor((stack[1::2, 2:19, 2:19].astype(np.float64) - 400) / 10)
+    model = build_psf_of(found)
+    fitted = fit_spots(model, electrons).spots.z_nm.numpy()
+    stage = found.average_z_nm[:-1] + 10.0
+    near = np.abs(stage) <= 500
+    residual = (fitted - stage)[near]
+    assert np.abs(residual).max() < 10
+    assert np.sqrt(np.mean(residual**2)) < 4
+
+
+def test_the_challenge_beads(shared_data: Path, tmp_path: Path) -> None:
+    """2-D modality: two sides of the focus differ little, and still z is found."""
+    stack = tifffile.imread(shared_data / "beads" / "challenge2016_beads_2D" / "z-stack-Beads-2D-Exp.tif")
+    found = calibrate(
+        [save(tmp_path / "beads.tif", stack[::5, :90, :115])],
+        pixel=PIXEL,
+        z_step_nm=50.0,
+        offset_adu=100.0,
+        gain_adu_per_e=6.0,
+    )
+    assert len(found.beads) == 3
+    assert found.summary()["z_rms_nm"] < 10
+
+
+def build_psf_of(found):  # type: ignore[no-untyped-def]
+    from lls_decode.optics import SplineModel
+
+    return SplineModel(found.spline)
+
+
+GOOD = {"pixel": PIXEL, "z_step_nm": STEP}
+
+
+def _with_nan() -> np.ndarray:
+    stack = bead_stack(beads=BEADS[:1]).astype(np.float32)
+    stack[7, 3, 3] = np.nan
+    return stack
+
+
+REFUSED = [
+    pytest.param(lambda: bead_stack(beads=[]), GOOD, "no beads found", id="no beads"),
+    pytest.param(lambda: np.minimum(bead_stack(), 400), GOOD, "saturated at 400", id="saturated"),
+    pytest.param(bead_stack, {"pixel": PIXEL}, "z step is missing", id="no step"),
+    pytest.param(bead_stack, {**GOOD, "z_step_nm": 0.0}, "0 nm", id="step of zero"),
+    pytest.param(_with_nan, GOOD, "slice 7 holds NaN", id="NaN"),
+    pytest.param(lambda: bead_stack()[0], GOOD, "1 slices", id="one image"),
+    pytest.param(lambda: bead_stack()[:48].reshape(3, 16, 82, 80), GOOD, "scans of 16", id="four dimensions"),
+    pytest.param(bead_stack, {**GOOD, "focus_slice": 200.0}, "slice 200", id="focus outside"),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "words"), REFUSED)
+def test_stacks_that_are_refused(tmp_path: Path, make, options, words: str) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "beads.tif"
+    stack = make()
+    axes = {2: "YX", 3: "ZYX", 4: "TZYX"}[stack.ndim]
+    tifffile.imwrite(path, stack, photometric="minisblack", metadata={"axes": axes})
+    with pytest.raises(LlsDecodeError) as raised:
+        calibrate([path], **options)
+    assert words in str(raised.value)
+
+
+def test_results_of_unknown_type_are_refused(tmp_path: Path) -> None:
+    found = calibrate([save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))], pixel=PIXEL, z_step_nm=STEP)
+    with pytest.raises(ConfigError, match=r"\.txt"):
+        found.write(tmp_path / "psf.txt")
