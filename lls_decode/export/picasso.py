@@ -21,7 +21,8 @@ from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
 
-_CHUNK_ROWS = 65_536
+_CHUNK_ROWS = 16_384
+"""About a megabyte, what HDF5 keeps at hand while a chunk is filled."""
 _SHIFT = "Shift (px)"
 
 _PIXELS: Final = {"x": "x_nm", "y": "y_nm", "lpx": "x_sig", "lpy": "y_sig"}
