@@ -26,9 +26,9 @@ import torch
 
 from lls_decode.config import (
     ComputeConfig,
-    DetectionConfig,
     GaussianPsf,
     NetworkConfig,
+    PaperRule,
     PixelSize,
     Scaling,
     ScmosCamera,
@@ -74,7 +74,7 @@ def make_localizer(filters: int, batch_px: int, dtype: str) -> Localizer:
         camera=build_camera(camera, 1, 1),
         pixel=info.pixel_size,
         geometry=None,
-        rule=DetectionConfig(),
+        rule=PaperRule(),
         compute=ComputeConfig(device="cpu", dtype=dtype, batch_px=batch_px),
         device=torch.device("cpu"),
     )

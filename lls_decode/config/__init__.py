@@ -17,7 +17,6 @@ from lls_decode.config.optics import (
 from lls_decode.config.run import (
     AuthorsRule,
     ComputeConfig,
-    DetectionConfig,
     DetectionRule,
     ExecutionConfig,
     InputConfig,
@@ -35,7 +34,6 @@ __all__ = [
     "Cell",
     "ComputeConfig",
     "Config",
-    "DetectionConfig",
     "DetectionRule",
     "EmccdCamera",
     "EmitterConfig",

@@ -61,8 +61,6 @@ DetectionRule = Annotated[
     Annotated[PaperRule, Tag("paper")] | Annotated[AuthorsRule, Tag("authors")], Discriminator(_rule_name)
 ]
 
-DetectionConfig = PaperRule  # the name before there were two rules
-
 
 class ComputeConfig(Config):
     """Where and how the network is computed. Only ``dtype`` may change a number of the result."""

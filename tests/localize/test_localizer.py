@@ -24,10 +24,10 @@ from lls_decode.axes import ContextKind, Layout, ScanAxis
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import (
     ComputeConfig,
-    DetectionConfig,
     GaussianPsf,
     Geometry,
     NetworkConfig,
+    PaperRule,
     PixelSize,
     RunConfig,
     Scaling,
@@ -142,7 +142,7 @@ def localizer(bundle: ModelBundle, **compute: Any) -> Localizer:
         camera=camera(),
         pixel=PIXEL,
         geometry=STAGE,
-        rule=DetectionConfig(),
+        rule=PaperRule(),
         compute=ComputeConfig(device="cpu", **({"batch_px": 2 * HEIGHT * WIDTH} | compute)),
         device=torch.device("cpu"),
     )
@@ -184,7 +184,7 @@ def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, 
 
     Also the pixels that are nearer than ``rounding`` to a threshold, or to an equal neighbour.
     """
-    config, scaling, rule = bundle.info.network, bundle.info.scaling, DetectionConfig()
+    config, scaling, rule = bundle.info.network, bundle.info.scaling, PaperRule()
     V, K = LAYOUT.num_volumes, LAYOUT.planes_per_volume
     found: Found = {}
     doubtful: set[Key] = set()

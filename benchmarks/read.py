@@ -1,0 +1,86 @@
+"""How fast blocks of frames are read from zarr stores of different layouts.
+
+    python benchmarks/read.py [--planes 512] [--side 512] [--repeats 3]
+
+Poisson frames (about 20 photons, gain 2, offset 100) in blosc zstd-1 with byte shuffle, page cache warm, blocks of 64
+frames with one of context; zarr's own codecs and, where it is installed, `zarrs`. One JSON line a case, with the share
+of decoded pixels that a block owns; MB are uncompressed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from lls_decode.blocks import plan_blocks
+from lls_decode.config import InputConfig
+from lls_decode.frames import decoded_pixels, open_source, use_fast_codecs
+
+BLOCK_FRAMES = 64
+
+
+def layouts(side: int) -> dict[str, tuple[tuple[int, int, int], tuple[int, int, int] | None]]:
+    """Chunks and shards of each layout, (planes, y, x)."""
+    return {
+        "one plane a chunk": ((1, side, side), None),
+        "8 planes a chunk": ((8, side, side), None),
+        "64-plane shards of single planes": ((1, side, side), (64, side, side)),
+        "64-plane shards of 8 planes": ((8, side, side), (64, side, side)),
+        "64 planes a chunk": ((64, side, side), None),
+        "quarter frames, 64 planes": ((64, side // 2, side // 2), None),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("planes", 512), ("side", 512), ("repeats", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    random = np.random.default_rng(0)
+    frames = (random.poisson(20, (options.planes, options.side, options.side)) * 2 + 100).astype(np.uint16)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (chunks, shards) in layouts(options.side).items():
+            path = str(Path(folder) / name.replace(" ", "-"))
+            codec = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+            array = zarr.create_array(
+                path, shape=frames.shape, dtype=frames.dtype, chunks=chunks, shards=shards, compressors=codec
+            )
+            array[:] = frames
+        for fast in (False, True):
+            if fast and not use_fast_codecs():
+                continue
+            for name in layouts(options.side):
+                source = open_source(Path(folder) / name.replace(" ", "-"), InputConfig(axes="tyx"))
+                blocks = plan_blocks(source.layout, "time", BLOCK_FRAMES)
+                rates = []
+                for _ in range(options.repeats + 1):
+                    began = time.perf_counter()
+                    for block in blocks:
+                        source.read(block)
+                    rates.append(frames.nbytes * 1e-6 / (time.perf_counter() - began))
+                owned = sum(block.num_owned for block in blocks) * options.side**2
+                print(
+                    json.dumps(
+                        {
+                            "benchmark": "read",
+                            "layout": name,
+                            "codecs": "zarrs" if fast else "zarr",
+                            "mb_per_s": round(statistics.median(rates[1:])),
+                            "owned_share": round(owned / sum(decoded_pixels(source, block) for block in blocks), 3),
+                            "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+                        }
+                    ),
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
