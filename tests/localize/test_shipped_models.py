@@ -1,0 +1,33 @@
+"""The models that ship with the package still do on fresh frames what their records claim."""
+
+import pytest
+
+from lls_decode.config import TrainingConfig, load, parse
+from lls_decode.localize import build_validator
+from lls_decode.model.bundle import load_bundle
+from lls_decode.models import find_bundle, find_config, shipped
+
+FRAMES = 48
+
+
+@pytest.mark.parametrize("name", sorted(shipped(".lls")))
+def test_accuracy_is_the_recorded_one(name: str) -> None:
+    """A sixth of the validation frames: the recorded accuracy within what so few emitters allow."""
+    bundle = load_bundle(find_bundle(name))
+    config = load(TrainingConfig, find_config(name))
+    found = build_validator(config.replace(validation_frames=FRAMES))(bundle.network, bundle.info)
+    recorded = bundle.info.training["accuracy"]
+    assert found.num_truth > 500
+    assert found.jaccard == pytest.approx(recorded["jaccard"], abs=0.05)
+    assert found.rmse_lateral_nm == pytest.approx(recorded["rmse_lateral_nm"], rel=0.2)
+    if bundle.info.network.predict_z:
+        assert found.rmse_axial_nm == pytest.approx(recorded["rmse_axial_nm"], rel=0.2)
+
+
+@pytest.mark.parametrize("name", sorted(shipped(".lls")))
+def test_bundle_holds_the_configuration_that_ships_beside_it(name: str) -> None:
+    info = load_bundle(find_bundle(name)).info
+    recorded = parse(TrainingConfig, info.training["configuration"], source=name)
+    assert recorded == load(TrainingConfig, find_config(name))
+    assert info.training["steps"] == recorded.steps
+    assert len(info.training["curve"]) >= 5
