@@ -11,12 +11,12 @@ import argparse
 import json
 import os
 import platform
-import resource
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 from lls_decode.blocks import plan_blocks
 from lls_decode.cluster.site import connect
@@ -52,7 +52,9 @@ def main() -> None:
                 began = time.perf_counter()
                 result = run(plan, client)
                 wall = time.perf_counter() - began
-                worker_mb = max(client.run(peak_mb).values())
+                worker_mb = (
+                    max(client.run(getrusage, RUSAGE_SELF).values(), key=lambda usage: usage.ru_maxrss).ru_maxrss / 1024
+                )
             status = read_status(scratch / "out")
             rate = plan.layout.num_frames / wall
             print(
@@ -68,7 +70,7 @@ def main() -> None:
                         "read_s": round(status.read_s, 2),
                         "write_s": round(status.write_s, 2),
                         "worker_peak_mb": round(worker_mb),
-                        "client_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                        "client_peak_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
                         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
                     }
                 ),
@@ -80,11 +82,6 @@ def simulate(config: MovieConfig, out: Path) -> None:
     from lls_decode.simulate import simulate_movie
 
     simulate_movie(config, out)
-
-
-def peak_mb() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def network_rate(plan: Plan) -> float:

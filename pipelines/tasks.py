@@ -18,7 +18,7 @@ from distributed import get_worker
 from lls_decode.blocks import Block
 from lls_decode.config import RunConfig
 from lls_decode.errors import BlockError, BundleError, LlsDecodeError, ShardError
-from lls_decode.frames import FrameSource
+from lls_decode.frames import FrameSource, use_fast_codecs
 from lls_decode.model.info import bundle_digest
 from lls_decode.table import ShardReceipt, read_receipt, write_shard
 
@@ -91,6 +91,7 @@ def _localize(task: Task) -> TaskReport:
     existing = _existing_receipt(task)
     if existing is not None:
         return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
+    use_fast_codecs()
     started = time.perf_counter()
     stack = task.source.read(block)
     read_s = time.perf_counter() - started

@@ -67,7 +67,7 @@ class ComputeConfig(Config):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    batch_px: int = Field(default=262144, gt=0)
+    batch_px: int = Field(default=131072, gt=0)
     """Pixels in one forward pass (a frame at least)."""
     tile_px: int = Field(default=0, ge=0)
     """Side of the tiles into which large frames are cut; 0: whole frames."""

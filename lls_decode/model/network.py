@@ -116,7 +116,10 @@ class LocNet(nn.Module):
             after = self._align(features_TDYX[following], following == this, self.config.shift_px)
             x = torch.cat([before, x, after], dim=1)  # 3D
         x = self.context_net(x)
-        logit = self.heads["probability"](x).float()[:, 0]
+        with torch.autocast(x.device.type, enabled=False):
+            # as exact as its weights also where the rest is bfloat16: rounded logits shift what passes the thresholds
+            head = self.heads["probability"]
+            logit = head(x.to(next(head.parameters()).dtype)).float()[:, 0]
         mean = self.heads["mean"](x).float()
         sigma = _SIGMA_CEILING * torch.sigmoid(self.heads["sigma"](x).float()) + _SIGMA_FLOOR
         z, z_sig = torch.tanh(mean[:, 3]), sigma[:, 3]
