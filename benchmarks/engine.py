@@ -23,22 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from random_model import make_localizer
 
-from lls_decode.config import (
-    ComputeConfig,
-    GaussianPsf,
-    NetworkConfig,
-    PaperRule,
-    PixelSize,
-    Scaling,
-    ScmosCamera,
-)
-from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.memory import keep_freed_memory
-from lls_decode.model.bundle import ModelBundle
-from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
-from lls_decode.optics import build_camera
 
 Case = dict[str, Any]
 
@@ -51,33 +39,6 @@ def cases() -> list[Case]:
         for batch_px in (1 << 15, 1 << 17, 1 << 18)
     ]
     return [*authors, *ours, {**ours[1], "malloc": "default"}]
-
-
-def make_localizer(filters: int, batch_px: int, dtype: str) -> Localizer:
-    torch.manual_seed(0)
-    network = LocNet(NetworkConfig(filters=filters, context="time")).eval().requires_grad_(False)
-    camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0)
-    info = BundleInfo(
-        name="random",
-        network=network.config,
-        scaling=Scaling(input_scale=20, input_offset=15, photons=5000, z_nm=500, bg=50),
-        pixel_size=PixelSize(x_nm=100, y_nm=100),
-        camera=camera,
-        psf=GaussianPsf(sigma_nm=130),
-        z_range_nm=(-500, 500),
-        photons_range=(500, 3000),
-        bg_range=(5, 20),
-    )
-    network.to(memory_format=torch.channels_last)
-    return Localizer(
-        bundle=ModelBundle(network, info),
-        camera=build_camera(camera, 1, 1),
-        pixel=info.pixel_size,
-        geometry=None,
-        rule=PaperRule(),
-        compute=ComputeConfig(device="cpu", dtype=dtype, batch_px=batch_px),
-        device=torch.device("cpu"),
-    )
 
 
 def run_authors(network: LocNet, frames: torch.Tensor, batch: int) -> Callable[[], None]:
@@ -102,7 +63,8 @@ def measure(case: Case, side: int, frames: int, filters: int) -> Case:
     if case["malloc"] == "tuned":
         keep_freed_memory()
     adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
-    localizer = make_localizer(filters, case.get("batch_px", 1 << 18), case.get("dtype", "float32"))
+    cpu = torch.device("cpu")
+    localizer = make_localizer(cpu, filters, case.get("dtype", "float32"), case.get("batch_px", 1 << 18), side)
     if case["way"] == "authors":
         work = run_authors(localizer.bundle.network, torch.from_numpy(adu.astype(np.float32) / 20), case["batch"])
     else:

@@ -29,23 +29,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from random_model import make_localizer
+
 from lls_decode.config import (
-    ComputeConfig,
-    GaussianPsf,
-    NetworkConfig,
-    PaperRule,
-    PixelSize,
-    Scaling,
-    ScmosCamera,
     TrainingConfig,
     load,
 )
 from lls_decode.localize import build_validator, detect
-from lls_decode.localize.localizer import Localizer
-from lls_decode.model.bundle import ModelBundle
-from lls_decode.model.info import BundleInfo
-from lls_decode.model.network import LocNet
-from lls_decode.optics import build_camera
 from lls_decode.simulate import simulate_batch
 from lls_decode.training import train
 
@@ -54,7 +44,6 @@ VALUES_PER_PX = 2593
 """Activations of the full network that must be read or written once (features computed once)."""
 FULL_FILTERS = 48
 PART_BYTES = 12 << 20
-DETECTIONS_PER_PX = 1 / 400
 
 
 def main() -> None:
@@ -177,40 +166,6 @@ def measure(
         "detections_per_px": len(found) / (whole * 1e6),
         "peak_device_GB": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
     }
-
-
-def make_localizer(device: torch.device, filters: int, dtype: str, batch_px: int, side: int) -> Localizer:
-    """Random weights whose last layer is set so that a realistic number of pixels are detections."""
-    torch.manual_seed(0)
-    network = LocNet(NetworkConfig(filters=filters, context="time")).eval().requires_grad_(False)
-    network.to(device, memory_format=torch.channels_last)
-    last = network.heads["probability"].out_conv
-    with torch.inference_mode():
-        windows = torch.tensor([[0, 1, 2], [1, 2, 3]], device=device)
-        logit = network.decode(network.encode(torch.randn(4, 64, 64, device=device)), windows).logit + 6
-    last.weight.mul_(3 / logit.std())
-    last.bias.fill_(float(1 - 3 * (logit / logit.std()).flatten().quantile(1 - DETECTIONS_PER_PX)))
-    camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0)
-    info = BundleInfo(
-        name="random",
-        network=network.config,
-        scaling=Scaling(input_scale=4, input_offset=15, photons=5000, z_nm=500, bg=50),
-        pixel_size=PixelSize(x_nm=100, y_nm=100),
-        camera=camera,
-        psf=GaussianPsf(sigma_nm=130),
-        z_range_nm=(-500, 500),
-        photons_range=(500, 3000),
-        bg_range=(5, 20),
-    )
-    return Localizer(
-        bundle=ModelBundle(network, info),
-        camera=build_camera(camera, side, side, device=device),
-        pixel=info.pixel_size,
-        geometry=None,
-        rule=PaperRule(),
-        compute=ComputeConfig(dtype=dtype, batch_px=batch_px),
-        device=device,
-    )
 
 
 def training(device: torch.device, out: Path, resume: Path | None, left_s: float, scale: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from lls_decode.errors import BundleError, ConfigError
+from lls_decode.errors import BundleError, ConfigError, LlsDecodeError
 
 
 def shipped(suffix: str) -> dict[str, Path]:
@@ -20,16 +20,7 @@ def find_bundle(name: str | Path) -> Path:
     BundleError
         There is neither.
     """
-    path = Path(name)
-    if path.exists():
-        return path
-    bundles = shipped(".lls")
-    if str(name) in bundles:
-        return bundles[str(name)]
-    known = ", ".join(bundles) or "none"
-    raise BundleError(
-        f"Model bundle {name} does not exist; give the path of a .lls file, or a shipped model ({known})."
-    )
+    return _find(name, ".lls", "Model bundle", BundleError)
 
 
 def find_config(name: str | Path) -> Path:
@@ -40,12 +31,15 @@ def find_config(name: str | Path) -> Path:
     ConfigError
         There is neither.
     """
-    path = Path(name)
+    return _find(name, ".yaml", "Configuration", ConfigError)
+
+
+def _find(name: str | Path, suffix: str, what: str, error: type[LlsDecodeError]) -> Path:
+    path, known = Path(name), shipped(suffix)
     if path.exists():
         return path
-    configs = shipped(".yaml")
-    if str(name) in configs:
-        return configs[str(name)]
-    raise ConfigError(
-        f"Configuration {name} does not exist; give a YAML file, or a shipped one ({', '.join(configs)})."
+    if str(name) in known:
+        return known[str(name)]
+    raise error(
+        f"{what} {name} does not exist; give the path of a {suffix} file, or a shipped one ({', '.join(known)})."
     )

@@ -1,0 +1,46 @@
+"""A localizer with random weights that finds as many emitters as a dense movie has, for benchmarks without a model."""
+
+import torch
+
+from lls_decode.config import ComputeConfig, GaussianPsf, NetworkConfig, PaperRule, PixelSize, Scaling, ScmosCamera
+from lls_decode.localize.localizer import Localizer
+from lls_decode.model.bundle import ModelBundle
+from lls_decode.model.info import BundleInfo
+from lls_decode.model.network import LocNet
+from lls_decode.optics import build_camera
+
+DETECTIONS_PER_PX = 1 / 400
+
+
+def make_localizer(device: torch.device, filters: int, dtype: str, batch_px: int, side: int) -> Localizer:
+    """Random weights whose last layer is set so that a realistic number of pixels are detections."""
+    torch.manual_seed(0)
+    network = LocNet(NetworkConfig(filters=filters, context="time")).eval().requires_grad_(False)
+    network.to(device, memory_format=torch.channels_last)
+    last = network.heads["probability"].out_conv
+    with torch.inference_mode():
+        windows = torch.tensor([[0, 1, 2], [1, 2, 3]], device=device)
+        logit = network.decode(network.encode(torch.randn(4, 64, 64, device=device)), windows).logit + 6
+    last.weight.mul_(3 / logit.std())
+    last.bias.fill_(float(-1 - 3 * (logit / logit.std()).flatten().quantile(1 - DETECTIONS_PER_PX)))
+    camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0)
+    info = BundleInfo(
+        name="random",
+        network=network.config,
+        scaling=Scaling(input_scale=4, input_offset=15, photons=5000, z_nm=500, bg=50),
+        pixel_size=PixelSize(x_nm=100, y_nm=100),
+        camera=camera,
+        psf=GaussianPsf(sigma_nm=130),
+        z_range_nm=(-500, 500),
+        photons_range=(500, 3000),
+        bg_range=(5, 20),
+    )
+    return Localizer(
+        bundle=ModelBundle(network, info),
+        camera=build_camera(camera, side, side, device=device),
+        pixel=info.pixel_size,
+        geometry=None,
+        rule=PaperRule(),
+        compute=ComputeConfig(dtype=dtype, batch_px=batch_px),
+        device=device,
+    )
