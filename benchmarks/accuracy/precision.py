@@ -1,0 +1,65 @@
+"""What bfloat16 changes: the demo's frames through `lls-paint` in float32 and in bfloat16, detections matched.
+
+    python benchmarks/accuracy/precision.py [--volumes 12]
+
+One JSON line: Jaccard of the two sets of detections, differences of their positions in units of the predicted sigma,
+and the score of each against the truth.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from lls_decode.blocks import plan_blocks
+from lls_decode.config import ComputeConfig, MovieConfig, load, load_run_config
+from lls_decode.emitters import Emitters
+from lls_decode.evaluate import match, read_truth, score
+from lls_decode.frames import open_source
+from lls_decode.localize import build_localizer
+from lls_decode.models import find_bundle, find_config
+from lls_decode.simulate import simulate_movie
+
+BLOCK_FRAMES = 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--volumes", type=int, default=12)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes)
+        movie = simulate_movie(config, folder)
+        truth = read_truth(movie.truth)
+        found = {dtype: localize(movie.store, movie.run_config, dtype) for dtype in ("float32", "bfloat16")}
+    z_range_nm = config.simulation.emitters.z_range_nm
+    pairs = match(found["float32"], found["bfloat16"])
+    one, other = found["float32"].select(pairs.truth), found["bfloat16"].select(pairs.found)
+    jaccard = len(pairs) / (len(found["float32"]) + len(found["bfloat16"]) - len(pairs))
+    line = {"benchmark": "precision", "model": "lls-paint", "jaccard_with_float32": round(jaccard, 4)}
+    for axis in "xyz":
+        moved = np.abs(getattr(other, f"{axis}_nm") - getattr(one, f"{axis}_nm")) / getattr(one, f"{axis}_sig")
+        line |= {f"median_d{axis}_over_sigma": round(float(np.median(moved)), 3)}
+    for dtype, emitters in found.items():
+        result = score(truth, emitters, photons_min=50, z_range_nm=z_range_nm)
+        line |= {f"{dtype}_detections": len(emitters), f"{dtype}_truth_jaccard": round(result.jaccard, 4)}
+        line |= {f"{dtype}_rmse_lateral_nm": round(result.rmse_lateral_nm, 2)}
+    print(json.dumps({**line, "hardware": f"{platform.machine()}, {os.cpu_count()} cores"}))
+
+
+def localize(store: Path, run_config: Path, dtype: str) -> Emitters:
+    source = open_source(store)
+    config = load_run_config(run_config).replace(compute=ComputeConfig(device="cpu", dtype=dtype))
+    localizer = build_localizer(find_bundle("lls-paint"), config, source.layout)
+    blocks = plan_blocks(source.layout, "plane", BLOCK_FRAMES)
+    table = pa.concat_tables([localizer.run(source.read(block)) for block in blocks])
+    return Emitters.from_columns({name: table[name].to_numpy() for name in table.column_names})
+
+
+if __name__ == "__main__":
+    main()
