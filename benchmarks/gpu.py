@@ -36,8 +36,8 @@ from lls_decode.config import (
     load,
 )
 from lls_decode.localize import build_validator, detect
-from lls_decode.simulate import simulate_batch
 from lls_decode.training import train
+from lls_decode.training.train import simulate_step
 
 FLOP_PER_PX = 1.19e6
 VALUES_PER_PX = 2593
@@ -178,18 +178,7 @@ def training(device: torch.device, out: Path, resume: Path | None, left_s: float
         join(resume, work)
     generator = torch.Generator(device=device).manual_seed(1)
 
-    def simulate() -> None:
-        simulate_batch(
-            config.simulation,
-            context=config.network.context,
-            num_sequences=config.sequences,
-            sequence_frames=config.sequence_frames,
-            height=config.crop_px,
-            width=config.crop_px,
-            generator=generator,
-        )
-
-    simulate_s = seconds(simulate, device, repeats=5)
+    simulate_s = seconds(lambda: simulate_step(config, generator), device, repeats=5)
     steps: list[int] = []
     began = time.monotonic()
     result = train(

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lls_decode.errors import OutputError, RunConflictError
+from lls_decode.axes import Layout
+from lls_decode.blocks import Block, plan_blocks
+from lls_decode.errors import InputError, OutputError, RunConflictError
 
 HEARTBEAT_S = 10.0
 STALE_S = 120.0
@@ -88,6 +90,23 @@ class RunFolder:
         if not isinstance(record, dict):
             raise OutputError(f"{self.record} holds no JSON object; restore it, or use another folder.")
         return record
+
+    def read_run(self) -> tuple[dict[str, Any], tuple[Block, ...]]:
+        """The record of the run in the folder, and its blocks.
+
+        Raises
+        ------
+        InputError
+            The folder holds no run, or its record cannot be read.
+        """
+        try:
+            record = self.read_record()
+        except OutputError as error:
+            raise InputError(str(error)) from error
+        if record is None:
+            raise InputError(f"{self.out} holds no run (no run.json in it); give the folder that was given as --out.")
+        block_frames = int(record["config"]["execution"]["block_frames"])
+        return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames)
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``run.json`` aside and rename it."""

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from lls_decode.axes import Layout
-from lls_decode.blocks import plan_blocks
 from lls_decode.config import parse
-from lls_decode.errors import InputError
 from lls_decode.table import Manifest, TableMetadata, merge_shards
 
 from .folder import RunFolder
@@ -31,12 +28,7 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
         A block is missing, or a shard is damaged.
     """
     folder = RunFolder(Path(out))
-    record = folder.read_record()
-    if record is None:
-        raise InputError(f"{out} holds no run (no {folder.record.name}); give the --out folder of 'lls-decode run'.")
-    blocks = plan_blocks(
-        Layout(**record["layout"]), record["context"], int(record["config"]["execution"]["block_frames"])
-    )
+    record, blocks = folder.read_run()
     return merge_shards(
         folder.shards,
         blocks,

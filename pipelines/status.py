@@ -5,9 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lls_decode.axes import Layout
-from lls_decode.blocks import Block, plan_blocks
-from lls_decode.errors import InputError, OutputError
+from lls_decode.blocks import Block
 
 from .events import read_json_lines
 from .folder import RunFolder
@@ -99,10 +97,7 @@ def read_status(out: str | Path) -> RunStatus:
         The folder holds no run.
     """
     folder = RunFolder(Path(out))
-    record = _read_record(folder)
-    blocks = plan_blocks(
-        Layout(**record["layout"]), record["context"], int(record["config"]["execution"]["block_frames"])
-    )
+    record, blocks = folder.read_run()
     records, broken = read_json_lines(folder.ledger)
     latest = {item["block"]: item for item in records if "block" in item}
     shards = folder.list_shards()
@@ -142,16 +137,6 @@ def read_status(out: str | Path) -> RunStatus:
         failed=tuple(_failed_block(block, latest[block.index]) for block in failed),
         broken_lines=broken,
     )
-
-
-def _read_record(folder: RunFolder) -> dict[str, Any]:
-    try:
-        record = folder.read_record()
-    except OutputError as error:
-        raise InputError(str(error)) from error
-    if record is None:
-        raise InputError(f"{folder.out} holds no run (no run.json in it); give the folder that was given as --out.")
-    return record
 
 
 def _kind(record: Mapping[str, Any] | None) -> str | None:

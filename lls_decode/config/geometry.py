@@ -94,6 +94,16 @@ class Geometry(Config):
         h_nm = -along * math.sin(angle) + z_nm * math.cos(angle)
         return Positions(s_nm, y_nm, h_nm) if self.propagation_axis == "x" else Positions(x_nm, s_nm, h_nm)
 
+    def sample_sigmas(self, along_sig: Floats, z_sig: Floats) -> tuple[Floats, Floats]:
+        """Sigmas along the stage travel and above the coverslip, from those along the propagation axis and z.
+
+        Those along S and H are correlated; that is lost here. Across, nothing changes.
+        """
+        if self.motion == "objective":
+            return along_sig, z_sig
+        cosine, sine = math.cos(math.radians(self.angle_deg)), math.sin(math.radians(self.angle_deg))
+        return np.hypot(along_sig * cosine, z_sig * sine), np.hypot(along_sig * sine, z_sig * cosine)
+
     def describe(self, pixel: PixelSize) -> str:
         """One line a user can check on a bead."""
         if self.motion == "objective":

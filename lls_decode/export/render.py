@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.canvas import DepthCanvas, Extent, Floats, Image
 from lls_decode.export.figures import write_picture
@@ -153,18 +152,9 @@ class _Source:
         position = {axis: values[name][keep] for axis, name in self._positions.items()}
         sigma = {axis: value[keep] for axis, value in sigma.items()}
         if self._geometry is not None:
-            sigma = _turned(sigma, self._geometry)
+            along = self._geometry.propagation_axis
+            sigma[along], sigma["z"] = self._geometry.sample_sigmas(sigma[along], sigma["z"])
         return _Piece(position, {axis: np.nan_to_num(value, nan=0.0) for axis, value in sigma.items()}, table.num_rows)
-
-
-def _turned(sigma: dict[str, Floats], geometry: Geometry) -> dict[str, Floats]:
-    """Sigmas along the axes of the sample, from those along the axes of the camera."""
-    if geometry.motion == "objective":
-        return sigma
-    angle, along = math.radians(geometry.angle_deg), geometry.propagation_axis
-    travel = np.hypot(sigma[along] * math.cos(angle), sigma["z"] * math.sin(angle))
-    height = np.hypot(sigma[along] * math.sin(angle), sigma["z"] * math.cos(angle))
-    return {**sigma, along: travel, "z": height}
 
 
 @dataclass(frozen=True)

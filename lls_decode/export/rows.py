@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lls_decode.config import Geometry, PixelSize
+from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.table import iter_tables, read_metadata
 
@@ -177,22 +177,12 @@ class ExportTable:
             position = move(rows["x_nm"], rows["y_nm"], rows["z_nm"], rows["plane"])
         rows |= dict(zip(("x_nm", "y_nm", "z_nm"), position, strict=True))
         if self.coords == "sample" and self._geometry is not None:
-            rows |= _turned_sigmas(rows, self._geometry)
+            along = f"{self._geometry.propagation_axis}_sig"
+            if along in rows and "z_sig" in rows:
+                rows[along], rows["z_sig"] = self._geometry.sample_sigmas(rows[along], rows["z_sig"])
         return rows
 
 
 def lateral_sigma(rows: Rows) -> Floats:
     """Root mean square of the sigmas along x and y, nm: SMAP's and ThunderSTORM's one number for both."""
     return np.asarray(np.sqrt((rows["x_sig"] ** 2 + rows["y_sig"] ** 2) / 2))
-
-
-def _turned_sigmas(rows: Rows, geometry: Geometry) -> dict[str, Floats]:
-    """Sigmas along the axes of the sample; their correlation is lost, since other programs do not know it."""
-    along = f"{geometry.propagation_axis}_sig"
-    if geometry.motion == "objective" or along not in rows or "z_sig" not in rows:
-        return {}
-    angle = math.radians(geometry.angle_deg)
-    return {
-        along: np.hypot(rows[along] * math.cos(angle), rows["z_sig"] * math.sin(angle)),
-        "z_sig": np.hypot(rows[along] * math.sin(angle), rows["z_sig"] * math.cos(angle)),
-    }

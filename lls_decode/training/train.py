@@ -105,6 +105,7 @@ def train(
         logger.info("going on at step %d of %d", state.step, config.steps)
     entered, first = time.monotonic(), state.step
     began = entered - state.seconds
+    accuracy: dict[str, Any] | None = None
     while state.step < config.steps:
         losses = _step(config, scaling, state)
         if progress is not None:
@@ -116,13 +117,13 @@ def train(
         )
         state.seconds = now - began
         if finished or state.step % config.validate_every == 0:
-            _log_curve(out, config, scaling, state, losses, validator)
+            accuracy = _log_curve(out, config, scaling, state, losses, validator)
         if finished or stopping or state.step % config.checkpoint_every == 0:
             _checkpoint(state, out)
         if stopping and not finished:
             return None
-    info = bundle_info(config, scaling)
-    accuracy = validator(state.network.eval(), info).to_dict()
+    if accuracy is None:  # all steps were done before this call
+        accuracy = validator(state.network.eval(), bundle_info(config, scaling)).to_dict()
     info = bundle_info(
         config, scaling, accuracy=accuracy, curve=_read_curve(out), steps=state.step, seconds=state.seconds
     )
@@ -191,7 +192,7 @@ def _new_state(config: TrainingConfig, device: torch.device) -> _State:
 
 
 def _step(config: TrainingConfig, scaling: Scaling, state: _State) -> Losses:
-    batch = _simulate(config, state.generator)
+    batch = simulate_step(config, state.generator)
     network = state.network.train()
     inputs = (batch.photons_TYX - scaling.input_offset) / scaling.input_scale
     lower = config.precision == "bfloat16"
@@ -211,7 +212,8 @@ def _step(config: TrainingConfig, scaling: Scaling, state: _State) -> Losses:
     return Losses(losses.count.detach(), losses.localization.detach(), losses.background.detach())
 
 
-def _simulate(config: TrainingConfig, generator: torch.Generator) -> TrainingBatch:
+def simulate_step(config: TrainingConfig, generator: torch.Generator) -> TrainingBatch:
+    """The fresh frames of one training step."""
     return simulate_batch(
         config.simulation,
         context=config.network.context,
@@ -282,7 +284,8 @@ def _restore(state: _State, out: Path) -> None:
 
 def _log_curve(
     out: Path, config: TrainingConfig, scaling: Scaling, state: _State, losses: Losses, validator: Validator
-) -> None:
+) -> dict[str, Any]:
+    """Validate, and put the accuracy into the log and the curve; gives it back."""
     accuracy = validator(state.network.eval(), bundle_info(config, scaling)).to_dict()
     row = {
         "step": state.step,
@@ -298,6 +301,7 @@ def _log_curve(
         writer = csv.DictWriter(file, row)
         writer.writeheader()
         writer.writerows([*rows, row])
+    return accuracy
 
 
 def _read_curve(out: Path) -> list[dict[str, float]]:
