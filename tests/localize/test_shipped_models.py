@@ -20,6 +20,7 @@ def test_accuracy_is_the_recorded_one(name: str) -> None:
     assert found.num_truth > 500
     assert found.jaccard == pytest.approx(recorded["jaccard"], abs=0.05)
     assert found.rmse_lateral_nm == pytest.approx(recorded["rmse_lateral_nm"], rel=0.2)
+    assert found.photon_ratio == pytest.approx(recorded["photon_ratio"], abs=0.05)
     if bundle.info.network.predict_z:
         assert found.rmse_axial_nm == pytest.approx(recorded["rmse_axial_nm"], rel=0.2)
 
