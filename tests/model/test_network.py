@@ -117,14 +117,14 @@ def test_features_encoded_once_serve_three_windows(config: NetworkConfig) -> Non
 def test_planes_that_are_moved_by_the_shift_look_at_rest(shift: int, axis: str) -> None:
     """A molecule appears ``shift`` pixels lower in the next plane; the network meets it where it was.
 
-    By whole strides, so that the features move as the image does.
+    By whole strides, so that the features move as the image does; in float64, where rounding is no matter.
     """
     shift *= STRIDE
     config = {"filters": 4, "context": "plane", "shift_px": shift, "shift_axis": axis}
-    moving = network(NetworkConfig.model_validate(config))
-    resting = network(NetworkConfig(filters=4, context="time"))
-    scene = torch.zeros(160, 160)
-    scene[76:84, 76:84] = torch.randn(8, 8, generator=torch.Generator().manual_seed(2)) * 20
+    moving = network(NetworkConfig.model_validate(config)).double()
+    resting = network(NetworkConfig(filters=4, context="time")).double()
+    scene = torch.zeros(160, 160, dtype=torch.float64)
+    scene[76:84, 76:84] = torch.randn(8, 8, generator=torch.Generator().manual_seed(2)).double() * 20
     dim = 1 if axis == "x" else 0
     planes = torch.stack([scene.roll(-shift * k, dims=dim) for k in (-1, 0, 1)])
     window = torch.tensor([[0, 1, 2]])
