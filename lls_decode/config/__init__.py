@@ -24,7 +24,7 @@ from lls_decode.config.run import (
     RunConfig,
     load_run_config,
 )
-from lls_decode.config.training import BackgroundConfig, EmitterConfig, SimulationConfig, TrainingConfig
+from lls_decode.config.training import BackgroundConfig, EmitterConfig, PerlinTexture, SimulationConfig, TrainingConfig
 
 __all__ = [
     "AstigmaticPsf",
@@ -47,6 +47,7 @@ __all__ = [
     "MovieConfig",
     "NetworkConfig",
     "PaperRule",
+    "PerlinTexture",
     "PixelSize",
     "PixelValue",
     "Positions",

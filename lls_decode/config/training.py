@@ -48,11 +48,29 @@ class EmitterConfig(Config):
         return self
 
 
+class PerlinTexture(Config):
+    """Gradient noise (Perlin 1985) that rests in the sample."""
+
+    feature_nm: float = Field(gt=0)
+    """Lattice constant of the noise, in all directions: bright and dark patches are about as large."""
+    contrast: float = Field(gt=0, le=1)
+    """Largest relative deviation from the mean; the r.m.s. deviation is 0.22 of it."""
+
+
 class BackgroundConfig(Config):
-    """Uniform background, drawn anew for each training sequence."""
+    """Background: a level, drawn anew for each training sequence, even over the field or with a texture."""
 
     low: float = Field(ge=0)
+    """Range of the level (the mean over the texture), photons per pixel."""
     high: float = Field(ge=0)
+    texture: PerlinTexture | None = None
+    """None: uniform."""
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Least and largest background that a pixel can have."""
+        contrast = 0.0 if self.texture is None else self.texture.contrast
+        return self.low * (1 - contrast), self.high * (1 + contrast)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -72,6 +90,16 @@ class SimulationConfig(Config):
     illumination: Illumination = Widefield()
     geometry: Geometry | None = None
     """Needed for context along planes."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        texture, pixel_nm = self.background.texture, max(self.pixel_size.x_nm, self.pixel_size.y_nm)
+        if texture is not None and texture.feature_nm < 2 * pixel_nm:
+            raise ValueError(
+                f"background.texture.feature_nm is {texture.feature_nm:g}, below two pixels ({2 * pixel_nm:g} nm): "
+                "pixels could not show it"
+            )
+        return self
 
 
 class TrainingConfig(Config):

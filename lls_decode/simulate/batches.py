@@ -26,7 +26,7 @@ class Targets:
     y_px: Tensor
     z: Tensor
     photons: Tensor
-    bg_N: Tensor
+    bg_NYX: Tensor
     """Background of each window."""
 
 
@@ -38,7 +38,8 @@ class TrainingBatch:
     windows_N3: Tensor
     activations: Activations
     """Truth rows of the windows' own frames that are targets; ``sequence`` is the window, ``frame`` 0."""
-    bg_N: Tensor
+    bg_NYX: Tensor
+    """Expected background of the windows' own frames, photons per pixel."""
 
     def targets(self, scaling: Scaling, simulation: SimulationConfig) -> Targets:
         """The truth in network units."""
@@ -49,7 +50,7 @@ class TrainingBatch:
             y_px=a.y_nm / pixel.y_nm,
             z=a.z_nm / scaling.z_nm,
             photons=a.photons / scaling.photons,
-            bg_N=self.bg_N / scaling.bg,
+            bg_NYX=self.bg_NYX / scaling.bg,
         )
 
 
@@ -110,5 +111,5 @@ def simulate_batch(
         photons_TYX=simulated.photons_STYX.reshape(num_sequences * T, height, width),
         windows_N3=windows,
         activations=own,
-        bg_N=simulated.bg_S.repeat_interleave(L),
+        bg_NYX=simulated.bg_STYX[:, first : first + L].reshape(-1, height, width),
     )

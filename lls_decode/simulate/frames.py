@@ -11,6 +11,7 @@ from torch import Tensor
 from lls_decode.config import ScmosChip, SimulationConfig
 from lls_decode.optics import CameraModel, ScmosModel, build_camera, expected_photons
 from lls_decode.optics.psf import stamp_radius_px
+from lls_decode.simulate.background import draw_background
 from lls_decode.simulate.molecules import Activations, expose, sample_molecules
 
 
@@ -20,10 +21,12 @@ class SimulatedFrames:
 
     photons_STYX: Tensor
     """What the camera gives back as photons: noisy counts converted by the same camera, float32."""
-    bg_S: Tensor
-    """Background of each sequence, photons per pixel."""
+    bg_STYX: Tensor
+    """Expected background, photons per pixel."""
     activations: Activations
     """All light that was drawn, targets or not."""
+    camera: CameraModel
+    """That made the counts; maps of a drawn chip are ``(S, 1, Y, X)``."""
 
 
 def simulate_frames(
@@ -53,13 +56,11 @@ def simulate_frames(
         illumination=config.illumination,
         z_range_nm=config.emitters.z_rendered_nm,
     )
-    low, high = config.background.low, config.background.high
-    bg_S = low + (high - low) * torch.rand(num_sequences, generator=generator, device=generator.device)
+    bg_STYX = draw_background(config, num_sequences, num_frames, height, width, generator)
     camera = draw_camera(config, num_sequences, height, width, generator)
     expected = draw_photons(config, activations, num_sequences, num_frames, height, width)
-    expected = expected + bg_S[:, None, None, None]
-    photons = camera.to_photons(camera.to_adu(expected, generator))
-    return SimulatedFrames(photons, bg_S, activations)
+    photons = camera.to_photons(camera.to_adu(expected + bg_STYX, generator))
+    return SimulatedFrames(photons, bg_STYX, activations, camera)
 
 
 def draw_photons(

@@ -20,6 +20,7 @@ from lls_decode.errors import OutputError
 from lls_decode.frames import create_store
 from lls_decode.optics import CameraModel, ScmosModel, build_camera
 from lls_decode.optics.psf import stamp_radius_px
+from lls_decode.simulate.background import draw_texture
 from lls_decode.simulate.frames import draw_chip, draw_photons
 from lls_decode.simulate.molecules import (
     Activations,
@@ -81,17 +82,18 @@ def simulate_movie(
         overwrite=overwrite,
     )
     low, high = s.background.low, s.background.high
+    texture_TYX = _draw_texture(config, generator)
     rows = 0
     with pq.ParquetWriter(truth_path, TRUTH_SCHEMA, compression="zstd", compression_level=1) as truth:
         for first, num_frames, seen in _iter_activations(config, generator):
-            bg = low + (high - low) * float(torch.rand((), generator=generator))
-            expected = draw_photons(s, seen, 1, num_frames, layout.height, layout.width)[0] + bg
+            bg_TYX = (low + (high - low) * float(torch.rand((), generator=generator))) * texture_TYX
+            expected = draw_photons(s, seen, 1, num_frames, layout.height, layout.width)[0] + bg_TYX
             counts = camera.to_adu(expected, generator).clamp_max(65535).numpy().astype(np.uint16)
             if layout.planes_per_volume > 1:
                 array[first // layout.planes_per_volume] = counts
             else:
                 array[first : first + num_frames] = counts
-            table = _truth_table(config, seen, first, bg)
+            table = _truth_table(config, seen, first, bg_TYX)
             truth.write_table(table)
             rows += len(table)
             if progress is not None:
@@ -215,10 +217,22 @@ def _inside(config: MovieConfig, seen: Activations) -> Tensor:
     return (x_px >= -0.5) & (x_px < config.width - 0.5) & (y_px >= -0.5) & (y_px < config.height - 0.5)
 
 
-def _truth_table(config: MovieConfig, seen: Activations, first: int, bg: float) -> pa.Table:
-    """Rows for the light that falls into the field, in frame order."""
+def _draw_texture(config: MovieConfig, generator: torch.Generator) -> Tensor:
+    """Background relative to its level: one texture for the whole movie; (P, Y, X), or 1 where it does not vary."""
+    if config.simulation.background.texture is None:
+        return torch.ones(1, 1, 1)
+    size = (config.planes_per_volume, config.height, config.width)
+    return draw_texture(config.simulation, 1, *size, generator)[0]
+
+
+def _truth_table(config: MovieConfig, seen: Activations, first: int, bg_TYX: Tensor) -> pa.Table:
+    """Rows for the light that falls into the field, in frame order; ``bg`` is that of the pixel of an emitter."""
     seen = seen.select(_inside(config, seen) & (seen.photons > 0))
     seen = seen.select(torch.argsort(seen.frame, stable=True))
+    x_px, y_px = seen.x_nm / config.simulation.pixel_size.x_nm, seen.y_nm / config.simulation.pixel_size.y_nm
+    bg = bg_TYX.expand(-1, config.height, config.width)[
+        seen.frame % len(bg_TYX), y_px.round().to(torch.int64), x_px.round().to(torch.int64)
+    ]
     frame = (seen.frame + first).numpy()
     plane = frame % config.planes_per_volume
     x_nm, y_nm, z_nm = (value.double().numpy() for value in (seen.x_nm, seen.y_nm, seen.z_nm))
@@ -233,7 +247,7 @@ def _truth_table(config: MovieConfig, seen: Activations, first: int, bg: float) 
         "y_nm": y_nm,
         "z_nm": z_nm,
         "photons": seen.photons.numpy(),
-        "bg": np.full(len(frame), bg),
+        "bg": bg.numpy(),
         **{f"{axis}s_nm": values for axis, values in zip("xyz", sample, strict=True)},
     }
     return pa.table(

@@ -54,7 +54,7 @@ def decode_loss(maps: OutputMaps, targets: Targets) -> Losses:
     count_N = 0.5 * (emitters_N - mean_N) ** 2 / variance_N + 0.5 * torch.log(2 * math.pi * variance_N)
     count = (weight_N * count_N).sum() / weight_N.sum()
     localization = _negative_log_mixture(maps, targets, mean_N).sum() / weight_N.sum()
-    background = ((maps.bg - targets.bg_N[:, None, None]) ** 2).sum() / weight_N.sum()
+    background = ((maps.bg - targets.bg_NYX) ** 2).sum() / weight_N.sum()
     return Losses(count, localization, background)
 
 

@@ -141,7 +141,7 @@ def choose_scaling(config: TrainingConfig) -> Scaling:
         input_offset=(s.background.low + s.background.high) / 2,
         photons=s.emitters.photons_mean + 5 * s.emitters.photons_sd,
         z_nm=1.2 * reach_nm if reach_nm else 1.0,
-        bg=max(1.2 * s.background.high, 1.0),
+        bg=max(1.2 * s.background.extremes[1], 1.0),
     )
 
 
@@ -167,7 +167,7 @@ def bundle_info(
         geometry=s.geometry,
         z_range_nm=(0.0, 0.0) if isinstance(s.psf, GaussianPsf) else s.emitters.z_range_nm,
         photons_range=(max(mean - 2 * sd, 0.0), mean + 2 * sd),
-        bg_range=(s.background.low, s.background.high),
+        bg_range=s.background.extremes,
         training={
             "configuration": config.to_dict(),
             "seed": config.seed,

@@ -117,11 +117,13 @@ def test_targets_are_in_the_frame_of_their_window(context: ContextKind) -> None:
     scaling = Scaling(input_scale=20.0, input_offset=10.0, photons=2500.0, z_nm=480.0, bg=18.0)
     targets = made.targets(scaling, config)
     x, y = targets.x_px.round().long(), targets.y_px.round().long()
-    own = made.photons_TYX[made.windows_N3[targets.window, 1], y, x] - made.bg_N[targets.window]
+    own = made.photons_TYX[made.windows_N3[targets.window, 1], y, x] - made.bg_NYX[targets.window, y, x]
     bright = targets.photons * scaling.photons > 500
     assert bright.sum() > 50
     assert own[bright].mean() > 20
-    elsewhere = made.photons_TYX[made.windows_N3[targets.window.flip(0), 1], y, x] - made.bg_N[targets.window.flip(0)]
+    elsewhere = (
+        made.photons_TYX[made.windows_N3[targets.window.flip(0), 1], y, x] - made.bg_NYX[targets.window.flip(0), y, x]
+    )
     assert elsewhere[bright].mean() < 0.5 * own[bright].mean()
 
 
@@ -136,8 +138,10 @@ def test_what_is_a_target(context: ContextKind) -> None:
     assert ((a.sequence >= 0) & (a.sequence < SEQUENCES * LENGTH)).all()
     assert a.x_nm.min() < 300
     assert a.x_nm.max() > (WIDTH - 4) * 100, "up to both edges"
-    assert (made.bg_N.reshape(SEQUENCES, LENGTH) == made.bg_N.reshape(SEQUENCES, LENGTH)[:, :1]).all()
-    assert ((made.bg_N >= 5) & (made.bg_N <= 15)).all()
+    assert made.bg_NYX.shape == (SEQUENCES * LENGTH, HEIGHT, WIDTH)
+    of_sequences = made.bg_NYX.view(SEQUENCES, -1)
+    assert (of_sequences == of_sequences[:, :1]).all()
+    assert ((made.bg_NYX >= 5) & (made.bg_NYX <= 15)).all()
 
 
 def test_network_units() -> None:
@@ -149,7 +153,7 @@ def test_network_units() -> None:
     torch.testing.assert_close(targets.y_px * 125.0, a.y_nm)
     torch.testing.assert_close(targets.z * 480.0, a.z_nm)
     torch.testing.assert_close(targets.photons * 2500.0, a.photons)
-    torch.testing.assert_close(targets.bg_N * 18.0, made.bg_N)
+    torch.testing.assert_close(targets.bg_NYX * 18.0, made.bg_NYX)
 
 
 def test_planes_of_a_sweep_move_and_frames_in_time_do_not() -> None:
@@ -177,7 +181,7 @@ def test_frames_hold_the_light_of_their_truth() -> None:
         config, num_sequences=4, num_frames=3, height=64, width=64, generator=torch.Generator().manual_seed(0)
     )
     assert made.photons_STYX.shape == (4, 3, 64, 64)
-    expected = draw_photons(config, made.activations, 4, 3, 64, 64) + made.bg_S[:, None, None, None]
+    expected = draw_photons(config, made.activations, 4, 3, 64, 64) + made.bg_STYX
     residual = made.photons_STYX - expected
     variance = expected + 4.0 / 2.0**2 + 1 / 12 / 2.0**2
     assert (residual / variance.sqrt()).mean().abs() < 5 / residual.numel() ** 0.5

@@ -41,7 +41,8 @@ def random_maps(windows: int, height: int = HEIGHT, width: int = WIDTH, sigma: f
 def targets(rows: list[tuple[float, ...]], windows: int) -> Targets:
     """Rows of window, x, y (pixels), z, photons."""
     window, x, y, z, photons = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5).T
-    return Targets(window.long(), x, y, z, photons, bg_N=torch.linspace(0.1, 0.9, windows))
+    even = torch.linspace(0.1, 0.9, windows)[:, None, None]  # of frames of any size
+    return Targets(window.long(), x, y, z, photons, bg_NYX=even)
 
 
 def by_hand(maps: OutputMaps, truth: Targets) -> tuple[float, float, float]:
@@ -74,7 +75,7 @@ def by_hand(maps: OutputMaps, truth: Targets) -> tuple[float, float, float]:
                     density /= math.sqrt(2 * math.pi) * sigma
                 mixture += p[n, y, x] / mean * density
             localization -= math.log(mixture)
-        background += ((m["bg"][n] - float(truth.bg_N[n])) ** 2).sum()
+        background += ((m["bg"][n] - truth.bg_NYX[n].numpy()) ** 2).sum()
     return count / total_weight, localization / total_weight, background / total_weight
 
 
@@ -89,7 +90,8 @@ CASES = [
 
 @pytest.mark.parametrize(("rows", "windows"), CASES)
 def test_equations(rows: list[tuple[float, ...]], windows: int) -> None:
-    maps, truth = random_maps(windows), targets(rows, windows)
+    bg = torch.rand(windows, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+    maps, truth = random_maps(windows), replace(targets(rows, windows), bg_NYX=bg)
     losses = decode_loss(maps, truth)
     found = (losses.count.item(), losses.localization.item(), losses.background.item())
     assert found == pytest.approx(by_hand(maps, truth), rel=1e-5, abs=1e-6)
@@ -187,7 +189,7 @@ def test_every_emitter_of_a_batch_weighs_the_same() -> None:
     maps = random_maps(2)
     parts = []
     for i, rows in enumerate((first, second)):
-        alone = replace(targets(rows, 1), bg_N=targets([], 2).bg_N[[i]])
+        alone = replace(targets(rows, 1), bg_NYX=targets([], 2).bg_NYX[[i]])
         parts.append(decode_loss(OutputMaps(*(m[[i]] for m in maps)), alone))
     joined = decode_loss(maps, targets([*first, *[(1, *row[1:]) for row in second]], 2))
     assert joined.localization.item() == pytest.approx((parts[0].localization + 2 * parts[1].localization).item() / 3)
