@@ -63,7 +63,7 @@ def check_fit(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
     if isinstance(camera, ScmosCamera):
         for name in CAMERA_MAPS:
             _check_map(name, getattr(camera, name), layout)
-    return [*_note_rule(config, info), *_check_context(layout, info, geometry, pixel)]
+    return [*_note_rule(config, info), *_check_noise_map(camera, info), *_check_context(layout, info, geometry, pixel)]
 
 
 def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
@@ -75,6 +75,19 @@ def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
         "authors": "which is its own, and finds faint ones too: filter the table by prob",
     }
     return [f"the model was imported from {info.imported_from}; detections by rule {rule!r}, {words[rule]}"]
+
+
+def _check_noise_map(camera: Camera, info: BundleInfo) -> list[str]:
+    if not info.network.noise_map:
+        return []
+    if not isinstance(camera, ScmosCamera):
+        raise BundleError(
+            f"Model {info.name} takes the read noise of each pixel of an sCMOS camera, the camera of the run is "
+            f"{camera.kind}; use a model without noise_map, or give the sCMOS camera of the data."
+        )
+    if isinstance(camera.variance_adu2, str):
+        return []
+    return ["the model looks at the read noise of each pixel, but camera.variance_adu2 is one number for all"]
 
 
 def _resolve_pixel(own: PixelSize | None, dataset: PixelSize | None, bundle: PixelSize) -> tuple[PixelSize, list[str]]:

@@ -16,6 +16,8 @@ class NetworkConfig(Config):
     """Whole pixels by which features of the next plane are moved along ``shift_axis`` to meet those of this one (the
     previous plane's by minus this). Only for context along planes."""
     shift_axis: ScanAxis = "x"
+    noise_map: bool = False
+    """True: each frame comes with the read noise of its pixels (sCMOS) as a second input channel."""
     predict_z: bool = True
     """False for 2-D data: z is 0 and its sigma constant."""
 
@@ -33,3 +35,7 @@ class Scaling(Config):
     """Largest distance from the focus that can be expressed, nm."""
     bg: float = Field(gt=0)
     """Largest background that can be expressed, photons per pixel."""
+    noise_scale: float = Field(default=1.0, gt=0)
+    """Photons r.m.s.; input of a noise map = (read noise - noise_offset) / noise_scale."""
+    noise_offset: float = 0.0
+    """Photons r.m.s."""

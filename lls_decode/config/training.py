@@ -129,4 +129,8 @@ class TrainingConfig(Config):
     def _check(self) -> Self:
         if self.network.context == "plane" and self.simulation.geometry is None:
             raise ValueError("network.context is 'plane', which needs simulation.geometry (angle, step, motion)")
+        if self.network.noise_map and isinstance(self.simulation.camera, EmccdCamera):
+            raise ValueError(
+                "network.noise_map needs an sCMOS camera (the pixels of an EMCCD have one read noise); leave it out"
+            )
         return self

@@ -23,7 +23,7 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
     Raises
     ------
     BundleError, ConfigError
-        The bundle is unreadable, a camera map does not fit, or the device is not there.
+        The bundle is unreadable, the camera or its maps do not fit, or the device is not there.
     """
     if config.camera is None or config.pixel_size is None:
         raise ValueError("camera and pixel size must be resolved before a localizer is built")
@@ -32,9 +32,13 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
         keep_freed_memory()
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
+    loaded = load_bundle(bundle, device=device)
+    camera = build_camera(config.camera, layout.height, layout.width, device=device)
+    if loaded.info.network.noise_map:
+        _ = camera.read_noise  # an EMCCD camera is refused here, not at the first frame
     return Localizer(
-        bundle=load_bundle(bundle, device=device),
-        camera=build_camera(config.camera, layout.height, layout.width, device=device),
+        bundle=loaded,
+        camera=camera,
         pixel=config.pixel_size,
         geometry=config.geometry,
         rule=config.detection,

@@ -114,8 +114,12 @@ class Localizer:
     def _encode(self, adu_TYX: Tensor, camera: CameraModel) -> Tensor:
         scaling = self.bundle.info.scaling
         inputs = (camera.to_photons(adu_TYX) - scaling.input_offset) / scaling.input_scale
+        noise_YX: Tensor | None = None
+        if self.bundle.info.network.noise_map:
+            noise_YX = ((camera.read_noise - scaling.noise_offset) / scaling.noise_scale).expand(inputs.shape[1:])
+            noise_YX = pad_to_stride(noise_YX)
         with self._precision():
-            return self.bundle.network.encode(pad_to_stride(inputs))
+            return self.bundle.network.encode(pad_to_stride(inputs), noise_YX)
 
     def _decode(self, features: Tensor, windows: Tensor) -> OutputMaps:
         with self._precision():

@@ -1,12 +1,15 @@
 """Accuracy of a network on frames it has not seen, by the detection and scoring that users get."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from lls_decode.config import ComputeConfig, PaperRule, TrainingConfig
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate import Score, score
+from lls_decode.localize.detect import Detections
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.place import to_emitters
 from lls_decode.model.bundle import ModelBundle
@@ -26,10 +29,11 @@ def build_validator(config: TrainingConfig) -> Callable[[LocNet, BundleInfo], Sc
     Frames are 64 px wide (training crops are smaller), all targets count, those at the border too.
     """
     generator = torch.Generator().manual_seed(_SEED)
+    num_sequences = max(1, config.validation_frames // config.sequence_frames)
     batch = simulate_batch(
         config.simulation,
         context=config.network.context,
-        num_sequences=max(1, config.validation_frames // config.sequence_frames),
+        num_sequences=num_sequences,
         sequence_frames=config.sequence_frames,
         height=_FIELD_PX,
         width=_FIELD_PX,
@@ -39,19 +43,44 @@ def build_validator(config: TrainingConfig) -> Callable[[LocNet, BundleInfo], Sc
 
     def validate(network: LocNet, info: BundleInfo) -> Score:
         device = next(network.parameters()).device
-        localizer = Localizer(
-            bundle=ModelBundle(network, info),
-            camera=_photon_camera().to(device),
-            pixel=info.pixel_size,
-            geometry=None,
-            rule=PaperRule(),
-            compute=ComputeConfig(batch_px=64 * _FIELD_PX**2),
-            device=device,
-        )
-        found = localizer.find(batch.photons_TYX.numpy(), batch.windows_N3.numpy())
-        return score(truth, to_emitters(found, info.scaling, info.pixel_size))
+        # With a noise map one sequence at a time: each was taken by a chip of its own.
+        parts = _split(batch, num_sequences if info.network.noise_map else 1)
+        found = []
+        for number, part in enumerate(parts):
+            localizer = Localizer(
+                bundle=ModelBundle(network, info),
+                camera=_photon_camera(part).to(device),
+                pixel=info.pixel_size,
+                geometry=None,
+                rule=PaperRule(),
+                compute=ComputeConfig(batch_px=64 * _FIELD_PX**2),
+                device=device,
+            )
+            found.append(localizer.find(part.photons_TYX.numpy(), part.windows_N3.numpy()))
+            found[-1].window[:] += number * len(part.windows_N3)
+        return score(truth, to_emitters(Detections.concatenate(found), info.scaling, info.pixel_size))
 
     return validate
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Frames of one chip, and windows over them."""
+
+    photons_TYX: Tensor
+    windows_N3: Tensor
+    read_noise_YX: Tensor
+
+
+def _split(batch: TrainingBatch, num_parts: int) -> list[_Part]:
+    """Whole sequences, in their order."""
+    photons, windows = batch.photons_TYX.chunk(num_parts), batch.windows_N3.chunk(num_parts)
+    noise = torch.zeros(num_parts, 1, 1) if batch.read_noise_TYX is None else batch.read_noise_TYX
+    firsts = [number * len(photons[0]) for number in range(num_parts)]
+    return [
+        _Part(frames, windows_N3 - first, noise[first])
+        for frames, windows_N3, first in zip(photons, windows, firsts, strict=True)
+    ]
 
 
 def _truth(batch: TrainingBatch, *, with_z: bool) -> Emitters:
@@ -67,7 +96,7 @@ def _truth(batch: TrainingBatch, *, with_z: bool) -> Emitters:
     )
 
 
-def _photon_camera() -> ScmosModel:
-    """A camera whose counts are photons already."""
+def _photon_camera(part: _Part) -> ScmosModel:
+    """A camera whose counts are photons already, with the read noise of the one that took them."""
     zero, one = torch.tensor(0.0), torch.tensor(1.0)
-    return ScmosModel(offset_adu=zero, gain_adu_per_e=one, variance_adu2=zero, quantum_efficiency=1.0)
+    return ScmosModel(offset_adu=zero, gain_adu_per_e=one, variance_adu2=part.read_noise_YX**2, quantum_efficiency=1.0)

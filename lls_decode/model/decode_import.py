@@ -85,6 +85,13 @@ def import_decode(
     network.load_state_dict(_convert(weights, network, theirs.camera.mirror_dim))
     if theirs.camera.mirror_dim is not None:
         logger.info("%s saw mirrored frames: as imported it takes frames as they are recorded", model)
+    if network.config.context == "plane":
+        logger.warning(
+            "%s was trained on planes %g nm of stage travel apart: it looks along the planes of a sweep, in runs that "
+            "give no geometry",
+            model,
+            theirs.plane_step_nm,
+        )
     ranges = training_ranges(theirs)
     info = BundleInfo(
         name=name or out.stem,
@@ -152,14 +159,15 @@ def _check_widths(weights: Weights, theirs: DecodeParams, model: Path, params: P
     if first is None or first.ndim != 4 or last is None or last.ndim != 4:
         keys = ", ".join(list(weights)[:3]) or "none"
         raise BundleError(f"{model} holds the weights of another network (keys: {keys}, ...); {_ADVICE}.")
-    if first.shape[1] == 2:
+    inputs = 2 if theirs.hyper.sig_in else 1
+    if first.shape[1] != inputs and first.shape[1] in (1, 2):
         raise BundleError(
-            f"{model} wants a noise map as a second input channel (a development branch of DECODE), which cannot be "
-            "expressed; train it without sig_in, or train a model here with the camera's maps."
+            f"{model} takes {first.shape[1]} input channel(s) a frame (frame, noise map), {params} speaks of {inputs} "
+            f"(HyperParameter.sig_in is {theirs.hyper.sig_in}); give the param_run.yaml that belongs to this model."
         )
     arch = theirs.hyper.arch_param
     initial, inter = first.shape[0], last.shape[0]
-    expected = _their_shapes(initial, inter, theirs.hyper.channels_in)
+    expected = _their_shapes(initial, inter, theirs.hyper.channels_in, inputs)
     found = {name: tuple(value.shape) for name, value in weights.items()}
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if wrong:
@@ -186,7 +194,7 @@ def _check_values(weights: Weights, model: Path) -> None:
         raise BundleError(f"{model}: its smallest sigma (sigma_eps) is {eps:g}, only {_SIGMA_EPS:g} can be expressed.")
 
 
-def _their_shapes(initial: int, inter: int, channels_in: int) -> Shapes:
+def _their_shapes(initial: int, inter: int, channels_in: int, inputs_a_frame: int) -> Shapes:
     """Every tensor of a SigmaMUNet of depth 2, as DECODE names them."""
     f, g = initial, inter
     shapes: Shapes = {"sigma_eps": (1,)}
@@ -195,7 +203,7 @@ def _their_shapes(initial: int, inter: int, channels_in: int) -> Shapes:
         shapes[f"{name}.weight"] = (outputs, inputs, size, size)
         shapes[f"{name}.bias"] = (outputs,)
 
-    for unet, inputs in (("unet_shared", 1), ("unet_union", channels_in * g)):
+    for unet, inputs in (("unet_shared", inputs_a_frame), ("unet_union", channels_in * g)):
         stages = {"encoder.0": (inputs, f), "encoder.1": (f, 2 * f), "base": (2 * f, 4 * f)}
         stages |= {"decoder.0": (4 * f, 2 * f), "decoder.1": (2 * f, f)}
         for stage, (before, after) in stages.items():

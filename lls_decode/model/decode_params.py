@@ -7,13 +7,15 @@ have the defaults of DECODE's reference file; what the network here cannot expre
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, PositiveFloat
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from lls_decode.config import Camera, Config, EmccdCamera, NetworkConfig, PixelSize, Scaling, ScmosCamera, load
 from lls_decode.errors import BundleError, ConfigError
 
 _Z = 3
 """Number of z among their attributes: photons, x, y, z."""
+_NOISE_OFFSET_ADU, _NOISE_SCALE_ADU = 5.0, 10.0
+"""Of their noise maps; not parameters in their program either."""
 _EXPRESSIBLE = {
     "depth_shared": 2,
     "depth_union": 2,
@@ -53,7 +55,7 @@ class HyperParameter(_Part):
     disabled_attributes: int | tuple[int, ...] | None = None
     arch_param: ArchParam = ArchParam()
     sig_in: int | None = None
-    """A noise map as second input channel (a development branch of theirs)."""
+    """A noise map as second input channel (their branch ``dev_cmos_lls``)."""
 
 
 class ScalingParam(_Part):
@@ -74,7 +76,8 @@ class CameraParam(_Part):
     em_gain: float | None = Field(default=None, ge=0)
     spur_noise: float | None = Field(default=None, ge=0)
     qe: float = Field(default=1.0, gt=0, le=1)
-    read_sigma: float = Field(ge=0)
+    read_sigma: NonNegativeFloat | tuple[PositiveFloat, NonNegativeFloat, PositiveFloat]
+    """Electrons; with the sCMOS preset in counts, or of a distribution in counts [shape, shift, scale]."""
     px_size: tuple[PositiveFloat, PositiveFloat]
     """Along rows, along columns, nm."""
     mirror_dim: Literal[-1, -2] | None = None
@@ -99,11 +102,27 @@ class MetaParam(_Part):
 class DecodeParams(_Part):
     """One parameter file."""
 
+    preset: str | None = Field(default=None, alias="CameraPreset")
+    """``scmos`` (their branch ``dev_cmos_lls``): ``em_gain`` is counts per photon, read noise is in counts."""
     hyper: HyperParameter = Field(default=HyperParameter(), alias="HyperParameter")
     scaling: ScalingParam = Field(alias="Scaling")
     camera: CameraParam = Field(alias="Camera")
     simulation: SimulationParam = Field(default=SimulationParam(), alias="Simulation")
     meta: MetaParam = Field(default=MetaParam(), alias="Meta")
+    plane_step_nm: float = 0.0
+    """From frame to frame of its training, the stage moved so far (``lls_step_size_nm`` in whatever group)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_step(cls, data: Any) -> Any:
+        groups = [group for group in data.values() if isinstance(group, dict)] if isinstance(data, dict) else []
+        steps = [group["lls_step_size_nm"] for group in groups if group.get("lls_step_size_nm")]
+        return {**data, "plane_step_nm": steps[0]} if steps else data
+
+    @property
+    def is_scmos(self) -> bool:
+        """Camera parameters are those of the sCMOS preset."""
+        return self.preset is not None and self.preset.lower() == "scmos"
 
     @property
     def predicts_z(self) -> bool:
@@ -131,21 +150,35 @@ def read_params(path: Path) -> DecodeParams:
 
 
 def to_network(params: DecodeParams, filters: int) -> NetworkConfig:
-    """The network of ``filters`` filters that the weights belong into."""
+    """The network of ``filters`` filters that the weights belong into.
+
+    One that was trained on the planes of a sweep meets them on their own pixel grids: its plane shift is 0.
+    """
     return NetworkConfig(
-        filters=filters, context="time" if params.hyper.channels_in == 3 else "none", predict_z=params.predicts_z
+        filters=filters,
+        context="none" if params.hyper.channels_in == 1 else "plane" if params.plane_step_nm else "time",
+        noise_map=bool(params.hyper.sig_in),
+        predict_z=params.predicts_z,
     )
 
 
 def to_scaling(params: DecodeParams) -> Scaling:
-    """Scalings as stored; without z its scale has no meaning, and 1 nm stands for none."""
+    """Scalings as stored; without z its scale has no meaning, and 1 nm stands for none.
+
+    Their noise map is ``(sigma - 5) / 10`` of counts, which are photons times the gain of the camera they trained for.
+    """
     theirs = params.scaling
+    noise = {}
+    if params.hyper.sig_in:
+        gain = _scmos_gain(params)
+        noise = {"noise_offset": _NOISE_OFFSET_ADU / gain, "noise_scale": _NOISE_SCALE_ADU / gain}
     return Scaling(
         input_scale=theirs.input_scale,
         input_offset=theirs.input_offset,
         photons=theirs.phot_max,
         z_nm=theirs.z_max or 1.0,
         bg=theirs.bg_max,
+        **noise,
     )
 
 
@@ -153,9 +186,14 @@ def to_camera(params: DecodeParams) -> Camera:
     """A camera that turns counts into the same photons.
 
     Without EM gain it is an sCMOS camera: spurious charge, which adds ``spur_noise`` electrons in the mean and as much
-    variance, becomes part of the offset and of the read noise.
+    variance, becomes part of the offset and of the read noise. Of a distribution of read noise stands the mean.
     """
     c = params.camera
+    if params.is_scmos:
+        return ScmosCamera(
+            offset_adu=c.baseline, gain_adu_per_e=_scmos_gain(params), variance_adu2=_mean_read_sigma(c) ** 2
+        )
+    assert isinstance(c.read_sigma, float), "_inexpressible has refused others"
     spurious = c.spur_noise or 0.0
     if c.em_gain and c.em_gain > 1:
         return EmccdCamera(
@@ -212,8 +250,15 @@ def _inexpressible(params: DecodeParams) -> str | None:
         found = getattr(hyper.arch_param, name)
         if found != expected:
             return f"arch_param.{name} is {found!r}, only {expected!r} can be expressed"
-    if hyper.sig_in:
-        return "it wants a noise map as a second input (sig_in), which cannot be expressed"
+    if hyper.sig_in and not params.is_scmos:
+        return (
+            f"it takes a noise map (sig_in) in counts, but CameraPreset is {params.preset!r}; only for 'scmos' is it "
+            "known what a count is"
+        )
+    if isinstance(camera.read_sigma, tuple) and not params.is_scmos:
+        return f"Camera.read_sigma is {list(camera.read_sigma)}, expected one number (but for CameraPreset 'scmos')"
+    if params.is_scmos and not camera.em_gain:
+        return f"Camera.em_gain is {camera.em_gain}, for CameraPreset 'scmos' it is the counts per photon"
     others = [index for index in _listed(hyper.disabled_attributes) if index != _Z]
     if others:
         return f"disabled_attributes holds {others}, only z ({_Z}) can be left out"
@@ -221,9 +266,24 @@ def _inexpressible(params: DecodeParams) -> str | None:
         return f"Scaling.z_max is {scaling.z_max}, which leaves no z to be expressed"
     if not camera.convert2photons:
         return "Camera.convert2photons is false: it was trained on camera counts, and has no scale in photons"
-    if camera.em_gain is not None and 0 < camera.em_gain < 1:
+    if camera.em_gain is not None and 0 < camera.em_gain < 1 and not params.is_scmos:
         return f"Camera.em_gain is {camera.em_gain:g}, expected a gain above 1, or null (or 0) for none"
     return None
+
+
+def _scmos_gain(params: DecodeParams) -> float:
+    """Counts per photon of the sCMOS preset."""
+    gain = params.camera.em_gain
+    assert gain, "_inexpressible has refused others"
+    return gain
+
+
+def _mean_read_sigma(camera: CameraParam) -> float:
+    """Counts; a Gamma distribution is given as shape, shift and scale."""
+    if isinstance(camera.read_sigma, float):
+        return camera.read_sigma
+    shape, shift, scale = camera.read_sigma
+    return shape * scale + shift
 
 
 def _listed(value: int | tuple[int, ...] | None) -> tuple[int, ...]:

@@ -96,16 +96,23 @@ class LocNet(nn.Module):
         super().__init__()
         self.config = config
         f = config.filters
-        self.frame_net = UNet(1, f)
+        self.frame_net = UNet(2 if config.noise_map else 1, f)
         self.context_net = UNet(f if config.context == "none" else 3 * f, f)
         self.heads = nn.ModuleDict(
             {"probability": Head(f, 1), "mean": Head(f, 4), "sigma": Head(f, 4), "background": Head(f, 1)}
         )
         self._initialise()
 
-    def encode(self, frames_TYX: Tensor) -> Tensor:
-        """Features ``(T, D, Y, X)`` of scaled frames; each frame on its own pixel grid."""
-        return self.frame_net(frames_TYX[:, None].contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+    def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
+        """Features ``(T, D, Y, X)`` of scaled frames; each frame on its own pixel grid.
+
+        A network with a noise map takes the scaled read noise, too, ``(T, Y, X)`` or ``(Y, X)`` for all frames.
+        """
+        assert (noise_TYX is not None) == self.config.noise_map, "a noise map for networks that have one, and only then"
+        x = frames_TYX[:, None]
+        if noise_TYX is not None:
+            x = torch.stack([frames_TYX, noise_TYX.expand_as(frames_TYX)], dim=1)
+        return self.frame_net(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     def decode(self, features_TDYX: Tensor, windows_N3: Tensor) -> OutputMaps:
         """Output maps of windows: ``windows_N3`` are positions (previous, this, next) among the features."""

@@ -23,6 +23,11 @@ class ScmosModel:
     variance_adu2: Tensor
     quantum_efficiency: float
 
+    @property
+    def read_noise(self) -> Tensor:
+        """Read noise as it is in `to_photons`, photons r.m.s.; of the shape of the maps, or one number."""
+        return self.variance_adu2.sqrt() / (self.gain_adu_per_e * self.quantum_efficiency)
+
     def to_photons(self, adu: Tensor) -> Tensor:
         """Photons (float32) from counts of any dtype, shape (..., Y, X)."""
         return (adu.to(torch.float32) - self.offset_adu) / (self.gain_adu_per_e * self.quantum_efficiency)
@@ -58,6 +63,14 @@ class EmccdModel:
     """counts = floor((Gamma(Poisson(photons * QE + spurious), gain) + Normal(read)) / e_per_adu) + baseline."""
 
     config: EmccdCamera
+
+    @property
+    def read_noise(self) -> Tensor:
+        """Refused: networks with a noise map are trained for sCMOS cameras, where it tells pixels apart."""
+        raise ConfigError(
+            "The model takes a map of the camera's read noise, which an EMCCD camera has not (its noise is that of the "
+            "amplification, the same in all pixels); use a model without noise_map, or the sCMOS camera of the data."
+        )
 
     def to_photons(self, adu: Tensor) -> Tensor:
         """Photons (float32) from counts of any dtype, shape (..., Y, X)."""

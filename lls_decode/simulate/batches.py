@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lls_decode.axes import ContextKind
 from lls_decode.config import Scaling, SimulationConfig
-from lls_decode.simulate.frames import simulate_frames
+from lls_decode.optics import EmccdModel
+from lls_decode.simulate.frames import SimulatedFrames, simulate_frames
 from lls_decode.simulate.molecules import Activations
 
 _EDGE_SHARE = 0.15
@@ -35,11 +36,21 @@ class TrainingBatch:
     """Input and targets of one training step."""
 
     photons_TYX: Tensor
+    read_noise_TYX: Tensor | None
+    """Of the cameras that made the counts, photons r.m.s.; None for an EMCCD, which has no map."""
     windows_N3: Tensor
     activations: Activations
     """Truth rows of the windows' own frames that are targets; ``sequence`` is the window, ``frame`` 0."""
     bg_NYX: Tensor
     """Expected background of the windows' own frames, photons per pixel."""
+
+    def inputs(self, scaling: Scaling, *, noise_map: bool) -> tuple[Tensor, Tensor | None]:
+        """What `LocNet.encode` takes: frames and, if wanted, their read noise, in network units."""
+        frames = (self.photons_TYX - scaling.input_offset) / scaling.input_scale
+        if not noise_map:
+            return frames, None
+        assert self.read_noise_TYX is not None, "TrainingConfig has checked it"
+        return frames, (self.read_noise_TYX - scaling.noise_offset) / scaling.noise_scale
 
     def targets(self, scaling: Scaling, simulation: SimulationConfig) -> Targets:
         """The truth in network units."""
@@ -109,7 +120,15 @@ def simulate_batch(
     )
     return TrainingBatch(
         photons_TYX=simulated.photons_STYX.reshape(num_sequences * T, height, width),
+        read_noise_TYX=_read_noise(simulated),
         windows_N3=windows,
         activations=own,
         bg_NYX=simulated.bg_STYX[:, first : first + L].reshape(-1, height, width),
     )
+
+
+def _read_noise(simulated: SimulatedFrames) -> Tensor | None:
+    """Maps ``(S*T, Y, X)`` of the camera that each frame was taken by."""
+    if isinstance(simulated.camera, EmccdModel):
+        return None
+    return simulated.camera.read_noise.expand_as(simulated.photons_STYX).flatten(0, 1)

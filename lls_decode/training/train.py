@@ -142,6 +142,10 @@ def choose_scaling(config: TrainingConfig) -> Scaling:
         photons=s.emitters.photons_mean + 5 * s.emitters.photons_sd,
         z_nm=1.2 * reach_nm if reach_nm else 1.0,
         bg=max(1.2 * s.background.extremes[1], 1.0),
+        # against the shot noise of the background; read noise near 0 is that of no pixel, and of the padding
+        noise_scale=max(math.sqrt((s.background.low + s.background.high) / 2), 1.0)
+        if config.network.noise_map
+        else 1.0,
     )
 
 
@@ -194,10 +198,10 @@ def _new_state(config: TrainingConfig, device: torch.device) -> _State:
 def _step(config: TrainingConfig, scaling: Scaling, state: _State) -> Losses:
     batch = simulate_step(config, state.generator)
     network = state.network.train()
-    inputs = (batch.photons_TYX - scaling.input_offset) / scaling.input_scale
+    inputs = batch.inputs(scaling, noise_map=config.network.noise_map)
     lower = config.precision == "bfloat16"
-    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=lower):
-        maps = network.decode(network.encode(inputs), batch.windows_N3)
+    with torch.autocast(batch.photons_TYX.device.type, dtype=torch.bfloat16, enabled=lower):
+        maps = network.decode(network.encode(*inputs), batch.windows_N3)
     losses = decode_loss(maps, batch.targets(scaling, config.simulation))
     if not torch.isfinite(losses.total):
         raise LlsDecodeError(

@@ -84,7 +84,8 @@ def far_sighted(config: NetworkConfig) -> ModelBundle:
             if size == 2:
                 row, column = (down + 1) // 2, (right + 1) // 2
             for start, factor in sources.items():
-                weight[c, 0 if weight.shape[1] == 1 else c + start, row, column] = factor
+                # frames (and their noise map) as they come in have no channels for the directions
+                weight[c, slice(None) if weight.shape[1] <= 2 else c + start, row, column] = factor
 
     def look_through(unet: UNet, sources: dict[int, float]) -> None:
         look(unet.encoder[0][0], sources)
@@ -109,9 +110,9 @@ def far_sighted(config: NetworkConfig) -> ModelBundle:
 def random_network(config: NetworkConfig) -> ModelBundle:
     """Random weights; log-odds of -3 on average and a spread of 2, so that all cases of the rule occur."""
     torch.manual_seed(5)
-    bundle = ModelBundle(LocNet(config).requires_grad_(False).eval(), record(config, input_offset=3.0, input_scale=2.0))
-    photons = camera().to_photons(torch.from_numpy(MOVIE[0, :1]))
-    features = bundle.network.encode(pad_to_stride((photons - 3.0) / 2.0))
+    units = {"input_offset": 3.0, "input_scale": 2.0, "noise_offset": 0.25, "noise_scale": 1.0}
+    bundle = ModelBundle(LocNet(config).requires_grad_(False).eval(), record(config, **units))
+    features = encode_whole(bundle, MOVIE[0, :1])
     logit = bundle.network.decode(features, torch.tensor([[0, 0, 0]])).logit
     last = bundle.network.heads["probability"].out_conv
     last.bias.copy_((last.bias - logit.mean()) * 2 / logit.std() - 3)
@@ -119,10 +120,21 @@ def random_network(config: NetworkConfig) -> ModelBundle:
     return bundle
 
 
+def encode_whole(bundle: ModelBundle, adu_TYX: npt.NDArray[np.uint16]) -> Tensor:
+    """Features of whole frames by the definition of the network's units."""
+    scaling, noise = bundle.info.scaling, None
+    photons = camera().to_photons(torch.from_numpy(adu_TYX))
+    if bundle.info.network.noise_map:
+        noise = pad_to_stride((camera().variance_adu2.sqrt() - scaling.noise_offset) / scaling.noise_scale)
+    return bundle.network.encode(pad_to_stride((photons - scaling.input_offset) / scaling.input_scale), noise)
+
+
 def camera() -> ScmosModel:
-    """Another offset in every pixel, so that a tile with the wrong piece of the map is noticed."""
-    offset = torch.randint(100, 110, (HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1)).float()
-    return ScmosModel(offset, torch.tensor(1.0), torch.tensor(1.0), 1.0)
+    """Another offset in every pixel, and read noise in some: a tile with the wrong piece of a map is noticed."""
+    random = torch.Generator().manual_seed(1)
+    offset = torch.randint(100, 110, (HEIGHT, WIDTH), generator=random).float()
+    noise = (torch.rand((HEIGHT, WIDTH), generator=random) < 0.02).float()
+    return ScmosModel(offset, torch.tensor(1.0), noise**2, 1.0)
 
 
 def make_movie() -> npt.NDArray[np.uint16]:
@@ -184,7 +196,7 @@ def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, 
 
     Also the pixels that are nearer than ``rounding`` to a threshold, or to an equal neighbour.
     """
-    config, scaling, rule = bundle.info.network, bundle.info.scaling, PaperRule()
+    config, rule = bundle.info.network, PaperRule()
     V, K = LAYOUT.num_volumes, LAYOUT.planes_per_volume
     found: Found = {}
     doubtful: set[Key] = set()
@@ -195,8 +207,7 @@ def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, 
             "plane": ((v, max(k - 1, 0)), (v, min(k + 1, K - 1))),
         }[config.context]
         order = sorted({before, (v, k), after})
-        photons = camera().to_photons(torch.from_numpy(np.stack([MOVIE[place] for place in order])))
-        features = bundle.network.encode(pad_to_stride((photons - scaling.input_offset) / scaling.input_scale))
+        features = encode_whole(bundle, np.stack([MOVIE[place] for place in order]))
         window = torch.tensor([[order.index(before), order.index((v, k)), order.index(after)]])
         maps = OutputMaps(*(m[:, :HEIGHT, :WIDTH] for m in bundle.network.decode(features, window)))
         p = maps.probability
@@ -229,6 +240,7 @@ NETWORKS = [
     pytest.param(network_config("plane", 3), id="along planes, shifted by 3"),
     pytest.param(network_config("plane", -2, "y"), id="along planes, shifted upwards by 2"),
     pytest.param(network_config("none"), id="no context"),
+    pytest.param(network_config("plane", 3).replace(noise_map=True), id="along planes, with a noise map"),
 ]
 CUTS = [
     pytest.param({"batch_px": 1}, 100, id="one frame a batch"),
@@ -297,9 +309,9 @@ def test_every_frame_is_encoded_once(config: NetworkConfig, monkeypatch: pytest.
     bundle = far_sighted(config)
     encode, batches = bundle.network.encode, []
 
-    def count(frames: Tensor) -> Tensor:
+    def count(frames: Tensor, noise: Tensor | None) -> Tensor:
         batches.append(len(frames))
-        return encode(frames)
+        return encode(frames, noise)
 
     monkeypatch.setattr(bundle.network, "encode", count)
     for per_batch in (1, 2, 5, 100):

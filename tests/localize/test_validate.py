@@ -61,7 +61,7 @@ class BrightestPixels(LocNet):
         zero = torch.zeros_like(frames)
         return OutputMaps(torch.where(peak, 8.0, -8.0), zero, zero, zero, *[zero] * 6)
 
-    def encode(self, frames_TYX: torch.Tensor) -> torch.Tensor:
+    def encode(self, frames_TYX: torch.Tensor, noise_TYX: torch.Tensor | None = None) -> torch.Tensor:
         return frames_TYX[:, None]
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from lls_decode.config import GaussianPsf, Geometry, NetworkConfig, PixelSize, Scaling, ScmosCamera
+from lls_decode.config import GaussianPsf, Geometry, NetworkConfig, PixelSize, Scaling, ScmosCamera, parse
 from lls_decode.errors import BundleError
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.model.info import METADATA_KEY, BundleInfo, bundle_digest, read_bundle_info
@@ -65,6 +65,25 @@ def test_the_loaded_network_gives_the_same_numbers(bundle: Path) -> None:
     expected = saved.decode(saved.encode(frames), windows)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_round_trip_with_a_noise_map(tmp_path: Path) -> None:
+    config = INFO.network.replace(noise_map=True)
+    info = INFO.replace(network=config, scaling=INFO.scaling.replace(noise_scale=3.9, noise_offset=0.5))
+    saved = LocNet(config)
+    save_bundle(tmp_path / "noise.lls", saved, info)
+    loaded = load_bundle(tmp_path / "noise.lls")
+    assert loaded.info == info
+    frames, noise = torch.randn(2, 16, 16), torch.rand(16, 16)
+    torch.testing.assert_close(loaded.network.encode(frames, noise), saved.encode(frames, noise))
+
+
+def test_records_from_before_noise_maps(bundle: Path) -> None:
+    """Their networks have none."""
+    record = INFO.to_dict()
+    for part, name in (("network", "noise_map"), ("scaling", "noise_scale"), ("scaling", "noise_offset")):
+        del record[part][name]
+    assert parse(BundleInfo, record, source="an old record") == INFO
 
 
 def test_equal_models_are_equal_files(bundle: Path, tmp_path: Path) -> None:

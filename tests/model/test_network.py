@@ -40,6 +40,7 @@ def windows(num: int = 6) -> Tensor:
         # 2 199 419 in the authors' code, which also counts one constant (the epsilon of sigma) as a parameter.
         pytest.param(NetworkConfig(filters=48, context="time"), 2_199_418, id="published"),
         pytest.param(NetworkConfig(filters=48, context="plane", shift_px=3), 2_199_418, id="context along planes"),
+        pytest.param(NetworkConfig(filters=48, noise_map=True), 2_199_418 + 48 * 9, id="with a noise map"),
         # The first convolution of the second U-Net sees one frame instead of three.
         pytest.param(NetworkConfig(filters=48, context="none"), 2_199_418 - 2 * 48 * 48 * 9, id="without context"),
     ],
@@ -192,3 +193,34 @@ def test_equal_seeds_give_equal_networks() -> None:
     first, again, other = network(seed=3), network(seed=3), network(seed=4)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.context_net.out_conv.weight, other.context_net.out_conv.weight)
+
+
+def test_a_noise_map_is_the_second_channel_of_the_first_convolution() -> None:
+    """The plain network plus a convolution of the map; where the map is 0 nothing changes."""
+    plain, net = network().double(), network(NetworkConfig(filters=4, noise_map=True), seed=1).double()
+    first = net.frame_net.encoder[0][0].weight
+    kernel = first[:, 1:].clone()
+    weights = {name: value for name, value in plain.state_dict().items() if value.shape == net.state_dict()[name].shape}
+    net.load_state_dict(net.state_dict() | weights)
+    first[:, :1] = plain.frame_net.encoder[0][0].weight
+    movie = frames().double()
+    noise = torch.rand(6, 24, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(net.encode(movie, torch.zeros_like(noise)), plain.encode(movie))
+    seen: list[Tensor] = []
+    net.frame_net.encoder[0][0].register_forward_hook(lambda *args: seen.append(args[-1]))
+    plain.frame_net.encoder[0][0].register_forward_hook(lambda *args: seen.append(args[-1]))
+    net.encode(movie, noise), plain.encode(movie)
+    torch.testing.assert_close(seen[0] - seen[1], torch.nn.functional.conv2d(noise[:, None], kernel, padding=1))
+
+
+def test_one_noise_map_for_all_frames_is_one_for_each() -> None:
+    net = network(NetworkConfig(filters=4, noise_map=True))
+    noise = torch.rand(24, 32, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(net.encode(frames(), noise), net.encode(frames(), noise.repeat(6, 1, 1)))
+    assert not torch.equal(net.encode(frames(), noise), net.encode(frames(), 0 * noise))
+
+
+@pytest.mark.parametrize("noise_map", [True, False])
+def test_a_noise_map_too_few_or_too_many(noise_map: bool) -> None:
+    with pytest.raises(AssertionError, match="only then"):
+        network(NetworkConfig(filters=4, noise_map=noise_map)).encode(frames(), None if noise_map else frames())
