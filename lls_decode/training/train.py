@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import TrainingBatch, simulate_batch
+from lls_decode.training.ahead import batch_source
 from lls_decode.training.loss import Losses, decode_loss
 
 _CURVE_METRICS = ("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency")
@@ -59,6 +61,7 @@ class _State:
     optimizer: torch.optim.AdamW
     schedule: torch.optim.lr_scheduler.OneCycleLR
     generator: torch.Generator
+    next_batch: Callable[[], TrainingBatch]
     step: int = 0
     seconds: float = 0.0
 
@@ -192,11 +195,12 @@ def _new_state(config: TrainingConfig, device: torch.device) -> _State:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=config.learning_rate, total_steps=config.steps + 1, pct_start=0.1
     )
-    return _State(network, optimizer, schedule, torch.Generator(device=device).manual_seed(config.seed))
+    generator = torch.Generator(device=device).manual_seed(config.seed)
+    return _State(network, optimizer, schedule, generator, batch_source(partial(simulate_step, config), generator))
 
 
 def _step(config: TrainingConfig, scaling: Scaling, state: _State) -> Losses:
-    batch = simulate_step(config, state.generator)
+    batch = state.next_batch()
     network = state.network.train()
     inputs = batch.inputs(scaling, noise_map=config.network.noise_map)
     lower = config.precision == "bfloat16"

@@ -24,6 +24,7 @@ from lls_decode.axes import ContextKind, Layout, ScanAxis
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import (
     ComputeConfig,
+    EmccdCamera,
     GaussianPsf,
     Geometry,
     NetworkConfig,
@@ -395,6 +396,33 @@ def test_the_one_place_that_assembles(tmp_path: Path) -> None:
     for name in expected.column_names:
         np.testing.assert_allclose(table[name].to_numpy(), expected[name].to_numpy(), rtol=1e-6, atol=1e-3)
     assert torch.get_num_threads() == 1
+
+
+def test_the_noise_map_of_a_run_comes_from_its_camera(tmp_path: Path) -> None:
+    """Per pixel from a file, or one number for all; in photons."""
+    config = network_config("time").replace(noise_map=True)
+    np.save(tmp_path / "variance.npy", camera().variance_adu2.numpy() * 4.0)
+    np.save(tmp_path / "offset.npy", camera().offset_adu.numpy())
+    path, stack = save(tmp_path / "far.lls", config), stacks("time", 100)[0]
+    doubled = replace(stack, adu_TYX=(stack.adu_TYX - camera().offset_adu.numpy()) * 2 + camera().offset_adu.numpy())
+    run = RunConfig(pixel_size=PIXEL, geometry=STAGE, compute=ComputeConfig(device="cpu", tile_px=56, threads=1))
+    chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=2.0, variance_adu2=0.0)
+    silent = build_localizer(path, run.replace(camera=chip), LAYOUT).run(doubled)
+    loud = build_localizer(
+        path, run.replace(camera=chip.replace(variance_adu2=str(tmp_path / "variance.npy"))), LAYOUT
+    ).run(doubled)
+    expected = localizer(far_sighted(config)).run(stack)
+    assert expected.num_rows > silent.num_rows
+    np.testing.assert_allclose(loud["photons"].to_numpy(), expected["photons"].to_numpy(), rtol=1e-6)
+    plain = localizer(far_sighted(network_config("time"))).run(stack)
+    np.testing.assert_allclose(silent["photons"].to_numpy(), plain["photons"].to_numpy(), rtol=1e-6)
+
+
+def test_an_emccd_has_no_noise_map(tmp_path: Path) -> None:
+    chip = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
+    path = save(tmp_path / "far.lls", network_config("time").replace(noise_map=True))
+    with pytest.raises(ConfigError, match="an EMCCD camera has not"):
+        build_localizer(path, RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
 
 
 def test_a_camera_of_another_shape_is_refused(tmp_path: Path) -> None:

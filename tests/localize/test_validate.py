@@ -16,6 +16,7 @@ from lls_decode.config import (
     NetworkConfig,
     PixelSize,
     ScmosCamera,
+    ScmosChip,
     SimulationConfig,
     TrainingConfig,
 )
@@ -77,6 +78,51 @@ def test_frames_and_truth_belong_together(context: ContextKind) -> None:
     assert score.rmse_lateral_nm < 100
     assert abs(score.bias_x_nm) < 15
     assert abs(score.bias_y_nm) < 15
+
+
+CHIP = ScmosChip(
+    offset_adu=100.0,
+    offset_sd_adu=3.0,
+    gain_adu_per_e=2.0,
+    gain_sd_adu_per_e=0.1,
+    variance_adu2=5.0,
+    variance_spread=0.4,
+    hot_fraction=0.02,
+)
+
+
+class WatchesNoise(BrightestPixels):
+    """Keeps what it is shown."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.shown: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+
+    def encode(self, frames_TYX: torch.Tensor, noise_TYX: torch.Tensor | None = None) -> torch.Tensor:
+        self.shown.append((frames_TYX, noise_TYX))
+        return super().encode(frames_TYX, noise_TYX)
+
+
+@pytest.mark.parametrize("context", ["time", "plane"])
+def test_networks_with_a_noise_map_are_shown_that_of_each_sequence(context: ContextKind) -> None:
+    """The same frames are found the same; and hot pixels are where a sequence's frames scatter."""
+    plain = training(context)
+    plain = plain.replace(simulation=plain.simulation.replace(camera=CHIP))
+    mapped = plain.replace(network=plain.network.replace(noise_map=True))
+    info = bundle_info(mapped, choose_scaling(mapped))
+    finder = WatchesNoise(mapped.network)
+    score = build_validator(mapped)(finder, info)
+    assert score == build_validator(plain)(BrightestPixels(plain.network), bundle_info(plain, choose_scaling(plain)))
+    assert len(finder.shown) == 4, "32 windows in sequences of eight"
+    for frames, noise in finder.shown:
+        assert noise is not None
+        noise_photons = noise * info.scaling.noise_scale
+        dim = frames.median(dim=0).values * info.scaling.input_scale + info.scaling.input_offset < 8
+        dark = (frames * info.scaling.input_scale).diff(dim=0).square().mean(dim=0)[dim] / 2
+        hot = noise_photons[dim] > 4
+        assert hot.sum() > 20
+        assert dark[hot].mean() > 2 * dark[~hot].mean()
+        assert dark[hot].mean() == pytest.approx((noise_photons[dim][hot] ** 2 + 5).mean().item(), rel=0.4)
 
 
 def test_a_network_that_finds_nothing_has_a_score() -> None:

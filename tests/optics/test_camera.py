@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lls_decode.config import EmccdCamera, ScmosCamera
 from lls_decode.errors import ConfigError
-from lls_decode.optics import CameraModel, build_camera
+from lls_decode.optics import CameraModel, ScmosModel, build_camera
 
 SCMOS = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.1, variance_adu2=6.0, quantum_efficiency=0.8)
 EMCCD = EmccdCamera(
@@ -39,6 +39,27 @@ def test_scmos_noise(photons: float) -> None:
     assert (adu == adu.round()).all()
     # Poisson electrons, read noise, rounding.
     check_moments(adu, 100.0 + gain * electrons, gain**2 * electrons + 6.0 + 1 / 12)
+
+
+def test_read_noise_is_that_of_dark_frames() -> None:
+    """In photons, as counts are converted; rounding adds its own."""
+    chip = build_camera(SCMOS, SIDE, SIDE)
+    dark = chip.to_photons(count(chip, 0.0))
+    rounding = 1 / 12 / (2.1 * 0.8) ** 2
+    assert dark.double().var().item() == pytest.approx(float(chip.read_noise) ** 2 + rounding, rel=0.02)
+
+
+def test_read_noise_of_pixels() -> None:
+    """Of the shape of the maps that make it, and cut with them."""
+    variance = torch.tensor([[4.0, 9.0], [16.0, 1.0]])
+    chip = ScmosModel(torch.tensor(100.0), torch.tensor([[1.0, 2.0], [2.0, 1.0]]), variance, 0.5)
+    assert torch.equal(chip.read_noise, torch.tensor([[4.0, 3.0], [4.0, 2.0]]))
+    assert torch.equal(chip.crop(slice(1, 2), slice(0, 1)).read_noise, torch.tensor([[4.0]]))
+
+
+def test_an_emccd_has_no_map_of_read_noise() -> None:
+    with pytest.raises(ConfigError, match="an EMCCD camera has not"):
+        _ = build_camera(EMCCD, SIDE, SIDE).read_noise
 
 
 @pytest.mark.parametrize("photons", PHOTONS)

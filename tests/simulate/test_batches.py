@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from lls_decode.axes import ContextKind
 from lls_decode.config import (
     AstigmaticPsf,
     BackgroundConfig,
+    EmccdCamera,
     EmitterConfig,
     Geometry,
     PixelSize,
@@ -144,6 +146,44 @@ def test_what_is_a_target(context: ContextKind) -> None:
     assert ((made.bg_NYX >= 5) & (made.bg_NYX <= 15)).all()
 
 
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_read_noise_is_that_of_the_chips_that_took_the_frames(context: ContextKind) -> None:
+    """One map a sequence, the same in all its frames: with it, and not with another, residuals are those expected."""
+    dark = simulation(
+        camera=CHIP.replace(variance_adu2=40.0),
+        background=BackgroundConfig(low=5.0, high=15.0),
+        emitters=EmitterConfig(
+            density_per_um2=1e-6, photons_mean=1.0, photons_sd=0.0, on_time_frames=1.0, z_range_nm=(0.0, 0.0)
+        ),
+        geometry=STAGE if context == "plane" else None,
+    )
+    made = batch(context, dark)
+    noise = made.read_noise_TYX
+    assert noise is not None
+    assert noise.shape == made.photons_TYX.shape
+    of_sequences = noise.view(SEQUENCES, -1, HEIGHT, WIDTH)
+    assert (of_sequences == of_sequences[:, :1]).all()
+    assert (of_sequences[0] != of_sequences[1]).float().mean() > 0.99
+    own = made.windows_N3[:, 1]
+    squared = (made.photons_TYX[own] - made.bg_NYX) ** 2
+
+    def chi_square(noise_NYX: Tensor) -> float:
+        # gain is 2.1 counts an electron, give or take 5 %; quantum efficiency 0.8
+        return float((squared / (made.bg_NYX / 0.8 + noise_NYX**2 + 1 / 12 / (2.1 * 0.8) ** 2)).mean())
+
+    assert chi_square(noise[own]) == pytest.approx(1.0, abs=0.06)
+    assert chi_square(noise[own].flip(0)) > 1.3
+
+
+def test_read_noise_of_cameras_without_maps() -> None:
+    scmos = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=9.0, quantum_efficiency=0.5)
+    emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
+    noise = batch("time", simulation(camera=scmos)).read_noise_TYX
+    assert noise is not None
+    assert (noise == 3.0).all()
+    assert batch("time", simulation(camera=emccd)).read_noise_TYX is None
+
+
 def test_network_units() -> None:
     made = batch("time")
     scaling = Scaling(input_scale=20.0, input_offset=10.0, photons=2500.0, z_nm=480.0, bg=18.0)
@@ -154,6 +194,12 @@ def test_network_units() -> None:
     torch.testing.assert_close(targets.z * 480.0, a.z_nm)
     torch.testing.assert_close(targets.photons * 2500.0, a.photons)
     torch.testing.assert_close(targets.bg_NYX * 18.0, made.bg_NYX)
+    scaling = scaling.replace(noise_offset=0.5, noise_scale=4.0)
+    frames, noise = made.inputs(scaling, noise_map=True)
+    assert noise is not None
+    torch.testing.assert_close(frames * 20.0 + 10.0, made.photons_TYX)
+    torch.testing.assert_close(noise * 4.0 + 0.5, made.read_noise_TYX)
+    assert made.inputs(scaling, noise_map=False)[1] is None
 
 
 def test_planes_of_a_sweep_move_and_frames_in_time_do_not() -> None:

@@ -13,11 +13,13 @@ from lls_decode.axes import ContextKind
 from lls_decode.config import (
     AstigmaticPsf,
     BackgroundConfig,
+    EmccdCamera,
     EmitterConfig,
     GaussianPsf,
     GaussianSheet,
     Geometry,
     NetworkConfig,
+    PerlinTexture,
     PixelSize,
     ScmosChip,
     SimulationConfig,
@@ -29,9 +31,9 @@ from lls_decode.model.bundle import load_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import simulate_batch
-from lls_decode.training import train
+from lls_decode.training import ahead, train
 from lls_decode.training.loss import Losses, decode_loss
-from lls_decode.training.train import choose_scaling
+from lls_decode.training.train import bundle_info, choose_scaling, simulate_step
 
 ASTIGMATIC = AstigmaticPsf(
     sigma_x_nm=130.0, sigma_y_nm=130.0, focus_x_nm=-220.0, focus_y_nm=220.0, depth_x_nm=300.0, depth_y_nm=300.0
@@ -197,6 +199,16 @@ def test_killed_while_a_checkpoint_is_written(uninterrupted: Path, tmp_path: Pat
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-12.safetensors"]
 
 
+def test_with_simulation_ahead(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same training, and when it is stopped nothing is lost: gone on with by one without, and by one with it."""
+    for devices, stop_after in ((("cpu",), 5), ((), 2), (("cpu",), None)):
+        monkeypatch.setattr(ahead, "AHEAD_ON", devices)
+        train(config(), tmp_path / "stopped", validator=quick, stop_after=stop_after)
+    check_same_training(uninterrupted, tmp_path / "stopped")
+    train(config(), tmp_path / "whole", validator=quick)
+    check_same_training(uninterrupted, tmp_path / "whole")
+
+
 def test_a_finished_training_is_not_done_again(uninterrupted: Path) -> None:
     def fail(now: int, steps: int, losses: Losses) -> None:
         pytest.fail("a step was made")
@@ -233,6 +245,7 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
         pytest.param(config("plane"), id="plane"),
         pytest.param(config("time", flat=True), id="two dimensions"),
         pytest.param(config("plane", precision="bfloat16"), id="bfloat16"),
+        pytest.param(config("time", network=NetworkConfig(filters=4, noise_map=True)), id="noise map"),
     ],
 )
 def test_from_configuration_to_bundle(what: TrainingConfig, tmp_path: Path) -> None:
@@ -255,6 +268,42 @@ def test_from_configuration_to_bundle(what: TrainingConfig, tmp_path: Path) -> N
     json.dumps(info.to_dict(), allow_nan=False)
 
 
+def test_a_training_with_a_noise_map_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is shown that of the chips of its frames, gradients reach it, and after a few steps it tells maps apart."""
+    c = config(network=NetworkConfig(filters=4, noise_map=True))
+    first = simulate_step(c, torch.Generator().manual_seed(c.seed)).read_noise_TYX
+    assert first is not None
+    encode, shown, gradients = LocNet.encode, [], []
+
+    def watch(network: LocNet, frames: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        assert noise is not None
+        shown.append(noise)
+        return encode(network, frames, noise)
+
+    def look(step: int, steps: int, losses: Losses) -> None:
+        weight = networks[0].frame_net.encoder[0][0].weight
+        gradients.append(weight.grad[:, 1].abs().max().item())
+
+    networks: list[LocNet] = []
+    initialise = LocNet._initialise
+    monkeypatch.setattr(LocNet, "_initialise", lambda self: (networks.append(self), initialise(self))[1])
+    monkeypatch.setattr(LocNet, "encode", watch)
+    train(c, tmp_path, validator=quick, progress=look)
+    assert len(shown) == len(gradients) == 12
+    torch.testing.assert_close(shown[0], first / choose_scaling(c).noise_scale)
+    assert min(gradients) > 0
+    network, frames = networks[0].eval(), torch.zeros_like(first)
+    one, other = (encode(network, frames, noise) for noise in (shown[0], shown[0].flip(2)))
+    assert (one - other).abs().max() > 0.01
+
+
+def test_a_noise_map_needs_a_camera_that_has_one() -> None:
+    emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
+    c = config()
+    with pytest.raises(ConfigError, match="noise_map needs an sCMOS camera"):
+        c.replace(simulation=c.simulation.replace(camera=emccd), network=c.network.replace(noise_map=True))
+
+
 def test_units_of_the_network() -> None:
     scaling = choose_scaling(config())
     assert scaling.z_nm == pytest.approx(1.2 * 500), "symmetric: the whole z range can be said"
@@ -263,6 +312,13 @@ def test_units_of_the_network() -> None:
     assert scaling.input_offset == 15
     assert scaling.input_scale == 40
     assert choose_scaling(config(flat=True)).z_nm == 1.0
+    assert scaling.noise_scale == 1.0
+    assert choose_scaling(config(network=NetworkConfig(noise_map=True))).noise_scale == pytest.approx(15**0.5)
+    texture = BackgroundConfig(low=8.0, high=22.0, texture=PerlinTexture(feature_nm=1000.0, contrast=0.5))
+    c = config(simulation=config().simulation.replace(background=texture))
+    assert choose_scaling(c).bg == pytest.approx(1.2 * 33), "the brightest pixel can be said"
+    assert choose_scaling(c).input_offset == 15
+    assert bundle_info(c, choose_scaling(c)).bg_range == (4.0, 33.0)
 
 
 @pytest.mark.gpu
