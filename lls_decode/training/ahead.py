@@ -16,8 +16,8 @@ from torch import Tensor
 T = TypeVar("T")
 
 AHEAD_ON = ("cuda",)
-"""Kinds of device where it pays. On a CPU the step wants the cores itself, and the simulation is 2 % of it: measured with
-one thread and with two, there is no difference."""
+"""Kinds of device where it pays. On a CPU the step wants the cores itself, and the simulation is 2 % of it: there is no
+difference, with one thread or with two."""
 
 
 def batch_source(make: Callable[[torch.Generator], T], generator: torch.Generator) -> Callable[[], T]:
@@ -50,7 +50,9 @@ class BatchesAhead(Generic[T]):
         self._make = make
         self._generator = generator
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="simulation")
-        self._stream = torch.cuda.Stream(generator.device) if generator.device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if generator.device.type == "cuda":
+            self._stream = torch.cuda.Stream(generator.device)  # type: ignore[no-untyped-call]
         self._next: Future[_Made[T]] | None = None
 
     def take(self) -> T:

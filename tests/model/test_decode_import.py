@@ -63,8 +63,8 @@ SPANS = (1, 1, 2, 2, 2, 3, 3, 3, 3, 1)
 # --- their network, as a table of shapes and as a formula ------------------------------------------------------------
 
 
-def their_weights(f: int, g: int, *, frames: int = 3, seed: int = 0) -> State:
-    """Random weights in their layout; ``f`` initial and ``g`` inter features."""
+def their_weights(f: int, g: int, *, frames: int = 3, channels: int = 1, seed: int = 0) -> State:
+    """Random weights in their layout; ``f`` initial and ``g`` inter features, ``channels`` a frame."""
     generator = torch.Generator().manual_seed(seed)
     state: State = {"sigma_eps": torch.tensor([0.001])}
 
@@ -73,7 +73,7 @@ def their_weights(f: int, g: int, *, frames: int = 3, seed: int = 0) -> State:
         state[f"{name}.weight"] = torch.randn(outputs, inputs, size, size, generator=generator) * deviation
         state[f"{name}.bias"] = torch.randn(outputs, generator=generator) * 0.1
 
-    for unet, inputs in (("unet_shared", 1), ("unet_union", frames * g)):
+    for unet, inputs in (("unet_shared", channels), ("unet_union", frames * g)):
         conv(f"{unet}.encoder.0.0", f, inputs, 3)
         conv(f"{unet}.encoder.0.2", f, f, 3)
         conv(f"{unet}.encoder.1.0", 2 * f, f, 3)
@@ -96,7 +96,10 @@ def their_weights(f: int, g: int, *, frames: int = 3, seed: int = 0) -> State:
 
 
 def their_outputs(state: State, frames_NCYX: Tensor, *, disabled: tuple[int, ...] = ()) -> Tensor:
-    """What their network says, (N, 10, Y, X): every window on its own, layer after layer as in `decode.md`'s table."""
+    """What their network says, (N, 10, Y, X): every window on its own, layer after layer as in `decode.md`'s table.
+
+    With a noise map each frame's own follows it as a channel.
+    """
     w = {name: value.double() for name, value in state.items()}
 
     def conv(name: str, x: Tensor, **options: int) -> Tensor:
@@ -114,7 +117,8 @@ def their_outputs(state: State, frames_NCYX: Tensor, *, disabled: tuple[int, ...
             x = two(f"{name}.decoder.{level}", torch.cat([skip, x], dim=1))
         return conv(f"{name}.out_conv", x)
 
-    seen = [unet("unet_shared", frames_NCYX[:, [i]].double()) for i in range(frames_NCYX.shape[1])]
+    each = frames_NCYX.double().split(w["unet_shared.encoder.0.0.weight"].shape[1], dim=1)
+    seen = [unet("unet_shared", x) for x in each]
     x = unet("unet_union", torch.cat(seen, dim=1))
     p, mean, sigma, bg = (
         conv(f"mt_heads.{i}.out_conv", F.elu(conv(f"mt_heads.{i}.core.0", x, padding=1))) for i in range(4)
@@ -301,6 +305,54 @@ def test_imported_networks_give_the_same_numbers(f: int, g: int, changes: Params
     torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
 
 
+SCMOS = {
+    "CameraPreset": "scmos",
+    "HyperParameter__sig_in": 1,
+    "Camera__em_gain": 2.0,
+    "Camera__e_per_adu": 1.0,
+    "Camera__read_sigma": [3.0, 2.5, 0.5],
+}
+"""Gain 2 counts a photon; read noise of 3 * 0.5 + 2.5 = 4 counts in the mean."""
+
+
+@pytest.mark.parametrize("frames", [3, 1])
+def test_networks_with_a_noise_map_give_the_same_numbers(frames: int, tmp_path: Path) -> None:
+    """From counts and maps in counts, as theirs take them, through our camera and scalings."""
+    params = changed(**SCMOS, HyperParameter__channels_in=frames)
+    state = their_weights(5, 5, frames=frames, channels=2)
+    info = import_decode(*write(tmp_path, state, params), tmp_path / "a.lls")
+    assert info.network.noise_map
+    assert info.network.context == ("time" if frames == 3 else "none")
+    assert info.camera == ScmosCamera(offset_adu=100, gain_adu_per_e=2, variance_adu2=16)
+
+    generator = torch.Generator().manual_seed(1)
+    adu = torch.randint(100, 900, (4, 12, 20), generator=generator)
+    sigma_adu = 3 + 20 * torch.rand(12, 20, generator=generator)
+    images = ((adu - 100) / 2.0 - 120) / 200  # PARAMS["Scaling"]
+    each = torch.stack([images, ((sigma_adu - 5) / 10).expand(4, -1, -1)], dim=1)
+    windows = windows_of(4) if frames == 3 else np.arange(4)[:, None]
+    expected = their_outputs(state, torch.cat([each[windows[:, i]] for i in range(frames)], dim=1))
+
+    np.save(tmp_path / "variance.npy", sigma_adu.double().numpy() ** 2)
+    camera = info.camera.replace(variance_adu2=str(tmp_path / "variance.npy"))
+    config = RunConfig(camera=camera, pixel_size=info.pixel_size, compute=ComputeConfig(device="cpu"))
+    localizer = build_localizer(tmp_path / "a.lls", config, Layout(4, 1, 12, 20))
+    with torch.inference_mode():
+        windows = windows_of(4) if frames == 3 else windows.repeat(3, axis=1)
+        counts = adu.numpy().astype(np.uint16)
+        found = torch.cat([in_their_order(m) for _, m in localizer.output_maps(counts, windows, localizer.camera)])
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=0)
+    assert found.std(dim=(0, 2, 3))[[0, 1, 2, 3, 5, 6, 7, 9]].min() > 0.01, "not a test of constants"
+
+
+def test_models_of_a_sweep_look_along_planes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Their neighbours are the next planes, on their own pixel grids."""
+    params = changed(**SCMOS, Simulation__lls_step_size_nm=400.0)
+    info = import_decode(*write(tmp_path, their_weights(5, 5, channels=2), params), tmp_path / "a.lls")
+    assert (info.network.context, info.network.shift_px, info.geometry) == ("plane", 0, None)
+    assert "planes 400 nm of stage travel apart" in caplog.text
+
+
 # --- parameters ------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +390,11 @@ CAMERAS = [
         id="spurious charge is a part of the offset",
     ),
     pytest.param(
+        {"em_gain": 1.5, "e_per_adu": 1.0, "read_sigma": 4.5, "preset": "scmos"},
+        ScmosCamera(offset_adu=100, gain_adu_per_e=1.5, variance_adu2=20.25),
+        id="sCMOS preset: em_gain is counts per photon, read noise is in counts",
+    ),
+    pytest.param(
         {"em_gain": 300, "e_per_adu": 45.0, "read_sigma": 74.4, "spur_noise": 0.002, "qe": 0.95},
         EmccdCamera(
             baseline_adu=100,
@@ -355,12 +412,16 @@ CAMERAS = [
 @pytest.mark.parametrize(("theirs", "expected"), CAMERAS)
 def test_cameras(theirs: Params, expected: EmccdCamera | ScmosCamera, tmp_path: Path) -> None:
     """The same photons from the same counts as their formula, and the noise of their simulation."""
-    params = changed(**{f"Camera__{name}": value for name, value in theirs.items()})
+    theirs = dict(theirs)
+    preset = theirs.pop("preset", None)
+    params = changed(CameraPreset=preset, **{f"Camera__{name}": value for name, value in theirs.items()})
     model, yaml_path = write(tmp_path, their_weights(5, 5), params)
     assert import_decode(model, yaml_path, tmp_path / "a.lls").camera == expected
     assert read_bundle_info(tmp_path / "a.lls").camera == expected
 
     c = params["Camera"]
+    if preset:  # its counts are those of a camera without EM gain, told in other words
+        c = {**c, "e_per_adu": 1 / c["em_gain"], "em_gain": None, "read_sigma": c["read_sigma"] / c["em_gain"]}
     spurious, efficiency, gain = c.get("spur_noise", 0), c.get("qe", 1), c["em_gain"] or 1
     camera = build_camera(expected, 8, 8)
     counts = torch.randint(90, 4000, (8, 8), generator=torch.Generator().manual_seed(0))
@@ -463,7 +524,12 @@ FOREIGN_WEIGHTS = [
     pytest.param(renamed("core.0", "core.1"), "core.1.*no such weights|core.0.*absent", id="group norm in the heads"),
     pytest.param(with_value("mt_heads.4.core.0.bias", NAN), "mt_heads.4.*no such weights", id="a head more"),
     pytest.param(with_value("unet_union.poolers.0.bias", torch.zeros(6)), "poolers.0.bias: .6,.", id="another shape"),
-    pytest.param(with_value("unet_shared.encoder.0.0.weight", NOISE_MAP), "noise map", id="a noise map as input"),
+    pytest.param(
+        with_value("unet_shared.encoder.0.0.weight", NOISE_MAP), "takes 2 input.* speaks of 1", id="a noise map more"
+    ),
+    pytest.param(
+        with_value("unet_shared.encoder.0.0.weight", torch.zeros(5, 4, 3, 3)), "another network", id="maps more"
+    ),
     pytest.param(with_value("unet_shared.out_conv.bias", NAN), "out_conv.bias holds .* no numbers", id="not numbers"),
     pytest.param(with_value("sigma_eps", torch.tensor([0.01])), r"sigma_eps.* is 0\.01", id="another smallest sigma"),
     pytest.param(their_weights(5, 5, frames=1), "unet_union.encoder.0.0.weight", id="one frame, parameters say three"),
@@ -520,7 +586,10 @@ REFUSED_PARAMS = [
     pytest.param(arch(norm_head="GroupNorm"), "norm_head is 'GroupNorm'", id="norm of the heads"),
     pytest.param(arch(pool_mode="MaxPool"), "pool_mode is 'MaxPool'", id="pooling"),
     pytest.param(arch(upsample_mode="bilinear"), "upsample_mode is 'bilinear'", id="up-sampling"),
-    pytest.param(changed(HyperParameter__sig_in=1), "noise map", id="noise map"),
+    pytest.param(changed(HyperParameter__sig_in=1), "CameraPreset is None.*what a count is", id="noise map of what"),
+    pytest.param(changed(**SCMOS), "takes 1 input.* speaks of 2", id="noise map that the weights have not"),
+    pytest.param(changed(**SCMOS | {"Camera__em_gain": None}), "counts per photon", id="sCMOS without its gain"),
+    pytest.param(changed(Camera__read_sigma=[3.0, 2.5, 0.5]), "expected one number", id="a distribution of noise"),
     pytest.param(changed(HyperParameter__channels_in=2), "channels_in", id="two frames"),
     pytest.param(changed(HyperParameter__disabled_attributes=0), r"holds \[0\], only z", id="no photons"),
     pytest.param(changed(HyperParameter__disabled_attributes=[1, 3]), r"holds \[1\], only z", id="no x"),

@@ -99,7 +99,8 @@ def write_bundle(path: Path, *, seed: int = 0, **network: Any) -> Path:
     windows = torch.arange(1, 7)[:, None] + torch.tensor([[-1, 0, 1]])
     last = net.heads["probability"].out_conv
     with torch.no_grad():
-        logits = net.decode(net.encode(frames), windows).logit + 6
+        noise = torch.ones(HEIGHT, WIDTH) if config.noise_map else None
+        logits = net.decode(net.encode(frames, noise), windows).logit + 6
         last.weight.mul_(2 / logits.std())
         last.bias.fill_(float(-(logits.flatten()[:20_000] * 2 / logits.std()).quantile(0.97)))
     info = BundleInfo(

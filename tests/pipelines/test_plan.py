@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lls_decode.config import PixelSize, ScmosCamera
+from lls_decode.config import Camera, EmccdCamera, PixelSize, ScmosCamera
 from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError, PlanError
 from lls_decode.pipelines.plan import differences, make_plan
 
-from .conftest import CAMERA, HEIGHT, WIDTH, World, run_config, stage_scan, write_movie
+from .conftest import CAMERA, HEIGHT, WIDTH, World, run_config, stage_scan, write_bundle, write_movie
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,23 @@ def test_absent_camera_map_is_refused_with_its_path(world: World, tmp_path: Path
     camera = CAMERA.replace(variance_adu2=str(tmp_path / "nowhere.npy"))
     with pytest.raises(ConfigError, match=r"camera\.variance_adu2: map .*nowhere\.npy"):
         world.plan(tmp_path / "out", camera=camera)
+
+
+def test_models_with_a_noise_map_want_the_map_of_an_scmos_camera(world: World, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "noise.lls", context="time", noise_map=True)
+
+    def notes(camera: Camera) -> str:
+        return "\n".join(make_plan(world.movie, bundle, tmp_path / "out", run_config(8, camera=camera)).notes)
+
+    assert "camera.variance_adu2 is one number for all" in notes(CAMERA)
+    variance = camera_map(tmp_path / "variance.npy", (HEIGHT, WIDTH), 4.0)
+    assert "read noise" not in notes(CAMERA.replace(variance_adu2=variance))
+    assert "read noise" not in "\n".join(world.plan(tmp_path / "out").notes), "others do not ask for it"
+    emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
+    with pytest.raises(
+        BundleError, match="read noise of each pixel of an sCMOS camera, the camera of the run is emccd"
+    ):
+        notes(emccd)
 
 
 def test_what_was_left_open_is_said_in_words(world: World, sweeps: Path, tmp_path: Path) -> None:
