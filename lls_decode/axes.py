@@ -12,6 +12,9 @@ ContextKind = Literal["none", "time", "plane"]
 
 ScanAxis = Literal["x", "y"]
 
+NetworkVariant = Literal["published", "light"]
+"""The network of the paper, or one with most of its work at half resolution."""
+
 
 @dataclass(frozen=True)
 class Layout:

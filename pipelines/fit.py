@@ -119,7 +119,8 @@ def _check_context(layout: Layout, info: BundleInfo, geometry: Geometry | None, 
         )
     if geometry is None:
         return [f"the model shifts planes by {network.shift_px} px along {network.shift_axis}, unchecked"]
-    shift, whole = geometry.plane_shift_px(pixel), geometry.whole_shift_px(pixel)
+    shift = geometry.plane_shift_px(pixel)
+    whole = geometry.whole_shift_px(pixel, multiple=network.feature_px)
     trained = f"{network.shift_px} px along {network.shift_axis}"
     if whole != network.shift_px or (whole and geometry.propagation_axis != network.shift_axis):
         raise BundleError(

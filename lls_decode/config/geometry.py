@@ -70,9 +70,9 @@ class Geometry(Config):
         """Displacement of the image plane from one plane to the next, pixels; molecules appear to move by minus it."""
         return self.lateral_step_nm / pixel.along(self.propagation_axis)
 
-    def whole_shift_px(self, pixel: PixelSize) -> int:
-        """The whole-pixel part of `plane_shift_px`, by which neighbouring planes are brought together."""
-        return round(self.plane_shift_px(pixel))
+    def whole_shift_px(self, pixel: PixelSize, *, multiple: int = 1) -> int:
+        """The part of `plane_shift_px`, in multiples of pixels, by which neighbouring planes are brought together."""
+        return multiple * round(self.plane_shift_px(pixel) / multiple)
 
     def to_deskewed(self, x_nm: Floats, y_nm: Floats, z_nm: Floats, plane: npt.ArrayLike) -> Positions:
         """Positions in the optical frame of plane 0."""

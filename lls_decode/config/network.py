@@ -1,16 +1,20 @@
 """The localization network: its architecture, and the scales between network and physical units."""
 
-from pydantic import Field
+from typing import Self
 
-from lls_decode.axes import ContextKind, ScanAxis
+from pydantic import Field, model_validator
+
+from lls_decode.axes import ContextKind, NetworkVariant, ScanAxis
 from lls_decode.config.base import Config
 
 
 class NetworkConfig(Config):
-    """Two stacked U-Nets (Speiser et al. 2021); ``filters=48`` is the published size."""
+    """Two stacked networks: one for each frame, one for windows of three."""
 
+    variant: NetworkVariant = "published"
+    """``published``: two U-Nets (Speiser et al. 2021). ``light``: a quarter of its work, at half resolution."""
     filters: int = Field(default=48, ge=4)
-    """Filters of the first stage; doubled at each of the two down-samplings."""
+    """Filters of the first stage, doubled at each down-sampling. 48 is the published size; for ``light`` take 64."""
     context: ContextKind = "time"
     shift_px: int = 0
     """Whole pixels by which features of the next plane are moved along ``shift_axis`` to meet those of this one (the
@@ -20,6 +24,20 @@ class NetworkConfig(Config):
     """True: each frame comes with the read noise of its pixels (sCMOS) as a second input channel."""
     predict_z: bool = True
     """False for 2-D data: z is 0 and its sigma constant."""
+
+    @property
+    def feature_px(self) -> int:
+        """Side of a feature of a single frame, pixels."""
+        return 2 if self.variant == "light" else 1
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.shift_px % self.feature_px:
+            raise ValueError(
+                f"shift_px is {self.shift_px}, but features of the light network are {self.feature_px} pixels wide; "
+                f"give a multiple of {self.feature_px}, and the network learns the rest"
+            )
+        return self
 
 
 class Scaling(Config):

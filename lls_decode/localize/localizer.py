@@ -18,7 +18,7 @@ from lls_decode.config import ComputeConfig, DetectionRule, Geometry, PixelSize
 from lls_decode.localize.detect import Detections, detect
 from lls_decode.localize.place import place
 from lls_decode.model.bundle import ModelBundle
-from lls_decode.model.network import RECEPTIVE_RADIUS_PX, STRIDE, OutputMaps, pad_to_stride
+from lls_decode.model.network import STRIDE, OutputMaps, pad_to_stride
 from lls_decode.optics import CameraModel
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Localizer:
         network = self.bundle.info.network
         # Enough with a plane shift, too: it changes the phase, and at the edge of a tile the network then looks back
         # 42 to 45 px and the shift.
-        halo = RECEPTIVE_RADIUS_PX + _RULE_RADIUS_PX
+        halo = self.bundle.network.reach_px + _RULE_RADIUS_PX
         shift = abs(network.shift_px)
         return plan_tiles(
             height,

@@ -7,19 +7,21 @@ up-sampling and a 1x1 convolution up, ELU, no normalisation; 2 199 418 weights a
 Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lls_decode.axes import ScanAxis
+from lls_decode.axes import NetworkVariant, ScanAxis
 from lls_decode.config import NetworkConfig
+from lls_decode.model.light import LightContextNet, LightFrameNet, stage
 
 STRIDE = 4
 """Frames must be multiples of this many pixels; features repeat their phase after as many."""
-RECEPTIVE_RADIUS_PX = 44
-"""Farthest input pixel that an output pixel depends on (exact gradients, 41 to 44 by phase), plane shift apart."""
+RECEPTIVE_RADIUS_PX: Mapping[NetworkVariant, int] = {"published": 44, "light": 34}
+"""Farthest input pixel that an output pixel depends on (by exact gradients), plane shift apart."""
 
 LOGIT_LIMIT = 8.0
 """Detection probabilities stay this many units of log-odds away from even odds at most."""
@@ -59,11 +61,11 @@ class UNet(nn.Module):
     def __init__(self, in_channels: int, filters: int) -> None:
         super().__init__()
         f = filters
-        self.encoder = nn.ModuleList([_stage(in_channels, f), _stage(f, 2 * f)])
+        self.encoder = nn.ModuleList([stage(in_channels, f), stage(f, 2 * f)])
         self.poolers = nn.ModuleList([nn.Conv2d(f, f, 2, stride=2), nn.Conv2d(2 * f, 2 * f, 2, stride=2)])
-        self.base = _stage(2 * f, 4 * f)
+        self.base = stage(2 * f, 4 * f)
         self.upsamplers = nn.ModuleList([nn.Conv2d(4 * f, 2 * f, 1), nn.Conv2d(2 * f, f, 1)])
-        self.decoder = nn.ModuleList([_stage(4 * f, 2 * f), _stage(2 * f, f)])
+        self.decoder = nn.ModuleList([stage(4 * f, 2 * f), stage(2 * f, f)])
         self.out_conv = nn.Conv2d(f, f, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,15 +98,23 @@ class LocNet(nn.Module):
         super().__init__()
         self.config = config
         f = config.filters
-        self.frame_net = UNet(2 if config.noise_map else 1, f)
-        self.context_net = UNet(f if config.context == "none" else 3 * f, f)
-        self.heads = nn.ModuleDict(
-            {"probability": Head(f, 1), "mean": Head(f, 4), "sigma": Head(f, 4), "background": Head(f, 1)}
-        )
+        seen = f if config.context == "none" else 3 * f
+        channels = 2 if config.noise_map else 1
+        light = config.variant == "light"
+        self.frame_net = LightFrameNet(channels, f) if light else UNet(channels, f)
+        self.context_net = LightContextNet(seen, f) if light else UNet(seen, f)
+        hidden = f // 2 if light else f
+        outputs = {"probability": 1, "mean": 4, "sigma": 4, "background": 1}
+        self.heads = nn.ModuleDict({name: Head(hidden, count) for name, count in outputs.items()})
         self._initialise()
 
+    @property
+    def reach_px(self) -> int:
+        """Farthest input pixel that an output pixel depends on, plane shift apart."""
+        return RECEPTIVE_RADIUS_PX[self.config.variant]
+
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
-        """Features ``(T, D, Y, X)`` of scaled frames; each frame on its own pixel grid.
+        """Features ``(T, D, Y, X)`` of scaled frames (light: at half resolution); each frame on its own pixel grid.
 
         A network with a noise map takes the scaled read noise, too, ``(T, Y, X)`` or ``(Y, X)`` for all frames.
         """
@@ -149,7 +159,7 @@ class LocNet(nn.Module):
         """Move a neighbour's features by whole pixels; an edge frame that stands in for its neighbour stays."""
         if shift_px == 0:
             return features
-        moved = shift_features(features, shift_px, self.config.shift_axis)
+        moved = shift_features(features, shift_px // self.config.feature_px, self.config.shift_axis)
         return torch.where(repeated[:, None, None, None], features, moved)
 
     def _initialise(self) -> None:
@@ -177,15 +187,6 @@ def pad_to_stride(frames_TYX: Tensor) -> Tensor:
     """Append zeros below and to the right until both sides are multiples of `STRIDE`; positions stay."""
     height, width = frames_TYX.shape[-2:]
     return F.pad(frames_TYX, (0, -width % STRIDE, 0, -height % STRIDE))
-
-
-def _stage(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.ELU(),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1),
-        nn.ELU(),
-    )
 
 
 def _double(x: Tensor) -> Tensor:

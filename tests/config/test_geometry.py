@@ -36,6 +36,7 @@ def test_plane_shift_of_the_paint_data() -> None:
     assert stage().plane_shift_px(PIXEL) == pytest.approx(3.27, abs=0.005)
     assert stage().whole_shift_px(PIXEL) == 3
     assert stage("x", -1).whole_shift_px(PIXEL) == -3
+    assert stage("x", -1).whole_shift_px(PIXEL, multiple=2) == -4
     assert stage("y").plane_shift_px(PIXEL) == pytest.approx(STEP * math.cos(math.radians(ANGLE)) / 108.0)
     assert objective().plane_shift_px(PIXEL) == 0.0
 

@@ -37,11 +37,10 @@ from lls_decode.config import (
 from lls_decode.errors import BundleError, ConfigError
 from lls_decode.frames import FrameStack
 from lls_decode.localize import Localizer, build_localizer
-from lls_decode.localize import localizer as engine
 from lls_decode.localize.detect import candidate_maps
 from lls_decode.model.bundle import ModelBundle, save_bundle
 from lls_decode.model.info import BundleInfo
-from lls_decode.model.network import LocNet, OutputMaps, UNet, pad_to_stride
+from lls_decode.model.network import RECEPTIVE_RADIUS_PX, LocNet, OutputMaps, UNet, pad_to_stride
 from lls_decode.optics import ScmosModel
 
 PIXEL = PixelSize(x_nm=100.0, y_nm=110.0)
@@ -269,7 +268,13 @@ def test_cuts_do_not_show(config: NetworkConfig, compute: dict[str, int], block_
     check_equal(find_all(far_sighted(config), block_frames, **compute), found_whole(config))
 
 
-@pytest.mark.parametrize("config", NETWORKS)
+LIGHT = [
+    pytest.param(NetworkConfig(variant="light", filters=4, context="time"), id="light, along time"),
+    pytest.param(NetworkConfig(variant="light", filters=4, context="plane", shift_px=4), id="light, planes shifted"),
+]
+
+
+@pytest.mark.parametrize("config", [*NETWORKS, *LIGHT])
 def test_cuts_do_not_show_with_random_weights(config: NetworkConfig) -> None:
     """Which looks at padding, too: zeros beyond the true edges, and nowhere else."""
     bundle = random_network(config)
@@ -285,7 +290,7 @@ def test_cuts_do_not_show_with_random_weights(config: NetworkConfig) -> None:
 @pytest.mark.parametrize(
     ("radius_px", "exact"),
     [
-        pytest.param(engine.RECEPTIVE_RADIUS_PX, True, id="as it is: a halo of 48 px"),
+        pytest.param(RECEPTIVE_RADIUS_PX["published"], True, id="as it is: a halo of 48 px"),
         pytest.param(42, True, id="44 px: tiles begin where the network looks 42 px back"),
         pytest.param(38, False, id="40 px: one stride too small"),
         pytest.param(0, False, id="4 px"),
@@ -294,7 +299,7 @@ def test_cuts_do_not_show_with_random_weights(config: NetworkConfig) -> None:
 def test_a_halo_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch, radius_px: int, exact: bool) -> None:
     bundle = far_sighted(network_config("time"))
     whole = find_all(bundle)
-    monkeypatch.setattr(engine, "RECEPTIVE_RADIUS_PX", radius_px)
+    monkeypatch.setattr(LocNet, "reach_px", radius_px)
     assert (find_all(bundle, tile_px=56) == whole) is exact
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from lls_decode.axes import ContextKind
+from lls_decode.axes import ContextKind, NetworkVariant
 from lls_decode.config import NetworkConfig
 from lls_decode.model.network import (
     LOGIT_LIMIT,
@@ -43,6 +44,17 @@ def windows(num: int = 6) -> Tensor:
         pytest.param(NetworkConfig(filters=48, noise_map=True), 2_199_418 + 48 * 9, id="with a noise map"),
         # The first convolution of the second U-Net sees one frame instead of three.
         pytest.param(NetworkConfig(filters=48, context="none"), 2_199_418 - 2 * 48 * 48 * 9, id="without context"),
+        # frames: 4 -> 64 -> 64 -> 64; context: 192 -> 64 -> 64, down, 64 -> 128 -> 128 -> 128, up, 128 -> 64 -> 64, 128
+        pytest.param(
+            NetworkConfig(variant="light", filters=64),
+            sum(9 * i * o + o for i, o in [(4, 64), (64, 64), (64, 64), (192, 64), (64, 64)])
+            + (4 * 64 * 64 + 64)
+            + sum(9 * i * o + o for i, o in [(64, 128), (128, 128), (128, 128), (128, 64), (64, 64)])
+            + (128 * 64 + 64)
+            + (64 * 128 + 128)
+            + sum(9 * 32 * 32 + 32 + 32 * o + o for o in (1, 4, 4, 1)),
+            id="light",
+        ),
     ],
 )
 def test_number_of_weights(config: NetworkConfig, weights: int) -> None:
@@ -51,10 +63,12 @@ def test_number_of_weights(config: NetworkConfig, weights: int) -> None:
 
 @pytest.mark.parametrize("context", ["none", "time", "plane"])
 @pytest.mark.parametrize("filters", [4, 6])
-def test_shapes_and_ranges(context: ContextKind, filters: int) -> None:
-    net = network(NetworkConfig(filters=filters, context=context, shift_px=1 if context == "plane" else 0))
+@pytest.mark.parametrize("variant", ["published", "light"])
+def test_shapes_and_ranges(context: ContextKind, filters: int, variant: NetworkVariant) -> None:
+    shift = 2 if context == "plane" else 0
+    net = network(NetworkConfig(variant=variant, filters=filters, context=context, shift_px=shift))
     features = net.encode(10 * frames())
-    assert features.shape == (6, filters, 24, 32)
+    assert features.shape == ((6, filters, 12, 16) if variant == "light" else (6, filters, 24, 32))
     maps = net.decode(features, windows()[1:4])
     for name, value in maps._asdict().items():
         assert value.shape == (3, 24, 32), name
@@ -86,6 +100,8 @@ def test_two_dimensional_data_have_no_z() -> None:
         pytest.param(NetworkConfig(filters=4, context="plane", shift_px=3), id="planes to the right"),
         pytest.param(NetworkConfig(filters=4, context="plane", shift_px=-2, shift_axis="y"), id="planes upwards"),
         pytest.param(NetworkConfig(filters=4, context="none"), id="none"),
+        pytest.param(NetworkConfig(variant="light", filters=4, context="time"), id="light"),
+        pytest.param(NetworkConfig(variant="light", filters=4, context="plane", shift_px=4), id="light, planes"),
     ],
 )
 def test_features_encoded_once_serve_three_windows(config: NetworkConfig) -> None:
@@ -100,10 +116,11 @@ def test_features_encoded_once_serve_three_windows(config: NetworkConfig) -> Non
         if config.context == "none":
             features = features[1:2]
         elif config.shift_px:
+            shift = config.shift_px // (2 if config.variant == "light" else 1)
             if window[0] != i:
-                features[0] = shift_features(features[0], -config.shift_px, config.shift_axis)
+                features[0] = shift_features(features[0], -shift, config.shift_axis)
             if window[2] != i:
-                features[2] = shift_features(features[2], config.shift_px, config.shift_axis)
+                features[2] = shift_features(features[2], shift, config.shift_axis)
         hidden = net.context_net(torch.cat(features, dim=1))
         mean = net.heads["mean"](hidden)[0].float()
         torch.testing.assert_close(shared.logit[i], net.heads["probability"](hidden)[0, 0].float())
@@ -115,15 +132,16 @@ def test_features_encoded_once_serve_three_windows(config: NetworkConfig) -> Non
 
 @pytest.mark.parametrize("axis", ["x", "y"])
 @pytest.mark.parametrize("shift", [3, -2])
-def test_planes_that_are_moved_by_the_shift_look_at_rest(shift: int, axis: str) -> None:
+@pytest.mark.parametrize("variant", ["published", "light"])
+def test_planes_that_are_moved_by_the_shift_look_at_rest(shift: int, axis: str, variant: NetworkVariant) -> None:
     """A molecule appears ``shift`` pixels lower in the next plane; the network meets it where it was.
 
     By whole strides, so that the features move as the image does; in float64, where rounding is no matter.
     """
     shift *= STRIDE
-    config = {"filters": 4, "context": "plane", "shift_px": shift, "shift_axis": axis}
+    config = {"variant": variant, "filters": 4, "context": "plane", "shift_px": shift, "shift_axis": axis}
     moving = network(NetworkConfig.model_validate(config)).double()
-    resting = network(NetworkConfig(filters=4, context="time")).double()
+    resting = network(NetworkConfig(variant=variant, filters=4, context="time")).double()
     scene = torch.zeros(160, 160, dtype=torch.float64)
     scene[76:84, 76:84] = torch.randn(8, 8, generator=torch.Generator().manual_seed(2)).double() * 20
     dim = 1 if axis == "x" else 0
@@ -186,7 +204,19 @@ def test_receptive_radius() -> None:
         other = (phase + 2) % STRIDE
         expected = (backwards[phase], backwards[3 - phase], backwards[other], backwards[3 - other])
         assert reach_px(net, 64 + phase, 64 + other, 132) == expected
-    assert max(backwards.values()) == RECEPTIVE_RADIUS_PX
+    assert max(backwards.values()) == RECEPTIVE_RADIUS_PX["published"] == net.reach_px
+
+
+def test_receptive_radius_of_the_light_network() -> None:
+    net = network(NetworkConfig(variant="light", filters=4))
+    reaches = [reach_px(net, 64 + phase, 64 + phase, 132) for phase in range(STRIDE)]
+    assert max(max(reach) for reach in reaches) == RECEPTIVE_RADIUS_PX["light"] == net.reach_px
+
+
+@pytest.mark.parametrize("shift", [1, -3])
+def test_the_light_network_moves_planes_by_whole_features(shift: int) -> None:
+    with pytest.raises(ValidationError, match=f"shift_px is {shift}, but features of the light network are 2 pixels"):
+        NetworkConfig(variant="light", context="plane", shift_px=shift)
 
 
 def test_equal_seeds_give_equal_networks() -> None:
