@@ -47,7 +47,7 @@ def decode_loss(maps: OutputMaps, targets: Targets) -> Losses:
     num_windows = len(maps.logit)
     emitters_N = torch.bincount(targets.window, minlength=num_windows).to(maps.logit.dtype)
     weight_N = emitters_N.clamp_min(1.0)
-    logit = _limited(maps.logit)
+    logit = limited(maps.logit)
     probability = torch.sigmoid(logit)
     mean_N = probability.sum(dim=(1, 2))
     variance_N = (probability * torch.sigmoid(-logit)).sum(dim=(1, 2))
@@ -68,7 +68,7 @@ def _negative_log_mixture(maps: OutputMaps, targets: Targets, mean_N: Tensor) ->
     pixel_EK = (targets.window[:, None] * height + y_EK.clamp(0, height - 1)) * width + x_EK.clamp(0, width - 1)
 
     # One gather for all maps: (N*Y*X, 9), a row a pixel.
-    log_p = F.logsigmoid(_limited(maps.logit))
+    log_p = F.logsigmoid(limited(maps.logit))
     fields = (log_p, maps.x, maps.y, maps.z, maps.photons, maps.x_sig, maps.y_sig, maps.z_sig, maps.photons_sig)
     rows = torch.stack(fields, dim=-1).reshape(-1, len(fields))
     log_p, x, y, z, photons, x_sig, y_sig, z_sig, photons_sig = rows[pixel_EK].unbind(dim=-1)
@@ -102,10 +102,11 @@ class _Limited(torch.autograd.Function):
         return gradient.masked_fill(leads_away, 0.0)
 
 
-def _limited(logit: Tensor) -> Tensor:
-    limited = _Limited.apply(logit)  # type: ignore[no-untyped-call]
-    assert isinstance(limited, Tensor)
-    return limited
+def limited(logit: Tensor) -> Tensor:
+    """Logits within the network's limits, as `_Limited` passes their gradients."""
+    within = _Limited.apply(logit)  # type: ignore[no-untyped-call]
+    assert isinstance(within, Tensor)
+    return within
 
 
 def _log_normal(value: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:

@@ -1,0 +1,40 @@
+"""What a student learns from its teacher besides the truth: the teacher's own output maps, pixel by pixel.
+
+probability   cross-entropy with the teacher's probability, less the teacher's entropy; sum over pixels
+localization  Kullback-Leibler divergence of the student's Gaussians (x, y, z, photons) from the teacher's, weighted
+              with the teacher's probability
+background    squared difference, sum over pixels
+
+All terms are divided by the emitters that the teacher sees, and are 0 where both agree. Soft targets after Hinton et
+al. (arXiv 1503.02531): the teacher tells how sure one can be of each pixel, which the truth does not.
+
+Shape letters: ``N`` windows, ``Y X`` pixels.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lls_decode.model.network import OutputMaps
+from lls_decode.training.loss import Losses, limited
+
+_GAUSSIANS = ("x", "y", "z", "photons")
+
+
+def distillation_loss(student: OutputMaps, teacher: OutputMaps) -> Losses:
+    """Distance of a student from its teacher; both in the same network units, the teacher without gradient."""
+    p_NYX = teacher.probability
+    seen = p_NYX.sum().clamp_min(1.0)
+    entropy = F.binary_cross_entropy(p_NYX, p_NYX, reduction="sum")
+    count = F.binary_cross_entropy_with_logits(limited(student.logit), p_NYX, reduction="sum") - entropy
+    divergence_NYX = torch.stack([_divergence(student, teacher, name) for name in _GAUSSIANS]).sum(dim=0)
+    background = ((student.bg - teacher.bg) ** 2).sum()
+    return Losses(count / seen, (p_NYX * divergence_NYX).sum() / seen, background / seen)
+
+
+def _divergence(student: OutputMaps, teacher: OutputMaps, name: str) -> Tensor:
+    """Kullback-Leibler divergence of two Gaussians, of the teacher's from the student's, (N, Y, X)."""
+    mean, sigma = getattr(student, name), getattr(student, f"{name}_sig")
+    wanted, spread = getattr(teacher, name), getattr(teacher, f"{name}_sig")
+    distance: Tensor = torch.log(sigma / spread) + (spread**2 + (wanted - mean) ** 2) / (2 * sigma**2) - 0.5
+    return distance
