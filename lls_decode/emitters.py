@@ -1,6 +1,6 @@
 """Point emitters on the host: what a simulation knows, what a table says, what an evaluation compares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -53,6 +53,13 @@ class Emitters:
             else:
                 values[field.name] = np.asarray(columns.get(field.name, np.full(length, np.nan)), dtype=np.float64)
         return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Emitters"]) -> "Emitters":
+        """Join emitters in the order given; none at all give none."""
+        if not parts:
+            return cls.from_columns({name: [] for name in ("frame", "x_nm", "y_nm")})
+        return cls(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)})
 
     def select(self, keep: npt.NDArray[np.bool_] | Integers) -> "Emitters":
         """The rows of a mask or an index."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import yaml
+from click.core import ParameterSource
 
 from lls_decode import __version__
 from lls_decode.config import Config, MovieConfig, PixelSize, RunConfig, TrainingConfig, load, load_run_config, parse
@@ -465,9 +466,13 @@ def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
     click.echo(f"{manifest.rows} localizations in {to or out / 'localizations.parquet'}{missing}")
 
 
-@cli.command(epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50")
-@click.argument("table")
-@click.argument("truth")
+@cli.command(
+    options_metavar="[OPTIONS]",
+    epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50. "
+    "Example: lls-decode evaluate --spike-in cell.zarr --model lls-paint --out accuracy/ --config run.yaml",
+)
+@click.argument("table", required=False)
+@click.argument("truth", required=False)
 @click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match.")
 @click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match.")
 @click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True)
@@ -478,12 +483,57 @@ def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
 )
 @click.option("--field-nm", nargs=2, type=float, help="Extent of the field along x and y, for --border-nm.")
 @click.option("--pixel-nm", type=float, help="Pixel size of the truth's movie, for csv formats that need it.")
+@click.option("--spike-in", "dataset", metavar="DATASET", help="Frames to add emitters to, in place of TABLE TRUTH.")
+@click.option("--model", help="With --spike-in: model bundle (.lls), or the name of a shipped one.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="With --spike-in: folder of spike_in.json, .parquet, .png."
+)
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="With --spike-in: run configuration (YAML)."
+)
+@_set_option
+@click.option("--psf", type=click.Path(path_type=Path), help="With --spike-in: calibration.  [default: of the model]")
+@click.option(
+    "--photons", type=click.FloatRange(0, min_open=True),
+    help="With --spike-in: mean photons per frame at full excitation.  [default: of the model's training]",
+)  # fmt: skip
+@click.option(
+    "--density", type=click.FloatRange(0, min_open=True),
+    help="With --spike-in: emitters per square micrometre and frame.  [default: 0.02]",
+)  # fmt: skip
+@click.option("--frames", type=click.IntRange(1), help="With --spike-in: frames in the sample.  [default: 512]")
+@click.option("--seed", type=click.IntRange(0), help="With --spike-in: of emitters and sample.  [default: 0]")
 @_json_option
-def evaluate(table: str, truth: str, pixel_nm: float | None, as_json: bool, **options: Any) -> None:
-    """Score TABLE against TRUTH (our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM)."""
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    /,
+    table: str | None,
+    truth: str | None,
+    dataset: str | None,
+    pixel_nm: float | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Score a TABLE against its TRUTH, or a model on frames without truth (--spike-in).
+
+    TRUTH is our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM.
+
+    --spike-in adds the light of emitters of known position to a sample of the frames of DATASET, as the camera would
+    have recorded it, localizes these frames, and reports recall, errors and sigmas on their own background.
+    """
+    given = {name for name in context.params if context.get_parameter_source(name) != ParameterSource.DEFAULT}
+    if dataset is not None:
+        _refuse(given, (*_TRUTH_OPTIONS, "table", "truth"), "goes with TABLE TRUTH, not with --spike-in")
+        _evaluate_spikes(dataset, {name: options[name] for name in (*_SPIKE_OPTIONS, *_MATCH_OPTIONS)}, as_json)
+        return
+    _refuse(given, _SPIKE_OPTIONS, "goes with --spike-in DATASET, not with TABLE TRUTH")
+    if table is None or truth is None:
+        raise click.UsageError("give TABLE and TRUTH, or --spike-in DATASET --model BUNDLE --out FOLDER.")
     from lls_decode.evaluate import read_truth, score
     from lls_decode.table import read_emitters
 
+    options = {name: options[name] for name in (*_TRUTH_OPTIONS, *_MATCH_OPTIONS) if name != "pixel_nm"}
     for name in ("z_range_nm", "field_nm"):
         options[name] = options[name] or None
     result = score(read_truth(truth, pixel_nm=pixel_nm), read_emitters(table), **options)
@@ -491,6 +541,39 @@ def evaluate(table: str, truth: str, pixel_nm: float | None, as_json: bool, **op
         _echo_json(result.to_dict())
     else:
         _echo_score(result)
+
+
+_MATCH_OPTIONS = ("lateral_nm", "axial_nm")
+_TRUTH_OPTIONS = ("method", "photons_min", "z_range_nm", "border_nm", "field_nm", "pixel_nm")
+_SPIKE_OPTIONS = ("model", "out", "config_path", "changes", "psf", "photons", "density", "frames", "seed")
+
+
+def _refuse(given: set[str], names: tuple[str, ...], words: str) -> None:
+    """Refuse options of the other way to evaluate."""
+    flags = {"config_path": "--config", "changes": "--set", "table": "TABLE", "truth": "TRUTH"}
+    for name in sorted(given.intersection(names)):
+        raise click.UsageError(f"{flags.get(name, '--' + name.replace('_', '-'))} {words}.")
+
+
+def _evaluate_spikes(dataset: str, options: dict[str, Any], as_json: bool) -> None:
+    from .spike_in import describe, spike_in
+
+    model, out = options.pop("model"), options.pop("out")
+    if model is None or out is None:
+        raise click.UsageError("--spike-in needs --model BUNDLE and --out FOLDER.")
+    config_path, changes = options.pop("config_path"), options.pop("changes")
+    config = _changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    options["density_per_um2"] = options.pop("density")
+    options = {name: value for name, value in options.items() if value is not None}
+    with _bar("spiking and localizing frames") as progress:
+        result = spike_in(dataset, find_bundle(model), out, config, progress=progress, **options)
+    for note in result.notes:
+        click.echo(f"note       {note}", err=True)
+    if as_json:
+        _echo_json(result.report.to_dict())
+        return
+    for line in (*describe(result.report), f"written    {result.scores}, {result.table.name}, {result.picture.name}"):
+        click.echo(line)
 
 
 def _echo_score(score: Any) -> None:

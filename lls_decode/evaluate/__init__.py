@@ -2,6 +2,36 @@
 
 from lls_decode.evaluate.matching import Matches, match
 from lls_decode.evaluate.score import Score, score
+from lls_decode.evaluate.spikes import (
+    SpikeBin,
+    SpikeMap,
+    SpikeMatches,
+    SpikeReport,
+    SpikeRows,
+    SpikeScore,
+    match_spikes,
+    recall_interval,
+    score_field,
+    score_over,
+    score_spikes,
+)
 from lls_decode.evaluate.truth import read_truth
 
-__all__ = ["Matches", "Score", "match", "read_truth", "score"]
+__all__ = [
+    "Matches",
+    "Score",
+    "SpikeBin",
+    "SpikeMap",
+    "SpikeMatches",
+    "SpikeReport",
+    "SpikeRows",
+    "SpikeScore",
+    "match",
+    "match_spikes",
+    "read_truth",
+    "recall_interval",
+    "score",
+    "score_field",
+    "score_over",
+    "score_spikes",
+]

@@ -34,9 +34,18 @@ class ScmosModel:
 
     def to_adu(self, photons: Tensor, generator: torch.Generator) -> Tensor:
         """Noisy counts (float32 whole numbers) for expected photons, shape (..., Y, X)."""
+        light = self.added_adu(photons, generator)
+        noise = _normal_like(light, generator) * self.variance_adu2.sqrt()
+        return (light + noise + self.offset_adu).round().clamp_min(0)
+
+    def added_adu(self, photons: Tensor, generator: torch.Generator) -> Tensor:
+        """Counts (float32, not rounded) that more light adds to recorded ones; ``photons`` expected, (..., Y, X).
+
+        The sum of independent Poisson numbers is a Poisson number: recorded counts plus these are distributed as if
+        the light had been there. Offset and read noise are in the recorded counts, and do not come in again.
+        """
         electrons = torch.poisson(photons.clamp_min(0) * self.quantum_efficiency, generator=generator)
-        noise = _normal_like(electrons, generator) * self.variance_adu2.sqrt()
-        return (electrons * self.gain_adu_per_e + noise + self.offset_adu).round().clamp_min(0)
+        return electrons * self.gain_adu_per_e
 
     def crop(self, y: slice, x: slice) -> "ScmosModel":
         """The camera behind a rectangle of the chip."""
@@ -81,11 +90,26 @@ class EmccdModel:
     def to_adu(self, photons: Tensor, generator: torch.Generator) -> Tensor:
         """Noisy counts (float32 whole numbers) for expected photons, shape (..., Y, X)."""
         c = self.config
-        electrons = torch.poisson(photons.clamp_min(0) * c.quantum_efficiency + c.spurious_e, generator=generator)
-        lit = electrons > 0
-        amplified = torch._standard_gamma(torch.where(lit, electrons, 1.0), generator=generator) * c.em_gain
-        amplified = torch.where(lit, amplified, 0.0) + _normal_like(electrons, generator) * c.read_sigma_e
+        amplified = self._amplified_e(photons.clamp_min(0) * c.quantum_efficiency + c.spurious_e, generator)
+        amplified = amplified + _normal_like(amplified, generator) * c.read_sigma_e
         return ((amplified / c.e_per_adu).floor() + c.baseline_adu).clamp_min(0)
+
+    def added_adu(self, photons: Tensor, generator: torch.Generator) -> Tensor:
+        """Counts (float32, not rounded) that more light adds to recorded ones; ``photons`` expected, (..., Y, X).
+
+        Poisson numbers add up to Poisson ones, and Gamma ones of one scale to Gamma ones: recorded counts plus these
+        are distributed as if the light had been there. Baseline, spurious charge and read noise are in the recorded
+        counts, and do not come in again.
+        """
+        expected_e = photons.clamp_min(0) * self.config.quantum_efficiency
+        return self._amplified_e(expected_e, generator) / self.config.e_per_adu
+
+    def _amplified_e(self, expected_e: Tensor, generator: torch.Generator) -> Tensor:
+        """Electrons after amplification, Gamma(Poisson(expected), gain)."""
+        electrons = torch.poisson(expected_e, generator=generator)
+        lit = electrons > 0
+        amplified = torch._standard_gamma(torch.where(lit, electrons, 1.0), generator=generator) * self.config.em_gain
+        return torch.where(lit, amplified, 0.0)
 
     def crop(self, y: slice, x: slice) -> "EmccdModel":
         """The same camera: it has no maps."""

@@ -1,0 +1,286 @@
+"""What became of emitters that were added to recorded frames: matching beside the emitters that are there, and scores.
+
+**Matching.** The localizations of the frames as they were stand for the emitters that are there. Those of the spiked
+frames are matched with the union of both, nearest first: a localization that was there before is nearer to itself than
+to a spike, and counts for no spike. As with a known truth, one localization between a spike and its neighbour is given
+to the nearer one, and the other is lost. A localization that belongs to neither may be a false one or a molecule that
+was missed before; which, nobody can tell, so that there is no precision of detection here.
+
+**Intervals.** A molecule is seen in several frames, and often found, or missed, in all of them. Intervals of the recall
+are Wilson's, for as many independent emitters as have the variance of the molecules that were drawn (design effect;
+Korn and Graubard, Surv. Methodol. 1998). All intervals are of 95 %.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.emitters import Emitters
+from lls_decode.evaluate.matching import match
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_Z95 = 1.959964
+_PER_BIN = 60
+"""Targets that a bin, or a cell of the map, should have."""
+_MOST_BINS = 8
+_MOST_CELLS = 12
+
+
+@dataclass(frozen=True)
+class SpikeMatches:
+    """Which spikes were found in one block, and what happened to its other localizations."""
+
+    found: Emitters
+    """One row a spike: its localization, NaN where it was missed (``frame`` is that of the spike)."""
+    is_found: Mask
+    num_before: int
+    """Localizations of the frames as they were."""
+    num_lost: int
+    """Those that are not there any more."""
+    num_other: int
+    """New localizations that belong to no spike."""
+
+
+def match_spikes(
+    spikes: Emitters, before: Emitters, after: Emitters, *, lateral_nm: float = 250.0, axial_nm: float = 500.0
+) -> SpikeMatches:
+    """Match the localizations ``after`` the light was added with those ``before`` and the spikes."""
+    pairs = match(Emitters.concatenate([before, spikes]), after, lateral_nm=lateral_nm, axial_nm=axial_nm)
+    is_spike = pairs.truth >= len(before)
+    rows = np.full(len(spikes), -1, dtype=np.int64)
+    rows[pairs.truth[is_spike] - len(before)] = pairs.found[is_spike]
+    is_found = rows >= 0
+    names = [name for name in Emitters.__dataclass_fields__ if name not in ("frame", "id")]
+    columns: dict[str, npt.ArrayLike] = {"frame": spikes.frame, "id": spikes.id}
+    for name in names:
+        values = np.full(len(spikes), np.nan)
+        values[is_found] = getattr(after, name)[rows[is_found]]
+        columns[name] = values
+    kept = int((~is_spike).sum())
+    return SpikeMatches(Emitters.from_columns(columns), is_found, len(before), len(before) - kept, len(pairs.spurious))
+
+
+@dataclass(frozen=True)
+class SpikeRows:
+    """Spikes, what was found of them, and how well they could be localized; all of one length."""
+
+    spikes: Emitters
+    found: Emitters
+    is_found: Mask
+    bound: Mapping[str, Floats]
+    """Cramer-Rao bound of ``x``, ``y``, ``z`` (nm) in a single frame at the local background."""
+
+    def __len__(self) -> int:
+        return len(self.spikes)
+
+    def select(self, keep: Mask | Integers) -> "SpikeRows":
+        """The rows of a mask or an index."""
+        bound = {name: values[keep] for name, values in self.bound.items()}
+        return SpikeRows(self.spikes.select(keep), self.found.select(keep), self.is_found[keep], bound)
+
+    @classmethod
+    def concatenate(cls, parts: list["SpikeRows"]) -> "SpikeRows":
+        """Join rows in the order given."""
+        return cls(
+            Emitters.concatenate([part.spikes for part in parts]),
+            Emitters.concatenate([part.found for part in parts]),
+            np.concatenate([part.is_found for part in parts]),
+            {name: np.concatenate([part.bound[name] for part in parts]) for name in parts[0].bound},
+        )
+
+
+@dataclass(frozen=True)
+class SpikeScore:
+    """How well some spikes were found. NaN where a number has no meaning (none found, 2-D)."""
+
+    num_spikes: int
+    """Emitters that had to be found, one for each frame in which one is seen."""
+    num_molecules: int
+    num_found: int
+    recall: float
+    recall_low: float
+    recall_high: float
+    rmse_x_nm: float
+    rmse_y_nm: float
+    rmse_z_nm: float
+    rmse_x_se_nm: float
+    """Standard error of ``rmse_x_nm``."""
+    rmse_y_se_nm: float
+    rmse_z_se_nm: float
+    bias_x_nm: float
+    """Mean of found minus true."""
+    bias_y_nm: float
+    bias_z_nm: float
+    zscore_x: float
+    """Standard deviation of error / predicted sigma: above 1 when the sigmas are too small."""
+    zscore_y: float
+    zscore_z: float
+    zscore_photons: float
+    photon_ratio: float
+    """Median of found / true photons."""
+    bound_x_nm: float
+    """Cramer-Rao bound, root mean square over those found; for emitters without neighbours, from a single frame."""
+    bound_y_nm: float
+    bound_z_nm: float
+    over_bound_x: float
+    """Root mean square of error / Cramer-Rao bound of each emitter: 1 for a perfect fit of lone emitters."""
+    over_bound_y: float
+    over_bound_z: float
+
+
+@dataclass(frozen=True)
+class SpikeBin:
+    """The score of the spikes in a range, both ends included by one bin only."""
+
+    low: float
+    high: float
+    score: SpikeScore
+
+
+@dataclass(frozen=True)
+class SpikeMap:
+    """Scores over the field: ``cells[i][j]`` begins at ``y_nm[i]``, ``x_nm[j]`` and ends where the next one begins."""
+
+    x_nm: tuple[float, ...]
+    y_nm: tuple[float, ...]
+    cells: tuple[tuple[SpikeScore, ...], ...]
+
+
+@dataclass(frozen=True)
+class SpikeReport:
+    """Accuracy of a model on the frames of a user, by emitters that were added to them."""
+
+    total: SpikeScore
+    over: Mapping[str, tuple[SpikeBin, ...]]
+    """Over ``photons``, ``bg`` (local background, photons per pixel), ``z_nm`` (3-D), ``plane`` (sweeps), ``frame``."""
+    field: SpikeMap
+    num_before: int
+    """Localizations of the sampled frames as they were."""
+    num_lost: int
+    """Those of them that the light of the spikes has cost."""
+    num_other: int
+    """New localizations that belong to no spike."""
+    num_saturated_px: int
+    """Pixels in which the added light went beyond the type of the counts."""
+    settings: Mapping[str, Any]
+    """What was added where: dataset, model, frames, density, photons, camera, seed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, None in place of NaN."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def score_spikes(rows: SpikeRows) -> SpikeScore:
+    """Score spikes that had to be found."""
+    low, high = recall_interval(rows.is_found, rows.spikes.id)
+    hit = rows.select(rows.is_found)
+    true, seen = hit.spikes, hit.found
+    errors = {"x": seen.x_nm - true.x_nm, "y": seen.y_nm - true.y_nm, "z": seen.z_nm - true.z_nm}
+    sigmas = {"x": seen.x_sig, "y": seen.y_sig, "z": seen.z_sig}
+    numbers: dict[str, float] = {}
+    for axis, error in errors.items():
+        numbers[f"rmse_{axis}_nm"], numbers[f"rmse_{axis}_se_nm"] = _rms(error)
+        numbers[f"bias_{axis}_nm"] = float(np.mean(error)) if len(error) else math.nan
+        numbers[f"zscore_{axis}"] = _spread(error, sigmas[axis])
+        bound = np.where(np.isfinite(error), hit.bound[axis], np.nan)
+        numbers[f"bound_{axis}_nm"] = _rms(bound[np.isfinite(bound)])[0]
+        numbers[f"over_bound_{axis}"] = _rms((error / bound)[np.isfinite(bound)])[0]
+    return SpikeScore(
+        num_spikes=len(rows),
+        num_molecules=len(np.unique(rows.spikes.id)),
+        num_found=len(hit),
+        recall=len(hit) / len(rows) if len(rows) else math.nan,
+        recall_low=low,
+        recall_high=high,
+        zscore_photons=_spread(seen.photons - true.photons, seen.phot_sig),
+        photon_ratio=float(np.median(seen.photons / true.photons)) if len(hit) else math.nan,
+        **numbers,
+    )
+
+
+def score_over(rows: SpikeRows, values: npt.ArrayLike, *, equal_width: bool = False) -> tuple[SpikeBin, ...]:
+    """Scores in bins of about equal numbers, or of equal width, over a value of each spike."""
+    values = np.asarray(values, dtype=np.float64)
+    number = int(np.clip(len(rows) // _PER_BIN, 1, _MOST_BINS))
+    if not len(rows):
+        return ()
+    if equal_width:
+        edges = np.linspace(values.min(), values.max(), number + 1)
+    else:
+        edges = np.unique([_rounded(edge) for edge in np.quantile(values, np.linspace(0, 1, number + 1)[1:-1])])
+        edges = np.array([values.min(), *edges[(edges > values.min()) & (edges < values.max())], values.max()])
+    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
+    return tuple(
+        SpikeBin(float(edges[i]), float(edges[i + 1]), score_spikes(rows.select(place == i)))
+        for i in range(len(edges) - 1)
+        if (place == i).any()
+    )
+
+
+def score_field(rows: SpikeRows, *, extent_x_nm: tuple[float, float], extent_y_nm: tuple[float, float]) -> SpikeMap:
+    """Scores on a grid of nearly square cells, as fine as the number of spikes allows."""
+    wide, tall = extent_x_nm[1] - extent_x_nm[0], extent_y_nm[1] - extent_y_nm[0]
+    side = math.sqrt(wide * tall * _PER_BIN / max(len(rows), 1))
+    columns, lines = (int(np.clip(round(length / side), 1, _MOST_CELLS)) for length in (wide, tall))
+    x_nm, y_nm = np.linspace(*extent_x_nm, columns + 1), np.linspace(*extent_y_nm, lines + 1)
+    column = np.clip(np.searchsorted(x_nm, rows.spikes.x_nm, side="right") - 1, 0, columns - 1)
+    line = np.clip(np.searchsorted(y_nm, rows.spikes.y_nm, side="right") - 1, 0, lines - 1)
+    cells = tuple(
+        tuple(score_spikes(rows.select((line == i) & (column == j))) for j in range(columns)) for i in range(lines)
+    )
+    return SpikeMap(tuple(map(float, x_nm)), tuple(map(float, y_nm)), cells)
+
+
+def recall_interval(is_found: Mask, molecule: Integers) -> tuple[float, float]:
+    """Wilson's 95 % interval of the share that was found, for emitters that come in molecules."""
+    n = len(is_found)
+    if n == 0:
+        return math.nan, math.nan
+    p = float(is_found.mean())
+    _, number, size = np.unique(molecule, return_inverse=True, return_counts=True)
+    M = len(size)
+    largest = float((size**2).sum() / n)  # frames of a molecule that are all found, or all missed, together
+    effect = largest
+    if 0 < p < 1 and M > 1:
+        residual = np.bincount(number, weights=is_found - p)
+        effect = float(M / (M - 1) * (residual**2).sum() / (n * p * (1 - p)))
+    independent = n / min(max(effect, 1.0), max(largest, 1.0))
+    centre = (p + _Z95**2 / (2 * independent)) / (1 + _Z95**2 / independent)
+    half = _Z95 / (1 + _Z95**2 / independent)
+    half *= math.sqrt(p * (1 - p) / independent + _Z95**2 / (4 * independent**2))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def _rms(error: Floats) -> tuple[float, float]:
+    """Root mean square and its standard error, which needs no Gaussian errors."""
+    if not len(error):
+        return math.nan, math.nan
+    squared = error**2
+    root = math.sqrt(squared.mean())
+    return root, float(squared.std()) / (2 * root * math.sqrt(len(error))) if root else 0.0
+
+
+def _spread(error: Floats, sigma: Floats) -> float:
+    usable = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
+    return float(np.std(error[usable] / sigma[usable])) if usable.any() else math.nan
+
+
+def _rounded(value: float) -> float:
+    """To two significant digits: edges are read by people."""
+    return float(f"{value:.2g}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
