@@ -97,6 +97,12 @@ class Block:
         following = np.where(along[this] < length - 1, this + 1, this)
         return np.stack([previous, this, following], axis=1)
 
+    @property
+    def owned_frames(self) -> npt.NDArray[np.int64]:
+        """``(N,)`` numbers of the owned frames in the dataset, in stack order."""
+        volume, plane = self.frames[self.windows[:, 1]].T
+        return np.asarray(volume * self.planes_per_volume + plane, dtype=np.int64)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for shard footers and ledgers."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -26,8 +26,9 @@ from lls_decode.config import (
     TrainingConfig,
     parse,
 )
+from lls_decode.emitters import Emitters
 from lls_decode.errors import BundleError, ConfigError, OutputError
-from lls_decode.evaluate import SpikeReport, SpikeRows, score_field, score_over, score_spikes
+from lls_decode.evaluate import SpikeReport, SpikeRows, own_density, score_field, score_over, score_spikes
 from lls_decode.export.spike_figure import spike_figure
 from lls_decode.model.info import BundleInfo
 from lls_decode.table import written_aside
@@ -107,12 +108,11 @@ def spike_in(
         if progress is not None:
             progress(number + 1, len(blocks))
     rows = SpikeRows.concatenate([part.rows for part in done])
-    counts = {
-        name: sum(getattr(part, name) for part in done)
-        for name in ("num_before", "num_lost", "num_other", "num_saturated_px")
-    }
+    counts = {name: sum(getattr(part, name) for part in done) for name in ("num_lost", "num_other", "num_saturated_px")}
+    own = Emitters.concatenate([part.before for part in done])
+    sampled = np.concatenate([block.owned_frames for block in blocks])
     settings = _settings(plan, simulation, blocks, seed=seed, lateral_nm=lateral_nm, axial_nm=axial_nm)
-    report = _report(rows, plan, simulation, counts, settings)
+    report = _report(rows, own, sampled, plan, simulation, counts, settings)
     return _write(report, rows, plan)
 
 
@@ -217,21 +217,38 @@ def _settings(plan: Plan, simulation: SimulationConfig, blocks: tuple[Block, ...
 
 
 def _report(
-    rows: SpikeRows, plan: Plan, simulation: SimulationConfig, counts: Mapping[str, int], settings: Mapping[str, Any]
+    rows: SpikeRows,
+    own: Emitters,
+    sampled: npt.NDArray[np.int64],
+    plan: Plan,
+    simulation: SimulationConfig,
+    counts: Mapping[str, int],
+    settings: Mapping[str, Any],
 ) -> SpikeReport:
     layout, pixel, spikes = plan.layout, simulation.pixel_size, rows.spikes
     over = {"photons": score_over(rows, spikes.photons), "bg": score_over(rows, spikes.bg)}
     if plan.bundle.network.predict_z:
-        over["z_nm"] = score_over(rows, spikes.z_nm, equal_width=True)
+        over["z_nm"] = score_over(rows, spikes.z_nm, limits=simulation.emitters.z_range_nm)
     if layout.planes_per_volume > 1:
-        over["plane"] = score_over(rows, spikes.frame % layout.planes_per_volume, equal_width=True)
-    over["frame"] = score_over(rows, spikes.frame, equal_width=True)
+        over["plane"] = score_over(rows, spikes.frame % layout.planes_per_volume, limits=(0, layout.planes_per_volume))
+    over["frame"] = score_over(rows, spikes.frame, limits=(0, layout.num_frames))
     field = score_field(
         rows,
         extent_x_nm=(-0.5 * pixel.x_nm, (layout.width - 0.5) * pixel.x_nm),
         extent_y_nm=(-0.5 * pixel.y_nm, (layout.height - 0.5) * pixel.y_nm),
     )
-    return SpikeReport(total=score_spikes(rows), over=over, field=field, settings=settings, **counts)
+    apart = 0 if layout.planes_per_volume > 1 else math.ceil(2 * (simulation.emitters.on_time_frames or 0))
+    density = own_density(spikes, own, sampled, planes_per_volume=layout.planes_per_volume, apart=apart)
+    known = np.isfinite(density)
+    return SpikeReport(
+        total=score_spikes(rows),
+        where_own=score_spikes(rows.select(known), density[known]) if np.nansum(density) > 0 else None,
+        over=over,
+        field=field,
+        num_before=len(own),
+        settings=settings,
+        **counts,
+    )
 
 
 def _write(report: SpikeReport, rows: SpikeRows, plan: Plan) -> SpikeResult:
@@ -291,6 +308,8 @@ def describe(report: SpikeReport) -> list[str]:
     header += "".join(f"{f'rmse {axis}':>8}" for axis in axes) + "".join(f"{f'err/sig {axis}':>11}" for axis in axes)
     lines.append(header + f"{'photons':>9}")
     lines.append(_line("all", asdict(total), axes))
+    if report.where_own is not None:
+        lines.append(_line("where own ones are", asdict(report.where_own), axes))
     for name, words in (("photons", "photons"), ("bg", "background"), ("z_nm", "z, nm")):
         lines += [
             _line(f"{words} {part.low:.4g}-{part.high:.4g}" if part.low >= 0 else f"{words} {part.low:.4g} to "

@@ -6,6 +6,9 @@ to a spike, and counts for no spike. As with a known truth, one localization bet
 to the nearer one, and the other is lost. A localization that belongs to neither may be a false one or a molecule that
 was missed before; which, nobody can tell, so that there is no precision of detection here.
 
+**Where.** Spikes lie everywhere in the field, a user's emitters on structures. Weighted by the density of the
+localizations around them in other frames (`own_density`), spikes tell of the user's emitters.
+
 **Intervals.** A molecule is seen in several frames, and often found, or missed, in all of them. Intervals of the recall
 are Wilson's, for as many independent emitters as have the variance of the molecules that were drawn (design effect;
 Korn and Graubard, Surv. Methodol. 1998). All intervals are of 95 %.
@@ -18,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate.matching import match
@@ -29,6 +33,8 @@ Mask = npt.NDArray[np.bool_]
 _Z95 = 1.959964
 _PER_BIN = 60
 """Targets that a bin, or a cell of the map, should have."""
+_OWN_LATERAL_NM = 500.0
+_OWN_AXIAL_NM = 250.0
 _MOST_BINS = 8
 _MOST_CELLS = 12
 
@@ -40,10 +46,8 @@ class SpikeMatches:
     found: Emitters
     """One row a spike: its localization, NaN where it was missed (``frame`` is that of the spike)."""
     is_found: Mask
-    num_before: int
-    """Localizations of the frames as they were."""
     num_lost: int
-    """Those that are not there any more."""
+    """Localizations of the frames as they were that are not there any more."""
     num_other: int
     """New localizations that belong to no spike."""
 
@@ -64,7 +68,7 @@ def match_spikes(
         values[is_found] = getattr(after, name)[rows[is_found]]
         columns[name] = values
     kept = int((~is_spike).sum())
-    return SpikeMatches(Emitters.from_columns(columns), is_found, len(before), len(before) - kept, len(pairs.spurious))
+    return SpikeMatches(Emitters.from_columns(columns), is_found, len(before) - kept, len(pairs.spurious))
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,10 @@ class SpikeReport:
     """Accuracy of a model on the frames of a user, by emitters that were added to them."""
 
     total: SpikeScore
+    """Of emitters everywhere in the field."""
+    where_own: SpikeScore | None
+    """The same emitters, each weighted by the density of localizations around it: where the user's own ones are. Their
+    neighbours make them harder to find. None where the sample is too short to tell (`own_density`)."""
     over: Mapping[str, tuple[SpikeBin, ...]]
     """Over ``photons``, ``bg`` (local background, photons per pixel), ``z_nm`` (3-D), ``plane`` (sweeps), ``frame``."""
     field: SpikeMap
@@ -178,42 +186,45 @@ class SpikeReport:
         return plain
 
 
-def score_spikes(rows: SpikeRows) -> SpikeScore:
-    """Score spikes that had to be found."""
-    low, high = recall_interval(rows.is_found, rows.spikes.id)
-    hit = rows.select(rows.is_found)
+def score_spikes(rows: SpikeRows, weight: Floats | None = None) -> SpikeScore:
+    """Score spikes that had to be found, each counting as its weight (from 0 on; None: all alike)."""
+    weight = np.ones(len(rows)) if weight is None else weight
+    recall, low, high = recall_interval(rows.is_found, rows.spikes.id, weight)
+    hit, w = rows.select(rows.is_found), weight[rows.is_found]
     true, seen = hit.spikes, hit.found
     errors = {"x": seen.x_nm - true.x_nm, "y": seen.y_nm - true.y_nm, "z": seen.z_nm - true.z_nm}
     sigmas = {"x": seen.x_sig, "y": seen.y_sig, "z": seen.z_sig}
     numbers: dict[str, float] = {}
     for axis, error in errors.items():
-        numbers[f"rmse_{axis}_nm"], numbers[f"rmse_{axis}_se_nm"] = _rms(error)
-        numbers[f"bias_{axis}_nm"] = float(np.mean(error)) if len(error) else math.nan
-        numbers[f"zscore_{axis}"] = _spread(error, sigmas[axis])
         bound = np.where(np.isfinite(error), hit.bound[axis], np.nan)
-        numbers[f"bound_{axis}_nm"] = _rms(bound[np.isfinite(bound)])[0]
-        numbers[f"over_bound_{axis}"] = _rms((error / bound)[np.isfinite(bound)])[0]
+        numbers[f"rmse_{axis}_nm"], numbers[f"rmse_{axis}_se_nm"] = _rms(error, w)
+        numbers[f"bias_{axis}_nm"] = _mean(error, w)
+        numbers[f"zscore_{axis}"] = _spread(error / sigmas[axis], w)
+        numbers[f"bound_{axis}_nm"] = _rms(bound, w)[0]
+        numbers[f"over_bound_{axis}"] = _rms(error / bound, w)[0]
     return SpikeScore(
         num_spikes=len(rows),
         num_molecules=len(np.unique(rows.spikes.id)),
         num_found=len(hit),
-        recall=len(hit) / len(rows) if len(rows) else math.nan,
+        recall=recall,
         recall_low=low,
         recall_high=high,
-        zscore_photons=_spread(seen.photons - true.photons, seen.phot_sig),
-        photon_ratio=float(np.median(seen.photons / true.photons)) if len(hit) else math.nan,
+        zscore_photons=_spread((seen.photons - true.photons) / seen.phot_sig, w),
+        photon_ratio=_median(seen.photons / true.photons, w),
         **numbers,
     )
 
 
-def score_over(rows: SpikeRows, values: npt.ArrayLike, *, equal_width: bool = False) -> tuple[SpikeBin, ...]:
-    """Scores in bins of about equal numbers, or of equal width, over a value of each spike."""
+def score_over(
+    rows: SpikeRows, values: npt.ArrayLike, *, limits: tuple[float, float] | None = None
+) -> tuple[SpikeBin, ...]:
+    """Scores in bins of about equal numbers, or of equal width between limits, over a value of each spike."""
     values = np.asarray(values, dtype=np.float64)
     number = int(np.clip(len(rows) // _PER_BIN, 1, _MOST_BINS))
     if not len(rows):
         return ()
-    if equal_width:
-        edges = np.linspace(values.min(), values.max(), number + 1)
+    if limits is not None:
+        edges = np.linspace(*limits, number + 1)
     else:
         edges = np.unique([_rounded(edge) for edge in np.quantile(values, np.linspace(0, 1, number + 1)[1:-1])])
         edges = np.array([values.min(), *edges[(edges > values.min()) & (edges < values.max())], values.max()])
@@ -239,38 +250,90 @@ def score_field(rows: SpikeRows, *, extent_x_nm: tuple[float, float], extent_y_n
     return SpikeMap(tuple(map(float, x_nm)), tuple(map(float, y_nm)), cells)
 
 
-def recall_interval(is_found: Mask, molecule: Integers) -> tuple[float, float]:
-    """Wilson's 95 % interval of the share that was found, for emitters that come in molecules."""
-    n = len(is_found)
-    if n == 0:
-        return math.nan, math.nan
-    p = float(is_found.mean())
-    _, number, size = np.unique(molecule, return_inverse=True, return_counts=True)
-    M = len(size)
-    largest = float((size**2).sum() / n)  # frames of a molecule that are all found, or all missed, together
-    effect = largest
+def recall_interval(is_found: Mask, molecule: Integers, weight: Floats | None = None) -> tuple[float, float, float]:
+    """Share that was found and its 95 % interval (Wilson's), for weighted emitters that come in molecules."""
+    w = np.ones(len(is_found)) if weight is None else weight
+    if not w.sum() > 0:
+        return math.nan, math.nan, math.nan
+    p = float((w * is_found).sum() / w.sum())
+    _, number = np.unique(molecule, return_inverse=True)
+    of_molecule = np.bincount(number, weights=w)
+    M = int((of_molecule > 0).sum())
+    fewest = w.sum() ** 2 / (of_molecule**2).sum()  # a molecule is found, or missed, in all its frames together
+    most = w.sum() ** 2 / (w**2).sum()
+    n = fewest
     if 0 < p < 1 and M > 1:
-        residual = np.bincount(number, weights=is_found - p)
-        effect = float(M / (M - 1) * (residual**2).sum() / (n * p * (1 - p)))
-    independent = n / min(max(effect, 1.0), max(largest, 1.0))
-    centre = (p + _Z95**2 / (2 * independent)) / (1 + _Z95**2 / independent)
-    half = _Z95 / (1 + _Z95**2 / independent)
-    half *= math.sqrt(p * (1 - p) / independent + _Z95**2 / (4 * independent**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+        residual = np.bincount(number, weights=w * (is_found - p))
+        variance = M / (M - 1) * (residual**2).sum() / w.sum() ** 2
+        n = min(max(p * (1 - p) / variance, fewest), most)
+    centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
+    half = _Z95 / (1 + _Z95**2 / n) * math.sqrt(p * (1 - p) / n + _Z95**2 / (4 * n**2))
+    return p, max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def _rms(error: Floats) -> tuple[float, float]:
+def own_density(spikes: Emitters, own: Emitters, sampled: Integers, *, planes_per_volume: int, apart: int) -> Floats:
+    """Localizations of the frames as they were around each spike, per square micrometre, in *other* sampled frames.
+
+    Within 500 nm laterally and 250 nm axially, in the same plane of volumes more than ``apart`` away. The spike's own
+    frames are left out: weighted by what happens to be beside it, a spike would see more neighbours than an emitter of
+    the sample does. NaN where no other frame was sampled.
+    """
+    P, gap = planes_per_volume, 10 * _OWN_LATERAL_NM
+
+    def tree(emitters: Emitters) -> cKDTree:
+        return cKDTree(np.stack([emitters.frame % P * gap, emitters.x_nm, emitters.y_nm], axis=1))
+
+    near = tree(spikes).sparse_distance_matrix(tree(own), _OWN_LATERAL_NM, output_type="ndarray")
+    i, j = near["i"].astype(np.int64), near["j"].astype(np.int64)
+    counted = np.abs(spikes.frame[i] // P - own.frame[j] // P) > apart
+    counted &= np.nan_to_num(np.abs(spikes.z_nm[i] - own.z_nm[j])) <= _OWN_AXIAL_NM
+    found = np.bincount(i[counted], minlength=len(spikes))
+    frames = np.zeros(len(spikes))
+    for plane in range(P):
+        rows = spikes.frame % P == plane
+        volumes = np.sort(sampled[sampled % P == plane] // P)
+        volume = spikes.frame[rows] // P
+        within = np.searchsorted(volumes, volume + apart, "right") - np.searchsorted(volumes, volume - apart, "left")
+        frames[rows] = len(volumes) - within
+    area_um2 = math.pi * _OWN_LATERAL_NM**2 * 1e-6
+    return np.where(frames > 0, found / (np.maximum(frames, 1) * area_um2), np.nan)
+
+
+def _usable(values: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    usable = np.isfinite(values) & (weight > 0)
+    return values[usable], weight[usable]
+
+
+def _mean(values: Floats, weight: Floats) -> float:
+    values, weight = _usable(values, weight)
+    return float(np.average(values, weights=weight)) if len(values) else math.nan
+
+
+def _rms(error: Floats, weight: Floats) -> tuple[float, float]:
     """Root mean square and its standard error, which needs no Gaussian errors."""
+    error, weight = _usable(error, weight)
     if not len(error):
         return math.nan, math.nan
-    squared = error**2
-    root = math.sqrt(squared.mean())
-    return root, float(squared.std()) / (2 * root * math.sqrt(len(error))) if root else 0.0
+    squared, share = error**2, weight / weight.sum()
+    root = math.sqrt((share * squared).sum())
+    spread = math.sqrt((share**2 * (squared - root**2) ** 2).sum())
+    return root, spread / (2 * root) if root else 0.0
 
 
-def _spread(error: Floats, sigma: Floats) -> float:
-    usable = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
-    return float(np.std(error[usable] / sigma[usable])) if usable.any() else math.nan
+def _spread(values: Floats, weight: Floats) -> float:
+    values, weight = _usable(values, weight)
+    if not len(values):
+        return math.nan
+    return math.sqrt(np.average((values - np.average(values, weights=weight)) ** 2, weights=weight))
+
+
+def _median(values: Floats, weight: Floats) -> float:
+    values, weight = _usable(values, weight)
+    if not len(values):
+        return math.nan
+    order = np.argsort(values)
+    share = np.cumsum(weight[order]) - weight[order] / 2
+    return float(np.interp(weight.sum() / 2, share, values[order]))
 
 
 def _rounded(value: float) -> float:

@@ -77,7 +77,14 @@ def _title(report: Mapping[str, Any]) -> str:
 
 
 def _middles(bins: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-    return np.array([(part["low"] + part["high"]) / 2 for part in bins])
+    low, high = (np.array([part[name] for part in bins]) for name in ("low", "high"))
+    return np.asarray(np.sqrt(low * high) if _is_log(bins) else (low + high) / 2)
+
+
+def _is_log(bins: Sequence[Mapping[str, Any]]) -> bool:
+    """Bins of unequal widths are those of equal numbers; they are drawn over a logarithm where that is possible."""
+    widths = [part["high"] - part["low"] for part in bins]
+    return bool(bins[0]["low"] > 0 and max(widths) > 1.5 * min(widths))
 
 
 def _values(bins: Sequence[Mapping[str, Any]], name: str, fewest: int = 0) -> npt.NDArray[np.float64]:
@@ -88,11 +95,11 @@ def _values(bins: Sequence[Mapping[str, Any]], name: str, fewest: int = 0) -> np
 
 def _recall(axes: Any, bins: Sequence[Mapping[str, Any]], total: Mapping[str, Any]) -> None:
     recall, low, high = (_values(bins, name) for name in ("recall", "recall_low", "recall_high"))
-    reach = [[part["high"] - part["low"]] for part in bins]
+    middle = _middles(bins)
     axes.errorbar(
-        _middles(bins),
+        middle,
         recall,
-        xerr=np.ravel(reach) / 2,
+        xerr=[middle - [part["low"] for part in bins], [part["high"] for part in bins] - middle],
         yerr=np.clip([recall - low, high - recall], 0, None),
         fmt="o",
         color="black",
@@ -137,6 +144,13 @@ def _photon_ratio(axes: Any, bins: Sequence[Mapping[str, Any]]) -> None:
 
 def _dress(axes: Any, name: str, bins: Sequence[Mapping[str, Any]], *, bottom: bool) -> None:
     axes.spines[["top", "right"]].set_visible(False)
+    if _is_log(bins):
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(bins[0]["low"], bins[-1]["high"] if bins[-1]["high"] > bins[0]["low"] else bins[0]["low"] + 1)
     if bottom:
         axes.set_xlabel(_LABELS[name])

@@ -25,7 +25,8 @@ class SpikedBlock:
 
     rows: SpikeRows
     """Spikes that had to be found."""
-    num_before: int
+    before: Emitters
+    """Localizations of the frames as they were."""
     num_lost: int
     num_other: int
     num_saturated_px: int
@@ -71,7 +72,7 @@ class SpikeIn:
             matches.is_found[wanted],
             {"x": bounds.x_nm, "y": bounds.y_nm, "z": bounds.z_nm},
         )
-        return SpikedBlock(rows, matches.num_before, matches.num_lost, matches.num_other, spiked.num_saturated_px)
+        return SpikedBlock(rows, before, matches.num_lost, matches.num_other, spiked.num_saturated_px)
 
     def _targets(self, spikes: Emitters, height: int, width: int) -> "npt.NDArray[np.bool_]":
         """Spikes that a model has to find, as in training: bright enough, in its range of z, inside the field."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from lls_decode.config import EmccdCamera, ScmosCamera
@@ -165,3 +166,45 @@ def test_an_absent_map(tmp_path: Path) -> None:
     config = SCMOS.replace(offset_adu=str(tmp_path / "absent.npy"))
     with pytest.raises(ConfigError, match=r"offset_adu cannot be read from .*absent\.npy"):
         build_camera(config, 6, 9)
+
+
+def more_light(camera: CameraModel, before: float, more: float, frames: int, seed: int = 0) -> np.ndarray:
+    """Recorded frames, (frames, 6, 9), with light added to their counts."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (frames, 6, 9)
+    recorded = camera.to_adu(torch.full(shape, before), generator)
+    return (recorded + camera.added_adu(torch.full(shape, more), generator)).double().numpy()
+
+
+def test_added_light_is_as_if_it_had_been_there_in_every_pixel(tmp_path: Path) -> None:
+    """Mean and variance of frames that got light afterwards: those of the sum, with the read noise once."""
+    camera = build_camera(camera_with_maps(tmp_path), 6, 9)
+    offset, gain, variance = (np.load(tmp_path / f"{name}.npy") for name in ("offset", "gain", "variance"))
+    adu = more_light(camera, 20.0, 30.0, 20_000)
+    expected = gain**2 * 0.8 * 50.0 + variance + 1 / 12
+    np.testing.assert_allclose(adu.mean(0), offset + gain * 0.8 * 50.0, atol=5 * (expected.max() / 20_000) ** 0.5)
+    np.testing.assert_allclose(adu.var(0), expected, rtol=0.06)
+    np.testing.assert_allclose((adu.var(0) / expected).mean(), 1.0, atol=0.01)
+
+
+def test_added_light_has_the_poisson_distribution_of_the_sum() -> None:
+    """Without read noise and with one count an electron: the counts themselves are Poisson numbers of the sum."""
+    plain = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=0.0, quantum_efficiency=0.5)
+    adu = more_light(build_camera(plain, 6, 9), 4.0, 6.0, 4000).astype(int).ravel()
+    probability = stats.poisson(5.0).pmf(np.arange(12))
+    seen = np.bincount(adu.clip(max=12), minlength=13)
+    assert stats.chisquare(seen, len(adu) * np.append(probability, 1 - probability.sum())).pvalue > 1e-3
+
+
+def test_added_light_is_amplified_by_an_emccd() -> None:
+    electrons, per_adu = 0.9 * 50.0 + 0.02, 45.0
+    adu = torch.from_numpy(more_light(build_camera(EMCCD, 6, 9), 20.0, 30.0, 20_000))
+    variance = (2 * 300.0**2 * electrons + 74.4**2) / per_adu**2 + 1 / 12
+    check_moments(adu, 100.0 - 0.5 + 300.0 * electrons / per_adu, variance)
+
+
+@pytest.mark.parametrize("config", [SCMOS, EMCCD], ids=lambda config: config.kind)
+def test_no_light_adds_nothing(config: ScmosCamera | EmccdCamera) -> None:
+    """No read noise, no spurious charge: they are in the recorded frame."""
+    added = build_camera(config, 6, 9).added_adu(torch.zeros(500, 6, 9), torch.Generator().manual_seed(0))
+    assert (added == 0).all()
