@@ -94,9 +94,11 @@ def spike_in(
         The model does not fit the data, its PSF is unknown, there would be too few emitters, or a frame cannot be read.
     """
     from lls_decode.localize import SpikeIn, build_localizer  # torch
+    from lls_decode.optics import build_psf
 
     plan = make_plan(dataset, bundle_path, out, config)
     simulation = spiked_emitters(plan, psf=psf, photons=photons, density_per_um2=density_per_um2)
+    build_psf(simulation.psf, pixel=simulation.pixel_size)  # refused here when it is absent, or of other pixels
     blocks = sample_blocks(plan, frames, seed)
     _check_number(plan, simulation, blocks)
     experiment = SpikeIn(

@@ -81,7 +81,7 @@ def test_the_interval_holds_the_truth_when_molecules_are_found_as_a_whole(weight
         inside += low <= 0.7 <= high
         _, low, high = recall_interval(is_found, np.arange(len(molecule)), weight)
         rows_inside += low <= 0.7 <= high
-    assert 0.91 <= inside / trials <= 0.985
+    assert 0.89 <= inside / trials <= 0.985  # weights leave about 25 independent molecules
     assert rows_inside / trials < 0.85
 
 

@@ -14,17 +14,17 @@ from lls_decode.config import ComputeConfig, MovieConfig, RunConfig, TrainingCon
 from lls_decode.emitters import Emitters
 from lls_decode.errors import LlsDecodeError
 from lls_decode.evaluate import SpikeRows, SpikeScore, match_spikes, read_truth, score_spikes
-from lls_decode.localize import build_localizer
+from lls_decode.localize import SpikeIn, build_localizer
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.models import find_bundle, find_config
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.plan import Plan, make_plan
-from lls_decode.pipelines.spike_in import SpikeResult, describe, sample_blocks, spike_in
+from lls_decode.pipelines.spike_in import SpikeResult, describe, sample_blocks, spike_in, spiked_emitters
 from lls_decode.simulate import Movie, simulate_movie
 
 from .conftest import World, write_movie
 
-SIDE, FRAMES = 80, 64
+SIDE, FRAMES = 72, 64
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def true_score(plan: Plan, truth: Emitters) -> SpikeScore:
 def test_spikes_are_found_as_the_emitters_that_are_there(movie: Movie, result: SpikeResult, tmp_path: Path) -> None:
     plan = make_plan(movie.store, find_bundle("storm-2d"), tmp_path, run_config(movie))
     true, spiked = true_score(plan, read_truth(movie.truth)), result.report.total
-    assert true.num_spikes > 1500
-    assert spiked.num_spikes > 250
+    assert true.num_spikes > 1200
+    assert spiked.num_spikes > 200
     error = np.hypot(spiked.recall_high - spiked.recall_low, true.recall_high - true.recall_low) / (2 * 1.96)
     assert error < 0.04
     assert abs(spiked.recall - true.recall) < 3 * error
@@ -83,7 +83,7 @@ def test_what_a_spike_in_leaves(result: SpikeResult) -> None:
     report, record = result.report, json.loads(result.scores.read_text())
     assert record == json.loads(json.dumps(report.to_dict()))
     assert record["settings"]["frames"] == FRAMES
-    assert record["num_before"] > 1000
+    assert record["num_before"] > 800
     assert 0 < record["num_lost"] < 0.05 * record["num_before"]
     table = pq.read_table(result.table)
     assert table.num_rows == report.total.num_spikes
@@ -101,17 +101,21 @@ def test_what_a_spike_in_leaves(result: SpikeResult) -> None:
     assert any(line.startswith("all ") for line in describe(report))
 
 
-def test_the_same_seed_gives_the_same_report(movie: Movie, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"frames": 32, "density_per_um2": 0.03, "photons": 1500.0}
-    results = [
-        spike_in(movie.store, find_bundle("storm-2d"), tmp_path / str(i), run_config(movie), seed=seed, **settings)
-        for i, seed in enumerate((4, 4, 5))
+def test_the_same_seed_and_block_give_the_same_spikes(world: World, tmp_path: Path) -> None:
+    """Whatever was done before."""
+    plan = world.plan(tmp_path)
+    simulation = spiked_emitters(plan, psf=None, photons=1500.0, density_per_um2=0.3)
+    localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
+    done = [
+        SpikeIn(localizer, simulation, seed).run(plan.source.read(plan.blocks[number]))
+        for seed, number in ((4, 2), (4, 3), (4, 2), (5, 2))
     ]
-    one, other, another = (result.rows.spikes for result in results)
-    np.testing.assert_array_equal(one.x_nm, other.x_nm)
-    assert results[0].report.total == results[1].report.total or np.isnan(results[0].report.total.rmse_z_nm)
-    assert len(one) != len(another) or (one.x_nm != another.x_nm).any()
-    assert np.quantile(one.photons, 0.9) > 1500  # as asked
+    one, following, again, another = (part.rows for part in done)
+    np.testing.assert_array_equal(one.spikes.x_nm, again.spikes.x_nm)
+    np.testing.assert_array_equal(one.is_found, again.is_found)
+    for other in (following, another):
+        assert len(one) != len(other) or (one.spikes.x_nm != other.spikes.x_nm).any()
+    assert np.quantile(one.spikes.photons, 0.9) > 1500  # as asked
 
 
 def plan_of(layout: Layout, folder: Path, context: str, world: World) -> Plan:
