@@ -30,6 +30,8 @@ from lls_decode.simulate import simulate_movie
 HERE = Path(__file__).resolve().parent
 HARDWARE = f"{platform.machine()}, {os.cpu_count()} cores"
 VOLUMES = 12
+DENSITY_PER_UM2 = 0.04
+"""Twice the default, so that those on the cell are enough."""
 PHOTON_BINS = 12
 
 
@@ -59,7 +61,14 @@ def demo_movie(out: Path) -> None:
     simulated = simulate_movie(movie, out / "movie", overwrite=True)
     config = load_run_config(simulated.run_config)
     emitters = movie.simulation.emitters
-    result = spike_in(simulated.store, find_bundle("lls-paint"), out, config, photons=emitters.photons_mean)
+    result = spike_in(
+        simulated.store,
+        find_bundle("lls-paint"),
+        out,
+        config,
+        photons=emitters.photons_mean,
+        density_per_um2=DENSITY_PER_UM2,
+    )
     plan = make_plan(simulated.store, find_bundle("lls-paint"), out, config)
     say("demo cell", result, truth=true_score(plan, read_truth(simulated.truth), result))
 

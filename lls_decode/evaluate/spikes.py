@@ -33,8 +33,8 @@ Mask = npt.NDArray[np.bool_]
 _Z95 = 1.959964
 _PER_BIN = 60
 """Targets that a bin, or a cell of the map, should have."""
-_OWN_LATERAL_NM = 500.0
-_OWN_AXIAL_NM = 250.0
+_OWN_LATERAL_NM = 300.0
+_OWN_AXIAL_NM = 200.0
 _MOST_BINS = 8
 _MOST_CELLS = 12
 
@@ -268,15 +268,16 @@ def recall_interval(is_found: Mask, molecule: Integers, weight: Floats | None = 
         n = min(max(p * (1 - p) / variance, fewest), most)
     centre = (p + _Z95**2 / (2 * n)) / (1 + _Z95**2 / n)
     half = _Z95 / (1 + _Z95**2 / n) * math.sqrt(p * (1 - p) / n + _Z95**2 / (4 * n**2))
-    return p, max(centre - half, 0.0), min(centre + half, 1.0)
+    return p, float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
 def own_density(spikes: Emitters, own: Emitters, sampled: Integers, *, planes_per_volume: int, apart: int) -> Floats:
     """Localizations of the frames as they were around each spike, per square micrometre, in *other* sampled frames.
 
-    Within 500 nm laterally and 250 nm axially, in the same plane of volumes more than ``apart`` away. The spike's own
-    frames are left out: weighted by what happens to be beside it, a spike would see more neighbours than an emitter of
-    the sample does. NaN where no other frame was sampled.
+    Within 300 nm laterally and 200 nm axially, in the same plane of volumes more than ``apart`` away: structures finer
+    than that are blurred, and look less dense than they are. Narrower, fewer spikes would bear all the weight. The
+    spike's own frames are left out: weighted by what happens to be beside it, a spike would see more neighbours than an
+    emitter of the sample does. NaN where no other frame was sampled.
     """
     P, gap = planes_per_volume, 10 * _OWN_LATERAL_NM
 

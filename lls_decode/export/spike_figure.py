@@ -69,10 +69,12 @@ def spike_figure(out: str | Path, report: Mapping[str, Any]) -> None:
 def _title(report: Mapping[str, Any]) -> str:
     total, settings = report["total"], report["settings"]
     recall = "none" if total["recall"] is None else f"{total['recall']:.3f}"
+    own = report["where_own"]
+    weighted = "" if own is None else f"; where own ones are {own['recall']:.3f}"
     return (
         f"{Path(settings['dataset']).name}, model {settings['model']}: {total['num_spikes']} emitters added to "
         f"{settings['frames']} frames ({settings['emitters']['density_per_um2']:g} per µm²), recall {recall} "
-        f"({total['recall_low']:.3f} to {total['recall_high']:.3f})"
+        f"({total['recall_low']:.3f} to {total['recall_high']:.3f}){weighted}"
     )
 
 
