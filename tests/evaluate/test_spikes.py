@@ -166,10 +166,10 @@ def test_a_report_is_plain_json() -> None:
 
 @pytest.mark.parametrize("planes", [1, 4])
 def test_own_density_counts_other_frames_only(planes: int) -> None:
-    """Homogeneous localizations of 2 per square micrometre, but none in the frames of the spikes and beside them."""
+    """Homogeneous localizations of 10 per square micrometre, but none in the frames of the spikes and beside them."""
     random = np.random.default_rng(0)
     volumes, apart = 60, 2
-    frame = np.repeat(np.arange(volumes * planes), 200)
+    frame = np.repeat(np.arange(volumes * planes), 1000)
     own = Emitters.from_columns(
         {"frame": frame, **{name: random.uniform(0, 10_000, len(frame)) for name in ("x_nm", "y_nm")}}
     )
@@ -179,7 +179,7 @@ def test_own_density_counts_other_frames_only(planes: int) -> None:
     )
     sampled = np.arange(volumes * planes)
     found = own_density(spikes, own, sampled, planes_per_volume=planes, apart=apart)
-    np.testing.assert_allclose(found, 2.0, rtol=0.35)
+    np.testing.assert_allclose(found, 10.0, rtol=0.25)
     near = np.isin(own.frame // planes, [28, 29, 30, 31, 32]) | (own.frame % planes != planes - 1)
     again = own_density(spikes.select(np.array([0])), own.select(~near), sampled, planes_per_volume=planes, apart=apart)
     assert again[0] == found[0]

@@ -50,7 +50,7 @@ def run_config(movie: Movie) -> RunConfig:
 @pytest.fixture(scope="module")
 def result(movie: Movie, tmp_path_factory: pytest.TempPathFactory) -> SpikeResult:
     out = tmp_path_factory.mktemp("spiked")
-    return spike_in(movie.store, find_bundle("storm-2d"), out, run_config(movie), density_per_um2=0.03)
+    return spike_in(movie.store, find_bundle("storm-2d"), out, run_config(movie), density_per_um2=0.05)
 
 
 def true_score(plan: Plan, truth: Emitters) -> SpikeScore:
@@ -84,7 +84,7 @@ def test_what_a_spike_in_leaves(result: SpikeResult) -> None:
     assert record == json.loads(json.dumps(report.to_dict()))
     assert record["settings"]["frames"] == FRAMES
     assert record["num_before"] > 800
-    assert 0 < record["num_lost"] < 0.05 * record["num_before"]
+    assert 0 < record["num_lost"] < 0.1 * record["num_before"]
     table = pq.read_table(result.table)
     assert table.num_rows == report.total.num_spikes
     found = table["found"].to_numpy()
