@@ -165,7 +165,8 @@ class SpikeReport:
     """Of emitters everywhere in the field."""
     where_own: SpikeScore | None
     """The same emitters, each weighted by the density of localizations around it: where the user's own ones are. Their
-    neighbours make them harder to find. None where the sample is too short to tell (`own_density`)."""
+    neighbours make them harder to find. On structures finer than `own_density` sees, the recall is still too high by
+    some points of 100. None where the sample is too short to tell."""
     over: Mapping[str, tuple[SpikeBin, ...]]
     """Over ``photons``, ``bg`` (local background, photons per pixel), ``z_nm`` (3-D), ``plane`` (sweeps), ``frame``."""
     field: SpikeMap
