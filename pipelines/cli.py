@@ -482,9 +482,15 @@ def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
     "--border-nm", default=0.0, show_default=True, help="Emitters this near to the field's edge do not count."
 )
 @click.option("--field-nm", nargs=2, type=float, help="Extent of the field along x and y, for --border-nm.")
-@click.option("--pixel-nm", type=float, help="Pixel size of the truth's movie, for csv formats that need it.")
+@click.option(
+    "--pixel-nm", type=click.FloatRange(0, min_open=True),
+    help="Pixel size, for csv truths that need it, and for sub-pixel bias.  [default: of the table]",
+)  # fmt: skip
+@click.option("--bg", type=click.FloatRange(0), help="True background, photons per pixel, where the truth has none.")
+@click.option("--report", type=click.Path(path_type=Path), help="Picture of all that was found (.png).")
+@click.option("--model", help="Bundle (.lls, or a shipped one): to score with --spike-in; its PSF gives the bound.")
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
 @click.option("--spike-in", "dataset", metavar="DATASET", help="Frames to add emitters to, in place of TABLE TRUTH.")
-@click.option("--model", help="With --spike-in: model bundle (.lls), or the name of a shipped one.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --spike-in: folder of spike_in.json, .parquet, .png."
 )
@@ -492,7 +498,6 @@ def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
     "--config", "config_path", type=click.Path(path_type=Path), help="With --spike-in: run configuration (YAML)."
 )
 @_set_option
-@click.option("--psf", type=click.Path(path_type=Path), help="With --spike-in: calibration.  [default: of the model]")
 @click.option(
     "--photons", type=click.FloatRange(0, min_open=True),
     help="With --spike-in: mean photons per frame at full excitation.  [default: of the model's training]",
@@ -517,7 +522,8 @@ def evaluate(
 ) -> None:
     """Score a TABLE against its TRUTH, or a model on frames without truth (--spike-in).
 
-    TRUTH is our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM.
+    TRUTH is our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM. Without it: whether the positions of TABLE
+    prefer a part of the pixel, which needs none.
 
     --spike-in adds the light of emitters of known position to a sample of the frames of DATASET, as the camera would
     have recorded it, localizes these frames, and reports recall, errors and sigmas on their own background.
@@ -525,27 +531,88 @@ def evaluate(
     given = {name for name in context.params if context.get_parameter_source(name) != ParameterSource.DEFAULT}
     if dataset is not None:
         _refuse(given, (*_TRUTH_OPTIONS, "table", "truth"), "goes with TABLE TRUTH, not with --spike-in")
-        _evaluate_spikes(dataset, {name: options[name] for name in (*_SPIKE_OPTIONS, *_MATCH_OPTIONS)}, as_json)
+        _evaluate_spikes(dataset, {name: options[name] for name in (*_SPIKE_OPTIONS, *_EITHER_OPTIONS)}, as_json)
         return
     _refuse(given, _SPIKE_OPTIONS, "goes with --spike-in DATASET, not with TABLE TRUTH")
-    if table is None or truth is None:
+    if table is None:
         raise click.UsageError("give TABLE and TRUTH, or --spike-in DATASET --model BUNDLE --out FOLDER.")
-    from lls_decode.evaluate import read_truth, score
-    from lls_decode.table import read_emitters
+    _evaluate_table(table, truth, {name: options[name] for name in (*_TRUTH_OPTIONS, *_EITHER_OPTIONS)}, as_json)
 
-    options = {name: options[name] for name in (*_TRUTH_OPTIONS, *_MATCH_OPTIONS) if name != "pixel_nm"}
+
+def _evaluate_table(table: str, truth: str | None, options: dict[str, Any], as_json: bool) -> None:
+    from .judging import judge, judge_alone
+
+    pixel, report = _square(options.pop("pixel_nm")), options.pop("report")
     for name in ("z_range_nm", "field_nm"):
         options[name] = options[name] or None
-    result = score(read_truth(truth, pixel_nm=pixel_nm), read_emitters(table), **options)
+    if truth is None:
+        if report is not None or any(options[name] is not None for name in ("model", "psf", "bg")):
+            raise ConfigError("--report, --model, --psf and --bg are for a comparison with a truth; give TABLE TRUTH.")
+        biases = judge_alone(table, pixel_size=pixel)
+        if as_json:
+            _echo_json({"subpixel": [bias.to_dict() for bias in biases]})
+        else:
+            _echo_subpixel(biases)
+        return
+    result = judge(table, truth, pixel_size=pixel, report=report, **options)
     if as_json:
         _echo_json(result.to_dict())
+        return
+    _echo_score(result.score)
+    for label, pairs in (
+        ("correlation", [(item.quantity, item.correlation) for item in result.sigmas]),
+        ("rmse / bound", [(item.quantity, item.ratio) for item in result.bounds]),
+    ):
+        if pairs:
+            click.echo(f"{label:<14} {'  '.join(f'{name} {value:.3g}' for name, value in pairs)}")
+    _echo_subpixel(result.subpixel)
+
+
+def _echo_subpixel(biases: Any) -> None:
+    for bias in biases:
+        click.echo(
+            f"sub-pixel {bias.axis:<4} modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}  "
+            f"largest deviation {bias.largest_deviation:.1f} sigma"
+        )
+
+
+@cli.command(epilog="Example: lls-decode frc results/localizations.parquet --out frc.png")
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Of the pictures.  [default: 5; in 3-D 20]")
+@click.option("--blocks", default=10, show_default=True, help="Blocks of frames; even against odd ones.")
+@click.option(
+    "--coords", type=click.Choice(["auto", "raw", "deskewed", "sample"]), default="auto", show_default=True,
+    help="Frame of reference; auto: of the sample where the geometry is known.",
+)  # fmt: skip
+@click.option("--view", type=click.Choice(["xy", "xz", "yz", "xyz"]), default="xy", show_default=True,
+              help="Axes; xyz: Fourier shells.")  # fmt: skip
+@click.option("--x-nm", nargs=2, type=float, help="Range of x.  [default: all]")
+@click.option("--y-nm", nargs=2, type=float, help="Range of y.  [default: all]")
+@click.option("--z-nm", nargs=2, type=float, help="Range of z.  [default: all]")
+@click.option("--out", type=click.Path(path_type=Path), help="Picture of the curve (.png).")
+@_json_option
+def frc(table: Path, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Resolution of TABLE by Fourier ring (or shell) correlation of even and odd blocks of frames, threshold 1/7."""
+    from .judging import frc as correlate
+
+    region = {axis: value for axis in "xyz" if (value := options.pop(f"{axis}_nm"))}
+    curve = correlate(table, out=out, region_nm=region, **options)
+    if as_json:
+        _echo_json(curve.to_dict())
+        return
+    one, other = curve.num_localizations
+    click.echo(f"{one} and {other} localizations, pixels of {curve.pixel_nm:g} nm")
+    if curve.resolution_nm > 0:
+        click.echo(f"resolution {curve.resolution_nm:.1f} nm (1/7)")
+    elif curve.smoothed[0] < 1 / 7:
+        click.echo("no resolution: the halves are not correlated; more localizations, or fewer blocks, may help")
     else:
-        _echo_score(result)
+        click.echo(f"finer than {2 * curve.pixel_nm:g} nm: the curve stays above 1/7; choose a smaller --pixel-nm")
 
 
-_MATCH_OPTIONS = ("lateral_nm", "axial_nm")
-_TRUTH_OPTIONS = ("method", "photons_min", "z_range_nm", "border_nm", "field_nm", "pixel_nm")
-_SPIKE_OPTIONS = ("model", "out", "config_path", "changes", "psf", "photons", "density", "frames", "seed")
+_EITHER_OPTIONS = ("lateral_nm", "axial_nm", "model", "psf")
+_TRUTH_OPTIONS = ("method", "photons_min", "z_range_nm", "border_nm", "field_nm", "pixel_nm", "bg", "report")
+_SPIKE_OPTIONS = ("out", "config_path", "changes", "photons", "density", "frames", "seed")
 
 
 def _refuse(given: set[str], names: tuple[str, ...], words: str) -> None:

@@ -1,7 +1,10 @@
-"""Does a table agree with the truth: matching, scores, and reading of other people's truth tables."""
+"""Does a table agree with the truth, and with itself: matching, scores, sigmas, resolution; other people's truths."""
 
+from lls_decode.evaluate.evaluation import Evaluation, evaluate
+from lls_decode.evaluate.frc import FourierCorrelation, fourier_correlation
 from lls_decode.evaluate.matching import Matches, match
-from lls_decode.evaluate.score import Score, score
+from lls_decode.evaluate.rmsmd import Rmsmd, rmsmd
+from lls_decode.evaluate.score import Score, compare, score
 from lls_decode.evaluate.spikes import (
     SpikeBin,
     SpikeMap,
@@ -16,10 +19,14 @@ from lls_decode.evaluate.spikes import (
     score_over,
     score_spikes,
 )
+from lls_decode.evaluate.subpixel import SubpixelBias, subpixel_bias
 from lls_decode.evaluate.truth import read_truth
 
 __all__ = [
+    "Evaluation",
+    "FourierCorrelation",
     "Matches",
+    "Rmsmd",
     "Score",
     "SpikeBin",
     "SpikeMap",
@@ -27,13 +34,19 @@ __all__ = [
     "SpikeReport",
     "SpikeRows",
     "SpikeScore",
+    "SubpixelBias",
+    "compare",
+    "evaluate",
+    "fourier_correlation",
     "match",
     "match_spikes",
     "own_density",
     "read_truth",
     "recall_interval",
+    "rmsmd",
     "score",
     "score_field",
     "score_over",
     "score_spikes",
+    "subpixel_bias",
 ]

@@ -6,6 +6,7 @@ find, the SMLM challenge (Sage et al., Nat. Methods 2019).
 
 import math
 from dataclasses import asdict, dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from lls_decode.errors import ConfigError
 from lls_decode.evaluate.matching import Method, match
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 ALPHA_LATERAL_PER_NM = 0.01
@@ -65,7 +67,35 @@ class Score:
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(self).items()}
 
 
-def score(
+class Criteria(TypedDict, total=False):
+    """How a table is compared with the truth; the keywords of `compare`."""
+
+    lateral_nm: float
+    axial_nm: float
+    method: Method
+    border_nm: float
+    field_nm: tuple[float, float] | None
+    photons_min: float
+    z_range_nm: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows that count, of both tables."""
+
+    true: Emitters
+    """Truths that had to be found and were."""
+    seen: Emitters
+    """The detection of each of them."""
+    missed: Emitters
+    """Truths that had to be found and were not."""
+    spurious: Emitters
+    """Detections that are wrong."""
+    true_rows: Integers
+    """Where ``true`` lies in the truth table."""
+
+
+def compare(
     truth: Emitters,
     found: Emitters,
     *,
@@ -76,8 +106,8 @@ def score(
     field_nm: tuple[float, float] | None = None,
     photons_min: float = 0.0,
     z_range_nm: tuple[float, float] | None = None,
-) -> Score:
-    """Compare a table with the truth.
+) -> Comparison:
+    """Match a table with the truth, and leave out what does not count.
 
     Some truths need not be found: those with fewer than ``photons_min`` photons, outside ``z_range_nm``, or nearer than
     ``border_nm`` to an edge of the field. All truths take part in the matching; a detection that belongs to one of
@@ -101,13 +131,19 @@ def score(
         required &= ~((truth.z_nm < z_range_nm[0]) | (truth.z_nm > z_range_nm[1]))
     counted = ~_in_border(found, border_nm, field_nm)
     kept = required[matches.truth]
-    true, seen = truth.select(matches.truth[kept]), found.select(matches.found[kept])
-    return _summary(
-        true,
-        seen,
-        false_positives=int(counted[matches.spurious].sum()),
-        false_negatives=int(required[matches.missed].sum()),
+    rows = matches.truth[kept]
+    return Comparison(
+        true=truth.select(rows),
+        seen=found.select(matches.found[kept]),
+        missed=truth.select(matches.missed[required[matches.missed]]),
+        spurious=found.select(matches.spurious[counted[matches.spurious]]),
+        true_rows=rows,
     )
+
+
+def score(truth: Emitters, found: Emitters, **criteria: Unpack[Criteria]) -> Score:
+    """Compare a table with the truth in numbers; the keywords are those of `compare`."""
+    return summarize(compare(truth, found, **criteria))
 
 
 def _in_border(emitters: Emitters, border_nm: float, field_nm: tuple[float, float] | None) -> Mask:
@@ -119,9 +155,10 @@ def _in_border(emitters: Emitters, border_nm: float, field_nm: tuple[float, floa
     return outside
 
 
-def _summary(true: Emitters, seen: Emitters, *, false_positives: int, false_negatives: int) -> Score:
-    """Score of matched rows and the numbers of unmatched ones."""
-    tp, fp, fn = len(true), false_positives, false_negatives
+def summarize(comparison: Comparison) -> Score:
+    """The score of rows that were compared already."""
+    true, seen = comparison.true, comparison.seen
+    tp, fp, fn = len(true), len(comparison.spurious), len(comparison.missed)
     dx, dy, dz = seen.x_nm - true.x_nm, seen.y_nm - true.y_nm, seen.z_nm - true.z_nm
     dn = seen.photons - true.photons
     deep = np.isfinite(dz)

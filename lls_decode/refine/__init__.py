@@ -2,7 +2,7 @@
 
 from lls_decode.refine.bounds import Bounds, emitter_bounds
 from lls_decode.refine.calibration import BeadFit, Calibration, calibrate
-from lls_decode.refine.crlb import Spots, crlb
+from lls_decode.refine.crlb import Spots, crlb, with_bounds
 from lls_decode.refine.mle import SpotFits, fit_spots
 from lls_decode.refine.report import write_report
 
@@ -16,5 +16,6 @@ __all__ = [
     "crlb",
     "emitter_bounds",
     "fit_spots",
+    "with_bounds",
     "write_report",
 ]

@@ -1,0 +1,221 @@
+"""All that can be said of a table: scores, scores by depth and brightness, sigmas, bounds, probabilities, pixels."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.config import PixelSize
+from lls_decode.emitters import Emitters
+from lls_decode.errors import ConfigError
+from lls_decode.evaluate.calibration import (
+    Reliability,
+    SigmaAgreement,
+    probability_reliability,
+    sigma_agreements,
+)
+from lls_decode.evaluate.score import Comparison, Criteria, Score, compare, summarize
+from lls_decode.evaluate.subpixel import SubpixelBias, subpixel_bias
+
+Floats = npt.NDArray[np.float64]
+
+Z_BIN_NM = 100.0
+"""Bins of z are at least this wide."""
+_MOST_Z_BINS = 12
+_PHOTON_BINS = 10
+
+
+@dataclass(frozen=True)
+class BoundRatio:
+    """R.m.s.e. of matched emitters over the r.m.s. of their Cramer-Rao bounds."""
+
+    quantity: str
+    """``x``, ``y``, ``z`` (nm) or ``photons``."""
+    num: int
+    """Emitters with a finite bound."""
+    rmse: float
+    bound: float
+    """Of an isolated emitter with the true photons and background."""
+
+    @property
+    def ratio(self) -> float:
+        """1 is as good as can be."""
+        return self.rmse / self.bound if self.bound > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The score of emitters between two values of something."""
+
+    low: float
+    high: float
+    num_truth: int
+    num_found: int
+    """Matched ones lie where their truth lies, wrong ones where they were found (outside all bins: in none)."""
+    recall: float
+    precision: float
+    jaccard: float
+    rmse_lateral_nm: float
+    rmse_axial_nm: float
+    bounds: tuple[BoundRatio, ...]
+    """Empty where no bound was given."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A table judged by a truth."""
+
+    score: Score
+    sigmas: tuple[SigmaAgreement, ...]
+    bounds: tuple[BoundRatio, ...]
+    by_z: tuple[Bin, ...]
+    """Empty for 2-D data."""
+    by_photons: tuple[Bin, ...]
+    """By true photons; wrong detections by those found. Empty where photons are not known,
+    or all the same."""
+    probability: Reliability
+    """Precision over the predicted probability."""
+    subpixel: tuple[SubpixelBias, ...]
+    """Of all rows of the table; empty where the pixel size is not known."""
+    comparison: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the score, and under names of their own the rest; None in place of NaN."""
+        rest = {
+            "sigmas": [asdict(item) for item in self.sigmas],
+            "bounds": _with_ratio(self.bounds),
+            "by_z": [{**asdict(item), "bounds": _with_ratio(item.bounds)} for item in self.by_z],
+            "by_photons": [{**asdict(item), "bounds": _with_ratio(item.bounds)} for item in self.by_photons],
+            "probability": asdict(self.probability),
+            "subpixel": [item.to_dict() for item in self.subpixel],
+        }
+        return {**self.score.to_dict(), **_plain(rest)}
+
+
+def evaluate(
+    truth: Emitters,
+    found: Emitters,
+    *,
+    pixel: PixelSize | None = None,
+    bounds: Emitters | None = None,
+    **criteria: Unpack[Criteria],
+) -> Evaluation:
+    """Judge a table by a truth.
+
+    Parameters
+    ----------
+    pixel
+        Of the camera, for the sub-pixel bias.
+    bounds
+        The rows of ``truth`` with Cramer-Rao bounds for sigmas, as `lls_decode.refine.with_bounds` gives them.
+    criteria
+        As for `lls_decode.evaluate.score.compare`.
+    """
+    if bounds is not None and len(bounds) != len(truth):
+        raise ConfigError(
+            f"Bounds were given for {len(bounds)} emitters, the truth has {len(truth)}; give one for each."
+        )
+    comparison = compare(truth, found, **criteria)
+    best = None if bounds is None else bounds.select(comparison.true_rows)
+    return Evaluation(
+        score=summarize(comparison),
+        sigmas=sigma_agreements(comparison),
+        bounds=_bound_ratios(comparison, best, np.ones(len(comparison.true), dtype=np.bool_)),
+        by_z=_binned(comparison, best, "z_nm"),
+        by_photons=_binned(comparison, best, "photons"),
+        probability=probability_reliability(comparison),
+        subpixel=() if pixel is None else subpixel_bias([vars(found)], pixel),
+        comparison=comparison,
+    )
+
+
+def _bound_ratios(comparison: Comparison, best: Emitters | None, rows: npt.NDArray[np.bool_]) -> tuple[BoundRatio, ...]:
+    """Of some matched rows, one for each quantity that has bounds."""
+    if best is None:
+        return ()
+    true, seen = comparison.true, comparison.seen
+    ratios = []
+    for quantity, value, sigma in (
+        ("x", "x_nm", "x_sig"),
+        ("y", "y_nm", "y_sig"),
+        ("z", "z_nm", "z_sig"),
+        ("photons", "photons", "phot_sig"),
+    ):
+        error, bound = getattr(seen, value) - getattr(true, value), getattr(best, sigma)
+        known = rows & np.isfinite(error) & np.isfinite(bound)
+        if known.any():
+            ratios.append(BoundRatio(quantity, int(known.sum()), _rms(error[known]), _rms(bound[known])))
+    return tuple(ratios)
+
+
+def _binned(comparison: Comparison, best: Emitters | None, name: str) -> tuple[Bin, ...]:
+    """Scores in bins of ``z_nm`` or ``photons``."""
+    true, missed, spurious = (getattr(comparison, part) for part in ("true", "missed", "spurious"))
+    values = np.concatenate([getattr(true, name), getattr(missed, name)])
+    values = values[np.isfinite(values)]
+    edges = _edges(values, name)
+
+    def place(rows: Emitters) -> npt.NDArray[np.int64]:
+        value = getattr(rows, name)
+        return np.where(value == edges[-1], len(edges) - 2, np.searchsorted(edges, value, side="right") - 1)
+
+    bins = []
+    for number, (low, high) in enumerate(pairwise(edges.tolist())):
+        hit = place(true) == number
+        part = Comparison(
+            true.select(hit),
+            comparison.seen.select(hit),
+            missed.select(place(missed) == number),
+            spurious.select(place(spurious) == number),
+            comparison.true_rows[hit],
+        )
+        bins.append(_bin(low, high, summarize(part), _bound_ratios(comparison, best, hit)))
+    return tuple(bins)
+
+
+def _bin(low: float, high: float, s: Score, bounds: tuple[BoundRatio, ...]) -> Bin:
+    return Bin(
+        low=low,
+        high=high,
+        num_truth=s.num_truth,
+        num_found=s.num_found,
+        recall=s.recall,
+        precision=s.precision,
+        jaccard=s.jaccard,
+        rmse_lateral_nm=s.rmse_lateral_nm,
+        rmse_axial_nm=s.rmse_axial_nm,
+        bounds=bounds,
+    )
+
+
+def _edges(values: Floats, name: str) -> Floats:
+    """Of bins: of equal width in z, of equally many truths in photons."""
+    if not len(values):
+        return np.empty(0)
+    if name == "photons":
+        return np.unique(np.quantile(values, np.linspace(0, 1, _PHOTON_BINS + 1)))
+    width = max(Z_BIN_NM, math.ceil(np.ptp(values) / _MOST_Z_BINS / 50) * 50)
+    start = math.floor(values.min() / width) * width
+    count = math.floor((values.max() - start) / width) + 1
+    return np.linspace(start, start + count * width, count + 1)
+
+
+def _with_ratio(bounds: tuple[BoundRatio, ...]) -> list[dict[str, Any]]:
+    return [{**asdict(item), "ratio": item.ratio} for item in bounds]
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _plain(value: Any) -> Any:
+    """None in place of NaN, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

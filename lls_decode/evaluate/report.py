@@ -1,0 +1,224 @@
+"""Pictures of an evaluation and of a Fourier correlation; matplotlib is asked for when one is drawn."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lls_decode.errors import ConfigError
+from lls_decode.evaluate.calibration import SigmaAgreement
+from lls_decode.evaluate.evaluation import Bin, Evaluation
+from lls_decode.evaluate.frc import THRESHOLD, FourierCorrelation
+from lls_decode.evaluate.subpixel import SubpixelBias
+from lls_decode.table import written_aside
+
+_COLOURS = {"x": "C0", "y": "C1", "z": "C2", "photons": "C3", "position": "0.4"}
+_RANGE_SIGMAS = 5.0
+
+
+def write_report(out: str | Path, evaluation: Evaluation, *, title: str = "") -> None:
+    """Draw an evaluation on one page, as PNG; what is not known is left empty, and says so.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed.
+    """
+    figure = _figure((15, 13))
+    figure.suptitle("\n".join(part for part in (title, _headline(evaluation)) if part), fontsize=11)
+    axes = figure.subplots(3, 3)
+    _detection(axes[0, 0], evaluation.by_z, "true z (nm)", absent="no z")
+    _detection(axes[0, 1], evaluation.by_photons, "true photons", absent="photons unknown, or all the same")
+    _probability(axes[0, 2], evaluation)
+    _precision(axes[1, 0], evaluation)
+    _errors(axes[1, 1], evaluation)
+    _bounds(axes[1, 2], evaluation)
+    _reliability(axes[2, 0], [item for item in evaluation.sigmas if item.quantity in "xyz"], "nm")
+    _reliability(axes[2, 1], [item for item in evaluation.sigmas if item.quantity == "photons"], "photons")
+    _subpixel(axes[2, 2], evaluation.subpixel)
+    _save(figure, out)
+
+
+def write_curve(out: str | Path, curve: FourierCorrelation, *, title: str = "") -> None:
+    """Draw a Fourier correlation over spatial frequency, as PNG.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed.
+    """
+    figure = _figure((7, 4.5))
+    axes = figure.subplots()
+    per_um = 1000 * curve.q_per_nm
+    axes.plot(per_um, curve.correlation, color="0.75", linewidth=0.6, label="each ring")
+    axes.plot(per_um, curve.smoothed, color="C0", label="smoothed")
+    axes.axhline(THRESHOLD, color="0.3", linestyle="--", linewidth=0.8, label="1/7")
+    words = "no crossing of 1/7"
+    if not math.isnan(curve.resolution_nm):
+        axes.axvline(1000 / curve.resolution_nm, color="C3", linewidth=0.8)
+        words = f"resolution {curve.resolution_nm:.1f} nm"
+    one, other = curve.num_localizations
+    axes.set(xlabel="spatial frequency (1/µm)", ylabel="Fourier correlation", ylim=(-0.15, 1.05), xlim=(0, per_um[-1]))
+    axes.set_title(
+        "\n".join(part for part in (title, f"{words}; {one} and {other} localizations") if part), fontsize=10
+    )
+    axes.legend(fontsize=8)
+    _save(figure, out)
+
+
+def _headline(evaluation: Evaluation) -> str:
+    s = evaluation.score
+    words = [
+        f"truth {s.num_truth}, found {s.num_found}, matched {s.true_positives}",
+        f"Jaccard {s.jaccard:.3f}",
+        f"r.m.s.e. {s.rmse_lateral_nm:.1f} nm lateral",
+        f"{s.rmse_axial_nm:.1f} nm axial",
+        f"efficiency {s.efficiency:.3f}",
+    ]
+    return ", ".join(part for part in words if "nan" not in part)
+
+
+def _detection(axes: Any, bins: tuple[Bin, ...], label: str, *, absent: str) -> None:
+    axes.set(xlabel=label, ylabel="share", ylim=(0, 1.05), title="detection")
+    if not bins:
+        _say(axes, absent)
+        return
+    for name in ("recall", "precision", "jaccard"):
+        _steps(axes, bins, [getattr(item, name) for item in bins], label=name)
+    axes.legend(fontsize=8, loc="lower center")
+
+
+def _probability(axes: Any, evaluation: Evaluation) -> None:
+    curve = evaluation.probability
+    axes.set(xlabel="predicted probability", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.05))
+    axes.set_title("probability calibration")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=0.8)
+    if not curve.num:
+        _say(axes, "no probabilities")
+        return
+    axes.errorbar(curve.predicted, curve.measured, curve.error, marker="o", markersize=4, capsize=2, color="C4")
+    for x, y, num in zip(curve.predicted, curve.measured, curve.num, strict=True):
+        axes.annotate(str(num), (x, y), (0, -14), textcoords="offset points", ha="center", fontsize=7, color="0.4")
+
+
+def _precision(axes: Any, evaluation: Evaluation) -> None:
+    """R.m.s.e. over z, and the bound."""
+    bins, over = (evaluation.by_z, "true z (nm)") if evaluation.by_z else (evaluation.by_photons, "true photons")
+    axes.set(xlabel=over, ylabel="nm", title="r.m.s.e." + (", and bound (dashed)" if evaluation.bounds else ""))
+    if not bins:
+        _say(axes, "nothing to draw it over")
+        return
+    _steps(axes, bins, [item.rmse_lateral_nm for item in bins], label="lateral", color="C0")
+    if evaluation.by_z:
+        _steps(axes, bins, [item.rmse_axial_nm for item in bins], label="axial", color="C2")
+    lateral = [_lateral_bound(item) for item in bins]
+    axial = [_bound(item, "z") for item in bins]
+    for values, colour in ((lateral, "C0"), (axial, "C2")):
+        if np.isfinite(values).any():
+            _steps(axes, bins, values, color=colour, linestyle="--")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+
+
+def _errors(axes: Any, evaluation: Evaluation) -> None:
+    """Error / sigma with the unit normal."""
+    axes.set(xlabel="error / predicted sigma", ylabel="density", title="errors in units of sigma")
+    grid = np.linspace(-_RANGE_SIGMAS, _RANGE_SIGMAS, 201)
+    axes.plot(grid, np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi), color="0.3", linestyle="--", label="unit normal")
+    true, seen = evaluation.comparison.true, evaluation.comparison.seen
+    known = {item.quantity: item for item in evaluation.sigmas}
+    for quantity, value, sigma in (
+        ("x", "x_nm", "x_sig"), ("y", "y_nm", "y_sig"), ("z", "z_nm", "z_sig"), ("photons", "photons", "phot_sig"),
+    ):  # fmt: skip
+        if quantity in known:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scaled = (getattr(seen, value) - getattr(true, value)) / getattr(seen, sigma)
+            scaled = np.clip(scaled[np.isfinite(scaled)], -_RANGE_SIGMAS, _RANGE_SIGMAS)
+            label = f"{quantity}, s.d. {known[quantity].zscore:.2f}"
+            axes.hist(scaled, grid[::4], density=True, histtype="step", color=_COLOURS[quantity], label=label)
+    axes.legend(fontsize=8)
+
+
+def _bounds(axes: Any, evaluation: Evaluation) -> None:
+    """R.m.s.e. over the Cramer-Rao bound, by z."""
+    axes.set(xlabel="true z (nm)", ylabel="r.m.s.e. / Cramer-Rao bound", title="distance from the bound")
+    if not evaluation.bounds:
+        _say(axes, "no bound: the PSF was not given")
+        return
+    axes.axhline(1, color="0.6", linestyle="--", linewidth=0.8)
+    for total in evaluation.bounds:
+        colour, label = _COLOURS[total.quantity], f"{total.quantity}, overall {total.ratio:.2f}"
+        ratios = [_pick(item, total.quantity, lambda bound: bound.ratio) for item in evaluation.by_z]
+        if ratios:
+            _steps(axes, evaluation.by_z, ratios, label=label, color=colour)
+        else:
+            axes.axhline(total.ratio, label=label, color=colour)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+
+
+def _reliability(axes: Any, agreements: list[SigmaAgreement], unit: str) -> None:
+    axes.set(xlabel=f"predicted sigma ({unit})", ylabel=f"r.m.s.e. ({unit})", title=f"reliability, {unit}")
+    if not agreements:
+        _say(axes, "no sigmas")
+        return
+    for item in agreements:
+        words = f"{item.quantity}, correlation {item.correlation:.2f} (at best {item.correlation_if_right:.2f})"
+        axes.errorbar(
+            item.curve.predicted, item.curve.measured, item.curve.error,
+            marker="o", markersize=3, capsize=2, color=_COLOURS[item.quantity], label=words,
+        )  # fmt: skip
+    most = max(max(*item.curve.predicted, *item.curve.measured) for item in agreements)
+    axes.plot([0, most], [0, most], color="0.6", linestyle="--", linewidth=0.8)
+    axes.legend(fontsize=8)
+
+
+def _subpixel(axes: Any, biases: tuple[SubpixelBias, ...]) -> None:
+    axes.set(xlabel="position in the pixel (0 = centre)", ylabel="rows / mean", title="sub-pixel positions")
+    if not any(bias.num for bias in biases):
+        _say(axes, "pixel size unknown, or no rows")
+        return
+    for bias in biases:
+        relative = np.asarray(bias.counts) * len(bias.counts) / bias.num
+        words = f"{bias.axis}: modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}"
+        edges = np.linspace(-0.5, 0.5, len(bias.counts) + 1)
+        axes.stairs(relative, edges, color=_COLOURS[bias.axis], label=words)
+    axes.axhline(1, color="0.6", linestyle="--", linewidth=0.8)
+    axes.set_ylim(0, None)
+    axes.legend(fontsize=8, loc="lower center")
+
+
+def _steps(axes: Any, bins: tuple[Bin, ...], values: list[float], **style: Any) -> None:
+    middle = [(item.low + item.high) / 2 for item in bins]
+    axes.plot(middle, values, marker="o", markersize=3, **style)
+
+
+def _bound(item: Bin, quantity: str) -> float:
+    return _pick(item, quantity, lambda bound: bound.bound)
+
+
+def _lateral_bound(item: Bin) -> float:
+    return math.hypot(_bound(item, "x"), _bound(item, "y")) / math.sqrt(2)
+
+
+def _pick(item: Bin, quantity: str, value: Callable[[Any], float]) -> float:
+    return next((value(bound) for bound in item.bounds if bound.quantity == quantity), math.nan)
+
+
+def _say(axes: Any, words: str) -> None:
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color="0.5")
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("A picture needs matplotlib; run: pip install lls-decode[report].") from error
+    return Figure(figsize=size, layout="constrained")
+
+
+def _save(figure: Any, out: str | Path) -> None:
+    with written_aside(Path(out)) as path:
+        figure.savefig(path, dpi=90, format="png")

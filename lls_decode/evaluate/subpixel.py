@@ -1,0 +1,74 @@
+"""Whether positions prefer a part of the pixel: an artefact of networks where they are unsure.
+
+Speiser et al. (2021), Extended Data Fig. 8: large predicted sigmas pull positions towards pixel centres. Needs no
+truth, but many molecules all over the field: rows of one molecule are not independent.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.config import PixelSize
+
+BINS = 20
+
+
+@dataclass(frozen=True)
+class SubpixelBias:
+    """Histogram of one axis over the part of the pixel, -0.5 to 0.5, 0 its centre."""
+
+    axis: str
+    counts: tuple[int, ...]
+    """In equal bins from -0.5 to 0.5."""
+
+    @property
+    def num(self) -> int:
+        """Rows."""
+        return sum(self.counts)
+
+    @property
+    def largest_deviation(self) -> float:
+        """Of a bin from the mean of all, in units of the Poisson error of the mean; about 2 to 3 when flat."""
+        if not self.num:
+            return math.nan
+        mean = self.num / len(self.counts)
+        return float(np.abs(np.asarray(self.counts) - mean).max() / math.sqrt(mean))
+
+    @property
+    def modulation(self) -> float:
+        """Amplitude of the first harmonic relative to the mean: density 1 + modulation * cos(2 pi x), x in pixels.
+
+        Above 0 towards pixel centres, below 0 towards pixel borders; 1 is total.
+        """
+        if not self.num:
+            return math.nan
+        centres = (np.arange(len(self.counts)) + 0.5) / len(self.counts) - 0.5
+        smeared = float(np.sinc(1 / len(self.counts)))  # a bin is the mean of its cosine
+        return float(2 * np.dot(self.counts, np.cos(2 * math.pi * centres)) / self.num / smeared)
+
+    @property
+    def modulation_error(self) -> float:
+        """Standard deviation of `modulation` for independent positions without preference."""
+        return math.sqrt(2 / self.num) if self.num else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        names = ("num", "largest_deviation", "modulation", "modulation_error")
+        return {"axis": self.axis, **{name: getattr(self, name) for name in names}, "counts": list(self.counts)}
+
+
+def subpixel_bias(pieces: Iterable[Mapping[str, npt.ArrayLike]], pixel: PixelSize) -> tuple[SubpixelBias, SubpixelBias]:
+    """Bias along x and y of rows that come piece by piece, with ``x_nm`` and ``y_nm`` in the camera's frame."""
+    total = np.zeros((2, BINS), dtype=np.int64)
+    for piece in pieces:
+        for axis, size_nm in enumerate((pixel.x_nm, pixel.y_nm)):
+            place = np.asarray(piece["xy"[axis] + "_nm"], dtype=np.float64) / size_nm + 0.5
+            place = place[np.isfinite(place)]
+            number = np.minimum(((place - np.floor(place)) * BINS).astype(np.int64), BINS - 1)
+            total[axis] += np.bincount(number, minlength=BINS)
+    x, y = (tuple(counts.tolist()) for counts in total)
+    return SubpixelBias("x", x), SubpixelBias("y", y)
