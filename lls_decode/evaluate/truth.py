@@ -7,57 +7,32 @@ all emitters to all frames puts the origin at -0.499(1), -0.501(1) px; for the c
 light at the emitters is greatest at -0.5 px in both axes, and is lost when x and y are exchanged.
 """
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv
 
 from lls_decode.emitters import Emitters
 from lls_decode.errors import TableError
 from lls_decode.table import read_emitters
+from lls_decode.table.csv_layouts import CHALLENGE, THUNDERSTORM, CsvLayout, read_header, read_numbers
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Format:
-    """A csv layout: which of its columns is which of ours. Frames from 1, nm, corner origin."""
-
-    name: str
-    required: Mapping[str, str]
-    """Ours by theirs; a file with all of these is of this format."""
-    optional: Mapping[str, str] = field(default_factory=dict)
-
-
-_FORMATS = (
-    _Format(
-        "SMLM challenge",
-        {"frame": "frame", "xnano": "x_nm", "ynano": "y_nm", "znano": "z_nm", "intensity": "photons"},
-    ),
-    _Format(
-        "NAIRR",
-        {"Frame": "frame", "Emitter": "id", "x (nm)": "x_nm", "y (nm)": "y_nm", "Intensity (photons)": "photons"},
-        {"z (nm)": "z_nm"},
-    ),
-    _Format(
-        "ThunderSTORM",
-        {"frame": "frame", "x [nm]": "x_nm", "y [nm]": "y_nm"},
-        {
-            "z [nm]": "z_nm",
-            "intensity [photon]": "photons",
-            "offset [photon]": "bg",
-            "uncertainty [nm]": "xy_sig",
-            "uncertainty_xy [nm]": "xy_sig",
-            "uncertainty_z [nm]": "z_sig",
-        },
-    ),
-)
+_NAIRR = CsvLayout(
+    "NAIRR",
+    required={
+        "Frame": "frame", "Emitter": "id", "x (nm)": "x_nm", "y (nm)": "y_nm", "Intensity (photons)": "photons",
+    },
+    optional={"z (nm)": "z_nm"},
+    first_frame=1,
+    origin_px=0.5,
+)  # fmt: skip
+_LAYOUTS = (CHALLENGE, _NAIRR, THUNDERSTORM)
 _OURS = ("frame", "x_nm", "y_nm")
+_MOST_HEADER_LINES = 20
 
 
 def read_truth(path: str | Path, *, pixel_nm: float | None = None) -> Emitters:
@@ -91,17 +66,15 @@ def read_truth(path: str | Path, *, pixel_nm: float | None = None) -> Emitters:
 
 
 def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
-    header = _header(path)
+    header, skip = _header(path)
     if all(name in header for name in _OURS):
-        ours = [name for name in Emitters.__dataclass_fields__ if name in header]
-        columns = _numbers(path, header, {name: name for name in ours})
+        ours = {name: name for name in Emitters.__dataclass_fields__ if name in header}
+        columns = read_numbers(path, header, ours, skip=skip)
         return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=0)})
-    for layout in _FORMATS:
-        if all(name in header for name in layout.required):
-            break
-    else:
+    layout = next((layout for layout in _LAYOUTS if layout.fits(header)), None)
+    if layout is None:
         found = ", ".join(header)
-        known = ", or ".join(f"{layout.name} ({', '.join(layout.required)})" for layout in _FORMATS)
+        known = ", or ".join(f"{layout.name} ({', '.join(layout.required)})" for layout in _LAYOUTS)
         raise TableError(
             f"{path} has columns {found if len(found) < 400 else found[:400] + ' ...'}; expected ours "
             f"({', '.join(_OURS)}, ...), {known}; rename the columns."
@@ -112,44 +85,24 @@ def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
             "it can be moved to the pixel's centre."
         )
     wanted = {name: ours for name, ours in {**layout.required, **layout.optional}.items() if name in header}
-    columns = _numbers(path, header, wanted)
+    columns = read_numbers(path, header, wanted, skip=skip)
     if "xy_sig" in columns:
         columns["x_sig"] = columns["y_sig"] = columns.pop("xy_sig")
-    columns["x_nm"] = columns["x_nm"] - pixel_nm / 2
-    columns["y_nm"] = columns["y_nm"] - pixel_nm / 2
-    return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=1)})
+    assert layout.origin_px is not None  # of all three
+    columns["x_nm"] = columns["x_nm"] - layout.origin_px * pixel_nm
+    columns["y_nm"] = columns["y_nm"] - layout.origin_px * pixel_nm
+    return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=layout.first_frame)})
 
 
-def _header(path: Path) -> list[str]:
-    """Names in the first line, without quotes and blanks."""
+def _header(path: Path) -> tuple[list[str], int]:
+    """Names of the columns, and the number of lines up to them."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            line = next(csv.reader(file, skipinitialspace=True), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with path.open(encoding="utf-8-sig") as file:
+            lines = list(islice(file, _MOST_HEADER_LINES))
+    except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} cannot be read as text ({error}); expected a csv table with a header.") from error
-    return [name.strip() for name in line]
-
-
-def _numbers(path: Path, header: list[str], wanted: Mapping[str, str]) -> dict[str, Floats]:
-    """Columns by our names; ``wanted`` gives our name by theirs."""
-    unique = [f"{number}:{name}" for number, name in enumerate(header)]
-    place = {name: unique[header.index(name)] for name in wanted}
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(column_names=unique, skip_rows=1, use_threads=False),
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=list(place.values()), column_types=dict.fromkeys(place.values(), pa.float64())
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return {ours: np.empty(0) for ours in wanted.values()}
-        raise TableError(f"{path} cannot be read as numbers ({' '.join(str(error).split())}).") from error
-    return {
-        ours: np.asarray(table[place[name]].fill_null(np.nan).to_numpy(), dtype=np.float64)
-        for name, ours in wanted.items()
-    }
+    header, skip, _ = read_header(lines)
+    return header, skip
 
 
 def _frames(path: Path, number: Floats, *, first: int) -> npt.NDArray[np.int64]:

@@ -17,8 +17,9 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign import Foreign, Head
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
-from lls_decode.export.text import Columns, CsvLayout, read_csv, write_csv
+from lls_decode.export.text import Columns, read_csv, write_csv
 from lls_decode.table import written_aside
+from lls_decode.table.csv_layouts import CsvLayout
 
 _FIRST_LINE: Final = "# DECODE EmitterSet"
 _AXES: Final = ("y", "x", "z")

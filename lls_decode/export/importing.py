@@ -22,16 +22,17 @@ import pyarrow as pa
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export import decode, picasso, plain, smap, smlm, thunderstorm
+from lls_decode.export import decode, picasso, plain, smap, smlm
 from lls_decode.export.foreign import Foreign, Head
 from lls_decode.export.layouts import LAYOUTS
 from lls_decode.export.rows import MEASURED
-from lls_decode.export.text import CsvLayout, read_csv, read_header
+from lls_decode.export.text import read_csv
 from lls_decode.table import SORT_COLUMNS, TableMetadata, schema, software_versions, table_writer
+from lls_decode.table.csv_layouts import THUNDERSTORM, CsvLayout, read_header
 
 _logger = logging.getLogger(__name__)
 
-CSV_LAYOUTS: Final = (plain.LAYOUT, thunderstorm.LAYOUT, *LAYOUTS)
+CSV_LAYOUTS: Final = (plain.LAYOUT, THUNDERSTORM, *LAYOUTS)
 
 
 @dataclass(frozen=True)

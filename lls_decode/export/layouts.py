@@ -2,12 +2,11 @@
 
 SMAP's csv has its positions as SMAP shows them, with the centre of the first pixel at 1 px. decode_fish puts the corner
 of the first pixel at 0 (its source adds half a pixel in all three axes) and gives the brightness in units of its own.
-The SMLM challenge counts frames from 1 and puts the corner of the first pixel at 0.
 """
 
 from typing import Final
 
-from lls_decode.export.text import CsvLayout
+from lls_decode.table.csv_layouts import CHALLENGE, CsvLayout
 
 SMAP: Final = CsvLayout(
     "SMAP",
@@ -33,13 +32,6 @@ DECODE_FISH: Final = CsvLayout(
         "photons are decode_fish's int, whose unit is that of its training",
         "z is that of its volume, as in the file",
     ),
-)
-CHALLENGE: Final = CsvLayout(
-    "SMLM challenge",
-    required={"frame": "frame", "xnano": "x_nm", "ynano": "y_nm"},
-    optional={"znano": "z_nm", "intensity": "photons"},
-    first_frame=1,
-    origin_px=0.5,
 )
 EASY_DHPSF: Final = CsvLayout(
     "EasyDHPSF",

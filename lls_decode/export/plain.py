@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from lls_decode.export.rows import COUNTED, MEASURED, ExportTable, Rows
-from lls_decode.export.text import Columns, CsvLayout, write_csv
+from lls_decode.export.text import Columns, write_csv
+from lls_decode.table.csv_layouts import CsvLayout
 
 _OPTIONAL: Final = ("z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob", "volume", "plane", "group")
 

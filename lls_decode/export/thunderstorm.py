@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from lls_decode.export.rows import ExportTable, Rows, lateral_sigma
-from lls_decode.export.text import Columns, CsvLayout, write_csv
+from lls_decode.export.text import Columns, write_csv
 
 _logger = logging.getLogger(__name__)
 
@@ -17,21 +17,6 @@ _NAMES: Final = (
     "id", "frame", "x [nm]", "y [nm]", "z [nm]", "sigma1 [nm]", "sigma2 [nm]", "intensity [photon]", "offset [photon]",
     "bkgstd [photon]", "uncertainty_xy [nm]", "uncertainty_z [nm]",
 )  # fmt: skip
-
-LAYOUT: Final = CsvLayout(
-    "ThunderSTORM",
-    required={"frame": "frame", "x [nm]": "x_nm", "y [nm]": "y_nm"},
-    optional={
-        "z [nm]": "z_nm",
-        "intensity [photon]": "photons",
-        "offset [photon]": "bg",
-        "uncertainty [nm]": "xy_sig",
-        "uncertainty_xy [nm]": "xy_sig",
-        "uncertainty_z [nm]": "z_sig",
-    },
-    first_frame=1,
-    origin_px=ORIGIN_PX,
-)
 
 
 def write(table: ExportTable, out: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lls_decode.emitters import Emitters
 from lls_decode.errors import ConfigError
-from lls_decode.evaluate import score
+from lls_decode.evaluate import compare, score
 
 TRUTH = Emitters.from_columns(
     {
@@ -66,8 +66,9 @@ def test_all_truths_count() -> None:
         pytest.param({"lateral_nm": 35.0}, 3, 2, 1, id="narrow cylinder"),
     ],
 )
-def test_excluded(options: dict, tp: int, fp: int, fn: int) -> None:
-    s = score(TRUTH, FOUND, **options)
+@pytest.mark.parametrize("method", ["greedy", "hungarian"])
+def test_excluded(options: dict, tp: int, fp: int, fn: int, method: str) -> None:
+    s = score(TRUTH, FOUND, method=method, **options)
     assert (s.true_positives, s.false_positives, s.false_negatives) == (tp, fp, fn)
 
 
@@ -77,6 +78,26 @@ def test_excluded_truth_takes_its_detection_away_from_its_neighbour() -> None:
     found = Emitters.from_columns({"frame": [0], "x_nm": [20], "y_nm": [0]})
     s = score(truth, found, photons_min=50)
     assert (s.true_positives, s.false_positives, s.false_negatives) == (0, 0, 1)
+
+
+def test_hungarian_may_give_the_detection_of_an_excluded_truth_to_a_required_one() -> None:
+    # dim at 0, bright at 290; found at -240 and 60: greedy pairs dim with 60, and the rest is too far apart (530 nm)
+    truth = Emitters.from_columns({"frame": [0, 0], "x_nm": [0, 290], "y_nm": [0, 0], "photons": [10, 1000]})
+    found = Emitters.from_columns({"frame": [0, 0], "x_nm": [-240, 60], "y_nm": [0, 0]})
+    greedy = score(truth, found, photons_min=50)
+    assert (greedy.true_positives, greedy.false_positives, greedy.false_negatives) == (0, 1, 1)
+    # as many pairs as possible: 60 goes to the bright one, -240 to the dim one, which makes it neither right nor wrong
+    hungarian = score(truth, found, photons_min=50, method="hungarian")
+    assert (hungarian.true_positives, hungarian.false_positives, hungarian.false_negatives) == (1, 0, 0)
+
+
+def test_comparison_holds_the_rows_that_count() -> None:
+    rows = compare(TRUTH, FOUND, photons_min=50.0, lateral_nm=35.0)
+    assert rows.true.x_nm.tolist() == [1000.0, 1000.0]
+    assert rows.seen.x_nm.tolist() == [1030.0, 1000.0]
+    assert rows.true_rows.tolist() == [0, 2]
+    assert rows.missed.x_nm.tolist() == [3000.0]
+    assert rows.spurious.x_nm.tolist() == [2960.0, 90.0]
 
 
 def test_perfect_table_has_efficiency_one() -> None:

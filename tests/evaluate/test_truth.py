@@ -11,28 +11,50 @@ import tifffile
 from lls_decode.errors import TableError
 from lls_decode.evaluate import read_truth
 
+# path, pixel (nm), rows, frames from 0, and smallest and largest x, y, z, photons as written in the file (nm)
 KNOWN = [
-    # path, pixel (nm), rows, frames
-    ("movies/nairr_3DAS_LD/3DAS_LD_Validate_xyz.csv", 100.0, 4225, (0, 499)),
-    ("movies/nairr_2DGauss_LD/2DGauss_LD_Validate_xy.csv", 100.0, 6468, (0, 499)),
-    ("movies/challenge_2d_150nm/ground_truth", 150.0, 300, (0, 40)),
-    ("movies/challenge_2d_150nm/ground_truth/00002.csv", 150.0, None, (1, 1)),
-    ("movies/single_frames/tubulins1_00020.csv", 150.0, 49, (19, 19)),
-    ("movies/thunderstorm_sim_dense_2d/positions_demo1.csv", 100.0, 4956, (0, 19)),
-    ("tables/challenge_gt/activations_MT0.N1.HD.csv", 100.0, 31612, (0, 2499)),
-    ("tables/thunderstorm_3d/3d_localizations.csv", 100.0, 13988, (0, 34)),
-]
+    ("movies/nairr_3DAS_LD/3DAS_LD_Validate_xyz.csv", 100, 4225, (0, 499),
+     ((2.786, 3176.883), (5.790, 3199.199), (-399.077, 396.173), (2400, 2400))),
+    ("movies/nairr_2DGauss_LD/2DGauss_LD_Validate_xy.csv", 100, 6468, (0, 499),
+     ((2.100, 3198.722), (0.473, 3195.262), None, (3000, 3000))),
+    ("movies/challenge_2d_150nm/ground_truth", 150, 300, (0, 40),
+     ((4068.0, 34402.2), (12861.29, 25534.09), (99, 101), (4861.02, 4861.02))),
+    ("movies/challenge_2d_150nm/ground_truth/00002.csv", 150, 14, (1, 1),
+     ((4773.38, 34402.2), (12861.39, 25513.57), (99, 100.77), (4861.02, 4861.02))),
+    ("movies/single_frames/tubulins1_00020.csv", 150, 49, (19, 19),
+     ((1626.1, 36622.17), (2429.82, 36087.43), (47.47, 261.46), (776.65, 3649.42))),
+    ("movies/thunderstorm_sim_dense_2d/positions_demo1.csv", 100, 4956, (0, 19),
+     ((0.521, 6399.391), (1.405, 6399.901), None, (2000.179, 2499.956))),
+    ("tables/challenge_gt/activations_MT0.N1.HD.csv", 100, 31612, (0, 2499),
+     ((1.793, 6398.764), (0.837, 6398.547), (-667.568, 634.808), (78.572, 10578.739))),
+    ("tables/thunderstorm_3d/3d_localizations.csv", 100, 13988, (0, 34),
+     ((319.129, 50968.386), (72.383, 51119.308), (-3881.935, 4518.645), (220.834, 3406759.112))),
+    # its header was one quoted cell
+    ("tables/locan/Thunderstorm_dstorm_data.csv", 100, 19, (2000, 2000),
+     ((1320.110, 16566.237), (1432.208, 27944.917), None, (196.095, 7377.065))),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "pixel_nm", "rows", "frames"), KNOWN, ids=[case[0] for case in KNOWN])
+@pytest.mark.parametrize(("name", "pixel_nm", "rows", "frames", "ranges"), KNOWN, ids=[case[0] for case in KNOWN])
 def test_known_formats(
-    shared_data: Path, name: str, pixel_nm: float, rows: int | None, frames: tuple[int, int]
+    shared_data: Path,
+    name: str,
+    pixel_nm: float,
+    rows: int,
+    frames: tuple[int, int],
+    ranges: tuple[tuple[float, float] | None, ...],
 ) -> None:
     truth = read_truth(shared_data / name, pixel_nm=pixel_nm)
-    assert rows is None or len(truth) == rows
+    assert len(truth) == rows
     assert (truth.frame.min(), truth.frame.max()) == frames
-    assert np.isfinite(truth.x_nm).all()
-    assert np.isfinite(truth.photons).all()
+    moved = (-pixel_nm / 2, -pixel_nm / 2, 0, 0)
+    for values, expected, offset in zip(
+        (truth.x_nm, truth.y_nm, truth.z_nm, truth.photons), ranges, moved, strict=True
+    ):
+        if expected is None:
+            assert np.isnan(values).all()
+        else:
+            assert (values.min() - offset, values.max() - offset) == pytest.approx(expected, abs=1e-3)
     with pytest.raises(TableError, match="give pixel_nm"):
         read_truth(shared_data / name)
 
@@ -86,7 +108,6 @@ def test_truth_lies_on_its_frames(shared_data: Path, frames: str, table: str, pi
 
 UNKNOWN = [
     "tables/decode_fish/msp300_predictions.csv",
-    "tables/locan/Thunderstorm_dstorm_data.csv",
     "tables/locan/Nanoimager_dstorm_data.csv",
     "tables/locan/Elyra_dstorm_data.txt",
     "tables/locan/SMLM_dstorm_data.smlm",
@@ -146,8 +167,12 @@ def test_parquet_and_csv_with_our_names_are_in_our_frame(tmp_path: Path) -> None
     [
         pytest.param("frame,xnano,ynano,znano,intensity\n0,1,2,3,4\n", "frame 0 in row 1", id="0-based frames"),
         pytest.param("frame,xnano,ynano,znano,intensity\n1.5,1,2,3,4\n", "frame 1.5 in row 1", id="half a frame"),
-        pytest.param("frame,xnano,ynano,znano,intensity\n1,one,2,3,4\n", "cannot be read as numbers", id="words"),
-        pytest.param("frame,xnano,ynano,znano,intensity\n1,1,2\n", "cannot be read as numbers", id="short row"),
+        pytest.param(
+            "frame,xnano,ynano,znano,intensity\n1,one,2,3,4\n", "cannot be read as a table of numbers", id="words"
+        ),
+        pytest.param(
+            "frame,xnano,ynano,znano,intensity\n1,1,2\n", "cannot be read as a table of numbers", id="short row"
+        ),
         pytest.param("", "has columns ; expected ours", id="empty file"),
     ],
 )
