@@ -565,14 +565,15 @@ def _evaluate_table(table: str, truth: str | None, options: dict[str, Any], as_j
     ):
         if pairs:
             click.echo(f"{label:<14} {'  '.join(f'{name} {value:.3g}' for name, value in pairs)}")
-    _echo_subpixel(result.subpixel)
+    _echo_subpixel(result.subpixel, result.subpixel_true)
 
 
-def _echo_subpixel(biases: Any) -> None:
-    for bias in biases:
+def _echo_subpixel(found: Any, true: Any = ()) -> None:
+    expected = {bias.axis: f" (truth {bias.modulation:+.3f})" for bias in true}
+    for bias in found:
         click.echo(
-            f"sub-pixel {bias.axis:<4} modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}  "
-            f"largest deviation {bias.largest_deviation:.1f} sigma"
+            f"sub-pixel {bias.axis:<4} modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}"
+            f"{expected.get(bias.axis, '')}  largest deviation {bias.largest_deviation:.1f} sigma"
         )
 
 
@@ -604,8 +605,10 @@ def frc(table: Path, out: Path | None, as_json: bool, **options: Any) -> None:
     click.echo(f"{one} and {other} localizations, pixels of {curve.pixel_nm:g} nm")
     if curve.resolution_nm > 0:
         click.echo(f"resolution {curve.resolution_nm:.1f} nm (1/7)")
-    elif curve.smoothed[0] < 1 / 7:
-        click.echo("no resolution: the halves are not correlated; more localizations, or fewer blocks, may help")
+    elif not curve.reaches_threshold:
+        click.echo(
+            "no resolution finer than a tenth of the field: the halves are not correlated; more localizations help"
+        )
     else:
         click.echo(f"finer than {2 * curve.pixel_nm:g} nm: the curve stays above 1/7; choose a smaller --pixel-nm")
 

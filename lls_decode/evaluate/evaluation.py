@@ -39,11 +39,11 @@ class BoundRatio:
     """Emitters with a finite bound."""
     rmse: float
     bound: float
-    """Of an isolated emitter with the true photons and background."""
+    """Of isolated emitters with the true photons and background, estimated without bias."""
 
     @property
     def ratio(self) -> float:
-        """1 is as good as can be."""
+        """1 is as good as can be; below 1 where prior knowledge is used, as of photons that are all alike."""
         return self.rmse / self.bound if self.bound > 0 else math.nan
 
 
@@ -81,6 +81,8 @@ class Evaluation:
     """Precision over the predicted probability."""
     subpixel: tuple[SubpixelBias, ...]
     """Of all rows of the table; empty where the pixel size is not known."""
+    subpixel_true: tuple[SubpixelBias, ...]
+    """Of all rows of the truth: what the table should look like; few molecules are not flat."""
     comparison: Comparison
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +94,7 @@ class Evaluation:
             "by_photons": [{**asdict(item), "bounds": _with_ratio(item.bounds)} for item in self.by_photons],
             "probability": asdict(self.probability),
             "subpixel": [item.to_dict() for item in self.subpixel],
+            "subpixel_true": [item.to_dict() for item in self.subpixel_true],
         }
         return {**self.score.to_dict(), **_plain(rest)}
 
@@ -129,6 +132,7 @@ def evaluate(
         by_photons=_binned(comparison, best, "photons"),
         probability=probability_reliability(comparison),
         subpixel=() if pixel is None else subpixel_bias([vars(found)], pixel),
+        subpixel_true=() if pixel is None else subpixel_bias([vars(truth)], pixel),
         comparison=comparison,
     )
 

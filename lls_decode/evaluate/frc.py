@@ -28,6 +28,8 @@ Pieces = Callable[[], Iterable[Rows]]
 THRESHOLD: Final = 1 / 7
 MAX_PIXELS: Final = 2**27
 """Of one picture: 0.5 GB, of which three are held."""
+FIRST_RING: Final = 10
+"""A crossing is looked for from here on: rings below have so few coefficients that noise alone crosses 1/7."""
 _TAPER = 1 / 8
 """Share of a side over which the picture fades, so that its rim is no structure that both halves share."""
 
@@ -37,7 +39,7 @@ class FourierCorrelation:
     """A curve, and the resolution that it gives."""
 
     resolution_nm: float
-    """NaN: the curve does not cross the threshold, or begins below it."""
+    """NaN: the curve does not cross the threshold, or is below it in ring `FIRST_RING` (a tenth of the field)."""
     q_per_nm: Floats
     """(R,) spatial frequency of each ring, up to 1 / (2 pixels)."""
     correlation: Floats
@@ -50,6 +52,11 @@ class FourierCorrelation:
     pixel_nm: float
     shape: tuple[int, ...]
     """Of the pictures."""
+
+    @property
+    def reaches_threshold(self) -> bool:
+        """Whether the halves have anything in common; when they have, NaN is a resolution finer than two pixels."""
+        return len(self.smoothed) >= FIRST_RING and bool(self.smoothed[FIRST_RING - 1] >= THRESHOLD)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -173,10 +180,10 @@ def smooth(curve: Floats) -> Floats:
 
 def first_crossing(q_per_nm: Floats, curve: Floats, threshold: float = THRESHOLD) -> float:
     """One over the frequency at which a curve first falls below the threshold, nm; NaN when there is none."""
-    below = curve < threshold
-    if not len(curve) or below[0] or not below.any():
+    below = curve[FIRST_RING - 1 :] < threshold
+    if not len(below) or below[0] or not below.any():
         return math.nan
-    at = int(np.argmax(below))
+    at = FIRST_RING - 1 + int(np.argmax(below))
     share = (curve[at - 1] - threshold) / (curve[at - 1] - curve[at])
     return float(1 / (q_per_nm[at - 1] + share * (q_per_nm[at] - q_per_nm[at - 1])))
 
@@ -216,7 +223,7 @@ def _shape(extent_nm: Floats, pixel_nm: float) -> tuple[int, ...]:
         words = " x ".join(f"{value / 1000:.3g}" for value in extent_nm[::-1])
         raise ConfigError(
             f"A picture of {words} um with pixels of {pixel_nm:g} nm has {num / 1e6:.0f} million pixels, more than "
-            f"{MAX_PIXELS / 1e6:.0f} million; choose pixels of {math.ceil(fits * 10 + 1) / 10:g} nm, or a region."
+            f"{MAX_PIXELS / 1e6:.0f} million; choose pixels of {math.ceil(10.2 * fits) / 10:g} nm, or a region."
         )
     return shape
 

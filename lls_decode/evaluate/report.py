@@ -37,7 +37,7 @@ def write_report(out: str | Path, evaluation: Evaluation, *, title: str = "") ->
     _bounds(axes[1, 2], evaluation)
     _reliability(axes[2, 0], [item for item in evaluation.sigmas if item.quantity in "xyz"], "nm")
     _reliability(axes[2, 1], [item for item in evaluation.sigmas if item.quantity == "photons"], "photons")
-    _subpixel(axes[2, 2], evaluation.subpixel)
+    _subpixel(axes[2, 2], evaluation.subpixel, evaluation.subpixel_true)
     _save(figure, out)
 
 
@@ -92,7 +92,7 @@ def _detection(axes: Any, bins: tuple[Bin, ...], label: str, *, absent: str) -> 
 
 def _probability(axes: Any, evaluation: Evaluation) -> None:
     curve = evaluation.probability
-    axes.set(xlabel="predicted probability", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.05))
+    axes.set(xlabel="predicted probability", ylabel="share that is right", xlim=(0, 1.05), ylim=(0, 1.05))
     axes.set_title("probability calibration")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=0.8)
     if not curve.num:
@@ -170,22 +170,25 @@ def _reliability(axes: Any, agreements: list[SigmaAgreement], unit: str) -> None
             item.curve.predicted, item.curve.measured, item.curve.error,
             marker="o", markersize=3, capsize=2, color=_COLOURS[item.quantity], label=words,
         )  # fmt: skip
-    most = max(max(*item.curve.predicted, *item.curve.measured) for item in agreements)
-    axes.plot([0, most], [0, most], color="0.6", linestyle="--", linewidth=0.8)
+    ends = [value for item in agreements for value in (*item.curve.predicted, *item.curve.measured) if value > 0]
+    if ends:
+        axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="0.6", linestyle="--", linewidth=0.8)
+        axes.set(xscale="log", yscale="log")
     axes.legend(fontsize=8)
 
 
-def _subpixel(axes: Any, biases: tuple[SubpixelBias, ...]) -> None:
+def _subpixel(axes: Any, found: tuple[SubpixelBias, ...], true: tuple[SubpixelBias, ...]) -> None:
     axes.set(xlabel="position in the pixel (0 = centre)", ylabel="rows / mean", title="sub-pixel positions")
-    if not any(bias.num for bias in biases):
+    if not any(bias.num for bias in found):
         _say(axes, "pixel size unknown, or no rows")
         return
-    for bias in biases:
-        relative = np.asarray(bias.counts) * len(bias.counts) / bias.num
-        words = f"{bias.axis}: modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}"
-        edges = np.linspace(-0.5, 0.5, len(bias.counts) + 1)
-        axes.stairs(relative, edges, color=_COLOURS[bias.axis], label=words)
-    axes.axhline(1, color="0.6", linestyle="--", linewidth=0.8)
+    for whose, style, biases in (("found", "-", found), ("true", ":", true)):
+        for bias in biases:
+            if bias.num:
+                relative = np.asarray(bias.counts) * len(bias.counts) / bias.num
+                words = f"{bias.axis} {whose}: modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}"
+                edges = np.linspace(-0.5, 0.5, len(bias.counts) + 1)
+                axes.stairs(relative, edges, color=_COLOURS[bias.axis], linestyle=style, label=words)
     axes.set_ylim(0, None)
     axes.legend(fontsize=8, loc="lower center")
 
