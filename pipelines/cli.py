@@ -561,6 +561,7 @@ def _evaluate_table(table: str, truth: str | None, options: dict[str, Any], as_j
     _echo_score(result.score)
     for label, pairs in (
         ("correlation", [(item.quantity, item.correlation) for item in result.sigmas]),
+        ("- of molecules", [(item.quantity, item.emitter_correlation) for item in result.sigmas if item.num_emitters]),
         ("rmse / bound", [(item.quantity, item.ratio) for item in result.bounds]),
     ):
         if pairs:
@@ -573,7 +574,8 @@ def _echo_subpixel(found: Any, true: Any = ()) -> None:
     for bias in found:
         click.echo(
             f"sub-pixel {bias.axis:<4} modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}"
-            f"{expected.get(bias.axis, '')}  largest deviation {bias.largest_deviation:.1f} sigma"
+            f"{expected.get(bias.axis, '')}  amplitude {bias.amplitude:.3f}  "
+            f"largest deviation {bias.largest_deviation:.1f} sigma"
         )
 
 

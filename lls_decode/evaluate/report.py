@@ -173,7 +173,10 @@ def _reliability(axes: Any, agreements: list[SigmaAgreement], unit: str) -> None
     ends = [value for item in agreements for value in (*item.curve.predicted, *item.curve.measured) if value > 0]
     if ends:
         axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="0.6", linestyle="--", linewidth=0.8)
-        axes.set(xscale="log", yscale="log")
+        for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+            scale("log", subs=[2, 5])
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
     axes.legend(fontsize=8)
 
 
@@ -188,8 +191,9 @@ def _subpixel(axes: Any, found: tuple[SubpixelBias, ...], true: tuple[SubpixelBi
                 relative = np.asarray(bias.counts) * len(bias.counts) / bias.num
                 words = f"{bias.axis} {whose}: modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}"
                 edges = np.linspace(-0.5, 0.5, len(bias.counts) + 1)
-                axes.stairs(relative, edges, color=_COLOURS[bias.axis], linestyle=style, label=words)
-    axes.set_ylim(0, None)
+                axes.stairs(relative, edges, baseline=None, color=_COLOURS[bias.axis], linestyle=style, label=words)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.6 * (high - low), high)  # room for the words
     axes.legend(fontsize=8, loc="lower center")
 
 

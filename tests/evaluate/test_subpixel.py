@@ -32,6 +32,13 @@ def test_modulation_is_measured(modulation: float) -> None:
     assert x.largest_deviation == pytest.approx(abs(modulation) * math.sqrt(num / 20), abs=4.5)
 
 
+def test_a_lean_to_one_side_has_an_amplitude_and_no_modulation() -> None:
+    leaning = positions(50_000, 0.2) + 0.25  # density 1 + 0.2 sin(2 pi x)
+    x, _ = subpixel_bias([{"x_nm": PIXEL.x_nm * leaning, "y_nm": np.zeros(50_000)}], PIXEL)
+    assert x.modulation == pytest.approx(0, abs=4 * x.modulation_error)
+    assert x.amplitude == pytest.approx(0.2, abs=4 * x.modulation_error)
+
+
 def test_spread_of_a_flat_modulation_is_the_stated_error() -> None:
     measured = []
     for seed in range(300):
