@@ -37,7 +37,7 @@ from lls_decode.config import (
 )
 from lls_decode.localize import build_validator, detect
 from lls_decode.training import train
-from lls_decode.training.train import simulate_step
+from lls_decode.training.ahead import simulate_step
 
 FLOP_PER_PX = 1.19e6
 VALUES_PER_PX = 2593

@@ -78,6 +78,10 @@ class BlockError(LlsDecodeError):
     """Name of the kind of error that it was raised from; unlike ``__cause__`` it survives pickling."""
 
 
+class CollapseError(LlsDecodeError):
+    """A training whose network learns nothing, or forgets all."""
+
+
 class SiteError(LlsDecodeError):
     """Machines that cannot be had: unknown site, unreachable scheduler, no workers."""
 

@@ -24,7 +24,15 @@ from lls_decode.config.run import (
     RunConfig,
     load_run_config,
 )
-from lls_decode.config.training import BackgroundConfig, EmitterConfig, PerlinTexture, SimulationConfig, TrainingConfig
+from lls_decode.config.training import (
+    BackgroundConfig,
+    EarlyStopConfig,
+    EmitterConfig,
+    PerlinTexture,
+    RestartConfig,
+    SimulationConfig,
+    TrainingConfig,
+)
 
 __all__ = [
     "AstigmaticPsf",
@@ -35,6 +43,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "DetectionRule",
+    "EarlyStopConfig",
     "EmccdCamera",
     "EmitterConfig",
     "ExecutionConfig",
@@ -52,6 +61,7 @@ __all__ = [
     "PixelValue",
     "Positions",
     "Psf",
+    "RestartConfig",
     "RunConfig",
     "Scaling",
     "ScmosCamera",

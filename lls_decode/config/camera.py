@@ -1,9 +1,9 @@
 """Cameras: how photons become counts. A value that varies over the chip is the path of a ``.npy`` map."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lls_decode.config.base import Config
 
@@ -66,6 +66,13 @@ class ScmosChip(Config):
     hot_variance_adu2: tuple[float, float] = (100.0, 2000.0)
     """Variance of hot pixels, log-uniform in this range."""
     quantum_efficiency: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.hot_variance_adu2
+        if not 0 < low <= high:
+            raise ValueError(f"hot_variance_adu2 runs from {low:g} to {high:g}; give the lower limit first, above 0")
+        return self
 
     def nominal(self) -> ScmosCamera:
         """The camera of a pixel like most."""

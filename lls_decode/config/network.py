@@ -57,3 +57,8 @@ class Scaling(Config):
     """Photons r.m.s.; input of a noise map = (read noise - noise_offset) / noise_scale."""
     noise_offset: float = 0.0
     """Photons r.m.s."""
+    x_sig: float = Field(default=1.0, gt=0)
+    """Factor by which predicted sigmas of x are multiplied, so that errors have them; measured on simulated frames."""
+    y_sig: float = Field(default=1.0, gt=0)
+    z_sig: float = Field(default=1.0, gt=0)
+    photons_sig: float = Field(default=1.0, gt=0)

@@ -1,6 +1,7 @@
 """What is simulated to train a network, and how it is trained."""
 
-from typing import Annotated, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,7 +9,10 @@ from lls_decode.config.base import Config
 from lls_decode.config.camera import EmccdCamera, ScmosCamera, ScmosChip
 from lls_decode.config.geometry import Geometry, PixelSize
 from lls_decode.config.network import NetworkConfig
-from lls_decode.config.optics import Illumination, Psf, Widefield
+from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, Illumination, Psf, Widefield
+
+_FARTHEST_DEPTHS = 4.0
+"""An astigmatic spot is taken to say nothing of z where both its widths are more than this many depths out of focus."""
 
 
 class EmitterConfig(Config):
@@ -102,6 +106,30 @@ class SimulationConfig(Config):
         return self
 
 
+class EarlyStopConfig(Config):
+    """When a training has converged. It ends then; the weights of the best validation are those of the bundle."""
+
+    validations: int = Field(default=5, ge=1)
+    """The training ends when none of this many validations was better than all before them."""
+    gain: float = Field(default=0.005, ge=0)
+    """A validation is better when its efficiency is higher by more than this."""
+
+
+class RestartConfig(Config):
+    """When a training has collapsed, and begins anew with the next seed.
+
+    The loss is not finite, at any step; or it is above a bound at one step; or from that step on a validation finds
+    nothing at all.
+    """
+
+    times: int = Field(default=5, ge=1)
+    """How often at most; then the training fails."""
+    after_steps: int = Field(default=1000, gt=0)
+    """Step at which a network must have begun to learn."""
+    loss_above: float = Field(default=100.0, gt=0)
+    """Largest sum of count and localization loss at that step, per emitter; a network that knows nothing has 10."""
+
+
 class TrainingConfig(Config):
     """One training run. With the seed it determines the model on one kind of machine."""
 
@@ -114,8 +142,11 @@ class TrainingConfig(Config):
     """Consecutive target frames of one simulated sequence; each frame is a target once."""
     sequences: int = Field(default=8, ge=1)
     """Sequences in a batch: a batch has ``sequences * sequence_frames`` target frames."""
+    schedule: Literal["one-cycle", "step"] = "one-cycle"
+    """How the learning rate goes. ``one-cycle``: up to ``learning_rate`` in a tenth of the steps, then down to nothing
+    at the last one. ``step``: begins with ``learning_rate``, times 0.9 after every 1500 steps, as published."""
     learning_rate: float = Field(default=6e-4, gt=0)
-    """Peak of the one-cycle schedule."""
+    """Largest learning rate of the schedule."""
     weight_decay: float = Field(default=0.01, ge=0)
     gradient_norm: float = Field(default=0.03, gt=0)
     precision: str = Field(default="float32", pattern="^(float32|bfloat16)$")
@@ -124,13 +155,74 @@ class TrainingConfig(Config):
     validation_frames: int = Field(default=256, gt=0)
     checkpoint_every: int = Field(default=500, gt=0)
     seed: int = 0
+    early_stop: EarlyStopConfig | None = None
+    """Only with ``schedule: step``; None: all steps are made, and the last weights are those of the bundle."""
+    restart: RestartConfig | None = None
+    """None: a training whose loss is no longer finite fails at once."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.network.context == "plane" and self.simulation.geometry is None:
-            raise ValueError("network.context is 'plane', which needs simulation.geometry (angle, step, motion)")
-        if self.network.noise_map and isinstance(self.simulation.camera, EmccdCamera):
-            raise ValueError(
-                "network.noise_map needs an sCMOS camera (the pixels of an EMCCD have one read noise); leave it out"
-            )
+        for contradiction in (*self._about_light(), *self._about_planes(), *self._about_steps()):
+            raise ValueError(contradiction)
         return self
+
+    def _about_light(self) -> Iterator[str]:
+        emitters, psf = self.simulation.emitters, self.simulation.psf
+        mean, sd, (low, high) = emitters.photons_mean, emitters.photons_sd, emitters.z_range_nm
+        if mean < emitters.photons_min:
+            yield (
+                f"simulation.emitters.photons_mean ({mean:g}) is below photons_min ({emitters.photons_min:g}), so that "
+                "few emitters would be targets; lower photons_min"
+            )
+        if sd > mean:
+            yield (
+                f"simulation.emitters.photons_sd ({sd:g}) is above photons_mean ({mean:g}), so that many emitters "
+                "would have no light; lower photons_sd"
+            )
+        if self.network.noise_map and isinstance(self.simulation.camera, EmccdCamera):
+            yield "network.noise_map needs an sCMOS camera (the pixels of an EMCCD have one read noise); leave it out"
+        if isinstance(psf, GaussianPsf) and self.network.predict_z and low < high:
+            yield (
+                f"simulation.psf is gaussian, the same at every z, so that z from {low:g} to {high:g} nm cannot be "
+                "told; set network.predict_z to false, or give a PSF that depends on z"
+            )
+        if isinstance(psf, AstigmaticPsf):
+            for z_nm in (low, high):
+                depths = min(abs(z_nm - psf.focus_x_nm) / psf.depth_x_nm, abs(z_nm - psf.focus_y_nm) / psf.depth_y_nm)
+                if depths > _FARTHEST_DEPTHS:
+                    yield (
+                        f"simulation.emitters.z_range_nm reaches {z_nm:g} nm, {depths:.1f} depths out of both foci of "
+                        "the astigmatic PSF, where nothing can be seen; narrow z_range_nm"
+                    )
+
+    def _about_planes(self) -> Iterator[str]:
+        network, geometry, pixel = self.network, self.simulation.geometry, self.simulation.pixel_size
+        if network.context != "plane":
+            if network.shift_px:
+                yield (
+                    f"network.shift_px is {network.shift_px}, but network.context is {network.context!r}, in which the "
+                    "frames do not shift; set network.shift_px to 0"
+                )
+            return
+        if geometry is None:
+            yield "network.context is 'plane', which needs simulation.geometry (angle, step, motion)"
+            return
+        whole, axis = geometry.whole_shift_px(pixel, multiple=network.feature_px), geometry.propagation_axis
+        if whole != network.shift_px or (whole and axis != network.shift_axis):
+            yield (
+                f"network.shift_px is {network.shift_px} along {network.shift_axis}, but simulation.geometry shifts "
+                f"planes by {geometry.plane_shift_px(pixel):.2f} px along {axis}; set network.shift_px to {whole} and "
+                f"network.shift_axis to {axis}"
+            )
+
+    def _about_steps(self) -> Iterator[str]:
+        if self.early_stop is not None and self.schedule == "one-cycle":
+            yield (
+                "early_stop was asked for with schedule one-cycle, which gains most in its last steps, when the "
+                "learning rate falls to nothing; set schedule to step, or give fewer steps in place of early_stop"
+            )
+        if self.restart is not None and self.restart.after_steps > self.steps:
+            yield (
+                f"restart.after_steps ({self.restart.after_steps}) is above steps ({self.steps}), so that a collapse "
+                "would not be seen; lower restart.after_steps"
+            )

@@ -4,7 +4,19 @@ from lls_decode.localize.build import build_localizer
 from lls_decode.localize.detect import Detections, detect
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.place import place
+from lls_decode.localize.sigmas import build_calibrator, recalibrate
 from lls_decode.localize.spike_in import SpikedBlock, SpikeIn
 from lls_decode.localize.validate import build_validator
 
-__all__ = ["Detections", "Localizer", "SpikeIn", "SpikedBlock", "build_localizer", "build_validator", "detect", "place"]
+__all__ = [
+    "Detections",
+    "Localizer",
+    "SpikeIn",
+    "SpikedBlock",
+    "build_calibrator",
+    "build_localizer",
+    "build_validator",
+    "detect",
+    "place",
+    "recalibrate",
+]

@@ -14,7 +14,10 @@ Columns = dict[str, npt.NDArray[np.float32]]
 
 
 def physical_columns(found: Detections, scaling: Scaling, pixel: PixelSize) -> Columns:
-    """Positions, photons and sigmas in nm and photons; 0 is the centre of pixel [0, 0]."""
+    """Positions, photons and sigmas in nm and photons; 0 is the centre of pixel [0, 0].
+
+    Sigmas are those that the network predicts times the factors of the model, here and nowhere else.
+    """
 
     def nm(pixels: npt.NDArray[np.floating], size_nm: float) -> npt.NDArray[np.float32]:
         return (pixels * size_nm).astype(np.float32)
@@ -25,10 +28,10 @@ def physical_columns(found: Detections, scaling: Scaling, pixel: PixelSize) -> C
         "z_nm": nm(found.z, scaling.z_nm),
         "photons": (found.photons * scaling.photons).astype(np.float32),
         "bg": (found.bg * scaling.bg).astype(np.float32),
-        "x_sig": nm(found.x_sig, pixel.x_nm),
-        "y_sig": nm(found.y_sig, pixel.y_nm),
-        "z_sig": nm(found.z_sig, scaling.z_nm),
-        "phot_sig": (found.photons_sig * scaling.photons).astype(np.float32),
+        "x_sig": nm(found.x_sig, pixel.x_nm * scaling.x_sig),
+        "y_sig": nm(found.y_sig, pixel.y_nm * scaling.y_sig),
+        "z_sig": nm(found.z_sig, scaling.z_nm * scaling.z_sig),
+        "phot_sig": (found.photons_sig * (scaling.photons * scaling.photons_sig)).astype(np.float32),
         "prob": found.prob,
     }
 

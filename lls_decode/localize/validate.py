@@ -18,25 +18,28 @@ from lls_decode.model.network import LocNet
 from lls_decode.optics import ScmosModel
 from lls_decode.simulate import TrainingBatch, simulate_batch
 
-_FIELD_PX = 64
+FIELD_PX = 64
 _SEED = 987_654_321
 """Validation frames are the same for every network, and never those of a training seed in use."""
 
 
-def build_validator(config: TrainingConfig) -> Callable[[LocNet, BundleInfo], Score]:
+Validator = Callable[[LocNet, BundleInfo], Score]
+
+
+def build_validator(config: TrainingConfig, *, seed: int = _SEED) -> Validator:
     """Simulate the validation frames of a training configuration; the result scores a network on them.
 
     Frames are 64 px wide (training crops are smaller), all targets count, those at the border too.
     """
-    generator = torch.Generator().manual_seed(_SEED)
+    generator = torch.Generator().manual_seed(seed)
     num_sequences = max(1, config.validation_frames // config.sequence_frames)
     batch = simulate_batch(
         config.simulation,
         context=config.network.context,
         num_sequences=num_sequences,
         sequence_frames=config.sequence_frames,
-        height=_FIELD_PX,
-        width=_FIELD_PX,
+        height=FIELD_PX,
+        width=FIELD_PX,
         generator=generator,
     )
     truth = _truth(batch, with_z=config.network.predict_z)
@@ -53,7 +56,7 @@ def build_validator(config: TrainingConfig) -> Callable[[LocNet, BundleInfo], Sc
                 pixel=info.pixel_size,
                 geometry=None,
                 rule=PaperRule(),
-                compute=ComputeConfig(batch_px=64 * _FIELD_PX**2),
+                compute=ComputeConfig(batch_px=64 * FIELD_PX**2),
                 device=device,
             )
             found.append(localizer.find(part.photons_TYX.numpy(), part.windows_N3.numpy()))

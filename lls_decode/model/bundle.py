@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -55,3 +55,9 @@ def load_bundle(path: str | Path, *, device: torch.device | str = "cpu") -> Mode
         raise BundleError(f"Model bundle {path}: its weights do not fit the network that its record names.") from error
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ModelBundle(network.eval().requires_grad_(False), info)
+
+
+def stored_dtype(path: str | Path) -> torch.dtype:
+    """Type in which a readable bundle holds its weights."""
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(next(iter(file.keys()))).dtype  # type: ignore[no-any-return]

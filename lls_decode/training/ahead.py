@@ -13,6 +13,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from lls_decode.config import TrainingConfig
+from lls_decode.simulate import TrainingBatch, simulate_batch
+
 T = TypeVar("T")
 
 AHEAD_ON = ("cuda",)
@@ -25,6 +28,19 @@ def batch_source(make: Callable[[torch.Generator], T], generator: torch.Generato
     if generator.device.type in AHEAD_ON:
         return BatchesAhead(make, generator).take
     return partial(make, generator)
+
+
+def simulate_step(config: TrainingConfig, generator: torch.Generator) -> TrainingBatch:
+    """The fresh frames of one training step."""
+    return simulate_batch(
+        config.simulation,
+        context=config.network.context,
+        num_sequences=config.sequences,
+        sequence_frames=config.sequence_frames,
+        height=config.crop_px,
+        width=config.crop_px,
+        generator=generator,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,31 @@
 """The training loop: simulate, step, validate, checkpoint; interrupted at any moment it goes on where it was.
 
-A run folder holds ``training.yaml`` (the configuration), ``checkpoint.safetensors`` with ``checkpoint.json`` (weights,
-optimiser, random state), ``curve.csv`` and at the end ``NAME.lls``.
+A run folder holds ``training.yaml`` (the configuration), ``parent.json`` (of a fine-tuning), ``checkpoint.json`` with
+``checkpoint-*.safetensors`` (weights, optimiser, random state), ``curve.csv``, ``curve.png`` and at the end
+``NAME.lls``.
 """
 
-import csv
-import json
 import logging
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from lls_decode import __version__
-from lls_decode.config import GaussianPsf, Scaling, ScmosChip, TrainingConfig
-from lls_decode.errors import ConfigError, LlsDecodeError, RunConflictError
+from lls_decode.config import Scaling, SplinePsf, TrainingConfig, load
+from lls_decode.errors import CollapseError, ConfigError, RunConflictError
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
-from lls_decode.simulate import TrainingBatch, simulate_batch
-from lls_decode.training.ahead import batch_source
+from lls_decode.optics import build_psf
+from lls_decode.training.checkpoint import Best, State, new_state, restore_state, save_state
+from lls_decode.training.curve import Row, add_row, curve_row, read_curve
 from lls_decode.training.loss import Losses, decode_loss
-
-_CURVE_METRICS = ("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency")
+from lls_decode.training.parent import Parent, claim_parent, load_parent
+from lls_decode.training.record import bundle_info, choose_scaling
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +38,7 @@ class Scored(Protocol):
 
 
 Validator = Callable[[LocNet, BundleInfo], Scored]
+Calibrator = Callable[[LocNet, BundleInfo], Scaling]
 
 
 @dataclass(frozen=True)
@@ -53,24 +50,13 @@ class TrainingResult:
     accuracy: dict[str, Any]
 
 
-@dataclass
-class _State:
-    """What changes while training."""
-
-    network: LocNet
-    optimizer: torch.optim.AdamW
-    schedule: torch.optim.lr_scheduler.OneCycleLR
-    generator: torch.Generator
-    next_batch: Callable[[], TrainingBatch]
-    step: int = 0
-    seconds: float = 0.0
-
-
 def train(
     config: TrainingConfig,
     out: str | Path,
     *,
     validator: Validator,
+    calibrator: Calibrator | None = None,
+    init_from: str | Path | None = None,
     device: torch.device | None = None,
     progress: Callable[[int, int, Losses], None] | None = None,
     stop_after: int | None = None,
@@ -86,6 +72,10 @@ def train(
         Run folder.
     validator
         Scores a network (see `localize.build_validator`).
+    calibrator
+        Measures the factors of its sigmas at the end (see `localize.build_calibrator`); None: they stay 1.
+    init_from
+        Bundle whose weights and scales the training begins with (fine-tuning); None: random weights.
     progress
         Called after every step with the step, the number of steps and the losses.
     stop_after, stop_after_s
@@ -94,112 +84,46 @@ def train(
     Raises
     ------
     RunConflictError
-        The folder holds a training with another configuration.
-    LlsDecodeError
-        The loss is no longer finite.
+        The folder holds a training with another configuration, or another beginning.
+    ConfigError, BundleError
+        The PSF cannot tell what is asked for, or ``init_from`` does not fit the configuration.
+    CollapseError
+        The network learns nothing, and no restart is left.
     """
-    out = Path(out)
-    _claim(out, config)
-    device = device or torch.device("cpu")
-    scaling = choose_scaling(config)
-    state = _new_state(config, device)
-    _restore(state, out)
+    out, device = Path(out), device or torch.device("cpu")
+    _check_psf(config)
+    parent = None if init_from is None else load_parent(init_from, config)
+    _claim(out, config, parent)
+    scaling = choose_scaling(config) if parent is None else parent.scaling
+    state = new_state(config, device, parent=parent, restarts=[])
+    restore_state(state, out)
     if state.step:
         logger.info("going on at step %d of %d", state.step, config.steps)
-    entered, first = time.monotonic(), state.step
+    entered, made = time.monotonic(), 0
     began = entered - state.seconds
-    accuracy: dict[str, Any] | None = None
-    while state.step < config.steps:
-        losses = _step(config, scaling, state)
-        if progress is not None:
-            progress(state.step, config.steps, losses)
-        finished = state.step == config.steps
-        now = time.monotonic()
-        stopping = (stop_after is not None and state.step - first >= stop_after) or (
-            stop_after_s is not None and now - entered >= stop_after_s
+    while not _is_over(config, state):
+        try:
+            losses = _step(config, scaling, state)
+            made += 1
+            if progress is not None:
+                progress(state.step, config.steps, losses)
+            state.seconds = time.monotonic() - began
+            _check_loss(config, state.step, losses)
+            if state.step == config.steps or state.step % config.validate_every == 0:
+                _validate(out, config, scaling, state, losses, validator)
+        except CollapseError as collapse:
+            state = _begin_again(config, device, parent, state, collapse)
+        stopping = (stop_after is not None and made >= stop_after) or (
+            stop_after_s is not None and time.monotonic() - entered >= stop_after_s
         )
-        state.seconds = now - began
-        if finished or state.step % config.validate_every == 0:
-            accuracy = _log_curve(out, config, scaling, state, losses, validator)
-        if finished or stopping or state.step % config.checkpoint_every == 0:
-            _checkpoint(state, out)
-        if stopping and not finished:
+        if _is_over(config, state) or stopping or state.step % config.checkpoint_every == 0:
+            save_state(state, out)
+        if stopping and not _is_over(config, state):
             return None
-    if accuracy is None:  # all steps were done before this call
-        accuracy = validator(state.network.eval(), bundle_info(config, scaling)).to_dict()
-    info = bundle_info(
-        config, scaling, accuracy=accuracy, curve=_read_curve(out), steps=state.step, seconds=state.seconds
-    )
-    path = out / f"{config.name}.lls"
-    save_bundle(path, state.network, info, dtype=torch.float16)
-    return TrainingResult(path, state.step, accuracy)
+    return _finish(out, config, scaling, state, parent, validator, calibrator)
 
 
-def choose_scaling(config: TrainingConfig) -> Scaling:
-    """Network units from the simulated ranges; symmetric in z, so that no part of the range is out of reach."""
-    s = config.simulation
-    reach_nm = max(abs(s.emitters.z_range_nm[0]), abs(s.emitters.z_range_nm[1]))
-    return Scaling(
-        input_scale=max(s.emitters.photons_mean / 50.0, 1.0),
-        input_offset=(s.background.low + s.background.high) / 2,
-        photons=s.emitters.photons_mean + 5 * s.emitters.photons_sd,
-        z_nm=1.2 * reach_nm if reach_nm else 1.0,
-        bg=max(1.2 * s.background.extremes[1], 1.0),
-        # against the shot noise of the background; read noise near 0 is that of no pixel, and of the padding
-        noise_scale=max(math.sqrt((s.background.low + s.background.high) / 2), 1.0)
-        if config.network.noise_map
-        else 1.0,
-    )
-
-
-def bundle_info(
-    config: TrainingConfig,
-    scaling: Scaling,
-    *,
-    accuracy: dict[str, Any] | None = None,
-    curve: list[dict[str, float]] | None = None,
-    steps: int = 0,
-    seconds: float = 0.0,
-) -> BundleInfo:
-    """The record of the bundle that a training makes."""
-    s = config.simulation
-    mean, sd = s.emitters.photons_mean, s.emitters.photons_sd
-    return BundleInfo(
-        name=config.name,
-        network=config.network,
-        scaling=scaling,
-        pixel_size=s.pixel_size,
-        camera=s.camera.nominal() if isinstance(s.camera, ScmosChip) else s.camera,
-        psf=s.psf,
-        geometry=s.geometry,
-        z_range_nm=(0.0, 0.0) if isinstance(s.psf, GaussianPsf) else s.emitters.z_range_nm,
-        photons_range=(max(mean - 2 * sd, 0.0), mean + 2 * sd),
-        bg_range=s.background.extremes,
-        training={
-            "configuration": config.to_dict(),
-            "seed": config.seed,
-            "steps": steps,
-            "target_frames": steps * config.sequences * config.sequence_frames,
-            "seconds": round(seconds),
-            "accuracy": accuracy or {},
-            "curve": curve or [],
-            "software": {"lls_decode": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        },
-    )
-
-
-def _new_state(config: TrainingConfig, device: torch.device) -> _State:
-    torch.manual_seed(config.seed)
-    network = LocNet(config.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.learning_rate, total_steps=config.steps + 1, pct_start=0.1
-    )
-    generator = torch.Generator(device=device).manual_seed(config.seed)
-    return _State(network, optimizer, schedule, generator, batch_source(partial(simulate_step, config), generator))
-
-
-def _step(config: TrainingConfig, scaling: Scaling, state: _State) -> Losses:
+def _step(config: TrainingConfig, scaling: Scaling, state: State) -> Losses:
     batch = state.next_batch()
     network = state.network.train()
     inputs = batch.inputs(scaling, noise_map=config.network.noise_map)
@@ -208,7 +132,7 @@ def _step(config: TrainingConfig, scaling: Scaling, state: _State) -> Losses:
         maps = network.decode(network.encode(*inputs), batch.windows_N3)
     losses = decode_loss(maps, batch.targets(scaling, config.simulation))
     if not torch.isfinite(losses.total):
-        raise LlsDecodeError(
+        raise CollapseError(
             f"The training loss is {losses.total.item()} at step {state.step}; lower learning_rate or gradient_norm."
         )
     state.optimizer.zero_grad(set_to_none=True)
@@ -220,101 +144,137 @@ def _step(config: TrainingConfig, scaling: Scaling, state: _State) -> Losses:
     return Losses(losses.count.detach(), losses.localization.detach(), losses.background.detach())
 
 
-def simulate_step(config: TrainingConfig, generator: torch.Generator) -> TrainingBatch:
-    """The fresh frames of one training step."""
-    return simulate_batch(
-        config.simulation,
-        context=config.network.context,
-        num_sequences=config.sequences,
-        sequence_frames=config.sequence_frames,
-        height=config.crop_px,
-        width=config.crop_px,
-        generator=generator,
+def _is_over(config: TrainingConfig, state: State) -> bool:
+    return state.converged or state.step >= config.steps
+
+
+def _check_loss(config: TrainingConfig, step: int, losses: Losses) -> None:
+    restart = config.restart
+    if restart is None or step != restart.after_steps:
+        return
+    found = (losses.count + losses.localization).item()
+    if found > restart.loss_above:
+        raise CollapseError(
+            f"The training loss is {found:.3g} at step {step}, above {restart.loss_above:g} (restart.loss_above): the "
+            "network learns nothing; lower learning_rate or gradient_norm."
+        )
+
+
+def _validate(
+    out: Path, config: TrainingConfig, scaling: Scaling, state: State, losses: Losses, validator: Validator
+) -> None:
+    """Put the accuracy into the log and the curve; remember the best network, notice convergence and collapse."""
+    accuracy = validator(state.network.eval(), bundle_info(config, scaling)).to_dict()
+    row = curve_row(state.step, state.seconds, float(state.schedule.get_last_lr()[0]), losses, accuracy)
+    logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+    curve = add_row(out, row)
+    if config.restart is not None and state.step >= config.restart.after_steps and _is_blind(accuracy):
+        raise CollapseError(
+            f"The network finds none of {accuracy['num_truth']} emitters at step {state.step}; lower learning_rate or "
+            "gradient_norm."
+        )
+    if state.best is not None and row["efficiency"] > state.best.efficiency:
+        weights = {name: value.detach().clone() for name, value in state.network.state_dict().items()}
+        state.best = Best(row["efficiency"], state.step, weights)
+    state.converged = _has_converged(config, curve)
+
+
+def _is_blind(accuracy: dict[str, Any]) -> bool:
+    return bool(accuracy["num_truth"] and not accuracy["num_found"])
+
+
+def _has_converged(config: TrainingConfig, curve: list[Row]) -> bool:
+    if config.early_stop is None:
+        return False
+    recent = config.early_stop.validations
+    efficiency = [-math.inf if math.isnan(row["efficiency"]) else row["efficiency"] for row in curve]
+    return len(efficiency) > recent and max(efficiency[-recent:]) <= max(efficiency[:-recent]) + config.early_stop.gain
+
+
+def _begin_again(
+    config: TrainingConfig, device: torch.device, parent: Parent | None, state: State, collapse: CollapseError
+) -> State:
+    """The beginning with the next seed; when no restart is left the collapse is raised."""
+    if config.restart is None:
+        raise collapse
+    seed = config.seed + len(state.restarts)
+    restarts = [*state.restarts, {"seed": seed, "step": state.step, "reason": str(collapse)}]
+    if len(restarts) > config.restart.times:
+        seeds = ", ".join(str(attempt["seed"]) for attempt in restarts)
+        raise CollapseError(f"The training collapsed with each of the seeds {seeds}, at last so: {collapse}") from None
+    logger.warning("%s Beginning anew with seed %d.", collapse, seed + 1)
+    again = new_state(config, device, parent=parent, restarts=restarts)
+    again.seconds = state.seconds
+    return again
+
+
+def _finish(
+    out: Path,
+    config: TrainingConfig,
+    scaling: Scaling,
+    state: State,
+    parent: Parent | None,
+    validator: Validator,
+    calibrator: Calibrator | None,
+) -> TrainingResult:
+    """Measure the sigma factors and the accuracy with them, and write the bundle."""
+    provenance: dict[str, Any] = {"seed": config.seed + len(state.restarts), "restarts": state.restarts}
+    if state.best is not None and state.best.weights:
+        state.network.load_state_dict(state.best.weights)
+        provenance["weights_of_step"] = state.best.step
+    if parent is not None:
+        provenance["parent"] = parent.to_dict()
+    network = state.network.eval()
+    info = bundle_info(
+        config,
+        scaling,
+        curve=read_curve(out),
+        steps=state.step,
+        seconds=state.seconds,
+        licence=BundleInfo.model_fields["licence"].default if parent is None else parent.licence,
+        provenance=provenance,
     )
+    if calibrator is not None:
+        info = info.replace(scaling=calibrator(network, info))
+    accuracy = validator(network, info).to_dict()
+    info = info.replace(training=info.training | {"accuracy": accuracy})
+    path = out / f"{config.name}.lls"
+    save_bundle(path, network, info, dtype=torch.float16)
+    return TrainingResult(path, state.step, accuracy)
 
 
-def _claim(out: Path, config: TrainingConfig) -> None:
+def _check_psf(config: TrainingConfig) -> None:
+    """Refuse what the PSF cannot tell or the crops cannot hold; reads a spline's file."""
+    simulation = config.simulation
+    model = build_psf(simulation.psf, pixel=simulation.pixel_size)
+    low, high = simulation.emitters.z_range_nm
+    if isinstance(simulation.psf, SplinePsf) and config.network.predict_z and model.z_range_nm is not None:
+        first, last = model.z_range_nm
+        if low < first or high > last:
+            raise ConfigError(
+                f"simulation.emitters.z_range_nm runs from {low:g} to {high:g} nm, the PSF {simulation.psf.path} is "
+                f"calibrated from {first:g} to {last:g} nm and the same beyond; narrow it (z_render_nm may be wider)."
+            )
+    radius_px = model.radius_px((low, high))
+    if config.crop_px < radius_px:
+        raise ConfigError(
+            f"crop_px is {config.crop_px}, but the spot reaches {radius_px} px from its centre within z_range_nm; "
+            "raise crop_px, or narrow z_range_nm."
+        )
+
+
+def _claim(out: Path, config: TrainingConfig, parent: Parent | None) -> None:
     """Make the folder this training's, or refuse."""
     path = out / "training.yaml"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.write_text(config.to_yaml())
-        elif path.read_text() != config.to_yaml():
+        fresh = not path.exists()
+        if not fresh and load(TrainingConfig, path) != config:
             raise RunConflictError(
                 f"{out} holds a training with another configuration ({path}); give another --out, or delete the folder."
             )
+        claim_parent(out, parent, fresh=fresh)
+        if fresh:
+            path.write_text(config.to_yaml())
     except OSError as error:
         raise ConfigError(f"Training folder {out} cannot be used ({error.strerror}); give another --out.") from error
-
-
-def _checkpoint(state: _State, out: Path) -> None:
-    """Write weights, optimiser and random state aside, then rename; the JSON file, renamed last, names the tensors."""
-    tensors = {f"network.{name}": value.contiguous() for name, value in state.network.state_dict().items()}
-    for index, values in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in values.items()}
-    tensors["generator"] = state.generator.get_state()
-    record = {
-        "step": state.step,
-        "seconds": state.seconds,
-        "tensors": f"checkpoint-{state.step}.safetensors",
-        "optimizer_groups": state.optimizer.state_dict()["param_groups"],
-        "schedule": {k: v for k, v in state.schedule.state_dict().items() if isinstance(v, int | float | list)},
-    }
-    save_file(tensors, out / record["tensors"])
-    aside = out / ".checkpoint.json"
-    aside.write_text(json.dumps(record))
-    aside.replace(out / "checkpoint.json")
-    for old in out.glob("checkpoint-*.safetensors"):
-        if old.name != record["tensors"]:
-            old.unlink()
-
-
-def _restore(state: _State, out: Path) -> None:
-    path = out / "checkpoint.json"
-    if not path.exists():
-        return
-    record = json.loads(path.read_text())
-    tensors = load_file(out / record["tensors"])
-    state.network.load_state_dict(
-        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    )
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
-    state.optimizer.load_state_dict({"state": moments, "param_groups": record["optimizer_groups"]})
-    state.schedule.load_state_dict(record["schedule"])
-    state.generator.set_state(tensors["generator"])
-    state.step, state.seconds = record["step"], record["seconds"]
-
-
-def _log_curve(
-    out: Path, config: TrainingConfig, scaling: Scaling, state: _State, losses: Losses, validator: Validator
-) -> dict[str, Any]:
-    """Validate, and put the accuracy into the log and the curve; gives it back."""
-    accuracy = validator(state.network.eval(), bundle_info(config, scaling)).to_dict()
-    row = {
-        "step": state.step,
-        "seconds": round(state.seconds, 1),
-        "loss": losses.total.item(),
-        "count_loss": losses.count.item(),
-        "localization_loss": losses.localization.item(),
-        **{name: math.nan if accuracy[name] is None else accuracy[name] for name in _CURVE_METRICS},
-    }
-    logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
-    rows = [old for old in _read_curve(out) if old["step"] < state.step]
-    with (out / "curve.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        writer.writeheader()
-        writer.writerows([*rows, row])
-    return accuracy
-
-
-def _read_curve(out: Path) -> list[dict[str, float]]:
-    path = out / "curve.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

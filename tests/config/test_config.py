@@ -13,6 +13,7 @@ from lls_decode.config import (
     Cell,
     ComputeConfig,
     Config,
+    EarlyStopConfig,
     EmccdCamera,
     EmitterConfig,
     ExecutionConfig,
@@ -26,6 +27,7 @@ from lls_decode.config import (
     PaperRule,
     PerlinTexture,
     PixelSize,
+    RestartConfig,
     RunConfig,
     Scaling,
     ScmosCamera,
@@ -66,7 +68,10 @@ SIMULATION = SimulationConfig(
     geometry=GEOMETRY,
 )
 TRAINING = TrainingConfig(
-    name="cell", simulation=SIMULATION, network=NetworkConfig(context="plane", shift_px=3), steps=100
+    name="cell",
+    simulation=SIMULATION,
+    network=NetworkConfig(context="plane", shift_px=-3, shift_axis="y"),
+    steps=100,
 )
 CELL = Cell(
     radii_nm=(4200.0, 3600.0, 1800.0),
@@ -96,6 +101,8 @@ EVERY = [
     BackgroundConfig(low=0.0, high=1.0),
     BackgroundConfig(low=0.0, high=1.0, texture=PerlinTexture(feature_nm=1500.0, contrast=0.5)),
     SIMULATION,
+    EarlyStopConfig(validations=3, gain=0.01),
+    RestartConfig(times=2, after_steps=10),
     TRAINING,
     Homogeneous(),
     CELL,

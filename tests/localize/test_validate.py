@@ -24,7 +24,7 @@ from lls_decode.localize import build_validator
 from lls_decode.localize.validate import _SEED
 from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.simulate import simulate_batch
-from lls_decode.training.train import bundle_info, choose_scaling
+from lls_decode.training.record import bundle_info, choose_scaling
 
 
 def training(context: ContextKind = "time", **changes: Any) -> TrainingConfig:
@@ -47,7 +47,7 @@ def training(context: ContextKind = "time", **changes: Any) -> TrainingConfig:
             background=BackgroundConfig(low=5.0, high=5.0),
             geometry=Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8) if context == "plane" else None,
         ),
-        network=NetworkConfig(filters=4, context=context),
+        network=NetworkConfig(filters=4, context=context, shift_px=3 if context == "plane" else 0),
         steps=1,
         validation_frames=32,
         **changes,

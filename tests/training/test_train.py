@@ -32,8 +32,9 @@ from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import simulate_batch
 from lls_decode.training import ahead, train
+from lls_decode.training.ahead import simulate_step
 from lls_decode.training.loss import Losses, decode_loss
-from lls_decode.training.train import bundle_info, choose_scaling, simulate_step
+from lls_decode.training.record import bundle_info, choose_scaling
 
 ASTIGMATIC = AstigmaticPsf(
     sigma_x_nm=130.0, sigma_y_nm=130.0, focus_x_nm=-220.0, focus_y_nm=220.0, depth_x_nm=300.0, depth_y_nm=300.0
@@ -85,7 +86,9 @@ class Fixed:
     """A score that costs nothing."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"jaccard": 0.5, "rmse_lateral_nm": 20.0, "rmse_axial_nm": None, "efficiency": 0.25}
+        zscores = dict.fromkeys(("zscore_x", "zscore_y", "zscore_z", "zscore_photons"), 1.25)
+        counts = {"num_truth": 10, "num_found": 5}
+        return {"jaccard": 0.5, "rmse_lateral_nm": 20.0, "rmse_axial_nm": None, "efficiency": 0.25, **zscores, **counts}
 
 
 def quick(network: LocNet, info: BundleInfo) -> Fixed:
@@ -196,7 +199,7 @@ def test_killed_while_a_checkpoint_is_written(uninterrupted: Path, tmp_path: Pat
     (tmp_path / ".checkpoint.json").write_text('{"step": 9, "ten')
     train(config(), tmp_path, validator=quick)
     check_same_training(uninterrupted, tmp_path)
-    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-12.safetensors"]
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-0-12.safetensors"]
 
 
 def test_with_simulation_ahead(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

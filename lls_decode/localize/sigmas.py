@@ -1,0 +1,118 @@
+"""Factors that make the sigmas of a model those of its errors.
+
+A network learns its sigmas together with everything else and ends with ones that are somewhat too small: detections
+that belong to two emitters, or to another one than the network took, have errors that its Gaussians do not know. The
+factor of each sigma is the standard deviation of error / sigma over all matched detections on simulated frames of their
+own, the measure of `evaluate.Score` without any clipping. Most detections are then a little better than their sigma
+says, and the few bad ones are accounted for. These tails make the measure noisy: it takes thousands of emitters.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lls_decode.config import Scaling, TrainingConfig, parse
+from lls_decode.errors import BundleError, OutputError
+from lls_decode.evaluate import Score
+from lls_decode.localize.validate import FIELD_PX, build_validator
+from lls_decode.model.bundle import ModelBundle, load_bundle, save_bundle, stored_dtype
+from lls_decode.model.info import BundleInfo, bundle_digest
+from lls_decode.model.network import LocNet
+
+_SEED = 123_456_789
+"""Neither the validation frames nor those of a training seed in use."""
+_EMITTERS = 20_000
+_MOST_FRAMES = 4096
+_FEWEST_PAIRS = 100
+
+logger = logging.getLogger(__name__)
+
+Calibrator = Callable[[LocNet, BundleInfo], Scaling]
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """A bundle with measured factors."""
+
+    bundle: Path
+    scaling: Scaling
+    accuracy: Score
+    """On the validation frames, with the new factors."""
+
+
+def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Calibrator:
+    """Make what measures the factors of a network, on frames with about ``emitters`` targets (4096 frames at most).
+
+    The result gives the scaling of the network with its factors; where fewer than 100 detections match, as it was.
+    """
+    pixel = config.simulation.pixel_size
+    area_um2 = FIELD_PX**2 * pixel.x_nm * pixel.y_nm * 1e-6
+    frames = math.ceil(emitters / (config.simulation.emitters.density_per_um2 * area_um2))
+
+    def calibrate(network: LocNet, info: BundleInfo) -> Scaling:
+        fresh = build_validator(config.replace(validation_frames=min(frames, _MOST_FRAMES)), seed=_SEED)
+        found = fresh(network, info)
+        if found.true_positives < _FEWEST_PAIRS:
+            logger.warning(
+                "%s: only %d of %d simulated emitters were found, too few to tell how good the predicted sigmas are",
+                info.name,
+                found.true_positives,
+                found.num_truth,
+            )
+            return info.scaling
+        return _corrected(info.scaling, found)
+
+    return calibrate
+
+
+def _corrected(scaling: Scaling, found: Score) -> Scaling:
+    """The scaling with which the same detections would have had errors of one sigma."""
+    measured = {
+        "x_sig": found.zscore_x,
+        "y_sig": found.zscore_y,
+        "z_sig": found.zscore_z,
+        "photons_sig": found.zscore_photons,
+    }
+    known = {name: value for name, value in measured.items() if value > 0}  # NaN for z of 2-D data
+    return scaling.replace(**{name: getattr(scaling, name) * value for name, value in known.items()})
+
+
+def recalibrate(
+    bundle: str | Path, out: str | Path, *, emitters: int = _EMITTERS, device: torch.device | None = None
+) -> Recalibration:
+    """Measure the factors of a bundle's sigmas by the configuration it was trained with, and write it with them.
+
+    Weights stay as they are to the bit; the accuracy in the record becomes that with the factors.
+
+    Raises
+    ------
+    BundleError
+        The bundle does not hold the configuration of its training (an imported model).
+    OutputError
+        The bundle cannot be written.
+    """
+    old = load_bundle(bundle, device=device or torch.device("cpu"))
+    configuration = old.info.training.get("configuration")
+    if configuration is None:
+        raise BundleError(
+            f"{bundle} does not say how its training frames were simulated (it was imported from "
+            f"{old.info.imported_from or 'elsewhere'}), so that its sigmas cannot be measured; fine-tune it with "
+            "'lls-decode train --init-from' in place of this."
+        )
+    config = parse(TrainingConfig, configuration, source=f"{bundle}: its training configuration")
+    info = old.info.replace(scaling=build_calibrator(config, emitters=emitters)(old.network, old.info))
+    accuracy = build_validator(config)(old.network, info)
+    provenance = {"accuracy": accuracy.to_dict(), "recalibrated_from": bundle_digest(bundle)}
+    new = ModelBundle(old.network, info.replace(training=info.training | provenance))
+    out = Path(out)
+    try:
+        save_bundle(out, new.network, new.info, dtype=stored_dtype(bundle))
+    except OSError as error:
+        raise OutputError(
+            f"Model bundle {out} cannot be written ({error.strerror}); choose a writable folder."
+        ) from error
+    return Recalibration(out, info.scaling, accuracy)

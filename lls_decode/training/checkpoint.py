@@ -1,0 +1,133 @@
+"""What changes while training, and how it survives an interruption."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lls_decode.config import TrainingConfig
+from lls_decode.model.network import LocNet
+from lls_decode.simulate import TrainingBatch
+from lls_decode.training.ahead import batch_source, simulate_step
+from lls_decode.training.parent import Parent
+
+_STEPS_AT_A_RATE, _RATE_FACTOR = 1500, 0.9
+"""The published schedule (Speiser et al. 2021, Methods, "Training details")."""
+
+
+@dataclass
+class Best:
+    """The best validation so far."""
+
+    efficiency: float = -math.inf
+    step: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class State:
+    """What changes while training."""
+
+    network: LocNet
+    optimizer: torch.optim.AdamW
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+    next_batch: Callable[[], TrainingBatch]
+    step: int = 0
+    seconds: float = 0.0
+    restarts: list[dict[str, Any]] = field(default_factory=list)
+    """Attempts that collapsed: their seed, step and reason."""
+    best: Best | None = None
+    """Kept for trainings that may stop early."""
+    converged: bool = False
+    """An early stop: no step is made any more."""
+
+
+def new_state(
+    config: TrainingConfig, device: torch.device, *, parent: Parent | None = None, restarts: list[dict[str, Any]]
+) -> State:
+    """The beginning of an attempt: weights and random numbers of its seed, or weights of the parent."""
+    seed = config.seed + len(restarts)
+    torch.manual_seed(seed)
+    network = LocNet(config.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if parent is not None:
+        network.load_state_dict(parent.weights)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    generator = torch.Generator(device=device).manual_seed(seed)
+    return State(
+        network,
+        optimizer,
+        _schedule(config, optimizer),
+        generator,
+        batch_source(partial(simulate_step, config), generator),
+        restarts=restarts,
+        best=None if config.early_stop is None else Best(),
+    )
+
+
+def _schedule(config: TrainingConfig, optimizer: torch.optim.AdamW) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.schedule == "step":
+        return torch.optim.lr_scheduler.StepLR(optimizer, step_size=_STEPS_AT_A_RATE, gamma=_RATE_FACTOR)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=config.learning_rate, total_steps=config.steps + 1, pct_start=0.1
+    )
+
+
+def save_state(state: State, out: Path) -> None:
+    """Write weights, optimiser and random state aside, then rename; the JSON file, renamed last, names the tensors."""
+    tensors = {f"network.{name}": value.contiguous() for name, value in state.network.state_dict().items()}
+    for index, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in values.items()}
+    if state.best is not None:
+        tensors |= {f"best.{name}": value.contiguous() for name, value in state.best.weights.items()}
+    tensors["generator"] = state.generator.get_state()
+    record = {
+        "step": state.step,
+        "seconds": state.seconds,
+        "tensors": f"checkpoint-{len(state.restarts)}-{state.step}.safetensors",
+        "optimizer_groups": state.optimizer.state_dict()["param_groups"],
+        "schedule": {k: v for k, v in state.schedule.state_dict().items() if isinstance(v, int | float | list)},
+        "restarts": state.restarts,
+        "best": None if state.best is None else [state.best.efficiency, state.best.step],
+        "converged": state.converged,
+    }
+    save_file(tensors, out / record["tensors"])
+    aside = out / ".checkpoint.json"
+    aside.write_text(json.dumps(record))
+    aside.replace(out / "checkpoint.json")
+    for old in out.glob("checkpoint-*.safetensors"):
+        if old.name != record["tensors"]:
+            old.unlink()
+
+
+def restore_state(state: State, out: Path) -> None:
+    """Go on from the checkpoint of a folder, if there is one."""
+    path = out / "checkpoint.json"
+    if not path.exists():
+        return
+    record = json.loads(path.read_text())
+    tensors = load_file(out / record["tensors"])
+    state.network.load_state_dict(_under("network.", tensors))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under("optimizer.", tensors).items():
+        index, name = key.split(".")
+        moments.setdefault(int(index), {})[name] = value
+    state.optimizer.load_state_dict({"state": moments, "param_groups": record["optimizer_groups"]})
+    state.schedule.load_state_dict(record["schedule"])
+    state.generator.set_state(tensors["generator"])
+    state.step, state.seconds = record["step"], record["seconds"]
+    state.restarts, state.converged = record.get("restarts", []), record.get("converged", False)
+    if state.best is not None:
+        efficiency, step = record["best"]
+        state.best = Best(efficiency, step, _under("best.", tensors))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,95 @@
+"""Fine-tuning: a training that begins with the weights of another model.
+
+The scales of the parent are kept, so that its outputs mean from the first step on what they meant, and only the
+simulated microscope changes. What the new simulation asks for must be within what these scales can express. The plane
+shift may differ: it is no weight, but says how features are brought together before they meet.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lls_decode.config import Scaling, TrainingConfig
+from lls_decode.errors import BundleError, RunConflictError
+from lls_decode.model.bundle import load_bundle
+from lls_decode.model.info import bundle_digest
+
+_ARCHITECTURE = ("filters", "context", "predict_z")
+_TAIL_SDS = 3
+"""Emitters brighter than the mean by more than this many standard deviations need not be expressed."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The model that a training begins with."""
+
+    name: str
+    digest: str
+    licence: str
+    scaling: Scaling
+    """Its own, with the sigma factors 1: those are measured again."""
+    weights: dict[str, Tensor]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Which model it is."""
+        return {"name": self.name, "digest": self.digest}
+
+
+def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
+    """Read the bundle to begin with.
+
+    Raises
+    ------
+    BundleError
+        It is unreadable, has another architecture, or cannot express what the training simulates.
+    """
+    bundle = load_bundle(path)
+    theirs, ours = bundle.info.network, config.network
+    for name in _ARCHITECTURE:
+        found, wanted = getattr(theirs, name), getattr(ours, name)
+        if found != wanted:
+            raise BundleError(
+                f"--init-from {path} has network.{name} {found}, the training has {wanted}; set network.{name} to "
+                f"{found}, or begin with another model."
+            )
+    scaling = bundle.info.scaling.replace(x_sig=1.0, y_sig=1.0, z_sig=1.0, photons_sig=1.0)
+    _check_reach(path, scaling, config)
+    weights = {name: value.clone() for name, value in bundle.network.state_dict().items()}
+    return Parent(bundle.info.name, bundle_digest(path), bundle.info.licence, scaling, weights)
+
+
+def _check_reach(path: str | Path, scaling: Scaling, config: TrainingConfig) -> None:
+    emitters, background = config.simulation.emitters, config.simulation.background
+    brightest = emitters.photons_mean + _TAIL_SDS * emitters.photons_sd
+    farthest_nm = max(abs(z) for z in emitters.z_range_nm) if config.network.predict_z else 0.0
+    for what, asked, limit, unit, remedy in (
+        ("photon counts", brightest, scaling.photons, "photons", "emitters.photons_mean and photons_sd"),
+        ("distances from the focus", farthest_nm, scaling.z_nm, "nm", "emitters.z_range_nm"),
+        ("backgrounds", background.high, scaling.bg, "photons per pixel", "background.high"),
+    ):
+        if asked > limit:
+            raise BundleError(
+                f"--init-from {path} can express {what} up to {limit:g} {unit}, the training has them up to {asked:g}; "
+                f"lower simulation.{remedy}, or train without --init-from."
+            )
+
+
+def claim_parent(out: Path, parent: Parent | None, *, fresh: bool) -> None:
+    """Record in a training folder what the training begins with, or refuse another beginning."""
+    path = out / "parent.json"
+    if fresh:
+        if parent is not None:
+            path.write_text(json.dumps(parent.to_dict()))
+        return
+    recorded = json.loads(path.read_text()) if path.exists() else None
+    if recorded == (None if parent is None else parent.to_dict()):
+        return
+    began = "random weights" if recorded is None else f"the model {recorded['name']} ({recorded['digest']})"
+    now = "random weights" if parent is None else f"{parent.name} ({parent.digest})"
+    raise RunConflictError(
+        f"{out} holds a training that began with {began}, not with {now}; give the same --init-from, another --out, or "
+        "delete the folder."
+    )
