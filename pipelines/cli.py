@@ -21,7 +21,10 @@ from lls_decode.config import Config, MovieConfig, PixelSize, RunConfig, Trainin
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, InputError, LlsDecodeError
 from lls_decode.models import find_bundle, find_config, shipped
 
+from .presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
+
 if TYPE_CHECKING:
+    import torch
     from distributed import Client
 
     from .events import Listener
@@ -87,6 +90,7 @@ _set_option = click.option(
     metavar="KEY=VALUE",
     help="Change one value of the configuration, e.g. --set detection.accept=0.8. Repeat for more.",
 )
+_device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -128,6 +132,13 @@ def _changed(config: C, changes: tuple[str, ...]) -> C:
             place.clear()
         place[last] = value
     return parse(type(config), data, source="--set")
+
+
+def _device(name: str) -> "torch.device":
+    from lls_decode.config import ComputeConfig
+    from lls_decode.localize.build import choose_device
+
+    return choose_device(parse(ComputeConfig, {"device": name}, source="--device"))
 
 
 def _echo_json(value: Any) -> None:
@@ -285,22 +296,25 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     "--out", required=True, type=click.Path(path_type=Path), help="Training folder; the same command goes on."
 )
 @_set_option
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--init-from", help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with.")
+@_device_option
 @click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
-def train(config_path: str, out: Path, changes: tuple[str, ...], device: str, stop_after: int | None) -> None:
+def train(
+    config_path: str, out: Path, changes: tuple[str, ...], init_from: str | None, device: str, stop_after: int | None
+) -> None:
     """Train a localization network on simulated frames into a model bundle (.lls)."""
-    from lls_decode.config import ComputeConfig
-    from lls_decode.localize import build_validator
-    from lls_decode.localize.build import choose_device
+    from lls_decode.localize import build_calibrator, build_validator
     from lls_decode.training import train as run_training
 
     config = _changed(load(TrainingConfig, find_config(config_path)), changes)
-    chosen = choose_device(parse(ComputeConfig, {"device": device}, source="--device"))
+    chosen = _device(device)
     with _bar("training") as progress:
         result = run_training(
             config,
             out,
             validator=build_validator(config),
+            calibrator=build_calibrator(config),
+            init_from=None if init_from is None else find_bundle(init_from),
             device=chosen,
             progress=lambda step, steps, losses: progress(step, steps),
             stop_after=stop_after,
@@ -772,6 +786,28 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
     )
 
 
+@model.command(epilog="Example: lls-decode model recalibrate old.lls --out new.lls")
+@click.argument("bundle")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Model bundle (.lls).")
+@_device_option
+@_json_option
+def recalibrate(bundle: str, out: Path, device: str, as_json: bool) -> None:
+    """Measure how far the sigmas of BUNDLE are from its errors, on frames simulated as for its training.
+
+    The new bundle has the same weights, and factors by which predicted sigmas are multiplied.
+    """
+    from lls_decode.localize import recalibrate as run_recalibration
+
+    made = run_recalibration(find_bundle(bundle), out, device=_device(device))
+    factors = {name: getattr(made.scaling, name) for name in ("x_sig", "y_sig", "z_sig", "photons_sig")}
+    if as_json:
+        _echo_json({"bundle": str(made.bundle), "factors": factors, "accuracy": made.accuracy.to_dict()})
+        return
+    click.echo(f"model      {made.bundle}")
+    click.echo("factors    " + "  ".join(f"{name} {value:.3f}" for name, value in factors.items()))
+    _echo_score(made.accuracy)
+
+
 @model.command("list", epilog="Example: lls-decode model list")
 def list_models() -> None:
     """List the bundles that ship with the package."""
@@ -787,7 +823,7 @@ def list_models() -> None:
 
 @cli.group()
 def config() -> None:
-    """Configurations: show, check."""
+    """Configurations: show, make, check."""
 
 
 @config.command(epilog="Example: lls-decode config show lls-paint > my-training.yaml")
@@ -803,6 +839,49 @@ def list_configs() -> None:
     click.echo("run            defaults of 'lls-decode run'")
     for name, path in shipped(".yaml").items():
         click.echo(f"{name:<14} {path.read_text().splitlines()[0].lstrip('# ')}")
+    click.echo("\npresets of 'lls-decode config init'")
+    for name in PRESETS:
+        click.echo(f"{name:<14} {describe_preset(name)}")
+
+
+@config.command(
+    epilog="Example: lls-decode config init astigmatism --out mine.yaml --psf psf.npz --run-config run.yaml"
+)
+@click.argument("preset", type=click.Choice(list(PRESETS)))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Training configuration (YAML).")
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.")
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'lls-decode calibrate', or SMAP's _3dcal.mat.")
+@click.option(
+    "--run-config", type=click.Path(path_type=Path), help="Run configuration: its camera, pixel size and geometry."
+)
+@click.option("--gpu", is_flag=True, help="The published network size, and a training for a GPU.")
+@_set_option
+def init(
+    preset: str,
+    out: Path,
+    pixel_nm: float | None,
+    psf: Path | None,
+    run_config: Path | None,
+    gpu: bool,
+    changes: tuple[str, ...],
+) -> None:
+    r"""Write a commented training configuration for your microscope.
+
+    \b
+    lls-paint    stage-scanned lattice light-sheet, context along the planes of a sweep
+    astigmatism  classical 3-D movies, context in time
+    2d           2-D movies, context in time
+    """
+    from lls_decode.table import written_aside
+
+    if out.exists():
+        raise ConfigError(f"{out} exists; give another --out, or delete it.")
+    run = None if run_config is None else load_run_config(run_config)
+    microscope = Microscope(pixel=_square(pixel_nm), psf=psf, run=run)
+    made = _changed(preset_config(preset, name=out.stem, microscope=microscope, gpu=gpu), changes)
+    with written_aside(out) as aside:
+        aside.write_text(preset_text(made, preset=preset, path=out))
+    click.echo(f"{out} written; change it, then: lls-decode train --config {out} --out work/{made.name}")
 
 
 @config.command(epilog="Example: lls-decode config check my-run.yaml --kind run")

@@ -16,6 +16,7 @@ class NetworkConfig(Config):
     filters: int = Field(default=48, ge=4)
     """Filters of the first stage, doubled at each down-sampling. 48 is the published size; for ``light`` take 64."""
     context: ContextKind = "time"
+    """Neighbours that a frame meets: ``time``, those in the movie; ``plane``, those in the sweep; ``none``."""
     shift_px: int = 0
     """Whole pixels by which features of the next plane are moved along ``shift_axis`` to meet those of this one (the
     previous plane's by minus this). Only for context along planes."""

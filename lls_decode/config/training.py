@@ -134,10 +134,13 @@ class TrainingConfig(Config):
     """One training run. With the seed it determines the model on one kind of machine."""
 
     name: str
+    """Of the model; its bundle is NAME.lls."""
     simulation: SimulationConfig
     network: NetworkConfig
     steps: int = Field(gt=0)
+    """Batches that the network learns from."""
     crop_px: int = Field(default=40, ge=16, multiple_of=4)
+    """Side of the training frames, pixels."""
     sequence_frames: int = Field(default=8, ge=1)
     """Consecutive target frames of one simulated sequence; each frame is a target once."""
     sequences: int = Field(default=8, ge=1)
@@ -148,13 +151,19 @@ class TrainingConfig(Config):
     learning_rate: float = Field(default=6e-4, gt=0)
     """Largest learning rate of the schedule."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Of AdamW."""
     gradient_norm: float = Field(default=0.03, gt=0)
+    """Longer gradients are cut to this length."""
     precision: str = Field(default="float32", pattern="^(float32|bfloat16)$")
     """Arithmetic of the network; the loss is always float32."""
     validate_every: int = Field(default=500, gt=0)
+    """Steps from validation to validation."""
     validation_frames: int = Field(default=256, gt=0)
+    """Frames of 64 x 64 pixels on which each validation is made."""
     checkpoint_every: int = Field(default=500, gt=0)
+    """Steps from checkpoint to checkpoint."""
     seed: int = 0
+    """Of the first weights and of the simulated frames."""
     early_stop: EarlyStopConfig | None = None
     """Only with ``schedule: step``; None: all steps are made, and the last weights are those of the bundle."""
     restart: RestartConfig | None = None

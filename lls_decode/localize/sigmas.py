@@ -16,12 +16,13 @@ from pathlib import Path
 import torch
 
 from lls_decode.config import Scaling, TrainingConfig, parse
-from lls_decode.errors import BundleError, OutputError
+from lls_decode.errors import BundleError
 from lls_decode.evaluate import Score
 from lls_decode.localize.validate import FIELD_PX, build_validator
 from lls_decode.model.bundle import ModelBundle, load_bundle, save_bundle, stored_dtype
 from lls_decode.model.info import BundleInfo, bundle_digest
 from lls_decode.model.network import LocNet
+from lls_decode.table.files import output_error
 
 _SEED = 123_456_789
 """Neither the validation frames nor those of a training seed in use."""
@@ -112,7 +113,5 @@ def recalibrate(
     try:
         save_bundle(out, new.network, new.info, dtype=stored_dtype(bundle))
     except OSError as error:
-        raise OutputError(
-            f"Model bundle {out} cannot be written ({error.strerror}); choose a writable folder."
-        ) from error
+        raise output_error(out, error) from error
     return Recalibration(out, info.scaling, accuracy)

@@ -22,7 +22,7 @@ _METRICS = (
 _PANELS = {
     "loss of the last batch": ("loss", "count_loss", "localization_loss", "background_loss"),
     "Jaccard index, efficiency": ("jaccard", "efficiency"),
-    "r.m.s. error (nm)": ("rmse_lateral_nm", "rmse_axial_nm"),
+    "r.m.s. error of an axis (nm)": ("rmse_lateral_nm", "rmse_axial_nm"),
     "error / predicted sigma": ("zscore_x", "zscore_y", "zscore_z", "zscore_photons"),
     "learning rate": ("learning_rate",),
 }
@@ -83,6 +83,6 @@ def draw_curve(rows: list[Row], path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7)
-    figure.tight_layout()
+    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.08, top=0.95, wspace=0.22, hspace=0.3)
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=90, format="png")

@@ -1,34 +1,17 @@
 """Training: it learns, it can be interrupted at any moment, and it says what it did."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
-from lls_decode.axes import ContextKind
-from lls_decode.config import (
-    AstigmaticPsf,
-    BackgroundConfig,
-    EmccdCamera,
-    EmitterConfig,
-    GaussianPsf,
-    GaussianSheet,
-    Geometry,
-    NetworkConfig,
-    PerlinTexture,
-    PixelSize,
-    ScmosChip,
-    SimulationConfig,
-    TrainingConfig,
-)
+from lls_decode.config import BackgroundConfig, EmccdCamera, NetworkConfig, PerlinTexture, TrainingConfig
 from lls_decode.errors import ConfigError, LlsDecodeError, RunConflictError
 from lls_decode.localize import build_validator
 from lls_decode.model.bundle import load_bundle
-from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import simulate_batch
 from lls_decode.training import ahead, train
@@ -36,64 +19,7 @@ from lls_decode.training.ahead import simulate_step
 from lls_decode.training.loss import Losses, decode_loss
 from lls_decode.training.record import bundle_info, choose_scaling
 
-ASTIGMATIC = AstigmaticPsf(
-    sigma_x_nm=130.0, sigma_y_nm=130.0, focus_x_nm=-220.0, focus_y_nm=220.0, depth_x_nm=300.0, depth_y_nm=300.0
-)
-CHIP = ScmosChip(
-    offset_adu=100.0,
-    offset_sd_adu=3.0,
-    gain_adu_per_e=2.1,
-    gain_sd_adu_per_e=0.1,
-    variance_adu2=5.7,
-    variance_spread=0.4,
-    hot_fraction=0.004,
-)
-
-
-def config(context: ContextKind = "time", *, flat: bool = False, **changes: Any) -> TrainingConfig:
-    """Twelve steps on frames of 16 px: seconds."""
-    z_range = (0.0, 0.0) if flat else (-400.0, 500.0)
-    simulation = SimulationConfig(
-        pixel_size=PixelSize(x_nm=104.0, y_nm=104.0),
-        psf=GaussianPsf(sigma_nm=130.0) if flat else ASTIGMATIC,
-        camera=CHIP,
-        emitters=EmitterConfig(
-            density_per_um2=0.8, photons_mean=2000.0, photons_sd=500.0, on_time_frames=3.0, z_range_nm=z_range
-        ),
-        background=BackgroundConfig(low=8.0, high=22.0),
-        illumination=GaussianSheet(sigma_nm=300.0),
-        geometry=Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8) if context == "plane" else None,
-    )
-    shift = 3 if context == "plane" else 0
-    usual = {
-        "name": "tiny",
-        "simulation": simulation,
-        "network": NetworkConfig(filters=4, context=context, shift_px=shift, predict_z=not flat),
-        "steps": 12,
-        "crop_px": 16,
-        "sequence_frames": 3,
-        "sequences": 2,
-        "validate_every": 4,
-        "validation_frames": 6,
-        "checkpoint_every": 3,
-        "seed": 3,
-    }
-    return TrainingConfig(**(usual | changes))
-
-
-@dataclass
-class Fixed:
-    """A score that costs nothing."""
-
-    def to_dict(self) -> dict[str, Any]:
-        zscores = dict.fromkeys(("zscore_x", "zscore_y", "zscore_z", "zscore_photons"), 1.25)
-        counts = {"num_truth": 10, "num_found": 5}
-        return {"jaccard": 0.5, "rmse_lateral_nm": 20.0, "rmse_axial_nm": None, "efficiency": 0.25, **zscores, **counts}
-
-
-def quick(network: LocNet, info: BundleInfo) -> Fixed:
-    del network, info
-    return Fixed()
+from .conftest import CHIP, config, final_state, quick
 
 
 def test_a_tiny_network_learns_a_handful_of_frames() -> None:
@@ -132,11 +58,6 @@ def test_a_tiny_network_learns_a_handful_of_frames() -> None:
     assert last.background < 0.1 * first.background
     found = network.decode(network.encode(inputs), batch.windows_N3).probability.sum().item()
     assert found == pytest.approx(len(truth.window), rel=0.15)
-
-
-def final_state(folder: Path) -> dict[str, torch.Tensor]:
-    record = json.loads((folder / "checkpoint.json").read_text())
-    return load_file(folder / record["tensors"])
 
 
 def check_same_training(one: Path, other: Path) -> None:
@@ -322,6 +243,26 @@ def test_units_of_the_network() -> None:
     assert choose_scaling(c).bg == pytest.approx(1.2 * 33), "the brightest pixel can be said"
     assert choose_scaling(c).input_offset == 15
     assert bundle_info(c, choose_scaling(c)).bg_range == (4.0, 33.0)
+
+
+def test_a_folder_of_an_earlier_version_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
+    """Its configuration and its curve lack what has been added since."""
+    train(config(), tmp_path, validator=quick, stop_after=5)
+    old = yaml.safe_load((tmp_path / "training.yaml").read_text())
+    for name in ("schedule", "early_stop", "restart"):
+        del old[name]
+    (tmp_path / "training.yaml").write_text(yaml.safe_dump(old))
+    record = json.loads((tmp_path / "checkpoint.json").read_text())
+    for name in ("restarts", "best", "converged"):
+        del record[name]
+    (tmp_path / "checkpoint.json").write_text(json.dumps(record))
+    (tmp_path / "curve.csv").write_text("step,seconds,loss,jaccard\n4,1.0,9.5,0.25\n")
+    result = train(config(), tmp_path, validator=quick)
+    assert result is not None
+    check_same_training(uninterrupted, tmp_path)
+    curve = load_bundle(result.bundle).info.training["curve"]
+    assert (curve[0]["loss"], curve[0]["zscore_z"]) == (9.5, None)
+    assert curve[1]["zscore_z"] == 1.25
 
 
 @pytest.mark.gpu

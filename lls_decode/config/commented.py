@@ -1,0 +1,70 @@
+"""A configuration as YAML with a comment at each value: the strings that stand under the fields in the code."""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from lls_decode.config.base import Config
+
+_WIDTH = 110
+_IN_YAML = {"None": "null", "True": "true", "False": "false"}
+
+
+def commented_yaml(config: Config, *, header: tuple[str, ...] = ()) -> str:
+    """Complete text, defaults too, that `load` reads back as an equal configuration; ``header`` are comment lines."""
+    return "\n".join([*(f"# {line}".rstrip() for line in header), *_lines(config, ""), ""])
+
+
+def _lines(config: Config, pad: str) -> Iterator[str]:
+    documented = _strings_under_fields(type(config))
+    plain = config.to_dict()
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        words = [documented.get(name, "")]
+        if isinstance(value, Config):
+            words = [_first_sentence(type(value)), *words, _other_kinds(value, field.annotation)]
+        yield from _comment(" ".join(filter(None, words)), pad)
+        if isinstance(value, Config):
+            yield f"{pad}{name}:"
+            yield from _lines(value, pad + "  ")
+        else:
+            text = yaml.safe_dump([plain[name]], default_flow_style=True, width=10 * _WIDTH).strip()
+            yield f"{pad}{name}: {text[1:-1]}"
+
+
+def _comment(text: str, pad: str) -> list[str]:
+    plain = re.sub(r"\b(None|True|False)\b", lambda word: _IN_YAML[word[0]], " ".join(text.replace("``", "").split()))
+    return textwrap.wrap(plain, _WIDTH, initial_indent=f"{pad}# ", subsequent_indent=f"{pad}# ")
+
+
+def _strings_under_fields(kind: type[BaseModel]) -> dict[str, str]:
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for above, below in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(above, ast.AnnAssign)
+            and isinstance(above.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            found[above.target.id] = str(below.value.value)
+    return found
+
+
+def _first_sentence(kind: type[Config]) -> str:
+    first, *_ = re.split(r"(?<!et al)\.(?:\s|$)", " ".join((kind.__doc__ or "").split()))
+    return f"{first}."
+
+
+def _other_kinds(value: Config, annotation: Any) -> str:
+    """The other members of a union whose members have a kind."""
+    kinds = [getattr(member, "model_fields", {}).get("kind") for member in getattr(annotation, "__args__", ())]
+    others = [kind.default for kind in kinds if kind is not None and kind.default != getattr(value, "kind", None)]
+    return f"Other kinds: {', '.join(others)}." if others else ""

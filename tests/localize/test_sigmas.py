@@ -1,0 +1,92 @@
+"""Predicted sigmas are those of the errors, after a measurement on simulated frames."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lls_decode.config import TrainingConfig, parse
+from lls_decode.errors import BundleError, OutputError
+from lls_decode.localize import build_calibrator, build_validator, recalibrate
+from lls_decode.model.bundle import load_bundle, save_bundle
+from lls_decode.model.network import LocNet, OutputMaps
+from lls_decode.models import find_bundle
+from lls_decode.training.record import bundle_info, choose_scaling
+
+from .test_validate import BrightestPixels, training
+
+SIGMA = 0.1
+
+
+class SureOfItself(BrightestPixels):
+    """Puts each emitter into the centre of the brightest pixel and in focus, with small sigmas."""
+
+    def decode(self, features_TDYX: torch.Tensor, windows_N3: torch.Tensor) -> OutputMaps:
+        maps = super().decode(features_TDYX, windows_N3)
+        sigma = torch.full_like(maps.x, SIGMA)
+        return maps._replace(x_sig=sigma, y_sig=sigma, z_sig=sigma, photons_sig=sigma)
+
+
+def test_factors_make_errors_of_one_sigma() -> None:
+    """Errors of pixel centres are uniform, and those of the focus nearly so: their standard deviations are known."""
+    config = training()
+    info = bundle_info(config, choose_scaling(config))
+    network = SureOfItself(config.network)
+    scaling = build_calibrator(config, emitters=2500)(network, info)
+    assert scaling.x_sig == pytest.approx(1 / np.sqrt(12) / SIGMA, rel=0.15)
+    assert scaling.y_sig == pytest.approx(1 / np.sqrt(12) / SIGMA, rel=0.15)
+    assert scaling.z_sig * info.scaling.z_nm * SIGMA == pytest.approx(800 / np.sqrt(12), rel=0.15)
+    unchanged = {name: getattr(info.scaling, name) for name in ("input_scale", "input_offset", "photons", "z_nm", "bg")}
+    assert {name: getattr(scaling, name) for name in unchanged} == unchanged
+
+    independent = build_validator(config.replace(validation_frames=128), seed=5)
+    score = independent(network, info.replace(scaling=scaling))
+    for found in (score.zscore_x, score.zscore_y, score.zscore_z, score.zscore_photons):
+        assert 0.9 < found < 1.1
+    again = build_calibrator(config, emitters=2500)(network, info.replace(scaling=scaling))
+    assert again.x_sig == pytest.approx(scaling.x_sig), "factors are not multiplied twice"
+
+
+def test_too_few_pairs_leave_the_factors(caplog: pytest.LogCaptureFixture) -> None:
+    config = training()
+    info = bundle_info(config, choose_scaling(config))
+    network = LocNet(config.network).eval()
+    assert build_calibrator(config, emitters=300)(network, info) == info.scaling
+    assert "too few to tell" in caplog.text
+
+
+def shorter(folder: Path) -> Path:
+    """A shipped model whose record asks for fewer validation frames."""
+    bundle = load_bundle(find_bundle("storm-2d"))
+    config = parse(TrainingConfig, bundle.info.training["configuration"], source="storm-2d")
+    training = bundle.info.training | {"configuration": config.replace(validation_frames=48).to_dict()}
+    save_bundle(folder / "old.lls", bundle.network, bundle.info.replace(training=training), dtype=torch.float16)
+    return folder / "old.lls"
+
+
+def test_a_bundle_is_recalibrated(tmp_path: Path) -> None:
+    old, new = shorter(tmp_path), tmp_path / "new.lls"
+    made = recalibrate(old, new, emitters=2500)
+    before, after = load_bundle(old).info, load_bundle(new).info
+    assert after.scaling == made.scaling
+    assert before.scaling == after.scaling.replace(x_sig=1.0, y_sig=1.0, photons_sig=1.0)
+    assert min(after.scaling.x_sig, after.scaling.y_sig, after.scaling.photons_sig) > 1.2
+    for name in ("x", "y", "photons"):
+        assert 0.85 < after.training["accuracy"][f"zscore_{name}"] < 1.15
+    weights, same = load_file(old), load_file(new)
+    assert all(value.dtype == same[name].dtype and torch.equal(value, same[name]) for name, value in weights.items())
+    assert after.training["recalibrated_from"] != before.training.get("recalibrated_from")
+
+
+def test_a_bundle_that_does_not_know_its_training(tmp_path: Path) -> None:
+    bundle = load_bundle(find_bundle("storm-2d"))
+    save_bundle(tmp_path / "a.lls", bundle.network, bundle.info.replace(training={"imported_from": "DECODE"}))
+    with pytest.raises(BundleError, match="imported from DECODE"):
+        recalibrate(tmp_path / "a.lls", tmp_path / "b.lls")
+
+
+def test_an_unwritable_place(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        recalibrate(shorter(tmp_path), tmp_path / "absent" / "new.lls", emitters=50)

@@ -1,0 +1,156 @@
+"""A training that begins with the weights of another model; and what the PSF of a training can tell."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lls_decode.config import NetworkConfig, PixelSize, SplinePsf, TrainingConfig
+from lls_decode.errors import BundleError, ConfigError, RunConflictError
+from lls_decode.model.bundle import load_bundle, save_bundle
+from lls_decode.model.info import bundle_digest
+from lls_decode.optics.spline_files import write_volume
+from lls_decode.training import train
+from lls_decode.training.record import bundle_info, choose_scaling
+
+from .conftest import config, final_state, quick
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with sigma factors, under another licence."""
+    folder = tmp_path_factory.mktemp("parent")
+    result = train(config(name="parent", steps=2), folder, validator=quick)
+    assert result is not None
+    bundle = load_bundle(result.bundle)
+    info = bundle.info.replace(licence="CC-BY-4.0", scaling=bundle.info.scaling.replace(x_sig=1.5))
+    save_bundle(folder / "parent.lls", bundle.network, info, dtype=torch.float16)
+    return folder / "parent.lls"
+
+
+def dimmer(**changes: Any) -> TrainingConfig:
+    """Within what the parent can express, but with other units of its own."""
+    c = config()
+    emitters = c.simulation.emitters.replace(photons_mean=1200.0, photons_sd=300.0)
+    usual = {"simulation": c.simulation.replace(emitters=emitters), "steps": 6, "learning_rate": 1e-9}
+    return c.replace(**(usual | changes))
+
+
+def test_it_begins_with_the_weights_and_scales_of_the_parent(parent: Path, tmp_path: Path) -> None:
+    result = train(dimmer(), tmp_path, validator=quick, init_from=parent)
+    assert result is not None
+    old, new = load_bundle(parent), load_bundle(result.bundle)
+    for name, value in old.network.state_dict().items():
+        assert torch.allclose(value, new.network.state_dict()[name], atol=1e-3, rtol=1e-3), name
+    assert new.info.scaling == old.info.scaling.replace(x_sig=1.0)
+    assert new.info.scaling != choose_scaling(dimmer())
+    assert new.info.photons_range == (600.0, 1800.0)
+    assert new.info.licence == "CC-BY-4.0"
+    assert new.info.training["parent"] == {"name": "parent", "digest": bundle_digest(parent)}
+
+
+def test_it_can_be_interrupted(parent: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    train(dimmer(), one, validator=quick, init_from=parent)
+    train(dimmer(), other, validator=quick, init_from=parent, stop_after=2)
+    train(dimmer(), other, validator=quick, init_from=parent)
+    first, second = final_state(one), final_state(other)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_another_beginning_in_the_same_folder_is_refused(parent: Path, tmp_path: Path) -> None:
+    """Also none at all, and one in a folder that began without."""
+    tuned, plain = tmp_path / "tuned", tmp_path / "plain"
+    train(dimmer(), tuned, validator=quick, init_from=parent, stop_after=1)
+    train(dimmer(), plain, validator=quick, stop_after=1)
+    bundle = load_bundle(parent)
+    save_bundle(tmp_path / "other.lls", bundle.network, bundle.info.replace(name="stranger"))
+    for folder, init_from, words in (
+        (tuned, None, "began with the model parent .*not with random weights"),
+        (tuned, tmp_path / "other.lls", "began with the model parent .*not with stranger"),
+        (plain, parent, "began with random weights, not with parent"),
+    ):
+        with pytest.raises(RunConflictError, match=words):
+            train(dimmer(), folder, validator=quick, init_from=init_from)
+
+
+def changed(**changes: Any) -> TrainingConfig:
+    """The training with other emitters or another background."""
+    simulation = config().simulation
+    emitters = {k: v for k, v in changes.items() if k != "background"}
+    background = simulation.background.replace(**changes.get("background", {}))
+    return config(
+        simulation=simulation.replace(emitters=simulation.emitters.replace(**emitters), background=background)
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        pytest.param(config(network=NetworkConfig(filters=8)), "network.filters 4, the training has 8", id="filters"),
+        pytest.param(config("none"), "network.context time, the training has none", id="context"),
+        pytest.param(config("plane"), "network.context time, the training has plane", id="planes"),
+        pytest.param(config(flat=True), "network.predict_z True, the training has False", id="two dimensions"),
+        pytest.param(
+            changed(photons_mean=4000.0), "up to 4500 photons, the training has them up to 5500", id="photons"
+        ),
+        pytest.param(changed(z_range_nm=(-700.0, 0.0)), "up to 600 nm, the training has them up to 700", id="z"),
+        pytest.param(changed(background={"high": 30.0}), "up to 26.4 photons per pixel.* up to 30", id="background"),
+    ],
+)
+def test_what_the_parent_cannot_express(parent: Path, tmp_path: Path, other: TrainingConfig, words: str) -> None:
+    with pytest.raises(BundleError, match=words):
+        train(other, tmp_path / "out", validator=quick, init_from=parent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_plane_shift_is_no_other_architecture(tmp_path: Path) -> None:
+    parent = train(config("plane", steps=1), tmp_path / "parent", validator=quick)
+    assert parent is not None
+    c = config("plane", steps=1)
+    geometry = c.simulation.geometry
+    assert geometry is not None
+    simulation = c.simulation.replace(geometry=geometry.replace(scan_direction=-1))
+    back = c.replace(simulation=simulation, network=c.network.replace(shift_px=-3))
+    assert train(back, tmp_path / "back", validator=quick, init_from=parent.bundle) is not None
+
+
+@pytest.fixture
+def spline(tmp_path: Path) -> SplinePsf:
+    """A spot calibrated from -300 to 300 nm."""
+    y, x = np.mgrid[-6:7, -6:7]
+    volume = np.stack([np.exp(-(x**2 + y**2) / (3 + 0.2 * z)) for z in range(13)])
+    pixel = PixelSize(x_nm=104.0, y_nm=104.0)
+    write_volume(tmp_path / "psf.npz", volume, z_step_nm=50.0, pixel=pixel, focus=6, centre_x=6, centre_y=6, record={})
+    return SplinePsf(path=str(tmp_path / "psf.npz"))
+
+
+def with_spline(spline: SplinePsf, z_range_nm: tuple[float, float]) -> TrainingConfig:
+    simulation = config().simulation
+    emitters = simulation.emitters.replace(z_range_nm=z_range_nm, z_render_nm=(-400.0, 500.0))
+    return config(simulation=simulation.replace(psf=spline, emitters=emitters))
+
+
+@pytest.mark.parametrize("z_range_nm", [(-350.0, 300.0), (-300.0, 310.0)])
+def test_z_beyond_the_calibration_cannot_be_told(
+    spline: SplinePsf, tmp_path: Path, z_range_nm: tuple[float, float]
+) -> None:
+    with pytest.raises(ConfigError, match=r"calibrated from -300 to 300 nm .*narrow it"):
+        train(with_spline(spline, z_range_nm), tmp_path / "out", validator=quick)
+    assert not (tmp_path / "out").exists()
+    fits = with_spline(spline, (-300.0, 300.0))
+    assert train(fits, tmp_path / "out", validator=quick, stop_after=1) is None
+
+
+def test_crops_smaller_than_the_spot(tmp_path: Path) -> None:
+    c = config()
+    wide = c.simulation.psf.model_copy(update={"sigma_x_nm": 400.0})
+    with pytest.raises(ConfigError, match="crop_px is 16, but the spot reaches"):
+        train(c.replace(simulation=c.simulation.replace(psf=wide)), tmp_path, validator=quick)
+
+
+def test_what_a_training_says_is_json(tmp_path: Path) -> None:
+    json.dumps(bundle_info(config(), choose_scaling(config())).to_dict(), allow_nan=False)
