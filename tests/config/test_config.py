@@ -39,6 +39,7 @@ from lls_decode.config import (
     load,
     parse,
 )
+from lls_decode.config.commented import commented_yaml
 from lls_decode.errors import ConfigError
 
 PIXEL = PixelSize(x_nm=104.0, y_nm=108.5)
@@ -134,6 +135,40 @@ def test_yaml_round_trip(config: Config, tmp_path: Path) -> None:
     assert again.to_yaml() == config.to_yaml()
 
 
+@pytest.mark.parametrize("config", EVERY, ids=lambda config: type(config).__name__)
+def test_comments_change_no_value(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(commented_yaml(config, header=("first", "second")))
+    assert load(type(config), path) == config
+    assert path.read_text().startswith("# first\n# second\n")
+
+
+def test_comments_are_those_of_the_code() -> None:
+    lines = commented_yaml(TRAINING).splitlines()
+    assert lines[lines.index("    photons_mean: 2000.0") - 1] == (
+        "    # Mean photon flux of an emitter at full excitation, photons per frame."
+    )
+    assert lines[lines.index("  camera:") - 1] == "  # Other kinds: emccd, scmos."
+    assert lines[lines.index("network:") - 1] == "# Two stacked U-Nets (Speiser et al. 2021)."
+    assert lines[lines.index("    on_time_frames: null") - 1].endswith(
+        "in frames; null: on in every frame of a sequence."
+    )
+
+
+def test_what_may_be_meant() -> None:
+    """Near the refusals, and legitimate."""
+    for changes in (
+        {"simulation__emitters__photons_sd": 2000.0},
+        {"simulation__background": {"low": 0.0, "high": 0.0}},
+        {"simulation__emitters__z_range_nm": [0.0, 0.0]},
+        {"network__predict_z": False, "simulation__psf": {"kind": "gaussian", "sigma_nm": 130.0}},
+        {"validate_every": 10_000},
+        {"schedule": "step", "early_stop": {}},
+        {"restart": {"after_steps": 100}},
+    ):
+        assert parse(TrainingConfig, change(TRAINING, **changes), source="x").steps == 100
+
+
 def test_frozen() -> None:
     with pytest.raises(Exception, match="frozen"):
         PIXEL.x_nm = 1.0
@@ -192,6 +227,54 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
             SimulationConfig, change(SIMULATION, camera__kind="ccd"), ["camera", "'ccd'"], id="unknown camera"
         ),
         pytest.param(PaperRule, {"rule": "none"}, ["rule", "found 'none'"], id="rule"),
+        pytest.param(
+            ScmosChip, change(CHIP, hot_variance_adu2=[20, 10]), ["hot_variance_adu2 runs from 20 to 10"], id="hot"
+        ),
+        pytest.param(
+            TrainingConfig,
+            change(TRAINING, simulation__emitters__photons_mean=40.0),
+            ["photons_mean (40) is below photons_min (50)", "lower photons_min"],
+            id="all too dim",
+        ),
+        pytest.param(
+            TrainingConfig,
+            change(TRAINING, simulation__emitters__photons_sd=2100.0),
+            ["photons_sd (2100) is above photons_mean (2000)"],
+            id="photons below zero",
+        ),
+        pytest.param(
+            TrainingConfig,
+            change(TRAINING, simulation__psf={"kind": "gaussian", "sigma_nm": 130.0}),
+            ["the same at every z", "predict_z"],
+            id="z of a round spot",
+        ),
+        pytest.param(
+            TrainingConfig,
+            change(TRAINING, simulation__psf__depth_y_nm=300.0, simulation__emitters__z_range_nm=[-1500, 0]),
+            ["reaches -1500 nm, 4.3 depths out of both foci"],
+            id="far out of focus",
+        ),
+        pytest.param(
+            TrainingConfig,
+            change(TRAINING, network__shift_px=-2),
+            ["-2 along y", "-3.13 px along y", "network.shift_px to -3"],
+            id="plane shift",
+        ),
+        pytest.param(
+            TrainingConfig, change(TRAINING, network__shift_axis="x"), ["network.shift_axis to y"], id="shift axis"
+        ),
+        pytest.param(
+            TrainingConfig, change(TRAINING, network__context="time"), ["do not shift", "shift_px to 0"], id="no planes"
+        ),
+        pytest.param(
+            TrainingConfig, change(TRAINING, early_stop={}), ["one-cycle", "set schedule to step"], id="early stop"
+        ),
+        pytest.param(
+            TrainingConfig, change(TRAINING, restart={}), ["after_steps (1000) is above steps (100)"], id="restart"
+        ),
+        pytest.param(
+            TrainingConfig, change(TRAINING, schedule="cosine"), ["schedule", "found 'cosine'"], id="schedule"
+        ),
     ],
 )
 def test_refusals(kind: type[Config], data: dict[str, Any], words: list[str]) -> None:

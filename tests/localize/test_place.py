@@ -7,7 +7,7 @@ from lls_decode.axes import ContextKind
 from lls_decode.blocks import Block
 from lls_decode.config import Geometry, PixelSize, Scaling
 from lls_decode.localize import Detections, place
-from lls_decode.localize.place import to_emitters
+from lls_decode.localize.place import physical_columns, to_emitters
 from lls_decode.table import schema
 
 SCALING = Scaling(input_scale=1.0, input_offset=0.0, photons=5000.0, z_nm=600.0, bg=30.0)
@@ -55,6 +55,20 @@ def test_units() -> None:
     assert (row["x_sig"], row["y_sig"], row["z_sig"]) == pytest.approx((10.0, 22.0, 30.0))
     assert row["phot_sig"] == pytest.approx(100.0)
     assert row["group"] == -1
+
+
+def test_sigmas_are_those_of_the_errors() -> None:
+    """Each has its own factor; nothing else changes."""
+    found = detections(x=0.3, z=-0.5, photons=0.5, x_sig=0.1, y_sig=0.2, z_sig=0.05, photons_sig=0.02)
+    factors = {"x_sig": 1.5, "y_sig": 2.0, "z_sig": 3.0, "photons_sig": 4.0}
+    columns = physical_columns(found, SCALING.replace(**factors), PIXEL)
+    assert columns["x_sig"] == pytest.approx(15.0)
+    assert columns["y_sig"] == pytest.approx(44.0)
+    assert columns["z_sig"] == pytest.approx(90.0)
+    assert columns["phot_sig"] == pytest.approx(400.0)
+    usual = physical_columns(found, SCALING, PIXEL)
+    for name in ("x_nm", "y_nm", "z_nm", "photons", "bg", "prob"):
+        assert columns[name] == usual[name]
 
 
 def test_positions_far_from_the_origin_are_exact() -> None:

@@ -186,7 +186,7 @@ def test_config_show_round_trips(invoke: Invoke, tmp_path: Path) -> None:
     assert load(RunConfig, path) == RunConfig(input=InputConfig())
 
 
-@pytest.mark.parametrize("name", ["lls-paint", "storm-2d"])
+@pytest.mark.parametrize("name", ["astigmatism", "lls-paint", "storm-2d"])
 def test_shipped_training_configurations_are_valid(name: str) -> None:
     assert load(TrainingConfig, find_config(name)).name == name
 
@@ -206,6 +206,31 @@ def test_training_is_interrupted_and_goes_on(tmp_path: Path, invoke: Invoke) -> 
     assert (status, json.loads(text)["training"]["steps"]) == (0, 4)
     status, _, err = invoke(*words, "--set", "seed=2")
     assert (status, "another configuration" in err) == (2, True)
+
+
+def test_a_shipped_model_is_fine_tuned(tmp_path: Path, invoke: Invoke) -> None:
+    small = ["steps=2", "crop_px=16", "sequences=1", "sequence_frames=2", "validation_frames=2"]
+    words = ["train", "--config", "storm-2d", "--out", tmp_path / "out", *(w for s in small for w in ("--set", s))]
+    status, _, err = invoke(*words, "--init-from", "lls-paint")
+    assert (status, "network.filters 24, the training has 16" in err) == (2, True)
+    fewer = ["--set", "simulation.emitters.density_per_um2=30", "--stop-after", "1"]
+    assert invoke(*words, *fewer, "--init-from", "storm-2d")[0] == 0
+    status, _, err = invoke(*words, *fewer)
+    assert (status, "began with the model storm-2d" in err) == (2, True)
+
+
+def test_a_configuration_for_ones_own_microscope(tmp_path: Path, invoke: Invoke) -> None:
+    path = tmp_path / "mine.yaml"
+    words = ["config", "init", "lls-paint", "--out", path]
+    status, text, err = invoke(*words, "--pixel-nm", "130", "--set", "seed=5")
+    assert (status, f"--config {path}" in text) == (0, True), err
+    made = load(TrainingConfig, path)
+    assert (made.name, made.seed, made.simulation.pixel_size.y_nm) == ("mine", 5, 130.0)
+    assert invoke("config", "check", path, "--kind", "training")[0] == 0
+    status, _, err = invoke(*words)
+    assert (status, "exists" in err) == (2, True)
+    status, text, _ = invoke("config", "list")
+    assert all(f"\n{preset} " in text for preset in ("lls-paint", "astigmatism", "2d"))
 
 
 def test_doctor_speaks(invoke: Invoke) -> None:

@@ -82,9 +82,8 @@ def changed(**changes: Any) -> TrainingConfig:
     simulation = config().simulation
     emitters = {k: v for k, v in changes.items() if k != "background"}
     background = simulation.background.replace(**changes.get("background", {}))
-    return config(
-        simulation=simulation.replace(emitters=simulation.emitters.replace(**emitters), background=background)
-    )
+    simulation = simulation.replace(emitters=simulation.emitters.replace(**emitters), background=background)
+    return config(simulation=simulation, crop_px=24)
 
 
 @pytest.mark.parametrize(
