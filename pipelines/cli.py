@@ -24,7 +24,6 @@ from lls_decode.models import find_bundle, find_config, shipped
 from .presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
 
 if TYPE_CHECKING:
-    import torch
     from distributed import Client
 
     from .events import Listener
@@ -134,7 +133,8 @@ def _changed(config: C, changes: tuple[str, ...]) -> C:
     return parse(type(config), data, source="--set")
 
 
-def _device(name: str) -> "torch.device":
+def _device(name: str) -> Any:
+    """The torch device of ``--device``."""
     from lls_decode.config import ComputeConfig
     from lls_decode.localize.build import choose_device
 

@@ -162,7 +162,8 @@ def chip_statistics(offset: Map, gain: Map, variance: Map, *, quantum_efficiency
     log_variance = np.log(usable)
     spread = _spread(log_variance)
     hot = usable[log_variance > np.median(log_variance) + max(_HOT_SPREADS * spread, np.log(2))]
-    range_of = hot if len(hot) else usable  # without hot pixels it says nothing
+    log_hot = np.log(hot) if len(hot) else log_variance  # without hot pixels their range says nothing
+    half_width = np.sqrt(3) * log_hot.std()  # of a uniform distribution with this standard deviation
     return ScmosChip(
         offset_adu=float(np.median(offset)),
         offset_sd_adu=_spread(offset),
@@ -171,7 +172,7 @@ def chip_statistics(offset: Map, gain: Map, variance: Map, *, quantum_efficiency
         variance_adu2=float(np.median(usable)),
         variance_spread=spread,
         hot_fraction=len(hot) / usable.size,
-        hot_variance_adu2=(float(range_of.min()), float(range_of.max())),
+        hot_variance_adu2=(float(np.exp(log_hot.mean() - half_width)), float(np.exp(log_hot.mean() + half_width))),
         quantum_efficiency=quantum_efficiency,
     )
 

@@ -27,7 +27,7 @@ from lls_decode.table.files import output_error
 _SEED = 123_456_789
 """Neither the validation frames nor those of a training seed in use."""
 _EMITTERS = 20_000
-_MOST_FRAMES = 4096
+_MOST_VALIDATIONS = 4
 _FEWEST_PAIRS = 100
 
 logger = logging.getLogger(__name__)
@@ -46,16 +46,19 @@ class Recalibration:
 
 
 def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Calibrator:
-    """Make what measures the factors of a network, on frames with about ``emitters`` targets (4096 frames at most).
+    """Make what measures the factors of a network, on frames with about ``emitters`` targets.
+
+    There are four times as many of these frames as of validation frames at most.
 
     The result gives the scaling of the network with its factors; where fewer than 100 detections match, as it was.
     """
     pixel = config.simulation.pixel_size
     area_um2 = FIELD_PX**2 * pixel.x_nm * pixel.y_nm * 1e-6
-    frames = math.ceil(emitters / (config.simulation.emitters.density_per_um2 * area_um2))
+    enough = math.ceil(emitters / (config.simulation.emitters.density_per_um2 * area_um2))
+    frames = min(enough, _MOST_VALIDATIONS * config.validation_frames)
 
     def calibrate(network: LocNet, info: BundleInfo) -> Scaling:
-        fresh = build_validator(config.replace(validation_frames=min(frames, _MOST_FRAMES)), seed=_SEED)
+        fresh = build_validator(config.replace(validation_frames=frames), seed=_SEED)
         found = fresh(network, info)
         if found.true_positives < _FEWEST_PAIRS:
             logger.warning(

@@ -31,7 +31,7 @@ class SureOfItself(BrightestPixels):
 
 def test_factors_make_errors_of_one_sigma() -> None:
     """All z are told to be 0, so that their errors are those of a uniform distribution."""
-    config = training()
+    config = training().replace(validation_frames=96)
     info = bundle_info(config, choose_scaling(config))
     network = SureOfItself(config.network)
     scaling = build_calibrator(config, emitters=2500)(network, info)
