@@ -74,8 +74,11 @@ def test_interrupted_before_at_and_after_the_collapse(
     unlucky: TrainingConfig, lucky: dict[str, torch.Tensor], tmp_path: Path, steps: int
 ) -> None:
     assert train(unlucky, tmp_path, validator=quick, stop_after=steps) is None
-    assert train(unlucky, tmp_path, validator=quick) is not None
+    result = train(unlucky, tmp_path, validator=quick)
+    assert result is not None
     assert same(final_state(tmp_path), lucky)
+    said = load_bundle(result.bundle).info.training
+    assert (said["seed"], len(said["restarts"])) == (unlucky.seed + 1, 1)
 
 
 def test_a_bad_learning_rate_fails_after_all_restarts(tmp_path: Path) -> None:
