@@ -340,7 +340,7 @@ def train(
     "--z-step-nm", type=float, help="z from slice to slice; negative when the beads' z falls.  [default: of the file]"
 )
 @click.option("--roi-px", type=click.IntRange(9), default=21, show_default=True, help="Side of the PSF.")
-@click.option("--knots-nm", type=float, default=50.0, show_default=True, help="Knots along z; larger is smoother.")
+@click.option("--knots-nm", type=float, default=75.0, show_default=True, help="Knots along z; larger is smoother.")
 @click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
 @click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
 @click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Camera gain, for the fits.")
@@ -370,13 +370,15 @@ def calibrate(
         return
     for line in found.left_out:
         click.echo(f"left out   {line}", err=True)
+    for line in found.notes:
+        click.echo(f"note       {line}", err=True)
     click.echo(
         f"psf        {out}  ({summary['beads_used']} beads, z {summary['z_range_nm'][0]:g} to "
         f"{summary['z_range_nm'][1]:g} nm)"
     )
     click.echo(
-        f"z          fitted minus stage, within {summary['within_nm']:g} nm: r.m.s. {summary['z_rms_nm']:g} nm, "
-        f"largest {summary['z_largest_nm']:g} nm"
+        f"z          fitted minus stage within {summary['within_nm']:g} nm, in slices that were left out: "
+        f"r.m.s. {summary['z_rms_nm']:g} nm, largest {summary['z_largest_nm']:g} nm"
     )
 
 

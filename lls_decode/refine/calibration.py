@@ -2,8 +2,10 @@
 
 Beads are brought together in x, y and z by the peak of their cross-correlation with the average, then by least squares
 on its slopes, again and again; a bead that does not look like the average is left out. Along z the average is replaced
-by a least-squares cubic spline with knots some slices apart, which is what smooths it. z rises with the slices; give a
-negative step when it falls.
+by a least-squares cubic spline, which is what smooths it. z rises with the slices; give a negative step when it falls.
+
+How well the PSF finds z is told by slices it has not seen: even ones are fitted with a PSF of the odd ones, odd ones
+with a PSF of the even ones.
 
 Shape letters: ``Z`` slices, ``Y X`` pixels, ``B`` beads.
 """
@@ -15,15 +17,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.interpolate import make_lsq_spline
 from scipy.ndimage import shift as shifted
+from torch import Tensor
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.optics import CubicSpline, SplineModel, spline_from_volume
 from lls_decode.optics.spline_files import write_smap, write_volume
 from lls_decode.refine.beads import Bead, find_beads, read_stack
+from lls_decode.refine.crlb import Spots
 from lls_decode.refine.mle import fit_spots
+from lls_decode.refine.order import check_order
+from lls_decode.refine.smoothing import smooth
 from lls_decode.table import written_aside
 
 Floats = npt.NDArray[np.float64]
@@ -35,7 +40,7 @@ _FIT_ROI_PX = 17
 
 @dataclass(frozen=True)
 class BeadFit:
-    """What the PSF finds in every slice of one bead; arrays (Z,)."""
+    """What a PSF made of every other slice finds in the slices of one bead; arrays (Z,)."""
 
     file: str
     x_px: int
@@ -61,6 +66,8 @@ class Calibration:
     volume_ZYX: Floats
     """Nodes of the spline."""
     spline: CubicSpline
+    knots_nm: float
+    """Distance of the nodes along z."""
     average_ZYX: Floats
     """Aligned beads, one slice a stage position, scaled as the spline."""
     drawn_ZYX: Floats
@@ -71,6 +78,8 @@ class Calibration:
     centroid_y_nm: Floats
     beads: tuple[BeadFit, ...]
     left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What a user should look at."""
     pixel: PixelSize
 
     def residuals_nm(self, within_nm: float = 500.0) -> Floats:
@@ -90,7 +99,9 @@ class Calibration:
         return {
             "beads_used": sum(bead.used for bead in self.beads),
             "left_out": list(self.left_out),
+            "notes": list(self.notes),
             "z_range_nm": [round(low, 1), round(high, 1)],
+            "knots_nm": round(self.knots_nm, 1),
             "within_nm": within_nm,
             "z_bias_nm": round(float(residuals.mean()), 2),
             "z_rms_nm": round(float(np.sqrt(np.mean(residuals**2))), 2),
@@ -126,7 +137,7 @@ def calibrate(
     pixel: PixelSize,
     z_step_nm: float | None = None,
     roi_px: int = 21,
-    knots_nm: float = 50.0,
+    knots_nm: float = 75.0,
     offset_adu: float = 0.0,
     gain_adu_per_e: float = 1.0,
     focus_slice: float | None = None,
@@ -144,7 +155,7 @@ def calibrate(
     roi_px
         Side of the PSF, odd; beads must stand so far apart.
     knots_nm
-        Distance of the knots along z; larger is smoother.
+        Distance of the knots along z; larger is smoother. Where slices lie further apart, each is a knot.
     offset_adu, gain_adu_per_e
         Camera, for the weights of the fits; the PSF itself does not depend on them.
     focus_slice
@@ -153,7 +164,7 @@ def calibrate(
     Raises
     ------
     InputError
-        No usable beads, NaN, not one z-scan a file, or stacks that do not agree.
+        No usable beads, NaN, not one z-scan a file, slices out of order, or stacks that do not agree.
     ConfigError
         The z step is missing or impossible.
     """
@@ -174,33 +185,29 @@ def calibrate(
         found, lost = find_beads(stack, roi_px=roi_px)
         beads += found
         left_out += lost
+    for stack in stacks:
+        own = [_above_background(bead.adu_ZYX) for bead in beads if bead.path == stack.path]
+        check_order(str(stack.path), np.stack(own))
     aligned = _align(np.stack([_above_background(bead.adu_ZYX) for bead in beads]))
     left_out += [
         f"bead at x {bead.x_px}, y {bead.y_px} of {bead.path.name}: unlike the others (correlation {correlation:.2f})"
         for bead, correlation, used in zip(beads, aligned.correlations, aligned.used, strict=True)
         if not used
     ]
-    focus = _focus(aligned.average_ZYX) if focus_slice is None else focus_slice
-    if not 0 <= focus <= len(aligned.average_ZYX) - 1:
-        raise ConfigError(f"The focus is slice {focus:g}, expected one of the {len(aligned.average_ZYX)} in the stack.")
-    volume, volume_focus = _smooth(aligned.average_ZYX, focus, abs(step), knots_nm)
-    middle = (roi_px - 1) / 2
-    centre_y, centre_x = _centre(volume[round(volume_focus)])
-    spline = spline_from_volume(
-        volume,
-        z_step_nm=_slices_a_knot(abs(step), knots_nm) * step,
-        pixel=pixel,
-        focus=volume_focus,
-        centre_x=centre_x if abs(centre_x - middle) < 2 else middle,
-        centre_y=centre_y if abs(centre_y - middle) < 2 else middle,
-    )
-    z_nm: Floats = np.asarray((np.arange(len(aligned.average_ZYX)) - focus) * step, dtype=np.float64)
+    average = aligned.average_ZYX
+    focus = _focus(average) if focus_slice is None else focus_slice
+    if not 0 <= focus <= len(average) - 1:
+        raise ConfigError(f"The focus is slice {focus:g}, expected one of the {len(average)} in the stack.")
+    make = _Maker(average, focus, step, knots_nm / abs(step), pixel)
+    volume, spline = make.spline(slice(None))
+    z_nm: Floats = np.asarray((np.arange(len(average)) - focus) * step, dtype=np.float64)
     drawn = _draw(spline, z_nm, roi_px)
-    scale = float((aligned.average_ZYX * drawn).sum() / (aligned.average_ZYX**2).sum())
-    centres = np.array([_centre(image) for image in aligned.average_ZYX])
+    scale = float((average * drawn).sum() / (average**2).sum())
+    centres = np.array([_centre(image) for image in average])
     at_focus = centres[round(focus)]
+    halves = tuple(SplineModel(make.spline(slice(start, None, 2))[1]) for start in (1, 0))
     fits = tuple(
-        _fit_bead(bead, spline, shift, z_nm, pixel, (offset_adu, gain_adu_per_e), correlation, used, step)
+        _fit_bead(bead, halves, shift, z_nm, pixel, (offset_adu, gain_adu_per_e), correlation, used, step)
         for bead, shift, correlation, used in zip(
             beads, aligned.shifts, aligned.correlations, aligned.used, strict=True
         )
@@ -208,15 +215,46 @@ def calibrate(
     return Calibration(
         volume_ZYX=volume,
         spline=spline,
-        average_ZYX=aligned.average_ZYX * scale,
+        knots_nm=abs(spline.z_step_nm),
+        average_ZYX=average * scale,
         drawn_ZYX=drawn,
         average_z_nm=z_nm,
         centroid_x_nm=(centres[:, 1] - at_focus[1]) * pixel.x_nm,
         centroid_y_nm=(centres[:, 0] - at_focus[0]) * pixel.y_nm,
         beads=fits,
         left_out=tuple(left_out),
+        notes=_notes(average),
         pixel=pixel,
     )
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """An average, and how splines are made of it or of some of its slices."""
+
+    average_ZYX: Floats
+    focus: float
+    z_step_nm: float
+    slices_a_knot: float
+    pixel: PixelSize
+
+    def spline(self, which: slice) -> tuple[Floats, CubicSpline]:
+        """Nodes and spline of some slices."""
+        slices = np.arange(len(self.average_ZYX), dtype=np.float64)[which]
+        smoothed = smooth(slices, self.average_ZYX[which], self.slices_a_knot)
+        nodes = smoothed.volume_KYX
+        focus = (self.focus - smoothed.first) / smoothed.slices_a_knot
+        middle = (nodes.shape[1] - 1) / 2
+        centre_y, centre_x = _centre(nodes[min(max(round(focus), 0), len(nodes) - 1)])
+        spline = spline_from_volume(
+            nodes,
+            z_step_nm=smoothed.slices_a_knot * self.z_step_nm,
+            pixel=self.pixel,
+            focus=focus,
+            centre_x=centre_x if abs(centre_x - middle) < 2 else middle,
+            centre_y=centre_y if abs(centre_y - middle) < 2 else middle,
+        )
+        return nodes, spline
 
 
 def _draw(spline: CubicSpline, z_nm: Floats, roi_px: int) -> Floats:
@@ -225,11 +263,6 @@ def _draw(spline: CubicSpline, z_nm: Floats, roi_px: int) -> Floats:
     x, y = (torch.full_like(z, centre - 1) for centre in (spline.centre_x, spline.centre_y))
     model = SplineModel(spline, dtype=torch.float64)
     return np.asarray(model.shares(x, y, z, height=roi_px, width=roi_px).numpy())
-
-
-def _slices_a_knot(step_nm: float, knots_nm: float) -> int:
-    """Slices from knot to knot."""
-    return max(1, round(knots_nm / step_nm))
 
 
 def _step(given: float | None, told: list[float | None]) -> float:
@@ -327,23 +360,26 @@ def _small_offset(bead: Floats, average: Floats) -> Floats:
 
 def _focus(average_ZYX: Floats) -> float:
     """Middle of the slices in which the light is concentrated; fractional."""
-    sharpness = (average_ZYX.clip(0) ** 2).sum(axis=(1, 2)) / average_ZYX.clip(0).sum(axis=(1, 2)) ** 2
+    sharpness = _sharpness(average_ZYX)
     weight = (sharpness - 0.5 * (sharpness.max() + np.min(sharpness))).clip(0)
     return float((weight * np.arange(len(weight))).sum() / weight.sum())
 
 
-def _smooth(average_ZYX: Floats, focus: float, step_nm: float, knots_nm: float) -> tuple[Floats, float]:
-    """Values at knots of a least-squares spline along z, and the focus among them."""
-    every = _slices_a_knot(step_nm, knots_nm)
-    slices = np.arange(len(average_ZYX), dtype=np.float64)
-    count = (len(slices) - 1) // every
-    if every == 1 or count < 4:
-        return average_ZYX, focus
-    first = (len(slices) - 1 - count * every) / 2
-    places = first + every * np.arange(count + 1)
-    knots = np.concatenate([[slices[0]] * 4, places[1:-1], [slices[-1]] * 4])
-    fitted = make_lsq_spline(slices, average_ZYX.reshape(len(slices), -1), knots, k=3)
-    return np.asarray(fitted(places)).reshape(-1, *average_ZYX.shape[1:]), (focus - first) / every
+def _sharpness(average_ZYX: Floats) -> Floats:
+    light = average_ZYX.clip(0)
+    return np.asarray((light**2).sum(axis=(1, 2)) / light.sum(axis=(1, 2)) ** 2)
+
+
+def _notes(average_ZYX: Floats) -> tuple[str, ...]:
+    """What is odd, but may be meant."""
+    sharpest = int(_sharpness(average_ZYX).argmax())
+    rim = max(2, len(average_ZYX) // 10)
+    if rim <= sharpest < len(average_ZYX) - rim:
+        return ()
+    return (
+        f"the sharpest of the {len(average_ZYX)} slices is {sharpest}, at an end of the scan: scan through the focus, "
+        "or say which slice is z = 0 with --focus-slice (an engineered PSF may have no single focus)",
+    )
 
 
 def _centre(image: Floats) -> tuple[float, float]:
@@ -355,7 +391,7 @@ def _centre(image: Floats) -> tuple[float, float]:
 
 def _fit_bead(
     bead: Bead,
-    spline: CubicSpline,
+    halves: tuple[SplineModel, ...],
     shift: Floats,
     z_nm: Floats,
     pixel: PixelSize,
@@ -364,15 +400,16 @@ def _fit_bead(
     used: bool,
     step_nm: float,
 ) -> BeadFit:
-    """Fit the PSF to each slice of a bead."""
+    """Fit each slice of a bead; even slices with the first PSF, odd ones with the second."""
     offset, gain = camera
     inner = max(0, (bead.adu_ZYX.shape[1] - _FIT_ROI_PX) // 2)
     window = slice(inner, bead.adu_ZYX.shape[1] - inner)
-    electrons = torch.as_tensor((bead.adu_ZYX[:, window, window] - offset) / gain)
-    fits = fit_spots(SplineModel(spline), electrons.clamp_min(0))
+    electrons = torch.as_tensor((bead.adu_ZYX[:, window, window] - offset) / gain).clamp_min(0)
+    fits = [fit_spots(half, electrons[start::2]) for start, half in enumerate(halves)]
+    spots = Spots.unstack(_interleaved(*(fit.spots.stack() for fit in fits)))
     stage = z_nm + shift[0] * step_nm
     inside = np.abs(stage) <= 500.0
-    x, y = (getattr(fits.spots, f"{axis}_px").numpy() * size for axis, size in (("x", pixel.x_nm), ("y", pixel.y_nm)))
+    x, y = (getattr(spots, f"{axis}_px").numpy() * size for axis, size in (("x", pixel.x_nm), ("y", pixel.y_nm)))
     inside = inside if inside.any() else np.ones_like(inside)
     return BeadFit(
         file=bead.path.name,
@@ -382,8 +419,14 @@ def _fit_bead(
         correlation=float(correlation),
         used=bool(used),
         stage_z_nm=stage,
-        fitted_z_nm=fits.spots.z_nm.numpy(),
+        fitted_z_nm=spots.z_nm.numpy(),
         wobble_x_nm=x - np.median(x[inside]),
         wobble_y_nm=y - np.median(y[inside]),
-        converged=fits.converged.numpy(),
+        converged=_interleaved(*(fit.converged for fit in fits)).numpy(),
     )
+
+
+def _interleaved(even: Tensor, odd: Tensor) -> Tensor:
+    result = even.new_empty((len(even) + len(odd), *even.shape[1:]))
+    result[::2], result[1::2] = even, odd
+    return result
