@@ -1,0 +1,151 @@
+"""Where spots may be: a matched filter for any PSF, and what of it stands alone.
+
+Light is counted in **shot units**, in which its variance equals its mean: photo-electrons of an sCMOS camera, half
+photo-electrons of an EMCCD camera, whose amplification doubles the variance.
+
+Shape letters: ``T`` frames of a run, ``Y X`` pixels, ``S`` side of a region of interest, ``C`` candidates.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
+
+from lls_decode.optics import CameraModel, EmccdModel, PsfModel
+
+NEIGHBOUR_SNR = 4.0
+"""A maximum this far above the noise is a neighbour that may disturb a fit."""
+CANDIDATE_SNR = 6.0
+"""A maximum this far above the noise is a candidate."""
+_ENCLOSED = 0.9
+"""Share of the light, averaged over z, that a region of interest holds before its rim is added."""
+_LARGEST_HALF_PX = 12
+_ISOLATION = 1.5
+"""A candidate stands alone when no other maximum is within so many half-widths of its region of interest."""
+_FRAMES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A camera seen from the statistics of its counts."""
+
+    camera: CameraModel
+    variance_YX: Tensor
+    """Of the noise that no light explains, shot units squared."""
+    photons_per_unit: float
+    kurtosis: float
+    """Fourth cumulant of the light's noise, in units of its mean: 1 for Poisson, 3 after amplification."""
+
+    @classmethod
+    def of(cls, camera: CameraModel, height: int, width: int) -> Self:
+        """From a camera and the size of its frames."""
+        if isinstance(camera, EmccdModel):
+            c = camera.config
+            noise = ((c.read_sigma_e / c.em_gain) ** 2 / 2 + c.spurious_e) / 2
+            return cls(camera, torch.full((height, width), noise), 2 / c.quantum_efficiency, 3.0)
+        variance = camera.variance_adu2 / camera.gain_adu_per_e**2
+        return cls(camera, variance.expand(height, width), 1 / camera.quantum_efficiency, 1.0)
+
+    def to_units(self, adu_TYX: npt.NDArray[np.generic]) -> Tensor:
+        """Shot units (T, Y, X) float32, background included, offset removed."""
+        return self.camera.to_photons(torch.from_numpy(adu_TYX.astype(np.float32))) / self.photons_per_unit
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Local maxima of the filtered frames; all (C,), in the order of frame, row, column."""
+
+    frame: npt.NDArray[np.int64]
+    """Within the run."""
+    row: npt.NDArray[np.int64]
+    column: npt.NDArray[np.int64]
+    snr: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
+        """The rows of a mask or an index."""
+        return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+    def nearest_px(self) -> npt.NDArray[np.float64]:
+        """Distance to the nearest other maximum of the same frame, the larger of rows and columns; may be infinite."""
+        apart = 10_000_000.0
+        if len(self) < 2:
+            return np.full(len(self), np.inf)
+        places = np.stack([self.frame * apart, self.row, self.column], axis=1)
+        distance = np.asarray(cKDTree(places).query(places, k=2, p=np.inf)[0][:, 1])
+        return np.where(distance < apart / 2, distance, np.inf)
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A matched filter: correlation with the PSF, averaged over z, less its mean, in units of its own noise."""
+
+    kernel_SS: Tensor
+    half: int
+    """Half-width of a region of interest, pixels: ``S = 2 half + 1``."""
+
+    @classmethod
+    def of(cls, model: PsfModel, z_range_nm: tuple[float, float]) -> Self:
+        """For spots of a PSF in a range of z."""
+        z = torch.linspace(*z_range_nm, 11, dtype=torch.float64)
+        size = 2 * (2 * _LARGEST_HALF_PX) + 1
+        middle = torch.full_like(z, size // 2)
+        mean = model.shares(middle, middle, z, height=size, width=size).clamp_min(0).mean(dim=0)
+        half = 2
+        while half < _LARGEST_HALF_PX - 1 and _centre(mean, half).sum() < _ENCLOSED * mean.sum():
+            half += 1
+        half += 1
+        kernel = _centre(mean, half)
+        return cls((kernel - kernel.mean()).to(torch.float32), half)
+
+    @property
+    def apart_px(self) -> int:
+        """Distance within which a second maximum spoils a fit, pixels."""
+        return round(_ISOLATION * self.half)
+
+    def find(self, units_TYX: Tensor, variance_YX: Tensor) -> Candidates:
+        """Local maxima above `NEIGHBOUR_SNR`."""
+        parts = []
+        reach = max(2, self.half // 2)
+        for start in range(0, len(units_TYX), _FRAMES_AT_ONCE):
+            snr = self._filter(units_TYX[start : start + _FRAMES_AT_ONCE], variance_YX)
+            peak = (snr == max_pool2d(snr, 2 * reach + 1, stride=1, padding=reach)) & (snr > NEIGHBOUR_SNR)
+            place = peak[:, 0].nonzero()
+            values = snr[:, 0][tuple(place.T)].to(torch.float64)
+            parts.append(torch.cat([place.to(torch.float64) + torch.tensor([start, 0, 0]), values[:, None]], dim=1))
+        found = torch.cat(parts).numpy()
+        frame, row, column = found[:, :3].T.astype(np.int64)
+        return Candidates(frame, row, column, found[:, 3])
+
+    def _filter(self, units_TYX: Tensor, variance_YX: Tensor) -> Tensor:
+        """Signal over noise (T, 1, Y, X); beyond the border the frame is mirrored."""
+        kernel = self.kernel_SS[None, None]
+        light, wide = units_TYX[:, None], 2 * self.half
+        local = avg_pool2d(light, 2 * wide + 1, stride=1, padding=wide, count_include_pad=False)
+        noise = local.clamp_min(0) + variance_YX + 1e-3
+        signal = conv2d(_mirror(light, self.half), kernel)
+        return signal / conv2d(_mirror(noise, self.half), kernel.square()).sqrt()
+
+
+def _centre(values: Tensor, half: int) -> Tensor:
+    middle = len(values) // 2
+    part = slice(middle - half, middle + half + 1)
+    return values[part, part]
+
+
+def _mirror(frames: Tensor, width: int) -> Tensor:
+    return pad(frames, (width, width, width, width), mode="reflect")
+
+
+def cut(frames_TYX: Tensor, frame: Tensor, row: Tensor, column: Tensor, half: int) -> Tensor:
+    """Regions of interest (C, S, S) around pixels that are at least ``half`` from the border."""
+    steps = torch.arange(-half, half + 1)
+    rows, columns = row[:, None, None] + steps[:, None], column[:, None, None] + steps
+    return frames_TYX[frame[:, None, None], rows, columns]

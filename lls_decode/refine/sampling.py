@@ -1,0 +1,45 @@
+"""Which frames a prefit looks at: a few runs of consecutive frames from all over the dataset. Integers only.
+
+A **run** goes along the axis on which the network will look for neighbours: a plane through time, or a sweep. So the
+on-times that are seen in it are in the frames that training counts.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.axes import ContextKind, Layout
+
+Ints = npt.NDArray[np.int64]
+
+NUM_FRAMES = 300
+"""Frames that are looked at, about."""
+_LONGEST_RUN = 50
+_SHORTEST_RUN = 8
+_PIXELS_AT_ONCE = 32_000_000
+"""Of one run, so that memory stays the same for large frames."""
+
+
+def plan_runs(
+    layout: Layout, context: ContextKind, *, num_frames: int = NUM_FRAMES, rng: np.random.Generator
+) -> tuple[Ints, ...]:
+    """Runs of consecutive frames, evenly spaced from the first to the last; each ``(T, 2)``, volume and plane.
+
+    Of a sweep longer than a run, and of several planes through time, parts are drawn at random.
+    """
+    longest = min(_LONGEST_RUN, max(_SHORTEST_RUN, _PIXELS_AT_ONCE // (layout.height * layout.width)))
+    V, P = layout.num_volumes, layout.planes_per_volume
+    if context == "plane":
+        length = min(P, longest)
+        count = min(max(num_frames // length, 3), V)
+        volumes = np.linspace(0, V - 1, count).round().astype(np.int64)
+        starts = rng.integers(0, P - length + 1, size=count)
+        return tuple(
+            np.stack([np.full(length, volume), start + np.arange(length)], axis=1)
+            for volume, start in zip(volumes, starts, strict=True)
+        )
+    length = min(V, longest)
+    count = max(1, min(num_frames // length, V * P // length))
+    starts = np.linspace(0, V - length, count).round().astype(np.int64)
+    planes = np.concatenate([rng.permutation(P) for _ in range(-(-count // P))])[:count]
+    runs = {(int(start), int(plane)) for start, plane in zip(starts, planes, strict=True)}
+    return tuple(np.stack([s + np.arange(length), np.full(length, p)], axis=1) for s, p in sorted(runs))
