@@ -118,9 +118,7 @@ def _for_training(camera: Camera, source: FrameSource) -> Camera | ScmosChip:
     middle = float(np.median(log))
     spread = float(1.4826 * np.median(np.abs(log - middle)))
     hot = log > middle + _HOT_SPREADS * max(spread, 0.05)
-    ranges = (
-        {"hot_variance_adu2": tuple(float(v) for v in np.quantile(variance[hot], [0.02, 0.98]))} if hot.any() else {}
-    )
+    low, high = np.quantile(variance[hot], [0.02, 0.98]) if hot.any() else (100.0, 2000.0)
     return ScmosChip(
         offset_adu=max(_round(float(np.median(offset))), 0.0),
         offset_sd_adu=_round(float(offset.std())),
@@ -130,7 +128,7 @@ def _for_training(camera: Camera, source: FrameSource) -> Camera | ScmosChip:
         variance_spread=_round(spread),
         hot_fraction=_round(float(hot.mean())),
         quantum_efficiency=camera.quantum_efficiency,
-        **ranges,
+        hot_variance_adu2=(_round(float(low)), _round(float(high))),
     )
 
 

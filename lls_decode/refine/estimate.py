@@ -185,8 +185,8 @@ def _remarks(photons: Photons, on_time: OnTime, density: Density, quality: Quali
         notes.append("spots overlap so much that the density may be higher than told")
     if not 0.7 < quality.chi_square < 1.4:
         notes.append(
-            f"chi-square per degree of freedom of the fits is {quality.chi_square:.2f}, expected 1: check the camera's "
-            "gain and read noise (below 1: too much noise configured; above: too little), and the PSF"
+            f"chi-square per degree of freedom of the fits is {quality.chi_square:.2f}, expected 1: PSF, gain or read "
+            "noise are not quite those of the movie" + (", or spots overlap" if quality.chi_square > 1 else "")
         )
     return notes
 

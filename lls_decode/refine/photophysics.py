@@ -16,8 +16,10 @@ from lls_decode.refine.prefit import PRESENT, Fits
 
 Floats = npt.NDArray[np.float64]
 
-ENOUGH = 50
+ENOUGH = 20
 """Fits from which a mean and a standard deviation are taken."""
+_FOLLOWED = 30
+"""Emitters that must be followed for an on-time."""
 _FULLY_EXCITED = 0.5
 """Emitters in a dimmer part of the light sheet do not tell the photons at full excitation."""
 _CLIP = 4.0
@@ -136,7 +138,7 @@ def estimate_on_time(fits: Fits, *, whole_frames: bool) -> OnTime:
     if frames is None:
         return OnTime(None, None, stays, at_risk, chance)
     slope = frames**2 if whole_frames else frames**2 / stays
-    known = slope * error <= _LARGEST_ERROR * frames
+    known = at_risk >= _FOLLOWED and slope * error <= _LARGEST_ERROR * frames
     return OnTime(frames if known else None, slope * error if known else None, stays, at_risk, chance)
 
 

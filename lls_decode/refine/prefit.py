@@ -34,6 +34,9 @@ STEPS = (-2, -1, 1, 2)
 """The neighbouring frames that are looked at."""
 PRESENT = 0.5
 """An emitter is on in a neighbouring frame that has more than this share of its light."""
+_SURE = 0.12
+"""Where the share of an emitter's light would have a larger standard deviation, presence is not told: below it, the
+limit of `PRESENT` is four of them from being on, and from being off."""
 _FITS_A_RUN = 600
 _LARGEST_MOVE_PX = 1.5
 _LEAST_SNR = 5.0
@@ -76,7 +79,7 @@ class Fits:
     """At the fitted z, by the profile of the configured light sheet."""
     around: Floats
     """(E, 4): light at the emitter's place in its neighbouring frames over what it would have there; NaN where there
-    is no such frame, or where it would be out of focus."""
+    is no such frame, or where it would be too dim (far from sheet or focus)."""
     elsewhere: Floats
     """The same at a place chosen at random, in the same frame: light that is there by chance."""
 
@@ -247,8 +250,9 @@ def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, 
         (weight * values).sum(dim=(1, 2)) for values in (torch.ones_like(expected), expected, rois)
     )
     square, product = (weight * expected.square()).sum(dim=(1, 2)), (weight * expected * rois).sum(dim=(1, 2))
-    share = (total * product - mean * mean_data) / (total * square - mean.square())
-    return torch.where(seen, share, torch.nan)
+    information = square - mean.square() / total
+    share = (product - mean * mean_data / total) / information
+    return torch.where(seen & (information * _SURE**2 > 1), share, torch.nan)
 
 
 def _displaced(spots: Spots, shape: Sequence[int], half: int, rng: np.random.Generator) -> Spots:
