@@ -382,6 +382,59 @@ def calibrate(
     )
 
 
+@cli.command(epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/")
+@click.argument("dataset")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the three files.")
+@click.option(
+    "--base", required=True, help="Training configuration (YAML) to start from, or a shipped one (lls-paint, storm-2d)."
+)
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="Run configuration: input, camera, pixel size."
+)
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF of 'calibrate' or SMAP.  [default: that of --base]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the few random choices.")
+@_set_option
+@_json_option
+def estimate(
+    dataset: str,
+    out: Path,
+    base: str,
+    config_path: Path | None,
+    psf: Path | None,
+    seed: int,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Estimate photons, background, on-time and density of DATASET for training.
+
+    Fits emitters that stand alone in a few hundred frames from all over the dataset. Writes estimate.json (numbers),
+    estimate.png (where they come from) and training.yaml, ready for 'lls-decode train'. --set changes the run
+    configuration, e.g. --set camera.offset_adu=100.
+    """
+    from lls_decode.frames import open_source
+    from lls_decode.refine import estimate as run_estimate
+    from lls_decode.refine import write_estimate
+
+    config = _changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    with _bar("fitting emitters") as progress:
+        found = run_estimate(
+            open_source(dataset, config.input),
+            load(TrainingConfig, find_config(base)),
+            camera=config.camera,
+            pixel_size=config.pixel_size,
+            geometry=config.geometry,
+            psf=psf,
+            seed=seed,
+            progress=progress,
+        )
+    write_estimate(found, out)
+    if as_json:
+        _echo_json(found.to_dict())
+        return
+    click.echo("\n".join(found.describe()))
+    click.echo(f"picture    {out / 'estimate.png'}\ntrain with lls-decode train --config {out / 'training.yaml'}")
+
+
 @cli.command(epilog="Example: lls-decode inspect cell.zarr")
 @click.argument("path")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration, for its input part.")

@@ -24,7 +24,7 @@ from lls_decode.refine.photophysics import Background, Depth, OnTime, Photons
 _HOT_SPREADS = 5.0
 """Pixels whose logarithm of the variance is further above the median, in robust standard deviations, are hot."""
 _LEAST_SPREAD = 0.1
-"""Relative half-width that the trained background has at least."""
+"""Relative half-width of the trained background, and standard deviation of the trained photons, at least."""
 
 
 def fill_in(
@@ -86,7 +86,7 @@ def derive_training(
 ) -> TrainingConfig:
     """The configuration with the movie's statistics, rounded to three digits.
 
-    The background is widened to a tenth on either side of its median at least; with a PSF of the user's own, targets
+    The background is widened to a tenth on either side of its median at least, the photons' spread to a tenth; with a PSF of the user's own, targets
     lie where it tells z and are rendered wherever it is known.
     """
     s, e = known.simulation, known.simulation.emitters
@@ -95,7 +95,7 @@ def derive_training(
     emitters = e.replace(
         density_per_um2=_round(density.local_per_um2),
         photons_mean=_round(photons.mean),
-        photons_sd=_round(photons.sd),
+        photons_sd=_round(max(photons.sd, _LEAST_SPREAD * photons.mean)),
         on_time_frames=e.on_time_frames if on_time.frames is None else _round(on_time.frames),
     )
     ranges = {

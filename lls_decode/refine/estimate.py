@@ -51,6 +51,8 @@ class Estimate:
     notes: tuple[str, ...]
     """Where values come from that the movie did not tell, and what looks unusual."""
     training: TrainingConfig
+    shape: tuple[int, int]
+    """Pixels of a frame (y, x)."""
     fits: Fits
     runs: tuple[RunFits, ...]
 
@@ -71,6 +73,7 @@ class Estimate:
                 "depth": "nm",
             },
             **parts,
+            "training": self.training.name,
             "notes": list(self.notes),
         }
 
@@ -245,6 +248,7 @@ def _conclude(
         quality,
         tuple(notes),
         training,
+        (source.layout.height, source.layout.width),
         fits,
         tuple(runs),
     )
