@@ -86,8 +86,8 @@ def derive_training(
 ) -> TrainingConfig:
     """The configuration with the movie's statistics, rounded to three digits.
 
-    The background is widened to a tenth on either side of its median at least, the photons' spread to a tenth; with a PSF of the user's own, targets
-    lie where it tells z and are rendered wherever it is known.
+    The background is widened to a tenth on either side of its median at least, the spread of the photons to a tenth
+    of their mean; with a PSF of the user's own, targets lie where it tells z and are rendered wherever it is known.
     """
     s, e = known.simulation, known.simulation.emitters
     if new_psf and depth.told_nm is not None:

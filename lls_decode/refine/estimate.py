@@ -186,7 +186,7 @@ def _remarks(photons: Photons, on_time: OnTime, density: Density, quality: Quali
         )
     if density.saturated:
         notes.append("spots overlap so much that the density may be higher than told")
-    if not 0.7 < quality.chi_square < 1.4:
+    if not 0.8 < quality.chi_square < 1.3:
         notes.append(
             f"chi-square per degree of freedom of the fits is {quality.chi_square:.2f}, expected 1: PSF, gain or read "
             "noise are not quite those of the movie" + (", or spots overlap" if quality.chi_square > 1 else "")

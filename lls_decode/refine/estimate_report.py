@@ -11,6 +11,7 @@ from lls_decode import __version__
 from lls_decode.errors import ConfigError
 from lls_decode.refine.candidates import CANDIDATE_SNR
 from lls_decode.refine.estimate import Estimate
+from lls_decode.refine.photophysics import is_fully_on
 from lls_decode.refine.prefit import MISFIT, MISFIT_LIMIT, NEIGHBOUR, PRESENT, STEPS
 from lls_decode.table.files import output_error, written_aside
 
@@ -80,7 +81,7 @@ def _photons(axes: Any, found: Estimate) -> None:
     fits, p = found.fits, found.photons
     flux = fits.photons / fits.excitation
     excited = fits.excitation > 0.5
-    full = excited & (fits.around[:, 1] > PRESENT) & (fits.around[:, 2] > PRESENT)
+    full = excited & is_fully_on(fits)
     bins = np.linspace(0, max(np.quantile(flux[excited], 0.995) if excited.any() else 1.0, p.mean + 4 * p.sd), 50)
     axes.hist(flux[excited], bins, color="0.8", label="all fits")
     axes.hist(flux[full], bins, color=_KEPT, label="on before and after, too")
@@ -117,10 +118,9 @@ def _on_time(axes: Any, found: Estimate) -> None:
     elsewhere = found.fits.elsewhere[~np.isnan(found.fits.elsewhere)].clip(-0.6, 1.8)
     axes.hist(elsewhere, bins, color="0.85", label="elsewhere", zorder=0)
     axes.axvline(PRESENT, color="k", linestyle=":")
-    stays = "" if t.stays is None else f", {t.stays:.0%} stay on"
     told = "not told" if t.frames is None else f"{t.frames:.2g} ± {t.standard_error:.2g} frames"
     axes.set(
-        title=f"on-time {told} ({t.num_at_risk} followed{stays})",
+        title=f"on-time {told} ({t.num_at_risk} followed)",
         xlabel="light in a neighbouring frame / light of the fit",
         ylabel="fits",
         yscale="symlog",
@@ -144,9 +144,9 @@ def _density(axes: Any, found: Estimate) -> None:
         title=f"density: {d.found_share:.0%} as many spots as emitters",
         xlabel="frame looked at (runs from first to last)",
         ylabel=f"per um², spots above {CANDIDATE_SNR:g} sigma",
-        ylim=(0, None),
+        ylim=(0, 1.3 * max(axes.get_ylim()[1], d.local_per_um2)),
     )
-    axes.legend()
+    axes.legend(loc="upper right", ncols=2)
 
 
 def _goodness(axes: Any, found: Estimate) -> None:
@@ -178,8 +178,11 @@ def _depth_or_losses(axes: Any, found: Estimate) -> None:
         )
         return
     counts = {"kept": found.quality.num_kept, **found.quality.dropped}
-    axes.barh(list(counts), list(counts.values()), color=[_KEPT, *[_LEFT_OUT] * (len(counts) - 1)])
+    axes.barh(range(len(counts)), list(counts.values()), color=[_KEPT, *[_LEFT_OUT] * (len(counts) - 1)], alpha=0.5)
+    for row, (name, count) in enumerate(counts.items()):
+        axes.text(0, row, f" {name}: {count}", va="center")
     axes.invert_yaxis()
+    axes.set_yticks([])
     axes.set(title="what became of the spots", xlabel="spots")
 
 

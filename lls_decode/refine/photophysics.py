@@ -18,6 +18,11 @@ Floats = npt.NDArray[np.float64]
 
 ENOUGH = 20
 """Fits from which a mean and a standard deviation are taken."""
+_SURE = 0.12
+"""On-times are taken where the share of an emitter's light in a frame has a smaller standard deviation than this: the
+limit of `PRESENT` is then four of them from being on, and from being off."""
+_SURE_ENOUGH = 0.25
+"""The same for photons, where a rare error matters less than to leave out dim emitters."""
 _FOLLOWED = 30
 """Emitters that must be followed for an on-time."""
 _FULLY_EXCITED = 0.5
@@ -78,6 +83,13 @@ class Depth:
     """Quantiles 0.02 and 0.98 of the fits."""
 
 
+def is_fully_on(fits: Fits) -> npt.NDArray[np.bool_]:
+    """Whether each emitter is on in the frames before and after, too."""
+    beside = slice(1, 3)
+    sure = fits.around_sig[:, beside] < _SURE_ENOUGH
+    return np.asarray(((fits.around[:, beside] > PRESENT) & sure).all(axis=1))
+
+
 def estimate_photons(fits: Fits, *, whole_frames: bool) -> Photons:
     """Mean and spread of the flux.
 
@@ -86,7 +98,7 @@ def estimate_photons(fits: Fits, *, whole_frames: bool) -> Photons:
     comes out too bright.
     """
     excited = fits.excitation > _FULLY_EXCITED
-    full = excited & (fits.around[:, 1] > PRESENT) & (fits.around[:, 2] > PRESENT)
+    full = excited & is_fully_on(fits)
     fully_on = whole_frames or int(full.sum()) >= ENOUGH
     chosen = excited if whole_frames or not fully_on else full
     if not chosen.any():
@@ -119,7 +131,7 @@ def estimate_on_time(fits: Fits, *, whole_frames: bool) -> OnTime:
     frame may be the last, and the mean is 1 / (1 - q). Light that is there by chance is taken off:
     q = (seen - chance) / (1 - chance).
     """
-    on = np.where(np.isnan(fits.around), np.nan, fits.around > PRESENT)
+    on = np.where(np.isnan(fits.around) | (fits.around_sig > _SURE), np.nan, fits.around > PRESENT)
     if whole_frames:
         outcome = np.concatenate([on[:, 1], on[:, 2]])
     else:

@@ -34,9 +34,6 @@ STEPS = (-2, -1, 1, 2)
 """The neighbouring frames that are looked at."""
 PRESENT = 0.5
 """An emitter is on in a neighbouring frame that has more than this share of its light."""
-_SURE = 0.12
-"""Where the share of an emitter's light would have a larger standard deviation, presence is not told: below it, the
-limit of `PRESENT` is four of them from being on, and from being off."""
 _FITS_A_RUN = 600
 _LARGEST_MOVE_PX = 1.5
 _LEAST_SNR = 5.0
@@ -79,7 +76,9 @@ class Fits:
     """At the fitted z, by the profile of the configured light sheet."""
     around: Floats
     """(E, 4): light at the emitter's place in its neighbouring frames over what it would have there; NaN where there
-    is no such frame, or where it would be too dim (far from sheet or focus)."""
+    is no such frame, or where the PSF is not known at its z."""
+    around_sig: Floats
+    """(E, 4): standard deviation of ``around``."""
     elsewhere: Floats
     """The same at a place chosen at random, in the same frame: light that is there by chance."""
 
@@ -208,7 +207,8 @@ def _collect(
     x_px = spots.x_px + torch.from_numpy(some.column) - half
     y_px = spots.y_px + torch.from_numpy(some.row) - half
     here = Spots(x_px, y_px, spots.z_nm, spots.photons, spots.bg)
-    around = torch.stack([light_at(scope, units, here, frame, step=step) for step in STEPS], dim=1)
+    shares, sigma = zip(*(light_at(scope, units, here, frame, step=step) for step in STEPS), strict=True)
+    elsewhere, _ = light_at(scope, units, _displaced(here, units.shape, half, rng), frame, step=0)
     return Fits(
         run=np.full(len(some), run),
         frame=some.frame,
@@ -220,13 +220,14 @@ def _collect(
         bg=spots.bg.numpy() * unit,
         bg_sig=sigmas.bg.numpy() * unit,
         excitation=excitation(scope.illumination, spots.z_nm).numpy(),
-        around=around.numpy(),
-        elsewhere=light_at(scope, units, _displaced(here, units.shape, half, rng), frame, step=0).numpy(),
+        around=torch.stack(shares, dim=1).numpy(),
+        around_sig=torch.stack(sigma, dim=1).numpy(),
+        elsewhere=elsewhere.numpy(),
     )
 
 
-def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, *, step: int) -> Tensor:
-    """Light at the places of emitters ``step`` frames on, over the light that they would have there, (E,).
+def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, *, step: int) -> tuple[Tensor, Tensor]:
+    """Light at the places of emitters ``step`` frames on, over the light that they would have there, and its sigma; (E,).
 
     The amplitude of the PSF at the emitter's known place above a free constant background, by weighted least squares:
     linear, so unbiased for an emitter that is on for a part of the frame, or not at all.
@@ -252,7 +253,7 @@ def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, 
     square, product = (weight * expected.square()).sum(dim=(1, 2)), (weight * expected * rois).sum(dim=(1, 2))
     information = square - mean.square() / total
     share = (product - mean * mean_data / total) / information
-    return torch.where(seen & (information * _SURE**2 > 1), share, torch.nan)
+    return torch.where(seen, share, torch.nan), information.clamp_min(1e-12).rsqrt()
 
 
 def _displaced(spots: Spots, shape: Sequence[int], half: int, rng: np.random.Generator) -> Spots:
