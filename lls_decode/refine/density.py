@@ -6,7 +6,7 @@ estimated emitters, background and camera, through the same finder.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from lls_decode.config import EmitterConfig, Psf
 from lls_decode.optics import expected_photons
 from lls_decode.optics.psf import stamp_radius_px
-from lls_decode.refine.candidates import CANDIDATE_SNR
+from lls_decode.refine.candidates import CANDIDATE_SNR, Candidates
 from lls_decode.refine.prefit import Microscope, RunFits, excitation
 
 _TRIED = (0.7, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
@@ -54,11 +54,16 @@ def estimate_density(
     background: tuple[float, float],
     seed: int,
 ) -> Density:
-    """Density of emitters like those of ``emitters`` (its own density is not used) in frames of ``shape`` (y, x)."""
+    """Density of emitters like those of ``emitters`` (its own density is not used) in frames of ``shape`` (y, x).
+
+    Spots within half a region of interest of the border are not counted: some are of emitters beyond it.
+    """
     pixel_um2 = scope.pixel.x_nm * scope.pixel.y_nm * 1e-6
+    inner = [_inner(run.candidates, shape, scope.finder.half) for run in runs]
+    inner_shape = (shape[0] - 2 * scope.finder.half, shape[1] - 2 * scope.finder.half)
     frames = sum(run.num_frames for run in runs)
-    mean = sum(len(run.candidates) for run in runs) / (frames * shape[0] * shape[1] * pixel_um2)
-    local = max(_local(runs, shape, tile_px) / pixel_um2, mean)
+    mean = sum(len(candidates) for candidates in inner) / (frames * inner_shape[0] * inner_shape[1] * pixel_um2)
+    local = max(_local(inner, inner_shape, tile_px) / pixel_um2, mean)
     tried = np.array(_TRIED) * local
     generator = torch.Generator().manual_seed(seed)
     found = np.array(
@@ -75,12 +80,18 @@ def estimate_density(
     return Density(mean / share, true_local, mean, share, bool(saturated))
 
 
-def _local(runs: Sequence[RunFits], shape: tuple[int, int], tile_px: int) -> float:
+def _inner(candidates: Candidates, shape: tuple[int, int], border: int) -> Candidates:
+    """Those away from the border, from where rows and columns count."""
+    c = replace(candidates, row=candidates.row - border, column=candidates.column - border)
+    height, width = shape[0] - 2 * border, shape[1] - 2 * border
+    return c.select((c.row >= 0) & (c.row < height) & (c.column >= 0) & (c.column < width))
+
+
+def _local(inner: Sequence[Candidates], shape: tuple[int, int], tile_px: int) -> float:
     """Candidates per pixel in the tile of a candidate, itself not counted (then chance does not add to it)."""
     tiles = [max(1, length // tile_px) for length in shape]
     pairs = total = 0.0
-    for run in runs:
-        c = run.candidates
+    for c in inner:
         rows, columns = c.row * tiles[0] // shape[0], c.column * tiles[1] // shape[1]
         place = (c.frame * tiles[0] + rows) * tiles[1] + columns
         counts = np.bincount(place, minlength=1)
@@ -101,7 +112,8 @@ def _candidates_of(
 ) -> float:
     """Candidates per square micrometre and frame that the finder finds at a density."""
     Y, X = (min(length, _LARGEST_FIELD_PX) for length in shape)
-    area_um2 = Y * X * scope.pixel.x_nm * scope.pixel.y_nm * 1e-6
+    border = scope.finder.half
+    area_um2 = (Y - 2 * border) * (X - 2 * border) * scope.pixel.x_nm * scope.pixel.y_nm * 1e-6
     T = int(np.clip(_SPOTS_TRIED / (density * area_um2), 4, _MOST_FRAMES))
     low, high = background
     bg = low + (high - low) * torch.rand((T, 1, 1), generator=generator)
@@ -112,7 +124,8 @@ def _candidates_of(
     camera = scope.detector.camera.crop(rows, columns)
     units = camera.to_photons(camera.to_adu(light + bg, generator)) / scope.detector.photons_per_unit
     found = scope.finder.find(units, scope.detector.variance_YX[rows, columns])
-    return float((found.snr > CANDIDATE_SNR).sum() / (T * area_um2))
+    bright = _inner(found.select(found.snr > CANDIDATE_SNR), (Y, X), border)
+    return len(bright) / (T * area_um2)
 
 
 def _frames(

@@ -101,7 +101,7 @@ class RunFits:
 
     fits: Fits
     candidates: Candidates
-    """All that are bright enough, with or without neighbours."""
+    """All that are bright enough, with or without neighbours, at the border or not."""
     num_frames: int
     dropped: Counter[str]
     """How many candidates were left out, by reason."""
@@ -227,7 +227,7 @@ def _collect(
 
 
 def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, *, step: int) -> tuple[Tensor, Tensor]:
-    """Light at the places of emitters ``step`` frames on, over the light that they would have there, and its sigma; (E,).
+    """Light at the places of emitters ``step`` frames on, over the light that they would have there, and its sigma.
 
     The amplitude of the PSF at the emitter's known place above a free constant background, by weighted least squares:
     linear, so unbiased for an emitter that is on for a part of the frame, or not at all.
