@@ -34,6 +34,8 @@ STEPS = (-2, -1, 1, 2)
 """The neighbouring frames that are looked at."""
 PRESENT = 0.5
 """An emitter is on in a neighbouring frame that has more than this share of its light."""
+_PSF_ERROR = 0.05
+"""Share of an emitter's light in a pixel by which the PSF may be wrong."""
 _FITS_A_RUN = 600
 _LARGEST_MOVE_PX = 1.5
 _LEAST_SNR = 5.0
@@ -154,15 +156,18 @@ def goodness(scope: Microscope, spots: Spots, rois_ESS: Tensor, noise_ESS: Tenso
     """Chi-square over degrees of freedom, and how far it is above expectation in standard deviations; each (E,).
 
     A pixel's squared residual over its variance V = mean + read noise has the mean 1 and the variance
-    2 + kurtosis * mean / V^2; the fit takes one degree of freedom for each of its parameters.
+    2 + kurtosis * mean / V^2; the fit takes one degree of freedom for each of its parameters. For the second result V
+    has the PSF's own uncertainty, too, lest very bright emitters fail by a PSF that is not perfect.
     """
     mean, _ = expected_and_slopes(scope.psf, spots.stack(), height=rois_ESS.shape[1], width=rois_ESS.shape[2])
     variance = mean + noise_ESS
-    chi_square = ((rois_ESS - mean).square() / variance).sum(dim=(1, 2))
+    residual = (rois_ESS - mean).square()
+    uncertain = variance + (_PSF_ERROR * (mean - spots.bg[:, None, None])).square()
     pixels = rois_ESS.shape[1] * rois_ESS.shape[2]
     freedom = pixels - len(free_parameters(scope.psf))
     spread = (2 + scope.detector.kurtosis * mean / variance.square()).sum(dim=(1, 2)) * (freedom / pixels)
-    return (chi_square / freedom).numpy(), ((chi_square - freedom) / spread.sqrt()).numpy()
+    chi_square, tolerant = ((residual / values).sum(dim=(1, 2)) for values in (variance, uncertain))
+    return (chi_square / freedom).numpy(), ((tolerant - freedom) / spread.sqrt()).numpy()
 
 
 def _judge(scope: Microscope, found: SpotFits, misfit: Floats, saturated: Bools) -> npt.NDArray[np.object_]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lls_decode import __version__
 from lls_decode.errors import ConfigError
 from lls_decode.refine.candidates import CANDIDATE_SNR
-from lls_decode.refine.estimate import Estimate
+from lls_decode.refine.estimation import Estimate
 from lls_decode.refine.photophysics import is_fully_on
 from lls_decode.refine.prefit import MISFIT, MISFIT_LIMIT, NEIGHBOUR, PRESENT, STEPS
 from lls_decode.table.files import output_error, written_aside
@@ -144,9 +144,9 @@ def _density(axes: Any, found: Estimate) -> None:
         title=f"density: {d.found_share:.0%} as many spots as emitters",
         xlabel="frame looked at (runs from first to last)",
         ylabel=f"per um², spots above {CANDIDATE_SNR:g} sigma",
-        ylim=(0, 1.3 * max(axes.get_ylim()[1], d.local_per_um2)),
+        ylim=(0, 1.5 * max(axes.get_ylim()[1], d.local_per_um2)),
     )
-    axes.legend(loc="upper right", ncols=2)
+    axes.legend(loc="upper right")
 
 
 def _goodness(axes: Any, found: Estimate) -> None:
