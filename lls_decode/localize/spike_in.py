@@ -63,8 +63,7 @@ class SpikeIn:
             self.simulation.psf,
             pixel=self.simulation.pixel_size,
             camera=camera,
-            height=height,
-            width=width,
+            field=(height, width),
         )
         rows = SpikeRows(
             spikes.select(wanted),

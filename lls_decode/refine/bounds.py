@@ -3,16 +3,17 @@
 Shape letters: ``E`` emitters, ``Y X`` pixels of a region of interest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lls_decode.config import PixelSize, Psf
+from lls_decode.config import Camera, PixelSize, Psf, ScmosCamera
 from lls_decode.emitters import Emitters
-from lls_decode.optics import CameraModel, EmccdModel, build_psf
+from lls_decode.errors import ConfigError
+from lls_decode.optics import CameraModel, EmccdModel, build_camera, build_psf
 from lls_decode.refine.crlb import Spots, crlb
 
 Floats = npt.NDArray[np.float64]
@@ -35,12 +36,43 @@ class Bounds:
     photons: Floats
 
 
+def with_bounds(truth: Emitters, psf: Psf, *, camera: Camera, pixel: PixelSize) -> Emitters:
+    """The truth with the Cramer-Rao bound of each emitter in place of its sigmas, in nm and photons.
+
+    Each emitter is alone on an endless chip, on its own uniform background: neighbours and edges only make it worse.
+    NaN for z where the PSF does not tell it; infinite where parameters cannot be told apart.
+
+    Raises
+    ------
+    ConfigError
+        Photons or background are not known, or the camera's read noise is a map (emitters alone have no place on it).
+    """
+    for name in ("photons", "bg"):
+        unknown = ~np.isfinite(getattr(truth, name))
+        if unknown.any():
+            raise ConfigError(
+                f"The truth has {int(unknown.sum())} of {len(truth)} rows without {name}, on which the Cramer-Rao "
+                "bound depends; add the column" + (", or give the background (--bg)." if name == "bg" else ".")
+            )
+    if isinstance(camera, ScmosCamera) and any(
+        isinstance(v, str) for v in (camera.variance_adu2, camera.gain_adu_per_e)
+    ):
+        raise ConfigError(
+            "The camera has per-pixel maps, but the Cramer-Rao bound of a truth is for pixels that are all alike; give "
+            "numbers for camera.variance_adu2 and camera.gain_adu_per_e (their medians)."
+        )
+    somewhere = replace(truth, z_nm=np.where(np.isfinite(truth.z_nm), truth.z_nm, 0.0))
+    bounds = emitter_bounds(somewhere, psf, pixel=pixel, camera=build_camera(camera, 1, 1), field=None)
+    return replace(truth, x_sig=bounds.x_nm, y_sig=bounds.y_nm, z_sig=bounds.z_nm, phot_sig=bounds.photons)
+
+
 def emitter_bounds(
-    emitters: Emitters, psf: Psf, *, pixel: PixelSize, camera: CameraModel, height: int, width: int
+    emitters: Emitters, psf: Psf, *, pixel: PixelSize, camera: CameraModel, field: tuple[int, int] | None
 ) -> Bounds:
     """Bounds of single emitters of known photons and ``bg``; other emitters nearby are not taken into account.
 
-    An EMCCD's amplification doubles the variance: it counts as one with half the electrons and no read noise.
+    ``field`` is the frame's rows and columns, beyond which there is no light; None: endless, with pixels all alike. An
+    EMCCD's amplification doubles the variance of the light: it counts as a camera with half the electrons.
     """
     model = build_psf(psf, pixel=pixel)
     radius = model.radius_px((float(np.min(emitters.z_nm)), float(np.max(emitters.z_nm)))) if len(emitters) else 0
@@ -59,7 +91,7 @@ def emitter_bounds(
             torch.from_numpy(part.photons) * per_photon,
             torch.from_numpy(part.bg).clamp_min(0) * per_photon + dark,
         )
-        variance = _variance_e2(camera, row, column, side, height, width)
+        variance = _variance_e2(camera, row, column, side, field)
         parts.append(crlb(model, spots, height=side, width=side, variance=variance).stack())
     x, y, z, photons, _ = torch.cat(parts).numpy().T
     return Bounds(x * pixel.x_nm, y * pixel.y_nm, z, photons / per_photon)
@@ -72,14 +104,17 @@ def _electrons(camera: CameraModel) -> tuple[float, float]:
     return camera.quantum_efficiency, 0.0
 
 
-def _variance_e2(camera: CameraModel, row: Tensor, column: Tensor, side: int, height: int, width: int) -> Tensor:
-    """Variance of the read noise in each region of interest (E, Y, X), electrons squared."""
-    rows, columns = (start[:, None] + torch.arange(side) for start in (row, column))
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+def _variance_e2(camera: CameraModel, row: Tensor, column: Tensor, side: int, field: tuple[int, int] | None) -> Tensor:
+    """Variance of the read noise in each region of interest, electrons squared: (E, Y, X), or () for all pixels."""
     if isinstance(camera, EmccdModel):
-        variance = torch.zeros(())
+        variance = torch.tensor((camera.config.read_sigma_e / camera.config.em_gain / _EXCESS) ** 2).double()
     else:
         variance = (camera.variance_adu2 / camera.gain_adu_per_e**2).double()
+    if field is None:
+        return variance
+    rows, columns = (start[:, None] + torch.arange(side) for start in (row, column))
+    inside_y, inside_x = ((at >= 0) & (at < size) for at, size in zip((rows, columns), field, strict=True))
     if variance.ndim:
-        variance = variance[rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
-    return torch.where(inside, variance.double(), _NO_LIGHT)
+        rows, columns = (at.clamp(0, size - 1) for at, size in zip((rows, columns), field, strict=True))
+        variance = variance[rows[:, :, None], columns[:, None, :]]
+    return torch.where(inside_y[:, :, None] & inside_x[:, None, :], variance, _NO_LIGHT)

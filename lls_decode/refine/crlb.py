@@ -9,20 +9,15 @@ order of the fields of `Spots`.
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lls_decode.config import Camera, EmccdCamera, PixelSize, Psf
-from lls_decode.emitters import Emitters
-from lls_decode.errors import ConfigError
-from lls_decode.optics import PsfModel, build_psf
+from lls_decode.optics import PsfModel
 
 _LEAST_MEAN = 1e-3
 """Expected electrons of a pixel are never below this: a spline may dip under zero beside its spot."""
-_SPOTS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -59,65 +54,6 @@ def crlb(model: PsfModel, spots: Spots, *, height: int, width: int, variance: Va
     """
     mean, slopes = expected_and_slopes(model, spots.stack(), height=height, width=width)
     return Spots.unstack(bound(fisher_information(mean, slopes, variance), free_parameters(model)))
-
-
-def with_bounds(truth: Emitters, psf: Psf, *, camera: Camera, pixel: PixelSize) -> Emitters:
-    """The truth with the Cramer-Rao bound of each emitter in place of its sigmas, in nm and photons.
-
-    Each emitter is alone on an endless chip, on its own uniform background: neighbours and edges only make it worse.
-    An EMCCD's amplification doubles the variance of the light (excess noise factor 2). NaN for z where the PSF does
-    not tell it; infinite where parameters cannot be told apart.
-
-    Raises
-    ------
-    ConfigError
-        Photons or background are not known, or the camera's read noise is a map (emitters alone have no place on it).
-    """
-    for name in ("photons", "bg"):
-        unknown = ~np.isfinite(getattr(truth, name))
-        if unknown.any():
-            raise ConfigError(
-                f"The truth has {int(unknown.sum())} of {len(truth)} rows without {name}, on which the Cramer-Rao "
-                "bound depends; add the column" + (", or give the background (--bg)." if name == "bg" else ".")
-            )
-    efficiency, spurious_e, variance, excess = _noise(camera)
-    model = build_psf(psf, pixel=pixel)
-    z_nm = np.where(np.isfinite(truth.z_nm), truth.z_nm, 0.0)
-    radius = model.radius_px((float(z_nm.min()), float(z_nm.max()))) if len(truth) else 0
-    x_px, y_px = (position / size for position, size in ((truth.x_nm, pixel.x_nm), (truth.y_nm, pixel.y_nm)))
-    columns = (
-        x_px - np.rint(x_px) + radius,
-        y_px - np.rint(y_px) + radius,
-        z_nm,
-        truth.photons * efficiency,
-        truth.bg * efficiency + spurious_e,
-    )
-    spots_EP = torch.as_tensor(np.stack(columns, axis=1))
-    size = 2 * radius + 1
-    parts = [
-        crlb(
-            model, Spots.unstack(spots_EP[i : i + _SPOTS_AT_ONCE]), height=size, width=size, variance=variance / excess
-        )
-        for i in range(0, len(truth), _SPOTS_AT_ONCE)
-    ]
-    sigmas_EP = math.sqrt(excess) * torch.cat([spots_EP[:0], *(part.stack() for part in parts)])
-    x_sig, y_sig, z_sig, electrons, _ = sigmas_EP.numpy().T
-    return replace(
-        truth, x_sig=x_sig * pixel.x_nm, y_sig=y_sig * pixel.y_nm, z_sig=z_sig, phot_sig=electrons / efficiency
-    )
-
-
-def _noise(camera: Camera) -> tuple[float, float, float, float]:
-    """Quantum efficiency, spurious electrons, variance of the read noise (electrons squared), excess noise factor."""
-    if isinstance(camera, EmccdCamera):
-        return camera.quantum_efficiency, camera.spurious_e, (camera.read_sigma_e / camera.em_gain) ** 2, 2.0
-    variance_adu2, gain = camera.variance_adu2, camera.gain_adu_per_e
-    if isinstance(variance_adu2, str) or isinstance(gain, str):
-        raise ConfigError(
-            "The camera has per-pixel maps, but the Cramer-Rao bound of a truth is for pixels that are all alike; give "
-            "numbers for camera.variance_adu2 and camera.gain_adu_per_e (their medians)."
-        )
-    return camera.quantum_efficiency, 0.0, variance_adu2 / gain**2, 1.0
 
 
 def expected_and_slopes(model: PsfModel, spots_EP: Tensor, *, height: int, width: int) -> tuple[Tensor, Tensor]:

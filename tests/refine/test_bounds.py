@@ -24,7 +24,7 @@ def bounds(camera: ScmosModel | EmccdModel, *, bg: float = 0.0, x_nm: float = 10
     emitters = Emitters.from_columns(
         {"frame": [0], "x_nm": [x_nm], "y_nm": [1250.0], "z_nm": [0.0], "photons": [1000.0], "bg": [bg]}
     )
-    settings = {"psf": PSF, "pixel": PIXEL, "height": SIDE, "width": SIDE, **changes}
+    settings = {"psf": PSF, "pixel": PIXEL, "field": (SIDE, SIDE), **changes}
     return emitter_bounds(emitters, camera=camera, **settings)
 
 
@@ -37,8 +37,9 @@ def test_a_lone_bright_emitter_has_the_bound_of_the_closed_form() -> None:
 
 
 def test_an_emccd_loses_half_of_the_light() -> None:
-    camera = EmccdCamera(baseline_adu=100, e_per_adu=10, em_gain=300, read_sigma_e=70, quantum_efficiency=0.8)
-    one, other = bounds(scmos(), bg=3.0), bounds(EmccdModel(camera), bg=3.0)
+    """Variance 2 m + s^2 of the amplified electrons, where an sCMOS camera of variance s^2 / 2 has m + s^2 / 2."""
+    camera = EmccdCamera(baseline_adu=100, e_per_adu=10, em_gain=300, read_sigma_e=300, quantum_efficiency=0.8)
+    one, other = bounds(scmos(2.0**2 / 2), bg=3.0), bounds(EmccdModel(camera), bg=3.0)
     for name in ("x_nm", "y_nm", "photons"):
         assert getattr(other, name)[0] == pytest.approx(np.sqrt(2) * getattr(one, name)[0], rel=1e-6)
 
@@ -64,4 +65,4 @@ def test_depth_has_a_bound_where_the_psf_tells_it() -> None:
     found = bounds(scmos(), bg=3.0, psf=psf, pixel=pixel)
     assert 10 < found.z_nm[0] < 60
     none = Emitters.from_columns({"frame": [], "x_nm": [], "y_nm": []})
-    assert emitter_bounds(none, psf, pixel=pixel, camera=scmos(), height=9, width=9).x_nm.shape == (0,)
+    assert emitter_bounds(none, psf, pixel=pixel, camera=scmos(), field=(9, 9)).x_nm.shape == (0,)
