@@ -233,6 +233,30 @@ def test_a_configuration_for_ones_own_microscope(tmp_path: Path, invoke: Invoke)
     assert all(f"\n{preset} " in text for preset in ("lls-paint", "astigmatism", "2d"))
 
 
+def test_a_prefit_gives_a_configuration_that_trains(tmp_path: Path, invoke: Invoke) -> None:
+    simulation = load(TrainingConfig, find_config("storm-2d")).simulation
+    movie = {"name": "m", "simulation": simulation.to_dict(), "num_volumes": 30, "height": 64, "width": 64}
+    config, out = tmp_path / "movie.yaml", tmp_path / "prefit"
+    config.write_text(yaml.safe_dump(movie))
+    assert invoke("simulate", "--config", config, "--out", tmp_path / "movie")[0] == 0
+    words = ["estimate", tmp_path / "movie" / "movie.zarr", "--base", "storm-2d", "--out", out]
+    status, text, err = invoke(*words, "--config", tmp_path / "movie" / "run.yaml", "--json")
+    assert status == 0, err
+    numbers = json.loads(text)
+    assert numbers == json.loads((out / "estimate.json").read_text())
+    assert numbers["quality"]["num_kept"] > 30
+    assert (out / "estimate.png").exists()
+    assert invoke("config", "check", out / "training.yaml", "--kind", "training")[0] == 0
+    small = ["network.filters=4", "crop_px=16", "sequences=1", "sequence_frames=2"]
+    train = ["train", "--config", out / "training.yaml", "--out", tmp_path / "training", "--stop-after", "2"]
+    status, text, err = invoke(*train, *(word for change in small for word in ("--set", change)))
+    assert (status, "goes on" in text) == (0, True), err
+    status, _, err = invoke(
+        *words, "--set", "camera={kind: scmos, offset_adu: 900, gain_adu_per_e: 2, variance_adu2: 5}"
+    )
+    assert (status, "correct camera.offset_adu" in err) == (2, True)
+
+
 def test_doctor_speaks(invoke: Invoke) -> None:
     _, text, _ = invoke("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(text)}
