@@ -297,10 +297,17 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
 )
 @_set_option
 @click.option("--init-from", help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with.")
+@click.option("--teacher", help="Distil: model bundle (.lls), or a shipped one, whose output maps are learned as well.")
 @_device_option
 @click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
 def train(
-    config_path: str, out: Path, changes: tuple[str, ...], init_from: str | None, device: str, stop_after: int | None
+    config_path: str,
+    out: Path,
+    changes: tuple[str, ...],
+    init_from: str | None,
+    teacher: str | None,
+    device: str,
+    stop_after: int | None,
 ) -> None:
     """Train a localization network on simulated frames into a model bundle (.lls)."""
     from lls_decode.localize import build_calibrator, build_validator
@@ -315,6 +322,7 @@ def train(
             validator=build_validator(config),
             calibrator=build_calibrator(config),
             init_from=None if init_from is None else find_bundle(init_from),
+            teacher=None if teacher is None else find_bundle(teacher),
             device=chosen,
             progress=lambda step, steps, losses: progress(step, steps),
             stop_after=stop_after,

@@ -41,6 +41,11 @@ class Losses:
         """What is minimised."""
         return self.count + self.localization + self.background
 
+    def __add__(self, other: "Losses") -> "Losses":
+        return Losses(
+            self.count + other.count, self.localization + other.localization, self.background + other.background
+        )
+
 
 def decode_loss(maps: OutputMaps, targets: Targets) -> Losses:
     """Loss of one batch."""

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lls_decode.config import Scaling, TrainingConfig
 from lls_decode.errors import BundleError, RunConflictError
-from lls_decode.model.bundle import load_bundle
+from lls_decode.model.bundle import ModelBundle, load_bundle
 from lls_decode.model.info import bundle_digest
 
-_ARCHITECTURE = ("filters", "context", "predict_z")
+_ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
 _TAIL_SDS = 3
 """Emitters brighter than the mean by more than this many standard deviations need not be expressed."""
 
@@ -55,41 +55,61 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
                 f"--init-from {path} has network.{name} {found}, the training has {wanted}; set network.{name} to "
                 f"{found}, or begin with another model."
             )
-    scaling = bundle.info.scaling.replace(x_sig=1.0, y_sig=1.0, z_sig=1.0, photons_sig=1.0)
-    _check_reach(path, scaling, config)
+    scaling = own_scaling(bundle)
+    check_reach(f"--init-from {path}", scaling, config)
     weights = {name: value.clone() for name, value in bundle.network.state_dict().items()}
     return Parent(bundle.info.name, bundle_digest(path), bundle.info.licence, scaling, weights)
 
 
-def _check_reach(path: str | Path, scaling: Scaling, config: TrainingConfig) -> None:
+def own_scaling(bundle: ModelBundle) -> Scaling:
+    """The scales of a model without the factors of its sigmas, which are measured anew."""
+    return bundle.info.scaling.replace(x_sig=1.0, y_sig=1.0, z_sig=1.0, photons_sig=1.0)
+
+
+def check_reach(given: str, scaling: Scaling, config: TrainingConfig) -> None:
+    """Refuse a training whose light cannot be expressed in another model's scales; ``given`` names the option.
+
+    Raises
+    ------
+    BundleError
+        Photons, z or background go beyond the scales.
+    """
     emitters, background = config.simulation.emitters, config.simulation.background
     brightest = emitters.photons_mean + _TAIL_SDS * emitters.photons_sd
     farthest_nm = max(abs(z) for z in emitters.z_range_nm) if config.network.predict_z else 0.0
     for what, asked, limit, unit, remedy in (
         ("photon counts", brightest, scaling.photons, "photons", "emitters.photons_mean and photons_sd"),
         ("distances from the focus", farthest_nm, scaling.z_nm, "nm", "emitters.z_range_nm"),
-        ("backgrounds", background.high, scaling.bg, "photons per pixel", "background.high"),
+        ("backgrounds", background.extremes[1], scaling.bg, "photons per pixel", "background.high"),
     ):
         if asked > limit:
             raise BundleError(
-                f"--init-from {path} can express {what} up to {limit:g} {unit}, the training has them up to {asked:g}; "
-                f"lower simulation.{remedy}, or train without --init-from."
+                f"{given} can express {what} up to {limit:g} {unit}, the training has them up to {asked:g}; "
+                f"lower simulation.{remedy}, or train without {given.partition(' ')[0]}."
             )
 
 
-def claim_parent(out: Path, parent: Parent | None, *, fresh: bool) -> None:
-    """Record in a training folder what the training begins with, or refuse another beginning."""
-    path = out / "parent.json"
+def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, without: str, fresh: bool) -> None:
+    """Record in a training folder which model an option names, or refuse another one than is recorded.
+
+    ``without`` is what a training has that was given none.
+
+    Raises
+    ------
+    RunConflictError
+        The training of the folder has another model in this place, or none.
+    """
     if fresh:
-        if parent is not None:
-            path.write_text(json.dumps(parent.to_dict()))
+        if model is not None:
+            path.write_text(json.dumps(model))
         return
     recorded = json.loads(path.read_text()) if path.exists() else None
-    if recorded == (None if parent is None else parent.to_dict()):
+    if recorded == model:
         return
-    began = "random weights" if recorded is None else f"the model {recorded['name']} ({recorded['digest']})"
-    now = "random weights" if parent is None else f"{parent.name} ({parent.digest})"
+    then, now = (
+        without if given is None else f"the model {given['name']} ({given['digest']})" for given in (recorded, model)
+    )
     raise RunConflictError(
-        f"{out} holds a training that began with {began}, not with {now}; give the same --init-from, another --out, or "
-        "delete the folder."
+        f"{path.parent} holds a training that began with {then}, not with {now}; give the same {option}, another "
+        "--out, or delete the folder."
     )

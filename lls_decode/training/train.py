@@ -1,8 +1,8 @@
 """The training loop: simulate, step, validate, checkpoint; interrupted at any moment it goes on where it was.
 
-A run folder holds ``training.yaml`` (the configuration), ``parent.json`` (of a fine-tuning), ``checkpoint.json`` with
-``checkpoint-*.safetensors`` (weights, optimiser, random state), ``curve.csv``, ``curve.png`` and at the end
-``NAME.lls``.
+A run folder holds ``training.yaml`` (the configuration), ``parent.json`` (of a fine-tuning), ``teacher.json`` (of a
+distillation), ``checkpoint.json`` with ``checkpoint-*.safetensors`` (weights, optimiser, random state), ``curve.csv``,
+``curve.png`` and at the end ``NAME.lls``.
 """
 
 import logging
@@ -16,16 +16,18 @@ from typing import Any, Protocol
 import torch
 
 from lls_decode.config import Scaling, SplinePsf, TrainingConfig, load
-from lls_decode.errors import CollapseError, ConfigError, RunConflictError
+from lls_decode.errors import BundleError, CollapseError, ConfigError, RunConflictError
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.optics import build_psf
 from lls_decode.training.checkpoint import Best, State, new_state, restore_state, save_state
 from lls_decode.training.curve import Row, add_row, curve_row, read_curve
+from lls_decode.training.distill import distillation_loss
 from lls_decode.training.loss import Losses, decode_loss
-from lls_decode.training.parent import Parent, claim_parent, load_parent
+from lls_decode.training.parent import Parent, claim_model, load_parent
 from lls_decode.training.record import bundle_info, choose_scaling
+from lls_decode.training.teacher import Teacher, load_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ def train(
     validator: Validator,
     calibrator: Calibrator | None = None,
     init_from: str | Path | None = None,
+    teacher: str | Path | None = None,
     device: torch.device | None = None,
     progress: Callable[[int, int, Losses], None] | None = None,
     stop_after: int | None = None,
@@ -76,6 +79,8 @@ def train(
         Measures the factors of its sigmas at the end (see `localize.build_calibrator`); None: they stay 1.
     init_from
         Bundle whose weights and scales the training begins with (fine-tuning); None: random weights.
+    teacher
+        Bundle whose output maps the network learns as well, and whose scales it takes (distillation).
     progress
         Called after every step with the step, the number of steps and the losses.
     stop_after, stop_after_s
@@ -86,15 +91,16 @@ def train(
     RunConflictError
         The folder holds a training with another configuration, or another beginning.
     ConfigError, BundleError
-        The PSF cannot tell what is asked for, or ``init_from`` does not fit the configuration.
+        The PSF cannot tell what is asked for, or ``init_from`` or ``teacher`` does not fit the configuration.
     CollapseError
         The network learns nothing, and no restart is left.
     """
     out, device = Path(out), device or torch.device("cpu")
     _check_psf(config)
     parent = None if init_from is None else load_parent(init_from, config)
-    _claim(out, config, parent)
-    scaling = choose_scaling(config) if parent is None else parent.scaling
+    master = None if teacher is None else load_teacher(teacher, config, device)
+    scaling = _scaling(config, parent, master)
+    _claim(out, config, parent, master)
     state = new_state(config, device, parent=parent, restarts=[])
     restore_state(state, out)
     if state.step:
@@ -103,7 +109,7 @@ def train(
     began = entered - state.seconds
     while not _is_over(config, state):
         try:
-            losses = _step(config, scaling, state)
+            losses = _step(config, scaling, state, master)
             made += 1
             if progress is not None:
                 progress(state.step, config.steps, losses)
@@ -120,17 +126,30 @@ def train(
             save_state(state, out)
         if stopping and not _is_over(config, state):
             return None
-    return _finish(out, config, scaling, state, parent, validator, calibrator)
+    return _finish(out, config, scaling, state, parent, master, validator, calibrator)
 
 
-def _step(config: TrainingConfig, scaling: Scaling, state: State) -> Losses:
+def _scaling(config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> Scaling:
+    """Network units: those of the model that the training begins with or learns from, else chosen."""
+    if parent is not None and teacher is not None and parent.scaling != teacher.scaling:
+        raise BundleError(
+            f"--init-from {parent.name} and --teacher {teacher.name} have different scales; begin with a model that "
+            "was distilled from this teacher, or leave one of the two out."
+        )
+    return next((model.scaling for model in (parent, teacher) if model is not None), choose_scaling(config))
+
+
+def _step(config: TrainingConfig, scaling: Scaling, state: State, teacher: Teacher | None) -> Losses:
     batch = state.next_batch()
     network = state.network.train()
     inputs = batch.inputs(scaling, noise_map=config.network.noise_map)
     lower = config.precision == "bfloat16"
     with torch.autocast(batch.photons_TYX.device.type, dtype=torch.bfloat16, enabled=lower):
         maps = network.decode(network.encode(*inputs), batch.windows_N3)
+        wanted = None if teacher is None else teacher.maps(*inputs, batch.windows_N3)
     losses = decode_loss(maps, batch.targets(scaling, config.simulation))
+    if wanted is not None:
+        losses += distillation_loss(maps, wanted)
     if not torch.isfinite(losses.total):
         raise CollapseError(
             f"The training loss is {losses.total.item()} at step {state.step}; lower learning_rate or gradient_norm."
@@ -214,6 +233,7 @@ def _finish(
     scaling: Scaling,
     state: State,
     parent: Parent | None,
+    teacher: Teacher | None,
     validator: Validator,
     calibrator: Calibrator | None,
 ) -> TrainingResult:
@@ -224,6 +244,8 @@ def _finish(
         provenance["weights_of_step"] = state.best.step
     if parent is not None:
         provenance["parent"] = parent.to_dict()
+    if teacher is not None:
+        provenance["teacher"] = teacher.to_dict()
     network = state.network.eval()
     info = bundle_info(
         config,
@@ -263,7 +285,7 @@ def _check_psf(config: TrainingConfig) -> None:
         )
 
 
-def _claim(out: Path, config: TrainingConfig, parent: Parent | None) -> None:
+def _claim(out: Path, config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> None:
     """Make the folder this training's, or refuse."""
     path = out / "training.yaml"
     try:
@@ -273,7 +295,10 @@ def _claim(out: Path, config: TrainingConfig, parent: Parent | None) -> None:
             raise RunConflictError(
                 f"{out} holds a training with another configuration ({path}); give another --out, or delete the folder."
             )
-        claim_parent(out, parent, fresh=fresh)
+        begins = None if parent is None else parent.to_dict()
+        claim_model(out / "parent.json", begins, option="--init-from", without="random weights", fresh=fresh)
+        learns = None if teacher is None else teacher.to_dict()
+        claim_model(out / "teacher.json", learns, option="--teacher", without="no teacher", fresh=fresh)
         if fresh:
             path.write_text(config.to_yaml())
     except OSError as error:

@@ -1,15 +1,27 @@
 """Distillation against closed forms, and that a student comes to agree with its teacher."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from lls_decode.config import NetworkConfig
+from lls_decode.config import BackgroundConfig, NetworkConfig, PixelSize
+from lls_decode.errors import BundleError, RunConflictError
+from lls_decode.model.bundle import load_bundle, save_bundle
+from lls_decode.model.info import bundle_digest
 from lls_decode.model.network import LocNet, OutputMaps
+from lls_decode.training import train
+from lls_decode.training.ahead import simulate_step
 from lls_decode.training.distill import distillation_loss
+from lls_decode.training.teacher import load_teacher
+
+from .conftest import config, final_state, quick
+
+WIDER = NetworkConfig(filters=6, context="time")
 
 
 def maps(seed: int, shape: tuple[int, int, int] = (2, 5, 6)) -> OutputMaps:
@@ -69,3 +81,69 @@ def test_a_student_comes_to_agree() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of another size, with scales that are not those that the student would choose, and sigma factors."""
+    folder = tmp_path_factory.mktemp("teacher")
+    result = train(config(name="teacher", steps=2, network=WIDER), folder, validator=quick)
+    assert result is not None
+    bundle = load_bundle(result.bundle)
+    scaling = bundle.info.scaling.replace(photons=2 * bundle.info.scaling.photons, x_sig=1.5)
+    save_bundle(folder / "teacher.lls", bundle.network, bundle.info.replace(scaling=scaling))
+    return folder / "teacher.lls"
+
+
+def test_a_training_with_a_teacher(teacher: Path, tmp_path: Path) -> None:
+    """It takes the teacher's scales, says who it was, and goes on with it after an interruption, to the bit."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    result = train(config(), one, validator=quick, teacher=teacher)
+    assert result is not None
+    info = load_bundle(result.bundle).info
+    assert info.scaling == load_bundle(teacher).info.scaling.replace(x_sig=1.0)
+    assert info.training["teacher"] == {"name": "teacher", "digest": bundle_digest(teacher)}
+    train(config(), other, validator=quick, teacher=teacher, stop_after=5)
+    with pytest.raises(RunConflictError, match=r"began with the model teacher .*not with no teacher"):
+        train(config(), other, validator=quick)
+    train(config(), other, validator=quick, teacher=teacher)
+    first, second = final_state(one), final_state(other)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    alone = tmp_path / "alone"
+    train(config(), alone, validator=quick)
+    assert any(not torch.equal(value, first[name]) for name, value in final_state(alone).items())
+
+
+def test_a_student_agrees_more_with_its_teacher(teacher: Path, tmp_path: Path) -> None:
+    """The same steps with and without: only who was taught is nearer to the teacher on frames of another seed."""
+    c = config(steps=30, learning_rate=3e-3)
+    master = load_teacher(teacher, c, torch.device("cpu"))
+    distances = {}
+    for name, given in (("taught", teacher), ("alone", None)):
+        result = train(c, tmp_path / name, validator=quick, teacher=given)
+        assert result is not None
+        student = load_bundle(result.bundle).network
+        batch = simulate_step(c, torch.Generator().manual_seed(99))
+        inputs = batch.inputs(master.scaling, noise_map=False)
+        seen = student.decode(student.encode(*inputs), batch.windows_N3)
+        distances[name] = distillation_loss(seen, master.maps(*inputs, batch.windows_N3)).total.item()
+    assert distances["taught"] < 0.7 * distances["alone"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"network": NetworkConfig(filters=4, context="none")}, "network.context time", id="context"),
+        pytest.param({"network": NetworkConfig(filters=4, predict_z=False)}, "network.predict_z True", id="2-D"),
+        pytest.param({"pixel_size": PixelSize(x_nm=130, y_nm=130)}, "pixels of .*the training has 130", id="pixel"),
+        pytest.param({"background": BackgroundConfig(low=5, high=900)}, "can express backgrounds up to", id="light"),
+    ],
+)
+def test_a_teacher_of_something_else_is_refused(
+    teacher: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    c = config()
+    network = changes.pop("network", c.network)
+    wrong = c.replace(network=network, simulation=c.simulation.replace(**changes))
+    with pytest.raises(BundleError, match=words):
+        train(wrong, tmp_path, validator=quick, teacher=teacher)

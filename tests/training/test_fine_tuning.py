@@ -70,8 +70,8 @@ def test_another_beginning_in_the_same_folder_is_refused(parent: Path, tmp_path:
     save_bundle(tmp_path / "other.lls", bundle.network, bundle.info.replace(name="stranger"))
     for folder, init_from, words in (
         (tuned, None, "began with the model parent .*not with random weights"),
-        (tuned, tmp_path / "other.lls", "began with the model parent .*not with stranger"),
-        (plain, parent, "began with random weights, not with parent"),
+        (tuned, tmp_path / "other.lls", "began with the model parent .*not with the model stranger"),
+        (plain, parent, "began with random weights, not with the model parent"),
     ):
         with pytest.raises(RunConflictError, match=words):
             train(dimmer(), folder, validator=quick, init_from=init_from)
