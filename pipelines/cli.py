@@ -348,7 +348,7 @@ def train(
     "--z-step-nm", type=float, help="z from slice to slice; negative when the beads' z falls.  [default: of the file]"
 )
 @click.option("--roi-px", type=click.IntRange(9), default=21, show_default=True, help="Side of the PSF.")
-@click.option("--knots-nm", type=float, default=75.0, show_default=True, help="Knots along z; larger is smoother.")
+@click.option("--knots-nm", type=float, default=100.0, show_default=True, help="Knots along z; larger is smoother.")
 @click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
 @click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
 @click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Camera gain, for the fits.")
@@ -363,7 +363,14 @@ def calibrate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make a PSF (cubic spline) from z-scans of beads, one or many a file."""
+    """Make a PSF (cubic spline) from z-scans of beads, one or many a file.
+
+    An averaged PSF (a volume by other software) is a scan of one bead.
+
+    The sign of z cannot be seen in a scan: give a positive --z-step-nm when the bead's z, as molecules shall have it,
+    rises from slice to slice (the focus moves towards the objective), else a negative one. To check, localize a
+    structure or a bead that you moved by a known amount: z must rise with it; if it falls, change the sign.
+    """
     from lls_decode.refine import calibrate as run_calibration
     from lls_decode.refine import write_report
 

@@ -21,6 +21,8 @@ _FAINTEST = 0.15
 _LEAST_SLICES = 8
 _FLAT_TOP = 4
 """So many pixels of one slice at the very same brightest value are a detector at its end."""
+_UNIT_ADU = 1e5
+"""Light of a normalised PSF's brightest slice, so that fits have something to count."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Bead:
 
 
 def read_stack(path: str | Path) -> BeadStack:
-    """Read a z-scan (TIFF, .dax, .raw).
+    """Read a z-scan (TIFF, .dax, .raw), or the averaged PSF of other software, which is a scan of one bead.
 
     Raises
     ------
@@ -67,6 +69,8 @@ def read_stack(path: str | Path) -> BeadStack:
             f"{path}: slice {int(wrong.argmax())} holds NaN or infinite values, {int(wrong.sum())} slices in all; "
             "export the stack as camera counts."
         )
+    if adu.max() <= 1.0:  # a PSF of other software, normalised to its sum or peak: no counts
+        adu *= _UNIT_ADU / max(float(adu.sum(axis=(1, 2)).max()), 1e-9)
     top = float(np.iinfo(movie.dtype).max) if movie.dtype.kind in "ui" else math.inf
     return BeadStack(Path(path), adu, top, movie.z_step_nm)
 

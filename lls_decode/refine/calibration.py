@@ -35,7 +35,8 @@ Floats = npt.NDArray[np.float64]
 
 _ROUNDS = 6
 _LEAST_CORRELATION = 0.8
-_FIT_ROI_PX = 17
+_RIM_PX = 2
+"""So much is left out of the fits on each side, so that the PSF covers them wherever the bead is found."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def calibrate(
     pixel: PixelSize,
     z_step_nm: float | None = None,
     roi_px: int = 21,
-    knots_nm: float = 75.0,
+    knots_nm: float = 100.0,
     offset_adu: float = 0.0,
     gain_adu_per_e: float = 1.0,
     focus_slice: float | None = None,
@@ -402,8 +403,7 @@ def _fit_bead(
 ) -> BeadFit:
     """Fit each slice of a bead; even slices with the first PSF, odd ones with the second."""
     offset, gain = camera
-    inner = max(0, (bead.adu_ZYX.shape[1] - _FIT_ROI_PX) // 2)
-    window = slice(inner, bead.adu_ZYX.shape[1] - inner)
+    window = slice(_RIM_PX, -_RIM_PX)
     electrons = torch.as_tensor((bead.adu_ZYX[:, window, window] - offset) / gain).clamp_min(0)
     fits = [fit_spots(half, electrons[start::2]) for start, half in enumerate(halves)]
     spots = Spots.unstack(_interleaved(*(fit.spots.stack() for fit in fits)))

@@ -47,7 +47,8 @@ def check_order(name: str, beads_BZYX: Floats) -> None:
             f"{name}: the slices are not in order: slice {broken + 1} does not follow slice {broken}, which others "
             f"resemble more; {_ADVICE}."
         )
-    unrelated = float(step.mean() / (2 * energy.mean()))
+    moves = energy.mean() > 1e-9 * (image**2).sum() / len(image)
+    unrelated = float(step.mean() / (2 * energy.mean())) if moves else 1.0
     if unrelated > _UNRELATED:
         raise InputError(
             f"{name}: neighbouring slices are no more alike than distant ones (ratio {unrelated:.2f}, expected well "
@@ -88,6 +89,7 @@ def _turn(distance: Floats, step: Floats, image: Floats) -> int | None:
     """Slice, out of focus, around which the scan is its own mirror image."""
     count = len(distance)
     sharp = (image**2).sum(axis=(1, 2))
+    turns: dict[int, float] = {}
     for middle in range(count // 4, count - count // 4):
         for even in (0, 1):  # the mirror is a slice, or lies before it
             reach = min(middle - even, count - 1 - middle)
@@ -95,8 +97,8 @@ def _turn(distance: Floats, step: Floats, image: Floats) -> int | None:
             before = 2 * middle - even - after
             in_focus = sharp[middle] > 0.5 * (sharp[before[-1] : after[-1] + 1].max() + sharp.min())
             if not in_focus and _same(distance, step, before, after):
-                return middle
-    return None
+                turns[middle] = float(distance[before, after].mean())
+    return min(turns, key=turns.__getitem__) if turns else None
 
 
 def _repeat(distance: Floats, step: Floats) -> int | None:
