@@ -25,7 +25,7 @@ from lls_decode.evaluate import match
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.place import to_emitters
 from lls_decode.model.bundle import ModelBundle, load_bundle
-from lls_decode.optics import build_camera, build_psf
+from lls_decode.optics import CameraModel, build_camera, build_psf
 from lls_decode.refine.crlb import Spots, crlb
 from lls_decode.simulate.frames import draw_photons
 from lls_decode.simulate.molecules import Activations
@@ -105,17 +105,7 @@ def one_z(
     camera = build_camera(bundle.info.camera, FIELD_PX, FIELD_PX)
     expected = draw_photons(s, seen, count, 3, FIELD_PX, FIELD_PX) + bg
     adu = camera.to_adu(expected, generator).view(-1, FIELD_PX, FIELD_PX).numpy()
-    localizer = Localizer(
-        bundle=bundle,
-        camera=camera,
-        pixel=s.pixel_size,
-        geometry=None,
-        rule=PaperRule(),
-        compute=ComputeConfig(),
-        device=torch.device("cpu"),
-    )
-    windows = 3 * np.arange(count)[:, None] + np.arange(3)
-    found = to_emitters(localizer.find(adu, windows), bundle.info.scaling, s.pixel_size)
+    found = localize(bundle, camera, adu, windows_N3=3 * np.arange(count)[:, None] + np.arange(3))
     truth = Emitters.from_columns(
         {
             "frame": np.arange(count),
@@ -138,6 +128,20 @@ def one_z(
         row[f"sigma_{axis}_nm"] = rms(getattr(seen_as, f"{axis}_sig"))
         row[f"crlb_{axis}_nm"] = rms(bound_nm[axis].numpy())
     return row
+
+
+def localize(bundle: ModelBundle, camera: CameraModel, adu_TYX: np.ndarray, windows_N3: np.ndarray) -> Emitters:
+    """Emitters of windows of counts; their frame is the number of the window."""
+    localizer = Localizer(
+        bundle=bundle,
+        camera=camera,
+        pixel=bundle.info.pixel_size,
+        geometry=None,
+        rule=PaperRule(),
+        compute=ComputeConfig(),
+        device=torch.device("cpu"),
+    )
+    return to_emitters(localizer.find(adu_TYX, windows_N3), bundle.info.scaling, bundle.info.pixel_size)
 
 
 def rms(values: np.ndarray) -> float:
