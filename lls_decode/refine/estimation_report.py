@@ -51,8 +51,9 @@ def training_text(found: Estimate) -> str:
         "",
         *found.describe(),
         "",
-        "photons_mean, photons_sd, density_per_um2 (where emitters are), background (a tenth around its median at",
-        "least), camera and pixel size are of the movie; what the notes name, and all else, is of the base.",
+        "Emitters (density: where they are), background, camera and pixel size are of the movie; the background is",
+        "a tenth around its median at least, photons_sd a tenth of the mean. What the notes name, and all else, is",
+        "of the base.",
     ]
     return "\n".join(f"# {line}".rstrip() for line in comments) + "\n" + found.training.to_yaml()
 
