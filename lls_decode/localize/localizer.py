@@ -108,7 +108,8 @@ class Localizer:
                 for start in range(0, ready - done, per_batch):
                     yield done + start, self._decode(features, windows[start : start + per_batch])
                 done = ready
-            keep_from = int(windows_N3[done:].min()) if done < len(windows_N3) else encoded
+            # not beyond what is encoded: the next frames may be ones that no window looks at
+            keep_from = min(int(windows_N3[done:].min(initial=encoded)), encoded)
             features, oldest = features[keep_from - oldest :], keep_from
 
     def _encode(self, adu_TYX: Tensor, camera: CameraModel) -> Tensor:

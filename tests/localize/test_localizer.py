@@ -328,6 +328,21 @@ def test_every_frame_is_encoded_once(config: NetworkConfig, monkeypatch: pytest.
             assert max(batches) <= per_batch
 
 
+@pytest.mark.parametrize("per_batch", [1, 2, 3, 4, 6])
+def test_frames_that_no_window_looks_at(per_batch: int) -> None:
+    """As in sequences whose first window stands at the beginning of an acquisition, wherever a batch ends."""
+    bundle = far_sighted(network_config("time"))
+    frames = MOVIE.reshape(-1, HEIGHT, WIDTH)[:9]
+    windows = np.array([[1, 1, 2], [1, 2, 3], [4, 4, 5], [7, 7, 8]])
+    together = localizer(bundle, batch_px=per_batch * HEIGHT * WIDTH).find(frames, windows)
+    for number, window in enumerate(windows):
+        alone = localizer(bundle).find(frames[window], np.array([[0, 1, 2]]))
+        rows = together.select(together.window == number)
+        assert len(rows) == len(alone) > 30
+        for name in ("x_px", "y_px", *VALUES):
+            np.testing.assert_array_equal(getattr(rows, name), getattr(alone, name))
+
+
 def test_memory_is_bounded_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more features are held than a batch and the windows that wait for their neighbour."""
     bundle = far_sighted(network_config("time"))
