@@ -3,8 +3,8 @@
 A network learns its sigmas together with everything else and ends with ones that are somewhat too small: detections
 that belong to two emitters, or to another one than the network took, have errors that its Gaussians do not know. The
 factor of each sigma is the standard deviation of error / sigma over all matched detections on simulated frames of their
-own, the measure of `evaluate.Score` without any clipping. Most detections are then a little better than their sigma
-says, and the few bad ones are accounted for. These tails make the measure noisy: it takes thousands of emitters.
+own, in which an error beyond five sigma counts as five: a hundred times the sigma, once in ten thousand detections,
+would otherwise double the sigmas of all.
 """
 
 import logging
@@ -13,12 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from lls_decode.config import Scaling, TrainingConfig, parse
+from lls_decode.emitters import Emitters
 from lls_decode.errors import BundleError
-from lls_decode.evaluate import Score
-from lls_decode.localize.validate import FIELD_PX, build_validator
+from lls_decode.evaluate import Score, compare
+from lls_decode.localize.validate import FIELD_PX, build_finder, build_validator
 from lls_decode.model.bundle import ModelBundle, load_bundle, save_bundle, stored_dtype
 from lls_decode.model.info import BundleInfo, bundle_digest
 from lls_decode.model.network import LocNet
@@ -29,6 +32,8 @@ _SEED = 123_456_789
 _EMITTERS = 20_000
 _MOST_VALIDATIONS = 4
 _FEWEST_PAIRS = 100
+_FARTHEST = 5.0
+_ROUNDS = 20
 
 logger = logging.getLogger(__name__)
 
@@ -58,31 +63,43 @@ def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Ca
     frames = min(enough, _MOST_VALIDATIONS * config.validation_frames)
 
     def calibrate(network: LocNet, info: BundleInfo) -> Scaling:
-        fresh = build_validator(config.replace(validation_frames=frames), seed=_SEED)
-        found = fresh(network, info)
-        if found.true_positives < _FEWEST_PAIRS:
+        truth, find = build_finder(config.replace(validation_frames=frames), seed=_SEED)
+        compared = compare(truth, find(network, info))
+        if len(compared.true) < _FEWEST_PAIRS:
             logger.warning(
                 "%s: only %d of %d simulated emitters were found, too few to tell how good the predicted sigmas are",
                 info.name,
-                found.true_positives,
-                found.num_truth,
+                len(compared.true),
+                len(truth),
             )
             return info.scaling
-        return _corrected(info.scaling, found)
+        return _corrected(info.scaling, compared.true, compared.seen)
 
     return calibrate
 
 
-def _corrected(scaling: Scaling, found: Score) -> Scaling:
+def _corrected(scaling: Scaling, true: Emitters, seen: Emitters) -> Scaling:
     """The scaling with which the same detections would have had errors of one sigma."""
-    measured = {
-        "x_sig": found.zscore_x,
-        "y_sig": found.zscore_y,
-        "z_sig": found.zscore_z,
-        "photons_sig": found.zscore_photons,
-    }
-    known = {name: value for name, value in measured.items() if value > 0}  # NaN for z of 2-D data
-    return scaling.replace(**{name: getattr(scaling, name) * value for name, value in known.items()})
+    changes = {}
+    for name, value, sigma in (
+        ("x_sig", "x_nm", "x_sig"),
+        ("y_sig", "y_nm", "y_sig"),
+        ("z_sig", "z_nm", "z_sig"),
+        ("photons_sig", "photons", "phot_sig"),
+    ):
+        error = getattr(seen, value) - getattr(true, value)
+        if np.isfinite(error).all():  # z of 2-D data is not known
+            changes[name] = getattr(scaling, name) * spread(error / getattr(seen, sigma))
+    return scaling.replace(**changes)
+
+
+def spread(ratio: npt.NDArray[np.float64]) -> float:
+    """Standard deviation of values of which those beyond five standard deviations count as five."""
+    middle = float(np.median(ratio))
+    found = 1.4826 * float(np.median(np.abs(ratio - middle)))
+    for _ in range(_ROUNDS):
+        found = float(np.std(np.clip(ratio - middle, -_FARTHEST * found, _FARTHEST * found)))
+    return found
 
 
 def recalibrate(

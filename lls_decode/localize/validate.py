@@ -24,6 +24,7 @@ _SEED = 987_654_321
 
 
 Validator = Callable[[LocNet, BundleInfo], Score]
+Finder = Callable[[LocNet, BundleInfo], Emitters]
 
 
 def build_validator(config: TrainingConfig, *, seed: int = _SEED) -> Validator:
@@ -31,6 +32,12 @@ def build_validator(config: TrainingConfig, *, seed: int = _SEED) -> Validator:
 
     Frames are 64 px wide (training crops are smaller), all targets count, those at the border too.
     """
+    truth, find = build_finder(config, seed=seed)
+    return lambda network, info: score(truth, find(network, info))
+
+
+def build_finder(config: TrainingConfig, *, seed: int) -> tuple[Emitters, Finder]:
+    """Simulate frames of a training configuration: their targets, and what finds them with a network."""
     generator = torch.Generator().manual_seed(seed)
     num_sequences = max(1, config.validation_frames // config.sequence_frames)
     batch = simulate_batch(
@@ -44,7 +51,7 @@ def build_validator(config: TrainingConfig, *, seed: int = _SEED) -> Validator:
     )
     truth = _truth(batch, with_z=config.network.predict_z)
 
-    def validate(network: LocNet, info: BundleInfo) -> Score:
+    def find(network: LocNet, info: BundleInfo) -> Emitters:
         device = next(network.parameters()).device
         # With a noise map one sequence at a time: each was taken by a chip of its own.
         parts = _split(batch, num_sequences if info.network.noise_map else 1)
@@ -61,9 +68,9 @@ def build_validator(config: TrainingConfig, *, seed: int = _SEED) -> Validator:
             )
             found.append(localizer.find(part.photons_TYX.numpy(), part.windows_N3.numpy()))
             found[-1].window[:] += number * len(part.windows_N3)
-        return score(truth, to_emitters(Detections.concatenate(found), info.scaling, info.pixel_size))
+        return to_emitters(Detections.concatenate(found), info.scaling, info.pixel_size)
 
-    return validate
+    return truth, find
 
 
 @dataclass(frozen=True)

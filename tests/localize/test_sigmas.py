@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from lls_decode.config import TrainingConfig, parse
 from lls_decode.errors import BundleError, OutputError
 from lls_decode.localize import build_calibrator, build_validator, recalibrate
+from lls_decode.localize.sigmas import spread
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.models import find_bundle
@@ -45,6 +46,16 @@ def test_factors_make_errors_of_one_sigma() -> None:
         assert 0.9 < found < 1.1
     again = build_calibrator(config, emitters=2500)(network, info.replace(scaling=scaling))
     assert again.x_sig == pytest.approx(scaling.x_sig), "factors are not multiplied twice"
+
+
+def test_a_few_wild_errors_do_not_widen_all_sigmas() -> None:
+    """The spread of normal errors is theirs; one in a thousand that is far off counts as five sigma, however far."""
+    ratio = 1.3 * np.random.default_rng(1).standard_normal(20_000) + 0.2
+    assert spread(ratio) == pytest.approx(1.3, rel=0.02)
+    for far in (100.0, 1e6):
+        assert spread(np.concatenate([ratio, np.full(20, far)])) == pytest.approx(
+            np.sqrt(1.3**2 + 1e-3 * (5 * 1.3) ** 2), rel=0.02
+        )
 
 
 def test_too_few_pairs_leave_the_factors(caplog: pytest.LogCaptureFixture) -> None:
