@@ -600,7 +600,6 @@ def evaluate(
     table: str | None,
     truth: str | None,
     dataset: str | None,
-    pixel_nm: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -631,7 +630,7 @@ def _evaluate_table(table: str, truth: str | None, options: dict[str, Any], as_j
         options[name] = options[name] or None
     if truth is None:
         if report is not None or any(options[name] is not None for name in ("model", "psf", "bg")):
-            raise ConfigError("--report, --model, --psf and --bg are for a comparison with a truth; give TABLE TRUTH.")
+            raise ConfigError("--report, --model, --psf and --bg compare a table with a truth; give TRUTH after TABLE.")
         biases = judge_alone(table, pixel_size=pixel)
         if as_json:
             _echo_json({"subpixel": [bias.to_dict() for bias in biases]})

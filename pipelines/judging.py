@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lls_decode.config import PixelSize, SplinePsf
 from lls_decode.emitters import Emitters
-from lls_decode.errors import BundleError, ConfigError
+from lls_decode.errors import BundleError, ConfigError, TableError
 from lls_decode.evaluate import (
     Evaluation,
     FourierCorrelation,
@@ -108,7 +109,13 @@ def frc(
 
 def _pixel_size(table: str | Path) -> PixelSize | None:
     """Of a table of ours; None for one without metadata."""
-    has_metadata = KEY in (pq.read_schema(table).metadata or {})
+    try:
+        has_metadata = KEY in (pq.read_schema(table).metadata or {})
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TableError(
+            f"{table} cannot be read as a localization table ({' '.join(str(error).split())}); give a .parquet file of "
+            "'lls-decode run' or 'lls-decode import'."
+        ) from error
     return read_metadata(table).pixel_size if has_metadata else None
 
 

@@ -149,10 +149,7 @@ def test_comments_are_those_of_the_code() -> None:
         "    # Mean photon flux of an emitter at full excitation, photons per frame."
     )
     assert lines[lines.index("  camera:") - 1] == "  # Other kinds: emccd, scmos."
-    assert (
-        lines[lines.index("network:") - 1]
-        == "# Two stacked U-Nets (Speiser et al. 2021); filters=48 is the published size."
-    )
+    assert lines[lines.index("network:") - 1] == "# Two stacked networks: one for each frame, one for windows of three."
     assert lines[lines.index("    on_time_frames: null") - 1].endswith(
         "in frames; null: on in every frame of a sequence."
     )

@@ -133,6 +133,13 @@ def test_without_truth_there_is_the_bias_of_pixels(tmp_path: Path, invoke: Invok
     assert json.loads(text)["subpixel"][0] == x
 
 
+def test_a_table_that_is_none(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "text.parquet").write_text("frame,x_nm")
+    for name in ("absent.parquet", "text.parquet"):
+        status, _, err = invoke("evaluate", tmp_path / name)
+        assert (status, "cannot be read as a localization table" in err) == (3, True)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -179,7 +179,6 @@ def type_in(*words: object) -> int:
 
 USAGE: dict[str, tuple[list[str], str]] = {
     "nothing": ([], "give TABLE and TRUTH, or --spike-in DATASET"),
-    "no truth": (["table.parquet"], "give TABLE and TRUTH"),
     "both": (["table.parquet", "--spike-in", "x.zarr"], "TABLE goes with TABLE TRUTH"),
     "no model": (["--spike-in", "x.zarr"], "needs --model BUNDLE and --out FOLDER"),
     "an option of the other": (["a", "b", "--density", "0.1"], "--density goes with --spike-in DATASET"),

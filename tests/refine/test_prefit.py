@@ -349,7 +349,8 @@ class NoScore:
     """A validation that nobody asked for."""
 
     def to_dict(self) -> dict[str, Any]:
-        return dict.fromkeys(("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"))
+        zscores = ("zscore_x", "zscore_y", "zscore_z", "zscore_photons")
+        return dict.fromkeys(("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency", *zscores))
 
 
 def test_the_same_seed_gives_the_same_numbers(small: Path) -> None:
