@@ -1,8 +1,8 @@
-"""The light network beside its teacher, and beside itself without one: accuracy on the same frames, and speed.
+"""The light network beside its teacher: accuracy on the same frames, and speed.
 
     python benchmarks/accuracy/light.py [--models FOLDER] [--frames 640]
 
-One JSON line a model: `lls-paint` (the teacher), `light` (taught) and `light-alone`. CPU-seconds for a megapixel of the
+One JSON line a model: `lls-paint` (the teacher) and `light`. CPU-seconds for a megapixel of the
 network alone (encode and decode, float32 and bfloat16, one thread), measured in turns.
 """
 
@@ -28,13 +28,12 @@ ROUNDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, default=HERE, help="Folder with light.lls and light-alone.lls.")
+    parser.add_argument("--models", type=Path, default=HERE, help="Folder with light.lls.")
     parser.add_argument("--frames", type=int, default=640)
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    bundles = [load_bundle(find_bundle("lls-paint"))]
-    bundles += [load_bundle(options.models / f"{name}.lls") for name in ("light", "light-alone")]
+    bundles = [load_bundle(find_bundle("lls-paint")), load_bundle(options.models / "light.lls")]
     validate = build_validator(load(TrainingConfig, HERE / "light.yaml").replace(validation_frames=options.frames))
     rounds = [[[cost(bundle, lower) for lower in (False, True)] for bundle in bundles] for _ in range(ROUNDS)]
     seconds = np.array(rounds)
