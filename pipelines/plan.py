@@ -16,7 +16,7 @@ import numpy as np
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import RunConfig, digest
+from lls_decode.config import CPU_BATCH_PX, RunConfig, digest
 from lls_decode.errors import InputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
@@ -73,11 +73,15 @@ class Plan:
     def worker_bytes(self) -> int:
         """Memory that one worker needs: the blocks in flight, and one batch inside the network."""
         block_bytes = max(block.num_read for block in self.blocks) * self._frame_bytes
-        batch_px = max(self.config.compute.batch_px, self.layout.height * self.layout.width)
-        if self.config.compute.tile_px:
-            batch_px = self.config.compute.batch_px
+        batch_px = self._batch_px
+        if not self.config.compute.tile_px:
+            batch_px = max(batch_px, self.layout.height * self.layout.width)
         batch_bytes = batch_px * 4 * self.bundle.network.filters * _FEATURE_MAPS
         return _PROCESS_BYTES + self.config.execution.in_flight_per_worker * block_bytes + batch_bytes
+
+    @property
+    def _batch_px(self) -> int:
+        return self.config.compute.batch_px or CPU_BATCH_PX  # of a GPU the memory is not the worker's
 
     @property
     def _frame_bytes(self) -> int:
@@ -94,7 +98,7 @@ class Plan:
         if self.worker_bytes > limit_bytes > 0:
             raise PlanError(
                 f"A worker has {_bytes(limit_bytes)} of memory, but blocks of {self.config.execution.block_frames} "
-                f"frames and batches of {self.config.compute.batch_px} pixels need {_bytes(self.worker_bytes)}; lower "
+                f"frames and batches of {self._batch_px} pixels need {_bytes(self.worker_bytes)}; lower "
                 "execution.block_frames or compute.batch_px, set compute.tile_px, or use fewer and larger workers."
             )
 

@@ -15,6 +15,7 @@ from lls_decode.config.optics import (
     Widefield,
 )
 from lls_decode.config.run import (
+    CPU_BATCH_PX,
     AuthorsRule,
     ComputeConfig,
     DetectionRule,
@@ -35,6 +36,7 @@ from lls_decode.config.training import (
 )
 
 __all__ = [
+    "CPU_BATCH_PX",
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lls_decode.config import AuthorsRule, DetectionRule, PaperRule
-from lls_decode.model.network import OutputMaps
+from lls_decode.model.network import OutputMaps, SparseMaps
 
 _AUTHORS_CONFIDENT = 0.6
 """Above this any pixel is a candidate of the authors' rule; not a parameter in their program either."""
@@ -90,14 +90,14 @@ def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:
     return (is_maximum | (p > _AUTHORS_CONFIDENT)) & (integrated >= rule.raw_th), integrated.clamp_max(1.0)
 
 
-def detect(maps: OutputMaps, rule: DetectionRule) -> Detections:
+def detect(maps: OutputMaps | SparseMaps, rule: DetectionRule) -> Detections:
     """Detections of a batch of windows: found, gathered and packed on the device, copied to the host once."""
     found, integrated = candidate_maps(maps.probability, rule)
-    place = found.flatten().nonzero().squeeze(1)
-    values = torch.stack([integrated.flatten()[place], *(getattr(maps, name).flatten()[place] for name in _MAPS)])
-    # float64 holds the pixel number exactly, so that one array carries all.
-    packed = torch.cat([place.to(torch.float64)[None], values.to(torch.float64)]).cpu().numpy()
-    _, height, width = found.shape
-    pixel = packed[0].astype(np.int64)
-    columns = {name: column.astype(np.float32) for name, column in zip(("prob", *_MAPS), packed[1:], strict=True)}
-    return Detections(window=pixel // (height * width), y_px=pixel // width % height, x_px=pixel % width, **columns)
+    pixels_P3 = found.nonzero()
+    values = maps.at(pixels_P3)
+    columns = [integrated[pixels_P3.unbind(dim=1)], *(getattr(values, name) for name in _MAPS)]
+    # float64 holds whole numbers exactly, so that one array carries all.
+    packed = torch.cat([pixels_P3.double().T, torch.stack(columns).double()]).cpu().numpy()
+    window, y_px, x_px = packed[:3].astype(np.int64)
+    named = dict(zip(("prob", *_MAPS), packed[3:].astype(np.float32), strict=True))
+    return Detections(window=window, y_px=y_px, x_px=x_px, **named)

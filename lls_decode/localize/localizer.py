@@ -3,8 +3,8 @@
 Shape letters: ``T`` frames of a stack, ``N`` windows, ``D`` features, ``Y X`` pixels.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from lls_decode.blocks import Tile, plan_tiles
 from lls_decode.config import ComputeConfig, DetectionRule, Geometry, PixelSize
+from lls_decode.localize.batches import BatchSize, default_batch_px
 from lls_decode.localize.detect import Detections, detect
 from lls_decode.localize.place import place
 from lls_decode.model.bundle import ModelBundle
-from lls_decode.model.network import STRIDE, OutputMaps, pad_to_stride
+from lls_decode.model.network import STRIDE, pad_to_stride
 from lls_decode.optics import CameraModel
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Localizer:
         found = Detections.concatenate(parts)
         return found if len(parts) == 1 else found.select(np.lexsort((found.x_px, found.y_px, found.window)))
 
+    @cached_property
+    def _batch(self) -> BatchSize:
+        """Shared by all blocks of this process: what did not fit once is not tried again."""
+        return BatchSize(self.compute.batch_px or default_batch_px(self.device, self.bundle.info.network.filters))
+
     def _tiles(self, height: int, width: int) -> tuple[Tile, ...]:
         network = self.bundle.info.network
         # Enough with a plane shift, too: it changes the phase, and at the edge of a tile the network then looks back
@@ -75,42 +81,43 @@ class Localizer:
     def _find_in_tile(
         self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64], camera: CameraModel
     ) -> Detections:
-        height, width = adu_TYX.shape[1:]
-        parts = []
-        for first, maps in self.output_maps(adu_TYX, windows_N3, camera):
-            cropped = OutputMaps(*(value[:, :height, :width] for value in maps))
-            found = detect(cropped, self.rule)
-            found.window[:] += first
-            parts.append(found)
-        return Detections.concatenate(parts)
+        """Frames are encoded in stack order, once; the features that later windows still need are carried over.
 
-    def output_maps(
-        self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64], camera: CameraModel
-    ) -> Iterator[tuple[int, OutputMaps]]:
-        """Number of the first window and output maps, batch by batch, in the order of the windows.
-
-        Windows must be in stack order, their neighbours at most one position away. Frames are encoded in stack order,
-        once; the features that later windows still need are carried over.
+        Windows must be in stack order, their neighbours at most one position away.
         """
         T, height, width = adu_TYX.shape
-        per_batch = max(1, self.compute.batch_px // (height * width))
+        assert windows_N3.max(initial=0) < T
         reaches = windows_N3.max(axis=1)
+        parts = []
         features: Tensor | None = None
         oldest, encoded, done = 0, 0, 0
         while done < len(windows_N3):
-            adu = torch.from_numpy(_as_torch_dtype(adu_TYX[encoded : encoded + per_batch]))
-            fresh = self._encode(adu.to(self.device, non_blocking=True), camera)
-            features = fresh if features is None else torch.cat([features, fresh])
-            encoded = min(encoded + per_batch, T)
             ready = int(np.searchsorted(reaches, encoded))
-            if ready > done:
-                windows = torch.from_numpy(windows_N3[done:ready] - oldest).to(self.device)
-                for start in range(0, ready - done, per_batch):
-                    yield done + start, self._decode(features, windows[start : start + per_batch])
-                done = ready
-            # not beyond what is encoded: the next frames may be ones that no window looks at
-            keep_from = min(int(windows_N3[done:].min(initial=encoded)), encoded)
-            features, oldest = features[keep_from - oldest :], keep_from
+            if ready == done:
+                kept = None if features is None else features[windows_N3[done:].min() - oldest :]
+                held, count = self._batch.attempt(self._extend, adu_TYX[encoded:], height * width, kept, camera)
+                features, encoded = held, encoded + count
+                oldest = encoded - len(held)
+            else:
+                windows = windows_N3[done:ready] - oldest
+                found, count = self._batch.attempt(self._detect, windows, height * width, features, (height, width))
+                found.window[:] += done
+                parts.append(found)
+                done += count
+        return Detections.concatenate(parts)
+
+    def _extend(self, adu_TYX: npt.NDArray[np.generic], kept: Tensor | None, camera: CameraModel) -> Tensor:
+        """Features of frames, appended to those of earlier frames."""
+        adu = torch.from_numpy(_as_torch_dtype(adu_TYX)).to(self.device, non_blocking=True)
+        fresh = self._encode(adu, camera)
+        return fresh if kept is None or len(kept) == 0 else torch.cat([kept, fresh])
+
+    def _detect(self, windows_N3: npt.NDArray[np.int64], features: Tensor, size: tuple[int, int]) -> Detections:
+        """Detections in windows over features, in the frame without what it was padded by."""
+        windows = torch.from_numpy(windows_N3).to(self.device)
+        with self._precision():
+            maps = self.bundle.network.decode_sparsely(features, windows)
+        return detect(maps.crop(*size), self.rule)
 
     def _encode(self, adu_TYX: Tensor, camera: CameraModel) -> Tensor:
         scaling = self.bundle.info.scaling
@@ -122,13 +129,9 @@ class Localizer:
         with self._precision():
             return self.bundle.network.encode(pad_to_stride(inputs), noise_YX)
 
-    def _decode(self, features: Tensor, windows: Tensor) -> OutputMaps:
-        with self._precision():
-            return self.bundle.network.decode(features, windows)
-
     def _precision(self) -> torch.autocast:
-        lower = self.compute.dtype == "bfloat16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=lower)
+        dtype = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.compute.dtype]
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def _owned(found: Detections, tile: Tile) -> Detections:

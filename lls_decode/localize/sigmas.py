@@ -95,8 +95,7 @@ def _corrected(scaling: Scaling, true: Emitters, seen: Emitters) -> Scaling:
 
 def spread(ratio: npt.NDArray[np.float64]) -> float:
     """Standard deviation of values of which those beyond five standard deviations count as five."""
-    middle = float(np.median(ratio))
-    found = 1.4826 * float(np.median(np.abs(ratio - middle)))
+    middle, found = float(np.median(ratio)), float(np.std(ratio))
     for _ in range(_ROUNDS):
         found = float(np.std(np.clip(ratio - middle, -_FARTHEST * found, _FARTHEST * found)))
     return found

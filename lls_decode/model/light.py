@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lls_decode.model.layers import stage
+
 FEATURE_PX = 2
 """Side of a feature, pixels: frames are encoded at half resolution."""
 
@@ -18,10 +20,11 @@ FEATURE_PX = 2
 class LightFrameNet(nn.Module):
     """Features of single frames at half resolution."""
 
-    def __init__(self, in_channels: int, filters: int) -> None:
+    def __init__(self, in_channels: int, filters: int, *, first: type[nn.Conv2d] = nn.Conv2d) -> None:
+        """``first`` is the kind of the first convolution."""
         super().__init__()
         f = filters
-        self.stem = stage(FEATURE_PX**2 * in_channels, f)
+        self.stem = stage(FEATURE_PX**2 * in_channels, f, first)
         self.last = nn.Conv2d(f, f, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +36,8 @@ class LightFrameNet(nn.Module):
 class LightContextNet(nn.Module):
     """Features of a window at half resolution to hidden maps at full resolution."""
 
-    def __init__(self, in_channels: int, filters: int) -> None:
+    def __init__(self, in_channels: int, filters: int, *, last: type[nn.Conv2d] = nn.Conv2d) -> None:
+        """``last`` is the kind of the convolutions in the last stage."""
         super().__init__()
         f = filters
         self.encoder = stage(in_channels, f)
@@ -41,8 +45,8 @@ class LightContextNet(nn.Module):
         self.base = stage(f, 2 * f)
         self.wide = nn.Conv2d(2 * f, 2 * f, 3, padding=2, dilation=2)
         self.upsampler = nn.Conv2d(2 * f, f, 1)
-        self.decoder = stage(2 * f, f)
-        self.out_conv = nn.Conv2d(f, FEATURE_PX**2 * (f // 2), 1)
+        self.decoder = stage(2 * f, f, last, last)
+        self.out_conv = last(f, FEATURE_PX**2 * (f // 2), 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, Y/2, X/2) to (N, f/2, Y, X)."""
@@ -52,13 +56,3 @@ class LightContextNet(nn.Module):
         x = F.interpolate(self.upsampler(x), scale_factor=2.0, mode="nearest")  # f, Y/2
         x = self.decoder(torch.cat([half, x], dim=1))  # f, Y/2
         return F.pixel_shuffle(self.out_conv(x), FEATURE_PX)  # f/2, Y
-
-
-def stage(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Two 3x3 convolutions."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.ELU(),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1),
-        nn.ELU(),
-    )

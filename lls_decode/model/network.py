@@ -4,11 +4,15 @@ The first U-Net encodes each frame once; the second meets the features of a fram
 Layer for layer as published in code: two 3x3 convolutions a stage, 2x2 stride-2 convolutions down, nearest
 up-sampling and a 1x1 convolution up, ELU, no normalisation; 2 199 418 weights at 48 filters with context.
 
-Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4).
+Training reads all output maps. Inference needs those of the detected pixels only: a tenth of the arithmetic is saved
+when the heads besides the probability's are evaluated there and nowhere else (`LocNet.decode_sparsely`).
+
+Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``P`` single pixels.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +20,8 @@ from torch.nn import functional as F
 
 from lls_decode.axes import NetworkVariant, ScanAxis
 from lls_decode.config import NetworkConfig
-from lls_decode.model.light import LightContextNet, LightFrameNet, stage
+from lls_decode.model.layers import ExactConv2d, stage
+from lls_decode.model.light import LightContextNet, LightFrameNet
 
 STRIDE = 4
 """Frames must be multiples of this many pixels; features repeat their phase after as many."""
@@ -31,7 +36,7 @@ _SIGMA_WITHOUT_Z = 0.1
 
 
 class OutputMaps(NamedTuple):
-    """What the network says of each pixel, in network units; each (N, Y, X) float32."""
+    """What the network says of each pixel, in network units; each (N, Y, X) float32, or (P,) of single pixels."""
 
     logit: Tensor
     """Log-odds of the detection probability; see `probability` for the limits."""
@@ -52,21 +57,58 @@ class OutputMaps(NamedTuple):
     @property
     def probability(self) -> Tensor:
         """Detection probability, between 3.35e-4 and its complement as the authors have it."""
-        return torch.sigmoid(self.logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
+        return _probability(self.logit)
+
+    def crop(self, height: int, width: int) -> "OutputMaps":
+        """Without the pixels by which frames were padded."""
+        return OutputMaps(*(value[:, :height, :width] for value in self))
+
+    def at(self, pixels_P3: Tensor) -> "OutputMaps":
+        """The values (P,) at single pixels, given by window, row and column."""
+        return OutputMaps(*(value[pixels_P3.unbind(dim=1)] for value in self))
+
+
+@dataclass(frozen=True)
+class SparseMaps:
+    """The same, but for the probability evaluated only where it is asked for."""
+
+    network: "LocNet"
+    hidden_NDYX: Tensor
+    logit: Tensor
+    """(N, Y, X) float32, or cropped on the right and below."""
+
+    @property
+    def probability(self) -> Tensor:
+        """As `OutputMaps.probability`."""
+        return _probability(self.logit)
+
+    def at(self, pixels_P3: Tensor) -> OutputMaps:
+        """The values (P,) at single pixels, given by window, row and column; equal to rounding."""
+        around_PK = _neighbourhoods(self.hidden_NDYX, pixels_P3)
+        return self.network.outputs(
+            self.logit[pixels_P3.unbind(dim=1)], *(head.at(around_PK) for head in self.network.other_heads)
+        )
+
+    def crop(self, height: int, width: int) -> "SparseMaps":
+        """Without the pixels by which frames were padded."""
+        return SparseMaps(self.network, self.hidden_NDYX, self.logit[:, :height, :width])
 
 
 class UNet(nn.Module):
     """Two stages down, two up: ``in_channels`` to ``filters`` channels at the same resolution."""
 
-    def __init__(self, in_channels: int, filters: int) -> None:
+    def __init__(
+        self, in_channels: int, filters: int, *, first: type[nn.Conv2d] = nn.Conv2d, last: type[nn.Conv2d] = nn.Conv2d
+    ) -> None:
+        """``first`` and ``last`` are the kinds of the first convolution, and of those in the last stage."""
         super().__init__()
         f = filters
-        self.encoder = nn.ModuleList([stage(in_channels, f), stage(f, 2 * f)])
+        self.encoder = nn.ModuleList([stage(in_channels, f, first), stage(f, 2 * f)])
         self.poolers = nn.ModuleList([nn.Conv2d(f, f, 2, stride=2), nn.Conv2d(2 * f, 2 * f, 2, stride=2)])
         self.base = stage(2 * f, 4 * f)
         self.upsamplers = nn.ModuleList([nn.Conv2d(4 * f, 2 * f, 1), nn.Conv2d(2 * f, f, 1)])
-        self.decoder = nn.ModuleList([stage(4 * f, 2 * f), stage(2 * f, f)])
-        self.out_conv = nn.Conv2d(f, f, 1)
+        self.decoder = nn.ModuleList([stage(4 * f, 2 * f), stage(2 * f, f, last, last)])
+        self.out_conv = last(f, f, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, Y, X) to (N, filters, Y, X)."""
@@ -81,14 +123,22 @@ class UNet(nn.Module):
 class Head(nn.Module):
     """Two convolutions from features to one group of output maps."""
 
-    def __init__(self, filters: int, out_channels: int) -> None:
+    def __init__(self, filters: int, out_channels: int, conv: type[nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
-        self.core = nn.Sequential(nn.Conv2d(filters, filters, 3, padding=1), nn.ELU())
-        self.out_conv = nn.Conv2d(filters, out_channels, 1)
+        self.core = nn.Sequential(conv(filters, filters, 3, padding=1), nn.ELU(inplace=True))
+        self.out_conv = conv(filters, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, D, Y, X) to (N, out_channels, Y, X)."""
         return self.out_conv(self.core(x))  # type: ignore[no-any-return]
+
+    def at(self, around_PK: Tensor) -> Tensor:
+        """(P, out_channels) of single pixels, from the features of the nine pixels around each (see `SparseMaps`)."""
+        conv, activation = self.core
+        assert isinstance(conv, nn.Conv2d)
+        with torch.autocast(around_PK.device.type, enabled=False):
+            x = F.linear(around_PK.to(conv.weight.dtype), conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias)
+            return F.linear(activation(x), self.out_conv.weight.flatten(1), self.out_conv.bias)
 
 
 class LocNet(nn.Module):
@@ -101,11 +151,18 @@ class LocNet(nn.Module):
         seen = f if config.context == "none" else 3 * f
         channels = 2 if config.noise_map else 1
         light = config.variant == "light"
-        self.frame_net = LightFrameNet(channels, f) if light else UNet(channels, f)
-        self.context_net = LightContextNet(seen, f) if light else UNet(seen, f)
+        nets = (LightFrameNet, LightContextNet) if light else (UNet, UNet)
+        self.frame_net = nets[0](channels, f, first=ExactConv2d)
+        self.context_net = nets[1](seen, f, last=ExactConv2d)
         hidden = f // 2 if light else f
-        outputs = {"probability": 1, "mean": 4, "sigma": 4, "background": 1}
-        self.heads = nn.ModuleDict({name: Head(hidden, count) for name, count in outputs.items()})
+        self.heads = nn.ModuleDict(
+            {
+                "probability": Head(hidden, 1, ExactConv2d),
+                "mean": Head(hidden, 4),
+                "sigma": Head(hidden, 4),
+                "background": Head(hidden, 1),
+            }
+        )
         self._initialise()
 
     @property
@@ -126,19 +183,23 @@ class LocNet(nn.Module):
 
     def decode(self, features_TDYX: Tensor, windows_N3: Tensor) -> OutputMaps:
         """Output maps of windows: ``windows_N3`` are positions (previous, this, next) among the features."""
-        previous, this, following = windows_N3.unbind(dim=1)
-        x = features_TDYX[this]
-        if self.config.context != "none":
-            before = self._align(features_TDYX[previous], previous == this, -self.config.shift_px)
-            after = self._align(features_TDYX[following], following == this, self.config.shift_px)
-            x = torch.cat([before, x, after], dim=1)  # 3D
-        x = self.context_net(x)
-        with torch.autocast(x.device.type, enabled=False):
-            # as exact as its weights also where the rest is bfloat16: rounded logits shift what passes the thresholds
-            head = self.heads["probability"]
-            logit = head(x.to(next(head.parameters()).dtype)).float()[:, 0]
-        mean = self.heads["mean"](x).float()
-        sigma = _SIGMA_CEILING * torch.sigmoid(self.heads["sigma"](x).float()) + _SIGMA_FLOOR
+        hidden = self._join(features_TDYX, windows_N3)
+        return self.outputs(self._logit(hidden), *(head(hidden) for head in self.other_heads))
+
+    def decode_sparsely(self, features_TDYX: Tensor, windows_N3: Tensor) -> SparseMaps:
+        """As `decode`, for single pixels of the output maps."""
+        hidden = self._join(features_TDYX, windows_N3)
+        return SparseMaps(self, hidden, self._logit(hidden))
+
+    @property
+    def other_heads(self) -> tuple[Head, ...]:
+        """The heads besides the probability's, in the order that `outputs` takes them."""
+        return tuple(cast("Head", self.heads[name]) for name in ("mean", "sigma", "background"))
+
+    def outputs(self, logit: Tensor, mean: Tensor, sigma: Tensor, bg: Tensor) -> OutputMaps:
+        """What the heads give, as named maps: (N, C, Y, X) but for the logit, or (P, C) of single pixels."""
+        mean, bg = mean.float(), bg.float()
+        sigma = _SIGMA_CEILING * torch.sigmoid(sigma.float()) + _SIGMA_FLOOR
         z, z_sig = torch.tanh(mean[:, 3]), sigma[:, 3]
         if not self.config.predict_z:
             z, z_sig = torch.zeros_like(z), torch.full_like(z_sig, _SIGMA_WITHOUT_Z)
@@ -152,8 +213,21 @@ class LocNet(nn.Module):
             x_sig=sigma[:, 1],
             y_sig=sigma[:, 2],
             z_sig=z_sig,
-            bg=torch.sigmoid(self.heads["background"](x).float()[:, 0]),
+            bg=torch.sigmoid(bg[:, 0]),
         )
+
+    def _join(self, features_TDYX: Tensor, windows_N3: Tensor) -> Tensor:
+        """Hidden maps (N, D, Y, X), which all heads read: the frames of a window meet."""
+        previous, this, following = windows_N3.unbind(dim=1)
+        x = features_TDYX[this]
+        if self.config.context != "none":
+            before = self._align(features_TDYX[previous], previous == this, -self.config.shift_px)
+            after = self._align(features_TDYX[following], following == this, self.config.shift_px)
+            x = torch.cat([before, x, after], dim=1)  # 3D
+        return self.context_net(x)  # type: ignore[no-any-return]
+
+    def _logit(self, hidden: Tensor) -> Tensor:
+        return self.heads["probability"](hidden).float()[:, 0]  # type: ignore[no-any-return]
 
     def _align(self, features: Tensor, repeated: Tensor, shift_px: int) -> Tensor:
         """Move a neighbour's features by whole pixels; an edge frame that stands in for its neighbour stays."""
@@ -187,6 +261,21 @@ def pad_to_stride(frames_TYX: Tensor) -> Tensor:
     """Append zeros below and to the right until both sides are multiples of `STRIDE`; positions stay."""
     height, width = frames_TYX.shape[-2:]
     return F.pad(frames_TYX, (0, -width % STRIDE, 0, -height % STRIDE))
+
+
+def _probability(logit: Tensor) -> Tensor:
+    return torch.sigmoid(logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
+
+
+def _neighbourhoods(x_NDYX: Tensor, pixels_P3: Tensor) -> Tensor:
+    """(P, 9 D): the channels of the nine pixels around each, row by row; zero beyond the frame, as convolutions pad."""
+    height, width = x_NDYX.shape[2:]
+    window, row, column = pixels_P3[:, :, None, None].unbind(dim=1)  # (P, 1, 1)
+    step = torch.arange(-1, 2, device=x_NDYX.device)
+    row, column = row + step[:, None], column + step  # (P, 3, 1), (P, 1, 3)
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    around = x_NDYX.permute(0, 2, 3, 1)[window, row.clamp(0, height - 1), column.clamp(0, width - 1)]
+    return torch.where(inside[..., None], around, 0).flatten(1)
 
 
 def _double(x: Tensor) -> Tensor:

@@ -16,8 +16,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lls_decode.axes import ContextKind, Layout, ScanAxis
@@ -40,7 +44,7 @@ from lls_decode.localize import Localizer, build_localizer
 from lls_decode.localize.detect import candidate_maps
 from lls_decode.model.bundle import ModelBundle, save_bundle
 from lls_decode.model.info import BundleInfo
-from lls_decode.model.network import RECEPTIVE_RADIUS_PX, LocNet, OutputMaps, UNet, pad_to_stride
+from lls_decode.model.network import RECEPTIVE_RADIUS_PX, LocNet, OutputMaps, SparseMaps, UNet, pad_to_stride
 from lls_decode.optics import ScmosModel
 
 PIXEL = PixelSize(x_nm=100.0, y_nm=110.0)
@@ -346,17 +350,59 @@ def test_frames_that_no_window_looks_at(per_batch: int) -> None:
 def test_memory_is_bounded_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more features are held than a batch and the windows that wait for their neighbour."""
     bundle = far_sighted(network_config("time"))
-    decode, held = bundle.network.decode, []
+    decode, held = bundle.network.decode_sparsely, []
 
-    def watch(features: Tensor, windows: Tensor) -> OutputMaps:
+    def watch(features: Tensor, windows: Tensor) -> SparseMaps:
         held.append((len(features), len(windows)))
         return decode(features, windows)
 
-    monkeypatch.setattr(bundle.network, "decode", watch)
+    monkeypatch.setattr(bundle.network, "decode_sparsely", watch)
     for stack in stacks("time", 100):
         localizer(bundle, batch_px=2 * HEIGHT * WIDTH).find(stack.adu_TYX, stack.block.windows)
     assert max(features for features, _ in held) <= 2 + 2
     assert max(windows for _, windows in held) <= 2
+
+
+@pytest.mark.parametrize("method", ["encode", "decode_sparsely"])
+def test_batches_that_do_not_fit_into_memory_are_halved(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing lost and nothing twice; the next block begins with what did fit."""
+    config = network_config("plane", 3)
+    bundle = far_sighted(config)
+    real, sizes = getattr(bundle.network, method), []
+
+    def work(*inputs: Any) -> Any:
+        sizes.append(len(inputs[0 if method == "encode" else 1]))
+        if sizes[-1] > 1:
+            torch.empty(1 << 60, dtype=torch.uint8)  # the allocator's own error
+        return real(*inputs)
+
+    monkeypatch.setattr(bundle.network, method, work)
+    check_equal(find_all(bundle, 3, batch_px=3 * HEIGHT * WIDTH), found_whole(config))
+    assert sizes == [3] + 9 * [1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    config=st.sampled_from([parameter.values[0] for parameter in NETWORKS]),
+    height=st.integers(5, HEIGHT),
+    width=st.integers(5, WIDTH),
+    block_frames=st.integers(1, 10),
+    tile_px=st.sampled_from([0, 24, 50, 64, 101]),
+    batch_px=st.integers(1, 60_000),
+)
+def test_no_cut_of_any_frames_shows(
+    config: NetworkConfig, height: int, width: int, block_frames: int, tile_px: int, batch_px: int
+) -> None:
+    layout = Layout(LAYOUT.num_volumes, LAYOUT.planes_per_volume, height, width)
+    tables = []
+    for frames, compute in ((100, {"batch_px": 10**9}), (block_frames, {"tile_px": tile_px, "batch_px": batch_px})):
+        cut = replace(localizer(far_sighted(config), **compute), camera=camera().crop(slice(height), slice(width)))
+        movie = MOVIE[:, :, :height, :width]
+        blocks = plan_blocks(layout, config.context, frames)
+        parts = [cut.run(FrameStack(movie[b.frames[:, 0], b.frames[:, 1]], b)) for b in blocks]
+        order = [(name, "ascending") for name in ("frame", "y_nm", "x_nm")]
+        tables.append(pa.concat_tables(parts).sort_by(order).to_pandas())
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int32", "uint64", "float32", "float64"])

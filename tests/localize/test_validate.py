@@ -64,6 +64,8 @@ class BrightestPixels(LocNet):
         zero = torch.zeros_like(frames)
         return OutputMaps(torch.where(peak, 8.0, -8.0), zero, zero, zero, *[zero] * 6)
 
+    decode_sparsely = decode  # type: ignore[assignment]
+
     def encode(self, frames_TYX: torch.Tensor, noise_TYX: torch.Tensor | None = None) -> torch.Tensor:
         return frames_TYX[:, None]
 

@@ -13,6 +13,7 @@ from lls_decode.model.network import (
     STRIDE,
     LocNet,
     OutputMaps,
+    SparseMaps,
     pad_to_stride,
     shift_features,
 )
@@ -237,8 +238,8 @@ def test_a_noise_map_is_the_second_channel_of_the_first_convolution() -> None:
     noise = torch.rand(6, 24, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(net.encode(movie, torch.zeros_like(noise)), plain.encode(movie))
     seen: list[Tensor] = []
-    net.frame_net.encoder[0][0].register_forward_hook(lambda *args: seen.append(args[-1]))
-    plain.frame_net.encoder[0][0].register_forward_hook(lambda *args: seen.append(args[-1]))
+    net.frame_net.encoder[0][0].register_forward_hook(lambda *args: seen.append(args[-1].clone()))
+    plain.frame_net.encoder[0][0].register_forward_hook(lambda *args: seen.append(args[-1].clone()))
     net.encode(movie, noise), plain.encode(movie)
     torch.testing.assert_close(seen[0] - seen[1], torch.nn.functional.conv2d(noise[:, None], kernel, padding=1))
 
@@ -254,3 +255,44 @@ def test_one_noise_map_for_all_frames_is_one_for_each() -> None:
 def test_a_noise_map_too_few_or_too_many(noise_map: bool) -> None:
     with pytest.raises(AssertionError, match="only then"):
         network(NetworkConfig(filters=4, noise_map=noise_map)).encode(frames(), None if noise_map else frames())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(NetworkConfig(filters=4, context="time"), id="time"),
+        pytest.param(NetworkConfig(filters=6, context="plane", shift_px=3), id="planes to the right"),
+        pytest.param(NetworkConfig(filters=4, context="none", predict_z=False), id="none, without z"),
+        pytest.param(NetworkConfig(variant="light", filters=4, context="time"), id="light"),
+    ],
+)
+def test_heads_at_single_pixels_say_what_their_maps_say(config: NetworkConfig) -> None:
+    """In float64, at every pixel, those at the edges and corners included, in any order."""
+    net, movie = network(config).double(), frames().double()
+    features = net.encode(movie)
+    dense, sparse = net.decode(features, windows()), net.decode_sparsely(features, windows())
+    pixels = torch.ones_like(dense.logit).nonzero().flip(0)
+    torch.testing.assert_close(sparse.probability, dense.probability)
+    for name, expected, found in zip(OutputMaps._fields, dense.at(pixels), sparse.at(pixels), strict=True):
+        assert found.shape == (6 * 24 * 32,)
+        torch.testing.assert_close(found, expected, msg=name)
+    assert all(len(value) == 0 for value in sparse.at(pixels[:0]))
+    cropped = sparse.crop(23, 30)
+    assert cropped.probability.shape == (6, 23, 30)
+    last = torch.tensor([[5, 22, 29]])
+    torch.testing.assert_close(cropped.at(last).photons, dense.photons[5, 22, 29].reshape(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_probability_head_and_values_at_pixels_are_exact_in_16_bits(dtype: torch.dtype) -> None:
+    """Of the features that they are given; heads computed in 16 bits are a thousand times farther off."""
+    net = network()
+    hidden = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3)).to(dtype)
+    pixels = torch.ones(2, 8, 8).nonzero()
+    with torch.autocast("cpu", dtype=dtype):
+        sparse = SparseMaps(net, hidden, net._logit(hidden))
+        found = sparse.at(pixels)
+    expected = SparseMaps(net, hidden.float(), net._logit(hidden.float())).at(pixels)
+    assert sparse.logit.dtype == torch.float32
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

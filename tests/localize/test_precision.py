@@ -1,0 +1,50 @@
+"""What 16-bit arithmetic may change: the demonstration's frames through the model that ships for them."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lls_decode.blocks import plan_blocks
+from lls_decode.config import ComputeConfig, MovieConfig, load, load_run_config
+from lls_decode.emitters import Emitters
+from lls_decode.evaluate import match
+from lls_decode.frames import open_source
+from lls_decode.localize import build_localizer
+from lls_decode.models import find_bundle, find_config
+from lls_decode.simulate import Movie, simulate_movie
+
+BLOCK_FRAMES = 64
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
+    config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=4)
+    return simulate_movie(config, tmp_path_factory.mktemp("movie"))
+
+
+def localize(movie: Movie, dtype: str, blocks: slice = slice(None)) -> Emitters:
+    source = open_source(movie.store)
+    config = load_run_config(movie.run_config).replace(compute=ComputeConfig(device="cpu", dtype=dtype))
+    localizer = build_localizer(find_bundle("lls-paint"), config, source.layout)
+    tables = [localizer.run(source.read(b)) for b in plan_blocks(source.layout, "plane", BLOCK_FRAMES)[blocks]]
+    table = pa.concat_tables(tables)
+    return Emitters.from_columns({name: table[name].to_numpy() for name in table.column_names})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "blocks", "jaccard"),
+    [
+        pytest.param("bfloat16", slice(None), 0.995, id="bfloat16"),
+        # CPUs without such arithmetic take a minute for what a GPU does at once: fewer frames
+        pytest.param("float16", slice(1), 0.998, id="float16"),
+    ],
+)
+def test_detections_are_those_of_float32(movie: Movie, dtype: str, blocks: slice, jaccard: float) -> None:
+    exact, rounded = localize(movie, "float32", blocks), localize(movie, dtype, blocks)
+    pairs = match(exact, rounded)
+    assert len(exact) > 1000
+    assert len(pairs) / (len(exact) + len(rounded) - len(pairs)) > jaccard
+    one, other = exact.select(pairs.truth), rounded.select(pairs.found)
+    for axis in "xyz":
+        moved = np.abs(getattr(other, f"{axis}_nm") - getattr(one, f"{axis}_nm")) / getattr(one, f"{axis}_sig")
+        assert 0 < np.median(moved) < 0.05, f"{axis} in units of sigma"
