@@ -351,7 +351,7 @@ def train(
 @click.option("--knots-nm", type=float, default=100.0, show_default=True, help="Knots along z; larger is smoother.")
 @click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
 @click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
-@click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Camera gain, for the fits.")
+@click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Its gain (EMCCD: twice it).")
 @click.option("--report", type=click.Path(path_type=Path), help="Picture of the PSF and its residuals (.png).")
 @_json_option
 def calibrate(

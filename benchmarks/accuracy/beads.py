@@ -5,7 +5,8 @@
 One JSON line a stack. Held out are every second slice (one bead), or one bead of all (several). z_mean_* is of the mean
 over beads at each slice, which is what the PSF gets wrong; the rest is noise. Ratios are to the Cramer-Rao bound at the
 noise the data have: counts an electron come from the second differences of slices (variance over mean), which
-includes the excess noise of an EMCCD. Lateral wobble is that of the PSF's centre of light.
+includes the excess noise of an EMCCD; of an averaged volume, whose noise is gone, the bound says nothing. Lateral
+wobble is that of the PSF's centre of light.
 """
 
 import argparse
