@@ -35,6 +35,7 @@ SNRS = {"low": (1000.0, 50.0), "middle": (2500.0, 30.0), "high": (5000.0, 10.0)}
 """Photons of an emitter and of the background a pixel."""
 FIELD_PX = 32
 ON_TIMES = (1, 3)
+LEAST_RECALL = 0.5
 
 
 def main() -> None:
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def measure(bundle: ModelBundle, psf: str, snr: str, on_time: int, count: int) -> dict[str, object]:
-    """Errors, predicted sigmas and bounds over z, nm; and the ratio of error to bound over all."""
+    """Errors, predicted sigmas and bounds over z, nm, and their ratios."""
     s = SimulationConfig.model_validate(bundle.info.training["configuration"]["simulation"])
     s = s.replace(psf=SplinePsf(path=psf), geometry=None)
     photons, bg = SNRS[snr]
@@ -70,9 +71,15 @@ def measure(bundle: ModelBundle, psf: str, snr: str, on_time: int, count: int) -
     table = {name: [row[name] for row in rows] for name in rows[0]}
     line: dict[str, object] = {"photons": photons, "bg": bg, "z_nm": z_nm.tolist()}
     line |= {name: [round(value, 3) for value in values] for name, values in table.items()}
+    return line | ratios(table)
+
+
+def ratios(table: dict[str, list[float]]) -> dict[str, float]:
+    """Error over bound and over predicted sigma: medians over the z at which half of the emitters or more are found."""
+    seen = np.asarray(table["recall"]) >= LEAST_RECALL
+    line: dict[str, float] = {"z_seen": int(seen.sum())}
     for axis in "xyz":
-        error, bound = (np.asarray(table[f"{what}_{axis}_nm"]) for what in ("rmse", "crlb"))
-        sigma = np.asarray(table[f"sigma_{axis}_nm"])
+        error, bound, sigma = (np.asarray(table[f"{what}_{axis}_nm"])[seen] for what in ("rmse", "crlb", "sigma"))
         line[f"rmse_over_crlb_{axis}"] = round(float(np.median(error / bound)), 3)
         line[f"rmse_over_sigma_{axis}"] = round(float(np.median(error / sigma)), 3)
     return line
@@ -124,7 +131,7 @@ def one_z(
     for axis in "xyz":
         error = getattr(seen_as, f"{axis}_nm") - getattr(true, f"{axis}_nm")
         row[f"rmse_{axis}_nm"] = rms(error)
-        row[f"bias_{axis}_nm"] = float(error.mean())
+        row[f"bias_{axis}_nm"] = float(error.mean()) if len(error) else math.nan
         row[f"sigma_{axis}_nm"] = rms(getattr(seen_as, f"{axis}_sig"))
         row[f"crlb_{axis}_nm"] = rms(bound_nm[axis].numpy())
     return row
