@@ -158,7 +158,8 @@ def calibrate(
     knots_nm
         Distance of the knots along z; larger is smoother. Where slices lie further apart, each is a knot.
     offset_adu, gain_adu_per_e
-        Camera, for the weights of the fits; the PSF itself does not depend on them.
+        Camera, for the weights of the fits; the PSF itself does not depend on them. An EMCCD doubles the variance:
+        give twice its gain.
     focus_slice
         Slice that is z = 0; by default the middle of the range in which the average is sharp.
 
