@@ -20,3 +20,7 @@ DASK_SETTINGS: dict[str, Any] = {
     "distributed.comm.timeouts.connect": "30 s",
 }
 """Set with ``dask.config.set``. A scheduler that somebody else started keeps its own settings."""
+
+LOOPBACK = "127.0.0.1"
+THREADS_PER_WORKER = 2
+"""Dask threads of one worker process: one computes a block while the other reads the next."""

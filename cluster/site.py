@@ -1,15 +1,14 @@
 """Sites: machines one can ask for. `connect` gives a ``distributed.Client``, whatever stands behind it.
 
-Whoever runs blocks is given the client and does not know the site. A new kind of site is one function that yields a
-client, and one line in `_SITES`.
+Whoever runs blocks is given the client and does not know the site. A new kind of site is one kind of profile, and one
+function that yields a client.
 """
 
 import logging
-import socket
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -22,63 +21,72 @@ from distributed.versions import VersionMismatchWarning
 
 from lls_decode.errors import SiteError
 
-from .settings import DASK_SETTINGS
-
-LOOPBACK = "127.0.0.1"
-THREADS_PER_WORKER = 2
-"""Dask threads of one worker process: one computes a block while the other reads the next."""
+from .profile import GIB, CudaSite, LocalSite, SiteProfile, SlurmSite, find_profile
+from .request import Request, free_address, quiet, wait_for_workers
+from .settings import DASK_SETTINGS, LOOPBACK, THREADS_PER_WORKER
 
 _CHECKED_PACKAGES = ("lls_decode", "distributed", "numpy", "pyarrow", "zarr")
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What was asked of a site."""
+def find_site(site: str) -> SiteProfile | str:
+    """The profile that a site's name, or the path of a YAML file, stands for; the address of a scheduler as it is.
 
-    site: str
-    workers: int | None
-    memory_limit: int | str | None
-    dashboard_address: str
-    timeout_s: float
+    Raises
+    ------
+    SiteError
+        The site is unknown.
+    ConfigError
+        The profile holds unknown keys or impossible values.
+    """
+    return site if site.startswith(("tcp://", "tls://")) else find_profile(site)
 
 
 @contextmanager
 def connect(
-    site: str,
+    site: str | SiteProfile,
     *,
     workers: int | None = None,
     memory_limit: int | str | None = None,
     dashboard_address: str = f"{LOOPBACK}:8787",
     timeout_s: float = 60.0,
+    folder: Path | None = None,
 ) -> Iterator[Client]:
     """Open a site and yield a client; closes on exit what it has opened, and only that.
 
     Parameters
     ----------
     site
-        ``local``, or the address of a running scheduler (``tcp://HOST:PORT``, ``tls://HOST:PORT``).
+        A profile, its name (``local``, ``cuda``, ``slurm``, ``slurm-gpu``) or path (.yaml), or the address of a running
+        scheduler (``tcp://HOST:PORT``, ``tls://HOST:PORT``). SLURM's jobs end with the client (interactive), whatever
+        the profile's mode.
     workers
-        Worker processes; None: a quarter of the cores. A running scheduler must have this many within ``timeout_s``
+        Worker processes; None: as the profile says. A running scheduler must have this many within ``timeout_s``
         (None: one).
     memory_limit
-        Memory of one worker, bytes or ``"4 GiB"``; None: an equal share of the machine.
+        Memory of one worker, bytes or ``"4 GiB"``; None: as the profile says.
     dashboard_address
         Where Dask's dashboard listens; another free port is taken when this one is in use. Not used for a running
         scheduler.
     timeout_s
         How long to wait for a scheduler and its workers.
+    folder
+        Where jobs leave their logs and scripts; None: the current folder.
 
     Raises
     ------
     SiteError
         The site is unknown, unreachable, or gives no workers.
+    ConfigError
+        Its profile is no valid one.
     """
     if workers is not None and workers < 1:
         raise SiteError(f"--workers is {workers}, expected at least 1.")
-    request = _Request(site, workers, memory_limit, dashboard_address, timeout_s)
-    with dask.config.set(DASK_SETTINGS), _find(site)(request) as client:
+    profile = find_site(site) if isinstance(site, str) else site
+    name = site if isinstance(site, str) else site.kind
+    request = Request(name, workers, memory_limit, dashboard_address, timeout_s, (folder or Path()).resolve())
+    with dask.config.set(DASK_SETTINGS), _open(profile, request) as client:
         if client.dashboard_link:
             logger.info("dashboard: %s", client.dashboard_link)
         yield client
@@ -89,29 +97,51 @@ def default_workers(cores: int = CPU_COUNT) -> int:
     return max(1, cores // 4)
 
 
-def _find(site: str) -> "Callable[[_Request], AbstractContextManager[Client]]":
-    if site in _SITES:
-        return _SITES[site]
-    if site.startswith(("tcp://", "tls://")):
-        return _running
-    known = ", ".join(_SITES)
-    hint = f" (for a running scheduler, tcp://{site})" if ":" in site and "://" not in site else ""
-    raise SiteError(f"Unknown site {site!r}{hint}; known are {known}, tcp://HOST:PORT and tls://HOST:PORT.")
+def _open(profile: SiteProfile | str, request: Request) -> AbstractContextManager[Client]:
+    if isinstance(profile, LocalSite):
+        return _local(profile, request)
+    if isinstance(profile, CudaSite):
+        from .cuda import open_cuda
+
+        return open_cuda(profile, request)
+    if isinstance(profile, SlurmSite):
+        from .slurm.check import check_site
+        from .slurm.interactive import open_interactive
+
+        refuse_memory_limit(request.memory_limit)
+        interactive = profile.replace(mode="interactive")
+        check_site(interactive)
+        return open_interactive(interactive, request)
+    return _running(request)
+
+
+def refuse_memory_limit(memory_limit: int | str | None) -> None:
+    """A job's memory is asked of SLURM.
+
+    Raises
+    ------
+    SiteError
+        It was given as an option.
+    """
+    if memory_limit is not None:
+        raise SiteError(
+            "--memory-limit does not go with SLURM, which gives what a job asks for; set worker.memory_gib."
+        )
 
 
 @contextmanager
-def _local(request: _Request) -> Iterator[Client]:
+def _local(profile: LocalSite, request: Request) -> Iterator[Client]:
     """Worker processes on this machine, reachable from this machine only."""
-    workers = request.workers or default_workers()
-    memory_limit = MEMORY_LIMIT // workers if request.memory_limit is None else request.memory_limit
+    workers = request.workers or profile.workers or default_workers()
+    memory = int(profile.memory_gib * GIB) if profile.memory_gib else MEMORY_LIMIT // workers
     try:
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=THREADS_PER_WORKER,
             processes=True,
             host=LOOPBACK,
-            memory_limit=memory_limit,
-            dashboard_address=_free_address(request.dashboard_address),
+            memory_limit=memory if request.memory_limit is None else request.memory_limit,
+            dashboard_address=free_address(request.dashboard_address),
             worker_dashboard_address=f"{LOOPBACK}:0",
             preload=["lls_decode.cluster.preload"],
         )
@@ -119,15 +149,15 @@ def _local(request: _Request) -> Iterator[Client]:
         raise SiteError(f"{workers} workers cannot be started on this machine: {error}.") from error
     try:
         with Client(cluster) as client:
-            _wait_for_workers(client, workers, request)
+            wait_for_workers(client, workers, request, advice="lower --workers")
             yield client
     finally:
-        with _quiet():
+        with quiet():
             cluster.close(timeout=20)
 
 
 @contextmanager
-def _running(request: _Request) -> Iterator[Client]:
+def _running(request: Request) -> Iterator[Client]:
     """A scheduler that somebody else has started, and will stop."""
     _, _, place = request.site.partition("://")
     host, _, port = place.rpartition(":")
@@ -150,35 +180,17 @@ def _running(request: _Request) -> Iterator[Client]:
             f"No scheduler answers at {request.site} within {request.timeout_s:g} s ({reason}); start one with "
             f"'dask scheduler --host {host} --port {port}', or give another --site."
         ) from error
+    advice = f"start some with 'dask worker --nworkers N --nthreads {THREADS_PER_WORKER} {request.site}'"
     try:
-        _wait_for_workers(client, request.workers or 1, request)
+        wait_for_workers(client, request.workers or 1, request, advice=advice)
         _check_versions(client, request)
         yield client
     finally:
-        with _quiet():
+        with quiet():
             client.close(timeout=10)
 
 
-_SITES: Mapping[str, Callable[[_Request], AbstractContextManager[Client]]] = {"local": _local}
-
-
-def _wait_for_workers(client: Client, workers: int, request: _Request) -> None:
-    try:
-        client.wait_for_workers(workers, timeout=request.timeout_s)
-    except TimeoutError as error:
-        found = len(client.nthreads())
-        what = (
-            "lower --workers"
-            if request.site in _SITES
-            else f"start some with 'dask worker --nworkers N --nthreads {THREADS_PER_WORKER} {request.site}'"
-        )
-        raise SiteError(
-            f"Site {request.site} has {found} of {workers} workers after {request.timeout_s:g} s; {what}, "
-            "or look at the workers' logs."
-        ) from error
-
-
-def _check_versions(client: Client, request: _Request) -> None:
+def _check_versions(client: Client, request: Request) -> None:
     """Refuse workers that lack this package, and say where versions differ."""
     found: Any = client.get_versions(packages=list(_CHECKED_PACKAGES))
     here = found["client"]["packages"]
@@ -193,31 +205,3 @@ def _check_versions(client: Client, request: _Request) -> None:
         differ = [f"{name} {there[name]} (here {here[name]})" for name in here if there.get(name) != here[name]]
         if differ:
             logger.warning("%s of %s has other versions: %s", place, request.site, ", ".join(sorted(differ)))
-
-
-def _free_address(address: str) -> str:
-    """The address, or any free port on the same interface when it is in use."""
-    host, _, port = address.rpartition(":")
-    host = host or LOOPBACK
-    if not port.isdigit():
-        raise SiteError(f"{address!r} is no address for a dashboard; give HOST:PORT, for example {LOOPBACK}:8787.")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            logger.info("port %s is in use, the dashboard takes another one", port)
-            return f"{host}:0"
-    return f"{host}:{port}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Dask from logging that connections end while we end them."""
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -18,7 +18,16 @@ from click.core import ParameterSource
 
 from lls_decode import __version__
 from lls_decode.config import Config, MovieConfig, PixelSize, RunConfig, TrainingConfig, load, load_run_config, parse
-from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, InputError, LlsDecodeError
+from lls_decode.errors import (
+    EXIT_BLOCKS_FAILED,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_USAGE,
+    ConfigError,
+    InputError,
+    LlsDecodeError,
+)
 from lls_decode.models import find_bundle, find_config, shipped
 
 from .presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
@@ -26,7 +35,12 @@ from .presets import PRESETS, Microscope, describe_preset, preset_config, preset
 if TYPE_CHECKING:
     from distributed import Client
 
+    from lls_decode.cluster.profile import SiteProfile, SlurmSite
+    from lls_decode.cluster.slurm.unattended import Jobs
+
     from .events import Listener
+    from .plan import Plan
+    from .run import RunResult
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -74,9 +88,14 @@ Command = Callable[..., Any]
 
 def _site_options(command: Command) -> Command:
     for option in (
-        click.option("--memory-limit", help="Memory of one worker, e.g. '8 GiB'.  [default: an equal share]"),
-        click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: a quarter of the cores]"),
-        click.option("--site", default="local", show_default=True, help="'local', or tcp://HOST:PORT of a scheduler."),
+        click.option("--memory-limit", help="Memory of one worker, e.g. '8 GiB'.  [default: of the site]"),
+        click.option("--workers", type=click.IntRange(1), help="Worker processes, or jobs.  [default: of the site]"),
+        click.option(
+            "--site",
+            default="local",
+            show_default=True,
+            help="Machines: a name of 'lls-decode cluster list', a profile (.yaml), or tcp://HOST:PORT of a scheduler.",
+        ),
     ):
         command = option(command)
     return command
@@ -94,14 +113,24 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 
 
 @contextmanager
-def _client(site: str, workers: int | None, memory_limit: str | None) -> "Iterator[tuple[Client, Listener]]":
+def _client(
+    site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
+) -> "Iterator[tuple[Client, Listener]]":
     """Open a site and show where its dashboard is, and the progress of what runs there."""
+    from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import connect
 
     from .progress import show_progress
 
     logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
-    with connect(site, workers=workers, memory_limit=memory_limit) as client, show_progress() as listener:
+    if driver:
+        from lls_decode.cluster.slurm.driver import drive
+
+        assert isinstance(site, SlurmSite)
+        opened = drive(site, out, workers=workers)
+    else:
+        opened = connect(site, workers=workers, memory_limit=memory_limit, folder=out)
+    with opened as client, show_progress() as listener:
         yield client, listener
 
 
@@ -177,7 +206,9 @@ def _bar(label: str) -> "Iterator[Callable[[int, int], None]]":
 @_set_option
 @_site_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
 @click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
+@click.option("--driver", is_flag=True, hidden=True, help="This is the driver job of an unattended site.")
 @_json_option
 def run(
     dataset: str,
@@ -189,20 +220,31 @@ def run(
     workers: int | None,
     memory_limit: str | None,
     dry_run: bool,
+    detach: bool,
     force: bool,
+    driver: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
     """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
 
-    Interrupted at any moment, the same command goes on where it was. Exit status: 0 all done, 1 some blocks failed, 2
-    bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
+    Interrupted at any moment, the same command goes on where it was. With an unattended site (--site slurm) it submits
+    jobs and follows them; they go on when it is interrupted, and the same command follows them again. Exit status: 0
+    all done, 1 some blocks failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
     """
+    from lls_decode.cluster.profile import SlurmSite
+    from lls_decode.cluster.site import find_site, refuse_memory_limit
+
+    from .folder import RunFolder
     from .plan import make_plan
     from .run import run as run_plan
 
+    profile = find_site(site)
     config = load_run_config(config_path) if config_path else RunConfig()
     config = _changed(config, (*_run_changes(options), *changes))
+    slurm = profile if isinstance(profile, SlurmSite) else None
+    if slurm and config.compute.threads is None:
+        config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
     plan = make_plan(dataset, find_bundle(model), out, config)
     for line in plan.describe():
         click.echo(line, err=not dry_run)
@@ -214,8 +256,23 @@ def run(
         except InputError as error:
             click.echo(f"estimate   none: {error}")
         return 0
-    with _client(site, workers, memory_limit) as (client, listener):
-        result = run_plan(plan, client, listeners=[listener], force=force)
+    if slurm and slurm.mode == "unattended" and not driver:
+        refuse_memory_limit(memory_limit)
+        return _run_as_jobs(plan, config, slurm, workers=workers, force=force, detach=detach, as_json=as_json)
+    if detach:
+        raise ConfigError(
+            f"--detach goes with an unattended site only, and {site} ends with this command; leave it out."
+        )
+    if driver:
+        RunFolder(out).wait_until_free()
+    patience = {"no_workers_s": slurm.wait_hours * 3600} if slurm else {}
+    with _client(profile, workers, memory_limit, out, driver=driver) as (client, listener):
+        result = run_plan(plan, client, listeners=[listener], force=force, **patience)
+    _echo_result(result, len(plan.blocks), as_json=as_json)
+    return result.exit_status
+
+
+def _echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
     for failed in result.failed:
         click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
     if as_json:
@@ -231,10 +288,88 @@ def run(
     elif result.merged:
         click.echo(f"{result.rows} localizations in {result.merged}")
     else:
-        click.echo(
-            f"not finished: {result.done} of {len(plan.blocks)} blocks are done; the same command goes on.", err=True
-        )
-    return result.exit_status
+        click.echo(f"not finished: {result.done} of {num_blocks} blocks are done; the same command goes on.", err=True)
+
+
+def _run_as_jobs(
+    plan: "Plan",
+    config: RunConfig,
+    site: "SlurmSite",
+    *,
+    workers: int | None,
+    force: bool,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    """Submit a run as jobs, unless they are in the queue already, and follow them."""
+    from lls_decode.cluster.slurm.unattended import Jobs, submit_jobs
+
+    from .folder import RunFolder
+    from .follow import end_of_events, latest_start
+    from .run import refuse_conflict
+
+    plan.check_memory(site.worker_bytes)
+    jobs = Jobs.of(plan.out)
+    found = jobs.queued()
+    if any(not job.in_array for job in found):
+        since = latest_start(plan.out)
+        click.echo(f"submitted  before: {', '.join(job.id for job in found)}", err=True)
+    else:
+        refuse_conflict(plan, force=force)
+        RunFolder(plan.out).create()
+        since = end_of_events(plan.out)
+
+        def command(profile: Path) -> list[str]:
+            run_config = profile.with_name("run.yaml")
+            run_config.write_text(config.to_yaml())
+            words = ["-m", "lls_decode.pipelines.cli", "run", plan.dataset, "--model", plan.bundle_path, "--driver"]
+            words += ["--out", str(plan.out.resolve()), "--config", str(run_config), "--site", str(profile)]
+            return [*words, *(["--workers", str(workers)] if workers else []), *(["--force"] if force else [])]
+
+        driver, array = submit_jobs(site, plan.out, workers=workers, make_command=command)
+        click.echo(f"submitted  driver job {driver}, {workers or site.workers_max} worker jobs {array}", err=True)
+    for line in jobs.describe():
+        click.echo(line, err=True)
+    if detach:
+        if as_json:
+            _echo_json({"name": jobs.name, "jobs": [job.id for job in jobs.queued()]})
+        return 0
+    return _follow(plan, jobs, since=since, as_json=as_json)
+
+
+def _follow(plan: "Plan", jobs: "Jobs", *, since: int, as_json: bool) -> int:
+    """Show the progress of jobs until the run is over; Ctrl-C leaves them alone."""
+    from lls_decode.cluster.slurm.unattended import Watch
+
+    from .follow import follow
+    from .progress import show_progress
+
+    watch = Watch(jobs)
+
+    def is_alive() -> bool:
+        alive, lines = watch.look()
+        for line in lines:
+            logging.getLogger(__name__).info("%s", line)
+        return alive
+
+    try:
+        with show_progress() as listener:
+            result = follow(plan.out, since=since, is_alive=is_alive, listeners=[listener])
+    except KeyboardInterrupt:
+        click.echo("The jobs go on without this terminal; the same command follows them again.", err=True)
+        for line in jobs.describe():
+            click.echo(line, err=True)
+        return EXIT_INTERRUPTED
+    if result is not None and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
+        _echo_result(result, len(plan.blocks), as_json=as_json)
+        return result.exit_status
+    said = jobs.last_error()
+    if said is None:
+        click.echo("The driver job is gone before the run was over; the same command goes on.", err=True)
+        click.echo(f"logs       {jobs.folder.logs}", err=True)
+        return EXIT_TERMINATED
+    click.echo(f"{said} (log: {jobs.latest_log()})", err=True)
+    return result.exit_status if result is not None else EXIT_USAGE
 
 
 def _run_changes(options: dict[str, Any]) -> list[str]:
@@ -262,7 +397,7 @@ def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, fo
 
     with _bar("simulating volumes") as progress:
         prepare_demo(out, progress=progress)
-    with _client(site, workers, memory_limit) as (client, listener):
+    with _client(site, workers, memory_limit, out) as (client, listener):
         result = run_demo(out, client, listeners=[listener], force=force)
     found = result.score
     click.echo(f"table      {result.table}  ({result.num_localizations} localizations)")
@@ -966,16 +1101,57 @@ def check(path: Path, kind: str) -> None:
     click.echo(f"{path} is a valid {kind} configuration.")
 
 
+@cli.group()
+def cluster() -> None:
+    """Machines: site profiles, and the job scripts that they make."""
+
+
+@cluster.command("list", epilog="Example: lls-decode cluster list")
+def list_sites() -> None:
+    """List the site profiles that ship with the package."""
+    from lls_decode.cluster.profile import shipped_profiles
+
+    for name, path in shipped_profiles().items():
+        click.echo(f"{name:<12} {path.read_text().splitlines()[0].lstrip('# ').partition('. ')[0]}")
+    click.echo("PATH.yaml    a profile of your own ('lls-decode cluster show slurm --profile > PATH.yaml')")
+    click.echo("tcp://...    a Dask scheduler that is running already")
+
+
+@cluster.command("show", epilog="Example: lls-decode cluster show slurm-gpu")
+@click.argument("site")
+@click.option("--profile", "as_profile", is_flag=True, help="Print the profile, for a copy of your own.")
+@click.option("--out", default="results", type=click.Path(path_type=Path), help="Run folder, for the paths in scripts.")
+def show_site(site: str, as_profile: bool, out: Path) -> None:
+    """Print the job scripts that SITE submits; for a site without jobs, its profile."""
+    from lls_decode.cluster.profile import SlurmSite, find_profile, shipped_profiles
+
+    profile = find_profile(site)
+    if as_profile or not isinstance(profile, SlurmSite):
+        click.echo(shipped_profiles().get(site, Path(site)).read_text(), nl=False)
+        return
+    from lls_decode.cluster.slurm.unattended import describe_scripts
+
+    words = ["-m", "lls_decode.pipelines.cli", "run", "DATASET", "--model", "MODEL", "--out", str(out)]
+    click.echo(describe_scripts(profile, out, words), nl=False)
+
+
 @cli.command(epilog="Example: lls-decode doctor")
 @_json_option
 def doctor(as_json: bool) -> int:
-    """Check this machine: packages, devices, codecs, disk, a worker process, the shipped models."""
-    from .doctor import examine
+    """Check this machine: packages, devices, codecs, disk, a worker process, the shipped models, SLURM."""
+    from lls_decode.cluster.slurm.check import examine as examine_slurm
+
+    from .doctor import Check, examine
 
     checks = examine()
+    checks += [Check("slurm", state, words) for state, words in examine_slurm()]
     if as_json:
         _echo_json([check.to_dict() for check in checks])
     else:
         for item in checks:
             click.echo(f"{item.state:<5} {item.name:<12} {item.words}")
     return int(any(item.state == "wrong" for item in checks))
+
+
+if __name__ == "__main__":  # the driver job: python -m lls_decode.pipelines.cli
+    main()

@@ -6,7 +6,7 @@ A listener is a callable that takes one event. The run loop calls listeners in i
 import json
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,22 @@ class RunFinished(Event):
 
 
 Listener = Callable[[Event], None]
+
+
+def read_event(record: Mapping[str, Any]) -> Event | None:
+    """The event that `Event.to_dict` has made a record of; None when this version does not know it."""
+    kinds = {kind.__name__: kind for kind in Event.__subclasses__()}
+    kind = kinds.get(str(record.get("event")))
+    if kind is None:
+        return None
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+    del values["event"]
+    try:
+        return kind(**values)
+    except TypeError:
+        return None
 
 
 class JsonLines:

@@ -5,6 +5,7 @@ OUT/run.json  run.lock  ledger.jsonl  events.jsonl  localizations.parquet  shard
 
 import fcntl
 import json
+import logging
 import os
 import socket
 import threading
@@ -24,7 +25,11 @@ HEARTBEAT_S = 10.0
 STALE_S = 120.0
 """A lock whose heartbeat is older than this belongs to nobody."""
 
+FREE_POLL_S = 2.0
+
 _OF_A_RUN = ("run.json", "ledger.jsonl", "events.jsonl", "localizations.parquet", "molecules.parquet", "report.html")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,15 @@ class RunFolder:
         if age_s > STALE_S or (here and not _is_alive(int(owner.get("pid", 0)))):
             return None
         return f"process {owner.get('pid', '(unknown)')} on {owner.get('host', '(unknown)')}"
+
+    def wait_until_free(self) -> None:
+        """Wait for whoever works in the folder: the driver on a lost node lives on until SLURM reaches the node."""
+        said = ""
+        while (owner := self.owner()) is not None:
+            if owner != said:
+                logger.info("waiting for %s to let go of %s", owner, self.out)
+                said = owner
+            time.sleep(FREE_POLL_S)
 
     def clear(self) -> None:
         """Remove what a run has written, and nothing else."""

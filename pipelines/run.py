@@ -54,7 +54,7 @@ from .events import (
 )
 from .folder import RunFolder
 from .plan import Plan, differences
-from .submission import Submission
+from .submission import NO_WORKERS_S, Submission
 from .tasks import Task
 
 RECORD_VERSION = 1
@@ -76,7 +76,14 @@ class RunResult:
     exit_status: int
 
 
-def run(plan: Plan, client: Client, *, listeners: Sequence[Listener] = (), force: bool = False) -> RunResult:
+def run(
+    plan: Plan,
+    client: Client,
+    *,
+    listeners: Sequence[Listener] = (),
+    force: bool = False,
+    no_workers_s: float = NO_WORKERS_S,
+) -> RunResult:
     """Do the blocks of a plan that are not done yet, and merge all of them.
 
     Ctrl-C and SIGTERM end it with a result of status 130 or 143 when it runs in the main thread.
@@ -87,6 +94,8 @@ def run(plan: Plan, client: Client, *, listeners: Sequence[Listener] = (), force
         Called with each event, in order, in this thread.
     force
         Discard what another run has left in the output folder. Finished blocks of the same run are always kept.
+    no_workers_s
+        How long to go on while there are no workers.
 
     Raises
     ------
@@ -120,7 +129,7 @@ def run(plan: Plan, client: Client, *, listeners: Sequence[Listener] = (), force
             if lock.lost.is_set():
                 raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
 
-        return _Run(plan, client, folder, tally, emit, check).execute()
+        return _Run(plan, client, folder, tally, emit, check, no_workers_s).execute()
 
 
 @dataclass
@@ -148,6 +157,7 @@ class _Run:
     tally: _Tally
     emit: Listener
     check: Callable[[], None]
+    no_workers_s: float
 
     def execute(self) -> RunResult:
         started = time.monotonic()
@@ -189,7 +199,12 @@ class _Run:
         )
         self._recover(found, receipts)
         submission = Submission(
-            self.client, self._make_task, execution=plan.config.execution, emit=self.emit, check=self.check
+            self.client,
+            self._make_task,
+            execution=plan.config.execution,
+            emit=self.emit,
+            check=self.check,
+            no_workers_s=self.no_workers_s,
         )
         submission.work(missing)
 
@@ -293,27 +308,13 @@ def table_metadata(plan: Plan) -> TableMetadata:
 
 def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
     """Make the folder this run's, or refuse when it is another's."""
-    record = folder.read_record()
-    advice = "give another --out, or --force to discard what is there"
-    if record is not None and record.get("run_digest") != plan.run_digest:
+    conflict, record = _conflict(plan, folder), folder.read_record()
+    if conflict is not None:
         if not force:
-            changes = "; ".join(differences(record.get("identity", {}), plan.identity)) or "its record is damaged"
-            raise RunConflictError(f"Folder {plan.out} holds another run ({changes}); {advice}.")
-        logger.warning("discarding the run %s in %s", record.get("run_digest"), plan.out)
+            raise RunConflictError(conflict)
+        logger.warning("discarding the run %s in %s", (record or {}).get("run_digest", "(unknown)"), plan.out)
         folder.clear()
         record = None
-    elif record is not None and not _same_data(plan, folder, record):
-        if not force:
-            raise RunConflictError(
-                f"{plan.dataset} is not the dataset of the run in {plan.out}: it is described alike, but all sampled "
-                f"chunks differ; {advice}."
-            )
-        folder.clear()
-        record = None
-    elif record is None and folder.table.exists():
-        if not force:
-            raise RunConflictError(f"{folder.table} exists but {folder.record} does not; {advice}.")
-        folder.clear()
     now = time.time()
     folder.write_record(
         {
@@ -336,6 +337,39 @@ def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
             "pid": os.getpid(),
         }
     )
+
+
+def refuse_conflict(plan: Plan, *, force: bool) -> None:
+    """Refuse a folder in which a run would not begin.
+
+    Raises
+    ------
+    RunConflictError
+        It holds another run, and that is not to be discarded; or a program works in it.
+    """
+    folder = RunFolder(plan.out)
+    owner, conflict = folder.owner(), _conflict(plan, folder)
+    if owner is not None:
+        raise RunConflictError(f"Folder {plan.out} is in use by {owner}; wait for it, or give another --out.")
+    if conflict is not None and not force:
+        raise RunConflictError(conflict)
+
+
+def _conflict(plan: Plan, folder: RunFolder) -> str | None:
+    """Why a folder is not this run's; None when it is, or is nobody's."""
+    record = folder.read_record()
+    advice = "give another --out, or --force to discard what is there"
+    if record is None:
+        return f"{folder.table} exists but {folder.record} does not; {advice}." if folder.table.exists() else None
+    if record.get("run_digest") != plan.run_digest:
+        changes = "; ".join(differences(record.get("identity", {}), plan.identity)) or "its record is damaged"
+        return f"Folder {plan.out} holds another run ({changes}); {advice}."
+    if not _same_data(plan, folder, record):
+        return (
+            f"{plan.dataset} is not the dataset of the run in {plan.out}: it is described alike, but all sampled "
+            f"chunks differ; {advice}."
+        )
+    return None
 
 
 def _same_data(plan: Plan, folder: RunFolder, record: Mapping[str, Any]) -> bool:

@@ -65,6 +65,7 @@ class Submission:
         execution: ExecutionConfig,
         emit: Listener,
         check: Callable[[], None] = lambda: None,
+        no_workers_s: float = NO_WORKERS_S,
     ) -> None:
         """``make_task`` is given a block and the workers on one machine; ``check`` is called often and may raise."""
         self._client = client
@@ -72,6 +73,7 @@ class Submission:
         self._execution = execution
         self._emit = emit
         self._check = check
+        self._no_workers_s = no_workers_s
         self._waiting: deque[_Try] = deque()
         self._delayed: list[_Try] = []
         self._alone: deque[_Try] = deque()
@@ -121,10 +123,10 @@ class Submission:
         now = time.monotonic()
         if workers:
             self._last_seen = now
-        elif now - self._last_seen > NO_WORKERS_S:
+        elif now - self._last_seen > self._no_workers_s:
             raise SiteError(
-                f"There have been no workers for {NO_WORKERS_S:g} s; finished blocks are kept, give the same command "
-                "again when there are machines."
+                f"There have been no workers for {self._no_workers_s:g} s; finished blocks are kept, give the same "
+                "command again when there are machines."
             )
         if len(workers) != self._workers:
             self._workers = len(workers)

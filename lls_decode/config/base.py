@@ -50,6 +50,17 @@ def load(kind: type[M], path: str | Path) -> M:
     ConfigError
         The file is absent, is no YAML mapping, or holds unknown keys or impossible values.
     """
+    return parse(kind, read_mapping(path), source=str(path))
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds keys and values.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent, or is no YAML mapping.
+    """
     path = Path(path)
     try:
         data = yaml.safe_load(path.read_text())
@@ -61,7 +72,7 @@ def load(kind: type[M], path: str | Path) -> M:
         raise ConfigError(f"Configuration {path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(data, dict):
         raise ConfigError(f"Configuration {path} holds {type(data).__name__}, expected a mapping of keys to values.")
-    return parse(kind, data, source=str(path))
+    return data
 
 
 def parse(kind: type[M], data: Any, *, source: str) -> M:

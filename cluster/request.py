@@ -1,0 +1,108 @@
+"""What every kind of site needs: the request it answers, workers that come, an address for the dashboard."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed import Client
+
+from lls_decode.errors import SiteError
+
+from .settings import LOOPBACK
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of a site."""
+
+    site: str
+    """As the user named it."""
+    workers: int | None
+    memory_limit: int | str | None
+    dashboard_address: str
+    timeout_s: float
+    folder: Path
+    """Where jobs leave their logs and scripts."""
+
+
+def wait_for_workers(client: Client, workers: int, request: Request, *, advice: str) -> None:
+    """Wait for workers that should be there at once.
+
+    Raises
+    ------
+    SiteError
+        They are not.
+    """
+    try:
+        client.wait_for_workers(workers, timeout=request.timeout_s)
+    except TimeoutError as error:
+        found = len(client.nthreads())
+        raise SiteError(
+            f"Site {request.site} has {found} of {workers} workers after {request.timeout_s:g} s; {advice}, "
+            "or look at the workers' logs."
+        ) from error
+
+
+def free_address(address: str) -> str:
+    """The address, or any free port on the same interface when it is in use."""
+    host, _, port = address.rpartition(":")
+    host = host or LOOPBACK
+    if not port.isdigit():
+        raise SiteError(f"{address!r} is no address for a dashboard; give HOST:PORT, for example {LOOPBACK}:8787.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            logger.info("port %s is in use, the dashboard takes another one", port)
+            return f"{host}:0"
+    return f"{host}:{port}"
+
+
+def own_address(interface: str | None) -> str:
+    """Address of this machine on an interface, or on the default route.
+
+    Raises
+    ------
+    SiteError
+        There is no such interface.
+    """
+    import psutil
+    from distributed.utils import get_ip, get_ip_interface
+
+    if interface is None:
+        return str(get_ip())
+    try:
+        return str(get_ip_interface(interface))
+    except ValueError as error:
+        known = ", ".join(sorted(psutil.net_if_addrs()))
+        raise SiteError(
+            f"interface is {interface!r}, but {socket.gethostname()} has {known}; change it in the site profile."
+        ) from error
+
+
+def tunnel(dashboard: str, *, host: str, login: str | None) -> str:
+    """Command that shows a dashboard, which listens on the loopback of ``host`` only, in the browser of a laptop."""
+    import getpass
+
+    port = dashboard.rpartition(":")[2].partition("/")[0]
+    user = getpass.getuser()
+    jump = f"-J {user}@{login} " if login and login != host else ""
+    return f"ssh -N {jump}-L {port}:{LOOPBACK}:{port} {user}@{host}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Dask from logging that connections end while we end them."""
+    log = logging.getLogger("distributed")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,162 @@
+"""SLURM's commands, asked from Python: what is in the queue, what the partitions are, submit, cancel."""
+
+import getpass
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lls_decode.errors import SiteError
+
+COMMANDS = ("sbatch", "squeue", "sinfo", "scancel", "scontrol")
+PENDING = "PENDING"
+_GONE = {
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "BOOT_FAIL",
+    "DEADLINE",
+}
+
+
+class SlurmError(SiteError):
+    """A command of SLURM that failed, or did not answer."""
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """One job, or one element of a job array, that is not over."""
+
+    id: str
+    state: str
+    reason: str
+    node: str
+
+    @property
+    def in_array(self) -> bool:
+        """Whether it is an element of a job array; workers are, drivers are not."""
+        return "_" in self.id
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not begun."""
+        return self.state == PENDING
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """A node of a partition, as ``sinfo`` has it."""
+
+    partition: str
+    default: bool
+    """Whether this is the partition of jobs that name none."""
+    hours: float | None
+    """Longest wall time; None: no limit."""
+    cpus: int
+    memory_mib: int
+    gres: tuple[str, ...]
+    """E.g. ``gpu:a100:4``."""
+    available: bool
+
+
+def missing_commands() -> list[str]:
+    """Commands that are not on the path."""
+    return [name for name in COMMANDS if shutil.which(name) is None]
+
+
+def ask(*words: str, timeout_s: float = 60.0) -> str:
+    """Run a command; gives what it printed.
+
+    Raises
+    ------
+    SlurmError
+        It is not there, failed, or did not answer.
+    """
+    try:
+        result = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except FileNotFoundError as error:
+        raise SlurmError(
+            f"Command {words[0]} is not found; run this where SLURM's commands are (a login node), or give another "
+            "--site."
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise SlurmError(f"{words[0]} has not answered for {timeout_s:g} s; SLURM's controller may be down.") from error
+    if result.returncode:
+        said = " ".join((result.stderr or result.stdout).split()) or f"exit status {result.returncode}"
+        raise SlurmError(f"{words[0]}: {said.removeprefix(f'{words[0]}: ').removeprefix('error: ')}")
+    return result.stdout
+
+
+def list_jobs(name: str | None = None) -> list[QueuedJob]:
+    """Jobs of this user, of a name where one is given, that are waiting or running, array elements one by one.
+
+    Raises
+    ------
+    SlurmError
+        SLURM does not answer; then nothing is known of the jobs.
+    """
+    words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r|%N"]
+    text = ask(*words, *([f"--name={name}"] if name else []))
+    jobs = [QueuedJob(*line.split("|", 3)) for line in text.splitlines() if line.count("|") >= 3]
+    return [job for job in jobs if job.state not in _GONE]
+
+
+def list_nodes() -> list[NodeInfo]:
+    """Each node, once for each partition that it is in."""
+    text = ask("sinfo", "--noheader", "--Node", "--format=%P|%l|%c|%m|%G|%T")
+    return [_node(line) for line in text.splitlines() if line.count("|") == 5]
+
+
+def submit(script: Path, *options: str) -> str:
+    """Submit a job script; gives the job's id."""
+    return ask("sbatch", "--parsable", *options, str(script)).strip().split(";")[0]
+
+
+def cancel(*ids: str) -> None:
+    """Cancel jobs; those that are over already are passed over."""
+    if ids:
+        ask("scancel", *ids)
+
+
+def read_hours(text: str) -> float | None:
+    """A time limit of SLURM ([days-]hours:minutes:seconds, or minutes:seconds) in hours; None: no limit."""
+    if text.strip().lower() in ("infinite", "unlimited", "n/a", ""):
+        return None
+    days, dash, rest = text.strip().rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+        return 24 * int(days) + hours + minutes / 60 + seconds / 3600
+    if len(parts) == 1:
+        return parts[0] / 60
+    seconds, minutes, hours = (*reversed(parts), 0)[:3]
+    return hours + minutes / 60 + seconds / 3600
+
+
+def _node(line: str) -> NodeInfo:
+    partition, limit, cpus, memory, gres, state = line.split("|")
+    return NodeInfo(
+        partition=partition.rstrip("*"),
+        default=partition.endswith("*"),
+        hours=read_hours(limit),
+        cpus=int(cpus.rstrip("+")),
+        memory_mib=int(memory.rstrip("+")),
+        gres=tuple(item.partition("(")[0] for item in _split_gres(gres) if item not in ("(null)", "")),
+        available=not state.startswith(("down", "drain", "fail", "inval", "unknown", "maint")),
+    )
+
+
+def _split_gres(text: str) -> list[str]:
+    """Split at commas that are not inside brackets: ``gpu:4(S:0,1),shard:8``."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if sign == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts

@@ -1,0 +1,112 @@
+"""Where the driver is: a file that it writes and workers read, renewed with each start of the driver.
+
+It holds the keys of the encryption too, which is why only its user can read it.
+"""
+
+import json
+import os
+import socket
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from distributed.security import Security
+
+from lls_decode.errors import SiteError
+
+FILE_NAME = "scheduler.json"
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """What workers must know of the driver."""
+
+    address: str
+    host: str
+    job: str
+    """Id of the driver's job; empty outside of SLURM."""
+    dashboard: str
+    """Address of the dashboard on ``host``; empty when there is none."""
+    key: str
+    """PEM, as the next one; empty: no encryption."""
+    certificate: str
+
+    @classmethod
+    def of(cls, address: str, security: Security | None, dashboard: str) -> Self:
+        """That of this process."""
+        keys: Any = security
+        return cls(
+            address=address,
+            host=socket.gethostname(),
+            job=os.environ.get("SLURM_JOB_ID", ""),
+            dashboard=dashboard,
+            key=str(keys.tls_worker_key) if security else "",
+            certificate=str(keys.tls_worker_cert) if security else "",
+        )
+
+    @property
+    def security(self) -> Security | None:
+        """The keys as Dask takes them."""
+        if not self.key:
+            return None
+        roles = ("client", "scheduler", "worker")
+        return Security(
+            require_encryption=True,
+            tls_ca_file=self.certificate,
+            **{f"tls_{role}_key": self.key for role in roles},
+            **{f"tls_{role}_cert": self.certificate for role in roles},
+        )
+
+    def write(self, folder: Path) -> None:
+        """Publish, aside and renamed, readable by the user only.
+
+        Raises
+        ------
+        SiteError
+            The folder cannot be written.
+        """
+        aside = folder / f".{FILE_NAME}.{uuid.uuid4().hex[:8]}"
+        try:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                json.dump(asdict(self), file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(folder / FILE_NAME)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise SiteError(f"{folder} cannot be written ({error.strerror}); workers find the driver there.") from error
+
+    def remove(self, folder: Path) -> None:
+        """Take it back, unless another driver has written its own."""
+        if read_rendezvous(folder) == self:
+            (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def read_rendezvous(folder: Path) -> Rendezvous | None:
+    """What the latest driver has published; None when there is none."""
+    try:
+        data = json.loads((folder / FILE_NAME).read_text())
+        return Rendezvous(**data)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def make_security(encrypt: bool) -> Security | None:
+    """New keys for one start of a driver.
+
+    Raises
+    ------
+    SiteError
+        The package that makes keys is not installed.
+    """
+    if not encrypt:
+        return None
+    try:
+        made: Security = Security.temporary()
+    except ImportError as error:
+        raise SiteError(
+            "encrypt is true, but the package cryptography is not installed; pip install 'lls-decode[slurm]', or set "
+            "encrypt: false where nobody else can reach the nodes' network."
+        ) from error
+    return made

@@ -1,0 +1,178 @@
+"""The program of a worker job: find the driver, work for it, find it again when it was started anew.
+
+``python -m lls_decode.cluster.slurm.worker FOLDER ...``; the job script gives the options (`scripts.worker_script`).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Nanny
+
+from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
+from lls_decode.errors import LlsDecodeError, SiteError
+
+from .commands import SlurmError, list_jobs
+from .leaving import GRACE_VARIABLE
+from .rendezvous import Rendezvous, read_rendezvous
+from .scripts import PRELOAD
+
+POLL_S = 1.0
+ASK_S = 30.0
+"""How often SLURM is asked whether there is still a driver job."""
+ALONE_S = 600.0
+"""How long a worker waits for a driver where SLURM cannot be asked."""
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Work until the run is over (status 0), or SIGTERM asks the job to leave."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%F %T")
+    try:
+        devices = given_devices(os.environ.get("CUDA_VISIBLE_DEVICES", ""), wanted=options.gpus)
+    except SiteError as error:
+        logger.error("%s", error)
+        return error.exit_status
+    logger.info("GPUs: %s", ", ".join(devices) if devices != [""] else "none, the network runs on the CPU")
+    os.environ[GRACE_VARIABLE] = str(options.grace)
+    with dask.config.set(DASK_SETTINGS):
+        return asyncio.run(_Worker(options, devices).work())
+
+
+def given_devices(visible: str, *, wanted: int) -> list[str]:
+    """``CUDA_VISIBLE_DEVICES`` of each worker process: one device each, or one process without any.
+
+    Raises
+    ------
+    SiteError
+        The job was to have GPUs, and SLURM has given it none.
+    """
+    devices = [item.strip() for item in visible.split(",") if item.strip() not in ("", "-1", "NoDevFiles")]
+    if wanted and not devices:
+        raise SiteError(
+            f"This job was to have {wanted} GPUs (gres), but SLURM named none (CUDA_VISIBLE_DEVICES is {visible!r}); "
+            "its GPUs are not set up in gres.conf, or gres was not passed on."
+        )
+    return devices or [""]
+
+
+class _Worker:
+    """The worker processes of one job, one for each of its GPUs."""
+
+    def __init__(self, options: argparse.Namespace, devices: list[str]) -> None:
+        self._options = options
+        self._devices = devices
+        self._folder: Path = options.folder
+        self._asked = asyncio.Event()
+        """Set when the job is to leave."""
+
+    async def work(self) -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._asked.set)
+        while not self._asked.is_set():
+            driver = await self._find()
+            if driver is None:
+                break
+            try:
+                await self._serve(driver)
+            except (OSError, TimeoutError, RuntimeError, LlsDecodeError) as error:
+                logger.info("driver at %s cannot be reached: %s", driver.address, error)
+            await self._sleep(POLL_S)
+        return 0
+
+    async def _find(self) -> Rendezvous | None:
+        """Wait for a driver; None when there will be none, or the job is to leave."""
+        began = asked = time.monotonic()
+        while not self._asked.is_set():
+            if (self._folder / "over").exists():
+                logger.info("the run is over")
+                return None
+            driver = read_rendezvous(self._folder)
+            if driver is not None:
+                return driver
+            now = time.monotonic()
+            if now - asked > ASK_S:
+                asked = now
+                if not self._driver_exists(waited_s=now - began):
+                    logger.info("there is no driver job any more")
+                    return None
+            await self._sleep(POLL_S)
+        return None
+
+    def _driver_exists(self, *, waited_s: float) -> bool:
+        if shutil.which("squeue") is None:  # inside of a container
+            return waited_s < ALONE_S
+        try:
+            return any(not job.in_array for job in list_jobs(self._options.name))
+        except SlurmError as error:
+            logger.info("%s", error)
+            return True
+
+    async def _serve(self, driver: Rendezvous) -> None:
+        """Work for a driver until it is gone, or the job is to leave."""
+        nannies = [Nanny(driver.address, **self._nanny_options(driver, number)) for number in range(len(self._devices))]
+        asked: asyncio.Future[Any] = asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.gather(*(nanny.start() for nanny in nannies))
+            logger.info("at work for the driver at %s", driver.address)
+            over: asyncio.Future[Any] = asyncio.gather(*(nanny.finished() for nanny in nannies))
+            await asyncio.wait({asked, over}, return_when=asyncio.FIRST_COMPLETED)
+            if self._asked.is_set():
+                _leave(nannies)
+                await asyncio.wait({over}, timeout=self._options.grace + 15)
+        finally:
+            asked.cancel()
+            await asyncio.gather(*(nanny.close(timeout=5) for nanny in nannies), return_exceptions=True)
+
+    def _nanny_options(self, driver: Rendezvous, number: int) -> dict[str, Any]:
+        job, start = os.environ.get("SLURM_JOB_ID", str(os.getpid())), os.environ.get("SLURM_RESTART_COUNT", "0")
+        return {
+            "name": f"{job}-{start}-{number}-{int(time.time())}",
+            "nthreads": THREADS_PER_WORKER,
+            "memory_limit": self._options.memory // len(self._devices),
+            "local_directory": os.environ.get("SLURM_TMPDIR") or os.environ.get("TMPDIR") or "/tmp",
+            "interface": self._options.interface,
+            "security": driver.security,
+            "env": {"CUDA_VISIBLE_DEVICES": self._devices[number]},
+            "preload": [PRELOAD, *dask.config.get("distributed.worker.preload")],
+            "death_timeout": 60,
+            "dashboard_address": "127.0.0.1:0",
+        }
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, or wake when the job is to leave."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), timeout=seconds)
+
+
+def _leave(nannies: list[Nanny]) -> None:
+    """Ask the worker processes to leave; SLURM may have done so already."""
+    for nanny in nannies:
+        nanny.close_gracefully(reason="the job ends")
+        if nanny.pid:
+            os.kill(nanny.pid, signal.SIGTERM)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}" if __spec__ else None)
+    parser.add_argument("folder", type=Path, help="folder in which the driver says where it is")
+    parser.add_argument("--name", required=True, help="name of the run's jobs")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs that the job has asked for")
+    parser.add_argument("--memory", type=int, required=True, help="bytes for all processes")
+    parser.add_argument("--grace", type=float, required=True, help="seconds in which a running block may end")
+    parser.add_argument("--interface", help="network interface")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
