@@ -86,14 +86,18 @@ def own_address(interface: str | None) -> str:
         ) from error
 
 
-def tunnel(dashboard: str, *, host: str, login: str | None) -> str:
-    """Command that shows a dashboard, which listens on the loopback of ``host`` only, in the browser of a laptop."""
+def dashboard_port(client: Client) -> int:
+    """Port of the scheduler's dashboard; 0: it has none."""
+    return int(client.scheduler_info()["services"].get("dashboard", 0))
+
+
+def tunnel(port: int, *, host: str, login: str | None) -> str:
+    """How a dashboard, which listens on the loopback of ``host`` only, is seen in the browser of a laptop."""
     import getpass
 
-    port = dashboard.rpartition(":")[2].partition("/")[0]
     user = getpass.getuser()
     jump = f"-J {user}@{login} " if login and login != host else ""
-    return f"ssh -N {jump}-L {port}:{LOOPBACK}:{port} {user}@{host}"
+    return f"ssh -N {jump}-L {port}:{LOOPBACK}:{port} {user}@{host}, then http://{LOOPBACK}:{port}/status"
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def connect(
     name = site if isinstance(site, str) else site.kind
     request = Request(name, workers, memory_limit, dashboard_address, timeout_s, (folder or Path()).resolve())
     with dask.config.set(DASK_SETTINGS), _open(profile, request) as client:
-        if client.dashboard_link:
+        if client.dashboard_link and not isinstance(profile, SlurmSite):  # which says how to reach it
             logger.info("dashboard: %s", client.dashboard_link)
         yield client
 

@@ -15,7 +15,7 @@ from distributed import Client, Scheduler, SpecCluster
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from lls_decode.cluster.profile import SlurmSite
-from lls_decode.cluster.request import free_address, own_address, quiet, tunnel
+from lls_decode.cluster.request import dashboard_port, free_address, own_address, quiet, tunnel
 from lls_decode.cluster.settings import DASK_SETTINGS, LOOPBACK
 from lls_decode.errors import SiteError
 
@@ -72,8 +72,7 @@ def drive(
         counter = CountWorkers()
         scheduler_here: Any = cluster.scheduler
         scheduler_here.add_plugin(counter)
-        dashboard = (client.dashboard_link or "").removeprefix("http://")
-        meeting = Rendezvous.of(cluster.scheduler_address, security, dashboard)
+        meeting = Rendezvous.of(cluster.scheduler_address, security, dashboard_port(client))
         folder.site.mkdir(parents=True, exist_ok=True)
         meeting.write(folder.site)
         stack.callback(meeting.remove, folder.site)
@@ -85,8 +84,7 @@ def drive(
 
 def describe_dashboard(meeting: Rendezvous) -> str:
     """How a dashboard is seen that listens on the loopback of its own machine only."""
-    command = tunnel(meeting.dashboard, host=meeting.host, login=os.environ.get("SLURM_SUBMIT_HOST"))
-    return f"{command}   then http://{meeting.dashboard.replace(meeting.host, LOOPBACK)}"
+    return tunnel(meeting.dashboard_port, host=meeting.host, login=os.environ.get("SLURM_SUBMIT_HOST"))
 
 
 def _close(cluster: SpecCluster) -> None:

@@ -6,8 +6,8 @@ a partition that does not exist.
 
 import itertools
 import logging
-import os
-import sys
+import shlex
+import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from typing import Any
 from distributed import Client
 
 from lls_decode.cluster.profile import SlurmSite
-from lls_decode.cluster.request import Request, free_address, own_address, quiet, tunnel
+from lls_decode.cluster.request import Request, dashboard_port, free_address, own_address, quiet, tunnel
 from lls_decode.cluster.settings import THREADS_PER_WORKER
 from lls_decode.errors import SiteError
 
@@ -25,7 +25,7 @@ from .check import explain, is_hopeless
 from .commands import SlurmError, list_jobs
 from .leaving import GRACE_VARIABLE
 from .rendezvous import make_security
-from .scripts import PRELOAD, JobFolder, gpu_line, job_name, wall_time
+from .scripts import PRELOAD, JobFolder, gpu_line, interpreter, job_name, wall_time
 from .supervision import Losses, Speaker, supervise
 
 POLL_S = 1.0
@@ -56,10 +56,8 @@ def open_interactive(site: SlurmSite, request: Request) -> Iterator[Client]:
         client = stack.enter_context(Client(cluster))
         cluster.scale(jobs=wanted)
         _wait_for_submission(cluster)
-        if client.dashboard_link:
-            host = os.uname().nodename
-            address = client.dashboard_link.removeprefix("http://")
-            logger.info("dashboard, from a laptop: %s", tunnel(address, host=host, login=None))
+        port, host = dashboard_port(client), socket.gethostname()
+        logger.info("dashboard, from a laptop: %s", tunnel(port, host=host, login=None))
         stack.enter_context(_supervised(cluster, client, wanted))
         _wait_for_workers(cluster, client, min(site.workers_min, wanted), site.wait_hours * 3600)
         yield client
@@ -104,7 +102,7 @@ def interactive_script(site: SlurmSite, folder: JobFolder) -> str:
 def job_options(site: SlurmSite, folder: JobFolder) -> dict[str, Any]:
     """What one worker job is, in dask-jobqueue's words."""
     job = site.worker
-    python = site.python or sys.executable
+    python = shlex.join(interpreter(site))
     extra = [f"--qos={job.qos}"] if job.qos else []
     extra += [f"--gres={job.gres}"] if job.gres else []
     return {

@@ -26,21 +26,21 @@ class Rendezvous:
     host: str
     job: str
     """Id of the driver's job; empty outside of SLURM."""
-    dashboard: str
-    """Address of the dashboard on ``host``; empty when there is none."""
+    dashboard_port: int
+    """On the loopback of ``host``; 0: there is no dashboard."""
     key: str
     """PEM, as the next one; empty: no encryption."""
     certificate: str
 
     @classmethod
-    def of(cls, address: str, security: Security | None, dashboard: str) -> Self:
+    def of(cls, address: str, security: Security | None, dashboard_port: int) -> Self:
         """That of this process."""
         keys: Any = security
         return cls(
             address=address,
             host=socket.gethostname(),
             job=os.environ.get("SLURM_JOB_ID", ""),
-            dashboard=dashboard,
+            dashboard_port=dashboard_port,
             key=str(keys.tls_worker_key) if security else "",
             certificate=str(keys.tls_worker_cert) if security else "",
         )

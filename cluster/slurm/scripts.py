@@ -58,7 +58,13 @@ def worker_script(site: SlurmSite, folder: JobFolder, name: str) -> str:
         "--grace": max(1, site.notice_s - 10),
         **({"--interface": site.interface} if site.interface else {}),
     }
-    words = [_python(site), "-m", WORKER_PROGRAM, str(folder.site), *(str(w) for pair in options.items() for w in pair)]
+    words = [
+        *interpreter(site),
+        "-m",
+        WORKER_PROGRAM,
+        str(folder.site),
+        *(str(w) for pair in options.items() for w in pair),
+    ]
     return _script(
         site,
         site.worker,
@@ -81,7 +87,7 @@ def driver_script(site: SlurmSite, folder: JobFolder, name: str, command: Sequen
         name,
         log=folder.logs / "driver-%j.log",
         what="driver",
-        words=[_python(site), *command],
+        words=[*interpreter(site), *command],
         before=[NO_GPU],
         again=f'scontrol requeue "$SLURM_JOB_ID" || sbatch {script}',
         after=[
@@ -123,8 +129,9 @@ def wall_time(hours: float) -> str:
     return f"{days}-{whole_hours:02d}:{minutes:02d}:{seconds:02d}"
 
 
-def _python(site: SlurmSite) -> str:
-    return site.python or sys.executable
+def interpreter(site: SlurmSite) -> list[str]:
+    """Python on the nodes; -P: what lies in the working directory is not imported instead of what is installed."""
+    return [site.python or sys.executable, "-P"]
 
 
 def _script(

@@ -61,7 +61,7 @@ class Jobs:
     def dashboard(self) -> str | None:
         """How to see the dashboard of the driver; None before it has begun."""
         meeting = read_rendezvous(self.folder.site)
-        return describe_dashboard(meeting) if meeting and meeting.dashboard else None
+        return describe_dashboard(meeting) if meeting and meeting.dashboard_port else None
 
 
 def submit_jobs(

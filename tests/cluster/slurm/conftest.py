@@ -1,0 +1,165 @@
+"""A virtual SLURM for the whole session, and runs on it that can be held up while something happens to them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lls_decode.cluster.site import connect
+from lls_decode.cluster.slurm.commands import QueuedJob, list_jobs
+from lls_decode.cluster.slurm.scripts import job_name
+from lls_decode.config import ComputeConfig, ExecutionConfig, RunConfig
+from lls_decode.pipelines.plan import make_plan
+from lls_decode.pipelines.run import run
+from tests.pipelines.conftest import write_bundle, write_movie
+
+from .virtual import VirtualSlurm, wait_for, why_not
+
+BLOCKS = 30
+FREE_BLOCKS = 6
+"""Of `slow_reading`: blocks that are read although the store is closed."""
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualSlurm]:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("slurm")
+    for parent in (folder, folder.parent, folder.parent.parent):  # munge wants folders that others may look into
+        parent.chmod(0o755)
+    with VirtualSlurm(folder) as virtual:
+        yield virtual
+
+
+@pytest.fixture
+def nodes(slurm: VirtualSlurm) -> Iterator[VirtualSlurm]:
+    """The virtual SLURM with all nodes up, and no jobs afterwards."""
+    slurm.wait_until_up()
+    yield slurm
+    for name in slurm.job_names():
+        slurm.cancel(name)
+
+
+@dataclass(frozen=True)
+class World:
+    """A dataset, a model, and the table of a run to which nothing happened."""
+
+    movie: Path
+    bundle: Path
+    table: Path
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    movie, bundle = write_movie(folder / "movie.zarr", (120, 40, 48)), write_bundle(folder / "model.lls")
+    config = RunConfig(compute=ComputeConfig(device="cpu", threads=1), execution=ExecutionConfig(block_frames=60))
+    with connect("local", workers=1, dashboard_address="127.0.0.1:0") as client:
+        result = run(make_plan(movie, bundle, folder / "out", config), client)
+    assert (result.exit_status, result.done) == (0, 2)
+    assert result.merged is not None
+    return World(movie, bundle, result.merged)
+
+
+class Run:
+    """``lls-decode run --site slurm`` in a process of its own, over a store that can be closed for a while."""
+
+    def __init__(self, world: World, folder: Path, **profile: Any) -> None:
+        self._world = world
+        self.out = folder / "out"
+        self.store = folder / "store"
+        self.store.mkdir(exist_ok=True)
+        self.name = job_name(self.out)
+        setup = {
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "DASK_DISTRIBUTED__WORKER__PRELOAD": "['slow_reading']",
+            "SLOW_READING": str(self.store),
+            "OMP_NUM_THREADS": "1",
+        }
+        job = {"cpus": 1, "memory_gib": 2, "hours": 1}
+        data = {
+            "kind": "slurm",
+            "workers_max": 2,
+            "interface": "lo",
+            "notice_s": 30,
+            "setup": [f'export {key}="{value}"' for key, value in setup.items()],
+            **profile,
+        }
+        for name in ("worker", "driver"):
+            data[name] = job | data.get(name, {})
+        self.profile = folder / "profile.yaml"
+        self.profile.write_text(yaml.safe_dump(data))
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *words: str) -> "Run":
+        command = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "run", str(self._world.movie)]
+        command += ["--model", str(self._world.bundle), "--out", str(self.out), "--block-frames", "4"]
+        command += ["--device", "cpu", "--site", str(self.profile), "--json", *words]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return self
+
+    def end(self, timeout_s: float = 180) -> tuple[int, str, str]:
+        """Exit status and what it said."""
+        assert self.process is not None
+        out, err = self.process.communicate(timeout=timeout_s)
+        return self.process.returncode, out, err
+
+    def close(self) -> None:
+        """From now on most blocks wait when they are read."""
+        (self.store / "closed").touch()
+
+    def open(self) -> None:
+        (self.store / "closed").unlink()
+
+    def jobs(self) -> list[QueuedJob]:
+        return list_jobs(self.name)
+
+    def workers(self) -> list[QueuedJob]:
+        return [job for job in self.jobs() if job.in_array and job.state == "RUNNING"]
+
+    def driver(self) -> QueuedJob | None:
+        return next((job for job in self.jobs() if not job.in_array and job.state == "RUNNING"), None)
+
+    def shards(self) -> int:
+        return len(list((self.out / "shards").glob("b*.parquet")))
+
+    def logs(self, kind: str) -> str:
+        return "".join(path.read_text() for path in sorted((self.out / "logs").glob(f"{kind}-*.log")))
+
+    def wait_until_held(self, workers: int = 2) -> None:
+        """Until so many workers are at work, and wait for the closed store."""
+        wait_for(lambda: self.shards() >= FREE_BLOCKS, f"the first blocks:\n{self.logs('*')[-3000:]}", 90)
+        wait_for(lambda: self.logs("worker").count("at work for the driver") >= workers, "all workers", 60)
+
+    def summary(self) -> dict[str, Any]:
+        """The end of a run that went well, as ``--json`` tells it."""
+        status, out, err = self.end()
+        assert status == 0, err + self.logs("driver")[-3000:]
+        found: dict[str, Any] = json.loads(out)
+        assert (found["blocks_done"], found["blocks_failed"]) == (BLOCKS, [])
+        return found
+
+
+@pytest.fixture
+def runs(nodes: VirtualSlurm, world: World, tmp_path: Path) -> "Iterator[Callable[..., Run]]":
+    """Makes runs, and ends those that a failed test has left."""
+    made = []
+
+    def make(**profile: Any) -> Run:
+        made.append(Run(world, tmp_path, **profile))
+        return made[-1]
+
+    yield make
+    for item in made:
+        if item.process is not None and item.process.poll() is None:
+            item.process.kill()
+            item.process.wait()

@@ -1,0 +1,310 @@
+"""A real SLURM on this one machine, for tests: one controller, and a daemon for each of some virtual nodes.
+
+Everything lies in one folder and listens on the loopback only; a SLURM that the machine may have of its own is left
+alone. Nodes share the machine, and their CPUs, memory and GPUs need not exist. Times that are minutes on a real cluster
+are seconds here. Needs root, and Debian's packages.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
+CLUSTER = "virtual"
+KILL_WAIT_S = 8
+"""Between SIGTERM and SIGKILL (30 on a real cluster)."""
+NODE_TIMEOUT_S = 10
+"""Until a silent node is taken for lost, and a third more (300 on a real cluster)."""
+REQUEUE_S = 10
+"""Until a requeued job may begin again (120 on a real cluster)."""
+MAIN, SCAVENGE = "main", "scavenge"
+"""Jobs of the first partition have those of the second requeued when they need the room."""
+
+CONFIGURATION = """\
+ClusterName={cluster}
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire={requeue}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SwitchType=switch/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/ended.log
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=3,bf_interval=3
+SlurmdParameters=config_overrides
+GresTypes=gpu
+ReturnToService=1
+SlurmctldTimeout=30
+SlurmdTimeout={node_timeout}
+KillWait={kill_wait}
+MinJobAge=600
+JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+{nodes}
+PartitionName={main} Nodes={names} Default=YES DefaultTime=60 MaxTime=12:00:00 PriorityTier=10 PreemptMode=OFF State=UP
+PartitionName={scavenge} Nodes={names} DefaultTime=60 MaxTime=12:00:00 PriorityTier=1 PreemptMode=REQUEUE State=UP
+"""
+
+
+def why_not() -> str | None:
+    """Why SLURM cannot be started here, after it was tried to install it; None when it can."""
+    if os.geteuid() != 0:
+        return "a virtual SLURM needs root"
+    if all(shutil.which(name, path=_path()) for name in ("munged", "slurmctld", "slurmd", "sbatch")):
+        return None
+    if shutil.which("apt-get") is None:
+        return "SLURM is not installed, and there is no apt-get to install it"
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (install, ["apt-get", "update", "-q"], install):
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+        if command is install and result.returncode == 0:
+            return None
+    return f"SLURM cannot be installed: {result.stderr.strip()[-200:]}"
+
+
+class VirtualSlurm:
+    """Use as a context; ``os.environ['SLURM_CONF']`` leads SLURM's commands here meanwhile."""
+
+    def __init__(self, folder: Path, *, nodes: int = 4, cpus: int = 4, memory_mib: int = 8000, gpus: int = 2) -> None:
+        self.folder = folder
+        self.nodes = [f"n{number + 1}" for number in range(nodes)]
+        self._sizes = f"CPUs={cpus} RealMemory={memory_mib}"
+        self._gpus = gpus
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._before: str | None = None
+
+    def __enter__(self) -> "VirtualSlurm":
+        try:
+            self._write()
+            self._before = os.environ.get("SLURM_CONF")
+            os.environ["SLURM_CONF"] = str(self.folder / "slurm.conf")
+            self._start_munge()
+            self.start_controller()
+            for node in self.nodes:
+                self.mend(node)
+            self.wait_until_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in self.job_names():
+            self.cancel(name)
+        for name in reversed(list(self._daemons)):
+            self._stop(name)
+        for pid in self._job_processes():
+            _kill(pid)
+        if self._before is None:
+            os.environ.pop("SLURM_CONF", None)
+        else:
+            os.environ["SLURM_CONF"] = self._before
+
+    # --- the controller ----------------------------------------------------------------------------------------------
+
+    def start_controller(self) -> None:
+        """Start it, with the queue that it has saved."""
+        self._start("slurmctld", "slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+        wait_for(lambda: self.say("scontrol", "ping") is not None, "the controller", 30)
+
+    def stop_controller(self) -> None:
+        """Have it save its queue and end."""
+        self._stop("slurmctld")
+
+    def say(self, *words: str) -> str | None:
+        """What a command of SLURM answers; None when it fails."""
+        try:
+            result = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        except subprocess.TimeoutExpired:
+            return None
+        return result.stdout if result.returncode == 0 else None
+
+    def job_names(self) -> set[str]:
+        """Names of all jobs in the queue."""
+        if "slurmctld" not in self._daemons:
+            return set()
+        return set((self.say("squeue", "--noheader", "--format=%j") or "").split())
+
+    def cancel(self, name: str) -> None:
+        """Cancel the jobs of a name, and wait until they are gone."""
+        self.say("scancel", f"--name={name}")
+        wait_for(lambda: name not in self.job_names(), f"the end of {name}", 60)
+
+    # --- nodes and what happens to them ------------------------------------------------------------------------------
+
+    def crash(self, node: str) -> None:
+        """Power loss: the daemon of the node and all processes of its jobs are gone at once."""
+        self.cut(node)
+        for pid in self._job_processes(node):
+            _kill(pid)
+
+    def cut(self, node: str) -> None:
+        """The network of the node is lost: its daemon is silent, its jobs live on."""
+        daemon = self._daemons.pop(node)
+        daemon.kill()
+        daemon.wait()
+
+    def mend(self, node: str) -> None:
+        """Start the daemon of a node."""
+        self._start(node, "slurmd", "-D", "-N", node, "-f", str(self.folder / "slurm.conf"))
+
+    def wait_until_up(self) -> None:
+        """Wait until all nodes can take jobs; those that an accident has set down are resumed."""
+
+        def up() -> bool:
+            states = (self.say("sinfo", "-h", "-N", "-p", MAIN, "-o", "%T") or "").split()
+            return len(states) == len(self.nodes) and set(states) <= {"idle", "mixed", "allocated", "completing"}
+
+        if not up():
+            time.sleep(1)
+            for node in self.nodes:
+                self.say("scontrol", "update", f"nodename={node}", "state=resume")
+        wait_for(up, "nodes that are up", 60)
+
+    def processes_of(self, node: str) -> list[int]:
+        """Processes of jobs on a node."""
+        return self._job_processes(node)
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)
+        for name in ("state", *(f"spool.{node}" for node in self.nodes)):
+            (self.folder / name).mkdir(exist_ok=True)
+        host = socket.gethostname().partition(".")[0]
+        gres = f" Gres=gpu:{self._gpus}" if self._gpus else ""
+        port, *ports = _free_ports(1 + len(self.nodes))
+        lines = [
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {self._sizes}{gres} State=UNKNOWN"
+            for node, port in zip(self.nodes, ports, strict=True)
+        ]
+        text = CONFIGURATION.format(
+            cluster=CLUSTER,
+            host=host,
+            port=port,
+            folder=self.folder,
+            requeue=REQUEUE_S,
+            kill_wait=KILL_WAIT_S,
+            node_timeout=NODE_TIMEOUT_S,
+            nodes="\n".join(lines),
+            names=",".join(self.nodes),
+            main=MAIN,
+            scavenge=SCAVENGE,
+        )
+        (self.folder / "slurm.conf").write_text(text)
+        for number in range(self._gpus):  # SLURM wants character devices: twins of /dev/null
+            device = self.folder / f"gpu{number}"
+            if not device.exists():
+                os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        files = f"{self.folder}/gpu[0-{self._gpus - 1}]"
+        lines = [f"NodeName={node} Name=gpu File={files}" for node in self.nodes if self._gpus]
+        (self.folder / "gres.conf").write_text("\n".join([*lines, ""]))
+
+    def _start_munge(self) -> None:
+        key, at = self.folder / "munge.key", self.folder / "munge.socket"
+        if not key.exists():
+            key.touch(mode=0o600)
+            key.write_bytes(os.urandom(1024))
+        options = [f"--{name}-file={self.folder}/munge.{name}" for name in ("pid", "log", "seed", "key")]
+        self._start("munged", "munged", "--foreground", f"--socket={at}", *options)
+        wait_for(lambda: self.say("munge", "-n", "-S", str(at)) is not None, "munged", 30)
+
+    def _start(self, name: str, *command: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._daemons[name] = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PATH": _path()},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    def _stop(self, name: str) -> None:
+        daemon = self._daemons.pop(name)
+        daemon.terminate()
+        try:
+            daemon.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
+    def _job_processes(self, node: str | None = None) -> list[int]:
+        """Processes of jobs, and the daemons above them: those first, since they would report the end of a job."""
+        jobs, above = [], []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = entry.joinpath("environ").read_bytes().split(b"\0")
+                parent = int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+                name = Path(f"/proc/{parent}/comm").read_text().strip()
+            except (OSError, ValueError):
+                continue
+            ours = f"SLURM_CONF={self.folder}/slurm.conf".encode() in environment
+            there = [item for item in environment if item.startswith(b"SLURMD_NODENAME=")]
+            if ours and there and (node is None or there[0] == f"SLURMD_NODENAME={node}".encode()):
+                jobs.append(int(entry.name))
+                if name == "slurmstepd":
+                    above.append(parent)
+        return [*above, *jobs]
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+    """Wait until something is so."""
+    limit = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < limit, f"{what}: not within {timeout_s} s"
+        time.sleep(0.1)
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [int(item.getsockname()[1]) for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _end_with_parent() -> None:
+    """Daemons are not left behind by a test run that was killed (prctl, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
