@@ -15,6 +15,8 @@ from distributed.core import Status
 
 GRACE_VARIABLE = "LLS_DECODE_GRACE_S"
 DEFAULT_GRACE_S = 20.0
+RESULTS_S = 5.0
+"""How long a result may take to the client."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,9 @@ async def _leave(worker: Worker, grace_s: float) -> None:
     while (running := len(worker.state.executing)) and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
     logger.info("leaving with %d unfinished tasks", running)
+    taken = time.monotonic() + RESULTS_S
+    while worker.data and time.monotonic() < taken:  # results go when the client has taken them
+        await asyncio.sleep(0.1)
     try:
         stimulus = f"leaving-{time.time()}"
         retired = worker.scheduler.retire_workers(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from lls_decode.cluster.slurm.check import examine
 from lls_decode.config import InputConfig, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
 from lls_decode.models import find_config
 from lls_decode.pipelines.cli import cli, main
@@ -63,6 +64,10 @@ BAD = {
     "impossible value": (["{movie}", "--set", "execution.block_frames=0"], 2, "block_frames"),
     "unknown option": (["{movie}", "--bolck-frames", "3"], 2, "--block-frames"),
     "unknown site": (["{movie}", "--site", "moon"], 2, "moon"),
+    "no such profile": (["{movie}", "--site", "absent.yaml"], 2, "absent.yaml cannot be read"),
+    "detach from what ends": (["{movie}", "--detach"], 2, "--detach goes with an unattended site only"),
+    "memory of a job": (["{movie}", "--site", "slurm", "--memory-limit", "3 GiB"], 2, "set worker.memory_gib"),
+    "job too small": (["{movie}", "--site", "slurm", "--set", "compute.batch_px=99999999"], 2, "A worker has 15.5 GB"),
     "no such GPU": (["{movie}", "--set", "compute.device=gpu"], 2, "compute.device"),
     "axes": (["{movie}", "--axes", "tyxz"], 3, "tyxz"),
     "wrong map": (["{movie}", "--config", "{config}"], 2, "(3, 4)"),
@@ -262,3 +267,35 @@ def test_doctor_speaks(invoke: Invoke) -> None:
     checks = {check["name"]: check for check in json.loads(text)}
     assert checks["worker"]["state"] == "ok"
     assert checks["torch"]["state"] == "ok"
+
+
+def test_slurm_where_there_is_none(
+    world: World, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ["run", world.movie, "--model", world.bundle(), "--out", tmp_path / "out", "--site", "slurm"]
+    status, _, err = invoke(*words)
+    assert (status, "not found; run this where SLURM's commands are" in err.splitlines()[-1]) == (2, True)
+    assert not (tmp_path / "out").exists()
+    assert examine() == [("note", "no SLURM here; sites local, cuda and tcp://HOST:PORT are those to use")]
+    program = tmp_path / "sbatch"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o755)
+    ((state, words_of_doctor),) = examine()
+    assert (state, "squeue, sinfo, scancel, scontrol not found" in words_of_doctor) == ("wrong", True)
+
+
+def test_profiles_are_shown(tmp_path: Path, invoke: Invoke) -> None:
+    status, text, _ = invoke("cluster", "list")
+    assert (status, [line.split()[0] for line in text.splitlines()][:4]) == (0, ["cuda", "local", "slurm-gpu", "slurm"])
+    status, text, _ = invoke("cluster", "show", "slurm-gpu", "--profile")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("gres: gpu:1", "gres: gpu:a100:2"))
+    status, text, _ = invoke("cluster", "show", path, "--out", tmp_path)
+    assert status == 0
+    assert text.count("#!/bin/bash") == 2
+    assert text.count("#SBATCH --gres=gpu:a100:2") == 1
+    assert f"# sbatch --array=0-3 --dependency=after:DRIVER {tmp_path}/site/worker.sh" in text
+    path.write_text(path.read_text().replace("partition:", "partitoin:"))
+    status, _, err = invoke("cluster", "show", path)
+    assert (status, "did you mean 'partition'?" in err) == (2, True)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Run:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         return self
 
-    def end(self, timeout_s: float = 180) -> tuple[int, str, str]:
+    def end(self, timeout_s: float = 300) -> tuple[int, str, str]:
         """Exit status and what it said."""
         assert self.process is not None
         out, err = self.process.communicate(timeout=timeout_s)
@@ -137,8 +137,8 @@ class Run:
 
     def wait_until_held(self, workers: int = 2) -> None:
         """Until so many workers are at work, and wait for the closed store."""
-        wait_for(lambda: self.shards() >= FREE_BLOCKS, f"the first blocks:\n{self.logs('*')[-3000:]}", 90)
-        wait_for(lambda: self.logs("worker").count("at work for the driver") >= workers, "all workers", 60)
+        wait_for(lambda: self.shards() >= FREE_BLOCKS, f"the first blocks:\n{self.logs('*')[-3000:]}", 200)
+        wait_for(lambda: self.logs("worker").count("at work for the driver") >= workers, "all workers", 200)
 
     def summary(self) -> dict[str, Any]:
         """The end of a run that went well, as ``--json`` tells it."""

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from distributed import Worker
@@ -25,15 +26,18 @@ read = FrameSource.read
 
 
 def read_slowly(source: FrameSource, block: Block) -> FrameStack:
-    for file in FOLDER.glob("eat-*"):
-        try:
-            file.unlink()
-        except FileNotFoundError:
-            continue
-        subprocess.Popen([sys.executable, "-c", EATER])
+    eat()
     while block.index >= FREE_BLOCKS and (FOLDER / "closed").exists():
         time.sleep(0.1)
+        eat()
     return read(source, block)
+
+
+def eat() -> None:
+    for file in FOLDER.glob("eat-*"):
+        with suppress(FileNotFoundError):
+            file.unlink()
+            subprocess.Popen([sys.executable, "-c", EATER])
 
 
 def dask_setup(worker: Worker) -> None:

@@ -1,0 +1,63 @@
+"""What SLURM will not give is refused in one sentence before anything is submitted, and a doctor says what is wrong."""
+
+import re
+from typing import Any
+
+import pytest
+
+from lls_decode.cluster.profile import SlurmSite
+from lls_decode.cluster.slurm.check import check_site, examine, explain
+from lls_decode.cluster.slurm.commands import list_jobs
+from lls_decode.config.base import parse
+from lls_decode.errors import SiteError
+
+from .virtual import VirtualSlurm, wait_for
+
+pytestmark = pytest.mark.slurm
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "partition": (
+        {"partition": "mian"},
+        "worker.partition is 'mian', which SLURM does not have (did you mean 'main'?)",
+    ),
+    "devices": ({"gres": "gpu:a100:1"}, "worker.gres is 'gpu:a100:1', but the nodes of partition main have gpu:2"),
+    "too many devices": ({"gres": "gpu:3"}, "worker.gres is 'gpu:3', but no node of partition main has so many"),
+    "cpus": ({"cpus": 5}, "worker.cpus is 5, but the largest node of partition main is 4 cpus"),
+    "memory": ({"memory_gib": 100}, "worker.memory_gib is 100, but the largest node of partition main is 7.8125 GiB"),
+    "wall time": ({"hours": 13}, "worker.hours is 13, but the longest wall time of partition main is 12 h"),
+    "what SLURM alone knows": ({"extra": ["--constraint=a100"]}, "SLURM refuses the worker job of this profile: "),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(changes: dict[str, Any], words: str, nodes: VirtualSlurm) -> None:
+    job = {"cpus": 1, "memory_gib": 1, "hours": 1}
+    site = parse(SlurmSite, {"worker": job | changes, "driver": job}, source="test")
+    with pytest.raises(SiteError, match=f"^{re.escape(words)}"):
+        check_site(site)
+    assert nodes.job_names() == set()
+
+
+def test_accepted(nodes: VirtualSlurm) -> None:
+    job = {"cpus": 1, "memory_gib": 1, "hours": 1}
+    check_site(parse(SlurmSite, {"worker": job | {"gres": "gpu:2"}, "driver": job}, source="test"))
+    assert nodes.job_names() == set()
+
+
+def test_waiting_jobs_are_explained(nodes: VirtualSlurm) -> None:
+    nodes.say("sbatch", "--hold", "--job-name=held", "--array=0-2", "--wrap=:")
+    wait_for(lambda: len(list_jobs("held")) == 3, "jobs in the queue", 20)
+    assert explain(list_jobs("held")) == ["3 worker jobs wait: JobHeldUser (it is held; 'scontrol release' lets it go)"]
+
+
+def test_doctor(nodes: VirtualSlurm) -> None:
+    state, words = examine()[0]
+    assert state == "ok"
+    assert "main (default) 4/4 nodes" in words
+    nodes.stop_controller()
+    try:
+        ((state, words),) = examine()
+        assert (state, "SLURM's controller does not answer" in words) == ("wrong", True)
+    finally:
+        nodes.start_controller()
+        nodes.wait_until_up()

@@ -1,0 +1,211 @@
+"""Job scripts as text, and as programs that a shell runs; no scheduler is asked."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lls_decode.cluster.profile import SlurmSite
+from lls_decode.cluster.slurm.interactive import interactive_script
+from lls_decode.cluster.slurm.scripts import JobFolder, job_name, wall_time
+from lls_decode.cluster.slurm.unattended import job_scripts
+from lls_decode.config.base import parse
+
+OUT = Path("/data/my results/50%")
+NAME = job_name(OUT)
+
+SITE: dict[str, Any] = {
+    "workers_max": 8,
+    "worker": {
+        "partition": "gpu", "account": "lab", "qos": "long", "cpus": 4, "memory_gib": 24, "hours": 36.5,
+        "gres": "gpu:a100:1", "extra": ["--constraint=a100|h100", "--exclude=node13"],
+    },
+    "driver": {"partition": "cpu", "memory_gib": 0.5},
+    "setup": ["module load cuda/12", "source ~/venv/bin/activate"],
+    "container": "apptainer exec --nv image.sif",
+    "python": "/opt/venv/bin/python",
+    "interface": "ib0",
+}  # fmt: skip
+
+WORKER = f"""\
+#!/bin/bash
+#SBATCH --job-name={NAME}
+#SBATCH --output="/data/my results/50%%/logs/worker-%A_%a.log"
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=24576M
+#SBATCH --time=1-12:30:00
+#SBATCH --partition=gpu
+#SBATCH --account=lab
+#SBATCH --qos=long
+#SBATCH --gres=gpu:a100:1
+#SBATCH --constraint=a100|h100
+#SBATCH --exclude=node13
+
+echo "$(date "+%F %T") worker: job $SLURM_JOB_ID on $SLURMD_NODENAME, start ${{SLURM_RESTART_COUNT:-0}}"
+[ -n "${{SLURM_JOB_GPUS:-}}" ] || export CUDA_VISIBLE_DEVICES=""
+module load cuda/12
+source ~/venv/bin/activate
+
+leaving=
+leave() {{
+  echo "$(date "+%F %T") worker: the wall time is near, the program leaves"
+  leaving=yes; kill -TERM "$program" 2>/dev/null
+}}
+trap leave USR1
+apptainer exec --nv image.sif /opt/venv/bin/python -P -m lls_decode.cluster.slurm.worker '/data/my results/50%/site' \
+--name {NAME} --gpus 1 --memory 23192823398 --grace 110 --interface ib0 &
+program=$!
+# a signal ends 'wait' early; it is waited again until the program is gone
+wait "$program"; status=$?
+while kill -0 "$program" 2>/dev/null; do wait "$program"; status=$?; done
+
+if [ -n "$leaving" ]; then
+  echo "$(date "+%F %T") worker: back to the queue"
+  scontrol requeue "$SLURM_JOB_ID"
+  exit
+fi
+echo "$(date "+%F %T") worker: ended with status $status"
+exit "$status"
+"""
+
+
+def test_worker_script() -> None:
+    assert job_scripts(site(**SITE), OUT, [])["worker"] == WORKER
+
+
+def test_driver_script() -> None:
+    text = job_scripts(site(**SITE), OUT, ["-m", "a.program", "my movie.zarr"])["driver"]
+    lines = text.splitlines()
+    asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
+    assert asked >= {"--partition=cpu", "--account=lab", "--qos=long", "--cpus-per-task=1", "--mem=512M", "--requeue"}
+    assert not any("gres" in line or "constraint" in line for line in asked)
+    assert "apptainer exec --nv image.sif /opt/venv/bin/python -P -m a.program 'my movie.zarr' &" in lines
+    assert "  scontrol requeue \"$SLURM_JOB_ID\" || sbatch '/data/my results/50%/site/driver.sh'" in lines
+
+
+def test_job_without_gpu_sees_none() -> None:
+    text = job_scripts(site(), OUT, [])["worker"]
+    assert '\nexport CUDA_VISIBLE_DEVICES=""\n' in text
+    assert "--gres" not in text
+
+
+def test_interactive_script() -> None:
+    pytest.importorskip("dask_jobqueue")
+    text = interactive_script(site(**SITE, mode="interactive"), JobFolder(OUT))
+    lines = {line.removeprefix("#SBATCH ") for line in text.splitlines()}
+    assert lines >= {"-p gpu", "-A lab", "--qos=long", "-n 1", "--cpus-per-task=4", "--mem=24576M", "-t 1-12:30:00",
+                     "--gres=gpu:a100:1", "--constraint=a100|h100", "module load cuda/12"}  # fmt: skip
+    (command,) = [line for line in lines if "dask_worker" in line]
+    assert command.startswith(
+        "apptainer exec --nv image.sif /opt/venv/bin/python -P -m distributed.cli.dask_worker tcp"
+    )
+    assert "--nthreads 2 --memory-limit 21.60GiB --nanny" in command
+    assert command.endswith("--interface ib0")
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(1 / 60, "0-00:01:00"), (1.5, "0-01:30:00"), (23.9999999, "1-00:00:00"), (240, "10-00:00:00")]
+)
+def test_wall_time(hours: float, text: str) -> None:
+    assert wall_time(hours) == text
+
+
+def test_jobs_are_named_by_their_folder(tmp_path: Path) -> None:
+    assert job_name(tmp_path / "x" / ".." / "cell 1") == job_name(tmp_path / "cell 1")
+    assert job_name(tmp_path / "a" / "cell") != job_name(tmp_path / "b" / "cell")
+    assert job_name(tmp_path / "cell 1").startswith("lls-cell-1-")
+
+
+# --- the same scripts in a shell --------------------------------------------------------------------------------------
+
+PROGRAM = """
+import signal, sys, time
+from pathlib import Path
+def leave(*_):
+    Path("left").touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+Path("began").touch()
+while not Path("finish").exists():
+    time.sleep(0.02)
+sys.exit(3)
+"""
+
+
+class Job:
+    """A driver's script in a folder, run by a shell, with SLURM's commands as programs that write down their words."""
+
+    def __init__(self, folder: Path, *, requeue_fails: bool = False) -> None:
+        self.folder = folder
+        for name in ("scontrol", "sbatch", "scancel"):
+            program = folder / "bin" / name
+            program.parent.mkdir(exist_ok=True)
+            fails = "exit 1" if requeue_fails and name == "scontrol" else ""
+            program.write_text(f'#!/bin/bash\necho "{name} $*" >> {folder}/said\n{fails}\n')
+            program.chmod(0o755)
+        (folder / "program.py").write_text(PROGRAM)
+        (folder / "site").mkdir()
+        script = folder / "job.sh"
+        script.write_text(job_scripts(site(python=sys.executable), folder, ["program.py"])["driver"])
+        environment = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+        self.process = subprocess.Popen(
+            ["bash", str(script)], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        self.wait_for("began")
+
+    def wait_for(self, name: str) -> None:
+        limit = time.monotonic() + 30
+        while not (self.folder / name).exists():
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, str]:
+        out, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, out
+
+    @property
+    def said(self) -> list[str]:
+        path = self.folder / "said"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+def test_job_goes_back_to_the_queue_before_its_wall_time(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.process.send_signal(signal.SIGUSR1)
+    status, out = job.end()
+    assert (status, job.said) == (0, ["scontrol requeue 7"])
+    assert (tmp_path / "left").exists()
+    assert "the wall time is near" in out
+    assert not (tmp_path / "site" / "over").exists()
+
+
+def test_driver_is_submitted_again_where_jobs_are_not_requeued(tmp_path: Path) -> None:
+    job = Job(tmp_path, requeue_fails=True)
+    job.process.send_signal(signal.SIGUSR1)
+    job.end()
+    assert job.said == ["scontrol requeue 7", f"sbatch {tmp_path}/site/driver.sh"]
+
+
+def test_driver_that_has_ended_tells_its_workers(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    (tmp_path / "finish").touch()
+    status, out = job.end()
+    assert status == 3
+    assert "driver: ended with status 3" in out
+    assert (tmp_path / "site" / "over").exists()
+    (said,) = job.said
+    assert said.endswith(f"--name={job_name(tmp_path)} --state=PENDING")
+
+
+def site(**values: Any) -> SlurmSite:
+    return parse(SlurmSite, values, source="test")

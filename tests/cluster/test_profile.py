@@ -1,0 +1,97 @@
+"""Site profiles: what ships is valid and documented, and what cannot be meant is refused in one sentence."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lls_decode.cluster.profile import (
+    CudaSite,
+    LocalSite,
+    SlurmJob,
+    SlurmSite,
+    find_profile,
+    load_profile,
+    shipped_profiles,
+)
+from lls_decode.config.base import parse
+from lls_decode.errors import ConfigError, SiteError
+
+
+def test_shipped_profiles() -> None:
+    kinds = {name: type(find_profile(name)) for name in shipped_profiles()}
+    assert kinds == {"local": LocalSite, "cuda": CudaSite, "slurm": SlurmSite, "slurm-gpu": SlurmSite}
+    gpu = find_profile("slurm-gpu")
+    assert isinstance(gpu, SlurmSite)
+    assert (gpu.mode, gpu.worker.gpus) == ("unattended", 1)
+
+
+@pytest.mark.parametrize("name", ["local", "cuda", "slurm", "slurm-gpu"])
+def test_shipped_profiles_show_every_key(name: str) -> None:
+    data = yaml.safe_load(shipped_profiles()[name].read_text())
+    profile = find_profile(name)
+    assert set(data) == set(type(profile).model_fields)
+    assert name != "slurm" or set(data["worker"]) == set(SlurmJob.model_fields)
+
+
+REFUSED: dict[str, tuple[str, str]] = {
+    "kind": ("kind: slrum", "kind is 'slrum', expected one of local, cuda, slurm"),
+    "no kind": ("workers: 3", "kind is None"),
+    "unknown key": ("{kind: slurm, worker: {memroy_gib: 3}}", "unknown key 'worker.memroy_gib' (did you mean 'memory"),
+    "key of another kind": ("{kind: local, partition: main}", "unknown key 'partition'"),
+    "mode": ("{kind: slurm, mode: batch}", "'unattended' or 'interactive', found 'batch'"),
+    "workers": ("{kind: slurm, workers_min: 5, workers_max: 2}", "workers_min is 5, more than workers_max, 2"),
+    "no memory": ("{kind: slurm, worker: {memory_gib: 0}}", "worker.memory_gib: Input should be greater than 0"),
+    "hours as text": ("{kind: slurm, worker: {hours: '08:00:00'}}", "worker.hours"),
+    "notice": ("{kind: slurm, worker: {hours: 0.05}}", "notice_s is 120, more than half of worker.hours (0.05 h)"),
+    "partition": ("{kind: slurm, worker: {partition: 'a b'}}", "worker.partition: expected one name"),
+    "gres": ("{kind: slurm, worker: {gres: 'gpu 2'}}", "worker.gres"),
+    "gres of the driver": ("{kind: slurm, driver: {gres: 'gpu:1'}}", "the driver computes nothing"),
+    "extra": ("{kind: slurm, worker: {extra: [constraint=a100]}}", "'constraint=a100' is no job line"),
+    "extra with a key": (
+        "{kind: slurm, worker: {extra: [--time=3]}}", "--time cannot be given as an extra job line; use"),
+    "extra of ours": (
+        "{kind: slurm, worker: {extra: [--output=x]}}", "--output cannot be given as an extra job line; it is set"),
+    "setup": ("{kind: slurm, setup: \"module load a\"}", "setup"),
+    "no mapping": ("[1, 2]", "expected a mapping"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_profile(path)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(SiteError, match=r"Unknown site 'slurm-gpus' \(did you mean 'slurm-gpu'\?\)"):
+        find_profile("slurm-gpus")
+    with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
+        find_profile("absent.yaml")
+
+
+GPUS = {None: 0, "gpu": 1, "gpu:2": 2, "gpu:a100": 1, "gpu:a100:4": 4, "lscratch:100": 0}
+
+
+@pytest.mark.parametrize(("gres", "count"), GPUS.items())
+def test_gpus_of_a_job(gres: str | None, count: int) -> None:
+    assert SlurmJob(gres=gres).gpus == count
+
+
+def test_processes_share_a_job() -> None:
+    site = slurm(worker={"cpus": 8, "memory_gib": 40, "gres": "gpu:4"})
+    assert (site.worker_threads, site.worker_bytes) == (2, int(0.9 * 40 * 2**30) // 4)
+
+
+def test_driver_is_asked_for_as_workers_are() -> None:
+    site = slurm(worker={"partition": "gpu", "account": "lab", "qos": "long"}, driver={"partition": "cpu"})
+    job = site.driver_job
+    assert (job.partition, job.account, job.qos) == ("cpu", "lab", "long")
+
+
+def slurm(**values: Any) -> SlurmSite:
+    return parse(SlurmSite, values, source="test")

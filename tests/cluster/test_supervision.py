@@ -1,0 +1,99 @@
+"""Which worker jobs are taken for lost, when others are submitted, and what is said of those that wait."""
+
+import pytest
+
+from lls_decode.cluster.slurm.check import explain, is_hopeless
+from lls_decode.cluster.slurm.commands import QueuedJob, _node, read_hours
+from lls_decode.cluster.slurm.supervision import Losses, Shortage
+from lls_decode.cluster.slurm.worker import given_devices
+from lls_decode.errors import SiteError
+
+
+def test_shortage_is_met_when_it_lasts() -> None:
+    shortage = Shortage(wanted=4, missing_s=15)
+    counts = [(0, 4), (5, 3), (15, 3), (19, 3), (20, 3), (21, 4)]
+    assert [shortage.count(jobs, workers_seen=4, now=now) for now, jobs in counts] == [0, 0, 0, 0, 1, 0]
+
+
+def test_requeued_job_is_no_shortage() -> None:
+    """It may be in no queue for a moment."""
+    shortage = Shortage(wanted=2, missing_s=15)
+    assert [shortage.count(jobs, 2, now) for now, jobs in [(0, 1), (10, 2), (14, 1), (28, 1)]] == [0, 0, 0, 0]
+
+
+def test_jobs_that_cannot_start_are_submitted_ever_more_rarely() -> None:
+    shortage = Shortage(wanted=3, missing_s=15)
+    submitted = [now for now in range(0, 1000, 5) if shortage.count(0, 0, now)]
+    assert submitted == [15, 45, 105, 225, 465, 945]
+
+
+def test_worker_that_comes_ends_the_patience() -> None:
+    shortage = Shortage(wanted=1, missing_s=15)
+    submitted = [now for now in range(0, 400, 5) if shortage.count(0, int(now >= 300), now)]
+    assert submitted == [15, 45, 105, 225, 300, 330, 390]
+
+
+def test_losses() -> None:
+    losses = Losses(missing_s=15)
+    jobs = {"queued": "1", "live": "2", "lost": "3", "never submitted": None}
+
+    def find(now: float) -> set[str]:
+        return losses.find(jobs, queued={"1"}, live={"live"}, now=now)
+
+    assert [find(0), find(10), find(15)] == [set(), set(), {"lost", "never submitted"}]
+    jobs["lost"] = "4"  # submitted anew: its time begins again
+    assert [find(20), find(34), find(35)] == [set(), set(), {"lost", "never submitted"}]
+
+
+def queued(job: str, state: str, reason: str) -> QueuedJob:
+    return QueuedJob(job, state, reason, "")
+
+
+def test_reasons_in_words() -> None:
+    jobs = [
+        queued("5", "PENDING", "Priority"),
+        queued("7_0", "PENDING", "Resources"),
+        queued("7_1", "RUNNING", "None"),
+        queued("7_2", "PENDING", "PartitionTimeLimit"),
+        queued("7_3", "PENDING", "QOSMaxGRESPerUser"),
+        queued("7_4", "PENDING", "Resources"),
+        queued("7_5", "PENDING", "SomethingNew"),
+    ]
+    assert explain(jobs) == [
+        "2 worker jobs wait: Resources (the machines are busy)",
+        "the driver job waits: Priority (other jobs come first)",
+        "1 worker job waits: PartitionTimeLimit (its wall time is longer than the partition allows; lower hours)",
+        "1 worker job waits: QOSMaxGRESPerUser (a limit of your account or qos is reached)",
+        "1 worker job waits: SomethingNew",
+    ]
+    assert [job.id for job in jobs if is_hopeless(job)] == ["7_2"]
+
+
+HOURS = {"infinite": None, "30": 0.5, "30:00": 0.5, "1:30:00": 1.5, "2-00:00:00": 48, "1-12": 36, "1-00:30": 24.5}
+
+
+@pytest.mark.parametrize(("text", "hours"), HOURS.items())
+def test_time_limits(text: str, hours: float | None) -> None:
+    assert read_hours(text) == hours
+
+
+def test_nodes() -> None:
+    node = _node("gpu*|7-00:00:00|64|515000|gpu:a100:4(S:0,1),gpu:1g.5gb:7,lscratch:3(S:0)|idle")
+    assert (node.partition, node.default, node.hours, node.cpus) == ("gpu", True, 168, 64)
+    assert node.gres == ("gpu:a100:4", "gpu:1g.5gb:7", "lscratch:3")
+    assert node.available
+    assert not _node("cpu|infinite|64+|515000+|(null)|drained*").available
+    assert _node("cpu|infinite|64+|515000+|(null)|down*").gres == ()
+
+
+DEVICES = {"": [""], "0": ["0"], "0,3": ["0", "3"], "GPU-1b2c,MIG-7": ["GPU-1b2c", "MIG-7"], "-1": [""]}
+
+
+@pytest.mark.parametrize(("visible", "devices"), DEVICES.items())
+def test_one_process_for_each_device(visible: str, devices: list[str]) -> None:
+    assert given_devices(visible, wanted=0) == devices
+
+
+def test_job_that_did_not_get_its_gpu_does_not_compute() -> None:
+    with pytest.raises(SiteError, match="was to have 2 GPUs"):
+        given_devices("", wanted=2)

@@ -1,0 +1,172 @@
+"""Worker processes: those of GPUs see one each, and those of a job that ends leave in order."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from distributed import Client, Scheduler, SpecCluster
+
+from lls_decode.cluster.request import own_address, tunnel
+from lls_decode.cluster.site import connect
+from lls_decode.cluster.slurm.rendezvous import Rendezvous, make_security, read_rendezvous
+from lls_decode.errors import SiteError
+
+SMI = '#!/bin/bash\nfor number in 0 1; do echo "GPU $number: NVIDIA H100 (UUID: GPU-$number)"; done\n'
+
+
+@pytest.fixture
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which nvidia-smi lists two GPUs."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(SMI)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_worker_sees_its_gpu() -> None:
+    with connect("cuda", dashboard_address="127.0.0.1:0", memory_limit="1 GiB") as client:
+        seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        assert sorted(seen.values()) == ["0", "1"]
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+        assert all("127.0.0.1" in address for address in seen)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("visible", "workers", "words"),
+    [("", None, "needs an NVIDIA GPU"), ("1", 2, "2 workers were asked for, but there are 1 GPUs")],
+)
+def test_gpus_that_are_not_there(
+    visible: str, workers: int | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(SiteError, match=words), connect("cuda", workers=workers):
+        pass
+
+
+@pytest.mark.gpu
+def test_real_gpu() -> None:
+    def name() -> str:
+        import torch
+
+        return str(torch.cuda.get_device_name(0)) if torch.cuda.device_count() == 1 else "not one device"
+
+    with connect("cuda", workers=1, dashboard_address="127.0.0.1:0") as client:
+        assert "NVIDIA" in client.submit(name).result(timeout=60)
+
+
+# --- workers of a job -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def driver(folder: Path, *, encrypt: bool = False) -> Iterator[Client]:
+    """What the driver job is to its workers: a scheduler in this process, and a file that says where."""
+    security = make_security(encrypt)
+    protocol = "tls://" if security else "tcp://"
+    options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "security": security}
+    scheduler = {"cls": Scheduler, "options": {**options, "protocol": protocol}}
+    with SpecCluster(scheduler=scheduler, workers={}, security=security) as cluster, Client(cluster) as client:
+        meeting = Rendezvous.of(cluster.scheduler_address, security, 0)
+        meeting.write(folder)
+        yield client
+        meeting.remove(folder)
+
+
+@contextmanager
+def worker(folder: Path, *, grace_s: float = 20) -> "Iterator[subprocess.Popen[str]]":
+    """The program of a worker job."""
+    words = ["-P", "-m", "lls_decode.cluster.slurm.worker", str(folder), "--name", "lls-test", "--interface", "lo"]
+    process = subprocess.Popen(
+        [sys.executable, *words, "--memory", str(2**30), "--grace", str(grace_s)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
+
+
+def command(folder: Path, seconds: float) -> list[str]:
+    """Says that it has begun, and takes some time; run by `subprocess.call` on a worker."""
+    return ["bash", "-c", f"touch {folder}/began; sleep {seconds}"]
+
+
+def wait_for(path: Path) -> None:
+    limit = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("grace_s", "finishes"), [(30, True), (1, False)], ids=["finished", "dropped"])
+def test_worker_that_is_asked_to_leave(grace_s: float, finishes: bool, tmp_path: Path) -> None:
+    """A running task ends when it can, a long one is left to another worker; no later one begins."""
+    with driver(tmp_path) as client, worker(tmp_path, grace_s=grace_s) as process:
+        client.wait_for_workers(1, timeout=60)
+        first = client.submit(subprocess.call, command(tmp_path, 3 if finishes else 100), pure=False)
+        wait_for(tmp_path / "began")
+        process.send_signal(signal.SIGTERM)
+        if finishes:
+            assert first.result(timeout=60) == 0
+        late = client.submit(subprocess.call, command(tmp_path, 0), pure=False)
+        assert process.wait(timeout=60) == 0
+        assert not late.done()
+        assert finishes or not first.done()
+        with worker(tmp_path):
+            assert late.result(timeout=60) == 0
+
+
+def test_worker_finds_the_next_driver(tmp_path: Path) -> None:
+    with worker(tmp_path) as process:
+        for _ in range(2):
+            with driver(tmp_path) as client:
+                client.wait_for_workers(1, timeout=60)
+                assert client.submit(os.getppid).result(timeout=30) == process.pid
+        (tmp_path / "over").touch()
+        assert process.wait(timeout=60) == 0
+
+
+def test_encrypted_worker(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    with driver(tmp_path, encrypt=True) as client, worker(tmp_path):
+        client.wait_for_workers(1, timeout=60)
+        assert all(address.startswith("tls://127.0.0.1") for address in client.nthreads())
+        file = tmp_path / "scheduler.json"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        plain = client.scheduler.address.replace("tls://", "tcp://")
+        with pytest.raises(OSError, match="Timed out"), Client(plain, timeout=2):
+            pass
+    assert read_rendezvous(tmp_path) is None
+
+
+def test_rendezvous_of_the_next_driver_is_left_alone(tmp_path: Path) -> None:
+    old, new = (Rendezvous(f"tcp://10.0.0.{n}:1", "host", "7", 0, "", "") for n in (1, 2))
+    old.write(tmp_path)
+    new.write(tmp_path)
+    old.remove(tmp_path)
+    assert read_rendezvous(tmp_path) == new
+    (tmp_path / "scheduler.json").write_text('{"address": "tcp')
+    assert read_rendezvous(tmp_path) is None
+
+
+def test_addresses() -> None:
+    assert own_address("lo") == "127.0.0.1"
+    with pytest.raises(SiteError, match=r"interface is 'ib9', but .* has .*lo"):
+        own_address("ib9")
+    command = tunnel(8787, host="c17", login="login1")
+    assert "-L 8787:127.0.0.1:8787" in command
+    assert "@login1 " in command
+    assert "-J" not in tunnel(8787, host="c17", login="c17")
