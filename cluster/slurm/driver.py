@@ -107,7 +107,12 @@ def _supervised(folder: JobFolder, wanted: int, counter: CountWorkers) -> Iterat
         missing = shortage.count(len(jobs), counter.seen, now)
         if missing:
             job = submit(folder.site / "worker.sh", f"--array=0-{missing - 1}")
-            logger.warning("%d worker jobs were lost for good; as many are submitted anew (job %s)", missing, job)
+            logger.warning(
+                "%d worker jobs were lost for good; as many are submitted anew (job %s); their logs in %s may say why",
+                missing,
+                job,
+                folder.logs,
+            )
 
     with supervise(look):
         yield

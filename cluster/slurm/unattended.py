@@ -3,6 +3,7 @@
 The submitted command is given as an argument vector; what it does is not known here.
 """
 
+import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,15 @@ class Jobs:
         """How to watch and to cancel them."""
         return [
             f"watch      lls-decode status {self.folder.out} --watch",
-            f"jobs       squeue --me --name={self.name}",
+            f"jobs       squeue --user={getpass.getuser()} --name={self.name}",
             f"logs       {self.folder.logs}",
-            f"cancel     scancel --me --name={self.name}",
+            f"cancel     {self.cancel_command}",
         ]
+
+    @property
+    def cancel_command(self) -> str:
+        """Ends the run; what is done stays."""
+        return f"scancel --user={getpass.getuser()} --name={self.name}"
 
     def latest_log(self) -> Path | None:
         """The driver's log that was written last."""
@@ -136,7 +142,7 @@ class Watch:
         drivers = [job for job in queued if not job.in_array]
         self.missed = 0 if drivers else self.missed + 1
         hopeless = any(is_hopeless(job) for job in queued)
-        advice = [f"these jobs do not begin by themselves; cancel with: scancel --me --name={self.jobs.name}"]
+        advice = [f"these jobs do not begin by themselves; cancel with: {self.jobs.cancel_command}"]
         dashboard = self.jobs.dashboard() if any(not job.waits for job in drivers) else None
         lines = [*explain(queued), *(advice if hopeless else []), *([f"dashboard: {dashboard}"] if dashboard else [])]
         return self.missed < 2, self._new(lines)

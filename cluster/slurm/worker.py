@@ -29,6 +29,8 @@ from .scripts import PRELOAD
 POLL_S = 1.0
 ASK_S = 30.0
 """How often SLURM is asked whether there is still a driver job."""
+START_S = 300.0
+"""How long a worker process may take to start; environments on file servers are slow."""
 ALONE_S = 600.0
 """How long a worker waits for a driver where SLURM cannot be asked."""
 
@@ -76,6 +78,8 @@ class _Worker:
         self._folder: Path = options.folder
         self._asked = asyncio.Event()
         """Set when the job is to leave."""
+        self._contact = self._looked = time.monotonic()
+        """When there was a driver, and when SLURM was asked for one."""
 
     async def work(self) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._asked.set)
@@ -91,27 +95,27 @@ class _Worker:
         return 0
 
     async def _find(self) -> Rendezvous | None:
-        """Wait for a driver; None when there will be none, or the job is to leave."""
-        began = asked = time.monotonic()
+        """Wait for a driver; None when there will be none, or the job is to leave. What is found may be out of date."""
         while not self._asked.is_set():
             if (self._folder / "over").exists():
                 logger.info("the run is over")
                 return None
+            if not self._driver_exists(time.monotonic()):
+                logger.info("there is no driver job any more")
+                return None
             driver = read_rendezvous(self._folder)
             if driver is not None:
                 return driver
-            now = time.monotonic()
-            if now - asked > ASK_S:
-                asked = now
-                if not self._driver_exists(waited_s=now - began):
-                    logger.info("there is no driver job any more")
-                    return None
             await self._sleep(POLL_S)
         return None
 
-    def _driver_exists(self, *, waited_s: float) -> bool:
+    def _driver_exists(self, now: float) -> bool:
+        """Whether there is, or will be, a driver, as far as is known; SLURM is asked now and then."""
+        if now - max(self._contact, self._looked) < ASK_S:
+            return True
+        self._looked = now
         if shutil.which("squeue") is None:  # inside of a container
-            return waited_s < ALONE_S
+            return now - self._contact < ALONE_S
         try:
             return any(not job.in_array for job in list_jobs(self._options.name))
         except SlurmError as error:
@@ -133,6 +137,7 @@ class _Worker:
         finally:
             asked.cancel()
             await asyncio.gather(*(nanny.close(timeout=5) for nanny in nannies), return_exceptions=True)
+        self._contact = time.monotonic()
 
     def _nanny_options(self, driver: Rendezvous, number: int) -> dict[str, Any]:
         job, start = os.environ.get("SLURM_JOB_ID", str(os.getpid())), os.environ.get("SLURM_RESTART_COUNT", "0")
@@ -145,7 +150,7 @@ class _Worker:
             "security": driver.security,
             "env": {"CUDA_VISIBLE_DEVICES": self._devices[number]},
             "preload": [PRELOAD, *dask.config.get("distributed.worker.preload")],
-            "death_timeout": 60,
+            "death_timeout": START_S,
             "dashboard_address": "127.0.0.1:0",
         }
 
@@ -160,7 +165,8 @@ def _leave(nannies: list[Nanny]) -> None:
     for nanny in nannies:
         nanny.close_gracefully(reason="the job ends")
         if nanny.pid:
-            os.kill(nanny.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGTERM)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from distributed import Client, Scheduler, SpecCluster
 from lls_decode.cluster.request import own_address, tunnel
 from lls_decode.cluster.site import connect
 from lls_decode.cluster.slurm.rendezvous import Rendezvous, make_security, read_rendezvous
+from lls_decode.cluster.slurm.worker import main as worker_main
 from lls_decode.errors import SiteError
 
 SMI = '#!/bin/bash\nfor number in 0 1; do echo "GPU $number: NVIDIA H100 (UUID: GPU-$number)"; done\n'
@@ -137,6 +138,17 @@ def test_worker_finds_the_next_driver(tmp_path: Path) -> None:
                 assert client.submit(os.getppid).result(timeout=30) == process.pid
         (tmp_path / "over").touch()
         assert process.wait(timeout=60) == 0
+
+
+def test_worker_ends_when_there_is_no_driver_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that was killed leaves its address behind; SLURM knows better."""
+    program = tmp_path / "squeue"
+    program.write_text("#!/bin/sh\necho '9_0|RUNNING|None|n1'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("lls_decode.cluster.slurm.worker.ASK_S", 0.0)
+    Rendezvous("tcp://127.0.0.1:1", "host", "8", 0, "", "").write(tmp_path)
+    assert worker_main([str(tmp_path), "--name", "lls-test", "--memory", "1000000", "--grace", "1"]) == 0
 
 
 def test_encrypted_worker(tmp_path: Path) -> None:

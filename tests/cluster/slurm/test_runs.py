@@ -81,13 +81,14 @@ def test_preempted_worker_comes_back(runs: Runs, world: World, nodes: VirtualSlu
     assert "lost for good" not in run.logs("driver")
 
 
-def test_worker_leaves_before_its_wall_time(runs: Runs, world: World) -> None:
-    """It drops the blocks that would not end in time, and goes back to the queue by itself."""
+def test_worker_leaves_before_its_wall_time(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+    """It drops what would not end in time, and goes back to the queue by itself."""
     run = runs(workers_max=1, worker={"hours": 1 / 60}, notice_s=10)
     run.close()
-    run.start().wait_until_held(1)
+    run.start()
     wait_for(lambda: "worker: back to the queue" in run.logs("worker"), "the wall time", 200)
-    assert "leaving with 2 unfinished tasks" in run.logs("worker")
+    (job,) = [job for job in run.jobs() if job.in_array]
+    nodes.say("scontrol", "update", f"jobid={job.id}", "timelimit=60")  # one minute may be short on a busy machine
     wait_for(lambda: ", start 1" in run.logs("worker"), "the next start", 200)
     run.open()
     check(run, world)
