@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import dask
 from distributed import Client
 
 from lls_decode.cluster.profile import SlurmSite
@@ -31,6 +32,10 @@ from .supervision import Losses, Speaker, supervise
 POLL_S = 1.0
 SAY_S = 60.0
 FIRST_SUBMISSION_S = 30.0
+
+_NO_SECOND_OPINION = {"distributed.deploy.lost-worker-timeout": "3650 days"}
+"""Dask cancels the job of a worker that has gone and has not come back in time; by then that is the job which was
+submitted in its place, and still waits in the queue."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +55,7 @@ def open_interactive(site: SlurmSite, request: Request) -> Iterator[Client]:
             "more workers, or mode: unattended."
         )
     wanted = request.workers or site.workers_max
-    with ExitStack() as stack:
+    with dask.config.set(_NO_SECOND_OPINION), ExitStack() as stack:
         cluster = make_cluster(site, request)
         stack.callback(_close, cluster)
         client = stack.enter_context(Client(cluster))
@@ -161,7 +166,7 @@ def _supervised(cluster: Any, client: Client, wanted: int) -> Iterator[None]:
         for name in [name for name in list(cluster.workers) if str(name) in gone]:
             logger.warning("worker job %s is gone; another one is submitted", jobs[str(name)] or "(never submitted)")
             cluster.workers.pop(name, None)
-        if gone:
+        if len(cluster.workers) < wanted:
             cluster.scale(jobs=wanted)
 
     with supervise(look):
