@@ -1,10 +1,12 @@
 """A whole run, zarr to committed Parquet, over datasets 1x, 4x and 16x long: speed, idle share, peak memory.
 
-    python benchmarks/end_to_end.py [--model lls-paint] [--volumes 4]
+    python benchmarks/end_to_end.py [--model lls-paint] [--volumes 4] [--dtype float32]
 
 One worker on this machine. ``share_of_network`` is the speed of the run over that of the network path alone (the same
-frames through `Localizer.run` in one process, same threads); ``peak_mb`` of worker and client should not grow with the
-length. One JSON line a length.
+frames through `Localizer.run` in one process, same threads, before and after the run); ``start_s``, the import of torch
+and the loading of the model, is constant and stands apart. ``cpu_share`` is the same of CPU-seconds of client and
+worker, which others on the machine disturb less. ``peak_mb`` of worker and client should not grow with the length. One
+JSON line a length.
 """
 
 import argparse
@@ -18,10 +20,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 
+from distributed import Client
+
 from lls_decode.blocks import plan_blocks
 from lls_decode.cluster.site import connect
-from lls_decode.config import ExecutionConfig, MovieConfig, load, load_run_config
+from lls_decode.config import ComputeConfig, ExecutionConfig, MovieConfig, load, load_run_config
 from lls_decode.models import find_bundle, find_config
+from lls_decode.pipelines.events import read_json_lines
+from lls_decode.pipelines.folder import RunFolder
 from lls_decode.pipelines.plan import Plan, make_plan
 from lls_decode.pipelines.run import run
 from lls_decode.pipelines.status import read_status
@@ -35,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="lls-paint")
     parser.add_argument("--volumes", type=int, default=4, help="Volumes of the shortest dataset.")
+    parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
     # simulation and the network alone run elsewhere, so that they do not count as the client's memory
     elsewhere = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
@@ -44,38 +51,48 @@ def main() -> None:
             config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes * times)
             elsewhere.submit(simulate, config, scratch).result()
             run_config = load_run_config(scratch / "run.yaml").replace(
-                execution=ExecutionConfig(block_frames=BLOCK_FRAMES)
+                compute=ComputeConfig(dtype=options.dtype), execution=ExecutionConfig(block_frames=BLOCK_FRAMES)
             )
             plan = make_plan(scratch / "movie.zarr", find_bundle(options.model), scratch / "out", run_config)
-            network = elsewhere.submit(network_rate, plan).result()
+            network = [elsewhere.submit(network_speed, plan).result()]
             with connect("local", workers=1) as client:
+                cpu_s = cpu_seconds(client)
                 began = time.perf_counter()
                 result = run(plan, client)
                 wall = time.perf_counter() - began
-                worker_mb = (
-                    max(client.run(getrusage, RUSAGE_SELF).values(), key=lambda usage: usage.ru_maxrss).ru_maxrss / 1024
-                )
+                cpu_s = cpu_seconds(client) - cpu_s
+                worker_mb = max(usage.ru_maxrss for usage in client.run(getrusage, RUSAGE_SELF).values()) / 1024
+            network.append(elsewhere.submit(network_speed, plan).result())
+            frames = plan.layout.num_frames
+            alone_s, alone_cpu_s = (frames * (before + after) / 2 for before, after in zip(*network, strict=True))
             status = read_status(scratch / "out")
-            rate = plan.layout.num_frames / wall
-            print(
-                json.dumps(
-                    {
-                        "benchmark": "end-to-end",
-                        "length": times,
-                        "frames": plan.layout.num_frames,
-                        "rows": result.rows,
-                        "frames_per_s": round(rate, 1),
-                        "share_of_network": round(rate / network, 3),
-                        "idle_share": round(1 - status.compute_s / wall, 3),
-                        "read_s": round(status.read_s, 2),
-                        "write_s": round(status.write_s, 2),
-                        "worker_peak_mb": round(worker_mb),
-                        "client_peak_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
-                        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-                    }
-                ),
-                flush=True,
-            )
+            start_s = sum(record.get("start_s", 0.0) for record in read_json_lines(RunFolder(plan.out).ledger)[0])
+            line = {
+                "benchmark": "end-to-end",
+                "length": times,
+                "dtype": options.dtype,
+                "frames": frames,
+                "rows": result.rows,
+                "frames_per_s": round(frames / wall, 1),
+                "start_s": round(start_s, 2),
+                "share_of_network": round(alone_s / wall, 3),
+                "share_without_start": round(alone_s / (wall - start_s), 3),
+                "cpu_share": round(alone_cpu_s / cpu_s, 3),
+                "cpu_s": round(cpu_s, 2),
+                "idle_share": round(1 - (status.compute_s + start_s) / wall, 3),
+                "read_s": round(status.read_s, 2),
+                "write_s": round(status.write_s, 2),
+                "worker_peak_mb": round(worker_mb),
+                "client_peak_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
+                "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+            }
+            print(json.dumps(line), flush=True)
+
+
+def cpu_seconds(client: Client) -> float:
+    """Of this process and its worker, all threads, so far."""
+    usages = [getrusage(RUSAGE_SELF), *client.run(getrusage, RUSAGE_SELF).values()]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def simulate(config: MovieConfig, out: Path) -> None:
@@ -84,19 +101,20 @@ def simulate(config: MovieConfig, out: Path) -> None:
     simulate_movie(config, out)
 
 
-def network_rate(plan: Plan) -> float:
-    """Frames per second of the network path alone, in this process with a worker's threads."""
+def network_speed(plan: Plan) -> tuple[float, float]:
+    """Seconds and CPU-seconds a frame of the network path alone, in this process with a worker's threads."""
     from lls_decode.localize import build_localizer
 
     threads = resolve_threads(plan.config, 1)
     config = plan.config.replace(compute=plan.config.compute.replace(threads=threads))
     localizer = build_localizer(plan.bundle_path, config, plan.layout)
-    stacks = [plan.source.read(block) for block in plan_blocks(plan.layout, "plane", BLOCK_FRAMES)[:4]]
+    stacks = [plan.source.read(block) for block in plan_blocks(plan.layout, "plane", BLOCK_FRAMES)[:2]]
     localizer.run(stacks[0])
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     for stack in stacks:
         localizer.run(stack)
-    return sum(stack.block.num_owned for stack in stacks) / (time.perf_counter() - began)
+    frames = sum(stack.block.num_owned for stack in stacks)
+    return (time.perf_counter() - began) / frames, (time.process_time() - cpu_began) / frames
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Speed of the network on this machine: as DECODE's authors run it, and as we do, with the same weights and frames.
 
-    python benchmarks/engine.py [--side 64] [--frames 256] [--filters 48] [--repeats 3]
+    python benchmarks/engine.py [--side 64] [--frames 256] [--filters 48] [--repeats 3] [--only ours]
 
 The authors' way is reproduced with our layers, which are theirs one by one: NCHW, float32, every frame encoded for each
 of its three windows, batches of 8 to 64 windows, malloc as it comes; and the same with malloc told to keep freed
-memory. Each case runs in a process of its own, the cases in turn, repeated; one JSON line a case with the
-median. ``cpu_s`` counts all threads and is the steadier figure on a machine that others use. The last line holds the
-ratios.
+memory. With a checkout of their program in the environment variable DECODE_TREE their own network runs as well (random
+weights). Ours runs to the rows of a block: in both precisions, batches of several sizes, and with the heads besides the
+probability's evaluated everywhere instead of at detections only, at three densities; ``post_share`` is what detection
+(those heads included) and placing take of it. Each case runs in a process of its own, the cases in turn, repeated; one
+JSON line a case with the median. ``cpu_s`` counts all threads and is the steadier figure on a machine that others use.
+The last line holds the ratios.
 """
 
 import argparse
@@ -18,13 +21,19 @@ import statistics
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from random_model import make_localizer
+from random_model import DETECTIONS_PER_PX, make_localizer
 
+from lls_decode.axes import Layout
+from lls_decode.blocks import plan_blocks
+from lls_decode.frames import FrameStack
+from lls_decode.localize import localizer as engine
 from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.network import LocNet
 
@@ -32,13 +41,28 @@ Case = dict[str, Any]
 
 
 def cases() -> list[Case]:
-    authors = [{"way": "authors", "batch": b, "malloc": m} for m in ("default", "tuned") for b in (64, 32, 8)]
-    ours = [
+    authors: list[Case] = [
+        {"way": way, "batch": batch, "malloc": malloc}
+        for way in ("authors", *(["their program"] if "DECODE_TREE" in os.environ else []))
+        for malloc in ("default", "tuned")
+        for batch in (64, 32, 8)
+    ]
+    ours: list[Case] = [
         {"way": "ours", "batch_px": batch_px, "dtype": dtype, "malloc": "tuned"}
         for dtype in ("float32", "bfloat16")
-        for batch_px in (1 << 15, 1 << 17, 1 << 18)
+        for batch_px in (1 << 15, 1 << 16, 1 << 17)
     ]
-    return [*authors, *ours, {**ours[1], "malloc": "default"}]
+    usual = {"way": "ours", "batch_px": 1 << 16, "malloc": "tuned"}
+    variants: list[Case] = [
+        {**usual, "dtype": "float32", "malloc": "default"},
+        {**usual, "dtype": "float32", "features": "three times"},
+        *(
+            {**usual, "dtype": "bfloat16", "heads": heads, "density": density}
+            for density in (0.0, 1 / 400, 1 / 60)
+            for heads in ("everywhere", "at detections")
+        ),
+    ]
+    return [*authors, *ours, *variants]
 
 
 def run_authors(network: LocNet, frames: torch.Tensor, batch: int) -> Callable[[], None]:
@@ -58,30 +82,91 @@ def run_authors(network: LocNet, frames: torch.Tensor, batch: int) -> Callable[[
     return work
 
 
+def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callable[[], None]:
+    sys.path.insert(0, os.environ["DECODE_TREE"])
+    sys.modules.setdefault("spline", types.ModuleType("spline"))  # a binary that inference does not need
+    from decode.neuralfitter.models.model_speced_impl import SigmaMUNet
+
+    network = SigmaMUNet(
+        3,
+        depth_shared=2,
+        depth_union=2,
+        initial_features=filters,
+        inter_features=filters,
+        upsample_mode="nearest",
+        activation=torch.nn.ELU(),
+    ).eval()
+    last = len(frames) - 1
+
+    def work() -> None:
+        with torch.inference_mode():
+            for start in range(0, len(frames), batch):
+                this = torch.arange(start, min(start + batch, len(frames)))
+                network(torch.stack([frames[(this + step).clamp(0, last)] for step in (-1, 0, 1)], dim=1))
+
+    return work
+
+
+def run_ours(case: Case, frames: npt.NDArray[np.uint16], filters: int, post: list[float]) -> Callable[[], None]:
+    """From counts to rows; the CPU-seconds of detection and placing go into ``post``."""
+    side = frames.shape[1]
+    localizer = make_localizer(
+        torch.device("cpu"), filters, case["dtype"], case["batch_px"], side, case.get("density", DETECTIONS_PER_PX)
+    )
+    network = localizer.bundle.network
+    if case.get("heads") == "everywhere":
+        network.decode_sparsely = network.decode  # type: ignore[method-assign, assignment]
+    if case.get("features") == "three times":
+        encode = network.encode
+        network.encode = lambda frames: [encode(frames) for _ in range(3)][-1]  # type: ignore[method-assign]
+    for name in ("detect", "place"):
+        setattr(engine, name, timed(getattr(engine, name), post))
+    block = plan_blocks(Layout(len(frames), 1, side, side), "time", len(frames))[0]
+
+    def work() -> None:
+        post.clear()
+        found.append(localizer.run(FrameStack(frames, block)).num_rows)
+
+    found: list[int] = case.setdefault("found", [])
+    return work
+
+
+def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    def call(*arguments: Any, **named: Any) -> Any:
+        began = time.process_time()
+        result = function(*arguments, **named)
+        spent.append(time.process_time() - began)
+        return result
+
+    return call
+
+
 def measure(case: Case, side: int, frames: int, filters: int) -> Case:
     """One case, in this process: seconds and CPU-seconds of the second pass."""
     if case["malloc"] == "tuned":
         keep_freed_memory()
     adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
-    cpu = torch.device("cpu")
-    localizer = make_localizer(cpu, filters, case.get("dtype", "float32"), case.get("batch_px", 1 << 18), side)
-    if case["way"] == "authors":
-        work = run_authors(localizer.bundle.network, torch.from_numpy(adu.astype(np.float32) / 20), case["batch"])
+    post: list[float] = []
+    if case["way"] == "ours":
+        work = run_ours(case, adu, filters, post)
     else:
-        this = np.arange(frames)
-        windows = np.clip(this[:, None] + np.array([-1, 0, 1]), 0, frames - 1)
-
-        def work() -> None:
-            localizer.find(adu, windows)
-
+        scaled = torch.from_numpy(adu.astype(np.float32) / 20)
+        if case["way"] == "authors":
+            network = make_localizer(torch.device("cpu"), filters, "float32", 1 << 16, side).bundle.network
+            work = run_authors(network, scaled, case["batch"])
+        else:
+            work = run_their_program(scaled, filters, case["batch"])
     work()
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     work()
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "wall_s": wall,
-        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "cpu_s": cpu_s,
+        "post_s": sum(post),
+        "rows": case["found"][-1] if "found" in case else 0,
         "page_faults": after.ru_minflt - before.ru_minflt,
         "peak_mb": after.ru_maxrss / 1024,
     }
@@ -91,21 +176,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("side", 64), ("frames", 256), ("filters", 48), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--only", choices=("authors", "their program", "ours"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     size = (options.side, options.frames, options.filters)
     if options.one:
         print(json.dumps(measure(json.loads(options.one), *size)))
         return
-    results: list[list[Case]] = [[] for _ in cases()]
+    chosen = [case for case in cases() if options.only in (None, case["way"])]
+    results: list[list[Case]] = [[] for _ in chosen]
     for _ in range(options.repeats):
-        for number, case in enumerate(cases()):
+        for number, case in enumerate(chosen):
             command = [sys.executable, __file__, *sys.argv[1:], "--one", json.dumps(case)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             results[number].append(json.loads(done.stdout))
     megapixels = options.side**2 * options.frames * 1e-6
     best: dict[str, float] = {}
-    for case, runs in zip(cases(), results, strict=True):
+    for case, runs in zip(chosen, results, strict=True):
         median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
         line = {
             "benchmark": "engine",
@@ -115,19 +202,28 @@ def main() -> None:
             "frames": options.frames,
             "mpx_per_s": round(megapixels / median["wall_s"], 4),
             "cpu_s_per_mpx": round(median["cpu_s"] / megapixels, 2),
+            **(
+                {
+                    "post_share": round(median["post_s"] / median["cpu_s"], 4),
+                    "rows_per_400_px": round(median["rows"] * 400 / (megapixels * 1e6), 2),
+                }
+                if case["way"] == "ours"
+                else {}
+            ),
             "page_faults": median["page_faults"],
             "peak_mb": round(median["peak_mb"]),
             "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         }
         print(json.dumps(line), flush=True)
-        way = (
-            f"{case['way']} {case['malloc']}" if case["way"] == "authors" else f"ours {case['dtype']} {case['malloc']}"
-        )
-        best[way] = min(best.get(way, float("inf")), median["cpu_s"])
+        variant = [str(case[name]) for name in ("dtype", "features", "malloc") if name in case]
+        way = " ".join([case["way"], *variant])
+        if "heads" not in case:
+            best[way] = min(best.get(way, float("inf")), median["cpu_s"])
     ratios = {
-        f"{ours} against {authors}": round(best[authors] / best[ours], 2)
-        for ours in ("ours float32 tuned", "ours bfloat16 tuned")
-        for authors in ("authors default", "authors tuned")
+        f"{ours} against {other}": round(best[other] / best[ours], 2)
+        for ours in best
+        for other in best
+        if ours in ("ours float32 tuned", "ours bfloat16 tuned") and other != ours
     }
     print(json.dumps({"benchmark": "engine", "ratio_of_cpu_seconds_at_best_batch": ratios}))
 

@@ -12,8 +12,10 @@ from lls_decode.optics import build_camera
 DETECTIONS_PER_PX = 1 / 400
 
 
-def make_localizer(device: torch.device, filters: int, dtype: str, batch_px: int, side: int) -> Localizer:
-    """Random weights whose last layer is set so that a realistic number of pixels are detections."""
+def make_localizer(
+    device: torch.device, filters: int, dtype: str, batch_px: int, side: int, density: float = DETECTIONS_PER_PX
+) -> Localizer:
+    """Random weights whose last layer is set so that about ``density`` detections a pixel are made."""
     torch.manual_seed(0)
     network = LocNet(NetworkConfig(filters=filters, context="time")).eval().requires_grad_(False)
     network.to(device, memory_format=torch.channels_last)
@@ -22,7 +24,7 @@ def make_localizer(device: torch.device, filters: int, dtype: str, batch_px: int
         windows = torch.tensor([[0, 1, 2], [1, 2, 3]], device=device)
         logit = network.decode(network.encode(torch.randn(4, 64, 64, device=device)), windows).logit + 6
     last.weight.mul_(3 / logit.std())
-    last.bias.fill_(float(-1 - 3 * (logit / logit.std()).flatten().quantile(1 - DETECTIONS_PER_PX)))
+    last.bias.fill_(float(-1 - 3 * (logit / logit.std()).flatten().quantile(1 - density)) if density else -1e6)
     camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0)
     info = BundleInfo(
         name="random",

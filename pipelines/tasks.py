@@ -92,20 +92,33 @@ def _localize(task: Task) -> TaskReport:
     if existing is not None:
         return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
     use_fast_codecs()
+    start_s = _start_early(task)
     started = time.perf_counter()
     stack = task.source.read(block)
     read_s = time.perf_counter() - started
     with _COMPUTE:
         started = time.perf_counter()
         localizer = _localizer(task)
-        start_s = time.perf_counter() - started
+        late_s = time.perf_counter() - started
         table = localizer.run(stack)
-        compute_s = time.perf_counter() - started - start_s
+        compute_s = time.perf_counter() - started - late_s
     del stack
     started = time.perf_counter()
     receipt = write_shard(table, block, shards, run_digest=task.run_digest)
     write_s = time.perf_counter() - started
+    start_s += late_s
     return TaskReport(receipt, block.num_owned, read_s, start_s, compute_s, write_s, _worker_name(), os.getpid())
+
+
+def _start_early(task: Task) -> float:
+    """Load torch and the model before reading, unless the other thread does so already: that one reads meanwhile."""
+    started = time.perf_counter()
+    if _built is None and _COMPUTE.acquire(blocking=False):
+        try:
+            _localizer(task)
+        finally:
+            _COMPUTE.release()
+    return time.perf_counter() - started
 
 
 _COMPUTE = threading.Lock()

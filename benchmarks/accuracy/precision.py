@@ -1,9 +1,10 @@
-"""What bfloat16 changes: the demo's frames through `lls-paint` in float32 and in bfloat16, detections matched.
+"""What 16 bits change: the demo's frames through `lls-paint` in float32 and in bfloat16 or float16, matched.
 
-    python benchmarks/accuracy/precision.py [--volumes 12]
+    python benchmarks/accuracy/precision.py [--volumes 12] [--dtype bfloat16]
 
-One JSON line: Jaccard of the two sets of detections, differences of their positions in units of the predicted sigma,
-and the score of each against the truth.
+The gate is a Jaccard index above 0.995; `tests/localize/test_precision.py` holds it. One JSON line: Jaccard of the two
+sets of detections, differences of their positions in units of the predicted sigma, and the score of each against the
+truth.
 """
 
 import argparse
@@ -26,22 +27,25 @@ from lls_decode.models import find_bundle, find_config
 from lls_decode.simulate import simulate_movie
 
 BLOCK_FRAMES = 128
+GATE = 0.995
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=int, default=12)
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes)
         movie = simulate_movie(config, folder)
         truth = read_truth(movie.truth)
-        found = {dtype: localize(movie.store, movie.run_config, dtype) for dtype in ("float32", "bfloat16")}
+        found = {dtype: localize(movie.store, movie.run_config, dtype) for dtype in ("float32", options.dtype)}
     z_range_nm = config.simulation.emitters.z_range_nm
-    pairs = match(found["float32"], found["bfloat16"])
-    one, other = found["float32"].select(pairs.truth), found["bfloat16"].select(pairs.found)
-    jaccard = len(pairs) / (len(found["float32"]) + len(found["bfloat16"]) - len(pairs))
-    line = {"benchmark": "precision", "model": "lls-paint", "jaccard_with_float32": round(jaccard, 4)}
+    pairs = match(found["float32"], found[options.dtype])
+    one, other = found["float32"].select(pairs.truth), found[options.dtype].select(pairs.found)
+    jaccard = len(pairs) / (len(found["float32"]) + len(found[options.dtype]) - len(pairs))
+    line: dict[str, object] = {"benchmark": "precision", "model": "lls-paint", "dtype": options.dtype}
+    line |= {"jaccard_with_float32": round(jaccard, 4), "passes": jaccard > GATE}
     for axis in "xyz":
         moved = np.abs(getattr(other, f"{axis}_nm") - getattr(one, f"{axis}_nm")) / getattr(one, f"{axis}_sig")
         line |= {f"median_d{axis}_over_sigma": round(float(np.median(moved)), 3)}

@@ -62,8 +62,8 @@ DetectionRule = Annotated[
 ]
 
 
-CPU_BATCH_PX = 1 << 17
-"""Pixels in one forward pass on a CPU: larger batches are no faster there."""
+CPU_BATCH_PX = 1 << 16
+"""Pixels in one forward pass on a CPU: larger batches are hardly faster there, and take more memory."""
 
 
 class ComputeConfig(Config):
@@ -73,7 +73,7 @@ class ComputeConfig(Config):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the arithmetic. ``float16`` is eight times as exact as ``bfloat16``; for GPUs, CPUs are slow at it."""
     batch_px: int | None = Field(default=None, gt=0)
-    """Pixels in one forward pass (a frame at least); None: 131 072 on a CPU, on a GPU what its free memory holds."""
+    """Pixels in one forward pass (a frame at least); None: 65 536 on a CPU, on a GPU what its free memory holds."""
     tile_px: int = Field(default=0, ge=0)
     """Side of the tiles into which large frames are cut; 0: whole frames."""
     threads: int | None = Field(default=None, ge=1)

@@ -1,7 +1,7 @@
 """How many frames go through the network at once: what memory holds, found out by trying where it is not known."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +17,6 @@ _BYTES_PER_FILTER = 60
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "bad_alloc")
 """What RuntimeErrors of the CPU's allocator, of oneDNN, cuDNN and cuBLAS have in common."""
 
-Items = TypeVar("Items", bound=Sequence[Any])
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lls_decode.blocks import Tile, plan_tiles
 from lls_decode.config import ComputeConfig, DetectionRule, Geometry, PixelSize
+from lls_decode.errors import FrameValueError
 from lls_decode.localize.batches import BatchSize, default_batch_px
 from lls_decode.localize.detect import Detections, detect
 from lls_decode.localize.place import place
@@ -117,6 +118,11 @@ class Localizer:
         windows = torch.from_numpy(windows_N3).to(self.device)
         with self._precision():
             maps = self.bundle.network.decode_sparsely(features, windows)
+        if self.compute.dtype == "float16" and not maps.logit.isfinite().all():
+            raise FrameValueError(
+                "Frames hold counts that lead out of the range of float16 inside the network; set compute.dtype to "
+                "bfloat16 or float32."
+            )
         return detect(maps.crop(*size), self.rule)
 
     def _encode(self, adu_TYX: Tensor, camera: CameraModel) -> Tensor:

@@ -38,7 +38,7 @@ from lls_decode.config import (
     Scaling,
     ScmosCamera,
 )
-from lls_decode.errors import BundleError, ConfigError
+from lls_decode.errors import BundleError, ConfigError, FrameValueError
 from lls_decode.frames import FrameStack
 from lls_decode.localize import Localizer, build_localizer
 from lls_decode.localize.detect import candidate_maps
@@ -379,6 +379,18 @@ def test_batches_that_do_not_fit_into_memory_are_halved(method: str, monkeypatch
     monkeypatch.setattr(bundle.network, method, work)
     check_equal(find_all(bundle, 3, batch_px=3 * HEIGHT * WIDTH), found_whole(config))
     assert sizes == [3] + 9 * [1]
+
+
+def test_counts_out_of_the_range_of_float16_are_an_error() -> None:
+    """They would become NaN, and the emitters around them be lost without a word."""
+    engine = localizer(far_sighted(network_config("time")), dtype="float16")
+    stack = stacks("time", 100)[0]
+    dark = np.full_like(stack.adu_TYX, 105)
+    engine.find(dark, stack.block.windows)
+    dark[1, 50, 50] = 65535
+    dark[1, 50, 52] = 65535
+    with pytest.raises(FrameValueError, match=r"set compute\.dtype to bfloat16"):
+        engine.find(dark, stack.block.windows)
 
 
 @settings(max_examples=15, deadline=None)

@@ -296,3 +296,12 @@ def test_the_probability_head_and_values_at_pixels_are_exact_in_16_bits(dtype: t
     assert sparse.logit.dtype == torch.float32
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_features_and_hidden_maps_stay_channels_last() -> None:
+    """Which is how CPUs and GPUs are fast, and what gathering pixels without a copy needs."""
+    net = network().to(memory_format=torch.channels_last)
+    features = net.encode(frames())
+    hidden = net.decode_sparsely(features, windows()).hidden_NDYX
+    assert features.is_contiguous(memory_format=torch.channels_last)
+    assert hidden.is_contiguous(memory_format=torch.channels_last)
