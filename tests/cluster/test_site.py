@@ -52,7 +52,7 @@ def scheduler() -> Iterator[str]:
 
 
 REFUSED = {
-    "unknown": ("slurn", "Unknown site 'slurn'; known are local, "),
+    "unknown": ("slurn", "Unknown site 'slurn' (did you mean 'slurm'?); known are cuda, local, "),
     "an address without scheme": ("node17:8786", "for a running scheduler, tcp://node17:8786"),
     "an address without port": ("tcp://node17", "give tcp://HOST:PORT"),
     "nobody there": (f"tcp://127.0.0.1:{free_port()}", "start one with 'dask scheduler"),
