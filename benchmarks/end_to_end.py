@@ -1,6 +1,6 @@
 """A whole run, zarr to committed Parquet, over datasets 1x, 4x and 16x long: speed, idle share, peak memory.
 
-    python benchmarks/end_to_end.py [--model lls-paint] [--volumes 4] [--dtype float32]
+    python benchmarks/end_to_end.py [--model lls-paint] [--volumes 4] [--dtype float32] [--threads N]
 
 One worker on this machine. ``share_of_network`` is the speed of the run over that of the network path alone (the same
 frames through `Localizer.run` in one process, same threads, before and after the run); ``start_s``, the import of torch
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--model", default="lls-paint")
     parser.add_argument("--volumes", type=int, default=4, help="Volumes of the shortest dataset.")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--threads", type=int, help="CPU threads of the worker; 1 where others keep the cores busy.")
     options = parser.parse_args()
     # simulation and the network alone run elsewhere, so that they do not count as the client's memory
     elsewhere = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
@@ -51,7 +52,8 @@ def main() -> None:
             config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes * times)
             elsewhere.submit(simulate, config, scratch).result()
             run_config = load_run_config(scratch / "run.yaml").replace(
-                compute=ComputeConfig(dtype=options.dtype), execution=ExecutionConfig(block_frames=BLOCK_FRAMES)
+                compute=ComputeConfig(dtype=options.dtype, threads=options.threads),
+                execution=ExecutionConfig(block_frames=BLOCK_FRAMES),
             )
             plan = make_plan(scratch / "movie.zarr", find_bundle(options.model), scratch / "out", run_config)
             network = [elsewhere.submit(network_speed, plan).result()]

@@ -393,21 +393,24 @@ def test_counts_out_of_the_range_of_float16_are_an_error() -> None:
         engine.find(dark, stack.block.windows)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     config=st.sampled_from([parameter.values[0] for parameter in NETWORKS]),
-    height=st.integers(5, HEIGHT),
-    width=st.integers(5, WIDTH),
+    height=st.integers(20, HEIGHT),
+    width=st.integers(20, WIDTH),
     block_frames=st.integers(1, 10),
     tile_px=st.sampled_from([0, 24, 50, 64, 101]),
-    batch_px=st.integers(1, 60_000),
+    per_batch=st.integers(1, 4),
 )
 def test_no_cut_of_any_frames_shows(
-    config: NetworkConfig, height: int, width: int, block_frames: int, tile_px: int, batch_px: int
+    config: NetworkConfig, height: int, width: int, block_frames: int, tile_px: int, per_batch: int
 ) -> None:
     layout = Layout(LAYOUT.num_volumes, LAYOUT.planes_per_volume, height, width)
     tables = []
-    for frames, compute in ((100, {"batch_px": 10**9}), (block_frames, {"tile_px": tile_px, "batch_px": batch_px})):
+    for frames, compute in (
+        (100, {"batch_px": 10**9}),
+        (block_frames, {"tile_px": tile_px, "batch_px": per_batch * height * width}),
+    ):
         cut = replace(localizer(far_sighted(config), **compute), camera=camera().crop(slice(height), slice(width)))
         movie = MOVIE[:, :, :height, :width]
         blocks = plan_blocks(layout, config.context, frames)
