@@ -15,6 +15,9 @@ DASK_SETTINGS: dict[str, Any] = {
     "distributed.worker.memory.spill": False,
     # A stolen task would be read twice, by the worker that prefetched it and by the thief.
     "distributed.scheduler.work-stealing": False,
+    # A hundred looks a second at what each thread does cost a worker 3 % of its time, and their history grows for an
+    # hour.
+    "distributed.worker.profile.enabled": False,
     # A forward pass in several threads starves an event loop for a while; only minutes are worth a warning.
     "distributed.admin.tick.limit": "60 s",
     "distributed.comm.timeouts.connect": "30 s",
