@@ -6,19 +6,20 @@ rows stay in the worker. torch is imported when the first task arrives.
 
 import os
 import socket
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from dask.system import CPU_COUNT
 from distributed import get_worker
+from distributed.threadpoolexecutor import ThreadPoolExecutor
 
 from lls_decode.blocks import Block
 from lls_decode.config import RunConfig
 from lls_decode.errors import BlockError, BundleError, LlsDecodeError, ShardError
-from lls_decode.frames import FrameSource, use_fast_codecs
+from lls_decode.frames import FrameSource, FrameStack, use_fast_codecs
 from lls_decode.model.info import bundle_digest
 from lls_decode.table import ShardReceipt, read_receipt, write_shard
 
@@ -92,43 +93,41 @@ def _localize(task: Task) -> TaskReport:
     if existing is not None:
         return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
     use_fast_codecs()
-    start_s = _start_early(task)
+    loading = _COMPUTE.submit(_load, task)  # while this thread reads
     started = time.perf_counter()
     stack = task.source.read(block)
     read_s = time.perf_counter() - started
-    with _COMPUTE:
-        started = time.perf_counter()
-        localizer = _localizer(task)
-        late_s = time.perf_counter() - started
-        table = localizer.run(stack)
-        compute_s = time.perf_counter() - started - late_s
+    start_s = loading.result()
+    table, compute_s = _COMPUTE.submit(_compute, task, stack).result()
     del stack
     started = time.perf_counter()
     receipt = write_shard(table, block, shards, run_digest=task.run_digest)
     write_s = time.perf_counter() - started
-    start_s += late_s
     return TaskReport(receipt, block.num_owned, read_s, start_s, compute_s, write_s, _worker_name(), os.getpid())
 
 
-def _start_early(task: Task) -> float:
-    """Load torch and the model before reading, unless the other thread does so already: that one reads meanwhile."""
-    started = time.perf_counter()
-    if _built is None and _COMPUTE.acquire(blocking=False):
-        try:
-            _localizer(task)
-        finally:
-            _COMPUTE.release()
-    return time.perf_counter() - started
-
-
-_COMPUTE = threading.Lock()
-"""Held by the task that computes; also guards ``_built``."""
+_COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
+"""The one thread that computes, and that ``_built`` belongs to. OpenMP keeps threads of its own for each thread that
+computes, and with more of them than cores all go to sleep at every barrier: that cost a fifth of a worker's time."""
 _built: "tuple[tuple[str, RunConfig], Localizer] | None" = None
 """The localizer of this process, and what it was built for. One: a second model would not leave room for either."""
 
 
+def _load(task: Task) -> float:
+    """Have the localizer ready; says how long that took."""
+    started = time.perf_counter()
+    _localizer(task)
+    return time.perf_counter() - started
+
+
+def _compute(task: Task, stack: FrameStack) -> tuple[pa.Table, float]:
+    """Rows of the frames that a block owns, and how long they took."""
+    started = time.perf_counter()
+    return _localizer(task).run(stack), time.perf_counter() - started
+
+
 def _localizer(task: Task) -> "Localizer":
-    """The process's localizer, built when it is for another run or not there yet. Call with ``_COMPUTE`` held."""
+    """The process's localizer, built when it is for another run or not there yet. For ``_COMPUTE`` alone."""
     global _built
     import torch
 
@@ -136,7 +135,7 @@ def _localizer(task: Task) -> "Localizer":
 
     key = (task.run_digest, task.config)
     threads = resolve_threads(task.config, task.workers_per_host)
-    if torch.get_num_threads() != threads:  # counted for each thread of the process by OpenMP
+    if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     if _built is None or _built[0] != key:
         try:

@@ -2,13 +2,18 @@
 
 import os
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from distributed import Client
 
 from lls_decode.errors import BlockError, ChunkError
+from lls_decode.frames import FrameStack
+from lls_decode.localize import Localizer
 from lls_decode.pipelines.plan import Plan
 from lls_decode.pipelines.tasks import Task, localize_task, resolve_threads
 
@@ -101,6 +106,23 @@ def test_threads_are_the_cores_divided_by_the_workers() -> None:
     assert resolve_threads(silent, cores) == 1
     assert resolve_threads(silent, 10 * cores) == 1
     assert resolve_threads(silent.replace(compute={"threads": 7}), 10 * cores) == 7
+
+
+def test_one_thread_computes(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever threads the tasks run in: OpenMP would start as many again for a second one."""
+    plan, seen, run = world.plan(tmp_path / "out", block_frames=16), [], Localizer.run
+
+    def watch(self: Localizer, stack: FrameStack) -> pa.Table:
+        seen.append(threading.current_thread())
+        return run(self, stack)
+
+    monkeypatch.setattr(Localizer, "run", watch)
+    tasks = [task_of(plan, index, tmp_path) for index in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(localize_task, tasks))
+    assert [report.receipt.block_index for report in reports] == [0, 1, 2, 3]
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
 
 
 def test_task_is_small(world: World, tmp_path: Path) -> None:
