@@ -4,9 +4,10 @@
 
 One worker on this machine. ``share_of_network`` is the speed of the run over that of the network path alone (the same
 frames through `Localizer.run` in one process, same threads, before and after the run); ``start_s``, the import of torch
-and the loading of the model, is constant and stands apart. ``cpu_share`` is the same of CPU-seconds of client and
-worker, which others on the machine disturb less. ``peak_mb`` of worker and client should not grow with the length. One
-JSON line a length.
+and the loading of the model, is constant and stands apart. ``cpu_share`` is the same of the worker's CPU-seconds, which
+others on the machine disturb less, and ``cpu_share_of_more`` of those that a run takes more than the shorter one: the
+start and the first pass drop out. The worker's ``peak_mb`` should not grow with the length (the client's is that of all
+lengths so far). One JSON line a length.
 """
 
 import argparse
@@ -47,6 +48,7 @@ def main() -> None:
     # simulation and the network alone run elsewhere, so that they do not count as the client's memory
     elsewhere = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     with elsewhere, tempfile.TemporaryDirectory() as folder:
+        shorter = (0, 0.0)  # frames and CPU-seconds of the run before
         for times in LENGTHS:
             scratch = Path(folder) / f"x{times}"
             config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes * times)
@@ -58,15 +60,16 @@ def main() -> None:
             plan = make_plan(scratch / "movie.zarr", find_bundle(options.model), scratch / "out", run_config)
             network = [elsewhere.submit(network_speed, plan).result()]
             with connect("local", workers=1) as client:
-                cpu_s = cpu_seconds(client)
+                before = cpu_seconds(client)
                 began = time.perf_counter()
                 result = run(plan, client)
                 wall = time.perf_counter() - began
-                cpu_s = cpu_seconds(client) - cpu_s
+                after = cpu_seconds(client)
                 worker_mb = max(usage.ru_maxrss for usage in client.run(getrusage, RUSAGE_SELF).values()) / 1024
             network.append(elsewhere.submit(network_speed, plan).result())
             frames = plan.layout.num_frames
-            alone_s, alone_cpu_s = (frames * (before + after) / 2 for before, after in zip(*network, strict=True))
+            alone_s, alone_cpu_s = (frames * (one + other) / 2 for one, other in zip(*network, strict=True))
+            client_cpu_s, worker_cpu_s = (now - then for now, then in zip(after, before, strict=True))
             status = read_status(scratch / "out")
             start_s = sum(record.get("start_s", 0.0) for record in read_json_lines(RunFolder(plan.out).ledger)[0])
             line = {
@@ -79,8 +82,10 @@ def main() -> None:
                 "start_s": round(start_s, 2),
                 "share_of_network": round(alone_s / wall, 3),
                 "share_without_start": round(alone_s / (wall - start_s), 3),
-                "cpu_share": round(alone_cpu_s / cpu_s, 3),
-                "cpu_s": round(cpu_s, 2),
+                "cpu_share": round(alone_cpu_s / worker_cpu_s, 3),
+                "cpu_share_of_more": round(alone_cpu_s * (1 - shorter[0] / frames) / (worker_cpu_s - shorter[1]), 3),
+                "worker_cpu_s": round(worker_cpu_s, 2),
+                "client_cpu_s": round(client_cpu_s, 2),
                 "idle_share": round(1 - (status.compute_s + start_s) / wall, 3),
                 "read_s": round(status.read_s, 2),
                 "write_s": round(status.write_s, 2),
@@ -88,13 +93,15 @@ def main() -> None:
                 "client_peak_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
                 "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
             }
+            shorter = (frames, worker_cpu_s)
             print(json.dumps(line), flush=True)
 
 
-def cpu_seconds(client: Client) -> float:
-    """Of this process and its worker, all threads, so far."""
-    usages = [getrusage(RUSAGE_SELF), *client.run(getrusage, RUSAGE_SELF).values()]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+def cpu_seconds(client: Client) -> tuple[float, float]:
+    """Of this process and of its worker, all threads, so far."""
+    [worker] = client.run(getrusage, RUSAGE_SELF).values()
+    here, there = (usage.ru_utime + usage.ru_stime for usage in (getrusage(RUSAGE_SELF), worker))
+    return here, there
 
 
 def simulate(config: MovieConfig, out: Path) -> None:
