@@ -1,0 +1,87 @@
+"""The command line: each command is a thin door to a Python function of the same effect.
+
+The only folder that sees both machines (`cluster`) and work (`pipelines`). Heavy modules are imported inside the
+commands that need them, so that ``--help`` is quick. A new command is a function in the module of its subject, and
+appears in `COMMANDS`.
+"""
+
+import logging
+import sys
+from typing import NoReturn
+
+import click
+
+from lls_decode import __version__
+from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, LlsDecodeError
+
+from .configs import config
+from .data import convert, inspect
+from .judging import evaluate, frc
+from .machines import cluster, doctor
+from .method import calibrate, estimate, simulate, train
+from .models import model
+from .running import demo, merge, run, status
+from .tables import export, import_table, render
+
+COMMANDS: tuple[click.Command, ...] = (
+    demo,
+    doctor,
+    inspect,
+    convert,
+    calibrate,
+    estimate,
+    simulate,
+    train,
+    run,
+    status,
+    merge,
+    render,
+    evaluate,
+    frc,
+    export,
+    import_table,
+    model,
+    config,
+    cluster,
+)
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``lls-decode``; ends the process with the exit status of `lls_decode.errors`."""
+    try:
+        status = cli.main(args=arguments, prog_name="lls-decode", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except LlsDecodeError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="lls-decode")
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def cli(verbose: bool) -> None:
+    """Localize single molecules in lattice light-sheet volumes and other very large movies.
+
+    zarr in, Parquet out. Begin with 'lls-decode demo', then 'lls-decode inspect DATASET'.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+for command in COMMANDS:
+    cli.add_command(command)

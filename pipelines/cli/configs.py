@@ -1,0 +1,88 @@
+"""The group ``config``: configurations."""
+
+from pathlib import Path
+
+import click
+
+from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
+from lls_decode.errors import ConfigError
+from lls_decode.models import find_config, shipped
+from lls_decode.pipelines.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
+
+from .options import changed, set_option, square_pixel
+
+
+@click.group()
+def config() -> None:
+    """Configurations: show, make, check."""
+
+
+@config.command(epilog="Example: lls-decode config show lls-paint > my-training.yaml")
+@click.argument("name", default="run")
+def show(name: str) -> None:
+    """Print a shipped configuration, or the defaults of 'run'."""
+    click.echo(RunConfig().to_yaml() if name == "run" else find_config(name).read_text(), nl=False)
+
+
+@config.command("list", epilog="Example: lls-decode config list")
+def list_configs() -> None:
+    """List the configurations that ship with the package."""
+    click.echo("run            defaults of 'lls-decode run'")
+    for name, path in shipped(".yaml").items():
+        click.echo(f"{name:<14} {path.read_text().splitlines()[0].lstrip('# ')}")
+    click.echo("\npresets of 'lls-decode config init'")
+    for name in PRESETS:
+        click.echo(f"{name:<14} {describe_preset(name)}")
+
+
+@config.command(
+    epilog="Example: lls-decode config init astigmatism --out mine.yaml --psf psf.npz --run-config run.yaml"
+)
+@click.argument("preset", type=click.Choice(list(PRESETS)))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Training configuration (YAML).")
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.")
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'lls-decode calibrate', or SMAP's _3dcal.mat.")
+@click.option(
+    "--run-config", type=click.Path(path_type=Path), help="Run configuration: its camera, pixel size and geometry."
+)
+@click.option("--gpu", is_flag=True, help="The published network size, and a training for a GPU.")
+@set_option
+def init(
+    preset: str,
+    out: Path,
+    pixel_nm: float | None,
+    psf: Path | None,
+    run_config: Path | None,
+    gpu: bool,
+    changes: tuple[str, ...],
+) -> None:
+    r"""Write a commented training configuration for your microscope.
+
+    \b
+    lls-paint    stage-scanned lattice light-sheet, context along the planes of a sweep
+    astigmatism  classical 3-D movies, context in time
+    2d           2-D movies, context in time
+    """
+    from lls_decode.table import written_aside
+
+    if out.exists():
+        raise ConfigError(f"{out} exists; give another --out, or delete it.")
+    run = None if run_config is None else load_run_config(run_config)
+    microscope = Microscope(pixel=square_pixel(pixel_nm), psf=psf, run=run)
+    made = changed(preset_config(preset, name=out.stem, microscope=microscope, gpu=gpu), changes)
+    with written_aside(out) as aside:
+        aside.write_text(preset_text(made, preset=preset, path=out))
+    click.echo(f"{out} written; change it, then: lls-decode train --config {out} --out work/{made.name}")
+
+
+@config.command(epilog="Example: lls-decode config check my-run.yaml --kind run")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(["run", "training", "movie"]), default="run", show_default=True)
+def check(path: Path, kind: str) -> None:
+    """Say whether a configuration can be meant."""
+    if kind == "run":
+        load_run_config(path)
+    else:
+        kinds: dict[str, type[Config]] = {"training": TrainingConfig, "movie": MovieConfig}
+        load(kinds[kind], path)
+    click.echo(f"{path} is a valid {kind} configuration.")

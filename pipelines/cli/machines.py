@@ -1,0 +1,58 @@
+"""The group ``cluster``, and doctor: machines."""
+
+from pathlib import Path
+
+import click
+
+from .options import echo_json, json_option
+
+
+@click.group()
+def cluster() -> None:
+    """Machines: site profiles, and the job scripts that they make."""
+
+
+@cluster.command("list", epilog="Example: lls-decode cluster list")
+def list_sites() -> None:
+    """List the site profiles that ship with the package."""
+    from lls_decode.cluster.profile import shipped_profiles
+
+    for name, path in shipped_profiles().items():
+        click.echo(f"{name:<12} {path.read_text().splitlines()[0].lstrip('# ').partition('. ')[0]}")
+    click.echo("PATH.yaml    a profile of your own ('lls-decode cluster show slurm --profile > PATH.yaml')")
+    click.echo("tcp://...    a Dask scheduler that is running already")
+
+
+@cluster.command("show", epilog="Example: lls-decode cluster show slurm-gpu")
+@click.argument("site")
+@click.option("--profile", "as_profile", is_flag=True, help="Print the profile, for a copy of your own.")
+@click.option("--out", default="results", type=click.Path(path_type=Path), help="Run folder, for the paths in scripts.")
+def show_site(site: str, as_profile: bool, out: Path) -> None:
+    """Print the job scripts that SITE submits; for a site without jobs, its profile."""
+    from lls_decode.cluster.profile import SlurmSite, find_profile, shipped_profiles
+
+    profile = find_profile(site)
+    if as_profile or not isinstance(profile, SlurmSite):
+        click.echo(shipped_profiles().get(site, Path(site)).read_text(), nl=False)
+        return
+    from lls_decode.cluster.slurm.unattended import describe_scripts
+
+    words = ["-m", "lls_decode.pipelines.cli", "run", "DATASET", "--model", "MODEL", "--out", str(out)]
+    click.echo(describe_scripts(profile, out, words), nl=False)
+
+
+@click.command(epilog="Example: lls-decode doctor")
+@json_option
+def doctor(as_json: bool) -> int:
+    """Check this machine: packages, devices, codecs, disk, a worker process, the shipped models, SLURM."""
+    from lls_decode.cluster.slurm.check import examine as examine_slurm
+    from lls_decode.pipelines.doctor import Check, examine
+
+    checks = examine()
+    checks += [Check("slurm", state, words) for state, words in examine_slurm()]
+    if as_json:
+        echo_json([check.to_dict() for check in checks])
+    else:
+        for item in checks:
+            click.echo(f"{item.state:<5} {item.name:<12} {item.words}")
+    return int(any(item.state == "wrong" for item in checks))

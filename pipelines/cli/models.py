@@ -1,0 +1,90 @@
+"""The group ``model``: bundles."""
+
+from pathlib import Path
+
+import click
+import yaml
+
+from lls_decode.models import find_bundle, shipped
+
+from .options import chosen_device, device_option, echo_json, echo_score, json_option
+
+
+@click.group()
+def model() -> None:
+    """Model bundles: what they are, which ship with the package."""
+
+
+@model.command(epilog="Example: lls-decode model info lls-paint")
+@click.argument("bundle")
+@json_option
+def info(bundle: str, as_json: bool) -> None:
+    """Print what a bundle says of itself."""
+    from lls_decode.model.info import bundle_digest, read_bundle_info
+
+    path = find_bundle(bundle)
+    record = {"path": str(path), "digest": bundle_digest(path), **read_bundle_info(path).to_dict()}
+    if as_json:
+        echo_json(record)
+    else:
+        record["training"] = {name: value for name, value in record["training"].items() if name != "curve"}
+        click.echo(yaml.safe_dump(record, sort_keys=False), nl=False)
+
+
+@model.command("import", epilog="Example: lls-decode model import model_0.pt --params param_run.yaml --out cell.lls")
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option(
+    "--params", type=click.Path(path_type=Path), help="Its param_run.yaml.  [default: the one beside the weights]"
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Model bundle (.lls).")
+@click.option("--name", help="Name of the model.  [default: that of the bundle's file]")
+@click.option("--licence", default="unknown", show_default=True, help="Licence of the weights.")
+def import_model(weights: Path, params: Path | None, out: Path, name: str | None, licence: str) -> None:
+    """Make a bundle of a model that DECODE (Speiser et al. 2021) has trained.
+
+    Its coordinates become ours (x along columns, nothing cropped away). To get its table, run with
+    --set detection.rule=authors.
+    """
+    from lls_decode.model.decode_import import import_decode
+
+    info = import_decode(weights, params, out, name=name, licence=licence)
+    low, high = info.z_range_nm
+    click.echo(
+        f"{out}: {info.network.filters} filters, context {info.network.context}, pixel {info.pixel_size.x_nm:g} x "
+        f"{info.pixel_size.y_nm:g} nm (x, y), z {low:g} to {high:g} nm, {info.camera.kind} camera"
+    )
+
+
+@model.command(epilog="Example: lls-decode model recalibrate old.lls --out new.lls")
+@click.argument("bundle")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Model bundle (.lls).")
+@device_option
+@json_option
+def recalibrate(bundle: str, out: Path, device: str, as_json: bool) -> None:
+    """Measure how far the sigmas of BUNDLE are from its errors, on frames simulated as for its training.
+
+    The new bundle has the same weights, and factors by which predicted sigmas are multiplied.
+    """
+    from lls_decode.localize import recalibrate as run_recalibration
+
+    made = run_recalibration(find_bundle(bundle), out, device=chosen_device(device))
+    factors = {name: getattr(made.scaling, name) for name in ("x_sig", "y_sig", "z_sig", "photons_sig")}
+    if as_json:
+        echo_json({"bundle": str(made.bundle), "factors": factors, "accuracy": made.accuracy.to_dict()})
+        return
+    click.echo(f"model      {made.bundle}")
+    click.echo("factors    " + "  ".join(f"{name} {value:.3f}" for name, value in factors.items()))
+    echo_score(made.accuracy)
+
+
+@model.command("list", epilog="Example: lls-decode model list")
+def list_models() -> None:
+    """List the bundles that ship with the package."""
+    from lls_decode.model.info import read_bundle_info
+
+    for name, path in shipped(".lls").items():
+        record = read_bundle_info(path)
+        click.echo(
+            f"{name:<12} {record.network.filters} filters, context {record.network.context}, pixel "
+            f"{record.pixel_size.x_nm:g} nm, z {record.z_range_nm[0]:g} to {record.z_range_nm[1]:g} nm"
+        )

@@ -1,0 +1,142 @@
+"""Options and manners that several commands share."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import yaml
+
+from lls_decode.config import Config, PixelSize, parse
+from lls_decode.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from lls_decode.cluster.profile import SiteProfile
+    from lls_decode.pipelines.events import Listener
+
+Command = Callable[..., Any]
+
+
+def site_options(command: Command) -> Command:
+    """Give a command ``--site``, ``--workers`` and ``--memory-limit``."""
+    for option in (
+        click.option("--memory-limit", help="Memory of one worker, e.g. '8 GiB'.  [default: of the site]"),
+        click.option("--workers", type=click.IntRange(1), help="Worker processes, or jobs.  [default: of the site]"),
+        click.option(
+            "--site",
+            default="local",
+            show_default=True,
+            help="Machines: a name of 'lls-decode cluster list', a profile (.yaml), or tcp://HOST:PORT of a scheduler.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one value of the configuration, e.g. --set detection.accept=0.8. Repeat for more.",
+)
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@contextmanager
+def open_client(
+    site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
+) -> "Iterator[tuple[Client, Listener]]":
+    """Open a site and show where its dashboard is, and the progress of what runs there."""
+    from lls_decode.cluster.profile import SlurmSite
+    from lls_decode.cluster.site import connect
+    from lls_decode.pipelines.progress import show_progress
+
+    logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
+    if driver:
+        from lls_decode.cluster.slurm.driver import drive
+
+        assert isinstance(site, SlurmSite)
+        opened = drive(site, out, workers=workers)
+    else:
+        opened = connect(site, workers=workers, memory_limit=memory_limit, folder=out)
+    with opened as client, show_progress() as listener:
+        yield client, listener
+
+
+C = TypeVar("C", bound=Config)
+_CHOICES = ("kind", "rule")
+"""Keys that say which of several kinds a part is; each kind has its own other keys."""
+
+
+def changed(config: C, changes: tuple[str, ...]) -> C:
+    """A configuration with ``a.b=value`` changes, values as YAML.
+
+    Another kind or rule comes first, whatever the order, and begins with its own defaults.
+    """
+    data = config.model_dump()
+    for change in sorted(changes, key=lambda change: change.partition("=")[0].rpartition(".")[2] not in _CHOICES):
+        key, separator, text = change.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {change}: expected KEY=VALUE, e.g. --set execution.block_frames=256.")
+        *parents, last = key.split(".")
+        place = data
+        for parent in parents:
+            place = place.setdefault(parent, {}) if isinstance(place.get(parent), dict | None) else place[parent]
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {change}: {parent!r} has no parts; see 'lls-decode config show'.")
+        value = yaml.safe_load(text)
+        if last in _CHOICES and place.get(last) != value:
+            place.clear()
+        place[last] = value
+    return parse(type(config), data, source="--set")
+
+
+def chosen_device(name: str) -> Any:
+    """The torch device of ``--device``."""
+    from lls_decode.config import ComputeConfig
+    from lls_decode.localize.build import choose_device
+
+    return choose_device(parse(ComputeConfig, {"device": name}, source="--device"))
+
+
+def echo_json(value: Any) -> None:
+    """Print a value for another program."""
+    click.echo(json.dumps(value, indent=1, default=str))
+
+
+@contextmanager
+def progress_bar(label: str) -> "Iterator[Callable[[int, int], None]]":
+    """A bar on a terminal, nothing elsewhere, for functions that report (done, in all)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(label)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def square_pixel(pixel_nm: float | None) -> PixelSize | None:
+    """Pixel size of ``--pixel-nm``, for square pixels."""
+    return None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm)
+
+
+def echo_score(score: Any) -> None:
+    """Print an `lls_decode.evaluate.Score` in four lines."""
+    s = score.to_dict()
+    click.echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")
+    for label, names in (
+        ("detection", ("jaccard", "precision", "recall")),
+        ("precision, nm", ("rmse_lateral_nm", "rmse_x_nm", "rmse_y_nm", "rmse_axial_nm")),
+        ("efficiency", ("efficiency", "efficiency_lateral", "efficiency_axial")),
+        ("error / sigma", ("zscore_x", "zscore_y", "zscore_z", "zscore_photons")),
+    ):
+        values = "  ".join(f"{name} {s[name]:.3g}" for name in names if s[name] is not None)
+        click.echo(f"{label:<14} {values}")

@@ -1,0 +1,167 @@
+"""Commands about runs: demo, run, status, merge."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lls_decode.config import RunConfig, load_run_config
+from lls_decode.errors import (
+    ConfigError,
+    InputError,
+)
+from lls_decode.models import find_bundle
+
+from .jobs import echo_result, run_as_jobs
+from .options import changed, echo_json, echo_score, json_option, open_client, progress_bar, set_option, site_options
+
+
+@click.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
+@click.argument("dataset")
+@click.option("--model", required=True, help="Model bundle (.lls), or the name of a shipped one.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Run folder; the same command goes on in it."
+)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@click.option("--array", help="Path of the array inside the store, when there are several.")
+@click.option("--axes", help="Axes of the array when its metadata are absent or wrong, e.g. tzyx.")
+@click.option("--channel", type=click.IntRange(0), help="Channel, when there are several.")
+@click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames.")
+@click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Arithmetic of the network.")
+@set_option
+@site_options
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
+@click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
+@click.option("--driver", is_flag=True, hidden=True, help="This is the driver job of an unattended site.")
+@json_option
+def run(
+    dataset: str,
+    model: str,
+    out: Path,
+    config_path: Path | None,
+    changes: tuple[str, ...],
+    site: str,
+    workers: int | None,
+    memory_limit: str | None,
+    dry_run: bool,
+    detach: bool,
+    force: bool,
+    driver: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
+
+    Interrupted at any moment, the same command goes on where it was. With an unattended site (--site slurm) it submits
+    jobs and follows them; they go on when it is interrupted, and the same command follows them again. Exit status: 0
+    all done, 1 some blocks failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
+    """
+    from lls_decode.cluster.profile import SlurmSite
+    from lls_decode.cluster.site import find_site, refuse_memory_limit
+    from lls_decode.pipelines.folder import RunFolder
+    from lls_decode.pipelines.plan import make_plan
+    from lls_decode.pipelines.run import run as run_plan
+
+    profile = find_site(site)
+    config = load_run_config(config_path) if config_path else RunConfig()
+    config = changed(config, (*_run_changes(options), *changes))
+    slurm = profile if isinstance(profile, SlurmSite) else None
+    if slurm and config.compute.threads is None:
+        config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
+    plan = make_plan(dataset, find_bundle(model), out, config)
+    for line in plan.describe():
+        click.echo(line, err=not dry_run)
+    if dry_run:
+        from lls_decode.pipelines.probe import probe
+
+        try:
+            click.echo(probe(plan).describe())
+        except InputError as error:
+            click.echo(f"estimate   none: {error}")
+        return 0
+    if slurm and slurm.mode == "unattended" and not driver:
+        refuse_memory_limit(memory_limit)
+        return run_as_jobs(plan, config, slurm, workers=workers, force=force, detach=detach, as_json=as_json)
+    if detach:
+        raise ConfigError(
+            f"--detach goes with an unattended site only, and {site} ends with this command; leave it out."
+        )
+    if driver:
+        RunFolder(out).wait_until_free()
+    patience = {"no_workers_s": slurm.wait_hours * 3600} if slurm else {}
+    with open_client(profile, workers, memory_limit, out, driver=driver) as (client, listener):
+        result = run_plan(plan, client, listeners=[listener], force=force, **patience)
+    echo_result(result, len(plan.blocks), as_json=as_json)
+    return result.exit_status
+
+
+def _run_changes(options: dict[str, Any]) -> list[str]:
+    """The options of ``run`` as changes of its configuration."""
+    places = {
+        "array": "input.array",
+        "axes": "input.axes",
+        "channel": "input.channel",
+        "planes_per_volume": "input.planes_per_volume",
+        "block_frames": "execution.block_frames",
+        "device": "compute.device",
+        "dtype": "compute.dtype",
+    }
+    return [f"{places[name]}={json.dumps(value)}" for name, value in options.items() if value is not None]
+
+
+@click.command(epilog="Example: lls-decode demo --out demo_out")
+@click.option("--out", default="demo_out", show_default=True, type=click.Path(path_type=Path))
+@site_options
+@click.option("--force", is_flag=True, help="Discard an earlier demonstration of another version.")
+def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, force: bool) -> None:
+    """Simulate a lattice light-sheet acquisition, localize it, score it against its truth, draw it."""
+    from lls_decode.pipelines.demo import demo as run_demo
+    from lls_decode.pipelines.demo import prepare_demo
+
+    with progress_bar("simulating volumes") as progress:
+        prepare_demo(out, progress=progress)
+    with open_client(site, workers, memory_limit, out) as (client, listener):
+        result = run_demo(out, client, listeners=[listener], force=force)
+    found = result.score
+    click.echo(f"table      {result.table}  ({result.num_localizations} localizations)")
+    click.echo(f"picture    {result.picture}")
+    click.echo(f"scores     {result.scores}")
+    echo_score(found)
+
+
+@click.command(epilog="Example: lls-decode status results/")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--watch", is_flag=True, help="Again every 2 seconds until the run is over.")
+@json_option
+def status(out: Path, watch: bool, as_json: bool) -> None:
+    """Say how the run in OUT stands, from its files alone."""
+    import time
+
+    from lls_decode.pipelines.status import read_status
+
+    while True:
+        found = read_status(out)
+        if as_json:
+            echo_json(found.to_dict())
+        else:
+            click.echo("\n".join(found.describe()))
+        if not watch or found.owner is None:
+            return
+        time.sleep(2)
+
+
+@click.command(epilog="Example: lls-decode merge results/ --to /archive/cell.parquet")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Path(path_type=Path), help="The table.  [default: OUT/localizations.parquet]")
+@click.option("--allow-missing", is_flag=True, help="Merge without the blocks that failed, and name them in the table.")
+def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
+    """Merge the shards of the run in OUT into one table, every block exactly once."""
+    from lls_decode.pipelines.merging import merge as merge_run
+
+    manifest = merge_run(out, to=to, allow_missing=allow_missing)
+    missing = f", without {len(manifest.missing_blocks)} blocks" if manifest.missing_blocks else ""
+    click.echo(f"{manifest.rows} localizations in {to or out / 'localizations.parquet'}{missing}")
