@@ -6,10 +6,10 @@ The authors' way is reproduced with our layers, which are theirs one by one: NCH
 of its three windows, batches of 8 to 64 windows, malloc as it comes; and the same with malloc told to keep freed
 memory. With a checkout of their program in the environment variable DECODE_TREE their own network runs as well (random
 weights). Ours runs to the rows of a block: in both precisions, batches of several sizes, and with the heads besides the
-probability's evaluated everywhere instead of at detections only, at three densities; ``post_share`` is what detection
-(those heads included) and placing take of it. Each case runs in a process of its own, the cases in turn, repeated; one
-JSON line a case with the median. ``cpu_s`` counts all threads and is the steadier figure on a machine that others use.
-The last line holds the ratios.
+probability's evaluated everywhere instead of at detections only, at three densities, and light networks in place of the
+published one; ``post_share`` is what detection (those heads included) and placing take of it. Each case runs in a
+process of its own, the cases in turn, repeated; one JSON line a case with the median. ``cpu_s`` counts all threads and
+is the steadier figure on a machine that others use. The last line holds the ratios.
 """
 
 import argparse
@@ -56,6 +56,7 @@ def cases() -> list[Case]:
     variants: list[Case] = [
         {**usual, "dtype": "float32", "malloc": "default"},
         {**usual, "dtype": "float32", "features": "three times"},
+        *({**usual, "dtype": "float32", "light": filters} for filters in (64, 32)),
         *(
             {**usual, "dtype": "bfloat16", "heads": heads, "density": density}
             for density in (0.0, 1 / 400, 1 / 60)
@@ -111,7 +112,13 @@ def run_ours(case: Case, frames: npt.NDArray[np.uint16], filters: int, post: lis
     """From counts to rows; the CPU-seconds of detection and placing go into ``post``."""
     side = frames.shape[1]
     localizer = make_localizer(
-        torch.device("cpu"), filters, case["dtype"], case["batch_px"], side, case.get("density", DETECTIONS_PER_PX)
+        torch.device("cpu"),
+        case.get("light", filters),
+        case["dtype"],
+        case["batch_px"],
+        side,
+        density=case.get("density", DETECTIONS_PER_PX),
+        variant="light" if "light" in case else "published",
     )
     network = localizer.bundle.network
     if case.get("heads") == "everywhere":
@@ -216,6 +223,7 @@ def main() -> None:
         }
         print(json.dumps(line), flush=True)
         variant = [str(case[name]) for name in ("dtype", "features", "malloc") if name in case]
+        variant += [f"light {case['light']}"] if "light" in case else []
         way = " ".join([case["way"], *variant])
         if "heads" not in case:
             best[way] = min(best.get(way, float("inf")), median["cpu_s"])
@@ -223,7 +231,7 @@ def main() -> None:
         f"{ours} against {other}": round(best[other] / best[ours], 2)
         for ours in best
         for other in best
-        if ours in ("ours float32 tuned", "ours bfloat16 tuned") and other != ours
+        if ours.startswith(("ours float32 tuned", "ours bfloat16 tuned")) and other != ours and "light" not in other
     }
     print(json.dumps({"benchmark": "engine", "ratio_of_cpu_seconds_at_best_batch": ratios}))
 

@@ -3,8 +3,10 @@
     python benchmarks/gpu.py --out $OUT [--minutes 9] [--only engine|training] [--resume FOLDER]
 
 Engine: what the device can do (copy, bf16 matrix product), then Mpx/s of encode, decode, detect and of the whole path
-from counts in host memory to packed detections, for the full network and the one that ships; against the floor of the
-full network: 1.19 MFLOP and 2 593 values a pixel, each read and written once in the dtype in use.
+from counts in host memory to packed detections, for the full network, the one that ships and light ones; against the
+floor of each: its FLOP (1.16 million a pixel for the full one, features computed once) at the measured rate of a matrix
+product, or its values (2 471 a pixel, each convolution's input and output once, in the dtype in use) at that of a copy,
+whichever is longer.
 
 Training: `benchmarks/gpu-training.yaml`, as far as the minutes go. The checkpoint is written in parts of at most 12 MiB
 into ``OUT/training``; a later call with ``--resume`` pointing at a copy of that folder goes on, and the last one leaves
@@ -13,6 +15,7 @@ must be importable; none of them is used on the device). ``--device cpu --scale 
 """
 
 import argparse
+import itertools
 import json
 import logging
 import shutil
@@ -29,20 +32,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from random_model import make_localizer
+from random_model import count_work, make_localizer
 
-from lls_decode.config import (
-    TrainingConfig,
-    load,
-)
+from lls_decode.axes import NetworkVariant
+from lls_decode.config import TrainingConfig, load
 from lls_decode.localize import build_validator, detect
 from lls_decode.training import train
 from lls_decode.training.ahead import simulate_step
 
-FLOP_PER_PX = 1.19e6
-VALUES_PER_PX = 2593
-"""Activations of the full network that must be read or written once (features computed once)."""
-FULL_FILTERS = 48
+NETWORKS: tuple[tuple[NetworkVariant, int], ...] = (("published", 48), ("published", 24), ("light", 64), ("light", 32))
 PART_BYTES = 12 << 20
 
 
@@ -92,32 +90,22 @@ def seconds(work: Callable[[], Any], device: torch.device, repeats: int = 10) ->
 def engine(device: torch.device, scale: float) -> Iterator[dict[str, Any]]:
     copy_bytes_per_s, flop_per_s = ceilings(device, scale)
     yield {"what": "ceilings", "copy_GB_per_s": copy_bytes_per_s / 1e9, "bf16_TFLOP_per_s": flop_per_s / 1e12}
-    for filters in (FULL_FILTERS, 24):
-        for dtype in ("float32", "bfloat16"):
-            for side, frames in ((64, int(2048 * scale)), (512, int(64 * scale))):
-                for batch_px in (1 << 20, 1 << 22):
-                    for compiled in (False, True):
-                        if compiled and dtype == "float32":
-                            continue
-                        case = {
-                            "filters": filters,
-                            "dtype": dtype,
-                            "side": side,
-                            "batch_px": batch_px,
-                            "compiled": compiled,
-                        }
-                        try:
-                            rates = measure(device, filters, dtype, side, max(frames, 4), batch_px, compiled)
-                        except (torch.OutOfMemoryError, RuntimeError) as error:
-                            yield {**case, "failed": str(error)[:200]}
-                            continue
-                        ratio = (filters / FULL_FILTERS) ** 2
-                        itemsize = 2 if dtype == "bfloat16" else 4
-                        floor_s = max(
-                            FLOP_PER_PX * ratio / flop_per_s,
-                            VALUES_PER_PX * filters / FULL_FILTERS * itemsize / copy_bytes_per_s,
-                        )
-                        yield {**case, **rates, "share_of_floor": rates["whole_mpx_per_s"] * 1e6 * floor_s}
+    sizes = ((64, int(2048 * scale)), *([(512, 64)] if scale == 1 else []))
+    ways = (("float32", False), ("bfloat16", False), ("bfloat16", True))
+    for (variant, filters), (dtype, compiled), (side, frames), batch_px in itertools.product(
+        NETWORKS, ways, sizes, (1 << 20, 1 << 22)
+    ):
+        flop_per_px, values_per_px = count_work(filters, variant)
+        itemsize = 2 if dtype == "bfloat16" else 4
+        floor_s = max(flop_per_px / flop_per_s, values_per_px * itemsize / copy_bytes_per_s)
+        network = {"variant": variant, "filters": filters, "dtype": dtype, "compiled": compiled}
+        case = {**network, "side": side, "batch_px": batch_px}
+        try:
+            rates = measure(device, (variant, filters), dtype, side, max(frames, 4), batch_px, compiled)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            yield {**case, "failed": str(error)[:200]}
+            continue
+        yield {**case, **rates, "share_of_floor": rates["whole_mpx_per_s"] * 1e6 * floor_s}
 
 
 def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
@@ -131,10 +119,17 @@ def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
 
 
 def measure(
-    device: torch.device, filters: int, dtype: str, side: int, frames: int, batch_px: int, compiled: bool
+    device: torch.device,
+    network_of: tuple[NetworkVariant, int],
+    dtype: str,
+    side: int,
+    frames: int,
+    batch_px: int,
+    compiled: bool,
 ) -> dict[str, float]:
     """Mpx/s of the parts and of the whole."""
-    localizer = make_localizer(device, filters, dtype, batch_px, side)
+    variant, filters = network_of
+    localizer = make_localizer(device, filters, dtype, batch_px, side, variant=variant)
     network = localizer.bundle.network
     adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
     this = np.arange(frames)

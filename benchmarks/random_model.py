@@ -1,7 +1,11 @@
 """A localizer with random weights that finds as many emitters as a dense movie has, for benchmarks without a model."""
 
-import torch
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from lls_decode.axes import NetworkVariant
 from lls_decode.config import ComputeConfig, GaussianPsf, NetworkConfig, PaperRule, PixelSize, Scaling, ScmosCamera
 from lls_decode.localize.localizer import Localizer
 from lls_decode.model.bundle import ModelBundle
@@ -13,16 +17,24 @@ DETECTIONS_PER_PX = 1 / 400
 
 
 def make_localizer(
-    device: torch.device, filters: int, dtype: str, batch_px: int, side: int, density: float = DETECTIONS_PER_PX
+    device: torch.device,
+    filters: int,
+    dtype: str,
+    batch_px: int,
+    side: int,
+    *,
+    density: float = DETECTIONS_PER_PX,
+    variant: NetworkVariant = "published",
 ) -> Localizer:
     """Random weights whose last layer is set so that about ``density`` detections a pixel are made."""
     torch.manual_seed(0)
-    network = LocNet(NetworkConfig(filters=filters, context="time")).eval().requires_grad_(False)
+    config = NetworkConfig(filters=filters, context="time", variant=variant)
+    network = LocNet(config).eval().requires_grad_(False)
     network.to(device, memory_format=torch.channels_last)
     last = network.heads["probability"].out_conv
     with torch.inference_mode():
         windows = torch.tensor([[0, 1, 2], [1, 2, 3]], device=device)
-        logit = network.decode(network.encode(torch.randn(4, 64, 64, device=device)), windows).logit + 6
+        logit = network.decode(network.encode(_like_counts(device)), windows).logit + 6
     last.weight.mul_(3 / logit.std())
     last.bias.fill_(float(-1 - 3 * (logit / logit.std()).flatten().quantile(1 - density)) if density else -1e6)
     camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0)
@@ -46,3 +58,30 @@ def make_localizer(
         compute=ComputeConfig(dtype=dtype, batch_px=batch_px),
         device=device,
     )
+
+
+def _like_counts(device: torch.device) -> Tensor:
+    """Four scaled frames of background, as the benchmarks' frames are: 30 counts above the offset, 2 counts a photon."""
+    counts = torch.poisson(torch.full((4, 64, 64), 30.0))
+    return ((counts / 2 - 15) / 4).to(device)
+
+
+def count_work(filters: int, variant: NetworkVariant) -> tuple[float, float]:
+    """FLOP a pixel, and values a pixel that convolutions read and write (activations between them included once)."""
+    network = LocNet(NetworkConfig(filters=filters, context="time", variant=variant)).eval()
+    flop = values = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        nonlocal flop, values
+        assert isinstance(module, nn.Conv2d)
+        flop += 2 * output.numel() * module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+        values += inputs[0].numel() + output.numel()
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    frames, side = 4, 32
+    with torch.inference_mode():
+        network.decode(network.encode(torch.zeros(frames, side, side)), torch.arange(frames)[:, None].expand(-1, 3))
+    pixels = frames * side**2
+    return flop / pixels, values / pixels
