@@ -61,7 +61,7 @@ def make_localizer(
 
 
 def _like_counts(device: torch.device) -> Tensor:
-    """Four scaled frames of background, as the benchmarks' frames are: 30 counts above the offset, 2 counts a photon."""
+    """Four scaled frames of background, as those of the benchmarks: 30 counts above the offset, 2 a photon."""
     counts = torch.poisson(torch.full((4, 64, 64), 30.0))
     return ((counts / 2 - 15) / 4).to(device)
 
