@@ -1,4 +1,6 @@
-"""What 16-bit arithmetic may change: the demonstration's frames through the model that ships for them."""
+"""What 16-bit arithmetic may change: the demonstration's frames through the shipped model, and through a light one."""
+
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from lls_decode.models import find_bundle, find_config
 from lls_decode.simulate import Movie, simulate_movie
 
 BLOCK_FRAMES = 64
+LIGHT = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy" / "light.lls"
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +25,26 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
     return simulate_movie(config, tmp_path_factory.mktemp("movie"))
 
 
-def localize(movie: Movie, dtype: str, blocks: slice = slice(None)) -> Emitters:
+def localize(movie: Movie, model: str, dtype: str, blocks: slice) -> Emitters:
     source = open_source(movie.store)
     config = load_run_config(movie.run_config).replace(compute=ComputeConfig(device="cpu", dtype=dtype))
-    localizer = build_localizer(find_bundle("lls-paint"), config, source.layout)
+    localizer = build_localizer(find_bundle(model), config, source.layout)
     tables = [localizer.run(source.read(b)) for b in plan_blocks(source.layout, "plane", BLOCK_FRAMES)[blocks]]
     table = pa.concat_tables(tables)
     return Emitters.from_columns({name: table[name].to_numpy() for name in table.column_names})
 
 
 @pytest.mark.parametrize(
-    ("dtype", "blocks", "jaccard"),
+    ("model", "dtype", "blocks", "jaccard"),
     [
-        pytest.param("bfloat16", slice(None), 0.995, id="bfloat16"),
+        pytest.param("lls-paint", "bfloat16", slice(None), 0.995, id="bfloat16"),
+        pytest.param(str(LIGHT), "bfloat16", slice(None), 0.995, id="light network, bfloat16"),
         # CPUs without such arithmetic take a minute for what a GPU does at once: fewer frames
-        pytest.param("float16", slice(1), 0.998, id="float16"),
+        pytest.param("lls-paint", "float16", slice(1), 0.998, id="float16"),
     ],
 )
-def test_detections_are_those_of_float32(movie: Movie, dtype: str, blocks: slice, jaccard: float) -> None:
-    exact, rounded = localize(movie, "float32", blocks), localize(movie, dtype, blocks)
+def test_detections_are_those_of_float32(movie: Movie, model: str, dtype: str, blocks: slice, jaccard: float) -> None:
+    exact, rounded = (localize(movie, model, precision, blocks) for precision in ("float32", dtype))
     pairs = match(exact, rounded)
     assert len(exact) > 1000
     assert len(pairs) / (len(exact) + len(rounded) - len(pairs)) > jaccard
