@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip --quiet
 READY := .venv/.ready
 
-.PHONY: demo test slurm-test lint
+.PHONY: demo test slurm-test lint docs
 
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
@@ -24,9 +24,17 @@ lint: $(READY)
 	ln -s $(CURDIR)/lls_decode/* $(CURDIR)/pipelines $(CURDIR)/cluster build/typed/lls_decode/
 	cd build/typed && ../../.venv/bin/mypy --strict --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p lls_decode
 
+# Warnings are errors. The tutorial is a notebook; it is executed, and kept until its text changes.
+docs: .venv/.docs
+	.venv/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
 # torch comes first and alone: it is the large one, and a mirror may offer a smaller build of the pinned version.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.docs: $(READY)
+	$(PIP) install -c constraints.txt -e '.[docs]'
 	touch $@

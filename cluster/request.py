@@ -11,7 +11,7 @@ from distributed import Client
 
 from lls_decode.errors import SiteError
 
-from .settings import LOOPBACK
+from .settings import DASHBOARD, LOOPBACK
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def free_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     host = host or LOOPBACK
     if not port.isdigit():
-        raise SiteError(f"{address!r} is no address for a dashboard; give HOST:PORT, for example {LOOPBACK}:8787.")
+        raise SiteError(f"{address!r} is no address for a dashboard; give HOST:PORT, for example {DASHBOARD}.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -25,5 +25,7 @@ DASK_SETTINGS: dict[str, Any] = {
 """Set with ``dask.config.set``. A scheduler that somebody else started keeps its own settings."""
 
 LOOPBACK = "127.0.0.1"
+DASHBOARD = f"{LOOPBACK}:8787"
+"""Where Dask's dashboard listens, unless told otherwise; another port when this one is taken."""
 THREADS_PER_WORKER = 2
 """Dask threads of one worker process: one computes a block while the other reads the next."""

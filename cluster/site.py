@@ -23,7 +23,7 @@ from lls_decode.errors import SiteError
 
 from .profile import GIB, CudaSite, LocalSite, SiteProfile, SlurmSite, find_profile
 from .request import Request, free_address, quiet, wait_for_workers
-from .settings import DASK_SETTINGS, LOOPBACK, THREADS_PER_WORKER
+from .settings import DASHBOARD, DASK_SETTINGS, LOOPBACK, THREADS_PER_WORKER
 
 _CHECKED_PACKAGES = ("lls_decode", "distributed", "numpy", "pyarrow", "zarr")
 
@@ -49,7 +49,7 @@ def connect(
     *,
     workers: int | None = None,
     memory_limit: int | str | None = None,
-    dashboard_address: str = f"{LOOPBACK}:8787",
+    dashboard_address: str = DASHBOARD,
     timeout_s: float = 60.0,
     folder: Path | None = None,
 ) -> Iterator[Client]:

@@ -16,7 +16,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from lls_decode.cluster.profile import SlurmSite
 from lls_decode.cluster.request import dashboard_port, free_address, own_address, quiet, tunnel
-from lls_decode.cluster.settings import DASK_SETTINGS, LOOPBACK
+from lls_decode.cluster.settings import DASHBOARD, DASK_SETTINGS
 from lls_decode.errors import SiteError
 
 from .check import explain
@@ -45,7 +45,7 @@ class CountWorkers(SchedulerPlugin):
 
 @contextmanager
 def drive(
-    site: SlurmSite, out: Path, *, workers: int | None = None, dashboard_address: str = f"{LOOPBACK}:8787"
+    site: SlurmSite, out: Path, *, workers: int | None = None, dashboard_address: str = DASHBOARD
 ) -> Iterator[Client]:
     """Be the driver of the run in ``out``: tell workers where it is, wait for the first, replace those that are lost.
 
