@@ -59,13 +59,31 @@ def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
 
     Young ones are kept, since somebody may still be writing them.
     """
+    found = list(folder.glob(f"{TEMPORARY_PREFIX}*"))
+    now = clock_of(folder) if found else 0.0
     removed = 0
-    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+    for path in found:
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime >= older_than_s:
+            if now - path.stat().st_mtime >= older_than_s:
                 path.unlink()
                 removed += 1
     return removed
+
+
+def clock_of(folder: Path) -> float:
+    """Time by the clock of the file system that a folder lies in, which is what its files are dated with.
+
+    That of this machine, which may differ, where nothing can be written.
+    """
+    probe = folder / f"{TEMPORARY_PREFIX}clock-{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

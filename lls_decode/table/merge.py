@@ -19,7 +19,7 @@ from lls_decode.errors import ShardError, TableError
 from lls_decode.table.files import written_aside
 from lls_decode.table.metadata import KEY, TableMetadata
 from lls_decode.table.schema import ROW_GROUP_ROWS, schema
-from lls_decode.table.shards import UNREADABLE, ShardReceipt, open_shard, read_row_group, scan_shards, write_options
+from lls_decode.table.shards import UNREADABLE, ShardReceipt, open_shard, read_shard, scan_shards, write_options
 
 _ROWS_AHEAD = 2 * ROW_GROUP_ROWS
 _SHARDS_AHEAD = 32
@@ -83,7 +83,7 @@ def merge_shards(
     metadata = metadata.replace(run_digest=run_digest, missing_blocks=missing)
     with table_writer(out, first, metadata) as writer:
         for receipt, table in _iter_shards(folder, present):
-            if not table.schema.equals(first):
+            if table.schema.names != first.names:
                 raise ShardError(
                     f"{folder / receipt.file_name} has columns {table.column_names}, the shards before it "
                     f"{first.names}; delete it and run again."
@@ -217,25 +217,17 @@ def _first_schema(folder: Path, receipts: Sequence[ShardReceipt]) -> pa.Schema:
     if not receipts:
         return schema(with_sample=False)
     with open_shard(folder / receipts[0].file_name) as shard:
-        return shard.schema_arrow.remove_metadata()
+        return schema(with_sample="xs_nm" in shard.schema_arrow.names)
 
 
 def _iter_shards(folder: Path, receipts: Iterable[ShardReceipt]) -> Iterator[tuple[ShardReceipt, pa.Table]]:
     """Rows of each shard in order; a few are read ahead, while those before them are written."""
-
-    def read(receipt: ShardReceipt) -> pa.Table:
-        path = folder / receipt.file_name
-        with open_shard(path) as shard:
-            groups = [read_row_group(shard, number, path) for number in range(shard.num_row_groups)]
-            names = shard.schema_arrow
-        return pa.concat_tables(groups) if groups else names.empty_table()
-
     with ThreadPoolExecutor(2, thread_name_prefix="merge") as pool:
         ahead: deque[tuple[ShardReceipt, Future[pa.Table]]] = deque()
         rows = 0
         try:
             for receipt in receipts:
-                ahead.append((receipt, pool.submit(read, receipt)))
+                ahead.append((receipt, pool.submit(read_shard, folder / receipt.file_name)))
                 rows += receipt.rows
                 while len(ahead) > 1 and (len(ahead) > _SHARDS_AHEAD or rows > _ROWS_AHEAD):
                     done, table = ahead.popleft()

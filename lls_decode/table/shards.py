@@ -140,13 +140,47 @@ def verify_shard(path: Path) -> ShardReceipt:
     ShardError
         As `read_receipt`, or the data were changed after they had been written.
     """
-    metadata, footer = _read_footer(path)
-    receipt = _receipt(path, metadata, footer)
-    with open_shard(path) as shard:
-        found = checksum(read_row_group(shard, number, path) for number in range(shard.num_row_groups))
-    if found != footer.get("crc32"):
-        raise ShardError(f"{path} was changed after it was written (its checksum differs); delete it and run again.")
+    receipt = read_receipt(path)
+    read_shard(path)
     return receipt
+
+
+def read_shard(path: Path) -> pa.Table:
+    """All rows of a shard, in the canonical schema; compared with the checksum that was taken when they were written.
+
+    Raises
+    ------
+    ShardError
+        The file is damaged, or its rows are not those that were written.
+    """
+    with open_shard(path) as shard:
+        groups = [_read_row_group(shard, number, path) for number in range(shard.num_row_groups)]
+        canonical = schema(with_sample="xs_nm" in shard.schema_arrow.names)
+        footer = _parse_footer(path, shard.metadata)
+    if checksum(groups) != footer.get("crc32"):
+        raise ShardError(f"{path} was changed after it was written (its checksum differs); delete it and run again.")
+    rows = pa.concat_tables(groups) if groups else canonical.empty_table()
+    return rows.cast(canonical)  # names and types are the same; descriptions in the file may be damaged
+
+
+def find_damaged(folder: Path, blocks: Iterable[Block], *, run_digest: str, threads: int = 8) -> dict[int, str]:
+    """Read the shards of all these blocks: by block index, why a file is missing, or no whole shard of the run."""
+
+    def look(block: Block) -> str | None:
+        path = folder / f"{block.id}{SUFFIX}"
+        found = _check_shard(path, block, run_digest)
+        if isinstance(found, str):
+            return found
+        try:
+            read_shard(path)
+        except ShardError as error:
+            return str(error)
+        return None
+
+    chosen = list(blocks)
+    with ThreadPoolExecutor(threads) as pool:
+        reasons = list(pool.map(look, chosen))
+    return {block.index: reason for block, reason in zip(chosen, reasons, strict=True) if reason is not None}
 
 
 def open_shard(path: Path) -> pq.ParquetFile:
@@ -163,14 +197,6 @@ def open_shard(path: Path) -> pq.ParquetFile:
             "delete it and run again."
         )
     return shard
-
-
-def read_row_group(shard: pq.ParquetFile, number: int, path: Path) -> pa.Table:
-    """One row group of an open shard."""
-    try:
-        return shard.read_row_group(number, use_threads=False)
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
 
 
 def checksum(tables: Iterable[pa.Table]) -> int:
@@ -247,18 +273,33 @@ def _mean_stats(table: pa.Table) -> dict[str, float]:
     return {f"mean_{name}": float(np.mean(table[name].to_numpy(), dtype=np.float64)) for name in names}
 
 
+def _read_row_group(shard: pq.ParquetFile, number: int, path: Path) -> pa.Table:
+    try:
+        return shard.read_row_group(number, use_threads=False)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
 def _read_footer(path: Path) -> tuple[pq.FileMetaData, dict[str, Any]]:
     try:
         metadata = pq.read_metadata(path)
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
+    return metadata, _parse_footer(path, metadata)
+
+
+def _parse_footer(path: Path, metadata: pq.FileMetaData) -> dict[str, Any]:
+    """Our part of a footer."""
     text = (metadata.metadata or {}).get(KEY)
     if text is None:
         raise ShardError(f"{path} is no shard of lls-decode (no footer); move it out of the folder.")
     try:
-        return metadata, json.loads(text)
+        footer = json.loads(text)
     except ValueError as error:
         raise _unreadable(path, error) from error
+    if not isinstance(footer, dict):
+        raise ShardError(f"{path} is damaged (its footer holds no record); delete it and run again.")
+    return footer
 
 
 def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> ShardReceipt:
@@ -276,7 +317,7 @@ def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> S
         return ShardReceipt(
             block.index, block.id, footer["run_digest"], footer["rows"], size, path.name, dict(footer["stats"])
         )
-    except (KeyError, TypeError, IndexError, OSError) as error:
+    except (KeyError, TypeError, IndexError, *UNREADABLE) as error:
         raise _unreadable(path, error) from error
 
 
