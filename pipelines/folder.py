@@ -3,27 +3,21 @@
 OUT/run.json  run.lock  ledger.jsonl  events.jsonl  localizations.parquet  shards/<block>.parquet  logs/
 """
 
-import fcntl
 import json
 import logging
-import os
-import socket
-import threading
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.errors import InputError, OutputError, RunConflictError
+from lls_decode.errors import InputError, OutputError
+from lls_decode.table.files import output_error, written_aside
 
-HEARTBEAT_S = 10.0
-STALE_S = 120.0
-"""A lock whose heartbeat is older than this belongs to nobody."""
+from .lock import FolderLock, owner_of
 
 FREE_POLL_S = 2.0
 
@@ -74,9 +68,7 @@ class RunFolder:
             for folder in (self.shards, self.out / "logs"):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"Output folder {self.out} cannot be made ({error.strerror}); give a folder that can be written."
-            ) from error
+            raise output_error(self.out, error) from error
 
     def read_record(self) -> dict[str, Any] | None:
         """The content of ``run.json``; None when there is none.
@@ -114,19 +106,15 @@ class RunFolder:
         return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames)
 
     def write_record(self, record: dict[str, Any]) -> None:
-        """Write ``run.json`` aside and rename it."""
-        aside = self.record.with_name(f".run.json.{uuid.uuid4().hex[:8]}")
-        try:
-            with aside.open("w") as file:
-                json.dump(record, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self.record)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise OutputError(
-                f"{self.record} cannot be written ({error.strerror}); free space or permissions."
-            ) from error
+        """Write ``run.json`` aside and rename it.
+
+        Raises
+        ------
+        OutputError
+            Full disk, read-only folder.
+        """
+        with written_aside(self.record) as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
 
     def list_shards(self) -> set[str]:
         """Block ids that have a shard, by name only: a shard gets its name when it is complete."""
@@ -135,19 +123,14 @@ class RunFolder:
     def owner(self) -> str | None:
         """Who works in the folder at the moment, in words; None when nobody does. Writes nothing."""
         try:
-            age_s = time.time() - self.lock.stat().st_mtime
+            return owner_of(self.lock)
         except OSError:
             return None
-        owner = _read_owner(self.lock)
-        here = owner.get("host") == socket.gethostname()
-        if age_s > STALE_S or (here and not _is_alive(int(owner.get("pid", 0)))):
-            return None
-        return f"process {owner.get('pid', '(unknown)')} on {owner.get('host', '(unknown)')}"
 
     def wait_until_free(self) -> None:
         """Wait for whoever works in the folder: the driver on a lost node lives on until SLURM reaches the node."""
-        said = ""
-        while (owner := self.owner()) is not None:
+        said, lock = "", FolderLock(self.lock)
+        while (owner := lock.holder()) is not None:
             if owner != said:
                 logger.info("waiting for %s to let go of %s", owner, self.out)
                 said = owner
@@ -161,13 +144,15 @@ class RunFolder:
             shard.unlink()
 
     @contextmanager
-    def locked(self) -> Iterator["FolderLock"]:
+    def locked(self) -> Iterator[FolderLock]:
         """Hold the folder: a second program that wants it is refused.
 
         Raises
         ------
         RunConflictError
             Another program that is alive holds it.
+        OutputError
+            The folder cannot be written.
         """
         lock = FolderLock(self.lock)
         lock.acquire()
@@ -175,123 +160,3 @@ class RunFolder:
             yield lock
         finally:
             lock.release()
-
-
-class FolderLock:
-    """A lock file with host, process and heartbeat. That of a dead process is taken over.
-
-    The heartbeat is the file's modification time and is compared with the clock of the file system, since the clocks
-    of two machines differ.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._token = uuid.uuid4().hex
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
-        self.lost = threading.Event()
-        """Set when another program has taken the folder over (this one slept for long): nothing more may be written."""
-
-    def acquire(self) -> None:
-        """Take the lock, and keep it alive in a thread."""
-        with _one_at_a_time(self._path.parent):
-            self._create()
-        self._thread.start()
-
-    def release(self) -> None:
-        """Give the lock back, when it is still ours."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        if _read_owner(self._path).get("token") == self._token:
-            self._path.unlink(missing_ok=True)
-
-    def _create(self) -> None:
-        content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": self._token})
-        for _ in range(10):
-            try:
-                file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            except FileExistsError:
-                self._remove_stale()
-                continue
-            except OSError as error:
-                raise OutputError(f"{self._path} cannot be written ({error.strerror}); mend permissions.") from error
-            with os.fdopen(file, "w") as stream:
-                stream.write(content)
-            return
-        raise RunConflictError(f"{self._path} comes and goes: several runs want this folder; give each its own --out.")
-
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_S):
-            if _read_owner(self._path).get("token") != self._token:
-                self.lost.set()
-                return
-            with suppress(OSError):  # a file server that is away for a moment; the next beat tries again
-                os.utime(self._path)
-
-    def _remove_stale(self) -> None:
-        """Remove the lock of a dead process; refuse when its owner may be alive."""
-        owner = _read_owner(self._path)
-        try:
-            age_s = self._now() - self._path.stat().st_mtime
-        except FileNotFoundError:
-            return
-        here = owner.get("host") == socket.gethostname()
-        dead = here and not _is_alive(int(owner.get("pid", 0)))
-        if not dead and age_s < STALE_S:
-            raise RunConflictError(
-                f"Folder {self._path.parent} is in use by process {owner.get('pid', '(unknown)')} on "
-                f"{owner.get('host', '(unknown)')} (last sign of life {max(age_s, 0):.0f} s ago); wait for it, or give "
-                "another --out."
-            )
-        # Rename, then look: of two machines that remove the same stale lock, one must not remove the other's new one.
-        aside = self._path.with_name(f".{self._path.name}.{self._token}")
-        with suppress(FileNotFoundError):
-            self._path.rename(aside)
-            if _read_owner(aside).get("token") != owner.get("token"):
-                with suppress(FileExistsError):
-                    os.link(aside, self._path)
-            aside.unlink()
-
-    def _now(self) -> float:
-        """Time by the clock of the file system."""
-        probe = self._path.with_name(f".clock.{self._token}")
-        try:
-            probe.touch()
-            return probe.stat().st_mtime
-        except OSError:
-            return time.time()
-        finally:
-            probe.unlink(missing_ok=True)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep programs of this machine (of all, on most file systems) from looking at the lock at the same time."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system that cannot lock folders
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _read_owner(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _is_alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

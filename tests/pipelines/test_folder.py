@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from lls_decode.errors import OutputError, RunConflictError
-from lls_decode.pipelines import folder as folder_module
+from lls_decode.pipelines import lock as lock_module
 from lls_decode.pipelines.events import BlockRetried, Event, JsonLines, RunInterrupted, read_json_lines
-from lls_decode.pipelines.folder import STALE_S, RunFolder
+from lls_decode.pipelines.folder import RunFolder
+from lls_decode.pipelines.lock import STALE_S
 
 
 @pytest.fixture
@@ -45,7 +46,10 @@ LOCKS: dict[str, tuple[str, int, float, bool]] = {
 
 
 @pytest.mark.parametrize(("host", "pid", "age_s", "held"), LOCKS.values(), ids=LOCKS.keys())
-def test_lock_of(host: str, pid: int, age_s: float, held: bool, folder: RunFolder) -> None:
+def test_lock_of(
+    host: str, pid: int, age_s: float, held: bool, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "WATCH_S", 0.1)
     write_lock(folder, host=host, pid=pid or dead_process(), age_s=age_s)
     assert (folder.owner() is not None) == held
     if held:
@@ -97,7 +101,7 @@ def test_many_that_want_a_stale_lock_get_it_one_at_a_time(folder: RunFolder) -> 
 def test_program_that_slept_learns_that_its_folder_was_taken(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
     with folder.locked() as lock:
         assert not lock.lost.wait(0.2)
         write_lock(folder, host="elsewhere", pid=1)
@@ -106,7 +110,7 @@ def test_program_that_slept_learns_that_its_folder_was_taken(
 
 
 def test_heartbeat_keeps_the_lock_young(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
     with folder.locked():
         os.utime(folder.lock, (0, 0))
         time.sleep(0.5)
@@ -115,7 +119,7 @@ def test_heartbeat_keeps_the_lock_young(folder: RunFolder, monkeypatch: pytest.M
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be written: a part of the path is a file"):
         RunFolder(tmp_path / "file" / "out").create()
 
 
