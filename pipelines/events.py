@@ -4,6 +4,7 @@ A listener is a callable that takes one event. The run loop calls listeners in i
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -11,7 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lls_decode.errors import OutputError
+from lls_decode.table.files import output_error
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ class BlockRetried(Event):
     attempts: int
     reason: str
     alone: bool
-    """Its worker died: it is tried again with nothing else in flight, so that no other block dies with it."""
+    """Its worker died or had no memory left: it is tried again with nothing else in flight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,18 @@ class BlockFailed(Event):
     attempts: int
     cause: str
     """Name of the kind of error."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardDamaged(Event):
+    """The shard of a finished block was damaged after it had been written; the block is done again."""
+
+    block: int
+    block_id: str
+    frames: int
+    rows: int
+    """That the shard had."""
     reason: str
 
 
@@ -175,24 +190,34 @@ class JsonLines:
             if size and os.pread(self._file, 1, size - 1) != b"\n":
                 os.write(self._file, b"\n")
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise output_error(path, error) from error
 
     def __call__(self, event: Event) -> None:
         """Append the event, when it is one of the chosen kinds."""
         if not isinstance(event, self._kinds):
             return
         try:
-            os.write(self._file, json.dumps(event.to_dict(), separators=(",", ":")).encode() + b"\n")
+            self._write(json.dumps(event.to_dict(), separators=(",", ":")).encode() + b"\n")
             if event.at - self._synced > self._sync_s:
                 os.fsync(self._file)
                 self._synced = event.at
         except OSError as error:
-            raise _unwritable(self._path, error) from error
+            raise output_error(self._path, error) from error
 
     def close(self) -> None:
         """Flush and close the file."""
-        os.fsync(self._file)
-        os.close(self._file)
+        try:
+            os.fsync(self._file)
+        except OSError as error:  # whoever closes has something worse to say, or is done
+            logger.warning("%s", output_error(self._path, error))
+        finally:
+            os.close(self._file)
+
+    def _write(self, line: bytes) -> None:
+        """Write a whole line: when a disk is nearly full, the system writes a part of it and calls that a success."""
+        written = os.write(self._file, line)
+        while written < len(line):
+            written += os.write(self._file, line[written:])
 
 
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -213,9 +238,3 @@ def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         elif line.strip():
             broken += 1
     return records, broken
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path} cannot be written ({error.strerror}); free space or mend permissions, then repeat the command."
-    )

@@ -19,6 +19,7 @@ from .events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
+    ShardDamaged,
     WorkersChanged,
 )
 
@@ -78,6 +79,9 @@ class Rates:
             self.rows += event.rows
             self._frames_now += event.frames
             self._rows_now += event.rows
+        elif isinstance(event, ShardDamaged):
+            self.frames_done -= event.frames
+            self.rows -= event.rows
         elif isinstance(event, BlockFailed):
             self.frames_lost += event.frames
         elif isinstance(event, BlockRetried):

@@ -5,15 +5,12 @@ Whatever ends it (a signal, a lost scheduler, a full disk, kill -9), the same co
 
 import logging
 import os
-import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from distributed import Client
@@ -23,21 +20,24 @@ from lls_decode.errors import (
     EXIT_BLOCKS_FAILED,
     EXIT_DONE,
     EXIT_INTERRUPTED,
-    EXIT_TERMINATED,
     LlsDecodeError,
+    OutputError,
     RunConflictError,
+    ShardError,
     SiteError,
     TableError,
 )
 from lls_decode.table import (
     ShardReceipt,
     TableMetadata,
+    find_damaged,
     merge_shards,
     read_metadata,
     remove_leftovers,
     scan_shards,
     software_versions,
 )
+from lls_decode.table.files import output_error
 
 from .events import (
     BlockDone,
@@ -50,14 +50,18 @@ from .events import (
     RunFinished,
     RunInterrupted,
     RunStarted,
+    ShardDamaged,
     read_json_lines,
 )
 from .folder import RunFolder
+from .interrupts import Interrupted, interruptible
 from .plan import Plan, differences
 from .submission import NO_WORKERS_S, Submission
 from .tasks import Task
 
 RECORD_VERSION = 1
+MOST_REPAIRS = 2
+"""Merges that may end at damaged shards, which are then computed again; a disk that damages more is no disk."""
 _PACKAGES = ("dask", "distributed", "torch", "zarr")
 
 logger = logging.getLogger(__name__)
@@ -86,7 +90,8 @@ def run(
 ) -> RunResult:
     """Do the blocks of a plan that are not done yet, and merge all of them.
 
-    Ctrl-C and SIGTERM end it with a result of status 130 or 143 when it runs in the main thread.
+    Ctrl-C ends it with a result of status 130, SIGTERM and SIGUSR1 with 143, when it runs in the main thread. Blocks
+    whose shards are found damaged, now or when they are merged, are done again.
 
     Parameters
     ----------
@@ -145,6 +150,8 @@ class _Tally:
             self.rows[event.block] = event.rows
         elif isinstance(event, BlockFailed):
             self.failed[event.block] = event
+        elif isinstance(event, ShardDamaged):
+            del self.rows[event.block]
 
 
 @dataclass(frozen=True)
@@ -160,32 +167,54 @@ class _Run:
     no_workers_s: float
 
     def execute(self) -> RunResult:
-        started = time.monotonic()
-        status, merged = EXIT_DONE, None
+        started, merged = time.monotonic(), None
         try:
-            with _signals():
-                self._do_blocks()
-                merged = self._merge()
+            with interruptible():
+                merged = self._work()
             status = EXIT_BLOCKS_FAILED if self.tally.failed else EXIT_DONE
-        except (_Interrupted, KeyboardInterrupt) as interrupt:
-            name = interrupt.name if isinstance(interrupt, _Interrupted) else "SIGINT"
-            status = EXIT_TERMINATED if name == "SIGTERM" else EXIT_INTERRUPTED
-            self.emit(RunInterrupted(signal=name))
-        except LlsDecodeError as error:
-            status = error.exit_status
+        except (Interrupted, KeyboardInterrupt) as interrupt:
+            name, status = "SIGINT", EXIT_INTERRUPTED
+            if isinstance(interrupt, Interrupted):
+                name, status = interrupt.name, interrupt.exit_status
+            self._say(RunInterrupted(signal=name))
+            self._say(self._end(status, started))
+        except Exception as error:
+            status = error.exit_status if isinstance(error, LlsDecodeError) else EXIT_BLOCKS_FAILED
+            self._say(self._end(status, started))
             raise
-        finally:
-            self._finish(status, time.monotonic() - started)
+        else:
+            self.emit(self._end(status, started))
         failed = tuple(self.tally.failed[index] for index in sorted(self.tally.failed))
         return RunResult(len(self.tally.rows), failed, sum(self.tally.rows.values()), merged, status)
 
-    def _do_blocks(self) -> None:
+    def _work(self) -> Path | None:
+        """Do what is missing, then merge; what the merge finds damaged is done again, and merged again."""
+        missing = self._begin()
+        for repairs in range(MOST_REPAIRS + 1):
+            self._do_blocks(missing)
+            try:
+                return self._merge()
+            except ShardError:
+                missing = self._discard_damaged()
+                if not missing or repairs == MOST_REPAIRS:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def _say(self, event: Event) -> None:
+        """Emit an event of an ending that has a reason of its own, which a full disk is not to replace."""
+        try:
+            self.emit(event)
+        except OutputError as error:
+            logger.warning("%s", error)
+
+    def _begin(self) -> list[Block]:
+        """Compare the plan with the folder; the blocks that are not done."""
         plan = self.plan
         receipts, reasons = scan_shards(self.folder.shards, plan.blocks, run_digest=plan.run_digest)
         for reason in reasons:
             logger.warning("%s; it is written anew where it belongs to the plan", reason)
         remove_leftovers(self.folder.shards)
-        missing = [block for block in plan.blocks if block.index not in receipts]
+        remove_leftovers(self.folder.out)
         found = [block for block in plan.blocks if block.index in receipts]
         self.emit(
             RunStarted(
@@ -198,15 +227,18 @@ class _Run:
             )
         )
         self._recover(found, receipts)
+        return [block for block in plan.blocks if block.index not in receipts]
+
+    def _do_blocks(self, blocks: Sequence[Block]) -> None:
         submission = Submission(
             self.client,
             self._make_task,
-            execution=plan.config.execution,
+            execution=self.plan.config.execution,
             emit=self.emit,
             check=self.check,
             no_workers_s=self.no_workers_s,
         )
-        submission.work(missing)
+        submission.work(blocks)
 
     def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt]) -> None:
         """Count the blocks of earlier starts; write those into the ledger that a killed client could not write."""
@@ -266,6 +298,8 @@ class _Run:
             metadata=table_metadata(self.plan),
             allow_missing=bool(missing),
         )
+        if manifest.missing_blocks != missing:
+            raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; give the same command again.")
         self.emit(
             Merged(
                 path=str(table),
@@ -276,17 +310,37 @@ class _Run:
         )
         return table
 
-    def _finish(self, status: int, run_s: float) -> None:
-        done, failed = len(self.tally.rows), len(self.tally.failed)
-        self.emit(
-            RunFinished(
-                exit_status=status,
-                blocks_done=done,
-                blocks_failed=failed,
-                blocks_left=len(self.plan.blocks) - done - failed,
-                rows=sum(self.tally.rows.values()),
-                run_s=round(run_s, 3),
+    def _discard_damaged(self) -> list[Block]:
+        """Read all shards, and remove those that are damaged; the blocks that are not done because of it."""
+        done = [block for block in self.plan.blocks if block.index in self.tally.rows]
+        reasons = find_damaged(self.folder.shards, done, run_digest=self.plan.run_digest)
+        damaged = [block for block in done if block.index in reasons]
+        for block in damaged:
+            logger.warning("%s The block is done again.", reasons[block.index])
+            try:
+                (self.folder.shards / f"{block.id}.parquet").unlink(missing_ok=True)
+            except OSError as error:
+                raise output_error(self.folder.shards, error) from error
+            self.emit(
+                ShardDamaged(
+                    block=block.index,
+                    block_id=block.id,
+                    frames=block.num_owned,
+                    rows=self.tally.rows[block.index],
+                    reason=reasons[block.index],
+                )
             )
+        return damaged
+
+    def _end(self, status: int, started: float) -> RunFinished:
+        done, failed = len(self.tally.rows), len(self.tally.failed)
+        return RunFinished(
+            exit_status=status,
+            blocks_done=done,
+            blocks_failed=failed,
+            blocks_left=len(self.plan.blocks) - done - failed,
+            rows=sum(self.tally.rows.values()),
+            run_s=round(time.monotonic() - started, 3),
         )
 
 
@@ -396,33 +450,3 @@ def _smallest_memory(client: Client) -> int:
     except (OSError, TimeoutError) as error:
         raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error
     return min((int(worker["memory_limit"] or 0) for worker in workers if worker["memory_limit"]), default=0)
-
-
-class _Interrupted(BaseException):
-    """A signal asked the run to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.name = signal.Signals(number).name
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `_Interrupted`; further ones are passed over while the run is closed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    asked = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            raise _Interrupted(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,6 +13,7 @@ import click
 
 from lls_decode import __version__
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, LlsDecodeError
+from lls_decode.pipelines.interrupts import Interrupted
 
 from .configs import config
 from .data import convert, inspect
@@ -58,6 +59,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_USAGE)
+    except Interrupted as interrupt:
+        click.echo(f"{interrupt.name}: interrupted; the same command goes on.", err=True)
+        sys.exit(interrupt.exit_status)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)

@@ -53,9 +53,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def open_client(
     site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
 ) -> "Iterator[tuple[Client, Listener]]":
-    """Open a site and show where its dashboard is, and the progress of what runs there."""
+    """Open a site and show where its dashboard is, and the progress of what runs there. Signals close it in order."""
     from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import connect
+    from lls_decode.pipelines.interrupts import interruptible
     from lls_decode.pipelines.progress import show_progress
 
     logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
@@ -66,7 +67,7 @@ def open_client(
         opened = drive(site, out, workers=workers)
     else:
         opened = connect(site, workers=workers, memory_limit=memory_limit, folder=out)
-    with opened as client, show_progress() as listener:
+    with interruptible(), opened as client, show_progress() as listener:
         yield client, listener
 
 

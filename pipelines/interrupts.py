@@ -1,0 +1,59 @@
+"""Signals that ask a program to stop, as an exception: whatever is open is closed in order, and the work can go on.
+
+SIGTERM is what batch systems, ``kill`` and machines that shut down send; SIGUSR1 is what SLURM can be asked to send
+some time before a job's wall time (``--signal=USR1@120``).
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from lls_decode.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Interrupted(BaseException):
+    """A signal asked the program to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+
+    @property
+    def exit_status(self) -> int:
+        """130 for Ctrl-C, else 143."""
+        return EXIT_INTERRUPTED if self.name == "SIGINT" else EXIT_TERMINATED
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn the first signal into `Interrupted`; further ones are passed over while everything is closed.
+
+    Inside of another ``interruptible()``, and outside of the main thread, it changes nothing.
+    """
+    inside = isinstance(signal.getsignal(signal.SIGTERM), _Stop)
+    if inside or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Stop:
+    """Signal handler that raises once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self._asked:
+            self._asked = True
+            raise Interrupted(number)
