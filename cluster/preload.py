@@ -7,6 +7,10 @@ from distributed import Worker
 
 
 def dask_setup(worker: Worker) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes at once, to the client: it closes its workers in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals that are sent to all processes at once to the client: it closes its workers in order.
+
+    A terminal does so with Ctrl-C, SLURM with the SIGUSR1 that a job may ask for before its wall time.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # tells of each task we cancelled

@@ -3,9 +3,10 @@
 from typing import Any
 
 DASK_SETTINGS: dict[str, Any] = {
-    # A task is counted as suspect when its worker dies, also when the machine was taken away. The run loop keeps few
-    # tasks in flight and tries a suspect again alone, so the scheduler may be patient with machines that come and go.
-    "distributed.scheduler.allowed-failures": 20,
+    # A task is counted as suspect when its worker dies, also when the machine was taken away: that one block meets six
+    # such deaths is less likely than that it causes them. The run loop then tries it again alone, so that a block that
+    # takes too much memory has killed twelve workers when it is given up.
+    "distributed.scheduler.allowed-failures": 5,
     # A machine that loses power closes no socket: forget a worker that has been silent for this long (Dask: 5 min).
     "distributed.scheduler.worker-ttl": "60 s",
     # Longer than a nanny needs to restart a worker that imports torch and loads a model.

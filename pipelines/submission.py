@@ -36,6 +36,8 @@ _NOT_THE_BLOCK: dict[str, type[LlsDecodeError]] = {
     kind.__name__: kind for kind in (BundleError, ConfigError, OutputError)
 }
 """Causes that would fail every other block as well: the run stops."""
+_NO_ROOM = ("MemoryError", "PlanError")
+"""Causes that are perhaps another block's, which takes the memory of the same worker."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,8 @@ class Submission:
         self._waiting: deque[_Try] = deque()
         self._delayed: list[_Try] = []
         self._alone: deque[_Try] = deque()
-        """Blocks whose worker died: at the end, with nothing else in flight, so that no other block dies with them."""
+        """Blocks whose worker died or had no memory left: at the end, with nothing else in flight, so that no other
+        block dies with them, nor they with another."""
         self._suspects: set[int] = set()
         self._in_flight: dict[str, _Try] = {}
         self._finished: queue.SimpleQueue[Future[TaskReport]] = queue.SimpleQueue()
@@ -180,7 +183,7 @@ class Submission:
         if error is None:
             self._lost(item)
         elif isinstance(error, KilledWorker):
-            self._killed(item)
+            self._suspect(item, "KilledWorker", f"Block {item.block.id}: its worker died (out of memory?).")
         else:
             self._failed(item, error)
 
@@ -210,23 +213,26 @@ class Submission:
         else:
             self._give_up(item, "Lost", f"Block {item.block.id} was lost by the scheduler {item.lost + 1} times.")
 
-    def _killed(self, item: _Try) -> None:
-        reason = f"Block {item.block.id}: its worker died (out of memory?)"
+    def _suspect(self, item: _Try, cause: str, reason: str) -> None:
+        """Try a block once more, alone."""
         if item.block.index in self._suspects:
-            self._give_up(item, "KilledWorker", f"{reason}, also when nothing else was in flight.")
+            self._give_up(item, cause, f"{reason} It was the only block in flight.")
             return
         self._suspects.add(item.block.index)
         self._alone.append(replace(item, attempts=item.attempts + 1))
-        self._emit(self._retried(item, f"{reason}.", alone=True))
+        self._emit(self._retried(item, reason, alone=True))
 
     def _failed(self, item: _Try, error: BaseException) -> None:
         reason = str(error) or type(error).__name__
+        cause = error.cause if isinstance(error, BlockError) else type(error).__name__
+        if cause in _NO_ROOM:
+            self._suspect(item, cause, reason)
+            return
         if item.attempts <= self._execution.retries:
             delay_s = RETRY_DELAY_S * 4 ** (item.attempts - 1)
             self._delayed.append(replace(item, attempts=item.attempts + 1, not_before=time.monotonic() + delay_s))
             self._emit(self._retried(item, reason, alone=False))
             return
-        cause = error.cause if isinstance(error, BlockError) else type(error).__name__
         if cause in _NOT_THE_BLOCK:
             raise _NOT_THE_BLOCK[cause](f"{reason} The run stops; finished blocks are kept.") from error
         self._give_up(item, cause, reason)

@@ -78,7 +78,7 @@ def localize_task(task: Task) -> TaskReport:
             f"Block {block.id} (volumes {block.volume_start} to {block.volume_stop - 1}, planes {block.plane_start} to "
             f"{block.plane_stop - 1}) failed on {_worker_name()}: {_words(error)}"
         )
-        failure.cause = type(error).__name__
+        failure.cause = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__  # NumPy has its own
         raise failure from error
 
 

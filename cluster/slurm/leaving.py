@@ -1,7 +1,7 @@
 """How a worker leaves a job that is about to end: a Dask preload module of each worker process.
 
-On SIGTERM it takes no more tasks, finishes those that run if they end soon, tells the scheduler, and is gone. What it
-could not finish is done elsewhere.
+On SIGTERM, and on the SIGUSR1 that SLURM can send before the wall time, it takes no more tasks, finishes those that run
+if they end soon, tells the scheduler, and is gone. What it could not finish is done elsewhere.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def dask_setup(worker: Worker) -> None:
-    """Listen to SIGTERM; leave Ctrl-C to the client."""
+    """Listen to SIGTERM and SIGUSR1; leave Ctrl-C to the client."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # tells of each task we cancelled
     leaving: list[asyncio.Task[None]] = []
@@ -33,7 +33,8 @@ def dask_setup(worker: Worker) -> None:
                 asyncio.ensure_future(_leave(worker, float(os.environ.get(GRACE_VARIABLE, DEFAULT_GRACE_S))))
             )
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        asyncio.get_running_loop().add_signal_handler(number, leave)
 
 
 async def _leave(worker: Worker, grace_s: float) -> None:

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Work until the run is over (status 0), or SIGTERM asks the job to leave."""
+    """Work until the run is over (status 0), or SIGTERM or SIGUSR1 asks the job to leave."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%F %T")
     try:
@@ -82,7 +82,8 @@ class _Worker:
         """When there was a driver, and when SLURM was asked for one."""
 
     async def work(self) -> int:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._asked.set)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            asyncio.get_running_loop().add_signal_handler(number, self._asked.set)
         while not self._asked.is_set():
             driver = await self._find()
             if driver is None:
