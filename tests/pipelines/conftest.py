@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +30,15 @@ from lls_decode.config import (
     Scaling,
     ScmosCamera,
 )
+from lls_decode.frames import FrameSource
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
+from lls_decode.pipelines.events import BlockDone, Event
 from lls_decode.pipelines.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from .cast import Company
 
 HEIGHT, WIDTH = 40, 48
 CAMERA = ScmosCamera(offset_adu=100, gain_adu_per_e=1, variance_adu2=2)
@@ -161,6 +166,37 @@ def assert_same_rows(found: Path | pa.Table, expected: Path | pa.Table) -> None:
         np.testing.assert_allclose(one[name].to_numpy(), other[name].to_numpy(), rtol=1e-4, atol=1e-2, err_msg=name)
 
 
+class Recorder:
+    """Listener that keeps events, and does something at the n-th finished block."""
+
+    def __init__(self, at: int = 0, action: Callable[[], None] = lambda: None) -> None:
+        self.events: list[Event] = []
+        self._left = at
+        self._action = action
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, BlockDone):
+            self._left -= 1
+            if self._left == 0:
+                self._action()
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def harmful(plan: Plan, folder: Path, charges: int, **manner: bool) -> Plan:
+    """A plan whose block 5 does harm to its first readers, ``charges`` of them."""
+    from harmful_source import HarmfulSource
+
+    folder.mkdir()
+    for number in range(charges):
+        (folder / str(number)).touch()
+    values = {field.name: getattr(plan.source, field.name) for field in fields(FrameSource)}
+    source = HarmfulSource(**values, charges=str(folder), **manner)
+    return Plan(**{f.name: source if f.name == "source" else getattr(plan, f.name) for f in fields(Plan)})
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
@@ -168,6 +204,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     write_bundle(folder / "time.lls", context="time")
     write_bundle(folder / "plane.lls", context="plane", shift_px=3)
     return World(folder)
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Company]":
+    """Processes that begin in milliseconds, to be killed (see `cast`)."""
+    from .cast import Company
+
+    company = Company(tmp_path_factory.mktemp("company"))
+    yield company
+    company.close()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ class HarmfulSource(FrameSource):
     charges: str = ""
     """Folder of files; each harm takes one away."""
     hangs: bool = False
+    eats: bool = False
+    """Takes memory until somebody else ends it."""
 
     def read(self, block: Block) -> FrameStack:
         charge = next(Path(self.charges).iterdir(), None) if block.index == BAD_BLOCK else None
@@ -26,5 +28,15 @@ class HarmfulSource(FrameSource):
             charge.unlink()
             if self.hangs:
                 time.sleep(600)
+            if self.eats:
+                eat()
             os.kill(os.getpid(), signal.SIGKILL)
         return FrameSource.read(self, block)
+
+
+def eat(most_bytes: int = 6 << 30) -> None:
+    """Take memory, 16 MiB at a time and not faster than it can be noticed."""
+    food = []
+    while len(food) << 24 < most_bytes:
+        food.append(b"x" * (1 << 24))
+        time.sleep(0.005)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,8 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.cluster.site import connect
 from lls_decode.config import PaperRule
 from lls_decode.errors import OutputError, RunConflictError, SiteError
-from lls_decode.frames import FrameSource
 from lls_decode.localize import build_localizer
-from lls_decode.pipelines.events import BlockDone, BlockFailed, BlockRetried, Event, RunInterrupted
+from lls_decode.pipelines.events import BlockDone, BlockFailed, BlockRetried, RunInterrupted
 from lls_decode.pipelines.plan import Plan
 from lls_decode.pipelines.run import run
 from lls_decode.pipelines.status import read_status
@@ -31,8 +29,10 @@ from lls_decode.table import read_metadata
 from .conftest import (
     HEIGHT,
     WIDTH,
+    Recorder,
     World,
     assert_same_rows,
+    harmful,
     ledger,
     shard_identities,
     start_program,
@@ -51,25 +51,6 @@ def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathF
     assert (result.done, result.failed, result.exit_status) == (2, (), 0)
     assert result.merged is not None
     return result.merged
-
-
-class Recorder:
-    """Listener that keeps events, and does something at the n-th finished block."""
-
-    def __init__(self, at: int = 0, action: Callable[[], None] = lambda: None) -> None:
-        self.events: list[Event] = []
-        self._left = at
-        self._action = action
-
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
-        if isinstance(event, BlockDone):
-            self._left -= 1
-            if self._left == 0:
-                self._action()
-
-    def of(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 def test_table_is_that_of_one_localizer_over_all_frames(world: World, undisturbed: Path, tmp_path: Path) -> None:
@@ -161,8 +142,8 @@ def processes_of_group(group: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("number", "to_group", "status"),
-    [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)],
-    ids=["Ctrl-C in a terminal", "SIGTERM to the client"],
+    [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGUSR1, True, 143)],
+    ids=["Ctrl-C in a terminal", "SIGTERM to the client", "SIGUSR1 to all, as SLURM sends it"],
 )
 def test_interrupted_run_is_resumable(
     number: signal.Signals,
@@ -330,17 +311,6 @@ def one_death_is_enough(client: Client) -> Iterator[None]:
     yield
     client.run_on_scheduler(allow, number=before)
     client.wait_for_workers(2, timeout=60)
-
-
-def harmful(plan: Plan, folder: Path, charges: int, *, hangs: bool = False) -> Plan:
-    from harmful_source import HarmfulSource
-
-    folder.mkdir()
-    for number in range(charges):
-        (folder / str(number)).touch()
-    values = {field.name: getattr(plan.source, field.name) for field in fields(FrameSource)}
-    source = HarmfulSource(**values, charges=str(folder), hangs=hangs)
-    return Plan(**{f.name: source if f.name == "source" else getattr(plan, f.name) for f in fields(Plan)})
 
 
 @pytest.mark.usefixtures("one_death_is_enough")

@@ -1,7 +1,6 @@
 """Rows, blocks and full disks for the tests of tables."""
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from lls_decode.blocks import Block, plan_blocks
 from lls_decode.table import schema
 
 MakeRows = Callable[..., pa.Table]
+MountDisk = Callable[[str], Path]
 
 
 @pytest.fixture
@@ -48,28 +48,12 @@ def blocks() -> tuple[Block, ...]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(mount_disk: MountDisk) -> Path:
     """A file system of 64 kB."""
-    yield from _mounted(tmp_path / "disk", "size=64k")
+    return mount_disk("size=64k")
 
 
 @pytest.fixture
-def read_only_disk(tmp_path: Path) -> Iterator[Path]:
+def read_only_disk(mount_disk: MountDisk) -> Path:
     """A file system on which nothing can be written, not even by root."""
-    yield from _mounted(tmp_path / "disk", "ro")
-
-
-def _mounted(folder: Path, options: str) -> Iterator[Path]:
-    folder.mkdir()
-    try:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        reason = done.stderr.strip() if done.returncode else ""
-    except OSError as error:
-        reason = str(error)
-    if reason:
-        pytest.skip(f"a small file system cannot be mounted here: {reason}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    return mount_disk("ro")

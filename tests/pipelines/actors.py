@@ -1,0 +1,144 @@
+"""Scheduler, workers and client of a run as processes that begin in milliseconds: forks of one that has imported all.
+
+``python actors.py FOLDER`` keeps there what they say, by role. It reads requests, one JSON list a line, and answers each
+with one JSON value: ``["start", ROLE, ARGUMENTS...]`` with the process id, ``["poll", PID]`` with the exit status, or null
+while it runs.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import torch
+from distributed import Scheduler, Worker
+
+import lls_decode.localize
+import lls_decode.pipelines.cli
+import lls_decode.pipelines.demo
+from lls_decode.blocks import Block
+from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
+from lls_decode.frames import FrameSource, FrameStack
+from lls_decode.pipelines.events import Event, JsonLines
+from lls_decode.table import TableWriter
+
+
+def scheduler(address_file: str) -> int:
+    """Say where it listens, and serve for ever."""
+
+    async def serve() -> None:
+        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as server:
+            aside = Path(f"{address_file}.aside")
+            aside.write_text(server.address)
+            aside.rename(address_file)
+            await server.finished()
+
+    asyncio.run(serve())
+    return 0
+
+
+def worker(address: str, habits: dict[str, Any]) -> int:
+    """Work for a scheduler until it is gone.
+
+    Habits: ``read_s`` (a slow disk), ``hungry`` (a block that is read into too much memory), ``stop`` (a block before
+    whose shard gets its name the process stops, once, when it can take the file ``charge`` away).
+    """
+    read, replace = FrameSource.read, os.replace
+
+    def read_slowly(source: FrameSource, block: Block) -> FrameStack:
+        time.sleep(habits.get("read_s", 0.0))
+        if block.index == habits.get("hungry"):
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, resource.RLIM_INFINITY))
+            try:
+                np.ones(2**30)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return read(source, block)
+
+    def stop_before_renaming(source: Any, target: Any) -> None:
+        if Path(target).name == habits.get("stop") and Path(habits["charge"]).exists():
+            Path(habits["charge"]).unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        replace(source, target)
+
+    FrameSource.read = read_slowly  # type: ignore[method-assign]
+    os.replace = stop_before_renaming
+
+    async def serve() -> None:
+        options = {"nthreads": THREADS_PER_WORKER, "memory_limit": 0, "dashboard": False, "death_timeout": 30}
+        async with Worker(address, **options) as server:
+            await server.finished()
+
+    torch.set_num_threads(1)
+    asyncio.run(serve())
+    return 0
+
+
+def client(words: list[str], dies_at: str | None = None) -> int:
+    """``lls-decode`` with these words. It dies, as of SIGKILL, where it would write the first event of a kind."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    write, finish = JsonLines.__call__, TableWriter.finish
+
+    def write_or_die(self: JsonLines, event: Event) -> None:
+        if type(event).__name__ == dies_at:
+            die()
+        write(self, event)
+
+    def finish_and_die(self: TableWriter) -> None:
+        finish(self)
+        die()
+
+    if dies_at == "half a table":
+        TableWriter.finish = finish_and_die  # type: ignore[method-assign]
+    elif dies_at:
+        JsonLines.__call__ = write_or_die  # type: ignore[method-assign]
+    lls_decode.pipelines.cli.main(words)
+
+
+ROLES: dict[str, Callable[..., int]] = {role.__name__: role for role in (scheduler, worker, client)}
+
+
+def start(log: str, role: str, *arguments: Any) -> int:
+    """Fork an actor."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        words = os.open(f"{log}/{role}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(words, 1)
+        os.dup2(words, 2)
+        status = ROLES[role](*arguments)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def poll(pid: int) -> int | None:
+    """The exit status of an actor that has ended, negative for a signal."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+if __name__ == "__main__":
+    dask.config.set(DASK_SETTINGS)
+    for line in sys.stdin:
+        verb, *arguments = json.loads(line)
+        print(json.dumps(start(sys.argv[1], *arguments) if verb == "start" else poll(*arguments)), flush=True)
