@@ -3,13 +3,17 @@ PYTHON ?= python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip --quiet
 READY := .venv/.ready
 
-.PHONY: demo test slurm-test lint docs
+.PHONY: demo test slow-test slurm-test lint docs
 
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
 
 test: $(READY)
 	.venv/bin/python -m pytest -q
+
+# What takes minutes: runs whose processes are killed twenty times, workers that run out of memory.
+slow-test: $(READY)
+	.venv/bin/python -m pytest -q -m slow
 
 # On a real SLURM of virtual nodes, which is installed (apt) and started when this is root; skipped with a reason elsewhere.
 slurm-test: $(READY)

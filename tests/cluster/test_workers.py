@@ -111,14 +111,18 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("grace_s", "finishes"), [(30, True), (1, False)], ids=["finished", "dropped"])
-def test_worker_that_is_asked_to_leave(grace_s: float, finishes: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "grace_s", "finishes"),
+    [(signal.SIGTERM, 30, True), (signal.SIGUSR1, 1, False)],
+    ids=["SIGTERM, finished", "SIGUSR1, dropped"],
+)
+def test_worker_that_is_asked_to_leave(number: signal.Signals, grace_s: float, finishes: bool, tmp_path: Path) -> None:
     """A running task ends when it can, a long one is left to another worker; no later one begins."""
     with driver(tmp_path) as client, worker(tmp_path, grace_s=grace_s) as process:
         client.wait_for_workers(1, timeout=60)
         first = client.submit(subprocess.call, command(tmp_path, 3 if finishes else 100), pure=False)
         wait_for(tmp_path / "began")
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         if finishes:
             assert first.result(timeout=60) == 0
         late = client.submit(subprocess.call, command(tmp_path, 0), pure=False)

@@ -1,8 +1,8 @@
 """Scheduler, workers and client of a run as processes that begin in milliseconds: forks of one that has imported all.
 
-``python actors.py FOLDER`` keeps there what they say, by role. It reads requests, one JSON list a line, and answers each
-with one JSON value: ``["start", ROLE, ARGUMENTS...]`` with the process id, ``["poll", PID]`` with the exit status, or null
-while it runs.
+``python actors.py FOLDER`` keeps there what they say, by role. It reads requests, one JSON list a line, and answers
+each with one JSON value: ``["start", ROLE, ARGUMENTS...]`` with the process id, ``["poll", PID]`` with the exit status,
+or null while it runs.
 """
 
 import asyncio
@@ -83,11 +83,11 @@ def worker(address: str, habits: dict[str, Any]) -> int:
     return 0
 
 
-def client(words: list[str], dies_at: str | None = None) -> int:
-    """``lls-decode`` with these words. It dies, as of SIGKILL, where it would write the first event of a kind."""
+def client(words: list[str], dies_at: str | None = None, by: int = signal.SIGKILL) -> int:
+    """``lls-decode`` with these words. It gets a signal where it would write the first event of a kind."""
 
     def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), by)
 
     write, finish = JsonLines.__call__, TableWriter.finish
 

@@ -71,12 +71,12 @@ class Cast:
         """So many more."""
         self.workers += [self._start("worker", self.address, {**self._habits, **habits}) for _ in range(number)]
 
-    def start_client(self, plan: Plan, *, dies_at: str | None = None) -> int:
-        """``lls-decode run`` of a plan."""
+    def start_client(self, plan: Plan, *, dies_at: str | None = None, by: int = signal.SIGKILL) -> int:
+        """``lls-decode run`` of a plan; it gets a signal at the first event of a kind."""
         config = self._folder / "run.yaml"
         config.write_text(plan.config.to_yaml())
         words = ["run", plan.dataset, "--model", plan.bundle_path, "--out", str(plan.out), "--config", str(config)]
-        return self._start("client", [*words, "--site", self.address], dies_at)
+        return self._start("client", [*words, "--site", self.address], dies_at, by)
 
     def poll(self, pid: int) -> int | None:
         """Exit status; None while it runs."""
