@@ -1,5 +1,6 @@
 """Frames: a zarr store becomes volumes of planes, other files become a zarr store."""
 
+from lls_decode.frames.checksums import verify_store
 from lls_decode.frames.codecs import use_fast_codecs
 from lls_decode.frames.convert import convert
 from lls_decode.frames.create import create_store
@@ -19,4 +20,5 @@ __all__ = [
     "inspect_source",
     "open_source",
     "use_fast_codecs",
+    "verify_store",
 ]

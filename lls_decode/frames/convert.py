@@ -1,27 +1,27 @@
-"""From movies of other formats to the zarr store we recommend, in constant memory."""
+"""From movies of other formats to the zarr store we recommend: in parallel, in bounded memory, resumable, verified."""
 
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import yaml
 
 from lls_decode.axes import Layout
-from lls_decode.config import InputConfig, PixelSize
+from lls_decode.config import InputConfig, PixelSize, RunConfig
 from lls_decode.errors import ConfigError, InputError, OutputError
-from lls_decode.frames.create import check_free, create_store
-from lls_decode.frames.keys import ZarrArray
-from lls_decode.frames.movies import Movie, open_movie
+from lls_decode.frames.checksums import Progress
+from lls_decode.frames.create import check_free
+from lls_decode.frames.filling import Filling
+from lls_decode.frames.movie import Movie
+from lls_decode.frames.movies import open_movie
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
+MAX_WORKERS = 8
+"""Threads by default; a disk is seldom faster than this many compress."""
 
 
 def convert(
@@ -32,12 +32,23 @@ def convert(
     pixel_size: PixelSize | None = None,
     z_step_nm: float | None = None,
     axes: str | None = None,
+    channel: str | None = None,
+    position: str | None = None,
     overwrite: bool = False,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> FrameSource:
-    """Convert a TIFF, a directory or glob of TIFFs, a ``.dax`` or a Picasso ``.raw`` to zarr, without losing a frame.
+    """Convert a movie of another format to zarr, without losing a frame.
 
-    The store is written aside and renamed when it is complete.
+    Reads TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them), NDTiff data sets, folders of
+    lattice light-sheet stacks with ``Settings.txt``, ``.dax`` and Picasso ``.raw``.
+
+    Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
+    (`frames.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion goes on,
+    when it is called again, where it was: finished shards are compared with their digests and kept.
+
+    Where the files tell the geometry (``Settings.txt``), or frames are left over after the last whole volume, a run
+    configuration is written beside the store: ``cell.run.yaml`` for ``cell.zarr``. One that is there is not touched.
 
     Parameters
     ----------
@@ -50,8 +61,13 @@ def convert(
         Stored in the metadata; None: what the file says.
     axes
         Axes of each TIFF file when its metadata are wrong, e.g. ``zyx``.
+    channel, position
+        Which ones, by name or number, of a data set that holds several.
     overwrite
-        Replace a zarr store at ``out_path``.
+        Replace a zarr store at ``out_path``, and what an interrupted conversion has left.
+    workers
+        Threads; None: one a core, at most `MAX_WORKERS`. Each holds about three shards in memory; fewer are used when
+        shards are large.
     progress
         Called with frames done and frames in all.
 
@@ -59,13 +75,49 @@ def convert(
     -------
     FrameSource
         The new store, opened.
+
+    Raises
+    ------
+    InputError
+        The movie cannot be read, or not to its end.
+    OutputError
+        The store cannot be written, does not give back what was written, or would replace something.
     """
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"planes_per_volume is {planes_per_volume}, expected 1 or more.")
-    movie = open_movie(source_path, axes=axes)
+    movie = open_movie(source_path, axes=axes, channel=channel, position=position)
     for note in movie.notes:
         logger.warning("%s", note)
     planes = planes_per_volume or movie.planes
+    layout = _layout(movie, planes, source_path)
+    out_path = Path(out_path)
+    check_free(out_path, overwrite=overwrite)
+    pixel_size = pixel_size or movie.pixel_size
+    filling = Filling(
+        movie,
+        layout,
+        out_path.with_name(f".{out_path.name}.partial"),
+        name=out_path.stem,
+        pixel_size=pixel_size,
+        z_step_nm=z_step_nm or movie.z_step_nm,
+        converted_from=Path(source_path).name,
+    )
+    try:
+        filling.run(workers=workers or min(os.cpu_count() or 1, MAX_WORKERS), anew=overwrite, progress=progress)
+        if out_path.exists():
+            shutil.rmtree(out_path)
+        filling.aside.rename(out_path)
+        config = InputConfig(planes_per_volume=planes) if layout.planes_per_volume != planes else InputConfig()
+        _write_run_config(out_path, RunConfig(input=config, pixel_size=pixel_size, geometry=movie.geometry))
+    except OSError as error:
+        raise OutputError(
+            f"{out_path} cannot be written ({error.strerror or error}); choose a folder with free space."
+        ) from error
+    return open_source(out_path, config)
+
+
+def _layout(movie: Movie, planes: int, source_path: str | Path) -> Layout:
+    """Volumes of planes, or a flat stream when frames are left over."""
     volumes, left = divmod(movie.num_frames, planes)
     if volumes == 0:
         raise InputError(
@@ -78,68 +130,24 @@ def convert(
             planes,
             planes,
         )
-    layout = Layout(*((movie.num_frames, 1) if left else (volumes, planes)), movie.height, movie.width)
-    out_path = Path(out_path)
-    check_free(out_path, overwrite=overwrite)
-    aside = out_path.with_name(f".{out_path.name}.{os.getpid()}.partial")
-    try:
-        array = create_store(
-            aside,
-            layout,
-            dtype=str(movie.dtype),
-            pixel_size=pixel_size or movie.pixel_size,
-            z_step_nm=z_step_nm or movie.z_step_nm,
-            name=out_path.stem,
-            overwrite=True,
-            attributes={"lls_decode": {"converted_from": Path(source_path).name}},
-        )
-        _fill(array, movie, layout, progress)
-        if out_path.exists():
-            shutil.rmtree(out_path)
-        aside.rename(out_path)
-    except OSError as error:
-        raise OutputError(
-            f"{out_path} cannot be written ({error.strerror or error}); choose a folder with free space."
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return open_source(out_path, InputConfig(planes_per_volume=planes) if left else None)
+    return Layout(*((movie.num_frames, 1) if left else (volumes, planes)), movie.height, movie.width)
 
 
-def _fill(array: ZarrArray, movie: Movie, layout: Layout, progress: Progress | None) -> None:
-    """Write whole shards (or whole volumes of them) one after the other."""
-    shards = array.shards or array.chunks
-    planes = layout.planes_per_volume
-    is_cut = planes > 1 and shards[0] == 1
-    per_write = shards[1] if is_cut else shards[0] * planes
-    done = 0
-    for frames in _regroup(movie.read(), per_write, planes if is_cut else 0):
-        if planes == 1:
-            array[done : done + len(frames)] = frames
-        elif is_cut:
-            volume, plane = divmod(done, planes)
-            array[volume, plane : plane + len(frames)] = frames
-        else:
-            volume = done // planes
-            array[volume : volume + len(frames) // planes] = frames.reshape(-1, planes, *frames.shape[1:])
-        done += len(frames)
-        if progress:
-            progress(done, layout.num_frames)
-    if done != layout.num_frames:
-        raise AssertionError(f"{done} frames came, {layout.num_frames} were announced")
-
-
-def _regroup(pieces: Iterator[npt.NDArray[Any]], size: int, period: int) -> Iterator[npt.NDArray[Any]]:
-    """Pieces of ``size`` frames; a piece also ends at each multiple of ``period``."""
-    done, waiting, held = 0, [], 0
-    for piece in pieces:
-        while len(piece):
-            want = min(size, period - done % period if period else size) - held
-            waiting.append(piece[:want])
-            held += len(waiting[-1])
-            piece = piece[want:]
-            if held == min(size, period - done % period if period else size):
-                yield np.concatenate(waiting)
-                done, waiting, held = done + held, [], 0
-    if waiting:
-        yield np.concatenate(waiting)
+def _write_run_config(store: Path, config: RunConfig) -> None:
+    """What the store itself cannot say about a run."""
+    if config.geometry is None and config.input == InputConfig():
+        return
+    path = store.with_name(f"{store.stem}.run.yaml")
+    if path.exists():
+        logger.warning("%s is there and was not changed; the files say %s", path, config.geometry)
+        return
+    header = [f"lls-decode run {store.name} --model MODEL --out results/ --config {path.name}"]
+    if config.geometry is not None and config.pixel_size is not None:
+        header += [
+            config.geometry.describe(config.pixel_size),
+            "Check it on a bead: from one plane to the next it moves by minus that; else turn scan_direction.",
+        ]
+    header.append("What is not said here comes from the model or the store, e.g. the camera: 'lls-decode config show'.")
+    plain = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    path.write_text("".join(f"# {line}\n" for line in header) + yaml.safe_dump(plain, sort_keys=False))
+    logger.info("%s written: what a run needs to know beside the store", path)

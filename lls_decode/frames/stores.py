@@ -36,8 +36,9 @@ def is_store(path: str | Path) -> bool:
 
 
 def expand(path: str) -> list[str]:
-    """Matches of a glob, or the entries of a directory, in natural order."""
-    found = glob.glob(path) if has_magic(path) else [os.path.join(path, name) for name in os.listdir(path)]
+    """Matches of a glob, or the entries of a directory, in natural order; hidden ones are left out either way."""
+    names = [] if has_magic(path) else [name for name in os.listdir(path) if not name.startswith(".")]
+    found = glob.glob(path) if has_magic(path) else [os.path.join(path, name) for name in names]
     return sorted(found, key=natural_key)
 
 

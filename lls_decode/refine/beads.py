@@ -62,7 +62,7 @@ def read_stack(path: str | Path) -> BeadStack:
             f"{path} has {movie.num_frames} slices in scans of {movie.planes}, expected one z-scan (slices, rows, "
             f"columns) of at least {_LEAST_SLICES} slices; give one scan a file."
         )
-    adu = np.concatenate([np.asarray(frames, dtype=np.float64) for frames in movie.read()])
+    adu = np.asarray(movie.read(0, movie.num_frames), dtype=np.float64)
     wrong = ~np.isfinite(adu).all(axis=(1, 2))
     if wrong.any():
         raise FrameValueError(

@@ -1,12 +1,13 @@
 """Commands about data sets: inspect, convert."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lls_decode.config import PixelSize, RunConfig, load_run_config
+from lls_decode.config import RunConfig, load_run_config
 
-from .options import changed, echo_json, json_option, progress_bar, set_option
+from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
 
 
 @click.command(epilog="Example: lls-decode inspect cell.zarr")
@@ -45,30 +46,20 @@ def inspect(path: str, config_path: Path | None, changes: tuple[str, ...], as_js
 )
 @click.option("--z-step-nm", type=click.FloatRange(0, min_open=True), help="Step between planes, nm.")
 @click.option("--axes", help="Axes of each file when its metadata are wrong, e.g. zyx.")
-@click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
-def convert(
-    movie: Path,
-    out: Path,
-    planes_per_volume: int | None,
-    pixel_nm: float | None,
-    z_step_nm: float | None,
-    axes: str | None,
-    overwrite: bool,
-) -> None:
-    """Convert MOVIE (TIFF, directory or glob of TIFFs, .dax, Picasso .raw) to zarr of the recommended layout."""
+@click.option("--channel", help="Which channel of several: its number, its name, or its laser.")
+@click.option("--position", help="Which position of several.")
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
+def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
+    """Convert MOVIE to zarr of the recommended layout, each shard read back and compared.
+
+    MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks with its
+    Settings.txt, a .dax, or a Picasso .raw. The same command goes on where an interrupted one was.
+    """
     from lls_decode.frames import convert as convert_movie
 
     with progress_bar("converting frames") as progress:
-        source = convert_movie(
-            movie,
-            out,
-            planes_per_volume=planes_per_volume,
-            pixel_size=None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm),
-            z_step_nm=z_step_nm,
-            axes=axes,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        source = convert_movie(movie, out, pixel_size=square_pixel(pixel_nm), progress=progress, **options)
     size = source.layout
     click.echo(
         f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels"

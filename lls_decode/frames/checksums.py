@@ -1,0 +1,183 @@
+"""Checksums of stored frames: what a conversion has finished, and the proof, at any later time, that nothing changed.
+
+``STORE/checksums/manifest.jsonl`` is one line of JSON on the conversion, then one a run of frames: those that one
+volume has in one shard, or all frames of a shard when a volume is one frame. It is written as the conversion goes, so
+it is also what an interrupted one goes on from. The digest is SHA-256 of the pixels, little-endian, row after row,
+and does not depend on chunks or compression.
+
+Shape letters: ``n`` consecutive frames, ``Y X`` pixels.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from lls_decode.axes import Layout
+from lls_decode.errors import InputError
+from lls_decode.frames.keys import ZarrArray
+from lls_decode.frames.parallel import in_parallel
+
+Frames = npt.NDArray[Any]
+
+GROUP = "checksums"
+_MANIFEST = "manifest.jsonl"
+_ABOUT = "SHA-256 of the pixels of frames first to last, little-endian, row after row; written by lls-decode convert"
+
+
+Progress = Callable[[int, int], None]
+
+
+class Run(NamedTuple):
+    """Consecutive frames with one digest."""
+
+    first: int
+    last: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Checksums of a store."""
+
+    path: Path
+    header: dict[str, Any]
+    runs: tuple[Run, ...]
+
+
+def verify_store(path: str | Path, *, workers: int = 4, progress: Progress | None = None) -> tuple[Run, ...]:
+    """Compare all frames of a converted store with the checksums that it carries.
+
+    Returns
+    -------
+    tuple of Run
+        Frames that are lost or changed; empty when all is well.
+
+    Raises
+    ------
+    InputError
+        The store carries no checksums.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise InputError(f"{path} carries no checksums; only stores that lls-decode convert has written do.")
+    array = open_level(path, "r")
+    planes = int(manifest.header["planes"])
+
+    def is_sound(run: Run) -> bool:
+        piece = Piece(run.first, run.last + 1)
+        try:
+            return digest_runs(read_piece(array, piece, planes), run.first, planes) == [run]
+        except Exception:  # zarr raises many kinds for a damaged chunk
+            return False
+
+    bad, done, total = [], 0, sum(run.last + 1 - run.first for run in manifest.runs)
+    for run, sound in in_parallel(is_sound, manifest.runs, workers):
+        done += run.last + 1 - run.first
+        if not sound:
+            bad.append(run)
+        if progress:
+            progress(done, total)
+    return tuple(sorted(bad))
+
+
+def manifest_path(store: Path) -> Path:
+    """Where a store keeps its checksums."""
+    return store / GROUP / _MANIFEST
+
+
+def open_level(store: Path, mode: Literal["r", "a"]) -> ZarrArray:
+    """The array of a store that `create_store` has made."""
+    array = zarr.open_group(store, mode=mode)["0"]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def begin_manifest(store: Path, header: dict[str, Any]) -> None:
+    """Start an empty manifest; its folder is a zarr group, so that other readers of the store are not confused."""
+    zarr.open_group(store, mode="a").create_group(GROUP, attributes={"about": _ABOUT})
+    manifest_path(store).write_text(json.dumps(header) + "\n")
+
+
+def read_manifest(store: Path) -> Manifest | None:
+    """Checksums of a store, None when it has none. A last line that was cut short is not read."""
+    path = manifest_path(store)
+    try:
+        lines = path.read_text().split("\n")
+    except FileNotFoundError:
+        return None
+    try:
+        header, *records = [json.loads(line) for line in lines[:-1]]
+        runs = [Run(int(record["first"]), int(record["last"]), str(record["sha256"])) for record in records]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); convert the data again.") from error
+    return Manifest(path, header, tuple(runs))
+
+
+def write_manifest(store: Path, header: dict[str, Any], runs: Iterable[Run]) -> None:
+    """Replace the manifest by a whole one, in the order of frames."""
+    path = manifest_path(store)
+    whole = path.with_suffix(".new")
+    whole.write_text(json.dumps(header) + "\n" + as_lines(sorted(runs)))
+    whole.replace(path)
+
+
+def as_lines(runs: Iterable[Run]) -> str:
+    """Lines of the manifest."""
+    return "".join(json.dumps(run._asdict()) + "\n" for run in runs)
+
+
+def digest_runs(frames_nYX: Frames, first: int, planes: int) -> list[Run]:
+    """Digests of consecutive frames of a dataset, cut where a volume ends (not when it has one plane)."""
+    starts = [0]
+    if planes > 1:
+        starts += range(planes - first % planes, len(frames_nYX), planes)
+    stops = [*starts[1:], len(frames_nYX)]
+    return [Run(first + a, first + b - 1, _digest(frames_nYX[a:b])) for a, b in zip(starts, stops, strict=True)]
+
+
+def _digest(frames_nYX: Frames) -> str:
+    little = np.ascontiguousarray(frames_nYX, dtype=frames_nYX.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.data).hexdigest()
+
+
+class Piece(NamedTuple):
+    """Frames that are written in one go: those of one shard (of one chunk, without shards)."""
+
+    start: int
+    stop: int
+
+
+def cut_pieces(layout: Layout, shard: tuple[int, ...]) -> Iterator[Piece]:
+    """Shards of a store as consecutive frames, in order."""
+    planes = layout.planes_per_volume
+    if planes == 1 or shard[1] >= planes:
+        size = shard[0] * planes
+        yield from (Piece(f, min(f + size, layout.num_frames)) for f in range(0, layout.num_frames, size))
+        return
+    for volume in range(layout.num_volumes):
+        for plane in range(0, planes, shard[1]):
+            yield Piece(volume * planes + plane, volume * planes + min(plane + shard[1], planes))
+
+
+def selection(piece: Piece, planes: int) -> tuple[Any, ...]:
+    """Indices of a piece in the stored array."""
+    if planes == 1:
+        return (slice(piece.start, piece.stop),)
+    volume, plane = divmod(piece.start, planes)
+    if plane or piece.stop - piece.start < planes:
+        return volume, slice(plane, plane + piece.stop - piece.start)
+    return (slice(volume, piece.stop // planes),)
+
+
+def read_piece(array: ZarrArray, piece: Piece, planes: int) -> Frames:
+    """Frames of a piece as they are stored: ``(n, Y, X)``."""
+    stored = np.asarray(array[selection(piece, planes)])
+    return stored.reshape(-1, *stored.shape[-2:])

@@ -1,0 +1,136 @@
+"""``Settings.txt`` of lattice light-sheet software (Janelia LabVIEW, 3i, MOSAIC): what it says about the geometry.
+
+A text of titled sections, then the instrument's ``.ini`` file. Only what localization needs is read. Keys as found in
+files of the software; which key means which motion: LLSpy's reader and the notes of its users.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lls_decode.config import Geometry, PixelSize
+from lls_decode.errors import InputError
+
+CAMERA_PIXELS_UM = {
+    "C11440": 6.5,  # Hamamatsu Orca Flash 4.0
+    "C13440": 6.5,
+    "C14440": 6.5,  # Orca Fusion
+    "C15440": 6.5,
+    "C8484": 6.45,
+    "C10600": 3.63,  # Orca 2.8 R2
+    "C11440-10C": 3.63,  # Orca Flash 2.8
+}
+"""Pixel pitch of cameras, by the beginning of their model's name."""
+
+_WAVEFORM = re.compile(
+    r"^(?P<name>[^\n:]+?) Offset,[^\n:]*\((?P<channel>\d+)\)\s*:"
+    r"\s*(?P<offset>[-+.\deE]+)\s+(?P<step>[-+.\deE]+)\s+(?P<planes>\d+)",
+    re.MULTILINE,
+)
+_STAGE, _OBJECTIVE = ("S PZT", "S PIEZO", "X STAGE", "SAMPLE PIEZO"), ("Z PZT", "Z PIEZO", "XZ STAGE", "Z STAGE")
+
+
+@dataclass(frozen=True)
+class LlsSettings:
+    """What a ``Settings.txt`` tells; None where it does not."""
+
+    planes: int | None
+    """Planes of one sweep."""
+    geometry: Geometry | None
+    pixel_size: PixelSize | None
+    notes: tuple[str, ...]
+    """What could not be read, and what had to be believed."""
+
+
+def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
+    """Read the geometry of one channel's sweeps.
+
+    A step below zero, or an angle below 0 or above 90 degrees, becomes ``scan_direction: -1``: instruments write the
+    direction of a scan in either way.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or describes no sweep.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); restore the file.") from error
+    sweeps = {
+        match["name"].strip().upper(): (float(match["step"]), int(match["planes"]))
+        for match in _WAVEFORM.finditer(text)
+        if int(match["channel"]) == channel
+    }
+    if not sweeps:
+        raise InputError(
+            f"{path} describes no sweep of channel {channel} (a line like 'S PZT Offset, Interval (um), # of Pixels "
+            "... (0) : 55 0.3 88'); give the TIFF files as a pattern, and the geometry in a run configuration."
+        )
+    notes: list[str] = []
+    geometry, planes = _geometry(text, sweeps, notes)
+    return LlsSettings(planes, geometry, _pixel_size(text, notes), tuple(notes))
+
+
+def _geometry(text: str, sweeps: dict[str, tuple[float, int]], notes: list[str]) -> tuple[Geometry | None, int | None]:
+    motion = _value(text, r"Z motion\s*:")
+    name = _moving(motion, sweeps)
+    if name is None:
+        notes.append(f"Settings.txt: Z motion {motion!r} with the sweeps {', '.join(sweeps)} is not understood")
+        return None, None
+    step_um, planes = sweeps[name]
+    direction = -1 if step_um < 0 else 1
+    step_nm = round(abs(step_um) * 1e3, 6)
+    if name not in _STAGE:
+        return Geometry(motion="objective", stage_step_nm=step_nm, scan_direction=1 if direction > 0 else -1), planes
+    written = _value(text, r"Angle between stage and bessel beam \(deg\)\s*=")
+    if written is None:
+        notes.append("Settings.txt does not say the angle between stage and sheet")
+        return None, planes
+    angle = float(written)
+    if angle < 0 or angle > 90:  # -32.8 or 147.2 for a stage that moves the other way
+        direction, angle = -direction, round(180 - angle if angle > 90 else -angle, 9)
+    return (
+        Geometry(
+            motion="stage",
+            stage_step_nm=step_nm,
+            angle_deg=angle,
+            propagation_axis="x",
+            scan_direction=1 if direction > 0 else -1,
+        ),
+        planes,
+    )
+
+
+def _moving(motion: str | None, sweeps: dict[str, tuple[float, int]]) -> str | None:
+    """Name of the sweep by which planes follow each other."""
+    words = (motion or "").lower()
+    families = [*_STAGE, *_OBJECTIVE]
+    if "sample" in words or words.startswith(("s piezo", "x stage")):
+        families = list(_STAGE)
+    elif words.startswith(("z", "xz")):
+        families = list(_OBJECTIVE)
+    found = [name for name in families if name in sweeps and sweeps[name][0] != 0 and sweeps[name][1] > 1]
+    return found[0] if found else None
+
+
+def _pixel_size(text: str, notes: list[str]) -> PixelSize | None:
+    """Pitch of the camera's pixels over the magnification, times the binning."""
+    model, magnification = _value(text, r"Model\s*:"), _value(text, r"Magnification\s*=")
+    names = [name for name in CAMERA_PIXELS_UM if (model or "").startswith(name)]
+    if not names or magnification is None or float(magnification) <= 0:
+        notes.append(
+            f"Settings.txt names the camera {model!r} and the magnification {magnification!r}, from which the pixel "
+            "size cannot be told; give it (--pixel-nm)"
+        )
+        return None
+    pitch_nm = CAMERA_PIXELS_UM[max(names, key=len)] * 1e3 / float(magnification)
+    binning = re.search(r"^Binning\s*:\s*X=(\d+)\s*Y=(\d+)", text, re.MULTILINE)
+    x, y = (int(binning[1]), int(binning[2])) if binning else (1, 1)
+    return PixelSize(x_nm=round(pitch_nm * x, 3), y_nm=round(pitch_nm * y, 3))
+
+
+def _value(text: str, key: str) -> str | None:
+    """What stands behind a key at the beginning of a line."""
+    found = re.search(rf"^{key}[ \t]*(.*?)\s*$", text, re.MULTILINE)
+    return found[1].strip('"') if found and found[1] else None
