@@ -12,8 +12,9 @@ from lls_decode.frames.codecs import open_array
 from lls_decode.frames.frame_map import FrameMap
 from lls_decode.frames.images import Image, image_around, read_node, select_image
 from lls_decode.frames.keys import DirectoryKeys, Keys, ZarrArray, open_keys
-from lls_decode.frames.source import Frames, FrameSource, identify, sample_chunks
+from lls_decode.frames.source import FrameSource, identify, sample_chunks
 from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
+from lls_decode.frames.symptoms import has_wedge
 
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
@@ -252,27 +253,11 @@ def _look(source: FrameSource) -> list[str]:
         adu_TYX = source.read_frames(np.array([[middle, 0], [middle, planes - 1]], dtype=np.int64)[: min(planes, 2)])
     except (ChunkError, FrameValueError):
         return notes  # its block will say so, when it is read
-    if planes > 1 and not notes and _has_wedge(adu_TYX):
+    if planes > 1 and not notes and has_wedge(adu_TYX):
         notes.append(deskewed % "its first and last plane are empty along opposite edges")
     if adu_TYX.dtype.kind == "f" and (adu_TYX != np.round(adu_TYX)).any():
         notes.append("values are not whole numbers: filtered or calibrated data, while camera counts are expected")
     return notes
-
-
-def _has_wedge(adu_TYX: Frames) -> bool:
-    """Whether the first plane is constant along one edge, and the last plane along the opposite edge.
-
-    Deskewing shifts planes and fills what they uncover with zero or a background value.
-    """
-    for axis in (1, 2):
-        lit = np.ptp(adu_TYX, axis=3 - axis) > 0
-        if not lit.any(axis=1).all():
-            continue
-        at_start, at_end = lit.argmax(axis=1), lit[:, ::-1].argmax(axis=1)
-        wide = max(2, lit.shape[1] // 20)
-        if min(at_start[0], at_end[1]) >= wide or min(at_end[0], at_start[1]) >= wide:
-            return True
-    return False
 
 
 def _with_notes(source: FrameSource, notes: list[str]) -> FrameSource:

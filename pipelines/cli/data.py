@@ -10,12 +10,19 @@ from lls_decode.config import RunConfig, load_run_config
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
 
 
-@click.command(epilog="Example: lls-decode inspect cell.zarr")
+@click.command(epilog="Example: lls-decode inspect cell.zarr --config cell.run.yaml")
 @click.argument("path")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration, for its input part.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration: input, geometry.")
+@click.option(
+    "--camera-frames", type=click.IntRange(0), default=256, show_default=True,
+    help="Frames to read for the guess at the camera; 0: none.",
+)  # fmt: skip
+@click.option("--verify", is_flag=True, help="Read all frames and compare them with the checksums of 'convert'.")
 @set_option
 @json_option
-def inspect(path: str, config_path: Path | None, changes: tuple[str, ...], as_json: bool) -> None:
+def inspect(
+    path: str, config_path: Path | None, camera_frames: int, verify: bool, changes: tuple[str, ...], as_json: bool
+) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
     if path.endswith(".parquet"):
         from lls_decode.pipelines.inspection import inspect_table
@@ -25,16 +32,40 @@ def inspect(path: str, config_path: Path | None, changes: tuple[str, ...], as_js
         from lls_decode.frames import inspect_source, open_source
 
         config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
-        summary = inspect_source(open_source(path, config.input))
+        summary = inspect_source(
+            open_source(path, config.input),
+            camera_frames=camera_frames,
+            pixel_size=config.pixel_size,
+            geometry=config.geometry,
+        )
+        if verify:
+            summary["lost_frames"] = _lost_frames(path)
     if as_json:
         echo_json(summary)
-        return
+    else:
+        _echo_summary(summary)
+
+
+def _lost_frames(path: str) -> list[str]:
+    """Ranges of frames that are not what was converted."""
+    from lls_decode.frames import verify_store
+
+    with progress_bar("comparing checksums") as progress:
+        return [f"{run.first}-{run.last}" for run in verify_store(path, progress=progress)]
+
+
+def _echo_summary(summary: dict[str, Any]) -> None:
     for name, value in summary.items():
         if name == "notes":
             for note in value:
-                click.echo(f"{'note':<22} {note}")
+                click.echo(f"{'note':<24} {note}")
+        elif isinstance(value, dict):
+            told = {key: item for key, item in value.items() if item is not None}
+            click.echo(f"{name:<24} {', '.join(f'{key} {item}' for key, item in told.items())}")
+        elif isinstance(value, list):
+            click.echo(f"{name:<24} {', '.join(map(str, value)) or 'none'}")
         elif value is not None:
-            click.echo(f"{name:<22} {value}")
+            click.echo(f"{name:<24} {value}")
 
 
 @click.command(epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104")

@@ -51,7 +51,8 @@ def janelia(channel, stack, laser=488):
 
 
 def mosaic(iteration):
-    return f"Scan_Iter_{iteration:04d}_CamA_ch0_CAM1_stack0000_488nm_0000000msec_0015969850msecAbs_000x_000y_000z_0000t.tif"
+    times = "stack0000_488nm_0000000msec_0015969850msecAbs"
+    return f"Scan_Iter_{iteration:04d}_CamA_ch0_CAM1_{times}_000x_000y_000z_0000t.tif"
 
 
 def write(folder, stacks, text=None):
