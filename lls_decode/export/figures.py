@@ -29,21 +29,21 @@ def write_picture(
     text = min(max(max(wide, tall) / 1000, 0.8), 4.0)
     bar, margin = 108 * text, 14 * text
     canvas_wide, canvas_tall = wide + bar + margin, max(tall + 2 * margin, 260 * text)
-    figure = _figure(canvas_wide / _DPI, canvas_tall / _DPI)
+    figure = dark_figure(canvas_wide / _DPI, canvas_tall / _DPI)
     bottom = (canvas_tall - tall) / 2
     axes = figure.add_axes((margin / canvas_wide, bottom / canvas_tall, wide / canvas_wide, tall / canvas_tall))
-    _show(axes, image)
-    _scale_bar(axes, pixel_nm, text=text)
+    show_image(axes, image)
+    scale_bar(axes, pixel_nm, text=text)
     if label:
-        _corner_label(axes, label, text=text)
-    _colour_bar(
+        corner_label(axes, label, text=text)
+    colour_bar(
         figure,
         ((margin + wide + 28 * text) / canvas_wide, 0.5 - 100 * text / canvas_tall, 14 * text / canvas_wide,
          200 * text / canvas_tall),
         z_range_nm,
         text=text,
     )  # fmt: skip
-    _save(figure, out)
+    save_png(figure, out)
 
 
 def demo_figure(
@@ -78,7 +78,7 @@ def demo_figure(
     tall, flat = column * min(max(height / width, 0.3), 2.0), column * min(max(depth / width, 0.15), 2.0)
     gap, head, foot, side = 0.12, 0.95, 0.12, 1.05
     total_wide, total_tall = 3 * column + 4 * gap + side, head + tall + gap + flat + foot
-    figure = _figure(total_wide, total_tall)
+    figure = dark_figure(total_wide, total_tall)
 
     def place(number: int, bottom: float, size: float) -> Any:
         left = gap + number * (column + gap)
@@ -88,10 +88,10 @@ def demo_figure(
     for across, down, bottom, size in (("x", "y", foot + flat + gap, tall), ("x", "z", foot, flat)):
         axes = place(0, bottom, size)
         mean = _mean_light(seen[f"{across}_nm"], seen[f"{down}_nm"], seen["weight"], (limits[across], limits[down]))
-        _show(axes, _grey(mean[::-1] if down == "z" else mean))
-        _corner_label(axes, across + down)
+        show_image(axes, grey(mean[::-1] if down == "z" else mean))
+        corner_label(axes, across + down)
         if down == "y":
-            _name(axes, "mean of all frames")
+            name_above(axes, "mean of all frames")
     for number, (table, name) in enumerate(zip(points, ("truth", "localizations"), strict=True), start=1):
         for across, down, bottom, size in (("x", "y", foot + flat + gap, tall), ("x", "z", foot, flat)):
             canvas = DepthCanvas(
@@ -100,20 +100,20 @@ def demo_figure(
             canvas.add(table[across], table[down], table["z"], sigma_nm=sigma_nm)
             image = canvas.image()
             axes = place(number, bottom, size)
-            _show(axes, image[::-1] if down == "z" else image)
-            _corner_label(axes, across + down)
+            show_image(axes, image[::-1] if down == "z" else image)
+            corner_label(axes, across + down)
             if down == "y":
-                _name(axes, f"{name}   {len(table['x']):,}")
+                name_above(axes, f"{name}   {len(table['x']):,}")
             if number == 1:
-                _scale_bar(axes, pixel_nm)
+                scale_bar(axes, pixel_nm)
     middle = foot + (flat + gap + tall) / 2
-    _colour_bar(
+    colour_bar(
         figure,
         ((total_wide - side + 0.22) / total_wide, (middle - 1.5) / total_tall, 0.14 / total_wide, 3.0 / total_tall),
         (float(z_low), float(z_high)),
     )
     figure.text(gap / total_wide, 1 - 0.2 / total_tall, title, color="white", fontsize=15, va="top", weight="bold")
-    _save(figure, Path(out))
+    save_png(figure, Path(out))
 
 
 def _limits(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], *, margin: float) -> tuple[float, float]:
@@ -138,13 +138,14 @@ def _mean_light(
     return np.asarray(blurred[0] / np.maximum(blurred[1], 1e-6))
 
 
-def _grey(sum_YX: npt.NDArray[Any]) -> Image:
-    low, high = np.percentile(sum_YX, [0.5, 99.8])
-    grey = np.clip((sum_YX - low) / max(high - low, 1e-9), 0, 1) * 255
-    return np.repeat(np.rint(grey).astype(np.uint8)[:, :, None], 3, axis=2)
+def grey(sum_YX: npt.NDArray[Any], limits: tuple[float, float] | None = None) -> Image:
+    """Black to white between two values; None: those that leave out the darkest and brightest few pixels."""
+    low, high = limits or np.percentile(sum_YX, [0.5, 99.8])
+    shade = np.clip((sum_YX - low) / max(high - low, 1e-9), 0, 1) * 255
+    return np.repeat(np.rint(shade).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def _figure(wide_inches: float, tall_inches: float) -> Any:
+def dark_figure(wide_inches: float, tall_inches: float) -> Any:
     """A matplotlib figure without pyplot: no global state, no display."""
     try:
         from matplotlib.figure import Figure
@@ -153,7 +154,8 @@ def _figure(wide_inches: float, tall_inches: float) -> Any:
     return Figure(figsize=(wide_inches, tall_inches), dpi=_DPI, facecolor="black")
 
 
-def _show(axes: Any, image: Image) -> None:
+def show_image(axes: Any, image: Image) -> None:
+    """Fill axes with a picture, pixel for pixel."""
     axes.imshow(image, interpolation="nearest", aspect="auto")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -161,18 +163,20 @@ def _show(axes: Any, image: Image) -> None:
         spine.set_color("#303438")
 
 
-def _name(axes: Any, text: str) -> None:
+def name_above(axes: Any, text: str) -> None:
+    """What a panel shows."""
     axes.set_title(text, color="white", fontsize=12, loc="left", pad=5)
 
 
-def _corner_label(axes: Any, label: str, *, text: float = 1.0) -> None:
+def corner_label(axes: Any, label: str, *, text: float = 1.0) -> None:
+    """A word in the upper left corner."""
     axes.annotate(
         label, (0, 1), (8 * text, -8 * text), xycoords="axes fraction", textcoords="offset points", color=_DIM,
         fontsize=10 * text, va="top",
     )  # fmt: skip
 
 
-def _scale_bar(axes: Any, pixel_nm: float, *, text: float = 1.0) -> None:
+def scale_bar(axes: Any, pixel_nm: float, *, text: float = 1.0) -> None:
     """A bar of a round length, about a fifth of the width, in the lower right corner."""
     from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
     from matplotlib.patches import Rectangle
@@ -196,9 +200,10 @@ def _round_length(length_nm: float) -> float:
     return max(step * power for step in (1, 2, 5) if step * power <= length_nm * (1 + 1e-9))
 
 
-def _colour_bar(
+def colour_bar(
     figure: Any, box: tuple[float, float, float, float], z_range_nm: tuple[float, float], *, text: float = 1.0
 ) -> None:
+    """Colours of depths; ``box`` is left, bottom, width, height as parts of the figure."""
     axes = figure.add_axes(box)
     colours = to_srgb(depth_colours().astype(np.float32)).reshape(NUM_COLOURS, 1, 3)
     axes.imshow(colours, origin="lower", aspect="auto", extent=(0, 1, *z_range_nm))
@@ -211,7 +216,8 @@ def _colour_bar(
         spine.set_visible(False)
 
 
-def _save(figure: Any, out: Path) -> None:
+def save_png(figure: Any, out: Path) -> None:
+    """Write a figure, whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

@@ -16,7 +16,7 @@ from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, LlsDecodeError
 from lls_decode.pipelines.interrupts import Interrupted
 
 from .configs import config
-from .data import convert, inspect
+from .data import convert, inspect, preview
 from .judging import evaluate, frc
 from .machines import cluster, doctor
 from .method import calibrate, estimate, simulate, train
@@ -29,6 +29,7 @@ COMMANDS: tuple[click.Command, ...] = (
     doctor,
     inspect,
     convert,
+    preview,
     calibrate,
     estimate,
     simulate,

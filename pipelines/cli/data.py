@@ -1,4 +1,4 @@
-"""Commands about data sets: inspect, convert."""
+"""Commands about data sets: inspect, convert, preview."""
 
 from pathlib import Path
 from typing import Any
@@ -94,4 +94,30 @@ def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> N
     size = source.layout
     click.echo(
         f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels"
+    )
+
+
+@click.command(epilog="Example: lls-decode preview cell.zarr --model lls-paint --volume 100 --out preview.png")
+@click.argument("dataset")
+@click.option("--model", required=True, help="Bundle (.lls), or the name of a shipped one.")
+@click.option("--out", default="preview.png", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"
+)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@set_option
+def preview(
+    dataset: str, model: str, out: Path, volume: int | None, config_path: Path | None, changes: tuple[str, ...]
+) -> None:
+    """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
+    from lls_decode.models import find_bundle
+    from lls_decode.pipelines.preview import preview as draw_preview
+
+    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)
+    for note in result.notes:
+        click.echo(f"note       {note}")
+    click.echo(
+        f"{out}: {result.num_localizations} localizations in {result.num_frames} frames, {result.seconds:.1f} s "
+        f"({result.num_frames / result.seconds:.1f} frames/s in this process)"
     )
