@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from lls_decode.axes import ContextKind, Layout
 from lls_decode.blocks import Block
-from lls_decode.config import RunConfig
+from lls_decode.config import PixelSize, RunConfig
 from lls_decode.errors import ConfigError
 from lls_decode.export.preview_figure import Spots, preview_figure
 
@@ -74,27 +75,20 @@ def preview(
     stack = plan.source.read(block)
     table = localizer.run(stack)
     seconds = time.monotonic() - began
-    column = {name: table[name].to_numpy() for name in ("frame", "x_nm", "y_nm", "z_nm", "photons")}
     pixel = plan.config.pixel_size
     assert pixel is not None
-    owned = np.sort(block.owned_frames)
-    spots = Spots(
-        plane=np.searchsorted(owned, column["frame"]).astype(np.int64),
-        x_px=column["x_nm"].astype(np.float64) / pixel.x_nm,
-        y_px=column["y_nm"].astype(np.float64) / pixel.y_nm,
-        z_nm=column["z_nm"].astype(np.float64),
-    )
     adu_ZYX = stack.adu_TYX[block.windows[:, 1]][np.argsort(block.owned_frames)]
     result = Preview(
         picture=out,
         volume=block.volume_start,
-        num_frames=len(owned),
+        num_frames=block.num_owned,
         num_localizations=len(table),
-        median_photons=float(np.median(column["photons"])) if len(table) else float("nan"),
+        median_photons=float(np.median(table["photons"].to_numpy())) if len(table) else float("nan"),
         seconds=seconds,
         notes=plan.notes,
     )
     word = "plane" if plan.layout.planes_per_volume > 1 else "frame"
+    spots = _spots(table, block, pixel)
     preview_figure(out, adu_ZYX, spots, title=_title(plan, result), pixel_nm=pixel.x_nm, plane_word=word)
     return result
 
@@ -114,6 +108,17 @@ def _block(layout: Layout, context: ContextKind, volume: int | None) -> Block:
         num_volumes=layout.num_volumes,
         planes_per_volume=layout.planes_per_volume,
         context=context,
+    )
+
+
+def _spots(table: pa.Table, block: Block, pixel: PixelSize) -> Spots:
+    """Rows as they are drawn: in pixels, on the planes of the block in the order of frames."""
+    frame, x_nm, y_nm, z_nm = (table[name].to_numpy() for name in ("frame", "x_nm", "y_nm", "z_nm"))
+    return Spots(
+        plane=np.searchsorted(np.sort(block.owned_frames), frame).astype(np.int64),
+        x_px=x_nm.astype(np.float64) / pixel.x_nm,
+        y_px=y_nm.astype(np.float64) / pixel.y_nm,
+        z_nm=z_nm.astype(np.float64),
     )
 
 

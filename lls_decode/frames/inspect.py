@@ -184,28 +184,11 @@ def _symptoms(adu_TYX: Frames, intensity: dict[str, Any] | None, told: list[str]
 
 def _camera_guess(source: FrameSource, num_frames: int) -> dict[str, Any]:
     """Photon transfer over frames that follow each other in time; what it is worth is said with it."""
-    layout = source.layout
-    num_frames = min(num_frames, max(2, _CAMERA_PIXELS // (layout.height * layout.width)))
-    planes = min(_CAMERA_PLANES, layout.planes_per_volume)
-    first_plane = (layout.planes_per_volume - planes) // 2
-    length = RUN_FRAMES if layout.planes_per_volume == 1 else 2
-    length = min(length, num_frames, layout.num_volumes) // 2 * 2
-    if length == 0:
+    if source.layout.num_volumes < 2:
         return {"none_because": "there is no second volume in time"}
-    runs = max(1, num_frames // (length * planes))
-    starts = length * np.unique(np.linspace(0, layout.num_volumes // length - 1, runs).astype(np.int64))
-    read: list[list[Frames]] = [[] for _ in range(planes)]
-    for start in starts:
-        volume, plane = np.meshgrid(np.arange(start, start + length), np.arange(first_plane, first_plane + planes))
-        try:
-            adu = source.read_frames(np.stack([volume.ravel(), plane.ravel()], axis=1))
-        except (ChunkError, FrameValueError):
-            continue  # told with the sampled frames, or by its block
-        for number, frames in enumerate(adu.reshape(planes, length, *adu.shape[1:])):
-            read[number].append(frames)
-    if not read[0]:
+    series = _frames_in_time(source, num_frames)
+    if not series:
         return {"none_because": "frames cannot be read"}
-    series = [np.concatenate(frames) for frames in read]
     guess = guess_camera([(frames[0::2], frames[1::2]) for frames in series])
     used = sum(len(frames) for frames in series)
     if isinstance(guess, str):
@@ -219,3 +202,25 @@ def _camera_guess(source: FrameSource, num_frames: int) -> dict[str, Any]:
         "noisy_pixels": guess.noisy_fraction and float(f"{guess.noisy_fraction:.2g}"),
         "looks_like": guess.looks_like,
     }
+
+
+def _frames_in_time(source: FrameSource, num_frames: int) -> list[Frames]:
+    """For each of a few neighbouring planes (which share chunks) an even number of frames, in runs over the dataset."""
+    layout = source.layout
+    num_frames = min(num_frames, max(2, _CAMERA_PIXELS // (layout.height * layout.width)))
+    planes = min(_CAMERA_PLANES, layout.planes_per_volume)
+    first_plane = (layout.planes_per_volume - planes) // 2
+    length = RUN_FRAMES if layout.planes_per_volume == 1 else 2
+    length = max(2, min(length, num_frames, layout.num_volumes) // 2 * 2)
+    runs = max(1, num_frames // (length * planes))
+    starts = length * np.unique(np.linspace(0, layout.num_volumes // length - 1, runs).astype(np.int64))
+    read: list[list[Frames]] = [[] for _ in range(planes)]
+    for start in starts:
+        volume, plane = np.meshgrid(np.arange(start, start + length), np.arange(first_plane, first_plane + planes))
+        try:
+            adu = source.read_frames(np.stack([volume.ravel(), plane.ravel()], axis=1))
+        except (ChunkError, FrameValueError):
+            continue  # told with the sampled frames, or by its block
+        for number, frames in enumerate(adu.reshape(planes, length, *adu.shape[1:])):
+            read[number].append(frames)
+    return [np.concatenate(frames) for frames in read if frames]
