@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
@@ -22,10 +21,8 @@ from distributed.versions import VersionMismatchWarning
 from lls_decode.errors import SiteError
 
 from .profile import GIB, CudaSite, LocalSite, SiteProfile, SlurmSite, find_profile
-from .request import Request, free_address, quiet, wait_for_workers
+from .request import Request, check_versions, free_address, quiet, wait_for_workers
 from .settings import DASHBOARD, DASK_SETTINGS, LOOPBACK, THREADS_PER_WORKER
-
-_CHECKED_PACKAGES = ("lls_decode", "distributed", "numpy", "pyarrow", "zarr")
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +169,7 @@ def _running(request: Request) -> Iterator[Client]:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VersionMismatchWarning)  # _check_versions says it in our words
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says it in our words
             client = Client(request.site, timeout=request.timeout_s, set_as_default=False)
     except (OSError, CommClosedError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -183,25 +180,8 @@ def _running(request: Request) -> Iterator[Client]:
     advice = f"start some with 'dask worker --nworkers N --nthreads {THREADS_PER_WORKER} {request.site}'"
     try:
         wait_for_workers(client, request.workers or 1, request, advice=advice)
-        _check_versions(client, request)
+        check_versions(client, request.site)
         yield client
     finally:
         with quiet():
             client.close(timeout=10)
-
-
-def _check_versions(client: Client, request: Request) -> None:
-    """Refuse workers that lack this package, and say where versions differ."""
-    found: Any = client.get_versions(packages=list(_CHECKED_PACKAGES))
-    here = found["client"]["packages"]
-    elsewhere = {"the scheduler": found["scheduler"], **{f"worker {k}": v for k, v in found["workers"].items()}}
-    for place, versions in elsewhere.items():
-        there = versions["packages"]
-        if there.get("lls_decode") is None:
-            raise SiteError(
-                f"lls_decode is not installed for {place} of {request.site}; start the scheduler and its workers in "
-                "the environment that lls-decode runs in."
-            )
-        differ = [f"{name} {there[name]} (here {here[name]})" for name in here if there.get(name) != here[name]]
-        if differ:
-            logger.warning("%s of %s has other versions: %s", place, request.site, ", ".join(sorted(differ)))

@@ -99,11 +99,11 @@ def examine() -> list[tuple[State, str]]:
     if missing:
         return [("wrong", f"SLURM is installed in part, {', '.join(missing)} not found; mend PATH, or load its module")]
     try:
-        here = _version(ask("sbatch", "--version"))
+        here = _version(ask("sbatch", "--version", timeout_s=20))
         settings = ask("scontrol", "show", "config", timeout_s=20)
         nodes = list_nodes()
     except SlurmError as error:
-        return [("wrong", f"SLURM's controller does not answer: {str(error).rstrip('.')}; is it up ('scontrol ping')?")]
+        return [("wrong", _describe_silence(str(error).rstrip(".")))]
     found: list[tuple[State, str]] = [_describe(here, nodes)]
     there = _version(next((line for line in settings.splitlines() if line.startswith("SLURM_VERSION")), ""))
     if there and here and there[:2] != here[:2]:
@@ -115,6 +115,17 @@ def examine() -> list[tuple[State, str]]:
     if re.search(r"^JobRequeue\s*=\s*0", settings, flags=re.MULTILINE):
         found.append(("note", "jobs are not requeued here (JobRequeue=0); lost workers come back as new jobs"))
     return found
+
+
+def _describe_silence(said: str) -> str:
+    """Why SLURM cannot be asked: the machine itself has no part in it, or the controller is away."""
+    if "configuration source" in said:
+        return (
+            "SLURM's commands are installed here, but find no slurm.conf; run this on a login node, or set SLURM_CONF"
+        )
+    if "munge" in said.lower():
+        return f"this machine cannot tell SLURM who you are: {said}; is munged up here ('munge -n')?"
+    return f"SLURM's controller does not answer: {said}; is it up ('scontrol ping')?"
 
 
 def _describe(version: tuple[int, ...], nodes: Sequence[NodeInfo]) -> tuple[State, str]:

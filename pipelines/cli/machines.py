@@ -41,15 +41,22 @@ def show_site(site: str, as_profile: bool, out: Path) -> None:
     click.echo(describe_scripts(profile, out, words), nl=False)
 
 
-@click.command(epilog="Example: lls-decode doctor")
+@click.command(epilog="Example: lls-decode doctor --out results/ --site mine.yaml")
+@click.option(
+    "--out", default=".", type=click.Path(path_type=Path), help="Where results are to lie.  [default: this folder]"
+)
+@click.option("--site", help="Also try a site: a name, a profile (.yaml), or tcp://HOST:PORT.")
 @json_option
-def doctor(as_json: bool) -> int:
-    """Check this machine: packages, devices, codecs, disk, a worker process, the shipped models, SLURM."""
+def doctor(out: Path, site: str | None, as_json: bool) -> int:
+    """Check this machine: packages, GPUs, the folder of results, models, a worker process, SLURM. Status 1: a fault."""
+    from lls_decode.cluster.diagnosis import examine_site
     from lls_decode.cluster.slurm.check import examine as examine_slurm
     from lls_decode.pipelines.doctor import Check, examine
 
-    checks = examine()
+    checks = examine(out)
     checks += [Check("slurm", state, words) for state, words in examine_slurm()]
+    if site is not None:
+        checks += [Check("site", state, words) for state, words in examine_site(site)]
     if as_json:
         echo_json([check.to_dict() for check in checks])
     else:

@@ -91,6 +91,34 @@ def test_running_scheduler_is_used_and_left_running(scheduler: str) -> None:
         worker.wait(timeout=20)
 
 
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("zarr", None),
+        ("lls-decode", r"lls-decode is 0\.0\.9, here it is .* for worker tcp://.*; start the scheduler and"),
+    ],
+)
+def test_worker_of_another_version(
+    package: str, words: str | None, scheduler: str, log: "Lines", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other packages are said; another lls-decode is refused, since it may compute another table."""
+    metadata = tmp_path / f"{package.replace('-', '_')}-0.0.9.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.9\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    worker = start("worker", scheduler, "--nthreads", "2", "--no-nanny", "--no-dashboard")
+    try:
+        if words is None:
+            with connect(scheduler, timeout_s=60):
+                assert any("has other versions: zarr 0.0.9 (here 3." in line for line in log.lines), log.lines
+        else:
+            with pytest.raises(SiteError, match=words), connect(scheduler, timeout_s=60):
+                pass
+    finally:
+        worker.terminate()
+        worker.wait(timeout=20)
+
+
 def loopback_only(pid: int) -> bool:
     """Whether a process listens on 127.0.0.1 alone; reads the kernel's table of its own sockets."""
     inodes = set()
@@ -123,7 +151,7 @@ class Lines(logging.Handler):
 @pytest.fixture
 def log() -> Iterator[Lines]:
     """What sites log, whatever other tests, or a command line, have done to the root logger."""
-    logger, lines = logging.getLogger("lls_decode.cluster.site"), Lines()
+    logger, lines = logging.getLogger("lls_decode.cluster"), Lines()
     level = logger.level
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)

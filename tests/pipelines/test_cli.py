@@ -263,8 +263,9 @@ def test_a_prefit_gives_a_configuration_that_trains(tmp_path: Path, invoke: Invo
 
 
 def test_doctor_speaks(invoke: Invoke) -> None:
-    _, text, _ = invoke("doctor", "--json")
+    _, text, _ = invoke("doctor", "--json", "--site", "slurn")
     checks = {check["name"]: check for check in json.loads(text)}
+    assert (checks["site"]["state"], "did you mean 'slurm'" in checks["site"]["words"]) == ("wrong", True)
     assert checks["worker"]["state"] == "ok"
     assert checks["torch"]["state"] == "ok"
 

@@ -1,0 +1,134 @@
+"""Whether a folder is a good place for results: speed, space, files, and names that are exchanged at once.
+
+Everything is tried in the folder itself, with files that are removed again: what a mount says of itself is often wrong.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .check import Check
+
+PROBE_BYTES = 64 << 20
+SLOW_MB_PER_S = 50.0
+LITTLE_GB, NEXT_TO_NOTHING_GB = 20.0, 1.0
+FEW_FILES, HARDLY_ANY_FILES = 100_000, 1_000
+EXCHANGES = 50
+"""How often a file is replaced while another thread reads it."""
+
+
+def examine_folder(folder: Path, *, slow_mb_per_s: float = SLOW_MB_PER_S) -> Iterator[Check]:
+    """Write into a folder, or the nearest one above it that exists, and say how it went; takes a second or two."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    yield _space(place)
+    files = _files(place)
+    if files is not None:
+        yield files
+    try:
+        rate = _measure(place)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free space, or ask for a larger quota" if full else "give --out a folder that you may write into"
+        yield Check("folder", "wrong", f"{place} cannot be written ({error.strerror}); {advice}")
+        return
+    slow = rate < slow_mb_per_s
+    words = f"{rate:.0f} MB/s written to {place}"
+    yield Check("folder", "note" if slow else "ok", words + (f"; slow (under {slow_mb_per_s:g})" if slow else ""))
+    yield from _exchange(place)
+    yield from _locks(place)
+
+
+def _space(place: Path) -> Check:
+    free = shutil.disk_usage(place).free / 1e9
+    words = f"{free:.1f} GB free in {place}"
+    if free < LITTLE_GB:
+        words += "; little: while shards are merged a run needs its table twice"
+    return Check("space", "wrong" if free < NEXT_TO_NOTHING_GB else "note" if free < LITTLE_GB else "ok", words)
+
+
+def _files(place: Path) -> Check | None:
+    """Files that may still be made; None where the file system does not count them."""
+    found = os.statvfs(place)
+    if found.f_files == 0:
+        return None
+    words = f"{found.f_favail} more files may be made in {place}"
+    if found.f_favail >= FEW_FILES:
+        return Check("files", "ok", words)
+    words += "; few: a run makes one a block, so raise --block-frames, or remove old files"
+    return Check("files", "wrong" if found.f_favail < HARDLY_ANY_FILES else "note", words)
+
+
+def _measure(place: Path) -> float:
+    """MB/s with which a new file reaches the disk."""
+    content = os.urandom(PROBE_BYTES)
+    with _probe(place) as path, path.open("wb", buffering=0) as file:
+        began = time.monotonic()
+        view = memoryview(content)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+        return PROBE_BYTES / 1e6 / (time.monotonic() - began)
+
+
+def _exchange(place: Path) -> Iterator[Check]:
+    """Shards and tables get their name when they are whole: a reader must see the old one or the new one, always."""
+    seen: list[str] = []
+    stop = threading.Event()
+
+    def look(path: Path) -> None:
+        while not stop.is_set():
+            try:
+                if len(set(path.read_text())) != 1:
+                    seen.append("half of a file was read")
+            except OSError as error:
+                seen.append(f"for a moment there was no file ({error.strerror})")
+
+    with _probe(place) as path, _probe(place) as aside:
+        path.write_text("a" * 4096)
+        reader = threading.Thread(target=look, args=(path,), daemon=True)
+        reader.start()
+        try:
+            for number in range(EXCHANGES):
+                aside.write_text("bc"[number % 2] * 4096)
+                aside.replace(path)
+        except OSError as error:
+            seen.append(f"a finished file cannot replace another one ({error.strerror})")
+        finally:
+            stop.set()
+            reader.join()
+    if seen:
+        words = f"{place} does not rename at once: {seen[0]}; give --out a folder on another file system"
+        yield Check("rename", "wrong", words)
+    else:
+        yield Check("rename", "ok", "a file is replaced at once, also while it is read")
+
+
+def _locks(place: Path) -> Iterator[Check]:
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        words = f"{place} cannot be locked ({error.strerror}); do not start the same run twice at the same moment"
+        yield Check("locks", "note", words)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _probe(place: Path) -> Iterator[Path]:
+    """A name in the folder for a file that is removed again."""
+    path = place / f".lls-doctor-{uuid.uuid4().hex[:12]}"
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+"""Why the network would, or would not, run on a GPU here: the card, its driver, and the torch that is installed."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from .check import Check
+
+PCI = Path("/sys/bus/pci/devices")
+_NVIDIA, _DISPLAY = "0x10de", "0x03"
+"""PCI vendor, and the class of VGA and 3-D controllers."""
+
+
+def examine_gpu() -> Iterator[Check]:
+    """What torch can use, else what keeps it from that."""
+    import torch
+
+    if torch.cuda.is_available():
+        yield from _try_devices()
+        return
+    built = torch.version.cuda
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards, driver = cards_in_machine(), ask_driver()
+    if driver is None and not cards:
+        yield Check("gpu", "note", "none; the network runs on the CPU")
+    elif driver is None:
+        words = f"{cards} NVIDIA cards are in this machine, but no driver (nvidia-smi is not found); install it"
+        yield Check("gpu", "wrong", words)
+    elif not driver.startswith("GPU "):
+        words = f"nvidia-smi sees no GPU: {driver}; the driver does not run, load its module or restart the machine"
+        yield Check("gpu", "wrong", words)
+    elif hidden is not None and hidden.strip() in ("", "-1", "NoDevFiles"):
+        yield Check("gpu", "note", f"hidden (CUDA_VISIBLE_DEVICES is {hidden!r}); the network runs on the CPU")
+    elif built is None:
+        words = f"{driver}, but torch {torch.__version__} is a CPU build; install a CUDA build of torch"
+        yield Check("gpu", "wrong", words)
+    else:
+        yield Check("gpu", "wrong", f"{driver}, but torch sees none: {compare_cuda(built)}")
+
+
+def cards_in_machine(devices: Path = PCI) -> int:
+    """NVIDIA cards on the bus, with or without a driver."""
+    count = 0
+    for device in devices.glob("*"):
+        try:
+            vendor, kind = (device.joinpath(name).read_text().strip() for name in ("vendor", "class"))
+        except OSError:
+            continue
+        count += vendor == _NVIDIA and kind.startswith(_DISPLAY)
+    return count
+
+
+def ask_driver(*words: str) -> str | None:
+    """First line of what nvidia-smi says (of its list of GPUs, when no words are given); None: it is not here."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    try:
+        said = subprocess.run(
+            ["nvidia-smi", *(words or ("-L",))], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    text = (said.stdout + said.stderr).strip()
+    return (text if words else re.sub(r" \(UUID: [^)]*\)", "", text.partition("\n")[0])) or f"status {said.returncode}"
+
+
+def _try_devices() -> Iterator[Check]:
+    """A card can be seen and still be too new, or too old, for the kernels that torch was built with."""
+    import torch
+
+    for index in range(torch.cuda.device_count()):
+        name = torch.cuda.get_device_name(index)
+        try:
+            torch.ones(1, device=f"cuda:{index}").add_(1).cpu()
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            yield Check("gpu", "wrong", f"{name} cannot compute with torch {torch.__version__}: {reason}")
+        else:
+            words = f"{name}, torch {torch.__version__} for CUDA {torch.version.cuda}"
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                words += "; it has no bfloat16, use --dtype float32"
+            yield Check("gpu", "ok", words)
+
+
+def compare_cuda(built: str) -> str:
+    """Why a torch that is built for this CUDA sees none of the GPUs that the driver lists."""
+    match = re.search(r"CUDA Version\s*:\s*(\d+)\.(\d+)", ask_driver("--query") or "")
+    if match is None:
+        return f"it is built for CUDA {built}; install a newer driver, or a torch for an older CUDA"
+    has = tuple(int(part) for part in match.groups())
+    needs = tuple(int(part) for part in built.split(".")[:2])
+    if has[0] < needs[0]:
+        advice = "install a newer driver, or a torch for an older CUDA"
+        return f"its driver knows CUDA up to {has[0]}.{has[1]}, and torch is built for CUDA {built}; {advice}"
+    return f"driver (CUDA {has[0]}.{has[1]}) and torch (CUDA {built}) fit; are the devices (/dev/nvidia*) open to you?"

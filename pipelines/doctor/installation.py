@@ -1,0 +1,71 @@
+"""Whether Python, packages, models and a worker process are as they must be."""
+
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from .check import Check
+
+_CORE = ("torch", "zarr", "dask", "distributed", "numpy", "pyarrow", "pydantic", "safetensors")
+_EXTRAS = {"zarrs": "fast", "tifffile": "convert", "matplotlib": "report", "h5py": "export", "dask_jobqueue": "slurm"}
+
+
+def examine_installation() -> Iterator[Check]:
+    """Python and the packages; the machine that they are on."""
+    yield Check("python", "ok", f"{platform.python_version()} in {sys.prefix}")
+    yield from _packages()
+    yield from _extras()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield Check("machine", "ok", f"{os.cpu_count()} cores, {memory / 1e9:.0f} GB of memory, {platform.machine()}")
+
+
+def _packages() -> Iterator[Check]:
+    found = {}
+    for name in _CORE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            yield Check(name, "wrong", f"not installed; pip install {name}")
+        else:
+            yield Check(name, "ok", found[name])
+    dask, distributed = found.get("dask"), found.get("distributed")
+    if dask and distributed and dask != distributed:
+        words = f"{dask} beside distributed {distributed}; install the same version of both"
+        yield Check("dask", "wrong", words)
+
+
+def _extras() -> Iterator[Check]:
+    for module, extra in _EXTRAS.items():
+        if importlib.util.find_spec(module) is None:
+            yield Check(module, "note", f"not installed; pip install 'lls-decode[{extra}]' when you need it")
+        else:
+            yield Check(module, "ok", "installed")
+
+
+def examine_models() -> Iterator[Check]:
+    """The models that ship with the package."""
+    from lls_decode.model.bundle import load_bundle
+    from lls_decode.models import shipped
+
+    bundles = shipped(".lls")
+    for name, path in bundles.items():
+        load_bundle(path)
+        yield Check("model", "ok", f"{name} loads")
+    if not bundles:
+        yield Check("model", "wrong", "no model ships with this installation; install the package again")
+
+
+def examine_worker() -> Iterator[Check]:
+    """Another process of this interpreter can import the package, as a worker must."""
+    command = [sys.executable, "-c", "import lls_decode.pipelines.tasks, lls_decode.localize; print('ready')"]
+    began = time.monotonic()
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if result.stdout.strip() == "ready":
+        yield Check("worker", "ok", f"a worker process is ready in {time.monotonic() - began:.1f} s")
+    else:
+        yield Check("worker", "wrong", f"a worker process cannot import the package: {result.stderr.strip()[-300:]}")

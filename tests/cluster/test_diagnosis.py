@@ -1,0 +1,81 @@
+"""A site is tried before a run is begun on it: what its workers would run in is what runs here, or it is said."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lls_decode.cluster.diagnosis import examine_interpreter, examine_site, interpreter_versions
+from lls_decode.cluster.profile import SlurmSite
+from lls_decode.cluster.versions import differences, versions_here
+from lls_decode.config.base import parse
+
+HERE = {"python": "3.11.7", "dask": "2026.8.0", "torch": "2.13.0"}
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (HERE, []),
+        (HERE | {"python": "3.11.2"}, []),
+        (HERE | {"python": "3.12.7"}, ["python 3.12.7 (here 3.11.7)"]),
+        (HERE | {"dask": "2024.8.0", "zarr": "3.1.6"}, ["dask 2024.8.0 (here 2026.8.0)", "zarr 3.1.6 (here missing)"]),
+        ({"python": "3.11.7", "dask": "2026.8.0"}, ["torch missing (here 2.13.0)"]),
+    ],
+    ids=["equal", "third number of Python", "second number", "packages", "missing"],
+)
+def test_differences(there: dict[str, str], words: list[str]) -> None:
+    assert differences(HERE, there) == words
+
+
+def site(**values: Any) -> SlurmSite:
+    return parse(SlurmSite, values, source="test")
+
+
+def test_interpreter_of_jobs_is_this_one() -> None:
+    """Setup lines come before it, and the command of a container around it."""
+    assert interpreter_versions(site()) == versions_here()
+    found = site(setup=["echo loaded cuda/12; PREFIX=env"], container="$PREFIX LC_ALL=C")
+    assert interpreter_versions(found) == versions_here()
+    assert examine_interpreter(found)[0] == "ok"
+
+
+def test_interpreter_with_another_package(tmp_path: Path) -> None:
+    """What setup puts on the path comes first, as a module file of the site would."""
+    for name, version in (("dask", "2024.8.0"), ("lls_decode", "0.0.9")):
+        metadata = tmp_path / f"{name}-{version}.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    here = versions_here()
+    state, words = examine_interpreter(site(setup=[f"export PYTHONPATH='{path}'"]))
+    assert state == "wrong"
+    assert f"lls-decode 0.0.9 (here {here['lls-decode']}), dask 2024.8.0 (here {here['dask']})" in words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"python": "/opt/none/bin/python"}, "Python of the jobs does not start (bash: line 2: /opt/none/bin/python: "),
+        (
+            {"container": "apptainer-of-nobody exec image.sif"},
+            "apptainer-of-nobody: command not found); correct setup,",
+        ),
+        ({"python": f"{Path(sys.base_prefix)}/bin/python3"}, "Python of the jobs has no lls-decode; correct setup"),
+    ],
+    ids=["interpreter", "container", "environment"],
+)
+def test_interpreter_that_cannot_work(values: dict[str, Any], words: str) -> None:
+    state, said = examine_interpreter(site(setup=["unset PYTHONPATH"], **values))
+    assert (state, words in said) == ("wrong", True), said
+
+
+def test_sites_without_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert list(examine_site("local")) == [("ok", "workers on this machine")]
+    assert list(examine_site("cuda")) == [("wrong", "0 GPUs can be used")]
+    monkeypatch.setattr("lls_decode.cluster.diagnosis.CONNECT_S", 1.0)
+    ((state, words),) = examine_site("tcp://127.0.0.1:1")
+    assert (state, words.startswith("No scheduler answers at tcp://127.0.0.1:1 within")) == ("wrong", True)

@@ -1,0 +1,161 @@
+"""A doctor says what is wrong in words, each fault made for real where that can be done."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lls_decode.pipelines.doctor import Check, examine, examine_folder, examine_gpu
+from lls_decode.pipelines.doctor.gpu import cards_in_machine, compare_cuda
+
+H100 = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-5e1c)"
+
+
+def found(checks: Iterator[Check]) -> dict[str, tuple[str, str]]:
+    return {check.name: (check.state, check.words) for check in checks}
+
+
+# --- GPUs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in the place of nvidia-smi."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine's GPU works")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def put(script: str) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/bash\n{script}\n")
+        program.chmod(0o755)
+
+    return put
+
+
+def test_torch_without_cuda_beside_a_gpu(smi: Callable[[str], None]) -> None:
+    if torch.version.cuda is not None:
+        pytest.skip("torch is a CUDA build")
+    smi(f"echo '{H100}'")
+    state, words = found(examine_gpu())["gpu"]
+    assert (state, words.startswith("GPU 0: NVIDIA H100 80GB HBM3, but torch")) == ("wrong", True)
+    assert "is a CPU build; install a CUDA build of torch" in words
+    assert "UUID" not in words
+
+
+def test_driver_that_does_not_run(smi: Callable[[str], None]) -> None:
+    smi("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    state, words = found(examine_gpu())["gpu"]
+    assert (state, "nvidia-smi sees no GPU: Failed to initialize NVML: Driver/library" in words) == ("wrong", True)
+
+
+def test_hidden_gpus(smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    smi(f"echo '{H100}'")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert found(examine_gpu())["gpu"] == (
+        "note",
+        "hidden (CUDA_VISIBLE_DEVICES is ''); the network runs on the CPU",
+    )
+
+
+@pytest.mark.parametrize(
+    ("has", "words"),
+    [
+        ("11.8", "its driver knows CUDA up to 11.8, and torch is built for CUDA 12.6; install a newer driver"),
+        ("12.4", "driver (CUDA 12.4) and torch (CUDA 12.6) fit; are the devices (/dev/nvidia*) open to you?"),
+        (None, "it is built for CUDA 12.6; install a newer driver, or a torch for an older CUDA"),
+    ],
+)
+def test_cuda_of_driver_and_of_torch(has: str | None, words: str, smi: Callable[[str], None]) -> None:
+    smi(f"echo 'CUDA Version                              : {has}'" if has else "exit 9")
+    assert compare_cuda("12.6").startswith(words)
+
+
+def test_card_without_driver(tmp_path: Path) -> None:
+    for number, (vendor, kind) in enumerate([("0x10de", "0x030200"), ("0x10de", "0x040300"), ("0x8086", "0x030000")]):
+        device = tmp_path / f"0000:0{number}:00.0"
+        device.mkdir()
+        device.joinpath("vendor").write_text(f"{vendor}\n")
+        device.joinpath("class").write_text(f"{kind}\n")
+    assert cards_in_machine(tmp_path) == 1
+    assert cards_in_machine(tmp_path / "none") == 0
+
+
+# --- the folder of results --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system in memory with options of its own; needs root."""
+    mounted = []
+
+    def make(options: str) -> Path:
+        place = tmp_path / "mounted"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("file systems cannot be mounted here")
+        mounted.append(place)
+        return place
+
+    yield make
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_good_folder(tmp_path: Path) -> None:
+    """One that is not there yet stands for the nearest above it; nothing is left behind."""
+    checks = found(examine_folder(tmp_path / "not" / "yet"))
+    assert checks["rename"] == ("ok", "a file is replaced at once, also while it is read")
+    assert f"MB/s written to {tmp_path}" in checks["folder"][1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slow_disk(tmp_path: Path) -> None:
+    """This disk, beside one that nobody has."""
+    state, words = found(examine_folder(tmp_path, slow_mb_per_s=1e6))["folder"]
+    assert (state, words.endswith("; slow (under 1e+06)")) == ("note", True)
+
+
+def test_little_space_and_few_files(mount: Callable[[str], Path]) -> None:
+    checks = found(examine_folder(mount("size=2m,nr_inodes=20")))
+    assert (checks["space"][0], "little: while shards are merged" in checks["space"][1]) == ("wrong", True)
+    assert (checks["files"][0], checks["files"][1].startswith("19 more files may be made")) == ("wrong", True)
+    assert (checks["folder"][0], "(No space left on device); free space" in checks["folder"][1]) == ("wrong", True)
+
+
+def test_read_only(mount: Callable[[str], Path]) -> None:
+    state, words = found(examine_folder(mount("ro")))["folder"]
+    assert (state, "cannot be written (Read-only file system); give --out a folder" in words) == ("wrong", True)
+
+
+def test_names_that_cannot_be_exchanged(tmp_path: Path) -> None:
+    """A folder to which files can only be added stands for file systems that do not rename."""
+    if shutil.which("chattr") is None or subprocess.run(["chattr", "+a", tmp_path], check=False).returncode:
+        pytest.skip("this file system has no folders to which files can only be added")
+    try:
+        state, words = found(examine_folder(tmp_path))["rename"]
+    finally:
+        subprocess.run(["chattr", "-a", tmp_path], check=True)
+    assert (state, "a finished file cannot replace another one (Operation not permitted)" in words) == ("wrong", True)
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_survives_a_part_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What breaks is one finding, and the others are still there."""
+
+    def broken() -> Iterator[Check]:
+        raise RuntimeError("the interpreter is gone")
+
+    monkeypatch.setattr("lls_decode.pipelines.doctor.examine_worker", broken)
+    checks = {check.name: check for check in examine(tmp_path)}
+    assert checks["worker"] == Check("worker", "wrong", "RuntimeError: the interpreter is gone")
+    assert [name for name, check in checks.items() if check.state == "wrong"] == ["worker"]
+    assert checks.keys() >= {"python", "torch", "machine", "gpu", "space", "folder", "rename", "model"}
