@@ -18,7 +18,7 @@ import dask
 from distributed import Client
 
 from lls_decode.cluster.profile import SlurmSite
-from lls_decode.cluster.request import Request, dashboard_port, free_address, own_address, quiet, tunnel
+from lls_decode.cluster.request import Request, check_versions, dashboard_port, free_address, own_address, quiet, tunnel
 from lls_decode.cluster.settings import THREADS_PER_WORKER
 from lls_decode.errors import SiteError
 
@@ -65,6 +65,7 @@ def open_interactive(site: SlurmSite, request: Request) -> Iterator[Client]:
         logger.info("dashboard, from a laptop: %s", tunnel(port, host=host, login=None))
         stack.enter_context(_supervised(cluster, client, wanted))
         _wait_for_workers(cluster, client, min(site.workers_min, wanted), site.wait_hours * 3600)
+        check_versions(client, request.site)
         yield client
 
 
@@ -110,6 +111,7 @@ def job_options(site: SlurmSite, folder: JobFolder) -> dict[str, Any]:
     python = shlex.join(interpreter(site))
     extra = [f"--qos={job.qos}"] if job.qos else []
     extra += [f"--gres={job.gres}"] if job.gres else []
+    preloads = [PRELOAD, *dask.config.get("distributed.worker.preload")]  # the option hides those of the configuration
     return {
         "queue": job.partition,
         "account": job.account,
@@ -122,7 +124,7 @@ def job_options(site: SlurmSite, folder: JobFolder) -> dict[str, Any]:
         "job_mem": f"{-(-job.memory_bytes // 2**20)}M",
         "job_extra_directives": [*extra, "--no-requeue", *job.extra],
         "job_script_prologue": [gpu_line(job), f"export {GRACE_VARIABLE}=20", *site.setup],
-        "worker_extra_args": ["--preload", PRELOAD, "--no-dashboard"],
+        "worker_extra_args": [*(w for item in preloads for w in ("--preload", item)), "--no-dashboard"],
         "python": f"{site.container} {python}" if site.container else python,
         "interface": site.interface,
         "log_directory": str(folder.logs),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,8 +21,10 @@ from lls_decode.pipelines.plan import make_plan
 from lls_decode.pipelines.run import run
 from tests.pipelines.conftest import write_bundle, write_movie
 
-from .virtual import VirtualSlurm, wait_for, why_not
+from .virtual import PATIENCE_S, VirtualSlurm, wait_for, why_not
 
+AT_WORK = "at work for the driver"
+"""In a worker's log, once for each driver that it has found."""
 BLOCKS = 30
 FREE_BLOCKS = 6
 """Of `slow_reading`: blocks that are read although the store is closed."""
@@ -79,7 +82,7 @@ class Run:
         self.store = folder / "store"
         self.store.mkdir(exist_ok=True)
         self.name = job_name(self.out)
-        setup = {
+        self._environment = {
             "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "DASK_DISTRIBUTED__WORKER__PRELOAD": "['slow_reading']",
             "SLOW_READING": str(self.store),
@@ -91,7 +94,7 @@ class Run:
             "workers_max": 2,
             "interface": "lo",
             "notice_s": 30,
-            "setup": [f'export {key}="{value}"' for key, value in setup.items()],
+            "setup": [f'export {key}="{value}"' for key, value in self._environment.items()],
             **profile,
         }
         for name in ("worker", "driver"):
@@ -104,10 +107,17 @@ class Run:
         command = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "run", str(self._world.movie)]
         command += ["--model", str(self._world.bundle), "--out", str(self.out), "--block-frames", "4"]
         command += ["--device", "cpu", "--site", str(self.profile), "--json", *words]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **self._environment},
+            preexec_fn=_listen_to_ctrl_c,
+        )
         return self
 
-    def end(self, timeout_s: float = 300) -> tuple[int, str, str]:
+    def end(self, timeout_s: float = PATIENCE_S) -> tuple[int, str, str]:
         """Exit status and what it said."""
         assert self.process is not None
         out, err = self.process.communicate(timeout=timeout_s)
@@ -123,11 +133,14 @@ class Run:
     def jobs(self) -> list[QueuedJob]:
         return list_jobs(self.name)
 
+    def running(self) -> list[QueuedJob]:
+        return [job for job in self.jobs() if job.state == "RUNNING"]
+
     def workers(self) -> list[QueuedJob]:
-        return [job for job in self.jobs() if job.in_array and job.state == "RUNNING"]
+        return [job for job in self.running() if job.in_array]
 
     def driver(self) -> QueuedJob | None:
-        return next((job for job in self.jobs() if not job.in_array and job.state == "RUNNING"), None)
+        return next((job for job in self.running() if not job.in_array), None)
 
     def shards(self) -> int:
         return len(list((self.out / "shards").glob("b*.parquet")))
@@ -135,10 +148,18 @@ class Run:
     def logs(self, kind: str) -> str:
         return "".join(path.read_text() for path in sorted((self.out / "logs").glob(f"{kind}-*.log")))
 
+    def wait_for_log(self, kind: str, words: str, count: int = 1) -> None:
+        """Until the logs of the workers, or of the driver, have said something so many times."""
+        wait_for(lambda: self.logs(kind).count(words) >= count, lambda: self._story(f"{words!r} in the {kind}'s log"))
+
     def wait_until_held(self, workers: int = 2) -> None:
         """Until so many workers are at work, and wait for the closed store."""
-        wait_for(lambda: self.shards() >= FREE_BLOCKS, f"the first blocks:\n{self.logs('*')[-3000:]}", 200)
-        wait_for(lambda: self.logs("worker").count("at work for the driver") >= workers, "all workers", 200)
+        wait_for(lambda: self.shards() >= FREE_BLOCKS, lambda: self._story("the first blocks"))
+        self.wait_for_log("worker", AT_WORK, workers)
+
+    def _story(self, what: str) -> str:
+        """What is there to be read when something has not come."""
+        return f"{what}\n{self.jobs()}\n{self.logs('*')[-5000:]}"
 
     def summary(self) -> dict[str, Any]:
         """The end of a run that went well, as ``--json`` tells it."""
@@ -147,6 +168,11 @@ class Run:
         found: dict[str, Any] = json.loads(out)
         assert (found["blocks_done"], found["blocks_failed"]) == (BLOCKS, [])
         return found
+
+
+def _listen_to_ctrl_c() -> None:
+    """As a program at a terminal does; a shell has those that it puts into the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """A Dask preload module for workers in tests: frames come from a store that can be held up, and memory can be eaten.
 
 Workers import it by its bare name (``DASK_DISTRIBUTED__WORKER__PRELOAD``). In the folder ``$SLOW_READING``: as long as
-there is a file ``closed``, reads of blocks after the first few wait; each file ``eat-*`` has one reader start a process
-that takes much memory.
+there is a file ``closed``, reads of blocks after the first few wait; a file ``eat-JOB`` has a reader in that job start
+a process that takes much memory.
 """
 
 import os
@@ -22,6 +22,8 @@ FREE_BLOCKS = 6
 EATER = "import time; food = bytearray(3 << 30); food[::4096] = b'x' * len(food[::4096]); time.sleep(60)"
 
 FOLDER = Path(os.environ["SLOW_READING"])
+JOB = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+"""As squeue has it."""
 read = FrameSource.read
 
 
@@ -34,10 +36,9 @@ def read_slowly(source: FrameSource, block: Block) -> FrameStack:
 
 
 def eat() -> None:
-    for file in FOLDER.glob("eat-*"):
-        with suppress(FileNotFoundError):
-            file.unlink()
-            subprocess.Popen([sys.executable, "-c", EATER])
+    with suppress(FileNotFoundError):
+        (FOLDER / f"eat-{JOB}").unlink()
+        subprocess.Popen([sys.executable, "-c", EATER])
 
 
 def dask_setup(worker: Worker) -> None:

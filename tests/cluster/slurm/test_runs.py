@@ -9,10 +9,10 @@ import pytest
 from lls_decode.table import read_table
 from tests.pipelines.conftest import assert_same_rows
 
-from .conftest import FREE_BLOCKS, Run, World
+from .conftest import AT_WORK, FREE_BLOCKS, Run, World
 from .virtual import SCAVENGE, VirtualSlurm, wait_for
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 Runs = Callable[..., Run]
 
 
@@ -31,7 +31,7 @@ def test_gpus_are_those_that_slurm_gave(runs: Runs, world: World) -> None:
     assert "GPUs: 0, 1" in run.logs("worker")
     assert run.logs("worker").count("Registered to: ") == 2
     assert "tls://" in run.logs("worker")
-    wait_for(lambda: run.jobs() == [], "the end of all jobs", 200)
+    wait_for(lambda: run.jobs() == [], "the end of all jobs")
     assert "the run is over" in run.logs("worker")
 
 
@@ -42,9 +42,9 @@ def test_workers_lost_for_good_are_replaced(runs: Runs, world: World, nodes: Vir
     run.start().wait_until_held()
     first, second = run.workers()
     nodes.say("scancel", first.id)
-    (run.store / "eat-1").touch()
-    wait_for(lambda: not {first.id, second.id} & {job.id for job in run.workers()}, "the end of both jobs", 200)
-    wait_for(lambda: "worker jobs were lost for good" in run.logs("driver"), "their replacement", 200)
+    (run.store / f"eat-{second.id}").touch()
+    wait_for(lambda: not {first.id, second.id} & {job.id for job in run.jobs()}, "the end of both jobs")
+    run.wait_for_log("driver", "worker jobs were lost for good")
     run.open()
     check(run, world)
 
@@ -60,44 +60,46 @@ def test_nodes_that_die_or_are_cut_off(runs: Runs, world: World, nodes: VirtualS
     nodes.cut("n3")
     survivors = set(nodes.processes_of("n3"))
     assert survivors
-    wait_for(lambda: {job.state for job in run.jobs() if job.in_array} == {"PENDING"}, "requeued jobs", 200)
+    wait_for(lambda: {job.state for job in run.jobs() if job.in_array} == {"PENDING"}, "requeued jobs")
     nodes.mend("n2")
-    wait_for(lambda: run.logs("worker").count("at work for the driver") >= 3, "a worker that is back", 200)
+    run.wait_for_log("worker", AT_WORK, 3)
     assert survivors & set(nodes.processes_of("n3"))
     run.open()
     check(run, world)
-    nodes.mend("n3")
 
 
 def test_preempted_worker_comes_back(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
     run = runs(workers_max=1, worker={"partition": SCAVENGE, "extra": ["--nodelist=n2"]}, driver={"partition": "main"})
     run.close()
     run.start().wait_until_held(1)
-    nodes.say("sbatch", "--job-name=urgent", "--nodelist=n2", "--cpus-per-task=4", "--mem=1000", "--wrap=sleep 3")
-    wait_for(lambda: "urgent" in nodes.job_names() and run.workers() == [], "preemption", 200)
-    wait_for(lambda: "worker: job" in run.logs("worker") and ", start 1" in run.logs("worker"), "the requeued job", 200)
+    room = ("--nodelist=n2", "--cpus-per-task=4", "--mem=1000")
+    nodes.say("sbatch", "--output=/dev/null", "--job-name=urgent", *room, "--wrap=:")
+    run.wait_for_log("worker", ", start 1")
+    assert "urgent" not in nodes.job_names()
     run.open()
     check(run, world)
     assert "lost for good" not in run.logs("driver")
 
 
-def test_worker_leaves_before_its_wall_time(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """It drops what would not end in time, and goes back to the queue by itself."""
-    run = runs(workers_max=1, worker={"hours": 1 / 60}, notice_s=10)
+def test_jobs_leave_before_their_wall_time(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+    """Worker and driver drop what would not end in time, and go back to the queue by themselves."""
+    run = runs(workers_max=1, worker={"hours": 1 / 60}, driver={"hours": 1 / 60}, notice_s=10)
     run.close()
     run.start()
-    wait_for(lambda: "worker: back to the queue" in run.logs("worker"), "the wall time", 200)
-    (job,) = [job for job in run.jobs() if job.in_array]
-    nodes.say("scontrol", "update", f"jobid={job.id}", "timelimit=60")  # one minute may be short on a busy machine
-    wait_for(lambda: ", start 1" in run.logs("worker"), "the next start", 200)
+    for kind in ("worker", "driver"):
+        run.wait_for_log(kind, f"{kind}: back to the queue")
+    for job in run.jobs():  # one minute may be short for the second start on a busy machine
+        nodes.say("scontrol", "update", f"jobid={job.id}", "timelimit=60")
     run.open()
     check(run, world)
+    assert ", start 1" in run.logs("worker")
+    assert ", start 1" in run.logs("driver")
     assert "lost for good" not in run.logs("driver")
 
 
 def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """Its jobs do not need the terminal, its workers find it again, and the same command follows it again."""
-    run = runs()
+    """It needs no terminal, and when its node dies its workers find the next one; the same command follows it again."""
+    run = runs(worker={"extra": ["--nodelist=n3"]}, driver={"extra": ["--exclude=n3"]})
     run.close()
     run.start().wait_until_held()
     assert run.process is not None
@@ -106,10 +108,10 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
     assert (status, "The jobs go on without this terminal" in err) == (130, True)
     driver = run.driver()
     assert driver is not None
-    nodes.say("scancel", "--batch", "--signal=USR1", driver.id)  # what SLURM does before the wall time
-    wait_for(lambda: ", start 1" in run.logs("driver"), "the next start of the driver", 200)
+    nodes.crash(driver.node)
+    run.wait_for_log("driver", ", start 1")
     run.start()
-    wait_for(lambda: run.logs("worker").count("at work for the driver") >= 4, "workers that are back", 200)
+    run.wait_for_log("worker", AT_WORK, 4)
     run.open()
     check(run, world)
     assert ", start 1" not in run.logs("worker")
@@ -119,14 +121,18 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
 
 
 def test_interactive_jobs_are_kept(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """dask-jobqueue alone would not replace the job that is cancelled."""
-    run = runs(mode="interactive", workers_max=1)
+    """dask-jobqueue alone would replace neither the job that is cancelled nor the one whose time is up."""
+    run = runs(mode="interactive")
     run.close()
     run.start()
-    wait_for(lambda: run.shards() >= FREE_BLOCKS, "the first blocks", 200)
-    (job,) = run.jobs()
-    nodes.say("scancel", job.id)
-    wait_for(lambda: [item.id for item in run.jobs() if item.state == "RUNNING"] not in ([], [job.id]), "another", 200)
+    wait_for(lambda: run.shards() >= FREE_BLOCKS and len(run.running()) == 2, "two workers and the first blocks")
+    first, second = (job.id for job in run.running())
+    assert run.shards() == FREE_BLOCKS
+    nodes.say("scancel", first)
+    assert nodes.say("scontrol", "update", f"jobid={second}", "EndTime=now") is not None
+    wait_for(lambda: not {first, second} & {job.id for job in run.jobs()}, "the end of both jobs")
+    wait_for(lambda: run.running() != [], "another one")
     run.open()
     check(run, world)
     assert run.jobs() == []
+    assert nodes.state_at_end(second) == "TIMEOUT"

@@ -1,10 +1,12 @@
 """What SLURM will not give is refused in one sentence before anything is submitted, and a doctor says what is wrong."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lls_decode.cluster.diagnosis import examine_site
 from lls_decode.cluster.profile import SlurmSite
 from lls_decode.cluster.slurm.check import check_site, examine, explain
 from lls_decode.cluster.slurm.commands import list_jobs
@@ -13,7 +15,7 @@ from lls_decode.errors import SiteError
 
 from .virtual import VirtualSlurm, wait_for
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "partition": (
@@ -45,7 +47,7 @@ def test_accepted(nodes: VirtualSlurm) -> None:
 
 
 def test_waiting_jobs_are_explained(nodes: VirtualSlurm) -> None:
-    nodes.say("sbatch", "--hold", "--job-name=held", "--array=0-2", "--wrap=:")
+    nodes.say("sbatch", "--output=/dev/null", "--hold", "--job-name=held", "--array=0-2", "--wrap=:")
     wait_for(lambda: len(list_jobs("held")) == 3, "jobs in the queue", 20)
     assert explain(list_jobs("held")) == ["3 worker jobs wait: JobHeldUser (it is held; 'scontrol release' lets it go)"]
 
@@ -54,6 +56,9 @@ def test_doctor(nodes: VirtualSlurm) -> None:
     state, words = examine()[0]
     assert state == "ok"
     assert "main (default) 4/4 nodes" in words
+
+
+def test_doctor_without_controller(nodes: VirtualSlurm) -> None:
     nodes.stop_controller()
     try:
         ((state, words),) = examine()
@@ -61,3 +66,33 @@ def test_doctor(nodes: VirtualSlurm) -> None:
     finally:
         nodes.start_controller()
         nodes.wait_until_up()
+
+
+def test_doctor_without_munge(nodes: VirtualSlurm) -> None:
+    nodes.stop_munge()
+    try:
+        ((state, words),) = examine()
+        assert (state, words.startswith("this machine cannot tell SLURM who you are")) == ("wrong", True)
+        assert words.endswith("is munged up here ('munge -n')?")
+    finally:
+        nodes.start_munge()
+
+
+@pytest.mark.skipif(Path("/etc/slurm/slurm.conf").exists(), reason="this machine has a SLURM of its own")
+def test_doctor_without_configuration(nodes: VirtualSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_CONF")
+    ((state, words),) = examine()
+    assert (state, "find no slurm.conf; run this on a login node" in words) == ("wrong", True)
+
+
+def test_doctor_of_a_profile(nodes: VirtualSlurm, tmp_path: Path) -> None:
+    """What SLURM gives, and the interpreter of the jobs."""
+    path = tmp_path / "mine.yaml"
+    job = "{cpus: 1, memory_gib: 1, hours: 1}"
+    path.write_text(f"kind: slurm\nworker: {job}\ndriver: {job}\n")
+    assert [state for state, _ in examine_site(str(path))] == ["ok", "ok"]
+    path.write_text(f"kind: slurm\nworker: {job}\ndriver: {job}\npython: /opt/none/python\n")
+    assert [state for state, _ in examine_site(str(path))] == ["ok", "wrong"]
+    path.write_text(f"kind: slurm\nworker: {{cpus: 1, memory_gib: 1, hours: 1, partition: mian}}\ndriver: {job}\n")
+    ((state, words),) = examine_site(str(path))
+    assert (state, "did you mean 'main'?" in words) == ("wrong", True)

@@ -7,11 +7,13 @@ are seconds here. Needs root, and Debian's packages.
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +27,8 @@ NODE_TIMEOUT_S = 10
 """Until a silent node is taken for lost, and a third more (300 on a real cluster)."""
 REQUEUE_S = 10
 """Until a requeued job may begin again (120 on a real cluster)."""
+PATIENCE_S = 300
+"""Until something that must come is given up: a busy machine needs ten times as long as an idle one."""
 MAIN, SCAVENGE = "main", "scavenge"
 """Jobs of the first partition have those of the second requeued when they need the room."""
 
@@ -75,17 +79,34 @@ def why_not() -> str | None:
     """Why SLURM cannot be started here, after it was tried to install it; None when it can."""
     if os.geteuid() != 0:
         return "a virtual SLURM needs root"
+    if not _may_make_devices():
+        return "a virtual SLURM needs device files for its GPUs, and none can be made here (no CAP_MKNOD)"
     if all(shutil.which(name, path=_path()) for name in ("munged", "slurmctld", "slurmd", "sbatch")):
         return None
     if shutil.which("apt-get") is None:
         return "SLURM is not installed, and there is no apt-get to install it"
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *PACKAGES]
+    options = ["-q", "-y", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=15"]  # without a network: soon
+    install = ["apt-get", "install", *options, "--no-install-recommends", *PACKAGES]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (install, ["apt-get", "update", "-q"], install):
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    said = ""
+    for command in (install, ["apt-get", "update", *options], install):
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+        except subprocess.TimeoutExpired:
+            return "SLURM cannot be installed: apt-get has not ended within 120 s"
         if command is install and result.returncode == 0:
             return None
-    return f"SLURM cannot be installed: {result.stderr.strip()[-200:]}"
+        said = " ".join(result.stderr.split()) or f"apt-get ended with status {result.returncode}"
+    return f"SLURM cannot be installed: {said[-200:]}"
+
+
+def _may_make_devices() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            os.mknod(Path(folder) / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except OSError:
+            return False
+    return True
 
 
 class VirtualSlurm:
@@ -104,7 +125,7 @@ class VirtualSlurm:
             self._write()
             self._before = os.environ.get("SLURM_CONF")
             os.environ["SLURM_CONF"] = str(self.folder / "slurm.conf")
-            self._start_munge()
+            self.start_munge()
             self.start_controller()
             for node in self.nodes:
                 self.mend(node)
@@ -115,8 +136,8 @@ class VirtualSlurm:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in self.job_names():
-            self.cancel(name)
+        if "slurmctld" in self._daemons:
+            self.say("scancel", "--me")
         for name in reversed(list(self._daemons)):
             self._stop(name)
         for pid in self._job_processes():
@@ -137,6 +158,20 @@ class VirtualSlurm:
         """Have it save its queue and end."""
         self._stop("slurmctld")
 
+    def start_munge(self) -> None:
+        """Start the daemon that tells machines apart from impostors."""
+        key, at = self.folder / "munge.key", self.folder / "munge.socket"
+        if not key.exists():
+            key.touch(mode=0o600)
+            key.write_bytes(os.urandom(1024))
+        options = [f"--{name}-file={self.folder}/munge.{name}" for name in ("pid", "log", "seed", "key")]
+        self._start("munged", "munged", "--foreground", f"--socket={at}", *options)
+        wait_for(lambda: self.say("munge", "-n", "-S", str(at)) is not None, "munged", 30)
+
+    def stop_munge(self) -> None:
+        """End it."""
+        self._stop("munged")
+
     def say(self, *words: str) -> str | None:
         """What a command of SLURM answers; None when it fails."""
         try:
@@ -150,6 +185,16 @@ class VirtualSlurm:
         if "slurmctld" not in self._daemons:
             return set()
         return set((self.say("squeue", "--noheader", "--format=%j") or "").split())
+
+    def state_at_end(self, job: str) -> str:
+        """How a job ended, e.g. ``TIMEOUT``; waits until that is written down."""
+
+        def find() -> list[str]:
+            lines = (self.folder / "ended.log").read_text().splitlines()
+            return re.findall(r"JobState=(\w+)", next((line for line in lines if line.startswith(f"JobId={job} ")), ""))
+
+        wait_for(lambda: find() != [], f"the end of job {job}")
+        return find()[0]
 
     def cancel(self, name: str) -> None:
         """Cancel the jobs of a name, and wait until they are gone."""
@@ -175,17 +220,23 @@ class VirtualSlurm:
         self._start(node, "slurmd", "-D", "-N", node, "-f", str(self.folder / "slurm.conf"))
 
     def wait_until_up(self) -> None:
-        """Wait until all nodes can take jobs; those that an accident has set down are resumed."""
+        """Wait until all nodes can take jobs; those that an accident has set down are mended and resumed."""
 
         def up() -> bool:
             states = (self.say("sinfo", "-h", "-N", "-p", MAIN, "-o", "%T") or "").split()
             return len(states) == len(self.nodes) and set(states) <= {"idle", "mixed", "allocated", "completing"}
 
-        if not up():
-            time.sleep(1)
-            for node in self.nodes:
+        def back() -> bool:
+            if up():
+                return True
+            for node in self.nodes:  # refused, without harm, for nodes that are up
                 self.say("scontrol", "update", f"nodename={node}", "state=resume")
-        wait_for(up, "nodes that are up", 60)
+            return False
+
+        for node in self.nodes:
+            if node not in self._daemons:
+                self.mend(node)
+        wait_for(back, "nodes that are up", 120, every_s=1)
 
     def processes_of(self, node: str) -> list[int]:
         """Processes of jobs on a node."""
@@ -227,15 +278,6 @@ class VirtualSlurm:
         lines = [f"NodeName={node} Name=gpu File={files}" for node in self.nodes if self._gpus]
         (self.folder / "gres.conf").write_text("\n".join([*lines, ""]))
 
-    def _start_munge(self) -> None:
-        key, at = self.folder / "munge.key", self.folder / "munge.socket"
-        if not key.exists():
-            key.touch(mode=0o600)
-            key.write_bytes(os.urandom(1024))
-        options = [f"--{name}-file={self.folder}/munge.{name}" for name in ("pid", "log", "seed", "key")]
-        self._start("munged", "munged", "--foreground", f"--socket={at}", *options)
-        wait_for(lambda: self.say("munge", "-n", "-S", str(at)) is not None, "munged", 30)
-
     def _start(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
@@ -276,12 +318,15 @@ class VirtualSlurm:
         return [*above, *jobs]
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
-    """Wait until something is so."""
+def wait_for(
+    condition: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = PATIENCE_S, *, every_s: float = 0.1
+) -> None:
+    """Wait until something is so; ``what`` may tell more when it was waited in vain."""
     limit = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < limit, f"{what}: not within {timeout_s} s"
-        time.sleep(0.1)
+        if time.monotonic() > limit:
+            raise AssertionError(f"{what if isinstance(what, str) else what()}: not within {timeout_s} s")
+        time.sleep(every_s)
 
 
 def _path() -> str:
