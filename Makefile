@@ -17,7 +17,7 @@ slow-test: $(READY)
 
 # On a real SLURM of virtual nodes, which is installed (apt) and started when this is root; skipped with a reason elsewhere.
 slurm-test: $(READY)
-	.venv/bin/python -m pytest -q -m slurm
+	.venv/bin/python -m pytest -q -m slurm tests/cluster/slurm
 
 # mypy sees the packages as they are installed: pipelines/ and cluster/ inside lls_decode/.
 lint: $(READY)

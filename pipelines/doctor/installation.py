@@ -14,6 +14,9 @@ from .check import Check
 _CORE = ("torch", "zarr", "dask", "distributed", "numpy", "pyarrow", "pydantic", "safetensors")
 _EXTRAS = {"zarrs": "fast", "tifffile": "convert", "matplotlib": "report", "h5py": "export", "dask_jobqueue": "slurm"}
 
+_WORKER_S, _SLOW_WORKER_S = 300, 60
+"""How long a worker process may take to import the package; after how long it is said that this is slow."""
+
 
 def examine_installation() -> Iterator[Check]:
     """Python and the packages; the machine that they are on."""
@@ -64,8 +67,16 @@ def examine_worker() -> Iterator[Check]:
     """Another process of this interpreter can import the package, as a worker must."""
     command = [sys.executable, "-c", "import lls_decode.pipelines.tasks, lls_decode.localize; print('ready')"]
     began = time.monotonic()
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    if result.stdout.strip() == "ready":
-        yield Check("worker", "ok", f"a worker process is ready in {time.monotonic() - began:.1f} s")
-    else:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_WORKER_S, check=False)
+    except subprocess.TimeoutExpired:
+        words = f"not ready within {_WORKER_S} s; the environment is on a slow file system, or the machine is busy"
+        yield Check("worker", "wrong", words)
+        return
+    took = time.monotonic() - began
+    if result.stdout.strip() != "ready":
         yield Check("worker", "wrong", f"a worker process cannot import the package: {result.stderr.strip()[-300:]}")
+    elif took > _SLOW_WORKER_S:
+        yield Check("worker", "note", f"ready after {took:.0f} s; an environment on a local disk would start sooner")
+    else:
+        yield Check("worker", "ok", f"a worker process is ready in {took:.1f} s")
