@@ -51,7 +51,8 @@ def examine_interpreter(site: SlurmSite) -> tuple[State, str]:
         return "wrong", f"Python of the jobs has no lls-decode; {_CORRECT}"
     differ = versions.differences(versions.versions_here(), there)
     if differ:
-        return "wrong", f"Python of the jobs has other versions: {', '.join(differ)}; submit from the same environment"
+        words = f"Python of the jobs has other versions: {', '.join(differ.values())}; submit from the same environment"
+        return ("wrong" if versions.MUST_AGREE & differ.keys() else "note"), words
     return "ok", "Python of the jobs has the versions of this one (asked here, not on a node)"
 
 

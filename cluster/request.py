@@ -72,7 +72,7 @@ def check_versions(client: Client, site: str) -> None:
             )
         differ = differences(here, there)
         if differ:
-            logger.warning("%s of %s has other versions: %s", place, site, ", ".join(differ))
+            logger.warning("%s of %s has other versions: %s", place, site, ", ".join(differ.values()))
 
 
 def _versions(said: Any) -> dict[str, str]:

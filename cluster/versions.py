@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 PYTHON, OURS = "python", "lls-decode"
 SHARED = (OURS, "dask", "distributed", "numpy", "pyarrow", "torch", "zarr")
 """Tasks are pickled by one and run by the other; rows are computed by all."""
+MUST_AGREE = {PYTHON, OURS, "dask", "distributed"}
+"""Where these differ a run may stop in the middle, or be another run; the others change digits at most."""
 
 
 def versions_here() -> dict[str, str]:
@@ -23,13 +25,18 @@ def versions_here() -> dict[str, str]:
     return found
 
 
-def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """What differs, in words: ``distributed 2024.8.0 (here 2026.8.0)``. Of Python the second number still counts."""
-    found = []
+def differences(here: Mapping[str, str], there: Mapping[str, str]) -> dict[str, str]:
+    """What differs, by name, in words: ``distributed 2024.8.0 (here 2026.8.0)``.
+
+    Python's third number does not count, nor for which device a package was built (``2.13.0+cpu``).
+    """
+    found = {}
     for name in (PYTHON, *SHARED):
-        ours, theirs = here.get(name), there.get(name)
-        if name == PYTHON and ours and theirs and ours.split(".")[:2] == theirs.split(".")[:2]:
-            continue
-        if ours != theirs:
-            found.append(f"{name} {theirs or 'missing'} (here {ours or 'missing'})")
+        ours, theirs = here.get(name, "missing"), there.get(name, "missing")
+        if _shortened(name, ours) != _shortened(name, theirs):
+            found[name] = f"{name} {theirs} (here {ours})"
     return found
+
+
+def _shortened(name: str, text: str) -> str:
+    return ".".join(text.split(".")[:2]) if name == PYTHON else text.partition("+")[0]

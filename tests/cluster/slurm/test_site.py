@@ -48,7 +48,7 @@ def test_accepted(nodes: VirtualSlurm) -> None:
 
 def test_waiting_jobs_are_explained(nodes: VirtualSlurm) -> None:
     nodes.say("sbatch", "--output=/dev/null", "--hold", "--job-name=held", "--array=0-2", "--wrap=:")
-    wait_for(lambda: len(list_jobs("held")) == 3, "jobs in the queue", 20)
+    wait_for(lambda: len(list_jobs("held")) == 3, "jobs in the queue")
     assert explain(list_jobs("held")) == ["3 worker jobs wait: JobHeldUser (it is held; 'scontrol release' lets it go)"]
 
 

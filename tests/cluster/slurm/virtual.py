@@ -91,9 +91,9 @@ def why_not() -> str | None:
     said = ""
     for command in (install, ["apt-get", "update", *options], install):
         try:
-            result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+            result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
         except subprocess.TimeoutExpired:
-            return "SLURM cannot be installed: apt-get has not ended within 120 s"
+            return "SLURM cannot be installed: apt-get has not ended within 300 s"
         if command is install and result.returncode == 0:
             return None
         said = " ".join(result.stderr.split()) or f"apt-get ended with status {result.returncode}"
@@ -152,7 +152,7 @@ class VirtualSlurm:
     def start_controller(self) -> None:
         """Start it, with the queue that it has saved."""
         self._start("slurmctld", "slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
-        wait_for(lambda: self.say("scontrol", "ping") is not None, "the controller", 30)
+        wait_for(lambda: self.say("scontrol", "ping") is not None, "the controller")
 
     def stop_controller(self) -> None:
         """Have it save its queue and end."""
@@ -166,7 +166,7 @@ class VirtualSlurm:
             key.write_bytes(os.urandom(1024))
         options = [f"--{name}-file={self.folder}/munge.{name}" for name in ("pid", "log", "seed", "key")]
         self._start("munged", "munged", "--foreground", f"--socket={at}", *options)
-        wait_for(lambda: self.say("munge", "-n", "-S", str(at)) is not None, "munged", 30)
+        wait_for(lambda: self.say("munge", "-n", "-S", str(at)) is not None, "munged")
 
     def stop_munge(self) -> None:
         """End it."""
@@ -199,7 +199,7 @@ class VirtualSlurm:
     def cancel(self, name: str) -> None:
         """Cancel the jobs of a name, and wait until they are gone."""
         self.say("scancel", f"--name={name}")
-        wait_for(lambda: name not in self.job_names(), f"the end of {name}", 60)
+        wait_for(lambda: name not in self.job_names(), f"the end of {name}")
 
     # --- nodes and what happens to them ------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class VirtualSlurm:
         for node in self.nodes:
             if node not in self._daemons:
                 self.mend(node)
-        wait_for(back, "nodes that are up", 120, every_s=1)
+        wait_for(back, "nodes that are up", every_s=1)
 
     def processes_of(self, node: str) -> list[int]:
         """Processes of jobs on a node."""
