@@ -17,6 +17,7 @@ from typing import Any
 
 import dask
 from distributed import Nanny
+from distributed.comm import connect
 
 from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
 from lls_decode.errors import LlsDecodeError, SiteError
@@ -31,6 +32,8 @@ ASK_S = 30.0
 """How often SLURM is asked whether there is still a driver job."""
 START_S = 300.0
 """How long a worker process may take to start; environments on file servers are slow."""
+ANSWER_S = 5.0
+"""How long a driver may take to accept a connection."""
 ALONE_S = 600.0
 """How long a worker waits for a driver where SLURM cannot be asked."""
 
@@ -84,10 +87,17 @@ class _Worker:
     async def work(self) -> int:
         for number in (signal.SIGTERM, signal.SIGUSR1):
             asyncio.get_running_loop().add_signal_handler(number, self._asked.set)
+        silent = ""
         while not self._asked.is_set():
             driver = await self._find()
             if driver is None:
                 break
+            if not await _answers(driver):  # a driver that was killed has left its address behind
+                if driver.address != silent:
+                    logger.info("nobody answers at %s; waiting for the next driver", driver.address)
+                silent = driver.address
+                await self._sleep(POLL_S)
+                continue
             try:
                 await self._serve(driver)
             except (OSError, TimeoutError, RuntimeError, LlsDecodeError) as error:
@@ -159,6 +169,17 @@ class _Worker:
         """Sleep, or wake when the job is to leave."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._asked.wait(), timeout=seconds)
+
+
+async def _answers(driver: Rendezvous) -> bool:
+    """Whether somebody listens there: found out soon, where a worker process would try for a minute."""
+    options = driver.security.get_connection_args("worker") if driver.security else {}
+    try:
+        comm = await connect(driver.address, timeout=ANSWER_S, **options)
+    except (OSError, TimeoutError):
+        return False
+    await comm.close()
+    return True
 
 
 def _leave(nannies: list[Nanny]) -> None:
