@@ -97,6 +97,7 @@ def test_running_scheduler_is_used_and_left_running(scheduler: str) -> None:
         ("zarr", None),
         ("lls-decode", r"lls-decode is 0\.0\.9, here it is .* for worker tcp://.*; start the scheduler and"),
     ],
+    ids=["another package", "another lls-decode"],
 )
 def test_worker_of_another_version(
     package: str, words: str | None, scheduler: str, log: "Lines", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
