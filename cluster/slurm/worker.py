@@ -17,7 +17,7 @@ from typing import Any
 
 import dask
 from distributed import Nanny
-from distributed.comm import connect
+from distributed.comm.core import connect
 
 from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
 from lls_decode.errors import LlsDecodeError, SiteError
