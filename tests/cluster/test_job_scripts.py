@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 
 from lls_decode.cluster.profile import SlurmSite
@@ -101,7 +102,8 @@ def test_job_without_gpu_sees_none() -> None:
 
 def test_interactive_script() -> None:
     pytest.importorskip("dask_jobqueue")
-    text = interactive_script(site(**SITE, mode="interactive"), JobFolder(OUT))
+    with dask.config.set({"distributed.worker.preload": ["preload.of.user"]}):
+        text = interactive_script(site(**SITE, mode="interactive"), JobFolder(OUT))
     lines = {line.removeprefix("#SBATCH ") for line in text.splitlines()}
     assert lines >= {"-p gpu", "-A lab", "--qos=long", "-n 1", "--cpus-per-task=4", "--mem=24576M", "-t 1-12:30:00",
                      "--gres=gpu:a100:1", "--constraint=a100|h100", "module load cuda/12"}  # fmt: skip
@@ -110,6 +112,7 @@ def test_interactive_script() -> None:
         "apptainer exec --nv image.sif /opt/venv/bin/python -P -m distributed.cli.dask_worker tcp"
     )
     assert "--nthreads 2 --memory-limit 21.60GiB --nanny" in command
+    assert "--preload lls_decode.cluster.slurm.leaving --preload preload.of.user" in command
     assert command.endswith("--interface ib0")
 
 
