@@ -34,6 +34,7 @@ START_S = 300.0
 """How long a worker process may take to start; environments on file servers are slow."""
 ANSWER_S = 5.0
 """How long a driver may take to accept a connection."""
+CLOSE_S = 15.0
 ALONE_S = 600.0
 """How long a worker waits for a driver where SLURM cannot be asked."""
 
@@ -137,8 +138,13 @@ class _Worker:
         """Work for a driver until it is gone, or the job is to leave."""
         nannies = [Nanny(driver.address, **self._nanny_options(driver, number)) for number in range(len(self._devices))]
         asked: asyncio.Future[Any] = asyncio.ensure_future(self._asked.wait())
+        started: asyncio.Future[Any] = asyncio.gather(*(nanny.start() for nanny in nannies))
         try:
-            await asyncio.gather(*(nanny.start() for nanny in nannies))
+            await asyncio.wait({asked, started}, return_when=asyncio.FIRST_COMPLETED)
+            if not started.done():  # the driver is slow, or gone again: there is nothing yet that could be finished
+                started.cancel()
+                return
+            started.result()
             logger.info("at work for the driver at %s", driver.address)
             over: asyncio.Future[Any] = asyncio.gather(*(nanny.finished() for nanny in nannies))
             await asyncio.wait({asked, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +153,7 @@ class _Worker:
                 await asyncio.wait({over}, timeout=self._options.grace + 15)
         finally:
             asked.cancel()
-            await asyncio.gather(*(nanny.close(timeout=5) for nanny in nannies), return_exceptions=True)
+            await _close(nannies)
         self._contact = time.monotonic()
 
     def _nanny_options(self, driver: Rendezvous, number: int) -> dict[str, Any]:
@@ -189,6 +195,17 @@ def _leave(nannies: list[Nanny]) -> None:
         if nanny.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(nanny.pid, signal.SIGTERM)
+
+
+async def _close(nannies: list[Nanny]) -> None:
+    """End the worker processes; a nanny waits for a process that is being started, and may wait for long."""
+    closing = asyncio.gather(*(nanny.close(timeout=5) for nanny in nannies), return_exceptions=True)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(closing, timeout=CLOSE_S)
+    for nanny in nannies:
+        if nanny.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from distributed import Client, Scheduler, SpecCluster
 from lls_decode.cluster.request import own_address, tunnel
 from lls_decode.cluster.site import connect
 from lls_decode.cluster.slurm.rendezvous import Rendezvous, make_security, read_rendezvous
+from lls_decode.cluster.slurm.worker import START_S
 from lls_decode.cluster.slurm.worker import main as worker_main
 from lls_decode.errors import SiteError
 
@@ -133,6 +134,35 @@ def test_worker_that_is_asked_to_leave(number: signal.Signals, grace_s: float, f
         assert finishes or not first.done()
         with worker(tmp_path):
             assert late.result(timeout=PATIENCE_S) == 0
+
+
+SILENT = """
+import asyncio
+from distributed.comm.core import listen
+async def wait(comm):
+    print("somebody", flush=True)
+    await asyncio.sleep(1000)
+async def main():
+    listener = await listen("tcp://127.0.0.1:0", wait)
+    print(listener.contact_address, flush=True)
+    await asyncio.sleep(1000)
+asyncio.run(main())
+"""
+
+
+def test_worker_is_asked_to_leave_while_its_driver_hangs(tmp_path: Path) -> None:
+    """A driver that accepts connections and says nothing must not keep a job until its wall time is over."""
+    hanging = subprocess.Popen([sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True)
+    assert hanging.stdout is not None
+    try:
+        Rendezvous(hanging.stdout.readline().strip(), "host", "7", 0, "", "").write(tmp_path)
+        with worker(tmp_path) as process:
+            assert [hanging.stdout.readline() for _ in range(2)] == ["somebody\n"] * 2  # a look, and a worker's start
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=START_S / 2) == 0
+    finally:
+        hanging.kill()
+        hanging.wait()
 
 
 def test_worker_finds_the_next_driver(tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ def test_interactive_jobs_are_kept(runs: Runs, world: World, nodes: VirtualSlurm
     first, second = (job.id for job in run.running())
     assert run.shards() == FREE_BLOCKS
     nodes.say("scancel", first)
-    assert nodes.say("scontrol", "update", f"jobid={second}", "EndTime=now") is not None
+    soon = ("scontrol", "update", f"jobid={second}", "EndTime=now+10seconds")
+    wait_for(lambda: nodes.say(*soon) is not None, "a wall time that is near")  # refused when it takes longer than that
     wait_for(lambda: not {first, second} & {job.id for job in run.jobs()}, "the end of both jobs")
     wait_for(lambda: run.running() != [], "another one")
     run.open()
