@@ -134,7 +134,11 @@ def table_writer(out: Path, table_schema: pa.Schema, metadata: TableMetadata) ->
         Full disk, read-only folder. Nothing is left behind.
     """
     full = table_schema.with_metadata(metadata.with_columns(table_schema).to_schema_metadata())
-    with written_aside(out) as temporary, pq.ParquetWriter(temporary, full, **write_options(full)) as parquet:
+    with (
+        written_aside(out) as temporary,
+        pa.OSFile(str(temporary), "wb") as file,
+        pq.ParquetWriter(file, full, **write_options(full)) as parquet,
+    ):
         writer = TableWriter(parquet)
         yield writer
         writer.finish()

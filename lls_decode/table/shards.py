@@ -83,12 +83,15 @@ def write_shard(
     }
     text = json.dumps(footer, separators=(",", ":"), sort_keys=True).encode()
     with written_aside(final) as temporary:
-        pq.write_table(
-            table.replace_schema_metadata({KEY: text}),
-            temporary,
-            row_group_size=ROW_GROUP_ROWS,
-            **write_options(table.schema),
-        )
+        with pa.OSFile(
+            str(temporary), "wb"
+        ) as file:  # pyarrow leaves open what it opened, when a disk is full at its end
+            pq.write_table(
+                table.replace_schema_metadata({KEY: text}),
+                file,
+                row_group_size=ROW_GROUP_ROWS,
+                **write_options(table.schema),
+            )
         num_bytes = temporary.stat().st_size
     return ShardReceipt(block.index, block.id, run_digest, table.num_rows, num_bytes, final.name, all_stats)
 

@@ -14,6 +14,9 @@ from lls_decode.pipelines.plan import Plan
 
 from .conftest import wait_for
 
+PATIENCE_S = 240.0
+"""What takes seconds takes minutes on a machine with much to do."""
+
 
 class Company:
     """The process that actors are forks of."""
@@ -64,7 +67,7 @@ class Cast:
         file = self._folder / "address"
         file.unlink(missing_ok=True)
         self.scheduler = self._start("scheduler", str(file))
-        wait_for(file.exists, "the start of the scheduler")
+        wait_for(file.exists, "the start of the scheduler", PATIENCE_S)
         self.address = file.read_text()
 
     def start_workers(self, number: int, **habits: Any) -> None:
@@ -88,7 +91,7 @@ class Cast:
             self._running.discard(pid)
         return self._ended[pid]
 
-    def wait(self, pid: int, timeout_s: float = 60.0) -> int:
+    def wait(self, pid: int, timeout_s: float = PATIENCE_S) -> int:
         """Wait for the end of an actor."""
         wait_for(lambda: self.poll(pid) is not None, "the end of an actor", timeout_s)
         return self._ended[pid]

@@ -21,8 +21,8 @@ from .conftest import World, shard_identities
 
 MountDisk = Callable[[str], Path]
 
-BLOCKS = 15
-"""Of 8 frames each."""
+BLOCKS = 30
+"""Of 4 frames each."""
 FULL = "cannot be written: the disk is full; free some space"
 READ_ONLY = "cannot be written: the file system is read-only"
 
@@ -30,13 +30,13 @@ READ_ONLY = "cannot be written: the file system is read-only"
 @pytest.fixture(scope="module")
 def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The table of a run to which nothing happened."""
-    merged = run(world.plan(tmp_path_factory.mktemp("undisturbed"), block_frames=8), client).merged
+    merged = run(world.plan(tmp_path_factory.mktemp("undisturbed"), block_frames=4), client).merged
     assert merged is not None
     return merged
 
 
 def plan_in(world: World, out: Path) -> Plan:
-    return world.plan(out, block_frames=8, execution={"retries": 0})
+    return world.plan(out, block_frames=4, execution={"retries": 0})
 
 
 def fill(disk: Path, *, leave: int = 0) -> Path:

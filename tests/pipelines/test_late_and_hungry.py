@@ -15,7 +15,7 @@ from lls_decode.pipelines.run import run
 from lls_decode.pipelines.status import read_status
 from lls_decode.table import scan_shards, verify_shard
 
-from .cast import Company, open_cast
+from .cast import PATIENCE_S, Company, open_cast
 from .conftest import Recorder, World, harmful, shard_identities, wait_for
 
 LATE = "b000005.parquet"
@@ -23,8 +23,8 @@ BLOCKS = 15
 """Of 8 frames each."""
 
 
-def plan_in(world: World, folder: Path, **execution: float) -> Plan:
-    return world.plan(folder / "out", block_frames=8, execution=execution)
+def plan_in(world: World, folder: Path) -> Plan:
+    return world.plan(folder / "out", block_frames=8)
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +46,30 @@ def assert_same_table(plan: Plan, undisturbed: Path) -> None:
 
 
 def test_worker_that_comes_back_late(world: World, company: Company, undisturbed: Path, tmp_path: Path) -> None:
-    """It sleeps when its shard is written and has no name yet; others do its blocks; then it goes on."""
-    plan, charge = plan_in(world, tmp_path, block_timeout_s=3.0), tmp_path / "charge"
+    """Its machine sleeps when a shard is written and has no name yet; others do its blocks; then it goes on."""
+    plan, charge = plan_in(world, tmp_path), tmp_path / "charge"
     charge.touch()
     shard = plan.out / "shards" / LATE
     with open_cast(company, tmp_path, stop=LATE, charge=str(charge)) as cast:
         cast.start_scheduler()
         cast.start_workers(1)
         client = cast.start_client(plan)
-        wait_for(lambda: not charge.exists(), "the sleep of the worker")
+        wait_for(lambda: not charge.exists(), "the sleep of the worker", PATIENCE_S)
         (sleeper,) = cast.workers
-        wait_for(lambda: "State:\tT" in Path(f"/proc/{sleeper}/status").read_text(), "its sleep")
+        wait_for(lambda: "State:\tT" in Path(f"/proc/{sleeper}/status").read_text(), "its sleep", PATIENCE_S)
         assert not shard.exists()
+        cast.kill(cast.scheduler)
+        assert cast.wait(client) == 2, cast.words
+        cast.start_scheduler()
         cast.start_workers(1)
-        assert cast.wait(client) == 0, cast.words
+        assert cast.wait(cast.start_client(plan)) == 0, cast.words
         assert_same_table(plan, undisturbed)
         assert len(list(shard.parent.glob(".tmp-*"))) == 1
         before = shard_identities(plan)
         content = shard.read_bytes()
         os.kill(sleeper, signal.SIGCONT)
-        wait_for(lambda: shard_identities(plan)[LATE] != before[LATE], "the late shard")
-        wait_for(lambda: not list(shard.parent.glob(".tmp-*")), "the end of the temporary file")
+        wait_for(lambda: shard_identities(plan)[LATE] != before[LATE], "the late shard", PATIENCE_S)
+        wait_for(lambda: not list(shard.parent.glob(".tmp-*")), "the end of the temporary file", PATIENCE_S)
         assert shard.read_bytes() == content
         verify_shard(shard)
         receipts, reasons = scan_shards(shard.parent, plan.blocks, run_digest=plan.run_digest)
@@ -100,6 +103,7 @@ def test_block_without_memory(world: World, company: Company, undisturbed: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_worker_killed_for_its_memory(
     world: World, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

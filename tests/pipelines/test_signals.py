@@ -10,7 +10,7 @@ import pytest
 from lls_decode.pipelines.plan import Plan
 from lls_decode.pipelines.status import read_status
 
-from .cast import Company, open_cast
+from .cast import PATIENCE_S, Company, open_cast
 from .conftest import World, ledger, shard_identities, wait_for
 
 BLOCKS = 30
@@ -45,7 +45,7 @@ def test_run_that_waits_for_workers(number: signal.Signals, world: World, compan
     with open_cast(company, tmp_path) as cast:
         cast.start_scheduler()
         client = cast.start_client(plan_in(world, tmp_path))
-        wait_for(lambda: handles(client, number), "the handler of the signal")
+        wait_for(lambda: handles(client, number), "the handler of the signal", PATIENCE_S)
         os.kill(client, number)
         assert cast.wait(client) == 143
         assert f"{number.name}: interrupted; the same command goes on." in cast.words
@@ -61,7 +61,7 @@ def test_run_in_its_blocks_and_in_its_merge(
         cast.start_scheduler()
         cast.start_workers(2)
         client = cast.start_client(plan)
-        wait_for(lambda: len(ledger(plan)) >= 5, "five finished blocks")
+        wait_for(lambda: len(ledger(plan)) >= 5, "five finished blocks", PATIENCE_S)
         os.kill(client, number)
         os.kill(client, number)  # once more, for those who are impatient
         assert cast.wait(client) == 143
