@@ -136,10 +136,12 @@ def tunnel(port: int, *, host: str, login: str | None) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep Dask from logging that connections end while we end them."""
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    logs = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # Dask gives each its own level
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
