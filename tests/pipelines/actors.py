@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,7 @@ def worker(address: str, habits: dict[str, Any]) -> int:
     def stop_before_renaming(source: Any, target: Any) -> None:
         if Path(target).name == habits.get("stop") and Path(habits["charge"]).exists():
             Path(habits["charge"]).unlink()
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread takes no further step
         replace(source, target)
 
     FrameSource.read = read_slowly  # type: ignore[method-assign]
