@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from lls_decode.emitters import Emitters
 from lls_decode.errors import TableError
+from lls_decode.pairs import best_first
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -110,21 +111,8 @@ def _tree(emitters: Emitters, apart: float) -> cKDTree:
 
 
 def _greedy(pairs: Integers, distance: Floats, num_truth: int, num_found: int) -> Integers:
-    """Greedy choice in rounds: a pair that is the best of both its ends would be taken before anything touches it."""
-    chosen: list[Integers] = []
-    left = np.arange(len(pairs))
-    best_truth, best_found = np.empty(num_truth, dtype=np.int64), np.empty(num_found, dtype=np.int64)
-    taken_truth, taken_found = np.zeros(num_truth, dtype=np.bool_), np.zeros(num_found, dtype=np.bool_)
-    while len(left):
-        i, j = pairs[left, 0], pairs[left, 1]
-        best_truth[i[::-1]] = left[::-1]  # pairs are sorted: the last one written is the best
-        best_found[j[::-1]] = left[::-1]
-        mutual = (best_truth[i] == left) & (best_found[j] == left)
-        chosen.append(left[mutual])
-        taken_truth[i[mutual]] = True
-        taken_found[j[mutual]] = True
-        left = left[~(taken_truth[i] | taken_found[j])]
-    return np.concatenate(chosen) if chosen else np.empty(0, dtype=np.int64)
+    """Candidates are sorted by distance already."""
+    return best_first(pairs[:, 0], pairs[:, 1], num_one=num_truth, num_other=num_found)
 
 
 def _hungarian(pairs: Integers, distance: Floats, num_truth: int, num_found: int) -> Integers:

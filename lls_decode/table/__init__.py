@@ -4,19 +4,32 @@ from lls_decode.table.files import remove_leftovers, written_aside
 from lls_decode.table.merge import (
     Manifest,
     TableWriter,
+    count_rows,
     iter_tables,
     merge_shards,
     read_emitters,
     read_metadata,
+    read_schema,
     read_table,
     table_writer,
 )
 from lls_decode.table.metadata import ColumnInfo, TableMetadata, software_versions
 from lls_decode.table.schema import COLUMNS, ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, Column, schema
 from lls_decode.table.shards import ShardReceipt, find_damaged, read_receipt, scan_shards, verify_shard, write_shard
+from lls_decode.table.schema import (
+    COLUMNS,
+    MOLECULES_VERSION,
+    ROW_GROUP_ROWS,
+    SORT_COLUMNS,
+    TABLE_VERSION,
+    Column,
+    schema,
+)
+from lls_decode.table.shards import ShardReceipt, read_receipt, scan_shards, verify_shard, write_shard
 
 __all__ = [
     "COLUMNS",
+    "MOLECULES_VERSION",
     "ROW_GROUP_ROWS",
     "SORT_COLUMNS",
     "TABLE_VERSION",
@@ -27,11 +40,13 @@ __all__ = [
     "TableMetadata",
     "TableWriter",
     "find_damaged",
+    "count_rows",
     "iter_tables",
     "merge_shards",
     "read_emitters",
     "read_metadata",
     "read_receipt",
+    "read_schema",
     "read_table",
     "remove_leftovers",
     "scan_shards",

@@ -150,6 +150,18 @@ def read_metadata(path: str | Path) -> TableMetadata:
         return TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
 
 
+def read_schema(path: str | Path) -> pa.Schema:
+    """Columns of a table, without what the file says about itself (footer only)."""
+    with _open(path) as file:
+        return file.schema_arrow.remove_metadata()
+
+
+def count_rows(path: str | Path) -> int:
+    """Rows of a table (footer only)."""
+    with _open(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, TableMetadata]:
     """Read a table whole, or some of its columns.
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from lls_decode.config import Camera, Config, Geometry, PixelSize
 from lls_decode.errors import TableError
-from lls_decode.table.schema import TABLE_VERSION
+from lls_decode.table.schema import TABLE_VERSION, VERSIONS
 
 KEY = b"lls_decode"
 PANDAS_KEY = b"PANDAS_ATTRS"
@@ -31,7 +31,10 @@ class ColumnInfo(Config):
 class TableMetadata(Config):
     """Everything needed to interpret a table, and to compute it again."""
 
+    kind: str = "localizations"
+    """What a row is: a key of `VERSIONS`."""
     version: tuple[int, int] = TABLE_VERSION
+    """Of the schema of this kind."""
     columns: dict[str, ColumnInfo] = Field(default_factory=dict)
     """By column name; filled in by the writer."""
     pixel_size: PixelSize | None = None
@@ -61,6 +64,14 @@ class TableMetadata(Config):
         """The same with one more step of history."""
         return self.model_copy(update={"history": (*self.history, {"step": name, **details})})
 
+    def without_step(self, name: str) -> Self:
+        """The same without the steps of that name."""
+        return self.model_copy(update={"history": tuple(step for step in self.history if step.get("step") != name)})
+
+    def of_kind(self, kind: str) -> Self:
+        """The same for a table whose rows are something else."""
+        return self.model_copy(update={"kind": kind, "version": VERSIONS[kind], "columns": {}})
+
     def to_schema_metadata(self) -> dict[bytes, bytes]:
         """File-level keys and values."""
         values = self.to_dict()
@@ -84,13 +95,19 @@ class TableMetadata(Config):
         try:
             values = json.loads(text)
             major, minor = (int(number) for number in values["version"])
+            kind = str(values.get("kind", "localizations"))
         except (ValueError, KeyError, TypeError) as error:
             raise TableError(
                 f"{source} has damaged metadata under the key 'lls_decode' ({type(error).__name__}); write it again."
             ) from error
-        if major != TABLE_VERSION[0]:
+        expected = VERSIONS.get(kind)
+        if expected is None:
             raise TableError(
-                f"{source} is a table of version {major}.{minor}, this program reads version {TABLE_VERSION[0]}.x; "
+                f"{source} is a table of {kind}, which this program does not know; use a newer lls-decode."
+            )
+        if major != expected[0]:
+            raise TableError(
+                f"{source} is a table of version {major}.{minor}, this program reads version {expected[0]}.x; "
                 f"use an lls-decode that knows version {major}."
             )
         # a newer minor version may have more keys; they are not ours to understand

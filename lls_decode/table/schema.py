@@ -8,6 +8,12 @@ import pyarrow as pa
 TABLE_VERSION: Final = (1, 0)
 """Major and minor. A reader refuses another major version; a minor one adds columns or metadata."""
 
+MOLECULES_VERSION: Final = (1, 0)
+"""The same of a table with one row a molecule."""
+
+VERSIONS: Final = {"localizations": TABLE_VERSION, "molecules": MOLECULES_VERSION}
+"""By what the rows of a table are."""
+
 ROW_GROUP_ROWS: Final = 262_144
 
 SORT_COLUMNS: Final = ("volume", "plane", "y_nm", "x_nm")

@@ -1,0 +1,16 @@
+"""What becomes of rows: linked into molecules, filtered, freed of a preference for parts of the pixel."""
+
+from lls_decode.molecules.chains import Gate, Points, find_previous
+from lls_decode.molecules.linking import Linked, link, unlink
+from lls_decode.molecules.schema import MOLECULE_COLUMNS, molecule_schema
+
+__all__ = [
+    "MOLECULE_COLUMNS",
+    "Gate",
+    "Linked",
+    "Points",
+    "find_previous",
+    "link",
+    "molecule_schema",
+    "unlink",
+]

@@ -1,0 +1,234 @@
+"""From rows to molecules: one molecule seen in neighbouring planes, frames and volumes becomes one row.
+
+A table is read once, in its order. Rows wait until their volume (their frame, in a movie) is complete; detections of
+one volume are linked along its planes first, and then the molecules of volumes (detections of frames, in a movie) one
+to the next. Carried on are molecules that may still be seen again, and nothing else, so that memory does not grow
+with the table.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.molecules.chains import Gate, Points, find_previous
+from lls_decode.molecules.positions import Positions
+from lls_decode.molecules.schema import molecule_schema, molecule_table
+from lls_decode.molecules.sightings import Sightings
+from lls_decode.molecules.tracks import Finished, Tracks, number_chains
+from lls_decode.table import (
+    ROW_GROUP_ROWS,
+    TableMetadata,
+    count_rows,
+    iter_tables,
+    read_metadata,
+    read_schema,
+    software_versions,
+    table_writer,
+)
+from lls_decode.table.files import output_error
+
+Integers = npt.NDArray[np.int64]
+
+MOLECULES = "molecules.parquet"
+_STEP = "link"
+_SUMMED = ("photons", "phot_sig", "bg", "prob")
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What linking has made."""
+
+    localizations: Path
+    molecules: Path
+    num_rows: int
+    num_molecules: int
+
+
+def link(
+    table: str | Path,
+    *,
+    out: str | Path | None = None,
+    gate: Gate | None = None,
+    gap: int = 1,
+    volume_gap: int | None = 0,
+    progress: Callable[[int, int], None] | None = None,
+    batch_rows: int = ROW_GROUP_ROWS,
+) -> Linked:
+    """Link the detections of a table into molecules.
+
+    Writes ``molecules.parquet``, one row a molecule, and the table again with the number of its molecule in ``group``
+    of each row. `find_previous` says which detections are one molecule. Positions are means weighted by 1/sigma^2,
+    axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the frame of reference in which molecules stand
+    still. Rows of molecules are ordered by their last volume (frame, in a movie), then by number; numbers count first
+    detections.
+
+    Parameters
+    ----------
+    table
+        Localizations in the order of frames. A table that was linked before is linked anew.
+    out
+        Folder for both files; None: that of the table, which then is replaced when all is written.
+    gate
+        How far apart two sightings of one molecule may be; None: the defaults of `Gate`.
+    gap
+        Dark frames (planes, within a volume) that may lie between two sightings.
+    volume_gap
+        The same in volumes, for tables with planes; None: molecules of different volumes are different molecules.
+    progress
+        Is told (rows done, rows in all).
+    batch_rows
+        Rows at once, at least; changes the memory needed and nothing else.
+
+    Raises
+    ------
+    TableError
+        The table cannot be read, has rows without sigmas, or not in the order of frames, or planes without a geometry.
+    ConfigError
+        Gates and gaps that cannot be meant, or a table of molecules.
+    OutputError
+        Full disk, read-only folder.
+    """
+    table = Path(table)
+    metadata = _read_localizations(table)
+    for name, value in (("gap", gap), ("volume_gap", volume_gap)):
+        if value is not None and value < 0:
+            raise ConfigError(f"{name} is {value}; expected 0 (the next one only) or more.")
+    linker = _Linker(Positions(table, metadata), gate or Gate(), gap, -1 if volume_gap is None else volume_gap)
+    metadata = metadata.without_step(_STEP).with_step(_STEP, **linker.settings, software=software_versions())
+    folder = _folder(table, out)
+    in_all = count_rows(table)
+    # of two files that appear together the table is last: a number in it is one of a molecule that is there
+    with (
+        table_writer(
+            folder / MOLECULES, molecule_schema(linker.has_sample), metadata.of_kind("molecules")
+        ) as molecules,
+        table_writer(folder / table.name, read_schema(table), metadata) as rows,
+    ):
+        for batch in _iter_whole(table, linker.planes_per_volume, batch_rows):
+            number, finished = linker.add(batch)
+            rows.write(_with_group(batch, number))
+            molecules.write(finished)
+            if progress is not None:
+                progress(rows.rows, in_all)
+        molecules.write(linker.finish())
+    return Linked(folder / table.name, folder / MOLECULES, rows.rows, molecules.rows)
+
+
+def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
+    """Take the numbers of molecules out of a table, and the step out of its history; gives the table.
+
+    Where the table itself is replaced (``out`` is None), ``molecules.parquet`` beside it is deleted: it no longer
+    belongs to anything.
+
+    Raises
+    ------
+    TableError
+        The table cannot be read, or is not linked.
+    OutputError
+        Full disk, read-only folder.
+    """
+    table = Path(table)
+    metadata = _read_localizations(table)
+    if not any(step.get("step") == _STEP for step in metadata.history):
+        raise TableError(f"{table} is not linked; there is nothing to undo.")
+    final = _folder(table, out) / table.name
+    with table_writer(final, read_schema(table), metadata.without_step(_STEP)) as rows:
+        for batch in iter_tables(table):
+            rows.write(_with_group(batch, np.full(batch.num_rows, -1, dtype=np.int64)))
+    molecules = final.parent / MOLECULES
+    if final.samefile(table) and molecules.is_file() and read_metadata(molecules).kind == "molecules":
+        molecules.unlink()
+    return final
+
+
+class _Linker:
+    """Rows of whole volumes in, numbers of molecules and finished molecules out."""
+
+    def __init__(self, positions: Positions, gate: Gate, gap: int, volume_gap: int) -> None:
+        self._positions, self._gate, self._gap = positions, gate, gap
+        self.planes_per_volume = positions.planes_per_volume
+        self.has_sample = positions.geometry is not None
+        self.settings = {"sigmas": gate.sigmas, "lateral_nm": gate.lateral_nm, "axial_nm": gate.axial_nm, "gap": gap}
+        """For the history of the table."""
+        if self.planes_per_volume > 1:
+            self.settings["volume_gap"] = volume_gap
+        self._tracks = Tracks(gate, gap=volume_gap if self.planes_per_volume > 1 else gap)
+
+    def add(self, batch: pa.Table) -> tuple[Integers, pa.Table]:
+        """Numbers of the molecules of all rows, and the molecules that are finished."""
+        names = ("frame", *_SUMMED, *self._positions.columns)
+        rows = {name: np.asarray(batch[name].to_numpy()) for name in names}
+        points = Points(rows["frame"].astype(np.int64), *self._positions.read(rows))
+        seen = Sightings.from_rows(rows, points.position_3N, points.variance_3N)
+        if self.planes_per_volume == 1:
+            number, finished = self._tracks.add(seen, points.step)
+            return number, self._table(finished)
+        label, num = number_chains(find_previous(self._by_plane(points), self._gate, gap=self._gap))
+        seen = seen.combine(label, num, within_volume=True)
+        number, finished = self._tracks.add(seen, seen.first_frame // self.planes_per_volume)
+        return number[label], self._table(finished)
+
+    def finish(self) -> pa.Table:
+        """The molecules that are left."""
+        return self._table(self._tracks.finish())
+
+    def _by_plane(self, points: Points) -> Points:
+        """The same with planes as steps; those of different volumes are too far apart to be linked."""
+        volume, plane = np.divmod(points.step, self.planes_per_volume)
+        return replace(points, step=volume * (self.planes_per_volume + self._gap + 1) + plane)
+
+    def _table(self, finished: Finished | None) -> pa.Table:
+        if finished is None:
+            return molecule_schema(self.has_sample).empty_table()
+        return molecule_table(finished.number, finished.sums, self._positions.geometry)
+
+
+def _read_localizations(table: Path) -> TableMetadata:
+    metadata = read_metadata(table)
+    if metadata.kind != "localizations":
+        raise TableError(f"{table} is a table of {metadata.kind}; give the table of localizations that it came from.")
+    return metadata
+
+
+def _folder(table: Path, out: str | Path | None) -> Path:
+    """Where the files go; made if need be."""
+    if out is None:
+        return table.parent
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(Path(out), error) from error
+    return Path(out)
+
+
+def _with_group(batch: pa.Table, number: Integers) -> pa.Table:
+    place = batch.schema.get_field_index("group")
+    return batch.set_column(place, batch.schema.field(place), pa.array(number))
+
+
+def _iter_whole(table: Path, planes_per_volume: int, batch_rows: int) -> Iterator[pa.Table]:
+    """Rows of whole volumes, at least ``batch_rows`` at a time, in the order of the table."""
+    waiting: list[pa.Table] = []
+    last_frame = -1
+    for piece in iter_tables(table):
+        frame = piece["frame"].to_numpy().astype(np.int64)
+        if len(frame) and (frame[0] < last_frame or np.any(frame[1:] < frame[:-1])):
+            raise TableError(f"{table} is not in the order of frames, which linking needs; sort it by frame.")
+        last_frame = int(frame[-1]) if len(frame) else last_frame
+        waiting.append(piece)
+        if sum(part.num_rows for part in waiting) < batch_rows:
+            continue
+        rows = pa.concat_tables(waiting)
+        volume = rows["frame"].to_numpy() // planes_per_volume
+        cut = int(np.searchsorted(volume, volume[-1]))  # the last volume may go on in the next piece
+        if cut:
+            yield rows.slice(0, cut)
+        waiting = [rows.slice(cut)]
+    rows = pa.concat_tables(waiting) if waiting else read_schema(table).empty_table()
+    if rows.num_rows:
+        yield rows

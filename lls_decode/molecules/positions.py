@@ -1,0 +1,87 @@
+"""Where a detection lies in the frame of reference in which molecules stand still.
+
+For a movie that is the camera's. In a sweep it is the **deskewed** frame: the camera's axes in plane 0. Along these the
+errors of x, y and z are independent (along those of the sample they are not), and so means can be taken axis by axis.
+All positions that are linked are read here. They come from the columns of the sample where the table has them, so that
+whatever was corrected in these since (drift) counts.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.config import Geometry
+from lls_decode.errors import TableError
+from lls_decode.table import TableMetadata
+
+Floats = npt.NDArray[np.float64]
+
+SAMPLE_COLUMNS = ("xs_nm", "ys_nm", "zs_nm")
+_RAW_COLUMNS = ("x_nm", "y_nm", "z_nm")
+_SIGMA_COLUMNS = ("x_sig", "y_sig", "z_sig")
+
+
+class Positions:
+    """Reads positions and variances from the rows of one table.
+
+    Raises
+    ------
+    TableError
+        The table has planes and no geometry: where its molecules stand still is not known.
+    """
+
+    def __init__(self, path: Path, metadata: TableMetadata) -> None:
+        self._path = path
+        self.geometry = metadata.geometry
+        self.planes_per_volume = metadata.planes_per_volume or 1
+        self._from_sample = all(name in metadata.columns for name in SAMPLE_COLUMNS)
+        if self.planes_per_volume > 1 and self.geometry is None:
+            raise TableError(
+                f"{path} has {self.planes_per_volume} planes a volume and no geometry, so that it is not known where a "
+                "molecule of one plane lies in the next; localize with a geometry in the run configuration."
+            )
+        self.columns = (
+            *(SAMPLE_COLUMNS if self._from_sample else _RAW_COLUMNS),
+            *_SIGMA_COLUMNS,
+        )
+        """Columns that `read` needs, besides ``frame``."""
+
+    def read(self, rows: Mapping[str, npt.NDArray[Any]]) -> tuple[Floats, Floats]:
+        """Positions and variances ``(3, N)`` along x, y, z, nm and nm^2.
+
+        Where z or its sigma is not known (2-D), z is 0 and its variance infinite.
+
+        Raises
+        ------
+        TableError
+            Rows without a finite position in x and y, or without a positive sigma of these.
+        """
+        x, y, z = (rows[name].astype(np.float64) for name in self.columns[:3])
+        variance_3N = np.stack([rows[name].astype(np.float64) ** 2 for name in _SIGMA_COLUMNS])
+        if self.geometry is not None:
+            if self._from_sample:
+                x, y, z = from_sample(self.geometry, x, y, z)
+            else:
+                x, y, z = self.geometry.to_deskewed(x, y, z, rows["frame"] % self.planes_per_volume)
+        lateral = np.isfinite(x) & np.isfinite(y) & np.all((variance_3N[:2] > 0) & np.isfinite(variance_3N[:2]), axis=0)
+        if not lateral.all():
+            raise TableError(
+                f"{self._path} has rows without a position or a sigma in x and y (the first in frame "
+                f"{int(rows['frame'][np.argmin(lateral)])}), which linking needs; filter them out, e.g. with "
+                "'lls-decode filter --where \"x_sig > 0 and y_sig > 0\"'."
+            )
+        unknown = ~(np.isfinite(z) & (variance_3N[2] > 0) & np.isfinite(variance_3N[2]))
+        variance_3N[2, unknown] = np.inf
+        return np.stack([x, y, np.where(unknown, 0.0, z)]), variance_3N
+
+
+def from_sample(geometry: Geometry, x_nm: Floats, y_nm: Floats, z_nm: Floats) -> tuple[Floats, Floats, Floats]:
+    """Deskewed positions from those in the frame of the sample: the rotation of `Geometry.to_sample`, backwards."""
+    zero, one = np.zeros(1), np.ones(1)
+    axes = [geometry.to_sample(*unit, 0) for unit in ((one, zero, zero), (zero, one, zero), (zero, zero, one))]
+    # a rotation: the inverse of its matrix is the transposed one
+    x, y, z = (u.x_nm * x_nm + u.y_nm * y_nm + u.z_nm * z_nm for u in axes)
+    return x, y, z
