@@ -19,9 +19,28 @@ from lls_decode.table import TableMetadata
 
 Floats = npt.NDArray[np.float64]
 
-SAMPLE_COLUMNS = ("xs_nm", "ys_nm", "zs_nm")
+_SAMPLE_COLUMNS = ("xs_nm", "ys_nm", "zs_nm")
 _RAW_COLUMNS = ("x_nm", "y_nm", "z_nm")
 _SIGMA_COLUMNS = ("x_sig", "y_sig", "z_sig")
+
+
+def place_columns(path: Path, metadata: TableMetadata) -> tuple[str, str, str]:
+    """Columns that say where a row lies in space, whatever its plane: those of the sample where there are any.
+
+    Raises
+    ------
+    TableError
+        The table has planes, and nothing says where a molecule of one plane lies in the next.
+    """
+    if all(name in metadata.columns for name in _SAMPLE_COLUMNS):
+        return _SAMPLE_COLUMNS
+    planes = metadata.planes_per_volume or 1
+    if planes > 1 and metadata.kind == "localizations":
+        raise TableError(
+            f"{path} has {planes} planes a volume and no columns {', '.join(_SAMPLE_COLUMNS)}, so that it is not known "
+            "where a molecule of one plane lies in the next; localize with a geometry in the run configuration."
+        )
+    return _RAW_COLUMNS
 
 
 class Positions:
@@ -30,23 +49,16 @@ class Positions:
     Raises
     ------
     TableError
-        The table has planes and no geometry: where its molecules stand still is not known.
+        The table has planes, and nothing says where a molecule of one plane lies in the next.
     """
 
     def __init__(self, path: Path, metadata: TableMetadata) -> None:
         self._path = path
-        self.geometry = metadata.geometry
+        places = place_columns(path, metadata)
+        self.geometry = metadata.geometry if places == _SAMPLE_COLUMNS else None
+        """Of the columns of the sample; None for a movie."""
         self.planes_per_volume = metadata.planes_per_volume or 1
-        self._from_sample = all(name in metadata.columns for name in SAMPLE_COLUMNS)
-        if self.planes_per_volume > 1 and self.geometry is None:
-            raise TableError(
-                f"{path} has {self.planes_per_volume} planes a volume and no geometry, so that it is not known where a "
-                "molecule of one plane lies in the next; localize with a geometry in the run configuration."
-            )
-        self.columns = (
-            *(SAMPLE_COLUMNS if self._from_sample else _RAW_COLUMNS),
-            *_SIGMA_COLUMNS,
-        )
+        self.columns = (*places, *_SIGMA_COLUMNS)
         """Columns that `read` needs, besides ``frame``."""
 
     def read(self, rows: Mapping[str, npt.NDArray[Any]]) -> tuple[Floats, Floats]:
@@ -62,10 +74,7 @@ class Positions:
         x, y, z = (rows[name].astype(np.float64) for name in self.columns[:3])
         variance_3N = np.stack([rows[name].astype(np.float64) ** 2 for name in _SIGMA_COLUMNS])
         if self.geometry is not None:
-            if self._from_sample:
-                x, y, z = from_sample(self.geometry, x, y, z)
-            else:
-                x, y, z = self.geometry.to_deskewed(x, y, z, rows["frame"] % self.planes_per_volume)
+            x, y, z = from_sample(self.geometry, x, y, z)
         lateral = np.isfinite(x) & np.isfinite(y) & np.all((variance_3N[:2] > 0) & np.isfinite(variance_3N[:2]), axis=0)
         if not lateral.all():
             raise TableError(

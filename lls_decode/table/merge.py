@@ -179,12 +179,14 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[
             raise _damaged(path, error) from error
 
 
-def iter_tables(path: str | Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Read a table piece by piece (one row group at a time), with constant memory."""
+def iter_tables(
+    path: str | Path, columns: Sequence[str] | None = None, *, row_groups: Sequence[int] | None = None
+) -> Iterator[pa.Table]:
+    """Read a table piece by piece (one row group at a time; all, or those named), with constant memory."""
     with _open(path) as file:
         TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
         _check_columns(path, file.schema_arrow.names, columns)
-        for number in range(file.num_row_groups):
+        for number in range(file.num_row_groups) if row_groups is None else row_groups:
             try:
                 yield file.read_row_group(number, columns=None if columns is None else list(columns))
             except UNREADABLE as error:

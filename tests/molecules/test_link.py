@@ -274,7 +274,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] 
     "zero sigma": ({"y_sig": [0.0, 1.0]}, {}, TableError, r"first in frame 0"),
     "no position": ({"x_nm": [np.inf, 1.0]}, {}, TableError, r"first in frame 0"),
     "order": ({"frame": [1, 0]}, {}, TableError, "not in the order of frames"),
-    "planes without geometry": ({}, {"planes": 5}, TableError, "5 planes a volume and no geometry"),
+    "planes without geometry": ({}, {"planes": 5}, TableError, "5 planes a volume and no columns xs_nm"),
 }
 
 

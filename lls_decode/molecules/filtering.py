@@ -1,0 +1,155 @@
+"""A table with fewer rows: those that meet conditions, the most precise, those that are not alone."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import and_
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lls_decode.errors import ConfigError
+from lls_decode.molecules.best import SIGMAS, combined_sigma, sigma_quantile
+from lls_decode.molecules.density import Bits, crowded, marked
+from lls_decode.molecules.positions import place_columns
+from lls_decode.molecules.selection import Selection
+from lls_decode.molecules.where import parse_where
+from lls_decode.table import count_rows, read_metadata, read_schema, software_versions, table_writer
+
+Floats = npt.NDArray[np.float64]
+
+_STEP = "filter"
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What a filter has left."""
+
+    path: Path
+    num_rows: int
+    """Of the table before."""
+    num_kept: int
+    row_groups_read: int
+    """Of ``row_groups``: the others hold no such rows, by their statistics."""
+    row_groups: int
+    sigma_max_nm: float | None
+    """Largest combined sigma that was kept, when asked for the best rows."""
+
+
+def filter_table(
+    table: str | Path,
+    out: str | Path,
+    *,
+    where: str | None = None,
+    volumes: tuple[int, int] | None = None,
+    planes: tuple[int, int] | None = None,
+    best: float | None = None,
+    min_neighbours: int | None = None,
+    radius_nm: float | None = None,
+) -> Filtered:
+    """Keep the rows of a table (of localizations or molecules) that meet all conditions, in their order.
+
+    Parameters
+    ----------
+    where
+        A condition on columns (`parse_where`), e.g. ``x_sig < 30 and prob > 0.8``.
+    volumes, planes
+        First and last one to keep.
+    best
+        Share, 0 to 1, of the rows that meet the conditions above: those with the smallest combined sigma (root of the
+        sum of squares along x, y, z). The quantile is exact (`sigma_quantile`); equal sigmas are kept together.
+    min_neighbours, radius_nm
+        Keep rows with so many others within a radius in space, whenever these were seen; counted among the rows that
+        meet the conditions above. In 3-D where z is known.
+    out
+        Written aside and renamed; may be the table itself.
+
+    Raises
+    ------
+    ConfigError
+        No condition, one that cannot be read, or unknown columns.
+    TableError
+        The table cannot be read.
+    OutputError
+        Full disk, read-only folder.
+    """
+    table, out = Path(table), Path(out)
+    metadata, schema = read_metadata(table), read_schema(table)
+    _check(best, min_neighbours, radius_nm)
+    conditions = [] if where is None else [parse_where(where, schema)]
+    conditions += [
+        parse_where(f"{limits[0]} <= {name} <= {limits[1]}", schema)
+        for name, limits in (("volume", volumes), ("plane", planes))
+        if limits is not None
+    ]
+    if not conditions and best is None and min_neighbours is None:
+        raise ConfigError("There is no condition; give one, e.g. --where 'x_sig < 30', --best 0.5 or --volumes 0 99.")
+    selection = Selection(table, reduce(and_, conditions) if conditions else None)
+    kept = _Kept(selection, None if best is None else sigma_quantile(partial(selection.pieces, SIGMAS), best))
+    if min_neighbours is not None and radius_nm is not None:
+        places = partial(kept.places, place_columns(table, metadata))
+        kept.crowded = crowded(places, min_neighbours=min_neighbours, radius_nm=radius_nm)
+    settings = {
+        "where": where, "volumes": volumes, "planes": planes, "best": best, "sigma_max_nm": kept.sigma_max_nm,
+        "min_neighbours": min_neighbours, "radius_nm": radius_nm,
+    }  # fmt: skip
+    details = {name: value for name, value in settings.items() if value is not None}
+    num_rows = count_rows(table)
+    metadata = metadata.with_step(_STEP, **details, rows_before=num_rows, software=software_versions())
+    with table_writer(out, schema, metadata) as writer:
+        for piece in kept.pieces():
+            writer.write(piece)
+    return Filtered(out, num_rows, writer.rows, len(selection.row_groups), selection.num_row_groups, kept.sigma_max_nm)
+
+
+class _Kept:
+    """The rows that are kept, as far as that is known."""
+
+    def __init__(self, selection: Selection, sigma_max_nm: float | None) -> None:
+        self._selection = selection
+        self._limit = sigma_max_nm
+        self.crowded: Bits | None = None
+        """Of the rows that meet the other conditions; None: all are kept."""
+
+    @property
+    def sigma_max_nm(self) -> float | None:
+        """None without a limit, or where no row has a sigma."""
+        return self._limit if self._limit is not None and math.isfinite(self._limit) else None
+
+    def places(self, columns: Sequence[str]) -> Iterator[Floats]:
+        """Positions, (3, N), of the rows that meet all conditions but that of their neighbours; z is 0 if not known."""
+        for rows in self._precise(columns):
+            x, y, z = (rows[name].to_numpy().astype(np.float64) for name in columns)
+            yield np.stack([x, y, np.where(np.isfinite(z), z, 0.0)])
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """All columns."""
+        first = 0
+        for rows in self._precise(None):
+            if self.crowded is None:
+                yield rows
+            else:
+                yield rows.filter(pa.array(marked(self.crowded, first, rows.num_rows)))
+            first += rows.num_rows
+
+    def _precise(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        if self._limit is None:
+            yield from self._selection.pieces(columns)
+            return
+        for rows in self._selection.pieces(None if columns is None else [*columns, *SIGMAS]):
+            sigma = combined_sigma(rows)
+            yield rows.filter(pa.array((sigma <= self._limit) & np.isfinite(sigma)))
+
+
+def _check(best: float | None, min_neighbours: int | None, radius_nm: float | None) -> None:
+    if best is not None and not 0 < best <= 1:
+        raise ConfigError(f"best is {best:g}; expected a share of the rows, above 0 and up to 1.")
+    if (min_neighbours is None) != (radius_nm is None):
+        raise ConfigError("min_neighbours (--min-neighbours) and radius_nm (--radius-nm) go together; give both.")
+    if min_neighbours is not None and min_neighbours < 1:
+        raise ConfigError(f"min_neighbours is {min_neighbours}; expected 1 or more.")
+    if radius_nm is not None and not 0 < radius_nm < math.inf:
+        raise ConfigError(f"radius_nm is {radius_nm:g}; expected a positive number.")
