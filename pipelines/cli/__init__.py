@@ -21,6 +21,7 @@ from .judging import evaluate, frc
 from .machines import cluster, doctor
 from .method import calibrate, estimate, simulate, train
 from .models import model
+from .molecules import debias, filter_rows, link
 from .running import demo, merge, run, status
 from .tables import export, import_table, render
 
@@ -37,6 +38,9 @@ COMMANDS: tuple[click.Command, ...] = (
     run,
     status,
     merge,
+    debias,
+    link,
+    filter_rows,
     render,
     evaluate,
     frc,

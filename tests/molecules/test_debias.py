@@ -113,10 +113,11 @@ def test_what_the_table_says_of_it(write_rows: WriteRows) -> None:
     debias(path, path)
     [step] = read_metadata(path).history
     assert step["step"] == "debias"
+    # the largest of ten noisy maps
     assert step["largest_shift_nm"] == [
         pytest.approx(0.5 / (2 * np.pi) * PIXEL.x_nm, rel=0.25),
         0,
-    ]  # the largest of ten noisy maps
+    ]
 
 
 def test_few_rows_or_none_stay_as_they_are(write_rows: WriteRows, tmp_path: Path) -> None:
