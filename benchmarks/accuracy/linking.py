@@ -1,0 +1,220 @@
+"""Linking against the truth: molecules found once, split, fused, and what linking gains in precision.
+
+    python benchmarks/accuracy/linking.py [--densities 0.1 0.3 1 3] [--gates 4] [--demo]
+
+Detections are made from simulated molecules with given sigmas: those of a Gaussian PSF of 130 nm at the photons and
+the background of the frame (Mortensen et al. 2010, with twice that along z), each found with a probability of 0.9
+where it has 50 photons at least. Two ways to record them: a movie, on for three frames on average as in the paper's
+Extended Data Fig. 2, and sweeps of a lattice light sheet. ``oracle`` is the precision of weighted means over the true
+molecules. ``--demo`` adds the demo's acquisition, localized by ``lls-paint``. One JSON line for each movie, density
+and gate:
+
+    once      share of the molecules with a detection that are one row, of this molecule alone
+    split     that are several rows
+    fused     that share a row with another molecule
+    ratio     rows of molecules / rows of localizations, and what it would be if every molecule were found once
+    single, linked, oracle    r.m.s. of the errors in x and y (one axis), nm: of localizations, and of these with the
+              coordinates of their molecules; ``z`` the same along z
+    zscore    r.m.s. of error / sigma of molecules seen more than once
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from lls_decode.config import (
+    EmitterConfig,
+    GaussianSheet,
+    Geometry,
+    MovieConfig,
+    PixelSize,
+    Widefield,
+    load,
+    load_run_config,
+)
+from lls_decode.evaluate import match, read_truth
+from lls_decode.models import find_bundle, find_config
+from lls_decode.molecules import Gate, link
+from lls_decode.simulate.molecules import expose, sample_molecules
+from lls_decode.table import TableMetadata, read_emitters, schema, table_writer
+
+PSF_NM, BG, RECALL, PHOTONS_MIN = 130.0, 15.0, 0.9, 50.0
+PIXEL = PixelSize(x_nm=104.0, y_nm=104.0)
+SIDE_PX = 128
+STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8, propagation_axis="x")
+WAYS: dict[str, dict[str, Any]] = {
+    "movie": {"planes": 1, "on_time": 2.0, "geometry": None},  # 2 + 1 frames, the first and last partly
+    "sweeps": {"planes": 40, "on_time": 12.0, "geometry": STAGE},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.1, 0.3, 1.0, 3.0], help="Per um^2 and frame.")
+    parser.add_argument("--gates", type=float, nargs="+", default=[4.0], help="Sigmas.")
+    parser.add_argument("--detections", type=int, default=40_000, help="About so many.")
+    parser.add_argument("--demo", action="store_true", help="Also run lls-paint on the demo's acquisition.")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for way in WAYS:
+            for density in options.densities:
+                table, truth = simulate(Path(folder), way, density, options.detections)
+                for gate in options.gates:
+                    say({"data": way, "density_per_um2": density, "gate": gate, **judge(table, truth, gate)})
+        if options.demo:
+            table, truth = run_demo(Path(folder))
+            for gate in options.gates:
+                say({"data": "demo, lls-paint", "gate": gate, **judge(table, truth, gate)})
+
+
+def say(record: dict[str, Any]) -> None:
+    hardware = f"{platform.machine()}, {os.cpu_count()} cores"
+    print(json.dumps({"benchmark": "linking", **record, "hardware": hardware}), flush=True)
+
+
+def judge(table: Path, truth: pd.DataFrame, sigmas: float) -> dict[str, Any]:
+    """Link a table and compare it with the truth: molecule and true position of each row, id -1 where there is none."""
+    made = link(table, out=table.parent / "linked", gate=Gate(sigmas=sigmas), volume_gap=None)
+    molecules = pq.read_table(made.molecules).to_pandas().set_index("group")
+    rows = pq.read_table(made.localizations).to_pandas()
+    # errors are taken in the frame of the sample, where molecules stand still; in a movie, in the camera's
+    names = [f"{axis}s_nm" if "xs_nm" in rows else f"{axis}_nm" for axis in "xyz"]
+    rows = pd.DataFrame(rows[[*names, "x_sig", "y_sig", "z_sig", "group"]]).assign(
+        id=truth["id"].to_numpy(), **{f"true_{name}": truth[name].to_numpy() for name in names}
+    )
+    known = rows[rows.id >= 0]
+    groups_of_id, ids_of_group = known.groupby("id").group.nunique(), rows.groupby("group").id.nunique()
+    fused = (known.group.map(ids_of_group) > 1).groupby(known.id).any()
+    split = groups_of_id > 1
+    sizes = known.groupby("id").size()
+    oracle = means(known, names)
+    errors = {}
+    for label, found in (("single", known), ("linked", molecules.loc[known.group]), ("oracle", oracle)):
+        error = [found[name].to_numpy() - known[f"true_{name}"].to_numpy() for name in names]
+        errors |= {label: round(rms(np.concatenate(error[:2])), 2), f"{label}_z": round(rms(error[2]), 2)}
+    one = known.drop_duplicates("group")
+    several = molecules.loc[one.group].num_frames.to_numpy() > 1
+    pure = (ids_of_group.loc[one.group] == 1).to_numpy()
+    zscores = [(molecules.loc[one.group, name].to_numpy() - one[f"true_{name}"]) for name in names]
+    # sigmas of molecules are along the deskewed axes; y is the same in all frames of reference
+    zscore = rms((zscores[1] / molecules.loc[one.group].y_sig.to_numpy())[several & pure])
+    return {
+        "detections": len(rows),
+        "molecules": len(sizes),
+        "seen": round(float(sizes.mean()), 2),
+        "once": round(float((~split & ~fused).mean()), 4),
+        "split": round(float(split.mean()), 4),
+        "fused": round(float(fused.mean()), 4),
+        "ratio": round(len(molecules) / len(rows), 3),
+        "ratio_true": round((len(sizes) + int((rows.id < 0).sum())) / len(rows), 3),
+        **errors,
+        "zscore": round(zscore, 3),
+    }
+
+
+def means(known: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Of each row, the weighted mean of the rows of its true molecule (weights in y and z alike along S and H)."""
+    result = {}
+    for name, sigma in zip(names, ("x_sig", "y_sig", "z_sig"), strict=True):
+        weight = 1 / known[sigma].astype(float) ** 2
+        total = (weight * known[name]).groupby(known.id).transform("sum")
+        result[name] = total / weight.groupby(known.id).transform("sum")
+    return pd.DataFrame(result)
+
+
+def rms(values: npt.ArrayLike) -> float:
+    return float(np.sqrt(np.mean(np.asarray(values, dtype=np.float64) ** 2)))
+
+
+def simulate(folder: Path, way: str, density: float, detections: int) -> tuple[Path, pd.DataFrame]:
+    """A table of detections, and the truth row by row."""
+    planes, geometry = WAYS[way]["planes"], WAYS[way]["geometry"]
+    frames = int(detections / (density * (SIDE_PX * PIXEL.x_nm / 1000) ** 2)) + 1
+    volumes, length = (1, frames) if planes == 1 else (frames // planes + 1, planes)
+    config = load(MovieConfig, find_config("demo-movie")).simulation.replace(
+        emitters=EmitterConfig(
+            density_per_um2=density, photons_mean=2450, photons_sd=500, on_time_frames=WAYS[way]["on_time"],
+            z_range_nm=(-500, 500),
+        ),
+        geometry=geometry,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    molecules = sample_molecules(
+        config, num_sequences=volumes, num_frames=length, height=SIDE_PX, width=SIDE_PX, margin_px=0,
+        generator=generator,
+    )  # fmt: skip
+    sheet = GaussianSheet(sigma_nm=300) if geometry else Widefield()
+    seen = expose(molecules, num_frames=length, geometry=geometry, illumination=sheet, z_range_nm=(-500, 500))
+    columns = {name: getattr(seen, name).double().numpy() for name in ("x_nm", "y_nm", "z_nm", "photons")}
+    volume, plane, molecule = (getattr(seen, name).numpy() for name in ("sequence", "frame", "molecule"))
+    rng = np.random.default_rng(2)
+    inside = np.all([np.abs(columns[f"{a}_nm"] / 104 - SIDE_PX / 2 + 0.5) < SIDE_PX / 2 for a in "xy"], axis=0)
+    keep = inside & (columns["photons"] >= PHOTONS_MIN) & (rng.uniform(size=len(volume)) < RECALL)
+    columns = {name: values[keep] for name, values in columns.items()}
+    frame, plane, molecule = (volume * length + plane)[keep], plane[keep], molecule[keep]
+    sigma = precision_nm(columns["photons"])
+    true = {axis: columns[f"{axis}_nm"] for axis in "xyz"}
+    for axis, factor in zip("xyz", (1.0, 1.0, 2.0), strict=True):
+        columns[f"{axis}_sig"] = factor * sigma * np.exp(rng.normal(0, 0.1, len(sigma)))
+        columns[f"{axis}_nm"] = true[axis] + rng.normal(0, columns[f"{axis}_sig"])
+    if geometry is not None:
+        sample = geometry.to_sample(columns["x_nm"], columns["y_nm"], columns["z_nm"], plane)
+        columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), sample, strict=True))
+        exact = geometry.to_sample(true["x"], true["y"], true["z"], plane)
+        truth = dict(zip(("xs_nm", "ys_nm", "zs_nm"), exact, strict=True))
+    else:
+        truth = {f"{axis}_nm": true[axis] for axis in "xyz"}
+    columns |= {
+        "frame": frame, "volume": frame // planes, "plane": frame % planes, "bg": np.full(len(frame), BG),
+        "phot_sig": np.sqrt(columns["photons"]), "prob": np.full(len(frame), 0.9), "group": np.full(len(frame), -1),
+    }  # fmt: skip
+    order = np.lexsort((columns["x_nm"], columns["y_nm"], frame))
+    wanted = schema(with_sample=geometry is not None)
+    path = folder / f"{way}.parquet"
+    metadata = TableMetadata(pixel_size=PIXEL, planes_per_volume=planes, geometry=geometry)
+    with table_writer(path, wanted, metadata) as writer:
+        arrays = [pa.array(columns[field.name][order].astype(field.type.to_pandas_dtype())) for field in wanted]
+        writer.write(pa.table(arrays, wanted))
+    return path, pd.DataFrame({"id": molecule[order], **{name: values[order] for name, values in truth.items()}})
+
+
+def precision_nm(photons: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of maximum likelihood fits of a Gaussian PSF (Mortensen et al. 2010; closed form of Rieger and Stallinga 2014)."""
+    variance = PSF_NM**2 + PIXEL.x_nm**2 / 12
+    tau = 2 * np.pi * variance * BG / (photons * PIXEL.x_nm**2)
+    return np.asarray(np.sqrt(variance / photons * (1 + 4 * tau + np.sqrt(2 * tau / (1 + 4 * tau)))))
+
+
+def run_demo(folder: Path) -> tuple[Path, pd.DataFrame]:
+    """The demo's acquisition localized on this machine; each row with the true emitter that it matches."""
+    from lls_decode.cluster.site import connect
+    from lls_decode.pipelines.demo import MODEL, prepare_demo
+    from lls_decode.pipelines.plan import make_plan
+    from lls_decode.pipelines.run import run
+
+    movie = prepare_demo(folder)
+    plan = make_plan(movie / "movie.zarr", find_bundle(MODEL), folder / "results", load_run_config(movie / "run.yaml"))
+    with connect("local", workers=1) as client:
+        merged = run(plan, client).merged
+    assert merged is not None
+    truth, found = read_truth(movie / "truth.parquet"), read_emitters(merged)
+    pairs = match(truth, found)
+    exact = pq.read_table(movie / "truth.parquet").to_pandas()
+    rows = pd.DataFrame({"id": np.full(len(found), -1), **{f"{axis}s_nm": np.nan for axis in "xyz"}})
+    rows.loc[pairs.found] = exact.loc[pairs.truth, ["id", "xs_nm", "ys_nm", "zs_nm"]].to_numpy()
+    return merged, rows
+
+
+if __name__ == "__main__":
+    main()
