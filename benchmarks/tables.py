@@ -1,6 +1,6 @@
 """Rows to molecules: speed, and memory that does not grow with the table.
 
-    OMP_NUM_THREADS=1 python benchmarks/tables.py [--rows 1000000 10000000] [--what link link-movie filter debias]
+    OMP_NUM_THREADS=1 python benchmarks/tables.py [--rows 1000000 10000000] [--what link-sweeps ...]
 
 Tables are simulated in pieces: molecules that stay on for several planes (frames), each seen with the error that its
 sigmas say, at about one detection in 400 pixels. Each measurement runs in a process of its own; ``peak_mb`` is of that
@@ -41,11 +41,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for num_rows in options.rows:
-            tables = {False: Path(folder) / "sweeps.parquet", True: Path(folder) / "movie.parquet"}
-            for movie, path in tables.items():
-                apart(simulate, path, num_rows, movie)
+            tables: dict[bool, Path] = {}
             for what in options.what:
                 call, movie = MEASURED[what]
+                if movie not in tables:
+                    tables[movie] = Path(folder) / ("movie.parquet" if movie else "sweeps.parquet")
+                    apart(simulate, tables[movie], num_rows, movie)
                 result = apart(measure, call, tables[movie], Path(folder))
                 record = {
                     "benchmark": "tables",
@@ -64,6 +65,7 @@ def apart(function: Any, *arguments: Any) -> Any:
 
 def measure(call: str, table: Path, folder: Path) -> dict[str, Any]:
     rows = count_rows(table)
+    (folder / "out").mkdir(exist_ok=True)
     wall, cpu = time.perf_counter(), time.process_time()
     more = globals()[call](table, folder / "out")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -132,8 +134,7 @@ def simulate_volume(rng: np.random.Generator, volume: int, geometry: Geometry | 
     seen = np.minimum(rng.geometric(1 / SEEN, num), PLANES - first)
     molecule = np.repeat(np.arange(num), seen)
     plane = np.arange(len(molecule)) - np.repeat(np.cumsum(seen) - seen, seen) + first[molecule]
-    x, y, z = rng.uniform(0, FIELD_NM, (2, num)), None, rng.uniform(-400, 400, num)
-    x, y = x
+    (x, y), z = rng.uniform(0, FIELD_NM, (2, num)), rng.uniform(-400, 400, num)
     sigma = np.exp(rng.normal(np.log([[20], [20], [45]]), 0.3, (3, len(molecule))))
     error = rng.normal(0, sigma)
     step = geometry.axial_step_nm if geometry else 0.0

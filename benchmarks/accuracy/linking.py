@@ -61,7 +61,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--densities", type=float, nargs="+", default=[0.1, 0.3, 1.0, 3.0], help="Per um^2 and frame.")
+    parser.add_argument("--densities", type=float, nargs="*", default=[0.1, 0.3, 1.0, 3.0], help="Per um^2 and frame.")
     parser.add_argument("--gates", type=float, nargs="+", default=[4.0], help="Sigmas.")
     parser.add_argument("--detections", type=int, default=40_000, help="About so many.")
     parser.add_argument("--demo", action="store_true", help="Also run lls-paint on the demo's acquisition.")
@@ -190,7 +190,7 @@ def simulate(folder: Path, way: str, density: float, detections: int) -> tuple[P
 
 
 def precision_nm(photons: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of maximum likelihood fits of a Gaussian PSF (Mortensen et al. 2010; closed form of Rieger and Stallinga 2014)."""
+    """Of maximum likelihood fits of a Gaussian PSF (Mortensen et al. 2010; closed form: Rieger, Stallinga 2014)."""
     variance = PSF_NM**2 + PIXEL.x_nm**2 / 12
     tau = 2 * np.pi * variance * BG / (photons * PIXEL.x_nm**2)
     return np.asarray(np.sqrt(variance / photons * (1 + 4 * tau + np.sqrt(2 * tau / (1 + 4 * tau)))))

@@ -51,7 +51,8 @@ class AxisMap:
 
     def shift_px(self, place_px: Floats, sigma_px: Floats) -> Floats:
         """Shift of positions, pixels; 0 where one is not finite."""
-        part = place_px - np.floor(place_px + 0.5)
+        with np.errstate(invalid="ignore"):  # infinite less infinite
+            part = place_px - np.floor(place_px + 0.5)
         row = np.searchsorted(self.sigma_px, sigma_px, side="right")
         place = (np.nan_to_num(part) + 0.5) * PARTS
         left = np.minimum(place.astype(np.int64), PARTS - 1)

@@ -80,7 +80,7 @@ class Positions:
             raise TableError(
                 f"{self._path} has rows without a position or a sigma in x and y (the first in frame "
                 f"{int(rows['frame'][np.argmin(lateral)])}), which linking needs; filter them out, e.g. with "
-                "'lls-decode filter --where \"x_sig > 0 and y_sig > 0\"'."
+                "'lls-decode filter --where \"0 < x_sig < 1000 and 0 < y_sig < 1000\"'."
             )
         unknown = ~(np.isfinite(z) & (variance_3N[2] > 0) & np.isfinite(variance_3N[2]))
         variance_3N[2, unknown] = np.inf

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, OutputError, TableError
+from lls_decode.export.exporting import export_table
+from lls_decode.export.render import render_png
 from lls_decode.molecules import Gate, link, molecule_schema, unlink
 from lls_decode.molecules.linking import MOLECULES
 from lls_decode.table import MOLECULES_VERSION, read_metadata, read_table, schema
@@ -307,3 +309,15 @@ def test_a_table_of_an_unknown_kind_or_version_is_refused(write_rows: WriteRows)
         pq.write_table(table.replace_schema_metadata({b"lls_decode": json.dumps(values)}), made.molecules)
         with pytest.raises(TableError, match=message):
             read_metadata(made.molecules)
+
+
+def test_other_commands_take_the_table_of_molecules(write_rows: WriteRows, tmp_path: Path) -> None:
+    frames = [2, 3, 4, 15]
+    x = [100 - (frame % 10) * STAGE.lateral_step_nm for frame in frames]
+    z = [-(frame % 10) * STAGE.axial_step_nm for frame in frames]
+    made = link(write_rows({"frame": frames, "x_nm": x, "z_nm": z}, planes=10, geometry=STAGE), volume_gap=None)
+    picture = render_png(made.molecules, tmp_path / "picture.png")
+    assert (picture.num_drawn, picture.coords) == (2, "sample")
+    exported = export_table(made.molecules, tmp_path / "molecules.csv")
+    assert exported.rows == 2
+    assert pd.read_csv(exported.path).filter(like="photons").iloc[0, 0] == 3000
