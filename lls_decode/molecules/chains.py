@@ -28,6 +28,9 @@ Integers = npt.NDArray[np.int64]
 
 _PAIRS_AT_ONCE = 4_000_000
 _CELLS_PER_LIMIT = 64
+_STRIP_LIMITS = 8
+"""Height of a strip in lateral limits: high ones hold more that is not near, low ones are searched in pairs more
+often."""
 _MOST_CELLS = 2**20
 
 
@@ -106,10 +109,9 @@ def first_of_chain(previous: Integers) -> Integers:
 class _Search:
     """Neighbours in another step, by one sorted list.
 
-    Each step is cut into strips along y, a little more than twice the lateral limit high, so that a neighbour is in
-    one of two strips; the key of a sighting is (step, strip, x in cells), and its neighbours in a strip are one range
-    of the sorted keys. A few times faster than a k-d tree a step, whose cost is that of a call where steps hold few
-    sightings.
+    Each step is cut into strips along y, so high that neighbours of a sighting are in one of them, or in two; the key
+    of a sighting is (step, strip, x in cells), and its neighbours in a strip are one range of the sorted keys. A few
+    times faster than a k-d tree a step, whose cost is that of a call where steps hold few sightings.
     """
 
     def __init__(self, points: Points, gate: Gate) -> None:
@@ -119,7 +121,7 @@ class _Search:
         x, y, _ = points.position_3N
         self._x0, self._y0 = float(x.min()), float(y.min())
         self._reach_nm = gate.lateral_nm * (1 + 1e-9)  # a hair more: rounding is left to the gate
-        self._strip_nm = max(2.01 * gate.lateral_nm, (float(y.max()) - self._y0) / _MOST_CELLS)
+        self._strip_nm = max(_STRIP_LIMITS * gate.lateral_nm, (float(y.max()) - self._y0) / _MOST_CELLS)
         self._cell_nm = max(gate.lateral_nm / _CELLS_PER_LIMIT, (float(x.max()) - self._x0) / _MOST_CELLS)
         self._num_strips = int((float(y.max()) - self._y0) / self._strip_nm) + 1
         self._num_cells = int((float(x.max()) - self._x0) / self._cell_nm) + 1
@@ -157,7 +159,10 @@ class _Search:
         allowed: npt.NDArray[np.bool_],
     ) -> tuple[Integers, Integers, Floats]:
         start = np.searchsorted(self._sorted, self._key(rank, strip, left))
-        count = np.searchsorted(self._sorted, self._key(rank, strip, right), side="right") - start
+        last_key = self._key(rank, strip, right)
+        some = np.append(self._sorted, np.iinfo(np.int64).max)[start] <= last_key
+        later, start, last_key = later[some], start[some], last_key[some]
+        count = np.searchsorted(self._sorted, last_key, side="right") - start
         found = [
             self._within(self._order[places], later[queries], allowed) for places, queries in _expand(start, count)
         ]
