@@ -87,14 +87,17 @@ def link(
     Raises
     ------
     TableError
-        The table cannot be read, has rows without sigmas, or not in the order of frames, or planes without a geometry.
+        The table cannot be read or is one of molecules, has rows without sigmas, rows that are not in the order of
+        frames, or planes without a geometry.
     ConfigError
-        Gates and gaps that cannot be meant, or a table of molecules.
+        Gates and gaps that cannot be meant, or a table that has the name of the file of molecules.
     OutputError
         Full disk, read-only folder.
     """
     table = Path(table)
     metadata = _read_localizations(table)
+    if table.name == MOLECULES:
+        raise ConfigError(f"{table} has the name of the file that molecules are written to; rename it.")
     for name, value in (("gap", gap), ("volume_gap", volume_gap)):
         if value is not None and value < 0:
             raise ConfigError(f"{name} is {value}; expected 0 (the next one only) or more.")
@@ -102,12 +105,11 @@ def link(
     metadata = metadata.without_step(_STEP).with_step(_STEP, **linker.settings, software=software_versions())
     folder = _folder(table, out)
     in_all = count_rows(table)
-    # of two files that appear together the table is last: a number in it is one of a molecule that is there
+    schema, of_molecules = molecule_schema(linker.has_sample), metadata.of_kind("molecules")
+    # the inner one appears first: a number in the table is always one of a molecule that is there
     with (
-        table_writer(
-            folder / MOLECULES, molecule_schema(linker.has_sample), metadata.of_kind("molecules")
-        ) as molecules,
         table_writer(folder / table.name, read_schema(table), metadata) as rows,
+        table_writer(folder / MOLECULES, schema, of_molecules) as molecules,
     ):
         for batch in _iter_whole(table, linker.planes_per_volume, batch_rows):
             number, finished = linker.add(batch)
