@@ -1,13 +1,13 @@
 """Linking against the truth: molecules found once, split, fused, and what linking gains in precision.
 
-    python benchmarks/accuracy/linking.py [--densities 0.1 0.3 1 3] [--gates 4] [--demo]
+    python benchmarks/accuracy/linking.py [--densities 0.1 0.3 1 3] [--gates 4] [--demo demo_out]
 
 Detections are made from simulated molecules with given sigmas: those of a Gaussian PSF of 130 nm at the photons and
 the background of the frame (Mortensen et al. 2010, with twice that along z), each found with a probability of 0.9
 where it has 50 photons at least. Two ways to record them: a movie, on for three frames on average as in the paper's
 Extended Data Fig. 2, and sweeps of a lattice light sheet. ``oracle`` is the precision of weighted means over the true
-molecules. ``--demo`` adds the demo's acquisition, localized by ``lls-paint``. One JSON line for each movie, density
-and gate:
+molecules. ``--demo`` adds the demo's acquisition, localized by ``lls-paint``: the folder that `lls-decode demo` has
+left. One JSON line for each movie, density and gate:
 
     once      share of the molecules with a detection that are one row, of this molecule alone
     split     that are several rows
@@ -41,10 +41,9 @@ from lls_decode.config import (
     PixelSize,
     Widefield,
     load,
-    load_run_config,
 )
 from lls_decode.evaluate import match, read_truth
-from lls_decode.models import find_bundle, find_config
+from lls_decode.models import find_config
 from lls_decode.molecules import Gate, link
 from lls_decode.simulate.molecules import expose, sample_molecules
 from lls_decode.table import TableMetadata, read_emitters, schema, table_writer
@@ -64,18 +63,25 @@ def main() -> None:
     parser.add_argument("--densities", type=float, nargs="*", default=[0.1, 0.3, 1.0, 3.0], help="Per um^2 and frame.")
     parser.add_argument("--gates", type=float, nargs="+", default=[4.0], help="Sigmas.")
     parser.add_argument("--detections", type=int, default=40_000, help="About so many.")
-    parser.add_argument("--demo", action="store_true", help="Also run lls-paint on the demo's acquisition.")
+    parser.add_argument("--demo", type=Path, help="Folder that 'lls-decode demo' has left.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for way in WAYS:
             for density in options.densities:
                 table, truth = simulate(Path(folder), way, density, options.detections)
                 for gate in options.gates:
-                    say({"data": way, "density_per_um2": density, "gate": gate, **judge(table, truth, gate)})
-        if options.demo:
-            table, truth = run_demo(Path(folder))
+                    say(
+                        {
+                            "data": way,
+                            "density_per_um2": density,
+                            "gate": gate,
+                            **judge(table, truth, gate, Path(folder)),
+                        }
+                    )
+        if options.demo is not None:
+            table, truth = read_demo(options.demo)
             for gate in options.gates:
-                say({"data": "demo, lls-paint", "gate": gate, **judge(table, truth, gate)})
+                say({"data": "demo, lls-paint", "gate": gate, **judge(table, truth, gate, Path(folder))})
 
 
 def say(record: dict[str, Any]) -> None:
@@ -83,9 +89,9 @@ def say(record: dict[str, Any]) -> None:
     print(json.dumps({"benchmark": "linking", **record, "hardware": hardware}), flush=True)
 
 
-def judge(table: Path, truth: pd.DataFrame, sigmas: float) -> dict[str, Any]:
+def judge(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -> dict[str, Any]:
     """Link a table and compare it with the truth: molecule and true position of each row, id -1 where there is none."""
-    made = link(table, out=table.parent / "linked", gate=Gate(sigmas=sigmas), volume_gap=None)
+    made = link(table, out=folder / "linked", gate=Gate(sigmas=sigmas), volume_gap=None)
     molecules = pq.read_table(made.molecules).to_pandas().set_index("group")
     rows = pq.read_table(made.localizations).to_pandas()
     # errors are taken in the frame of the sample, where molecules stand still; in a movie, in the camera's
@@ -196,24 +202,18 @@ def precision_nm(photons: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(np.sqrt(variance / photons * (1 + 4 * tau + np.sqrt(2 * tau / (1 + 4 * tau)))))
 
 
-def run_demo(folder: Path) -> tuple[Path, pd.DataFrame]:
-    """The demo's acquisition localized on this machine; each row with the true emitter that it matches."""
-    from lls_decode.cluster.site import connect
-    from lls_decode.pipelines.demo import MODEL, prepare_demo
-    from lls_decode.pipelines.plan import make_plan
-    from lls_decode.pipelines.run import run
-
-    movie = prepare_demo(folder)
-    plan = make_plan(movie / "movie.zarr", find_bundle(MODEL), folder / "results", load_run_config(movie / "run.yaml"))
-    with connect("local", workers=1) as client:
-        merged = run(plan, client).merged
-    assert merged is not None
-    truth, found = read_truth(movie / "truth.parquet"), read_emitters(merged)
-    pairs = match(truth, found)
-    exact = pq.read_table(movie / "truth.parquet").to_pandas()
-    rows = pd.DataFrame({"id": np.full(len(found), -1), **{f"{axis}s_nm": np.nan for axis in "xyz"}})
-    rows.loc[pairs.found] = exact.loc[pairs.truth, ["id", "xs_nm", "ys_nm", "zs_nm"]].to_numpy()
-    return merged, rows
+def read_demo(folder: Path) -> tuple[Path, pd.DataFrame]:
+    """What `lls-decode demo` has left; each row with the true emitter that it matches."""
+    table, exact = folder / "results" / "localizations.parquet", folder / "movie" / "truth.parquet"
+    found = read_emitters(table)
+    pairs = match(read_truth(exact), found)
+    rows = pd.DataFrame(
+        {"id": np.full(len(found), -1), **{f"{axis}s_nm": np.full(len(found), np.nan) for axis in "xyz"}}
+    )
+    true = pq.read_table(exact, columns=list(rows)).to_pandas().iloc[pairs.truth]
+    for name in rows:
+        rows.loc[pairs.found, name] = true[name].to_numpy()
+    return table, rows
 
 
 if __name__ == "__main__":
