@@ -14,8 +14,6 @@ from lls_decode.table.merge import (
     table_writer,
 )
 from lls_decode.table.metadata import ColumnInfo, TableMetadata, software_versions
-from lls_decode.table.schema import COLUMNS, ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, Column, schema
-from lls_decode.table.shards import ShardReceipt, find_damaged, read_receipt, scan_shards, verify_shard, write_shard
 from lls_decode.table.schema import (
     COLUMNS,
     MOLECULES_VERSION,
@@ -25,7 +23,7 @@ from lls_decode.table.schema import (
     Column,
     schema,
 )
-from lls_decode.table.shards import ShardReceipt, read_receipt, scan_shards, verify_shard, write_shard
+from lls_decode.table.shards import ShardReceipt, find_damaged, read_receipt, scan_shards, verify_shard, write_shard
 
 __all__ = [
     "COLUMNS",
@@ -39,8 +37,8 @@ __all__ = [
     "ShardReceipt",
     "TableMetadata",
     "TableWriter",
-    "find_damaged",
     "count_rows",
+    "find_damaged",
     "iter_tables",
     "merge_shards",
     "read_emitters",
