@@ -29,6 +29,7 @@ FLOORS = {
     "lls_decode.evaluate": 3,
     "lls_decode.export": 3,
     "lls_decode.molecules": 3,
+    "lls_decode.drift": 3,
     "lls_decode.localize": 4,
     "lls_decode.training": 4,
     "lls_decode.pipelines": 5,

@@ -94,6 +94,18 @@ class Geometry(Config):
         h_nm = -along * math.sin(angle) + z_nm * math.cos(angle)
         return Positions(s_nm, y_nm, h_nm) if self.propagation_axis == "x" else Positions(x_nm, s_nm, h_nm)
 
+    def raw_displacement(self, s_nm: Floats, y_nm: Floats, h_nm: Floats) -> Positions:
+        """Displacement in raw coordinates, within each plane, of what is displaced in those of `to_sample`.
+
+        The linear part of `to_sample` is a rotation; this is its inverse. Arguments are in the order of its results.
+        """
+        if self.motion == "objective":
+            return Positions(s_nm, y_nm, h_nm)
+        cosine, sine = math.cos(math.radians(self.angle_deg)), math.sin(math.radians(self.angle_deg))
+        travel, across = (s_nm, y_nm) if self.propagation_axis == "x" else (y_nm, s_nm)
+        along, z_nm = travel * cosine - h_nm * sine, travel * sine + h_nm * cosine
+        return Positions(along, across, z_nm) if self.propagation_axis == "x" else Positions(across, along, z_nm)
+
     def sample_sigmas(self, along_sig: Floats, z_sig: Floats) -> tuple[Floats, Floats]:
         """Sigmas along the stage travel and above the coverslip, from those along the propagation axis and z.
 

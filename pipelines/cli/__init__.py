@@ -17,6 +17,8 @@ from lls_decode.pipelines.interrupts import Interrupted
 
 from .configs import config
 from .data import convert, inspect, preview
+from .data import convert, inspect
+from .drift import drift
 from .judging import evaluate, frc
 from .machines import cluster, doctor
 from .method import calibrate, estimate, simulate, train
@@ -41,6 +43,7 @@ COMMANDS: tuple[click.Command, ...] = (
     debias,
     link,
     filter_rows,
+    drift,
     render,
     evaluate,
     frc,

@@ -1,0 +1,24 @@
+"""How the sample moved during an acquisition, and tables as if it had not.
+
+`estimate_drift` gives a `DriftCurve` (by redundant cross-correlation, by beads, or by another package), `correct_table`
+moves the rows of a table by it, `undo_correction` moves them back, and `correct_drift` does what the command does.
+"""
+
+from lls_decode.drift.correcting import Corrected, correct_drift
+from lls_decode.drift.curve import DriftCurve, read_curve, write_curve
+from lls_decode.drift.estimating import Method, estimate_drift
+from lls_decode.drift.figure import draw_curve
+from lls_decode.drift.shifting import correct_table, undo_correction
+
+__all__ = [
+    "Corrected",
+    "DriftCurve",
+    "Method",
+    "correct_drift",
+    "correct_table",
+    "draw_curve",
+    "estimate_drift",
+    "read_curve",
+    "undo_correction",
+    "write_curve",
+]

@@ -1,0 +1,69 @@
+"""Picture of a drift curve; matplotlib is asked for when one is drawn."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lls_decode.drift.curve import DriftCurve, Floats
+from lls_decode.errors import ConfigError
+from lls_decode.table import written_aside
+
+_MAX_DRAWN = 20_000
+"""Volumes of a line; of more, every n-th is drawn."""
+
+
+def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm: Floats | None = None) -> None:
+    """Displacement along each axis over volumes with a band of one standard deviation, as PNG.
+
+    Parameters
+    ----------
+    truth_nm
+        ``(V, 3)``, drawn dashed beneath: of a simulation.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("A picture of the drift needs matplotlib; run: pip install lls-decode[report].") from error
+    figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    every = slice(None, None, max(1, len(curve) // _MAX_DRAWN))
+    volume = curve.volume[every]
+    centres = np.asarray(curve.details.get("window_centres", ()), dtype=np.float64)
+    names = ("xs", "ys", "zs") if curve.coords == "sample" else ("x", "y", "z")
+    for axis, axes in enumerate(figure.subplots(3, 1, sharex=True)):
+        shift, sigma = curve.shift_nm[every, axis], np.nan_to_num(curve.sigma_nm[every, axis])
+        if truth_nm is not None:
+            axes.plot(volume, truth_nm[every, axis], "--", color="0.5", linewidth=1, label="truth")
+        axes.fill_between(volume, shift - sigma, shift + sigma, color=f"C{axis}", alpha=0.3, linewidth=0)
+        axes.plot(volume, shift, color=f"C{axis}", linewidth=1, label="drift")
+        if len(centres):
+            axes.plot(
+                centres, np.interp(centres, curve.volume, curve.shift_nm[:, axis]), ".", color=f"C{axis}", markersize=3
+            )
+        axes.set_ylabel(f"{names[axis]} (nm)")
+        axes.grid(alpha=0.3)
+        axes.text(0.995, 0.04, _words(curve, axis), transform=axes.transAxes, ha="right", fontsize=9, color="0.3")
+        axes.ticklabel_format(axis="both", style="plain", useOffset=False)
+    axes.set_xlabel("volume (frame, when volumes are single planes)")
+    if truth_nm is not None:
+        axes.legend(loc="upper left", fontsize=8)
+    figure.suptitle(", ".join(part for part in (title, curve.method) if part), fontsize=11)
+    with written_aside(Path(out)) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _words(curve: DriftCurve, axis: int) -> str:
+    words = [f"range {np.ptp(curve.shift_nm[:, axis]):.1f} nm"]
+    sigma = curve.sigma_nm[:, axis]
+    if np.isfinite(sigma).any():
+        words.append(f"uncertainty {np.nanmedian(sigma):.2f} nm")
+    residual = curve.details.get("residual_nm")
+    if residual is not None and axis < len(residual):
+        words.append(f"residual of pairs {residual[axis]:.1f} nm")
+    return ", ".join(words)

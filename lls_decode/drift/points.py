@@ -1,0 +1,188 @@
+"""Positions of a table for the estimation of drift: one frame of reference, few enough rows to be held in memory.
+
+A table of any length is read once, a row group at a time, and every n-th row is kept, counted over the whole table: how
+it was cut into shards or row groups does not show.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lls_decode.config import Geometry
+from lls_decode.errors import TableError
+from lls_decode.table import TableMetadata, iter_tables, read_metadata
+
+Floats = npt.NDArray[np.float64]
+Coords = Literal["raw", "sample"]
+
+MAX_POINTS: Final = 2**23
+"""Rows that are held, at 16 bytes each; what more of them would add is far below a nanometre."""
+
+_DEFAULT_SIGMA_NM: Final = (20.0, 20.0, 50.0)
+"""Precision that is assumed where the table does not say."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Rows of a table in the order of their volumes. ``N`` points, ``D`` axes: x y, or x y z."""
+
+    position_nm: npt.NDArray[np.float32]
+    """(N, D), relative to ``origin_nm``."""
+    origin_nm: Floats
+    """(D,)"""
+    volume: npt.NDArray[np.int64]
+    """(N,), ascending."""
+    sigma_nm: Floats
+    """(D,) median of the predicted precision along each axis."""
+    coords: Coords
+    num_rows: int
+    """Of the table."""
+    first_volume: int
+    last_volume: int
+
+    def __len__(self) -> int:
+        return len(self.volume)
+
+    @property
+    def num_axes(self) -> int:
+        """2, or 3 where z tells something."""
+        return int(self.position_nm.shape[1])
+
+    @property
+    def num_volumes(self) -> int:
+        """From the first to the last volume that has a row."""
+        return self.last_volume - self.first_volume + 1
+
+
+@dataclass(frozen=True)
+class TableView:
+    """Which columns of a table are positions, and in which frame of reference."""
+
+    path: Path
+    metadata: TableMetadata
+    coords: Coords
+
+    @classmethod
+    def of(cls, path: str | Path) -> "TableView":
+        """Sample coordinates where the geometry is known, else raw ones.
+
+        Raises
+        ------
+        TableError
+            Columns are missing, or sample coordinates have no geometry that connects them with the raw ones.
+        """
+        metadata = read_metadata(path)
+        for name in ("volume", "plane", "x_nm", "y_nm", "z_nm"):
+            if name not in metadata.columns:
+                raise TableError(f"{path} has no column {name!r}, without which its drift cannot be corrected.")
+        if metadata.geometry is None and "xs_nm" in metadata.columns:
+            raise TableError(
+                f"{path} has sample coordinates, but does not say by which geometry; write it again with its geometry."
+            )
+        return cls(Path(path), metadata, "raw" if metadata.geometry is None else "sample")
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Of the scan; None for raw coordinates."""
+        return self.metadata.geometry
+
+    @property
+    def columns(self) -> list[str]:
+        """What has to be read for `positions` and `sigmas`."""
+        sigmas = [name for name in ("x_sig", "y_sig", "z_sig") if name in self.metadata.columns]
+        return ["volume", "plane", "x_nm", "y_nm", "z_nm", *sigmas]
+
+    def positions(self, rows: pa.Table) -> Floats:
+        """``(N, 3)`` nm in the frame of reference."""
+        x, y, z = (rows[name].to_numpy().astype(np.float64) for name in ("x_nm", "y_nm", "z_nm"))
+        if self.geometry is None:
+            return np.stack([x, y, z], axis=1)
+        return np.stack(self.geometry.to_sample(x, y, z, rows["plane"].to_numpy()), axis=1)
+
+    def sigmas(self, rows: pa.Table) -> Floats:
+        """``(N, 3)`` nm along the axes of the frame of reference; NaN where the table does not say."""
+        sigma = np.full((rows.num_rows, 3), np.nan)
+        for axis, name in enumerate(("x_sig", "y_sig", "z_sig")):
+            if name in rows.column_names:
+                sigma[:, axis] = rows[name].to_numpy()
+        if self.geometry is not None:
+            along = "xy".index(self.geometry.propagation_axis)
+            sigma[:, along], sigma[:, 2] = self.geometry.sample_sigmas(sigma[:, along], sigma[:, 2])
+        return sigma
+
+
+def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
+    """Read every n-th row of a table, n as small as ``max_points`` allows.
+
+    Raises
+    ------
+    TableError
+        The table has fewer than two volumes with rows, or cannot be read.
+    """
+    first, last = survey_volumes(view.path)
+    num_rows = sum(table.num_rows for table in iter_tables(view.path, ["volume"]))
+    stride = max(1, math.ceil(num_rows / max_points))
+    positions, volumes, sigmas, origin, row = [], [], [], None, 0
+    for table in iter_tables(view.path, view.columns):
+        part = table.take(np.arange(-row % stride, table.num_rows, stride))
+        row += table.num_rows
+        position = view.positions(part)
+        known = np.isfinite(position).all(axis=1)
+        if origin is None and known.any():
+            origin = np.floor(position[known][0])
+        positions.append((position[known] - (0.0 if origin is None else origin)).astype(np.float32))
+        volumes.append(part["volume"].to_numpy()[known].astype(np.uint32))
+        sigmas.append(view.sigmas(part)[known].astype(np.float32))
+    if origin is None:
+        raise TableError(f"{view.path} has no row with a position; filter the table first.")
+    position_ND, volume = np.concatenate(positions), np.concatenate(volumes).astype(np.int64)
+    if np.any(np.diff(volume) < 0):
+        order = np.argsort(volume, kind="stable")
+        position_ND, volume = position_ND[order], volume[order]
+    num_axes = 3 if np.ptp(position_ND[:, 2]) > 0 else 2
+    return Points(
+        position_nm=position_ND[:, :num_axes],
+        origin_nm=origin[:num_axes],
+        volume=volume,
+        sigma_nm=_median_sigma(np.concatenate(sigmas))[:num_axes],
+        coords=view.coords,
+        num_rows=num_rows,
+        first_volume=first,
+        last_volume=last,
+    )
+
+
+def survey_volumes(path: Path) -> tuple[int, int]:
+    """First and last volume that has rows.
+
+    Raises
+    ------
+    TableError
+        There are fewer than two.
+    """
+    first, last = math.inf, -math.inf
+    for table in iter_tables(path, ["volume"]):
+        if table.num_rows:
+            volume = table["volume"].to_numpy()
+            first, last = min(first, volume.min()), max(last, volume.max())
+    if first >= last:
+        raise TableError(
+            f"{path} has rows in fewer than two volumes (or frames), between which drift is measured; give a longer "
+            "acquisition."
+        )
+    return int(first), int(last)
+
+
+def _median_sigma(sigma_N3: npt.NDArray[np.float32]) -> Floats:
+    """Of the known and positive ones along each axis."""
+    median = np.array(_DEFAULT_SIGMA_NM)
+    for axis in range(3):
+        known = sigma_N3[:, axis][np.isfinite(sigma_N3[:, axis]) & (sigma_N3[:, axis] > 0)]
+        if len(known):
+            median[axis] = float(np.median(known))
+    return median

@@ -1,0 +1,206 @@
+"""Redundant cross-correlation: drift from the sample's own structure, first roughly and then finely.
+
+1. A few windows of equal numbers of points; displacements of all pairs from Fourier transforms on a coarse grid, which
+   finds any drift up to ``max_shift_nm``.
+2. Points minus the curve so far; displacements of pairs of windows from points that are near each other, with a kernel
+   that narrows to the precision of the localizations.
+3. Windows are halved where the curve bends, and 2 repeated, until it bends nowhere by more than its uncertainty.
+
+Each step ends with the redundant least squares of `solve`. What all pairs of a window have in common does not show in
+its residuals; so in the end the drift is measured with each half of the points, and the uncertainty of the least
+squares is enlarged until it explains how these differ.
+Shape letters: ``N`` points, ``D`` axes, ``W`` windows, ``K`` pairs, ``V`` volumes.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.drift.correlogram import REACH, GridCorrelator, NearCorrelator
+from lls_decode.drift.curve import DriftCurve, interpolate, make_curve
+from lls_decode.drift.points import Points
+from lls_decode.drift.solve import Solution, choose_pairs, solve
+from lls_decode.drift.windows import MIN_POINTS, Windows, bends, cut_evenly, split
+from lls_decode.errors import TableError
+
+_logger = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Progress = Callable[[int, int], None]
+
+_COARSE_WINDOWS: Final = 12
+_EVEN_WINDOWS: Final = 64
+"""So many windows are made without a reason, when each has `_EVEN_POINTS`: within a window drift is not seen."""
+_EVEN_POINTS: Final = 5_000
+_MAX_WINDOWS: Final = 600
+_MAX_LEVELS: Final = 16
+_FIRST_SCALE: Final = 6.0
+"""Widest kernel, in units of the narrowest: it reaches over what the coarse grid leaves."""
+_NARROWING: Final = 3.0
+_SMALLEST_KERNEL_NM: Final = 10.0
+_MAX_WINDOW_POINTS: Final = 50_000
+"""Of one window, used for a displacement; every n-th of more."""
+_RUNS: Final = 16
+"""Runs of successive points in which the halves of a window alternate; a molecule that stays on is in one of them."""
+
+
+def estimate_by_correlation(
+    points: Points,
+    *,
+    max_shift_nm: float = 2000.0,
+    num_windows: int | None = None,
+    progress: Progress | None = None,
+) -> DriftCurve:
+    """Drift of a table by redundant cross-correlation.
+
+    Parameters
+    ----------
+    max_shift_nm
+        Largest drift along each axis between any two windows.
+    num_windows
+        Fixed number of windows of equal numbers of points. None: as many as the drift needs.
+    progress
+        Called with windows done and in all, at each level anew.
+
+    Raises
+    ------
+    TableError
+        Too few points, or no structure by which windows could be brought together.
+    """
+    limit = max(2, len(points) // MIN_POINTS)
+    windows = cut_evenly(points.volume, min(_COARSE_WINDOWS, limit))
+    if len(points) < 2 * MIN_POINTS or len(windows) < 2:
+        raise TableError(
+            f"The drift of {len(points)} localizations in {len(windows)} windows of time cannot be measured by "
+            f"correlation, which takes {2 * MIN_POINTS} at least; use fiducials, or a longer acquisition."
+        )
+    kernel_nm = np.maximum(math.sqrt(2) * points.sigma_nm, _SMALLEST_KERNEL_NM)
+    shift_VD = _interpolated(points, windows, _measure_coarsely(points, windows, kernel_nm, max_shift_nm))
+    evenly = min(max(_COARSE_WINDOWS, len(points) // _EVEN_POINTS), _EVEN_WINDOWS)
+    windows = cut_evenly(points.volume, min(num_windows or evenly, limit))
+    scale = _FIRST_SCALE
+    for level in range(_MAX_LEVELS):
+        solution = _measure_finely(points, windows, shift_VD, scale * kernel_nm, progress=progress)
+        shift_VD = shift_VD + _interpolated(points, windows, solution)
+        _logger.debug("%d windows, kernel x %.3g, residual %s nm", len(windows), scale, solution.residual_nm.round(2))
+        # the last levels only narrow the kernel
+        fixed = num_windows is not None or level >= _MAX_LEVELS - 4
+        finer, bend_nm = (windows, np.zeros_like(kernel_nm)) if fixed else _refine(points, windows, shift_VD, solution)
+        if scale == 1.0 and len(finer) == len(windows):
+            break
+        wide = float(np.max(2 * bend_nm / (REACH * kernel_nm)))  # halves of a window with a jump lie that far apart
+        windows, scale = finer, min(max(1.0, scale / _NARROWING, wide), _FIRST_SCALE)
+    sigma_WD = solution.sigma_nm * _enlargement(points, windows, shift_VD, kernel_nm, solution)
+    sigma_VD = interpolate(
+        windows.centres[solution.known], sigma_WD[solution.known], points.first_volume, points.last_volume
+    )
+    return make_curve(
+        points.first_volume,
+        shift_VD,
+        np.maximum(sigma_VD, sigma_WD[solution.known].min(axis=0)),
+        coords=points.coords,
+        method="rcc",
+        details=_details(points, windows, solution, kernel_nm),
+    )
+
+
+def _measure_coarsely(points: Points, windows: Windows, kernel_nm: Floats, max_shift_nm: float) -> Solution:
+    low, high = np.percentile(points.position_nm[:: max(1, len(points) // 100_000)], [0.5, 99.5], axis=0)
+    grid = GridCorrelator(low, high, kernel_nm=2 * kernel_nm, max_shift_nm=max_shift_nm)
+    transforms = [grid.transform(points.position_nm[windows.part(number)]) for number in range(len(windows))]
+    pairs = choose_pairs(len(windows))
+    shift = np.array([grid.shift(transforms[i], transforms[j]) for i, j in pairs])
+    return _solved(pairs, shift, np.ones_like(shift), len(windows))
+
+
+def _measure_finely(
+    points: Points,
+    windows: Windows,
+    shift_VD: Floats,
+    kernel_nm: Floats,
+    *,
+    half: int | None = None,
+    progress: Progress | None = None,
+) -> Solution:
+    """Displacements that the curve so far has left, of all points or of one half of them."""
+    clouds = [_at_rest(points, _chosen(windows.part(number), half), shift_VD) for number in range(len(windows))]
+    pairs = choose_pairs(len(windows))
+    shift, sigma = np.full((2, len(pairs), len(kernel_nm)), np.nan)
+    for second in range(1, len(windows)):
+        correlator = NearCorrelator(clouds[second], kernel_nm)
+        for row in np.flatnonzero(pairs[:, 1] == second):
+            peak = correlator.peak(clouds[pairs[row, 0]])
+            if peak is not None:
+                shift[row], sigma[row] = peak.shift_nm, peak.sigma_nm
+        if progress is not None:
+            progress(second + 1, len(windows))
+    return _solved(pairs, shift, sigma, len(windows))
+
+
+def _chosen(part: slice, half: int | None) -> Integers:
+    """Numbers of the points of a window that are used."""
+    number = np.arange(part.start, part.stop)
+    if half is not None:
+        number = number[(np.arange(len(number)) * 2 * _RUNS // len(number)) % 2 == half]
+    return number[:: math.ceil(len(number) / _MAX_WINDOW_POINTS)]
+
+
+def _at_rest(points: Points, number: Integers, shift_VD: Floats) -> npt.NDArray[np.float32]:
+    moved = points.position_nm[number] - shift_VD[points.volume[number] - points.first_volume]
+    return moved.astype(np.float32)
+
+
+def _solved(pairs: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: int) -> Solution:
+    solution = solve(pairs, shift_KD, sigma_KD, num_windows)
+    if solution.known.sum() < max(2, num_windows / 2):
+        raise TableError(
+            f"Only {int(solution.known.sum())} of {num_windows} windows of time have a structure in common, so that "
+            "the drift cannot be measured by correlation; use fiducials, or fewer windows."
+        )
+    return solution
+
+
+def _interpolated(points: Points, windows: Windows, solution: Solution) -> Floats:
+    known = solution.known
+    return interpolate(windows.centres[known], solution.drift_nm[known], points.first_volume, points.last_volume)
+
+
+def _refine(points: Points, windows: Windows, shift_VD: Floats, solution: Solution) -> tuple[Windows, Floats]:
+    """Windows halved where the curve bends, and the largest bend along each axis, nm."""
+    at_windows = shift_VD[np.rint(windows.centres).astype(np.int64) - points.first_volume]
+    bend_WD = bends(windows.centres, at_windows, np.nan_to_num(solution.sigma_nm, nan=np.inf))
+    bent = np.any(bend_WD > 0, axis=1)
+    if len(windows) + int(bent.sum()) > _MAX_WINDOWS:
+        return windows, np.zeros(bend_WD.shape[1])
+    finer = split(windows, bent)
+    return finer, bend_WD.max(axis=0) if len(finer) > len(windows) else np.zeros(bend_WD.shape[1])
+
+
+def _enlargement(points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, solution: Solution) -> Floats:
+    """``(D,)`` by what the uncertainty from the residuals is too small, from halves of the points; 1 at least.
+
+    The error of a mean over all points is half of the difference between two over halves.
+    """
+    one, other = (_measure_finely(points, windows, shift_VD, kernel_nm, half=half) for half in (0, 1))
+    known = one.known & other.known & solution.known
+    apart = (one.drift_nm[known] - other.drift_nm[known]) / 2
+    ratio = apart / solution.sigma_nm[known]
+    return np.maximum(1.0, 1.4826 * np.median(np.abs(ratio - np.median(ratio, axis=0)), axis=0))
+
+
+def _details(points: Points, windows: Windows, solution: Solution, kernel_nm: Floats) -> dict[str, Any]:
+    return {
+        "num_localizations": len(points),
+        "num_rows": points.num_rows,
+        "num_windows": len(windows),
+        "window_centres": [round(float(v), 1) for v in windows.centres],
+        "num_pairs": solution.num_pairs,
+        "num_rejected": solution.num_rejected,
+        "residual_nm": [round(float(v), 3) for v in solution.residual_nm],
+        "kernel_nm": [round(float(v), 1) for v in kernel_nm],
+    }

@@ -1,0 +1,134 @@
+"""Drift of all windows from displacements of pairs: more equations than unknowns, some of them wrong.
+
+Redundant cross-correlation after Wang et al., Opt. Express 22, 15982 (2014): least squares over all pairs, and pairs
+that do not fit the others are left out. Here each pair is weighted by its own precision.
+Shape letters: ``W`` windows, ``K`` pairs, ``D`` axes.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+MAX_PAIRS: Final = 800
+_ITERATIONS: Final = 12
+_TUKEY: Final = 4.685
+"""A pair that misses by more (in robust standard deviations) has no weight; 95 % efficient for Gaussian errors."""
+_NORMAL: Final = 1.4826
+"""Standard deviation over median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Drift of the windows, relative to their mean."""
+
+    drift_nm: Floats
+    """(W, D); NaN for windows that no pair connects with the others."""
+    sigma_nm: Floats
+    """(W, D) one standard deviation, from the residuals."""
+    residual_nm: Floats
+    """(D,) root mean square of what the accepted pairs miss."""
+    num_pairs: int
+    num_rejected: int
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """(W,) which windows have a drift."""
+        return np.asarray(np.isfinite(self.drift_nm).all(axis=1))
+
+
+def choose_pairs(num_windows: int, max_pairs: int = MAX_PAIRS) -> Integers:
+    """``(K, 2)`` pairs of windows: all, or those at distances 1, 2, 4, ... as far as they go.
+
+    Long distances keep the errors of short ones from adding up; powers of two connect any two windows in few steps.
+    """
+    if num_windows * (num_windows - 1) // 2 <= max_pairs:
+        return np.array(list(itertools.combinations(range(num_windows), 2)), dtype=np.int64).reshape(-1, 2)
+    distances = [1 << power for power in range(num_windows.bit_length()) if 1 << power < num_windows]
+    extra = [3 << power for power in range(num_windows.bit_length()) if 3 << power < num_windows]
+    total, chosen = sum(num_windows - d for d in distances), list(distances)
+    for distance in extra:
+        if total + num_windows - distance <= max_pairs:
+            chosen.append(distance)
+            total += num_windows - distance
+    return np.concatenate(
+        [np.stack([np.arange(num_windows - d), np.arange(d, num_windows)], axis=1) for d in sorted(chosen)]
+    )
+
+
+def solve(pairs_K2: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: int) -> Solution:
+    """Least squares over pairs, with weights that fall to zero for pairs that do not fit (Tukey's biweight).
+
+    Parameters
+    ----------
+    pairs_K2
+        Numbers of two windows.
+    shift_KD, sigma_KD
+        Displacement of the second window from the first, nm, and its standard deviation up to a common factor.
+    """
+    usable = np.isfinite(shift_KD).all(axis=1) & np.isfinite(sigma_KD).all(axis=1)
+    pairs, shift, sigma = pairs_K2[usable], shift_KD[usable], np.maximum(sigma_KD[usable], 1e-3)
+    num_axes = shift.shape[1]
+    trust = np.ones(len(pairs))
+    scale = np.ones(num_axes)
+    drift, covariance = np.full((num_windows, num_axes), np.nan), np.full((num_windows, num_axes), np.nan)
+    residual = np.zeros_like(shift)
+    for _ in range(_ITERATIONS):
+        part = _largest_part(pairs[trust > 0], num_windows)
+        drift[:], covariance[:] = np.nan, np.nan
+        for axis in range(num_axes):
+            drift[part, axis], covariance[part, axis] = _least_squares(
+                pairs, shift[:, axis], trust / sigma[:, axis] ** 2, part
+            )
+        residual = shift - (drift[pairs[:, 1]] - drift[pairs[:, 0]])
+        missed = np.abs(residual) / sigma
+        inside = np.isfinite(missed).all(axis=1)
+        if not inside.any():
+            break
+        scale = np.maximum(_NORMAL * np.median(missed[inside], axis=0), 1e-6)
+        worst = np.max(missed / scale, axis=1)
+        trust = np.where(inside & (worst < _TUKEY), (1 - np.minimum(worst / _TUKEY, 1) ** 2) ** 2, 0.0)
+    accepted = trust > 0
+    # as many unknowns as windows but one: what they take away from the residuals is given back
+    freedom = max(1.0, len(pairs) - float(np.isfinite(drift[:, 0]).sum()) + 1) / max(1, len(pairs))
+    rms = np.sqrt(np.average(residual[accepted] ** 2, axis=0)) if accepted.any() else np.full(num_axes, np.nan)
+    return Solution(
+        drift_nm=drift,
+        sigma_nm=np.sqrt(covariance) * scale / np.sqrt(freedom),
+        residual_nm=rms,
+        num_pairs=len(pairs_K2),
+        num_rejected=len(pairs_K2) - int(accepted.sum()),
+    )
+
+
+def _largest_part(pairs: Integers, num_windows: int) -> npt.NDArray[np.bool_]:
+    """Windows of the largest set that pairs connect."""
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(num_windows, num_windows))
+    _, label = connected_components(graph, directed=False)
+    return np.asarray(label == np.bincount(label).argmax())
+
+
+def _least_squares(
+    pairs: Integers, shift: Floats, weight: Floats, part: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Drift with mean zero, and its variances, of the windows of one connected part."""
+    number = np.cumsum(part) - 1
+    inside = part[pairs].all(axis=1)
+    (first, second), weight, shift = number[pairs[inside]].T, weight[inside], shift[inside]
+    size = int(part.sum())
+    normal = np.zeros((size, size))
+    np.add.at(normal, (first, first), weight)
+    np.add.at(normal, (second, second), weight)
+    np.add.at(normal, (first, second), -weight)
+    np.add.at(normal, (second, first), -weight)
+    right = np.bincount(second, weight * shift, size) - np.bincount(first, weight * shift, size)
+    mean = max(float(np.trace(normal)), 1e-12) / size**2  # makes the mean, which no pair tells, zero
+    inverse = np.linalg.inv(normal + mean)
+    return inverse @ right, np.maximum(np.diag(inverse) - 1 / (size**2 * mean), 0.0)

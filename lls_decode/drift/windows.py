@@ -1,0 +1,87 @@
+"""Windows of time: whole volumes with about equally many points, split where the drift bends.
+
+Many points where little happens make a window precise, few where the sample jumps make it short.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+MIN_POINTS: Final = 300
+"""A window with fewer points is not made by a split."""
+_MIN_BEND_NM: Final = 3.0
+"""Smaller ones are left to the interpolation, which misses a small part of them only."""
+_BEND_SIGMAS: Final = 6.0
+"""Standard deviations from residuals are too small, by what all pairs of a window have in common."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """``W`` windows, each a run of points that are sorted by volume."""
+
+    edges: Integers
+    """(W + 1,) number of the first point of each window, and of all points; a volume is in one window only."""
+    volume: Integers
+    """(N,) of the points."""
+
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
+    @property
+    def counts(self) -> Integers:
+        """(W,) points in each."""
+        return np.diff(self.edges)
+
+    @property
+    def centres(self) -> Floats:
+        """(W,) mean volume of the points of each."""
+        sums = np.add.reduceat(self.volume.astype(np.float64), self.edges[:-1])
+        return np.asarray(sums / self.counts)
+
+    def part(self, number: int) -> slice:
+        """The points of one window."""
+        return slice(int(self.edges[number]), int(self.edges[number + 1]))
+
+
+def cut_evenly(volume: Integers, num_windows: int) -> Windows:
+    """At most ``num_windows`` windows with about equally many points, cut between volumes."""
+    wanted = np.linspace(0, len(volume), num_windows + 1).round().astype(np.int64)
+    starts = np.searchsorted(volume, volume[wanted[1:-1]], side="left")
+    return Windows(np.unique(np.concatenate([[0], starts, [len(volume)]])), volume)
+
+
+def split(windows: Windows, which: npt.NDArray[np.bool_]) -> Windows:
+    """Halve windows by their points; those that would get too small, or are one volume, stay."""
+    cuts = []
+    for number in np.flatnonzero(which & (windows.counts >= 2 * MIN_POINTS)):
+        part = windows.part(int(number))
+        middle = windows.volume[(part.start + part.stop) // 2]
+        cut = int(np.searchsorted(windows.volume, middle, side="left"))
+        if cut <= part.start:  # one volume has more than half of the points
+            cut = int(np.searchsorted(windows.volume, middle, side="right"))
+        if part.start < cut < part.stop:
+            cuts.append(cut)
+    return Windows(np.union1d(windows.edges, np.asarray(cuts, dtype=np.int64)), windows.volume)
+
+
+def bends(centres: Floats, drift_WD: Floats, sigma_WD: Floats) -> Floats:
+    """``(W, D)`` nm, how far the drift of a window is off the straight line between its neighbours, where significant.
+
+    0 elsewhere. Neighbours take the bend of a window too, since a jump may lie on either side of its centre.
+    """
+    bend = np.zeros_like(drift_WD)
+    if len(centres) < 3:
+        return bend
+    share = ((centres[1:-1] - centres[:-2]) / (centres[2:] - centres[:-2]))[:, None]
+    off = np.abs(drift_WD[1:-1] - (1 - share) * drift_WD[:-2] - share * drift_WD[2:])
+    noise = np.sqrt(sigma_WD[1:-1] ** 2 + ((1 - share) * sigma_WD[:-2]) ** 2 + (share * sigma_WD[2:]) ** 2)
+    bend[1:-1] = np.where((off > _BEND_SIGMAS * noise) & (off > _MIN_BEND_NM), off, 0.0)
+    near = bend.copy()
+    near[1:] = np.maximum(near[1:], bend[:-1])
+    near[:-1] = np.maximum(near[:-1], bend[1:])
+    return near

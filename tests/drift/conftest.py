@@ -1,0 +1,137 @@
+"""Tables of a structure that drifts by a known curve."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lls_decode.axes import Layout
+from lls_decode.config import Cell, Geometry, PixelSize
+from lls_decode.simulate.structure import build_cell
+from lls_decode.table import TableMetadata, schema, table_writer
+
+PIXEL = PixelSize(x_nm=104.0, y_nm=104.0)
+GEOMETRY = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
+PLANES = 20
+SIGMA_NM = (15.0, 15.0, 40.0)
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A table and the drift in it."""
+
+    path: Path
+    drift_V3: Floats
+    """In sample coordinates where there is a geometry, mean zero."""
+
+    def errors(self, shift_V3: Floats) -> Floats:
+        """Root mean square over volumes of what a curve misses, ``(3,)`` nm."""
+        return np.asarray(np.sqrt(np.mean((shift_V3 - self.drift_V3) ** 2, axis=0)))
+
+
+def wandering(num_volumes: int, *, jump_nm: float = 0.0, amplitude_nm: float = 300.0) -> Floats:
+    """A smooth drift in three axes, and a jump after 37 % of the time."""
+    t = np.arange(num_volumes)[:, None] / num_volumes
+    smooth = np.concatenate(
+        [t + 0.25 * np.sin(2 * np.pi * 1.3 * t), 0.2 * np.cos(2 * np.pi * 2.1 * t) - 0.7 * t**2, 0.5 * np.sin(4 * t)],
+        axis=1,
+    )
+    return amplitude_nm * smooth + jump_nm * np.array([1.0, -0.7, 0.8]) * (t > 0.37)
+
+
+def binding_sites(count: int, random: np.random.Generator, *, planes: int) -> Floats:
+    """Sites ``(count, 3)`` on a cell's membrane and filaments, in sample coordinates of x, y, z."""
+    cell = Cell(
+        radii_nm=(5000.0, 5000.0, 1200.0),
+        membrane_share=0.2,
+        num_filaments=25,
+        filament_length_nm=6000.0,
+        persistence_nm=3000.0,
+    )
+    layout = Layout(num_volumes=1, planes_per_volume=planes, height=128, width=128)
+    return np.asarray(build_cell(cell, GEOMETRY, PIXEL, layout, np.random.default_rng(7)).sample(count, random))
+
+
+def write_rows(
+    path: Path, columns: dict[str, Any], *, geometry: Geometry | None, planes: int, pieces: int = 1
+) -> Path:
+    """A table in canonical order; in so many pieces, each its own row group."""
+    order = np.lexsort([columns[name] for name in ("x_nm", "y_nm", "plane", "volume")])
+    columns = {name: np.asarray(values)[order] for name, values in columns.items()}
+    columns = {"photons": np.full(len(order), 1000.0), "bg": np.full(len(order), 20.0), **columns}
+    columns |= {"phot_sig": np.full(len(order), 50.0), "prob": np.ones(len(order)), "group": np.full(len(order), -1)}
+    columns["frame"] = columns["volume"] * planes + columns["plane"]
+    if geometry is not None:
+        x, y, z = (columns[name].astype(np.float32).astype(np.float64) for name in ("x_nm", "y_nm", "z_nm"))
+        sample = geometry.to_sample(x, y, z, columns["plane"])
+        columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), sample, strict=True))
+    canonical = schema(with_sample=geometry is not None)
+    arrays = [pa.array(columns[f.name].astype(f.type.to_pandas_dtype()), type=f.type) for f in canonical]
+    about = TableMetadata(pixel_size=PIXEL, planes_per_volume=planes, geometry=geometry)
+    table = pa.table(arrays, schema=canonical)
+    with table_writer(path, canonical, about) as writer:
+        for start in range(0, table.num_rows, -(-table.num_rows // pieces)):
+            writer.write(table.slice(start, -(-table.num_rows // pieces)))
+            writer._flush(keep=0)
+    return path
+
+
+def sigma_columns(count: int, sigma_nm: tuple[float, ...] = SIGMA_NM) -> dict[str, Floats]:
+    return {f"{axis}_sig": np.full(count, sigma) for axis, sigma in zip("xyz", sigma_nm, strict=True)}
+
+
+def write_movie(
+    path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0, flat: bool = False, pieces: int = 1
+) -> Made:
+    """A movie of planes one by one: raw coordinates; ``flat``: z is 0, as in two dimensions."""
+    random = np.random.default_rng(seed)
+    volume = random.integers(0, len(drift_V3), num_rows)
+    volume[:2] = 0, len(drift_V3) - 1
+    position = binding_sites(num_rows, random, planes=1) + drift_V3[volume]
+    position += random.standard_normal(position.shape) * np.array(SIGMA_NM)
+    if flat:
+        position[:, 2] = 0.0
+    columns = dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))
+    columns |= {"volume": volume, "plane": np.zeros(num_rows, dtype=int), **sigma_columns(num_rows)}
+    drift = (drift_V3 - drift_V3.mean(axis=0)) * np.array([1.0, 1.0, 0.0 if flat else 1.0])
+    return Made(write_rows(path, columns, geometry=None, planes=1, pieces=pieces), drift)
+
+
+def place_in_sweep(sample_N3: Floats, random: np.random.Generator) -> dict[str, Any]:
+    """Raw columns of positions in the sample, each in a plane whose focus is near."""
+    away = GEOMETRY.raw_displacement(*sample_N3.T)  # deskewed: linear, so that plane 0 tells all
+    plane = np.rint((away.z_nm + random.uniform(-400, 400, len(sample_N3))) / GEOMETRY.axial_step_nm)
+    plane = np.clip(plane, 0, PLANES - 1).astype(np.int64)
+    return {
+        "plane": plane,
+        "x_nm": away.x_nm - plane * GEOMETRY.lateral_step_nm,
+        "y_nm": away.y_nm,
+        "z_nm": away.z_nm - plane * GEOMETRY.axial_step_nm,
+    }
+
+
+def write_sweeps(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0) -> Made:
+    """Volumes of a stage scan: the sample moves, errors are those of raw coordinates."""
+    random = np.random.default_rng(seed)
+    volume = random.integers(0, len(drift_V3), num_rows)
+    volume[:2] = 0, len(drift_V3) - 1
+    columns = place_in_sweep(binding_sites(num_rows, random, planes=PLANES) + drift_V3[volume], random)
+    for axis, sigma in zip("xyz", SIGMA_NM, strict=True):
+        columns[f"{axis}_nm"] = columns[f"{axis}_nm"] + sigma * random.standard_normal(num_rows)
+    columns |= {"volume": volume, **sigma_columns(num_rows)}
+    return Made(write_rows(path, columns, geometry=GEOMETRY, planes=PLANES), drift_V3 - drift_V3.mean(axis=0))
+
+
+@pytest.fixture(scope="session")
+def small_sweeps(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Sweeps for what does not depend on how well the drift is known."""
+    return write_sweeps(tmp_path_factory.mktemp("sweeps") / "sweeps.parquet", 3000, wandering(50))
+
+
+Write = Callable[..., Made]
