@@ -27,7 +27,7 @@ Points = npt.NDArray[np.float32]
 MAX_VOXELS: Final = 2**19
 """Of the grid of the Fourier transforms."""
 _MAX_CELLS: Final = 2**20
-_MAX_PAIRS: Final = 500_000
+_MAX_PAIRS: Final = 200_000
 """Candidates of one correlogram; of more, every n-th point is asked for its neighbours."""
 
 _BINS: Final = 2

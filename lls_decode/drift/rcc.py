@@ -4,7 +4,7 @@
    finds any drift up to ``max_shift_nm``.
 2. Points minus the curve so far; displacements of pairs of windows from points that are near each other, with a kernel
    that narrows to the precision of the localizations.
-3. Windows are halved where the curve bends, and 2 repeated, until it bends nowhere by more than its uncertainty.
+3. Windows are cut where the curve bends, and 2 repeated, until it bends nowhere by more than its uncertainty.
 
 Each step ends with the redundant least squares of `solve`. What all pairs of a window have in common does not show in
 its residuals; so in the end the drift is measured with each half of the points, and the uncertainty of the least
@@ -72,7 +72,7 @@ def estimate_by_correlation(
     TableError
         Too few points, or no structure by which windows could be brought together.
     """
-    limit = max(2, len(points) // MIN_POINTS)
+    limit = max(2, len(points) // (2 * MIN_POINTS))
     windows = cut_evenly(points.volume, min(_COARSE_WINDOWS, limit))
     if len(points) < 2 * MIN_POINTS or len(windows) < 2:
         raise TableError(
@@ -90,7 +90,9 @@ def estimate_by_correlation(
         _logger.debug("%d windows, kernel x %.3g, residual %s nm", len(windows), scale, solution.residual_nm.round(2))
         # the last levels only narrow the kernel
         fixed = num_windows is not None or level >= _MAX_LEVELS - 4
-        finer, bend_nm = (windows, np.zeros_like(kernel_nm)) if fixed else _refine(points, windows, shift_VD, solution)
+        finer, bend_nm = windows, np.zeros_like(kernel_nm)
+        if not fixed:
+            finer, bend_nm = _refine(points, windows, shift_VD, solution, kernel_nm)
         if scale == 1.0 and len(finer) == len(windows):
             break
         wide = float(np.max(2 * bend_nm / (REACH * kernel_nm)))  # halves of a window with a jump lie that far apart
@@ -170,14 +172,14 @@ def _interpolated(points: Points, windows: Windows, solution: Solution) -> Float
     return interpolate(windows.centres[known], solution.drift_nm[known], points.first_volume, points.last_volume)
 
 
-def _refine(points: Points, windows: Windows, shift_VD: Floats, solution: Solution) -> tuple[Windows, Floats]:
-    """Windows halved where the curve bends, and the largest bend along each axis, nm."""
+def _refine(
+    points: Points, windows: Windows, shift_VD: Floats, solution: Solution, kernel_nm: Floats
+) -> tuple[Windows, Floats]:
+    """Windows cut in two where the curve bends, in four where it jumps, and the largest bend along each axis, nm."""
     at_windows = shift_VD[np.rint(windows.centres).astype(np.int64) - points.first_volume]
     bend_WD = bends(windows.centres, at_windows, np.nan_to_num(solution.sigma_nm, nan=np.inf))
-    bent = np.any(bend_WD > 0, axis=1)
-    if len(windows) + int(bent.sum()) > _MAX_WINDOWS:
-        return windows, np.zeros(bend_WD.shape[1])
-    finer = split(windows, bent)
+    parts = 1 + np.any(bend_WD > 0, axis=1) + 2 * np.any(bend_WD > kernel_nm, axis=1)
+    finer = split(windows, parts) if parts.sum() <= _MAX_WINDOWS else windows
     return finer, bend_WD.max(axis=0) if len(finer) > len(windows) else np.zeros(bend_WD.shape[1])
 
 

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-MAX_PAIRS: Final = 800
+MAX_PAIRS: Final = 600
 _ITERATIONS: Final = 12
 _TUKEY: Final = 4.685
 """A pair that misses by more (in robust standard deviations) has no weight; 95 % efficient for Gaussian errors."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-MIN_POINTS: Final = 300
+MIN_POINTS: Final = 150
 """A window with fewer points is not made by a split."""
 _MIN_BEND_NM: Final = 3.0
 """Smaller ones are left to the interpolation, which misses a small part of them only."""
@@ -55,18 +55,21 @@ def cut_evenly(volume: Integers, num_windows: int) -> Windows:
     return Windows(np.unique(np.concatenate([[0], starts, [len(volume)]])), volume)
 
 
-def split(windows: Windows, which: npt.NDArray[np.bool_]) -> Windows:
-    """Halve windows by their points; those that would get too small, or are one volume, stay."""
+def split(windows: Windows, num_parts: Integers) -> Windows:
+    """Cut each window into so many parts by its points; fewer where they would get too small, or are one volume."""
     cuts = []
-    for number in np.flatnonzero(which & (windows.counts >= 2 * MIN_POINTS)):
-        part = windows.part(int(number))
-        middle = windows.volume[(part.start + part.stop) // 2]
-        cut = int(np.searchsorted(windows.volume, middle, side="left"))
-        if cut <= part.start:  # one volume has more than half of the points
-            cut = int(np.searchsorted(windows.volume, middle, side="right"))
-        if part.start < cut < part.stop:
-            cuts.append(cut)
+    for number in np.flatnonzero(num_parts > 1):
+        part, count = windows.part(int(number)), int(windows.counts[number])
+        parts = min(int(num_parts[number]), count // MIN_POINTS)
+        cuts += [_cut_near(windows.volume, part, count * piece // parts) for piece in range(1, parts)]
     return Windows(np.union1d(windows.edges, np.asarray(cuts, dtype=np.int64)), windows.volume)
+
+
+def _cut_near(volume: Integers, part: slice, place: int) -> int:
+    """Where a volume begins, near a place in a window; the beginning of the window if nothing else."""
+    middle = volume[part.start + place]
+    before, after = (int(np.searchsorted(volume, middle, side=side)) for side in ("left", "right"))
+    return before if before > part.start else after if after < part.stop else part.start
 
 
 def bends(centres: Floats, drift_WD: Floats, sigma_WD: Floats) -> Floats:

@@ -116,3 +116,14 @@ def test_the_geometry_in_words() -> None:
         "stage scan at 31.8 deg, plane-to-plane shift = -3.27 px along x and -211 nm along z"
     )
     assert objective().describe(PIXEL) == "objective scan, 250 nm along z from plane to plane"
+
+
+@pytest.mark.parametrize("geometry", [stage("x"), stage("y", -1), objective()], ids=["along x", "along y", "objective"])
+def test_a_displacement_of_the_sample_is_one_within_each_plane(geometry: Geometry) -> None:
+    random = np.random.default_rng(1)
+    x, y, z = random.uniform(-5e3, 5e3, (3, 50))
+    plane, moved = random.integers(0, 150, 50), random.uniform(-300, 300, (3, 50))
+    raw = geometry.raw_displacement(*moved)
+    before = np.stack(geometry.to_sample(x, y, z, plane))
+    after = np.stack(geometry.to_sample(x + raw.x_nm, y + raw.y_nm, z + raw.z_nm, plane))
+    np.testing.assert_allclose(after - before, moved, atol=1e-8)

@@ -1,6 +1,5 @@
 """Tables of a structure that drifts by a known curve."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +57,8 @@ def binding_sites(count: int, random: np.random.Generator, *, planes: int) -> Fl
     return np.asarray(build_cell(cell, GEOMETRY, PIXEL, layout, np.random.default_rng(7)).sample(count, random))
 
 
-def write_rows(
-    path: Path, columns: dict[str, Any], *, geometry: Geometry | None, planes: int, pieces: int = 1
-) -> Path:
-    """A table in canonical order; in so many pieces, each its own row group."""
+def write_rows(path: Path, columns: dict[str, Any], *, geometry: Geometry | None, planes: int) -> Path:
+    """A table in canonical order."""
     order = np.lexsort([columns[name] for name in ("x_nm", "y_nm", "plane", "volume")])
     columns = {name: np.asarray(values)[order] for name, values in columns.items()}
     columns = {"photons": np.full(len(order), 1000.0), "bg": np.full(len(order), 20.0), **columns}
@@ -74,11 +71,8 @@ def write_rows(
     canonical = schema(with_sample=geometry is not None)
     arrays = [pa.array(columns[f.name].astype(f.type.to_pandas_dtype()), type=f.type) for f in canonical]
     about = TableMetadata(pixel_size=PIXEL, planes_per_volume=planes, geometry=geometry)
-    table = pa.table(arrays, schema=canonical)
     with table_writer(path, canonical, about) as writer:
-        for start in range(0, table.num_rows, -(-table.num_rows // pieces)):
-            writer.write(table.slice(start, -(-table.num_rows // pieces)))
-            writer._flush(keep=0)
+        writer.write(pa.table(arrays, schema=canonical))
     return path
 
 
@@ -86,9 +80,7 @@ def sigma_columns(count: int, sigma_nm: tuple[float, ...] = SIGMA_NM) -> dict[st
     return {f"{axis}_sig": np.full(count, sigma) for axis, sigma in zip("xyz", sigma_nm, strict=True)}
 
 
-def write_movie(
-    path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0, flat: bool = False, pieces: int = 1
-) -> Made:
+def write_movie(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0, flat: bool = False) -> Made:
     """A movie of planes one by one: raw coordinates; ``flat``: z is 0, as in two dimensions."""
     random = np.random.default_rng(seed)
     volume = random.integers(0, len(drift_V3), num_rows)
@@ -100,7 +92,7 @@ def write_movie(
     columns = dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))
     columns |= {"volume": volume, "plane": np.zeros(num_rows, dtype=int), **sigma_columns(num_rows)}
     drift = (drift_V3 - drift_V3.mean(axis=0)) * np.array([1.0, 1.0, 0.0 if flat else 1.0])
-    return Made(write_rows(path, columns, geometry=None, planes=1, pieces=pieces), drift)
+    return Made(write_rows(path, columns, geometry=None, planes=1), drift)
 
 
 def place_in_sweep(sample_N3: Floats, random: np.random.Generator) -> dict[str, Any]:
@@ -128,10 +120,37 @@ def write_sweeps(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0) 
     return Made(write_rows(path, columns, geometry=GEOMETRY, planes=PLANES), drift_V3 - drift_V3.mean(axis=0))
 
 
+def write_beads(
+    path: Path, drift_V3: Floats, *, geometry: Geometry | None, share: float = 0.95, num_molecules: int = 2000
+) -> tuple[Made, Floats]:
+    """Three beads that are seen in most volumes, in several planes of a sweep, among molecules; and their places."""
+    random = np.random.default_rng(5)
+    num_volumes = len(drift_V3)
+    middle = binding_sites(1000, random, planes=PLANES).mean(axis=0)
+    beads_B3 = middle + np.array([[-6000.0, -3000.0, 0.0], [5500.0, 3500.0, 100.0], [-1000.0, 6500.0, -150.0]])
+    repeats = 1 if geometry is None else 4
+    bead = np.tile(np.repeat(np.arange(3), repeats), num_volumes)
+    volume = np.repeat(np.arange(num_volumes), 3 * repeats)
+    seen = random.random(len(bead)) < share
+    sites = np.concatenate([beads_B3[bead[seen]], binding_sites(num_molecules, random, planes=PLANES)])
+    volume = np.concatenate([volume[seen], random.integers(0, num_volumes, num_molecules)])
+    sigma = np.where(np.arange(len(volume))[:, None] < seen.sum(), (4.0, 4.0, 10.0), SIGMA_NM)
+    sample = sites + drift_V3[volume]
+    raw = (
+        place_in_sweep(sample, random)
+        if geometry is not None
+        else dict(zip(("x_nm", "y_nm", "z_nm"), sample.T, strict=True))
+    )
+    raw |= {"volume": volume, "plane": raw.get("plane", np.zeros(len(volume), dtype=int))}
+    for axis, name in enumerate("xyz"):
+        raw[f"{name}_nm"] = raw[f"{name}_nm"] + sigma[:, axis] * random.standard_normal(len(volume))
+        raw[f"{name}_sig"] = sigma[:, axis]
+    planes = 1 if geometry is None else PLANES
+    made = Made(write_rows(path, raw, geometry=geometry, planes=planes), drift_V3 - drift_V3.mean(axis=0))
+    return made, beads_B3
+
+
 @pytest.fixture(scope="session")
 def small_sweeps(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Sweeps for what does not depend on how well the drift is known."""
     return write_sweeps(tmp_path_factory.mktemp("sweeps") / "sweeps.parquet", 3000, wandering(50))
-
-
-Write = Callable[..., Made]
