@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import convolve1d, median_filter
 
-from lls_decode.drift.curve import DriftCurve, interpolate, make_curve
+from lls_decode.drift.curve import DriftCurve, make_curve
 from lls_decode.drift.points import TableView
 from lls_decode.errors import TableError
 from lls_decode.table import iter_tables
@@ -233,6 +233,7 @@ def _smoothed(drift_V3: Floats, variance_V3: Floats, width: float, *, leave_out:
 
 
 def _filled(values_V3: Floats) -> Floats:
-    """Volumes without a bead take what the others around them say."""
-    known = np.isfinite(values_V3).all(axis=1)
-    return np.asarray(interpolate(np.flatnonzero(known).astype(np.float64), values_V3[known], 0, len(values_V3) - 1))
+    """Volumes without a bead take what lies between their neighbours; beyond the outer ones, the same as these."""
+    known = np.flatnonzero(np.isfinite(values_V3).all(axis=1))
+    volume = np.arange(len(values_V3))
+    return np.stack([np.interp(volume, known, values_V3[known, axis]) for axis in range(3)], axis=1)
