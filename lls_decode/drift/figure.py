@@ -48,7 +48,7 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
             )
         axes.set_ylabel(f"{names[axis]} (nm)")
         axes.grid(alpha=0.3)
-        axes.text(0.995, 0.04, _words(curve, axis), transform=axes.transAxes, ha="right", fontsize=9, color="0.3")
+        axes.set_title(_words(curve, axis), loc="right", fontsize=9, color="0.3")
         axes.ticklabel_format(axis="both", style="plain", useOffset=False)
     axes.set_xlabel("volume (frame, when volumes are single planes)")
     if truth_nm is not None:

@@ -63,7 +63,8 @@ def estimate_by_correlation(
     max_shift_nm
         Largest drift along each axis between any two windows.
     num_windows
-        Fixed number of windows of equal numbers of points. None: as many as the drift needs.
+        Fixed number of windows of equal numbers of points. None: as many as the drift needs. What happens within a
+        window is in no uncertainty, which is why too few of them look too good.
     progress
         Called with windows done and in all, at each level anew.
 
