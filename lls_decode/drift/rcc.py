@@ -75,41 +75,48 @@ def estimate_by_correlation(
     """
     limit = max(2, len(points) // (2 * MIN_POINTS))
     windows = cut_evenly(points.volume, min(_COARSE_WINDOWS, limit))
-    if len(points) < 2 * MIN_POINTS or len(windows) < 2:
+    if len(points) < 4 * MIN_POINTS or len(windows) < 2:
         raise TableError(
             f"The drift of {len(points)} localizations in {len(windows)} windows of time cannot be measured by "
-            f"correlation, which takes {2 * MIN_POINTS} at least; use fiducials, or a longer acquisition."
+            f"correlation, which takes {4 * MIN_POINTS} at least; use fiducials, or a longer acquisition."
         )
     kernel_nm = np.maximum(math.sqrt(2) * points.sigma_nm, _SMALLEST_KERNEL_NM)
     shift_VD = _interpolated(points, windows, _measure_coarsely(points, windows, kernel_nm, max_shift_nm))
     evenly = min(max(_COARSE_WINDOWS, len(points) // _EVEN_POINTS), _EVEN_WINDOWS)
     windows = cut_evenly(points.volume, min(num_windows or evenly, limit))
+    windows, shift_VD, solution = _follow(
+        points, windows, shift_VD, kernel_nm, fixed=num_windows is not None, progress=progress
+    )
+    sigma_WD = solution.sigma_nm * _enlargement(points, windows, shift_VD, kernel_nm, solution)
+    known = solution.known
+    sigma_VD = interpolate(windows.centres[known], sigma_WD[known], points.first_volume, points.last_volume)
+    return make_curve(
+        points.first_volume,
+        shift_VD,
+        np.maximum(sigma_VD, sigma_WD[known].min(axis=0)),  # straight lines at the ends may fall below
+        coords=points.coords,
+        method="rcc",
+        details=_details(points, windows, solution, kernel_nm),
+    )
+
+
+def _follow(
+    points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, *, fixed: bool, progress: Progress | None
+) -> tuple[Windows, Floats, Solution]:
+    """Narrow the kernel and cut windows until neither changes any more; the last solution is that of the narrowest."""
     scale = _FIRST_SCALE
     for level in range(_MAX_LEVELS):
         solution = _measure_finely(points, windows, shift_VD, scale * kernel_nm, progress=progress)
         shift_VD = shift_VD + _interpolated(points, windows, solution)
         _logger.debug("%d windows, kernel x %.3g, residual %s nm", len(windows), scale, solution.residual_nm.round(2))
-        # the last levels only narrow the kernel
-        fixed = num_windows is not None or level >= _MAX_LEVELS - 4
         finer, bend_nm = windows, np.zeros_like(kernel_nm)
-        if not fixed:
+        if not fixed and level < _MAX_LEVELS - 4:  # the last levels only narrow the kernel
             finer, bend_nm = _refine(points, windows, shift_VD, solution, kernel_nm)
         if scale == 1.0 and len(finer) == len(windows):
             break
         wide = float(np.max(2 * bend_nm / (REACH * kernel_nm)))  # halves of a window with a jump lie that far apart
         windows, scale = finer, min(max(1.0, scale / _NARROWING, wide), _FIRST_SCALE)
-    sigma_WD = solution.sigma_nm * _enlargement(points, windows, shift_VD, kernel_nm, solution)
-    sigma_VD = interpolate(
-        windows.centres[solution.known], sigma_WD[solution.known], points.first_volume, points.last_volume
-    )
-    return make_curve(
-        points.first_volume,
-        shift_VD,
-        np.maximum(sigma_VD, sigma_WD[solution.known].min(axis=0)),
-        coords=points.coords,
-        method="rcc",
-        details=_details(points, windows, solution, kernel_nm),
-    )
+    return windows, shift_VD, solution
 
 
 def _measure_coarsely(points: Points, windows: Windows, kernel_nm: Floats, max_shift_nm: float) -> Solution:
