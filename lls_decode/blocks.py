@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from lls_decode.axes import ContextKind, Layout
 
+Volumes = tuple[int | None, int | None]
+"""First and one-past-last volume of a part of a dataset, as a slice of Python has them."""
+
 
 @dataclass(frozen=True, order=True)
 class Block:
@@ -108,31 +111,34 @@ class Block:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def plan_blocks(layout: Layout, context: ContextKind, block_frames: int) -> tuple[Block, ...]:
+def plan_blocks(
+    layout: Layout, context: ContextKind, block_frames: int, *, volumes: Volumes = (None, None)
+) -> tuple[Block, ...]:
     """Cut a dataset into blocks of about ``block_frames`` owned frames; each frame is owned by exactly one block.
 
     Whole volumes go together while they fit; a volume longer than a block is cut along planes, except for context
-    along time, where all planes of a volume stay together so that shards stay sorted.
+    along time, where all planes of a volume stay together so that shards stay sorted. Of a part of the dataset, given
+    by its ``volumes``, blocks own no other frames, but read them as context.
     """
-    return tuple(_iter_blocks(layout, context, block_frames))
+    return tuple(_iter_blocks(layout, context, block_frames, range(layout.num_volumes)[slice(*volumes)]))
 
 
-def _iter_blocks(layout: Layout, context: ContextKind, block_frames: int) -> Iterator[Block]:
+def _iter_blocks(layout: Layout, context: ContextKind, block_frames: int, volumes: range) -> Iterator[Block]:
     if block_frames < 1:
         raise ValueError(f"block_frames must be at least 1, not {block_frames}")
-    V, P = layout.num_volumes, layout.planes_per_volume
+    P, last = layout.planes_per_volume, volumes.stop
     volumes_per_block = max(1, block_frames // P)
     planes_per_block = P if context == "time" else min(P, block_frames)
     index = 0
-    for volume in range(0, V, volumes_per_block):
+    for volume in volumes[::volumes_per_block]:
         for plane in range(0, P, planes_per_block):
             yield Block(
                 index=index,
                 volume_start=volume,
-                volume_stop=min(volume + volumes_per_block, V),
+                volume_stop=min(volume + volumes_per_block, last),
                 plane_start=plane,
                 plane_stop=min(plane + planes_per_block, P),
-                num_volumes=V,
+                num_volumes=layout.num_volumes,
                 planes_per_volume=P,
                 context=context,
             )
@@ -151,6 +157,28 @@ class Tile:
     read_y_stop: int
     read_x_start: int
     read_x_stop: int
+
+    @property
+    def read_y(self) -> slice:
+        """Rows that are read."""
+        return slice(self.read_y_start, self.read_y_stop)
+
+    @property
+    def read_x(self) -> slice:
+        """Columns that are read."""
+        return slice(self.read_x_start, self.read_x_stop)
+
+
+def plan_part(
+    height: int, width: int, *, y: tuple[int, int], x: tuple[int, int], halo_yx_px: tuple[int, int], multiple: int
+) -> Tile:
+    """A rectangle of a frame as the tile that owns it; what it reads begins and ends as in `plan_tiles`."""
+
+    def around(span: tuple[int, int], halo: int, length: int) -> tuple[int, int]:
+        start, stop = span
+        return max((start - halo) // multiple * multiple, 0), min(-(-(stop + halo) // multiple) * multiple, length)
+
+    return Tile(*y, *x, *around(y, halo_yx_px[0], height), *around(x, halo_yx_px[1], width))
 
 
 def plan_tiles(

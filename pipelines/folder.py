@@ -102,8 +102,9 @@ class RunFolder:
             raise InputError(str(error)) from error
         if record is None:
             raise InputError(f"{self.out} holds no run (no run.json in it); give the folder that was given as --out.")
-        block_frames = int(record["config"]["execution"]["block_frames"])
-        return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames)
+        config = record["config"]
+        block_frames, volumes = int(config["execution"]["block_frames"]), config["part"]["volumes"] or (None, None)
+        return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames, volumes=volumes)
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``run.json`` aside and rename it.

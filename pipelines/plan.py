@@ -7,7 +7,7 @@ the dataset or the model bundle, and each such choice is a note in words.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import CPU_BATCH_PX, RunConfig, digest
+from lls_decode.config import CPU_BATCH_PX, PartConfig, RunConfig, digest
 from lls_decode.errors import InputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
@@ -75,7 +75,7 @@ class Plan:
         block_bytes = max(block.num_read for block in self.blocks) * self._frame_bytes
         batch_px = self._batch_px
         if not self.config.compute.tile_px:
-            batch_px = max(batch_px, self.layout.height * self.layout.width)
+            batch_px = max(batch_px, self._frame_px)
         batch_bytes = batch_px * 4 * self.bundle.network.filters * _FEATURE_MAPS
         return _PROCESS_BYTES + self.config.execution.in_flight_per_worker * block_bytes + batch_bytes
 
@@ -85,7 +85,15 @@ class Plan:
 
     @property
     def _frame_bytes(self) -> int:
-        return self.layout.height * self.layout.width * int(np.dtype(self.source.dtype).itemsize)
+        return self._frame_px * int(np.dtype(self.source.dtype).itemsize)
+
+    @property
+    def _frame_px(self) -> int:
+        """Pixels that are read of a frame."""
+        tile = self.source.tile
+        if tile is None:
+            return self.layout.height * self.layout.width
+        return (tile.read_y_stop - tile.read_y_start) * (tile.read_x_stop - tile.read_x_start)
 
     def check_memory(self, limit_bytes: int) -> None:
         """Refuse blocks that do not fit into a worker.
@@ -112,6 +120,7 @@ class Plan:
             f"dataset    {self.dataset}",
             f"layout     {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} "
             f"pixels (y, x), {np.dtype(self.source.dtype).name}: {size.num_frames} frames",
+            *self._describe_part(),
             f"blocks     {len(self.blocks)} of at most {max(block.num_owned for block in self.blocks)} frames, "
             f"{_bytes(self.read_bytes)} to read, {execution.in_flight_per_worker} in flight a worker, which needs "
             f"{_bytes(self.worker_bytes)}",
@@ -122,6 +131,14 @@ class Plan:
             *(f"note       {note}" for note in self.notes),
             f"output     {self.out}, {self._describe_output(found)}",
         ]
+
+    def _describe_part(self) -> list[str]:
+        """What is left out of the dataset; nothing when nothing is."""
+        part = self.config.part
+        if part == PartConfig():
+            return []
+        frames = sum(block.num_owned for block in self.blocks)
+        return [f"part       {part.describe()}: {frames} frames, of which {self._frame_px} pixels are read"]
 
     def _describe_output(self, found: int) -> str:
         record = RunFolder(self.out).read_record()
@@ -150,7 +167,10 @@ def make_plan(dataset: str | Path, bundle_path: str | Path, out: str | Path, con
     resolved, notes = resolve_config(config, source, info)
     notes = [*source.notes, *notes, *check_fit(resolved, source.layout, info), *compare_ranges(resolved, source, info)]
     layout = source.layout
-    blocks = plan_blocks(layout, info.network.context, resolved.execution.block_frames)
+    resolved = resolved.replace(part=resolved.part.settle(layout))
+    blocks = plan_blocks(
+        layout, info.network.context, resolved.execution.block_frames, volumes=resolved.part.volumes or (None, None)
+    )
     if not blocks:
         raise InputError(
             f"{dataset} holds no frames (volumes {layout.num_volumes}, planes {layout.planes_per_volume})."
@@ -165,7 +185,7 @@ def make_plan(dataset: str | Path, bundle_path: str | Path, out: str | Path, con
         dataset=str(dataset),
         bundle_path=str(Path(bundle_path).resolve()),
         out=Path(out),
-        source=source,
+        source=replace(source, tile=info.tile_of(resolved.part.roi, layout)),
         bundle=info,
         config=resolved,
         blocks=blocks,

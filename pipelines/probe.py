@@ -17,7 +17,7 @@ class Probe:
     frames: int
     frames_per_s: float
     run_s: float
-    """The whole dataset at this speed, with one worker."""
+    """The whole plan at this speed, with one worker."""
 
     def describe(self) -> str:
         """One line for ``--dry-run``."""
@@ -37,13 +37,15 @@ def probe(plan: Plan) -> Probe:
     """
     from lls_decode.localize import build_localizer  # torch: planning itself does without
 
-    block = plan_blocks(plan.layout, plan.bundle.network.context, min(PROBE_FRAMES, plan.layout.num_frames))[0]
+    frames = sum(block.num_owned for block in plan.blocks)
+    volumes = plan.config.part.volumes or (None, None)
+    block = plan_blocks(plan.layout, plan.bundle.network.context, min(PROBE_FRAMES, frames), volumes=volumes)[0]
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     localizer.run(plan.source.read(block))
     began = time.monotonic()
     localizer.run(plan.source.read(block))
     rate = block.num_owned / (time.monotonic() - began)
-    return Probe(block.num_owned, rate, plan.layout.num_frames / rate)
+    return Probe(block.num_owned, rate, frames / rate)
 
 
 def _duration(seconds: float) -> str:

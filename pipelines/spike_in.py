@@ -20,6 +20,7 @@ from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import (
     BackgroundConfig,
     EmitterConfig,
+    PartConfig,
     RunConfig,
     SimulationConfig,
     SplinePsf,
@@ -84,7 +85,8 @@ def spike_in(
     density_per_um2
         Mean number of spikes that are on in a frame (within the model's range of z) per square micrometre.
     frames
-        About how many frames are spiked: in runs of 32 frames, or whole volumes, drawn over the whole dataset.
+        About how many frames are spiked: in runs of 32 frames, or whole volumes, drawn over the whole dataset, also
+        where the configuration names a part of it.
     lateral_nm, axial_nm
         Largest distances of a match.
 
@@ -96,7 +98,7 @@ def spike_in(
     from lls_decode.localize import SpikeIn, build_localizer  # torch
     from lls_decode.optics import build_psf
 
-    plan = make_plan(dataset, bundle_path, out, config)
+    plan = make_plan(dataset, bundle_path, out, config.replace(part=PartConfig()))
     simulation = spiked_emitters(plan, psf=psf, photons=photons, density_per_um2=density_per_um2)
     build_psf(simulation.psf, pixel=simulation.pixel_size)  # refused here when it is absent, or of other pixels
     blocks = sample_blocks(plan, frames, seed)

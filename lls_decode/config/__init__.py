@@ -4,7 +4,7 @@ from lls_decode.config.base import Config, digest, load, parse
 from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera, ScmosChip
 from lls_decode.config.geometry import Geometry, PixelSize, Positions
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
-from lls_decode.config.network import NetworkConfig, Scaling
+from lls_decode.config.network import RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
 from lls_decode.config.optics import (
     AstigmaticPsf,
     GaussianPsf,
@@ -22,6 +22,8 @@ from lls_decode.config.run import (
     ExecutionConfig,
     InputConfig,
     PaperRule,
+    PartConfig,
+    Roi,
     RunConfig,
     load_run_config,
 )
@@ -37,6 +39,8 @@ from lls_decode.config.training import (
 
 __all__ = [
     "CPU_BATCH_PX",
+    "RECEPTIVE_RADIUS_PX",
+    "STRIDE",
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",
@@ -58,12 +62,14 @@ __all__ = [
     "MovieConfig",
     "NetworkConfig",
     "PaperRule",
+    "PartConfig",
     "PerlinTexture",
     "PixelSize",
     "PixelValue",
     "Positions",
     "Psf",
     "RestartConfig",
+    "Roi",
     "RunConfig",
     "Scaling",
     "ScmosCamera",

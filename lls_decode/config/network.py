@@ -1,11 +1,19 @@
 """The localization network: its architecture, and the scales between network and physical units."""
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from lls_decode.axes import ContextKind, NetworkVariant, ScanAxis
 from lls_decode.config.base import Config
+
+STRIDE = 4
+"""Frames must be multiples of this many pixels; features repeat their phase after as many."""
+RECEPTIVE_RADIUS_PX: Mapping[NetworkVariant, int] = {"published": 44, "light": 34}
+"""Farthest input pixel that an output pixel depends on (by exact gradients), plane shift apart."""
+_RULE_RADIUS_PX = 2
+"""The detection rule reads a pixel's neighbours; one more so that the reading itself is exact."""
 
 
 class NetworkConfig(Config):
@@ -30,6 +38,21 @@ class NetworkConfig(Config):
     def feature_px(self) -> int:
         """Side of a feature of a single frame, pixels."""
         return 2 if self.variant == "light" else 1
+
+    @property
+    def reach_px(self) -> int:
+        """Farthest input pixel that an output pixel depends on, plane shift apart."""
+        return RECEPTIVE_RADIUS_PX[self.variant]
+
+    @property
+    def halo_yx_px(self) -> tuple[int, int]:
+        """How far around a pixel the frames must be known along y and x, so that its detection is exact.
+
+        The shift adds no more than itself: it changes the phase, and at the edge of a tile the network then looks back
+        42 to 45 px and the shift.
+        """
+        halo, shift = self.reach_px + _RULE_RADIUS_PX, abs(self.shift_px)
+        return halo + (shift if self.shift_axis == "y" else 0), halo + (shift if self.shift_axis == "x" else 0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

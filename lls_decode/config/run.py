@@ -1,13 +1,15 @@
 """One run over one dataset: what a user may say about input, camera, detection, machines."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from lls_decode.axes import Layout
 from lls_decode.config.base import Config, load
 from lls_decode.config.camera import Camera, ScmosCamera
 from lls_decode.config.geometry import Geometry, PixelSize
+from lls_decode.errors import ConfigError
 
 
 class InputConfig(Config):
@@ -93,10 +95,77 @@ class ExecutionConfig(Config):
     """A block that takes longer than this has failed."""
 
 
+class Roi(Config):
+    """A rectangle of the stored frame, pixels: first and one-past-last."""
+
+    x: tuple[int, int]
+    y: tuple[int, int]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for axis in ("x", "y"):
+            start, stop = getattr(self, axis)
+            if not 0 <= start < stop:
+                raise ValueError(
+                    f"{axis} runs from {start} to {stop}; give the first pixel (from 0), then a larger one"
+                )
+        return self
+
+
+class PartConfig(Config):
+    """The part of a dataset that is localized; its rows are those that a run of the whole has there."""
+
+    volumes: tuple[int | None, int | None] | None = None
+    """First and one-past-last volume, as a slice of Python has them; frames keep their numbers."""
+    roi: Roi | None = None
+    """Pixels whose detections are kept; positions stay those in the whole frame."""
+
+    def settle(self, layout: Layout) -> "PartConfig":
+        """The same part of a dataset of this size, in plain numbers; None for all of it.
+
+        Raises
+        ------
+        ConfigError
+            The dataset has no such part.
+        """
+        volumes = self.volumes
+        if volumes is not None:
+            start, stop, _ = slice(*volumes).indices(layout.num_volumes)
+            if start >= stop:
+                raise ConfigError(
+                    f"part.volumes {_or_open(volumes[0])}:{_or_open(volumes[1])} holds none of the dataset's "
+                    f"{layout.num_volumes} volumes; give the first (from 0) and one past the last."
+                )
+            volumes = None if (start, stop) == (0, layout.num_volumes) else (start, stop)
+        roi = self.roi
+        if roi is not None:
+            if roi.x[1] > layout.width or roi.y[1] > layout.height:
+                raise ConfigError(
+                    f"part.roi has pixels x {roi.x[0]}:{roi.x[1]}, y {roi.y[0]}:{roi.y[1]}, the frames have "
+                    f"{layout.width} x {layout.height} (x, y); keep within them."
+                )
+            roi = None if (roi.x, roi.y) == ((0, layout.width), (0, layout.height)) else roi
+        return PartConfig(volumes=volumes, roi=roi)
+
+    def describe(self) -> str:
+        """In words."""
+        words = []
+        if self.volumes is not None:
+            words.append(f"volumes {_or_open(self.volumes[0])}:{_or_open(self.volumes[1])}")
+        if self.roi is not None:
+            words.append(f"pixels x {self.roi.x[0]}:{self.roi.x[1]}, y {self.roi.y[0]}:{self.roi.y[1]}")
+        return ", ".join(words) or "all"
+
+
+def _or_open(bound: int | None) -> str:
+    return "" if bound is None else str(bound)
+
+
 class RunConfig(Config):
     """Everything that one ``lls-decode run`` may be told; what is None is taken from the model bundle."""
 
     input: InputConfig = InputConfig()
+    part: PartConfig = PartConfig()
     camera: Camera | None = None
     pixel_size: PixelSize | None = None
     geometry: Geometry | None = None

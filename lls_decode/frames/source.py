@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.axes import Layout
-from lls_decode.blocks import Block
+from lls_decode.blocks import Block, Tile
 from lls_decode.config import PixelSize
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames import chunks as chunk_checks
@@ -72,6 +72,8 @@ class FrameSource:
     """Digest of metadata and mapping alone: stays when a damaged chunk is repaired."""
     samples: tuple[str, ...] = ()
     """Digest of each sampled chunk: tells datasets of one description apart."""
+    tile: Tile | None = None
+    """Only the pixels that this tile reads are read of each frame; None: all."""
 
     def read(self, block: Block) -> FrameStack:
         """Read the frames of a block, context included.
@@ -89,7 +91,7 @@ class FrameSource:
         return FrameStack(self.read_frames(block.frames), block)
 
     def read_frames(self, frames_T2: Ints) -> Frames:
-        """Read any frames, given by volume and plane: ``(T, Y, X)`` camera counts."""
+        """Read any frames, given by volume and plane: ``(T, Y, X)`` camera counts, of the tile when there is one."""
         volume, plane = frames_T2[:, 0], frames_T2[:, 1]
         layout = self.layout
         if not (
@@ -98,10 +100,11 @@ class FrameSource:
         ):
             raise ValueError(f"frames outside of {layout}")
         slabs = self.frame_map.slabs(frames_T2)
+        size = len(self._rows), len(self._columns)
         if len(slabs) == 1 and slabs[0].is_whole:
-            adu_TYX = self._read_slab(slabs[0]).reshape(-1, layout.height, layout.width)
+            adu_TYX = self._read_slab(slabs[0]).reshape(-1, *size)
         else:
-            adu_TYX = np.empty((len(frames_T2), layout.height, layout.width), np.dtype(self.dtype))
+            adu_TYX = np.empty((len(frames_T2), *size), np.dtype(self.dtype))
             for slab in slabs:
                 data_TZYX = self._read_slab(slab)
                 adu_TYX[slab.position] = data_TZYX[slab.t - slab.t_start, slab.z - slab.z_start]
@@ -129,7 +132,7 @@ class FrameSource:
             raise self._chunk_error(keys, slab.array, damaged)
         axes = self.frame_map.axes
         data = data.transpose([axes.index(axis) for axis in "ctzyx" if axis in axes])
-        shape = (slab.t_stop - slab.t_start, slab.z_stop - slab.z_start, self.layout.height, self.layout.width)
+        shape = (slab.t_stop - slab.t_start, slab.z_stop - slab.z_start, len(self._rows), len(self._columns))
         return np.ascontiguousarray(data.reshape(shape), dtype=np.dtype(self.dtype))
 
     def region(self, slab: Slab) -> Region:
@@ -138,10 +141,20 @@ class FrameSource:
             "t": range(slab.t_start, slab.t_stop),
             "z": range(slab.z_start, slab.z_stop),
             "c": range(self.frame_map.channel, self.frame_map.channel + 1),
-            "y": range(self.layout.height),
-            "x": range(self.layout.width),
+            "y": self._rows,
+            "x": self._columns,
         }
         return tuple(along[axis] for axis in self.frame_map.axes)
+
+    @property
+    def _rows(self) -> range:
+        """Rows of the frame that are read."""
+        return range(self.layout.height)[self.tile.read_y if self.tile else slice(None)]
+
+    @property
+    def _columns(self) -> range:
+        """Columns of the frame that are read."""
+        return range(self.layout.width)[self.tile.read_x if self.tile else slice(None)]
 
     def _open(self, number: int) -> tuple[ZarrArray, Keys, str]:
         paths = list_arrays(self.path)

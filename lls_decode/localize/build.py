@@ -36,6 +36,9 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
     camera = build_camera(config.camera, layout.height, layout.width, device=device)
     if loaded.info.network.noise_map:
         _ = camera.read_noise  # an EMCCD camera is refused here, not at the first frame
+    part = loaded.info.tile_of(config.part.roi, layout)
+    if part is not None:
+        camera = camera.crop(part.read_y, part.read_x)
     return Localizer(
         bundle=loaded,
         camera=camera,
@@ -44,6 +47,7 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
         rule=config.detection,
         compute=config.compute,
         device=device,
+        part=part,
     )
 
 

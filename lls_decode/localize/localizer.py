@@ -14,20 +14,17 @@ import torch
 from torch import Tensor
 
 from lls_decode.blocks import Tile, plan_tiles
-from lls_decode.config import ComputeConfig, DetectionRule, Geometry, PixelSize
+from lls_decode.config import STRIDE, ComputeConfig, DetectionRule, Geometry, PixelSize
 from lls_decode.errors import FrameValueError
 from lls_decode.localize.batches import BatchSize, default_batch_px
 from lls_decode.localize.detect import Detections, detect
 from lls_decode.localize.place import place
 from lls_decode.model.bundle import ModelBundle
-from lls_decode.model.network import STRIDE, pad_to_stride
+from lls_decode.model.network import pad_to_stride
 from lls_decode.optics import CameraModel
 
 if TYPE_CHECKING:
     from lls_decode.frames import FrameStack
-
-_RULE_RADIUS_PX = 2
-"""The detection rule reads a pixel's neighbours; one more so that the reading itself is exact."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +38,18 @@ class Localizer:
     rule: DetectionRule
     compute: ComputeConfig
     device: torch.device
+    part: Tile | None = None
+    """Of the frame; stacks and camera then hold the pixels that it reads, and no others. None: all."""
 
     def run(self, stack: "FrameStack") -> pa.Table:
         """Rows of the frames that the stack's block owns (see `localize.place`)."""
-        found = self.find(stack.adu_TYX, stack.block.windows)
+        found = self.find_in_part(stack.adu_TYX, stack.block.windows)
         return place(found, stack.block, scaling=self.bundle.info.scaling, pixel=self.pixel, geometry=self.geometry)
+
+    def find_in_part(self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64]) -> Detections:
+        """Detections that the part owns, in pixels of the frame; ``adu_TYX`` holds what the part reads."""
+        found = self.find(adu_TYX, windows_N3)
+        return found if self.part is None else _owned(found, self.part)
 
     @torch.inference_mode()
     def find(self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64]) -> Detections:
@@ -53,7 +57,7 @@ class Localizer:
         height, width = adu_TYX.shape[1:]
         parts = []
         for tile in self._tiles(height, width):
-            y, x = slice(tile.read_y_start, tile.read_y_stop), slice(tile.read_x_start, tile.read_x_stop)
+            y, x = tile.read_y, tile.read_x
             counts = adu_TYX[:, y, x]
             parts.append(_owned(self._find_in_tile(counts, windows_N3, self.camera.crop(y, x)), tile))
         found = Detections.concatenate(parts)
@@ -65,18 +69,9 @@ class Localizer:
         return BatchSize(self.compute.batch_px or default_batch_px(self.device, self.bundle.info.network.filters))
 
     def _tiles(self, height: int, width: int) -> tuple[Tile, ...]:
-        network = self.bundle.info.network
-        # Enough with a plane shift, too: it changes the phase, and at the edge of a tile the network then looks back
-        # 42 to 45 px and the shift.
-        halo = self.bundle.network.reach_px + _RULE_RADIUS_PX
-        shift = abs(network.shift_px)
+        halo_y, halo_x = self.bundle.info.network.halo_yx_px
         return plan_tiles(
-            height,
-            width,
-            tile_px=self.compute.tile_px,
-            halo_y_px=halo + (shift if network.shift_axis == "y" else 0),
-            halo_x_px=halo + (shift if network.shift_axis == "x" else 0),
-            multiple=STRIDE,
+            height, width, tile_px=self.compute.tile_px, halo_y_px=halo_y, halo_x_px=halo_x, multiple=STRIDE
         )
 
     def _find_in_tile(

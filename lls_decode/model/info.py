@@ -11,7 +11,9 @@ from typing import Any
 
 from pydantic import Field
 
-from lls_decode.config import Camera, Config, Geometry, NetworkConfig, PixelSize, Psf, Scaling, parse
+from lls_decode.axes import Layout
+from lls_decode.blocks import Tile, plan_part
+from lls_decode.config import STRIDE, Camera, Config, Geometry, NetworkConfig, PixelSize, Psf, Roi, Scaling, parse
 from lls_decode.errors import BundleError, ConfigError
 
 METADATA_KEY = "lls_decode"
@@ -51,6 +53,13 @@ class BundleInfo(Config):
         """Name of the program that trained it, when that was not this one."""
         program = self.training.get("imported_from")
         return None if program is None else str(program)
+
+    def tile_of(self, roi: Roi | None, layout: Layout) -> Tile | None:
+        """A region of the frame with the halo that this network needs around it; None for the whole frame."""
+        if roi is None:
+            return None
+        halo = self.network.halo_yx_px
+        return plan_part(layout.height, layout.width, y=roi.y, x=roi.x, halo_yx_px=halo, multiple=STRIDE)
 
 
 def read_bundle_info(path: str | Path) -> BundleInfo:

@@ -10,7 +10,6 @@ when the heads besides the probability's are evaluated there and nowhere else (`
 Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``P`` single pixels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -18,15 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lls_decode.axes import NetworkVariant, ScanAxis
-from lls_decode.config import NetworkConfig
+from lls_decode.axes import ScanAxis
+from lls_decode.config import STRIDE, NetworkConfig
 from lls_decode.model.layers import ExactConv2d, stage
 from lls_decode.model.light import LightContextNet, LightFrameNet
-
-STRIDE = 4
-"""Frames must be multiples of this many pixels; features repeat their phase after as many."""
-RECEPTIVE_RADIUS_PX: Mapping[NetworkVariant, int] = {"published": 44, "light": 34}
-"""Farthest input pixel that an output pixel depends on (by exact gradients), plane shift apart."""
 
 LOGIT_LIMIT = 8.0
 """Detection probabilities stay this many units of log-odds away from even odds at most."""
@@ -164,11 +158,6 @@ class LocNet(nn.Module):
             }
         )
         self._initialise()
-
-    @property
-    def reach_px(self) -> int:
-        """Farthest input pixel that an output pixel depends on, plane shift apart."""
-        return RECEPTIVE_RADIUS_PX[self.config.variant]
 
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
         """Features ``(T, D, Y, X)`` of scaled frames (light: at half resolution); each frame on its own pixel grid.

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from lls_decode.axes import ContextKind, Layout, ScanAxis
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import (
+    RECEPTIVE_RADIUS_PX,
     ComputeConfig,
     EmccdCamera,
     GaussianPsf,
@@ -34,6 +35,7 @@ from lls_decode.config import (
     NetworkConfig,
     PaperRule,
     PixelSize,
+    Roi,
     RunConfig,
     Scaling,
     ScmosCamera,
@@ -41,10 +43,10 @@ from lls_decode.config import (
 from lls_decode.errors import BundleError, ConfigError, FrameValueError
 from lls_decode.frames import FrameStack
 from lls_decode.localize import Localizer, build_localizer
-from lls_decode.localize.detect import candidate_maps
+from lls_decode.localize.detect import Detections, candidate_maps
 from lls_decode.model.bundle import ModelBundle, save_bundle
 from lls_decode.model.info import BundleInfo
-from lls_decode.model.network import RECEPTIVE_RADIUS_PX, LocNet, OutputMaps, SparseMaps, UNet, pad_to_stride
+from lls_decode.model.network import LocNet, OutputMaps, SparseMaps, UNet, pad_to_stride
 from lls_decode.optics import ScmosModel
 
 PIXEL = PixelSize(x_nm=100.0, y_nm=110.0)
@@ -179,13 +181,16 @@ def find_all(bundle: ModelBundle, block_frames: int = 100, **compute: Any) -> Fo
     """Detections of the whole movie, cut as told."""
     engine, found = localizer(bundle, **compute), {}
     for stack in stacks(bundle.info.network.context, block_frames):
-        detections = engine.find(stack.adu_TYX, stack.block.windows)
-        volume, plane = stack.block.frames[stack.block.windows[:, 1]][detections.window].T
-        keys = zip(volume * LAYOUT.planes_per_volume + plane, detections.y_px, detections.x_px, strict=True)
-        values = np.stack([getattr(detections, name) for name in VALUES], axis=1)
-        before = len(found)
-        found |= {(int(f), int(y), int(x)): row for (f, y, x), row in zip(keys, values.tolist(), strict=True)}
-        assert len(found) == before + len(detections), "no pixel is found twice"
+        found |= keyed(engine.find(stack.adu_TYX, stack.block.windows), stack)
+    return found
+
+
+def keyed(detections: Detections, stack: FrameStack) -> Found:
+    volume, plane = stack.block.frames[stack.block.windows[:, 1]][detections.window].T
+    keys = zip(volume * LAYOUT.planes_per_volume + plane, detections.y_px, detections.x_px, strict=True)
+    values = np.stack([getattr(detections, name) for name in VALUES], axis=1)
+    found = {(int(f), int(y), int(x)): row for (f, y, x), row in zip(keys, values.tolist(), strict=True)}
+    assert len(found) == len(detections), "no pixel is found twice"
     return found
 
 
@@ -303,7 +308,7 @@ def test_cuts_do_not_show_with_random_weights(config: NetworkConfig) -> None:
 def test_a_halo_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch, radius_px: int, exact: bool) -> None:
     bundle = far_sighted(network_config("time"))
     whole = find_all(bundle)
-    monkeypatch.setattr(LocNet, "reach_px", radius_px)
+    monkeypatch.setattr(NetworkConfig, "reach_px", radius_px)
     assert (find_all(bundle, tile_px=56) == whole) is exact
 
 
@@ -312,6 +317,32 @@ def test_a_halo_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch, ra
 def test_the_halo_covers_the_plane_shift(shift: int, axis: ScanAxis) -> None:
     config = network_config("plane", shift, axis)
     check_equal(find_all(far_sighted(config), tile_px=56), found_whole(config))
+
+
+@pytest.mark.parametrize("config", NETWORKS)
+@pytest.mark.parametrize("tile_px", [0, 20])
+@pytest.mark.parametrize(
+    "roi",
+    [
+        pytest.param(Roi(x=(50, 60), y=(53, 66)), id="inside, at no multiple of anything"),
+        pytest.param(Roi(x=(0, 7), y=(0, 118)), id="a strip along an edge"),
+        pytest.param(Roi(x=(97, 110), y=(101, 118)), id="the last corner"),
+        pytest.param(Roi(x=(55, 56), y=(58, 59)), id="one pixel"),
+    ],
+)
+def test_a_region_has_the_detections_of_the_whole_frame(config: NetworkConfig, roi: Roi, tile_px: int) -> None:
+    bundle = far_sighted(config)
+    part = bundle.info.tile_of(roi, LAYOUT)
+    assert part is not None
+    engine = localizer(bundle, tile_px=tile_px)
+    engine = replace(engine, part=part, camera=engine.camera.crop(part.read_y, part.read_x))
+    whole = found_whole(config)
+    inside = {key: row for key, row in whole.items() if key[1] in range(*roi.y) and key[2] in range(*roi.x)}
+    found = {}
+    for stack in stacks(config.context, 4):
+        detections = engine.find_in_part(stack.adu_TYX[:, part.read_y, part.read_x], stack.block.windows)
+        found |= keyed(detections, stack)
+    check_equal(found, inside)
 
 
 @pytest.mark.parametrize("config", NETWORKS)

@@ -6,11 +6,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from lls_decode.axes import ContextKind, NetworkVariant
-from lls_decode.config import NetworkConfig
+from lls_decode.config import STRIDE, NetworkConfig
 from lls_decode.model.network import (
     LOGIT_LIMIT,
-    RECEPTIVE_RADIUS_PX,
-    STRIDE,
     LocNet,
     OutputMaps,
     SparseMaps,
@@ -205,13 +203,13 @@ def test_receptive_radius() -> None:
         other = (phase + 2) % STRIDE
         expected = (backwards[phase], backwards[3 - phase], backwards[other], backwards[3 - other])
         assert reach_px(net, 64 + phase, 64 + other, 132) == expected
-    assert max(backwards.values()) == RECEPTIVE_RADIUS_PX["published"] == net.reach_px
+    assert max(backwards.values()) == net.config.reach_px
 
 
 def test_receptive_radius_of_the_light_network() -> None:
     net = network(NetworkConfig(variant="light", filters=4))
     reaches = [reach_px(net, 64 + phase, 64 + phase, 132) for phase in range(STRIDE)]
-    assert max(max(reach) for reach in reaches) == RECEPTIVE_RADIUS_PX["light"] == net.reach_px
+    assert max(max(reach) for reach in reaches) == net.config.reach_px
 
 
 @pytest.mark.parametrize("shift", [1, -3])
