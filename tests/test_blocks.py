@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lls_decode.axes import ContextKind, Layout
-from lls_decode.blocks import Block, Tile, plan_blocks, plan_tiles
+from lls_decode.blocks import Block, Tile, plan_blocks, plan_part, plan_tiles
 
 CONTEXTS: tuple[ContextKind, ...] = ("none", "time", "plane")
 LAYOUTS = list(itertools.product(range(1, 6), range(1, 6)))
@@ -46,6 +46,19 @@ def test_windows_hold_the_right_neighbours() -> None:
             for window in block.windows:
                 seen = [tuple(int(i) for i in block.frames[position]) for position in window]
                 assert seen == neighbours(context, *seen[1], v, p), (context, v, p, size, block)
+
+
+def test_blocks_of_a_part_own_its_volumes_and_see_those_beside_it() -> None:
+    for context, v, p, size in cases():
+        for first, last in [(0, v), (1, None), (None, v - 1), (1, v - 1), (-2, None), (v, None)]:
+            part = plan_blocks(Layout(v, p, 8, 8), context, size, volumes=(first, last))
+            frames = [frame for block in part for frame in owned(block)]
+            assert sorted(frames) == list(itertools.product(range(v)[first:last], range(p)))
+            assert [block.index for block in part] == list(range(len(part)))
+            for block in part:
+                for window in block.windows:
+                    seen = [tuple(int(i) for i in block.frames[position]) for position in window]
+                    assert seen == neighbours(context, *seen[1], v, p), (context, v, p, size, block)
 
 
 def test_no_frame_is_read_in_vain() -> None:
@@ -132,17 +145,30 @@ def test_tiles_own_every_pixel_once(halo: int, multiple: int) -> None:
         assert (owners == 1).all()
 
 
-def check_reading(tile: Tile, height: int, width: int, halo_y: int, halo_x: int, multiple: int) -> None:
+def check_reading(
+    tile: Tile, height: int, width: int, halo_y: int, halo_x: int, multiple: int, *, owned_multiple: int = 0
+) -> None:
     for start, stop, read_start, read_stop, length, halo in (
         (tile.y_start, tile.y_stop, tile.read_y_start, tile.read_y_stop, height, halo_y),
         (tile.x_start, tile.x_stop, tile.read_x_start, tile.read_x_stop, width, halo_x),
     ):
-        assert start % multiple == 0
+        assert start % (owned_multiple or multiple) == 0
         assert read_start % multiple == 0
         assert 0 <= read_start <= start < stop <= read_stop <= length
         assert read_start == 0 or start - read_start >= halo, "the halo is there, or the true edge"
         assert read_stop == length or read_stop - stop >= halo
         assert read_stop == length or read_stop % multiple == 0, "padding happens at true edges only"
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+@pytest.mark.parametrize("halo", [0, 3, 4, 9])
+def test_a_part_of_a_frame_reads_what_a_tile_does(halo: int, multiple: int) -> None:
+    for start, stop in itertools.combinations(range(0, 30), 2):
+        part = plan_part(30, 29, y=(start, stop), x=(3, 7), halo_yx_px=(halo, 2 * halo), multiple=multiple)
+        assert (part.y_start, part.y_stop, part.x_start, part.x_stop) == (start, stop, 3, 7)
+        check_reading(part, 30, 29, halo, 2 * halo, multiple, owned_multiple=1)
+        assert start - part.read_y_start < halo + multiple, "and no more"
+        assert part.read_y_stop - stop < halo + multiple
 
 
 def test_one_tile_is_the_whole_frame() -> None:

@@ -2,12 +2,13 @@
 
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import zarr
 
-from lls_decode.blocks import plan_blocks
+from lls_decode.blocks import Tile, plan_blocks
 from lls_decode.config import InputConfig
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames import inspect_source, open_source, use_fast_codecs
@@ -94,6 +95,23 @@ def test_a_damaged_file_fails_its_blocks_only(options, damage, tmp_path):
     # its own, and the neighbours that need one frame of it as context; zarrs can read the sound part of bare pixels
     is_bare = options.get("compressors", 1) is None and damage is truncate
     assert failed == [2, 3, 4] or (is_bare and failed == [3, 4])
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("options", STORES.values(), ids=STORES)
+def test_of_a_part_of_the_frame_its_chunks_are_read_and_no_others(options, tmp_path):
+    data = movie()
+    tiled = {"shards": (4, 5, 4)} if "shards" in options else {}
+    array = make(tmp_path / "a.zarr", data, **options | {"chunks": (options["chunks"][0], 5, 4)} | tiled)
+    source = open_source(tmp_path / "a.zarr")
+    for name in ("0/0", "1/1", "1/2"):
+        remove(tmp_path / "a.zarr" / array.metadata.encode_chunk_key((1, *map(int, name.split("/")))))
+    (block,) = plan_blocks(source.layout, "none", 100)
+    part = replace(source, tile=Tile(2, 3, 5, 11, 1, 4, 4, 12))
+    np.testing.assert_array_equal(part.read(block).adu_TYX, data[:, 1:4, 4:12])
+    part = replace(source, tile=Tile(2, 3, 5, 11, 1, 6, 4, 12))
+    with pytest.raises(ChunkError, match=r"chunk \S*1.1.1 is missing, it holds frames 4-7; .*1.1.2 is missing"):
+        part.read(block)
 
 
 @pytest.mark.usefixtures("fast")
