@@ -1,13 +1,19 @@
 """The output folder of a run: where things lie in it, what it says of its run, and that one program writes at a time.
 
 OUT/run.json  run.lock  ledger.jsonl  events.jsonl  localizations.parquet  shards/<block>.parquet  logs/
+
+Jobs that each do a share of the blocks write at the same time, and know of each other from these files alone: each has
+a lock, ledger and events of its own (``ledger.2-of-8.jsonl``), since lines that several machines append to one file get
+lost on network file systems. A program that does all blocks and one that does a share exclude each other.
 """
 
 import json
 import logging
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +21,16 @@ from typing import Any
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
 from lls_decode.errors import InputError, OutputError
-from lls_decode.table.files import output_error, written_aside
+from lls_decode.table.files import TEMPORARY_PREFIX, output_error, written_aside
 
+from .events import read_json_lines
 from .lock import FolderLock, owner_of
 
 FREE_POLL_S = 2.0
 
-_OF_A_RUN = ("run.json", "ledger.jsonl", "events.jsonl", "localizations.parquet", "molecules.parquet", "report.html")
+_OF_A_RUN = ("run.json", "ledger*.jsonl", "events*.jsonl", "localizations.parquet", "molecules.parquet", "report.html")
+_MOST_OWNERS = 3
+"""Programs that are named when many work in a folder."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +40,8 @@ class RunFolder:
     """Paths in an output folder, and its record."""
 
     out: Path
+    share: str = ""
+    """Of a job that does a share of the blocks, its name: ``2-of-8``."""
 
     @property
     def shards(self) -> Path:
@@ -45,12 +56,12 @@ class RunFolder:
     @property
     def ledger(self) -> Path:
         """One JSON line per finished block."""
-        return self.out / "ledger.jsonl"
+        return self.out / f"ledger{self._suffix}.jsonl"
 
     @property
     def events(self) -> Path:
         """One JSON line per event."""
-        return self.out / "events.jsonl"
+        return self.out / f"events{self._suffix}.jsonl"
 
     @property
     def table(self) -> Path:
@@ -60,7 +71,21 @@ class RunFolder:
     @property
     def lock(self) -> Path:
         """Who writes into the folder."""
-        return self.out / "run.lock"
+        return self.out / f"run{self._suffix}.lock"
+
+    @property
+    def _suffix(self) -> str:
+        return f".{self.share}" if self.share else ""
+
+    def read_ledger(self) -> tuple[list[dict[str, Any]], int]:
+        """Records of all ledgers in the order of time, and how many lines a killed process left unfinished."""
+        records: list[dict[str, Any]] = []
+        broken = 0
+        for path in sorted(self.out.glob("ledger*.jsonl")):
+            found, bad = read_json_lines(path)
+            records += found
+            broken += bad
+        return sorted(records, key=lambda record: float(record.get("at", 0))), broken
 
     def create(self) -> None:
         """Make the folder and those inside it."""
@@ -117,16 +142,42 @@ class RunFolder:
         with written_aside(self.record) as temporary:
             temporary.write_text(json.dumps(record, indent=1))
 
+    def write_first_record(self, record: dict[str, Any]) -> bool:
+        """Write ``run.json`` unless there is one already, also where several programs try; says whether it did.
+
+        Raises
+        ------
+        OutputError
+            As `write_record`.
+        """
+        whole = self.record.with_name(f"{TEMPORARY_PREFIX}record-{uuid.uuid4().hex}")
+        with written_aside(whole) as temporary:
+            temporary.write_text(json.dumps(record, indent=1))
+        try:
+            os.link(whole, self.record)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise output_error(self.record, error) from error
+        finally:
+            whole.unlink(missing_ok=True)
+        return True
+
     def list_shards(self) -> set[str]:
         """Block ids that have a shard, by name only: a shard gets its name when it is complete."""
         return {path.stem for path in self.shards.glob("b*.parquet")} if self.shards.is_dir() else set()
 
     def owner(self) -> str | None:
         """Who works in the folder at the moment, in words; None when nobody does. Writes nothing."""
-        try:
-            return owner_of(self.lock)
-        except OSError:
+        found = _owners(self.out.glob("run*.lock"))
+        if not found:
             return None
+        more = f" and {len(found) - _MOST_OWNERS} more" if len(found) > _MOST_OWNERS else ""
+        return ", ".join(found[:_MOST_OWNERS]) + more
+
+    def has_others(self) -> bool:
+        """Whether other jobs work at their shares at the moment."""
+        return bool(_owners(path for path in self.out.glob("run.*.lock") if path != self.lock))
 
     def wait_until_free(self) -> None:
         """Wait for whoever works in the folder: the driver on a lost node lives on until SLURM reaches the node."""
@@ -139,14 +190,15 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run has written, and nothing else."""
-        for name in _OF_A_RUN:
-            (self.out / name).unlink(missing_ok=True)
+        for pattern in _OF_A_RUN:
+            for path in self.out.glob(pattern):
+                path.unlink(missing_ok=True)
         for shard in self.shards.glob("b*.parquet"):
             shard.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[FolderLock]:
-        """Hold the folder: a second program that wants it is refused.
+        """Hold the folder, or a share of its work: a second program that wants the same is refused.
 
         Raises
         ------
@@ -158,6 +210,19 @@ class RunFolder:
         lock = FolderLock(self.lock)
         lock.acquire()
         try:
+            # Looked at after our own lock is there: of two that come at once at least one sees the other.
+            for path in [self.out / "run.lock"] if self.share else self.out.glob("run.*.lock"):
+                FolderLock(path).remove_stale()
             yield lock
         finally:
             lock.release()
+
+
+def _owners(locks: Iterable[Path]) -> list[str]:
+    """Who holds these locks, in words."""
+    found: list[str] = []
+    for path in sorted(locks):
+        with suppress(OSError):
+            owner = owner_of(path)
+            found += [] if owner is None else [owner]
+    return found

@@ -1,4 +1,4 @@
-"""One program at a time in a run folder: a lock file with host, process and heartbeat.
+"""One program at a time in a run folder, or at a share of its work: a lock file with host, process and heartbeat.
 
 The heartbeat is the file's modification time, and is compared with the clock of the file system, since the clocks of
 two machines differ. Where that clock was set meanwhile it tells nothing: then the heartbeat is watched.
@@ -92,7 +92,7 @@ class FolderLock:
             try:
                 file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
             except FileExistsError:
-                self._remove_stale()
+                self.remove_stale()
                 continue
             try:
                 with os.fdopen(file, "w") as stream:
@@ -112,7 +112,7 @@ class FolderLock:
                     return
                 os.utime(self._path)
 
-    def _remove_stale(self) -> None:
+    def remove_stale(self) -> None:
         """Remove the lock of a dead process; refuse when its owner is alive."""
         before, owner = _look(self._path), self.holder()
         if owner is not None:

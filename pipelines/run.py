@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from lls_decode.errors import (
     EXIT_BLOCKS_FAILED,
     EXIT_DONE,
     EXIT_INTERRUPTED,
+    ConfigError,
     LlsDecodeError,
     OutputError,
     RunConflictError,
@@ -39,6 +40,7 @@ from lls_decode.table import (
 )
 from lls_decode.table.files import output_error
 
+from .choice import Share, choose
 from .events import (
     BlockDone,
     BlockFailed,
@@ -51,7 +53,6 @@ from .events import (
     RunInterrupted,
     RunStarted,
     ShardDamaged,
-    read_json_lines,
 )
 from .folder import RunFolder
 from .interrupts import Interrupted, interruptible
@@ -78,6 +79,8 @@ class RunResult:
     merged: Path | None
     """The table; None when the run was interrupted or no block is done."""
     exit_status: int
+    left: tuple[str, ...] = ()
+    """Blocks of the plan that have no shard; a start that does not do all blocks merges only when none is left."""
 
 
 def run(
@@ -87,6 +90,8 @@ def run(
     listeners: Sequence[Listener] = (),
     force: bool = False,
     no_workers_s: float = NO_WORKERS_S,
+    only: Collection[int] | None = None,
+    share: Share | None = None,
 ) -> RunResult:
     """Do the blocks of a plan that are not done yet, and merge all of them.
 
@@ -101,19 +106,31 @@ def run(
         Discard what another run has left in the output folder. Finished blocks of the same run are always kept.
     no_workers_s
         How long to go on while there are no workers.
+    only
+        Do these blocks and no others, by number, also where their shards are there already.
+    share
+        Do this share of the blocks; other programs may do others in the same folder at the same time. Whoever finds all
+        blocks done merges them.
 
     Raises
     ------
     RunConflictError
         The folder holds another run, or another program works in it.
+    ConfigError
+        The share is to discard another run, and with it what other shares have done.
     PlanError
         A block does not fit into the workers' memory.
     SiteError
         The scheduler, or all workers, are gone.
-    OutputError, BundleError, ConfigError
+    OutputError, BundleError
         Something that would fail every block.
     """
-    folder = RunFolder(plan.out)
+    if share and force:
+        raise ConfigError(
+            "--force does not go with --shard: jobs that start together would discard each other's blocks; remove what "
+            f"is in {plan.out}, or give another --out."
+        )
+    folder = RunFolder(plan.out, share.name if share else "")
     plan.check_memory(_smallest_memory(client))
     folder.create()
     with folder.locked() as lock, ExitStack() as stack:
@@ -134,7 +151,8 @@ def run(
             if lock.lost.is_set():
                 raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
 
-        return _Run(plan, client, folder, tally, emit, check, no_workers_s).execute()
+        chosen = choose(plan.blocks, only=only, share=share)
+        return _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s).execute()
 
 
 @dataclass
@@ -151,7 +169,7 @@ class _Tally:
         elif isinstance(event, BlockFailed):
             self.failed[event.block] = event
         elif isinstance(event, ShardDamaged):
-            del self.rows[event.block]
+            self.rows.pop(event.block, None)
 
 
 @dataclass(frozen=True)
@@ -159,18 +177,26 @@ class _Run:
     """The steps of one start of a run, in a folder that is ours."""
 
     plan: Plan
+    chosen: tuple[Block, ...]
+    """Blocks of the plan that this start does."""
+    anew: bool
+    """Also those that are done."""
     client: Client
     folder: RunFolder
     tally: _Tally
     emit: Listener
     check: Callable[[], None]
     no_workers_s: float
+    elsewhere: dict[int, int] = field(default_factory=dict)
+    """Rows of blocks that other starts have done, by index: looked up before a merge when this one does not do all."""
 
     def execute(self) -> RunResult:
         started, merged = time.monotonic(), None
+        left: tuple[str, ...] = ()
         try:
             with interruptible():
                 merged = self._work()
+                left = self._left()
             status = EXIT_BLOCKS_FAILED if self.tally.failed else EXIT_DONE
         except (Interrupted, KeyboardInterrupt) as interrupt:
             name, status = "SIGINT", EXIT_INTERRUPTED
@@ -185,7 +211,7 @@ class _Run:
         else:
             self.emit(self._end(status, started))
         failed = tuple(self.tally.failed[index] for index in sorted(self.tally.failed))
-        return RunResult(len(self.tally.rows), failed, sum(self.tally.rows.values()), merged, status)
+        return RunResult(len(self.tally.rows), failed, sum(self.tally.rows.values()), merged, status, left)
 
     def _work(self) -> Path | None:
         """Do what is missing, then merge; what the merge finds damaged is done again, and merged again."""
@@ -209,25 +235,30 @@ class _Run:
 
     def _begin(self) -> list[Block]:
         """Compare the plan with the folder; the blocks that are not done."""
-        plan = self.plan
-        receipts, reasons = scan_shards(self.folder.shards, plan.blocks, run_digest=plan.run_digest)
+        plan, chosen = self.plan, self.chosen
+        receipts, reasons = scan_shards(
+            self.folder.shards, chosen, run_digest=plan.run_digest, others=plan.blocks if self._is_choice else ()
+        )
         for reason in reasons:
             logger.warning("%s; it is written anew where it belongs to the plan", reason)
         remove_leftovers(self.folder.shards)
         remove_leftovers(self.folder.out)
-        found = [block for block in plan.blocks if block.index in receipts]
+        if self.anew:
+            receipts = {}
+            self.folder.table.unlink(missing_ok=True)  # without it nothing can be left that looks merged and is older
+        found = [block for block in chosen if block.index in receipts]
         self.emit(
             RunStarted(
                 run_digest=plan.run_digest,
-                blocks=len(plan.blocks),
+                blocks=len(chosen),
                 blocks_found=len(found),
-                frames=sum(block.num_owned for block in plan.blocks),
+                frames=sum(block.num_owned for block in chosen),
                 frames_found=sum(block.num_owned for block in found),
                 rows_found=sum(receipt.rows for receipt in receipts.values()),
             )
         )
         self._recover(found, receipts)
-        return [block for block in plan.blocks if block.index not in receipts]
+        return [block for block in chosen if block.index not in receipts]
 
     def _do_blocks(self, blocks: Sequence[Block]) -> None:
         submission = Submission(
@@ -242,7 +273,7 @@ class _Run:
 
     def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt]) -> None:
         """Count the blocks of earlier starts; write those into the ledger that a killed client could not write."""
-        records, _ = read_json_lines(self.folder.ledger)
+        records, _ = self.folder.read_ledger()
         known = {record.get("block") for record in records if record.get("event") == "BlockDone"}
         for block in found:
             receipt = receipts[block.index]
@@ -277,13 +308,36 @@ class _Run:
             shards=str(self.folder.shards.resolve()),
             run_digest=plan.run_digest,
             workers_per_host=workers_per_host,
+            anew=self.anew,
         )
 
+    @property
+    def _is_choice(self) -> bool:
+        """Some blocks of the plan are for other starts."""
+        return len(self.chosen) < len(self.plan.blocks)
+
+    def _look_elsewhere(self) -> None:
+        """Find what other starts have done. Only when all seem to be done footers are read: there may be many jobs."""
+        self.elsewhere.clear()
+        if not self._is_choice:
+            return
+        plan, names = self.plan, self.folder.list_shards()
+        self.elsewhere.update({block.index: 0 for block in plan.blocks if block.id in names})
+        if len(self.elsewhere) == len(plan.blocks):
+            receipts, _ = scan_shards(self.folder.shards, plan.blocks, run_digest=plan.run_digest)
+            self.elsewhere.clear()
+            self.elsewhere.update({index: receipt.rows for index, receipt in receipts.items()})
+
+    def _left(self) -> tuple[str, ...]:
+        """Blocks of the plan without a shard."""
+        done = self.elsewhere.keys() | self.tally.rows.keys()
+        return tuple(block.id for block in self.plan.blocks if block.index not in done)
+
     def _merge(self) -> Path | None:
-        """Join the shards into the table, unless that was done; None when there are none."""
-        done = self.tally.rows
-        missing = tuple(block.id for block in self.plan.blocks if block.index not in done)
-        if not done:
+        """Join the shards into the table, unless that was done; None when there are none, or others are awaited."""
+        self._look_elsewhere()
+        done, missing = {**self.elsewhere, **self.tally.rows}, self._left()
+        if not done or (missing and self._is_choice):
             return None
         table = self.folder.table
         if _is_merged(table, self.plan.run_digest, missing):
@@ -312,7 +366,8 @@ class _Run:
 
     def _discard_damaged(self) -> list[Block]:
         """Read all shards, and remove those that are damaged; the blocks that are not done because of it."""
-        done = [block for block in self.plan.blocks if block.index in self.tally.rows]
+        rows = {**self.elsewhere, **self.tally.rows}
+        done = [block for block in self.plan.blocks if block.index in rows]
         reasons = find_damaged(self.folder.shards, done, run_digest=self.plan.run_digest)
         damaged = [block for block in done if block.index in reasons]
         for block in damaged:
@@ -326,19 +381,19 @@ class _Run:
                     block=block.index,
                     block_id=block.id,
                     frames=block.num_owned,
-                    rows=self.tally.rows[block.index],
+                    rows=rows[block.index],
                     reason=reasons[block.index],
                 )
             )
         return damaged
 
     def _end(self, status: int, started: float) -> RunFinished:
-        done, failed = len(self.tally.rows), len(self.tally.failed)
+        done, failed = self.tally.rows, self.tally.failed
         return RunFinished(
             exit_status=status,
-            blocks_done=done,
-            blocks_failed=failed,
-            blocks_left=len(self.plan.blocks) - done - failed,
+            blocks_done=len(done),
+            blocks_failed=len(failed),
+            blocks_left=sum(block.index not in done and block.index not in failed for block in self.chosen),
             rows=sum(self.tally.rows.values()),
             run_s=round(time.monotonic() - started, 3),
         )
@@ -362,35 +417,44 @@ def table_metadata(plan: Plan) -> TableMetadata:
 
 def _claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
     """Make the folder this run's, or refuse when it is another's."""
-    conflict, record = _conflict(plan, folder), folder.read_record()
+    conflict, record = find_conflict(plan, folder), folder.read_record()
     if conflict is not None:
         if not force:
             raise RunConflictError(conflict)
         logger.warning("discarding the run %s in %s", (record or {}).get("run_digest", "(unknown)"), plan.out)
         folder.clear()
         record = None
+    if record is not None and folder.share and folder.has_others():
+        return  # theirs is ours, but for the time of the start
+    written = _make_record(plan, record)
+    if record is not None or not folder.share:
+        folder.write_record(written)
+    elif not folder.write_first_record(written) and (conflict := find_conflict(plan, folder)) is not None:
+        raise RunConflictError(conflict)
+
+
+def _make_record(plan: Plan, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What ``run.json`` says of a run that starts now."""
     now = time.time()
-    folder.write_record(
-        {
-            "version": RECORD_VERSION,
-            "run_digest": plan.run_digest,
-            "dataset": plan.dataset,
-            "model": {"path": plan.bundle_path, "name": plan.bundle.name, "digest": plan.bundle_digest},
-            "identity": dict(plan.identity),
-            "samples": list(plan.source.samples),
-            "config": plan.config.to_dict(),
-            "context": plan.bundle.network.context,
-            "layout": {name: getattr(plan.layout, name) for name in plan.layout.__dataclass_fields__},
-            "num_blocks": len(plan.blocks),
-            "table_metadata": table_metadata(plan).to_dict(),
-            "notes": list(plan.notes),
-            "software": software_versions(*_PACKAGES),
-            "created_at": (record or {}).get("created_at", now),
-            "started_at": now,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-        }
-    )
+    return {
+        "version": RECORD_VERSION,
+        "run_digest": plan.run_digest,
+        "dataset": plan.dataset,
+        "model": {"path": plan.bundle_path, "name": plan.bundle.name, "digest": plan.bundle_digest},
+        "identity": dict(plan.identity),
+        "samples": list(plan.source.samples),
+        "config": plan.config.to_dict(),
+        "context": plan.bundle.network.context,
+        "layout": {name: getattr(plan.layout, name) for name in plan.layout.__dataclass_fields__},
+        "num_blocks": len(plan.blocks),
+        "table_metadata": table_metadata(plan).to_dict(),
+        "notes": list(plan.notes),
+        "software": software_versions(*_PACKAGES),
+        "created_at": (before or {}).get("created_at", now),
+        "started_at": now,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
 
 
 def refuse_conflict(plan: Plan, *, force: bool) -> None:
@@ -402,14 +466,14 @@ def refuse_conflict(plan: Plan, *, force: bool) -> None:
         It holds another run, and that is not to be discarded; or a program works in it.
     """
     folder = RunFolder(plan.out)
-    owner, conflict = folder.owner(), _conflict(plan, folder)
+    owner, conflict = folder.owner(), find_conflict(plan, folder)
     if owner is not None:
         raise RunConflictError(f"Folder {plan.out} is in use by {owner}; wait for it, or give another --out.")
     if conflict is not None and not force:
         raise RunConflictError(conflict)
 
 
-def _conflict(plan: Plan, folder: RunFolder) -> str | None:
+def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
     """Why a folder is not this run's; None when it is, or is nobody's."""
     record = folder.read_record()
     advice = "give another --out, or --force to discard what is there"
@@ -431,7 +495,7 @@ def _same_data(plan: Plan, folder: RunFolder, record: Mapping[str, Any]) -> bool
     before, now = record.get("samples") or [], plan.source.samples
     if not before or set(before) & set(now):
         return True
-    records, _ = read_json_lines(folder.ledger)
+    records, _ = folder.read_ledger()
     return any(item.get("cause") in ("ChunkError", "InputError") for item in records)
 
 

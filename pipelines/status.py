@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from lls_decode.blocks import Block
 
-from .events import read_json_lines
 from .folder import RunFolder
 
 State = Literal["running", "done", "incomplete"]
@@ -98,7 +97,7 @@ def read_status(out: str | Path) -> RunStatus:
     """
     folder = RunFolder(Path(out))
     record, blocks = folder.read_run()
-    records, broken = read_json_lines(folder.ledger)
+    records, broken = folder.read_ledger()
     latest = {item["block"]: item for item in records if "block" in item}
     shards = folder.list_shards()
     done = [block for block in blocks if block.id in shards]

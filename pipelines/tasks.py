@@ -42,6 +42,8 @@ class Task:
     run_digest: str
     workers_per_host: int = 1
     """Workers that share the cores of one machine."""
+    anew: bool = False
+    """Compute the block also when its shard is there."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def resolve_threads(config: RunConfig, workers_per_host: int) -> int:
 
 def _localize(task: Task) -> TaskReport:
     block, shards = task.block, Path(task.shards)
-    existing = _existing_receipt(task)
+    existing = None if task.anew else _existing_receipt(task)
     if existing is not None:
         return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
     use_fast_codecs()

@@ -108,17 +108,18 @@ def read_receipt(path: Path) -> ShardReceipt:
 
 
 def scan_shards(
-    folder: Path, blocks: Iterable[Block], *, run_digest: str, threads: int = 8
+    folder: Path, blocks: Iterable[Block], *, run_digest: str, others: Iterable[Block] = (), threads: int = 8
 ) -> tuple[dict[int, ShardReceipt], list[str]]:
     """Which blocks are done: receipts by block index, and one sentence for each file that is no valid shard of the run.
 
-    Reads footers only. Unfinished temporary files are passed over.
+    Reads footers only. Unfinished temporary files are passed over, and shards of ``others``, blocks of the same plan.
     """
     expected = {f"{block.id}{SUFFIX}": block for block in blocks}
     if not folder.is_dir():
         return {}, []
     names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith(TEMPORARY_PREFIX))
-    reasons = [f"{name}: not a shard of this plan" for name in names if name not in expected]
+    known = expected.keys() | {f"{block.id}{SUFFIX}" for block in others}
+    reasons = [f"{name}: not a shard of this plan" for name in names if name not in known]
     names = [name for name in names if name in expected]
 
     def check(chunk: list[str]) -> list[ShardReceipt | str]:

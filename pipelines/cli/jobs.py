@@ -29,11 +29,15 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
                 "rows": result.rows,
                 "blocks_done": result.done,
                 "blocks_failed": [failed.block_id for failed in result.failed],
+                "blocks_left": list(result.left),
                 "exit_status": result.exit_status,
             }
         )
     elif result.merged:
         click.echo(f"{result.rows} localizations in {result.merged}")
+    elif result.left and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
+        names = ", ".join(result.left[:5]) + (", ..." if len(result.left) > 5 else "")
+        click.echo(f"{result.done} blocks are done; not merged, since {len(result.left)} are left ({names}).", err=True)
     else:
         click.echo(f"not finished: {result.done} of {num_blocks} blocks are done; the same command goes on.", err=True)
 
@@ -44,6 +48,7 @@ def run_as_jobs(
     site: "SlurmSite",
     *,
     workers: int | None,
+    only: str | None,
     force: bool,
     detach: bool,
     as_json: bool,
@@ -70,7 +75,8 @@ def run_as_jobs(
             run_config.write_text(config.to_yaml())
             words = ["-m", "lls_decode.pipelines.cli", "run", plan.dataset, "--model", plan.bundle_path, "--driver"]
             words += ["--out", str(plan.out.resolve()), "--config", str(run_config), "--site", str(profile)]
-            return [*words, *(["--workers", str(workers)] if workers else []), *(["--force"] if force else [])]
+            words += [*(["--workers", str(workers)] if workers else []), *(["--only", only] if only else [])]
+            return [*words, *(["--force"] if force else [])]
 
         driver, array = submit_jobs(site, plan.out, workers=workers, make_command=command)
         click.echo(f"submitted  driver job {driver}, {workers or site.workers_max} worker jobs {array}", err=True)

@@ -15,6 +15,7 @@ from lls_decode.models import find_bundle
 
 from .jobs import echo_result, run_as_jobs
 from .options import changed, echo_json, echo_score, json_option, open_client, progress_bar, set_option, site_options
+from .parts import parse_roi, parse_volumes
 
 
 @click.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
@@ -31,6 +32,10 @@ from .options import changed, echo_json, echo_score, json_option, open_client, p
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Arithmetic of the network.")
+@click.option("--volumes", metavar="A:B", help="Volumes A to B - 1 only, from 0; either may be left out.")
+@click.option("--roi", metavar="X0:X1,Y0:Y1", help="Pixels only, from 0; positions stay those in the whole frame.")
+@click.option("--only", metavar="BLOCKS", help="Do these blocks anew and no others, e.g. 3,7-9,b000012.")
+@click.option("--shard", "share", metavar="I/N", help="Do part I (from 1) of N of the blocks: for arrays of jobs.")
 @set_option
 @site_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
@@ -44,6 +49,8 @@ def run(
     out: Path,
     config_path: Path | None,
     changes: tuple[str, ...],
+    only: str | None,
+    share: str | None,
     site: str,
     workers: int | None,
     memory_limit: str | None,
@@ -56,15 +63,18 @@ def run(
 ) -> int:
     """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
 
-    Interrupted at any moment, the same command goes on where it was. With an unattended site (--site slurm) it submits
-    jobs and follows them; they go on when it is interrupted, and the same command follows them again. Exit status: 0
-    all done, 1 some blocks failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
+    Interrupted at any moment, the same command goes on where it was. Jobs with --shard 1/8 to 8/8 work in one folder
+    at the same time, and the last one merges. With an unattended site (--site slurm) it submits jobs and follows them;
+    they go on when it is interrupted, and the same command follows them again. Exit status: 0 all done, 1 some blocks
+    failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
     """
     from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import find_site, refuse_memory_limit
+    from lls_decode.pipelines.choice import parse_blocks, parse_share
     from lls_decode.pipelines.folder import RunFolder
     from lls_decode.pipelines.plan import make_plan
     from lls_decode.pipelines.run import run as run_plan
+    from lls_decode.pipelines.submission import NO_WORKERS_S
 
     profile = find_site(site)
     config = load_run_config(config_path) if config_path else RunConfig()
@@ -75,6 +85,8 @@ def run(
     plan = make_plan(dataset, find_bundle(model), out, config)
     for line in plan.describe():
         click.echo(line, err=not dry_run)
+    chosen = None if only is None else parse_blocks(only, plan.blocks)
+    part = None if share is None else parse_share(share)
     if dry_run:
         from lls_decode.pipelines.probe import probe
 
@@ -85,16 +97,20 @@ def run(
         return 0
     if slurm and slurm.mode == "unattended" and not driver:
         refuse_memory_limit(memory_limit)
-        return run_as_jobs(plan, config, slurm, workers=workers, force=force, detach=detach, as_json=as_json)
+        if share:
+            raise ConfigError(f"--shard is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
+        return run_as_jobs(plan, config, slurm, workers=workers, only=only, force=force, detach=detach, as_json=as_json)
     if detach:
         raise ConfigError(
             f"--detach goes with an unattended site only, and {site} ends with this command; leave it out."
         )
     if driver:
         RunFolder(out).wait_until_free()
-    patience = {"no_workers_s": slurm.wait_hours * 3600} if slurm else {}
+    patience_s = slurm.wait_hours * 3600 if slurm else NO_WORKERS_S
     with open_client(profile, workers, memory_limit, out, driver=driver) as (client, listener):
-        result = run_plan(plan, client, listeners=[listener], force=force, **patience)
+        result = run_plan(
+            plan, client, listeners=[listener], force=force, no_workers_s=patience_s, only=chosen, share=part
+        )
     echo_result(result, len(plan.blocks), as_json=as_json)
     return result.exit_status
 
@@ -109,7 +125,11 @@ def _run_changes(options: dict[str, Any]) -> list[str]:
         "block_frames": "execution.block_frames",
         "device": "compute.device",
         "dtype": "compute.dtype",
+        "volumes": "part.volumes",
+        "roi": "part.roi",
     }
+    readers = {"volumes": parse_volumes, "roi": parse_roi}
+    options = {name: readers[name](value) if value and name in readers else value for name, value in options.items()}
     return [f"{places[name]}={json.dumps(value)}" for name, value in options.items() if value is not None]
 
 

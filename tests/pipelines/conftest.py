@@ -221,8 +221,9 @@ def client() -> Iterator[Client]:
     """Two worker processes; tests may kill them, nannies bring them back."""
     here = str(Path(__file__).parent)  # for harmful_source.py
     sys.path.append(here)
-    os.environ["PYTHONPATH"] = here
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, before] if before else [here])
     with connect("local", workers=2, dashboard_address="127.0.0.1:0") as client:
         yield client
-    del os.environ["PYTHONPATH"]
+    os.environ["PYTHONPATH"] = before or ""
     sys.path.remove(here)
