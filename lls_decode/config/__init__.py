@@ -2,6 +2,7 @@
 
 from lls_decode.config.base import Config, digest, load, parse
 from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera, ScmosChip
+from lls_decode.config.changes import change
 from lls_decode.config.geometry import Geometry, PixelSize, Positions
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
@@ -79,6 +80,7 @@ __all__ = [
     "Structure",
     "TrainingConfig",
     "Widefield",
+    "change",
     "digest",
     "load",
     "load_run_config",

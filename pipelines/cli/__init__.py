@@ -15,6 +15,7 @@ from lls_decode import __version__
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, LlsDecodeError
 from lls_decode.pipelines.interrupts import Interrupted
 
+from .batches import batch
 from .configs import config
 from .data import convert, inspect, preview
 from .data import convert, inspect
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     simulate,
     train,
     run,
+    batch,
     status,
     merge,
     debias,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import yaml
 
-from lls_decode.config import Config, PixelSize, parse
+from lls_decode.config import Config, PixelSize, change, parse
 from lls_decode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,11 +53,21 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def open_client(
     site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
 ) -> "Iterator[tuple[Client, Listener]]":
-    """Open a site and show where its dashboard is, and the progress of what runs there. Signals close it in order."""
+    """Open a site, and show the progress of what runs there."""
+    from lls_decode.pipelines.progress import show_progress
+
+    with open_site(site, workers, memory_limit, out, driver=driver) as client, show_progress() as listener:
+        yield client, listener
+
+
+@contextmanager
+def open_site(
+    site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
+) -> "Iterator[Client]":
+    """Open a site and show where its dashboard is. Signals close it in order."""
     from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import connect
     from lls_decode.pipelines.interrupts import interruptible
-    from lls_decode.pipelines.progress import show_progress
 
     logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
     if driver:
@@ -67,36 +77,27 @@ def open_client(
         opened = drive(site, out, workers=workers)
     else:
         opened = connect(site, workers=workers, memory_limit=memory_limit, folder=out)
-    with interruptible(), opened as client, show_progress() as listener:
-        yield client, listener
+    with interruptible(), opened as client:
+        yield client
 
 
 C = TypeVar("C", bound=Config)
-_CHOICES = ("kind", "rule")
-"""Keys that say which of several kinds a part is; each kind has its own other keys."""
 
 
 def changed(config: C, changes: tuple[str, ...]) -> C:
-    """A configuration with ``a.b=value`` changes, values as YAML.
+    """A configuration with ``a.b=value`` changes."""
+    return change(config, read_changes(changes), source="--set")
 
-    Another kind or rule comes first, whatever the order, and begins with its own defaults.
-    """
-    data = config.model_dump()
-    for change in sorted(changes, key=lambda change: change.partition("=")[0].rpartition(".")[2] not in _CHOICES):
-        key, separator, text = change.partition("=")
+
+def read_changes(changes: tuple[str, ...]) -> dict[str, Any]:
+    """Values of ``a.b=value`` changes, as YAML."""
+    found = {}
+    for item in changes:
+        key, separator, text = item.partition("=")
         if not separator:
-            raise ConfigError(f"--set {change}: expected KEY=VALUE, e.g. --set execution.block_frames=256.")
-        *parents, last = key.split(".")
-        place = data
-        for parent in parents:
-            place = place.setdefault(parent, {}) if isinstance(place.get(parent), dict | None) else place[parent]
-            if not isinstance(place, dict):
-                raise ConfigError(f"--set {change}: {parent!r} has no parts; see 'lls-decode config show'.")
-        value = yaml.safe_load(text)
-        if last in _CHOICES and place.get(last) != value:
-            place.clear()
-        place[last] = value
-    return parse(type(config), data, source="--set")
+            raise ConfigError(f"--set {item}: expected KEY=VALUE, e.g. --set execution.block_frames=256.")
+        found[key] = yaml.safe_load(text)
+    return found
 
 
 def chosen_device(name: str) -> Any:

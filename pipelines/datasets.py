@@ -1,0 +1,243 @@
+"""The data sets of a batch: from a pattern over an archive, a table of them, or a file of defaults and a list.
+
+Each gets a run folder whose name is its path in the archive, so that people find it, and so that the same data set has
+the same folder next time, whatever else has come into the archive.
+"""
+
+import csv
+import difflib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from lls_decode.config import Config, RunConfig, change, load, load_run_config, parse
+from lls_decode.errors import ConfigError, InputError
+from lls_decode.models import find_bundle
+
+_WILDCARDS = re.compile(r"[*?\[]")
+_SUFFIXES = (".ome.zarr", ".zarr")
+_STORE_FILES = frozenset({"zarr.json", ".zgroup", ".zarray", ".zattrs"})
+_COLUMNS = ("dataset", "model", "config", "out")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One run of a batch."""
+
+    dataset: str
+    """As ``lls-decode run`` takes it."""
+    name: str
+    """Of the run folder, within that of the batch."""
+    out: Path
+    """The run folder."""
+    model: Path
+    config: RunConfig
+
+    def matches(self, pattern: str) -> bool:
+        """Whether the path of the data set, or the name of its folder, fits a pattern with ``*`` and ``?``."""
+        return fnmatchcase(self.dataset, pattern) or fnmatchcase(self.name, pattern)
+
+
+class Settings(Config):
+    """What runs are done with."""
+
+    model: str | None = None
+    """Bundle (``.lls``), or the name of a shipped one."""
+    config: str | None = None
+    """Run configuration (YAML)."""
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Single values of the configuration, by dotted keys."""
+
+
+class Entry(Settings):
+    """A data set, and what it does not share with the others."""
+
+    dataset: str
+    out: str | None = None
+    """Name of its run folder; None: its path."""
+
+
+class Job(Config):
+    """A file of data sets; its paths are relative to its folder."""
+
+    defaults: Settings = Settings()
+    datasets: tuple[Entry, ...] = Field(min_length=1)
+    """Entries, or paths alone."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _paths_alone(cls, value: Any) -> Any:
+        return [{"dataset": item} if isinstance(item, str) else item for item in value or ()]
+
+
+def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple[DataSet, ...]:
+    """The data sets that a pattern, a ``.csv`` or a ``.yaml`` names, in its order (those of a pattern sorted).
+
+    Parameters
+    ----------
+    out
+        Folder of the batch.
+    settings
+        For all data sets, and before the defaults of a file. What a data set says for itself is before both.
+
+    Raises
+    ------
+    ConfigError, BundleError
+        The file is wrong, a configuration or model cannot be read, or two data sets would share a folder.
+    InputError
+        The pattern fits nothing.
+    """
+    kind = Path(source).suffix.lower()
+    if kind not in (".yaml", ".yml", ".csv"):
+        paths, root = _find(str(source))
+        return _resolve([Entry(dataset=path) for path in paths], out, settings, root)
+    folder = Path(source).resolve().parent
+    job = _read_sheet(Path(source)) if kind == ".csv" else load(Job, source)
+    shared = Settings(
+        model=settings.model or _beside(folder, job.defaults.model),
+        config=settings.config or _beside(folder, job.defaults.config),
+        changes={**job.defaults.changes, **settings.changes},
+    )
+    entries = [
+        entry.replace(
+            dataset=str(folder / entry.dataset),
+            model=_beside(folder, entry.model),
+            config=_beside(folder, entry.config),
+        )
+        for entry in job.datasets
+    ]
+    return _resolve(entries, out, shared, folder)
+
+
+def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) -> tuple[DataSet, ...]:
+    configs: dict[str | None, RunConfig] = {None: RunConfig()}
+    names = _name_folders(entries, root)
+    found = []
+    for entry, name in zip(entries, names, strict=True):
+        model, path = entry.model or shared.model, entry.config or shared.config
+        if model is None:
+            raise ConfigError(f"{entry.dataset} has no model; give one for it, or --model for all.")
+        if path not in configs:
+            configs[path] = load_run_config(Path(str(path)))
+        config = change(configs[path], {**shared.changes, **entry.changes}, source=entry.dataset)
+        found.append(DataSet(entry.dataset, name, out / name, find_bundle(model), config))
+    return tuple(found)
+
+
+def _name_folders(entries: Sequence[Entry], root: Path) -> list[str]:
+    """Names that are unique, none of them inside another; without the store's suffix where that is so."""
+    full = [entry.out or _WILDCARDS.sub("_", _relative(entry.dataset, root)) for entry in entries]
+    short = [name if entry.out else _without_suffix(name) for entry, name in zip(entries, full, strict=True)]
+    taken = Counter(short)
+    above = {str(parent) for name in short for parent in Path(name).parents}
+    names = [
+        one if taken[one] == 1 and one not in above else other.replace(".zarr", "_zarr")
+        for one, other in zip(short, full, strict=True)
+    ]
+    above = {str(parent) for name in names for parent in Path(name).parents}
+    for name, number in Counter(names).items():
+        if number > 1 or name in above:
+            whose = [entry.dataset for entry, other in zip(entries, names, strict=True) if other == name]
+            raise ConfigError(
+                f"Run folder {name} ({', '.join(whose[:2])}) is that of two data sets, or holds that of another; give "
+                "each data set its own with 'out'."
+            )
+    return names
+
+
+def _relative(dataset: str, root: Path) -> str:
+    """Path within the archive; of a data set elsewhere the whole path."""
+    path = Path(os.path.abspath(dataset))
+    return str(path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor))
+
+
+def _without_suffix(name: str) -> str:
+    return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
+
+
+def _beside(folder: Path, name: str | None) -> str | None:
+    """A path relative to a folder; names of what ships stay names."""
+    return name if name is None or not (folder / name).exists() else str(folder / name)
+
+
+def _read_sheet(path: Path) -> Job:
+    """A table as a job: empty cells say nothing, other cells of dotted columns are YAML values."""
+    entries = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_columns(path, reader.fieldnames or ())
+            for row in reader:
+                cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
+                if None in row or (cells and "dataset" not in cells):
+                    raise ConfigError(
+                        f"{path}, line {reader.line_num}: expected a data set, and no more cells than columns."
+                    )
+                if cells:
+                    own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
+                    entries.append({**own, "changes": {key: yaml.safe_load(text) for key, text in cells.items()}})
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
+    except (UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not a table of data sets ({' '.join(str(error).split())}).") from error
+    return parse(Job, {"datasets": entries}, source=str(path))
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    if "dataset" not in columns:
+        raise ConfigError(f"{path} has columns {', '.join(columns) or '(none)'}; expected one named 'dataset'.")
+    for column in columns:
+        if column not in _COLUMNS and "." not in column:
+            close = difflib.get_close_matches(column, _COLUMNS, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ConfigError(
+                f"{path} has a column {column!r}{hint}; expected {', '.join(_COLUMNS)}, or keys of the configuration, "
+                "as detection.accept."
+            )
+
+
+def _find(pattern: str) -> tuple[list[str], Path]:
+    """Paths that fit a pattern, sorted, and the folder before its first wildcard."""
+    parts = Path(os.path.abspath(pattern)).parts
+    fixed = next((i for i, part in enumerate(parts) if _WILDCARDS.search(part)), len(parts) - 1)
+    root = Path(*parts[:fixed])
+    found = sorted(set(_walk(root, parts[fixed:])))
+    if not found:
+        raise InputError(
+            f"{pattern}: nothing there; give a pattern in quotes, as 'archive/**/*.zarr', a .yaml, or a .csv."
+        )
+    return found, root
+
+
+def _walk(folder: Path, parts: Sequence[str], *, deep: bool = False) -> Iterator[str]:
+    """Paths below a folder that fit the parts of a pattern.
+
+    Stores are not looked into: they may hold millions of files.
+    """
+    part, rest = parts[0], parts[1:]
+    if part == "**":
+        yield from _walk(folder, rest or ("*",), deep=True)
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return  # not a folder, or not ours
+    if any(entry.name in _STORE_FILES for entry in entries):
+        return
+    for entry in entries:
+        hidden = entry.name.startswith(".")
+        fits = fnmatchcase(entry.name, part) and (not hidden or part.startswith("."))
+        if fits and not rest:
+            yield entry.path
+        elif fits:
+            yield from _walk(Path(entry.path), rest)
+        if deep and not hidden and entry.is_dir(follow_symlinks=False) and not entry.name.endswith(".zarr"):
+            yield from _walk(Path(entry.path), parts, deep=True)
