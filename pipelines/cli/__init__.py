@@ -18,7 +18,6 @@ from lls_decode.pipelines.interrupts import Interrupted
 from .batches import batch
 from .configs import config
 from .data import convert, inspect, preview
-from .data import convert, inspect
 from .drift import drift
 from .judging import evaluate, frc
 from .machines import cluster, doctor
