@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lls_decode.axes import ContextKind, Layout
 from lls_decode.blocks import Block
-from lls_decode.config import PixelSize, RunConfig
+from lls_decode.config import PartConfig, PixelSize, RunConfig
 from lls_decode.errors import ConfigError
 from lls_decode.export.preview_figure import Spots, preview_figure
 
@@ -68,7 +68,8 @@ def preview(
     out = Path(out)
     if out.suffix.lower() != ".png":
         raise ConfigError(f"A preview is a .png, not {out.name}; give a name like preview.png.")
-    plan = make_plan(dataset, bundle, out.parent, config or RunConfig())
+    whole = (config or RunConfig()).replace(part=PartConfig())  # volume chooses; whole frames are drawn
+    plan = make_plan(dataset, bundle, out.parent, whole)
     block = _block(plan.layout, plan.bundle.network.context, volume)
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     began = time.monotonic()
