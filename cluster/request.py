@@ -1,12 +1,14 @@
 """What every kind of site needs: the request it answers, workers that come, an address for the dashboard."""
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from distributed import Client
 
@@ -124,13 +126,21 @@ def dashboard_port(client: Client) -> int:
     return int(client.scheduler_info()["services"].get("dashboard", 0))
 
 
-def tunnel(port: int, *, host: str, login: str | None) -> str:
+def tunnel(port: int, *, host: str, login: str | None, page: str = "status") -> str:
     """How a dashboard, which listens on the loopback of ``host`` only, is seen in the browser of a laptop."""
     import getpass
 
     user = getpass.getuser()
     jump = f"-J {user}@{login} " if login and login != host else ""
-    return f"ssh -N {jump}-L {port}:{LOOPBACK}:{port} {user}@{host}, then http://{LOOPBACK}:{port}/status"
+    return f"ssh -N {jump}-L {port}:{LOOPBACK}:{port} {user}@{host}, then http://{LOOPBACK}:{port}/{page}"
+
+
+def tunnel_to(link: str) -> str | None:
+    """How somebody who is logged in by ssh sees a page of this machine; None: it is elsewhere, or they sit here."""
+    place = urlsplit(link)
+    if not os.environ.get("SSH_CONNECTION") or place.hostname not in (LOOPBACK, "localhost") or not place.port:
+        return None
+    return tunnel(place.port, host=socket.gethostname(), login=None, page=place.path.lstrip("/"))
 
 
 @contextmanager

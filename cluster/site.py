@@ -21,7 +21,7 @@ from distributed.versions import VersionMismatchWarning
 from lls_decode.errors import SiteError
 
 from .profile import GIB, CudaSite, LocalSite, SiteProfile, SlurmSite, find_profile
-from .request import Request, check_versions, free_address, quiet, wait_for_workers
+from .request import Request, check_versions, free_address, quiet, tunnel_to, wait_for_workers
 from .settings import DASHBOARD, DASK_SETTINGS, LOOPBACK, THREADS_PER_WORKER
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ def connect(
     with dask.config.set(DASK_SETTINGS), _open(profile, request) as client:
         if client.dashboard_link and not isinstance(profile, SlurmSite):  # which says how to reach it
             logger.info("dashboard: %s", client.dashboard_link)
+            if (way := tunnel_to(client.dashboard_link)) is not None:
+                logger.info("dashboard, from a laptop: %s", way)
         yield client
 
 

@@ -25,8 +25,9 @@ class Event:
     """Seconds since 1970."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; ``event`` names the kind."""
-        return {"event": type(self).__name__, **asdict(self)}
+        """Plain values; ``event`` names the kind. What is None is left out."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return {"event": type(self).__name__, **values}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,8 @@ class BlockDone(Event):
     write_s: float
     worker: str
     pid: int
+    gpu_bytes: int | None = None
+    """Most GPU memory that the network had during the block; None without a GPU."""
 
     @property
     def found(self) -> bool:

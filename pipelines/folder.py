@@ -165,7 +165,11 @@ class RunFolder:
 
     def list_shards(self) -> set[str]:
         """Block ids that have a shard, by name only: a shard gets its name when it is complete."""
-        return {path.stem for path in self.shards.glob("b*.parquet")} if self.shards.is_dir() else set()
+        try:
+            names = os.listdir(self.shards)
+        except OSError:
+            return set()
+        return {name.removesuffix(".parquet") for name in names if name[:1] == "b" and name.endswith(".parquet")}
 
     def owner(self) -> str | None:
         """Who works in the folder at the moment, in words; None when nobody does. Writes nothing."""

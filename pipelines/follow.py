@@ -1,9 +1,8 @@
 """Watching a run that another program does, from the events that it writes into the run folder."""
 
-import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lls_decode.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from .events import BlockFailed, Event, Listener, RunFinished, RunStarted, read_event
 from .folder import RunFolder
 from .run import RunResult
+from .tail import Tail
 
 POLL_S = 1.0
 LOOK_S = 10.0
@@ -36,10 +36,10 @@ def follow(
     is_alive
         Whether somebody still works at the run, or will. An interrupted run that somebody will go on with is not over.
     """
-    folder, tail, seen = RunFolder(out), _Tail(RunFolder(out).events, since), _Seen()
+    folder, tail, seen = RunFolder(out), Tail(RunFolder(out).events, since), _Seen()
     asked, alive = time.monotonic(), True
     while True:
-        for event in tail.read():
+        for event in filter(None, map(read_event, tail.read())):
             seen.count(event)
             for listener in listeners:
                 listener(event)
@@ -69,34 +69,6 @@ def latest_start(out: Path) -> int:
         return 0
     found = content.rfind(b'{"event":"RunStarted"')
     return max(found, 0)
-
-
-@dataclass
-class _Tail:
-    """Reads what is added to a file, whole lines only."""
-
-    path: Path
-    position: int
-
-    def read(self) -> Iterator[Event]:
-        try:
-            with self.path.open("rb") as file:
-                if self.path.stat().st_size < self.position:  # the folder was cleared for a new run
-                    self.position = 0
-                file.seek(self.position)
-                content = file.read()
-        except OSError:
-            return
-        whole = content[: content.rfind(b"\n") + 1]
-        self.position += len(whole)
-        for line in whole.splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:  # a killed process left it unfinished
-                continue
-            event = read_event(record) if isinstance(record, dict) else None
-            if event is not None:
-                yield event
 
 
 @dataclass

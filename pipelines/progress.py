@@ -4,10 +4,10 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from .events import (
     BlockDone,
@@ -22,6 +22,8 @@ from .events import (
     ShardDamaged,
     WorkersChanged,
 )
+from .pace import Pace
+from .run_status import duration
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +43,9 @@ def show_progress(console: Console | None = None, *, interval_s: float = 30.0) -
         return
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TaskProgressColumn(),
         TextColumn("{task.fields[words]}"),
-        TimeRemainingColumn(),
         console=console,
     )
     with bar:
@@ -53,66 +54,73 @@ def show_progress(console: Console | None = None, *, interval_s: float = 30.0) -
 
 @dataclass
 class Rates:
-    """Counts of a run and the rates since its start."""
+    """Counts of a run, and how fast it is."""
 
+    blocks_total: int = 0
+    blocks_done: int = 0
+    blocks_lost: int = 0
     frames_total: int = 0
     frames_done: int = 0
     frames_lost: int = 0
     rows: int = 0
     workers: int = 0
     retries: int = 0
-    _frames_now: int = 0
-    _rows_now: int = 0
-    _started: float = 0.0
+    _pace: Pace = field(default_factory=lambda: Pace(0.0))
     _at: float = 0.0
 
     def count(self, event: Event) -> None:
         """Take an event into account."""
         self._at = event.at
         if isinstance(event, RunStarted):
-            self._started = event.at
-            self.frames_total, self.frames_done, self.rows = event.frames, event.frames_found, event.rows_found
+            self._pace = Pace(event.at)
+            self.blocks_total, self.blocks_done, self.blocks_lost = event.blocks, event.blocks_found, 0
+            self.frames_total, self.frames_done, self.frames_lost = event.frames, event.frames_found, 0
+            self.rows = event.rows_found
         elif isinstance(event, WorkersChanged):
             self.workers = event.workers
         elif isinstance(event, BlockDone) and not event.found:
+            self.blocks_done += 1
             self.frames_done += event.frames
             self.rows += event.rows
-            self._frames_now += event.frames
-            self._rows_now += event.rows
+            self._pace.add(event.at, event.frames, event.rows)
         elif isinstance(event, ShardDamaged):
+            self.blocks_done -= 1
             self.frames_done -= event.frames
             self.rows -= event.rows
         elif isinstance(event, BlockFailed):
+            self.blocks_lost += 1
             self.frames_lost += event.frames
         elif isinstance(event, BlockRetried):
             self.retries += 1
 
     @property
     def frames_per_s(self) -> float:
-        """Frames computed since the start, by time."""
-        return self._frames_now / max(self._at - self._started, 1e-3)
+        """Frames a second over the last minutes."""
+        return (self._pace.recent(self._at) or (0.0, 0.0))[0]
 
     @property
     def rows_per_s(self) -> float:
-        """Localizations since the start, by time."""
-        return self._rows_now / max(self._at - self._started, 1e-3)
+        """Localizations a second over the last minutes."""
+        return (self._pace.recent(self._at) or (0.0, 0.0))[1]
 
     @property
     def left_s(self) -> float | None:
-        """Time to go; None before the first block."""
+        """Time to go at the speed of the last minutes; None before the first block."""
         left = self.frames_total - self.frames_done - self.frames_lost
-        return left / self.frames_per_s if self._frames_now else None
+        return left / self.frames_per_s if self.frames_per_s else None
 
     def words(self) -> str:
-        """Frames, rates, workers, and what went wrong."""
+        """Blocks, speed, workers, time to go, and what went wrong."""
         text = (
-            f"{self.frames_done}/{self.frames_total} frames, {self.frames_per_s:.1f} frames/s, "
-            f"{self.rows_per_s:.0f} localizations/s, {self.workers} workers"
+            f"{self.blocks_done}/{self.blocks_total} blocks, {self.frames_per_s:.1f} frames/s, "
+            f"{self.rows_per_s:.0f} localizations/s, {self.workers} worker{'' if self.workers == 1 else 's'}"
         )
+        if self.left_s:
+            text += f", {duration(self.left_s)} to go"
         if self.retries:
-            text += f", {self.retries} retries"
-        if self.frames_lost:
-            text += f", {self.frames_lost} frames lost"
+            text += f", {self.retries} retr{'y' if self.retries == 1 else 'ies'}"
+        if self.blocks_lost:
+            text += f", {self.blocks_lost} FAILED ({self.frames_lost} frames lost)"
         return text
 
 
@@ -179,11 +187,4 @@ class LogLines:
             )
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + self._interval_s
-            left = self._rates.left_s
-            logger.info("%s%s", self._rates.words(), "" if left is None else f", {_duration(left)} to go")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+            logger.info("%s", self._rates.words())

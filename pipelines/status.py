@@ -1,90 +1,31 @@
-"""How a run stands, from the files in its output folder alone: also while it runs, and after its machine has died."""
+"""Reads how a run stands from the files in its output folder: also while it runs, and after its machine has died.
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+A look costs what was added since the one before, so that a run of 100 000 blocks can be watched: ledger and events are
+read on from where they ended, shards are listed now and then. Nothing is written.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from lls_decode.blocks import Block
 
 from .folder import RunFolder
+from .pace import History, Pace
+from .run_status import FailedBlock, RunStatus, VolumeRange, VolumeState, WorkerStatus
+from .tail import Tail
 
-State = Literal["running", "done", "incomplete"]
+RELIST_S = 60.0
+"""How often shards are listed anew; between that, the ledger is believed."""
+LEFT, DONE, FAILED, RETRIED = range(4)
+"""States of a block; ``RETRIED``: it has failed, and is tried again."""
 
-
-@dataclass(frozen=True)
-class FailedBlock:
-    """A block that was given up, and what is missing from the table because of it."""
-
-    block_id: str
-    frames: int
-    volumes: tuple[int, int]
-    """First and one-past-last volume."""
-    planes: tuple[int, int]
-    cause: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """How a run stands."""
-
-    out: str
-    dataset: str
-    model: str
-    run_digest: str
-    state: State
-    """``incomplete``: nobody works at it, and blocks are missing or the table is; the same command goes on."""
-    owner: str | None
-    """Host and process that works at it."""
-    blocks: int
-    blocks_done: int
-    blocks_failed: int
-    blocks_left: int
-    """Neither done nor failed."""
-    frames: int
-    frames_done: int
-    frames_failed: int
-    rows: int
-    """Localizations in the shards that the ledger knows."""
-    shard_bytes: int
-    frames_per_s: float | None
-    """Since the latest start; None before its first block."""
-    rows_per_s: float | None
-    left_s: float | None
-    """Time to go at this rate."""
-    read_s: float
-    """Summed over blocks, as are the next two."""
-    compute_s: float
-    write_s: float
-    retries: int
-    table: str | None
-    """The merged table, when it is there."""
-    failed: tuple[FailedBlock, ...]
-    broken_lines: int
-    """Lines of the ledger that a killed process left unfinished."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for ``--json``."""
-        return asdict(self)
-
-    def describe(self) -> list[str]:
-        """Lines for a person."""
-        lines = [
-            f"run        {self.run_digest} in {self.out}: {self.state}"
-            + (f", {self.owner} works at it" if self.owner else ""),
-            f"dataset    {self.dataset}",
-            f"model      {self.model}",
-            f"blocks     {self.blocks_done}/{self.blocks} done, {self.blocks_failed} failed, {self.blocks_left} left",
-            f"frames     {self.frames_done}/{self.frames} done, {self.frames_failed} lost",
-            f"rows       {self.rows} in {self.shard_bytes / 1e6:.1f} MB of shards",
-        ]
-        if self.frames_per_s is not None and self.rows_per_s is not None:
-            left = f", {self.left_s:.0f} s to go" if self.left_s else ""
-            lines.append(f"rate       {self.frames_per_s:.1f} frames/s, {self.rows_per_s:.0f} rows/s{left}")
-        lines += [f"lost       {item.block_id}, {item.frames} frames: {item.reason}" for item in self.failed]
-        lines.append(f"table      {self.table or 'not merged yet'}")
-        return lines
+_SUMS = ("rows", "bytes", "read_s", "compute_s", "write_s")
 
 
 def read_status(out: str | Path) -> RunStatus:
@@ -95,60 +36,289 @@ def read_status(out: str | Path) -> RunStatus:
     InputError
         The folder holds no run.
     """
-    folder = RunFolder(Path(out))
-    record, blocks = folder.read_run()
-    records, broken = folder.read_ledger()
-    latest = {item["block"]: item for item in records if "block" in item}
-    shards = folder.list_shards()
-    done = [block for block in blocks if block.id in shards]
-    failed = [block for block in blocks if block.id not in shards and _kind(latest.get(block.index)) == "BlockFailed"]
-    receipts = [latest[block.index] for block in done if _kind(latest.get(block.index)) == "BlockDone"]
-    frames, frames_done, frames_failed = (sum(block.num_owned for block in part) for part in (blocks, done, failed))
-    frames_per_s, rows_per_s = _rates(receipts, since=float(record["started_at"]))
-    owner = folder.owner()
-    left = frames - frames_done - frames_failed
-    merged = folder.table.exists()
-    complete = merged and len(done) == len(blocks)
-    return RunStatus(
-        out=str(out),
-        dataset=record["dataset"],
-        model=f"{record['model']['name']} ({record['model']['path']})",
-        run_digest=record["run_digest"],
-        state="running" if owner else "done" if complete else "incomplete",
-        owner=owner,
-        blocks=len(blocks),
-        blocks_done=len(done),
-        blocks_failed=len(failed),
-        blocks_left=len(blocks) - len(done) - len(failed),
-        frames=frames,
-        frames_done=frames_done,
-        frames_failed=frames_failed,
-        rows=sum(item["rows"] for item in receipts),
-        shard_bytes=sum(item["bytes"] for item in receipts),
-        frames_per_s=frames_per_s,
-        rows_per_s=rows_per_s,
-        left_s=left / frames_per_s if frames_per_s and owner else None,
-        read_s=sum(item["read_s"] for item in receipts),
-        compute_s=sum(item["compute_s"] for item in receipts),
-        write_s=sum(item["write_s"] for item in receipts),
-        retries=sum(max(0, item["attempts"] - 1) for item in latest.values()),
-        table=str(folder.table) if merged else None,
-        failed=tuple(_failed_block(block, latest[block.index]) for block in failed),
-        broken_lines=broken,
-    )
+    return RunReader(out).read()
 
 
-def _kind(record: Mapping[str, Any] | None) -> str | None:
-    return None if record is None else record.get("event")
+class RunReader:
+    """A run that is looked at again and again. For one thread at a time.
+
+    Raises
+    ------
+    InputError
+        The folder holds no run.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = str(out)
+        self._relist_at = 0.0
+        self._folder = RunFolder(Path(out))
+        self._begin()
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The content of ``run.json``."""
+        return self._record
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """Blocks of the plan, in order."""
+        return self._blocks
+
+    @property
+    def history(self) -> History:
+        """Speed by time, since the latest start."""
+        return self._start.history
+
+    @property
+    def states(self) -> npt.NDArray[np.uint8]:
+        """``LEFT``, ``DONE``, ``FAILED`` or ``RETRIED`` of each block, as of the latest `read`."""
+        states = np.where(self._retried, RETRIED, LEFT).astype(np.uint8)
+        states[self._latest == FAILED] = FAILED
+        states[self._has_shard] = DONE
+        return states
+
+    def read(self) -> RunStatus:
+        """Look again.
+
+        Raises
+        ------
+        InputError
+            The run is gone.
+        """
+        if self._version() != self._seen:  # started anew: everything since then counts from there
+            self._begin()
+        for tail in self._tails("ledger"):
+            for record in tail.read():
+                self._count_block(record)
+        for tail in self._tails("events"):
+            for record in tail.read(without=("BlockDone", "BlockFailed")):
+                self._count_event(record)
+        if time.monotonic() > self._relist_at:
+            self._relist_at = time.monotonic() + RELIST_S
+            shards = self._folder.list_shards()
+            self._has_shard = np.array([block.id in shards for block in self._blocks], dtype=np.bool_)
+        return self._status()
+
+    def _begin(self) -> None:
+        """Forget everything, and take up the run that is in the folder now."""
+        self._seen = self._version()
+        self._record, self._blocks = self._folder.read_run()
+        number = len(self._blocks)
+        self._files: dict[str, dict[Path, Tail]] = {"ledger": {}, "events": {}}
+        self._latest = np.zeros(number, dtype=np.uint8)
+        """``DONE`` or ``FAILED`` by the latest line of each block in the ledger."""
+        self._attempts = np.zeros(number, dtype=np.int64)
+        self._retried = np.zeros(number, dtype=np.bool_)
+        self._has_shard = np.zeros(number, dtype=np.bool_)
+        self._sums = {name: np.zeros(number) for name in _SUMS}
+        self._failures: dict[int, dict[str, Any]] = {}
+        self._start = _Start(float(self._record["started_at"]))
+        self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
+        self._spans = _Spans.of(self._blocks)
+        self._relist_at = 0.0
+
+    def _version(self) -> tuple[int, int]:
+        """Changes when ``run.json`` is written."""
+        try:
+            found = self._folder.record.stat()
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns
+
+    def _tails(self, name: str) -> list[Tail]:
+        """The files of one kind; several programs that share a run write one each."""
+        tails = self._files[name]
+        for path in sorted(self._folder.out.glob(f"{name}*.jsonl")):
+            tails.setdefault(path, Tail(path))
+        return list(tails.values())
+
+    def _count_block(self, record: dict[str, Any]) -> None:
+        """Take a line of the ledger into account."""
+        index, kind = record.get("block"), record.get("event")
+        if not isinstance(index, int) or not 0 <= index < len(self._blocks):
+            return
+        self._attempts[index] = int(record.get("attempts", 0))
+        self._retried[index] = False
+        if kind == "BlockFailed":
+            self._latest[index] = FAILED
+            self._failures[index] = record
+        elif kind == "BlockDone":
+            self._latest[index] = DONE
+            self._has_shard[index] = True
+            self._failures.pop(index, None)
+            for name, values in self._sums.items():
+                values[index] = record[name]
+            self._start.count_block(record)
+
+    def _count_event(self, record: dict[str, Any]) -> None:
+        """Take an event into account that is in no ledger."""
+        if record.get("event") == "BlockRetried":
+            index = int(record["block"])
+            if 0 <= index < len(self._blocks):
+                self._retried[index] = True
+        self._start.count_event(record)
+
+    def _status(self) -> RunStatus:
+        folder, record, start = self._folder, self._record, self._start
+        done = self._has_shard
+        failed = (self._latest == FAILED) & ~done
+        known = done & (self._latest == DONE)
+        sums = {name: float(values[known].sum()) for name, values in self._sums.items()}
+        frames, frames_done, frames_failed = (int(self._owned[mask].sum()) for mask in (done | True, done, failed))
+        owner, merged = folder.owner(), folder.table.exists()
+        complete = merged and bool(done.all())
+        recent, overall = start.pace.recent(), start.pace.overall()
+        left = frames - frames_done - frames_failed
+        return RunStatus(
+            out=self.out,
+            dataset=record["dataset"],
+            model=f"{record['model']['name']} ({record['model']['path']})",
+            run_digest=record["run_digest"],
+            state="running" if owner else "done" if complete else "incomplete",
+            owner=owner,
+            merging=start.merging,
+            started_at=start.at,
+            ended_at=start.ended_at,
+            last_at=start.pace.until or None,
+            blocks=len(self._blocks),
+            blocks_done=int(done.sum()),
+            blocks_failed=int(failed.sum()),
+            blocks_left=int((~done & ~failed).sum()),
+            frames=frames,
+            frames_done=frames_done,
+            frames_failed=frames_failed,
+            rows=round(sums["rows"]),
+            shard_bytes=round(sums["bytes"]),
+            frames_per_s=recent[0] if recent else None,
+            rows_per_s=recent[1] if recent else None,
+            frames_per_s_overall=overall[0] if overall else None,
+            left_s=left / recent[0] if recent and recent[0] and owner else None,
+            read_s=sums["read_s"],
+            compute_s=sums["compute_s"],
+            write_s=sums["write_s"],
+            retries=int(np.maximum(self._attempts - 1, 0).sum()),
+            workers_now=start.workers_now if owner else None,
+            workers=tuple(item.status() for item in start.workers.values()),
+            volumes=self._spans.ranges(done, failed),
+            table=str(folder.table) if merged else None,
+            failed=tuple(
+                _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
+            ),
+            broken_lines=sum(tail.broken for tail in self._files["ledger"].values()),
+        )
 
 
-def _rates(receipts: list[dict[str, Any]], *, since: float) -> tuple[float | None, float | None]:
-    """Frames and rows a second of the blocks that were computed since the latest start."""
-    recent = [item for item in receipts if item["at"] >= since and item["attempts"] > 0]
-    if not recent:
-        return None, None
-    seconds = max(max(item["at"] for item in recent) - since, 1e-3)
-    return sum(item["frames"] for item in recent) / seconds, sum(item["rows"] for item in recent) / seconds
+@dataclass
+class _Start:
+    """What is counted since the latest start of a run."""
+
+    at: float
+    ended_at: float | None = None
+    merging: bool = False
+    workers_now: int = 0
+    workers: "dict[tuple[str, int], _Worker]" = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pace, self.history = Pace(self.at), History(self.at)
+
+    def count_block(self, record: Mapping[str, Any]) -> None:
+        at = float(record["at"])
+        if at < self.at or record["attempts"] == 0:
+            return
+        self.pace.add(at, record["frames"], record["rows"])
+        self.history.add(at, record["frames"], record["rows"])
+        key = (str(record["worker"]), int(record["pid"]))
+        self.workers.setdefault(key, _Worker(*key)).count(record)
+
+    def count_event(self, record: Mapping[str, Any]) -> None:
+        if float(record.get("at", 0)) < self.at:
+            return
+        match record.get("event"):
+            case "WorkersChanged":
+                self.workers_now = int(record["workers"])
+            case "MergeStarted":
+                self.merging = True
+            case "Merged":
+                self.merging = False
+            case "RunFinished":
+                self.merging, self.ended_at = False, float(record["at"])
+
+
+@dataclass
+class _Worker:
+    """Sums over the blocks of one worker process."""
+
+    worker: str
+    pid: int
+    blocks: int = 0
+    frames: int = 0
+    rows: int = 0
+    start_s: float = 0.0
+    read_s: float = 0.0
+    compute_s: float = 0.0
+    write_s: float = 0.0
+    began: float = 0.0
+    last_at: float = 0.0
+    gpu_bytes: int | None = None
+
+    def count(self, record: Mapping[str, Any]) -> None:
+        at = float(record["at"])
+        if not self.blocks:  # frames are read while the model is loaded
+            self.began = at - max(record["read_s"], record["start_s"]) - record["compute_s"] - record["write_s"]
+        self.blocks += 1
+        self.frames += record["frames"]
+        self.rows += record["rows"]
+        self.start_s += record["start_s"]
+        self.read_s += record["read_s"]
+        self.compute_s += record["compute_s"]
+        self.write_s += record["write_s"]
+        self.last_at = max(self.last_at, at)
+        if record.get("gpu_bytes") is not None:
+            self.gpu_bytes = max(self.gpu_bytes or 0, int(record["gpu_bytes"]))
+
+    def status(self) -> WorkerStatus:
+        seconds = max(self.last_at - self.began, 1e-3)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "began"}
+        return WorkerStatus(
+            **values,
+            frames_per_s=self.frames / seconds,
+            idle=min(max(1 - (self.start_s + self.compute_s) / seconds, 0.0), 1.0),
+        )
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """Where blocks lie, ready to be added up over volumes."""
+
+    starts: npt.NDArray[np.int64]
+    """First volume of each block, one past its last, and how many of its planes."""
+    stops: npt.NDArray[np.int64]
+    planes: npt.NDArray[np.int64]
+    num_volumes: int
+    planes_per_volume: int
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> "_Spans":
+        columns = ((b.volume_start, b.volume_stop, b.plane_stop - b.plane_start) for b in blocks)
+        starts, stops, planes = np.array(list(columns), dtype=np.int64).reshape(-1, 3).T
+        last = blocks[-1] if blocks else None
+        return cls(starts, stops, planes, last.num_volumes if last else 0, last.planes_per_volume if last else 0)
+
+    def ranges(self, done: npt.NDArray[np.bool_], failed: npt.NDArray[np.bool_]) -> tuple[VolumeRange, ...]:
+        """State of each volume, equal neighbours joined."""
+        planes_done, planes_failed = self._planes_per_volume(done), self._planes_per_volume(failed)
+        code = np.where(planes_done == self.planes_per_volume, 1, np.where(planes_done > 0, 2, 0))
+        code[planes_failed > 0] = 3
+        names: tuple[VolumeState, ...] = ("left", "done", "partial", "failed")
+        starts = np.flatnonzero(np.diff(code, prepend=-1)).tolist()
+        stops = [*starts[1:], len(code)]
+        return tuple(VolumeRange(start, stop, names[code[start]]) for start, stop in zip(starts, stops, strict=True))
+
+    def _planes_per_volume(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        change = np.zeros(self.num_volumes + 1, dtype=np.int64)
+        np.add.at(change, self.starts[mask], self.planes[mask])
+        np.add.at(change, self.stops[mask], -self.planes[mask])
+        return np.cumsum(change)[:-1]
 
 
 def _failed_block(block: Block, record: Mapping[str, Any]) -> FailedBlock:

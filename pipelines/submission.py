@@ -203,6 +203,7 @@ class Submission:
                 write_s=round(report.write_s, 4),
                 worker=report.worker,
                 pid=report.pid,
+                gpu_bytes=report.gpu_bytes,
             )
         )
 

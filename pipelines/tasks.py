@@ -62,6 +62,8 @@ class TaskReport:
     pid: int
     found: bool = False
     """The shard was there already, and nothing was computed."""
+    gpu_bytes: int | None = None
+    """Most GPU memory that the network had during the block; None without a GPU."""
 
 
 def localize_task(task: Task) -> TaskReport:
@@ -100,12 +102,13 @@ def _localize(task: Task) -> TaskReport:
     stack = task.source.read(block)
     read_s = time.perf_counter() - started
     start_s = loading.result()
-    table, compute_s = _COMPUTE.submit(_compute, task, stack).result()
+    table, compute_s, gpu_bytes = _COMPUTE.submit(_compute, task, stack).result()
     del stack
     started = time.perf_counter()
     receipt = write_shard(table, block, shards, run_digest=task.run_digest)
     write_s = time.perf_counter() - started
-    return TaskReport(receipt, block.num_owned, read_s, start_s, compute_s, write_s, _worker_name(), os.getpid())
+    times = (read_s, start_s, compute_s, write_s)
+    return TaskReport(receipt, block.num_owned, *times, _worker_name(), os.getpid(), gpu_bytes=gpu_bytes)
 
 
 _COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
@@ -122,10 +125,18 @@ def _load(task: Task) -> float:
     return time.perf_counter() - started
 
 
-def _compute(task: Task, stack: FrameStack) -> tuple[pa.Table, float]:
-    """Rows of the frames that a block owns, and how long they took."""
+def _compute(task: Task, stack: FrameStack) -> tuple[pa.Table, float, int | None]:
+    """Rows of the frames that a block owns, how long they took, and how much GPU memory (None without a GPU)."""
+    import torch
+
+    localizer = _localizer(task)
+    device = localizer.device if localizer.device.type == "cuda" else None
+    if device is not None:
+        torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
-    return _localizer(task).run(stack), time.perf_counter() - started
+    table = localizer.run(stack)
+    compute_s = time.perf_counter() - started
+    return table, compute_s, torch.cuda.max_memory_allocated(device) if device is not None else None
 
 
 def _localizer(task: Task) -> "Localizer":

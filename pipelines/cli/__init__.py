@@ -25,7 +25,9 @@ from .method import calibrate, estimate, simulate, train
 from .models import model
 from .molecules import debias, filter_rows, link
 from .running import demo, merge, run, status
+from .running import demo, merge, run
 from .tables import export, import_table, render
+from .watching import status, watch
 
 COMMANDS: tuple[click.Command, ...] = (
     demo,
@@ -40,6 +42,7 @@ COMMANDS: tuple[click.Command, ...] = (
     run,
     batch,
     status,
+    watch,
     merge,
     debias,
     link,

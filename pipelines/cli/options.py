@@ -56,8 +56,19 @@ def open_client(
     """Open a site, and show the progress of what runs there."""
     from lls_decode.pipelines.progress import show_progress
 
-    with open_site(site, workers, memory_limit, out, driver=driver) as client, show_progress() as listener:
-        yield client, listener
+    with open_site(site, workers, memory_limit, out, driver=driver) as client:
+        show_page(client, out)
+        with show_progress() as listener:
+            yield client, listener
+
+
+def show_page(client: "Client", out: Path) -> None:
+    """Add the page of a run to the dashboard of its scheduler, and say where it is."""
+    from lls_decode.pipelines.watch.serving import attach
+
+    link = attach(client, out)
+    if link is not None:
+        logging.getLogger(__name__).info("this run: %s", link)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Commands about runs: demo, run, status, merge."""
+"""Commands that run: demo, run, merge."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from lls_decode.errors import (
 from lls_decode.models import find_bundle
 
 from .jobs import echo_result, run_as_jobs
-from .options import changed, echo_json, echo_score, json_option, open_client, progress_bar, set_option, site_options
+from .options import changed, echo_score, json_option, open_client, progress_bar, set_option, site_options
 from .parts import parse_roi, parse_volumes
 
 
@@ -151,27 +151,6 @@ def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, fo
     click.echo(f"picture    {result.picture}")
     click.echo(f"scores     {result.scores}")
     echo_score(found)
-
-
-@click.command(epilog="Example: lls-decode status results/")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--watch", is_flag=True, help="Again every 2 seconds until the run is over.")
-@json_option
-def status(out: Path, watch: bool, as_json: bool) -> None:
-    """Say how the run in OUT stands, from its files alone."""
-    import time
-
-    from lls_decode.pipelines.status import read_status
-
-    while True:
-        found = read_status(out)
-        if as_json:
-            echo_json(found.to_dict())
-        else:
-            click.echo("\n".join(found.describe()))
-        if not watch or found.owner is None:
-            return
-        time.sleep(2)
 
 
 @click.command(epilog="Example: lls-decode merge results/ --to /archive/cell.parquet")

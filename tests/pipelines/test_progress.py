@@ -65,7 +65,22 @@ def test_rates() -> None:
     assert rates.frames_per_s == 20 / 4
     assert rates.rows_per_s == 100 / 4
     assert rates.left_s == 20 / 5
-    assert rates.words() == ("30/60 frames, 5.0 frames/s, 25 localizations/s, 3 workers, 1 retries, 10 frames lost")
+    assert rates.words() == (
+        "3/6 blocks, 5.0 frames/s, 25 localizations/s, 3 workers, 4 s to go, 1 retry, 1 FAILED (10 frames lost)"
+    )
+
+
+def test_time_to_go_follows_the_last_minutes() -> None:
+    """A day at one block a second, then workers leave and it is one in ten seconds."""
+    rates = Rates()
+    rates.count(RunStarted(at=0, run_digest="a", blocks=90_000, blocks_found=0, frames=900_000, frames_found=0,
+                           rows_found=0))  # fmt: skip
+    for second in range(1, 80_001, 1):
+        rates.count(block_done(second, float(second)))
+    assert rates.left_s == pytest.approx(10_000, rel=0.01)
+    for step in range(1, 101):
+        rates.count(block_done(80_000 + step, 80_000.0 + 10 * step))
+    assert rates.left_s == pytest.approx(99_000, rel=0.05)
 
 
 def test_lines_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
@@ -94,4 +109,5 @@ def test_bar_on_a_terminal() -> None:
     with show_progress(Console(file=screen, force_terminal=True, width=150)) as listener:
         for event in EVENTS:
             listener(event)
-    assert "30/60 frames, 5.0 frames/s, 25 localizations/s, 3 workers" in screen.getvalue()
+    assert "3/6 blocks, 5.0 frames/s, 25 localizations/s, 3 workers, 4 s to go" in screen.getvalue()
+    assert "67%" in screen.getvalue()

@@ -1,0 +1,1 @@
+"""A page that shows a run while it is done, and afterwards: in Dask's dashboard, or served on its own."""

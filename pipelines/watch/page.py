@@ -1,0 +1,346 @@
+"""The page: a Bokeh document that shows the latest look of a `Watcher`. It computes nothing."""
+
+import html
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from bokeh.document import Document
+from bokeh.layouts import column, row
+from bokeh.models.annotations import ColorBar
+from bokeh.models.formatters import NumeralTickFormatter
+from bokeh.models.mappers import LinearColorMapper
+from bokeh.models.ranges import Range1d
+from bokeh.models.sources import ColumnDataSource
+from bokeh.models.ui import UIElement
+from bokeh.models.widgets.markups import Div
+from bokeh.models.widgets.tables import DataTable, HTMLTemplateFormatter, NumberFormatter, TableColumn
+from bokeh.plotting import figure
+
+from lls_decode.export.colours import depth_colours, to_srgb
+from lls_decode.pipelines.run_status import RunStatus, duration
+
+from .look import Look, Watcher
+from .strip import COLOURS
+
+UPDATE_MS = 1000
+_INK, _DIM, _RULE = "#20262b", "#6b757d", "#e3e6e8"
+_TEAL, _BLUE, _RED = COLOURS["done"], "#3b6fb6", COLOURS["failed"]
+_STATE_COLOURS = {"running": _BLUE, "done": _TEAL, "incomplete": "#b07a00"}
+_MOST_LOST = 500
+"""Lost blocks in the table; 'status --json' has all."""
+
+
+def show_run(document: Document, watcher: Watcher) -> None:
+    """Fill a document, and keep it up to date while somebody looks at it."""
+    page = _Page(watcher)
+    document.title = "lls-decode"
+    document.add_root(page.root)
+    page.update()
+    watcher.add_viewer()
+    document.on_session_destroyed(lambda context: watcher.remove_viewer())
+    document.add_periodic_callback(page.update, UPDATE_MS)
+
+
+class _Page:
+    """The parts of one document."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._shown = -1
+        self._head = Div(sizing_mode="stretch_width", text=_waiting(watcher.out))
+        self._parts = [_strip_part(), _speed_part(), _picture_part(), _worker_part(), _lost_part()]
+        strip, speed, picture, workers, lost = (root for root, _ in self._parts)
+        self._foot = Div(sizing_mode="stretch_width")
+        self.root = column(
+            self._head,
+            strip,
+            row(column(speed, workers, sizing_mode="stretch_width"), picture, sizing_mode="stretch_width", spacing=16),
+            lost,
+            self._foot,
+            sizing_mode="stretch_width",
+            styles={"max-width": "1500px", "margin": "0 auto", "padding": "0 12px", "font-family": "sans-serif"},
+        )
+
+    def update(self) -> None:
+        """Show the latest look, when it is a new one."""
+        look = self._watcher.latest
+        if look is None:
+            self._head.text = _waiting(self._watcher.out)
+            return
+        if look.number == self._shown:
+            return
+        self._shown = look.number
+        self._head.text = _head(look.status)
+        for _, show in self._parts:
+            show(look)
+        self._foot.text = (
+            f'<div style="color:{_DIM};font-size:12px">as of {time.strftime("%F %T")}, from the files in '
+            f"{html.escape(look.status.out)}</div>"
+        )
+
+
+Part = tuple[UIElement, Callable[[Look], None]]
+"""Something on the page, and how a look is shown in it."""
+
+
+def _strip_part() -> Part:
+    source = ColumnDataSource({name: [] for name in ("left", "right", "bottom", "top", "colour", "words")})
+    plot = _plot(height=130, tooltips=[("volumes", "from @left, before @right"),
+                                       ("planes", "from @bottom, before @top"), ("blocks", "@words")])  # fmt: skip
+    plot.quad("left", "right", "top", "bottom", source=source, fill_color="colour", line_color=None)
+    plot.xaxis.axis_label, plot.yaxis.axis_label = "volume", "plane"
+    for axis in (plot.xaxis, plot.yaxis):
+        axis.formatter = NumeralTickFormatter(format="0,0")
+    plot.yaxis.ticker.desired_num_ticks = 3
+    legend = "".join(
+        f'<span style="margin-right:14px"><span style="display:inline-block;width:10px;height:10px;'
+        f'background:{colour};border:1px solid #bbb"></span> {name}</span>'
+        for name, colour in COLOURS.items()
+    )
+    title = _title("Blocks", f'<span style="font-weight:400;font-size:12px;margin-left:16px">{legend}</span>')
+
+    def show(look: Look) -> None:
+        cells = look.cells
+        if cells.left:
+            plot.x_range.update(start=min(cells.left), end=max(cells.right))
+            plot.y_range.update(start=max(cells.top), end=min(cells.bottom))  # planes count downwards, as rows do
+        source.data = {name: getattr(cells, name) for name in source.data}
+
+    return column(title, plot, sizing_mode="stretch_width"), show
+
+
+def _speed_part() -> Part:
+    source = ColumnDataSource({"time": [], "frames": [], "rows": []})
+    plots = []
+    for name, colour, label in (("frames", _TEAL, "frames/s"), ("rows", _BLUE, "localizations/s")):
+        plot = _plot(height=150, tooltips=[("time", "@time{0.0}"), (label, f"@{name}{{0,0.0}}")])
+        plot.x_range.start = 0
+        plot.varea("time", 0, name, source=source, fill_color=colour, fill_alpha=0.15)
+        plot.line("time", name, source=source, color=colour, line_width=2)
+        plot.scatter("time", name, source=source, color=colour, size=4)
+        plot.yaxis.axis_label = label
+        plot.yaxis.formatter = NumeralTickFormatter(format="0.[0]a")
+        plot.yaxis.ticker.desired_num_ticks = 4
+        plot.y_range.start = 0
+        plots.append(plot)
+
+    def show(look: Look) -> None:
+        seconds = look.status.last_at - look.status.started_at if look.status.last_at else 1.0
+        divisor, unit = _time_unit(seconds)
+        for plot in plots:
+            plot.x_range.end = max(seconds, 1.0) / divisor
+            plot.xaxis.axis_label = f"{unit} since the latest start"
+        for plot, values in zip(plots, (look.frames_per_s, look.rows_per_s), strict=True):
+            plot.y_range.end = 1.1 * max(values, default=1.0) or 1.0
+        times = [value / divisor for value in look.seconds]
+        source.data = {"time": times, "frames": look.frames_per_s, "rows": look.rows_per_s}
+
+    return column(_title("Speed"), *plots, sizing_mode="stretch_width"), show
+
+
+def _picture_part() -> Part:
+    colours = to_srgb(depth_colours().astype(np.float32))
+    mapper = LinearColorMapper(palette=[f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours], low=0, high=1)
+    source = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")})
+    plot = _plot(height=470, width=560, sizing_mode="fixed")
+    plot.match_aspect = True
+    plot.background_fill_color = "black"
+    plot.image_rgba("image", "x", "y", "dw", "dh", source=source)
+    plot.xaxis.axis_label, plot.yaxis.axis_label = "x, µm", "y, µm"
+    bar = ColorBar(color_mapper=mapper, title="z, nm", width=10, label_standoff=6)
+    plot.add_layout(bar, "right")
+    title = _title("Found so far")
+
+    def show(look: Look) -> None:
+        picture = look.picture
+        if picture is None:
+            return
+        (x0, x1), (y0, y1) = ((low / 1000, high / 1000) for low, high in picture.extent_nm)
+        _fit(plot, (x0, x1), (y0, y1))
+        mapper.update(low=picture.z_range_nm[0], high=picture.z_range_nm[1])
+        height, width = picture.image.shape[:2]
+        rgba = np.full((height, width, 4), 255, dtype=np.uint8)
+        rgba[..., :3] = picture.image
+        source.data = {"image": [rgba.view(np.uint32).reshape(height, width)],
+                       "x": [x0], "y": [y0], "dw": [x1 - x0], "dh": [y1 - y0]}  # fmt: skip
+        place = "sample coordinates" if picture.sample else "camera coordinates"
+        title.text = _title_text(
+            "Found so far",
+            f'<span style="font-weight:400;font-size:12px;margin-left:10px">{_number("drawn", picture.num_drawn)} '
+            f"localizations of {picture.num_shards:,} shards, {place}</span>",
+        )
+
+    return column(title, plot), show
+
+
+def _worker_part() -> Part:
+    names = ("worker", "blocks", "frames_per_s", "idle", "share", "last", "gpu")
+    source = ColumnDataSource({name: [] for name in names})
+    bar = HTMLTemplateFormatter(
+        template=f'<div style="background:linear-gradient(90deg,{_TEAL}44 <%= share %>%,transparent <%= share %>%);'
+        'text-align:right;padding-right:4px"><%= value.toFixed(1) %></div>'
+    )
+    columns = [
+        TableColumn(field="worker", title="worker", width=210),
+        TableColumn(field="blocks", title="blocks", width=60, formatter=NumberFormatter(format="0,0")),
+        TableColumn(field="frames_per_s", title="frames/s", width=110, formatter=bar),
+        TableColumn(field="idle", title="idle, %", width=60, formatter=NumberFormatter(format="0")),
+        TableColumn(field="last", title="last block", width=90),
+        TableColumn(field="gpu", title="GPU memory, GB", width=110),
+    ]
+    table = DataTable(source=source, columns=columns[:-1], height=170, sizing_mode="stretch_width", index_position=None)
+    title = _title("Workers")
+
+    def show(look: Look) -> None:
+        workers = sorted(look.status.workers, key=lambda item: item.frames_per_s)
+        fastest = max((item.frames_per_s for item in workers), default=1.0) or 1.0
+        on_gpu = any(item.gpu_bytes is not None for item in workers)
+        if len(table.columns) != len(columns) - (not on_gpu):
+            table.columns = columns if on_gpu else columns[:-1]
+        source.data = {
+            "worker": [f"{item.worker.rpartition('//')[2]} ({item.pid})" for item in workers],
+            "blocks": [item.blocks for item in workers],
+            "frames_per_s": [item.frames_per_s for item in workers],
+            "idle": [100 * item.idle for item in workers],
+            "share": [round(100 * item.frames_per_s / fastest) for item in workers],
+            "last": [time.strftime("%T", time.localtime(item.last_at)) for item in workers],
+            "gpu": ["" if item.gpu_bytes is None else f"{item.gpu_bytes / 1e9:.2f}" for item in workers],
+        }
+        idle = "" if look.status.idle is None else f"idle {100 * look.status.idle:.0f} % of their time, slowest first"
+        title.text = _title_text(
+            "Workers", f'<span style="font-weight:400;font-size:12px;margin-left:10px">{idle}</span>'
+        )
+
+    return column(title, table, sizing_mode="stretch_width"), show
+
+
+def _lost_part() -> Part:
+    source = ColumnDataSource({name: [] for name in ("block", "frames", "place", "cause", "reason")})
+    columns = [
+        TableColumn(field="block", title="block", width=80),
+        TableColumn(field="frames", title="frames lost", width=80),
+        TableColumn(field="place", title="where", width=230),
+        TableColumn(field="cause", title="cause", width=120),
+        TableColumn(field="reason", title="reason", width=900),
+    ]
+    table = DataTable(source=source, columns=columns, height=180, sizing_mode="stretch_width", index_position=None)
+    title = _title("Failures")
+
+    def show(look: Look) -> None:
+        lost = look.status.failed
+        table.visible = bool(lost)
+        words = f"{len(lost)} blocks; the same command takes them up again" if lost else "none"
+        title.text = _title_text(
+            "Failures", f'<span style="font-weight:400;font-size:12px;margin-left:10px">{words}</span>'
+        )
+        source.data = {
+            "block": [item.block_id for item in lost[:_MOST_LOST]],
+            "frames": [item.frames for item in lost[:_MOST_LOST]],
+            "place": [item.place for item in lost[:_MOST_LOST]],
+            "cause": [item.cause for item in lost[:_MOST_LOST]],
+            "reason": [item.reason for item in lost[:_MOST_LOST]],
+        }
+
+    return column(title, table, sizing_mode="stretch_width"), show
+
+
+def _plot(*, height: int, sizing_mode: Literal["stretch_width", "fixed"] = "stretch_width", **options: Any) -> Any:
+    plot = figure(
+        height=height,
+        sizing_mode=sizing_mode,
+        toolbar_location=None,
+        x_range=Range1d(start=0, end=1),
+        y_range=Range1d(start=0, end=1),
+        **options,
+    )
+    plot.outline_line_color = None
+    plot.grid.grid_line_color = _RULE
+    for axis in (plot.xaxis, plot.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_color = axis.major_label_text_color = _DIM
+        axis.axis_line_color = axis.major_tick_line_color = _RULE
+        axis.minor_tick_line_color = None
+    return plot
+
+
+def _fit(plot: Any, x: tuple[float, float], y: tuple[float, float]) -> None:
+    """Show a field with equal scales; y counts downwards, as on the camera."""
+    scale = max((x[1] - x[0]) / 440, (y[1] - y[0]) / 410)  # of the frame inside of axes and colour bar
+    (xm, ym), (xw, yw) = ((x[0] + x[1]) / 2, (y[0] + y[1]) / 2), (220 * scale, 205 * scale)
+    plot.x_range.update(start=xm - xw, end=xm + xw)
+    plot.y_range.update(start=ym + yw, end=ym - yw)
+
+
+def _time_unit(seconds: float) -> tuple[float, str]:
+    return (1.0, "seconds") if seconds < 180 else (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
+
+
+def _title_text(words: str, rest: str = "") -> str:
+    return f'<div style="font-size:15px;font-weight:600;color:{_INK};margin-top:8px">{words}{rest}</div>'
+
+
+def _title(words: str, rest: str = "") -> Div:
+    return Div(text=_title_text(words, rest), sizing_mode="stretch_width")
+
+
+def _waiting(out: str) -> str:
+    return f'<div style="font-size:16px;padding:16px 0">Waiting for a run in {html.escape(out)} …</div>'
+
+
+def _number(name: str, value: float, form: str = ",.0f") -> str:
+    """A figure, marked with its name so that programs find it."""
+    return f'<span data-figure="{name}" data-value="{value!r}">{format(value, form)}</span>'
+
+
+def _head(status: RunStatus) -> str:
+    done = status.frames_done / status.frames if status.frames else 0.0
+    state = "merging" if status.merging and status.owner else status.state
+    lost = f' style="color:{_RED}"' if status.blocks_failed else ""
+    tiles = [
+        (f"{100 * done:.1f} %", f"{_number('frames_done', status.frames_done)} of {status.frames:,} frames"),
+        (_number("rows", status.rows), "localizations"),
+        (_figure("frames_per_s", status.frames_per_s), "frames/s"),
+        (_figure("rows_per_s", status.rows_per_s), "localizations/s"),
+        (duration(status.left_s) if status.left_s else "-", "to go"),
+        (
+            f"{_number('blocks_done', status.blocks_done)} / {status.blocks:,}",
+            f"blocks done, {_number('blocks_left', status.blocks_left)} left",
+        ),
+        (
+            f"<span{lost}>{_number('blocks_failed', status.blocks_failed)}</span>",
+            f"blocks failed, {_number('frames_failed', status.frames_failed)} frames lost",
+        ),
+        (_figure("workers", status.workers_now), f"workers, {status.retries:,} retries"),
+    ]
+    boxes = "".join(
+        f'<div style="min-width:105px;padding:6px 18px 6px 0"><div style="font-size:22px;font-weight:600;'
+        f'white-space:nowrap">{figure_}</div><div style="font-size:12px;color:{_DIM}">{words}</div></div>'
+        for figure_, words in tiles
+    )
+    chip = (
+        f'<span data-figure="state" data-value="{state}" style="background:{_STATE_COLOURS.get(state, _BLUE)};'
+        f'color:white;border-radius:4px;padding:2px 8px;font-size:13px">{state}</span>'
+    )
+    return (
+        f'<div style="color:{_INK}"><div style="font-size:18px;font-weight:600;padding-top:10px">'
+        f"{html.escape(status.dataset)} {chip}</div>"
+        f'<div style="font-size:12px;color:{_DIM};padding-top:2px">{html.escape(status.model)} &nbsp;·&nbsp; '
+        f"run {status.run_digest} &nbsp;·&nbsp; {_when(status)}</div>"
+        f'<div style="display:flex;flex-wrap:wrap;padding-top:6px">{boxes}</div></div>'
+    )
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return _number(name, value, ",.0f" if value >= 100 or float(value).is_integer() else ",.1f")
+
+
+def _when(status: RunStatus) -> str:
+    begun = time.strftime("%F %T", time.localtime(status.started_at))
+    if status.owner is not None:
+        return f"began {begun}, {html.escape(status.owner)}"
+    end = status.ended_at or status.last_at
+    return f"began {begun}" + (f", took {duration(end - status.started_at)}" if end else "")

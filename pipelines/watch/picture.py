@@ -1,0 +1,163 @@
+"""A picture of what has been found so far, from the shards: a little more at each step, bounded work in each."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import Block
+from lls_decode.config import Geometry, PixelSize
+from lls_decode.errors import ShardError
+from lls_decode.export.canvas import DepthCanvas, Extent, Image
+from lls_decode.table.shards import open_shard, read_row_group
+
+MOST_PIXELS = 250_000
+SMALLEST_PIXEL_NM = 10.0
+_BLUR_PX, _SMALLEST_BLUR_NM = 0.7, 12.0
+_FIRST_LOOK_ROWS = 500
+_SAMPLE_ROWS = 512
+"""Depths that are looked at in each piece of a shard, to choose the range of colours."""
+_MOST_SAMPLES = 64
+_TOLERANCE = 0.2
+"""The range of depths may be wrong by this share of itself before the picture is begun again."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What can be shown."""
+
+    image: Image
+    """``(Y, X, 3)`` sRGB bytes; x to the right, y down."""
+    extent_nm: Extent
+    pixel_nm: float
+    z_range_nm: tuple[float, float]
+    num_drawn: int
+    """Localizations in it."""
+    num_shards: int
+    sample: bool
+    """Sample coordinates, not those of the camera."""
+
+
+class LivePicture:
+    """Grows with the shards of a run.
+
+    Shards come in a random order, so that the first few show all of what is there. Memory is that of one small canvas.
+    The range of colours is that of the depths seen so far; it is looked at again each time that the rows have doubled,
+    and the picture is begun anew when it has moved: in all, rows are drawn no more than about twice.
+    """
+
+    def __init__(self, shards: Path, record: Mapping[str, Any], blocks: Sequence[Block]) -> None:
+        """``record`` is ``run.json``: size of the dataset, pixel size, geometry."""
+        config = record["config"]
+        geometry = Geometry.model_validate(config["geometry"]) if config["geometry"] else None
+        pixel = PixelSize.model_validate(config["pixel_size"])
+        self._extent_nm = field_extent(Layout(**record["layout"]), pixel, geometry)
+        self._pixel_nm = _pixel_for(self._extent_nm)
+        self._sample = geometry is not None
+        self._columns = ["xs_nm", "ys_nm", "zs_nm"] if self._sample else ["x_nm", "y_nm", "z_nm"]
+        self._shards = shards
+        self._ids = [block.id for block in blocks]
+        self._order = np.random.default_rng(0).permutation(len(blocks))
+        self._depths: list[npt.NDArray[np.float64]] = []
+        self._z_range_nm = (0.0, 1.0)
+        self._begin()
+        self._picture: Picture | None = None
+
+    def step(self, done: npt.NDArray[np.bool_], *, budget_s: float = 0.25) -> bool:
+        """Draw shards of done blocks for about so long; whether anything was added."""
+        waiting = self._order[(done & ~self._drawn)[self._order]]
+        if not len(waiting):
+            return False
+        end = time.perf_counter() + budget_s
+        for index in waiting:
+            self._draw(int(index))
+            if time.perf_counter() > end:
+                break
+        self._picture = None
+        return True
+
+    def picture(self) -> Picture | None:
+        """What is drawn; None while there are no rows."""
+        if self._picture is None and self._canvas.num_drawn:
+            self._picture = Picture(
+                image=self._canvas.image(),
+                extent_nm=self._extent_nm,
+                pixel_nm=self._pixel_nm,
+                z_range_nm=self._z_range_nm,
+                num_drawn=self._canvas.num_drawn,
+                num_shards=int(self._drawn.sum()),
+                sample=self._sample,
+            )
+        return self._picture
+
+    def _begin(self) -> None:
+        self._drawn = np.zeros(len(self._ids), dtype=np.bool_)
+        self._rows = 0
+        self._look_at = _FIRST_LOOK_ROWS
+        self._canvas = DepthCanvas(
+            pixel_nm=self._pixel_nm, extent_nm=self._extent_nm, z_range_nm=self._z_range_nm, vertical_blur=1.0
+        )
+
+    def _draw(self, index: int) -> None:
+        self._drawn[index] = True  # also when it cannot be read: it is the merge that complains
+        path = self._shards / f"{self._ids[index]}.parquet"
+        try:
+            with open_shard(path) as shard:
+                for number in range(shard.num_row_groups):
+                    self._add(read_row_group(shard, number, path))
+        except (ShardError, OSError):
+            return
+        if self._rows >= self._look_at:
+            self._look_at = 2 * self._rows
+            self._look()
+
+    def _add(self, table: pa.Table) -> None:
+        x, y, z = (table[name].to_numpy().astype(np.float64) for name in self._columns)
+        self._rows += len(z)
+        self._depths.append(z[:: max(1, len(z) // _SAMPLE_ROWS)])
+        if len(self._depths) > _MOST_SAMPLES:
+            self._depths = [np.concatenate(self._depths)[::_MOST_SAMPLES]]
+        self._canvas.add(x, y, z, sigma_nm=max(_BLUR_PX * self._pixel_nm, _SMALLEST_BLUR_NM))
+
+    def _look(self) -> None:
+        """Begin anew when the depths seen so far want other colours."""
+        rows = self._rows
+        low, high = (float(value) for value in np.percentile(np.concatenate(self._depths), [1, 99]))
+        high = max(high, low + 1.0)
+        moved = max(abs(low - self._z_range_nm[0]), abs(high - self._z_range_nm[1]))
+        if moved > _TOLERANCE * (high - low):
+            self._z_range_nm = (low, high)
+            self._begin()
+        self._look_at = 2 * rows
+
+
+def field_extent(layout: Layout, pixel: PixelSize, geometry: Geometry | None) -> Extent:
+    """Limits of what the camera has seen, ((x, x), (y, y)) in nm: of the sample where the geometry is known."""
+    corners = np.array(
+        [
+            (x, y, k)
+            for x in (-0.5, layout.width - 0.5)
+            for y in (-0.5, layout.height - 0.5)
+            for k in (0, layout.planes_per_volume - 1)
+        ]
+    )
+    x_nm, y_nm, plane = corners[:, 0] * pixel.x_nm, corners[:, 1] * pixel.y_nm, corners[:, 2]
+    if geometry is not None:
+        x_nm, y_nm, _ = geometry.to_sample(x_nm, y_nm, np.zeros(len(plane)), plane)
+    return (float(x_nm.min()), float(x_nm.max())), (float(y_nm.min()), float(y_nm.max()))
+
+
+def _pixel_for(extent_nm: Extent) -> float:
+    """The pixel with which a field makes a picture of about ``MOST_PIXELS``, but not more."""
+    (x0, x1), (y0, y1) = extent_nm
+    pixel_nm = max(math.sqrt((x1 - x0) * (y1 - y0) / MOST_PIXELS), SMALLEST_PIXEL_NM)
+    while math.ceil((x1 - x0) / pixel_nm) * math.ceil((y1 - y0) / pixel_nm) > MOST_PIXELS:
+        pixel_nm *= 1.01
+    return pixel_nm

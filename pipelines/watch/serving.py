@@ -1,0 +1,191 @@
+"""Where the page is served: in the dashboard of a Dask scheduler, or by a small server of its own."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bokeh.application import Application
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.server.util import bind_sockets
+from distributed import Client, Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.web import RequestHandler
+
+from lls_decode.errors import SiteError
+from lls_decode.pipelines.folder import RunFolder
+from lls_decode.pipelines.run_status import RunStatus
+
+from .look import Watcher
+from .metrics import CONTENT_TYPE, Collector, exposition
+from .page import show_run
+
+PAGE = "lls-decode"
+"""Name of the page in Dask's dashboard, and its path there."""
+LOOPBACK = "127.0.0.1"
+
+logger = logging.getLogger(__name__)
+
+
+class MetricsHandler(RequestHandler):
+    """Answers Prometheus."""
+
+    def initialize(self, runs: Callable[[], Iterable[RunStatus]]) -> None:
+        """``runs`` gives the runs as they stand."""
+        self._runs = runs
+
+    def get(self) -> None:
+        """Figures of all runs, in Prometheus's text format."""
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.write(exposition(self._runs()))
+
+
+@dataclass(frozen=True)
+class PageServer:
+    """A page that is being served."""
+
+    link: str
+    loop: IOLoop
+    """Start it, to serve."""
+
+
+@contextmanager
+def serve(out: str | Path, *, port: int = 8788, address: str = LOOPBACK) -> Iterator[PageServer]:
+    """Serve the page of a run at ``/`` and its figures at ``/metrics``, as long as the body runs the loop.
+
+    Parameters
+    ----------
+    out
+        Run folder; nothing is written into it.
+    port
+        0: any free one.
+    address
+        Where to listen. Whoever reaches another address than the loopback sees the run.
+
+    Raises
+    ------
+    InputError
+        The folder holds no run.
+    SiteError
+        The port is in use, or the address is none of this machine.
+    """
+    RunFolder(Path(out)).read_run()
+    try:
+        sockets, port = bind_sockets(address, port)
+    except OSError as error:
+        raise SiteError(
+            f"The page cannot listen at {address}:{port} ({error.strerror or error}); give another --port."
+        ) from error
+    watcher = Watcher(out)
+    names = {LOOPBACK, "localhost", address, socket.gethostname()}
+    application = BokehTornado(
+        {"/": Application(FunctionHandler(partial(show_run, watcher=watcher)))},
+        extra_websocket_origins=[f"{name}:{port}" for name in names],
+        extra_patterns=[("/metrics", MetricsHandler, {"runs": lambda: _standing([watcher])})],
+    )
+    http_server = HTTPServer(application)
+    http_server.add_sockets(sockets)
+    server = BaseServer(IOLoop.current(), application, http_server)
+    server.start()
+    watcher.start()
+    try:
+        yield PageServer(f"http://{address}:{port}/", server.io_loop)
+    finally:
+        http_server.stop()
+        server.stop()
+        watcher.close()
+
+
+def attach(client: Client, out: str | Path) -> str | None:
+    """Add the page of a run to the dashboard of a client's scheduler; its address, or None where that cannot be.
+
+    The scheduler may be another process, or another machine that sees the folder under the same path. A page of an
+    earlier run gives way.
+    """
+    folder = str(Path(out).resolve())
+    try:
+        there = client.run_on_scheduler(_attach, folder)
+    except Exception as error:  # a scheduler of other people's, with another version of Bokeh, or without a dashboard
+        logger.info("the dashboard has no page for this run (%s: %s)", type(error).__name__, error)
+        return None
+    link = str(client.dashboard_link or "")
+    return link.removesuffix("status") + PAGE if there and link else None
+
+
+class RunPage(SchedulerPlugin):
+    """The page in a scheduler: made once, shown one run after the other, closed with the scheduler."""
+
+    name = "lls-decode-page"
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self._collector = Collector(self.runs)
+        self._registry = _registry()
+        if self._registry is not None:
+            self._registry.register(self._collector)
+
+    def runs(self) -> list[RunStatus]:
+        """The run as it stands; none before the first look."""
+        return _standing([self.watcher])
+
+    async def close(self) -> None:
+        """The scheduler ends."""
+        self.watcher.close()
+        if self._registry is not None:
+            self._registry.unregister(self._collector)
+
+
+def _attach(out: str, dask_scheduler: Scheduler | None = None) -> bool:
+    """Inside of the scheduler: show a run, on the page that is there or a new one."""
+    scheduler: Any = dask_scheduler
+    page = scheduler.plugins.get(RunPage.name)
+    if page is None:
+        page = RunPage(Watcher(out))
+        scheduler.add_plugin(page)
+        _add_route(scheduler, page)
+        page.watcher.start()
+    page.watcher.watch(out)
+    return True
+
+
+def _add_route(scheduler: Any, page: RunPage) -> None:
+    """Add the page to the pages of the dashboard, and to the bar of links on top of them."""
+    from distributed.dashboard.components.scheduler import env
+    from distributed.dashboard.core import BokehApplication
+    from distributed.dashboard.scheduler import template_variables
+
+    def document(server: object, extra: dict[str, Any], document: Document) -> None:
+        show_run(document, page.watcher)
+        document.template = env.get_template("simple.html")
+        document.template_variables.update(extra)
+
+    variables = template_variables(scheduler)  # one dictionary for all pages of a scheduler
+    variables["pages"].append(PAGE)
+    application = BokehApplication({f"/{PAGE}": document}, scheduler, template_variables=variables)
+    application.add_handlers(r".*", [(f"/{PAGE}/metrics", MetricsHandler, {"runs": page.runs})])
+    scheduler.http_application.add_application(application)
+    application.initialize(IOLoop.current())
+    application.start()
+
+
+def _registry() -> Any:
+    """The registry that a scheduler's ``/metrics`` shows; None where prometheus_client is not installed."""
+    try:
+        from prometheus_client import REGISTRY
+    except ImportError:
+        return None
+    return REGISTRY
+
+
+def _standing(watchers: Iterable[Watcher]) -> list[RunStatus]:
+    looks = (watcher.latest for watcher in watchers)
+    return [look.status for look in looks if look is not None]
