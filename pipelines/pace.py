@@ -79,15 +79,17 @@ class History:
         """Middle of each bin (seconds since the beginning), frames and rows a second in it.
 
         A bin shorter than the time between two blocks would show blocks, not speed: neighbours are joined until there
-        are at most ``most``, of four blocks or more. The last bin is as long as it has lasted.
+        are at most ``most``, of three blocks or more. The last bin is as long as it has lasted, and left out
+        when that is too short.
         """
         bin_s, frames, rows = self.bin_s, self.frames, self.rows
-        while len(frames) > max(1, min(most, self.blocks // 4)):
+        while len(frames) > max(1, min(most, self.blocks // 3)):
             bin_s, frames, rows = bin_s * 2, _paired(frames), _paired(rows)
+        last_s = self.until - self.since - (len(frames) - 1) * bin_s
+        if len(frames) > 1 and last_s < bin_s / 4:
+            frames, rows, last_s = frames[:-1], rows[:-1], bin_s
         starts = [number * bin_s for number in range(len(frames))]
-        lengths = [bin_s] * len(frames)
-        if lengths:
-            lengths[-1] = min(bin_s, max(self.until - self.since - starts[-1], bin_s / 4))
+        lengths = [bin_s] * (len(frames) - 1) + [min(max(last_s, 1e-3), bin_s)] * bool(frames)
         return (
             [start + length / 2 for start, length in zip(starts, lengths, strict=True)],
             [value / length for value, length in zip(frames, lengths, strict=True)],

@@ -1,6 +1,7 @@
 """The page: a Bokeh document that shows the latest look of a `Watcher`. It computes nothing."""
 
 import html
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -28,6 +29,10 @@ UPDATE_MS = 1000
 _INK, _DIM, _RULE = "#20262b", "#6b757d", "#e3e6e8"
 _TEAL, _BLUE, _RED = COLOURS["done"], "#3b6fb6", COLOURS["failed"]
 _STATE_COLOURS = {"running": _BLUE, "done": _TEAL, "incomplete": "#b07a00"}
+_PICTURE_PX = (460, 420)
+"""Room for the picture, inside of its axes."""
+_PICTURE_BORDERS = (58, 80, 52, 8)
+"""Left, right, bottom and top, for axes and colours."""
 _MOST_LOST = 500
 """Lost blocks in the table; 'status --json' has all."""
 
@@ -144,12 +149,21 @@ def _picture_part() -> Part:
     colours = to_srgb(depth_colours().astype(np.float32))
     mapper = LinearColorMapper(palette=[f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours], low=0, high=1)
     source = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")})
-    plot = _plot(height=470, width=560, sizing_mode="fixed")
-    plot.match_aspect = True
-    plot.background_fill_color = "black"
+    left, right, bottom, top = _PICTURE_BORDERS
+    plot = _plot(
+        width=_PICTURE_PX[0] + left + right,
+        height=_PICTURE_PX[1] + bottom + top,
+        sizing_mode="fixed",
+        min_border_left=left,
+        min_border_right=right,
+        min_border_bottom=bottom,
+        min_border_top=top,
+    )
+    plot.background_fill_color, plot.grid.visible = "black", False
     plot.image_rgba("image", "x", "y", "dw", "dh", source=source)
     plot.xaxis.axis_label, plot.yaxis.axis_label = "x, µm", "y, µm"
-    bar = ColorBar(color_mapper=mapper, title="z, nm", width=10, label_standoff=6)
+    bar = ColorBar(color_mapper=mapper, width=10, label_standoff=6, major_label_text_color=_DIM, bar_line_color=None)
+    bar.formatter = NumeralTickFormatter(format="0,0")
     plot.add_layout(bar, "right")
     title = _title("Found so far")
 
@@ -169,7 +183,7 @@ def _picture_part() -> Part:
         title.text = _title_text(
             "Found so far",
             f'<span style="font-weight:400;font-size:12px;margin-left:10px">{_number("drawn", picture.num_drawn)} '
-            f"localizations of {picture.num_shards:,} shards, {place}</span>",
+            f"localizations of {picture.num_shards:,} shards, {place}; colour is z, nm</span>",
         )
 
     return column(title, plot), show
@@ -180,17 +194,17 @@ def _worker_part() -> Part:
     source = ColumnDataSource({name: [] for name in names})
     bar = HTMLTemplateFormatter(
         template=f'<div style="background:linear-gradient(90deg,{_TEAL}44 <%= share %>%,transparent <%= share %>%);'
-        'text-align:right;padding-right:4px"><%= value.toFixed(1) %></div>'
+        'text-align:right;padding-right:4px"><%= value.toFixed(value < 10 ? 2 : 1) %></div>'
     )
     columns = [
-        TableColumn(field="worker", title="worker", width=210),
-        TableColumn(field="blocks", title="blocks", width=60, formatter=NumberFormatter(format="0,0")),
-        TableColumn(field="frames_per_s", title="frames/s", width=110, formatter=bar),
+        TableColumn(field="worker", title="worker", width=190),
+        TableColumn(field="blocks", title="blocks", width=65, formatter=NumberFormatter(format="0,0")),
+        TableColumn(field="frames_per_s", title="frames/s", width=120, formatter=bar),
         TableColumn(field="idle", title="idle, %", width=60, formatter=NumberFormatter(format="0")),
-        TableColumn(field="last", title="last block", width=90),
-        TableColumn(field="gpu", title="GPU memory, GB", width=110),
+        TableColumn(field="last", title="last block", width=80),
+        TableColumn(field="gpu", title="GPU memory, GB", width=120),
     ]
-    table = DataTable(source=source, columns=columns[:-1], height=170, sizing_mode="stretch_width", index_position=None)
+    table = _table(source, columns[:-1], height=215)
     title = _title("Workers")
 
     def show(look: Look) -> None:
@@ -220,12 +234,12 @@ def _lost_part() -> Part:
     source = ColumnDataSource({name: [] for name in ("block", "frames", "place", "cause", "reason")})
     columns = [
         TableColumn(field="block", title="block", width=80),
-        TableColumn(field="frames", title="frames lost", width=80),
+        TableColumn(field="frames", title="frames lost", width=90),
         TableColumn(field="place", title="where", width=230),
         TableColumn(field="cause", title="cause", width=120),
-        TableColumn(field="reason", title="reason", width=900),
+        TableColumn(field="reason", title="reason", width=1000),
     ]
-    table = DataTable(source=source, columns=columns, height=180, sizing_mode="stretch_width", index_position=None)
+    table = _table(source, columns, height=180)
     title = _title("Failures")
 
     def show(look: Look) -> None:
@@ -240,15 +254,25 @@ def _lost_part() -> Part:
             "frames": [item.frames for item in lost[:_MOST_LOST]],
             "place": [item.place for item in lost[:_MOST_LOST]],
             "cause": [item.cause for item in lost[:_MOST_LOST]],
-            "reason": [item.reason for item in lost[:_MOST_LOST]],
+            "reason": [_short(item.reason) for item in lost[:_MOST_LOST]],
         }
 
     return column(title, table, sizing_mode="stretch_width"), show
 
 
-def _plot(*, height: int, sizing_mode: Literal["stretch_width", "fixed"] = "stretch_width", **options: Any) -> Any:
-    plot = figure(
+def _table(source: ColumnDataSource, columns: list[TableColumn], *, height: int) -> DataTable:
+    return DataTable(
+        source=source,
+        columns=columns,
         height=height,
+        sizing_mode="stretch_width",
+        index_position=None,
+        autosize_mode="none",
+    )
+
+
+def _plot(*, sizing_mode: Literal["stretch_width", "fixed"] = "stretch_width", **options: Any) -> Any:
+    plot = figure(
         sizing_mode=sizing_mode,
         toolbar_location=None,
         x_range=Range1d(start=0, end=1),
@@ -266,11 +290,18 @@ def _plot(*, height: int, sizing_mode: Literal["stretch_width", "fixed"] = "stre
 
 
 def _fit(plot: Any, x: tuple[float, float], y: tuple[float, float]) -> None:
-    """Show a field with equal scales; y counts downwards, as on the camera."""
-    scale = max((x[1] - x[0]) / 440, (y[1] - y[0]) / 410)  # of the frame inside of axes and colour bar
-    (xm, ym), (xw, yw) = ((x[0] + x[1]) / 2, (y[0] + y[1]) / 2), (220 * scale, 205 * scale)
-    plot.x_range.update(start=xm - xw, end=xm + xw)
-    plot.y_range.update(start=ym + yw, end=ym - yw)
+    """Show a field with equal scales; y counts downwards, as on the camera. What would be too narrow is widened."""
+    scale = min(_PICTURE_PX[0] / (x[1] - x[0]), _PICTURE_PX[1] / (y[1] - y[0]))
+    wide, tall = (max(round((high - low) * scale), 60) for low, high in (x, y))
+    left, right, bottom, top = _PICTURE_BORDERS
+    plot.update(width=wide + left + right, height=tall + bottom + top)
+    plot.x_range.update(start=x[0], end=x[1])
+    plot.y_range.update(start=y[1], end=y[0])
+
+
+def _short(reason: str) -> str:
+    """What went wrong, without the place, which has a column of its own."""
+    return re.sub(r"^Block \S+ \(.*?\) failed on \S+: ", "", reason)
 
 
 def _time_unit(seconds: float) -> tuple[float, str]:

@@ -94,13 +94,16 @@ class Page:
             await asyncio.sleep(0.2)
         return value
 
-    async def size(self, width: int, height: int) -> None:
+    async def size(self, width: int, height: int | None = None) -> None:
+        """Size of the window; None: as tall as the page."""
+        height = height or int(await self.evaluate("document.documentElement.scrollHeight")) + 10
         await self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
+        await asyncio.sleep(1)  # until everything is drawn anew
 
     async def screenshot(self, path: Path) -> None:
-        answer = await self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        answer = await self.ask("Page.captureScreenshot", format="png")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(answer["data"]))
 

@@ -1,0 +1,84 @@
+"""Run folders that no run has made: a record, lines of a ledger, shards."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import Block, plan_blocks
+from lls_decode.table import schema, write_shard
+
+
+@dataclass
+class Folder:
+    """The folder of a run that began a while ago."""
+
+    out: Path
+    blocks: tuple[Block, ...]
+    started_at: float
+
+    def write(self, name: str, *records: dict[str, Any]) -> None:
+        with (self.out / name).open("a") as file:
+            file.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+
+    def done(self, index: int, after_s: float, *, rows: int = 10, worker: str = "tcp://w:1", **more: Any) -> None:
+        """A block that was done so long after the start: its shard (empty) and its line."""
+        (self.out / "shards" / f"{self.blocks[index].id}.parquet").touch()
+        times = {"read_s": 0.5, "start_s": 0.0, "compute_s": 1.0, "write_s": 0.0}
+        self.write(
+            "ledger.jsonl",
+            {"event": "BlockDone", "at": self.started_at + after_s, "block": index, "block_id": self.blocks[index].id,
+             "frames": self.blocks[index].num_owned, "rows": rows, "bytes": 100, "attempts": 1, **times,
+             "worker": worker, "pid": 7, **more},
+        )  # fmt: skip
+
+    def failed(self, index: int, after_s: float, reason: str = "Chunk c/3 is truncated.") -> None:
+        block = self.blocks[index]
+        self.write(
+            "ledger.jsonl",
+            {"event": "BlockFailed", "at": self.started_at + after_s, "block": index, "block_id": block.id,
+             "frames": block.num_owned, "volumes": [block.volume_start, block.volume_stop],
+             "planes": [block.plane_start, block.plane_stop], "attempts": 3, "cause": "ChunkError", "reason": reason},
+        )  # fmt: skip
+
+    def event(self, kind: str, after_s: float, **values: Any) -> None:
+        self.write("events.jsonl", {"event": kind, "at": self.started_at + after_s, **values})
+
+    def shard(self, index: int, x_nm: npt.ArrayLike, y_nm: npt.ArrayLike, z_nm: npt.ArrayLike) -> None:
+        """A real shard, with emitters in the first frame of its block."""
+        block, positions = self.blocks[index], {"x_nm": x_nm, "y_nm": y_nm, "z_nm": z_nm}
+        number = len(np.asarray(x_nm))
+        values = {"volume": block.volume_start, "plane": block.plane_start, "group": -1, **positions}
+        canonical = schema(with_sample=False)
+        columns = [
+            pa.array(np.broadcast_to(values.get(field.name, 1), number).astype(field.type.to_pandas_dtype()))
+            for field in canonical
+        ]
+        write_shard(pa.table(columns, schema=canonical), block, self.out / "shards", run_digest="abc")
+
+
+def make_folder(out: Path, *, volumes: int = 6, planes: int = 4, block_frames: int = 4) -> Folder:
+    layout = Layout(num_volumes=volumes, planes_per_volume=planes, height=40, width=60)
+    started_at = time.time() - 1000
+    record = {
+        "dataset": "cell.zarr", "model": {"name": "m", "path": "m.lls"}, "run_digest": "abc", "context": "plane",
+        "layout": {name: getattr(layout, name) for name in layout.__dataclass_fields__}, "started_at": started_at,
+        "config": {"execution": {"block_frames": block_frames}, "geometry": None,
+                   "pixel_size": {"x_nm": 100.0, "y_nm": 100.0}},
+    }  # fmt: skip
+    (out / "shards").mkdir(parents=True)
+    (out / "run.json").write_text(json.dumps(record))
+    return Folder(out, plan_blocks(layout, "plane", block_frames), started_at)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Six volumes of four planes, one block each."""
+    return make_folder(tmp_path / "out")
