@@ -14,9 +14,15 @@ from lls_decode.pipelines.watch.metrics import exposition
 from lls_decode.pipelines.watch.picture import MOST_PIXELS, LivePicture, field_extent
 from lls_decode.pipelines.watch.strip import COLOURS, MOST_COLUMNS, MOST_ROWS, make_cells
 
-from .conftest import Folder, make_folder
+from .run_folders import Folder, make_folder
 
 SHAPES = {"movie": (1, 5000, 10), "volumes": (50, 70, 50), "long volumes": (3, 300, 7), "one block": (1, 1, 1)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Six volumes of four planes, one block each."""
+    return make_folder(tmp_path / "out")
 
 
 @pytest.mark.parametrize(("volumes", "planes", "block_frames"), SHAPES.values(), ids=SHAPES.keys())

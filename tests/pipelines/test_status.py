@@ -11,7 +11,13 @@ from lls_decode.errors import InputError
 from lls_decode.pipelines.events import BlockDone, read_event
 from lls_decode.pipelines.status import DONE, FAILED, LEFT, RETRIED, RunReader, read_status
 
-from .conftest import Folder, make_folder
+from .run_folders import Folder, make_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Six volumes of four planes, one block each."""
+    return make_folder(tmp_path / "out")
 
 
 def test_reading_on_is_reading_anew(folder: Folder) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pytest
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
@@ -76,9 +75,3 @@ def make_folder(out: Path, *, volumes: int = 6, planes: int = 4, block_frames: i
     (out / "shards").mkdir(parents=True)
     (out / "run.json").write_text(json.dumps(record))
     return Folder(out, plan_blocks(layout, "plane", block_frames), started_at)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """Six volumes of four planes, one block each."""
-    return make_folder(tmp_path / "out")

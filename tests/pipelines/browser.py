@@ -86,7 +86,7 @@ class Page:
     async def evaluate(self, script: str) -> Any:
         return (await self.ask("Runtime.evaluate", expression=script, returnByValue=True))["result"].get("value")
 
-    async def wait_for(self, script: str, timeout_s: float = 60.0) -> Any:
+    async def wait_for(self, script: str, timeout_s: float = 120.0) -> Any:
         """The script's value, once it is true."""
         limit = time.monotonic() + timeout_s
         while not (value := await self.evaluate(script)):
