@@ -182,7 +182,7 @@ def _picture_part() -> Part:
         place = "sample coordinates" if picture.sample else "camera coordinates"
         title.text = _title_text(
             "Found so far",
-            f'<span style="font-weight:400;font-size:12px;margin-left:10px">{_number("drawn", picture.num_drawn)} '
+            f'<span style="font-weight:400;font-size:12px;margin-left:10px">{_number("drawn", picture.num_rows)} '
             f"localizations of {picture.num_shards:,} shards, {place}; colour is z, nm</span>",
         )
 

@@ -38,8 +38,8 @@ class Picture:
     extent_nm: Extent
     pixel_nm: float
     z_range_nm: tuple[float, float]
-    num_drawn: int
-    """Localizations in it."""
+    num_rows: int
+    """Localizations that are in it; the few beyond the edges of the field are not seen."""
     num_shards: int
     sample: bool
     """Sample coordinates, not those of the camera."""
@@ -91,7 +91,7 @@ class LivePicture:
                 extent_nm=self._extent_nm,
                 pixel_nm=self._pixel_nm,
                 z_range_nm=self._z_range_nm,
-                num_drawn=self._canvas.num_drawn,
+                num_rows=self._rows,
                 num_shards=int(self._drawn.sum()),
                 sample=self._sample,
             )

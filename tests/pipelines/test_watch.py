@@ -63,7 +63,7 @@ def test_picture_shows_each_emitter_where_it_is(folder: Folder) -> None:
         steps += 1
     picture = live.picture()
     assert picture is not None
-    assert (picture.num_drawn, picture.num_shards) == (1200, 4)
+    assert (picture.num_rows, picture.num_shards) == (1200, 4)
     assert 4 <= steps <= 12  # begun again as the range of depths became known
     assert picture.z_range_nm == pytest.approx((-400, 400), abs=10)
     (x0, x1), (y0, y1) = picture.extent_nm
@@ -84,7 +84,7 @@ def test_picture_passes_over_what_cannot_be_read(folder: Folder) -> None:
         live.step(reader.states == DONE)
     picture = live.picture()
     assert picture is not None
-    assert picture.num_drawn == 600
+    assert picture.num_rows == 600
 
 
 def test_field_of_a_stage_scan_is_that_of_the_sample() -> None:
