@@ -101,7 +101,7 @@ class RunStatus:
     """Localizations in the shards that the ledger knows."""
     shard_bytes: int
     frames_per_s: float | None
-    """Over the last minutes of the latest start; None before its first block."""
+    """Over the last minutes while somebody works at the run, else since its latest start; None before a block."""
     rows_per_s: float | None
     frames_per_s_overall: float | None
     """Since the latest start."""

@@ -167,7 +167,8 @@ class RunReader:
         frames, frames_done, frames_failed = (int(self._owned[mask].sum()) for mask in (done | True, done, failed))
         owner, merged = folder.owner(), folder.table.exists()
         complete = merged and bool(done.all())
-        recent, overall = start.pace.recent(), start.pace.overall()
+        overall = start.pace.overall()
+        speed = start.pace.recent() if owner else overall
         left = frames - frames_done - frames_failed
         return RunStatus(
             out=self.out,
@@ -189,10 +190,10 @@ class RunReader:
             frames_failed=frames_failed,
             rows=round(sums["rows"]),
             shard_bytes=round(sums["bytes"]),
-            frames_per_s=recent[0] if recent else None,
-            rows_per_s=recent[1] if recent else None,
+            frames_per_s=speed[0] if speed else None,
+            rows_per_s=speed[1] if speed else None,
             frames_per_s_overall=overall[0] if overall else None,
-            left_s=left / recent[0] if recent and recent[0] and owner else None,
+            left_s=left / speed[0] if speed and speed[0] and owner else None,
             read_s=sums["read_s"],
             compute_s=sums["compute_s"],
             write_s=sums["write_s"],

@@ -111,6 +111,7 @@ def _strip_part() -> Part:
         if cells.left:
             plot.x_range.update(start=min(cells.left), end=max(cells.right))
             plot.y_range.update(start=max(cells.top), end=min(cells.bottom))  # planes count downwards, as rows do
+            plot.yaxis.visible = max(cells.top) > 1
         source.data = {name: getattr(cells, name) for name in source.data}
 
     return column(title, plot, sizing_mode="stretch_width"), show
@@ -279,7 +280,7 @@ def _plot(*, sizing_mode: Literal["stretch_width", "fixed"] = "stretch_width", *
         y_range=Range1d(start=0, end=1),
         **options,
     )
-    plot.outline_line_color = None
+    plot.outline_line_color = plot.border_fill_color = plot.background_fill_color = None
     plot.grid.grid_line_color = _RULE
     for axis in (plot.xaxis, plot.yaxis):
         axis.axis_label_text_font_style = "normal"
