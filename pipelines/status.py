@@ -156,6 +156,8 @@ class RunReader:
             index = int(record["block"])
             if 0 <= index < len(self._blocks):
                 self._retried[index] = True
+        elif record.get("event") == "ShardDamaged":  # it was removed
+            self._relist_at = 0.0
         self._start.count_event(record)
 
     def _status(self) -> RunStatus:
@@ -239,7 +241,7 @@ class _Start:
                 self.workers_now = int(record["workers"])
             case "MergeStarted":
                 self.merging = True
-            case "Merged":
+            case "Merged" | "ShardDamaged":
                 self.merging = False
             case "RunFinished":
                 self.merging, self.ended_at = False, float(record["at"])

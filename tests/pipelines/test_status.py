@@ -107,6 +107,18 @@ def test_shard_that_is_gone_is_not_done(folder: Folder) -> None:
     assert (read_status(folder.out).blocks_done, read_status(folder.out).rows) == (0, 0)
 
 
+def test_damaged_shard_is_done_again(folder: Folder) -> None:
+    reader = RunReader(folder.out)
+    folder.done(0, 10)
+    folder.event("MergeStarted", 11, blocks=1, rows=10)
+    assert (reader.read().blocks_done, reader.read().merging) == (1, True)
+    (folder.out / "shards" / "b000000.parquet").unlink()
+    folder.event("ShardDamaged", 12, block=0, block_id="b000000", frames=4, rows=10, reason="so")
+    assert (reader.read().blocks_done, reader.read().rows, reader.read().merging) == (0, 0, False)
+    folder.done(0, 13)
+    assert (reader.read().blocks_done, reader.read().rows) == (1, 10)
+
+
 def test_several_programs_write_one_ledger_each(folder: Folder) -> None:
     folder.done(0, 10)
     os.rename(folder.out / "ledger.jsonl", folder.out / "ledger-1-of-2.jsonl")
