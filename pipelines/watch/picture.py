@@ -16,7 +16,7 @@ from lls_decode.blocks import Block
 from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import ShardError
 from lls_decode.export.canvas import DepthCanvas, Extent, Image
-from lls_decode.table.shards import open_shard, read_row_group
+from lls_decode.table.shards import UNREADABLE, open_shard
 
 MOST_PIXELS = 250_000
 SMALLEST_PIXEL_NM = 10.0
@@ -111,8 +111,8 @@ class LivePicture:
         try:
             with open_shard(path) as shard:
                 for number in range(shard.num_row_groups):
-                    self._add(read_row_group(shard, number, path))
-        except (ShardError, OSError):
+                    self._add(shard.read_row_group(number, self._columns, use_threads=False))
+        except (ShardError, *UNREADABLE):
             return
         if self._rows >= self._look_at:
             self._look_at = 2 * self._rows
