@@ -1,0 +1,88 @@
+"""What it costs to look at a run of 100 000 blocks: the first look, one that finds nothing new, one after 100 blocks.
+
+    python benchmarks/status.py [--blocks 100000]
+
+Prints one JSON line a figure. The run folder is made up: a record, a ledger, and empty files for shards.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import plan_blocks
+from lls_decode.pipelines.status import RunReader
+from lls_decode.pipelines.watch.strip import make_cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=100_000)
+    blocks = parser.parse_args().blocks
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch)
+        write_run(out, blocks)
+        add_blocks(out, 0, blocks // 2)
+        first = time.process_time()
+        reader = RunReader(out)
+        reader.read()
+        report("first look", blocks, time.process_time() - first)
+        report("nothing new", blocks, median(reader.read, before=lambda _: None))
+        start = blocks // 2
+        report(
+            "100 new blocks",
+            blocks,
+            median(reader.read, before=lambda n: add_blocks(out, start + 100 * n, start + 100 * n + 100)),
+        )
+        report("heat strip", blocks, median(lambda: make_cells(reader.blocks, reader.states), before=lambda _: None))
+
+
+def write_run(out: Path, blocks: int) -> None:
+    layout = Layout(num_volumes=blocks // 4, planes_per_volume=400, height=512, width=512)
+    assert len(plan_blocks(layout, "plane", 100)) == blocks // 4 * 4
+    (out / "shards").mkdir()
+    record = {
+        "dataset": "movie.zarr", "model": {"name": "m", "path": "m.lls"}, "run_digest": "0", "context": "plane",
+        "layout": {name: getattr(layout, name) for name in layout.__dataclass_fields__}, "started_at": 0.0,
+        "config": {"execution": {"block_frames": 100}},
+    }  # fmt: skip
+    (out / "run.json").write_text(json.dumps(record))
+
+
+def add_blocks(out: Path, start: int, stop: int) -> None:
+    lines = []
+    for index in range(start, stop):
+        name = f"b{index:06d}"
+        (out / "shards" / f"{name}.parquet").touch()
+        lines.append(
+            json.dumps(
+                {"event": "BlockDone", "at": 1.0 + index, "block": index, "block_id": name, "frames": 100,
+                 "rows": 9000, "bytes": 500_000, "attempts": 1, "read_s": 0.4, "start_s": 0.0, "compute_s": 1.7,
+                 "write_s": 0.1, "worker": f"tcp://10.0.0.{index % 32}:40000", "pid": index % 32},
+                separators=(",", ":"),
+            )
+        )  # fmt: skip
+    for name in ("ledger.jsonl", "events.jsonl"):
+        with (out / name).open("a") as file:
+            file.write("\n".join(lines) + "\n")
+
+
+def median(look: Callable[[], object], *, before: Callable[[int], None], times: int = 9) -> float:
+    seconds = []
+    for number in range(times):
+        before(number)
+        started = time.process_time()
+        look()
+        seconds.append(time.process_time() - started)
+    return sorted(seconds)[times // 2]
+
+
+def report(what: str, blocks: int, seconds: float) -> None:
+    print(json.dumps({"figure": what, "blocks": blocks, "cpu_ms": round(1000 * seconds, 1)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
