@@ -107,6 +107,8 @@ class RunReader:
         self._files: dict[str, dict[Path, Tail]] = {"ledger": {}, "events": {}}
         self._latest = np.zeros(number, dtype=np.uint8)
         """``DONE`` or ``FAILED`` by the latest line of each block in the ledger."""
+        self._settled_at = np.zeros(number)
+        """When that line was written."""
         self._attempts = np.zeros(number, dtype=np.int64)
         self._retried = np.zeros(number, dtype=np.bool_)
         self._has_shard = np.zeros(number, dtype=np.bool_)
@@ -137,6 +139,12 @@ class RunReader:
         index, kind = record.get("block"), record.get("event")
         if not isinstance(index, int) or not 0 <= index < len(self._blocks):
             return
+        if kind == "BlockDone":
+            self._start.count_block(record)
+        at = float(record.get("at", 0))
+        if at < self._settled_at[index]:  # of several ledgers, the latest line counts
+            return
+        self._settled_at[index] = at
         self._attempts[index] = int(record.get("attempts", 0))
         self._retried[index] = False
         if kind == "BlockFailed":
@@ -148,7 +156,6 @@ class RunReader:
             self._failures.pop(index, None)
             for name, values in self._sums.items():
                 values[index] = record[name]
-            self._start.count_block(record)
 
     def _count_event(self, record: dict[str, Any]) -> None:
         """Take an event into account that is in no ledger."""

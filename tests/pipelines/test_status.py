@@ -121,9 +121,14 @@ def test_damaged_shard_is_done_again(folder: Folder) -> None:
 
 def test_several_programs_write_one_ledger_each(folder: Folder) -> None:
     folder.done(0, 10)
-    os.rename(folder.out / "ledger.jsonl", folder.out / "ledger-1-of-2.jsonl")
+    folder.failed(2, 14)
+    os.rename(folder.out / "ledger.jsonl", folder.out / "ledger.2-of-2.jsonl")
     folder.done(1, 12)
-    assert (read_status(folder.out).blocks_done, read_status(folder.out).rows) == (2, 20)
+    folder.failed(0, 5)
+    folder.failed(2, 13, "an earlier reason")
+    status = read_status(folder.out)
+    assert (status.blocks_done, status.blocks_failed, status.rows) == (2, 1, 20)
+    assert status.failed[0].reason == "Chunk c/3 is truncated."
 
 
 def test_new_start_counts_from_there(folder: Folder) -> None:
