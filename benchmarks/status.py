@@ -47,7 +47,7 @@ def write_run(out: Path, blocks: int) -> None:
     record = {
         "dataset": "movie.zarr", "model": {"name": "m", "path": "m.lls"}, "run_digest": "0", "context": "plane",
         "layout": {name: getattr(layout, name) for name in layout.__dataclass_fields__}, "started_at": 0.0,
-        "config": {"execution": {"block_frames": 100}},
+        "config": {"execution": {"block_frames": 100}, "part": {"volumes": None}},
     }  # fmt: skip
     (out / "run.json").write_text(json.dumps(record))
 

@@ -117,7 +117,7 @@ class RunStatus:
     workers: tuple[WorkerStatus, ...]
     """Those that have done blocks since the latest start."""
     volumes: tuple[VolumeRange, ...]
-    """All volumes, in order."""
+    """All volumes of the plan, in order."""
     table: str | None
     """The merged table, when it is there."""
     failed: tuple[FailedBlock, ...]
@@ -165,15 +165,16 @@ class RunStatus:
 
     def _strip(self) -> str:
         """All volumes in one line; a mark stands for several, and failures win."""
-        total = self.volumes[-1].stop if self.volumes else 0
+        begin, end = (self.volumes[0].start, self.volumes[-1].stop) if self.volumes else (0, 0)
+        total = end - begin
         width = min(total, STRIP_WIDTH)
         found: list[set[VolumeState]] = [set() for _ in range(width)]
         for item in self.volumes:
-            first, last = item.start * width // total, (item.stop - 1) * width // total
+            first, last = (item.start - begin) * width // total, (item.stop - 1 - begin) * width // total
             for column in range(first, last + 1):
                 found[column].add(item.state)
         marks = "".join(_mark(states) for states in found)
-        return f"0 [{marks}] {max(total - 1, 0)}   # done  + in part  ! frames lost  . left"
+        return f"{begin} [{marks}] {max(end - 1, begin)}   # done  + in part  ! frames lost  . left"
 
     def _describe_workers(self) -> list[str]:
         if not self.workers:

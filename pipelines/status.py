@@ -319,10 +319,15 @@ class _Spans:
         planes_done, planes_failed = self._planes_per_volume(done), self._planes_per_volume(failed)
         code = np.where(planes_done == self.planes_per_volume, 1, np.where(planes_done > 0, 2, 0))
         code[planes_failed > 0] = 3
+        first = int(self.starts.min())  # a part of a dataset has its own first and last volume
+        code = code[first : int(self.stops.max())]
         names: tuple[VolumeState, ...] = ("left", "done", "partial", "failed")
         starts = np.flatnonzero(np.diff(code, prepend=-1)).tolist()
         stops = [*starts[1:], len(code)]
-        return tuple(VolumeRange(start, stop, names[code[start]]) for start, stop in zip(starts, stops, strict=True))
+        return tuple(
+            VolumeRange(first + start, first + stop, names[code[start]])
+            for start, stop in zip(starts, stops, strict=True)
+        )
 
     def _planes_per_volume(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         change = np.zeros(self.num_volumes + 1, dtype=np.int64)

@@ -24,7 +24,6 @@ from .machines import cluster, doctor
 from .method import calibrate, estimate, simulate, train
 from .models import model
 from .molecules import debias, filter_rows, link
-from .running import demo, merge, run, status
 from .running import demo, merge, run
 from .tables import export, import_table, render
 from .watching import status, watch

@@ -69,7 +69,7 @@ def make_folder(out: Path, *, volumes: int = 6, planes: int = 4, block_frames: i
     record = {
         "dataset": "cell.zarr", "model": {"name": "m", "path": "m.lls"}, "run_digest": "abc", "context": "plane",
         "layout": {name: getattr(layout, name) for name in layout.__dataclass_fields__}, "started_at": started_at,
-        "config": {"execution": {"block_frames": block_frames}, "geometry": None,
+        "config": {"execution": {"block_frames": block_frames}, "part": {"volumes": None}, "geometry": None,
                    "pixel_size": {"x_nm": 100.0, "y_nm": 100.0}},
     }  # fmt: skip
     (out / "shards").mkdir(parents=True)

@@ -154,3 +154,20 @@ def test_gpu_memory_is_left_out_without_a_gpu() -> None:
     assert "gpu_bytes" not in event.to_dict()
     assert read_event(event.to_dict()) == event
     assert read_event({**event.to_dict(), "gpu_bytes": 3}).gpu_bytes == 3  # type: ignore[union-attr]
+
+
+def test_part_of_a_dataset(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "out", volumes=9)
+    record = json.loads((folder.out / "run.json").read_text())
+    record["config"]["part"]["volumes"] = [3, 7]
+    (folder.out / "run.json").write_text(json.dumps(record))
+    reader = RunReader(folder.out)
+    folder.done(reader.blocks[1].index, 10)
+    status = reader.read()
+    assert (status.blocks, status.blocks_done, status.frames) == (4, 1, 16)
+    assert [(item.start, item.stop, item.state) for item in status.volumes] == [
+        (3, 4, "left"),
+        (4, 5, "done"),
+        (5, 7, "left"),
+    ]
+    assert "3 [.#..] 6" in "\n".join(status.describe())
