@@ -187,9 +187,12 @@ def _look(item: DataSet, *, force: bool) -> Row:
 
 def _do(item: DataSet, client: Client, listener: Listener, *, force: bool, no_workers_s: float) -> tuple[Row, int]:
     """Run a data set; its row, and the exit status of its run."""
+    from .watch.serving import attach  # Bokeh: not needed by whoever only looks at what there is to do
+
     began = time.monotonic()
     try:
         plan = make_plan(item.dataset, item.model, item.out, item.config)  # again: plans of an archive fill the memory
+        attach(client, plan.out)
         result = run(plan, client, listeners=[listener], force=force, no_workers_s=no_workers_s)
     except SiteError:
         raise
