@@ -3,8 +3,9 @@
 Shape letters: ``T`` frames read (sequence-major, see `Block.frames`), ``N`` frames owned.
 """
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -106,6 +107,14 @@ class Block:
         volume, plane = self.frames[self.windows[:, 1]].T
         return np.asarray(volume * self.planes_per_volume + plane, dtype=np.int64)
 
+    def is_same_work(self, other: "Block") -> bool:
+        """Whether this block gives the same rows as another, be it of the same dataset before it grew."""
+        if self == other:
+            return True
+        if replace(self, num_volumes=other.num_volumes) != other:
+            return False
+        return self.context != "time" or self.volume_stop < min(self.num_volumes, other.num_volumes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for shard footers and ledgers."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -123,25 +132,47 @@ def plan_blocks(
     return tuple(_iter_blocks(layout, context, block_frames, range(layout.num_volumes)[slice(*volumes)]))
 
 
-def _iter_blocks(layout: Layout, context: ContextKind, block_frames: int, volumes: range) -> Iterator[Block]:
+def plan_settled_blocks(
+    layout: Layout, context: ContextKind, block_frames: int, *, start: int = 0
+) -> tuple[Block, ...]:
+    """Blocks, from number ``start`` on, that no later volume can change any more.
+
+    However far the dataset grows, its plan begins with these: they are whole, and so is their context.
+    """
+    blocks = _iter_blocks(layout, context, block_frames, range(layout.num_volumes), start=start)
+    volumes_per_block = max(1, block_frames // layout.planes_per_volume)
+    ahead = 1 if context == "time" else 0
+
+    def is_settled(block: Block) -> bool:
+        whole = block.volume_stop - block.volume_start == volumes_per_block
+        return whole and block.volume_stop + ahead <= layout.num_volumes
+
+    return tuple(itertools.takewhile(is_settled, blocks))
+
+
+def _iter_blocks(
+    layout: Layout, context: ContextKind, block_frames: int, volumes: range, *, start: int = 0
+) -> Iterator[Block]:
     if block_frames < 1:
         raise ValueError(f"block_frames must be at least 1, not {block_frames}")
     P, last = layout.planes_per_volume, volumes.stop
     volumes_per_block = max(1, block_frames // P)
     planes_per_block = P if context == "time" else min(P, block_frames)
-    index = 0
-    for volume in volumes[::volumes_per_block]:
+    pieces = -(-P // planes_per_block)
+    index = start // pieces * pieces
+    for volume in volumes[start // pieces * volumes_per_block :: volumes_per_block]:
         for plane in range(0, P, planes_per_block):
-            yield Block(
-                index=index,
-                volume_start=volume,
-                volume_stop=min(volume + volumes_per_block, last),
-                plane_start=plane,
-                plane_stop=min(plane + planes_per_block, P),
-                num_volumes=layout.num_volumes,
-                planes_per_volume=P,
-                context=context,
-            )
+            if index >= start:
+                yield Block(
+                    index=index,
+                    volume_start=volume,
+                    volume_stop=min(volume + volumes_per_block, last),
+                    plane_start=plane,
+                    plane_stop=min(plane + planes_per_block, P),
+                    num_volumes=layout.num_volumes,
+                    planes_per_volume=P,
+                    context=context,
+                )
             index += 1
 
 

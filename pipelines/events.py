@@ -45,6 +45,18 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetGrown(Event):
+    """The acquisition that the run follows has come further, and more blocks can be done."""
+
+    volumes: int
+    """Complete by now."""
+    blocks: int
+    """That can be done, all so far."""
+    frames: int
+    """Frames of the blocks that are new."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkersChanged(Event):
     """Workers came or went."""
 

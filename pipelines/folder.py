@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,15 @@ from .lock import FolderLock, owner_of
 
 FREE_POLL_S = 2.0
 
-_OF_A_RUN = ("run.json", "ledger*.jsonl", "events*.jsonl", "localizations.parquet", "molecules.parquet", "report.html")
+_OF_A_RUN = (
+    "run.json",
+    "ledger*.jsonl",
+    "events*.jsonl",
+    "localizations.parquet",
+    "molecules.parquet",
+    "report.html",
+    "STOP",
+)
 _MOST_OWNERS = 3
 """Programs that are named when many work in a folder."""
 
@@ -67,6 +75,11 @@ class RunFolder:
     def table(self) -> Path:
         """The merged table."""
         return self.out / "localizations.parquet"
+
+    @property
+    def stop(self) -> Path:
+        """Made by a user to say that the acquisition which the run follows is over."""
+        return self.out / "STOP"
 
     @property
     def lock(self) -> Path:
@@ -130,6 +143,12 @@ class RunFolder:
         config = record["config"]
         block_frames, volumes = int(config["execution"]["block_frames"]), config["part"]["volumes"] or (None, None)
         return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames, volumes=volumes)
+
+    def note_layout(self, layout: Layout) -> None:
+        """Write down how far the dataset of the run reaches by now."""
+        record = self.read_record()
+        if record is not None:
+            self.write_record({**record, "layout": asdict(layout)})
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``run.json`` aside and rename it.

@@ -150,8 +150,17 @@ class Plan:
         return f"{found} of {len(self.blocks)} blocks are done"
 
 
-def make_plan(dataset: str | Path, bundle_path: str | Path, out: str | Path, config: RunConfig) -> Plan:
+def make_plan(
+    dataset: str | Path,
+    bundle_path: str | Path,
+    out: str | Path,
+    config: RunConfig,
+    *,
+    source: FrameSource | None = None,
+) -> Plan:
     """Open dataset and bundle, settle what the configuration left open, cut into blocks, and check.
+
+    ``source`` is the dataset when it is open already: one that grows, as far as it is complete.
 
     Raises
     ------
@@ -162,7 +171,7 @@ def make_plan(dataset: str | Path, bundle_path: str | Path, out: str | Path, con
     BundleError
         The bundle was made for another pixel size, plane-to-plane shift or kind of context.
     """
-    source = open_source(str(dataset), config.input)
+    source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     resolved, notes = resolve_config(config, source, info)
     notes = [*source.notes, *notes, *check_fit(resolved, source.layout, info), *compare_ranges(resolved, source, info)]

@@ -13,6 +13,7 @@ from .events import (
     BlockDone,
     BlockFailed,
     BlockRetried,
+    DatasetGrown,
     Event,
     Listener,
     MergeStarted,
@@ -76,6 +77,9 @@ class Rates:
             self.blocks_total, self.blocks_done, self.blocks_lost = event.blocks, event.blocks_found, 0
             self.frames_total, self.frames_done, self.frames_lost = event.frames, event.frames_found, 0
             self.rows = event.rows_found
+        elif isinstance(event, DatasetGrown):
+            self.blocks_total = event.blocks
+            self.frames_total += event.frames
         elif isinstance(event, WorkersChanged):
             self.workers = event.workers
         elif isinstance(event, BlockDone) and not event.found:
@@ -136,7 +140,7 @@ class Bar:
         """Show the event."""
         rates = self._rates
         rates.count(event)
-        if isinstance(event, RunStarted):
+        if isinstance(event, RunStarted) and self._task is None:
             self._task = self._progress.add_task(
                 "localizing", total=rates.frames_total, completed=rates.frames_done, words=""
             )
@@ -146,6 +150,7 @@ class Bar:
         self._progress.update(
             self._task,
             description="merging" if merging else None,
+            total=rates.frames_total,
             completed=rates.frames_done + rates.frames_lost,
             words=rates.words(),
         )

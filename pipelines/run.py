@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,12 @@ from lls_decode.table import (
 )
 from lls_decode.table.files import output_error
 
+from .acquisition import Acquisition
 from .choice import Share, choose
 from .events import (
     BlockDone,
     BlockFailed,
+    DatasetGrown,
     Event,
     JsonLines,
     Listener,
@@ -92,6 +94,7 @@ def run(
     no_workers_s: float = NO_WORKERS_S,
     only: Collection[int] | None = None,
     share: Share | None = None,
+    acquisition: Acquisition | None = None,
 ) -> RunResult:
     """Do the blocks of a plan that are not done yet, and merge all of them.
 
@@ -111,6 +114,8 @@ def run(
     share
         Do this share of the blocks; other programs may do others in the same folder at the same time. Whoever finds all
         blocks done merges them.
+    acquisition
+        Still being written: blocks are done as they become ready, until it is over; ``plan`` is what it waited for.
 
     Raises
     ------
@@ -135,7 +140,7 @@ def run(
     folder.create()
     with folder.locked() as lock, ExitStack() as stack:
         _claim(plan, folder, force=force)
-        tally = _Tally()
+        tally = _Tally(len(plan.blocks))
         everyone: list[Listener] = [tally]
         for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
             file = JsonLines(path, kinds)
@@ -152,20 +157,25 @@ def run(
                 raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
 
         chosen = choose(plan.blocks, only=only, share=share)
-        return _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s).execute()
+        started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s)
+        return started.execute(acquisition)
 
 
 @dataclass
 class _Tally:
     """Listener that counts."""
 
+    blocks: int
     rows: dict[int, int] = field(default_factory=dict)
     """Of each done block, by index."""
     failed: dict[int, BlockFailed] = field(default_factory=dict)
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, BlockDone):
+        if isinstance(event, RunStarted | DatasetGrown):
+            self.blocks = event.blocks
+        elif isinstance(event, BlockDone):
             self.rows[event.block] = event.rows
+            self.failed.pop(event.block, None)
         elif isinstance(event, BlockFailed):
             self.failed[event.block] = event
         elif isinstance(event, ShardDamaged):
@@ -190,13 +200,14 @@ class _Run:
     elsewhere: dict[int, int] = field(default_factory=dict)
     """Rows of blocks that other starts have done, by index: looked up before a merge when this one does not do all."""
 
-    def execute(self) -> RunResult:
+    def execute(self, acquisition: Acquisition | None) -> RunResult:
         started, merged = time.monotonic(), None
         left: tuple[str, ...] = ()
         try:
             with interruptible():
-                merged = self._work()
-                left = self._left()
+                whole = self if acquisition is None else self._follow(acquisition)
+                merged = whole._work()
+                left = whole._left()
             status = EXIT_BLOCKS_FAILED if self.tally.failed else EXIT_DONE
         except (Interrupted, KeyboardInterrupt) as interrupt:
             name, status = "SIGINT", EXIT_INTERRUPTED
@@ -215,9 +226,10 @@ class _Run:
 
     def _work(self) -> Path | None:
         """Do what is missing, then merge; what the merge finds damaged is done again, and merged again."""
-        missing = self._begin()
+        done = self._take_up(self.chosen)
+        missing = [block for block in self.chosen if block.index not in done]
         for repairs in range(MOST_REPAIRS + 1):
-            self._do_blocks(missing)
+            self._submission(self._make_task).work(missing)
             try:
                 return self._merge()
             except ShardError:
@@ -233,11 +245,42 @@ class _Run:
         except OutputError as error:
             logger.warning("%s", error)
 
-    def _begin(self) -> list[Block]:
-        """Compare the plan with the folder; the blocks that are not done."""
-        plan, chosen = self.plan, self.chosen
+    def _follow(self, acquisition: Acquisition) -> "_Run":
+        """Do blocks as they become ready, until the acquisition is over; the run of all that is there then."""
+
+        def make_task(block: Block, workers_per_host: int) -> Task:
+            source = acquisition.source
+            assert source is not None  # there are blocks
+            grown = replace(block, num_volumes=source.layout.num_volumes)
+            return replace(self._make_task(grown, workers_per_host), source=source)
+
+        def emit(event: Event) -> None:
+            self.emit(event)
+            if isinstance(event, DatasetGrown) and acquisition.source is not None:
+                self.folder.note_layout(acquisition.source.layout)
+
+        done = self._take_up(acquisition.blocks)
+        ready = ([block for block in some if block.index not in done] for some in acquisition.iter_blocks(emit))
+        self._submission(make_task).work((), later=ready)
+        plan = acquisition.whole_plan()
+        _claim(plan, self.folder, force=False)
+        return replace(self, plan=plan, chosen=plan.blocks)
+
+    def _submission(self, make_task: Callable[[Block, int], Task]) -> Submission:
+        return Submission(
+            self.client,
+            make_task,
+            execution=self.plan.config.execution,
+            emit=self.emit,
+            check=self.check,
+            no_workers_s=self.no_workers_s,
+        )
+
+    def _take_up(self, blocks: Sequence[Block]) -> Collection[int]:
+        """Numbers of the blocks that are done already."""
+        plan = self.plan
         receipts, reasons = scan_shards(
-            self.folder.shards, chosen, run_digest=plan.run_digest, others=plan.blocks if self._is_choice else ()
+            self.folder.shards, blocks, run_digest=plan.run_digest, others=plan.blocks if self._is_choice else ()
         )
         for reason in reasons:
             logger.warning("%s; it is written anew where it belongs to the plan", reason)
@@ -246,30 +289,19 @@ class _Run:
         if self.anew:
             receipts = {}
             self.folder.table.unlink(missing_ok=True)  # without it nothing can be left that looks merged and is older
-        found = [block for block in chosen if block.index in receipts]
+        found = [block for block in blocks if block.index in receipts]
         self.emit(
             RunStarted(
                 run_digest=plan.run_digest,
-                blocks=len(chosen),
+                blocks=len(blocks),
                 blocks_found=len(found),
-                frames=sum(block.num_owned for block in chosen),
+                frames=sum(block.num_owned for block in blocks),
                 frames_found=sum(block.num_owned for block in found),
                 rows_found=sum(receipt.rows for receipt in receipts.values()),
             )
         )
         self._recover(found, receipts)
-        return [block for block in chosen if block.index not in receipts]
-
-    def _do_blocks(self, blocks: Sequence[Block]) -> None:
-        submission = Submission(
-            self.client,
-            self._make_task,
-            execution=self.plan.config.execution,
-            emit=self.emit,
-            check=self.check,
-            no_workers_s=self.no_workers_s,
-        )
-        submission.work(blocks)
+        return receipts
 
     def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt]) -> None:
         """Count the blocks of earlier starts; write those into the ledger that a killed client could not write."""
@@ -340,7 +372,7 @@ class _Run:
         if not done or (missing and self._is_choice):
             return None
         table = self.folder.table
-        if _is_merged(table, self.plan.run_digest, missing):
+        if _is_merged(table, self.plan, missing):
             return table
         self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
         started = time.monotonic()
@@ -393,7 +425,7 @@ class _Run:
             exit_status=status,
             blocks_done=len(done),
             blocks_failed=len(failed),
-            blocks_left=sum(block.index not in done and block.index not in failed for block in self.chosen),
+            blocks_left=self.tally.blocks - len(done) - len(failed),
             rows=sum(self.tally.rows.values()),
             run_s=round(time.monotonic() - started, 3),
         )
@@ -499,12 +531,13 @@ def _same_data(plan: Plan, folder: RunFolder, record: Mapping[str, Any]) -> bool
     return any(item.get("cause") in ("ChunkError", "InputError") for item in records)
 
 
-def _is_merged(table: Path, run_digest: str, missing: tuple[str, ...]) -> bool:
+def _is_merged(table: Path, plan: Plan, missing: tuple[str, ...]) -> bool:
     try:
         metadata = read_metadata(table)
     except TableError:
         return False
-    return metadata.run_digest == run_digest and metadata.missing_blocks == missing
+    grown = metadata.input.get("identity") != plan.source.identity  # or a sampled chunk was repaired
+    return not grown and metadata.run_digest == plan.run_digest and metadata.missing_blocks == missing
 
 
 def _smallest_memory(client: Client) -> int:

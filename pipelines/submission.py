@@ -9,7 +9,7 @@ import queue
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from distributed import Client, Future, KilledWorker
@@ -88,14 +88,21 @@ class Submission:
         self._workers_per_host = 1
         self._last_seen = self._last_poll = time.monotonic()
 
-    def work(self, blocks: Iterable[Block]) -> None:
-        """Do all blocks; returns when each is either done or failed for good, and each was told to the listener."""
+    def work(self, blocks: Iterable[Block], *, later: Iterator[Sequence[Block]] | None = None) -> None:
+        """Do all blocks; returns when each is either done or failed for good, and each was told to the listener.
+
+        ``later`` is asked again and again for blocks that have become ready, until it ends.
+        """
         self._waiting.extend(_Try(block) for block in blocks)
         if self._waiting:
             self._count_workers()
         try:
-            while self._waiting or self._delayed or self._alone or self._in_flight:
+            while later or self._waiting or self._delayed or self._alone or self._in_flight:
                 self._check()
+                if later is not None:
+                    ready = next(later, None)
+                    later = None if ready is None else later
+                    self._waiting.extend(_Try(block) for block in ready or ())
                 self._fill()
                 self._take()
                 if time.monotonic() - self._last_poll > POLL_S:

@@ -18,10 +18,10 @@ from distributed.threadpoolexecutor import ThreadPoolExecutor
 
 from lls_decode.blocks import Block
 from lls_decode.config import RunConfig
-from lls_decode.errors import BlockError, BundleError, LlsDecodeError, ShardError
+from lls_decode.errors import BlockError, BundleError, LlsDecodeError
 from lls_decode.frames import FrameSource, FrameStack, use_fast_codecs
 from lls_decode.model.info import bundle_digest
-from lls_decode.table import ShardReceipt, read_receipt, write_shard
+from lls_decode.table import ShardReceipt, find_receipt, write_shard
 
 if TYPE_CHECKING:
     from lls_decode.localize import Localizer
@@ -173,14 +173,7 @@ def _localizer(task: Task) -> "Localizer":
 def _existing_receipt(task: Task) -> ShardReceipt | None:
     """The receipt of a shard that an earlier copy of the task has left; None when there is none of this run."""
     path = Path(task.shards) / f"{task.block.id}.parquet"
-    if not path.exists():
-        return None
-    try:
-        receipt = read_receipt(path)
-    except ShardError:
-        return None  # it is written anew
-    valid = receipt.run_digest == task.run_digest and receipt.block_index == task.block.index
-    return receipt if valid else None
+    return find_receipt(path, task.block, run_digest=task.run_digest)
 
 
 def _words(error: Exception) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lls_decode.axes import ContextKind, Layout
-from lls_decode.blocks import Block, Tile, plan_blocks, plan_part, plan_tiles
+from lls_decode.blocks import Block, Tile, plan_blocks, plan_part, plan_settled_blocks, plan_tiles
 
 CONTEXTS: tuple[ContextKind, ...] = ("none", "time", "plane")
 LAYOUTS = list(itertools.product(range(1, 6), range(1, 6)))
@@ -173,3 +173,42 @@ def test_a_part_of_a_frame_reads_what_a_tile_does(halo: int, multiple: int) -> N
 
 def test_one_tile_is_the_whole_frame() -> None:
     assert plan_tiles(15, 9, tile_px=0, halo_y_px=44, halo_x_px=44, multiple=4) == (Tile(0, 15, 0, 9, 0, 15, 0, 9),)
+
+
+@pytest.mark.parametrize("context", ["none", "time", "plane"])
+@pytest.mark.parametrize(("planes", "block_frames"), [(1, 1), (1, 3), (4, 3), (4, 4), (4, 9)])
+def test_settled_blocks_stay_as_the_dataset_grows(context: ContextKind, planes: int, block_frames: int) -> None:
+    def layout(volumes: int) -> Layout:
+        return Layout(volumes, planes, 8, 8)
+
+    for volumes in range(1, 9):
+        settled = plan_settled_blocks(layout(volumes), context, block_frames)
+        for later in range(volumes, 12):
+            plan = plan_blocks(layout(later), context, block_frames)
+            for block, final in zip(settled, plan, strict=False):
+                assert block.is_same_work(final)
+                np.testing.assert_array_equal(block.frames, final.frames)
+                np.testing.assert_array_equal(block.windows, final.windows)
+        next_one = plan_blocks(layout(12), context, block_frames)[len(settled)]
+        ahead = 1 if context == "time" else 0
+        assert next_one.volume_stop + ahead > volumes, "a block that could be done is left out"
+        for start in range(len(settled) + 2):
+            assert plan_settled_blocks(layout(volumes), context, block_frames, start=start) == settled[start:]
+
+
+def test_same_work_is_the_same_frames_and_windows() -> None:
+    def same(one: Block, other: Block) -> bool:
+        pairs = ((one.frames, other.frames), (one.windows, other.windows))
+        return one.index == other.index and all(np.array_equal(a, b) for a, b in pairs)
+
+    contexts: tuple[ContextKind, ...] = ("none", "time", "plane")
+    blocks = [
+        block
+        for context in contexts
+        for volumes in (4, 5, 6)
+        for block in plan_blocks(Layout(volumes, 2, 8, 8), context, 4)
+    ]
+    for one in blocks:
+        for other in blocks:
+            if one.context == other.context:
+                assert one.is_same_work(other) == same(one, other)

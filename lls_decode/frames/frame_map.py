@@ -4,7 +4,7 @@ All arrays of a dataset are one acquisition stream of raw frames, numbered ``n =
 ``raw_planes`` consecutive ones. So a movie, a (t, z) stack, a flat stream and a directory of volumes are one case.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -83,6 +83,11 @@ class FrameMap:
             height=self.size("y"),
             width=self.size("x"),
         )
+
+    def with_length(self, length: int) -> "FrameMap":
+        """The same with another length along t."""
+        sizes = zip(self.axes, self.shape, strict=True)
+        return replace(self, shape=tuple(length if axis == "t" else size for axis, size in sizes))
 
     def locate(self, volume: Ints, plane: Ints) -> tuple[Ints, Ints, Ints]:
         """Array, t and z of frames."""

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,10 +79,20 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         notes=(*notes, *first.image.notes, *more, *_ignored(path), *_chunk_notes(first.array, frame_map)),
         identity=identify(frame_map, str(dtype), documents, iter(samples)),
         frame_map=frame_map,
-        description=identify(frame_map, str(dtype), documents, iter(())),
+        description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path)),
         samples=tuple(hashlib.sha256(sample).hexdigest()[:16] for sample in samples),
     )
     return _with_notes(source, _look(source))
+
+
+def _describe(frame_map: FrameMap, dtype: str, documents: list[dict[str, Any]], *, grows_by_arrays: bool) -> str:
+    """Digest of what stays while an acquisition grows: how values are stored and mapped, but not how many there are."""
+    if grows_by_arrays:
+        frame_map = replace(frame_map, num_arrays=0)
+    elif "t" in frame_map.axes:
+        frame_map = frame_map.with_length(0)
+    storage = {name: value for name, value in documents[0].items() if name not in ("shape", "attributes")}
+    return identify(frame_map, dtype, [storage, documents[-1]], iter(()))
 
 
 def _open(path: str, array: str | None) -> _Opened:

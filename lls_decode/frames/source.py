@@ -26,7 +26,7 @@ from lls_decode.frames.chunks import Damage, Region
 from lls_decode.frames.codecs import open_array
 from lls_decode.frames.frame_map import FrameMap, Ints, Slab, name_frames
 from lls_decode.frames.keys import Keys, ZarrArray, open_keys
-from lls_decode.frames.stores import list_arrays
+from lls_decode.frames.stores import forget_listings, list_arrays
 
 Frames = npt.NDArray[Any]
 
@@ -69,11 +69,13 @@ class FrameSource:
     frame_map: FrameMap
     """Which stored frames make volumes and planes."""
     description: str = ""
-    """Digest of metadata and mapping alone: stays when a damaged chunk is repaired."""
+    """Digest of storage and mapping alone: stays when a damaged chunk is repaired, and while the dataset grows."""
     samples: tuple[str, ...] = ()
     """Digest of each sampled chunk: tells datasets of one description apart."""
     tile: Tile | None = None
     """Only the pixels that this tile reads are read of each frame; None: all."""
+    growing: bool = False
+    """The dataset is still being written: it may hold more than this by now (see `frames.growing`)."""
 
     def read(self, block: Block) -> FrameStack:
         """Read the frames of a block, context included.
@@ -157,19 +159,36 @@ class FrameSource:
         return range(self.layout.width)[self.tile.read_x if self.tile else slice(None)]
 
     def _open(self, number: int) -> tuple[ZarrArray, Keys, str]:
+        try:
+            return self._open_once(number)
+        except InputError:  # what this process remembers may be out of date: the dataset has grown since then
+            forget_listings()
+            _open_cached.cache_clear()
+            return self._open_once(number)
+
+    def _open_once(self, number: int) -> tuple[ZarrArray, Keys, str]:
         paths = list_arrays(self.path)
-        if len(paths) != self.frame_map.num_arrays:
+        more = len(paths) - self.frame_map.num_arrays
+        if more < 0 or (more > 0 and not self.growing):
             raise InputError(
                 f"{self.path} holds {len(paths)} arrays, {self.frame_map.num_arrays} when it was opened; do not add or "
                 "remove volumes while they are processed."
             )
         array, keys = _open_cached(paths[number], self.array, self.identity)
-        if array.shape != self.frame_map.shape or array.dtype.newbyteorder("=") != np.dtype(self.dtype):
+        if not self._fits(array.shape) or array.dtype.newbyteorder("=") != np.dtype(self.dtype):
             raise InputError(
                 f"{keys.name} has shape {array.shape} and type {array.dtype}, the other arrays {self.frame_map.shape} "
                 f"and {self.dtype}; all volumes of a dataset must be alike."
             )
         return array, keys, self.array
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array has the shape that it should have, or at least the length when it grows."""
+        ours = self.frame_map
+        if not self.growing or "t" not in ours.axes or len(shape) != len(ours.shape):
+            return shape == ours.shape
+        length = shape[ours.axes.index("t")]
+        return length >= ours.size("t") and shape == ours.with_length(length).shape
 
     def _chunk_error(self, keys: Keys, number: int, damaged: list[Damage]) -> ChunkError:
         texts = []

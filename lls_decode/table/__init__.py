@@ -24,6 +24,16 @@ from lls_decode.table.schema import (
     schema,
 )
 from lls_decode.table.shards import ShardReceipt, find_damaged, read_receipt, scan_shards, verify_shard, write_shard
+from lls_decode.table.schema import COLUMNS, ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, Column, schema
+from lls_decode.table.shards import (
+    ShardReceipt,
+    find_damaged,
+    find_receipt,
+    read_receipt,
+    scan_shards,
+    verify_shard,
+    write_shard,
+)
 
 __all__ = [
     "COLUMNS",
@@ -39,6 +49,7 @@ __all__ = [
     "TableWriter",
     "count_rows",
     "find_damaged",
+    "find_receipt",
     "iter_tables",
     "merge_shards",
     "read_emitters",

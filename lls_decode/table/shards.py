@@ -107,6 +107,14 @@ def read_receipt(path: Path) -> ShardReceipt:
     return _receipt(path, *_read_footer(path))
 
 
+def find_receipt(path: Path, block: Block, *, run_digest: str) -> ShardReceipt | None:
+    """The receipt of a block's shard; None when the file is absent, or no valid shard of this block and run."""
+    if not path.exists():
+        return None
+    found = _check_shard(path, block, run_digest)
+    return found if isinstance(found, ShardReceipt) else None
+
+
 def scan_shards(
     folder: Path, blocks: Iterable[Block], *, run_digest: str, others: Iterable[Block] = (), threads: int = 8
 ) -> tuple[dict[int, ShardReceipt], list[str]]:
@@ -344,7 +352,7 @@ def _check_shard(path: Path, block: Block, run_digest: str) -> ShardReceipt | st
         return str(error)
     if receipt.run_digest != run_digest:
         return f"{path.name}: of another run (digest {receipt.run_digest}, expected {run_digest})"
-    if Block(**footer["block"]) != block:
+    if not block.is_same_work(Block(**footer["block"])):
         return f"{path.name}: of another plan (its block owns other frames)"
     return receipt
 

@@ -13,6 +13,7 @@ from lls_decode.errors import (
 )
 from lls_decode.models import find_bundle
 
+from .following import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
 from .options import changed, echo_score, json_option, open_client, progress_bar, set_option, site_options
 from .parts import parse_roi, parse_volumes
@@ -38,6 +39,7 @@ from .parts import parse_roi, parse_volumes
 @click.option("--shard", "share", metavar="I/N", help="Do part I (from 1) of N of the blocks: for arrays of jobs.")
 @set_option
 @site_options
+@follow_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
 @click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
@@ -54,6 +56,10 @@ def run(
     site: str,
     workers: int | None,
     memory_limit: str | None,
+    follow: bool,
+    until_file: Path | None,
+    volumes_expected: int | None,
+    idle_timeout: float | None,
     dry_run: bool,
     detach: bool,
     force: bool,
@@ -64,8 +70,10 @@ def run(
     """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
 
     Interrupted at any moment, the same command goes on where it was. Jobs with --shard 1/8 to 8/8 work in one folder
-    at the same time, and the last one merges. With an unattended site (--site slurm) it submits jobs and follows them;
-    they go on when it is interrupted, and the same command follows them again. Exit status: 0 all done, 1 some blocks
+    at the same time, and the last one merges. With --follow it localizes an acquisition while that is being written,
+    until a number of volumes is there, a file says so (OUT/STOP), or nothing new comes; the same command without
+    --follow then finds everything done. With an unattended site (--site slurm) it submits jobs and follows them; they
+    go on when it is interrupted, and the same command follows them again. Exit status: 0 all done, 1 some blocks
     failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
     """
     from lls_decode.cluster.profile import SlurmSite
@@ -82,7 +90,20 @@ def run(
     slurm = profile if isinstance(profile, SlurmSite) else None
     if slurm and config.compute.threads is None:
         config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
-    plan = make_plan(dataset, find_bundle(model), out, config)
+    bundle = find_bundle(model)
+    acquisition = find_acquisition(
+        dataset,
+        bundle,
+        out,
+        config,
+        follow=follow,
+        until_file=until_file,
+        volumes_expected=volumes_expected,
+        idle_timeout=idle_timeout,
+    )
+    if acquisition and slurm and slurm.mode == "unattended":
+        raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
+    plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config)
     for line in plan.describe():
         click.echo(line, err=not dry_run)
     chosen = None if only is None else parse_blocks(only, plan.blocks)
@@ -109,7 +130,14 @@ def run(
     patience_s = slurm.wait_hours * 3600 if slurm else NO_WORKERS_S
     with open_client(profile, workers, memory_limit, out, driver=driver) as (client, listener):
         result = run_plan(
-            plan, client, listeners=[listener], force=force, no_workers_s=patience_s, only=chosen, share=part
+            plan,
+            client,
+            listeners=[listener],
+            force=force,
+            no_workers_s=patience_s,
+            only=chosen,
+            share=part,
+            acquisition=acquisition,
         )
     echo_result(result, len(plan.blocks), as_json=as_json)
     return result.exit_status

@@ -1,0 +1,245 @@
+"""A dataset that is still being written: how much of it is complete, from its files alone.
+
+Writers differ: an array is resized as it grows, or declared in full while its chunks come later, or arrays appear one
+by one in a directory; files are renamed into place, or filled frame after frame. One rule serves all. A *step* is what
+is written at a time: one row of chunks (or shards) along t, or one array of a directory. It is complete when its files
+are there, none of them has changed for a while, and something later is there, too.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from lls_decode.config import InputConfig
+from lls_decode.errors import InputError
+from lls_decode.frames.codecs import open_array
+from lls_decode.frames.keys import DirectoryKeys, ZarrArray, join, open_keys
+from lls_decode.frames.opening import open_source
+from lls_decode.frames.source import FrameSource
+from lls_decode.frames.stores import forget_listings, is_collection, list_arrays
+
+SETTLE_S = 10.0
+"""A file that has not changed for this long, and has later ones after it, is complete."""
+LATE_S = 120.0
+"""A file that is not there so long after later ones is taken as lost: its block fails, the others go on."""
+STEPS_AHEAD = 4
+"""How far something later is looked for: one lost step holds up nothing."""
+
+
+class Growth:
+    """How far an acquisition has come. Make it, then `look` now and then."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        config: InputConfig | None = None,
+        *,
+        settle_s: float = SETTLE_S,
+        late_s: float = LATE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source: FrameSource | None = None
+        """The dataset as far as it is complete; None while that is no whole volume."""
+        self.problem = f"{path} has no complete volume yet"
+        """Why there is no source."""
+        self._path, self._config = str(path), config
+        self._settle_s, self._late_s, self._clock = settle_s, late_s, clock
+        self._opened: FrameSource | None = None
+        self._steps: _Steps | None = None
+        self._complete = self._begun = 0
+        self._seen: object = None
+        self._changed_at = clock()
+        self._files = _FileTimes(clock)
+
+    def look(self) -> FrameSource | None:
+        """Look at the files once more.
+
+        Raises
+        ------
+        InputError
+            The dataset is none that can grow, or what was there before has become another.
+        """
+        forget_listings()
+        if self._opened is None and not self._open():
+            return None
+        assert self._opened is not None
+        steps = self._steps = self._list_steps(self._opened)
+        while self._is_complete(steps, self._complete):
+            self._complete += 1
+        self._note_change(steps)
+        self._extend(steps)
+        return self.source
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has changed for so long that all files are complete."""
+        return self.idle_s() >= self._settle_s
+
+    def idle_s(self) -> float:
+        """How long nothing has changed."""
+        return self._clock() - self._changed_at
+
+    def num_volumes_begun(self) -> int:
+        """Volumes whose files are all there, complete or not."""
+        return self._steps.num_volumes(self._begun) if self._steps is not None else 0
+
+    def _open(self) -> bool:
+        """Open the dataset, if it can be opened: it may not be there yet, or its metadata are just being written."""
+        try:
+            self._opened = replace(open_source(self._path, self._config), growing=True)
+        except InputError as error:
+            self.problem = str(error)
+            return False
+        return True
+
+    def _list_steps(self, opened: FrameSource) -> "_Steps":
+        """The steps that the dataset has by now."""
+        paths = list_arrays(self._path)
+        before = self._steps
+        if is_collection(self._path):
+            if before is not None and paths[: self._complete] != before.paths[: self._complete]:
+                raise InputError(f"{self._path}: volumes have come between others, or have gone, since it is followed.")
+            array = (before.array if before is not None else None) or _open_array(paths[0], opened)
+            return _Steps(opened, array, paths, by_array=True)
+        if "t" not in opened.frame_map.axes or not isinstance(open_keys(Path(paths[0])), DirectoryKeys):
+            raise InputError(
+                f"{self._path} is one volume, or a zip file, and cannot grow; follow a zarr array with an axis t, or "
+                "the directory into which the volumes are written."
+            )
+        array = _open_array(paths[0], opened)
+        if array is None:
+            return before or _Steps(opened, None, paths, by_array=False)
+        length = array.shape[opened.frame_map.axes.index("t")] if array.ndim == len(opened.frame_map.shape) else 0
+        frame_map = opened.frame_map.with_length(length)
+        if array.shape != frame_map.shape:
+            raise InputError(
+                f"{self._path} has shape {array.shape} now, {opened.frame_map.shape} before; only axis t may grow."
+            )
+        return _Steps(replace(opened, frame_map=frame_map), array, paths, by_array=False)
+
+    def _is_complete(self, steps: "_Steps", step: int) -> bool:
+        ahead = range(step + 1, min(step + 1 + STEPS_AHEAD, steps.count))
+        later = next((found for n in ahead if (found := self._files.of_any(steps.files(n)))), None)
+        if later is None:
+            return False
+        own = self._files.of_all(steps.files(step))
+        return self._files.age(own) >= self._settle_s if own else self._files.age(later) >= self._late_s
+
+    def _note_change(self, steps: "_Steps") -> None:
+        """Remember when something came: a longer array, another file, another time of one of the latest files."""
+        self._begun = max(self._begun, self._complete)
+        while self._begun < steps.count and self._files.of_all(steps.files(self._begun)) is not None:
+            self._begun += 1
+        at_end = range(max(0, self._begun - STEPS_AHEAD), min(self._begun + STEPS_AHEAD, steps.count))
+        seen = (self._begun, steps.count, [self._files.each(steps.files(step)) for step in at_end])
+        if seen != self._seen:
+            self._seen, self._changed_at = seen, self._clock()
+
+    def _extend(self, steps: "_Steps") -> None:
+        """Take in what is complete by now."""
+        volumes = steps.num_volumes(self._complete)
+        if volumes == 0 or (self.source is not None and volumes == self.source.layout.num_volumes):
+            return
+        if self.source is None and not self._open():  # once more: now its first chunks are complete, and say what it is
+            return
+        assert self._opened is not None
+        frame_map = steps.source.frame_map
+        if steps.by_array:
+            frame_map = replace(frame_map, num_arrays=self._complete)
+        else:
+            frame_map = frame_map.with_length(volumes * frame_map.raw_planes // frame_map.size("z"))
+        self.source = replace(self._opened, frame_map=frame_map, layout=frame_map.layout)
+
+
+class _Steps:
+    """The steps of a dataset at one moment, and the files of each."""
+
+    def __init__(self, source: FrameSource, array: ZarrArray | None, paths: tuple[str, ...], *, by_array: bool) -> None:
+        self.source, self.array, self.paths, self.by_array = source, array, paths, by_array
+        self._axes, self._shape = source.frame_map.axes, source.frame_map.shape
+        self._sizes = source.shards or source.chunks
+        self.count = 0 if array is None else len(paths) if by_array else -(-source.frame_map.size("t") // self._length)
+        """Steps that have been declared."""
+
+    @property
+    def _length(self) -> int:
+        return self._sizes[self._axes.index("t")]
+
+    def num_volumes(self, steps: int) -> int:
+        """Whole volumes in so many steps."""
+        frame_map = self.source.frame_map
+        if self.by_array:
+            return steps * frame_map.frames_per_array // frame_map.raw_planes
+        return min(steps * self._length, frame_map.size("t")) * frame_map.size("z") // frame_map.raw_planes
+
+    def files(self, step: int) -> Iterator[str]:
+        """Files of a step's chunks, of the channel that is read."""
+        assert self.array is not None
+        root = os.path.join(self.paths[step if self.by_array else 0], "")
+        for place in itertools.product(*self._ranges(step)):
+            yield root + join(self.source.array, self.array.metadata.encode_chunk_key(place))
+
+    def _ranges(self, step: int) -> Iterator[range]:
+        for axis, length, size in zip(self._axes, self._shape, self._sizes, strict=True):
+            if axis == "t" and not self.by_array:
+                yield range(step, step + 1)
+            elif axis == "c":
+                number = self.source.frame_map.channel // size
+                yield range(number, number + 1)
+            else:
+                yield range(-(-length // size))
+
+
+class _FileTimes:
+    """When files were last modified, and how long ago that is at least.
+
+    The clock of a file server is not ours. It is at least at the time of the newest file, plus what has passed on our
+    clock since we saw that one.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._newest, self._newest_seen_at = 0.0, clock()
+
+    def age(self, modified: float) -> float:
+        """Seconds."""
+        return self._newest - modified + self._clock() - self._newest_seen_at
+
+    def each(self, paths: Iterator[str]) -> tuple[float | None, ...]:
+        """Of each file; None: there is none, or an empty one."""
+        return tuple(self._of(path) for path in paths)
+
+    def of_all(self, paths: Iterator[str]) -> float | None:
+        """Of the file that was modified last; None when one of them is absent."""
+        latest = 0.0
+        for path in paths:
+            modified = self._of(path)
+            if modified is None:
+                return None
+            latest = max(latest, modified)
+        return latest
+
+    def of_any(self, paths: Iterator[str]) -> float | None:
+        """Of the first file that is there."""
+        return next((modified for path in paths if (modified := self._of(path)) is not None), None)
+
+    def _of(self, path: str) -> float | None:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return None
+        if found.st_size == 0:
+            return None
+        if found.st_mtime > self._newest:
+            self._newest, self._newest_seen_at = found.st_mtime, self._clock()
+        return found.st_mtime
+
+
+def _open_array(path: str, opened: FrameSource) -> ZarrArray | None:
+    """The array as its metadata have it now; None when they cannot be read, as while they are being written."""
+    try:
+        return open_array(open_keys(Path(path)).open_store(), opened.array)
+    except Exception:  # zarr raises many kinds for half a document
+        return None
