@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,6 +168,8 @@ class _Tally:
     blocks: int
     rows: dict[int, int] = field(default_factory=dict)
     """Of each done block, by index."""
+    bytes: dict[int, int] = field(default_factory=dict)
+    """Of the shard of each done block."""
     failed: dict[int, BlockFailed] = field(default_factory=dict)
 
     def __call__(self, event: Event) -> None:
@@ -175,11 +177,13 @@ class _Tally:
             self.blocks = event.blocks
         elif isinstance(event, BlockDone):
             self.rows[event.block] = event.rows
+            self.bytes[event.block] = event.bytes
             self.failed.pop(event.block, None)
         elif isinstance(event, BlockFailed):
             self.failed[event.block] = event
         elif isinstance(event, ShardDamaged):
             self.rows.pop(event.block, None)
+            self.bytes.pop(event.block, None)
 
 
 @dataclass(frozen=True)
@@ -279,8 +283,11 @@ class _Run:
     def _take_up(self, blocks: Sequence[Block]) -> Collection[int]:
         """Numbers of the blocks that are done already."""
         plan = self.plan
+        records, _ = self.folder.read_ledger()
+        known = {record["block"]: record["bytes"] for record in records if record.get("event") == "BlockDone"}
+        others = plan.blocks if self._is_choice else ()
         receipts, reasons = scan_shards(
-            self.folder.shards, blocks, run_digest=plan.run_digest, others=plan.blocks if self._is_choice else ()
+            self.folder.shards, blocks, run_digest=plan.run_digest, others=others, known_bytes=known
         )
         for reason in reasons:
             logger.warning("%s; it is written anew where it belongs to the plan", reason)
@@ -300,17 +307,15 @@ class _Run:
                 rows_found=sum(receipt.rows for receipt in receipts.values()),
             )
         )
-        self._recover(found, receipts)
+        self._recover(found, receipts, known)
         return receipts
 
-    def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt]) -> None:
+    def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt], known: Container[int]) -> None:
         """Count the blocks of earlier starts; write those into the ledger that a killed client could not write."""
-        records, _ = self.folder.read_ledger()
-        known = {record.get("block") for record in records if record.get("event") == "BlockDone"}
         for block in found:
             receipt = receipts[block.index]
             if block.index in known:
-                self.tally.rows[block.index] = receipt.rows
+                self.tally.rows[block.index], self.tally.bytes[block.index] = receipt.rows, receipt.bytes
                 continue
             self.emit(
                 BlockDone(
@@ -383,6 +388,7 @@ class _Run:
             run_digest=self.plan.run_digest,
             metadata=table_metadata(self.plan),
             allow_missing=bool(missing),
+            known_bytes=self.tally.bytes,
         )
         if manifest.missing_blocks != missing:
             raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; give the same command again.")

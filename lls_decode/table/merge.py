@@ -2,7 +2,7 @@
 
 import difflib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -52,6 +52,7 @@ def merge_shards(
     run_digest: str,
     metadata: TableMetadata,
     allow_missing: bool = False,
+    known_bytes: Mapping[int, int] | None = None,
 ) -> Manifest:
     """Join the shards of all blocks into one table, every block exactly once, in the order of their numbers.
 
@@ -65,6 +66,8 @@ def merge_shards(
         Written aside and renamed: an older table stays until the new one is complete.
     allow_missing
         Leave out blocks without a valid shard, and name them in the manifest and the table's metadata.
+    known_bytes
+        Sizes of shards, by block index (see `scan_shards`).
 
     Raises
     ------
@@ -73,7 +76,7 @@ def merge_shards(
     OutputError
         Full disk, read-only folder.
     """
-    receipts, reasons = scan_shards(folder, blocks, run_digest=run_digest)
+    receipts, reasons = scan_shards(folder, blocks, run_digest=run_digest, known_bytes=known_bytes)
     plan = sorted(blocks, key=lambda block: block.index)
     missing = tuple(block.id for block in plan if block.index not in receipts)
     if missing and not allow_missing:

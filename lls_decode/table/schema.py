@@ -1,6 +1,7 @@
 """The columns of a localization table: names, types, units, meaning; for everything that writes or reads tables."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import pyarrow as pa
@@ -63,6 +64,7 @@ COLUMNS: Final = _BEFORE + _SAMPLE + _AFTER
 """All canonical columns in their order; those of the sample frame exist only when the geometry is known."""
 
 
+@cache
 def schema(with_sample: bool) -> pa.Schema:
     """Arrow schema of a table, with or without the columns of the sample frame."""
     columns = COLUMNS if with_sample else _BEFORE + _AFTER

@@ -276,3 +276,23 @@ def test_folder_without_permission(tmp_path: Path, blocks: tuple[Block, ...], ma
 def test_folder_that_was_deleted(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
     with pytest.raises(OutputError, match="the folder does not exist; create it"):
         write_shard(make_rows(blocks[0], 10), blocks[0], tmp_path / "gone", run_digest=DIGEST)
+
+
+def test_known_sizes_give_the_same_receipts(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    for block in blocks:
+        write_shard(make_rows(block, 30 * block.index), block, tmp_path, run_digest=DIGEST)
+    receipts, _ = scan_shards(tmp_path, blocks, run_digest=DIGEST)
+    sizes = {index: receipt.bytes for index, receipt in receipts.items()}
+    assert scan_shards(tmp_path, blocks, run_digest=DIGEST, known_bytes=sizes) == (receipts, [])
+    wrong = {index: size + 1 for index, size in sizes.items()}
+    assert scan_shards(tmp_path, blocks, run_digest=DIGEST, known_bytes=wrong) == (receipts, [])
+    found, reasons = scan_shards(tmp_path, blocks, run_digest="another", known_bytes=sizes)
+    assert (found, len(reasons)) == ({}, 6)
+    other = [replace(block, context="none") for block in blocks]
+    found, reasons = scan_shards(tmp_path, other, run_digest=DIGEST, known_bytes=sizes)
+    assert (found, len(reasons)) == ({}, 6)
+    lost = tmp_path / receipts[3].file_name
+    content = lost.read_bytes()
+    lost.write_bytes(content[:100] + content[150:])
+    found, reasons = scan_shards(tmp_path, blocks, run_digest=DIGEST, known_bytes=sizes)
+    assert (sorted(found), len(reasons)) == ([0, 1, 2, 4, 5], 1)

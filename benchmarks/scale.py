@@ -1,0 +1,179 @@
+"""A run of very many blocks that compute nothing: what the machinery costs.
+
+    python benchmarks/scale.py [--blocks 100000] [--workers 1] [--folder /fast/scratch]
+
+The real plan, run loop, ledger, shards (of 20 rows), merge and resume; a real scheduler and workers, each in a process
+of its own; only the computation is left out (`scale_tasks.write_at_once`). CPU-seconds are of the whole process, so
+that others on the machine disturb little. One JSON line a part:
+
+plan    opening, cutting into blocks, checking
+run     CPU-milliseconds a block of client, scheduler and worker; resident memory of client and scheduler as it goes on;
+        the scheduler's share of a worker's time with blocks of 2 s; then the merge
+resume  plan and run again, with all shards there: with the ledger, and as if the ledger were lost
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import zarr
+from scale_tasks import ROWS, write_at_once
+
+from lls_decode.cluster.settings import DASK_SETTINGS
+from lls_decode.cluster.site import connect
+from lls_decode.config import ExecutionConfig, RunConfig
+from lls_decode.models import find_bundle
+from lls_decode.pipelines import submission
+from lls_decode.pipelines.events import BlockDone, Event, Merged, MergeStarted
+from lls_decode.pipelines.plan import Plan, make_plan
+from lls_decode.pipelines.run import run
+
+BLOCK_FRAMES = 8
+BLOCK_S = 2.0
+SAMPLES = 10
+HARDWARE = f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=100_000)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="Where scratch files go.")
+    options = parser.parse_args()
+    submission.localize_task = write_at_once
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        scratch = Path(folder)
+        zarr.create_array(
+            str(scratch / "movie.zarr"), shape=(options.blocks * BLOCK_FRAMES, 16, 16), chunks=(64, 16, 16), dtype="u2"
+        )
+        with scheduler_and_workers(scratch, options.workers) as (address, processes):
+            with Timer("plan", options.blocks):
+                plan = plan_of(scratch)
+            with connect(address, workers=options.workers) as client:
+                watch = Watch(options.blocks, processes)
+                run(plan, client, listeners=[watch])
+                watch.report(options.workers)
+                with Timer("resume", options.blocks, ledger=True):
+                    assert run(plan_of(scratch), client).done == options.blocks
+                (scratch / "out" / "ledger.jsonl").unlink()
+                with Timer("resume", options.blocks, ledger=False):
+                    assert run(plan_of(scratch), client).done == options.blocks
+
+
+def plan_of(scratch: Path) -> Plan:
+    config = RunConfig(execution=ExecutionConfig(block_frames=BLOCK_FRAMES))
+    return make_plan(scratch / "movie.zarr", find_bundle("storm-2d"), scratch / "out", config)
+
+
+class Timer:
+    """Prints how long its body took."""
+
+    def __init__(self, part: str, blocks: int, **more: object) -> None:
+        self._line = {"benchmark": "scale", "part": part, "blocks": blocks, **more}
+
+    def __enter__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        line = {**self._line, "wall_s": round(wall, 2), "cpu_s": round(cpu, 2), "hardware": HARDWARE}
+        print(json.dumps(line), flush=True)
+
+
+class Watch:
+    """Listener that looks at the processes now and then."""
+
+    def __init__(self, blocks: int, others: dict[str, list[psutil.Process]]) -> None:
+        self._every, self._blocks, self._done = max(1, blocks // SAMPLES), blocks, 0
+        self._processes = {"client": [psutil.Process()], **others}
+        self._memory_mb: dict[str, list[int]] = {"client": [], "scheduler": []}
+        self._began, self._cpu = time.perf_counter(), self._cpu_s()
+        self._ended, self._after = self._began, self._cpu
+        self._merge_cpu = 0.0
+        self._merged: Merged | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Count the event."""
+        if isinstance(event, BlockDone):
+            self._done += 1
+            if self._done % self._every == 0:
+                for name, sizes in self._memory_mb.items():
+                    sizes.append(round(self._processes[name][0].memory_info().rss / 1e6))
+        elif isinstance(event, MergeStarted):
+            self._ended, self._after = time.perf_counter(), self._cpu_s()
+        elif isinstance(event, Merged):
+            self._merged, self._merge_cpu = event, self._cpu_s()["client"] - self._after["client"]
+
+    def report(self, workers: int) -> None:
+        """Print what was seen."""
+        ms = {name: 1000 * (self._after[name] - self._cpu[name]) / self._blocks for name in self._cpu}
+        line = {
+            "benchmark": "scale",
+            "part": "run",
+            "blocks": self._blocks,
+            "workers": workers,
+            "wall_s": round(self._ended - self._began, 1),
+            **{f"{name}_ms_per_block": round(value, 3) for name, value in ms.items()},
+            "scheduler_share_of_2_s_blocks": round(ms["scheduler"] / 1000 / BLOCK_S, 5),
+            **{f"{name}_mb": sizes for name, sizes in self._memory_mb.items()},
+            "hardware": HARDWARE,
+        }
+        print(json.dumps(line), flush=True)
+        assert self._merged is not None
+        line = {
+            "benchmark": "scale",
+            "part": "merge",
+            "blocks": self._blocks,
+            "rows": self._merged.rows,
+            "rows_per_shard": ROWS,
+            "wall_s": round(self._merged.merge_s, 2),
+            "cpu_s": round(self._merge_cpu, 2),
+            "hardware": HARDWARE,
+        }
+        print(json.dumps(line), flush=True)
+
+    def _cpu_s(self) -> dict[str, float]:
+        return {
+            name: sum(sum(process.cpu_times()[:2]) for process in processes)
+            for name, processes in self._processes.items()
+        }
+
+
+@contextmanager
+def scheduler_and_workers(scratch: Path, workers: int) -> Iterator[tuple[str, dict[str, list[psutil.Process]]]]:
+    """A scheduler and workers in processes of their own, with our settings."""
+    file = scratch / "scheduler.json"
+    settings = {f"DASK_{key.replace('.', '__').replace('-', '_').upper()}": str(v) for key, v in DASK_SETTINGS.items()}
+    env = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join([*sys.path[:1], os.environ.get("PYTHONPATH", "")])}
+
+    def start(*words: str) -> psutil.Process:
+        log = (scratch / f"{words[0]}.log").open("ab")
+        command = [sys.executable, "-m", "distributed.cli.dask_" + words[0], *words[1:], "--no-dashboard"]
+        return psutil.Process(subprocess.Popen(command, env=env, stderr=log, cwd=scratch).pid)
+
+    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+    started = [scheduler]
+    try:
+        while not file.exists():
+            time.sleep(0.1)
+        options = ("--scheduler-file", str(file), "--nthreads", "2", "--no-nanny", "--memory-limit", "8GB")
+        started += [start("worker", *options) for _ in range(workers)]
+        yield json.loads(file.read_text())["address"], {"scheduler": [scheduler], "worker": started[1:]}
+    finally:
+        for process in reversed(started):
+            process.terminate()
+        for process in psutil.wait_procs(started, timeout=20)[1]:
+            process.kill()
+
+
+if __name__ == "__main__":
+    main()
