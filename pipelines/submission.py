@@ -156,7 +156,8 @@ class Submission:
 
     def _submit(self, item: _Try) -> None:
         task = self._make_task(item.block, self._workers_per_host)
-        key = f"{item.block.id}-{item.attempts}-{uuid.uuid4().hex[:12]}"
+        # Dask keeps statistics for each first word of a key: one word for all blocks, or they grow with every block.
+        key = f"localize-{item.block.id}-{item.attempts}-{uuid.uuid4().hex[:12]}"
         future = self._client.submit(localize_task, task, key=key, pure=False, retries=0)
         self._in_flight[key] = replace(item, future=future, submitted=time.monotonic())
         future.add_done_callback(self._finished.put)

@@ -1,0 +1,129 @@
+"""More workers, more blocks a second.
+
+    python benchmarks/scaling.py [--blocks 10] [--block-s 2] [--repeats 3] [--volumes 16] [--parts compute sleep]
+
+compute  the demo's acquisition and model with one and with two worker processes of one thread each, in turns:
+         ``efficiency`` is the speed with two over twice that with one (medians), ``cpu_efficiency`` the same of the
+         workers' CPU-seconds, which others on the machine disturb less: memory and caches are shared, cores are not
+sleep    1 to 64 workers whose blocks of 2 s only sleep, then write a shard of 20 rows: what scheduler and client can
+         feed. All of them live in this one process, on one core: a pessimistic figure
+
+One JSON line a figure.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+
+import zarr
+from distributed import Client, LocalCluster
+from scale_tasks import sleep_and_write
+
+from lls_decode.cluster.site import connect
+from lls_decode.config import ComputeConfig, ExecutionConfig, MovieConfig, RunConfig, load, load_run_config
+from lls_decode.models import find_bundle, find_config
+from lls_decode.pipelines import submission
+from lls_decode.pipelines.plan import make_plan
+from lls_decode.pipelines.run import run
+
+WORKERS = (1, 4, 16, 64)
+HARDWARE = f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=10, help="Of each sleeping worker.")
+    parser.add_argument("--block-s", type=float, default=2.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--volumes", type=int, default=16, help="Of the acquisition that is computed.")
+    parser.add_argument("--parts", nargs="+", default=["compute", "sleep"])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if "compute" in options.parts:
+            measure_computing(Path(folder), options.volumes, options.repeats)
+        if "sleep" in options.parts:
+            submission.localize_task = sleep_and_write
+            for workers in WORKERS:
+                measure_sleeping(Path(folder) / f"sleep{workers}", workers, options.blocks, options.block_s)
+
+
+def measure_computing(scratch: Path, volumes: int, repeats: int) -> None:
+    from lls_decode.simulate import simulate_movie
+
+    simulate_movie(load(MovieConfig, find_config("demo-movie")).replace(num_volumes=volumes), scratch)
+    config = load_run_config(scratch / "run.yaml").replace(
+        compute=ComputeConfig(threads=1), execution=ExecutionConfig(block_frames=32)
+    )
+    wall: dict[int, list[float]] = {1: [], 2: []}
+    cpu: dict[int, list[float]] = {1: [], 2: []}
+    for repeat in range(repeats):
+        for workers in (1, 2):
+            warm = make_plan(
+                scratch / "movie.zarr", find_bundle("lls-paint"), scratch / f"warm{repeat}{workers}", config
+            )
+            plan = make_plan(
+                scratch / "movie.zarr", find_bundle("lls-paint"), scratch / f"out{repeat}{workers}", config
+            )
+            with connect("local", workers=workers) as client:
+                run(warm, client)  # torch is loaded, the model built, the first pass made
+                before, began = cpu_seconds(client), time.perf_counter()
+                run(plan, client)
+                wall[workers].append(time.perf_counter() - began)
+                cpu[workers].append(cpu_seconds(client) - before)
+    one, two = (statistics.median(wall[workers]) for workers in (1, 2))
+    cpu_one, cpu_two = (statistics.median(cpu[workers]) for workers in (1, 2))
+    line = {
+        "benchmark": "scaling-compute",
+        "blocks": len(plan.blocks),
+        "one_worker_s": round(one, 2),
+        "two_workers_s": round(two, 2),
+        "efficiency": round(one / two / 2, 3),
+        "one_worker_cpu_s": round(cpu_one, 2),
+        "two_workers_cpu_s": round(cpu_two, 2),
+        "cpu_efficiency": round(cpu_one / cpu_two, 3),
+        "hardware": HARDWARE,
+    }
+    print(json.dumps(line), flush=True)
+
+
+def cpu_seconds(client: Client) -> float:
+    """Of all workers so far."""
+    return sum(usage.ru_utime + usage.ru_stime for usage in client.run(getrusage, RUSAGE_SELF).values())
+
+
+def measure_sleeping(scratch: Path, workers: int, blocks_per_worker: int, block_s: float) -> None:
+    blocks = workers * blocks_per_worker
+    zarr.create_array(str(scratch / "movie.zarr"), shape=(blocks * 8, 16, 16), chunks=(64, 16, 16), dtype="u2")
+    config = RunConfig(compute=ComputeConfig(tile_px=round(1000 * block_s)), execution=ExecutionConfig(block_frames=8))
+    plan = make_plan(scratch / "movie.zarr", find_bundle("storm-2d"), scratch / "out", config)
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        began, cpu_began = time.perf_counter(), time.process_time()
+        result = run(plan, client)
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
+    assert result.done == blocks
+    line = {
+        "benchmark": "scaling-sleep",
+        "workers": workers,
+        "blocks": blocks,
+        "block_s": block_s,
+        "wall_s": round(wall, 2),
+        "efficiency": round(blocks_per_worker * block_s / wall, 3),
+        "cpu_ms_per_block": round(1000 * cpu / blocks, 2),
+        "hardware": HARDWARE,
+    }
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
