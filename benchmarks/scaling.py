@@ -21,10 +21,12 @@ import time
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 
+import dask
 import zarr
 from distributed import Client, LocalCluster
 from scale_tasks import sleep_and_write
 
+from lls_decode.cluster.settings import DASK_SETTINGS
 from lls_decode.cluster.site import connect
 from lls_decode.config import ComputeConfig, ExecutionConfig, MovieConfig, RunConfig, load, load_run_config
 from lls_decode.models import find_bundle, find_config
@@ -102,9 +104,16 @@ def measure_sleeping(scratch: Path, workers: int, blocks_per_worker: int, block_
     zarr.create_array(str(scratch / "movie.zarr"), shape=(blocks * 8, 16, 16), chunks=(64, 16, 16), dtype="u2")
     config = RunConfig(compute=ComputeConfig(tile_px=round(1000 * block_s)), execution=ExecutionConfig(block_frames=8))
     plan = make_plan(scratch / "movie.zarr", find_bundle("storm-2d"), scratch / "out", config)
+    few_ticks = {"distributed.admin.tick.interval": "2 s"}  # 64 event loops that watch themselves would be measured
     with (
+        dask.config.set({**DASK_SETTINGS, **few_ticks}),
         LocalCluster(
-            n_workers=workers, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=":0"
+            n_workers=workers,
+            threads_per_worker=2,
+            processes=False,
+            protocol="tcp",
+            memory_limit=None,
+            dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
     ):
