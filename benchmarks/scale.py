@@ -163,7 +163,7 @@ def scheduler_and_workers(scratch: Path, workers: int) -> Iterator[tuple[str, di
     scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
     started = [scheduler]
     try:
-        while not file.exists():
+        while not (file.exists() and file.read_text().endswith("}")):
             time.sleep(0.1)
         options = ("--scheduler-file", str(file), "--nthreads", "2", "--no-nanny", "--memory-limit", "8GB")
         started += [start("worker", *options) for _ in range(workers)]

@@ -77,11 +77,11 @@ def main() -> None:
         ("read-mb-s", 770.0),
         ("storage-mb-s", 5000.0),
         ("compression", 2.0),
-        ("shard-ms", 5.0),
-        ("scheduler-ms", 1.0),
-        ("client-ms", 2.0),
+        ("shard-ms", 14.0),
+        ("scheduler-ms", 10.0),
+        ("client-ms", 6.0),
         ("merge-rows-s", 5e6),
-        ("merge-shard-ms", 2.0),
+        ("merge-shard-ms", 1.5),
         ("start-s", 60.0),
     ):
         parser.add_argument(f"--{name}", type=float, default=value)
