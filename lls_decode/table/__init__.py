@@ -23,8 +23,6 @@ from lls_decode.table.schema import (
     Column,
     schema,
 )
-from lls_decode.table.shards import ShardReceipt, find_damaged, read_receipt, scan_shards, verify_shard, write_shard
-from lls_decode.table.schema import COLUMNS, ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, Column, schema
 from lls_decode.table.shards import (
     ShardReceipt,
     find_damaged,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lls_decode.config import RunConfig, load_run_config
+from lls_decode.config import PartConfig, RunConfig, load_run_config
 from lls_decode.errors import (
     ConfigError,
     InputError,
@@ -103,6 +103,8 @@ def run(
     )
     if acquisition and slurm and slurm.mode == "unattended":
         raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
+    if acquisition and (only or share or config.part != PartConfig()):
+        raise ConfigError("--follow does whole datasets; give --only, --shard, --volumes and --roi when it is over.")
     plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config)
     for line in plan.describe():
         click.echo(line, err=not dry_run)

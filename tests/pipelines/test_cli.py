@@ -67,6 +67,7 @@ BAD = {
     "no such profile": (["{movie}", "--site", "absent.yaml"], 2, "absent.yaml cannot be read"),
     "detach from what ends": (["{movie}", "--detach"], 2, "--detach goes with an unattended site only"),
     "end of what is not followed": (["{movie}", "--idle-timeout", "5"], 2, "go with --follow"),
+    "following a part": (["{movie}", "--follow", "--volumes", "0:3"], 2, "--follow does whole datasets"),
     "following by jobs": (["{movie}", "--follow", "--site", "slurm"], 2, "use an interactive site"),
     "memory of a job": (["{movie}", "--site", "slurm", "--memory-limit", "3 GiB"], 2, "set worker.memory_gib"),
     "job too small": (["{movie}", "--site", "slurm", "--set", "compute.batch_px=99999999"], 2, "A worker has 15.5 GB"),
