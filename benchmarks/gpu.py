@@ -15,7 +15,6 @@ must be importable; none of them is used on the device). ``--device cpu --scale 
 """
 
 import argparse
-import itertools
 import json
 import logging
 import shutil
@@ -36,7 +35,7 @@ from random_model import count_work, make_localizer
 
 from lls_decode.axes import NetworkVariant
 from lls_decode.config import TrainingConfig, load
-from lls_decode.localize import build_validator, detect
+from lls_decode.localize import build_calibrator, build_validator, detect
 from lls_decode.training import train
 from lls_decode.training.ahead import simulate_step
 
@@ -90,22 +89,33 @@ def seconds(work: Callable[[], Any], device: torch.device, repeats: int = 10) ->
 def engine(device: torch.device, scale: float) -> Iterator[dict[str, Any]]:
     copy_bytes_per_s, flop_per_s = ceilings(device, scale)
     yield {"what": "ceilings", "copy_GB_per_s": copy_bytes_per_s / 1e9, "bf16_TFLOP_per_s": flop_per_s / 1e12}
-    sizes = ((64, int(2048 * scale)), *([(512, 64)] if scale == 1 else []))
-    ways = (("float32", False), ("bfloat16", False), ("bfloat16", True))
-    for (variant, filters), (dtype, compiled), (side, frames), batch_px in itertools.product(
-        NETWORKS, ways, sizes, (1 << 20, 1 << 22)
-    ):
-        flop_per_px, values_per_px = count_work(filters, variant)
-        itemsize = 2 if dtype == "bfloat16" else 4
+    for case in cases(scale):
+        flop_per_px, values_per_px = count_work(case["filters"], case["variant"])
+        itemsize = 4 if case["dtype"] == "float32" else 2
         floor_s = max(flop_per_px / flop_per_s, values_per_px * itemsize / copy_bytes_per_s)
-        network = {"variant": variant, "filters": filters, "dtype": dtype, "compiled": compiled}
-        case = {**network, "side": side, "batch_px": batch_px}
         try:
-            rates = measure(device, (variant, filters), dtype, side, max(frames, 4), batch_px, compiled)
+            rates = measure(device, **case)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             yield {**case, "failed": str(error)[:200]}
             continue
         yield {**case, **rates, "share_of_floor": rates["whole_mpx_per_s"] * 1e6 * floor_s}
+    yield {"what": "profile", **profile(device, scale)}
+
+
+def cases(scale: float) -> list[dict[str, Any]]:
+    """Small and large frames in both precisions; what torch.compile, autotuning and larger batches add."""
+    sizes = ({"side": 64, "frames": int(2048 * scale)}, {"side": 512, "frames": int(64 * scale)})
+    usual = {"dtype": "bfloat16", "batch_px": 1 << 22, "tuned": False, "compiled": False}
+    found: list[dict[str, Any]] = []
+    for variant, filters in NETWORKS:
+        network = {"variant": variant, "filters": filters}
+        for size in sizes if scale == 1 else sizes[:1]:
+            found += [{**network, **size, **usual}, {**network, **size, **usual, "tuned": True}]
+        found += [{**network, **sizes[0], **usual, **other} for other in ({"dtype": "float16"}, {"dtype": "float32"})]
+    found += [
+        {"variant": v, "filters": f, **sizes[0], **usual, "compiled": True} for v, f in (NETWORKS[0], NETWORKS[2])
+    ]
+    return found
 
 
 def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
@@ -120,15 +130,20 @@ def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
 
 def measure(
     device: torch.device,
-    network_of: tuple[NetworkVariant, int],
+    *,
+    variant: NetworkVariant,
+    filters: int,
     dtype: str,
     side: int,
     frames: int,
     batch_px: int,
+    tuned: bool,
     compiled: bool,
 ) -> dict[str, float]:
-    """Mpx/s of the parts and of the whole."""
-    variant, filters = network_of
+    """Mpx/s of the parts and of the whole; ``tuned``: cuDNN tries its algorithms (the first calls are slow)."""
+    torch.backends.cudnn.benchmark = tuned
+    torch.backends.cudnn.allow_tf32 = dtype != "float32"
+    frames = max(frames, 4)
     localizer = make_localizer(device, filters, dtype, batch_px, side, variant=variant)
     network = localizer.bundle.network
     adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
@@ -136,13 +151,13 @@ def measure(
     windows = np.clip(this[:, None] + np.array([-1, 0, 1]), 0, frames - 1)
     if compiled:
         network.encode = torch.compile(network.encode, dynamic=False)  # type: ignore[method-assign]
-        network.decode = torch.compile(network.decode, dynamic=False)  # type: ignore[method-assign]
+        network._join = torch.compile(network._join, dynamic=False)  # type: ignore[method-assign]
     batch = max(4, min(frames, batch_px // side**2))
     pixels = batch * side**2 * 1e-6
     inputs = torch.randn(batch, side, side, device=device)
     inside = torch.arange(batch, device=device)
     triples = torch.stack([(inside - 1).clamp_min(0), inside, (inside + 1).clamp_max(batch - 1)], dim=1)
-    lower = torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+    lower = torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")
     with torch.inference_mode():
         with lower:
             features = network.encode(inputs)
@@ -163,6 +178,30 @@ def measure(
     }
 
 
+def profile(device: torch.device, scale: float) -> dict[str, Any]:
+    """Where the time of the full network goes: share of each kernel, the largest ones."""
+    if device.type != "cuda":
+        return {"kernels": []}
+    torch.backends.cudnn.benchmark = True
+    localizer = make_localizer(device, 48, "bfloat16", 1 << 22, 512)
+    adu = np.random.default_rng(0).poisson(30, (64, 512, 512)).astype(np.uint16) + 100
+    windows = np.clip(np.arange(64)[:, None] + np.array([-1, 0, 1]), 0, 63)
+    localizer.find(adu, windows)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        began = time.perf_counter()
+        localizer.find(adu, windows)
+        wall_s = time.perf_counter() - began
+    kernels = sorted(seen.key_averages(), key=lambda entry: -entry.self_device_time_total)
+    total = sum(entry.self_device_time_total for entry in kernels)
+    return {
+        "wall_s": wall_s,
+        "device_s": total * 1e-6,
+        "kernels": [
+            [entry.key[:90], entry.count, round(entry.self_device_time_total / total, 4)] for entry in kernels[:24]
+        ],
+    }
+
+
 def training(device: torch.device, out: Path, resume: Path | None, left_s: float, scale: float) -> dict[str, Any]:
     """Go on with the full-size training for the time that is left."""
     config = load(TrainingConfig, Path(__file__).with_name("gpu-training.yaml"))
@@ -180,6 +219,7 @@ def training(device: torch.device, out: Path, resume: Path | None, left_s: float
         config,
         work,
         validator=build_validator(config),
+        calibrator=build_calibrator(config),
         device=device,
         progress=lambda step, _, __: steps.append(step),
         stop_after_s=left_s - 30 * min(scale, 1),

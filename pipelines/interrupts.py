@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
 
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
@@ -38,6 +39,7 @@ def interruptible() -> Iterator[None]:
     if inside or threading.current_thread() is not threading.main_thread():
         yield
         return
+    _shield_resource_tracker()
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
@@ -45,6 +47,18 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _shield_resource_tracker() -> None:
+    """Start the process in which Python notes what workers share with SIGUSR1 ignored, as it ignores the others.
+
+    A signal to all processes of a job would end it, and its successor complains of what it does not know.
+    """
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 class _Stop:

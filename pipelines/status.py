@@ -214,7 +214,9 @@ class RunReader:
             failed=tuple(
                 _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
             ),
-            broken_lines=sum(tail.broken for tail in self._files["ledger"].values()),
+            broken_lines=sum(
+                tail.broken + int(tail.unfinished and owner is None) for tail in self._files["ledger"].values()
+            ),
         )
 
 

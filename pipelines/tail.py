@@ -16,6 +16,8 @@ class Tail:
     """Bytes that were read."""
     broken: int = 0
     """Lines that are no JSON object: a process was killed while writing."""
+    unfinished: bool = False
+    """Whether the file ends within a line: somebody is writing it, or was killed."""
 
     def read(self, *, without: Collection[str] = ()) -> Iterator[dict[str, Any]]:
         """Records that were added since the last call.
@@ -49,4 +51,5 @@ class Tail:
             return []
         whole = content[: content.rfind(b"\n") + 1]
         self.position += len(whole)
+        self.unfinished = len(whole) < len(content)
         return whole.splitlines()

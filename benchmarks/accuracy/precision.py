@@ -1,6 +1,6 @@
 """What 16 bits change: the demo's frames through `lls-paint` in float32 and in bfloat16 or float16, matched.
 
-    python benchmarks/accuracy/precision.py [--volumes 12] [--dtype bfloat16]
+    python benchmarks/accuracy/precision.py [--volumes 12] [--dtype bfloat16] [--device cpu]
 
 The gate is a Jaccard index above 0.995; `tests/localize/test_precision.py` holds it. One JSON line: Jaccard of the two
 sets of detections, differences of their positions in units of the predicted sigma, and the score of each against the
@@ -13,9 +13,11 @@ import os
 import platform
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import ComputeConfig, MovieConfig, load, load_run_config
@@ -34,17 +36,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=int, default=12)
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16"))
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes)
         movie = simulate_movie(config, folder)
         truth = read_truth(movie.truth)
-        found = {dtype: localize(movie.store, movie.run_config, dtype) for dtype in ("float32", options.dtype)}
+        found = {
+            dtype: localize(movie.store, movie.run_config, dtype, options.device)
+            for dtype in ("float32", options.dtype)
+        }
     z_range_nm = config.simulation.emitters.z_range_nm
     pairs = match(found["float32"], found[options.dtype])
     one, other = found["float32"].select(pairs.truth), found[options.dtype].select(pairs.found)
     jaccard = len(pairs) / (len(found["float32"]) + len(found[options.dtype]) - len(pairs))
     line: dict[str, object] = {"benchmark": "precision", "model": "lls-paint", "dtype": options.dtype}
+    line |= {"device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu"}
     line |= {"jaccard_with_float32": round(jaccard, 4), "passes": jaccard > GATE}
     for axis in "xyz":
         moved = np.abs(getattr(other, f"{axis}_nm") - getattr(one, f"{axis}_nm")) / getattr(one, f"{axis}_sig")
@@ -56,9 +63,9 @@ def main() -> None:
     print(json.dumps({**line, "hardware": f"{platform.machine()}, {os.cpu_count()} cores"}))
 
 
-def localize(store: Path, run_config: Path, dtype: str) -> Emitters:
+def localize(store: Path, run_config: Path, dtype: str, device: Literal["cpu", "cuda"]) -> Emitters:
     source = open_source(store)
-    config = load_run_config(run_config).replace(compute=ComputeConfig(device="cpu", dtype=dtype))
+    config = load_run_config(run_config).replace(compute=ComputeConfig(device=device, dtype=dtype))
     localizer = build_localizer(find_bundle("lls-paint"), config, source.layout)
     blocks = plan_blocks(source.layout, "plane", BLOCK_FRAMES)
     table = pa.concat_tables([localizer.run(source.read(block)) for block in blocks])

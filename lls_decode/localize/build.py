@@ -17,8 +17,8 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
     """Load a bundle and join it with the run's camera, pixel size, geometry and rules.
 
     ``config`` is resolved: its camera and pixel size are given (a plan takes them from the bundle where a user was
-    silent). Sets the number of torch threads of this process when ``compute.threads`` is given, and on a CPU tells
-    malloc to keep what it has (`localize.memory`).
+    silent). Sets the number of torch threads of this process when ``compute.threads`` is given; tells malloc on a CPU
+    to keep what it has (`localize.memory`); lets a GPU use TensorFloat-32 where the run asks for 16 bits.
 
     Raises
     ------
@@ -32,6 +32,8 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
         keep_freed_memory()
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
+    # TensorFloat-32 has the mantissa of float16: what is called float32 would not be, beside 16 bits it is good enough
+    torch.backends.cudnn.allow_tf32 = config.compute.dtype != "float32"
     loaded = load_bundle(bundle, device=device)
     camera = build_camera(config.camera, layout.height, layout.width, device=device)
     if loaded.info.network.noise_map:

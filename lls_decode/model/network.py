@@ -269,4 +269,5 @@ def _neighbourhoods(x_NDYX: Tensor, pixels_P3: Tensor) -> Tensor:
 
 def _double(x: Tensor) -> Tensor:
     """Nearest up-sampling by 2. After the 1x1 convolution, which gives the same numbers for a quarter of the work."""
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    with torch.autocast(x.device.type, enabled=False):  # which would copy 16 bits as 32
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -32,7 +32,7 @@ from .parts import parse_roi, parse_volumes
 @click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames.")
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Arithmetic of the network.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Arithmetic of the network.")
 @click.option("--volumes", metavar="A:B", help="Volumes A to B - 1 only, from 0; either may be left out.")
 @click.option("--roi", metavar="X0:X1,Y0:Y1", help="Pixels only, from 0; positions stay those in the whole frame.")
 @click.option("--only", metavar="BLOCKS", help="Do these blocks anew and no others, e.g. 3,7-9,b000012.")

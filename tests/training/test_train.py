@@ -46,7 +46,7 @@ def test_a_tiny_network_learns_a_handful_of_frames() -> None:
         return decode_loss(network.decode(network.encode(inputs), batch.windows_N3), truth)
 
     first = losses()
-    for _ in range(150):
+    for _ in range(300):  # after 150 the last emitters come, on some processors a little later than on others
         optimizer.zero_grad()
         total = losses().total
         total.backward()
