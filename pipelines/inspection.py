@@ -1,18 +1,23 @@
 """What a localization table holds, in numbers."""
 
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import numpy.typing as npt
 
-from lls_decode.table import iter_tables, read_metadata
-
-_RANGES = ("x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "prob")
+from lls_decode.evaluate import TableSummary
+from lls_decode.evaluate.counts import ValueCounts
+from lls_decode.evaluate.summary import MEASURED
+from lls_decode.table import TableMetadata, iter_tables, read_metadata
 
 
 def inspect_table(path: str | Path) -> dict[str, Any]:
-    """Rows, frames and the range and mean of the columns of a table, in one streaming pass; JSON values.
+    """Rows, volumes, planes, extent and the values of the columns of a table, in one streaming pass; JSON values.
+
+    Medians are exact to 0.2 %. Memory does not grow with the table.
 
     Raises
     ------
@@ -20,32 +25,22 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
         The file is no table of ours.
     """
     metadata = read_metadata(path)
-    rows, first, last = 0, None, None
-    low = dict.fromkeys(_RANGES, np.inf)
-    high = dict.fromkeys(_RANGES, -np.inf)
-    total = dict.fromkeys(_RANGES, 0.0)
-    for piece in iter_tables(path, ["frame", *_RANGES]):
-        if not len(piece):
-            continue
-        rows += len(piece)
-        limits = pc.min_max(piece["frame"]).as_py()
-        first = limits["min"] if first is None else min(first, limits["min"])
-        last = limits["max"] if last is None else max(last, limits["max"])
-        for name in _RANGES:
-            limits = pc.min_max(piece[name]).as_py()
-            low[name], high[name] = min(low[name], limits["min"]), max(high[name], limits["max"])
-            total[name] += pc.sum(piece[name], min_count=0).as_py()
+    found = TableSummary(tuple(metadata.columns), metadata.planes_per_volume or 1)
+    for rows in iter_rows(path, metadata):
+        found.add(rows)
     return {
         "path": str(path),
         "version": ".".join(map(str, metadata.version)),
-        "rows": rows,
-        "first_frame": first,
-        "last_frame": last,
+        "rows": found.rows,
+        "first_frame": found.first_frame,
+        "last_frame": found.last_frame,
+        "volumes": _range(found.volumes),
+        "planes": _range(found.planes),
+        "planes_per_volume": metadata.planes_per_volume,
+        "extent_um": _extent(found),
         "columns": {name: info.unit for name, info in metadata.columns.items()},
-        **{
-            name: {"min": low[name], "mean": total[name] / rows, "max": high[name]} if rows else None
-            for name in _RANGES
-        },
+        **{name: _values(found.columns[name]) for name in found.columns},
+        "linked": {"rows": found.num_grouped} if found.num_grouped else None,
         "pixel_size": metadata.pixel_size.to_dict() if metadata.pixel_size else None,
         "geometry": metadata.geometry.to_dict() if metadata.geometry else None,
         "model": metadata.model.get("name"),
@@ -53,5 +48,44 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
         "input": metadata.input,
         "run_digest": metadata.run_digest,
         "software": metadata.software,
-        "notes": [f"without the blocks {', '.join(metadata.missing_blocks)}"] if metadata.missing_blocks else [],
+        "history": [describe_step(step) for step in metadata.history],
+        "missing_blocks": list(metadata.missing_blocks),
     }
+
+
+def iter_rows(path: str | Path, metadata: TableMetadata) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """Numbers of the frame, the molecule, and the measured columns that a table has, a row group at a time."""
+    names = [name for name in ("frame", "group", *MEASURED) if name in metadata.columns]
+    for piece in iter_tables(path, names):
+        yield {name: np.asarray(piece[name].to_numpy()) for name in names}
+
+
+def describe_step(step: Mapping[str, Any]) -> str:
+    """One thing that was done to a table after its run, in words: its name, and the numbers and words it left."""
+    details = [
+        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in step.items()
+        if name != "step" and isinstance(value, str | int | float)
+    ]
+    return f"{step.get('step', 'unknown')}: {', '.join(details)}" if details else str(step.get("step", "unknown"))
+
+
+def _range(ends: tuple[int, int] | None) -> dict[str, int] | None:
+    return None if ends is None else {"first": ends[0], "last": ends[1]}
+
+
+def _values(counts: ValueCounts) -> dict[str, float] | None:
+    """Of a column; None when it holds no number."""
+    if not counts.num:
+        return None
+    found = {"min": counts.low, "median": counts.quantile(0.5), "mean": counts.mean, "max": counts.high}
+    return found | ({"unknown": counts.num_unknown} if counts.num_unknown else {})
+
+
+def _extent(found: TableSummary) -> dict[str, float] | None:
+    """Size of what the rows fill, in the frame of the sample where that is known."""
+    names: Sequence[str] = [name for name in ("xs_nm", "ys_nm", "zs_nm") if name in found.columns]
+    names = names or [name for name in ("x_nm", "y_nm", "z_nm") if name in found.columns]
+    sizes = {name[0]: (found.columns[name].high - found.columns[name].low) / 1000 for name in names}
+    known = {axis: round(size, 3) for axis, size in sizes.items() if math.isfinite(size)}
+    return known or None

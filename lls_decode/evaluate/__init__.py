@@ -5,6 +5,7 @@ from lls_decode.evaluate.frc import FourierCorrelation, fourier_correlation
 from lls_decode.evaluate.matching import Matches, match
 from lls_decode.evaluate.rmsmd import Rmsmd, rmsmd
 from lls_decode.evaluate.score import Score, compare, score
+from lls_decode.evaluate.seams import CutCounts, block_cuts, tile_cuts
 from lls_decode.evaluate.spikes import (
     SpikeBin,
     SpikeMap,
@@ -19,10 +20,12 @@ from lls_decode.evaluate.spikes import (
     score_over,
     score_spikes,
 )
-from lls_decode.evaluate.subpixel import SubpixelBias, subpixel_bias
+from lls_decode.evaluate.subpixel import SubpixelBias, SubpixelCounts, subpixel_bias
+from lls_decode.evaluate.summary import TableSummary
 from lls_decode.evaluate.truth import read_truth
 
 __all__ = [
+    "CutCounts",
     "Evaluation",
     "FourierCorrelation",
     "Matches",
@@ -35,6 +38,9 @@ __all__ = [
     "SpikeRows",
     "SpikeScore",
     "SubpixelBias",
+    "SubpixelCounts",
+    "TableSummary",
+    "block_cuts",
     "compare",
     "evaluate",
     "fourier_correlation",
@@ -49,4 +55,5 @@ __all__ = [
     "score_over",
     "score_spikes",
     "subpixel_bias",
+    "tile_cuts",
 ]

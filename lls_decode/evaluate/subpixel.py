@@ -70,14 +70,30 @@ class SubpixelBias:
         return {"axis": self.axis, **{name: getattr(self, name) for name in names}, "counts": list(self.counts)}
 
 
-def subpixel_bias(pieces: Iterable[Mapping[str, npt.ArrayLike]], pixel: PixelSize) -> tuple[SubpixelBias, SubpixelBias]:
-    """Bias along x and y of rows that come piece by piece, with ``x_nm`` and ``y_nm`` in the camera's frame."""
-    total = np.zeros((2, BINS), dtype=np.int64)
-    for piece in pieces:
-        for axis, size_nm in enumerate((pixel.x_nm, pixel.y_nm)):
-            place = np.asarray(piece["xy"[axis] + "_nm"], dtype=np.float64) / size_nm + 0.5
+class SubpixelCounts:
+    """Rows over the parts of the pixel, added piece by piece."""
+
+    def __init__(self, pixel: PixelSize) -> None:
+        self._size_nm = (pixel.x_nm, pixel.y_nm)
+        self._counts = np.zeros((2, BINS), dtype=np.int64)
+
+    def add(self, x_nm: npt.ArrayLike, y_nm: npt.ArrayLike) -> None:
+        """Count positions in the camera's frame."""
+        for counts, position, size_nm in zip(self._counts, (x_nm, y_nm), self._size_nm, strict=True):
+            place = np.asarray(position, dtype=np.float64) / size_nm + 0.5
             place = place[np.isfinite(place)]
             number = np.minimum(((place - np.floor(place)) * BINS).astype(np.int64), BINS - 1)
-            total[axis] += np.bincount(number, minlength=BINS)
-    x, y = (tuple(counts.tolist()) for counts in total)
-    return SubpixelBias("x", x), SubpixelBias("y", y)
+            counts += np.bincount(number, minlength=BINS)
+
+    def bias(self) -> tuple[SubpixelBias, SubpixelBias]:
+        """Along x and y, of what has been added."""
+        x, y = (tuple(counts.tolist()) for counts in self._counts)
+        return SubpixelBias("x", x), SubpixelBias("y", y)
+
+
+def subpixel_bias(pieces: Iterable[Mapping[str, npt.ArrayLike]], pixel: PixelSize) -> tuple[SubpixelBias, SubpixelBias]:
+    """Bias along x and y of rows that come piece by piece, with ``x_nm`` and ``y_nm`` in the camera's frame."""
+    counts = SubpixelCounts(pixel)
+    for piece in pieces:
+        counts.add(piece["x_nm"], piece["y_nm"])
+    return counts.bias()

@@ -60,7 +60,11 @@ def _echo_summary(summary: dict[str, Any]) -> None:
             for note in value:
                 click.echo(f"{'note':<24} {note}")
         elif isinstance(value, dict):
-            told = {key: item for key, item in value.items() if item is not None}
+            told = {
+                key: f"{item:.6g}" if isinstance(item, float) else item
+                for key, item in value.items()
+                if item is not None
+            }
             click.echo(f"{name:<24} {', '.join(f'{key} {item}' for key, item in told.items())}")
         elif isinstance(value, list):
             click.echo(f"{name:<24} {', '.join(map(str, value)) or 'none'}")
