@@ -24,6 +24,7 @@ from .machines import cluster, doctor
 from .method import calibrate, estimate, simulate, train
 from .models import model
 from .molecules import debias, filter_rows, link
+from .reporting import report
 from .running import demo, merge, run
 from .tables import export, import_table, render
 from .watching import status, watch
@@ -43,6 +44,7 @@ COMMANDS: tuple[click.Command, ...] = (
     status,
     watch,
     merge,
+    report,
     debias,
     link,
     filter_rows,

@@ -59,6 +59,8 @@ def batch(
     from lls_decode.pipelines.batch import batch as run_batch
     from lls_decode.pipelines.choice import parse_share
     from lls_decode.pipelines.datasets import Settings, read_datasets
+    from lls_decode.pipelines.folder import RunFolder
+    from lls_decode.pipelines.report.writing import report_if_possible
     from lls_decode.pipelines.submission import NO_WORKERS_S
 
     profile = find_site(site)
@@ -92,6 +94,9 @@ def batch(
             result = run_batch(chosen, rows, client, summary.write, force=force, no_workers_s=patience_s)
     _echo_result(result.rows, as_json=as_json)
     click.echo(f"table      {summary.path}", err=True)
+    for item in chosen:
+        if RunFolder(item.out).table.exists():
+            report_if_possible(item.out)
     return result.exit_status
 
 

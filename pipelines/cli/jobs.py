@@ -49,6 +49,7 @@ def run_as_jobs(
     *,
     workers: int | None,
     only: str | None,
+    report: bool,
     force: bool,
     detach: bool,
     as_json: bool,
@@ -76,6 +77,7 @@ def run_as_jobs(
             words = ["-m", "lls_decode.pipelines.cli", "run", plan.dataset, "--model", plan.bundle_path, "--driver"]
             words += ["--out", str(plan.out.resolve()), "--config", str(run_config), "--site", str(profile)]
             words += [*(["--workers", str(workers)] if workers else []), *(["--only", only] if only else [])]
+            words += [] if report else ["--no-report"]
             return [*words, *(["--force"] if force else [])]
 
         driver, array = submit_jobs(site, plan.out, workers=workers, make_command=command)

@@ -17,6 +17,7 @@ from .following import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
 from .options import changed, echo_score, json_option, open_client, progress_bar, set_option, site_options
 from .parts import parse_roi, parse_volumes
+from .reporting import echo_report
 
 
 @click.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
@@ -40,6 +41,7 @@ from .parts import parse_roi, parse_volumes
 @set_option
 @site_options
 @follow_options
+@click.option("--report/--no-report", default=True, help="Draw OUT/report.html at the end, or do not.  [default: do]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
 @click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
@@ -60,6 +62,7 @@ def run(
     until_file: Path | None,
     volumes_expected: int | None,
     idle_timeout: float | None,
+    report: bool,
     dry_run: bool,
     detach: bool,
     force: bool,
@@ -122,7 +125,10 @@ def run(
         refuse_memory_limit(memory_limit)
         if share:
             raise ConfigError(f"--shard is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
-        return run_as_jobs(plan, config, slurm, workers=workers, only=only, force=force, detach=detach, as_json=as_json)
+        return run_as_jobs(
+            plan, config, slurm,
+            workers=workers, only=only, report=report, force=force, detach=detach, as_json=as_json,
+        )  # fmt: skip
     if detach:
         raise ConfigError(
             f"--detach goes with an unattended site only, and {site} ends with this command; leave it out."
@@ -142,6 +148,8 @@ def run(
             acquisition=acquisition,
         )
     echo_result(result, len(plan.blocks), as_json=as_json)
+    if report and result.merged is not None:
+        echo_report(out)
     return result.exit_status
 
 
@@ -176,6 +184,7 @@ def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, fo
         prepare_demo(out, progress=progress)
     with open_client(site, workers, memory_limit, out) as (client, listener):
         result = run_demo(out, client, listeners=[listener], force=force)
+    echo_report(result.table.parent)
     found = result.score
     click.echo(f"table      {result.table}  ({result.num_localizations} localizations)")
     click.echo(f"picture    {result.picture}")

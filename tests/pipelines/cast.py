@@ -79,7 +79,7 @@ class Cast:
         config = self._folder / "run.yaml"
         config.write_text(plan.config.to_yaml())
         words = ["run", plan.dataset, "--model", plan.bundle_path, "--out", str(plan.out), "--config", str(config)]
-        return self._start("client", [*words, "--site", self.address], dies_at, by)
+        return self._start("client", [*words, "--site", self.address, "--no-report"], dies_at, by)
 
     def poll(self, pid: int) -> int | None:
         """Exit status; None while it runs."""

@@ -161,6 +161,8 @@ def test_from_simulation_to_picture(world: World, tmp_path: Path, invoke: Invoke
     assert "dashboard" in err
     rows = json.loads(text)["rows"]
     assert rows == read_table(out / "localizations.parquet")[0].num_rows > 0
+    assert (out / "report.html").exists()
+    assert f"report     {out / 'report.html'}" in err
     again = invoke(*command)
     assert (again[0], json.loads(again[1])["rows"]) == (0, rows)
     status, _, err = invoke(*command, "--set", "detection.accept=0.8")

@@ -181,7 +181,7 @@ def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tm
     out = tmp_path / "shared"
     words = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "run", str(world.movie), "--block-frames", "16"]
     words += ["--model", str(world.bundle()), "--out", str(out), "--device", "cpu", "--set", "compute.threads=1"]
-    words += ["--site", client.scheduler.address, "--json"]
+    words += ["--site", client.scheduler.address, "--no-report", "--json"]
     programs = [
         subprocess.Popen(
             [*words, "--shard", f"{number}/3"], stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}

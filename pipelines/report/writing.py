@@ -1,0 +1,165 @@
+"""Draw the report of a run: read its folder, pass once over its table, put the page together."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import Block
+from lls_decode.config import RunConfig, parse
+from lls_decode.errors import InputError, LlsDecodeError
+from lls_decode.evaluate import FourierCorrelation, TableSummary
+from lls_decode.pipelines.folder import RunFolder
+from lls_decode.pipelines.judging import frc
+from lls_decode.pipelines.run_status import RunStatus
+from lls_decode.pipelines.status import read_status
+from lls_decode.table import TableMetadata, read_metadata, written_aside
+
+from . import html, sections
+from .figures import need_matplotlib
+from .pictures import reconstruction
+from .survey import Survey, survey_table
+from .throughput import read_throughput
+
+MOST_FRC_ROWS = 2_000_000
+"""Larger tables get no Fourier ring correlation here."""
+_FEWEST_FRC_ROWS = 1000
+_FRC_SIDE_PX = 2048
+_FRC_PIXEL_NM = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def write_report(out: str | Path, *, table: str | Path | None = None, to: str | Path | None = None) -> Path:
+    """Draw a run as one HTML file that needs no other: verdict, pictures, statistics, losses, speed, how to repeat it.
+
+    All statistics are from one pass over the table, with constant memory; pictures take two more each, and are bounded.
+
+    Parameters
+    ----------
+    out
+        Run folder.
+    table
+        A table of this run; None: ``localizations.parquet`` in the folder, and without one what can be said without.
+    to
+        The file; None: ``report.html`` in the folder.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed.
+    InputError
+        The folder holds no run, or the table is of another run.
+    TableError
+        The table cannot be read.
+    OutputError
+        The file cannot be written.
+    """
+    need_matplotlib()
+    out = Path(out)
+    folder = RunFolder(out)
+    path = Path(table) if table is not None else folder.table if folder.table.exists() else None
+    target = Path(to) if to is not None else out / "report.html"
+    text = html.page(f"{out.resolve().name}: lls-decode", _parts(folder, path))
+    with written_aside(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return target
+
+
+def report_if_possible(out: str | Path) -> Path | None:
+    """Draw a run that has just ended, unless its report is newer than what it shows.
+
+    A report that cannot be drawn is a line in the log, and None: the table is there all the same.
+    """
+    folder = RunFolder(Path(out))
+    target = folder.out / "report.html"
+    try:
+        shown = [path.stat().st_mtime_ns for path in (folder.table, *folder.out.glob("ledger*.jsonl"))]
+        if target.exists() and target.stat().st_mtime_ns > max(shown):
+            return target
+        return write_report(out)
+    except Exception as error:  # a picture is no reason for a run to fail
+        logger.warning("no report was drawn: %s", " ".join(str(error).split()) or type(error).__name__)
+        return None
+
+
+def _parts(folder: RunFolder, table: Path | None) -> Iterator[str]:
+    """The page from top to bottom."""
+    record, blocks = folder.read_run()
+    status, throughput = read_status(folder.out), read_throughput(folder)
+    layout = Layout(**record["layout"])
+    metadata = _metadata(table, status) if table is not None else None
+    survey = _survey(record, blocks, table, metadata) if table is not None and metadata is not None else None
+    yield html.heading(Path(record["dataset"]).name)
+    yield sections.verdict(status, f"{survey.summary.rows:,} {metadata.kind}" if survey and metadata else None)
+    yield sections.overview(record, status, table, layout)
+    if status.failed:
+        yield sections.failures(status.failed)
+    if table is not None and metadata is not None and survey is not None:
+        yield from _table_parts(table, metadata, survey)
+    if throughput is not None:
+        yield sections.speed(throughput, status)
+    yield sections.origin(record, record["table_metadata"], folder.out)
+    if table is not None:
+        yield sections.reading(table)
+
+
+def _table_parts(table: Path, metadata: TableMetadata, survey: Survey) -> Iterator[str]:
+    """What is said of the rows, when there are any."""
+    summary = survey.summary
+    if metadata.history:
+        yield sections.history(metadata)
+    if not summary.rows:
+        return
+    yield sections.images(reconstruction(table, summary), metadata.kind)
+    yield sections.counts(summary, survey.coverage, metadata.kind)
+    yield sections.values(summary)
+    if metadata.kind == "localizations":
+        yield sections.probability(summary)
+        yield sections.artefacts(survey, survey.camera)
+    yield sections.resolution(_resolution(table, summary))
+
+
+def _metadata(table: Path, status: RunStatus) -> TableMetadata:
+    metadata = read_metadata(table)
+    if metadata.run_digest != status.run_digest:
+        raise InputError(
+            f"{table} is a table of the run {metadata.run_digest or '(unknown)'}, and {status.out} holds the run "
+            f"{status.run_digest}; give a table of this run, or the folder of the other."
+        )
+    return metadata
+
+
+def _survey(record: Mapping[str, Any], blocks: Sequence[Block], table: Path, metadata: TableMetadata) -> Survey:
+    config = parse(RunConfig, record["config"], source="run.json")
+    # the tiles of a part of the field begin where its halo does, which nobody needs to know here
+    tile_px = config.compute.tile_px if config.part.roi is None else 0
+    layout = Layout(**record["layout"])
+    return survey_table(table, metadata, layout=layout, context=record["context"], blocks=blocks, tile_px=tile_px)
+
+
+def _resolution(table: Path, summary: TableSummary) -> FourierCorrelation | str:
+    """The curve where it is cheap, else a sentence."""
+    if not _FEWEST_FRC_ROWS <= summary.rows <= MOST_FRC_ROWS or summary.volumes is None:
+        return (
+            f"A Fourier ring correlation is drawn here for {_FEWEST_FRC_ROWS:,} to {MOST_FRC_ROWS:,} rows, "
+            f"and there are {summary.rows:,}; 'lls-decode frc' draws it for any table."
+        )
+    first, last = summary.volumes
+    blocks = min(10, (last - first + 1) // 2 * 2)
+    if blocks < 2:
+        return "A Fourier ring correlation needs two volumes at least."
+    names = ("xs_nm", "ys_nm") if "xs_nm" in summary.columns else ("x_nm", "y_nm")
+    longest = max(summary.columns[name].high - summary.columns[name].low for name in names)
+    pixel_nm = max(_FRC_PIXEL_NM, math.ceil(longest / _FRC_SIDE_PX))
+    try:
+        return frc(table, pixel_nm=pixel_nm, blocks=blocks)
+    except LlsDecodeError as error:
+        return f"There is no Fourier ring correlation: {error}"
