@@ -21,15 +21,27 @@ Extent = tuple[tuple[float, float], tuple[float, float]]
 MAX_PIXELS = 150_000_000
 _SMALLEST_SIGMA_PX = 0.35
 _LARGEST_SIGMA_PX = 16.0
+LEVELS = (-3, 8)
+"""Of the smallest and the largest sigma that is told from others, as of `half_octave`."""
 
 
 class DepthCanvas:
     """Light of emitters, added piece by piece; ``image`` makes a picture of what has been added."""
 
     def __init__(
-        self, *, pixel_nm: float, extent_nm: Extent, z_range_nm: tuple[float, float], vertical_blur: float = 1.0
+        self,
+        *,
+        pixel_nm: float,
+        extent_nm: Extent,
+        z_range_nm: tuple[float, float],
+        vertical_blur: float = 1.0,
+        colours: Floats | None = None,
     ) -> None:
-        """Make a dark canvas; ``vertical_blur`` is the sigma along the vertical axis over that along the horizontal."""
+        """Make a dark canvas.
+
+        ``vertical_blur`` is the sigma along the vertical axis over that along the horizontal; ``colours`` as
+        `depth_colours`, which is what None means.
+        """
         (left, right), (top, bottom) = extent_nm
         if not (right > left and bottom > top and pixel_nm > 0):
             raise ConfigError(
@@ -49,7 +61,7 @@ class DepthCanvas:
         self._origin = (left, top)
         self._z_range_nm = z_range_nm
         self._vertical_blur = vertical_blur
-        self._colours = depth_colours().astype(np.float32)
+        self._colours = (depth_colours() if colours is None else colours).astype(np.float32)
         self._light: dict[float | None, npt.NDArray[np.float32]] = {}
 
     def add(
@@ -78,11 +90,12 @@ class DepthCanvas:
         if isinstance(sigma_nm, (int, float)):
             self._count(sigma_nm / self.pixel_nm, place, colour, weight)
             return
-        sigma_px = np.clip(sigma_nm[inside] / self.pixel_nm, _SMALLEST_SIGMA_PX, _LARGEST_SIGMA_PX)
-        level = np.rint(2 * np.log2(sigma_px))
+        level = half_octave(sigma_nm[inside] / self.pixel_nm)
         for value in np.unique(level):
             chosen = level == value
-            self._count(2.0 ** (value / 2), place[chosen], colour[chosen], None if weight is None else weight[chosen])
+            self._count(
+                2.0 ** (int(value) / 2), place[chosen], colour[chosen], None if weight is None else weight[chosen]
+            )
 
     def light(self) -> npt.NDArray[np.float32]:
         """``(3, Y, X)`` linear RGB light of all emitters, blurred."""
@@ -118,6 +131,13 @@ class DepthCanvas:
                 np.add.at(flat[channel], place, light)  # few emitters on a large canvas
             else:
                 flat[channel] += np.bincount(place, weights=light, minlength=self.width * self.height)
+
+
+def half_octave(sigma_px: Floats) -> npt.NDArray[np.int64]:
+    """Each sigma as a power of the root of 2, rounded, after it has been brought between 0.35 and 16 pixels."""
+    clipped = np.clip(sigma_px, _SMALLEST_SIGMA_PX, _LARGEST_SIGMA_PX)
+    level: npt.NDArray[np.int64] = np.rint(2 * np.log2(clipped)).astype(np.int64)
+    return level
 
 
 def render_image(

@@ -36,6 +36,11 @@ def depth_colours() -> Floats:
     return np.clip(rgb, 0.0, 1.0)
 
 
+def white() -> Floats:
+    """``(256, 3)`` linear RGB that tells nothing apart."""
+    return np.ones((NUM_COLOURS, 3))
+
+
 def depth_index(z_nm: Floats, z_range_nm: tuple[float, float]) -> npt.NDArray[np.int64]:
     """Row of `depth_colours` for each z; z beyond the range gets the colour of its end, unknown z the middle."""
     low, high = z_range_nm

@@ -20,9 +20,18 @@ _DIM = "#9aa0a6"
 
 
 def write_picture(
-    out: Path, image: Image, *, pixel_nm: float, z_range_nm: tuple[float, float], label: str = ""
+    out: Path,
+    image: Image,
+    *,
+    pixel_nm: float,
+    z_range_nm: tuple[float, float],
+    label: str = "",
+    colour_title: str | None = "z (nm)",
 ) -> None:
-    """A ``(Y, X, 3)`` picture as PNG, pixel for pixel (small ones enlarged), with its scale and its depths."""
+    """A ``(Y, X, 3)`` picture as PNG, pixel for pixel (small ones enlarged), with its scale and its colours.
+
+    ``z_range_nm``: values of the first and last colour; ``colour_title``: what they are, None for no colour bar.
+    """
     height, width = image.shape[:2]
     enlarged = max(1, math.ceil(700 / max(height, width)))
     wide, tall = width * enlarged, height * enlarged
@@ -36,13 +45,10 @@ def write_picture(
     scale_bar(axes, pixel_nm, text=text)
     if label:
         corner_label(axes, label, text=text)
-    colour_bar(
-        figure,
-        ((margin + wide + 28 * text) / canvas_wide, 0.5 - 100 * text / canvas_tall, 14 * text / canvas_wide,
-         200 * text / canvas_tall),
-        z_range_nm,
-        text=text,
-    )  # fmt: skip
+    if colour_title is not None:
+        box = ((margin + wide + 28 * text) / canvas_wide, 0.5 - 100 * text / canvas_tall, 14 * text / canvas_wide,
+               200 * text / canvas_tall)  # fmt: skip
+        colour_bar(figure, box, z_range_nm, title=colour_title, text=text)
     save_png(figure, out)
 
 
@@ -201,9 +207,14 @@ def _round_length(length_nm: float) -> float:
 
 
 def colour_bar(
-    figure: Any, box: tuple[float, float, float, float], z_range_nm: tuple[float, float], *, text: float = 1.0
+    figure: Any,
+    box: tuple[float, float, float, float],
+    z_range_nm: tuple[float, float],
+    *,
+    title: str = "z (nm)",
+    text: float = 1.0,
 ) -> None:
-    """Colours of depths; ``box`` is left, bottom, width, height as parts of the figure."""
+    """Colours of depths, or other values; ``box`` is left, bottom, width, height as parts of the figure."""
     axes = figure.add_axes(box)
     colours = to_srgb(depth_colours().astype(np.float32)).reshape(NUM_COLOURS, 1, 3)
     axes.imshow(colours, origin="lower", aspect="auto", extent=(0, 1, *z_range_nm))
@@ -211,7 +222,7 @@ def colour_bar(
     axes.yaxis.tick_right()
     axes.tick_params(colors="white", labelsize=9 * text, length=3 * text, width=0.8 * text)
     axes.locator_params(axis="y", nbins=5)
-    axes.set_title("z (nm)", color="white", fontsize=10 * text, pad=7 * text)
+    axes.set_title(title, color="white", fontsize=10 * text, pad=7 * text)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

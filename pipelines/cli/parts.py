@@ -5,11 +5,11 @@ import re
 from lls_decode.errors import ConfigError
 
 
-def parse_volumes(text: str) -> list[int | None]:
-    """``3:9``, ``3:`` or ``:9`` as the value of ``part.volumes``."""
+def parse_window(text: str, *, option: str = "--volumes") -> list[int | None]:
+    """``3:9``, ``3:`` or ``:9`` as first and one after the last, e.g. as the value of ``part.volumes``."""
     found = re.fullmatch(r"(-?\d+)?:(-?\d+)?", text.strip())
     if found is None:
-        raise ConfigError(f"--volumes {text}: expected FIRST:LAST with the last one left out, as 3:9, 3: or :9.")
+        raise ConfigError(f"{option} {text}: expected FIRST:LAST with the last one left out, as 3:9, 3: or :9.")
     return [None if bound is None else int(bound) for bound in found.groups()]
 
 

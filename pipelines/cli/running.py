@@ -16,7 +16,7 @@ from lls_decode.models import find_bundle
 from .following import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
 from .options import changed, echo_score, json_option, open_client, progress_bar, set_option, site_options
-from .parts import parse_roi, parse_volumes
+from .parts import parse_roi, parse_window
 from .reporting import echo_report
 
 
@@ -166,7 +166,7 @@ def _run_changes(options: dict[str, Any]) -> list[str]:
         "volumes": "part.volumes",
         "roi": "part.roi",
     }
-    readers = {"volumes": parse_volumes, "roi": parse_roi}
+    readers: dict[str, Any] = {"volumes": parse_window, "roi": parse_roi}
     options = {name: readers[name](value) if value and name in readers else value for name, value in options.items()}
     return [f"{places[name]}={json.dumps(value)}" for name, value in options.items() if value is not None]
 

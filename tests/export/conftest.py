@@ -59,6 +59,20 @@ def write_table(path: Path, columns: Mapping[str, Any], *, geometry: Geometry | 
     return path
 
 
+def write_pieces(path: Path, *, group_rows: int | None = None, **columns: Any) -> Path:
+    """A table with the given columns, zero elsewhere; one row group, or many."""
+    canonical = schema(with_sample=False)
+    length = len(next(iter(columns.values())))
+    values = [np.asarray(columns.get(f.name, np.zeros(length)), f.type.to_pandas_dtype()) for f in canonical]
+    rows = pa.table([pa.array(value) for value in values], schema=canonical)
+    with table_writer(path, canonical, TableMetadata()) as writer:
+        step = group_rows or length
+        for start in range(0, length, step):
+            writer.write(rows.slice(start, step))
+            writer.finish()
+    return path
+
+
 @pytest.fixture
 def columns() -> dict[str, np.ndarray[Any, Any]]:
     return random_columns(500)

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.canvas import MAX_PIXELS, DepthCanvas, render_image
 from lls_decode.export.colours import depth_colours, depth_index, tone_map
+from lls_decode.export.cut import Cut, View
 from lls_decode.export.figures import demo_figure
 from lls_decode.export.render import render_png
 from lls_decode.table import TableMetadata, schema, table_writer
@@ -133,17 +135,21 @@ def table(tmp_path: Path) -> Path:
 def test_filters_and_limits_are_counted(table: Path, tmp_path: Path) -> None:
     drawn = render_png(table, tmp_path / "a.png")
     assert (drawn.num_drawn, drawn.num_filtered, drawn.num_outside, drawn.coords) == (4, 0, 0, "raw")
-    drawn = render_png(table, tmp_path / "a.png", prob_min=0.5, sigma_max_nm=50, extent_nm=((0, 500), (0, 500)))
+    drawn = render_png(
+        table, tmp_path / "a.png", cut=Cut(prob_min=0.5, sigma_max_nm=50), extent_nm=((0, 500), (0, 500))
+    )
     assert (drawn.num_drawn, drawn.num_filtered, drawn.num_outside) == (1, 2, 1)
     with pytest.raises(TableError, match=r"No emitters are left to draw \(4 rows before the filter\)"):
-        render_png(table, tmp_path / "b.png", prob_min=1.5)
+        render_png(table, tmp_path / "b.png", cut=Cut(prob_min=1.5))
     assert not (tmp_path / "b.png").exists()
 
 
 @pytest.mark.parametrize("view", ["xy", "xz", "yz"])
-@pytest.mark.parametrize("blur_nm", [None, 0.0, 25.0], ids=["own sigma", "histogram", "one sigma"])
-def test_tiff_has_the_bare_pixels_and_their_size(table: Path, tmp_path: Path, view: str, blur_nm: float | None) -> None:
-    drawn = render_png(table, tmp_path / "a.tif", view=view, blur_nm=blur_nm, pixel_nm=20)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "how", [{}, {"mode": "histogram"}, {"blur_nm": 25.0}], ids=["own sigma", "histogram", "one sigma"]
+)
+def test_tiff_has_the_bare_pixels_and_their_size(table: Path, tmp_path: Path, view: View, how: dict[str, Any]) -> None:
+    drawn = render_png(table, tmp_path / "a.tif", cut=Cut(view=view), pixel_nm=20, **how)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         image = file.asarray()
         assert file.pages[0].tags["XResolution"].value == (50, 1)  # pixels per micrometre
@@ -160,7 +166,7 @@ def test_sample_coordinates(tmp_path: Path) -> None:
     columns = {"x_nm": [0.0, 100.0], "y_nm": [0.0, 50.0], "z_nm": [0.0, 10.0], "x_sig": [10, 10], "z_sig": [40, 40]}
     plain = write(tmp_path / "plain.parquet", **columns)
     with pytest.raises(ConfigError, match="has no sample coordinates"):
-        render_png(plain, tmp_path / "a.png", coords="sample")
+        render_png(plain, tmp_path / "a.png", cut=Cut(coords="sample"))
     tilted = write(
         tmp_path / "tilted.parquet",
         geometry=Geometry(motion="stage", stage_step_nm=300, angle_deg=30),
@@ -170,7 +176,7 @@ def test_sample_coordinates(tmp_path: Path) -> None:
     drawn = render_png(tilted, tmp_path / "a.png", pixel_nm=10)
     assert drawn.coords == "sample"
     assert drawn.extent_nm[0] == (4980.0, 6020.0)
-    assert render_png(tilted, tmp_path / "a.png", pixel_nm=10, coords="raw").extent_nm[0] == (-20.0, 120.0)
+    assert render_png(tilted, tmp_path / "a.png", pixel_nm=10, cut=Cut(coords="raw")).extent_nm[0] == (-20.0, 120.0)
 
 
 def test_png_is_whole_or_absent_and_large_enough_to_read(table: Path, tmp_path: Path) -> None:
@@ -181,6 +187,33 @@ def test_png_is_whole_or_absent_and_large_enough_to_read(table: Path, tmp_path: 
     assert max(image.shape) > 700
     assert image[..., :3].max() == 1.0  # words and bars are white
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "t.parquet"]
+
+
+def test_hue_is_what_was_asked_for_and_white_without(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", frame=[0, 99], x_nm=[0, 400], photons=[5000, 100], x_sig=[10, 10])
+    found = {}
+    for colour in ("time", "photons", "none"):
+        how: dict[str, Any] = {
+            "mode": "histogram",
+            "pixel_nm": 100,
+            "extent_nm": ((0, 500), (0, 100)),
+            "colour": colour,
+        }
+        drawn = render_png(path, tmp_path / "a.tif", **how)
+        found[colour] = [tuple(int(value) for value in tifffile.imread(tmp_path / "a.tif")[0, at]) for at in (0, 4)]
+        assert (drawn.colour_range is None) == (colour == "none")
+        render_png(path, tmp_path / "a.png", **how)
+    blue, red = found["time"]
+    assert blue[2] > blue[0]
+    assert red[0] > red[2]
+    assert found["photons"] == [red, blue]
+    assert found["none"] == [(255, 255, 255)] * 2
+
+
+@pytest.mark.parametrize("how", [{"mode": "histogram", "blur_nm": 5.0}, {"blur_nm": 0.0}])
+def test_a_blur_of_nothing_is_refused(table: Path, tmp_path: Path, how: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"A blur of \d nm makes no"):
+        render_png(table, tmp_path / "a.png", **how)
 
 
 def test_unknown_ending(table: Path, tmp_path: Path) -> None:

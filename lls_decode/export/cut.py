@@ -1,0 +1,252 @@
+"""Which emitters of a table are seen, and from where: filter, times, region, tilt, slab; read piece by piece.
+
+Row groups whose statistics say that nothing of them can be in the picture are not read.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lls_decode.errors import ConfigError
+from lls_decode.table import TableMetadata, iter_tables, read_metadata
+
+Floats = npt.NDArray[np.float64]
+Coords = Literal["auto", "raw", "sample"]
+Axis = Literal["x", "y", "z"]
+View = Literal["xy", "xz", "yz"]
+Colour = Literal["depth", "time", "photons", "none"]
+Limits = tuple[float, float]
+Window = tuple[int | None, int | None]
+
+AXES: Final[Mapping[View, tuple[Axis, Axis, Axis]]] = {
+    "xy": ("x", "y", "z"),
+    "xz": ("x", "z", "y"),
+    "yz": ("y", "z", "x"),
+}
+"""Horizontal axis, vertical axis, and the normal, of each view."""
+COLOUR_COLUMNS: Final[Mapping[Colour, str]] = {"time": "frame", "photons": "photons"}
+_SAMPLED_ROWS: Final = 1_000_000
+"""About so many rows, spread evenly over the table, say what is typical of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What of a table is seen, and from where. All limits: the first belongs to it, the last does not."""
+
+    coords: Coords = "auto"
+    """``sample`` (or deskewed) coordinates, ``raw`` camera ones, or ``auto``: sample where the table has them."""
+    view: View = "xy"
+    """Horizontal and vertical axis of the picture, after the tilt."""
+    x_nm: Limits | None = None
+    """Region of the table, before the tilt."""
+    y_nm: Limits | None = None
+    z_nm: Limits | None = None
+    tilt_deg: float = 0.0
+    """Everything is turned by this angle about ``tilt_axis``, right-handed: about z, +90 degrees takes x to y."""
+    tilt_axis: Axis = "y"
+    pivot_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """(x, y, z) of the point that stays where it is when everything is turned."""
+    slab_nm: Limits | None = None
+    """Limits along the normal of the view (z of ``xy``, y of ``xz``, x of ``yz``), after the tilt."""
+    volumes: Window | None = None
+    """(first, one after the last); None: from the beginning, to the end."""
+    frames: Window | None = None
+    prob_min: float = 0.0
+    """Leave out detections of lower probability."""
+    sigma_max_nm: float | None = None
+    """Leave out detections of larger lateral sigma (r.m.s. of x and y)."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits between which there is nothing."""
+        for name in ("x_nm", "y_nm", "z_nm", "slab_nm"):
+            limits = getattr(self, name)
+            if limits is not None and not limits[0] < limits[1]:
+                raise ConfigError(
+                    f"{name} from {limits[0]:g} to {limits[1]:g} nm is empty; give the lower limit first."
+                )
+        for name in ("volumes", "frames"):
+            start, stop = getattr(self, name) or (None, None)
+            if any(bound is not None and bound < 0 for bound in (start, stop)) or (
+                start is not None and stop is not None and start >= stop
+            ):
+                raise ConfigError(
+                    f"{name} from {start} to {stop} are none; expected numbers from 0 on, the lower first."
+                )
+
+    @property
+    def rotation(self) -> Floats:
+        """``(3, 3)``: turned (x, y, z) from (x, y, z), both from the pivot."""
+        cosine, sine = math.cos(math.radians(self.tilt_deg)), math.sin(math.radians(self.tilt_deg))
+        first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[self.tilt_axis]
+        matrix = np.eye(3)
+        matrix[[first, second], [first, second]] = cosine
+        matrix[first, second], matrix[second, first] = -sine, sine
+        return matrix
+
+    def limits_nm(self, axis: Axis) -> Limits | None:
+        """Limits along an axis of the picture, or its normal, as far as they follow from the cut alone."""
+        normal = AXES[self.view][2]
+        along: Limits | None = None if self.tilt_deg else getattr(self, f"{axis}_nm")
+        if axis != normal or self.slab_nm is None:
+            return along
+        return self.slab_nm if along is None else (max(along[0], self.slab_nm[0]), min(along[1], self.slab_nm[1]))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Emitters of one row group that are seen: position and sigma by (turned) axis, nm."""
+
+    position_nm: dict[Axis, Floats]
+    sigma_nm: dict[Axis, Floats]
+    """0 where it is not known."""
+    colour: Floats
+    """What the colour stands for; NaN where there is none."""
+    typical: npt.NDArray[np.bool_]
+    """Rows of a sample that does not depend on how the table is cut into row groups."""
+
+    def __len__(self) -> int:
+        return len(self.position_nm["x"])
+
+
+class CutTable:
+    """A table, read piece by piece through a `Cut`."""
+
+    def __init__(self, path: str | Path, cut: Cut, *, colour: Colour = "depth") -> None:
+        self._path = Path(path)
+        self.cut = cut
+        self._metadata = read_metadata(path)
+        has_sample = "xs_nm" in self._metadata.columns
+        if cut.coords == "sample" and not has_sample:
+            raise ConfigError(
+                f"{path} has no sample coordinates (the geometry was not known when it was made); use raw coordinates."
+            )
+        self.coords: Literal["raw", "sample"] = "raw" if cut.coords == "raw" or not has_sample else "sample"
+        self._geometry = self._metadata.geometry if self.coords == "sample" else None
+        self._places: dict[Axis, str] = {
+            axis: f"{axis}s_nm" if self.coords == "sample" else f"{axis}_nm" for axis in ("x", "y", "z")
+        }
+        self._colour = COLOUR_COLUMNS.get(colour)
+        self._colour_is_depth = colour == "depth"
+        self._columns = _columns(self._path, self._metadata, cut, [*self._places.values()], self._colour)
+        with pq.ParquetFile(self._path) as file:
+            self.num_rows = int(file.metadata.num_rows)
+            self._starts = np.cumsum(
+                [0, *(file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups))]
+            )
+            self._row_groups = [
+                number for number in range(file.metadata.num_row_groups)
+                if _may_have(file.metadata.row_group(number), self._column_limits())
+            ]  # fmt: skip
+
+    @property
+    def num_row_groups_read(self) -> int:
+        """Row groups that are read in each pass."""
+        return len(self._row_groups)
+
+    def pieces(self) -> Iterator[Piece]:
+        """What is seen, one row group after another."""
+        tables = iter_tables(self._path, self._columns, row_groups=self._row_groups)
+        for number, table in zip(self._row_groups, tables, strict=True):
+            yield self._piece(table, int(self._starts[number]))
+
+    def _column_limits(self) -> dict[str, Limits]:
+        """First and one after the last value, by column, of rows that can be seen."""
+        cut = self.cut
+        limits: dict[str, Limits] = {}
+        for name, window in (("volume", cut.volumes), ("frame", cut.frames)):
+            if window is not None:
+                start, stop = window
+                limits[name] = (-math.inf if start is None else start, math.inf if stop is None else stop)
+        for axis, name in self._places.items():
+            along: Limits | None = getattr(cut, f"{axis}_nm") if cut.tilt_deg else cut.limits_nm(axis)
+            if along is not None:
+                limits[name] = along
+        return limits
+
+    def _piece(self, table: pa.Table, start: int) -> Piece:
+        values = {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
+        keep = self._kept(values, table.num_rows)
+        position: dict[Axis, Floats] = {axis: values[name][keep] for axis, name in self._places.items()}
+        unknown = np.zeros(len(position["x"]))
+        sigma: dict[Axis, Floats] = {
+            axis: np.nan_to_num(values[f"{axis}_sig"][keep], nan=0.0) if f"{axis}_sig" in values else unknown
+            for axis in self._places
+        }
+        if self._geometry is not None:
+            along = self._geometry.propagation_axis
+            sigma[along], sigma["z"] = self._geometry.sample_sigmas(sigma[along], sigma["z"])
+        if self.cut.tilt_deg:
+            position, sigma = _turned(position, sigma, self.cut)
+        colour = position["z"] if self._colour_is_depth else np.full(len(unknown), np.nan)
+        if self._colour is not None:
+            colour = values[self._colour][keep]
+        step = max(1, self.num_rows // _SAMPLED_ROWS)
+        piece = Piece(position, sigma, colour, (np.flatnonzero(keep) + start) % step == 0)
+        return _sliced(piece, self.cut) if self.cut.slab_nm is not None and self.cut.tilt_deg else piece
+
+    def _kept(self, values: dict[str, Floats], num_rows: int) -> npt.NDArray[np.bool_]:
+        keep = np.ones(num_rows, dtype=np.bool_)
+        if "prob" in values and self.cut.prob_min > 0:
+            keep &= ~(values["prob"] < self.cut.prob_min)
+        if self.cut.sigma_max_nm is not None and {"x_sig", "y_sig"} <= values.keys():
+            keep &= ~(np.sqrt((values["x_sig"] ** 2 + values["y_sig"] ** 2) / 2) > self.cut.sigma_max_nm)
+        for name, (first, stop) in self._column_limits().items():
+            keep &= (values[name] >= first) & (values[name] < stop)
+        return keep
+
+
+def _columns(path: Path, metadata: TableMetadata, cut: Cut, places: list[str], colour: str | None) -> list[str]:
+    """What has to be read; refuses what is asked for and not there."""
+    windows = [name for name, window in (("volume", cut.volumes), ("frame", cut.frames)) if window is not None]
+    for name in [*windows, *([colour] if colour else [])]:
+        if name not in metadata.columns:
+            raise ConfigError(
+                f"{path} ({metadata.kind}) has no column {name!r}, which the picture needs; leave it out."
+            )
+    wanted = [*places, "x_sig", "y_sig", "z_sig", "prob", *windows, *([colour] if colour else [])]
+    return [name for name in dict.fromkeys(wanted) if name in metadata.columns]
+
+
+def _may_have(group: pq.RowGroupMetaData, limits: Mapping[str, Limits]) -> bool:
+    """False where the statistics of a column say that no row of a row group is between its limits."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema in limits and column.statistics is not None and column.statistics.has_min_max:
+            first, stop = limits[column.path_in_schema]
+            if column.statistics.max < first or column.statistics.min >= stop:
+                return False
+    return True
+
+
+def _turned(
+    position_nm: dict[Axis, Floats], sigma_nm: dict[Axis, Floats], cut: Cut
+) -> tuple[dict[Axis, Floats], dict[Axis, Floats]]:
+    """Positions and sigmas after the tilt; the sigmas' correlation, which a rotation makes, is lost."""
+    axes: tuple[Axis, ...] = ("x", "y", "z")
+    centred = [position_nm[axis] - centre for axis, centre in zip(axes, cut.pivot_nm, strict=True)]
+    variance = [sigma_nm[axis] ** 2 for axis in axes]
+    position, sigma = {}, {}
+    for axis, centre, row in zip(axes, cut.pivot_nm, cut.rotation, strict=True):
+        # written out, since a matrix product rounds differently for other numbers of rows
+        position[axis] = row[0] * centred[0] + row[1] * centred[1] + row[2] * centred[2] + centre
+        sigma[axis] = np.sqrt(row[0] ** 2 * variance[0] + row[1] ** 2 * variance[1] + row[2] ** 2 * variance[2])
+    return position, sigma
+
+
+def _sliced(piece: Piece, cut: Cut) -> Piece:
+    assert cut.slab_nm is not None
+    normal_nm = piece.position_nm[AXES[cut.view][2]]
+    inside = (normal_nm >= cut.slab_nm[0]) & (normal_nm < cut.slab_nm[1])
+    return Piece(
+        {axis: value[inside] for axis, value in piece.position_nm.items()},
+        {axis: value[inside] for axis, value in piece.sigma_nm.items()},
+        piece.colour[inside],
+        piece.typical[inside],
+    )

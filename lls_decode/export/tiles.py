@@ -1,0 +1,213 @@
+"""Pictures larger than memory: emitters are sorted into tiles in one pass, and the tiles drawn one after the other.
+
+Every emitter becomes one integer (tile, sigma, pixel in the tile); these are sorted in memory, a few million at a time,
+and appended to a file, so that those of a tile lie together in each run. A tile is drawn from counts, with a margin as
+wide as the widest Gaussian reaches: each pixel is the same sum in the same order, however the picture is tiled.
+
+Suffixes: Z Y X planes, rows, columns of pixels; 3N a coordinate of N emitters in the order Z, Y, X.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+
+from lls_decode.errors import ConfigError
+
+Integers = npt.NDArray[np.int64]
+Light = npt.NDArray[np.float32]
+Shape = tuple[int, int, int]
+
+TRUNCATE: Final = 3.5
+"""Sigmas, where a Gaussian is cut off; what is left adds up to 1."""
+_KEYS_IN_MEMORY: Final = 1 << 22
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a picture of Z Y X pixels is cut into tiles, each with a margin of pixels of its neighbours."""
+
+    shape: Shape
+    tile: Shape
+    margin: Shape
+
+    def __post_init__(self) -> None:
+        """Margins reach to the next tile, not beyond it."""
+        if any(margin > tile for margin, tile in zip(self.margin, self.tile, strict=True)):
+            raise ConfigError(
+                f"Gaussians that reach over {max(self.margin)} pixels are too wide for tiles of {min(self.tile[1:])}; "
+                "use larger pixels."
+            )
+
+    @property
+    def tiles(self) -> Shape:
+        """Number of tiles along each axis."""
+        z, y, x = (-(-size // tile) for size, tile in zip(self.shape, self.tile, strict=True))
+        return z, y, x
+
+    @property
+    def num_tiles(self) -> int:
+        """Number of tiles."""
+        return math.prod(self.tiles)
+
+    @property
+    def padded(self) -> Shape:
+        """Shape of a tile with its margins."""
+        z, y, x = (tile + 2 * margin for tile, margin in zip(self.tile, self.margin, strict=True))
+        return z, y, x
+
+    @property
+    def area(self) -> int:
+        """Pixels of a tile with its margins."""
+        return math.prod(self.padded)
+
+    def box(self, number: int) -> tuple[slice, slice, slice]:
+        """Where a tile lies in the picture; those at its end may be smaller."""
+        places = np.unravel_index(number, self.tiles)
+        z, y, x = (
+            slice(int(place) * tile, min((int(place) + 1) * tile, size))
+            for place, tile, size in zip(places, self.tile, self.shape, strict=True)
+        )
+        return z, y, x
+
+    def locate(self, pixel_3N: Sequence[Integers]) -> Iterator[tuple[Integers, Integers, slice | Integers]]:
+        """Tile, flat index in the padded tile, and which emitters: those of the tiles, then those in their margins."""
+        parts = [np.divmod(pixel, tile) for pixel, tile in zip(pixel_3N, self.tile, strict=True)]
+        yield *self._flat([part[0] for part in parts], [part[1] for part in parts]), slice(None)
+        if not any(self.margin):
+            return
+        near = np.zeros(len(pixel_3N[0]), dtype=np.bool_)
+        for (_, within), tile, margin in zip(parts, self.tile, self.margin, strict=True):
+            near |= (within < margin) | (within >= tile - margin)
+        edge = np.flatnonzero(near)
+        parts = [(place[edge], within[edge]) for place, within in parts]
+        steps = [(-1, 0, 1) if margin else (0,) for margin in self.margin]
+        for step in itertools.product(*steps):
+            if any(step):
+                seen = self._seen_from(step, parts)
+                places = [part[0][seen] + ahead for part, ahead in zip(parts, step, strict=True)]
+                withins = [part[1][seen] - ahead * tile
+                           for part, ahead, tile in zip(parts, step, self.tile, strict=True)]  # fmt: skip
+                yield *self._flat(places, withins), edge[seen]
+
+    def _seen_from(self, step: tuple[int, ...], parts: Sequence[tuple[Integers, Integers]]) -> Integers:
+        """Emitters that lie in the margin of the tile one step away."""
+        seen = np.ones(len(parts[0][0]), dtype=np.bool_)
+        for axis, ahead in enumerate(step):
+            place, within = parts[axis]
+            if ahead < 0:
+                seen &= (place > 0) & (within < self.margin[axis])
+            elif ahead > 0:
+                seen &= (place + 1 < self.tiles[axis]) & (within >= self.tile[axis] - self.margin[axis])
+        return np.flatnonzero(seen)
+
+    def _flat(self, places: Sequence[Integers], withins: Sequence[Integers]) -> tuple[Integers, Integers]:
+        (_, rows, columns), (_, padded_y, padded_x) = self.tiles, self.padded
+        z, y, x = (within + margin for within, margin in zip(withins, self.margin, strict=True))
+        number = (places[0] * rows + places[1]) * columns + places[2]
+        return number, (z * padded_y + y) * padded_x + x
+
+
+class Buckets:
+    """Integers of any number, kept in a file, and read back by bucket: those from ``bucket * span`` to the next."""
+
+    def __init__(self, path: Path, *, num_buckets: int, span: int) -> None:
+        self._path = path
+        self._edges = np.arange(num_buckets + 1, dtype=np.int64) * span
+        self._span = span
+        self._waiting: list[Integers] = []
+        self._num_waiting = 0
+        self._runs: list[Integers] = []
+        """Where each bucket of each sorted run begins in the file."""
+        self._num_written = 0
+
+    def add(self, keys: Integers) -> None:
+        """Take integers, in any order."""
+        self._waiting.append(keys)
+        self._num_waiting += len(keys)
+        if self._num_waiting >= _KEYS_IN_MEMORY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting, as one more sorted run."""
+        if not self._num_waiting:
+            return
+        keys = np.concatenate(self._waiting)
+        keys.sort()
+        with self._path.open("ab") as file:
+            keys.tofile(file)
+        self._runs.append(np.searchsorted(keys, self._edges) + self._num_written)
+        self._num_written += len(keys)
+        self._waiting, self._num_waiting = [], 0
+
+    def filled(self) -> list[int]:
+        """Buckets that are not empty, in ascending order."""
+        counts = sum((np.diff(run) for run in self._runs), start=np.zeros(len(self._edges) - 1, dtype=np.int64))
+        return [int(bucket) for bucket in np.flatnonzero(counts)]
+
+    def counts(self, bucket: int) -> Integers:
+        """How often each integer of a bucket was added, ``(span,)``."""
+        total = np.zeros(self._span, dtype=np.int64)
+        with self._path.open("rb") as file:
+            for run in self._runs:
+                first, stop = int(run[bucket]), int(run[bucket + 1])
+                if stop > first:
+                    file.seek(8 * first)
+                    keys = np.fromfile(file, dtype=np.int64, count=stop - first)
+                    total += np.bincount(keys - self._edges[bucket], minlength=self._span)
+        return total
+
+
+class TiledCanvas:
+    """Emitters on a grid of any size: points, or Gaussians of a few sigmas along Y and X."""
+
+    def __init__(self, tiling: Tiling, spill: Path, *, sigmas_px: Sequence[tuple[float, float]] = ()) -> None:
+        """``spill``: a file to be made, 8 bytes an emitter. ``sigmas_px``: (along Y, along X); none: points."""
+        self.tiling = tiling
+        self.num_drawn = 0
+        """Emitters inside the picture."""
+        self._sigmas_px = tuple(sigmas_px)
+        self._num_levels = max(1, len(self._sigmas_px))
+        self._buckets = Buckets(spill, num_buckets=tiling.num_tiles * self._num_levels, span=tiling.area)
+
+    def add(self, pixel_3N: Sequence[npt.NDArray[np.float64]], level: Integers | None = None) -> None:
+        """Add emitters by their pixel, in whole numbers; ``level`` is the number of each one's sigma, None: 0."""
+        inside = np.ones(len(pixel_3N[0]), dtype=np.bool_)
+        for pixel, size in zip(pixel_3N, self.tiling.shape, strict=True):
+            inside &= (pixel >= 0) & (pixel < size)
+        self.num_drawn += int(np.count_nonzero(inside))
+        pixels = [pixel[inside].astype(np.int64) for pixel in pixel_3N]
+        levels = np.zeros(len(pixels[0]), dtype=np.int64) if level is None else level[inside]
+        for tile, place, chosen in self.tiling.locate(pixels):
+            self._buckets.add((tile * self._num_levels + levels[chosen]) * self.tiling.area + place)
+
+    def tiles(self) -> Iterator[tuple[tuple[slice, slice, slice], Light]]:
+        """Where each tile lies, and its light; dark tiles are left out."""
+        self._buckets.flush()
+        of_tile = itertools.groupby(self._buckets.filled(), key=lambda bucket: bucket // self._num_levels)
+        for number, buckets in of_tile:
+            box = self.tiling.box(number)
+            inner = tuple(
+                slice(margin, margin + part.stop - part.start)
+                for part, margin in zip(box, self.tiling.margin, strict=True)
+            )
+            total = sum(self._drawn(bucket)[inner] for bucket in buckets)
+            yield box, np.asarray(total, dtype=np.float32)
+
+    def _drawn(self, bucket: int) -> npt.NDArray[np.float64]:
+        counts_ZYX = self._buckets.counts(bucket).reshape(self.tiling.padded).astype(np.float64)
+        if not self._sigmas_px:
+            return counts_ZYX
+        sigma_y, sigma_x = self._sigmas_px[bucket % self._num_levels]
+        return np.asarray(gaussian_filter(counts_ZYX, (0, sigma_y, sigma_x), mode="constant", truncate=TRUNCATE))
+
+
+def reach_px(sigma_px: float) -> int:
+    """Pixels to which a Gaussian reaches, beyond its own."""
+    return int(TRUNCATE * sigma_px + 0.5)
