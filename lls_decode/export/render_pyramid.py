@@ -67,8 +67,7 @@ def render_pyramid(
     survey = survey_table(source, needs_sigma=mode == "gaussian", needs_normal=z_pixel_nm is not None)
     grid = _grid(survey, cut, pixel_nm, z_pixel_nm, extent_nm)
     sigmas_px = _sigmas_px(survey, mode, blur_nm, pixel_nm)
-    high, wide = (max((reach_px(pair[axis]) for pair in sigmas_px), default=0) for axis in (0, 1))
-    tiling = Tiling(grid.shape, TILE[grid.is_volume], (0, high, wide))
+    tiling = _tiling(grid, sigmas_px)
     with _scratch(out) as folder:
         canvas = TiledCanvas(tiling, folder / "emitters", sigmas_px=sigmas_px)
         num_seen = _add_all(canvas, source, grid, own_sigma=mode == "gaussian" and blur_nm is None)
@@ -136,6 +135,15 @@ def _sigmas_px(survey: Survey, mode: Mode, blur_nm: float | None, pixel_nm: floa
     return [
         (2.0 ** (level / 2) * survey.vertical_blur, 2.0 ** (level / 2)) for level in range(LEVELS[0], widest + 1)
     ]  # fmt: skip
+
+
+def _tiling(grid: Grid, sigmas_px: list[tuple[float, float]]) -> Tiling:
+    """Margins as wide as the widest Gaussian reaches; none along an axis with one tile, as small as the picture."""
+    reach = [0, *(max((reach_px(pair[axis]) for pair in sigmas_px), default=0) for axis in (0, 1))]
+    largest = TILE[grid.is_volume]
+    z, y, x = (min(size, tile) for size, tile in zip(grid.shape, largest, strict=True))
+    margin = [0 if size <= tile else px for size, tile, px in zip(grid.shape, largest, reach, strict=True)]
+    return Tiling(grid.shape, (z, y, x), (margin[0], margin[1], margin[2]))
 
 
 def _add_all(canvas: TiledCanvas, source: CutTable, grid: Grid, *, own_sigma: bool) -> int:

@@ -197,11 +197,15 @@ class TiledCanvas:
                 slice(margin, margin + part.stop - part.start)
                 for part, margin in zip(box, self.tiling.margin, strict=True)
             )
-            total = sum(self._drawn(bucket)[inner] for bucket in buckets)
+            total = sum(self._drawn(bucket, box)[inner] for bucket in buckets)
             yield box, np.asarray(total, dtype=np.float32)
 
-    def _drawn(self, bucket: int) -> npt.NDArray[np.float64]:
-        counts_ZYX = self._buckets.counts(bucket).reshape(self.tiling.padded).astype(np.float64)
+    def _drawn(self, bucket: int, box: tuple[slice, ...]) -> npt.NDArray[np.float64]:
+        """Light of a tile and its margins, without what is beyond the end of the picture."""
+        inside = tuple(
+            slice(part.stop - part.start + 2 * margin) for part, margin in zip(box, self.tiling.margin, strict=True)
+        )
+        counts_ZYX = self._buckets.counts(bucket).reshape(self.tiling.padded)[inside].astype(np.float64)
         if not self._sigmas_px:
             return counts_ZYX
         sigma_y, sigma_x = self._sigmas_px[bucket % self._num_levels]
