@@ -16,6 +16,7 @@ from lls_decode.config import InputConfig, MovieConfig, RunConfig, TrainingConfi
 from lls_decode.models import find_config
 from lls_decode.pipelines.cli import cli, main
 from lls_decode.table import read_metadata, read_table
+from tests.export.conftest import write_pieces
 
 from .conftest import HEIGHT, WIDTH, World, write_movie
 
@@ -186,6 +187,22 @@ def test_from_simulation_to_picture(world: World, tmp_path: Path, invoke: Invoke
     picture = tmp_path / "picture.png"
     assert invoke("render", elsewhere, picture)[0] == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_render_by_ending(invoke: Invoke, tmp_path: Path) -> None:
+    columns = {"x_nm": [100, 900, 500], "y_nm": [100, 500, 300], "z_nm": [-400, 400, 0], "frame": [0, 7, 9]}
+    table = write_pieces(tmp_path / "t.parquet", **columns)
+    status, text, _ = invoke("render", table, tmp_path / "a.tif", "--colour", "time", "--frames", "5:", "--view", "xz")
+    assert (status, "2 localizations drawn" in text) == (0, True)
+    how = ["--mode", "histogram", "--pixel-nm", 50, "--z-pixel-nm", 50]
+    where = ["--x-nm", 0, 1000, "--y-nm", 0, 600, "--slab-nm", -500, 500]
+    status, text, _ = invoke("render", table, tmp_path / "a.zarr", *how, *where)
+    assert (status, "3 localizations drawn, 20 x 12 x 20 pixels" in text) == (0, True)
+    assert invoke("render", table, tmp_path / "a.ome.tif", "--tilt-deg", 90, "--blur-nm", 30)[0] == 0
+    status, _, err = invoke("render", table, tmp_path / "b.zarr", "--colour", "time")
+    assert (status, "b.zarr takes no --colour" in err) == (2, True)
+    status, _, err = invoke("render", table, tmp_path / "b.png", "--frames", "5")
+    assert (status, "--frames 5: expected" in err) == (2, True)
 
 
 def test_config_show_round_trips(invoke: Invoke, tmp_path: Path) -> None:
