@@ -1,8 +1,8 @@
 """Rows to pictures: speed, and memory that does not grow with the table.
 
-    OMP_NUM_THREADS=1 python benchmarks/rendering.py [--rows 1000000 4000000] [--what histogram ...]
+    OMP_NUM_THREADS=1 python benchmarks/rendering.py [--rows 1000000 4000000] [--what histogram ...] [--pixel-nm 20]
 
-Localizations lie on filaments in a field of 53 x 53 µm, 600 nm deep, with sigmas of 5 to 40 nm; pixels of 20 nm. Each
+Localizations lie on filaments in a field of 53 x 53 µm, 600 nm deep, with sigmas of 5 to 40 nm. Each
 measurement runs in a process of its own, whose peak memory is ``peak_mb``. One JSON line a measurement.
 """
 
@@ -42,13 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 4_000_000])
     parser.add_argument("--what", nargs="+", default=list(MEASURED), choices=list(MEASURED))
+    parser.add_argument("--pixel-nm", type=float, default=20.0)
     options = parser.parse_args()
     for num_rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "table.parquet"
             apart(simulate, table, num_rows)
             for what in options.what:
-                record = {"benchmark": "rendering", "what": what, "rows": num_rows, **apart(measure, what, table)}
+                result = apart(measure, what, table, options.pixel_nm)
+                record = {"benchmark": "rendering", "what": what, "rows": num_rows, **result}
                 print(json.dumps(record | {"hardware": f"{platform.machine()}, {os.cpu_count()} cores"}), flush=True)
 
 
@@ -58,11 +60,11 @@ def apart(function: Any, *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def measure(what: str, table: Path) -> dict[str, Any]:
+def measure(what: str, table: Path, pixel_nm: float) -> dict[str, Any]:
     draw, name, how = MEASURED[what]
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
         wall, cpu = time.perf_counter(), time.process_time()
-        drawn = draw(table, Path(folder) / name, **how)
+        drawn = draw(table, Path(folder) / name, pixel_nm=pixel_nm, **how)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
         "pixels": drawn.shape,
