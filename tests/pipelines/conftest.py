@@ -47,13 +47,14 @@ CLIENT_PROGRAM = """
 import json, sys
 from lls_decode.cluster.site import connect
 from lls_decode.config import RunConfig
+from lls_decode.pipelines.interrupts import interruptible
 from lls_decode.pipelines.plan import make_plan
 from lls_decode.pipelines.run import run
 
 if __name__ == "__main__":
     dataset, bundle, out, config = sys.argv[1:]
     plan = make_plan(dataset, bundle, out, RunConfig.model_validate_json(config))
-    with connect("local", workers=1, dashboard_address="127.0.0.1:0") as client:
+    with interruptible(), connect("local", workers=1, dashboard_address="127.0.0.1:0") as client:  # as the command does
         result = run(plan, client)
     sys.exit(result.exit_status)
 """
