@@ -8,10 +8,11 @@ floor of each: its FLOP (1.16 million a pixel for the full one, features compute
 product, or its values (2 471 a pixel, each convolution's input and output once, in the dtype in use) at that of a copy,
 whichever is longer.
 
-Training: `benchmarks/gpu-training.yaml`, as far as the minutes go. The checkpoint is written in parts of at most 12 MiB
-into ``OUT/training``; a later call with ``--resume`` pointing at a copy of that folder goes on, and the last one leaves
-the bundle. Needs no installation: run it from the repository's root (pydantic, pyarrow, zarr, numcodecs and safetensors
-must be importable; none of them is used on the device). ``--device cpu --scale 0.01`` tries the script out.
+Training: `lls-paint-48`, the full-size model that ships, as far as the minutes go. The checkpoint is written in parts
+of at most 12 MiB into ``OUT/training``; a later call with ``--resume`` pointing at a copy of that folder goes on, and
+the last one leaves the bundle. Needs no installation: run it from the repository's root (pydantic, pyarrow, zarr,
+numcodecs and safetensors must be importable; none of them is used on the device). ``--device cpu --scale 0.01`` tries
+the script out.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from random_model import count_work, make_localizer
 from lls_decode.axes import NetworkVariant
 from lls_decode.config import TrainingConfig, load
 from lls_decode.localize import build_calibrator, build_validator, detect
+from lls_decode.models import find_config
 from lls_decode.training import train
 from lls_decode.training.ahead import simulate_step
 
@@ -204,7 +206,7 @@ def profile(device: torch.device, scale: float) -> dict[str, Any]:
 
 def training(device: torch.device, out: Path, resume: Path | None, left_s: float, scale: float) -> dict[str, Any]:
     """Go on with the full-size training for the time that is left."""
-    config = load(TrainingConfig, Path(__file__).with_name("gpu-training.yaml"))
+    config = load(TrainingConfig, find_config("lls-paint-48"))
     if scale != 1:
         config = config.replace(steps=20, validate_every=10, validation_frames=8, sequences=1, sequence_frames=2)
     work = Path(tempfile.mkdtemp(prefix="lls-decode-training-"))

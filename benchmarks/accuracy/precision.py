@@ -1,6 +1,6 @@
-"""What 16 bits change: the demo's frames through `lls-paint` in float32 and in bfloat16 or float16, matched.
+"""What 16 bits change: the demo's frames through a model in float32 and in bfloat16 or float16, matched.
 
-    python benchmarks/accuracy/precision.py [--volumes 12] [--dtype bfloat16] [--device cpu]
+    python benchmarks/accuracy/precision.py [--volumes 12] [--dtype bfloat16] [--device cpu] [--model lls-paint]
 
 The gate is a Jaccard index above 0.995; `tests/localize/test_precision.py` holds it. One JSON line: Jaccard of the two
 sets of detections, differences of their positions in units of the predicted sigma, and the score of each against the
@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import tempfile
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -26,7 +25,7 @@ from lls_decode.evaluate import match, read_truth, score
 from lls_decode.frames import open_source
 from lls_decode.localize import build_localizer
 from lls_decode.models import find_bundle, find_config
-from lls_decode.simulate import simulate_movie
+from lls_decode.simulate import Movie, simulate_movie
 
 BLOCK_FRAMES = 128
 GATE = 0.995
@@ -36,21 +35,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=int, default=12)
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16"))
+    parser.add_argument("--model", default="lls-paint", help="A stage-scanned model of the demo's microscope.")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes)
         movie = simulate_movie(config, folder)
         truth = read_truth(movie.truth)
-        found = {
-            dtype: localize(movie.store, movie.run_config, dtype, options.device)
-            for dtype in ("float32", options.dtype)
-        }
+        found = {dtype: localize(movie, options.model, dtype, options.device) for dtype in ("float32", options.dtype)}
     z_range_nm = config.simulation.emitters.z_range_nm
     pairs = match(found["float32"], found[options.dtype])
     one, other = found["float32"].select(pairs.truth), found[options.dtype].select(pairs.found)
     jaccard = len(pairs) / (len(found["float32"]) + len(found[options.dtype]) - len(pairs))
-    line: dict[str, object] = {"benchmark": "precision", "model": "lls-paint", "dtype": options.dtype}
+    line: dict[str, object] = {"benchmark": "precision", "model": options.model, "dtype": options.dtype}
     line |= {"device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu"}
     line |= {"jaccard_with_float32": round(jaccard, 4), "passes": jaccard > GATE}
     for axis in "xyz":
@@ -63,10 +60,10 @@ def main() -> None:
     print(json.dumps({**line, "hardware": f"{platform.machine()}, {os.cpu_count()} cores"}))
 
 
-def localize(store: Path, run_config: Path, dtype: str, device: Literal["cpu", "cuda"]) -> Emitters:
-    source = open_source(store)
-    config = load_run_config(run_config).replace(compute=ComputeConfig(device=device, dtype=dtype))
-    localizer = build_localizer(find_bundle("lls-paint"), config, source.layout)
+def localize(movie: Movie, model: str, dtype: str, device: Literal["cpu", "cuda"]) -> Emitters:
+    source = open_source(movie.store)
+    config = load_run_config(movie.run_config).replace(compute=ComputeConfig(device=device, dtype=dtype))
+    localizer = build_localizer(find_bundle(model), config, source.layout)
     blocks = plan_blocks(source.layout, "plane", BLOCK_FRAMES)
     table = pa.concat_tables([localizer.run(source.read(block)) for block in blocks])
     return Emitters.from_columns({name: table[name].to_numpy() for name in table.column_names})

@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lls_decode.evaluate import TableSummary
-from lls_decode.export.render import Rendering, View, render_png
+from lls_decode.export.cut import Cut, View
+from lls_decode.export.render import Rendering, render_png
 
 MOST_SIDE_ROWS = 50_000_000
 """Larger tables are drawn from above only."""
@@ -35,7 +36,7 @@ def _draw(table: Path, view: View, longest_nm: float) -> tuple[Rendering, bytes]
     pixel_nm = max(_SMALLEST_PIXEL_NM, float(math.ceil(longest_nm / _MOST_PX)))
     with TemporaryDirectory(prefix="lls-decode-") as folder:
         path = Path(folder) / "picture.png"
-        drawn = render_png(table, path, pixel_nm=pixel_nm, view=view)
+        drawn = render_png(table, path, cut=Cut(view=view), pixel_nm=pixel_nm)
         image = path.read_bytes()
     return drawn, image if len(image) <= _MOST_PNG_BYTES else _smaller(image)
 
