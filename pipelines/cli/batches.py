@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lls_decode.errors import ConfigError, InputError
+from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, ConfigError, InputError
 
 from .options import echo_json, json_option, open_site, progress_bar, read_changes, set_option, site_options
 
@@ -94,9 +94,10 @@ def batch(
             result = run_batch(chosen, rows, client, summary.write, force=force, no_workers_s=patience_s)
     _echo_result(result.rows, as_json=as_json)
     click.echo(f"table      {summary.path}", err=True)
-    for item in chosen:
-        if RunFolder(item.out).table.exists():
-            report_if_possible(item.out)
+    if result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):  # whoever interrupts it does not wait for pictures
+        for item in chosen:
+            if RunFolder(item.out).table.exists():
+                report_if_possible(item.out)
     return result.exit_status
 
 
