@@ -16,6 +16,7 @@ FLOORS = {
     "lls_decode.errors": 0,
     "lls_decode.axes": 0,
     "lls_decode.config": 1,
+    "lls_decode.drawing": 1,
     "lls_decode.blocks": 1,
     "lls_decode.emitters": 1,
     "lls_decode.models": 1,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lls_decode.drawing import new_figure
 from lls_decode.drift.curve import DriftCurve, Floats
-from lls_decode.errors import ConfigError
 from lls_decode.table import written_aside
 
 _MAX_DRAWN = 20_000
@@ -25,13 +25,7 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
     ConfigError
         matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("A picture of the drift needs matplotlib; run: pip install lls-decode[report].") from error
-    figure = Figure(figsize=(9, 7), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure("A picture of the drift needs", 9, 7, dpi=100, layout="constrained")
     every = slice(None, None, max(1, len(curve) // _MAX_DRAWN))
     volume = curve.volume[every]
     centres = np.asarray(curve.details.get("window_centres", ()), dtype=np.float64)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lls_decode.errors import ConfigError
+from lls_decode.drawing import new_figure
 from lls_decode.evaluate.calibration import SigmaAgreement
 from lls_decode.evaluate.evaluation import Bin, Evaluation
 from lls_decode.evaluate.frc import THRESHOLD, FourierCorrelation
@@ -219,11 +219,7 @@ def _say(axes: Any, words: str) -> None:
 
 
 def _figure(size: tuple[float, float]) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("A picture needs matplotlib; run: pip install lls-decode[report].") from error
-    return Figure(figsize=size, layout="constrained")
+    return new_figure("A picture needs", *size, layout="constrained")
 
 
 def _save(figure: Any, out: str | Path) -> None:

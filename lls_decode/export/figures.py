@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from lls_decode.errors import ConfigError
+from lls_decode.drawing import new_figure
 from lls_decode.export.canvas import DepthCanvas, Image
 from lls_decode.export.colours import NUM_COLOURS, depth_colours, to_srgb
 from lls_decode.table import written_aside
@@ -152,12 +152,8 @@ def grey(sum_YX: npt.NDArray[Any], limits: tuple[float, float] | None = None) ->
 
 
 def dark_figure(wide_inches: float, tall_inches: float) -> Any:
-    """A matplotlib figure without pyplot: no global state, no display."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("Pictures with scale bars need matplotlib; run: pip install lls-decode[report].") from error
-    return Figure(figsize=(wide_inches, tall_inches), dpi=_DPI, facecolor="black")
+    """An empty figure as dark as a microscopist's screen."""
+    return new_figure("Pictures with scale bars need", wide_inches, tall_inches, dpi=_DPI, facecolor="black")
 
 
 def show_image(axes: Any, image: Image) -> None:

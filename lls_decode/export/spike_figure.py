@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.errors import ConfigError
+from lls_decode.drawing import new_figure
 from lls_decode.table import written_aside
 
 _COLOURS = {"x": "#0072b2", "y": "#d55e00", "z": "#009e73", "photons": "#666666"}  # told apart by colour-blind people
@@ -35,13 +35,9 @@ def spike_figure(out: str | Path, report: Mapping[str, Any]) -> None:
     ConfigError
         matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("Pictures need matplotlib; run: pip install lls-decode[report].") from error
     over = report["over"]
     third = next(name for name in ("z_nm", "plane", "frame") if name in over)
-    figure = Figure(figsize=(17, 10), layout="constrained")
+    figure = new_figure("Pictures need", 17, 10, layout="constrained")
     figure.suptitle(_title(report), fontsize=12)
     axes = figure.subplots(3, 4)
     for column, name in enumerate(("photons", "bg", third)):

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lls_decode.config import Geometry
 from lls_decode.molecules.sightings import Sightings
-from lls_decode.table import Column
+from lls_decode.table import SAMPLE_COLUMNS, Column
 
 _BEFORE: Final = (
     Column("group", pa.int64(), "", "number of the molecule: the same in the table of localizations"),
@@ -29,13 +29,8 @@ _BEFORE: Final = (
     Column("prob", pa.float32(), "", "largest detection probability"),
     Column("prob_any", pa.float32(), "", "probability that at least one detection is true: 1 - product of (1 - p)"),
 )
-_SAMPLE: Final = (
-    Column("xs_nm", pa.float32(), "nm", "x in the frame of the sample"),
-    Column("ys_nm", pa.float32(), "nm", "y in the frame of the sample"),
-    Column("zs_nm", pa.float32(), "nm", "z in the frame of the sample (height above the coverslip for a stage scan)"),
-)
 
-MOLECULE_COLUMNS: Final = _BEFORE + _SAMPLE
+MOLECULE_COLUMNS: Final = _BEFORE + SAMPLE_COLUMNS
 """In their order; those of the sample frame exist only when the geometry is known."""
 
 

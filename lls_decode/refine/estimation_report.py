@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode import __version__
-from lls_decode.errors import ConfigError
+from lls_decode.drawing import new_figure
 from lls_decode.refine.candidates import CANDIDATE_SNR
 from lls_decode.refine.estimation import Estimate
 from lls_decode.refine.photophysics import is_fully_on
@@ -59,11 +59,7 @@ def training_text(found: Estimate) -> str:
 
 
 def _write_picture(found: Estimate, path: Path) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("A report needs matplotlib; run: pip install lls-decode[report].") from error
-    figure = Figure(figsize=(14, 11), layout="constrained")
+    figure = new_figure("A report needs", 14, 11, layout="constrained")
     q = found.quality
     figure.suptitle(
         f"{Path(found.dataset).name}: {q.num_kept} emitters kept of {q.num_candidates} spots in {q.num_frames} frames"

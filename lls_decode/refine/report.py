@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lls_decode.errors import ConfigError
+from lls_decode.drawing import new_figure
 from lls_decode.optics import SplineModel
 from lls_decode.refine.calibration import Calibration
 from lls_decode.refine.crlb import Spots, crlb
@@ -26,11 +26,7 @@ def write_report(out: str | Path, calibration: Calibration) -> None:
     ConfigError
         matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("A report needs matplotlib; run: pip install lls-decode[report].") from error
-    figure = Figure(figsize=(13, 10), layout="constrained")
+    figure = new_figure("A report needs", 13, 10, layout="constrained")
     numbers = calibration.summary()
     count = numbers["beads_used"]
     figure.suptitle(

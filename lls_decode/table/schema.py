@@ -51,7 +51,7 @@ _BEFORE: Final = (
     Column("phot_sig", pa.float32(), "photons", "predicted standard deviation of photons"),
     Column("prob", pa.float32(), "", "integrated detection probability"),
 )
-_SAMPLE: Final = (
+SAMPLE_COLUMNS: Final = (
     Column("xs_nm", pa.float32(), "nm", "x in the frame of the sample"),
     Column("ys_nm", pa.float32(), "nm", "y in the frame of the sample"),
     Column("zs_nm", pa.float32(), "nm", "z in the frame of the sample (height above the coverslip for a stage scan)"),
@@ -60,7 +60,7 @@ _AFTER: Final = (
     Column("group", pa.int64(), "", "number of the molecule, seen in several planes or volumes; -1 = not linked"),
 )
 
-COLUMNS: Final = _BEFORE + _SAMPLE + _AFTER
+COLUMNS: Final = _BEFORE + SAMPLE_COLUMNS + _AFTER
 """All canonical columns in their order; those of the sample frame exist only when the geometry is known."""
 
 

@@ -86,9 +86,8 @@ def write_shard(
     }
     text = json.dumps(footer, separators=(",", ":"), sort_keys=True).encode()
     with written_aside(final) as temporary:
-        with pa.OSFile(
-            str(temporary), "wb"
-        ) as file:  # pyarrow leaves open what it opened, when a disk is full at its end
+        # opened here: pyarrow leaves open what it opened itself, when a disk is full at its end
+        with pa.OSFile(str(temporary), "wb") as file:
             pq.write_table(
                 table.replace_schema_metadata({KEY: text}),
                 file,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.errors import ConfigError
+from lls_decode.drawing import new_figure
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias
 from lls_decode.evaluate.counts import FieldCounts, FoldedCounts, ValueCounts
 from lls_decode.evaluate.frc import THRESHOLD
@@ -21,20 +21,6 @@ _BINS = 80
 _COLOURS = ("#2266a8", "#d07a1d", "#3a8a4d", "#a23b72")
 _MOST_CELLS = 400
 """Bars that a chart of this width can show."""
-
-
-def need_matplotlib() -> None:
-    """Refuse before anything long is begun.
-
-    Raises
-    ------
-    ConfigError
-        matplotlib is not installed.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("A report needs matplotlib; run: pip install lls-decode[report].") from error
 
 
 def over_volumes(counts: FoldedCounts, volumes: tuple[int, int], *, unit: str) -> bytes:
@@ -181,11 +167,7 @@ def _pairs(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _drawn(draw: Callable[[Any], object], *, size: tuple[float, float] = _SIZE, **labels: Any) -> bytes:
     """One pair of axes as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure("A report needs", *size, dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     draw(axes)
     axes.set(**labels)

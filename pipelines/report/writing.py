@@ -9,6 +9,7 @@ from typing import Any
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block
 from lls_decode.config import RunConfig, parse
+from lls_decode.drawing import need_matplotlib
 from lls_decode.errors import InputError, LlsDecodeError
 from lls_decode.evaluate import FourierCorrelation, TableSummary
 from lls_decode.pipelines.folder import RunFolder
@@ -18,7 +19,6 @@ from lls_decode.pipelines.status import read_status
 from lls_decode.table import TableMetadata, read_metadata, written_aside
 
 from . import html, sections
-from .figures import need_matplotlib
 from .pictures import reconstruction
 from .survey import Survey, survey_table
 from .throughput import read_throughput
@@ -62,7 +62,7 @@ def write_report(out: str | Path, *, table: str | Path | None = None, to: str | 
     OutputError
         The file cannot be written.
     """
-    need_matplotlib()
+    need_matplotlib("A report needs")
     out = Path(out)
     folder = RunFolder(out)
     path = Path(table) if table is not None else folder.table if folder.table.exists() else None
@@ -81,7 +81,7 @@ def report_if_possible(out: str | Path) -> Path | None:
     folder = RunFolder(Path(out))
     target = folder.out / "report.html"
     try:
-        shown = [path.stat().st_mtime_ns for path in (folder.table, *folder.out.glob("ledger*.jsonl"))]
+        shown = [path.stat().st_mtime_ns for path in (folder.table, *folder.files_of("ledger"))]
         if target.exists() and target.stat().st_mtime_ns > max(shown):
             return target
         return write_report(out)

@@ -158,6 +158,13 @@ def shard_identities(plan: Plan) -> dict[str, tuple[int, int]]:
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (plan.out / "shards").glob("b*.parquet")}
 
 
+def assert_same_table(out: Path, undisturbed: Path) -> None:
+    """The merged tables in two run folders are the same, value for value."""
+    found, expected = (pq.read_table(folder / "localizations.parquet") for folder in (out, undisturbed))
+    assert found.num_rows > 1000
+    assert found.equals(expected)
+
+
 def assert_same_rows(found: Path | pa.Table, expected: Path | pa.Table) -> None:
     """The same detections, values to rounding."""
     one, other = (pq.read_table(item) if isinstance(item, Path) else item for item in (found, expected))

@@ -100,13 +100,19 @@ def test_no_room_for_shards(
     assert_finishes(plan, client, undisturbed, before)
 
 
+def disk_without_shards(mount_disk: MountDisk, folder: Path) -> Path:
+    """A small disk for a run folder whose shards lie in ``folder``, which has room."""
+    disk = mount_disk("size=2m")
+    (folder / "shards").mkdir()
+    (disk / "shards").symlink_to(folder / "shards")
+    return disk
+
+
 def test_no_room_for_a_line_of_the_ledger(
     world: World, client: Client, undisturbed: Path, mount_disk: MountDisk, tmp_path: Path
 ) -> None:
     """The line is cut where a page of the disk ends; it is closed, and its block counted, by the next start."""
-    out = mount_disk("size=2m")
-    (tmp_path / "shards").mkdir()
-    (out / "shards").symlink_to(tmp_path / "shards")
+    out = disk_without_shards(mount_disk, tmp_path)
     plan = plan_in(world, out)
     before = assert_stops(plan, client, When(BlockDone, 2, lambda: fill(out)), rf"(ledger|events)\.jsonl {FULL}")
     assert before
@@ -117,9 +123,7 @@ def test_no_room_for_a_line_of_the_ledger(
 def test_no_room_for_the_table(
     world: World, client: Client, undisturbed: Path, mount_disk: MountDisk, tmp_path: Path
 ) -> None:
-    out = mount_disk("size=2m")
-    (tmp_path / "shards").mkdir()
-    (out / "shards").symlink_to(tmp_path / "shards")
+    out = disk_without_shards(mount_disk, tmp_path)
     plan = plan_in(world, out)
     half = undisturbed.stat().st_size // 2
     listener = When(MergeStarted, 1, lambda: fill(out, leave=half // 4096 * 4096))

@@ -5,7 +5,6 @@ import os
 import signal
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from lls_decode.cluster.site import connect
@@ -15,8 +14,8 @@ from lls_decode.pipelines.run import run
 from lls_decode.pipelines.status import read_status
 from lls_decode.table import scan_shards, verify_shard
 
-from .cast import PATIENCE_S, Company, open_cast
-from .conftest import Recorder, World, harmful, shard_identities, wait_for
+from .cast import PATIENCE_S, Company, open_cast, run_undisturbed
+from .conftest import Recorder, World, assert_same_table, harmful, shard_identities, wait_for
 
 LATE = "b000005.parquet"
 BLOCKS = 15
@@ -30,19 +29,7 @@ def plan_in(world: World, folder: Path) -> Plan:
 @pytest.fixture(scope="module")
 def undisturbed(world: World, company: Company, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run to which nothing happened."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    plan = plan_in(world, folder)
-    with open_cast(company, folder) as cast:
-        cast.start_scheduler()
-        cast.start_workers(1)
-        assert cast.wait(cast.start_client(plan)) == 0, cast.words
-    return plan.out
-
-
-def assert_same_table(plan: Plan, undisturbed: Path) -> None:
-    found, expected = (pq.read_table(out / "localizations.parquet") for out in (plan.out, undisturbed))
-    assert found.num_rows > 1000
-    assert found.equals(expected)
+    return run_undisturbed(company, plan_in(world, tmp_path_factory.mktemp("undisturbed")))
 
 
 def test_worker_that_comes_back_late(world: World, company: Company, undisturbed: Path, tmp_path: Path) -> None:
@@ -63,7 +50,7 @@ def test_worker_that_comes_back_late(world: World, company: Company, undisturbed
         cast.start_scheduler()
         cast.start_workers(1)
         assert cast.wait(cast.start_client(plan)) == 0, cast.words
-        assert_same_table(plan, undisturbed)
+        assert_same_table(plan.out, undisturbed)
         assert len(list(shard.parent.glob(".tmp-*"))) == 1
         before = shard_identities(plan)
         content = shard.read_bytes()
@@ -76,7 +63,7 @@ def test_worker_that_comes_back_late(world: World, company: Company, undisturbed
         assert (len(receipts), reasons) == (BLOCKS, [])
         (plan.out / "localizations.parquet").unlink()
         assert cast.wait(cast.start_client(plan)) == 0, cast.words
-    assert_same_table(plan, undisturbed)
+    assert_same_table(plan.out, undisturbed)
     assert read_status(plan.out).blocks_done == BLOCKS
 
 
@@ -99,7 +86,7 @@ def test_block_without_memory(world: World, company: Company, undisturbed: Path,
         cast.kill(cast.workers.pop())
         cast.start_workers(1)
         assert cast.wait(cast.start_client(plan)) == 0, cast.words
-    assert_same_table(plan, undisturbed)
+    assert_same_table(plan.out, undisturbed)
 
 
 @pytest.mark.slow
@@ -118,4 +105,4 @@ def test_worker_killed_for_its_memory(
     assert 5 in {event.to_dict()["block"] for event in recorder.of(BlockRetried) if event.to_dict()["alone"]}
     with connect("local", workers=1, dashboard_address="127.0.0.1:0") as client:
         assert run(plan, client).exit_status == 0
-    assert_same_table(plan, undisturbed)
+    assert_same_table(plan.out, undisturbed)

@@ -4,14 +4,13 @@ import os
 import signal
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from lls_decode.pipelines.plan import Plan
 from lls_decode.pipelines.status import read_status
 
-from .cast import PATIENCE_S, Company, open_cast
-from .conftest import World, ledger, shard_identities, wait_for
+from .cast import PATIENCE_S, Company, open_cast, run_undisturbed
+from .conftest import World, assert_same_table, ledger, shard_identities, wait_for
 
 BLOCKS = 30
 """Of 4 frames each."""
@@ -24,13 +23,7 @@ def plan_in(world: World, folder: Path) -> Plan:
 @pytest.fixture(scope="module")
 def undisturbed(world: World, company: Company, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run to which nothing happened."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    plan = plan_in(world, folder)
-    with open_cast(company, folder) as cast:
-        cast.start_scheduler()
-        cast.start_workers(1)
-        assert cast.wait(cast.start_client(plan)) == 0, cast.words
-    return plan.out
+    return run_undisturbed(company, plan_in(world, tmp_path_factory.mktemp("undisturbed")))
 
 
 def handles(pid: int, number: signal.Signals) -> bool:
@@ -74,7 +67,5 @@ def test_run_in_its_blocks_and_in_its_merge(
         assert sorted(path.name for path in plan.out.iterdir() if path.suffix == ".parquet") == []
         assert cast.wait(cast.start_client(plan)) == 0
         assert "Traceback" not in cast.words
-    found, expected = (pq.read_table(out / "localizations.parquet") for out in (plan.out, undisturbed))
-    assert found.num_rows > 1000
-    assert found.equals(expected)
+    assert_same_table(plan.out, undisturbed)
     assert {name: shard_identities(plan)[name] for name in before} == before

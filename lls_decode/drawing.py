@@ -1,0 +1,38 @@
+"""matplotlib, asked for when a picture is drawn and not before; without pyplot: no global state, no display."""
+
+from typing import Any
+
+from lls_decode.errors import ConfigError
+
+
+def need_matplotlib(who: str) -> None:
+    """Refuse a picture before anything long is done for it.
+
+    Parameters
+    ----------
+    who
+        What needs it, with its verb: begins the sentence of the error.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"{who} matplotlib; run: pip install lls-decode[report].") from error
+
+
+def new_figure(who: str, wide_inches: float, tall_inches: float, **options: Any) -> Any:
+    """An empty ``matplotlib.figure.Figure``; ``options`` are its own.
+
+    Raises
+    ------
+    ConfigError
+        As `need_matplotlib`.
+    """
+    need_matplotlib(who)
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(wide_inches, tall_inches), **options)
