@@ -244,12 +244,18 @@ def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     except FileNotFoundError:
         return records, broken
     for line in text.splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if isinstance(record, dict):
+        record = parse_line(line)
+        if record is not None:
             records.append(record)
         elif line.strip():
             broken += 1
     return records, broken
+
+
+def parse_line(line: str | bytes) -> dict[str, Any] | None:
+    """The record in a line; None when it is no JSON object."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
@@ -90,11 +90,15 @@ class RunFolder:
     def _suffix(self) -> str:
         return f".{self.share}" if self.share else ""
 
+    def files_of(self, kind: Literal["ledger", "events"]) -> list[Path]:
+        """The files of one kind that are there; several programs that share a run write one each."""
+        return sorted(self.out.glob(f"{kind}*.jsonl"))
+
     def read_ledger(self) -> tuple[list[dict[str, Any]], int]:
         """Records of all ledgers in the order of time, and how many lines a killed process left unfinished."""
         records: list[dict[str, Any]] = []
         broken = 0
-        for path in sorted(self.out.glob("ledger*.jsonl")):
+        for path in self.files_of("ledger"):
             found, bad = read_json_lines(path)
             records += found
             broken += bad

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -127,10 +127,9 @@ class RunReader:
             return 0, 0
         return found.st_ino, found.st_mtime_ns
 
-    def _tails(self, name: str) -> list[Tail]:
-        """The files of one kind; several programs that share a run write one each."""
-        tails = self._files[name]
-        for path in sorted(self._folder.out.glob(f"{name}*.jsonl")):
+    def _tails(self, kind: Literal["ledger", "events"]) -> list[Tail]:
+        tails = self._files[kind]
+        for path in self._folder.files_of(kind):
             tails.setdefault(path, Tail(path))
         return list(tails.values())
 

@@ -1,10 +1,11 @@
 """What is added to a file of JSON lines while another program writes it."""
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .events import parse_line
 
 
 @dataclass
@@ -31,11 +32,8 @@ class Tail:
         for line in self._lines():
             if skipped and line.startswith(skipped):
                 continue
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            if isinstance(record, dict):
+            record = parse_line(line)
+            if record is not None:
                 yield record
             elif line.strip():
                 self.broken += 1

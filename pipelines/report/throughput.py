@@ -41,7 +41,7 @@ class Throughput:
 def read_throughput(folder: RunFolder) -> Throughput | None:
     """Read it from a run folder; None when no block of it was computed."""
     records, _ = folder.read_ledger()
-    events = [item for path in sorted(folder.out.glob("events*.jsonl")) for item in read_json_lines(path)[0]]
+    events = [item for path in folder.files_of("events") for item in read_json_lines(path)[0]]
     computed = [item for item in records if item.get("event") == "BlockDone" and item["attempts"] > 0]
     if not computed:
         return None
