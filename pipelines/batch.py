@@ -29,13 +29,14 @@ from lls_decode.errors import (
 from lls_decode.table import read_metadata, written_aside
 
 from .choice import Share
+from .claim import refuse_conflict
 from .datasets import DataSet
 from .events import Listener
 from .folder import RunFolder
-from .interrupts import Interrupted, interruptible
+from .interrupts import Interrupted, interruptible, raise_if_asked
 from .plan import Plan, make_plan
 from .progress import show_progress
-from .run import RunResult, refuse_conflict, run
+from .run import RunResult, run
 from .submission import NO_WORKERS_S
 
 Status = Literal["done", "new", "unfinished", "incomplete", "failed", "waiting"]
@@ -152,6 +153,7 @@ def batch(
     try:
         with interruptible():
             for number, item in enumerate(datasets):
+                raise_if_asked()
                 if not now[number].to_do:
                     continue
                 logger.info("%d/%d %s", number + 1, len(datasets), item.dataset)

@@ -49,6 +49,17 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def raise_if_asked() -> None:
+    """Raise `Interrupted` again where its first raising was lost.
+
+    Python passes over what is raised in a destructor or in a callback of the garbage collector, and a signal may come
+    while one runs. Loops that take long call this in each round; it is not for code that closes something.
+    """
+    stop = signal.getsignal(signal.SIGTERM)
+    if isinstance(stop, _Stop) and stop.asked is not None and threading.current_thread() is threading.main_thread():
+        raise Interrupted(stop.asked)
+
+
 def _shield_resource_tracker() -> None:
     """Start the process in which Python notes what workers share with SIGUSR1 ignored, as it ignores the others.
 
@@ -65,9 +76,10 @@ class _Stop:
     """Signal handler that raises once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked: int | None = None
+        """Number of the first signal."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not self._asked:
-            self._asked = True
+        if self.asked is None:
+            self.asked = number
             raise Interrupted(number)

@@ -56,9 +56,9 @@ def run_as_jobs(
 ) -> int:
     """Submit a run as jobs, unless they are in the queue already, and follow them."""
     from lls_decode.cluster.slurm.unattended import Jobs, submit_jobs
+    from lls_decode.pipelines.claim import refuse_conflict
     from lls_decode.pipelines.folder import RunFolder
     from lls_decode.pipelines.follow import end_of_events, latest_start
-    from lls_decode.pipelines.run import refuse_conflict
 
     plan.check_memory(site.worker_bytes)
     jobs = Jobs.of(plan.out)

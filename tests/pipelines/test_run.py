@@ -188,6 +188,23 @@ def test_interrupt_in_this_process_gives_a_result(world: World, client: Client, 
     assert signal.getsignal(signal.SIGINT) is before
 
 
+class _SignalsWhenItGoes:
+    """Python passes over what is raised in a destructor."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_signal_whose_exception_python_swallows(world: World, client: Client, tmp_path: Path) -> None:
+    def let_one_go() -> None:
+        _SignalsWhenItGoes()
+
+    recorder = Recorder(2, let_one_go)
+    result = run(world.plan(tmp_path, block_frames=4), client, listeners=[recorder])
+    assert result.exit_status == 143
+    assert 2 <= result.done < 30
+
+
 def test_folder_of_another_run(world: World, client: Client, tmp_path: Path) -> None:
     first = run(world.plan(tmp_path, block_frames=64), client)
     other = world.plan(tmp_path, block_frames=64, detection=PaperRule(accept=0.9))
