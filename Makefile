@@ -8,8 +8,9 @@ READY := .venv/.ready
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
 
+# A file of tests stays in one process: what its tests share is made once. Processes of single-threaded tests, one a core.
 test: $(READY)
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 # What takes minutes: runs whose processes are killed twenty times, workers that run out of memory.
 slow-test: $(READY)

@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests needs."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,6 +20,18 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"third-party sample data not found in {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """The root logger as it was: a command that a test calls logs to a stream that is closed after the test."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:  # not those of pytest, which are of other kinds
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture
