@@ -37,6 +37,7 @@ from random_model import count_work, make_localizer
 from lls_decode.axes import NetworkVariant
 from lls_decode.config import TrainingConfig, load
 from lls_decode.localize import build_calibrator, build_validator, detect
+from lls_decode.localize.compilation import compile_network
 from lls_decode.models import find_config
 from lls_decode.training import train
 from lls_decode.training.ahead import simulate_step
@@ -152,8 +153,7 @@ def measure(
     this = np.arange(frames)
     windows = np.clip(this[:, None] + np.array([-1, 0, 1]), 0, frames - 1)
     if compiled:
-        network.encode = torch.compile(network.encode, dynamic=False)  # type: ignore[method-assign]
-        network._join = torch.compile(network._join, dynamic=False)  # type: ignore[method-assign]
+        compile_network(network, required=True)
     batch = max(4, min(frames, batch_px // side**2))
     pixels = batch * side**2 * 1e-6
     inputs = torch.randn(batch, side, side, device=device)

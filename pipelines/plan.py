@@ -30,7 +30,7 @@ _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
 _FEATURE_MAPS = 24
 """Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
-_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {"compute": ("device", "threads", "batch_px", "tile_px")}
+_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {"compute": ("device", "threads", "batch_px", "tile_px", "compile")}
 
 
 @dataclass(frozen=True)

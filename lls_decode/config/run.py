@@ -80,6 +80,8 @@ class ComputeConfig(Config):
     """Side of the tiles into which large frames are cut; 0: whole frames."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of one worker; None: the cores divided by the workers."""
+    compile: bool | Literal["auto"] = "auto"
+    """Whether the network is compiled (half a minute in each worker). ``auto``: on GPUs, for 20 Gpx and more."""
 
 
 class ExecutionConfig(Config):

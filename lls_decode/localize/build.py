@@ -7,6 +7,7 @@ import torch
 from lls_decode.axes import Layout
 from lls_decode.config import ComputeConfig, RunConfig
 from lls_decode.errors import ConfigError
+from lls_decode.localize.compilation import compile_network, is_compiled, warn_of_slow_arithmetic
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.bundle import load_bundle
@@ -34,7 +35,10 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
         torch.set_num_threads(config.compute.threads)
     # TensorFloat-32 has the mantissa of float16: what is called float32 would not be, beside 16 bits it is good enough
     torch.backends.cudnn.allow_tf32 = config.compute.dtype != "float32"
+    warn_of_slow_arithmetic(config.compute, device)
     loaded = load_bundle(bundle, device=device)
+    if is_compiled(config.compute.compile, device, layout.num_pixels):
+        compile_network(loaded.network, required=config.compute.compile is True)
     camera = build_camera(config.camera, layout.height, layout.width, device=device)
     if loaded.info.network.noise_map:
         _ = camera.read_noise  # an EMCCD camera is refused here, not at the first frame

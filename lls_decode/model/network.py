@@ -10,6 +10,7 @@ when the heads besides the probability's are evaluated there and nowhere else (`
 Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``P`` single pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -158,6 +159,10 @@ class LocNet(nn.Module):
             }
         )
         self._initialise()
+
+    def wrap_parts(self, wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
+        """Wrap the two functions that take nearly all of the time, as ``torch.compile`` does; for this object only."""
+        self.encode, self._join = wrap(self.encode), wrap(self._join)  # type: ignore[method-assign]
 
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
         """Features ``(T, D, Y, X)`` of scaled frames (light: at half resolution); each frame on its own pixel grid.
