@@ -1,0 +1,234 @@
+"""From shards to what colleagues open: every step over a long run, its seconds, and memory that does not grow.
+
+    python benchmarks/pipeline.py [--rows 1000000 50000000] [--folder /fast/scratch]
+
+Sweeps of a stage scan of a simulated cell (membrane and filaments, 40 um wide), 50 000 rows a volume, in shards of
+eight volumes: molecules are seen in each plane within 400 nm, about four times, with an error of 15, 15, 40 nm, while the
+sample drifts by 300 nm over all volumes. Each step runs in a process of its own and takes the files of those before:
+
+simulate   write the shards
+merge      one table of them, with their checksums compared
+drift      redundant cross-correlation; ``rms_nm`` is what it misses of the drift that was put in
+correct    the table as if nothing had moved
+link       molecules, and the table with their numbers
+filter     three columns
+render     a histogram of the filtered table, 20 nm a pixel, OME-Zarr
+export     molecules and filtered rows as files of SMAP and Picasso
+
+One JSON line a step; ``peak_mb`` is of its process. Needs 180 bytes of disk a row.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lls_decode.axes import Layout
+from lls_decode.blocks import Block, plan_blocks
+from lls_decode.config import Cell, Geometry, PixelSize
+from lls_decode.drift import correct_table, estimate_drift, read_curve, write_curve
+from lls_decode.export.exporting import export_table
+from lls_decode.export.render_pyramid import render_pyramid
+from lls_decode.molecules import filter_table, link
+from lls_decode.simulate.structure import CellStructure, build_cell
+from lls_decode.table import TableMetadata, count_rows, merge_shards, schema, write_shard
+
+PIXEL = PixelSize(x_nm=104.0, y_nm=104.0)
+GEOMETRY = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
+PLANES = 100
+SIDE = 512
+ROWS_PER_VOLUME = 50_000
+VOLUMES_PER_SHARD = 8
+SIGMA_NM = (15.0, 15.0, 40.0)
+SEEN_NM = 400.0
+"""From focus; a detection in each plane that is nearer."""
+CELL = Cell(
+    radii_nm=(18_000.0, 20_000.0, 3000.0),
+    membrane_share=0.5,
+    num_filaments=60,
+    filament_length_nm=15_000.0,
+    persistence_nm=5000.0,
+)
+DIGEST = "benchmark"
+Floats = npt.NDArray[np.float64]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 50_000_000])
+    parser.add_argument("--folder", type=Path, help="Where scratch files go.")
+    options = parser.parse_args()
+    for num_rows in options.rows:
+        num_volumes = max(20, num_rows // ROWS_PER_VOLUME)
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            for step in STEPS:
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # memory counted from nothing
+                    record = pool.submit(measure, step.__name__, Path(folder), num_volumes).result()
+                print(json.dumps(record), flush=True)
+
+
+def measure(step: str, folder: Path, num_volumes: int) -> dict[str, Any]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = globals()[step](folder, num_volumes)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {
+        "benchmark": "pipeline",
+        "step": step,
+        **found,
+        "wall_s": round(wall, 2),
+        "cpu_s": round(cpu, 2),
+        "rows_per_s": round(found["rows"] / wall),
+        "peak_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def simulate(folder: Path, num_volumes: int) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    cell = build_cell(CELL, GEOMETRY, PIXEL, layout_of(1), np.random.default_rng(7))
+    drift_V3 = wandering(num_volumes)
+    (folder / "shards").mkdir()
+    rows = 0
+    for block in blocks_of(num_volumes):
+        pieces = [
+            sweep(cell, volume, drift_V3[volume], random) for volume in range(block.volume_start, block.volume_stop)
+        ]
+        rows += write_shard(pa.concat_tables(pieces), block, folder / "shards", run_digest=DIGEST).rows
+    return {"rows": rows}
+
+
+def merge(folder: Path, num_volumes: int) -> dict[str, Any]:
+    about = TableMetadata(pixel_size=PIXEL, planes_per_volume=PLANES, geometry=GEOMETRY)
+    made = merge_shards(
+        folder / "shards", blocks_of(num_volumes), folder / "merged.parquet", run_digest=DIGEST, metadata=about
+    )
+    return {"rows": made.rows, "bytes_per_row": round((folder / "merged.parquet").stat().st_size / made.rows, 1)}
+
+
+def drift(folder: Path, num_volumes: int) -> dict[str, Any]:
+    curve = estimate_drift(folder / "merged.parquet")
+    write_curve(folder / "drift.parquet", curve)
+    truth = wandering(num_volumes)
+    missed = curve.shift_nm - (truth - truth.mean(axis=0))
+    return {
+        "rows": count_rows(folder / "merged.parquet"),
+        "windows": curve.details["num_windows"],
+        "rms_nm": [round(float(value), 2) for value in np.sqrt(np.mean(missed**2, axis=0))],
+    }
+
+
+def correct(folder: Path, num_volumes: int) -> dict[str, Any]:
+    curve = read_curve(folder / "drift.parquet", coords="sample")
+    return {"rows": correct_table(folder / "merged.parquet", curve, folder / "corrected.parquet")}
+
+
+def link_molecules(folder: Path, num_volumes: int) -> dict[str, Any]:
+    (folder / "linked").mkdir()
+    made = link(folder / "corrected.parquet", out=folder / "linked")
+    return {"rows": count_rows(folder / "corrected.parquet"), "molecules": made.num_molecules}
+
+
+def filter_rows(folder: Path, num_volumes: int) -> dict[str, Any]:
+    table = linked_table(folder)
+    made = filter_table(table, folder / "filtered.parquet", where="x_sig < 30 and prob > 0.6 and -300 <= z_nm < 300")
+    return {"rows": count_rows(table), "kept": made.num_kept}
+
+
+def render(folder: Path, num_volumes: int) -> dict[str, Any]:
+    render_pyramid(folder / "filtered.parquet", folder / "picture.zarr", mode="histogram")
+    return {"rows": count_rows(folder / "filtered.parquet")}
+
+
+def export_smap(folder: Path, num_volumes: int) -> dict[str, Any]:
+    export_table(folder / "filtered.parquet", folder / "rows_sml.mat")
+    return {"rows": count_rows(folder / "filtered.parquet")}
+
+
+def export_picasso(folder: Path, num_volumes: int) -> dict[str, Any]:
+    export_table(folder / "filtered.parquet", folder / "rows.hdf5", format="picasso")
+    return {"rows": count_rows(folder / "filtered.parquet")}
+
+
+STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
+    simulate,
+    merge,
+    drift,
+    correct,
+    link_molecules,
+    filter_rows,
+    render,
+    export_smap,
+    export_picasso,
+)
+
+
+def linked_table(folder: Path) -> Path:
+    """The table with numbers of molecules that `link` has written beside the molecules."""
+    (table,) = (
+        path
+        for path in sorted((folder / "linked").glob("*.parquet"))
+        if "group" in pq.read_schema(path).names and path.name != "molecules.parquet"
+    )
+    return table
+
+
+def layout_of(num_volumes: int) -> Layout:
+    return Layout(num_volumes=num_volumes, planes_per_volume=PLANES, height=SIDE, width=SIDE)
+
+
+def blocks_of(num_volumes: int) -> tuple[Block, ...]:
+    return plan_blocks(layout_of(num_volumes), "plane", VOLUMES_PER_SHARD * PLANES)
+
+
+def wandering(num_volumes: int) -> Floats:
+    """Drift of each volume along the axes of the sample, nm."""
+    t = np.arange(num_volumes) / num_volumes
+    return 300.0 * np.stack(
+        [t + 0.25 * np.sin(8.2 * t), 0.2 * np.cos(13.2 * t) - 0.7 * t**2, 0.5 * np.sin(4 * t)], axis=1
+    )
+
+
+def sweep(cell: CellStructure, volume: int, drift_nm: Floats, random: np.random.Generator) -> pa.Table:
+    """One volume: each molecule in the planes that see it."""
+    step = GEOMETRY.axial_step_nm
+    num = round(ROWS_PER_VOLUME * step / (2 * SEEN_NM))
+    s, y, h = (cell.sample(num, random) + drift_nm).T
+    away = GEOMETRY.raw_displacement(s, y, h)
+    reach = int(SEEN_NM / step) + 1
+    plane = (np.rint(away.z_nm / step).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)).ravel()
+    molecule = np.repeat(np.arange(num), 2 * reach + 1)
+    seen = (np.abs(away.z_nm[molecule] - plane * step) < SEEN_NM) & (plane >= 0) & (plane < PLANES)
+    plane, molecule = plane[seen], molecule[seen]
+    error = random.normal(0, SIGMA_NM, (len(plane), 3)).T
+    x = away.x_nm[molecule] - plane * GEOMETRY.lateral_step_nm + error[0]
+    y = away.y_nm[molecule] + error[1]
+    z = away.z_nm[molecule] - plane * step + error[2]
+    columns = {"x_nm": x, "y_nm": y, "z_nm": z, "plane": plane, "frame": volume * PLANES + plane}
+    columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), GEOMETRY.to_sample(x, y, z, plane), strict=True))
+    columns |= {f"{axis}_sig": np.full(len(plane), sigma) for axis, sigma in zip("xyz", SIGMA_NM, strict=True)}
+    columns |= {name: random.uniform(low, high, len(plane)) for name, low, high in UNIFORM}
+    columns |= {"volume": np.full(len(plane), volume), "group": np.full(len(plane), -1)}
+    expected = schema(with_sample=True)
+    return pa.table(
+        [pa.array(columns[field.name].astype(field.type.to_pandas_dtype())) for field in expected], expected
+    )
+
+
+UNIFORM = (("photons", 500, 3000), ("bg", 10, 20), ("phot_sig", 50, 100), ("prob", 0.5, 1.0))
+
+
+if __name__ == "__main__":
+    main()
