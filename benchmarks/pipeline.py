@@ -3,8 +3,8 @@
     python benchmarks/pipeline.py [--rows 1000000 50000000] [--folder /fast/scratch]
 
 Sweeps of a stage scan of a simulated cell (membrane and filaments, 40 um wide), 50 000 rows a volume, in shards of
-eight volumes: molecules are seen in each plane within 400 nm, about four times, with an error of 15, 15, 40 nm, while the
-sample drifts by 300 nm over all volumes. Each step runs in a process of its own and takes the files of those before:
+eight volumes: molecules are seen in each plane within 400 nm, about four times, with an error of 15, 15, 40 nm, while
+the sample drifts by 300 nm over all volumes. Each step runs in a process of its own, on the files of those before:
 
 simulate   write the shards
 merge      one table of them, with their checksums compared

@@ -136,7 +136,7 @@ class RunFolder:
         Raises
         ------
         InputError
-            The folder holds no run, or its record cannot be read.
+            The folder holds no run, or its record cannot be read, or is that of a version of other keys.
         """
         try:
             record = self.read_record()
@@ -144,9 +144,15 @@ class RunFolder:
             raise InputError(str(error)) from error
         if record is None:
             raise InputError(f"{self.out} holds no run (no run.json in it); give the folder that was given as --out.")
-        config = record["config"]
-        block_frames, volumes = int(config["execution"]["block_frames"]), config["part"]["volumes"] or (None, None)
-        return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames, volumes=volumes)
+        try:
+            config = record["config"]
+            block_frames, volumes = int(config["execution"]["block_frames"]), config["part"]["volumes"] or (None, None)
+            return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames, volumes=volumes)
+        except KeyError as error:
+            raise InputError(
+                f"{self.record} has no {error}: another version has written it; read the run with that one, or "
+                "localize again into another folder."
+            ) from error
 
     def note_layout(self, layout: Layout) -> None:
         """Write down how far the dataset of the run reaches by now."""

@@ -1,5 +1,6 @@
 """Merge the shards of a run folder again: to another disk, or without the blocks that failed."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from lls_decode.config import parse
@@ -24,16 +25,19 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
     ------
     InputError
         The folder holds no run.
+    RunConflictError
+        A program works in the folder, and the table is to be written there.
     ShardError
         A block is missing, or a shard is damaged.
     """
     folder = RunFolder(Path(out))
     record, blocks = folder.read_run()
-    return merge_shards(
-        folder.shards,
-        blocks,
-        Path(to) if to is not None else folder.table,
-        run_digest=record["run_digest"],
-        metadata=parse(TableMetadata, record["table_metadata"], source=str(folder.record)),
-        allow_missing=allow_missing,
-    )
+    with folder.locked() if to is None else nullcontext():  # elsewhere it is in nobody's way
+        return merge_shards(
+            folder.shards,
+            blocks,
+            Path(to) if to is not None else folder.table,
+            run_digest=record["run_digest"],
+            metadata=parse(TableMetadata, record["table_metadata"], source=str(folder.record)),
+            allow_missing=allow_missing,
+        )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lls_decode.config import Camera, Cell, MovieConfig, RunConfig, ScmosCamera, ScmosChip, SimulationConfig
-from lls_decode.errors import OutputError
+from lls_decode.errors import ConfigError, OutputError
 from lls_decode.frames import create_store
 from lls_decode.optics import CameraModel, ScmosModel, build_camera
 from lls_decode.optics.psf import stamp_radius_px
@@ -208,6 +208,11 @@ class _Binding:
             z_range_nm=s.emitters.z_range_nm,
         )
         inside = _inside(config, seen).sum().item()
+        if inside == 0:
+            raise ConfigError(
+                f"No binding site of the cell is seen in the {config.width} x {config.height} pixels of a frame; make "
+                "the frame larger, or the cell's 'radii_nm' smaller."
+            )
         return float(inside) / (_CALIBRATION_SITES * config.planes_per_volume)
 
 

@@ -16,7 +16,7 @@ import pytest
 from distributed import Client
 
 from lls_decode.config import PartConfig, Roi
-from lls_decode.errors import ConfigError, RunConflictError
+from lls_decode.errors import ConfigError, InputError, RunConflictError
 from lls_decode.localize import build_localizer
 from lls_decode.localize.place import place
 from lls_decode.pipelines.choice import Share, parse_blocks, parse_share
@@ -198,6 +198,16 @@ def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tm
     assert len(list(out.glob("ledger.*-of-3.jsonl"))) == 3
     assert not list(out.glob("run*.lock"))
     assert merge(out, to=tmp_path / "again.parquet").rows == status.rows
+    with RunFolder(out).locked():
+        assert merge(out, to=tmp_path / "again.parquet").rows == status.rows  # in nobody's way
+        with pytest.raises(RunConflictError, match=f"in use by process {os.getpid()}"):
+            merge(out)
+    assert merge(out).rows == status.rows
+    record = json.loads((out / "run.json").read_text())
+    del record["config"]["part"]
+    (out / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="has no 'part': another version has written it"):
+        read_status(out)
 
 
 def test_who_may_work_in_a_folder_together(world: World, client: Client, tmp_path: Path) -> None:

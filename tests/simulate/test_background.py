@@ -27,9 +27,11 @@ from lls_decode.config import (
     ScmosCamera,
     ScmosChip,
     SimulationConfig,
+    load,
     parse,
 )
 from lls_decode.errors import ConfigError
+from lls_decode.models import find_config
 from lls_decode.optics.psf import stamp_radius_px
 from lls_decode.simulate import expose, sample_molecules, simulate_batch, simulate_frames, simulate_movie
 from lls_decode.simulate.background import draw_background, draw_texture
@@ -276,3 +278,10 @@ def test_textures_that_are_refused(changes: dict[str, float], words: str) -> Non
     data["background"]["texture"] |= changes
     with pytest.raises(ConfigError, match=words):
         parse(SimulationConfig, data, source="test")
+
+
+def test_a_cell_beyond_the_field_is_refused(tmp_path: Path) -> None:
+    config = load(MovieConfig, find_config("demo-movie"))
+    cell = config.structure.replace(membrane_share=1.0, radii_nm=(60_000.0, 60_000.0, 60_000.0))
+    with pytest.raises(ConfigError, match=r"No binding site of the cell is seen in the 16 x 16 pixels"):
+        simulate_movie(config.replace(height=16, width=16, planes_per_volume=2, structure=cell), tmp_path)
