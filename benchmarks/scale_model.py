@@ -1,11 +1,10 @@
 """Hours for an acquisition of any length on 1 to 64 workers, from the measured cost of each part.
 
-    python benchmarks/scale_model.py [--volumes 70000] [--planes 144] [--side 512] [--compute-mpx-s 200] ...
+    python benchmarks/scale_model.py [--volumes 70000] [--planes 144] [--side 512] [--compute-mpx-s 77] ...
 
 A model, not a measurement: every part is a throughput, parts that work at the same time hide each other, and the
 slowest one sets the pace. Defaults are what the other benchmarks print (docs/scale.md says which command gives which);
-only the speed of a GPU is a target and not measured. Prints a table, and with how many workers each shared part is
-saturated.
+only the file system is assumed. Prints a table, and with how many workers each shared part is saturated.
 """
 
 import argparse
@@ -20,7 +19,7 @@ class Parts:
     """What each part can do."""
 
     compute_mpx_s: float
-    """One worker; DESIGN's target for one H100, not measured."""
+    """One worker; the full network in bfloat16 on one H100, not compiled."""
     read_mb_s: float
     """Decoding in one worker, of pixels that blocks own."""
     storage_mb_s: float
@@ -73,15 +72,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, value in (
         ("rows-per-frame", 100.0),
-        ("compute-mpx-s", 200.0),
+        ("compute-mpx-s", 77.0),
         ("read-mb-s", 770.0),
         ("storage-mb-s", 5000.0),
         ("compression", 2.0),
-        ("shard-ms", 14.0),
-        ("scheduler-ms", 10.0),
-        ("client-ms", 6.0),
-        ("merge-rows-s", 5e6),
-        ("merge-shard-ms", 1.5),
+        ("shard-ms", 7.2),
+        ("scheduler-ms", 4.6),
+        ("client-ms", 3.7),
+        ("merge-rows-s", 2.5e6),
+        ("merge-shard-ms", 1.7),
         ("start-s", 60.0),
     ):
         parser.add_argument(f"--{name}", type=float, default=value)
