@@ -140,8 +140,7 @@ class VirtualSlurm:
             self.say("scancel", "--me")
         for name in reversed(list(self._daemons)):
             self._stop(name)
-        for pid in self._job_processes():
-            _kill(pid)
+        self._end_jobs()
         if self._before is None:
             os.environ.pop("SLURM_CONF", None)
         else:
@@ -206,8 +205,7 @@ class VirtualSlurm:
     def crash(self, node: str) -> None:
         """Power loss: the daemon of the node and all processes of its jobs are gone at once."""
         self.cut(node)
-        for pid in self._job_processes(node):
-            _kill(pid)
+        self._end_jobs(node)
 
     def cut(self, node: str) -> None:
         """The network of the node is lost: its daemon is silent, its jobs live on."""
@@ -298,6 +296,16 @@ class VirtualSlurm:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+
+    def _end_jobs(self, node: str | None = None) -> None:
+        """Kill until none is left: a killed process takes a moment to go, and may have begun another one meanwhile."""
+
+        def none_left() -> bool:
+            for pid in (processes := self._job_processes(node)):
+                _kill(pid)
+            return not processes
+
+        wait_for(none_left, "the end of the killed jobs")
 
     def _job_processes(self, node: str | None = None) -> list[int]:
         """Processes of jobs, and the daemons above them: those first, since they would report the end of a job."""
