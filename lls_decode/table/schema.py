@@ -74,3 +74,8 @@ def schema(with_sample: bool) -> pa.Schema:
 def integer_columns(table_schema: pa.Schema) -> list[str]:
     """Names of the columns that are stored with a dictionary; on floats it costs space and time."""
     return [field.name for field in table_schema if pa.types.is_integer(field.type)]
+
+
+def float_columns(table_schema: pa.Schema) -> list[str]:
+    """Names of the columns whose values are stored byte by byte: all first bytes, all second ones, and so on."""
+    return [field.name for field in table_schema if pa.types.is_floating(field.type)]

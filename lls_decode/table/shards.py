@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from lls_decode.blocks import Block
 from lls_decode.errors import ShardError
 from lls_decode.table.files import TEMPORARY_PREFIX, written_aside
-from lls_decode.table.schema import ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, integer_columns, schema
+from lls_decode.table.schema import ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, float_columns, integer_columns, schema
 
 KEY = b"lls_decode_shard"
 SUFFIX = ".parquet"
@@ -239,14 +239,19 @@ def checksum(tables: Iterable[pa.Table]) -> int:
 
 
 def write_options(table_schema: pa.Schema) -> dict[str, Any]:
-    """How every Parquet file of ours is written: zstd-1, dictionary on integers only, page checksums."""
+    """How every Parquet file of ours is written: dictionaries of integers, floats split into bytes, page checksums.
+
+    The first bytes of like floats are alike, and zstd finds them where they stand in a row: so at its fast level -1 a
+    table is smaller than unsplit at level 1, is written in 2/3 of the time and read in half of it.
+    """
     order = [
         pq.SortingColumn(table_schema.get_field_index(name)) for name in SORT_COLUMNS if name in table_schema.names
     ]
     return {
         "compression": "zstd",
-        "compression_level": 1,
+        "compression_level": -1,
         "use_dictionary": integer_columns(table_schema),
+        "column_encoding": dict.fromkeys(float_columns(table_schema), "BYTE_STREAM_SPLIT"),
         "write_statistics": True,
         "write_page_checksum": True,
         "sorting_columns": order if len(order) == len(SORT_COLUMNS) else None,

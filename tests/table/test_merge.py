@@ -166,6 +166,7 @@ def test_how_columns_are_stored(tmp_path: Path, shards: Path, blocks: tuple[Bloc
         assert file.schema_arrow.field(number).type == column.type
         assert stored.compression == "ZSTD"
         assert stored.has_dictionary_page == pa.types.is_integer(column.type)
+        assert ("BYTE_STREAM_SPLIT" in stored.encodings) == pa.types.is_floating(column.type)
         assert stored.statistics.has_min_max
     assert [file.schema_arrow.names[c.column_index] for c in group.sorting_columns] == list(SORT_COLUMNS)
 
