@@ -20,6 +20,7 @@ from lls_decode.config import (
 from lls_decode.config.commented import commented_yaml
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
+from lls_decode.robust import MAD_TO_SD
 
 PRESETS = {"lls-paint": "lls-paint", "astigmatism": "astigmatism", "2d": "storm-2d"}
 """Name of a preset and of the shipped configuration that it begins with."""
@@ -33,7 +34,6 @@ _FOR_A_GPU: dict[str, Any] = {
     "checkpoint_every": 2000,
 }
 _FULL_SIZE = 48
-_MAD_TO_SD = 1.4826
 _HOT_SPREADS = 4.0
 """A pixel is hot when its read variance is this many robust standard deviations (of the logarithm) above the median,
 and twice it at least."""
@@ -178,4 +178,4 @@ def chip_statistics(offset: Map, gain: Map, variance: Map, *, quantum_efficiency
 
 
 def _spread(values: Map) -> float:
-    return float(_MAD_TO_SD * np.median(np.abs(values - np.median(values))))
+    return float(MAD_TO_SD * np.median(np.abs(values - np.median(values))))

@@ -15,8 +15,8 @@ from scipy.ndimage import convolve1d, median_filter
 
 from lls_decode.drift.curve import DriftCurve, make_curve
 from lls_decode.drift.points import TableView
-from lls_decode.drift.solve import NORMAL
 from lls_decode.errors import TableError
+from lls_decode.robust import MAD_TO_SD
 from lls_decode.table import iter_tables
 
 Floats = npt.NDArray[np.float64]
@@ -152,7 +152,7 @@ def _track(volume_N: Integers, position_N3: Floats, sigma_N3: Floats, num_volume
     volume, position, sigma = volume_N[order], position_N3[order], sigma_N3[order]
     running = median_filter(position, size=(min(_MEDIAN_VOLUMES, len(position)), 1), mode="nearest")
     off = np.abs(position - running)
-    spread = NORMAL * np.median(off, axis=0)
+    spread = MAD_TO_SD * np.median(off, axis=0)
     kept = np.all(off <= np.maximum(_OUTLIER_SIGMAS * np.maximum(spread, sigma), 1e-9), axis=1)
     volume, position, weight = volume[kept], position[kept], 1 / sigma[kept] ** 2
     mean, total = np.full((num_volumes, 3), np.nan), np.zeros((num_volumes, 3))
@@ -162,7 +162,7 @@ def _track(volume_N: Integers, position_N3: Floats, sigma_N3: Floats, num_volume
         np.divide(moment, total[:, axis], out=mean[:, axis], where=total[:, axis] > 0)
     # what one volume differs from the next: noise, and hardly drift
     steps = np.diff(mean[np.isfinite(mean[:, 0])], axis=0)
-    scatter = NORMAL * np.median(np.abs(steps), axis=0) / np.sqrt(2) if len(steps) else np.full(3, np.inf)
+    scatter = MAD_TO_SD * np.median(np.abs(steps), axis=0) / np.sqrt(2) if len(steps) else np.full(3, np.inf)
     seen = total > 0
     predicted = np.divide(1.0, total, out=np.full_like(total, np.inf), where=seen)
     typical = np.median(predicted[seen[:, 0]], axis=0)

@@ -20,8 +20,10 @@ from lls_decode.table import TableMetadata, iter_tables, read_metadata
 Floats = npt.NDArray[np.float64]
 Coords = Literal["raw", "sample"]
 
-MAX_POINTS: Final = 2**23
-"""Rows that are held, at 16 bytes each; what more of them would add is far below a nanometre."""
+MAX_POINTS: Final = 2**22
+"""Rows that are held, at 20 bytes each; what more of them would add is far below a nanometre."""
+_MAX_SIGMAS: Final = 2**18
+"""Of these, at least so many tell how precise they are, where there are more."""
 
 _DEFAULT_SIGMA_NM: Final = (20.0, 20.0, 50.0)
 """Precision that is assumed where the table does not say."""
@@ -127,21 +129,27 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
     first, last = survey_volumes(view.path)
     num_rows = sum(table.num_rows for table in iter_tables(view.path, ["volume"]))
     stride = max(1, math.ceil(num_rows / max_points))
-    positions, volumes, sigmas, origin, row = [], [], [], None, 0
+    position_ND = np.empty((math.ceil(num_rows / stride), 3), dtype=np.float32)
+    volume = np.empty(len(position_ND), dtype=np.int64)
+    each = max(1, len(position_ND) // _MAX_SIGMAS)
+    sigmas, origin, row, num = [], None, 0, 0
     for table in iter_tables(view.path, view.columns):
         part = table.take(np.arange(-row % stride, table.num_rows, stride))
         row += table.num_rows
         position = view.positions(part)
         known = np.isfinite(position).all(axis=1)
-        if origin is None and known.any():
-            origin = np.floor(position[known][0])
-        positions.append((position[known] - (0.0 if origin is None else origin)).astype(np.float32))
-        volumes.append(part["volume"].to_numpy()[known].astype(np.uint32))
-        sigmas.append(view.sigmas(part)[known].astype(np.float32))
+        part, position = part.filter(known), position[known]
+        if len(position) == 0:
+            continue
+        origin = np.floor(position[0]) if origin is None else origin
+        position_ND[num : num + len(position)] = position - origin
+        volume[num : num + len(position)] = part["volume"].to_numpy()
+        sigmas.append(view.sigmas(part.take(np.arange(-num % each, len(position), each))))
+        num += len(position)
     if origin is None:
         raise TableError(f"{view.path} has no row with a position; filter the table first.")
-    position_ND, volume = np.concatenate(positions), np.concatenate(volumes).astype(np.int64)
-    if np.any(np.diff(volume) < 0):
+    position_ND, volume = position_ND[:num], volume[:num]
+    if np.any(volume[1:] < volume[:-1]):
         order = np.argsort(volume, kind="stable")
         position_ND, volume = position_ND[order], volume[order]
     num_axes = 3 if np.ptp(position_ND[:, 2]) > 0 else 2

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lls_decode.robust import MAD_TO_SD
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -21,8 +23,6 @@ MAX_PAIRS: Final = 600
 _ITERATIONS: Final = 12
 _TUKEY: Final = 4.685
 """A pair that misses by more (in robust standard deviations) has no weight; 95 % efficient for Gaussian errors."""
-NORMAL: Final = 1.4826
-"""Standard deviation over median absolute deviation."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def solve(pairs_K2: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: i
         inside = np.isfinite(missed).all(axis=1)
         if not inside.any():
             break
-        scale = np.maximum(NORMAL * np.median(missed[inside], axis=0), 1e-6)
+        scale = np.maximum(MAD_TO_SD * np.median(missed[inside], axis=0), 1e-6)
         worst = np.max(missed / scale, axis=1)
         trust = np.where(inside & (worst < _TUKEY), (1 - np.minimum(worst / _TUKEY, 1) ** 2) ** 2, 0.0)
     accepted = trust > 0

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 
 from lls_decode.errors import FrameValueError, InputError
 from lls_decode.frames.movies import open_movie
+from lls_decode.robust import MAD_TO_SD
 
 Floats = npt.NDArray[np.float64]
 
@@ -124,14 +125,14 @@ def _middle_index(size: int, half: int) -> int:
 def _noise(stack: BeadStack) -> float:
     """Standard deviation of the mean over z of a dark pixel, from differences of neighbouring slices."""
     differences = np.diff(stack.adu_ZYX, axis=0)
-    return float(1.4826 * np.median(np.abs(differences)) / math.sqrt(2 * len(stack.adu_ZYX))) + 1e-9
+    return float(MAD_TO_SD * np.median(np.abs(differences)) / math.sqrt(2 * len(stack.adu_ZYX))) + 1e-9
 
 
 def _peaks(mean: Floats, *, noise: float, apart: int) -> list[tuple[int, int]]:
     """Rows and columns of local maxima, brightest first."""
     smooth = gaussian_filter(mean, 2.0)
     smooth = smooth - np.median(smooth)
-    spread = 1.4826 * np.median(np.abs(smooth))
+    spread = MAD_TO_SD * np.median(np.abs(smooth))
     threshold = max(6 * spread, 3 * noise, _FAINTEST * smooth.max())
     peak = (smooth == maximum_filter(smooth, size=2 * (apart // 2) + 1)) & (smooth > threshold)
     rows, columns = np.nonzero(peak)

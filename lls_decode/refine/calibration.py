@@ -29,6 +29,7 @@ from lls_decode.refine.crlb import Spots
 from lls_decode.refine.mle import fit_spots
 from lls_decode.refine.order import check_order
 from lls_decode.refine.smoothing import smooth
+from lls_decode.robust import MAD_TO_SD
 from lls_decode.table import written_aside
 
 Floats = npt.NDArray[np.float64]
@@ -327,7 +328,7 @@ def _robust_mean(beads_BZYX: Floats) -> Floats:
         return np.asarray(beads.mean(axis=0))
     middle = np.median(beads, axis=0)
     off = np.abs(beads - middle)
-    near = off <= 4 * 1.4826 * np.median(off, axis=0) + 1e-3 * mean.max()
+    near = off <= 4 * MAD_TO_SD * np.median(off, axis=0) + 1e-3 * mean.max()
     return np.asarray((beads * near).sum(axis=0) / near.sum(axis=0))
 
 
