@@ -84,6 +84,8 @@ class Submission:
         self._suspects: set[int] = set()
         self._in_flight: dict[str, _Try] = {}
         self._finished: queue.SimpleQueue[Future[TaskReport]] = queue.SimpleQueue()
+        self._taken: list[Future[TaskReport]] = []
+        """Held until the next blocks are submitted: Dask keeps a record of each time when it has no task of a name."""
         self._workers = 0
         self._workers_per_host = 1
         self._last_seen = self._last_poll = time.monotonic()
@@ -164,9 +166,11 @@ class Submission:
 
     def _take(self) -> None:
         """Wait for a moment until something is finished, then take all that is."""
+        self._taken.clear()
         try:
             future = self._finished.get(timeout=POLL_S)
             while True:
+                self._taken.append(future)
                 item = self._in_flight.pop(str(future.key), None)
                 if item is not None:
                     self._settle(item, future)

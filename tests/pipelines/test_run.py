@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +66,17 @@ def test_block_size_does_not_show(world: World, client: Client, undisturbed: Pat
     assert (result.done, result.exit_status) == (18, 0)
     assert result.merged is not None
     assert_same_rows(result.merged, undisturbed)
+
+
+def test_scheduler_keeps_nothing_of_finished_blocks(world: World, client: Client, tmp_path: Path) -> None:
+    """With one block in flight there is a moment without any, of which Dask would keep a record."""
+
+    def records(dask_scheduler: Any = None) -> int:
+        return len(dask_scheduler.extensions["spans"].spans)
+
+    before = client.run_on_scheduler(records)
+    run(world.plan(tmp_path, block_frames=8, execution={"in_flight_per_worker": 1}), client)
+    assert client.run_on_scheduler(records) - before <= 1
 
 
 def test_table_says_where_it_comes_from(world: World, undisturbed: Path) -> None:
