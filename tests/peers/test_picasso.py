@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lls_decode.config import PixelSize
+from lls_decode.errors import TableError
 from lls_decode.export.importing import import_table
 from lls_decode.table import read_metadata, read_table
 
@@ -154,3 +155,17 @@ def test_hdf5_of_theirs(picasso: Peer, beside: bool, tmp_path: Path) -> None:
     found = {name: table[name].to_numpy() for name in names}
     assert_same(in_order_of(found, "photons"), in_order_of(expected, "photons"))
     assert read_metadata(out).pixel_size == PixelSize(x_nm=130.0, y_nm=130.0)
+
+
+NOT_READ = {
+    "thunderstorm": (".csv", "frame -1.0 in row 1"),  # ThunderSTORM counts from 1, Picasso's file of it from 0
+    "smap": ("_sml.mat", "older than v7"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_READ)
+def test_what_is_not_read_of_theirs_is_refused(picasso: Peer, kind: str, tmp_path: Path) -> None:
+    suffix, says = NOT_READ[kind]
+    path = written(picasso, kind, their_columns(), tmp_path / f"theirs{suffix}")
+    with pytest.raises(TableError, match=says):
+        import_table(path, tmp_path / "out.parquet", pixel_size=PixelSize(x_nm=130.0, y_nm=130.0))
