@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip --quiet
 READY := .venv/.ready
 
-.PHONY: demo test slow-test slurm-test lint docs
+.PHONY: demo test slow-test slurm-test peers-test lint docs
 
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
@@ -19,6 +19,11 @@ slow-test: $(READY)
 # On a real SLURM of virtual nodes, which is installed (apt) and started when this is root; skipped with a reason elsewhere.
 slurm-test: $(READY)
 	.venv/bin/python -m pytest -q -m slurm tests/cluster/slurm
+
+# Files of ours opened in other people's programs, each in an environment under build/peers (from PyPI, some 4 GB in
+# all); skipped with a reason where they cannot be installed.
+peers-test: $(READY)
+	.venv/bin/python -m pytest -q -m peers tests/peers
 
 # mypy sees the packages as they are installed: pipelines/ and cluster/ inside lls_decode/.
 lint: $(READY)

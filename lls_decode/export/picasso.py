@@ -87,7 +87,8 @@ def _metadata(table: ExportTable) -> dict[str, Any]:
     low = [survey.low[name] / pixel_nm for name in ("x_nm", "y_nm")]
     high = [survey.high[name] / pixel_nm for name in ("x_nm", "y_nm")]
     shift_px = [max(0, -int(np.floor(value))) for value in low]
-    size_px = [max(1, int(np.floor(value + shift)) + 1) for value, shift in zip(high, shift_px, strict=True)]
+    # as float32 has them, which may round up to the next pixel: Picasso drops what is not below the size
+    size_px = [max(1, int(np.float32(value + shift)) + 1) for value, shift in zip(high, shift_px, strict=True)]
     return {
         "Width": size_px[0],
         "Height": size_px[1],

@@ -36,7 +36,7 @@ _FIELDS: Final = {
     "xnmerr": "x_sig",
     "ynmerr": "y_sig",
     "znmerr": "z_sig",
-    "phot_err": "phot_sig",
+    "photerr": "phot_sig",
     "prob": "prob",
     "plane": "plane",
     "volume": "volume",
@@ -241,8 +241,8 @@ def _our_columns(given: Mapping[str, npt.NDArray[Any]], pixel: PixelSize) -> dic
         columns.setdefault("y_sig", given["locprecnm"])
     if "groupindex" in given:
         columns["group"] = given["groupindex"]
-    if "photerr" in given:
-        columns.setdefault("phot_sig", given["photerr"])
+    if "phot_err" in given:  # of SMAP's DECODE loader
+        columns.setdefault("phot_sig", given["phot_err"])
     return {
         **columns,
         "frame": given["frame"] - 1,

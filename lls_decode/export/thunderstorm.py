@@ -1,6 +1,7 @@
 """ThunderSTORM's csv: nm from the corner of the first pixel, frames from 1."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Final
 
@@ -14,21 +15,25 @@ _logger = logging.getLogger(__name__)
 ORIGIN_PX: Final = 0.5
 
 _NAMES: Final = (
-    "id", "frame", "x [nm]", "y [nm]", "z [nm]", "sigma1 [nm]", "sigma2 [nm]", "intensity [photon]", "offset [photon]",
-    "bkgstd [photon]", "uncertainty_xy [nm]", "uncertainty_z [nm]",
+    "id", "frame", "x [nm]", "y [nm]", "z [nm]", "sigma [nm]", "sigma1 [nm]", "sigma2 [nm]", "intensity [photon]",
+    "offset [photon]", "bkgstd [photon]", "uncertainty_xy [nm]", "uncertainty_z [nm]",
 )  # fmt: skip
 
 
 def write(table: ExportTable, out: Path) -> None:
-    """Write all twelve columns: Picasso, which reads this format too, insists on them.
+    """Write all columns of a table with z, or of one without: Picasso, which reads this format too, insists on them.
 
-    ``bkgstd`` is the square root of the background, ``sigma1`` and ``sigma2`` the nominal PSF; one pixel, with a
-    warning, where no PSF is known.
+    A column of which nothing is known is left out where it may be: Picasso drops every row with an empty cell.
+    ``bkgstd`` is the square root of the background, ``sigma1`` and ``sigma2`` (``sigma``, their root mean square, where
+    no z is known) the nominal PSF; one pixel, with a warning, where no PSF is known.
     """
     pixel = table.pixel_size
     sigma1_nm, sigma2_nm = table.psf_sigma_nm or (pixel.x_nm, pixel.y_nm)
     if table.psf_sigma_nm is None:
-        _logger.warning("%s does not say how wide the PSF is; sigma1 and sigma2 are set to one pixel.", table.path)
+        _logger.warning("%s does not say how wide the PSF is; it is set to one pixel.", table.path)
+    absent = {"sigma [nm]"} if table.knows("z_nm") else {"z [nm]", "sigma1 [nm]", "sigma2 [nm]"}
+    absent |= set() if table.knows("z_sig") else {"uncertainty_z [nm]"}
+    names = [name for name in _NAMES if name not in absent]
 
     def columns(rows: Rows, first_row: int) -> Columns:
         length = len(rows["frame"])
@@ -39,6 +44,7 @@ def write(table: ExportTable, out: Path) -> None:
             rows["x_nm"] + ORIGIN_PX * pixel.x_nm,
             rows["y_nm"] + ORIGIN_PX * pixel.y_nm,
             rows.get("z_nm"),
+            np.full(length, math.hypot(sigma1_nm, sigma2_nm) / math.sqrt(2)),
             np.full(length, sigma1_nm),
             np.full(length, sigma2_nm),
             rows.get("photons"),
@@ -47,6 +53,7 @@ def write(table: ExportTable, out: Path) -> None:
             lateral_sigma(rows) if has_sigma else None,
             rows.get("z_sig"),
         )
-        return dict(zip(_NAMES, values, strict=True))
+        found = dict(zip(_NAMES, values, strict=True))
+        return {name: found[name] for name in names}
 
-    write_csv(table, out, [",".join(f'"{name}"' for name in _NAMES)], columns)
+    write_csv(table, out, [",".join(f'"{name}"' for name in names)], columns)

@@ -187,11 +187,19 @@ def test_smap_header_and_fields(table: Path, columns: Columns) -> None:
         assert (np.unique(loc["PSFxnm"]), np.unique(loc["PSFynm"])) == (130, 140)
         fields = [b"".join(name).decode() for name in loc.attrs["MATLAB_fields"]]
         assert set(fields) == set(loc)
+        np.testing.assert_array_equal(loc["photerr"][0], columns["phot_sig"])  # as SMAP's own fits name it
         info = file["saveloc/file/info"]
         np.testing.assert_allclose(info["cam_pixelsize_um"][:, 0], [0.104, 0.098])
         assert info["roi"].shape == (4, 1)
         assert "".join(map(chr, file["fileformat/name"][:, 0])) == "sml"
         assert (file["saveloc/file/number"][0, 0], file["saveloc/file/numberOfTif"][0, 0]) == (1, 0)
+
+
+def test_the_name_that_smap_gives_decodes_photon_errors(table: Path, columns: Columns) -> None:
+    path = export(table, "smap")
+    with h5py.File(path, "r+") as file:
+        file["saveloc/loc"].move("photerr", "phot_err")
+    np.testing.assert_array_equal(back(path, format="smap")["phot_sig"], in_order(columns)["phot_sig"])
 
 
 def test_smap_structure_is_that_of_a_real_file(table: Path, shared_data: Path) -> None:
@@ -263,6 +271,29 @@ def test_thunderstorm_rows(tmp_path: Path) -> None:
     assert first_lines(export(table, "thunderstorm"), 2)[1] == "1,8,152,249,-5,130,140,500,16,4,3,9.5"
 
 
+def test_thunderstorm_without_z(tmp_path: Path, columns: Columns) -> None:
+    """The columns of a two-dimensional table: an empty cell costs the row when Picasso reads it."""
+    nothing = np.full(500, np.nan, np.float32)
+    table = write_table(tmp_path / "table.parquet", {**columns, "z_nm": nothing, "z_sig": nothing}, model=MODEL)
+    path = export(table, "thunderstorm")
+    names = [name.strip('"') for name in first_lines(path, 1)[0].split(",")]
+    row = dict(zip(names, first_lines(path, 2)[1].split(","), strict=True))
+    assert names == [
+        "id", "frame", "x [nm]", "y [nm]", "sigma [nm]", "intensity [photon]", "offset [photon]", "bkgstd [photon]",
+        "uncertainty_xy [nm]",
+    ]  # fmt: skip
+    assert all(row.values())
+    assert float(row["sigma [nm]"]) == pytest.approx(np.sqrt((130**2 + 140**2) / 2))
+    np.testing.assert_array_equal(back(path, format="thunderstorm")["z_nm"], 0)
+
+
+def test_thunderstorm_without_sigma_of_z(tmp_path: Path, columns: Columns) -> None:
+    table = write_table(tmp_path / "table.parquet", without(columns, "z_sig", EVERY), model=MODEL)
+    names = first_lines(export(table, "thunderstorm"), 1)[0]
+    assert '"z [nm]","sigma1 [nm]","sigma2 [nm]"' in names
+    assert "uncertainty_z" not in names
+
+
 def test_picasso_metadata_inside_and_beside(table: Path, columns: Columns) -> None:
     path = export(table, "picasso")
     beside = list(yaml.safe_load_all(path.with_suffix(".yaml").read_text()))
@@ -281,6 +312,16 @@ def test_picasso_metadata_inside_and_beside(table: Path, columns: Columns) -> No
     assert about["Frames"] == columns["frame"].max() + 1
     np.testing.assert_allclose((locs["x"] - 1) * 104, columns["x_nm"], atol=TOLERANCE_NM)
     np.testing.assert_allclose((locs["y"] - 1) * 104, columns["y_nm"], atol=TOLERANCE_NM)
+
+
+def test_picasso_is_as_large_as_what_is_rounded(tmp_path: Path) -> None:
+    """The largest x is a whole number of pixels as float32, after it was moved: Picasso drops what is not below."""
+    columns = random_columns(2)
+    columns |= {"x_nm": np.float32([-104 * 500, np.nextafter(np.float32(104 * 3), np.float32(0))]), "frame": [0, 1]}
+    path = export(write_table(tmp_path / "table.parquet", columns), "picasso")
+    with h5py.File(path) as file:
+        assert file["locs"]["x"].tolist() == [0, 503]
+    assert yaml.safe_load(path.with_suffix(".yaml").read_text())["Width"] == 504
 
 
 def test_picasso_is_not_moved_without_need(tmp_path: Path, columns: Columns) -> None:
@@ -345,7 +386,7 @@ def test_unknown_is_empty(tmp_path: Path, columns: Columns) -> None:
         assert file["data/phot_sig"].shape is None
         assert np.isnan(file["data/xyz_sig"][3:5, 2]).all()
     with h5py.File(export(table, "smap")) as file:
-        assert "phot_err" not in file["saveloc/loc"]
+        assert "photerr" not in file["saveloc/loc"]
     row = first_lines(export(table, "csv"), 5)[4].split(",")
     assert (row[10], row[11]) == ("", "")
     found = back(export(table, "decode-csv"), format="decode-csv", planes_per_volume=PLANES)

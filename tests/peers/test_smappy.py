@@ -1,0 +1,80 @@
+"""SMAPpy, the successor of SMAP: ``_sml.mat``, and csv whose columns it guesses by their names; frames from 0 in it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import Peer
+from .tables import CASES, PSF_NM, X_NM, Y_NM, assert_same
+
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
+
+FLAT = "two-dimensional movie"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_smap(smappy: Peer, name: str, tmp_path: Path) -> None:
+    """Positions stay as SMAP has them, with the first pixel's centre at 1; filenumber is left out."""
+    case, columns = CASES[name], CASES[name].columns
+    found, about = smappy.read("smappy_read", "smap", case.exported(tmp_path, "smap"))
+    expected = {
+        "frame": columns["frame"],
+        "x_nm": columns["x_nm"] + X_NM,
+        "y_nm": columns["y_nm"] + Y_NM,
+        "x_err_nm": columns["x_sig"],
+        "y_err_nm": columns["y_sig"],
+        "xy_err_nm": case.rms_nm(),
+        "photons": columns["photons"],
+        "background": columns["bg"],
+        **{name: columns[name] for name in ("prob", "plane", "volume")},
+        **{"logl_rel": columns["prob"] - 1, "channel": 0},
+    }
+    if name != FLAT:
+        expected |= {"z_nm": columns["z_nm"], "z_err_nm": columns["z_sig"], "znmerr": columns["z_sig"]}
+        expected |= {"sigma_nm": PSF_NM[0], "sigma_y_nm": PSF_NM[1], "photons_err": columns["phot_sig"]}
+        expected |= {"groupindex": columns["group"].astype(float)}  # float32 in SMAPpy
+    assert_same(found, expected)
+    assert about["format"] == "SMAP"
+    assert about["pixelsize_nm"] == pytest.approx(X_NM)
+    assert about["smap"]["numberOfFrames"] == columns["frame"].max() + 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_csv_is_guessed(smappy: Peer, name: str, tmp_path: Path) -> None:
+    """What it knows by our names; the rest is not taken."""
+    case, columns = CASES[name], CASES[name].columns
+    found, about = smappy.read("smappy_read", "csv", case.exported(tmp_path, "csv"))
+    assert about["format"] == "csv"
+    expected = {name: columns[name] for name in ("frame", "x_nm", "y_nm", "z_nm", "photons")}
+    assert_same(found, {**expected, "background": columns["bg"]})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_csv_by_a_given_mapping(smappy: Peer, name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    found, _ = smappy.read("smappy_read", "csv-all", case.exported(tmp_path, "csv"))
+    assert_same(found, {**case.columns, "group": case.columns["group"].astype(float)})  # float32 in SMAPpy
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_thunderstorm(smappy: Peer, name: str, tmp_path: Path) -> None:
+    """As in the file: the first pixel's corner at 0, frames from 1."""
+    case, columns = CASES[name], CASES[name].columns
+    found, _ = smappy.read("smappy_read", "csv", case.exported(tmp_path, "thunderstorm"))
+    expected = {
+        "id": np.arange(len(columns["frame"])) + 1,
+        "frame": columns["frame"] + 1,
+        "x_nm": columns["x_nm"] + X_NM / 2,
+        "y_nm": columns["y_nm"] + Y_NM / 2,
+        "xy_err_nm": case.rms_nm(),
+        "photons": columns["photons"],
+        "background": columns["bg"],
+        "background_std": np.sqrt(columns["bg"]),
+    }
+    if name == FLAT:
+        expected |= {"sigma_nm": np.hypot(X_NM, Y_NM) / np.sqrt(2)}  # not known: a pixel
+    else:
+        expected |= {"z_nm": columns["z_nm"], "z_err_nm": columns["z_sig"]}
+        expected |= {"sigma_nm": PSF_NM[0], "sigma_y_nm": PSF_NM[1]}
+    assert_same(found, expected)
