@@ -31,7 +31,7 @@ COMMANDS = {
 }
 """What writes each file."""
 SINGLE_THREAD = ("tables", "rendering", "pipeline")
-INSTRUCTIONS = {"avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_bf16": "AMX"}
+INSTRUCTIONS = {"avx512f": "AVX-512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
 
 
 def main() -> None:
