@@ -125,7 +125,7 @@ def run_ours(case: Case, frames: npt.NDArray[np.uint16], filters: int, post: lis
         network.decode_sparsely = network.decode  # type: ignore[method-assign, assignment]
     if case.get("features") == "three times":
         encode = network.encode
-        network.encode = lambda frames: [encode(frames) for _ in range(3)][-1]  # type: ignore[method-assign]
+        network.encode = lambda *inputs: [encode(*inputs) for _ in range(3)][-1]  # type: ignore[method-assign]
     for name in ("detect", "place"):
         setattr(engine, name, timed(getattr(engine, name), post))
     block = plan_blocks(Layout(len(frames), 1, side, side), "time", len(frames))[0]
@@ -195,7 +195,7 @@ def main() -> None:
     for _ in range(options.repeats):
         for number, case in enumerate(chosen):
             command = [sys.executable, __file__, *sys.argv[1:], "--one", json.dumps(case)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results[number].append(json.loads(done.stdout))
     megapixels = options.side**2 * options.frames * 1e-6
     best: dict[str, float] = {}

@@ -1,7 +1,12 @@
 """The documentation site: ``make docs`` builds it, warnings are errors; the tutorial is executed."""
 
 import logging
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # where measured_pages.py is
 
 project = "lls_decode"
 author = "the lls_decode developers"
@@ -15,6 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_click",
+    "measured_pages",
 ]
 exclude_patterns = ["_build", "examples"]
 html_theme = "furo"
@@ -34,6 +40,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+measured_folder = str(HERE.parent / "benchmarks" / "results")
 default_role = "code"  # single backquotes name things
 
 intersphinx_mapping: dict[str, tuple[str, None]] = {}
