@@ -1,4 +1,4 @@
-"""Rows to molecules: speed, and memory that does not grow with the table.
+"""Tables to molecules, and other programs' tables to ours: speed, and memory that does not grow with the table.
 
     OMP_NUM_THREADS=1 python benchmarks/tables.py [--rows 1000000 10000000] [--what link-sweeps ...]
 
@@ -23,6 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from lls_decode.config import Geometry, PixelSize
+from lls_decode.export.exporting import FORMATS, export_table
+from lls_decode.export.importing import import_table
 from lls_decode.molecules import debias, filter_table, link
 from lls_decode.table import TableMetadata, count_rows, schema, table_writer
 
@@ -47,6 +49,8 @@ def main() -> None:
                 if movie not in tables:
                     tables[movie] = Path(folder) / ("movie.parquet" if movie else "sweeps.parquet")
                     apart(simulate, tables[movie], num_rows, movie)
+                if what.startswith("import-"):
+                    apart(write_foreign, tables[movie], what.removeprefix("import-"))
                 result = apart(measure, call, tables[movie], Path(folder))
                 record = {
                     "benchmark": "tables",
@@ -103,6 +107,19 @@ def run_debias(table: Path, out: Path) -> dict[str, Any]:
     return {}
 
 
+def write_foreign(table: Path, format: str) -> None:
+    """The table as another program's file, beside it."""
+    for old in table.parent.glob("foreign*"):
+        old.unlink()
+    export_table(table, table.with_name(f"foreign{FORMATS[format].suffix}"), format=format)
+
+
+def run_import(table: Path, out: Path) -> dict[str, Any]:
+    (foreign,) = (path for path in table.parent.glob("foreign*") if path.suffix != ".yaml")
+    import_table(foreign, out / "imported.parquet", pixel_size=PixelSize(x_nm=104, y_nm=104))
+    return {}
+
+
 MEASURED = {
     "link-sweeps": ("run_link", False),
     "link-movie": ("run_link", True),
@@ -110,6 +127,7 @@ MEASURED = {
     "filter-best": ("run_best", False),
     "filter-neighbours": ("run_neighbours", False),
     "debias": ("run_debias", False),
+    **{f"import-{name}": ("run_import", True) for name in ("smap", "picasso", "decode", "smlm", "csv")},
 }
 
 

@@ -5,6 +5,7 @@ attribute of ``meta`` for the unit. What is not known is an empty dataset, or an
 """
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ import numpy.typing as npt
 from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign import Foreign, Head
+from lls_decode.export.foreign import Columns as ForeignColumns
+from lls_decode.export.foreign import Foreign, Head, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, read_csv, write_csv
@@ -112,18 +114,25 @@ def recognizes_csv(head: Head) -> bool:
 def read_h5(path: Path, pixel_size: PixelSize | None) -> Foreign:
     """Read ``data``, in px or nm."""
     with opened(path) as file:
-        data = {name: item[()] for name, item in file["data"].items() if getattr(item, "shape", None) is not None}
+        known = {name for name, item in file["data"].items() if getattr(item, "shape", None) is not None}
         meta = dict(file["meta"].attrs) if "meta" in file else {}
         version = str(file["decode"].attrs.get("version", "")) if "decode" in file else ""
     for name in ("xyz", "frame_ix"):
-        if name not in data:
+        if name not in known:
             raise TableError(f"{path} has no data/{name}; expected a file of DECODE.")
-    columns: dict[str, npt.NDArray[Any]] = {}
-    for name, pattern in _TRIPLES.items():
-        if name in data:
-            columns |= {pattern.format(axis): data[name][:, number] for number, axis in enumerate(_AXES)}
-    columns |= {our: data[name] for name, our in {**_SINGLES, **_INTEGERS}.items() if name in data}
-    return _in_nm(path, columns, meta, version, pixel_size)
+
+    def pieces(rows_at_once: int) -> Iterator[ForeignColumns]:
+        with opened(path) as file:
+            data = file["data"]
+            for part in slices(len(data["frame_ix"]), rows_at_once):
+                columns: dict[str, npt.NDArray[Any]] = {}
+                for name in known & _TRIPLES.keys():
+                    triples = data[name][part]
+                    columns |= {_TRIPLES[name].format(axis): triples[:, number] for number, axis in enumerate(_AXES)}
+                columns |= {our: data[name][part] for name, our in {**_SINGLES, **_INTEGERS}.items() if name in known}
+                yield columns
+
+    return _in_nm(path, pieces, meta, version, pixel_size)
 
 
 def read_csv_file(path: Path, pixel_size: PixelSize | None) -> Foreign:
@@ -143,13 +152,12 @@ def read_csv_file(path: Path, pixel_size: PixelSize | None) -> Foreign:
         first_frame=0,
         origin_px=0.0,
     )
-    found = read_csv(path, lines, layout, pixel_size)
-    return _in_nm(path, dict(found.columns), meta, version, pixel_size)
+    return _in_nm(path, read_csv(path, lines, layout, pixel_size).pieces, meta, version, pixel_size)
 
 
 def _in_nm(
     path: Path,
-    columns: dict[str, npt.NDArray[Any]],
+    pieces: Callable[[int], Iterator[ForeignColumns]],
     meta: dict[str, Any],
     version: str,
     pixel_size: PixelSize | None,
@@ -159,15 +167,21 @@ def _in_nm(
         pixel_size = PixelSize(x_nm=float(size[1]), y_nm=float(size[0]))
     if unit not in ("px", "nm"):
         raise TableError(f"{path} has positions in {unit!r}; expected 'px' or 'nm' in its meta data.")
-    if unit == "px":
-        if pixel_size is None:
-            raise ConfigError(f"{path} is in pixels and does not say how large one is; give pixel_size (--pixel-nm).")
-        for axis, size_nm in (("x", pixel_size.x_nm), ("y", pixel_size.y_nm)):
-            for name in (f"{axis}_nm", f"{axis}_sig"):
-                if name in columns:
-                    columns[name] = columns[name].astype(np.float64) * size_nm
+    if unit == "px" and pixel_size is None:
+        raise ConfigError(f"{path} is in pixels and does not say how large one is; give pixel_size (--pixel-nm).")
+    scales: dict[str, float] = {}
+    if unit == "px" and pixel_size is not None:
+        scales = dict.fromkeys(("x_nm", "x_sig"), pixel_size.x_nm) | dict.fromkeys(("y_nm", "y_sig"), pixel_size.y_nm)
+
+    def scaled(rows_at_once: int) -> Iterator[ForeignColumns]:
+        for columns in pieces(rows_at_once):
+            moved = {
+                name: columns[name].astype(np.float64) * scale for name, scale in scales.items() if name in columns
+            }
+            yield {**columns, **moved}
+
     notes = (
         "x and y exchanged",
         "DECODE crops frames to multiples of 8 px and does not say so: x and y may be off by that",
     )
-    return Foreign(columns, pixel_size=pixel_size, notes=notes, details={"version": version})
+    return Foreign(scaled, pixel_size=pixel_size, notes=notes, details={"version": version})

@@ -1,6 +1,6 @@
 """What a reader of another program's file gives, and the first look by which a file is recognized."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,19 @@ from lls_decode.export.hdf5 import is_hdf5, opened
 
 _HEAD_BYTES = 65_536
 
+Columns = Mapping[str, npt.NDArray[Any]]
+"""Some rows of a file by our names, in our frame of reference and units; columns that the file lacks are absent.
+
+``frame``, ``x_nm``, ``y_nm`` at least; ``xy_sig`` stands for both lateral sigmas.
+"""
+
 
 @dataclass(frozen=True)
 class Foreign:
-    """Columns of a file by our names, in our frame of reference and units; those that the file lacks are absent."""
+    """A file of another program, whose head was read and found good."""
 
-    columns: Mapping[str, npt.NDArray[Any]]
-    """``frame``, ``x_nm``, ``y_nm`` at least; ``xy_sig`` stands for both lateral sigmas."""
+    pieces: Callable[[int], Iterator[Columns]]
+    """Its rows in their order, about so many at a time; one piece at least, and the same columns in each."""
     pixel_size: PixelSize | None = None
     notes: tuple[str, ...] = ()
     """What was changed or assumed, a short sentence each."""
@@ -61,3 +67,9 @@ class Head:
         if b"\0" in self.start.partition(b"\n")[0]:
             return []
         return self.start.decode("utf-8-sig", errors="replace").splitlines()
+
+
+def slices(num_rows: int, rows_at_once: int) -> Iterator[slice]:
+    """Of all rows in their order; an empty one when there are none."""
+    for start in range(0, max(num_rows, 1), rows_at_once):
+        yield slice(start, min(start + rows_at_once, num_rows))

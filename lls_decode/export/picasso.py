@@ -5,7 +5,7 @@ draws from 0 on: a table that reaches below is moved by whole pixels, and the me
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import yaml
 from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign import Foreign, Head
+from lls_decode.export.foreign import Columns, Foreign, Head, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
@@ -131,10 +131,9 @@ def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
     with opened(path) as file:
         if not hasattr(file["locs"], "dtype"):
             raise TableError(f"{path} has a group /locs (SMAPpy's own HDF5), expected Picasso's table; save it as csv.")
-        locs = file["locs"][()]
+        names = file["locs"].dtype.names or ()
         inside = file["metadata"][()] if "metadata" in file else None
     steps = _read_steps(path, inside)
-    names = locs.dtype.names or ()
     for name in ("frame", "x", "y"):
         if name not in names:
             raise TableError(f"{path} has no column {name!r} in /locs; expected a table of Picasso.")
@@ -142,15 +141,26 @@ def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
     if pixel is None:
         raise ConfigError(f"{path} is in pixels, and no metadata say how large one is; give pixel_size (--pixel-nm).")
     shift_px = next((step[_SHIFT] for step in steps if _SHIFT in step), (0, 0))
+
+    def pieces(rows_at_once: int) -> Iterator[Columns]:
+        with opened(path) as file:
+            for part in slices(len(file["locs"]), rows_at_once):
+                yield _our_columns(file["locs"][part], pixel, shift_px)
+
+    notes = (f"moved back by {shift_px} px, as the metadata say",) if any(shift_px) else ()
+    return Foreign(pieces, pixel_size=pixel, notes=notes, details={"metadata": [_plain(step) for step in steps]})
+
+
+def _our_columns(locs: npt.NDArray[Any], pixel: PixelSize, shift_px: Sequence[float]) -> Columns:
+    names = locs.dtype.names or ()
     columns = {ours: locs[theirs] for theirs, ours in _SAME.items() if theirs in names}
-    columns |= {"frame": locs["frame"], **({"group": locs["group"]} if "group" in names else {})}
+    columns |= {name: locs[name] for name in ("frame", "group") if name in names}
     sizes = {"x": pixel.x_nm, "y": pixel.y_nm, "lpx": pixel.x_nm, "lpy": pixel.y_nm}
     for theirs, ours in _PIXELS.items():
         if theirs in names:
             shift = shift_px["xy".index(theirs)] if theirs in "xy" else 0
             columns[ours] = (locs[theirs].astype(np.float64) - shift) * sizes[theirs]
-    notes = (f"moved back by {shift_px} px, as the metadata say",) if any(shift_px) else ()
-    return Foreign(columns, pixel_size=pixel, notes=notes, details={"metadata": [_plain(step) for step in steps]})
+    return columns
 
 
 def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:

@@ -5,7 +5,7 @@ SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vect
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lls_decode import __version__
 from lls_decode.config import Camera, EmccdCamera, PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign import Foreign, Head
+from lls_decode.export.foreign import Columns, Foreign, Head, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import IMPRECISE_NM, ExportTable, Rows, lateral_sigma
 from lls_decode.table import written_aside
@@ -216,22 +216,37 @@ def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
         raise TableError(f"{path} is a MATLAB file older than v7.3; load it in SMAP, and save it again with -v7.3.")
     with opened(path) as file:
         loc = file["saveloc/loc"]
-        given = {name: np.asarray(loc[name]).ravel() for name in loc if loc[name].ndim == 2}
+        sizes = {name: loc[name].size for name in loc if loc[name].ndim == 2}
         stored, num_files = _stored_pixel_size(file["saveloc"])
     for name in ("xnm", "ynm", "frame"):
-        if name not in given:
+        if name not in sizes:
             raise TableError(f"{path} has no saveloc.loc.{name}; expected a file of SMAP with fitted positions in nm.")
-    num_rows = len(given["xnm"])
-    given = {name: values for name, values in given.items() if len(values) == num_rows}
+    num_rows = sizes["xnm"]
     pixel = pixel_size or stored
     if pixel is None:
         raise ConfigError(
             f"{path} does not say how large a pixel is, by which SMAP's origin moves; give pixel_size (--pixel-nm)."
         )
-    notes = ["x and y moved by 1 px, frames by 1: SMAP counts both from 1"]
-    if num_files > 1 and np.any(given.get("filenumber", np.ones(1)) != 1):
-        raise TableError(f"{path} holds localizations of {num_files} movies; save each of them from SMAP by itself.")
-    return Foreign(_our_columns(given, pixel), pixel_size=pixel, notes=tuple(notes))
+
+    def pieces(rows_at_once: int) -> Iterator[Columns]:
+        with opened(path) as file:
+            loc = file["saveloc/loc"]
+            vectors = {name: loc[name] for name, size in sizes.items() if size == num_rows}
+            for part in slices(num_rows, rows_at_once):
+                given = {name: _part_of(vector, part) for name, vector in vectors.items()}
+                if num_files > 1 and np.any(given.get("filenumber", np.ones(1)) != 1):
+                    raise TableError(
+                        f"{path} holds localizations of {num_files} movies; save each of them from SMAP by itself."
+                    )
+                yield _our_columns(given, pixel)
+
+    notes = ("x and y moved by 1 px, frames by 1: SMAP counts both from 1",)
+    return Foreign(pieces, pixel_size=pixel, notes=notes)
+
+
+def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:
+    """Of a row or a column of MATLAB's."""
+    return np.asarray(vector[0, part] if vector.shape[0] == 1 else vector[part, 0])
 
 
 def _our_columns(given: Mapping[str, npt.NDArray[Any]], pixel: PixelSize) -> dict[str, npt.NDArray[Any]]:

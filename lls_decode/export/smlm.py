@@ -5,16 +5,18 @@ nm, with our origin and frames from 0, on which the format says nothing.
 
 import json
 import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign import Foreign, Head
+from lls_decode.export.foreign import Columns, Foreign, Head, slices
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
 
@@ -53,7 +55,7 @@ _ALIASES: Final = {
 }
 """locan's names."""
 
-_NM: Final = {"": 1.0, "nm": 1.0, "um": 1000.0, "angstrom": 0.1}
+_NM: Final[dict[str, float]] = {"": 1, "nm": 1, "um": 1000.0, "angstrom": 0.1}
 
 
 def write(table: ExportTable, out: Path) -> None:
@@ -133,37 +135,59 @@ def recognizes(head: Head) -> bool:
 
 def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
     """Read the one table of an archive, by the format's names or locan's."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read("manifest.json"))
-            files = [file for file in manifest["files"] if file["type"] == "table"]
-            if len(files) != 1:
-                raise TableError(f"{path} holds {len(files)} tables; unpack it and pack the one that is meant.")
-            layout = manifest["formats"][files[0]["format"]]
-            dtype = _dtype(path, layout)
-            content = archive.read(files[0]["name"])
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise TableError(f"{path} cannot be read as a .smlm file ({type(error).__name__}: {error}).") from error
-    if len(content) != int(files[0]["rows"]) * dtype.itemsize:
+    with _opened(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        files = [file for file in manifest["files"] if file["type"] == "table"]
+        if len(files) != 1:
+            raise TableError(f"{path} holds {len(files)} tables; unpack it and pack the one that is meant.")
+        layout, member = manifest["formats"][files[0]["format"]], str(files[0]["name"])
+        dtype, num_rows = _dtype(path, layout), int(files[0]["rows"])
+        num_bytes = archive.getinfo(member).file_size
+        scales = _scales(path, dtype, layout["units"], files[0].get("offset") or {}, pixel_size)
+    if num_bytes != num_rows * dtype.itemsize:
         raise TableError(
-            f"{path} has a table of {len(content)} bytes, expected {files[0]['rows']} rows of {dtype.itemsize} bytes; "
-            "it is damaged."
+            f"{path} has a table of {num_bytes} bytes, expected {num_rows} rows of {dtype.itemsize} bytes; it is "
+            "damaged."
         )
-    rows, offsets = np.frombuffer(content, dtype), files[0].get("offset") or {}
-    columns = {}
-    for name, unit in zip(dtype.names or (), layout["units"], strict=True):
-        ours = _NAMES[name][0] if name in _NAMES else _ALIASES.get(name)
-        if ours is not None:
-            columns[ours] = _in_our_unit(path, name, ours, rows[name] + offsets.get(name, 0), unit, pixel_size)
-    for ours in ("x_nm", "y_nm"):
-        if ours not in columns:
-            raise TableError(f"{path} has columns {', '.join(dtype.names or ())}; expected x and y among them.")
+
+    def pieces(rows_at_once: int) -> Iterator[Columns]:
+        with _opened(path) as archive, archive.open(member) as content:
+            for part in slices(num_rows, rows_at_once):
+                length = part.stop - part.start
+                rows = np.frombuffer(content.read(length * dtype.itemsize), dtype)
+                columns = {ours: (rows[name] + offset) * factor for ours, (name, offset, factor) in scales.items()}
+                yield {"frame": np.zeros(length, dtype=np.int64), **columns}
+
     notes = ["the format does not say where its origin and its first frame are; as in the file"]
-    if "frame" not in columns:
-        columns["frame"] = np.zeros(len(rows), dtype=np.int64)
+    if "frame" not in scales:
         notes.append("there is no column of frames; all rows are in frame 0")
     details = {"name": manifest.get("name"), "description": manifest.get("description")}
-    return Foreign(columns, pixel_size=pixel_size, notes=tuple(notes), details=details)
+    return Foreign(pieces, pixel_size=pixel_size, notes=tuple(notes), details=details)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive for reading; damage becomes a `TableError`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError) as error:
+        raise TableError(f"{path} cannot be read as a .smlm file ({type(error).__name__}: {error}).") from error
+
+
+def _scales(
+    path: Path, dtype: np.dtype[Any], units: Sequence[str], offsets: Mapping[str, float], pixel_size: PixelSize | None
+) -> dict[str, tuple[str, float, float]]:
+    """Their name, what is added and what it is multiplied with, by our name."""
+    scales = {}
+    for name, unit in zip(dtype.names or (), units, strict=True):
+        ours = _NAMES[name][0] if name in _NAMES else _ALIASES.get(name)
+        if ours is not None:
+            scales[ours] = (name, offsets.get(name, 0), _factor(path, name, ours, unit, pixel_size))
+    for ours in ("x_nm", "y_nm"):
+        if ours not in scales:
+            raise TableError(f"{path} has columns {', '.join(dtype.names or ())}; expected x and y among them.")
+    return scales
 
 
 def _dtype(path: Path, layout: dict[str, Any]) -> np.dtype[Any]:
@@ -177,15 +201,14 @@ def _dtype(path: Path, layout: dict[str, Any]) -> np.dtype[Any]:
     return np.dtype([(name, np.dtype(kind).newbyteorder("<")) for name, kind, _ in kinds])
 
 
-def _in_our_unit(
-    path: Path, name: str, ours: str, values: npt.NDArray[Any], unit: str, pixel_size: PixelSize | None
-) -> npt.NDArray[Any]:
-    if not (ours.endswith("_nm") or ours in ("x_sig", "y_sig", "z_sig")) or unit in ("", "nm"):
-        return values
+def _factor(path: Path, name: str, ours: str, unit: str, pixel_size: PixelSize | None) -> float:
+    """By which a column becomes nm."""
+    if not (ours.endswith("_nm") or ours in ("x_sig", "y_sig", "z_sig")):
+        return 1
     if unit in _NM:
-        return values.astype(np.float64) * _NM[unit]
+        return _NM[unit]
     if unit in ("px", "pixel", "pixels") and ours[0] in "xy":
         if pixel_size is None:
             raise ConfigError(f"{path} has column {name!r} in pixels; give pixel_size (--pixel-nm).")
-        return values.astype(np.float64) * (pixel_size.x_nm if ours[0] == "x" else pixel_size.y_nm)
+        return pixel_size.x_nm if ours[0] == "x" else pixel_size.y_nm
     raise TableError(f"{path} has column {name!r} in {unit!r}; expected nm, um or pixels.")

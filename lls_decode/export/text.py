@@ -1,6 +1,6 @@
 """Tables as text: csv written piece by piece, and csv of other programs read by a description of its columns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +11,11 @@ import pyarrow.csv
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError
+from lls_decode.export.foreign import Columns as ForeignColumns
 from lls_decode.export.foreign import Foreign
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
-from lls_decode.table.csv_layouts import CsvLayout, read_header, read_numbers
+from lls_decode.table.csv_layouts import CsvLayout, iter_numbers, read_header
 
 MAX_ROWS: Final = 50_000_000
 """A text of more rows (about 6 GB) opens nowhere; written only when it is asked for."""
@@ -67,8 +68,6 @@ def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: Pi
     """
     header, skip, notes = read_header(lines)
     wanted = {name: ours for name, ours in {**layout.required, **layout.optional}.items() if name in header}
-    columns: dict[str, npt.NDArray[Any]] = read_numbers(path, header, wanted, skip=skip)
-    columns["frame"] = columns["frame"] - layout.first_frame
     notes += layout.notes
     if layout.first_frame:
         notes += (f"frames counted from 0 instead of {layout.first_frame}",)
@@ -80,7 +79,14 @@ def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: Pi
                 f"{path} is a {layout.name} table, which has the centre of the first pixel at {layout.origin_px:g} px; "
                 "give pixel_size (--pixel-nm), so that x and y can be moved."
             )
-        columns["x_nm"] = columns["x_nm"] - layout.origin_px * pixel_size.x_nm
-        columns["y_nm"] = columns["y_nm"] - layout.origin_px * pixel_size.y_nm
         notes += (f"x and y moved by {layout.origin_px:g} px",)
-    return Foreign(columns, pixel_size=pixel_size, notes=notes, details={"header": header})
+
+    def pieces(rows_at_once: int) -> Iterator[ForeignColumns]:
+        for columns in iter_numbers(path, header, wanted, skip=skip, rows_at_once=rows_at_once):
+            columns["frame"] = columns["frame"] - layout.first_frame
+            if layout.origin_px and pixel_size is not None:
+                columns["x_nm"] = columns["x_nm"] - layout.origin_px * pixel_size.x_nm
+                columns["y_nm"] = columns["y_nm"] - layout.origin_px * pixel_size.y_nm
+            yield columns
+
+    return Foreign(pieces, pixel_size=pixel_size, notes=notes, details={"header": header})

@@ -33,6 +33,7 @@ from lls_decode.table.shards import (
     verify_shard,
     write_shard,
 )
+from lls_decode.table.sorting import sorted_aside
 
 __all__ = [
     "COLUMNS",
@@ -61,6 +62,7 @@ __all__ = [
     "scan_shards",
     "schema",
     "software_versions",
+    "sorted_aside",
     "table_writer",
     "verify_shard",
     "write_shard",

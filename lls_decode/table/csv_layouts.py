@@ -4,7 +4,7 @@ What two floors above know of a csv is here: tables that are imported (`export`)
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from lls_decode.errors import TableError
+
+_ROWS_AT_ONCE: Final = 2**18
+_CELL_BYTES: Final = 12
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,17 @@ def read_header(lines: Sequence[str]) -> tuple[list[str], int, tuple[str, ...]]:
 def read_numbers(
     path: Path, header: Sequence[str], wanted: Mapping[str, str], *, skip: int
 ) -> dict[str, npt.NDArray[Any]]:
+    """The columns of `iter_numbers` as a whole."""
+    pieces = list(iter_numbers(path, header, wanted, skip=skip, rows_at_once=_ROWS_AT_ONCE))
+    return {ours: np.concatenate([piece[ours] for piece in pieces]) for ours in wanted.values()}
+
+
+def iter_numbers(
+    path: Path, header: Sequence[str], wanted: Mapping[str, str], *, skip: int, rows_at_once: int
+) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
     """Columns by our names, ``skip`` lines down; empty cells are NaN. ``wanted`` gives our name by theirs.
+
+    Pieces are of about so many rows, of some hundreds at least; one is given when there are no rows.
 
     Raises
     ------
@@ -89,20 +102,27 @@ def read_numbers(
     unique = [f"{number}:{name}" for number, name in enumerate(header)]
     place = {name: unique[header.index(name)] for name in wanted}
     types = dict.fromkeys(place.values(), pa.float64())
+    block_bytes = min(max(rows_at_once * len(header) * _CELL_BYTES, 2**16), 2**26)
+    any_rows = False
     try:
-        table = pyarrow.csv.read_csv(
+        with pyarrow.csv.open_csv(
             path,
-            read_options=pyarrow.csv.ReadOptions(column_names=unique, skip_rows=skip, use_threads=False),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=unique, skip_rows=skip, use_threads=False, block_size=block_bytes
+            ),
             convert_options=pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=types),
-        )
+        ) as reader:
+            for batch in reader:
+                any_rows = True
+                yield {ours: batch[place[name]].to_numpy(zero_copy_only=False) for name, ours in wanted.items()}
     except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return {ours: np.empty(0) for ours in wanted.values()}
-        reason = " ".join(str(error).split())
-        raise TableError(
-            f"{path} cannot be read as a table of numbers ({reason}); repair or remove that line."
-        ) from error
-    return {ours: np.asarray(table[place[name]].to_numpy()) for name, ours in wanted.items()}
+        if "Empty CSV" not in str(error):
+            reason = " ".join(str(error).split())
+            raise TableError(
+                f"{path} cannot be read as a table of numbers ({reason}); repair or remove that line."
+            ) from error
+    if not any_rows:
+        yield {ours: np.empty(0) for ours in wanted.values()}
 
 
 def _split(line: str) -> list[str]:

@@ -7,14 +7,13 @@ same bytes: a block that was computed twice leaves one file.
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,6 +21,7 @@ from lls_decode.blocks import Block
 from lls_decode.errors import ShardError
 from lls_decode.table.files import TEMPORARY_PREFIX, written_aside
 from lls_decode.table.schema import ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, float_columns, integer_columns, schema
+from lls_decode.table.sorting import sorted_rows
 
 KEY = b"lls_decode_shard"
 SUFFIX = ".parquet"
@@ -73,7 +73,7 @@ def write_shard(
         Full disk, read-only folder. Nothing is left behind.
     """
     _check_rows(table, block)
-    table = _sorted(table)
+    table = sorted_rows(table)
     all_stats = {**_mean_stats(table), **(stats or {})}
     final = folder / f"{block.id}{SUFFIX}"
     footer = {
@@ -276,27 +276,6 @@ def _check_rows(table: pa.Table, block: Block) -> None:
     )
     if not inside:
         raise ValueError(f"rows of block {block.id} lie in frames that it does not own")
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    """Rows by (volume, plane, y, x); rows at the same place by their other columns, so that the order is one."""
-    keys = [table[name].to_numpy() for name in SORT_COLUMNS]
-    if _strictly_ascending(keys):
-        return table.combine_chunks()
-    others = [table[name].to_numpy() for name in ("z_nm", "photons", "prob", "bg")]
-    return table.take(np.lexsort([*others[::-1], *keys[::-1]])).combine_chunks()
-
-
-def _strictly_ascending(keys: Sequence[npt.NDArray[Any]]) -> bool:
-    """Whether each row is after the one before, first key first."""
-    if len(keys[0]) < 2:
-        return True
-    undecided = np.ones(len(keys[0]) - 1, dtype=np.bool_)
-    for key in keys:
-        if np.any(undecided & ~(key[1:] >= key[:-1])):
-            return False
-        undecided &= key[1:] == key[:-1]
-    return not undecided.any()
 
 
 def _mean_stats(table: pa.Table) -> dict[str, float]:

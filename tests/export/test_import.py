@@ -11,8 +11,11 @@ import pytest
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.export.exporting import FORMATS, export_table
 from lls_decode.export.importing import import_table
 from lls_decode.table import TableMetadata, read_emitters, read_metadata, read_table
+
+from .conftest import PIXEL, PLANES, random_columns, write_table
 
 PIXEL_100 = PixelSize(x_nm=100.0, y_nm=100.0)
 
@@ -227,6 +230,32 @@ def test_rows_come_in_our_order(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm,photons\n2,5,1,10\n0,9,9,11\n2,4,1,12\n0,9,8,13\n")
     assert read(path, tmp_path)[0]["photons"].tolist() == [13, 11, 12, 10]
+
+
+@pytest.mark.parametrize("shuffled", [False, True], ids=["in order", "in disorder"])
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_pieces_and_order_of_the_file_do_not_show(format: str, shuffled: bool, tmp_path: Path) -> None:
+    if shuffled and format == "picasso":
+        pytest.skip("Picasso's tables are in order")
+    columns = random_columns(3000)
+    order = np.random.default_rng(1).permutation(3000) if shuffled else np.arange(3000)
+    table = write_table(tmp_path / "t.parquet", {name: values[order] for name, values in columns.items()})
+    path = export_table(table, tmp_path / f"foreign{FORMATS[format].suffix}", format=format).path
+    options: dict[str, Any] = {"pixel_size": PIXEL, "planes_per_volume": PLANES}
+    whole, _ = read_table(import_table(path, tmp_path / "whole.parquet", **options))
+    assert whole["frame"].to_numpy().tolist() == columns["frame"].tolist()
+    for rows_at_once in (7, 1000):
+        parts, _ = read_table(import_table(path, tmp_path / "parts.parquet", rows_at_once=rows_at_once, **options))
+        for name in whole.column_names:
+            np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
+
+
+def test_rows_are_numbered_over_the_pieces(tmp_path: Path) -> None:
+    """A text is read in pieces of 64 kB at least."""
+    path = tmp_path / "table.csv"
+    path.write_text("frame,x_nm,y_nm\n" + "0,1,2\n" * 30_000 + "0,,2\n" + "0,1,2\n" * 30_000 + "0,,2\n")
+    with pytest.raises(TableError, match=r"2 of 60002 rows without x_nm \(the first is row 30001"):
+        import_table(path, tmp_path / "out.parquet", rows_at_once=100)
 
 
 def test_a_table_of_two_dimensions_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""Columns of another program's file made complete, piece by piece, by the rules of `importing`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lls_decode.errors import TableError
+from lls_decode.export.rows import MEASURED
+from lls_decode.table import schema
+
+_RANGES: Final = {"frame": (0, 2**32 - 1), "volume": (0, 2**32 - 1), "plane": (0, 2**16 - 1), "group": (-1, 2**62)}
+"""Of whole numbers, both ends included."""
+_SCHEMA: Final = schema(with_sample=False)
+
+
+@dataclass
+class _Bad:
+    """Rows whose value in one column cannot be."""
+
+    first_row: int
+    first_value: float
+    rows: int = 0
+
+
+class Completion:
+    """Makes pieces of a file complete. What is wrong with any row is said by `check`, when all rows are known."""
+
+    def __init__(self, path: Path, planes_per_volume: int | None) -> None:
+        self.absent: list[str] = []
+        """Columns that the file lacks; complete after `check`."""
+        self._path = path
+        self._planes_per_volume = planes_per_volume
+        self._num_rows = 0
+        self._bad: dict[str, _Bad] = {}
+
+    def add(self, given: Mapping[str, npt.NDArray[Any]]) -> pa.Table:
+        """All canonical columns of a piece, rows in the order of the file; none once a row was wrong.
+
+        ``z_nm`` may still be NaN: see `with_depth`.
+        """
+        columns = dict(given)
+        both = columns.pop("xy_sig", None)
+        if both is not None:
+            columns.setdefault("x_sig", both)
+            columns.setdefault("y_sig", both)
+        self.absent = [name for name in (*MEASURED, "volume", "plane", "group") if name not in columns]
+        length = len(columns["frame"])
+        for name in ("x_nm", "y_nm", "z_nm"):
+            if name in columns:
+                self._note(name, ~np.isfinite(columns[name]), columns[name])
+        fills: dict[str, npt.NDArray[Any]] = {"z_nm": np.zeros(length), "prob": np.ones(length)}
+        complete = {name: columns.get(name, fills.get(name, np.full(length, np.nan))) for name in MEASURED}
+        complete |= self._counted(columns)
+        self._num_rows += length
+        if self._bad.keys() - {"z_nm"}:
+            return _SCHEMA.empty_table()
+        arrays = [pa.array(complete[field.name].astype(field.type.to_pandas_dtype()), field.type) for field in _SCHEMA]
+        return pa.table(arrays, schema=_SCHEMA)
+
+    def check(self) -> None:
+        """Refuse a file with rows that have no position, no frame, or impossible numbers.
+
+        Raises
+        ------
+        TableError
+            Names the first such row, and how many there are.
+        """
+        if "z_nm" not in self.absent and self._without_depth():
+            self.absent.insert(0, "z_nm")  # a column that is there and says nothing
+            self._bad.pop("z_nm", None)
+        for name in sorted(self._bad, key=("frame", "x_nm", "y_nm", "z_nm", "volume", "plane", "group").index):
+            bad = self._bad[name]
+            if name not in _RANGES:
+                raise TableError(
+                    f"{self._path} has {bad.rows} of {self._num_rows} rows without {name} (the first is row "
+                    f"{bad.first_row}); remove them."
+                )
+            lowest, highest = _RANGES[name]
+            raise TableError(
+                f"{self._path} has {name} {bad.first_value} in row {bad.first_row} when counted as here; expected "
+                f"whole numbers from {lowest} to {highest} ({bad.rows} rows are not)."
+            )
+
+    def with_depth(self, rows: pa.Table) -> pa.Table:
+        """Rows of `add`, with a depth of 0 where no row of the file has one."""
+        if "z_nm" not in self.absent:
+            return rows
+        place = rows.schema.get_field_index("z_nm")
+        nothing = pa.array(np.zeros(rows.num_rows, dtype=np.float32))
+        return rows.set_column(place, rows.schema.field(place), nothing)
+
+    def _counted(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.int64]]:
+        frame = self._whole("frame", columns["frame"])
+        if self._planes_per_volume is None and "volume" in columns and "plane" in columns:
+            volume, plane = (self._whole(name, columns[name]) for name in ("volume", "plane"))
+        else:
+            volume, plane = np.divmod(frame, self._planes_per_volume or 1)
+            self.absent += [name for name in ("volume", "plane") if name not in self.absent]
+        group = columns.get("group", np.full(len(frame), -1))
+        group = self._whole("group", np.where(np.isfinite(group), group, -1))
+        return {"frame": frame, "volume": volume, "plane": plane, "group": group}
+
+    def _whole(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        lowest, highest = _RANGES[name]
+        bad = ~(np.isfinite(values) & (values == np.trunc(values)) & (values >= lowest) & (values <= highest))
+        self._note(name, bad, values)
+        return np.where(bad, 0, values).astype(np.int64)
+
+    def _note(self, name: str, bad: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
+        if bad.any():
+            first = int(np.argmax(bad))
+            known = self._bad.setdefault(name, _Bad(self._num_rows + first + 1, values[first]))
+            known.rows += int(bad.sum())
+
+    def _without_depth(self) -> bool:
+        return (self._bad["z_nm"].rows if "z_nm" in self._bad else 0) == self._num_rows

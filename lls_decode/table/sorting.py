@@ -1,0 +1,135 @@
+"""The canonical order of rows: of a table in memory, and of any number of rows by way of sorted runs on disk."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lls_decode.table.files import TEMPORARY_PREFIX, output_error
+from lls_decode.table.schema import SORT_COLUMNS
+
+_GROUP_ROWS: Final = 2**15
+"""What is held of each run while they are merged."""
+_END: Final = np.iinfo(np.int64).max
+
+
+def sorted_rows(table: pa.Table) -> pa.Table:
+    """Rows by (volume, plane, y, x); rows at the same place by their other columns, so that the order is one."""
+    keys = [table[name].to_numpy() for name in SORT_COLUMNS]
+    if _strictly_ascending(keys):
+        return table.combine_chunks()
+    others = [table[name].to_numpy() for name in ("z_nm", "photons", "prob", "bg")]
+    return table.take(np.lexsort([*others[::-1], *keys[::-1]])).combine_chunks()
+
+
+class RowSorter:
+    """Takes rows in pieces and in any order, gives them back in order. Made by `sorted_aside`.
+
+    Each piece is a run on disk; of a run, some thousand rows are held while it is merged with others. Rows that came in
+    order are in one or two runs at a time, rows in disorder in all of them.
+    """
+
+    def __init__(self, path: Path, table_schema: pa.Schema) -> None:
+        self._path = path
+        self._writer = pq.ParquetWriter(
+            path, table_schema, compression="lz4", use_dictionary=False, write_statistics=False
+        )
+        self._runs: list[tuple[range, int]] = []
+        """Row groups of each, and the first step."""
+        self._num_groups = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows that fit into memory, with the columns of the schema."""
+        if table.num_rows == 0:
+            return
+        rows = sorted_rows(table)
+        self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
+        groups = range(self._num_groups, self._num_groups + -(-rows.num_rows // _GROUP_ROWS))
+        self._num_groups = groups.stop
+        self._runs.append((groups, int(_steps(rows.slice(0, 1))[0])))
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """All rows in order, some ten thousand at a time; afterwards none can be added."""
+        self._writer.close()
+        with pq.ParquetFile(self._path) as file:
+            runs = [_Run(file, groups, first) for groups, first in self._runs]
+            bound = 0
+            while runs and bound < _END:
+                bound = min(run.known_to for run in runs)
+                ready = [rows for run in runs if (rows := run.take(bound)).num_rows]
+                if ready:
+                    yield sorted_rows(pa.concat_tables(ready))
+                for run in runs:
+                    if run.known_to == bound < _END:
+                        run.load()
+
+    def close(self) -> None:
+        """Take no more rows."""
+        self._writer.close()
+
+
+class _Run:
+    """Row groups whose rows are in order. A step is a plane of a volume."""
+
+    def __init__(self, file: pq.ParquetFile, groups: range, first_step: int) -> None:
+        self._file, self._groups = file, list(groups)
+        self._rows: pa.Table = file.schema_arrow.empty_table()
+        self.known_to = first_step
+        """All rows of steps before this one are loaded."""
+
+    def load(self) -> None:
+        """Read one row group more."""
+        self._rows = pa.concat_tables([self._rows, self._file.read_row_group(self._groups.pop(0))])
+        self.known_to = int(_steps(self._rows.slice(self._rows.num_rows - 1))[0]) if self._groups else _END
+
+    def take(self, bound: int) -> pa.Table:
+        """Remove and return the rows of steps before ``bound``."""
+        count = int(np.searchsorted(_steps(self._rows), bound))
+        taken, self._rows = self._rows.slice(0, count), self._rows.slice(count)
+        return taken
+
+
+@contextmanager
+def sorted_aside(out: Path, table_schema: pa.Schema) -> Iterator[RowSorter]:
+    """A sorter whose runs lie beside ``out``, and are removed in the end.
+
+    Raises
+    ------
+    OutputError
+        Full disk, read-only folder.
+    """
+    path = out.parent / f"{TEMPORARY_PREFIX}{out.stem}-{uuid.uuid4().hex}.runs"
+    try:
+        sorter = RowSorter(path, table_schema)
+        try:
+            yield sorter
+        finally:
+            sorter.close()
+    except OSError as error:
+        raise output_error(out, error) from error
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _steps(table: pa.Table) -> npt.NDArray[np.int64]:
+    volume, plane = (table[name].to_numpy().astype(np.int64) for name in ("volume", "plane"))
+    return volume * 2**16 + plane
+
+
+def _strictly_ascending(keys: Sequence[npt.NDArray[Any]]) -> bool:
+    """Whether each row is after the one before, first key first."""
+    if len(keys[0]) < 2:
+        return True
+    undecided = np.ones(len(keys[0]) - 1, dtype=np.bool_)
+    for key in keys:
+        if np.any(undecided & ~(key[1:] >= key[:-1])):
+            return False
+        undecided &= key[1:] == key[:-1]
+    return not undecided.any()

@@ -1,0 +1,74 @@
+"""Rows in any order and any pieces become the one order, and nothing is left beside the table."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lls_decode.errors import OutputError
+from lls_decode.table import schema, sorted_aside, sorting
+from lls_decode.table.sorting import sorted_rows
+
+SCHEMA = schema(with_sample=False)
+
+
+def rows_of(steps: list[int], *, seed: int = 0) -> pa.Table:
+    """A row in each of some planes (ten a volume), with a number of its own in ``group``."""
+    random = np.random.default_rng(seed)
+    step = np.asarray(steps, dtype=np.int64)
+    columns = {"volume": step // 10, "plane": step % 10, "frame": step, "group": np.arange(len(step))}
+    values = [columns.get(f.name, random.integers(0, 3, len(step))) for f in SCHEMA]  # so few that places coincide
+    return pa.table([pa.array(v.astype(f.type.to_pandas_dtype())) for v, f in zip(values, SCHEMA, strict=True)], SCHEMA)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.integers(0, 60), max_size=80),
+    cuts=st.lists(st.integers(0, 80), max_size=6),
+    group_rows=st.integers(1, 9),
+    ascending=st.booleans(),
+)
+def test_pieces_do_not_show(
+    steps: list[int], cuts: list[int], group_rows: int, ascending: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    rows = rows_of(sorted(steps) if ascending else steps)
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    with pytest.MonkeyPatch.context() as patch, sorted_aside(folder / "out.parquet", SCHEMA) as sorter:
+        patch.setattr(sorting, "_GROUP_ROWS", group_rows)
+        for start, stop in pairwise(edges):
+            sorter.add(rows.slice(start, stop - start))
+        pieces = list(sorter.pieces())
+    assert pa.concat_tables([SCHEMA.empty_table(), *pieces]).equals(sorted_rows(rows))
+    assert list(folder.iterdir()) == []
+
+
+def test_rows_in_order_are_held_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece given back is never longer than what two runs hold."""
+    monkeypatch.setattr(sorting, "_GROUP_ROWS", 5)
+    with sorted_aside(tmp_path / "out.parquet", SCHEMA) as sorter:
+        for start in range(0, 200, 20):
+            sorter.add(rows_of(list(range(start, start + 20))))
+        lengths = [len(piece) for piece in sorter.pieces()]
+    assert sum(lengths) == 200
+    assert max(lengths) <= 10
+
+
+def test_runs_are_removed_after_an_error(tmp_path: Path) -> None:
+    def stop_half_way() -> None:
+        with sorted_aside(tmp_path / "out.parquet", SCHEMA) as sorter:
+            sorter.add(rows_of([3, 1]))
+            raise KeyError("an error of the caller")
+
+    with pytest.raises(KeyError, match="an error of the caller"):
+        stop_half_way()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="folder does not exist"), sorted_aside(tmp_path / "a" / "out", SCHEMA):
+        pass
