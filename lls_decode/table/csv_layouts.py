@@ -102,8 +102,14 @@ def iter_numbers(
     unique = [f"{number}:{name}" for number, name in enumerate(header)]
     place = {name: unique[header.index(name)] for name in wanted}
     types = dict.fromkeys(place.values(), pa.float64())
-    block_bytes = min(max(rows_at_once * len(header) * _CELL_BYTES, 2**16), 2**26)
-    any_rows = False
+    block_bytes = min(max(rows_at_once * len(header) * _CELL_BYTES, 2**16), 2**22)  # Arrow reads some ahead
+
+    def numbers(batches: list[pa.RecordBatch]) -> dict[str, npt.NDArray[np.float64]]:
+        table = pa.Table.from_batches(batches, pa.schema(list(types.items())))
+        return {ours: table[place[name]].to_numpy() for name, ours in wanted.items()}
+
+    waiting: list[pa.RecordBatch] = []
+    any_given = False
     try:
         with pyarrow.csv.open_csv(
             path,
@@ -113,16 +119,18 @@ def iter_numbers(
             convert_options=pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=types),
         ) as reader:
             for batch in reader:
-                any_rows = True
-                yield {ours: batch[place[name]].to_numpy(zero_copy_only=False) for name, ours in wanted.items()}
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= rows_at_once:
+                    yield numbers(waiting)
+                    waiting, any_given = [], True
     except pa.ArrowInvalid as error:
         if "Empty CSV" not in str(error):
             reason = " ".join(str(error).split())
             raise TableError(
                 f"{path} cannot be read as a table of numbers ({reason}); repair or remove that line."
             ) from error
-    if not any_rows:
-        yield {ours: np.empty(0) for ours in wanted.values()}
+    if waiting or not any_given:
+        yield numbers(waiting)
 
 
 def _split(line: str) -> list[str]:

@@ -120,7 +120,7 @@ def sorted_aside(out: Path, table_schema: pa.Schema) -> Iterator[RowSorter]:
 
 def _steps(table: pa.Table) -> npt.NDArray[np.int64]:
     volume, plane = (table[name].to_numpy().astype(np.int64) for name in ("volume", "plane"))
-    return volume * 2**16 + plane
+    return np.asarray(volume * 2**16 + plane)
 
 
 def _strictly_ascending(keys: Sequence[npt.NDArray[Any]]) -> bool:
