@@ -22,6 +22,7 @@ COMMANDS = {
     "engine": ["engine.py --frames 128 --repeats 1"],
     "end-to-end": ["end_to_end.py --volumes 4 --dtype bfloat16 --threads 2"],
     "tables": ["tables.py"],
+    "storage": ["storage.py"],
     "rendering": [
         "rendering.py --what histogram gaussian volume",
         "rendering.py --rows 20000000 --what histogram gaussian",
@@ -30,7 +31,7 @@ COMMANDS = {
     "pipeline": ["pipeline.py"],
 }
 """What writes each file."""
-SINGLE_THREAD = ("tables", "rendering", "pipeline")
+SINGLE_THREAD = ("tables", "storage", "rendering", "pipeline")
 INSTRUCTIONS = {"avx512f": "AVX-512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
 
 

@@ -1,8 +1,10 @@
 """Whatever SLURM does to the jobs of a run, the table is that of a local run to which nothing happened."""
 
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -22,6 +24,17 @@ def check(run: Run, world: World) -> None:
     assert Path(found["table"]) == run.out / "localizations.parquet"
     assert found["rows"] == read_table(world.table)[0].num_rows
     assert_same_rows(run.out / "localizations.parquet", world.table)
+
+
+def watched(run: Run, state: str) -> int:
+    """Blocks of a run by what the page says that the driver has named in its log."""
+    (page,) = re.findall(r"this run: (http://127\.0\.0\.1:\d+/lls-decode)", run.logs("driver"))
+    with urlopen(page, timeout=60) as answer:
+        assert "<title>" in answer.read().decode()
+    with urlopen(f"{page}/metrics", timeout=60) as answer:
+        found = re.search(rf'^lls_decode_blocks{{.*state="{state}".*}} (\d+)', answer.read().decode(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def test_gpus_are_those_that_slurm_gave(runs: Runs, world: World) -> None:
@@ -108,6 +121,7 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
     assert (status, "The jobs go on without this terminal" in err) == (130, True)
     driver = run.driver()
     assert driver is not None
+    wait_for(lambda: watched(run, "done") >= FREE_BLOCKS, "blocks on the page")
     nodes.crash(driver.node)
     run.wait_for_log("driver", ", start 1")
     run.start()
