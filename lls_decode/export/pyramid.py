@@ -23,6 +23,10 @@ TILE: Final[dict[bool, Shape]] = {False: (1, 2048, 2048), True: (64, 256, 256)}
 _CHUNK: Final[dict[bool, Shape]] = {False: (1, 512, 512), True: (64, 64, 64)}
 _TIFF_TILE: Final = 512
 _BIG_TIFF_BYTES: Final = 1 << 31
+_BRIGHTEST: Final = 0.005
+"""Share of the pixels with light that a viewer shows as white."""
+_PIXELS_OF_A_TILE: Final = 1024
+"""From which that is reckoned."""
 
 Box = tuple[slice, slice, slice]
 
@@ -60,17 +64,21 @@ class Grid:
 def write_ome_zarr(path: Path, grid: Grid, tiles: Iterable[tuple[Box, Light]], *, name: str) -> None:
     """Write a picture tile by tile (each a box of `TILE`, Z Y X) and its smaller levels, as OME-Zarr 0.5, float32.
 
-    The scale of each level is in nanometers, the translation that of the centre of its first pixel.
+    The scale of each level is in nanometers, the translation that of the centre of its first pixel. Viewers are told
+    (``omero``) from where to where brightness goes.
     """
     root = zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(grid, name)})
+    brightness = _Brightness()
     levels = grid.levels()
     arrays = [_create_level(root, str(number), shape, grid) for number, (shape, _) in enumerate(levels)]
     tile = TILE[grid.is_volume]
     lit: set[Shape] = set()
     for box, light_ZYX in tiles:
         arrays[0][_stored(box, grid)] = light_ZYX if grid.is_volume else light_ZYX[0]
+        brightness.add(light_ZYX)
         z, y, x = (part.start // size for part, size in zip(box, tile, strict=True))
         lit.add((z, y, x))
+    root.attrs["ome"] = {**_ome(grid, name), "omero": {"channels": [brightness.channel(name)]}}
     for (_, below), (shape, factor), source, target in zip(levels, levels[1:], arrays, arrays[1:], strict=False):
         by = [now // before for now, before in zip(factor, below, strict=True)]
         lit = {(z // by[0], y // by[1], x // by[2]) for z, y, x in lit}
@@ -83,6 +91,24 @@ def write_ome_zarr(path: Path, grid: Grid, tiles: Iterable[tuple[Box, Light]], *
             light = np.asarray(source[_stored(finer, grid)])
             means = halved(light if grid.is_volume else light[None], (by[0], by[1], by[2]))
             target[_stored((z, y, x), grid)] = means if grid.is_volume else means[0]
+
+
+class _Brightness:
+    """What a viewer shows at first, from some pixels of each tile."""
+
+    def __init__(self) -> None:
+        self._max = 0.0
+        self._some: list[Light] = []
+
+    def add(self, light_ZYX: Light) -> None:
+        lit = light_ZYX[light_ZYX > 0]
+        self._max = max(self._max, float(lit.max(initial=0.0)))
+        self._some.append(lit[:: max(1, len(lit) // _PIXELS_OF_A_TILE)])
+
+    def channel(self, name: str) -> dict[str, Any]:
+        some = np.concatenate([np.zeros(1, np.float32), *self._some])
+        window = {"min": 0.0, "max": self._max, "start": 0.0, "end": float(np.quantile(some, 1 - _BRIGHTEST))}
+        return {"label": name, "color": "FFFFFF", "active": True, "window": window}
 
 
 def halved(light_ZYX: Light, by: Shape) -> Light:

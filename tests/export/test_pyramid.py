@@ -129,6 +129,17 @@ def test_other_programs_read_where_pixels_lie(table: Path, tmp_path: Path, view:
     assert len(image["datasets"]) == len(list(group.array_keys()))
 
 
+@pytest.mark.usefixtures("small_tiles")
+def test_viewers_are_told_how_bright_it_is(table: Path, tmp_path: Path) -> None:
+    render(table, tmp_path / "a.zarr", mode="gaussian")
+    ome: Any = zarr.open_group(tmp_path / "a.zarr", mode="r").attrs["ome"]
+    (channel,) = ome["omero"]["channels"]
+    light = levels(tmp_path / "a.zarr")[0]
+    window = channel["window"]
+    assert (window["min"], window["start"], window["max"]) == (0, 0, light.max())
+    assert np.mean(light[light > 0] > window["end"]) == pytest.approx(0.005, abs=0.002)
+
+
 @pytest.mark.parametrize("mode", ["histogram", "gaussian"])
 @pytest.mark.parametrize("pixel_nm", [5.0, 20.0], ids=["three levels", "one level"])
 def test_ome_tiff_has_the_same_levels(table: Path, tmp_path: Path, mode: Any, pixel_nm: float) -> None:

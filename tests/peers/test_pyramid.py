@@ -63,6 +63,7 @@ def test_pixels_and_where_they_lie(zarr_readers: Peer, program: str, pixel_nm: d
     scales = [[size * 2**number for size in pixel_nm.values()] for number in range(len(found))]
     if program == "napari":
         assert about["kind"] == "image"
+        assert 0 == about["brightness"][0] < about["brightness"][1] <= expected[0].max()
         assert about["scale"] == scales[0]
         assert about["translation"] == [0] * len(pixel_nm)  # this version takes the first transformation and no other
     else:

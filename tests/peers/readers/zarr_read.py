@@ -42,5 +42,6 @@ else:
     ((levels, layer, kind),) = napari_get_reader(path)(path)
     about = {"kind": kind, "axes": list(layer["axis_labels"]), "units": list(layer["units"])}
     about |= {"scale": layer["scale"], "translation": layer["affine"].translate.tolist()}
+    about["brightness"] = list(layer["contrast_limits"])
 about["version"] = version("napari-ome-zarr" if program == "napari" else program)
 np.savez(out, about=json.dumps(about), **{str(number): np.asarray(level) for number, level in enumerate(levels)})
