@@ -1,15 +1,20 @@
 """Hours for an acquisition of any length on 1 to 64 workers, from the measured cost of each part.
 
-    python benchmarks/scale_model.py [--volumes 70000] [--planes 144] [--side 512] [--compute-mpx-s 77] ...
+    python benchmarks/scale_model.py [--volumes 70000] [--planes 144] [--side 512] [--compute-mpx-s 119] ...
 
 A model, not a measurement: every part is a throughput, parts that work at the same time hide each other, and the
-slowest one sets the pace. Defaults are what the other benchmarks print (docs/scale.md says which command gives which);
-only the file system is assumed. Prints a table, and with how many workers each shared part is saturated.
+slowest one sets the pace. Defaults are what the other benchmarks have measured (`results/`); only the file system is
+assumed. One JSON line for the dataset, one for each number of workers, and one for each part: how long it works at a
+block, and with how many workers it is saturated.
 """
 
 import argparse
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+RESULTS = Path(__file__).resolve().parent / "results"
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 BYTES_PER_PX = 2
 
@@ -70,30 +75,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("volumes", 70_000), ("planes", 144), ("side", 512), ("block-frames", 512)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name, value in (
-        ("rows-per-frame", 100.0),
-        ("compute-mpx-s", 77.0),
-        ("read-mb-s", 770.0),
-        ("storage-mb-s", 5000.0),
-        ("compression", 2.0),
-        ("shard-ms", 7.2),
-        ("scheduler-ms", 4.6),
-        ("client-ms", 3.7),
-        ("merge-rows-s", 2.5e6),
-        ("merge-shard-ms", 1.7),
-        ("start-s", 60.0),
-    ):
-        parser.add_argument(f"--{name}", type=float, default=value)
+    for name, value in {"rows_per_frame": 100.0, **asdict(measured_parts())}.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value)
     values = vars(parser.parse_args())
     data = Dataset(**{name: values[name] for name in Dataset.__dataclass_fields__})
     parts = Parts(**{name: values[name] for name in Parts.__dataclass_fields__})
-    print(
-        f"{data.volumes} volumes x {data.planes} planes of {data.side} x {data.side}: "
-        f"{data.frames / 1e6:.2f} M frames, {data.mpx * BYTES_PER_PX / 1e6:.2f} TB, {data.blocks} blocks of "
-        f"{data.mpx / data.blocks / parts.compute_mpx_s:.2f} s of compute\n"
+    about = {"volumes": data.volumes, "planes": data.planes, "side": data.side, "frames": data.frames}
+    say("dataset", **about, terabytes=data.mpx * BYTES_PER_PX / 1e6, blocks=data.blocks, **asdict(parts))
+    say_hours(data, parts)
+    say_saturation(data, parts)
+
+
+def measured_parts() -> Parts:
+    """What the other benchmarks have found; the file system is assumed."""
+    run, merge = line("scale", part="run"), line("scale", part="merge")
+    network = {"variant": "published", "filters": 48, "side": 64, "dtype": "bfloat16", "tuned": False}
+    return Parts(
+        compute_mpx_s=line("gpu-engine", **network, compiled=False)["whole_mpx_per_s"],
+        read_mb_s=line("read", layout="64-plane shards of 8 planes", codecs="zarr")["mb_per_s"],
+        storage_mb_s=5000.0,
+        compression=2.0,
+        shard_ms=run["worker_ms_per_block"],
+        scheduler_ms=run["scheduler_ms_per_block"],
+        client_ms=run["client_ms_per_block"],
+        merge_rows_s=line("pipeline", step="merge")["rows_per_s"],
+        merge_shard_ms=1000 * merge["cpu_s"] / merge["blocks"],
+        start_s=60.0,
     )
-    print_table(data, parts)
-    print_saturation(data, parts)
+
+
+def line(name: str, **conditions: object) -> dict[str, Any]:
+    """The last line of results of which this is true."""
+    lines = [json.loads(text) for text in (RESULTS / f"{name}.jsonl").read_text().splitlines()]
+    return [line for line in lines if all(line.get(key) == value for key, value in conditions.items())][-1]
+
+
+def say(part: str, **figures: object) -> None:
+    """One line."""
+    rounded = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in figures.items()}
+    print(json.dumps({"benchmark": "scale-model", "part": part, **rounded}))
 
 
 def per_block_s(data: Dataset, parts: Parts) -> dict[str, float]:
@@ -111,35 +131,36 @@ def per_block_s(data: Dataset, parts: Parts) -> dict[str, float]:
 OF_A_WORKER = ("compute", "read")
 
 
-def print_table(data: Dataset, parts: Parts) -> None:
+def say_hours(data: Dataset, parts: Parts) -> None:
     """Hours, what limits, how busy the shared parts are."""
     busy = per_block_s(data, parts)
     merge_s = max(data.frames * data.rows_per_frame / parts.merge_rows_s, data.blocks * parts.merge_shard_ms / 1000)
-    print("| workers | hours | of them merge | limited by | efficiency | storage MB/s | scheduler busy | client busy |")
-    print("|---|---|---|---|---|---|---|---|")
     alone: float | None = None
     for workers in WORKERS:
         rates = {part: s / (workers if part in OF_A_WORKER else 1) for part, s in busy.items()}
         limit = max(rates, key=rates.__getitem__)
         total_s = parts.start_s + data.blocks * rates[limit] + merge_s
         alone = alone or total_s
-        print(
-            f"| {workers} | {total_s / 3600:.2f} | {merge_s / 3600:.2f} | {limit} | {alone / total_s / workers:.0%} | "
-            f"{busy['storage'] / rates[limit] * parts.storage_mb_s:.0f} | {busy['scheduler'] / rates[limit]:.2%} | "
-            f"{busy['client'] / rates[limit]:.2%} |"
+        say(
+            "hours",
+            workers=workers,
+            hours=total_s / 3600,
+            merge_hours=merge_s / 3600,
+            limit=limit,
+            efficiency=alone / total_s / workers,
+            storage_mb_s=busy["storage"] / rates[limit] * parts.storage_mb_s,
+            scheduler_busy=busy["scheduler"] / rates[limit],
+            client_busy=busy["client"] / rates[limit],
         )
 
 
-def print_saturation(data: Dataset, parts: Parts) -> None:
-    """With how many workers each shared part has no time left."""
+def say_saturation(data: Dataset, parts: Parts) -> None:
+    """How long each part works at a block; with how many workers a shared one has no time left."""
     busy = per_block_s(data, parts)
     pace = max(busy[part] for part in OF_A_WORKER)
-    print()
     for part, seconds in busy.items():
-        if part in OF_A_WORKER:
-            print(f"{part:<10} {seconds:8.4f} s a block in each worker, {seconds / pace:.0%} of its time")
-        else:
-            print(f"{part:<10} {seconds:8.4f} s a block, saturated by {pace / seconds:.0f} workers")
+        shared = {} if part in OF_A_WORKER else {"saturated_by": int(pace / seconds)}
+        say("block", of=part, seconds=seconds, share_of_worker=seconds / pace, **shared)
 
 
 if __name__ == "__main__":

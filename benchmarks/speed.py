@@ -29,6 +29,7 @@ COMMANDS = {
         "rendering.py --rows 2000000 --what histogram --pixel-nm 1.3312",
     ],
     "pipeline": ["pipeline.py"],
+    "scale-model": ["scale_model.py"],
 }
 """What writes each file."""
 SINGLE_THREAD = ("tables", "storage", "rendering", "pipeline")

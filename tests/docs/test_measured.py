@@ -94,7 +94,7 @@ def test_a_row_for_each_value() -> None:
         list(measured.fill_table(LINES, ["| {model} | rows>5000 each model"]))
 
 
-@pytest.mark.parametrize("page", ["performance.md", "accuracy.md"])
+@pytest.mark.parametrize("page", ["performance.md", "accuracy.md", "scale.md"])
 def test_tables_of_the_pages_are_measured(page: str) -> None:
     """No table is typed, and every figure is among the results."""
     text = (ROOT / "docs" / page).read_text()
