@@ -8,6 +8,8 @@ from typing import Any
 
 from lls_decode.errors import ConfigError, TableError
 
+_CHUNK_CACHE_BYTES = 2**26
+"""Of one dataset: chunks of other programs may be large, and each is read in several parts."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -33,7 +35,7 @@ def opened(path: Path) -> Iterator[Any]:
     """An HDF5 file for reading; damage becomes a `TableError`."""
     h5py = h5py_module()
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES) as file:
             yield file
     except (OSError, KeyError, RuntimeError, ValueError, zlib.error) as error:
         reason = " ".join(str(error).split())

@@ -23,11 +23,12 @@ from lls_decode.export.completing import Completion
 from lls_decode.export.foreign import Foreign, Head
 from lls_decode.export.layouts import LAYOUTS
 from lls_decode.export.text import read_csv
-from lls_decode.table import ROW_GROUP_ROWS, TableMetadata, schema, software_versions, sorted_aside, table_writer
+from lls_decode.table import TableMetadata, schema, software_versions, sorted_aside, table_writer
 from lls_decode.table.csv_layouts import THUNDERSTORM, CsvLayout, read_header
 
 _logger = logging.getLogger(__name__)
 
+_ROWS_AT_ONCE: Final = 2**16
 CSV_LAYOUTS: Final = (plain.LAYOUT, THUNDERSTORM, *LAYOUTS)
 
 
@@ -78,7 +79,7 @@ def import_table(
     pixel_size: PixelSize | None = None,
     format: str | None = None,
     planes_per_volume: int | None = None,
-    rows_at_once: int = ROW_GROUP_ROWS,
+    rows_at_once: int = _ROWS_AT_ONCE,
 ) -> Path:
     """Read the table of another program and write it as ours, in bounded memory; its rows may be in any order.
 

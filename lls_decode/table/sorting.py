@@ -1,6 +1,7 @@
 """The canonical order of rows: of a table in memory, and of any number of rows by way of sorted runs on disk."""
 
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +15,11 @@ import pyarrow.parquet as pq
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error
 from lls_decode.table.schema import SORT_COLUMNS
 
-_GROUP_ROWS: Final = 2**15
+_RUN_ROWS: Final = 2**18
+"""Sorted at a time."""
+_GROUP_ROWS: Final = 2**13
 """What is held of each run while they are merged."""
-_END: Final = np.iinfo(np.int64).max
+_END: Final = int(np.iinfo(np.int64).max)
 
 
 def sorted_rows(table: pa.Table) -> pa.Table:
@@ -31,8 +34,8 @@ def sorted_rows(table: pa.Table) -> pa.Table:
 class RowSorter:
     """Takes rows in pieces and in any order, gives them back in order. Made by `sorted_aside`.
 
-    Each piece is a run on disk; of a run, some thousand rows are held while it is merged with others. Rows that came in
-    order are in one or two runs at a time, rows in disorder in all of them.
+    A few pieces are a run on disk; of a run, some thousand rows are held while it is merged with others. Of rows that
+    came in order, that is one or two runs at a time, of rows in disorder all of them.
     """
 
     def __init__(self, path: Path, table_schema: pa.Schema) -> None:
@@ -40,29 +43,25 @@ class RowSorter:
         self._writer = pq.ParquetWriter(
             path, table_schema, compression="lz4", use_dictionary=False, write_statistics=False
         )
+        self._waiting: list[pa.Table] = []
         self._runs: list[tuple[range, int]] = []
         """Row groups of each, and the first step."""
-        self._num_groups = 0
 
     def add(self, table: pa.Table) -> None:
-        """Add rows that fit into memory, with the columns of the schema."""
-        if table.num_rows == 0:
-            return
-        rows = sorted_rows(table)
-        self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
-        groups = range(self._num_groups, self._num_groups + -(-rows.num_rows // _GROUP_ROWS))
-        self._num_groups = groups.stop
-        self._runs.append((groups, int(_steps(rows.slice(0, 1))[0])))
+        """Add rows, with the columns of the schema."""
+        self._waiting.append(table)
+        if sum(map(len, self._waiting)) >= _RUN_ROWS:
+            self._write_run()
 
     def pieces(self) -> Iterator[pa.Table]:
-        """All rows in order, some ten thousand at a time; afterwards none can be added."""
+        """All rows in order, some thousand at a time; afterwards none can be added."""
+        self._write_run()
         self._writer.close()
         with pq.ParquetFile(self._path) as file:
             runs = [_Run(file, groups, first) for groups, first in self._runs]
-            bound = 0
-            while runs and bound < _END:
+            while runs := [run for run in runs if not run.is_over]:
                 bound = min(run.known_to for run in runs)
-                ready = [rows for run in runs if (rows := run.take(bound)).num_rows]
+                ready = [run.take(bound) for run in runs if run.first < bound]
                 if ready:
                     yield sorted_rows(pa.concat_tables(ready))
                 for run in runs:
@@ -73,25 +72,42 @@ class RowSorter:
         """Take no more rows."""
         self._writer.close()
 
+    def _write_run(self) -> None:
+        rows = sorted_rows(pa.concat_tables(self._waiting)) if self._waiting else None
+        self._waiting = []
+        if rows:
+            self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
+            start = self._runs[-1][0].stop if self._runs else 0
+            self._runs.append((range(start, start + -(-len(rows) // _GROUP_ROWS)), _first_step(rows)))
+
 
 class _Run:
     """Row groups whose rows are in order. A step is a plane of a volume."""
 
     def __init__(self, file: pq.ParquetFile, groups: range, first_step: int) -> None:
-        self._file, self._groups = file, list(groups)
+        self._file, self._groups = file, deque(groups)
         self._rows: pa.Table = file.schema_arrow.empty_table()
+        self.first = _END
+        """Step of the first row at hand."""
         self.known_to = first_step
-        """All rows of steps before this one are loaded."""
+        """All rows of steps before this one are at hand, or were taken."""
+
+    @property
+    def is_over(self) -> bool:
+        """All rows were taken."""
+        return self.known_to == self.first == _END
 
     def load(self) -> None:
         """Read one row group more."""
-        self._rows = pa.concat_tables([self._rows, self._file.read_row_group(self._groups.pop(0))])
-        self.known_to = int(_steps(self._rows.slice(self._rows.num_rows - 1))[0]) if self._groups else _END
+        self._rows = pa.concat_tables([self._rows, self._file.read_row_group(self._groups.popleft())])
+        self.first = _first_step(self._rows)
+        self.known_to = _first_step(self._rows.slice(len(self._rows) - 1)) if self._groups else _END
 
     def take(self, bound: int) -> pa.Table:
         """Remove and return the rows of steps before ``bound``."""
         count = int(np.searchsorted(_steps(self._rows), bound))
         taken, self._rows = self._rows.slice(0, count), self._rows.slice(count)
+        self.first = _first_step(self._rows)
         return taken
 
 
@@ -116,6 +132,10 @@ def sorted_aside(out: Path, table_schema: pa.Schema) -> Iterator[RowSorter]:
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def _first_step(table: pa.Table) -> int:
+    return int(_steps(table.slice(0, 1))[0]) if len(table) else _END
 
 
 def _steps(table: pa.Table) -> npt.NDArray[np.int64]:

@@ -201,6 +201,10 @@ BAD: dict[str, tuple[str, str]] = {
     "frame zero of a format from one": ('"frame","x [nm]","y [nm]"\n0,1,2\n', "frame -1"),
     "words": ("frame,x_nm,y_nm\n0,one,2\n", "one"),
     "a short row": ("frame,x_nm,y_nm\n0,1,2\n1,2\n", "Expected 3 columns, got 2"),
+    "a DECODE csv without frames": (
+        '# DECODE EmitterSet\n# {"version": "v"}\n# {"xy_unit": "nm", "px_size": [100, 100]}\nx,y\n1,2\n',
+        "no column 'frame_ix'",
+    ),
     "unknown": ("t,a,b\n1,2,3\n", "has the columns t, a, b"),
     "no text": ("\x00\x01\x02", "of no kind that is known"),
     "a cut HDF5": ("\x89HDF\r\n\x1a\n", "damaged or not complete"),

@@ -29,16 +29,23 @@ def rows_of(steps: list[int], *, seed: int = 0) -> pa.Table:
 @given(
     steps=st.lists(st.integers(0, 60), max_size=80),
     cuts=st.lists(st.integers(0, 80), max_size=6),
+    run_rows=st.integers(1, 30),
     group_rows=st.integers(1, 9),
     ascending=st.booleans(),
 )
 def test_pieces_do_not_show(
-    steps: list[int], cuts: list[int], group_rows: int, ascending: bool, tmp_path_factory: pytest.TempPathFactory
+    steps: list[int],
+    cuts: list[int],
+    run_rows: int,
+    group_rows: int,
+    ascending: bool,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("runs")
     rows = rows_of(sorted(steps) if ascending else steps)
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     with pytest.MonkeyPatch.context() as patch, sorted_aside(folder / "out.parquet", SCHEMA) as sorter:
+        patch.setattr(sorting, "_RUN_ROWS", run_rows)
         patch.setattr(sorting, "_GROUP_ROWS", group_rows)
         for start, stop in pairwise(edges):
             sorter.add(rows.slice(start, stop - start))
@@ -49,6 +56,7 @@ def test_pieces_do_not_show(
 
 def test_rows_in_order_are_held_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A piece given back is never longer than what two runs hold."""
+    monkeypatch.setattr(sorting, "_RUN_ROWS", 20)
     monkeypatch.setattr(sorting, "_GROUP_ROWS", 5)
     with sorted_aside(tmp_path / "out.parquet", SCHEMA) as sorter:
         for start in range(0, 200, 20):
