@@ -8,7 +8,7 @@ from typing import Any
 
 from lls_decode.errors import ConfigError, TableError
 
-_CHUNK_CACHE_BYTES = 2**26
+_CHUNK_CACHE_BYTES = 2**23
 """Of one dataset: chunks of other programs may be large, and each is read in several parts."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
