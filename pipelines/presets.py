@@ -20,7 +20,7 @@ from lls_decode.config import (
 from lls_decode.config.commented import commented_yaml
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
-from lls_decode.robust import MAD_TO_SD
+from lls_decode.robust import robust_sd
 
 PRESETS = {"lls-paint": "lls-paint", "astigmatism": "astigmatism", "2d": "storm-2d"}
 """Name of a preset and of the shipped configuration that it begins with."""
@@ -160,22 +160,18 @@ def chip_statistics(offset: Map, gain: Map, variance: Map, *, quantum_efficiency
     if not usable.size:
         raise ConfigError("The camera's variance_adu2 is nowhere above 0; give the variance of its read noise.")
     log_variance = np.log(usable)
-    spread = _spread(log_variance)
+    spread = float(robust_sd(log_variance))
     hot = usable[log_variance > np.median(log_variance) + max(_HOT_SPREADS * spread, np.log(2))]
     log_hot = np.log(hot) if len(hot) else log_variance  # without hot pixels their range says nothing
     half_width = np.sqrt(3) * log_hot.std()  # of a uniform distribution with this standard deviation
     return ScmosChip(
         offset_adu=float(np.median(offset)),
-        offset_sd_adu=_spread(offset),
+        offset_sd_adu=float(robust_sd(offset)),
         gain_adu_per_e=float(np.median(gain)),
-        gain_sd_adu_per_e=_spread(gain),
+        gain_sd_adu_per_e=float(robust_sd(gain)),
         variance_adu2=float(np.median(usable)),
         variance_spread=spread,
         hot_fraction=len(hot) / usable.size,
         hot_variance_adu2=(float(np.exp(log_hot.mean() - half_width)), float(np.exp(log_hot.mean() + half_width))),
         quantum_efficiency=quantum_efficiency,
     )
-
-
-def _spread(values: Map) -> float:
-    return float(MAD_TO_SD * np.median(np.abs(values - np.median(values))))

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lls_decode.config import Geometry
 from lls_decode.errors import TableError
-from lls_decode.table import TableMetadata, iter_tables, read_metadata
+from lls_decode.table import TableMetadata, count_rows, iter_tables, read_metadata
 
 Floats = npt.NDArray[np.float64]
 Coords = Literal["raw", "sample"]
@@ -127,7 +127,7 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
         The table has fewer than two volumes with rows, or cannot be read.
     """
     first, last = survey_volumes(view.path)
-    num_rows = sum(table.num_rows for table in iter_tables(view.path, ["volume"]))
+    num_rows = count_rows(view.path)
     stride = max(1, math.ceil(num_rows / max_points))
     position_ND = np.empty((math.ceil(num_rows / stride), 3), dtype=np.float32)
     volume = np.empty(len(position_ND), dtype=np.int64)

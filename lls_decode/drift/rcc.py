@@ -26,7 +26,7 @@ from lls_decode.drift.points import Points
 from lls_decode.drift.solve import Solution, choose_pairs, solve
 from lls_decode.drift.windows import MIN_POINTS, Windows, bends, cut_evenly, split
 from lls_decode.errors import TableError
-from lls_decode.robust import MAD_TO_SD
+from lls_decode.robust import robust_sd
 
 _logger = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def _enlargement(points: Points, windows: Windows, shift_VD: Floats, kernel_nm: 
     known = one.known & other.known & solution.known
     apart = (one.drift_nm[known] - other.drift_nm[known]) / 2
     ratio = apart / solution.sigma_nm[known]
-    return np.maximum(1.0, MAD_TO_SD * np.median(np.abs(ratio - np.median(ratio, axis=0)), axis=0))
+    return np.asarray(np.maximum(1.0, robust_sd(ratio, axis=0)))
 
 
 def _details(points: Points, windows: Windows, solution: Solution, kernel_nm: Floats) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from lls_decode.table import schema
 
 _RANGES: Final = {"frame": (0, 2**32 - 1), "volume": (0, 2**32 - 1), "plane": (0, 2**16 - 1), "group": (-1, 2**62)}
 """Of whole numbers, both ends included."""
+_FILLS: Final = {"z_nm": 0.0, "prob": 1.0}
+"""Of measured columns that a file lacks; the others become NaN."""
 _SCHEMA: Final = schema(with_sample=False)
 
 
@@ -53,9 +55,8 @@ class Completion:
         for name in ("x_nm", "y_nm", "z_nm"):
             if name in columns:
                 self._note(name, ~np.isfinite(columns[name]), columns[name])
-        fills: dict[str, npt.NDArray[Any]] = {"z_nm": np.zeros(length), "prob": np.ones(length)}
-        complete = {name: columns.get(name, fills.get(name, np.full(length, np.nan))) for name in MEASURED}
-        complete |= self._counted(columns)
+        fills = {name: np.full(length, _FILLS.get(name, np.nan)) for name in MEASURED if name not in columns}
+        complete = columns | fills | self._counted(columns)
         self._num_rows += length
         if self._bad.keys() - {"z_nm"}:
             return _SCHEMA.empty_table()

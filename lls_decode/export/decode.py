@@ -21,7 +21,7 @@ from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, read_csv, write_csv
 from lls_decode.table import written_aside
-from lls_decode.table.csv_layouts import CsvLayout, read_header
+from lls_decode.table.csv_layouts import CsvLayout
 
 _FIRST_LINE: Final = "# DECODE EmitterSet"
 _AXES: Final = ("y", "x", "z")
@@ -152,10 +152,6 @@ def read_csv_file(path: Path, pixel_size: PixelSize | None) -> Foreign:
         first_frame=0,
         origin_px=0.0,
     )
-    header, _, _ = read_header(lines)
-    for name in layout.required:
-        if name not in header:
-            raise TableError(f"{path} has no column {name!r}; expected a csv of DECODE.")
     return _in_nm(path, read_csv(path, lines, layout, pixel_size).pieces, meta, version, pixel_size)
 
 

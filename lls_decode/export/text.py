@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from lls_decode.config import PixelSize
-from lls_decode.errors import ConfigError
+from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign import Columns as ForeignColumns
 from lls_decode.export.foreign import Foreign
 from lls_decode.export.rows import ExportTable, Rows
@@ -64,9 +64,12 @@ def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: Pi
     ConfigError
         The pixel size is needed, to move the origin, and was not given.
     TableError
-        Cells that are no numbers, rows of another length.
+        A column that the layout has to have is missing; cells that are no numbers, rows of another length.
     """
     header, skip, notes = read_header(lines)
+    for name in layout.required:
+        if name not in header:
+            raise TableError(f"{path} has no column {name!r}; expected a csv of {layout.name}.")
     wanted = {name: ours for name, ours in {**layout.required, **layout.optional}.items() if name in header}
     notes += layout.notes
     if layout.first_frame:

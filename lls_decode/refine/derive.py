@@ -20,7 +20,7 @@ from lls_decode.frames import FrameSource
 from lls_decode.optics import build_psf, check_maps, content_digest
 from lls_decode.refine.density import Density
 from lls_decode.refine.photophysics import Background, Depth, OnTime, Photons
-from lls_decode.robust import MAD_TO_SD
+from lls_decode.robust import robust_sd
 
 _HOT_SPREADS = 5.0
 """Pixels whose logarithm of the variance is further above the median, in robust standard deviations, are hot."""
@@ -116,8 +116,7 @@ def _for_training(camera: Camera, source: FrameSource) -> Camera | ScmosChip:
     maps = check_maps(camera, source.layout.height, source.layout.width)
     offset, gain, variance = (maps[name] for name in names)
     log = np.log(np.maximum(variance, 1e-3))
-    middle = float(np.median(log))
-    spread = float(MAD_TO_SD * np.median(np.abs(log - middle)))
+    middle, spread = float(np.median(log)), float(robust_sd(log))
     hot = log > middle + _HOT_SPREADS * max(spread, 0.05)
     low, high = np.quantile(variance[hot], [0.02, 0.98]) if hot.any() else (100.0, 2000.0)
     return ScmosChip(

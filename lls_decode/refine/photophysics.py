@@ -13,7 +13,7 @@ import torch
 from lls_decode.optics import PsfModel
 from lls_decode.refine.crlb import Spots, crlb
 from lls_decode.refine.prefit import PRESENT, Fits
-from lls_decode.robust import MAD_TO_SD
+from lls_decode.robust import robust_sd
 
 Floats = npt.NDArray[np.float64]
 
@@ -178,6 +178,4 @@ def estimate_depth(fits: Fits, psf: PsfModel, *, photons: float, bg: float, size
 
 
 def _near_median(values: Floats) -> npt.NDArray[np.bool_]:
-    median = np.median(values)
-    spread = MAD_TO_SD * np.median(np.abs(values - median))
-    return np.asarray(np.abs(values - median) <= _CLIP * max(spread, 1e-9))
+    return np.asarray(np.abs(values - np.median(values)) <= _CLIP * max(robust_sd(values), 1e-9))

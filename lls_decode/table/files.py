@@ -27,20 +27,32 @@ _REASONS = {
 def written_aside(final: Path) -> Iterator[Path]:
     """Path of a temporary file beside ``final``, which takes its name when the body ends without an error.
 
-    After an error, or an interrupt, the temporary file is removed; after a killed process it stays under its temporary
-    name, which no reader takes for a table.
-
     Raises
     ------
     OutputError
         The file cannot be written: full disk, read-only folder.
     """
-    temporary = final.parent / f"{TEMPORARY_PREFIX}{final.stem}-{uuid.uuid4().hex}{final.suffix}"
-    try:
+    with temporary_beside(final) as temporary:
         yield temporary
         _flush(temporary)
         os.replace(temporary, final)
         _flush_folder(final.parent)
+
+
+@contextmanager
+def temporary_beside(final: Path) -> Iterator[Path]:
+    """Path of a file beside ``final`` that is removed in the end, unless it was renamed.
+
+    After a killed process it stays under its temporary name, which no reader takes for a table.
+
+    Raises
+    ------
+    OutputError
+        ``final`` cannot be written: full disk, read-only folder.
+    """
+    temporary = final.parent / f"{TEMPORARY_PREFIX}{final.stem}-{uuid.uuid4().hex}{final.suffix}"
+    try:
+        yield temporary
     except OSError as error:
         raise output_error(final, error) from error
     finally:

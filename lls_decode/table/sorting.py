@@ -1,9 +1,8 @@
 """The canonical order of rows: of a table in memory, and of any number of rows by way of sorted runs on disk."""
 
-import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lls_decode.table.files import TEMPORARY_PREFIX, output_error
+from lls_decode.table.files import temporary_beside
 from lls_decode.table.schema import SORT_COLUMNS
 
 _RUN_ROWS: Final = 2**18
@@ -120,18 +119,8 @@ def sorted_aside(out: Path, table_schema: pa.Schema) -> Iterator[RowSorter]:
     OutputError
         Full disk, read-only folder.
     """
-    path = out.parent / f"{TEMPORARY_PREFIX}{out.stem}-{uuid.uuid4().hex}.runs"
-    try:
-        sorter = RowSorter(path, table_schema)
-        try:
-            yield sorter
-        finally:
-            sorter.close()
-    except OSError as error:
-        raise output_error(out, error) from error
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+    with temporary_beside(out) as path, closing(RowSorter(path, table_schema)) as sorter:
+        yield sorter
 
 
 def _first_step(table: pa.Table) -> int:

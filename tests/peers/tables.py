@@ -82,11 +82,12 @@ def _tilted() -> Case:
 
 
 VOLUMES = _case(_rows(), model=MODEL)
+FLAT = "two-dimensional movie"
 CASES = {
     "volumes": VOLUMES,
     "frame of the sample": _tilted(),
     "unknown sigmas": _case(_gaps(), model=MODEL),
-    "two-dimensional movie": _case(_movie(), planes_per_volume=1),
+    FLAT: _case(_movie(), planes_per_volume=1),
 }
 FILLED = {name: CASES[name] for name in ("volumes", "frame of the sample")}
 """With a number in each cell."""

@@ -11,11 +11,10 @@ from lls_decode.table import read_table
 from tests.export.conftest import PIXEL
 
 from .conftest import Columns, Peer
-from .tables import CASES, PSF_NM, X_NM, Y_NM, Case, assert_same, in_order_of
+from .tables import CASES, FLAT, PSF_NM, X_NM, Y_NM, Case, assert_same, in_order_of
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
-FLAT = "two-dimensional movie"
 NM = {"position_x": "nm", "position_y": "nm", "position_z": "nm"}
 
 

@@ -17,7 +17,7 @@ from lls_decode.export.importing import import_table
 from lls_decode.table import read_metadata, read_table
 
 from .conftest import Columns, Peer
-from .tables import CASES, FILLED, PSF_NM, X_NM, Y_NM, assert_same, in_order_of
+from .tables import CASES, FILLED, FLAT, PSF_NM, X_NM, Y_NM, assert_same, in_order_of
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
@@ -30,7 +30,7 @@ def known(columns: Columns, *names: str) -> Columns:
     return {name: columns[name] for name in names if np.isfinite(columns[name]).any()}
 
 
-@pytest.mark.parametrize("name", [*FILLED, "two-dimensional movie"])
+@pytest.mark.parametrize("name", [*FILLED, FLAT])
 def test_hdf5(picasso: Peer, name: str, tmp_path: Path) -> None:
     case = CASES[name]
     found, about = picasso.read("picasso_read", "hdf5", case.exported(tmp_path, "picasso"), 0)
@@ -46,7 +46,7 @@ def test_hdf5(picasso: Peer, name: str, tmp_path: Path) -> None:
         **{axis: columns[f"{axis}_nm"] / X_NM + shift[axis] for axis in "xy"},
         **{f"lp{axis}": columns[f"{axis}_sig"] / X_NM for axis in "xy"},
     }
-    if name != "two-dimensional movie":
+    if name != FLAT:
         expected |= {"z": columns["z_nm"], "lpz": columns["z_sig"], "photons_unc": columns["phot_sig"]}
         expected |= {"sx": PSF_NM[0] / X_NM, "sy": PSF_NM[1] / X_NM, "group": columns["group"]}
     assert_same(found, expected)
@@ -74,7 +74,7 @@ def test_thunderstorm(picasso: Peer, name: str, tmp_path: Path) -> None:
         "lpx": case.rms_nm() / PIXEL_NM,
         "lpy": case.rms_nm() / PIXEL_NM,
     }
-    if name == "two-dimensional movie":  # whose PSF is not known: a pixel
+    if name == FLAT:  # whose PSF is not known: a pixel
         expected |= dict.fromkeys(("sx", "sy"), np.hypot(X_NM, Y_NM) / np.sqrt(2) / PIXEL_NM)
     else:
         expected |= {"sx": PSF_NM[0] / PIXEL_NM, "sy": PSF_NM[1] / PIXEL_NM}
@@ -100,7 +100,7 @@ def test_smap(picasso: Peer, name: str, tmp_path: Path) -> None:
         **{f"lp{axis}": case.rms_nm() / PIXEL_NM for axis in "xy"},
         **{"LLrel": columns["prob"] - 1, "channel": 0, "filenumber": 1},
     }
-    if name == "two-dimensional movie":
+    if name == FLAT:
         expected |= {"sx": 1.0, "sy": 1.0}  # Picasso's own filling
     else:
         expected |= {"z": columns["z_nm"], "lpz": columns["z_sig"], "znmerr": columns["z_sig"]}

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from .conftest import Peer
-from .tables import CASES, PSF_NM, X_NM, Y_NM, assert_same
+from .tables import CASES, FLAT, PSF_NM, X_NM, Y_NM, assert_same
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
-
-FLAT = "two-dimensional movie"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +33,12 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualSlurm]:
+def slurm() -> Iterator[VirtualSlurm]:
+    """In a folder of its own: munge wants parents that others may look into, which each start of pytest closes."""
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("slurm")
-    for parent in (folder, folder.parent, folder.parent.parent):  # munge wants folders that others may look into
-        parent.chmod(0o755)
-    with VirtualSlurm(folder) as virtual:
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, VirtualSlurm(Path(folder)) as virtual:
         yield virtual
 
 
