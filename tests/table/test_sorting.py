@@ -1,6 +1,5 @@
 """Rows in any order and any pieces become the one order, and nothing is left beside the table."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,45 +24,56 @@ def rows_of(steps: list[int], *, seed: int = 0) -> pa.Table:
     return pa.table([pa.array(v.astype(f.type.to_pandas_dtype())) for v, f in zip(values, SCHEMA, strict=True)], SCHEMA)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
-    steps=st.lists(st.integers(0, 60), max_size=80),
-    cuts=st.lists(st.integers(0, 80), max_size=6),
+    num_rows=st.integers(0, 120),
+    num_steps=st.integers(1, 60),
+    seed=st.integers(0, 2**32 - 1),
+    piece_rows=st.integers(1, 30),
     run_rows=st.integers(1, 30),
     group_rows=st.integers(1, 9),
     ascending=st.booleans(),
 )
 def test_pieces_do_not_show(
-    steps: list[int],
-    cuts: list[int],
+    num_rows: int,
+    num_steps: int,
+    seed: int,
+    piece_rows: int,
     run_rows: int,
     group_rows: int,
     ascending: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("runs")
+    steps = np.random.default_rng(seed).integers(0, num_steps, num_rows).tolist()
     rows = rows_of(sorted(steps) if ascending else steps)
-    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     with pytest.MonkeyPatch.context() as patch, sorted_aside(folder / "out.parquet", SCHEMA) as sorter:
         patch.setattr(sorting, "_RUN_ROWS", run_rows)
         patch.setattr(sorting, "_GROUP_ROWS", group_rows)
-        for start, stop in pairwise(edges):
-            sorter.add(rows.slice(start, stop - start))
+        for start in range(0, num_rows, piece_rows):
+            sorter.add(rows.slice(start, piece_rows))
         pieces = list(sorter.pieces())
     assert pa.concat_tables([SCHEMA.empty_table(), *pieces]).equals(sorted_rows(rows))
     assert list(folder.iterdir()) == []
 
 
 def test_rows_in_order_are_held_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A piece given back is never longer than what two runs hold."""
+    """A run is read when it is its turn, and a piece given back is never longer than what two runs hold."""
     monkeypatch.setattr(sorting, "_RUN_ROWS", 20)
     monkeypatch.setattr(sorting, "_GROUP_ROWS", 5)
+    load, loads = sorting._Run.load, []
+    monkeypatch.setattr(sorting._Run, "load", lambda run: (loads.append(run), load(run)))
     with sorted_aside(tmp_path / "out.parquet", SCHEMA) as sorter:
         for start in range(0, 200, 20):
             sorter.add(rows_of(list(range(start, start + 20))))
-        lengths = [len(piece) for piece in sorter.pieces()]
+        lengths, loaded = [], []
+        for piece in sorter.pieces():
+            lengths.append(len(piece))
+            loaded.append(len(set(loads)))
     assert sum(lengths) == 200
     assert max(lengths) <= 10
+    assert loaded[0] == 1
+    assert loaded[-1] == 10
 
 
 def test_runs_are_removed_after_an_error(tmp_path: Path) -> None:
