@@ -25,7 +25,7 @@ COMMANDS = {
     "storage": ["storage.py"],
     "rendering": [
         "rendering.py --what histogram gaussian volume",
-        "rendering.py --rows 20000000 --what histogram gaussian",
+        "rendering.py --rows 100000000 --what histogram gaussian",
         "rendering.py --rows 2000000 --what histogram --pixel-nm 1.3312",
     ],
     "pipeline": ["pipeline.py"],
