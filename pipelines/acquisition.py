@@ -94,8 +94,10 @@ class Acquisition:
         """
         yield tuple(self.blocks)
         next_look = 0.0
-        while (reason := self._reason_to_end()) is None:
-            if time.monotonic() < next_look:
+        reason: str | None = None
+        while reason is None:
+            # What has come since the last look is not known: it is over only if one more look finds nothing new.
+            if time.monotonic() < next_look and self._reason_to_end() is None:
                 yield ()
                 continue
             began = time.monotonic()
@@ -106,6 +108,7 @@ class Acquisition:
                 emit(DatasetGrown(volumes=self.source.layout.num_volumes, blocks=len(self.blocks), frames=frames))
             # A look at a folder of 100 000 volumes takes a while.
             next_look = began + max(self._poll_s, 10 * (time.monotonic() - began))
+            reason = self._reason_to_end()
             yield fresh
         logger.info("the acquisition is over: %s", reason)
 

@@ -118,6 +118,41 @@ def test_ends(ending: Ending, stop: bool, world: World, tmp_path: Path) -> None:
     assert plan.run_digest == world.plan(tmp_path).run_digest
 
 
+def test_what_came_unseen_is_waited_for(world: World, tmp_path: Path) -> None:
+    """Whoever asks for blocks was held up for long: what came meanwhile may be incomplete, whatever says it is over."""
+    dataset, over = tmp_path / "data.zarr", tmp_path / "over"
+
+    def write_volumes(numbers: range) -> None:
+        for number in numbers:
+            volume = zarr.create_array(
+                str(dataset / f"v{number}.zarr"), shape=(4, HEIGHT, WIDTH), dtype="u2", chunks=(1, HEIGHT, WIDTH)
+            )
+            volume[:] = np.random.default_rng(number).poisson(120, volume.shape)
+
+    write_volumes(range(3))
+    acquisition = Acquisition(
+        dataset,
+        world.bundle("plane"),
+        tmp_path / "out",
+        run_config(10),
+        ending=Ending(file=over),
+        poll_s=0.01,
+        settle_s=0.3,
+    )
+    acquisition.wait()
+    events: list[Event] = []
+    blocks = acquisition.iter_blocks(events.append)
+    limit = time.monotonic() + 0.6
+    while time.monotonic() < limit:
+        next(blocks)
+    events.clear()
+    write_volumes(range(3, 8))
+    over.touch()
+    for _ in blocks:
+        pass
+    assert [event.volumes for event in events if isinstance(event, DatasetGrown)][-1] == 7
+
+
 def test_more_volumes_than_expected_yet(world: World, tmp_path: Path) -> None:
     acquisition = Acquisition(
         world.movie, world.bundle(), tmp_path, run_config(16), ending=Ending(volumes=121), poll_s=0.01, settle_s=0.05
