@@ -74,11 +74,11 @@ class Growth:
         return self.source
 
     def is_quiet(self) -> bool:
-        """Whether nothing has changed for so long that all files are complete."""
+        """Whether the looks until now have found nothing new for so long that all files they saw are complete."""
         return self.idle_s() >= self._settle_s
 
     def idle_s(self) -> float:
-        """How long nothing has changed."""
+        """How long no look has found a change; what has come since the latest one is not known."""
         return self._clock() - self._changed_at
 
     def num_volumes_begun(self) -> int:
