@@ -112,6 +112,45 @@ def test_tables_of_the_pages_are_measured(page: str) -> None:
     assert not [line for line in outside.splitlines() if line.lstrip().startswith("|")]
 
 
+README_ROWS = {
+    "the demo's cell": ("demo", "score.{} model=lls-paint"),
+    "its validation frames": ("models", "{} model=lls-paint"),
+    "the same frames": ("models", "{} model=lls-paint-48"),
+    "NAIRR 3DAS_LD": ("nairr", "{} model=nairr-3d"),
+    "the same, single frames": ("nairr", "{} model=nairr-3d-single"),
+    "2-D STORM simulation": ("models", "{} model=storm-2d"),
+}
+"""How a row of README's table begins; the results that it shows."""
+README_COLUMNS = {3: "jaccard", 4: "rmse_lateral_nm", 5: "rmse_axial_nm", 6: "efficiency"}
+README_SENTENCES = {
+    r"give ([\d ]+) localizations": ("storm_scmos", "localizations ,d camera='per-pixel maps'"),
+    r"([\d.]+) % of them lie on the noisiest": (
+        "storm_scmos",
+        "share_on_noisiest_1_percent .2% camera='per-pixel maps'",
+    ),
+    r"differs from the stage by ([\d.]+) nm": ("beads", "z_rms_nm .1f stack='single bead, astigmatic'"),
+}
+
+
+def test_readme_shows_what_was_measured() -> None:
+    """Its figures are typed, since nothing fills them in where people read it; they are those of the results."""
+    text = (ROOT / "README.md").read_text()
+    accuracy = text[text.index("## Accuracy") : text.index("## Beside others")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in accuracy.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(README_ROWS)
+    for cells, (begin, (name, query)) in zip(rows[2:], README_ROWS.items(), strict=True):
+        assert cells[0].startswith(begin)
+        assert f"model={cells[1].strip('`')}" == query.split()[-1]
+        lines = measured.read_results(RESULTS, name)
+        for column, field in README_COLUMNS.items():
+            decimals = len(cells[column].partition(".")[2])
+            assert cells[column] == measured.show_figure(lines, f"{query.format(field)} .{decimals}f"), cells
+    for pattern, (name, query) in README_SENTENCES.items():
+        (found,) = re.findall(pattern, accuracy)
+        shown = measured.show_figure(measured.read_results(RESULTS, name), query)
+        assert found == shown.removesuffix("%").replace(measured.THIN_SPACE, " ").strip()
+
+
 PAGE = """# Page
 
 ```{{measured}} speed rows=1000
