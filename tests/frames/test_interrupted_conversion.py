@@ -88,7 +88,8 @@ def test_a_killed_conversion_goes_on_and_keeps_its_shards(killed, movie, data, t
     assert len(before) == 3
     assert before.items() <= shard_times(tmp_path / "a.zarr").items()
     assert "3 of 5 shards are there already" in caplog.text
-    assert calls == [(256, 300), (300, 300)]
+    assert {total for _, total in calls} == {300}
+    assert sorted(np.diff([192, *(done for done, _ in calls)])) == [44, 64]  # the last two shards end in either order
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dax", "a.inf", "a.zarr"]
     assert verify_store(tmp_path / "a.zarr") == ()
 
