@@ -96,8 +96,10 @@ class Acquisition:
         next_look = 0.0
         reason: str | None = None
         while reason is None:
-            # What has come since the last look is not known: it is over only if one more look finds nothing new.
-            if time.monotonic() < next_look and self._reason_to_end() is None:
+            # A look takes a while, and what comes meanwhile it may miss. So it is over only if all was quiet before a
+            # look, and that one has found nothing new.
+            seems_over, changed_at = self._reason_to_end() is not None, self._growth.changed_at
+            if time.monotonic() < next_look and not seems_over:
                 yield ()
                 continue
             began = time.monotonic()
@@ -106,9 +108,10 @@ class Acquisition:
             if fresh and self.source is not None:
                 frames = sum(block.num_owned for block in fresh)
                 emit(DatasetGrown(volumes=self.source.layout.num_volumes, blocks=len(self.blocks), frames=frames))
-            # A look at a folder of 100 000 volumes takes a while.
+            # Looks are to take a tenth of the time at most: one at a folder of 100 000 volumes is slow.
             next_look = began + max(self._poll_s, 10 * (time.monotonic() - began))
-            reason = self._reason_to_end()
+            if seems_over and self._growth.changed_at == changed_at:
+                reason = self._reason_to_end()
             yield fresh
         logger.info("the acquisition is over: %s", reason)
 

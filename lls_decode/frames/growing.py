@@ -45,13 +45,14 @@ class Growth:
         """The dataset as far as it is complete; None while that is no whole volume."""
         self.problem = f"{path} has no complete volume yet"
         """Why there is no source."""
+        self.changed_at = clock()
+        """When a look has last found something new."""
         self._path, self._config = str(path), config
         self._settle_s, self._late_s, self._clock = settle_s, late_s, clock
         self._opened: FrameSource | None = None
         self._steps: _Steps | None = None
         self._complete = self._begun = 0
         self._seen: object = None
-        self._changed_at = clock()
         self._files = _FileTimes(clock)
 
     def look(self) -> FrameSource | None:
@@ -79,7 +80,7 @@ class Growth:
 
     def idle_s(self) -> float:
         """How long no look has found a change; what has come since the latest one is not known."""
-        return self._clock() - self._changed_at
+        return self._clock() - self.changed_at
 
     def num_volumes_begun(self) -> int:
         """Volumes whose files are all there, complete or not."""
@@ -135,7 +136,7 @@ class Growth:
         at_end = range(max(0, self._begun - STEPS_AHEAD), min(self._begun + STEPS_AHEAD, steps.count))
         seen = (self._begun, steps.count, [self._files.each(steps.files(step)) for step in at_end])
         if seen != self._seen:
-            self._seen, self._changed_at = seen, self._clock()
+            self._seen, self.changed_at = seen, self._clock()
 
     def _extend(self, steps: "_Steps") -> None:
         """Take in what is complete by now."""

@@ -17,6 +17,8 @@ from distributed import Client
 
 from lls_decode.cluster.site import connect
 from lls_decode.errors import InputError
+from lls_decode.frames import FrameSource
+from lls_decode.frames.growing import Growth
 from lls_decode.pipelines.acquisition import Acquisition, Ending
 from lls_decode.pipelines.events import BlockDone, DatasetGrown, Event
 from lls_decode.pipelines.plan import Plan, make_plan
@@ -118,7 +120,10 @@ def test_ends(ending: Ending, stop: bool, world: World, tmp_path: Path) -> None:
     assert plan.run_digest == world.plan(tmp_path).run_digest
 
 
-def test_what_came_unseen_is_waited_for(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("look_s", [0.0, 0.4], ids=["held up between looks", "in slow looks"])
+def test_what_came_unseen_is_waited_for(
+    look_s: float, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever asks for blocks was held up for long: what came meanwhile may be incomplete, whatever says it is over."""
     dataset, over = tmp_path / "data.zarr", tmp_path / "over"
 
@@ -140,17 +145,24 @@ def test_what_came_unseen_is_waited_for(world: World, tmp_path: Path) -> None:
         settle_s=0.3,
     )
     acquisition.wait()
-    events: list[Event] = []
-    blocks = acquisition.iter_blocks(events.append)
+    blocks = acquisition.iter_blocks(lambda event: None)
     limit = time.monotonic() + 0.6
     while time.monotonic() < limit:
         next(blocks)
-    events.clear()
     write_volumes(range(3, 8))
     over.touch()
+    real = Growth.look
+
+    def look(self: Growth) -> FrameSource | None:
+        found = real(self)
+        time.sleep(look_s)
+        return found
+
+    monkeypatch.setattr(Growth, "look", look)
     for _ in blocks:
         pass
-    assert [event.volumes for event in events if isinstance(event, DatasetGrown)][-1] == 7
+    assert acquisition.source is not None
+    assert acquisition.source.layout.num_volumes == 7
 
 
 def test_more_volumes_than_expected_yet(world: World, tmp_path: Path) -> None:
