@@ -306,7 +306,7 @@ class _Run:
         return receipts
 
     def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt], known: Container[int]) -> None:
-        """Count the blocks of earlier starts; write those into the ledger that a killed client could not write."""
+        """Count blocks that are done; into the ledger with those that a killed client or a late worker has not told."""
         for block in found:
             receipt = receipts[block.index]
             if block.index in known:
@@ -367,6 +367,7 @@ class _Run:
 
     def _merge(self) -> Path | None:
         """Join the shards into the table, unless that was done; None when there are none, or others are awaited."""
+        self._count_late()
         self._look_elsewhere()
         done, missing = {**self.elsewhere, **self.tally.rows}, self._left()
         if not done or (missing and self._is_choice):
@@ -385,8 +386,10 @@ class _Run:
             allow_missing=bool(missing),
             known_bytes=self.tally.bytes,
         )
-        if manifest.missing_blocks != missing:
+        if not set(manifest.missing_blocks) <= set(missing):
             raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; give the same command again.")
+        if manifest.missing_blocks != missing and not self.anew:  # a late one has come since they were counted
+            return self._merge()
         self.emit(
             Merged(
                 path=str(table),
@@ -396,6 +399,13 @@ class _Run:
             )
         )
         return table
+
+    def _count_late(self) -> None:
+        """Take blocks that have failed as done where their shards have come after all: a worker was slow, not lost."""
+        failed = [block for block in self.plan.blocks if block.index in self.tally.failed]
+        if failed and not self.anew:
+            receipts, _ = scan_shards(self.folder.shards, failed, run_digest=self.plan.run_digest)
+            self._recover([block for block in failed if block.index in receipts], receipts, ())
 
     def _discard_damaged(self) -> list[Block]:
         """Read all shards, and remove those that are damaged; the blocks that are not done because of it."""

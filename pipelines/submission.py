@@ -27,6 +27,8 @@ NO_WORKERS_S = 600.0
 """A run whose workers are all gone for this long gives up; what is done stays."""
 FETCH_S = 60.0
 """How long a receipt may take from a worker to here."""
+RESTART_S = 10.0
+"""How long to wait until a worker that hangs has ended and is back; it may come later."""
 MOST_LOST = 10
 """A block that the scheduler loses more often than this has failed."""
 RETRY_DELAY_S = 0.5
@@ -293,7 +295,7 @@ class Submission:
             )
         for address in stuck:
             try:
-                self._client.restart_workers([address], timeout=FETCH_S, raise_for_error=False)
+                self._client.restart_workers([address], timeout=RESTART_S, raise_for_error=False)
             except Exception as error:
                 logger.warning("worker %s hangs and cannot be restarted (%s); restart it by hand", address, error)
 
