@@ -79,7 +79,7 @@ class Acquisition:
             As `make_plan`.
         """
         said = ""
-        while self._growth.look() is None and self._reason_to_end() is None:
+        while self._look() is None and self.source is None:
             if self._growth.problem != said:
                 said = self._growth.problem
                 logger.info("waiting for the first volume: %s", said)
@@ -96,28 +96,32 @@ class Acquisition:
         next_look = 0.0
         reason: str | None = None
         while reason is None:
-            # A look takes a while, and what comes meanwhile it may miss. So it is over only if all was quiet before a
-            # look, and that one has found nothing new.
-            seems_over, changed_at = self._reason_to_end() is not None, self._growth.changed_at
-            if time.monotonic() < next_look and not seems_over:
+            if time.monotonic() < next_look and self._reason_to_end() is None:
                 yield ()
                 continue
             began = time.monotonic()
-            self._growth.look()
+            reason = self._look()
             fresh = self._extend()
             if fresh and self.source is not None:
                 frames = sum(block.num_owned for block in fresh)
                 emit(DatasetGrown(volumes=self.source.layout.num_volumes, blocks=len(self.blocks), frames=frames))
             # Looks are to take a tenth of the time at most: one at a folder of 100 000 volumes is slow.
             next_look = began + max(self._poll_s, 10 * (time.monotonic() - began))
-            if seems_over and self._growth.changed_at == changed_at:
-                reason = self._reason_to_end()
             yield fresh
         logger.info("the acquisition is over: %s", reason)
 
     def whole_plan(self) -> Plan:
         """The plan of the dataset when the acquisition is over: an ordinary one."""
         return make_plan(self._dataset, self._bundle_path, self._out, self._config)
+
+    def _look(self) -> str | None:
+        """Look at the files; why the acquisition is over: all was quiet before, and this look has found nothing new.
+
+        What comes during a look it may miss, and some take long.
+        """
+        reason, changed_at = self._reason_to_end(), self._growth.changed_at
+        self._growth.look()
+        return reason if self._growth.changed_at == changed_at else None
 
     def _extend(self) -> Sequence[Block]:
         """Take in the blocks that are ready now; returns those that were not."""
@@ -130,7 +134,7 @@ class Acquisition:
         return fresh
 
     def _reason_to_end(self) -> str | None:
-        """Why the acquisition is over and its files complete; None when it is not."""
+        """Why the acquisition is over, as far as the looks until now have seen; None when it is not."""
         if not self._growth.is_quiet():
             return None
         ending = self._ending

@@ -165,6 +165,41 @@ def test_what_came_unseen_is_waited_for(
     assert acquisition.source.layout.num_volumes == 7
 
 
+def test_first_volume_that_is_written_during_a_slow_look(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is over, and there is but one volume: that is planned only when it has not changed for a while."""
+    dataset, settle_s = tmp_path / "data.zarr", 0.3
+    volume = zarr.create_array(
+        str(dataset / "v0.zarr"), shape=(4, HEIGHT, WIDTH), dtype="u2", chunks=(1, HEIGHT, WIDTH)
+    )
+    volume[:2] = 120
+    (tmp_path / "over").touch()
+    acquisition = Acquisition(
+        dataset,
+        world.bundle("plane"),
+        tmp_path / "out",
+        run_config(10),
+        ending=Ending(file=tmp_path / "over"),
+        poll_s=0.01,
+        settle_s=settle_s,
+    )
+    real, written = Growth.look, [0.0]
+
+    def look(self: Growth) -> FrameSource | None:
+        found = real(self)
+        if not written[0]:
+            time.sleep(2 * settle_s)
+            volume[2:] = 120
+            written[0] = time.monotonic()
+        return found
+
+    monkeypatch.setattr(Growth, "look", look)
+    plan = acquisition.wait()
+    assert time.monotonic() - written[0] >= settle_s
+    assert plan.layout.num_volumes == 1
+
+
 def test_more_volumes_than_expected_yet(world: World, tmp_path: Path) -> None:
     acquisition = Acquisition(
         world.movie, world.bundle(), tmp_path, run_config(16), ending=Ending(volumes=121), poll_s=0.01, settle_s=0.05
