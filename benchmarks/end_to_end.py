@@ -29,12 +29,12 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.cluster.site import connect
 from lls_decode.config import ComputeConfig, ExecutionConfig, MovieConfig, load, load_run_config
 from lls_decode.models import find_bundle, find_config
-from lls_decode.pipelines.events import read_json_lines
-from lls_decode.pipelines.folder import RunFolder
-from lls_decode.pipelines.plan import Plan, make_plan
-from lls_decode.pipelines.run import run
-from lls_decode.pipelines.status import read_status
-from lls_decode.pipelines.tasks import resolve_threads
+from lls_decode.pipelines.journal.events import read_json_lines
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.running.run import run
+from lls_decode.pipelines.running.tasks import resolve_threads
+from lls_decode.pipelines.status.reader import read_status
 
 LENGTHS = (1, 4, 16)
 BLOCK_FRAMES = 64

@@ -42,8 +42,8 @@ from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import Cell, Geometry, PixelSize
 from lls_decode.drift import correct_table, estimate_drift, read_curve, write_curve
 from lls_decode.export.exporting import export_table
-from lls_decode.export.render_pyramid import render_pyramid
 from lls_decode.molecules import filter_table, link
+from lls_decode.pictures.render_pyramid import render_pyramid
 from lls_decode.simulate.structure import CellStructure, build_cell
 from lls_decode.table import TableMetadata, count_rows, merge_shards, schema, write_shard
 

@@ -24,7 +24,8 @@ from zarr.codecs import BloscCodec
 
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import InputConfig
-from lls_decode.frames import decoded_pixels, open_source, use_fast_codecs
+from lls_decode.frames import open_source, use_fast_codecs
+from lls_decode.frames.diagnostics import decoded_pixels
 
 BLOCK_FRAMES = 64
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lls_decode.export.cut import Cut
-from lls_decode.export.render import render_png
-from lls_decode.export.render_pyramid import render_pyramid
+from lls_decode.pictures.render import render_png
+from lls_decode.pictures.render_pyramid import render_pyramid
+from lls_decode.pictures.view import Cut
 from lls_decode.table import ROW_GROUP_ROWS, TableMetadata, schema, table_writer
 
 FIELD_NM = 512 * 104.0

@@ -32,10 +32,10 @@ from lls_decode.cluster.settings import DASK_SETTINGS
 from lls_decode.cluster.site import connect
 from lls_decode.config import ExecutionConfig, RunConfig
 from lls_decode.models import find_bundle
-from lls_decode.pipelines import submission
-from lls_decode.pipelines.events import BlockDone, Event, Merged, MergeStarted
-from lls_decode.pipelines.plan import Plan, make_plan
-from lls_decode.pipelines.run import run
+from lls_decode.pipelines.journal.events import BlockDone, Event, Merged, MergeStarted
+from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.running import submission
+from lls_decode.pipelines.running.run import run
 
 BLOCK_FRAMES = 8
 BLOCK_S = 2.0

@@ -12,7 +12,7 @@ import pyarrow as pa
 from distributed import get_worker
 
 from lls_decode.blocks import Block
-from lls_decode.pipelines.tasks import Task, TaskReport
+from lls_decode.pipelines.running.tasks import Task, TaskReport
 from lls_decode.table import schema, write_shard
 
 ROWS = 20

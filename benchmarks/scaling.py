@@ -30,9 +30,9 @@ from lls_decode.cluster.settings import DASK_SETTINGS
 from lls_decode.cluster.site import connect
 from lls_decode.config import ComputeConfig, ExecutionConfig, MovieConfig, RunConfig, load, load_run_config
 from lls_decode.models import find_bundle, find_config
-from lls_decode.pipelines import submission
-from lls_decode.pipelines.plan import make_plan
-from lls_decode.pipelines.run import run
+from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running import submission
+from lls_decode.pipelines.running.run import run
 
 WORKERS = (1, 4, 16, 64)
 HARDWARE = f"{platform.machine()}, {os.cpu_count()} cores"

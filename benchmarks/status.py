@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
-from lls_decode.pipelines.status import RunReader
+from lls_decode.pipelines.status.reader import RunReader
 from lls_decode.pipelines.watch.strip import make_cells
 
 

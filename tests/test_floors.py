@@ -25,18 +25,29 @@ FLOORS = {
     "lls_decode.frames": 2,
     "lls_decode.optics": 2,
     "lls_decode.table": 2,
-    "lls_decode.model": 3,
-    "lls_decode.simulate": 3,
-    "lls_decode.refine": 3,
-    "lls_decode.evaluate": 3,
-    "lls_decode.export": 3,
-    "lls_decode.molecules": 3,
-    "lls_decode.drift": 3,
-    "lls_decode.localize": 4,
-    "lls_decode.training": 4,
-    "lls_decode.pipelines": 5,
-    "lls_decode.cluster": 5,
-    "lls_decode.pipelines.cli": 6,
+    "lls_decode.movies": 3,
+    "lls_decode.pictures": 3,
+    "lls_decode.model": 4,
+    "lls_decode.simulate": 4,
+    "lls_decode.refine": 4,
+    "lls_decode.evaluate": 4,
+    "lls_decode.export": 4,
+    "lls_decode.molecules": 4,
+    "lls_decode.drift": 4,
+    "lls_decode.localize": 5,
+    "lls_decode.training": 5,
+    "lls_decode.cluster": 6,
+    "lls_decode.pipelines": 6,
+    "lls_decode.pipelines.doctor": 6,
+    "lls_decode.pipelines.journal": 6,
+    "lls_decode.pipelines.planning": 7,
+    "lls_decode.pipelines.status": 7,
+    "lls_decode.pipelines.running": 8,
+    "lls_decode.pipelines.flows": 9,
+    "lls_decode.pipelines.watch": 9,
+    "lls_decode.pipelines.batch": 10,
+    "lls_decode.pipelines.report": 10,
+    "lls_decode.pipelines.cli": 11,
 }
 KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.config.base"}
 """All of ours that ``cluster/`` may import: how to say no, and how to read YAML. Nothing of microscopy."""
@@ -44,7 +55,7 @@ KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.config.base"}
 TORCH_FOLDERS = {f"lls_decode.{name}" for name in ("optics", "model", "simulate", "refine", "localize", "training")}
 TORCH_FREE = {"lls_decode.model", "lls_decode.model.info"}
 """Read by planning, which runs without torch."""
-TORCH_LATE = {"lls_decode.pipelines", "lls_decode.pipelines.cli"}
+TORCH_LATE = {name for name in FLOORS if name.startswith("lls_decode.pipelines")}
 """May import torch inside a function: when a worker's first task arrives, when a doctor looks at it."""
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

@@ -17,7 +17,9 @@ from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import ChunkError, InputError, TableError
 from lls_decode.evaluate.truth import read_truth
 from lls_decode.export.importing import import_table
-from lls_decode.frames import convert, inspect_source, open_source, verify_store
+from lls_decode.frames import open_source, verify_store
+from lls_decode.frames.diagnostics import inspect_source
+from lls_decode.movies import convert
 from lls_decode.table import iter_tables
 
 
@@ -96,6 +98,7 @@ MOVIES = {
     "movies/single_frames/tubulins1_00020.tif": Movie(1, 1, 256, 256),
     "movies/single_frames/tubulins1_00020.csv": Truth(49, 150),
     "movies/single_frames/DNAPAINT_substack_median_filtered_single_frame.tif": Movie(1, 1, 144, 144, "float32"),
+    "movies/andor/*": With("tests of the Andor formats"),
     "movies/micromanager/Cos7_A647_WF1_MMStack_Pos0.ome.tif": Movie(1, 1, 512, 512, "uint8"),
     "beads/astig_single_bead_real/single_bead.tif": Movie(201, 1, 21, 21),
     "beads/challenge2016_beads_2D/z-stack-Beads-2D-Exp.tif": Movie(151, 1, 150, 150),

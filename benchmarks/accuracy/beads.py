@@ -23,8 +23,9 @@ import torch
 
 from lls_decode.config import PixelSize
 from lls_decode.optics import SplineModel
-from lls_decode.refine import Calibration, calibrate, fit_spots
-from lls_decode.refine.beads import find_beads, read_stack
+from lls_decode.refine import fit_spots
+from lls_decode.refine.calibration import Calibration, calibrate
+from lls_decode.refine.calibration.beads import find_beads, read_stack
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from lls_decode.config import PixelSize, RunConfig, ScmosCamera, TrainingConfig, load
 from lls_decode.evaluate import read_truth
-from lls_decode.frames import convert, open_source
-from lls_decode.refine import estimate
+from lls_decode.frames import open_source
+from lls_decode.movies import convert
+from lls_decode.refine.estimation import estimate
 
 HERE = Path(__file__).resolve().parent
 PIXEL_NM = 100.0

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from lls_decode.config import AstigmaticPsf, GaussianPsf, PixelSize
 from lls_decode.optics import PsfModel, SplineModel, build_psf, spline_from_volume
-from lls_decode.refine import Spots, calibrate, crlb, fit_spots
+from lls_decode.refine import Spots, crlb, fit_spots
+from lls_decode.refine.calibration import calibrate
 
 PIXEL = PixelSize(x_nm=100.0, y_nm=100.0)
 FLAT = GaussianPsf(sigma_nm=130.0)

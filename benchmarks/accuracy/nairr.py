@@ -18,9 +18,9 @@ from pathlib import Path
 from lls_decode.cluster.site import connect
 from lls_decode.config import ExecutionConfig, PixelSize, RunConfig
 from lls_decode.evaluate import read_truth, rmsmd, score
-from lls_decode.frames import convert
-from lls_decode.pipelines.plan import make_plan
-from lls_decode.pipelines.run import run
+from lls_decode.movies import convert
+from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running.run import run
 from lls_decode.table import read_emitters
 
 HERE = Path(__file__).resolve().parent

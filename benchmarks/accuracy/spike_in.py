@@ -20,11 +20,11 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.config import MovieConfig, RunConfig, ScmosCamera, load, load_run_config
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate import SpikeRows, match_spikes, read_truth, score_spikes
-from lls_decode.frames import convert
 from lls_decode.localize import build_localizer
 from lls_decode.models import find_bundle, find_config
-from lls_decode.pipelines.plan import Plan, make_plan
-from lls_decode.pipelines.spike_in import SpikeResult, spike_in
+from lls_decode.movies import convert
+from lls_decode.pipelines.flows.spike_in import SpikeResult, spike_in
+from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.simulate import simulate_movie
 
 HERE = Path(__file__).resolve().parent

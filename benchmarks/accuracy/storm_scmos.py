@@ -17,11 +17,11 @@ import numpy as np
 
 from lls_decode.cluster.site import connect
 from lls_decode.config import ExecutionConfig, RunConfig, ScmosCamera
-from lls_decode.export.render import render_png
-from lls_decode.frames import convert
 from lls_decode.models import find_bundle
-from lls_decode.pipelines.plan import make_plan
-from lls_decode.pipelines.run import run
+from lls_decode.movies import convert
+from lls_decode.pictures.render import render_png
+from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running.run import run
 from lls_decode.table import read_emitters
 
 HERE = Path(__file__).resolve().parent

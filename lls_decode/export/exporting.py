@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export import decode, picasso, plain, smap, smlm, thunderstorm
+from lls_decode.export.formats import decode, picasso, plain, smap, smlm, thunderstorm
 from lls_decode.export.rows import Coords, ExportTable
 from lls_decode.export.text import MAX_ROWS
 

@@ -18,10 +18,10 @@ from typing import Final
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export import decode, picasso, plain, smap, smlm
-from lls_decode.export.completing import Completion
-from lls_decode.export.foreign import Foreign, Head
-from lls_decode.export.layouts import LAYOUTS
+from lls_decode.export.column_completion import Completion
+from lls_decode.export.foreign_table import Foreign, Head
+from lls_decode.export.formats import decode, picasso, plain, smap, smlm
+from lls_decode.export.formats.other_csv import LAYOUTS
 from lls_decode.export.text import read_csv
 from lls_decode.table import TableMetadata, schema, software_versions, sorted_aside, table_writer
 from lls_decode.table.csv_layouts import THUNDERSTORM, CsvLayout, read_header

@@ -11,8 +11,8 @@ import pyarrow.csv
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign import Columns as ForeignColumns
-from lls_decode.export.foreign import Foreign
+from lls_decode.export.foreign_table import Columns as ForeignColumns
+from lls_decode.export.foreign_table import Foreign
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
 from lls_decode.table.csv_layouts import CsvLayout, iter_numbers, read_header

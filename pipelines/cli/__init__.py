@@ -13,21 +13,21 @@ import click
 
 from lls_decode import __version__
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_USAGE, LlsDecodeError
-from lls_decode.pipelines.interrupts import Interrupted
+from lls_decode.pipelines.running.interrupts import Interrupted
 
-from .batches import batch
 from .configs import config
 from .data import convert, inspect, preview
-from .drift import drift
-from .judging import evaluate, frc
 from .machines import cluster, doctor
-from .method import calibrate, estimate, simulate, train
 from .models import model
-from .molecules import debias, filter_rows, link
-from .reporting import report
-from .running import demo, merge, run
-from .tables import export, import_table, render
-from .watching import status, watch
+from .runs.batch import batch
+from .runs.report import report
+from .runs.run import demo, merge, run
+from .runs.watch import status, watch
+from .tables.drift import drift
+from .tables.evaluation import evaluate, frc
+from .tables.molecules import debias, filter_rows, link
+from .tables.tables import export, import_table, render
+from .training import calibrate, estimate, simulate, train
 
 COMMANDS: tuple[click.Command, ...] = (
     demo,

@@ -7,7 +7,7 @@ import click
 from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
-from lls_decode.pipelines.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
+from lls_decode.pipelines.flows.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
 
 from .options import changed, set_option, square_pixel
 

@@ -25,11 +25,12 @@ def inspect(
 ) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
     if path.endswith(".parquet"):
-        from lls_decode.pipelines.inspection import inspect_table
+        from lls_decode.pipelines.flows.table_inspection import inspect_table
 
         summary = inspect_table(path)
     else:
-        from lls_decode.frames import inspect_source, open_source
+        from lls_decode.frames import open_source
+        from lls_decode.frames.diagnostics import inspect_source
 
         config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
         summary = inspect_source(
@@ -91,7 +92,7 @@ def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> N
     MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks with its
     Settings.txt, a .dax, or a Picasso .raw. The same command goes on where an interrupted one was.
     """
-    from lls_decode.frames import convert as convert_movie
+    from lls_decode.movies import convert as convert_movie
 
     with progress_bar("converting frames") as progress:
         source = convert_movie(movie, out, pixel_size=square_pixel(pixel_nm), progress=progress, **options)
@@ -115,7 +116,7 @@ def preview(
 ) -> None:
     """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
     from lls_decode.models import find_bundle
-    from lls_decode.pipelines.preview import preview as draw_preview
+    from lls_decode.pipelines.flows.preview import preview as draw_preview
 
     config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
     result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lls_decode.cluster.profile import SiteProfile
-    from lls_decode.pipelines.events import Listener
+    from lls_decode.pipelines.journal.events import Listener
 
 Command = Callable[..., Any]
 
@@ -54,7 +54,7 @@ def open_client(
     site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
 ) -> "Iterator[tuple[Client, Listener]]":
     """Open a site, and show the progress of what runs there."""
-    from lls_decode.pipelines.progress import show_progress
+    from lls_decode.pipelines.status.progress import show_progress
 
     with open_site(site, workers, memory_limit, out, driver=driver) as client:
         show_page(client, out)
@@ -78,7 +78,7 @@ def open_site(
     """Open a site and show where its dashboard is. Signals close it in order."""
     from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import connect
-    from lls_decode.pipelines.interrupts import interruptible
+    from lls_decode.pipelines.running.interrupts import interruptible
 
     logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
     if driver:

@@ -65,7 +65,7 @@ def examine_models() -> Iterator[Check]:
 
 def examine_worker() -> Iterator[Check]:
     """Another process of this interpreter can import the package, as a worker must."""
-    command = [sys.executable, "-c", "import lls_decode.pipelines.tasks, lls_decode.localize; print('ready')"]
+    command = [sys.executable, "-c", "import lls_decode.pipelines.running.tasks, lls_decode.localize; print('ready')"]
     began = time.monotonic()
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=_WORKER_S, check=False)

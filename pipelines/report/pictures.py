@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lls_decode.evaluate import TableSummary
-from lls_decode.export.cut import Cut, View
-from lls_decode.export.render import Rendering, render_png
+from lls_decode.pictures.render import Rendering, render_png
+from lls_decode.pictures.view import Cut, View
 
 MOST_SIDE_ROWS = 50_000_000
 """Larger tables are drawn from above only."""

@@ -10,9 +10,9 @@ import yaml
 from lls_decode.axes import Layout
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias, TableSummary
 from lls_decode.evaluate.counts import ValueCounts
-from lls_decode.export.render import Rendering
-from lls_decode.pipelines.inspection import describe_step
-from lls_decode.pipelines.run_status import FailedBlock, RunStatus
+from lls_decode.pictures.render import Rendering
+from lls_decode.pipelines.flows.table_inspection import describe_step
+from lls_decode.pipelines.status.run_status import FailedBlock, RunStatus
 from lls_decode.table import TableMetadata
 
 from . import figures, html

@@ -13,7 +13,7 @@ from lls_decode.blocks import Block
 from lls_decode.config import PixelSize
 from lls_decode.evaluate import CutCounts, SubpixelBias, SubpixelCounts, TableSummary, block_cuts, tile_cuts
 from lls_decode.evaluate.counts import FieldCounts
-from lls_decode.pipelines.inspection import iter_rows
+from lls_decode.pipelines.flows.table_inspection import iter_rows
 from lls_decode.table import TableMetadata
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.pipelines.events import read_json_lines
-from lls_decode.pipelines.folder import RunFolder
+from lls_decode.pipelines.journal.events import read_json_lines
+from lls_decode.pipelines.journal.folder import RunFolder
 
 _MOST_BINS = 60
 

@@ -12,10 +12,10 @@ from lls_decode.config import RunConfig, parse
 from lls_decode.drawing import need_matplotlib
 from lls_decode.errors import InputError, LlsDecodeError
 from lls_decode.evaluate import FourierCorrelation, TableSummary
-from lls_decode.pipelines.folder import RunFolder
-from lls_decode.pipelines.judging import frc
-from lls_decode.pipelines.run_status import RunStatus
-from lls_decode.pipelines.status import read_status
+from lls_decode.pipelines.flows.evaluation import frc
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.status.reader import read_status
+from lls_decode.pipelines.status.run_status import RunStatus
 from lls_decode.table import TableMetadata, read_metadata, written_aside
 
 from . import html, sections

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lls_decode.errors import InputError
-from lls_decode.pipelines.folder import RunFolder
-from lls_decode.pipelines.run_status import RunStatus
-from lls_decode.pipelines.status import DONE, RunReader
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.status.reader import DONE, RunReader
+from lls_decode.pipelines.status.run_status import RunStatus
 
 from .picture import LivePicture, Picture
 from .strip import Cells, make_cells

@@ -19,8 +19,8 @@ from bokeh.models.widgets.markups import Div
 from bokeh.models.widgets.tables import DataTable, HTMLTemplateFormatter, NumberFormatter, TableColumn
 from bokeh.plotting import figure
 
-from lls_decode.export.colours import depth_colours, to_srgb
-from lls_decode.pipelines.run_status import RunStatus, duration
+from lls_decode.pictures.colours import depth_colours, to_srgb
+from lls_decode.pipelines.status.run_status import RunStatus, duration
 
 from .look import Look, Watcher
 from .strip import COLOURS

@@ -15,7 +15,7 @@ from lls_decode.axes import Layout
 from lls_decode.blocks import Block
 from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import ShardError
-from lls_decode.export.canvas import DepthCanvas, Extent, Image
+from lls_decode.pictures.canvas import DepthCanvas, Extent, Image
 from lls_decode.table.shards import UNREADABLE, open_shard
 
 MOST_PIXELS = 250_000

@@ -22,8 +22,8 @@ from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
 from lls_decode.errors import SiteError
-from lls_decode.pipelines.folder import RunFolder
-from lls_decode.pipelines.run_status import RunStatus
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.status.run_status import RunStatus
 
 from .look import Watcher
 from .metrics import CONTENT_TYPE, Collector, exposition

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.blocks import Block
-from lls_decode.pipelines.status import DONE, FAILED, RETRIED
+from lls_decode.pipelines.status.reader import DONE, FAILED, RETRIED
 
 MOST_COLUMNS = 300
 MOST_ROWS = 8

@@ -11,7 +11,8 @@ import zarr
 from lls_decode.blocks import Tile, plan_blocks
 from lls_decode.config import InputConfig
 from lls_decode.errors import ChunkError, FrameValueError, InputError
-from lls_decode.frames import inspect_source, open_source, use_fast_codecs
+from lls_decode.frames import open_source, use_fast_codecs
+from lls_decode.frames.diagnostics import inspect_source
 
 T, Y, X = 24, 10, 12
 

@@ -5,8 +5,10 @@ import pytest
 
 from lls_decode.axes import Layout
 from lls_decode.config import Geometry, PixelSize
-from lls_decode.frames import create_store, deskew, inspect_source, open_source
-from lls_decode.frames.symptoms import LEAST_CORRELATION, find_saturation, has_wedge, noise_correlation
+from lls_decode.frames import create_store, open_source
+from lls_decode.frames.diagnostics import inspect_source
+from lls_decode.frames.diagnostics.symptoms import LEAST_CORRELATION, find_saturation, has_wedge, noise_correlation
+from lls_decode.pictures.deskew import deskew
 
 STAGE = Geometry(motion="stage", stage_step_nm=400, angle_deg=31.8)
 PIXEL = PixelSize(x_nm=104, y_nm=104)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, OutputError, TableError
 from lls_decode.export.exporting import export_table
-from lls_decode.export.render import render_png
 from lls_decode.molecules import Gate, link, molecule_schema, unlink
 from lls_decode.molecules.linking import MOLECULES
+from lls_decode.pictures.render import render_png
 from lls_decode.table import MOLECULES_VERSION, read_metadata, read_table, schema
 
 from .conftest import STAGE, WriteRows, make_rows

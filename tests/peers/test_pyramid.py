@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lls_decode.export.cut import Cut
-from lls_decode.export.render_pyramid import render_pyramid
+from lls_decode.pictures.render_pyramid import render_pyramid
+from lls_decode.pictures.view import Cut
 from tests.export.conftest import write_pieces
 
 from .conftest import Columns, Peer

@@ -24,11 +24,11 @@ from distributed import Scheduler, Worker
 
 import lls_decode.localize
 import lls_decode.pipelines.cli
-import lls_decode.pipelines.demo
+import lls_decode.pipelines.flows.demo
 from lls_decode.blocks import Block
 from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
 from lls_decode.frames import FrameSource, FrameStack
-from lls_decode.pipelines.events import Event, JsonLines
+from lls_decode.pipelines.journal.events import Event, JsonLines
 from lls_decode.table import TableWriter
 
 

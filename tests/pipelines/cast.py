@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lls_decode.pipelines.plan import Plan
+from lls_decode.pipelines.planning.plan import Plan
 
 from .conftest import wait_for
 

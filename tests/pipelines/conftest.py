@@ -34,8 +34,8 @@ from lls_decode.frames import FrameSource
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
-from lls_decode.pipelines.events import BlockDone, Event
-from lls_decode.pipelines.plan import Plan, make_plan
+from lls_decode.pipelines.journal.events import BlockDone, Event
+from lls_decode.pipelines.planning.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from .cast import Company
@@ -47,9 +47,9 @@ CLIENT_PROGRAM = """
 import json, sys
 from lls_decode.cluster.site import connect
 from lls_decode.config import RunConfig
-from lls_decode.pipelines.interrupts import interruptible
-from lls_decode.pipelines.plan import make_plan
-from lls_decode.pipelines.run import run
+from lls_decode.pipelines.running.interrupts import interruptible
+from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running.run import run
 
 if __name__ == "__main__":
     dataset, bundle, out, config = sys.argv[1:]

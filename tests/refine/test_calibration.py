@@ -10,9 +10,10 @@ from lls_decode.config import AstigmaticPsf, PixelSize, SplinePsf
 from lls_decode.errors import ConfigError, InputError, LlsDecodeError
 from lls_decode.optics import build_psf, expected_photons, read_spline
 from lls_decode.optics.psf import stamp_radius_px
-from lls_decode.refine import calibrate, fit_spots, write_report
-from lls_decode.refine.beads import find_beads, read_stack
-from lls_decode.refine.order import check_order
+from lls_decode.refine import fit_spots
+from lls_decode.refine.calibration import calibrate, write_report
+from lls_decode.refine.calibration.beads import find_beads, read_stack
+from lls_decode.refine.calibration.slice_order import check_order
 
 tifffile = pytest.importorskip("tifffile")
 

@@ -29,15 +29,17 @@ from lls_decode.config import (
 )
 from lls_decode.errors import ConfigError, FrameValueError, InputError
 from lls_decode.evaluate import read_truth
-from lls_decode.frames import convert, open_source
+from lls_decode.frames import open_source
 from lls_decode.models import find_config
+from lls_decode.movies import convert
 from lls_decode.optics import build_camera, build_psf
 from lls_decode.optics.spline_files import write_volume
-from lls_decode.refine import Estimate, estimate, fit_spots, write_estimate
-from lls_decode.refine.candidates import CANDIDATE_SNR, Detector, Finder
-from lls_decode.refine.photophysics import estimate_on_time
-from lls_decode.refine.prefit import MISFIT_LIMIT, STEPS, Fits, Microscope, goodness
-from lls_decode.refine.sampling import plan_runs
+from lls_decode.refine import fit_spots
+from lls_decode.refine.estimation import Estimate, estimate, write_estimate
+from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Detector, Finder
+from lls_decode.refine.estimation.photophysics import estimate_on_time
+from lls_decode.refine.estimation.sampling import plan_runs
+from lls_decode.refine.estimation.single_emitters import MISFIT_LIMIT, STEPS, Fits, Microscope, goodness
 from lls_decode.simulate import simulate_movie
 from lls_decode.training import train
 

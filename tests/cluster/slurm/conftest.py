@@ -18,8 +18,8 @@ from lls_decode.cluster.site import connect
 from lls_decode.cluster.slurm.commands import QueuedJob, list_jobs
 from lls_decode.cluster.slurm.scripts import job_name
 from lls_decode.config import ComputeConfig, ExecutionConfig, RunConfig
-from lls_decode.pipelines.plan import make_plan
-from lls_decode.pipelines.run import run
+from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running.run import run
 from tests.pipelines.conftest import write_bundle, write_movie
 
 from .virtual import PATIENCE_S, VirtualSlurm, wait_for, why_not

@@ -1,0 +1,187 @@
+"""DECODE's own files, HDF5 and csv: x is the row axis there, frames count from 0, the first pixel's centre is 0.
+
+The layout is exact, since other readers go by it: SMAP's takes the three root groups in their order, and the first
+attribute of ``meta`` for the unit. What is not known is an empty dataset, or an empty cell.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode import __version__
+from lls_decode.config import PixelSize
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.export.foreign_table import Columns as ForeignColumns
+from lls_decode.export.foreign_table import Foreign, Head, slices
+from lls_decode.export.hdf5 import h5py_module, opened
+from lls_decode.export.rows import ExportTable, Rows
+from lls_decode.export.text import Columns, read_csv, write_csv
+from lls_decode.table import written_aside
+from lls_decode.table.csv_layouts import CsvLayout
+
+_FIRST_LINE: Final = "# DECODE EmitterSet"
+_AXES: Final = ("y", "x", "z")
+"""Our axes in DECODE's order."""
+_TRIPLES: Final = {"xyz": "{}_nm", "xyz_sig": "{}_sig"}
+_SINGLES: Final = {"phot": "photons", "phot_sig": "phot_sig", "bg": "bg", "prob": "prob"}
+_INTEGERS: Final = {"frame_ix": "frame", "id": "group"}
+_NEVER_KNOWN: Final = ("xyz_cr", "phot_cr", "bg_sig", "bg_cr")
+_CSV_NAMES: Final = (
+    "x", "y", "z", "phot", "frame_ix", "id", "prob", "bg", "phot_cr", "bg_cr", "phot_sig", "bg_sig", "x_cr", "y_cr",
+    "z_cr", "x_sig", "y_sig", "z_sig",
+)  # fmt: skip
+_CSV_OURS: Final = {
+    "x": "y_nm", "y": "x_nm", "z": "z_nm", "phot": "photons", "frame_ix": "frame", "id": "group", "prob": "prob",
+    "bg": "bg", "phot_sig": "phot_sig", "x_sig": "y_sig", "y_sig": "x_sig", "z_sig": "z_sig",
+}  # fmt: skip
+
+
+def write_h5(table: ExportTable, out: Path) -> None:
+    """Write the groups ``data``, ``decode`` and ``meta`` in nm."""
+    h5py, num_rows = h5py_module(), table.survey.num_rows
+    with written_aside(out) as temporary, h5py.File(temporary, "w") as file:
+        data = file.create_group("data")
+        for name in _NEVER_KNOWN:
+            data.create_dataset(name, data=h5py.Empty("f"))
+        triples = {name: [pattern.format(axis) for axis in _AXES] for name, pattern in _TRIPLES.items()}
+        for name, ours in triples.items():
+            _create(data, name, (num_rows, 3), np.float32, known=name == "xyz" or any(map(table.knows, ours)))
+        for name, our in _SINGLES.items():
+            _create(data, name, (num_rows,), np.float32, known=not name.endswith("_sig") or table.knows(our))
+        for name in _INTEGERS:
+            _create(data, name, (num_rows,), np.int64, known=True)
+        start = 0
+        for rows in table.pieces():
+            stop = start + len(rows["frame"])
+            unknown = np.full(stop - start, np.nan)
+            for name, ours in triples.items():
+                if data[name].shape is not None:
+                    data[name][start:stop] = np.stack([rows.get(our, unknown) for our in ours], axis=1)
+            for name, our in {**_SINGLES, **_INTEGERS}.items():
+                if data[name].shape is not None:
+                    data[name][start:stop] = rows.get(our, unknown if name in _SINGLES else -1)
+            start = stop
+        file.create_group("decode").attrs["version"] = f"lls_decode {__version__}"
+        meta = file.create_group("meta")
+        meta.attrs["xy_unit"] = "nm"  # before px_size: SMAP takes the first attribute for the unit
+        meta.attrs["px_size"] = np.asarray(_pixel_rows_columns(table.pixel_size), dtype=np.float32)
+
+
+def write_csv_file(table: ExportTable, out: Path) -> None:
+    """Write three comment lines, the names, and rows in nm."""
+    header = [
+        _FIRST_LINE,
+        "# " + json.dumps({"version": f"lls_decode {__version__}"}),
+        "# " + json.dumps({"xy_unit": "nm", "px_size": _pixel_rows_columns(table.pixel_size)}),
+        ",".join(_CSV_NAMES),
+    ]
+
+    def columns(rows: Rows, first_row: int) -> Columns:
+        ours = {name: rows.get(_CSV_OURS.get(name, "")) for name in _CSV_NAMES}
+        return {**ours, "id": rows.get("group", np.full(len(rows["frame"]), -1))}
+
+    write_csv(table, out, header, columns)
+
+
+def _create(data: Any, name: str, shape: tuple[int, ...], dtype: type, *, known: bool) -> None:
+    if known:
+        data.create_dataset(name, shape=shape, dtype=dtype)
+    else:
+        data.create_dataset(name, data=h5py_module().Empty("f"))
+
+
+def _pixel_rows_columns(pixel: PixelSize) -> list[float]:
+    return [pixel.y_nm, pixel.x_nm]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def recognizes_h5(head: Head) -> bool:
+    """A group ``data``; older files have no other."""
+    return "data" in head.hdf5_names
+
+
+def recognizes_csv(head: Head) -> bool:
+    """The first of the comment lines."""
+    return head.start.startswith(_FIRST_LINE.encode())
+
+
+def read_h5(path: Path, pixel_size: PixelSize | None) -> Foreign:
+    """Read ``data``, in px or nm."""
+    with opened(path) as file:
+        known = {name for name, item in file["data"].items() if getattr(item, "shape", None) is not None}
+        meta = dict(file["meta"].attrs) if "meta" in file else {}
+        version = str(file["decode"].attrs.get("version", "")) if "decode" in file else ""
+    for name in ("xyz", "frame_ix"):
+        if name not in known:
+            raise TableError(f"{path} has no data/{name}; expected a file of DECODE.")
+
+    def pieces(rows_at_once: int) -> Iterator[ForeignColumns]:
+        with opened(path) as file:
+            data = file["data"]
+            for part in slices(len(data["frame_ix"]), rows_at_once):
+                columns: dict[str, npt.NDArray[Any]] = {}
+                for name in known & _TRIPLES.keys():
+                    triples = data[name][part]
+                    columns |= {_TRIPLES[name].format(axis): triples[:, number] for number, axis in enumerate(_AXES)}
+                columns |= {our: data[name][part] for name, our in {**_SINGLES, **_INTEGERS}.items() if name in known}
+                yield columns
+
+    return _in_nm(path, pieces, meta, version, pixel_size)
+
+
+def read_csv_file(path: Path, pixel_size: PixelSize | None) -> Foreign:
+    """Read the comment lines and the rows."""
+    lines = Head.of(path).lines
+    try:
+        version = str(json.loads(lines[1].lstrip("# ")).get("version", ""))
+        meta = json.loads(lines[2].lstrip("# "))
+    except (ValueError, IndexError, AttributeError) as error:
+        raise TableError(
+            f"{path} has damaged comment lines ({error}); expected three, the second and third JSON."
+        ) from error
+    layout = CsvLayout(
+        "DECODE",
+        required={"x": "y_nm", "y": "x_nm", "frame_ix": "frame"},
+        optional={name: ours for name, ours in _CSV_OURS.items() if name not in ("x", "y", "frame_ix")},
+        first_frame=0,
+        origin_px=0.0,
+    )
+    return _in_nm(path, read_csv(path, lines, layout, pixel_size).pieces, meta, version, pixel_size)
+
+
+def _in_nm(
+    path: Path,
+    pieces: Callable[[int], Iterator[ForeignColumns]],
+    meta: dict[str, Any],
+    version: str,
+    pixel_size: PixelSize | None,
+) -> Foreign:
+    unit, size = meta.get("xy_unit"), meta.get("px_size")
+    if pixel_size is None and size is not None and len(size) == 2:
+        pixel_size = PixelSize(x_nm=float(size[1]), y_nm=float(size[0]))
+    if unit not in ("px", "nm"):
+        raise TableError(f"{path} has positions in {unit!r}; expected 'px' or 'nm' in its meta data.")
+    if unit == "px" and pixel_size is None:
+        raise ConfigError(f"{path} is in pixels and does not say how large one is; give pixel_size (--pixel-nm).")
+    scales: dict[str, float] = {}
+    if unit == "px" and pixel_size is not None:
+        scales = dict.fromkeys(("x_nm", "x_sig"), pixel_size.x_nm) | dict.fromkeys(("y_nm", "y_sig"), pixel_size.y_nm)
+
+    def scaled(rows_at_once: int) -> Iterator[ForeignColumns]:
+        for columns in pieces(rows_at_once):
+            moved = {
+                name: columns[name].astype(np.float64) * scale for name, scale in scales.items() if name in columns
+            }
+            yield {**columns, **moved}
+
+    notes = (
+        "x and y exchanged",
+        "DECODE crops frames to multiples of 8 px and does not say so: x and y may be off by that",
+    )
+    return Foreign(scaled, pixel_size=pixel_size, notes=notes, details={"version": version})

@@ -1,0 +1,281 @@
+"""SMAP's ``_sml.mat``: MATLAB v7.3, that is HDF5 behind a block of 512 bytes.
+
+SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vector of N rows is a dataset of shape
+(1, N), since MATLAB's order of axes is the other one.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode import __version__
+from lls_decode.config import Camera, EmccdCamera, PixelSize
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.export.foreign_table import Columns, Foreign, Head, slices
+from lls_decode.export.hdf5 import h5py_module, opened
+from lls_decode.export.rows import IMPRECISE_NM, ExportTable, Rows, lateral_sigma
+from lls_decode.table import written_aside
+
+SUFFIX: Final = "_sml.mat"
+ORIGIN_PX: Final = 1.0
+"""Where SMAP has the centre of the first pixel."""
+
+_USER_BLOCK_BYTES = 512
+_CHUNK_ROWS = 65_536
+_logger = logging.getLogger(__name__)
+
+_FIELDS: Final = {
+    "znm": "z_nm",
+    "phot": "photons",
+    "bg": "bg",
+    "locprecznm": "z_sig",
+    "xnmerr": "x_sig",
+    "ynmerr": "y_sig",
+    "znmerr": "z_sig",
+    "photerr": "phot_sig",
+    "prob": "prob",
+    "plane": "plane",
+    "volume": "volume",
+}
+"""Fields of SMAP that are columns of ours unchanged; left out where we do not know them."""
+
+
+def write(table: ExportTable, out: Path) -> None:
+    """Write ``out``, whose name must end in ``_sml.mat``: by that SMAP knows what it is.
+
+    Raises
+    ------
+    ConfigError, TableError
+        Wrong name, or a lateral sigma that is not known.
+    """
+    if not out.name.endswith(SUFFIX):
+        raise ConfigError(f"{out} has a name by which SMAP does not find its loader; let it end in {SUFFIX!r}.")
+    table.require("x_sig", "y_sig", reason="SMAP drops rows without locprecnm when it loads them")
+    if table.survey.num_imprecise:
+        _logger.warning(
+            "%d of %d rows have a lateral sigma above %g nm; SMAP drops them when it loads the file.",
+            table.survey.num_imprecise, table.survey.num_rows, IMPRECISE_NM,
+        )  # fmt: skip
+    with written_aside(out) as temporary:
+        with h5py_module().File(temporary, "w", userblock_size=_USER_BLOCK_BYTES) as file:
+            saveloc = _struct(file, "saveloc", "loc", "file", "history")
+            _write_rows(saveloc, table)
+            _write_file_info(saveloc, table, out)
+            _empty_cell(saveloc, "history")
+            _text(_struct(file, "fileformat", "name"), "name", "sml")
+        with temporary.open("r+b") as raw:
+            raw.write(_user_block())
+
+
+def _user_block() -> bytes:
+    """MATLAB's header: 116 characters, 8 bytes of zero, version 2 and the byte order, then nothing."""
+    text = f"MATLAB 7.3 MAT-file, Platform: lls-decode {__version__}, HDF5 schema 1.00 ."
+    return (text.encode("ascii").ljust(116) + bytes(8) + b"\x00\x02IM").ljust(_USER_BLOCK_BYTES, b"\0")
+
+
+def _write_rows(saveloc: Any, table: ExportTable) -> None:
+    doubles = {"frame", "groupindex"}  # beyond what single counts exactly
+    fields = ["frame", "xnm", "ynm", "locprecnm", "channel", "filenumber"]
+    fields += [theirs for theirs, ours in _FIELDS.items() if table.knows(ours)]
+    fields += ["LLrel"] if table.knows("prob") else []
+    fields += ["groupindex"] if table.knows("group") and table.survey.high["group"] >= 0 else []
+    fields += ["PSFxnm", "PSFynm"] if table.psf_sigma_nm else []
+    num_rows = table.survey.num_rows
+    loc = _struct(saveloc, "loc", *fields)
+    for name in fields:
+        kind = "double" if name in doubles else "single"
+        dataset = loc.create_dataset(
+            name,
+            shape=(1, num_rows),
+            dtype=np.float64 if kind == "double" else np.float32,
+            chunks=(1, min(num_rows, _CHUNK_ROWS)),
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )
+        _class(dataset, kind)
+    start = 0
+    for rows in table.pieces():
+        stop = start + len(rows["frame"])
+        values = _their_rows(rows, table)
+        for name in fields:
+            loc[name][0, start:stop] = values[name]
+        start = stop
+
+
+def _their_rows(rows: Rows, table: ExportTable) -> dict[str, Any]:
+    pixel, psf = table.pixel_size, table.psf_sigma_nm or (None, None)
+    return {
+        **{theirs: rows[ours] for theirs, ours in _FIELDS.items() if ours in rows},
+        "frame": rows["frame"] + 1,
+        "xnm": rows["x_nm"] + ORIGIN_PX * pixel.x_nm,
+        "ynm": rows["y_nm"] + ORIGIN_PX * pixel.y_nm,
+        "locprecnm": lateral_sigma(rows),
+        "LLrel": rows["prob"] - 1 if "prob" in rows else None,  # as SMAP does for DECODE
+        "groupindex": rows.get("group"),
+        "channel": 0,
+        "filenumber": 1,
+        "PSFxnm": psf[0],
+        "PSFynm": psf[1],
+    }
+
+
+def _write_file_info(saveloc: Any, table: ExportTable, out: Path) -> None:
+    """``saveloc.file``: which movie this is; the camera's values are for the user's eyes."""
+    pixel, survey = table.pixel_size, table.survey
+    width = max(1, int(np.floor(survey.high["x_nm"] / pixel.x_nm + 0.5)) + 1)
+    height = max(1, int(np.floor(survey.high["y_nm"] / pixel.y_nm + 0.5)) + 1)
+    numbers = {
+        "Width": [width],
+        "Height": [height],
+        "roi": [[0, 0, width, height]],
+        "cam_pixelsize_um": [[pixel.x_nm / 1000, pixel.y_nm / 1000]],
+        "numberOfFrames": [survey.high["frame"] + 1],
+        **_camera_numbers(table.metadata.camera),
+    }
+    texts = {
+        "basefile": str(table.metadata.input.get("path", table.path.name)),
+        "comment": f"written by lls-decode {__version__} in {table.coords} coordinates",
+    }
+    file = _struct(saveloc, "file", "name", "number", "numberOfTif", "info")
+    _text(file, "name", out.name)
+    _number(file, "number", [1])
+    _number(file, "numberOfTif", [0])
+    info = _struct(file, "info", *numbers, *texts)
+    for name, value in numbers.items():
+        _number(info, name, value)
+    for name, text in texts.items():
+        _text(info, name, text)
+
+
+def _camera_numbers(camera: Camera | None) -> dict[str, list[float]]:
+    """Electrons per count, offset and EM gain; NaN where a map has one value a pixel, or nothing is known."""
+
+    def number(value: float | str) -> float:
+        return float("nan") if isinstance(value, str) else float(value)
+
+    if camera is None:
+        conversion, offset, em_gain = float("nan"), float("nan"), 1.0
+    elif isinstance(camera, EmccdCamera):
+        conversion, offset, em_gain = camera.e_per_adu, camera.baseline_adu, camera.em_gain
+    else:
+        conversion, offset, em_gain = 1 / number(camera.gain_adu_per_e), number(camera.offset_adu), 1.0
+    return {"conversion": [conversion], "offset": [offset], "emgain": [em_gain]}
+
+
+def _struct(parent: Any, name: str, *fields: str) -> Any:
+    """A MATLAB struct with its fields in this order."""
+    h5py = h5py_module()
+    group = parent.create_group(name)
+    _class(group, "struct")
+    letters = np.empty(len(fields), dtype=object)
+    for number, field in enumerate(fields):
+        letters[number] = np.frombuffer(field.encode("ascii"), dtype="S1")
+    group.attrs.create("MATLAB_fields", letters, dtype=h5py.vlen_dtype(np.dtype("S1")))
+    return group
+
+
+def _class(item: Any, name: str) -> None:
+    item.attrs["MATLAB_class"] = np.bytes_(name)
+
+
+def _number(parent: Any, name: str, value: Any) -> None:
+    """A row of doubles; ``value`` in MATLAB's order, (rows, columns)."""
+    _class(parent.create_dataset(name, data=np.atleast_2d(np.asarray(value, dtype=np.float64)).T), "double")
+
+
+def _text(parent: Any, name: str, text: str) -> None:
+    """A row of characters, UTF-16."""
+    codes: npt.NDArray[np.uint16] = np.frombuffer(text.encode("utf-16-le"), dtype="<u2").reshape(-1, 1)
+    dataset = parent.create_dataset(name, data=codes)
+    _class(dataset, "char")
+    dataset.attrs["MATLAB_int_decode"] = np.int32(2)
+
+
+def _empty_cell(parent: Any, name: str) -> None:
+    dataset = parent.create_dataset(name, data=np.zeros(2, dtype=np.uint64))
+    _class(dataset, "cell")
+    dataset.attrs["MATLAB_empty"] = np.uint8(1)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def recognizes(head: Head) -> bool:
+    """A MATLAB file of either kind; the older kind is refused by `read`."""
+    return "saveloc" in head.hdf5_names or head.start.startswith(b"MATLAB 5.0")
+
+
+def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
+    """Read ``saveloc.loc`` of a v7.3 file; ``locprecnm`` stands for both lateral sigmas when there are no others."""
+    if not Head.of(path).hdf5_names:
+        raise TableError(f"{path} is a MATLAB file older than v7.3; load it in SMAP, and save it again with -v7.3.")
+    with opened(path) as file:
+        loc = file["saveloc/loc"]
+        sizes = {name: loc[name].size for name in loc if loc[name].ndim == 2}
+        stored, num_files = _stored_pixel_size(file["saveloc"])
+    for name in ("xnm", "ynm", "frame"):
+        if name not in sizes:
+            raise TableError(f"{path} has no saveloc.loc.{name}; expected a file of SMAP with fitted positions in nm.")
+    num_rows = sizes["xnm"]
+    pixel = pixel_size or stored
+    if pixel is None:
+        raise ConfigError(
+            f"{path} does not say how large a pixel is, by which SMAP's origin moves; give pixel_size (--pixel-nm)."
+        )
+
+    def pieces(rows_at_once: int) -> Iterator[Columns]:
+        with opened(path) as file:
+            loc = file["saveloc/loc"]
+            vectors = {name: loc[name] for name, size in sizes.items() if size == num_rows}
+            for part in slices(num_rows, rows_at_once):
+                given = {name: _part_of(vector, part) for name, vector in vectors.items()}
+                if num_files > 1 and np.any(given.get("filenumber", np.ones(1)) != 1):
+                    raise TableError(
+                        f"{path} holds localizations of {num_files} movies; save each of them from SMAP by itself."
+                    )
+                yield _our_columns(given, pixel)
+
+    notes = ("x and y moved by 1 px, frames by 1: SMAP counts both from 1",)
+    return Foreign(pieces, pixel_size=pixel, notes=notes)
+
+
+def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:
+    """Of a row or a column of MATLAB's."""
+    return np.asarray(vector[0, part] if vector.shape[0] == 1 else vector[part, 0])
+
+
+def _our_columns(given: Mapping[str, npt.NDArray[Any]], pixel: PixelSize) -> dict[str, npt.NDArray[Any]]:
+    columns = {ours: given[theirs] for theirs, ours in _FIELDS.items() if theirs in given}
+    if "locprecnm" in given:
+        columns.setdefault("x_sig", given["locprecnm"])
+        columns.setdefault("y_sig", given["locprecnm"])
+    if "groupindex" in given:
+        columns["group"] = given["groupindex"]
+    if "phot_err" in given:  # of SMAP's DECODE loader
+        columns.setdefault("phot_sig", given["phot_err"])
+    return {
+        **columns,
+        "frame": given["frame"] - 1,
+        "x_nm": given["xnm"].astype(np.float64) - ORIGIN_PX * pixel.x_nm,
+        "y_nm": given["ynm"].astype(np.float64) - ORIGIN_PX * pixel.y_nm,
+    }
+
+
+def _stored_pixel_size(saveloc: Any) -> tuple[PixelSize | None, int]:
+    """Pixel size of the movie, and the number of movies; a file with several has references here, which are left."""
+    info = saveloc.get("file/info")
+    if info is None:
+        return None, 1
+    if not hasattr(info, "keys"):
+        return None, int(info.size)
+    if "cam_pixelsize_um" not in info:
+        return None, 1
+    size_um = np.asarray(info["cam_pixelsize_um"], dtype=np.float64).ravel()
+    if size_um.size == 0 or not np.all(np.isfinite(size_um)) or size_um.min() <= 0:
+        return None, 1
+    return PixelSize(x_nm=1000 * size_um[0], y_nm=1000 * size_um[-1]), 1

@@ -1,0 +1,231 @@
+"""Filling a new store with a movie: shards in parallel, each read back and compared; what was done before is kept."""
+
+import fcntl
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lls_decode.axes import Layout
+from lls_decode.config import PixelSize
+from lls_decode.errors import InputError, OutputError
+from lls_decode.frames.checksums import (
+    Manifest,
+    Piece,
+    Progress,
+    Run,
+    as_lines,
+    begin_manifest,
+    cut_pieces,
+    digest_runs,
+    manifest_path,
+    open_level,
+    read_manifest,
+    read_piece,
+    selection,
+    write_manifest,
+)
+from lls_decode.frames.create import create_store
+from lls_decode.frames.keys import ZarrArray
+from lls_decode.frames.parallel import in_parallel
+from lls_decode.movies.movie import Movie
+
+logger = logging.getLogger(__name__)
+
+MEMORY_BYTES = 2 << 30
+"""What all threads of a conversion may hold together."""
+_COPIES = 3
+"""Of a shard: as read, encoded, read back."""
+
+
+class Filling:
+    """A movie on its way into a store that is written at ``aside``."""
+
+    def __init__(
+        self,
+        movie: Movie,
+        layout: Layout,
+        aside: Path,
+        *,
+        name: str,
+        pixel_size: PixelSize | None,
+        z_step_nm: float | None,
+        converted_from: str,
+    ) -> None:
+        self.movie, self.layout, self.aside = movie, layout, aside
+        self._name, self._pixel_size, self._z_step_nm = name, pixel_size, z_step_nm
+        self._header = {
+            "version": 1,
+            "converted_from": converted_from,
+            "movie": movie.identity(),
+            "times": movie.times(),
+            "volumes": layout.num_volumes,
+            "planes": layout.planes_per_volume,
+            "name": name,
+            "pixel_size": pixel_size.to_dict() if pixel_size else None,
+            "z_step_nm": z_step_nm,
+        }
+
+    def run(self, *, workers: int, anew: bool = False, progress: Progress | None = None) -> None:
+        """Write all shards that are not there already, and the manifest of all.
+
+        Raises
+        ------
+        InputError
+            The movie cannot be read to its end; shards that are finished stay for another call.
+        OutputError
+            Another conversion is at work, or has left its shards; or a shard does not give back what was written.
+        """
+        with _locked(self.aside.with_suffix(".lock")):
+            try:
+                array = self._open(anew=anew)
+                pieces = list(cut_pieces(self.layout, array.shards or array.chunks))
+                workers = max(1, min(workers, MEMORY_BYTES // (_COPIES * _piece_bytes(array, pieces))))
+                finished = self._keep_finished(array, pieces, workers)
+                self._write(array, pieces, finished, workers, progress)
+                write_manifest(self.aside, self._header, (run for runs in finished.values() for run in runs))
+            finally:
+                self._remove_if_empty()
+
+    def _open(self, *, anew: bool) -> ZarrArray:
+        """The array of an interrupted conversion of the same movie, or a new one."""
+        left = None if anew else self._left()
+        if left is None:
+            shutil.rmtree(self.aside, ignore_errors=True)
+            array = create_store(
+                self.aside,
+                self.layout,
+                dtype=str(self.movie.dtype),
+                pixel_size=self._pixel_size,
+                z_step_nm=self._z_step_nm,
+                name=self._name,
+                attributes={"lls_decode": {"converted_from": self._header["converted_from"]}},
+            )
+            begin_manifest(self.aside, self._header)
+            return array
+        if {**left.header, "times": None} != {**self._header, "times": None}:
+            raise OutputError(
+                f"{self.aside} holds the shards of another conversion, or of files that have grown since; delete it, "
+                "or begin anew on purpose (overwrite)."
+            )
+        return open_level(self.aside, "a").with_config({"write_empty_chunks": True})
+
+    def _keep_finished(self, array: ZarrArray, pieces: list[Piece], workers: int) -> dict[Piece, list[Run]]:
+        """Shards whose pixels still have the digests that were noted; the movie's too, where files were touched."""
+        left = read_manifest(self.aside)
+        assert left is not None
+        noted = {run.first: run for run in left.runs}
+        planes = self.layout.planes_per_volume
+        done = {piece: runs for piece in pieces if (runs := _runs_of(piece, noted))}
+        touched = left.header["times"] != self._header["times"]
+
+        def is_sound(piece: Piece) -> bool:
+            try:
+                stored = digest_runs(read_piece(array, piece, planes), piece.start, planes)
+            except Exception:  # zarr raises many kinds for a damaged chunk
+                return False
+            if stored == done[piece] and touched:
+                return stored == digest_runs(self.movie.read(*piece), piece.start, planes)
+            return stored == done[piece]
+
+        kept = {piece: done[piece] for piece, sound in in_parallel(is_sound, done, workers) if sound}
+        if done:
+            logger.info("%s: %d of %d shards are there already", self.aside.name, len(kept), len(pieces))
+        if len(kept) < len(done):
+            logger.warning("%d shards, or their files, changed since; they are converted again", len(done) - len(kept))
+        return kept
+
+    def _write(
+        self,
+        array: ZarrArray,
+        pieces: list[Piece],
+        finished: dict[Piece, list[Run]],
+        workers: int,
+        progress: Progress | None,
+    ) -> None:
+        """Add the rest; each shard is noted as soon as it is proven."""
+        done = sum(piece.stop - piece.start for piece in finished)
+        todo = [piece for piece in pieces if piece not in finished]
+        with open(manifest_path(self.aside), "a") as manifest:
+            for piece, runs in in_parallel(lambda piece: self._write_piece(array, piece), todo, workers):
+                finished[piece] = runs
+                manifest.write(as_lines(runs))
+                manifest.flush()
+                done += piece.stop - piece.start
+                if progress:
+                    progress(done, self.layout.num_frames)
+
+    def _write_piece(self, array: ZarrArray, piece: Piece) -> list[Run]:
+        """Move one shard, and prove that what is stored is what was read."""
+        planes = self.layout.planes_per_volume
+        frames = self.movie.read(*piece)
+        if frames.shape != (piece.stop - piece.start, self.layout.height, self.layout.width):
+            raise InputError(
+                f"frames {piece.start} to {piece.stop - 1} of {self._header['converted_from']} came as {frames.shape}, "
+                "other than announced; were the files changed meanwhile?"
+            )
+        wanted = digest_runs(frames, piece.start, planes)
+        place = selection(piece, planes)
+        array[place] = frames.astype(self.movie.dtype, copy=False).reshape(_shape(piece, array, place))
+        del frames
+        if digest_runs(read_piece(array, piece, planes), piece.start, planes) != wanted:
+            raise OutputError(
+                f"{self.aside}: frames {piece.start} to {piece.stop - 1} read back are not those written; check the "
+                "disk and run again."
+            )
+        return wanted
+
+    def _remove_if_empty(self) -> None:
+        """Leave nothing behind where nothing was finished."""
+        left = self._left()
+        if left is None or not left.runs:
+            shutil.rmtree(self.aside, ignore_errors=True)
+
+    def _left(self) -> Manifest | None:
+        """What an earlier call has finished; one that was killed as it began has left nothing of use."""
+        try:
+            return read_manifest(self.aside)
+        except InputError:
+            return None
+
+
+def _runs_of(piece: Piece, noted: dict[int, Run]) -> list[Run]:
+    """Noted digests that cover a piece; none unless they cover all of it."""
+    runs, at = [], piece.start
+    while at < piece.stop:
+        run = noted.get(at)
+        if run is None:
+            return []
+        runs.append(run)
+        at = run.last + 1
+    return runs
+
+
+def _piece_bytes(array: ZarrArray, pieces: list[Piece]) -> int:
+    frame_bytes = int(np.prod(array.shape[-2:])) * array.dtype.itemsize
+    return max(piece.stop - piece.start for piece in pieces) * frame_bytes
+
+
+def _shape(piece: Piece, array: ZarrArray, place: tuple[object, ...]) -> tuple[int, ...]:
+    """Of the frames of a piece in the axes of the array."""
+    if array.ndim == 4 and isinstance(place[0], slice):
+        return (-1, *array.shape[1:])
+    return (piece.stop - piece.start, *array.shape[-2:])
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other conversions to the same place out; the lock is the operating system's and ends with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"{path} is held by another conversion to the same place; wait for its end.") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

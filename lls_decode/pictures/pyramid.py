@@ -1,0 +1,198 @@
+"""Pictures of any size as pyramids that viewers open at once: OME-Zarr 0.5, and OME-TIFF made from it.
+
+Every level has half the pixels of the one before along each axis, each the mean of those it covers, so that a place has
+the same brightness at every level; beyond the end of a level there is darkness, so that nothing is lost at odd sizes.
+Levels are made tile by tile, tiles without light are neither read nor written.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from lls_decode.errors import ConfigError
+from lls_decode.pictures.tiles import Light, Shape
+
+TILE: Final[dict[bool, Shape]] = {False: (1, 2048, 2048), True: (64, 256, 256)}
+"""What is drawn at once, and one file of a store, for pictures (False) and volumes (True)."""
+_CHUNK: Final[dict[bool, Shape]] = {False: (1, 512, 512), True: (64, 64, 64)}
+_TIFF_TILE: Final = 512
+_BIG_TIFF_BYTES: Final = 1 << 31
+_BRIGHTEST: Final = 0.005
+"""Share of the pixels with light that a viewer shows as white."""
+_PIXELS_OF_A_TILE: Final = 1024
+"""From which that is reckoned."""
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a picture, or a volume, lie."""
+
+    shape: Shape
+    """Z Y X; Z is 1 for a picture."""
+    pixel_nm: tuple[float, float, float]
+    origin_nm: tuple[float, float, float]
+    """Lower edges of the first pixel."""
+    axes: str
+    """Names of the axes that are stored: all three for a volume, two for a picture."""
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether planes are stored."""
+        return len(self.axes) == 3
+
+    def levels(self) -> list[tuple[Shape, Shape]]:
+        """Shape of each level, and how many pixels of the first one a pixel of it covers, until one chunk holds all."""
+        chunk = _CHUNK[self.is_volume]
+        levels = [(self.shape, (1, 1, 1))]
+        while any(size > edge for size, edge in zip(levels[-1][0], chunk, strict=True)):
+            shape, factor = levels[-1]
+            halved = [(-(-size // 2), by * 2) if size > 1 else (size, by)
+                      for size, by in zip(shape, factor, strict=True)]  # fmt: skip
+            (z, by_z), (y, by_y), (x, by_x) = halved
+            levels.append(((z, y, x), (by_z, by_y, by_x)))
+        return levels
+
+
+def write_ome_zarr(path: Path, grid: Grid, tiles: Iterable[tuple[Box, Light]], *, name: str) -> None:
+    """Write a picture tile by tile (each a box of `TILE`, Z Y X) and its smaller levels, as OME-Zarr 0.5, float32.
+
+    The scale of each level is in nanometers, the translation that of the centre of its first pixel. Viewers are told
+    (``omero``) from where to where brightness goes.
+    """
+    root = zarr.create_group(path, zarr_format=3)
+    brightness = _Brightness()
+    levels = grid.levels()
+    arrays = [_create_level(root, str(number), shape, grid) for number, (shape, _) in enumerate(levels)]
+    tile = TILE[grid.is_volume]
+    lit: set[Shape] = set()
+    for box, light_ZYX in tiles:
+        arrays[0][_stored(box, grid)] = light_ZYX if grid.is_volume else light_ZYX[0]
+        brightness.add(light_ZYX)
+        z, y, x = (part.start // size for part, size in zip(box, tile, strict=True))
+        lit.add((z, y, x))
+    root.attrs["ome"] = {**_ome(grid, name), "omero": {"channels": [brightness.channel(name)]}}
+    for (_, below), (shape, factor), source, target in zip(levels, levels[1:], arrays, arrays[1:], strict=False):
+        by = [now // before for now, before in zip(factor, below, strict=True)]
+        lit = {(z // by[0], y // by[1], x // by[2]) for z, y, x in lit}
+        for place in sorted(lit):
+            z, y, x = (
+                slice(number * size, min((number + 1) * size, end))
+                for number, size, end in zip(place, tile, shape, strict=True)
+            )
+            finer = (_times(z, by[0]), _times(y, by[1]), _times(x, by[2]))
+            light = np.asarray(source[_stored(finer, grid)])
+            means = halved(light if grid.is_volume else light[None], (by[0], by[1], by[2]))
+            target[_stored((z, y, x), grid)] = means if grid.is_volume else means[0]
+
+
+class _Brightness:
+    """What a viewer shows at first, from some pixels of each tile."""
+
+    def __init__(self) -> None:
+        self._max = 0.0
+        self._some: list[Light] = []
+
+    def add(self, light_ZYX: Light) -> None:
+        lit = light_ZYX[light_ZYX > 0]
+        self._max = max(self._max, float(lit.max(initial=0.0)))
+        self._some.append(lit[:: max(1, len(lit) // _PIXELS_OF_A_TILE)])
+
+    def channel(self, name: str) -> dict[str, Any]:
+        some = np.concatenate([np.zeros(1, np.float32), *self._some])
+        window = {"min": 0.0, "max": self._max, "start": 0.0, "end": float(np.quantile(some, 1 - _BRIGHTEST))}
+        return {"label": name, "color": "FFFFFF", "active": True, "window": window}
+
+
+def halved(light_ZYX: Light, by: Shape) -> Light:
+    """Means over ``by`` (1 or 2) pixels along each axis; darkness is added at the end of an odd one."""
+    missing = [(0, -size % step) for size, step in zip(light_ZYX.shape, by, strict=True)]
+    padded = np.pad(light_ZYX, missing) if any(end for _, end in missing) else light_ZYX
+    total = padded[:: by[0], :: by[1], :: by[2]].copy()
+    for z, y, x in itertools.product(range(by[0]), range(by[1]), range(by[2])):
+        if (z, y, x) != (0, 0, 0):
+            total += padded[z :: by[0], y :: by[1], x :: by[2]]
+    return np.asarray(total / np.float32(by[0] * by[1] * by[2]), dtype=np.float32)
+
+
+def write_ome_tiff(path: Path, store: Path, grid: Grid) -> None:
+    """Copy a picture (2-D) that `write_ome_zarr` has written to a tiled OME-TIFF with the same levels (SubIFDs)."""
+    try:
+        import tifffile
+    except ImportError as error:
+        raise ConfigError(f"{path} needs tifffile; run: pip install lls-decode[convert].") from error
+    levels = grid.levels()
+    root = zarr.open_group(store, mode="r")
+    num_bytes = sum(4 * shape[1] * shape[2] for shape, _ in levels)
+    _, pixel_y, pixel_x = grid.pixel_nm
+    metadata = {
+        "axes": "YX",
+        "PhysicalSizeX": pixel_x, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": pixel_y, "PhysicalSizeYUnit": "nm",
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        "dtype": np.float32, "tile": (_TIFF_TILE, _TIFF_TILE), "photometric": "minisblack", "compression": "zlib",
+        "resolutionunit": "CENTIMETER",
+    }  # fmt: skip
+    with tifffile.TiffWriter(path, ome=True, bigtiff=num_bytes > _BIG_TIFF_BYTES) as file:
+        for number, (shape, factor) in enumerate(levels):
+            file.write(
+                _tiff_tiles(root[str(number)], shape),
+                shape=shape[1:],
+                resolution=(1e7 / (pixel_x * factor[2]), 1e7 / (pixel_y * factor[1])),
+                metadata=metadata if number == 0 else None,
+                subifds=len(levels) - 1 if number == 0 else 0,
+                subfiletype=0 if number == 0 else 1,
+                **options,
+            )
+
+
+def _create_level(root: zarr.Group, name: str, shape: Shape, grid: Grid) -> zarr.Array[Any]:
+    first = 0 if grid.is_volume else 1
+    return root.create_array(
+        name,
+        shape=shape[first:],
+        dtype=np.float32,
+        chunks=_CHUNK[grid.is_volume][first:],
+        shards=TILE[grid.is_volume][first:],
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+        dimension_names=tuple(grid.axes),
+        fill_value=0,
+    )
+
+
+def _ome(grid: Grid, name: str) -> dict[str, Any]:
+    first = 3 - len(grid.axes)
+    datasets = []
+    for number, (_, factor) in enumerate(grid.levels()):
+        scale = [size * by for size, by in zip(grid.pixel_nm, factor, strict=True)][first:]
+        centre = [edge + size / 2 for edge, size in zip(grid.origin_nm[first:], scale, strict=True)]
+        transforms = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": centre}]
+        datasets.append({"path": str(number), "coordinateTransformations": transforms})
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in grid.axes]
+    return {
+        "version": "0.5",
+        "multiscales": [{"name": name, "type": "mean", "axes": axes, "datasets": datasets}],
+    }
+
+
+def _stored(box: Box, grid: Grid) -> tuple[slice, ...]:
+    return box if grid.is_volume else box[1:]
+
+
+def _times(part: slice, by: int) -> slice:
+    return slice(part.start * by, part.stop * by)
+
+
+def _tiff_tiles(level: Any, shape: Shape) -> Iterator[Light]:
+    """Tiles of a level, row by row, those at its end filled up with darkness."""
+    _, height, width = shape
+    for top, left in itertools.product(range(0, height, _TIFF_TILE), range(0, width, _TIFF_TILE)):
+        light = np.asarray(level[top : top + _TIFF_TILE, left : left + _TIFF_TILE])
+        yield np.pad(light, [(0, _TIFF_TILE - size) for size in light.shape])

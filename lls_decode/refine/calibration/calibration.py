@@ -1,0 +1,434 @@
+"""From bead stacks to a PSF: alignment, robust average, smoothing, spline, and how well it fits its own beads.
+
+Beads are brought together in x, y and z by the peak of their cross-correlation with the average, then by least squares
+on its slopes, again and again; a bead that does not look like the average is left out. Along z the average is replaced
+by a least-squares cubic spline, which is what smooths it. z rises with the slices; give a negative step when it falls.
+
+How well the PSF finds z is told by slices it has not seen: even ones are fitted with a PSF of the odd ones, odd ones
+with a PSF of the even ones.
+
+Shape letters: ``Z`` slices, ``Y X`` pixels, ``B`` beads.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import shift as shifted
+from torch import Tensor
+
+from lls_decode.config import PixelSize
+from lls_decode.errors import ConfigError, InputError
+from lls_decode.optics import CubicSpline, SplineModel, spline_from_volume
+from lls_decode.optics.spline_files import write_smap, write_volume
+from lls_decode.refine.calibration.beads import Bead, find_beads, read_stack
+from lls_decode.refine.calibration.slice_order import check_order
+from lls_decode.refine.calibration.smoothing import smooth
+from lls_decode.refine.crlb import Spots
+from lls_decode.refine.mle import fit_spots
+from lls_decode.robust import MAD_TO_SD
+from lls_decode.table import written_aside
+
+Floats = npt.NDArray[np.float64]
+
+_ROUNDS = 6
+_LEAST_CORRELATION = 0.8
+_RIM_PX = 2
+"""So much is left out of the fits on each side, so that the PSF covers them wherever the bead is found."""
+
+
+@dataclass(frozen=True)
+class BeadFit:
+    """What a PSF made of every other slice finds in the slices of one bead; arrays (Z,)."""
+
+    file: str
+    x_px: int
+    y_px: int
+    shift_nm: tuple[float, float, float]
+    """Where the bead lies in x, y, z relative to the average."""
+    correlation: float
+    """With the average."""
+    used: bool
+    stage_z_nm: Floats
+    """z of the slice, 0 where the average is in focus, the bead's own shift removed."""
+    fitted_z_nm: Floats
+    wobble_x_nm: Floats
+    """Fitted position relative to the bead's mean one."""
+    wobble_y_nm: Floats
+    converged: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A PSF and what it was made of."""
+
+    volume_ZYX: Floats
+    """Nodes of the spline."""
+    spline: CubicSpline
+    knots_nm: float
+    """Distance of the nodes along z."""
+    average_ZYX: Floats
+    """Aligned beads, one slice a stage position, scaled as the spline."""
+    drawn_ZYX: Floats
+    """The spline in the same slices."""
+    average_z_nm: Floats
+    centroid_x_nm: Floats
+    """Centre of the light of the average in each slice, relative to that in focus: lateral wobble of the PSF itself."""
+    centroid_y_nm: Floats
+    beads: tuple[BeadFit, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What a user should look at."""
+    pixel: PixelSize
+
+    def residuals_nm(self, within_nm: float = 500.0) -> Floats:
+        """Fitted minus stage z of the used beads, within a distance of the focus."""
+        parts = [
+            (bead.fitted_z_nm - bead.stage_z_nm)[np.abs(bead.stage_z_nm) <= within_nm]
+            for bead in self.beads
+            if bead.used
+        ]
+        return np.concatenate(parts)
+
+    def summary(self, within_nm: float = 500.0) -> dict[str, Any]:
+        """Plain numbers for people and programs; nm."""
+        residuals = self.residuals_nm(within_nm)
+        near = np.abs(self.average_z_nm) <= within_nm
+        low, high = self.spline.z_range_nm
+        return {
+            "beads_used": sum(bead.used for bead in self.beads),
+            "left_out": list(self.left_out),
+            "notes": list(self.notes),
+            "z_range_nm": [round(low, 1), round(high, 1)],
+            "knots_nm": round(self.knots_nm, 1),
+            "within_nm": within_nm,
+            "z_bias_nm": round(float(residuals.mean()), 2),
+            "z_rms_nm": round(float(np.sqrt(np.mean(residuals**2))), 2),
+            "z_largest_nm": round(float(np.abs(residuals).max()), 2),
+            "wobble_x_nm": round(float(np.ptp(self.centroid_x_nm[near])), 1),
+            "wobble_y_nm": round(float(np.ptp(self.centroid_y_nm[near])), 1),
+        }
+
+    def write(self, out: str | Path) -> None:
+        """Write ``.npz``, or a SMAP ``_3dcal.mat`` by that suffix."""
+        out = Path(out)
+        if out.suffix.lower() not in (".npz", ".mat"):
+            raise ConfigError(f"{out} is of unknown type {out.suffix!r}; give a path that ends in .npz or _3dcal.mat.")
+        with written_aside(out) as path:
+            if out.suffix.lower() == ".mat":
+                write_smap(path, self.spline)
+                return
+            write_volume(
+                path,
+                self.volume_ZYX,
+                z_step_nm=self.spline.z_step_nm,
+                pixel=self.pixel,
+                focus=self.spline.focus,
+                centre_x=self.spline.centre_x - 1,
+                centre_y=self.spline.centre_y - 1,
+                record=self.summary(),
+            )
+
+
+def calibrate(
+    paths: list[str | Path] | tuple[str | Path, ...],
+    *,
+    pixel: PixelSize,
+    z_step_nm: float | None = None,
+    roi_px: int = 21,
+    knots_nm: float = 100.0,
+    offset_adu: float = 0.0,
+    gain_adu_per_e: float = 1.0,
+    focus_slice: float | None = None,
+) -> Calibration:
+    """Make a PSF of the beads in one or many z-scans.
+
+    Parameters
+    ----------
+    paths
+        z-scans with one or many beads each; all of the same step and number of slices.
+    pixel
+        Size of the camera's pixels in the sample.
+    z_step_nm
+        Change of the beads' z, relative to the focal plane, from slice to slice; by default what the files tell.
+    roi_px
+        Side of the PSF, odd; beads must stand so far apart.
+    knots_nm
+        Distance of the knots along z; larger is smoother. Where slices lie further apart, each is a knot.
+    offset_adu, gain_adu_per_e
+        Camera, for the weights of the fits; the PSF itself does not depend on them. An EMCCD doubles the variance:
+        give twice its gain.
+    focus_slice
+        Slice that is z = 0; by default the middle of the range in which the average is sharp.
+
+    Raises
+    ------
+    InputError
+        No usable beads, NaN, not one z-scan a file, slices out of order, or stacks that do not agree.
+    ConfigError
+        The z step is missing or impossible.
+    """
+    stacks = [read_stack(path) for path in paths]
+    if not stacks:
+        raise ConfigError("No bead stacks were given; give one TIFF or more.")
+    step = _step(z_step_nm, [stack.z_step_nm for stack in stacks])
+    lengths = {len(stack.adu_ZYX) for stack in stacks}
+    if len(lengths) > 1:
+        raise InputError(
+            f"The bead stacks have {sorted(lengths)} slices, expected one number; give scans that are alike."
+        )
+    smallest = min(min(stack.adu_ZYX.shape[1:]) for stack in stacks)
+    roi_px = min(roi_px, smallest) - (1 - min(roi_px, smallest) % 2)
+    beads: list[Bead] = []
+    left_out: list[str] = []
+    for stack in stacks:
+        found, lost = find_beads(stack, roi_px=roi_px)
+        beads += found
+        left_out += lost
+    for stack in stacks:
+        own = [_above_background(bead.adu_ZYX) for bead in beads if bead.path == stack.path]
+        check_order(str(stack.path), np.stack(own))
+    aligned = _align(np.stack([_above_background(bead.adu_ZYX) for bead in beads]))
+    left_out += [
+        f"bead at x {bead.x_px}, y {bead.y_px} of {bead.path.name}: unlike the others (correlation {correlation:.2f})"
+        for bead, correlation, used in zip(beads, aligned.correlations, aligned.used, strict=True)
+        if not used
+    ]
+    average = aligned.average_ZYX
+    focus = _focus(average) if focus_slice is None else focus_slice
+    if not 0 <= focus <= len(average) - 1:
+        raise ConfigError(f"The focus is slice {focus:g}, expected one of the {len(average)} in the stack.")
+    make = _Maker(average, focus, step, knots_nm / abs(step), pixel)
+    volume, spline = make.spline(slice(None))
+    z_nm: Floats = np.asarray((np.arange(len(average)) - focus) * step, dtype=np.float64)
+    drawn = _draw(spline, z_nm, roi_px)
+    scale = float((average * drawn).sum() / (average**2).sum())
+    centres = np.array([_centre(image) for image in average])
+    at_focus = centres[round(focus)]
+    halves = tuple(SplineModel(make.spline(slice(start, None, 2))[1]) for start in (1, 0))
+    fits = tuple(
+        _fit_bead(bead, halves, shift, z_nm, pixel, (offset_adu, gain_adu_per_e), correlation, used, step)
+        for bead, shift, correlation, used in zip(
+            beads, aligned.shifts, aligned.correlations, aligned.used, strict=True
+        )
+    )
+    return Calibration(
+        volume_ZYX=volume,
+        spline=spline,
+        knots_nm=abs(spline.z_step_nm),
+        average_ZYX=average * scale,
+        drawn_ZYX=drawn,
+        average_z_nm=z_nm,
+        centroid_x_nm=(centres[:, 1] - at_focus[1]) * pixel.x_nm,
+        centroid_y_nm=(centres[:, 0] - at_focus[0]) * pixel.y_nm,
+        beads=fits,
+        left_out=tuple(left_out),
+        notes=_notes(average),
+        pixel=pixel,
+    )
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """An average, and how splines are made of it or of some of its slices."""
+
+    average_ZYX: Floats
+    focus: float
+    z_step_nm: float
+    slices_a_knot: float
+    pixel: PixelSize
+
+    def spline(self, which: slice) -> tuple[Floats, CubicSpline]:
+        """Nodes and spline of some slices."""
+        slices = np.arange(len(self.average_ZYX), dtype=np.float64)[which]
+        smoothed = smooth(slices, self.average_ZYX[which], self.slices_a_knot)
+        nodes = smoothed.volume_KYX
+        focus = (self.focus - smoothed.first) / smoothed.slices_a_knot
+        middle = (nodes.shape[1] - 1) / 2
+        centre_y, centre_x = _centre(nodes[min(max(round(focus), 0), len(nodes) - 1)])
+        spline = spline_from_volume(
+            nodes,
+            z_step_nm=smoothed.slices_a_knot * self.z_step_nm,
+            pixel=self.pixel,
+            focus=focus,
+            centre_x=centre_x if abs(centre_x - middle) < 2 else middle,
+            centre_y=centre_y if abs(centre_y - middle) < 2 else middle,
+        )
+        return nodes, spline
+
+
+def _draw(spline: CubicSpline, z_nm: Floats, roi_px: int) -> Floats:
+    """The PSF where the average lies, (Z, Y, X)."""
+    z = torch.as_tensor(z_nm)
+    x, y = (torch.full_like(z, centre - 1) for centre in (spline.centre_x, spline.centre_y))
+    model = SplineModel(spline, dtype=torch.float64)
+    return np.asarray(model.shares(x, y, z, height=roi_px, width=roi_px).numpy())
+
+
+def _step(given: float | None, told: list[float | None]) -> float:
+    step = given if given is not None else told[0]
+    if step is None:
+        raise ConfigError("The z step is missing: the bead stacks do not tell it; give --z-step-nm.")
+    if step == 0 or not np.isfinite(step):
+        raise ConfigError(f"The z step is {step:g} nm; give the distance of the slices, negative when z falls.")
+    return step
+
+
+def _above_background(adu_ZYX: Floats) -> Floats:
+    """Minus the background: the median of the rim in the third of the slices where it is darkest."""
+    rim = np.ones(adu_ZYX.shape[1:], dtype=bool)
+    rim[1:-1, 1:-1] = False
+    levels = np.median(adu_ZYX[:, rim], axis=1)
+    darkest = levels <= np.quantile(levels, 1 / 3)
+    return adu_ZYX - float(np.mean(levels[darkest]))
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    average_ZYX: Floats
+    shifts: Floats
+    """(B, 3) by which each bead was moved along z, y, x; pixels."""
+    correlations: Floats
+    used: npt.NDArray[np.bool_]
+
+
+def _align(beads_BZYX: Floats) -> _Aligned:
+    """Bring beads together and average them."""
+    count = len(beads_BZYX)
+    shifts, used = np.zeros((count, 3)), np.ones(count, dtype=bool)
+    beads = beads_BZYX / np.sqrt((beads_BZYX**2).sum(axis=(1, 2, 3), keepdims=True))
+    if count == 1:
+        return _Aligned(beads[0], shifts, np.ones(1), used)
+    average = beads[0]  # the brightest of the first file
+    moved = beads
+    correlations = np.ones(count)
+    for turn in range(_ROUNDS):
+        for b in range(count):
+            shifts[b] += _offset(moved[b], average) if turn == 0 else _small_offset(moved[b], average)
+        shifts -= np.median(shifts[used], axis=0)
+        moved = np.stack(
+            [shifted(bead, shift, order=3, mode="nearest") for bead, shift in zip(beads, shifts, strict=True)]
+        )
+        flat, reference = moved.reshape(count, -1), average.ravel()
+        correlations = flat @ reference / np.linalg.norm(flat, axis=1) / np.linalg.norm(reference)
+        used = correlations >= min(_LEAST_CORRELATION, float(np.median(correlations)))
+        average = _robust_mean(moved[used])
+    return _Aligned(average, shifts, correlations, used)
+
+
+def _robust_mean(beads_BZYX: Floats) -> Floats:
+    """Mean over beads scaled to each other, without those values that lie far off."""
+    mean = beads_BZYX.mean(axis=0)
+    scales = (beads_BZYX * mean).sum(axis=(1, 2, 3), keepdims=True) / (mean**2).sum()
+    beads = beads_BZYX / scales
+    if len(beads) < 4:
+        return np.asarray(beads.mean(axis=0))
+    middle = np.median(beads, axis=0)
+    off = np.abs(beads - middle)
+    near = off <= 4 * MAD_TO_SD * np.median(off, axis=0) + 1e-3 * mean.max()
+    return np.asarray((beads * near).sum(axis=0) / near.sum(axis=0))
+
+
+def _offset(bead: Floats, average: Floats) -> Floats:
+    """Move of the bead, (z, y, x) with fractions, that lays it onto the average."""
+    size = [2 * n for n in bead.shape]
+    spectrum = np.fft.rfftn(average, size, axes=(0, 1, 2)) * np.conj(np.fft.rfftn(bead, size, axes=(0, 1, 2)))
+    correlation = np.fft.irfftn(spectrum, size, axes=(0, 1, 2))
+    peak = np.unravel_index(int(correlation.argmax()), correlation.shape)
+    move = []
+    for axis, index in enumerate(peak):
+        around = [correlation[(*peak[:axis], (index + d) % size[axis], *peak[axis + 1 :])] for d in (-1, 0, 1)]
+        bend = around[0] - 2 * around[1] + around[2]
+        fraction = 0.5 * (around[0] - around[2]) / bend if bend < 0 else 0.0
+        whole = index if index < size[axis] // 2 else index - size[axis]
+        move.append(whole + fraction)
+    return np.asarray(move)
+
+
+def _small_offset(bead: Floats, average: Floats) -> Floats:
+    """As `_offset`, for moves below a pixel.
+
+    Correlation is pulled towards 0 by light that is cut off at the ends of the scan; this is not. To first order the
+    bead is the average plus its slopes times the move.
+    """
+    inner = slice(len(average) // 8, len(average) - len(average) // 8)
+    terms = [average, *np.gradient(average)]
+    matrix = np.stack([term[inner].ravel() for term in terms], axis=1)
+    weights = np.linalg.lstsq(matrix, bead[inner].ravel(), rcond=None)[0]
+    return np.asarray(np.clip(weights[1:] / weights[0], -1, 1))
+
+
+def _focus(average_ZYX: Floats) -> float:
+    """Middle of the slices in which the light is concentrated; fractional."""
+    sharpness = _sharpness(average_ZYX)
+    weight = (sharpness - 0.5 * (sharpness.max() + np.min(sharpness))).clip(0)
+    return float((weight * np.arange(len(weight))).sum() / weight.sum())
+
+
+def _sharpness(average_ZYX: Floats) -> Floats:
+    light = average_ZYX.clip(0)
+    return np.asarray((light**2).sum(axis=(1, 2)) / light.sum(axis=(1, 2)) ** 2)
+
+
+def _notes(average_ZYX: Floats) -> tuple[str, ...]:
+    """What is odd, but may be meant."""
+    sharpest = int(_sharpness(average_ZYX).argmax())
+    rim = max(2, len(average_ZYX) // 10)
+    if rim <= sharpest < len(average_ZYX) - rim:
+        return ()
+    return (
+        f"the sharpest of the {len(average_ZYX)} slices is {sharpest}, at an end of the scan: scan through the focus, "
+        "or say which slice is z = 0 with --focus-slice (an engineered PSF may have no single focus)",
+    )
+
+
+def _centre(image: Floats) -> tuple[float, float]:
+    """Row and column of the centre of the bright part."""
+    bright = (image - 0.1 * image.max()).clip(0)
+    rows, columns = (np.arange(size) for size in image.shape)
+    return float(bright.sum(axis=1) @ rows / bright.sum()), float(bright.sum(axis=0) @ columns / bright.sum())
+
+
+def _fit_bead(
+    bead: Bead,
+    halves: tuple[SplineModel, ...],
+    shift: Floats,
+    z_nm: Floats,
+    pixel: PixelSize,
+    camera: tuple[float, float],
+    correlation: float,
+    used: bool,
+    step_nm: float,
+) -> BeadFit:
+    """Fit each slice of a bead; even slices with the first PSF, odd ones with the second."""
+    offset, gain = camera
+    window = slice(_RIM_PX, -_RIM_PX)
+    electrons = torch.as_tensor((bead.adu_ZYX[:, window, window] - offset) / gain).clamp_min(0)
+    fits = [fit_spots(half, electrons[start::2]) for start, half in enumerate(halves)]
+    spots = Spots.unstack(_interleaved(*(fit.spots.stack() for fit in fits)))
+    stage = z_nm + shift[0] * step_nm
+    inside = np.abs(stage) <= 500.0
+    x, y = (getattr(spots, f"{axis}_px").numpy() * size for axis, size in (("x", pixel.x_nm), ("y", pixel.y_nm)))
+    inside = inside if inside.any() else np.ones_like(inside)
+    return BeadFit(
+        file=bead.path.name,
+        x_px=bead.x_px,
+        y_px=bead.y_px,
+        shift_nm=(float(-shift[2] * pixel.x_nm), float(-shift[1] * pixel.y_nm), float(-shift[0] * step_nm)),
+        correlation=float(correlation),
+        used=bool(used),
+        stage_z_nm=stage,
+        fitted_z_nm=spots.z_nm.numpy(),
+        wobble_x_nm=x - np.median(x[inside]),
+        wobble_y_nm=y - np.median(y[inside]),
+        converged=_interleaved(*(fit.converged for fit in fits)).numpy(),
+    )
+
+
+def _interleaved(even: Tensor, odd: Tensor) -> Tensor:
+    result = even.new_empty((len(even) + len(odd), *even.shape[1:]))
+    result[::2], result[1::2] = even, odd
+    return result

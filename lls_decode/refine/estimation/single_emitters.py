@@ -1,0 +1,300 @@
+"""Fits of the emitters that stand alone in runs of frames, and what their neighbouring frames say of each.
+
+As in Speiser et al. (2021, Methods, "Estimating simulation parameters"): single-emitter maximum-likelihood fits,
+filtered by how well they describe their pixels, so that overlapping spots are left out.
+
+Shape letters: ``T`` frames of a run, ``Y X`` pixels, ``S`` side of a region of interest, ``E`` fits.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lls_decode.config import GaussianSheet, Geometry, Illumination, PixelSize
+from lls_decode.optics import PsfModel
+from lls_decode.refine.crlb import Spots, expected_and_slopes, free_parameters
+from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Candidates, Detector, Finder, cut
+from lls_decode.refine.mle import SpotFits, fit_spots
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+MISFIT_LIMIT = 3.0
+"""Fits whose chi-square is further above its expectation, in standard deviations, are left out; more than 98 of 100
+single emitters stay below (`tests/refine/test_prefit.py`)."""
+NEIGHBOUR = "a neighbour within"
+MISFIT = "the pixels do not look like one emitter"
+STEPS = (-2, -1, 1, 2)
+"""The neighbouring frames that are looked at."""
+PRESENT = 0.5
+"""An emitter is on in a neighbouring frame that has more than this share of its light."""
+_PSF_ERROR = 0.05
+"""Share of an emitter's light in a pixel by which the PSF may be wrong."""
+_FITS_A_RUN = 600
+_LARGEST_MOVE_PX = 1.5
+_LEAST_SNR = 5.0
+_Z_MARGIN = 0.03
+"""Share of the PSF's z range at either end where a fit is not believed: it may have been stopped there."""
+_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """What is known of the recording before anything is fitted."""
+
+    detector: Detector
+    psf: PsfModel
+    finder: Finder
+    pixel: PixelSize
+    illumination: Illumination
+    steps_nm: tuple[float, float, float]
+    """How far the image plane moves along x, y, z from frame to frame of a run."""
+    top_adu: float
+    """Counts at which the camera is at its end."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Single emitters that were believed; all (E,), or (E, 4) for the frames of `STEPS`."""
+
+    run: npt.NDArray[np.int64]
+    frame: npt.NDArray[np.int64]
+    """Within the run."""
+    x_px: Floats
+    y_px: Floats
+    z_nm: Floats
+    photons: Floats
+    photons_sig: Floats
+    bg: Floats
+    """Photons per pixel."""
+    bg_sig: Floats
+    excitation: Floats
+    """At the fitted z, by the profile of the configured light sheet."""
+    around: Floats
+    """(E, 4): light at the emitter's place in its neighbouring frames over what it would have there; NaN where there
+    is no such frame, or where the PSF is not known at its z."""
+    around_sig: Floats
+    """(E, 4): standard deviation of ``around``."""
+    elsewhere: Floats
+    """The same at a place chosen at random, in the same frame: light that is there by chance."""
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def select(self, keep: Bools) -> Self:
+        """The rows of a mask."""
+        return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+    @classmethod
+    def join(cls, parts: "Sequence[Fits]") -> "Fits":
+        """One after the other."""
+        return cls(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class RunFits:
+    """What one run of frames gave."""
+
+    fits: Fits
+    candidates: Candidates
+    """All that are bright enough, with or without neighbours, at the border or not."""
+    num_frames: int
+    dropped: Counter[str]
+    """How many candidates were left out, by reason."""
+    misfit: Floats
+    """Chi-square of every converged fit above its expectation, in standard deviations."""
+    chi_square: Floats
+    """The same fits' chi-square over degrees of freedom."""
+    examples: tuple[tuple[str, Floats], ...]
+    """A few regions of interest, photons, with the reason why they were left out (empty: kept)."""
+
+
+def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rng: np.random.Generator) -> RunFits:
+    """Find, fit and judge the emitters of consecutive frames."""
+    detector, half = scope.detector, scope.finder.half
+    units = detector.to_units(adu_TYX)
+    maxima = scope.finder.find(units, detector.variance_YX)
+    alone = maxima.nearest_px() > scope.finder.apart_px
+    bright = maxima.snr > CANDIDATE_SNR
+    candidates, alone = maxima.select(bright), alone[bright]
+    reasons = np.full(len(candidates), "", dtype=object)
+    reasons[~alone] = f"{NEIGHBOUR} {scope.finder.apart_px} px"
+    reasons[~_inside(candidates, units.shape, half)] = "at the border"
+    fitted = np.flatnonzero(reasons == "")
+    if len(fitted) > _FITS_A_RUN:
+        chosen = np.sort(rng.choice(fitted, _FITS_A_RUN, replace=False))
+        reasons[np.setdiff1d(fitted, chosen)] = "not fitted, enough others"
+        fitted = chosen
+    some = candidates.select(fitted)
+    frame, row, column = (torch.from_numpy(values) for values in (some.frame, some.row, some.column))
+    rois, noise = cut(units, frame, row, column, half), cut(detector.variance_YX[None], 0 * frame, row, column, half)
+    found = fit_spots(scope.psf, rois, variance=noise)
+    chi_square, misfit = goodness(scope, found.spots, rois, noise)
+    adu = cut(torch.from_numpy(adu_TYX.astype(np.float32)), frame, row, column, half)
+    reasons[fitted] = _judge(scope, found, misfit, (adu >= scope.top_adu).any(dim=2).any(dim=1).numpy())
+    keep = reasons[fitted] == ""
+    fits = _collect(scope, units, found, some, keep, run=run, rng=rng)
+    converged = found.converged.numpy()
+    return RunFits(
+        fits,
+        candidates,
+        len(units),
+        Counter(str(reason) for reason in reasons if reason),
+        misfit[converged],
+        chi_square[converged],
+        _examples(scope, units, candidates, reasons),
+    )
+
+
+def goodness(scope: Microscope, spots: Spots, rois_ESS: Tensor, noise_ESS: Tensor) -> tuple[Floats, Floats]:
+    """Chi-square over degrees of freedom, and how far it is above expectation in standard deviations; each (E,).
+
+    A pixel's squared residual over its variance V = mean + read noise has the mean 1 and the variance
+    2 + kurtosis * mean / V^2; the fit takes one degree of freedom for each of its parameters. For the second result V
+    has the PSF's own uncertainty, too, lest very bright emitters fail by a PSF that is not perfect.
+    """
+    mean, _ = expected_and_slopes(scope.psf, spots.stack(), height=rois_ESS.shape[1], width=rois_ESS.shape[2])
+    variance = mean + noise_ESS
+    residual = (rois_ESS - mean).square()
+    uncertain = variance + (_PSF_ERROR * (mean - spots.bg[:, None, None])).square()
+    pixels = rois_ESS.shape[1] * rois_ESS.shape[2]
+    freedom = pixels - len(free_parameters(scope.psf))
+    spread = (2 + scope.detector.kurtosis * mean / variance.square()).sum(dim=(1, 2)) * (freedom / pixels)
+    chi_square, tolerant = ((residual / values).sum(dim=(1, 2)) for values in (variance, uncertain))
+    return (chi_square / freedom).numpy(), ((tolerant - freedom) / spread.sqrt()).numpy()
+
+
+def _judge(scope: Microscope, found: SpotFits, misfit: Floats, saturated: Bools) -> npt.NDArray[np.object_]:
+    """Why each fit is left out; the last reason that holds is given, an empty one means kept."""
+    spots, half = found.spots, scope.finder.half
+    move = torch.maximum((spots.x_px - half).abs(), (spots.y_px - half).abs()).numpy()
+    snr = (spots.photons / found.sigmas.photons).numpy()
+    reasons = np.full(len(misfit), "", dtype=object)
+    reasons[misfit > MISFIT_LIMIT] = MISFIT
+    if scope.psf.z_range_nm is not None:
+        low, high = scope.psf.z_range_nm
+        margin = _Z_MARGIN * (high - low)
+        z = spots.z_nm.numpy()
+        reasons[(z < low + margin) | (z > high - margin)] = "z at the limit of the PSF"
+    reasons[~(snr > _LEAST_SNR)] = "too dim to be fitted"
+    reasons[move > _LARGEST_MOVE_PX] = "the fit left its spot"
+    reasons[~found.converged.numpy()] = "the fit did not converge"
+    reasons[saturated] = "saturated"
+    return reasons
+
+
+def _inside(found: Candidates, shape: Sequence[int], half: int) -> Bools:
+    _, Y, X = shape
+    return np.asarray((found.row >= half) & (found.row < Y - half) & (found.column >= half) & (found.column < X - half))
+
+
+def _collect(
+    scope: Microscope,
+    units: Tensor,
+    found: SpotFits,
+    some: Candidates,
+    keep: Bools,
+    *,
+    run: int,
+    rng: np.random.Generator,
+) -> Fits:
+    """The fits that are kept, in photons and in pixels of the frame, with a look at their neighbouring frames."""
+    half, unit = scope.finder.half, scope.detector.photons_per_unit
+    some = some.select(keep)
+    spots, sigmas = (Spots.unstack(values.stack()[torch.from_numpy(keep)]) for values in (found.spots, found.sigmas))
+    frame = torch.from_numpy(some.frame)
+    x_px = spots.x_px + torch.from_numpy(some.column) - half
+    y_px = spots.y_px + torch.from_numpy(some.row) - half
+    here = Spots(x_px, y_px, spots.z_nm, spots.photons, spots.bg)
+    shares, sigma = zip(*(light_at(scope, units, here, frame, step=step) for step in STEPS), strict=True)
+    elsewhere, _ = light_at(scope, units, _displaced(here, units.shape, half, rng), frame, step=0)
+    return Fits(
+        run=np.full(len(some), run),
+        frame=some.frame,
+        x_px=x_px.numpy(),
+        y_px=y_px.numpy(),
+        z_nm=spots.z_nm.numpy(),
+        photons=spots.photons.numpy() * unit,
+        photons_sig=sigmas.photons.numpy() * unit,
+        bg=spots.bg.numpy() * unit,
+        bg_sig=sigmas.bg.numpy() * unit,
+        excitation=excitation(scope.illumination, spots.z_nm).numpy(),
+        around=torch.stack(shares, dim=1).numpy(),
+        around_sig=torch.stack(sigma, dim=1).numpy(),
+        elsewhere=elsewhere.numpy(),
+    )
+
+
+def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, *, step: int) -> tuple[Tensor, Tensor]:
+    """Light at the places of emitters ``step`` frames on, over the light that they would have there, and its sigma.
+
+    The amplitude of the PSF at the emitter's known place above a free constant background, by weighted least squares:
+    linear, so unbiased for an emitter that is on for a part of the frame, or not at all.
+    """
+    half = scope.finder.half
+    size, (T, Y, X) = 2 * half + 1, units_TYX.shape
+    dx, dy, dz = scope.steps_nm
+    x, y = spots.x_px - step * dx / scope.pixel.x_nm, spots.y_px - step * dy / scope.pixel.y_nm
+    z = spots.z_nm - step * dz
+    column, row, there = x.round().to(torch.int64), y.round().to(torch.int64), frame + step
+    seen = (there >= 0) & (there < T) & (row >= half) & (row < Y - half) & (column >= half) & (column < X - half)
+    if scope.psf.z_range_nm is not None:
+        seen &= (z >= scope.psf.z_range_nm[0]) & (z <= scope.psf.z_range_nm[1])
+    there, row, column = there.clamp(0, T - 1), row.clamp(half, Y - 1 - half), column.clamp(half, X - 1 - half)
+    rois = cut(units_TYX, there, row, column, half).to(torch.float64)
+    noise = cut(scope.detector.variance_YX[None], 0 * there, row, column, half)
+    light = spots.photons * excitation(scope.illumination, z) / excitation(scope.illumination, spots.z_nm)
+    expected = light[:, None, None] * scope.psf.shares(x - column + half, y - row + half, z, height=size, width=size)
+    weight = 1 / (expected.clamp_min(0) + spots.bg[:, None, None] + noise)
+    total, mean, mean_data = (
+        (weight * values).sum(dim=(1, 2)) for values in (torch.ones_like(expected), expected, rois)
+    )
+    square, product = (weight * expected.square()).sum(dim=(1, 2)), (weight * expected * rois).sum(dim=(1, 2))
+    information = square - mean.square() / total
+    share = (product - mean * mean_data / total) / information
+    return torch.where(seen, share, torch.nan), information.clamp_min(1e-12).rsqrt()
+
+
+def _displaced(spots: Spots, shape: Sequence[int], half: int, rng: np.random.Generator) -> Spots:
+    """The same emitters somewhere else in the frame; beyond it where that is still their own place."""
+    _, Y, X = shape
+    x, y = (torch.from_numpy(rng.uniform(half, size - 1 - half, len(spots.x_px))) for size in (X, Y))
+    near = torch.maximum((x - spots.x_px).abs(), (y - spots.y_px).abs()) <= 2 * half
+    return Spots(torch.where(near, -10.0 * X, x), y, spots.z_nm, spots.photons, spots.bg)
+
+
+def excitation(illumination: Illumination, z_nm: Tensor) -> Tensor:
+    """Excitation at z, relative to the focus of the sheet."""
+    if isinstance(illumination, GaussianSheet):
+        return torch.exp(-0.5 * (z_nm / illumination.sigma_nm) ** 2)
+    return torch.ones_like(z_nm)
+
+
+def frame_steps_nm(geometry: Geometry | None) -> tuple[float, float, float]:
+    """How far the image plane moves along x, y, z from plane to plane of a sweep, nm."""
+    if geometry is None:
+        return 0.0, 0.0, 0.0
+    along, axial = geometry.lateral_step_nm, geometry.axial_step_nm
+    return (along, 0.0, axial) if geometry.propagation_axis == "x" else (0.0, along, axial)
+
+
+def _examples(
+    scope: Microscope, units: Tensor, candidates: Candidates, reasons: npt.NDArray[np.object_]
+) -> tuple[tuple[str, Floats], ...]:
+    """A few regions of interest of each kind, as they come; those at the border have none."""
+    half, shown = scope.finder.half, Counter[str]()
+    examples = []
+    for index in np.flatnonzero(_inside(candidates, units.shape, half)):
+        reason = str(reasons[index])
+        if shown[reason] < _EXAMPLES:
+            shown[reason] += 1
+            t, y, x = int(candidates.frame[index]), int(candidates.row[index]), int(candidates.column[index])
+            roi = units[t, y - half : y + half + 1, x - half : x + half + 1] * scope.detector.photons_per_unit
+            examples.append((reason, roi.numpy().astype(np.float64)))
+    return tuple(examples)

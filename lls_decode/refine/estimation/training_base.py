@@ -1,0 +1,142 @@
+"""The training configuration of a prefit: a base with the user's microscope and the movie's statistics."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lls_decode.config import (
+    Camera,
+    Geometry,
+    PixelSize,
+    ScmosCamera,
+    ScmosChip,
+    SplinePsf,
+    TrainingConfig,
+)
+from lls_decode.errors import ConfigError
+from lls_decode.frames import FrameSource
+from lls_decode.optics import build_psf, check_maps, content_digest
+from lls_decode.refine.estimation.density import Density
+from lls_decode.refine.estimation.photophysics import Background, Depth, OnTime, Photons
+from lls_decode.robust import robust_sd
+
+_HOT_SPREADS = 5.0
+"""Pixels whose logarithm of the variance is further above the median, in robust standard deviations, are hot."""
+_LEAST_SPREAD = 0.1
+"""Relative half-width of the trained background, and standard deviation of the trained photons, at least."""
+
+
+def fill_in(
+    source: FrameSource,
+    base: TrainingConfig,
+    *,
+    camera: Camera | None,
+    pixel_size: PixelSize | None,
+    geometry: Geometry | None,
+    psf: str | Path | None,
+) -> tuple[TrainingConfig, Camera, list[str]]:
+    """The base with the user's microscope in it, the camera of the frames, and notes on what is the base's.
+
+    Raises
+    ------
+    ConfigError
+        The PSF has another pixel size, or the base looks along planes that the dataset does not have.
+    """
+    s, notes = base.simulation, []
+    if camera is None:
+        camera = s.camera.nominal() if isinstance(s.camera, ScmosChip) else s.camera
+        notes.append(f"camera from the base configuration {base.name}: give your own, photons depend on it")
+    pixel = pixel_size or source.pixel_size
+    if pixel is None:
+        pixel = s.pixel_size
+        notes.append(f"pixel size {pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y) from the base configuration {base.name}")
+    if geometry is None and base.network.context == "plane":
+        geometry = s.geometry
+        notes.append(f"geometry from the base configuration {base.name}: give your own")
+    if base.network.context == "plane" and source.layout.planes_per_volume == 1:
+        raise ConfigError(
+            f"The base {base.name} looks along the planes of a sweep, but the dataset has one plane a volume; give "
+            "--base storm-2d or another configuration with context along time, or set input.planes_per_volume."
+        )
+    optics = s.psf if psf is None else SplinePsf(path=str(Path(psf).resolve()), content=content_digest(psf))
+    model = build_psf(optics, pixel=pixel)
+    emitters = s.emitters
+    if psf is not None:
+        z_range = model.z_range_nm or (0.0, 0.0)
+        emitters = emitters.replace(z_range_nm=z_range, z_render_nm=None)
+    simulation = s.replace(
+        pixel_size=pixel, psf=optics, camera=_for_training(camera, source), geometry=geometry, emitters=emitters
+    )
+    network = base.network.replace(predict_z=model.z_range_nm is not None)
+    if network.context == "plane" and geometry is not None:
+        network = network.replace(shift_px=geometry.whole_shift_px(pixel), shift_axis=geometry.propagation_axis)
+    return base.replace(name=_name(base, source), simulation=simulation, network=network), camera, notes
+
+
+def derive_training(
+    known: TrainingConfig,
+    *,
+    photons: Photons,
+    background: Background,
+    on_time: OnTime,
+    density: Density,
+    depth: Depth,
+    new_psf: bool,
+) -> TrainingConfig:
+    """The configuration with the movie's statistics, rounded to three digits.
+
+    The background is widened to a tenth on either side of its median at least, the spread of the photons to a tenth
+    of their mean; with a PSF of the user's own, targets lie where it tells z and are rendered wherever it is known.
+    """
+    s, e = known.simulation, known.simulation.emitters
+    if new_psf and depth.told_nm is not None:
+        e = e.replace(z_range_nm=depth.told_nm, z_render_nm=e.z_range_nm)
+    emitters = e.replace(
+        density_per_um2=_round(density.local_per_um2),
+        photons_mean=_round(photons.mean),
+        photons_sd=_round(max(photons.sd, _LEAST_SPREAD * photons.mean)),
+        on_time_frames=e.on_time_frames if on_time.frames is None else _round(on_time.frames),
+    )
+    ranges = {
+        "low": _round(min(background.low, (1 - _LEAST_SPREAD) * background.median)),
+        "high": _round(max(background.high, (1 + _LEAST_SPREAD) * background.median)),
+    }
+    return known.replace(simulation=s.replace(emitters=emitters, background=ranges))
+
+
+def _for_training(camera: Camera, source: FrameSource) -> Camera | ScmosChip:
+    """A camera that crops can be drawn from: of per-pixel maps their statistics."""
+    if not isinstance(camera, ScmosCamera):
+        return camera
+    names = ("offset_adu", "gain_adu_per_e", "variance_adu2")
+    if not any(isinstance(getattr(camera, name), str) for name in names):
+        return camera
+    maps = check_maps(camera, source.layout.height, source.layout.width)
+    offset, gain, variance = (maps[name] for name in names)
+    log = np.log(np.maximum(variance, 1e-3))
+    middle, spread = float(np.median(log)), float(robust_sd(log))
+    hot = log > middle + _HOT_SPREADS * max(spread, 0.05)
+    low, high = np.quantile(variance[hot], [0.02, 0.98]) if hot.any() else (100.0, 2000.0)
+    return ScmosChip(
+        offset_adu=max(_round(float(np.median(offset))), 0.0),
+        offset_sd_adu=_round(float(offset.std())),
+        gain_adu_per_e=_round(float(np.median(gain))),
+        gain_sd_adu_per_e=_round(float(gain.std())),
+        variance_adu2=_round(math.exp(middle)),
+        variance_spread=_round(spread),
+        hot_fraction=_round(float(hot.mean())),
+        quantum_efficiency=camera.quantum_efficiency,
+        hot_variance_adu2=(_round(float(low)), _round(float(high))),
+    )
+
+
+def _name(base: TrainingConfig, source: FrameSource) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source.path).name.split(".")[0]).strip("-.")
+    return f"{stem or 'movie'}-{base.name}"
+
+
+def _round(value: float) -> float:
+    """To three digits."""
+    return float(f"{value:.3g}")

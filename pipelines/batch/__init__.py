@@ -1,0 +1,1 @@
+"""Many datasets with one command, on the same workers."""

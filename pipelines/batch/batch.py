@@ -1,0 +1,307 @@
+"""Many data sets with one command: looked at first, done one after the other on the same workers, told in one table.
+
+What is wrong with a data set is a row of the table, and the others are done. The table is written anew after each data
+set; run folders know what is done, so the same command goes on wherever it was stopped.
+"""
+
+import csv
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+from distributed import Client
+
+from lls_decode.errors import (
+    EXIT_BLOCKS_FAILED,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    LlsDecodeError,
+    RunConflictError,
+    SiteError,
+    TableError,
+)
+from lls_decode.pipelines.journal.events import Listener
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.planning.block_selection import Share
+from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.running.interrupts import Interrupted, interruptible, raise_if_asked
+from lls_decode.pipelines.running.ownership import refuse_conflict
+from lls_decode.pipelines.running.run import RunResult, run
+from lls_decode.pipelines.running.submission import NO_WORKERS_S
+from lls_decode.pipelines.status.progress import show_progress
+from lls_decode.table import read_metadata, written_aside
+
+from .datasets import DataSet
+
+Status = Literal["done", "new", "unfinished", "incomplete", "failed", "waiting"]
+"""``new`` and ``unfinished`` before a run, ``incomplete`` (blocks failed, or it was interrupted) after one; ``failed``:
+nothing could be done; ``waiting``: not looked at, or not its turn."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a data set stands: one line of the table."""
+
+    dataset: str
+    status: Status
+    reason: str = ""
+    """Why it is not done, or what is to be known of it."""
+    rows: int | None = None
+    """Localizations in its table."""
+    blocks: int | None = None
+    """Of its plan."""
+    failed: int | None = None
+    """Blocks whose frames are missing from the table."""
+    seconds: float | None = None
+    """That its latest run took."""
+    digest: str = ""
+    """Of its run: the same for the same data, model and configuration."""
+    table: str = ""
+
+    @property
+    def to_do(self) -> bool:
+        """Whether there is something to run."""
+        return self.status in ("new", "unfinished")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """How a batch ended."""
+
+    rows: tuple[Row, ...]
+    """Of the data sets that were asked for, in order."""
+    exit_status: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "BatchResult":
+        """The end of a batch that nothing interrupted."""
+        failed = any(row.status in ("failed", "incomplete") for row in rows)
+        return cls(tuple(rows), EXIT_BLOCKS_FAILED if failed else EXIT_DONE)
+
+
+def look(
+    datasets: Sequence[DataSet],
+    *,
+    force: bool = False,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Row, ...]:
+    """How each data set stands before anything is done. Writes nothing.
+
+    Parameters
+    ----------
+    force
+        Other runs in the folders are to be discarded.
+    limit
+        Data sets that are done, at most; further ones wait.
+    progress
+        Called after each data set with their number so far, and in all.
+    """
+    found: list[Row] = []
+    for item in datasets:
+        row = _look(item, force=force)
+        if row.to_do and limit is not None:
+            limit -= 1
+            row = replace(row, status="waiting", reason="beyond the limit") if limit < 0 else row
+        found.append(row)
+        if progress is not None:
+            progress(len(found), len(datasets))
+    return tuple(found)
+
+
+def batch(
+    datasets: Sequence[DataSet],
+    rows: Sequence[Row],
+    client: Client,
+    write: Callable[[Sequence[Row]], None],
+    *,
+    force: bool = False,
+    listen: Callable[[], AbstractContextManager[Listener]] = show_progress,
+    no_workers_s: float = NO_WORKERS_S,
+) -> BatchResult:
+    """Run each data set whose row (of `look`) says so.
+
+    Ctrl-C ends it with a result of status 130, SIGTERM and SIGUSR1 with 143, when it runs in the main thread.
+
+    Parameters
+    ----------
+    write
+        Given all rows after each data set.
+    force
+        Discard what other runs have left in the folders.
+    listen
+        Opened for each data set; its listener is told what happens.
+
+    Raises
+    ------
+    SiteError
+        The scheduler, or all workers, are gone; the next data set would fare no better.
+    """
+    now = list(rows)
+    try:
+        with interruptible():
+            for number, item in enumerate(datasets):
+                raise_if_asked()
+                if not now[number].to_do:
+                    continue
+                logger.info("%d/%d %s", number + 1, len(datasets), item.dataset)
+                with listen() as listener:
+                    now[number], status = _do(item, client, listener, force=force, no_workers_s=no_workers_s)
+                write(now)
+                if status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+                    return BatchResult(tuple(now), status)
+    except (Interrupted, KeyboardInterrupt) as interrupt:
+        status = interrupt.exit_status if isinstance(interrupt, Interrupted) else EXIT_INTERRUPTED
+        return BatchResult(tuple(now), status)
+    return BatchResult.of(now)
+
+
+def _look(item: DataSet, *, force: bool) -> Row:
+    try:
+        plan = make_plan(item.dataset, item.model, item.out, item.config)
+        refuse_conflict(plan, force=force)
+        record = RunFolder(plan.out).read_record()
+    except Exception as error:
+        return _failed_row(item, error)
+    row = _row_of(plan, status="new")
+    if record is None:
+        return row
+    if record.get("run_digest") != plan.run_digest:
+        return replace(row, reason="discards another run")
+    rows = _rows_when_done(plan)
+    if rows is not None:
+        return replace(row, status="done", rows=rows, failed=0, reason="done before")
+    found = len(RunFolder(plan.out).list_shards())
+    return replace(row, status="unfinished", reason=f"{found} of {len(plan.blocks)} blocks are done")
+
+
+def _do(item: DataSet, client: Client, listener: Listener, *, force: bool, no_workers_s: float) -> tuple[Row, int]:
+    """Run a data set; its row, and the exit status of its run."""
+    from lls_decode.pipelines.watch.serving import (
+        attach,
+    )  # Bokeh: not needed by whoever only looks at what there is to do
+
+    began = time.monotonic()
+    try:
+        plan = make_plan(item.dataset, item.model, item.out, item.config)  # again: plans of an archive fill the memory
+        attach(client, plan.out)
+        result = run(plan, client, listeners=[listener], force=force, no_workers_s=no_workers_s)
+    except SiteError:
+        raise
+    except Exception as error:
+        row = _failed_row(item, error)
+        return replace(row, seconds=round(time.monotonic() - began, 2)), EXIT_BLOCKS_FAILED
+    row = replace(
+        _row_of(plan, status="done" if result.exit_status == EXIT_DONE else "incomplete"),
+        reason=_reason(result),
+        rows=result.rows,
+        failed=len(result.failed),
+        seconds=round(time.monotonic() - began, 2),
+    )
+    return row, result.exit_status
+
+
+def _row_of(plan: Plan, *, status: Status) -> Row:
+    table = str(RunFolder(plan.out).table)
+    return Row(plan.dataset, status, blocks=len(plan.blocks), digest=plan.run_digest, table=table)
+
+
+def _failed_row(item: DataSet, error: Exception) -> Row:
+    """Of a data set that cannot be run: for a reason that is known, or whatever libraries make of a broken file."""
+    words = " ".join(str(error).split())
+    if not isinstance(error, LlsDecodeError):
+        logger.debug("%s", item.dataset, exc_info=error)
+        words = f"{type(error).__name__}: {words}"
+    elif isinstance(error, RunConflictError):
+        words = words.replace("--out", "'out'")
+    return Row(item.dataset, "failed", reason=words, table=str(RunFolder(item.out).table))
+
+
+def _rows_when_done(plan: Plan) -> int | None:
+    """Rows of the merged table when it is that of the plan and lacks no block."""
+    table = RunFolder(plan.out).table
+    try:
+        metadata = read_metadata(table)
+    except TableError:
+        return None
+    same = metadata.run_digest == plan.run_digest and metadata.input.get("identity") == plan.source.identity
+    return pq.read_metadata(table).num_rows if same and not metadata.missing_blocks else None
+
+
+def _reason(result: RunResult) -> str:
+    if result.exit_status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        return "interrupted"
+    if not result.failed:
+        return ""
+    more = f" (and {len(result.failed) - 1} more)" if len(result.failed) > 1 else ""
+    return f"{result.failed[0].reason}{more}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The table of a batch: a ``.csv`` over all data sets, also those that this start leaves alone."""
+
+    path: Path
+    datasets: tuple[DataSet, ...]
+    """All, in order."""
+    earlier: Mapping[str, Row]
+    """What the tables in the folder say of data sets that were run, by data set and table."""
+
+    @classmethod
+    def of(cls, out: Path, datasets: Sequence[DataSet], share: Share | None = None) -> "Summary":
+        """The table in the folder of a batch; jobs that do shares have one each."""
+        path = out / (f"batch.{share.name}.csv" if share else "batch.csv")
+        tables = [*(other for other in sorted(out.glob("batch*.csv")) if other != path), path]
+        known = [row for table in tables for row in read_rows(table) if row.status in ("done", "incomplete", "failed")]
+        return cls(path, tuple(datasets), {row.dataset + row.table: row for row in known})
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Replace the table; rows that are not given stay as they were.
+
+        Raises
+        ------
+        OutputError
+            Full disk, read-only folder.
+        """
+        known = {row.dataset + row.table: self._with_seconds(row) for row in rows}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(self.path) as aside, aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+            writer.writeheader()
+            for item in self.datasets:
+                waiting = Row(item.dataset, "waiting", table=str(RunFolder(item.out).table))
+                key = waiting.dataset + waiting.table
+                writer.writerow((known.get(key) or self.earlier.get(key) or waiting).to_dict())
+
+    def _with_seconds(self, row: Row) -> Row:
+        """What is done keeps the time that it took."""
+        before = self.earlier.get(row.dataset + row.table)
+        same = before is not None and row.seconds is None and before.digest == row.digest
+        return replace(row, seconds=before.seconds) if before is not None and same else row
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """The table of a batch; empty when there is none, or no such table."""
+    try:
+        with path.open(newline="") as file:
+            return tuple(_read_row(cells) for cells in csv.DictReader(file))
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
+
+
+def _read_row(cells: dict[str, str]) -> Row:
+    numbers: dict[str, Any] = {name: int(cells[name]) if cells[name] else None for name in ("rows", "blocks", "failed")}
+    seconds = float(cells["seconds"]) if cells["seconds"] else None
+    return Row(**{**cells, **numbers, "seconds": seconds})

@@ -1,0 +1,1 @@
+"""Commands that start, resume, follow or show a run."""

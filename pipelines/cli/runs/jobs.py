@@ -1,0 +1,124 @@
+"""Runs that are jobs: submitted, unless they are in the queue already, and followed from their files."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lls_decode.config import RunConfig
+from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE
+from lls_decode.pipelines.cli.options import echo_json
+
+if TYPE_CHECKING:
+    from lls_decode.cluster.profile import SlurmSite
+    from lls_decode.cluster.slurm.unattended import Jobs
+    from lls_decode.pipelines.planning.plan import Plan
+    from lls_decode.pipelines.running.run import RunResult
+
+
+def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
+    """Say how a run ended."""
+    for failed in result.failed:
+        click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
+    if as_json:
+        echo_json(
+            {
+                "table": str(result.merged) if result.merged else None,
+                "rows": result.rows,
+                "blocks_done": result.done,
+                "blocks_failed": [failed.block_id for failed in result.failed],
+                "blocks_left": list(result.left),
+                "exit_status": result.exit_status,
+            }
+        )
+    elif result.merged:
+        click.echo(f"{result.rows} localizations in {result.merged}")
+    elif result.left and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
+        names = ", ".join(result.left[:5]) + (", ..." if len(result.left) > 5 else "")
+        click.echo(f"{result.done} blocks are done; not merged, since {len(result.left)} are left ({names}).", err=True)
+    else:
+        click.echo(f"not finished: {result.done} of {num_blocks} blocks are done; the same command goes on.", err=True)
+
+
+def run_as_jobs(
+    plan: "Plan",
+    config: RunConfig,
+    site: "SlurmSite",
+    *,
+    workers: int | None,
+    only: str | None,
+    report: bool,
+    force: bool,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    """Submit a run as jobs, unless they are in the queue already, and follow them."""
+    from lls_decode.cluster.slurm.unattended import Jobs, submit_jobs
+    from lls_decode.pipelines.journal.folder import RunFolder
+    from lls_decode.pipelines.running.ownership import refuse_conflict
+    from lls_decode.pipelines.running.remote_run import end_of_events, latest_start
+
+    plan.check_memory(site.worker_bytes)
+    jobs = Jobs.of(plan.out)
+    found = jobs.queued()
+    if any(not job.in_array for job in found):
+        since = latest_start(plan.out)
+        click.echo(f"submitted  before: {', '.join(job.id for job in found)}", err=True)
+    else:
+        refuse_conflict(plan, force=force)
+        RunFolder(plan.out).create()
+        since = end_of_events(plan.out)
+
+        def command(profile: Path) -> list[str]:
+            run_config = profile.with_name("run.yaml")
+            run_config.write_text(config.to_yaml())
+            words = ["-m", "lls_decode.pipelines.cli", "run", plan.dataset, "--model", plan.bundle_path, "--driver"]
+            words += ["--out", str(plan.out.resolve()), "--config", str(run_config), "--site", str(profile)]
+            words += [*(["--workers", str(workers)] if workers else []), *(["--only", only] if only else [])]
+            words += [] if report else ["--no-report"]
+            return [*words, *(["--force"] if force else [])]
+
+        driver, array = submit_jobs(site, plan.out, workers=workers, make_command=command)
+        click.echo(f"submitted  driver job {driver}, {workers or site.workers_max} worker jobs {array}", err=True)
+    for line in jobs.describe():
+        click.echo(line, err=True)
+    if detach:
+        if as_json:
+            echo_json({"name": jobs.name, "jobs": [job.id for job in jobs.queued()]})
+        return 0
+    return _follow(plan, jobs, since=since, as_json=as_json)
+
+
+def _follow(plan: "Plan", jobs: "Jobs", *, since: int, as_json: bool) -> int:
+    """Show the progress of jobs until the run is over; Ctrl-C leaves them alone."""
+    from lls_decode.cluster.slurm.unattended import Watch
+    from lls_decode.pipelines.running.remote_run import follow
+    from lls_decode.pipelines.status.progress import show_progress
+
+    watch = Watch(jobs)
+
+    def is_alive() -> bool:
+        alive, lines = watch.look()
+        for line in lines:
+            logging.getLogger(__name__).info("%s", line)
+        return alive
+
+    try:
+        with show_progress() as listener:
+            result = follow(plan.out, since=since, is_alive=is_alive, listeners=[listener])
+    except KeyboardInterrupt:
+        click.echo("The jobs go on without this terminal; the same command follows them again.", err=True)
+        for line in jobs.describe():
+            click.echo(line, err=True)
+        return EXIT_INTERRUPTED
+    if result is not None and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
+        echo_result(result, len(plan.blocks), as_json=as_json)
+        return result.exit_status
+    said = jobs.last_error()
+    if said is None:
+        click.echo("The driver job is gone before the run was over; the same command goes on.", err=True)
+        click.echo(f"logs       {jobs.folder.logs}", err=True)
+        return EXIT_TERMINATED
+    click.echo(f"{said} (log: {jobs.latest_log()})", err=True)
+    return result.exit_status if result is not None else EXIT_USAGE

@@ -1,0 +1,213 @@
+"""Commands that run: demo, run, merge."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lls_decode.config import PartConfig, RunConfig, load_run_config
+from lls_decode.errors import (
+    ConfigError,
+    InputError,
+)
+from lls_decode.models import find_bundle
+from lls_decode.pipelines.cli.options import (
+    changed,
+    echo_score,
+    json_option,
+    open_client,
+    progress_bar,
+    set_option,
+    site_options,
+)
+from lls_decode.pipelines.cli.parts import parse_roi, parse_window
+
+from .follow import find_acquisition, follow_options
+from .jobs import echo_result, run_as_jobs
+from .report import echo_report
+
+
+@click.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
+@click.argument("dataset")
+@click.option("--model", required=True, help="Model bundle (.lls), or the name of a shipped one.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Run folder; the same command goes on in it."
+)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@click.option("--array", help="Path of the array inside the store, when there are several.")
+@click.option("--axes", help="Axes of the array when its metadata are absent or wrong, e.g. tzyx.")
+@click.option("--channel", type=click.IntRange(0), help="Channel, when there are several.")
+@click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames.")
+@click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Arithmetic of the network.")
+@click.option("--volumes", metavar="A:B", help="Volumes A to B - 1 only, from 0; either may be left out.")
+@click.option("--roi", metavar="X0:X1,Y0:Y1", help="Pixels only, from 0; positions stay those in the whole frame.")
+@click.option("--only", metavar="BLOCKS", help="Do these blocks anew and no others, e.g. 3,7-9,b000012.")
+@click.option("--shard", "share", metavar="I/N", help="Do part I (from 1) of N of the blocks: for arrays of jobs.")
+@set_option
+@site_options
+@follow_options
+@click.option("--report/--no-report", default=True, help="Draw OUT/report.html at the end, or do not.  [default: do]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
+@click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
+@click.option("--driver", is_flag=True, hidden=True, help="This is the driver job of an unattended site.")
+@json_option
+def run(
+    dataset: str,
+    model: str,
+    out: Path,
+    config_path: Path | None,
+    changes: tuple[str, ...],
+    only: str | None,
+    share: str | None,
+    site: str,
+    workers: int | None,
+    memory_limit: str | None,
+    follow: bool,
+    until_file: Path | None,
+    volumes_expected: int | None,
+    idle_timeout: float | None,
+    report: bool,
+    dry_run: bool,
+    detach: bool,
+    force: bool,
+    driver: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
+
+    Interrupted at any moment, the same command goes on where it was. Jobs with --shard 1/8 to 8/8 work in one folder
+    at the same time, and the last one merges. With --follow it localizes an acquisition while that is being written,
+    until a number of volumes is there, a file says so (OUT/STOP), or nothing new comes; the same command without
+    --follow then finds everything done. With an unattended site (--site slurm) it submits jobs and follows them; they
+    go on when it is interrupted, and the same command follows them again. Exit status: 0 all done, 1 some blocks
+    failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
+    """
+    from lls_decode.cluster.profile import SlurmSite
+    from lls_decode.cluster.site import find_site, refuse_memory_limit
+    from lls_decode.pipelines.journal.folder import RunFolder
+    from lls_decode.pipelines.planning.block_selection import parse_blocks, parse_share
+    from lls_decode.pipelines.planning.plan import make_plan
+    from lls_decode.pipelines.running.run import run as run_plan
+    from lls_decode.pipelines.running.submission import NO_WORKERS_S
+
+    profile = find_site(site)
+    config = load_run_config(config_path) if config_path else RunConfig()
+    config = changed(config, (*_run_changes(options), *changes))
+    slurm = profile if isinstance(profile, SlurmSite) else None
+    if slurm and config.compute.threads is None:
+        config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
+    bundle = find_bundle(model)
+    acquisition = find_acquisition(
+        dataset,
+        bundle,
+        out,
+        config,
+        follow=follow,
+        until_file=until_file,
+        volumes_expected=volumes_expected,
+        idle_timeout=idle_timeout,
+    )
+    if acquisition and slurm and slurm.mode == "unattended":
+        raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
+    if acquisition and (only or share or config.part != PartConfig()):
+        raise ConfigError("--follow does whole datasets; give --only, --shard, --volumes and --roi when it is over.")
+    plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config)
+    for line in plan.describe():
+        click.echo(line, err=not dry_run)
+    chosen = None if only is None else parse_blocks(only, plan.blocks)
+    part = None if share is None else parse_share(share)
+    if dry_run:
+        from lls_decode.pipelines.planning.speed_probe import probe
+
+        try:
+            click.echo(probe(plan).describe())
+        except InputError as error:
+            click.echo(f"estimate   none: {error}")
+        return 0
+    if slurm and slurm.mode == "unattended" and not driver:
+        refuse_memory_limit(memory_limit)
+        if share:
+            raise ConfigError(f"--shard is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
+        return run_as_jobs(
+            plan, config, slurm,
+            workers=workers, only=only, report=report, force=force, detach=detach, as_json=as_json,
+        )  # fmt: skip
+    if detach:
+        raise ConfigError(
+            f"--detach goes with an unattended site only, and {site} ends with this command; leave it out."
+        )
+    if driver:
+        RunFolder(out).wait_until_free()
+    patience_s = slurm.wait_hours * 3600 if slurm else NO_WORKERS_S
+    with open_client(profile, workers, memory_limit, out, driver=driver) as (client, listener):
+        result = run_plan(
+            plan,
+            client,
+            listeners=[listener],
+            force=force,
+            no_workers_s=patience_s,
+            only=chosen,
+            share=part,
+            acquisition=acquisition,
+        )
+    echo_result(result, len(plan.blocks), as_json=as_json)
+    if report and result.merged is not None:
+        echo_report(out)
+    return result.exit_status
+
+
+def _run_changes(options: dict[str, Any]) -> list[str]:
+    """The options of ``run`` as changes of its configuration."""
+    places = {
+        "array": "input.array",
+        "axes": "input.axes",
+        "channel": "input.channel",
+        "planes_per_volume": "input.planes_per_volume",
+        "block_frames": "execution.block_frames",
+        "device": "compute.device",
+        "dtype": "compute.dtype",
+        "volumes": "part.volumes",
+        "roi": "part.roi",
+    }
+    readers: dict[str, Any] = {"volumes": parse_window, "roi": parse_roi}
+    options = {name: readers[name](value) if value and name in readers else value for name, value in options.items()}
+    return [f"{places[name]}={json.dumps(value)}" for name, value in options.items() if value is not None]
+
+
+@click.command(epilog="Example: lls-decode demo --out demo_out")
+@click.option("--out", default="demo_out", show_default=True, type=click.Path(path_type=Path))
+@site_options
+@click.option("--force", is_flag=True, help="Discard an earlier demonstration of another version.")
+def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, force: bool) -> None:
+    """Simulate a lattice light-sheet acquisition, localize it, score it against its truth, draw it."""
+    from lls_decode.pipelines.flows.demo import demo as run_demo
+    from lls_decode.pipelines.flows.demo import prepare_demo
+
+    with progress_bar("simulating volumes") as progress:
+        prepare_demo(out, progress=progress)
+    with open_client(site, workers, memory_limit, out) as (client, listener):
+        result = run_demo(out, client, listeners=[listener], force=force)
+    echo_report(result.table.parent)
+    found = result.score
+    click.echo(f"table      {result.table}  ({result.num_localizations} localizations)")
+    click.echo(f"picture    {result.picture}")
+    click.echo(f"scores     {result.scores}")
+    echo_score(found)
+
+
+@click.command(epilog="Example: lls-decode merge results/ --to /archive/cell.parquet")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Path(path_type=Path), help="The table.  [default: OUT/localizations.parquet]")
+@click.option("--allow-missing", is_flag=True, help="Merge without the blocks that failed, and name them in the table.")
+def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
+    """Merge the shards of the run in OUT into one table, every block exactly once."""
+    from lls_decode.pipelines.running.merging import merge as merge_run
+
+    manifest = merge_run(out, to=to, allow_missing=allow_missing)
+    missing = f", without {len(manifest.missing_blocks)} blocks" if manifest.missing_blocks else ""
+    click.echo(f"{manifest.rows} localizations in {to or out / 'localizations.parquet'}{missing}")

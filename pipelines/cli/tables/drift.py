@@ -1,0 +1,120 @@
+"""The command about drift."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from lls_decode.pipelines.cli.options import echo_json, json_option, progress_bar
+
+
+class _Place(click.ParamType[Any, Any]):
+    """``X,Y`` in nm, or the path of a csv."""
+
+    name = "X,Y"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or value.lower().endswith(".csv"):
+            return value
+        try:
+            x, y = (float(word) for word in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no place; give X,Y in nm, or a .csv with the columns x_nm,y_nm.", param, ctx)
+        return x, y
+
+
+@click.command(
+    epilog="Example: lls-decode drift results/localizations.parquet --out corrected.parquet. "
+    "Example: lls-decode drift results/localizations.parquet --method fiducials --in-place"
+)
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The table without its drift.")
+@click.option("--in-place", is_flag=True, help="Replace TABLE by the table without its drift.")
+@click.option("--method", type=click.Choice(["rcc", "fiducials", "comet"]), default="rcc", show_default=True,
+              help="Correlation of the structure with itself, beads, or the package comet-smlm.")  # fmt: skip
+@click.option("--windows", "num_windows", type=click.IntRange(2),
+              help="Windows of time (rcc, comet).  [default: as many as the drift needs; comet 100]")  # fmt: skip
+@click.option("--max-drift-nm", "max_shift_nm", type=click.FloatRange(0, min_open=True),
+              help="Largest drift (rcc, comet).  [default: 2000; comet 300]")  # fmt: skip
+@click.option("--fiducials", multiple=True, type=_Place(), metavar="X,Y",
+              help="Place of a bead, nm, of the sample where the geometry is known; repeat for more. Or a .csv with "
+              "x_nm,y_nm.  [default: found by themselves]")  # fmt: skip
+@click.option("--radius-nm", default=500.0, show_default=True, help="How far a bead may move from its place.")
+@click.option("--min-share", type=click.FloatRange(0, 1, min_open=True),
+              help="Of the volumes in which a bead is seen.  [default: 0.8; of given ones 0.2]")  # fmt: skip
+@click.option("--smooth", type=click.FloatRange(0), help="Window over beads, volumes.  [default: by cross-validation]")
+@click.option("--curve", type=click.Path(path_type=Path), help="Where the curve goes.  [default: TABLE_drift.parquet]")
+@click.option("--png", "picture", type=click.Path(path_type=Path), help="Its picture.  [default: beside the curve]")
+@click.option("--apply", type=click.Path(path_type=Path), metavar="CURVE", help="Correct by this curve; measure none.")
+@click.option("--undo", is_flag=True, help="Take the last correction out of TABLE.")
+@json_option
+def drift(
+    table: Path,
+    out: Path | None,
+    in_place: bool,
+    undo: bool,
+    as_json: bool,
+    fiducials: tuple[Any, ...],
+    **options: Any,
+) -> None:
+    """Measure how the sample of TABLE moved, and write the table as if it had not.
+
+    Without --out or --in-place only the curve and its picture are written. A correction can be undone (--undo), and
+    a curve be used for another table of the same acquisition (--apply).
+    """
+    from lls_decode.drift import correct_drift, undo_correction
+
+    final = _final(table, out, in_place)
+    if undo:
+        if final is None:
+            raise click.UsageError("--undo writes a table; say where (--out, --in-place).")
+        rows = undo_correction(table, final)
+        _echo({"table": str(final), "rows": rows}, [f"{final}: {rows} localizations as they were"], as_json)
+        return
+    if fiducials and options["method"] != "fiducials":
+        raise click.UsageError("--fiducials goes with --method fiducials.")
+    with progress_bar("comparing windows of time") as progress:
+        made = correct_drift(table, out=final, fiducials=_beads(fiducials), progress=progress, **options)
+    curve = made.curve
+    uncertainty = np.median(curve.sigma_nm, axis=0)
+    values = {
+        "method": curve.method,
+        "coords": curve.coords,
+        "volumes": [curve.first_volume, curve.last_volume],
+        "range_nm": np.ptp(curve.shift_nm, axis=0).round(3).tolist(),
+        "uncertainty_nm": None if np.isnan(uncertainty).any() else uncertainty.round(3).tolist(),
+        **{name: value for name, value in curve.details.items() if name != "window_centres"},
+        "rows": made.rows,
+        "written": [str(path) for path in made.written],
+    }
+    words = [f"{name:<12} {_words(value)}" for name, value in values.items() if value is not None]
+    _echo(values, words, as_json)
+
+
+def _final(table: Path, out: Path | None, in_place: bool) -> Path | None:
+    if in_place and out is not None:
+        raise click.UsageError("give --out or --in-place, not both.")
+    if out is not None and out.exists() and table.exists() and out.samefile(table):
+        raise click.UsageError(f"{out} is the table itself; say --in-place to replace it.")
+    return table if in_place else out
+
+
+def _beads(given: tuple[Any, ...]) -> Any:
+    """Places, or the one csv."""
+    files = [value for value in given if isinstance(value, str)]
+    if files and len(given) > 1:
+        raise click.UsageError("give places of beads, or one csv, not both.")
+    return files[0] if files else list(given) or None
+
+
+def _echo(values: dict[str, Any], words: list[str], as_json: bool) -> None:
+    if as_json:
+        echo_json(values)
+        return
+    for line in words:
+        click.echo(line)
+
+
+def _words(value: Any) -> str:
+    return "  ".join(str(part) for part in value) if isinstance(value, list) else str(value)

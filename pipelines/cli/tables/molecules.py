@@ -1,0 +1,118 @@
+"""Commands about what becomes of rows: link, filter, debias."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lls_decode.errors import ConfigError
+from lls_decode.pipelines.cli.options import echo_json, json_option, progress_bar, square_pixel
+
+
+@click.command(
+    epilog="Example: lls-decode link results/localizations.parquet --gap 1. "
+    "Example: lls-decode link results/localizations.parquet --undo"
+)
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of both files.  [default: that of TABLE]")
+@click.option(
+    "--gate", "sigmas", default=4.0, show_default=True,
+    help="Largest distance of two sightings of a molecule, in units of their combined sigma.",
+)  # fmt: skip
+@click.option(
+    "--lateral-nm", default=150.0, show_default=True, help="Largest distance in x and y, whatever the sigmas."
+)
+@click.option("--axial-nm", default=500.0, show_default=True, help="Largest distance in z, whatever the sigmas.")
+@click.option("--gap", default=1, show_default=True, help="Dark frames, or planes of a volume, between two sightings.")
+@click.option("--gap-volumes", default=0, show_default=True, help="The same from volume to volume.")
+@click.option("--within-volumes", is_flag=True, help="Molecules of different volumes are different molecules.")
+@click.option("--undo", is_flag=True, help="Take the numbers of molecules out of TABLE, and delete molecules.parquet.")
+@json_option
+def link(table: Path, out: Path | None, undo: bool, as_json: bool, **options: Any) -> None:
+    """Link the rows of TABLE into molecules: one seen in several planes, frames, volumes becomes one row.
+
+    Writes molecules.parquet, and the number of its molecule into the column 'group' of each row of TABLE. Correct drift
+    first: it keeps the sightings of a molecule apart.
+    """
+    from lls_decode.molecules import Gate, unlink
+    from lls_decode.molecules import link as link_table
+
+    if undo:
+        click.echo(f"{unlink(table, out=out)}: not linked any more")
+        return
+    gate = Gate(*(options[name] for name in ("sigmas", "lateral_nm", "axial_nm")))
+    volume_gap = None if options["within_volumes"] else options["gap_volumes"]
+    with progress_bar("linking rows") as progress:
+        made = link_table(table, out=out, gate=gate, gap=options["gap"], volume_gap=volume_gap, progress=progress)
+    if as_json:
+        echo_json(vars(made))
+        return
+    each = f", {made.num_rows / made.num_molecules:.2f} localizations each" if made.num_molecules else ""
+    click.echo(f"{made.molecules}: {made.num_molecules} molecules of {made.num_rows} localizations{each}")
+
+
+@click.command(
+    "filter",
+    epilog="Example: lls-decode filter results/localizations.parquet good.parquet "
+    "--where 'x_sig < 30 and prob > 0.8 and 0 <= z_nm < 500'. "
+    "Example: lls-decode filter results/molecules.parquet good.parquet --best 0.5",
+)
+@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--where", metavar="CONDITION",
+    help="Columns, numbers, comparisons, and or not, + - * / **, abs sqrt log10 isfinite.",
+)  # fmt: skip
+@click.option("--volumes", nargs=2, type=click.IntRange(0), help="First and last volume.")
+@click.option("--planes", nargs=2, type=click.IntRange(0), help="First and last plane.")
+@click.option("--best", type=float, help="Share of the rows, those with the smallest sigma in x, y and z together.")
+@click.option("--min-neighbours", type=int, help="Rows with so many others within --radius-nm, at any time.")
+@click.option("--radius-nm", type=float, help="For --min-neighbours.")
+@json_option
+def filter_rows(table: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Write the rows of TABLE that meet all conditions to OUT; both may be localizations or molecules."""
+    from lls_decode.molecules import filter_table
+
+    for name in ("volumes", "planes"):
+        options[name] = options[name] or None
+    made = filter_table(table, out, **options)
+    if as_json:
+        echo_json(vars(made))
+        return
+    click.echo(f"{made.path}: {made.num_kept} of {made.num_rows} rows")
+    if made.sigma_max_nm is not None:
+        click.echo(f"largest combined sigma {made.sigma_max_nm:.4g} nm")
+    if made.row_groups_read < made.row_groups:
+        click.echo(f"{made.row_groups_read} of {made.row_groups} row groups read")
+
+
+@click.command(epilog="Example: lls-decode debias results/localizations.parquet even.parquet")
+@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
+@json_option
+def debias(table: Path, out: Path, pixel_nm: float | None, as_json: bool) -> None:
+    """Free the positions of TABLE from a preference for parts of the pixel (by the histograms over it), before drift.
+
+    Needs many molecules all over the field. Says how large the preference was and what is left of it.
+    """
+    from lls_decode.molecules import debias as debias_table
+    from lls_decode.pipelines.flows.evaluation import judge_alone
+
+    if out.exists() and out.samefile(table):
+        raise ConfigError(f"{out} is the table itself; give another OUT, so that both can be compared.")
+    pixel = square_pixel(pixel_nm)
+    made = debias_table(table, out, pixel_size=pixel)
+    found = [judge_alone(str(path), pixel_size=pixel) for path in (table, out)]
+    if as_json:
+        before, after = ([bias.to_dict() for bias in biases] for biases in found)
+        echo_json({"path": made.path, "rms_shift_nm": made.rms_shift_nm, "before": before, "after": after})
+        return
+    click.echo(
+        f"{made.path}: moved by {made.rms_shift_nm[0]:.2f} nm along x, {made.rms_shift_nm[1]:.2f} along y (r.m.s.)"
+    )
+    for before, after in zip(*found, strict=True):
+        click.echo(
+            f"sub-pixel {before.axis}    modulation {before.modulation:+.4f} -> {after.modulation:+.4f} ± "
+            f"{after.modulation_error:.4f}  amplitude {before.amplitude:.4f} -> {after.amplitude:.4f}"
+        )

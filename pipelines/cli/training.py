@@ -1,0 +1,190 @@
+"""Commands about the method: simulate, train, calibrate, estimate."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lls_decode.config import MovieConfig, PixelSize, RunConfig, TrainingConfig, load, load_run_config, parse
+from lls_decode.models import find_bundle, find_config
+
+from .options import changed, chosen_device, device_option, echo_json, json_option, progress_bar, set_option
+
+
+@click.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
+@click.option(
+    "--config", "config_path", required=True, help="Movie configuration (YAML), or a shipped one (demo-movie)."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@set_option
+@click.option("--overwrite", is_flag=True, help="Replace a movie that is there.")
+def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: bool) -> None:
+    """Simulate an acquisition: OME-Zarr, truth as Parquet, camera maps and a ready run configuration."""
+    from lls_decode.simulate import simulate_movie
+
+    config = changed(load(MovieConfig, find_config(config_path)), changes)
+    with progress_bar("simulating frames") as progress:
+        movie = simulate_movie(config, out, overwrite=overwrite, progress=progress)
+    click.echo(
+        f"frames     {movie.store}\ntruth      {movie.truth} ({movie.num_truth} rows)\nrun with   {movie.run_config}"
+    )
+
+
+@click.command(epilog="Example: lls-decode train --config lls-paint --out work/lls-paint")
+@click.option("--config", "config_path", required=True, help="Training configuration (YAML), or a shipped one.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Training folder; the same command goes on."
+)
+@set_option
+@click.option("--init-from", help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with.")
+@click.option("--teacher", help="Distil: model bundle (.lls), or a shipped one, whose output maps are learned as well.")
+@device_option
+@click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
+def train(
+    config_path: str,
+    out: Path,
+    changes: tuple[str, ...],
+    init_from: str | None,
+    teacher: str | None,
+    device: str,
+    stop_after: int | None,
+) -> None:
+    """Train a localization network on simulated frames into a model bundle (.lls)."""
+    from lls_decode.localize import build_calibrator, build_validator
+    from lls_decode.training import train as run_training
+
+    config = changed(load(TrainingConfig, find_config(config_path)), changes)
+    chosen = chosen_device(device)
+    with progress_bar("training") as progress:
+        result = run_training(
+            config,
+            out,
+            validator=build_validator(config),
+            calibrator=build_calibrator(config),
+            init_from=None if init_from is None else find_bundle(init_from),
+            teacher=None if teacher is None else find_bundle(teacher),
+            device=chosen,
+            progress=lambda step, steps, losses: progress(step, steps),
+            stop_after=stop_after,
+        )
+    if result is None:
+        click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
+        return
+    click.echo(f"model      {result.bundle}")
+    for name in ("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
+        click.echo(f"{name:<16} {result.accuracy[name]}")
+
+
+@click.command(
+    epilog="Example: lls-decode calibrate beads.tif --z-step-nm 10 --pixel-nm 100 --out psf.npz --report psf.png"
+)
+@click.argument("beads", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="PSF: .npz, or _3dcal.mat for SMAP and DECODE."
+)
+@click.option("--pixel-nm", required=True, type=float, help="Pixel size along x.")
+@click.option("--pixel-y-nm", type=float, help="Pixel size along y.  [default: as along x]")
+@click.option(
+    "--z-step-nm", type=float, help="z from slice to slice; negative when the beads' z falls.  [default: of the file]"
+)
+@click.option("--roi-px", type=click.IntRange(9), default=21, show_default=True, help="Side of the PSF.")
+@click.option("--knots-nm", type=float, default=100.0, show_default=True, help="Knots along z; larger is smoother.")
+@click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
+@click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
+@click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Its gain (EMCCD: twice it).")
+@click.option("--report", type=click.Path(path_type=Path), help="Picture of the PSF and its residuals (.png).")
+@json_option
+def calibrate(
+    beads: tuple[Path, ...],
+    out: Path,
+    pixel_nm: float,
+    pixel_y_nm: float | None,
+    report: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make a PSF (cubic spline) from z-scans of beads, one or many a file.
+
+    An averaged PSF (a volume by other software) is a scan of one bead.
+
+    The sign of z cannot be seen in a scan: give a positive --z-step-nm when the bead's z, as molecules shall have it,
+    rises from slice to slice (the focus moves towards the objective), else a negative one. To check, localize a
+    structure or a bead that you moved by a known amount: z must rise with it; if it falls, change the sign.
+    """
+    from lls_decode.refine.calibration import calibrate as run_calibration
+    from lls_decode.refine.calibration import write_report
+
+    sizes = {"x_nm": pixel_nm, "y_nm": pixel_nm if pixel_y_nm is None else pixel_y_nm}
+    found = run_calibration(beads, pixel=parse(PixelSize, sizes, source="--pixel-nm"), **options)
+    found.write(out)
+    if report is not None:
+        write_report(report, found)
+    summary = found.summary()
+    if as_json:
+        echo_json({"psf": str(out), **summary})
+        return
+    for line in found.left_out:
+        click.echo(f"left out   {line}", err=True)
+    for line in found.notes:
+        click.echo(f"note       {line}", err=True)
+    click.echo(
+        f"psf        {out}  ({summary['beads_used']} beads, z {summary['z_range_nm'][0]:g} to "
+        f"{summary['z_range_nm'][1]:g} nm)"
+    )
+    click.echo(
+        f"z          fitted minus stage within {summary['within_nm']:g} nm, in slices that were left out: "
+        f"r.m.s. {summary['z_rms_nm']:g} nm, largest {summary['z_largest_nm']:g} nm"
+    )
+
+
+@click.command(epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/")
+@click.argument("dataset")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the three files.")
+@click.option(
+    "--base", required=True, help="Training configuration (YAML) to start from, or a shipped one (lls-paint, storm-2d)."
+)
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="Run configuration: input, camera, pixel size."
+)
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF of 'calibrate' or SMAP.  [default: that of --base]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the few random choices.")
+@set_option
+@json_option
+def estimate(
+    dataset: str,
+    out: Path,
+    base: str,
+    config_path: Path | None,
+    psf: Path | None,
+    seed: int,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Estimate photons, background, on-time and density of DATASET for training.
+
+    Fits emitters that stand alone in a few hundred frames from all over the dataset. Writes estimate.json (numbers),
+    estimate.png (where they come from) and training.yaml, ready for 'lls-decode train'. --set changes the run
+    configuration, e.g. --set camera.offset_adu=100.
+    """
+    from lls_decode.frames import open_source
+    from lls_decode.refine.estimation import estimate as run_estimate
+    from lls_decode.refine.estimation import write_estimate
+
+    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    with progress_bar("fitting emitters") as progress:
+        found = run_estimate(
+            open_source(dataset, config.input),
+            load(TrainingConfig, find_config(base)),
+            camera=config.camera,
+            pixel_size=config.pixel_size,
+            geometry=config.geometry,
+            psf=psf,
+            seed=seed,
+            progress=progress,
+        )
+    write_estimate(found, out)
+    if as_json:
+        echo_json(found.to_dict())
+        return
+    click.echo("\n".join(found.describe()))
+    click.echo(f"picture    {out / 'estimate.png'}\ntrain with lls-decode train --config {out / 'training.yaml'}")

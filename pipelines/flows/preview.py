@@ -1,0 +1,130 @@
+"""One volume, localized here and now, and drawn: whether model, camera and geometry fit, before a run of days."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from lls_decode.axes import ContextKind, Layout
+from lls_decode.blocks import Block
+from lls_decode.config import PartConfig, PixelSize, RunConfig
+from lls_decode.errors import ConfigError
+from lls_decode.pictures.preview_figure import Spots, preview_figure
+from lls_decode.pipelines.planning.plan import Plan, make_plan
+
+MOVIE_FRAMES = 32
+"""Frames of a movie, whose volumes are single frames, that one preview shows."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a preview found."""
+
+    picture: Path
+    volume: int
+    """The volume, or the first frame of a movie."""
+    num_frames: int
+    """Frames that were localized."""
+    num_localizations: int
+    median_photons: float
+    """NaN where nothing was found."""
+    seconds: float
+    """Reading and localizing, without loading the model."""
+    notes: tuple[str, ...]
+    """What the plan of a run would say."""
+
+
+def preview(
+    dataset: str | Path,
+    bundle: str | Path,
+    out: str | Path,
+    *,
+    config: RunConfig | None = None,
+    volume: int | None = None,
+) -> Preview:
+    """Localize one volume in this process and draw its detections over the raw planes.
+
+    Parameters
+    ----------
+    dataset, bundle, config
+        As for a run, and checked as for a run.
+    out
+        The picture, a ``.png``.
+    volume
+        Which one; None: the middle one. Of a movie, the first of `MOVIE_FRAMES` frames.
+
+    Raises
+    ------
+    ConfigError
+        There is no such volume, or matplotlib is not installed.
+    InputError, BundleError
+        As for a run.
+    """
+    from lls_decode.localize import build_localizer  # torch: planning itself does without
+
+    out = Path(out)
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"A preview is a .png, not {out.name}; give a name like preview.png.")
+    whole = (config or RunConfig()).replace(part=PartConfig())  # volume chooses; whole frames are drawn
+    plan = make_plan(dataset, bundle, out.parent, whole)
+    block = _block(plan.layout, plan.bundle.network.context, volume)
+    localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
+    began = time.monotonic()
+    stack = plan.source.read(block)
+    table = localizer.run(stack)
+    seconds = time.monotonic() - began
+    pixel = plan.config.pixel_size
+    assert pixel is not None
+    adu_ZYX = stack.adu_TYX[block.windows[:, 1]][np.argsort(block.owned_frames)]
+    result = Preview(
+        picture=out,
+        volume=block.volume_start,
+        num_frames=block.num_owned,
+        num_localizations=len(table),
+        median_photons=float(np.median(table["photons"].to_numpy())) if len(table) else float("nan"),
+        seconds=seconds,
+        notes=plan.notes,
+    )
+    word = "plane" if plan.layout.planes_per_volume > 1 else "frame"
+    spots = _spots(table, block, pixel)
+    preview_figure(out, adu_ZYX, spots, title=_title(plan, result), pixel_nm=pixel.x_nm, plane_word=word)
+    return result
+
+
+def _block(layout: Layout, context: ContextKind, volume: int | None) -> Block:
+    """The planes of one volume, or some frames of a movie."""
+    number = min(MOVIE_FRAMES, layout.num_volumes) if layout.planes_per_volume == 1 else 1
+    start = (layout.num_volumes - number) // 2 if volume is None else volume
+    if not 0 <= start < layout.num_volumes:
+        raise ConfigError(f"There is no volume {start}: the dataset has {layout.num_volumes}, from 0; choose another.")
+    return Block(
+        index=0,
+        volume_start=start,
+        volume_stop=min(start + number, layout.num_volumes),
+        plane_start=0,
+        plane_stop=layout.planes_per_volume,
+        num_volumes=layout.num_volumes,
+        planes_per_volume=layout.planes_per_volume,
+        context=context,
+    )
+
+
+def _spots(table: pa.Table, block: Block, pixel: PixelSize) -> Spots:
+    """Rows as they are drawn: in pixels, on the planes of the block in the order of frames."""
+    frame, x_nm, y_nm, z_nm = (table[name].to_numpy() for name in ("frame", "x_nm", "y_nm", "z_nm"))
+    return Spots(
+        plane=np.searchsorted(np.sort(block.owned_frames), frame).astype(np.int64),
+        x_px=x_nm.astype(np.float64) / pixel.x_nm,
+        y_px=y_nm.astype(np.float64) / pixel.y_nm,
+        z_nm=z_nm.astype(np.float64),
+    )
+
+
+def _title(plan: Plan, result: Preview) -> str:
+    what = "volume" if plan.layout.planes_per_volume > 1 else "frames from"
+    found = f"{result.num_localizations:,} localizations"
+    if result.num_localizations:
+        found += f", median {result.median_photons:,.0f} photons"
+    return f"{Path(plan.dataset).name}, {what} {result.volume}, model {Path(plan.bundle_path).stem}\n{found}"

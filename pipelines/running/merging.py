@@ -1,0 +1,42 @@
+"""Merge the shards of a run folder again: to another disk, or without the blocks that failed."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from lls_decode.config import parse
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.table import Manifest, TableMetadata, merge_shards
+
+
+def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool = False) -> Manifest:
+    """Merge the shards in a run folder into one table, every block exactly once.
+
+    Parameters
+    ----------
+    out
+        Run folder.
+    to
+        The table; None: ``localizations.parquet`` in the run folder.
+    allow_missing
+        Merge without the blocks that are not there, and name them in the table's metadata.
+
+    Raises
+    ------
+    InputError
+        The folder holds no run.
+    RunConflictError
+        A program works in the folder, and the table is to be written there.
+    ShardError
+        A block is missing, or a shard is damaged.
+    """
+    folder = RunFolder(Path(out))
+    record, blocks = folder.read_run()
+    with folder.locked() if to is None else nullcontext():  # elsewhere it is in nobody's way
+        return merge_shards(
+            folder.shards,
+            blocks,
+            Path(to) if to is not None else folder.table,
+            run_digest=record["run_digest"],
+            metadata=parse(TableMetadata, record["table_metadata"], source=str(folder.record)),
+            allow_missing=allow_missing,
+        )

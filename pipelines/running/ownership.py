@@ -1,0 +1,118 @@
+"""Whose an output folder is: its record ``run.json``, made by a first start, and what forbids another start."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lls_decode.errors import RunConflictError
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.planning.plan import Plan, differences
+from lls_decode.table import TableMetadata, software_versions
+
+RECORD_VERSION = 1
+_PACKAGES = ("dask", "distributed", "torch", "zarr")
+
+logger = logging.getLogger(__name__)
+
+
+def claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
+    """Make the folder this run's, or refuse when it is another's."""
+    conflict, record = find_conflict(plan, folder), folder.read_record()
+    if conflict is not None:
+        if not force:
+            raise RunConflictError(conflict)
+        logger.warning("discarding the run %s in %s", (record or {}).get("run_digest", "(unknown)"), plan.out)
+        folder.clear()
+        record = None
+    if record is not None and folder.share and folder.has_others():
+        return  # theirs is ours, but for the time of the start
+    written = _make_record(plan, record)
+    if record is not None or not folder.share:
+        folder.write_record(written)
+    elif not folder.write_first_record(written) and (conflict := find_conflict(plan, folder)) is not None:
+        raise RunConflictError(conflict)
+
+
+def _make_record(plan: Plan, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What ``run.json`` says of a run that starts now."""
+    now = time.time()
+    return {
+        "version": RECORD_VERSION,
+        "run_digest": plan.run_digest,
+        "dataset": plan.dataset,
+        "model": {"path": plan.bundle_path, "name": plan.bundle.name, "digest": plan.bundle_digest},
+        "identity": dict(plan.identity),
+        "samples": list(plan.source.samples),
+        "config": plan.config.to_dict(),
+        "context": plan.bundle.network.context,
+        "layout": {name: getattr(plan.layout, name) for name in plan.layout.__dataclass_fields__},
+        "num_blocks": len(plan.blocks),
+        "table_metadata": table_metadata(plan).to_dict(),
+        "notes": list(plan.notes),
+        "software": software_versions(*_PACKAGES),
+        "created_at": (before or {}).get("created_at", now),
+        "started_at": now,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+
+
+def refuse_conflict(plan: Plan, *, force: bool) -> None:
+    """Refuse a folder in which a run would not begin.
+
+    Raises
+    ------
+    RunConflictError
+        It holds another run, and that is not to be discarded; or a program works in it.
+    """
+    folder = RunFolder(plan.out)
+    owner, conflict = folder.owner(), find_conflict(plan, folder)
+    if owner is not None:
+        raise RunConflictError(f"Folder {plan.out} is in use by {owner}; wait for it, or give another --out.")
+    if conflict is not None and not force:
+        raise RunConflictError(conflict)
+
+
+def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
+    """Why a folder is not this run's; None when it is, or is nobody's."""
+    record = folder.read_record()
+    advice = "give another --out, or --force to discard what is there"
+    if record is None:
+        return f"{folder.table} exists but {folder.record} does not; {advice}." if folder.table.exists() else None
+    if record.get("run_digest") != plan.run_digest:
+        changes = "; ".join(differences(record.get("identity", {}), plan.identity)) or "its record is damaged"
+        return f"Folder {plan.out} holds another run ({changes}); {advice}."
+    if not _same_data(plan, folder, record):
+        return (
+            f"{plan.dataset} is not the dataset of the run in {plan.out}: it is described alike, but all sampled "
+            f"chunks differ; {advice}."
+        )
+    return None
+
+
+def _same_data(plan: Plan, folder: RunFolder, record: Mapping[str, Any]) -> bool:
+    """Whether a dataset of the same description is the same; a chunk repaired since then makes no other dataset."""
+    before, now = record.get("samples") or [], plan.source.samples
+    if not before or set(before) & set(now):
+        return True
+    records, _ = folder.read_ledger()
+    return any(item.get("cause") in ("ChunkError", "InputError") for item in records)
+
+
+def table_metadata(plan: Plan) -> TableMetadata:
+    """What the merged table says about itself."""
+    return TableMetadata(
+        pixel_size=plan.config.pixel_size,
+        geometry=plan.config.geometry,
+        camera=plan.config.camera,
+        planes_per_volume=plan.layout.planes_per_volume,
+        model_digest=plan.bundle_digest,
+        model=plan.bundle.to_dict(),
+        configuration=plan.config.to_dict(),
+        run_digest=plan.run_digest,
+        software=software_versions(*_PACKAGES),
+        input={"path": plan.dataset, "array": plan.source.array, "identity": plan.source.identity},
+    )

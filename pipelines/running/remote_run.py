@@ -1,0 +1,95 @@
+"""Watching a run that another program does, from the events that it writes into the run folder."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lls_decode.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+from lls_decode.pipelines.journal.events import BlockFailed, Event, Listener, RunFinished, RunStarted, read_event
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.tail import Tail
+
+from .run import RunResult
+
+POLL_S = 1.0
+LOOK_S = 10.0
+"""How often ``is_alive`` is asked."""
+
+logger = logging.getLogger(__name__)
+
+
+def follow(
+    out: Path,
+    *,
+    since: int = 0,
+    is_alive: Callable[[], bool],
+    listeners: Sequence[Listener] = (),
+) -> RunResult | None:
+    """Hand the events of a run on to listeners until it is over; None: whoever did it is gone, and it is not over.
+
+    Parameters
+    ----------
+    since
+        Size of ``events.jsonl`` where to begin; events of earlier starts are before it.
+    is_alive
+        Whether somebody still works at the run, or will. An interrupted run that somebody will go on with is not over.
+    """
+    folder, tail, seen = RunFolder(out), Tail(RunFolder(out).events, since), _Seen()
+    asked, alive = time.monotonic(), True
+    while True:
+        for event in filter(None, map(read_event, tail.read())):
+            seen.count(event)
+            for listener in listeners:
+                listener(event)
+        if seen.result is not None:
+            return _result(seen, folder)
+        if not alive:  # events were read once more since then
+            return None
+        if time.monotonic() - asked > LOOK_S:
+            asked, alive = time.monotonic(), is_alive()
+        if alive:
+            time.sleep(POLL_S)
+
+
+def end_of_events(out: Path) -> int:
+    """Where events of the next start will begin."""
+    try:
+        return RunFolder(out).events.stat().st_size
+    except OSError:
+        return 0
+
+
+def latest_start(out: Path) -> int:
+    """Where events of the latest start begin."""
+    try:
+        content = RunFolder(out).events.read_bytes()
+    except OSError:
+        return 0
+    found = content.rfind(b'{"event":"RunStarted"')
+    return max(found, 0)
+
+
+@dataclass
+class _Seen:
+    """What the events of the latest start have said."""
+
+    failed: dict[int, BlockFailed] = field(default_factory=dict)
+    result: RunFinished | None = None
+
+    def count(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self.failed, self.result = {}, None
+        elif isinstance(event, BlockFailed):
+            self.failed[event.block] = event
+        elif isinstance(event, RunFinished) and event.exit_status not in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            self.result = event
+
+
+def _result(seen: _Seen, folder: RunFolder) -> RunResult:
+    assert seen.result is not None
+    end = seen.result
+    merged = folder.table if folder.table.exists() else None
+    failed = tuple(seen.failed[index] for index in sorted(seen.failed))
+    return RunResult(end.blocks_done, failed, end.rows, merged, end.exit_status)

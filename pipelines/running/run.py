@@ -1,0 +1,460 @@
+"""The one loop that runs a plan: what is missing is submitted, what is done is written down, then shards are merged.
+
+Whatever ends it (a signal, a lost scheduler, a full disk, kill -9), the same command finishes what is in the folder.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Container, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from distributed import Client
+
+from lls_decode.blocks import Block
+from lls_decode.errors import (
+    EXIT_BLOCKS_FAILED,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    ConfigError,
+    LlsDecodeError,
+    OutputError,
+    RunConflictError,
+    ShardError,
+    SiteError,
+    TableError,
+)
+from lls_decode.pipelines.journal.events import (
+    BlockDone,
+    BlockFailed,
+    DatasetGrown,
+    Event,
+    JsonLines,
+    Listener,
+    Merged,
+    MergeStarted,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    ShardDamaged,
+)
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.planning.block_selection import Share, choose
+from lls_decode.pipelines.planning.plan import Plan
+from lls_decode.table import (
+    ShardReceipt,
+    find_damaged,
+    merge_shards,
+    read_metadata,
+    remove_leftovers,
+    scan_shards,
+)
+from lls_decode.table.files import output_error
+
+from .acquisition import Acquisition
+from .interrupts import Interrupted, interruptible, raise_if_asked
+from .ownership import claim, table_metadata
+from .submission import NO_WORKERS_S, Submission
+from .tasks import Task
+
+MOST_REPAIRS = 2
+"""Merges that may end at damaged shards, which are then computed again; a disk that damages more is no disk."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    done: int
+    """Blocks with a valid shard, those of earlier starts included."""
+    failed: tuple[BlockFailed, ...]
+    rows: int
+    merged: Path | None
+    """The table; None when the run was interrupted or no block is done."""
+    exit_status: int
+    left: tuple[str, ...] = ()
+    """Blocks of the plan that have no shard; a start that does not do all blocks merges only when none is left."""
+
+
+def run(
+    plan: Plan,
+    client: Client,
+    *,
+    listeners: Sequence[Listener] = (),
+    force: bool = False,
+    no_workers_s: float = NO_WORKERS_S,
+    only: Collection[int] | None = None,
+    share: Share | None = None,
+    acquisition: Acquisition | None = None,
+) -> RunResult:
+    """Do the blocks of a plan that are not done yet, and merge all of them.
+
+    Ctrl-C ends it with a result of status 130, SIGTERM and SIGUSR1 with 143, when it runs in the main thread. Blocks
+    whose shards are found damaged, now or when they are merged, are done again.
+
+    Parameters
+    ----------
+    listeners
+        Called with each event, in order, in this thread.
+    force
+        Discard what another run has left in the output folder. Finished blocks of the same run are always kept.
+    no_workers_s
+        How long to go on while there are no workers.
+    only
+        Do these blocks and no others, by number, also where their shards are there already.
+    share
+        Do this share of the blocks; other programs may do others in the same folder at the same time. Whoever finds all
+        blocks done merges them.
+    acquisition
+        Still being written: blocks are done as they become ready, until it is over; ``plan`` is what it waited for.
+
+    Raises
+    ------
+    RunConflictError
+        The folder holds another run, or another program works in it.
+    ConfigError
+        The share is to discard another run, and with it what other shares have done.
+    PlanError
+        A block does not fit into the workers' memory.
+    SiteError
+        The scheduler, or all workers, are gone.
+    OutputError, BundleError
+        Something that would fail every block.
+    """
+    if share and force:
+        raise ConfigError(
+            "--force does not go with --shard: jobs that start together would discard each other's blocks; remove what "
+            f"is in {plan.out}, or give another --out."
+        )
+    folder = RunFolder(plan.out, share.name if share else "")
+    plan.check_memory(_smallest_memory(client))
+    folder.create()
+    with folder.locked() as lock, ExitStack() as stack:
+        claim(plan, folder, force=force)
+        tally = _Tally(len(plan.blocks))
+        everyone: list[Listener] = [tally]
+        for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
+            file = JsonLines(path, kinds)
+            stack.callback(file.close)
+            everyone.append(file)
+        everyone += listeners
+
+        def emit(event: Event) -> None:
+            for listener in everyone:
+                listener(event)
+
+        def check() -> None:
+            raise_if_asked()
+            if lock.lost.is_set():
+                raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
+
+        chosen = choose(plan.blocks, only=only, share=share)
+        started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s)
+        return started.execute(acquisition)
+
+
+@dataclass
+class _Tally:
+    """Listener that counts."""
+
+    blocks: int
+    rows: dict[int, int] = field(default_factory=dict)
+    """Of each done block, by index."""
+    bytes: dict[int, int] = field(default_factory=dict)
+    """Of the shard of each done block."""
+    failed: dict[int, BlockFailed] = field(default_factory=dict)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunStarted | DatasetGrown):
+            self.blocks = event.blocks
+        elif isinstance(event, BlockDone):
+            self.rows[event.block] = event.rows
+            self.bytes[event.block] = event.bytes
+            self.failed.pop(event.block, None)
+        elif isinstance(event, BlockFailed):
+            self.failed[event.block] = event
+        elif isinstance(event, ShardDamaged):
+            self.rows.pop(event.block, None)
+            self.bytes.pop(event.block, None)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The steps of one start of a run, in a folder that is ours."""
+
+    plan: Plan
+    chosen: tuple[Block, ...]
+    """Blocks of the plan that this start does."""
+    anew: bool
+    """Also those that are done."""
+    client: Client
+    folder: RunFolder
+    tally: _Tally
+    emit: Listener
+    check: Callable[[], None]
+    no_workers_s: float
+    elsewhere: dict[int, int] = field(default_factory=dict)
+    """Rows of blocks that other starts have done, by index: looked up before a merge when this one does not do all."""
+
+    def execute(self, acquisition: Acquisition | None) -> RunResult:
+        started, merged = time.monotonic(), None
+        left: tuple[str, ...] = ()
+        try:
+            with interruptible():
+                whole = self if acquisition is None else self._follow(acquisition)
+                merged = whole._work()
+                left = whole._left()
+            status = EXIT_BLOCKS_FAILED if self.tally.failed else EXIT_DONE
+        except (Interrupted, KeyboardInterrupt) as interrupt:
+            name, status = "SIGINT", EXIT_INTERRUPTED
+            if isinstance(interrupt, Interrupted):
+                name, status = interrupt.name, interrupt.exit_status
+            self._say(RunInterrupted(signal=name))
+            self._say(self._end(status, started))
+        except Exception as error:
+            status = error.exit_status if isinstance(error, LlsDecodeError) else EXIT_BLOCKS_FAILED
+            self._say(self._end(status, started))
+            raise
+        else:
+            self.emit(self._end(status, started))
+        failed = tuple(self.tally.failed[index] for index in sorted(self.tally.failed))
+        return RunResult(len(self.tally.rows), failed, sum(self.tally.rows.values()), merged, status, left)
+
+    def _work(self) -> Path | None:
+        """Do what is missing, then merge; what the merge finds damaged is done again, and merged again."""
+        done = self._take_up(self.chosen)
+        missing = [block for block in self.chosen if block.index not in done]
+        for repairs in range(MOST_REPAIRS + 1):
+            self._submission(self._make_task).work(missing)
+            try:
+                return self._merge()
+            except ShardError:
+                missing = self._discard_damaged()
+                if not missing or repairs == MOST_REPAIRS:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def _say(self, event: Event) -> None:
+        """Emit an event of an ending that has a reason of its own, which a full disk is not to replace."""
+        try:
+            self.emit(event)
+        except OutputError as error:
+            logger.warning("%s", error)
+
+    def _follow(self, acquisition: Acquisition) -> "_Run":
+        """Do blocks as they become ready, until the acquisition is over; the run of all that is there then."""
+
+        def make_task(block: Block, workers_per_host: int) -> Task:
+            source = acquisition.source
+            assert source is not None  # there are blocks
+            grown = replace(block, num_volumes=source.layout.num_volumes)
+            return replace(self._make_task(grown, workers_per_host), source=source)
+
+        def emit(event: Event) -> None:
+            self.emit(event)
+            if isinstance(event, DatasetGrown) and acquisition.source is not None:
+                self.folder.note_layout(acquisition.source.layout)
+
+        done = self._take_up(acquisition.blocks)
+        ready = ([block for block in some if block.index not in done] for some in acquisition.iter_blocks(emit))
+        self._submission(make_task).work((), later=ready)
+        plan = acquisition.whole_plan()
+        claim(plan, self.folder, force=False)
+        return replace(self, plan=plan, chosen=plan.blocks)
+
+    def _submission(self, make_task: Callable[[Block, int], Task]) -> Submission:
+        return Submission(
+            self.client,
+            make_task,
+            execution=self.plan.config.execution,
+            emit=self.emit,
+            check=self.check,
+            no_workers_s=self.no_workers_s,
+        )
+
+    def _take_up(self, blocks: Sequence[Block]) -> Collection[int]:
+        """Numbers of the blocks that are done already."""
+        plan = self.plan
+        records, _ = self.folder.read_ledger()
+        known = {record["block"]: record["bytes"] for record in records if record.get("event") == "BlockDone"}
+        others = plan.blocks if self._is_choice else ()
+        receipts, reasons = scan_shards(
+            self.folder.shards, blocks, run_digest=plan.run_digest, others=others, known_bytes=known
+        )
+        for reason in reasons:
+            logger.warning("%s; it is written anew where it belongs to the plan", reason)
+        remove_leftovers(self.folder.shards)
+        remove_leftovers(self.folder.out)
+        if self.anew:
+            receipts = {}
+            self.folder.table.unlink(missing_ok=True)  # without it nothing can be left that looks merged and is older
+        found = [block for block in blocks if block.index in receipts]
+        self.emit(
+            RunStarted(
+                run_digest=plan.run_digest,
+                blocks=len(blocks),
+                blocks_found=len(found),
+                frames=sum(block.num_owned for block in blocks),
+                frames_found=sum(block.num_owned for block in found),
+                rows_found=sum(receipt.rows for receipt in receipts.values()),
+            )
+        )
+        self._recover(found, receipts, known)
+        return receipts
+
+    def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt], known: Container[int]) -> None:
+        """Count blocks that are done; into the ledger with those that a killed client or a late worker has not told."""
+        for block in found:
+            receipt = receipts[block.index]
+            if block.index in known:
+                self.tally.rows[block.index], self.tally.bytes[block.index] = receipt.rows, receipt.bytes
+                continue
+            self.emit(
+                BlockDone(
+                    block=block.index,
+                    block_id=block.id,
+                    frames=block.num_owned,
+                    rows=receipt.rows,
+                    bytes=receipt.bytes,
+                    attempts=0,
+                    read_s=0.0,
+                    start_s=0.0,
+                    compute_s=0.0,
+                    write_s=0.0,
+                    worker="",
+                    pid=0,
+                )
+            )
+
+    def _make_task(self, block: Block, workers_per_host: int) -> Task:
+        plan = self.plan
+        return Task(
+            block=block,
+            source=plan.source,
+            bundle_path=plan.bundle_path,
+            bundle_digest=plan.bundle_digest,
+            config=plan.config,
+            shards=str(self.folder.shards.resolve()),
+            run_digest=plan.run_digest,
+            workers_per_host=workers_per_host,
+            anew=self.anew,
+        )
+
+    @property
+    def _is_choice(self) -> bool:
+        """Some blocks of the plan are for other starts."""
+        return len(self.chosen) < len(self.plan.blocks)
+
+    def _look_elsewhere(self) -> None:
+        """Find what other starts have done. Only when all seem to be done footers are read: there may be many jobs."""
+        self.elsewhere.clear()
+        if not self._is_choice:
+            return
+        plan, names = self.plan, self.folder.list_shards()
+        self.elsewhere.update({block.index: 0 for block in plan.blocks if block.id in names})
+        if len(self.elsewhere) == len(plan.blocks):
+            receipts, _ = scan_shards(self.folder.shards, plan.blocks, run_digest=plan.run_digest)
+            self.elsewhere.clear()
+            self.elsewhere.update({index: receipt.rows for index, receipt in receipts.items()})
+
+    def _left(self) -> tuple[str, ...]:
+        """Blocks of the plan without a shard."""
+        done = self.elsewhere.keys() | self.tally.rows.keys()
+        return tuple(block.id for block in self.plan.blocks if block.index not in done)
+
+    def _merge(self) -> Path | None:
+        """Join the shards into the table, unless that was done; None when there are none, or others are awaited."""
+        self._count_late()
+        self._look_elsewhere()
+        done, missing = {**self.elsewhere, **self.tally.rows}, self._left()
+        if not done or (missing and self._is_choice):
+            return None
+        table = self.folder.table
+        if _is_merged(table, self.plan, missing):
+            return table
+        self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
+        started = time.monotonic()
+        manifest = merge_shards(
+            self.folder.shards,
+            self.plan.blocks,
+            table,
+            run_digest=self.plan.run_digest,
+            metadata=table_metadata(self.plan),
+            allow_missing=bool(missing),
+            known_bytes=self.tally.bytes,
+        )
+        if not set(manifest.missing_blocks) <= set(missing):
+            raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; give the same command again.")
+        if manifest.missing_blocks != missing and not self.anew:  # a late one has come since they were counted
+            return self._merge()
+        self.emit(
+            Merged(
+                path=str(table),
+                rows=manifest.rows,
+                missing_blocks=len(manifest.missing_blocks),
+                merge_s=round(time.monotonic() - started, 4),
+            )
+        )
+        return table
+
+    def _count_late(self) -> None:
+        """Take blocks that have failed as done where their shards have come after all: a worker was slow, not lost."""
+        failed = [block for block in self.plan.blocks if block.index in self.tally.failed]
+        if failed and not self.anew:
+            receipts, _ = scan_shards(self.folder.shards, failed, run_digest=self.plan.run_digest)
+            self._recover([block for block in failed if block.index in receipts], receipts, ())
+
+    def _discard_damaged(self) -> list[Block]:
+        """Read all shards, and remove those that are damaged; the blocks that are not done because of it."""
+        rows = {**self.elsewhere, **self.tally.rows}
+        done = [block for block in self.plan.blocks if block.index in rows]
+        reasons = find_damaged(self.folder.shards, done, run_digest=self.plan.run_digest)
+        damaged = [block for block in done if block.index in reasons]
+        for block in damaged:
+            logger.warning("%s The block is done again.", reasons[block.index])
+            try:
+                (self.folder.shards / f"{block.id}.parquet").unlink(missing_ok=True)
+            except OSError as error:
+                raise output_error(self.folder.shards, error) from error
+            self.emit(
+                ShardDamaged(
+                    block=block.index,
+                    block_id=block.id,
+                    frames=block.num_owned,
+                    rows=rows[block.index],
+                    reason=reasons[block.index],
+                )
+            )
+        return damaged
+
+    def _end(self, status: int, started: float) -> RunFinished:
+        done, failed = self.tally.rows, self.tally.failed
+        return RunFinished(
+            exit_status=status,
+            blocks_done=len(done),
+            blocks_failed=len(failed),
+            blocks_left=self.tally.blocks - len(done) - len(failed),
+            rows=sum(self.tally.rows.values()),
+            run_s=round(time.monotonic() - started, 3),
+        )
+
+
+def _is_merged(table: Path, plan: Plan, missing: tuple[str, ...]) -> bool:
+    try:
+        metadata = read_metadata(table)
+    except TableError:
+        return False
+    grown = metadata.input.get("identity") != plan.source.identity  # or a sampled chunk was repaired
+    return not grown and metadata.run_digest == plan.run_digest and metadata.missing_blocks == missing
+
+
+def _smallest_memory(client: Client) -> int:
+    """Memory limit of the smallest worker, bytes; 0: no limit is known."""
+    try:
+        workers = client.scheduler_info()["workers"].values()
+    except (OSError, TimeoutError) as error:
+        raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error
+    return min((int(worker["memory_limit"] or 0) for worker in workers if worker["memory_limit"]), default=0)

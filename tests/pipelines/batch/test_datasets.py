@@ -1,0 +1,159 @@
+"""Which data sets a batch has, what each is done with, and how its folder is called."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lls_decode.config import PaperRule
+from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError
+from lls_decode.pipelines.batch.datasets import DataSet, Settings, read_datasets
+
+PATTERNS: Mapping[str, tuple[str, dict[str, str]]] = {
+    "everywhere": (
+        "**/*.zarr",
+        {
+            "a.zarr": "a",
+            "day1/a.ome.zarr": "day1/a",
+            "day1/b.zarr": "day1/b_zarr",  # whose folder would hold that of the next one
+            "day1/b/c.zarr": "day1/b/c",
+            "day2/raw/a.zarr": "day2/raw/a",
+        },
+    ),
+    "one level": ("day*/*.zarr", {"day1/a.ome.zarr": "day1/a", "day1/b.zarr": "day1/b"}),
+    "below a name": ("**/raw/*", {"day2/raw/a.zarr": "day2/raw/a", "day2/raw/movie": "day2/raw/movie"}),
+    "one of its kind": ("day?/[b-z].zarr", {"day1/b.zarr": "day1/b"}),
+    "without a wildcard": ("day1/b.zarr", {"b.zarr": "b"}),
+}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    folder = tmp_path / "archive"
+    for name in ("a.zarr", "day1/a.ome.zarr", "day1/b.zarr", "day1/b/c.zarr", "day2/raw/a.zarr", "day2/raw/movie"):
+        (folder / name / "inner.zarr").mkdir(parents=True)
+        (folder / name / "zarr.json").touch()
+    (folder / ".trash" / "old.zarr").mkdir(parents=True)
+    (folder / "loop").symlink_to(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("pattern", "expected"), PATTERNS.values(), ids=PATTERNS.keys())
+def test_data_sets_of_an_archive(pattern: str, expected: dict[str, str], archive: Path, tmp_path: Path) -> None:
+    found = read_datasets(str(archive / pattern), tmp_path / "out", settings=Settings(model="lls-paint"))
+    root = archive / "day1" if pattern == "day1/b.zarr" else archive
+    assert {str(Path(item.dataset).relative_to(root)): item.name for item in found} == expected
+    assert all(item.out == tmp_path / "out" / item.name for item in found)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """A file in a folder with a configuration and a model."""
+    (tmp_path / "run.yaml").write_text("execution: {block_frames: 100}\ndetection: {accept: 0.5}\n")
+    (tmp_path / "other.yaml").write_text("execution: {block_frames: 200}\n")
+    (tmp_path / "own.lls").touch()
+
+    def call(name: str, text: str) -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return call
+
+
+def settings_of(item: DataSet, folder: Path) -> tuple[str, str, str, int, float]:
+    assert isinstance(item.config.detection, PaperRule)
+    numbers = item.config.execution.block_frames, item.config.detection.accept
+    return str(Path(item.dataset).relative_to(folder)), item.name, item.model.name, *numbers
+
+
+SAME = [
+    ("a.zarr", "a", "lls-paint.lls", 100, 0.5),
+    ("deep/b.zarr", "deep/b", "own.lls", 100, 0.8),
+    ("c.zarr", "mine", "lls-paint.lls", 200, 0.7),
+    ("vol_*.zarr", "vol__", "lls-paint.lls", 64, 0.5),
+]
+SHEET = """\
+dataset,model,config,out,detection.accept,execution.block_frames
+a.zarr,,,,,
+deep/b.zarr,own.lls,,,0.8,
+
+c.zarr,,other.yaml,mine,,
+vol_*.zarr,,,,,64
+"""
+JOB = """\
+defaults: {model: lls-paint, config: run.yaml}
+datasets:
+  - a.zarr
+  - {dataset: deep/b.zarr, model: own.lls, changes: {detection.accept: 0.8}}
+  - {dataset: c.zarr, config: other.yaml, out: mine}
+  - {dataset: vol_*.zarr, changes: {execution.block_frames: 64}}
+"""
+
+
+def test_a_table_and_a_list_say_the_same(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    settings = Settings(model="lls-paint", config=str(tmp_path / "run.yaml"))
+    for found in (
+        read_datasets(write("sheet.csv", SHEET), tmp_path / "out", settings=settings),
+        read_datasets(write("job.yaml", JOB), tmp_path / "out", settings=Settings()),
+    ):
+        assert [settings_of(item, tmp_path) for item in found] == SAME
+
+
+def test_who_says_what(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    """The command line is before the defaults of the file, a data set before both."""
+    job = yaml.safe_load(JOB)
+    job["defaults"]["changes"] = {"detection.accept": 0.9, "execution.block_frames": 7}
+    path = write("job.yaml", json.dumps(job))
+    found = read_datasets(path, tmp_path, settings=Settings(model="storm-2d", changes={"detection.accept": 0.6}))
+    assert [settings_of(item, tmp_path)[2:] for item in found] == [
+        ("storm-2d.lls", 7, 0.6),
+        ("own.lls", 7, 0.8),
+        ("storm-2d.lls", 7, 0.6),
+        ("storm-2d.lls", 64, 0.6),
+    ]
+
+
+REFUSED: Mapping[str, tuple[str, str, type[LlsDecodeError], str]] = {
+    "unknown column": ("s.csv", "dataset,modle\na.zarr,x\n", ConfigError, "did you mean 'model'?"),
+    "unknown key": ("s.csv", "dataset,detection.acept\na.zarr,1\n", ConfigError, "did you mean 'accept'?"),
+    "no data sets": ("s.csv", "model\nx\n", ConfigError, "expected one named 'dataset'"),
+    "no data set": ("s.csv", "dataset,out\n,x\n", ConfigError, "line 2: expected a data set"),
+    "too many cells": ("s.csv", "dataset,out\na.zarr,x,y\n", ConfigError, "line 2: expected a data set"),
+    "not YAML": ("s.csv", "dataset,detection.accept\na.zarr,{\n", ConfigError, "not a table"),
+    "an empty table": ("s.csv", "dataset\n", ConfigError, "datasets"),
+    "no model": ("j.yaml", "datasets: [a.zarr]", ConfigError, "a.zarr has no model"),
+    "no such model": ("j.yaml", "datasets: [{dataset: a.zarr, model: x.lls}]", BundleError, "x.lls does not exist"),
+    "no such configuration": (
+        "j.yaml",
+        "datasets: [{dataset: a, model: own.lls, config: x.yaml}]",
+        ConfigError,
+        "x.yaml cannot be",
+    ),
+    "unknown word": ("j.yaml", "datasets: [{datset: a.zarr}]", ConfigError, "did you mean 'dataset'?"),
+    "the same twice": ("j.yaml", "defaults: {model: own.lls}\ndatasets: [a.zarr, a.zarr]", ConfigError, "its own with"),
+    "one within another": (
+        "j.yaml",
+        "defaults: {model: own.lls}\ndatasets: [{dataset: a, out: x}, {dataset: b, out: x/shards}]",
+        ConfigError,
+        "its own with 'out'",
+    ),
+    "no such file": ("", "", ConfigError, "absent.csv cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "error", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(
+    name: str, text: str, error: type[LlsDecodeError], words: str, write: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    path = write(name, text) if name else tmp_path / "absent.csv"
+    settings = Settings(model="lls-paint") if name == "s.csv" else Settings()
+    with pytest.raises(error, match=re.escape(words)):
+        read_datasets(path, tmp_path / "out", settings=settings)
+
+
+def test_a_pattern_that_fits_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing there"):
+        read_datasets(str(tmp_path / "**/*.zarr"), tmp_path / "out", settings=Settings(model="lls-paint"))

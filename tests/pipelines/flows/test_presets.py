@@ -1,0 +1,118 @@
+"""Training configurations for a user's own microscope."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lls_decode.config import (
+    EmccdCamera,
+    Geometry,
+    PixelSize,
+    RunConfig,
+    ScmosCamera,
+    ScmosChip,
+    SplinePsf,
+    TrainingConfig,
+    load,
+)
+from lls_decode.errors import ConfigError
+from lls_decode.models import find_config
+from lls_decode.optics import content_digest
+from lls_decode.optics.spline_files import write_volume
+from lls_decode.pipelines.flows.presets import PRESETS, Microscope, chip_statistics, preset_config, preset_text
+
+NOTHING = Microscope()
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_text_is_the_configuration(preset: str, gpu: bool, tmp_path: Path) -> None:
+    config = preset_config(preset, name="mine", microscope=NOTHING, gpu=gpu)
+    path = tmp_path / "mine.yaml"
+    path.write_text(preset_text(config, preset=preset, path=path))
+    assert load(TrainingConfig, path) == config
+    shipped = load(TrainingConfig, find_config(PRESETS[preset]))
+    assert config.simulation == shipped.simulation
+    assert config.network == shipped.network.replace(filters=48 if gpu else shipped.network.filters)
+    assert ("48 filters), for a GPU" in path.read_text()) == gpu
+    assert config.restart is not None
+
+
+def test_a_run_configuration_is_taken_over() -> None:
+    """With the plane shift of its geometry."""
+    geometry = Geometry(motion="stage", stage_step_nm=500.0, angle_deg=45.0, propagation_axis="y", scan_direction=-1)
+    camera = EmccdCamera(baseline_adu=100.0, e_per_adu=5.0, em_gain=300.0, read_sigma_e=70.0)
+    run = RunConfig(camera=camera, pixel_size=PixelSize(x_nm=110.0, y_nm=120.0), geometry=geometry)
+    config = preset_config("lls-paint", name="mine", microscope=Microscope(run=run))
+    simulation, network = config.simulation, config.network
+    assert (simulation.camera, simulation.pixel_size, simulation.geometry) == (camera, run.pixel_size, geometry)
+    assert (network.shift_px, network.shift_axis) == (-3, "y")
+    pixel = PixelSize(x_nm=90.0, y_nm=90.0)
+    config = preset_config("lls-paint", name="mine", microscope=Microscope(run=run, pixel=pixel))
+    assert (config.simulation.pixel_size, config.network.shift_px) == (pixel, -4)
+
+
+def test_statistics_of_a_chip_are_those_its_maps_were_drawn_from() -> None:
+    rng = np.random.default_rng(0)
+    shape = (300, 300)
+    variance = 6.0 * np.exp(0.4 * rng.normal(size=shape))
+    hot = rng.random(shape) < 0.01
+    variance[hot] = np.exp(rng.uniform(np.log(100), np.log(2000), hot.sum()))
+    offset, gain = 100 + 3 * rng.normal(size=shape), 2.1 + 0.1 * rng.normal(size=shape)
+    chip = chip_statistics(offset, gain, variance, quantum_efficiency=0.7)
+    assert chip.offset_adu == pytest.approx(100, abs=0.1)
+    assert chip.offset_sd_adu == pytest.approx(3, rel=0.03)
+    assert chip.gain_adu_per_e == pytest.approx(2.1, abs=0.01)
+    assert chip.gain_sd_adu_per_e == pytest.approx(0.1, rel=0.03)
+    assert chip.variance_adu2 == pytest.approx(6.0, rel=0.02)
+    assert chip.variance_spread == pytest.approx(0.4, rel=0.04)
+    assert chip.hot_fraction == pytest.approx(hot.mean(), rel=0.05)
+    assert chip.hot_variance_adu2 == pytest.approx((100, 2000), rel=0.15)
+    assert chip.quantum_efficiency == 0.7
+
+
+def test_equal_pixels_have_no_spread_and_none_is_hot() -> None:
+    one = np.ones((4, 4))
+    chip = chip_statistics(100 * one, np.asarray(2.0), 5 * one, quantum_efficiency=1.0)
+    assert (chip.offset_sd_adu, chip.gain_sd_adu_per_e, chip.variance_spread, chip.hot_fraction) == (0, 0, 0, 0)
+    with pytest.raises(ConfigError, match="nowhere above 0"):
+        chip_statistics(one, one, 0 * one, quantum_efficiency=1.0)
+
+
+def test_maps_of_a_camera_become_its_chip(tmp_path: Path) -> None:
+    np.save(tmp_path / "variance.npy", np.full((50, 60), 7.0))
+    camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=str(tmp_path / "variance.npy"))
+    config = preset_config("2d", name="mine", microscope=Microscope(run=RunConfig(camera=camera)))
+    chip = config.simulation.camera
+    assert isinstance(chip, ScmosChip)
+    assert (chip.offset_adu, chip.variance_adu2, chip.hot_fraction) == (100.0, 7.0, 0.0)
+    even = camera.replace(variance_adu2=7.0)
+    config = preset_config("2d", name="mine", microscope=Microscope(run=RunConfig(camera=even)))
+    assert config.simulation.camera == even
+    absent = RunConfig(camera=camera.replace(gain_adu_per_e="absent.npy"))
+    with pytest.raises(ConfigError, match=r"absent\.npy"):
+        preset_config("2d", name="mine", microscope=Microscope(run=absent))
+
+
+def test_a_real_chip(shared_data: Path) -> None:
+    offset, variance, gain = np.load(shared_data / "movies" / "storm_scmos_real" / "calib.npy")
+    chip = chip_statistics(offset, gain, variance, quantum_efficiency=1.0)
+    assert (chip.offset_adu, chip.variance_adu2, chip.gain_adu_per_e) == pytest.approx((90.4, 5.73, 2.11), rel=0.01)
+    low, high = chip.hot_variance_adu2
+    quiet = (1 - chip.hot_fraction) * chip.variance_adu2 * np.exp(chip.variance_spread**2 / 2)
+    mean = quiet + chip.hot_fraction * (high - low) / np.log(high / low)
+    assert mean == pytest.approx(variance.mean(), rel=0.25)
+
+
+def test_a_calibration_brings_its_pixel_size_and_its_range(tmp_path: Path) -> None:
+    y, x = np.mgrid[-6:7, -6:7]
+    volume = np.stack([np.exp(-(x**2 + y**2) / (3 + 0.2 * z)) for z in range(13)])
+    pixel = PixelSize(x_nm=117.0, y_nm=118.0)
+    path = tmp_path / "psf.npz"
+    write_volume(path, volume, z_step_nm=50.0, pixel=pixel, focus=5, centre_x=6, centre_y=6, record={})
+    config = preset_config("astigmatism", name="mine", microscope=Microscope(psf=path))
+    assert config.simulation.psf == SplinePsf(path=str(path), content=content_digest(path))
+    assert config.simulation.pixel_size == pixel
+    assert config.simulation.emitters.z_range_nm == (-250.0, 350.0)
+    assert config.simulation.emitters.z_render_nm == (-750.0, 750.0)

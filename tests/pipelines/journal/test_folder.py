@@ -1,0 +1,162 @@
+"""One program writes into an output folder at a time; files that a killed program left are no obstacle."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lls_decode.errors import OutputError, RunConflictError
+from lls_decode.pipelines.journal import lock as lock_module
+from lls_decode.pipelines.journal.events import BlockRetried, Event, JsonLines, RunInterrupted, read_json_lines
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.lock import STALE_S
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "out")
+    folder.create()
+    return folder
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def write_lock(folder: RunFolder, *, host: str, pid: int, age_s: float = 0.0) -> None:
+    folder.lock.write_text(json.dumps({"host": host, "pid": pid, "token": "theirs"}))
+    os.utime(folder.lock, (time.time() - age_s,) * 2)
+
+
+LOCKS: dict[str, tuple[str, int, float, bool]] = {
+    "a living process here": (socket.gethostname(), os.getppid(), 0.0, True),
+    "a dead process here": (socket.gethostname(), 0, 0.0, False),
+    "a process elsewhere, heard of lately": ("elsewhere", 1, STALE_S / 2, True),
+    "a process elsewhere, silent": ("elsewhere", 1, STALE_S * 2, False),
+    "a number used again after a reboot": (socket.gethostname(), os.getppid(), STALE_S * 2, False),
+}
+
+
+@pytest.mark.parametrize(("host", "pid", "age_s", "held"), LOCKS.values(), ids=LOCKS.keys())
+def test_lock_of(
+    host: str, pid: int, age_s: float, held: bool, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "WATCH_S", 0.1)
+    write_lock(folder, host=host, pid=pid or dead_process(), age_s=age_s)
+    assert (folder.owner() is not None) == held
+    if held:
+        with pytest.raises(RunConflictError, match=f"on {host}"), folder.locked():
+            pass
+        assert json.loads(folder.lock.read_text())["token"] == "theirs"
+    else:
+        with folder.locked():
+            assert json.loads(folder.lock.read_text())["pid"] == os.getpid()
+        assert not folder.lock.exists()
+    assert sorted(p.name for p in folder.out.iterdir() if p.name.startswith(".")) == []
+
+
+def test_lock_is_given_back_after_an_error(folder: RunFolder) -> None:
+    with pytest.raises(ZeroDivisionError), folder.locked():
+        _ = 1 / 0
+    with folder.locked():
+        pass
+
+
+def test_many_that_want_a_stale_lock_get_it_one_at_a_time(folder: RunFolder) -> None:
+    write_lock(folder, host=socket.gethostname(), pid=dead_process())
+    inside, most, refused = 0, 0, 0
+    guard = threading.Lock()
+
+    def want() -> None:
+        nonlocal inside, most, refused
+        try:
+            with folder.locked():
+                with guard:
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0.2)
+                with guard:
+                    inside -= 1
+        except RunConflictError:
+            with guard:
+                refused += 1
+
+    threads = [threading.Thread(target=want) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert refused >= 1
+
+
+def test_program_that_slept_learns_that_its_folder_was_taken(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
+    with folder.locked() as lock:
+        assert not lock.lost.wait(0.2)
+        write_lock(folder, host="elsewhere", pid=1)
+        assert lock.lost.wait(5)
+    assert json.loads(folder.lock.read_text())["token"] == "theirs"
+
+
+def test_heartbeat_keeps_the_lock_young(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
+    with folder.locked():
+        os.utime(folder.lock, (0, 0))
+        time.sleep(0.5)
+        assert time.time() - folder.lock.stat().st_mtime < STALE_S
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written: a part of the path is a file"):
+        RunFolder(tmp_path / "file" / "out").create()
+
+
+def test_record_that_is_damaged(folder: RunFolder) -> None:
+    assert folder.read_record() is None
+    folder.record.write_text('{"run_dig')
+    with pytest.raises(OutputError, match=r"run\.json cannot be read"):
+        folder.read_record()
+
+
+def test_lines_are_whole_also_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event":"RunInterrupted","at":1,"signal":"SIGINT"}\n{"event":"RunInte')
+    lines = JsonLines(path, [RunInterrupted])
+    lines(RunInterrupted(signal="SIGTERM", at=2.0))
+    lines(Event())
+    lines.close()
+    records, broken = read_json_lines(path)
+    assert [record["at"] for record in records] == [1, 2.0]
+    assert broken == 1
+
+
+def test_event_says_its_kind() -> None:
+    event = BlockRetried(block=3, block_id="b000003", attempts=1, reason="why", alone=False, at=5.0)
+    assert event.to_dict() == {
+        "event": "BlockRetried",
+        "at": 5.0,
+        "block": 3,
+        "block_id": "b000003",
+        "attempts": 1,
+        "reason": "why",
+        "alone": False,
+    }
+
+
+def test_full_disk_is_said_in_words() -> None:
+    lines = JsonLines(Path("/dev/full"))
+    with pytest.raises(OutputError, match="/dev/full cannot be written"):
+        lines(Event())
+    os.close(lines._file)

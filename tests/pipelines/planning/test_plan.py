@@ -1,0 +1,206 @@
+"""A plan settles what the user left open, refuses what cannot be meant, and knows what determines the rows."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lls_decode.config import Camera, EmccdCamera, PixelSize, ScmosCamera
+from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError, PlanError
+from lls_decode.pipelines.planning.plan import differences, make_plan
+from tests.pipelines.conftest import CAMERA, HEIGHT, WIDTH, World, run_config, stage_scan, write_bundle, write_movie
+
+
+@pytest.fixture(scope="module")
+def sweeps(world: World) -> Path:
+    """Four volumes of five planes."""
+    return write_movie(world.folder / "sweeps.zarr", (4, 5, HEIGHT, WIDTH))
+
+
+@pytest.fixture(scope="module")
+def tiny(world: World) -> Path:
+    return write_movie(world.folder / "tiny.zarr", (4, 12, 64))
+
+
+def camera_map(path: Path, shape: tuple[int, int], value: float = 1.0) -> str:
+    np.save(path, np.full(shape, value, dtype=np.float32))
+    return str(path)
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], type[LlsDecodeError], str]] = {
+    "pixels of another size": ("movie", {"pixel_size": PixelSize(x_nm=100, y_nm=103)}, BundleError, "100 x 103 nm"),
+    "a frame smaller than the network": ("tiny", {}, InputError, "12 x 64 pixels"),
+    "planes wanted, none there": ("movie", {"bundle": "plane"}, BundleError, "one plane a volume"),
+    "another plane-to-plane shift": (
+        "sweeps",
+        {"bundle": "plane", "geometry": stage_scan(5.0)},
+        BundleError,
+        "shift by 5.00 px along x",
+    ),
+    "the shift along the other axis": (
+        "sweeps",
+        {"bundle": "plane", "geometry": stage_scan(3.2, propagation_axis="y")},
+        BundleError,
+        "along y",
+    ),
+    "the stage running backwards": (
+        "sweeps",
+        {"bundle": "plane", "geometry": stage_scan(3.27, scan_direction=-1)},
+        BundleError,
+        "-3.27 px",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_refused(
+    case: tuple[str, dict[str, Any], type[LlsDecodeError], str], world: World, sweeps: Path, tiny: Path, tmp_path: Path
+) -> None:
+    name, changes, error, words = case
+    bundle = world.bundle(changes.get("bundle", "time"))
+    config = run_config(8, **{key: value for key, value in changes.items() if key != "bundle"})
+    dataset = {"movie": world.movie, "sweeps": sweeps, "tiny": tiny}[name]
+    with pytest.raises(error, match=words):
+        make_plan(dataset, bundle, tmp_path / "out", config)
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "words"),
+    [
+        ((WIDTH, HEIGHT), 1.0, rf"shape \({WIDTH}, {HEIGHT}\), frames have \({HEIGHT}, {WIDTH}\)"),
+        ((HEIGHT, WIDTH), np.nan, "no numbers"),
+        ((HEIGHT, WIDTH), 0.0, "above 0"),
+    ],
+    ids=["of another shape", "with NaN", "of no gain"],
+)
+def test_camera_map_refused(shape: tuple[int, int], value: float, words: str, world: World, tmp_path: Path) -> None:
+    camera = CAMERA.replace(gain_adu_per_e=camera_map(tmp_path / "gain.npy", shape, value))
+    with pytest.raises(ConfigError, match=words):
+        world.plan(tmp_path / "out", camera=camera)
+
+
+def test_absent_camera_map_is_refused_with_its_path(world: World, tmp_path: Path) -> None:
+    camera = CAMERA.replace(variance_adu2=str(tmp_path / "nowhere.npy"))
+    with pytest.raises(ConfigError, match=r"camera\.variance_adu2: map .*nowhere\.npy"):
+        world.plan(tmp_path / "out", camera=camera)
+
+
+def test_models_with_a_noise_map_want_the_map_of_an_scmos_camera(world: World, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "noise.lls", context="time", noise_map=True)
+
+    def notes(camera: Camera) -> str:
+        return "\n".join(make_plan(world.movie, bundle, tmp_path / "out", run_config(8, camera=camera)).notes)
+
+    assert "camera.variance_adu2 is one number for all" in notes(CAMERA)
+    variance = camera_map(tmp_path / "variance.npy", (HEIGHT, WIDTH), 4.0)
+    assert "read noise" not in notes(CAMERA.replace(variance_adu2=variance))
+    assert "read noise" not in "\n".join(world.plan(tmp_path / "out").notes), "others do not ask for it"
+    emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
+    with pytest.raises(
+        BundleError, match="read noise of each pixel of an sCMOS camera, the camera of the run is emccd"
+    ):
+        notes(emccd)
+
+
+def test_what_was_left_open_is_said_in_words(world: World, sweeps: Path, tmp_path: Path) -> None:
+    plan = make_plan(sweeps, world.bundle("plane"), tmp_path / "out", run_config(5))
+    assert plan.config.camera == CAMERA
+    assert plan.config.pixel_size == PixelSize(x_nm=100, y_nm=100)
+    assert plan.config.geometry == stage_scan(3.27)
+    for words in (
+        "camera from the model bundle",
+        "pixel size 100 x 100 nm .* from the model",
+        "geometry from the model",
+    ):
+        assert any(re.search(words, note) for note in plan.notes), plan.notes
+    text = "\n".join(plan.describe())
+    assert "plane-to-plane shift = 3.27 px along x" in text
+    assert "4 volumes x 5 planes of 40 x 48 pixels (y, x), uint16: 20 frames" in text
+    assert "4 of at most 5 frames" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_subpixel_difference_of_the_shift_is_a_note(world: World, sweeps: Path, tmp_path: Path) -> None:
+    plan = make_plan(sweeps, world.bundle("plane"), tmp_path / "out", run_config(5, geometry=stage_scan(2.8)))
+    assert "planes shift by 2.80 px, the model was trained for 3.27 px" in plan.notes
+
+
+SAME_ROWS: dict[str, dict[str, Any]] = {
+    "threads and batches": {"compute": {"device": "cpu", "threads": 2, "batch_px": 5000, "tile_px": 16}},
+    "retries": {"execution": {"block_frames": 16, "retries": 7, "block_timeout_s": 5.0, "in_flight_per_worker": 1}},
+}
+OTHER_ROWS: dict[str, dict[str, Any]] = {
+    "detection": {"detection": {"accept": 0.6}},
+    "precision": {"compute": {"dtype": "bfloat16"}},
+    "blocks": {"execution": {"block_frames": 15}},
+    "camera": {"camera": {"kind": "scmos", "offset_adu": 99, "gain_adu_per_e": 1, "variance_adu2": 2}},
+    "mapping": {"input": {"planes_per_volume": 4}},
+}
+
+
+@pytest.mark.parametrize("changes", SAME_ROWS.values(), ids=SAME_ROWS.keys())
+def test_run_digest_stays(changes: dict[str, Any], world: World, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path / "a")
+    other = make_plan(world.movie, world.bundle(), tmp_path / "b", plan.config.replace(**changes))
+    assert other.run_digest == plan.run_digest
+
+
+@pytest.mark.parametrize("changes", OTHER_ROWS.values(), ids=OTHER_ROWS.keys())
+def test_run_digest_changes(changes: dict[str, Any], world: World, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path / "a")
+    other = make_plan(world.movie, world.bundle(), tmp_path / "b", plan.config.replace(**changes))
+    assert other.run_digest != plan.run_digest
+
+
+def test_camera_maps_count_by_content_not_by_path(world: World, tmp_path: Path) -> None:
+    def plan(name: str, value: float) -> str:
+        camera = CAMERA.replace(offset_adu=camera_map(tmp_path / name, (HEIGHT, WIDTH), value))
+        return world.plan(tmp_path / "out", camera=camera).run_digest
+
+    assert plan("one.npy", 100) == plan("two.npy", 100) != plan("three.npy", 101)
+
+
+def test_differences_in_words() -> None:
+    old = {"config": {"detection": {"accept": 0.7, "rule": "paper"}, "camera": {"kind": "emccd"}}, "model": "aa"}
+    new = {"config": {"detection": {"accept": 0.6, "rule": "paper"}, "camera": None}, "model": "aa"}
+    assert differences(old, new) == [
+        "camera: (absent) -> None",
+        "camera.kind: emccd -> (absent)",
+        "detection.accept: 0.7 -> 0.6",
+    ]
+
+
+def test_blocks_that_cannot_fit_are_refused(world: World, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path / "out")
+    plan.check_memory(plan.worker_bytes)
+    plan.check_memory(0)  # a worker without a limit
+    with pytest.raises(PlanError, match=r"execution\.block_frames"):
+        plan.check_memory(plan.worker_bytes - 1)
+
+
+def test_bytes_to_read_count_context(world: World, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path / "out", block_frames=50)  # 50 + 1, 1 + 50 + 1, 1 + 20 frames
+    assert plan.read_bytes == (51 + 52 + 21) * HEIGHT * WIDTH * 2
+
+
+def test_relative_camera_maps_are_made_absolute(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera_map(tmp_path / "offset.npy", (HEIGHT, WIDTH), 100)
+    monkeypatch.chdir(tmp_path)
+    camera = world.plan(tmp_path / "out", camera=CAMERA.replace(offset_adu="offset.npy")).config.camera
+    assert isinstance(camera, ScmosCamera)
+    assert camera.offset_adu == str(tmp_path / "offset.npy")
+
+
+def test_planning_and_status_need_no_torch() -> None:
+    program = (
+        "import sys\n"
+        "import lls_decode.pipelines.planning.plan, lls_decode.pipelines.running.run\n"
+        "import lls_decode.pipelines.status.reader\n"
+        "import lls_decode.pipelines.status.progress, lls_decode.cluster.site\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

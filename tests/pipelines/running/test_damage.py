@@ -1,0 +1,172 @@
+"""Files that are damaged after the fact, shards of ours and chunks of the dataset: found, named, and done again."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from distributed import Client
+
+from lls_decode.errors import ShardError
+from lls_decode.pipelines.journal.events import BlockFailed, Event, MergeStarted
+from lls_decode.pipelines.planning.plan import Plan
+from lls_decode.pipelines.running import run as run_module
+from lls_decode.pipelines.running.run import run
+from lls_decode.pipelines.status.progress import Rates
+from lls_decode.pipelines.status.reader import read_status
+from lls_decode.table import verify_shard
+from tests.pipelines.conftest import (
+    HEIGHT,
+    WIDTH,
+    World,
+    assert_same_rows,
+    assert_same_table,
+    shard_identities,
+    write_movie,
+)
+
+BLOCKS = 8
+"""Of 16 frames each."""
+DAMAGED = "b000003.parquet"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run to which nothing happened."""
+    plan = world.plan(tmp_path_factory.mktemp("undisturbed"))
+    assert run(plan, client).exit_status == 0
+    return plan.out
+
+
+# --- shards -----------------------------------------------------------------------------------------------------------
+
+
+def truncate(shard: Path) -> None:
+    os.truncate(shard, shard.stat().st_size * 2 // 3)
+
+
+def flip(shard: Path) -> None:
+    """A bit of the rows: the footer, by which a resumed run knows what is done, is whole."""
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 8
+    shard.write_bytes(content)
+
+
+def remove(shard: Path) -> None:
+    shard.unlink()
+
+
+def replace(shard: Path) -> None:
+    """The shard of another block."""
+    shard.write_bytes(shard.with_name("b000004.parquet").read_bytes())
+
+
+DAMAGES = (truncate, flip, remove, replace)
+
+
+class AtMerge:
+    """Listener that damages a shard when a merge begins."""
+
+    def __init__(self, damage: Callable[[Path], None], shard: Path, *, times: int = 1) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.rates = Rates()
+        self._damage, self._shard, self._left = damage, shard, times
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event.to_dict())
+        self.rates.count(event)
+        if isinstance(event, MergeStarted) and self._left:
+            self._left -= 1
+            self._damage(self._shard)
+
+
+def assert_as_undisturbed(plan: Plan, undisturbed: Path) -> None:
+    assert_same_table(plan.out, undisturbed)
+    status = read_status(plan.out)
+    rows = pq.read_metadata(plan.out / "localizations.parquet").num_rows
+    assert (status.state, status.blocks_done, status.rows) == ("done", BLOCKS, rows)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_shard_damaged_before_the_merge(
+    damage: Callable[[Path], None], world: World, client: Client, undisturbed: Path, tmp_path: Path
+) -> None:
+    plan = world.plan(tmp_path)
+    listener = AtMerge(damage, tmp_path / "shards" / DAMAGED)
+    result = run(plan, client, listeners=[listener])
+    assert (result.done, result.failed, result.exit_status) == (BLOCKS, (), 0)
+    assert_as_undisturbed(plan, undisturbed)
+    verify_shard(tmp_path / "shards" / DAMAGED)
+    (said,) = (event for event in listener.events if event["event"] == "ShardDamaged")
+    assert said["block_id"] == "b000003"
+    assert (listener.rates.frames_done, listener.rates.rows) == (120, result.rows)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_shard_damaged_between_two_starts(
+    damage: Callable[[Path], None], world: World, client: Client, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The footer tells at once, or the checksum when shards are merged."""
+    plan = world.plan(tmp_path)
+    for path in (undisturbed / "shards").glob("b*"):
+        plan.out.joinpath("shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / path.name).write_bytes(path.read_bytes())
+    damage(tmp_path / "shards" / DAMAGED)
+    before = shard_identities(plan)
+    result = run(plan, client)
+    assert (result.done, result.exit_status) == (BLOCKS, 0)
+    assert_as_undisturbed(plan, undisturbed)
+    changed = {name for name, identity in shard_identities(plan).items() if identity != before.get(name)}
+    assert changed == {DAMAGED}
+
+
+def test_disk_that_damages_whatever_is_written(world: World, client: Client, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path)
+    listener = AtMerge(flip, tmp_path / "shards" / DAMAGED, times=run_module.MOST_REPAIRS + 1)
+    with pytest.raises(ShardError, match=rf"{DAMAGED}.* run again"):
+        run(plan, client, listeners=[listener])
+    assert not (tmp_path / "localizations.parquet").exists()
+    assert listener.events[-1]["exit_status"] == 3
+
+
+# --- chunks of the dataset --------------------------------------------------------------------------------------------
+
+
+def test_chunks_that_cannot_be_read(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
+    """One that is missing, one cut short, one of other bytes; each of four frames in the middle of a block."""
+    movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH))
+    chunks = {number: movie / "c" / str(number) / "0" / "0" for number in (9, 17, 25)}
+    whole = {number: path.read_bytes() for number, path in chunks.items()}
+    chunks[9].unlink()
+    os.truncate(chunks[17], len(whole[17]) // 2)
+    chunks[25].write_bytes(bytes(reversed(whole[25])))
+    out = tmp_path / "out"
+
+    def plan() -> Plan:
+        return world.plan(out, dataset=movie, execution={"retries": 0})
+
+    first = run(plan(), client)
+    assert (first.done, first.exit_status) == (BLOCKS - 3, 1)
+    assert [item.block for item in first.failed] == [2, 4, 6]
+    for item, (number, words) in zip(first.failed, ((9, "missing"), (17, ""), (25, "")), strict=True):
+        assert f"c/{number}/0/0" in item.reason
+        assert words in item.reason
+        assert item.cause == "ChunkError"
+    lost = {frame for item in first.failed for frame in range(*item.volumes)}
+    expected = pq.read_table(undisturbed / "localizations.parquet")
+    kept = [frame not in lost for frame in expected["frame"].to_pylist()]
+    assert_same_rows(out / "localizations.parquet", expected.filter(kept))
+    before = shard_identities(plan())
+
+    for number, path in chunks.items():
+        path.write_bytes(whole[number])
+    events: list[Event] = []
+    second = run(plan(), client, listeners=[events.append])
+    assert (second.done, second.exit_status) == (BLOCKS, 0)
+    assert not [event for event in events if isinstance(event, BlockFailed)]
+    assert {name: shard_identities(plan())[name] for name in before} == before
+    assert_as_undisturbed(plan(), undisturbed)
+    assert json.loads((out / "run.json").read_text())["dataset"] == str(movie)
