@@ -30,7 +30,10 @@ _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
 _FEATURE_MAPS = 24
 """Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
-_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {"compute": ("device", "threads", "batch_px", "tile_px", "compile")}
+_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
+    "compute": ("device", "threads", "batch_px", "tile_px", "compile"),
+    "input": ("trust",),
+}
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def make_plan(
     InputError
         The dataset cannot be read as frames, or its frames are too small.
     ConfigError
-        A camera map is absent, or has another shape than a frame.
+        A camera map is absent, or has another shape than a frame; or the configuration contradicts the dataset.
     BundleError
         The bundle was made for another pixel size, plane-to-plane shift or kind of context.
     """
