@@ -144,11 +144,14 @@ class Plan:
         return [f"part       {part.describe()}: {frames} frames, of which {self._frame_px} pixels are read"]
 
     def _describe_output(self, found: int) -> str:
-        record = RunFolder(self.out).read_record()
+        try:
+            record = RunFolder(self.out).read_record()
+        except InputError:
+            return "which holds a run of another version"
         if record is None:
             return "a new run"
-        if record.get("run_digest") != self.run_digest:
-            changes = "; ".join(differences(record.get("identity", {}), self.identity))
+        if record.run_digest != self.run_digest:
+            changes = "; ".join(differences(record.identity, self.identity))
             return f"which holds another run ({changes})"
         return f"{found} of {len(self.blocks)} blocks are done"
 
