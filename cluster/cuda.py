@@ -1,24 +1,21 @@
 """The GPUs of this machine: one worker process for each, which sees no other."""
 
-import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
 from lls_decode.errors import SiteError
 
+from .processes import open_processes
 from .profile import GIB, CudaSite
-from .request import Request, free_address, quiet, wait_for_workers
-from .settings import LOOPBACK, THREADS_PER_WORKER
+from .request import Request
 
 
-@contextmanager
-def open_cuda(profile: CudaSite, request: Request) -> Iterator[Client]:
+def open_cuda(profile: CudaSite, request: Request) -> AbstractContextManager[Client]:
     """Worker processes on this machine, one for each GPU, reachable from this machine only.
 
     Raises
@@ -36,33 +33,7 @@ def open_cuda(profile: CudaSite, request: Request) -> Iterator[Client]:
     if wanted > len(devices):
         raise SiteError(f"{wanted} workers were asked for, but there are {len(devices)} GPUs; lower --workers.")
     memory = request.memory_limit or (int(profile.memory_gib * GIB) if profile.memory_gib else MEMORY_LIMIT // wanted)
-    workers = {
-        number: {
-            "cls": Nanny,
-            "options": {
-                "host": LOOPBACK,
-                "nthreads": THREADS_PER_WORKER,
-                "memory_limit": memory,
-                "env": {"CUDA_VISIBLE_DEVICES": device},
-                "preload": ["lls_decode.cluster.preload"],
-                "dashboard_address": f"{LOOPBACK}:0",
-            },
-        }
-        for number, device in enumerate(devices[:wanted])
-    }
-    options = {"host": LOOPBACK, "port": 0, "dashboard_address": free_address(request.dashboard_address)}
-    scheduler = {"cls": Scheduler, "options": {**options, "dashboard": True}}
-    try:
-        cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.WARNING)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SiteError(f"{wanted} workers cannot be started on this machine: {error}.") from error
-    try:
-        with Client(cluster) as client:
-            wait_for_workers(client, wanted, request, advice="lower --workers")
-            yield client
-    finally:
-        with quiet():
-            cluster.close(timeout=20)
+    return open_processes([{"CUDA_VISIBLE_DEVICES": device} for device in devices[:wanted]], request, memory)
 
 
 def visible_gpus() -> list[str]:

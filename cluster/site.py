@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client
 from distributed.comm.core import CommClosedError
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
@@ -20,9 +20,10 @@ from distributed.versions import VersionMismatchWarning
 
 from lls_decode.errors import SiteError
 
+from .processes import open_processes
 from .profile import GIB, CudaSite, LocalSite, SiteProfile, SlurmSite, find_profile
-from .request import Request, check_versions, free_address, quiet, tunnel_to, wait_for_workers
-from .settings import DASHBOARD, DASK_SETTINGS, LOOPBACK, THREADS_PER_WORKER
+from .request import Request, check_versions, quiet, tunnel_to, wait_for_workers
+from .settings import DASHBOARD, DASK_SETTINGS, THREADS_PER_WORKER
 
 logger = logging.getLogger(__name__)
 
@@ -128,31 +129,10 @@ def refuse_memory_limit(memory_limit: int | str | None) -> None:
         )
 
 
-@contextmanager
-def _local(profile: LocalSite, request: Request) -> Iterator[Client]:
-    """Worker processes on this machine, reachable from this machine only."""
+def _local(profile: LocalSite, request: Request) -> AbstractContextManager[Client]:
     workers = request.workers or profile.workers or default_workers()
     memory = int(profile.memory_gib * GIB) if profile.memory_gib else MEMORY_LIMIT // workers
-    try:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=THREADS_PER_WORKER,
-            processes=True,
-            host=LOOPBACK,
-            memory_limit=memory if request.memory_limit is None else request.memory_limit,
-            dashboard_address=free_address(request.dashboard_address),
-            worker_dashboard_address=f"{LOOPBACK}:0",
-            preload=["lls_decode.cluster.preload"],
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SiteError(f"{workers} workers cannot be started on this machine: {error}.") from error
-    try:
-        with Client(cluster) as client:
-            wait_for_workers(client, workers, request, advice="lower --workers")
-            yield client
-    finally:
-        with quiet():
-            cluster.close(timeout=20)
+    return open_processes([{}] * workers, request, memory if request.memory_limit is None else request.memory_limit)
 
 
 @contextmanager
