@@ -3,37 +3,56 @@
 import os
 import shutil
 import subprocess
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
-from distributed import Client
-from distributed.system import MEMORY_LIMIT
+from pydantic import Field
 
 from lls_decode.errors import SiteError
 
-from .processes import open_processes
-from .profile import GIB, CudaSite
-from .request import Request
+from .profile import Request, SiteProfile, State, gib_to_bytes
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from distributed import Client
 
 
-def open_cuda(profile: CudaSite, request: Request) -> AbstractContextManager[Client]:
-    """Worker processes on this machine, one for each GPU, reachable from this machine only.
+class CudaSite(SiteProfile):
+    """One worker process for each GPU of this machine."""
 
-    Raises
-    ------
-    SiteError
-        There are no GPUs, or fewer than were asked for.
-    """
-    devices = visible_gpus()
-    wanted = request.workers or profile.workers or len(devices)
-    if not devices:
-        raise SiteError(
-            "Site cuda needs an NVIDIA GPU, and this process sees none ('nvidia-smi -L' and CUDA_VISIBLE_DEVICES say "
-            "which there are); use --site local, or a machine with a GPU."
-        )
-    if wanted > len(devices):
-        raise SiteError(f"{wanted} workers were asked for, but there are {len(devices)} GPUs; lower --workers.")
-    memory = request.memory_limit or (int(profile.memory_gib * GIB) if profile.memory_gib else MEMORY_LIMIT // wanted)
-    return open_processes([{"CUDA_VISIBLE_DEVICES": device} for device in devices[:wanted]], request, memory)
+    kind: Literal["cuda"] = "cuda"
+    workers: int | None = Field(default=None, ge=1)
+    """GPUs to use; None: all that are visible."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """Memory (of the host) of one worker; None: an equal share of the machine."""
+
+    def open(self, request: Request) -> "AbstractContextManager[Client]":
+        """Start one worker process for each GPU, and yield their client.
+
+        Raises
+        ------
+        SiteError
+            There are no GPUs, or fewer than were asked for.
+        """
+        from .processes import open_processes
+
+        devices = visible_gpus()
+        wanted = request.workers or self.workers or len(devices)
+        if not devices:
+            raise SiteError(
+                "Site cuda needs an NVIDIA GPU, and this process sees none ('nvidia-smi -L' and CUDA_VISIBLE_DEVICES "
+                "say which there are); use --site local, or a machine with a GPU."
+            )
+        if wanted > len(devices):
+            raise SiteError(f"{wanted} workers were asked for, but there are {len(devices)} GPUs; lower --workers.")
+        environments = [{"CUDA_VISIBLE_DEVICES": device} for device in devices[:wanted]]
+        return open_processes(environments, request, gib_to_bytes(self.memory_gib))
+
+    def examine(self) -> Iterator[tuple[State, str]]:
+        """Count the GPUs that can be used."""
+        count = len(visible_gpus())
+        yield ("ok" if count else "wrong"), f"{count} GPUs can be used"
 
 
 def visible_gpus() -> list[str]:

@@ -14,11 +14,14 @@ from multiprocessing import spawn
 from typing import Any
 
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.system import MEMORY_LIMIT
 
 from lls_decode.errors import SiteError
 
-from .request import Request, free_address, quiet, wait_for_workers
+from .addresses import free_address, log_dashboard
+from .profile import Request
 from .settings import LOOPBACK, THREADS_PER_WORKER
+from .workers import quiet, wait_for_workers
 
 _WORKER_PROCESS = "Dask Worker process (from Nanny)"
 """Name that `distributed.Nanny` gives to the processes that it spawns."""
@@ -26,9 +29,11 @@ _WORKER_PROCESS = "Dask Worker process (from Nanny)"
 
 @contextmanager
 def open_processes(
-    environments: Sequence[Mapping[str, str]], request: Request, memory_limit: int | str
+    environments: Sequence[Mapping[str, str]], request: Request, memory_limit: int | None
 ) -> Iterator[Client]:
     """Start one worker process for each mapping of environment variables, and yield their client.
+
+    ``memory_limit`` of one worker is in bytes, and yields to that of the request; None: an equal share of the machine.
 
     Raises
     ------
@@ -36,11 +41,15 @@ def open_processes(
         They cannot be started.
     """
     keep_script_out_of_workers()
+    if request.memory_limit is not None:
+        memory = request.memory_limit
+    else:
+        memory = memory_limit or MEMORY_LIMIT // len(environments)
     options = {
         "host": LOOPBACK,
         "nthreads": THREADS_PER_WORKER,
-        "memory_limit": memory_limit,
-        "preload": ["lls_decode.cluster.preload"],
+        "memory_limit": memory,
+        "preload": ["lls_decode.cluster.local_preload"],
         "dashboard_address": f"{LOOPBACK}:0",
         "silence_logs": logging.WARNING,
     }
@@ -60,6 +69,7 @@ def open_processes(
     try:
         with Client(cluster) as client:
             wait_for_workers(client, len(workers), request, advice="lower --workers")
+            log_dashboard(client)
             yield client
     finally:
         with quiet():
