@@ -75,13 +75,13 @@ def main() -> None:
                             "data": way,
                             "density_per_um2": density,
                             "gate": gate,
-                            **judge(table, truth, gate, Path(folder)),
+                            **score_links(table, truth, gate, Path(folder)),
                         }
                     )
         if options.demo is not None:
             table, truth = read_demo(options.demo)
             for gate in options.gates:
-                say({"data": "demo, lls-paint", "gate": gate, **judge(table, truth, gate, Path(folder))})
+                say({"data": "demo, lls-paint", "gate": gate, **score_links(table, truth, gate, Path(folder))})
 
 
 def say(record: dict[str, Any]) -> None:
@@ -89,7 +89,7 @@ def say(record: dict[str, Any]) -> None:
     print(json.dumps({"benchmark": "linking", **record, "hardware": hardware}), flush=True)
 
 
-def judge(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -> dict[str, Any]:
+def score_links(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -> dict[str, Any]:
     """Link a table and compare it with the truth: molecule and true position of each row, id -1 where there is none."""
     made = link(table, out=folder / "linked", gate=Gate(sigmas=sigmas), volume_gap=None)
     molecules = pq.read_table(made.molecules).to_pandas().set_index("group")

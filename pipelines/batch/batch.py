@@ -1,6 +1,6 @@
-"""Many data sets with one command: looked at first, done one after the other on the same workers, told in one table.
+"""Many datasets with one command: looked at first, done one after the other on the same workers, told in one table.
 
-What is wrong with a data set is a row of the table, and the others are done. The table is written anew after each data
+What is wrong with a dataset is a row of the table, and the others are done. The table is written anew after each data
 set; run folders know what is done, so the same command goes on wherever it was stopped.
 """
 
@@ -37,7 +37,7 @@ from lls_decode.pipelines.running.submission import NO_WORKERS_S
 from lls_decode.pipelines.status.progress import show_progress
 from lls_decode.table import read_metadata, written_aside
 
-from .datasets import DataSet
+from .datasets import BatchEntry
 
 Status = Literal["done", "new", "unfinished", "incomplete", "failed", "waiting"]
 """``new`` and ``unfinished`` before a run, ``incomplete`` (blocks failed, or it was interrupted) after one; ``failed``:
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Row:
-    """How a data set stands: one line of the table."""
+    """How a dataset stands: one line of the table."""
 
     dataset: str
     status: Status
@@ -81,7 +81,7 @@ class BatchResult:
     """How a batch ended."""
 
     rows: tuple[Row, ...]
-    """Of the data sets that were asked for, in order."""
+    """Of the datasets that were asked for, in order."""
     exit_status: int
 
     @classmethod
@@ -92,22 +92,22 @@ class BatchResult:
 
 
 def look(
-    datasets: Sequence[DataSet],
+    datasets: Sequence[BatchEntry],
     *,
     force: bool = False,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Row, ...]:
-    """How each data set stands before anything is done. Writes nothing.
+    """How each dataset stands before anything is done. Writes nothing.
 
     Parameters
     ----------
     force
         Other runs in the folders are to be discarded.
     limit
-        Data sets that are done, at most; further ones wait.
+        Datasets that are done, at most; further ones wait.
     progress
-        Called after each data set with their number so far, and in all.
+        Called after each dataset with their number so far, and in all.
     """
     found: list[Row] = []
     for item in datasets:
@@ -122,7 +122,7 @@ def look(
 
 
 def batch(
-    datasets: Sequence[DataSet],
+    datasets: Sequence[BatchEntry],
     rows: Sequence[Row],
     client: Client,
     write: Callable[[Sequence[Row]], None],
@@ -131,23 +131,23 @@ def batch(
     listen: Callable[[], AbstractContextManager[Listener]] = show_progress,
     no_workers_s: float = NO_WORKERS_S,
 ) -> BatchResult:
-    """Run each data set whose row (of `look`) says so.
+    """Run each dataset whose row (of `look`) says so.
 
     Ctrl-C ends it with a result of status 130, SIGTERM and SIGUSR1 with 143, when it runs in the main thread.
 
     Parameters
     ----------
     write
-        Given all rows after each data set.
+        Given all rows after each dataset.
     force
         Discard what other runs have left in the folders.
     listen
-        Opened for each data set; its listener is told what happens.
+        Opened for each dataset; its listener is told what happens.
 
     Raises
     ------
     SiteError
-        The scheduler, or all workers, are gone; the next data set would fare no better.
+        The scheduler, or all workers, are gone; the next dataset would fare no better.
     """
     now = list(rows)
     try:
@@ -168,7 +168,7 @@ def batch(
     return BatchResult.of(now)
 
 
-def _look(item: DataSet, *, force: bool) -> Row:
+def _look(item: BatchEntry, *, force: bool) -> Row:
     try:
         plan = make_plan(item.dataset, item.model, item.out, item.config)
         refuse_conflict(plan, force=force)
@@ -187,8 +187,8 @@ def _look(item: DataSet, *, force: bool) -> Row:
     return replace(row, status="unfinished", reason=f"{found} of {len(plan.blocks)} blocks are done")
 
 
-def _do(item: DataSet, client: Client, listener: Listener, *, force: bool, no_workers_s: float) -> tuple[Row, int]:
-    """Run a data set; its row, and the exit status of its run."""
+def _do(item: BatchEntry, client: Client, listener: Listener, *, force: bool, no_workers_s: float) -> tuple[Row, int]:
+    """Run a dataset; its row, and the exit status of its run."""
     from lls_decode.pipelines.watch.serving import (
         attach,
     )  # Bokeh: not needed by whoever only looks at what there is to do
@@ -218,8 +218,8 @@ def _row_of(plan: Plan, *, status: Status) -> Row:
     return Row(plan.dataset, status, blocks=len(plan.blocks), digest=plan.run_digest, table=table)
 
 
-def _failed_row(item: DataSet, error: Exception) -> Row:
-    """Of a data set that cannot be run: for a reason that is known, or whatever libraries make of a broken file."""
+def _failed_row(item: BatchEntry, error: Exception) -> Row:
+    """Of a dataset that cannot be run: for a reason that is known, or whatever libraries make of a broken file."""
     words = " ".join(str(error).split())
     if not isinstance(error, LlsDecodeError):
         logger.debug("%s", item.dataset, exc_info=error)
@@ -251,16 +251,16 @@ def _reason(result: RunResult) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """The table of a batch: a ``.csv`` over all data sets, also those that this start leaves alone."""
+    """The table of a batch: a ``.csv`` over all datasets, also those that this start leaves alone."""
 
     path: Path
-    datasets: tuple[DataSet, ...]
+    datasets: tuple[BatchEntry, ...]
     """All, in order."""
     earlier: Mapping[str, Row]
-    """What the tables in the folder say of data sets that were run, by data set and table."""
+    """What the tables in the folder say of datasets that were run, by dataset and table."""
 
     @classmethod
-    def of(cls, out: Path, datasets: Sequence[DataSet], share: Share | None = None) -> "Summary":
+    def of(cls, out: Path, datasets: Sequence[BatchEntry], share: Share | None = None) -> "Summary":
         """The table in the folder of a batch; jobs that do shares have one each."""
         path = out / (f"batch.{share.name}.csv" if share else "batch.csv")
         tables = [*(other for other in sorted(out.glob("batch*.csv")) if other != path), path]

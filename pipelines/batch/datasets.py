@@ -1,6 +1,6 @@
-"""The data sets of a batch: from a pattern over an archive, a table of them, or a file of defaults and a list.
+"""The datasets of a batch: from a pattern over an archive, a table of them, or a file of defaults and a list.
 
-Each gets a run folder whose name is its path in the archive, so that people find it, and so that the same data set has
+Each gets a run folder whose name is its path in the archive, so that people find it, and so that the same dataset has
 the same folder next time, whatever else has come into the archive.
 """
 
@@ -29,7 +29,7 @@ _COLUMNS = ("dataset", "model", "config", "out")
 
 
 @dataclass(frozen=True)
-class DataSet:
+class BatchEntry:
     """One run of a batch."""
 
     dataset: str
@@ -42,7 +42,7 @@ class DataSet:
     config: RunConfig
 
     def matches(self, pattern: str) -> bool:
-        """Whether the path of the data set, or the name of its folder, fits a pattern with ``*`` and ``?``."""
+        """Whether the path of the dataset, or the name of its folder, fits a pattern with ``*`` and ``?``."""
         return fnmatchcase(self.dataset, pattern) or fnmatchcase(self.name, pattern)
 
 
@@ -58,7 +58,7 @@ class Settings(Config):
 
 
 class Entry(Settings):
-    """A data set, and what it does not share with the others."""
+    """A dataset, and what it does not share with the others."""
 
     dataset: str
     out: str | None = None
@@ -66,7 +66,7 @@ class Entry(Settings):
 
 
 class Job(Config):
-    """A file of data sets; its paths are relative to its folder."""
+    """A file of datasets; its paths are relative to its folder."""
 
     defaults: Settings = Settings()
     datasets: tuple[Entry, ...] = Field(min_length=1)
@@ -78,20 +78,20 @@ class Job(Config):
         return [{"dataset": item} if isinstance(item, str) else item for item in value or ()]
 
 
-def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple[DataSet, ...]:
-    """The data sets that a pattern, a ``.csv`` or a ``.yaml`` names, in its order (those of a pattern sorted).
+def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple[BatchEntry, ...]:
+    """The datasets that a pattern, a ``.csv`` or a ``.yaml`` names, in its order (those of a pattern sorted).
 
     Parameters
     ----------
     out
         Folder of the batch.
     settings
-        For all data sets, and before the defaults of a file. What a data set says for itself is before both.
+        For all datasets, and before the defaults of a file. What a dataset says for itself is before both.
 
     Raises
     ------
     ConfigError, BundleError
-        The file is wrong, a configuration or model cannot be read, or two data sets would share a folder.
+        The file is wrong, a configuration or model cannot be read, or two datasets would share a folder.
     InputError
         The pattern fits nothing.
     """
@@ -117,7 +117,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     return _resolve(entries, out, shared, folder)
 
 
-def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) -> tuple[DataSet, ...]:
+def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) -> tuple[BatchEntry, ...]:
     configs: dict[str | None, RunConfig] = {None: RunConfig()}
     names = _name_folders(entries, root)
     found = []
@@ -128,7 +128,7 @@ def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) 
         if path not in configs:
             configs[path] = load_run_config(Path(str(path)))
         config = change(configs[path], {**shared.changes, **entry.changes}, source=entry.dataset)
-        found.append(DataSet(entry.dataset, name, out / name, find_bundle(model), config))
+        found.append(BatchEntry(entry.dataset, name, out / name, find_bundle(model), config))
     return tuple(found)
 
 
@@ -147,14 +147,14 @@ def _name_folders(entries: Sequence[Entry], root: Path) -> list[str]:
         if number > 1 or name in above:
             whose = [entry.dataset for entry, other in zip(entries, names, strict=True) if other == name]
             raise ConfigError(
-                f"Run folder {name} ({', '.join(whose[:2])}) is that of two data sets, or holds that of another; give "
-                "each data set its own with 'out'."
+                f"Run folder {name} ({', '.join(whose[:2])}) is that of two datasets, or holds that of another; give "
+                "each dataset its own with 'out'."
             )
     return names
 
 
 def _relative(dataset: str, root: Path) -> str:
-    """Path within the archive; of a data set elsewhere the whole path."""
+    """Path within the archive; of a dataset elsewhere the whole path."""
     path = Path(os.path.abspath(dataset))
     return str(path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor))
 
@@ -179,7 +179,7 @@ def _read_sheet(path: Path) -> Job:
                 cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
                 if None in row or (cells and "dataset" not in cells):
                     raise ConfigError(
-                        f"{path}, line {reader.line_num}: expected a data set, and no more cells than columns."
+                        f"{path}, line {reader.line_num}: expected a dataset, and no more cells than columns."
                     )
                 if cells:
                     own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
@@ -187,7 +187,7 @@ def _read_sheet(path: Path) -> Job:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
     except (UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not a table of data sets ({' '.join(str(error).split())}).") from error
+        raise ConfigError(f"{path} is not a table of datasets ({' '.join(str(error).split())}).") from error
     return parse(Job, {"datasets": entries}, source=str(path))
 
 

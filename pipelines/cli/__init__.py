@@ -23,6 +23,7 @@ from .runs.batch import batch
 from .runs.report import report
 from .runs.run import demo, merge, run
 from .runs.watch import status, watch
+from .spike_in import spike_in
 from .tables.drift import drift
 from .tables.evaluation import evaluate, frc
 from .tables.molecules import debias, filter_rows, link
@@ -51,6 +52,7 @@ COMMANDS: tuple[click.Command, ...] = (
     drift,
     render,
     evaluate,
+    spike_in,
     frc,
     export,
     import_table,

@@ -1,4 +1,4 @@
-"""Commands about data sets: inspect, convert, preview."""
+"""Commands about datasets: inspect, convert, preview."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import click
 from lls_decode.config import RunConfig, load_run_config
 
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
+from .parameters import LazyHelpCommand
 
 
 @click.command(epilog="Example: lls-decode inspect cell.zarr --config cell.run.yaml")
@@ -73,7 +74,18 @@ def _echo_summary(summary: dict[str, Any]) -> None:
             click.echo(f"{name:<24} {value}")
 
 
-@click.command(epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104")
+def _movie_formats() -> str:
+    from lls_decode.movies.opening import FORMATS
+
+    return "; ".join(FORMATS)
+
+
+@click.command(
+    cls=LazyHelpCommand,
+    formats=_movie_formats,
+    short_help="Convert MOVIE to zarr of the recommended layout.",
+    epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
+)
 @click.argument("movie", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
@@ -86,16 +98,38 @@ def _echo_summary(summary: dict[str, Any]) -> None:
 @click.option("--position", help="Which position of several.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
-def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
-    """Convert MOVIE to zarr of the recommended layout, each shard read back and compared.
+def convert(
+    movie: Path,
+    out: Path,
+    planes_per_volume: int | None,
+    pixel_nm: float | None,
+    z_step_nm: float | None,
+    axes: str | None,
+    channel: str | None,
+    position: str | None,
+    workers: int | None,
+    overwrite: bool,
+) -> None:
+    """Convert MOVIE to zarr of the recommended layout; each shard is read back and compared.
 
-    MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks with its
-    Settings.txt, a .dax, or a Picasso .raw. The same command goes on where an interrupted one was.
+    MOVIE is one of: {formats}. Rerun the same command to resume an interrupted conversion.
     """
     from lls_decode.movies import convert as convert_movie
 
     with progress_bar("converting frames") as progress:
-        source = convert_movie(movie, out, pixel_size=square_pixel(pixel_nm), progress=progress, **options)
+        source = convert_movie(
+            movie,
+            out,
+            planes_per_volume=planes_per_volume,
+            pixel_size=square_pixel(pixel_nm),
+            z_step_nm=z_step_nm,
+            axes=axes,
+            channel=channel,
+            position=position,
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress,
+        )
     size = source.layout
     click.echo(
         f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels"

@@ -40,7 +40,7 @@ from lls_decode.pipelines.journal.events import (
     ShardDamaged,
 )
 from lls_decode.pipelines.journal.folder import RunFolder
-from lls_decode.pipelines.planning.block_selection import Share, choose
+from lls_decode.pipelines.planning.block_selection import Share, select_blocks
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.table import (
     ShardReceipt,
@@ -126,7 +126,7 @@ def run(
     """
     if share and force:
         raise ConfigError(
-            "--force does not go with --shard: jobs that start together would discard each other's blocks; remove what "
+            "--force does not go with --share: jobs that start together would discard each other's blocks; remove what "
             f"is in {plan.out}, or give another --out."
         )
     folder = RunFolder(plan.out, share.name if share else "")
@@ -151,7 +151,7 @@ def run(
             if lock.lost.is_set():
                 raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
 
-        chosen = choose(plan.blocks, only=only, share=share)
+        chosen = select_blocks(plan.blocks, only=only, share=share)
         started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s)
         return started.execute(acquisition)
 

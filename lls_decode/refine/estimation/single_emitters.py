@@ -116,7 +116,7 @@ class RunFits:
 
 
 def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rng: np.random.Generator) -> RunFits:
-    """Find, fit and judge the emitters of consecutive frames."""
+    """Find, fit and assess the emitters of consecutive frames."""
     detector, half = scope.detector, scope.finder.half
     units = detector.to_units(adu_TYX)
     maxima = scope.finder.find(units, detector.variance_YX)
@@ -137,7 +137,7 @@ def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rn
     found = fit_spots(scope.psf, rois, variance=noise)
     chi_square, misfit = goodness(scope, found.spots, rois, noise)
     adu = cut(torch.from_numpy(adu_TYX.astype(np.float32)), frame, row, column, half)
-    reasons[fitted] = _judge(scope, found, misfit, (adu >= scope.top_adu).any(dim=2).any(dim=1).numpy())
+    reasons[fitted] = _assess(scope, found, misfit, (adu >= scope.top_adu).any(dim=2).any(dim=1).numpy())
     keep = reasons[fitted] == ""
     fits = _collect(scope, units, found, some, keep, run=run, rng=rng)
     converged = found.converged.numpy()
@@ -170,7 +170,7 @@ def goodness(scope: Microscope, spots: Spots, rois_ESS: Tensor, noise_ESS: Tenso
     return (chi_square / freedom).numpy(), ((tolerant - freedom) / spread.sqrt()).numpy()
 
 
-def _judge(scope: Microscope, found: SpotFits, misfit: Floats, saturated: Bools) -> npt.NDArray[np.object_]:
+def _assess(scope: Microscope, found: SpotFits, misfit: Floats, saturated: Bools) -> npt.NDArray[np.object_]:
     """Why each fit is left out; the last reason that holds is given, an empty one means kept."""
     spots, half = found.spots, scope.finder.half
     move = torch.maximum((spots.x_px - half).abs(), (spots.y_px - half).abs()).numpy()

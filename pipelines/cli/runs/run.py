@@ -1,16 +1,12 @@
 """Commands that run: demo, run, merge."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from lls_decode.config import PartConfig, RunConfig, load_run_config
-from lls_decode.errors import (
-    ConfigError,
-    InputError,
-)
+from lls_decode.axes import IndexRange
+from lls_decode.config import PartConfig, RunConfig, change, load_run_config
+from lls_decode.errors import ConfigError, InputError
 from lls_decode.models import find_bundle
 from lls_decode.pipelines.cli.options import (
     changed,
@@ -21,7 +17,7 @@ from lls_decode.pipelines.cli.options import (
     set_option,
     site_options,
 )
-from lls_decode.pipelines.cli.parts import parse_roi, parse_window
+from lls_decode.pipelines.cli.parameters import IndexRangeType, RoiType
 
 from .follow import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
@@ -42,10 +38,13 @@ from .report import echo_report
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Arithmetic of the network.")
-@click.option("--volumes", metavar="A:B", help="Volumes A to B - 1 only, from 0; either may be left out.")
-@click.option("--roi", metavar="X0:X1,Y0:Y1", help="Pixels only, from 0; positions stay those in the whole frame.")
-@click.option("--only", metavar="BLOCKS", help="Do these blocks anew and no others, e.g. 3,7-9,b000012.")
-@click.option("--shard", "share", metavar="I/N", help="Do part I (from 1) of N of the blocks: for arrays of jobs.")
+@click.option(
+    "--volumes", type=IndexRangeType(from_end=True),
+    help="Only these volumes, e.g. 3:7 for 3 to 6; negative numbers count from the end.",
+)  # fmt: skip
+@click.option("--roi", type=RoiType(), help="Only these pixels; positions stay those in the whole frame.")
+@click.option("--only", metavar="BLOCKS", help="Recompute only these blocks, e.g. 3,7:10,b000012 for 3, 7, 8, 9, 12.")
+@click.option("--share", metavar="I/N", help="Process only share I (from 1) of N of the blocks: for job arrays.")
 @set_option
 @site_options
 @follow_options
@@ -60,6 +59,15 @@ def run(
     model: str,
     out: Path,
     config_path: Path | None,
+    array: str | None,
+    axes: str | None,
+    channel: int | None,
+    planes_per_volume: int | None,
+    block_frames: int | None,
+    device: str | None,
+    dtype: str | None,
+    volumes: IndexRange | None,
+    roi: dict[str, list[int]] | None,
     changes: tuple[str, ...],
     only: str | None,
     share: str | None,
@@ -76,11 +84,10 @@ def run(
     force: bool,
     driver: bool,
     as_json: bool,
-    **options: Any,
 ) -> int:
     """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
 
-    Interrupted at any moment, the same command goes on where it was. Jobs with --shard 1/8 to 8/8 work in one folder
+    Interrupted at any moment, the same command goes on where it was. Jobs with --share 1/8 to 8/8 work in one folder
     at the same time, and the last one merges. With --follow it localizes an acquisition while that is being written,
     until a number of volumes is there, a file says so (OUT/STOP), or nothing new comes; the same command without
     --follow then finds everything done. With an unattended site (--site slurm) it submits jobs and follows them; they
@@ -97,7 +104,19 @@ def run(
 
     profile = find_site(site)
     config = load_run_config(config_path) if config_path else RunConfig()
-    config = changed(config, (*_run_changes(options), *changes))
+    options = {
+        "input.array": array,
+        "input.axes": axes,
+        "input.channel": channel,
+        "input.planes_per_volume": planes_per_volume,
+        "execution.block_frames": block_frames,
+        "compute.device": device,
+        "compute.dtype": dtype,
+        "part.volumes": volumes,
+        "part.roi": roi,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    config = changed(change(config, given, source="command line"), changes)
     slurm = profile if isinstance(profile, SlurmSite) else None
     if slurm and config.compute.threads is None:
         config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
@@ -115,7 +134,7 @@ def run(
     if acquisition and slurm and slurm.mode == "unattended":
         raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
     if acquisition and (only or share or config.part != PartConfig()):
-        raise ConfigError("--follow does whole datasets; give --only, --shard, --volumes and --roi when it is over.")
+        raise ConfigError("--follow does whole datasets; give --only, --share, --volumes and --roi when it is over.")
     plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config)
     for line in plan.describe():
         click.echo(line, err=not dry_run)
@@ -132,7 +151,7 @@ def run(
     if slurm and slurm.mode == "unattended" and not driver:
         refuse_memory_limit(memory_limit)
         if share:
-            raise ConfigError(f"--shard is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
+            raise ConfigError(f"--share is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
         return run_as_jobs(
             plan, config, slurm,
             workers=workers, only=only, report=report, force=force, detach=detach, as_json=as_json,
@@ -159,24 +178,6 @@ def run(
     if report and result.merged is not None:
         echo_report(out)
     return result.exit_status
-
-
-def _run_changes(options: dict[str, Any]) -> list[str]:
-    """The options of ``run`` as changes of its configuration."""
-    places = {
-        "array": "input.array",
-        "axes": "input.axes",
-        "channel": "input.channel",
-        "planes_per_volume": "input.planes_per_volume",
-        "block_frames": "execution.block_frames",
-        "device": "compute.device",
-        "dtype": "compute.dtype",
-        "volumes": "part.volumes",
-        "roi": "part.roi",
-    }
-    readers: dict[str, Any] = {"volumes": parse_window, "roi": parse_roi}
-    options = {name: readers[name](value) if value and name in readers else value for name, value in options.items()}
-    return [f"{places[name]}={json.dumps(value)}" for name, value in options.items() if value is not None]
 
 
 @click.command(epilog="Example: lls-decode demo --out demo_out")

@@ -1,4 +1,4 @@
-"""A batch over an archive in which some data sets are broken, some are done, and the power fails."""
+"""A batch over an archive in which some datasets are broken, some are done, and the power fails."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from distributed import Client
 
 from lls_decode.config import RunConfig
 from lls_decode.pipelines.batch.batch import Row, Summary, batch, look, read_rows
-from lls_decode.pipelines.batch.datasets import DataSet, Settings, read_datasets
+from lls_decode.pipelines.batch.datasets import BatchEntry, Settings, read_datasets
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
@@ -27,12 +27,12 @@ from tests.pipelines.conftest import HEIGHT, WIDTH, World, wait_for, write_movie
 
 NUMBER = 50
 MISSING, AXES, CHUNK = (7, 33), (12, 41), (20, 45)
-"""Data sets without metadata, with other axes than those of a movie, and with a truncated chunk."""
+"""Datasets without metadata, with other axes than those of a movie, and with a truncated chunk."""
 BROKEN = {*MISSING, *AXES, *CHUNK}
 OTHER = (9, 31)
-"""Data sets that are done with other settings before the batch begins."""
+"""Datasets that are done with other settings before the batch begins."""
 DONE = tuple(number for number in range(0, NUMBER, 2) if number not in BROKEN)
-"""Data sets that are done with its settings before."""
+"""Datasets that are done with its settings before."""
 CHANGES = {
     "compute.device": "cpu",
     "compute.threads": 1,
@@ -68,8 +68,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def datasets(archive: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[DataSet]]:
-    def read(out: Path) -> list[DataSet]:
+def datasets(
+    archive: Path, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], list[BatchEntry]]:
+    def read(out: Path) -> list[BatchEntry]:
         settings = Settings(model=str(world.bundle()), changes=CHANGES)
         return list(read_datasets(str(archive / "**/*.zarr"), out, settings=settings))
 
@@ -78,7 +80,7 @@ def datasets(archive: Path, world: World, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    datasets: Callable[[Path], list[DataSet]], client: Client, tmp_path_factory: pytest.TempPathFactory
+    datasets: Callable[[Path], list[BatchEntry]], client: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of a batch to which nothing happened."""
     out = tmp_path_factory.mktemp("undisturbed")
@@ -115,7 +117,7 @@ def test_broken_data_sets_are_rows_with_a_reason(undisturbed: Path) -> None:
 
 
 def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
-    datasets: Callable[[Path], list[DataSet]],
+    datasets: Callable[[Path], list[BatchEntry]],
     undisturbed: Path,
     archive: Path,
     world: World,
@@ -133,7 +135,7 @@ def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
     command += ["--model", str(world.bundle()), "--out", str(tmp_path), "--site", client.scheduler.address]
     command += [word for key, value in CHANGES.items() for word in ("--set", f"{key}={value}")]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    wait_for(lambda: done(tmp_path) >= len(DONE) + 5, "five data sets", timeout_s=200)
+    wait_for(lambda: done(tmp_path) >= len(DONE) + 5, "five datasets", timeout_s=200)
     program.send_signal(signal.SIGTERM)
     _, said = program.communicate(timeout=100)
     assert program.returncode == 143, said.decode()
@@ -167,7 +169,7 @@ def done(out: Path) -> int:
 
 
 def test_what_failed_is_done_when_it_has_been_mended(
-    datasets: Callable[[Path], list[DataSet]],
+    datasets: Callable[[Path], list[BatchEntry]],
     undisturbed: Path,
     client: Client,
     tmp_path: Path,
@@ -185,7 +187,9 @@ def test_what_failed_is_done_when_it_has_been_mended(
     assert (item.out / "shards" / "b000000.parquet").stat().st_ino == shard
 
 
-def test_looking_writes_nothing(datasets: Callable[[Path], list[DataSet]], undisturbed: Path, tmp_path: Path) -> None:
+def test_looking_writes_nothing(
+    datasets: Callable[[Path], list[BatchEntry]], undisturbed: Path, tmp_path: Path
+) -> None:
     items = datasets(tmp_path)
     assert Counter(row.status for row in look(items, limit=10)) == {"failed": 4, "new": 10, "waiting": NUMBER - 14}
     assert not list(tmp_path.iterdir())
@@ -200,7 +204,9 @@ def test_looking_writes_nothing(datasets: Callable[[Path], list[DataSet]], undis
         assert "in use by process" in look(there[:1])[0].reason
 
 
-def test_the_table_keeps_what_a_start_leaves_alone(datasets: Callable[[Path], list[DataSet]], tmp_path: Path) -> None:
+def test_the_table_keeps_what_a_start_leaves_alone(
+    datasets: Callable[[Path], list[BatchEntry]], tmp_path: Path
+) -> None:
     items = datasets(tmp_path)
     tables = [str(item.out / "localizations.parquet") for item in items]
     first = Row(items[3].dataset, "done", rows=7, blocks=2, failed=0, seconds=1.5, digest="a", table=tables[3])
@@ -225,7 +231,7 @@ def test_the_table_keeps_what_a_start_leaves_alone(datasets: Callable[[Path], li
     [
         pytest.param(["--only", "*/day2/*"], NUMBER // 3, id="by pattern"),
         pytest.param(["--only", "day2/cell0?"], 3, id="by name"),
-        pytest.param(["--shard", "2/7"], 7, id="a share"),
+        pytest.param(["--share", "2/7"], 7, id="a share"),
     ],
 )
 def test_typed(
@@ -243,7 +249,7 @@ def test_typed(
     out, err = capsys.readouterr()
     assert end.value.code == 0, err
     assert len(json.loads(out)) == expected
-    assert "data sets" not in err
+    assert "datasets" not in err
     assert len(err.splitlines()) == expected
 
 
@@ -251,4 +257,4 @@ def test_an_unattended_site_is_refused(archive: Path, world: World, capsys: pyte
     with pytest.raises(SystemExit) as end:
         main(["batch", str(archive / "*/*.zarr"), "--model", str(world.bundle()), "--out", "out", "--site", "slurm"])
     assert end.value.code == 2
-    assert "--shard $SLURM_ARRAY_TASK_ID/8" in capsys.readouterr().err
+    assert "--share $SLURM_ARRAY_TASK_ID/8" in capsys.readouterr().err

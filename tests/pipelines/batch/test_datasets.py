@@ -1,4 +1,4 @@
-"""Which data sets a batch has, what each is done with, and how its folder is called."""
+"""Which datasets a batch has, what each is done with, and how its folder is called."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import yaml
 
 from lls_decode.config import PaperRule
 from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError
-from lls_decode.pipelines.batch.datasets import DataSet, Settings, read_datasets
+from lls_decode.pipelines.batch.datasets import BatchEntry, Settings, read_datasets
 
 PATTERNS: Mapping[str, tuple[str, dict[str, str]]] = {
     "everywhere": (
@@ -63,7 +63,7 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
     return call
 
 
-def settings_of(item: DataSet, folder: Path) -> tuple[str, str, str, int, float]:
+def settings_of(item: BatchEntry, folder: Path) -> tuple[str, str, str, int, float]:
     assert isinstance(item.config.detection, PaperRule)
     numbers = item.config.execution.block_frames, item.config.detection.accept
     return str(Path(item.dataset).relative_to(folder)), item.name, item.model.name, *numbers
@@ -103,7 +103,7 @@ def test_a_table_and_a_list_say_the_same(write: Callable[[str, str], Path], tmp_
 
 
 def test_who_says_what(write: Callable[[str, str], Path], tmp_path: Path) -> None:
-    """The command line is before the defaults of the file, a data set before both."""
+    """The command line is before the defaults of the file, a dataset before both."""
     job = yaml.safe_load(JOB)
     job["defaults"]["changes"] = {"detection.accept": 0.9, "execution.block_frames": 7}
     path = write("job.yaml", json.dumps(job))
@@ -119,9 +119,9 @@ def test_who_says_what(write: Callable[[str, str], Path], tmp_path: Path) -> Non
 REFUSED: Mapping[str, tuple[str, str, type[LlsDecodeError], str]] = {
     "unknown column": ("s.csv", "dataset,modle\na.zarr,x\n", ConfigError, "did you mean 'model'?"),
     "unknown key": ("s.csv", "dataset,detection.acept\na.zarr,1\n", ConfigError, "did you mean 'accept'?"),
-    "no data sets": ("s.csv", "model\nx\n", ConfigError, "expected one named 'dataset'"),
-    "no data set": ("s.csv", "dataset,out\n,x\n", ConfigError, "line 2: expected a data set"),
-    "too many cells": ("s.csv", "dataset,out\na.zarr,x,y\n", ConfigError, "line 2: expected a data set"),
+    "no datasets": ("s.csv", "model\nx\n", ConfigError, "expected one named 'dataset'"),
+    "no dataset": ("s.csv", "dataset,out\n,x\n", ConfigError, "line 2: expected a dataset"),
+    "too many cells": ("s.csv", "dataset,out\na.zarr,x,y\n", ConfigError, "line 2: expected a dataset"),
     "not YAML": ("s.csv", "dataset,detection.accept\na.zarr,{\n", ConfigError, "not a table"),
     "an empty table": ("s.csv", "dataset\n", ConfigError, "datasets"),
     "no model": ("j.yaml", "datasets: [a.zarr]", ConfigError, "a.zarr has no model"),

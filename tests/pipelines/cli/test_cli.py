@@ -194,14 +194,14 @@ def test_render_by_ending(invoke: Invoke, tmp_path: Path) -> None:
     status, text, _ = invoke("render", table, tmp_path / "a.tif", "--colour", "time", "--frames", "5:", "--view", "xz")
     assert (status, "2 localizations drawn" in text) == (0, True)
     how = ["--mode", "histogram", "--pixel-nm", 50, "--z-pixel-nm", 50]
-    where = ["--x-nm", 0, 1000, "--y-nm", 0, 600, "--slab-nm", -500, 500]
+    where = ["--x-nm", "0:1000", "--y-nm", "0:600", "--slab-nm", "-500:500"]
     status, text, _ = invoke("render", table, tmp_path / "a.zarr", *how, *where)
     assert (status, "3 localizations drawn, 20 x 12 x 20 pixels" in text) == (0, True)
     assert invoke("render", table, tmp_path / "a.ome.tif", "--tilt-deg", 90, "--blur-nm", 30)[0] == 0
     status, _, err = invoke("render", table, tmp_path / "b.zarr", "--colour", "time")
     assert (status, "b.zarr takes no --colour" in err) == (2, True)
     status, _, err = invoke("render", table, tmp_path / "b.png", "--frames", "5")
-    assert (status, "--frames 5: expected" in err) == (2, True)
+    assert (status, "--frames 5: expected START:STOP" in err) == (2, True)
 
 
 def test_config_show_round_trips(invoke: Invoke, tmp_path: Path) -> None:
