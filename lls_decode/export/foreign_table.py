@@ -21,7 +21,7 @@ Columns = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ForeignTable:
     """A file of another program, whose head was read and found good."""
 
     pieces: Callable[[int], Iterator[Columns]]
@@ -34,7 +34,7 @@ class Foreign:
 
 
 @dataclass(frozen=True)
-class Head:
+class FileHead:
     """The beginning of a file."""
 
     start: bytes
@@ -43,7 +43,7 @@ class Head:
     """Groups and datasets at the root; empty for other files."""
 
     @classmethod
-    def of(cls, path: Path) -> "Head":
+    def of(cls, path: Path) -> "FileHead":
         """Look into a file.
 
         Raises

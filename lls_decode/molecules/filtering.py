@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from lls_decode.axes import IndexRange, range_text
 from lls_decode.errors import ConfigError
-from lls_decode.molecules.best import SIGMAS, combined_sigma, sigma_quantile
+from lls_decode.molecules.condition import parse_condition
 from lls_decode.molecules.density import Bits, crowded, marked
 from lls_decode.molecules.positions import place_columns
 from lls_decode.molecules.selection import Selection
-from lls_decode.molecules.where import parse_where
+from lls_decode.molecules.sigma_quantile import SIGMAS, combined_sigma, sigma_quantile
 from lls_decode.table import count_rows, read_metadata, read_schema, software_versions, table_writer
 
 Floats = npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ def filter_table(
     Parameters
     ----------
     where
-        A condition on columns (`parse_where`), e.g. ``x_sig < 30 and prob > 0.8``.
+        A condition on columns (`parse_condition`), e.g. ``x_sig < 30 and prob > 0.8``.
     volumes, planes
         First one to keep, and one past the last; None: from the beginning, to the end.
     best
@@ -80,9 +80,9 @@ def filter_table(
     table, out = Path(table), Path(out)
     metadata, schema = read_metadata(table), read_schema(table)
     _check(best, min_neighbours, radius_nm)
-    conditions = [] if where is None else [parse_where(where, schema)]
+    conditions = [] if where is None else [parse_condition(where, schema)]
     conditions += [
-        parse_where(condition, schema)
+        parse_condition(condition, schema)
         for name, bounds in (("volume", volumes), ("plane", planes))
         for condition in _range_conditions(name, bounds)
     ]

@@ -46,7 +46,7 @@ class BatchEntry:
         return fnmatchcase(self.dataset, pattern) or fnmatchcase(self.name, pattern)
 
 
-class Settings(Config):
+class BatchSettings(Config):
     """What runs are done with."""
 
     model: str | None = None
@@ -57,7 +57,7 @@ class Settings(Config):
     """Single values of the configuration, by dotted keys."""
 
 
-class Entry(Settings):
+class EntrySettings(BatchSettings):
     """A dataset, and what it does not share with the others."""
 
     dataset: str
@@ -65,11 +65,11 @@ class Entry(Settings):
     """Name of its run folder; None: its path."""
 
 
-class Job(Config):
+class BatchFile(Config):
     """A file of datasets; its paths are relative to its folder."""
 
-    defaults: Settings = Settings()
-    datasets: tuple[Entry, ...] = Field(min_length=1)
+    defaults: BatchSettings = BatchSettings()
+    datasets: tuple[EntrySettings, ...] = Field(min_length=1)
     """Entries, or paths alone."""
 
     @field_validator("datasets", mode="before")
@@ -78,7 +78,7 @@ class Job(Config):
         return [{"dataset": item} if isinstance(item, str) else item for item in value or ()]
 
 
-def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple[BatchEntry, ...]:
+def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> tuple[BatchEntry, ...]:
     """The datasets that a pattern, a ``.csv`` or a ``.yaml`` names, in its order (those of a pattern sorted).
 
     Parameters
@@ -98,10 +98,10 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     kind = Path(source).suffix.lower()
     if kind not in (".yaml", ".yml", ".csv"):
         paths, root = _find(str(source))
-        return _resolve([Entry(dataset=path) for path in paths], out, settings, root)
+        return _resolve([EntrySettings(dataset=path) for path in paths], out, settings, root)
     folder = Path(source).resolve().parent
-    job = _read_sheet(Path(source)) if kind == ".csv" else load(Job, source)
-    shared = Settings(
+    job = _read_sheet(Path(source)) if kind == ".csv" else load(BatchFile, source)
+    shared = BatchSettings(
         model=settings.model or _beside(folder, job.defaults.model),
         config=settings.config or _beside(folder, job.defaults.config),
         changes={**job.defaults.changes, **settings.changes},
@@ -117,7 +117,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     return _resolve(entries, out, shared, folder)
 
 
-def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) -> tuple[BatchEntry, ...]:
+def _resolve(entries: Sequence[EntrySettings], out: Path, shared: BatchSettings, root: Path) -> tuple[BatchEntry, ...]:
     configs: dict[str | None, RunConfig] = {None: RunConfig()}
     names = _name_folders(entries, root)
     found = []
@@ -132,7 +132,7 @@ def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) 
     return tuple(found)
 
 
-def _name_folders(entries: Sequence[Entry], root: Path) -> list[str]:
+def _name_folders(entries: Sequence[EntrySettings], root: Path) -> list[str]:
     """Names that are unique, none of them inside another; without the store's suffix where that is so."""
     full = [entry.out or _WILDCARDS.sub("_", _relative(entry.dataset, root)) for entry in entries]
     short = [name if entry.out else _without_suffix(name) for entry, name in zip(entries, full, strict=True)]
@@ -168,7 +168,7 @@ def _beside(folder: Path, name: str | None) -> str | None:
     return name if name is None or not (folder / name).exists() else str(folder / name)
 
 
-def _read_sheet(path: Path) -> Job:
+def _read_sheet(path: Path) -> BatchFile:
     """A table as a job: empty cells say nothing, other cells of dotted columns are YAML values."""
     entries = []
     try:
@@ -188,7 +188,7 @@ def _read_sheet(path: Path) -> Job:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
     except (UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not a table of datasets ({' '.join(str(error).split())}).") from error
-    return parse(Job, {"datasets": entries}, source=str(path))
+    return parse(BatchFile, {"datasets": entries}, source=str(path))
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ _PACKAGES = ("dask", "distributed", "torch", "zarr")
 logger = logging.getLogger(__name__)
 
 
-def claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
+def take_ownership(plan: Plan, folder: RunFolder, *, force: bool) -> None:
     """Make the folder this run's, or refuse when it is another's."""
     conflict, record = find_conflict(plan, folder), folder.read_record()
     if conflict is not None:

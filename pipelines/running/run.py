@@ -54,7 +54,7 @@ from lls_decode.table.files import output_error
 
 from .acquisition import Acquisition
 from .interrupts import Interrupted, interruptible, raise_if_asked
-from .ownership import claim, table_metadata
+from .ownership import table_metadata, take_ownership
 from .submission import NO_WORKERS_S, Submission
 from .tasks import Task
 
@@ -133,7 +133,7 @@ def run(
     plan.check_memory(_smallest_memory(client))
     folder.create()
     with folder.locked() as lock, ExitStack() as stack:
-        claim(plan, folder, force=force)
+        take_ownership(plan, folder, force=force)
         tally = _Tally(len(plan.blocks))
         everyone: list[Listener] = [tally]
         for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
@@ -262,7 +262,7 @@ class _Run:
         ready = ([block for block in some if block.index not in done] for some in acquisition.iter_blocks(emit))
         self._submission(make_task).work((), later=ready)
         plan = acquisition.whole_plan()
-        claim(plan, self.folder, force=False)
+        take_ownership(plan, self.folder, force=False)
         return replace(self, plan=plan, chosen=plan.blocks)
 
     def _submission(self, make_task: Callable[[Block, int], Task]) -> Submission:

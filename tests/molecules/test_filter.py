@@ -13,8 +13,8 @@ from scipy.spatial.distance import cdist
 
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.molecules import filter_table, link
-from lls_decode.molecules.best import combined_sigma, sigma_quantile
 from lls_decode.molecules.density import crowded, marked
+from lls_decode.molecules.sigma_quantile import combined_sigma, sigma_quantile
 from lls_decode.table import read_metadata, read_table
 
 from .conftest import STAGE, WriteRows

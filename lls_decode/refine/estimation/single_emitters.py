@@ -19,7 +19,7 @@ from torch import Tensor
 from lls_decode.config import GaussianSheet, Geometry, Illumination, PixelSize
 from lls_decode.optics import PsfModel
 from lls_decode.refine.crlb import Spots, expected_and_slopes, free_parameters
-from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Candidates, Detector, Finder, cut
+from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Candidates, Detector, Finder, crop_stamps
 from lls_decode.refine.mle import SpotFits, fit_spots
 
 Floats = npt.NDArray[np.float64]
@@ -133,10 +133,13 @@ def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rn
         fitted = chosen
     some = candidates.select(fitted)
     frame, row, column = (torch.from_numpy(values) for values in (some.frame, some.row, some.column))
-    rois, noise = cut(units, frame, row, column, half), cut(detector.variance_YX[None], 0 * frame, row, column, half)
+    rois, noise = (
+        crop_stamps(units, frame, row, column, half),
+        crop_stamps(detector.variance_YX[None], 0 * frame, row, column, half),
+    )
     found = fit_spots(scope.psf, rois, variance=noise)
     chi_square, misfit = goodness(scope, found.spots, rois, noise)
-    adu = cut(torch.from_numpy(adu_TYX.astype(np.float32)), frame, row, column, half)
+    adu = crop_stamps(torch.from_numpy(adu_TYX.astype(np.float32)), frame, row, column, half)
     reasons[fitted] = _assess(scope, found, misfit, (adu >= scope.top_adu).any(dim=2).any(dim=1).numpy())
     keep = reasons[fitted] == ""
     fits = _collect(scope, units, found, some, keep, run=run, rng=rng)
@@ -247,8 +250,8 @@ def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, 
     if scope.psf.z_range_nm is not None:
         seen &= (z >= scope.psf.z_range_nm[0]) & (z <= scope.psf.z_range_nm[1])
     there, row, column = there.clamp(0, T - 1), row.clamp(half, Y - 1 - half), column.clamp(half, X - 1 - half)
-    rois = cut(units_TYX, there, row, column, half).to(torch.float64)
-    noise = cut(scope.detector.variance_YX[None], 0 * there, row, column, half)
+    rois = crop_stamps(units_TYX, there, row, column, half).to(torch.float64)
+    noise = crop_stamps(scope.detector.variance_YX[None], 0 * there, row, column, half)
     light = spots.photons * excitation(scope.illumination, z) / excitation(scope.illumination, spots.z_nm)
     expected = light[:, None, None] * scope.psf.shares(x - column + half, y - row + half, z, height=size, width=size)
     weight = 1 / (expected.clamp_min(0) + spots.bg[:, None, None] + noise)

@@ -21,7 +21,7 @@ from lls_decode.pipelines.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lls_decode.pipelines.batch.batch import Row
+    from lls_decode.pipelines.batch.batch import BatchRow
     from lls_decode.pipelines.batch.datasets import BatchEntry
 
 
@@ -62,9 +62,9 @@ def batch(
     """
     from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import find_site
-    from lls_decode.pipelines.batch.batch import BatchResult, Summary, look
+    from lls_decode.pipelines.batch.batch import BatchResult, Summary, plan_batch
     from lls_decode.pipelines.batch.batch import batch as run_batch
-    from lls_decode.pipelines.batch.datasets import Settings, read_datasets
+    from lls_decode.pipelines.batch.datasets import BatchSettings, read_datasets
     from lls_decode.pipelines.journal.folder import RunFolder
     from lls_decode.pipelines.planning.block_selection import parse_share
     from lls_decode.pipelines.report.writing import report_if_possible
@@ -77,7 +77,7 @@ def batch(
             f"{site} submits the jobs of one run; for a batch submit an array of your own, e.g. 'sbatch --array=1-8' "
             "of a script with 'lls-decode batch ... --share $SLURM_ARRAY_TASK_ID/8', or give an interactive site."
         )
-    settings = Settings(model=model, config=config_path, changes=read_changes(changes))
+    settings = BatchSettings(model=model, config=config_path, changes=read_changes(changes))
     datasets = read_datasets(source, out, settings=settings)
     part = None if share is None else parse_share(share)
     if part:
@@ -87,7 +87,7 @@ def batch(
     if pattern and not chosen:
         raise InputError(f"--only {pattern}: none of the {len(datasets)} datasets fits, e.g. {datasets[0].dataset}.")
     with progress_bar("looking at datasets") as progress:
-        rows = look(chosen, force=force, limit=limit, progress=progress)
+        rows = plan_batch(chosen, force=force, limit=limit, progress=progress)
     _echo_rows(chosen, rows, err=not dry_run or as_json)
     if dry_run:
         _echo_result(rows, as_json=as_json)
@@ -115,7 +115,7 @@ def _for_site(item: "BatchEntry", threads: int | None) -> "BatchEntry":
     return replace(item, config=item.config.replace(compute=item.config.compute.replace(threads=threads)))
 
 
-def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[Row]", *, err: bool) -> None:
+def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[BatchRow]", *, err: bool) -> None:
     """What will be done, before anything is."""
     width = max((len(item.name) for item in datasets), default=0)
     for item, row in zip(datasets, rows, strict=True):
@@ -123,7 +123,7 @@ def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[Row]", *, err: 
         click.echo(f"{row.status:<11}{item.name:<{width}}  {blocks:>12}  {row.reason}".rstrip(), err=err)
 
 
-def _echo_result(rows: "Sequence[Row]", *, as_json: bool) -> None:
+def _echo_result(rows: "Sequence[BatchRow]", *, as_json: bool) -> None:
     """How all datasets stand, in one line; as JSON in full."""
     if as_json:
         echo_json([row.to_dict() for row in rows])

@@ -141,10 +141,10 @@ def run(
     chosen = None if only is None else parse_blocks(only, plan.blocks)
     part = None if share is None else parse_share(share)
     if dry_run:
-        from lls_decode.pipelines.planning.speed_probe import probe
+        from lls_decode.pipelines.planning.speed_probe import measure_speed
 
         try:
-            click.echo(probe(plan).describe())
+            click.echo(measure_speed(plan).describe())
         except InputError as error:
             click.echo(f"estimate   none: {error}")
         return 0

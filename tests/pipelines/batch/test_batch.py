@@ -18,8 +18,8 @@ import zarr
 from distributed import Client
 
 from lls_decode.config import RunConfig
-from lls_decode.pipelines.batch.batch import Row, Summary, batch, look, read_rows
-from lls_decode.pipelines.batch.datasets import BatchEntry, Settings, read_datasets
+from lls_decode.pipelines.batch.batch import BatchRow, Summary, batch, plan_batch, read_rows
+from lls_decode.pipelines.batch.datasets import BatchEntry, BatchSettings, read_datasets
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
@@ -72,7 +72,7 @@ def datasets(
     archive: Path, world: World, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Path], list[BatchEntry]]:
     def read(out: Path) -> list[BatchEntry]:
-        settings = Settings(model=str(world.bundle()), changes=CHANGES)
+        settings = BatchSettings(model=str(world.bundle()), changes=CHANGES)
         return list(read_datasets(str(archive / "**/*.zarr"), out, settings=settings))
 
     return read
@@ -86,13 +86,13 @@ def undisturbed(
     out = tmp_path_factory.mktemp("undisturbed")
     items = datasets(out)
     summary = Summary.of(out, items)
-    result = batch(items, look(items), client, summary.write)
+    result = batch(items, plan_batch(items), client, summary.write)
     assert result.exit_status == 1, "some are broken"
     assert Counter(row.status for row in result.rows) == {"done": NUMBER - 6, "failed": 4, "incomplete": 2}
     return out
 
 
-def by_name(out: Path) -> dict[str, Row]:
+def by_name(out: Path) -> dict[str, BatchRow]:
     """The table of a batch, by the name of the run folder."""
     return {str(Path(row.table).parent.relative_to(out)): row for row in read_rows(out / "batch.csv")}
 
@@ -128,7 +128,7 @@ def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
     for number in DONE:
         shutil.copytree(undisturbed / name_of(number), tmp_path / name_of(number))
     others = [replace(item, config=stricter(item.config)) for item in items if item.name in map(name_of, OTHER)]
-    assert batch(others, look(others), client, lambda rows: None).exit_status == 0
+    assert batch(others, plan_batch(others), client, lambda rows: None).exit_status == 0
     kept = {number: (tmp_path / name_of(number) / "localizations.parquet").stat().st_ino for number in DONE}
 
     command = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "batch", str(archive / "**/*.zarr"), "--force"]
@@ -144,7 +144,7 @@ def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
     assert len(DONE) + 5 <= done(tmp_path) < NUMBER - len(BROKEN)
     assert not list(tmp_path.rglob("run*.lock"))
 
-    result = batch(items, look(items, force=True), client, Summary.of(tmp_path, items).write, force=True)
+    result = batch(items, plan_batch(items, force=True), client, Summary.of(tmp_path, items).write, force=True)
     assert result.exit_status == 1
     expected, found = by_name(undisturbed), by_name(tmp_path)
     assert found.keys() == expected.keys()
@@ -179,7 +179,7 @@ def test_what_failed_is_done_when_it_has_been_mended(
     (item,) = (item for item in datasets(tmp_path) if item.name == name_of(number))
     shutil.copytree(undisturbed / item.name, item.out)
     mended = write_movie(tmp_path / "mended.zarr", (frames_of(number), HEIGHT, WIDTH), seed=number)
-    (row,) = look([replace(item, dataset=str(mended))])
+    (row,) = plan_batch([replace(item, dataset=str(mended))])
     assert (row.status, row.reason) == ("unfinished", "1 of 3 blocks are done")
     shard = (item.out / "shards" / "b000000.parquet").stat().st_ino
     result = batch([replace(item, dataset=str(mended))], [row], client, lambda rows: None)
@@ -191,17 +191,21 @@ def test_looking_writes_nothing(
     datasets: Callable[[Path], list[BatchEntry]], undisturbed: Path, tmp_path: Path
 ) -> None:
     items = datasets(tmp_path)
-    assert Counter(row.status for row in look(items, limit=10)) == {"failed": 4, "new": 10, "waiting": NUMBER - 14}
+    assert Counter(row.status for row in plan_batch(items, limit=10)) == {
+        "failed": 4,
+        "new": 10,
+        "waiting": NUMBER - 14,
+    }
     assert not list(tmp_path.iterdir())
     there = datasets(undisturbed)
-    assert Counter(row.status for row in look(there)) == {"failed": 4, "done": NUMBER - 6, "unfinished": 2}
+    assert Counter(row.status for row in plan_batch(there)) == {"failed": 4, "done": NUMBER - 6, "unfinished": 2}
     strict = [replace(item, config=stricter(item.config)) for item in there if item.name in map(name_of, DONE)]
-    rows = look(strict)
+    rows = plan_batch(strict)
     assert {row.status for row in rows} == {"failed"}
     assert "detection.accept: 0.7 -> 0.9" in rows[0].reason
-    assert {(row.status, row.reason) for row in look(strict, force=True)} == {("new", "discards another run")}
+    assert {(row.status, row.reason) for row in plan_batch(strict, force=True)} == {("new", "discards another run")}
     with RunFolder(there[0].out).locked():
-        assert "in use by process" in look(there[:1])[0].reason
+        assert "in use by process" in plan_batch(there[:1])[0].reason
 
 
 def test_the_table_keeps_what_a_start_leaves_alone(
@@ -209,10 +213,10 @@ def test_the_table_keeps_what_a_start_leaves_alone(
 ) -> None:
     items = datasets(tmp_path)
     tables = [str(item.out / "localizations.parquet") for item in items]
-    first = Row(items[3].dataset, "done", rows=7, blocks=2, failed=0, seconds=1.5, digest="a", table=tables[3])
+    first = BatchRow(items[3].dataset, "done", rows=7, blocks=2, failed=0, seconds=1.5, digest="a", table=tables[3])
     Summary.of(tmp_path, items).write([first])
-    again = Row(items[3].dataset, "done", "done before", rows=7, digest="a", table=tables[3])
-    second = Row(items[4].dataset, "failed", 'a "reason",\nof two lines', table=tables[4])
+    again = BatchRow(items[3].dataset, "done", "done before", rows=7, digest="a", table=tables[3])
+    second = BatchRow(items[4].dataset, "failed", 'a "reason",\nof two lines', table=tables[4])
     Summary.of(tmp_path, items).write([second])
     rows = read_rows(tmp_path / "batch.csv")
     assert (rows[3], rows[4], rows[5].status, len(rows)) == (first, second, "waiting", NUMBER)
