@@ -65,11 +65,16 @@ class EntrySettings(BatchSettings):
     """Name of its run folder; None: its path."""
 
 
+def _or_path(schema: dict[str, Any]) -> None:
+    """Let the JSON schema allow a path in place of an entry, as `BatchFile` does."""
+    schema["items"] = {"anyOf": [{"type": "string"}, schema["items"]]}
+
+
 class BatchFile(Config):
     """A file of datasets; its paths are relative to its folder."""
 
     defaults: BatchSettings = BatchSettings()
-    datasets: tuple[EntrySettings, ...] = Field(min_length=1)
+    datasets: tuple[EntrySettings, ...] = Field(min_length=1, json_schema_extra=_or_path)
     """Entries, or paths alone."""
 
     @field_validator("datasets", mode="before")

@@ -13,7 +13,7 @@ import tifffile
 
 from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.pictures.canvas import MAX_PIXELS, DepthCanvas, render_image
+from lls_decode.pictures.canvas import MAX_PIXELS, DepthCanvas, Floats, Image
 from lls_decode.pictures.colours import depth_colours, depth_index, tone_map
 from lls_decode.pictures.figures import demo_figure
 from lls_decode.pictures.render import render_png
@@ -34,8 +34,15 @@ def write(path: Path, *, geometry: Geometry | None = None, **columns: object) ->
     return path
 
 
+def draw(x_nm: Floats, y_nm: Floats, z_nm: Floats, **canvas: Any) -> Image:
+    """A histogram of emitters."""
+    made = DepthCanvas(**canvas)
+    made.add(x_nm, y_nm, z_nm)
+    return made.image()
+
+
 def test_an_emitter_is_one_pixel_of_the_colour_of_its_depth() -> None:
-    image = render_image(
+    image = draw(
         np.array([105.0]), np.array([599.0]), np.array([500.0]), pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE
     )
     assert image.shape == (60, 100, 3)
@@ -104,8 +111,8 @@ def test_depths_behind_each_other_mix() -> None:
     red = np.array([500.0])
     at = np.array([5.0])
     options = {"pixel_nm": 10.0, "extent_nm": ((0.0, 10.0), (0.0, 10.0)), "z_range_nm": RANGE}
-    pure = [render_image(at, at, z, **options)[0, 0].astype(int) for z in (blue, red)]  # type: ignore[arg-type]
-    both = render_image(np.repeat(at, 2), np.repeat(at, 2), np.concatenate([blue, red]), **options)[0, 0]  # type: ignore[arg-type]
+    pure = [draw(at, at, z, **options)[0, 0].astype(int) for z in (blue, red)]  # type: ignore[arg-type]
+    both = draw(np.repeat(at, 2), np.repeat(at, 2), np.concatenate([blue, red]), **options)[0, 0]  # type: ignore[arg-type]
     assert both[2] > pure[1][2] or both[0] > pure[0][0]
     assert not np.array_equal(both, pure[0])
     assert not np.array_equal(both, pure[1])
@@ -113,7 +120,7 @@ def test_depths_behind_each_other_mix() -> None:
 
 def test_dark_picture() -> None:
     nothing = np.zeros(0)
-    assert not render_image(nothing, nothing, nothing, pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE).any()
+    assert not draw(nothing, nothing, nothing, pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE).any()
     assert not tone_map(np.zeros((3, 4, 5), dtype=np.float32), percentile=99, gamma=0.5).any()
 
 

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
 import yaml
 
+from lls_decode.cluster.profile import shipped_profiles
 from lls_decode.cluster.slurm.check import examine
 from lls_decode.config import InputConfig, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
 from lls_decode.models import find_config
@@ -210,6 +212,58 @@ def test_config_show_round_trips(invoke: Invoke, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     assert load(RunConfig, path) == RunConfig(input=InputConfig())
+
+
+def allows(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
+    """Whether a schema allows a value: the part of JSON schema that says which keys there are, and of which type."""
+    if "$ref" in schema:
+        return allows(root["$defs"][schema["$ref"].rpartition("/")[2]], value, root)
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return any(allows(choice, value, root) for choice in choices)
+    if "const" in schema or "enum" in schema:
+        return value in schema.get("enum", [schema.get("const")])
+    types = {"object": dict, "array": list, "string": str, "boolean": bool, "number": (int, float), "integer": int}
+    expected = schema.get("type")
+    if expected == "null":
+        return value is None
+    if expected is not None and (not isinstance(value, types[expected]) or (expected != "boolean" and value is True)):
+        return False
+    if isinstance(value, dict) and schema.get("additionalProperties") is False:
+        keys = schema.get("properties", {})
+        known = all(name in keys and allows(keys[name], item, root) for name, item in value.items())
+        return known and set(schema.get("required", ())) <= value.keys()
+    if isinstance(value, list):
+        items = schema.get("prefixItems") or [schema.get("items", {})] * len(value)
+        return len(items) == len(value) and all(map(lambda part, item: allows(part, item, root), items, value))
+    return True
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "run": RunConfig().to_dict(),
+    "training": load(TrainingConfig, find_config("lls-paint")).to_dict(),
+    "movie": load(MovieConfig, find_config("demo-movie")).to_dict(),
+    "site": yaml.safe_load(shipped_profiles()["slurm-gpu"].read_text()),
+    "batch": {"defaults": {"model": "a.lls"}, "datasets": ["a.zarr", {"dataset": "b.zarr", "out": "mine"}]},
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_schema_for_editors(kind: str, invoke: Invoke) -> None:
+    status, text, _ = invoke("config", "schema", kind)
+    schema = json.loads(text)
+    assert (status, schema["$schema"].partition("/draft")[0]) == (0, "https://json-schema.org")
+    assert allows(schema, SCHEMAS[kind], schema)
+    assert not allows(schema, {**SCHEMAS[kind], "unknwon": 1}, schema)
+    assert "``" not in text
+    assert "None:" not in text
+
+
+def test_a_schema_describes_keys_as_the_commented_yaml_does(invoke: Invoke, tmp_path: Path) -> None:
+    keys = json.loads(invoke("config", "schema", "training")[1])["properties"]
+    assert invoke("config", "init", "2d", "--out", tmp_path / "mine.yaml")[0] == 0
+    comments = " ".join((tmp_path / "mine.yaml").read_text().replace("# ", " ").split())
+    assert sum("description" in key for key in keys.values()) > 12
+    assert all(key["description"] in comments for key in keys.values() if "description" in key and "$ref" not in key)
 
 
 @pytest.mark.parametrize("name", ["astigmatism", "lls-paint", "storm-2d"])
