@@ -94,7 +94,7 @@ def score_links(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -
     made = link(table, out=folder / "linked", gate=Gate(sigmas=sigmas), volume_gap=None)
     molecules = pq.read_table(made.molecules).to_pandas().set_index("group")
     rows = pq.read_table(made.localizations).to_pandas()
-    # errors are taken in the frame of the sample, where molecules stand still; in a movie, in the camera's
+    # errors are taken in sample coordinates, where molecules stand still; in a movie, in the camera's
     names = [f"{axis}s_nm" if "xs_nm" in rows else f"{axis}_nm" for axis in "xyz"]
     rows = pd.DataFrame(rows[[*names, "x_sig", "y_sig", "z_sig", "group"]]).assign(
         id=truth["id"].to_numpy(), **{f"true_{name}": truth[name].to_numpy() for name in names}

@@ -14,7 +14,7 @@ from lls_decode.export.hdf5 import is_hdf5, opened
 _HEAD_BYTES = 65_536
 
 Columns = Mapping[str, npt.NDArray[Any]]
-"""Some rows of a file by our names, in our frame of reference and units; columns that the file lacks are absent.
+"""Some rows of a file by our names, in our coordinate system and units; columns that the file lacks are absent.
 
 ``frame``, ``x_nm``, ``y_nm`` at least; ``xy_sig`` stands for both lateral sigmas.
 """

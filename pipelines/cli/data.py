@@ -53,7 +53,7 @@ def _lost_frames(path: str) -> list[str]:
     from lls_decode.frames import verify_store
 
     with progress_bar("comparing checksums") as progress:
-        return [f"{run.first}-{run.last}" for run in verify_store(path, progress=progress)]
+        return [f"{run.first} to {run.last}" for run in verify_store(path, progress=progress)]
 
 
 def _echo_summary(summary: dict[str, Any]) -> None:

@@ -109,14 +109,15 @@ def drift(
     values = {
         "method": found.method,
         "coords": found.coords,
-        "volumes": [found.first_volume, found.last_volume],
+        "volumes": [found.first_volume, found.last_volume + 1],
         "range_nm": np.ptp(found.shift_nm, axis=0).round(3).tolist(),
         "uncertainty_nm": None if np.isnan(uncertainty).any() else uncertainty.round(3).tolist(),
         **{name: value for name, value in found.details.items() if name != "window_centres"},
         "rows": made.rows,
         "written": [str(path) for path in made.written],
     }
-    words = [f"{name:<12} {_words(value)}" for name, value in values.items() if value is not None]
+    told = {**values, "volumes": f"{found.first_volume} to {found.last_volume}"}
+    words = [f"{name:<12} {_words(value)}" for name, value in told.items() if value is not None]
     _echo(values, words, as_json)
 
 

@@ -52,6 +52,13 @@ def test_every_help_has_an_example(words: tuple[str, ...], invoke: Invoke) -> No
     assert f"Example: lls-decode {' '.join(words)}" in " ".join(out.split())
 
 
+def test_the_help_lists_every_command_once(invoke: Invoke) -> None:
+    status, text, _ = invoke("-h")
+    assert status == 0
+    listed = [line.split()[0] for line in text.partition("\nBegin:")[2].splitlines() if line.startswith("  ")]
+    assert sorted(listed) == sorted(cli.commands)
+
+
 def test_help_needs_no_torch() -> None:
     program = "import sys; import lls_decode.pipelines.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
     program += "assert 'torch' not in sys.modules and 'distributed' not in sys.modules"
