@@ -15,9 +15,14 @@ M = TypeVar("M", bound="Config")
 
 
 class Config(BaseModel):
-    """Frozen, typed, refuses unknown keys. ``replace`` makes a new one and validates it."""
+    """Frozen, typed, refuses unknown keys. ``replace`` makes a new one and validates it.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    The string under a field describes it in commented YAML and in the JSON schema.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def replace(self, **changes: Any) -> Self:
         """Copy with other values, validated."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from lls_decode.axes import Layout
+from lls_decode.axes import IndexRange, Layout, range_text
 from lls_decode.config.base import Config, load
 from lls_decode.config.camera import Camera, ScmosCamera
 from lls_decode.config.geometry import Geometry, PixelSize
@@ -124,7 +124,7 @@ class Roi(Config):
 class PartConfig(Config):
     """The part of a dataset that is localized; its rows are those that a run of the whole has there."""
 
-    volumes: tuple[int | None, int | None] | None = None
+    volumes: IndexRange | None = None
     """First and one-past-last volume, as a slice of Python has them; frames keep their numbers."""
     roi: Roi | None = None
     """Pixels whose detections are kept; positions stay those in the whole frame."""
@@ -142,15 +142,15 @@ class PartConfig(Config):
             start, stop, _ = slice(*volumes).indices(layout.num_volumes)
             if start >= stop:
                 raise ConfigError(
-                    f"part.volumes {_or_open(volumes[0])}:{_or_open(volumes[1])} holds none of the dataset's "
-                    f"{layout.num_volumes} volumes; give the first (from 0) and one past the last."
+                    f"part.volumes {range_text(volumes)} holds none of the dataset's {layout.num_volumes} volumes; "
+                    f"give START:STOP within 0:{layout.num_volumes}, the end excluded."
                 )
             volumes = None if (start, stop) == (0, layout.num_volumes) else (start, stop)
         roi = self.roi
         if roi is not None:
             if roi.x[1] > layout.width or roi.y[1] > layout.height:
                 raise ConfigError(
-                    f"part.roi has pixels x {roi.x[0]}:{roi.x[1]}, y {roi.y[0]}:{roi.y[1]}, the frames have "
+                    f"part.roi has pixels x {range_text(roi.x)}, y {range_text(roi.y)}, the frames have "
                     f"{layout.width} x {layout.height} (x, y); keep within them."
                 )
             roi = None if (roi.x, roi.y) == ((0, layout.width), (0, layout.height)) else roi
@@ -160,14 +160,10 @@ class PartConfig(Config):
         """In words."""
         words = []
         if self.volumes is not None:
-            words.append(f"volumes {_or_open(self.volumes[0])}:{_or_open(self.volumes[1])}")
+            words.append(f"volumes {range_text(self.volumes)}")
         if self.roi is not None:
-            words.append(f"pixels x {self.roi.x[0]}:{self.roi.x[1]}, y {self.roi.y[0]}:{self.roi.y[1]}")
+            words.append(f"pixels x {range_text(self.roi.x)}, y {range_text(self.roi.y)}")
         return ", ".join(words) or "all"
-
-
-def _or_open(bound: int | None) -> str:
-    return "" if bound is None else str(bound)
 
 
 class RunConfig(Config):

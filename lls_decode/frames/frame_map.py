@@ -137,7 +137,7 @@ class FrameMap:
 
 
 def name_frames(frames_N2: Ints, planes_per_volume: int) -> str:
-    """Frames in words: ``volume 3, planes 0-7``, or ``frames 12-15`` of a movie."""
+    """Frames in words: ``volume 3, planes 0 to 7``, or ``frames 12 to 15`` of a movie."""
     if not len(frames_N2):
         return "no frame that is used"
     if planes_per_volume == 1:
@@ -165,9 +165,9 @@ def _area(slab: Slab) -> int:
 
 
 def _ranges(values: Ints) -> str:
-    """``0-3, 7`` for 0 1 2 3 7."""
+    """Write ``0 to 3, 7`` for 0 1 2 3 7."""
     values = np.unique(values)
     starts = [0, *(np.flatnonzero(np.diff(values) > 1) + 1).tolist(), len(values)]
     runs = [(int(values[a]), int(values[b - 1])) for a, b in pairwise(starts)]
-    text = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs[:4])
+    text = ", ".join(f"{a} to {b}" if b > a else f"{a}" for a, b in runs[:4])
     return text + (", ..." if len(runs) > 4 else "")

@@ -1,6 +1,7 @@
 """The door for movies of other formats; each format is a module that gives a `Movie`."""
 
 from pathlib import Path
+from typing import Final
 
 from lls_decode.errors import InputError
 from lls_decode.frames.stores import expand, has_magic
@@ -9,6 +10,15 @@ from lls_decode.movies.formats.lls_folder import find_settings, open_lls_folder
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.tiff import TIFF_SUFFIXES, open_tiff, open_tiff_series
 from lls_decode.movies.movie import Movie
+
+FORMATS: Final = (
+    "a TIFF, or a folder or glob of TIFFs",
+    "an NDTiff dataset",
+    "a folder of lattice light-sheet stacks with its Settings.txt",
+    "a .dax file",
+    "a Picasso .raw file",
+)
+"""What `open_movie` reads, in words."""
 
 
 def open_movie(

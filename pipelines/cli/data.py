@@ -1,15 +1,16 @@
-"""Commands about data sets: inspect, convert, preview."""
+"""Commands about datasets: inspect, convert, preview."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lls_decode.config import RunConfig, load_run_config
+from lls_decode.config import RunConfig, change, load_run_config
 from lls_decode.errors import ConfigError
 
-from .inputs import input_changes, input_options
+from .inputs import input_options
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
+from .parameters import LazyHelpCommand
 
 
 @click.command(epilog="Example: lls-decode inspect cell.zarr --config cell.run.yaml")
@@ -28,16 +29,15 @@ def inspect(
     config_path: Path | None,
     camera_frames: int,
     verify: bool,
+    selected: dict[str, Any],
     changes: tuple[str, ...],
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
-    selecting = input_changes(options)
     if path.endswith(".parquet"):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
-        if selecting:
+        if selected:
             raise ConfigError(f"{path} is a table, and --array, --axes and the like are for datasets; leave them out.")
         summary = inspect_table(path)
     else:
@@ -45,7 +45,7 @@ def inspect(
         from lls_decode.frames.diagnostics import inspect_source
 
         config = load_run_config(config_path) if config_path else RunConfig()
-        config = changed(config, (*selecting, *changes))
+        config = changed(change(config, selected, source="command line"), changes)
         summary = inspect_source(
             open_source(path, config.input),
             camera_frames=camera_frames,
@@ -65,7 +65,7 @@ def _lost_frames(path: str) -> list[str]:
     from lls_decode.frames import verify_store
 
     with progress_bar("comparing checksums") as progress:
-        return [f"{run.first}-{run.last}" for run in verify_store(path, progress=progress)]
+        return [f"{run.first} to {run.last}" for run in verify_store(path, progress=progress)]
 
 
 def _echo_summary(summary: dict[str, Any]) -> None:
@@ -86,7 +86,18 @@ def _echo_summary(summary: dict[str, Any]) -> None:
             click.echo(f"{name:<24} {value}")
 
 
-@click.command(epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104")
+def _movie_formats() -> str:
+    from lls_decode.movies.opening import FORMATS
+
+    return "; ".join(FORMATS)
+
+
+@click.command(
+    cls=LazyHelpCommand,
+    formats=_movie_formats,
+    short_help="Convert MOVIE to zarr of the recommended layout.",
+    epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
+)
 @click.argument("movie", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
@@ -99,16 +110,38 @@ def _echo_summary(summary: dict[str, Any]) -> None:
 @click.option("--position", help="Which position of several.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
-def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
-    """Convert MOVIE to zarr of the recommended layout, each shard read back and compared.
+def convert(
+    movie: Path,
+    out: Path,
+    planes_per_volume: int | None,
+    pixel_nm: float | None,
+    z_step_nm: float | None,
+    axes: str | None,
+    channel: str | None,
+    position: str | None,
+    workers: int | None,
+    overwrite: bool,
+) -> None:
+    """Convert MOVIE to zarr of the recommended layout; each shard is read back and compared.
 
-    MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks with its
-    Settings.txt, a .dax, or a Picasso .raw. The same command goes on where an interrupted one was.
+    MOVIE is one of: {formats}. Rerun the same command to resume an interrupted conversion.
     """
     from lls_decode.movies import convert as convert_movie
 
     with progress_bar("converting frames") as progress:
-        source = convert_movie(movie, out, pixel_size=square_pixel(pixel_nm), progress=progress, **options)
+        source = convert_movie(
+            movie,
+            out,
+            planes_per_volume=planes_per_volume,
+            pixel_size=square_pixel(pixel_nm),
+            z_step_nm=z_step_nm,
+            axes=axes,
+            channel=channel,
+            position=position,
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress,
+        )
     size = source.layout
     click.echo(
         f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels"
@@ -131,15 +164,15 @@ def preview(
     out: Path,
     volume: int | None,
     config_path: Path | None,
+    selected: dict[str, Any],
     changes: tuple[str, ...],
-    **options: Any,
 ) -> None:
     """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
     from lls_decode.models import find_bundle
     from lls_decode.pipelines.flows.preview import preview as draw_preview
 
     config = load_run_config(config_path) if config_path else RunConfig()
-    config = changed(config, (*input_changes(options), *changes))
+    config = changed(change(config, selected, source="command line"), changes)
     result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)
     for note in result.notes:
         click.echo(f"note       {note}")

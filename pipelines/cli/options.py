@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lls_decode.cluster.profile import SiteProfile
+    from lls_decode.evaluate import Score
     from lls_decode.pipelines.journal.events import Listener
 
 Command = Callable[..., Any]
@@ -137,7 +138,7 @@ def square_pixel(pixel_nm: float | None) -> PixelSize | None:
     return None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm)
 
 
-def echo_score(score: Any) -> None:
+def echo_score(score: "Score") -> None:
     """Print an `lls_decode.evaluate.Score` in four lines."""
     s = score.to_dict()
     click.echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")

@@ -1,7 +1,6 @@
 """Commands about the method: simulate, train, calibrate, estimate."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -99,9 +98,14 @@ def calibrate(
     out: Path,
     pixel_nm: float,
     pixel_y_nm: float | None,
+    z_step_nm: float | None,
+    roi_px: int,
+    knots_nm: float,
+    focus_slice: float | None,
+    offset_adu: float,
+    gain_adu_per_e: float,
     report: Path | None,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Make a PSF (cubic spline) from z-scans of beads, one or many a file.
 
@@ -115,7 +119,16 @@ def calibrate(
     from lls_decode.refine.calibration import write_report
 
     sizes = {"x_nm": pixel_nm, "y_nm": pixel_nm if pixel_y_nm is None else pixel_y_nm}
-    found = run_calibration(beads, pixel=parse(PixelSize, sizes, source="--pixel-nm"), **options)
+    found = run_calibration(
+        beads,
+        pixel=parse(PixelSize, sizes, source="--pixel-nm"),
+        z_step_nm=z_step_nm,
+        roi_px=roi_px,
+        knots_nm=knots_nm,
+        focus_slice=focus_slice,
+        offset_adu=offset_adu,
+        gain_adu_per_e=gain_adu_per_e,
+    )
     found.write(out)
     if report is not None:
         write_report(report, found)

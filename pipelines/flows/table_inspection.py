@@ -83,7 +83,7 @@ def _values(counts: ValueCounts) -> dict[str, float] | None:
 
 
 def _extent(found: TableSummary) -> dict[str, float] | None:
-    """Size of what the rows fill, in the frame of the sample where that is known."""
+    """Size of what the rows fill, in sample coordinates where that is known."""
     names: Sequence[str] = [name for name in ("xs_nm", "ys_nm", "zs_nm") if name in found.columns]
     names = names or [name for name in ("x_nm", "y_nm", "z_nm") if name in found.columns]
     sizes = {name[0]: (found.columns[name].high - found.columns[name].low) / 1000 for name in names}

@@ -45,7 +45,7 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
     return config.replace(camera=camera, pixel_size=pixel, geometry=geometry), notes
 
 
-def check_fit(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
+def check_compatibility(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
     """Refuse data that the model was not made for; notes on what is merely unusual."""
     pixel, camera, geometry = config.pixel_size, config.camera, config.geometry
     assert pixel is not None  # resolved

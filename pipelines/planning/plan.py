@@ -23,7 +23,7 @@ from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.table import TABLE_VERSION
 
-from .compatibility import CAMERA_MAPS, check_fit, resolve_config
+from .compatibility import CAMERA_MAPS, check_compatibility, resolve_config
 from .light_range import compare_ranges
 
 _PROCESS_BYTES = 700_000_000
@@ -180,7 +180,12 @@ def make_plan(
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     resolved, notes = resolve_config(config, source, info)
-    notes = [*source.notes, *notes, *check_fit(resolved, source.layout, info), *compare_ranges(resolved, source, info)]
+    notes = [
+        *source.notes,
+        *notes,
+        *check_compatibility(resolved, source.layout, info),
+        *compare_ranges(resolved, source, info),
+    ]
     layout = source.layout
     resolved = resolved.replace(part=resolved.part.settle(layout))
     blocks = plan_blocks(

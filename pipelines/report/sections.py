@@ -149,7 +149,7 @@ def probability(summary: TableSummary) -> str:
         ),
         html.words(
             "Sum of the probabilities, each at most 1: as many detections are right if the network is calibrated for "
-            "these data. Whether it is, 'lls-decode evaluate --spike-in' measures on the data themselves."
+            "these data. Whether it is, 'lls-decode spike-in' measures on the data themselves."
         ),
         html.picture(
             figures.distribution({"prob": item}, "integrated detection probability", central=1.0, zero=False),

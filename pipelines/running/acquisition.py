@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ending:
+class StopConditions:
     """What ends an acquisition: whichever comes first. A file ``STOP`` in the run folder always does."""
 
     file: Path | None = None
@@ -49,7 +49,7 @@ class Acquisition:
         out: str | Path,
         config: RunConfig,
         *,
-        ending: Ending | None = None,
+        ending: StopConditions | None = None,
         poll_s: float = POLL_S,
         settle_s: float = SETTLE_S,
     ) -> None:
@@ -57,7 +57,7 @@ class Acquisition:
         self.blocks: list[Block] = []
         """That can be done by now; they stay as they are, however far the dataset grows."""
         self._dataset, self._bundle_path, self._out, self._config = str(dataset), bundle_path, Path(out), config
-        self._ending = ending or Ending()
+        self._ending = ending or StopConditions()
         self._poll_s = poll_s
         self._growth = Growth(dataset, config.input, settle_s=settle_s)
         self._context = read_bundle_info(bundle_path).network.context

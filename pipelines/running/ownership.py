@@ -17,7 +17,7 @@ _PACKAGES = ("dask", "distributed", "torch", "zarr")
 logger = logging.getLogger(__name__)
 
 
-def claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
+def take_ownership(plan: Plan, folder: RunFolder, *, force: bool) -> None:
     """Make the folder this run's, or refuse when it is another's."""
     conflict = find_conflict(plan, folder)
     if conflict is not None:

@@ -40,7 +40,7 @@ from lls_decode.pipelines.journal.events import (
 )
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.json_lines import EventWriter
-from lls_decode.pipelines.planning.block_selection import Share, choose
+from lls_decode.pipelines.planning.block_selection import Share, select_blocks
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.table import (
     ShardReceipt,
@@ -54,7 +54,7 @@ from lls_decode.table.files import output_error
 
 from .acquisition import Acquisition
 from .interrupts import Interrupted, interruptible, raise_if_asked
-from .ownership import claim, table_metadata
+from .ownership import table_metadata, take_ownership
 from .submission import NO_WORKERS_S, Submission
 from .tasks import Task
 
@@ -126,14 +126,14 @@ def run(
     """
     if share and force:
         raise ConfigError(
-            "--force does not go with --shard: jobs that start together would discard each other's blocks; remove what "
+            "--force does not go with --share: jobs that start together would discard each other's blocks; remove what "
             f"is in {plan.out}, or give another --out."
         )
     folder = RunFolder(plan.out, share.name if share else "")
     plan.check_memory(_smallest_memory(client))
     folder.create()
     with folder.locked() as lock, ExitStack() as stack:
-        claim(plan, folder, force=force)
+        take_ownership(plan, folder, force=force)
         tally = _Tally(len(plan.blocks))
         everyone: list[Listener] = [tally]
         for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
@@ -151,7 +151,7 @@ def run(
             if lock.lost.is_set():
                 raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
 
-        chosen = choose(plan.blocks, only=only, share=share)
+        chosen = select_blocks(plan.blocks, only=only, share=share)
         started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s)
         return started.execute(acquisition)
 
@@ -262,7 +262,7 @@ class _Run:
         ready = ([block for block in some if block.index not in done] for some in acquisition.iter_blocks(emit))
         self._submission(make_task).work((), later=ready)
         plan = acquisition.whole_plan()
-        claim(plan, self.folder, force=False)
+        take_ownership(plan, self.folder, force=False)
         return replace(self, plan=plan, chosen=plan.blocks)
 
     def _submission(self, make_task: Callable[[Block, int], Task]) -> Submission:

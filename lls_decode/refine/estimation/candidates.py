@@ -144,7 +144,7 @@ def _mirror(frames: Tensor, width: int) -> Tensor:
     return pad(frames, (width, width, width, width), mode="reflect")
 
 
-def cut(frames_TYX: Tensor, frame: Tensor, row: Tensor, column: Tensor, half: int) -> Tensor:
+def crop_stamps(frames_TYX: Tensor, frame: Tensor, row: Tensor, column: Tensor, half: int) -> Tensor:
     """Regions of interest (C, S, S) around pixels that are at least ``half`` from the border."""
     steps = torch.arange(-half, half + 1)
     rows, columns = row[:, None, None] + steps[:, None], column[:, None, None] + steps

@@ -77,17 +77,17 @@ def check_offset(scope: Microscope, adu_TYX: npt.NDArray[Any], camera: Camera) -
         )
 
 
-def judge(runs: Sequence[RunFits], fits: Fits) -> Quality:
+def assess_fits(runs: Sequence[RunFits], fits: Fits) -> Quality:
     """Count what was found, fitted and left out."""
     dropped: Counter[str] = sum((run.dropped for run in runs), Counter())
-    judged = np.concatenate([run.chi_square for run in runs])
+    assessed = np.concatenate([run.chi_square for run in runs])
     return Quality(
         num_frames=sum(run.num_frames for run in runs),
         num_candidates=sum(len(run.candidates) for run in runs),
-        num_fits=len(judged),
+        num_fits=len(assessed),
         num_kept=len(fits),
         dropped=dict(dropped.most_common()),
-        chi_square=float(np.median(judged)) if len(judged) else math.nan,
+        chi_square=float(np.median(assessed)) if len(assessed) else math.nan,
     )
 
 

@@ -32,18 +32,18 @@ _EXAMPLE = "x_sig < 30 and prob > 0.8"
 
 
 @dataclass(frozen=True)
-class Where:
+class Condition:
     """A condition on the columns of a table."""
 
     expression: pc.Expression
     columns: frozenset[str]
     """Those that the condition speaks of."""
 
-    def __and__(self, other: "Where") -> "Where":
-        return Where(self.expression & other.expression, self.columns | other.columns)
+    def __and__(self, other: "Condition") -> "Condition":
+        return Condition(self.expression & other.expression, self.columns | other.columns)
 
 
-def parse_where(text: str, schema: pa.Schema) -> Where:
+def parse_condition(text: str, schema: pa.Schema) -> Condition:
     """Read a condition on the columns of a schema.
 
     Numbers are compared with a column in the type of the column: ``prob == 0.9`` finds the float32 nearest to 0.9.
@@ -60,7 +60,7 @@ def parse_where(text: str, schema: pa.Schema) -> Where:
         reason = error.msg if isinstance(error, SyntaxError) else "it cannot be parsed"
         raise ConfigError(f"The condition {text!r} cannot be read ({reason}); expected e.g. {_EXAMPLE!r}.") from error
     parser = _Parser(text, schema)
-    return Where(parser.condition(tree.body), frozenset(parser.columns))
+    return Condition(parser.condition(tree.body), frozenset(parser.columns))
 
 
 class _Parser:

@@ -5,7 +5,7 @@ import pytest
 from pyarrow import Table
 
 from lls_decode.errors import ConfigError
-from lls_decode.molecules import parse_where
+from lls_decode.molecules import parse_condition
 from lls_decode.molecules.selection import filtered
 
 from .conftest import make_rows
@@ -54,13 +54,13 @@ def test_selects_the_same_as_numpy(rows: Table, text: str) -> None:
     values = {name: rows[name].to_numpy() for name in rows.column_names}
     with np.errstate(all="ignore"):
         expected = SELECTED[text](values)
-    found = filtered(rows, parse_where(text, rows.schema).expression)
+    found = filtered(rows, parse_condition(text, rows.schema).expression)
     assert found["frame"].to_pylist() == values["frame"][expected].tolist()
     assert found.schema.equals(rows.schema)
 
 
 def test_columns_are_named(rows: Table) -> None:
-    assert parse_where("x_sig < 30 and x_nm + y_nm > 0", rows.schema).columns == {"x_sig", "x_nm", "y_nm"}
+    assert parse_condition("x_sig < 30 and x_nm + y_nm > 0", rows.schema).columns == {"x_sig", "x_nm", "y_nm"}
 
 
 REFUSED = {
@@ -96,9 +96,9 @@ REFUSED = {
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 def test_refused(rows: Table, text: str) -> None:
     with pytest.raises(ConfigError, match=REFUSED[text]):
-        parse_where(text, rows.schema)
+        parse_condition(text, rows.schema)
 
 
 def test_endless_nesting_is_refused(rows: Table) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        parse_where("(" * 5000 + "x_sig" + ")" * 5000 + " < 3", rows.schema)
+        parse_condition("(" * 5000 + "x_sig" + ")" * 5000 + " < 3", rows.schema)
