@@ -31,7 +31,7 @@ from lls_decode.pipelines.journal.json_lines import EventReader
 from lls_decode.pipelines.journal.record import RunRecord
 
 from .run_status import FailedBlock, RunStatus, VolumeRange, VolumeState, WorkerStatus
-from .speed import History, Pace
+from .speed import Speed, SpeedHistory
 
 RELIST_S = 60.0
 """How often shards are listed anew; between that, the ledger is believed."""
@@ -78,7 +78,7 @@ class RunReader:
         return self._blocks
 
     @property
-    def history(self) -> History:
+    def history(self) -> SpeedHistory:
         """Speed by time, since the latest start."""
         return self._start.history
 
@@ -131,7 +131,7 @@ class RunReader:
         self._failures: dict[int, BlockFailed] = {}
         self._start = _LatestStart(self._record.started_at)
         self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
-        self._spans = _Spans.of(self._blocks)
+        self._coverage = _VolumeCoverage.of(self._blocks)
         self._relist_at = 0.0
 
     def _version(self) -> tuple[int, int]:
@@ -186,8 +186,8 @@ class RunReader:
         frames, frames_done, frames_failed = (int(self._owned[mask].sum()) for mask in (done | True, done, failed))
         owner, merged = folder.owner(), folder.table.exists()
         complete = merged and bool(done.all())
-        overall = start.pace.overall()
-        speed = start.pace.recent() if owner else overall
+        overall = start.speed.overall()
+        speed = start.speed.recent() if owner else overall
         left = frames - frames_done - frames_failed
         return RunStatus(
             out=self.out,
@@ -199,7 +199,7 @@ class RunReader:
             merging=start.merging,
             started_at=start.at,
             ended_at=start.ended_at,
-            last_at=start.pace.until or None,
+            last_at=start.speed.until or None,
             blocks=len(self._blocks),
             blocks_done=int(done.sum()),
             blocks_failed=int(failed.sum()),
@@ -219,7 +219,7 @@ class RunReader:
             retries=int(np.maximum(self._attempts - 1, 0).sum()),
             workers_now=start.workers_now if owner else None,
             workers=tuple(item.status() for item in start.workers.values()),
-            volumes=self._spans.ranges(done, failed),
+            volumes=self._coverage.ranges(done, failed),
             table=str(folder.table) if merged else None,
             failed=tuple(
                 _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
@@ -238,20 +238,20 @@ class _LatestStart:
     ended_at: float | None = None
     merging: bool = False
     workers_now: int = 0
-    workers: "dict[tuple[str, int], _Worker]" = field(default_factory=dict)
+    workers: "dict[tuple[str, int], _WorkerTotals]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.pace, self.history = Pace(self.at), History(self.at)
+        self.speed, self.history = Speed(self.at), SpeedHistory(self.at)
 
     def count_block(self, event: BlockDone) -> None:
         if event.at < self.at or event.found:
             return
-        self.pace.add(event.at, event.frames, event.rows)
+        self.speed.add(event.at, event.frames, event.rows)
         self.history.add(event.at, event.frames, event.rows)
         key = (event.worker, event.pid)
         worker = self.workers.get(key)
         if worker is None:
-            worker = self.workers[key] = _Worker(*key)
+            worker = self.workers[key] = _WorkerTotals(*key)
         worker.count(event)
 
     def count_event(self, event: Event) -> None:
@@ -269,8 +269,8 @@ class _LatestStart:
 
 
 @dataclass
-class _Worker:
-    """Sums over the blocks of one worker process."""
+class _WorkerTotals:
+    """Totals over the blocks of one worker process."""
 
     worker: str
     pid: int
@@ -310,8 +310,8 @@ class _Worker:
 
 
 @dataclass(frozen=True)
-class _Spans:
-    """Where blocks lie, ready to be added up over volumes."""
+class _VolumeCoverage:
+    """Places of all blocks, from which the state of each volume is counted."""
 
     starts: npt.NDArray[np.int64]
     """First volume of each block, one past its last, and how many of its planes."""
@@ -321,7 +321,7 @@ class _Spans:
     planes_per_volume: int
 
     @classmethod
-    def of(cls, blocks: Sequence[Block]) -> "_Spans":
+    def of(cls, blocks: Sequence[Block]) -> "_VolumeCoverage":
         columns = ((b.volume_start, b.volume_stop, b.plane_stop - b.plane_start) for b in blocks)
         starts, stops, planes = np.array(list(columns), dtype=np.int64).reshape(-1, 3).T
         last = blocks[-1] if blocks else None
