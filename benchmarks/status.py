@@ -69,8 +69,8 @@ def add_blocks(out: Path, start: int, stop: int) -> None:
             start_s=0.0, compute_s=1.7, write_s=0.1, worker=f"tcp://10.0.0.{index % 32}:40000", pid=index % 32,
         )  # fmt: skip
         lines.append(format_event(event))
-    for name in ("ledger.jsonl", "events.jsonl"):
-        with (out / name).open("ab") as file:
+    for path in (RunFolder(out).ledger, RunFolder(out).events):
+        with path.open("ab") as file:
             file.writelines(lines)
 
 

@@ -100,13 +100,17 @@ class EventReader:
         for line in self._lines():
             if skipped and (found := _KIND.match(line)) and found[1] in skipped:
                 continue
-            try:
-                event = parse_event(line)
-            except ValueError:
-                self.broken += bool(line.strip())
-                continue
+            event = self.parse(line)
             if event is not None:
                 yield event
+
+    def parse(self, line: bytes) -> Event | None:
+        """Return the event in a line; None if its kind is unknown, or if it is broken, which is counted."""
+        try:
+            return parse_event(line)
+        except ValueError:
+            self.broken += bool(line.strip())
+            return None
 
     def _lines(self) -> list[bytes]:
         try:
@@ -128,20 +132,13 @@ def read_events(path: Path) -> tuple[list[Event], int]:
 
     Unlike `EventReader`, this also reads a last line that does not end.
     """
-    events: list[Event] = []
-    broken = 0
     try:
-        content = path.read_bytes()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return events, broken
-    for line in content.splitlines():
-        try:
-            event = parse_event(line)
-        except ValueError:
-            broken += bool(line.strip())
-        else:
-            events += [] if event is None else [event]
-    return events, broken
+        return [], 0
+    reader = EventReader(path)
+    events = [event for event in map(reader.parse, lines) if event is not None]
+    return events, reader.broken
 
 
 def find_latest(path: Path, kind: type[Event]) -> int:

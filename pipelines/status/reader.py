@@ -6,7 +6,6 @@ read on from where they ended, shards are listed now and then. Nothing is writte
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,19 +18,17 @@ from lls_decode.pipelines.journal.events import (
     BlockFailed,
     BlockRetried,
     Event,
-    Merged,
-    MergeStarted,
-    RunFinished,
     SettledBlock,
     ShardDamaged,
-    WorkersChanged,
 )
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.json_lines import EventReader
 from lls_decode.pipelines.journal.record import RunRecord
 
-from .run_status import FailedBlock, RunStatus, VolumeRange, VolumeState, WorkerStatus
-from .speed import History, Pace
+from .latest_start import LatestStart
+from .run_status import FailedBlock, RunStatus
+from .speed import SpeedHistory
+from .volume_coverage import VolumeCoverage
 
 RELIST_S = 60.0
 """How often shards are listed anew; between that, the ledger is believed."""
@@ -78,7 +75,7 @@ class RunReader:
         return self._blocks
 
     @property
-    def history(self) -> History:
+    def history(self) -> SpeedHistory:
         """Speed by time, since the latest start."""
         return self._start.history
 
@@ -129,9 +126,9 @@ class RunReader:
         self._has_shard = np.zeros(number, dtype=np.bool_)
         self._sums = {name: np.zeros(number) for name in _SUMS}
         self._failures: dict[int, BlockFailed] = {}
-        self._start = _LatestStart(self._record.started_at)
+        self._start = LatestStart(self._record.started_at)
         self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
-        self._spans = _Spans.of(self._blocks)
+        self._coverage = VolumeCoverage.of(self._blocks)
         self._relist_at = 0.0
 
     def _version(self) -> tuple[int, int]:
@@ -186,8 +183,8 @@ class RunReader:
         frames, frames_done, frames_failed = (int(self._owned[mask].sum()) for mask in (done | True, done, failed))
         owner, merged = folder.owner(), folder.table.exists()
         complete = merged and bool(done.all())
-        overall = start.pace.overall()
-        speed = start.pace.recent() if owner else overall
+        overall = start.speed.overall()
+        speed = start.speed.recent() if owner else overall
         left = frames - frames_done - frames_failed
         return RunStatus(
             out=self.out,
@@ -199,7 +196,7 @@ class RunReader:
             merging=start.merging,
             started_at=start.at,
             ended_at=start.ended_at,
-            last_at=start.pace.until or None,
+            last_at=start.speed.until or None,
             blocks=len(self._blocks),
             blocks_done=int(done.sum()),
             blocks_failed=int(failed.sum()),
@@ -219,7 +216,7 @@ class RunReader:
             retries=int(np.maximum(self._attempts - 1, 0).sum()),
             workers_now=start.workers_now if owner else None,
             workers=tuple(item.status() for item in start.workers.values()),
-            volumes=self._spans.ranges(done, failed),
+            volumes=self._coverage.ranges(done, failed),
             table=str(folder.table) if merged else None,
             failed=tuple(
                 _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
@@ -228,125 +225,6 @@ class RunReader:
                 file.broken + int(file.unfinished and owner is None) for file in self._files["ledger"].values()
             ),
         )
-
-
-@dataclass
-class _LatestStart:
-    """Counts since the latest start of a run."""
-
-    at: float
-    ended_at: float | None = None
-    merging: bool = False
-    workers_now: int = 0
-    workers: "dict[tuple[str, int], _Worker]" = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.pace, self.history = Pace(self.at), History(self.at)
-
-    def count_block(self, event: BlockDone) -> None:
-        if event.at < self.at or event.found:
-            return
-        self.pace.add(event.at, event.frames, event.rows)
-        self.history.add(event.at, event.frames, event.rows)
-        key = (event.worker, event.pid)
-        worker = self.workers.get(key)
-        if worker is None:
-            worker = self.workers[key] = _Worker(*key)
-        worker.count(event)
-
-    def count_event(self, event: Event) -> None:
-        if event.at < self.at:
-            return
-        match event:
-            case WorkersChanged():
-                self.workers_now = event.workers
-            case MergeStarted():
-                self.merging = True
-            case Merged() | ShardDamaged():
-                self.merging = False
-            case RunFinished():
-                self.merging, self.ended_at = False, event.at
-
-
-@dataclass
-class _Worker:
-    """Sums over the blocks of one worker process."""
-
-    worker: str
-    pid: int
-    blocks: int = 0
-    frames: int = 0
-    rows: int = 0
-    start_s: float = 0.0
-    read_s: float = 0.0
-    compute_s: float = 0.0
-    write_s: float = 0.0
-    began: float = 0.0
-    last_at: float = 0.0
-    gpu_bytes: int | None = None
-
-    def count(self, event: BlockDone) -> None:
-        if not self.blocks:  # frames are read while the model is loaded
-            self.began = event.at - max(event.read_s, event.start_s) - event.compute_s - event.write_s
-        self.blocks += 1
-        self.frames += event.frames
-        self.rows += event.rows
-        self.start_s += event.start_s
-        self.read_s += event.read_s
-        self.compute_s += event.compute_s
-        self.write_s += event.write_s
-        self.last_at = max(self.last_at, event.at)
-        if event.gpu_bytes is not None:
-            self.gpu_bytes = max(self.gpu_bytes or 0, event.gpu_bytes)
-
-    def status(self) -> WorkerStatus:
-        seconds = max(self.last_at - self.began, 1e-3)
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "began"}
-        return WorkerStatus(
-            **values,
-            frames_per_s=self.frames / seconds,
-            idle=min(max(1 - (self.start_s + self.compute_s) / seconds, 0.0), 1.0),
-        )
-
-
-@dataclass(frozen=True)
-class _Spans:
-    """Where blocks lie, ready to be added up over volumes."""
-
-    starts: npt.NDArray[np.int64]
-    """First volume of each block, one past its last, and how many of its planes."""
-    stops: npt.NDArray[np.int64]
-    planes: npt.NDArray[np.int64]
-    num_volumes: int
-    planes_per_volume: int
-
-    @classmethod
-    def of(cls, blocks: Sequence[Block]) -> "_Spans":
-        columns = ((b.volume_start, b.volume_stop, b.plane_stop - b.plane_start) for b in blocks)
-        starts, stops, planes = np.array(list(columns), dtype=np.int64).reshape(-1, 3).T
-        last = blocks[-1] if blocks else None
-        return cls(starts, stops, planes, last.num_volumes if last else 0, last.planes_per_volume if last else 0)
-
-    def ranges(self, done: npt.NDArray[np.bool_], failed: npt.NDArray[np.bool_]) -> tuple[VolumeRange, ...]:
-        """State of each volume, equal neighbours joined."""
-        planes_done, planes_failed = self._planes_per_volume(done), self._planes_per_volume(failed)
-        code = np.where(planes_done == self.planes_per_volume, 1, np.where(planes_done > 0, 2, 0))
-        code[planes_failed > 0] = 3
-        first = int(self.starts.min())  # a part of a dataset has its own first and last volume
-        code = code[first : int(self.stops.max())]
-        names: tuple[VolumeState, ...] = ("left", "done", "partial", "failed")
-        starts = np.flatnonzero(np.diff(code, prepend=-1)).tolist()
-        stops = [*starts[1:], len(code)]
-        return tuple(
-            VolumeRange(first + start, first + stop, names[code[start]])
-            for start, stop in zip(starts, stops, strict=True)
-        )
-
-    def _planes_per_volume(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        change = np.zeros(self.num_volumes + 1, dtype=np.int64)
-        np.add.at(change, self.starts[mask], self.planes[mask])
-        np.add.at(change, self.stops[mask], -self.planes[mask])
-        return np.cumsum(change)[:-1]
 
 
 def _failed_block(block: Block, event: BlockFailed) -> FailedBlock:

@@ -15,7 +15,7 @@ from lls_decode.pipelines.journal.events import BlockFailed, Event, MergeStarted
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running import run as run_module
 from lls_decode.pipelines.running.run import run
-from lls_decode.pipelines.status.progress import Rates
+from lls_decode.pipelines.status.progress import RunCounts
 from lls_decode.pipelines.status.reader import read_status
 from lls_decode.table import verify_shard
 from tests.pipelines.conftest import (
@@ -72,7 +72,7 @@ class AtMerge:
 
     def __init__(self, damage: Callable[[Path], None], shard: Path, *, times: int = 1) -> None:
         self.events: list[dict[str, Any]] = []
-        self.rates = Rates()
+        self.rates = RunCounts()
         self._damage, self._shard, self._left = damage, shard, times
 
     def __call__(self, event: Event) -> None:

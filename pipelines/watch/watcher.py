@@ -1,4 +1,4 @@
-"""One look at a run after the other, in a thread of its own: whoever shows the latest waits for nothing."""
+"""Take snapshots of a run in a thread of its own, so that whoever shows the latest one does not wait."""
 
 import logging
 import threading
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Look:
-    """What there is to show. Not changed after it was made."""
+class Snapshot:
+    """What the page shows of a run at one moment. Never changed after it was made."""
 
     number: int
     """Counts up."""
@@ -44,7 +44,7 @@ class Watcher:
 
     def __init__(self, out: str | Path) -> None:
         self.out = str(out)
-        self.latest: Look | None = None
+        self.latest: Snapshot | None = None
         self._viewers = 0
         self._number = 0
         self._over = threading.Event()
@@ -83,8 +83,8 @@ class Watcher:
         with self._lock:
             self._viewers -= 1
 
-    def look(self) -> Look:
-        """Look now. For one thread at a time.
+    def take_snapshot(self) -> Snapshot:
+        """Read the run as it is now. For one thread at a time.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Watcher:
             self._picture.step(states == DONE)
         self._number += 1
         seconds, frames_per_s, rows_per_s = reader.history.rates()
-        return Look(
+        return Snapshot(
             number=self._number,
             status=status,
             seconds=seconds,
@@ -117,7 +117,7 @@ class Watcher:
         while not self._over.is_set():
             self._wake.clear()
             try:
-                self.latest = self.look()
+                self.latest = self.take_snapshot()
             except InputError as error:  # not there yet, or being replaced by another one
                 logger.debug("%s", error)
                 self._reader, self.latest = None, None
