@@ -62,7 +62,7 @@ def batch(
     """
     from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import find_site
-    from lls_decode.pipelines.batch.batch import BatchResult, Summary, plan_batch
+    from lls_decode.pipelines.batch.batch import BatchResult, BatchTable, plan_batch
     from lls_decode.pipelines.batch.batch import batch as run_batch
     from lls_decode.pipelines.batch.datasets import BatchSettings, read_datasets
     from lls_decode.pipelines.journal.folder import RunFolder
@@ -92,7 +92,7 @@ def batch(
     if dry_run:
         _echo_result(rows, as_json=as_json)
         return 0
-    summary = Summary.of(out, datasets, part)
+    summary = BatchTable.of(out, datasets, part)
     summary.write(rows)
     result = BatchResult.of(rows)
     if any(row.to_do for row in rows):
