@@ -79,9 +79,9 @@ def batch(
         )
     settings = BatchSettings(model=model, config=config_path, changes=read_changes(changes))
     datasets = read_datasets(source, out, settings=settings)
-    part = None if share is None else parse_share(share)
-    if part:
-        datasets = tuple(part.take(datasets))
+    own_share = None if share is None else parse_share(share)
+    if own_share:
+        datasets = tuple(own_share.take(datasets))
     chosen = [_for_site(item, slurm.worker_threads if slurm else None) for item in datasets]
     chosen = [item for item in chosen if pattern is None or item.matches(pattern)]
     if pattern and not chosen:
@@ -92,7 +92,7 @@ def batch(
     if dry_run:
         _echo_result(rows, as_json=as_json)
         return 0
-    summary = BatchTable.of(out, datasets, part)
+    summary = BatchTable.of(out, datasets, own_share)
     summary.write(rows)
     result = BatchResult.of(rows)
     if any(row.to_do for row in rows):

@@ -8,6 +8,7 @@ from lls_decode.axes import IndexRange
 from lls_decode.config import PartConfig, RunConfig, change, load_run_config
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.models import find_bundle
+from lls_decode.pipelines.cli.inputs import InputOptions, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
     echo_score,
@@ -31,10 +32,7 @@ from .report import echo_report
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder; the same command goes on in it."
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
-@click.option("--array", help="Path of the array inside the store, when there are several.")
-@click.option("--axes", help="Axes of the array when its metadata are absent or wrong, e.g. tzyx.")
-@click.option("--channel", type=click.IntRange(0), help="Channel, when there are several.")
-@click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames.")
+@input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Arithmetic of the network.")
@@ -59,10 +57,7 @@ def run(
     model: str,
     out: Path,
     config_path: Path | None,
-    array: str | None,
-    axes: str | None,
-    channel: int | None,
-    planes_per_volume: int | None,
+    inputs: InputOptions,
     block_frames: int | None,
     device: str | None,
     dtype: str | None,
@@ -105,17 +100,13 @@ def run(
     profile = find_site(site)
     config = load_run_config(config_path) if config_path else RunConfig()
     options = {
-        "input.array": array,
-        "input.axes": axes,
-        "input.channel": channel,
-        "input.planes_per_volume": planes_per_volume,
         "execution.block_frames": block_frames,
         "compute.device": device,
         "compute.dtype": dtype,
         "part.volumes": volumes,
         "part.roi": roi,
     }
-    given = {key: value for key, value in options.items() if value is not None}
+    given = inputs.changes() | {key: value for key, value in options.items() if value is not None}
     config = changed(change(config, given, source="command line"), changes)
     slurm = profile if isinstance(profile, SlurmSite) else None
     if slurm and config.compute.threads is None:
@@ -139,7 +130,7 @@ def run(
     for line in plan.describe():
         click.echo(line, err=not dry_run)
     chosen = None if only is None else parse_blocks(only, plan.blocks)
-    part = None if share is None else parse_share(share)
+    own_share = None if share is None else parse_share(share)
     if dry_run:
         from lls_decode.pipelines.planning.speed_probe import measure_speed
 
@@ -171,7 +162,7 @@ def run(
             force=force,
             no_workers_s=patience_s,
             only=chosen,
-            share=part,
+            share=own_share,
             acquisition=acquisition,
         )
     echo_result(result, len(plan.blocks), as_json=as_json)
