@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from lls_decode.table.files import temporary_beside
 from lls_decode.table.schema import SORT_COLUMNS
 
-_RUN_ROWS: Final = 2**18
+_SECTION_ROWS: Final = 2**18
 """Sorted at a time."""
 _GROUP_ROWS: Final = 2**13
 """What is held of each section while they are merged."""
@@ -49,7 +49,7 @@ class RowSorter:
     def add(self, table: pa.Table) -> None:
         """Add rows, with the columns of the schema."""
         self._waiting.append(table)
-        if sum(map(len, self._waiting)) >= _RUN_ROWS:
+        if sum(map(len, self._waiting)) >= _SECTION_ROWS:
             self._write_run()
 
     def pieces(self) -> Iterator[pa.Table]:

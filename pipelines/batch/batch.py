@@ -251,7 +251,7 @@ def _reason(result: RunResult) -> str:
 
 
 @dataclass(frozen=True)
-class Summary:
+class BatchTable:
     """The table of a batch: a ``.csv`` over all datasets, also those that this start leaves alone."""
 
     path: Path
@@ -261,7 +261,7 @@ class Summary:
     """What the tables in the folder say of datasets that were run, by dataset and table."""
 
     @classmethod
-    def of(cls, out: Path, datasets: Sequence[BatchEntry], share: Share | None = None) -> "Summary":
+    def of(cls, out: Path, datasets: Sequence[BatchEntry], share: Share | None = None) -> "BatchTable":
         """The table in the folder of a batch; jobs that do shares have one each."""
         path = out / (f"batch.{share.name}.csv" if share else "batch.csv")
         tables = [*(other for other in sorted(out.glob("batch*.csv")) if other != path), path]

@@ -8,7 +8,7 @@ import click
 from lls_decode.config import RunConfig, change, load_run_config
 from lls_decode.errors import ConfigError
 
-from .inputs import input_options
+from .inputs import InputOptions, input_options
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
 from .parameters import LazyHelpCommand
 
@@ -29,7 +29,7 @@ def inspect(
     config_path: Path | None,
     camera_frames: int,
     verify: bool,
-    selected: dict[str, Any],
+    inputs: InputOptions,
     changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -37,7 +37,7 @@ def inspect(
     if path.endswith(".parquet"):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
-        if selected:
+        if inputs.changes():
             raise ConfigError(f"{path} is a table, and --array, --axes and the like are for datasets; leave them out.")
         summary = inspect_table(path)
     else:
@@ -45,7 +45,7 @@ def inspect(
         from lls_decode.frames.diagnostics import inspect_source
 
         config = load_run_config(config_path) if config_path else RunConfig()
-        config = changed(change(config, selected, source="command line"), changes)
+        config = changed(change(config, inputs.changes(), source="command line"), changes)
         summary = inspect_source(
             open_source(path, config.input),
             camera_frames=camera_frames,
@@ -164,7 +164,7 @@ def preview(
     out: Path,
     volume: int | None,
     config_path: Path | None,
-    selected: dict[str, Any],
+    inputs: InputOptions,
     changes: tuple[str, ...],
 ) -> None:
     """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
@@ -172,7 +172,7 @@ def preview(
     from lls_decode.pipelines.flows.preview import preview as draw_preview
 
     config = load_run_config(config_path) if config_path else RunConfig()
-    config = changed(change(config, selected, source="command line"), changes)
+    config = changed(change(config, inputs.changes(), source="command line"), changes)
     result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)
     for note in result.notes:
         click.echo(f"note       {note}")

@@ -280,7 +280,7 @@ class _Run:
         plan = self.plan
         events, _ = self.folder.read_ledger()
         known = {event.block: event.bytes for event in events if isinstance(event, BlockDone)}
-        others = plan.blocks if self._is_choice else ()
+        others = plan.blocks if self._is_partial else ()
         receipts, reasons = scan_shards(
             self.folder.shards, blocks, run_digest=plan.run_digest, others=others, known_bytes=known
         )
@@ -344,14 +344,14 @@ class _Run:
         )
 
     @property
-    def _is_choice(self) -> bool:
+    def _is_partial(self) -> bool:
         """Some blocks of the plan are for other starts."""
         return len(self.chosen) < len(self.plan.blocks)
 
     def _look_elsewhere(self) -> None:
         """Find what other starts have done. Only when all seem to be done footers are read: there may be many jobs."""
         self.elsewhere.clear()
-        if not self._is_choice:
+        if not self._is_partial:
             return
         plan, names = self.plan, self.folder.list_shards()
         self.elsewhere.update({block.index: 0 for block in plan.blocks if block.id in names})
@@ -370,7 +370,7 @@ class _Run:
         self._count_late()
         self._look_elsewhere()
         done, missing = {**self.elsewhere, **self.tally.rows}, self._left()
-        if not done or (missing and self._is_choice):
+        if not done or (missing and self._is_partial):
             return None
         table = self.folder.table
         if _is_merged(table, self.plan, missing):

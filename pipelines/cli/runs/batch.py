@@ -61,7 +61,7 @@ def batch(
     dataset, model, config, out and any key of the configuration, as detection.accept. Exit status 1: some failed.
     """
     from lls_decode.cluster.site import find_site
-    from lls_decode.pipelines.batch.batch import BatchResult, Summary, plan_batch
+    from lls_decode.pipelines.batch.batch import BatchResult, BatchTable, plan_batch
     from lls_decode.pipelines.batch.batch import batch as run_batch
     from lls_decode.pipelines.batch.datasets import BatchSettings, read_datasets
     from lls_decode.pipelines.journal.folder import RunFolder
@@ -77,9 +77,9 @@ def batch(
         )
     settings = BatchSettings(model=model, config=config_path, changes=read_changes(changes))
     datasets = read_datasets(source, out, settings=settings)
-    part = None if share is None else parse_share(share)
-    if part:
-        datasets = tuple(part.take(datasets))
+    own_share = None if share is None else parse_share(share)
+    if own_share:
+        datasets = tuple(own_share.take(datasets))
     chosen = [_for_site(item, profile.worker_threads) for item in datasets]
     chosen = [item for item in chosen if pattern is None or item.matches(pattern)]
     if pattern and not chosen:
@@ -90,7 +90,7 @@ def batch(
     if dry_run:
         _echo_result(rows, as_json=as_json)
         return 0
-    summary = Summary.of(out, datasets, part)
+    summary = BatchTable.of(out, datasets, own_share)
     summary.write(rows)
     result = BatchResult.of(rows)
     if any(row.to_do for row in rows):

@@ -1,7 +1,6 @@
 """Commands that run: demo, run, merge."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -9,7 +8,7 @@ from lls_decode.axes import IndexRange
 from lls_decode.config import PartConfig, RunConfig, change, load_run_config
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.models import find_bundle
-from lls_decode.pipelines.cli.inputs import input_options
+from lls_decode.pipelines.cli.inputs import InputOptions, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
     echo_score,
@@ -58,7 +57,7 @@ def run(
     model: str,
     out: Path,
     config_path: Path | None,
-    selected: dict[str, Any],
+    inputs: InputOptions,
     block_frames: int | None,
     device: str | None,
     dtype: str | None,
@@ -106,8 +105,8 @@ def run(
         "part.volumes": volumes,
         "part.roi": roi,
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    config = changed(change(config, selected | given, source="command line"), changes)
+    given = inputs.changes() | {key: value for key, value in options.items() if value is not None}
+    config = changed(change(config, given, source="command line"), changes)
     if profile.worker_threads and config.compute.threads is None:
         config = config.replace(compute=config.compute.replace(threads=profile.worker_threads))
     bundle = find_bundle(model)
@@ -129,7 +128,7 @@ def run(
     for line in plan.describe():
         click.echo(line, err=not dry_run)
     chosen = None if only is None else parse_blocks(only, plan.blocks)
-    part = None if share is None else parse_share(share)
+    own_share = None if share is None else parse_share(share)
     if dry_run:
         from lls_decode.pipelines.planning.speed_probe import measure_speed
 
@@ -160,7 +159,7 @@ def run(
             force=force,
             no_workers_s=profile.patience_s or NO_WORKERS_S,
             only=chosen,
-            share=part,
+            share=own_share,
             acquisition=acquisition,
         )
     echo_result(result, len(plan.blocks), as_json=as_json)

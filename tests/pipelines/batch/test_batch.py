@@ -18,7 +18,7 @@ import zarr
 from distributed import Client
 
 from lls_decode.config import RunConfig
-from lls_decode.pipelines.batch.batch import BatchRow, Summary, batch, plan_batch, read_rows
+from lls_decode.pipelines.batch.batch import BatchRow, BatchTable, batch, plan_batch, read_rows
 from lls_decode.pipelines.batch.datasets import BatchEntry, BatchSettings, read_datasets
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.journal.folder import RunFolder
@@ -85,7 +85,7 @@ def undisturbed(
     """The folder of a batch to which nothing happened."""
     out = tmp_path_factory.mktemp("undisturbed")
     items = datasets(out)
-    summary = Summary.of(out, items)
+    summary = BatchTable.of(out, items)
     result = batch(items, plan_batch(items), client, summary.write)
     assert result.exit_status == 1, "some are broken"
     assert Counter(row.status for row in result.rows) == {"done": NUMBER - 6, "failed": 4, "incomplete": 2}
@@ -144,7 +144,7 @@ def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
     assert len(DONE) + 5 <= done(tmp_path) < NUMBER - len(BROKEN)
     assert not list(tmp_path.rglob("run*.lock"))
 
-    result = batch(items, plan_batch(items, force=True), client, Summary.of(tmp_path, items).write, force=True)
+    result = batch(items, plan_batch(items, force=True), client, BatchTable.of(tmp_path, items).write, force=True)
     assert result.exit_status == 1
     expected, found = by_name(undisturbed), by_name(tmp_path)
     assert found.keys() == expected.keys()
@@ -214,19 +214,19 @@ def test_the_table_keeps_what_a_start_leaves_alone(
     items = datasets(tmp_path)
     tables = [str(item.out / "localizations.parquet") for item in items]
     first = BatchRow(items[3].dataset, "done", rows=7, blocks=2, failed=0, seconds=1.5, digest="a", table=tables[3])
-    Summary.of(tmp_path, items).write([first])
+    BatchTable.of(tmp_path, items).write([first])
     again = BatchRow(items[3].dataset, "done", "done before", rows=7, digest="a", table=tables[3])
     second = BatchRow(items[4].dataset, "failed", 'a "reason",\nof two lines', table=tables[4])
-    Summary.of(tmp_path, items).write([second])
+    BatchTable.of(tmp_path, items).write([second])
     rows = read_rows(tmp_path / "batch.csv")
     assert (rows[3], rows[4], rows[5].status, len(rows)) == (first, second, "waiting", NUMBER)
-    Summary.of(tmp_path, items).write([again])
+    BatchTable.of(tmp_path, items).write([again])
     assert read_rows(tmp_path / "batch.csv")[3] == replace(again, seconds=1.5)
-    share = Summary.of(tmp_path, items[:5], Share(1, 10))
+    share = BatchTable.of(tmp_path, items[:5], Share(1, 10))
     share.write([replace(first, seconds=2.5)])
     assert [row.status for row in read_rows(tmp_path / "batch.1-of-10.csv")] == ["waiting"] * 3 + ["done", "failed"]
     (tmp_path / "batch.csv").unlink()
-    Summary.of(tmp_path, items).write([again])
+    BatchTable.of(tmp_path, items).write([again])
     assert read_rows(tmp_path / "batch.csv")[3] == replace(again, seconds=2.5), "joined from those of the shares"
 
 

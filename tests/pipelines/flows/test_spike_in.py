@@ -178,7 +178,7 @@ def type_in(*words: object) -> int:
 
 USAGE: dict[str, tuple[list[str], str]] = {
     "nothing": ([], "Missing argument 'DATASET'"),
-    "a truth too many": (["x.zarr", "truth.parquet"], "unexpected extra argument"),
+    "a truth too many": (["x.zarr", "truth.parquet", "--model", "m.lls", "--out", "o"], "unexpected extra argument"),
     "no model": (["x.zarr"], "Missing option '--model'"),
     "no folder": (["x.zarr", "--model", "lls-paint"], "Missing option '--out'"),
     "an option of evaluate": (["x.zarr", "--border-nm", "3"], "No such option"),

@@ -18,7 +18,7 @@ PATIENCE_S = 240.0
 """What takes seconds takes minutes on a machine with much to do."""
 
 
-class Company:
+class ForkServer:
     """The process that actors are forks of."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,10 +44,10 @@ class Company:
         self._server.communicate()
 
 
-class Cast:
+class RunProcesses:
     """The actors of one test; each is named by its process id."""
 
-    def __init__(self, company: Company, folder: Path, habits: dict[str, Any]) -> None:
+    def __init__(self, company: ForkServer, folder: Path, habits: dict[str, Any]) -> None:
         self.workers: list[int] = []
         self.scheduler = 0
         self.address = ""
@@ -113,20 +113,20 @@ class Cast:
         return pid
 
 
-def run_undisturbed(company: Company, plan: Plan, *, workers: int = 1) -> Path:
+def run_undisturbed(company: ForkServer, plan: Plan, *, workers: int = 1) -> Path:
     """Run a plan to which nothing happens; gives its folder."""
-    with open_cast(company, plan.out.parent) as cast:
-        cast.start_scheduler()
-        cast.start_workers(workers)
-        assert cast.wait(cast.start_client(plan)) == 0, cast.words
+    with open_processes(company, plan.out.parent) as processes:
+        processes.start_scheduler()
+        processes.start_workers(workers)
+        assert processes.wait(processes.start_client(plan)) == 0, processes.words
     return plan.out
 
 
 @contextmanager
-def open_cast(company: Company, folder: Path, **habits: Any) -> Iterator[Cast]:
-    """A cast that leaves no process behind; ``habits`` are those of its workers."""
-    cast = Cast(company, folder, habits)
+def open_processes(company: ForkServer, folder: Path, **habits: Any) -> Iterator[RunProcesses]:
+    """The processes of a run, none of which is left behind; ``habits`` are those of its workers."""
+    processes = RunProcesses(company, folder, habits)
     try:
-        yield cast
+        yield processes
     finally:
-        cast.close()
+        processes.close()
