@@ -103,7 +103,7 @@ def look(
     Parameters
     ----------
     force
-        Other runs in the folders are to be discarded.
+        Other runs in the folders are to be discarded, and frames that the camera cannot have recorded accepted.
     limit
         Data sets that are done, at most; further ones wait.
     progress
@@ -140,7 +140,7 @@ def batch(
     write
         Given all rows after each data set.
     force
-        Discard what other runs have left in the folders.
+        Discard what other runs have left in the folders, and accept frames that the camera cannot have recorded.
     listen
         Opened for each data set; its listener is told what happens.
 
@@ -170,7 +170,7 @@ def batch(
 
 def _look(item: DataSet, *, force: bool) -> Row:
     try:
-        plan = make_plan(item.dataset, item.model, item.out, item.config)
+        plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
         refuse_conflict(plan, force=force)
         record = RunFolder(plan.out).read_record()
     except Exception as error:
@@ -195,7 +195,8 @@ def _do(item: DataSet, client: Client, listener: Listener, *, force: bool, no_wo
 
     began = time.monotonic()
     try:
-        plan = make_plan(item.dataset, item.model, item.out, item.config)  # again: plans of an archive fill the memory
+        # again: plans of an archive fill the memory
+        plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
         attach(client, plan.out)
         result = run(plan, client, listeners=[listener], force=force, no_workers_s=no_workers_s)
     except SiteError:

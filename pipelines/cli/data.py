@@ -110,16 +110,23 @@ def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> N
     "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@click.option("--force", is_flag=True, help="Accept light that the camera cannot have recorded.")
 @set_option
 def preview(
-    dataset: str, model: str, out: Path, volume: int | None, config_path: Path | None, changes: tuple[str, ...]
+    dataset: str,
+    model: str,
+    out: Path,
+    volume: int | None,
+    config_path: Path | None,
+    force: bool,
+    changes: tuple[str, ...],
 ) -> None:
     """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
     from lls_decode.models import find_bundle
     from lls_decode.pipelines.flows.preview import preview as draw_preview
 
     config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
-    result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)
+    result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume, force=force)
     for note in result.notes:
         click.echo(f"note       {note}")
     click.echo(
