@@ -15,7 +15,7 @@ from lls_decode.config.cameras import (
     crop_values,
 )
 from lls_decode.config.changes import change
-from lls_decode.config.geometry import Geometry, PixelSize, Positions
+from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize, Positions, check_camera_pixel
 from lls_decode.config.microscope import with_microscope
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
@@ -60,6 +60,7 @@ __all__ = [
     "BackgroundConfig",
     "BaseCamera",
     "Camera",
+    "CameraPixel",
     "Cell",
     "ComputeConfig",
     "Config",
@@ -99,6 +100,7 @@ __all__ = [
     "Values",
     "Widefield",
     "change",
+    "check_camera_pixel",
     "crop_values",
     "digest",
     "load",

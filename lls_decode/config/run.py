@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from lls_decode.axes import Layout
 from lls_decode.config.base import Config, load
 from lls_decode.config.cameras import Camera
-from lls_decode.config.geometry import Geometry, PixelSize
+from lls_decode.config.geometry import CameraPixel, Geometry
 from lls_decode.errors import ConfigError
 
 
@@ -169,7 +169,7 @@ class RunConfig(Config):
     input: InputConfig = InputConfig()
     part: PartConfig = PartConfig()
     camera: Camera | None = None
-    pixel_size: PixelSize | None = None
+    pixel_size: CameraPixel | None = None
     geometry: Geometry | None = None
     detection: DetectionRule = PaperRule()
     compute: ComputeConfig = ComputeConfig()

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from lls_decode.config.base import Config
 from lls_decode.config.cameras import TrainingCamera
-from lls_decode.config.geometry import Geometry, PixelSize
+from lls_decode.config.geometry import CameraPixel, Geometry
 from lls_decode.config.network import NetworkConfig
 from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, Illumination, Psf, Widefield
 
@@ -86,7 +86,7 @@ class BackgroundConfig(Config):
 class SimulationConfig(Config):
     """The microscope as it is simulated; photons, nm."""
 
-    pixel_size: PixelSize
+    pixel_size: CameraPixel
     psf: Psf
     camera: TrainingCamera
     emitters: EmitterConfig
