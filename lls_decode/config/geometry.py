@@ -46,12 +46,11 @@ def check_camera_pixel(pixel: PixelSize) -> PixelSize:
     """
     for name, side in (("x_nm", pixel.x_nm), ("y_nm", pixel.y_nm)):
         if side < SMALLEST_PIXEL_NM:
-            unit, factor = next(
-                (item for item in _UNITS_NM.items() if side * item[1] >= SMALLEST_PIXEL_NM), ("um", 1e3)
-            )
+            unit = "um" if side * _UNITS_NM["um"] >= SMALLEST_PIXEL_NM else "m"
+            size = f"{side * _UNITS_NM[unit]:g}"
             raise ValueError(
-                f"{name} is {side:g}, but camera pixels in the sample have {SMALLEST_PIXEL_NM:g} nm or more; if {side:g} "
-                f"{unit} is meant, that is {side * factor:g} nm: give {side * factor:g}"
+                f"{name} is {side:g}, expected nm, {SMALLEST_PIXEL_NM:g} or more for a camera pixel in the sample; "
+                f"{side:g} {unit} is {size} nm: give {size}"
             )
     return pixel
 
