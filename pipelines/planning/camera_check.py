@@ -86,7 +86,7 @@ def check_camera(config: RunConfig, source: FrameSource, info: BundleInfo, *, fo
         reason = find_contradiction(np.stack(frames), camera, values, light)
         if reason is not None and not force:
             own = "; the camera is that of the model, no other was given" if camera == info.camera else ""
-            raise BundleError(f"{reason}{own}; --force localizes the frames as they are.")
+            raise BundleError(f"{reason}{own}; 'lls-decode run --force' localizes the frames as they are.")
         if reason is not None:
             return [reason]
     return [*notes, *compare_ranges(source, camera, values, light)]

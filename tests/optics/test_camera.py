@@ -60,7 +60,7 @@ def test_read_noise_of_pixels() -> None:
 
 
 def test_an_emccd_has_no_map_of_read_noise() -> None:
-    with pytest.raises(ConfigError, match="an EMCCD camera has not"):
+    with pytest.raises(ConfigError, match="cameras of kind emccd do not have"):
         _ = build_camera(EMCCD, SIDE, SIDE).read_noise
 
 

@@ -167,7 +167,7 @@ class BaseCamera(TrainableCamera):
         """
         del values
         raise ConfigError(
-            f"The model takes a map of the camera's read noise, which an {self.kind.upper()} camera has not; use a "
+            f"The model takes a map of the camera's read noise, which cameras of kind {self.kind} do not have; use a "
             "model without noise_map, or give the sCMOS camera of the data."
         )
 
