@@ -1,9 +1,22 @@
 """Configuration: frozen, typed, in physical units; read once at the door."""
 
 from lls_decode.config.base import Config, digest, load, parse
-from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera, ScmosChip
+from lls_decode.config.cameras import (
+    BaseCamera,
+    Camera,
+    Draw,
+    EmccdCamera,
+    PixelValue,
+    ScmosCamera,
+    ScmosChip,
+    ShotNoise,
+    TrainingCamera,
+    Values,
+    crop_values,
+)
 from lls_decode.config.changes import change
-from lls_decode.config.geometry import Geometry, PixelSize, Positions
+from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize, Positions, check_camera_pixel
+from lls_decode.config.microscope import with_microscope
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
 from lls_decode.config.optics import (
@@ -45,11 +58,14 @@ __all__ = [
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",
+    "BaseCamera",
     "Camera",
+    "CameraPixel",
     "Cell",
     "ComputeConfig",
     "Config",
     "DetectionRule",
+    "Draw",
     "EarlyStopConfig",
     "EmccdCamera",
     "EmitterConfig",
@@ -75,14 +91,20 @@ __all__ = [
     "Scaling",
     "ScmosCamera",
     "ScmosChip",
+    "ShotNoise",
     "SimulationConfig",
     "SplinePsf",
     "Structure",
+    "TrainingCamera",
     "TrainingConfig",
+    "Values",
     "Widefield",
     "change",
+    "check_camera_pixel",
+    "crop_values",
     "digest",
     "load",
     "load_run_config",
     "parse",
+    "with_microscope",
 ]

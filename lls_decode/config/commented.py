@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
-from lls_decode.config.base import Config
+from lls_decode.config.base import Config, OneOf
 
 _WIDTH = 110
 _IN_YAML = {"None": "null", "True": "true", "False": "false"}
@@ -24,7 +25,7 @@ def _lines(config: Config, pad: str) -> Iterator[str]:
         value = getattr(config, name)
         words = [field.description or ""]
         if isinstance(value, Config):
-            words = [_first_sentence(type(value)), *words, _other_kinds(value, field.annotation)]
+            words = [_first_sentence(type(value)), *words, _other_kinds(value, field)]
         yield from _comment(" ".join(filter(None, words)), pad)
         if isinstance(value, Config):
             yield f"{pad}{name}:"
@@ -48,8 +49,13 @@ def _first_sentence(kind: type[Config]) -> str:
     return f"{first}."
 
 
-def _other_kinds(value: Config, annotation: Any) -> str:
+def _other_kinds(value: Config, field: FieldInfo) -> str:
     """The other members of a union whose members have a kind."""
-    kinds = [getattr(member, "model_fields", {}).get("kind") for member in getattr(annotation, "__args__", ())]
+    members: tuple[Any, ...] = getattr(field.annotation, "__args__", ())
+    annotated = [*field.metadata, *(item for member in members for item in getattr(member, "__metadata__", ()))]
+    for one_of in annotated:
+        if isinstance(one_of, OneOf):
+            members = tuple(one_of.kinds.values())
+    kinds = [getattr(member, "model_fields", {}).get("kind") for member in members]
     others = [kind.default for kind in kinds if kind is not None and kind.default != getattr(value, "kind", None)]
     return f"Other kinds: {', '.join(others)}." if others else ""

@@ -7,8 +7,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from lls_decode.axes import IndexRange, Layout, range_text
 from lls_decode.config.base import Config, load
-from lls_decode.config.camera import Camera, ScmosCamera
-from lls_decode.config.geometry import Geometry, PixelSize
+from lls_decode.config.cameras import Camera
+from lls_decode.config.geometry import CameraPixel, Geometry
 from lls_decode.errors import ConfigError
 
 
@@ -172,7 +172,7 @@ class RunConfig(Config):
     input: InputConfig = InputConfig()
     part: PartConfig = PartConfig()
     camera: Camera | None = None
-    pixel_size: PixelSize | None = None
+    pixel_size: CameraPixel | None = None
     geometry: Geometry | None = None
     detection: DetectionRule = PaperRule()
     compute: ComputeConfig = ComputeConfig()
@@ -182,6 +182,6 @@ class RunConfig(Config):
 def load_run_config(path: str | Path) -> RunConfig:
     """Read a run configuration; camera maps are found relative to its folder."""
     config = load(RunConfig, path)
-    if isinstance(config.camera, ScmosCamera):
+    if config.camera is not None:
         config = config.replace(camera=config.camera.resolve(Path(path).resolve().parent))
     return config

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from lls_decode.config import Camera, Cell, MovieConfig, RunConfig, ScmosCamera, ScmosChip, SimulationConfig
+from lls_decode.config import Camera, Cell, MovieConfig, RunConfig, SimulationConfig
 from lls_decode.errors import ConfigError, OutputError
 from lls_decode.frames import create_store
-from lls_decode.optics import CameraModel, ScmosModel, build_camera
+from lls_decode.optics import CameraModel, draw_camera
 from lls_decode.optics.psf import stamp_radius_px
 from lls_decode.simulate.background import draw_texture
-from lls_decode.simulate.frames import draw_chip, draw_photons
+from lls_decode.simulate.frames import draw_photons
 from lls_decode.simulate.molecules import (
     Activations,
     Molecules,
@@ -262,14 +262,12 @@ def _truth_table(config: MovieConfig, seen: Activations, first: int, bg_TYX: Ten
 
 
 def _build_camera(config: MovieConfig, folder: Path, generator: torch.Generator) -> tuple[CameraModel, Camera]:
-    """The camera of the movie; the maps of a chip are drawn and stored."""
-    chip = config.simulation.camera
-    if not isinstance(chip, ScmosChip):
-        return build_camera(chip, config.height, config.width), chip
-    model: ScmosModel = draw_chip(chip, (config.height, config.width), generator)
+    """The camera of the movie; maps that are drawn are stored."""
+    model = draw_camera(config.simulation.camera, (config.height, config.width), generator)
+    drawn = {name: value for name, value in model.values.items() if value.ndim and name not in model.config.map_paths()}
     paths: dict[str, Any] = {}
-    for name in ("offset_adu", "gain_adu_per_e", "variance_adu2"):
+    for name, value in drawn.items():
         path = folder / f"{name}.npy"
-        np.save(path, getattr(model, name).numpy())
+        np.save(path, value.numpy())
         paths[name] = str(path.relative_to(folder.parent))
-    return model, ScmosCamera(**paths, quantum_efficiency=chip.quantum_efficiency)
+    return model, model.config.replace(**paths)

@@ -103,7 +103,7 @@ def plan_batch(
     Parameters
     ----------
     force
-        Other runs in the folders are to be discarded.
+        Other runs in the folders are to be discarded, and frames that the camera cannot have recorded accepted.
     limit
         Datasets that are done, at most; further ones wait.
     progress
@@ -140,7 +140,7 @@ def batch(
     write
         Given all rows after each dataset.
     force
-        Discard what other runs have left in the folders.
+        Discard what other runs have left in the folders, and accept frames that the camera cannot have recorded.
     listen
         Opened for each dataset; its listener is told what happens.
 
@@ -170,7 +170,7 @@ def batch(
 
 def _plan_entry(item: BatchEntry, *, force: bool) -> BatchRow:
     try:
-        plan = make_plan(item.dataset, item.model, item.out, item.config)
+        plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
         refuse_conflict(plan, force=force)
         folder = RunFolder(plan.out)
         own = read_own_record(plan, folder)
@@ -196,7 +196,8 @@ def _do(
 
     began = time.monotonic()
     try:
-        plan = make_plan(item.dataset, item.model, item.out, item.config)  # again: plans of an archive fill the memory
+        # again: plans of an archive fill the memory
+        plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
         attach(client, plan.out)
         result = run(plan, client, listeners=[listener], force=force, no_workers_s=no_workers_s)
     except SiteError:

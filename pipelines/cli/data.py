@@ -157,6 +157,7 @@ def convert(
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
+@click.option("--force", is_flag=True, help="Accept light that the camera cannot have recorded.")
 @set_option
 def preview(
     dataset: str,
@@ -165,6 +166,7 @@ def preview(
     volume: int | None,
     config_path: Path | None,
     inputs: InputOptions,
+    force: bool,
     changes: tuple[str, ...],
 ) -> None:
     """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
@@ -173,7 +175,7 @@ def preview(
 
     config = load_run_config(config_path) if config_path else RunConfig()
     config = changed(change(config, inputs.changes(), source="command line"), changes)
-    result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)
+    result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume, force=force)
     for note in result.notes:
         click.echo(f"note       {note}")
     click.echo(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import yaml
 
-from lls_decode.config import Config, PixelSize, change, parse
+from lls_decode.config import Config, PixelSize, change, check_camera_pixel, parse
 from lls_decode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -135,7 +135,21 @@ def progress_bar(label: str) -> "Iterator[Callable[[int, int], None]]":
 
 def square_pixel(pixel_nm: float | None) -> PixelSize | None:
     """Pixel size of ``--pixel-nm``, for square pixels."""
-    return None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm)
+    return None if pixel_nm is None else camera_pixel(pixel_nm, pixel_nm)
+
+
+def camera_pixel(x_nm: float, y_nm: float) -> PixelSize:
+    """Pixel size of a camera, of ``--pixel-nm``.
+
+    Raises
+    ------
+    ConfigError
+        It was given in micrometres.
+    """
+    try:
+        return check_camera_pixel(parse(PixelSize, {"x_nm": x_nm, "y_nm": y_nm}, source="--pixel-nm"))
+    except ValueError as error:
+        raise ConfigError(f"--pixel-nm: {error}.") from None
 
 
 def echo_score(score: "Score") -> None:

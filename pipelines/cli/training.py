@@ -4,10 +4,19 @@ from pathlib import Path
 
 import click
 
-from lls_decode.config import MovieConfig, PixelSize, RunConfig, TrainingConfig, load, load_run_config, parse
+from lls_decode.config import MovieConfig, RunConfig, TrainingConfig, load, load_run_config
 from lls_decode.models import find_bundle, find_config
 
-from .options import changed, chosen_device, device_option, echo_json, json_option, progress_bar, set_option
+from .options import (
+    camera_pixel,
+    changed,
+    chosen_device,
+    device_option,
+    echo_json,
+    json_option,
+    progress_bar,
+    set_option,
+)
 
 
 @click.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
@@ -118,10 +127,9 @@ def calibrate(
     from lls_decode.refine.calibration import calibrate as run_calibration
     from lls_decode.refine.calibration import write_report
 
-    sizes = {"x_nm": pixel_nm, "y_nm": pixel_nm if pixel_y_nm is None else pixel_y_nm}
     found = run_calibration(
         beads,
-        pixel=parse(PixelSize, sizes, source="--pixel-nm"),
+        pixel=camera_pixel(pixel_nm, pixel_nm if pixel_y_nm is None else pixel_y_nm),
         z_step_nm=z_step_nm,
         roi_px=roi_px,
         knots_nm=knots_nm,

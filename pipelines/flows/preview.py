@@ -43,6 +43,7 @@ def preview(
     *,
     config: RunConfig | None = None,
     volume: int | None = None,
+    force: bool = False,
 ) -> Preview:
     """Localize one volume in this process and draw its detections over the raw planes.
 
@@ -54,6 +55,8 @@ def preview(
         The picture, a ``.png``.
     volume
         Which one; None: the middle one. Of a movie, the first of `MOVIE_FRAMES` frames.
+    force
+        Accept frames that the camera cannot have recorded.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def preview(
     if out.suffix.lower() != ".png":
         raise ConfigError(f"A preview is a .png, not {out.name}; give a name like preview.png.")
     whole = (config or RunConfig()).replace(part=PartConfig())  # volume chooses; whole frames are drawn
-    plan = make_plan(dataset, bundle, out.parent, whole)
+    plan = make_plan(dataset, bundle, out.parent, whole, force=force)
     block = _block(plan.layout, plan.bundle.network.context, volume)
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     began = time.monotonic()

@@ -4,7 +4,6 @@ Everything that can be refused is refused here, before a worker is asked for. Wh
 the dataset or the model bundle, and each such choice is a note in words.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,8 +22,8 @@ from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.table import TABLE_VERSION
 
-from .compatibility import CAMERA_MAPS, check_compatibility, resolve_config
-from .light_range import compare_ranges
+from .camera_check import check_camera
+from .compatibility import check_compatibility, resolve_config
 
 _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
@@ -163,10 +162,12 @@ def make_plan(
     config: RunConfig,
     *,
     source: FrameSource | None = None,
+    force: bool = False,
 ) -> Plan:
     """Open dataset and bundle, settle what the configuration left open, cut into blocks, and check.
 
-    ``source`` is the dataset when it is open already: one that grows, as far as it is complete.
+    ``source`` is the dataset when it is open already: one that grows, as far as it is complete. ``force`` also plans
+    for frames that the camera cannot have recorded.
 
     Raises
     ------
@@ -175,17 +176,14 @@ def make_plan(
     ConfigError
         A camera map is absent, or has another shape than a frame; or the configuration contradicts the dataset.
     BundleError
-        The bundle was made for another pixel size, plane-to-plane shift or kind of context.
+        The bundle was made for another pixel size, plane-to-plane shift or kind of context, or the light of the first
+        frames is impossible with this camera.
     """
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     resolved, notes = resolve_config(config, source, info)
-    notes = [
-        *source.notes,
-        *notes,
-        *check_compatibility(resolved, source.layout, info),
-        *compare_ranges(resolved, source, info),
-    ]
+    notes = [*source.notes, *notes, *check_compatibility(resolved, source.layout, info)]
+    notes += check_camera(resolved, source, info, force=force)
     layout = source.layout
     resolved = resolved.replace(part=resolved.part.settle(layout))
     blocks = plan_blocks(
@@ -231,10 +229,8 @@ def _row_config(config: RunConfig) -> dict[str, Any]:
         for name in names:
             del data[part][name]
     data["execution"] = {"block_frames": data["execution"]["block_frames"]}
-    for name in CAMERA_MAPS:
-        value = data["camera"].get(name)
-        if isinstance(value, str):
-            data["camera"][name] = f"sha256:{hashlib.sha256(Path(value).read_bytes()).hexdigest()[:16]}"
+    assert config.camera is not None  # resolved
+    data["camera"] = config.camera.identity()
     return data
 
 

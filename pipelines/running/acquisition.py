@@ -50,6 +50,7 @@ class Acquisition:
         config: RunConfig,
         *,
         ending: StopConditions | None = None,
+        force: bool = False,
         poll_s: float = POLL_S,
         settle_s: float = SETTLE_S,
     ) -> None:
@@ -58,6 +59,7 @@ class Acquisition:
         """That can be done by now; they stay as they are, however far the dataset grows."""
         self._dataset, self._bundle_path, self._out, self._config = str(dataset), bundle_path, Path(out), config
         self._ending = ending or StopConditions()
+        self._force = force
         self._poll_s = poll_s
         self._growth = Growth(dataset, config.input, settle_s=settle_s)
         self._context = read_bundle_info(bundle_path).network.context
@@ -84,7 +86,9 @@ class Acquisition:
                 logger.info("waiting for the first volume: %s", said)
             time.sleep(self._poll_s)
         self._extend()
-        return make_plan(self._dataset, self._bundle_path, self._out, self._config, source=self.source)
+        return make_plan(
+            self._dataset, self._bundle_path, self._out, self._config, source=self.source, force=self._force
+        )
 
     def iter_blocks(self, emit: Listener) -> Iterator[Sequence[Block]]:
         """Blocks that have become ready since the last time it was asked; ends when the acquisition is over.
@@ -111,7 +115,10 @@ class Acquisition:
 
     def whole_plan(self) -> Plan:
         """The plan of the dataset when the acquisition is over: an ordinary one."""
-        return make_plan(self._dataset, self._bundle_path, self._out, self._config)
+        return self._plan(None)
+
+    def _plan(self, source: FrameSource | None) -> Plan:
+        return make_plan(self._dataset, self._bundle_path, self._out, self._config, source=source, force=self._force)
 
     def _look(self) -> str | None:
         """Look at the files; why the acquisition is over: all was quiet before, and this look has found nothing new.

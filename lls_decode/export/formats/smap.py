@@ -5,6 +5,7 @@ SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vect
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode import __version__
-from lls_decode.config import Camera, EmccdCamera, PixelSize
+from lls_decode.config import Camera, PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
@@ -154,16 +155,7 @@ def _write_file_info(saveloc: Any, table: ExportTable, out: Path) -> None:
 
 def _camera_numbers(camera: Camera | None) -> dict[str, list[float]]:
     """Electrons per count, offset and EM gain; NaN where a map has one value a pixel, or nothing is known."""
-
-    def number(value: float | str) -> float:
-        return float("nan") if isinstance(value, str) else float(value)
-
-    if camera is None:
-        conversion, offset, em_gain = float("nan"), float("nan"), 1.0
-    elif isinstance(camera, EmccdCamera):
-        conversion, offset, em_gain = camera.e_per_adu, camera.baseline_adu, camera.em_gain
-    else:
-        conversion, offset, em_gain = 1 / number(camera.gain_adu_per_e), number(camera.offset_adu), 1.0
+    conversion, offset, em_gain = (math.nan, math.nan, 1.0) if camera is None else camera.conversion()
     return {"conversion": [conversion], "offset": [offset], "emgain": [em_gain]}
 
 

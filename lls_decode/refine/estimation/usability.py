@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.config import Camera, EmccdCamera
+from lls_decode.config import Camera
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames import FrameSource
 from lls_decode.refine.estimation.single_emitters import MISFIT, NEIGHBOUR, Fits, Microscope, RunFits
@@ -69,11 +69,10 @@ def check_offset(scope: Microscope, adu_TYX: npt.NDArray[Any], camera: Camera) -
     noise = math.sqrt(float(scope.detector.variance_YX.median()) + 1)
     middle = float(units.median())
     if middle < -noise:
-        name = "baseline_adu" if isinstance(camera, EmccdCamera) else "offset_adu"
         raise ConfigError(
             f"With this camera half of the pixels hold less than {middle * scope.detector.photons_per_unit:.3g} "
-            f"photons (median count {np.median(adu_TYX):g}), expected a background above 0; correct camera.{name} or "
-            "the gain."
+            f"photons (median count {np.median(adu_TYX):g}), expected a background above 0; correct "
+            f"camera.{camera.DARK_LEVEL} or the gain."
         )
 
 

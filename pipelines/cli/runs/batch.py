@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="At most so many datasets; those that are done do not count.")
 @site_options
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
-@click.option("--force", is_flag=True, help="Discard other runs that are in the folders.")
+@click.option("--force", is_flag=True, help="Discard other runs in the folders; accept impossible light.")
 @json_option
 def batch(
     source: str,

@@ -44,6 +44,7 @@ def find_acquisition(
     until_file: Path | None,
     volumes_expected: int | None,
     idle_timeout: float | None,
+    force: bool,
 ) -> "Acquisition | None":
     """The acquisition that is to be followed; None when none is.
 
@@ -61,4 +62,4 @@ def find_acquisition(
     ending = StopConditions(file=until_file, volumes=volumes_expected)
     if idle_timeout is not None:
         ending = replace(ending, idle_s=idle_timeout)
-    return Acquisition(dataset, model, out, config, ending=ending)
+    return Acquisition(dataset, model, out, config, ending=ending, force=force)

@@ -49,7 +49,7 @@ from .report import echo_report
 @click.option("--report/--no-report", default=True, help="Draw OUT/report.html at the end, or do not.  [default: do]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
-@click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
+@click.option("--force", is_flag=True, help="Discard another run in the folder; accept impossible light.")
 @click.option("--driver", is_flag=True, hidden=True, help="This is the driver job of an unattended site.")
 @json_option
 def run(
@@ -119,12 +119,13 @@ def run(
         until_file=until_file,
         volumes_expected=volumes_expected,
         idle_timeout=idle_timeout,
+        force=force,
     )
     if acquisition and profile.is_unattended:
         raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
     if acquisition and (only or share or config.part != PartConfig()):
         raise ConfigError("--follow does whole datasets; give --only, --share, --volumes and --roi when it is over.")
-    plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config)
+    plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config, force=force)
     for line in plan.describe():
         click.echo(line, err=not dry_run)
     chosen = None if only is None else parse_blocks(only, plan.blocks)

@@ -65,6 +65,7 @@ def test_help_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
+WRONG_CAMERA = "{{kind: scmos, offset_adu: 400, gain_adu_per_e: 1, variance_adu2: 2}}"
 BAD = {
     "no such dataset": (["absent.zarr"], 3, "absent.zarr"),
     "no such model": (["{movie}", "--model", "absent.lls"], 2, "absent.lls"),
@@ -84,6 +85,8 @@ BAD = {
     "axes": (["{movie}", "--axes", "tyxz"], 3, "tyxz"),
     "wrong map": (["{movie}", "--config", "{config}"], 2, "(3, 4)"),
     "no configuration": (["{movie}", "--config", "absent.yaml"], 2, "absent.yaml"),
+    "impossible light": (["{movie}", "--set", f"camera={WRONG_CAMERA}"], 2, "camera.offset_adu is too high"),
+    "pixels in um": (["{movie}", "--set", "pixel_size={{x_nm: 0.1, y_nm: 0.1}}"], 2, "0.1 um is 100 nm: give 100"),
 }
 
 
@@ -105,6 +108,19 @@ def test_bad_usage_is_one_sentence(
     assert says in message
     assert "Traceback" not in out + err
     assert not (tmp_path / "out" / "localizations.parquet").exists()
+
+
+def test_impossible_light_can_be_forced(world: World, tmp_path: Path, invoke: Invoke) -> None:
+    """In a plan and in a preview, which say what was found; without --force they refuse it."""
+    words = [world.movie, "--model", world.bundle(), "--set", f"camera={WRONG_CAMERA.format()}"]
+    for command in (
+        ["run", *words, "--out", tmp_path / "out", "--dry-run"],
+        ["preview", *words, "--out", tmp_path / "p.png"],
+    ):
+        status, _, err = invoke(*command)
+        assert (status, "'lls-decode run --force'" in err) == (2, True)
+        status, out, err = invoke(*command, "--force")
+        assert (status, "camera.offset_adu is too high" in out) == (0, True), err
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(world: World, tmp_path: Path, invoke: Invoke) -> None:
