@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lls_decode.axes import Layout
-from lls_decode.config.base import Config, load
+from lls_decode.config.base import Config, load, parse
 from lls_decode.config.camera import Camera, ScmosCamera
 from lls_decode.config.geometry import Geometry, PixelSize
 from lls_decode.errors import ConfigError
@@ -174,6 +174,18 @@ class RunConfig(Config):
     detection: DetectionRule = PaperRule()
     compute: ComputeConfig = ComputeConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    def resolve(self, *, camera: Camera, pixel_size: PixelSize, geometry: Geometry | None) -> "ResolvedRunConfig":
+        """Return the same configuration with camera, pixel size and geometry set to these values."""
+        values = {**self.model_dump(), "camera": camera, "pixel_size": pixel_size, "geometry": geometry}
+        return parse(ResolvedRunConfig, values, source="RunConfig")
+
+
+class ResolvedRunConfig(RunConfig):
+    """A run configuration that can be executed: camera and pixel size are set, and the geometry where it is known."""
+
+    camera: Camera
+    pixel_size: PixelSize
 
 
 def load_run_config(path: str | Path) -> RunConfig:

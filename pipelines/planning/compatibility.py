@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lls_decode.axes import Layout
-from lls_decode.config import Camera, Geometry, PixelSize, RunConfig, ScmosCamera
+from lls_decode.config import Camera, Geometry, PixelSize, ResolvedRunConfig, RunConfig, ScmosCamera
 from lls_decode.errors import BundleError, ConfigError, InputError
 from lls_decode.frames import FrameSource
 from lls_decode.model.info import BundleInfo
@@ -22,7 +22,7 @@ CAMERA_MAPS = ("offset_adu", "gain_adu_per_e", "variance_adu2")
 """Values of an sCMOS camera that may be the path of a map."""
 
 
-def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[RunConfig, list[str]]:
+def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[ResolvedRunConfig, list[str]]:
     """Fill in camera, pixel size and geometry: the run's own, else the dataset's, else the bundle's; say which."""
     notes: list[str] = []
     camera: Camera | None = config.camera
@@ -41,14 +41,12 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
         notes.append(f"geometry from the model bundle ({geometry.describe(pixel)})")
     elif geometry is None and source.layout.planes_per_volume > 1:
         notes.append("geometry unknown: the table gets no sample coordinates (set geometry.motion and stage_step_nm)")
-    return config.replace(camera=camera, pixel_size=pixel, geometry=geometry), notes
+    return config.resolve(camera=camera, pixel_size=pixel, geometry=geometry), notes
 
 
-def check_fit(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
+def check_fit(config: ResolvedRunConfig, layout: Layout, info: BundleInfo) -> list[str]:
     """Refuse data that the model was not made for; notes on what is merely unusual."""
     pixel, camera, geometry = config.pixel_size, config.camera, config.geometry
-    assert pixel is not None  # resolved
-    assert camera is not None
     if min(layout.height, layout.width) < SMALLEST_FRAME_PX:
         raise InputError(
             f"Frames have {layout.height} x {layout.width} pixels (y, x), the network needs at least "

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.config import Camera, EmccdCamera, RunConfig
+from lls_decode.config import Camera, EmccdCamera, ResolvedRunConfig
 from lls_decode.errors import InputError
 from lls_decode.frames import FrameSource
 from lls_decode.model.info import BundleInfo
@@ -13,13 +13,11 @@ TOLERANCE = 1.5
 _SAMPLED_FRAMES = 3
 
 
-def compare_ranges(config: RunConfig, source: FrameSource, info: BundleInfo) -> list[str]:
+def compare_ranges(config: ResolvedRunConfig, source: FrameSource, info: BundleInfo) -> list[str]:
     """Notes on a background outside the training range, from the first, the middle and the last frame.
 
     Most pixels of a frame hold background only, so the median of the photons stands for it.
     """
-    camera = config.camera
-    assert camera is not None  # resolved
     size = source.layout
     number = np.unique(np.linspace(0, size.num_frames - 1, _SAMPLED_FRAMES).astype(np.int64))
     frames = np.stack([number // size.planes_per_volume, number % size.planes_per_volume], axis=1)
@@ -27,7 +25,7 @@ def compare_ranges(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
         adu_TYX = source.read_frames(frames)
     except InputError as error:
         return [f"background not compared with the model's: {error}"]
-    bg = float(np.median(to_photons(camera, adu_TYX)))
+    bg = float(np.median(to_photons(config.camera, adu_TYX)))
     low, high = info.bg_range
     if low / TOLERANCE <= bg <= high * TOLERANCE:
         return []

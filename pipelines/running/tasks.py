@@ -17,7 +17,7 @@ from distributed import get_worker
 from distributed.threadpoolexecutor import ThreadPoolExecutor
 
 from lls_decode.blocks import Block
-from lls_decode.config import RunConfig
+from lls_decode.config import ResolvedRunConfig
 from lls_decode.errors import BlockError, BundleError, LlsDecodeError
 from lls_decode.frames import FrameSource, FrameStack, use_fast_codecs
 from lls_decode.model.info import bundle_digest
@@ -35,8 +35,7 @@ class Task:
     source: FrameSource
     bundle_path: str
     bundle_digest: str
-    config: RunConfig
-    """Resolved."""
+    config: ResolvedRunConfig
     shards: str
     """Folder of the shards."""
     run_digest: str
@@ -86,7 +85,7 @@ def localize_task(task: Task) -> TaskReport:
         raise failure from error
 
 
-def resolve_threads(config: RunConfig, workers_per_host: int) -> int:
+def resolve_threads(config: ResolvedRunConfig, workers_per_host: int) -> int:
     """CPU threads of one worker: as configured, else the cores of its machine divided by its workers there."""
     return config.compute.threads or max(1, CPU_COUNT // max(1, workers_per_host))
 
@@ -114,7 +113,7 @@ def _localize(task: Task) -> TaskReport:
 _COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
 """The one thread that computes, and that ``_built`` belongs to. OpenMP keeps threads of its own for each thread that
 computes, and with more of them than cores all go to sleep at every barrier: that cost a fifth of a worker's time."""
-_built: "tuple[tuple[str, RunConfig], Localizer] | None" = None
+_built: "tuple[tuple[str, ResolvedRunConfig], Localizer] | None" = None
 """The localizer of this process, and what it was built for. One: a second model would not leave room for either."""
 
 
