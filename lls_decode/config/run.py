@@ -17,10 +17,14 @@ class InputConfig(Config):
 
     array: str | None = None
     """Path of the array (or image group) inside the store; needed when there are several."""
-    axes: str | None = Field(default=None, pattern="^[tczyx]+$")
-    """Axes of the array, e.g. ``tzyx``; None: from the metadata, else from the number of dimensions."""
+    axes: str | None = Field(default=None, pattern="^[a-z]+$")
+    """Axes of the array, e.g. ``tzyx``; None: from the metadata, else from the number of dimensions. Letters other than
+    t, c, z, y and x stand for axes that frames do not have."""
     channel: int | None = Field(default=None, ge=0)
     """Which channel; needed when there are several."""
+    select: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """Which entry, from 0, of each axis that frames do not have, e.g. ``{p: 0}`` for positions; needed where there are
+    several."""
     planes_per_volume: int | None = Field(default=None, ge=1)
     """For a flat stream (t, y, x): how many frames make a volume."""
     skip_first: int = Field(default=0, ge=0)

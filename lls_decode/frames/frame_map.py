@@ -44,7 +44,7 @@ class FrameMap:
     """Size of the arrays, and which of their frames make volumes and planes."""
 
     axes: str
-    """Letters t c z y x of one array, in stored order."""
+    """One letter for each axis of one array, in stored order: t c z y x, and others of which one index is read."""
     shape: tuple[int, ...]
     """Of one array; all arrays have the same."""
     num_arrays: int
@@ -54,6 +54,13 @@ class FrameMap:
     skip_first: int
     skip_last: int
     bidirectional: bool
+    chosen: tuple[tuple[str, int], ...] = ()
+    """The index that is read along each axis other than t, c, z, y and x."""
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """The index that is read along each stored axis of which one is read: the channel, and those chosen."""
+        return ({"c": self.channel} if "c" in self.axes else {}) | dict(self.chosen)
 
     def size(self, axis: str) -> int:
         """Length along an axis; 1 where the arrays have none."""

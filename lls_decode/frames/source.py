@@ -133,7 +133,7 @@ class FrameSource:
         if damaged:
             raise self._chunk_error(keys, slab.array, damaged)
         axes = self.frame_map.axes
-        data = data.transpose([axes.index(axis) for axis in "ctzyx" if axis in axes])
+        data = data.transpose([axes.index(axis) for axis in (*self.frame_map.fixed, *"tzyx") if axis in axes])
         shape = (slab.t_stop - slab.t_start, slab.z_stop - slab.z_start, len(self._rows), len(self._columns))
         return np.ascontiguousarray(data.reshape(shape), dtype=np.dtype(self.dtype))
 
@@ -142,9 +142,9 @@ class FrameSource:
         along = {
             "t": range(slab.t_start, slab.t_stop),
             "z": range(slab.z_start, slab.z_stop),
-            "c": range(self.frame_map.channel, self.frame_map.channel + 1),
             "y": self._rows,
             "x": self._columns,
+            **{axis: range(index, index + 1) for axis, index in self.frame_map.fixed.items()},
         }
         return tuple(along[axis] for axis in self.frame_map.axes)
 
@@ -235,21 +235,21 @@ def identify(frame_map: FrameMap, dtype: str, documents: list[Any], samples: Ite
     return digest.hexdigest()[:16]
 
 
-def sample_chunks(arrays: list[tuple[ZarrArray, Keys, str]], channel: int, axes: str) -> Iterator[bytes]:
+def sample_chunks(arrays: list[tuple[ZarrArray, Keys, str]], frame_map: FrameMap) -> Iterator[bytes]:
     """Bytes of the first, middle and last chunk that exist (of the first, middle and last array of several)."""
     for (array, keys, path), fraction in zip(arrays, (0.0, 0.5, 1.0), strict=True):
         sizes = array.shards or array.chunks
-        grid = tuple(-(-length // size) for length, size in zip(array.shape, sizes, strict=True))
-        if "c" in axes:
-            axis = axes.index("c")
-            fixed = channel // sizes[axis]
-            grid = (*grid[:axis], 1, *grid[axis + 1 :])
+        fixed = {frame_map.axes.index(axis): index for axis, index in frame_map.fixed.items()}
+        grid = tuple(
+            1 if i in fixed else -(-length // size)
+            for i, (length, size) in enumerate(zip(array.shape, sizes, strict=True))
+        )
         total = int(np.prod(grid))
         start = round(fraction * (total - 1))
         for step in range(min(total, 256)):
             place = [int(i) for i in np.unravel_index((start + step) % total, grid)]
-            if "c" in axes:
-                place[axis] = fixed
+            for axis, index in fixed.items():
+                place[axis] = index // sizes[axis]
             key = "/".join(part for part in (path, array.metadata.encode_chunk_key(tuple(place))) if part)
             size = keys.size(key)
             if size is not None:

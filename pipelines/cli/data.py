@@ -6,7 +6,9 @@ from typing import Any
 import click
 
 from lls_decode.config import RunConfig, load_run_config
+from lls_decode.errors import ConfigError
 
+from .inputs import input_changes, input_options
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
 
 
@@ -18,21 +20,32 @@ from .options import changed, echo_json, json_option, progress_bar, set_option, 
     help="Frames to read for the guess at the camera; 0: none.",
 )  # fmt: skip
 @click.option("--verify", is_flag=True, help="Read all frames and compare them with the checksums of 'convert'.")
+@input_options
 @set_option
 @json_option
 def inspect(
-    path: str, config_path: Path | None, camera_frames: int, verify: bool, changes: tuple[str, ...], as_json: bool
+    path: str,
+    config_path: Path | None,
+    camera_frames: int,
+    verify: bool,
+    changes: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
+    selecting = input_changes(options)
     if path.endswith(".parquet"):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
+        if selecting:
+            raise ConfigError(f"{path} is a table, and --array, --axes and the like are for datasets; leave them out.")
         summary = inspect_table(path)
     else:
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
 
-        config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+        config = load_run_config(config_path) if config_path else RunConfig()
+        config = changed(config, (*selecting, *changes))
         summary = inspect_source(
             open_source(path, config.input),
             camera_frames=camera_frames,
@@ -110,15 +123,23 @@ def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> N
     "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@input_options
 @set_option
 def preview(
-    dataset: str, model: str, out: Path, volume: int | None, config_path: Path | None, changes: tuple[str, ...]
+    dataset: str,
+    model: str,
+    out: Path,
+    volume: int | None,
+    config_path: Path | None,
+    changes: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
     from lls_decode.models import find_bundle
     from lls_decode.pipelines.flows.preview import preview as draw_preview
 
-    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    config = load_run_config(config_path) if config_path else RunConfig()
+    config = changed(config, (*input_changes(options), *changes))
     result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)
     for note in result.notes:
         click.echo(f"note       {note}")

@@ -12,6 +12,7 @@ from lls_decode.errors import (
     InputError,
 )
 from lls_decode.models import find_bundle
+from lls_decode.pipelines.cli.inputs import input_changes, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
     echo_score,
@@ -35,10 +36,7 @@ from .report import echo_report
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder; the same command goes on in it."
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
-@click.option("--array", help="Path of the array inside the store, when there are several.")
-@click.option("--axes", help="Axes of the array when its metadata are absent or wrong, e.g. tzyx.")
-@click.option("--channel", type=click.IntRange(0), help="Channel, when there are several.")
-@click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames.")
+@input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Arithmetic of the network.")
@@ -97,7 +95,7 @@ def run(
 
     profile = find_site(site)
     config = load_run_config(config_path) if config_path else RunConfig()
-    config = changed(config, (*_run_changes(options), *changes))
+    config = changed(config, (*input_changes(options), *_run_changes(options), *changes))
     slurm = profile if isinstance(profile, SlurmSite) else None
     if slurm and config.compute.threads is None:
         config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
@@ -164,10 +162,6 @@ def run(
 def _run_changes(options: dict[str, Any]) -> list[str]:
     """The options of ``run`` as changes of its configuration."""
     places = {
-        "array": "input.array",
-        "axes": "input.axes",
-        "channel": "input.channel",
-        "planes_per_volume": "input.planes_per_volume",
         "block_frames": "execution.block_frames",
         "device": "compute.device",
         "dtype": "compute.dtype",

@@ -1,54 +1,23 @@
-"""Finding the images of a zarr store: plain arrays, OME-Zarr 0.4 and 0.5, bioformats2raw and HCS roots.
+"""Finding the images of a zarr store: plain arrays, OME-Zarr 0.4 to 0.6, bioformats2raw and HCS roots.
 
 Only what localization needs is read from the metadata: axes, physical scale, and where level 0 lies. Lower resolution
 levels are ignored. The parser is tolerant of missing values and refuses wrong ones.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lls_decode.errors import InputError
 from lls_decode.frames.keys import DirectoryKeys, Keys, join, read_json
+from lls_decode.frames.metadata.axis_names import FRAME_AXES, axis_letter, axis_letters
+from lls_decode.frames.metadata.multiscales import Image, read_multiscale
 
 MAX_DEPTH = 4
 MAX_LISTED = 12
 
-_NM_PER_UNIT = {
-    "angstrom": 0.1,
-    "nanometer": 1.0,
-    "nm": 1.0,
-    "micrometer": 1e3,
-    "micron": 1e3,
-    "um": 1e3,
-    "µm": 1e3,
-    "μm": 1e3,
-    "millimeter": 1e6,
-    "mm": 1e6,
-    "meter": 1e9,
-    "m": 1e9,
-}
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
 """What metadata of another shape than expected give."""
-_AXIS_NAMES = {"time": "t", "channel": "c", "ch": "c"}
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image: where its full-resolution array lies, and what the metadata say about it."""
-
-    array: str
-    """Path of the array inside the store; empty for the root."""
-    group: str | None = None
-    """Path of the OME image group; None for a plain array."""
-    axes: str | None = None
-    """Letters t c z y x in stored order; None when the metadata do not tell."""
-    scale_nm: Mapping[str, float] = field(default_factory=dict)
-    """Physical size of one step along x, y, z where it is known, nm."""
-    notes: tuple[str, ...] = ()
-    problem: str | None = None
-    """Why the axes cannot be known; an error unless the user says what they are."""
 
 
 @dataclass(frozen=True)
@@ -180,63 +149,34 @@ def _images_at(keys: Keys, path: str) -> list[Image]:
 
 
 def _plain(path: str, node: Node) -> Image:
+    """An array without OME metadata around it."""
     names = node.dimension_names
     if names is None or all(name is None for name in names):
         return Image(path)
-    axes = "".join(_letter(name, None) or "?" for name in names)
-    if "?" in axes or len(set(axes)) < len(axes):
-        return Image(path, notes=(f"dimension names {list(names)} are not axes t, c, z, y, x and were not used",))
-    return Image(path, axes=axes)
+    letters = axis_letters(names)
+    if letters is not None:
+        return Image(path, axes=letters, names=tuple(names))
+    hints = tuple(axis_letter(name) for name in names)
+    return Image(path, hints=hints, notes=(f"dimension names {list(names)} do not tell all axes and were not used",))
 
 
-def _from_multiscale(keys: Keys, group: str, entry: Mapping[str, Any]) -> Image:
-    where = f"{keys.name}: multiscales of {group or 'the root'}"
-    level = entry["datasets"][0]
-    array = join(group, str(level["path"]))
-    if "axes" not in entry:
-        return Image(array, group, notes=("the OME metadata name no axes",))
-    axes, units = "", []
-    for axis in entry["axes"]:
-        record = axis if isinstance(axis, Mapping) else {"name": axis}
-        letter = _letter(record.get("name"), record.get("type"))
-        if letter is None or letter in axes:
-            problem = (
-                f"{where} have axis {record.get('name')!r}, expected t, c, z, y, x once each; say what the axes are"
-            )
-            return Image(array, group, problem=f"{problem} with --axes.")
-        axes += letter
-        units.append(record.get("unit"))
-    scale = _scale(where, len(axes), level, entry)
-    scale_nm, notes = {}, []
-    for letter, unit, value in zip(axes, units, scale, strict=True):
-        if letter not in "xyz" or value == 1.0:
-            continue
-        factor = _NM_PER_UNIT.get(str(unit).lower())
-        if factor is None or not value > 0:
-            notes.append(f"scale {value:g} along {letter} has unit {unit!r} and was not used")
-        else:
-            scale_nm[letter] = round(value * factor, 9)
-    return Image(array, group, axes, scale_nm, tuple(notes))
-
-
-def _scale(where: str, ndim: int, *levels: Mapping[str, Any]) -> list[float]:
-    """Product of the scales of the dataset and of the group."""
-    total = [1.0] * ndim
-    for level in levels:
-        for transform in level.get("coordinateTransformations") or []:
-            if transform.get("type") != "scale" or "scale" not in transform:
-                continue
-            scale = transform["scale"]
-            if not isinstance(scale, list) or len(scale) != ndim:
-                raise InputError(f"{where} have a scale of {scale!r} for {ndim} axes; expected one number an axis.")
-            total = [float(a) * float(b) for a, b in zip(total, scale, strict=True)]
-    return total
-
-
-def _letter(name: Any, kind: Any) -> str | None:
-    if not isinstance(name, str):
-        return None
-    letter = _AXIS_NAMES.get(name.lower(), name.lower())
-    if letter in set("tczyx"):
-        return letter
-    return _AXIS_NAMES.get(kind.lower()) if isinstance(kind, str) else None
+def _from_multiscale(keys: Keys, group: str, entry: dict[str, Any]) -> Image:
+    """An OME image, whose axes must be those that its array names, where that names any."""
+    image = read_multiscale(f"{keys.name}: multiscales of {group or 'the root'}", group, entry)
+    node = read_node(keys, image.array)
+    if node is None or not node.is_array or image.problem is not None:
+        return image
+    if image.axes is None:
+        plain = _plain(image.array, node)
+        return replace(plain, group=group, notes=(*image.notes, *plain.notes))
+    names = node.dimension_names
+    if names is None or len(names) != len(image.axes):
+        return image
+    pairs = [(letter, axis_letter(name)) for letter, name in zip(image.axes, names, strict=True)]
+    if all(told in (None, letter) or letter not in FRAME_AXES for letter, told in pairs):
+        return image
+    problem = (
+        f"{keys.name}: the OME metadata name the axes {image.axes!r}, array {image.array or '(root)'} itself "
+        f"{list(names)}; say what the axes are with --axes."
+    )
+    return replace(image, axes=None, names=(), scale_nm={}, problem=problem)
