@@ -44,5 +44,6 @@ def _find(name: str | Path, suffix: str, what: str, error: type[LlsDecodeError])
         return known[str(name)]
     found = "is a folder" if path.is_dir() else "does not exist"
     raise error(
-        f"{what} {name} {found}, so it cannot be read; give the path of a {suffix} file, or a shipped one ({', '.join(known)})."
+        f"{what} {name} {found}, so it cannot be read; give the path of a {suffix} file, or a shipped one "
+        f"({', '.join(known)})."
     )

@@ -96,18 +96,27 @@ def _localize(task: Task) -> TaskReport:
     if existing is not None:
         return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
     use_fast_codecs()
-    loading = _COMPUTE.submit(_load, task)  # while this thread reads
-    started = time.perf_counter()
-    stack = task.source.read(block)
-    read_s = time.perf_counter() - started
-    start_s = loading.result()
-    table, compute_s, gpu_bytes = _COMPUTE.submit(_compute, task, stack).result()
-    del stack
+    table, times, gpu_bytes = _read_and_compute(task)
     started = time.perf_counter()
     receipt = write_shard(table, block, shards, run_digest=task.run_digest)
     write_s = time.perf_counter() - started
-    times = (read_s, start_s, compute_s, write_s)
-    return TaskReport(receipt, block.num_owned, *times, _worker_name(), os.getpid(), gpu_bytes=gpu_bytes)
+    return TaskReport(receipt, block.num_owned, *times, write_s, _worker_name(), os.getpid(), gpu_bytes=gpu_bytes)
+
+
+def localize_block(task: Task) -> pa.Table:
+    """Return the rows of a block, and leave no shard."""
+    return _read_and_compute(task)[0]
+
+
+def _read_and_compute(task: Task) -> tuple[pa.Table, tuple[float, float, float], int | None]:
+    """Rows, the times of a `TaskReport` (read, start, compute), and GPU memory."""
+    loading = _COMPUTE.submit(_load, task)  # while this thread reads
+    started = time.perf_counter()
+    stack = task.source.read(task.block)
+    read_s = time.perf_counter() - started
+    start_s = loading.result()
+    table, compute_s, gpu_bytes = _COMPUTE.submit(_compute, task, stack).result()
+    return table, (read_s, start_s, compute_s), gpu_bytes
 
 
 _COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
