@@ -1,68 +1,58 @@
 """The GPUs of this machine: one worker process for each, which sees no other."""
 
-import logging
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
-from distributed import Client, Nanny, Scheduler, SpecCluster
-from distributed.system import MEMORY_LIMIT
+from pydantic import Field
 
 from lls_decode.errors import SiteError
 
-from .profile import GIB, CudaSite
-from .request import Request, free_address, quiet, wait_for_workers
-from .settings import LOOPBACK, THREADS_PER_WORKER
+from .profile import Request, SiteProfile, State, gib_to_bytes
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from distributed import Client
 
 
-@contextmanager
-def open_cuda(profile: CudaSite, request: Request) -> Iterator[Client]:
-    """Worker processes on this machine, one for each GPU, reachable from this machine only.
+class CudaSite(SiteProfile):
+    """One worker process for each GPU of this machine."""
 
-    Raises
-    ------
-    SiteError
-        There are no GPUs, or fewer than were asked for.
-    """
-    devices = visible_gpus()
-    wanted = request.workers or profile.workers or len(devices)
-    if not devices:
-        raise SiteError(
-            "Site cuda needs an NVIDIA GPU, and this process sees none ('nvidia-smi -L' and CUDA_VISIBLE_DEVICES say "
-            "which there are); use --site local, or a machine with a GPU."
-        )
-    if wanted > len(devices):
-        raise SiteError(f"{wanted} workers were asked for, but there are {len(devices)} GPUs; lower --workers.")
-    memory = request.memory_limit or (int(profile.memory_gib * GIB) if profile.memory_gib else MEMORY_LIMIT // wanted)
-    workers = {
-        number: {
-            "cls": Nanny,
-            "options": {
-                "host": LOOPBACK,
-                "nthreads": THREADS_PER_WORKER,
-                "memory_limit": memory,
-                "env": {"CUDA_VISIBLE_DEVICES": device},
-                "preload": ["lls_decode.cluster.preload"],
-                "dashboard_address": f"{LOOPBACK}:0",
-            },
-        }
-        for number, device in enumerate(devices[:wanted])
-    }
-    options = {"host": LOOPBACK, "port": 0, "dashboard_address": free_address(request.dashboard_address)}
-    scheduler = {"cls": Scheduler, "options": {**options, "dashboard": True}}
-    try:
-        cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.WARNING)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SiteError(f"{wanted} workers cannot be started on this machine: {error}.") from error
-    try:
-        with Client(cluster) as client:
-            wait_for_workers(client, wanted, request, advice="lower --workers")
-            yield client
-    finally:
-        with quiet():
-            cluster.close(timeout=20)
+    kind: Literal["cuda"] = "cuda"
+    workers: int | None = Field(default=None, ge=1)
+    """GPUs to use; None: all that are visible."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """Memory (of the host) of one worker; None: an equal share of the machine."""
+
+    def open(self, request: Request) -> "AbstractContextManager[Client]":
+        """Start one worker process for each GPU, and yield their client.
+
+        Raises
+        ------
+        SiteError
+            There are no GPUs, or fewer than were asked for.
+        """
+        from .processes import open_processes
+
+        devices = visible_gpus()
+        wanted = request.workers or self.workers or len(devices)
+        if not devices:
+            raise SiteError(
+                "Site cuda needs an NVIDIA GPU, and this process sees none ('nvidia-smi -L' and CUDA_VISIBLE_DEVICES "
+                "say which there are); use --site local, or a machine with a GPU."
+            )
+        if wanted > len(devices):
+            raise SiteError(f"{wanted} workers were asked for, but there are {len(devices)} GPUs; lower --workers.")
+        environments = [{"CUDA_VISIBLE_DEVICES": device} for device in devices[:wanted]]
+        return open_processes(environments, request, gib_to_bytes(self.memory_gib))
+
+    def examine(self) -> Iterator[tuple[State, str]]:
+        """Count the GPUs that can be used."""
+        count = len(visible_gpus())
+        yield ("ok" if count else "wrong"), f"{count} GPUs can be used"
 
 
 def visible_gpus() -> list[str]:

@@ -76,15 +76,11 @@ def open_site(
     site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
 ) -> "Iterator[Client]":
     """Open a site and show where its dashboard is. Signals close it in order."""
-    from lls_decode.cluster.profile import SlurmSite
-    from lls_decode.cluster.site import connect
+    from lls_decode.cluster.site import connect, drive
     from lls_decode.pipelines.running.interrupts import interruptible
 
     logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
     if driver:
-        from lls_decode.cluster.slurm.driver import drive
-
-        assert isinstance(site, SlurmSite)
         opened = drive(site, out, workers=workers)
     else:
         opened = connect(site, workers=workers, memory_limit=memory_limit, folder=out)

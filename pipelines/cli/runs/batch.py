@@ -60,7 +60,6 @@ def batch(
     the others. OUT/batch.csv has a line for each data set, and is written anew after each. A .csv has the columns
     dataset, model, config, out and any key of the configuration, as detection.accept. Exit status 1: some failed.
     """
-    from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import find_site
     from lls_decode.pipelines.batch.batch import BatchResult, Summary, look
     from lls_decode.pipelines.batch.batch import batch as run_batch
@@ -71,8 +70,7 @@ def batch(
     from lls_decode.pipelines.running.submission import NO_WORKERS_S
 
     profile = find_site(site)
-    slurm = profile if isinstance(profile, SlurmSite) else None
-    if slurm and slurm.mode == "unattended":
+    if profile.is_unattended:
         raise ConfigError(
             f"{site} submits the jobs of one run; for a batch submit an array of your own, e.g. 'sbatch --array=1-8' "
             "of a script with 'lls-decode batch ... --shard $SLURM_ARRAY_TASK_ID/8', or give an interactive site."
@@ -82,7 +80,7 @@ def batch(
     part = None if share is None else parse_share(share)
     if part:
         datasets = tuple(part.take(datasets))
-    chosen = [_for_site(item, slurm.worker_threads if slurm else None) for item in datasets]
+    chosen = [_for_site(item, profile.worker_threads) for item in datasets]
     chosen = [item for item in chosen if pattern is None or item.matches(pattern)]
     if pattern and not chosen:
         raise InputError(f"--only {pattern}: none of the {len(datasets)} data sets fits, e.g. {datasets[0].dataset}.")
@@ -96,7 +94,7 @@ def batch(
     summary.write(rows)
     result = BatchResult.of(rows)
     if any(row.to_do for row in rows):
-        patience_s = slurm.wait_hours * 3600 if slurm else NO_WORKERS_S
+        patience_s = profile.patience_s or NO_WORKERS_S
         with open_site(profile, workers, memory_limit, out) as client:
             result = run_batch(chosen, rows, client, summary.write, force=force, no_workers_s=patience_s)
     _echo_result(result.rows, as_json=as_json)

@@ -85,8 +85,7 @@ def run(
     go on when it is interrupted, and the same command follows them again. Exit status: 0 all done, 1 some blocks
     failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
     """
-    from lls_decode.cluster.profile import SlurmSite
-    from lls_decode.cluster.site import find_site, refuse_memory_limit
+    from lls_decode.cluster.site import find_site
     from lls_decode.pipelines.journal.folder import RunFolder
     from lls_decode.pipelines.planning.block_selection import parse_blocks, parse_share
     from lls_decode.pipelines.planning.plan import make_plan
@@ -96,9 +95,8 @@ def run(
     profile = find_site(site)
     config = load_run_config(config_path) if config_path else RunConfig()
     config = changed(config, (*input_changes(options), *_run_changes(options), *changes))
-    slurm = profile if isinstance(profile, SlurmSite) else None
-    if slurm and config.compute.threads is None:
-        config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
+    if profile.worker_threads and config.compute.threads is None:
+        config = config.replace(compute=config.compute.replace(threads=profile.worker_threads))
     bundle = find_bundle(model)
     acquisition = find_acquisition(
         dataset,
@@ -110,7 +108,7 @@ def run(
         volumes_expected=volumes_expected,
         idle_timeout=idle_timeout,
     )
-    if acquisition and slurm and slurm.mode == "unattended":
+    if acquisition and profile.is_unattended:
         raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
     if acquisition and (only or share or config.part != PartConfig()):
         raise ConfigError("--follow does whole datasets; give --only, --shard, --volumes and --roi when it is over.")
@@ -127,12 +125,12 @@ def run(
         except InputError as error:
             click.echo(f"estimate   none: {error}")
         return 0
-    if slurm and slurm.mode == "unattended" and not driver:
-        refuse_memory_limit(memory_limit)
+    if profile.is_unattended and not driver:
+        profile.refuse_memory_limit(memory_limit)
         if share:
             raise ConfigError(f"--shard is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
         return run_as_jobs(
-            plan, config, slurm,
+            plan, config, profile,
             workers=workers, only=only, report=report, force=force, detach=detach, as_json=as_json,
         )  # fmt: skip
     if detach:
@@ -141,14 +139,13 @@ def run(
         )
     if driver:
         RunFolder(out).wait_until_free()
-    patience_s = slurm.wait_hours * 3600 if slurm else NO_WORKERS_S
     with open_client(profile, workers, memory_limit, out, driver=driver) as (client, listener):
         result = run_plan(
             plan,
             client,
             listeners=[listener],
             force=force,
-            no_workers_s=patience_s,
+            no_workers_s=profile.patience_s or NO_WORKERS_S,
             only=chosen,
             share=part,
             acquisition=acquisition,

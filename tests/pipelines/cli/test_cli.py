@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lls_decode.cluster.slurm.check import examine
+from lls_decode.cluster.slurm.diagnosis import examine
 from lls_decode.config import InputConfig, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
 from lls_decode.models import find_config
 from lls_decode.pipelines.cli import cli, main

@@ -13,7 +13,7 @@ import pytest
 from distributed import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from lls_decode.cluster.request import tunnel_to
+from lls_decode.cluster.addresses import tunnel_to
 from lls_decode.errors import InputError, SiteError
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running.run import run

@@ -1,0 +1,83 @@
+"""A plain script without a ``__main__`` guard starts local workers, which never import it, and leaves none behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """\
+import os
+import signal
+import sys
+import time
+
+from lls_decode.cluster.site import connect
+
+print("imported", flush=True)
+
+
+class Sum:
+    def __init__(self, value):
+        self.value = value
+
+
+def add(sum, number):
+    return Sum(sum.value + number)
+
+
+with connect("local", workers=2, dashboard_address="127.0.0.1:0") as client:
+    print("sum", client.submit(add, Sum(1), 2).result().value)
+    pids = client.run(os.getpid)
+    print("pids", os.getpid(), *pids.values(), flush=True)
+    if "wait" in sys.argv:
+        time.sleep(600)
+    victim, pid = next(iter(pids.items()))
+    os.kill(pid, signal.SIGKILL)
+    while len(new := client.run(os.getpid, on_error="ignore")) < 2 or pid in new.values():
+        time.sleep(0.1)
+    print("sum", client.submit(add, Sum(3), 4).result().value, flush=True)
+"""
+PATIENCE_S = 200
+
+
+def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    (folder / "script.py").write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.parametrize("words", [("script.py",), ("-m", "script")], ids=" ".join)
+def test_script_without_guard(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Its own functions and classes reach the workers, also one that its nanny has restarted."""
+    out, err = start(tmp_path, *words).communicate(timeout=PATIENCE_S)
+    lines = [line for line in out.splitlines() if not line.startswith("pids")]
+    assert lines == ["imported", "sum 3", "sum 7"], err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_worker_outlives_its_script(number: signal.Signals, tmp_path: Path) -> None:
+    with start(tmp_path, "script.py", "wait") as process:
+        assert process.stdout is not None
+        try:
+            lines = iter(process.stdout.readline, "")
+            (line,) = [next(line for line in lines if line.startswith("pids"))]
+        finally:
+            process.send_signal(number)
+        process.communicate(timeout=PATIENCE_S)
+    workers = [int(word) for word in line.split()[2:]]
+    assert len(workers) == 2
+    limit = time.monotonic() + PATIENCE_S
+    while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < limit, alive
+        time.sleep(0.05)
