@@ -47,7 +47,9 @@ FLOORS = {
     "lls_decode.pipelines.watch": 9,
     "lls_decode.pipelines.batch": 10,
     "lls_decode.pipelines.report": 10,
-    "lls_decode.pipelines.cli": 11,
+    "lls_decode.pipelines.front": 11,
+    "lls_decode.pipelines.cli": 12,
+    "lls_decode.__main__": 13,
 }
 KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.config.base"}
 """All of ours that ``cluster/`` may import: how to say no, and how to read YAML. Nothing of microscopy."""

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask
+from dask.base import is_dask_collection
+from dask.delayed import delayed
 from distributed import get_worker
 
 from lls_decode.blocks import Block
@@ -18,10 +19,11 @@ from .datasets import DatasetLike
 from .localizing import plan_here
 
 if TYPE_CHECKING:
+    import dask.dataframe as dd
     import pandas as pd
 
 
-def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunConfigLike = None) -> Any:
+def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunConfigLike = None) -> "dd.DataFrame":
     """Localize a dataset lazily: a Dask dataframe with one partition a block, in the order of the canonical table.
 
     Blocks are computed by the scheduler or client that is active when the dataframe is: threads, processes, or a
@@ -63,8 +65,8 @@ def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunCon
         shards="",
         run_digest=plan.run_digest,
     )
-    shared = dask.delayed(task, pure=False, traverse=False)
-    partition = dask.delayed(_partition, pure=False)
+    shared = delayed(task, pure=False, traverse=False)
+    partition = delayed(_partition, pure=False)
     parts = [
         partition(shared, block, None if travelling else list(source.cut(block)))  # type: ignore[attr-defined]
         for block in blocks
@@ -76,7 +78,7 @@ def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunCon
 def _travelling(source: Any) -> bool:
     """Whether each task may have the whole source: what it holds is a path, a store, or a file."""
     return not isinstance(source, ArraySource) or not (
-        dask.is_dask_collection(source.data) or hasattr(source.data, "__array_interface__")
+        is_dask_collection(source.data) or hasattr(source.data, "__array_interface__")
     )
 
 

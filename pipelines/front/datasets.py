@@ -7,22 +7,22 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import zarr
+from zarr.storage import MemoryStore
 
 from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize, RunConfig
 from lls_decode.errors import ConfigError
 from lls_decode.frames import FrameSource, open_source
-from lls_decode.frames.handles import ArraySource, open_array, open_zarr_node
-from lls_decode.frames.keys import ZarrArray
+from lls_decode.frames.handles import ArrayLike, ArraySource, StoreSource, open_array, open_zarr_node
 from lls_decode.models import RunConfigLike, as_run_config
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Frames as volumes of planes, and what the user has said about them. Made by `open_dataset`."""
 
     source: FrameSource
-    config: RunConfig = field(default_factory=RunConfig, repr=False)
+    config: RunConfig = field(default_factory=RunConfig)
     """Used by whatever is done with the dataset."""
 
     @property
@@ -56,8 +56,15 @@ class Dataset:
         """What a user should know about the dataset."""
         return self.source.notes
 
+    def __repr__(self) -> str:
+        size = self.layout
+        return (
+            f"Dataset({self.path!r}, {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x "
+            f"{size.width} pixels (y, x), {self.dtype})"
+        )
 
-DatasetLike = Dataset | FrameSource | str | Path | Any
+
+DatasetLike = Dataset | FrameSource | ArrayLike | zarr.Group | str | Path
 """A `Dataset`, a path, or an array: of NumPy, Dask, HDF5 or zarr."""
 
 
@@ -140,7 +147,7 @@ def as_dataset(value: DatasetLike, config: RunConfigLike = None) -> Dataset:
 def _open(value: Any, config: InputConfig) -> FrameSource:
     if isinstance(value, str | Path):
         return open_source(_local_path(str(value)), config)
-    if isinstance(value, ZarrArray | zarr.Group):
+    if isinstance(value, zarr.Array | zarr.Group):
         return open_zarr_node(value, config)
     return open_array(value, config)
 
@@ -161,6 +168,9 @@ def _join(opened: RunConfig, given: RunConfig) -> RunConfig:
     return opened.replace(**{name: value for name, value in changes.items() if value != getattr(default, name)})
 
 
-def is_array(dataset: Dataset) -> bool:
+def is_in_memory(dataset: Dataset) -> bool:
     """Whether a dataset lies in the memory of this process, where no other one finds it."""
-    return isinstance(dataset.source, ArraySource)
+    source = dataset.source
+    return isinstance(source, ArraySource) or (
+        isinstance(source, StoreSource) and isinstance(source.store, MemoryStore)
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lls_decode.config import ComputeConfig, TrainingConfig, parse
-from lls_decode.models import Given, RunConfigLike, as_config, find_bundle
+from lls_decode.models import Given, RunConfigLike, as_config
 
 from .datasets import DatasetLike, as_dataset
 
@@ -64,8 +64,8 @@ def train(
         out,
         validator=build_validator(training),
         calibrator=build_calibrator(training),
-        init_from=None if init_from is None else find_bundle(init_from),
-        teacher=None if teacher is None else find_bundle(teacher),
+        init_from=init_from,
+        teacher=teacher,
         device=choose_device(parse(ComputeConfig, {"device": device}, source="device")),
         progress=None if progress is None else lambda step, steps, losses: progress(step, steps),
         stop_after=stop_after,

@@ -1,14 +1,20 @@
-"""Runs on machines: what ``lls-decode run`` and ``demo`` do, with the site that is asked for."""
+"""Runs on machines: what ``lls-decode run``, ``batch`` and ``demo`` do, with the site that is asked for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from distributed import Client
 
-from lls_decode.cluster.site import connect
+from lls_decode.cluster.profile import SiteProfile
+from lls_decode.cluster.site import connect, find_site
+from lls_decode.config import RunConfig
 from lls_decode.errors import ConfigError
-from lls_decode.models import RunConfigLike
+from lls_decode.models import RunConfigLike, as_run_config
+from lls_decode.pipelines.batch.batch import BatchResult, Summary, look
+from lls_decode.pipelines.batch.batch import batch as run_batch
+from lls_decode.pipelines.batch.datasets import Settings, read_datasets
 from lls_decode.pipelines.flows.demo import DemoResult, prepare_demo
 from lls_decode.pipelines.flows.demo import demo as run_demo
 from lls_decode.pipelines.planning.plan import make_plan
@@ -16,9 +22,11 @@ from lls_decode.pipelines.report.writing import report_if_possible
 from lls_decode.pipelines.running.interrupts import interruptible
 from lls_decode.pipelines.running.run import RunResult
 from lls_decode.pipelines.running.run import run as run_plan
+from lls_decode.pipelines.running.submission import NO_WORKERS_S
 from lls_decode.pipelines.status.progress import show_progress
+from lls_decode.pipelines.watch.serving import attach
 
-from .datasets import DatasetLike, as_dataset, is_array
+from .datasets import DatasetLike, as_dataset, is_in_memory
 
 
 def run(
@@ -72,14 +80,18 @@ def run(
         The machines cannot be had.
     """
     opened = as_dataset(dataset, config)
-    if is_array(opened):
+    if is_in_memory(opened):
         raise ConfigError(
             f"The dataset is a {opened.path} in the memory of this process, where workers do not find it; write it as "
             "zarr and give its path, or use localize or to_dask_dataframe."
         )
-    plan = make_plan(opened.path, model, out, opened.config)
-    with _open_site(site, plan.out, workers=workers, memory_limit=memory_limit) as client, show_progress() as listener:
-        result = run_plan(plan, client, listeners=[listener], force=force)
+    profile = find_site(site)
+    plan = make_plan(opened.path, model, out, _for_site(opened.config, profile), source=opened.source)
+    with open_site(profile, plan.out, workers=workers, memory_limit=memory_limit) as client:
+        attach(client, plan.out)
+        with show_progress() as listener:
+            patience_s = profile.patience_s or NO_WORKERS_S
+            result = run_plan(plan, client, listeners=[listener], force=force, no_workers_s=patience_s)
     if report and result.merged is not None:
         report_if_possible(plan.out)
     return result
@@ -100,17 +112,74 @@ def demo(
         Discard an earlier demonstration of another version.
     """
     prepare_demo(out)
-    with _open_site(site, Path(out), workers=workers) as client, show_progress() as listener:
+    with open_site(find_site(site), Path(out), workers=workers) as client, show_progress() as listener:
         return run_demo(out, client, listeners=[listener], force=force)
 
 
-@contextmanager
-def _open_site(
-    site: str, out: Path, *, workers: int | None, memory_limit: int | str | None = None
-) -> Iterator[Client]:
-    """Open machines, with the page of the run in their dashboard. Signals close them in order."""
-    from lls_decode.pipelines.watch.serving import attach  # Bokeh
+def batch(
+    source: str | Path,
+    out: str | Path,
+    *,
+    model: str | Path | None = None,
+    config: RunConfigLike = None,
+    site: str = "local",
+    workers: int | None = None,
+    memory_limit: int | str | None = None,
+    force: bool = False,
+) -> BatchResult:
+    """Localize many datasets one after the other, and keep a table of how each stands (``batch.csv``).
 
-    with interruptible(), connect(site, workers=workers, memory_limit=memory_limit, folder=out) as client:
-        attach(client, out)
+    What is done with the same settings is skipped, and what cannot be read does not stop the others.
+
+    Parameters
+    ----------
+    source
+        A pattern (``"archive/**/*.zarr"``), a table (``.csv``), or a list with defaults (``.yaml``).
+    out
+        Folder of the run folders.
+    model, config
+        Where a dataset names none.
+    site, workers, memory_limit, force
+        As for `run`.
+
+    Raises
+    ------
+    ConfigError, BundleError
+        The list is wrong, or a configuration or a model cannot be read.
+    InputError
+        The pattern fits nothing.
+    SiteError
+        The machines cannot be had.
+    """
+    profile = find_site(site)
+    settings = Settings(
+        model=None if model is None else str(model), config=None if config is None else as_run_config(config)
+    )
+    datasets = [
+        replace(item, config=_for_site(item.config, profile))
+        for item in read_datasets(source, Path(out), settings=settings)
+    ]
+    rows = look(datasets, force=force)
+    summary = Summary.of(Path(out), datasets)
+    summary.write(rows)
+    if not any(row.to_do for row in rows):
+        return BatchResult.of(rows)
+    with open_site(profile, Path(out), workers=workers, memory_limit=memory_limit) as client:
+        patience_s = profile.patience_s or NO_WORKERS_S
+        return run_batch(datasets, rows, client, summary.write, force=force, no_workers_s=patience_s)
+
+
+@contextmanager
+def open_site(
+    profile: SiteProfile, out: Path, *, workers: int | None, memory_limit: int | str | None = None
+) -> Iterator[Client]:
+    """Open machines; signals close them in order."""
+    with interruptible(), connect(profile, workers=workers, memory_limit=memory_limit, folder=out) as client:
         yield client
+
+
+def _for_site(config: RunConfig, profile: SiteProfile) -> RunConfig:
+    """The threads that the workers of a site have, where the configuration does not say how many."""
+    if profile.worker_threads is None or config.compute.threads is not None:
+        return config
+    return config.replace(compute=config.compute.replace(threads=profile.worker_threads))

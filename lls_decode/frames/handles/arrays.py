@@ -5,7 +5,7 @@ axes and the checks of values are those of a stored dataset (`frames.mapping`, `
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,22 @@ from lls_decode.frames.frame_map import FrameMap, Slab
 from lls_decode.frames.mapping import map_frames
 from lls_decode.frames.opening import processing_notes
 from lls_decode.frames.source import Frames, FrameSource, identify
+
+
+class ArrayLike(Protocol):
+    """What can be taken as a dataset: arrays of NumPy, Dask, HDF5, zarr."""
+
+    @property
+    def shape(self) -> Any:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of one pixel."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """Part of the array."""
+
 
 _AXES = {3: "tyx", 4: "tzyx", 5: "tczyx"}
 
@@ -57,7 +73,7 @@ class _Parts:
         return self._parts[_bounds(index)]
 
 
-def open_array(data: Any, config: InputConfig | None = None) -> ArraySource:
+def open_array(data: ArrayLike, config: InputConfig | None = None) -> ArraySource:
     """Take an array as a dataset: ``(t, y, x)``, ``(t, z, y, x)`` with z the planes of a volume, or as ``axes`` says.
 
     Raises

@@ -5,8 +5,9 @@ ones) are read through the caller's store, which is asked for its chunks in the 
 """
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import zarr
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -20,9 +21,6 @@ from lls_decode.frames.mapping import chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import read_node, select_image
 from lls_decode.frames.opening import open_source, processing_notes
 from lls_decode.frames.source import FrameSource, identify, sample_chunks
-
-if TYPE_CHECKING:
-    import zarr
 
 
 class StoreKeys:
@@ -65,7 +63,7 @@ class StoreKeys:
 
 
 @dataclass(frozen=True)
-class _StoreSource(FrameSource):
+class StoreSource(FrameSource):
     """An array in a store that has no path. Made by `open_zarr_node`."""
 
     store: Any = field(default=None, repr=False, compare=False)
@@ -83,7 +81,7 @@ def open_zarr_node(node: "zarr.Array[Any] | zarr.Group", config: InputConfig | N
         It cannot be understood as volumes of planes.
     """
     config = config or InputConfig()
-    if config.array is not None and isinstance(node, ZarrArray):
+    if config.array is not None and isinstance(node, zarr.Array):
         raise InputError(f"The dataset is a zarr array, but input.array is {config.array!r}; leave it out.")
     inside = "/".join(part for part in (node.path, config.array) if part) or None
     config = config.replace(array=inside)
@@ -109,7 +107,7 @@ def _open_in(store: Store, config: InputConfig) -> FrameSource:
     frame_map, more = map_frames(array.shape, axes, names, 1, config, where=where)
     dtype, scale = str(array.dtype.newbyteorder("=")), image.scale_nm
     documents = [*(found.documents if (found := read_node(keys, image.array)) else ()), dict(scale)]
-    source = _StoreSource(
+    source = StoreSource(
         path=keys.name,
         array=image.array,
         layout=frame_map.layout,
