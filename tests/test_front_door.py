@@ -142,7 +142,7 @@ def test_a_function_and_a_package_share_a_name(name: str) -> None:
     found: Any = getattr(lls, name)
     assert found is not package
     assert list(inspect.signature(found).parameters)
-    assert all(getattr(found, inner) is getattr(package, inner) for inner in package.__all__ or ())
+    assert all(getattr(found, inner) is getattr(package, inner) for inner in getattr(package, "__all__", ()))
     assert inspect.unwrap(pickle.loads(pickle.dumps(found))) is inspect.unwrap(found)
 
 
@@ -314,7 +314,7 @@ def test_an_opened_dataset_keeps_what_a_call_does_not_say(place: Place) -> None:
     opened = lls.open(place.movie, axes="tyx", config={**CONFIG, "detection.accept": 1.2})
     kept = lls.localize(opened, place.model)
     assert 0 < kept.num_rows < place.table.num_rows
-    assert lls.localize(opened, place.model, config={"detection.accept": 0.7}).equals(kept) is False
+    assert lls.localize(opened, place.model, config={"detection.accept": 0.7}).equals(place.table)
     metadata = TableMetadata.from_schema_metadata(kept.schema.metadata, source="")
     assert metadata.configuration["input"]["axes"] == "tyx"
     command = make_plan(place.movie, place.model, "x", {**CONFIG, "detection.accept": 1.2, "input.axes": "tyx"})
@@ -392,7 +392,7 @@ WRONG: dict[str, tuple[Callable[[Place], Any], type[LlsDecodeError], str]] = {
         "unknown length.*compute_chunk_sizes",
     ),
     "masked": (
-        call("localize", lambda place: np.ma.masked_less(place.frames, 100), MODEL),
+        call("localize", lambda place: np.ma.masked_greater(place.frames, 140), MODEL),
         FrameValueError,
         "masked pixels",
     ),
@@ -443,3 +443,13 @@ def test_a_folder_of_that_name_is_no_model(tmp_path: Path, monkeypatch: pytest.M
     assert find_bundle("lls-paint").is_file()
     with pytest.raises(BundleError, match="mine is a folder"):
         find_bundle("mine")
+
+
+def test_a_file_keeps_the_camera_of_an_opened_dataset(place: Place, tmp_path: Path) -> None:
+    camera = {"kind": "scmos", "offset_adu": 90.0, "gain_adu_per_e": 1.0, "variance_adu2": 2.0}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"detection": {"accept": 0.7}}))
+    opened = lls.open(place.movie, config={**CONFIG, "camera": camera})
+    table = lls.localize(opened, place.model, config=tmp_path / "run.yaml")
+    found = TableMetadata.from_schema_metadata(table.schema.metadata, source="").camera
+    assert found is not None
+    assert found.to_dict().items() >= camera.items()

@@ -196,5 +196,6 @@ def load_run_config(path: str | Path) -> RunConfig:
     """Read a run configuration; camera maps are found relative to its folder."""
     config = load(RunConfig, path)
     if isinstance(config.camera, ScmosCamera):
-        config = config.replace(camera=config.camera.resolve(Path(path).resolve().parent))
+        camera = config.camera.resolve(Path(path).resolve().parent)
+        config = config.model_copy(update={"camera": camera})  # what else the file sets stays known
     return config

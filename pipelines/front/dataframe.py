@@ -72,7 +72,8 @@ def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunCon
         for block in blocks
     ]
     meta = schema(with_sample=plan.config.geometry is not None).empty_table().to_pandas()
-    return dd.from_delayed(parts, meta=meta, verify_meta=False)
+    rows: dd.DataFrame = dd.from_delayed(parts, meta=meta, verify_meta=False)
+    return rows
 
 
 def _travelling(source: Any) -> bool:

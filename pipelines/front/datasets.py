@@ -101,7 +101,8 @@ def open_dataset(
         Odd volumes were scanned backwards.
     config
         A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file: used by whatever is done
-        with the dataset. The other parameters go before its ``input``.
+        with the dataset, apart from the parts (``camera``, ``detection``, ...) that are set there. The other parameters
+        go before its ``input``.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def open_dataset(
 
 
 def as_dataset(value: DatasetLike, config: RunConfigLike = None) -> Dataset:
-    """Return a dataset with a configuration; an opened one keeps what ``config`` leaves at its default.
+    """Return a dataset with a configuration; an opened one keeps the parts (camera, ...) that ``config`` does not set.
 
     Raises
     ------
@@ -158,14 +159,13 @@ def _local_path(path: str) -> str:
 
 
 def _join(opened: RunConfig, given: RunConfig) -> RunConfig:
-    """The configuration of an opened dataset with all that another one says."""
-    default = RunConfig()
-    if given.input not in (default.input, opened.input):
+    """The configuration of an opened dataset, with the parts that another one sets in place of its own."""
+    if given.input not in (RunConfig().input, opened.input):
         raise ConfigError(
             "The configuration says how the dataset is read (input), but it is open already; say it where it is opened."
         )
-    changes = {name: getattr(given, name) for name in RunConfig.model_fields if name != "input"}
-    return opened.replace(**{name: value for name, value in changes.items() if value != getattr(default, name)})
+    said = {name: getattr(given, name) for name in given.model_fields_set - {"input"}}
+    return opened.replace(**{name: value for name, value in said.items() if value is not None})
 
 
 def is_in_memory(dataset: Dataset) -> bool:
