@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from lls_decode.config import PartConfig, RunConfig, load_run_config
+from lls_decode.config import PartConfig
 from lls_decode.errors import (
     ConfigError,
     InputError,
 )
-from lls_decode.models import find_bundle
+from lls_decode.models import as_run_config, find_bundle
 from lls_decode.pipelines.cli.inputs import input_changes, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
@@ -93,7 +93,7 @@ def run(
     from lls_decode.pipelines.running.submission import NO_WORKERS_S
 
     profile = find_site(site)
-    config = load_run_config(config_path) if config_path else RunConfig()
+    config = as_run_config(config_path)
     config = changed(config, (*input_changes(options), *_run_changes(options), *changes))
     if profile.worker_threads and config.compute.threads is None:
         config = config.replace(compute=config.compute.replace(threads=profile.worker_threads))

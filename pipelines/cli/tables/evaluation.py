@@ -6,9 +6,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from lls_decode.config import RunConfig, load_run_config
 from lls_decode.errors import ConfigError
-from lls_decode.models import find_bundle
+from lls_decode.models import as_run_config, find_bundle
 from lls_decode.pipelines.cli.options import (
     changed,
     echo_json,
@@ -187,7 +186,7 @@ def _evaluate_spikes(dataset: str, options: dict[str, Any], as_json: bool) -> No
     if model is None or out is None:
         raise click.UsageError("--spike-in needs --model BUNDLE and --out FOLDER.")
     config_path, changes = options.pop("config_path"), options.pop("changes")
-    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    config = changed(as_run_config(config_path), changes)
     options["density_per_um2"] = options.pop("density")
     options = {name: value for name, value in options.items() if value is not None}
     with progress_bar("spiking and localizing frames") as progress:
