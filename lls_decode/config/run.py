@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lls_decode.axes import IndexRange, Layout, range_text
-from lls_decode.config.base import Config, load
+from lls_decode.config.base import Config, load, parse
 from lls_decode.config.cameras import Camera
-from lls_decode.config.geometry import CameraPixel, Geometry
+from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize
 from lls_decode.errors import ConfigError
 
 
@@ -178,10 +178,23 @@ class RunConfig(Config):
     compute: ComputeConfig = ComputeConfig()
     execution: ExecutionConfig = ExecutionConfig()
 
+    def resolve(self, *, camera: Camera, pixel_size: PixelSize, geometry: Geometry | None) -> "ResolvedRunConfig":
+        """Return the same configuration with camera, pixel size and geometry set to these values."""
+        values = {**self.model_dump(), "camera": camera, "pixel_size": pixel_size, "geometry": geometry}
+        return parse(ResolvedRunConfig, values, source="RunConfig")
+
+
+class ResolvedRunConfig(RunConfig):
+    """A run configuration that can be executed: camera and pixel size are set, and the geometry where it is known."""
+
+    camera: Camera
+    pixel_size: PixelSize
+
 
 def load_run_config(path: str | Path) -> RunConfig:
     """Read a run configuration; camera maps are found relative to its folder."""
     config = load(RunConfig, path)
     if config.camera is not None:
-        config = config.replace(camera=config.camera.resolve(Path(path).resolve().parent))
+        camera = config.camera.resolve(Path(path).resolve().parent)
+        config = config.model_copy(update={"camera": camera})  # what else the file sets stays known
     return config

@@ -83,7 +83,7 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path)),
         samples=tuple(hashlib.sha256(sample).hexdigest()[:16] for sample in samples),
     )
-    return _with_notes(source, _look(source))
+    return _with_notes(source, processing_notes(source))
 
 
 def _describe(frame_map: FrameMap, dtype: str, documents: list[dict[str, Any]], *, grows_by_arrays: bool) -> str:
@@ -163,8 +163,8 @@ def _ignored(path: str) -> list[str]:
     return [f"{len(others)} entries of the directory are no zarr stores: {', '.join(others[:5])}"] if others else []
 
 
-def _look(source: FrameSource) -> list[str]:
-    """Signs of processed data, from the path and from two frames of the middle volume."""
+def processing_notes(source: FrameSource) -> list[str]:
+    """Return signs of processed data, from the path and from two frames of the middle volume."""
     path = Path(source.path)
     notes = []
     deskewed = "the input looks deskewed, %s: interpolation ruins the noise model, use the raw planes"

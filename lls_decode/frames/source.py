@@ -134,6 +134,10 @@ class FrameSource:
         damaged = chunk_checks.find_absent(array, keys, path, region, data)
         if damaged:
             raise self._chunk_error(keys, slab.array, damaged)
+        return self._arrange(data, slab)
+
+    def _arrange(self, data: Frames, slab: Slab) -> Frames:
+        """``(t, z, Y, X)`` pixels of what was read in the order of the stored axes."""
         axes = self.frame_map.axes
         data = data.transpose([axes.index(axis) for axis in (*self.frame_map.fixed, *"tzyx") if axis in axes])
         shape = (slab.t_stop - slab.t_start, slab.z_stop - slab.z_start, len(self._rows), len(self._columns))

@@ -18,6 +18,7 @@ from torch import Tensor
 from lls_decode.config import Camera, Cell, MovieConfig, RunConfig, SimulationConfig
 from lls_decode.errors import ConfigError, OutputError
 from lls_decode.frames import create_store
+from lls_decode.models import Given, as_config
 from lls_decode.optics import CameraModel, draw_camera
 from lls_decode.optics.psf import stamp_radius_px
 from lls_decode.simulate.background import draw_texture
@@ -49,7 +50,7 @@ class Movie:
 
 
 def simulate_movie(
-    config: MovieConfig,
+    config: MovieConfig | Given,
     out: str | Path,
     *,
     overwrite: bool = False,
@@ -57,12 +58,26 @@ def simulate_movie(
 ) -> Movie:
     """Simulate an acquisition into a folder.
 
+    Parameters
+    ----------
+    config
+        A `MovieConfig`, a dictionary (nested or with dotted keys), the path of a YAML file, or the name of a shipped
+        one (``"demo-movie"``).
+    out
+        The folder.
+    overwrite
+        Replace a movie that is there.
+    progress
+        Called with the number of frames that are done, and of all.
+
     Raises
     ------
+    ConfigError
+        A key is unknown, or a value is impossible.
     OutputError
         The folder holds a movie already, or cannot be written.
     """
-    out = Path(out)
+    config, out = as_config(MovieConfig, config), Path(out)
     store, truth_path, run_path = out / "movie.zarr", out / "truth.parquet", out / "run.yaml"
     if store.exists() and not overwrite:
         raise OutputError(f"{store} exists; give another --out, or --overwrite to replace it.")

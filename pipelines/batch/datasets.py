@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, field_validator
 
-from lls_decode.config import Config, RunConfig, change, load, load_run_config, parse
+from lls_decode.config import Config, RunConfig, change, load, parse
 from lls_decode.errors import ConfigError, InputError
-from lls_decode.models import find_bundle
+from lls_decode.models import as_run_config, find_bundle
 
+N = TypeVar("N")
 _WILDCARDS = re.compile(r"[*?\[]")
 _SUFFIXES = (".ome.zarr", ".zarr")
 _STORE_FILES = frozenset({"zarr.json", ".zgroup", ".zarray", ".zattrs"})
@@ -51,8 +53,8 @@ class BatchSettings(Config):
 
     model: str | None = None
     """Bundle (``.lls``), or the name of a shipped one."""
-    config: str | None = None
-    """Run configuration (YAML)."""
+    config: str | RunConfig | None = None
+    """Run configuration, or the path of a YAML file that holds it."""
     changes: dict[str, Any] = Field(default_factory=dict)
     """Single values of the configuration, by dotted keys."""
 
@@ -123,16 +125,18 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
 
 
 def _resolve(entries: Sequence[EntrySettings], out: Path, shared: BatchSettings, root: Path) -> tuple[BatchEntry, ...]:
-    configs: dict[str | None, RunConfig] = {None: RunConfig()}
+    read = cache(as_run_config)  # a file serves many
     names = _name_folders(entries, root)
     found = []
     for entry, name in zip(entries, names, strict=True):
-        model, path = entry.model or shared.model, entry.config or shared.config
+        model, given = entry.model or shared.model, entry.config or shared.config
         if model is None:
             raise ConfigError(f"{entry.dataset} has no model; give one for it, or --model for all.")
-        if path not in configs:
-            configs[path] = load_run_config(Path(str(path)))
-        config = change(configs[path], {**shared.changes, **entry.changes}, source=entry.dataset)
+        config = change(
+            given if isinstance(given, RunConfig) else read(given),
+            {**shared.changes, **entry.changes},
+            source=entry.dataset,
+        )
         found.append(BatchEntry(entry.dataset, name, out / name, find_bundle(model), config))
     return tuple(found)
 
@@ -168,9 +172,9 @@ def _without_suffix(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
 
 
-def _beside(folder: Path, name: str | None) -> str | None:
+def _beside(folder: Path, name: N) -> N | str:
     """A path relative to a folder; names of what ships stay names."""
-    return name if name is None or not (folder / name).exists() else str(folder / name)
+    return str(folder / name) if isinstance(name, str) and (folder / name).exists() else name
 
 
 def _read_sheet(path: Path) -> BatchFile:

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from lls_decode.config import RunConfig, change, load_run_config
+from lls_decode.config import change
 from lls_decode.errors import ConfigError
+from lls_decode.models import as_run_config
 
 from .inputs import InputOptions, input_options
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
@@ -44,7 +45,7 @@ def inspect(
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
 
-        config = load_run_config(config_path) if config_path else RunConfig()
+        config = as_run_config(config_path)
         config = changed(change(config, inputs.changes(), source="command line"), changes)
         summary = inspect_source(
             open_source(path, config.input),
@@ -173,7 +174,7 @@ def preview(
     from lls_decode.models import find_bundle
     from lls_decode.pipelines.flows.preview import preview as draw_preview
 
-    config = load_run_config(config_path) if config_path else RunConfig()
+    config = as_run_config(config_path)
     config = changed(change(config, inputs.changes(), source="command line"), changes)
     result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume, force=force)
     for note in result.notes:

@@ -6,7 +6,7 @@ What a run leaves open is settled here, and what cannot be meant is refused. No 
 from pathlib import Path
 
 from lls_decode.axes import Layout
-from lls_decode.config import Camera, Geometry, PixelSize, RunConfig
+from lls_decode.config import Camera, Geometry, PixelSize, ResolvedRunConfig, RunConfig
 from lls_decode.errors import BundleError, InputError
 from lls_decode.frames import FrameSource
 from lls_decode.model.info import BundleInfo
@@ -18,7 +18,7 @@ SUBPIXEL_TOLERANCE = 0.15
 """Largest difference, in pixels, between the plane-to-plane shift of the data and of the training without a note."""
 
 
-def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[RunConfig, list[str]]:
+def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[ResolvedRunConfig, list[str]]:
     """Fill in camera, pixel size and geometry: the run's own, else the dataset's, else the bundle's; say which."""
     notes: list[str] = []
     if config.camera is None:
@@ -37,14 +37,12 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
     elif geometry is None and source.layout.planes_per_volume > 1:
         notes.append("geometry unknown: the table gets no sample coordinates (set geometry.motion and stage_step_nm)")
     notes += check_scan(config, geometry, source, info)
-    return config.replace(camera=camera, pixel_size=pixel, geometry=geometry), notes
+    return config.resolve(camera=camera, pixel_size=pixel, geometry=geometry), notes
 
 
-def check_compatibility(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
+def check_compatibility(config: ResolvedRunConfig, layout: Layout, info: BundleInfo) -> list[str]:
     """Refuse data that the model was not made for; notes on what is merely unusual."""
     pixel, camera, geometry = config.pixel_size, config.camera, config.geometry
-    assert pixel is not None  # resolved
-    assert camera is not None
     if min(layout.height, layout.width) < SMALLEST_FRAME_PX:
         raise InputError(
             f"Frames have {layout.height} x {layout.width} pixels (y, x), the network needs at least "

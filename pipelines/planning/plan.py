@@ -15,10 +15,11 @@ import numpy as np
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import CPU_BATCH_PX, PartConfig, RunConfig, digest
+from lls_decode.config import CPU_BATCH_PX, PartConfig, ResolvedRunConfig, digest
 from lls_decode.errors import InputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
+from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.table import TABLE_VERSION
 
@@ -44,8 +45,7 @@ class Plan:
     out: Path
     source: FrameSource = field(repr=False)
     bundle: BundleInfo = field(repr=False)
-    config: RunConfig
-    """Resolved: camera and pixel size are set, geometry where it is known."""
+    config: ResolvedRunConfig
     blocks: tuple[Block, ...] = field(repr=False)
     identity: Mapping[str, Any] = field(repr=False)
     """What determines the rows, as plain values; ``run_digest`` is its digest."""
@@ -115,7 +115,6 @@ class Plan:
     def describe(self) -> list[str]:
         """Lines for ``--dry-run``: what would be done, with what, and what exists already."""
         size, pixel, execution = self.layout, self.config.pixel_size, self.config.execution
-        assert pixel is not None  # resolved
         geometry = self.config.geometry
         found = len(RunFolder(self.out).list_shards())
         return [
@@ -157,28 +156,42 @@ class Plan:
 
 def make_plan(
     dataset: str | Path,
-    bundle_path: str | Path,
+    model: str | Path,
     out: str | Path,
-    config: RunConfig,
+    config: RunConfigLike = None,
     *,
     source: FrameSource | None = None,
     force: bool = False,
 ) -> Plan:
     """Open dataset and bundle, settle what the configuration left open, cut into blocks, and check.
 
-    ``source`` is the dataset when it is open already: one that grows, as far as it is complete. ``force`` also plans
-    for frames that the camera cannot have recorded.
+    Parameters
+    ----------
+    dataset
+        A zarr store, a directory of per-volume stores, or a glob of them.
+    model
+        Path of a bundle, or the name of a shipped one.
+    out
+        Run folder.
+    config
+        A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file; None: the defaults.
+    source
+        The dataset when it is open already: one that grows, as far as it is complete, or an array in memory.
+    force
+        Also plan for frames that the camera cannot have recorded.
 
     Raises
     ------
     InputError
         The dataset cannot be read as frames, or its frames are too small.
     ConfigError
-        A camera map is absent, or has another shape than a frame; or the configuration contradicts the dataset.
+        The configuration has an unknown key or an impossible value, or contradicts the dataset; a camera map is absent,
+        or has another shape than a frame.
     BundleError
-        The bundle was made for another pixel size, plane-to-plane shift or kind of context, or the light of the first
-        frames is impossible with this camera.
+        There is no such bundle; it was made for another pixel size, plane-to-plane shift or kind of context; or the
+        light of the first frames is impossible with this camera.
     """
+    config, bundle_path = as_run_config(config), find_bundle(model)
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     resolved, notes = resolve_config(config, source, info)
@@ -201,7 +214,7 @@ def make_plan(
     }
     return Plan(
         dataset=str(dataset),
-        bundle_path=str(Path(bundle_path).resolve()),
+        bundle_path=str(bundle_path.resolve()),
         out=Path(out),
         source=replace(source, tile=info.tile_of(resolved.part.roi, layout)),
         bundle=info,
@@ -222,7 +235,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _row_config(config: RunConfig) -> dict[str, Any]:
+def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
     """The part of a resolved configuration that rows depend on; camera maps by content."""
     data = config.to_dict()
     for part, names in _NO_CHANGE_OF_ROWS.items():

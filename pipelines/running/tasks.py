@@ -17,7 +17,7 @@ from distributed import get_worker
 from distributed.threadpoolexecutor import ThreadPoolExecutor
 
 from lls_decode.blocks import Block
-from lls_decode.config import RunConfig
+from lls_decode.config import ResolvedRunConfig
 from lls_decode.errors import BlockError, BundleError, LlsDecodeError
 from lls_decode.frames import FrameSource, FrameStack, use_fast_codecs
 from lls_decode.model.info import bundle_digest
@@ -35,8 +35,7 @@ class Task:
     source: FrameSource
     bundle_path: str
     bundle_digest: str
-    config: RunConfig
-    """Resolved."""
+    config: ResolvedRunConfig
     shards: str
     """Folder of the shards."""
     run_digest: str
@@ -86,7 +85,7 @@ def localize_task(task: Task) -> TaskReport:
         raise failure from error
 
 
-def resolve_threads(config: RunConfig, workers_per_host: int) -> int:
+def resolve_threads(config: ResolvedRunConfig, workers_per_host: int) -> int:
     """CPU threads of one worker: as configured, else the cores of its machine divided by its workers there."""
     return config.compute.threads or max(1, CPU_COUNT // max(1, workers_per_host))
 
@@ -97,24 +96,33 @@ def _localize(task: Task) -> TaskReport:
     if existing is not None:
         return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
     use_fast_codecs()
-    loading = _COMPUTE.submit(_load, task)  # while this thread reads
-    started = time.perf_counter()
-    stack = task.source.read(block)
-    read_s = time.perf_counter() - started
-    start_s = loading.result()
-    table, compute_s, gpu_bytes = _COMPUTE.submit(_compute, task, stack).result()
-    del stack
+    table, times, gpu_bytes = _read_and_compute(task)
     started = time.perf_counter()
     receipt = write_shard(table, block, shards, run_digest=task.run_digest)
     write_s = time.perf_counter() - started
-    times = (read_s, start_s, compute_s, write_s)
-    return TaskReport(receipt, block.num_owned, *times, _worker_name(), os.getpid(), gpu_bytes=gpu_bytes)
+    return TaskReport(receipt, block.num_owned, *times, write_s, _worker_name(), os.getpid(), gpu_bytes=gpu_bytes)
+
+
+def localize_block(task: Task) -> pa.Table:
+    """Return the rows of a block, and leave no shard."""
+    return _read_and_compute(task)[0]
+
+
+def _read_and_compute(task: Task) -> tuple[pa.Table, tuple[float, float, float], int | None]:
+    """Rows, the times of a `TaskReport` (read, start, compute), and GPU memory."""
+    loading = _COMPUTE.submit(_load, task)  # while this thread reads
+    started = time.perf_counter()
+    stack = task.source.read(task.block)
+    read_s = time.perf_counter() - started
+    start_s = loading.result()
+    table, compute_s, gpu_bytes = _COMPUTE.submit(_compute, task, stack).result()
+    return table, (read_s, start_s, compute_s), gpu_bytes
 
 
 _COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
 """The one thread that computes, and that ``_built`` belongs to. OpenMP keeps threads of its own for each thread that
 computes, and with more of them than cores all go to sleep at every barrier: that cost a fifth of a worker's time."""
-_built: "tuple[tuple[str, RunConfig], Localizer] | None" = None
+_built: "tuple[tuple[str, ResolvedRunConfig], Localizer] | None" = None
 """The localizer of this process, and what it was built for. One: a second model would not leave room for either."""
 
 

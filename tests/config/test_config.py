@@ -119,6 +119,9 @@ EVERY = [
     ComputeConfig(device="cpu", threads=3),
     ExecutionConfig(block_frames=64),
     RunConfig(camera=ScmosCamera(offset_adu=1.0, gain_adu_per_e=2.0, variance_adu2=3.0), geometry=GEOMETRY),
+    RunConfig(part=PartConfig(volumes=(2, 4))).resolve(
+        camera=ScmosCamera(offset_adu=1.0, gain_adu_per_e=2.0, variance_adu2=3.0), pixel_size=PIXEL, geometry=GEOMETRY
+    ),
 ]
 
 

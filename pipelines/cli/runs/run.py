@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from lls_decode.axes import IndexRange
-from lls_decode.config import PartConfig, RunConfig, change, load_run_config
+from lls_decode.config import PartConfig, change
 from lls_decode.errors import ConfigError, InputError
-from lls_decode.models import find_bundle
+from lls_decode.models import as_run_config, find_bundle
 from lls_decode.pipelines.cli.inputs import InputOptions, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
@@ -97,7 +97,7 @@ def run(
     from lls_decode.pipelines.running.submission import NO_WORKERS_S
 
     profile = find_site(site)
-    config = load_run_config(config_path) if config_path else RunConfig()
+    config = as_run_config(config_path)
     options = {
         "execution.block_frames": block_frames,
         "compute.device": device,
