@@ -25,7 +25,7 @@ from lls_decode.config import ResolvedRunConfig, RunConfig, parse
 from lls_decode.errors import BundleError, ChunkError, ConfigError, FrameValueError, InputError, LlsDecodeError
 from lls_decode.localize import build_localizer
 from lls_decode.models import find_bundle
-from lls_decode.pipelines.cli import COMMANDS
+from lls_decode.pipelines.cli import SECTIONS
 from lls_decode.pipelines.planning.plan import make_plan
 from lls_decode.table import TableMetadata
 from tests.pipelines.conftest import write_bundle, write_movie
@@ -97,6 +97,9 @@ def test_the_import_is_light() -> None:
     program = f"import sys, lls_decode; dir(lls_decode); print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+COMMANDS = [command for commands in SECTIONS.values() for command in commands]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
