@@ -20,9 +20,9 @@ TOLERANCE = 1.5
 FAR = 10.0
 """A background this many times above the training range is refused: an offset that was forgotten, or swapped bytes,
 are far beyond it, and no model extrapolates so far."""
-_UNPROVEN = 1.7
+_UNPROVEN = 1.65
 """A background this many times above the training range is refused where the noise proves that the light is not there:
-more than `TOLERANCE`, and less than an offset that was forgotten makes of dim samples (1.8 for the shipped models)."""
+more than `TOLERANCE`, and less than an offset that was forgotten makes of a dim sample (1.7 for `storm-2d`)."""
 _QUIET = 0.5
 """Share of the shot noise below which the light is not there: light cannot be less noisy, and the estimate of the
 noise is better than this."""
