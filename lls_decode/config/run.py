@@ -33,6 +33,9 @@ class InputConfig(Config):
     """Frames dropped at the end of each volume."""
     bidirectional: bool = False
     """Odd volumes were scanned backwards: their planes are reversed on reading."""
+    trust: Literal["configuration"] | None = None
+    """Which to believe where sizes in the configuration and in the dataset contradict each other; None: neither, the
+    run is refused."""
 
 
 class PaperRule(Config):

@@ -74,6 +74,8 @@ class FrameSource:
     """Digest of each sampled chunk: tells datasets of one description apart."""
     tile: Tile | None = None
     """Only the pixels that this tile reads are read of each frame; None: all."""
+    angle_deg: float | None = None
+    """Angle between the light sheet and the stage travel, in the metadata of a converted store; None when unknown."""
     growing: bool = False
     """The dataset is still being written: it may hold more than this by now (see `frames.growing`)."""
 

@@ -101,6 +101,7 @@ class Filling:
                 dtype=str(self.movie.dtype),
                 pixel_size=self._pixel_size,
                 z_step_nm=self._z_step_nm,
+                angle_deg=_angle_deg(self.movie),
                 name=self._name,
                 attributes={"lls_decode": {"converted_from": self._header["converted_from"]}},
             )
@@ -190,6 +191,12 @@ class Filling:
             return read_manifest(self.aside)
         except InputError:
             return None
+
+
+def _angle_deg(movie: Movie) -> float | None:
+    """The scan angle that the movie says; None when it says none, or its planes follow each other along z."""
+    geometry = movie.geometry
+    return geometry.angle_deg if geometry is not None and geometry.motion == "stage" else None
 
 
 def _runs_of(piece: Piece, noted: dict[int, Run]) -> list[Run]:

@@ -93,6 +93,7 @@ def simulate_movie(
         layout,
         pixel_size=s.pixel_size,
         z_step_nm=s.geometry.stage_step_nm if s.geometry else None,
+        angle_deg=s.geometry.angle_deg if s.geometry and s.geometry.motion == "stage" else None,
         name=config.name,
         overwrite=overwrite,
     )

@@ -31,7 +31,7 @@ from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.interrupts import Interrupted, interruptible, raise_if_asked
-from lls_decode.pipelines.running.ownership import refuse_conflict
+from lls_decode.pipelines.running.ownership import read_own_record, refuse_conflict
 from lls_decode.pipelines.running.run import RunResult, run
 from lls_decode.pipelines.running.submission import NO_WORKERS_S
 from lls_decode.pipelines.status.progress import show_progress
@@ -172,18 +172,17 @@ def _look(item: DataSet, *, force: bool) -> Row:
     try:
         plan = make_plan(item.dataset, item.model, item.out, item.config)
         refuse_conflict(plan, force=force)
-        record = RunFolder(plan.out).read_record()
+        folder = RunFolder(plan.out)
+        own = read_own_record(plan, folder)
     except Exception as error:
         return _failed_row(item, error)
     row = _row_of(plan, status="new")
-    if record is None:
-        return row
-    if record.get("run_digest") != plan.run_digest:
-        return replace(row, reason="discards another run")
+    if own is None:
+        return replace(row, reason="discards another run") if folder.record.exists() else row
     rows = _rows_when_done(plan)
     if rows is not None:
         return replace(row, status="done", rows=rows, failed=0, reason="done before")
-    found = len(RunFolder(plan.out).list_shards())
+    found = len(folder.list_shards())
     return replace(row, status="unfinished", reason=f"{found} of {len(plan.blocks)} blocks are done")
 
 

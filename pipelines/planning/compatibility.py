@@ -13,9 +13,9 @@ from lls_decode.errors import BundleError, ConfigError, InputError
 from lls_decode.frames import FrameSource
 from lls_decode.model.info import BundleInfo
 
+from .stated_sizes import SIZE_TOLERANCE, TRUST, check_scan, pixel_difference, pixel_words, settle_pixel
+
 SMALLEST_FRAME_PX = 16
-PIXEL_TOLERANCE = 0.02
-"""Largest relative difference between the pixel size of the data and of the training."""
 SUBPIXEL_TOLERANCE = 0.15
 """Largest difference, in pixels, between the plane-to-plane shift of the data and of the training without a note."""
 CAMERA_MAPS = ("offset_adu", "gain_adu_per_e", "variance_adu2")
@@ -33,7 +33,7 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
         notes.append(f"camera from the model bundle ({_camera_words(camera)})")
     elif camera.kind != info.camera.kind:
         notes.append(f"the camera is {camera.kind}, the model was trained for {info.camera.kind}")
-    pixel, words = _resolve_pixel(config.pixel_size, source.pixel_size, info.pixel_size)
+    pixel, words = settle_pixel(config, source, info)
     notes += words
     geometry = config.geometry
     if geometry is None and info.geometry is not None:
@@ -41,6 +41,7 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
         notes.append(f"geometry from the model bundle ({geometry.describe(pixel)})")
     elif geometry is None and source.layout.planes_per_volume > 1:
         notes.append("geometry unknown: the table gets no sample coordinates (set geometry.motion and stage_step_nm)")
+    notes += check_scan(config, geometry, source, info)
     return config.resolve(camera=camera, pixel_size=pixel, geometry=geometry), notes
 
 
@@ -52,11 +53,11 @@ def check_fit(config: ResolvedRunConfig, layout: Layout, info: BundleInfo) -> li
             f"Frames have {layout.height} x {layout.width} pixels (y, x), the network needs at least "
             f"{SMALLEST_FRAME_PX} x {SMALLEST_FRAME_PX}; check the axes of the dataset (input.axes)."
         )
-    if _relative_difference(pixel, info.pixel_size) > PIXEL_TOLERANCE:
+    if pixel_difference(pixel, info.pixel_size) > SIZE_TOLERANCE:
         raise BundleError(
-            f"The data have pixels of {_pixel_words(pixel)}, model {info.name} was trained for "
-            f"{_pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or set "
-            "pixel_size if the dataset's metadata are wrong."
+            f"The data have pixels of {pixel_words(pixel)}, model {info.name} was trained for "
+            f"{pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or set "
+            f"pixel_size, and {TRUST}, if the dataset's metadata are wrong."
         )
     if isinstance(camera, ScmosCamera):
         for name in CAMERA_MAPS:
@@ -86,18 +87,6 @@ def _check_noise_map(camera: Camera, info: BundleInfo) -> list[str]:
     if isinstance(camera.variance_adu2, str):
         return []
     return ["the model looks at the read noise of each pixel, but camera.variance_adu2 is one number for all"]
-
-
-def _resolve_pixel(own: PixelSize | None, dataset: PixelSize | None, bundle: PixelSize) -> tuple[PixelSize, list[str]]:
-    if own is not None:
-        if dataset is not None and _relative_difference(own, dataset) > PIXEL_TOLERANCE:
-            return own, [
-                f"pixel size {_pixel_words(own)} from the configuration, where the dataset says {_pixel_words(dataset)}"
-            ]
-        return own, []
-    if dataset is not None:
-        return dataset, [f"pixel size {_pixel_words(dataset)} from the dataset"]
-    return bundle, [f"pixel size {_pixel_words(bundle)} from the model bundle (the dataset has none)"]
 
 
 def _check_context(layout: Layout, info: BundleInfo, geometry: Geometry | None, pixel: PixelSize) -> list[str]:
@@ -149,14 +138,6 @@ def _check_map(name: str, value: float | str, layout: Layout) -> None:
         raise ConfigError(f"camera.{name}: map {value} ({values.dtype}) holds values that are no numbers; {advice}.")
     if name == "gain_adu_per_e" and values.min() <= 0:
         raise ConfigError(f"camera.{name}: map {value} holds {values.min():g}, a gain must be above 0; {advice}.")
-
-
-def _relative_difference(one: PixelSize, other: PixelSize) -> float:
-    return max(abs(one.x_nm / other.x_nm - 1), abs(one.y_nm / other.y_nm - 1))
-
-
-def _pixel_words(pixel: PixelSize) -> str:
-    return f"{pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)"
 
 
 def _camera_words(camera: Camera) -> str:

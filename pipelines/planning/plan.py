@@ -31,7 +31,10 @@ _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
 _FEATURE_MAPS = 24
 """Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
-_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {"compute": ("device", "threads", "batch_px", "tile_px", "compile")}
+_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
+    "compute": ("device", "threads", "batch_px", "tile_px", "compile"),
+    "input": ("trust",),
+}
 
 
 @dataclass(frozen=True)
@@ -140,11 +143,14 @@ class Plan:
         return [f"part       {part.describe()}: {frames} frames, of which {self._frame_px} pixels are read"]
 
     def _describe_output(self, found: int) -> str:
-        record = RunFolder(self.out).read_record()
+        try:
+            record = RunFolder(self.out).read_record()
+        except InputError:
+            return "which holds a run of another version"
         if record is None:
             return "a new run"
-        if record.get("run_digest") != self.run_digest:
-            changes = "; ".join(differences(record.get("identity", {}), self.identity))
+        if record.run_digest != self.run_digest:
+            changes = "; ".join(differences(record.identity, self.identity))
             return f"which holds another run ({changes})"
         return f"{found} of {len(self.blocks)} blocks are done"
 
@@ -177,8 +183,8 @@ def make_plan(
     InputError
         The dataset cannot be read as frames, or its frames are too small.
     ConfigError
-        The configuration has an unknown key or an impossible value; a camera map is absent, or has another shape than
-        a frame.
+        The configuration has an unknown key or an impossible value, or contradicts the dataset; a camera map is absent,
+        or has another shape than a frame.
     BundleError
         There is no such bundle, or it was made for another pixel size, plane-to-plane shift or kind of context.
     """

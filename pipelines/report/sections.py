@@ -1,17 +1,16 @@
 """What a report says, section by section: numbers in words, and the charts that belong to them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from lls_decode.axes import Layout
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias, TableSummary
 from lls_decode.evaluate.counts import ValueCounts
 from lls_decode.pictures.render import Rendering
 from lls_decode.pipelines.flows.table_inspection import describe_step
+from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.pipelines.status.run_status import FailedBlock, RunStatus
 from lls_decode.table import TableMetadata
 
@@ -38,23 +37,24 @@ def verdict(status: RunStatus, rows: str | None) -> str:
     return html.verdict(f"Incomplete: {' '.join(parts)} The same command goes on.", good=False)
 
 
-def overview(record: Mapping[str, Any], status: RunStatus, table: Path | None, layout: Layout) -> str:
+def overview(record: RunRecord, status: RunStatus, table: Path | None) -> str:
     """Which run this is."""
+    layout = record.layout
     size = (
         f"{layout.num_volumes:,} volumes x {layout.planes_per_volume:,} planes of {layout.height} x {layout.width} px"
     )
     return html.facts(
         [
-            ("data set", record["dataset"]),
+            ("data set", record.dataset),
             ("size", size),
             ("frames", f"{status.frames:,}"),
             ("frames done", f"{status.frames_done:,}"),
             ("frames lost", f"{status.frames_failed:,}"),
             ("blocks done", f"{status.blocks_done:,} of {status.blocks:,}"),
             ("blocks failed", f"{status.blocks_failed:,}"),
-            ("model", f"{record['model']['name']} ({record['model']['digest']})"),
+            ("model", f"{record.model.name} ({record.model.digest})"),
             ("table", table or "none"),
-            ("run", record["run_digest"]),
+            ("run", record.run_digest),
         ]
     )
 
@@ -219,7 +219,7 @@ def resolution(curve: FourierCorrelation | str) -> str:
 
 def speed(found: Throughput, status: RunStatus) -> str:
     """How fast it went, and what the workers did."""
-    total = sum(found.shares.values()) or 1.0
+    total = sum(found.work_s.values()) or 1.0
     parts = [
         html.facts(
             [
@@ -228,7 +228,7 @@ def speed(found: Throughput, status: RunStatus) -> str:
                 ("starts", found.starts),
                 ("worker processes", found.workers),
                 ("retries", status.retries),
-                *((name, f"{_duration(seconds)} ({seconds / total:.1%})") for name, seconds in found.shares.items()),
+                *((name, f"{_duration(seconds)} ({seconds / total:.1%})") for name, seconds in found.work_s.items()),
                 *([("merging", _duration(found.merge_s))] if found.merge_s is not None else []),
                 ("shards", f"{status.shard_bytes / 1e6:,.1f} MB"),
             ]
@@ -238,15 +238,13 @@ def speed(found: Throughput, status: RunStatus) -> str:
     return html.section("Speed", parts)
 
 
-def origin(record: Mapping[str, Any], metadata: Mapping[str, Any], out: Path) -> str:
+def origin(record: RunRecord, out: Path) -> str:
     """Versions, model, and how to do it again."""
-    made_by = [(name, value) for name, value in record.get("software", {}).items()]
-    model = {name: value for name, value in metadata["model"].items() if name != "training"}
+    metadata = record.table_metadata
+    model = {name: value for name, value in metadata.model.items() if name != "training"}
     parts = [
-        html.facts(
-            [*made_by, ("input digest", metadata["input"].get("identity")), ("host", record.get("host", "unknown"))]
-        ),
-        *(html.words(f"Note: {note}") for note in record.get("notes", ())),
+        html.facts([*record.software.items(), ("input digest", metadata.input.get("identity")), ("host", record.host)]),
+        *(html.words(f"Note: {note}") for note in record.notes),
         html.words("The same table again, with its configuration:"),
         html.code(command(record, out)),
         html.folded("The model", html.code(yaml.safe_dump(model, sort_keys=False))),

@@ -30,7 +30,6 @@ from lls_decode.pipelines.journal.events import (
     BlockFailed,
     DatasetGrown,
     Event,
-    JsonLines,
     Listener,
     Merged,
     MergeStarted,
@@ -40,6 +39,7 @@ from lls_decode.pipelines.journal.events import (
     ShardDamaged,
 )
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.json_lines import EventWriter
 from lls_decode.pipelines.planning.block_selection import Share, choose
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.table import (
@@ -137,7 +137,7 @@ def run(
         tally = _Tally(len(plan.blocks))
         everyone: list[Listener] = [tally]
         for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
-            file = JsonLines(path, kinds)
+            file = EventWriter(path, kinds)
             stack.callback(file.close)
             everyone.append(file)
         everyone += listeners
@@ -278,8 +278,8 @@ class _Run:
     def _take_up(self, blocks: Sequence[Block]) -> Collection[int]:
         """Numbers of the blocks that are done already."""
         plan = self.plan
-        records, _ = self.folder.read_ledger()
-        known = {record["block"]: record["bytes"] for record in records if record.get("event") == "BlockDone"}
+        events, _ = self.folder.read_ledger()
+        known = {event.block: event.bytes for event in events if isinstance(event, BlockDone)}
         others = plan.blocks if self._is_choice else ()
         receipts, reasons = scan_shards(
             self.folder.shards, blocks, run_digest=plan.run_digest, others=others, known_bytes=known

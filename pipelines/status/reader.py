@@ -5,17 +5,30 @@ read on from where they ended, shards are listed now and then. Nothing is writte
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lls_decode.blocks import Block
+from lls_decode.pipelines.journal.events import (
+    BlockDone,
+    BlockFailed,
+    BlockRetried,
+    Event,
+    Merged,
+    MergeStarted,
+    RunFinished,
+    SettledBlock,
+    ShardDamaged,
+    WorkersChanged,
+)
 from lls_decode.pipelines.journal.folder import RunFolder
-from lls_decode.pipelines.journal.tail import Tail
+from lls_decode.pipelines.journal.json_lines import EventReader
+from lls_decode.pipelines.journal.record import RunRecord
 
 from .run_status import FailedBlock, RunStatus, VolumeRange, VolumeState, WorkerStatus
 from .speed import History, Pace
@@ -55,8 +68,8 @@ class RunReader:
         self._begin()
 
     @property
-    def record(self) -> Mapping[str, Any]:
-        """The content of ``run.json``."""
+    def record(self) -> RunRecord:
+        """Record of the run; a new object after each start."""
         return self._record
 
     @property
@@ -87,12 +100,13 @@ class RunReader:
         """
         if self._version() != self._seen:  # started anew: everything since then counts from there
             self._begin()
-        for tail in self._tails("ledger"):
-            for record in tail.read():
-                self._count_block(record)
-        for tail in self._tails("events"):
-            for record in tail.read(without=("BlockDone", "BlockFailed")):
-                self._count_event(record)
+        for file in self._open_files("ledger"):
+            for event in file.read():
+                if isinstance(event, SettledBlock) and 0 <= event.block < len(self._blocks):
+                    self._count_block(event)
+        for file in self._open_files("events"):
+            for event in file.read(without=(BlockDone, BlockFailed)):
+                self._count_event(event)
         if time.monotonic() > self._relist_at:
             self._relist_at = time.monotonic() + RELIST_S
             shards = self._folder.list_shards()
@@ -102,9 +116,10 @@ class RunReader:
     def _begin(self) -> None:
         """Forget everything, and take up the run that is in the folder now."""
         self._seen = self._version()
-        self._record, self._blocks = self._folder.read_run()
+        self._record = self._folder.read_run()
+        self._blocks = self._record.plan_blocks()
         number = len(self._blocks)
-        self._files: dict[str, dict[Path, Tail]] = {"ledger": {}, "events": {}}
+        self._files: dict[str, dict[Path, EventReader]] = {"ledger": {}, "events": {}}
         self._latest = np.zeros(number, dtype=np.uint8)
         """``DONE`` or ``FAILED`` by the latest line of each block in the ledger."""
         self._settled_at = np.zeros(number)
@@ -113,8 +128,8 @@ class RunReader:
         self._retried = np.zeros(number, dtype=np.bool_)
         self._has_shard = np.zeros(number, dtype=np.bool_)
         self._sums = {name: np.zeros(number) for name in _SUMS}
-        self._failures: dict[int, dict[str, Any]] = {}
-        self._start = _Start(float(self._record["started_at"]))
+        self._failures: dict[int, BlockFailed] = {}
+        self._start = _LatestStart(self._record.started_at)
         self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
         self._spans = _Spans.of(self._blocks)
         self._relist_at = 0.0
@@ -127,44 +142,40 @@ class RunReader:
             return 0, 0
         return found.st_ino, found.st_mtime_ns
 
-    def _tails(self, kind: Literal["ledger", "events"]) -> list[Tail]:
-        tails = self._files[kind]
+    def _open_files(self, kind: Literal["ledger", "events"]) -> list[EventReader]:
+        files = self._files[kind]
         for path in self._folder.files_of(kind):
-            tails.setdefault(path, Tail(path))
-        return list(tails.values())
+            files.setdefault(path, EventReader(path))
+        return list(files.values())
 
-    def _count_block(self, record: dict[str, Any]) -> None:
-        """Take a line of the ledger into account."""
-        index, kind = record.get("block"), record.get("event")
-        if not isinstance(index, int) or not 0 <= index < len(self._blocks):
+    def _count_block(self, event: SettledBlock) -> None:
+        """Take an event of the ledger into account."""
+        index = event.block
+        if isinstance(event, BlockDone):
+            self._start.count_block(event)
+        if event.at < self._settled_at[index]:  # of several ledgers, the latest line counts
             return
-        if kind == "BlockDone":
-            self._start.count_block(record)
-        at = float(record.get("at", 0))
-        if at < self._settled_at[index]:  # of several ledgers, the latest line counts
-            return
-        self._settled_at[index] = at
-        self._attempts[index] = int(record.get("attempts", 0))
+        self._settled_at[index] = event.at
+        self._attempts[index] = event.attempts
         self._retried[index] = False
-        if kind == "BlockFailed":
+        if isinstance(event, BlockFailed):
             self._latest[index] = FAILED
-            self._failures[index] = record
-        elif kind == "BlockDone":
-            self._latest[index] = DONE
-            self._has_shard[index] = True
-            self._failures.pop(index, None)
-            for name, values in self._sums.items():
-                values[index] = record[name]
+            self._failures[index] = event
+            return
+        self._latest[index] = DONE
+        self._has_shard[index] = True
+        self._failures.pop(index, None)
+        for name, values in self._sums.items():
+            values[index] = getattr(event, name)
 
-    def _count_event(self, record: dict[str, Any]) -> None:
+    def _count_event(self, event: Event) -> None:
         """Take an event into account that is in no ledger."""
-        if record.get("event") == "BlockRetried":
-            index = int(record["block"])
-            if 0 <= index < len(self._blocks):
-                self._retried[index] = True
-        elif record.get("event") == "ShardDamaged":  # it was removed
+        if isinstance(event, BlockRetried):
+            if 0 <= event.block < len(self._blocks):
+                self._retried[event.block] = True
+        elif isinstance(event, ShardDamaged):  # it was removed
             self._relist_at = 0.0
-        self._start.count_event(record)
+        self._start.count_event(event)
 
     def _status(self) -> RunStatus:
         folder, record, start = self._folder, self._record, self._start
@@ -180,9 +191,9 @@ class RunReader:
         left = frames - frames_done - frames_failed
         return RunStatus(
             out=self.out,
-            dataset=record["dataset"],
-            model=f"{record['model']['name']} ({record['model']['path']})",
-            run_digest=record["run_digest"],
+            dataset=record.dataset,
+            model=f"{record.model.name} ({record.model.path})",
+            run_digest=record.run_digest,
             state="running" if owner else "done" if complete else "incomplete",
             owner=owner,
             merging=start.merging,
@@ -214,14 +225,14 @@ class RunReader:
                 _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
             ),
             broken_lines=sum(
-                tail.broken + int(tail.unfinished and owner is None) for tail in self._files["ledger"].values()
+                file.broken + int(file.unfinished and owner is None) for file in self._files["ledger"].values()
             ),
         )
 
 
 @dataclass
-class _Start:
-    """What is counted since the latest start of a run."""
+class _LatestStart:
+    """Counts since the latest start of a run."""
 
     at: float
     ended_at: float | None = None
@@ -232,27 +243,29 @@ class _Start:
     def __post_init__(self) -> None:
         self.pace, self.history = Pace(self.at), History(self.at)
 
-    def count_block(self, record: Mapping[str, Any]) -> None:
-        at = float(record["at"])
-        if at < self.at or record["attempts"] == 0:
+    def count_block(self, event: BlockDone) -> None:
+        if event.at < self.at or event.found:
             return
-        self.pace.add(at, record["frames"], record["rows"])
-        self.history.add(at, record["frames"], record["rows"])
-        key = (str(record["worker"]), int(record["pid"]))
-        self.workers.setdefault(key, _Worker(*key)).count(record)
+        self.pace.add(event.at, event.frames, event.rows)
+        self.history.add(event.at, event.frames, event.rows)
+        key = (event.worker, event.pid)
+        worker = self.workers.get(key)
+        if worker is None:
+            worker = self.workers[key] = _Worker(*key)
+        worker.count(event)
 
-    def count_event(self, record: Mapping[str, Any]) -> None:
-        if float(record.get("at", 0)) < self.at:
+    def count_event(self, event: Event) -> None:
+        if event.at < self.at:
             return
-        match record.get("event"):
-            case "WorkersChanged":
-                self.workers_now = int(record["workers"])
-            case "MergeStarted":
+        match event:
+            case WorkersChanged():
+                self.workers_now = event.workers
+            case MergeStarted():
                 self.merging = True
-            case "Merged" | "ShardDamaged":
+            case Merged() | ShardDamaged():
                 self.merging = False
-            case "RunFinished":
-                self.merging, self.ended_at = False, float(record["at"])
+            case RunFinished():
+                self.merging, self.ended_at = False, event.at
 
 
 @dataclass
@@ -272,20 +285,19 @@ class _Worker:
     last_at: float = 0.0
     gpu_bytes: int | None = None
 
-    def count(self, record: Mapping[str, Any]) -> None:
-        at = float(record["at"])
+    def count(self, event: BlockDone) -> None:
         if not self.blocks:  # frames are read while the model is loaded
-            self.began = at - max(record["read_s"], record["start_s"]) - record["compute_s"] - record["write_s"]
+            self.began = event.at - max(event.read_s, event.start_s) - event.compute_s - event.write_s
         self.blocks += 1
-        self.frames += record["frames"]
-        self.rows += record["rows"]
-        self.start_s += record["start_s"]
-        self.read_s += record["read_s"]
-        self.compute_s += record["compute_s"]
-        self.write_s += record["write_s"]
-        self.last_at = max(self.last_at, at)
-        if record.get("gpu_bytes") is not None:
-            self.gpu_bytes = max(self.gpu_bytes or 0, int(record["gpu_bytes"]))
+        self.frames += event.frames
+        self.rows += event.rows
+        self.start_s += event.start_s
+        self.read_s += event.read_s
+        self.compute_s += event.compute_s
+        self.write_s += event.write_s
+        self.last_at = max(self.last_at, event.at)
+        if event.gpu_bytes is not None:
+            self.gpu_bytes = max(self.gpu_bytes or 0, event.gpu_bytes)
 
     def status(self) -> WorkerStatus:
         seconds = max(self.last_at - self.began, 1e-3)
@@ -337,12 +349,12 @@ class _Spans:
         return np.cumsum(change)[:-1]
 
 
-def _failed_block(block: Block, record: Mapping[str, Any]) -> FailedBlock:
+def _failed_block(block: Block, event: BlockFailed) -> FailedBlock:
     return FailedBlock(
         block_id=block.id,
         frames=block.num_owned,
         volumes=(block.volume_start, block.volume_stop),
         planes=(block.plane_start, block.plane_stop),
-        cause=str(record.get("cause", "")),
-        reason=str(record.get("reason", "")),
+        cause=event.cause,
+        reason=event.reason,
     )

@@ -83,6 +83,7 @@ def inspect_source(
         "decoded_bytes_per_block": decoded_pixels(source, block) * itemsize,
         "pixel_size_nm": {"x": pixel_size.x_nm, "y": pixel_size.y_nm} if pixel_size else None,
         "z_step_nm": source.z_step_nm,
+        "angle_deg": source.angle_deg,
         "geometry": _geometry_in_words(layout.planes_per_volume, pixel_size, geometry),
         "identity": source.identity,
         "intensity": intensity,

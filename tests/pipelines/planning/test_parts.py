@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client
 
+from lls_decode.axes import Layout
 from lls_decode.config import PartConfig, Roi
 from lls_decode.errors import ConfigError, InputError, RunConflictError
 from lls_decode.localize import build_localizer
@@ -27,6 +28,7 @@ from lls_decode.pipelines.running.merging import merge
 from lls_decode.pipelines.running.run import run
 from lls_decode.pipelines.status.reader import read_status
 from tests.pipelines.conftest import CAMERA, World, assert_same_rows, run_config, shard_identities, write_movie
+from tests.pipelines.run_folders import make_record
 
 LARGE = (150, 140)
 """Rows and columns of frames that a region with its halo does not fill."""
@@ -235,7 +237,8 @@ def test_who_may_work_in_a_folder_together(world: World, client: Client, tmp_pat
 def test_of_two_new_records_one_wins(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "1-of-2")
     folder.create()
-    assert folder.write_first_record({"run_digest": "a"})
-    assert not folder.write_first_record({"run_digest": "b"})
-    assert folder.read_record() == {"run_digest": "a"}
+    first, second = (make_record(Layout(volumes, 4, 8, 8)) for volumes in (2, 3))
+    assert folder.write_first_record(first)
+    assert not folder.write_first_record(second)
+    assert folder.read_record() == first
     assert {path.name for path in tmp_path.iterdir()} == {"run.json", "shards", "logs"}
