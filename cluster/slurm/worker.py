@@ -84,11 +84,11 @@ def given_memory(job: Mapping[str, str]) -> int:
     SLURM's own figures for the job come first, as its environment has them. Where it has none, the job's share of what
     Dask finds (a cgroup's limit, else the machine) by CPUs, so that jobs that share a node fit into it.
     """
-    if "SLURM_MEM_PER_NODE" in job:
-        return usable(int(job["SLURM_MEM_PER_NODE"]) << 20)
-    cpus = int(job.get("SLURM_CPUS_ON_NODE", 0))
-    if "SLURM_MEM_PER_CPU" in job and cpus:
-        return usable(int(job["SLURM_MEM_PER_CPU"]) * cpus << 20)
+    cpus, of_job, of_cpu = (
+        int(job.get(f"SLURM_{name}", 0)) for name in ("CPUS_ON_NODE", "MEM_PER_NODE", "MEM_PER_CPU")
+    )
+    if mebibytes := of_job or of_cpu * cpus:
+        return usable(mebibytes << 20)
     machine = psutil.virtual_memory().total
     if machine > MEMORY_LIMIT or not cpus:
         return usable(MEMORY_LIMIT)

@@ -1,6 +1,7 @@
 """A plain script without a ``__main__`` guard starts local workers, which never import it, and leaves none behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,7 +54,13 @@ def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=listen_to_ctrl_c,
     )
+
+
+def listen_to_ctrl_c() -> None:
+    """As a program at a terminal does; a shell has those that it puts into the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("words", [("script.py",), ("-m", "script")], ids=" ".join)
@@ -63,6 +70,19 @@ def test_script_without_guard(words: tuple[str, ...], tmp_path: Path) -> None:
     lines = [line for line in out.splitlines() if not line.startswith("pids")]
     assert lines == ["imported", "sum 3", "sum 7"], err
     assert "Traceback" not in err
+
+
+def test_example_of_the_documentation(tmp_path: Path) -> None:
+    """Saved as a script, with a profile of this machine."""
+    text = (Path(__file__).parents[2] / "docs" / "hpc.md").read_text()
+    example = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "mine.yaml" in block)
+    (tmp_path / "mine.yaml").write_text("kind: local\nmemory_gib: 1\n")
+    (tmp_path / "example.py").write_text(example)
+    result = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

@@ -97,6 +97,7 @@ MEMORY = {
     "--mem": ({"SLURM_MEM_PER_NODE": "4096", "SLURM_CPUS_ON_NODE": "2"}, 4 * GIB, None),
     "--mem-per-cpu": ({"SLURM_MEM_PER_CPU": "1024", "SLURM_CPUS_ON_NODE": "3"}, 3 * GIB, None),
     "a cgroup": ({"SLURM_CPUS_ON_NODE": "1"}, GIB, GIB),
+    "unlimited by SLURM": ({"SLURM_MEM_PER_NODE": "0", "SLURM_CPUS_ON_NODE": "1"}, GIB, GIB),
     "share of a node": ({"SLURM_CPUS_ON_NODE": "1"}, MACHINE // CPUS, MACHINE),
     "a whole node": ({"SLURM_CPUS_ON_NODE": str(CPUS)}, MACHINE, MACHINE),
     "nothing is known": ({}, MACHINE, MACHINE),
