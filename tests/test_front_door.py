@@ -27,6 +27,7 @@ from lls_decode.localize import build_localizer
 from lls_decode.models import find_bundle
 from lls_decode.pipelines.cli import SECTIONS
 from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running import tasks
 from lls_decode.table import TableMetadata
 from tests.pipelines.conftest import write_bundle, write_movie
 
@@ -276,6 +277,16 @@ def test_a_dataframe_has_the_rows_of_the_table(
     bright = rows[rows.photons > 500].compute(**options)
     assert 0 < len(bright) < len(expected)
     assert bright.reset_index(drop=True).equals(expected[expected.photons > 500].reset_index(drop=True))
+
+
+def test_a_process_loads_the_model_once(place: Place) -> None:
+    rows = lls.to_dask_dataframe(place.movie, place.model, config=CONFIG)
+    built = []
+    for number in range(rows.npartitions):
+        rows.partitions[number].compute(scheduler="sync")
+        assert tasks._built is not None
+        built.append(tasks._built[1])
+    assert all(localizer is built[0] for localizer in built)
 
 
 def test_without_pandas_a_dataframe_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         dtype=str(dtype),
         pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
         z_step_nm=scale.get("z"),
-        angle_deg=_angle_deg(first),
+        angle_deg=stated_angle_deg(first.keys, first.image),
         chunks=first.array.chunks,
         shards=first.array.shards,
         notes=(*notes, *first.image.notes, *more, *_ignored(path), *chunk_notes(first.array, frame_map)),
@@ -104,10 +104,10 @@ def _open(path: str, array: str | None) -> _Opened:
     return _Opened(_open_array(keys, image.array), keys, image)
 
 
-def _angle_deg(opened: _Opened) -> float | None:
-    """The scan angle that a converted store says; None when it says none."""
-    for path in (opened.image.group, opened.image.array):
-        node = read_node(opened.keys, path) if path is not None else None
+def stated_angle_deg(keys: Keys, image: Image) -> float | None:
+    """Return the scan angle that a converted store says; None when it says none."""
+    for path in (image.group, image.array):
+        node = read_node(keys, path) if path is not None else None
         own = node.attributes.get("lls_decode") if node is not None else None
         angle = own.get("angle_deg") if isinstance(own, dict) else None
         if isinstance(angle, int | float):

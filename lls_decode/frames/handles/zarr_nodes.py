@@ -19,7 +19,7 @@ from lls_decode.frames.codecs import open_array
 from lls_decode.frames.keys import ZarrArray
 from lls_decode.frames.mapping import chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import read_node, select_image
-from lls_decode.frames.opening import open_source, processing_notes
+from lls_decode.frames.opening import open_source, processing_notes, stated_angle_deg
 from lls_decode.frames.source import FrameSource, identify, sample_chunks
 
 
@@ -95,7 +95,7 @@ def open_zarr_node(node: "zarr.Array[Any] | zarr.Group", config: InputConfig | N
 
 def _open_in(store: Store, config: InputConfig) -> FrameSource:
     """Open a dataset of one array in a store that has no path."""
-    keys: Any = StoreKeys(store)
+    keys: Any = StoreKeys(store)  # as good as those of a folder or a zip file
     image = select_image(keys, config.array)
     array = open_array(store, image.array)
     where = f"{keys.name}, array {image.array or '(root)'},"
@@ -114,6 +114,7 @@ def _open_in(store: Store, config: InputConfig) -> FrameSource:
         dtype=dtype,
         pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
         z_step_nm=scale.get("z"),
+        angle_deg=stated_angle_deg(keys, image),
         chunks=array.chunks,
         shards=array.shards,
         notes=(*notes, *image.notes, *more, *chunk_notes(array, frame_map)),
