@@ -14,6 +14,7 @@ from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.frame_map import FrameMap
 from lls_decode.frames.images import Image, image_around, read_node, select_image
 from lls_decode.frames.keys import DirectoryKeys, Keys, ZarrArray, open_keys
+from lls_decode.frames.salvage import salvage_notes
 from lls_decode.frames.source import FrameSource, identify, sample_chunks
 from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 
@@ -76,7 +77,14 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         z_step_nm=scale.get("z"),
         chunks=first.array.chunks,
         shards=first.array.shards,
-        notes=(*notes, *first.image.notes, *more, *_ignored(path), *_chunk_notes(first.array, frame_map)),
+        notes=(
+            *salvage_notes(first.keys),
+            *notes,
+            *first.image.notes,
+            *more,
+            *_ignored(path),
+            *_chunk_notes(first.array, frame_map),
+        ),
         identity=identify(frame_map, str(dtype), documents, iter(samples)),
         frame_map=frame_map,
         description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path)),

@@ -31,6 +31,7 @@ def inspect(
     else:
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
+        from lls_decode.frames.salvage import read_salvage
 
         config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
         summary = inspect_source(
@@ -39,6 +40,8 @@ def inspect(
             pixel_size=config.pixel_size,
             geometry=config.geometry,
         )
+        if missing := read_salvage(path):
+            summary["missing"] = missing
         if verify:
             summary["lost_frames"] = _lost_frames(path)
     if as_json:
@@ -67,6 +70,9 @@ def _echo_summary(summary: dict[str, Any]) -> None:
                 if item is not None
             }
             click.echo(f"{name:<24} {', '.join(f'{key} {item}' for key, item in told.items())}")
+        elif name == "missing":
+            for item in value:
+                click.echo(f"{'missing':<24} {item}")
         elif isinstance(value, list):
             click.echo(f"{name:<24} {', '.join(map(str, value)) or 'none'}")
         elif value is not None:
@@ -83,14 +89,20 @@ def _echo_summary(summary: dict[str, Any]) -> None:
 @click.option("--z-step-nm", type=click.FloatRange(0, min_open=True), help="Step between planes, nm.")
 @click.option("--axes", help="Axes of each file when its metadata are wrong, e.g. zyx.")
 @click.option("--channel", help="Which channel of several: its number, its name, or its laser.")
-@click.option("--position", help="Which position of several.")
+@click.option("--position", help="Which position, or image of a file, of several: its number or name.")
+@click.option(
+    "--pattern",
+    help="Which files of a folder, with {t} {z} {c} {p} for time, plane, channel, position: 'pos1_t{t}.tif'.",
+)
+@click.option("--allow-gaps", is_flag=True, help="Accept files that are absent or short, and record them.")
+@click.option("--salvage", is_flag=True, help="Take the whole frames of damaged files, and record what is missing.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
 def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
     """Convert MOVIE to zarr of the recommended layout, each shard read back and compared.
 
-    MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks with its
-    Settings.txt, a .dax, or a Picasso .raw. The same command goes on where an interrupted one was.
+    MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks, a .dax, or a
+    Picasso .raw. Rerun the same command to resume an interrupted conversion.
     """
     from lls_decode.movies import convert as convert_movie
 

@@ -17,6 +17,10 @@ import numpy as np
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.frames.stores import natural_key
+from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
+from lls_decode.movies.choices import Choices, pick, refuse_unused
+from lls_decode.movies.formats.tiff.descriptions import as_json, micro_manager_size
 from lls_decode.movies.movie import Frames, Movie, read_bytes
 
 INDEX = "NDTiff.index"
@@ -28,8 +32,8 @@ _HEADER_MAGIC, _SUMMARY_MAGIC = 483729, 2355492
 _PIXEL_TYPES = {0: "u1", 1: "u2", 3: "u2", 4: "u2", 5: "u2", 6: "u2"}
 """8 bits, 16, 10, 12, 14, 11; number 2 is colour."""
 _TIME, _PLANE, _CHANNEL, _POSITION = "time", "z", "channel", "position"
-_NOT_A_LENGTH = (0.0, 1.0)
-"""Pixel sizes that stand for unknown."""
+_MAX_SPAN = 1000
+"""Numbers of a span for each that is there; more is a mistake, no gap."""
 
 Value = int | str
 
@@ -47,6 +51,8 @@ class _Entry:
     compression: int
     metadata_offset: int
     metadata_bytes: int
+    number: int
+    """Of the image in its file."""
 
 
 def find_index(folder: str | Path) -> Path | None:
@@ -57,52 +63,100 @@ def find_index(folder: str | Path) -> Path | None:
     return None
 
 
-def open_ndtiff(index: Path, *, channel: str | None = None, position: str | None = None) -> Movie:
-    """Images of one channel and position in the order time, z.
+def open_ndtiff(index: Path, choices: Choices) -> Movie:
+    """Open images of one channel and position in the order time, z.
 
     Parameters
     ----------
     index
         ``NDTiff.index``, beside its TIFF files.
-    channel, position
-        Which ones, by name or number; needed when there are several.
+    choices
+        ``channel`` and ``position`` are needed when there are several.
 
     Raises
     ------
     InputError
-        The index is damaged, images are missing between others, or there are axes that are neither time nor z.
+        The index is damaged, images are missing, or there are axes that are neither time nor z.
     """
-    entries, notes = _read_index(index)
-    for axis, wanted in ((_CHANNEL, channel), (_POSITION, position)):
+    entries, accounts = _read_index(index)
+    for axis, wanted in ((_CHANNEL, choices.channel), (_POSITION, choices.position)):
         entries = _choose(index, entries, axis, wanted)
     time = _time_axis(index, entries)
-    entries, planes = _in_order(index, entries, time)
-    first = entries[0]
+    placed, times, levels = _in_order(index, entries, time)
+    planes = len(levels)
     _check(index, entries)
+    first = entries[0]
     dtype = np.dtype(_PIXEL_TYPES[first.pixel_type]).newbyteorder(_byte_order(index.parent / first.file))
     frame_bytes = first.width * first.height * dtype.itemsize
+    accounts += _accounts(index, placed, (time, times), levels, frame_bytes, dtype)
+    losses = settle(accounts, choices)
+    lost_in = {(loss.path, number) for loss in accounts for number in loss.missing if loss.path.name != INDEX}
+    lost = np.array([item is None or (index.parent / item.file, item.number) in lost_in for item in placed])
+    kept = keep(lost, planes, choices)
+    taken = [placed[number] for number in kept.numbers]
     pixel_size, z_step_nm = _scale(index.parent, first)
 
     def read(start: int, stop: int) -> Frames:
-        pixels = [read_bytes(index.parent / entry.file, entry.offset, frame_bytes) for entry in entries[start:stop]]
+        pixels = [read_bytes(index.parent / item.file, item.offset, frame_bytes) for item in taken[start:stop] if item]
         return np.frombuffer(b"".join(pixels), dtype).reshape(-1, first.height, first.width)
 
-    files = (index, *(index.parent / name for name in sorted({entry.file for entry in entries})))
+    names = sorted({entry.file for entry in entries}, key=natural_key)
+    present = [index.parent / name for name in names if (index.parent / name).is_file()]
+    told = f"{len(names)} file{'s' if len(names) > 1 else ''}, {names[0]} to {names[-1]}, by {INDEX}, as "
     return Movie(
-        len(entries),
+        len(taken),
         first.height,
         first.width,
         dtype.newbyteorder("="),
         read,
-        files,
-        planes,
+        (index, *present),
+        kept.planes,
         pixel_size,
         z_step_nm if planes > 1 else None,
-        notes=notes,
+        notes=kept.notes,
+        told=told + (f"volumes of {kept.planes} planes" if kept.planes > 1 else f"{len(taken)} frames"),
+        losses=losses,
+        is_closed_up=kept.is_closed_up,
     )
 
 
-def _read_index(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
+def _accounts(
+    index: Path,
+    placed: list[_Entry | None],
+    time: tuple[str, list[Value]],
+    planes: list[Value],
+    frame_bytes: int,
+    dtype: np.dtype[Any],
+) -> list[Account]:
+    """Images that the index lacks between others, and files that do not hold what it lists."""
+    accounts = []
+    absent = [number for number, item in enumerate(placed) if item is None]
+    if absent:
+        t, z = divmod(absent[0], len(planes))
+        why = f"it lists no image at {time[0]} {time[1][t]}, z {planes[z]}, but later ones"
+        accounts.append(Account(index, len(placed), len(placed) - len(absent), why, tuple(absent), is_gap=True))
+    by_file: dict[str, list[_Entry]] = {}
+    for item in placed:
+        if item is not None:
+            by_file.setdefault(item.file, []).append(item)
+    for name, items in sorted(by_file.items()):
+        path = index.parent / name
+        if not path.is_file():
+            why = f"{INDEX} lists images in it, which is not beside it"
+            accounts.append(Account(path, len(items), 0, why, tuple(item.number for item in items), is_gap=True))
+            continue
+        size = path.stat().st_size
+        starts = np.array([item.offset for item in items], np.int64)
+        short = starts + frame_bytes > size
+        short[in_zero_tail(path, np.where(short, size, starts), frame_bytes, dtype)] = True
+        if short.any():
+            missing = tuple(item.number for item, is_short in zip(items, short, strict=True) if is_short)
+            why = f"truncated: {INDEX} lists images beyond the end of its data"
+            accounts.append(Account(path, len(items), len(items) - len(missing), why, missing))
+    return accounts
+
+
+def _read_index(path: Path) -> tuple[list[_Entry], list[Account]]:
     """All images; of one that was written twice the last counts, as for Micro-Manager itself."""
     data = path.read_bytes()
     found: dict[tuple[tuple[str, Value], ...], _Entry] = {}
@@ -117,19 +171,27 @@ def _read_index(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
     if not found:
         raise InputError(f"{path} is empty; the acquisition wrote no image.")
     left = len(data) - end
-    return list(found.values()), ((f"{path.name} ends within a record: {left} bytes were not used",) if left else ())
+    entries = list(found.values())
+    if not left:
+        return entries, []
+    return entries, [Account(path, None, len(entries), f"it ends within a record: {left} bytes were not used")]
 
 
 def _records(data: bytes) -> Iterator[tuple[_Entry, int]]:
     """Each image, and where its record ends."""
     at = 0
+    numbers: dict[str, int] = {}
     while at < len(data):
         axes, at = _text(data, at)
         file, at = _text(data, at)
         offset, width, height, kind, compression, metadata_at, metadata_bytes, _ = _FIELDS.unpack_from(data, at)
         at += _FIELDS.size
         named = {str(name).lower(): value for name, value in json.loads(axes).items()}
-        yield _Entry(named, file, offset, width, height, kind, compression, metadata_at, metadata_bytes), at
+        numbers[file] = numbers.get(file, -1) + 1
+        yield (
+            _Entry(named, file, offset, width, height, kind, compression, metadata_at, metadata_bytes, numbers[file]),
+            at,
+        )
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
@@ -149,17 +211,11 @@ def _values(entries: list[_Entry], axis: str) -> list[Value]:
 def _choose(index: Path, entries: list[_Entry], axis: str, wanted: str | None) -> list[_Entry]:
     """Images of one channel or position."""
     values = _values(entries, axis)
-    listed = ", ".join(str(value) for value in values[:12])
-    if wanted is None:
-        if len(values) <= 1:
-            return entries
-        raise InputError(f"{index.parent} has {len(values)} values of {axis} ({listed}); choose one with --{axis}.")
-    named = [value for value in values if str(value) == wanted]
-    if not named and wanted.isdigit() and int(wanted) < len(values):
-        named = [values[int(wanted)]]
-    if not named:
-        raise InputError(f"{index.parent} has no {axis} {wanted!r}; it has {listed or 'one only, without a name'}.")
-    return [entry for entry in entries if entry.axes.get(axis) == named[0]]
+    if not values:
+        refuse_unused(index.parent, **{axis: wanted})
+        return entries
+    chosen = values[pick([str(value) for value in values], wanted, axis, index.parent)]
+    return [entry for entry in entries if entry.axes.get(axis) == chosen]
 
 
 def _time_axis(index: Path, entries: list[_Entry]) -> str:
@@ -174,22 +230,26 @@ def _time_axis(index: Path, entries: list[_Entry]) -> str:
     return others[0] if others else _TIME
 
 
-def _in_order(index: Path, entries: list[_Entry], time: str) -> tuple[list[_Entry], int]:
-    """Images sorted by time and z, which must be complete but for the end, and the planes of a volume."""
+def _in_order(index: Path, entries: list[_Entry], time: str) -> tuple[list[_Entry | None], list[Value], list[Value]]:
+    """Images by time and z, None where there is none, and the values of both.
+
+    Times that are numbers begin at 0, and lie one step apart: a time that no image has is missing too.
+    """
     times, planes = _values(entries, time) or [0], _values(entries, _PLANE) or [0]
+    for values, name in ((times, time), (planes, _PLANE)):
+        if all(isinstance(value, int) for value in values) and len(values) > 1:
+            first, last = min(0, values[0]), values[-1]
+            if last - first >= _MAX_SPAN * len(values):  # type: ignore[operator]
+                raise InputError(f"{index} has images from {name} {values[0]} to {values[-1]}, but only {len(values)}.")
+            values[:] = range(first, last + 1)  # type: ignore[operator, arg-type]
     time_of, plane_of = ({value: i for i, value in enumerate(values)} for values in (times, planes))
-    placed = {
-        time_of[entry.axes.get(time, times[0])] * len(planes) + plane_of[entry.axes.get(_PLANE, planes[0])]: entry
-        for entry in entries
-    }
-    missing = next((number for number in range(len(placed)) if number not in placed), None)
-    if missing is not None:
-        t, z = divmod(missing, len(planes))
-        raise InputError(
-            f"{index} lists no image at {time} {times[t]}, z {planes[z]}, but later ones; expected all, or an end cut "
-            "short. Write the complete times as a data set of their own."
-        )
-    return [placed[number] for number in range(len(placed))], len(planes)
+    placed: list[_Entry | None] = [None] * (len(times) * len(planes))
+    for entry in entries:
+        t, z = time_of[entry.axes.get(time, times[0])], plane_of[entry.axes.get(_PLANE, planes[0])]
+        placed[t * len(planes) + z] = entry
+    while placed[-1] is None:
+        placed.pop()  # the acquisition was stopped
+    return placed, times, planes
 
 
 def _check(index: Path, entries: list[_Entry]) -> None:
@@ -205,22 +265,19 @@ def _check(index: Path, entries: list[_Entry]) -> None:
                 f"{dict(entry.axes)}, the first is of {first.height} x {first.width}, type {first.pixel_type}; all "
                 "must be alike."
             )
-    absent = [name for name in {entry.file for entry in entries} if not (index.parent / name).is_file()]
-    if absent:
-        raise InputError(f"{index} lists images in {sorted(absent)[0]}, which is not beside it; restore the file.")
 
 
 def _byte_order(path: Path) -> Literal["<", ">"]:
+    if not path.is_file():
+        return "<"
     return ">" if read_bytes(path, 0, 2) == b"MM" else "<"
 
 
 def _scale(folder: Path, first: _Entry) -> tuple[PixelSize | None, float | None]:
     """Pixel size of the first image's metadata, z step of the acquisition's; None where they do not tell."""
-    image = _json(_bytes_or_nothing(folder / first.file, first.metadata_offset, first.metadata_bytes))
-    summary = _json(_summary(folder / first.file))
-    pixel_um, step_um = _number(image.get("PixelSizeUm")), _number(summary.get("z-step_um"))
-    pixel_size = None if pixel_um is None else PixelSize(x_nm=pixel_um * 1e3, y_nm=pixel_um * 1e3)
-    return pixel_size, None if step_um is None else step_um * 1e3
+    image = as_json(_bytes_or_nothing(folder / first.file, first.metadata_offset, first.metadata_bytes))
+    summary = as_json(_summary(folder / first.file))
+    return micro_manager_size(image, summary)
 
 
 def _summary(path: Path) -> bytes:
@@ -233,23 +290,6 @@ def _summary(path: Path) -> bytes:
 
 
 def _bytes_or_nothing(path: Path, offset: int, count: int) -> bytes:
-    if offset + count > os.path.getsize(path):
+    if not path.is_file() or offset + count > os.path.getsize(path):
         return b""
     return read_bytes(path, offset, count)
-
-
-def _json(data: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    """A positive length that was really set."""
-    try:
-        number = abs(float(value))
-    except (TypeError, ValueError):
-        return None
-    return number if number not in _NOT_A_LENGTH and np.isfinite(number) else None
