@@ -105,8 +105,8 @@ def _one_form(where: str, names: list[Name]) -> list[Name]:
         forms[name.form].append(name)
     if len(forms) == 2:
         bare, numbered = forms
-        for one, others in ((bare, numbered), (numbered, bare)):
-            joined = _with_bare(forms[one], forms[others])
+        for one, more in ((bare, numbered), (numbered, bare)):
+            joined = _with_bare(forms[one], forms[more])
             if joined:
                 return joined
     if len(forms) > 1:
