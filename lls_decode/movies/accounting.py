@@ -160,28 +160,27 @@ def in_zero_tail(path: Path, starts: npt.NDArray[np.int64], frame_bytes: int, dt
     """Return which of the frames at ``starts`` lie in the zeros that a writer reserved and never filled.
 
     Frames may end in zeros of their own. They count as lost when pixels are zero from some place to the end of the
-    file, and no pixel is zero before it, in this frame or, where nothing of it is left, in the last one before: a
-    camera has an offset. The high byte of the last pixel is often zero by right, so one pixel alone decides by the
-    value that it would have.
+    file and none is zero before it, in this frame or, where nothing of it is left, in the last one before: a camera has an
+    offset. The high bytes of the last pixel are often zero by right; it counts as lost when it is far below all others.
     """
-    end = end_of_data(path)
-    touched = np.flatnonzero((starts + frame_bytes > end) & (starts + frame_bytes <= os.path.getsize(path)))
-    if len(touched) == 0:
+    end, size = end_of_data(path), os.path.getsize(path)
+    touched = np.flatnonzero((starts + frame_bytes > end) & (starts + frame_bytes <= size))
+    if len(touched) == 0 or size - end < dtype.itemsize:
         return []
     before = np.flatnonzero(starts + frame_bytes <= end)
     found = []
     for number in touched:
-        start = int(starts[number])
-        filled = max(0, end - start) // dtype.itemsize
-        if filled == 0 and len(before) == 0:
-            continue  # a movie of zeros alone
-        at, count = (start, filled) if filled else (int(starts[before[-1]]), frame_bytes // dtype.itemsize)
-        with open(path, "rb") as file:
-            file.seek(at)
-            least = np.frombuffer(file.read(count * dtype.itemsize), dtype).min()
-            file.seek(start)
-            frame = np.frombuffer(file.read(frame_bytes), dtype)
-        rest = frame[filled:]
-        if (rest < least).any() and least > 0:
+        filled = max(0, end - int(starts[number])) // dtype.itemsize
+        frame = _pixels(path, int(starts[number]), frame_bytes, dtype)
+        sound = frame[:filled]
+        if filled == 0 and len(before):
+            sound = _pixels(path, int(starts[before[-1]]), frame_bytes, dtype)
+        if len(sound) == 0 or (sound.min() > 0 and (frame[filled:] < sound.min() / 2).any()):
             found.append(int(number))
     return found
+
+
+def _pixels(path: Path, start: int, count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    with open(path, "rb") as file:
+        file.seek(start)
+        return np.frombuffer(file.read(count), dtype)

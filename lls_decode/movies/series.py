@@ -72,7 +72,8 @@ def find_series(where: str, files: Sequence[Path], choices: Choices) -> Series:
     """
     reader = read_pattern(choices.pattern) if choices.pattern is not None else read_name
     names = [name for path in files if (name := reader(path)) is not None]
-    stacks = [name for name in names if is_lls(name.path)] if choices.pattern is None else []
+    stacks = [name for name in names if is_lls(name.path) and not _is_derived(name.form)]
+    stacks = stacks if choices.pattern is None else []
     left = [name.path.name for name in names if name not in stacks] if stacks else []
     if stacks:
         _check_once(where, sorted(stacks, key=lambda name: (name.channel, name.position, name.times)))
@@ -136,7 +137,8 @@ def _with_bare(bare: list[Name], numbered: list[Name]) -> list[Name]:
     if suffix != other_suffix or not other.startswith(stem) or not _REST_OF_A_SERIES.fullmatch(other[len(stem) :]):
         return []
     counts = [(*name.times, *name.numbers)[-1] for name in numbered]
-    if min(counts) not in (1, 2):
+    rest = other[len(stem) :].lower()
+    if min(counts) != 1 and not (min(counts) == 2 and "file" in rest):  # mov.tif, mov-file002.tif
         return []
     before, form = min(counts) - 1, numbered[0].form
     if other.endswith(("{time}", "{time})")):

@@ -10,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.config import PixelSize
-from lls_decode.movies.accounting import Account, in_zero_tail
+from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail
 from lls_decode.movies.formats.tiff.descriptions import Description, as_json, shaped
 from lls_decode.movies.formats.tiff.pages import Ints, Pages, PixelLayout
 from lls_decode.movies.movie import read_bytes
 
+_CHECKED = (8, 32946)
+"""Compressions with a checksum of every strip: zlib."""
+_FEW_ZEROS = {50000: 5, 34926: 5}
+"""Zero bytes at the end of a strip that are too many to be right: zstd may store pixels as they are."""
 _SLACK_BYTES = 16
 """Between the last pixel and what follows it, for alignment."""
 _LOOK_BYTES = 4096
@@ -60,7 +64,7 @@ class Image:
 def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, Account | None]:
     """Compare what is announced with the pages and with the bytes of the file."""
     stored, room = _lay_out(pages, found.num_frames)
-    is_zero = _mark_zeros(stored)
+    is_zero = _mark_zeros(stored, pages)
     announced = found.num_frames or room
     num_main = sum(1 for index in stored.layout_of if not stored.layouts[index].is_aside)
     missing = {int(i) for i in np.flatnonzero(~stored.whole)} | set(range(num_main, announced or 0))
@@ -117,10 +121,24 @@ def _lay_out(pages: Pages, announced: int | None) -> tuple[Stored, int | None]:
     ), total
 
 
-def _mark_zeros(stored: Stored) -> int:
-    """Mark frames that were reserved and never written as not whole; how many."""
+def _mark_zeros(stored: Stored, pages: Pages) -> int:
+    """Mark frames that were reserved and never written as not whole; how many.
+
+    Compressed data seldom end in zeros: zlib's have a checksum, which decides when they are decoded, LZW's a mark. Few
+    zero bytes at the end of the file may be right, but not where zeros follow.
+    """
     layout = stored.layouts[0] if stored.layouts else None
-    if layout is None or not layout.is_plain or stored.layout_of.any() or layout.dtype.kind not in "uif":
+    if layout is None or layout.dtype.kind not in "uif":
+        return 0
+    if not layout.is_plain:
+        kind, end = layout.get(259, 1), end_of_data(stored.path)
+        if kind in _CHECKED:
+            return 0
+        few = _FEW_ZEROS.get(kind, 2)
+        lost = stored.whole & (pages.ends >= end + np.where(pages.ends + _SLACK_BYTES <= pages.size, 1, few))
+        stored.whole[lost] = False
+        return int(lost.sum())
+    if stored.layout_of.any():
         return 0
     lost = in_zero_tail(
         stored.path,

@@ -16,7 +16,7 @@ from lls_decode.movies.choices import Choices, name_some, pick
 from lls_decode.movies.formats.tiff.decoding import Shelf, decode, read_frames
 from lls_decode.movies.formats.tiff.descriptions import Description, describe, text_of
 from lls_decode.movies.formats.tiff.files import Image, Stored, account_for, images_of
-from lls_decode.movies.formats.tiff.ome import OmeSet, is_ome, read_ome
+from lls_decode.movies.formats.tiff.ome import DamagedXmlError, OmeSet, is_ome, read_ome
 from lls_decode.movies.formats.tiff.pages import Ints, Pages, read_pages
 from lls_decode.movies.movie import Frames, Movie, check_type
 from lls_decode.movies.names import is_lls
@@ -72,7 +72,10 @@ def members_named_by(path: Path) -> tuple[str, ...]:
     """Return the names of all files of the OME set that a file belongs to; empty when it is no OME-TIFF."""
     pages = read_pages(path)
     text = text_of(pages) if len(pages) else ""
-    return read_ome(text, path).files if is_ome(text) else ()
+    try:
+        return read_ome(text, path).files if is_ome(text) else ()
+    except DamagedXmlError:
+        return ()
 
 
 def survey(path: Path, choices: Choices, *, is_one_of_many: bool = False) -> Member:
@@ -81,9 +84,12 @@ def survey(path: Path, choices: Choices, *, is_one_of_many: bool = False) -> Mem
     if len(pages) == 0:
         raise InputError(f"{path} has not one whole page: {pages.ending}; restore the file.")
     text = text_of(pages)
-    if choices.axes is None and is_ome(text):
-        return _survey_set(path, pages, read_ome(text, path), choices)
     found = Description("its list of pages") if is_ome(text) else describe(pages)
+    if choices.axes is None and is_ome(text):
+        try:
+            return _survey_set(path, pages, read_ome(text, path), choices)
+        except DamagedXmlError as error:
+            found = Description("its list of pages", problem=str(error))
     stored, account = account_for(path, pages, found)
     images = images_of(stored, pages, found)
     image = images[pick([image.name for image in images], choices.position if len(images) > 1 else None, "position",

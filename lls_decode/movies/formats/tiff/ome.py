@@ -14,6 +14,10 @@ from lls_decode.movies.formats.tiff.pages import Ints
 from lls_decode.movies.lengths import is_unknown, length_nm
 
 
+class DamagedXmlError(Exception):
+    """OME-XML that cannot be read; its text is what is wrong with the file."""
+
+
 @dataclass(frozen=True)
 class OmeImage:
     """One image: a position, a series."""
@@ -49,13 +53,15 @@ def read_ome(text: str, path: Path) -> OmeSet:
     Raises
     ------
     InputError
-        The XML is damaged, or has no image.
+        The XML has no image, or is in a file that is missing.
+    DamagedXmlError
+        The XML cannot be read.
     """
-    root = _parse(text, path)
+    root = _parse(text)
     binary = root.find("{*}BinaryOnly")
     if binary is not None:
         other = path.with_name(binary.get("MetadataFile") or "")
-        root = _parse(_metadata_file(other, path), other)
+        root = _parse(_metadata_file(other, path))
     files: dict[str, int] = {}
     own = root.get("UUID") if binary is None else None
     images = tuple(
@@ -69,13 +75,11 @@ def read_ome(text: str, path: Path) -> OmeSet:
     return OmeSet(names, images)
 
 
-def _parse(text: str, path: Path) -> ET.Element:
+def _parse(text: str) -> ET.Element:
     try:
         return ET.fromstring(text.strip("\ufeff \r\n\0").encode())
     except ET.ParseError as error:
-        raise InputError(
-            f"{path} has damaged OME-XML ({error}); restore the file, or give its axes with --axes."
-        ) from error
+        raise DamagedXmlError(f"its OME-XML is damaged ({error})") from error
 
 
 def _metadata_file(other: Path, path: Path) -> str:

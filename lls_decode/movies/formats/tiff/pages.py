@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import InputError
+from lls_decode.movies.accounting import end_of_data
 
 Ints = npt.NDArray[np.int64]
 
@@ -28,6 +29,8 @@ _TYPES = {
 _SIZES = {kind: struct.calcsize("=" + code) for kind, code in _TYPES.items()}
 _MAX_TAGS = 4096
 _WINDOW_BYTES = 2048
+_BEHIND_BYTES = 16
+"""Zeros behind a directory whose own last value is zero, too many to be right."""
 WIDTH, HEIGHT, DESCRIPTION, SUB_PAGES, MICRO_MANAGER = 256, 257, 270, 330, 51123
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _LAYOUT = (254, 256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 339, 32997)
@@ -102,6 +105,8 @@ class Pages:
     """Where the directory of each page lies; -1 for a page that has none of its own."""
     starts: Ints
     """Where the pixels of each page begin."""
+    ends: Ints
+    """Where the stored bytes of each page end."""
     whole: npt.NDArray[np.bool_]
     """Whether the pixels of each page lie within the file."""
     ending: str
@@ -133,6 +138,7 @@ class _Found:
     layout_of: "array[int]" = field(default_factory=lambda: array("q"))
     ifds: "array[int]" = field(default_factory=lambda: array("q"))
     starts: "array[int]" = field(default_factory=lambda: array("q"))
+    ends: "array[int]" = field(default_factory=lambda: array("q"))
     stored: "array[int]" = field(default_factory=lambda: array("q"))
     whole: "array[int]" = field(default_factory=lambda: array("b"))
     claims: "array[int]" = field(default_factory=lambda: array("q"))
@@ -163,6 +169,7 @@ class _Reader:
         self.is_big = version == 43
         self.count, self.entry, self.offset = ("Q", "HHQ8s", "Q") if self.is_big else ("H", "HHI4s", "I")
         self.first = struct.unpack_from(self.order + self.offset, head, 8 if self.is_big else 4)[0]
+        self.filled = end_of_data(path)
         self._at, self._window = 0, b""
 
     def read(self, at: int, count: int) -> bytes:
@@ -205,12 +212,13 @@ def read_pages(path: Path) -> Pages:
             layout_of=_ints(found.layout_of),
             ifds=_ints(found.ifds),
             starts=_ints(found.starts),
+            ends=_ints(found.ends),
             whole=whole,
             ending=ending,
             pointer=found.pointer,
             first=found.first,
             described=found.described,
-            gaps=tuple(_gaps(claims, reader.size, max(1, least))),
+            gaps=tuple(_gaps(np.minimum(claims, reader.size), reader.size, max(1, least))),
             claimed=int(claims.max()),
             least=least,
             summary=found.summary,
@@ -251,6 +259,8 @@ def _directory(reader: _Reader, at: int, found: _Found) -> tuple[dict[int, tuple
     end = at + head + count * size
     (following,) = reader.unpack(reader.offset, end)
     inline = 8 if reader.is_big else 4
+    if reader.filled <= end - inline < end + inline + _BEHIND_BYTES <= reader.size:
+        raise _BrokenError(f"its list of pages runs into zeros at byte {reader.filled}")
     tags: dict[int, tuple[int, int, int]] = {}
     claims = [(at, end + inline)]
     for number, entry in enumerate(
@@ -311,6 +321,7 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
     found.layout_of.append(found.layouts.setdefault(layout, len(found.layouts)))
     found.ifds.append(at)
     found.starts.append(offsets[0] if offsets else 0)
+    found.ends.append(max((start + size for start, size in segments), default=0))
     found.stored.append(sum(counts))
     found.whole.append(whole)
 
