@@ -160,8 +160,8 @@ def in_zero_tail(path: Path, starts: npt.NDArray[np.int64], frame_bytes: int, dt
     """Return which of the frames at ``starts`` lie in the zeros that a writer reserved and never filled.
 
     Frames may end in zeros of their own. They count as lost when pixels are zero from some place to the end of the
-    file and none is zero before it, in this frame or, where nothing of it is left, in the last one before: a camera has an
-    offset. The high bytes of the last pixel are often zero by right; it counts as lost when it is far below all others.
+    file and none is before it, in this frame or, where nothing of it is left, in the last one before: a camera
+    has an offset. The high bytes of the last pixel are often zero by right; it is lost when it is far below all others.
     """
     end, size = end_of_data(path), os.path.getsize(path)
     touched = np.flatnonzero((starts + frame_bytes > end) & (starts + frame_bytes <= size))

@@ -43,6 +43,9 @@ def pick(values: Sequence[str], wanted: str | None, what: str, where: object) ->
     lowered = [value.lower() for value in values]
     if wanted.lower() in lowered:
         return lowered.index(wanted.lower())
+    ending = [i for i, value in enumerate(lowered) if re.search(rf"(?<![a-z0-9]){re.escape(wanted.lower())}$", value)]
+    if len(ending) == 1:
+        return ending[0]  # Pos1 of cell_MMStack_Pos1
     if wanted.isdigit():
         numbers = [re.fullmatch(r"(?:.*[^a-z])?[a-z]{1,9}[-_ ]?0*(\d+)(?: \(.*\))?", value) for value in lowered]
         counted = [int(found[1]) if found else None for found in numbers]

@@ -16,7 +16,8 @@ from lls_decode.movies.choices import Choices, pick
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
-from lls_decode.movies.formats.tiff.movies import members_named_by, open_tiff, open_tiff_series
+from lls_decode.movies.formats.tiff.members import members_named_by
+from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.names import is_lls, read_name
 from lls_decode.movies.series import find_series, list_files
@@ -66,7 +67,7 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
 def _open_folder(where: str, choices: Choices) -> Movie:
     """Files of a folder or pattern: one OME set, stacks of a lattice light-sheet, or a series by their names."""
     files = list_files(where, TIFF_SUFFIXES, choices)
-    sets = _ome_sets(files) if choices.axes is None else []
+    sets = _ome_sets(files)
     if sets:
         chosen = sets[_pick_set(where, sets, choices)]
         rest = choices if len(sets) == 1 else replace(choices, position=None)
@@ -79,7 +80,7 @@ def _open_folder(where: str, choices: Choices) -> Movie:
         channel=None if series.takes_channel else choices.channel,
         position=None if series.takes_position else choices.position,
     )
-    if is_lls(series.files[0]) and choices.pattern is None:
+    if is_lls(series.files[0]) and "{" not in (choices.pattern or ""):
         return open_lls_series(series.files[0].parent, series, inner)
     return open_tiff_series(series, inner)
 

@@ -48,6 +48,9 @@ def list_files(where: str, suffixes: set[str], choices: Choices) -> list[Path]:
     """
     found = [Path(item) for item in expand(where)]
     files = [path for path in found if path.suffix.lower() in suffixes and path.name[:1] != "." and path.is_file()]
+    inside = [path.name for path in found if path.is_dir() and any(s in suffixes for s in _suffixes(path))]
+    if not files and inside:
+        raise InputError(f"{where} has no TIFF files, but folders of them: {name_some(inside)}; give one of these.")
     if not files:
         raise InputError(f"{where} has no TIFF files (.tif, .tiff); give a movie, or a folder or pattern of TIFFs.")
     if choices.pattern is not None:
@@ -62,6 +65,10 @@ def list_files(where: str, suffixes: set[str], choices: Choices) -> list[Path]:
     return sorted(files, key=lambda path: natural_key(path.name))
 
 
+def _suffixes(folder: Path) -> set[str]:
+    return {path.suffix.lower() for path in folder.iterdir()}
+
+
 def find_series(where: str, files: Sequence[Path], choices: Choices) -> Series:
     """Put files into the order of one movie.
 
@@ -73,7 +80,7 @@ def find_series(where: str, files: Sequence[Path], choices: Choices) -> Series:
     reader = read_pattern(choices.pattern) if choices.pattern is not None else read_name
     names = [name for path in files if (name := reader(path)) is not None]
     stacks = [name for name in names if is_lls(name.path) and not _is_derived(name.form)]
-    stacks = stacks if choices.pattern is None else []
+    stacks = [] if "{" in (choices.pattern or "") else stacks
     left = [name.path.name for name in names if name not in stacks] if stacks else []
     if stacks:
         _check_once(where, sorted(stacks, key=lambda name: (name.channel, name.position, name.times)))
@@ -244,18 +251,16 @@ def _gaps(where: str, names: list[Name], planes: int, choices: Choices) -> tuple
     """Numbers that are missing between others, in front of them, or in a volume."""
     varying = [i for i in range(len(names[0].times)) if len({name.times[i] for name in names}) > 1]
     missing: list[str] = []
-    if len(varying) <= 1:
-        slot = varying[0] if varying else len(names[0].times) - 1
-        times = sorted({name.times[slot] for name in names}) if names[0].times else [0]
-        first = names[0].path.name
+    ends = [(min(values), max(values)) for values in zip(*(name.times for name in names), strict=True)]
+    firsts = list({name.times: name for name in reversed(names)}.values())[::-1]
+    for slot in varying[-1:]:
         least = 0 if names[0].starts_at_zero else 1
-        expected_start = least if times[0] > least and not _is_selection(where, choices) and varying else times[0]
-        if times[0] - expected_start > 0:
-            missing.append(f"before {first} ({times[0] - expected_start})")
-        for before, after in pairwise([n for i, n in enumerate(names) if i % planes == 0 or planes == 1]):
-            skipped = after.times[slot] - before.times[slot] - 1 if after.times else 0
-            if skipped > 0:
-                missing.append(f"between {before.path.name} and {after.path.name} ({skipped})")
+        start = names[0].times[slot]
+        if start > least and not _is_selection(where, choices):
+            missing.append(f"before {names[0].path.name} ({start - least})")
+    for before, after in pairwise(firsts):
+        if not _follows(before.times, after.times, varying, ends):
+            missing.append(f"between {before.path.name} and {after.path.name}")
     counts = Counter(name.times for name in names)
     for time, count in counts.items():
         if count != planes:
@@ -269,6 +274,15 @@ def _gaps(where: str, names: list[Name], planes: int, choices: Choices) -> tuple
             + "; restore them, or close up the gaps and record them with --allow-gaps."
         )  # fmt: skip
     return tuple(Loss(Path(where).name, item, "files of the series are absent") for item in missing[:_MAX_GAPS])
+
+
+def _follows(before: tuple[int, ...], after: tuple[int, ...], varying: list[int], ends: list[tuple[int, int]]) -> bool:
+    """Whether no file is missing between two: one number counts on, those behind it count on or begin again."""
+    moved = next(i for i in varying if before[i] != after[i])
+    if after[moved] != before[moved] + 1:
+        return False
+    later = [i for i in varying if i > moved]
+    return all(after[i] == before[i] + 1 or (before[i], after[i]) == ends[i][::-1] for i in later)
 
 
 def _plane_gaps(names: list[Name], planes: int) -> list[str]:

@@ -5,11 +5,8 @@ an image, with its axes as JSON, the file and the byte where its uncompressed pi
 alone, so it does not matter how many files of 4 GB there are, nor in which order the images came.
 """
 
-import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +15,9 @@ import numpy as np
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
 from lls_decode.frames.stores import natural_key
-from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
+from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail, keep, settle
 from lls_decode.movies.choices import Choices, pick, refuse_unused
+from lls_decode.movies.formats.ndtiff_index import Entry, Index, Value, read_index
 from lls_decode.movies.formats.tiff.descriptions import as_json, micro_manager_size
 from lls_decode.movies.movie import Frames, Movie, read_bytes
 
@@ -27,32 +25,12 @@ INDEX = "NDTiff.index"
 FULL_RESOLUTION = "Full resolution"
 """Folder of the images themselves, when reduced ones were written too."""
 
-_FIELDS = struct.Struct("<IiiiiIii")
 _HEADER_MAGIC, _SUMMARY_MAGIC = 483729, 2355492
 _PIXEL_TYPES = {0: "u1", 1: "u2", 3: "u2", 4: "u2", 5: "u2", 6: "u2"}
 """8 bits, 16, 10, 12, 14, 11; number 2 is colour."""
 _TIME, _PLANE, _CHANNEL, _POSITION = "time", "z", "channel", "position"
 _MAX_SPAN = 1000
 """Numbers of a span for each that is there; more is a mistake, no gap."""
-
-Value = int | str
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One image of the index."""
-
-    axes: Mapping[str, Value]
-    file: str
-    offset: int
-    width: int
-    height: int
-    pixel_type: int
-    compression: int
-    metadata_offset: int
-    metadata_bytes: int
-    number: int
-    """Of the image in its file."""
 
 
 def find_index(folder: str | Path) -> Path | None:
@@ -78,7 +56,8 @@ def open_ndtiff(index: Path, choices: Choices) -> Movie:
     InputError
         The index is damaged, images are missing, or there are axes that are neither time nor z.
     """
-    entries, accounts = _read_index(index)
+    listed = read_index(index)
+    entries = list(listed.entries)
     for axis, wanted in ((_CHANNEL, choices.channel), (_POSITION, choices.position)):
         entries = _choose(index, entries, axis, wanted)
     time = _time_axis(index, entries)
@@ -88,8 +67,8 @@ def open_ndtiff(index: Path, choices: Choices) -> Movie:
     first = entries[0]
     dtype = np.dtype(_PIXEL_TYPES[first.pixel_type]).newbyteorder(_byte_order(index.parent / first.file))
     frame_bytes = first.width * first.height * dtype.itemsize
-    accounts += _accounts(index, placed, (time, times), levels, frame_bytes, dtype)
-    losses = settle(accounts, choices)
+    accounts = _accounts(index, placed, (time, times), levels, frame_bytes, dtype)
+    losses = settle([*accounts, *_unlisted(index, listed, frame_bytes)], choices)
     lost_in = {(loss.path, number) for loss in accounts for number in loss.missing if loss.path.name != INDEX}
     lost = np.array([item is None or (index.parent / item.file, item.number) in lost_in for item in placed])
     kept = keep(lost, planes, choices)
@@ -122,7 +101,7 @@ def open_ndtiff(index: Path, choices: Choices) -> Movie:
 
 def _accounts(
     index: Path,
-    placed: list[_Entry | None],
+    placed: list[Entry | None],
     time: tuple[str, list[Value]],
     planes: list[Value],
     frame_bytes: int,
@@ -135,7 +114,7 @@ def _accounts(
         t, z = divmod(absent[0], len(planes))
         why = f"it lists no image at {time[0]} {time[1][t]}, z {planes[z]}, but later ones"
         accounts.append(Account(index, len(placed), len(placed) - len(absent), why, tuple(absent), is_gap=True))
-    by_file: dict[str, list[_Entry]] = {}
+    by_file: dict[str, list[Entry]] = {}
     for item in placed:
         if item is not None:
             by_file.setdefault(item.file, []).append(item)
@@ -156,59 +135,28 @@ def _accounts(
     return accounts
 
 
-def _read_index(path: Path) -> tuple[list[_Entry], list[Account]]:
-    """All images; of one that was written twice the last counts, as for Micro-Manager itself."""
-    data = path.read_bytes()
-    found: dict[tuple[tuple[str, Value], ...], _Entry] = {}
-    end = 0
-    try:
-        for entry, stop in _records(data):
-            found[tuple(sorted(entry.axes.items()))] = entry
-            end = stop
-    except (struct.error, ValueError) as error:
-        if not found:
-            raise InputError(f"{path} is no index of images ({error}); restore the file.") from error
-    if not found:
-        raise InputError(f"{path} is empty; the acquisition wrote no image.")
-    left = len(data) - end
-    entries = list(found.values())
-    if not left:
-        return entries, []
-    return entries, [Account(path, None, len(entries), f"it ends within a record: {left} bytes were not used")]
+def _unlisted(index: Path, listed: Index, frame_bytes: int) -> list[Account]:
+    """Bytes that could be images, and that the index does not list."""
+    accounts = []
+    if listed.left:
+        why = f"it ends within a record: {listed.left} bytes were not used"
+        accounts.append(Account(index, None, len(listed.entries), why))
+    for path in sorted(index.parent.glob("*.tif")):
+        whole = sum(entry.file == path.name for entry in listed.entries)
+        left = end_of_data(path) - listed.ends.get(path.name, 0)
+        if left >= frame_bytes:
+            why = f"its last {left} bytes are not listed in {INDEX}, room for {left // frame_bytes} frames"
+            accounts.append(Account(path, None, whole, why))
+    return accounts
 
 
-def _records(data: bytes) -> Iterator[tuple[_Entry, int]]:
-    """Each image, and where its record ends."""
-    at = 0
-    numbers: dict[str, int] = {}
-    while at < len(data):
-        axes, at = _text(data, at)
-        file, at = _text(data, at)
-        offset, width, height, kind, compression, metadata_at, metadata_bytes, _ = _FIELDS.unpack_from(data, at)
-        at += _FIELDS.size
-        named = {str(name).lower(): value for name, value in json.loads(axes).items()}
-        numbers[file] = numbers.get(file, -1) + 1
-        yield (
-            _Entry(named, file, offset, width, height, kind, compression, metadata_at, metadata_bytes, numbers[file]),
-            at,
-        )
-
-
-def _text(data: bytes, at: int) -> tuple[str, int]:
-    (length,) = struct.unpack_from("<I", data, at)
-    stop = at + 4 + length
-    if stop > len(data):
-        raise ValueError(f"a text of {length} bytes at byte {at} goes beyond its end")
-    return data[at + 4 : stop].decode(), stop
-
-
-def _values(entries: list[_Entry], axis: str) -> list[Value]:
+def _values(entries: list[Entry], axis: str) -> list[Value]:
     """Values along an axis in ascending order, words in the order of their appearance; none where no image has it."""
     found = list(dict.fromkeys(entry.axes[axis] for entry in entries if axis in entry.axes))
     return sorted(found, key=int) if all(isinstance(value, int) for value in found) else found
 
 
-def _choose(index: Path, entries: list[_Entry], axis: str, wanted: str | None) -> list[_Entry]:
+def _choose(index: Path, entries: list[Entry], axis: str, wanted: str | None) -> list[Entry]:
     """Images of one channel or position."""
     values = _values(entries, axis)
     if not values:
@@ -218,7 +166,7 @@ def _choose(index: Path, entries: list[_Entry], axis: str, wanted: str | None) -
     return [entry for entry in entries if entry.axes.get(axis) == chosen]
 
 
-def _time_axis(index: Path, entries: list[_Entry]) -> str:
+def _time_axis(index: Path, entries: list[Entry]) -> str:
     """Name of the axis that is neither z nor settled; an axis of another name is time when it is the only one."""
     names = {name for entry in entries for name in entry.axes}
     others = sorted(name for name in names - {_PLANE, _CHANNEL, _POSITION} if len(_values(entries, name)) > 1)
@@ -230,7 +178,7 @@ def _time_axis(index: Path, entries: list[_Entry]) -> str:
     return others[0] if others else _TIME
 
 
-def _in_order(index: Path, entries: list[_Entry], time: str) -> tuple[list[_Entry | None], list[Value], list[Value]]:
+def _in_order(index: Path, entries: list[Entry], time: str) -> tuple[list[Entry | None], list[Value], list[Value]]:
     """Images by time and z, None where there is none, and the values of both.
 
     Times that are numbers begin at 0, and lie one step apart: a time that no image has is missing too.
@@ -243,7 +191,7 @@ def _in_order(index: Path, entries: list[_Entry], time: str) -> tuple[list[_Entr
                 raise InputError(f"{index} has images from {name} {values[0]} to {values[-1]}, but only {len(values)}.")
             values[:] = range(first, last + 1)  # type: ignore[operator, arg-type]
     time_of, plane_of = ({value: i for i, value in enumerate(values)} for values in (times, planes))
-    placed: list[_Entry | None] = [None] * (len(times) * len(planes))
+    placed: list[Entry | None] = [None] * (len(times) * len(planes))
     for entry in entries:
         t, z = time_of[entry.axes.get(time, times[0])], plane_of[entry.axes.get(_PLANE, planes[0])]
         placed[t * len(planes) + z] = entry
@@ -252,7 +200,7 @@ def _in_order(index: Path, entries: list[_Entry], time: str) -> tuple[list[_Entr
     return placed, times, planes
 
 
-def _check(index: Path, entries: list[_Entry]) -> None:
+def _check(index: Path, entries: list[Entry]) -> None:
     first = entries[0]
     if first.pixel_type not in _PIXEL_TYPES:
         raise InputError(f"{index} lists images of pixel type {first.pixel_type}, expected grey ones of 8 to 16 bits.")
@@ -273,7 +221,7 @@ def _byte_order(path: Path) -> Literal["<", ">"]:
     return ">" if read_bytes(path, 0, 2) == b"MM" else "<"
 
 
-def _scale(folder: Path, first: _Entry) -> tuple[PixelSize | None, float | None]:
+def _scale(folder: Path, first: Entry) -> tuple[PixelSize | None, float | None]:
     """Pixel size of the first image's metadata, z step of the acquisition's; None where they do not tell."""
     image = as_json(_bytes_or_nothing(folder / first.file, first.metadata_offset, first.metadata_bytes))
     summary = as_json(_summary(folder / first.file))

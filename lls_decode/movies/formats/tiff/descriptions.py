@@ -40,7 +40,12 @@ class Description:
 def text_of(pages: Pages) -> str:
     """Return the description of the first page."""
     data = pages.first.get(DESCRIPTION, b"")
-    return data.rstrip(b"\0").decode("utf-8", errors="replace") if isinstance(data, bytes) else ""
+    if not isinstance(data, bytes):
+        return ""
+    try:
+        return data.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return data.rstrip(b"\0").decode("latin-1")  # the micro sign of old programs
 
 
 def describe(pages: Pages) -> Description:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from lls_decode.config import PixelSize
 from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail
 from lls_decode.movies.formats.tiff.descriptions import Description, as_json, shaped
-from lls_decode.movies.formats.tiff.pages import Ints, Pages, PixelLayout
+from lls_decode.movies.formats.tiff.layout import PixelLayout
+from lls_decode.movies.formats.tiff.pages import Ints, Pages
 from lls_decode.movies.movie import read_bytes
 
 _CHECKED = (8, 32946)
@@ -135,9 +136,9 @@ def _mark_zeros(stored: Stored, pages: Pages) -> int:
         if kind in _CHECKED:
             return 0
         few = _FEW_ZEROS.get(kind, 2)
-        lost = stored.whole & (pages.ends >= end + np.where(pages.ends + _SLACK_BYTES <= pages.size, 1, few))
-        stored.whole[lost] = False
-        return int(lost.sum())
+        torn = stored.whole & (pages.ends >= end + np.where(pages.ends + _SLACK_BYTES <= pages.size, 1, few))
+        stored.whole[torn] = False
+        return int(torn.sum())
     if stored.layout_of.any():
         return 0
     lost = in_zero_tail(
@@ -147,7 +148,6 @@ def _mark_zeros(stored: Stored, pages: Pages) -> int:
         layout.dtype.newbyteorder(stored.order),  # type: ignore[arg-type]
     )
     if lost:
-        stored.whole.setflags(write=True)
         stored.whole[lost] = False
     return len(lost)
 

@@ -2,50 +2,26 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
-from lls_decode.movies.accounting import Account, Loss, keep, ranges, settle
-from lls_decode.movies.axes import in_order
-from lls_decode.movies.choices import Choices, name_some, pick
+from lls_decode.movies.accounting import Loss, keep, ranges, settle
+from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.tiff.decoding import Shelf, decode, read_frames
-from lls_decode.movies.formats.tiff.descriptions import Description, describe, text_of
-from lls_decode.movies.formats.tiff.files import Image, Stored, account_for, images_of
-from lls_decode.movies.formats.tiff.ome import DamagedXmlError, OmeSet, is_ome, read_ome
-from lls_decode.movies.formats.tiff.pages import Ints, Pages, read_pages
-from lls_decode.movies.movie import Frames, Movie, check_type
+from lls_decode.movies.formats.tiff.files import Stored
+from lls_decode.movies.formats.tiff.members import Member, survey
+from lls_decode.movies.formats.tiff.pages import Ints
+from lls_decode.movies.movie import Frames, Movie
 from lls_decode.movies.names import is_lls
 from lls_decode.movies.series import Series
 
 SURVEY_ALL = 2000
 """Files of a series that are all looked at before the first frame is read; of more, only one of each size. The others
 are compared with it when they are read."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """Frames of one channel and position, from one file or the files of one set, in the order of time and plane."""
-
-    files: tuple[Stored, ...]
-    file_of: Ints
-    page_of: Ints
-    lost: npt.NDArray[np.bool_]
-    planes: int
-    """Planes of a volume."""
-    accounts: tuple[Account, ...]
-    pixel_size: PixelSize | None
-    z_step_nm: float | None
-    notes: tuple[str, ...]
-
-    @property
-    def first(self) -> Stored:
-        """A file that has frames."""
-        return next(file for file in self.files if len(file))
 
 
 def open_tiff(path: Path, choices: Choices) -> Movie:
@@ -68,124 +44,6 @@ def open_tiff_series(series: Series, choices: Choices) -> Movie:
     return movie_of(members, choices, series.where, series)
 
 
-def members_named_by(path: Path) -> tuple[str, ...]:
-    """Return the names of all files of the OME set that a file belongs to; empty when it is no OME-TIFF."""
-    pages = read_pages(path)
-    text = text_of(pages) if len(pages) else ""
-    try:
-        return read_ome(text, path).files if is_ome(text) else ()
-    except DamagedXmlError:
-        return ()
-
-
-def survey(path: Path, choices: Choices, *, is_one_of_many: bool = False) -> Member:
-    """Find out what a file holds, and choose one image, channel and position of it."""
-    pages = read_pages(path)
-    if len(pages) == 0:
-        raise InputError(f"{path} has not one whole page: {pages.ending}; restore the file.")
-    text = text_of(pages)
-    found = Description("its list of pages") if is_ome(text) else describe(pages)
-    if choices.axes is None and is_ome(text):
-        try:
-            return _survey_set(path, pages, read_ome(text, path), choices)
-        except DamagedXmlError as error:
-            found = Description("its list of pages", problem=str(error))
-    stored, account = account_for(path, pages, found)
-    images = images_of(stored, pages, found)
-    image = images[pick([image.name for image in images], choices.position if len(images) > 1 else None, "position",
-                        _with_shapes(path, images, stored))]  # fmt: skip
-    return _member(image, (stored,), (account,) if account else (), choices, path)
-
-
-def _with_shapes(path: Path, images: Sequence[Image], stored: Stored) -> str:
-    if len(images) == 1:
-        return str(path)
-    shapes = [f"{i.page_of.shape} of {' x '.join(map(str, _shape(i, stored)))} pixels" for i in images]
-    return f"{path}, which holds {len(images)} images ({name_some(shapes)}),"
-
-
-def _shape(image: Image, stored: Stored) -> tuple[int, int]:
-    number = int(image.page_of.ravel()[0])
-    return stored.layouts[stored.layout_of[number]].shape if 0 <= number < len(stored) else (0, 0)
-
-
-def _survey_set(path: Path, pages: Pages, ome: OmeSet, choices: Choices) -> Member:
-    names = [image.name for image in ome.images]
-    if len(set(names)) < len(names):
-        names = [f"{name}-{i}" for i, name in enumerate(names)]
-    chosen = ome.images[pick(names, choices.position if len(names) > 1 else None, "position", path)]
-    files: list[Stored] = []
-    accounts: list[Account] = []
-    for number, name in enumerate(ome.files):
-        place = path.with_name(name)
-        numbers = [image.page_of[image.file_of == number] for image in ome.images]
-        announced = max((int(n.max()) + 1 for n in numbers if n.size), default=0)
-        if not (chosen.file_of == number).any():
-            files.append(_nothing(place))  # of another position
-            continue
-        if not place.is_file():
-            files.append(_nothing(place))
-            why = f"a file of the OME set of {path.name} is missing"
-            accounts.append(Account(place, announced, 0, why, tuple(range(announced)), is_gap=True))
-            continue
-        known = pages if place == path else read_pages(place)
-        stored, account = account_for(place, known, Description("its OME-XML", ("",), (announced,)))
-        files.append(stored)
-        accounts += [account] if account else []
-    unnamed = np.flatnonzero(chosen.file_of.ravel() < 0)
-    if len(unnamed):
-        why = f"its OME-XML says of {len(unnamed)} frames not where they lie"
-        accounts.append(
-            Account(path, chosen.file_of.size, chosen.file_of.size - len(unnamed), why, tuple(unnamed.tolist()))
-        )
-    image = Image(
-        chosen.name, ("t", "z", "c"), chosen.file_of, chosen.page_of, chosen.channels, chosen.pixel_size,
-        chosen.z_step_nm, chosen.notes,
-    )  # fmt: skip
-    if chosen.pixel_size is None:
-        other = describe(pages)
-        image = replace(image, pixel_size=other.pixel_size, z_step_nm=image.z_step_nm or other.z_step_nm)
-    return _member(image, tuple(files), tuple(accounts), choices, path)
-
-
-def _nothing(path: Path) -> Stored:
-    """A file without a frame."""
-    none = np.zeros(0, np.int64)
-    return Stored(path, 0, "<", (), none, none, none, np.zeros(0, bool))
-
-
-def _member(
-    image: Image, files: tuple[Stored, ...], accounts: tuple[Account, ...], choices: Choices, path: Path
-) -> Member:
-    """Frames of an image in the order of time and plane, each whole or lost."""
-    order = in_order(image.page_of.shape, image.axes, choices, path, image.channels)
-    index = order.index.ravel()
-    file_of, page_of = image.file_of.ravel()[index], image.page_of.ravel()[index]
-    lost = np.ones(len(index), bool)
-    for number, file in enumerate(files):
-        here = (file_of == number) & (page_of < len(file))
-        lost[here] = ~file.whole[page_of[here]]
-        _check_alike(path, file, page_of[here])
-    if lost.all():
-        problem = "; ".join(account.describe() for account in accounts)
-        raise InputError(f"{path} has not one whole frame: {problem}; restore the file.")
-    return Member(
-        files, file_of, page_of, lost, order.index.shape[1] if order.is_volume else 1, accounts, image.pixel_size,
-        image.z_step_nm, image.notes,
-    )  # fmt: skip
-
-
-def _check_alike(path: Path, file: Stored, numbers: Ints) -> None:
-    """Refuse frames that are no grey images of one size."""
-    layouts = [file.layouts[i] for i in np.unique(file.layout_of[numbers])]
-    for layout in layouts:
-        if layout.samples > 1:
-            raise InputError(f"{file.path} has pages of {layout.samples} colours, expected grey frames; save it so.")
-        check_type(file.path, layout.dtype)
-        if layout.alike != layouts[0].alike:
-            raise InputError(f"{path} has pages of {layouts[0].alike[:2]} and {layout.alike[:2]}; all must be alike.")
-
-
 def _like(member: Member, path: Path) -> Member:
     """A file that is taken for another of its size, until it is read."""
     return replace(member, files=tuple(replace(file, path=path, is_assumed=True) for file in member.files))
@@ -194,6 +52,7 @@ def _like(member: Member, path: Path) -> Member:
 def movie_of(members: Sequence[Member], choices: Choices, where: object, series: Series | None = None) -> Movie:
     """Join members, settle what is missing, and give the frames that are kept."""
     _check_members(members, where)
+    _check_sizes(members, where)
     members, short = _whole_members(members, choices, where)
     losses = [*(series.losses if series else ()), *short]
     losses += settle([account for member in members for account in member.accounts], choices)
@@ -272,6 +131,17 @@ def _check_members(members: Sequence[Member], where: object) -> None:
                         f"{wanted.shape} and {wanted.dtype}; all files of {where} must be alike: leave out what does "
                         "not belong with --pattern."
                     )
+
+
+def _check_sizes(members: Sequence[Member], where: object) -> None:
+    """Refuse files that state pixel sizes of their own: they are of different acquisitions."""
+    told = {member.pixel_size: member for member in members if member.pixel_size}
+    if len(told) > 1:
+        listed = [f"{m.first.path.name} {s.x_nm:g} x {s.y_nm:g} nm" for s, m in told.items()]
+        raise InputError(
+            f"{where} has files of different pixel sizes: {name_some(listed)}; choose those of one movie with "
+            "--pattern."
+        )
 
 
 def _whole_members(members: Sequence[Member], choices: Choices, where: object) -> tuple[Sequence[Member], list[Loss]]:

@@ -53,9 +53,9 @@ def read_ome(text: str, path: Path) -> OmeSet:
     Raises
     ------
     InputError
-        The XML has no image, or is in a file that is missing.
+        The XML is in a file that is missing.
     DamagedXmlError
-        The XML cannot be read.
+        The XML cannot be read, or has no image.
     """
     root = _parse(text)
     binary = root.find("{*}BinaryOnly")
@@ -68,7 +68,7 @@ def read_ome(text: str, path: Path) -> OmeSet:
         _image(node, i, files, path, own) for i, node in enumerate(root.findall("{*}Image")) if _pixels(node)
     )
     if not images:
-        raise InputError(f"{path} has OME-XML without an image; save it anew, or give its axes with --axes.")
+        raise DamagedXmlError("its OME-XML names no image")
     names = tuple(files)
     if len(names) == 1 and not path.with_name(names[0]).is_file():
         names = (path.name,)  # one file, renamed

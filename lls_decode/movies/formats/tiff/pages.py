@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lls_decode.errors import InputError
 from lls_decode.movies.accounting import end_of_data
+from lls_decode.movies.formats.tiff.layout import HEIGHT, WIDTH, PixelLayout
 
 Ints = npt.NDArray[np.int64]
 
@@ -31,63 +32,10 @@ _MAX_TAGS = 4096
 _WINDOW_BYTES = 2048
 _BEHIND_BYTES = 16
 """Zeros behind a directory whose own last value is zero, too many to be right."""
-WIDTH, HEIGHT, DESCRIPTION, SUB_PAGES, MICRO_MANAGER = 256, 257, 270, 330, 51123
+DESCRIPTION, SUB_PAGES, MICRO_MANAGER = 270, 330, 51123
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _LAYOUT = (254, 256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 339, 32997)
 _FIRST = (270, 282, 283, 296, 305, MICRO_MANAGER)
-_PLAIN_BITS = (8, 16, 32, 64)
-_REDUCED, _MASK = 1, 4
-
-
-@dataclass(frozen=True)
-class PixelLayout:
-    """How the pixels of a page are stored."""
-
-    tags: tuple[tuple[int, tuple[int, ...]], ...]
-
-    def get(self, tag: int, default: int) -> int:
-        """Return the first value of a tag."""
-        return next((values[0] for number, values in self.tags if number == tag and values), default)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.get(HEIGHT, 0), self.get(WIDTH, 0)
-
-    @property
-    def samples(self) -> int:
-        """Values a pixel, more than one for colours."""
-        return self.get(277, 1) * self.get(32997, 1)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of one value, native byte order; 10 to 14 bits come as 16."""
-        bits, kind = self.get(258, 1), {1: "u", 2: "i", 3: "f", 5: "c", 6: "c"}.get(self.get(339, 1), "u")
-        size = next((n for n in _PLAIN_BITS if bits <= n), 64) // 8
-        if bits == 1:
-            return np.dtype(bool)
-        return np.dtype(f"{kind}{bits // 8 if kind == 'c' else size}")
-
-    @property
-    def frame_bytes(self) -> int:
-        """Size of a frame that is stored as it is."""
-        return self.shape[0] * self.shape[1] * self.samples * self.dtype.itemsize
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the strips of a page are its pixels, one after the other."""
-        as_is = self.get(259, 1) == 1 and self.get(317, 1) == 1 and self.get(266, 1) == 1
-        return as_is and self.samples == 1 and self.get(258, 1) in _PLAIN_BITS and not self.get(322, 0)
-
-    @property
-    def is_aside(self) -> bool:
-        """Whether a page is a smaller copy of another, or a mask."""
-        return bool(self.get(254, 0) & (_REDUCED | _MASK))
-
-    @property
-    def alike(self) -> tuple[tuple[int, int], str, int]:
-        """What frames of one movie have in common."""
-        return self.shape, str(self.dtype), self.samples
 
 
 @dataclass(frozen=True)
