@@ -16,6 +16,7 @@ from lls_decode.frames.keys import DirectoryKeys, Keys, ZarrArray, open_keys
 from lls_decode.frames.mapping import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import image_around, read_node, select_image
 from lls_decode.frames.metadata.multiscales import Image
+from lls_decode.frames.salvage import salvage_notes
 from lls_decode.frames.source import FrameSource, identify, sample_chunks
 from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 
@@ -77,7 +78,14 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         angle_deg=stated_angle_deg(first.keys, first.image),
         chunks=first.array.chunks,
         shards=first.array.shards,
-        notes=(*notes, *first.image.notes, *more, *_ignored(path), *chunk_notes(first.array, frame_map)),
+        notes=(
+            *salvage_notes(first.keys),
+            *notes,
+            *first.image.notes,
+            *more,
+            *_ignored(path),
+            *chunk_notes(first.array, frame_map),
+        ),
         identity=identify(frame_map, str(dtype), documents, iter(samples)),
         frame_map=frame_map,
         description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path)),

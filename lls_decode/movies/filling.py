@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,13 +54,14 @@ class Filling:
         name: str,
         pixel_size: PixelSize | None,
         z_step_nm: float | None,
-        converted_from: str,
+        attributes: dict[str, Any],
     ) -> None:
         self.movie, self.layout, self.aside = movie, layout, aside
         self._name, self._pixel_size, self._z_step_nm = name, pixel_size, z_step_nm
+        self._attributes = attributes
         self._header = {
             "version": 1,
-            "converted_from": converted_from,
+            "converted_from": attributes["converted_from"],
             "movie": movie.identity(),
             "times": movie.times(),
             "volumes": layout.num_volumes,
@@ -103,7 +105,7 @@ class Filling:
                 z_step_nm=self._z_step_nm,
                 angle_deg=_angle_deg(self.movie),
                 name=self._name,
-                attributes={"lls_decode": {"converted_from": self._header["converted_from"]}},
+                attributes={"lls_decode": self._attributes},
             )
             begin_manifest(self.aside, self._header)
             return array

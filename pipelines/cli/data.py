@@ -44,6 +44,7 @@ def inspect(
     else:
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
+        from lls_decode.frames.salvage import read_salvage
 
         config = as_run_config(config_path)
         config = changed(change(config, inputs.changes(), source="command line"), changes)
@@ -53,6 +54,8 @@ def inspect(
             pixel_size=config.pixel_size,
             geometry=config.geometry,
         )
+        if missing := read_salvage(path):
+            summary["missing"] = missing
         if verify:
             summary["lost_frames"] = _lost_frames(path)
     if as_json:
@@ -81,6 +84,9 @@ def _echo_summary(summary: dict[str, Any]) -> None:
                 if item is not None
             }
             click.echo(f"{name:<24} {', '.join(f'{key} {item}' for key, item in told.items())}")
+        elif name == "missing":
+            for item in value:
+                click.echo(f"{'missing':<24} {item}")
         elif isinstance(value, list):
             click.echo(f"{name:<24} {', '.join(map(str, value)) or 'none'}")
         elif value is not None:
@@ -108,7 +114,13 @@ def _movie_formats() -> str:
 @click.option("--z-step-nm", type=click.FloatRange(0, min_open=True), help="Step between planes, nm.")
 @click.option("--axes", help="Axes of each file when its metadata are wrong, e.g. zyx.")
 @click.option("--channel", help="Which channel of several: its number, its name, or its laser.")
-@click.option("--position", help="Which position of several.")
+@click.option("--position", help="Which position, or image of a file, of several: its number or name.")
+@click.option(
+    "--pattern",
+    help="Which files of a folder, with {t} {z} {c} {p} for time, plane, channel, position: 'pos1_t{t}.tif'.",
+)
+@click.option("--allow-gaps", is_flag=True, help="Accept files that are absent or short, and record them.")
+@click.option("--salvage", is_flag=True, help="Take the whole frames of damaged files, and record what is missing.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
 def convert(
@@ -120,6 +132,9 @@ def convert(
     axes: str | None,
     channel: str | None,
     position: str | None,
+    pattern: str | None,
+    allow_gaps: bool,
+    salvage: bool,
     workers: int | None,
     overwrite: bool,
 ) -> None:
@@ -139,6 +154,9 @@ def convert(
             axes=axes,
             channel=channel,
             position=position,
+            pattern=pattern,
+            allow_gaps=allow_gaps,
+            salvage=salvage,
             overwrite=overwrite,
             workers=workers,
             progress=progress,
