@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from lls_decode.config.base import parse, read_mapping
 from lls_decode.errors import ConfigError, SiteError
 
-from .cuda import CudaSite
-from .local import LocalSite
+from .machine.cuda import CudaSite
+from .machine.local import LocalSite
 from .profile import Request, SiteProfile
 from .running import RunningScheduler
 from .settings import DASHBOARD, DASK_SETTINGS

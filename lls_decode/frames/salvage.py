@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from lls_decode.errors import InputError
-from lls_decode.frames.metadata.images import read_node
 from lls_decode.frames.keys import Keys, open_keys
+from lls_decode.frames.metadata.images import read_node
 
 MAX_NOTED = 3
 """Losses in a note; `read_salvage` has all of them."""

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lls_decode.cluster.cuda import CudaSite
-from lls_decode.cluster.local import LocalSite
+from lls_decode.cluster.machine.cuda import CudaSite
+from lls_decode.cluster.machine.local import LocalSite
 from lls_decode.cluster.running import RunningScheduler
 from lls_decode.cluster.site import find_site, load_profile, shipped_profiles
 from lls_decode.cluster.slurm.profile import SlurmJob, SlurmSite

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from .profile import Request, SiteProfile, State, gib_to_bytes
+from lls_decode.cluster.profile import Request, SiteProfile, State, gib_to_bytes
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -16,12 +16,11 @@ from typing import Any
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 
+from lls_decode.cluster.addresses import free_address, log_dashboard
+from lls_decode.cluster.profile import Request
+from lls_decode.cluster.settings import LOOPBACK, THREADS_PER_WORKER
+from lls_decode.cluster.workers import quiet, wait_for_workers
 from lls_decode.errors import SiteError
-
-from .addresses import free_address, log_dashboard
-from .profile import Request
-from .settings import LOOPBACK, THREADS_PER_WORKER
-from .workers import quiet, wait_for_workers
 
 _WORKER_PROCESS = "Dask Worker process (from Nanny)"
 """Name that `distributed.Nanny` gives to the processes that it spawns."""
@@ -49,7 +48,7 @@ def open_processes(
         "host": LOOPBACK,
         "nthreads": THREADS_PER_WORKER,
         "memory_limit": memory,
-        "preload": ["lls_decode.cluster.local_preload"],
+        "preload": ["lls_decode.cluster.machine.preload"],
         "dashboard_address": f"{LOOPBACK}:0",
         "silence_logs": logging.WARNING,
     }
