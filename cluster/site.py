@@ -18,7 +18,7 @@ from .machine.local import LocalSite
 from .profile import Request, SiteProfile
 from .running import RunningScheduler
 from .settings import DASHBOARD, DASK_SETTINGS
-from .slurm.profile import SlurmSite
+from .slurm.site import SlurmSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from lls_decode.cluster import versions
 from lls_decode.cluster.profile import State
 
 from .commands import COMMANDS, NodeInfo, SlurmError, ask, list_nodes, missing_commands
-from .profile import SlurmSite
+from .profile import SlurmProfile
 from .scripts import interpreter
 
 START_S = 120.0
@@ -76,7 +76,7 @@ def _dotted(version: Sequence[int]) -> str:
     return f"{version[0]:02d}.{version[1]:02d}.{version[2]}" if version else "(unknown)"
 
 
-def examine_interpreter(site: SlurmSite) -> tuple[State, str]:
+def examine_interpreter(site: SlurmProfile) -> tuple[State, str]:
     """Whether the jobs' Python starts, and has the packages that this one has."""
     try:
         there = interpreter_versions(site)
@@ -91,7 +91,7 @@ def examine_interpreter(site: SlurmSite) -> tuple[State, str]:
     return "ok", "Python of the jobs has the versions of this one (asked here, not on a node)"
 
 
-def interpreter_versions(site: SlurmSite) -> dict[str, str]:
+def interpreter_versions(site: SlurmProfile) -> dict[str, str]:
     """Versions in the environment of a job, asked on this machine: setup, container and interpreter of the profile.
 
     Raises

@@ -27,7 +27,7 @@ from lls_decode.errors import SiteError
 
 from .commands import SlurmError, cancel, submit
 from .feasibility import check_site
-from .profile import SlurmSite
+from .profile import SlurmProfile
 from .queued_jobs import explain, is_hopeless, list_jobs
 from .rendezvous import Rendezvous, make_security
 from .scripts import JobFolder, worker_script
@@ -53,7 +53,7 @@ class CountWorkers(SchedulerPlugin):
 
 @contextmanager
 def drive(
-    site: SlurmSite, out: Path, *, workers: int | None = None, dashboard_address: str = DASHBOARD
+    site: SlurmProfile, out: Path, *, workers: int | None = None, dashboard_address: str = DASHBOARD
 ) -> Iterator[Client]:
     """Be the driver of the run in ``out``: tell workers where it is, wait for the first, replace those that are lost.
 
@@ -75,7 +75,7 @@ def drive(
 
 
 @contextmanager
-def open_interactive(site: SlurmSite, request: Request) -> Iterator[Client]:
+def open_interactive(site: SlurmProfile, request: Request) -> Iterator[Client]:
     """Submit the same worker jobs for a client in this process, wait for the first, and cancel them at the end.
 
     Raises
@@ -107,7 +107,7 @@ def open_interactive(site: SlurmSite, request: Request) -> Iterator[Client]:
 
 @contextmanager
 def _listen(
-    site: SlurmSite, folder: JobFolder, dashboard_address: str, *, login: str | None
+    site: SlurmProfile, folder: JobFolder, dashboard_address: str, *, login: str | None
 ) -> Iterator[tuple[Client, CountWorkers]]:
     """Start a scheduler in this process, and publish where it is."""
     security = make_security(site.encrypt)

@@ -11,11 +11,11 @@ from pathlib import Path
 from lls_decode.cluster.profile import GIB
 
 from .commands import NodeInfo, SlurmError, ask, list_nodes, missing_commands
-from .profile import SlurmJob, SlurmSite
+from .profile import SlurmJob, SlurmProfile
 from .scripts import directives
 
 
-def check_site(site: SlurmSite) -> None:
+def check_site(site: SlurmProfile) -> None:
     """Refuse what SLURM will not give.
 
     Raises
@@ -89,7 +89,7 @@ def _read_gres(text: str) -> tuple[tuple[str, ...], int]:
     return (tuple(words), int(last)) if last.isdigit() else ((*words, last), 1)
 
 
-def _check_submission(name: str, site: SlurmSite, job: SlurmJob) -> None:
+def _check_submission(name: str, site: SlurmProfile, job: SlurmJob) -> None:
     """Let SLURM judge, without submitting: accounts, qos, limits and what a site's own rules add."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "empty.sh"

@@ -1,22 +1,13 @@
 """What a profile says of SLURM: the jobs to ask for, and how a run lives in them."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lls_decode.cluster.profile import Request, SiteProfile, State, gib_to_bytes
+from lls_decode.cluster.profile import SiteProfile, gib_to_bytes
 from lls_decode.config.base import Config
 from lls_decode.errors import SiteError
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from distributed import Client
-
-    from .unattended import Jobs
 
 
 class SlurmJob(Config):
@@ -102,8 +93,8 @@ _OURS = {
 """Options that the profile has a key for, or that must stay as they are."""
 
 
-class SlurmSite(SiteProfile):
-    """Workers that are jobs of SLURM."""
+class SlurmProfile(SiteProfile):
+    """What a profile says of worker jobs; `SlurmSite` opens them."""
 
     kind: Literal["slurm"] = "slurm"
     mode: Literal["unattended", "interactive"] = "unattended"
@@ -185,39 +176,6 @@ class SlurmSite(SiteProfile):
             raise SiteError(
                 "--memory-limit does not go with SLURM, which gives what a job asks for; set worker.memory_gib."
             )
-
-    def open(self, request: Request) -> "AbstractContextManager[Client]":
-        """Submit worker jobs for a client in this process, whatever the mode."""
-        from .driver import open_interactive
-
-        return open_interactive(self.replace(mode="interactive"), request)
-
-    def examine(self) -> Iterator[tuple[State, str]]:
-        """Ask SLURM for what the profile wants, and start the interpreter of its jobs."""
-        from .diagnosis import examine_interpreter
-        from .feasibility import check_site
-
-        check_site(self)
-        yield "ok", "SLURM gives what the profile asks for"
-        yield examine_interpreter(self)
-
-    def describe_scripts(self, out: Path, command: tuple[str, ...]) -> str:
-        """Return the scripts of driver and workers."""
-        from .unattended import describe_scripts
-
-        return describe_scripts(self, out, command)
-
-    def jobs(self, out: Path) -> "Jobs":
-        """Return the jobs of the run in ``out``, submitted or not."""
-        from .unattended import Jobs
-
-        return Jobs.of(self, out)
-
-    def drive(self, out: Path, *, workers: int | None = None) -> "AbstractContextManager[Client]":
-        """Start the scheduler that the worker jobs look for."""
-        from .driver import drive
-
-        return drive(self, out, workers=workers)
 
 
 def usable(memory_bytes: int) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .profile import SlurmJob, SlurmSite, usable
+from .profile import SlurmJob, SlurmProfile, usable
 
 PRELOAD = "lls_decode.cluster.slurm.graceful_exit"
 WORKER_PROGRAM = "lls_decode.cluster.slurm.worker"
@@ -70,7 +70,7 @@ def job_name(out: Path) -> str:
     return f"lls-{re.sub(r'[^A-Za-z0-9_.-]', '-', out.resolve().name)[:24]}-{digest}"
 
 
-def worker_script(site: SlurmSite, folder: JobFolder) -> str:
+def worker_script(site: SlurmProfile, folder: JobFolder) -> str:
     """One element of the workers' job array."""
     memory = site.worker.memory_bytes
     options = {
@@ -100,7 +100,7 @@ def worker_script(site: SlurmSite, folder: JobFolder) -> str:
     )
 
 
-def driver_script(site: SlurmSite, folder: JobFolder, command: Sequence[str]) -> str:
+def driver_script(site: SlurmProfile, folder: JobFolder, command: Sequence[str]) -> str:
     """The job that hands out blocks: ``command`` are the words after the interpreter."""
     script = shlex.quote(str(folder.site / "driver.sh"))
     return _script(
@@ -120,7 +120,7 @@ def driver_script(site: SlurmSite, folder: JobFolder, command: Sequence[str]) ->
     )
 
 
-def directives(site: SlurmSite, job: SlurmJob) -> list[str]:
+def directives(site: SlurmProfile, job: SlurmJob) -> list[str]:
     """What a job asks for, as options of sbatch."""
     named = {"partition": job.partition, "account": job.account, "qos": job.qos, "gres": job.gres}
     return [
@@ -158,13 +158,13 @@ def wall_time(hours: float) -> str:
     return f"{days}-{whole_hours:02d}:{minutes:02d}:{seconds:02d}"
 
 
-def interpreter(site: SlurmSite) -> list[str]:
+def interpreter(site: SlurmProfile) -> list[str]:
     """Python on the nodes; -P: what lies in the working directory is not imported instead of what is installed."""
     return [site.python or sys.executable, "-P"]
 
 
 def _script(
-    site: SlurmSite,
+    site: SlurmProfile,
     job: SlurmJob,
     name: str,
     *,

@@ -14,7 +14,7 @@ from lls_decode.errors import SiteError
 from .commands import SlurmError, cancel, submit
 from .driver import describe_dashboard
 from .feasibility import check_site
-from .profile import SlurmSite
+from .profile import SlurmProfile
 from .queued_jobs import QueuedJob, explain, is_hopeless, list_jobs
 from .rendezvous import read_rendezvous
 from .scripts import JobFolder, driver_script, worker_script
@@ -26,11 +26,11 @@ PROFILE_NAME = "profile.yaml"
 class Jobs:
     """The jobs of the run in a folder (a `lls_decode.cluster.jobs.RunJobs`)."""
 
-    site: SlurmSite
+    site: SlurmProfile
     folder: JobFolder
 
     @classmethod
-    def of(cls, site: SlurmSite, out: Path) -> "Jobs":
+    def of(cls, site: SlurmProfile, out: Path) -> "Jobs":
         """Those of the run in ``out``, submitted or not."""
         return cls(site, JobFolder(out.resolve()))
 
@@ -120,13 +120,13 @@ class Jobs:
         return describe_dashboard(meeting, login=login) if meeting and meeting.dashboard_port else None
 
 
-def job_scripts(site: SlurmSite, out: Path, command: Sequence[str]) -> dict[str, str]:
+def job_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> dict[str, str]:
     """The texts of both job scripts: ``driver`` and ``worker``."""
     folder = JobFolder(out.resolve())
     return {"driver": driver_script(site, folder, command), "worker": worker_script(site, folder)}
 
 
-def describe_scripts(site: SlurmSite, out: Path, command: Sequence[str]) -> str:
+def describe_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> str:
     """What would be submitted, as text."""
     folder = JobFolder(out.resolve(), session="" if site.is_unattended else "SESSION")
     array = f"sbatch --array=0-{site.workers_max - 1}"

@@ -9,7 +9,7 @@ import pytest
 
 from lls_decode.cluster.diagnosis import examine_site
 from lls_decode.cluster.slurm.diagnosis import examine_interpreter, interpreter_versions
-from lls_decode.cluster.slurm.profile import SlurmSite
+from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.cluster.versions import differences, versions_here
 from lls_decode.config.base import parse
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lls_decode.cluster.slurm.profile import SlurmSite
 from lls_decode.cluster.slurm.scripts import job_name, wall_time
+from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.cluster.slurm.unattended import describe_scripts, job_scripts
 from lls_decode.config.base import parse
 

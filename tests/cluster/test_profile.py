@@ -11,7 +11,8 @@ from lls_decode.cluster.machine.cuda import CudaSite
 from lls_decode.cluster.machine.local import LocalSite
 from lls_decode.cluster.running import RunningScheduler
 from lls_decode.cluster.site import find_site, load_profile, shipped_profiles
-from lls_decode.cluster.slurm.profile import SlurmJob, SlurmSite
+from lls_decode.cluster.slurm.profile import SlurmJob
+from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.config.base import parse
 from lls_decode.errors import ConfigError, SiteError
 

@@ -9,8 +9,8 @@ import pytest
 from lls_decode.cluster.diagnosis import examine_site
 from lls_decode.cluster.slurm.diagnosis import examine
 from lls_decode.cluster.slurm.feasibility import check_site
-from lls_decode.cluster.slurm.profile import SlurmSite
 from lls_decode.cluster.slurm.queued_jobs import explain, list_jobs
+from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.config.base import parse
 from lls_decode.errors import SiteError
 
