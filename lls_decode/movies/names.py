@@ -139,9 +139,12 @@ def _words(path: Path, stem: str, suffix: str) -> Name:
         if kind in ("laser", "bare"):
             found[kind].append(match[kind])
             return f"{{{kind}}}"
-        word = f"{match[kind]}{int(match['number'])}"
-        found[kind].append(match["number"] if kind in ("plane", "time") else word)
-        return f"{match[kind]}{match['mark']}{{{kind}}}"
+        text, number = f"{match[kind]}{match['mark']}", match["number"]
+        if kind in ("position", "channel") and len(text) == 2 and match["mark"]:
+            found["bare"].append(number)  # m-1 is a name and a number, m1 a position
+            return f"{text}{{bare}}"
+        found[kind].append(number if kind in ("plane", "time") else f"{match[kind]}{int(number)}")
+        return f"{text}{{{kind}}}"
 
     form = _FIELD.sub(note, stem) + suffix
     return Name(

@@ -145,7 +145,7 @@ def _with_bare(bare: list[Name], numbered: list[Name]) -> list[Name]:
         return []
     counts = [(*name.times, *name.numbers)[-1] for name in numbered]
     rest = other[len(stem) :].lower()
-    if min(counts) != 1 and not (min(counts) == 2 and "file" in rest):  # mov.tif, mov-file002.tif
+    if min(counts) != 1 and not (min(counts) == 2 and re.search("file|x", rest)):  # mov-file002.tif, mov_X2.tif
         return []
     before, form = min(counts) - 1, numbered[0].form
     if other.endswith(("{time}", "{time})")):
@@ -209,8 +209,14 @@ def _check_once(where: str, names: Sequence[Name]) -> None:
             same = "two stacks of one time" if is_lls(before.path) else "two files of one number"
             raise InputError(
                 f"{where} has {same}, {before.path.name} and {after.path.name}, as when an acquisition was started "
-                "again; choose those of one start with --pattern, or move the others elsewhere."
+                f"again; choose those of one start, e.g. with --pattern '{_only(before.path.name, after.path.name)}'."
             )
+
+
+def _only(name: str, other: str) -> str:
+    """A pattern that one of two names matches: its beginning, to where they differ."""
+    common = next(i for i, (a, b) in enumerate(zip(name, f"{other}\0", strict=False)) if a != b)
+    return f"{name[: common + 1]}*"
 
 
 def _numbers_as_time(where: str, names: list[Name]) -> list[Name]:
@@ -239,7 +245,7 @@ def _one_number(names: Sequence[Name]) -> str:
     varying = [
         i for i in range(1, len(runs[0]), 2) if len({parts[i] for parts in runs if len(parts) == len(runs[0])}) > 1
     ]
-    fastest = max(varying, key=lambda i: len({parts[i] for parts in runs}))
+    fastest = max(varying, key=lambda i: (len({parts[i] for parts in runs}), i))
     same = [p for p in runs if all(p[i] == runs[0][i] for i in varying if i != fastest)]
     fixed = len(same) > 1
     return "".join(

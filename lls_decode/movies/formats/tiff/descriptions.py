@@ -30,11 +30,13 @@ class Description:
     pixel_size: PixelSize | None = None
     z_step_nm: float | None = None
     notes: tuple[str, ...] = ()
+    more: int = 0
+    """Frames that descriptions of further pages announce."""
 
     @property
     def num_frames(self) -> int | None:
         """Announced frames; None where nothing is announced."""
-        return prod(self.shape) if self.shape else None
+        return prod(self.shape) + self.more if self.shape or self.more else None
 
 
 def text_of(pages: Pages) -> str:
@@ -97,7 +99,7 @@ def _shaped(text: str, pages: Pages) -> Description:
     """tifffile: the shape of one array, and names of its axes where they were given."""
     facts = as_json(text)
     shape, axes = shaped(facts, pages.layouts[0].shape)
-    unit = str(facts.get("unit", ""))
+    others, unit = pages.described, str(facts.get("unit", ""))
     micron = {
         name: length_nm(facts.get(f"PhysicalSize{name}"), str(facts.get(f"PhysicalSize{name}Unit", "um")))
         for name in "XYZ"
@@ -107,6 +109,7 @@ def _shaped(text: str, pages: Pages) -> Description:
         "its description",
         axes,
         shape,
+        more=sum(prod(shaped(as_json(text), pages.layout_at(number).shape)[0]) for number, text in others.items()),
         pixel_size=PixelSize(x_nm=x, y_nm=y) if x and y else None,
         z_step_nm=micron["Z"] or length_nm(facts.get("spacing"), unit),
     )
@@ -128,7 +131,7 @@ def shaped(facts: dict[str, Any], frame: tuple[int, int]) -> tuple[tuple[int, ..
 def as_json(data: str | bytes) -> dict[str, Any]:
     """Return a JSON object; empty where it is none."""
     try:
-        document = json.loads(data)
+        document = json.loads(data.rstrip(b"\0") if isinstance(data, bytes) else data)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -45,6 +45,10 @@ class Stored:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def layout_at(self, number: int) -> PixelLayout:
+        """Return how the pixels of a frame are stored."""
+        return self.layouts[int(self.layout_of[number])]
+
 
 @dataclass(frozen=True)
 class Image:
@@ -131,6 +135,8 @@ def _mark_zeros(stored: Stored, pages: Pages) -> int:
     layout = stored.layouts[0] if stored.layouts else None
     if layout is None or layout.dtype.kind not in "uif":
         return 0
+    if layout.get(322, 0) and layout.get(259, 1) == 1:
+        return 0  # tiles end in padding
     if not layout.is_plain:
         kind, end = layout.get(259, 1), end_of_data(stored.path)
         if kind in _CHECKED:
@@ -164,16 +170,19 @@ def _unclaimed(pages: Pages, stored: Stored) -> list[str]:
         start = max(start, min(end, stop)) if start >= stored.starts[0] else start
         if stop - start < least:
             continue
-        data = read_bytes(pages.path, start, min(stop - start, _LOOK_BYTES))
-        is_tail = stop == pages.size
-        if not data.strip(b"\0"):
-            data = b"" if not is_tail and not _any_set(pages.path, start, stop) else data
-        room = (stop - start) // least
-        if data and not _is_text(data.strip(b"\0")):
-            problems.append(f"{stop - start} bytes from byte {start} on belong to no page, room for {room} frames")
-        elif is_tail and not data.strip(b"\0"):
-            problems.append(f"its last {stop - start} bytes are zeros that belong to no page")
+        head = read_bytes(pages.path, start, min(stop - start, _LOOK_BYTES)).strip(b"\0")
+        is_padding = not head and stop < pages.size and not _any_set(pages.path, start, stop)
+        if is_padding or _is_text(head):
+            continue
+        room = max(1, (stop - start) // max(least, _spacing(stored)))
+        frames = "1 frame" if room == 1 else f"{room} frames"
+        problems.append(f"{stop - start} bytes from byte {start} on belong to no page, room for {frames}")
     return problems
+
+
+def _spacing(stored: Stored) -> int:
+    """Bytes from one frame to the next, its directory included."""
+    return int(np.median(np.diff(stored.starts))) if len(stored) > 1 else 0
 
 
 def _is_text(data: bytes) -> bool:

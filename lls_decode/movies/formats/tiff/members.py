@@ -14,6 +14,7 @@ from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices, name_some, pick
 from lls_decode.movies.formats.tiff.descriptions import Description, describe, text_of
 from lls_decode.movies.formats.tiff.files import Image, Stored, account_for, images_of
+from lls_decode.movies.formats.tiff.layout import PixelLayout
 from lls_decode.movies.formats.tiff.ome import DamagedXmlError, OmeSet, is_ome, read_ome
 from lls_decode.movies.formats.tiff.pages import Ints, Pages, read_pages
 from lls_decode.movies.movie import check_type
@@ -33,6 +34,13 @@ class Member:
     pixel_size: PixelSize | None
     z_step_nm: float | None
     notes: tuple[str, ...]
+
+    @property
+    def layout(self) -> PixelLayout:
+        """How its first whole frame is stored."""
+        number = int(np.argmin(self.lost))
+        file = self.files[int(self.file_of[number])]
+        return file.layout_at(int(self.page_of[number]))
 
     @property
     def first(self) -> Stored:
@@ -64,14 +72,15 @@ def survey(path: Path, choices: Choices, *, is_one_of_many: bool = False) -> Mem
             found = Description("its list of pages", problem=str(error))
     stored, account = account_for(path, pages, found)
     images = images_of(stored, pages, found)
-    image = images[pick([image.name for image in images], choices.position if len(images) > 1 else None, "position",
-                        _with_shapes(path, images, stored))]  # fmt: skip
+    image = images[0]
+    if len(images) > 1:
+        where = _with_shapes(path, images, stored)
+        image = images[pick([image.name for image in images], choices.position, "position", where)]
+        choices = replace(choices, position=None)
     return _member(image, (stored,), (account,) if account else (), choices, path)
 
 
 def _with_shapes(path: Path, images: Sequence[Image], stored: Stored) -> str:
-    if len(images) == 1:
-        return str(path)
     shapes = [f"{i.page_of.shape} of {' x '.join(map(str, _shape(i, stored)))} pixels" for i in images]
     return f"{path}, which holds {len(images)} images ({name_some(shapes)}),"
 
@@ -85,7 +94,10 @@ def _survey_set(path: Path, pages: Pages, ome: OmeSet, choices: Choices) -> Memb
     names = [image.name for image in ome.images]
     if len(set(names)) < len(names):
         names = [f"{name}-{i}" for i, name in enumerate(names)]
-    chosen = ome.images[pick(names, choices.position if len(names) > 1 else None, "position", path)]
+    chosen = ome.images[0]
+    if len(names) > 1:
+        chosen = ome.images[pick(names, choices.position, "position", path)]
+        choices = replace(choices, position=None)
     files: list[Stored] = []
     accounts: list[Account] = []
     for number, name in enumerate(ome.files):

@@ -70,8 +70,7 @@ def movie_of(members: Sequence[Member], choices: Choices, where: object, series:
     if planes > 1 and unequal:
         kept = replace(kept, planes=1, is_closed_up=True)
     file_of, page_of = file_of[kept.numbers], page_of[kept.numbers]
-    first = members[0].first
-    layout = first.layouts[first.layout_of[0]]
+    layout = members[0].layout
 
     def read(start: int, stop: int) -> Frames:
         pieces = []
@@ -109,8 +108,8 @@ def _verified(file: Stored, choices: Choices) -> Stored:
         return file
     member = survey(file.path, choices, is_one_of_many=True)
     settle(member.accounts, choices)
-    real = member.files[0]
-    wanted, found = file.layouts[file.layout_of[0]], real.layouts[real.layout_of[0]]
+    real, found = member.files[0], member.layout
+    wanted = file.layouts[file.layout_of[0]]
     if (wanted.alike, len(file)) != (found.alike, len(real)):
         raise InputError(
             f"{file.path} has {len(real)} frames of shape {found.shape} and type {found.dtype}, expected "
@@ -120,17 +119,16 @@ def _verified(file: Stored, choices: Choices) -> Stored:
 
 
 def _check_members(members: Sequence[Member], where: object) -> None:
-    first = members[0].first
-    wanted = first.layouts[first.layout_of[0]]
+    """Refuse files whose frames are of another size or type."""
+    wanted = members[0].layout
     for member in members:
-        for file in member.files:
-            for layout in file.layouts:
-                if layout.alike != wanted.alike and not layout.is_aside:
-                    raise InputError(
-                        f"{file.path} has frames of shape {layout.shape} and type {layout.dtype}, {first.path} of "
-                        f"{wanted.shape} and {wanted.dtype}; all files of {where} must be alike: leave out what does "
-                        "not belong with --pattern."
-                    )
+        found = member.layout
+        if found.alike != wanted.alike:
+            raise InputError(
+                f"{member.first.path} has frames of shape {found.shape} and type {found.dtype}, "
+                f"{members[0].first.path} of {wanted.shape} and {wanted.dtype}; all files of {where} must be alike: "
+                "leave out what does not belong with --pattern."
+            )
 
 
 def _check_sizes(members: Sequence[Member], where: object) -> None:

@@ -77,6 +77,10 @@ class Pages:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def layout_at(self, number: int) -> PixelLayout:
+        """Return how the pixels of a page are stored."""
+        return self.layouts[int(self.layout_of[number])]
+
 
 @dataclass
 class _Found:
@@ -263,7 +267,7 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
     elif DESCRIPTION in tags:
         text = _first_value(reader, tags[DESCRIPTION])
         if text.startswith(b'{"shape"'):
-            found.described[len(found.ifds)] = text.decode(errors="replace")
+            found.described[len(found.ifds)] = text.rstrip(b"\0").decode(errors="replace")
     for sub in _values(reader, tags[SUB_PAGES]) if SUB_PAGES in tags else ():
         _claim_sub_page(reader, sub, found)
     found.layout_of.append(found.layouts.setdefault(layout, len(found.layouts)))
