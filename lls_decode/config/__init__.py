@@ -17,6 +17,7 @@ from lls_decode.config.optics import (
 )
 from lls_decode.config.run import (
     CPU_BATCH_PX,
+    AbsentChunks,
     AuthorsRule,
     ComputeConfig,
     DetectionRule,
@@ -42,6 +43,7 @@ __all__ = [
     "CPU_BATCH_PX",
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
+    "AbsentChunks",
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",
