@@ -30,6 +30,7 @@ from lls_decode.config.optics import (
 )
 from lls_decode.config.run import (
     CPU_BATCH_PX,
+    AbsentChunks,
     AuthorsRule,
     ComputeConfig,
     DetectionRule,
@@ -56,6 +57,7 @@ __all__ = [
     "CPU_BATCH_PX",
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
+    "AbsentChunks",
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",

@@ -11,6 +11,8 @@ from lls_decode.config.cameras import Camera
 from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize
 from lls_decode.errors import ConfigError
 
+AbsentChunks = Literal["lost", "fill"]
+
 
 class InputConfig(Config):
     """How a zarr store is read as volumes of planes."""
@@ -33,6 +35,9 @@ class InputConfig(Config):
     """Frames dropped at the end of each volume."""
     bidirectional: bool = False
     """Odd volumes were scanned backwards: their planes are reversed on reading."""
+    absent: AbsentChunks = "lost"
+    """What to do with chunks that the store does not have: ``lost`` loses their frames; ``fill`` takes the fill value,
+    for writers that leave out chunks of nothing else."""
     trust: Literal["configuration"] | None = None
     """Which to believe where sizes in the configuration and in the dataset contradict each other; None: neither, the
     run is refused."""

@@ -40,7 +40,8 @@ def settle_axes(
         if image.problem:
             raise InputError(image.problem)
         if array.ndim not in _PLAIN_AXES:
-            raise InputError(f"{where}, expected 2 to 5 dimensions; choose another array with --array.")
+            advice = "say what its axes are with --axes, or " if array.ndim > max(_PLAIN_AXES) else ""
+            raise InputError(f"{where}, expected 2 to 5 dimensions; {advice}choose another array with --array.")
         axes = "zyx" if is_volume and array.ndim == 3 else _PLAIN_AXES[array.ndim]
         _check_guess(array, image, where, axes)
         notes.append(f"axes taken as {axes} from {array.ndim} dimensions (no axis names in the metadata)")
@@ -95,7 +96,10 @@ def map_frames(
     if config.channel is None and num_c > 1:
         raise InputError(f"{where} has {num_c} channels; choose one with --channel 0 to {num_c - 1}.")
     if (config.channel or 0) >= num_c:
-        raise InputError(f"{where} has {num_c} channel{'s' * (num_c > 1)}, there is no channel {config.channel}.")
+        advice = f"choose one with --channel 0 to {num_c - 1}" if num_c > 1 else "leave --channel out"
+        raise InputError(
+            f"{where} has {num_c} channel{'s' * (num_c > 1)}, there is no channel {config.channel}; {advice}."
+        )
     raw = config.planes_per_volume or num_z
     if num_t > 1 and num_z > 1 and raw != num_z:
         raise InputError(
@@ -120,7 +124,7 @@ def map_frames(
     )
     total = frame_map.num_raw_frames
     if total < raw:
-        raise InputError(f"{where} has {total} frames, fewer than one volume of {raw}; check planes_per_volume.")
+        raise InputError(f"{where} has {total} frames, fewer than one volume of {raw}; give fewer planes_per_volume.")
     if left := frame_map.num_leftover:
         notes.append(f"{left} of {total} frames at the end are no whole volume of {raw} and are not processed")
     return frame_map, notes

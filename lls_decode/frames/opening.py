@@ -9,15 +9,16 @@ import numpy as np
 
 from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import ChunkError, FrameValueError, InputError
-from lls_decode.frames.codecs import open_array
 from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.frame_map import FrameMap
+from lls_decode.frames.identity import identify, sample_chunks
 from lls_decode.frames.keys import DirectoryKeys, Keys, ZarrArray, open_keys
 from lls_decode.frames.mapping import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import image_around, read_node, select_image
 from lls_decode.frames.metadata.multiscales import Image
+from lls_decode.frames.reading.regions import denied, open_stored
 from lls_decode.frames.salvage import salvage_notes
-from lls_decode.frames.source import FrameSource, identify, sample_chunks
+from lls_decode.frames.source import FrameSource
 from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 
 MAX_CHECKED = 1000
@@ -45,9 +46,16 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     ------
     InputError
         The dataset is not there, or cannot be understood as volumes of planes.
+    AccessError
+        It may not be read, or its codec is not installed.
     """
-    config = config or InputConfig()
-    path = str(path)
+    try:
+        return _open_source(str(path), config or InputConfig())
+    except PermissionError as error:
+        raise denied(error.filename or path) from error
+
+
+def _open_source(path: str, config: InputConfig) -> FrameSource:
     forget_listings()
     paths = list_arrays(path)
     first = _open(paths[0], config.array)
@@ -76,6 +84,7 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
         z_step_nm=scale.get("z"),
         angle_deg=stated_angle_deg(first.keys, first.image),
+        absent=config.absent,
         chunks=first.array.chunks,
         shards=first.array.shards,
         notes=(
@@ -109,7 +118,7 @@ def _open(path: str, array: str | None) -> _Opened:
     image = select_image(keys, array)
     if not image.array and isinstance(keys, DirectoryKeys):
         image = image_around(Path(path)) or image
-    return _Opened(_open_array(keys, image.array), keys, image)
+    return _Opened(open_stored(keys, image.array), keys, image)
 
 
 def stated_angle_deg(keys: Keys, image: Image) -> float | None:
@@ -130,26 +139,20 @@ def _open_like(path: str, first: _Opened) -> _Opened:
     if node is None or not node.is_array:
         raise InputError(
             f"{path} has no array {first.image.array or 'at its root'}, {first.keys.name} has; all stores of a dataset "
-            "must be alike."
+            "must be alike, give those that are as a pattern in quotes."
         )
-    return _Opened(_open_array(keys, first.image.array), keys, first.image)
-
-
-def _open_array(keys: Keys, path: str) -> ZarrArray:
-    try:
-        return open_array(keys.open_store(), path)
-    except Exception as error:  # zarr raises many kinds for metadata it does not know
-        raise InputError(
-            f"{keys.name}: array {path or '(root)'} cannot be opened ({type(error).__name__}: {error})."
-        ) from error
+    return _Opened(open_stored(keys, first.image.array), keys, first.image)
 
 
 def _check_array(opened: _Opened) -> None:
     array, where = opened.array, f"{opened.keys.name}, array {opened.image.array or '(root)'},"
     if array.dtype.kind not in "uif":
-        raise InputError(f"{where} has values of type {array.dtype}, expected integer or real camera counts.")
+        raise InputError(
+            f"{where} has values of type {array.dtype}, expected integer or real camera counts; choose another array "
+            "with --array."
+        )
     if 0 in array.shape:
-        raise InputError(f"{where} is empty: its shape is {array.shape}.")
+        raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
 
 
 def _check_alike(paths: tuple[str, ...], first: _Opened) -> None:
@@ -159,7 +162,8 @@ def _check_alike(paths: tuple[str, ...], first: _Opened) -> None:
         if (other.shape, other.dtype) != (first.array.shape, first.array.dtype):
             raise InputError(
                 f"{paths[i]} has shape {other.shape} and type {other.dtype}, {paths[0]} has {first.array.shape} and "
-                f"{first.array.dtype}; all volumes of a dataset must be alike."
+                f"{first.array.dtype}; all volumes of a dataset must be alike, give those that are as a pattern in "
+                "quotes."
             )
 
 

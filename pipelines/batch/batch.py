@@ -182,8 +182,8 @@ def _plan_entry(item: BatchEntry, *, force: bool) -> BatchRow:
     rows = _rows_when_done(plan)
     if rows is not None:
         return replace(row, status="done", rows=rows, failed=0, reason="done before")
-    found = len(folder.list_shards())
-    return replace(row, status="unfinished", reason=f"{found} of {len(plan.blocks)} blocks are done")
+    found, missing = len(folder.list_shards()), ", frames are missing" if _has_lost_frames(plan) else ""
+    return replace(row, status="unfinished", reason=f"{found} of {len(plan.blocks)} blocks are done{missing}")
 
 
 def _do(
@@ -239,14 +239,23 @@ def _rows_when_done(plan: Plan) -> int | None:
     except TableError:
         return None
     same = metadata.run_digest == plan.run_digest and metadata.input.get("identity") == plan.source.identity
-    return pq.read_metadata(table).num_rows if same and not metadata.missing_blocks else None
+    whole = same and not metadata.missing_blocks and not metadata.lost_frames
+    return pq.read_metadata(table).num_rows if whole else None
+
+
+def _has_lost_frames(plan: Plan) -> bool:
+    """Whether the merged table is there and lacks frames that could not be read."""
+    try:
+        return bool(read_metadata(RunFolder(plan.out).table).lost_frames)
+    except TableError:
+        return False
 
 
 def _reason(result: RunResult) -> str:
     if result.exit_status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         return "interrupted"
     if not result.failed:
-        return ""
+        return f"{result.num_lost} frames could not be read: {result.lost_reason}" if result.lost else ""
     more = f" (and {len(result.failed) - 1} more)" if len(result.failed) > 1 else ""
     return f"{result.failed[0].reason}{more}"
 

@@ -50,7 +50,14 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
         "software": metadata.software,
         "history": [describe_step(step) for step in metadata.history],
         "missing_blocks": list(metadata.missing_blocks),
+        "lost_frames": [_span(item) for item in metadata.lost_frames],
+        "filled_frames": [_span(item) for item in metadata.filled_frames],
     }
+
+
+def _span(span: tuple[int, int]) -> str:
+    """``3-7``, the last frame included."""
+    return f"{span[0]}-{span[1] - 1}" if span[1] - span[0] > 1 else str(span[0])
 
 
 def iter_rows(path: str | Path, metadata: TableMetadata) -> Iterator[Mapping[str, npt.NDArray[Any]]]:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lls_decode.blocks import FrameRanges
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -19,8 +21,8 @@ class Event:
     """Seconds since 1970."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; ``event`` names the kind. Fields that are None are left out."""
-        values = {name: value for name, value in asdict(self).items() if value is not None}
+        """Return plain values; ``event`` names the kind. Fields that are None or empty are left out."""
+        values = {name: value for name, value in asdict(self).items() if value is not None and value != ()}
         return {"event": type(self).__name__, **values}
 
 
@@ -78,6 +80,14 @@ class BlockDone(Event):
     pid: int
     gpu_bytes: int | None = None
     """Most GPU memory that the network had during the block; None without a GPU."""
+    lost: FrameRanges = ()
+    """Frames that could not be read, context included, first and one-past-last."""
+    frames_lost: int = 0
+    """Number of lost frames that the block owns; they count in ``frames``."""
+    filled: FrameRanges = ()
+    """Frames that were given the fill value, as their chunks are absent."""
+    reason: str = ""
+    """Why frames are lost; empty if none is, or for a shard that was found."""
 
     @property
     def found(self) -> bool:

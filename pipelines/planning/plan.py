@@ -32,7 +32,7 @@ _FEATURE_MAPS = 24
 """Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
 _NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
     "compute": ("device", "threads", "batch_px", "tile_px", "compile"),
-    "input": ("trust",),
+    "input": ("trust", "absent"),
 }
 
 

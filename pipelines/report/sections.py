@@ -27,11 +27,13 @@ def verdict(status: RunStatus, rows: str | None) -> str:
     """How the run ended, in a sentence or two; ``rows``: how many of what the table has."""
     blocks = f"{status.blocks:,} block" + ("s" if status.blocks != 1 else "")
     found = rows or "no table was merged yet"
-    if status.blocks_done == status.blocks:
+    if status.blocks_done == status.blocks and not status.frames_failed:
         return html.verdict(f"Complete: all {blocks}, {status.frames:,} frames, are done; {found}.", good=True)
     parts = [f"{status.blocks_done:,} of {blocks} are done; {found}."]
     if status.blocks_failed:
         parts.append(f"{status.blocks_failed:,} failed: {status.frames_failed:,} of {status.frames:,} frames are lost.")
+    elif status.frames_failed:
+        parts.append(f"{status.frames_failed:,} of {status.frames:,} frames are lost.")
     if status.blocks_left:
         parts.append(f"{status.blocks_left:,} are left.")
     return html.verdict(f"Incomplete: {' '.join(parts)} The same command goes on.", good=False)
@@ -50,6 +52,7 @@ def overview(record: RunRecord, status: RunStatus, table: Path | None) -> str:
             ("frames", f"{status.frames:,}"),
             ("frames done", f"{status.frames_done:,}"),
             ("frames lost", f"{status.frames_failed:,}"),
+            *([("frames filled", f"{status.frames_filled:,}")] if status.frames_filled else []),
             ("blocks done", f"{status.blocks_done:,} of {status.blocks:,}"),
             ("blocks failed", f"{status.blocks_failed:,}"),
             ("model", f"{record.model.name} ({record.model.digest})"),

@@ -96,8 +96,8 @@ def _parts(folder: RunFolder, table: Path | None) -> Iterator[str]:
     yield html.heading(Path(record.dataset).name)
     yield sections.verdict(status, f"{survey.summary.rows:,} {metadata.kind}" if survey and metadata else None)
     yield sections.overview(record, status, table)
-    if status.failed:
-        yield sections.failures(status.failed)
+    if status.losses:
+        yield sections.failures(status.losses)
     if table is not None and metadata is not None and survey is not None:
         yield from _table_parts(table, metadata, survey)
     if throughput is not None:

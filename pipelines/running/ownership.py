@@ -6,7 +6,7 @@ import socket
 import time
 
 from lls_decode.errors import InputError, RunConflictError
-from lls_decode.pipelines.journal.events import BlockFailed
+from lls_decode.pipelines.journal.events import BlockDone, BlockFailed
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.pipelines.planning.plan import Plan, differences
@@ -115,7 +115,11 @@ def _same_data(plan: Plan, folder: RunFolder, record: RunRecord) -> bool:
     if not before or set(before) & set(now):
         return True
     events, _ = folder.read_ledger()
-    return any(isinstance(event, BlockFailed) and event.cause in ("ChunkError", "InputError") for event in events)
+    return any(
+        (isinstance(event, BlockFailed) and event.cause in ("ChunkError", "InputError"))
+        or (isinstance(event, BlockDone) and bool(event.lost))
+        for event in events
+    )
 
 
 def table_metadata(plan: Plan) -> TableMetadata:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lls_decode.blocks import FrameRanges, join_ranges
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
-from lls_decode.pipelines.journal.events import BlockFailed, Event, Listener, RunFinished, RunStarted
+from lls_decode.pipelines.journal.events import BlockDone, BlockFailed, Event, Listener, RunFinished, RunStarted
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.json_lines import EventReader, find_latest
 
@@ -72,17 +73,23 @@ class _Outcome:
     """How the latest start of a run ended, from its events."""
 
     failed: dict[int, BlockFailed] = field(default_factory=dict)
+    lost: dict[int, FrameRanges] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
     end: RunFinished | None = None
 
     def count(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self.failed, self.end = {}, None
+            self.failed, self.lost, self.reasons, self.end = {}, {}, {}, None
         elif isinstance(event, BlockFailed):
             self.failed[event.block] = event
+        elif isinstance(event, BlockDone):
+            self.lost[event.block], self.reasons[event.block] = event.lost, event.reason
         elif isinstance(event, RunFinished) and event.exit_status not in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             self.end = event
 
     def result(self, end: RunFinished, folder: RunFolder) -> RunResult:
         merged = folder.table if folder.table.exists() else None
         failed = tuple(self.failed[index] for index in sorted(self.failed))
-        return RunResult(end.blocks_done, failed, end.rows, merged, end.exit_status)
+        lost = join_ranges(self.lost.values())
+        reason = next((text for _, text in sorted(self.reasons.items()) if text), "")
+        return RunResult(end.blocks_done, failed, end.rows, merged, end.exit_status, lost=lost, lost_reason=reason)

@@ -85,7 +85,8 @@ class RunCounts:
             self.workers = event.workers
         elif isinstance(event, BlockDone) and not event.found:
             self.blocks_done += 1
-            self.frames_done += event.frames
+            self.frames_done += event.frames - event.frames_lost
+            self.frames_lost += event.frames_lost
             self.rows += event.rows
             self._speed.add(event.at, event.frames, event.rows)
         elif isinstance(event, ShardDamaged):
@@ -126,6 +127,8 @@ class RunCounts:
             text += f", {self.retries} retr{'y' if self.retries == 1 else 'ies'}"
         if self.blocks_lost:
             text += f", {self.blocks_lost} FAILED ({self.frames_lost} frames lost)"
+        elif self.frames_lost:
+            text += f", {self.frames_lost} FRAMES LOST"
         return text
 
 

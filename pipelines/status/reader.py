@@ -26,6 +26,7 @@ from lls_decode.pipelines.journal.json_lines import EventReader
 from lls_decode.pipelines.journal.record import RunRecord
 
 from .latest_start import LatestStart
+from .losses import lost_frames, volumes_of
 from .run_status import FailedBlock, RunStatus
 from .speed import SpeedHistory
 from .volume_coverage import VolumeCoverage
@@ -35,7 +36,7 @@ RELIST_S = 60.0
 LEFT, DONE, FAILED, RETRIED = range(4)
 """States of a block; ``RETRIED``: it has failed, and is tried again."""
 
-_SUMS = ("rows", "bytes", "read_s", "compute_s", "write_s")
+_SUMS = ("rows", "bytes", "read_s", "compute_s", "write_s", "frames_lost")
 
 
 def read_status(out: str | Path) -> RunStatus:
@@ -126,6 +127,8 @@ class RunReader:
         self._has_shard = np.zeros(number, dtype=np.bool_)
         self._sums = {name: np.zeros(number) for name in _SUMS}
         self._failures: dict[int, BlockFailed] = {}
+        self._losses: dict[int, BlockDone] = {}
+        """Latest lines of blocks that are done without some of their frames, or with the fill value in them."""
         self._start = LatestStart(self._record.started_at)
         self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
         self._coverage = VolumeCoverage.of(self._blocks)
@@ -162,6 +165,9 @@ class RunReader:
         self._latest[index] = DONE
         self._has_shard[index] = True
         self._failures.pop(index, None)
+        self._losses.pop(index, None)
+        if event.lost or event.filled:
+            self._losses[index] = event
         for name, values in self._sums.items():
             values[index] = getattr(event, name)
 
@@ -181,8 +187,13 @@ class RunReader:
         known = done & (self._latest == DONE)
         sums = {name: float(values[known].sum()) for name, values in self._sums.items()}
         frames, frames_done, frames_failed = (int(self._owned[mask].sum()) for mask in (done | True, done, failed))
+        lost = [(self._blocks[index], event) for index, event in sorted(self._losses.items()) if known[index]]
+        frames_done, frames_failed = (
+            frames_done - round(sums["frames_lost"]),
+            frames_failed + round(sums["frames_lost"]),
+        )
         owner, merged = folder.owner(), folder.table.exists()
-        complete = merged and bool(done.all())
+        complete = merged and bool(done.all()) and not any(event.lost for _, event in lost)
         overall = start.speed.overall()
         speed = start.speed.recent() if owner else overall
         left = frames - frames_done - frames_failed
@@ -204,6 +215,7 @@ class RunReader:
             frames=frames,
             frames_done=frames_done,
             frames_failed=frames_failed,
+            frames_filled=sum(block.count_owned(event.filled) for block, event in lost),
             rows=round(sums["rows"]),
             shard_bytes=round(sums["bytes"]),
             frames_per_s=speed[0] if speed else None,
@@ -216,11 +228,12 @@ class RunReader:
             retries=int(np.maximum(self._attempts - 1, 0).sum()),
             workers_now=start.workers_now if owner else None,
             workers=tuple(item.status() for item in start.workers.values()),
-            volumes=self._coverage.ranges(done, failed),
+            volumes=self._coverage.ranges(done, failed, volumes_of(lost)),
             table=str(folder.table) if merged else None,
             failed=tuple(
                 _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
             ),
+            lost=tuple(lost_frames(block, event) for block, event in lost if event.frames_lost),
             broken_lines=sum(
                 file.broken + int(file.unfinished and owner is None) for file in self._files["ledger"].values()
             ),

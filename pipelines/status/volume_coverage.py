@@ -30,11 +30,14 @@ class VolumeCoverage:
         last = blocks[-1] if blocks else None
         return cls(starts, stops, planes, last.num_volumes if last else 0, last.planes_per_volume if last else 0)
 
-    def ranges(self, done: npt.NDArray[np.bool_], failed: npt.NDArray[np.bool_]) -> tuple[VolumeRange, ...]:
-        """State of each volume, equal neighbours joined."""
+    def ranges(
+        self, done: npt.NDArray[np.bool_], failed: npt.NDArray[np.bool_], lost: npt.NDArray[np.int64]
+    ) -> tuple[VolumeRange, ...]:
+        """State of each volume, equal neighbours joined; of those in ``lost`` a frame could not be read."""
         planes_done, planes_failed = self._planes_per_volume(done), self._planes_per_volume(failed)
         code = np.where(planes_done == self.planes_per_volume, 1, np.where(planes_done > 0, 2, 0))
         code[planes_failed > 0] = 3
+        code[lost] = 3
         first = int(self.starts.min())  # a part of a dataset has its own first and last volume
         code = code[first : int(self.stops.max())]
         names: tuple[VolumeState, ...] = ("left", "done", "partial", "failed")

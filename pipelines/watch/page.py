@@ -248,7 +248,7 @@ def _lost_part() -> Part:
     title = _title("Failures")
 
     def show(snapshot: Snapshot) -> None:
-        lost = snapshot.status.failed
+        lost = snapshot.status.losses
         table.visible = bool(lost)
         words = f"{len(lost)} blocks; the same command takes them up again" if lost else "none"
         title.text = _title_text(
@@ -333,7 +333,7 @@ def _number(name: str, value: float, form: str = ",.0f") -> str:
 def _head(status: RunStatus) -> str:
     done = status.frames_done / status.frames if status.frames else 0.0
     state = "merging" if status.merging and status.owner else status.state
-    lost = f' style="color:{_RED}"' if status.blocks_failed else ""
+    lost = f' style="color:{_RED}"' if status.frames_failed else ""
     tiles = [
         (f"{100 * done:.1f} %", f"{_number('frames_done', status.frames_done)} of {status.frames:,} frames"),
         (_number("rows", status.rows), "localizations"),

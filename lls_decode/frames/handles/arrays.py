@@ -15,9 +15,12 @@ from lls_decode.config import InputConfig
 from lls_decode.errors import FrameValueError, InputError
 from lls_decode.frames.chunks import slices
 from lls_decode.frames.frame_map import FrameMap, Slab
+from lls_decode.frames.identity import identify
 from lls_decode.frames.mapping import map_frames
 from lls_decode.frames.opening import processing_notes
-from lls_decode.frames.source import Frames, FrameSource, identify
+from lls_decode.frames.reading.losses import Losses
+from lls_decode.frames.reading.stack import Frames
+from lls_decode.frames.source import FrameSource
 
 
 class ArrayLike(Protocol):
@@ -54,7 +57,11 @@ class ArraySource(FrameSource):
         regions = [_bounds(slices(self.region(slab))) for slab in self.frame_map.slabs(block.frames)]
         return replace(self, data=_Parts(dict(zip(regions, parts, strict=True))))
 
-    def _read_slab(self, slab: Slab) -> Frames:
+    def _read_slab(self, slab: Slab, found: Losses, *, partly: bool) -> Frames:
+        return self.read_part(slab)
+
+    def read_part(self, slab: Slab) -> Frames:
+        """Return the ``(t, z, Y, X)`` pixels of a rectangle; an array loses none."""
         part = self.data[slices(self.region(slab))]
         if hasattr(part, "compute"):  # Dask; NumPy would lose the mask of a masked result
             part = part.compute()
@@ -175,7 +182,7 @@ def _frames(layout: Layout, numbers: tuple[int, ...]) -> np.ndarray[Any, np.dtyp
 
 
 def _sample(source: ArraySource, frame_map: FrameMap, frame: np.ndarray[Any, np.dtype[np.int64]]) -> bytes:
-    return b"".join(source._read_slab(slab).tobytes() for slab in frame_map.slabs(frame[None]))
+    return b"".join(source.read_part(slab).tobytes() for slab in frame_map.slabs(frame[None]))
 
 
 def _bounds(index: tuple[slice, ...]) -> tuple[tuple[int, int], ...]:

@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from lls_decode.pipelines.planning.plan import Plan
     from lls_decode.pipelines.running.run import RunResult
 
+_MOST_SPANS = 10
+
 
 def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
     """Say how a run ended."""
     for failed in result.failed:
         click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
+    if result.lost:
+        click.echo(
+            f"lost       {result.num_lost} frames could not be read: {_words(result)} ('lls-decode status' says why)",
+            err=True,
+        )
     if as_json:
         echo_json(
             {
@@ -29,6 +36,7 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
                 "blocks_done": result.done,
                 "blocks_failed": [failed.block_id for failed in result.failed],
                 "blocks_left": list(result.left),
+                "frames_lost": [list(span) for span in result.lost],
                 "exit_status": result.exit_status,
             }
         )
@@ -39,6 +47,12 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
         click.echo(f"{result.done} blocks are done; not merged, since {len(result.left)} are left ({names}).", err=True)
     else:
         click.echo(f"not finished: {result.done} of {num_blocks} blocks are done; the same command goes on.", err=True)
+
+
+def _words(result: "RunResult") -> str:
+    """Numbers of the lost frames."""
+    spans = [str(start) if stop - start == 1 else f"{start}-{stop - 1}" for start, stop in result.lost[:_MOST_SPANS]]
+    return ", ".join(spans) + (", ..." if len(result.lost) > _MOST_SPANS else "")
 
 
 def run_as_jobs(

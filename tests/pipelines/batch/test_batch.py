@@ -109,7 +109,8 @@ def test_broken_data_sets_are_rows_with_a_reason(undisturbed: Path) -> None:
             row = found[name_of(number)]
             assert (row.status, words in row.reason) == (status, True), row
     damaged = found[name_of(CHUNK[0])]
-    assert (damaged.blocks, damaged.failed) == (3, 2)
+    assert (damaged.blocks, damaged.failed) == (3, 0)
+    assert "4 frames could not be read" in damaged.reason
     assert damaged.rows == pq.read_metadata(damaged.table).num_rows > 0
     with (undisturbed / "batch.csv").open() as file:
         header = next(csv.reader(file))
@@ -180,7 +181,7 @@ def test_what_failed_is_done_when_it_has_been_mended(
     shutil.copytree(undisturbed / item.name, item.out)
     mended = write_movie(tmp_path / "mended.zarr", (frames_of(number), HEIGHT, WIDTH), seed=number)
     (row,) = plan_batch([replace(item, dataset=str(mended))])
-    assert (row.status, row.reason) == ("unfinished", "1 of 3 blocks are done")
+    assert (row.status, row.reason) == ("unfinished", "3 of 3 blocks are done, frames are missing")
     shard = (item.out / "shards" / "b000000.parquet").stat().st_ino
     result = batch([replace(item, dataset=str(mended))], [row], client, lambda rows: None)
     assert (result.exit_status, result.rows[0].status, result.rows[0].failed) == (0, "done", 0)
