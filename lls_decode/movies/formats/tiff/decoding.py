@@ -9,14 +9,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from lls_decode.errors import InputError
 from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.pages import Ints
-from lls_decode.movies.movie import Frames, read_bytes
+from lls_decode.movies.movie import Frames, whole
 
 if TYPE_CHECKING:
     import tifffile
@@ -52,10 +52,22 @@ def _listening() -> Iterator[list[str]]:
 
 
 class Shelf(threading.local):
-    """The compressed file that a thread read last, kept open."""
+    """The file that a thread read last, kept open: opening one for each frame takes long on a cluster's file system."""
 
     path: Path | None = None
     tiff: "tifffile.TiffFile | None" = None
+    plain_path: Path | None = None
+    plain: BinaryIO | None = None
+
+    def read(self, path: Path, offset: int, count: int) -> bytes:
+        """Read a piece of a file, which must be there in full."""
+        if self.plain_path != path:
+            if self.plain is not None:
+                self.plain.close()
+            self.plain, self.plain_path = open(path, "rb"), path  # noqa: SIM115 (closed by the next one)
+        assert self.plain is not None
+        self.plain.seek(offset)
+        return whole(path, self.plain.read(count), offset, count)
 
     def open(self, path: Path) -> "tifffile.TiffFile":
         """Open a file with tifffile, or give the one that is open."""
@@ -98,7 +110,7 @@ def read_frames(file: Stored, numbers: Ints, shelf: Shelf) -> Frames:
         start = int(file.starts[numbers[at]])
         while stop < len(numbers) and file.starts[numbers[stop]] == start + (stop - at) * step:
             stop += 1
-        data = read_bytes(file.path, start, (stop - at) * step)
+        data = shelf.read(file.path, start, (stop - at) * step)
         dtype = layout.dtype.newbyteorder(file.order)
         pieces.append(np.frombuffer(data, dtype).reshape(-1, *layout.shape))
         at = stop
