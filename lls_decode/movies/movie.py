@@ -77,7 +77,11 @@ def read_bytes(path: Path, offset: int, count: int) -> bytes:
     """A piece of a file, which must be there in full."""
     with open(path, "rb") as file:
         file.seek(offset)
-        data = file.read(count)
+        return whole(path, file.read(count), offset, count)
+
+
+def whole(path: Path, data: bytes, offset: int, count: int) -> bytes:
+    """Refuse a piece of a file that is not there in full."""
     if len(data) < count:
         raise InputError(
             f"{path} is truncated: {len(data)} of {count} bytes are left at byte {offset}; restore the file."

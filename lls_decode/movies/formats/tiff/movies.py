@@ -204,7 +204,7 @@ def _told(members: Sequence[Member], files: Sequence[Stored], planes: int, frame
         what = f"volumes of {planes} planes" if volumes > 1 or len(files) > 1 else f"one volume of {planes} planes"
         what += f" and {rest} frames more" if rest else ""
     elif len(members) == 1 or set(lengths) == {1}:
-        what = f"{frames} frames"
+        what = f"{frames} frame{'' if frames == 1 else 's'}"
     else:
         what = "parts of one movie of " + ", ".join(f"{n} frames ({count} files)" for n, count in lengths.items())
     return f"{len(paths)} file{'s' if len(paths) > 1 else ''}, {names}, as {what}"
