@@ -70,6 +70,8 @@ class Losses:
 
 
 def _number(block: Block, mask_T: npt.NDArray[np.bool_]) -> FrameRanges:
+    if not mask_T.any():
+        return ()
     volume, plane = block.frames[mask_T].T
     return find_ranges(volume * block.planes_per_volume + plane)
 
