@@ -56,6 +56,9 @@ class InputError(LlsDecodeError):
 class ChunkError(InputError):
     """A chunk that is missing, truncated, undecodable or not ours to read. Its frames are lost, no others."""
 
+    is_absence: bool = False
+    """There is no such chunk: a second attempt finds none either."""
+
 
 class AccessError(InputError):
     """A dataset that this process may not read, or lacks the codec for. Not a matter of a block: the run stops."""

@@ -94,7 +94,7 @@ class FrameSource:
         self._check_block(block)
         adu_TYX, found = self._read(block.frames, partly=True)
         kept_T = ~found.lost_T
-        if not kept_T.any() and found.is_denied and not self._may_read_any():
+        if not kept_T.any() and found.causes == {"denied"} and not self._may_read_any():
             raise AccessError(f"{found.reason} No other frame that was tried can be read either.")
         return FrameStack(
             adu_TYX if kept_T.all() else adu_TYX[kept_T],
@@ -144,7 +144,9 @@ class FrameSource:
         filled = [item for item in damaged if item not in lost]
         found.count(slab, self.frame_map, where=where, lost=lost, filled=filled)
         if lost and not partly:
-            raise ChunkError(found.reason)
+            error = ChunkError(found.reason)
+            error.is_absence = found.causes == {"absent"}
+            raise error
         if data is None:
             data = read_around(array, region, lost, [axes.index(axis) for axis in "tz" if axis in axes])
         return self._arrange(data, slab)
