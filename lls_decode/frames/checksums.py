@@ -21,8 +21,8 @@ import zarr
 
 from lls_decode.axes import Layout
 from lls_decode.errors import InputError
-from lls_decode.frames.keys import ZarrArray
 from lls_decode.frames.parallel import in_parallel
+from lls_decode.frames.storage.keys import ZarrArray
 
 Frames = npt.NDArray[Any]
 

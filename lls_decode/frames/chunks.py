@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.frames.keys import Keys, ZarrArray, join
+from lls_decode.frames.storage.keys import Keys, ZarrArray, join
 
 Region = tuple[range, ...]
 """Indices along each axis of an array."""

@@ -16,8 +16,8 @@ from zarr.codecs import BloscCodec
 from lls_decode.axes import Layout
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError, OutputError
-from lls_decode.frames.keys import ZarrArray
-from lls_decode.frames.stores import is_store
+from lls_decode.frames.storage.keys import ZarrArray
+from lls_decode.frames.storage.stores import is_store
 
 SHARD_PLANES = 64
 MAX_CHUNK_PLANES = 8

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from lls_decode.config import InputConfig
 from lls_decode.errors import InputError
-from lls_decode.frames.codecs import open_array
-from lls_decode.frames.keys import DirectoryKeys, ZarrArray, join, open_keys
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
-from lls_decode.frames.stores import forget_listings, is_collection, list_arrays
+from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.keys import DirectoryKeys, ZarrArray, join, open_keys
+from lls_decode.frames.storage.stores import forget_listings, is_collection, list_arrays
 
 SETTLE_S = 10.0
 """A file that has not changed for this long, and has later ones after it, is complete."""

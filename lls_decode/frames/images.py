@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lls_decode.errors import InputError
-from lls_decode.frames.keys import DirectoryKeys, Keys, join, read_json
+from lls_decode.frames.storage.keys import DirectoryKeys, Keys, join, read_json
 
 MAX_DEPTH = 4
 MAX_LISTED = 12

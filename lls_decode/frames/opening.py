@@ -9,13 +9,13 @@ import numpy as np
 
 from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import ChunkError, FrameValueError, InputError
-from lls_decode.frames.codecs import open_array
 from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.frame_map import FrameMap
 from lls_decode.frames.images import Image, image_around, read_node, select_image
-from lls_decode.frames.keys import DirectoryKeys, Keys, ZarrArray, open_keys
 from lls_decode.frames.source import FrameSource, identify, sample_chunks
-from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
+from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.keys import DirectoryKeys, Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""

@@ -23,10 +23,10 @@ from lls_decode.config import PixelSize
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames import chunks as chunk_checks
 from lls_decode.frames.chunks import Damage, Region
-from lls_decode.frames.codecs import open_array
 from lls_decode.frames.frame_map import FrameMap, Ints, Slab, name_frames
-from lls_decode.frames.keys import Keys, ZarrArray, open_keys
-from lls_decode.frames.stores import forget_listings, list_arrays
+from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.stores import forget_listings, list_arrays
 
 Frames = npt.NDArray[Any]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import expand, has_magic
+from lls_decode.frames.storage.stores import expand, has_magic
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
 from lls_decode.movies.formats.lls_folder import find_settings, open_lls_folder
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff

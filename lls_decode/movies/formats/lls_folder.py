@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import natural_key
+from lls_decode.frames.storage.stores import natural_key
 from lls_decode.movies.formats.lls_settings import read_settings
 from lls_decode.movies.formats.tiff import TIFF_SUFFIXES, open_tiff_series
 from lls_decode.movies.movie import Movie

@@ -6,7 +6,7 @@ import threading
 import zarr
 from zarr.abc.store import Store
 
-from lls_decode.frames.keys import ZarrArray
+from lls_decode.frames.storage.keys import ZarrArray
 
 _PLAIN = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _FAST = "zarrs.ZarrsCodecPipeline"
