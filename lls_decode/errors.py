@@ -57,6 +57,14 @@ class ChunkError(InputError):
     """A chunk that is missing, truncated or undecodable. Fails its block only."""
 
 
+class StorageError(InputError):
+    """A remote store that cannot be reached; nothing is known about its bytes."""
+
+
+class AccessError(StorageError):
+    """A remote store that refuses access, or whose credentials are missing."""
+
+
 class FrameValueError(InputError):
     """Frames that hold NaN or infinite values. Fails their block only."""
 

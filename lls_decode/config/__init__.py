@@ -26,6 +26,7 @@ from lls_decode.config.run import (
     PartConfig,
     Roi,
     RunConfig,
+    StorageConfig,
     load_run_config,
 )
 from lls_decode.config.training import (
@@ -77,6 +78,7 @@ __all__ = [
     "ScmosChip",
     "SimulationConfig",
     "SplinePsf",
+    "StorageConfig",
     "Structure",
     "TrainingConfig",
     "Widefield",

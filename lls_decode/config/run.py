@@ -1,5 +1,6 @@
 """One run over one dataset: what a user may say about input, camera, detection, machines."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,26 @@ from lls_decode.config.base import Config, load
 from lls_decode.config.camera import Camera, ScmosCamera
 from lls_decode.config.geometry import Geometry, PixelSize
 from lls_decode.errors import ConfigError
+
+
+class StorageConfig(Config):
+    """How a remote store (``s3://``, ``gs://``) is reached; credentials come from the environment only."""
+
+    endpoint: str | None = None
+    """Address of the service, e.g. ``https://minio.example.org:9000``; None: ``AWS_ENDPOINT_URL``, else the public."""
+    region: str | None = None
+    """Region of an S3 bucket; None: ``AWS_REGION``, else ``us-east-1``."""
+    anonymous: bool = False
+    """Send no credentials: for public buckets."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.endpoint is not None and not re.fullmatch(r"https?://[^/@?#]+/?", self.endpoint):
+            raise ValueError(
+                "endpoint is no plain address; expected https://HOST or https://HOST:PORT, without a user name, a "
+                "password, a path or a query"
+            )
+        return self
 
 
 class InputConfig(Config):
@@ -29,6 +50,7 @@ class InputConfig(Config):
     """Frames dropped at the end of each volume."""
     bidirectional: bool = False
     """Odd volumes were scanned backwards: their planes are reversed on reading."""
+    storage: StorageConfig = StorageConfig()
 
 
 class PaperRule(Config):

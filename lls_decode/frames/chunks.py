@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lls_decode.errors import StorageError
 from lls_decode.frames.storage.keys import Keys, ZarrArray, join
 
 Region = tuple[range, ...]
@@ -91,7 +92,7 @@ def _try(array: ZarrArray, keys: Keys, path: str, part: Region, sizes: tuple[int
     """Read a part of one chunk (or shard) of this size."""
     try:
         data = np.asarray(array[slices(part)])
-    except MemoryError:
+    except (MemoryError, StorageError):
         raise
     except Exception as error:  # each codec has its own
         return _damage(array, part, sizes, f"cannot be decoded ({_first_line(error)})")

@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from lls_decode.config import InputConfig, PixelSize
-from lls_decode.errors import ChunkError, FrameValueError, InputError
+from lls_decode.addresses import is_address, resolve_dataset
+from lls_decode.config import InputConfig, PixelSize, StorageConfig
+from lls_decode.errors import ChunkError, FrameValueError, InputError, StorageError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.frame_map import FrameMap
 from lls_decode.frames.images import Image, image_around, read_node, select_image
 from lls_decode.frames.source import FrameSource, identify, sample_chunks
 from lls_decode.frames.storage.codecs import open_array
-from lls_decode.frames.storage.keys import DirectoryKeys, Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
 from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
+MAX_CHECKED_REMOTE = 100
+"""The same for a remote dataset, where each takes several requests."""
 LARGE_CHUNK_BYTES = 256 << 20
 _PLAIN_AXES = {2: "yx", 3: "tyx", 4: "tzyx", 5: "tczyx"}
 
@@ -36,7 +39,8 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     Parameters
     ----------
     path
-        A zarr v2 or v3 store (a directory, or a zip of one), a directory of per-volume stores, or a glob of them.
+        A zarr v2 or v3 store (a directory, or a zip of one), a directory of per-volume stores, or a glob of them; or
+        the address of one: ``s3://``, ``gs://``, ``https://`` (single stores only), ``file://``.
     config
         What the user says about axes, channel and volumes; None: everything from the metadata.
 
@@ -46,21 +50,21 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         The dataset is not there, or cannot be understood as volumes of planes.
     """
     config = config or InputConfig()
-    path = str(path)
+    path, storage = resolve_dataset(path), config.storage
     forget_listings()
-    paths = list_arrays(path)
-    first = _open(paths[0], config.array)
+    paths = list_arrays(path, storage)
+    first = _open(paths[0], config.array, storage)
     _check_array(first)
-    axes, notes = _axes(first, config, is_volume=is_collection(path))
+    axes, notes = _axes(first, config, is_volume=is_collection(path, storage))
     if len(paths) > 1 and {"t", "z"} <= set(axes):
         raise InputError(
             f"{path} holds {len(paths)} stores, and {paths[0]} has axes {axes!r}, a whole dataset; expected one volume "
             "(z, y, x) or frame (y, x) in each, or give the path of one store."
         )
     frame_map, more = _frame_map(first.array.shape, axes, len(paths), config, where=path)
-    _check_alike(paths, first)
+    _check_alike(paths, first, storage)
     dtype = first.array.dtype.newbyteorder("=")
-    sampled = [first if i == 0 else _open_like(paths[i], first) for i in (0, len(paths) // 2, len(paths) - 1)]
+    sampled = [first if i == 0 else _open_like(paths[i], first, storage) for i in (0, len(paths) // 2, len(paths) - 1)]
     node = read_node(first.keys, first.image.array)
     documents = [*(node.documents if node else ()), dict(first.image.scale_nm)]
     samples = list(
@@ -76,11 +80,12 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         z_step_nm=scale.get("z"),
         chunks=first.array.chunks,
         shards=first.array.shards,
-        notes=(*notes, *first.image.notes, *more, *_ignored(path), *_chunk_notes(first.array, frame_map)),
+        notes=(*notes, *first.image.notes, *more, *_ignored(path, storage), *_chunk_notes(first.array, frame_map)),
         identity=identify(frame_map, str(dtype), documents, iter(samples)),
         frame_map=frame_map,
-        description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path)),
+        description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path, storage)),
         samples=tuple(hashlib.sha256(sample).hexdigest()[:16] for sample in samples),
+        storage=storage,
     )
     return _with_notes(source, _look(source))
 
@@ -95,17 +100,17 @@ def _describe(frame_map: FrameMap, dtype: str, documents: list[dict[str, Any]], 
     return identify(frame_map, dtype, [storage, documents[-1]], iter(()))
 
 
-def _open(path: str, array: str | None) -> _Opened:
-    keys = open_keys(Path(path))
+def _open(path: str, array: str | None, storage: StorageConfig) -> _Opened:
+    keys = open_keys(path, storage)
     image = select_image(keys, array)
-    if not image.array and isinstance(keys, DirectoryKeys):
-        image = image_around(Path(path)) or image
+    if not image.array:
+        image = image_around(keys) or image
     return _Opened(_open_array(keys, image.array), keys, image)
 
 
-def _open_like(path: str, first: _Opened) -> _Opened:
+def _open_like(path: str, first: _Opened, storage: StorageConfig) -> _Opened:
     """Open another array of a dataset, at the same place of its store."""
-    keys = open_keys(Path(path))
+    keys = open_keys(path, storage)
     node = read_node(keys, first.image.array)
     if node is None or not node.is_array:
         raise InputError(
@@ -118,6 +123,8 @@ def _open_like(path: str, first: _Opened) -> _Opened:
 def _open_array(keys: Keys, path: str) -> ZarrArray:
     try:
         return open_array(keys.open_store(), path)
+    except StorageError:
+        raise
     except Exception as error:  # zarr raises many kinds for metadata it does not know
         raise InputError(
             f"{keys.name}: array {path or '(root)'} cannot be opened ({type(error).__name__}: {error})."
@@ -212,10 +219,11 @@ def _frame_map(
     return frame_map, notes
 
 
-def _check_alike(paths: tuple[str, ...], first: _Opened) -> None:
-    picked = np.unique(np.linspace(1, len(paths) - 1, min(len(paths) - 1, MAX_CHECKED)).astype(int))
+def _check_alike(paths: tuple[str, ...], first: _Opened, storage: StorageConfig) -> None:
+    most = MAX_CHECKED_REMOTE if is_address(paths[0]) else MAX_CHECKED
+    picked = np.unique(np.linspace(1, len(paths) - 1, min(len(paths) - 1, most)).astype(int))
     for i in picked:
-        other = _open_like(paths[i], first).array
+        other = _open_like(paths[i], first, storage).array
         if (other.shape, other.dtype) != (first.array.shape, first.array.dtype):
             raise InputError(
                 f"{paths[i]} has shape {other.shape} and type {other.dtype}, {paths[0]} has {first.array.shape} and "
@@ -223,11 +231,11 @@ def _check_alike(paths: tuple[str, ...], first: _Opened) -> None:
             )
 
 
-def _ignored(path: str) -> list[str]:
+def _ignored(path: str, storage: StorageConfig) -> list[str]:
     """Entries of a directory of stores that are none."""
-    if has_magic(path) or not is_collection(path):
+    if has_magic(path, storage) or not is_collection(path, storage):
         return []
-    others = [Path(item).name for item in split_entries(path)[1]]
+    others = [Path(item).name for item in split_entries(path, storage)[1]]
     return [f"{len(others)} entries of the directory are no zarr stores: {', '.join(others[:5])}"] if others else []
 
 

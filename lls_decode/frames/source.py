@@ -9,9 +9,8 @@ Shape letters: ``T`` frames read, ``Y X`` pixels.
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ import numpy.typing as npt
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, Tile
-from lls_decode.config import PixelSize
-from lls_decode.errors import ChunkError, FrameValueError, InputError
+from lls_decode.config import PixelSize, StorageConfig
+from lls_decode.errors import ChunkError, FrameValueError, InputError, StorageError
 from lls_decode.frames import chunks as chunk_checks
 from lls_decode.frames.chunks import Damage, Region
 from lls_decode.frames.frame_map import FrameMap, Ints, Slab, name_frames
@@ -74,6 +73,8 @@ class FrameSource:
     """Digest of each sampled chunk: tells datasets of one description apart."""
     tile: Tile | None = None
     """Only the pixels that this tile reads are read of each frame; None: all."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    """How a remote store is reached."""
     growing: bool = False
     """The dataset is still being written: it may hold more than this by now (see `frames.growing`)."""
 
@@ -119,7 +120,7 @@ class FrameSource:
         region = self.region(slab)
         try:
             data = np.asarray(array[chunk_checks.slices(region)])
-        except MemoryError:
+        except (MemoryError, StorageError):
             raise
         except Exception as error:
             damaged = chunk_checks.find_undecodable(array, keys, path, region)
@@ -167,14 +168,14 @@ class FrameSource:
             return self._open_once(number)
 
     def _open_once(self, number: int) -> tuple[ZarrArray, Keys, str]:
-        paths = list_arrays(self.path)
+        paths = list_arrays(self.path, self.storage)
         more = len(paths) - self.frame_map.num_arrays
         if more < 0 or (more > 0 and not self.growing):
             raise InputError(
                 f"{self.path} holds {len(paths)} arrays, {self.frame_map.num_arrays} when it was opened; do not add or "
                 "remove volumes while they are processed."
             )
-        array, keys = _open_cached(paths[number], self.array, self.identity)
+        array, keys = _open_cached(paths[number], self.array, self.identity, self.storage)
         if not self._fits(array.shape) or array.dtype.newbyteorder("=") != np.dtype(self.dtype):
             raise InputError(
                 f"{keys.name} has shape {array.shape} and type {array.dtype}, the other arrays {self.frame_map.shape} "
@@ -216,9 +217,9 @@ class FrameSource:
 
 
 @lru_cache(maxsize=64)
-def _open_cached(path: str, array: str, identity: str) -> tuple[ZarrArray, Keys]:
+def _open_cached(path: str, array: str, identity: str, storage: StorageConfig) -> tuple[ZarrArray, Keys]:
     """Open arrays of this process; ``identity`` keeps a store written anew at the same path apart."""
-    keys = open_keys(Path(path))
+    keys = open_keys(path, storage)
     try:
         return open_array(keys.open_store(), array), keys
     except (OSError, KeyError, ValueError) as error:

@@ -41,7 +41,7 @@ def convert(
     """Convert a movie of another format to zarr, without losing a frame.
 
     Reads TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them), NDTiff data sets, folders of
-    lattice light-sheet stacks with ``Settings.txt``, ``.dax`` and Picasso ``.raw``.
+    lattice light-sheet stacks with ``Settings.txt``, ``.dax``, Picasso ``.raw``, and zarr stores, also remote ones.
 
     Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
     (`frames.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion goes on,

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.errors import InputError
-from lls_decode.frames.storage.stores import expand, has_magic
+from lls_decode.frames.storage.stores import expand, has_magic, is_store
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
 from lls_decode.movies.formats.lls_folder import find_settings, open_lls_folder
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.tiff import TIFF_SUFFIXES, open_tiff, open_tiff_series
+from lls_decode.movies.formats.zarr_store import open_zarr
 from lls_decode.movies.movie import Movie
 
 
@@ -20,7 +22,7 @@ def open_movie(
     ----------
     path
         A TIFF, ``.dax`` or ``.raw`` file; a folder with an NDTiff data set, with stacks and the ``Settings.txt`` of a
-        lattice light-sheet, or with TIFFs; or a glob of TIFFs (natural order).
+        lattice light-sheet, or with TIFFs; a glob of TIFFs (natural order); or a zarr store, also at an address.
     axes
         Axes of one TIFF file, when its metadata are wrong: letters t c z y x, e.g. ``zyx``.
     channel, position
@@ -31,7 +33,10 @@ def open_movie(
     InputError
         The movie is absent, of an unknown format, or inconsistent.
     """
-    text, path = str(path), Path(path)
+    text = resolve_dataset(path)
+    if is_address(text) or is_store(text):
+        return open_zarr(text, axes=axes, channel=channel, position=position)
+    path = Path(text)
     index = path if path.name == INDEX and path.is_file() else find_index(path)
     if index is not None:
         return open_ndtiff(index, channel=channel, position=position)

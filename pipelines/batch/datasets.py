@@ -6,6 +6,7 @@ the same folder next time, whatever else has come into the archive.
 
 import csv
 import difflib
+import itertools
 import os
 import re
 from collections import Counter
@@ -18,8 +19,10 @@ from typing import Any
 import yaml
 from pydantic import Field, field_validator
 
+from lls_decode.addresses import Address, is_address, parse_address, resolve_dataset
 from lls_decode.config import Config, RunConfig, change, load, load_run_config, parse
 from lls_decode.errors import ConfigError, InputError
+from lls_decode.frames.storage.stores import find_stores
 from lls_decode.models import find_bundle
 
 _WILDCARDS = re.compile(r"[*?\[]")
@@ -97,7 +100,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     """
     kind = Path(source).suffix.lower()
     if kind not in (".yaml", ".yml", ".csv"):
-        paths, root = _find(str(source))
+        paths, root = _find(str(source), settings)
         return _resolve([Entry(dataset=path) for path in paths], out, settings, root)
     folder = Path(source).resolve().parent
     job = _read_sheet(Path(source)) if kind == ".csv" else load(Job, source)
@@ -108,7 +111,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     )
     entries = [
         entry.replace(
-            dataset=str(folder / entry.dataset),
+            dataset=resolve_dataset(entry.dataset) if is_address(entry.dataset) else str(folder / entry.dataset),
             model=_beside(folder, entry.model),
             config=_beside(folder, entry.config),
         )
@@ -117,7 +120,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     return _resolve(entries, out, shared, folder)
 
 
-def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) -> tuple[DataSet, ...]:
+def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path | Address) -> tuple[DataSet, ...]:
     configs: dict[str | None, RunConfig] = {None: RunConfig()}
     names = _name_folders(entries, root)
     found = []
@@ -132,7 +135,7 @@ def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) 
     return tuple(found)
 
 
-def _name_folders(entries: Sequence[Entry], root: Path) -> list[str]:
+def _name_folders(entries: Sequence[Entry], root: Path | Address) -> list[str]:
     """Names that are unique, none of them inside another; without the store's suffix where that is so."""
     full = [entry.out or _WILDCARDS.sub("_", _relative(entry.dataset, root)) for entry in entries]
     short = [name if entry.out else _without_suffix(name) for entry, name in zip(entries, full, strict=True)]
@@ -153,8 +156,15 @@ def _name_folders(entries: Sequence[Entry], root: Path) -> list[str]:
     return names
 
 
-def _relative(dataset: str, root: Path) -> str:
-    """Path within the archive; of a data set elsewhere the whole path."""
+def _relative(dataset: str, root: Path | Address) -> str:
+    """Path within the archive; of a data set elsewhere the whole path, of a remote one with bucket or host."""
+    if is_address(dataset):
+        address = parse_address(dataset)
+        name = f"{address.host}/{address.path}"
+        if isinstance(root, Address) and root.root == address.root:
+            name = address.path.removeprefix(f"{root.path}/")
+        return re.sub(r"[^\w./+ -]", "_", name)
+    assert isinstance(root, Path)
     path = Path(os.path.abspath(dataset))
     return str(path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor))
 
@@ -204,8 +214,10 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             )
 
 
-def _find(pattern: str) -> tuple[list[str], Path]:
+def _find(pattern: str, settings: Settings) -> tuple[list[str], Path | Address]:
     """Paths that fit a pattern, sorted, and the folder before its first wildcard."""
+    if is_address(pattern) and is_address(pattern := resolve_dataset(pattern)):
+        return _find_remote(pattern, settings)
     parts = Path(os.path.abspath(pattern)).parts
     fixed = next((i for i, part in enumerate(parts) if _WILDCARDS.search(part)), len(parts) - 1)
     root = Path(*parts[:fixed])
@@ -215,6 +227,20 @@ def _find(pattern: str) -> tuple[list[str], Path]:
             f"{pattern}: nothing there; give a pattern in quotes, as 'archive/**/*.zarr', a .yaml, or a .csv."
         )
     return found, root
+
+
+def _find_remote(pattern: str, settings: Settings) -> tuple[list[str], Address]:
+    """Addresses that fit a pattern, and the folder before its first wildcard."""
+    config = RunConfig() if settings.config is None else load_run_config(settings.config)
+    storage = change(config, settings.changes, source="--set").input.storage
+    address = parse_address(pattern)
+    if not _WILDCARDS.search(address.path):
+        return [pattern], Address(address.scheme, address.host, address.path.rpartition("/")[0])
+    found = find_stores(pattern, storage)
+    if not found:
+        raise InputError(f"{pattern}: nothing there; give a pattern in quotes, as 's3://BUCKET/archive/**/*.zarr'.")
+    fixed = itertools.takewhile(lambda part: not _WILDCARDS.search(part), address.path.split("/"))
+    return found, Address(address.scheme, address.host, "/".join(fixed))
 
 
 def _walk(folder: Path, parts: Sequence[str], *, deep: bool = False) -> Iterator[str]:

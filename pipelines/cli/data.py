@@ -74,7 +74,7 @@ def _echo_summary(summary: dict[str, Any]) -> None:
 
 
 @click.command(epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104")
-@click.argument("movie", type=click.Path(path_type=Path))
+@click.argument("movie")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
 @click.option(
@@ -86,11 +86,12 @@ def _echo_summary(summary: dict[str, Any]) -> None:
 @click.option("--position", help="Which position of several.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
-def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
+def convert(movie: str, out: Path, pixel_nm: float | None, **options: Any) -> None:
     """Convert MOVIE to zarr of the recommended layout, each shard read back and compared.
 
     MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks with its
-    Settings.txt, a .dax, or a Picasso .raw. The same command goes on where an interrupted one was.
+    Settings.txt, a .dax, a Picasso .raw, or a zarr store, also at an address (s3://, gs://, https://). The same
+    command goes on where an interrupted one was.
     """
     from lls_decode.movies import convert as convert_movie
 

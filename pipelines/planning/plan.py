@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lls_decode.addresses import refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import CPU_BATCH_PX, PartConfig, RunConfig, digest
@@ -30,7 +31,10 @@ _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
 _FEATURE_MAPS = 24
 """Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
-_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {"compute": ("device", "threads", "batch_px", "tile_px", "compile")}
+_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
+    "compute": ("device", "threads", "batch_px", "tile_px", "compile"),
+    "input": ("storage",),
+}
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def make_plan(
     BundleError
         The bundle was made for another pixel size, plane-to-plane shift or kind of context.
     """
+    refuse_remote_output(out)
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     resolved, notes = resolve_config(config, source, info)
