@@ -38,10 +38,11 @@ logger = logging.getLogger(__name__)
 class Client:
     """Objects of one bucket or web server. Threads may share it."""
 
-    def __init__(self, store: "ObjectStore", root: str) -> None:
+    def __init__(self, store: "ObjectStore", root: str, *, anonymous: bool) -> None:
         self.store = store
         """The library's store; keys are whole, from the bucket or the server's root."""
         self.root = root
+        self.anonymous = anonymous
         self.has_answered = False
 
     @property
@@ -101,7 +102,7 @@ class Client:
                 answer = question()
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
-                    raise explain(error, f"{self.root}/{key}").error from None
+                    raise explain(error, f"{self.root}/{key}", anonymous=self.anonymous).error from None
                 self.has_answered = True
                 return None
             except Exception as error:
@@ -121,7 +122,7 @@ class _Attempts:
 
     def pause_s(self, error: Exception) -> float:
         """How long to wait before the next attempt; raises what went wrong when there should be none."""
-        failure = explain(error, self._where)
+        failure = explain(error, self._where, anonymous=self._client.anonymous)
         patience_s = PATIENCE_S if self._client.has_answered else FIRST_PATIENCE_S
         left = self._began + patience_s - time.monotonic()
         if not failure.transient or left <= 0:
@@ -149,7 +150,7 @@ def connect(root: Address, storage: StorageConfig) -> Client:
             "with pip install 'lls-decode[remote]', or copy the dataset to a file system."
         )
     store = {"s3": _s3, "gs": _gs, "https": _web, "http": _web}[root.scheme](root, storage)
-    return Client(store, root.root)
+    return Client(store, root.root, anonymous=storage.anonymous)
 
 
 def _s3(root: Address, storage: StorageConfig) -> "S3Store":

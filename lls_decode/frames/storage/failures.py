@@ -30,14 +30,17 @@ class Failure:
     """The same request may succeed later."""
 
 
-def explain(error: Exception, where: str) -> Failure:
-    """Say what an error of the client library means; ``where`` is the address that was asked for."""
+def explain(error: Exception, where: str, *, anonymous: bool) -> Failure:
+    """Say what an error of the client library means; ``where`` is the address that was asked for.
+
+    ``anonymous`` tells whether it was asked for without credentials on purpose.
+    """
     text, kind = str(error), type(error).__name__
     scheme = where.partition("://")[0]
     found = _STATUS.search(text)
     status = int(found[1]) if found else None
     if kind == "PermissionDeniedError" or status == 403:
-        return Failure(AccessError(f"{where}: access was denied (403); {_rights(scheme)}."))
+        return Failure(AccessError(f"{where}: access was denied (403); {_rights(scheme, anonymous=anonymous)}."))
     if kind == "UnauthenticatedError" or status == 401:
         return Failure(AccessError(f"{where}: the server asks for credentials (401); {_CREDENTIALS[scheme]}."))
     if "NoSuchBucket" in text:
@@ -66,13 +69,15 @@ def no_credentials(where: str) -> str:
     )
 
 
-def _rights(scheme: str) -> str:
+def _rights(scheme: str, *, anonymous: bool) -> str:
     if scheme in ("http", "https"):
         return "check its permissions on the server, or " + _CREDENTIALS[scheme]
-    more = ", or set input.storage.anonymous=true for public data"
+    more = "check the credentials in the environment, or set input.storage.anonymous=true for public data"
+    if anonymous:
+        more = "it is not public, so leave input.storage.anonymous out and " + _CREDENTIALS[scheme]
     if scheme == "s3":
         more += "; S3 also answers 403 for a key that is absent when the credentials may not list the bucket"
-    return f"check the credentials in the environment{more}"
+    return more
 
 
 def _lacks_credentials(text: str) -> bool:
