@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+BUCKET = "lab-data"
+SECRET = "hush-SECRET-hush"
+"""What no record may hold."""
 _DATED = {"Last-Modified": "Tue, 01 Jan 2030 00:00:00 GMT", "ETag": '"1"'}
 
 
@@ -239,6 +242,3 @@ def zip_store(folder: Path, path: Path, *, compressed: bool = False) -> Path:
             if file.is_file():
                 archive.write(file, file.relative_to(folder).as_posix())
     return path
-
-
-__all__ = ["Accident", "Answer", "Served", "folder_handler", "gate_handler", "serve", "upload", "zip_store"]

@@ -25,6 +25,7 @@ from lls_decode.frames.chunks import Damage, Region
 from lls_decode.frames.frame_map import FrameMap, Ints, Slab, name_frames
 from lls_decode.frames.storage.codecs import open_array
 from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.reading import read_region
 from lls_decode.frames.storage.stores import forget_listings, list_arrays
 
 Frames = npt.NDArray[Any]
@@ -119,8 +120,11 @@ class FrameSource:
         array, keys, path = self._open(slab.array)
         region = self.region(slab)
         try:
-            data = np.asarray(array[chunk_checks.slices(region)])
-        except (MemoryError, StorageError):
+            data = read_region(array, keys, region)
+        except MemoryError:
+            raise
+        except StorageError:
+            _open_cached.cache_clear()  # the next attempt finds credentials and server anew
             raise
         except Exception as error:
             damaged = chunk_checks.find_undecodable(array, keys, path, region)

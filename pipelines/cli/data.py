@@ -40,19 +40,20 @@ def inspect(
             geometry=config.geometry,
         )
         if verify:
-            summary["lost_frames"] = _lost_frames(path)
+            summary["lost_frames"] = _lost_frames(path, config)
     if as_json:
         echo_json(summary)
     else:
         _echo_summary(summary)
 
 
-def _lost_frames(path: str) -> list[str]:
+def _lost_frames(path: str, config: RunConfig) -> list[str]:
     """Ranges of frames that are not what was converted."""
     from lls_decode.frames import verify_store
 
     with progress_bar("comparing checksums") as progress:
-        return [f"{run.first}-{run.last}" for run in verify_store(path, progress=progress)]
+        lost = verify_store(path, storage=config.input.storage, progress=progress)
+    return [f"{run.first}-{run.last}" for run in lost]
 
 
 def _echo_summary(summary: dict[str, Any]) -> None:

@@ -15,9 +15,8 @@ from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import InputConfig, StorageConfig
 from lls_decode.frames import create_store, open_source
-from tests.frames.conftest import BUCKET
 from tests.frames.test_open import camera, write, write_v2_ome
-from tests.remote_servers import Served, folder_handler, serve, upload, zip_store
+from tests.remote_servers import BUCKET, Served, folder_handler, serve, upload, zip_store
 
 T, Z, Y, X = 6, 16, 24, 32
 

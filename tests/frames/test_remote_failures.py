@@ -16,9 +16,8 @@ from lls_decode.errors import AccessError, ChunkError, ConfigError, InputError, 
 from lls_decode.frames import create_store, open_source
 from lls_decode.frames.growing import Growth
 from lls_decode.frames.storage import client as clients
-from tests.frames.conftest import BUCKET, SECRET
 from tests.frames.test_open import camera, write
-from tests.remote_servers import Accident, folder_handler, serve, upload
+from tests.remote_servers import BUCKET, SECRET, Accident, folder_handler, serve, upload
 
 SHAPE = (24, 16, 20)
 

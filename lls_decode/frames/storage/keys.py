@@ -33,6 +33,9 @@ METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 class Keys(Protocol):
     """Access to the files of one store."""
 
+    reads_at_once: int
+    """Chunks that should be asked for at the same time; 1: zarr does well by itself."""
+
     @property
     def name(self) -> str:
         """How messages call this store."""
@@ -55,6 +58,8 @@ class Keys(Protocol):
 
 class DirectoryKeys:
     """Keys are paths relative to a directory."""
+
+    reads_at_once = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -98,6 +103,8 @@ class DirectoryKeys:
 
 class ZipKeys:
     """Keys are names inside a zip file."""
+
+    reads_at_once = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -14,13 +14,18 @@ from lls_decode.addresses import Address, parse_address
 from lls_decode.config import StorageConfig
 from lls_decode.errors import AccessError, InputError, StorageError
 from lls_decode.frames.storage.client import Client, connect
+from lls_decode.frames.storage.indices import Indices
 from lls_decode.frames.storage.keys import METADATA, Keys, join
 
+READS_AT_ONCE = 16
+"""Chunks of a shard that are asked for at the same time."""
 _MOST_SERIES = 10_000
 
 
 class RemoteKeys:
     """Keys are names below an address. Metadata are fetched once."""
+
+    reads_at_once = READS_AT_ONCE
 
     def __init__(self, address: Address, storage: StorageConfig) -> None:
         self.address = address
@@ -141,11 +146,15 @@ class RemoteKeys:
 
 
 class RemoteStore(ObjectStore[Any]):
-    """zarr's own store over an object store, below a prefix: read only, with our patience and our words."""
+    """zarr's own store over an object store, below a prefix: read only, with our patience and our words.
+
+    Each chunk of a shard is read by itself (see `reading`), so that the shard's index is kept for a while.
+    """
 
     def __init__(self, client: Client, prefix: str) -> None:
         super().__init__(client.store, read_only=True)
         self._client, self._prefix = client, prefix
+        self._indices = Indices()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteStore) and (self._client, self._prefix) == (other._client, other._prefix)
@@ -155,6 +164,9 @@ class RemoteStore(ObjectStore[Any]):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Bytes of a file, or a range of them; None when there is none."""
+        return await self._indices.get(key, byte_range, lambda: self._fetch(key, prototype, byte_range))
+
+    async def _fetch(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None) -> Buffer | None:
         whole = join(self._prefix, key)
         fetch = super().get
         try:
@@ -189,8 +201,9 @@ def remote_keys(address: str, storage: StorageConfig) -> RemoteKeys:
 
 
 def forget_remote() -> None:
-    """Fetch metadata anew from now on."""
+    """Fetch metadata, and find credentials, anew from now on."""
     remote_keys.cache_clear()
+    connect.cache_clear()
 
 
 def is_zip(address: str) -> bool:

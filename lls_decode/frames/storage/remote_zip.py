@@ -16,8 +16,9 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from lls_decode.errors import InputError
+from lls_decode.frames.storage.indices import Indices
 from lls_decode.frames.storage.keys import Keys, names_below
-from lls_decode.frames.storage.remote import RemoteKeys
+from lls_decode.frames.storage.remote import READS_AT_ONCE, RemoteKeys
 
 _LOCAL_HEADER_BYTES = 30
 _BUFFER_BYTES = 1 << 18
@@ -25,6 +26,8 @@ _BUFFER_BYTES = 1 << 18
 
 class RemoteZipKeys:
     """Keys are names inside a zip that is one object, itself reached by ``whole`` with an empty key."""
+
+    reads_at_once = READS_AT_ONCE
 
     def __init__(self, whole: RemoteKeys) -> None:
         self._whole = whole
@@ -134,6 +137,7 @@ class _KeysStore(Store):
     def __init__(self, keys: RemoteZipKeys) -> None:
         super().__init__(read_only=True)
         self._keys = keys
+        self._indices = Indices()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _KeysStore) and self._keys is other._keys
@@ -142,6 +146,9 @@ class _KeysStore(Store):
         return self._keys.name
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        return await self._indices.get(key, byte_range, lambda: self._fetch(key, prototype, byte_range))
+
+    async def _fetch(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None) -> Buffer | None:
         size = await asyncio.to_thread(self._keys.size, key)
         if size is None:
             return None
