@@ -56,6 +56,7 @@ def test_the_same_table_from_everywhere_and_no_secret(
     answered_after = [answer for answer in s3.answers if "/c/" in answer.path][num_answers[0] :]
     assert len(answered_after) > 10
     _resume(from_s3, workers)
+    _continue_elsewhere(local, movie, workers)
     for name in ("http", "s3"):
         assert_same_table(tmp_path / name, tmp_path / "local")
     assert json.loads((tmp_path / "s3/run.json").read_text())["dataset"] == movie
@@ -68,6 +69,14 @@ def _restart(server: Served, num_answers: list[int]) -> None:
     num_answers.append(len([answer for answer in server.answers if "/c/" in answer.path]))
     time.sleep(2.5)
     server.start()
+
+
+def _continue_elsewhere(plan: Plan, dataset: str, workers: Client) -> None:
+    """The data were moved: the run is the same, and everything is done."""
+    lines = ledger(plan)
+    moved = make_plan(dataset, plan.bundle_path, plan.out, run_config(16))
+    assert run(moved, workers).exit_status == 0
+    assert ledger(plan) == lines
 
 
 def _resume(plan: Plan, workers: Client) -> None:
