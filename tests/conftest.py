@@ -62,7 +62,7 @@ def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """An S3 server with an empty bucket; its address."""
+    """An S3 server with an empty bucket that everybody may list; its address."""
     boto3 = pytest.importorskip("boto3")
     pytest.importorskip("obstore")
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -71,7 +71,7 @@ def moto() -> Iterator[str]:
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket=BUCKET)
+    boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket=BUCKET, ACL="public-read")
     yield address
     server.stop()
 

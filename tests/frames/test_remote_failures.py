@@ -1,5 +1,11 @@
 """What a remote store does wrong: transient failures are outlived, permanent ones are one sentence with a way out."""
 
+import datetime
+import ipaddress
+import os
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -284,6 +290,51 @@ def test_results_stay_on_a_file_system(tmp_path):
     refuse_remote_output(tmp_path / "a:b")
     with pytest.raises(OutputError, match=r"s3://bucket/cell\.zarr is an address"):
         create_store("s3://bucket/cell.zarr", Layout(1, 1, 16, 16))
+
+
+def test_an_untrusted_certificate(tmp_path, store, credentials, quick):
+    files = _certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    encrypts_not = "does not encrypt; give an address that begins with http://"
+    with serve(folder_handler(tmp_path)) as web, pytest.raises(StorageError, match=encrypts_not):
+        open_source(f"{web.address}/cell.zarr".replace("http:", "https:"))
+    with serve(folder_handler(tmp_path), context=context) as web:
+        with pytest.raises(StorageError, match=r"not trusted; name a file .* SSL_CERT_FILE") as caught:
+            open_source(f"{web.address}/cell.zarr")
+        _is_a_sentence(caught.value)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"import lls_decode.frames as f; print(f.open_source('{web.address}/cell.zarr').path)",
+            ],
+            env={**os.environ, "SSL_CERT_FILE": str(files[0])},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.strip() == f"{web.address}/cell.zarr"
+
+
+def _certificate(folder):
+    """Files of a certificate that nobody has signed, and of its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    builder = builder.not_valid_before(now - datetime.timedelta(1))
+    signed = builder.not_valid_after(now + datetime.timedelta(1)).add_extension(here, False).sign(key, hashes.SHA256())
+    files = folder / "server.pem", folder / "server.key"
+    files[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    return files
 
 
 def test_a_remote_acquisition_cannot_be_followed():

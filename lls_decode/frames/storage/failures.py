@@ -5,7 +5,6 @@ this module.
 """
 
 import re
-import ssl
 from dataclasses import dataclass
 
 from lls_decode.errors import AccessError, StorageError
@@ -87,10 +86,11 @@ def _lacks_credentials(text: str) -> bool:
 def _unreachable(text: str, where: str, status: int | None) -> Failure:
     if "dns error" in text or "failed to lookup address" in text:
         return Failure(StorageError(f"{where}: its host is unknown; check the spelling, and the network."))
-    if "certificate" in text:
-        return Failure(
-            StorageError(f"{where}: the certificate of the server is not trusted; add it to {_certificates()}.")
-        )
+    if "InvalidCertificate" in text:
+        hint = "name a file with the certificate of its authority in the environment, as SSL_CERT_FILE"
+        return Failure(StorageError(f"{where}: the certificate of the server is not trusted; {hint}."))
+    if "InvalidContentType" in text:
+        return Failure(StorageError(f"{where}: the server does not encrypt; give an address that begins with http://."))
     words = _words(text)
     if status in _TRANSIENT_STATUS:
         return Failure(StorageError(f"{where}: the server answered with {words}; try again later."), transient=True)
@@ -110,7 +110,3 @@ def _words(text: str) -> str:
     line = text.split("\n", 1)[0]
     found = re.search(r"status code: (\d{3}[^:]*)", line)
     return found[1].strip() if found else line[:160]
-
-
-def _certificates() -> str:
-    return ssl.get_default_verify_paths().openssl_cafile
