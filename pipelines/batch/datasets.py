@@ -98,7 +98,10 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     InputError
         The pattern fits nothing.
     """
+    source = resolve_dataset(source)
     kind = Path(source).suffix.lower()
+    if is_address(source) and kind in (".yaml", ".yml", ".csv"):
+        raise ConfigError(f"{source} is a list at an address; copy it to a file system (the data sets in it may stay).")
     if kind not in (".yaml", ".yml", ".csv"):
         paths, root = _find(str(source), settings)
         return _resolve([Entry(dataset=path) for path in paths], out, settings, root)
@@ -216,7 +219,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 
 def _find(pattern: str, settings: Settings) -> tuple[list[str], Path | Address]:
     """Paths that fit a pattern, sorted, and the folder before its first wildcard."""
-    if is_address(pattern) and is_address(pattern := resolve_dataset(pattern)):
+    if is_address(pattern):
         return _find_remote(pattern, settings)
     parts = Path(os.path.abspath(pattern)).parts
     fixed = next((i for i, part in enumerate(parts) if _WILDCARDS.search(part)), len(parts) - 1)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from lls_decode.addresses import is_address
 from lls_decode.config import RunConfig, load_run_config
 
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
@@ -24,7 +25,7 @@ def inspect(
     path: str, config_path: Path | None, camera_frames: int, verify: bool, changes: tuple[str, ...], as_json: bool
 ) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
-    if path.endswith(".parquet"):
+    if path.endswith(".parquet") and not is_address(path):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
         summary = inspect_table(path)

@@ -7,6 +7,7 @@ twice at once; what fails then is repeated here, and said in the log, since a se
 import asyncio
 import importlib.util
 import logging
+import math
 import netrc
 import os
 import time
@@ -31,6 +32,8 @@ PATIENCE_S = 180.0
 FIRST_PATIENCE_S = 20.0
 """How long it is repeated to one that has never answered this process."""
 _LONGEST_PAUSE_S = 10.0
+_BETWEEN_TROUBLES_S = 20.0
+"""A failure so long after the latest one is a new trouble, and said."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class Client:
         self.root = root
         self.anonymous = anonymous
         self.has_answered = False
+        self._trouble_at = -math.inf
 
     @property
     def can_list(self) -> bool:
@@ -94,6 +98,11 @@ class Client:
                 self.has_answered = True
                 return answer
 
+    def is_first_trouble(self) -> bool:
+        """Whether a failure is worth a warning: of many requests that fail at once, one is."""
+        before, self._trouble_at = self._trouble_at, time.monotonic()
+        return self._trouble_at - before > _LONGEST_PAUSE_S + _BETWEEN_TROUBLES_S
+
     def _ask(self, question: Callable[[], T], key: str) -> T | None:
         """Ask and wait; None when there is no such object."""
         attempts = _Attempts(self, key)
@@ -127,7 +136,7 @@ class _Attempts:
         left = self._began + patience_s - time.monotonic()
         if not failure.transient or left <= 0:
             raise failure.error from None
-        if self._number == 0:
+        if self._client.is_first_trouble():
             logger.warning("%s (repeated for up to %.0f s)", str(failure.error).rstrip("."), patience_s)
         self._number += 1
         return min(0.25 * 2.0**self._number, _LONGEST_PAUSE_S, left)

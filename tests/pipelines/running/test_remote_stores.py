@@ -13,7 +13,7 @@ from distributed import Client
 
 from lls_decode.cluster.site import connect
 from lls_decode.config import InputConfig, StorageConfig
-from lls_decode.errors import InputError, OutputError
+from lls_decode.errors import ConfigError, InputError, OutputError
 from lls_decode.pipelines.batch.datasets import Settings, read_datasets
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.flows.preview import preview
@@ -102,11 +102,12 @@ def test_the_commands(world: World, movie: str, s3: Served, tmp_path: Path, caps
     assert _main(["convert", movie, str(tmp_path / "copy.zarr")]) == 0
     capsys.readouterr()
     refused = {
-        ("run", movie, "--model", model, "--out", "s3://lab-data/out"): "s3://lab-data/out is an address, and results",
-        ("convert", movie, "s3://lab-data/copy.zarr"): "s3://lab-data/copy.zarr is an address, and results",
+        ("run", movie, "--model", model, "--out", "s3://labdata/out"): "s3://labdata/out is an address, and results",
+        ("convert", movie, "s3://labdata/copy.zarr"): "s3://labdata/copy.zarr is an address, and results",
         ("run", movie, "--model", model, "--out", str(tmp_path / "f"), "--follow"): "without --follow",
         ("inspect", f"https://me:{SECRET}@host/a.zarr"): "https://host/a.zarr: the address holds a user name",
         ("inspect", "s3://no-such-bucket/a.zarr"): "there is no such bucket",
+        ("inspect", f"https://me:{SECRET}@host/a.parquet"): "https://host/a.parquet: the address holds a user name",
     }
     for words, message in refused.items():
         assert _main(list(words)) in (2, 3)
@@ -143,6 +144,8 @@ def test_a_batch_over_a_bucket(world: World, s3: Served, tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"https://host/a\.zarr: the address holds a user name") as caught:
         read_datasets(tmp_path / "sheet.csv", tmp_path, settings=model)
     assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigError, match="is a list at an address; copy it"):
+        read_datasets(f"s3://{BUCKET}/sheet.csv", tmp_path, settings=model)
 
 
 def test_a_batch_runs(world: World, movie: str, tmp_path: Path) -> None:
