@@ -57,7 +57,11 @@ class ChunkError(InputError):
     """A chunk that is missing, truncated, undecodable or not ours to read. Its frames are lost, no others."""
 
 
-class AccessError(InputError):
+class StorageError(InputError):
+    """A store that cannot be reached. Nothing is known about its bytes: no frame counts as lost, the block fails."""
+
+
+class AccessError(StorageError):
     """A dataset that this process may not read, or lacks the codec for. Not a matter of a block: the run stops."""
 
 

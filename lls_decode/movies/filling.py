@@ -30,8 +30,8 @@ from lls_decode.frames.checksums import (
     write_manifest,
 )
 from lls_decode.frames.create import create_store
-from lls_decode.frames.keys import ZarrArray
 from lls_decode.frames.parallel import in_parallel
+from lls_decode.frames.storage.keys import ZarrArray
 from lls_decode.movies.movie import Movie
 
 logger = logging.getLogger(__name__)
