@@ -11,13 +11,13 @@ from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.config import InputConfig, PixelSize, StorageConfig
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
-from lls_decode.frames.frame_map import FrameMap
 from lls_decode.frames.identity import identify, sample_chunks
-from lls_decode.frames.mapping import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
+from lls_decode.frames.mapping.frame_map import FrameMap
+from lls_decode.frames.mapping.settling import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import image_around, read_node, select_image
 from lls_decode.frames.metadata.multiscales import Image
+from lls_decode.frames.metadata.salvage import salvage_notes
 from lls_decode.frames.reading.regions import denied, open_stored
-from lls_decode.frames.salvage import salvage_notes
 from lls_decode.frames.source import FrameSource
 from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
 from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries

@@ -16,8 +16,8 @@ from lls_decode.axes import Layout
 from lls_decode.blocks import Block, Tile
 from lls_decode.config import AbsentChunks, PixelSize, StorageConfig
 from lls_decode.errors import AccessError, ChunkError, FrameValueError, InputError, StorageError
-from lls_decode.frames.chunks import Region
-from lls_decode.frames.frame_map import FrameMap, Ints, Slab, name_frames
+from lls_decode.frames.mapping.frame_map import FrameMap, Ints, Slab, name_frames
+from lls_decode.frames.reading.chunks import Region
 from lls_decode.frames.reading.losses import Losses
 from lls_decode.frames.reading.regions import open_stored, read_around, read_region
 from lls_decode.frames.reading.stack import Frames, FrameStack

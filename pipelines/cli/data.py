@@ -46,7 +46,7 @@ def inspect(
     else:
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
-        from lls_decode.frames.salvage import read_salvage
+        from lls_decode.frames.metadata.salvage import read_salvage
 
         config = as_run_config(config_path)
         config = changed(change(config, inputs.changes(), source="command line"), changes)

@@ -8,7 +8,7 @@ import zarr
 from lls_decode.config import InputConfig
 from lls_decode.errors import ChunkError, InputError
 from lls_decode.frames import open_source, verify_store
-from lls_decode.frames.salvage import read_salvage
+from lls_decode.frames.metadata.salvage import read_salvage
 from lls_decode.movies import convert
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.opening import open_movie

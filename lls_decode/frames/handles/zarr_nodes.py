@@ -17,7 +17,7 @@ from zarr.storage import LocalStore, ZipStore
 from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import InputError
 from lls_decode.frames.identity import identify, sample_chunks
-from lls_decode.frames.mapping import chunk_notes, map_frames, settle_axes
+from lls_decode.frames.mapping.settling import chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import read_node, select_image
 from lls_decode.frames.opening import open_source, processing_notes, stated_angle_deg
 from lls_decode.frames.source import FrameSource

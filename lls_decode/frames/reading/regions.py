@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import AccessError, ChunkError, InputError, StorageError
-from lls_decode.frames.chunks import Damage, Region, find_absent, find_undecodable, split
+from lls_decode.frames.reading.chunks import Damage, Region, find_absent, find_undecodable, split
+from lls_decode.frames.reading.pixels import read_pixels
 from lls_decode.frames.storage.codecs import open_array
 from lls_decode.frames.storage.keys import Keys, ZarrArray
-from lls_decode.frames.storage.reading import read_pixels
 
 
 def open_stored(keys: Keys, path: str) -> ZarrArray:

@@ -148,7 +148,7 @@ class RemoteKeys:
 class RemoteStore(ObjectStore[Any]):
     """zarr's own store over an object store, below a prefix: read only, with our patience and our words.
 
-    Each chunk of a shard is read by itself (see `reading`), so that the shard's index is kept for a while.
+    Each chunk of a shard is read by itself (see `reading.pixels`), so that the shard's index is kept for a while.
     """
 
     def __init__(self, client: Client, prefix: str) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 
 from lls_decode.config import InputConfig
 from lls_decode.errors import InputError
+from lls_decode.frames.metadata.salvage import read_missing
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.reading.stack import Frames
-from lls_decode.frames.salvage import read_missing
 from lls_decode.frames.source import FrameSource
 from lls_decode.movies.accounting import Loss
 from lls_decode.movies.choices import Choices

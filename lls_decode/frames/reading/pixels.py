@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.frames.chunks import Region, slices, split
 from lls_decode.frames.parallel import in_parallel
+from lls_decode.frames.reading.chunks import Region, slices, split
 from lls_decode.frames.storage.keys import Keys, ZarrArray
 
 
