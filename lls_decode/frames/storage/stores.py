@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lls_decode.addresses import is_address, parse_address
 from lls_decode.config import StorageConfig
-from lls_decode.errors import AccessError, InputError
+from lls_decode.errors import InputError
 from lls_decode.frames.storage.keys import METADATA
 from lls_decode.frames.storage.remote import find_entries, forget_remote, is_remote_store
 
@@ -99,10 +99,10 @@ def split_entries(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> tuple[
 
 
 def _is_known_store(path: str, storage: StorageConfig) -> bool:
-    """Whether an entry of a directory is a store; one that may not be entered is as none."""
+    """Whether an entry of a directory is a store; a folder that may not be entered is as none."""
     try:
         return is_store(path, storage)
-    except (PermissionError, AccessError):
+    except PermissionError:  # not `AccessError`: that a remote store is refused says nothing of it
         return False
 
 
