@@ -60,7 +60,11 @@ class ChunkError(InputError):
     """There is no such chunk: a second attempt finds none either."""
 
 
-class AccessError(InputError):
+class StorageError(InputError):
+    """A store that cannot be reached. Nothing is known about its bytes: no frame counts as lost, the block fails."""
+
+
+class AccessError(StorageError):
     """A dataset that this process may not read, or lacks the codec for. Not a matter of a block: the run stops."""
 
 

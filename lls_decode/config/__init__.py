@@ -41,6 +41,7 @@ from lls_decode.config.run import (
     ResolvedRunConfig,
     Roi,
     RunConfig,
+    StorageConfig,
     load_run_config,
 )
 from lls_decode.config.training import (
@@ -98,6 +99,7 @@ __all__ = [
     "ShotNoise",
     "SimulationConfig",
     "SplinePsf",
+    "StorageConfig",
     "Structure",
     "TrainingCamera",
     "TrainingConfig",

@@ -11,10 +11,10 @@ import yaml
 from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize, RunConfig
 from lls_decode.errors import ConfigError, InputError, OutputError
-from lls_decode.frames.checksums import Progress
-from lls_decode.frames.create import check_free
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
+from lls_decode.frames.writing.checksums import Progress
+from lls_decode.frames.writing.create import check_free
 from lls_decode.movies.accounting import as_record
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.filling import Filling
@@ -47,12 +47,13 @@ def convert(
     """Convert a movie of another format to zarr, without losing a frame.
 
     Reads TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them), NDTiff data sets, folders of
-    lattice light-sheet stacks, ``.dax`` and Picasso ``.raw``. What the files announce, what is found and what their
-    bytes hold must agree, and which file comes where must be beyond doubt; else the movie is refused.
+    lattice light-sheet stacks, ``.dax``, Picasso ``.raw``, and zarr stores, also at an address. What the files
+    announce, what is found and what their bytes hold must agree, and which file comes where must be beyond doubt; else
+    the movie is refused.
 
     Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
-    (`frames.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion goes on,
-    when it is called again, where it was: finished shards are compared with their digests and kept.
+    (`frames.writing.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion
+    goes on, when it is called again, where it was: finished shards are compared with their digests and kept.
 
     Where the files tell the geometry (``Settings.txt``), or frames are left over after the last whole volume, a run
     configuration is written beside the store: ``cell.run.yaml`` for ``cell.zarr``. One that is there is not touched.

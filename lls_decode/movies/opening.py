@@ -11,14 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import has_magic
+from lls_decode.frames.reading.regions import denied
+from lls_decode.frames.storage.stores import has_magic, is_store
 from lls_decode.movies.choices import Choices, pick
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.tiff.members import members_named_by
 from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
+from lls_decode.movies.formats.zarr_store import open_zarr
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.names import is_lls, read_name
 from lls_decode.movies.series import find_series, list_files
@@ -37,6 +40,7 @@ FORMATS: Final = (
     "a folder of lattice light-sheet stacks, with or without Settings.txt",
     "a .dax file",
     "a Picasso .raw file",
+    "a zarr store, also at an address (s3://, gs://, https://)",
 )
 """What `open_movie` reads, in words."""
 
@@ -48,7 +52,7 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     ----------
     path
         A TIFF, ``.dax`` or ``.raw`` file; a folder with an NDTiff data set, with stacks of a lattice light-sheet, or
-        with TIFFs; or a glob of TIFFs.
+        with TIFFs; a glob of TIFFs; or a zarr store, also at an address.
     choices
         What the user says where a movie holds more than one answer.
 
@@ -58,7 +62,10 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
         The movie is absent, of an unknown format, or inconsistent; or something must be chosen, or was chosen in vain.
     """
     choices = choices or Choices()
-    text, path = str(path), Path(path)
+    text = resolve_dataset(path)
+    if _is_zarr(text):
+        return open_zarr(text, choices)
+    path = Path(text)
     index = path if path.name == INDEX and path.is_file() else find_index(path)
     if index is not None:
         return open_ndtiff(index, choices)
@@ -72,6 +79,14 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     if opener is None:
         raise InputError(f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}.")
     return opener(path, choices)
+
+
+def _is_zarr(text: str) -> bool:
+    """Whether a movie is a zarr store; nothing else is read from an address."""
+    try:
+        return is_address(text) or is_store(text)
+    except PermissionError as error:
+        raise denied(error.filename or text) from error
 
 
 def _open_folder(where: str, choices: Choices) -> Movie:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lls_decode.addresses import refuse_remote_output
 from lls_decode.errors import OutputError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -50,6 +51,7 @@ def temporary_beside(final: Path) -> Iterator[Path]:
     OutputError
         ``final`` cannot be written: full disk, read-only folder.
     """
+    refuse_remote_output(final)
     temporary = final.parent / f"{TEMPORARY_PREFIX}{final.stem}-{uuid.uuid4().hex}{final.suffix}"
     try:
         yield temporary

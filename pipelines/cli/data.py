@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from lls_decode.config import change
+from lls_decode.addresses import is_address, resolve_dataset
+from lls_decode.config import RunConfig, change
 from lls_decode.errors import ConfigError
 from lls_decode.models import as_run_config
 
@@ -35,7 +36,8 @@ def inspect(
     as_json: bool,
 ) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
-    if path.endswith(".parquet"):
+    path = resolve_dataset(path)
+    if path.endswith(".parquet") and not is_address(path):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
         if inputs.changes():
@@ -44,7 +46,7 @@ def inspect(
     else:
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
-        from lls_decode.frames.salvage import read_salvage
+        from lls_decode.frames.metadata.salvage import read_salvage
 
         config = as_run_config(config_path)
         config = changed(change(config, inputs.changes(), source="command line"), changes)
@@ -54,22 +56,23 @@ def inspect(
             pixel_size=config.pixel_size,
             geometry=config.geometry,
         )
-        if missing := read_salvage(path):
+        if missing := read_salvage(path, config.input.storage):
             summary["missing"] = missing
         if verify:
-            summary["lost_frames"] = _lost_frames(path)
+            summary["lost_frames"] = _lost_frames(path, config)
     if as_json:
         echo_json(summary)
     else:
         _echo_summary(summary)
 
 
-def _lost_frames(path: str) -> list[str]:
+def _lost_frames(path: str, config: RunConfig) -> list[str]:
     """Ranges of frames that are not what was converted."""
     from lls_decode.frames import verify_store
 
     with progress_bar("comparing checksums") as progress:
-        return [f"{run.first} to {run.last}" for run in verify_store(path, progress=progress)]
+        lost = verify_store(path, storage=config.input.storage, progress=progress)
+    return [f"{run.first} to {run.last}" for run in lost]
 
 
 def _echo_summary(summary: dict[str, Any]) -> None:
@@ -105,7 +108,7 @@ def _movie_formats() -> str:
     short_help="Convert MOVIE to zarr of the recommended layout.",
     epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
 )
-@click.argument("movie", type=click.Path(path_type=Path))
+@click.argument("movie")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
 @click.option(
@@ -124,7 +127,7 @@ def _movie_formats() -> str:
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
 def convert(
-    movie: Path,
+    movie: str,
     out: Path,
     planes_per_volume: int | None,
     pixel_nm: float | None,

@@ -13,8 +13,8 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, InputError, OutputError
 from lls_decode.frames import create_store, open_source
-from lls_decode.frames.create import chunk_shapes
 from lls_decode.frames.diagnostics import decoded_pixels, inspect_source
+from lls_decode.frames.writing.create import chunk_shapes
 from lls_decode.movies import convert
 
 tifffile = pytest.importorskip("tifffile")

@@ -10,7 +10,7 @@ from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import ChunkError, FrameValueError
 from lls_decode.frames.diagnostics.photon_transfer import guess_camera
 from lls_decode.frames.diagnostics.symptoms import LEAST_CORRELATION, find_saturation, has_wedge, noise_correlation
-from lls_decode.frames.frame_map import Ints, name_frames
+from lls_decode.frames.mapping.frame_map import Ints, name_frames
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.source import FrameSource
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.blocks import Block, FrameRanges, find_ranges
-from lls_decode.frames.chunks import Cause, Damage
-from lls_decode.frames.frame_map import FrameMap, Slab, name_frames
+from lls_decode.frames.mapping.frame_map import FrameMap, Slab, name_frames
+from lls_decode.frames.reading.chunks import Cause, Damage
 
 _MOST_NAMED = 4
 _MOST_ARRAYS = 2

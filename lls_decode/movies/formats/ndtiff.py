@@ -14,7 +14,7 @@ import numpy as np
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import natural_key
+from lls_decode.frames.storage.stores import natural_key
 from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail, keep, settle
 from lls_decode.movies.choices import Choices, pick, refuse_unused
 from lls_decode.movies.formats.ndtiff_index import Entry, Index, Value, read_index

@@ -13,11 +13,12 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from lls_decode.addresses import refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError, OutputError
-from lls_decode.frames.keys import ZarrArray
-from lls_decode.frames.stores import is_store
+from lls_decode.frames.storage.keys import ZarrArray
+from lls_decode.frames.storage.stores import is_store
 
 SHARD_PLANES = 64
 MAX_CHUNK_PLANES = 8
@@ -125,6 +126,7 @@ def chunk_shapes(layout: Layout, itemsize: int) -> tuple[tuple[int, ...], tuple[
 
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Refuse to write over what is there, unless it is a zarr store and this is wanted."""
+    refuse_remote_output(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:
