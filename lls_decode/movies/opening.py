@@ -12,22 +12,26 @@ from pathlib import Path
 from typing import Final
 
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import has_magic
+from lls_decode.frames.stores import expand, has_magic
 from lls_decode.movies.choices import Choices, pick
+from lls_decode.movies.formats.andor_sif import open_sif
+from lls_decode.movies.formats.andor_spool import find_spool, open_spool
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.tiff.members import members_named_by
 from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
+from lls_decode.movies.joining import join
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.names import is_lls, read_name
-from lls_decode.movies.series import find_series, list_files
+from lls_decode.movies.series import Series, find_series, list_files
 
 TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
 BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     **dict.fromkeys(TIFF_SUFFIXES, open_tiff),
     ".dax": open_dax,
     ".raw": open_picasso_raw,
+    ".sif": open_sif,
 }
 """The formats of single files."""
 
@@ -37,6 +41,8 @@ FORMATS: Final = (
     "a folder of lattice light-sheet stacks, with or without Settings.txt",
     "a .dax file",
     "a Picasso .raw file",
+    "an Andor .sif file, or the folder of a spooled acquisition",
+    "a folder or glob of files of any one of these kinds",
 )
 """What `open_movie` reads, in words."""
 
@@ -62,6 +68,9 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     index = path if path.name == INDEX and path.is_file() else find_index(path)
     if index is not None:
         return open_ndtiff(index, choices)
+    spool = None if has_magic(text) else find_spool(path)
+    if spool is not None:
+        return open_spool(spool, choices)
     if has_magic(text) or path.is_dir():
         return _open_folder(text, choices)
     if choices.pattern is not None:
@@ -76,6 +85,11 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
 
 def _open_folder(where: str, choices: Choices) -> Movie:
     """Files of a folder or pattern: one OME set, stacks of a lattice light-sheet, or a series by their names."""
+    suffix = _suffix_of_series(where)
+    if suffix is not None:
+        series = find_series(where, list_files(where, {suffix}, choices), choices)
+        inner = _left_open(series, choices)
+        return join(series, [BY_SUFFIX[suffix](path, inner) for path in series.files])
     files = list_files(where, TIFF_SUFFIXES, choices)
     sets = _ome_sets(files)
     if sets:
@@ -85,14 +99,26 @@ def _open_folder(where: str, choices: Choices) -> Movie:
     if Path(where).is_dir() and choices.axes is None and choices.pattern is None:
         refuse_foreign_names(Path(where), files)
     series = find_series(where, files, choices)
-    inner = replace(
+    inner = _left_open(series, choices)
+    if is_lls(series.files[0]) and "{" not in (choices.pattern or ""):
+        return open_lls_series(series.files[0].parent, series, inner)
+    return open_tiff_series(series, inner)
+
+
+def _suffix_of_series(where: str) -> str | None:
+    """The one suffix of a folder or pattern without TIFFs that is known; None when it has TIFFs, several or none."""
+    found = {Path(item).suffix.lower() for item in expand(where) if Path(item).is_file()}
+    known = found & set(BY_SUFFIX)
+    return known.pop() if len(known) == 1 and not known & TIFF_SUFFIXES else None
+
+
+def _left_open(series: Series, choices: Choices) -> Choices:
+    """What is left to choose inside each file, once their names have settled the channel or the position."""
+    return replace(
         choices,
         channel=None if series.takes_channel else choices.channel,
         position=None if series.takes_position else choices.position,
     )
-    if is_lls(series.files[0]) and "{" not in (choices.pattern or ""):
-        return open_lls_series(series.files[0].parent, series, inner)
-    return open_tiff_series(series, inner)
 
 
 def _ome_sets(files: list[Path]) -> list[list[Path]]:
