@@ -139,7 +139,7 @@ def convert(
 
 def _attributes(movie: Movie, source_path: str | Path) -> dict[str, Any]:
     """What the store keeps of where it comes from."""
-    attributes: dict[str, Any] = {"converted_from": Path(source_path).name, "files": movie.told}
+    attributes: dict[str, Any] = {"converted_from": Path(str(source_path).partition("::")[0]).name, "files": movie.told}
     if movie.geometry is not None:
         attributes["geometry"] = movie.geometry.model_dump(mode="json", exclude_none=True)
     if movie.losses:

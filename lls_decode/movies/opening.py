@@ -17,6 +17,9 @@ from lls_decode.movies.choices import Choices, pick
 from lls_decode.movies.formats.andor_sif import open_sif
 from lls_decode.movies.formats.andor_spool import find_spool, open_spool
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
+from lls_decode.movies.formats.hdf5 import SEPARATOR, open_hdf5
+from lls_decode.movies.formats.hdf5 import SUFFIXES as HDF5_SUFFIXES
+from lls_decode.movies.formats.imaris import open_imaris
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.tiff.members import members_named_by
@@ -32,6 +35,8 @@ BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     ".dax": open_dax,
     ".raw": open_picasso_raw,
     ".sif": open_sif,
+    **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
+    ".ims": open_imaris,
 }
 """The formats of single files."""
 
@@ -42,6 +47,8 @@ FORMATS: Final = (
     "a .dax file",
     "a Picasso .raw file",
     "an Andor .sif file, or the folder of a spooled acquisition",
+    "an HDF5 file, or one dataset of it (file.h5::/path)",
+    "an Imaris .ims file",
     "a folder or glob of files of any one of these kinds",
 )
 """What `open_movie` reads, in words."""
@@ -65,6 +72,8 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     """
     choices = choices or Choices()
     text, path = str(path), Path(path)
+    if SEPARATOR in text and not path.exists():
+        return _open_inside(text, choices)
     index = path if path.name == INDEX and path.is_file() else find_index(path)
     if index is not None:
         return open_ndtiff(index, choices)
@@ -79,8 +88,20 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
         raise InputError(f"{path} does not exist; give a movie, or a folder or pattern of TIFFs.")
     opener = BY_SUFFIX.get(path.suffix.lower())
     if opener is None:
-        raise InputError(f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}.")
+        raise InputError(
+            f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}: make OME-Zarr of any other "
+            f"format with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr, which needs no conversion."
+        )
     return opener(path, choices)
+
+
+def _open_inside(text: str, choices: Choices) -> Movie:
+    """A dataset inside an HDF5 file: ``file.h5::/path``."""
+    name, _, inside = text.partition(SEPARATOR)
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give an HDF5 file in front of {SEPARATOR}.")
+    return open_hdf5(path, choices, inside)
 
 
 def _open_folder(where: str, choices: Choices) -> Movie:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
-from lls_decode.movies.accounting import Account, Ints, keep, settle
+from lls_decode.movies.accounting import Account, Ints, Loss, keep, ranges, settle
 from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.movie import Frames, Movie
@@ -40,6 +40,8 @@ class FrameArray:
     lost: npt.NDArray[np.bool_] | None = None
     """Which frames are not whole, flattened."""
     accounts: tuple[Account, ...] = ()
+    is_encoded: bool = False
+    """Whether frames are compressed, so that one may be unreadable although its bytes are there."""
     channels: tuple[str, ...] = ()
     """Names of the channels."""
     pixel_size: PixelSize | None = None
@@ -59,6 +61,9 @@ def as_movie(frames: FrameArray, choices: Choices) -> Movie:
     order = in_order(frames.shape, frames.axes, choices, frames.path, frames.channels)
     index = order.index.ravel()
     lost = np.zeros(math.prod(frames.shape), bool) if frames.lost is None else frames.lost
+    if choices.salvage and frames.is_encoded:
+        lost, more = _with_undecodable(frames, lost, index)
+        losses += more
     kept = keep(lost[index], order.index.shape[1], choices)
     numbers = index[kept.numbers]
     files = frames.files or (frames.path,)
@@ -79,6 +84,24 @@ def as_movie(frames: FrameArray, choices: Choices) -> Movie:
     )
 
 
+def _with_undecodable(
+    frames: FrameArray, lost: npt.NDArray[np.bool_], index: Ints
+) -> tuple[npt.NDArray[np.bool_], tuple[Loss, ...]]:
+    """Try all frames that are wanted, and add those that cannot be decoded to the lost ones."""
+    found, why = [], ""
+    for number in index[~lost[index]]:
+        try:
+            frames.read(np.array([number]))
+        except InputError as error:
+            found.append(int(number))
+            why = why or str(error)
+    if not found:
+        return lost, ()
+    lost = lost.copy()
+    lost[found] = True
+    return lost, (Loss(frames.path.name, f"frames {ranges(found)}", why),)
+
+
 def tell(files: tuple[Path, ...], num_frames: int, planes: int) -> str:
     """Say which files hold how many frames."""
     names = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
@@ -92,13 +115,6 @@ def missing_frames(path: Path, announced: int, lost: npt.NDArray[np.bool_], prob
         return ()
     missing = tuple(np.flatnonzero(lost).tolist())
     return (Account(path, announced, len(lost) - len(missing), problem, missing),)
-
-
-def refuse_cut(path: Path, what: str, needed: int) -> None:
-    """Refuse a file that ends before ``needed`` bytes, of which ``what`` tells the meaning."""
-    size = path.stat().st_size
-    if size < needed:
-        raise InputError(f"{path} is truncated: it has {size} of {needed} bytes of {what}; restore the file.")
 
 
 def library(module: str, extra: str, what: str) -> Any:
