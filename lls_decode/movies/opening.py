@@ -16,6 +16,7 @@ from lls_decode.frames.stores import expand, has_magic
 from lls_decode.movies.choices import Choices, pick
 from lls_decode.movies.formats.andor_sif import open_sif
 from lls_decode.movies.formats.andor_spool import find_spool, open_spool
+from lls_decode.movies.formats.czi import open_czi
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
 from lls_decode.movies.formats.hdf5 import SEPARATOR, open_hdf5
 from lls_decode.movies.formats.hdf5 import SUFFIXES as HDF5_SUFFIXES
@@ -37,6 +38,7 @@ BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     ".sif": open_sif,
     **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
     ".ims": open_imaris,
+    ".czi": open_czi,
 }
 """The formats of single files."""
 
@@ -49,6 +51,7 @@ FORMATS: Final = (
     "an Andor .sif file, or the folder of a spooled acquisition",
     "an HDF5 file, or one dataset of it (file.h5::/path)",
     "an Imaris .ims file",
+    "a Zeiss .czi file",
     "a folder or glob of files of any one of these kinds",
 )
 """What `open_movie` reads, in words."""
