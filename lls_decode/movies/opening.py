@@ -17,12 +17,14 @@ from lls_decode.movies.choices import Choices, pick
 from lls_decode.movies.formats.andor_sif import open_sif
 from lls_decode.movies.formats.andor_spool import find_spool, open_spool
 from lls_decode.movies.formats.czi import open_czi
+from lls_decode.movies.formats.dcimg import open_dcimg
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
 from lls_decode.movies.formats.hdf5 import SEPARATOR, open_hdf5
 from lls_decode.movies.formats.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from lls_decode.movies.formats.imaris import open_imaris
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
+from lls_decode.movies.formats.stk import open_stk
 from lls_decode.movies.formats.tiff.members import members_named_by
 from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
 from lls_decode.movies.joining import join
@@ -39,6 +41,8 @@ BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
     ".ims": open_imaris,
     ".czi": open_czi,
+    ".dcimg": open_dcimg,
+    ".stk": open_stk,
 }
 """The formats of single files."""
 
@@ -52,6 +56,8 @@ FORMATS: Final = (
     "an HDF5 file, or one dataset of it (file.h5::/path)",
     "an Imaris .ims file",
     "a Zeiss .czi file",
+    "a Hamamatsu .dcimg file",
+    "a MetaMorph .stk file",
     "a folder or glob of files of any one of these kinds",
 )
 """What `open_movie` reads, in words."""
