@@ -23,6 +23,7 @@ from lls_decode.movies.formats.hdf5 import SEPARATOR, open_hdf5
 from lls_decode.movies.formats.hdf5 import SUFFIXES as HDF5_SUFFIXES
 from lls_decode.movies.formats.imaris import open_imaris
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
+from lls_decode.movies.formats.nd2_files import open_nd2
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.stk import open_stk
 from lls_decode.movies.formats.tiff.members import members_named_by
@@ -43,6 +44,7 @@ BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     ".czi": open_czi,
     ".dcimg": open_dcimg,
     ".stk": open_stk,
+    ".nd2": open_nd2,
 }
 """The formats of single files."""
 
@@ -58,6 +60,7 @@ FORMATS: Final = (
     "a Zeiss .czi file",
     "a Hamamatsu .dcimg file",
     "a MetaMorph .stk file",
+    "a Nikon .nd2 file",
     "a folder or glob of files of any one of these kinds",
 )
 """What `open_movie` reads, in words."""
