@@ -29,6 +29,14 @@ def open_nd2(path: Path, choices: Choices) -> Movie:
     """Open one channel and position of an ``.nd2`` file."""
     file = _open(path)
     try:
+        return _open_frames(path, file, choices)
+    except BaseException:
+        file.close()  # nd2 warns of files that are left open
+        raise
+
+
+def _open_frames(path: Path, file: Any, choices: Choices) -> Movie:
+    try:
         sizes, dtype, attributes = dict(file.sizes), np.dtype(file.dtype), file.attributes
         names = tuple(channel.channel.name for channel in file.metadata.channels or ())
         voxel, is_colour, loops = file.voxel_size(), file.is_rgb, file.experiment
@@ -50,7 +58,7 @@ def open_nd2(path: Path, choices: Choices) -> Movie:
             out[i] = _read(path, file, int(number) // channels).reshape(channels, height, width)[number % channels]
         return out
 
-    weakref.finalize(read, file.close)  # nd2 warns of files that are left open
+    weakref.finalize(read, file.close)
     position = _position(path, loops, choices) if "p" in axes else choices.position
     frames = FrameArray(
         path,
@@ -77,6 +85,7 @@ def _open(path: Path) -> Any:
     except Exception as error:  # of many kinds, for what nd2 does not know
         raise _damaged(path, error) from error
     if file.is_legacy:
+        file.close()
         raise InputError(
             f"{path} is of the old form of .nd2 (JPEG 2000), expected one of NIS-Elements 4 or later; make OME-Zarr of "
             f"it with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr."
