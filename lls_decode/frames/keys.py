@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 else:  # older zarr cannot be subscripted
     ZarrArray = zarr.Array
 
+_MOVIES = {
+    ".tif", ".tiff", ".dax", ".raw", ".nd2", ".czi", ".ims", ".dcimg", ".sif", ".sifx", ".stk", ".h5", ".hdf5",
+}  # fmt: skip
+"""Suffixes of files that are converted first."""
+
 
 class DirectoryKeys:
     """Keys are paths relative to a directory."""
@@ -106,7 +111,7 @@ def open_keys(path: Path) -> Keys:
         return ZipKeys(path)
     hint = (
         "convert it first with 'lls-decode convert'"
-        if path.suffix.lower() in {".tif", ".tiff", ".dax", ".raw"}
+        if path.suffix.lower() in _MOVIES
         else "give the path of a zarr store"
     )
     raise InputError(f"{path} is a file, expected a zarr store (a directory or a zip of one); {hint}.")

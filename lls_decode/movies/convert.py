@@ -112,6 +112,8 @@ def convert(
         )
     layout = _layout(movie, planes, source_path)
     out_path = Path(out_path)
+    if any(out_path.resolve() in (path.resolve(), *path.resolve().parents) for path in movie.files):
+        raise OutputError(f"{out_path} is, or holds, the movie itself; write the store to another place.")
     check_free(out_path, overwrite=overwrite)
     pixel_size = pixel_size or movie.pixel_size
     filling = Filling(

@@ -28,6 +28,7 @@ from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.stk import open_stk
 from lls_decode.movies.formats.tiff.members import members_named_by
 from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
+from lls_decode.movies.formats.zarr_store import is_zarr, open_zarr
 from lls_decode.movies.joining import join
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.names import is_lls, read_name
@@ -61,6 +62,7 @@ FORMATS: Final = (
     "a Hamamatsu .dcimg file",
     "a MetaMorph .stk file",
     "a Nikon .nd2 file",
+    "a zarr store to be re-chunked, or one image of it (cell.zarr::0)",
     "a folder or glob of files of any one of these kinds",
 )
 """What `open_movie` reads, in words."""
@@ -89,6 +91,8 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     index = path if path.name == INDEX and path.is_file() else find_index(path)
     if index is not None:
         return open_ndtiff(index, choices)
+    if is_zarr(text):
+        return open_zarr(text, choices)
     spool = None if has_magic(text) else find_spool(path)
     if spool is not None:
         return open_spool(spool, choices)
@@ -108,11 +112,13 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
 
 
 def _open_inside(text: str, choices: Choices) -> Movie:
-    """A dataset inside an HDF5 file: ``file.h5::/path``."""
+    """A dataset inside an HDF5 file, or an image of a zarr store: ``file.h5::/path``."""
     name, _, inside = text.partition(SEPARATOR)
     path = Path(name)
+    if is_zarr(name):
+        return open_zarr(name, choices, inside)
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give an HDF5 file in front of {SEPARATOR}.")
+        raise InputError(f"{path} does not exist; give an HDF5 file or a zarr store in front of {SEPARATOR}.")
     return open_hdf5(path, choices, inside)
 
 

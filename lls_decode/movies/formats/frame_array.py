@@ -21,6 +21,8 @@ from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.movie import Frames, Movie
 
+_TRIED_TOGETHER = 64
+
 
 @dataclass(frozen=True)
 class FrameArray:
@@ -89,12 +91,19 @@ def _with_undecodable(
 ) -> tuple[npt.NDArray[np.bool_], tuple[Loss, ...]]:
     """Try all frames that are wanted, and add those that cannot be decoded to the lost ones."""
     found, why = [], ""
-    for number in index[~lost[index]]:
+    wanted = index[~lost[index]]
+    pieces = [wanted[i : i + _TRIED_TOGETHER] for i in range(0, len(wanted), _TRIED_TOGETHER)][::-1]
+    while pieces:
+        piece = pieces.pop()
         try:
-            frames.read(np.array([number]))
+            frames.read(piece)
         except InputError as error:
-            found.append(int(number))
-            why = why or str(error)
+            half = len(piece) // 2
+            if half:
+                pieces += [piece[half:], piece[:half]]
+            else:
+                found.append(int(piece[0]))
+                why = why or str(error)
     if not found:
         return lost, ()
     lost = lost.copy()
