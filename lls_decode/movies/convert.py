@@ -46,8 +46,8 @@ def convert(
 ) -> FrameSource:
     """Convert a movie of another format to zarr, without losing a frame.
 
-    Reads TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them), NDTiff data sets, folders of
-    lattice light-sheet stacks, ``.dax`` and Picasso ``.raw``. What the files announce, what is found and what their
+    Reads what `opening.FORMATS` lists: TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them),
+    NDTiff data sets, folders of lattice light-sheet stacks, files of cameras and microscopes, HDF5, zarr. What the files announce, what is found and what their
     bytes hold must agree, and which file comes where must be beyond doubt; else the movie is refused.
 
     Each shard is read back after it is written and compared by SHA-256; the digests stay in the store

@@ -14,18 +14,18 @@ from typing import Final
 from lls_decode.errors import InputError
 from lls_decode.frames.stores import expand, has_magic
 from lls_decode.movies.choices import Choices, pick
-from lls_decode.movies.formats.andor_sif import open_sif
-from lls_decode.movies.formats.andor_spool import find_spool, open_spool
-from lls_decode.movies.formats.czi import open_czi
-from lls_decode.movies.formats.dcimg import open_dcimg
+from lls_decode.movies.formats.cameras.andor_sif import open_sif
+from lls_decode.movies.formats.cameras.andor_spool import find_spool, open_spool
+from lls_decode.movies.formats.cameras.dcimg import open_dcimg
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
-from lls_decode.movies.formats.hdf5 import SEPARATOR, open_hdf5
-from lls_decode.movies.formats.hdf5 import SUFFIXES as HDF5_SUFFIXES
-from lls_decode.movies.formats.imaris import open_imaris
+from lls_decode.movies.formats.hdf5.datasets import SEPARATOR, open_hdf5
+from lls_decode.movies.formats.hdf5.datasets import SUFFIXES as HDF5_SUFFIXES
+from lls_decode.movies.formats.hdf5.imaris import open_imaris
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
-from lls_decode.movies.formats.nd2_files import open_nd2
+from lls_decode.movies.formats.microscopes.czi import open_czi
+from lls_decode.movies.formats.microscopes.nd2_files import open_nd2
+from lls_decode.movies.formats.microscopes.stk import open_stk
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
-from lls_decode.movies.formats.stk import open_stk
 from lls_decode.movies.formats.tiff.members import members_named_by
 from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
 from lls_decode.movies.formats.zarr_store import is_zarr, open_zarr
@@ -74,8 +74,9 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     Parameters
     ----------
     path
-        A TIFF, ``.dax`` or ``.raw`` file; a folder with an NDTiff data set, with stacks of a lattice light-sheet, or
-        with TIFFs; or a glob of TIFFs.
+        A file of one of `BY_SUFFIX`; a folder with an NDTiff data set, with stacks of a lattice light-sheet, with a
+        spooled acquisition, or with files of one kind; a glob of such files; a zarr store; or a dataset inside an HDF5
+        file or a zarr store, ``file.h5::/path``.
     choices
         What the user says where a movie holds more than one answer.
 
@@ -145,10 +146,18 @@ def _open_folder(where: str, choices: Choices) -> Movie:
 
 
 def _suffix_of_series(where: str) -> str | None:
-    """The one suffix of a folder or pattern without TIFFs that is known; None when it has TIFFs, several or none."""
+    """The one suffix of a folder or pattern without TIFFs that is known; None when it has TIFFs or none."""
     found = {Path(item).suffix.lower() for item in expand(where) if Path(item).is_file()}
-    known = found & set(BY_SUFFIX)
-    return known.pop() if len(known) == 1 and not known & TIFF_SUFFIXES else None
+    known = sorted(found & set(BY_SUFFIX))
+    if not known or set(known) & TIFF_SUFFIXES:
+        return None
+    if len(known) > 1:
+        folder = where if Path(where).is_dir() else str(Path(where).parent)
+        raise InputError(
+            f"{where} has movies of {len(known)} kinds ({', '.join(known)}); choose one with a pattern, e.g. "
+            f"'{folder}/*{known[0]}'."
+        )
+    return known[0]
 
 
 def _left_open(series: Series, choices: Choices) -> Choices:

@@ -256,3 +256,13 @@ def test_files_of_another_size_do_not_join(shape, says, tmp_path):
         write_sif(tmp_path / f"a-{number}.sif", np.ones(shape if number == 1 else (2, H, W)))
     with pytest.raises(InputError, match=re.escape(says)):
         open_movie(tmp_path)
+
+
+def test_of_two_kinds_of_files_one_is_chosen_by_a_pattern(tmp_path):
+    data = counts(4, "float32")
+    for number in range(2):
+        write_sif(tmp_path / f"a-{number}.sif", data[2 * number : 2 * number + 2])
+    (tmp_path / "a.dax").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"movies of 2 kinds \(\.dax, \.sif\)"):
+        open_movie(tmp_path)
+    np.testing.assert_array_equal(open_movie(tmp_path / "*.sif").read(0, 4), data)

@@ -15,7 +15,7 @@ from lls_decode.errors import InputError
 from lls_decode.movies.accounting import Account, Ints
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, missing_frames
-from lls_decode.movies.formats.hdf5_files import (
+from lls_decode.movies.formats.hdf5.files import (
     as_input_error,
     check_dataset,
     is_encoded,

@@ -16,8 +16,14 @@ from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
 from lls_decode.movies.accounting import Account, Ints
 from lls_decode.movies.choices import Choices
-from lls_decode.movies.formats.czi_segments import Plane, SubBlock, decode_pixels, group_planes, read_segments
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
+from lls_decode.movies.formats.microscopes.czi_segments import (
+    Plane,
+    SubBlock,
+    decode_pixels,
+    group_planes,
+    read_segments,
+)
 from lls_decode.movies.lengths import length_nm
 from lls_decode.movies.movie import Frames, Movie
 
