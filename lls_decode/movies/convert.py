@@ -47,8 +47,9 @@ def convert(
     """Convert a movie of another format to zarr, without losing a frame.
 
     Reads what `opening.FORMATS` lists: TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them),
-    NDTiff data sets, folders of lattice light-sheet stacks, files of cameras and microscopes, HDF5, zarr. What the files announce, what is found and what their
-    bytes hold must agree, and which file comes where must be beyond doubt; else the movie is refused.
+    NDTiff data sets, folders of lattice light-sheet stacks, files of cameras and microscopes, HDF5, and other zarr.
+    What the files announce, what is found and what their bytes hold must agree, and which file comes where must be
+    beyond doubt; else the movie is refused.
 
     Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
     (`frames.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion goes on,

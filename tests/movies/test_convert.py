@@ -295,7 +295,7 @@ def test_without_tifffile_the_extra_is_named(tmp_path, monkeypatch):
 
     tifffile.imwrite(tmp_path / "a.tif", camera((2, 9, 11)), compression="zlib")
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(InputError, match=r"pip install lls-decode\[convert\]"):
+    with pytest.raises(InputError, match=r"pip install 'lls-decode\[convert\]'"):
         convert(tmp_path / "a.tif", tmp_path / "a.zarr")
 
 

@@ -137,7 +137,7 @@ def _lost_by_chunks(dataset: Any, size: int) -> npt.NDArray[np.bool_]:
     there = np.zeros(grid, bool)
 
     def note(info: Any) -> None:
-        if info.byte_offset + info.size <= size:
+        if info.byte_offset and info.size and info.byte_offset + info.size <= size:
             there[tuple(at // step for at, step in zip(info.chunk_offset, dataset.chunks, strict=True))] = True
 
     dataset.id.chunk_iter(note)

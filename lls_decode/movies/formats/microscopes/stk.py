@@ -13,6 +13,9 @@ from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library
 from lls_decode.movies.lengths import length_nm, square
 from lls_decode.movies.movie import Frames, Movie, check_type, read_bytes
 
+_PLANES_TAG = 33629
+"""UIC2: what MetaMorph says of each plane; their number is its length."""
+
 
 def open_stk(path: Path, choices: Choices) -> Movie:
     """Open a MetaMorph stack; its planes are volumes where each has a z distance, else frames."""
@@ -70,13 +73,18 @@ def _describe(path: Path) -> tuple[Any, dict[str, Any], str]:
             page, about = tiff.pages.first, tiff.stk_metadata
             axis = "" if about is None else tiff.series[0].axes[0].lower()
             pages = len(tiff.pages)
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError) as error:
+    except Exception as error:  # of many kinds, for tags that cannot be right
         size = path.stat().st_size
         raise InputError(f"{path} cannot be read as TIFF ({error}); it has {size} bytes: restore the file.") from error
     finally:
         logger.setLevel(level)
     if about is None:
         raise InputError(f"{path} has no tags of MetaMorph, expected a stack of its own; rename it to .tif.")
+    if _PLANES_TAG not in page.tags or 0 in page.shape or not page.dataoffsets:
+        raise InputError(
+            f"{path} describes its planes beyond its end, or not at all; it has {path.stat().st_size} bytes: restore "
+            "the file."
+        )
     if pages != 1:
         raise InputError(f"{path} has {pages} pages, expected one that describes all planes; rename it to .tif.")
     if about["NumberPlanes"] > 1:
@@ -89,6 +97,7 @@ def _start_of_pixels(path: Path, page: Any) -> int:
     if page.compression != 1 or page.samplesperpixel != 1:
         raise InputError(f"{path} is compressed or in colours, expected grey planes as they are; save it so.")
     offsets, counts = np.array(page.dataoffsets), np.array(page.databytecounts)
-    if (offsets[1:] != offsets[:-1] + counts[:-1]).any():
+    frame_bytes = int(np.prod(page.shape)) * page.dtype.itemsize
+    if (offsets[1:] != offsets[:-1] + counts[:-1]).any() or counts.sum() != frame_bytes:
         raise InputError(f"{path} has strips that do not follow each other; save it again from MetaMorph.")
     return int(offsets[0])
