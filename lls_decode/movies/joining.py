@@ -48,6 +48,7 @@ def join(series: Series, movies: Sequence[Movie]) -> Movie:
         notes=(*series.notes, *dict.fromkeys(note for movie in movies for note in movie.notes)),
         told=f"{len(movies)} files, {series.files[0].name} to {series.files[-1].name}, as {what}",
         losses=(*series.losses, *(loss for movie in movies for loss in movie.losses)),
+        content=" ".join(movie.content for movie in movies),
         is_closed_up=bool(series.losses) or any(movie.is_closed_up or movie.losses for movie in movies[:-1]),
     )
 

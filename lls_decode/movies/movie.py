@@ -50,7 +50,7 @@ class Movie:
     is_closed_up: bool = False
     """Whether frames from before and after a gap have become neighbours."""
     content: str = ""
-    """Digest of the frames, where names and sizes of ``files`` do not tell one movie from another."""
+    """Digest of which frames of the files these are: another channel is another movie (`digest_places`)."""
 
     def identity(self) -> str:
         """Digest of names and sizes of the files, and of how they are read; nothing is opened for it."""
@@ -69,6 +69,14 @@ def _digest_lines(lines: Iterable[str]) -> str:
     for line in lines:
         listing.update(f"{line}\n".encode())
     return listing.hexdigest()[:16]
+
+
+def digest_places(*places: npt.NDArray[np.int64], inside: str = "") -> str:
+    """Return a digest of where frames lie in their files, for `Movie.content`."""
+    found = hashlib.sha256(inside.encode())
+    for numbers in places:
+        found.update(np.ascontiguousarray(numbers).tobytes())
+    return found.hexdigest()[:16]
 
 
 def check_type(path: Path, dtype: np.dtype[Any]) -> None:

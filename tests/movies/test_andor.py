@@ -266,3 +266,11 @@ def test_of_two_kinds_of_files_one_is_chosen_by_a_pattern(tmp_path):
     with pytest.raises(InputError, match=r"movies of 2 kinds \(\.dax, \.sif\)"):
         open_movie(tmp_path)
     np.testing.assert_array_equal(open_movie(tmp_path / "*.sif").read(0, 4), data)
+
+
+@pytest.mark.parametrize("name", [".", "Spooled files.sifx", "0000000000spool.dat"])
+def test_spooled_files_without_their_description_are_refused(name, tmp_path):
+    folder = write_spool(tmp_path / "in", images("Mono16", 4), "Mono16")
+    (folder / "acquisitionmetadata.ini").unlink()
+    with pytest.raises(InputError, match=r"has no acquisitionmetadata\.ini"):
+        open_movie(folder / name)

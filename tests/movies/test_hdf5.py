@@ -244,3 +244,15 @@ def test_time_points_that_an_imaris_file_lacks_are_told(tmp_path):
     np.testing.assert_array_equal(read(movie), np.delete(data[:, 0], 2, axis=0).reshape(-1, H, W))
     with pytest.raises(InputError, match="announced 21 frames, whole 15"):
         open_movie(write_ims(tmp_path / "b.ims", data, announced=7))
+
+
+def test_another_channel_or_dataset_does_not_resume_an_interrupted_conversion(tmp_path):
+    """Files and shapes are the same; the shards of the other one must not be kept."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"], file["b"] = counts(4), counts(4) + 1
+    one, other = (open_movie(f"{tmp_path}/a.h5::/{name}").identity() for name in "ab")
+    assert one != other
+    path = write_ims(tmp_path / "a.ims", counts(5, 2, 3))
+    one, other, same = (open_movie(path, Choices(channel=channel)).identity() for channel in ("488", "642", "488"))
+    assert one != other
+    assert one == same

@@ -19,7 +19,7 @@ from lls_decode.errors import InputError
 from lls_decode.movies.accounting import Account, Ints, Loss, keep, ranges, settle
 from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices
-from lls_decode.movies.movie import Frames, Movie
+from lls_decode.movies.movie import Frames, Movie, digest_places
 
 _TRIED_TOGETHER = 64
 
@@ -49,6 +49,8 @@ class FrameArray:
     pixel_size: PixelSize | None = None
     z_step_nm: float | None = None
     notes: tuple[str, ...] = ()
+    inside: str = ""
+    """Which of several arrays of ``path`` this is."""
 
 
 def as_movie(frames: FrameArray, choices: Choices) -> Movie:
@@ -83,6 +85,7 @@ def as_movie(frames: FrameArray, choices: Choices) -> Movie:
         losses=losses,
         is_closed_up=kept.is_closed_up,
         told=tell(files, len(numbers), kept.planes),
+        content=digest_places(numbers, inside=frames.inside),
     )
 
 

@@ -77,7 +77,7 @@ def _with_origin(movie: Movie, source: FrameSource, path: str) -> Movie:
         movie,
         geometry=_geometry(stores[0]),
         angle_deg=source.angle_deg,
-        content=source.identity,
+        content=f"{source.identity} {movie.content}",
         losses=(*missing, *movie.losses),
         told=f"{len(stores)} zarr store{'s' if len(stores) > 1 else ''}, {Path(path).name}, as {what}",
     )

@@ -50,13 +50,22 @@ class _Format:
 
 
 def find_spool(path: Path) -> Path | None:
-    """Return the ``.ini`` of a spooled acquisition, given by its folder or one of its files; None when it is none."""
+    """Return the ``.ini`` of a spooled acquisition, given by its folder or one of its files; None when it is none.
+
+    Raises
+    ------
+    InputError
+        There are spooled files, and no ``.ini`` beside them.
+    """
     folder = path if path.is_dir() else path.parent
     if path.is_file() and path.suffix.lower() != ".sifx" and not _SPOOL.fullmatch(path.name) and path.name != INI:
         return None
     if not folder.is_dir():
         return None
-    return next((item for item in sorted(folder.glob("*.ini")) if item.name.lower() == INI), None)
+    ini = next((item for item in sorted(folder.glob("*.ini")) if item.name.lower() == INI), None)
+    if ini is None and (path.is_file() or next(folder.glob("*spool.dat"), None) is not None):
+        raise InputError(f"{folder} has no {INI}, which says how the spooled images are stored; restore it.")
+    return ini
 
 
 def open_spool(ini: Path, choices: Choices) -> Movie:

@@ -58,6 +58,7 @@ def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
             is_encoded=is_encoded(dataset),
             pixel_size=pixel_size,
             z_step_nm=z_step_nm,
+            inside=dataset.name,
         ),
         choices,
     )
