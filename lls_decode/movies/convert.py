@@ -46,10 +46,10 @@ def convert(
 ) -> FrameSource:
     """Convert a movie of another format to zarr, without losing a frame.
 
-    Reads TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them), NDTiff data sets, folders of
-    lattice light-sheet stacks, ``.dax``, Picasso ``.raw``, and zarr stores, also at an address. What the files
-    announce, what is found and what their bytes hold must agree, and which file comes where must be beyond doubt; else
-    the movie is refused.
+    Reads what `opening.FORMATS` lists: TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them),
+    NDTiff datasets, folders of lattice light-sheet stacks, files of cameras and microscopes, HDF5, and other zarr, also
+    at an address. What the files announce, what is found and what their bytes hold must agree, and which file comes
+    where must be beyond doubt; else the movie is refused.
 
     Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
     (`frames.writing.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion
@@ -113,6 +113,8 @@ def convert(
         )
     layout = _layout(movie, planes, source_path)
     out_path = Path(out_path)
+    if any(out_path.resolve() in (path.resolve(), *path.resolve().parents) for path in movie.files):
+        raise OutputError(f"{out_path} is, or holds, the movie itself; write the store to another place.")
     check_free(out_path, overwrite=overwrite)
     pixel_size = pixel_size or movie.pixel_size
     filling = Filling(
@@ -140,7 +142,7 @@ def convert(
 
 def _attributes(movie: Movie, source_path: str | Path) -> dict[str, Any]:
     """What the store keeps of where it comes from."""
-    attributes: dict[str, Any] = {"converted_from": Path(source_path).name, "files": movie.told}
+    attributes: dict[str, Any] = {"converted_from": Path(str(source_path).partition("::")[0]).name, "files": movie.told}
     if movie.geometry is not None:
         attributes["geometry"] = movie.geometry.model_dump(mode="json", exclude_none=True)
     if movie.losses:

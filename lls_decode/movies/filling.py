@@ -198,7 +198,7 @@ class Filling:
 def _angle_deg(movie: Movie) -> float | None:
     """The scan angle that the movie says; None when it says none, or its planes follow each other along z."""
     geometry = movie.geometry
-    return geometry.angle_deg if geometry is not None and geometry.motion == "stage" else None
+    return geometry.angle_deg if geometry is not None and geometry.motion == "stage" else movie.angle_deg
 
 
 def _runs_of(piece: Piece, noted: dict[int, Run]) -> list[Run]:

@@ -37,6 +37,8 @@ class Movie:
     z_step_nm: float | None = None
     geometry: Geometry | None = None
     """How the planes follow each other, when the files tell."""
+    angle_deg: float | None = None
+    """Angle between the light sheet and the stage travel, when only that is told."""
     lengths: tuple[int, ...] = ()
     """Frames of each file of a series."""
     notes: tuple[str, ...] = ()
@@ -47,10 +49,12 @@ class Movie:
     """What was announced and is not among the frames, as the user allowed."""
     is_closed_up: bool = False
     """Whether frames from before and after a gap have become neighbours."""
+    content: str = ""
+    """Digest of which frames of the files these are: another channel is another movie (`digest_places`)."""
 
     def identity(self) -> str:
         """Digest of names and sizes of the files, and of how they are read; nothing is opened for it."""
-        listing = _digest_lines(f"{path.name} {path.stat().st_size}" for path in self.files)
+        listing = _digest_lines(f"{path.name} {path.stat().st_size}" for path in self.files) + self.content
         return digest(
             [listing, self.num_frames, self.height, self.width, str(self.dtype), [str(loss) for loss in self.losses]]
         )
@@ -65,6 +69,14 @@ def _digest_lines(lines: Iterable[str]) -> str:
     for line in lines:
         listing.update(f"{line}\n".encode())
     return listing.hexdigest()[:16]
+
+
+def digest_places(*places: npt.NDArray[np.int64], inside: str = "") -> str:
+    """Return a digest of where frames lie in their files, for `Movie.content`."""
+    found = hashlib.sha256(inside.encode())
+    for numbers in places:
+        found.update(np.ascontiguousarray(numbers).tobytes())
+    return found.hexdigest()[:16]
 
 
 def check_type(path: Path, dtype: np.dtype[Any]) -> None:

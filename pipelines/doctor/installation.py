@@ -15,6 +15,7 @@ _CORE = ("torch", "zarr", "dask", "distributed", "numpy", "pyarrow", "pydantic",
 _EXTRAS = {
     "zarrs": "fast",
     "tifffile": "convert",
+    "nd2": "nd2",
     "matplotlib": "report",
     "h5py": "export",
     "cryptography": "slurm",

@@ -260,7 +260,7 @@ def bare(name, data, **described):
 INF = "data type = 16 bit integers (binary, little endian)\nframe dimensions = 4 x 3\nnumber of frames = 2\n"
 BAD_MOVIES = {
     "missing": (lambda p: p / "no.tif", "does not exist"),
-    "unknown": (bare("a.czi", b"x"), "unknown type '.czi'"),
+    "unknown": (bare("a.xyz", b"x"), "unknown type '.xyz'.*bioformats2raw a.xyz a.zarr"),
     "no tiff": (bare("a.tif", b"no tiff"), "cannot be read as TIFF"),
     "truncated": (cut, "truncated|cannot be"),
     "empty folder": (lambda p: p, "has no TIFF files"),
@@ -295,7 +295,7 @@ def test_without_tifffile_the_extra_is_named(tmp_path, monkeypatch):
 
     tifffile.imwrite(tmp_path / "a.tif", camera((2, 9, 11)), compression="zlib")
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(InputError, match=r"pip install lls-decode\[convert\]"):
+    with pytest.raises(InputError, match=r"pip install 'lls-decode\[convert\]'"):
         convert(tmp_path / "a.tif", tmp_path / "a.zarr")
 
 

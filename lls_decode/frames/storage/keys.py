@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 else:  # older zarr cannot be subscripted
     ZarrArray = zarr.Array
 
+_MOVIES = {
+    ".tif", ".tiff", ".dax", ".raw", ".nd2", ".czi", ".ims", ".dcimg", ".sif", ".sifx", ".stk", ".h5", ".hdf5",
+}  # fmt: skip
+"""Suffixes of files that are converted first."""
+
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 """Names of metadata documents: one of them makes a folder an array or group."""
@@ -157,7 +162,7 @@ def open_keys(path: str | Path, storage: StorageConfig | None = None) -> Keys:
         return ZipKeys(path)
     hint = (
         "convert it first with 'lls-decode convert'"
-        if path.suffix.lower() in {".tif", ".tiff", ".dax", ".raw"}
+        if path.suffix.lower() in _MOVIES
         else "give the path of a zarr store"
     )
     raise InputError(f"{path} is a file, expected a zarr store (a directory or a zip of one); {hint}.")

@@ -1,83 +1,143 @@
-"""A zarr store of any layout, local or remote, as a movie: to be copied, or stored in better chunks."""
+"""Zarr datasets as movies: a copy in the chunks that we recommend, of whatever `open_source` can read."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
-from lls_decode.config import InputConfig
-from lls_decode.errors import InputError
+from lls_decode.addresses import is_address
+from lls_decode.config import Geometry, InputConfig
+from lls_decode.errors import ChunkError, FrameValueError, InputError
+from lls_decode.frames.metadata.axis_names import FRAME_AXES
+from lls_decode.frames.metadata.images import read_node, select_image
 from lls_decode.frames.metadata.salvage import read_missing
 from lls_decode.frames.opening import open_source
-from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.source import FrameSource
-from lls_decode.movies.accounting import Loss
+from lls_decode.frames.storage.keys import open_keys
+from lls_decode.frames.storage.stores import has_magic, is_collection, is_store, list_arrays, split_entries
+from lls_decode.movies.accounting import Ints, Loss
 from lls_decode.movies.choices import Choices
-from lls_decode.movies.movie import Movie
+from lls_decode.movies.formats.frame_array import FrameArray, as_movie
+from lls_decode.movies.movie import Frames, Movie
+
+_MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
 
-@dataclass(frozen=True)
-class ZarrMovie(Movie):
-    """Frames of a store, which knows by itself what it is."""
-
-    source_identity: str = field(default="", kw_only=True)
-
-    def identity(self) -> str:
-        """Digest of the store's metadata and of a sample of its chunks."""
-        return self.source_identity
-
-    def times(self) -> str:
-        """Nothing: a store may have millions of files."""
-        return ""
+def is_zarr(path: str) -> bool:
+    """Return whether a path means a zarr store, or nothing but such stores."""
+    if not has_magic(path) and not Path(path).exists():
+        return False
+    if not is_collection(path):
+        return is_store(path)
+    found, others = split_entries(path)
+    return bool(found) and not any(Path(item).is_file() for item in others)
 
 
-def open_zarr(path: str, choices: Choices) -> ZarrMovie:
-    """Open a zarr store as a movie. What it lacks already is recorded again.
+def open_zarr(path: str, choices: Choices, inside: str = "") -> Movie:
+    """Open a store, a folder of stores, or a glob of them; of several images the one at ``inside``."""
+    source = _open(path, choices, inside)
+    planes, volumes = source.layout.planes_per_volume, source.layout.num_volumes
 
-    Raises
-    ------
-    InputError
-        It cannot be read as frames, has no channel of this name, or something is chosen that stores do not have.
-    """
-    _refuse_unused(path, choices)
-    channel = None if choices.channel is None else int(choices.channel)
-    source = open_source(path, InputConfig(axes=choices.axes, channel=channel))
-    layout = source.layout
-    return ZarrMovie(
-        num_frames=layout.num_frames,
-        height=layout.height,
-        width=layout.width,
-        dtype=np.dtype(source.dtype),
-        read=_reader(source),
-        files=(),
-        planes=layout.planes_per_volume,
-        pixel_size=source.pixel_size,
-        z_step_nm=source.z_step_nm,
-        notes=source.notes,
-        told=f"1 zarr store, {Path(path).name}, as {layout.num_frames} frames",
-        losses=tuple(Loss(*item) for item in read_missing(path)),
-        source_identity=source.identity,
+    def read(numbers: Ints) -> Frames:
+        try:
+            return source.read_frames(np.stack(np.divmod(numbers, planes), axis=1))
+        except (ChunkError, FrameValueError) as error:
+            half = len(numbers) // 2
+            if half:  # between two frames that are whole there may be one that is not wanted
+                return np.concatenate([read(numbers[:half]), read(numbers[half:])])
+            raise InputError(f"{str(error).rstrip('.')}, or take the whole frames with --salvage.") from error
+
+    movie = as_movie(
+        FrameArray(
+            Path(path),
+            (volumes, planes),
+            ("t", "z"),
+            source.layout.height,
+            source.layout.width,
+            np.dtype(source.dtype),
+            read,
+            is_encoded=True,
+            pixel_size=source.pixel_size,
+            z_step_nm=source.z_step_nm,
+            notes=tuple(note for note in source.notes if "faster" not in note),
+        ),
+        Choices(salvage=choices.salvage, allow_gaps=choices.allow_gaps),
+    )
+    return _with_origin(movie, source, path)
+
+
+def _with_origin(movie: Movie, source: FrameSource, path: str) -> Movie:
+    """A movie with what a converted store says of itself beyond pixels."""
+    stores = list_arrays(path)
+    missing = [Loss(*item) for item in read_missing(path)]
+    what = f"volumes of {movie.planes} planes" if movie.planes > 1 else f"{movie.num_frames} frames"
+    return replace(
+        movie,
+        files=_markers(path),
+        geometry=_geometry(stores[0]),
+        angle_deg=source.angle_deg,
+        content=f"{source.identity} {movie.content}",
+        losses=(*missing, *movie.losses),
+        told=f"{len(stores)} zarr store{'s' if len(stores) > 1 else ''}, {Path(path).name}, as {what}",
     )
 
 
-def _refuse_unused(path: str, choices: Choices) -> None:
-    if choices.position is not None:
-        raise InputError(f"{path} is a zarr store, it has no position {choices.position!r}; leave --position out.")
-    if choices.channel is not None and not choices.channel.isdecimal():
-        raise InputError(f"{path} has no channel {choices.channel!r}; give its number, from 0.")
+def _open(path: str, choices: Choices, inside: str) -> FrameSource:
     if choices.pattern is not None:
-        raise InputError(f"{path} is one zarr store; leave --pattern out.")
-    if choices.salvage or choices.allow_gaps:
-        raise InputError(
-            f"{path} is a zarr store, which 'convert' copies whole or not at all; leave --salvage and --allow-gaps "
-            "out, and run on the store itself where some of its chunks are lost: the other frames are localized."
+        raise InputError(f"{path} is zarr; leave --pattern out, or give a glob of stores.")
+    channel = choices.channel
+    if channel is not None and not channel.isdigit():
+        raise InputError(f"{path} numbers its channels; give --channel 0 or higher, not {channel!r}.")
+    try:
+        config = InputConfig(
+            array=inside.strip("/") or None,
+            axes=choices.axes,
+            channel=None if channel is None else int(channel),
+            select=_select(path, choices, inside),
         )
+        return open_source(path, config)
+    except ValidationError as error:
+        raise InputError(f"{path} cannot be read with --axes {choices.axes!r}; give one letter a dimension.") from error
+    except InputError as error:
+        raise InputError(_in_our_words(str(error), path)) from error
 
 
-def _reader(source: FrameSource) -> Callable[[int, int], Frames]:
-    def read(start: int, stop: int) -> Frames:
-        numbers = np.arange(start, stop, dtype=np.int64)
-        return source.read_frames(np.stack(np.divmod(numbers, source.layout.planes_per_volume), axis=1))
+def _select(path: str, choices: Choices, inside: str) -> dict[str, int]:
+    """Which entry of the one axis that frames do not have."""
+    if choices.position is None:
+        return {}
+    if not choices.position.isdigit():
+        raise InputError(f"{path} numbers its positions; give --position 0 or higher, not {choices.position!r}.")
+    image = select_image(open_keys(list_arrays(path)[0]), inside.strip("/") or None)
+    others = [axis for axis in choices.axes or image.axes or "" if axis not in FRAME_AXES]
+    if len(others) != 1:
+        raise InputError(f"{path} has {len(others)} axes of positions, expected one; leave --position out.")
+    return {others[0]: int(choices.position)}
 
-    return read
+
+def _in_our_words(text: str, path: str) -> str:
+    """The advice of `open_source` with the options of a conversion."""
+    text = re.sub(r"--array (\S+?)(?=[,;]|\.?$)", lambda found: f"the path {path}::{found[1]}", text)
+    return re.sub(r"--select \w+=(\d+)", r"--position \1", text)
+
+
+def _geometry(store: str) -> Geometry | None:
+    """How planes follow each other, where a conversion has noted it."""
+    node = read_node(open_keys(store), "")
+    own = node.attributes.get("lls_decode") if node is not None else None
+    try:
+        return Geometry.model_validate(own["geometry"]) if isinstance(own, dict) and "geometry" in own else None
+    except ValidationError:
+        return None
+
+
+def _markers(path: str) -> tuple[Path, ...]:
+    """Files that change when a store is written anew; none of a remote one."""
+    files: list[Path] = []
+    if is_address(path):
+        return ()
+    for store in map(Path, list_arrays(path)):
+        files += [store / name for name in _MARKERS if (store / name).is_file()] if store.is_dir() else [store]
+    return tuple(files)

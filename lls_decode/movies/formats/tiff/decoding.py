@@ -89,7 +89,7 @@ def open_with_tifffile(path: Path) -> "tifffile.TiffFile":
     except ImportError as error:
         raise InputError(
             "compressed TIFF files need the package tifffile, which is not installed; run: "
-            "pip install lls-decode[convert]"
+            "pip install 'lls-decode[convert]'."
         ) from error
     try:
         with _listening():
@@ -139,7 +139,7 @@ def decode(file: Stored, number: int, shelf: Shelf) -> Frames:
     except Exception as error:  # codecs raise many kinds
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "imagecodecs" in text:
-            raise InputError(f"{where} ({text}); run: pip install lls-decode[convert].") from error
+            raise InputError(f"{where} ({text}); run: pip install 'lls-decode[convert]'.") from error
         raise InputError(f"{where} ({text}); {advice}") from error
     if frame.shape != layout.shape:
         raise InputError(f"{where}: it came as {frame.shape}, expected {layout.shape}; {advice}")

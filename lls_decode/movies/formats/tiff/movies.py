@@ -15,7 +15,7 @@ from lls_decode.movies.formats.tiff.decoding import Shelf, decode, read_frames
 from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.members import Member, survey
 from lls_decode.movies.formats.tiff.pages import Ints
-from lls_decode.movies.movie import Frames, Movie
+from lls_decode.movies.movie import Frames, Movie, digest_places
 from lls_decode.movies.names import is_lls
 from lls_decode.movies.series import Series
 
@@ -99,6 +99,7 @@ def movie_of(members: Sequence[Member], choices: Choices, where: object, series:
         losses=tuple(losses),
         is_closed_up=kept.is_closed_up or bool(series and series.losses),
         told=_told(members, [file for file in files if len(file)], kept.planes, len(file_of)),
+        content=digest_places(file_of, page_of),
     )
 
 
