@@ -13,11 +13,13 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from lls_decode import __version__
 from lls_decode.axes import Layout
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError, OutputError
 from lls_decode.frames.keys import ZarrArray
 from lls_decode.frames.stores import is_store
+from lls_decode.outputs import check_not_around, is_forced
 
 SHARD_PLANES = 64
 MAX_CHUNK_PLANES = 8
@@ -78,7 +80,11 @@ def create_store(
         raise InputError(f"frames of type {dtype} cannot be stored, expected integer or real camera counts.")
     check_free(path, overwrite=overwrite)
     _remove(path)
-    own = {**(attributes or {}).get("lls_decode", {}), **({"angle_deg": angle_deg} if angle_deg is not None else {})}
+    own = {
+        "written_by": f"lls_decode {__version__}",
+        **(attributes or {}).get("lls_decode", {}),
+        **({"angle_deg": angle_deg} if angle_deg is not None else {}),
+    }
     axes = "tzyx" if layout.planes_per_volume > 1 else "tyx"
     sizes = {"t": layout.num_volumes, "z": layout.planes_per_volume, "y": layout.height, "x": layout.width}
     chunks, shards = chunk_shapes(layout, np.dtype(dtype).itemsize)
@@ -88,7 +94,7 @@ def create_store(
             zarr_format=3,
             attributes={
                 **(attributes or {}),
-                **({"lls_decode": own} if own else {}),
+                "lls_decode": own,
                 "ome": _ome(name or path.stem, axes, pixel_size, z_step_nm),
             },
         )
@@ -131,6 +137,19 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} exists; choose another name, or overwrite it on purpose (overwrite).")
     if not path.is_dir() or not is_store(path):
         raise OutputError(f"{path} is no zarr store, so it is not overwritten; choose another name.")
+    check_not_around(path)
+    if not is_forced() and not _is_ours(path):
+        raise OutputError(
+            f"{path} is a store that bears no mark of lls-decode, so that it may be somebody's data; choose another "
+            "name, or --force to replace it."
+        )
+
+
+def _is_ours(store: Path) -> bool:
+    try:
+        return "lls_decode" in zarr.open_group(store, mode="r").attrs
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _remove(path: Path) -> None:

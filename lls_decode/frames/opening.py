@@ -19,6 +19,7 @@ from lls_decode.frames.metadata.multiscales import Image
 from lls_decode.frames.salvage import salvage_notes
 from lls_decode.frames.source import FrameSource, identify, sample_chunks
 from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
+from lls_decode.outputs import note_read
 
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
@@ -48,8 +49,11 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     """
     config = config or InputConfig()
     path = str(path)
+    note_read(path)
     forget_listings()
     paths = list_arrays(path)
+    for each in paths:
+        note_read(each)
     first = _open(paths[0], config.array)
     _check_array(first)
     axes, names, notes = settle_axes(

@@ -31,9 +31,11 @@ from lls_decode.errors import BundleError, ConfigError, OutputError
 from lls_decode.evaluate import SpikeReport, SpikeRows, own_density, score_field, score_over, score_spikes
 from lls_decode.model.info import BundleInfo
 from lls_decode.models import RunConfigLike, as_run_config
+from lls_decode.outputs import guarded
 from lls_decode.pictures.spike_figure import spike_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.table import written_aside
+from lls_decode.table.marks import PROGRAM
 
 DENSITY_PER_UM2 = 0.02
 """Spikes that are on in a frame, per square micrometre. One in fifty has another one within half a micrometre."""
@@ -57,6 +59,7 @@ class SpikeResult:
     notes: tuple[str, ...]
 
 
+@guarded
 def spike_in(
     dataset: str | Path,
     model: str | Path,
@@ -270,7 +273,7 @@ def _write(report: SpikeReport, rows: SpikeRows, plan: Plan) -> SpikeResult:
     )
     record = report.to_dict()
     with written_aside(result.scores) as path:
-        path.write_text(json.dumps(record, indent=1))
+        path.write_text(json.dumps({"written_by": PROGRAM, **record}, indent=1))
     with written_aside(result.table) as path:
         pq.write_table(_table(rows, plan, record["settings"]), path, compression="zstd", compression_level=1)
     spike_figure(result.picture, record)

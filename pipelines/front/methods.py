@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lls_decode.config import ComputeConfig, TrainingConfig, parse
 from lls_decode.models import Given, RunConfigLike, as_config
+from lls_decode.outputs import guarded
 
 from .datasets import DatasetLike, as_dataset
 
@@ -17,6 +18,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of steps that are done, and of all."""
 
 
+@guarded
 def train(
     config: TrainingConfig | Given,
     out: str | Path,
@@ -72,6 +74,7 @@ def train(
     )
 
 
+@guarded
 def estimate(
     dataset: DatasetLike,
     base: TrainingConfig | Given,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lls_decode import __version__
 from lls_decode.config import (
     Camera,
     Geometry,
@@ -63,6 +64,7 @@ class Estimate:
             for name in ("photons", "background", "on_time", "density", "depth", "quality")
         }
         return {
+            "written_by": f"lls_decode {__version__}",
             "dataset": self.dataset,
             "identity": self.identity,
             "units": {
