@@ -6,7 +6,7 @@ where it is opened; the decision itself is made where files are written (`lls_de
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,20 @@ def guard(command: click.Command) -> None:
         force = given["force"] if has_force else given.pop("force")
         written = [given[name] for name in given if name in outputs and given[name] is not None]
         with running_command(reads=_reads(given, outputs), outputs=written, force=force, advice=advice):
+            _check(written)
             return callback(**given)
 
     command.callback = guarded
+
+
+def _check(written: Sequence[Path]) -> None:
+    """Refuse a file that must not be replaced before anything long is done."""
+    if any(path.is_file() for path in written):
+        from lls_decode.table.files import check_replaceable  # pyarrow: not needed by whoever replaces nothing
+
+        for path in written:
+            if path.is_file():
+                check_replaceable(path)
 
 
 def _reads(given: Mapping[str, Any], outputs: set[str | None]) -> Iterator[str | Path]:
