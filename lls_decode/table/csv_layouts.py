@@ -19,6 +19,8 @@ from lls_decode.errors import TableError
 
 _ROWS_AT_ONCE: Final = 2**18
 _CELL_BYTES: Final = 12
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_ONE_CELL: Final = re.compile(r'"([^"]|"")*[,;\t]([^"]|"")*"')
 _DECIMAL_COMMA: Final = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
 
@@ -109,10 +111,10 @@ def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
         if not line.strip() or line.startswith("#"):
             continue
         line, notes = line.rstrip("\r\n"), ()
-        if len(_split(line, ",")) == 1 and "," in _split(line, ",")[0] and line.startswith('"'):
+        if _ONE_CELL.fullmatch(line):
             line = _split(line, ",")[0]
             notes = ("the header was one quoted cell, as a spreadsheet leaves it; it was unpacked",)
-        chosen = separator or max(SEPARATORS.values(), key=lambda candidate: len(_split(line, candidate)))
+        chosen = separator or max(SEPARATORS.values(), key=_QUOTED.sub("", line).count)
         names = [name.strip() for name in _split(line, chosen)]
         dialect = CsvDialect(chosen, _decimal_mark(lines[number + 1 :], chosen))
         return CsvHead(names, number + 1, dialect, notes + dialect.notes())

@@ -21,6 +21,7 @@ _REASONS = {
     errno.EACCES: "permission is denied; change the rights of the folder, or choose another output folder",
     errno.EPERM: "the operation is not permitted; change the rights of the folder, or choose another output folder",
     errno.ENOENT: "the folder does not exist; create it",
+    errno.EEXIST: "a file of that name is there, not a folder; choose another output folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another output folder",
 }
 

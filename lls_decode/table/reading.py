@@ -166,7 +166,10 @@ def _check_kind(path: str | Path, found: pa.Schema, metadata: TableMetadata, lik
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    """Plain numbers of what other programs store by a dictionary, or as decimals."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
 
 
 def _open(path: str | Path) -> pq.ParquetFile:

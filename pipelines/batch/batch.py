@@ -38,6 +38,7 @@ from lls_decode.pipelines.running.run import RunResult, run
 from lls_decode.pipelines.running.submission import NO_WORKERS_S
 from lls_decode.pipelines.status.progress import show_progress
 from lls_decode.table import read_metadata, written_aside
+from lls_decode.table.files import output_error
 
 from .datasets import BatchEntry
 
@@ -283,7 +284,10 @@ class BatchTable:
             Full disk, read-only folder.
         """
         known = {row.dataset + row.table: self._with_seconds(row) for row in rows}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(self.path.parent, error) from error
         with written_aside(self.path, own_folder=True) as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(BatchRow)])
             writer.writeheader()

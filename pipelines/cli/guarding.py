@@ -28,6 +28,7 @@ def guard(command: click.Command) -> None:
         for each in command.commands.values():
             guard(each)
         return
+    positional = {param.name for param in command.params if isinstance(param, click.Argument)}
     outputs = {param.name for param in command.params if isinstance(param.type, OutputPath)}
     callback = command.callback
     if not outputs or callback is None:
@@ -44,7 +45,7 @@ def guard(command: click.Command) -> None:
     def guarded(**given: Any) -> Any:
         force = given["force"] if has_force else given.pop("force")
         written = [given[name] for name in given if name in outputs and given[name] is not None]
-        with running_command(reads=_reads(given, outputs), outputs=written, force=force, advice=advice):
+        with running_command(reads=_reads(given, outputs, positional), outputs=written, force=force, advice=advice):
             _check(written)
             return callback(**given)
 
@@ -61,13 +62,13 @@ def _check(written: Sequence[Path]) -> None:
                 check_replaceable(path)
 
 
-def _reads(given: Mapping[str, Any], outputs: set[str | None]) -> Iterator[str | Path]:
-    """Paths among the values of options and arguments: all of type path, and words that are names of files."""
+def _reads(given: Mapping[str, Any], outputs: set[str | None], positional: set[str | None]) -> Iterator[str | Path]:
+    """Paths among the values: all of type path, all arguments, and words in options that are names of files."""
     for name, value in given.items():
         if name in outputs:
             continue
         for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, Path):
+            if isinstance(item, Path) or (isinstance(item, str) and name in positional):
                 yield item
             elif isinstance(item, str):
                 yield from (word for word in (item, item.partition("=")[2]) if _is_file(word))
