@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from lls_decode import __version__
 from lls_decode.errors import ConfigError
+from lls_decode.outputs import PROGRAM
 
 
 def need_matplotlib(who: str) -> None:
@@ -42,4 +42,4 @@ def new_figure(who: str, wide_inches: float, tall_inches: float, **options: Any)
 
 def save_png(figure: Any, path: Path, **options: Any) -> None:
     """Save a figure as PNG that says which program made it: by that `lls_decode.table.marks` knows it again."""
-    figure.savefig(path, format="png", metadata={"Software": f"lls_decode {__version__}"}, **options)
+    figure.savefig(path, format="png", metadata={"Software": PROGRAM}, **options)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from lls_decode.errors import ConfigError
 
+PROGRAM: Final = f"lls_decode {version('lls-decode')}"
+"""What files of ours say of who wrote them (`lls_decode.table.marks`)."""
 _STORE_FILES = ("zarr.json", ".zgroup", ".zarray")
 
 P = ParamSpec("P")

@@ -13,13 +13,12 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from lls_decode import __version__
 from lls_decode.axes import Layout
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError, OutputError
 from lls_decode.frames.keys import ZarrArray
 from lls_decode.frames.stores import is_store
-from lls_decode.outputs import check_not_around, is_forced
+from lls_decode.outputs import PROGRAM, check_not_around, is_forced
 
 SHARD_PLANES = 64
 MAX_CHUNK_PLANES = 8
@@ -81,7 +80,6 @@ def create_store(
     check_free(path, overwrite=overwrite)
     _remove(path)
     own = {
-        "written_by": f"lls_decode {__version__}",
         **(attributes or {}).get("lls_decode", {}),
         **({"angle_deg": angle_deg} if angle_deg is not None else {}),
     }
@@ -94,7 +92,8 @@ def create_store(
             zarr_format=3,
             attributes={
                 **(attributes or {}),
-                "lls_decode": own,
+                **({"lls_decode": own} if own else {}),
+                "written_by": PROGRAM,
                 "ome": _ome(name or path.stem, axes, pixel_size, z_step_nm),
             },
         )
@@ -147,7 +146,8 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 def _is_ours(store: Path) -> bool:
     try:
-        return "lls_decode" in zarr.open_group(store, mode="r").attrs
+        found = zarr.open_group(store, mode="r").attrs
+        return str(found.get("written_by", "")).startswith("lls_decode ") or "lls_decode" in found
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -19,16 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lls_decode import __version__
 from lls_decode.config import PixelSize, SplinePsf
 from lls_decode.errors import ConfigError
 from lls_decode.optics.spline import CubicSpline, SplineModel, spline_from_volume
-from lls_decode.outputs import note_read
+from lls_decode.outputs import PROGRAM, note_read
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-_MATLAB_TEXT = f"MATLAB 5.0 MAT-file, Platform: lls-decode {__version__}, a PSF for SMAP and DECODE"
+_MATLAB_TEXT = f"MATLAB 5.0 MAT-file, Platform: {PROGRAM.replace('_', '-')}, a PSF for SMAP and DECODE"
 """In place of the library's, so that `lls_decode.table.marks` knows the file again."""
 _ADVICE = "give a .npz by 'lls-decode calibrate' or a _3dcal.mat by SMAP"
 

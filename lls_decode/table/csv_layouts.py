@@ -110,7 +110,8 @@ def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
     for number, line in enumerate(lines):
         if not line.strip() or line.startswith("#"):
             continue
-        line, notes = line.rstrip("\r\n"), ()
+        line = line.rstrip("\r\n")
+        notes: tuple[str, ...] = ()
         if _ONE_CELL.fullmatch(line):
             line = _split(line, ",")[0]
             notes = ("the header was one quoted cell, as a spreadsheet leaves it; it was unpacked",)

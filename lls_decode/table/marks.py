@@ -32,12 +32,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import yaml
 
-from lls_decode import __version__
 from lls_decode.config import Config
+from lls_decode.outputs import PROGRAM as PROGRAM
 from lls_decode.table.csv_layouts import THUNDERSTORM
 
-PROGRAM: Final = f"lls_decode {__version__}"
-"""What the marks say."""
 TRUTH_KEY: Final = b"lls_decode_truth"
 
 _HEAD_BYTES: Final = 65_536

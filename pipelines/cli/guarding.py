@@ -28,8 +28,8 @@ def guard(command: click.Command) -> None:
         for each in command.commands.values():
             guard(each)
         return
-    positional = {param.name for param in command.params if isinstance(param, click.Argument)}
-    outputs = {param.name for param in command.params if isinstance(param.type, OutputPath)}
+    positional = {str(param.name) for param in command.params if isinstance(param, click.Argument)}
+    outputs = {str(param.name) for param in command.params if isinstance(param.type, OutputPath)}
     callback = command.callback
     if not outputs or callback is None:
         return
@@ -62,7 +62,7 @@ def _check(written: Sequence[Path]) -> None:
                 check_replaceable(path)
 
 
-def _reads(given: Mapping[str, Any], outputs: set[str | None], positional: set[str | None]) -> Iterator[str | Path]:
+def _reads(given: Mapping[str, Any], outputs: set[str], positional: set[str]) -> Iterator[str | Path]:
     """Paths among the values: all of type path, all arguments, and words in options that are names of files."""
     for name, value in given.items():
         if name in outputs:

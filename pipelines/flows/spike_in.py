@@ -35,7 +35,6 @@ from lls_decode.outputs import guarded
 from lls_decode.pictures.spike_figure import spike_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.table import written_aside
-from lls_decode.table.marks import PROGRAM
 
 DENSITY_PER_UM2 = 0.02
 """Spikes that are on in a frame, per square micrometre. One in fifty has another one within half a micrometre."""
@@ -273,7 +272,7 @@ def _write(report: SpikeReport, rows: SpikeRows, plan: Plan) -> SpikeResult:
     )
     record = report.to_dict()
     with written_aside(result.scores) as path:
-        path.write_text(json.dumps({"written_by": PROGRAM, **record}, indent=1))
+        path.write_text(json.dumps(record, indent=1))
     with written_aside(result.table) as path:
         pq.write_table(_table(rows, plan, record["settings"]), path, compression="zstd", compression_level=1)
     spike_figure(result.picture, record)
