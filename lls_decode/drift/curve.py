@@ -19,6 +19,7 @@ from scipy.interpolate import PchipInterpolator
 
 from lls_decode.drift.points import Coords
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.outputs import note_read
 from lls_decode.table import software_versions, written_aside
 
 Floats = npt.NDArray[np.float64]
@@ -170,6 +171,7 @@ def read_curve(path: str | Path, *, coords: Coords) -> DriftCurve:
     ConfigError
         It was written by a newer version.
     """
+    note_read(path)
     try:
         table = pq.read_table(path)
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lls_decode.drawing import new_figure
+from lls_decode.drawing import new_figure, save_png
 from lls_decode.drift.curve import DriftCurve, Floats
 from lls_decode.table import written_aside
 
@@ -49,7 +49,7 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
         axes.legend(loc="upper left", fontsize=8)
     figure.suptitle(", ".join(part for part in (title, curve.method) if part), fontsize=11)
     with written_aside(Path(out)) as temporary:
-        figure.savefig(temporary, format="png")
+        save_png(figure, temporary)
 
 
 def _words(curve: DriftCurve, axis: int) -> str:

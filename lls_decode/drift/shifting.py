@@ -23,7 +23,7 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.table import TableMetadata, iter_tables, table_writer
 
 STEP: Final = "drift"
-_KEEP_POSITIONS: Final = ("filter", "link")
+_KEEP_POSITIONS: Final = ("filter", "link", "import")
 """Later steps of history after which rows can still be moved back one by one."""
 
 

@@ -21,6 +21,7 @@ from lls_decode.frames.reading.regions import denied, open_stored
 from lls_decode.frames.source import FrameSource
 from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
 from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
+from lls_decode.outputs import note_read
 
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
@@ -64,6 +65,9 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
     storage = config.storage
     forget_listings()
     paths = list_arrays(path, storage)
+    if not is_address(path):
+        for each in (path, *paths):
+            note_read(each)
     first = _open(paths[0], config.array, storage)
     _check_array(first)
     axes, names, notes = settle_axes(

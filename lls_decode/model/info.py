@@ -15,6 +15,7 @@ from lls_decode.axes import Layout
 from lls_decode.blocks import Tile, plan_part
 from lls_decode.config import STRIDE, Camera, Config, Geometry, NetworkConfig, PixelSize, Psf, Roi, Scaling, parse
 from lls_decode.errors import BundleError, ConfigError
+from lls_decode.outputs import note_read
 
 METADATA_KEY = "lls_decode"
 FORMAT_VERSION = 1
@@ -66,6 +67,7 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
         The file is absent, no bundle, or of a newer format.
     """
     path = Path(path)
+    note_read(path)
     advice = "give a .lls file written by 'lls-decode train'"
     try:
         with path.open("rb") as file:

@@ -20,6 +20,8 @@ from lls_decode.movies.choices import Choices
 from lls_decode.movies.filling import Filling
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.opening import open_movie
+from lls_decode.outputs import guarded, note_read
+from lls_decode.table import written_aside
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ MAX_WORKERS = 8
 """Threads by default; a disk is seldom faster than this many compress."""
 
 
+@guarded
 def convert(
     source_path: str | Path,
     out_path: str | Path,
@@ -101,6 +104,7 @@ def convert(
     """
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"planes_per_volume is {planes_per_volume}, expected 1 or more.")
+    note_read(source_path)
     movie = open_movie(source_path, Choices(axes, channel, position, pattern, allow_gaps, salvage))
     logger.info("%s", movie.told)
     for note in movie.notes:
@@ -183,5 +187,7 @@ def _write_run_config(store: Path, config: RunConfig) -> None:
         ]
     header.append("What is not said here comes from the model or the store, e.g. the camera: 'lls-decode config show'.")
     plain = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    path.write_text("".join(f"# {line}\n" for line in header) + yaml.safe_dump(plain, sort_keys=False))
+    text = "".join(f"# {line}\n" for line in header) + yaml.safe_dump(plain, sort_keys=False)
+    with written_aside(path) as aside:
+        aside.write_text(text)
     logger.info("%s written: what a run needs to know beside the store", path)

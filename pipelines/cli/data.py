@@ -9,9 +9,10 @@ from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.config import RunConfig, change
 from lls_decode.errors import ConfigError
 from lls_decode.models import as_run_config
+from lls_decode.pipelines.cli.guarding import OutputPath
 
 from .inputs import InputOptions, input_options
-from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
+from .options import changed, echo_json, json_option, like_option, progress_bar, set_option, square_pixel
 from .parameters import LazyHelpCommand
 
 
@@ -25,6 +26,7 @@ from .parameters import LazyHelpCommand
 @click.option("--verify", is_flag=True, help="Read all frames and compare them with the checksums of 'convert'.")
 @input_options
 @set_option
+@like_option
 @json_option
 def inspect(
     path: str,
@@ -109,7 +111,7 @@ def _movie_formats() -> str:
     epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
 )
 @click.argument("movie")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
 @click.option(
     "--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: what the file says]"
@@ -173,13 +175,13 @@ def convert(
 @click.command(epilog="Example: lls-decode preview cell.zarr --model lls-paint --volume 100 --out preview.png")
 @click.argument("dataset")
 @click.option("--model", required=True, help="Bundle (.lls), or the name of a shipped one.")
-@click.option("--out", default="preview.png", show_default=True, type=click.Path(path_type=Path))
+@click.option("--out", default="preview.png", show_default=True, type=OutputPath())
 @click.option(
     "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
-@click.option("--force", is_flag=True, help="Accept light that the camera cannot have recorded.")
+@click.option("--force", is_flag=True, help="Replace files of others; accept impossible light.")
 @set_option
 def preview(
     dataset: str,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.config import ComputeConfig, TrainingConfig, parse
 from lls_decode.models import Given, RunConfigLike, as_config
+from lls_decode.outputs import guarded
 
 from .datasets import DatasetLike, as_dataset
 
@@ -18,6 +19,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of steps that are done, and of all."""
 
 
+@guarded
 def train(
     config: TrainingConfig | Given,
     out: str | Path,
@@ -73,6 +75,7 @@ def train(
     )
 
 
+@guarded
 def estimate(
     dataset: DatasetLike,
     base: TrainingConfig | Given,

@@ -1,12 +1,15 @@
 """The command about drift."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from lls_decode.pipelines.cli.options import echo_json, json_option, progress_bar
+from lls_decode.outputs import in_place
+from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, progress_bar
 from lls_decode.pipelines.cli.parameters import ParamType
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ class _Place(ParamType):
     "Example: lls-decode drift results/localizations.parquet --method fiducials --in-place"
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The table without its drift.")
-@click.option("--in-place", is_flag=True, help="Replace TABLE by the table without its drift.")
+@click.option("--out", type=OutputPath(), help="The table without its drift.")
+@click.option("--in-place", "in_place_asked", is_flag=True, help="Replace TABLE by the table without its drift.")
 @click.option("--method", type=click.Choice(["rcc", "fiducials", "comet"]), default="rcc", show_default=True,
               help="Correlation of the structure with itself, beads, or the package comet-smlm.")  # fmt: skip
 @click.option("--windows", "num_windows", type=click.IntRange(2),
@@ -50,15 +53,16 @@ class _Place(ParamType):
 @click.option("--min-share", type=click.FloatRange(0, 1, min_open=True),
               help="Of the volumes in which a bead is seen.  [default: 0.8; of given ones 0.2]")  # fmt: skip
 @click.option("--smooth", type=click.FloatRange(0), help="Window over beads, volumes.  [default: by cross-validation]")
-@click.option("--curve", type=click.Path(path_type=Path), help="Where the curve goes.  [default: TABLE_drift.parquet]")
-@click.option("--png", "picture", type=click.Path(path_type=Path), help="Its picture.  [default: beside the curve]")
+@click.option("--curve", type=OutputPath(), help="Where the curve goes.  [default: TABLE_drift.parquet]")
+@click.option("--png", "picture", type=OutputPath(), help="Its picture.  [default: beside the curve]")
 @click.option("--apply", type=click.Path(path_type=Path), metavar="CURVE", help="Correct by this curve; measure none.")
 @click.option("--undo", is_flag=True, help="Take the last correction out of TABLE.")
+@like_option
 @json_option
 def drift(
     table: Path,
     out: Path | None,
-    in_place: bool,
+    in_place_asked: bool,
     method: "Method",
     num_windows: int | None,
     max_shift_nm: float | None,
@@ -79,16 +83,18 @@ def drift(
     """
     from lls_decode.drift import correct_drift, undo_correction
 
-    final = _final(table, out, in_place)
+    final = _final(table, out, in_place_asked)
+    replacing = in_place(table) if in_place_asked else nullcontext()
     if undo:
         if final is None:
             raise click.UsageError("--undo writes a table; say where (--out, --in-place).")
-        rows = undo_correction(table, final)
+        with replacing:
+            rows = undo_correction(table, final)
         _echo({"table": str(final), "rows": rows}, [f"{final}: {rows} localizations as they were"], as_json)
         return
     if fiducials and method != "fiducials":
         raise click.UsageError("--fiducials goes with --method fiducials.")
-    with progress_bar("comparing windows of time") as progress:
+    with replacing, progress_bar("comparing windows of time") as progress:
         made = correct_drift(
             table,
             out=final,
