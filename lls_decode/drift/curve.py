@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.interpolate import PchipInterpolator
 
 from lls_decode.drift.points import Coords
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.table import software_versions, written_aside
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 QUANTUM_NM: Final = 1 / 256
 """Displacements are multiples of this: far below any precision, and the same numbers when they are read back."""
@@ -29,6 +29,7 @@ KEY: Final = b"lls_decode_drift"
 _VERSION: Final = 1
 _COLUMNS: Final = ("volume", "dx_nm", "dy_nm", "dz_nm")
 _SIGMAS: Final = ("dx_sig", "dy_sig", "dz_sig")
+_SUPPORTED: Final = "supported"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class DriftCurve:
     method: str
     details: dict[str, Any] = field(default_factory=dict)
     """How it was found: plain values."""
+    supported: Flags | None = None
+    """(V,) False for volumes in which nothing was measured: held or bridged. None: not known."""
 
     def __len__(self) -> int:
         return len(self.shift_nm)
@@ -63,43 +66,39 @@ class DriftCurve:
         return np.arange(self.first_volume, self.last_volume + 1)
 
     def at(self, volume: npt.NDArray[np.integer]) -> Floats:
-        """``(N, 3)`` displacements in volumes that the curve covers."""
-        return self.shift_nm[volume.astype(np.int64) - self.first_volume]
+        """``(N, 3)`` displacements in volumes; before the first one and after the last one, the same as there."""
+        return self.shift_nm[self._index(volume)]
 
-    def covers(self, first: int, last: int) -> bool:
-        """Whether it says something about each of these volumes."""
-        return self.first_volume <= first and last <= self.last_volume
+    def outside(self, volume: npt.NDArray[np.integer]) -> Flags:
+        """``(N,)`` whether a volume lies before the first one or after the last one."""
+        return np.asarray((volume < self.first_volume) | (volume > self.last_volume))
+
+    def unsupported(self, volume: npt.NDArray[np.integer]) -> Flags:
+        """``(N,)`` whether nothing was measured in a volume, as far as is known."""
+        beyond = self.outside(volume)
+        return beyond if self.supported is None else beyond | ~self.supported[self._index(volume)]
+
+    def _index(self, volume: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        return np.clip(volume.astype(np.int64) - self.first_volume, 0, len(self) - 1)
 
 
 def make_curve(
-    first_volume: int, shift_VD: Floats, sigma_VD: Floats, *, coords: Coords, method: str, details: dict[str, Any]
+    first_volume: int,
+    shift_VD: Floats,
+    sigma_VD: Floats,
+    *,
+    coords: Coords,
+    method: str,
+    details: dict[str, Any],
+    supported_V: Flags | None = None,
 ) -> DriftCurve:
     """Round displacements to the grid, after their mean over all volumes is taken away; add z where there is none."""
     shift, sigma = np.zeros((len(shift_VD), 3)), np.zeros((len(shift_VD), 3))
     num_axes = shift_VD.shape[1]
     shift[:, :num_axes] = shift_VD - shift_VD.mean(axis=0)
     sigma[:, :num_axes] = sigma_VD
-    return DriftCurve(first_volume, np.rint(shift / QUANTUM_NM) * QUANTUM_NM, sigma, coords, method, details)
-
-
-def interpolate(centres: Floats, values_WD: Floats, first: int, last: int) -> Floats:
-    """``(V, D)`` values of all volumes from those of windows, by monotone cubics; beyond the outer windows straight on.
-
-    Monotone cubics (Fritsch and Carlson) do not overshoot at a jump.
-    """
-    volume = np.arange(first, last + 1)
-    if len(centres) < 2:
-        return np.repeat(values_WD, len(volume), axis=0)
-    ends = []
-    for outer, inner, place in ((0, 1, first), (-1, -2, last)):
-        slope = (values_WD[outer] - values_WD[inner]) / (centres[outer] - centres[inner])
-        ends.append((place, values_WD[outer] + slope * (place - centres[outer])))
-    knots, values = list(centres), list(values_WD)
-    if ends[0][0] < knots[0]:
-        knots, values = [ends[0][0], *knots], [ends[0][1], *values]
-    if ends[1][0] > knots[-1]:
-        knots, values = [*knots, ends[1][0]], [*values, ends[1][1]]
-    return np.asarray(PchipInterpolator(knots, np.array(values), axis=0)(volume))
+    rounded = np.rint(shift / QUANTUM_NM) * QUANTUM_NM
+    return DriftCurve(first_volume, rounded, sigma, coords, method, details, supported_V)
 
 
 def pack(curve: DriftCurve) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lls_decode.drift.beads import find_beads, read_beads
 from lls_decode.drift.comet import estimate_by_comet
 from lls_decode.drift.curve import DriftCurve
 from lls_decode.drift.fiducials import estimate_by_fiducials
+from lls_decode.drift.observations import one_of_each_molecule
 from lls_decode.drift.points import MAX_POINTS, TableView, read_points, survey_volumes
 from lls_decode.drift.rcc import estimate_by_correlation
 from lls_decode.errors import ConfigError
@@ -101,6 +102,7 @@ def estimate_drift(
     points = read_points(view, max_points=max_points)
     if len(points) < points.num_rows:
         _logger.info("%d of %d rows are used, evenly spread over the table", len(points), points.num_rows)
+    points = one_of_each_molecule(points)
     if method == "comet":
         return estimate_by_comet(points, max_shift_nm=max_shift_nm or 300.0, num_windows=num_windows)
     if method != "rcc":

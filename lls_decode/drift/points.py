@@ -5,7 +5,7 @@ it was cut into shards or row groups does not show.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -46,6 +46,10 @@ class Points:
     """Of the table."""
     first_volume: int
     last_volume: int
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> "Points":
+        """Some of them, in as many volumes."""
+        return replace(self, position_nm=self.position_nm[chosen], volume=self.volume[chosen])
 
     def __len__(self) -> int:
         return len(self.volume)
