@@ -1,35 +1,27 @@
 """The drift of a sample: one displacement a volume, on a grid that floating point numbers hold exactly.
 
-A curve is a Parquet file of its own (one row a volume) and also goes, packed, into the metadata of each table that it
-corrected. Second differences of a smooth curve are small integers, which compress to a fraction of a byte each.
+A curve is a file of its own (`curve_file`) and also goes, packed, into the metadata of each table that it corrected.
+Second differences of a smooth curve are small integers, which compress to a fraction of a byte each.
 """
 
 import base64
-import json
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lls_decode.drift.points import Coords
-from lls_decode.errors import ConfigError, TableError
-from lls_decode.table import software_versions, written_aside
+from lls_decode.errors import TableError
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 QUANTUM_NM: Final = 1 / 256
 """Displacements are multiples of this: far below any precision, and the same numbers when they are read back."""
-KEY: Final = b"lls_decode_drift"
-_VERSION: Final = 1
-_COLUMNS: Final = ("volume", "dx_nm", "dy_nm", "dz_nm")
-_SIGMAS: Final = ("dx_sig", "dy_sig", "dz_sig")
-_SUPPORTED: Final = "supported"
+_SAME_NM: Final = 0.02
+"""Curves that differ by less are one: a csv may have been rounded."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +101,16 @@ def pack(curve: DriftCurve) -> dict[str, Any]:
     return {"first_volume": curve.first_volume, "num_volumes": len(curve), "coords": curve.coords, "shifts": text}
 
 
+def same(one: DriftCurve, other: DriftCurve) -> bool:
+    """Whether two curves move rows by the same, but for a constant, wherever both say something."""
+    first, last = max(one.first_volume, other.first_volume), min(one.last_volume, other.last_volume)
+    if one.coords != other.coords or last - first + 1 < max(1, min(len(one), len(other)) / 2):
+        return False
+    volume = np.arange(first, last + 1)
+    apart = one.at(volume) - other.at(volume)
+    return bool(np.abs(apart - np.median(apart, axis=0)).max() < _SAME_NM)
+
+
 def unpack(values: dict[str, Any], *, method: str = "") -> DriftCurve:
     """From `pack`; the uncertainties are not kept and are NaN.
 
@@ -126,75 +128,3 @@ def unpack(values: dict[str, Any], *, method: str = "") -> DriftCurve:
         return DriftCurve(values["first_volume"], shift, np.full_like(shift, np.nan), values["coords"], method)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise TableError(f"The packed drift curve is damaged ({type(error).__name__}: {error}).") from error
-
-
-def write_curve(out: str | Path, curve: DriftCurve) -> Path:
-    """Write ``volume dx_nm dy_nm dz_nm dx_sig dy_sig dz_sig``, one row a volume, as Parquet.
-
-    Raises
-    ------
-    OutputError
-        Full disk, read-only folder.
-    """
-    out = Path(out)
-    columns = {"volume": pa.array(curve.volume, pa.uint32())}
-    for axis, (name, sigma) in enumerate(zip(_COLUMNS[1:], _SIGMAS, strict=True)):
-        columns |= {name: pa.array(curve.shift_nm[:, axis]), sigma: pa.array(curve.sigma_nm[:, axis])}
-    about = {
-        "version": _VERSION,
-        "coords": curve.coords,
-        "method": curve.method,
-        "details": curve.details,
-        "software": software_versions(),
-    }
-    order = [*_COLUMNS, *_SIGMAS]
-    table = pa.table({name: columns[name] for name in order}).replace_schema_metadata({KEY: json.dumps(about).encode()})
-    with written_aside(out) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-    return out
-
-
-def read_curve(path: str | Path, *, coords: Coords) -> DriftCurve:
-    """Read a curve of `write_curve`, or any Parquet file with the columns ``volume dx_nm dy_nm dz_nm``.
-
-    Parameters
-    ----------
-    coords
-        Along which axes the displacements of a file are that does not say so itself.
-
-    Raises
-    ------
-    TableError
-        The file cannot be read, lacks a column, has gaps between its volumes, or values that are no numbers.
-    ConfigError
-        It was written by a newer version.
-    """
-    try:
-        table = pq.read_table(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise TableError(f"{path} cannot be read as a drift curve ({' '.join(str(error).split())}).") from error
-    for name in _COLUMNS:
-        if name not in table.column_names:
-            raise TableError(f"{path} has no column {name!r}; a drift curve has {', '.join(_COLUMNS)}.")
-    about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
-    if about.get("version", _VERSION) != _VERSION:
-        raise ConfigError(
-            f"{path} is a drift curve of version {about['version']}, this program reads version {_VERSION}; use an "
-            "lls-decode that knows it."
-        )
-    values = {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
-    volume = values["volume"]
-    if not len(volume) or np.any(volume != volume[0] + np.arange(len(volume))):
-        raise TableError(f"{path} must have one row for each volume, in their order and without gaps.")
-    shift = np.stack([values[name] for name in _COLUMNS[1:]], axis=1)
-    if not np.isfinite(shift).all():
-        raise TableError(f"{path} has displacements that are no numbers; fill or remove them.")
-    sigma = np.stack([values.get(name, np.full(len(volume), np.nan)) for name in _SIGMAS], axis=1)
-    return DriftCurve(
-        first_volume=int(volume[0]),
-        shift_nm=np.rint(shift / QUANTUM_NM) * QUANTUM_NM,
-        sigma_nm=sigma,
-        coords=about.get("coords", coords),
-        method=about.get("method", "given"),
-        details=about.get("details", {}),
-    )

@@ -8,6 +8,7 @@ one could not tell which is the same molecule.
 Shape letters: ``N`` points, ``M`` molecules, ``D`` axes.
 """
 
+import itertools
 from dataclasses import replace
 from typing import Final
 
@@ -34,7 +35,7 @@ _FAR_VOLUMES: Final = 20
 _SAMPLE: Final = 100_000
 """Points that are asked for neighbours to find out."""
 _LONGEST_SHARE: Final = 1 / 64
-"""Of all volumes: what stays on for longer (a bead) is one observation in each such time, or there was no drift in it."""
+"""Of all volumes: what stays on for longer (a bead) is one observation in each such time."""
 _PIECE: Final = 200_000
 """Points that are joined at a time."""
 
@@ -54,9 +55,7 @@ def one_of_each_molecule(points: Points) -> Points:
     mean = np.stack([np.bincount(molecule, axis) / count for axis in points.position_nm.T], axis=1)
     volume = np.rint(np.bincount(molecule, points.volume - points.first_volume) / count).astype(np.int64)
     order = np.argsort(volume, kind="stable")
-    return replace(
-        points, position_nm=mean[order].astype(np.float32), volume=volume[order] + points.first_volume
-    )
+    return replace(points, position_nm=mean[order].astype(np.float32), volume=volume[order] + points.first_volume)
 
 
 def _stay_on(scaled_ND: npt.NDArray[np.floating], points: Points) -> bool:
@@ -80,10 +79,10 @@ def _stay_on(scaled_ND: npt.NDArray[np.floating], points: Points) -> bool:
 
 
 def _joined(scaled_ND: npt.NDArray[np.floating], points: Points) -> Integers:
-    """``(N,)`` number of the molecule of each point: chains of mutual nearest neighbours in this and the next volumes."""
+    """``(N,)`` molecule of each point: chains of nearest neighbours in the same and the next volumes."""
     links = []
     starts = np.append(np.unique(np.searchsorted(points.volume, points.volume[::_PIECE])), len(points))
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in itertools.pairwise(starts):
         beyond = int(np.searchsorted(points.volume, points.volume[stop - 1] + 2, side="right"))
         tree = cKDTree(_with_time(scaled_ND[start:beyond], points.volume[start:beyond]))
         asking = np.arange(start, stop)

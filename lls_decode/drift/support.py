@@ -28,8 +28,6 @@ _JUMP_NOISE: Final = 6.0
 """Steps that are larger than this many uncertainties ..."""
 _JUMP_ORDINARY: Final = 5.0
 """... and than this many ordinary steps are jumps."""
-_MAX_STRAIGHT: Final = 0.6
-"""Distances between the outer two knots that the curve goes straight on beyond the last."""
 _HOLE: Final = 0.5
 """Volumes between two knots are without support when they are that many times as many as a knot stands for."""
 
@@ -44,6 +42,8 @@ class Knots:
     """Volumes before and after it that the data come from."""
     drift_WD: Floats
     sigma_WD: Floats
+    straight: float = 0.6
+    """Distances between the outer two knots that the curve goes straight on beyond the last, within its data."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
 
 
 def interpolate(knots: Knots, volume: Floats) -> Floats:
-    """``(V, D)`` by monotone cubics (Fritsch and Carlson: no overshoot at a jump); straight on beyond the outer knots."""
+    """``(V, D)`` by monotone cubics (Fritsch and Carlson: no overshoot at a jump), straight on beyond the knots."""
     time, drift = knots.time_W, knots.drift_WD
     if len(time) < 2:
         return np.repeat(drift, len(volume), axis=0)
@@ -106,8 +106,8 @@ def _ends(knots: Knots, first: int, last: int) -> tuple[float, float]:
     time, reach = knots.time_W, knots.reach_W
     if len(time) < 2:
         return time[0] - reach[0], time[0] + reach[0]
-    before = min(reach[0], _MAX_STRAIGHT * (time[1] - time[0]))
-    after = min(reach[-1], _MAX_STRAIGHT * (time[-1] - time[-2]))
+    before = min(reach[0], knots.straight * (time[1] - time[0]))
+    after = min(reach[-1], knots.straight * (time[-1] - time[-2]))
     return max(float(first), time[0] - before), min(float(last), time[-1] + after)
 
 
@@ -123,7 +123,7 @@ def _supported(knots: Knots, volume: Floats) -> Flags:
 
 
 def _interpolated_variance(knots: Knots, volume: Floats, bridge: _Law, jumps_ID: Floats) -> Floats:
-    """``(V, D)`` from the knots on both sides, from what lies between them, and from a jump that may be anywhere there."""
+    """``(V, D)`` from the knots on both sides, from what lies between, and from a jump that may be anywhere there."""
     time = knots.time_W
     left = np.clip(np.searchsorted(time, volume, side="right") - 1, 0, len(time) - 2)
     span = time[left + 1] - time[left]
@@ -140,7 +140,7 @@ def _interpolated_variance(knots: Knots, volume: Floats, bridge: _Law, jumps_ID:
 
 
 def _jumps(knots: Knots) -> Floats:
-    """``(W - 1, D)`` nm, by how much the step to the next knot is more than its neighbours' are; 0 for ordinary steps."""
+    """``(W - 1, D)`` nm, by how much a step to the next knot is more than its neighbours' are; 0 for ordinary ones."""
     span = np.diff(knots.time_W)[:, None]
     step = np.diff(knots.drift_WD, axis=0)
     if len(step) < 5:
@@ -159,7 +159,9 @@ def _wandering_by_jumps(knots: Knots, volume: Floats, jumps_ID: Floats) -> Float
     time = knots.time_W
     left = np.clip(np.searchsorted(time, volume, side="right") - 1, 0, len(time) - 2)
     rate = (jumps_ID**2).sum(axis=0) / (time[-1] - time[0])
-    return np.asarray(rate * ((volume - time[left]) * (time[left + 1] - volume) / (time[left + 1] - time[left]))[:, None])
+    return np.asarray(
+        rate * ((volume - time[left]) * (time[left + 1] - volume) / (time[left + 1] - time[left]))[:, None]
+    )
 
 
 def _laws(knots: Knots, jumps_ID: Floats) -> tuple[_Law, _Law]:
