@@ -65,6 +65,17 @@ class Benefit:
         )
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """Points, and a drift that others have told."""
+
+    points: Points
+    cell: Integers
+    """(N,)"""
+    shift_VD: Floats
+    """From the first volume of the points on."""
+
+
 def measure_benefit(parts: list[Unseen]) -> Benefit:
     """Compare near pairs of different times before and after, over all parts."""
     counts: list[Floats] = []
