@@ -90,7 +90,7 @@ def measure_benefit(parts: list[Unseen]) -> Benefit:
         counts.append(np.stack([_near_pairs(place, time, group) for place in (before, after)]))
         reach = _WIDTH_RANGE + float(np.linalg.norm(np.ptp(part.shift_VD[:, :2], axis=0) / _unit(part.points)[:2]))
         edges = np.linspace(0, reach, _BINS + 1)
-        widths.append((edges, *(_distances(place[:, :2], time, edges) for place in (before, after))))
+        widths.append((edges, _distances(before[:, :2], time, edges), _distances(after[:, :2], time, edges)))
     total = np.sum(counts, axis=0) if counts else np.zeros((2, _GROUPS))
     if total.sum(axis=1).min() < 1 or total.sum(axis=1).max() < _MIN_PAIRS:
         return Benefit("not told", rows)

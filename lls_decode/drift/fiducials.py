@@ -93,7 +93,7 @@ def estimate_by_fiducials(
     drift, variance = _smoothed(raw, noise, width)
     variance = np.maximum(variance * _bias_factor(raw, noise, width), _scatter_of_beads(tracks, raw, width))
     known = np.isfinite(raw[:, 0])
-    time = np.flatnonzero(known) + float(first_volume)
+    time = np.flatnonzero(known).astype(np.float64) + first_volume
     reach = np.full(len(time), max(0.5, 2 * width))
     knots = Knots(time, reach, drift[known], np.sqrt(variance[known]), straight=0.0)
     sigma_V3, supported_V = uncertainty(knots, first_volume, last_volume)
@@ -242,7 +242,7 @@ def _bias_factor(drift_V3: Floats, variance_V3: Floats, width: float) -> Floats:
     if not both.any():
         return np.ones(3)
     excess = np.mean((drift_V3[both] - predicted[both]) ** 2 - variance_V3[both], axis=0)
-    return np.maximum(1.0, excess / np.mean(stated[both], axis=0))
+    return np.asarray(np.maximum(1.0, excess / np.mean(stated[both], axis=0)))
 
 
 def _residual(track: Track, drift_V3: Floats) -> Floats:

@@ -22,13 +22,12 @@ import numpy.typing as npt
 
 from lls_decode.drift.correlogram import REACH, GridCorrelator, NearCorrelator
 from lls_decode.drift.curve import DriftCurve, make_curve
-from lls_decode.drift.halves import cells_of, halve
+from lls_decode.drift.halves import calibrate, cells_of, halve
 from lls_decode.drift.points import Points
 from lls_decode.drift.solve import Solution, choose_pairs, solve
 from lls_decode.drift.support import Knots, held, uncertainty
 from lls_decode.drift.windows import MIN_POINTS, Windows, bends, cut_at_gaps, cut_evenly, cut_long, split
 from lls_decode.errors import TableError
-from lls_decode.robust import robust_sd
 
 _logger = logging.getLogger(__name__)
 
@@ -51,8 +50,6 @@ _MAX_WINDOW_POINTS: Final = 50_000
 _DIFFERENCES: Final = 200
 """Windows, over all ways to halve the points, that tell the uncertainty."""
 _MAX_HALVINGS: Final = 8
-_MAX_RATIO: Final = 4.0
-"""Robust standard deviations beyond which a difference of halves counts no more: one of them found nothing."""
 
 
 def estimate_by_correlation(
@@ -95,7 +92,7 @@ def estimate_by_correlation(
     windows, shift_VD, solution = _follow(
         points, windows, shift_VD, kernel_nm, fixed=num_windows is not None, progress=progress
     )
-    sigma_WD = solution.sigma_nm * _enlargement(points, windows, shift_VD, kernel_nm, solution)
+    sigma_WD = _calibrated(points, windows, shift_VD, kernel_nm, solution)
     knots = _knots(windows, solution.known, _at(windows, shift_VD, points), sigma_WD)
     sigma_VD, supported_V = uncertainty(knots, points.first_volume, points.last_volume)
     return make_curve(
@@ -134,7 +131,7 @@ def _measure_coarsely(points: Points, windows: Windows, kernel_nm: Floats, max_s
     transforms = [grid.transform(points.position_nm[windows.part(number)]) for number in range(len(windows))]
     pairs = choose_pairs(len(windows))
     shift = np.array([grid.shift(transforms[i], transforms[j]) for i, j in pairs])
-    return _solved(pairs, shift, np.ones_like(shift), len(windows))
+    return _solved(pairs, shift, np.ones_like(shift), windows)
 
 
 def _measure_finely(
@@ -160,7 +157,7 @@ def _measure_finely(
                 shift[row], sigma[row] = peak.shift_nm, peak.sigma_nm
         if progress is not None:
             progress(second + 1, len(windows))
-    return _solved(pairs, shift, sigma, len(windows))
+    return _solved(pairs, shift, sigma, windows)
 
 
 def _numbers(part: slice, chosen: npt.NDArray[np.bool_] | None) -> Integers:
@@ -176,11 +173,11 @@ def _at_rest(points: Points, number: Integers, shift_VD: Floats) -> npt.NDArray[
     return moved.astype(np.float32)
 
 
-def _solved(pairs: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: int) -> Solution:
-    solution = solve(pairs, shift_KD, sigma_KD, num_windows)
-    if solution.known.sum() < max(2, num_windows / 2):
+def _solved(pairs: Integers, shift_KD: Floats, sigma_KD: Floats, windows: Windows) -> Solution:
+    solution = solve(pairs, shift_KD, sigma_KD, len(windows), count_W=windows.counts)
+    if solution.known.sum() < max(2, len(windows) / 2):
         raise TableError(
-            f"Only {int(solution.known.sum())} of {num_windows} windows of time have a structure in common, so that "
+            f"Only {int(solution.known.sum())} of {len(windows)} windows of time have a structure in common, so that "
             "the drift cannot be measured by correlation; use fiducials, or fewer windows."
         )
     return solution
@@ -210,22 +207,21 @@ def _refine(
     return finer, bend_WD.max(axis=0) if len(finer) > len(windows) else np.zeros(bend_WD.shape[1])
 
 
-def _enlargement(points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, solution: Solution) -> Floats:
-    """``(D,)`` by what the uncertainty from the residuals has to be multiplied, from halves without common molecules.
+def _calibrated(points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, solution: Solution) -> Floats:
+    """``(W, D)`` nm, uncertainties that explain how the drifts of halves without common molecules differ.
 
     The error of a mean over all points is half of the difference between two over halves. Few windows tell little, so
     that the points are then halved in several ways.
     """
     cells = cells_of(_at_rest(points, np.arange(len(points)), shift_VD), kernel_nm)
-    ratios = []
+    off, stated = [], []
     for seed in range(min(_MAX_HALVINGS, -(-_DIFFERENCES // len(windows)))):
         first = halve(cells, seed)
         one, other = (_measure_finely(points, windows, shift_VD, kernel_nm, chosen=half) for half in (first, ~first))
         known = one.known & other.known & solution.known
-        ratios.append((one.drift_nm[known] - other.drift_nm[known]) / 2 / solution.sigma_nm[known])
-    ratio = np.concatenate(ratios)
-    usual = robust_sd(ratio, axis=0)
-    return np.asarray(np.sqrt(np.mean(np.minimum(np.abs(ratio), _MAX_RATIO * usual) ** 2, axis=0)))
+        off.append((one.drift_nm[known] - other.drift_nm[known]) / 2)
+        stated.append(solution.sigma_nm[known])
+    return calibrate(solution.sigma_nm, np.concatenate(stated), np.concatenate(off))
 
 
 def _details(points: Points, windows: Windows, solution: Solution, kernel_nm: Floats) -> dict[str, Any]:

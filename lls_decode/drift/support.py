@@ -117,9 +117,10 @@ def _supported(knots: Knots, volume: Floats) -> Flags:
     supported = (volume >= np.floor(low)) & (volume <= np.ceil(high))
     end, start = (knots.time_W + knots.reach_W)[:-1], (knots.time_W - knots.reach_W)[1:]
     hole = start - end > np.maximum(_HOLE * (knots.reach_W[:-1] + knots.reach_W[1:]), 1.0)
-    for stop, again in zip(end[hole], start[hole], strict=True):
-        supported &= (volume <= stop) | (volume >= again)
-    return supported
+    change = np.zeros(len(volume) + 1, dtype=np.int64)
+    for edge, sign in ((np.floor(end[hole]) + 1, 1), (np.ceil(start[hole]), -1)):
+        np.add.at(change, np.clip(edge - volume[0], 0, len(volume)).astype(np.int64), sign)
+    return np.asarray(supported & (np.cumsum(change[:-1]) == 0))
 
 
 def _interpolated_variance(knots: Knots, volume: Floats, bridge: _Law, jumps_ID: Floats) -> Floats:
