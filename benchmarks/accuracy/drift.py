@@ -6,10 +6,10 @@ Kinds: twelve kinds of acquisition (`drift_kinds`), each with several drifts. Er
 rows are moved, after their mean; ``error_over_uncertainty`` is their root mean square in units of the stated standard
 deviations, over the axes and the drifts of a kind.
 
-Accuracy and scale: sweeps of a stage scan of a simulated cell (membrane and filaments, 10 um wide), localizations 15, 15, 40 nm precise, a
-smooth drift of 300 to 500 nm, with and without a jump of 120, 84, 96 nm between two volumes. Errors are root mean
-squares over volumes along x, y, z of the sample. Prints one JSON line a case. ``--rows``: time and peak memory of whole
-estimates, each in its own process; seconds are those of the processor, since machines are shared.
+Accuracy and scale: sweeps of a stage scan of a simulated cell (membrane and filaments, 10 um wide), localizations 15,
+15, 40 nm precise, a smooth drift of 300 to 500 nm, with and without a jump of 120, 84, 96 nm between two volumes. Errors
+are root mean squares over volumes along x, y, z of the sample. ``--rows``: time and peak memory of whole estimates, each
+in its own process; seconds are those of the processor, since machines are shared. Prints one JSON line a case.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", type=float, default=[1e6, 1e7])
     parser.add_argument("--only", choices=["kinds", "accuracy", "scale"])
-    parser.add_argument("--repeats", type=int, default=4, help="Drifts of each kind.")
+    parser.add_argument("--repeats", type=int, default=3, help="Drifts of each kind.")
     parser.add_argument("--picture", type=Path, help="Of one curve and its truth.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

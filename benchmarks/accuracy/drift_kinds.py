@@ -119,7 +119,7 @@ KINDS: Final = (
     Kind("bleaching", bleaching, smooth),
     Kind("gap", gap, smooth),
     Kind("jumps", evenly(40_000), jumping),
-    Kind("random walk", evenly(60_000), walking),
+    Kind("random walk", evenly(40_000), walking),
     Kind("long on-times", long_on, smooth),
     Kind("re-binding", rebinding, smooth),
     Kind("few rows", evenly(4_000), smooth),

@@ -8,7 +8,7 @@ either, a steady motion 2 and 4. Noise of the knots is taken off, and jumps coun
 Shape letters: ``W`` knots, ``D`` axes, ``V`` volumes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -62,6 +62,10 @@ class _Law:
         share = np.divide(before, span, out=np.zeros_like(span), where=span > 0)[:, None]
         return np.asarray(self.variance(span) * (4 * share * (1 - share)) ** ((self.power_D + 2) / 3))
 
+    def mean(self, span: Floats) -> Floats:
+        """Of the mean over a time about its middle: a third of a random walk's bridge, a ninth of a bow's."""
+        return np.asarray(self.variance(span) / 3 ** ((self.power_D + 2) / 3))
+
 
 def held(knots: Knots, first: int, last: int) -> Floats:
     """``(V, D)`` displacements in all volumes from ``first`` to ``last`` (included): beyond the data the last ones."""
@@ -77,7 +81,9 @@ def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
     inside = np.clip(volume, *_ends(knots, first, last))
     jumps_ID = _jumps(knots)
     hold, bridge = _laws(knots, jumps_ID)
-    variance = _interpolated_variance(knots, inside, bridge, jumps_ID)
+    # what is measured is the mean over the data behind a knot, not the value in its middle
+    widened = replace(knots, sigma_WD=np.sqrt(knots.sigma_WD**2 + bridge.mean(2 * knots.reach_W)))
+    variance = _interpolated_variance(widened, inside, bridge, jumps_ID)
     bridged = ~supported & (volume > time[0]) & (volume < time[-1])
     if bridged.any():
         variance[bridged] += _wandering_by_jumps(knots, volume[bridged], jumps_ID)
