@@ -46,14 +46,12 @@ def disagreeing(tracks: Sequence[Track]) -> tuple[int, int] | None:
 
 def _compared(tracks: Sequence[Track], time: int) -> tuple[Floats, Floats, int]:
     """``(B, B, 3)`` Allan variances of the distances of beads, what noise explains of them, and the least freedom."""
-    means, noises = zip(*(_block_means(track, time) for track in tracks), strict=True)
     count = len(tracks)
     apart, noise, freedom = np.full((count, count, 3), np.nan), np.full((count, count, 3), np.nan), 0
     for one in range(count):
         for other in range(one):
-            step = np.diff(means[one] - means[other], axis=0)
-            error = noises[one] + noises[other]
-            error = error[1:] + error[:-1]
+            mean, error = _block_means(tracks[one], tracks[other], time)
+            step, error = np.diff(mean, axis=0), error[1:] + error[:-1]
             known = np.isfinite(step).all(axis=1)
             if not known.any():
                 continue
@@ -63,17 +61,21 @@ def _compared(tracks: Sequence[Track], time: int) -> tuple[Floats, Floats, int]:
     return apart, noise, freedom
 
 
-def _block_means(track: Track, time: int) -> tuple[Floats, Floats]:
-    """Mean position over successive blocks of volumes, and its variance; NaN for blocks without the bead."""
-    num = len(track.position_V3) // time
-    position = track.position_V3[: num * time].reshape(num, time, 3)
-    seen = np.isfinite(position)
+def _block_means(one: Track, other: Track, time: int) -> tuple[Floats, Floats]:
+    """Mean distance over successive blocks of volumes, and its variance; NaN for blocks without both.
+
+    Only volumes with both beads count: the drift between the others would not cancel.
+    """
+    num = len(one.position_V3) // time
+    used = slice(num * time)
+    distance = (one.position_V3[used] - other.position_V3[used]).reshape(num, time, 3)
+    variance = (one.variance_V3[used] + other.variance_V3[used]).reshape(num, time, 3)
+    seen = np.isfinite(distance)
     count = seen.sum(axis=1)
-    sums = np.where(seen, position, 0.0).sum(axis=1)
-    variance = np.where(seen, track.variance_V3[: num * time].reshape(num, time, 3), 0.0).sum(axis=1)
+    sums, errors = (np.where(seen, values, 0.0).sum(axis=1) for values in (distance, variance))
     blank = np.full(sums.shape, np.nan)
     mean = np.divide(sums, count, out=blank.copy(), where=count > 0)
-    return mean, np.divide(variance, count**2, out=blank, where=count > 0)
+    return mean, np.divide(errors, count**2, out=blank, where=count > 0)
 
 
 def _with_most(values_BB3: Floats) -> Floats:
