@@ -174,6 +174,19 @@ def write_beads(
     return made, beads_B3
 
 
+def walking_bead(path: Path) -> Path:
+    """A bead that walks, alone among molecules at rest, in 200 frames."""
+    random, num_volumes = np.random.default_rng(0), 200
+    walk = np.cumsum(random.normal(0, 10, (num_volumes, 3)), axis=0)
+    place = binding_sites(6000, random, planes=1)
+    volume = np.concatenate([np.arange(num_volumes), random.integers(0, num_volumes, len(place))])
+    position = np.concatenate([np.array([-20_000.0, -20_000.0, 0.0]) + walk, place])
+    position += random.normal(0, 1, position.shape) * np.where(np.arange(len(volume))[:, None] < num_volumes, 3.0, 15.0)
+    columns = dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))
+    columns |= {"volume": volume, "plane": np.zeros(len(volume), dtype=int), **sigma_columns(len(volume))}
+    return write_rows(path, columns, geometry=None, planes=1)
+
+
 @pytest.fixture(scope="session")
 def small_sweeps(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Sweeps for what does not depend on how well the drift is known."""

@@ -12,7 +12,7 @@ from lls_decode.drift.judging import judge_drift
 from lls_decode.errors import TableError
 from lls_decode.table import read_metadata
 
-from .conftest import Made, wandering, write_movie
+from .conftest import Made, walking_bead, wandering, write_movie
 
 FRAMES = 200
 
@@ -81,17 +81,3 @@ def test_corrected_tables_are_told_too(moved: Made, tmp_path: Path) -> None:
     correct_table(moved.path, curve, tmp_path / "t.parquet")
     back = make_curve(0, -moved.drift_V3, np.ones((FRAMES, 3)), coords="raw", method="given", details={})
     assert judge_drift(tmp_path / "t.parquet", back).verdict == "worse"
-
-
-def walking_bead(path: Path) -> Path:
-    from .conftest import binding_sites, sigma_columns, write_rows
-
-    random = np.random.default_rng(0)
-    walk = np.cumsum(random.normal(0, 10, (FRAMES, 3)), axis=0)
-    place = binding_sites(6000, random, planes=1)
-    volume = np.concatenate([np.arange(FRAMES), random.integers(0, FRAMES, len(place))])
-    position = np.concatenate([np.array([-20_000.0, -20_000.0, 0.0]) + walk, place])
-    position += random.normal(0, 1, position.shape) * np.where(np.arange(len(volume))[:, None] < FRAMES, 3.0, 15.0)
-    columns = dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))
-    columns |= {"volume": volume, "plane": np.zeros(len(volume), dtype=int), **sigma_columns(len(volume))}
-    return write_rows(path, columns, geometry=None, planes=1)
