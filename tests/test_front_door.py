@@ -259,7 +259,7 @@ def test_a_dask_array_computes_each_block_alone(place: Place) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as client:
+    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as client:
         yield client
 
 
