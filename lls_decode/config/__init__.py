@@ -3,6 +3,14 @@
 from lls_decode.config.base import Config, digest, load, parse
 from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera, ScmosChip
 from lls_decode.config.changes import change
+from lls_decode.config.detection import (
+    AuthorsRule,
+    DetectionRule,
+    DetectionThresholds,
+    ModelRule,
+    PaperRule,
+    ThresholdScore,
+)
 from lls_decode.config.geometry import Geometry, PixelSize, Positions
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
@@ -17,12 +25,9 @@ from lls_decode.config.optics import (
 )
 from lls_decode.config.run import (
     CPU_BATCH_PX,
-    AuthorsRule,
     ComputeConfig,
-    DetectionRule,
     ExecutionConfig,
     InputConfig,
-    PaperRule,
     PartConfig,
     Roi,
     RunConfig,
@@ -50,6 +55,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "DetectionRule",
+    "DetectionThresholds",
     "EarlyStopConfig",
     "EmccdCamera",
     "EmitterConfig",
@@ -60,6 +66,7 @@ __all__ = [
     "Homogeneous",
     "Illumination",
     "InputConfig",
+    "ModelRule",
     "MovieConfig",
     "NetworkConfig",
     "PaperRule",
@@ -78,6 +85,7 @@ __all__ = [
     "SimulationConfig",
     "SplinePsf",
     "Structure",
+    "ThresholdScore",
     "TrainingConfig",
     "Widefield",
     "change",

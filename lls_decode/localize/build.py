@@ -50,7 +50,7 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
         camera=camera,
         pixel=config.pixel_size,
         geometry=config.geometry,
-        rule=config.detection,
+        rule=config.detection.resolve(loaded.info.detection),
         compute=config.compute,
         device=device,
         part=part,

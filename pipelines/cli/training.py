@@ -50,7 +50,7 @@ def train(
     stop_after: int | None,
 ) -> None:
     """Train a localization network on simulated frames into a model bundle (.lls)."""
-    from lls_decode.localize import build_calibrator, build_validator
+    from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator, describe_thresholds
     from lls_decode.training import train as run_training
 
     config = changed(load(TrainingConfig, find_config(config_path)), changes)
@@ -61,6 +61,7 @@ def train(
             out,
             validator=build_validator(config),
             calibrator=build_calibrator(config),
+            choose_thresholds=build_threshold_chooser(config),
             init_from=None if init_from is None else find_bundle(init_from),
             teacher=None if teacher is None else find_bundle(teacher),
             device=chosen,
@@ -71,8 +72,10 @@ def train(
         click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
         return
     click.echo(f"model      {result.bundle}")
-    for name in ("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
+    for name in ("precision", "recall", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
         click.echo(f"{name:<16} {result.accuracy[name]}")
+    if result.detection is not None:
+        click.echo("\n".join(describe_thresholds(result.detection)))
 
 
 @click.command(

@@ -41,7 +41,8 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
         notes.append(f"geometry from the model bundle ({geometry.describe(pixel)})")
     elif geometry is None and source.layout.planes_per_volume > 1:
         notes.append("geometry unknown: the table gets no sample coordinates (set geometry.motion and stage_step_nm)")
-    return config.replace(camera=camera, pixel_size=pixel, geometry=geometry), notes
+    rule = config.detection.resolve(info.detection)
+    return config.replace(camera=camera, pixel_size=pixel, geometry=geometry, detection=rule), notes
 
 
 def check_fit(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
@@ -67,10 +68,16 @@ def check_fit(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
 
 
 def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
-    if info.imported_from is None:
-        return []
     rule = config.detection.rule
+    if info.imported_from is None:
+        if rule == "model" and info.detection is None:
+            return [
+                f"model {info.name} has no detection thresholds of its own, the published ones are used; choose them "
+                "with 'lls-decode model recalibrate'"
+            ]
+        return []
     words = {
+        "model": "with the published thresholds; for its own table --set detection.rule=authors",
         "paper": "for its own table --set detection.rule=authors",
         "authors": "which is its own, and finds faint ones too: filter the table by prob",
     }
