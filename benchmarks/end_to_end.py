@@ -29,7 +29,7 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.cluster.site import connect
 from lls_decode.config import ComputeConfig, ExecutionConfig, MovieConfig, load, load_run_config
 from lls_decode.models import find_bundle, find_config
-from lls_decode.pipelines.journal.events import read_json_lines
+from lls_decode.pipelines.journal.events import BlockDone
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.run import run
@@ -91,7 +91,8 @@ def measure(plan: Plan, elsewhere: ProcessPoolExecutor, shorter: tuple[int, floa
     alone_s, alone_cpu_s = (frames * (one + other) / 2 for one, other in zip(*network, strict=True))
     client_cpu_s, worker_cpu_s = (now - then for now, then in zip(after, before, strict=True))
     status = read_status(plan.out)
-    start_s = sum(record.get("start_s", 0.0) for record in read_json_lines(RunFolder(plan.out).ledger)[0])
+    ledger, _ = RunFolder(plan.out).read_ledger()
+    start_s = sum(event.start_s for event in ledger if isinstance(event, BlockDone))
     return {
         "frames": frames,
         "rows": result.rows,

@@ -23,18 +23,18 @@ import pyarrow as pa
 
 from lls_decode.pictures.render import render_png
 from lls_decode.pictures.render_pyramid import render_pyramid
-from lls_decode.pictures.view import Cut
+from lls_decode.pictures.view import View
 from lls_decode.table import ROW_GROUP_ROWS, TableMetadata, schema, table_writer
 
 FIELD_NM = 512 * 104.0
-REGION = Cut(x_nm=(0, FIELD_NM), y_nm=(0, FIELD_NM))
+REGION = View(x_nm=(0, FIELD_NM), y_nm=(0, FIELD_NM))
 MEASURED: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "histogram": (render_pyramid, "a.zarr", {"mode": "histogram", "cut": REGION}),
-    "gaussian": (render_pyramid, "a.zarr", {"mode": "gaussian", "cut": REGION}),
-    "volume": (render_pyramid, "a.zarr", {"mode": "histogram", "cut": REGION, "z_pixel_nm": 40.0}),
-    "ome-tiff": (render_pyramid, "a.ome.tif", {"mode": "histogram", "cut": REGION}),
-    "png histogram": (render_png, "a.png", {"mode": "histogram", "cut": REGION}),
-    "png gaussian": (render_png, "a.png", {"mode": "gaussian", "cut": REGION}),
+    "histogram": (render_pyramid, "a.zarr", {"mode": "histogram", "view": REGION}),
+    "gaussian": (render_pyramid, "a.zarr", {"mode": "gaussian", "view": REGION}),
+    "volume": (render_pyramid, "a.zarr", {"mode": "histogram", "view": REGION, "z_pixel_nm": 40.0}),
+    "ome-tiff": (render_pyramid, "a.ome.tif", {"mode": "histogram", "view": REGION}),
+    "png histogram": (render_png, "a.png", {"mode": "histogram", "view": REGION}),
+    "png gaussian": (render_png, "a.png", {"mode": "gaussian", "view": REGION}),
 }
 
 

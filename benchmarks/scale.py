@@ -33,6 +33,7 @@ from lls_decode.cluster.site import connect
 from lls_decode.config import ExecutionConfig, RunConfig
 from lls_decode.models import find_bundle
 from lls_decode.pipelines.journal.events import BlockDone, Event, Merged, MergeStarted
+from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running import submission
 from lls_decode.pipelines.running.run import run
@@ -64,7 +65,7 @@ def main() -> None:
                 watch.report(options.workers)
                 with Timer("resume", options.blocks, ledger=True):
                     assert run(plan_of(scratch), client).done == options.blocks
-                (scratch / "out" / "ledger.jsonl").unlink()
+                RunFolder(scratch / "out").ledger.unlink()
                 with Timer("resume", options.blocks, ledger=False):
                     assert run(plan_of(scratch), client).done == options.blocks
 

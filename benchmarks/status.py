@@ -14,8 +14,14 @@ from pathlib import Path
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
+from lls_decode.config import ExecutionConfig, RunConfig
+from lls_decode.pipelines.journal.events import BlockDone
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.json_lines import format_event
+from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.pipelines.status.reader import RunReader
 from lls_decode.pipelines.watch.strip import make_cells
+from lls_decode.table import TableMetadata
 
 
 def main() -> None:
@@ -44,12 +50,13 @@ def write_run(out: Path, blocks: int) -> None:
     layout = Layout(num_volumes=blocks // 4, planes_per_volume=400, height=512, width=512)
     assert len(plan_blocks(layout, "plane", 100)) == blocks // 4 * 4
     (out / "shards").mkdir()
-    record = {
-        "dataset": "movie.zarr", "model": {"name": "m", "path": "m.lls"}, "run_digest": "0", "context": "plane",
-        "layout": {name: getattr(layout, name) for name in layout.__dataclass_fields__}, "started_at": 0.0,
-        "config": {"execution": {"block_frames": 100}, "part": {"volumes": None}},
-    }  # fmt: skip
-    (out / "run.json").write_text(json.dumps(record))
+    record = RunRecord(
+        run_digest="0", dataset="movie.zarr", model=ModelRecord(path="m.lls", name="m", digest="0"), identity={},
+        samples=(), config=RunConfig(execution=ExecutionConfig(block_frames=100)), context="plane", layout=layout,
+        num_blocks=blocks, table_metadata=TableMetadata(), notes=(), software={}, created_at=0.0, started_at=0.0,
+        host="", pid=0,
+    )  # fmt: skip
+    RunFolder(out).write_record(record)
 
 
 def add_blocks(out: Path, start: int, stop: int) -> None:
@@ -57,17 +64,14 @@ def add_blocks(out: Path, start: int, stop: int) -> None:
     for index in range(start, stop):
         name = f"b{index:06d}"
         (out / "shards" / f"{name}.parquet").touch()
-        lines.append(
-            json.dumps(
-                {"event": "BlockDone", "at": 1.0 + index, "block": index, "block_id": name, "frames": 100,
-                 "rows": 9000, "bytes": 500_000, "attempts": 1, "read_s": 0.4, "start_s": 0.0, "compute_s": 1.7,
-                 "write_s": 0.1, "worker": f"tcp://10.0.0.{index % 32}:40000", "pid": index % 32},
-                separators=(",", ":"),
-            )
+        event = BlockDone(
+            at=1.0 + index, block=index, block_id=name, frames=100, rows=9000, bytes=500_000, attempts=1, read_s=0.4,
+            start_s=0.0, compute_s=1.7, write_s=0.1, worker=f"tcp://10.0.0.{index % 32}:40000", pid=index % 32,
         )  # fmt: skip
-    for name in ("ledger.jsonl", "events.jsonl"):
-        with (out / name).open("a") as file:
-            file.write("\n".join(lines) + "\n")
+        lines.append(format_event(event))
+    for path in (RunFolder(out).ledger, RunFolder(out).events):
+        with path.open("ab") as file:
+            file.writelines(lines)
 
 
 def median(look: Callable[[], object], *, before: Callable[[int], None], times: int = 9) -> float:

@@ -1,43 +1,37 @@
 """Sites: machines one can ask for. `connect` gives a ``distributed.Client``, whatever stands behind it.
 
-Whoever runs blocks is given the client and does not know the site. A new kind of site is one kind of profile, and one
-function that yields a client.
+Whoever runs blocks is given the client and does not know the site. A new kind of site is one subclass of `SiteProfile`,
+and one line in `KINDS`.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import difflib
+from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dask
-from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
-from distributed.comm.core import CommClosedError
-from distributed.security import Security
-from distributed.system import MEMORY_LIMIT
-from distributed.versions import VersionMismatchWarning
+from lls_decode.config.base import parse, read_mapping
+from lls_decode.errors import ConfigError, SiteError
 
-from lls_decode.errors import SiteError
+from .machine.cuda import CudaSite
+from .machine.local import LocalSite
+from .profile import Request, SiteProfile
+from .running import RunningScheduler
+from .settings import DASHBOARD, DASK_SETTINGS
+from .slurm.site import SlurmSite
 
-from .profile import GIB, CudaSite, LocalSite, SiteProfile, SlurmSite, find_profile
-from .request import Request, check_versions, free_address, quiet, tunnel_to, wait_for_workers
-from .settings import DASHBOARD, DASK_SETTINGS, LOOPBACK, THREADS_PER_WORKER
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-logger = logging.getLogger(__name__)
+    from distributed import Client
 
-
-def find_site(site: str) -> SiteProfile | str:
-    """The profile that a site's name, or the path of a YAML file, stands for; the address of a scheduler as it is.
-
-    Raises
-    ------
-    SiteError
-        The site is unknown.
-    ConfigError
-        The profile holds unknown keys or impossible values.
-    """
-    return site if site.startswith(("tcp://", "tls://")) else find_profile(site)
+KINDS: dict[str, type[SiteProfile]] = {
+    "local": LocalSite,
+    "cuda": CudaSite,
+    "slurm": SlurmSite,
+    "scheduler": RunningScheduler,
+}
 
 
 @contextmanager
@@ -49,7 +43,7 @@ def connect(
     dashboard_address: str = DASHBOARD,
     timeout_s: float = 60.0,
     folder: Path | None = None,
-) -> Iterator[Client]:
+) -> "Iterator[Client]":
     """Open a site and yield a client; closes on exit what it has opened, and only that.
 
     Parameters
@@ -80,110 +74,75 @@ def connect(
     """
     if workers is not None and workers < 1:
         raise SiteError(f"--workers is {workers}, expected at least 1.")
-    profile = find_site(site) if isinstance(site, str) else site
-    name = site if isinstance(site, str) else site.kind
+    import dask
+
+    profile = as_profile(site)
+    name = site if isinstance(site, str) else site.name
     request = Request(name, workers, memory_limit, dashboard_address, timeout_s, (folder or Path()).resolve())
-    with dask.config.set(DASK_SETTINGS), _open(profile, request) as client:
-        if client.dashboard_link and not isinstance(profile, SlurmSite):  # which says how to reach it
-            logger.info("dashboard: %s", client.dashboard_link)
-            if (way := tunnel_to(client.dashboard_link)) is not None:
-                logger.info("dashboard, from a laptop: %s", way)
+    profile.refuse_memory_limit(memory_limit)
+    with dask.config.set(DASK_SETTINGS), profile.open(request) as client:
         yield client
 
 
-def default_workers(cores: int = CPU_COUNT) -> int:
-    """Worker processes of the local site: one for each four cores, since the network itself uses threads."""
-    return max(1, cores // 4)
-
-
-def _open(profile: SiteProfile | str, request: Request) -> AbstractContextManager[Client]:
-    if isinstance(profile, LocalSite):
-        return _local(profile, request)
-    if isinstance(profile, CudaSite):
-        from .cuda import open_cuda
-
-        return open_cuda(profile, request)
-    if isinstance(profile, SlurmSite):
-        from .slurm.check import check_site
-        from .slurm.interactive import open_interactive
-
-        refuse_memory_limit(request.memory_limit)
-        interactive = profile.replace(mode="interactive")
-        check_site(interactive)
-        return open_interactive(interactive, request)
-    return _running(request)
-
-
-def refuse_memory_limit(memory_limit: int | str | None) -> None:
-    """A job's memory is asked of SLURM.
+def drive(site: str | SiteProfile, out: Path, *, workers: int | None = None) -> "AbstractContextManager[Client]":
+    """Be the driver job of the unattended run in ``out``, and yield its client.
 
     Raises
     ------
     SiteError
-        It was given as an option.
+        The site has no driver jobs, or no worker has come in time.
     """
-    if memory_limit is not None:
-        raise SiteError(
-            "--memory-limit does not go with SLURM, which gives what a job asks for; set worker.memory_gib."
-        )
+    return as_profile(site).drive(out, workers=workers)
 
 
-@contextmanager
-def _local(profile: LocalSite, request: Request) -> Iterator[Client]:
-    """Worker processes on this machine, reachable from this machine only."""
-    workers = request.workers or profile.workers or default_workers()
-    memory = int(profile.memory_gib * GIB) if profile.memory_gib else MEMORY_LIMIT // workers
-    try:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=THREADS_PER_WORKER,
-            processes=True,
-            host=LOOPBACK,
-            memory_limit=memory if request.memory_limit is None else request.memory_limit,
-            dashboard_address=free_address(request.dashboard_address),
-            worker_dashboard_address=f"{LOOPBACK}:0",
-            preload=["lls_decode.cluster.preload"],
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SiteError(f"{workers} workers cannot be started on this machine: {error}.") from error
-    try:
-        with Client(cluster) as client:
-            wait_for_workers(client, workers, request, advice="lower --workers")
-            yield client
-    finally:
-        with quiet():
-            cluster.close(timeout=20)
+def as_profile(site: str | SiteProfile) -> SiteProfile:
+    """Return a profile as it is, and find the one that a name stands for."""
+    return find_site(site) if isinstance(site, str) else site
 
 
-@contextmanager
-def _running(request: Request) -> Iterator[Client]:
-    """A scheduler that somebody else has started, and will stop."""
-    _, _, place = request.site.partition("://")
-    host, _, port = place.rpartition(":")
-    if not host or not port.isdigit():
-        raise SiteError(
-            f"{request.site!r} is no address of a scheduler; give tcp://HOST:PORT, for example tcp://node17:8786."
-        )
-    if request.site.startswith("tls://") and Security().get_connection_args("client").get("ssl_context") is None:
-        raise SiteError(
-            f"{request.site} is encrypted, but Dask has no keys; set distributed.comm.tls.ca-file and "
-            "distributed.comm.tls.client in Dask's configuration (~/.config/dask/*.yaml)."
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says it in our words
-            client = Client(request.site, timeout=request.timeout_s, set_as_default=False)
-    except (OSError, CommClosedError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SiteError(
-            f"No scheduler answers at {request.site} within {request.timeout_s:g} s ({reason}); start one with "
-            f"'dask scheduler --host {host} --port {port}', or give another --site."
-        ) from error
-    advice = f"start some with 'dask worker --nworkers N --nthreads {THREADS_PER_WORKER} {request.site}'"
-    try:
-        wait_for_workers(client, request.workers or 1, request, advice=advice)
-        check_versions(client, request.site)
-        yield client
-    finally:
-        with quiet():
-            client.close(timeout=10)
+def shipped_profiles() -> dict[str, Path]:
+    """Return the profiles that ship with the package, by name."""
+    folder = Path(str(resources.files("lls_decode.cluster"))) / "sites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_profile(path: str | Path) -> SiteProfile:
+    """Read a site profile.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent, is no YAML mapping, or holds unknown keys or impossible values.
+    """
+    data = read_mapping(path)
+    kind = data.get("kind")
+    if kind not in KINDS:
+        raise ConfigError(f"{path}: kind is {kind!r}, expected one of {', '.join(KINDS)}.")
+    return parse(KINDS[kind], data, source=str(path))
+
+
+def find_site(name: str) -> SiteProfile:
+    """Find the profile that a name, the path of a YAML file, or the address of a scheduler stands for.
+
+    Raises
+    ------
+    SiteError
+        The site is unknown.
+    ConfigError
+        The file is no valid profile.
+    """
+    if name.startswith(("tcp://", "tls://")):
+        return RunningScheduler(address=name)
+    known = shipped_profiles()
+    if name in known:
+        return load_profile(known[name])
+    if name.endswith((".yaml", ".yml")):
+        return load_profile(name)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    if ":" in name and "://" not in name:
+        hint = f" (for a running scheduler, tcp://{name})"
+    raise SiteError(
+        f"Unknown site {name!r}{hint}; known are {', '.join(known)}, the path of a profile (.yaml), tcp://HOST:PORT "
+        "and tls://HOST:PORT."
+    )

@@ -15,6 +15,14 @@ ScanAxis = Literal["x", "y"]
 NetworkVariant = Literal["published", "light"]
 """The network of the paper, or one with most of its work at half resolution."""
 
+IndexRange = tuple[int | None, int | None]
+"""First index and one past the last, as in a Python slice; None: from the beginning, to the end."""
+
+
+def range_text(bounds: IndexRange) -> str:
+    """Write a range as the command line takes it: ``3:7``, ``3:``, ``:7``; its end is excluded."""
+    return ":".join("" if bound is None else str(bound) for bound in bounds)
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -4,7 +4,7 @@ Shape letters: ``T`` frames read (sequence-major, see `Block.frames`), ``N`` fra
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,9 @@ from lls_decode.axes import ContextKind, Layout
 
 Volumes = tuple[int | None, int | None]
 """First and one-past-last volume of a part of a dataset, as a slice of Python has them."""
+
+FrameRanges = tuple[tuple[int, int], ...]
+"""Numbers of frames, in ascending ranges: first and one-past-last."""
 
 
 @dataclass(frozen=True, order=True)
@@ -107,6 +110,10 @@ class Block:
         volume, plane = self.frames[self.windows[:, 1]].T
         return np.asarray(volume * self.planes_per_volume + plane, dtype=np.int64)
 
+    def count_owned(self, ranges: FrameRanges) -> int:
+        """Return how many of its own frames a block finds in some ranges."""
+        return int(np.isin(self.owned_frames, expand_ranges(ranges)).sum()) if ranges else 0
+
     def is_same_work(self, other: "Block") -> bool:
         """Whether this block gives the same rows as another, be it of the same dataset before it grew."""
         if self == other:
@@ -118,6 +125,29 @@ class Block:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for shard footers and ledgers."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def find_ranges(frames: npt.ArrayLike) -> FrameRanges:
+    """Return numbers of frames, in any order, as ranges that are as long as can be."""
+    numbers = np.unique(np.asarray(frames, dtype=np.int64))
+    cuts = np.flatnonzero(np.diff(numbers) > 1) + 1
+    return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(numbers, cuts) if len(part))
+
+
+def expand_ranges(ranges: FrameRanges) -> npt.NDArray[np.int64]:
+    """Return the numbers of the frames in some ranges."""
+    return np.concatenate([np.arange(0), *(np.arange(start, stop) for start, stop in ranges)]).astype(np.int64)
+
+
+def join_ranges(parts: Iterable[FrameRanges]) -> FrameRanges:
+    """Return the frames that are in any of some ranges."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(item for ranges in parts for item in ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(stop, found[-1][1]))
+        else:
+            found.append((start, stop))
+    return tuple(found)
 
 
 def plan_blocks(

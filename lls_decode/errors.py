@@ -54,7 +54,11 @@ class InputError(LlsDecodeError):
 
 
 class ChunkError(InputError):
-    """A chunk that is missing, truncated or undecodable. Fails its block only."""
+    """A chunk that is missing, truncated, undecodable or not ours to read. Its frames are lost, no others."""
+
+
+class AccessError(InputError):
+    """A dataset that this process may not read, or lacks the codec for. Not a matter of a block: the run stops."""
 
 
 class FrameValueError(InputError):

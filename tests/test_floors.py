@@ -20,8 +20,8 @@ FLOORS = {
     "lls_decode.drawing": 1,
     "lls_decode.blocks": 1,
     "lls_decode.emitters": 1,
-    "lls_decode.models": 1,
     "lls_decode.pairs": 1,
+    "lls_decode.models": 2,
     "lls_decode.frames": 2,
     "lls_decode.optics": 2,
     "lls_decode.table": 2,
@@ -47,7 +47,9 @@ FLOORS = {
     "lls_decode.pipelines.watch": 9,
     "lls_decode.pipelines.batch": 10,
     "lls_decode.pipelines.report": 10,
-    "lls_decode.pipelines.cli": 11,
+    "lls_decode.pipelines.front": 11,
+    "lls_decode.pipelines.cli": 12,
+    "lls_decode.__main__": 13,
 }
 KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.config.base"}
 """All of ours that ``cluster/`` may import: how to say no, and how to read YAML. Nothing of microscopy."""

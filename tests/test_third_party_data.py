@@ -34,6 +34,8 @@ class Movie:
     dtype: str = "uint16"
     says: str = ""
     """In a note, or in what is logged."""
+    salvage: bool = False
+    """Refused without ``--salvage``."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class With:
 
 
 MOVIES = {
-    "movies/storm_scmos_real/sample.dax": Movie(11, 1, 256, 256, says="says 10 frames"),
+    "movies/storm_scmos_real/sample.dax": Movie(11, 1, 256, 256, says="says 10 frames", salvage=True),
     "movies/storm_scmos_real/sample.inf": With("sample.dax"),
     "movies/storm_scmos_real/calib.npy": With("camera maps"),
     "movies/challenge_2d_150nm/sequence/": Movie(41, 1, 256, 256),
@@ -101,7 +103,7 @@ MOVIES = {
     "movies/andor/*": With("tests of the Andor formats"),
     "movies/micromanager/Cos7_A647_WF1_MMStack_Pos0.ome.tif": Movie(1, 1, 512, 512, "uint8"),
     "beads/astig_single_bead_real/single_bead.tif": Movie(201, 1, 21, 21),
-    "beads/challenge2016_beads_2D/z-stack-Beads-2D-Exp.tif": Movie(151, 1, 150, 150),
+    "beads/challenge2016_beads_2D/z-stack-Beads-2D-Exp.tif": Movie(1, 151, 150, 150),
     "beads/challenge2016_beads_2D/activations.csv": Refused("without a line of column names"),
     "beads/tetrapod_bead_real/TP_im.tif": Movie(55, 1, 80, 80),
     "beads/tetrapod_bead_real/NFP_pos_TP_images.mat": With("calibration"),
@@ -109,7 +111,7 @@ MOVIES = {
     "lls/deskew_pair/im_raw_rows100-131.tif": Movie(88, 1, 32, 256),
     "lls/deskew_pair/im_deskewed_rows100-131.tif": Movie(88, 1, 32, 481, says="looks deskewed"),
     "lls/lls_bead_psf.tif": Movie(61, 1, 128, 128),
-    "lls/RBC_lattice.tif": Movie(150, 1, 118, 209),
+    "lls/RBC_lattice.tif": Movie(1, 150, 118, 209),
     "lls/lls_dstorm_smap_sml.mat": Table(4884),
     "lls/settings/example_Settings.txt": With("a folder of stacks"),
     "ome_zarr/ng_simple_0.4.zarr/": Store(1, 1, 10, 10),
@@ -165,7 +167,10 @@ def test_what_comes_of_it(name, shared_data, tmp_path, caplog):
             look_at(open_source(path, InputConfig(channel=expected.channel)), expected, caplog.text)
         case Movie():
             pytest.importorskip("tifffile")
-            look_at(convert(path, tmp_path / "a.zarr"), expected, caplog.text)
+            if expected.salvage:
+                with pytest.raises(InputError, match="--salvage"):
+                    convert(path, tmp_path / "a.zarr")
+            look_at(convert(path, tmp_path / "a.zarr", salvage=expected.salvage), expected, caplog.text)
             assert verify_store(tmp_path / "a.zarr") == ()
         case Table():
             pytest.importorskip("h5py")

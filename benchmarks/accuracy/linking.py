@@ -75,13 +75,13 @@ def main() -> None:
                             "data": way,
                             "density_per_um2": density,
                             "gate": gate,
-                            **judge(table, truth, gate, Path(folder)),
+                            **score_links(table, truth, gate, Path(folder)),
                         }
                     )
         if options.demo is not None:
             table, truth = read_demo(options.demo)
             for gate in options.gates:
-                say({"data": "demo, lls-paint", "gate": gate, **judge(table, truth, gate, Path(folder))})
+                say({"data": "demo, lls-paint", "gate": gate, **score_links(table, truth, gate, Path(folder))})
 
 
 def say(record: dict[str, Any]) -> None:
@@ -89,12 +89,12 @@ def say(record: dict[str, Any]) -> None:
     print(json.dumps({"benchmark": "linking", **record, "hardware": hardware}), flush=True)
 
 
-def judge(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -> dict[str, Any]:
+def score_links(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -> dict[str, Any]:
     """Link a table and compare it with the truth: molecule and true position of each row, id -1 where there is none."""
     made = link(table, out=folder / "linked", gate=Gate(sigmas=sigmas), volume_gap=None)
     molecules = pq.read_table(made.molecules).to_pandas().set_index("group")
     rows = pq.read_table(made.localizations).to_pandas()
-    # errors are taken in the frame of the sample, where molecules stand still; in a movie, in the camera's
+    # errors are taken in sample coordinates, where molecules stand still; in a movie, in the camera's
     names = [f"{axis}s_nm" if "xs_nm" in rows else f"{axis}_nm" for axis in "xyz"]
     rows = pd.DataFrame(rows[[*names, "x_sig", "y_sig", "z_sig", "group"]]).assign(
         id=truth["id"].to_numpy(), **{f"true_{name}": truth[name].to_numpy() for name in names}

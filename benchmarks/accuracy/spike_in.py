@@ -51,7 +51,7 @@ def real_movie(data: Path, out: Path) -> None:
     for name, values in {"offset_adu": offset, "gain_adu_per_e": gain, "variance_adu2": variance}.items():
         paths[name] = str(out / f"{name}.npy")
         np.save(paths[name], values)
-    convert(data / "sample.dax", out / "movie.zarr", overwrite=True)
+    convert(data / "sample.dax", out / "movie.zarr", overwrite=True, salvage=True)
     config = RunConfig(camera=ScmosCamera(**paths))
     say("storm_scmos_real", spike_in(out / "movie.zarr", find_bundle("storm-2d"), out, config))
 

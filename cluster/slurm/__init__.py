@@ -1,1 +1,1 @@
-"""Workers that are jobs of SLURM: unattended (driver job and job array), or interactive (dask-jobqueue)."""
+"""Workers that are jobs of SLURM: unattended (a driver job and a job array), or for a client in this process."""

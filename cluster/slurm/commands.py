@@ -1,6 +1,5 @@
-"""SLURM's commands, asked from Python: what is in the queue, what the partitions are, submit, cancel."""
+"""SLURM's commands, asked from Python: what the partitions are, submit, cancel."""
 
-import getpass
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -9,42 +8,10 @@ from pathlib import Path
 from lls_decode.errors import SiteError
 
 COMMANDS = ("sbatch", "squeue", "sinfo", "scancel", "scontrol")
-PENDING = "PENDING"
-_GONE = {
-    "COMPLETED",
-    "CANCELLED",
-    "FAILED",
-    "TIMEOUT",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
-    "BOOT_FAIL",
-    "DEADLINE",
-}
 
 
 class SlurmError(SiteError):
     """A command of SLURM that failed, or did not answer."""
-
-
-@dataclass(frozen=True)
-class QueuedJob:
-    """One job, or one element of a job array, that is not over."""
-
-    id: str
-    state: str
-    reason: str
-    node: str
-
-    @property
-    def in_array(self) -> bool:
-        """Whether it is an element of a job array; workers are, drivers are not."""
-        return "_" in self.id
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has not begun."""
-        return self.state == PENDING
 
 
 @dataclass(frozen=True)
@@ -89,20 +56,6 @@ def ask(*words: str, timeout_s: float = 60.0) -> str:
         said = " ".join((result.stderr or result.stdout).split()) or f"exit status {result.returncode}"
         raise SlurmError(f"{words[0]}: {said.removeprefix(f'{words[0]}: ').removeprefix('error: ')}")
     return result.stdout
-
-
-def list_jobs(name: str | None = None) -> list[QueuedJob]:
-    """Jobs of this user, of a name where one is given, that are waiting or running, array elements one by one.
-
-    Raises
-    ------
-    SlurmError
-        SLURM does not answer; then nothing is known of the jobs.
-    """
-    words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r|%N"]
-    text = ask(*words, *([f"--name={name}"] if name else []))
-    jobs = [QueuedJob(*line.split("|", 3)) for line in text.splitlines() if line.count("|") >= 3]
-    return [job for job in jobs if job.state not in _GONE]
 
 
 def list_nodes() -> list[NodeInfo]:

@@ -1,12 +1,17 @@
-"""Inside of the driver job: the scheduler, and the workers that find it, for a client in the same process."""
+"""The scheduler of a run on SLURM, and the worker jobs that find it, for a client in the same process.
+
+That process is the driver job of an unattended run, or the user's own (interactive): workers are the same jobs in both.
+"""
 
 import itertools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +19,18 @@ import dask
 from distributed import Client, Scheduler, SpecCluster
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from lls_decode.cluster.profile import SlurmSite
-from lls_decode.cluster.request import dashboard_port, free_address, own_address, quiet, tunnel
+from lls_decode.cluster.addresses import dashboard_port, free_address, own_address, tunnel
+from lls_decode.cluster.profile import Request
 from lls_decode.cluster.settings import DASHBOARD, DASK_SETTINGS
+from lls_decode.cluster.workers import check_versions, quiet
 from lls_decode.errors import SiteError
 
-from .check import explain
-from .commands import list_jobs, submit
+from .commands import SlurmError, cancel, submit
+from .feasibility import check_site
+from .profile import SlurmProfile
+from .queued_jobs import explain, is_hopeless, list_jobs
 from .rendezvous import Rendezvous, make_security
-from .scripts import JobFolder, job_name
+from .scripts import JobFolder, worker_script
 from .supervision import Shortage, Speaker, supervise
 
 POLL_S = 1.0
@@ -45,7 +53,7 @@ class CountWorkers(SchedulerPlugin):
 
 @contextmanager
 def drive(
-    site: SlurmSite, out: Path, *, workers: int | None = None, dashboard_address: str = DASHBOARD
+    site: SlurmProfile, out: Path, *, workers: int | None = None, dashboard_address: str = DASHBOARD
 ) -> Iterator[Client]:
     """Be the driver of the run in ``out``: tell workers where it is, wait for the first, replace those that are lost.
 
@@ -54,7 +62,54 @@ def drive(
     SiteError
         No worker has come for ``wait_hours``.
     """
-    wanted, folder = workers or site.workers_max, JobFolder(out.resolve())
+    folder, wanted = JobFolder(out.resolve()), workers or site.workers_max
+    folder.make()
+    login = os.environ.get("SLURM_SUBMIT_HOST")
+    with (
+        dask.config.set(DASK_SETTINGS),
+        _listen(site, folder, dashboard_address, login=login) as (client, counter),
+        _supervised(folder, wanted, counter),
+    ):
+        _wait_for_workers(client, min(site.workers_min, wanted), site.patience_s)
+        yield client
+
+
+@contextmanager
+def open_interactive(site: SlurmProfile, request: Request) -> Iterator[Client]:
+    """Submit the same worker jobs for a client in this process, wait for the first, and cancel them at the end.
+
+    Raises
+    ------
+    SiteError
+        Jobs cannot be submitted, can never begin, or none has begun for ``wait_hours``.
+    """
+    check_site(site)
+    folder, wanted = JobFolder(request.folder, session=uuid.uuid4().hex[:8]), request.workers or site.workers_max
+    try:
+        folder.make()
+        script = folder.site / "worker.sh"
+        script.write_text(worker_script(site, folder))
+    except OSError as error:
+        raise SiteError(
+            f"{request.folder} cannot be written ({error.strerror}); jobs and this process meet there."
+        ) from error
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder.site, ignore_errors=True)
+        client, counter = stack.enter_context(_listen(site, folder, request.dashboard_address, login=None))
+        stack.callback(_cancel_all, folder.name)
+        logger.info("worker jobs %s are submitted: %s", submit(script, f"--array=0-{wanted - 1}"), folder.name)
+        stack.enter_context(_supervised(folder, wanted, counter))
+        refuse = partial(_refuse_hopeless, folder.name)
+        _wait_for_workers(client, min(site.workers_min, wanted), site.patience_s, look=refuse)
+        check_versions(client, request.site)
+        yield client
+
+
+@contextmanager
+def _listen(
+    site: SlurmProfile, folder: JobFolder, dashboard_address: str, *, login: str | None
+) -> Iterator[tuple[Client, CountWorkers]]:
+    """Start a scheduler in this process, and publish where it is."""
     security = make_security(site.encrypt)
     options = {
         "host": own_address(site.interface),
@@ -65,7 +120,7 @@ def drive(
         "dashboard_address": free_address(dashboard_address),
     }
     scheduler = {"cls": Scheduler, "options": options}
-    with dask.config.set(DASK_SETTINGS), ExitStack() as stack:
+    with ExitStack() as stack:
         cluster = SpecCluster(scheduler=scheduler, workers={}, security=security, silence_logs=logging.WARNING)
         stack.callback(_close, cluster)
         client = stack.enter_context(Client(cluster))
@@ -73,23 +128,38 @@ def drive(
         scheduler_here: Any = cluster.scheduler
         scheduler_here.add_plugin(counter)
         meeting = Rendezvous.of(cluster.scheduler_address, security, dashboard_port(client))
-        folder.site.mkdir(parents=True, exist_ok=True)
         meeting.write(folder.site)
         stack.callback(meeting.remove, folder.site)
-        logger.info("dashboard, from a laptop: %s", describe_dashboard(meeting))
-        stack.enter_context(_supervised(folder, wanted, counter))
-        _wait_for_workers(client, min(site.workers_min, wanted), site.wait_hours * 3600)
-        yield client
+        logger.info("dashboard, from a laptop: %s", describe_dashboard(meeting, login=login))
+        yield client, counter
 
 
-def describe_dashboard(meeting: Rendezvous) -> str:
-    """How a dashboard is seen that listens on the loopback of its own machine only."""
-    return tunnel(meeting.dashboard_port, host=meeting.host, login=os.environ.get("SLURM_SUBMIT_HOST"))
+def describe_dashboard(meeting: Rendezvous, *, login: str | None) -> str:
+    """Say how to see a dashboard that listens on the loopback of its own machine only, by way of a login node."""
+    return tunnel(meeting.dashboard_port, host=meeting.host, login=login)
 
 
 def _close(cluster: SpecCluster) -> None:
     with quiet():
         cluster.close(timeout=20)
+
+
+def _cancel_all(name: str) -> None:
+    """Cancel the jobs of a name."""
+    try:
+        cancel(*{job.array for job in list_jobs(name)})
+    except SlurmError as error:
+        logger.warning("worker jobs are not cancelled (%s); they end by themselves in a minute", error)
+
+
+def _refuse_hopeless(name: str) -> None:
+    """Give up when no job can ever begin."""
+    try:
+        jobs = list_jobs(name)
+    except SlurmError:  # the supervision says so
+        return
+    if jobs and all(is_hopeless(job) for job in jobs):
+        raise SiteError(f"No worker can begin: {'; '.join(explain(jobs))}.")
 
 
 @contextmanager
@@ -98,7 +168,7 @@ def _supervised(folder: JobFolder, wanted: int, counter: CountWorkers) -> Iterat
         logger.info("SLURM's commands are not found here; workers that are lost for good are not replaced")
         yield
         return
-    name, speaker, shortage = job_name(folder.out), Speaker(), Shortage(wanted)
+    name, speaker, shortage = folder.name, Speaker(), Shortage(wanted)
 
     def look(now: float) -> None:
         jobs = [job for job in list_jobs(name) if job.in_array]
@@ -118,7 +188,10 @@ def _supervised(folder: JobFolder, wanted: int, counter: CountWorkers) -> Iterat
         yield
 
 
-def _wait_for_workers(client: Client, workers: int, patience_s: float) -> None:
+def _wait_for_workers(
+    client: Client, workers: int, patience_s: float, *, look: Callable[[], None] = lambda: None
+) -> None:
+    """Wait for the first workers; ``look`` is called now and then, and may give up."""
     began = time.monotonic()
     for number in itertools.count():
         found = len(client.nthreads())
@@ -130,6 +203,8 @@ def _wait_for_workers(client: Client, workers: int, patience_s: float) -> None:
                 f"{found} of {workers} workers have come in {patience_s / 3600:g} h (wait_hours); see why in the log "
                 "above, and give the same command again."
             )
+        if number % 5 == 0:
+            look()
         if number % 60 == 0:
             logger.info("waiting for %d workers, %d are there", workers, found)
         time.sleep(POLL_S)

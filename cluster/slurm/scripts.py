@@ -6,6 +6,7 @@ are.
 """
 
 import hashlib
+import math
 import re
 import shlex
 import sys
@@ -13,24 +14,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lls_decode.cluster.profile import SlurmJob, SlurmSite
+from .profile import SlurmJob, SlurmProfile, usable
 
-PRELOAD = "lls_decode.cluster.slurm.leaving"
+PRELOAD = "lls_decode.cluster.slurm.graceful_exit"
 WORKER_PROGRAM = "lls_decode.cluster.slurm.worker"
 NO_GPU = 'export CUDA_VISIBLE_DEVICES=""'
 
 
 @dataclass(frozen=True)
 class JobFolder:
-    """Where the jobs of one run keep what they share."""
+    """Where the jobs of one run, or of one interactive session, keep what they share."""
 
     out: Path
     """Run folder, absolute."""
+    session: str = ""
+    """Distinguishes interactive sessions, of which several may share a folder; empty: the jobs of the run in it."""
+
+    @property
+    def name(self) -> str:
+        """Name of all jobs: short, the same for the same folder, and hardly that of another."""
+        return job_name(self.out) + (f"-{self.session}" if self.session else "")
 
     @property
     def site(self) -> Path:
         """Scripts, and where the driver is found; readable by the user only."""
-        return self.out / "site"
+        return self.out / "site" / self.session
 
     @property
     def logs(self) -> Path:
@@ -42,6 +50,19 @@ class JobFolder:
         """Exists when the driver has ended and will not come back."""
         return self.site / "over"
 
+    def make(self) -> None:
+        """Make the folders; keys of the encryption lie in one, which only the user may read.
+
+        Raises
+        ------
+        OSError
+            They cannot be made.
+        """
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for path in (self.out / "site", self.site):
+            path.mkdir(mode=0o700, exist_ok=True)
+            path.chmod(0o700)
+
 
 def job_name(out: Path) -> str:
     """Name of all jobs of the run in a folder: short, the same for the same folder, and hardly that of another."""
@@ -49,12 +70,13 @@ def job_name(out: Path) -> str:
     return f"lls-{re.sub(r'[^A-Za-z0-9_.-]', '-', out.resolve().name)[:24]}-{digest}"
 
 
-def worker_script(site: SlurmSite, folder: JobFolder, name: str) -> str:
+def worker_script(site: SlurmProfile, folder: JobFolder) -> str:
     """One element of the workers' job array."""
+    memory = site.worker.memory_bytes
     options = {
-        "--name": name,
+        "--name": folder.name,
         "--gpus": site.worker.gpus,
-        "--memory": int(0.9 * site.worker.memory_bytes),
+        **({} if memory is None else {"--memory": usable(memory)}),
         "--grace": max(1, site.notice_s - 10),
         **({"--interface": site.interface} if site.interface else {}),
     }
@@ -68,7 +90,7 @@ def worker_script(site: SlurmSite, folder: JobFolder, name: str) -> str:
     return _script(
         site,
         site.worker,
-        name,
+        folder.name,
         log=folder.logs / "worker-%A_%a.log",
         what="worker",
         words=words,
@@ -78,13 +100,13 @@ def worker_script(site: SlurmSite, folder: JobFolder, name: str) -> str:
     )
 
 
-def driver_script(site: SlurmSite, folder: JobFolder, name: str, command: Sequence[str]) -> str:
+def driver_script(site: SlurmProfile, folder: JobFolder, command: Sequence[str]) -> str:
     """The job that hands out blocks: ``command`` are the words after the interpreter."""
     script = shlex.quote(str(folder.site / "driver.sh"))
     return _script(
         site,
         site.driver_job,
-        name,
+        folder.name,
         log=folder.logs / "driver-%j.log",
         what="driver",
         words=[*interpreter(site), *command],
@@ -93,23 +115,30 @@ def driver_script(site: SlurmSite, folder: JobFolder, name: str, command: Sequen
         after=[
             "# workers that run see this file and end; those that wait are taken out of the queue",
             f": > {shlex.quote(str(folder.over))}",
-            f'scancel --user="$(id -un)" --name={shlex.quote(name)} --state=PENDING',
+            f'scancel --user="$(id -un)" --name={shlex.quote(folder.name)} --state=PENDING',
         ],
     )
 
 
-def directives(site: SlurmSite, job: SlurmJob) -> list[str]:
+def directives(site: SlurmProfile, job: SlurmJob) -> list[str]:
     """What a job asks for, as options of sbatch."""
     named = {"partition": job.partition, "account": job.account, "qos": job.qos, "gres": job.gres}
     return [
         "--nodes=1",
         "--ntasks=1",
         f"--cpus-per-task={job.cpus}",
-        f"--mem={-(-job.memory_bytes // 2**20)}M",
+        *_memory_directives(job),
         f"--time={wall_time(job.hours)}",
         *(f"--{key}={value}" for key, value in named.items() if value is not None),
         *job.extra,
     ]
+
+
+def _memory_directives(job: SlurmJob) -> list[str]:
+    """Memory in the one way in which the profile asks for it; none where the cluster forbids to ask."""
+    if job.memory_per_cpu_gib is not None:
+        return [f"--mem-per-cpu={math.ceil(job.memory_per_cpu_gib * 1024)}M"]
+    return [] if job.memory_gib is None else [f"--mem={math.ceil(job.memory_gib * 1024)}M"]
 
 
 def gpu_line(job: SlurmJob) -> str:
@@ -129,13 +158,13 @@ def wall_time(hours: float) -> str:
     return f"{days}-{whole_hours:02d}:{minutes:02d}:{seconds:02d}"
 
 
-def interpreter(site: SlurmSite) -> list[str]:
+def interpreter(site: SlurmProfile) -> list[str]:
     """Python on the nodes; -P: what lies in the working directory is not imported instead of what is installed."""
     return [site.python or sys.executable, "-P"]
 
 
 def _script(
-    site: SlurmSite,
+    site: SlurmProfile,
     job: SlurmJob,
     name: str,
     *,

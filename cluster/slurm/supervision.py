@@ -7,7 +7,7 @@ What is left are those that were cancelled, ran out of memory, could not be requ
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,27 +54,6 @@ class Shortage:
         self._delay_s = min(MOST_DELAY_S, 2 * self._delay_s or 2 * self.missing_s)
         self._not_before = now + self._delay_s
         return self.wanted - jobs
-
-
-@dataclass
-class Losses:
-    """Which jobs of a fixed set of workers are lost: in no queue, and their worker unknown, for ``missing_s``."""
-
-    missing_s: float = MISSING_S
-    _since: dict[str, float] = field(default_factory=dict, init=False)
-
-    def find(
-        self, jobs: Mapping[str, str | None], *, queued: Collection[str], live: Collection[str], now: float
-    ) -> set[str]:
-        """Names of workers whose job is lost. ``jobs``: job id by worker name; None: never submitted."""
-        gone = set()
-        for name, job in jobs.items():
-            if job in queued or name in live:
-                self._since.pop(name, None)
-            elif now - self._since.setdefault(name, now) >= self.missing_s:
-                del self._since[name]
-                gone.add(name)
-        return gone
 
 
 class Speaker:

@@ -4,38 +4,87 @@ The submitted command is given as an argument vector; what it does is not known 
 """
 
 import getpass
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lls_decode.cluster.profile import SlurmSite
 from lls_decode.errors import SiteError
 
-from .check import check_site, explain, is_hopeless
-from .commands import QueuedJob, SlurmError, cancel, list_jobs, submit
+from .commands import SlurmError, cancel, submit
 from .driver import describe_dashboard
-from .interactive import interactive_script
+from .feasibility import check_site
+from .profile import SlurmProfile
+from .queued_jobs import QueuedJob, explain, is_hopeless, list_jobs
 from .rendezvous import read_rendezvous
-from .scripts import JobFolder, driver_script, job_name, worker_script
+from .scripts import JobFolder, driver_script, worker_script
 
 PROFILE_NAME = "profile.yaml"
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of the run in a folder."""
+    """The jobs of the run in a folder (a `lls_decode.cluster.jobs.RunJobs`)."""
 
+    site: SlurmProfile
     folder: JobFolder
-    name: str
 
     @classmethod
-    def of(cls, out: Path) -> "Jobs":
+    def of(cls, site: SlurmProfile, out: Path) -> "Jobs":
         """Those of the run in ``out``, submitted or not."""
-        return cls(JobFolder(out.resolve()), job_name(out))
+        return cls(site, JobFolder(out.resolve()))
+
+    @property
+    def name(self) -> str:
+        """Name in the queue."""
+        return self.folder.name
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.folder.logs
 
     def queued(self) -> list[QueuedJob]:
         """Jobs that are waiting or running."""
         return list_jobs(self.name)
+
+    def queued_ids(self) -> list[str]:
+        """Ids of all jobs that wait or run, when the driver is among them; else none."""
+        jobs = self.queued()
+        return [job.id for job in jobs] if any(not job.in_array for job in jobs) else []
+
+    def submit(self, workers: int | None, make_command: Callable[[Path], Sequence[str]]) -> str:
+        """Check, write and submit all jobs; gives their numbers and ids in words.
+
+        Raises
+        ------
+        SiteError
+            SLURM does not answer, or will not give what the profile asks for.
+        """
+        check_site(self.site)
+        folder, wanted = self.folder, workers or self.site.workers_max
+        try:
+            folder.make()
+            folder.over.unlink(missing_ok=True)
+            profile = folder.site / PROFILE_NAME
+            profile.write_text(self.site.to_yaml())
+            for what, text in job_scripts(self.site, folder.out, make_command(profile)).items():
+                (folder.site / f"{what}.sh").write_text(text)
+        except OSError as error:
+            raise SiteError(
+                f"{folder.site} cannot be written ({error.strerror}); mend permissions, or free space."
+            ) from error
+        driver = submit(folder.site / "driver.sh")
+        try:
+            array = submit(folder.site / "worker.sh", f"--array=0-{wanted - 1}", f"--dependency=after:{driver}")
+        except SlurmError:
+            cancel(driver)
+            raise
+        return f"driver job {driver}, {wanted} worker jobs {array}"
+
+    def watch(self) -> Callable[[], tuple[bool, list[str]]]:
+        """Return a function that looks at the queue."""
+        return Watch(self).look
 
     def describe(self) -> list[str]:
         """How to watch and to cancel them."""
@@ -67,62 +116,25 @@ class Jobs:
     def dashboard(self) -> str | None:
         """How to see the dashboard of the driver; None before it has begun."""
         meeting = read_rendezvous(self.folder.site)
-        return describe_dashboard(meeting) if meeting and meeting.dashboard_port else None
+        login = os.environ.get("SLURM_SUBMIT_HOST")
+        return describe_dashboard(meeting, login=login) if meeting and meeting.dashboard_port else None
 
 
-def submit_jobs(
-    site: SlurmSite, out: Path, *, workers: int | None, make_command: Callable[[Path], Sequence[str]]
-) -> tuple[str, str]:
-    """Check, write the scripts, and submit driver and workers; gives the ids of both.
-
-    Parameters
-    ----------
-    make_command
-        Given the profile that the driver reads, gives the words after the interpreter.
-
-    Raises
-    ------
-    SiteError
-        SLURM does not answer, or will not give what the profile asks for.
-    """
-    check_site(site)
-    folder, wanted = JobFolder(out.resolve()), workers or site.workers_max
-    try:
-        folder.logs.mkdir(parents=True, exist_ok=True)
-        folder.site.mkdir(mode=0o700, exist_ok=True)
-        folder.site.chmod(0o700)
-        folder.over.unlink(missing_ok=True)
-        profile = folder.site / PROFILE_NAME
-        profile.write_text(site.to_yaml())
-        for what, text in job_scripts(site, out, make_command(profile)).items():
-            (folder.site / f"{what}.sh").write_text(text)
-    except OSError as error:
-        raise SiteError(
-            f"{folder.site} cannot be written ({error.strerror}); mend permissions, or free space."
-        ) from error
-    driver = submit(folder.site / "driver.sh")
-    try:
-        array = submit(folder.site / "worker.sh", f"--array=0-{wanted - 1}", f"--dependency=after:{driver}")
-    except SlurmError:
-        cancel(driver)
-        raise
-    return driver, array
-
-
-def job_scripts(site: SlurmSite, out: Path, command: Sequence[str]) -> dict[str, str]:
+def job_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> dict[str, str]:
     """The texts of both job scripts: ``driver`` and ``worker``."""
-    folder, name = JobFolder(out.resolve()), job_name(out)
-    return {"driver": driver_script(site, folder, name, command), "worker": worker_script(site, folder, name)}
-
-
-def describe_scripts(site: SlurmSite, out: Path, command: Sequence[str]) -> str:
-    """What would be submitted, as text."""
     folder = JobFolder(out.resolve())
-    if site.mode == "interactive":
-        return f"# {site.workers_max} times, by dask-jobqueue\n{interactive_script(site, folder)}"
+    return {"driver": driver_script(site, folder, command), "worker": worker_script(site, folder)}
+
+
+def describe_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> str:
+    """What would be submitted, as text."""
+    folder = JobFolder(out.resolve(), session="" if site.is_unattended else "SESSION")
+    array = f"sbatch --array=0-{site.workers_max - 1}"
+    if not site.is_unattended:
+        return f"# {array} {folder.site}/worker.sh\n{worker_script(site, folder)}"
     scripts = job_scripts(site, out, command)
-    array = f"sbatch --array=0-{site.workers_max - 1} --dependency=after:DRIVER {folder.site}/worker.sh"
-    return f"# sbatch {folder.site}/driver.sh\n{scripts['driver']}\n# {array}\n{scripts['worker']}"
+    after = f"{array} --dependency=after:DRIVER {folder.site}/worker.sh"
+    return f"# sbatch {folder.site}/driver.sh\n{scripts['driver']}\n# {after}\n{scripts['worker']}"
 
 
 @dataclass

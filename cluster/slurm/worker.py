@@ -12,18 +12,23 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dask
+import psutil
 from distributed import Nanny
 from distributed.comm.core import connect
+from distributed.system import MEMORY_LIMIT
 
 from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
 from lls_decode.errors import LlsDecodeError, SiteError
 
-from .commands import SlurmError, list_jobs
-from .leaving import GRACE_VARIABLE
+from .commands import SlurmError
+from .graceful_exit import GRACE_VARIABLE
+from .profile import usable
+from .queued_jobs import list_jobs
 from .rendezvous import Rendezvous, read_rendezvous
 from .scripts import PRELOAD
 
@@ -73,12 +78,31 @@ def given_devices(visible: str, *, wanted: int) -> list[str]:
     return devices or [""]
 
 
+def given_memory(job: Mapping[str, str]) -> int:
+    """Bytes that the worker processes of a job may fill, when its profile does not say.
+
+    SLURM's own figures for the job come first, as its environment has them. Where it has none, the job's share of what
+    Dask finds (a cgroup's limit, else the machine) by CPUs, so that jobs that share a node fit into it.
+    """
+    cpus, of_job, of_cpu = (
+        int(job.get(f"SLURM_{name}", 0)) for name in ("CPUS_ON_NODE", "MEM_PER_NODE", "MEM_PER_CPU")
+    )
+    if mebibytes := of_job or of_cpu * cpus:
+        return usable(mebibytes << 20)
+    machine = psutil.virtual_memory().total
+    if machine > MEMORY_LIMIT or not cpus:
+        return usable(MEMORY_LIMIT)
+    everywhere = os.cpu_count() or cpus  # also those that other jobs have
+    return usable(machine * min(cpus, everywhere) // everywhere)
+
+
 class _Worker:
     """The worker processes of one job, one for each of its GPUs."""
 
     def __init__(self, options: argparse.Namespace, devices: list[str]) -> None:
         self._options = options
         self._devices = devices
+        self._memory: int = options.memory or given_memory(os.environ)
         self._folder: Path = options.folder
         self._asked = asyncio.Event()
         """Set when the job is to leave."""
@@ -161,7 +185,7 @@ class _Worker:
         return {
             "name": f"{job}-{start}-{number}-{int(time.time())}",
             "nthreads": THREADS_PER_WORKER,
-            "memory_limit": self._options.memory // len(self._devices),
+            "memory_limit": self._memory // len(self._devices),
             "local_directory": os.environ.get("SLURM_TMPDIR") or os.environ.get("TMPDIR") or "/tmp",
             "interface": self._options.interface,
             "security": driver.security,
@@ -213,7 +237,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="folder in which the driver says where it is")
     parser.add_argument("--name", required=True, help="name of the run's jobs")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that the job has asked for")
-    parser.add_argument("--memory", type=int, required=True, help="bytes for all processes")
+    parser.add_argument("--memory", type=int, help="bytes for all processes; left out: what SLURM gives the job")
     parser.add_argument("--grace", type=float, required=True, help="seconds in which a running block may end")
     parser.add_argument("--interface", help="network interface")
     return parser.parse_args(arguments)

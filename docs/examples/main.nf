@@ -1,4 +1,4 @@
-// Each data set of an archive to a table of localizations, one task a data set:
+// Each dataset of an archive to a table of localizations, one task a dataset:
 //
 //     nextflow run main.nf --archive '/data/archive/*/*.zarr' --model lls-paint --out results
 //

@@ -1,7 +1,19 @@
 """Configuration: frozen, typed, in physical units; read once at the door."""
 
 from lls_decode.config.base import Config, digest, load, parse
-from lls_decode.config.camera import Camera, EmccdCamera, PixelValue, ScmosCamera, ScmosChip
+from lls_decode.config.cameras import (
+    BaseCamera,
+    Camera,
+    Draw,
+    EmccdCamera,
+    PixelValue,
+    ScmosCamera,
+    ScmosChip,
+    ShotNoise,
+    TrainingCamera,
+    Values,
+    crop_values,
+)
 from lls_decode.config.changes import change
 from lls_decode.config.detection import (
     AuthorsRule,
@@ -11,7 +23,8 @@ from lls_decode.config.detection import (
     PaperRule,
     ThresholdScore,
 )
-from lls_decode.config.geometry import Geometry, PixelSize, Positions
+from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize, Positions, check_camera_pixel
+from lls_decode.config.microscope import with_microscope
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
 from lls_decode.config.optics import (
@@ -25,10 +38,12 @@ from lls_decode.config.optics import (
 )
 from lls_decode.config.run import (
     CPU_BATCH_PX,
+    AbsentChunks,
     ComputeConfig,
     ExecutionConfig,
     InputConfig,
     PartConfig,
+    ResolvedRunConfig,
     Roi,
     RunConfig,
     load_run_config,
@@ -47,15 +62,19 @@ __all__ = [
     "CPU_BATCH_PX",
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
+    "AbsentChunks",
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",
+    "BaseCamera",
     "Camera",
+    "CameraPixel",
     "Cell",
     "ComputeConfig",
     "Config",
     "DetectionRule",
     "DetectionThresholds",
+    "Draw",
     "EarlyStopConfig",
     "EmccdCamera",
     "EmitterConfig",
@@ -76,21 +95,28 @@ __all__ = [
     "PixelValue",
     "Positions",
     "Psf",
+    "ResolvedRunConfig",
     "RestartConfig",
     "Roi",
     "RunConfig",
     "Scaling",
     "ScmosCamera",
     "ScmosChip",
+    "ShotNoise",
     "SimulationConfig",
     "SplinePsf",
     "Structure",
     "ThresholdScore",
+    "TrainingCamera",
     "TrainingConfig",
+    "Values",
     "Widefield",
     "change",
+    "check_camera_pixel",
+    "crop_values",
     "digest",
     "load",
     "load_run_config",
     "parse",
+    "with_microscope",
 ]

@@ -3,11 +3,14 @@
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import core_schema
 
 from lls_decode.errors import ConfigError
 
@@ -15,9 +18,14 @@ M = TypeVar("M", bound="Config")
 
 
 class Config(BaseModel):
-    """Frozen, typed, refuses unknown keys. ``replace`` makes a new one and validates it."""
+    """Frozen, typed, refuses unknown keys. ``replace`` makes a new one and validates it.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    The string under a field describes it in commented YAML and in the JSON schema.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def replace(self, **changes: Any) -> Self:
         """Copy with other values, validated."""
@@ -34,6 +42,39 @@ class Config(BaseModel):
     def digest(self) -> str:
         """Sixteen hexadecimal digits that change when any value does."""
         return digest(self.to_dict())
+
+
+@dataclass(frozen=True, eq=False)  # typing hashes it
+class OneOf:
+    """Annotation of a field whose value is one of several listed kinds of configuration, told apart by ``kind``.
+
+    A union that is read from its list whenever a value is validated: what joins the list is known everywhere.
+    """
+
+    listed: Sequence[type[Config]]
+    also: Sequence[type[Config]] = ()
+    """Kinds that are allowed in this field only."""
+
+    @property
+    def kinds(self) -> dict[str, type[Config]]:
+        """The allowed configurations by kind."""
+        return {kind.model_fields["kind"].default: kind for kind in (*self.listed, *self.also)}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Validate by `_choose`; the union stands for all kinds in a JSON schema."""
+        kinds: Any = Union[tuple(self.kinds.values())]  # noqa: UP007  (as many as are listed)
+        union = handler.generate_schema(Annotated[kinds, Field(discriminator="kind")])
+        dump = core_schema.simple_ser_schema("any")  # each kind by its own fields
+        return core_schema.no_info_wrap_validator_function(self._choose, union, serialization=dump)
+
+    def _choose(self, value: Any, _: Any) -> Config:
+        kinds = self.kinds
+        if isinstance(value, Config) and type(value) in kinds.values():
+            return value
+        name = value.get("kind") if isinstance(value, dict) else None
+        if name not in kinds:
+            raise ValueError(f"kind is {name!r}, expected one of {', '.join(kinds)}")
+        return kinds[name].model_validate(value)
 
 
 def digest(value: Any) -> str:
@@ -107,5 +148,6 @@ def _keys(kind: type[BaseModel]) -> set[str]:
         if isinstance(item, type) and issubclass(item, BaseModel):
             found |= set(item.model_fields)
             todo += [field.annotation for field in item.model_fields.values()]
+            todo += item.__subclasses__()
         todo += list(getattr(item, "__args__", ()))
     return found

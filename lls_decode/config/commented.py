@@ -1,16 +1,14 @@
-"""A configuration as YAML with a comment at each value: the strings that stand under the fields in the code."""
+"""A configuration as YAML with a comment at each value: the descriptions of the fields in the code."""
 
-import ast
-import inspect
 import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from lls_decode.config.base import Config
+from lls_decode.config.base import Config, OneOf
 
 _WIDTH = 110
 _IN_YAML = {"None": "null", "True": "true", "False": "false"}
@@ -22,13 +20,12 @@ def commented_yaml(config: Config, *, header: tuple[str, ...] = ()) -> str:
 
 
 def _lines(config: Config, pad: str) -> Iterator[str]:
-    documented = _strings_under_fields(type(config))
     plain = config.to_dict()
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
-        words = [documented.get(name, "")]
+        words = [field.description or ""]
         if isinstance(value, Config):
-            words = [_first_sentence(type(value)), *words, _other_kinds(value, field.annotation)]
+            words = [_first_sentence(type(value)), *words, _other_kinds(value, field)]
         yield from _comment(" ".join(filter(None, words)), pad)
         if isinstance(value, Config):
             yield f"{pad}{name}:"
@@ -39,23 +36,12 @@ def _lines(config: Config, pad: str) -> Iterator[str]:
 
 
 def _comment(text: str, pad: str) -> list[str]:
-    plain = re.sub(r"\b(None|True|False)\b", lambda word: _IN_YAML[word[0]], " ".join(text.replace("``", "").split()))
-    return textwrap.wrap(plain, _WIDTH, initial_indent=f"{pad}# ", subsequent_indent=f"{pad}# ")
+    return textwrap.wrap(in_yaml_words(text), _WIDTH, initial_indent=f"{pad}# ", subsequent_indent=f"{pad}# ")
 
 
-def _strings_under_fields(kind: type[BaseModel]) -> dict[str, str]:
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for above, below in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(above, ast.AnnAssign)
-            and isinstance(above.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-        ):
-            found[above.target.id] = str(below.value.value)
-    return found
+def in_yaml_words(text: str) -> str:
+    """Return a description on one line, with YAML's words for None, True and False."""
+    return re.sub(r"\b(None|True|False)\b", lambda word: _IN_YAML[word[0]], " ".join(text.replace("``", "").split()))
 
 
 def _first_sentence(kind: type[Config]) -> str:
@@ -63,8 +49,13 @@ def _first_sentence(kind: type[Config]) -> str:
     return f"{first}."
 
 
-def _other_kinds(value: Config, annotation: Any) -> str:
+def _other_kinds(value: Config, field: FieldInfo) -> str:
     """The other members of a union whose members have a kind."""
-    kinds = [getattr(member, "model_fields", {}).get("kind") for member in getattr(annotation, "__args__", ())]
+    members: tuple[Any, ...] = getattr(field.annotation, "__args__", ())
+    annotated = [*field.metadata, *(item for member in members for item in getattr(member, "__metadata__", ()))]
+    for one_of in annotated:
+        if isinstance(one_of, OneOf):
+            members = tuple(one_of.kinds.values())
+    kinds = [getattr(member, "model_fields", {}).get("kind") for member in members]
     others = [kind.default for kind in kinds if kind is not None and kind.default != getattr(value, "kind", None)]
     return f"Other kinds: {', '.join(others)}." if others else ""

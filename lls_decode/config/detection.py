@@ -48,6 +48,11 @@ class PaperRule(Config):
     accept: float = Field(default=0.7, gt=0)
     """A candidate is a detection when its probability summed with its four neighbours is above this."""
 
+    @property
+    def thresholds(self) -> tuple[float, float, float]:
+        """``candidate``, ``confident`` and ``accept``."""
+        return self.candidate, self.confident, self.accept
+
     def resolve(self, thresholds: DetectionThresholds | None) -> "PaperRule":
         """Return this rule: its thresholds do not depend on the model."""
         return self
@@ -68,6 +73,13 @@ class ModelRule(Config):
     accept: float | None = Field(default=None, gt=0)
     """A candidate is a detection when its probability summed with its four neighbours is above this; None: the model's
     threshold."""
+
+    @property
+    def thresholds(self) -> tuple[float, float, float]:
+        """``candidate``, ``confident`` and ``accept`` of a rule that was resolved."""
+        if self.candidate is None or self.confident is None or self.accept is None:
+            raise ValueError("the thresholds of the model's rule are not known before it is resolved")
+        return self.candidate, self.confident, self.accept
 
     def resolve(self, thresholds: DetectionThresholds | None) -> "ModelRule":
         """Fill in the thresholds of a bundle; those that the user gave stay. None: the published thresholds."""

@@ -8,11 +8,11 @@ Formulas: a molecule at rest that is seen at ``along`` in plane 0 appears ``late
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lls_decode.axes import ScanAxis
 from lls_decode.config.base import Config
@@ -29,6 +29,34 @@ class PixelSize(Config):
     def along(self, axis: ScanAxis) -> float:
         """Size along one camera axis, nm."""
         return self.x_nm if axis == "x" else self.y_nm
+
+
+SMALLEST_PIXEL_NM = 3.0
+"""Smallest pixel of a camera that can be meant, far below what a lens resolves; in micrometres all are below it."""
+_UNITS_NM = {"um": 1e3, "m": 1e9}
+
+
+def check_camera_pixel(pixel: PixelSize) -> PixelSize:
+    """Refuse a size that was given in another unit than nm.
+
+    Raises
+    ------
+    ValueError
+        A side is shorter than `SMALLEST_PIXEL_NM`.
+    """
+    for name, side in (("x_nm", pixel.x_nm), ("y_nm", pixel.y_nm)):
+        if side < SMALLEST_PIXEL_NM:
+            unit = "um" if side * _UNITS_NM["um"] >= SMALLEST_PIXEL_NM else "m"
+            size = f"{side * _UNITS_NM[unit]:g}"
+            raise ValueError(
+                f"{name} is {side:g}, expected nm, {SMALLEST_PIXEL_NM:g} or more for a camera pixel in the sample; "
+                f"{side:g} {unit} is {size} nm: give {size}"
+            )
+    return pixel
+
+
+CameraPixel = Annotated[PixelSize, AfterValidator(check_camera_pixel)]
+"""Pixel size of a camera, as a user gives it."""
 
 
 class Positions(NamedTuple):

@@ -1,16 +1,18 @@
 """One run over one dataset: what a user may say about input, camera, detection, machines."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lls_decode.axes import Layout
-from lls_decode.config.base import Config, load
-from lls_decode.config.camera import Camera, ScmosCamera
+from lls_decode.axes import IndexRange, Layout, range_text
+from lls_decode.config.base import Config, load, parse
+from lls_decode.config.cameras import Camera
 from lls_decode.config.detection import DetectionRule, ModelRule
-from lls_decode.config.geometry import Geometry, PixelSize
+from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize
 from lls_decode.errors import ConfigError
+
+AbsentChunks = Literal["lost", "fill"]
 
 
 class InputConfig(Config):
@@ -18,10 +20,14 @@ class InputConfig(Config):
 
     array: str | None = None
     """Path of the array (or image group) inside the store; needed when there are several."""
-    axes: str | None = Field(default=None, pattern="^[tczyx]+$")
-    """Axes of the array, e.g. ``tzyx``; None: from the metadata, else from the number of dimensions."""
+    axes: str | None = Field(default=None, pattern="^[a-z]+$")
+    """Axes of the array, e.g. ``tzyx``; None: from the metadata, else from the number of dimensions. Letters other than
+    t, c, z, y and x stand for axes that frames do not have."""
     channel: int | None = Field(default=None, ge=0)
     """Which channel; needed when there are several."""
+    select: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """Which entry, from 0, of each axis that frames do not have, e.g. ``{p: 0}`` for positions; needed where there are
+    several."""
     planes_per_volume: int | None = Field(default=None, ge=1)
     """For a flat stream (t, y, x): how many frames make a volume."""
     skip_first: int = Field(default=0, ge=0)
@@ -30,6 +36,12 @@ class InputConfig(Config):
     """Frames dropped at the end of each volume."""
     bidirectional: bool = False
     """Odd volumes were scanned backwards: their planes are reversed on reading."""
+    absent: AbsentChunks = "lost"
+    """What to do with chunks that the store does not have: ``lost`` loses their frames; ``fill`` takes the fill value,
+    for writers that leave out chunks of nothing else."""
+    trust: Literal["configuration"] | None = None
+    """Which to believe where sizes in the configuration and in the dataset contradict each other; None: neither, the
+    run is refused."""
 
 
 CPU_BATCH_PX = 1 << 16
@@ -85,7 +97,7 @@ class Roi(Config):
 class PartConfig(Config):
     """The part of a dataset that is localized; its rows are those that a run of the whole has there."""
 
-    volumes: tuple[int | None, int | None] | None = None
+    volumes: IndexRange | None = None
     """First and one-past-last volume, as a slice of Python has them; frames keep their numbers."""
     roi: Roi | None = None
     """Pixels whose detections are kept; positions stay those in the whole frame."""
@@ -103,15 +115,15 @@ class PartConfig(Config):
             start, stop, _ = slice(*volumes).indices(layout.num_volumes)
             if start >= stop:
                 raise ConfigError(
-                    f"part.volumes {_or_open(volumes[0])}:{_or_open(volumes[1])} holds none of the dataset's "
-                    f"{layout.num_volumes} volumes; give the first (from 0) and one past the last."
+                    f"part.volumes {range_text(volumes)} holds none of the dataset's {layout.num_volumes} volumes; "
+                    f"give START:STOP within 0:{layout.num_volumes}, the end excluded."
                 )
             volumes = None if (start, stop) == (0, layout.num_volumes) else (start, stop)
         roi = self.roi
         if roi is not None:
             if roi.x[1] > layout.width or roi.y[1] > layout.height:
                 raise ConfigError(
-                    f"part.roi has pixels x {roi.x[0]}:{roi.x[1]}, y {roi.y[0]}:{roi.y[1]}, the frames have "
+                    f"part.roi has pixels x {range_text(roi.x)}, y {range_text(roi.y)}, the frames have "
                     f"{layout.width} x {layout.height} (x, y); keep within them."
                 )
             roi = None if (roi.x, roi.y) == ((0, layout.width), (0, layout.height)) else roi
@@ -121,14 +133,10 @@ class PartConfig(Config):
         """In words."""
         words = []
         if self.volumes is not None:
-            words.append(f"volumes {_or_open(self.volumes[0])}:{_or_open(self.volumes[1])}")
+            words.append(f"volumes {range_text(self.volumes)}")
         if self.roi is not None:
-            words.append(f"pixels x {self.roi.x[0]}:{self.roi.x[1]}, y {self.roi.y[0]}:{self.roi.y[1]}")
+            words.append(f"pixels x {range_text(self.roi.x)}, y {range_text(self.roi.y)}")
         return ", ".join(words) or "all"
-
-
-def _or_open(bound: int | None) -> str:
-    return "" if bound is None else str(bound)
 
 
 class RunConfig(Config):
@@ -137,16 +145,29 @@ class RunConfig(Config):
     input: InputConfig = InputConfig()
     part: PartConfig = PartConfig()
     camera: Camera | None = None
-    pixel_size: PixelSize | None = None
+    pixel_size: CameraPixel | None = None
     geometry: Geometry | None = None
     detection: DetectionRule = ModelRule()
     compute: ComputeConfig = ComputeConfig()
     execution: ExecutionConfig = ExecutionConfig()
 
+    def resolve(self, *, camera: Camera, pixel_size: PixelSize, geometry: Geometry | None) -> "ResolvedRunConfig":
+        """Return the same configuration with camera, pixel size and geometry set to these values."""
+        values = {**self.model_dump(), "camera": camera, "pixel_size": pixel_size, "geometry": geometry}
+        return parse(ResolvedRunConfig, values, source="RunConfig")
+
+
+class ResolvedRunConfig(RunConfig):
+    """A run configuration that can be executed: camera and pixel size are set, and the geometry where it is known."""
+
+    camera: Camera
+    pixel_size: PixelSize
+
 
 def load_run_config(path: str | Path) -> RunConfig:
     """Read a run configuration; camera maps are found relative to its folder."""
     config = load(RunConfig, path)
-    if isinstance(config.camera, ScmosCamera):
-        config = config.replace(camera=config.camera.resolve(Path(path).resolve().parent))
+    if config.camera is not None:
+        camera = config.camera.resolve(Path(path).resolve().parent)
+        config = config.model_copy(update={"camera": camera})  # what else the file sets stays known
     return config

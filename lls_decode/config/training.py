@@ -1,13 +1,13 @@
 """What is simulated to train a network, and how it is trained."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from lls_decode.config.base import Config
-from lls_decode.config.camera import EmccdCamera, ScmosCamera, ScmosChip
-from lls_decode.config.geometry import Geometry, PixelSize
+from lls_decode.config.cameras import TrainingCamera
+from lls_decode.config.geometry import CameraPixel, Geometry
 from lls_decode.config.network import NetworkConfig
 from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, Illumination, Psf, Widefield
 
@@ -86,9 +86,9 @@ class BackgroundConfig(Config):
 class SimulationConfig(Config):
     """The microscope as it is simulated; photons, nm."""
 
-    pixel_size: PixelSize
+    pixel_size: CameraPixel
     psf: Psf
-    camera: Annotated[EmccdCamera | ScmosCamera | ScmosChip, Field(discriminator="kind")]
+    camera: TrainingCamera
     emitters: EmitterConfig
     background: BackgroundConfig
     illumination: Illumination = Widefield()
@@ -188,7 +188,7 @@ class TrainingConfig(Config):
                 f"simulation.emitters.photons_sd ({sd:g}) is above photons_mean ({mean:g}), so that many emitters "
                 "would have no light; lower photons_sd"
             )
-        if self.network.noise_map and isinstance(self.simulation.camera, EmccdCamera):
+        if self.network.noise_map and self.simulation.camera.NOISE_MAP is None:
             yield "network.noise_map needs an sCMOS camera (the pixels of an EMCCD have one read noise); leave it out"
         if isinstance(psf, GaussianPsf) and self.network.predict_z and low < high:
             yield (

@@ -3,10 +3,10 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from lls_decode.drift.curve import DriftCurve, read_curve, write_curve
-from lls_decode.drift.estimating import estimate_drift
+from lls_decode.drift.estimating import DriftOptions, estimate_drift
 from lls_decode.drift.figure import draw_curve
 from lls_decode.drift.points import TableView
 from lls_decode.drift.shifting import correct_table
@@ -33,7 +33,7 @@ def correct_drift(
     curve: str | Path | None = None,
     picture: str | Path | None = None,
     apply: str | Path | None = None,
-    **method: Any,
+    **options: Unpack[DriftOptions],
 ) -> Corrected:
     """Measure the drift of a table, write it, and write the table without it.
 
@@ -47,8 +47,8 @@ def correct_drift(
         Its picture. None: beside the curve, as ``.png``.
     apply
         A curve that is taken in place of a measured one; nothing is written but ``out``.
-    method
-        Of `estimate_drift`.
+    options
+        Keywords of `estimate_drift`.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def correct_drift(
             )
         given = read_curve(apply, coords=TableView.of(table).coords)
         return Corrected(given, (Path(out),), correct_table(table, given, out))
-    found = estimate_drift(table, **method)
+    found = estimate_drift(table, **options)
     curve = Path(curve) if curve is not None else table.with_name(f"{table.stem}_drift.parquet")
     written = [write_curve(curve, found), *_draw(table, found, curve.with_suffix(".png"), picture)]
     if out is None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -18,6 +18,20 @@ from lls_decode.errors import ConfigError
 _logger = logging.getLogger(__name__)
 
 Method = Literal["rcc", "fiducials", "comet"]
+
+
+class DriftOptions(TypedDict, total=False):
+    """How drift is estimated; the keywords of `estimate_drift`."""
+
+    method: Method
+    max_shift_nm: float | None
+    num_windows: int | None
+    max_points: int
+    fiducials: Sequence[tuple[float, float]] | str | Path | None
+    radius_nm: float
+    min_share: float | None
+    smooth: float | None
+    progress: Callable[[int, int], None] | None
 
 
 def estimate_drift(

@@ -1,4 +1,4 @@
-"""Positions of a table for the estimation of drift: one frame of reference, few enough rows to be held in memory.
+"""Positions of a table for the estimation of drift: one coordinate system, few enough rows to be held in memory.
 
 A table of any length is read once, a row group at a time, and every n-th row is kept, counted over the whole table: how
 it was cut into shards or row groups does not show.
@@ -63,7 +63,7 @@ class Points:
 
 @dataclass(frozen=True)
 class TableView:
-    """Which columns of a table are positions, and in which frame of reference."""
+    """Which columns of a table are positions, and in which coordinate system."""
 
     path: Path
     metadata: TableMetadata
@@ -100,14 +100,14 @@ class TableView:
         return ["volume", "plane", "x_nm", "y_nm", "z_nm", *sigmas]
 
     def positions(self, rows: pa.Table) -> Floats:
-        """``(N, 3)`` nm in the frame of reference."""
+        """``(N, 3)`` nm in the coordinate system."""
         x, y, z = (rows[name].to_numpy().astype(np.float64) for name in ("x_nm", "y_nm", "z_nm"))
         if self.geometry is None:
             return np.stack([x, y, z], axis=1)
         return np.stack(self.geometry.to_sample(x, y, z, rows["plane"].to_numpy()), axis=1)
 
     def sigmas(self, rows: pa.Table) -> Floats:
-        """``(N, 3)`` nm along the axes of the frame of reference; NaN where the table does not say."""
+        """``(N, 3)`` nm along the axes of the coordinate system; NaN where the table does not say."""
         sigma = np.full((rows.num_rows, 3), np.nan)
         for axis, name in enumerate(("x_sig", "y_sig", "z_sig")):
             if name in rows.column_names:

@@ -1,4 +1,4 @@
-"""Truth tables, ours and other people's, as emitters in our frame of reference.
+"""Truth tables, ours and other people's, as emitters in our coordinate system.
 
 Ours: frames from 0, nm, x = column, 0 = centre of pixel [0, 0]. All the csv formats below count frames from 1, have x
 along the columns, and put 0 at the outer corner of the first pixel (pixel i covers [i, i + 1) pixels), so that half a
@@ -38,7 +38,7 @@ _MOST_HEADER_LINES = 20
 def read_truth(path: str | Path, *, pixel_nm: float | None = None) -> Emitters:
     """Read a truth table: our Parquet, or csv of the SMLM challenge, NAIRR or ThunderSTORM; a folder of csv is joined.
 
-    A csv with our own column names (``frame, x_nm, y_nm, ...``) is taken to be in our frame of reference.
+    A csv with our own column names (``frame, x_nm, y_nm, ...``) is taken to be in our coordinate system.
 
     Parameters
     ----------

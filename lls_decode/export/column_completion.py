@@ -29,7 +29,7 @@ class _Bad:
     rows: int = 0
 
 
-class Completion:
+class ColumnCompletion:
     """Makes pieces of a file complete. What is wrong with any row is said by `check`, when all rows are known."""
 
     def __init__(self, path: Path, planes_per_volume: int | None) -> None:

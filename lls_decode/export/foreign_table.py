@@ -14,14 +14,14 @@ from lls_decode.export.hdf5 import is_hdf5, opened
 _HEAD_BYTES = 65_536
 
 Columns = Mapping[str, npt.NDArray[Any]]
-"""Some rows of a file by our names, in our frame of reference and units; columns that the file lacks are absent.
+"""Some rows of a file by our names, in our coordinate system and units; columns that the file lacks are absent.
 
 ``frame``, ``x_nm``, ``y_nm`` at least; ``xy_sig`` stands for both lateral sigmas.
 """
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ForeignTable:
     """A file of another program, whose head was read and found good."""
 
     pieces: Callable[[int], Iterator[Columns]]
@@ -34,7 +34,7 @@ class Foreign:
 
 
 @dataclass(frozen=True)
-class Head:
+class FileHead:
     """The beginning of a file."""
 
     start: bytes
@@ -43,7 +43,7 @@ class Head:
     """Groups and datasets at the root; empty for other files."""
 
     @classmethod
-    def of(cls, path: Path) -> "Head":
+    def of(cls, path: Path) -> "FileHead":
         """Look into a file.
 
         Raises

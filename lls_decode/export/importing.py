@@ -18,8 +18,8 @@ from typing import Final
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.column_completion import Completion
-from lls_decode.export.foreign_table import Foreign, Head
+from lls_decode.export.column_completion import ColumnCompletion
+from lls_decode.export.foreign_table import FileHead, ForeignTable
 from lls_decode.export.formats import decode, picasso, plain, smap, smlm
 from lls_decode.export.formats.other_csv import LAYOUTS
 from lls_decode.export.text import read_csv
@@ -36,17 +36,17 @@ CSV_LAYOUTS: Final = (plain.LAYOUT, THUNDERSTORM, *LAYOUTS)
 class Reader:
     """One kind of file that is read."""
 
-    recognizes: Callable[[Head], bool]
-    read: Callable[[Path, PixelSize | None], Foreign]
+    recognizes: Callable[[FileHead], bool]
+    read: Callable[[Path, PixelSize | None], ForeignTable]
 
 
-def _layout_of(head: Head) -> CsvLayout | None:
+def _layout_of(head: FileHead) -> CsvLayout | None:
     header, _, _ = read_header(head.lines)
     return next((layout for layout in CSV_LAYOUTS if layout.fits(header)), None)
 
 
-def _read_csv(path: Path, pixel_size: PixelSize | None) -> Foreign:
-    head = Head.of(path)
+def _read_csv(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
+    head = FileHead.of(path)
     layout = _layout_of(head)
     if layout is None:
         header, _, _ = read_header(head.lines)
@@ -114,7 +114,7 @@ def import_table(
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"{planes_per_volume} planes per volume were given; expected 1 or more.")
     found = READERS[name].read(path, pixel_size)
-    completion, columns = Completion(path, planes_per_volume), schema(with_sample=False)
+    completion, columns = ColumnCompletion(path, planes_per_volume), schema(with_sample=False)
     with sorted_aside(out, columns) as sorter:
         for piece in found.pieces(rows_at_once):
             sorter.add(completion.add(piece))
@@ -149,7 +149,7 @@ _FILLS: Final = {
 
 
 def _recognize(path: Path) -> str:
-    head = Head.of(path)
+    head = FileHead.of(path)
     for name, reader in READERS.items():
         if reader.recognizes(head):
             return name

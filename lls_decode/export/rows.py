@@ -1,4 +1,4 @@
-"""A table as it is handed to other programs: one frame of reference, surveyed once, then streamed.
+"""A table as it is handed to other programs: one coordinate system, surveyed once, then streamed.
 
 Every format writes from an `ExportTable`; what a format needs beyond that (its origin, its units, its names) is in its
 own module.
@@ -49,10 +49,10 @@ IMPRECISE_NM = 250.0
 
 
 class ExportTable:
-    """Rows of a table in one frame of reference.
+    """Rows of a table in one coordinate system.
 
     Positions and sigmas of ``coords="sample"`` are those along the axes of the sample; under the names ``x_nm`` ...
-    ``z_sig`` all the same, since other programs know one frame of reference only.
+    ``z_sig`` all the same, since other programs know one coordinate system only.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import pyarrow.csv
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign_table import Columns as ForeignColumns
-from lls_decode.export.foreign_table import Foreign
+from lls_decode.export.foreign_table import ForeignTable
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
 from lls_decode.table.csv_layouts import CsvLayout, iter_numbers, read_header
@@ -56,7 +56,7 @@ def _arrow(columns: Columns) -> pa.Table:
     return pa.table(arrays, names=list(columns))
 
 
-def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: PixelSize | None) -> Foreign:
+def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: PixelSize | None) -> ForeignTable:
     """Read a csv of a known layout.
 
     Raises
@@ -92,4 +92,4 @@ def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: Pi
                 columns["y_nm"] = columns["y_nm"] - layout.origin_px * pixel_size.y_nm
             yield columns
 
-    return Foreign(pieces, pixel_size=pixel_size, notes=notes, details={"header": header})
+    return ForeignTable(pieces, pixel_size=pixel_size, notes=notes, details={"header": header})

@@ -4,7 +4,8 @@ from lls_decode.frames.checksums import verify_store
 from lls_decode.frames.codecs import use_fast_codecs
 from lls_decode.frames.create import create_store
 from lls_decode.frames.opening import open_source
-from lls_decode.frames.source import FrameSource, FrameStack
+from lls_decode.frames.reading.stack import FrameStack
+from lls_decode.frames.source import FrameSource
 
 __all__ = [
     "FrameSource",

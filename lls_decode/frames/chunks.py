@@ -8,7 +8,7 @@ import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,10 @@ from lls_decode.frames.keys import Keys, ZarrArray, join
 
 Region = tuple[range, ...]
 """Indices along each axis of an array."""
+
+Cause = Literal["absent", "damaged", "denied"]
+"""Why a chunk cannot be had: there is none, which a writer may have left out on purpose; it is not what was written; or
+this process may not read it."""
 
 _ABSENT = 2**64 - 1
 
@@ -30,6 +34,7 @@ class Damage:
     region: Region
     """Pixels it holds, within the array."""
     reason: str
+    cause: Cause
 
 
 def find_absent(array: ZarrArray, keys: Keys, path: str, region: Region, data: npt.NDArray[Any]) -> list[Damage]:
@@ -94,9 +99,20 @@ def _try(array: ZarrArray, keys: Keys, path: str, part: Region, sizes: tuple[int
     except MemoryError:
         raise
     except Exception as error:  # each codec has its own
-        return _damage(array, part, sizes, f"cannot be decoded ({_first_line(error)})")
+        return _explain(array, keys, path, part, sizes, error)
     absent = find_absent(array, keys, path, part, data)
     return absent[0] if absent else None
+
+
+def _explain(array: ZarrArray, keys: Keys, path: str, part: Region, sizes: tuple[int, ...], error: Exception) -> Damage:
+    """Why reading a chunk has failed: each pipeline of codecs has its own error for a file that it may not read."""
+    try:
+        keys.read(join(path, key_of(array, part)), 0, 1)
+    except PermissionError:
+        return _damage(array, part, sizes, "may not be read (permission denied)", "denied")
+    except (OSError, KeyError):
+        pass
+    return _damage(array, part, sizes, f"cannot be decoded ({_first_line(error)})", "damaged")
 
 
 def _look_up(array: ZarrArray, keys: Keys, path: str, part: Region) -> Damage | None:
@@ -104,22 +120,22 @@ def _look_up(array: ZarrArray, keys: Keys, path: str, part: Region) -> Damage | 
     key = join(path, key_of(array, part))
     size = keys.size(key)
     if array.shards is None:
-        return _damage(array, part, array.chunks, "is missing") if size is None else None
+        return _damage(array, part, array.chunks, "is missing", "absent") if size is None else None
     if size is None:
-        return _damage(array, part, array.shards, "is missing")
+        return _damage(array, part, array.shards, "is missing", "absent")
     grid = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
     index_bytes, endian, at_end, understood = _shard_index(array, grid)
     if size < index_bytes:
-        return _damage(array, part, array.shards, f"is truncated to {size} bytes")
+        return _damage(array, part, array.shards, f"is truncated to {size} bytes", "damaged")
     place = tuple(p.start // c % g for p, c, g in zip(part, array.chunks, grid, strict=True))
     if understood:
         entry = 16 * int(np.ravel_multi_index(place, grid)) + (size - index_bytes if at_end else 0)
         if struct.unpack(f"{endian}2Q", keys.read(key, entry, 16)) != (_ABSENT, _ABSENT):
             return None
-    return _damage(array, part, array.chunks, "is missing")
+    return _damage(array, part, array.chunks, "is missing", "absent")
 
 
-def _damage(array: ZarrArray, part: Region, sizes: tuple[int, ...], reason: str) -> Damage:
+def _damage(array: ZarrArray, part: Region, sizes: tuple[int, ...], reason: str, cause: Cause) -> Damage:
     """The chunk of these sizes that holds a part; an inner chunk of a shard is named by its place in the array."""
     key = key_of(array, part)
     if sizes != (array.shards or array.chunks):
@@ -129,7 +145,7 @@ def _damage(array: ZarrArray, part: Region, sizes: tuple[int, ...], reason: str)
         range(axis.start // size * size, min((axis.start // size + 1) * size, length))
         for axis, size, length in zip(part, sizes, array.shape, strict=True)
     )
-    return Damage(key, extent, reason)
+    return Damage(key, extent, reason, cause)
 
 
 def _shard_index(array: ZarrArray, grid: tuple[int, ...]) -> tuple[int, str, bool, bool]:

@@ -34,6 +34,7 @@ def create_store(
     dtype: str = "uint16",
     pixel_size: PixelSize | None = None,
     z_step_nm: float | None = None,
+    angle_deg: float | None = None,
     name: str | None = None,
     sharded: bool = True,
     overwrite: bool = False,
@@ -51,6 +52,8 @@ def create_store(
         Of a pixel.
     pixel_size, z_step_nm
         Stored as the scale; what is None is stored as 1.0, which means unknown.
+    angle_deg
+        Angle between the light sheet and the stage travel; OME metadata have no place for it, so it is stored beside.
     name
         Of the image; None: the name of the store.
     sharded
@@ -75,6 +78,7 @@ def create_store(
         raise InputError(f"frames of type {dtype} cannot be stored, expected integer or real camera counts.")
     check_free(path, overwrite=overwrite)
     _remove(path)
+    own = {**(attributes or {}).get("lls_decode", {}), **({"angle_deg": angle_deg} if angle_deg is not None else {})}
     axes = "tzyx" if layout.planes_per_volume > 1 else "tyx"
     sizes = {"t": layout.num_volumes, "z": layout.planes_per_volume, "y": layout.height, "x": layout.width}
     chunks, shards = chunk_shapes(layout, np.dtype(dtype).itemsize)
@@ -82,7 +86,11 @@ def create_store(
         root = zarr.create_group(
             path,
             zarr_format=3,
-            attributes={**(attributes or {}), "ome": _ome(name or path.stem, axes, pixel_size, z_step_nm)},
+            attributes={
+                **(attributes or {}),
+                **({"lls_decode": own} if own else {}),
+                "ome": _ome(name or path.stem, axes, pixel_size, z_step_nm),
+            },
         )
         return root.create_array(
             "0",

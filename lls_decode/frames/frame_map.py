@@ -44,7 +44,7 @@ class FrameMap:
     """Size of the arrays, and which of their frames make volumes and planes."""
 
     axes: str
-    """Letters t c z y x of one array, in stored order."""
+    """One letter for each axis of one array, in stored order: t c z y x, and others of which one index is read."""
     shape: tuple[int, ...]
     """Of one array; all arrays have the same."""
     num_arrays: int
@@ -54,6 +54,13 @@ class FrameMap:
     skip_first: int
     skip_last: int
     bidirectional: bool
+    chosen: tuple[tuple[str, int], ...] = ()
+    """The index that is read along each axis other than t, c, z, y and x."""
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """The index that is read along each stored axis of which one is read: the channel, and those chosen."""
+        return ({"c": self.channel} if "c" in self.axes else {}) | dict(self.chosen)
 
     def size(self, axis: str) -> int:
         """Length along an axis; 1 where the arrays have none."""
@@ -130,7 +137,7 @@ class FrameMap:
 
 
 def name_frames(frames_N2: Ints, planes_per_volume: int) -> str:
-    """Frames in words: ``volume 3, planes 0-7``, or ``frames 12-15`` of a movie."""
+    """Frames in words: ``volume 3, planes 0 to 7``, or ``frames 12 to 15`` of a movie."""
     if not len(frames_N2):
         return "no frame that is used"
     if planes_per_volume == 1:
@@ -158,9 +165,9 @@ def _area(slab: Slab) -> int:
 
 
 def _ranges(values: Ints) -> str:
-    """``0-3, 7`` for 0 1 2 3 7."""
+    """Write ``0 to 3, 7`` for 0 1 2 3 7."""
     values = np.unique(values)
     starts = [0, *(np.flatnonzero(np.diff(values) > 1) + 1).tolist(), len(values)]
     runs = [(int(values[a]), int(values[b - 1])) for a, b in pairwise(starts)]
-    text = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs[:4])
+    text = ", ".join(f"{a} to {b}" if b > a else f"{a}" for a, b in runs[:4])
     return text + (", ..." if len(runs) > 4 else "")

@@ -186,8 +186,8 @@ class _Steps:
         for axis, length, size in zip(self._axes, self._shape, self._sizes, strict=True):
             if axis == "t" and not self.by_array:
                 yield range(step, step + 1)
-            elif axis == "c":
-                number = self.source.frame_map.channel // size
+            elif axis in self.source.frame_map.fixed:
+                number = self.source.frame_map.fixed[axis] // size
                 yield range(number, number + 1)
             else:
                 yield range(-(-length // size))

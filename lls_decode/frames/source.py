@@ -6,38 +6,24 @@ read as one slab (or one for each array), inside the task; zarr decodes its chun
 Shape letters: ``T`` frames read, ``Y X`` pixels.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, Tile
-from lls_decode.config import PixelSize
-from lls_decode.errors import ChunkError, FrameValueError, InputError
-from lls_decode.frames import chunks as chunk_checks
-from lls_decode.frames.chunks import Damage, Region
-from lls_decode.frames.codecs import open_array
+from lls_decode.config import AbsentChunks, PixelSize
+from lls_decode.errors import AccessError, ChunkError, FrameValueError, InputError
+from lls_decode.frames.chunks import Region
 from lls_decode.frames.frame_map import FrameMap, Ints, Slab, name_frames
 from lls_decode.frames.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.reading.losses import Losses
+from lls_decode.frames.reading.regions import open_stored, read_around, read_region
+from lls_decode.frames.reading.stack import Frames, FrameStack
 from lls_decode.frames.stores import forget_listings, list_arrays
-
-Frames = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class FrameStack:
-    """Frames of one block, context included."""
-
-    adu_TYX: Frames
-    """Camera counts, native byte order, dtype of the array; in the order of ``block.frames``."""
-    block: Block
 
 
 @dataclass(frozen=True)
@@ -74,6 +60,10 @@ class FrameSource:
     """Digest of each sampled chunk: tells datasets of one description apart."""
     tile: Tile | None = None
     """Only the pixels that this tile reads are read of each frame; None: all."""
+    angle_deg: float | None = None
+    """Angle between the light sheet and the stage travel, in the metadata of a converted store; None when unknown."""
+    absent: AbsentChunks = "lost"
+    """What frames of absent chunks are: lost, or of the fill value."""
     growing: bool = False
     """The dataset is still being written: it may hold more than this by now (see `frames.growing`)."""
 
@@ -87,13 +77,43 @@ class FrameSource:
         FrameValueError
             Frames hold NaN or infinite values.
         """
-        layout = self.layout
-        if (block.num_volumes, block.planes_per_volume) != (layout.num_volumes, layout.planes_per_volume):
-            raise ValueError(f"block {block.id} was planned for another dataset than {layout}")
-        return FrameStack(self.read_frames(block.frames), block)
+        self._check_block(block)
+        adu_TYX, found = self._read(block.frames)
+        return FrameStack(adu_TYX, block, filled=found.filled(block))
+
+    def read_partly(self, block: Block) -> FrameStack:
+        """Read the frames of a block whose chunks can be read, and name the others.
+
+        Raises
+        ------
+        AccessError
+            No frame of the block may be read, nor the first, the middle or the last one of the dataset.
+        FrameValueError
+            Frames hold NaN or infinite values.
+        """
+        self._check_block(block)
+        adu_TYX, found = self._read(block.frames, partly=True)
+        kept_T = ~found.lost_T
+        if not kept_T.any() and found.is_denied and not self._may_read_any():
+            raise AccessError(f"{found.reason} No other frame that was tried can be read either.")
+        return FrameStack(
+            adu_TYX if kept_T.all() else adu_TYX[kept_T],
+            block,
+            lost=found.lost(block),
+            filled=found.filled(block),
+            reason=found.reason,
+        )
 
     def read_frames(self, frames_T2: Ints) -> Frames:
         """Read any frames, given by volume and plane: ``(T, Y, X)`` camera counts, of the tile when there is one."""
+        return self._read(frames_T2)[0]
+
+    def explain_losses(self, frames_T2: Ints) -> str:
+        """Return why some of these frames cannot be read; empty when all can."""
+        return self._read(frames_T2, partly=True)[1].reason
+
+    def _read(self, frames_T2: Ints, *, partly: bool = False) -> tuple[Frames, Losses]:
+        """Frames and what was found wrong with them; the first lost one raises unless ``partly`` says otherwise."""
         volume, plane = frames_T2[:, 0], frames_T2[:, 1]
         layout = self.layout
         if not (
@@ -103,48 +123,63 @@ class FrameSource:
             raise ValueError(f"frames outside of {layout}")
         slabs = self.frame_map.slabs(frames_T2)
         size = len(self._rows), len(self._columns)
+        found = Losses(len(frames_T2))
         if len(slabs) == 1 and slabs[0].is_whole:
-            adu_TYX = self._read_slab(slabs[0]).reshape(-1, *size)
+            adu_TYX = self._read_slab(slabs[0], found, partly=partly).reshape(-1, *size)
         else:
             adu_TYX = np.empty((len(frames_T2), *size), np.dtype(self.dtype))
             for slab in slabs:
-                data_TZYX = self._read_slab(slab)
+                data_TZYX = self._read_slab(slab, found, partly=partly)
                 adu_TYX[slab.position] = data_TZYX[slab.t - slab.t_start, slab.z - slab.z_start]
-        self._check_values(adu_TYX, frames_T2)
-        return adu_TYX
+        self._check_values(adu_TYX, frames_T2, found.lost_T)
+        return adu_TYX, found
 
-    def _read_slab(self, slab: Slab) -> Frames:
-        """``(t, z, Y, X)`` pixels of a rectangle, native byte order, contiguous."""
+    def _read_slab(self, slab: Slab, found: Losses, *, partly: bool) -> Frames:
+        """``(t, z, Y, X)`` pixels of a rectangle, native byte order, contiguous; those of lost frames are undefined."""
         array, keys, path = self._open(slab.array)
-        region = self.region(slab)
-        try:
-            data = np.asarray(array[chunk_checks.slices(region)])
-        except MemoryError:
-            raise
-        except Exception as error:
-            damaged = chunk_checks.find_undecodable(array, keys, path, region)
-            if not damaged:
-                raise ChunkError(
-                    f"{keys.name}: reading {path or 'the array'} failed ({type(error).__name__}: {error}) although "
-                    "each chunk can be read by itself; check the file system and run again."
-                ) from error
-            raise self._chunk_error(keys, slab.array, damaged) from error
-        damaged = chunk_checks.find_absent(array, keys, path, region, data)
-        if damaged:
-            raise self._chunk_error(keys, slab.array, damaged)
+        region, axes = self.region(slab), self.frame_map.axes
+        data, damaged = read_region(array, keys, path, region)
+        lost = [item for item in damaged if item.cause != "absent" or self.absent == "lost"]
+        where = f"{keys.name}{f', array {self.array}' if self.array else ''}"
+        filled = [item for item in damaged if item not in lost]
+        found.count(slab, self.frame_map, where=where, lost=lost, filled=filled)
+        if lost and not partly:
+            raise ChunkError(found.reason)
+        if data is None:
+            data = read_around(array, region, lost, [axes.index(axis) for axis in "tz" if axis in axes])
+        return self._arrange(data, slab)
+
+    def _arrange(self, data: Frames, slab: Slab) -> Frames:
+        """``(t, z, Y, X)`` pixels of what was read in the order of the stored axes."""
         axes = self.frame_map.axes
-        data = data.transpose([axes.index(axis) for axis in "ctzyx" if axis in axes])
+        data = data.transpose([axes.index(axis) for axis in (*self.frame_map.fixed, *"tzyx") if axis in axes])
         shape = (slab.t_stop - slab.t_start, slab.z_stop - slab.z_start, len(self._rows), len(self._columns))
         return np.ascontiguousarray(data.reshape(shape), dtype=np.dtype(self.dtype))
+
+    def _may_read_any(self) -> bool:
+        """Whether the first, the middle or the last frame can be read."""
+        last = self.layout.num_frames - 1
+        for number in (0, last // 2, last):
+            try:
+                self.read_frames(np.array([divmod(number, self.layout.planes_per_volume)], dtype=np.int64))
+            except InputError:
+                continue
+            return True
+        return False
+
+    def _check_block(self, block: Block) -> None:
+        layout = self.layout
+        if (block.num_volumes, block.planes_per_volume) != (layout.num_volumes, layout.planes_per_volume):
+            raise ValueError(f"block {block.id} was planned for another dataset than {layout}")
 
     def region(self, slab: Slab) -> Region:
         """Indices of a slab along each axis of the array."""
         along = {
             "t": range(slab.t_start, slab.t_stop),
             "z": range(slab.z_start, slab.z_stop),
-            "c": range(self.frame_map.channel, self.frame_map.channel + 1),
             "y": self._rows,
             "x": self._columns,
+            **{axis: range(index, index + 1) for axis, index in self.frame_map.fixed.items()},
         }
         return tuple(along[axis] for axis in self.frame_map.axes)
 
@@ -190,23 +225,10 @@ class FrameSource:
         length = shape[ours.axes.index("t")]
         return length >= ours.size("t") and shape == ours.with_length(length).shape
 
-    def _chunk_error(self, keys: Keys, number: int, damaged: list[Damage]) -> ChunkError:
-        texts = []
-        for damage in damaged[:4]:
-            along = dict(zip(self.frame_map.axes, damage.region, strict=True))
-            frames = self.frame_map.frames_in(number, along.get("t", range(1)), along.get("z", range(1)))
-            texts.append(f"{damage.key} {damage.reason}, it holds {name_frames(frames, self.layout.planes_per_volume)}")
-        more = f"; and {len(damaged) - 4} more" if len(damaged) > 4 else ""
-        where = f"{keys.name}{f', array {self.array}' if self.array else ''}"
-        return ChunkError(
-            f"{where}: chunk {'; chunk '.join(texts)}{more}; restore it from a copy, then run again to take up these "
-            "frames."
-        )
-
-    def _check_values(self, adu_TYX: Frames, frames_T2: Ints) -> None:
+    def _check_values(self, adu_TYX: Frames, frames_T2: Ints, lost_T: npt.NDArray[np.bool_]) -> None:
         if adu_TYX.dtype.kind != "f":
             return
-        bad = np.array([not np.isfinite(frame).all() for frame in adu_TYX])
+        bad = ~lost_T & np.array([not np.isfinite(frame).all() for frame in adu_TYX])
         if bad.any():
             names = name_frames(frames_T2[bad], self.layout.planes_per_volume)
             raise FrameValueError(
@@ -219,52 +241,4 @@ class FrameSource:
 def _open_cached(path: str, array: str, identity: str) -> tuple[ZarrArray, Keys]:
     """Open arrays of this process; ``identity`` keeps a store written anew at the same path apart."""
     keys = open_keys(Path(path))
-    try:
-        return open_array(keys.open_store(), array), keys
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{keys.name}: array {array or '(root)'} cannot be opened ({error}).") from error
-
-
-def identify(frame_map: FrameMap, dtype: str, documents: list[Any], samples: Iterator[bytes]) -> str:
-    """Sixteen hexadecimal digits of what a dataset is, not of where it is."""
-    digest = hashlib.sha256()
-    mapping = {name: getattr(frame_map, name) for name in frame_map.__dataclass_fields__}
-    digest.update(json.dumps([mapping, dtype, documents], sort_keys=True).encode())
-    for sample in samples:
-        digest.update(hashlib.sha256(sample).digest())
-    return digest.hexdigest()[:16]
-
-
-def sample_chunks(arrays: list[tuple[ZarrArray, Keys, str]], channel: int, axes: str) -> Iterator[bytes]:
-    """Bytes of the first, middle and last chunk that exist (of the first, middle and last array of several)."""
-    for (array, keys, path), fraction in zip(arrays, (0.0, 0.5, 1.0), strict=True):
-        sizes = array.shards or array.chunks
-        grid = tuple(-(-length // size) for length, size in zip(array.shape, sizes, strict=True))
-        if "c" in axes:
-            axis = axes.index("c")
-            fixed = channel // sizes[axis]
-            grid = (*grid[:axis], 1, *grid[axis + 1 :])
-        total = int(np.prod(grid))
-        start = round(fraction * (total - 1))
-        for step in range(min(total, 256)):
-            place = [int(i) for i in np.unravel_index((start + step) % total, grid)]
-            if "c" in axes:
-                place[axis] = fixed
-            key = "/".join(part for part in (path, array.metadata.encode_chunk_key(tuple(place))) if part)
-            size = keys.size(key)
-            if size is not None:
-                yield _sample(keys, key, size)
-                break
-        else:
-            yield b"no chunk"
-
-
-_SAMPLE_BYTES = 4 << 20
-
-
-def _sample(keys: Keys, key: str, size: int) -> bytes:
-    """A chunk's bytes; of a large one its size, four pieces, its end (where a shard has its index) among them."""
-    if size <= 4 * _SAMPLE_BYTES:
-        return keys.read(key)
-    starts = np.linspace(0, size - _SAMPLE_BYTES, 4).astype(int)
-    return str(size).encode() + b"".join(keys.read(key, int(start), _SAMPLE_BYTES) for start in starts)
+    return open_stored(keys, array), keys

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import stat
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,11 +29,25 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a path is a zarr array or group, or a zip of one."""
+    """Whether a path is a zarr array or group, or a zip of one.
+
+    Raises
+    ------
+    PermissionError
+        That may not be known.
+    """
     path = str(path)
     if path.endswith(".zip"):
-        return os.path.isfile(path)
-    return any(os.path.isfile(os.path.join(path, name)) for name in _MARKERS)
+        return _is_file(path)
+    return any(_is_file(os.path.join(path, name)) for name in _MARKERS)
+
+
+def _is_file(path: str) -> bool:
+    """As `os.path.isfile`, which takes a file in a folder that may not be entered for none."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def expand(path: str) -> list[str]:
@@ -61,8 +76,16 @@ def split_entries(path: str) -> tuple[list[str], list[str]]:
     found: list[str] = []
     others: list[str] = []
     for item in expand(path):
-        (found if item.endswith(".zarr") or is_store(item) else others).append(item)
+        (found if item.endswith(".zarr") or _is_known_store(item) else others).append(item)
     return found, others
+
+
+def _is_known_store(path: str) -> bool:
+    """Whether an entry of a directory is a store; one that may not be entered is as none."""
+    try:
+        return is_store(path)
+    except PermissionError:
+        return False
 
 
 @lru_cache(maxsize=16)

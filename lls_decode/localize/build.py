@@ -5,29 +5,39 @@ from pathlib import Path
 import torch
 
 from lls_decode.axes import Layout
-from lls_decode.config import ComputeConfig, RunConfig
+from lls_decode.config import ComputeConfig, ResolvedRunConfig, RunConfig
 from lls_decode.errors import ConfigError
 from lls_decode.localize.compilation import compile_network, is_compiled, warn_of_slow_arithmetic
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.bundle import load_bundle
+from lls_decode.model.info import BundleInfo
+from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.optics import build_camera
 
 
-def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Localizer:
+def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) -> Localizer:
     """Load a bundle and join it with the run's camera, pixel size, geometry and rules.
 
-    ``config`` is resolved: its camera and pixel size are given (a plan takes them from the bundle where a user was
-    silent). Sets the number of torch threads of this process when ``compute.threads`` is given; tells malloc on a CPU
-    to keep what it has (`localize.memory`); lets a GPU use TensorFloat-32 where the run asks for 16 bits.
+    Sets the number of torch threads of this process when ``compute.threads`` is given; tells malloc on a CPU to keep
+    what it has (`localize.memory`); lets a GPU use TensorFloat-32 where the run asks for 16 bits.
+
+    Parameters
+    ----------
+    model
+        Path of a bundle, or the name of a shipped one.
+    config
+        The configuration of a plan, which is resolved; or any other, whose missing camera, pixel size and geometry are
+        those of the bundle.
+    layout
+        Size of the dataset.
 
     Raises
     ------
     BundleError, ConfigError
         The bundle is unreadable, the camera or its maps do not fit, or the device is not there.
     """
-    if config.camera is None or config.pixel_size is None:
-        raise ValueError("camera and pixel size must be resolved before a localizer is built")
+    bundle, config = find_bundle(model), as_run_config(config)
     device = choose_device(config.compute)
     if device.type == "cpu":
         keep_freed_memory()
@@ -39,6 +49,7 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
     loaded = load_bundle(bundle, device=device)
     if is_compiled(config.compute.compile, device, layout.num_pixels):
         compile_network(loaded.network, required=config.compute.compile is True)
+    config = _resolve(config, loaded.info)
     camera = build_camera(config.camera, layout.height, layout.width, device=device)
     if loaded.info.network.noise_map:
         _ = camera.read_noise  # an EMCCD camera is refused here, not at the first frame
@@ -54,6 +65,17 @@ def build_localizer(bundle: str | Path, config: RunConfig, layout: Layout) -> Lo
         compute=config.compute,
         device=device,
         part=part,
+    )
+
+
+def _resolve(config: RunConfig, info: BundleInfo) -> ResolvedRunConfig:
+    """Take from the bundle what a configuration leaves open; a resolved one is what it is."""
+    if isinstance(config, ResolvedRunConfig):
+        return config
+    return config.resolve(
+        camera=config.camera or info.camera,
+        pixel_size=config.pixel_size or info.pixel_size,
+        geometry=config.geometry or info.geometry,
     )
 
 

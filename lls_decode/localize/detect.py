@@ -81,8 +81,9 @@ def _paper_maps(p: Tensor, rule: PaperRule | ModelRule) -> tuple[Tensor, Tensor]
     left, right = padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
     is_maximum = (p > up) & (p > left) & (p >= down) & (p >= right)
     integrated = p + up + down + left + right
-    is_candidate = (p > rule.confident) | ((p > rule.candidate) & is_maximum)
-    return is_candidate & (integrated > rule.accept), integrated.clamp_max(1.0)
+    candidate, confident, accept = rule.thresholds
+    is_candidate = (p > confident) | ((p > candidate) & is_maximum)
+    return is_candidate & (integrated > accept), integrated.clamp_max(1.0)
 
 
 def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 Large activations are by default returned to the kernel and faulted in again at every layer, page by page; on a CPU that
 costs as much as the arithmetic. With the settings here freed memory stays with the process. glibc only; elsewhere
-nothing happens.
+nothing happens. Set in the process itself, not in the environment that it starts with: scripts, previews and workers
+that users start need it too, it saves the same page faults, and programs that the process starts do not inherit it.
 """
 
 import ctypes

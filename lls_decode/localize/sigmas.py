@@ -25,6 +25,7 @@ from lls_decode.localize.validate import build_finder, build_validator, frames_f
 from lls_decode.model.bundle import ModelBundle, load_bundle, save_bundle, stored_dtype
 from lls_decode.model.info import BundleInfo, bundle_digest
 from lls_decode.model.network import LocNet
+from lls_decode.models import find_bundle
 from lls_decode.table.files import output_error
 
 _SEED = 123_456_789
@@ -112,6 +113,7 @@ def recalibrate(
     OutputError
         The bundle cannot be written.
     """
+    bundle = find_bundle(bundle)
     old = load_bundle(bundle, device=device or torch.device("cpu"))
     configuration = old.info.training.get("configuration")
     if configuration is None:

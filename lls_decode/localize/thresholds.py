@@ -127,7 +127,7 @@ def _output_maps(network: LocNet, info: BundleInfo, batch: TrainingBatch) -> lis
     device = next(network.parameters()).device
     frames, noise = batch.inputs(info.scaling, noise_map=info.network.noise_map)
     found = []
-    for windows_N3 in batch.windows_N3.split(_BATCH_WINDOWS):
+    for windows_N3 in torch.split(batch.windows_N3, _BATCH_WINDOWS):
         first, last = int(windows_N3.min()), int(windows_N3.max()) + 1
         own_noise = None if noise is None else noise[first:last].to(device)
         features = network.encode(frames[first:last].to(device), own_noise)

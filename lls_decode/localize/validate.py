@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lls_decode.config import ComputeConfig, ModelRule, TrainingConfig
+from lls_decode.config import ComputeConfig, ModelRule, ScmosCamera, TrainingConfig
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate import Score, score
 from lls_decode.localize.detect import Detections
@@ -16,7 +16,7 @@ from lls_decode.localize.place import to_emitters
 from lls_decode.model.bundle import ModelBundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
-from lls_decode.optics import ScmosModel
+from lls_decode.optics import CameraModel
 from lls_decode.simulate import TrainingBatch, simulate_batch
 
 FIELD_PX = 64
@@ -124,7 +124,8 @@ def true_emitters(batch: TrainingBatch, *, with_z: bool) -> Emitters:
     )
 
 
-def _photon_camera(part: _Part) -> ScmosModel:
+def _photon_camera(part: _Part) -> CameraModel:
     """A camera whose counts are photons already, with the read noise of the one that took them."""
     zero, one = torch.tensor(0.0), torch.tensor(1.0)
-    return ScmosModel(offset_adu=zero, gain_adu_per_e=one, variance_adu2=part.read_noise_YX**2, quantum_efficiency=1.0)
+    values = {"offset_adu": zero, "gain_adu_per_e": one, "variance_adu2": part.read_noise_YX**2}
+    return CameraModel(ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=0.0), values)

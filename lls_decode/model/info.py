@@ -58,11 +58,6 @@ class BundleInfo(Config):
     """Provenance: configuration, seed, steps, curve, measured accuracy, software."""
 
     @property
-    def psf_digest(self) -> str | None:
-        """Sixteen hexadecimal digits of the PSF."""
-        return None if self.psf is None else self.psf.digest()
-
-    @property
     def imported_from(self) -> str | None:
         """Name of the program that trained it, when that was not this one."""
         program = self.training.get("imported_from")

@@ -1,25 +1,25 @@
 """What becomes of rows: linked into molecules, filtered, freed of a preference for parts of the pixel."""
 
 from lls_decode.molecules.chains import Gate, Points, find_previous
+from lls_decode.molecules.condition import Condition, parse_condition
 from lls_decode.molecules.debias import Debiased, debias
 from lls_decode.molecules.filtering import Filtered, filter_table
 from lls_decode.molecules.linking import Linked, link, unlink
 from lls_decode.molecules.schema import MOLECULE_COLUMNS, molecule_schema
-from lls_decode.molecules.where import Where, parse_where
 
 __all__ = [
     "MOLECULE_COLUMNS",
+    "Condition",
     "Debiased",
     "Filtered",
     "Gate",
     "Linked",
     "Points",
-    "Where",
     "debias",
     "filter_table",
     "find_previous",
     "link",
     "molecule_schema",
-    "parse_where",
+    "parse_condition",
     "unlink",
 ]

@@ -60,7 +60,7 @@ class Points:
     step: Integers
     """``(N,)``"""
     position_3N: Floats
-    """nm, in a frame of reference in which molecules stand still. Finite; any number where the variance is infinite."""
+    """nm, in a coordinate system in which molecules stand still. Finite; any number where the variance is infinite."""
     variance_3N: Floats
     """nm^2; infinite along an axis that is not known, which then is not compared."""
 

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lls_decode.axes import IndexRange, range_text
 from lls_decode.errors import ConfigError
-from lls_decode.molecules.best import SIGMAS, combined_sigma, sigma_quantile
+from lls_decode.molecules.condition import parse_condition
 from lls_decode.molecules.density import Bits, crowded, marked
 from lls_decode.molecules.positions import place_columns
 from lls_decode.molecules.selection import Selection
-from lls_decode.molecules.where import parse_where
+from lls_decode.molecules.sigma_quantile import SIGMAS, combined_sigma, sigma_quantile
 from lls_decode.table import count_rows, read_metadata, read_schema, software_versions, table_writer
 
 Floats = npt.NDArray[np.float64]
@@ -44,8 +45,8 @@ def filter_table(
     out: str | Path,
     *,
     where: str | None = None,
-    volumes: tuple[int, int] | None = None,
-    planes: tuple[int, int] | None = None,
+    volumes: IndexRange | None = None,
+    planes: IndexRange | None = None,
     best: float | None = None,
     min_neighbours: int | None = None,
     radius_nm: float | None = None,
@@ -55,9 +56,9 @@ def filter_table(
     Parameters
     ----------
     where
-        A condition on columns (`parse_where`), e.g. ``x_sig < 30 and prob > 0.8``.
+        A condition on columns (`parse_condition`), e.g. ``x_sig < 30 and prob > 0.8``.
     volumes, planes
-        First and last one to keep.
+        First one to keep, and one past the last; None: from the beginning, to the end.
     best
         Share, 0 to 1, of the rows that meet the conditions above: those with the smallest combined sigma (root of the
         sum of squares along x, y, z). The quantile is exact (`sigma_quantile`); equal sigmas are kept together.
@@ -79,14 +80,14 @@ def filter_table(
     table, out = Path(table), Path(out)
     metadata, schema = read_metadata(table), read_schema(table)
     _check(best, min_neighbours, radius_nm)
-    conditions = [] if where is None else [parse_where(where, schema)]
+    conditions = [] if where is None else [parse_condition(where, schema)]
     conditions += [
-        parse_where(f"{limits[0]} <= {name} <= {limits[1]}", schema)
-        for name, limits in (("volume", volumes), ("plane", planes))
-        if limits is not None
+        parse_condition(condition, schema)
+        for name, bounds in (("volume", volumes), ("plane", planes))
+        for condition in _range_conditions(name, bounds)
     ]
     if not conditions and best is None and min_neighbours is None:
-        raise ConfigError("There is no condition; give one, e.g. --where 'x_sig < 30', --best 0.5 or --volumes 0 99.")
+        raise ConfigError("There is no condition; give one, e.g. --where 'x_sig < 30', --best 0.5 or --volumes 0:100.")
     selection = Selection(table, reduce(and_, conditions) if conditions else None)
     kept = _Kept(selection, None if best is None else sigma_quantile(partial(selection.pieces, SIGMAS), best))
     if min_neighbours is not None and radius_nm is not None:
@@ -103,6 +104,18 @@ def filter_table(
         for piece in kept.pieces():
             writer.write(piece)
     return Filtered(out, num_rows, writer.rows, len(selection.row_groups), selection.num_row_groups, kept.sigma_max_nm)
+
+
+def _range_conditions(name: str, bounds: IndexRange | None) -> list[str]:
+    """Write a range of indices as conditions on a column; an open end is none."""
+    if bounds is None:
+        return []
+    start, stop = bounds
+    if min(bound for bound in (start, stop, 0) if bound is not None) < 0 or (stop is not None and stop <= (start or 0)):
+        raise ConfigError(
+            f"{name}s {range_text(bounds)} holds nothing; expected START:STOP with the end excluded, from 0."
+        )
+    return [f"{name} >= {start or 0}", *([] if stop is None else [f"{name} < {stop}"])]
 
 
 class _Kept:

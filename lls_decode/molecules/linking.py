@@ -63,7 +63,7 @@ def link(
 
     Writes ``molecules.parquet``, one row a molecule, and the table again with the number of its molecule in ``group``
     of each row. `find_previous` says which detections are one molecule. Positions are means weighted by 1/sigma^2,
-    axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the frame of reference in which molecules stand
+    axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the coordinate system in which molecules stand
     still. Rows of molecules are ordered by their last volume (frame, in a movie), then by number; numbers count first
     detections.
 

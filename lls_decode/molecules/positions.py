@@ -1,4 +1,4 @@
-"""Where a detection lies in the frame of reference in which molecules stand still.
+"""Where a detection lies in the coordinate system in which molecules stand still.
 
 For a movie that is the camera's. In a sweep it is the **deskewed** frame: the camera's axes in plane 0. Along these the
 errors of x, y and z are independent (along those of the sample they are not), and so means can be taken axis by axis.
@@ -88,7 +88,7 @@ class Positions:
 
 
 def from_sample(geometry: Geometry, x_nm: Floats, y_nm: Floats, z_nm: Floats) -> tuple[Floats, Floats, Floats]:
-    """Deskewed positions from those in the frame of the sample: the rotation of `Geometry.to_sample`, backwards."""
+    """Deskewed positions from those in sample coordinates: the rotation of `Geometry.to_sample`, backwards."""
     zero, one = np.zeros(1), np.ones(1)
     axes = [geometry.to_sample(*unit, 0) for unit in ((one, zero, zero), (zero, one, zero), (zero, zero, one))]
     # a rotation: the inverse of its matrix is the transposed one

@@ -31,7 +31,7 @@ _BEFORE: Final = (
 )
 
 MOLECULE_COLUMNS: Final = _BEFORE + SAMPLE_COLUMNS
-"""In their order; those of the sample frame exist only when the geometry is known."""
+"""In their order; those in sample coordinates exist only when the geometry is known."""
 
 
 def molecule_schema(with_sample: bool) -> pa.Schema:

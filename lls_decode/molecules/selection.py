@@ -9,14 +9,14 @@ import pyarrow.dataset
 from pyarrow import acero
 from pyarrow.fs import LocalFileSystem
 
-from lls_decode.molecules.where import Where
+from lls_decode.molecules.condition import Condition
 from lls_decode.table import iter_tables
 
 
 class Selection:
     """The rows of a table that meet a condition (all, without one), in the order of the table."""
 
-    def __init__(self, path: Path, where: Where | None = None) -> None:
+    def __init__(self, path: Path, where: Condition | None = None) -> None:
         self.path, self._where = path, where
         fragment = pa.dataset.ParquetFileFormat().make_fragment(str(path.resolve()), LocalFileSystem())
         possible = fragment if where is None else fragment.subset(filter=where.expression)

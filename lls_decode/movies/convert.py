@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,6 +15,8 @@ from lls_decode.frames.checksums import Progress
 from lls_decode.frames.create import check_free
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
+from lls_decode.movies.accounting import as_record
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.filling import Filling
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.opening import open_movie
@@ -34,6 +37,9 @@ def convert(
     axes: str | None = None,
     channel: str | None = None,
     position: str | None = None,
+    pattern: str | None = None,
+    allow_gaps: bool = False,
+    salvage: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -41,7 +47,8 @@ def convert(
     """Convert a movie of another format to zarr, without losing a frame.
 
     Reads TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them), NDTiff data sets, folders of
-    lattice light-sheet stacks with ``Settings.txt``, ``.dax`` and Picasso ``.raw``.
+    lattice light-sheet stacks, ``.dax`` and Picasso ``.raw``. What the files announce, what is found and what their
+    bytes hold must agree, and which file comes where must be beyond doubt; else the movie is refused.
 
     Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
     (`frames.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion goes on,
@@ -62,7 +69,15 @@ def convert(
     axes
         Axes of each TIFF file when its metadata are wrong, e.g. ``zyx``.
     channel, position
-        Which ones, by name or number, of a data set that holds several.
+        Which ones, by name or number, of a movie that holds several.
+    pattern
+        Which files of a folder belong to the movie: wildcards, with ``{t}``, ``{z}``, ``{c}``, ``{p}`` for the time,
+        plane, channel and position in a name: ``pos1_t{t}.tif``.
+    allow_gaps
+        Accept a series with files that are absent or too short; volumes that are not whole are left out.
+    salvage
+        Take the whole frames of damaged files. What is left out is recorded in the attributes of the store
+        (``lls_decode.salvage``), and ``inspect`` says so.
     overwrite
         Replace a zarr store at ``out_path``, and what an interrupted conversion has left.
     workers
@@ -85,10 +100,16 @@ def convert(
     """
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"planes_per_volume is {planes_per_volume}, expected 1 or more.")
-    movie = open_movie(source_path, axes=axes, channel=channel, position=position)
+    movie = open_movie(source_path, Choices(axes, channel, position, pattern, allow_gaps, salvage))
+    logger.info("%s", movie.told)
     for note in movie.notes:
         logger.warning("%s", note)
     planes = planes_per_volume or movie.planes
+    if movie.is_closed_up and planes not in (1, movie.planes):
+        raise InputError(
+            f"{source_path} lacks frames between others, so that {planes} frames in a row are no volume; leave "
+            "planes_per_volume out, or convert the whole parts one by one."
+        )
     layout = _layout(movie, planes, source_path)
     out_path = Path(out_path)
     check_free(out_path, overwrite=overwrite)
@@ -100,7 +121,7 @@ def convert(
         name=out_path.stem,
         pixel_size=pixel_size,
         z_step_nm=z_step_nm or movie.z_step_nm,
-        converted_from=Path(source_path).name,
+        attributes=_attributes(movie, source_path),
     )
     try:
         filling.run(workers=workers or min(os.cpu_count() or 1, MAX_WORKERS), anew=overwrite, progress=progress)
@@ -114,6 +135,16 @@ def convert(
             f"{out_path} cannot be written ({error.strerror or error}); choose a folder with free space."
         ) from error
     return open_source(out_path, config)
+
+
+def _attributes(movie: Movie, source_path: str | Path) -> dict[str, Any]:
+    """What the store keeps of where it comes from."""
+    attributes: dict[str, Any] = {"converted_from": Path(source_path).name, "files": movie.told}
+    if movie.geometry is not None:
+        attributes["geometry"] = movie.geometry.model_dump(mode="json", exclude_none=True)
+    if movie.losses:
+        attributes["salvage"] = as_record(movie.num_frames, movie.losses)
+    return attributes
 
 
 def _layout(movie: Movie, planes: int, source_path: str | Path) -> Layout:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,13 +54,14 @@ class Filling:
         name: str,
         pixel_size: PixelSize | None,
         z_step_nm: float | None,
-        converted_from: str,
+        attributes: dict[str, Any],
     ) -> None:
         self.movie, self.layout, self.aside = movie, layout, aside
         self._name, self._pixel_size, self._z_step_nm = name, pixel_size, z_step_nm
+        self._attributes = attributes
         self._header = {
             "version": 1,
-            "converted_from": converted_from,
+            "converted_from": attributes["converted_from"],
             "movie": movie.identity(),
             "times": movie.times(),
             "volumes": layout.num_volumes,
@@ -101,8 +103,9 @@ class Filling:
                 dtype=str(self.movie.dtype),
                 pixel_size=self._pixel_size,
                 z_step_nm=self._z_step_nm,
+                angle_deg=_angle_deg(self.movie),
                 name=self._name,
-                attributes={"lls_decode": {"converted_from": self._header["converted_from"]}},
+                attributes={"lls_decode": self._attributes},
             )
             begin_manifest(self.aside, self._header)
             return array
@@ -190,6 +193,12 @@ class Filling:
             return read_manifest(self.aside)
         except InputError:
             return None
+
+
+def _angle_deg(movie: Movie) -> float | None:
+    """The scan angle that the movie says; None when it says none, or its planes follow each other along z."""
+    geometry = movie.geometry
+    return geometry.angle_deg if geometry is not None and geometry.motion == "stage" else None
 
 
 def _runs_of(piece: Piece, noted: dict[int, Run]) -> list[Run]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lls_decode.config import Geometry, PixelSize, digest
 from lls_decode.errors import InputError
+from lls_decode.movies.accounting import Loss
 
 Frames = npt.NDArray[Any]
 
@@ -40,11 +41,19 @@ class Movie:
     """Frames of each file of a series."""
     notes: tuple[str, ...] = ()
     """What a user should know, in words."""
+    told: str = ""
+    """Which files, in which order, as what: ``4 files, vol_0.tif to vol_3.tif, as volumes of 10 planes``."""
+    losses: tuple[Loss, ...] = ()
+    """What was announced and is not among the frames, as the user allowed."""
+    is_closed_up: bool = False
+    """Whether frames from before and after a gap have become neighbours."""
 
     def identity(self) -> str:
         """Digest of names and sizes of the files, and of how they are read; nothing is opened for it."""
         listing = _digest_lines(f"{path.name} {path.stat().st_size}" for path in self.files)
-        return digest([listing, self.num_frames, self.height, self.width, str(self.dtype)])
+        return digest(
+            [listing, self.num_frames, self.height, self.width, str(self.dtype), [str(loss) for loss in self.losses]]
+        )
 
     def times(self) -> str:
         """Digest of when the files were last written: another one where a file was restored, or changed."""

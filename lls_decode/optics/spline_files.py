@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lls_decode.config import PixelSize
+from lls_decode.config import PixelSize, SplinePsf
 from lls_decode.errors import ConfigError
 from lls_decode.optics.spline import CubicSpline, SplineModel, spline_from_volume
 
@@ -58,6 +58,11 @@ def content_digest(path: str | Path) -> str:
     """Sixteen hexadecimal digits of a calibration file, for `SplinePsf.content`."""
     with file_state(path).path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def spline_psf(path: str | Path) -> SplinePsf:
+    """Return the PSF of a calibration file as a configuration that accepts this very file only."""
+    return SplinePsf(path=str(Path(path).resolve()), content=content_digest(path))
 
 
 def read_spline(path: str | Path, *, content: str | None = None) -> CubicSpline:

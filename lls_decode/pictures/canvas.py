@@ -138,32 +138,3 @@ def half_octave(sigma_px: Floats) -> npt.NDArray[np.int64]:
     clipped = np.clip(sigma_px, _SMALLEST_SIGMA_PX, _LARGEST_SIGMA_PX)
     level: npt.NDArray[np.int64] = np.rint(2 * np.log2(clipped)).astype(np.int64)
     return level
-
-
-def render_image(
-    x_nm: Floats,
-    y_nm: Floats,
-    z_nm: Floats,
-    *,
-    pixel_nm: float,
-    extent_nm: Extent,
-    z_range_nm: tuple[float, float],
-    sigma_nm: Floats | float | None = None,
-    weights: Floats | None = None,
-) -> Image:
-    """Picture of emitters in memory, ``(Y, X, 3)`` bytes: x to the right, y down, z as colour.
-
-    Parameters
-    ----------
-    extent_nm
-        ((first x, last x), (first y, last y)).
-    z_range_nm
-        Depths of the first and last colour.
-    sigma_nm
-        One for all or one each; None: a histogram.
-    weights
-        Brightness of each; None: 1.
-    """
-    canvas = DepthCanvas(pixel_nm=pixel_nm, extent_nm=extent_nm, z_range_nm=z_range_nm)
-    canvas.add(x_nm, y_nm, z_nm, sigma_nm=sigma_nm, weights=weights)
-    return canvas.image()

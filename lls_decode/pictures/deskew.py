@@ -19,7 +19,7 @@ Volume = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Deskewed:
-    """A deskewed volume, and where it lies in the deskewed frame of reference (`Geometry.to_deskewed`)."""
+    """A deskewed volume, and where it lies in the deskewed coordinates (`Geometry.to_deskewed`)."""
 
     adu_ZYX: npt.NDArray[np.float32]
     """Interpolated counts; planes as recorded, `Geometry.axial_step_nm` apart."""

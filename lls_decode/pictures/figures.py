@@ -71,7 +71,7 @@ def demo_figure(
     light
         ``x_nm``, ``y_nm``, ``z_nm`` and ``weight`` of every camera pixel: what is seen without single molecules.
     truth, found
-        ``x_nm``, ``y_nm``, ``z_nm`` in the same frame of reference (that of the sample, where there is one).
+        ``x_nm``, ``y_nm``, ``z_nm`` in the same coordinate system (that of the sample, where there is one).
     pixel_nm, sigma_nm
         Pixel of the pictures, and the Gaussian that is drawn for every emitter.
     """

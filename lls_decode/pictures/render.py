@@ -1,4 +1,4 @@
-"""Pictures of tables: filtered, cut, in raw or sample coordinates, from any side, coloured.
+"""Pictures of tables: filtered, of a region, in raw or sample coordinates, from any side, coloured.
 
 A table is read piece by piece, twice: for the limits, and to be drawn. Memory depends on the size of the picture only.
 """
@@ -12,12 +12,14 @@ from lls_decode.pictures.canvas import DepthCanvas, Extent, Image
 from lls_decode.pictures.colours import depth_colours, white
 from lls_decode.pictures.figures import write_picture
 from lls_decode.pictures.survey import survey_table
-from lls_decode.pictures.view import AXES, Colour, Cut, CutTable, Limits
+from lls_decode.pictures.view import AXES, Colour, Limits, View, ViewedTable
 from lls_decode.table import written_aside
 
 Mode = Literal["gaussian", "histogram"]
 
-WHOLE: Final = Cut()
+WHOLE: Final = View()
+PICTURES: Final = (".png", ".tif", ".tiff")
+"""Endings of pictures that `render_png` writes."""
 _COLOUR_TITLES: Final = {"depth": "z (nm)", "time": "frame", "photons": "photons"}
 
 
@@ -29,7 +31,7 @@ class Rendering:
     num_drawn: int
     """Emitters in the picture."""
     num_filtered: int
-    """Emitters left out by the cut."""
+    """Emitters left out by the view."""
     num_outside: int
     """Emitters left out because they lie beyond the extent."""
     coords: Literal["raw", "sample"]
@@ -44,7 +46,7 @@ def render_png(
     table: str | Path,
     out: str | Path,
     *,
-    cut: Cut = WHOLE,
+    view: View = WHOLE,
     pixel_nm: float = 20.0,
     mode: Mode = "gaussian",
     blur_nm: float | None = None,
@@ -56,7 +58,7 @@ def render_png(
 
     Parameters
     ----------
-    cut
+    view
         Which emitters are seen, and from where.
     mode
         ``gaussian``: every emitter a Gaussian; ``histogram``: every emitter a point in its pixel.
@@ -65,7 +67,7 @@ def render_png(
     colour
         What hue stands for: ``depth`` is z after the tilt, in every view; brightness is density.
     extent_nm
-        Limits of the picture; None: those of the cut, else all emitters.
+        Limits of the picture; None: those of the view, else all emitters.
     colour_range
         Values of the first and last colour; None: 1st to 99th percentile.
 
@@ -77,11 +79,11 @@ def render_png(
         No emitters are left, the table is damaged.
     """
     out = Path(out)
-    if out.suffix.lower() not in (".png", ".tif", ".tiff"):
-        raise ConfigError(f"{out} has the ending {out.suffix!r}; a picture is written as .png or .tif.")
+    if out.suffix.lower() not in PICTURES:
+        raise ConfigError(f"{out} has the ending {out.suffix!r}; a picture is written as {', '.join(PICTURES)}.")
     check_mode(mode, blur_nm)
-    source = CutTable(table, cut, colour=colour)
-    horizontal, vertical, _ = AXES[cut.view]
+    source = ViewedTable(table, view, colour=colour)
+    horizontal, vertical, _ = AXES[view.projection]
     survey = survey_table(source)
     extent_nm = extent_nm or (survey.limits(horizontal, pixel_nm), survey.limits(vertical, pixel_nm))
     values = colour_range or survey.colour_range
@@ -101,8 +103,8 @@ def render_png(
     if vertical == "z":
         image = image[::-1]  # up is up
     if out.suffix.lower() == ".png":
-        label = f"{cut.view}, {source.coords} coordinates"
-        label += f", turned {cut.tilt_deg:g}° about {cut.tilt_axis}" if cut.tilt_deg else ""
+        label = f"{view.projection}, {source.coords} coordinates"
+        label += f", turned {view.tilt_deg:g}° about {view.tilt_axis}" if view.tilt_deg else ""
         write_picture(
             out, image, pixel_nm=pixel_nm, z_range_nm=values, label=label, colour_title=_COLOUR_TITLES.get(colour)
         )

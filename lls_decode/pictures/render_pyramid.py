@@ -1,6 +1,6 @@
 """Pictures of tables of any size, as pyramids; memory depends on the size of a tile only.
 
-A table is read piece by piece, at most twice: for what the cut does not say, and to be drawn.
+A table is read piece by piece, at most twice: for what the view does not say, and to be drawn.
 """
 
 import math
@@ -19,7 +19,7 @@ from lls_decode.pictures.pyramid import TILE, Grid, write_ome_tiff, write_ome_za
 from lls_decode.pictures.render import WHOLE, Mode, Rendering, check_mode
 from lls_decode.pictures.survey import Survey, nothing_left, survey_table
 from lls_decode.pictures.tiles import TiledCanvas, Tiling, reach_px
-from lls_decode.pictures.view import AXES, Cut, CutTable, Piece
+from lls_decode.pictures.view import AXES, Piece, View, ViewedTable
 from lls_decode.table import written_aside
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error
 
@@ -31,7 +31,7 @@ def render_pyramid(
     table: str | Path,
     out: str | Path,
     *,
-    cut: Cut = WHOLE,
+    view: View = WHOLE,
     pixel_nm: float = 20.0,
     z_pixel_nm: float | None = None,
     mode: Mode = "gaussian",
@@ -46,7 +46,7 @@ def render_pyramid(
 
     Parameters
     ----------
-    cut, pixel_nm, mode, blur_nm, extent_nm
+    view, pixel_nm, mode, blur_nm, extent_nm
         As of `render_png`.
     z_pixel_nm
         Makes a volume (OME-Zarr, histogram, view xy) with planes of this distance along the normal.
@@ -62,10 +62,10 @@ def render_pyramid(
     """
     out = Path(out)
     check_mode(mode, blur_nm)
-    _check_pyramid(out, cut, mode, z_pixel_nm)
-    source = CutTable(table, cut, colour="none")
+    _check_pyramid(out, view, mode, z_pixel_nm)
+    source = ViewedTable(table, view, colour="none")
     survey = survey_table(source, needs_sigma=mode == "gaussian", needs_normal=z_pixel_nm is not None)
-    grid = _grid(survey, cut, pixel_nm, z_pixel_nm, extent_nm)
+    grid = _grid(survey, view, pixel_nm, z_pixel_nm, extent_nm)
     sigmas_px = _sigmas_px(survey, mode, blur_nm, pixel_nm)
     tiling = _tiling(grid, sigmas_px)
     with _scratch(out) as folder:
@@ -85,10 +85,10 @@ def render_pyramid(
     )
 
 
-def _check_pyramid(out: Path, cut: Cut, mode: Mode, z_pixel_nm: float | None) -> None:
+def _check_pyramid(out: Path, view: View, mode: Mode, z_pixel_nm: float | None) -> None:
     if not out.name.lower().endswith(PYRAMIDS):
         raise ConfigError(f"{out.name} has another ending than {', '.join(PYRAMIDS)}, those of a pyramid.")
-    if z_pixel_nm is not None and (mode != "histogram" or cut.view != "xy" or out.suffix.lower() != ".zarr"):
+    if z_pixel_nm is not None and (mode != "histogram" or view.projection != "xy" or out.suffix.lower() != ".zarr"):
         raise ConfigError(
             "A volume is a histogram in view xy, written as .zarr; choose those (mode histogram), or no z_pixel_nm."
         )
@@ -106,8 +106,8 @@ def _scratch(out: Path) -> Iterator[Path]:
         raise output_error(out, error) from error
 
 
-def _grid(survey: Survey, cut: Cut, pixel_nm: float, z_pixel_nm: float | None, extent_nm: Extent | None) -> Grid:
-    horizontal, vertical, normal = AXES[cut.view]
+def _grid(survey: Survey, view: View, pixel_nm: float, z_pixel_nm: float | None, extent_nm: Extent | None) -> Grid:
+    horizontal, vertical, normal = AXES[view.projection]
     across, down = extent_nm or (survey.limits(horizontal, pixel_nm), survey.limits(vertical, pixel_nm))
     deep = (0.0, 1.0) if z_pixel_nm is None else survey.limits(normal, z_pixel_nm)
     sizes = (z_pixel_nm or 1.0, pixel_nm, pixel_nm)
@@ -146,14 +146,14 @@ def _tiling(grid: Grid, sigmas_px: list[tuple[float, float]]) -> Tiling:
     return Tiling(grid.shape, (z, y, x), (margin[0], margin[1], margin[2]))
 
 
-def _add_all(canvas: TiledCanvas, source: CutTable, grid: Grid, *, own_sigma: bool) -> int:
+def _add_all(canvas: TiledCanvas, source: ViewedTable, grid: Grid, *, own_sigma: bool) -> int:
     """Add what is seen of a table; returns how many emitters that are."""
-    horizontal = AXES[source.cut.view][0]
+    horizontal = AXES[source.view.projection][0]
     num_seen = 0
     for piece in source.pieces():
         num_seen += len(piece)
         level = half_octave(piece.sigma_nm[horizontal] / grid.pixel_nm[2]) - LEVELS[0] if own_sigma else None
-        canvas.add(_pixels(piece, source.cut, grid), level)
+        canvas.add(_pixels(piece, source.view, grid), level)
     if not num_seen:
         raise nothing_left(source)
     return num_seen
@@ -169,9 +169,9 @@ def _write(out: Path, store: Path, grid: Grid, canvas: TiledCanvas) -> None:
         write_ome_tiff(temporary, store, grid)
 
 
-def _pixels(piece: Piece, cut: Cut, grid: Grid) -> list[Floats]:
+def _pixels(piece: Piece, view: View, grid: Grid) -> list[Floats]:
     """Z, Y, X of each emitter's pixel, whole numbers."""
-    horizontal, vertical, normal = AXES[cut.view]
+    horizontal, vertical, normal = AXES[view.projection]
     pixels = [
         np.floor((piece.position_nm[axis] - origin) / size)
         for axis, origin, size in zip((normal, vertical, horizontal), grid.origin_nm, grid.pixel_nm, strict=True)

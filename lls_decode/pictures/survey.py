@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lls_decode.errors import TableError
-from lls_decode.pictures.view import AXES, Axis, Cut, CutTable, Limits, Piece
+from lls_decode.pictures.view import AXES, Axis, Limits, Piece, View, ViewedTable
 
 
 @dataclass(frozen=True)
 class Survey:
     """What must be known of a table before it is drawn."""
 
-    cut: Cut
+    view: View
     found_nm: dict[Axis, Limits]
     """Smallest and largest position of what is seen; empty where nobody looked."""
     colour_range: Limits = (0.0, 1.0)
@@ -24,8 +24,8 @@ class Survey:
     num_seen: int = 0
 
     def limits(self, axis: Axis, pixel_nm: float) -> Limits:
-        """Of the picture: as the cut says, else all that is seen and two pixels more."""
-        limits = self.cut.limits_nm(axis)
+        """Of the picture: as the view says, else all that is seen and two pixels more."""
+        limits = self.view.limits_nm(axis)
         if limits is None:
             low, high = self.found_nm[axis]
             if low > high:
@@ -36,13 +36,13 @@ class Survey:
         return limits
 
 
-def survey_table(source: CutTable, *, needs_sigma: bool = True, needs_normal: bool = True) -> Survey:
-    """One pass over the table: limits, and typical colours and sigmas; none where the cut says all that is needed."""
-    horizontal, vertical, normal = AXES[source.cut.view]
+def survey_table(source: ViewedTable, *, needs_sigma: bool = True, needs_normal: bool = True) -> Survey:
+    """One pass over the table: limits, and typical colours and sigmas; none where the view says all that is needed."""
+    horizontal, vertical, normal = AXES[source.view.projection]
     needed: list[Axis] = [horizontal, vertical, *([normal] if needs_normal else [])]
-    if not needs_sigma and all(source.cut.limits_nm(axis) for axis in needed):
-        return Survey(source.cut, {})
-    survey = Survey(source.cut, dict.fromkeys(("x", "y", "z"), (math.inf, -math.inf)))
+    if not needs_sigma and all(source.view.limits_nm(axis) for axis in needed):
+        return Survey(source.view, {})
+    survey = Survey(source.view, dict.fromkeys(("x", "y", "z"), (math.inf, -math.inf)))
     colours, ratios = [], []
     for piece in source.pieces():
         if len(piece):
@@ -76,7 +76,7 @@ def _with_piece(survey: Survey, piece: Piece, horizontal: Axis) -> Survey:
     )
 
 
-def nothing_left(source: CutTable) -> TableError:
+def nothing_left(source: ViewedTable) -> TableError:
     """The error of a picture without emitters."""
     return TableError(
         f"No emitters are left to draw ({source.num_rows} rows before the filter); lower prob_min, raise sigma_max_nm, "

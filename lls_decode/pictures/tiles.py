@@ -1,8 +1,8 @@
 """Pictures larger than memory: emitters are sorted into tiles in one pass, and the tiles drawn one after the other.
 
 Every emitter becomes one integer (tile, sigma, pixel in the tile); these are sorted in memory, a few million at a time,
-and appended to a file, so that those of a tile lie together in each run. A tile is drawn from counts, with a margin as
-wide as the widest Gaussian reaches: each pixel is the same sum in the same order, however the picture is tiled.
+and appended to a file, so that those of a tile lie together in each sorted section. A tile is drawn from counts, with a
+margin as wide as the widest Gaussian reaches: each pixel is the same sum in the same order, whatever the tiles.
 
 Suffixes: Z Y X planes, rows, columns of pixels; 3N a coordinate of N emitters in the order Z, Y, X.
 """
@@ -123,8 +123,8 @@ class Buckets:
         self._span = span
         self._waiting: list[Integers] = []
         self._num_waiting = 0
-        self._runs: list[Integers] = []
-        """Where each bucket of each sorted run begins in the file."""
+        self._sections: list[Integers] = []
+        """Where each bucket of each sorted section begins in the file."""
         self._num_written = 0
 
     def add(self, keys: Integers) -> None:
@@ -135,28 +135,30 @@ class Buckets:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting, as one more sorted run."""
+        """Write what is waiting, as one more sorted section."""
         if not self._num_waiting:
             return
         keys = np.concatenate(self._waiting)
         keys.sort()
         with self._path.open("ab") as file:
             keys.tofile(file)
-        self._runs.append(np.searchsorted(keys, self._edges) + self._num_written)
+        self._sections.append(np.searchsorted(keys, self._edges) + self._num_written)
         self._num_written += len(keys)
         self._waiting, self._num_waiting = [], 0
 
     def filled(self) -> list[int]:
         """Buckets that are not empty, in ascending order."""
-        counts = sum((np.diff(run) for run in self._runs), start=np.zeros(len(self._edges) - 1, dtype=np.int64))
+        counts = sum(
+            (np.diff(section) for section in self._sections), start=np.zeros(len(self._edges) - 1, dtype=np.int64)
+        )
         return [int(bucket) for bucket in np.flatnonzero(counts)]
 
     def counts(self, bucket: int) -> Integers:
         """How often each integer of a bucket was added, ``(span,)``."""
         total = np.zeros(self._span, dtype=np.int64)
         with self._path.open("rb") as file:
-            for run in self._runs:
-                first, stop = int(run[bucket]), int(run[bucket + 1])
+            for section in self._sections:
+                first, stop = int(section[bucket]), int(section[bucket + 1])
                 if stop > first:
                     file.seek(8 * first)
                     keys = np.fromfile(file, dtype=np.int64, count=stop - first)

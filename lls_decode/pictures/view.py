@@ -14,18 +14,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lls_decode.axes import IndexRange, range_text
 from lls_decode.errors import ConfigError
 from lls_decode.table import TableMetadata, iter_tables, read_metadata
 
 Floats = npt.NDArray[np.float64]
 Coords = Literal["auto", "raw", "sample"]
 Axis = Literal["x", "y", "z"]
-View = Literal["xy", "xz", "yz"]
+Projection = Literal["xy", "xz", "yz"]
 Colour = Literal["depth", "time", "photons", "none"]
 Limits = tuple[float, float]
-Window = tuple[int | None, int | None]
 
-AXES: Final[Mapping[View, tuple[Axis, Axis, Axis]]] = {
+AXES: Final[Mapping[Projection, tuple[Axis, Axis, Axis]]] = {
     "xy": ("x", "y", "z"),
     "xz": ("x", "z", "y"),
     "yz": ("y", "z", "x"),
@@ -37,12 +37,12 @@ _SAMPLED_ROWS: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
-    """What of a table is seen, and from where. All limits: the first belongs to it, the last does not."""
+class View:
+    """Which emitters of a table are drawn, and from where. All ranges and limits exclude their end."""
 
     coords: Coords = "auto"
     """``sample`` (or deskewed) coordinates, ``raw`` camera ones, or ``auto``: sample where the table has them."""
-    view: View = "xy"
+    projection: Projection = "xy"
     """Horizontal and vertical axis of the picture, after the tilt."""
     x_nm: Limits | None = None
     """Region of the table, before the tilt."""
@@ -55,9 +55,9 @@ class Cut:
     """(x, y, z) of the point that stays where it is when everything is turned."""
     slab_nm: Limits | None = None
     """Limits along the normal of the view (z of ``xy``, y of ``xz``, x of ``yz``), after the tilt."""
-    volumes: Window | None = None
-    """(first, one after the last); None: from the beginning, to the end."""
-    frames: Window | None = None
+    volumes: IndexRange | None = None
+    """First and one past the last; None: from the beginning, to the end."""
+    frames: IndexRange | None = None
     prob_min: float = 0.0
     """Leave out detections of lower probability."""
     sigma_max_nm: float | None = None
@@ -77,7 +77,7 @@ class Cut:
                 start is not None and stop is not None and start >= stop
             ):
                 raise ConfigError(
-                    f"{name} from {start} to {stop} are none; expected numbers from 0 on, the lower first."
+                    f"{name} {range_text((start, stop))} holds nothing; expected START:STOP from 0, the end excluded."
                 )
 
     @property
@@ -91,8 +91,8 @@ class Cut:
         return matrix
 
     def limits_nm(self, axis: Axis) -> Limits | None:
-        """Limits along an axis of the picture, or its normal, as far as they follow from the cut alone."""
-        normal = AXES[self.view][2]
+        """Limits along an axis of the picture, or its normal, as far as they follow from the view alone."""
+        normal = AXES[self.projection][2]
         along: Limits | None = None if self.tilt_deg else getattr(self, f"{axis}_nm")
         if axis != normal or self.slab_nm is None:
             return along
@@ -115,26 +115,26 @@ class Piece:
         return len(self.position_nm["x"])
 
 
-class CutTable:
-    """A table, read piece by piece through a `Cut`."""
+class ViewedTable:
+    """A table, read piece by piece through a `View`."""
 
-    def __init__(self, path: str | Path, cut: Cut, *, colour: Colour = "depth") -> None:
+    def __init__(self, path: str | Path, view: View, *, colour: Colour = "depth") -> None:
         self._path = Path(path)
-        self.cut = cut
+        self.view = view
         self._metadata = read_metadata(path)
         has_sample = "xs_nm" in self._metadata.columns
-        if cut.coords == "sample" and not has_sample:
+        if view.coords == "sample" and not has_sample:
             raise ConfigError(
                 f"{path} has no sample coordinates (the geometry was not known when it was made); use raw coordinates."
             )
-        self.coords: Literal["raw", "sample"] = "raw" if cut.coords == "raw" or not has_sample else "sample"
+        self.coords: Literal["raw", "sample"] = "raw" if view.coords == "raw" or not has_sample else "sample"
         self._geometry = self._metadata.geometry if self.coords == "sample" else None
         self._places: dict[Axis, str] = {
             axis: f"{axis}s_nm" if self.coords == "sample" else f"{axis}_nm" for axis in ("x", "y", "z")
         }
         self._colour = COLOUR_COLUMNS.get(colour)
         self._colour_is_depth = colour == "depth"
-        self._columns = _columns(self._path, self._metadata, cut, [*self._places.values()], self._colour)
+        self._columns = _columns(self._path, self._metadata, view, [*self._places.values()], self._colour)
         with pq.ParquetFile(self._path) as file:
             self.num_rows = int(file.metadata.num_rows)
             self._starts = np.cumsum(
@@ -158,14 +158,14 @@ class CutTable:
 
     def _column_limits(self) -> dict[str, Limits]:
         """First and one after the last value, by column, of rows that can be seen."""
-        cut = self.cut
+        view = self.view
         limits: dict[str, Limits] = {}
-        for name, window in (("volume", cut.volumes), ("frame", cut.frames)):
+        for name, window in (("volume", view.volumes), ("frame", view.frames)):
             if window is not None:
                 start, stop = window
                 limits[name] = (-math.inf if start is None else start, math.inf if stop is None else stop)
         for axis, name in self._places.items():
-            along: Limits | None = getattr(cut, f"{axis}_nm") if cut.tilt_deg else cut.limits_nm(axis)
+            along: Limits | None = getattr(view, f"{axis}_nm") if view.tilt_deg else view.limits_nm(axis)
             if along is not None:
                 limits[name] = along
         return limits
@@ -182,29 +182,29 @@ class CutTable:
         if self._geometry is not None:
             along = self._geometry.propagation_axis
             sigma[along], sigma["z"] = self._geometry.sample_sigmas(sigma[along], sigma["z"])
-        if self.cut.tilt_deg:
-            position, sigma = _turned(position, sigma, self.cut)
+        if self.view.tilt_deg:
+            position, sigma = _turned(position, sigma, self.view)
         colour = position["z"] if self._colour_is_depth else np.full(len(unknown), np.nan)
         if self._colour is not None:
             colour = values[self._colour][keep]
         step = max(1, self.num_rows // _SAMPLED_ROWS)
         piece = Piece(position, sigma, colour, (np.flatnonzero(keep) + start) % step == 0)
-        return _sliced(piece, self.cut) if self.cut.slab_nm is not None and self.cut.tilt_deg else piece
+        return _sliced(piece, self.view) if self.view.slab_nm is not None and self.view.tilt_deg else piece
 
     def _kept(self, values: dict[str, Floats], num_rows: int) -> npt.NDArray[np.bool_]:
         keep = np.ones(num_rows, dtype=np.bool_)
-        if "prob" in values and self.cut.prob_min > 0:
-            keep &= ~(values["prob"] < self.cut.prob_min)
-        if self.cut.sigma_max_nm is not None and {"x_sig", "y_sig"} <= values.keys():
-            keep &= ~(np.sqrt((values["x_sig"] ** 2 + values["y_sig"] ** 2) / 2) > self.cut.sigma_max_nm)
+        if "prob" in values and self.view.prob_min > 0:
+            keep &= ~(values["prob"] < self.view.prob_min)
+        if self.view.sigma_max_nm is not None and {"x_sig", "y_sig"} <= values.keys():
+            keep &= ~(np.sqrt((values["x_sig"] ** 2 + values["y_sig"] ** 2) / 2) > self.view.sigma_max_nm)
         for name, (first, stop) in self._column_limits().items():
             keep &= (values[name] >= first) & (values[name] < stop)
         return keep
 
 
-def _columns(path: Path, metadata: TableMetadata, cut: Cut, places: list[str], colour: str | None) -> list[str]:
+def _columns(path: Path, metadata: TableMetadata, view: View, places: list[str], colour: str | None) -> list[str]:
     """What has to be read; refuses what is asked for and not there."""
-    windows = [name for name, window in (("volume", cut.volumes), ("frame", cut.frames)) if window is not None]
+    windows = [name for name, window in (("volume", view.volumes), ("frame", view.frames)) if window is not None]
     for name in [*windows, *([colour] if colour else [])]:
         if name not in metadata.columns:
             raise ConfigError(
@@ -226,24 +226,24 @@ def _may_have(group: pq.RowGroupMetaData, limits: Mapping[str, Limits]) -> bool:
 
 
 def _turned(
-    position_nm: dict[Axis, Floats], sigma_nm: dict[Axis, Floats], cut: Cut
+    position_nm: dict[Axis, Floats], sigma_nm: dict[Axis, Floats], view: View
 ) -> tuple[dict[Axis, Floats], dict[Axis, Floats]]:
     """Positions and sigmas after the tilt; the sigmas' correlation, which a rotation makes, is lost."""
     axes: tuple[Axis, ...] = ("x", "y", "z")
-    centred = [position_nm[axis] - centre for axis, centre in zip(axes, cut.pivot_nm, strict=True)]
+    centred = [position_nm[axis] - centre for axis, centre in zip(axes, view.pivot_nm, strict=True)]
     variance = [sigma_nm[axis] ** 2 for axis in axes]
     position, sigma = {}, {}
-    for axis, centre, row in zip(axes, cut.pivot_nm, cut.rotation, strict=True):
+    for axis, centre, row in zip(axes, view.pivot_nm, view.rotation, strict=True):
         # written out, since a matrix product rounds differently for other numbers of rows
         position[axis] = row[0] * centred[0] + row[1] * centred[1] + row[2] * centred[2] + centre
         sigma[axis] = np.sqrt(row[0] ** 2 * variance[0] + row[1] ** 2 * variance[1] + row[2] ** 2 * variance[2])
     return position, sigma
 
 
-def _sliced(piece: Piece, cut: Cut) -> Piece:
-    assert cut.slab_nm is not None
-    normal_nm = piece.position_nm[AXES[cut.view][2]]
-    inside = (normal_nm >= cut.slab_nm[0]) & (normal_nm < cut.slab_nm[1])
+def _sliced(piece: Piece, view: View) -> Piece:
+    assert view.slab_nm is not None
+    normal_nm = piece.position_nm[AXES[view.projection][2]]
+    inside = (normal_nm >= view.slab_nm[0]) & (normal_nm < view.slab_nm[1])
     return Piece(
         {axis: value[inside] for axis, value in piece.position_nm.items()},
         {axis: value[inside] for axis, value in piece.sigma_nm.items()},

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lls_decode.config import Camera, PixelSize, Psf, ScmosCamera
+from lls_decode.config import Camera, PixelSize, Psf, ShotNoise
 from lls_decode.emitters import Emitters
 from lls_decode.errors import ConfigError
-from lls_decode.optics import CameraModel, EmccdModel, build_camera, build_psf
+from lls_decode.optics import CameraModel, build_camera, build_psf
 from lls_decode.refine.crlb import Spots, crlb
 
 Floats = npt.NDArray[np.float64]
@@ -21,8 +21,6 @@ Floats = npt.NDArray[np.float64]
 _PIXELS_AT_ONCE = 200_000
 _NO_LIGHT = 1e15
 """Variance of pixels beyond the frame, which tell nothing."""
-_EXCESS = 2.0
-"""Variance of amplified electrons in units of that of Poisson ones (excess noise factor squared)."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,11 @@ def with_bounds(truth: Emitters, psf: Psf, *, camera: Camera, pixel: PixelSize) 
                 f"The truth has {int(unknown.sum())} of {len(truth)} rows without {name}, on which the Cramer-Rao "
                 "bound depends; add the column" + (", or give the background (--bg)." if name == "bg" else ".")
             )
-    if isinstance(camera, ScmosCamera) and any(
-        isinstance(v, str) for v in (camera.variance_adu2, camera.gain_adu_per_e)
-    ):
+    maps = camera.map_paths()
+    if maps:
         raise ConfigError(
             "The camera has per-pixel maps, but the Cramer-Rao bound of a truth is for pixels that are all alike; give "
-            "numbers for camera.variance_adu2 and camera.gain_adu_per_e (their medians)."
+            f"numbers for {' and '.join(f'camera.{name}' for name in maps)} (their medians)."
         )
     somewhere = replace(truth, z_nm=np.where(np.isfinite(truth.z_nm), truth.z_nm, 0.0))
     bounds = emitter_bounds(somewhere, psf, pixel=pixel, camera=build_camera(camera, 1, 1), field=None)
@@ -72,12 +69,14 @@ def emitter_bounds(
     """Bounds of single emitters of known photons and ``bg``; other emitters nearby are not taken into account.
 
     ``field`` is the frame's rows and columns, beyond which there is no light; None: endless, with pixels all alike. An
-    EMCCD's amplification doubles the variance of the light: it counts as a camera with half the electrons.
+    EMCCD's amplification doubles the variance of the light: it counts as a camera with half the electrons
+    (`lls_decode.config.ShotNoise`).
     """
     model = build_psf(psf, pixel=pixel)
     radius = model.radius_px((float(np.min(emitters.z_nm)), float(np.max(emitters.z_nm)))) if len(emitters) else 0
     side = 2 * radius + 1
-    per_photon, dark = _electrons(camera)
+    noise = camera.shot_noise
+    per_photon, dark = noise.units_per_photon, noise.dark
     at_once = max(1, _PIXELS_AT_ONCE // side**2)
     parts: list[Tensor] = [torch.empty(0, 5, dtype=torch.float64)]
     for first in range(0, len(emitters), at_once):
@@ -91,25 +90,15 @@ def emitter_bounds(
             torch.from_numpy(part.photons) * per_photon,
             torch.from_numpy(part.bg).clamp_min(0) * per_photon + dark,
         )
-        variance = _variance_e2(camera, row, column, side, field)
+        variance = _read_variance(noise, row, column, side, field)
         parts.append(crlb(model, spots, height=side, width=side, variance=variance).stack())
     x, y, z, photons, _ = torch.cat(parts).numpy().T
     return Bounds(x * pixel.x_nm, y * pixel.y_nm, z, photons / per_photon)
 
 
-def _electrons(camera: CameraModel) -> tuple[float, float]:
-    """Poisson electrons for a photon, and in the dark."""
-    if isinstance(camera, EmccdModel):
-        return camera.config.quantum_efficiency / _EXCESS, camera.config.spurious_e / _EXCESS
-    return camera.quantum_efficiency, 0.0
-
-
-def _variance_e2(camera: CameraModel, row: Tensor, column: Tensor, side: int, field: tuple[int, int] | None) -> Tensor:
-    """Variance of the read noise in each region of interest, electrons squared: (E, Y, X), or () for all pixels."""
-    if isinstance(camera, EmccdModel):
-        variance = torch.tensor((camera.config.read_sigma_e / camera.config.em_gain / _EXCESS) ** 2).double()
-    else:
-        variance = (camera.variance_adu2 / camera.gain_adu_per_e**2).double()
+def _read_variance(noise: ShotNoise, row: Tensor, column: Tensor, side: int, field: tuple[int, int] | None) -> Tensor:
+    """Variance of the read noise in each region of interest, shot units squared: (E, Y, X), or () for all pixels."""
+    variance = torch.as_tensor(noise.read_variance, dtype=torch.float32).double()
     if field is None:
         return variance
     rows, columns = (start[:, None] + torch.arange(side) for start in (row, column))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lls_decode.axes import ContextKind
 from lls_decode.config import Scaling, SimulationConfig
-from lls_decode.optics import EmccdModel
 from lls_decode.simulate.frames import SimulatedFrames, simulate_frames
 from lls_decode.simulate.molecules import Activations
 
@@ -37,7 +36,7 @@ class TrainingBatch:
 
     photons_TYX: Tensor
     read_noise_TYX: Tensor | None
-    """Of the cameras that made the counts, photons r.m.s.; None for an EMCCD, which has no map."""
+    """Of the cameras that made the counts, photons r.m.s.; None for a camera that does not support noise maps."""
     windows_N3: Tensor
     activations: Activations
     """Truth rows of the windows' own frames that are targets; ``sequence`` is the window, ``frame`` 0."""
@@ -129,6 +128,6 @@ def simulate_batch(
 
 def _read_noise(simulated: SimulatedFrames) -> Tensor | None:
     """Maps ``(S*T, Y, X)`` of the camera that each frame was taken by."""
-    if isinstance(simulated.camera, EmccdModel):
+    if simulated.camera.config.NOISE_MAP is None:
         return None
     return simulated.camera.read_noise.expand_as(simulated.photons_STYX).flatten(0, 1)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lls_decode.config import ScmosChip, SimulationConfig
-from lls_decode.optics import CameraModel, ScmosModel, build_camera, expected_photons
+from lls_decode.config import SimulationConfig
+from lls_decode.optics import CameraModel, draw_camera, expected_photons
 from lls_decode.optics.psf import stamp_radius_px
 from lls_decode.simulate.background import draw_background
 from lls_decode.simulate.molecules import Activations, expose, sample_molecules
@@ -57,7 +57,7 @@ def simulate_frames(
         z_range_nm=config.emitters.z_rendered_nm,
     )
     bg_STYX = draw_background(config, num_sequences, num_frames, height, width, generator)
-    camera = draw_camera(config, num_sequences, height, width, generator)
+    camera = draw_camera(config.camera, (num_sequences, 1, height, width), generator)  # one chip region a sequence
     expected = draw_photons(config, activations, num_sequences, num_frames, height, width)
     photons = camera.to_photons(camera.to_adu(expected + bg_STYX, generator))
     return SimulatedFrames(photons, bg_STYX, activations, camera)
@@ -81,33 +81,3 @@ def draw_photons(
         width=width,
     )
     return images.view(num_sequences, num_frames, height, width)
-
-
-def draw_camera(
-    config: SimulationConfig, num_sequences: int, height: int, width: int, generator: torch.Generator
-) -> CameraModel:
-    """The configured camera, or for chip statistics one chip region a sequence (maps ``(S, 1, Y, X)``)."""
-    chip = config.camera
-    if not isinstance(chip, ScmosChip):
-        return build_camera(chip, height, width, device=generator.device)
-    return draw_chip(chip, (num_sequences, 1, height, width), generator)
-
-
-def draw_chip(chip: ScmosChip, shape: tuple[int, ...], generator: torch.Generator) -> ScmosModel:
-    """Per-pixel maps of the given shape from a chip's statistics."""
-
-    def normal() -> Tensor:
-        return torch.randn(shape, generator=generator, device=generator.device)
-
-    def uniform() -> Tensor:
-        return torch.rand(shape, generator=generator, device=generator.device)
-
-    low, high = (torch.tensor(value).log().item() for value in chip.hot_variance_adu2)
-    hot_variance = torch.exp(low + (high - low) * uniform())
-    variance = chip.variance_adu2 * torch.exp(chip.variance_spread * normal())
-    return ScmosModel(
-        offset_adu=(chip.offset_adu + chip.offset_sd_adu * normal()).clamp_min(0),
-        gain_adu_per_e=(chip.gain_adu_per_e + chip.gain_sd_adu_per_e * normal()).clamp_min(0.2 * chip.gain_adu_per_e),
-        variance_adu2=torch.where(uniform() < chip.hot_fraction, hot_variance, variance),
-        quantum_efficiency=chip.quantum_efficiency,
-    )

@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from lls_decode.config import Camera, Cell, MovieConfig, RunConfig, ScmosCamera, ScmosChip, SimulationConfig
+from lls_decode.config import Camera, Cell, MovieConfig, RunConfig, SimulationConfig
 from lls_decode.errors import ConfigError, OutputError
 from lls_decode.frames import create_store
-from lls_decode.optics import CameraModel, ScmosModel, build_camera
+from lls_decode.models import Given, as_config
+from lls_decode.optics import CameraModel, draw_camera
 from lls_decode.optics.psf import stamp_radius_px
 from lls_decode.simulate.background import draw_texture
-from lls_decode.simulate.frames import draw_chip, draw_photons
+from lls_decode.simulate.frames import draw_photons
 from lls_decode.simulate.molecules import (
     Activations,
     Molecules,
@@ -49,7 +50,7 @@ class Movie:
 
 
 def simulate_movie(
-    config: MovieConfig,
+    config: MovieConfig | Given,
     out: str | Path,
     *,
     overwrite: bool = False,
@@ -57,12 +58,26 @@ def simulate_movie(
 ) -> Movie:
     """Simulate an acquisition into a folder.
 
+    Parameters
+    ----------
+    config
+        A `MovieConfig`, a dictionary (nested or with dotted keys), the path of a YAML file, or the name of a shipped
+        one (``"demo-movie"``).
+    out
+        The folder.
+    overwrite
+        Replace a movie that is there.
+    progress
+        Called with the number of frames that are done, and of all.
+
     Raises
     ------
+    ConfigError
+        A key is unknown, or a value is impossible.
     OutputError
         The folder holds a movie already, or cannot be written.
     """
-    out = Path(out)
+    config, out = as_config(MovieConfig, config), Path(out)
     store, truth_path, run_path = out / "movie.zarr", out / "truth.parquet", out / "run.yaml"
     if store.exists() and not overwrite:
         raise OutputError(f"{store} exists; give another --out, or --overwrite to replace it.")
@@ -78,6 +93,7 @@ def simulate_movie(
         layout,
         pixel_size=s.pixel_size,
         z_step_nm=s.geometry.stage_step_nm if s.geometry else None,
+        angle_deg=s.geometry.angle_deg if s.geometry and s.geometry.motion == "stage" else None,
         name=config.name,
         overwrite=overwrite,
     )
@@ -261,14 +277,12 @@ def _truth_table(config: MovieConfig, seen: Activations, first: int, bg_TYX: Ten
 
 
 def _build_camera(config: MovieConfig, folder: Path, generator: torch.Generator) -> tuple[CameraModel, Camera]:
-    """The camera of the movie; the maps of a chip are drawn and stored."""
-    chip = config.simulation.camera
-    if not isinstance(chip, ScmosChip):
-        return build_camera(chip, config.height, config.width), chip
-    model: ScmosModel = draw_chip(chip, (config.height, config.width), generator)
+    """The camera of the movie; maps that are drawn are stored."""
+    model = draw_camera(config.simulation.camera, (config.height, config.width), generator)
+    drawn = {name: value for name, value in model.values.items() if value.ndim and name not in model.config.map_paths()}
     paths: dict[str, Any] = {}
-    for name in ("offset_adu", "gain_adu_per_e", "variance_adu2"):
+    for name, value in drawn.items():
         path = folder / f"{name}.npy"
-        np.save(path, getattr(model, name).numpy())
+        np.save(path, value.numpy())
         paths[name] = str(path.relative_to(folder.parent))
-    return model, ScmosCamera(**paths, quantum_efficiency=chip.quantum_efficiency)
+    return model, model.config.replace(**paths)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lls_decode.blocks import Block
+from lls_decode.blocks import Block, join_ranges
 from lls_decode.emitters import Emitters
 from lls_decode.errors import ShardError, TableError
 from lls_decode.table.files import written_aside
@@ -83,7 +83,12 @@ def merge_shards(
         raise ShardError(_missing_message(folder, missing, len(plan), reasons))
     present = [receipts[block.index] for block in plan if block.index in receipts]
     first = _first_schema(folder, present)
-    metadata = metadata.replace(run_digest=run_digest, missing_blocks=missing)
+    metadata = metadata.replace(
+        run_digest=run_digest,
+        missing_blocks=missing,
+        lost_frames=join_ranges(receipt.lost for receipt in present),
+        filled_frames=join_ranges(receipt.filled for receipt in present),
+    )
     with table_writer(out, first, metadata) as writer:
         for receipt, table in _iter_shards(folder, present):
             if table.schema.names != first.names:

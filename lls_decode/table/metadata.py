@@ -12,6 +12,7 @@ from typing import Any, Self
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
+from lls_decode.blocks import FrameRanges
 from lls_decode.config import Camera, Config, Geometry, PixelSize
 from lls_decode.errors import TableError
 from lls_decode.table.schema import TABLE_VERSION, VERSIONS
@@ -53,6 +54,11 @@ class TableMetadata(Config):
     """Which dataset this is: path, array, shape, axes, ..."""
     missing_blocks: tuple[str, ...] = ()
     """Blocks whose rows are not in this table."""
+    lost_frames: FrameRanges = ()
+    """Frames of the other blocks that could not be read, first and one-past-last: they have no rows, and each frame
+    beside one was localized as at the end of a sequence."""
+    filled_frames: FrameRanges = ()
+    """Frames that were given the fill value, as their chunks are absent."""
     history: tuple[dict[str, Any], ...] = ()
     """What was done to the rows afterwards (filter, link, drift), oldest first."""
 

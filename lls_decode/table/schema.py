@@ -42,7 +42,7 @@ _BEFORE: Final = (
     Column("plane", pa.uint16(), "", "index in the sweep in acquisition order, 0-based"),
     Column("x_nm", pa.float32(), "nm", "camera column direction; 0 = centre of stored pixel [0, 0]"),
     Column("y_nm", pa.float32(), "nm", "camera row direction; 0 = centre of stored pixel [0, 0]"),
-    Column("z_nm", pa.float32(), "nm", "from the focus of this plane, raw frame"),
+    Column("z_nm", pa.float32(), "nm", "from the focus of this plane, camera coordinates"),
     Column("photons", pa.float32(), "photons", "total of the emitter in this frame, background removed"),
     Column("bg", pa.float32(), "photons/pixel", "background"),
     Column("x_sig", pa.float32(), "nm", "predicted standard deviation of x_nm"),
@@ -52,21 +52,21 @@ _BEFORE: Final = (
     Column("prob", pa.float32(), "", "integrated detection probability"),
 )
 SAMPLE_COLUMNS: Final = (
-    Column("xs_nm", pa.float32(), "nm", "x in the frame of the sample"),
-    Column("ys_nm", pa.float32(), "nm", "y in the frame of the sample"),
-    Column("zs_nm", pa.float32(), "nm", "z in the frame of the sample (height above the coverslip for a stage scan)"),
+    Column("xs_nm", pa.float32(), "nm", "x in sample coordinates"),
+    Column("ys_nm", pa.float32(), "nm", "y in sample coordinates"),
+    Column("zs_nm", pa.float32(), "nm", "z in sample coordinates (height above the coverslip for a stage scan)"),
 )
 _AFTER: Final = (
     Column("group", pa.int64(), "", "number of the molecule, seen in several planes or volumes; -1 = not linked"),
 )
 
 COLUMNS: Final = _BEFORE + SAMPLE_COLUMNS + _AFTER
-"""All canonical columns in their order; those of the sample frame exist only when the geometry is known."""
+"""All canonical columns in their order; those in sample coordinates exist only when the geometry is known."""
 
 
 @cache
 def schema(with_sample: bool) -> pa.Schema:
-    """Arrow schema of a table, with or without the columns of the sample frame."""
+    """Arrow schema of a table, with or without the columns in sample coordinates."""
     columns = COLUMNS if with_sample else _BEFORE + _AFTER
     return pa.schema([column.field() for column in columns])
 

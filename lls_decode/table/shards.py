@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lls_decode.blocks import Block
+from lls_decode.blocks import Block, FrameRanges
 from lls_decode.errors import ShardError
 from lls_decode.table.files import TEMPORARY_PREFIX, written_aside
 from lls_decode.table.schema import ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, float_columns, integer_columns, schema
@@ -45,6 +45,10 @@ class ShardReceipt:
     file_name: str
     stats: dict[str, float] = field(default_factory=dict)
     """Means over the rows (``mean_photons``, ...) and whatever the task added."""
+    lost: FrameRanges = ()
+    """Frames that could not be read, context included: rows of those that the block owns are absent."""
+    filled: FrameRanges = ()
+    """Frames that were given the fill value, as their chunks are absent."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for ledgers."""
@@ -52,7 +56,14 @@ class ShardReceipt:
 
 
 def write_shard(
-    table: pa.Table, block: Block, folder: Path, *, run_digest: str, stats: Mapping[str, float] | None = None
+    table: pa.Table,
+    block: Block,
+    folder: Path,
+    *,
+    run_digest: str,
+    stats: Mapping[str, float] | None = None,
+    lost: FrameRanges = (),
+    filled: FrameRanges = (),
 ) -> ShardReceipt:
     """Write the rows of a block, sorted by (volume, plane, y, x), as ``<block id>.parquet``; atomic, durable.
 
@@ -66,6 +77,8 @@ def write_shard(
         Of the run that the rows belong to.
     stats
         Numbers to be kept with the receipt; they must depend on the data only, lest the same rows give other bytes.
+    lost, filled
+        Frames that the block reads, and could not read or was given the fill value of.
 
     Raises
     ------
@@ -83,6 +96,8 @@ def write_shard(
         "rows": table.num_rows,
         "crc32": checksum([table]),
         "stats": all_stats,
+        **({"lost_frames": lost} if lost else {}),
+        **({"filled_frames": filled} if filled else {}),
     }
     text = json.dumps(footer, separators=(",", ":"), sort_keys=True).encode()
     with written_aside(final) as temporary:
@@ -95,7 +110,9 @@ def write_shard(
                 **write_options(table.schema),
             )
         num_bytes = temporary.stat().st_size
-    return ShardReceipt(block.index, block.id, run_digest, table.num_rows, num_bytes, final.name, all_stats)
+    return ShardReceipt(
+        block.index, block.id, run_digest, table.num_rows, num_bytes, final.name, all_stats, lost, filled
+    )
 
 
 def read_receipt(path: Path) -> ShardReceipt:
@@ -326,11 +343,18 @@ def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> S
         whole = metadata.num_rows == 0 or _data_end(metadata) + metadata.serialized_size + 8 == size
         if footer["rows"] != metadata.num_rows or not whole:
             raise ShardError(f"{path} is damaged (its footer does not fit its contents); delete it and run again.")
-        return ShardReceipt(
-            block.index, block.id, footer["run_digest"], footer["rows"], size, path.name, dict(footer["stats"])
-        )
+        return _make_receipt(block, footer, size, path.name)
     except (KeyError, TypeError, IndexError, *UNREADABLE) as error:
         raise _unreadable(path, error) from error
+
+
+def _make_receipt(block: Block, footer: Mapping[str, Any], size: int, name: str) -> ShardReceipt:
+    lost, filled = (
+        tuple((int(start), int(stop)) for start, stop in footer.get(key, ()))
+        for key in ("lost_frames", "filled_frames")
+    )
+    stats = dict(footer["stats"])
+    return ShardReceipt(block.index, block.id, footer["run_digest"], footer["rows"], size, name, stats, lost, filled)
 
 
 def _data_end(metadata: pq.FileMetaData) -> int:
@@ -359,7 +383,7 @@ def _peek(folder: str, name: str, block: Block, run_digest: str, known_bytes: in
         valid = tail.endswith(b"PAR1") and footer["run_digest"] == run_digest
         if not valid or footer["version"][0] != TABLE_VERSION[0] or not block.is_same_work(Block(**footer["block"])):
             return None
-        return ShardReceipt(block.index, block.id, run_digest, footer["rows"], size, name, footer["stats"])
+        return _make_receipt(block, footer, size, name)
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -1,4 +1,4 @@
-"""The canonical order of rows: of a table in memory, and of any number of rows by way of sorted runs on disk."""
+"""The canonical order of rows: of a table in memory, and of any number of rows by way of sorted sections on disk."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from lls_decode.table.files import temporary_beside
 from lls_decode.table.schema import SORT_COLUMNS
 
-_RUN_ROWS: Final = 2**18
+_SECTION_ROWS: Final = 2**18
 """Sorted at a time."""
 _GROUP_ROWS: Final = 2**13
-"""What is held of each run while they are merged."""
+"""What is held of each section while they are merged."""
 _END: Final = int(np.iinfo(np.int64).max)
 
 
@@ -33,8 +33,8 @@ def sorted_rows(table: pa.Table) -> pa.Table:
 class RowSorter:
     """Takes rows in pieces and in any order, gives them back in order. Made by `sorted_aside`.
 
-    A few pieces are a run on disk; of a run, some thousand rows are held while it is merged with others. Of rows that
-    came in order, that is one or two runs at a time, of rows in disorder all of them.
+    A few pieces are a sorted section on disk; some thousand rows of a section are held while it is merged with others.
+    Of rows that came in order, that is one or two sections at a time, of rows in disorder all of them.
     """
 
     def __init__(self, path: Path, table_schema: pa.Schema) -> None:
@@ -43,13 +43,13 @@ class RowSorter:
             path, table_schema, compression="lz4", use_dictionary=False, write_statistics=False
         )
         self._waiting: list[pa.Table] = []
-        self._runs: list[tuple[range, int]] = []
+        self._sections: list[tuple[range, int]] = []
         """Row groups of each, and the first step."""
 
     def add(self, table: pa.Table) -> None:
         """Add rows, with the columns of the schema."""
         self._waiting.append(table)
-        if sum(map(len, self._waiting)) >= _RUN_ROWS:
+        if sum(map(len, self._waiting)) >= _SECTION_ROWS:
             self._write_run()
 
     def pieces(self) -> Iterator[pa.Table]:
@@ -57,15 +57,15 @@ class RowSorter:
         self._write_run()
         self._writer.close()
         with pq.ParquetFile(self._path) as file:
-            runs = [_Run(file, groups, first) for groups, first in self._runs]
-            while runs := [run for run in runs if not run.is_over]:
-                bound = min(run.known_to for run in runs)
-                ready = [run.take(bound) for run in runs if run.first < bound]
+            sections = [_SortedSection(file, groups, first) for groups, first in self._sections]
+            while sections := [section for section in sections if not section.is_over]:
+                bound = min(section.known_to for section in sections)
+                ready = [section.take(bound) for section in sections if section.first < bound]
                 if ready:
                     yield sorted_rows(pa.concat_tables(ready))
-                for run in runs:
-                    if run.known_to == bound < _END:
-                        run.load()
+                for section in sections:
+                    if section.known_to == bound < _END:
+                        section.load()
 
     def close(self) -> None:
         """Take no more rows."""
@@ -76,11 +76,11 @@ class RowSorter:
         self._waiting = []
         if rows:
             self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
-            start = self._runs[-1][0].stop if self._runs else 0
-            self._runs.append((range(start, start + -(-len(rows) // _GROUP_ROWS)), _first_step(rows)))
+            start = self._sections[-1][0].stop if self._sections else 0
+            self._sections.append((range(start, start + -(-len(rows) // _GROUP_ROWS)), _first_step(rows)))
 
 
-class _Run:
+class _SortedSection:
     """Row groups whose rows are in order. A step is a plane of a volume."""
 
     def __init__(self, file: pq.ParquetFile, groups: range, first_step: int) -> None:
@@ -112,7 +112,7 @@ class _Run:
 
 @contextmanager
 def sorted_aside(out: Path, table_schema: pa.Schema) -> Iterator[RowSorter]:
-    """A sorter whose runs lie beside ``out``, and are removed in the end.
+    """A sorter whose sections lie beside ``out``, and are removed in the end.
 
     Raises
     ------

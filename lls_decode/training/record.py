@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lls_decode import __version__
-from lls_decode.config import GaussianPsf, Scaling, ScmosChip, TrainingConfig
+from lls_decode.config import GaussianPsf, Scaling, TrainingConfig
 from lls_decode.model.info import BundleInfo
 
 
@@ -47,7 +47,7 @@ def bundle_info(
         network=config.network,
         scaling=scaling,
         pixel_size=s.pixel_size,
-        camera=s.camera.nominal() if isinstance(s.camera, ScmosChip) else s.camera,
+        camera=s.camera.nominal(),
         psf=s.psf,
         geometry=s.geometry,
         z_range_nm=(0.0, 0.0) if isinstance(s.psf, GaussianPsf) else s.emitters.z_range_nm,

@@ -20,6 +20,7 @@ from lls_decode.errors import BundleError, CollapseError, ConfigError, RunConfli
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
+from lls_decode.models import Given, as_config, find_bundle
 from lls_decode.optics import build_psf
 from lls_decode.training.checkpoint import Best, State, new_state, restore_state, save_state
 from lls_decode.training.curve import Row, add_row, curve_row, read_curve
@@ -56,7 +57,7 @@ class TrainingResult:
 
 
 def train(
-    config: TrainingConfig,
+    config: TrainingConfig | Given,
     out: str | Path,
     *,
     validator: Validator,
@@ -74,7 +75,8 @@ def train(
     Parameters
     ----------
     config
-        The whole training; a folder that holds another one is refused.
+        The whole training: a `TrainingConfig`, a dictionary (nested or with dotted keys), the path of a YAML file, or
+        the name of a shipped one; a folder that holds another training is refused.
     out
         Run folder.
     validator
@@ -101,10 +103,10 @@ def train(
     CollapseError
         The network learns nothing, and no restart is left.
     """
-    out, device = Path(out), device or torch.device("cpu")
+    config, out, device = as_config(TrainingConfig, config), Path(out), device or torch.device("cpu")
     _check_psf(config)
-    parent = None if init_from is None else load_parent(init_from, config)
-    master = None if teacher is None else load_teacher(teacher, config, device)
+    parent = None if init_from is None else load_parent(find_bundle(init_from), config)
+    master = None if teacher is None else load_teacher(find_bundle(teacher), config, device)
     scaling = _scaling(config, parent, master)
     _claim(out, config, parent, master)
     state = new_state(config, device, parent=parent, restarts=[])

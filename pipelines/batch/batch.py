@@ -1,6 +1,6 @@
-"""Many data sets with one command: looked at first, done one after the other on the same workers, told in one table.
+"""Many datasets with one command: looked at first, done one after the other on the same workers, told in one table.
 
-What is wrong with a data set is a row of the table, and the others are done. The table is written anew after each data
+What is wrong with a dataset is a row of the table, and the others are done. The table is written anew after each data
 set; run folders know what is done, so the same command goes on wherever it was stopped.
 """
 
@@ -31,13 +31,13 @@ from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.interrupts import Interrupted, interruptible, raise_if_asked
-from lls_decode.pipelines.running.ownership import refuse_conflict
+from lls_decode.pipelines.running.ownership import read_own_record, refuse_conflict
 from lls_decode.pipelines.running.run import RunResult, run
 from lls_decode.pipelines.running.submission import NO_WORKERS_S
 from lls_decode.pipelines.status.progress import show_progress
 from lls_decode.table import read_metadata, written_aside
 
-from .datasets import DataSet
+from .datasets import BatchEntry
 
 Status = Literal["done", "new", "unfinished", "incomplete", "failed", "waiting"]
 """``new`` and ``unfinished`` before a run, ``incomplete`` (blocks failed, or it was interrupted) after one; ``failed``:
@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Row:
-    """How a data set stands: one line of the table."""
+class BatchRow:
+    """How a dataset stands: one line of the table."""
 
     dataset: str
     status: Status
@@ -80,38 +80,38 @@ class Row:
 class BatchResult:
     """How a batch ended."""
 
-    rows: tuple[Row, ...]
-    """Of the data sets that were asked for, in order."""
+    rows: tuple[BatchRow, ...]
+    """Of the datasets that were asked for, in order."""
     exit_status: int
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> "BatchResult":
+    def of(cls, rows: Sequence[BatchRow]) -> "BatchResult":
         """The end of a batch that nothing interrupted."""
         failed = any(row.status in ("failed", "incomplete") for row in rows)
         return cls(tuple(rows), EXIT_BLOCKS_FAILED if failed else EXIT_DONE)
 
 
-def look(
-    datasets: Sequence[DataSet],
+def plan_batch(
+    datasets: Sequence[BatchEntry],
     *,
     force: bool = False,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Row, ...]:
-    """How each data set stands before anything is done. Writes nothing.
+) -> tuple[BatchRow, ...]:
+    """How each dataset stands before anything is done. Writes nothing.
 
     Parameters
     ----------
     force
-        Other runs in the folders are to be discarded.
+        Other runs in the folders are to be discarded, and frames that the camera cannot have recorded accepted.
     limit
-        Data sets that are done, at most; further ones wait.
+        Datasets that are done, at most; further ones wait.
     progress
-        Called after each data set with their number so far, and in all.
+        Called after each dataset with their number so far, and in all.
     """
-    found: list[Row] = []
+    found: list[BatchRow] = []
     for item in datasets:
-        row = _look(item, force=force)
+        row = _plan_entry(item, force=force)
         if row.to_do and limit is not None:
             limit -= 1
             row = replace(row, status="waiting", reason="beyond the limit") if limit < 0 else row
@@ -122,32 +122,32 @@ def look(
 
 
 def batch(
-    datasets: Sequence[DataSet],
-    rows: Sequence[Row],
+    datasets: Sequence[BatchEntry],
+    rows: Sequence[BatchRow],
     client: Client,
-    write: Callable[[Sequence[Row]], None],
+    write: Callable[[Sequence[BatchRow]], None],
     *,
     force: bool = False,
     listen: Callable[[], AbstractContextManager[Listener]] = show_progress,
     no_workers_s: float = NO_WORKERS_S,
 ) -> BatchResult:
-    """Run each data set whose row (of `look`) says so.
+    """Run each dataset whose row (of `plan_batch`) says so.
 
     Ctrl-C ends it with a result of status 130, SIGTERM and SIGUSR1 with 143, when it runs in the main thread.
 
     Parameters
     ----------
     write
-        Given all rows after each data set.
+        Given all rows after each dataset.
     force
-        Discard what other runs have left in the folders.
+        Discard what other runs have left in the folders, and accept frames that the camera cannot have recorded.
     listen
-        Opened for each data set; its listener is told what happens.
+        Opened for each dataset; its listener is told what happens.
 
     Raises
     ------
     SiteError
-        The scheduler, or all workers, are gone; the next data set would fare no better.
+        The scheduler, or all workers, are gone; the next dataset would fare no better.
     """
     now = list(rows)
     try:
@@ -168,34 +168,36 @@ def batch(
     return BatchResult.of(now)
 
 
-def _look(item: DataSet, *, force: bool) -> Row:
+def _plan_entry(item: BatchEntry, *, force: bool) -> BatchRow:
     try:
-        plan = make_plan(item.dataset, item.model, item.out, item.config)
+        plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
         refuse_conflict(plan, force=force)
-        record = RunFolder(plan.out).read_record()
+        folder = RunFolder(plan.out)
+        own = read_own_record(plan, folder)
     except Exception as error:
         return _failed_row(item, error)
     row = _row_of(plan, status="new")
-    if record is None:
-        return row
-    if record.get("run_digest") != plan.run_digest:
-        return replace(row, reason="discards another run")
+    if own is None:
+        return replace(row, reason="discards another run") if folder.record.exists() else row
     rows = _rows_when_done(plan)
     if rows is not None:
         return replace(row, status="done", rows=rows, failed=0, reason="done before")
-    found = len(RunFolder(plan.out).list_shards())
-    return replace(row, status="unfinished", reason=f"{found} of {len(plan.blocks)} blocks are done")
+    found, missing = len(folder.list_shards()), ", frames are missing" if _has_lost_frames(plan) else ""
+    return replace(row, status="unfinished", reason=f"{found} of {len(plan.blocks)} blocks are done{missing}")
 
 
-def _do(item: DataSet, client: Client, listener: Listener, *, force: bool, no_workers_s: float) -> tuple[Row, int]:
-    """Run a data set; its row, and the exit status of its run."""
+def _do(
+    item: BatchEntry, client: Client, listener: Listener, *, force: bool, no_workers_s: float
+) -> tuple[BatchRow, int]:
+    """Run a dataset; its row, and the exit status of its run."""
     from lls_decode.pipelines.watch.serving import (
         attach,
     )  # Bokeh: not needed by whoever only looks at what there is to do
 
     began = time.monotonic()
     try:
-        plan = make_plan(item.dataset, item.model, item.out, item.config)  # again: plans of an archive fill the memory
+        # again: plans of an archive fill the memory
+        plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
         attach(client, plan.out)
         result = run(plan, client, listeners=[listener], force=force, no_workers_s=no_workers_s)
     except SiteError:
@@ -213,20 +215,20 @@ def _do(item: DataSet, client: Client, listener: Listener, *, force: bool, no_wo
     return row, result.exit_status
 
 
-def _row_of(plan: Plan, *, status: Status) -> Row:
+def _row_of(plan: Plan, *, status: Status) -> BatchRow:
     table = str(RunFolder(plan.out).table)
-    return Row(plan.dataset, status, blocks=len(plan.blocks), digest=plan.run_digest, table=table)
+    return BatchRow(plan.dataset, status, blocks=len(plan.blocks), digest=plan.run_digest, table=table)
 
 
-def _failed_row(item: DataSet, error: Exception) -> Row:
-    """Of a data set that cannot be run: for a reason that is known, or whatever libraries make of a broken file."""
+def _failed_row(item: BatchEntry, error: Exception) -> BatchRow:
+    """Of a dataset that cannot be run: for a reason that is known, or whatever libraries make of a broken file."""
     words = " ".join(str(error).split())
     if not isinstance(error, LlsDecodeError):
         logger.debug("%s", item.dataset, exc_info=error)
         words = f"{type(error).__name__}: {words}"
     elif isinstance(error, RunConflictError):
         words = words.replace("--out", "'out'")
-    return Row(item.dataset, "failed", reason=words, table=str(RunFolder(item.out).table))
+    return BatchRow(item.dataset, "failed", reason=words, table=str(RunFolder(item.out).table))
 
 
 def _rows_when_done(plan: Plan) -> int | None:
@@ -237,37 +239,46 @@ def _rows_when_done(plan: Plan) -> int | None:
     except TableError:
         return None
     same = metadata.run_digest == plan.run_digest and metadata.input.get("identity") == plan.source.identity
-    return pq.read_metadata(table).num_rows if same and not metadata.missing_blocks else None
+    whole = same and not metadata.missing_blocks and not metadata.lost_frames
+    return pq.read_metadata(table).num_rows if whole else None
+
+
+def _has_lost_frames(plan: Plan) -> bool:
+    """Whether the merged table is there and lacks frames that could not be read."""
+    try:
+        return bool(read_metadata(RunFolder(plan.out).table).lost_frames)
+    except TableError:
+        return False
 
 
 def _reason(result: RunResult) -> str:
     if result.exit_status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         return "interrupted"
     if not result.failed:
-        return ""
+        return f"{result.num_lost} frames could not be read: {result.lost_reason}" if result.lost else ""
     more = f" (and {len(result.failed) - 1} more)" if len(result.failed) > 1 else ""
     return f"{result.failed[0].reason}{more}"
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The table of a batch: a ``.csv`` over all data sets, also those that this start leaves alone."""
+class BatchTable:
+    """The table of a batch: a ``.csv`` over all datasets, also those that this start leaves alone."""
 
     path: Path
-    datasets: tuple[DataSet, ...]
+    datasets: tuple[BatchEntry, ...]
     """All, in order."""
-    earlier: Mapping[str, Row]
-    """What the tables in the folder say of data sets that were run, by data set and table."""
+    earlier: Mapping[str, BatchRow]
+    """What the tables in the folder say of datasets that were run, by dataset and table."""
 
     @classmethod
-    def of(cls, out: Path, datasets: Sequence[DataSet], share: Share | None = None) -> "Summary":
+    def of(cls, out: Path, datasets: Sequence[BatchEntry], share: Share | None = None) -> "BatchTable":
         """The table in the folder of a batch; jobs that do shares have one each."""
         path = out / (f"batch.{share.name}.csv" if share else "batch.csv")
         tables = [*(other for other in sorted(out.glob("batch*.csv")) if other != path), path]
         known = [row for table in tables for row in read_rows(table) if row.status in ("done", "incomplete", "failed")]
         return cls(path, tuple(datasets), {row.dataset + row.table: row for row in known})
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[BatchRow]) -> None:
         """Replace the table; rows that are not given stay as they were.
 
         Raises
@@ -278,21 +289,21 @@ class Summary:
         known = {row.dataset + row.table: self._with_seconds(row) for row in rows}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(self.path) as aside, aside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+            writer = csv.DictWriter(file, [field.name for field in fields(BatchRow)])
             writer.writeheader()
             for item in self.datasets:
-                waiting = Row(item.dataset, "waiting", table=str(RunFolder(item.out).table))
+                waiting = BatchRow(item.dataset, "waiting", table=str(RunFolder(item.out).table))
                 key = waiting.dataset + waiting.table
                 writer.writerow((known.get(key) or self.earlier.get(key) or waiting).to_dict())
 
-    def _with_seconds(self, row: Row) -> Row:
+    def _with_seconds(self, row: BatchRow) -> BatchRow:
         """What is done keeps the time that it took."""
         before = self.earlier.get(row.dataset + row.table)
         same = before is not None and row.seconds is None and before.digest == row.digest
         return replace(row, seconds=before.seconds) if before is not None and same else row
 
 
-def read_rows(path: Path) -> tuple[Row, ...]:
+def read_rows(path: Path) -> tuple[BatchRow, ...]:
     """The table of a batch; empty when there is none, or no such table."""
     try:
         with path.open(newline="") as file:
@@ -301,7 +312,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         return ()
 
 
-def _read_row(cells: dict[str, str]) -> Row:
+def _read_row(cells: dict[str, str]) -> BatchRow:
     numbers: dict[str, Any] = {name: int(cells[name]) if cells[name] else None for name in ("rows", "blocks", "failed")}
     seconds = float(cells["seconds"]) if cells["seconds"] else None
-    return Row(**{**cells, **numbers, "seconds": seconds})
+    return BatchRow(**{**cells, **numbers, "seconds": seconds})

@@ -1,6 +1,6 @@
-"""The data sets of a batch: from a pattern over an archive, a table of them, or a file of defaults and a list.
+"""The datasets of a batch: from a pattern over an archive, a table of them, or a file of defaults and a list.
 
-Each gets a run folder whose name is its path in the archive, so that people find it, and so that the same data set has
+Each gets a run folder whose name is its path in the archive, so that people find it, and so that the same dataset has
 the same folder next time, whatever else has come into the archive.
 """
 
@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, field_validator
 
-from lls_decode.config import Config, RunConfig, change, load, load_run_config, parse
+from lls_decode.config import Config, RunConfig, change, load, parse
 from lls_decode.errors import ConfigError, InputError
-from lls_decode.models import find_bundle
+from lls_decode.models import as_run_config, find_bundle
 
+N = TypeVar("N")
 _WILDCARDS = re.compile(r"[*?\[]")
 _SUFFIXES = (".ome.zarr", ".zarr")
 _STORE_FILES = frozenset({"zarr.json", ".zgroup", ".zarray", ".zattrs"})
@@ -29,7 +31,7 @@ _COLUMNS = ("dataset", "model", "config", "out")
 
 
 @dataclass(frozen=True)
-class DataSet:
+class BatchEntry:
     """One run of a batch."""
 
     dataset: str
@@ -42,34 +44,39 @@ class DataSet:
     config: RunConfig
 
     def matches(self, pattern: str) -> bool:
-        """Whether the path of the data set, or the name of its folder, fits a pattern with ``*`` and ``?``."""
+        """Whether the path of the dataset, or the name of its folder, fits a pattern with ``*`` and ``?``."""
         return fnmatchcase(self.dataset, pattern) or fnmatchcase(self.name, pattern)
 
 
-class Settings(Config):
+class BatchSettings(Config):
     """What runs are done with."""
 
     model: str | None = None
     """Bundle (``.lls``), or the name of a shipped one."""
-    config: str | None = None
-    """Run configuration (YAML)."""
+    config: str | RunConfig | None = None
+    """Run configuration, or the path of a YAML file that holds it."""
     changes: dict[str, Any] = Field(default_factory=dict)
     """Single values of the configuration, by dotted keys."""
 
 
-class Entry(Settings):
-    """A data set, and what it does not share with the others."""
+class EntrySettings(BatchSettings):
+    """A dataset, and what it does not share with the others."""
 
     dataset: str
     out: str | None = None
     """Name of its run folder; None: its path."""
 
 
-class Job(Config):
-    """A file of data sets; its paths are relative to its folder."""
+def _or_path(schema: dict[str, Any]) -> None:
+    """Let the JSON schema allow a path in place of an entry, as `BatchFile` does."""
+    schema["items"] = {"anyOf": [{"type": "string"}, schema["items"]]}
 
-    defaults: Settings = Settings()
-    datasets: tuple[Entry, ...] = Field(min_length=1)
+
+class BatchFile(Config):
+    """A file of datasets; its paths are relative to its folder."""
+
+    defaults: BatchSettings = BatchSettings()
+    datasets: tuple[EntrySettings, ...] = Field(min_length=1, json_schema_extra=_or_path)
     """Entries, or paths alone."""
 
     @field_validator("datasets", mode="before")
@@ -78,30 +85,30 @@ class Job(Config):
         return [{"dataset": item} if isinstance(item, str) else item for item in value or ()]
 
 
-def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple[DataSet, ...]:
-    """The data sets that a pattern, a ``.csv`` or a ``.yaml`` names, in its order (those of a pattern sorted).
+def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> tuple[BatchEntry, ...]:
+    """The datasets that a pattern, a ``.csv`` or a ``.yaml`` names, in its order (those of a pattern sorted).
 
     Parameters
     ----------
     out
         Folder of the batch.
     settings
-        For all data sets, and before the defaults of a file. What a data set says for itself is before both.
+        For all datasets, and before the defaults of a file. What a dataset says for itself is before both.
 
     Raises
     ------
     ConfigError, BundleError
-        The file is wrong, a configuration or model cannot be read, or two data sets would share a folder.
+        The file is wrong, a configuration or model cannot be read, or two datasets would share a folder.
     InputError
         The pattern fits nothing.
     """
     kind = Path(source).suffix.lower()
     if kind not in (".yaml", ".yml", ".csv"):
         paths, root = _find(str(source))
-        return _resolve([Entry(dataset=path) for path in paths], out, settings, root)
+        return _resolve([EntrySettings(dataset=path) for path in paths], out, settings, root)
     folder = Path(source).resolve().parent
-    job = _read_sheet(Path(source)) if kind == ".csv" else load(Job, source)
-    shared = Settings(
+    job = _read_sheet(Path(source)) if kind == ".csv" else load(BatchFile, source)
+    shared = BatchSettings(
         model=settings.model or _beside(folder, job.defaults.model),
         config=settings.config or _beside(folder, job.defaults.config),
         changes={**job.defaults.changes, **settings.changes},
@@ -117,22 +124,24 @@ def read_datasets(source: str | Path, out: Path, *, settings: Settings) -> tuple
     return _resolve(entries, out, shared, folder)
 
 
-def _resolve(entries: Sequence[Entry], out: Path, shared: Settings, root: Path) -> tuple[DataSet, ...]:
-    configs: dict[str | None, RunConfig] = {None: RunConfig()}
+def _resolve(entries: Sequence[EntrySettings], out: Path, shared: BatchSettings, root: Path) -> tuple[BatchEntry, ...]:
+    read = cache(as_run_config)  # a file serves many
     names = _name_folders(entries, root)
     found = []
     for entry, name in zip(entries, names, strict=True):
-        model, path = entry.model or shared.model, entry.config or shared.config
+        model, given = entry.model or shared.model, entry.config or shared.config
         if model is None:
             raise ConfigError(f"{entry.dataset} has no model; give one for it, or --model for all.")
-        if path not in configs:
-            configs[path] = load_run_config(Path(str(path)))
-        config = change(configs[path], {**shared.changes, **entry.changes}, source=entry.dataset)
-        found.append(DataSet(entry.dataset, name, out / name, find_bundle(model), config))
+        config = change(
+            given if isinstance(given, RunConfig) else read(given),
+            {**shared.changes, **entry.changes},
+            source=entry.dataset,
+        )
+        found.append(BatchEntry(entry.dataset, name, out / name, find_bundle(model), config))
     return tuple(found)
 
 
-def _name_folders(entries: Sequence[Entry], root: Path) -> list[str]:
+def _name_folders(entries: Sequence[EntrySettings], root: Path) -> list[str]:
     """Names that are unique, none of them inside another; without the store's suffix where that is so."""
     full = [entry.out or _WILDCARDS.sub("_", _relative(entry.dataset, root)) for entry in entries]
     short = [name if entry.out else _without_suffix(name) for entry, name in zip(entries, full, strict=True)]
@@ -147,14 +156,14 @@ def _name_folders(entries: Sequence[Entry], root: Path) -> list[str]:
         if number > 1 or name in above:
             whose = [entry.dataset for entry, other in zip(entries, names, strict=True) if other == name]
             raise ConfigError(
-                f"Run folder {name} ({', '.join(whose[:2])}) is that of two data sets, or holds that of another; give "
-                "each data set its own with 'out'."
+                f"Run folder {name} ({', '.join(whose[:2])}) is that of two datasets, or holds that of another; give "
+                "each dataset its own with 'out'."
             )
     return names
 
 
 def _relative(dataset: str, root: Path) -> str:
-    """Path within the archive; of a data set elsewhere the whole path."""
+    """Path within the archive; of a dataset elsewhere the whole path."""
     path = Path(os.path.abspath(dataset))
     return str(path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor))
 
@@ -163,12 +172,12 @@ def _without_suffix(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
 
 
-def _beside(folder: Path, name: str | None) -> str | None:
+def _beside(folder: Path, name: N) -> N | str:
     """A path relative to a folder; names of what ships stay names."""
-    return name if name is None or not (folder / name).exists() else str(folder / name)
+    return str(folder / name) if isinstance(name, str) and (folder / name).exists() else name
 
 
-def _read_sheet(path: Path) -> Job:
+def _read_sheet(path: Path) -> BatchFile:
     """A table as a job: empty cells say nothing, other cells of dotted columns are YAML values."""
     entries = []
     try:
@@ -179,7 +188,7 @@ def _read_sheet(path: Path) -> Job:
                 cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
                 if None in row or (cells and "dataset" not in cells):
                     raise ConfigError(
-                        f"{path}, line {reader.line_num}: expected a data set, and no more cells than columns."
+                        f"{path}, line {reader.line_num}: expected a dataset, and no more cells than columns."
                     )
                 if cells:
                     own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
@@ -187,8 +196,8 @@ def _read_sheet(path: Path) -> Job:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
     except (UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not a table of data sets ({' '.join(str(error).split())}).") from error
-    return parse(Job, {"datasets": entries}, source=str(path))
+        raise ConfigError(f"{path} is not a table of datasets ({' '.join(str(error).split())}).") from error
+    return parse(BatchFile, {"datasets": entries}, source=str(path))
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

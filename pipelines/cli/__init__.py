@@ -2,7 +2,7 @@
 
 The only folder that sees both machines (`cluster`) and work (`pipelines`). Heavy modules are imported inside the
 commands that need them, so that ``--help`` is quick. A new command is a function in the module of its subject, and
-appears in `COMMANDS`.
+appears in `SECTIONS`.
 """
 
 import logging
@@ -23,41 +23,22 @@ from .runs.batch import batch
 from .runs.report import report
 from .runs.run import demo, merge, run
 from .runs.watch import status, watch
+from .spike_in import spike_in
 from .tables.drift import drift
 from .tables.evaluation import evaluate, frc
 from .tables.molecules import debias, filter_rows, link
 from .tables.tables import export, import_table, render
 from .training import calibrate, estimate, simulate, train
 
-COMMANDS: tuple[click.Command, ...] = (
-    demo,
-    doctor,
-    inspect,
-    convert,
-    preview,
-    calibrate,
-    estimate,
-    simulate,
-    train,
-    run,
-    batch,
-    status,
-    watch,
-    merge,
-    report,
-    debias,
-    link,
-    filter_rows,
-    drift,
-    render,
-    evaluate,
-    frc,
-    export,
-    import_table,
-    model,
-    config,
-    cluster,
-)
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Begin": (demo, doctor, inspect, convert),
+    "Models": (calibrate, estimate, simulate, train, model),
+    "Runs": (preview, run, batch, status, watch, merge, report),
+    "Tables": (drift, debias, link, filter_rows, render, export, import_table),
+    "Accuracy": (evaluate, spike_in, frc),
+    "Settings": (config, cluster),
+}
+"""All commands, as the help lists them."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -83,7 +64,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(0)
 
 
-@click.group(context_settings=CONTEXT)
+class SectionedGroup(click.Group):
+    """A group whose help lists commands by subject."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list of commands for each of `SECTIONS`."""
+        width = max(len(name) for name in self.commands)
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                limit = formatter.width - width - 6
+                formatter.write_dl([(f"{item.name:<{width}}", item.get_short_help_str(limit)) for item in commands])
+
+
+@click.group(cls=SectionedGroup, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="lls-decode")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def cli(verbose: bool) -> None:
@@ -100,5 +93,6 @@ def cli(verbose: bool) -> None:
     )
 
 
-for command in COMMANDS:
-    cli.add_command(command)
+for commands in SECTIONS.values():
+    for command in commands:
+        cli.add_command(command)

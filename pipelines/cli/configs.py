@@ -1,20 +1,30 @@
 """The group ``config``: configurations."""
 
+import functools
+import operator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
+from lls_decode.config.commented import in_yaml_words
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
 from lls_decode.pipelines.flows.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
 
-from .options import changed, set_option, square_pixel
+from .options import changed, echo_json, set_option, square_pixel
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+KINDS = ("run", "training", "movie", "site", "batch")
+"""Files that people write, each with a schema."""
 
 
 @click.group()
 def config() -> None:
-    """Configurations: show, make, check."""
+    """Configurations: show, make, check, describe for editors."""
 
 
 @config.command(epilog="Example: lls-decode config show lls-paint > my-training.yaml")
@@ -79,10 +89,50 @@ def init(
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--kind", type=click.Choice(["run", "training", "movie"]), default="run", show_default=True)
 def check(path: Path, kind: str) -> None:
-    """Say whether a configuration can be meant."""
+    """Validate a configuration."""
     if kind == "run":
         load_run_config(path)
     else:
         kinds: dict[str, type[Config]] = {"training": TrainingConfig, "movie": MovieConfig}
         load(kinds[kind], path)
     click.echo(f"{path} is a valid {kind} configuration.")
+
+
+@config.command(epilog="Example: lls-decode config schema training > training.schema.json")
+@click.argument("kind", type=click.Choice(KINDS), default="run")
+def schema(kind: str) -> None:
+    """Print the JSON schema of a kind of file, for editors that check and complete YAML.
+
+    In editors with the YAML language server, begin the file with: # yaml-language-server: $schema=training.schema.json
+    """
+    echo_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **config_schema(kind)})
+
+
+def config_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON schema of one of `KINDS`: every key, its type, limits, default and description."""
+    found = _plain(_schema_type(kind).json_schema())
+    return {"title": f"lls-decode {kind} configuration", **{key: found[key] for key in found if key != "title"}}
+
+
+def _plain(part: Any, key: str = "") -> Any:
+    """Write the descriptions in a schema in the words of YAML."""
+    if isinstance(part, dict):
+        return {name: _plain(value, name) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_plain(item) for item in part]
+    return in_yaml_words(part) if key == "description" and isinstance(part, str) else part
+
+
+def _schema_type(kind: str) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    if kind == "site":
+        from lls_decode.cluster.site import KINDS
+
+        return TypeAdapter(functools.reduce(operator.or_, KINDS.values()))
+    if kind == "batch":
+        from lls_decode.pipelines.batch.datasets import BatchFile
+
+        return TypeAdapter(BatchFile)
+    kinds: dict[str, type[Config]] = {"run": RunConfig, "training": TrainingConfig, "movie": MovieConfig}
+    return TypeAdapter(kinds[kind])

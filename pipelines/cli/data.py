@@ -1,13 +1,17 @@
-"""Commands about data sets: inspect, convert, preview."""
+"""Commands about datasets: inspect, convert, preview."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lls_decode.config import RunConfig, load_run_config
+from lls_decode.config import change
+from lls_decode.errors import ConfigError
+from lls_decode.models import as_run_config
 
+from .inputs import InputOptions, input_options
 from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
+from .parameters import LazyHelpCommand
 
 
 @click.command(epilog="Example: lls-decode inspect cell.zarr --config cell.run.yaml")
@@ -18,27 +22,40 @@ from .options import changed, echo_json, json_option, progress_bar, set_option, 
     help="Frames to read for the guess at the camera; 0: none.",
 )  # fmt: skip
 @click.option("--verify", is_flag=True, help="Read all frames and compare them with the checksums of 'convert'.")
+@input_options
 @set_option
 @json_option
 def inspect(
-    path: str, config_path: Path | None, camera_frames: int, verify: bool, changes: tuple[str, ...], as_json: bool
+    path: str,
+    config_path: Path | None,
+    camera_frames: int,
+    verify: bool,
+    inputs: InputOptions,
+    changes: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
     if path.endswith(".parquet"):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
+        if inputs.changes():
+            raise ConfigError(f"{path} is a table, and --array, --axes and the like are for datasets; leave them out.")
         summary = inspect_table(path)
     else:
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
+        from lls_decode.frames.salvage import read_salvage
 
-        config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+        config = as_run_config(config_path)
+        config = changed(change(config, inputs.changes(), source="command line"), changes)
         summary = inspect_source(
             open_source(path, config.input),
             camera_frames=camera_frames,
             pixel_size=config.pixel_size,
             geometry=config.geometry,
         )
+        if missing := read_salvage(path):
+            summary["missing"] = missing
         if verify:
             summary["lost_frames"] = _lost_frames(path)
     if as_json:
@@ -52,7 +69,7 @@ def _lost_frames(path: str) -> list[str]:
     from lls_decode.frames import verify_store
 
     with progress_bar("comparing checksums") as progress:
-        return [f"{run.first}-{run.last}" for run in verify_store(path, progress=progress)]
+        return [f"{run.first} to {run.last}" for run in verify_store(path, progress=progress)]
 
 
 def _echo_summary(summary: dict[str, Any]) -> None:
@@ -67,13 +84,27 @@ def _echo_summary(summary: dict[str, Any]) -> None:
                 if item is not None
             }
             click.echo(f"{name:<24} {', '.join(f'{key} {item}' for key, item in told.items())}")
+        elif name == "missing":
+            for item in value:
+                click.echo(f"{'missing':<24} {item}")
         elif isinstance(value, list):
             click.echo(f"{name:<24} {', '.join(map(str, value)) or 'none'}")
         elif value is not None:
             click.echo(f"{name:<24} {value}")
 
 
-@click.command(epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104")
+def _movie_formats() -> str:
+    from lls_decode.movies.opening import FORMATS
+
+    return "; ".join(FORMATS)
+
+
+@click.command(
+    cls=LazyHelpCommand,
+    formats=_movie_formats,
+    short_help="Convert MOVIE to zarr of the recommended layout.",
+    epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
+)
 @click.argument("movie", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
@@ -83,19 +114,53 @@ def _echo_summary(summary: dict[str, Any]) -> None:
 @click.option("--z-step-nm", type=click.FloatRange(0, min_open=True), help="Step between planes, nm.")
 @click.option("--axes", help="Axes of each file when its metadata are wrong, e.g. zyx.")
 @click.option("--channel", help="Which channel of several: its number, its name, or its laser.")
-@click.option("--position", help="Which position of several.")
+@click.option("--position", help="Which position, or image of a file, of several: its number or name.")
+@click.option(
+    "--pattern",
+    help="Which files of a folder, with {t} {z} {c} {p} for time, plane, channel, position: 'pos1_t{t}.tif'.",
+)
+@click.option("--allow-gaps", is_flag=True, help="Accept files that are absent or short, and record them.")
+@click.option("--salvage", is_flag=True, help="Take the whole frames of damaged files, and record what is missing.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
-def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> None:
-    """Convert MOVIE to zarr of the recommended layout, each shard read back and compared.
+def convert(
+    movie: Path,
+    out: Path,
+    planes_per_volume: int | None,
+    pixel_nm: float | None,
+    z_step_nm: float | None,
+    axes: str | None,
+    channel: str | None,
+    position: str | None,
+    pattern: str | None,
+    allow_gaps: bool,
+    salvage: bool,
+    workers: int | None,
+    overwrite: bool,
+) -> None:
+    """Convert MOVIE to zarr of the recommended layout; each shard is read back and compared.
 
-    MOVIE is a TIFF, a folder or glob of TIFFs, an NDTiff data set, a folder of lattice light-sheet stacks with its
-    Settings.txt, a .dax, or a Picasso .raw. The same command goes on where an interrupted one was.
+    MOVIE is one of: {formats}. Rerun the same command to resume an interrupted conversion.
     """
     from lls_decode.movies import convert as convert_movie
 
     with progress_bar("converting frames") as progress:
-        source = convert_movie(movie, out, pixel_size=square_pixel(pixel_nm), progress=progress, **options)
+        source = convert_movie(
+            movie,
+            out,
+            planes_per_volume=planes_per_volume,
+            pixel_size=square_pixel(pixel_nm),
+            z_step_nm=z_step_nm,
+            axes=axes,
+            channel=channel,
+            position=position,
+            pattern=pattern,
+            allow_gaps=allow_gaps,
+            salvage=salvage,
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress,
+        )
     size = source.layout
     click.echo(
         f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels"
@@ -110,16 +175,26 @@ def convert(movie: Path, out: Path, pixel_nm: float | None, **options: Any) -> N
     "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@input_options
+@click.option("--force", is_flag=True, help="Accept light that the camera cannot have recorded.")
 @set_option
 def preview(
-    dataset: str, model: str, out: Path, volume: int | None, config_path: Path | None, changes: tuple[str, ...]
+    dataset: str,
+    model: str,
+    out: Path,
+    volume: int | None,
+    config_path: Path | None,
+    inputs: InputOptions,
+    force: bool,
+    changes: tuple[str, ...],
 ) -> None:
     """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
     from lls_decode.models import find_bundle
     from lls_decode.pipelines.flows.preview import preview as draw_preview
 
-    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
-    result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume)
+    config = as_run_config(config_path)
+    config = changed(change(config, inputs.changes(), source="command line"), changes)
+    result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume, force=force)
     for note in result.notes:
         click.echo(f"note       {note}")
     click.echo(

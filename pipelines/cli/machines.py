@@ -15,7 +15,7 @@ def cluster() -> None:
 @cluster.command("list", epilog="Example: lls-decode cluster list")
 def list_sites() -> None:
     """List the site profiles that ship with the package."""
-    from lls_decode.cluster.profile import shipped_profiles
+    from lls_decode.cluster.site import shipped_profiles
 
     for name, path in shipped_profiles().items():
         click.echo(f"{name:<12} {path.read_text().splitlines()[0].lstrip('# ').partition('. ')[0]}")
@@ -29,16 +29,15 @@ def list_sites() -> None:
 @click.option("--out", default="results", type=click.Path(path_type=Path), help="Run folder, for the paths in scripts.")
 def show_site(site: str, as_profile: bool, out: Path) -> None:
     """Print the job scripts that SITE submits; for a site without jobs, its profile."""
-    from lls_decode.cluster.profile import SlurmSite, find_profile, shipped_profiles
+    from lls_decode.cluster.site import find_site, shipped_profiles
 
-    profile = find_profile(site)
-    if as_profile or not isinstance(profile, SlurmSite):
-        click.echo(shipped_profiles().get(site, Path(site)).read_text(), nl=False)
-        return
-    from lls_decode.cluster.slurm.unattended import describe_scripts
-
-    words = ["-m", "lls_decode.pipelines.cli", "run", "DATASET", "--model", "MODEL", "--out", str(out)]
-    click.echo(describe_scripts(profile, out, words), nl=False)
+    profile = find_site(site)
+    command = ("-m", "lls_decode.pipelines.cli", "run", "DATASET", "--model", "MODEL", "--out", str(out))
+    scripts = None if as_profile else profile.describe_scripts(out, command)
+    if scripts is None:
+        path = shipped_profiles().get(site, Path(site))
+        scripts = path.read_text() if path.is_file() else profile.to_yaml()
+    click.echo(scripts, nl=False)
 
 
 @click.command(epilog="Example: lls-decode doctor --out results/ --site mine.yaml")
@@ -50,7 +49,7 @@ def show_site(site: str, as_profile: bool, out: Path) -> None:
 def doctor(out: Path, site: str | None, as_json: bool) -> int:
     """Check this machine: packages, GPUs, the folder of results, models, a worker process, SLURM. Status 1: a fault."""
     from lls_decode.cluster.diagnosis import examine_site
-    from lls_decode.cluster.slurm.check import examine as examine_slurm
+    from lls_decode.cluster.slurm.diagnosis import examine as examine_slurm
     from lls_decode.pipelines.doctor import Check, examine
 
     checks = examine(out)

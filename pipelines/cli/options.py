@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import yaml
 
-from lls_decode.config import Config, PixelSize, change, parse
+from lls_decode.config import Config, PixelSize, change, check_camera_pixel, parse
 from lls_decode.errors import ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from lls_decode.cluster.profile import SiteProfile
+    from lls_decode.evaluate import Score
     from lls_decode.pipelines.journal.events import Listener
 
 Command = Callable[..., Any]
@@ -76,15 +77,11 @@ def open_site(
     site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
 ) -> "Iterator[Client]":
     """Open a site and show where its dashboard is. Signals close it in order."""
-    from lls_decode.cluster.profile import SlurmSite
-    from lls_decode.cluster.site import connect
+    from lls_decode.cluster.site import connect, drive
     from lls_decode.pipelines.running.interrupts import interruptible
 
     logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
     if driver:
-        from lls_decode.cluster.slurm.driver import drive
-
-        assert isinstance(site, SlurmSite)
         opened = drive(site, out, workers=workers)
     else:
         opened = connect(site, workers=workers, memory_limit=memory_limit, folder=out)
@@ -138,10 +135,24 @@ def progress_bar(label: str) -> "Iterator[Callable[[int, int], None]]":
 
 def square_pixel(pixel_nm: float | None) -> PixelSize | None:
     """Pixel size of ``--pixel-nm``, for square pixels."""
-    return None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm)
+    return None if pixel_nm is None else camera_pixel(pixel_nm, pixel_nm)
 
 
-def echo_score(score: Any) -> None:
+def camera_pixel(x_nm: float, y_nm: float) -> PixelSize:
+    """Pixel size of a camera, of ``--pixel-nm``.
+
+    Raises
+    ------
+    ConfigError
+        It was given in micrometres.
+    """
+    try:
+        return check_camera_pixel(parse(PixelSize, {"x_nm": x_nm, "y_nm": y_nm}, source="--pixel-nm"))
+    except ValueError as error:
+        raise ConfigError(f"--pixel-nm: {error}.") from None
+
+
+def echo_score(score: "Score") -> None:
     """Print an `lls_decode.evaluate.Score` in four lines."""
     s = score.to_dict()
     click.echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")

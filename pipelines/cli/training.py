@@ -1,14 +1,13 @@
 """Commands about the method: simulate, train, calibrate, estimate."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from lls_decode.config import MovieConfig, PixelSize, RunConfig, TrainingConfig, load, load_run_config, parse
-from lls_decode.models import find_bundle, find_config
+from lls_decode.config import MovieConfig, TrainingConfig
+from lls_decode.models import as_config, as_run_config
 
-from .options import changed, chosen_device, device_option, echo_json, json_option, progress_bar, set_option
+from .options import camera_pixel, changed, device_option, echo_json, json_option, progress_bar, set_option
 
 
 @click.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
@@ -22,7 +21,7 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     """Simulate an acquisition: OME-Zarr, truth as Parquet, camera maps and a ready run configuration."""
     from lls_decode.simulate import simulate_movie
 
-    config = changed(load(MovieConfig, find_config(config_path)), changes)
+    config = changed(as_config(MovieConfig, config_path), changes)
     with progress_bar("simulating frames") as progress:
         movie = simulate_movie(config, out, overwrite=overwrite, progress=progress)
     click.echo(
@@ -50,23 +49,19 @@ def train(
     stop_after: int | None,
 ) -> None:
     """Train a localization network on simulated frames into a model bundle (.lls)."""
-    from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator, describe_thresholds
-    from lls_decode.training import train as run_training
+    from lls_decode.localize import describe_thresholds
+    from lls_decode.pipelines.front.methods import train as run_training
 
-    config = changed(load(TrainingConfig, find_config(config_path)), changes)
-    chosen = chosen_device(device)
+    config = changed(as_config(TrainingConfig, config_path), changes)
     with progress_bar("training") as progress:
         result = run_training(
             config,
             out,
-            validator=build_validator(config),
-            calibrator=build_calibrator(config),
-            choose_thresholds=build_threshold_chooser(config),
-            init_from=None if init_from is None else find_bundle(init_from),
-            teacher=None if teacher is None else find_bundle(teacher),
-            device=chosen,
-            progress=lambda step, steps, losses: progress(step, steps),
+            init_from=init_from,
+            teacher=teacher,
+            device=device,
             stop_after=stop_after,
+            progress=progress,
         )
     if result is None:
         click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
@@ -102,9 +97,14 @@ def calibrate(
     out: Path,
     pixel_nm: float,
     pixel_y_nm: float | None,
+    z_step_nm: float | None,
+    roi_px: int,
+    knots_nm: float,
+    focus_slice: float | None,
+    offset_adu: float,
+    gain_adu_per_e: float,
     report: Path | None,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Make a PSF (cubic spline) from z-scans of beads, one or many a file.
 
@@ -117,8 +117,16 @@ def calibrate(
     from lls_decode.refine.calibration import calibrate as run_calibration
     from lls_decode.refine.calibration import write_report
 
-    sizes = {"x_nm": pixel_nm, "y_nm": pixel_nm if pixel_y_nm is None else pixel_y_nm}
-    found = run_calibration(beads, pixel=parse(PixelSize, sizes, source="--pixel-nm"), **options)
+    found = run_calibration(
+        beads,
+        pixel=camera_pixel(pixel_nm, pixel_nm if pixel_y_nm is None else pixel_y_nm),
+        z_step_nm=z_step_nm,
+        roi_px=roi_px,
+        knots_nm=knots_nm,
+        focus_slice=focus_slice,
+        offset_adu=offset_adu,
+        gain_adu_per_e=gain_adu_per_e,
+    )
     found.write(out)
     if report is not None:
         write_report(report, found)
@@ -169,23 +177,11 @@ def estimate(
     estimate.png (where they come from) and training.yaml, ready for 'lls-decode train'. --set changes the run
     configuration, e.g. --set camera.offset_adu=100.
     """
-    from lls_decode.frames import open_source
-    from lls_decode.refine.estimation import estimate as run_estimate
-    from lls_decode.refine.estimation import write_estimate
+    from lls_decode.pipelines.front.methods import estimate as run_estimate
 
-    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    config = changed(as_run_config(config_path), changes)
     with progress_bar("fitting emitters") as progress:
-        found = run_estimate(
-            open_source(dataset, config.input),
-            load(TrainingConfig, find_config(base)),
-            camera=config.camera,
-            pixel_size=config.pixel_size,
-            geometry=config.geometry,
-            psf=psf,
-            seed=seed,
-            progress=progress,
-        )
-    write_estimate(found, out)
+        found = run_estimate(dataset, base, out, config=config, psf=psf, seed=seed, progress=progress)
     if as_json:
         echo_json(found.to_dict())
         return

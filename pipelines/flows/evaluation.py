@@ -30,7 +30,7 @@ from lls_decode.table import iter_tables, read_emitters, read_metadata
 from lls_decode.table.metadata import KEY
 
 
-def judge(
+def evaluate_table(
     table: str | Path,
     truth: str | Path,
     *,
@@ -65,7 +65,7 @@ def judge(
     return result
 
 
-def judge_alone(table: str | Path, *, pixel_size: PixelSize | None = None) -> tuple[SubpixelBias, SubpixelBias]:
+def evaluate_subpixel(table: str | Path, *, pixel_size: PixelSize | None = None) -> tuple[SubpixelBias, SubpixelBias]:
     """What can be said of a table without a truth: its sub-pixel bias; constant memory.
 
     Raises

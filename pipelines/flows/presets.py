@@ -4,23 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from lls_decode.config import (
-    Camera,
-    PixelSize,
-    RestartConfig,
-    RunConfig,
-    ScmosCamera,
-    ScmosChip,
-    TrainingConfig,
-    load,
-)
+from lls_decode.config import EmitterConfig, PixelSize, RestartConfig, RunConfig, TrainingConfig, load, with_microscope
 from lls_decode.config.commented import commented_yaml
-from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
-from lls_decode.robust import robust_sd
 
 PRESETS = {"lls-paint": "lls-paint", "astigmatism": "astigmatism", "2d": "storm-2d"}
 """Name of a preset and of the shipped configuration that it begins with."""
@@ -34,11 +20,6 @@ _FOR_A_GPU: dict[str, Any] = {
     "checkpoint_every": 2000,
 }
 _FULL_SIZE = 48
-_HOT_SPREADS = 4.0
-"""A pixel is hot when its read variance is this many robust standard deviations (of the logarithm) above the median,
-and twice it at least."""
-
-Map = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -77,26 +58,27 @@ def preset_config(preset: str, *, name: str, microscope: Microscope, gpu: bool =
     ConfigError
         A file cannot be read, or what is known contradicts itself.
     """
-    config = load(TrainingConfig, find_config(PRESETS[preset]))
-    simulation = config.simulation.to_dict()
+    base = load(TrainingConfig, find_config(PRESETS[preset]))
     known = microscope.run or RunConfig()
-    pixel = microscope.pixel or known.pixel_size
-    if known.camera is not None:
-        simulation["camera"] = _for_training(known.camera).to_dict()
-    if known.geometry is not None:
-        simulation["geometry"] = known.geometry.to_dict()
+    pixel, psf, emitters = microscope.pixel or known.pixel_size, None, base.simulation.emitters
     if microscope.psf is not None:
-        pixel = _with_spline(simulation, microscope.psf, pixel)
-    if pixel is not None:
-        simulation["pixel_size"] = pixel.to_dict()
-    network = config.network.to_dict() | ({"filters": _FULL_SIZE} if gpu else {})
-    geometry = known.geometry or config.simulation.geometry
-    if config.network.context == "plane" and geometry is not None:
-        shift_px = geometry.whole_shift_px(pixel or config.simulation.pixel_size)
-        network |= {"shift_px": shift_px, "shift_axis": geometry.propagation_axis}
+        from lls_decode.optics import read_spline, spline_psf
+
+        spline, psf = read_spline(microscope.psf), spline_psf(microscope.psf)
+        pixel, emitters = pixel or spline.pixel, _cut_to(spline.z_range_nm, emitters)
+    config = with_microscope(base, camera=known.camera, pixel_size=pixel, geometry=known.geometry, psf=psf)
     return config.replace(
-        name=name, simulation=simulation, network=network, restart=RestartConfig(), **(_FOR_A_GPU if gpu else {})
+        name=name,
+        simulation=config.simulation.replace(emitters=emitters),
+        restart=RestartConfig(),
+        **({"network": config.network.replace(filters=_FULL_SIZE), **_FOR_A_GPU} if gpu else {}),
     )
+
+
+def _cut_to(z_range_nm: tuple[float, float], emitters: EmitterConfig) -> EmitterConfig:
+    """The emitters with targets only where a calibration reaches."""
+    (first, last), (low, high) = z_range_nm, emitters.z_range_nm
+    return emitters.replace(z_range_nm=(max(low, first), min(high, last)))
 
 
 def preset_text(config: TrainingConfig, *, preset: str, path: Path) -> str:
@@ -115,63 +97,3 @@ def preset_text(config: TrainingConfig, *, preset: str, path: Path) -> str:
         f"Train:  lls-decode train --config {path} --out work/{config.name}",
     )
     return commented_yaml(config, header=header)
-
-
-def _with_spline(simulation: dict[str, Any], path: Path, pixel: PixelSize | None) -> PixelSize | None:
-    """Put a calibration in place of the PSF, and z into its range; gives the pixel size, or else the calibration's."""
-    from lls_decode.optics import content_digest, read_spline
-
-    spline = read_spline(path)
-    simulation["psf"] = {"kind": "spline", "path": str(path.resolve()), "content": content_digest(path)}
-    first, last = spline.z_range_nm
-    emitters = simulation["emitters"]
-    low, high = emitters["z_range_nm"]
-    emitters["z_range_nm"] = [max(low, first), min(high, last)]
-    return pixel or spline.pixel
-
-
-def _for_training(camera: Camera) -> Camera | ScmosChip:
-    """Frames of training are smaller than the chip: maps become the statistics from which such maps are drawn."""
-    if not isinstance(camera, ScmosCamera):
-        return camera
-    values = (camera.offset_adu, camera.gain_adu_per_e, camera.variance_adu2)
-    if not any(isinstance(value, str) for value in values):
-        return camera
-    offset, gain, variance = (_read(value) for value in values)
-    return chip_statistics(offset, gain, variance, quantum_efficiency=camera.quantum_efficiency)
-
-
-def _read(value: float | str) -> Map:
-    try:
-        return np.asarray(np.load(value) if isinstance(value, str) else value, dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"Camera map {value} cannot be read ({error}); give a .npy file of numbers.") from error
-
-
-def chip_statistics(offset: Map, gain: Map, variance: Map, *, quantum_efficiency: float) -> ScmosChip:
-    """Robust statistics of camera maps (or single numbers): medians, and spreads by the median absolute deviation.
-
-    Raises
-    ------
-    ConfigError
-        No pixel has a read variance.
-    """
-    usable = variance[np.isfinite(variance) & (variance > 0)]
-    if not usable.size:
-        raise ConfigError("The camera's variance_adu2 is nowhere above 0; give the variance of its read noise.")
-    log_variance = np.log(usable)
-    spread = float(robust_sd(log_variance))
-    hot = usable[log_variance > np.median(log_variance) + max(_HOT_SPREADS * spread, np.log(2))]
-    log_hot = np.log(hot) if len(hot) else log_variance  # without hot pixels their range says nothing
-    half_width = np.sqrt(3) * log_hot.std()  # of a uniform distribution with this standard deviation
-    return ScmosChip(
-        offset_adu=float(np.median(offset)),
-        offset_sd_adu=float(robust_sd(offset)),
-        gain_adu_per_e=float(np.median(gain)),
-        gain_sd_adu_per_e=float(robust_sd(gain)),
-        variance_adu2=float(np.median(usable)),
-        variance_spread=spread,
-        hot_fraction=len(hot) / usable.size,
-        hot_variance_adu2=(float(np.exp(log_hot.mean() - half_width)), float(np.exp(log_hot.mean() + half_width))),
-        quantum_efficiency=quantum_efficiency,
-    )

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from lls_decode.axes import ContextKind, Layout
 from lls_decode.blocks import Block
-from lls_decode.config import PartConfig, PixelSize, RunConfig
+from lls_decode.config import PartConfig, PixelSize
 from lls_decode.errors import ConfigError
+from lls_decode.models import RunConfigLike, as_run_config
 from lls_decode.pictures.preview_figure import Spots, preview_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 
@@ -38,22 +39,25 @@ class Preview:
 
 def preview(
     dataset: str | Path,
-    bundle: str | Path,
+    model: str | Path,
     out: str | Path,
     *,
-    config: RunConfig | None = None,
+    config: RunConfigLike = None,
     volume: int | None = None,
+    force: bool = False,
 ) -> Preview:
     """Localize one volume in this process and draw its detections over the raw planes.
 
     Parameters
     ----------
-    dataset, bundle, config
+    dataset, model, config
         As for a run, and checked as for a run.
     out
         The picture, a ``.png``.
     volume
         Which one; None: the middle one. Of a movie, the first of `MOVIE_FRAMES` frames.
+    force
+        Accept frames that the camera cannot have recorded.
 
     Raises
     ------
@@ -67,8 +71,8 @@ def preview(
     out = Path(out)
     if out.suffix.lower() != ".png":
         raise ConfigError(f"A preview is a .png, not {out.name}; give a name like preview.png.")
-    whole = (config or RunConfig()).replace(part=PartConfig())  # volume chooses; whole frames are drawn
-    plan = make_plan(dataset, bundle, out.parent, whole)
+    whole = as_run_config(config).replace(part=PartConfig())  # volume chooses; whole frames are drawn
+    plan = make_plan(dataset, model, out.parent, whole, force=force)
     block = _block(plan.layout, plan.bundle.network.context, volume)
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     began = time.monotonic()
@@ -76,7 +80,6 @@ def preview(
     table = localizer.run(stack)
     seconds = time.monotonic() - began
     pixel = plan.config.pixel_size
-    assert pixel is not None
     adu_ZYX = stack.adu_TYX[block.windows[:, 1]][np.argsort(block.owned_frames)]
     result = Preview(
         picture=out,

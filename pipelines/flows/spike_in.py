@@ -21,7 +21,6 @@ from lls_decode.config import (
     BackgroundConfig,
     EmitterConfig,
     PartConfig,
-    RunConfig,
     SimulationConfig,
     SplinePsf,
     TrainingConfig,
@@ -31,6 +30,7 @@ from lls_decode.emitters import Emitters
 from lls_decode.errors import BundleError, ConfigError, OutputError
 from lls_decode.evaluate import SpikeReport, SpikeRows, own_density, score_field, score_over, score_spikes
 from lls_decode.model.info import BundleInfo
+from lls_decode.models import RunConfigLike, as_run_config
 from lls_decode.pictures.spike_figure import spike_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.table import written_aside
@@ -59,9 +59,9 @@ class SpikeResult:
 
 def spike_in(
     dataset: str | Path,
-    bundle_path: str | Path,
+    model: str | Path,
     out: str | Path,
-    config: RunConfig,
+    config: RunConfigLike = None,
     *,
     psf: str | Path | None = None,
     photons: float | None = None,
@@ -76,6 +76,10 @@ def spike_in(
 
     Parameters
     ----------
+    dataset, model, config
+        As for a run, and checked as for a run.
+    out
+        Folder of the three files.
     psf
         Calibration file in place of the bundle's PSF; needed where the bundle has none.
     photons
@@ -97,7 +101,7 @@ def spike_in(
     from lls_decode.localize import SpikeIn, build_localizer  # torch
     from lls_decode.optics import build_psf
 
-    plan = make_plan(dataset, bundle_path, out, config.replace(part=PartConfig()))
+    plan = make_plan(dataset, model, out, as_run_config(config).replace(part=PartConfig()))
     simulation = spiked_emitters(plan, psf=psf, photons=photons, density_per_um2=density_per_um2)
     build_psf(simulation.psf, pixel=simulation.pixel_size)  # refused here when it is absent, or of other pixels
     blocks = sample_blocks(plan, frames, seed)

@@ -50,7 +50,14 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
         "software": metadata.software,
         "history": [describe_step(step) for step in metadata.history],
         "missing_blocks": list(metadata.missing_blocks),
+        "lost_frames": [_span(item) for item in metadata.lost_frames],
+        "filled_frames": [_span(item) for item in metadata.filled_frames],
     }
+
+
+def _span(span: tuple[int, int]) -> str:
+    """``3-7``, the last frame included."""
+    return f"{span[0]}-{span[1] - 1}" if span[1] - span[0] > 1 else str(span[0])
 
 
 def iter_rows(path: str | Path, metadata: TableMetadata) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
@@ -83,7 +90,7 @@ def _values(counts: ValueCounts) -> dict[str, float] | None:
 
 
 def _extent(found: TableSummary) -> dict[str, float] | None:
-    """Size of what the rows fill, in the frame of the sample where that is known."""
+    """Size of what the rows fill, in sample coordinates where that is known."""
     names: Sequence[str] = [name for name in ("xs_nm", "ys_nm", "zs_nm") if name in found.columns]
     names = names or [name for name in ("x_nm", "y_nm", "z_nm") if name in found.columns]
     sizes = {name[0]: (found.columns[name].high - found.columns[name].low) / 1000 for name in names}

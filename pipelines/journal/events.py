@@ -1,20 +1,16 @@
-"""What happens during a run, as small records; bars, logs and files are listeners to them.
+"""Types of the events of a run; progress bars, logs and files are listeners to them.
 
-A listener is a callable that takes one event. The run loop calls listeners in its own thread, in order.
+A listener is a callable that takes one event. The run loop calls listeners in its own thread, in order. `json_lines`
+writes events to a file and reads them back as these types. A field that is added later needs a default: events in older
+files are read with it.
 """
 
-import json
-import logging
-import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from lls_decode.table.files import output_error
-
-logger = logging.getLogger(__name__)
+from lls_decode.blocks import FrameRanges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +21,8 @@ class Event:
     """Seconds since 1970."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; ``event`` names the kind. What is None is left out."""
-        values = {name: value for name, value in asdict(self).items() if value is not None}
+        """Return plain values; ``event`` names the kind. Fields that are None or empty are left out."""
+        values = {name: value for name, value in asdict(self).items() if value is not None and value != ()}
         return {"event": type(self).__name__, **values}
 
 
@@ -84,6 +80,14 @@ class BlockDone(Event):
     pid: int
     gpu_bytes: int | None = None
     """Most GPU memory that the network had during the block; None without a GPU."""
+    lost: FrameRanges = ()
+    """Frames that could not be read, context included, first and one-past-last."""
+    frames_lost: int = 0
+    """Number of lost frames that the block owns; they count in ``frames``."""
+    filled: FrameRanges = ()
+    """Frames that were given the fill value, as their chunks are absent."""
+    reason: str = ""
+    """Why frames are lost; empty if none is, or for a shard that was found."""
 
     @property
     def found(self) -> bool:
@@ -169,93 +173,7 @@ class RunFinished(Event):
     run_s: float
 
 
+SettledBlock = BlockDone | BlockFailed
+"""An event of the ledger: a block is finished, one way or the other."""
+
 Listener = Callable[[Event], None]
-
-
-def read_event(record: Mapping[str, Any]) -> Event | None:
-    """The event that `Event.to_dict` has made a record of; None when this version does not know it."""
-    kinds = {kind.__name__: kind for kind in Event.__subclasses__()}
-    kind = kinds.get(str(record.get("event")))
-    if kind is None:
-        return None
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-    }
-    del values["event"]
-    try:
-        return kind(**values)
-    except TypeError:
-        return None
-
-
-class JsonLines:
-    """Listener that appends one JSON line per event to a file, and flushes it to the disk now and then.
-
-    A line that a killed process left unfinished is closed before the next one is added, so that it spoils no other.
-    """
-
-    def __init__(self, path: Path, kinds: Collection[type[Event]] | None = None, *, sync_s: float = 1.0) -> None:
-        self._path = path
-        self._kinds = tuple(kinds) if kinds is not None else (Event,)
-        self._sync_s = sync_s
-        self._synced = 0.0
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")
-        except OSError as error:
-            raise output_error(path, error) from error
-
-    def __call__(self, event: Event) -> None:
-        """Append the event, when it is one of the chosen kinds."""
-        if not isinstance(event, self._kinds):
-            return
-        try:
-            self._write(json.dumps(event.to_dict(), separators=(",", ":")).encode() + b"\n")
-            if event.at - self._synced > self._sync_s:
-                os.fsync(self._file)
-                self._synced = event.at
-        except OSError as error:
-            raise output_error(self._path, error) from error
-
-    def close(self) -> None:
-        """Flush and close the file."""
-        try:
-            os.fsync(self._file)
-        except OSError as error:  # whoever closes has something worse to say, or is done
-            logger.warning("%s", output_error(self._path, error))
-        finally:
-            os.close(self._file)
-
-    def _write(self, line: bytes) -> None:
-        """Write a whole line: when a disk is nearly full, the system writes a part of it and calls that a success."""
-        written = os.write(self._file, line)
-        while written < len(line):
-            written += os.write(self._file, line[written:])
-
-
-def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Records of a file that `JsonLines` wrote, and how many lines are no JSON (a process was killed while writing)."""
-    records: list[dict[str, Any]] = []
-    broken = 0
-    try:
-        text = path.read_text(errors="replace")
-    except FileNotFoundError:
-        return records, broken
-    for line in text.splitlines():
-        record = parse_line(line)
-        if record is not None:
-            records.append(record)
-        elif line.strip():
-            broken += 1
-    return records, broken
-
-
-def parse_line(line: str | bytes) -> dict[str, Any] | None:
-    """The record in a line; None when it is no JSON object."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None

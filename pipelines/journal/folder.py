@@ -14,17 +14,18 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lls_decode.axes import Layout
-from lls_decode.blocks import Block, plan_blocks
 from lls_decode.errors import InputError, OutputError
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error, written_aside
 
-from .events import read_json_lines
+from .events import Event, SettledBlock
+from .json_lines import read_events
 from .lock import FolderLock, owner_of
+from .record import RunRecord
 
 FREE_POLL_S = 2.0
 
@@ -94,15 +95,19 @@ class RunFolder:
         """The files of one kind that are there; several programs that share a run write one each."""
         return sorted(self.out.glob(f"{kind}*.jsonl"))
 
-    def read_ledger(self) -> tuple[list[dict[str, Any]], int]:
-        """Records of all ledgers in the order of time, and how many lines a killed process left unfinished."""
-        records: list[dict[str, Any]] = []
-        broken = 0
-        for path in self.files_of("ledger"):
-            found, bad = read_json_lines(path)
-            records += found
-            broken += bad
-        return sorted(records, key=lambda record: float(record.get("at", 0))), broken
+    def read_ledger(self) -> tuple[list[SettledBlock], int]:
+        """Return the events in all ledgers, ordered by time, and the number of lines that hold no complete event."""
+        events, broken = self._read_all("ledger")
+        return [event for event in events if isinstance(event, SettledBlock)], broken
+
+    def read_events(self) -> list[Event]:
+        """Return the events of all programs that have worked in the folder, ordered by time."""
+        return self._read_all("events")[0]
+
+    def _read_all(self, kind: Literal["ledger", "events"]) -> tuple[list[Event], int]:
+        found = [read_events(path) for path in self.files_of(kind)]
+        events = sorted((event for part, _ in found for event in part), key=lambda event: event.at)
+        return events, sum(broken for _, broken in found)
 
     def create(self) -> None:
         """Make the folder and those inside it."""
@@ -112,31 +117,33 @@ class RunFolder:
         except OSError as error:
             raise output_error(self.out, error) from error
 
-    def read_record(self) -> dict[str, Any] | None:
-        """The content of ``run.json``; None when there is none.
+    def read_record(self) -> RunRecord | None:
+        """Return the record of the run in the folder; None if there is no ``run.json``.
 
         Raises
         ------
         OutputError
             The file is there and is no JSON object.
+        InputError
+            It is a record of another version.
         """
         try:
-            record = json.loads(self.record.read_text())
+            values = json.loads(self.record.read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise OutputError(f"{self.record} cannot be read ({error}); restore it, or use another folder.") from error
-        if not isinstance(record, dict):
+        if not isinstance(values, dict):
             raise OutputError(f"{self.record} holds no JSON object; restore it, or use another folder.")
-        return record
+        return RunRecord.from_dict(values, source=str(self.record))
 
-    def read_run(self) -> tuple[dict[str, Any], tuple[Block, ...]]:
-        """The record of the run in the folder, and its blocks.
+    def read_run(self) -> RunRecord:
+        """Return the record of the run that the folder is expected to hold.
 
         Raises
         ------
         InputError
-            The folder holds no run, or its record cannot be read, or is that of a version of other keys.
+            The folder holds no run, or its record cannot be read, or is one of another version.
         """
         try:
             record = self.read_record()
@@ -144,23 +151,15 @@ class RunFolder:
             raise InputError(str(error)) from error
         if record is None:
             raise InputError(f"{self.out} holds no run (no run.json in it); give the folder that was given as --out.")
-        try:
-            config = record["config"]
-            block_frames, volumes = int(config["execution"]["block_frames"]), config["part"]["volumes"] or (None, None)
-            return record, plan_blocks(Layout(**record["layout"]), record["context"], block_frames, volumes=volumes)
-        except KeyError as error:
-            raise InputError(
-                f"{self.record} has no {error}: another version has written it; read the run with that one, or "
-                "localize again into another folder."
-            ) from error
+        return record
 
     def note_layout(self, layout: Layout) -> None:
         """Write down how far the dataset of the run reaches by now."""
         record = self.read_record()
         if record is not None:
-            self.write_record({**record, "layout": asdict(layout)})
+            self.write_record(record.with_layout(layout))
 
-    def write_record(self, record: dict[str, Any]) -> None:
+    def write_record(self, record: RunRecord) -> None:
         """Write ``run.json`` aside and rename it.
 
         Raises
@@ -169,9 +168,9 @@ class RunFolder:
             Full disk, read-only folder.
         """
         with written_aside(self.record) as temporary:
-            temporary.write_text(json.dumps(record, indent=1))
+            temporary.write_text(_text(record))
 
-    def write_first_record(self, record: dict[str, Any]) -> bool:
+    def write_first_record(self, record: RunRecord) -> bool:
         """Write ``run.json`` unless there is one already, also where several programs try; says whether it did.
 
         Raises
@@ -181,7 +180,7 @@ class RunFolder:
         """
         whole = self.record.with_name(f"{TEMPORARY_PREFIX}record-{uuid.uuid4().hex}")
         with written_aside(whole) as temporary:
-            temporary.write_text(json.dumps(record, indent=1))
+            temporary.write_text(_text(record))
         try:
             os.link(whole, self.record)
         except FileExistsError:
@@ -249,6 +248,10 @@ class RunFolder:
             yield lock
         finally:
             lock.release()
+
+
+def _text(record: RunRecord) -> str:
+    return json.dumps(record.to_dict(), indent=1)
 
 
 def _owners(locks: Iterable[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which blocks of a plan one start of a run does: all, those that are named, or one of n equal shares."""
+"""Which blocks of a plan one start of a run processes: all, those named, or one of N equal shares."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -8,12 +8,14 @@ from typing import TypeVar
 from lls_decode.blocks import Block
 from lls_decode.errors import ConfigError
 
+from .index_range import parse_range
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Share:
-    """One of ``of`` shares of some work, each a stretch of about the same length; done by jobs that know no other."""
+    """Share ``number`` of ``of`` of some work: a contiguous piece; all shares have about the same length."""
 
     number: int
     """From 1."""
@@ -21,11 +23,11 @@ class Share:
 
     @property
     def name(self) -> str:
-        """As it stands in names of files: ``2-of-8``."""
+        """The share in file names: ``2-of-8``."""
         return f"{self.number}-of-{self.of}"
 
     def take(self, items: Sequence[T]) -> Sequence[T]:
-        """The items of this share; those of all shares are all items, each once."""
+        """Return the items of this share; all shares together hold every item once."""
         return items[len(items) * (self.number - 1) // self.of : len(items) * self.number // self.of]
 
 
@@ -35,40 +37,50 @@ def parse_share(text: str) -> Share:
     Raises
     ------
     ConfigError
-        It is something else, or no share between the first and the last.
+        The text is something else, or names no share from the first to the last.
     """
     found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(
-            f"--shard {text}: expected NUMBER/OF with numbers from 1, as 2/8; in an array of jobs give "
-            "'--array=1-8' to sbatch and '--shard $SLURM_ARRAY_TASK_ID/8' here."
+            f"--share {text}: expected I/N, share I (from 1) of N, e.g. 2/8; in an array of jobs give "
+            "'--array=1-8' to sbatch and '--share $SLURM_ARRAY_TASK_ID/8' here."
         )
     return Share(int(found[1]), int(found[2]))
 
 
 def parse_blocks(text: str, blocks: Sequence[Block]) -> frozenset[int]:
-    """Numbers of the blocks in a list of numbers, ranges (the last included) and ids: ``3,7-9,b000012``.
+    """Return the numbers of the blocks in a list of numbers, ranges and ids: ``3,7:10,b000012``.
 
     Raises
     ------
     ConfigError
         Something else is in the list, or the plan has no such block.
     """
-    found: set[int] = set()
-    for word in text.split(","):
-        match = re.fullmatch(r"b?(\d+)(?:-b?(\d+))?", word.strip())
-        first = int(match[1]) if match else 0
-        last = int(match[2] or first) if match else -1
-        if not first <= last < len(blocks):
-            raise ConfigError(
-                f"--only {word.strip() or '(nothing)'}: expected blocks of the plan, which are 0 to {len(blocks) - 1}, "
-                "by number, range or id, as 3,7-9,b000012."
-            )
-        found |= set(range(first, last + 1))
-    return frozenset(found)
+    return frozenset(number for word in text.split(",") for number in _parse_word(word.strip(), len(blocks)))
 
 
-def choose(blocks: Sequence[Block], *, only: Collection[int] | None, share: Share | None) -> tuple[Block, ...]:
-    """The blocks of a share that are named, in the order of the plan; None: all shares, all names."""
+def _parse_word(word: str, num_blocks: int) -> range:
+    """Return the blocks that one word of the list names."""
+    if match := re.fullmatch(r"b?(\d+)", word):
+        chosen = range(int(match[1]), int(match[1]) + 1)
+    elif re.fullmatch(r"(b?\d+)?[:-](b?\d+)?", word):
+        start, stop = parse_range(word.replace("b", ""), option="--only")
+        chosen = range(start or 0, num_blocks if stop is None else stop)
+    else:
+        raise ConfigError(f"--only {word or '(nothing)'}: expected {_expected(num_blocks)}")
+    if not chosen or chosen.stop > num_blocks:
+        raise ConfigError(f"--only {word}: the plan has no such block; expected {_expected(num_blocks)}")
+    return chosen
+
+
+def _expected(num_blocks: int) -> str:
+    return (
+        f"blocks of the plan, which are 0:{num_blocks} (the end excluded), by number, range or id, "
+        "e.g. 3,7:10,b000012 for 3, 7, 8, 9 and 12."
+    )
+
+
+def select_blocks(blocks: Sequence[Block], *, only: Collection[int] | None, share: Share | None) -> tuple[Block, ...]:
+    """Return the named blocks of a share, in the order of the plan; None: all shares, all names."""
     taken = blocks if share is None else share.take(blocks)
     return tuple(block for block in taken if only is None or block.index in only)

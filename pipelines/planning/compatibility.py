@@ -5,35 +5,30 @@ What a run leaves open is settled here, and what cannot be meant is refused. No 
 
 from pathlib import Path
 
-import numpy as np
-
 from lls_decode.axes import Layout
-from lls_decode.config import Camera, Geometry, PixelSize, RunConfig, ScmosCamera
-from lls_decode.errors import BundleError, ConfigError, InputError
+from lls_decode.config import Camera, Geometry, PixelSize, ResolvedRunConfig, RunConfig
+from lls_decode.errors import BundleError, InputError
 from lls_decode.frames import FrameSource
 from lls_decode.model.info import BundleInfo
 
+from .stated_sizes import SIZE_TOLERANCE, TRUST, check_scan, pixel_difference, pixel_words, settle_pixel
+
 SMALLEST_FRAME_PX = 16
-PIXEL_TOLERANCE = 0.02
-"""Largest relative difference between the pixel size of the data and of the training."""
 SUBPIXEL_TOLERANCE = 0.15
 """Largest difference, in pixels, between the plane-to-plane shift of the data and of the training without a note."""
-CAMERA_MAPS = ("offset_adu", "gain_adu_per_e", "variance_adu2")
-"""Values of an sCMOS camera that may be the path of a map."""
 
 
-def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[RunConfig, list[str]]:
+def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[ResolvedRunConfig, list[str]]:
     """Fill in camera, pixel size and geometry: the run's own, else the dataset's, else the bundle's; say which."""
     notes: list[str] = []
-    camera: Camera | None = config.camera
-    if isinstance(camera, ScmosCamera):
-        camera = camera.resolve(Path.cwd())
-    if camera is None:
+    if config.camera is None:
         camera = info.camera
-        notes.append(f"camera from the model bundle ({_camera_words(camera)})")
-    elif camera.kind != info.camera.kind:
+        notes.append(f"camera from the model bundle ({camera.describe()})")
+    else:
+        camera = config.camera.resolve(Path.cwd())
+    if camera.kind != info.camera.kind:
         notes.append(f"the camera is {camera.kind}, the model was trained for {info.camera.kind}")
-    pixel, words = _resolve_pixel(config.pixel_size, source.pixel_size, info.pixel_size)
+    pixel, words = settle_pixel(config, source, info)
     notes += words
     geometry = config.geometry
     if geometry is None and info.geometry is not None:
@@ -41,29 +36,25 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
         notes.append(f"geometry from the model bundle ({geometry.describe(pixel)})")
     elif geometry is None and source.layout.planes_per_volume > 1:
         notes.append("geometry unknown: the table gets no sample coordinates (set geometry.motion and stage_step_nm)")
-    rule = config.detection.resolve(info.detection)
-    return config.replace(camera=camera, pixel_size=pixel, geometry=geometry, detection=rule), notes
+    notes += check_scan(config, geometry, source, info)
+    config = config.model_copy(update={"detection": config.detection.resolve(info.detection)})
+    return config.resolve(camera=camera, pixel_size=pixel, geometry=geometry), notes
 
 
-def check_fit(config: RunConfig, layout: Layout, info: BundleInfo) -> list[str]:
+def check_compatibility(config: ResolvedRunConfig, layout: Layout, info: BundleInfo) -> list[str]:
     """Refuse data that the model was not made for; notes on what is merely unusual."""
     pixel, camera, geometry = config.pixel_size, config.camera, config.geometry
-    assert pixel is not None  # resolved
-    assert camera is not None
     if min(layout.height, layout.width) < SMALLEST_FRAME_PX:
         raise InputError(
             f"Frames have {layout.height} x {layout.width} pixels (y, x), the network needs at least "
             f"{SMALLEST_FRAME_PX} x {SMALLEST_FRAME_PX}; check the axes of the dataset (input.axes)."
         )
-    if _relative_difference(pixel, info.pixel_size) > PIXEL_TOLERANCE:
+    if pixel_difference(pixel, info.pixel_size) > SIZE_TOLERANCE:
         raise BundleError(
-            f"The data have pixels of {_pixel_words(pixel)}, model {info.name} was trained for "
-            f"{_pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or set "
-            "pixel_size if the dataset's metadata are wrong."
+            f"The data have pixels of {pixel_words(pixel)}, model {info.name} was trained for "
+            f"{pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or set "
+            f"pixel_size, and {TRUST}, if the dataset's metadata are wrong."
         )
-    if isinstance(camera, ScmosCamera):
-        for name in CAMERA_MAPS:
-            _check_map(name, getattr(camera, name), layout)
     return [*_note_rule(config, info), *_check_noise_map(camera, info), *_check_context(layout, info, geometry, pixel)]
 
 
@@ -87,26 +78,14 @@ def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
 def _check_noise_map(camera: Camera, info: BundleInfo) -> list[str]:
     if not info.network.noise_map:
         return []
-    if not isinstance(camera, ScmosCamera):
+    if camera.NOISE_MAP is None:
         raise BundleError(
             f"Model {info.name} takes the read noise of each pixel of an sCMOS camera, the camera of the run is "
             f"{camera.kind}; use a model without noise_map, or give the sCMOS camera of the data."
         )
-    if isinstance(camera.variance_adu2, str):
+    if camera.NOISE_MAP in camera.map_paths():
         return []
-    return ["the model looks at the read noise of each pixel, but camera.variance_adu2 is one number for all"]
-
-
-def _resolve_pixel(own: PixelSize | None, dataset: PixelSize | None, bundle: PixelSize) -> tuple[PixelSize, list[str]]:
-    if own is not None:
-        if dataset is not None and _relative_difference(own, dataset) > PIXEL_TOLERANCE:
-            return own, [
-                f"pixel size {_pixel_words(own)} from the configuration, where the dataset says {_pixel_words(dataset)}"
-            ]
-        return own, []
-    if dataset is not None:
-        return dataset, [f"pixel size {_pixel_words(dataset)} from the dataset"]
-    return bundle, [f"pixel size {_pixel_words(bundle)} from the model bundle (the dataset has none)"]
+    return [f"the model looks at the read noise of each pixel, but camera.{camera.NOISE_MAP} is one number for all"]
 
 
 def _check_context(layout: Layout, info: BundleInfo, geometry: Geometry | None, pixel: PixelSize) -> list[str]:
@@ -139,35 +118,3 @@ def _check_context(layout: Layout, info: BundleInfo, geometry: Geometry | None, 
         if abs(other - shift) > SUBPIXEL_TOLERANCE:
             return [f"planes shift by {shift:.2f} px, the model was trained for {other:.2f} px"]
     return []
-
-
-def _check_map(name: str, value: float | str, layout: Layout) -> None:
-    if not isinstance(value, str):
-        return
-    advice = "give a number, or a .npy file with one finite number a pixel, cropped to the recorded part of the chip"
-    try:
-        values = np.load(value, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"camera.{name}: map {value} cannot be read ({error}); {advice}.") from error
-    if values.shape != (layout.height, layout.width):
-        raise ConfigError(
-            f"camera.{name}: map {value} has shape {values.shape}, frames have {(layout.height, layout.width)} "
-            f"pixels (y, x); {advice}."
-        )
-    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise ConfigError(f"camera.{name}: map {value} ({values.dtype}) holds values that are no numbers; {advice}.")
-    if name == "gain_adu_per_e" and values.min() <= 0:
-        raise ConfigError(f"camera.{name}: map {value} holds {values.min():g}, a gain must be above 0; {advice}.")
-
-
-def _relative_difference(one: PixelSize, other: PixelSize) -> float:
-    return max(abs(one.x_nm / other.x_nm - 1), abs(one.y_nm / other.y_nm - 1))
-
-
-def _pixel_words(pixel: PixelSize) -> str:
-    return f"{pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)"
-
-
-def _camera_words(camera: Camera) -> str:
-    values = (f"{name} {value}" for name, value in camera.to_dict().items() if name != "kind")
-    return f"{camera.kind}: {', '.join(values)}"

@@ -4,7 +4,6 @@ Everything that can be refused is refused here, before a worker is asked for. Wh
 the dataset or the model bundle, and each such choice is a note in words.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,21 +15,25 @@ import numpy as np
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import CPU_BATCH_PX, PartConfig, RunConfig, digest
+from lls_decode.config import CPU_BATCH_PX, PartConfig, ResolvedRunConfig, digest
 from lls_decode.errors import InputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
+from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.table import TABLE_VERSION
 
-from .compatibility import CAMERA_MAPS, check_fit, resolve_config
-from .light_range import compare_ranges
+from .camera_check import check_camera
+from .compatibility import check_compatibility, resolve_config
 
 _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
 _FEATURE_MAPS = 24
 """Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
-_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {"compute": ("device", "threads", "batch_px", "tile_px", "compile")}
+_NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
+    "compute": ("device", "threads", "batch_px", "tile_px", "compile"),
+    "input": ("trust", "absent"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,7 @@ class Plan:
     out: Path
     source: FrameSource = field(repr=False)
     bundle: BundleInfo = field(repr=False)
-    config: RunConfig
-    """Resolved: camera and pixel size are set, geometry where it is known."""
+    config: ResolvedRunConfig
     blocks: tuple[Block, ...] = field(repr=False)
     identity: Mapping[str, Any] = field(repr=False)
     """What determines the rows, as plain values; ``run_digest`` is its digest."""
@@ -113,7 +115,6 @@ class Plan:
     def describe(self) -> list[str]:
         """Lines for ``--dry-run``: what would be done, with what, and what exists already."""
         size, pixel, execution = self.layout, self.config.pixel_size, self.config.execution
-        assert pixel is not None  # resolved
         geometry = self.config.geometry
         found = len(RunFolder(self.out).list_shards())
         return [
@@ -142,40 +143,61 @@ class Plan:
         return [f"part       {part.describe()}: {frames} frames, of which {self._frame_px} pixels are read"]
 
     def _describe_output(self, found: int) -> str:
-        record = RunFolder(self.out).read_record()
+        try:
+            record = RunFolder(self.out).read_record()
+        except InputError:
+            return "which holds a run of another version"
         if record is None:
             return "a new run"
-        if record.get("run_digest") != self.run_digest:
-            changes = "; ".join(differences(record.get("identity", {}), self.identity))
+        if record.run_digest != self.run_digest:
+            changes = "; ".join(differences(record.identity, self.identity))
             return f"which holds another run ({changes})"
         return f"{found} of {len(self.blocks)} blocks are done"
 
 
 def make_plan(
     dataset: str | Path,
-    bundle_path: str | Path,
+    model: str | Path,
     out: str | Path,
-    config: RunConfig,
+    config: RunConfigLike = None,
     *,
     source: FrameSource | None = None,
+    force: bool = False,
 ) -> Plan:
     """Open dataset and bundle, settle what the configuration left open, cut into blocks, and check.
 
-    ``source`` is the dataset when it is open already: one that grows, as far as it is complete.
+    Parameters
+    ----------
+    dataset
+        A zarr store, a directory of per-volume stores, or a glob of them.
+    model
+        Path of a bundle, or the name of a shipped one.
+    out
+        Run folder.
+    config
+        A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file; None: the defaults.
+    source
+        The dataset when it is open already: one that grows, as far as it is complete, or an array in memory.
+    force
+        Also plan for frames that the camera cannot have recorded.
 
     Raises
     ------
     InputError
         The dataset cannot be read as frames, or its frames are too small.
     ConfigError
-        A camera map is absent, or has another shape than a frame.
+        The configuration has an unknown key or an impossible value, or contradicts the dataset; a camera map is absent,
+        or has another shape than a frame.
     BundleError
-        The bundle was made for another pixel size, plane-to-plane shift or kind of context.
+        There is no such bundle; it was made for another pixel size, plane-to-plane shift or kind of context; or the
+        light of the first frames is impossible with this camera.
     """
+    config, bundle_path = as_run_config(config), find_bundle(model)
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     resolved, notes = resolve_config(config, source, info)
-    notes = [*source.notes, *notes, *check_fit(resolved, source.layout, info), *compare_ranges(resolved, source, info)]
+    notes = [*source.notes, *notes, *check_compatibility(resolved, source.layout, info)]
+    notes += check_camera(resolved, source, info, force=force)
     layout = source.layout
     resolved = resolved.replace(part=resolved.part.settle(layout))
     blocks = plan_blocks(
@@ -193,7 +215,7 @@ def make_plan(
     }
     return Plan(
         dataset=str(dataset),
-        bundle_path=str(Path(bundle_path).resolve()),
+        bundle_path=str(bundle_path.resolve()),
         out=Path(out),
         source=replace(source, tile=info.tile_of(resolved.part.roi, layout)),
         bundle=info,
@@ -214,17 +236,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _row_config(config: RunConfig) -> dict[str, Any]:
+def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
     """The part of a resolved configuration that rows depend on; camera maps by content."""
     data = config.to_dict()
     for part, names in _NO_CHANGE_OF_ROWS.items():
         for name in names:
             del data[part][name]
     data["execution"] = {"block_frames": data["execution"]["block_frames"]}
-    for name in CAMERA_MAPS:
-        value = data["camera"].get(name)
-        if isinstance(value, str):
-            data["camera"][name] = f"sha256:{hashlib.sha256(Path(value).read_bytes()).hexdigest()[:16]}"
+    assert config.camera is not None  # resolved
+    data["camera"] = config.camera.identity()
     return data
 
 

@@ -11,7 +11,7 @@ PROBE_FRAMES = 32
 
 
 @dataclass(frozen=True)
-class Probe:
+class SpeedProbe:
     """Speed of one worker on this machine."""
 
     frames: int
@@ -27,7 +27,7 @@ class Probe:
         )
 
 
-def probe(plan: Plan) -> Probe:
+def measure_speed(plan: Plan) -> SpeedProbe:
     """Read and localize the first frames of a plan in this process, twice; the second time counts.
 
     Raises
@@ -45,7 +45,7 @@ def probe(plan: Plan) -> Probe:
     began = time.monotonic()
     localizer.run(plan.source.read(block))
     rate = block.num_owned / (time.monotonic() - began)
-    return Probe(block.num_owned, rate, frames / rate)
+    return SpeedProbe(block.num_owned, rate, frames / rate)
 
 
 def _duration(seconds: float) -> str:

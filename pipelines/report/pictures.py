@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from lls_decode.evaluate import TableSummary
 from lls_decode.pictures.render import Rendering, render_png
-from lls_decode.pictures.view import Cut, View
+from lls_decode.pictures.view import Projection, View
 
 MOST_SIDE_ROWS = 50_000_000
 """Larger tables are drawn from above only."""
@@ -17,11 +17,11 @@ _MOST_PNG_BYTES = 400_000
 """Larger pictures are written as JPEG."""
 
 
-def reconstruction(table: Path, summary: TableSummary) -> list[tuple[View, Rendering, bytes]]:
+def reconstruction(table: Path, summary: TableSummary) -> list[tuple[Projection, Rendering, bytes]]:
     """A table from above, and from the side unless it is very long, or flat; PNG or JPEG of about a megapixel."""
     sample = "xs_nm" in summary.columns
     size = {axis: _size(summary, f"{axis}s_nm" if sample else f"{axis}_nm") for axis in "xyz"}
-    views: list[View] = ["xy"]
+    views: list[Projection] = ["xy"]
     if summary.rows <= MOST_SIDE_ROWS and size["z"] > 0:
         views.append("xz")
     return [(view, *_draw(table, view, max(size[view[0]], size[view[1]]))) for view in views]
@@ -32,11 +32,11 @@ def _size(summary: TableSummary, name: str) -> float:
     return counts.high - counts.low if counts is not None and counts.num else 0.0
 
 
-def _draw(table: Path, view: View, longest_nm: float) -> tuple[Rendering, bytes]:
+def _draw(table: Path, view: Projection, longest_nm: float) -> tuple[Rendering, bytes]:
     pixel_nm = max(_SMALLEST_PIXEL_NM, float(math.ceil(longest_nm / _MOST_PX)))
     with TemporaryDirectory(prefix="lls-decode-") as folder:
         path = Path(folder) / "picture.png"
-        drawn = render_png(table, path, cut=Cut(view=view), pixel_nm=pixel_nm)
+        drawn = render_png(table, path, view=View(projection=view), pixel_nm=pixel_nm)
         image = path.read_bytes()
     return drawn, image if len(image) <= _MOST_PNG_BYTES else _smaller(image)
 

@@ -1,18 +1,15 @@
 """What is to be copied from a report: the command that gives the same table, and how other programs read it."""
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from lls_decode.config import RunConfig, parse
+from lls_decode.pipelines.journal.record import RunRecord
 
 
-def command(record: Mapping[str, Any], out: Path) -> str:
-    """Shell lines that write the run's configuration and give its command again; ``record`` is that of ``run.json``."""
-    config = parse(RunConfig, record["config"], source=str(out / "run.json"))
-    words = ("lls-decode", "run", record["dataset"], "--model", record["model"]["path"], "--out", str(out))
-    return f"cat > run.yaml <<'END'\n{config.to_yaml()}END\n{shlex.join(words)} --config run.yaml"
+def command(record: RunRecord, out: Path) -> str:
+    """Return the shell lines that write the run's configuration and repeat its command."""
+    words = ("lls-decode", "run", record.dataset, "--model", record.model.path, "--out", str(out))
+    return f"cat > run.yaml <<'END'\n{record.config.to_yaml()}END\n{shlex.join(words)} --config run.yaml"
 
 
 def snippets(table: Path) -> dict[str, str]:

@@ -1,17 +1,16 @@
 """What a report says, section by section: numbers in words, and the charts that belong to them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from lls_decode.axes import Layout
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias, TableSummary
 from lls_decode.evaluate.counts import ValueCounts
 from lls_decode.pictures.render import Rendering
 from lls_decode.pipelines.flows.table_inspection import describe_step
+from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.pipelines.status.run_status import FailedBlock, RunStatus
 from lls_decode.table import TableMetadata
 
@@ -28,33 +27,37 @@ def verdict(status: RunStatus, rows: str | None) -> str:
     """How the run ended, in a sentence or two; ``rows``: how many of what the table has."""
     blocks = f"{status.blocks:,} block" + ("s" if status.blocks != 1 else "")
     found = rows or "no table was merged yet"
-    if status.blocks_done == status.blocks:
+    if status.blocks_done == status.blocks and not status.frames_failed:
         return html.verdict(f"Complete: all {blocks}, {status.frames:,} frames, are done; {found}.", good=True)
     parts = [f"{status.blocks_done:,} of {blocks} are done; {found}."]
     if status.blocks_failed:
         parts.append(f"{status.blocks_failed:,} failed: {status.frames_failed:,} of {status.frames:,} frames are lost.")
+    elif status.frames_failed:
+        parts.append(f"{status.frames_failed:,} of {status.frames:,} frames are lost.")
     if status.blocks_left:
         parts.append(f"{status.blocks_left:,} are left.")
     return html.verdict(f"Incomplete: {' '.join(parts)} The same command goes on.", good=False)
 
 
-def overview(record: Mapping[str, Any], status: RunStatus, table: Path | None, layout: Layout) -> str:
+def overview(record: RunRecord, status: RunStatus, table: Path | None) -> str:
     """Which run this is."""
+    layout = record.layout
     size = (
         f"{layout.num_volumes:,} volumes x {layout.planes_per_volume:,} planes of {layout.height} x {layout.width} px"
     )
     return html.facts(
         [
-            ("data set", record["dataset"]),
+            ("data set", record.dataset),
             ("size", size),
             ("frames", f"{status.frames:,}"),
             ("frames done", f"{status.frames_done:,}"),
             ("frames lost", f"{status.frames_failed:,}"),
+            *([("frames filled", f"{status.frames_filled:,}")] if status.frames_filled else []),
             ("blocks done", f"{status.blocks_done:,} of {status.blocks:,}"),
             ("blocks failed", f"{status.blocks_failed:,}"),
-            ("model", f"{record['model']['name']} ({record['model']['digest']})"),
+            ("model", f"{record.model.name} ({record.model.digest})"),
             ("table", table or "none"),
-            ("run", record["run_digest"]),
+            ("run", record.run_digest),
         ]
     )
 
@@ -149,7 +152,7 @@ def probability(summary: TableSummary) -> str:
         ),
         html.words(
             "Sum of the probabilities, each at most 1: as many detections are right if the network is calibrated for "
-            "these data. Whether it is, 'lls-decode evaluate --spike-in' measures on the data themselves."
+            "these data. Whether it is, 'lls-decode spike-in' measures on the data themselves."
         ),
         html.picture(
             figures.distribution({"prob": item}, "integrated detection probability", central=1.0, zero=False),
@@ -219,7 +222,7 @@ def resolution(curve: FourierCorrelation | str) -> str:
 
 def speed(found: Throughput, status: RunStatus) -> str:
     """How fast it went, and what the workers did."""
-    total = sum(found.shares.values()) or 1.0
+    total = sum(found.work_s.values()) or 1.0
     parts = [
         html.facts(
             [
@@ -228,7 +231,7 @@ def speed(found: Throughput, status: RunStatus) -> str:
                 ("starts", found.starts),
                 ("worker processes", found.workers),
                 ("retries", status.retries),
-                *((name, f"{_duration(seconds)} ({seconds / total:.1%})") for name, seconds in found.shares.items()),
+                *((name, f"{_duration(seconds)} ({seconds / total:.1%})") for name, seconds in found.work_s.items()),
                 *([("merging", _duration(found.merge_s))] if found.merge_s is not None else []),
                 ("shards", f"{status.shard_bytes / 1e6:,.1f} MB"),
             ]
@@ -238,15 +241,13 @@ def speed(found: Throughput, status: RunStatus) -> str:
     return html.section("Speed", parts)
 
 
-def origin(record: Mapping[str, Any], metadata: Mapping[str, Any], out: Path) -> str:
+def origin(record: RunRecord, out: Path) -> str:
     """Versions, model, and how to do it again."""
-    made_by = [(name, value) for name, value in record.get("software", {}).items()]
-    model = {name: value for name, value in metadata["model"].items() if name != "training"}
+    metadata = record.table_metadata
+    model = {name: value for name, value in metadata.model.items() if name != "training"}
     parts = [
-        html.facts(
-            [*made_by, ("input digest", metadata["input"].get("identity")), ("host", record.get("host", "unknown"))]
-        ),
-        *(html.words(f"Note: {note}") for note in record.get("notes", ())),
+        html.facts([*record.software.items(), ("input digest", metadata.input.get("identity")), ("host", record.host)]),
+        *(html.words(f"Note: {note}") for note in record.notes),
         html.words("The same table again, with its configuration:"),
         html.code(command(record, out)),
         html.folded("The model", html.code(yaml.safe_dump(model, sort_keys=False))),

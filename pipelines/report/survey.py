@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.axes import ContextKind, Layout
-from lls_decode.blocks import Block
+from lls_decode.blocks import Block, FrameRanges, expand_ranges
 from lls_decode.config import PixelSize
 from lls_decode.evaluate import CutCounts, SubpixelBias, SubpixelCounts, TableSummary, block_cuts, tile_cuts
 from lls_decode.evaluate.counts import FieldCounts
@@ -28,18 +28,19 @@ class Coverage:
     """(P,) frames of each plane of a sweep."""
 
     @classmethod
-    def of(cls, blocks: Sequence[Block], planes_per_volume: int) -> Self:
-        """What blocks own together."""
+    def of(cls, blocks: Sequence[Block], planes_per_volume: int, lost: FrameRanges = ()) -> Self:
+        """What blocks own together, but for lost frames."""
         change = np.zeros(planes_per_volume + 1, dtype=np.int64)
         for block in blocks:
             volumes = block.volume_stop - block.volume_start
             change[block.plane_start] += volumes
             change[block.plane_stop] -= volumes
+        lost_planes = _owned_by(blocks, expand_ranges(lost)) % planes_per_volume
         ends = [(block.volume_start, block.volume_stop) for block in blocks] or [(0, 1)]
         return cls(
-            sum(block.num_owned for block in blocks),
+            sum(block.num_owned for block in blocks) - len(lost_planes),
             (min(start for start, _ in ends), max(stop for _, stop in ends)),
-            np.cumsum(change)[:-1],
+            np.cumsum(change)[:-1] - np.bincount(lost_planes, minlength=planes_per_volume),
         )
 
 
@@ -83,7 +84,8 @@ def survey_table(
             frames.add(frame // layout.planes_per_volume if context == "time" else frame % layout.planes_per_volume)
         if camera is not None:
             camera.add(rows["x_nm"], rows["y_nm"])
-    return Survey(summary, Coverage.of(done, layout.planes_per_volume), camera, frames)
+    coverage = Coverage.of(done, layout.planes_per_volume, metadata.lost_frames)
+    return Survey(summary, coverage, camera, frames)
 
 
 class CameraCounts:
@@ -110,6 +112,24 @@ class CameraCounts:
         self.field.add(x_px, y_px)
         for cuts, place in zip(self.tile_cuts or (), (x_px, y_px), strict=False):
             cuts.add(place)
+
+
+def _owned_by(blocks: Sequence[Block], frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of some frames that blocks own; a block owns a stretch of frames, in the order of the blocks."""
+    if not blocks or not len(frames):
+        return frames[:0]
+    starts, stops = np.array(
+        [
+            (
+                b.volume_start * b.planes_per_volume + b.plane_start,
+                (b.volume_stop - 1) * b.planes_per_volume + b.plane_stop,
+            )
+            for b in blocks
+        ],
+        dtype=np.int64,
+    ).T
+    owner = np.searchsorted(starts, frames, side="right") - 1
+    return np.asarray(frames[(owner >= 0) & (frames < stops[owner])], dtype=np.int64)
 
 
 def _is_on_camera(metadata: TableMetadata) -> bool:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.pipelines.journal.events import read_json_lines
+from lls_decode.pipelines.journal.events import BlockDone, Merged, RunStarted
 from lls_decode.pipelines.journal.folder import RunFolder
 
 _MOST_BINS = 60
@@ -24,7 +23,7 @@ class Throughput:
     """Done in that time."""
     workers: int
     """Processes that have finished a block."""
-    shares: dict[str, float]
+    work_s: dict[str, float]
     """Seconds of all workers together: starting, reading, computing, writing."""
     merge_s: float | None
     edges_s: npt.NDArray[np.float64]
@@ -40,32 +39,28 @@ class Throughput:
 
 def read_throughput(folder: RunFolder) -> Throughput | None:
     """Read it from a run folder; None when no block of it was computed."""
-    records, _ = folder.read_ledger()
-    events = [item for path in folder.files_of("events") for item in read_json_lines(path)[0]]
-    computed = [item for item in records if item.get("event") == "BlockDone" and item["attempts"] > 0]
+    ledger, _ = folder.read_ledger()
+    computed = [event for event in ledger if isinstance(event, BlockDone) and not event.found]
     if not computed:
         return None
-    computed.sort(key=lambda item: item["at"])
-    starts = sorted(item["at"] for item in events if item.get("event") == "RunStarted")
-    done_s, frames = _working_times(computed, starts), np.array([item["frames"] for item in computed])
+    events = folder.read_events()
+    starts = [event.at for event in events if isinstance(event, RunStarted)]
+    done_s, frames = _working_times(computed, starts), np.array([event.frames for event in computed])
     # a block's frames were done since the block before it: few blocks need wide bins
     bins = int(np.clip(len(computed) // 2, 1, _MOST_BINS))
     edges = np.linspace(0.0, max(float(done_s[-1]), 1e-3), bins + 1)
     cumulative = np.interp(edges, np.concatenate([[0.0], done_s]), np.concatenate([[0], np.cumsum(frames)]))
-    merges = [item["merge_s"] for item in events if item.get("event") == "Merged"]
+    merges = [event.merge_s for event in events if isinstance(event, Merged)]
     return Throughput(
         starts=len(starts),
         working_s=float(done_s[-1]),
         frames=int(frames.sum()),
-        workers=len({(item["worker"], item["pid"]) for item in computed}),
-        shares={
-            name: float(sum(item[f"{key}_s"] for item in computed))
-            for name, key in (
-                ("starting", "start"),
-                ("reading", "read"),
-                ("computing", "compute"),
-                ("writing", "write"),
-            )
+        workers=len({(event.worker, event.pid) for event in computed}),
+        work_s={
+            "starting": sum(event.start_s for event in computed),
+            "reading": sum(event.read_s for event in computed),
+            "computing": sum(event.compute_s for event in computed),
+            "writing": sum(event.write_s for event in computed),
         },
         merge_s=merges[-1] if merges else None,
         edges_s=edges,
@@ -73,9 +68,9 @@ def read_throughput(folder: RunFolder) -> Throughput | None:
     )
 
 
-def _working_times(computed: Sequence[dict[str, Any]], starts: Sequence[float]) -> npt.NDArray[np.float64]:
+def _working_times(computed: Sequence[BlockDone], starts: Sequence[float]) -> npt.NDArray[np.float64]:
     """When each block was done, in seconds of the time in which the run was worked at; ascending."""
-    at = np.array([item["at"] for item in computed], dtype=np.float64)
+    at = np.array([event.at for event in computed], dtype=np.float64)
     begins = np.array([start for start in starts if start <= at[-1]] or [at[0]], dtype=np.float64)
     session = np.maximum(np.searchsorted(begins, at, side="right") - 1, 0)
     elapsed = np.maximum(at - begins[session], 0.0)

@@ -2,18 +2,15 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from lls_decode.axes import Layout
-from lls_decode.blocks import Block
-from lls_decode.config import RunConfig, parse
 from lls_decode.drawing import need_matplotlib
 from lls_decode.errors import InputError, LlsDecodeError
 from lls_decode.evaluate import FourierCorrelation, TableSummary
 from lls_decode.pipelines.flows.evaluation import frc
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.pipelines.status.reader import read_status
 from lls_decode.pipelines.status.run_status import RunStatus
 from lls_decode.table import TableMetadata, read_metadata, written_aside
@@ -92,21 +89,20 @@ def report_if_possible(out: str | Path) -> Path | None:
 
 def _parts(folder: RunFolder, table: Path | None) -> Iterator[str]:
     """The page from top to bottom."""
-    record, blocks = folder.read_run()
+    record = folder.read_run()
     status, throughput = read_status(folder.out), read_throughput(folder)
-    layout = Layout(**record["layout"])
     metadata = _metadata(table, status) if table is not None else None
-    survey = _survey(record, blocks, table, metadata) if table is not None and metadata is not None else None
-    yield html.heading(Path(record["dataset"]).name)
+    survey = _survey(record, table, metadata) if table is not None and metadata is not None else None
+    yield html.heading(Path(record.dataset).name)
     yield sections.verdict(status, f"{survey.summary.rows:,} {metadata.kind}" if survey and metadata else None)
-    yield sections.overview(record, status, table, layout)
-    if status.failed:
-        yield sections.failures(status.failed)
+    yield sections.overview(record, status, table)
+    if status.losses:
+        yield sections.failures(status.losses)
     if table is not None and metadata is not None and survey is not None:
         yield from _table_parts(table, metadata, survey)
     if throughput is not None:
         yield sections.speed(throughput, status)
-    yield sections.origin(record, record["table_metadata"], folder.out)
+    yield sections.origin(record, folder.out)
     if table is not None:
         yield sections.reading(table)
 
@@ -137,12 +133,13 @@ def _metadata(table: Path, status: RunStatus) -> TableMetadata:
     return metadata
 
 
-def _survey(record: Mapping[str, Any], blocks: Sequence[Block], table: Path, metadata: TableMetadata) -> Survey:
-    config = parse(RunConfig, record["config"], source="run.json")
+def _survey(record: RunRecord, table: Path, metadata: TableMetadata) -> Survey:
+    config = record.config
     # the tiles of a part of the field begin where its halo does, which nobody needs to know here
     tile_px = config.compute.tile_px if config.part.roi is None else 0
-    layout = Layout(**record["layout"])
-    return survey_table(table, metadata, layout=layout, context=record["context"], blocks=blocks, tile_px=tile_px)
+    return survey_table(
+        table, metadata, layout=record.layout, context=record.context, blocks=record.plan_blocks(), tile_px=tile_px
+    )
 
 
 def _resolution(table: Path, summary: TableSummary) -> FourierCorrelation | str:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lls_decode.blocks import Block, plan_settled_blocks
-from lls_decode.config import RunConfig
 from lls_decode.frames import FrameSource
 from lls_decode.frames.growing import SETTLE_S, Growth
 from lls_decode.model.info import read_bundle_info
+from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.events import DatasetGrown, Listener
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import Plan, make_plan
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ending:
+class StopConditions:
     """What ends an acquisition: whichever comes first. A file ``STOP`` in the run folder always does."""
 
     file: Path | None = None
@@ -45,22 +45,25 @@ class Acquisition:
     def __init__(
         self,
         dataset: str | Path,
-        bundle_path: str | Path,
+        model: str | Path,
         out: str | Path,
-        config: RunConfig,
+        config: RunConfigLike = None,
         *,
-        ending: Ending | None = None,
+        ending: StopConditions | None = None,
+        force: bool = False,
         poll_s: float = POLL_S,
         settle_s: float = SETTLE_S,
     ) -> None:
         """As for `make_plan`; ``settle_s``: how long a file must not have changed to be taken as complete."""
         self.blocks: list[Block] = []
         """That can be done by now; they stay as they are, however far the dataset grows."""
-        self._dataset, self._bundle_path, self._out, self._config = str(dataset), bundle_path, Path(out), config
-        self._ending = ending or Ending()
+        self._dataset, self._bundle_path, self._out = str(dataset), find_bundle(model), Path(out)
+        self._config = as_run_config(config)
+        self._ending = ending or StopConditions()
+        self._force = force
         self._poll_s = poll_s
-        self._growth = Growth(dataset, config.input, settle_s=settle_s)
-        self._context = read_bundle_info(bundle_path).network.context
+        self._growth = Growth(dataset, self._config.input, settle_s=settle_s)
+        self._context = read_bundle_info(self._bundle_path).network.context
 
     @property
     def source(self) -> FrameSource | None:
@@ -84,7 +87,9 @@ class Acquisition:
                 logger.info("waiting for the first volume: %s", said)
             time.sleep(self._poll_s)
         self._extend()
-        return make_plan(self._dataset, self._bundle_path, self._out, self._config, source=self.source)
+        return make_plan(
+            self._dataset, self._bundle_path, self._out, self._config, source=self.source, force=self._force
+        )
 
     def iter_blocks(self, emit: Listener) -> Iterator[Sequence[Block]]:
         """Blocks that have become ready since the last time it was asked; ends when the acquisition is over.
@@ -111,7 +116,10 @@ class Acquisition:
 
     def whole_plan(self) -> Plan:
         """The plan of the dataset when the acquisition is over: an ordinary one."""
-        return make_plan(self._dataset, self._bundle_path, self._out, self._config)
+        return self._plan(None)
+
+    def _plan(self, source: FrameSource | None) -> Plan:
+        return make_plan(self._dataset, self._bundle_path, self._out, self._config, source=source, force=self._force)
 
     def _look(self) -> str | None:
         """Look at the files; why the acquisition is over: all was quiet before, and this look has found nothing new.

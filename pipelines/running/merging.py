@@ -3,9 +3,8 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from lls_decode.config import parse
 from lls_decode.pipelines.journal.folder import RunFolder
-from lls_decode.table import Manifest, TableMetadata, merge_shards
+from lls_decode.table import Manifest, merge_shards
 
 
 def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool = False) -> Manifest:
@@ -30,13 +29,13 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
         A block is missing, or a shard is damaged.
     """
     folder = RunFolder(Path(out))
-    record, blocks = folder.read_run()
+    record = folder.read_run()
     with folder.locked() if to is None else nullcontext():  # elsewhere it is in nobody's way
         return merge_shards(
             folder.shards,
-            blocks,
+            record.plan_blocks(),
             Path(to) if to is not None else folder.table,
-            run_digest=record["run_digest"],
-            metadata=parse(TableMetadata, record["table_metadata"], source=str(folder.record)),
+            run_digest=record.run_digest,
+            metadata=record.table_metadata,
             allow_missing=allow_missing,
         )

@@ -4,29 +4,29 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from lls_decode.errors import RunConflictError
+from lls_decode.errors import InputError, RunConflictError
+from lls_decode.pipelines.journal.events import BlockDone, BlockFailed
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.pipelines.planning.plan import Plan, differences
 from lls_decode.table import TableMetadata, software_versions
 
-RECORD_VERSION = 1
 _PACKAGES = ("dask", "distributed", "torch", "zarr")
 
 logger = logging.getLogger(__name__)
 
 
-def claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
+def take_ownership(plan: Plan, folder: RunFolder, *, force: bool) -> None:
     """Make the folder this run's, or refuse when it is another's."""
-    conflict, record = find_conflict(plan, folder), folder.read_record()
+    conflict = find_conflict(plan, folder)
     if conflict is not None:
         if not force:
             raise RunConflictError(conflict)
-        logger.warning("discarding the run %s in %s", (record or {}).get("run_digest", "(unknown)"), plan.out)
+        other = _read_known_record(folder)
+        logger.warning("discarding the run %s in %s", other.run_digest if other else "(unknown)", plan.out)
         folder.clear()
-        record = None
+    record = folder.read_record()
     if record is not None and folder.share and folder.has_others():
         return  # theirs is ours, but for the time of the start
     written = _make_record(plan, record)
@@ -36,28 +36,27 @@ def claim(plan: Plan, folder: RunFolder, *, force: bool) -> None:
         raise RunConflictError(conflict)
 
 
-def _make_record(plan: Plan, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What ``run.json`` says of a run that starts now."""
+def _make_record(plan: Plan, before: RunRecord | None) -> RunRecord:
+    """Return the record of a run that starts now."""
     now = time.time()
-    return {
-        "version": RECORD_VERSION,
-        "run_digest": plan.run_digest,
-        "dataset": plan.dataset,
-        "model": {"path": plan.bundle_path, "name": plan.bundle.name, "digest": plan.bundle_digest},
-        "identity": dict(plan.identity),
-        "samples": list(plan.source.samples),
-        "config": plan.config.to_dict(),
-        "context": plan.bundle.network.context,
-        "layout": {name: getattr(plan.layout, name) for name in plan.layout.__dataclass_fields__},
-        "num_blocks": len(plan.blocks),
-        "table_metadata": table_metadata(plan).to_dict(),
-        "notes": list(plan.notes),
-        "software": software_versions(*_PACKAGES),
-        "created_at": (before or {}).get("created_at", now),
-        "started_at": now,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-    }
+    return RunRecord(
+        run_digest=plan.run_digest,
+        dataset=plan.dataset,
+        model=ModelRecord(path=plan.bundle_path, name=plan.bundle.name, digest=plan.bundle_digest),
+        identity=dict(plan.identity),
+        samples=plan.source.samples,
+        config=plan.config,
+        context=plan.bundle.network.context,
+        layout=plan.layout,
+        num_blocks=len(plan.blocks),
+        table_metadata=table_metadata(plan),
+        notes=plan.notes,
+        software=software_versions(*_PACKAGES),
+        created_at=now if before is None else before.created_at,
+        started_at=now,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
 
 
 def refuse_conflict(plan: Plan, *, force: bool) -> None:
@@ -78,12 +77,15 @@ def refuse_conflict(plan: Plan, *, force: bool) -> None:
 
 def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
     """Why a folder is not this run's; None when it is, or is nobody's."""
-    record = folder.read_record()
     advice = "give another --out, or --force to discard what is there"
+    try:
+        record = folder.read_record()
+    except InputError as error:
+        return f"{str(error).removesuffix('.')}, or --force to discard it."
     if record is None:
         return f"{folder.table} exists but {folder.record} does not; {advice}." if folder.table.exists() else None
-    if record.get("run_digest") != plan.run_digest:
-        changes = "; ".join(differences(record.get("identity", {}), plan.identity)) or "its record is damaged"
+    if record.run_digest != plan.run_digest:
+        changes = "; ".join(differences(record.identity, plan.identity)) or "its record is damaged"
         return f"Folder {plan.out} holds another run ({changes}); {advice}."
     if not _same_data(plan, folder, record):
         return (
@@ -93,13 +95,31 @@ def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
     return None
 
 
-def _same_data(plan: Plan, folder: RunFolder, record: Mapping[str, Any]) -> bool:
+def read_own_record(plan: Plan, folder: RunFolder) -> RunRecord | None:
+    """Return the record in a folder if it is that of the plan's run; None if there is none, or it is another run's."""
+    record = _read_known_record(folder)
+    return record if record is not None and record.run_digest == plan.run_digest else None
+
+
+def _read_known_record(folder: RunFolder) -> RunRecord | None:
+    """Return the record in a folder; None if there is none, or it is one of another version."""
+    try:
+        return folder.read_record()
+    except InputError:
+        return None
+
+
+def _same_data(plan: Plan, folder: RunFolder, record: RunRecord) -> bool:
     """Whether a dataset of the same description is the same; a chunk repaired since then makes no other dataset."""
-    before, now = record.get("samples") or [], plan.source.samples
+    before, now = record.samples, plan.source.samples
     if not before or set(before) & set(now):
         return True
-    records, _ = folder.read_ledger()
-    return any(item.get("cause") in ("ChunkError", "InputError") for item in records)
+    events, _ = folder.read_ledger()
+    return any(
+        (isinstance(event, BlockFailed) and event.cause in ("ChunkError", "InputError"))
+        or (isinstance(event, BlockDone) and bool(event.lost))
+        for event in events
+    )
 
 
 def table_metadata(plan: Plan) -> TableMetadata:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lls_decode.blocks import FrameRanges, join_ranges
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
-from lls_decode.pipelines.journal.events import BlockFailed, Event, Listener, RunFinished, RunStarted, read_event
+from lls_decode.pipelines.journal.events import BlockDone, BlockFailed, Event, Listener, RunFinished, RunStarted
 from lls_decode.pipelines.journal.folder import RunFolder
-from lls_decode.pipelines.journal.tail import Tail
+from lls_decode.pipelines.journal.json_lines import EventReader, find_latest
 
 from .run import RunResult
 
@@ -36,15 +37,16 @@ def follow(
     is_alive
         Whether somebody still works at the run, or will. An interrupted run that somebody will go on with is not over.
     """
-    folder, tail, seen = RunFolder(out), Tail(RunFolder(out).events, since), _Seen()
+    folder, outcome = RunFolder(out), _Outcome()
+    reader = EventReader(folder.events, since)
     asked, alive = time.monotonic(), True
     while True:
-        for event in filter(None, map(read_event, tail.read())):
-            seen.count(event)
+        for event in reader.read():
+            outcome.count(event)
             for listener in listeners:
                 listener(event)
-        if seen.result is not None:
-            return _result(seen, folder)
+        if outcome.end is not None:
+            return outcome.result(outcome.end, folder)
         if not alive:  # events were read once more since then
             return None
         if time.monotonic() - asked > LOOK_S:
@@ -63,33 +65,31 @@ def end_of_events(out: Path) -> int:
 
 def latest_start(out: Path) -> int:
     """Where events of the latest start begin."""
-    try:
-        content = RunFolder(out).events.read_bytes()
-    except OSError:
-        return 0
-    found = content.rfind(b'{"event":"RunStarted"')
-    return max(found, 0)
+    return find_latest(RunFolder(out).events, RunStarted)
 
 
 @dataclass
-class _Seen:
-    """What the events of the latest start have said."""
+class _Outcome:
+    """How the latest start of a run ended, from its events."""
 
     failed: dict[int, BlockFailed] = field(default_factory=dict)
-    result: RunFinished | None = None
+    lost: dict[int, FrameRanges] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    end: RunFinished | None = None
 
     def count(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self.failed, self.result = {}, None
+            self.failed, self.lost, self.reasons, self.end = {}, {}, {}, None
         elif isinstance(event, BlockFailed):
             self.failed[event.block] = event
+        elif isinstance(event, BlockDone):
+            self.lost[event.block], self.reasons[event.block] = event.lost, event.reason
         elif isinstance(event, RunFinished) and event.exit_status not in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            self.result = event
+            self.end = event
 
-
-def _result(seen: _Seen, folder: RunFolder) -> RunResult:
-    assert seen.result is not None
-    end = seen.result
-    merged = folder.table if folder.table.exists() else None
-    failed = tuple(seen.failed[index] for index in sorted(seen.failed))
-    return RunResult(end.blocks_done, failed, end.rows, merged, end.exit_status)
+    def result(self, end: RunFinished, folder: RunFolder) -> RunResult:
+        merged = folder.table if folder.table.exists() else None
+        failed = tuple(self.failed[index] for index in sorted(self.failed))
+        lost = join_ranges(self.lost.values())
+        reason = next((text for _, text in sorted(self.reasons.items()) if text), "")
+        return RunResult(end.blocks_done, failed, end.rows, merged, end.exit_status, lost=lost, lost_reason=reason)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distributed import Client
 
-from lls_decode.blocks import Block
+from lls_decode.blocks import Block, FrameRanges, join_ranges
 from lls_decode.errors import (
     EXIT_BLOCKS_FAILED,
     EXIT_DONE,
@@ -30,7 +30,6 @@ from lls_decode.pipelines.journal.events import (
     BlockFailed,
     DatasetGrown,
     Event,
-    JsonLines,
     Listener,
     Merged,
     MergeStarted,
@@ -40,7 +39,8 @@ from lls_decode.pipelines.journal.events import (
     ShardDamaged,
 )
 from lls_decode.pipelines.journal.folder import RunFolder
-from lls_decode.pipelines.planning.block_selection import Share, choose
+from lls_decode.pipelines.journal.json_lines import EventWriter
+from lls_decode.pipelines.planning.block_selection import Share, select_blocks
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.table import (
     ShardReceipt,
@@ -54,9 +54,9 @@ from lls_decode.table.files import output_error
 
 from .acquisition import Acquisition
 from .interrupts import Interrupted, interruptible, raise_if_asked
-from .ownership import claim, table_metadata
+from .ownership import table_metadata, take_ownership
 from .submission import NO_WORKERS_S, Submission
-from .tasks import Task
+from .tasks import Task, is_final
 
 MOST_REPAIRS = 2
 """Merges that may end at damaged shards, which are then computed again; a disk that damages more is no disk."""
@@ -77,6 +77,15 @@ class RunResult:
     exit_status: int
     left: tuple[str, ...] = ()
     """Blocks of the plan that have no shard; a start that does not do all blocks merges only when none is left."""
+    lost: FrameRanges = ()
+    """Frames of blocks that are done which could not be read; the same command tries them again."""
+    lost_reason: str = ""
+    """Why those of the first such block are lost; empty for blocks of an earlier start."""
+
+    @property
+    def num_lost(self) -> int:
+        """Number of lost frames."""
+        return sum(stop - start for start, stop in self.lost)
 
 
 def run(
@@ -126,18 +135,18 @@ def run(
     """
     if share and force:
         raise ConfigError(
-            "--force does not go with --shard: jobs that start together would discard each other's blocks; remove what "
+            "--force does not go with --share: jobs that start together would discard each other's blocks; remove what "
             f"is in {plan.out}, or give another --out."
         )
     folder = RunFolder(plan.out, share.name if share else "")
     plan.check_memory(_smallest_memory(client))
     folder.create()
     with folder.locked() as lock, ExitStack() as stack:
-        claim(plan, folder, force=force)
+        take_ownership(plan, folder, force=force)
         tally = _Tally(len(plan.blocks))
         everyone: list[Listener] = [tally]
         for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
-            file = JsonLines(path, kinds)
+            file = EventWriter(path, kinds)
             stack.callback(file.close)
             everyone.append(file)
         everyone += listeners
@@ -151,7 +160,7 @@ def run(
             if lock.lost.is_set():
                 raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
 
-        chosen = choose(plan.blocks, only=only, share=share)
+        chosen = select_blocks(plan.blocks, only=only, share=share)
         started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s)
         return started.execute(acquisition)
 
@@ -165,20 +174,31 @@ class _Tally:
     """Of each done block, by index."""
     bytes: dict[int, int] = field(default_factory=dict)
     """Of the shard of each done block."""
+    lost: dict[int, FrameRanges] = field(default_factory=dict)
+    """Frames that each done block could not read."""
+    filled: dict[int, FrameRanges] = field(default_factory=dict)
+    """Frames that each done block was given the fill value of."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Why each block has lost frames, where this start has read it."""
     failed: dict[int, BlockFailed] = field(default_factory=dict)
+
+    def count(self, index: int, done: BlockDone | ShardReceipt) -> None:
+        """Take a block as done."""
+        self.rows[index], self.bytes[index] = done.rows, done.bytes
+        self.lost[index], self.filled[index] = done.lost, done.filled
+        self.failed.pop(index, None)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunStarted | DatasetGrown):
             self.blocks = event.blocks
         elif isinstance(event, BlockDone):
-            self.rows[event.block] = event.rows
-            self.bytes[event.block] = event.bytes
-            self.failed.pop(event.block, None)
+            self.count(event.block, event)
+            self.reasons[event.block] = event.reason
         elif isinstance(event, BlockFailed):
             self.failed[event.block] = event
         elif isinstance(event, ShardDamaged):
-            self.rows.pop(event.block, None)
-            self.bytes.pop(event.block, None)
+            for known in (self.rows, self.bytes, self.lost, self.filled):
+                known.pop(event.block, None)
 
 
 @dataclass(frozen=True)
@@ -198,6 +218,8 @@ class _Run:
     no_workers_s: float
     elsewhere: dict[int, int] = field(default_factory=dict)
     """Rows of blocks that other starts have done, by index: looked up before a merge when this one does not do all."""
+    receipts: dict[int, ShardReceipt] = field(default_factory=dict)
+    """Receipts of these blocks, once all blocks seem to be done."""
 
     def execute(self, acquisition: Acquisition | None) -> RunResult:
         started, merged = time.monotonic(), None
@@ -207,7 +229,7 @@ class _Run:
                 whole = self if acquisition is None else self._follow(acquisition)
                 merged = whole._work()
                 left = whole._left()
-            status = EXIT_BLOCKS_FAILED if self.tally.failed else EXIT_DONE
+            status = EXIT_BLOCKS_FAILED if self.tally.failed or self._lost() else EXIT_DONE
         except (Interrupted, KeyboardInterrupt) as interrupt:
             name, status = "SIGINT", EXIT_INTERRUPTED
             if isinstance(interrupt, Interrupted):
@@ -221,7 +243,9 @@ class _Run:
         else:
             self.emit(self._end(status, started))
         failed = tuple(self.tally.failed[index] for index in sorted(self.tally.failed))
-        return RunResult(len(self.tally.rows), failed, sum(self.tally.rows.values()), merged, status, left)
+        rows = sum(self.tally.rows.values())
+        reason = next((text for _, text in sorted(self.tally.reasons.items()) if text), "")
+        return RunResult(len(self.tally.rows), failed, rows, merged, status, left, self._lost(), reason)
 
     def _work(self) -> Path | None:
         """Do what is missing, then merge; what the merge finds damaged is done again, and merged again."""
@@ -262,7 +286,7 @@ class _Run:
         ready = ([block for block in some if block.index not in done] for some in acquisition.iter_blocks(emit))
         self._submission(make_task).work((), later=ready)
         plan = acquisition.whole_plan()
-        claim(plan, self.folder, force=False)
+        take_ownership(plan, self.folder, force=False)
         return replace(self, plan=plan, chosen=plan.blocks)
 
     def _submission(self, make_task: Callable[[Block, int], Task]) -> Submission:
@@ -276,16 +300,17 @@ class _Run:
         )
 
     def _take_up(self, blocks: Sequence[Block]) -> Collection[int]:
-        """Numbers of the blocks that are done already."""
+        """Numbers of the blocks that are done already; those of which frames are lost are tried again."""
         plan = self.plan
-        records, _ = self.folder.read_ledger()
-        known = {record["block"]: record["bytes"] for record in records if record.get("event") == "BlockDone"}
-        others = plan.blocks if self._is_choice else ()
+        events, _ = self.folder.read_ledger()
+        known = {event.block: event.bytes for event in events if isinstance(event, BlockDone)}
+        others = plan.blocks if self._is_partial else ()
         receipts, reasons = scan_shards(
             self.folder.shards, blocks, run_digest=plan.run_digest, others=others, known_bytes=known
         )
         for reason in reasons:
             logger.warning("%s; it is written anew where it belongs to the plan", reason)
+        receipts = {index: receipt for index, receipt in receipts.items() if is_final(receipt, plan.source)}
         remove_leftovers(self.folder.shards)
         remove_leftovers(self.folder.out)
         if self.anew:
@@ -310,7 +335,7 @@ class _Run:
         for block in found:
             receipt = receipts[block.index]
             if block.index in known:
-                self.tally.rows[block.index], self.tally.bytes[block.index] = receipt.rows, receipt.bytes
+                self.tally.count(block.index, receipt)
                 continue
             self.emit(
                 BlockDone(
@@ -326,6 +351,9 @@ class _Run:
                     write_s=0.0,
                     worker="",
                     pid=0,
+                    lost=receipt.lost,
+                    frames_lost=block.count_owned(receipt.lost),
+                    filled=receipt.filled,
                 )
             )
 
@@ -344,14 +372,15 @@ class _Run:
         )
 
     @property
-    def _is_choice(self) -> bool:
+    def _is_partial(self) -> bool:
         """Some blocks of the plan are for other starts."""
         return len(self.chosen) < len(self.plan.blocks)
 
     def _look_elsewhere(self) -> None:
         """Find what other starts have done. Only when all seem to be done footers are read: there may be many jobs."""
         self.elsewhere.clear()
-        if not self._is_choice:
+        self.receipts.clear()
+        if not self._is_partial:
             return
         plan, names = self.plan, self.folder.list_shards()
         self.elsewhere.update({block.index: 0 for block in plan.blocks if block.id in names})
@@ -359,6 +388,14 @@ class _Run:
             receipts, _ = scan_shards(self.folder.shards, plan.blocks, run_digest=plan.run_digest)
             self.elsewhere.clear()
             self.elsewhere.update({index: receipt.rows for index, receipt in receipts.items()})
+            self.receipts.update(receipts)
+
+    def _lost(self) -> FrameRanges:
+        """Frames that are lost, of all blocks that are known to be done."""
+        return join_ranges([*(receipt.lost for receipt in self.receipts.values()), *self.tally.lost.values()])
+
+    def _filled(self) -> FrameRanges:
+        return join_ranges([*(receipt.filled for receipt in self.receipts.values()), *self.tally.filled.values()])
 
     def _left(self) -> tuple[str, ...]:
         """Blocks of the plan without a shard."""
@@ -370,10 +407,10 @@ class _Run:
         self._count_late()
         self._look_elsewhere()
         done, missing = {**self.elsewhere, **self.tally.rows}, self._left()
-        if not done or (missing and self._is_choice):
+        if not done or (missing and self._is_partial):
             return None
         table = self.folder.table
-        if _is_merged(table, self.plan, missing):
+        if _is_merged(table, self.plan, missing, self._lost(), self._filled()):
             return table
         self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
         started = time.monotonic()
@@ -442,13 +479,14 @@ class _Run:
         )
 
 
-def _is_merged(table: Path, plan: Plan, missing: tuple[str, ...]) -> bool:
+def _is_merged(table: Path, plan: Plan, missing: tuple[str, ...], lost: FrameRanges, filled: FrameRanges) -> bool:
     try:
         metadata = read_metadata(table)
     except TableError:
         return False
     grown = metadata.input.get("identity") != plan.source.identity  # or a sampled chunk was repaired
-    return not grown and metadata.run_digest == plan.run_digest and metadata.missing_blocks == missing
+    found = (metadata.run_digest, metadata.missing_blocks, metadata.lost_frames, metadata.filled_frames)
+    return not grown and found == (plan.run_digest, missing, lost, filled)
 
 
 def _smallest_memory(client: Client) -> int:

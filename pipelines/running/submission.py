@@ -16,7 +16,7 @@ from distributed import Client, Future, KilledWorker
 
 from lls_decode.blocks import Block
 from lls_decode.config import ExecutionConfig
-from lls_decode.errors import BlockError, BundleError, ConfigError, LlsDecodeError, OutputError, SiteError
+from lls_decode.errors import AccessError, BlockError, BundleError, ConfigError, LlsDecodeError, OutputError, SiteError
 from lls_decode.pipelines.journal.events import BlockDone, BlockFailed, BlockRetried, Listener, WorkersChanged
 
 from .tasks import Task, TaskReport, localize_task
@@ -35,7 +35,7 @@ RETRY_DELAY_S = 0.5
 """Before the second attempt; four times longer before each further one."""
 
 _NOT_THE_BLOCK: dict[str, type[LlsDecodeError]] = {
-    kind.__name__: kind for kind in (BundleError, ConfigError, OutputError)
+    kind.__name__: kind for kind in (AccessError, BundleError, ConfigError, OutputError)
 }
 """Causes that would fail every other block as well: the run stops."""
 _NO_ROOM = ("MemoryError", "PlanError")
@@ -84,6 +84,7 @@ class Submission:
         """Blocks whose worker died or had no memory left: at the end, with nothing else in flight, so that no other
         block dies with them, nor they with another."""
         self._suspects: set[int] = set()
+        self._has_told_losses = False
         self._in_flight: dict[str, _Try] = {}
         self._finished: queue.SimpleQueue[Future[TaskReport]] = queue.SimpleQueue()
         self._taken: list[Future[TaskReport]] = []
@@ -160,6 +161,7 @@ class Submission:
 
     def _submit(self, item: _Try) -> None:
         task = self._make_task(item.block, self._workers_per_host)
+        task = replace(task, last_attempt=item.attempts > self._execution.retries)
         # Dask keeps statistics for each first word of a key: one word for all blocks, or they grow with every block.
         key = f"localize-{item.block.id}-{item.attempts}-{uuid.uuid4().hex[:12]}"
         future = self._client.submit(localize_task, task, key=key, pure=False, retries=0)
@@ -203,6 +205,10 @@ class Submission:
 
     def _done(self, item: _Try, report: TaskReport) -> None:
         receipt = report.receipt
+        if report.reason:
+            level = logging.DEBUG if self._has_told_losses else logging.WARNING  # once: there may be thousands
+            logger.log(level, "frames of %s are lost, the run goes on: %s", receipt.block_id, report.reason)
+            self._has_told_losses = True
         self._emit(
             BlockDone(
                 block=receipt.block_index,
@@ -218,6 +224,10 @@ class Submission:
                 worker=report.worker,
                 pid=report.pid,
                 gpu_bytes=report.gpu_bytes,
+                lost=receipt.lost,
+                frames_lost=item.block.count_owned(receipt.lost),
+                filled=receipt.filled,
+                reason=report.reason,
             )
         )
 

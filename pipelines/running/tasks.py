@@ -17,8 +17,8 @@ from distributed import get_worker
 from distributed.threadpoolexecutor import ThreadPoolExecutor
 
 from lls_decode.blocks import Block
-from lls_decode.config import RunConfig
-from lls_decode.errors import BlockError, BundleError, LlsDecodeError
+from lls_decode.config import ResolvedRunConfig
+from lls_decode.errors import BlockError, BundleError, ChunkError, LlsDecodeError
 from lls_decode.frames import FrameSource, FrameStack, use_fast_codecs
 from lls_decode.model.info import bundle_digest
 from lls_decode.table import ShardReceipt, find_receipt, write_shard
@@ -35,8 +35,7 @@ class Task:
     source: FrameSource
     bundle_path: str
     bundle_digest: str
-    config: RunConfig
-    """Resolved."""
+    config: ResolvedRunConfig
     shards: str
     """Folder of the shards."""
     run_digest: str
@@ -44,6 +43,8 @@ class Task:
     """Workers that share the cores of one machine."""
     anew: bool = False
     """Compute the block also when its shard is there."""
+    last_attempt: bool = False
+    """Do without the frames that cannot be read; before, the block fails, as it may be different at another time."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class TaskReport:
     """The shard was there already, and nothing was computed."""
     gpu_bytes: int | None = None
     """Most GPU memory that the network had during the block; None without a GPU."""
+    reason: str = ""
+    """Why frames of the block are lost."""
 
 
 def localize_task(task: Task) -> TaskReport:
@@ -86,7 +89,7 @@ def localize_task(task: Task) -> TaskReport:
         raise failure from error
 
 
-def resolve_threads(config: RunConfig, workers_per_host: int) -> int:
+def resolve_threads(config: ResolvedRunConfig, workers_per_host: int) -> int:
     """CPU threads of one worker: as configured, else the cores of its machine divided by its workers there."""
     return config.compute.threads or max(1, CPU_COUNT // max(1, workers_per_host))
 
@@ -94,27 +97,59 @@ def resolve_threads(config: RunConfig, workers_per_host: int) -> int:
 def _localize(task: Task) -> TaskReport:
     block, shards = task.block, Path(task.shards)
     existing = None if task.anew else _existing_receipt(task)
-    if existing is not None:
-        return TaskReport(existing, block.num_owned, 0.0, 0.0, 0.0, 0.0, _worker_name(), os.getpid(), found=True)
+    if existing is not None and is_final(existing, task.source):
+        return _found(task, existing)
     use_fast_codecs()
     loading = _COMPUTE.submit(_load, task)  # while this thread reads
     started = time.perf_counter()
-    stack = task.source.read(block)
+    stack = _read(task)
     read_s = time.perf_counter() - started
     start_s = loading.result()
+    if existing is not None and (existing.lost, existing.filled) == (stack.lost, stack.filled):
+        return _found(task, existing, reason=stack.reason)
     table, compute_s, gpu_bytes = _COMPUTE.submit(_compute, task, stack).result()
+    lost, filled, reason = stack.lost, stack.filled, stack.reason
     del stack
     started = time.perf_counter()
-    receipt = write_shard(table, block, shards, run_digest=task.run_digest)
+    receipt = write_shard(table, block, shards, run_digest=task.run_digest, lost=lost, filled=filled)
     write_s = time.perf_counter() - started
     times = (read_s, start_s, compute_s, write_s)
-    return TaskReport(receipt, block.num_owned, *times, _worker_name(), os.getpid(), gpu_bytes=gpu_bytes)
+    return TaskReport(receipt, block.num_owned, *times, _worker_name(), os.getpid(), gpu_bytes=gpu_bytes, reason=reason)
+
+
+def localize_block(task: Task) -> pa.Table:
+    """Return the rows of a block whose frames can all be read, and leave no shard."""
+    loading = _COMPUTE.submit(_load, task)  # while this thread reads
+    stack = task.source.read(task.block)
+    loading.result()
+    return _COMPUTE.submit(_compute, task, stack).result()[0]
+
+
+def is_final(receipt: ShardReceipt, source: FrameSource) -> bool:
+    """Whether a shard is as it is to be: nothing is lost, and nothing filled that is to be lost."""
+    return not receipt.lost and not (receipt.filled and source.absent == "lost")
+
+
+def _found(task: Task, receipt: ShardReceipt, *, reason: str = "") -> TaskReport:
+    """What is said of a shard that is there already."""
+    times = (0.0, 0.0, 0.0, 0.0)
+    return TaskReport(receipt, task.block.num_owned, *times, _worker_name(), os.getpid(), found=True, reason=reason)
+
+
+def _read(task: Task) -> FrameStack:
+    """The frames of the block; in the last attempt without those that cannot be read."""
+    try:
+        return task.source.read(task.block)
+    except ChunkError:
+        if not task.last_attempt:
+            raise
+        return task.source.read_partly(task.block)
 
 
 _COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
 """The one thread that computes, and that ``_built`` belongs to. OpenMP keeps threads of its own for each thread that
 computes, and with more of them than cores all go to sleep at every barrier: that cost a fifth of a worker's time."""
-_built: "tuple[tuple[str, RunConfig], Localizer] | None" = None
+_built: "tuple[tuple[str, ResolvedRunConfig], Localizer] | None" = None
 """The localizer of this process, and what it was built for. One: a second model would not leave room for either."""
 
 
@@ -129,12 +164,14 @@ def _compute(task: Task, stack: FrameStack) -> tuple[pa.Table, float, int | None
     """Rows of the frames that a block owns, how long they took, and how much GPU memory (None without a GPU)."""
     import torch
 
+    from lls_decode.localize.partly import localize_partly
+
     localizer = _localizer(task)
     device = localizer.device if localizer.device.type == "cuda" else None
     if device is not None:
         torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
-    table = localizer.run(stack)
+    table = localize_partly(localizer, stack) if stack.lost else localizer.run(stack)
     compute_s = time.perf_counter() - started
     return table, compute_s, torch.cuda.max_memory_allocated(device) if device is not None else None
 

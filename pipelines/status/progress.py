@@ -25,7 +25,7 @@ from lls_decode.pipelines.journal.events import (
 )
 
 from .run_status import duration
-from .speed import Pace
+from .speed import Speed
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ def show_progress(console: Console | None = None, *, interval_s: float = 30.0) -
 
 
 @dataclass
-class Rates:
-    """Counts of a run, and how fast it is."""
+class RunCounts:
+    """Counts of a run so far, and its speed."""
 
     blocks_total: int = 0
     blocks_done: int = 0
@@ -67,14 +67,14 @@ class Rates:
     rows: int = 0
     workers: int = 0
     retries: int = 0
-    _pace: Pace = field(default_factory=lambda: Pace(0.0))
+    _speed: Speed = field(default_factory=lambda: Speed(0.0))
     _at: float = 0.0
 
     def count(self, event: Event) -> None:
         """Take an event into account."""
         self._at = event.at
         if isinstance(event, RunStarted):
-            self._pace = Pace(event.at)
+            self._speed = Speed(event.at)
             self.blocks_total, self.blocks_done, self.blocks_lost = event.blocks, event.blocks_found, 0
             self.frames_total, self.frames_done, self.frames_lost = event.frames, event.frames_found, 0
             self.rows = event.rows_found
@@ -85,9 +85,10 @@ class Rates:
             self.workers = event.workers
         elif isinstance(event, BlockDone) and not event.found:
             self.blocks_done += 1
-            self.frames_done += event.frames
+            self.frames_done += event.frames - event.frames_lost
+            self.frames_lost += event.frames_lost
             self.rows += event.rows
-            self._pace.add(event.at, event.frames, event.rows)
+            self._speed.add(event.at, event.frames, event.rows)
         elif isinstance(event, ShardDamaged):
             self.blocks_done -= 1
             self.frames_done -= event.frames
@@ -101,12 +102,12 @@ class Rates:
     @property
     def frames_per_s(self) -> float:
         """Frames a second over the last minutes."""
-        return (self._pace.recent(self._at) or (0.0, 0.0))[0]
+        return (self._speed.recent(self._at) or (0.0, 0.0))[0]
 
     @property
     def rows_per_s(self) -> float:
         """Localizations a second over the last minutes."""
-        return (self._pace.recent(self._at) or (0.0, 0.0))[1]
+        return (self._speed.recent(self._at) or (0.0, 0.0))[1]
 
     @property
     def left_s(self) -> float | None:
@@ -126,6 +127,8 @@ class Rates:
             text += f", {self.retries} retr{'y' if self.retries == 1 else 'ies'}"
         if self.blocks_lost:
             text += f", {self.blocks_lost} FAILED ({self.frames_lost} frames lost)"
+        elif self.frames_lost:
+            text += f", {self.frames_lost} FRAMES LOST"
         return text
 
 
@@ -134,16 +137,16 @@ class Bar:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._rates = Rates()
+        self._counts = RunCounts()
         self._task: TaskID | None = None
 
     def __call__(self, event: Event) -> None:
         """Show the event."""
-        rates = self._rates
-        rates.count(event)
+        counts = self._counts
+        counts.count(event)
         if isinstance(event, RunStarted) and self._task is None:
             self._task = self._progress.add_task(
-                "localizing", total=rates.frames_total, completed=rates.frames_done, words=""
+                "localizing", total=counts.frames_total, completed=counts.frames_done, words=""
             )
         if self._task is None:
             return
@@ -151,9 +154,9 @@ class Bar:
         self._progress.update(
             self._task,
             description="merging" if merging else None,
-            total=rates.frames_total,
-            completed=rates.frames_done + rates.frames_lost,
-            words=rates.words(),
+            total=counts.frames_total,
+            completed=counts.frames_done + counts.frames_lost,
+            words=counts.words(),
         )
 
 
@@ -162,12 +165,12 @@ class LogLines:
 
     def __init__(self, *, interval_s: float) -> None:
         self._interval_s = interval_s
-        self._rates = Rates()
+        self._counts = RunCounts()
         self._next = 0.0
 
     def __call__(self, event: Event) -> None:
         """Log the event, when it is time."""
-        self._rates.count(event)
+        self._counts.count(event)
         if isinstance(event, RunStarted):
             self._next = time.monotonic() + self._interval_s
             logger.info(
@@ -184,7 +187,7 @@ class LogLines:
         elif isinstance(event, RunFinished):
             logger.info(
                 "%s; %d blocks done, %d failed, %d left, %d rows in %.1f s",
-                self._rates.words(),
+                self._counts.words(),
                 event.blocks_done,
                 event.blocks_failed,
                 event.blocks_left,
@@ -193,4 +196,4 @@ class LogLines:
             )
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + self._interval_s
-            logger.info("%s", self._rates.words())
+            logger.info("%s", self._counts.words())

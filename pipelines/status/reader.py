@@ -5,27 +5,38 @@ read on from where they ended, shards are listed now and then. Nothing is writte
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lls_decode.blocks import Block
+from lls_decode.pipelines.journal.events import (
+    BlockDone,
+    BlockFailed,
+    BlockRetried,
+    Event,
+    SettledBlock,
+    ShardDamaged,
+)
 from lls_decode.pipelines.journal.folder import RunFolder
-from lls_decode.pipelines.journal.tail import Tail
+from lls_decode.pipelines.journal.json_lines import EventReader
+from lls_decode.pipelines.journal.record import RunRecord
 
-from .run_status import FailedBlock, RunStatus, VolumeRange, VolumeState, WorkerStatus
-from .speed import History, Pace
+from .latest_start import LatestStart
+from .losses import lost_frames, volumes_of
+from .run_status import FailedBlock, RunStatus
+from .speed import SpeedHistory
+from .volume_coverage import VolumeCoverage
 
 RELIST_S = 60.0
 """How often shards are listed anew; between that, the ledger is believed."""
 LEFT, DONE, FAILED, RETRIED = range(4)
 """States of a block; ``RETRIED``: it has failed, and is tried again."""
 
-_SUMS = ("rows", "bytes", "read_s", "compute_s", "write_s")
+_SUMS = ("rows", "bytes", "read_s", "compute_s", "write_s", "frames_lost")
 
 
 def read_status(out: str | Path) -> RunStatus:
@@ -55,8 +66,8 @@ class RunReader:
         self._begin()
 
     @property
-    def record(self) -> Mapping[str, Any]:
-        """The content of ``run.json``."""
+    def record(self) -> RunRecord:
+        """Record of the run; a new object after each start."""
         return self._record
 
     @property
@@ -65,7 +76,7 @@ class RunReader:
         return self._blocks
 
     @property
-    def history(self) -> History:
+    def history(self) -> SpeedHistory:
         """Speed by time, since the latest start."""
         return self._start.history
 
@@ -87,12 +98,13 @@ class RunReader:
         """
         if self._version() != self._seen:  # started anew: everything since then counts from there
             self._begin()
-        for tail in self._tails("ledger"):
-            for record in tail.read():
-                self._count_block(record)
-        for tail in self._tails("events"):
-            for record in tail.read(without=("BlockDone", "BlockFailed")):
-                self._count_event(record)
+        for file in self._open_files("ledger"):
+            for event in file.read():
+                if isinstance(event, SettledBlock) and 0 <= event.block < len(self._blocks):
+                    self._count_block(event)
+        for file in self._open_files("events"):
+            for event in file.read(without=(BlockDone, BlockFailed)):
+                self._count_event(event)
         if time.monotonic() > self._relist_at:
             self._relist_at = time.monotonic() + RELIST_S
             shards = self._folder.list_shards()
@@ -102,9 +114,10 @@ class RunReader:
     def _begin(self) -> None:
         """Forget everything, and take up the run that is in the folder now."""
         self._seen = self._version()
-        self._record, self._blocks = self._folder.read_run()
+        self._record = self._folder.read_run()
+        self._blocks = self._record.plan_blocks()
         number = len(self._blocks)
-        self._files: dict[str, dict[Path, Tail]] = {"ledger": {}, "events": {}}
+        self._files: dict[str, dict[Path, EventReader]] = {"ledger": {}, "events": {}}
         self._latest = np.zeros(number, dtype=np.uint8)
         """``DONE`` or ``FAILED`` by the latest line of each block in the ledger."""
         self._settled_at = np.zeros(number)
@@ -113,10 +126,12 @@ class RunReader:
         self._retried = np.zeros(number, dtype=np.bool_)
         self._has_shard = np.zeros(number, dtype=np.bool_)
         self._sums = {name: np.zeros(number) for name in _SUMS}
-        self._failures: dict[int, dict[str, Any]] = {}
-        self._start = _Start(float(self._record["started_at"]))
+        self._failures: dict[int, BlockFailed] = {}
+        self._losses: dict[int, BlockDone] = {}
+        """Latest lines of blocks that are done without some of their frames, or with the fill value in them."""
+        self._start = LatestStart(self._record.started_at)
         self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
-        self._spans = _Spans.of(self._blocks)
+        self._coverage = VolumeCoverage.of(self._blocks)
         self._relist_at = 0.0
 
     def _version(self) -> tuple[int, int]:
@@ -127,44 +142,43 @@ class RunReader:
             return 0, 0
         return found.st_ino, found.st_mtime_ns
 
-    def _tails(self, kind: Literal["ledger", "events"]) -> list[Tail]:
-        tails = self._files[kind]
+    def _open_files(self, kind: Literal["ledger", "events"]) -> list[EventReader]:
+        files = self._files[kind]
         for path in self._folder.files_of(kind):
-            tails.setdefault(path, Tail(path))
-        return list(tails.values())
+            files.setdefault(path, EventReader(path))
+        return list(files.values())
 
-    def _count_block(self, record: dict[str, Any]) -> None:
-        """Take a line of the ledger into account."""
-        index, kind = record.get("block"), record.get("event")
-        if not isinstance(index, int) or not 0 <= index < len(self._blocks):
+    def _count_block(self, event: SettledBlock) -> None:
+        """Take an event of the ledger into account."""
+        index = event.block
+        if isinstance(event, BlockDone):
+            self._start.count_block(event)
+        if event.at < self._settled_at[index]:  # of several ledgers, the latest line counts
             return
-        if kind == "BlockDone":
-            self._start.count_block(record)
-        at = float(record.get("at", 0))
-        if at < self._settled_at[index]:  # of several ledgers, the latest line counts
-            return
-        self._settled_at[index] = at
-        self._attempts[index] = int(record.get("attempts", 0))
+        self._settled_at[index] = event.at
+        self._attempts[index] = event.attempts
         self._retried[index] = False
-        if kind == "BlockFailed":
+        if isinstance(event, BlockFailed):
             self._latest[index] = FAILED
-            self._failures[index] = record
-        elif kind == "BlockDone":
-            self._latest[index] = DONE
-            self._has_shard[index] = True
-            self._failures.pop(index, None)
-            for name, values in self._sums.items():
-                values[index] = record[name]
+            self._failures[index] = event
+            return
+        self._latest[index] = DONE
+        self._has_shard[index] = True
+        self._failures.pop(index, None)
+        self._losses.pop(index, None)
+        if event.lost or event.filled:
+            self._losses[index] = event
+        for name, values in self._sums.items():
+            values[index] = getattr(event, name)
 
-    def _count_event(self, record: dict[str, Any]) -> None:
+    def _count_event(self, event: Event) -> None:
         """Take an event into account that is in no ledger."""
-        if record.get("event") == "BlockRetried":
-            index = int(record["block"])
-            if 0 <= index < len(self._blocks):
-                self._retried[index] = True
-        elif record.get("event") == "ShardDamaged":  # it was removed
+        if isinstance(event, BlockRetried):
+            if 0 <= event.block < len(self._blocks):
+                self._retried[event.block] = True
+        elif isinstance(event, ShardDamaged):  # it was removed
             self._relist_at = 0.0
-        self._start.count_event(record)
+        self._start.count_event(event)
 
     def _status(self) -> RunStatus:
         folder, record, start = self._folder, self._record, self._start
@@ -173,22 +187,27 @@ class RunReader:
         known = done & (self._latest == DONE)
         sums = {name: float(values[known].sum()) for name, values in self._sums.items()}
         frames, frames_done, frames_failed = (int(self._owned[mask].sum()) for mask in (done | True, done, failed))
+        lost = [(self._blocks[index], event) for index, event in sorted(self._losses.items()) if known[index]]
+        frames_done, frames_failed = (
+            frames_done - round(sums["frames_lost"]),
+            frames_failed + round(sums["frames_lost"]),
+        )
         owner, merged = folder.owner(), folder.table.exists()
-        complete = merged and bool(done.all())
-        overall = start.pace.overall()
-        speed = start.pace.recent() if owner else overall
+        complete = merged and bool(done.all()) and not any(event.lost for _, event in lost)
+        overall = start.speed.overall()
+        speed = start.speed.recent() if owner else overall
         left = frames - frames_done - frames_failed
         return RunStatus(
             out=self.out,
-            dataset=record["dataset"],
-            model=f"{record['model']['name']} ({record['model']['path']})",
-            run_digest=record["run_digest"],
+            dataset=record.dataset,
+            model=f"{record.model.name} ({record.model.path})",
+            run_digest=record.run_digest,
             state="running" if owner else "done" if complete else "incomplete",
             owner=owner,
             merging=start.merging,
             started_at=start.at,
             ended_at=start.ended_at,
-            last_at=start.pace.until or None,
+            last_at=start.speed.until or None,
             blocks=len(self._blocks),
             blocks_done=int(done.sum()),
             blocks_failed=int(failed.sum()),
@@ -196,6 +215,7 @@ class RunReader:
             frames=frames,
             frames_done=frames_done,
             frames_failed=frames_failed,
+            frames_filled=sum(block.count_owned(event.filled) for block, event in lost),
             rows=round(sums["rows"]),
             shard_bytes=round(sums["bytes"]),
             frames_per_s=speed[0] if speed else None,
@@ -208,141 +228,24 @@ class RunReader:
             retries=int(np.maximum(self._attempts - 1, 0).sum()),
             workers_now=start.workers_now if owner else None,
             workers=tuple(item.status() for item in start.workers.values()),
-            volumes=self._spans.ranges(done, failed),
+            volumes=self._coverage.ranges(done, failed, volumes_of(lost)),
             table=str(folder.table) if merged else None,
             failed=tuple(
                 _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
             ),
+            lost=tuple(lost_frames(block, event) for block, event in lost if event.frames_lost),
             broken_lines=sum(
-                tail.broken + int(tail.unfinished and owner is None) for tail in self._files["ledger"].values()
+                file.broken + int(file.unfinished and owner is None) for file in self._files["ledger"].values()
             ),
         )
 
 
-@dataclass
-class _Start:
-    """What is counted since the latest start of a run."""
-
-    at: float
-    ended_at: float | None = None
-    merging: bool = False
-    workers_now: int = 0
-    workers: "dict[tuple[str, int], _Worker]" = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.pace, self.history = Pace(self.at), History(self.at)
-
-    def count_block(self, record: Mapping[str, Any]) -> None:
-        at = float(record["at"])
-        if at < self.at or record["attempts"] == 0:
-            return
-        self.pace.add(at, record["frames"], record["rows"])
-        self.history.add(at, record["frames"], record["rows"])
-        key = (str(record["worker"]), int(record["pid"]))
-        self.workers.setdefault(key, _Worker(*key)).count(record)
-
-    def count_event(self, record: Mapping[str, Any]) -> None:
-        if float(record.get("at", 0)) < self.at:
-            return
-        match record.get("event"):
-            case "WorkersChanged":
-                self.workers_now = int(record["workers"])
-            case "MergeStarted":
-                self.merging = True
-            case "Merged" | "ShardDamaged":
-                self.merging = False
-            case "RunFinished":
-                self.merging, self.ended_at = False, float(record["at"])
-
-
-@dataclass
-class _Worker:
-    """Sums over the blocks of one worker process."""
-
-    worker: str
-    pid: int
-    blocks: int = 0
-    frames: int = 0
-    rows: int = 0
-    start_s: float = 0.0
-    read_s: float = 0.0
-    compute_s: float = 0.0
-    write_s: float = 0.0
-    began: float = 0.0
-    last_at: float = 0.0
-    gpu_bytes: int | None = None
-
-    def count(self, record: Mapping[str, Any]) -> None:
-        at = float(record["at"])
-        if not self.blocks:  # frames are read while the model is loaded
-            self.began = at - max(record["read_s"], record["start_s"]) - record["compute_s"] - record["write_s"]
-        self.blocks += 1
-        self.frames += record["frames"]
-        self.rows += record["rows"]
-        self.start_s += record["start_s"]
-        self.read_s += record["read_s"]
-        self.compute_s += record["compute_s"]
-        self.write_s += record["write_s"]
-        self.last_at = max(self.last_at, at)
-        if record.get("gpu_bytes") is not None:
-            self.gpu_bytes = max(self.gpu_bytes or 0, int(record["gpu_bytes"]))
-
-    def status(self) -> WorkerStatus:
-        seconds = max(self.last_at - self.began, 1e-3)
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "began"}
-        return WorkerStatus(
-            **values,
-            frames_per_s=self.frames / seconds,
-            idle=min(max(1 - (self.start_s + self.compute_s) / seconds, 0.0), 1.0),
-        )
-
-
-@dataclass(frozen=True)
-class _Spans:
-    """Where blocks lie, ready to be added up over volumes."""
-
-    starts: npt.NDArray[np.int64]
-    """First volume of each block, one past its last, and how many of its planes."""
-    stops: npt.NDArray[np.int64]
-    planes: npt.NDArray[np.int64]
-    num_volumes: int
-    planes_per_volume: int
-
-    @classmethod
-    def of(cls, blocks: Sequence[Block]) -> "_Spans":
-        columns = ((b.volume_start, b.volume_stop, b.plane_stop - b.plane_start) for b in blocks)
-        starts, stops, planes = np.array(list(columns), dtype=np.int64).reshape(-1, 3).T
-        last = blocks[-1] if blocks else None
-        return cls(starts, stops, planes, last.num_volumes if last else 0, last.planes_per_volume if last else 0)
-
-    def ranges(self, done: npt.NDArray[np.bool_], failed: npt.NDArray[np.bool_]) -> tuple[VolumeRange, ...]:
-        """State of each volume, equal neighbours joined."""
-        planes_done, planes_failed = self._planes_per_volume(done), self._planes_per_volume(failed)
-        code = np.where(planes_done == self.planes_per_volume, 1, np.where(planes_done > 0, 2, 0))
-        code[planes_failed > 0] = 3
-        first = int(self.starts.min())  # a part of a dataset has its own first and last volume
-        code = code[first : int(self.stops.max())]
-        names: tuple[VolumeState, ...] = ("left", "done", "partial", "failed")
-        starts = np.flatnonzero(np.diff(code, prepend=-1)).tolist()
-        stops = [*starts[1:], len(code)]
-        return tuple(
-            VolumeRange(first + start, first + stop, names[code[start]])
-            for start, stop in zip(starts, stops, strict=True)
-        )
-
-    def _planes_per_volume(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        change = np.zeros(self.num_volumes + 1, dtype=np.int64)
-        np.add.at(change, self.starts[mask], self.planes[mask])
-        np.add.at(change, self.stops[mask], -self.planes[mask])
-        return np.cumsum(change)[:-1]
-
-
-def _failed_block(block: Block, record: Mapping[str, Any]) -> FailedBlock:
+def _failed_block(block: Block, event: BlockFailed) -> FailedBlock:
     return FailedBlock(
         block_id=block.id,
         frames=block.num_owned,
         volumes=(block.volume_start, block.volume_stop),
         planes=(block.plane_start, block.plane_stop),
-        cause=str(record.get("cause", "")),
-        reason=str(record.get("reason", "")),
+        cause=event.cause,
+        reason=event.reason,
     )

@@ -35,6 +35,19 @@ class FailedBlock:
 
 
 @dataclass(frozen=True)
+class LostFrames(FailedBlock):
+    """Frames of a block that is done which could not be read; ``volumes`` and ``planes`` are their bounds."""
+
+    named: str
+    """The lost frames, in words."""
+
+    @property
+    def place(self) -> str:
+        """The lost frames, in words."""
+        return self.named
+
+
+@dataclass(frozen=True)
 class VolumeRange:
     """Volumes in a row that are in the same state."""
 
@@ -97,6 +110,9 @@ class RunStatus:
     frames: int
     frames_done: int
     frames_failed: int
+    """Frames of failed blocks, and lost ones of blocks that are done."""
+    frames_filled: int
+    """Frames that were given the fill value, as their chunks are absent; they count as done."""
     rows: int
     """Localizations in the shards that the ledger knows."""
     shard_bytes: int
@@ -121,12 +137,19 @@ class RunStatus:
     table: str | None
     """The merged table, when it is there."""
     failed: tuple[FailedBlock, ...]
+    lost: tuple[LostFrames, ...]
+    """Of each block that is done without some of its frames."""
     broken_lines: int
     """Lines of the ledger that a killed process left unfinished."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
         return asdict(self)
+
+    @property
+    def losses(self) -> tuple[FailedBlock, ...]:
+        """Everything that is missing from the table."""
+        return (*self.failed, *self.lost)
 
     @property
     def idle(self) -> float | None:
@@ -144,7 +167,8 @@ class RunStatus:
             f"volumes    {self._strip()}",
             f"blocks     {self.blocks_done}/{self.blocks} done, {self.blocks_failed} failed, {self.blocks_left} left"
             + (f", {self.retries} retries" if self.retries else ""),
-            f"frames     {self.frames_done}/{self.frames} done, {self.frames_failed} lost",
+            f"frames     {self.frames_done}/{self.frames} done, {self.frames_failed} lost"
+            + (f", {self.frames_filled} of absent chunks taken as their fill value" if self.frames_filled else ""),
             f"rows       {self.rows} in {self.shard_bytes / 1e6:.1f} MB of shards",
         ]
         if self.frames_per_s is not None and self.rows_per_s is not None:
@@ -153,10 +177,10 @@ class RunStatus:
         lines += self._describe_workers()
         lines += [
             f"lost       {item.block_id}, {item.frames} frames ({item.place}): {item.reason}"
-            for item in self.failed[:_MOST_FAILED]
+            for item in self.losses[:_MOST_FAILED]
         ]
-        if len(self.failed) > _MOST_FAILED:
-            lines.append(f"lost       {len(self.failed) - _MOST_FAILED} more blocks ('--json' names all)")
+        if len(self.losses) > _MOST_FAILED:
+            lines.append(f"lost       {len(self.losses) - _MOST_FAILED} more blocks ('--json' names all)")
         merging = "being merged" if self.merging and self.owner else "not merged yet"
         lines.append(f"table      {self.table or merging}")
         if self.broken_lines:

@@ -9,7 +9,7 @@ MOST_BINS = 240
 
 
 @dataclass
-class Pace:
+class Speed:
     """Frames and rows a second over the last minutes. Times are seconds since 1970, in any order."""
 
     since: float
@@ -48,7 +48,7 @@ class Pace:
 
 
 @dataclass
-class History:
+class SpeedHistory:
     """Frames and rows by time, in at most ``MOST_BINS`` bins, that become wider as the run becomes longer."""
 
     since: float

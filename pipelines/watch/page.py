@@ -1,4 +1,4 @@
-"""The page: a Bokeh document that shows the latest look of a `Watcher`. It computes nothing."""
+"""The page: a Bokeh document that shows the latest snapshot of a `Watcher`. It computes nothing."""
 
 import html
 import re
@@ -22,8 +22,8 @@ from bokeh.plotting import figure
 from lls_decode.pictures.colours import depth_colours, to_srgb
 from lls_decode.pipelines.status.run_status import RunStatus, duration
 
-from .look import Look, Watcher
 from .strip import COLOURS
+from .watcher import Snapshot, Watcher
 
 UPDATE_MS = 1000
 _INK, _DIM, _RULE = "#20262b", "#6b757d", "#e3e6e8"
@@ -69,25 +69,25 @@ class _Page:
         )
 
     def update(self) -> None:
-        """Show the latest look, when it is a new one."""
-        look = self._watcher.latest
-        if look is None:
+        """Show the latest snapshot, when it is a new one."""
+        snapshot = self._watcher.latest
+        if snapshot is None:
             self._head.text = _waiting(self._watcher.out)
             return
-        if look.number == self._shown:
+        if snapshot.number == self._shown:
             return
-        self._shown = look.number
-        self._head.text = _head(look.status)
+        self._shown = snapshot.number
+        self._head.text = _head(snapshot.status)
         for _, show in self._parts:
-            show(look)
+            show(snapshot)
         self._foot.text = (
             f'<div style="color:{_DIM};font-size:12px">as of {time.strftime("%F %T")}, from the files in '
-            f"{html.escape(look.status.out)}</div>"
+            f"{html.escape(snapshot.status.out)}</div>"
         )
 
 
-Part = tuple[UIElement, Callable[[Look], None]]
-"""Something on the page, and how a look is shown in it."""
+Part = tuple[UIElement, Callable[[Snapshot], None]]
+"""Something on the page, and how a snapshot is shown in it."""
 
 
 def _strip_part() -> Part:
@@ -106,8 +106,8 @@ def _strip_part() -> Part:
     )
     title = _title("Blocks", f'<span style="font-weight:400;font-size:12px;margin-left:16px">{legend}</span>')
 
-    def show(look: Look) -> None:
-        cells = look.cells
+    def show(snapshot: Snapshot) -> None:
+        cells = snapshot.cells
         if cells.left:
             plot.x_range.update(start=min(cells.left), end=max(cells.right))
             plot.y_range.update(start=max(cells.top), end=min(cells.bottom))  # planes count downwards, as rows do
@@ -132,16 +132,16 @@ def _speed_part() -> Part:
         plot.y_range.start = 0
         plots.append(plot)
 
-    def show(look: Look) -> None:
-        seconds = look.status.last_at - look.status.started_at if look.status.last_at else 1.0
+    def show(snapshot: Snapshot) -> None:
+        seconds = snapshot.status.last_at - snapshot.status.started_at if snapshot.status.last_at else 1.0
         divisor, unit = _time_unit(seconds)
         for plot in plots:
             plot.x_range.end = max(seconds, 1.0) / divisor
             plot.xaxis.axis_label = f"{unit} since the latest start"
-        for plot, values in zip(plots, (look.frames_per_s, look.rows_per_s), strict=True):
+        for plot, values in zip(plots, (snapshot.frames_per_s, snapshot.rows_per_s), strict=True):
             plot.y_range.end = 1.1 * max(values, default=1.0) or 1.0
-        times = [value / divisor for value in look.seconds]
-        source.data = {"time": times, "frames": look.frames_per_s, "rows": look.rows_per_s}
+        times = [value / divisor for value in snapshot.seconds]
+        source.data = {"time": times, "frames": snapshot.frames_per_s, "rows": snapshot.rows_per_s}
 
     return column(_title("Speed"), *plots, sizing_mode="stretch_width"), show
 
@@ -168,8 +168,8 @@ def _picture_part() -> Part:
     plot.add_layout(bar, "right")
     title = _title("Found so far")
 
-    def show(look: Look) -> None:
-        picture = look.picture
+    def show(snapshot: Snapshot) -> None:
+        picture = snapshot.picture
         if picture is None:
             return
         (x0, x1), (y0, y1) = ((low / 1000, high / 1000) for low, high in picture.extent_nm)
@@ -208,8 +208,8 @@ def _worker_part() -> Part:
     table = _table(source, columns[:-1], height=215)
     title = _title("Workers")
 
-    def show(look: Look) -> None:
-        workers = sorted(look.status.workers, key=lambda item: item.frames_per_s)
+    def show(snapshot: Snapshot) -> None:
+        workers = sorted(snapshot.status.workers, key=lambda item: item.frames_per_s)
         fastest = max((item.frames_per_s for item in workers), default=1.0) or 1.0
         on_gpu = any(item.gpu_bytes is not None for item in workers)
         if len(table.columns) != len(columns) - (not on_gpu):
@@ -223,7 +223,11 @@ def _worker_part() -> Part:
             "last": [time.strftime("%T", time.localtime(item.last_at)) for item in workers],
             "gpu": ["" if item.gpu_bytes is None else f"{item.gpu_bytes / 1e9:.2f}" for item in workers],
         }
-        idle = "" if look.status.idle is None else f"idle {100 * look.status.idle:.0f} % of their time, slowest first"
+        idle = (
+            ""
+            if snapshot.status.idle is None
+            else f"idle {100 * snapshot.status.idle:.0f} % of their time, slowest first"
+        )
         title.text = _title_text(
             "Workers", f'<span style="font-weight:400;font-size:12px;margin-left:10px">{idle}</span>'
         )
@@ -243,8 +247,8 @@ def _lost_part() -> Part:
     table = _table(source, columns, height=180)
     title = _title("Failures")
 
-    def show(look: Look) -> None:
-        lost = look.status.failed
+    def show(snapshot: Snapshot) -> None:
+        lost = snapshot.status.losses
         table.visible = bool(lost)
         words = f"{len(lost)} blocks; the same command takes them up again" if lost else "none"
         title.text = _title_text(
@@ -329,7 +333,7 @@ def _number(name: str, value: float, form: str = ",.0f") -> str:
 def _head(status: RunStatus) -> str:
     done = status.frames_done / status.frames if status.frames else 0.0
     state = "merging" if status.merging and status.owner else status.state
-    lost = f' style="color:{_RED}"' if status.blocks_failed else ""
+    lost = f' style="color:{_RED}"' if status.frames_failed else ""
     tiles = [
         (f"{100 * done:.1f} %", f"{_number('frames_done', status.frames_done)} of {status.frames:,} frames"),
         (_number("rows", status.rows), "localizations"),

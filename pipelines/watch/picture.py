@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from lls_decode.blocks import Block
 from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import ShardError
 from lls_decode.pictures.canvas import DepthCanvas, Extent, Image
+from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.table.shards import UNREADABLE, open_shard
 
 MOST_PIXELS = 250_000
@@ -53,12 +53,11 @@ class LivePicture:
     and the picture is begun anew when it has moved: in all, rows are drawn no more than about twice.
     """
 
-    def __init__(self, shards: Path, record: Mapping[str, Any], blocks: Sequence[Block]) -> None:
-        """``record`` is ``run.json``: size of the dataset, pixel size, geometry."""
-        config = record["config"]
-        geometry = Geometry.model_validate(config["geometry"]) if config["geometry"] else None
-        pixel = PixelSize.model_validate(config["pixel_size"])
-        self._extent_nm = field_extent(Layout(**record["layout"]), pixel, geometry)
+    def __init__(self, shards: Path, record: RunRecord, blocks: Sequence[Block]) -> None:
+        """``record`` gives the size of the dataset, the pixel size and the geometry."""
+        geometry, pixel = record.config.geometry, record.config.pixel_size
+        assert pixel is not None  # resolved
+        self._extent_nm = field_extent(record.layout, pixel, geometry)
         self._pixel_nm = _pixel_for(self._extent_nm)
         self._sample = geometry is not None
         self._columns = ["xs_nm", "ys_nm", "zs_nm"] if self._sample else ["x_nm", "y_nm", "z_nm"]

@@ -25,9 +25,9 @@ from lls_decode.errors import SiteError
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.status.run_status import RunStatus
 
-from .look import Watcher
 from .metrics import CONTENT_TYPE, Collector, exposition
 from .page import show_run
+from .watcher import Watcher
 
 PAGE = "lls-decode"
 """Name of the page in Dask's dashboard, and its path there."""
@@ -90,7 +90,7 @@ def serve(out: str | Path, *, port: int = 8788, address: str = LOOPBACK) -> Iter
     application = BokehTornado(
         {"/": Application(FunctionHandler(partial(show_run, watcher=watcher)))},
         extra_websocket_origins=[f"{name}:{port}" for name in names],
-        extra_patterns=[("/metrics", MetricsHandler, {"runs": lambda: _standing([watcher])})],
+        extra_patterns=[("/metrics", MetricsHandler, {"runs": lambda: _statuses([watcher])})],
     )
     http_server = HTTPServer(application)
     http_server.add_sockets(sockets)
@@ -135,7 +135,7 @@ class RunPage(SchedulerPlugin):
 
     def runs(self) -> list[RunStatus]:
         """The run as it stands; none before the first look."""
-        return _standing([self.watcher])
+        return _statuses([self.watcher])
 
     async def close(self) -> None:
         """The scheduler ends."""
@@ -186,6 +186,6 @@ def _registry() -> Any:
     return REGISTRY
 
 
-def _standing(watchers: Iterable[Watcher]) -> list[RunStatus]:
-    looks = (watcher.latest for watcher in watchers)
-    return [look.status for look in looks if look is not None]
+def _statuses(watchers: Iterable[Watcher]) -> list[RunStatus]:
+    snapshots = (watcher.latest for watcher in watchers)
+    return [snapshot.status for snapshot in snapshots if snapshot is not None]

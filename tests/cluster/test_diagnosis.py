@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from lls_decode.cluster.diagnosis import examine_interpreter, examine_site, interpreter_versions
-from lls_decode.cluster.profile import SlurmSite
+from lls_decode.cluster.diagnosis import examine_site
+from lls_decode.cluster.slurm.diagnosis import examine_interpreter, interpreter_versions
+from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.cluster.versions import differences, versions_here
 from lls_decode.config.base import parse
 
@@ -76,6 +77,6 @@ def test_sites_without_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert list(examine_site("local")) == [("ok", "workers on this machine")]
     assert list(examine_site("cuda")) == [("wrong", "0 GPUs can be used")]
-    monkeypatch.setattr("lls_decode.cluster.diagnosis.CONNECT_S", 1.0)
+    monkeypatch.setattr("lls_decode.cluster.running.CONNECT_S", 1.0)
     ((state, words),) = examine_site("tcp://127.0.0.1:1")
     assert (state, words.startswith("No scheduler answers at tcp://127.0.0.1:1 within")) == ("wrong", True)

@@ -8,13 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import dask
 import pytest
 
-from lls_decode.cluster.profile import SlurmSite
-from lls_decode.cluster.slurm.interactive import interactive_script
-from lls_decode.cluster.slurm.scripts import JobFolder, job_name, wall_time
-from lls_decode.cluster.slurm.unattended import job_scripts
+from lls_decode.cluster.slurm.scripts import job_name, wall_time
+from lls_decode.cluster.slurm.site import SlurmSite
+from lls_decode.cluster.slurm.unattended import describe_scripts, job_scripts
 from lls_decode.config.base import parse
 
 OUT = Path("/data/my results/50%")
@@ -101,19 +99,32 @@ def test_job_without_gpu_sees_none() -> None:
 
 
 def test_interactive_script() -> None:
-    pytest.importorskip("dask_jobqueue")
-    with dask.config.set({"distributed.worker.preload": ["preload.of.user"]}):
-        text = interactive_script(site(**SITE, mode="interactive"), JobFolder(OUT))
-    lines = {line.removeprefix("#SBATCH ") for line in text.splitlines()}
-    assert lines >= {"-p gpu", "-A lab", "--qos=long", "-n 1", "--cpus-per-task=4", "--mem=24576M", "-t 1-12:30:00",
-                     "--gres=gpu:a100:1", "--constraint=a100|h100", "module load cuda/12"}  # fmt: skip
-    (command,) = [line for line in lines if "dask_worker" in line]
-    assert command.startswith(
-        "apptainer exec --nv image.sif /opt/venv/bin/python -P -m distributed.cli.dask_worker tcp"
-    )
-    assert "--nthreads 2 --memory-limit 21.60GiB --nanny" in command
-    assert "--preload lls_decode.cluster.slurm.leaving --preload preload.of.user" in command
-    assert command.endswith("--interface ib0")
+    """Its workers are the same jobs, which meet this process in a folder of the session."""
+    text = describe_scripts(site(**SITE, mode="interactive"), OUT, [])
+    first, _, script = text.partition("\n")
+    assert first == "# sbatch --array=0-7 /data/my results/50%/site/SESSION/worker.sh"
+    changes = {"/50%/site'": "/50%/site/SESSION'", NAME: f"{NAME}-SESSION"}
+    expected = WORKER
+    for old, new in changes.items():
+        expected = expected.replace(old, new)
+    assert script == expected
+
+
+MEMORY: dict[str, tuple[dict[str, Any], list[str], bool]] = {
+    "of the job": ({"memory_gib": 1.5}, ["--mem=1536M"], True),
+    "of each cpu": ({"memory_per_cpu_gib": 1.5}, ["--mem-per-cpu=1536M"], True),
+    "not asked for": ({"memory_gib": None}, [], False),
+}
+
+
+@pytest.mark.parametrize("job", ["driver", "worker"])
+@pytest.mark.parametrize(("values", "lines", "known"), MEMORY.values(), ids=MEMORY.keys())
+def test_memory_of_a_job(values: dict[str, Any], lines: list[str], known: bool, job: str) -> None:
+    """Where it is not asked for no line names memory, and the worker is told of none."""
+    text = job_scripts(site(**{job: values}), OUT, [])[job]
+    asked = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert [line for line in asked if "mem" in line] == lines
+    assert ("--memory" in text) == (known and job == "worker")
 
 
 @pytest.mark.parametrize(

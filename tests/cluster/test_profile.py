@@ -7,23 +7,20 @@ from typing import Any
 import pytest
 import yaml
 
-from lls_decode.cluster.profile import (
-    CudaSite,
-    LocalSite,
-    SlurmJob,
-    SlurmSite,
-    find_profile,
-    load_profile,
-    shipped_profiles,
-)
+from lls_decode.cluster.machine.cuda import CudaSite
+from lls_decode.cluster.machine.local import LocalSite
+from lls_decode.cluster.running import RunningScheduler
+from lls_decode.cluster.site import find_site, load_profile, shipped_profiles
+from lls_decode.cluster.slurm.profile import SlurmJob
+from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.config.base import parse
 from lls_decode.errors import ConfigError, SiteError
 
 
 def test_shipped_profiles() -> None:
-    kinds = {name: type(find_profile(name)) for name in shipped_profiles()}
+    kinds = {name: type(find_site(name)) for name in shipped_profiles()}
     assert kinds == {"local": LocalSite, "cuda": CudaSite, "slurm": SlurmSite, "slurm-gpu": SlurmSite}
-    gpu = find_profile("slurm-gpu")
+    gpu = find_site("slurm-gpu")
     assert isinstance(gpu, SlurmSite)
     assert (gpu.mode, gpu.worker.gpus) == ("unattended", 1)
 
@@ -31,7 +28,7 @@ def test_shipped_profiles() -> None:
 @pytest.mark.parametrize("name", ["local", "cuda", "slurm", "slurm-gpu"])
 def test_shipped_profiles_show_every_key(name: str) -> None:
     data = yaml.safe_load(shipped_profiles()[name].read_text())
-    profile = find_profile(name)
+    profile = find_site(name)
     assert set(data) == set(type(profile).model_fields)
     assert name != "slurm" or set(data["worker"]) == set(SlurmJob.model_fields)
 
@@ -44,6 +41,14 @@ REFUSED: dict[str, tuple[str, str]] = {
     "mode": ("{kind: slurm, mode: batch}", "'unattended' or 'interactive', found 'batch'"),
     "workers": ("{kind: slurm, workers_min: 5, workers_max: 2}", "workers_min is 5, more than workers_max, 2"),
     "no memory": ("{kind: slurm, worker: {memory_gib: 0}}", "worker.memory_gib: Input should be greater than 0"),
+    "memory in two ways": (
+        "{kind: slurm, worker: {memory_gib: 16, memory_per_cpu_gib: 4}}",
+        "worker: memory_gib is 16 and memory_per_cpu_gib is 4, but a job asks for memory in one way only; set one"),
+    "no memory for a cpu": (
+        "{kind: slurm, worker: {memory_per_cpu_gib: 0}}", "worker.memory_per_cpu_gib: Input should be greater than 0"),
+    "memory as an extra line": (
+        "{kind: slurm, worker: {extra: [--mem-per-cpu=4G]}}", "use the key memory_per_cpu_gib"),
+    "scheduler without address": ("kind: scheduler", "address: Field required"),
     "hours as text": ("{kind: slurm, worker: {hours: '08:00:00'}}", "worker.hours"),
     "notice": ("{kind: slurm, worker: {hours: 0.05}}", "notice_s is 120, more than half of worker.hours (0.05 h)"),
     "partition": ("{kind: slurm, worker: {partition: 'a b'}}", "worker.partition: expected one name"),
@@ -69,9 +74,9 @@ def test_refused(text: str, words: str, tmp_path: Path) -> None:
 
 def test_unknown_name() -> None:
     with pytest.raises(SiteError, match=r"Unknown site 'slurm-gpus' \(did you mean 'slurm-gpu'\?\)"):
-        find_profile("slurm-gpus")
+        find_site("slurm-gpus")
     with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
-        find_profile("absent.yaml")
+        find_site("absent.yaml")
 
 
 GPUS = {None: 0, "gpu": 1, "gpu:2": 2, "gpu:a100": 1, "gpu:a100:4": 4, "lscratch:100": 0}
@@ -85,6 +90,28 @@ def test_gpus_of_a_job(gres: str | None, count: int) -> None:
 def test_processes_share_a_job() -> None:
     site = slurm(worker={"cpus": 8, "memory_gib": 40, "gres": "gpu:4"})
     assert (site.worker_threads, site.worker_bytes) == (2, int(0.9 * 40 * 2**30) // 4)
+
+
+MEMORY: dict[str, tuple[dict[str, Any], int | None]] = {
+    "of the job": ({"memory_gib": 8}, 8 * 2**30),
+    "of each cpu": ({"memory_per_cpu_gib": 1.5}, 6 * 2**30),
+    "of each cpu, said twice": ({"memory_gib": None, "memory_per_cpu_gib": 2}, 8 * 2**30),
+    "not asked for": ({"memory_gib": None}, None),
+}
+
+
+@pytest.mark.parametrize(("values", "memory"), MEMORY.values(), ids=MEMORY.keys())
+def test_memory_of_a_job(values: dict[str, Any], memory: int | None) -> None:
+    site = slurm(worker={"cpus": 4, **values})
+    assert site.worker.memory_bytes == memory
+    assert site.worker_bytes == (None if memory is None else int(0.9 * memory))
+    assert site.replace(mode="interactive").worker == site.worker
+
+
+def test_scheduler_that_has_a_profile(tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("kind: scheduler\naddress: tcp://node17:8786\n")
+    assert load_profile(path) == find_site("tcp://node17:8786") == RunningScheduler(address="tcp://node17:8786")
 
 
 def test_driver_is_asked_for_as_workers_are() -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import dask
 import pytest
 
+from lls_decode.cluster.machine.local import default_workers
 from lls_decode.cluster.settings import DASK_SETTINGS
-from lls_decode.cluster.site import connect, default_workers
+from lls_decode.cluster.site import connect
 from lls_decode.errors import SiteError
 
 

@@ -1,11 +1,14 @@
 """Which worker jobs are taken for lost, when others are submitted, and what is said of those that wait."""
 
+import os
+
+import psutil
 import pytest
 
-from lls_decode.cluster.slurm.check import explain, is_hopeless
-from lls_decode.cluster.slurm.commands import QueuedJob, _node, read_hours
-from lls_decode.cluster.slurm.supervision import Losses, Shortage
-from lls_decode.cluster.slurm.worker import given_devices
+from lls_decode.cluster.slurm.commands import _node, read_hours
+from lls_decode.cluster.slurm.queued_jobs import QueuedJob, explain, is_hopeless
+from lls_decode.cluster.slurm.supervision import Shortage
+from lls_decode.cluster.slurm.worker import given_devices, given_memory
 from lls_decode.errors import SiteError
 
 
@@ -31,18 +34,6 @@ def test_worker_that_comes_ends_the_patience() -> None:
     shortage = Shortage(wanted=1, missing_s=15)
     submitted = [now for now in range(0, 400, 5) if shortage.count(0, int(now >= 300), now)]
     assert submitted == [15, 45, 105, 225, 300, 330, 390]
-
-
-def test_losses() -> None:
-    losses = Losses(missing_s=15)
-    jobs = {"queued": "1", "live": "2", "lost": "3", "never submitted": None}
-
-    def find(now: float) -> set[str]:
-        return losses.find(jobs, queued={"1"}, live={"live"}, now=now)
-
-    assert [find(0), find(10), find(15)] == [set(), set(), {"lost", "never submitted"}]
-    jobs["lost"] = "4"  # submitted anew: its time begins again
-    assert [find(20), find(34), find(35)] == [set(), set(), {"lost", "never submitted"}]
 
 
 def queued(job: str, state: str, reason: str) -> QueuedJob:
@@ -97,3 +88,27 @@ def test_one_process_for_each_device(visible: str, devices: list[str]) -> None:
 def test_job_that_did_not_get_its_gpu_does_not_compute() -> None:
     with pytest.raises(SiteError, match="was to have 2 GPUs"):
         given_devices("", wanted=2)
+
+
+GIB = 2**30
+MACHINE = psutil.virtual_memory().total
+CPUS = os.cpu_count() or 1
+MEMORY = {
+    "--mem": ({"SLURM_MEM_PER_NODE": "4096", "SLURM_CPUS_ON_NODE": "2"}, 4 * GIB, None),
+    "--mem-per-cpu": ({"SLURM_MEM_PER_CPU": "1024", "SLURM_CPUS_ON_NODE": "3"}, 3 * GIB, None),
+    "a cgroup": ({"SLURM_CPUS_ON_NODE": "1"}, GIB, GIB),
+    "unlimited by SLURM": ({"SLURM_MEM_PER_NODE": "0", "SLURM_CPUS_ON_NODE": "1"}, GIB, GIB),
+    "share of a node": ({"SLURM_CPUS_ON_NODE": "1"}, MACHINE // CPUS, MACHINE),
+    "a whole node": ({"SLURM_CPUS_ON_NODE": str(CPUS)}, MACHINE, MACHINE),
+    "nothing is known": ({}, MACHINE, MACHINE),
+}
+
+
+@pytest.mark.parametrize(("job", "memory", "limit"), MEMORY.values(), ids=MEMORY.keys())
+def test_memory_that_a_job_was_given(
+    job: dict[str, str], memory: int, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its environment; else by what limits this process (``limit``), of which jobs on one node have a share each."""
+    if limit is not None:
+        monkeypatch.setattr("lls_decode.cluster.slurm.worker.MEMORY_LIMIT", limit)
+    assert given_memory(job) == int(0.9 * memory)

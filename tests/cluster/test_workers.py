@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from distributed import Client, Scheduler, SpecCluster
 
-from lls_decode.cluster.request import own_address, tunnel
+from lls_decode.cluster.addresses import own_address, tunnel
 from lls_decode.cluster.site import connect
 from lls_decode.cluster.slurm.rendezvous import Rendezvous, make_security, read_rendezvous
 from lls_decode.cluster.slurm.worker import START_S

@@ -1,4 +1,4 @@
-"""Truth tables: each format read into our frame of reference, everything else refused by name."""
+"""Truth tables: each format read into our coordinate system, everything else refused by name."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ WriteTable = Callable[..., Path]
 
 
 def random_columns(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
-    """Every canonical column but those of the sample frame, sorted by frame."""
+    """Every canonical column but those in sample coordinates, sorted by frame."""
     random = np.random.default_rng(seed)
     frame = np.sort(random.integers(0, 20 * PLANES, num_rows))
     columns = {

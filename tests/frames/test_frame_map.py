@@ -84,10 +84,10 @@ def test_scattered_frames_do_not_read_what_lies_between():
     ("frames", "planes", "text"),
     [
         ([[4, 0]], 1, "frame 4"),
-        ([[4, 0], [5, 0], [6, 0], [9, 0]], 1, "frames 4-6, 9"),
+        ([[4, 0], [5, 0], [6, 0], [9, 0]], 1, "frames 4 to 6, 9"),
         ([[2, 3]], 10, "volume 2, plane 3"),
-        ([[2, 3], [2, 4]], 10, "volume 2, planes 3-4"),
-        ([[2, 0], [2, 1], [3, 0], [3, 1]], 2, "volumes 2-3, planes 0-1"),
+        ([[2, 3], [2, 4]], 10, "volume 2, planes 3 to 4"),
+        ([[2, 0], [2, 1], [3, 0], [3, 1]], 2, "volumes 2 to 3, planes 0 to 1"),
         ([[2, 1], [3, 0]], 2, "volume 2, plane 1; volume 3, plane 0"),
         ([], 2, "no frame that is used"),
     ],

@@ -47,7 +47,8 @@ from lls_decode.localize.detect import Detections, candidate_maps
 from lls_decode.model.bundle import ModelBundle, save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet, OutputMaps, SparseMaps, UNet, pad_to_stride
-from lls_decode.optics import ScmosModel
+from lls_decode.optics import CameraModel
+from tests.cameras import scmos_model
 
 PIXEL = PixelSize(x_nm=100.0, y_nm=110.0)
 STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
@@ -131,16 +132,16 @@ def encode_whole(bundle: ModelBundle, adu_TYX: npt.NDArray[np.uint16]) -> Tensor
     scaling, noise = bundle.info.scaling, None
     photons = camera().to_photons(torch.from_numpy(adu_TYX))
     if bundle.info.network.noise_map:
-        noise = pad_to_stride((camera().variance_adu2.sqrt() - scaling.noise_offset) / scaling.noise_scale)
+        noise = pad_to_stride((camera().values["variance_adu2"].sqrt() - scaling.noise_offset) / scaling.noise_scale)
     return bundle.network.encode(pad_to_stride((photons - scaling.input_offset) / scaling.input_scale), noise)
 
 
-def camera() -> ScmosModel:
+def camera() -> CameraModel:
     """Another offset in every pixel, and read noise in some: a tile with the wrong piece of a map is noticed."""
     random = torch.Generator().manual_seed(1)
     offset = torch.randint(100, 110, (HEIGHT, WIDTH), generator=random).float()
     noise = (torch.rand((HEIGHT, WIDTH), generator=random) < 0.02).float()
-    return ScmosModel(offset, torch.tensor(1.0), noise**2, 1.0)
+    return scmos_model(offset, 1.0, noise**2)
 
 
 def make_movie() -> npt.NDArray[np.uint16]:
@@ -148,7 +149,7 @@ def make_movie() -> npt.NDArray[np.uint16]:
     random = np.random.default_rng(2)
     shape = (LAYOUT.num_volumes, LAYOUT.planes_per_volume, HEIGHT, WIDTH)
     photons = np.where(random.random(shape) < 0.04, random.integers(1, 4, shape), 0)
-    return (photons + camera().offset_adu.numpy()).astype(np.uint16)
+    return (photons + camera().values["offset_adu"].numpy()).astype(np.uint16)
 
 
 MOVIE = make_movie()
@@ -496,7 +497,7 @@ def save(path: Path, config: NetworkConfig | None = None) -> Path:
 
 def test_the_one_place_that_assembles(tmp_path: Path) -> None:
     """The same detections as with parts put together by hand; camera maps come from files."""
-    np.save(tmp_path / "offset.npy", camera().offset_adu.numpy())
+    np.save(tmp_path / "offset.npy", camera().values["offset_adu"].numpy())
     chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=1.0, variance_adu2=1.0)
     config = RunConfig(
         camera=chip, pixel_size=PIXEL, geometry=STAGE, compute=ComputeConfig(device="cpu", tile_px=56, threads=1)
@@ -513,10 +514,11 @@ def test_the_one_place_that_assembles(tmp_path: Path) -> None:
 def test_the_noise_map_of_a_run_comes_from_its_camera(tmp_path: Path) -> None:
     """Per pixel from a file, or one number for all; in photons."""
     config = network_config("time").replace(noise_map=True)
-    np.save(tmp_path / "variance.npy", camera().variance_adu2.numpy() * 4.0)
-    np.save(tmp_path / "offset.npy", camera().offset_adu.numpy())
+    np.save(tmp_path / "variance.npy", camera().values["variance_adu2"].numpy() * 4.0)
+    np.save(tmp_path / "offset.npy", camera().values["offset_adu"].numpy())
     path, stack = save(tmp_path / "far.lls", config), stacks("time", 100)[0]
-    doubled = replace(stack, adu_TYX=(stack.adu_TYX - camera().offset_adu.numpy()) * 2 + camera().offset_adu.numpy())
+    offset_YX = camera().values["offset_adu"].numpy()
+    doubled = replace(stack, adu_TYX=(stack.adu_TYX - offset_YX) * 2 + offset_YX)
     run = RunConfig(pixel_size=PIXEL, geometry=STAGE, compute=ComputeConfig(device="cpu", tile_px=56, threads=1))
     chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=2.0, variance_adu2=0.0)
     silent = build_localizer(path, run.replace(camera=chip), LAYOUT).run(doubled)
@@ -533,14 +535,14 @@ def test_the_noise_map_of_a_run_comes_from_its_camera(tmp_path: Path) -> None:
 def test_an_emccd_has_no_noise_map(tmp_path: Path) -> None:
     chip = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
     path = save(tmp_path / "far.lls", network_config("time").replace(noise_map=True))
-    with pytest.raises(ConfigError, match="an EMCCD camera has not"):
+    with pytest.raises(ConfigError, match="cameras of kind emccd do not have"):
         build_localizer(path, RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
 
 
 def test_a_camera_of_another_shape_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "offset.npy", np.zeros((WIDTH, HEIGHT)))
     chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=1.0, variance_adu2=1.0)
-    with pytest.raises(ConfigError, match=r"shape \(110, 118\), expected \(118, 110\)"):
+    with pytest.raises(ConfigError, match=r"shape \(110, 118\), frames have \(118, 110\)"):
         build_localizer(save(tmp_path / "far.lls"), RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
 
 

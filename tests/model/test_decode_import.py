@@ -364,7 +364,7 @@ def test_what_is_known_of_the_model(official: Path, imported: Path) -> None:
     assert info.licence == "unknown"
     assert info.scaling == Scaling(input_scale=200, input_offset=120, photons=34000, z_nm=900, bg=180)
     assert (info.z_range_nm, info.photons_range, info.bg_range) == ((-750, 750), (4000, 16000), (90, 150))
-    assert info.psf is info.psf_digest is None
+    assert info.psf is None
     assert info.imported_from == "DECODE"
     sums = dict(line.split(maxsplit=1)[::-1] for line in (official.parent / "SHA256SUMS").read_text().splitlines())
     for kind, name in (("model", "model_0.pt"), ("params", "param_run.yaml")):

@@ -13,8 +13,8 @@ from scipy.spatial.distance import cdist
 
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.molecules import filter_table, link
-from lls_decode.molecules.best import combined_sigma, sigma_quantile
 from lls_decode.molecules.density import crowded, marked
+from lls_decode.molecules.sigma_quantile import combined_sigma, sigma_quantile
 from lls_decode.table import read_metadata, read_table
 
 from .conftest import STAGE, WriteRows
@@ -40,7 +40,7 @@ def table(write_rows: WriteRows) -> Path:
 
 def test_rows_that_meet_a_condition(table: Path, tmp_path: Path) -> None:
     before = read_table(table)[0]
-    made = filter_table(table, tmp_path / "out.parquet", where="x_sig < 20", volumes=(2, 6), planes=(0, 7))
+    made = filter_table(table, tmp_path / "out.parquet", where="x_sig < 20", volumes=(2, 7), planes=(None, 8))
     after, metadata = read_table(made.path)
     keep = (before["x_sig"].to_numpy() < 20) & (before["plane"].to_numpy() <= 7)
     keep &= (before["volume"].to_numpy() >= 2) & (before["volume"].to_numpy() <= 6)
@@ -50,7 +50,7 @@ def test_rows_that_meet_a_condition(table: Path, tmp_path: Path) -> None:
     assert (made.row_groups_read, made.row_groups) == (5, 10)
     [step] = metadata.history
     assert {name: step[name] for name in ("step", "where", "volumes", "rows_before")} == {
-        "step": "filter", "where": "x_sig < 20", "volumes": [2, 6], "rows_before": NUM,
+        "step": "filter", "where": "x_sig < 20", "volumes": [2, 7], "rows_before": NUM,
     }  # fmt: skip
     assert metadata.run_digest == "feed"
 
@@ -152,6 +152,8 @@ def test_molecules_are_filtered_too(write_rows: WriteRows, tmp_path: Path) -> No
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "There is no condition"),
     "unknown column": ({"where": "sigma < 3"}, "'sigma', which is no column"),
+    "no volumes": ({"volumes": (7, 7)}, "volumes 7:7 holds nothing; expected START:STOP with the end excluded"),
+    "planes from the end": ({"planes": (-3, None)}, "planes -3: holds nothing"),
     "share": ({"best": 1.5}, "best is 1.5; expected a share"),
     "no radius": ({"min_neighbours": 3}, "go together"),
     "no number": ({"radius_nm": 30}, "go together"),

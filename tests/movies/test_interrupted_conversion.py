@@ -110,6 +110,7 @@ def test_files_that_changed_since_are_compared_with_what_is_stored(killed, movie
 
 def test_the_shards_of_another_movie_are_not_mixed_in(killed, movie, data, tmp_path):
     movie.write_bytes(np.concatenate([data, data[:5]]).tobytes())
+    movie.with_suffix(".inf").write_text(INF.replace(str(len(data)), str(len(data) + 5)))
     with pytest.raises(OutputError, match="shards of another conversion"):
         convert(movie, tmp_path / "a.zarr")
     assert killed.exists()

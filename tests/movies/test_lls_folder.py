@@ -151,7 +151,10 @@ def test_a_last_stack_that_was_cut_short_keeps_its_frames(tmp_path):
         ([janelia(0, 0), janelia(0, 2)], "lacks the stacks between"),
         ([janelia(0, 0), janelia(0, 0).replace("cell5", "cell6")], "two stacks of one time"),
         (["a.tif"], "no TIFF file named like"),
-        ([mosaic(0), mosaic(0).replace("_000x", "_001x")], "2 tiles"),
+        (
+            [mosaic(0), mosaic(0).replace("_000x", "_001x")],
+            "2 positions: 000x_000y_000z, 001x_000y_000z; choose one with --position",
+        ),
     ],
 )
 def test_folders_whose_volumes_cannot_be_numbered_are_refused(names, message, tmp_path):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lls_decode.config import EmccdCamera, ScmosCamera
 from lls_decode.errors import ConfigError
-from lls_decode.optics import CameraModel, ScmosModel, build_camera
+from lls_decode.optics import CameraModel, build_camera
+from tests.cameras import scmos_model
 
 SCMOS = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.1, variance_adu2=6.0, quantum_efficiency=0.8)
 EMCCD = EmccdCamera(
@@ -53,13 +54,13 @@ def test_read_noise_is_that_of_dark_frames() -> None:
 def test_read_noise_of_pixels() -> None:
     """Of the shape of the maps that make it, and cut with them."""
     variance = torch.tensor([[4.0, 9.0], [16.0, 1.0]])
-    chip = ScmosModel(torch.tensor(100.0), torch.tensor([[1.0, 2.0], [2.0, 1.0]]), variance, 0.5)
+    chip = scmos_model(100.0, [[1.0, 2.0], [2.0, 1.0]], variance, 0.5)
     assert torch.equal(chip.read_noise, torch.tensor([[4.0, 3.0], [4.0, 2.0]]))
     assert torch.equal(chip.crop(slice(1, 2), slice(0, 1)).read_noise, torch.tensor([[4.0]]))
 
 
 def test_an_emccd_has_no_map_of_read_noise() -> None:
-    with pytest.raises(ConfigError, match="an EMCCD camera has not"):
+    with pytest.raises(ConfigError, match="cameras of kind emccd do not have"):
         _ = build_camera(EMCCD, SIDE, SIDE).read_noise
 
 
@@ -147,7 +148,7 @@ def test_the_camera_behind_a_rectangle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "words"),
     [
-        pytest.param("offset_adu", np.zeros((9, 6)), r"\(9, 6\), expected \(6, 9\)", id="transposed"),
+        pytest.param("offset_adu", np.zeros((9, 6)), r"\(9, 6\), frames have \(6, 9\) .*swapped", id="transposed"),
         pytest.param("offset_adu", np.zeros((2048, 2048)), r"cut the map to the recorded region", id="whole chip"),
         pytest.param("gain_adu_per_e", np.zeros((6, 9)), "positive gain", id="no gain"),
         pytest.param("variance_adu2", np.full((6, 9), -1.0), "never below 0", id="negative variance"),
@@ -164,7 +165,7 @@ def test_maps_that_do_not_fit(tmp_path: Path, name: str, values: np.ndarray, wor
 
 def test_an_absent_map(tmp_path: Path) -> None:
     config = SCMOS.replace(offset_adu=str(tmp_path / "absent.npy"))
-    with pytest.raises(ConfigError, match=r"offset_adu cannot be read from .*absent\.npy"):
+    with pytest.raises(ConfigError, match=r"camera\.offset_adu: map .*absent\.npy cannot be read .*No such file"):
         build_camera(config, 6, 9)
 
 

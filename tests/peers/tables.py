@@ -1,4 +1,4 @@
-"""Tables for other programs to read, with all that they hold in the frame of reference that is exported."""
+"""Tables for other programs to read, with all that they hold in the coordinate system that is exported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ def _gaps() -> Columns:
 
 
 def _tilted() -> Case:
-    """A stage scan, exported in the frame of the sample, by the formulas of the documentation."""
+    """A stage scan, exported in sample coordinates, by the formulas of the documentation."""
     case = _case(_rows(), geometry=GEOMETRY, model=MODEL)
     found, angle = dict(case.columns), np.radians(31.8)
     x, z, cos, sin = found["x_nm"], found["z_nm"], np.cos(angle), np.sin(angle)
@@ -85,11 +85,11 @@ VOLUMES = _case(_rows(), model=MODEL)
 FLAT = "two-dimensional movie"
 CASES = {
     "volumes": VOLUMES,
-    "frame of the sample": _tilted(),
+    "sample coordinates": _tilted(),
     "unknown sigmas": _case(_gaps(), model=MODEL),
     FLAT: _case(_movie(), planes_per_volume=1),
 }
-FILLED = {name: CASES[name] for name in ("volumes", "frame of the sample")}
+FILLED = {name: CASES[name] for name in ("volumes", "sample coordinates")}
 """With a number in each cell."""
 
 

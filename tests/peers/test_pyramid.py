@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lls_decode.pictures.render_pyramid import render_pyramid
-from lls_decode.pictures.view import Cut
+from lls_decode.pictures.view import View
 from tests.export.conftest import write_pieces
 
 from .conftest import Columns, Peer
@@ -48,10 +48,10 @@ def expected_levels(
 def test_pixels_and_where_they_lie(zarr_readers: Peer, program: str, pixel_nm: dict[str, int], tmp_path: Path) -> None:
     rows, path = columns(), tmp_path / "picture.zarr"
     sigmas = {f"{axis}_sig": np.full(5000, 20.0) for axis in "xyz"}
-    cut = Cut(x_nm=LIMITS_NM["x"], y_nm=LIMITS_NM["y"], slab_nm=LIMITS_NM["z"])
+    view = View(x_nm=LIMITS_NM["x"], y_nm=LIMITS_NM["y"], slab_nm=LIMITS_NM["z"])
     table = write_pieces(tmp_path / "table.parquet", **rows, **sigmas)
     render_pyramid(
-        table, path, cut=cut, mode="histogram", pixel_nm=pixel_nm["x"], z_pixel_nm=pixel_nm.get("z")
+        table, path, view=view, mode="histogram", pixel_nm=pixel_nm["x"], z_pixel_nm=pixel_nm.get("z")
     )  # fmt: skip
     found, about = zarr_readers.read("zarr_read", program, path)
     expected = expected_levels(rows, pixel_nm)[: len(found)]

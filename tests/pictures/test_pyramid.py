@@ -13,7 +13,7 @@ from lls_decode.errors import ConfigError, OutputError, TableError
 from lls_decode.pictures import pyramid, render_pyramid
 from lls_decode.pictures.pyramid import Grid, halved
 from lls_decode.pictures.render_pyramid import render_pyramid as render
-from lls_decode.pictures.view import Cut
+from lls_decode.pictures.view import View
 from tests.export.conftest import write_pieces
 
 ROWS = 5000
@@ -45,12 +45,12 @@ def levels(path: Path) -> list[Any]:
     return [np.asarray(group[str(number)]) for number in range(len(list(group.array_keys())))]
 
 
-REGION = Cut(x_nm=(0, 9000), y_nm=(0, 5000))
+REGION = View(x_nm=(0, 9000), y_nm=(0, 5000))
 
 
 @pytest.mark.usefixtures("small_tiles")
 def test_a_histogram_counts_every_emitter_at_every_level(table: Path, tmp_path: Path, columns: dict[str, Any]) -> None:
-    drawn = render(table, tmp_path / "a.zarr", cut=REGION, mode="histogram", pixel_nm=20)
+    drawn = render(table, tmp_path / "a.zarr", view=REGION, mode="histogram", pixel_nm=20)
     found = levels(tmp_path / "a.zarr")
     assert [level.shape for level in found] == [(250, 450), (125, 225), (63, 113), (32, 57)]
     expected, _, _ = np.histogram2d(
@@ -65,17 +65,17 @@ def test_a_histogram_counts_every_emitter_at_every_level(table: Path, tmp_path: 
 @pytest.mark.parametrize(
     "how", [{"mode": "histogram"}, {}, {"blur_nm": 35.0}], ids=["points", "own sigma", "one sigma"]
 )
-@pytest.mark.parametrize("cut", [Cut(), Cut(view="xz"), Cut(tilt_deg=20, slab_nm=(-2000, 500))])
+@pytest.mark.parametrize("view", [View(), View(projection="xz"), View(tilt_deg=20, slab_nm=(-2000, 500))])
 def test_neither_tiles_nor_row_groups_are_seen(
-    table: Path, columns: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: Any, cut: Cut
+    table: Path, columns: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: Any, view: View
 ) -> None:
-    render(table, tmp_path / "whole.zarr", cut=cut, **how)
+    render(table, tmp_path / "whole.zarr", view=view, **how)
     # tiles that the widest margin fits into
     monkeypatch.setattr(pyramid, "TILE", {False: (1, 128, 128)})
     monkeypatch.setattr(pyramid, "_CHUNK", {False: (1, 128, 128)})
     monkeypatch.setattr(render_pyramid, "TILE", pyramid.TILE)
     pieced = write_pieces(tmp_path / "pieced.parquet", group_rows=311, **columns)
-    render(pieced, tmp_path / "tiled.zarr", cut=cut, **how)
+    render(pieced, tmp_path / "tiled.zarr", view=view, **how)
     whole, tiled = levels(tmp_path / "whole.zarr"), levels(tmp_path / "tiled.zarr")
     assert len(tiled) > len(whole)  # the smaller chunks
     assert whole[0].any()
@@ -91,8 +91,8 @@ def test_gaussians_add_up_to_the_emitters(table: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_tiles")
 def test_a_volume(table: Path, tmp_path: Path, columns: dict[str, Any]) -> None:
-    cut = Cut(x_nm=(0, 9000), y_nm=(0, 5000), slab_nm=(100, 700))
-    drawn = render(table, tmp_path / "a.ome.zarr", cut=cut, mode="histogram", pixel_nm=50, z_pixel_nm=40)
+    view = View(x_nm=(0, 9000), y_nm=(0, 5000), slab_nm=(100, 700))
+    drawn = render(table, tmp_path / "a.ome.zarr", view=view, mode="histogram", pixel_nm=50, z_pixel_nm=40)
     found = levels(tmp_path / "a.ome.zarr")
     assert [level.shape for level in found] == [(15, 100, 180), (8, 50, 90), (4, 25, 45), (2, 13, 23)]
     places = np.stack([columns[f"{axis}_nm"] for axis in "zyx"], axis=1)
@@ -107,10 +107,10 @@ def test_a_volume(table: Path, tmp_path: Path, columns: dict[str, Any]) -> None:
     assert (scale["scale"], translation["translation"]) == ([80.0, 100.0, 100.0], [140.0, 50.0, 50.0])
 
 
-@pytest.mark.parametrize(("view", "axes"), [("xy", "yx"), ("xz", "zx"), ("yz", "zy")])
+@pytest.mark.parametrize(("projection", "axes"), [("xy", "yx"), ("xz", "zx"), ("yz", "zy")])
 @pytest.mark.usefixtures("small_tiles")
-def test_other_programs_read_where_pixels_lie(table: Path, tmp_path: Path, view: Any, axes: str) -> None:
-    drawn = render(table, tmp_path / "a.zarr", cut=Cut(view=view), mode="histogram", pixel_nm=25)
+def test_other_programs_read_where_pixels_lie(table: Path, tmp_path: Path, projection: Any, axes: str) -> None:
+    drawn = render(table, tmp_path / "a.zarr", view=View(projection=projection), mode="histogram", pixel_nm=25)
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     ome: Any = group.attrs["ome"]
     assert ome["version"] == "0.5"
@@ -144,7 +144,7 @@ def test_viewers_are_told_how_bright_it_is(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("pixel_nm", [5.0, 20.0], ids=["three levels", "one level"])
 def test_ome_tiff_has_the_same_levels(table: Path, tmp_path: Path, mode: Any, pixel_nm: float) -> None:
     for name in ("a.zarr", "a.ome.tif"):
-        render(table, tmp_path / name, cut=REGION, mode=mode, pixel_nm=pixel_nm)
+        render(table, tmp_path / name, view=REGION, mode=mode, pixel_nm=pixel_nm)
     expected = levels(tmp_path / "a.zarr")
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
         (series,) = file.series
@@ -209,5 +209,5 @@ def test_nothing_is_replaced_and_nothing_left_behind(table: Path, tmp_path: Path
     with pytest.raises(OutputError, match="the folder does not exist"):
         render(table, tmp_path / "nowhere" / "b.zarr")
     with pytest.raises(TableError, match="No emitters are left"):
-        render(table, tmp_path / "b.zarr", cut=Cut(x_nm=(-9, -5), y_nm=(-9, -5)), mode="histogram")
+        render(table, tmp_path / "b.zarr", view=View(x_nm=(-9, -5), y_nm=(-9, -5)), mode="histogram")
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]

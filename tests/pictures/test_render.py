@@ -13,11 +13,11 @@ import tifffile
 
 from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.pictures.canvas import MAX_PIXELS, DepthCanvas, render_image
+from lls_decode.pictures.canvas import MAX_PIXELS, DepthCanvas, Floats, Image
 from lls_decode.pictures.colours import depth_colours, depth_index, tone_map
 from lls_decode.pictures.figures import demo_figure
 from lls_decode.pictures.render import render_png
-from lls_decode.pictures.view import Cut, View
+from lls_decode.pictures.view import Projection, View
 from lls_decode.table import TableMetadata, schema, table_writer
 
 EXTENT = ((0.0, 1000.0), (0.0, 600.0))
@@ -34,8 +34,15 @@ def write(path: Path, *, geometry: Geometry | None = None, **columns: object) ->
     return path
 
 
+def draw(x_nm: Floats, y_nm: Floats, z_nm: Floats, **canvas: Any) -> Image:
+    """A histogram of emitters."""
+    made = DepthCanvas(**canvas)
+    made.add(x_nm, y_nm, z_nm)
+    return made.image()
+
+
 def test_an_emitter_is_one_pixel_of_the_colour_of_its_depth() -> None:
-    image = render_image(
+    image = draw(
         np.array([105.0]), np.array([599.0]), np.array([500.0]), pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE
     )
     assert image.shape == (60, 100, 3)
@@ -104,8 +111,8 @@ def test_depths_behind_each_other_mix() -> None:
     red = np.array([500.0])
     at = np.array([5.0])
     options = {"pixel_nm": 10.0, "extent_nm": ((0.0, 10.0), (0.0, 10.0)), "z_range_nm": RANGE}
-    pure = [render_image(at, at, z, **options)[0, 0].astype(int) for z in (blue, red)]  # type: ignore[arg-type]
-    both = render_image(np.repeat(at, 2), np.repeat(at, 2), np.concatenate([blue, red]), **options)[0, 0]  # type: ignore[arg-type]
+    pure = [draw(at, at, z, **options)[0, 0].astype(int) for z in (blue, red)]  # type: ignore[arg-type]
+    both = draw(np.repeat(at, 2), np.repeat(at, 2), np.concatenate([blue, red]), **options)[0, 0]  # type: ignore[arg-type]
     assert both[2] > pure[1][2] or both[0] > pure[0][0]
     assert not np.array_equal(both, pure[0])
     assert not np.array_equal(both, pure[1])
@@ -113,7 +120,7 @@ def test_depths_behind_each_other_mix() -> None:
 
 def test_dark_picture() -> None:
     nothing = np.zeros(0)
-    assert not render_image(nothing, nothing, nothing, pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE).any()
+    assert not draw(nothing, nothing, nothing, pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE).any()
     assert not tone_map(np.zeros((3, 4, 5), dtype=np.float32), percentile=99, gamma=0.5).any()
 
 
@@ -136,27 +143,29 @@ def test_filters_and_limits_are_counted(table: Path, tmp_path: Path) -> None:
     drawn = render_png(table, tmp_path / "a.png")
     assert (drawn.num_drawn, drawn.num_filtered, drawn.num_outside, drawn.coords) == (4, 0, 0, "raw")
     drawn = render_png(
-        table, tmp_path / "a.png", cut=Cut(prob_min=0.5, sigma_max_nm=50), extent_nm=((0, 500), (0, 500))
+        table, tmp_path / "a.png", view=View(prob_min=0.5, sigma_max_nm=50), extent_nm=((0, 500), (0, 500))
     )
     assert (drawn.num_drawn, drawn.num_filtered, drawn.num_outside) == (1, 2, 1)
     with pytest.raises(TableError, match=r"No emitters are left to draw \(4 rows before the filter\)"):
-        render_png(table, tmp_path / "b.png", cut=Cut(prob_min=1.5))
+        render_png(table, tmp_path / "b.png", view=View(prob_min=1.5))
     assert not (tmp_path / "b.png").exists()
 
 
-@pytest.mark.parametrize("view", ["xy", "xz", "yz"])
+@pytest.mark.parametrize("projection", ["xy", "xz", "yz"])
 @pytest.mark.parametrize(
     "how", [{}, {"mode": "histogram"}, {"blur_nm": 25.0}], ids=["own sigma", "histogram", "one sigma"]
 )
-def test_tiff_has_the_bare_pixels_and_their_size(table: Path, tmp_path: Path, view: View, how: dict[str, Any]) -> None:
-    drawn = render_png(table, tmp_path / "a.tif", cut=Cut(view=view), pixel_nm=20, **how)
+def test_tiff_has_the_bare_pixels_and_their_size(
+    table: Path, tmp_path: Path, projection: Projection, how: dict[str, Any]
+) -> None:
+    drawn = render_png(table, tmp_path / "a.tif", view=View(projection=projection), pixel_nm=20, **how)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         image = file.asarray()
         assert file.pages[0].tags["XResolution"].value == (50, 1)  # pixels per micrometre
     (left, right), (top, bottom) = drawn.extent_nm
     assert image.shape == (math.ceil((bottom - top) / 20), math.ceil((right - left) / 20), 3)
     assert image.any()
-    if view == "xz":  # up is up: the highest emitter is at x = 900
+    if projection == "xz":  # up is up: the highest emitter is at x = 900
         row, column = np.argwhere(image.any(axis=2))[0]
         assert row < image.shape[0] / 4
         assert column > image.shape[1] / 2
@@ -166,7 +175,7 @@ def test_sample_coordinates(tmp_path: Path) -> None:
     columns = {"x_nm": [0.0, 100.0], "y_nm": [0.0, 50.0], "z_nm": [0.0, 10.0], "x_sig": [10, 10], "z_sig": [40, 40]}
     plain = write(tmp_path / "plain.parquet", **columns)
     with pytest.raises(ConfigError, match="has no sample coordinates"):
-        render_png(plain, tmp_path / "a.png", cut=Cut(coords="sample"))
+        render_png(plain, tmp_path / "a.png", view=View(coords="sample"))
     tilted = write(
         tmp_path / "tilted.parquet",
         geometry=Geometry(motion="stage", stage_step_nm=300, angle_deg=30),
@@ -176,7 +185,7 @@ def test_sample_coordinates(tmp_path: Path) -> None:
     drawn = render_png(tilted, tmp_path / "a.png", pixel_nm=10)
     assert drawn.coords == "sample"
     assert drawn.extent_nm[0] == (4980.0, 6020.0)
-    assert render_png(tilted, tmp_path / "a.png", pixel_nm=10, cut=Cut(coords="raw")).extent_nm[0] == (-20.0, 120.0)
+    assert render_png(tilted, tmp_path / "a.png", pixel_nm=10, view=View(coords="raw")).extent_nm[0] == (-20.0, 120.0)
 
 
 def test_png_is_whole_or_absent_and_large_enough_to_read(table: Path, tmp_path: Path) -> None:

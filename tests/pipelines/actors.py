@@ -28,7 +28,8 @@ import lls_decode.pipelines.flows.demo
 from lls_decode.blocks import Block
 from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
 from lls_decode.frames import FrameSource, FrameStack
-from lls_decode.pipelines.journal.events import Event, JsonLines
+from lls_decode.pipelines.journal.events import Event
+from lls_decode.pipelines.journal.json_lines import EventWriter
 from lls_decode.table import TableWriter
 
 
@@ -90,9 +91,9 @@ def client(words: list[str], dies_at: str | None = None, by: int = signal.SIGKIL
     def die() -> None:
         os.kill(os.getpid(), by)
 
-    write, finish = JsonLines.__call__, TableWriter.finish
+    write, finish = EventWriter.__call__, TableWriter.finish
 
-    def write_or_die(self: JsonLines, event: Event) -> None:
+    def write_or_die(self: EventWriter, event: Event) -> None:
         if type(event).__name__ == dies_at:
             die()
         write(self, event)
@@ -104,7 +105,7 @@ def client(words: list[str], dies_at: str | None = None, by: int = signal.SIGKIL
     if dies_at == "half a table":
         TableWriter.finish = finish_and_die  # type: ignore[method-assign]
     elif dies_at:
-        JsonLines.__call__ = write_or_die  # type: ignore[method-assign]
+        EventWriter.__call__ = write_or_die  # type: ignore[method-assign]
     lls_decode.pipelines.cli.main(words)
 
 

@@ -38,7 +38,7 @@ from lls_decode.pipelines.journal.events import BlockDone, Event
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 
 if TYPE_CHECKING:
-    from .cast import Company
+    from .run_processes import ForkServer
 
 HEIGHT, WIDTH = 40, 48
 CAMERA = ScmosCamera(offset_adu=100, gain_adu_per_e=1, variance_adu2=2)
@@ -215,11 +215,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def company(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Company]":
-    """Processes that begin in milliseconds, to be killed (see `cast`)."""
-    from .cast import Company
+def company(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ForkServer]":
+    """Processes that begin in milliseconds, to be killed (see `run_processes`)."""
+    from .run_processes import ForkServer
 
-    company = Company(tmp_path_factory.mktemp("company"))
+    company = ForkServer(tmp_path_factory.mktemp("company"))
     yield company
     company.close()
 

@@ -12,7 +12,10 @@ import pyarrow as pa
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.table import schema, write_shard
+from lls_decode.config import ExecutionConfig, PixelSize, RunConfig
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
+from lls_decode.table import TableMetadata, schema, write_shard
 
 
 @dataclass
@@ -63,15 +66,22 @@ class Folder:
         write_shard(pa.table(columns, schema=canonical), block, self.out / "shards", run_digest="abc")
 
 
+def make_record(layout: Layout, *, started_at: float = 1000.0, block_frames: int = 4) -> RunRecord:
+    """The record of a run without a configuration of its own, over frames of 100 nm pixels."""
+    config = RunConfig(
+        execution=ExecutionConfig(block_frames=block_frames), pixel_size=PixelSize(x_nm=100.0, y_nm=100.0)
+    )
+    return RunRecord(
+        run_digest="abc", dataset="cell.zarr", model=ModelRecord(path="m.lls", name="m", digest="def"),
+        identity={}, samples=(), config=config, context="plane", layout=layout,
+        num_blocks=len(plan_blocks(layout, "plane", block_frames)), table_metadata=TableMetadata(), notes=(),
+        software={}, created_at=started_at, started_at=started_at, host="here", pid=1,
+    )  # fmt: skip
+
+
 def make_folder(out: Path, *, volumes: int = 6, planes: int = 4, block_frames: int = 4) -> Folder:
     layout = Layout(num_volumes=volumes, planes_per_volume=planes, height=40, width=60)
-    started_at = time.time() - 1000
-    record = {
-        "dataset": "cell.zarr", "model": {"name": "m", "path": "m.lls"}, "run_digest": "abc", "context": "plane",
-        "layout": {name: getattr(layout, name) for name in layout.__dataclass_fields__}, "started_at": started_at,
-        "config": {"execution": {"block_frames": block_frames}, "part": {"volumes": None}, "geometry": None,
-                   "pixel_size": {"x_nm": 100.0, "y_nm": 100.0}},
-    }  # fmt: skip
+    record = make_record(layout, started_at=time.time() - 1000, block_frames=block_frames)
     (out / "shards").mkdir(parents=True)
-    (out / "run.json").write_text(json.dumps(record))
-    return Folder(out, plan_blocks(layout, "plane", block_frames), started_at)
+    RunFolder(out).write_record(record)
+    return Folder(out, record.plan_blocks(), record.started_at)

@@ -8,19 +8,20 @@ import torch
 
 from lls_decode.config import AstigmaticPsf, EmccdCamera, GaussianPsf, PixelSize
 from lls_decode.emitters import Emitters
-from lls_decode.optics import EmccdModel, ScmosModel
+from lls_decode.optics import CameraModel, build_camera
 from lls_decode.refine import Bounds, emitter_bounds
+from tests.cameras import scmos_model
 
 PIXEL = PixelSize(x_nm=20.0, y_nm=25.0)
 PSF = GaussianPsf(sigma_nm=130.0)
 SIDE = 100
 
 
-def scmos(variance: Any = 0.0, gain: float = 2.0) -> ScmosModel:
-    return ScmosModel(torch.tensor(100.0), torch.tensor(gain), torch.as_tensor(variance), quantum_efficiency=0.8)
+def scmos(variance: Any = 0.0, gain: float = 2.0) -> CameraModel:
+    return scmos_model(100.0, gain, variance, quantum_efficiency=0.8)
 
 
-def bounds(camera: ScmosModel | EmccdModel, *, bg: float = 0.0, x_nm: float = 1000.0, **changes: Any) -> Bounds:
+def bounds(camera: CameraModel, *, bg: float = 0.0, x_nm: float = 1000.0, **changes: Any) -> Bounds:
     emitters = Emitters.from_columns(
         {"frame": [0], "x_nm": [x_nm], "y_nm": [1250.0], "z_nm": [0.0], "photons": [1000.0], "bg": [bg]}
     )
@@ -39,7 +40,7 @@ def test_a_lone_bright_emitter_has_the_bound_of_the_closed_form() -> None:
 def test_an_emccd_loses_half_of_the_light() -> None:
     """Variance 2 m + s^2 of the amplified electrons, where an sCMOS camera of variance s^2 / 2 has m + s^2 / 2."""
     camera = EmccdCamera(baseline_adu=100, e_per_adu=10, em_gain=300, read_sigma_e=300, quantum_efficiency=0.8)
-    one, other = bounds(scmos(2.0**2 / 2), bg=3.0), bounds(EmccdModel(camera), bg=3.0)
+    one, other = bounds(scmos(2.0**2 / 2), bg=3.0), bounds(build_camera(camera, SIDE, SIDE), bg=3.0)
     for name in ("x_nm", "y_nm", "photons"):
         assert getattr(other, name)[0] == pytest.approx(np.sqrt(2) * getattr(one, name)[0], rel=1e-6)
 

@@ -32,10 +32,11 @@ from lls_decode.config import (
 )
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config
+from lls_decode.optics import draw_camera
 from lls_decode.optics.psf import stamp_radius_px
 from lls_decode.simulate import expose, sample_molecules, simulate_batch, simulate_frames, simulate_movie
 from lls_decode.simulate.background import draw_background, draw_texture
-from lls_decode.simulate.frames import draw_camera, draw_photons
+from lls_decode.simulate.frames import draw_photons
 
 PIXEL = PixelSize(x_nm=100.0, y_nm=125.0)
 STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
@@ -210,7 +211,7 @@ def test_uniform_backgrounds_are_what_they_were(geometry: Geometry | None) -> No
         z_range_nm=config.emitters.z_rendered_nm,
     )
     level_S = 5.0 + (15.0 - 5.0) * torch.rand(3, generator=generator)
-    camera = draw_camera(config, 3, 16, 20, generator)
+    camera = draw_camera(config.camera, (3, 1, 16, 20), generator)
     expected = draw_photons(config, seen, *size) + level_S[:, None, None, None]
     assert torch.equal(made.photons_STYX, camera.to_photons(camera.to_adu(expected, generator)))
     assert torch.equal(made.bg_STYX, level_S[:, None, None, None].expand(size))

@@ -22,8 +22,9 @@ from lls_decode.config import (
     ScmosChip,
     SimulationConfig,
 )
+from lls_decode.optics import draw_camera
 from lls_decode.simulate import TrainingBatch, simulate_batch, simulate_frames
-from lls_decode.simulate.frames import draw_chip, draw_photons
+from lls_decode.simulate.frames import draw_photons
 
 CHIP = ScmosChip(
     offset_adu=100.0,
@@ -298,15 +299,16 @@ def test_frames_hold_the_light_of_their_truth() -> None:
 
 
 def test_a_chip_has_statistics() -> None:
-    chip = draw_chip(CHIP, (500, 500), torch.Generator().manual_seed(0))
-    assert chip.offset_adu.mean().item() == pytest.approx(100.0, abs=0.05)
-    assert chip.offset_adu.std().item() == pytest.approx(3.0, rel=0.02)
-    assert chip.gain_adu_per_e.std().item() == pytest.approx(0.1, rel=0.02)
-    assert chip.variance_adu2.median().item() == pytest.approx(5.7, rel=0.03)
-    hot = chip.variance_adu2 >= 100
+    chip = draw_camera(CHIP, (500, 500), torch.Generator().manual_seed(0))
+    offset, gain, variance = (chip.values[name] for name in ("offset_adu", "gain_adu_per_e", "variance_adu2"))
+    assert offset.mean().item() == pytest.approx(100.0, abs=0.05)
+    assert offset.std().item() == pytest.approx(3.0, rel=0.02)
+    assert gain.std().item() == pytest.approx(0.1, rel=0.02)
+    assert variance.median().item() == pytest.approx(5.7, rel=0.03)
+    hot = variance >= 100
     assert hot.float().mean().item() == pytest.approx(0.02, rel=0.1)
-    assert chip.variance_adu2.max() <= 2000 * 1.001
-    assert chip.quantum_efficiency == 0.8
+    assert variance.max() <= 2000 * 1.001
+    assert chip.config.quantum_efficiency == 0.8
 
 
 def test_each_sequence_has_another_piece_of_chip() -> None:

@@ -18,8 +18,9 @@ from lls_decode.config import (
     ScmosCamera,
     SimulationConfig,
 )
-from lls_decode.optics import ScmosModel, expected_photons
+from lls_decode.optics import CameraModel, expected_photons
 from lls_decode.simulate.spikes import SpikedFrames, add_counts, local_background, spike_frames
+from tests.cameras import scmos_model
 
 PIXEL = PixelSize(x_nm=100.0, y_nm=110.0)
 STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8, propagation_axis="y", scan_direction=-1)
@@ -46,10 +47,10 @@ def configuration(**changes: Any) -> SimulationConfig:
     )
 
 
-def chip() -> ScmosModel:
+def chip() -> CameraModel:
     """A camera whose gain differs from pixel to pixel."""
     gain = 0.3 + 3 * torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(5))
-    return ScmosModel(torch.tensor(100.0), gain, torch.tensor(4.0), quantum_efficiency=0.8)
+    return scmos_model(100.0, gain, 4.0, quantum_efficiency=0.8)
 
 
 def block_of(layout: Layout, context: ContextKind, size: int, number: int) -> Block:
@@ -91,7 +92,7 @@ def test_the_light_of_the_table_is_in_the_frames_of_its_rows(case: tuple[Layout,
         width=WIDTH,
     ).numpy()
     of_frame = {number: added[i] for number, i in zip(block.owned_frames, block.windows[:, 1], strict=True)}
-    gain = chip().gain_adu_per_e.numpy()
+    gain = chip().values["gain_adu_per_e"].numpy()
     electrons = 0.8 * expected
     residual = (np.stack([of_frame[number] for number in frames]) - gain * electrons) / gain
     lit = electrons > 0.5

@@ -48,7 +48,7 @@ def test_pieces_do_not_show(
     steps = np.random.default_rng(seed).integers(0, num_steps, num_rows).tolist()
     rows = rows_of(sorted(steps) if ascending else steps)
     with pytest.MonkeyPatch.context() as patch, sorted_aside(folder / "out.parquet", SCHEMA) as sorter:
-        patch.setattr(sorting, "_RUN_ROWS", run_rows)
+        patch.setattr(sorting, "_SECTION_ROWS", run_rows)
         patch.setattr(sorting, "_GROUP_ROWS", group_rows)
         for start in range(0, num_rows, piece_rows):
             sorter.add(rows.slice(start, piece_rows))
@@ -57,12 +57,12 @@ def test_pieces_do_not_show(
     assert list(folder.iterdir()) == []
 
 
-def test_rows_in_order_are_held_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run is read when it is its turn, and a piece given back is never longer than what two runs hold."""
-    monkeypatch.setattr(sorting, "_RUN_ROWS", 20)
+def test_rows_in_order_are_held_one_section_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section is read when it is its turn, and a piece given back is never longer than what two sections hold."""
+    monkeypatch.setattr(sorting, "_SECTION_ROWS", 20)
     monkeypatch.setattr(sorting, "_GROUP_ROWS", 5)
-    load, loads = sorting._Run.load, []
-    monkeypatch.setattr(sorting._Run, "load", lambda run: (loads.append(run), load(run)))
+    load, loads = sorting._SortedSection.load, []
+    monkeypatch.setattr(sorting._SortedSection, "load", lambda run: (loads.append(run), load(run)))
     with sorted_aside(tmp_path / "out.parquet", SCHEMA) as sorter:
         for start in range(0, 200, 20):
             sorter.add(rows_of(list(range(start, start + 20))))

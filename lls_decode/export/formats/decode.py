@@ -16,7 +16,7 @@ from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign_table import Columns as ForeignColumns
-from lls_decode.export.foreign_table import Foreign, Head, slices
+from lls_decode.export.foreign_table import FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, read_csv, write_csv
@@ -101,17 +101,17 @@ def _pixel_rows_columns(pixel: PixelSize) -> list[float]:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def recognizes_h5(head: Head) -> bool:
+def recognizes_h5(head: FileHead) -> bool:
     """A group ``data``; older files have no other."""
     return "data" in head.hdf5_names
 
 
-def recognizes_csv(head: Head) -> bool:
+def recognizes_csv(head: FileHead) -> bool:
     """The first of the comment lines."""
     return head.start.startswith(_FIRST_LINE.encode())
 
 
-def read_h5(path: Path, pixel_size: PixelSize | None) -> Foreign:
+def read_h5(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
     """Read ``data``, in px or nm."""
     with opened(path) as file:
         known = {name for name, item in file["data"].items() if getattr(item, "shape", None) is not None}
@@ -135,9 +135,9 @@ def read_h5(path: Path, pixel_size: PixelSize | None) -> Foreign:
     return _in_nm(path, pieces, meta, version, pixel_size)
 
 
-def read_csv_file(path: Path, pixel_size: PixelSize | None) -> Foreign:
+def read_csv_file(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
     """Read the comment lines and the rows."""
-    lines = Head.of(path).lines
+    lines = FileHead.of(path).lines
     try:
         version = str(json.loads(lines[1].lstrip("# ")).get("version", ""))
         meta = json.loads(lines[2].lstrip("# "))
@@ -161,7 +161,7 @@ def _in_nm(
     meta: dict[str, Any],
     version: str,
     pixel_size: PixelSize | None,
-) -> Foreign:
+) -> ForeignTable:
     unit, size = meta.get("xy_unit"), meta.get("px_size")
     if pixel_size is None and size is not None and len(size) == 2:
         pixel_size = PixelSize(x_nm=float(size[1]), y_nm=float(size[0]))
@@ -184,4 +184,4 @@ def _in_nm(
         "x and y exchanged",
         "DECODE crops frames to multiples of 8 px and does not say so: x and y may be off by that",
     )
-    return Foreign(scaled, pixel_size=pixel_size, notes=notes, details={"version": version})
+    return ForeignTable(scaled, pixel_size=pixel_size, notes=notes, details={"version": version})

@@ -16,7 +16,7 @@ import yaml
 from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import Columns, Foreign, Head, slices
+from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
@@ -121,12 +121,12 @@ def _their_rows(rows: Rows, table: ExportTable, dtype: np.dtype[Any], shift_px: 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def recognizes(head: Head) -> bool:
+def recognizes(head: FileHead) -> bool:
     """A dataset ``/locs``."""
     return "locs" in head.hdf5_names
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
+def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
     """Read ``/locs``; the pixel size comes from the metadata, inside or beside, unless it is given."""
     with opened(path) as file:
         if not hasattr(file["locs"], "dtype"):
@@ -148,7 +148,7 @@ def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
                 yield _our_columns(file["locs"][part], pixel, shift_px)
 
     notes = (f"moved back by {shift_px} px, as the metadata say",) if any(shift_px) else ()
-    return Foreign(pieces, pixel_size=pixel, notes=notes, details={"metadata": [_plain(step) for step in steps]})
+    return ForeignTable(pieces, pixel_size=pixel, notes=notes, details={"metadata": [_plain(step) for step in steps]})
 
 
 def _our_columns(locs: npt.NDArray[Any], pixel: PixelSize, shift_px: Sequence[float]) -> Columns:

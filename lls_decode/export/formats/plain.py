@@ -28,7 +28,7 @@ LAYOUT: Final = CsvLayout(
 
 
 def write(table: ExportTable, out: Path) -> None:
-    """Write the columns that the table has, by our names; x, y, z are those of the chosen frame of reference."""
+    """Write the columns that the table has, by our names; x, y, z are those of the chosen coordinate system."""
     names = [name for name in (*COUNTED[:3], *MEASURED, COUNTED[3]) if name in table.metadata.columns]
 
     def columns(rows: Rows, first_row: int) -> Columns:

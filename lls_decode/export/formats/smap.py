@@ -5,6 +5,7 @@ SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vect
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode import __version__
-from lls_decode.config import Camera, EmccdCamera, PixelSize
+from lls_decode.config import Camera, PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import Columns, Foreign, Head, slices
+from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import IMPRECISE_NM, ExportTable, Rows, lateral_sigma
 from lls_decode.table import written_aside
@@ -154,16 +155,7 @@ def _write_file_info(saveloc: Any, table: ExportTable, out: Path) -> None:
 
 def _camera_numbers(camera: Camera | None) -> dict[str, list[float]]:
     """Electrons per count, offset and EM gain; NaN where a map has one value a pixel, or nothing is known."""
-
-    def number(value: float | str) -> float:
-        return float("nan") if isinstance(value, str) else float(value)
-
-    if camera is None:
-        conversion, offset, em_gain = float("nan"), float("nan"), 1.0
-    elif isinstance(camera, EmccdCamera):
-        conversion, offset, em_gain = camera.e_per_adu, camera.baseline_adu, camera.em_gain
-    else:
-        conversion, offset, em_gain = 1 / number(camera.gain_adu_per_e), number(camera.offset_adu), 1.0
+    conversion, offset, em_gain = (math.nan, math.nan, 1.0) if camera is None else camera.conversion()
     return {"conversion": [conversion], "offset": [offset], "emgain": [em_gain]}
 
 
@@ -205,14 +197,14 @@ def _empty_cell(parent: Any, name: str) -> None:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def recognizes(head: Head) -> bool:
+def recognizes(head: FileHead) -> bool:
     """A MATLAB file of either kind; the older kind is refused by `read`."""
     return "saveloc" in head.hdf5_names or head.start.startswith(b"MATLAB 5.0")
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
+def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
     """Read ``saveloc.loc`` of a v7.3 file; ``locprecnm`` stands for both lateral sigmas when there are no others."""
-    if not Head.of(path).hdf5_names:
+    if not FileHead.of(path).hdf5_names:
         raise TableError(f"{path} is a MATLAB file older than v7.3; load it in SMAP, and save it again with -v7.3.")
     with opened(path) as file:
         loc = file["saveloc/loc"]
@@ -241,7 +233,7 @@ def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
                 yield _our_columns(given, pixel)
 
     notes = ("x and y moved by 1 px, frames by 1: SMAP counts both from 1",)
-    return Foreign(pieces, pixel_size=pixel, notes=notes)
+    return ForeignTable(pieces, pixel_size=pixel, notes=notes)
 
 
 def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:

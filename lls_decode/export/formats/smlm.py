@@ -16,7 +16,7 @@ import numpy as np
 from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import Columns, Foreign, Head, slices
+from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
 
@@ -128,12 +128,12 @@ def _manifest(table: ExportTable, names: list[str]) -> dict[str, Any]:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def recognizes(head: Head) -> bool:
+def recognizes(head: FileHead) -> bool:
     """A zip with a manifest at its beginning."""
     return head.start.startswith(b"PK\x03\x04") and b"manifest.json" in head.start
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
+def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
     """Read the one table of an archive, by the format's names or locan's."""
     with _opened(path) as archive:
         manifest = json.loads(archive.read("manifest.json"))
@@ -162,7 +162,7 @@ def read(path: Path, pixel_size: PixelSize | None) -> Foreign:
     if "frame" not in scales:
         notes.append("there is no column of frames; all rows are in frame 0")
     details = {"name": manifest.get("name"), "description": manifest.get("description")}
-    return Foreign(pieces, pixel_size=pixel_size, notes=tuple(notes), details=details)
+    return ForeignTable(pieces, pixel_size=pixel_size, notes=tuple(notes), details=details)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from lls_decode.errors import ChunkError, FrameValueError
 from lls_decode.frames.diagnostics.photon_transfer import guess_camera
 from lls_decode.frames.diagnostics.symptoms import LEAST_CORRELATION, find_saturation, has_wedge, noise_correlation
 from lls_decode.frames.frame_map import Ints, name_frames
-from lls_decode.frames.source import Frames, FrameSource
+from lls_decode.frames.reading.stack import Frames
+from lls_decode.frames.source import FrameSource
 
 SATURATED_NOTE = 1e-3
 """Fraction of pixels at the largest value of their type above which a user is told."""
@@ -83,6 +84,7 @@ def inspect_source(
         "decoded_bytes_per_block": decoded_pixels(source, block) * itemsize,
         "pixel_size_nm": {"x": pixel_size.x_nm, "y": pixel_size.y_nm} if pixel_size else None,
         "z_step_nm": source.z_step_nm,
+        "angle_deg": source.angle_deg,
         "geometry": _geometry_in_words(layout.planes_per_volume, pixel_size, geometry),
         "identity": source.identity,
         "intensity": intensity,
@@ -120,13 +122,17 @@ def _sample(source: FrameSource, number: int) -> tuple[Frames | None, Ints, list
     layout = source.layout
     numbers = np.unique(np.linspace(0, layout.num_frames - 1, max(1, number)).astype(np.int64))
     frames = np.stack(np.divmod(numbers, layout.planes_per_volume), axis=1)
-    read, kept, damaged = [], [], []
+    read, kept, lost, damaged = [], [], [], []
     for frame in frames[:, None]:
         try:
             read.append(source.read_frames(frame)[0])
             kept.append(frame[0])
-        except (ChunkError, FrameValueError) as error:
+        except ChunkError:
+            lost.append(frame[0])
+        except FrameValueError as error:
             damaged.append(str(error))
+    if lost:
+        damaged.append(source.explain_losses(np.stack(lost)))
     return (np.stack(read), np.stack(kept), damaged) if read else (None, frames[:0], damaged)
 
 

@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
+from lls_decode.movies.axes import in_order
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.movie import Frames, Movie, check_type, read_bytes
 
 
-def open_dax(path: Path) -> Movie:
+def open_dax(path: Path, choices: Choices) -> Movie:
     """Frames of 16-bit integers; the ``.inf`` beside it has their size and byte order."""
     inf = path.with_suffix(".inf")
     try:
@@ -27,10 +31,10 @@ def open_dax(path: Path) -> Movie:
     width, height = int(size[1]), int(size[2])
     dtype = np.dtype(">u2" if order[1] == "big" else "<u2")
     announced = re.search(r"number of frames\s*=\s*(\d+)", text)
-    return _flat_file(path, height, width, dtype, int(announced[1]) if announced else None, inf)
+    return _flat_file(path, height, width, dtype, int(announced[1]) if announced else None, inf, choices)
 
 
-def open_picasso_raw(path: Path) -> Movie:
+def open_picasso_raw(path: Path, choices: Choices) -> Movie:
     """Picasso: bare frames, described by a ``.yaml`` beside it."""
     description = path.with_suffix(".yaml")
     try:
@@ -50,7 +54,7 @@ def open_picasso_raw(path: Path) -> Movie:
         ) from error
     check_type(path, dtype)
     pixel_size = PixelSize(x_nm=float(pixel_nm), y_nm=float(pixel_nm)) if pixel_nm else None
-    return _flat_file(path, height, width, dtype, frames, description, pixel_size)
+    return _flat_file(path, height, width, dtype, frames, description, choices, pixel_size)
 
 
 def _flat_file(
@@ -60,32 +64,60 @@ def _flat_file(
     dtype: np.dtype[Any],
     announced: int | None,
     described_by: Path,
+    choices: Choices,
     pixel_size: PixelSize | None = None,
 ) -> Movie:
     """Bare frames one after the other; the size of the file says how many."""
     frame_bytes = height * width * dtype.itemsize
     num_frames, rest = divmod(path.stat().st_size, frame_bytes)
     if num_frames == 0:
-        raise InputError(f"{path} has {rest} bytes, fewer than one frame of {height} x {width} {dtype}.")
-    notes = []
-    if announced is not None and announced != num_frames:
-        notes.append(
-            f"{described_by.name} says {announced} frames, {path.name} holds {num_frames}; all of them are kept"
+        raise InputError(
+            f"{path} has {rest} bytes, fewer than one frame of {height} x {width} {dtype}; restore the file, or "
+            f"correct {described_by.name}."
         )
-    if rest:
-        notes.append(f"{path.name} ends with {rest} bytes that are no whole frame (of {frame_bytes} bytes)")
+    starts = frame_bytes * np.arange(num_frames, dtype=np.int64)
+    lost = np.zeros(num_frames, bool)
+    lost[in_zero_tail(path, starts, frame_bytes, dtype)] = True
+    account = _account(path, announced, lost, rest, described_by.name)
+    losses = settle([account] if account else [], choices)
+    order = in_order((num_frames,), ("",), choices, path)
+    kept = keep(lost, order.index.shape[1], choices)
 
     def read(start: int, stop: int) -> Frames:
-        data = read_bytes(path, start * frame_bytes, (stop - start) * frame_bytes)
-        return np.frombuffer(data, dtype).reshape(-1, height, width)
+        numbers = kept.numbers[start:stop]
+        first, last = int(numbers[0]), int(numbers[-1])
+        data = read_bytes(path, first * frame_bytes, (last + 1 - first) * frame_bytes)
+        return np.frombuffer(data, dtype).reshape(-1, height, width)[numbers - first]
 
     return Movie(
-        num_frames,
+        len(kept.numbers),
         height,
         width,
         dtype.newbyteorder("="),
         read,
         (path, described_by),
+        kept.planes,
         pixel_size=pixel_size,
-        notes=tuple(notes),
+        notes=kept.notes,
+        losses=losses,
+        is_closed_up=kept.is_closed_up,
+        told=f"1 file, {path.name}, as {len(kept.numbers)} frames",
     )
+
+
+def _account(
+    path: Path, announced: int | None, lost: npt.NDArray[np.bool_], rest: int, described_by: str
+) -> Account | None:
+    """What the description says, what the bytes hold, and what is left over."""
+    num_frames = len(lost)
+    problems = []
+    if announced is not None and announced != num_frames:
+        problems.append(f"{described_by} says {announced} frames, {path.name} holds {num_frames}")
+    if rest:
+        problems.append(f"it ends with {rest} bytes that are no whole frame")
+    if lost.any():
+        problems.append(f"zeros fill the end of the file where {int(lost.sum())} of its frames should be")
+    if not problems:
+        return None
+    missing = sorted({*np.flatnonzero(lost).tolist(), *range(num_frames, announced or 0)})
+    return Account(path, announced, num_frames - int(lost.sum()), ", ".join(problems), tuple(missing))

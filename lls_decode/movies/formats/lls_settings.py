@@ -23,9 +23,7 @@ CAMERA_PIXELS_UM = {
 """Pixel pitch of cameras, by the beginning of their model's name."""
 
 _WAVEFORM = re.compile(
-    r"^(?P<name>[^\n:]+?) Offset,[^\n:]*\((?P<channel>\d+)\)\s*:"
-    r"\s*(?P<offset>[-+.\deE]+)\s+(?P<step>[-+.\deE]+)\s+(?P<planes>\d+)",
-    re.MULTILINE,
+    r"^(?P<name>[^\n:]+?) Offset,[^\n:]*\((?P<channel>\d+)\)[ \t]*:(?P<values>[^\n]*)$", re.MULTILINE
 )
 _STAGE, _OBJECTIVE = ("S PZT", "S PIEZO", "X STAGE", "SAMPLE PIEZO"), ("Z PZT", "Z PIEZO", "XZ STAGE", "Z STAGE")
 
@@ -51,14 +49,14 @@ def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
     Raises
     ------
     InputError
-        The file cannot be read, or describes no sweep.
+        The file cannot be read, describes no sweep, or has a value that is no number.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); restore the file.") from error
     sweeps = {
-        match["name"].strip().upper(): (float(match["step"]), int(match["planes"]))
+        match["name"].strip().upper(): _sweep(match, path)
         for match in _WAVEFORM.finditer(text)
         if int(match["channel"]) == channel
     }
@@ -68,11 +66,31 @@ def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
             "... (0) : 55 0.3 88'); give the TIFF files as a pattern, and the geometry in a run configuration."
         )
     notes: list[str] = []
-    geometry, planes = _geometry(text, sweeps, notes)
-    return LlsSettings(planes, geometry, _pixel_size(text, notes), tuple(notes))
+    geometry, planes = _geometry(text, sweeps, notes, path)
+    return LlsSettings(planes, geometry, _pixel_size(text, notes, path), tuple(notes))
 
 
-def _geometry(text: str, sweeps: dict[str, tuple[float, int]], notes: list[str]) -> tuple[Geometry | None, int | None]:
+def _sweep(line: re.Match[str], path: Path) -> tuple[float, int]:
+    """Step and planes of a line of three values: offset, interval, number of planes."""
+    values = line["values"].split()
+    if len(values) != 3:
+        raise InputError(f"{path} has the line {line[0].strip()!r}, expected three values: offset, interval, planes.")
+    step, planes = _number(values[1], line["name"], path), _number(values[2], line["name"], path)
+    if planes != int(planes) or planes < 0:
+        raise InputError(f"{path} has the line {line[0].strip()!r}, expected a whole number of planes; correct it.")
+    return step, int(planes)
+
+
+def _number(text: str, what: str, path: Path) -> float:
+    """A number with a decimal point or comma, as the language of the computer has it."""
+    if not re.fullmatch(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", text.strip()):
+        raise InputError(f"{path} says {text.strip()!r} for {what.strip()}, expected a number; correct it.")
+    return float(text.strip().replace(",", "."))
+
+
+def _geometry(
+    text: str, sweeps: dict[str, tuple[float, int]], notes: list[str], path: Path
+) -> tuple[Geometry | None, int | None]:
     motion = _value(text, r"Z motion\s*:")
     name = _moving(motion, sweeps)
     if name is None:
@@ -87,7 +105,11 @@ def _geometry(text: str, sweeps: dict[str, tuple[float, int]], notes: list[str])
     if written is None:
         notes.append("Settings.txt does not say the angle between stage and sheet")
         return None, planes
-    angle = float(written)
+    angle = _number(written, "the angle between stage and sheet", path)
+    if angle % 180 == 0 or abs(angle) > 180:
+        raise InputError(
+            f"{path} says an angle of {written} deg between stage and sheet, expected 0 to 90; correct it."
+        )
     if angle < 0 or angle > 90:  # -32.8 or 147.2 for a stage that moves the other way
         direction, angle = -direction, round(180 - angle if angle > 90 else -angle, 9)
     return (
@@ -114,19 +136,23 @@ def _moving(motion: str | None, sweeps: dict[str, tuple[float, int]]) -> str | N
     return found[0] if found else None
 
 
-def _pixel_size(text: str, notes: list[str]) -> PixelSize | None:
+def _pixel_size(text: str, notes: list[str], path: Path) -> PixelSize | None:
     """Pitch of the camera's pixels over the magnification, times the binning."""
     model, magnification = _value(text, r"Model\s*:"), _value(text, r"Magnification\s*=")
     names = [name for name in CAMERA_PIXELS_UM if (model or "").startswith(name)]
-    if not names or magnification is None or float(magnification) <= 0:
+    magnified = _number(magnification, "the magnification", path) if magnification else 0.0
+    if not names or magnified <= 0:
         notes.append(
             f"Settings.txt names the camera {model!r} and the magnification {magnification!r}, from which the pixel "
             "size cannot be told; give it (--pixel-nm)"
         )
         return None
-    pitch_nm = CAMERA_PIXELS_UM[max(names, key=len)] * 1e3 / float(magnification)
-    binning = re.search(r"^Binning\s*:\s*X=(\d+)\s*Y=(\d+)", text, re.MULTILINE)
-    x, y = (int(binning[1]), int(binning[2])) if binning else (1, 1)
+    pitch_nm = CAMERA_PIXELS_UM[max(names, key=len)] * 1e3 / magnified
+    written = _value(text, r"Binning\s*:")
+    binning = re.fullmatch(r"X=(\d+)\s*Y=(\d+)", written or "X=1 Y=1", re.IGNORECASE)
+    if binning is None:
+        raise InputError(f"{path} says {written!r} for the binning, expected e.g. 'X=1 Y=1'; correct it.")
+    x, y = int(binning[1]), int(binning[2])
     return PixelSize(x_nm=round(pitch_nm * x, 3), y_nm=round(pitch_nm * y, 3))
 
 

@@ -5,11 +5,8 @@ an image, with its axes as JSON, the file and the byte where its uncompressed pi
 alone, so it does not matter how many files of 4 GB there are, nor in which order the images came.
 """
 
-import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,36 +14,23 @@ import numpy as np
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.frames.stores import natural_key
+from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail, keep, settle
+from lls_decode.movies.choices import Choices, pick, refuse_unused
+from lls_decode.movies.formats.ndtiff_index import Entry, Index, Value, read_index
+from lls_decode.movies.formats.tiff.descriptions import as_json, micro_manager_size
 from lls_decode.movies.movie import Frames, Movie, read_bytes
 
 INDEX = "NDTiff.index"
 FULL_RESOLUTION = "Full resolution"
 """Folder of the images themselves, when reduced ones were written too."""
 
-_FIELDS = struct.Struct("<IiiiiIii")
 _HEADER_MAGIC, _SUMMARY_MAGIC = 483729, 2355492
 _PIXEL_TYPES = {0: "u1", 1: "u2", 3: "u2", 4: "u2", 5: "u2", 6: "u2"}
 """8 bits, 16, 10, 12, 14, 11; number 2 is colour."""
 _TIME, _PLANE, _CHANNEL, _POSITION = "time", "z", "channel", "position"
-_NOT_A_LENGTH = (0.0, 1.0)
-"""Pixel sizes that stand for unknown."""
-
-Value = int | str
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One image of the index."""
-
-    axes: Mapping[str, Value]
-    file: str
-    offset: int
-    width: int
-    height: int
-    pixel_type: int
-    compression: int
-    metadata_offset: int
-    metadata_bytes: int
+_MAX_SPAN = 1000
+"""Numbers of a span for each that is there; more is a mistake, no gap."""
 
 
 def find_index(folder: str | Path) -> Path | None:
@@ -57,112 +41,132 @@ def find_index(folder: str | Path) -> Path | None:
     return None
 
 
-def open_ndtiff(index: Path, *, channel: str | None = None, position: str | None = None) -> Movie:
-    """Images of one channel and position in the order time, z.
+def open_ndtiff(index: Path, choices: Choices) -> Movie:
+    """Open images of one channel and position in the order time, z.
 
     Parameters
     ----------
     index
         ``NDTiff.index``, beside its TIFF files.
-    channel, position
-        Which ones, by name or number; needed when there are several.
+    choices
+        ``channel`` and ``position`` are needed when there are several.
 
     Raises
     ------
     InputError
-        The index is damaged, images are missing between others, or there are axes that are neither time nor z.
+        The index is damaged, images are missing, or there are axes that are neither time nor z.
     """
-    entries, notes = _read_index(index)
-    for axis, wanted in ((_CHANNEL, channel), (_POSITION, position)):
+    listed = read_index(index)
+    entries = list(listed.entries)
+    for axis, wanted in ((_CHANNEL, choices.channel), (_POSITION, choices.position)):
         entries = _choose(index, entries, axis, wanted)
     time = _time_axis(index, entries)
-    entries, planes = _in_order(index, entries, time)
-    first = entries[0]
+    placed, times, levels = _in_order(index, entries, time)
+    planes = len(levels)
     _check(index, entries)
+    first = entries[0]
     dtype = np.dtype(_PIXEL_TYPES[first.pixel_type]).newbyteorder(_byte_order(index.parent / first.file))
     frame_bytes = first.width * first.height * dtype.itemsize
+    accounts = _accounts(index, placed, (time, times), levels, frame_bytes, dtype)
+    losses = settle([*accounts, *_unlisted(index, listed, frame_bytes)], choices)
+    lost_in = {(loss.path, number) for loss in accounts for number in loss.missing if loss.path.name != INDEX}
+    lost = np.array([item is None or (index.parent / item.file, item.number) in lost_in for item in placed])
+    kept = keep(lost, planes, choices)
+    taken = [placed[number] for number in kept.numbers]
     pixel_size, z_step_nm = _scale(index.parent, first)
 
     def read(start: int, stop: int) -> Frames:
-        pixels = [read_bytes(index.parent / entry.file, entry.offset, frame_bytes) for entry in entries[start:stop]]
+        pixels = [read_bytes(index.parent / item.file, item.offset, frame_bytes) for item in taken[start:stop] if item]
         return np.frombuffer(b"".join(pixels), dtype).reshape(-1, first.height, first.width)
 
-    files = (index, *(index.parent / name for name in sorted({entry.file for entry in entries})))
+    names = sorted({entry.file for entry in entries}, key=natural_key)
+    present = [index.parent / name for name in names if (index.parent / name).is_file()]
+    told = f"{len(names)} file{'s' if len(names) > 1 else ''}, {names[0]} to {names[-1]}, by {INDEX}, as "
     return Movie(
-        len(entries),
+        len(taken),
         first.height,
         first.width,
         dtype.newbyteorder("="),
         read,
-        files,
-        planes,
+        (index, *present),
+        kept.planes,
         pixel_size,
         z_step_nm if planes > 1 else None,
-        notes=notes,
+        notes=kept.notes,
+        told=told + (f"volumes of {kept.planes} planes" if kept.planes > 1 else f"{len(taken)} frames"),
+        losses=losses,
+        is_closed_up=kept.is_closed_up,
     )
 
 
-def _read_index(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
-    """All images; of one that was written twice the last counts, as for Micro-Manager itself."""
-    data = path.read_bytes()
-    found: dict[tuple[tuple[str, Value], ...], _Entry] = {}
-    end = 0
-    try:
-        for entry, stop in _records(data):
-            found[tuple(sorted(entry.axes.items()))] = entry
-            end = stop
-    except (struct.error, ValueError) as error:
-        if not found:
-            raise InputError(f"{path} is no index of images ({error}); restore the file.") from error
-    if not found:
-        raise InputError(f"{path} is empty; the acquisition wrote no image.")
-    left = len(data) - end
-    return list(found.values()), ((f"{path.name} ends within a record: {left} bytes were not used",) if left else ())
+def _accounts(
+    index: Path,
+    placed: list[Entry | None],
+    time: tuple[str, list[Value]],
+    planes: list[Value],
+    frame_bytes: int,
+    dtype: np.dtype[Any],
+) -> list[Account]:
+    """Images that the index lacks between others, and files that do not hold what it lists."""
+    accounts = []
+    absent = [number for number, item in enumerate(placed) if item is None]
+    if absent:
+        t, z = divmod(absent[0], len(planes))
+        why = f"it lists no image at {time[0]} {time[1][t]}, z {planes[z]}, but later ones"
+        accounts.append(Account(index, len(placed), len(placed) - len(absent), why, tuple(absent), is_gap=True))
+    by_file: dict[str, list[Entry]] = {}
+    for item in placed:
+        if item is not None:
+            by_file.setdefault(item.file, []).append(item)
+    for name, items in sorted(by_file.items()):
+        path = index.parent / name
+        if not path.is_file():
+            why = f"{INDEX} lists images in it, which is not beside it"
+            accounts.append(Account(path, len(items), 0, why, tuple(item.number for item in items), is_gap=True))
+            continue
+        size = path.stat().st_size
+        starts = np.array([item.offset for item in items], np.int64)
+        short = starts + frame_bytes > size
+        short[in_zero_tail(path, np.where(short, size, starts), frame_bytes, dtype)] = True
+        if short.any():
+            missing = tuple(item.number for item, is_short in zip(items, short, strict=True) if is_short)
+            why = f"truncated: {INDEX} lists images beyond the end of its data"
+            accounts.append(Account(path, len(items), len(items) - len(missing), why, missing))
+    return accounts
 
 
-def _records(data: bytes) -> Iterator[tuple[_Entry, int]]:
-    """Each image, and where its record ends."""
-    at = 0
-    while at < len(data):
-        axes, at = _text(data, at)
-        file, at = _text(data, at)
-        offset, width, height, kind, compression, metadata_at, metadata_bytes, _ = _FIELDS.unpack_from(data, at)
-        at += _FIELDS.size
-        named = {str(name).lower(): value for name, value in json.loads(axes).items()}
-        yield _Entry(named, file, offset, width, height, kind, compression, metadata_at, metadata_bytes), at
+def _unlisted(index: Path, listed: Index, frame_bytes: int) -> list[Account]:
+    """Bytes that could be images, and that the index does not list."""
+    accounts = []
+    if listed.left:
+        why = f"it ends within a record: {listed.left} bytes were not used"
+        accounts.append(Account(index, None, len(listed.entries), why))
+    for path in sorted(index.parent.glob("*.tif")):
+        whole = sum(entry.file == path.name for entry in listed.entries)
+        left = end_of_data(path) - listed.ends.get(path.name, 0)
+        if left >= frame_bytes:
+            why = f"its last {left} bytes are not listed in {INDEX}, room for {left // frame_bytes} frames"
+            accounts.append(Account(path, None, whole, why))
+    return accounts
 
 
-def _text(data: bytes, at: int) -> tuple[str, int]:
-    (length,) = struct.unpack_from("<I", data, at)
-    stop = at + 4 + length
-    if stop > len(data):
-        raise ValueError(f"a text of {length} bytes at byte {at} goes beyond its end")
-    return data[at + 4 : stop].decode(), stop
-
-
-def _values(entries: list[_Entry], axis: str) -> list[Value]:
+def _values(entries: list[Entry], axis: str) -> list[Value]:
     """Values along an axis in ascending order, words in the order of their appearance; none where no image has it."""
     found = list(dict.fromkeys(entry.axes[axis] for entry in entries if axis in entry.axes))
     return sorted(found, key=int) if all(isinstance(value, int) for value in found) else found
 
 
-def _choose(index: Path, entries: list[_Entry], axis: str, wanted: str | None) -> list[_Entry]:
+def _choose(index: Path, entries: list[Entry], axis: str, wanted: str | None) -> list[Entry]:
     """Images of one channel or position."""
     values = _values(entries, axis)
-    listed = ", ".join(str(value) for value in values[:12])
-    if wanted is None:
-        if len(values) <= 1:
-            return entries
-        raise InputError(f"{index.parent} has {len(values)} values of {axis} ({listed}); choose one with --{axis}.")
-    named = [value for value in values if str(value) == wanted]
-    if not named and wanted.isdigit() and int(wanted) < len(values):
-        named = [values[int(wanted)]]
-    if not named:
-        raise InputError(f"{index.parent} has no {axis} {wanted!r}; it has {listed or 'one only, without a name'}.")
-    return [entry for entry in entries if entry.axes.get(axis) == named[0]]
+    if not values:
+        refuse_unused(index.parent, **{axis: wanted})
+        return entries
+    chosen = values[pick([str(value) for value in values], wanted, axis, index.parent)]
+    return [entry for entry in entries if entry.axes.get(axis) == chosen]
 
 
-def _time_axis(index: Path, entries: list[_Entry]) -> str:
+def _time_axis(index: Path, entries: list[Entry]) -> str:
     """Name of the axis that is neither z nor settled; an axis of another name is time when it is the only one."""
     names = {name for entry in entries for name in entry.axes}
     others = sorted(name for name in names - {_PLANE, _CHANNEL, _POSITION} if len(_values(entries, name)) > 1)
@@ -174,25 +178,29 @@ def _time_axis(index: Path, entries: list[_Entry]) -> str:
     return others[0] if others else _TIME
 
 
-def _in_order(index: Path, entries: list[_Entry], time: str) -> tuple[list[_Entry], int]:
-    """Images sorted by time and z, which must be complete but for the end, and the planes of a volume."""
+def _in_order(index: Path, entries: list[Entry], time: str) -> tuple[list[Entry | None], list[Value], list[Value]]:
+    """Images by time and z, None where there is none, and the values of both.
+
+    Times that are numbers begin at 0, and lie one step apart: a time that no image has is missing too.
+    """
     times, planes = _values(entries, time) or [0], _values(entries, _PLANE) or [0]
+    for values, name in ((times, time), (planes, _PLANE)):
+        if all(isinstance(value, int) for value in values) and len(values) > 1:
+            first, last = min(0, values[0]), values[-1]
+            if last - first >= _MAX_SPAN * len(values):  # type: ignore[operator]
+                raise InputError(f"{index} has images from {name} {values[0]} to {values[-1]}, but only {len(values)}.")
+            values[:] = range(first, last + 1)  # type: ignore[operator, arg-type]
     time_of, plane_of = ({value: i for i, value in enumerate(values)} for values in (times, planes))
-    placed = {
-        time_of[entry.axes.get(time, times[0])] * len(planes) + plane_of[entry.axes.get(_PLANE, planes[0])]: entry
-        for entry in entries
-    }
-    missing = next((number for number in range(len(placed)) if number not in placed), None)
-    if missing is not None:
-        t, z = divmod(missing, len(planes))
-        raise InputError(
-            f"{index} lists no image at {time} {times[t]}, z {planes[z]}, but later ones; expected all, or an end cut "
-            "short. Write the complete times as a data set of their own."
-        )
-    return [placed[number] for number in range(len(placed))], len(planes)
+    placed: list[Entry | None] = [None] * (len(times) * len(planes))
+    for entry in entries:
+        t, z = time_of[entry.axes.get(time, times[0])], plane_of[entry.axes.get(_PLANE, planes[0])]
+        placed[t * len(planes) + z] = entry
+    while placed[-1] is None:
+        placed.pop()  # the acquisition was stopped
+    return placed, times, planes
 
 
-def _check(index: Path, entries: list[_Entry]) -> None:
+def _check(index: Path, entries: list[Entry]) -> None:
     first = entries[0]
     if first.pixel_type not in _PIXEL_TYPES:
         raise InputError(f"{index} lists images of pixel type {first.pixel_type}, expected grey ones of 8 to 16 bits.")
@@ -205,22 +213,19 @@ def _check(index: Path, entries: list[_Entry]) -> None:
                 f"{dict(entry.axes)}, the first is of {first.height} x {first.width}, type {first.pixel_type}; all "
                 "must be alike."
             )
-    absent = [name for name in {entry.file for entry in entries} if not (index.parent / name).is_file()]
-    if absent:
-        raise InputError(f"{index} lists images in {sorted(absent)[0]}, which is not beside it; restore the file.")
 
 
 def _byte_order(path: Path) -> Literal["<", ">"]:
+    if not path.is_file():
+        return "<"
     return ">" if read_bytes(path, 0, 2) == b"MM" else "<"
 
 
-def _scale(folder: Path, first: _Entry) -> tuple[PixelSize | None, float | None]:
+def _scale(folder: Path, first: Entry) -> tuple[PixelSize | None, float | None]:
     """Pixel size of the first image's metadata, z step of the acquisition's; None where they do not tell."""
-    image = _json(_bytes_or_nothing(folder / first.file, first.metadata_offset, first.metadata_bytes))
-    summary = _json(_summary(folder / first.file))
-    pixel_um, step_um = _number(image.get("PixelSizeUm")), _number(summary.get("z-step_um"))
-    pixel_size = None if pixel_um is None else PixelSize(x_nm=pixel_um * 1e3, y_nm=pixel_um * 1e3)
-    return pixel_size, None if step_um is None else step_um * 1e3
+    image = as_json(_bytes_or_nothing(folder / first.file, first.metadata_offset, first.metadata_bytes))
+    summary = as_json(_summary(folder / first.file))
+    return micro_manager_size(image, summary)
 
 
 def _summary(path: Path) -> bytes:
@@ -233,23 +238,6 @@ def _summary(path: Path) -> bytes:
 
 
 def _bytes_or_nothing(path: Path, offset: int, count: int) -> bytes:
-    if offset + count > os.path.getsize(path):
+    if not path.is_file() or offset + count > os.path.getsize(path):
         return b""
     return read_bytes(path, offset, count)
-
-
-def _json(data: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    """A positive length that was really set."""
-    try:
-        number = abs(float(value))
-    except (TypeError, ValueError):
-        return None
-    return number if number not in _NOT_A_LENGTH and np.isfinite(number) else None

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
 
-from lls_decode.optics import CameraModel, EmccdModel, PsfModel
+from lls_decode.optics import CameraModel, PsfModel
 
 NEIGHBOUR_SNR = 4.0
 """A maximum this far above the noise is a neighbour that may disturb a fit."""
@@ -44,12 +44,9 @@ class Detector:
     @classmethod
     def of(cls, camera: CameraModel, height: int, width: int) -> Self:
         """From a camera and the size of its frames."""
-        if isinstance(camera, EmccdModel):
-            c = camera.config
-            noise = ((c.read_sigma_e / c.em_gain) ** 2 / 2 + c.spurious_e) / 2
-            return cls(camera, torch.full((height, width), noise), 2 / c.quantum_efficiency, 3.0)
-        variance = camera.variance_adu2 / camera.gain_adu_per_e**2
-        return cls(camera, variance.expand(height, width), 1 / camera.quantum_efficiency, 1.0)
+        noise = camera.shot_noise
+        variance = torch.as_tensor(noise.read_variance + noise.dark, dtype=torch.float32)
+        return cls(camera, variance.expand(height, width), noise.photons_per_unit, noise.kurtosis)
 
     def to_units(self, adu_TYX: npt.NDArray[np.generic]) -> Tensor:
         """Shot units (T, Y, X) float32, background included, offset removed."""
@@ -144,7 +141,7 @@ def _mirror(frames: Tensor, width: int) -> Tensor:
     return pad(frames, (width, width, width, width), mode="reflect")
 
 
-def cut(frames_TYX: Tensor, frame: Tensor, row: Tensor, column: Tensor, half: int) -> Tensor:
+def crop_stamps(frames_TYX: Tensor, frame: Tensor, row: Tensor, column: Tensor, half: int) -> Tensor:
     """Regions of interest (C, S, S) around pixels that are at least ``half`` from the border."""
     steps = torch.arange(-half, half + 1)
     rows, columns = row[:, None, None] + steps[:, None], column[:, None, None] + steps

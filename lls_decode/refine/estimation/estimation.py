@@ -33,7 +33,7 @@ from lls_decode.refine.estimation.photophysics import (
 from lls_decode.refine.estimation.sampling import plan_runs
 from lls_decode.refine.estimation.single_emitters import Fits, Microscope, RunFits, fit_run, frame_steps_nm
 from lls_decode.refine.estimation.training_base import derive_training, fill_in
-from lls_decode.refine.estimation.usability import Quality, check_enough, check_offset, check_saturation, judge
+from lls_decode.refine.estimation.usability import Quality, assess_fits, check_enough, check_offset, check_saturation
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def estimate(
         if progress is not None:
             progress(number + 1, len(planned))
     fits = Fits.join([run.fits for run in runs])
-    quality = judge(runs, fits)
+    quality = assess_fits(runs, fits)
     check_enough(source, scope, quality)
     return _conclude(source, known, scope, runs, fits, quality, notes, new_psf=psf is not None, seed=seed)
 

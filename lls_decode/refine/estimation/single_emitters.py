@@ -19,7 +19,7 @@ from torch import Tensor
 from lls_decode.config import GaussianSheet, Geometry, Illumination, PixelSize
 from lls_decode.optics import PsfModel
 from lls_decode.refine.crlb import Spots, expected_and_slopes, free_parameters
-from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Candidates, Detector, Finder, cut
+from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Candidates, Detector, Finder, crop_stamps
 from lls_decode.refine.mle import SpotFits, fit_spots
 
 Floats = npt.NDArray[np.float64]
@@ -116,7 +116,7 @@ class RunFits:
 
 
 def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rng: np.random.Generator) -> RunFits:
-    """Find, fit and judge the emitters of consecutive frames."""
+    """Find, fit and assess the emitters of consecutive frames."""
     detector, half = scope.detector, scope.finder.half
     units = detector.to_units(adu_TYX)
     maxima = scope.finder.find(units, detector.variance_YX)
@@ -133,11 +133,14 @@ def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rn
         fitted = chosen
     some = candidates.select(fitted)
     frame, row, column = (torch.from_numpy(values) for values in (some.frame, some.row, some.column))
-    rois, noise = cut(units, frame, row, column, half), cut(detector.variance_YX[None], 0 * frame, row, column, half)
+    rois, noise = (
+        crop_stamps(units, frame, row, column, half),
+        crop_stamps(detector.variance_YX[None], 0 * frame, row, column, half),
+    )
     found = fit_spots(scope.psf, rois, variance=noise)
     chi_square, misfit = goodness(scope, found.spots, rois, noise)
-    adu = cut(torch.from_numpy(adu_TYX.astype(np.float32)), frame, row, column, half)
-    reasons[fitted] = _judge(scope, found, misfit, (adu >= scope.top_adu).any(dim=2).any(dim=1).numpy())
+    adu = crop_stamps(torch.from_numpy(adu_TYX.astype(np.float32)), frame, row, column, half)
+    reasons[fitted] = _assess(scope, found, misfit, (adu >= scope.top_adu).any(dim=2).any(dim=1).numpy())
     keep = reasons[fitted] == ""
     fits = _collect(scope, units, found, some, keep, run=run, rng=rng)
     converged = found.converged.numpy()
@@ -170,7 +173,7 @@ def goodness(scope: Microscope, spots: Spots, rois_ESS: Tensor, noise_ESS: Tenso
     return (chi_square / freedom).numpy(), ((tolerant - freedom) / spread.sqrt()).numpy()
 
 
-def _judge(scope: Microscope, found: SpotFits, misfit: Floats, saturated: Bools) -> npt.NDArray[np.object_]:
+def _assess(scope: Microscope, found: SpotFits, misfit: Floats, saturated: Bools) -> npt.NDArray[np.object_]:
     """Why each fit is left out; the last reason that holds is given, an empty one means kept."""
     spots, half = found.spots, scope.finder.half
     move = torch.maximum((spots.x_px - half).abs(), (spots.y_px - half).abs()).numpy()
@@ -247,8 +250,8 @@ def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, 
     if scope.psf.z_range_nm is not None:
         seen &= (z >= scope.psf.z_range_nm[0]) & (z <= scope.psf.z_range_nm[1])
     there, row, column = there.clamp(0, T - 1), row.clamp(half, Y - 1 - half), column.clamp(half, X - 1 - half)
-    rois = cut(units_TYX, there, row, column, half).to(torch.float64)
-    noise = cut(scope.detector.variance_YX[None], 0 * there, row, column, half)
+    rois = crop_stamps(units_TYX, there, row, column, half).to(torch.float64)
+    noise = crop_stamps(scope.detector.variance_YX[None], 0 * there, row, column, half)
     light = spots.photons * excitation(scope.illumination, z) / excitation(scope.illumination, spots.z_nm)
     expected = light[:, None, None] * scope.psf.shares(x - column + half, y - row + half, z, height=size, width=size)
     weight = 1 / (expected.clamp_min(0) + spots.bg[:, None, None] + noise)

@@ -1,29 +1,15 @@
 """The training configuration of a prefit: a base with the user's microscope and the movie's statistics."""
 
-import math
 import re
 from pathlib import Path
 
-import numpy as np
-
-from lls_decode.config import (
-    Camera,
-    Geometry,
-    PixelSize,
-    ScmosCamera,
-    ScmosChip,
-    SplinePsf,
-    TrainingConfig,
-)
+from lls_decode.config import Camera, Geometry, PixelSize, TrainingConfig, with_microscope
 from lls_decode.errors import ConfigError
 from lls_decode.frames import FrameSource
-from lls_decode.optics import build_psf, check_maps, content_digest
+from lls_decode.optics import build_psf, spline_psf
 from lls_decode.refine.estimation.density import Density
 from lls_decode.refine.estimation.photophysics import Background, Depth, OnTime, Photons
-from lls_decode.robust import robust_sd
 
-_HOT_SPREADS = 5.0
-"""Pixels whose logarithm of the variance is further above the median, in robust standard deviations, are hot."""
 _LEAST_SPREAD = 0.1
 """Relative half-width of the trained background, and standard deviation of the trained photons, at least."""
 
@@ -46,7 +32,7 @@ def fill_in(
     """
     s, notes = base.simulation, []
     if camera is None:
-        camera = s.camera.nominal() if isinstance(s.camera, ScmosChip) else s.camera
+        camera = s.camera.nominal()
         notes.append(f"camera from the base configuration {base.name}: give your own, photons depend on it")
     pixel = pixel_size or source.pixel_size
     if pixel is None:
@@ -60,19 +46,25 @@ def fill_in(
             f"The base {base.name} looks along the planes of a sweep, but the dataset has one plane a volume; give "
             "--base storm-2d or another configuration with context along time, or set input.planes_per_volume."
         )
-    optics = s.psf if psf is None else SplinePsf(path=str(Path(psf).resolve()), content=content_digest(psf))
-    model = build_psf(optics, pixel=pixel)
+    layout = source.layout
+    known = with_microscope(
+        base,
+        camera=camera,
+        pixel_size=pixel,
+        geometry=geometry,
+        psf=None if psf is None else spline_psf(psf),
+        frame_size=(layout.height, layout.width),
+    )
+    model = build_psf(known.simulation.psf, pixel=pixel)
     emitters = s.emitters
     if psf is not None:
-        z_range = model.z_range_nm or (0.0, 0.0)
-        emitters = emitters.replace(z_range_nm=z_range, z_render_nm=None)
-    simulation = s.replace(
-        pixel_size=pixel, psf=optics, camera=_for_training(camera, source), geometry=geometry, emitters=emitters
+        emitters = emitters.replace(z_range_nm=model.z_range_nm or (0.0, 0.0), z_render_nm=None)
+    known = known.replace(
+        name=_name(base, source),
+        simulation=known.simulation.replace(emitters=emitters),
+        network=known.network.replace(predict_z=model.z_range_nm is not None),
     )
-    network = base.network.replace(predict_z=model.z_range_nm is not None)
-    if network.context == "plane" and geometry is not None:
-        network = network.replace(shift_px=geometry.whole_shift_px(pixel), shift_axis=geometry.propagation_axis)
-    return base.replace(name=_name(base, source), simulation=simulation, network=network), camera, notes
+    return known, camera, notes
 
 
 def derive_training(
@@ -104,32 +96,6 @@ def derive_training(
         "high": _round(max(background.high, (1 + _LEAST_SPREAD) * background.median)),
     }
     return known.replace(simulation=s.replace(emitters=emitters, background=ranges))
-
-
-def _for_training(camera: Camera, source: FrameSource) -> Camera | ScmosChip:
-    """A camera that crops can be drawn from: of per-pixel maps their statistics."""
-    if not isinstance(camera, ScmosCamera):
-        return camera
-    names = ("offset_adu", "gain_adu_per_e", "variance_adu2")
-    if not any(isinstance(getattr(camera, name), str) for name in names):
-        return camera
-    maps = check_maps(camera, source.layout.height, source.layout.width)
-    offset, gain, variance = (maps[name] for name in names)
-    log = np.log(np.maximum(variance, 1e-3))
-    middle, spread = float(np.median(log)), float(robust_sd(log))
-    hot = log > middle + _HOT_SPREADS * max(spread, 0.05)
-    low, high = np.quantile(variance[hot], [0.02, 0.98]) if hot.any() else (100.0, 2000.0)
-    return ScmosChip(
-        offset_adu=max(_round(float(np.median(offset))), 0.0),
-        offset_sd_adu=_round(float(offset.std())),
-        gain_adu_per_e=_round(float(np.median(gain))),
-        gain_sd_adu_per_e=_round(float(gain.std())),
-        variance_adu2=_round(math.exp(middle)),
-        variance_spread=_round(spread),
-        hot_fraction=_round(float(hot.mean())),
-        quantum_efficiency=camera.quantum_efficiency,
-        hot_variance_adu2=(_round(float(low)), _round(float(high))),
-    )
 
 
 def _name(base: TrainingConfig, source: FrameSource) -> str:

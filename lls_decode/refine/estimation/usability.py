@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.config import Camera, EmccdCamera
+from lls_decode.config import Camera
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames import FrameSource
 from lls_decode.refine.estimation.single_emitters import MISFIT, NEIGHBOUR, Fits, Microscope, RunFits
@@ -69,25 +69,24 @@ def check_offset(scope: Microscope, adu_TYX: npt.NDArray[Any], camera: Camera) -
     noise = math.sqrt(float(scope.detector.variance_YX.median()) + 1)
     middle = float(units.median())
     if middle < -noise:
-        name = "baseline_adu" if isinstance(camera, EmccdCamera) else "offset_adu"
         raise ConfigError(
             f"With this camera half of the pixels hold less than {middle * scope.detector.photons_per_unit:.3g} "
-            f"photons (median count {np.median(adu_TYX):g}), expected a background above 0; correct camera.{name} or "
-            "the gain."
+            f"photons (median count {np.median(adu_TYX):g}), expected a background above 0; correct "
+            f"camera.{camera.DARK_LEVEL} or the gain."
         )
 
 
-def judge(runs: Sequence[RunFits], fits: Fits) -> Quality:
+def assess_fits(runs: Sequence[RunFits], fits: Fits) -> Quality:
     """Count what was found, fitted and left out."""
     dropped: Counter[str] = sum((run.dropped for run in runs), Counter())
-    judged = np.concatenate([run.chi_square for run in runs])
+    assessed = np.concatenate([run.chi_square for run in runs])
     return Quality(
         num_frames=sum(run.num_frames for run in runs),
         num_candidates=sum(len(run.candidates) for run in runs),
-        num_fits=len(judged),
+        num_fits=len(assessed),
         num_kept=len(fits),
         dropped=dict(dropped.most_common()),
-        chi_square=float(np.median(judged)) if len(judged) else math.nan,
+        chi_square=float(np.median(assessed)) if len(assessed) else math.nan,
     )
 
 

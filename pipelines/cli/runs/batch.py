@@ -1,4 +1,4 @@
-"""The command for many data sets."""
+"""The command for many datasets."""
 
 from collections import Counter
 from dataclasses import replace
@@ -21,22 +21,22 @@ from lls_decode.pipelines.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lls_decode.pipelines.batch.batch import Row
-    from lls_decode.pipelines.batch.datasets import DataSet
+    from lls_decode.pipelines.batch.batch import BatchRow
+    from lls_decode.pipelines.batch.datasets import BatchEntry
 
 
 @click.command(epilog="Example: lls-decode batch 'archive/**/*.zarr' --model lls-paint --out results/ --dry-run")
 @click.argument("source")
-@click.option("--model", help="Model bundle (.lls), or the name of a shipped one, where a data set names none.")
+@click.option("--model", help="Model bundle (.lls), or the name of a shipped one, where a dataset names none.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run folders and batch.csv.")
-@click.option("--config", "config_path", help="Run configuration (YAML), where a data set names none.")
+@click.option("--config", "config_path", help="Run configuration (YAML), where a dataset names none.")
 @set_option
-@click.option("--only", "pattern", metavar="PATTERN", help="Only data sets whose path fits, e.g. '*/day2/*'.")
-@click.option("--shard", "share", metavar="I/N", help="Part I (from 1) of N of the data sets: for arrays of jobs.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many data sets; those that are done do not count.")
+@click.option("--only", "pattern", metavar="PATTERN", help="Only datasets whose path fits, e.g. '*/day2/*'.")
+@click.option("--share", metavar="I/N", help="Process only share I (from 1) of N of the datasets: for job arrays.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many datasets; those that are done do not count.")
 @site_options
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
-@click.option("--force", is_flag=True, help="Discard other runs that are in the folders.")
+@click.option("--force", is_flag=True, help="Discard other runs in the folders; accept impossible light.")
 @json_option
 def batch(
     source: str,
@@ -54,49 +54,47 @@ def batch(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Localize many data sets: SOURCE is a pattern in quotes, a table (.csv), or a list with defaults (.yaml).
+    """Localize many datasets: SOURCE is a pattern in quotes, a table (.csv), or a list with defaults (.yaml).
 
     What is done with the same settings is passed over, what failed is done again, and what cannot be read does not stop
-    the others. OUT/batch.csv has a line for each data set, and is written anew after each. A .csv has the columns
+    the others. OUT/batch.csv has a line for each dataset, and is written anew after each. A .csv has the columns
     dataset, model, config, out and any key of the configuration, as detection.accept. Exit status 1: some failed.
     """
-    from lls_decode.cluster.profile import SlurmSite
     from lls_decode.cluster.site import find_site
-    from lls_decode.pipelines.batch.batch import BatchResult, Summary, look
+    from lls_decode.pipelines.batch.batch import BatchResult, BatchTable, plan_batch
     from lls_decode.pipelines.batch.batch import batch as run_batch
-    from lls_decode.pipelines.batch.datasets import Settings, read_datasets
+    from lls_decode.pipelines.batch.datasets import BatchSettings, read_datasets
     from lls_decode.pipelines.journal.folder import RunFolder
     from lls_decode.pipelines.planning.block_selection import parse_share
     from lls_decode.pipelines.report.writing import report_if_possible
     from lls_decode.pipelines.running.submission import NO_WORKERS_S
 
     profile = find_site(site)
-    slurm = profile if isinstance(profile, SlurmSite) else None
-    if slurm and slurm.mode == "unattended":
+    if profile.is_unattended:
         raise ConfigError(
             f"{site} submits the jobs of one run; for a batch submit an array of your own, e.g. 'sbatch --array=1-8' "
-            "of a script with 'lls-decode batch ... --shard $SLURM_ARRAY_TASK_ID/8', or give an interactive site."
+            "of a script with 'lls-decode batch ... --share $SLURM_ARRAY_TASK_ID/8', or give an interactive site."
         )
-    settings = Settings(model=model, config=config_path, changes=read_changes(changes))
+    settings = BatchSettings(model=model, config=config_path, changes=read_changes(changes))
     datasets = read_datasets(source, out, settings=settings)
-    part = None if share is None else parse_share(share)
-    if part:
-        datasets = tuple(part.take(datasets))
-    chosen = [_for_site(item, slurm.worker_threads if slurm else None) for item in datasets]
+    own_share = None if share is None else parse_share(share)
+    if own_share:
+        datasets = tuple(own_share.take(datasets))
+    chosen = [_for_site(item, profile.worker_threads) for item in datasets]
     chosen = [item for item in chosen if pattern is None or item.matches(pattern)]
     if pattern and not chosen:
-        raise InputError(f"--only {pattern}: none of the {len(datasets)} data sets fits, e.g. {datasets[0].dataset}.")
-    with progress_bar("looking at data sets") as progress:
-        rows = look(chosen, force=force, limit=limit, progress=progress)
+        raise InputError(f"--only {pattern}: none of the {len(datasets)} datasets fits, e.g. {datasets[0].dataset}.")
+    with progress_bar("looking at datasets") as progress:
+        rows = plan_batch(chosen, force=force, limit=limit, progress=progress)
     _echo_rows(chosen, rows, err=not dry_run or as_json)
     if dry_run:
         _echo_result(rows, as_json=as_json)
         return 0
-    summary = Summary.of(out, datasets, part)
+    summary = BatchTable.of(out, datasets, own_share)
     summary.write(rows)
     result = BatchResult.of(rows)
     if any(row.to_do for row in rows):
-        patience_s = slurm.wait_hours * 3600 if slurm else NO_WORKERS_S
+        patience_s = profile.patience_s or NO_WORKERS_S
         with open_site(profile, workers, memory_limit, out) as client:
             result = run_batch(chosen, rows, client, summary.write, force=force, no_workers_s=patience_s)
     _echo_result(result.rows, as_json=as_json)
@@ -108,14 +106,14 @@ def batch(
     return result.exit_status
 
 
-def _for_site(item: "DataSet", threads: int | None) -> "DataSet":
+def _for_site(item: "BatchEntry", threads: int | None) -> "BatchEntry":
     """Workers of a job use its cores, where the configuration does not say how many."""
     if threads is None or item.config.compute.threads is not None:
         return item
     return replace(item, config=item.config.replace(compute=item.config.compute.replace(threads=threads)))
 
 
-def _echo_rows(datasets: "Sequence[DataSet]", rows: "Sequence[Row]", *, err: bool) -> None:
+def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[BatchRow]", *, err: bool) -> None:
     """What will be done, before anything is."""
     width = max((len(item.name) for item in datasets), default=0)
     for item, row in zip(datasets, rows, strict=True):
@@ -123,10 +121,10 @@ def _echo_rows(datasets: "Sequence[DataSet]", rows: "Sequence[Row]", *, err: boo
         click.echo(f"{row.status:<11}{item.name:<{width}}  {blocks:>12}  {row.reason}".rstrip(), err=err)
 
 
-def _echo_result(rows: "Sequence[Row]", *, as_json: bool) -> None:
-    """How all data sets stand, in one line; as JSON in full."""
+def _echo_result(rows: "Sequence[BatchRow]", *, as_json: bool) -> None:
+    """How all datasets stand, in one line; as JSON in full."""
     if as_json:
         echo_json([row.to_dict() for row in rows])
         return
     counts = Counter(row.status for row in rows)
-    click.echo(f"{len(rows)} data sets: " + ", ".join(f"{number} {status}" for status, number in counts.items()))
+    click.echo(f"{len(rows)} datasets: " + ", ".join(f"{number} {status}" for status, number in counts.items()))

@@ -44,6 +44,7 @@ def find_acquisition(
     until_file: Path | None,
     volumes_expected: int | None,
     idle_timeout: float | None,
+    force: bool,
 ) -> "Acquisition | None":
     """The acquisition that is to be followed; None when none is.
 
@@ -52,13 +53,13 @@ def find_acquisition(
     ConfigError
         Something is said of the end of an acquisition that is not followed.
     """
-    from lls_decode.pipelines.running.acquisition import Acquisition, Ending
+    from lls_decode.pipelines.running.acquisition import Acquisition, StopConditions
 
     if not follow:
         if until_file or volumes_expected or idle_timeout:
             raise ConfigError("--until-file, --volumes-expected and --idle-timeout go with --follow; add it.")
         return None
-    ending = Ending(file=until_file, volumes=volumes_expected)
+    ending = StopConditions(file=until_file, volumes=volumes_expected)
     if idle_timeout is not None:
         ending = replace(ending, idle_s=idle_timeout)
-    return Acquisition(dataset, model, out, config, ending=ending)
+    return Acquisition(dataset, model, out, config, ending=ending, force=force)

@@ -11,16 +11,23 @@ from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, EXIT_INTERRUPTED, E
 from lls_decode.pipelines.cli.options import echo_json
 
 if TYPE_CHECKING:
-    from lls_decode.cluster.profile import SlurmSite
-    from lls_decode.cluster.slurm.unattended import Jobs
+    from lls_decode.cluster.jobs import RunJobs
+    from lls_decode.cluster.profile import SiteProfile
     from lls_decode.pipelines.planning.plan import Plan
     from lls_decode.pipelines.running.run import RunResult
+
+_MOST_SPANS = 10
 
 
 def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
     """Say how a run ended."""
     for failed in result.failed:
         click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
+    if result.lost:
+        click.echo(
+            f"lost       {result.num_lost} frames could not be read: {_words(result)} ('lls-decode status' says why)",
+            err=True,
+        )
     if as_json:
         echo_json(
             {
@@ -29,6 +36,7 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
                 "blocks_done": result.done,
                 "blocks_failed": [failed.block_id for failed in result.failed],
                 "blocks_left": list(result.left),
+                "frames_lost": [list(span) for span in result.lost],
                 "exit_status": result.exit_status,
             }
         )
@@ -41,10 +49,16 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
         click.echo(f"not finished: {result.done} of {num_blocks} blocks are done; the same command goes on.", err=True)
 
 
+def _words(result: "RunResult") -> str:
+    """Numbers of the lost frames."""
+    spans = [str(start) if stop - start == 1 else f"{start}-{stop - 1}" for start, stop in result.lost[:_MOST_SPANS]]
+    return ", ".join(spans) + (", ..." if len(result.lost) > _MOST_SPANS else "")
+
+
 def run_as_jobs(
     plan: "Plan",
     config: RunConfig,
-    site: "SlurmSite",
+    site: "SiteProfile",
     *,
     workers: int | None,
     only: str | None,
@@ -54,17 +68,17 @@ def run_as_jobs(
     as_json: bool,
 ) -> int:
     """Submit a run as jobs, unless they are in the queue already, and follow them."""
-    from lls_decode.cluster.slurm.unattended import Jobs, submit_jobs
     from lls_decode.pipelines.journal.folder import RunFolder
     from lls_decode.pipelines.running.ownership import refuse_conflict
     from lls_decode.pipelines.running.remote_run import end_of_events, latest_start
 
-    plan.check_memory(site.worker_bytes)
-    jobs = Jobs.of(plan.out)
-    found = jobs.queued()
-    if any(not job.in_array for job in found):
+    if site.worker_bytes is not None:
+        plan.check_memory(site.worker_bytes)
+    jobs = site.jobs(plan.out)
+    found = jobs.queued_ids()
+    if found:
         since = latest_start(plan.out)
-        click.echo(f"submitted  before: {', '.join(job.id for job in found)}", err=True)
+        click.echo(f"submitted  before: {', '.join(found)}", err=True)
     else:
         refuse_conflict(plan, force=force)
         RunFolder(plan.out).create()
@@ -79,27 +93,25 @@ def run_as_jobs(
             words += [] if report else ["--no-report"]
             return [*words, *(["--force"] if force else [])]
 
-        driver, array = submit_jobs(site, plan.out, workers=workers, make_command=command)
-        click.echo(f"submitted  driver job {driver}, {workers or site.workers_max} worker jobs {array}", err=True)
+        click.echo(f"submitted  {jobs.submit(workers, command)}", err=True)
     for line in jobs.describe():
         click.echo(line, err=True)
     if detach:
         if as_json:
-            echo_json({"name": jobs.name, "jobs": [job.id for job in jobs.queued()]})
+            echo_json({"name": jobs.name, "jobs": jobs.queued_ids()})
         return 0
     return _follow(plan, jobs, since=since, as_json=as_json)
 
 
-def _follow(plan: "Plan", jobs: "Jobs", *, since: int, as_json: bool) -> int:
+def _follow(plan: "Plan", jobs: "RunJobs", *, since: int, as_json: bool) -> int:
     """Show the progress of jobs until the run is over; Ctrl-C leaves them alone."""
-    from lls_decode.cluster.slurm.unattended import Watch
     from lls_decode.pipelines.running.remote_run import follow
     from lls_decode.pipelines.status.progress import show_progress
 
-    watch = Watch(jobs)
+    look = jobs.watch()
 
     def is_alive() -> bool:
-        alive, lines = watch.look()
+        alive, lines = look()
         for line in lines:
             logging.getLogger(__name__).info("%s", line)
         return alive
@@ -118,7 +130,7 @@ def _follow(plan: "Plan", jobs: "Jobs", *, since: int, as_json: bool) -> int:
     said = jobs.last_error()
     if said is None:
         click.echo("The driver job is gone before the run was over; the same command goes on.", err=True)
-        click.echo(f"logs       {jobs.folder.logs}", err=True)
+        click.echo(f"logs       {jobs.logs}", err=True)
         return EXIT_TERMINATED
     click.echo(f"{said} (log: {jobs.latest_log()})", err=True)
     return result.exit_status if result is not None else EXIT_USAGE

@@ -1,17 +1,14 @@
 """Commands that run: demo, run, merge."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from lls_decode.config import PartConfig, RunConfig, load_run_config
-from lls_decode.errors import (
-    ConfigError,
-    InputError,
-)
-from lls_decode.models import find_bundle
+from lls_decode.axes import IndexRange
+from lls_decode.config import PartConfig, change
+from lls_decode.errors import ConfigError, InputError
+from lls_decode.models import as_run_config, find_bundle
+from lls_decode.pipelines.cli.inputs import InputOptions, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
     echo_score,
@@ -21,7 +18,7 @@ from lls_decode.pipelines.cli.options import (
     set_option,
     site_options,
 )
-from lls_decode.pipelines.cli.parts import parse_roi, parse_window
+from lls_decode.pipelines.cli.parameters import IndexRangeType, RoiType
 
 from .follow import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
@@ -35,24 +32,24 @@ from .report import echo_report
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder; the same command goes on in it."
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
-@click.option("--array", help="Path of the array inside the store, when there are several.")
-@click.option("--axes", help="Axes of the array when its metadata are absent or wrong, e.g. tzyx.")
-@click.option("--channel", type=click.IntRange(0), help="Channel, when there are several.")
-@click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames.")
+@input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Arithmetic of the network.")
-@click.option("--volumes", metavar="A:B", help="Volumes A to B - 1 only, from 0; either may be left out.")
-@click.option("--roi", metavar="X0:X1,Y0:Y1", help="Pixels only, from 0; positions stay those in the whole frame.")
-@click.option("--only", metavar="BLOCKS", help="Do these blocks anew and no others, e.g. 3,7-9,b000012.")
-@click.option("--shard", "share", metavar="I/N", help="Do part I (from 1) of N of the blocks: for arrays of jobs.")
+@click.option(
+    "--volumes", type=IndexRangeType(from_end=True),
+    help="Only these volumes, e.g. 3:7 for 3 to 6; negative numbers count from the end.",
+)  # fmt: skip
+@click.option("--roi", type=RoiType(), help="Only these pixels; positions stay those in the whole frame.")
+@click.option("--only", metavar="BLOCKS", help="Recompute only these blocks, e.g. 3,7:10,b000012 for 3, 7, 8, 9, 12.")
+@click.option("--share", metavar="I/N", help="Process only share I (from 1) of N of the blocks: for job arrays.")
 @set_option
 @site_options
 @follow_options
 @click.option("--report/--no-report", default=True, help="Draw OUT/report.html at the end, or do not.  [default: do]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
-@click.option("--force", is_flag=True, help="Discard another run that is in the folder.")
+@click.option("--force", is_flag=True, help="Discard another run in the folder; accept impossible light.")
 @click.option("--driver", is_flag=True, hidden=True, help="This is the driver job of an unattended site.")
 @json_option
 def run(
@@ -60,6 +57,12 @@ def run(
     model: str,
     out: Path,
     config_path: Path | None,
+    inputs: InputOptions,
+    block_frames: int | None,
+    device: str | None,
+    dtype: str | None,
+    volumes: IndexRange | None,
+    roi: dict[str, list[int]] | None,
     changes: tuple[str, ...],
     only: str | None,
     share: str | None,
@@ -76,19 +79,17 @@ def run(
     force: bool,
     driver: bool,
     as_json: bool,
-    **options: Any,
 ) -> int:
     """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
 
-    Interrupted at any moment, the same command goes on where it was. Jobs with --shard 1/8 to 8/8 work in one folder
+    Interrupted at any moment, the same command goes on where it was. Jobs with --share 1/8 to 8/8 work in one folder
     at the same time, and the last one merges. With --follow it localizes an acquisition while that is being written,
     until a number of volumes is there, a file says so (OUT/STOP), or nothing new comes; the same command without
     --follow then finds everything done. With an unattended site (--site slurm) it submits jobs and follows them; they
     go on when it is interrupted, and the same command follows them again. Exit status: 0 all done, 1 some blocks
     failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
     """
-    from lls_decode.cluster.profile import SlurmSite
-    from lls_decode.cluster.site import find_site, refuse_memory_limit
+    from lls_decode.cluster.site import find_site
     from lls_decode.pipelines.journal.folder import RunFolder
     from lls_decode.pipelines.planning.block_selection import parse_blocks, parse_share
     from lls_decode.pipelines.planning.plan import make_plan
@@ -96,11 +97,18 @@ def run(
     from lls_decode.pipelines.running.submission import NO_WORKERS_S
 
     profile = find_site(site)
-    config = load_run_config(config_path) if config_path else RunConfig()
-    config = changed(config, (*_run_changes(options), *changes))
-    slurm = profile if isinstance(profile, SlurmSite) else None
-    if slurm and config.compute.threads is None:
-        config = config.replace(compute=config.compute.replace(threads=slurm.worker_threads))
+    config = as_run_config(config_path)
+    options = {
+        "execution.block_frames": block_frames,
+        "compute.device": device,
+        "compute.dtype": dtype,
+        "part.volumes": volumes,
+        "part.roi": roi,
+    }
+    given = inputs.changes() | {key: value for key, value in options.items() if value is not None}
+    config = changed(change(config, given, source="command line"), changes)
+    if profile.worker_threads and config.compute.threads is None:
+        config = config.replace(compute=config.compute.replace(threads=profile.worker_threads))
     bundle = find_bundle(model)
     acquisition = find_acquisition(
         dataset,
@@ -111,30 +119,31 @@ def run(
         until_file=until_file,
         volumes_expected=volumes_expected,
         idle_timeout=idle_timeout,
+        force=force,
     )
-    if acquisition and slurm and slurm.mode == "unattended":
+    if acquisition and profile.is_unattended:
         raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
     if acquisition and (only or share or config.part != PartConfig()):
-        raise ConfigError("--follow does whole datasets; give --only, --shard, --volumes and --roi when it is over.")
-    plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config)
+        raise ConfigError("--follow does whole datasets; give --only, --share, --volumes and --roi when it is over.")
+    plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config, force=force)
     for line in plan.describe():
         click.echo(line, err=not dry_run)
     chosen = None if only is None else parse_blocks(only, plan.blocks)
-    part = None if share is None else parse_share(share)
+    own_share = None if share is None else parse_share(share)
     if dry_run:
-        from lls_decode.pipelines.planning.speed_probe import probe
+        from lls_decode.pipelines.planning.speed_probe import measure_speed
 
         try:
-            click.echo(probe(plan).describe())
+            click.echo(measure_speed(plan).describe())
         except InputError as error:
             click.echo(f"estimate   none: {error}")
         return 0
-    if slurm and slurm.mode == "unattended" and not driver:
-        refuse_memory_limit(memory_limit)
+    if profile.is_unattended and not driver:
+        profile.refuse_memory_limit(memory_limit)
         if share:
-            raise ConfigError(f"--shard is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
+            raise ConfigError(f"--share is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
         return run_as_jobs(
-            plan, config, slurm,
+            plan, config, profile,
             workers=workers, only=only, report=report, force=force, detach=detach, as_json=as_json,
         )  # fmt: skip
     if detach:
@@ -143,40 +152,21 @@ def run(
         )
     if driver:
         RunFolder(out).wait_until_free()
-    patience_s = slurm.wait_hours * 3600 if slurm else NO_WORKERS_S
     with open_client(profile, workers, memory_limit, out, driver=driver) as (client, listener):
         result = run_plan(
             plan,
             client,
             listeners=[listener],
             force=force,
-            no_workers_s=patience_s,
+            no_workers_s=profile.patience_s or NO_WORKERS_S,
             only=chosen,
-            share=part,
+            share=own_share,
             acquisition=acquisition,
         )
     echo_result(result, len(plan.blocks), as_json=as_json)
     if report and result.merged is not None:
         echo_report(out)
     return result.exit_status
-
-
-def _run_changes(options: dict[str, Any]) -> list[str]:
-    """The options of ``run`` as changes of its configuration."""
-    places = {
-        "array": "input.array",
-        "axes": "input.axes",
-        "channel": "input.channel",
-        "planes_per_volume": "input.planes_per_volume",
-        "block_frames": "execution.block_frames",
-        "device": "compute.device",
-        "dtype": "compute.dtype",
-        "volumes": "part.volumes",
-        "roi": "part.roi",
-    }
-    readers: dict[str, Any] = {"volumes": parse_window, "roi": parse_roi}
-    options = {name: readers[name](value) if value and name in readers else value for name, value in options.items()}
-    return [f"{places[name]}={json.dumps(value)}" for name, value in options.items() if value is not None]
 
 
 @click.command(epilog="Example: lls-decode demo --out demo_out")

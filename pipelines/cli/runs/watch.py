@@ -67,7 +67,7 @@ def watch(out: Path, port: int, address: str) -> None:
 
     The same page is in the Dask dashboard of a run, under /lls-decode. Ctrl-C ends it; the run is left alone.
     """
-    from lls_decode.cluster.request import tunnel_to
+    from lls_decode.cluster.addresses import tunnel_to
     from lls_decode.pipelines.watch.serving import serve
 
     with serve(out, port=port, address=address) as server:

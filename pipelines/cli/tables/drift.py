@@ -1,15 +1,21 @@
 """The command about drift."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from lls_decode.pipelines.cli.options import echo_json, json_option, progress_bar
+from lls_decode.pipelines.cli.parameters import ParamType
+
+if TYPE_CHECKING:
+    from lls_decode.drift.estimating import Method
+
+Place = tuple[float, float]
 
 
-class _Place(click.ParamType[Any, Any]):
+class _Place(ParamType):
     """``X,Y`` in nm, or the path of a csv."""
 
     name = "X,Y"
@@ -53,10 +59,18 @@ def drift(
     table: Path,
     out: Path | None,
     in_place: bool,
+    method: "Method",
+    num_windows: int | None,
+    max_shift_nm: float | None,
+    fiducials: tuple[str | Place, ...],
+    radius_nm: float,
+    min_share: float | None,
+    smooth: float | None,
+    curve: Path | None,
+    picture: Path | None,
+    apply: Path | None,
     undo: bool,
     as_json: bool,
-    fiducials: tuple[Any, ...],
-    **options: Any,
 ) -> None:
     """Measure how the sample of TABLE moved, and write the table as if it had not.
 
@@ -72,23 +86,38 @@ def drift(
         rows = undo_correction(table, final)
         _echo({"table": str(final), "rows": rows}, [f"{final}: {rows} localizations as they were"], as_json)
         return
-    if fiducials and options["method"] != "fiducials":
+    if fiducials and method != "fiducials":
         raise click.UsageError("--fiducials goes with --method fiducials.")
     with progress_bar("comparing windows of time") as progress:
-        made = correct_drift(table, out=final, fiducials=_beads(fiducials), progress=progress, **options)
-    curve = made.curve
-    uncertainty = np.median(curve.sigma_nm, axis=0)
+        made = correct_drift(
+            table,
+            out=final,
+            curve=curve,
+            picture=picture,
+            apply=apply,
+            method=method,
+            max_shift_nm=max_shift_nm,
+            num_windows=num_windows,
+            fiducials=_beads(fiducials),
+            radius_nm=radius_nm,
+            min_share=min_share,
+            smooth=smooth,
+            progress=progress,
+        )
+    found = made.curve
+    uncertainty = np.median(found.sigma_nm, axis=0)
     values = {
-        "method": curve.method,
-        "coords": curve.coords,
-        "volumes": [curve.first_volume, curve.last_volume],
-        "range_nm": np.ptp(curve.shift_nm, axis=0).round(3).tolist(),
+        "method": found.method,
+        "coords": found.coords,
+        "volumes": [found.first_volume, found.last_volume + 1],
+        "range_nm": np.ptp(found.shift_nm, axis=0).round(3).tolist(),
         "uncertainty_nm": None if np.isnan(uncertainty).any() else uncertainty.round(3).tolist(),
-        **{name: value for name, value in curve.details.items() if name != "window_centres"},
+        **{name: value for name, value in found.details.items() if name != "window_centres"},
         "rows": made.rows,
         "written": [str(path) for path in made.written],
     }
-    words = [f"{name:<12} {_words(value)}" for name, value in values.items() if value is not None]
+    told = {**values, "volumes": f"{found.first_volume} to {found.last_volume}"}
+    words = [f"{name:<12} {_words(value)}" for name, value in told.items() if value is not None]
     _echo(values, words, as_json)
 
 
@@ -100,12 +129,12 @@ def _final(table: Path, out: Path | None, in_place: bool) -> Path | None:
     return table if in_place else out
 
 
-def _beads(given: tuple[Any, ...]) -> Any:
-    """Places, or the one csv."""
+def _beads(given: tuple[str | Place, ...]) -> str | list[Place] | None:
+    """Return the places, or the path of the csv."""
     files = [value for value in given if isinstance(value, str)]
     if files and len(given) > 1:
         raise click.UsageError("give places of beads, or one csv, not both.")
-    return files[0] if files else list(given) or None
+    return files[0] if files else [place for place in given if not isinstance(place, str)] or None
 
 
 def _echo(values: dict[str, Any], words: list[str], as_json: bool) -> None:

@@ -1,37 +1,34 @@
-"""Commands that judge: evaluate, frc."""
+"""Commands that measure how good a table is: evaluate, frc."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import click
-from click.core import ParameterSource
 
-from lls_decode.config import RunConfig, load_run_config
 from lls_decode.errors import ConfigError
-from lls_decode.models import find_bundle
-from lls_decode.pipelines.cli.options import (
-    changed,
-    echo_json,
-    echo_score,
-    json_option,
-    progress_bar,
-    set_option,
-    square_pixel,
-)
+from lls_decode.pipelines.cli.options import echo_json, echo_score, json_option, square_pixel
+from lls_decode.pipelines.cli.parameters import LimitsType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lls_decode.evaluate import Evaluation, SubpixelBias
+    from lls_decode.export.rows import Coords
+
+Limits = tuple[float, float]
 
 
 @click.command(
     options_metavar="[OPTIONS]",
-    epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50. "
-    "Example: lls-decode evaluate --spike-in cell.zarr --model lls-paint --out accuracy/ --config run.yaml",
+    epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50",
 )
-@click.argument("table", required=False)
+@click.argument("table")
 @click.argument("truth", required=False)
 @click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match.")
 @click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match.")
 @click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True)
 @click.option("--photons-min", default=0.0, show_default=True, help="Dimmer truths need not be found.")
-@click.option("--z-range-nm", nargs=2, type=float, help="Truths outside need not be found.")
+@click.option("--z-range-nm", type=LimitsType(), help="Truths outside need not be found.  [default: all]")
 @click.option(
     "--border-nm", default=0.0, show_default=True, help="Emitters this near to the field's edge do not count."
 )
@@ -42,75 +39,67 @@ from lls_decode.pipelines.cli.options import (
 )  # fmt: skip
 @click.option("--bg", type=click.FloatRange(0), help="True background, photons per pixel, where the truth has none.")
 @click.option("--report", type=click.Path(path_type=Path), help="Picture of all that was found (.png).")
-@click.option("--model", help="Bundle (.lls, or a shipped one): to score with --spike-in; its PSF gives the bound.")
+@click.option("--model", help="Bundle (.lls, or a shipped one) whose PSF and camera give the bound.")
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
-@click.option("--spike-in", "dataset", metavar="DATASET", help="Frames to add emitters to, in place of TABLE TRUTH.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="With --spike-in: folder of spike_in.json, .parquet, .png."
-)
-@click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), help="With --spike-in: run configuration (YAML)."
-)
-@set_option
-@click.option(
-    "--photons", type=click.FloatRange(0, min_open=True),
-    help="With --spike-in: mean photons per frame at full excitation.  [default: of the model's training]",
-)  # fmt: skip
-@click.option(
-    "--density", type=click.FloatRange(0, min_open=True),
-    help="With --spike-in: emitters per square micrometre and frame.  [default: 0.02]",
-)  # fmt: skip
-@click.option("--frames", type=click.IntRange(1), help="With --spike-in: frames in the sample.  [default: 512]")
-@click.option("--seed", type=click.IntRange(0), help="With --spike-in: of emitters and sample.  [default: 0]")
 @json_option
-@click.pass_context
 def evaluate(
-    context: click.Context,
-    /,
-    table: str | None,
+    table: str,
     truth: str | None,
-    dataset: str | None,
+    lateral_nm: float,
+    axial_nm: float,
+    method: Literal["greedy", "hungarian"],
+    photons_min: float,
+    z_range_nm: Limits | None,
+    border_nm: float,
+    field_nm: tuple[float, float] | None,
+    pixel_nm: float | None,
+    bg: float | None,
+    report: Path | None,
+    model: str | None,
+    psf: Path | None,
     as_json: bool,
-    **options: Any,
 ) -> None:
-    """Score a TABLE against its TRUTH, or a model on frames without truth (--spike-in).
+    """Score a TABLE against its TRUTH.
 
     TRUTH is our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM. Without it: whether the positions of TABLE
-    prefer a part of the pixel, which needs none.
-
-    --spike-in adds the light of emitters of known position to a sample of the frames of DATASET, as the camera would
-    have recorded it, localizes these frames, and reports recall, errors and sigmas on their own background.
+    prefer a part of the pixel, which needs none. For frames without truth see 'lls-decode spike-in'.
     """
-    given = {name for name in context.params if context.get_parameter_source(name) != ParameterSource.DEFAULT}
-    if dataset is not None:
-        _refuse(given, (*_TRUTH_OPTIONS, "table", "truth"), "goes with TABLE TRUTH, not with --spike-in")
-        _evaluate_spikes(dataset, {name: options[name] for name in (*_SPIKE_OPTIONS, *_EITHER_OPTIONS)}, as_json)
-        return
-    _refuse(given, _SPIKE_OPTIONS, "goes with --spike-in DATASET, not with TABLE TRUTH")
-    if table is None:
-        raise click.UsageError("give TABLE and TRUTH, or --spike-in DATASET --model BUNDLE --out FOLDER.")
-    _evaluate_table(table, truth, {name: options[name] for name in (*_TRUTH_OPTIONS, *_EITHER_OPTIONS)}, as_json)
+    from lls_decode.pipelines.flows.evaluation import evaluate_subpixel, evaluate_table
 
-
-def _evaluate_table(table: str, truth: str | None, options: dict[str, Any], as_json: bool) -> None:
-    from lls_decode.pipelines.flows.evaluation import judge, judge_alone
-
-    pixel, report = square_pixel(options.pop("pixel_nm")), options.pop("report")
-    for name in ("z_range_nm", "field_nm"):
-        options[name] = options[name] or None
+    pixel = square_pixel(pixel_nm)
     if truth is None:
-        if report is not None or any(options[name] is not None for name in ("model", "psf", "bg")):
+        if any(value is not None for value in (report, model, psf, bg)):
             raise ConfigError("--report, --model, --psf and --bg compare a table with a truth; give TRUTH after TABLE.")
-        biases = judge_alone(table, pixel_size=pixel)
+        biases = evaluate_subpixel(table, pixel_size=pixel)
         if as_json:
             echo_json({"subpixel": [bias.to_dict() for bias in biases]})
         else:
             _echo_subpixel(biases)
         return
-    result = judge(table, truth, pixel_size=pixel, report=report, **options)
+    result = evaluate_table(
+        table,
+        truth,
+        pixel_size=pixel,
+        model=model,
+        psf=psf,
+        bg=bg,
+        report=report,
+        lateral_nm=lateral_nm,
+        axial_nm=axial_nm,
+        method=method,
+        photons_min=photons_min,
+        z_range_nm=z_range_nm,
+        border_nm=border_nm,
+        field_nm=field_nm,
+    )
     if as_json:
         echo_json(result.to_dict())
-        return
+    else:
+        _echo_evaluation(result)
+
+
+def _echo_evaluation(result: "Evaluation") -> None:
+    """Print scores, sigmas, bounds and sub-pixel bias, a line each."""
     echo_score(result.score)
     for label, pairs in (
         ("correlation", [(item.quantity, item.correlation) for item in result.sigmas]),
@@ -122,7 +111,7 @@ def _evaluate_table(table: str, truth: str | None, options: dict[str, Any], as_j
     _echo_subpixel(result.subpixel, result.subpixel_true)
 
 
-def _echo_subpixel(found: Any, true: Any = ()) -> None:
+def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias]" = ()) -> None:
     expected = {bias.axis: f" (truth {bias.modulation:+.3f})" for bias in true}
     for bias in found:
         click.echo(
@@ -138,21 +127,35 @@ def _echo_subpixel(found: Any, true: Any = ()) -> None:
 @click.option("--blocks", default=10, show_default=True, help="Blocks of frames; even against odd ones.")
 @click.option(
     "--coords", type=click.Choice(["auto", "raw", "deskewed", "sample"]), default="auto", show_default=True,
-    help="Frame of reference; auto: of the sample where the geometry is known.",
+    help="Coordinates; auto: sample coordinates where the geometry is known, else camera ones (raw).",
 )  # fmt: skip
 @click.option("--view", type=click.Choice(["xy", "xz", "yz", "xyz"]), default="xy", show_default=True,
               help="Axes; xyz: Fourier shells.")  # fmt: skip
-@click.option("--x-nm", nargs=2, type=float, help="Range of x.  [default: all]")
-@click.option("--y-nm", nargs=2, type=float, help="Range of y.  [default: all]")
-@click.option("--z-nm", nargs=2, type=float, help="Range of z.  [default: all]")
+@click.option("--x-nm", type=LimitsType(), help="Range of x.  [default: all]")
+@click.option("--y-nm", type=LimitsType(), help="Range of y.  [default: all]")
+@click.option("--z-nm", type=LimitsType(), help="Range of z.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Picture of the curve (.png).")
 @json_option
-def frc(table: Path, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Resolution of TABLE by Fourier ring (or shell) correlation of even and odd blocks of frames, threshold 1/7."""
+def frc(
+    table: Path,
+    pixel_nm: float | None,
+    blocks: int,
+    coords: 'Coords | Literal["auto"]',
+    view: Literal["xy", "xz", "yz", "xyz"],
+    x_nm: Limits | None,
+    y_nm: Limits | None,
+    z_nm: Limits | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure the resolution of TABLE by Fourier ring (or shell) correlation.
+
+    Even and odd blocks of frames are correlated; the threshold is 1/7.
+    """
     from lls_decode.pipelines.flows.evaluation import frc as correlate
 
-    region = {axis: value for axis in "xyz" if (value := options.pop(f"{axis}_nm"))}
-    curve = correlate(table, out=out, region_nm=region, **options)
+    region = {axis: limits for axis, limits in (("x", x_nm), ("y", y_nm), ("z", z_nm)) if limits is not None}
+    curve = correlate(table, out=out, pixel_nm=pixel_nm, blocks=blocks, coords=coords, view=view, region_nm=region)
     if as_json:
         echo_json(curve.to_dict())
         return
@@ -166,36 +169,3 @@ def frc(table: Path, out: Path | None, as_json: bool, **options: Any) -> None:
         )
     else:
         click.echo(f"finer than {2 * curve.pixel_nm:g} nm: the curve stays above 1/7; choose a smaller --pixel-nm")
-
-
-_EITHER_OPTIONS = ("lateral_nm", "axial_nm", "model", "psf")
-_TRUTH_OPTIONS = ("method", "photons_min", "z_range_nm", "border_nm", "field_nm", "pixel_nm", "bg", "report")
-_SPIKE_OPTIONS = ("out", "config_path", "changes", "photons", "density", "frames", "seed")
-
-
-def _refuse(given: set[str], names: tuple[str, ...], words: str) -> None:
-    """Refuse options of the other way to evaluate."""
-    flags = {"config_path": "--config", "changes": "--set", "table": "TABLE", "truth": "TRUTH"}
-    for name in sorted(given.intersection(names)):
-        raise click.UsageError(f"{flags.get(name, '--' + name.replace('_', '-'))} {words}.")
-
-
-def _evaluate_spikes(dataset: str, options: dict[str, Any], as_json: bool) -> None:
-    from lls_decode.pipelines.flows.spike_in import describe, spike_in
-
-    model, out = options.pop("model"), options.pop("out")
-    if model is None or out is None:
-        raise click.UsageError("--spike-in needs --model BUNDLE and --out FOLDER.")
-    config_path, changes = options.pop("config_path"), options.pop("changes")
-    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
-    options["density_per_um2"] = options.pop("density")
-    options = {name: value for name, value in options.items() if value is not None}
-    with progress_bar("spiking and localizing frames") as progress:
-        result = spike_in(dataset, find_bundle(model), out, config, progress=progress, **options)
-    for note in result.notes:
-        click.echo(f"note       {note}", err=True)
-    if as_json:
-        echo_json(result.report.to_dict())
-        return
-    for line in (*describe(result.report), f"written    {result.scores}, {result.table.name}, {result.picture.name}"):
-        click.echo(line)

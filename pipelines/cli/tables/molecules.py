@@ -1,12 +1,13 @@
 """Commands about what becomes of rows: link, filter, debias."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
+from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.options import echo_json, json_option, progress_bar, square_pixel
+from lls_decode.pipelines.cli.parameters import IndexRangeType
 
 
 @click.command(
@@ -28,7 +29,18 @@ from lls_decode.pipelines.cli.options import echo_json, json_option, progress_ba
 @click.option("--within-volumes", is_flag=True, help="Molecules of different volumes are different molecules.")
 @click.option("--undo", is_flag=True, help="Take the numbers of molecules out of TABLE, and delete molecules.parquet.")
 @json_option
-def link(table: Path, out: Path | None, undo: bool, as_json: bool, **options: Any) -> None:
+def link(
+    table: Path,
+    out: Path | None,
+    sigmas: float,
+    lateral_nm: float,
+    axial_nm: float,
+    gap: int,
+    gap_volumes: int,
+    within_volumes: bool,
+    undo: bool,
+    as_json: bool,
+) -> None:
     """Link the rows of TABLE into molecules: one seen in several planes, frames, volumes becomes one row.
 
     Writes molecules.parquet, and the number of its molecule into the column 'group' of each row of TABLE. Correct drift
@@ -40,10 +52,10 @@ def link(table: Path, out: Path | None, undo: bool, as_json: bool, **options: An
     if undo:
         click.echo(f"{unlink(table, out=out)}: not linked any more")
         return
-    gate = Gate(*(options[name] for name in ("sigmas", "lateral_nm", "axial_nm")))
-    volume_gap = None if options["within_volumes"] else options["gap_volumes"]
+    gate = Gate(sigmas=sigmas, lateral_nm=lateral_nm, axial_nm=axial_nm)
+    volume_gap = None if within_volumes else gap_volumes
     with progress_bar("linking rows") as progress:
-        made = link_table(table, out=out, gate=gate, gap=options["gap"], volume_gap=volume_gap, progress=progress)
+        made = link_table(table, out=out, gate=gate, gap=gap, volume_gap=volume_gap, progress=progress)
     if as_json:
         echo_json(vars(made))
         return
@@ -63,19 +75,30 @@ def link(table: Path, out: Path | None, undo: bool, as_json: bool, **options: An
     "--where", metavar="CONDITION",
     help="Columns, numbers, comparisons, and or not, + - * / **, abs sqrt log10 isfinite.",
 )  # fmt: skip
-@click.option("--volumes", nargs=2, type=click.IntRange(0), help="First and last volume.")
-@click.option("--planes", nargs=2, type=click.IntRange(0), help="First and last plane.")
+@click.option("--volumes", type=IndexRangeType(), help="Only these volumes, e.g. 3:7 for 3 to 6.")
+@click.option("--planes", type=IndexRangeType(), help="Only these planes.")
 @click.option("--best", type=float, help="Share of the rows, those with the smallest sigma in x, y and z together.")
 @click.option("--min-neighbours", type=int, help="Rows with so many others within --radius-nm, at any time.")
 @click.option("--radius-nm", type=float, help="For --min-neighbours.")
 @json_option
-def filter_rows(table: Path, out: Path, as_json: bool, **options: Any) -> None:
+def filter_rows(
+    table: Path,
+    out: Path,
+    where: str | None,
+    volumes: IndexRange | None,
+    planes: IndexRange | None,
+    best: float | None,
+    min_neighbours: int | None,
+    radius_nm: float | None,
+    as_json: bool,
+) -> None:
     """Write the rows of TABLE that meet all conditions to OUT; both may be localizations or molecules."""
     from lls_decode.molecules import filter_table
 
-    for name in ("volumes", "planes"):
-        options[name] = options[name] or None
-    made = filter_table(table, out, **options)
+    made = filter_table(
+        table, out,
+        where=where, volumes=volumes, planes=planes, best=best, min_neighbours=min_neighbours, radius_nm=radius_nm,
+    )  # fmt: skip
     if as_json:
         echo_json(vars(made))
         return
@@ -97,13 +120,13 @@ def debias(table: Path, out: Path, pixel_nm: float | None, as_json: bool) -> Non
     Needs many molecules all over the field. Says how large the preference was and what is left of it.
     """
     from lls_decode.molecules import debias as debias_table
-    from lls_decode.pipelines.flows.evaluation import judge_alone
+    from lls_decode.pipelines.flows.evaluation import evaluate_subpixel
 
     if out.exists() and out.samefile(table):
         raise ConfigError(f"{out} is the table itself; give another OUT, so that both can be compared.")
     pixel = square_pixel(pixel_nm)
     made = debias_table(table, out, pixel_size=pixel)
-    found = [judge_alone(str(path), pixel_size=pixel) for path in (table, out)]
+    found = [evaluate_subpixel(str(path), pixel_size=pixel) for path in (table, out)]
     if as_json:
         before, after = ([bias.to_dict() for bias in biases] for biases in found)
         echo_json({"path": made.path, "rms_shift_nm": made.rms_shift_nm, "before": before, "after": after})

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from lls_decode.cluster.site import connect
-from lls_decode.cluster.slurm.commands import QueuedJob, list_jobs
+from lls_decode.cluster.slurm.queued_jobs import QueuedJob, list_jobs
 from lls_decode.cluster.slurm.scripts import job_name
 from lls_decode.config import ComputeConfig, ExecutionConfig, RunConfig
 from lls_decode.pipelines.planning.plan import make_plan

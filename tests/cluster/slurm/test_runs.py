@@ -2,17 +2,23 @@
 
 import re
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
+from lls_decode.cluster.site import connect
+from lls_decode.config import ComputeConfig, ExecutionConfig, RunConfig
+from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running.run import run as run_plan
 from lls_decode.table import read_table
 from tests.pipelines.conftest import assert_same_rows
 
 from .conftest import AT_WORK, FREE_BLOCKS, Run, World
-from .virtual import SCAVENGE, VirtualSlurm, wait_for
+from .virtual import PATIENCE_S, SCAVENGE, VirtualSlurm, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 Runs = Callable[..., Run]
@@ -133,13 +139,33 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
     assert (kept, (run.out / "site").stat().st_mode & 0o077) == (False, 0)
 
 
+MEMORY: dict[str, tuple[dict[str, Any], str]] = {
+    "of each cpu": ({"cpus": 2, "memory_gib": None, "memory_per_cpu_gib": 0.75}, "1.35 GiB"),
+    "not asked for": ({"memory_gib": None}, "7.03 GiB"),
+}
+
+
+@pytest.mark.parametrize(("worker", "limit"), MEMORY.values(), ids=MEMORY.keys())
+def test_memory_that_slurm_gives(worker: dict[str, Any], limit: str, runs: Runs, world: World) -> None:
+    """A job that asks for no memory is given that of the node here, 7.8 GiB, and keeps to nine tenths of it."""
+    run = runs(workers_max=1, worker={**worker, "extra": ["--exclude=n1"]}, driver={"extra": ["--nodelist=n1"]}).start()
+    check(run, world)
+    assert f"Memory: {limit}" in re.sub(r"Memory: +", "Memory: ", run.logs("worker"))
+    assert ("--mem" in (run.out / "site" / "worker.sh").read_text()) == ("memory_per_cpu_gib" in worker)
+
+
 def test_interactive_jobs_are_kept(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """dask-jobqueue alone would replace neither the job that is cancelled nor the one whose time is up."""
+    """Neither the job that is cancelled nor the one whose time is up is requeued by SLURM; and all end with the run."""
     run = runs(mode="interactive")
     run.close()
     run.start()
+    wait_for(lambda: any((run.out / "site").glob("*/scheduler.json")), "the session")
+    (session,) = (path for path in (run.out / "site").iterdir() if path.is_dir())
+    assert (session.stat().st_mode & 0o077, (session / "scheduler.json").stat().st_mode & 0o077) == (0, 0)
+    run.name = f"{run.name}-{session.name}"
     wait_for(lambda: run.shards() >= FREE_BLOCKS and len(run.running()) == 2, "two workers and the first blocks")
     first, second = (job.id for job in run.running())
+    number = (nodes.say("squeue", "--noheader", f"--jobs={second}", "--format=%A") or "").strip()
     assert run.shards() == FREE_BLOCKS
     nodes.say("scancel", first)
     soon = ("scontrol", "update", f"jobid={second}", "EndTime=now+10seconds")
@@ -148,5 +174,41 @@ def test_interactive_jobs_are_kept(runs: Runs, world: World, nodes: VirtualSlurm
     wait_for(lambda: run.running() != [], "another one")
     run.open()
     check(run, world)
-    assert run.jobs() == []
-    assert nodes.state_at_end(second) == "TIMEOUT"
+    wait_for(lambda: run.jobs() == [], "the end of all jobs")
+    assert not session.exists()
+    assert nodes.state_at_end(number) == "TIMEOUT"
+
+
+def test_interactive_jobs_end_when_their_client_is_killed(runs: Runs, nodes: VirtualSlurm) -> None:
+    """It can cancel nothing any more."""
+    run = runs(mode="interactive")
+    run.close()
+    run.start()
+    wait_for(lambda: run.shards() >= FREE_BLOCKS, "the first blocks")
+    (session,) = (path for path in (run.out / "site").iterdir() if path.is_dir())
+    run.name = f"{run.name}-{session.name}"
+    assert run.jobs() != []
+    assert run.process is not None
+    run.process.kill()
+    run.process.communicate()
+    wait_for(lambda: run.jobs() == [], "the end of all jobs")
+    assert "there is no driver job any more" in run.logs("worker")
+
+
+def test_cluster_of_the_user(nodes: VirtualSlurm, world: World, tmp_path: Path) -> None:
+    """Workers that the user has started with dask-jobqueue, as docs/hpc.md shows."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    options = {"cores": 2, "processes": 1, "memory": "2GB", "job_cpu": 1, "walltime": "1:00:00"}
+    places = {"interface": "lo", "log_directory": str(tmp_path), "local_directory": "/tmp"}
+    config = RunConfig(compute=ComputeConfig(device="cpu", threads=1), execution=ExecutionConfig(block_frames=60))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own use of what is deprecated
+        cluster = jobqueue.SLURMCluster(**options, **places, scheduler_options={"dashboard_address": "127.0.0.1:0"})
+    try:
+        cluster.scale(jobs=1)
+        with connect(cluster.scheduler_address, workers=1, timeout_s=PATIENCE_S) as client:
+            result = run_plan(make_plan(world.movie, world.bundle, tmp_path / "out", config), client)
+    finally:
+        cluster.close()
+    assert (result.exit_status, result.done) == (0, 2)
+    assert_same_rows(tmp_path / "out" / "localizations.parquet", world.table)

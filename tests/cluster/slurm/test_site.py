@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from lls_decode.cluster.diagnosis import examine_site
-from lls_decode.cluster.profile import SlurmSite
-from lls_decode.cluster.slurm.check import check_site, examine, explain
-from lls_decode.cluster.slurm.commands import list_jobs
+from lls_decode.cluster.slurm.diagnosis import examine
+from lls_decode.cluster.slurm.feasibility import check_site
+from lls_decode.cluster.slurm.queued_jobs import explain, list_jobs
+from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.config.base import parse
 from lls_decode.errors import SiteError
 

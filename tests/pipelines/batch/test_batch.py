@@ -1,4 +1,4 @@
-"""A batch over an archive in which some data sets are broken, some are done, and the power fails."""
+"""A batch over an archive in which some datasets are broken, some are done, and the power fails."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ import zarr
 from distributed import Client
 
 from lls_decode.config import RunConfig
-from lls_decode.pipelines.batch.batch import Row, Summary, batch, look, read_rows
-from lls_decode.pipelines.batch.datasets import DataSet, Settings, read_datasets
+from lls_decode.pipelines.batch.batch import BatchRow, BatchTable, batch, plan_batch, read_rows
+from lls_decode.pipelines.batch.datasets import BatchEntry, BatchSettings, read_datasets
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
@@ -27,12 +27,12 @@ from tests.pipelines.conftest import HEIGHT, WIDTH, World, wait_for, write_movie
 
 NUMBER = 50
 MISSING, AXES, CHUNK = (7, 33), (12, 41), (20, 45)
-"""Data sets without metadata, with other axes than those of a movie, and with a truncated chunk."""
+"""Datasets without metadata, with other axes than those of a movie, and with a truncated chunk."""
 BROKEN = {*MISSING, *AXES, *CHUNK}
 OTHER = (9, 31)
-"""Data sets that are done with other settings before the batch begins."""
+"""Datasets that are done with other settings before the batch begins."""
 DONE = tuple(number for number in range(0, NUMBER, 2) if number not in BROKEN)
-"""Data sets that are done with its settings before."""
+"""Datasets that are done with its settings before."""
 CHANGES = {
     "compute.device": "cpu",
     "compute.threads": 1,
@@ -68,9 +68,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def datasets(archive: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[DataSet]]:
-    def read(out: Path) -> list[DataSet]:
-        settings = Settings(model=str(world.bundle()), changes=CHANGES)
+def datasets(
+    archive: Path, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], list[BatchEntry]]:
+    def read(out: Path) -> list[BatchEntry]:
+        settings = BatchSettings(model=str(world.bundle()), changes=CHANGES)
         return list(read_datasets(str(archive / "**/*.zarr"), out, settings=settings))
 
     return read
@@ -78,19 +80,19 @@ def datasets(archive: Path, world: World, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    datasets: Callable[[Path], list[DataSet]], client: Client, tmp_path_factory: pytest.TempPathFactory
+    datasets: Callable[[Path], list[BatchEntry]], client: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of a batch to which nothing happened."""
     out = tmp_path_factory.mktemp("undisturbed")
     items = datasets(out)
-    summary = Summary.of(out, items)
-    result = batch(items, look(items), client, summary.write)
+    summary = BatchTable.of(out, items)
+    result = batch(items, plan_batch(items), client, summary.write)
     assert result.exit_status == 1, "some are broken"
     assert Counter(row.status for row in result.rows) == {"done": NUMBER - 6, "failed": 4, "incomplete": 2}
     return out
 
 
-def by_name(out: Path) -> dict[str, Row]:
+def by_name(out: Path) -> dict[str, BatchRow]:
     """The table of a batch, by the name of the run folder."""
     return {str(Path(row.table).parent.relative_to(out)): row for row in read_rows(out / "batch.csv")}
 
@@ -107,7 +109,8 @@ def test_broken_data_sets_are_rows_with_a_reason(undisturbed: Path) -> None:
             row = found[name_of(number)]
             assert (row.status, words in row.reason) == (status, True), row
     damaged = found[name_of(CHUNK[0])]
-    assert (damaged.blocks, damaged.failed) == (3, 2)
+    assert (damaged.blocks, damaged.failed) == (3, 0)
+    assert "4 frames could not be read" in damaged.reason
     assert damaged.rows == pq.read_metadata(damaged.table).num_rows > 0
     with (undisturbed / "batch.csv").open() as file:
         header = next(csv.reader(file))
@@ -115,7 +118,7 @@ def test_broken_data_sets_are_rows_with_a_reason(undisturbed: Path) -> None:
 
 
 def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
-    datasets: Callable[[Path], list[DataSet]],
+    datasets: Callable[[Path], list[BatchEntry]],
     undisturbed: Path,
     archive: Path,
     world: World,
@@ -126,14 +129,14 @@ def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
     for number in DONE:
         shutil.copytree(undisturbed / name_of(number), tmp_path / name_of(number))
     others = [replace(item, config=stricter(item.config)) for item in items if item.name in map(name_of, OTHER)]
-    assert batch(others, look(others), client, lambda rows: None).exit_status == 0
+    assert batch(others, plan_batch(others), client, lambda rows: None).exit_status == 0
     kept = {number: (tmp_path / name_of(number) / "localizations.parquet").stat().st_ino for number in DONE}
 
     command = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "batch", str(archive / "**/*.zarr"), "--force"]
     command += ["--model", str(world.bundle()), "--out", str(tmp_path), "--site", client.scheduler.address]
     command += [word for key, value in CHANGES.items() for word in ("--set", f"{key}={value}")]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    wait_for(lambda: done(tmp_path) >= len(DONE) + 5, "five data sets", timeout_s=200)
+    wait_for(lambda: done(tmp_path) >= len(DONE) + 5, "five datasets", timeout_s=200)
     program.send_signal(signal.SIGTERM)
     _, said = program.communicate(timeout=100)
     assert program.returncode == 143, said.decode()
@@ -142,7 +145,7 @@ def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
     assert len(DONE) + 5 <= done(tmp_path) < NUMBER - len(BROKEN)
     assert not list(tmp_path.rglob("run*.lock"))
 
-    result = batch(items, look(items, force=True), client, Summary.of(tmp_path, items).write, force=True)
+    result = batch(items, plan_batch(items, force=True), client, BatchTable.of(tmp_path, items).write, force=True)
     assert result.exit_status == 1
     expected, found = by_name(undisturbed), by_name(tmp_path)
     assert found.keys() == expected.keys()
@@ -167,7 +170,7 @@ def done(out: Path) -> int:
 
 
 def test_what_failed_is_done_when_it_has_been_mended(
-    datasets: Callable[[Path], list[DataSet]],
+    datasets: Callable[[Path], list[BatchEntry]],
     undisturbed: Path,
     client: Client,
     tmp_path: Path,
@@ -177,46 +180,54 @@ def test_what_failed_is_done_when_it_has_been_mended(
     (item,) = (item for item in datasets(tmp_path) if item.name == name_of(number))
     shutil.copytree(undisturbed / item.name, item.out)
     mended = write_movie(tmp_path / "mended.zarr", (frames_of(number), HEIGHT, WIDTH), seed=number)
-    (row,) = look([replace(item, dataset=str(mended))])
-    assert (row.status, row.reason) == ("unfinished", "1 of 3 blocks are done")
+    (row,) = plan_batch([replace(item, dataset=str(mended))])
+    assert (row.status, row.reason) == ("unfinished", "3 of 3 blocks are done, frames are missing")
     shard = (item.out / "shards" / "b000000.parquet").stat().st_ino
     result = batch([replace(item, dataset=str(mended))], [row], client, lambda rows: None)
     assert (result.exit_status, result.rows[0].status, result.rows[0].failed) == (0, "done", 0)
     assert (item.out / "shards" / "b000000.parquet").stat().st_ino == shard
 
 
-def test_looking_writes_nothing(datasets: Callable[[Path], list[DataSet]], undisturbed: Path, tmp_path: Path) -> None:
+def test_looking_writes_nothing(
+    datasets: Callable[[Path], list[BatchEntry]], undisturbed: Path, tmp_path: Path
+) -> None:
     items = datasets(tmp_path)
-    assert Counter(row.status for row in look(items, limit=10)) == {"failed": 4, "new": 10, "waiting": NUMBER - 14}
+    assert Counter(row.status for row in plan_batch(items, limit=10)) == {
+        "failed": 4,
+        "new": 10,
+        "waiting": NUMBER - 14,
+    }
     assert not list(tmp_path.iterdir())
     there = datasets(undisturbed)
-    assert Counter(row.status for row in look(there)) == {"failed": 4, "done": NUMBER - 6, "unfinished": 2}
+    assert Counter(row.status for row in plan_batch(there)) == {"failed": 4, "done": NUMBER - 6, "unfinished": 2}
     strict = [replace(item, config=stricter(item.config)) for item in there if item.name in map(name_of, DONE)]
-    rows = look(strict)
+    rows = plan_batch(strict)
     assert {row.status for row in rows} == {"failed"}
     assert "detection.accept: 0.7 -> 0.9" in rows[0].reason
-    assert {(row.status, row.reason) for row in look(strict, force=True)} == {("new", "discards another run")}
+    assert {(row.status, row.reason) for row in plan_batch(strict, force=True)} == {("new", "discards another run")}
     with RunFolder(there[0].out).locked():
-        assert "in use by process" in look(there[:1])[0].reason
+        assert "in use by process" in plan_batch(there[:1])[0].reason
 
 
-def test_the_table_keeps_what_a_start_leaves_alone(datasets: Callable[[Path], list[DataSet]], tmp_path: Path) -> None:
+def test_the_table_keeps_what_a_start_leaves_alone(
+    datasets: Callable[[Path], list[BatchEntry]], tmp_path: Path
+) -> None:
     items = datasets(tmp_path)
     tables = [str(item.out / "localizations.parquet") for item in items]
-    first = Row(items[3].dataset, "done", rows=7, blocks=2, failed=0, seconds=1.5, digest="a", table=tables[3])
-    Summary.of(tmp_path, items).write([first])
-    again = Row(items[3].dataset, "done", "done before", rows=7, digest="a", table=tables[3])
-    second = Row(items[4].dataset, "failed", 'a "reason",\nof two lines', table=tables[4])
-    Summary.of(tmp_path, items).write([second])
+    first = BatchRow(items[3].dataset, "done", rows=7, blocks=2, failed=0, seconds=1.5, digest="a", table=tables[3])
+    BatchTable.of(tmp_path, items).write([first])
+    again = BatchRow(items[3].dataset, "done", "done before", rows=7, digest="a", table=tables[3])
+    second = BatchRow(items[4].dataset, "failed", 'a "reason",\nof two lines', table=tables[4])
+    BatchTable.of(tmp_path, items).write([second])
     rows = read_rows(tmp_path / "batch.csv")
     assert (rows[3], rows[4], rows[5].status, len(rows)) == (first, second, "waiting", NUMBER)
-    Summary.of(tmp_path, items).write([again])
+    BatchTable.of(tmp_path, items).write([again])
     assert read_rows(tmp_path / "batch.csv")[3] == replace(again, seconds=1.5)
-    share = Summary.of(tmp_path, items[:5], Share(1, 10))
+    share = BatchTable.of(tmp_path, items[:5], Share(1, 10))
     share.write([replace(first, seconds=2.5)])
     assert [row.status for row in read_rows(tmp_path / "batch.1-of-10.csv")] == ["waiting"] * 3 + ["done", "failed"]
     (tmp_path / "batch.csv").unlink()
-    Summary.of(tmp_path, items).write([again])
+    BatchTable.of(tmp_path, items).write([again])
     assert read_rows(tmp_path / "batch.csv")[3] == replace(again, seconds=2.5), "joined from those of the shares"
 
 
@@ -225,7 +236,7 @@ def test_the_table_keeps_what_a_start_leaves_alone(datasets: Callable[[Path], li
     [
         pytest.param(["--only", "*/day2/*"], NUMBER // 3, id="by pattern"),
         pytest.param(["--only", "day2/cell0?"], 3, id="by name"),
-        pytest.param(["--shard", "2/7"], 7, id="a share"),
+        pytest.param(["--share", "2/7"], 7, id="a share"),
     ],
 )
 def test_typed(
@@ -243,7 +254,7 @@ def test_typed(
     out, err = capsys.readouterr()
     assert end.value.code == 0, err
     assert len(json.loads(out)) == expected
-    assert "data sets" not in err
+    assert "datasets" not in err
     assert len(err.splitlines()) == expected
 
 
@@ -251,4 +262,4 @@ def test_an_unattended_site_is_refused(archive: Path, world: World, capsys: pyte
     with pytest.raises(SystemExit) as end:
         main(["batch", str(archive / "*/*.zarr"), "--model", str(world.bundle()), "--out", "out", "--site", "slurm"])
     assert end.value.code == 2
-    assert "--shard $SLURM_ARRAY_TASK_ID/8" in capsys.readouterr().err
+    assert "--share $SLURM_ARRAY_TASK_ID/8" in capsys.readouterr().err

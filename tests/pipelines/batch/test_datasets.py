@@ -1,4 +1,4 @@
-"""Which data sets a batch has, what each is done with, and how its folder is called."""
+"""Which datasets a batch has, what each is done with, and how its folder is called."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import yaml
 
 from lls_decode.config import PaperRule
 from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError
-from lls_decode.pipelines.batch.datasets import DataSet, Settings, read_datasets
+from lls_decode.pipelines.batch.datasets import BatchEntry, BatchSettings, read_datasets
 
 PATTERNS: Mapping[str, tuple[str, dict[str, str]]] = {
     "everywhere": (
@@ -43,7 +43,7 @@ def archive(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("pattern", "expected"), PATTERNS.values(), ids=PATTERNS.keys())
 def test_data_sets_of_an_archive(pattern: str, expected: dict[str, str], archive: Path, tmp_path: Path) -> None:
-    found = read_datasets(str(archive / pattern), tmp_path / "out", settings=Settings(model="lls-paint"))
+    found = read_datasets(str(archive / pattern), tmp_path / "out", settings=BatchSettings(model="lls-paint"))
     root = archive / "day1" if pattern == "day1/b.zarr" else archive
     assert {str(Path(item.dataset).relative_to(root)): item.name for item in found} == expected
     assert all(item.out == tmp_path / "out" / item.name for item in found)
@@ -63,7 +63,7 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
     return call
 
 
-def settings_of(item: DataSet, folder: Path) -> tuple[str, str, str, int, float]:
+def settings_of(item: BatchEntry, folder: Path) -> tuple[str, str, str, int, float]:
     assert isinstance(item.config.detection, PaperRule)
     numbers = item.config.execution.block_frames, item.config.detection.accept
     return str(Path(item.dataset).relative_to(folder)), item.name, item.model.name, *numbers
@@ -94,20 +94,20 @@ datasets:
 
 
 def test_a_table_and_a_list_say_the_same(write: Callable[[str, str], Path], tmp_path: Path) -> None:
-    settings = Settings(model="lls-paint", config=str(tmp_path / "run.yaml"))
+    settings = BatchSettings(model="lls-paint", config=str(tmp_path / "run.yaml"))
     for found in (
         read_datasets(write("sheet.csv", SHEET), tmp_path / "out", settings=settings),
-        read_datasets(write("job.yaml", JOB), tmp_path / "out", settings=Settings()),
+        read_datasets(write("job.yaml", JOB), tmp_path / "out", settings=BatchSettings()),
     ):
         assert [settings_of(item, tmp_path) for item in found] == SAME
 
 
 def test_who_says_what(write: Callable[[str, str], Path], tmp_path: Path) -> None:
-    """The command line is before the defaults of the file, a data set before both."""
+    """The command line is before the defaults of the file, a dataset before both."""
     job = yaml.safe_load(JOB)
     job["defaults"]["changes"] = {"detection.accept": 0.9, "execution.block_frames": 7}
     path = write("job.yaml", json.dumps(job))
-    found = read_datasets(path, tmp_path, settings=Settings(model="storm-2d", changes={"detection.accept": 0.6}))
+    found = read_datasets(path, tmp_path, settings=BatchSettings(model="storm-2d", changes={"detection.accept": 0.6}))
     assert [settings_of(item, tmp_path)[2:] for item in found] == [
         ("storm-2d.lls", 7, 0.6),
         ("own.lls", 7, 0.8),
@@ -119,9 +119,9 @@ def test_who_says_what(write: Callable[[str, str], Path], tmp_path: Path) -> Non
 REFUSED: Mapping[str, tuple[str, str, type[LlsDecodeError], str]] = {
     "unknown column": ("s.csv", "dataset,modle\na.zarr,x\n", ConfigError, "did you mean 'model'?"),
     "unknown key": ("s.csv", "dataset,detection.acept\na.zarr,1\n", ConfigError, "did you mean 'accept'?"),
-    "no data sets": ("s.csv", "model\nx\n", ConfigError, "expected one named 'dataset'"),
-    "no data set": ("s.csv", "dataset,out\n,x\n", ConfigError, "line 2: expected a data set"),
-    "too many cells": ("s.csv", "dataset,out\na.zarr,x,y\n", ConfigError, "line 2: expected a data set"),
+    "no datasets": ("s.csv", "model\nx\n", ConfigError, "expected one named 'dataset'"),
+    "no dataset": ("s.csv", "dataset,out\n,x\n", ConfigError, "line 2: expected a dataset"),
+    "too many cells": ("s.csv", "dataset,out\na.zarr,x,y\n", ConfigError, "line 2: expected a dataset"),
     "not YAML": ("s.csv", "dataset,detection.accept\na.zarr,{\n", ConfigError, "not a table"),
     "an empty table": ("s.csv", "dataset\n", ConfigError, "datasets"),
     "no model": ("j.yaml", "datasets: [a.zarr]", ConfigError, "a.zarr has no model"),
@@ -149,11 +149,11 @@ def test_refused(
     name: str, text: str, error: type[LlsDecodeError], words: str, write: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     path = write(name, text) if name else tmp_path / "absent.csv"
-    settings = Settings(model="lls-paint") if name == "s.csv" else Settings()
+    settings = BatchSettings(model="lls-paint") if name == "s.csv" else BatchSettings()
     with pytest.raises(error, match=re.escape(words)):
         read_datasets(path, tmp_path / "out", settings=settings)
 
 
 def test_a_pattern_that_fits_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing there"):
-        read_datasets(str(tmp_path / "**/*.zarr"), tmp_path / "out", settings=Settings(model="lls-paint"))
+        read_datasets(str(tmp_path / "**/*.zarr"), tmp_path / "out", settings=BatchSettings(model="lls-paint"))

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
 import yaml
 
-from lls_decode.cluster.slurm.check import examine
+from lls_decode.cluster.site import shipped_profiles
+from lls_decode.cluster.slurm.diagnosis import examine
 from lls_decode.config import InputConfig, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
 from lls_decode.models import find_config
 from lls_decode.pipelines.cli import cli, main
@@ -50,12 +52,20 @@ def test_every_help_has_an_example(words: tuple[str, ...], invoke: Invoke) -> No
     assert f"Example: lls-decode {' '.join(words)}" in " ".join(out.split())
 
 
+def test_the_help_lists_every_command_once(invoke: Invoke) -> None:
+    status, text, _ = invoke("-h")
+    assert status == 0
+    listed = [line.split()[0] for line in text.partition("\nBegin:")[2].splitlines() if line.startswith("  ")]
+    assert sorted(listed) == sorted(cli.commands)
+
+
 def test_help_needs_no_torch() -> None:
     program = "import sys; import lls_decode.pipelines.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
     program += "assert 'torch' not in sys.modules and 'distributed' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
+WRONG_CAMERA = "{{kind: scmos, offset_adu: 400, gain_adu_per_e: 1, variance_adu2: 2}}"
 BAD = {
     "no such dataset": (["absent.zarr"], 3, "absent.zarr"),
     "no such model": (["{movie}", "--model", "absent.lls"], 2, "absent.lls"),
@@ -75,6 +85,8 @@ BAD = {
     "axes": (["{movie}", "--axes", "tyxz"], 3, "tyxz"),
     "wrong map": (["{movie}", "--config", "{config}"], 2, "(3, 4)"),
     "no configuration": (["{movie}", "--config", "absent.yaml"], 2, "absent.yaml"),
+    "impossible light": (["{movie}", "--set", f"camera={WRONG_CAMERA}"], 2, "camera.offset_adu is too high"),
+    "pixels in um": (["{movie}", "--set", "pixel_size={{x_nm: 0.1, y_nm: 0.1}}"], 2, "0.1 um is 100 nm: give 100"),
 }
 
 
@@ -96,6 +108,19 @@ def test_bad_usage_is_one_sentence(
     assert says in message
     assert "Traceback" not in out + err
     assert not (tmp_path / "out" / "localizations.parquet").exists()
+
+
+def test_impossible_light_can_be_forced(world: World, tmp_path: Path, invoke: Invoke) -> None:
+    """In a plan and in a preview, which say what was found; without --force they refuse it."""
+    words = [world.movie, "--model", world.bundle(), "--set", f"camera={WRONG_CAMERA.format()}"]
+    for command in (
+        ["run", *words, "--out", tmp_path / "out", "--dry-run"],
+        ["preview", *words, "--out", tmp_path / "p.png"],
+    ):
+        status, _, err = invoke(*command)
+        assert (status, "'lls-decode run --force'" in err) == (2, True)
+        status, out, err = invoke(*command, "--force")
+        assert (status, "camera.offset_adu is too high" in out) == (0, True), err
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(world: World, tmp_path: Path, invoke: Invoke) -> None:
@@ -194,14 +219,14 @@ def test_render_by_ending(invoke: Invoke, tmp_path: Path) -> None:
     status, text, _ = invoke("render", table, tmp_path / "a.tif", "--colour", "time", "--frames", "5:", "--view", "xz")
     assert (status, "2 localizations drawn" in text) == (0, True)
     how = ["--mode", "histogram", "--pixel-nm", 50, "--z-pixel-nm", 50]
-    where = ["--x-nm", 0, 1000, "--y-nm", 0, 600, "--slab-nm", -500, 500]
+    where = ["--x-nm", "0:1000", "--y-nm", "0:600", "--slab-nm", "-500:500"]
     status, text, _ = invoke("render", table, tmp_path / "a.zarr", *how, *where)
     assert (status, "3 localizations drawn, 20 x 12 x 20 pixels" in text) == (0, True)
     assert invoke("render", table, tmp_path / "a.ome.tif", "--tilt-deg", 90, "--blur-nm", 30)[0] == 0
     status, _, err = invoke("render", table, tmp_path / "b.zarr", "--colour", "time")
     assert (status, "b.zarr takes no --colour" in err) == (2, True)
     status, _, err = invoke("render", table, tmp_path / "b.png", "--frames", "5")
-    assert (status, "--frames 5: expected" in err) == (2, True)
+    assert (status, "--frames 5: expected START:STOP" in err) == (2, True)
 
 
 def test_config_show_round_trips(invoke: Invoke, tmp_path: Path) -> None:
@@ -210,6 +235,58 @@ def test_config_show_round_trips(invoke: Invoke, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     assert load(RunConfig, path) == RunConfig(input=InputConfig())
+
+
+def allows(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
+    """Whether a schema allows a value: the part of JSON schema that says which keys there are, and of which type."""
+    if "$ref" in schema:
+        return allows(root["$defs"][schema["$ref"].rpartition("/")[2]], value, root)
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return any(allows(choice, value, root) for choice in choices)
+    if "const" in schema or "enum" in schema:
+        return value in schema.get("enum", [schema.get("const")])
+    types = {"object": dict, "array": list, "string": str, "boolean": bool, "number": (int, float), "integer": int}
+    expected = schema.get("type")
+    if expected == "null":
+        return value is None
+    if expected is not None and (not isinstance(value, types[expected]) or (expected != "boolean" and value is True)):
+        return False
+    if isinstance(value, dict) and schema.get("additionalProperties") is False:
+        keys = schema.get("properties", {})
+        known = all(name in keys and allows(keys[name], item, root) for name, item in value.items())
+        return known and set(schema.get("required", ())) <= value.keys()
+    if isinstance(value, list):
+        items = schema.get("prefixItems") or [schema.get("items", {})] * len(value)
+        return len(items) == len(value) and all(map(lambda part, item: allows(part, item, root), items, value))
+    return True
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "run": RunConfig().to_dict(),
+    "training": load(TrainingConfig, find_config("lls-paint")).to_dict(),
+    "movie": load(MovieConfig, find_config("demo-movie")).to_dict(),
+    "site": yaml.safe_load(shipped_profiles()["slurm-gpu"].read_text()),
+    "batch": {"defaults": {"model": "a.lls"}, "datasets": ["a.zarr", {"dataset": "b.zarr", "out": "mine"}]},
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_schema_for_editors(kind: str, invoke: Invoke) -> None:
+    status, text, _ = invoke("config", "schema", kind)
+    schema = json.loads(text)
+    assert (status, schema["$schema"].partition("/draft")[0]) == (0, "https://json-schema.org")
+    assert allows(schema, SCHEMAS[kind], schema)
+    assert not allows(schema, {**SCHEMAS[kind], "unknwon": 1}, schema)
+    assert "``" not in text
+    assert "None:" not in text
+
+
+def test_a_schema_describes_keys_as_the_commented_yaml_does(invoke: Invoke, tmp_path: Path) -> None:
+    keys = json.loads(invoke("config", "schema", "training")[1])["properties"]
+    assert invoke("config", "init", "2d", "--out", tmp_path / "mine.yaml")[0] == 0
+    comments = " ".join((tmp_path / "mine.yaml").read_text().replace("# ", " ").split())
+    assert sum("description" in key for key in keys.values()) > 12
+    assert all(key["description"] in comments for key in keys.values() if "description" in key and "$ref" not in key)
 
 
 @pytest.mark.parametrize("name", ["astigmatism", "lls-paint", "storm-2d"])

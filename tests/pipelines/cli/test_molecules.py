@@ -48,13 +48,16 @@ def test_link_and_undo(table: Path) -> None:
 def test_filter(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     assert "500 of 2000 rows" in invoke("filter", table, out, "--where", "x_sig < 15 and frame == 1").stdout
-    said = invoke("filter", table, out, "--best", "0.5", "--volumes", "1", "3").stdout
+    said = invoke("filter", table, out, "--best", "0.5", "--volumes", "1:4").stdout
     assert "1000 of 2000 rows" in said
     assert "largest combined sigma" in said
     assert (
         json.loads(invoke("filter", table, out, "--min-neighbours", 1, "--radius-nm", 1, "--json").stdout)["num_kept"]
         == 2000
     )
+    failed = invoke("filter", table, out, "--volumes", "1-3")
+    assert isinstance(failed.exception, ConfigError)
+    assert "write 1:4 for 1 to 3" in str(failed.exception)
     failed = invoke("filter", table, out, "--where", "x_sg < 3")
     assert isinstance(failed.exception, ConfigError)
     assert "did you mean 'x_sig'" in str(failed.exception)

@@ -190,7 +190,7 @@ def test_frc_of_a_table(tmp_path: Path, invoke: Invoke) -> None:
     # five in either half: 5 g / (1 + 4 g) = 1/7
     assert values["resolution_nm"] == pytest.approx(2 * math.pi * 15.0 / math.sqrt(math.log(31)), rel=0.05)
     assert (tmp_path / "frc.png").read_bytes().startswith(b"\x89PNG")
-    status, text, _ = invoke("frc", table, "--x-nm", 0, 1000, "--pixel-nm", 10)
+    status, text, _ = invoke("frc", table, "--x-nm", "0:1000", "--pixel-nm", 10)
     assert status == 0
     assert "resolution " in text
     status, _, err = invoke("frc", table, "--blocks", 12)

@@ -16,11 +16,12 @@ from lls_decode.config import (
     TrainingConfig,
     load,
 )
+from lls_decode.config.cameras import chip_statistics
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config
 from lls_decode.optics import content_digest
 from lls_decode.optics.spline_files import write_volume
-from lls_decode.pipelines.flows.presets import PRESETS, Microscope, chip_statistics, preset_config, preset_text
+from lls_decode.pipelines.flows.presets import PRESETS, Microscope, preset_config, preset_text
 
 NOTHING = Microscope()
 

@@ -172,29 +172,27 @@ def test_a_model_that_records_no_training_gets_emitters_of_its_ranges(world: Wor
 
 def type_in(*words: object) -> int:
     with pytest.raises(SystemExit) as end:
-        main(["evaluate", *map(str, words)])
+        main(["spike-in", *map(str, words)])
     return end.value.code if isinstance(end.value.code, int) else 0
 
 
 USAGE: dict[str, tuple[list[str], str]] = {
-    "nothing": ([], "give TABLE and TRUTH, or --spike-in DATASET"),
-    "both": (["table.parquet", "--spike-in", "x.zarr"], "TABLE goes with TABLE TRUTH"),
-    "no model": (["--spike-in", "x.zarr"], "needs --model BUNDLE and --out FOLDER"),
-    "an option of the other": (["a", "b", "--density", "0.1"], "--density goes with --spike-in DATASET"),
-    "and the other way": (["--spike-in", "x.zarr", "--border-nm", "3"], "--border-nm goes with TABLE TRUTH"),
+    "nothing": ([], "Missing argument 'DATASET'"),
+    "a truth too many": (["x.zarr", "truth.parquet", "--model", "m.lls", "--out", "o"], "unexpected extra argument"),
+    "no model": (["x.zarr"], "Missing option '--model'"),
+    "no folder": (["x.zarr", "--model", "lls-paint"], "Missing option '--out'"),
+    "an option of evaluate": (["x.zarr", "--border-nm", "3"], "No such option"),
 }
 
 
 @pytest.mark.parametrize(("words", "says"), USAGE.values(), ids=USAGE.keys())
-def test_the_two_ways_to_evaluate_are_told_apart(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_usage(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert type_in(*words) == 2
     assert says in capsys.readouterr().err
 
 
 def test_the_command(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--spike-in", world.movie, "--model", world.bundle(), "--out", tmp_path / "out", "--frames", "64"]
+    words = [world.movie, "--model", world.bundle(), "--out", tmp_path / "out", "--frames", "64"]
     words += ["--density", "0.1", "--set", "compute.threads=1", "--photons", "900", "--seed", "2"]
     assert type_in(*words) == 0
     out = capsys.readouterr().out

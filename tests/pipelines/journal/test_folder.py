@@ -13,8 +13,9 @@ import pytest
 
 from lls_decode.errors import OutputError, RunConflictError
 from lls_decode.pipelines.journal import lock as lock_module
-from lls_decode.pipelines.journal.events import BlockRetried, Event, JsonLines, RunInterrupted, read_json_lines
+from lls_decode.pipelines.journal.events import BlockRetried, Event, RunInterrupted
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.json_lines import EventWriter, read_events
 from lls_decode.pipelines.journal.lock import STALE_S
 
 
@@ -133,12 +134,12 @@ def test_record_that_is_damaged(folder: RunFolder) -> None:
 def test_lines_are_whole_also_after_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"event":"RunInterrupted","at":1,"signal":"SIGINT"}\n{"event":"RunInte')
-    lines = JsonLines(path, [RunInterrupted])
-    lines(RunInterrupted(signal="SIGTERM", at=2.0))
-    lines(Event())
-    lines.close()
-    records, broken = read_json_lines(path)
-    assert [record["at"] for record in records] == [1, 2.0]
+    writer = EventWriter(path, [RunInterrupted])
+    writer(RunInterrupted(signal="SIGTERM", at=2.0))
+    writer(Event())
+    writer.close()
+    events, broken = read_events(path)
+    assert events == [RunInterrupted(signal="SIGINT", at=1), RunInterrupted(signal="SIGTERM", at=2.0)]
     assert broken == 1
 
 
@@ -156,7 +157,7 @@ def test_event_says_its_kind() -> None:
 
 
 def test_full_disk_is_said_in_words() -> None:
-    lines = JsonLines(Path("/dev/full"))
+    writer = EventWriter(Path("/dev/full"))
     with pytest.raises(OutputError, match="/dev/full cannot be written"):
-        lines(Event())
-    os.close(lines._file)
+        writer(Event())
+    os.close(writer._file)

@@ -194,22 +194,22 @@ def test_lost_frames_are_named(world: World, client: Client, tmp_path: Path) -> 
     plan = world.plan(tmp_path / "out", dataset=movie, block_frames=24, execution={"retries": 0})
     assert run(plan, client).exit_status == 1
     page = Page(write_report(plan.out, to=tmp_path / "elsewhere.html"))
-    assert "Incomplete: 4 of 5 blocks are done" in page.words
-    assert "1 failed: 24 of 120 frames are lost" in page.words
-    assert page.number("frames lost") == 24
+    assert "Incomplete: 5 of 5 blocks are done" in page.words
+    assert "4 of 120 frames are lost" in page.words
+    assert page.number("frames lost") == 4
     lost = page.row("b000001")
-    assert lost[1:3] == ["24", "24 to 47"]
+    assert lost[1:3] == ["4", "40 to 43"]
     assert "ChunkError" in lost[4]
     assert "c/10/0/0" in lost[4]
     table = plan.out / "localizations.parquet"
-    assert page.number("per frame") == pytest.approx(pq.read_metadata(table).num_rows / 96, abs=0.05)
+    assert page.number("per frame") == pytest.approx(pq.read_metadata(table).num_rows / 116, abs=0.05)
     assert not (plan.out / "report.html").exists()
-    assert inspect_table(table)["missing_blocks"] == ["b000001"]
+    assert inspect_table(table)["lost_frames"] == ["40-43"]
 
     table.unlink()  # a run that was not merged still says what is lost
     page = Page(write_report(plan.out))
     assert "no table was merged yet" in page.words
-    assert page.row("b000001")[1] == "24"
+    assert page.row("b000001")[1] == "4"
 
 
 def test_what_was_done_to_a_table_is_told(done: Plan, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from lls_decode.frames import FrameSource
 from lls_decode.frames.growing import Growth
 from lls_decode.pipelines.journal.events import BlockDone, DatasetGrown, Event
 from lls_decode.pipelines.planning.plan import Plan, make_plan
-from lls_decode.pipelines.running.acquisition import Acquisition, Ending
+from lls_decode.pipelines.running.acquisition import Acquisition, StopConditions
 from lls_decode.pipelines.running.run import run
 from lls_decode.pipelines.status.reader import read_status
 from lls_decode.table import read_metadata
@@ -45,7 +45,9 @@ def writer(way: str, out: Path, shape: tuple[int, ...]) -> Iterator[None]:
 class Follower:
     """An acquisition of the tests, and what its run has told."""
 
-    def __init__(self, world: World, dataset: Path, out: Path, *, context: str = "time", ending: Ending) -> None:
+    def __init__(
+        self, world: World, dataset: Path, out: Path, *, context: str = "time", ending: StopConditions
+    ) -> None:
         self.make = (dataset, world.bundle(context), out, run_config(10))
         self.acquisition = Acquisition(*self.make, ending=ending, poll_s=0.05, settle_s=SETTLE_S)
         self.events: list[Event] = []
@@ -91,7 +93,7 @@ def test_table_is_that_of_the_finished_dataset(
     way: str, shape: tuple[int, ...], context: str, world: World, one_worker: Client, tmp_path: Path
 ) -> None:
     dataset, go, over = (tmp_path / name for name in ("data.zarr", "data.zarr.go", "data.zarr.over"))
-    follower = Follower(world, dataset, tmp_path / "out", context=context, ending=Ending(file=over))
+    follower = Follower(world, dataset, tmp_path / "out", context=context, ending=StopConditions(file=over))
     with writer(way, dataset, shape):  # which goes on after the first block, and so is not over before that
         plan = follower.run(one_worker, lambda event: go.touch() if isinstance(event, BlockDone) else None)
     assert any(isinstance(event, DatasetGrown) for event in follower.events)
@@ -101,10 +103,10 @@ def test_table_is_that_of_the_finished_dataset(
 
 @pytest.mark.parametrize(
     ("ending", "stop"),
-    [(Ending(volumes=120), False), (Ending(idle_s=0.3), False), (Ending(), True)],
+    [(StopConditions(volumes=120), False), (StopConditions(idle_s=0.3), False), (StopConditions(), True)],
     ids=["number of volumes", "nothing new", "STOP"],
 )
-def test_ends(ending: Ending, stop: bool, world: World, tmp_path: Path) -> None:
+def test_ends(ending: StopConditions, stop: bool, world: World, tmp_path: Path) -> None:
     """Of a dataset that is complete, blocks are ready one after the other, but not the last: a frame may yet come."""
     acquisition = Acquisition(
         world.movie, world.bundle(), tmp_path, run_config(16), ending=ending, poll_s=0.01, settle_s=0.2
@@ -139,7 +141,7 @@ def test_what_came_unseen_is_waited_for(
         world.bundle("plane"),
         tmp_path / "out",
         run_config(10),
-        ending=Ending(file=over),
+        ending=StopConditions(file=over),
         poll_s=0.01,
         settle_s=0.3,
     )
@@ -179,7 +181,7 @@ def test_first_volume_that_is_written_during_a_slow_look(
         world.bundle("plane"),
         tmp_path / "out",
         run_config(10),
-        ending=Ending(file=tmp_path / "over"),
+        ending=StopConditions(file=tmp_path / "over"),
         poll_s=0.01,
         settle_s=settle_s,
     )
@@ -201,7 +203,13 @@ def test_first_volume_that_is_written_during_a_slow_look(
 
 def test_more_volumes_than_expected_yet(world: World, tmp_path: Path) -> None:
     acquisition = Acquisition(
-        world.movie, world.bundle(), tmp_path, run_config(16), ending=Ending(volumes=121), poll_s=0.01, settle_s=0.05
+        world.movie,
+        world.bundle(),
+        tmp_path,
+        run_config(16),
+        ending=StopConditions(volumes=121),
+        poll_s=0.01,
+        settle_s=0.05,
     )
     acquisition.wait()
     limit = time.monotonic() + 0.5
@@ -214,14 +222,20 @@ def test_more_volumes_than_expected_yet(world: World, tmp_path: Path) -> None:
 def test_acquisition_that_never_begins(world: World, tmp_path: Path) -> None:
     never = tmp_path / "never.zarr"
     acquisition = Acquisition(
-        never, world.bundle(), tmp_path / "out", run_config(16), ending=Ending(idle_s=0.1), poll_s=0.01, settle_s=0.05
+        never,
+        world.bundle(),
+        tmp_path / "out",
+        run_config(16),
+        ending=StopConditions(idle_s=0.1),
+        poll_s=0.01,
+        settle_s=0.05,
     )
     with pytest.raises(InputError, match=r"never\.zarr does not exist"):
         acquisition.wait()
 
 
 def test_interrupted_and_taken_up_without_following(world: World, one_worker: Client, tmp_path: Path) -> None:
-    follower = Follower(world, world.movie, tmp_path / "out", ending=Ending())
+    follower = Follower(world, world.movie, tmp_path / "out", ending=StopConditions())
     plan = follower.acquisition.wait()
 
     def interrupt(event: Event) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.status.reader import read_status
-from tests.pipelines.cast import PATIENCE_S, Cast, Company, open_cast, run_undisturbed
 from tests.pipelines.conftest import World, assert_same_table, ledger, wait_for
+from tests.pipelines.run_processes import PATIENCE_S, ForkServer, RunProcesses, open_processes, run_undisturbed
 
 WORKERS = 2
 READ_S = 0.2
@@ -24,7 +24,7 @@ def plan_in(world: World, out: Path) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: World, company: Company, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(world: World, company: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run to which nothing happened."""
     plan = plan_in(world, tmp_path_factory.mktemp("undisturbed") / "out")
     return run_undisturbed(company, plan, workers=WORKERS)
@@ -45,7 +45,7 @@ def assert_nothing_happened(plan: Plan, undisturbed: Path) -> None:
 class Stage:
     """A run that goes on whatever is killed: who has died is started again, the client with the same command."""
 
-    def __init__(self, cast: Cast, plan: Plan) -> None:
+    def __init__(self, cast: RunProcesses, plan: Plan) -> None:
         self.cast, self.plan = cast, plan
         cast.start_scheduler()
         cast.start_workers(WORKERS)
@@ -112,13 +112,13 @@ def test_run_survives_kills(
     blocks_between: int,
     seed: int,
     world: World,
-    company: Company,
+    company: ForkServer,
     undisturbed: Path,
     tmp_path: Path,
 ) -> None:
     plan = plan_in(world, tmp_path / "out")
     chance = random.Random(seed)
-    with open_cast(company, tmp_path, read_s=READ_S) as cast:
+    with open_processes(company, tmp_path, read_s=READ_S) as cast:
         stage = Stage(cast, plan)
         for victim in chance.sample(victims, len(victims)):
             stage.wait_for_blocks(blocks_between)
@@ -139,10 +139,10 @@ MOMENTS = {
 }
 
 
-def test_client_killed_at_chosen_moments(world: World, company: Company, undisturbed: Path, tmp_path: Path) -> None:
+def test_client_killed_at_chosen_moments(world: World, company: ForkServer, undisturbed: Path, tmp_path: Path) -> None:
     """One folder, one run: the same command, killed six times, and then left alone."""
     plan = plan_in(world, tmp_path / "out")
-    with open_cast(company, tmp_path) as cast:
+    with open_processes(company, tmp_path) as cast:
         cast.start_scheduler()
         cast.start_workers(1)
         for moment, words in MOMENTS.items():

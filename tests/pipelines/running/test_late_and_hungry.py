@@ -13,8 +13,8 @@ from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running.run import run
 from lls_decode.pipelines.status.reader import read_status
 from lls_decode.table import scan_shards, verify_shard
-from tests.pipelines.cast import PATIENCE_S, Company, open_cast, run_undisturbed
 from tests.pipelines.conftest import Recorder, World, assert_same_table, harmful, shard_identities, wait_for
+from tests.pipelines.run_processes import PATIENCE_S, ForkServer, open_processes, run_undisturbed
 
 LATE = "b000005.parquet"
 BLOCKS = 15
@@ -26,17 +26,17 @@ def plan_in(world: World, folder: Path) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: World, company: Company, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(world: World, company: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run to which nothing happened."""
     return run_undisturbed(company, plan_in(world, tmp_path_factory.mktemp("undisturbed")))
 
 
-def test_worker_that_comes_back_late(world: World, company: Company, undisturbed: Path, tmp_path: Path) -> None:
+def test_worker_that_comes_back_late(world: World, company: ForkServer, undisturbed: Path, tmp_path: Path) -> None:
     """Its machine sleeps when a shard is written and has no name yet; others do its blocks; then it goes on."""
     plan, charge = plan_in(world, tmp_path), tmp_path / "charge"
     charge.touch()
     shard = plan.out / "shards" / LATE
-    with open_cast(company, tmp_path, stop=LATE, charge=str(charge)) as cast:
+    with open_processes(company, tmp_path, stop=LATE, charge=str(charge)) as cast:
         cast.start_scheduler()
         cast.start_workers(1)
         client = cast.start_client(plan)
@@ -66,10 +66,10 @@ def test_worker_that_comes_back_late(world: World, company: Company, undisturbed
     assert read_status(plan.out).blocks_done == BLOCKS
 
 
-def test_block_without_memory(world: World, company: Company, undisturbed: Path, tmp_path: Path) -> None:
+def test_block_without_memory(world: World, company: ForkServer, undisturbed: Path, tmp_path: Path) -> None:
     """The system refuses memory to its reader: it is tried again alone, then put aside; the others are done."""
     plan = plan_in(world, tmp_path)
-    with open_cast(company, tmp_path) as cast:
+    with open_processes(company, tmp_path) as cast:
         cast.start_scheduler()
         cast.start_workers(1, hungry=5)
         assert cast.wait(cast.start_client(plan)) == 1, cast.words

@@ -10,13 +10,12 @@ import pytest
 from lls_decode.pipelines.journal.events import (
     BlockFailed,
     Event,
-    JsonLines,
     RunFinished,
     RunInterrupted,
     RunStarted,
     WorkersChanged,
-    read_event,
 )
+from lls_decode.pipelines.journal.json_lines import EventWriter
 from lls_decode.pipelines.running.remote_run import end_of_events, follow, latest_start
 
 STARTED = RunStarted(run_digest="a", blocks=2, blocks_found=0, frames=8, frames_found=0, rows_found=0)
@@ -31,7 +30,7 @@ def finished(status: int, **counts: int) -> RunFinished:
 
 
 def write(out: Path, *events: Event) -> None:
-    file = JsonLines(out / "events.jsonl")
+    file = EventWriter(out / "events.jsonl")
     for event in events:
         file(event)
     file.close()
@@ -40,13 +39,6 @@ def write(out: Path, *events: Event) -> None:
 def collect(out: Path, since: int, is_alive: Callable[[], bool]) -> tuple[object, list[Event]]:
     seen: list[Event] = []
     return follow(out, since=since, is_alive=is_alive, listeners=[seen.append]), seen
-
-
-def test_events_are_read_as_they_were_written() -> None:
-    for event in (STARTED, FAILED, finished(0), RunInterrupted(signal="SIGTERM")):
-        assert read_event(event.to_dict()) == event
-    assert read_event({"event": "OfALaterVersion", "at": 3}) is None
-    assert read_event({"event": "RunStarted", "colour": "red"}) is None
 
 
 def test_interrupted_run_is_followed_until_it_is_over(tmp_path: Path) -> None:

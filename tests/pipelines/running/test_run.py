@@ -280,7 +280,7 @@ def test_another_movie_of_the_same_shape_at_the_same_path(world: World, client: 
     assert second.rows != first.rows
 
 
-def test_truncated_chunk_fails_its_block_until_it_is_repaired(
+def test_truncated_chunk_loses_its_frames_until_it_is_repaired(
     world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
     movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH))
@@ -294,29 +294,40 @@ def test_truncated_chunk_fails_its_block_until_it_is_repaired(
 
     recorder = Recorder()
     result = run(plan(), client, listeners=[recorder])
-    failed = [item.block_id for item in result.failed]
-    assert failed == ["b000004", "b000005"]  # frame 40 is the context of block 4
-    assert (result.exit_status, result.done) == (1, ALL_BLOCKS - 2)
-    assert all("c/10/0/0" in item.reason and item.cause == "ChunkError" for item in result.failed)
-    assert [item.attempts for item in result.failed] == [2, 2]
+    assert (result.exit_status, result.done, result.failed) == (1, ALL_BLOCKS, ())
+    assert (result.lost, result.num_lost) == (((40, 44),), 4)
+    short = {event.block_id: event for event in recorder.of(BlockDone) if isinstance(event, BlockDone) and event.lost}
+    assert list(short) == ["b000004", "b000005"]  # frame 40 is the context of block 4
+    assert all("c/10/0/0" in event.reason for event in short.values())
+    assert [(event.attempts, event.lost, event.frames_lost) for event in short.values()] == [
+        (2, ((40, 41),), 0),
+        (2, ((40, 44),), 4),
+    ]
     assert len(recorder.of(BlockRetried)) == 2
     assert result.merged is not None
-    assert read_metadata(result.merged).missing_blocks == ("b000004", "b000005")
+    metadata = read_metadata(result.merged)
+    assert (metadata.missing_blocks, metadata.lost_frames) == ((), ((40, 44),))
     status = read_status(out)
-    assert (status.blocks_failed, status.frames_failed, status.frames_done) == (2, 16, 104)
-    assert status.failed[1].volumes == (40, 48)
+    assert (status.state, status.blocks_failed, status.frames_failed, status.frames_done) == ("incomplete", 0, 4, 116)
+    assert [(item.block_id, item.place, item.frames) for item in status.lost] == [("b000005", "frames 40-43", 4)]
     assert "c/10/0/0" in "\n".join(status.describe())
     assert json.loads(json.dumps(status.to_dict()))["rows"] == result.rows
     before = shard_identities(plan())
 
+    unchanged = run(plan(), client)
+    assert (unchanged.exit_status, unchanged.lost, unchanged.rows) == (1, ((40, 44),), result.rows)
+    assert shard_identities(plan()) == before
+
     chunk.write_bytes(whole)
     again = run(plan(), client)
-    assert (again.exit_status, again.done, again.failed) == (0, ALL_BLOCKS, ())
-    assert {name: shard_identities(plan())[name] for name in before} == before
+    assert (again.exit_status, again.done, again.failed, again.lost) == (0, ALL_BLOCKS, (), ())
+    after = shard_identities(plan())
+    assert {name for name in before if before[name] != after[name]} == {"b000004.parquet", "b000005.parquet"}
     assert again.merged is not None
-    assert read_metadata(again.merged).missing_blocks == ()
+    assert read_metadata(again.merged).lost_frames == ()
     assert_same_rows(again.merged, undisturbed)
-    assert read_status(out).failed == ()
+    status = read_status(out)
+    assert (status.state, status.lost, status.frames_done) == ("done", (), 120)
 
 
 @pytest.mark.parametrize("moment", [BlockFailed, MergeStarted])
@@ -324,10 +335,10 @@ def test_shard_that_comes_after_its_block_was_given_up(
     moment: type[Event], world: World, client: Client, tmp_path: Path
 ) -> None:
     """A worker was slow, not lost: what it has written counts, before the merge begins and while it is going on."""
-    movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH))
+    movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH), dtype="float32")
     whole = run(world.plan(tmp_path / "whole", dataset=movie, block_frames=8), client)
     assert whole.merged is not None
-    (movie / "c" / "11" / "0" / "0").write_bytes(b"")  # frames 44 to 47; the last one is context of block 6
+    zarr.open_array(str(movie))[47, 3, 4] = np.nan  # context of block 6
     plan = world.plan(tmp_path / "out", dataset=movie, block_frames=8, execution={"retries": 0})
 
     def come(event: Event) -> None:

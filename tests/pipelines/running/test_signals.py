@@ -8,8 +8,8 @@ import pytest
 
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.status.reader import read_status
-from tests.pipelines.cast import PATIENCE_S, Company, open_cast, run_undisturbed
 from tests.pipelines.conftest import World, assert_same_table, ledger, shard_identities, wait_for
+from tests.pipelines.run_processes import PATIENCE_S, ForkServer, open_processes, run_undisturbed
 
 BLOCKS = 30
 """Of 4 frames each."""
@@ -20,7 +20,7 @@ def plan_in(world: World, folder: Path) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: World, company: Company, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(world: World, company: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run to which nothing happened."""
     return run_undisturbed(company, plan_in(world, tmp_path_factory.mktemp("undisturbed")))
 
@@ -33,8 +33,8 @@ def handles(pid: int, number: signal.Signals) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_run_that_waits_for_workers(number: signal.Signals, world: World, company: Company, tmp_path: Path) -> None:
-    with open_cast(company, tmp_path) as cast:
+def test_run_that_waits_for_workers(number: signal.Signals, world: World, company: ForkServer, tmp_path: Path) -> None:
+    with open_processes(company, tmp_path) as cast:
         cast.start_scheduler()
         client = cast.start_client(plan_in(world, tmp_path))
         wait_for(lambda: handles(client, number), "the handler of the signal", PATIENCE_S)
@@ -46,10 +46,10 @@ def test_run_that_waits_for_workers(number: signal.Signals, world: World, compan
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_run_in_its_blocks_and_in_its_merge(
-    number: signal.Signals, world: World, company: Company, undisturbed: Path, tmp_path: Path
+    number: signal.Signals, world: World, company: ForkServer, undisturbed: Path, tmp_path: Path
 ) -> None:
     plan = plan_in(world, tmp_path)
-    with open_cast(company, tmp_path, read_s=0.1) as cast:
+    with open_processes(company, tmp_path, read_s=0.1) as cast:
         cast.start_scheduler()
         cast.start_workers(2)
         client = cast.start_client(plan)

@@ -17,7 +17,7 @@ from lls_decode.pipelines.journal.events import (
     RunStarted,
     WorkersChanged,
 )
-from lls_decode.pipelines.status.progress import Rates, show_progress
+from lls_decode.pipelines.status.progress import RunCounts, show_progress
 
 
 def block_done(index: int, at: float, *, attempts: int = 1) -> BlockDone:
@@ -58,7 +58,7 @@ EVENTS: list[Event] = [
 
 
 def test_rates() -> None:
-    rates = Rates()
+    rates = RunCounts()
     for event in EVENTS:
         rates.count(event)
     assert (rates.frames_done, rates.frames_lost, rates.rows) == (30, 10, 150)
@@ -72,7 +72,7 @@ def test_rates() -> None:
 
 def test_time_to_go_follows_the_last_minutes() -> None:
     """A day at one block a second, then workers leave and it is one in ten seconds."""
-    rates = Rates()
+    rates = RunCounts()
     rates.count(RunStarted(at=0, run_digest="a", blocks=90_000, blocks_found=0, frames=900_000, frames_found=0,
                            rows_found=0))  # fmt: skip
     for second in range(1, 80_001, 1):

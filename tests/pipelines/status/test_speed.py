@@ -2,7 +2,7 @@
 
 import pytest
 
-from lls_decode.pipelines.status.speed import MOST_BINS, History, Pace
+from lls_decode.pipelines.status.speed import MOST_BINS, Speed, SpeedHistory
 
 RATES = {
     "one block": ([(10.0, 50, 500)], 300.0, (5.0, 50.0)),
@@ -14,18 +14,18 @@ RATES = {
 
 @pytest.mark.parametrize(("blocks", "window_s", "expected"), RATES.values(), ids=RATES.keys())
 def test_recent_rate(blocks: list[tuple[float, int, int]], window_s: float, expected: tuple[float, float]) -> None:
-    pace = Pace(0.0, window_s)
-    assert pace.recent() is None
+    speed = Speed(0.0, window_s)
+    assert speed.recent() is None
     for at, frames, rows in blocks:
-        pace.add(at, frames, rows)
-    assert pace.recent() == pytest.approx(expected)
-    assert pace.overall() == pytest.approx((pace.frames / pace.until, pace.rows / pace.until))
-    assert pace.recent(pace.until + window_s + 1) == (0.0, 0.0)
+        speed.add(at, frames, rows)
+    assert speed.recent() == pytest.approx(expected)
+    assert speed.overall() == pytest.approx((speed.frames / speed.until, speed.rows / speed.until))
+    assert speed.recent(speed.until + window_s + 1) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("seconds", [1, 59, 1000, 300_000])
 def test_history_keeps_every_frame_in_few_bins(seconds: int) -> None:
-    history = History(100.0)
+    history = SpeedHistory(100.0)
     for second in range(1, seconds + 1, max(1, seconds // 5000)):
         history.add(100.0 + second, 7, 11)
     assert len(history.frames) <= MOST_BINS
@@ -35,7 +35,7 @@ def test_history_keeps_every_frame_in_few_bins(seconds: int) -> None:
 
 def test_history_of_a_steady_run_is_flat() -> None:
     """One block of 20 frames every half second for an hour, then half as fast for an hour."""
-    history = History(0.0)
+    history = SpeedHistory(0.0)
     for step in range(7200):
         history.add((step + 1) / 2, 20, 60)
     for step in range(3600):
@@ -47,7 +47,7 @@ def test_history_of_a_steady_run_is_flat() -> None:
 
 
 def test_few_blocks_make_few_points() -> None:
-    history = History(0.0)
+    history = SpeedHistory(0.0)
     assert history.rates() == ([], [], [])
     for at in (10.0, 20.0, 30.0):
         history.add(at, 5, 5)

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
+import zarr
 from distributed import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from lls_decode.cluster.request import tunnel_to
+from lls_decode.cluster.addresses import tunnel_to
 from lls_decode.errors import InputError, SiteError
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running.run import run
@@ -71,11 +73,13 @@ def served(out: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def damaged(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A run that was watched from its beginning, in which one block has failed; its page is in the dashboard."""
+    """A run that was watched from its beginning, in which frames are lost and a block has failed; its page is in the
+    dashboard."""
     folder = tmp_path_factory.mktemp("watched")
-    movie = write_movie(folder / "movie.zarr", (120, HEIGHT, WIDTH))
+    movie = write_movie(folder / "movie.zarr", (120, HEIGHT, WIDTH), dtype="float32")
     chunk = movie / "c" / "11" / "0" / "0"  # frames 44 to 47; those before need only frame 43
     chunk.write_bytes(chunk.read_bytes()[:100])
+    zarr.open_array(str(movie))[100, 3, 4] = np.nan  # fails its block
     plan = world.plan(folder / "out", dataset=movie, block_frames=8, execution={"retries": 0})
     assert attach(client, plan.out) == str(client.dashboard_link).replace("/status", "/lls-decode")
     run(plan, client)
@@ -86,12 +90,14 @@ def expected(plan: Plan) -> dict[str, int]:
     """What the ledger says."""
     done = [item for item in ledger(plan) if item["event"] == "BlockDone"]
     failed = [item for item in ledger(plan) if item["event"] == "BlockFailed"]
+    lost = sum(item.get("frames_lost", 0) for item in done)
     assert failed
+    assert lost == 4
     return {
         "blocks_done": len(done),
         "blocks_failed": len(failed),
-        "frames_done": sum(item["frames"] for item in done),
-        "frames_failed": sum(item["frames"] for item in failed),
+        "frames_done": sum(item["frames"] for item in done) - lost,
+        "frames_failed": sum(item["frames"] for item in failed) + lost,
         "rows": sum(item["rows"] for item in done),
     }
 
@@ -194,5 +200,7 @@ def test_what_is_seen_in_a_browser_is_what_the_ledger_says(
         words = asyncio.run(look_at(port, link, truth, ARTEFACTS / f"watch-{place}.png"))
     assert "b000005" in words
     assert "ChunkError" in words
+    assert "b000012" in words
+    assert "FrameValueError" in words
     assert "slowest first" in words
     assert ("Documentation" in words) == (place == "dashboard")  # Dask's bar of links

@@ -1,0 +1,94 @@
+"""Worker processes on this machine, reachable from this machine only: what the sites local and cuda start.
+
+Python's ``multiprocessing`` imports the user's script once more in each process that it spawns, which is why scripts
+need an ``if __name__ == "__main__"`` guard. Workers need nothing of that script (Dask sends its functions by value), so
+it is left out here. The alternative, ``distributed.deploy.subprocess``, needs two interpreters a worker, and ends them
+with SIGKILL.
+"""
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import spawn
+from typing import Any
+
+from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.system import MEMORY_LIMIT
+
+from lls_decode.cluster.addresses import free_address, log_dashboard
+from lls_decode.cluster.profile import Request
+from lls_decode.cluster.settings import LOOPBACK, THREADS_PER_WORKER
+from lls_decode.cluster.workers import quiet, wait_for_workers
+from lls_decode.errors import SiteError
+
+_WORKER_PROCESS = "Dask Worker process (from Nanny)"
+"""Name that `distributed.Nanny` gives to the processes that it spawns."""
+
+
+@contextmanager
+def open_processes(
+    environments: Sequence[Mapping[str, str]], request: Request, memory_limit: int | None
+) -> Iterator[Client]:
+    """Start one worker process for each mapping of environment variables, and yield their client.
+
+    ``memory_limit`` of one worker is in bytes, and yields to that of the request; None: an equal share of the machine.
+
+    Raises
+    ------
+    SiteError
+        They cannot be started.
+    """
+    keep_script_out_of_workers()
+    if request.memory_limit is not None:
+        memory = request.memory_limit
+    else:
+        memory = memory_limit or MEMORY_LIMIT // len(environments)
+    options = {
+        "host": LOOPBACK,
+        "nthreads": THREADS_PER_WORKER,
+        "memory_limit": memory,
+        "preload": ["lls_decode.cluster.machine.preload"],
+        "dashboard_address": f"{LOOPBACK}:0",
+        "silence_logs": logging.WARNING,
+    }
+    workers = {
+        number: {"cls": Nanny, "options": {**options, "env": dict(environment)}}
+        for number, environment in enumerate(environments)
+    }
+    listening = {"host": LOOPBACK, "port": 0, "dashboard": True}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {**listening, "dashboard_address": free_address(request.dashboard_address)},
+    }
+    try:
+        cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.WARNING)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SiteError(f"{len(workers)} workers cannot be started on this machine: {error}.") from error
+    try:
+        with Client(cluster) as client:
+            wait_for_workers(client, len(workers), request, advice="lower --workers")
+            log_dashboard(client)
+            yield client
+    finally:
+        with quiet():
+            cluster.close(timeout=20)
+
+
+@functools.cache
+def keep_script_out_of_workers() -> None:
+    """Spawn Dask's worker processes without importing the program's main module, from now on.
+
+    Nannies restart workers at any time and from threads of their own, so this stays in force. Other processes that the
+    program spawns are prepared as before.
+    """
+    prepare: Any = spawn.get_preparation_data
+
+    def prepare_without_script(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = prepare(name)
+        if name == _WORKER_PROCESS:
+            data.pop("init_main_from_name", None)
+            data.pop("init_main_from_path", None)
+        return data
+
+    spawn.get_preparation_data = prepare_without_script

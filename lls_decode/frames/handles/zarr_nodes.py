@@ -1,0 +1,127 @@
+"""zarr arrays and groups that the caller has open.
+
+What lies in a folder or a zip file is opened by its path, so that workers can read it too. Other stores (memory, remote
+ones) are read through the caller's store, which is asked for its chunks in the same way.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import zarr
+from zarr.abc.store import RangeByteRequest, Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore, ZipStore
+
+from lls_decode.config import InputConfig, PixelSize
+from lls_decode.errors import InputError
+from lls_decode.frames.codecs import open_array
+from lls_decode.frames.identity import identify, sample_chunks
+from lls_decode.frames.keys import ZarrArray
+from lls_decode.frames.mapping import chunk_notes, map_frames, settle_axes
+from lls_decode.frames.metadata.images import read_node, select_image
+from lls_decode.frames.opening import open_source, processing_notes, stated_angle_deg
+from lls_decode.frames.source import FrameSource
+
+
+class StoreKeys:
+    """Keys of any store of zarr."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        """How messages call this store."""
+        return str(self._store)
+
+    def size(self, key: str) -> int | None:
+        """Bytes of a value, None when there is none."""
+        try:
+            return int(sync(self._store.getsize(key)))
+        except FileNotFoundError:
+            return None
+
+    def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
+        """``length`` bytes from ``start``; all that follow when negative."""
+        part = RangeByteRequest(start, start + length) if length >= 0 else None
+        found = sync(self._store.get(key, default_buffer_prototype(), part))
+        if found is None:
+            raise FileNotFoundError(f"{self.name} has no {key}")
+        return found.to_bytes()[0 if part else start :]
+
+    def children(self, key: str) -> list[str]:
+        """Names of what lies directly below."""
+
+        async def names() -> list[str]:
+            return [name async for name in self._store.list_dir(key)]
+
+        return sorted(sync(names()))
+
+    def open_store(self) -> Store:
+        """The store itself."""
+        return self._store
+
+
+@dataclass(frozen=True)
+class StoreSource(FrameSource):
+    """An array in a store that has no path. Made by `open_zarr_node`."""
+
+    store: Any = field(default=None, repr=False, compare=False)
+
+    def _open(self, number: int) -> tuple[ZarrArray, Any, str]:
+        return open_array(self.store, self.array), StoreKeys(self.store), self.array
+
+
+def open_zarr_node(node: "zarr.Array[Any] | zarr.Group", config: InputConfig | None = None) -> FrameSource:
+    """Open the dataset that a zarr array, or the image that a group, is.
+
+    Raises
+    ------
+    InputError
+        It cannot be understood as volumes of planes.
+    """
+    config = config or InputConfig()
+    if config.array is not None and isinstance(node, zarr.Array):
+        raise InputError(f"The dataset is a zarr array, but input.array is {config.array!r}; leave it out.")
+    inside = "/".join(part for part in (node.path, config.array) if part) or None
+    config = config.replace(array=inside)
+    store = node.store
+    if isinstance(store, LocalStore):
+        return open_source(store.root, config)
+    if isinstance(store, ZipStore):
+        return open_source(store.path, config)
+    return _open_in(store, config)
+
+
+def _open_in(store: Store, config: InputConfig) -> FrameSource:
+    """Open a dataset of one array in a store that has no path."""
+    keys: Any = StoreKeys(store)  # as good as those of a folder or a zip file
+    image = select_image(keys, config.array)
+    array = open_array(store, image.array)
+    where = f"{keys.name}, array {image.array or '(root)'},"
+    if array.dtype.kind not in "uif":
+        raise InputError(f"{where} has values of type {array.dtype}, expected integer or real camera counts.")
+    if 0 in array.shape:
+        raise InputError(f"{where} is empty: its shape is {array.shape}.")
+    axes, names, notes = settle_axes(array, image, config, where=where, is_volume=False)
+    frame_map, more = map_frames(array.shape, axes, names, 1, config, where=where)
+    dtype, scale = str(array.dtype.newbyteorder("=")), image.scale_nm
+    documents = [*(found.documents if (found := read_node(keys, image.array)) else ()), dict(scale)]
+    source = StoreSource(
+        path=keys.name,
+        array=image.array,
+        layout=frame_map.layout,
+        dtype=dtype,
+        pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
+        z_step_nm=scale.get("z"),
+        angle_deg=stated_angle_deg(keys, image),
+        chunks=array.chunks,
+        shards=array.shards,
+        notes=(*notes, *image.notes, *more, *chunk_notes(array, frame_map)),
+        identity=identify(frame_map, dtype, documents, sample_chunks([(array, keys, image.array)] * 3, frame_map)),
+        frame_map=frame_map,
+        description=identify(frame_map, dtype, documents, iter(())),
+        store=store,
+    )
+    return replace(source, notes=(*source.notes, *processing_notes(source)))

@@ -1,0 +1,67 @@
+"""What a dataset is, wherever it lies: digests of its metadata, of its mapping, and of a few of its chunks."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lls_decode.frames.frame_map import FrameMap
+from lls_decode.frames.keys import Keys, ZarrArray
+
+_SAMPLE_BYTES = 4 << 20
+
+
+def identify(frame_map: FrameMap, dtype: str, documents: list[Any], samples: Iterator[bytes]) -> str:
+    """Sixteen hexadecimal digits of what a dataset is, not of where it is."""
+    digest = hashlib.sha256()
+    mapping = {name: getattr(frame_map, name) for name in frame_map.__dataclass_fields__}
+    digest.update(json.dumps([mapping, dtype, documents], sort_keys=True).encode())
+    for sample in samples:
+        digest.update(hashlib.sha256(sample).digest())
+    return digest.hexdigest()[:16]
+
+
+def sample_chunks(arrays: list[tuple[ZarrArray, Keys, str]], frame_map: FrameMap) -> Iterator[bytes]:
+    """Bytes of the first, middle and last chunk that exist (of the first, middle and last array of several).
+
+    Raises
+    ------
+    PermissionError
+        No chunk that was tried may be read.
+    """
+    for (array, keys, path), fraction in zip(arrays, (0.0, 0.5, 1.0), strict=True):
+        sizes = array.shards or array.chunks
+        fixed = {frame_map.axes.index(axis): index for axis, index in frame_map.fixed.items()}
+        grid = tuple(
+            1 if i in fixed else -(-length // size)
+            for i, (length, size) in enumerate(zip(array.shape, sizes, strict=True))
+        )
+        total = int(np.prod(grid))
+        start = round(fraction * (total - 1))
+        denied: PermissionError | None = None
+        for step in range(min(total, 256)):
+            place = [int(i) for i in np.unravel_index((start + step) % total, grid)]
+            for axis, index in fixed.items():
+                place[axis] = index // sizes[axis]
+            key = "/".join(part for part in (path, array.metadata.encode_chunk_key(tuple(place))) if part)
+            try:
+                size = keys.size(key)
+                if size is not None:
+                    yield _sample(keys, key, size)
+                    break
+            except PermissionError as error:
+                denied = error
+        else:
+            if denied is not None:
+                raise denied
+            yield b"no chunk"
+
+
+def _sample(keys: Keys, key: str, size: int) -> bytes:
+    """A chunk's bytes; of a large one its size, four pieces, its end (where a shard has its index) among them."""
+    if size <= 4 * _SAMPLE_BYTES:
+        return keys.read(key)
+    starts = np.linspace(0, size - _SAMPLE_BYTES, 4).astype(int)
+    return str(size).encode() + b"".join(keys.read(key, int(start), _SAMPLE_BYTES) for start in starts)

@@ -1,0 +1,56 @@
+"""Names of axes, as writers spell them, to one letter each.
+
+Frames have the axes t, c, z, y and x. Any other axis (positions, mosaic tiles, scenes, ...) has another letter; one
+index of it is read.
+"""
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+FRAME_AXES = "tczyx"
+
+_SPELLINGS = {
+    "t": ("time", "timepoint", "timepoints", "frame", "frames"),
+    "c": ("channel", "channels", "ch"),
+    "z": ("plane", "planes", "slice", "slices"),
+    "y": ("row", "rows"),
+    "x": ("col", "cols", "column", "columns"),
+}
+_LETTER_OF = {word: letter for letter, words in _SPELLINGS.items() for word in (letter, *words)}
+_LETTER_OF_TYPE = {"time": "t", "channel": "c"}
+
+
+def axis_letter(name: Any, kind: Any = None) -> str | None:
+    """Return the letter that a name stands for; None for a word that is no axis of a frame.
+
+    Parameters
+    ----------
+    name
+        As the metadata have it; anything but text stands for nothing.
+    kind
+        The type of the axis in OME metadata, which counts when the name is unknown.
+    """
+    if not isinstance(name, str):
+        return None
+    word = name.strip().lower()
+    letter = _LETTER_OF.get(word) or (_LETTER_OF_TYPE.get(kind.lower()) if isinstance(kind, str) else None)
+    return letter or (word if len(word) == 1 and word in string.ascii_lowercase else None)
+
+
+def axis_letters(names: Sequence[Any], kinds: Sequence[Any] = ()) -> str | None:
+    """Return one letter for each axis, all different; None when the names do not tell which axes are y and x.
+
+    A word that is no axis of a frame gets the first of its own letters that is free: ``position`` becomes p.
+    """
+    known = [axis_letter(name, kind) for name, kind in zip(names, kinds or [None] * len(names), strict=True)]
+    told = [letter for letter in known if letter is not None]
+    named = all(isinstance(name, str) and name.strip() for name in names)
+    if not named or len(set(told)) < len(told) or not {"x", "y"} <= set(told):
+        return None
+    letters: list[str] = []
+    for name, letter in zip(names, known, strict=True):
+        taken = {*FRAME_AXES, *told, *letters}
+        free = (item for item in name.lower() + string.ascii_lowercase if item.isalpha() and item not in taken)
+        letters.append(letter or next(free))
+    return "".join(letters)

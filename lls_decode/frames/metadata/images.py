@@ -1,0 +1,182 @@
+"""Finding the images of a zarr store: plain arrays, OME-Zarr 0.4 to 0.6, bioformats2raw and HCS roots.
+
+Only what localization needs is read from the metadata: axes, physical scale, and where level 0 lies. Lower resolution
+levels are ignored. The parser is tolerant of missing values and refuses wrong ones.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lls_decode.errors import InputError
+from lls_decode.frames.keys import DirectoryKeys, Keys, join, read_json
+from lls_decode.frames.metadata.axis_names import FRAME_AXES, axis_letter, axis_letters
+from lls_decode.frames.metadata.multiscales import Image, read_multiscale
+
+MAX_DEPTH = 4
+MAX_LISTED = 12
+
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+"""What metadata of another shape than expected give."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Metadata of one array or group."""
+
+    is_array: bool
+    attributes: dict[str, Any]
+    documents: tuple[dict[str, Any], ...]
+    dimension_names: tuple[Any, ...] | None = None
+
+    @property
+    def ome(self) -> dict[str, Any]:
+        """Attributes with those of OME-Zarr 0.5, which lie one level deeper, beside those of 0.4."""
+        return {**self.attributes, **(self.attributes.get("ome") or {})}
+
+
+def read_node(keys: Keys, path: str) -> Node | None:
+    """Metadata at a path of the store; None when there is neither array nor group."""
+    document = read_json(keys, join(path, "zarr.json"))
+    if document is not None:
+        names = document.get("dimension_names")
+        return Node(
+            is_array=document.get("node_type") == "array",
+            attributes=dict(document.get("attributes") or {}),
+            documents=(document,),
+            dimension_names=tuple(names) if isinstance(names, list) else None,
+        )
+    attributes = read_json(keys, join(path, ".zattrs")) or {}
+    array = read_json(keys, join(path, ".zarray"))
+    if array is not None:
+        names = attributes.get("_ARRAY_DIMENSIONS")
+        return Node(True, attributes, (array, attributes), tuple(names) if isinstance(names, list) else None)
+    group = read_json(keys, join(path, ".zgroup"))
+    return None if group is None and not attributes else Node(False, attributes, (group or {}, attributes))
+
+
+def select_image(keys: Keys, array: str | None) -> Image:
+    """The image that is meant: the only one, or the one at ``array``.
+
+    Raises
+    ------
+    InputError
+        There is none, there are several and ``array`` does not tell which, or it names a reduced resolution level.
+    """
+    try:
+        images = find_images(keys) if array is None else _images_at(keys, array.strip("/"))
+    except _MALFORMED as error:
+        raise InputError(
+            f"{keys.name} has OME metadata that cannot be understood ({type(error).__name__}: {error}); repair "
+            "them, or give the path of the array itself."
+        ) from error
+    if len(images) == 1:
+        return images[0]
+    if not images:
+        where = f"{keys.name}, array {array!r}," if array is not None else keys.name
+        raise InputError(
+            f"{where} holds no zarr array; expected a zarr v2 or v3 array, an OME-Zarr image, or a directory of "
+            "per-volume arrays."
+        )
+    names = [image.group or image.array for image in images]
+    names = [image.array for image in images] if len(set(names)) < len(names) else names
+    listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+    raise InputError(
+        f"{keys.name} holds {len(images)} images ({listed}); choose one with "
+        f"--array {names[0]}, or give '{keys.name}/*' if all are volumes of one dataset."
+    )
+
+
+def image_around(path: Path) -> Image | None:
+    """What the OME image, of which an array given by its own path is a level, says about it."""
+    path = path.absolute()
+    for group in list(path.parents)[:MAX_DEPTH]:
+        keys = DirectoryKeys(group)
+        node = read_node(keys, "")
+        if node is None or node.is_array:
+            continue
+        if "multiscales" in node.ome:
+            try:
+                images = _images_at(keys, path.relative_to(group).as_posix())
+            except _MALFORMED:
+                return None
+            return replace(images[0], array="", group=None) if len(images) == 1 else None
+    return None
+
+
+def find_images(keys: Keys, path: str = "", depth: int = 0) -> list[Image]:
+    """All images at or below a path of the store, in the order of the metadata."""
+    node = read_node(keys, path)
+    if node is None and path:
+        return []
+    node = node or Node(is_array=False, attributes={}, documents=())  # a zip may hold the store's folder
+    if node.is_array:
+        return [_plain(path, node)]
+    ome = node.ome
+    if "multiscales" in ome:
+        return [_from_multiscale(keys, path, entry) for entry in ome["multiscales"]]
+    if "plate" in ome:
+        children = [str(well["path"]) for well in ome["plate"].get("wells", [])]
+    elif "well" in ome:
+        children = [str(image["path"]) for image in ome["well"].get("images", [])]
+    elif "bioformats2raw.layout" in ome:
+        children = sorted((name for name in keys.children(path) if name.isdigit()), key=int)
+    else:
+        children = [name for name in keys.children(path) if name not in {"labels", "OME"}]
+    if depth >= MAX_DEPTH:
+        return []
+    return [image for name in children for image in find_images(keys, join(path, name), depth + 1)]
+
+
+def _images_at(keys: Keys, path: str) -> list[Image]:
+    """As `find_images`, where ``path`` may also be the array of an image: then its group knows the axes."""
+    parts = path.split("/")
+    for cut in range(len(parts)):
+        group = "/".join(parts[:cut])
+        node = read_node(keys, group)
+        if node is None or node.is_array:
+            continue
+        for entry in node.ome.get("multiscales") or []:
+            levels = [join(group, str(level["path"])) for level in entry["datasets"]]
+            if path in levels[1:]:
+                raise InputError(
+                    f"{keys.name}: {path} is a reduced resolution level, which is useless for localization; use "
+                    f"--array {levels[0]}."
+                )
+            if levels and path == levels[0]:
+                return [_from_multiscale(keys, group, entry)]
+    return find_images(keys, path)
+
+
+def _plain(path: str, node: Node) -> Image:
+    """An array without OME metadata around it."""
+    names = node.dimension_names
+    if names is None or all(name is None for name in names):
+        return Image(path)
+    letters = axis_letters(names)
+    if letters is not None:
+        return Image(path, axes=letters, names=tuple(names))
+    hints = tuple(axis_letter(name) for name in names)
+    return Image(path, hints=hints, notes=(f"dimension names {list(names)} do not tell all axes and were not used",))
+
+
+def _from_multiscale(keys: Keys, group: str, entry: dict[str, Any]) -> Image:
+    """An OME image, whose axes must be those that its array names, where that names any."""
+    image = read_multiscale(f"{keys.name}: multiscales of {group or 'the root'}", group, entry)
+    node = read_node(keys, image.array)
+    if node is None or not node.is_array or image.problem is not None:
+        return image
+    if image.axes is None:
+        plain = _plain(image.array, node)
+        return replace(plain, group=group, notes=(*image.notes, *plain.notes))
+    names = node.dimension_names
+    if names is None or len(names) != len(image.axes):
+        return image
+    pairs = [(letter, axis_letter(name)) for letter, name in zip(image.axes, names, strict=True)]
+    if all(told in (None, letter) or letter not in FRAME_AXES for letter, told in pairs):
+        return image
+    problem = (
+        f"{keys.name}: the OME metadata name the axes {image.axes!r}, array {image.array or '(root)'} itself "
+        f"{list(names)}; say what the axes are with --axes."
+    )
+    return replace(image, axes=None, names=(), scale_nm={}, problem=problem)

@@ -1,0 +1,95 @@
+"""Arrays of a store opened, and rectangles of them read, with a reason for whatever cannot be had."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.errors import AccessError, ChunkError, InputError
+from lls_decode.frames.chunks import Damage, Region, find_absent, find_undecodable, slices, split
+from lls_decode.frames.codecs import open_array
+from lls_decode.frames.keys import Keys, ZarrArray
+
+
+def open_stored(keys: Keys, path: str) -> ZarrArray:
+    """Open an array of a store.
+
+    Raises
+    ------
+    AccessError
+        Its files may not be read, or its codec is not installed.
+    InputError
+        There is no such array, or its metadata cannot be understood.
+    """
+    where = f"{keys.name}: array {path or '(root)'}"
+    try:
+        return open_array(keys.open_store(), path)
+    except PermissionError as error:
+        raise denied(error.filename or where) from error
+    except Exception as error:  # zarr raises many kinds for metadata it does not know
+        if type(error).__name__ == "UnknownCodecError":  # zarr and numcodecs have one each
+            raise AccessError(
+                f"{where} needs a codec that is not installed ({error}); install the Python package that brings it, on "
+                "every machine of a run, and run again."
+            ) from error
+        raise InputError(f"{where} cannot be opened ({type(error).__name__}: {error}).") from error
+
+
+def denied(what: object) -> AccessError:
+    """Return the error for something that exists and may not be read."""
+    return AccessError(
+        f"{what} may not be read (permission denied); give the user of this program permission (chmod -R u+rX, or ask "
+        "the owner), then run again."
+    )
+
+
+def read_region(
+    array: ZarrArray, keys: Keys, path: str, region: Region
+) -> tuple[npt.NDArray[Any] | None, list[Damage]]:
+    """Read a rectangle at once; None when that fails, and the chunks that are to blame.
+
+    Absent chunks do not make reading fail: they are named, and their pixels have the fill value.
+
+    Raises
+    ------
+    ChunkError
+        Reading fails although each chunk can be read by itself.
+    """
+    try:
+        data = np.asarray(array[slices(region)])
+    except MemoryError:
+        raise
+    except Exception as error:
+        damaged = find_undecodable(array, keys, path, region)
+        if not damaged:
+            raise ChunkError(
+                f"{keys.name}: reading {path or 'the array'} failed ({type(error).__name__}: {error}) although each "
+                "chunk can be read by itself; check the file system and run again."
+            ) from error
+        return None, damaged
+    return data, find_absent(array, keys, path, region, data)
+
+
+def read_around(
+    array: ZarrArray, region: Region, damaged: Sequence[Damage], frame_axes: Sequence[int]
+) -> npt.NDArray[Any]:
+    """Read the frames of a rectangle of which no chunk is damaged; the others are left undefined.
+
+    ``frame_axes`` are the axes along which frames follow each other. A chunk that is damaged anywhere in a frame loses
+    all of the frame.
+    """
+    data = np.empty([len(axis) for axis in region], array.dtype)
+    sizes = tuple(size if i in frame_axes else array.shape[i] for i, size in enumerate(array.chunks))
+    for part in split(region, sizes):
+        if any(all(_meet(part[i], item.region[i]) for i in frame_axes) for item in damaged):
+            continue
+        inside = tuple(
+            slice(axis.start - whole.start, axis.stop - whole.start) for axis, whole in zip(part, region, strict=True)
+        )
+        data[inside] = array[slices(part)]
+    return data
+
+
+def _meet(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop

@@ -1,0 +1,79 @@
+"""Configurations as a caller gives them: an object, a dictionary, a path, or the name of a shipped one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lls_decode.config import Config, RunConfig, load, load_run_config, parse
+from lls_decode.errors import ConfigError
+from lls_decode.models.files import find_config
+
+C = TypeVar("C", bound=Config)
+Given = Mapping[str, Any] | str | Path
+"""A dictionary, nested or with dotted keys; the path of a YAML file, or the name of a shipped one."""
+RunConfigLike = RunConfig | Given | None
+"""A `RunConfig`; a dictionary, nested or with dotted keys; the path of a YAML file; None for the defaults."""
+
+
+def as_config(kind: type[C], value: C | Given, *, source: str = "config") -> C:
+    """Return a configuration of this kind; ``source`` names a dictionary in errors.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, a key is unknown, or a value is impossible.
+    """
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, Mapping):
+        return parse(kind, nest(value, source=source), source=source)
+    if not isinstance(value, str | Path):
+        raise ConfigError(
+            f"{source} is of type {type(value).__name__}, expected {kind.__name__}, a dictionary, or the path of a "
+            "YAML file."
+        )
+    return load(kind, find_config(value))
+
+
+def as_run_config(value: RunConfigLike, *, source: str = "config") -> RunConfig:
+    """Return a run configuration; paths in a YAML file are relative to its folder, others to the current one.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file, a key is unknown, or a value is impossible.
+    """
+    if value is None:
+        return RunConfig()
+    return load_run_config(value) if isinstance(value, str | Path) else as_config(RunConfig, value, source=source)
+
+
+def nest(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Return a dictionary with its dotted keys as dictionaries: ``{"detection.accept": 1}`` holds ``detection``.
+
+    Raises
+    ------
+    ConfigError
+        A key is no text, or has a value twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"{source}: key {key!r} is of type {type(key).__name__}, expected text.")
+        *parents, last = key.split(".")
+        part = {last: nest(value, source=source) if isinstance(value, Mapping) else value}
+        for parent in reversed(parents):
+            part = {parent: part}
+        _add(found, part, source)
+    return found
+
+
+def _add(found: dict[str, Any], more: dict[str, Any], source: str, prefix: str = "") -> None:
+    """Put values into a nested dictionary that holds none of them yet."""
+    for key, value in more.items():
+        if key not in found:
+            found[key] = value
+        elif isinstance(found[key], dict) and isinstance(value, dict):
+            _add(found[key], value, source, f"{prefix}{key}.")
+        else:
+            raise ConfigError(f"{source}: {prefix}{key} is given twice; give it once.")

@@ -1,0 +1,49 @@
+"""What ships with the package: trained bundles (``*.lls``) and configurations (``*.yaml``), found by name."""
+
+from importlib import resources
+from pathlib import Path
+
+from lls_decode.errors import BundleError, ConfigError, LlsDecodeError
+
+
+def shipped(suffix: str) -> dict[str, Path]:
+    """Shipped files with a suffix, by name."""
+    folder = Path(str(resources.files(__package__)))
+    return {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
+
+
+def find_bundle(name: str | Path) -> Path:
+    """Path of a bundle: the file that ``name`` names, else a shipped one.
+
+    Raises
+    ------
+    BundleError
+        There is neither.
+    """
+    return _find(name, ".lls", "Model bundle", BundleError)
+
+
+def find_config(name: str | Path) -> Path:
+    """Path of a configuration: the file that ``name`` names, else a shipped one.
+
+    Raises
+    ------
+    ConfigError
+        There is neither.
+    """
+    return _find(name, ".yaml", "Configuration", ConfigError)
+
+
+def _find(name: str | Path, suffix: str, what: str, error: type[LlsDecodeError]) -> Path:
+    if not isinstance(name, str | Path):
+        raise error(f"{what} is of type {type(name).__name__}, expected the path of a {suffix} file, or a name.")
+    path, known = Path(name), shipped(suffix)
+    if path.is_file():  # a folder of that name, as one of a training, is none
+        return path
+    if str(name) in known:
+        return known[str(name)]
+    found = "is a folder" if path.is_dir() else "does not exist"
+    raise error(
+        f"{what} {name} {found}, so it cannot be read; give the path of a {suffix} file, or a shipped one "
+        f"({', '.join(known)})."
+    )

@@ -1,0 +1,175 @@
+"""What a TIFF file says of itself in tags and texts: ImageJ, tifffile, Micro-Manager, and the resolution tags."""
+
+import json
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from lls_decode.config import PixelSize
+from lls_decode.movies.formats.tiff.pages import DESCRIPTION, MICRO_MANAGER, Pages
+from lls_decode.movies.lengths import is_unknown, length_nm, square
+
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_TAG_UNITS = {2: "inch", 3: "cm"}
+MAX_TAG_NM = 10_000.0
+"""Programs that know no scale write 72 to 1200 dots per inch, pixels of 21 to 353 um: those of a screen or a printer,
+not of a microscope. A camera's own pixels are below 10 um."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """Axes and sizes in the words of one program."""
+
+    origin: str
+    """What says so, for messages."""
+    axes: tuple[str, ...] = ()
+    """Names of the axes in front of rows and columns, the slowest first."""
+    shape: tuple[int, ...] = ()
+    problem: str = ""
+    """How the description contradicts itself."""
+    pixel_size: PixelSize | None = None
+    z_step_nm: float | None = None
+    notes: tuple[str, ...] = ()
+    more: int = 0
+    """Frames that descriptions of further pages announce."""
+
+    @property
+    def num_frames(self) -> int | None:
+        """Announced frames; None where nothing is announced."""
+        return prod(self.shape) + self.more if self.shape or self.more else None
+
+
+def text_of(pages: Pages) -> str:
+    """Return the description of the first page."""
+    data = pages.first.get(DESCRIPTION, b"")
+    if not isinstance(data, bytes):
+        return ""
+    try:
+        return data.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return data.rstrip(b"\0").decode("latin-1")  # the micro sign of old programs
+
+
+def describe(pages: Pages) -> Description:
+    """Read the description of a file that is no OME-TIFF."""
+    text = text_of(pages)
+    if text.startswith("ImageJ="):
+        found = _imagej(text, pages)
+    elif text.startswith('{"shape"'):
+        found = _shaped(text, pages)
+    else:
+        found = Description("its list of pages")
+    return _with_sizes(found, pages)
+
+
+def _imagej(text: str, pages: Pages) -> Description:
+    """ImageJ: the number of images and the axes they make, channels the fastest.
+
+    ImageJ calls the frames of any stack slices until somebody says otherwise. They are planes where it is a hyperstack
+    or their spacing is known, and frames in time where it is not.
+    """
+    facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    sizes = {axis: _count(facts.get(name)) for axis, name in (("t", "frames"), ("z", "slices"), ("c", "channels"))}
+    axes = tuple(axis for axis, size in sizes.items() if size > 1)
+    shape = tuple(sizes[axis] for axis in axes)
+    images = _count(facts.get("images"))
+    unit = facts.get("unit", "")
+    notes = (
+        (f"the unit {unit!r} of its sizes is not known; give --pixel-nm and --z-step-nm",) if is_unknown(unit) else ()
+    )
+    problem = ""
+    if not axes and images > 1:
+        axes, shape = ("",), (images,)
+    elif "images" in facts and images != prod(shape):
+        problem = f"its description says images={images} but {' x '.join(map(str, shape)) or 1} by its axes"
+        axes, shape = ("",), (images,)
+    elif axes == ("z",) and "hyperstack" not in facts and "spacing" not in facts:
+        axes = ("",)
+    pixel_size = _resolution(pages, unit) if unit else None
+    return Description(
+        "its ImageJ description", axes, shape, problem, pixel_size, length_nm(facts.get("spacing"), unit), notes
+    )
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text is not None and text.strip().isdigit() else 1
+
+
+def _shaped(text: str, pages: Pages) -> Description:
+    """tifffile: the shape of one array, and names of its axes where they were given."""
+    facts = as_json(text)
+    shape, axes = shaped(facts, pages.layouts[0].shape)
+    others, unit = pages.described, str(facts.get("unit", ""))
+    micron = {
+        name: length_nm(facts.get(f"PhysicalSize{name}"), str(facts.get(f"PhysicalSize{name}Unit", "um")))
+        for name in "XYZ"
+    }
+    x, y = micron["X"], micron["Y"]
+    return Description(
+        "its description",
+        axes,
+        shape,
+        more=sum(prod(shaped(as_json(text), pages.layout_at(number).shape)[0]) for number, text in others.items()),
+        pixel_size=PixelSize(x_nm=x, y_nm=y) if x and y else None,
+        z_step_nm=micron["Z"] or length_nm(facts.get("spacing"), unit),
+    )
+
+
+def shaped(facts: dict[str, Any], frame: tuple[int, int]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return shape and axes in front of rows and columns, of tifffile's record of an array."""
+    try:
+        shape = tuple(int(size) for size in facts["shape"])
+    except (KeyError, TypeError, ValueError):
+        return (), ()
+    if shape[-2:] != frame:
+        return (), ()
+    letters = str(facts.get("axes", "")).lower()
+    names = tuple(letters) if len(letters) == len(shape) and letters.endswith("yx") else ("",) * len(shape)
+    return shape[:-2], names[:-2]
+
+
+def as_json(data: str | bytes) -> dict[str, Any]:
+    """Return a JSON object; empty where it is none."""
+    try:
+        document = json.loads(data.rstrip(b"\0") if isinstance(data, bytes) else data)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def micro_manager_size(*documents: dict[str, Any]) -> tuple[PixelSize | None, float | None]:
+    """Return pixel size and z step of Micro-Manager's metadata, of an image or of the acquisition."""
+    pixel = next(
+        (nm for d in documents for key in ("PixelSizeUm", "PixelSize_um") if (nm := length_nm(d.get(key), "um"))), None
+    )
+    step = next(
+        (nm for d in documents for key in ("z-step_um", "ZStepUm", "z_step_um") if (nm := length_nm(d.get(key), "um"))),
+        None,
+    )
+    return square(pixel), step
+
+
+def _with_sizes(found: Description, pages: Pages) -> Description:
+    """Add what Micro-Manager and the resolution tags say where the description is silent."""
+    image = as_json(pages.first.get(MICRO_MANAGER, b"") or b"")
+    pixel_size, z_step_nm = micro_manager_size(image, as_json(pages.summary))
+    return replace(
+        found,
+        pixel_size=found.pixel_size or pixel_size or _resolution(pages, ""),
+        z_step_nm=found.z_step_nm or z_step_nm,
+    )
+
+
+def _resolution(pages: Pages, unit: str) -> PixelSize | None:
+    """Pixel size of the resolution tags: pixels a unit, ImageJ's or that of the tags."""
+    tags = _TAG_UNITS.get(pages.first.get(_RESOLUTION_UNIT, 2), "")
+    sizes = []
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        value = pages.first.get(tag)
+        if not isinstance(value, tuple) or 0 in value:
+            return None
+        nm = length_nm(value[1] / value[0], unit or tags)
+        if nm is None or (not unit and nm > MAX_TAG_NM):
+            return None
+        sizes.append(float(f"{nm:.6g}"))  # a fraction of 32-bit numbers
+    return PixelSize(x_nm=sizes[0], y_nm=sizes[1])

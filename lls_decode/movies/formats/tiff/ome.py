@@ -1,0 +1,154 @@
+"""OME-XML: images, the file and page of each of their planes, sizes and names."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from lls_decode.config import PixelSize
+from lls_decode.errors import InputError
+from lls_decode.movies.formats.tiff.pages import Ints
+from lls_decode.movies.lengths import is_unknown, length_nm
+
+
+class DamagedXmlError(Exception):
+    """OME-XML that cannot be read; its text is what is wrong with the file."""
+
+
+@dataclass(frozen=True)
+class OmeImage:
+    """One image: a position, a series."""
+
+    name: str
+    shape: tuple[int, int, int]
+    """Times, planes, channels."""
+    channels: tuple[str, ...]
+    file_of: Ints
+    """Index in the names of the set of each plane ``(t, z, c)``; -1 where the XML names none."""
+    page_of: Ints
+    pixel_size: PixelSize | None
+    z_step_nm: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OmeSet:
+    """Images, and the files that hold their planes."""
+
+    files: tuple[str, ...]
+    images: tuple[OmeImage, ...]
+
+
+def is_ome(text: str) -> bool:
+    """Return whether a description is OME-XML."""
+    return text.lstrip("\ufeff \r\n").startswith("<") and "<OME" in text[:2000].replace("<ome:OME", "<OME")
+
+
+def read_ome(text: str, path: Path) -> OmeSet:
+    """Read the images of a file, and of all others that its XML names.
+
+    Raises
+    ------
+    InputError
+        The XML is in a file that is missing.
+    DamagedXmlError
+        The XML cannot be read, or has no image.
+    """
+    root = _parse(text)
+    binary = root.find("{*}BinaryOnly")
+    if binary is not None:
+        other = path.with_name(binary.get("MetadataFile") or "")
+        root = _parse(_metadata_file(other, path))
+    files: dict[str, int] = {}
+    own = root.get("UUID") if binary is None else None
+    images = tuple(
+        _image(node, i, files, path, own) for i, node in enumerate(root.findall("{*}Image")) if _pixels(node)
+    )
+    if not images:
+        raise DamagedXmlError("its OME-XML names no image")
+    names = tuple(files)
+    if len(names) == 1 and not path.with_name(names[0]).is_file():
+        names = (path.name,)  # one file, renamed
+    return OmeSet(names, images)
+
+
+def _parse(text: str) -> ET.Element:
+    try:
+        return ET.fromstring(text.strip("\ufeff \r\n\0").encode())
+    except ET.ParseError as error:
+        raise DamagedXmlError(f"its OME-XML is damaged ({error})") from error
+
+
+def _metadata_file(other: Path, path: Path) -> str:
+    """Text of the file that holds the XML for others."""
+    from lls_decode.movies.formats.tiff.descriptions import text_of
+    from lls_decode.movies.formats.tiff.pages import read_pages
+
+    if not other.is_file():
+        raise InputError(
+            f"{path} has its OME-XML in {other.name or 'another file'}, which is not beside it; restore it."
+        )
+    return text_of(read_pages(other)) if other.suffix.lower() in (".tif", ".tiff") else other.read_text()
+
+
+def _pixels(image: ET.Element) -> bool:
+    return image.find("{*}Pixels") is not None
+
+
+def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own: str | None) -> OmeImage:
+    pixels = node.find("{*}Pixels")
+    assert pixels is not None
+    channels = pixels.findall("{*}Channel")
+    sizes = {axis: int(pixels.get(f"Size{axis}", "1")) for axis in "TZC"}
+    samples = sum(int(channel.get("SamplesPerPixel", "1")) for channel in channels)
+    if channels and samples == sizes["C"]:
+        sizes["C"] = len(channels)
+    shape = (sizes["T"], sizes["Z"], sizes["C"])
+    file_of, page_of = np.full(shape, -1), np.full(shape, -1)
+    order = pixels.get("DimensionOrder", "XYZCT").replace("X", "").replace("Y", "")
+    for place, file, page in _planes(pixels, order, sizes, path, own):
+        file_of[place], page_of[place] = files.setdefault(file, len(files)), page
+    units = {axis: pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XYZ"}
+    found = {axis: length_nm(pixels.get(f"PhysicalSize{axis}"), units[axis]) for axis in "XYZ"}
+    x, y = found["X"], found["Y"]
+    names = [channel.get("Name") or str(i) for i, channel in enumerate(channels)]
+    return OmeImage(
+        node.get("Name") or node.get("ID") or str(number),
+        shape,
+        tuple(names) if len(names) == sizes["C"] else tuple(map(str, range(sizes["C"]))),
+        file_of,
+        page_of,
+        PixelSize(x_nm=x, y_nm=y) if x and y else None,
+        found["Z"],
+        tuple(
+            f"the unit {unit!r} of its size along {axis} is not known; give --pixel-nm and --z-step-nm"
+            for axis, unit in units.items()
+            if pixels.get(f"PhysicalSize{axis}") and is_unknown(unit)
+        ),
+    )
+
+
+def _planes(
+    pixels: ET.Element, order: str, sizes: dict[str, int], path: Path, own: str | None
+) -> Iterator[tuple[tuple[int, int, int], str, int]]:
+    """Place (t, z, c), file and page of each plane that the XML lists."""
+    strides = dict(zip(order, np.cumprod([1, *(sizes[axis] for axis in order[:-1])]).tolist(), strict=True))
+    total = prod(sizes.values())
+    blocks = pixels.findall("{*}TiffData")
+    if not blocks and pixels.find("{*}BinData") is None:
+        blocks = [ET.Element("TiffData")]
+    for block in blocks:
+        uuid = block.find("{*}UUID")
+        file = path.name
+        if uuid is not None and not (own and (uuid.text or "").strip() == own):
+            file = uuid.get("FileName") or path.name
+        first = sum(int(block.get(f"First{axis}", "0")) * strides[axis] for axis in "TZC")
+        default = 1 if block.get("IFD") is not None else total
+        count = min(int(block.get("PlaneCount", default)), total - first)
+        for k in range(count):
+            at = first + k
+            place = {axis: at // strides[axis] % sizes[axis] for axis in "TZC"}
+            yield (place["T"], place["Z"], place["C"]), file, int(block.get("IFD", "0")) + k

@@ -1,0 +1,110 @@
+"""Kinds of option values that click does not have: ranges, and lists and help texts that another module knows.
+
+A list of formats stands in the module that reads or writes them. It is imported when a command's help is shown or
+its option is used, so that ``lls-decode --help`` stays quick.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lls_decode.pipelines.planning.index_range import parse_limits, parse_range, parse_roi
+
+if TYPE_CHECKING:  # generic only in recent versions of click
+    ParamType = click.ParamType[Any, Any]
+    Choice = click.Choice[str]
+else:
+    ParamType, Choice = click.ParamType, click.Choice
+
+
+def _option_name(param: click.Parameter | None) -> str:
+    return param.opts[0] if param is not None else "range"
+
+
+class IndexRangeType(ParamType):
+    """``START:STOP``, the end excluded, as (start, stop) with None for an open end."""
+
+    name = "START:STOP"
+
+    def __init__(self, *, from_end: bool = False) -> None:
+        self._from_end = from_end
+        """Negative numbers count from the end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse what was typed."""
+        if not isinstance(value, str):
+            return value
+        return parse_range(value, option=_option_name(param), from_end=self._from_end)
+
+
+class LimitsType(ParamType):
+    """``LOW:HIGH`` of a measured quantity, as two numbers."""
+
+    name = "LOW:HIGH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse what was typed."""
+        return parse_limits(value, option=_option_name(param)) if isinstance(value, str) else value
+
+
+class RoiType(ParamType):
+    """``X0:X1,Y0:Y1`` in pixels, the ends excluded, as the value of ``part.roi``."""
+
+    name = "X0:X1,Y0:Y1"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse what was typed."""
+        return parse_roi(value, option=_option_name(param)) if isinstance(value, str) else value
+
+
+class LazyChoice(Choice):
+    """A choice between names that are imported when they are needed."""
+
+    def __init__(self, load: Callable[[], Sequence[str]]) -> None:
+        self._load = load
+        super().__init__(())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names."""
+        return tuple(self._load())
+
+    @choices.setter
+    def choices(self, value: tuple[str, ...]) -> None:
+        """Ignore the empty list that `click.Choice` sets."""
+
+
+class LazyHelpOption(click.Option):
+    """An option whose help text is made when it is shown."""
+
+    def __init__(self, *args: Any, make_help: Callable[[], str], **more: Any) -> None:
+        self._make_help = make_help
+        super().__init__(*args, **more)
+
+    @property
+    def help(self) -> str | None:
+        """The help text."""
+        return self._make_help()
+
+    @help.setter
+    def help(self, value: str | None) -> None:
+        """Ignore the empty text that `click.Option` sets."""
+
+
+class LazyHelpCommand(click.Command):
+    """A command whose help text has ``{formats}``, filled in when it is shown."""
+
+    def __init__(self, *args: Any, formats: Callable[[], str], **more: Any) -> None:
+        self._formats = formats
+        self._template = ""
+        super().__init__(*args, **more)
+
+    @property
+    def help(self) -> str | None:
+        """The help text."""
+        return self._template.replace("{formats}", self._formats())
+
+    @help.setter
+    def help(self, value: str | None) -> None:
+        self._template = value or ""

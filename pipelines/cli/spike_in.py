@@ -1,0 +1,83 @@
+"""The command that measures a model on frames without truth: spike-in."""
+
+from pathlib import Path
+
+import click
+
+from lls_decode.config import RunConfig, load_run_config
+from lls_decode.models import find_bundle
+
+from .options import changed, echo_json, json_option, progress_bar, set_option
+
+
+@click.command(
+    "spike-in",
+    epilog="Example: lls-decode spike-in cell.zarr --model lls-paint --out accuracy/ --config run.yaml",
+)
+@click.argument("dataset")
+@click.option("--model", required=True, help="Bundle (.lls), or the name of a shipped one: the model to measure.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of spike_in.json, .parquet and .png."
+)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
+@set_option
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
+@click.option(
+    "--photons", type=click.FloatRange(0, min_open=True),
+    help="Mean photons per frame at full excitation.  [default: of the model's training]",
+)  # fmt: skip
+@click.option(
+    "--density", type=click.FloatRange(0, min_open=True), default=0.02, show_default=True,
+    help="Added emitters per square micrometre and frame.",
+)  # fmt: skip
+@click.option("--frames", type=click.IntRange(1), default=512, show_default=True, help="Frames in the sample.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of emitters and sample.")
+@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match.")
+@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match.")
+@json_option
+def spike_in(
+    dataset: str,
+    model: str,
+    out: Path,
+    config_path: Path | None,
+    changes: tuple[str, ...],
+    psf: Path | None,
+    photons: float | None,
+    density: float,
+    frames: int,
+    seed: int,
+    lateral_nm: float,
+    axial_nm: float,
+    as_json: bool,
+) -> None:
+    """Measure a model on the frames of DATASET, which need no truth.
+
+    Adds the light of emitters of known position to a sample of the frames, as the camera would have recorded it,
+    localizes these frames, and reports recall, errors and sigmas on their own background.
+    """
+    from lls_decode.pipelines.flows.spike_in import describe
+    from lls_decode.pipelines.flows.spike_in import spike_in as run_spike_in
+
+    config = changed(load_run_config(config_path) if config_path else RunConfig(), changes)
+    with progress_bar("spiking and localizing frames") as progress:
+        result = run_spike_in(
+            dataset,
+            find_bundle(model),
+            out,
+            config,
+            psf=psf,
+            photons=photons,
+            density_per_um2=density,
+            frames=frames,
+            seed=seed,
+            lateral_nm=lateral_nm,
+            axial_nm=axial_nm,
+            progress=progress,
+        )
+    for note in result.notes:
+        click.echo(f"note       {note}", err=True)
+    if as_json:
+        echo_json(result.report.to_dict())
+        return
+    for line in (*describe(result.report), f"written    {result.scores}, {result.table.name}, {result.picture.name}"):
+        click.echo(line)

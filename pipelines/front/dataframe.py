@@ -1,0 +1,102 @@
+"""A run as a lazy Dask dataframe: one partition a block, computed wherever the user's Dask computes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask.base import is_dask_collection
+from dask.delayed import delayed
+from distributed import get_worker
+
+from lls_decode.blocks import Block
+from lls_decode.errors import ConfigError
+from lls_decode.frames.handles import ArraySource
+from lls_decode.models import RunConfigLike
+from lls_decode.pipelines.running.tasks import Task, localize_block
+from lls_decode.table import schema
+
+from .datasets import DatasetLike
+from .localizing import plan_here
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+    import pandas as pd
+
+
+def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunConfigLike = None) -> "dd.DataFrame":
+    """Localize a dataset lazily: a Dask dataframe with one partition a block, in the order of the canonical table.
+
+    Blocks are computed by the scheduler or client that is active when the dataframe is: threads, processes, or a
+    `distributed.Client`, whose workers must see the dataset and the model where they are. A worker process loads the
+    model once. Rows are those of `lls_decode.localize`.
+
+    Parameters
+    ----------
+    dataset, model, config
+        As for `lls_decode.localize`. Of a Dask array a block computes no more than its own frames.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+
+    Raises
+    ------
+    ConfigError
+        pandas is not installed, or a key is unknown.
+    InputError, BundleError
+        The dataset cannot be understood, or the model does not fit the data.
+    """
+    try:
+        import dask.dataframe as dd
+    except ImportError as error:
+        raise ConfigError(
+            f"A Dask dataframe needs pandas, which cannot be imported ({error}); install it with "
+            "pip install 'lls-decode[dataframe]', or use localize, which gives a pyarrow table."
+        ) from error
+    plan = plan_here(dataset, model, config)
+    source, blocks = plan.source, plan.blocks
+    travelling = _travelling(source)
+    task = Task(
+        block=blocks[0],
+        source=replace(source, data=None) if isinstance(source, ArraySource) and not travelling else source,
+        bundle_path=plan.bundle_path,
+        bundle_digest=plan.bundle_digest,
+        config=plan.config,
+        shards="",
+        run_digest=plan.run_digest,
+    )
+    shared = delayed(task, pure=False, traverse=False)
+    partition = delayed(_partition, pure=False)
+    parts = [
+        partition(shared, block, None if travelling else list(source.cut(block)))  # type: ignore[attr-defined]
+        for block in blocks
+    ]
+    meta = schema(with_sample=plan.config.geometry is not None).empty_table().to_pandas()
+    rows: dd.DataFrame = dd.from_delayed(parts, meta=meta, verify_meta=False)
+    return rows
+
+
+def _travelling(source: Any) -> bool:
+    """Whether each task may have the whole source: what it holds is a path, a store, or a file."""
+    return not isinstance(source, ArraySource) or not (
+        is_dask_collection(source.data) or hasattr(source.data, "__array_interface__")
+    )
+
+
+def _partition(task: Task, block: Block, parts: list[Any] | None) -> "pd.DataFrame":
+    """Rows of one block; ``parts`` are what it reads of an array."""
+    source = task.source
+    if parts is not None:
+        assert isinstance(source, ArraySource)
+        source = source.holding(block, tuple(parts))
+    compute = task.config.compute.replace(threads=task.config.compute.threads or _threads())
+    task = replace(task, block=block, source=source, config=task.config.replace(compute=compute))
+    return localize_block(task).to_pandas()
+
+
+def _threads() -> int | None:
+    """Threads of the Dask worker that this is; None outside of one."""
+    try:
+        return int(get_worker().state.nthreads)
+    except ValueError:
+        return None

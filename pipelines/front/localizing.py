@@ -1,0 +1,98 @@
+"""Localize in this process: the blocks of a run, one after the other, into one table."""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+
+from lls_decode.frames import FrameStack
+from lls_decode.models import RunConfigLike
+from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.running.ownership import table_metadata
+from lls_decode.table import schema
+
+from .datasets import DatasetLike, as_dataset
+
+logger = logging.getLogger(__name__)
+
+
+def localize(
+    dataset: DatasetLike,
+    model: str | Path,
+    *,
+    config: RunConfigLike = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pa.Table:
+    """Localize a dataset in this process.
+
+    Frames are read block by block, the next one while one is computed: memory holds two blocks and the rows.
+
+    Parameters
+    ----------
+    dataset
+        A path, an opened dataset (`lls_decode.open`), or an array of NumPy, Dask, HDF5 or zarr with the axes
+        ``(t, y, x)`` or ``(t, z, y, x)``, z being the planes of a volume.
+    model
+        Path of a bundle (``.lls``), or the name of a shipped one.
+    config
+        A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file; None: the defaults.
+    progress
+        Called after each block with the number of blocks that are done, and of all.
+
+    Returns
+    -------
+    pyarrow.Table
+        The canonical table, with the metadata of the merged table of a run.
+
+    Raises
+    ------
+    InputError
+        The dataset cannot be understood, or frames cannot be read.
+    ConfigError, BundleError
+        A key is unknown, or the model does not fit the data.
+    """
+    plan = plan_here(dataset, model, config)
+    tables = []
+    for table in _localize_blocks(plan):
+        tables.append(table)
+        if progress is not None:
+            progress(len(tables), len(plan.blocks))
+    return as_merged(plan, pa.concat_tables(tables).combine_chunks())
+
+
+def plan_here(dataset: DatasetLike, model: str | Path, config: RunConfigLike) -> Plan:
+    """Plan without a run folder; what the plan has to say goes into the log."""
+    opened = as_dataset(dataset, config)
+    plan = make_plan(opened.path, model, Path(), opened.config, source=opened.source)
+    for note in plan.notes:
+        logger.info("%s", note)
+    return plan
+
+
+def as_merged(plan: Plan, table: pa.Table) -> pa.Table:
+    """Return rows of all blocks with the metadata that the merged table of a run has."""
+    columns = schema(with_sample=plan.config.geometry is not None)
+    metadata = table_metadata(plan).with_columns(columns)
+    return table.replace_schema_metadata(metadata.to_schema_metadata())
+
+
+def _localize_blocks(plan: Plan) -> Iterator[pa.Table]:
+    from lls_decode.localize import build_localizer  # torch
+
+    localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
+    for stack in _read_ahead(plan):
+        yield localizer.run(stack)
+
+
+def _read_ahead(plan: Plan) -> Iterator[FrameStack]:
+    """Frames of each block; the next ones are read meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        ahead = reader.submit(plan.source.read, plan.blocks[0])
+        for block in plan.blocks[1:]:
+            stack = ahead.result()
+            ahead = reader.submit(plan.source.read, block)
+            yield stack
+            del stack
+        yield ahead.result()

@@ -1,0 +1,121 @@
+"""The record of a run, ``run.json``: everything that is needed to repeat the run, as one type."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lls_decode.axes import ContextKind, Layout
+from lls_decode.blocks import Block, plan_blocks
+from lls_decode.config import RunConfig
+from lls_decode.errors import InputError
+from lls_decode.table import TableMetadata
+
+RECORD_VERSION = 1
+_ADVICE = "read the run with that one, or localize again into another folder"
+
+
+class ModelRecord(BaseModel):
+    """The model bundle of a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    name: str
+    digest: str
+
+
+class RunRecord(BaseModel):
+    """What a run consists of, and who started it. Written when a run starts, and again when it is resumed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = RECORD_VERSION
+    """Version of this record."""
+    run_digest: str
+    """Digest of everything that the rows depend on: the same for the same data, model and configuration."""
+    dataset: str
+    model: ModelRecord
+    identity: dict[str, Any]
+    """Values that ``run_digest`` is computed from: what differs between two runs is found here."""
+    samples: tuple[str, ...]
+    """Digests of sampled chunks of the dataset."""
+    config: RunConfig
+    """Resolved configuration."""
+    context: ContextKind
+    layout: Layout
+    """Size of the dataset; that of a growing one as far as it is complete."""
+    num_blocks: int
+    table_metadata: TableMetadata
+    """Metadata that the merged table gets."""
+    notes: tuple[str, ...]
+    """Remarks of the plan."""
+    software: dict[str, str]
+    """Versions of packages."""
+    created_at: float
+    """First start, seconds since 1970."""
+    started_at: float
+    """Latest start."""
+    host: str
+    """Machine of the latest start."""
+    pid: int
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str) -> Self:
+        """Return the record with plain values, as `to_dict` gives them; ``source`` names the file in errors.
+
+        Raises
+        ------
+        InputError
+            The record has another version, or other keys or kinds of values than this version writes.
+        """
+        try:
+            if values["version"] != RECORD_VERSION:
+                raise InputError(
+                    f"{source} is a record of version {values['version']}, and this program reads version "
+                    f"{RECORD_VERSION}: another version has written it; {_ADVICE}."
+                )
+            record = cls.model_validate(values)
+        except KeyError as error:
+            raise _missing_key(source, error.args[0]) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "missing":
+                raise _missing_key(source, first["loc"][-1]) from None
+            place = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"{source} is not as this version writes it ({place}: {first['msg']}): another version has written it; "
+                f"{_ADVICE}."
+            ) from None
+        absent = _find_absent(record.to_dict(), values)
+        if absent is not None:  # a default would stand in for a value that nobody knows
+            raise _missing_key(source, absent)
+        return record
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return self.model_dump(mode="json")
+
+    def plan_blocks(self) -> tuple[Block, ...]:
+        """Return the blocks of the run, in order."""
+        volumes = self.config.part.volumes or (None, None)
+        return plan_blocks(self.layout, self.context, self.config.execution.block_frames, volumes=volumes)
+
+    def with_layout(self, layout: Layout) -> Self:
+        """Return the same record for a dataset that has grown."""
+        return self.model_copy(update={"layout": layout})
+
+
+def _missing_key(source: str, key: object) -> InputError:
+    return InputError(f"{source} has no '{key}': another version has written it; {_ADVICE}.")
+
+
+def _find_absent(expected: Mapping[str, Any], values: Mapping[str, Any]) -> str | None:
+    """Return the first key of nested mappings that is not among the values; None if all are."""
+    for key, value in expected.items():
+        if key not in values:
+            return key
+        inner = values[key]
+        if isinstance(value, Mapping) and isinstance(inner, Mapping) and (absent := _find_absent(value, inner)):
+            return absent
+    return None

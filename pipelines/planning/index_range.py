@@ -1,0 +1,85 @@
+"""Ranges as they are typed: ``START:STOP``, as in a Python slice, for every option that takes a range.
+
+The end is excluded, and either number may be left out.
+"""
+
+import math
+import re
+
+from lls_decode.axes import IndexRange
+from lls_decode.errors import ConfigError
+
+_INDEX = r"\d+"
+_SIGNED = r"-?\d+"
+
+
+def parse_range(text: str, *, option: str, from_end: bool = False) -> IndexRange:
+    """Read ``3:7``, ``3:`` or ``:7``.
+
+    Parameters
+    ----------
+    text
+        What was typed.
+    option
+        Named in the error.
+    from_end
+        Accept negative numbers, which count from the end of the dataset: ``-10:``.
+
+    Raises
+    ------
+    ConfigError
+        The text is no range, or a range without an element.
+    """
+    number = _SIGNED if from_end else _INDEX
+    found = re.fullmatch(rf"({number})?:({number})?", text.strip())
+    if found is None:
+        raise ConfigError(f"{option} {text or '(nothing)'}: expected START:STOP{_advice(text)}")
+    start, stop = (None if bound is None else int(bound) for bound in found.groups())
+    if stop is not None and (stop == 0 or (stop <= (start or 0) and (stop >= 0) == ((start or 0) >= 0))):
+        raise ConfigError(f"{option} {text} holds nothing: expected START:STOP{_advice(text)}")
+    return start, stop
+
+
+def _advice(text: str) -> str:
+    """Say how the range that was probably meant is written."""
+    rule = " with the end excluded, from 0"
+    if found := re.fullmatch(r"(\d+)(?:\D+(\d+))?", text.strip()):
+        first, last = sorted((int(found[1]), int(found[2] or found[1])))
+        return f"{rule}; write {first}:{last + 1} for {f'{first} to {last}' if last > first else f'{first} alone'}."
+    return f"{rule}, e.g. 3:7 for 3 to 6, 3: for all from 3 on, or :7."
+
+
+def parse_limits(text: str, *, option: str) -> tuple[float, float]:
+    """Read ``-500:500``, a lower and an upper limit of a measured quantity.
+
+    Raises
+    ------
+    ConfigError
+        The text is something else, or the upper limit is not above the lower one.
+    """
+    expected = "LOW:HIGH, two numbers with the smaller one first, e.g. -500:500"
+    try:
+        low, high = (float(word) for word in text.split(":"))
+    except ValueError:
+        raise ConfigError(f"{option} {text or '(nothing)'}: expected {expected}.") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(f"{option} {text} holds nothing: expected {expected}.")
+    return low, high
+
+
+def parse_roi(text: str, *, option: str) -> dict[str, list[int]]:
+    """Read ``100:200,50:90`` (x, then y) as the value of ``part.roi``.
+
+    Raises
+    ------
+    ConfigError
+        The text is something else, or a region without a pixel.
+    """
+    expected = "X0:X1,Y0:Y1 in pixels from 0 with the ends excluded, e.g. 100:200,50:90 for x 100 to 199, y 50 to 89"
+    found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+)", text.replace(" ", ""))
+    if found is None:
+        raise ConfigError(f"{option} {text}: expected {expected}.")
+    x0, x1, y0, y1 = (int(bound) for bound in found.groups())
+    if x0 >= x1 or y0 >= y1:
+        raise ConfigError(f"{option} {text} holds no pixel: expected {expected}.")
+    return {"x": [x0, x1], "y": [y0, y1]}

@@ -1,0 +1,118 @@
+"""What a dataset says of its own sizes (pixel, z step, angle), compared with the configuration and with the model.
+
+A contradiction is refused: one of the two is wrong, and every position would be. The user settles it, by correcting the
+configuration or by `input.trust`.
+"""
+
+from lls_decode.config import Geometry, PixelSize, RunConfig
+from lls_decode.errors import BundleError, ConfigError
+from lls_decode.frames import FrameSource
+from lls_decode.model.info import BundleInfo
+
+SIZE_TOLERANCE = 0.02
+"""Largest relative difference between two statements of one size."""
+AXIAL_TOLERANCE = 0.2
+"""Largest relative difference between the step along z of the data and of the training. At 3 px from plane to plane
+the check of whole pixels lets the step along the other axis differ about as much."""
+TRUST = "input.trust=configuration"
+
+
+def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[PixelSize, list[str]]:
+    """Return the pixel size of a run and notes: the configuration's, else the dataset's, else the model's.
+
+    Raises
+    ------
+    ConfigError
+        Configuration and dataset contradict each other, and the configuration is not to be trusted over the dataset.
+    """
+    own, dataset = config.pixel_size, source.pixel_size
+    if own is None:
+        if dataset is not None:
+            return dataset, [f"pixel size {pixel_words(dataset)} from the dataset"]
+        words = pixel_words(info.pixel_size)
+        return info.pixel_size, [f"pixel size {words} from the model bundle (the dataset has none)"]
+    if dataset is None or pixel_difference(own, dataset) <= SIZE_TOLERANCE:
+        return own, []
+    if config.input.trust == "configuration":
+        words = f"pixel size {pixel_words(own)} from the configuration, where the dataset says {pixel_words(dataset)}"
+        return own, [words]
+    raise ConfigError(
+        f"The dataset says that its pixels are {pixel_words(dataset)}, the configuration says {pixel_words(own)} "
+        f"(2 % are tolerated); correct pixel_size or leave it out, or set {TRUST} if the dataset is wrong."
+    )
+
+
+def check_scan(config: RunConfig, geometry: Geometry | None, source: FrameSource, info: BundleInfo) -> list[str]:
+    """Compare the z step and the angle of a dataset with the geometry of the run; notes where the latter is trusted.
+
+    Files disagree on whether the z step is the travel of the stage or its part along the optical axis: both are taken.
+
+    Raises
+    ------
+    ConfigError
+        The geometry of the configuration contradicts the dataset.
+    BundleError
+        The geometry of the model contradicts the dataset.
+    """
+    if geometry is None or source.layout.planes_per_volume == 1:
+        return []
+    conflicts = _conflicts(geometry, source)
+    if not conflicts:
+        stated = source.z_step_nm is not None or source.angle_deg is not None
+        return _compare_axial_steps(geometry, info, stated=stated)
+    found = " and ".join(f"{name} of {stated}" for name, stated, _ in conflicts)
+    expected = " and ".join(used for _, _, used in conflicts)
+    if config.geometry is None:
+        raise BundleError(
+            f"The dataset says a {found}, model {info.name} was trained for {expected} (2 % are tolerated); set "
+            f"geometry to that of the data, or use a model trained for it, or set {TRUST} as well if that is wrong."
+        )
+    if config.input.trust == "configuration":
+        words = f"{expected} from the configuration, where the dataset says a {found}"
+        return [words, *_compare_axial_steps(geometry, info, stated=False)]
+    raise ConfigError(
+        f"The dataset says a {found}, the configuration says {expected} (2 % are tolerated); correct geometry, or set "
+        f"{TRUST} if the dataset is wrong."
+    )
+
+
+def _compare_axial_steps(geometry: Geometry, info: BundleInfo, *, stated: bool) -> list[str]:
+    """Compare the step along z with that of a model that looks along planes; a note where the dataset says none."""
+    if info.geometry is None or info.network.context != "plane":
+        return []
+    found, expected = geometry.axial_step_nm, info.geometry.axial_step_nm
+    if abs(found / expected - 1) <= AXIAL_TOLERANCE:
+        return []
+    words = f"planes move by {found:.4g} nm along z, model {info.name} was trained for {expected:.4g} nm"
+    if not stated:
+        return [words]
+    raise BundleError(
+        f"The {words} ({AXIAL_TOLERANCE:.0%} are tolerated); use a model trained for this geometry, or correct "
+        f"geometry, and set {TRUST}, if the dataset is wrong."
+    )
+
+
+def pixel_difference(one: PixelSize, other: PixelSize) -> float:
+    """Return the larger relative difference of the two sides."""
+    return max(abs(one.x_nm / other.x_nm - 1), abs(one.y_nm / other.y_nm - 1))
+
+
+def pixel_words(pixel: PixelSize) -> str:
+    """Return a pixel size as messages have it."""
+    return f"{pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)"
+
+
+def _conflicts(geometry: Geometry, source: FrameSource) -> list[tuple[str, str, str]]:
+    """Name, statement of the dataset, and value of the geometry, of each size in which they differ."""
+    found = []
+    step, axial = geometry.stage_step_nm, abs(geometry.axial_step_nm)
+    if source.z_step_nm is not None and not any(_agree(source.z_step_nm, value) for value in (step, axial)):
+        along = f" ({axial:.4g} nm along z)" if geometry.motion == "stage" else ""
+        found.append(("z step", f"{source.z_step_nm:g} nm", f"a step of {step:g} nm{along}"))
+    if source.angle_deg is not None and geometry.motion == "stage" and not _agree(source.angle_deg, geometry.angle_deg):
+        found.append(("scan angle", f"{source.angle_deg:g} deg", f"an angle of {geometry.angle_deg:g} deg"))
+    return found
+
+
+def _agree(stated: float, used: float) -> bool:
+    return abs(stated / used - 1) <= SIZE_TOLERANCE

@@ -1,0 +1,61 @@
+"""Cameras of tests: one in memory, and a third kind that only the tests know."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from lls_decode.config import BaseCamera, Draw, ScmosCamera, ShotNoise, Values
+from lls_decode.config.cameras import CAMERAS, Conversion
+from lls_decode.optics import CameraModel
+
+
+def scmos_model(offset: Any, gain: Any, variance: Any, quantum_efficiency: float = 1.0) -> CameraModel:
+    """An sCMOS camera from numbers or maps in memory."""
+    config = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=0.0, quantum_efficiency=quantum_efficiency)
+    values = {"offset_adu": offset, "gain_adu_per_e": gain, "variance_adu2": variance}
+    return CameraModel(config, {name: torch.as_tensor(value) for name, value in values.items()})
+
+
+class PhotonCounter(BaseCamera):
+    """A camera that counts photo-electrons without read noise, above a pedestal, and misses none."""
+
+    kind: Literal["photon-counter"] = "photon-counter"
+    pedestal_adu: float = Field(ge=0)
+    adu_per_e: float = Field(gt=0)
+    dark_e: float = Field(default=0.0, ge=0)
+    quantum_efficiency: float = Field(default=1.0, gt=0, le=1)
+
+    DARK_LEVEL: ClassVar[str] = "pedestal_adu"
+
+    def to_photons(self, adu: Any, values: Values) -> Any:
+        return ((adu - self.pedestal_adu) / self.adu_per_e - self.dark_e) / self.quantum_efficiency
+
+    def to_adu(self, photons: Any, values: Values, draw: Draw) -> Any:
+        electrons = draw.poisson(photons * self.quantum_efficiency + self.dark_e)
+        return (electrons * self.adu_per_e + self.pedestal_adu).round()
+
+    def added_adu(self, photons: Any, values: Values, draw: Draw) -> Any:
+        return draw.poisson(photons * self.quantum_efficiency) * self.adu_per_e
+
+    def shot_noise(self, values: Values) -> ShotNoise:
+        return ShotNoise(
+            quantum_efficiency=self.quantum_efficiency,
+            excess=1.0,
+            kurtosis=1.0,
+            dark_e=self.dark_e,
+            read_variance_e2=0.0,
+        )
+
+    def conversion(self) -> Conversion:
+        return Conversion(1 / self.adu_per_e, self.pedestal_adu, 1.0)
+
+
+@contextmanager
+def listed(camera: type[BaseCamera]) -> Iterator[None]:
+    """Every configuration knows a camera, by the one line that lists it."""
+    CAMERAS.append(camera)
+    yield
+    CAMERAS.remove(camera)

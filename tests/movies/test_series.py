@@ -1,0 +1,184 @@
+"""Which files of a folder, in which order, as which axis: by metadata, then by names, and never by guess."""
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lls_decode.errors import InputError
+from lls_decode.movies import convert, open_movie
+from lls_decode.movies.choices import Choices
+from lls_decode.movies.names import read_name, read_pattern
+from tests.movies.any_movie import H, W
+
+tifffile = pytest.importorskip("tifffile")
+
+MOVIE = np.random.default_rng(0).integers(90, 400, (24, H, W)).astype("uint16")
+
+
+def write(folder, names, planes):
+    folder.mkdir(exist_ok=True)
+    for i, name in enumerate(names):
+        tifffile.imwrite(folder / name, MOVIE[planes * i : planes * (i + 1)], photometric="minisblack", metadata=None)
+    return folder
+
+
+def lls(channel, stack, iteration=None):
+    front = "" if iteration is None else f"Scan_Iter_{iteration:04d}_"
+    return f"{front}cell_ch{channel}_stack{stack:04d}_488nm_{stack * 100:07d}msec_{stack:010d}msecAbs.tif"
+
+
+FOUND = {
+    "natural order": ([f"v{i}.tif" for i in (0, 2, 1, *range(3, 12))], 1, {}, [0, 2, 1, *range(3, 12)]),
+    "bare stem first": (["m-1.tif", "m.tif", "m-2.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
+    "bare stem, file002": (["m-file002.tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
+    "bare stem, copies": (["m (1).tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
+    "4 GB pieces": (["a_MMStack_Pos0_1.tif", "a_MMStack_Pos0.tif", "a_MMStack_Pos0_2.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
+    "last part shorter": (["a1.tif", "a2.tif", "a3.tif"], 10, {}, [*range(24)]),
+    "planes and times": (["z1_t0.tif", "z0_t0.tif", "z0_t1.tif", "z1_t1.tif"], 1, {}, [1, 0, 2, 3]),
+    "one position": (["p0_1.tif", "p1_1.tif", "p0_2.tif", "p1_2.tif"], 2, {"position": "1"}, [2, 3, 6, 7]),
+    "one channel": (["a_488nm_1.tif", "a_561nm_1.tif"], 2, {"channel": "561"}, [2, 3]),
+    "a channel by place": (["img_000000000_Cy3_000.tif", "img_000000000_Cy5_000.tif"], 1, {"channel": "1"}, [1]),
+    "a pattern": (["r1_1.tif", "r1_2.tif", "r2_1.tif", "r2_2.tif"], 1, {"pattern": "r2_{t}.tif"}, [2, 3]),
+    "a pattern of times": (["7_b_1.tif", "9_a_2.tif"], 1, {"pattern": "*_{t}.tif"}, [0, 1]),
+    "a pattern of all": (["A1-2.tif", "B1-2.tif"], 1, {"pattern": "{p}{t}-{z}.tif", "position": "B"}, [1]),
+    "a gap that is allowed": (["v0.tif", "v1.tif", "v3.tif"], 2, {"allow_gaps": True}, [*range(6)]),
+    "a volume left out": (
+        ["t0_z0.tif", "t0_z1.tif", "t1_z0.tif", "t2_z0.tif", "t2_z1.tif"], 1, {"allow_gaps": True}, [0, 1, 3, 4]
+    ),
+    "iterations": ([lls(0, s, i) for i in range(2) for s in range(3)], 2, {}, [*range(12)]),
+    "one file": (["a.tif"], 3, {}, [0, 1, 2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("names", "planes", "options", "order"), FOUND.values(), ids=FOUND)
+def test_frames_come_in_the_order_that_names_say(names, planes, options, order, tmp_path):
+    movie = open_movie(write(tmp_path / "in", names, planes), Choices(**options))
+    np.testing.assert_array_equal(movie.read(0, movie.num_frames), MOVIE[order])
+
+
+REFUSED = {
+    "a gap": (["v0.tif", "v1.tif", "v3.tif"], 1, "lacks the files between v1.tif and v3.tif"),
+    "a gap behind the bare stem": (["v.tif", "v_2.tif"], 1, "1 files like .*, and 1 others"),
+    "the beginning": (["v2.tif", "v3.tif"], 1, r"lacks the files before v2.tif \(1\)"),
+    "the first stack": ([lls(0, 1), lls(0, 2)], 2, "lacks the stacks before .*stack0001"),
+    "steps": (["v0.tif", "v10.tif"], 1, "between v0.tif and v10.tif"),
+    "a plane": (["t0_z0.tif", "t0_z1.tif", "t1_z0.tif"], 1, r"of the volume of t1_z0.tif \(1 of 2 planes\)"),
+    "an iteration's end": ([lls(0, s, i) for i, s in ((0, 0), (0, 1), (1, 0), (2, 0))], 2, "lacks the stacks between"),
+    "positions": (["a_Pos0_0.tif", "a_Pos1_0.tif"], 1, "2 positions: Pos0, Pos1; choose one with --position"),
+    "cells": (["cell1.tif", "cell2.tif"], 1, "2 positions: cell1, cell2; choose one with --position"),
+    "channels": (["a_ch0_t0.tif", "a_ch1_t0.tif"], 1, "2 channels: ch0, ch1; choose one with --channel"),
+    "colours": (["a_GFP_0.tif", "a_RFP_0.tif"], 1, "others that do not belong .*--pattern"),
+    "a projection": (["v_0.tif", "v_1.tif", "MAX_v_0.tif", "MAX_v_1.tif"], 1, "MAX_v_0.tif.*--pattern 'v_{t}"),
+    "a snapshot": (["v_0.tif", "v_1.tif", "snapshot.tif"], 1, "snapshot.tif; .*--pattern 'v_{t}.tif'"),
+    "two numbers": (["a0_0.tif", "a0_1.tif", "a1_0.tif", "a1_1.tif"], 1, "more than one number .*'a0_{t}.tif'"),
+    "a number twice": (["a_1.tif", "a_01.tif"], 1, "two files of one number, a_.*1.tif and a_.*1.tif"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("names", "planes", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_names_leave_open_is_refused_by_name(names, planes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        open_movie(write(tmp_path / "in", names, planes))
+
+
+@pytest.mark.parametrize("short", [0, 1, 3])
+def test_a_short_volume_is_refused_and_left_out_on_demand(short, tmp_path):
+    folder = write(tmp_path / "in", [f"v{i}.tif" for i in range(4)], 5)
+    tifffile.imwrite(
+        folder / f"v{short}.tif", MOVIE[5 * short : 5 * short + 3], photometric="minisblack", metadata=None
+    )
+    with pytest.raises(InputError, match=rf"v{short}\.tif has 3 planes, v\d\.tif has 5.*--allow-gaps.*--salvage"):
+        open_movie(folder, Choices(axes="zyx"))
+    movie = open_movie(folder, Choices(axes="zyx", allow_gaps=True))
+    left = [i for i in range(20) if i // 5 != short]
+    np.testing.assert_array_equal(movie.read(0, movie.num_frames), MOVIE[left])
+    assert (movie.planes, [loss.file for loss in movie.losses]) == (5, [f"v{short}.tif"])
+    movie = open_movie(folder, Choices(axes="zyx", salvage=True))
+    whole = [i for i in range(20) if i // 5 != short or i % 5 < 3]
+    np.testing.assert_array_equal(movie.read(0, movie.num_frames), MOVIE[whole])
+    assert movie.planes == (5 if short == 3 else 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[:, 1:], "all files of .* must be alike: leave out what does not belong with --pattern"),
+        (lambda data: data.astype("float32"), "type float32.*uint16.*must be alike"),
+    ],
+)
+def test_a_member_of_another_shape_or_type_is_refused(change, message, tmp_path):
+    folder = write(tmp_path / "in", ["v0.tif", "v1.tif", "v2.tif"], 2)
+    tifffile.imwrite(folder / "v1.tif", change(MOVIE[:2]), photometric="minisblack")
+    with pytest.raises(InputError, match=message):
+        open_movie(folder)
+
+
+def test_files_of_different_pixel_sizes_are_refused(tmp_path):
+    for i, per_um in enumerate((10, 8)):
+        text = {"axes": "TYX", "unit": "um"}
+        tifffile.imwrite(tmp_path / f"v{i}.tif", MOVIE[:2], imagej=True, metadata=text, resolution=(per_um, per_um))
+    with pytest.raises(InputError, match=r"v0\.tif 100 x 100 nm, v1\.tif 125 x 125 nm"):
+        open_movie(tmp_path)
+
+
+LINES = {
+    "4 files, v0.tif to v3.tif, as volumes of 5 planes": ([f"v{i}.tif" for i in range(4)], 5, {"axes": "zyx"}),
+    "3 files, v0.tif to v2.tif, as 3 frames": ([f"v{i}.tif" for i in range(3)], 1, {}),
+    "2 files, v.tif to v-1.tif, as parts of one movie of 4 frames (2 files)": (["v.tif", "v-1.tif"], 4, {}),
+    "1 file, a.tif, as 3 frames": (["a.tif"], 3, {}),
+}
+
+
+@pytest.mark.parametrize(("line", "names", "planes", "options"), [(k, *v) for k, v in LINES.items()], ids=LINES)
+def test_one_line_says_which_files_come_in_which_order(line, names, planes, options, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        convert(write(tmp_path / "in", names, planes), tmp_path / "a.zarr", **options)
+    assert line in caplog.text.splitlines()[0]
+
+
+def test_of_many_files_one_of_each_size_is_looked_at_before_reading(tmp_path, monkeypatch):
+    monkeypatch.setattr("lls_decode.movies.formats.tiff.movies.SURVEY_ALL", 2)
+    folder = write(tmp_path / "in", [f"v{i}.tif" for i in range(6)], 2)
+    movie = open_movie(folder)
+    np.testing.assert_array_equal(movie.read(3, 11), MOVIE[3:11])
+    data = bytearray((folder / "v4.tif").read_bytes())
+    data[-40:] = bytes(40)
+    (folder / "v4.tif").write_bytes(data)
+    with pytest.raises(InputError, match=r"v4\.tif: .*zeros"):
+        open_movie(folder).read(0, 12)
+
+
+def test_a_folder_of_folders_is_not_a_movie(tmp_path):
+    write(tmp_path / "Pos0", ["a.tif"], 1)
+    with pytest.raises(InputError, match="has no TIFF files, but folders of them: Pos0; give one of these"):
+        open_movie(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cell_MMStack_1-Pos_000_001_2.ome.tif", {"position": "1-Pos_000_001", "times": (2,)}),
+        ("cell_MMStack_Pos12.ome.tif", {"position": "Pos12", "times": (0,)}),
+        ("img_000000012_Cy 3_004.tif", {"channel": "Cy 3", "times": (12,), "plane": 4}),
+        (
+            "img_channel001_position002_time000000003_z004.tif",
+            {"channel": "channel1", "position": "position2", "plane": 4},
+        ),
+        ("x_w2_s3_t004.TIF", {"channel": "w2", "position": "s3", "times": (4,)}),
+        ("temperature37_2.tif", {"numbers": (37, 2), "times": ()}),
+        ("a_561nm_z-03.tif", {"channel": "561nm", "plane": 3}),
+    ],
+)
+def test_names(name, said):
+    found = read_name(Path(name))
+    assert {key: getattr(found, key) for key in said} == said
+
+
+def test_a_pattern_is_matched_from_end_to_end():
+    assert read_pattern("v_{t}.tif")(Path("MAX_v_1.tif")) is None
+    assert read_pattern("v_{t}.tif")(Path("v_x1.tif")) is None
+    assert read_pattern("v_[12].tif")(Path("v_2.tif")) is not None
+    assert re.fullmatch(r".*\(1\)\.tif", read_pattern("v?(1).tif")(Path("v (1).tif")).path.name)

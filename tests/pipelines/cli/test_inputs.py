@@ -1,0 +1,89 @@
+"""Commands that read a dataset understand the same options, and what an error advises works in each."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import zarr
+
+from lls_decode.pipelines.cli import cli, main
+from tests.pipelines.conftest import HEIGHT, WIDTH, World
+
+Invoke = Callable[..., tuple[int, str, str]]
+SELECTING = ("array", "axes", "channel", "select", "planes_per_volume", "config_path", "changes")
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Type a command; gives exit status, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        code = end.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return call
+
+
+def test_the_commands_have_the_same_options() -> None:
+    def options(name: str) -> dict[str, list[str]]:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        return {item.name: item.opts for item in command.params if item.name in SELECTING}
+
+    assert sorted(options("run")) == sorted(SELECTING)
+    assert options("inspect") == options("preview") == options("run")
+
+
+def two_positions(path: Path) -> Path:
+    frames = np.random.default_rng(0).poisson(20, (2, 12, HEIGHT, WIDTH)) + 100
+    names = ["p", "t", "y", "x"]
+    array = zarr.create_array(
+        str(path), shape=frames.shape, chunks=(1, 4, HEIGHT, WIDTH), dtype="uint16", dimension_names=names
+    )
+    array[:] = frames
+    return path
+
+
+def test_an_error_of_one_command_is_settled_alike_in_all(world: World, invoke: Invoke, tmp_path: Path) -> None:
+    path = two_positions(tmp_path / "a.zarr")
+    model = ["--model", world.bundle()]
+    commands = {
+        "inspect": [],
+        "preview": [*model, "--out", tmp_path / "preview.png"],
+        "run": [*model, "--out", tmp_path / "out", "--dry-run"],
+    }
+    for command, more in commands.items():
+        status, _, err = invoke(command, path, *more)
+        assert status == 3
+        (advice,) = re.findall(r"--select \S+(?= to)", err)
+        status, text, err = invoke(command, path, *more, *advice.split())
+        assert status == 0, err
+        assert "axis 'p': entry 0 of 2 is read" in text + err
+
+
+def test_a_selection_is_that_of_the_configuration(invoke: Invoke, tmp_path: Path) -> None:
+    path = two_positions(tmp_path / "a.zarr")
+    (tmp_path / "run.yaml").write_text("input: {select: {p: 1}}")
+    ways = (["--select", "p=1"], ["--set", "input.select.p=1"], ["--config", tmp_path / "run.yaml"])
+    found = [json.loads(invoke("inspect", path, "--json", *way)[1]) for way in ways]
+    assert found[0] == found[1] == found[2]
+    other = json.loads(invoke("inspect", path, "--json", "--select", "p=0")[1])
+    assert (other["frames"], other["identity"] != found[0]["identity"]) == (12, True)
+
+
+@pytest.mark.parametrize("text", ["p", "p=", "=1", "p=x", "p=-1"])
+def test_a_selection_that_is_none(text: str, invoke: Invoke, tmp_path: Path) -> None:
+    status, _, err = invoke("inspect", two_positions(tmp_path / "a.zarr"), "--select", text)
+    assert (status, "expected AXIS=N with a number from 0" in err) == (2, True)
+
+
+def test_a_table_has_no_axes_to_choose(invoke: Invoke, tmp_path: Path) -> None:
+    status, _, err = invoke("inspect", tmp_path / "a.parquet", "--axes", "tyx")
+    assert (status, "is a table" in err) == (2, True)

@@ -1,0 +1,136 @@
+"""A run record is read as it was written; one of another version is refused in one sentence, wherever it is read."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lls_decode.axes import Layout
+from lls_decode.config import ExecutionConfig, PartConfig, RunConfig
+from lls_decode.errors import InputError, OutputError
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.record import RECORD_VERSION, ModelRecord, RunRecord
+from lls_decode.table import TableMetadata
+from tests.pipelines.run_folders import make_record
+
+TEXTS = st.text() | st.just("caf\udce9.zarr")
+"""Also a file name that is not UTF-8, as Python spells it."""
+SIZES = st.integers(1, 10**6)
+TIMES = st.floats(0, 1e10)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+RECORDS = st.builds(
+    RunRecord,
+    run_digest=TEXTS,
+    dataset=TEXTS,
+    model=st.builds(ModelRecord, path=TEXTS, name=TEXTS, digest=TEXTS),
+    identity=st.dictionaries(st.text(), PLAIN, max_size=3),
+    samples=st.lists(TEXTS, max_size=3).map(tuple),
+    config=st.builds(
+        RunConfig,
+        execution=st.builds(ExecutionConfig, block_frames=st.integers(1, 1000)),
+        part=st.builds(PartConfig, volumes=st.none() | st.just((1, 3))),
+    ),
+    context=st.sampled_from(["none", "time", "plane"]),
+    layout=st.builds(Layout, SIZES, SIZES, SIZES, SIZES),
+    num_blocks=SIZES,
+    table_metadata=st.builds(TableMetadata, run_digest=TEXTS, input=st.dictionaries(st.text(), PLAIN, max_size=2)),
+    notes=st.lists(TEXTS, max_size=2).map(tuple),
+    software=st.dictionaries(st.text(), TEXTS, max_size=2),
+    created_at=TIMES,
+    started_at=TIMES,
+    host=TEXTS,
+    pid=SIZES,
+)
+ADVICE = r"another version has written it; read the run with that one, or localize again into another folder\.$"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "out")
+    folder.create()
+    folder.write_record(make_record(Layout(6, 4, 40, 60)))
+    return folder
+
+
+def rewrite(folder: RunFolder, values: object) -> None:
+    folder.record.write_text(json.dumps(values))
+
+
+def paths(values: Any) -> Iterator[tuple[str, ...]]:
+    """All keys of a record, by their place; those of a mapping that is free to hold anything are not among them."""
+    for key, value in values.items():
+        yield (key,)
+        if isinstance(value, dict) and key not in ("identity", "software"):
+            yield from ((key, *inner) for inner in paths(value))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(RECORDS)
+def test_record_is_read_as_it_was_written(record: RunRecord) -> None:
+    assert RunRecord.from_dict(json.loads(json.dumps(record.to_dict())), source="run.json") == record
+
+
+def test_record_in_its_folder(folder: RunFolder) -> None:
+    record = folder.read_run()
+    assert record == make_record(Layout(6, 4, 40, 60))
+    assert len(record.plan_blocks()) == 6
+    assert json.loads(folder.record.read_text())["version"] == RECORD_VERSION
+    folder.note_layout(Layout(9, 4, 40, 60))
+    assert folder.read_record() == make_record(Layout(9, 4, 40, 60)).model_copy(update={"num_blocks": 6})
+    assert len(folder.read_run().plan_blocks()) == 9
+
+
+PLACES = list(paths(make_record(Layout(6, 4, 40, 60)).to_dict()))
+
+
+@pytest.mark.parametrize("place", PLACES, ids=".".join)
+def test_record_that_lacks_a_key(place: tuple[str, ...], folder: RunFolder) -> None:
+    values = json.loads(folder.record.read_text())
+    inner = values
+    for key in place[:-1]:
+        inner = inner[key]
+    del inner[place[-1]]
+    rewrite(folder, values)
+    with pytest.raises(InputError, match=rf"run\.json has no '{place[-1]}': {ADVICE}"):
+        folder.read_run()
+
+
+@pytest.mark.parametrize("version", [RECORD_VERSION + 1, 0, "1", None])
+def test_record_of_another_version(version: object, folder: RunFolder) -> None:
+    rewrite(folder, {**json.loads(folder.record.read_text()), "version": version})
+    message = rf"run\.json is a record of version {version}, and this program reads version {RECORD_VERSION}: {ADVICE}"
+    with pytest.raises(InputError, match=message):
+        folder.read_run()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("started_at", "yesterday", "started_at"),
+        ("layout", [6, 4, 40, 60], "layout"),
+        ("model", "m.lls", "model"),
+        ("context", "sideways", "context"),
+        ("config", {"colour": "red"}, "config.colour"),
+    ],
+)
+def test_record_with_a_value_of_another_kind(key: str, value: object, place: str, folder: RunFolder) -> None:
+    rewrite(folder, {**json.loads(folder.record.read_text()), key: value})
+    with pytest.raises(InputError, match=rf"run\.json is not as this version writes it \({place}: .*\): {ADVICE}"):
+        folder.read_run()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '"run"'])
+def test_record_that_is_no_object(text: str, folder: RunFolder) -> None:
+    folder.record.write_text(text)
+    with pytest.raises(OutputError, match=r"run\.json .*; restore it, or use another folder\."):
+        folder.read_record()
+    with pytest.raises(InputError, match=r"run\.json .*; restore it, or use another folder\."):
+        folder.read_run()

@@ -1,0 +1,146 @@
+"""Sizes that a dataset says of itself must be those of the configuration and of the model, or the user decides."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lls_decode.axes import Layout
+from lls_decode.config import Geometry, PixelSize, change
+from lls_decode.errors import BundleError, ConfigError, LlsDecodeError
+from lls_decode.frames import create_store, open_source
+from lls_decode.model.info import read_bundle_info
+from lls_decode.pipelines.planning.plan import Plan, make_plan
+from tests.pipelines.conftest import HEIGHT, WIDTH, World, run_config, stage_scan
+
+SQUARE = PixelSize(x_nm=100, y_nm=100)
+SCAN = stage_scan(3.27)
+"""Of the model: 60 degrees, 654 nm of travel, 566 nm along z."""
+OBJECTIVE = Geometry(motion="objective", stage_step_nm=300)
+
+
+def dataset(path: Path, planes: int = 5, **sizes: Any) -> Path:
+    array = create_store(path, Layout(4, planes, HEIGHT, WIDTH), **sizes)
+    array[...] = np.random.default_rng(0).poisson(20, array.shape).astype("uint16") + 100
+    return path
+
+
+def plan(world: World, path: Path, bundle: str = "plane", **changes: Any) -> Plan:
+    return make_plan(path, world.bundle(bundle), path.parent / "out", run_config(5, **changes))
+
+
+AGREE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "all three": ({"pixel_size": SQUARE, "z_step_nm": 654, "angle_deg": 60}, {}),
+    "step along z": ({"z_step_nm": 566.4}, {}),
+    "within 2 %": ({"pixel_size": PixelSize(x_nm=101, y_nm=99), "z_step_nm": 660, "angle_deg": 60.5}, {}),
+    "told, too": ({"pixel_size": SQUARE, "z_step_nm": 654}, {"pixel_size": SQUARE, "geometry": SCAN}),
+    "no sizes": ({}, {"pixel_size": SQUARE, "geometry": SCAN}),
+}
+
+
+@pytest.mark.parametrize(("sizes", "changes"), AGREE.values(), ids=AGREE)
+def test_sizes_that_agree(sizes: dict[str, Any], changes: dict[str, Any], world: World, tmp_path: Path) -> None:
+    source = open_source(dataset(tmp_path / "a.zarr", **sizes))
+    assert source.angle_deg == sizes.get("angle_deg")
+    found = plan(world, tmp_path / "a.zarr", **changes)
+    assert found.config.geometry == SCAN
+    assert not any("where the dataset says" in note for note in found.notes)
+
+
+MODEL = {
+    "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=108)}, "pixels of 100 x 108 nm .* trained for 100 x 100 nm"),
+    "step": (
+        {"z_step_nm": 400},
+        r"z step of 400 nm, model plane was trained for a step of 654 nm \(566.4 nm along z\)",
+    ),
+    "angle": ({"angle_deg": 31.8}, "scan angle of 31.8 deg, model plane was trained for an angle of 60 deg"),
+    "both": (
+        {"z_step_nm": 400, "angle_deg": 31.8},
+        "400 nm and scan angle of 31.8 deg, .*654 nm .* and an angle of 60",
+    ),
+}
+TOLD: dict[str, dict[str, Any]] = {"pixel_size": {"x_nm": 100, "y_nm": 100}, "geometry": SCAN.to_dict()}
+
+
+@pytest.mark.parametrize(("sizes", "words"), MODEL.values(), ids=MODEL)
+def test_a_model_for_another_size_is_refused_and_the_advice_works(
+    sizes: dict[str, Any], words: str, world: World, tmp_path: Path
+) -> None:
+    path = dataset(tmp_path / "a.zarr", **sizes)
+    with pytest.raises(BundleError, match=words) as caught:
+        plan(world, path)
+    follow_advice(world, path, caught.value)
+
+
+def follow_advice(world: World, path: Path, error: LlsDecodeError) -> None:
+    """Set what the message names: alone it contradicts the dataset, together with the trust it holds."""
+    (key,) = re.findall(r"set (pixel_size|geometry)\b", str(error))
+    (trust,) = re.findall(r"input\.trust=(\w+)", str(error))
+    told = {key: TOLD[key]}
+    with pytest.raises(ConfigError, match=r"correct .* or set input\.trust=configuration if the dataset is wrong"):
+        plan(world, path, **told)
+    found = plan(world, path, **told, input={"trust": trust})
+    assert (found.config.pixel_size, found.config.geometry) == (SQUARE, SCAN)
+    assert sum("from the configuration, where the dataset says" in note for note in found.notes) == 1
+
+
+SAID = {"geometry": SCAN.to_dict()}
+OTHERS = {
+    "pixel": (
+        {"pixel_size": SQUARE},
+        {"pixel_size": {"x_nm": 100, "y_nm": 103}},
+        "pixels are 100 x 100 nm .* the configuration says 100 x 103 nm",
+    ),
+    "step": ({"z_step_nm": 700}, SAID, "z step of 700 nm, the configuration says a step of 654"),
+    "angle": ({"angle_deg": 57}, SAID, "angle of 57 deg, the configuration says an angle of 60"),
+    "objective": (
+        {"z_step_nm": 200},
+        {"geometry": OBJECTIVE.to_dict()},
+        "z step of 200 nm, the configuration says a step of 300",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sizes", "changes", "words"), OTHERS.values(), ids=OTHERS)
+def test_a_configuration_that_contradicts_the_dataset_is_refused(
+    sizes: dict[str, Any], changes: dict[str, Any], words: str, world: World, tmp_path: Path
+) -> None:
+    """Whatever the model was trained for: one along time has no geometry."""
+    path = dataset(tmp_path / "a.zarr", **sizes)
+    with pytest.raises(ConfigError, match=words) as caught:
+        plan(world, path, "time", **changes)
+    assert "input.trust=configuration" in str(caught.value)
+
+
+def test_a_movie_has_no_step(world: World, tmp_path: Path) -> None:
+    path = dataset(tmp_path / "a.zarr", planes=1, angle_deg=31.8)
+    assert plan(world, path, "time", geometry=SCAN).config.geometry == SCAN
+
+
+STEEP = stage_scan(3.27).replace(angle_deg=30, stage_step_nm=327 / np.cos(np.radians(30)))
+"""Shifts planes like the model, and moves them by a third along z."""
+
+
+def test_planes_at_other_steps_along_z_than_in_the_training(world: World, tmp_path: Path) -> None:
+    """Refused when the dataset says so, too; else a note: the network is at its worst, but the user may know better."""
+    silent, telling = dataset(tmp_path / "a.zarr"), dataset(tmp_path / "b.zarr", z_step_nm=STEEP.stage_step_nm)
+    words = r"planes move by 188\.8 nm along z, model plane was trained for 566\.4 nm"
+    assert any(re.search(words, note) for note in plan(world, silent, geometry=STEEP).notes)
+    with pytest.raises(BundleError, match=words):
+        plan(world, telling, geometry=STEEP)
+    found = plan(world, telling, geometry=SCAN, input={"trust": "configuration"})
+    assert found.config.geometry == SCAN
+    near = stage_scan(3.1)
+    assert (
+        plan(world, dataset(tmp_path / "c.zarr", z_step_nm=near.stage_step_nm), geometry=near).config.geometry == near
+    )
+
+
+def test_trust_changes_no_row(world: World, tmp_path: Path) -> None:
+    path = dataset(tmp_path / "a.zarr", pixel_size=SQUARE)
+    before = plan(world, path)
+    trusting = change(before.config, {"input.trust": "configuration"}, source="test")
+    assert make_plan(path, world.bundle("plane"), tmp_path / "out", trusting).run_digest == before.run_digest
+    assert read_bundle_info(world.bundle("plane")).geometry == SCAN

@@ -1,0 +1,132 @@
+"""The processes of a run, to be killed: a scheduler, workers, and the command that the user gives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lls_decode.pipelines.planning.plan import Plan
+
+from .conftest import wait_for
+
+PATIENCE_S = 240.0
+"""What takes seconds takes minutes on a machine with much to do."""
+
+
+class ForkServer:
+    """The process that actors are forks of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.words = folder / "client"
+        """What clients have said."""
+        self.words.touch()
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("actors.py")), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def ask(self, *request: Any) -> Any:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return json.loads(self._server.stdout.readline())
+
+    def close(self) -> None:
+        self._server.communicate()
+
+
+class RunProcesses:
+    """The actors of one test; each is named by its process id."""
+
+    def __init__(self, company: ForkServer, folder: Path, habits: dict[str, Any]) -> None:
+        self.workers: list[int] = []
+        self.scheduler = 0
+        self.address = ""
+        self._company = company
+        self._said = company.words.stat().st_size
+        self._folder = folder
+        self._habits = habits
+        self._ended: dict[int, int] = {}
+        self._running: set[int] = set()
+
+    @property
+    def words(self) -> str:
+        """What the clients of this test have said."""
+        return self._company.words.read_bytes()[self._said :].decode()
+
+    def start_scheduler(self) -> None:
+        file = self._folder / "address"
+        file.unlink(missing_ok=True)
+        self.scheduler = self._start("scheduler", str(file))
+        wait_for(file.exists, "the start of the scheduler", PATIENCE_S)
+        self.address = file.read_text()
+
+    def start_workers(self, number: int, **habits: Any) -> None:
+        """So many more."""
+        self.workers += [self._start("worker", self.address, {**self._habits, **habits}) for _ in range(number)]
+
+    def start_client(self, plan: Plan, *, dies_at: str | None = None, by: int = signal.SIGKILL) -> int:
+        """``lls-decode run`` of a plan; it gets a signal at the first event of a kind."""
+        config = self._folder / "run.yaml"
+        config.write_text(plan.config.to_yaml())
+        words = ["run", plan.dataset, "--model", plan.bundle_path, "--out", str(plan.out), "--config", str(config)]
+        return self._start("client", [*words, "--site", self.address, "--no-report"], dies_at, by)
+
+    def poll(self, pid: int) -> int | None:
+        """Exit status; None while it runs."""
+        if pid not in self._ended:
+            status = self._company.ask("poll", pid)
+            if status is None:
+                return None
+            self._ended[pid] = status
+            self._running.discard(pid)
+        return self._ended[pid]
+
+    def wait(self, pid: int, timeout_s: float = PATIENCE_S) -> int:
+        """Wait for the end of an actor."""
+        wait_for(lambda: self.poll(pid) is not None, "the end of an actor", timeout_s)
+        return self._ended[pid]
+
+    def kill(self, pid: int) -> None:
+        """SIGKILL; returns when it is dead."""
+        os.kill(pid, signal.SIGKILL)
+        assert self.wait(pid) == -signal.SIGKILL
+
+    def close(self) -> None:
+        for pid in list(self._running):
+            if self.poll(pid) is None:
+                os.kill(pid, signal.SIGKILL)
+                self.wait(pid)
+
+    def _start(self, *request: Any) -> int:
+        pid = int(self._company.ask("start", *request))
+        self._running.add(pid)
+        return pid
+
+
+def run_undisturbed(company: ForkServer, plan: Plan, *, workers: int = 1) -> Path:
+    """Run a plan to which nothing happens; gives its folder."""
+    with open_processes(company, plan.out.parent) as processes:
+        processes.start_scheduler()
+        processes.start_workers(workers)
+        assert processes.wait(processes.start_client(plan)) == 0, processes.words
+    return plan.out
+
+
+@contextmanager
+def open_processes(company: ForkServer, folder: Path, **habits: Any) -> Iterator[RunProcesses]:
+    """The processes of a run, none of which is left behind; ``habits`` are those of its workers."""
+    processes = RunProcesses(company, folder, habits)
+    try:
+        yield processes
+    finally:
+        processes.close()
