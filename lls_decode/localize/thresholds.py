@@ -1,7 +1,8 @@
 """Detection thresholds of a model, chosen on simulated frames that it has not seen.
 
 The published thresholds (Speiser et al. 2021: 0.3, 0.6, 0.7) are right for one network and one density. Here the three
-are taken for which the efficiency (equation 15 of the paper) is largest while at least 95 of 100 detections are right.
+are taken for which the efficiency (equation 15 of the paper) is largest while at least 95 of 100 detections are right,
+where that can be had.
 Output maps are computed once; each set of thresholds only picks other pixels of them.
 """
 
@@ -23,6 +24,8 @@ from lls_decode.simulate import TrainingBatch
 
 LEAST_PRECISION = 0.95
 """Share of right detections below which no thresholds are chosen, as long as others reach it."""
+_PRICE = 0.1
+"""Efficiency that may be given up for the sake of precision."""
 GOOD_RECALL = 0.8
 """Share of found emitters below which a training ends with a warning."""
 _CANDIDATES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -81,6 +84,11 @@ def describe_thresholds(found: DetectionThresholds) -> list[str]:
             f"({100 * (chosen.precision or 0.0):.0f} of 100 detections are right); more steps, more filters or a lower "
             "density find more"
         )
+    if chosen is not None and (chosen.precision or 0.0) < LEAST_PRECISION:
+        lines.append(
+            f"warning: {100 * (chosen.precision or 0.0):.0f} of 100 detections are right at the chosen thresholds; "
+            "more steps or more filters make them more precise, or filter the table by prob"
+        )
     return lines
 
 
@@ -106,19 +114,23 @@ class _Trial:
     def best(self, rules: Iterable[PaperRule]) -> PaperRule | None:
         """Return the rule of largest efficiency among those precise enough; None where nothing is found.
 
-        Where no rule reaches `LEAST_PRECISION`, those count that are as precise as the published one.
+        Precision costs at most `_PRICE` of efficiency: of a model that reaches `LEAST_PRECISION` only where it finds
+        next to nothing, the most efficient rule of all is taken.
         """
         scores = {rule: self.score(rule) for rule in rules}
         scores = {rule: found for rule, found in scores.items() if found.true_positives}
         if not scores:
             return None
-        published = self.score(PaperRule()).precision
-        reachable = max(found.precision for found in scores.values())
-        least = LEAST_PRECISION if reachable >= LEAST_PRECISION else min(reachable, published or reachable)
-        if math.isnan(least):
-            least = reachable
-        allowed = {rule: found for rule, found in scores.items() if found.precision >= least}
-        return max(allowed, key=lambda rule: allowed[rule].efficiency)
+
+        def quality(rule: PaperRule) -> tuple[float, float, float]:  # of equally good ones the strictest
+            return scores[rule].efficiency, rule.accept, rule.candidate
+
+        best = max(scores, key=quality)
+        precise = [rule for rule, found in scores.items() if found.precision >= LEAST_PRECISION]
+        if not precise:
+            return best
+        chosen = max(precise, key=quality)
+        return chosen if scores[chosen].efficiency >= scores[best].efficiency - _PRICE else best
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from lls_decode.config import (
     Cell,
     ComputeConfig,
     Config,
+    DetectionThresholds,
     EarlyStopConfig,
     EmccdCamera,
     EmitterConfig,
@@ -23,6 +24,7 @@ from lls_decode.config import (
     Geometry,
     Homogeneous,
     InputConfig,
+    ModelRule,
     MovieConfig,
     NetworkConfig,
     PaperRule,
@@ -37,6 +39,7 @@ from lls_decode.config import (
     ScmosChip,
     SimulationConfig,
     SplinePsf,
+    ThresholdScore,
     TrainingConfig,
     Widefield,
     load,
@@ -87,6 +90,12 @@ CELL = Cell(
 MOVIE = MovieConfig(
     name="demo", simulation=SIMULATION, structure=CELL, num_volumes=2, planes_per_volume=3, height=32, width=64
 )
+THRESHOLDS = DetectionThresholds(
+    candidate=0.25,
+    confident=1.0,
+    accept=0.5,
+    curve=(ThresholdScore(accept=0.5, precision=0.97, recall=0.87, jaccard=0.84, efficiency=0.73),),
+)
 EVERY = [
     PIXEL,
     GEOMETRY,
@@ -115,6 +124,9 @@ EVERY = [
     Roi(x=(0, 64), y=(3, 9)),
     PartConfig(volumes=(None, 9), roi=Roi(x=(0, 64), y=(3, 9))),
     PaperRule(candidate=0.2),
+    ModelRule(accept=0.5),
+    THRESHOLDS,
+    *THRESHOLDS.curve,
     AuthorsRule(raw_th=0.2),
     ComputeConfig(device="cpu", threads=3),
     ExecutionConfig(block_frames=64),
