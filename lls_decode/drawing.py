@@ -1,8 +1,10 @@
 """matplotlib, asked for when a picture is drawn and not before; without pyplot: no global state, no display."""
 
+from pathlib import Path
 from typing import Any
 
 from lls_decode.errors import ConfigError
+from lls_decode.outputs import PROGRAM
 
 
 def need_matplotlib(who: str) -> None:
@@ -36,3 +38,8 @@ def new_figure(who: str, wide_inches: float, tall_inches: float, **options: Any)
     from matplotlib.figure import Figure
 
     return Figure(figsize=(wide_inches, tall_inches), **options)
+
+
+def save_png(figure: Any, path: Path, **options: Any) -> None:
+    """Save a figure as PNG that says which program made it: by that `lls_decode.table.marks` knows it again."""
+    figure.savefig(path, format="png", metadata={"Software": PROGRAM}, **options)

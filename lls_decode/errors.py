@@ -56,8 +56,15 @@ class InputError(LlsDecodeError):
 class ChunkError(InputError):
     """A chunk that is missing, truncated, undecodable or not ours to read. Its frames are lost, no others."""
 
+    is_absence: bool = False
+    """There is no such chunk: a second attempt finds none either."""
 
-class AccessError(InputError):
+
+class StorageError(InputError):
+    """A store that cannot be reached. Nothing is known about its bytes: no frame counts as lost, the block fails."""
+
+
+class AccessError(StorageError):
     """A dataset that this process may not read, or lacks the codec for. Not a matter of a block: the run stops."""
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.remote_servers import BUCKET, SECRET, Served, folder_handler, gate_handler, serve
+
 # Networks in tests are tiny: a second thread costs more than it gives, on a busy machine a hundred times as much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -56,3 +58,49 @@ def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """An S3 server with an empty bucket that everybody may list; its address."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("obstore")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket=BUCKET, ACL="public-read")
+    yield address
+    server.stop()
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials in the environment, and nowhere else."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    from lls_decode.frames.source import _open_cached
+    from lls_decode.frames.storage.remote import forget_remote
+
+    forget_remote()
+    _open_cached.cache_clear()
+
+
+@pytest.fixture
+def s3(moto: str, credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A gate before the S3 server, which the environment names as the endpoint."""
+    with serve(gate_handler(moto)) as gate:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", gate.address)
+        yield gate
+
+
+@pytest.fixture
+def web(tmp_path: Path, credentials: None) -> Iterator[Served]:
+    """A web server of the test's folder."""
+    with serve(folder_handler(tmp_path)) as server:
+        yield server

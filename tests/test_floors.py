@@ -15,6 +15,8 @@ FLOORS = {
     "lls_decode": 0,
     "lls_decode.errors": 0,
     "lls_decode.axes": 0,
+    "lls_decode.addresses": 1,
+    "lls_decode.outputs": 0.5,
     "lls_decode.robust": 0,
     "lls_decode.config": 1,
     "lls_decode.drawing": 1,

@@ -339,7 +339,7 @@ def test_a_lost_chunk_is_no_silence(place: Place) -> None:
     array = in_memory(place.frames)
     store: Any = array.store
     del store._store_dict["c/3/0/0"]
-    with pytest.raises(ChunkError, match=r"chunk c/3/0/0 is missing, it holds frames 12-15"):
+    with pytest.raises(ChunkError, match=r"chunk c/3/0/0 is missing, it holds frames 12 to 15"):
         place.localize(array)
 
 

@@ -1,11 +1,16 @@
 """Drift that is measured against drift that was put in: error, stated uncertainty, seconds and memory.
 
-    python benchmarks/accuracy/drift.py [--rows 1e6 1e7] [--only accuracy|scale] [--picture drift.png]
+    python benchmarks/accuracy/drift.py [--rows 1e6 1e7] [--only kinds|accuracy|scale] [--picture drift.png]
 
-Sweeps of a stage scan of a simulated cell (membrane and filaments, 10 um wide), localizations 15, 15, 40 nm precise, a
-smooth drift of 300 to 500 nm, with and without a jump of 120, 84, 96 nm between two volumes. Errors are root mean
-squares over volumes along x, y, z of the sample. Prints one JSON line a case. ``--rows``: time and peak memory of whole
-estimates, each in its own process; seconds are those of the processor, since machines are shared.
+Kinds: twelve kinds of acquisition (`drift_kinds`), each with several drifts. Errors are those of the rows, since only
+rows are moved, after their mean; ``error_over_uncertainty`` is their root mean square in units of the stated standard
+deviations, over the axes and the drifts of a kind.
+
+Accuracy and scale: sweeps of a stage scan of a simulated cell (membrane and filaments, 10 um wide), localizations 15,
+15, 40 nm precise, a smooth drift of 300 to 500 nm, with and without a jump of 120, 84, 96 nm between two volumes.
+Errors are root mean squares over volumes along x, y, z of the sample. ``--rows``: time and peak memory of whole
+estimates, each in its own process; seconds are those of the processor, since machines are shared. Prints one JSON
+line a case.
 """
 
 import argparse
@@ -23,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from drift_kinds import KINDS, Kind, write_kind
 
 from lls_decode.axes import Layout
 from lls_decode.config import Cell, Geometry, PixelSize
@@ -47,15 +53,47 @@ Floats = npt.NDArray[np.float64]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", type=float, default=[1e6, 1e7])
-    parser.add_argument("--only", choices=["accuracy", "scale"])
+    parser.add_argument("--only", choices=["kinds", "accuracy", "scale"])
+    parser.add_argument("--repeats", type=int, default=3, help="Drifts of each kind.")
     parser.add_argument("--picture", type=Path, help="Of one curve and its truth.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if options.only != "scale":
+        if options.only in (None, "kinds"):
+            for kind in KINDS:
+                report_kind(Path(folder), kind, options.repeats)
+        if options.only in (None, "accuracy"):
             accuracy(Path(folder), options.picture)
-        if options.only != "accuracy":
+        if options.only in (None, "scale"):
             for rows in options.rows:
                 scale(Path(folder), int(rows))
+
+
+def report_kind(folder: Path, kind: Kind, repeats: int) -> None:
+    """Errors and stated uncertainties over the rows of tables of one kind."""
+    start = time.process_time()
+    errors, sigmas, beyond = [], [], []
+    for seed in range(repeats):
+        random = np.random.default_rng(seed)
+        truth = kind.drift(random)
+        made = kind.make(random, truth)
+        write_kind(folder / "kind.parquet", made)
+        curve = estimate_drift(folder / "kind.parquet", method=kind.method)
+        missed = curve.at(made["volume"]) - truth[made["volume"]]
+        errors.append(missed - missed.mean(axis=0))
+        sigmas.append(curve.sigma_nm[np.clip(made["volume"] - curve.first_volume, 0, len(curve) - 1)])
+        beyond.append(curve.details["unsupported_rows"])
+    missed, sigma = np.concatenate(errors), np.concatenate(sigmas)
+    emit(
+        kind="kinds",
+        acquisition=kind.name,
+        repeats=repeats,
+        rms_nm=rounded(np.sqrt(np.mean(missed**2, axis=0))),
+        uncertainty_nm=rounded(np.sqrt(np.mean(sigma**2, axis=0))),
+        error_over_uncertainty=round(float(np.sqrt(np.mean((missed / sigma) ** 2))), 2),
+        by_drift=rounded(np.array([np.sqrt(np.mean((e / s) ** 2)) for e, s in zip(errors, sigmas, strict=True)])),
+        unsupported_rows=round(float(np.mean(beyond)), 4),
+        processor_seconds=round(time.process_time() - start, 1),
+    )
 
 
 def accuracy(folder: Path, picture: Path | None) -> None:

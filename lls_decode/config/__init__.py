@@ -46,6 +46,7 @@ from lls_decode.config.run import (
     ResolvedRunConfig,
     Roi,
     RunConfig,
+    StorageConfig,
     load_run_config,
 )
 from lls_decode.config.training import (
@@ -105,6 +106,7 @@ __all__ = [
     "ShotNoise",
     "SimulationConfig",
     "SplinePsf",
+    "StorageConfig",
     "Structure",
     "ThresholdScore",
     "TrainingCamera",

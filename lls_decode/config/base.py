@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Validat
 from pydantic_core import core_schema
 
 from lls_decode.errors import ConfigError
+from lls_decode.outputs import note_read
 
 M = TypeVar("M", bound="Config")
 
@@ -103,6 +104,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         The file is absent, or is no YAML mapping.
     """
     path = Path(path)
+    note_read(path)
     try:
         data = yaml.safe_load(path.read_text())
     except OSError as error:

@@ -1,5 +1,6 @@
 """One run over one dataset: what a user may say about input, camera, detection, machines."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,26 @@ from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize
 from lls_decode.errors import ConfigError
 
 AbsentChunks = Literal["lost", "fill"]
+
+
+class StorageConfig(Config):
+    """How a remote store (``s3://``, ``gs://``) is reached; credentials come from the environment only."""
+
+    endpoint: str | None = None
+    """Address of the service, e.g. ``https://minio.example.org:9000``; None: ``AWS_ENDPOINT_URL``, else the public."""
+    region: str | None = None
+    """Region of an S3 bucket; None: ``AWS_REGION``, else ``us-east-1``."""
+    anonymous: bool = False
+    """Send no credentials: for public buckets."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.endpoint is not None and not re.fullmatch(r"https?://[^/@?#]+/?", self.endpoint):
+            raise ValueError(
+                "endpoint is no plain address; expected https://HOST or https://HOST:PORT, without a user name, a "
+                "password, a path or a query"
+            )
+        return self
 
 
 class InputConfig(Config):
@@ -42,6 +63,7 @@ class InputConfig(Config):
     trust: Literal["configuration"] | None = None
     """Which to believe where sizes in the configuration and in the dataset contradict each other; None: neither, the
     run is refused."""
+    storage: StorageConfig = StorageConfig()
 
 
 CPU_BATCH_PX = 1 << 16

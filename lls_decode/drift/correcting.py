@@ -1,16 +1,20 @@
-"""What ``lls-decode drift`` does: measure or read a drift, keep it, draw it, and move the rows of a table by it."""
+"""What ``lls-decode drift`` does: measure or read a drift, keep, draw and judge it, and move rows by it."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
-from lls_decode.drift.curve import DriftCurve, read_curve, write_curve
+from lls_decode.drift.benefit import Benefit
+from lls_decode.drift.coverage import Coverage, survey_coverage
+from lls_decode.drift.curve import DriftCurve
+from lls_decode.drift.curve_file import read_curve, write_curve
 from lls_decode.drift.estimating import DriftOptions, estimate_drift
 from lls_decode.drift.figure import draw_curve
+from lls_decode.drift.judging import JudgeOptions, judge_drift
 from lls_decode.drift.points import TableView
-from lls_decode.drift.shifting import correct_table
-from lls_decode.errors import ConfigError
+from lls_decode.drift.shifting import check_curve, correct_table
+from lls_decode.errors import ConfigError, TableError
 
 _logger = logging.getLogger(__name__)
 
@@ -24,6 +28,10 @@ class Corrected:
     """Files: the curve, its picture, the corrected table; those that were asked for."""
     rows: int | None
     """Of the corrected table; None without one."""
+    coverage: Coverage
+    """Which rows the curve says something about."""
+    benefit: Benefit
+    """Whether it helps."""
 
 
 def correct_drift(
@@ -33,9 +41,10 @@ def correct_drift(
     curve: str | Path | None = None,
     picture: str | Path | None = None,
     apply: str | Path | None = None,
+    force: bool = False,
     **options: Unpack[DriftOptions],
 ) -> Corrected:
-    """Measure the drift of a table, write it, and write the table without it.
+    """Measure the drift of a table, write it, tell whether it helps, and write the table without it.
 
     Parameters
     ----------
@@ -46,14 +55,17 @@ def correct_drift(
     picture
         Its picture. None: beside the curve, as ``.png``.
     apply
-        A curve that is taken in place of a measured one; nothing is written but ``out``.
+        A curve (Parquet or csv) that is taken in place of a measured one; nothing is written but ``out``.
+    force
+        Write ``out`` although the measured drift makes the table worse.
     options
         Keywords of `estimate_drift`.
 
     Raises
     ------
     ConfigError, TableError, OutputError
-        As `estimate_drift`, `read_curve` and `correct_table`.
+        As `estimate_drift`, `read_curve` and `correct_table`; TableError also if the correction would make the table
+        worse. The curve and its picture are there then.
     """
     table = Path(table)
     if apply is not None:
@@ -61,14 +73,37 @@ def correct_drift(
             raise ConfigError(
                 "A given curve only serves to correct a table; say where it is written (--out, --in-place)."
             )
-        given = read_curve(apply, coords=TableView.of(table).coords)
-        return Corrected(given, (Path(out),), correct_table(table, given, out))
+        view = TableView.of(table)
+        given = read_curve(apply, coords=view.coords, planes_per_volume=view.metadata.planes_per_volume)
+        check_curve(view, given)
+        coverage, benefit = survey_coverage(table, given), judge_drift(table, replace(given, method="given"))
+        return Corrected(given, (Path(out),), correct_table(table, given, out), coverage, benefit)
     found = estimate_drift(table, **options)
     curve = Path(curve) if curve is not None else table.with_name(f"{table.stem}_drift.parquet")
     written = [write_curve(curve, found), *_draw(table, found, curve.with_suffix(".png"), picture)]
+    coverage, benefit = survey_coverage(table, found), judge_drift(table, found, **_judged_by(options))
     if out is None:
-        return Corrected(found, tuple(written), None)
-    return Corrected(found, (*written, Path(out)), correct_table(table, found, out))
+        return Corrected(found, tuple(written), None, coverage, benefit)
+    if benefit.verdict == "worse" and not force:
+        raise TableError(
+            f"The drift measured in {table} was not taken off, since {benefit.words()}; look at the curve in {curve}, "
+            "measure it in another way (--method, --windows), or write the table all the same (--force)."
+        )
+    return Corrected(found, (*written, Path(out)), correct_table(table, found, out), coverage, benefit)
+
+
+def _judged_by(options: DriftOptions) -> JudgeOptions:
+    """Options that matter for the half of a table too."""
+    judged: JudgeOptions = {}
+    if "max_shift_nm" in options:
+        judged["max_shift_nm"] = options["max_shift_nm"]
+    if "num_windows" in options:
+        judged["num_windows"] = options["num_windows"]
+    if "max_points" in options:
+        judged["max_points"] = options["max_points"]
+    if "radius_nm" in options:
+        judged["radius_nm"] = options["radius_nm"]
+    return judged
 
 
 def _draw(table: Path, curve: DriftCurve, default: Path, asked: str | Path | None) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from lls_decode.drift.beads import find_beads, read_beads
 from lls_decode.drift.comet import estimate_by_comet
+from lls_decode.drift.coverage import survey_coverage
 from lls_decode.drift.curve import DriftCurve
 from lls_decode.drift.fiducials import estimate_by_fiducials
-from lls_decode.drift.points import MAX_POINTS, TableView, read_points, survey_volumes
+from lls_decode.drift.observations import one_of_each_molecule
+from lls_decode.drift.points import MAX_POINTS, Points, TableView, read_points, survey_volumes
 from lls_decode.drift.rcc import estimate_by_correlation
 from lls_decode.errors import ConfigError
 
@@ -89,18 +92,31 @@ def estimate_drift(
         raise ConfigError(f"{num_windows} windows were asked for; drift is measured between two at least.")
     view = TableView.of(table)
     if method == "fiducials":
-        first, last = survey_volumes(view.path)
-        given = None if fiducials is None else read_beads(fiducials)
-        share = min_share if min_share is not None else (0.8 if given is None else 0.2)
-        beads = given
-        if beads is None:
-            beads = find_beads(view, first_volume=first, last_volume=last, radius_nm=radius_nm, min_share=share)
-        return estimate_by_fiducials(
-            view, beads, first_volume=first, last_volume=last, radius_nm=radius_nm, min_share=share, smooth=smooth
+        return _with_support(
+            view, _from_beads(view, fiducials, radius_nm=radius_nm, min_share=min_share, smooth=smooth)
         )
     points = read_points(view, max_points=max_points)
     if len(points) < points.num_rows:
         _logger.info("%d of %d rows are used, evenly spread over the table", len(points), points.num_rows)
+    found = estimate_from_points(
+        one_of_each_molecule(points),
+        method=method,
+        max_shift_nm=max_shift_nm,
+        num_windows=num_windows,
+        progress=progress,
+    )
+    return _with_support(view, found)
+
+
+def estimate_from_points(
+    points: Points,
+    *,
+    method: str,
+    max_shift_nm: float | None = None,
+    num_windows: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DriftCurve:
+    """Drift of points that are in memory, by ``rcc`` or ``comet``; the rest as in `estimate_drift`."""
     if method == "comet":
         return estimate_by_comet(points, max_shift_nm=max_shift_nm or 300.0, num_windows=num_windows)
     if method != "rcc":
@@ -108,3 +124,33 @@ def estimate_drift(
     return estimate_by_correlation(
         points, max_shift_nm=max_shift_nm or 2000.0, num_windows=num_windows, progress=progress
     )
+
+
+def _from_beads(
+    view: TableView,
+    given: Sequence[tuple[float, float]] | str | Path | None,
+    *,
+    radius_nm: float,
+    min_share: float | None,
+    smooth: float | None,
+) -> DriftCurve:
+    first, last = survey_volumes(view.path)
+    share = min_share if min_share is not None else (0.8 if given is None else 0.2)
+    if given is not None:
+        beads = read_beads(given)
+    else:
+        beads = find_beads(view, first_volume=first, last_volume=last, radius_nm=radius_nm, min_share=share)
+    return estimate_by_fiducials(
+        view, beads, first_volume=first, last_volume=last, radius_nm=radius_nm, min_share=share, smooth=smooth
+    )
+
+
+def _with_support(view: TableView, curve: DriftCurve) -> DriftCurve:
+    """The same, which says how much of the table lies where nothing was measured."""
+    if curve.supported is None:
+        return curve
+    shares = {
+        "unsupported_rows": round(survey_coverage(view.path, curve).unsupported_share, 5),
+        "unsupported_volumes": round(float(1 - curve.supported.mean()), 5),
+    }
+    return replace(curve, details={**curve.details, **shares})

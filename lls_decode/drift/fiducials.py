@@ -6,17 +6,18 @@ others (leave-one-out cross-validation).
 Shape letters: ``B`` beads, ``V`` volumes, ``N`` rows near beads.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import convolve1d, median_filter
+from scipy.ndimage import convolve1d, uniform_filter1d
 
+from lls_decode.drift.agreement import disagreeing
 from lls_decode.drift.curve import DriftCurve, make_curve
 from lls_decode.drift.points import TableView
+from lls_decode.drift.support import Knots, held, uncertainty
+from lls_decode.drift.track import Track, make_track
 from lls_decode.errors import TableError
-from lls_decode.robust import MAD_TO_SD
 from lls_decode.table import iter_tables
 
 Floats = npt.NDArray[np.float64]
@@ -42,30 +43,13 @@ _SMOOTHING_VOLUMES: Final = (
     500.0,
 )
 """Standard deviations of the Gaussian window that are tried."""
-_MEDIAN_VOLUMES: Final = 51
-_OUTLIER_SIGMAS: Final = 5.0
 _LOOSE_RATIO: Final = 4.0
 """A bead that scatters that many times more than the median bead does not stick."""
 _MAX_SCATTER_NM: Final = 150.0
 """Lateral scatter from one volume to the next of something that is no bead."""
+_AVERAGED_PARTS: Final = 10
+"""Parts of the acquisition over each of which the differences of beads are averaged."""
 _DEFAULT_SIGMA_NM: Final = (20.0, 20.0, 50.0)
-
-
-@dataclass(frozen=True)
-class Track:
-    """One bead over time."""
-
-    position_V3: Floats
-    """nm; NaN in volumes without it."""
-    variance_V3: Floats
-    """nm^2, as measured from its scatter."""
-    scatter_nm: Floats
-    """(3,) standard deviation from one volume to the next."""
-
-    @property
-    def share(self) -> float:
-        """Of the volumes in which it is seen."""
-        return float(np.isfinite(self.position_V3[:, 0]).mean())
 
 
 def estimate_by_fiducials(
@@ -96,37 +80,78 @@ def estimate_by_fiducials(
     TableError
         None of the beads is seen often enough, or keeps its place.
     """
-    volume_N, bead_N, position_N3, sigma_N3 = _rows_near(view, beads_B2, radius_nm)
-    num_volumes = last_volume - first_volume + 1
-    tracks = []
-    for number in range(len(beads_B2)):
-        mine = bead_N == number
-        track = _track(volume_N[mine] - first_volume, position_N3[mine], sigma_N3[mine], num_volumes)
-        if track is not None and track.share >= min_share and np.all(track.scatter_nm[:2] < _MAX_SCATTER_NM):
-            tracks.append(track)
-    tracks = _firm(tracks)
+    tracks, left_out = _followed(view, beads_B2, first_volume, last_volume, radius_nm=radius_nm, min_share=min_share)
+    tracks, loose, doubt = _agreeing(_firm(tracks, left_out))
+    left_out += loose
     if not tracks:
         raise TableError(
             f"None of {len(beads_B2)} places of beads has something that stays in {min_share:.0%} of the volumes; "
             "give other places, a larger radius, a smaller share, or measure the drift by correlation."
         )
-    drift, variance = _average(tracks)
-    width = _best_width(drift, variance) if smooth is None else smooth
-    drift, variance = _smoothed(drift, variance, width)
-    sigma = np.sqrt(variance)
+    raw, noise = _average(tracks)
+    width = _best_width(raw, noise) if smooth is None else smooth
+    drift, variance = _smoothed(raw, noise, width)
+    variance = np.maximum(variance * _bias_factor(raw, noise, width), _scatter_of_beads(tracks, raw, width))
+    known = np.isfinite(raw[:, 0])
+    time = np.flatnonzero(known).astype(np.float64) + first_volume
+    reach = np.full(len(time), max(0.5, 2 * width))
+    knots = Knots(time, reach, drift[known], np.sqrt(variance[known]), straight=0.0)
+    sigma_V3, supported_V = uncertainty(knots, first_volume, last_volume)
     return make_curve(
         first_volume,
-        _filled(drift),
-        _filled(sigma),
+        held(knots, first_volume, last_volume),
+        sigma_V3,
+        supported_V=supported_V,
         coords=view.coords,
         method="fiducials",
         details={
             "num_fiducials": len(tracks),
+            "fiducials": [track.name for track in tracks],
+            "places_nm": [[round(float(v), 1) for v in place] for place in beads_B2],
             "scatter_nm": [[round(float(v), 2) for v in track.scatter_nm] for track in tracks],
+            "residuals_nm": [[round(float(v), 2) for v in _residual(track, drift)] for track in tracks],
             "share": [round(track.share, 3) for track in tracks],
             "smooth_volumes": width,
+            "left_out": left_out,
+            "doubt": doubt,
         },
     )
+
+
+def _followed(
+    view: TableView, beads_B2: Floats, first_volume: int, last_volume: int, *, radius_nm: float, min_share: float
+) -> tuple[list[Track], list[str]]:
+    """Tracks of the beads that are seen often enough and keep their place; what was found of the others, in words."""
+    volume_N, bead_N, position_N3, sigma_N3 = _rows_near(view, beads_B2, radius_nm)
+    num_volumes = last_volume - first_volume + 1
+    tracks, left_out = [], []
+    for number, place in enumerate(beads_B2):
+        mine = bead_N == number
+        track = make_track(number, place, volume_N[mine] - first_volume, position_N3[mine], sigma_N3[mine], num_volumes)
+        if track is None:
+            left_out.append(f"bead {number + 1} at ({place[0]:.0f}, {place[1]:.0f}) nm is not there")
+        elif track.share < min_share:
+            left_out.append(f"{track.name} is seen in {track.share:.0%} of the volumes only")
+        elif np.any(track.scatter_nm[:2] >= _MAX_SCATTER_NM):
+            left_out.append(f"{track.name} scatters by {track.scatter_nm[:2].max():.0f} nm between volumes")
+        else:
+            tracks.append(track)
+    return tracks, left_out
+
+
+def _agreeing(tracks: list[Track]) -> tuple[list[Track], list[str], str | None]:
+    """Leave out one bead after another that disagrees with most others; in words which, and what is left in doubt."""
+    loose: list[str] = []
+    if len(tracks) == 1:
+        return tracks, loose, f"{tracks[0].name} is the only one: whether it keeps its place in the sample is not known"
+    while (found := disagreeing(tracks)) is not None:
+        number, time = found
+        if len(tracks) == 2:
+            names = " and ".join(track.name for track in tracks)
+            return tracks, loose, f"{names} disagree over {time} volumes; which of them moves cannot be told from two"
+        loose.append(f"{tracks[number].name} moves against the others over {time} volumes")
+        tracks = [track for track in tracks if track is not tracks[number]]
+    return tracks, loose, None
 
 
 def _rows_near(view: TableView, beads_B2: Floats, radius_nm: float) -> tuple[Integers, Integers, Floats, Floats]:
@@ -144,38 +169,13 @@ def _rows_near(view: TableView, beads_B2: Floats, radius_nm: float) -> tuple[Int
     return volume, bead, position, sigma
 
 
-def _track(volume_N: Integers, position_N3: Floats, sigma_N3: Floats, num_volumes: int) -> Track | None:
-    """One position a volume; rows far off the running median are molecules that passed by."""
-    if len(volume_N) < 2:
-        return None
-    order = np.argsort(volume_N, kind="stable")
-    volume, position, sigma = volume_N[order], position_N3[order], sigma_N3[order]
-    running = median_filter(position, size=(min(_MEDIAN_VOLUMES, len(position)), 1), mode="nearest")
-    off = np.abs(position - running)
-    spread = MAD_TO_SD * np.median(off, axis=0)
-    kept = np.all(off <= np.maximum(_OUTLIER_SIGMAS * np.maximum(spread, sigma), 1e-9), axis=1)
-    volume, position, weight = volume[kept], position[kept], 1 / sigma[kept] ** 2
-    mean, total = np.full((num_volumes, 3), np.nan), np.zeros((num_volumes, 3))
-    for axis in range(3):
-        total[:, axis] = np.bincount(volume, weight[:, axis], num_volumes)
-        moment = np.bincount(volume, weight[:, axis] * position[:, axis], num_volumes)
-        np.divide(moment, total[:, axis], out=mean[:, axis], where=total[:, axis] > 0)
-    # what one volume differs from the next: noise, and hardly drift
-    steps = np.diff(mean[np.isfinite(mean[:, 0])], axis=0)
-    scatter = MAD_TO_SD * np.median(np.abs(steps), axis=0) / np.sqrt(2) if len(steps) else np.full(3, np.inf)
-    seen = total > 0
-    predicted = np.divide(1.0, total, out=np.full_like(total, np.inf), where=seen)
-    typical = np.median(predicted[seen[:, 0]], axis=0)
-    # the predicted variances are right up to a factor, which the scatter tells
-    return Track(mean, predicted * np.maximum(scatter**2, 1e-6) / typical, scatter)
-
-
-def _firm(tracks: list[Track]) -> list[Track]:
-    """Without beads that wobble, where there are others to compare with."""
+def _firm(tracks: list[Track], left_out: list[str]) -> list[Track]:
+    """Without beads that wobble from volume to volume, where there are others to compare with."""
     if len(tracks) < 3:
         return tracks
     scatter = np.array([track.scatter_nm for track in tracks])
     firm = np.all(scatter <= _LOOSE_RATIO * np.maximum(np.median(scatter, axis=0), 1e-3), axis=1)
+    left_out += [f"{tracks[number].name} wobbles from volume to volume" for number in np.flatnonzero(~firm)]
     return [track for track, keep in zip(tracks, firm, strict=True) if keep]
 
 
@@ -233,8 +233,45 @@ def _smoothed(drift_V3: Floats, variance_V3: Floats, width: float, *, leave_out:
     return mean, variance
 
 
-def _filled(values_V3: Floats) -> Floats:
-    """Volumes without a bead take what lies between their neighbours; beyond the outer ones, the same as these."""
-    known = np.flatnonzero(np.isfinite(values_V3).all(axis=1))
-    volume = np.arange(len(values_V3))
-    return np.stack([np.interp(volume, known, values_V3[known, axis]) for axis in range(3)], axis=1)
+def _bias_factor(drift_V3: Floats, variance_V3: Floats, width: float) -> Floats:
+    """``(3,)`` by what smoothing adds to the variance: left-out volumes are missed by more than noise explains."""
+    if width == 0:
+        return np.ones(3)
+    predicted, stated = _smoothed(drift_V3, variance_V3, width, leave_out=True)
+    both = np.isfinite(drift_V3).all(axis=1) & np.isfinite(predicted).all(axis=1)
+    if not both.any():
+        return np.ones(3)
+    excess = np.mean((drift_V3[both] - predicted[both]) ** 2 - variance_V3[both], axis=0)
+    return np.asarray(np.maximum(1.0, excess / np.mean(stated[both], axis=0)))
+
+
+def _residual(track: Track, drift_V3: Floats) -> Floats:
+    """``(3,)`` nm, root mean square of what a bead is off the drift, around its own place."""
+    off = track.position_V3 - drift_V3
+    off = off[np.isfinite(off).all(axis=1)]
+    return np.asarray(np.std(off, axis=0)) if len(off) else np.full(3, np.nan)
+
+
+def _scatter_of_beads(tracks: list[Track], raw_V3: Floats, width: float) -> Floats:
+    """``(V, 3)`` variance of the mean of the beads, as they differ from each other after smoothing, over long times.
+
+    For two beads that differ by some distance it is the square of its half, whichever of them has moved.
+    """
+    if len(tracks) < 2:
+        return np.zeros(raw_V3.shape)
+    total = np.zeros(raw_V3.shape)
+    weights = np.zeros(raw_V3.shape)
+    for track in tracks:
+        seen = np.isfinite(track.position_V3)
+        weights += np.where(seen, 1 / track.variance_V3, 0.0)
+    for track in tracks:
+        seen = np.isfinite(track.position_V3)
+        weight = np.divide(
+            np.where(seen, 1 / track.variance_V3, 0.0), weights, out=np.zeros_like(weights), where=weights > 0
+        )
+        off = track.position_V3 - raw_V3
+        off -= np.nanmean(off, axis=0)
+        slow, _ = _smoothed(off, track.variance_V3, width)
+        total += weight**2 * np.nan_to_num(slow) ** 2
+    over = max(1, len(raw_V3) // _AVERAGED_PARTS)
+    return np.asarray(uniform_filter1d(total, over, axis=0, mode="nearest") * len(tracks) / (len(tracks) - 1))

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lls_decode.drawing import new_figure
+from lls_decode.drawing import new_figure, save_png
 from lls_decode.drift.curve import DriftCurve, Floats
 from lls_decode.table import written_aside
 
 _MAX_DRAWN = 20_000
 """Volumes of a line; of more, every n-th is drawn."""
+_MAX_SPANS = 200
 
 
 def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm: Floats | None = None) -> None:
     """Displacement along each axis over volumes with a band of one standard deviation, as PNG.
+
+    Volumes in which nothing was measured are grey.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
         if truth_nm is not None:
             axes.plot(volume, truth_nm[every, axis], "--", color="0.5", linewidth=1, label="truth")
         axes.fill_between(volume, shift - sigma, shift + sigma, color=f"C{axis}", alpha=0.3, linewidth=0)
+        for start, stop in _without_support(curve):
+            axes.axvspan(start, stop, color="0.9", linewidth=0, zorder=0)
         axes.plot(volume, shift, color=f"C{axis}", linewidth=1, label="drift")
         if len(centres):
             axes.plot(
@@ -47,9 +52,21 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
     axes.set_xlabel("volume (frame, when volumes are single planes)")
     if truth_nm is not None:
         axes.legend(loc="upper left", fontsize=8)
-    figure.suptitle(", ".join(part for part in (title, curve.method) if part), fontsize=11)
+    unseen = curve.details.get("unsupported_rows")
+    share = f"{unseen:.1%} of the rows without support (grey)" if unseen is not None else ""
+    figure.suptitle(", ".join(part for part in (title, curve.method, share) if part), fontsize=11)
     with written_aside(Path(out)) as temporary:
-        figure.savefig(temporary, format="png")
+        save_png(figure, temporary)
+
+
+def _without_support(curve: DriftCurve) -> list[tuple[int, int]]:
+    """Runs of volumes in which nothing was measured, the longest of them where there are too many to be drawn."""
+    if curve.supported is None:
+        return []
+    edge = np.diff(np.concatenate([[0], (~curve.supported).astype(np.int8), [0]]))
+    start, stop = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)
+    longest = np.argsort(start - stop, kind="stable")[:_MAX_SPANS]
+    return [(int(start[n]) + curve.first_volume, int(stop[n]) + curve.first_volume) for n in longest]
 
 
 def _words(curve: DriftCurve, axis: int) -> str:

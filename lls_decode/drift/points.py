@@ -5,7 +5,7 @@ it was cut into shards or row groups does not show.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -46,6 +46,10 @@ class Points:
     """Of the table."""
     first_volume: int
     last_volume: int
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> "Points":
+        """Some of them, in as many volumes."""
+        return replace(self, position_nm=self.position_nm[chosen], volume=self.volume[chosen])
 
     def __len__(self) -> int:
         return len(self.volume)
@@ -165,20 +169,22 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
     )
 
 
-def survey_volumes(path: Path) -> tuple[int, int]:
+def survey_volumes(path: Path, *, least: int = 2) -> tuple[int, int]:
     """First and last volume that has rows.
 
     Raises
     ------
     TableError
-        There are fewer than two.
+        There are fewer than ``least``, 1 or 2.
     """
     first, last = math.inf, -math.inf
     for table in iter_tables(path, ["volume"]):
         if table.num_rows:
             volume = table["volume"].to_numpy()
             first, last = min(first, volume.min()), max(last, volume.max())
-    if first >= last:
+    if first > last:
+        raise TableError(f"{path} has no rows, so that there is no drift in it.")
+    if least > 1 and first == last:
         raise TableError(
             f"{path} has rows in fewer than two volumes (or frames), between which drift is measured; give a longer "
             "acquisition."

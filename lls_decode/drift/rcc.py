@@ -7,8 +7,8 @@
 3. Windows are cut where the curve bends, and 2 repeated, until it bends nowhere by more than its uncertainty.
 
 Each step ends with the redundant least squares of `solve`. What all pairs of a window have in common does not show in
-its residuals; so in the end the drift is measured with each half of the points, and the uncertainty of the least
-squares is enlarged until it explains how these differ.
+its residuals; so in the end the drift is measured with halves of the points that have no molecule in common, and the
+uncertainty of the least squares is scaled until it explains how these differ.
 Shape letters: ``N`` points, ``D`` axes, ``W`` windows, ``K`` pairs, ``V`` volumes.
 """
 
@@ -21,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.drift.correlogram import REACH, GridCorrelator, NearCorrelator
-from lls_decode.drift.curve import DriftCurve, interpolate, make_curve
+from lls_decode.drift.curve import DriftCurve, make_curve
+from lls_decode.drift.halves import calibrate, cells_of, halve
 from lls_decode.drift.points import Points
 from lls_decode.drift.solve import Solution, choose_pairs, solve
-from lls_decode.drift.windows import MIN_POINTS, Windows, bends, cut_evenly, split
+from lls_decode.drift.support import Knots, held, uncertainty
+from lls_decode.drift.windows import MIN_POINTS, Windows, bends, cut_at_gaps, cut_evenly, cut_long, split
 from lls_decode.errors import TableError
-from lls_decode.robust import robust_sd
 
 _logger = logging.getLogger(__name__)
 
@@ -46,8 +47,9 @@ _NARROWING: Final = 3.0
 _SMALLEST_KERNEL_NM: Final = 10.0
 _MAX_WINDOW_POINTS: Final = 50_000
 """Of one window, used for a displacement; every n-th of more."""
-_RUNS: Final = 16
-"""Runs of successive points in which the halves of a window alternate; a molecule that stays on is in one of them."""
+_DIFFERENCES: Final = 200
+"""Windows, over all ways to halve the points, that tell the uncertainty."""
+_MAX_HALVINGS: Final = 8
 
 
 def estimate_by_correlation(
@@ -85,16 +87,19 @@ def estimate_by_correlation(
     shift_VD = _interpolated(points, windows, _measure_coarsely(points, windows, kernel_nm, max_shift_nm))
     evenly = min(max(_COARSE_WINDOWS, len(points) // _EVEN_POINTS), _EVEN_WINDOWS)
     windows = cut_evenly(points.volume, min(num_windows or evenly, limit))
+    if num_windows is None:
+        windows = cut_long(cut_at_gaps(windows))
     windows, shift_VD, solution = _follow(
         points, windows, shift_VD, kernel_nm, fixed=num_windows is not None, progress=progress
     )
-    sigma_WD = solution.sigma_nm * _enlargement(points, windows, shift_VD, kernel_nm, solution)
-    known = solution.known
-    sigma_VD = interpolate(windows.centres[known], sigma_WD[known], points.first_volume, points.last_volume)
+    sigma_WD = _calibrated(points, windows, shift_VD, kernel_nm, solution)
+    knots = _knots(windows, solution.known, _at(windows, shift_VD, points), sigma_WD)
+    sigma_VD, supported_V = uncertainty(knots, points.first_volume, points.last_volume)
     return make_curve(
         points.first_volume,
         shift_VD,
-        np.maximum(sigma_VD, sigma_WD[known].min(axis=0)),  # straight lines at the ends may fall below
+        sigma_VD,
+        supported_V=supported_V,
         coords=points.coords,
         method="rcc",
         details=_details(points, windows, solution, kernel_nm),
@@ -126,7 +131,7 @@ def _measure_coarsely(points: Points, windows: Windows, kernel_nm: Floats, max_s
     transforms = [grid.transform(points.position_nm[windows.part(number)]) for number in range(len(windows))]
     pairs = choose_pairs(len(windows))
     shift = np.array([grid.shift(transforms[i], transforms[j]) for i, j in pairs])
-    return _solved(pairs, shift, np.ones_like(shift), len(windows))
+    return _solved(pairs, shift, np.ones_like(shift), windows)
 
 
 def _measure_finely(
@@ -135,14 +140,16 @@ def _measure_finely(
     shift_VD: Floats,
     kernel_nm: Floats,
     *,
-    half: int | None = None,
+    chosen: npt.NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
 ) -> Solution:
-    """Displacements that the curve so far has left, of all points or of one half of them."""
-    clouds = [_at_rest(points, _chosen(windows.part(number), half), shift_VD) for number in range(len(windows))]
+    """Displacements that the curve so far has left, of all points or of some of them."""
+    clouds = [_at_rest(points, _numbers(windows.part(number), chosen), shift_VD) for number in range(len(windows))]
     pairs = choose_pairs(len(windows))
     shift, sigma = np.full((2, len(pairs), len(kernel_nm)), np.nan)
     for second in range(1, len(windows)):
+        if not len(clouds[second]):
+            continue
         correlator = NearCorrelator(clouds[second], kernel_nm)
         for row in np.flatnonzero(pairs[:, 1] == second):
             peak = correlator.peak(clouds[pairs[row, 0]])
@@ -150,15 +157,15 @@ def _measure_finely(
                 shift[row], sigma[row] = peak.shift_nm, peak.sigma_nm
         if progress is not None:
             progress(second + 1, len(windows))
-    return _solved(pairs, shift, sigma, len(windows))
+    return _solved(pairs, shift, sigma, windows)
 
 
-def _chosen(part: slice, half: int | None) -> Integers:
+def _numbers(part: slice, chosen: npt.NDArray[np.bool_] | None) -> Integers:
     """Numbers of the points of a window that are used."""
     number = np.arange(part.start, part.stop)
-    if half is not None:
-        number = number[(np.arange(len(number)) * 2 * _RUNS // len(number)) % 2 == half]
-    return number[:: math.ceil(len(number) / _MAX_WINDOW_POINTS)]
+    if chosen is not None:
+        number = number[chosen[part]]
+    return number[:: max(1, math.ceil(len(number) / _MAX_WINDOW_POINTS))]
 
 
 def _at_rest(points: Points, number: Integers, shift_VD: Floats) -> npt.NDArray[np.float32]:
@@ -166,42 +173,55 @@ def _at_rest(points: Points, number: Integers, shift_VD: Floats) -> npt.NDArray[
     return moved.astype(np.float32)
 
 
-def _solved(pairs: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: int) -> Solution:
-    solution = solve(pairs, shift_KD, sigma_KD, num_windows)
-    if solution.known.sum() < max(2, num_windows / 2):
+def _solved(pairs: Integers, shift_KD: Floats, sigma_KD: Floats, windows: Windows) -> Solution:
+    solution = solve(pairs, shift_KD, sigma_KD, len(windows), count_W=windows.counts)
+    if solution.known.sum() < max(2, len(windows) / 2):
         raise TableError(
-            f"Only {int(solution.known.sum())} of {num_windows} windows of time have a structure in common, so that "
+            f"Only {int(solution.known.sum())} of {len(windows)} windows of time have a structure in common, so that "
             "the drift cannot be measured by correlation; use fiducials, or fewer windows."
         )
     return solution
 
 
+def _knots(windows: Windows, known: npt.NDArray[np.bool_], drift_WD: Floats, sigma_WD: Floats) -> Knots:
+    return Knots(windows.centres[known], windows.reach[known], drift_WD[known], sigma_WD[known])
+
+
 def _interpolated(points: Points, windows: Windows, solution: Solution) -> Floats:
-    known = solution.known
-    return interpolate(windows.centres[known], solution.drift_nm[known], points.first_volume, points.last_volume)
+    knots = _knots(windows, solution.known, solution.drift_nm, solution.sigma_nm)
+    return held(knots, points.first_volume, points.last_volume)
+
+
+def _at(windows: Windows, shift_VD: Floats, points: Points) -> Floats:
+    """``(W, D)`` displacements in the volumes at the centres of windows."""
+    return shift_VD[np.rint(windows.centres).astype(np.int64) - points.first_volume]
 
 
 def _refine(
     points: Points, windows: Windows, shift_VD: Floats, solution: Solution, kernel_nm: Floats
 ) -> tuple[Windows, Floats]:
     """Windows cut in two where the curve bends, in four where it jumps, and the largest bend along each axis, nm."""
-    at_windows = shift_VD[np.rint(windows.centres).astype(np.int64) - points.first_volume]
-    bend_WD = bends(windows.centres, at_windows, np.nan_to_num(solution.sigma_nm, nan=np.inf))
+    bend_WD = bends(windows.centres, _at(windows, shift_VD, points), np.nan_to_num(solution.sigma_nm, nan=np.inf))
     parts = 1 + np.any(bend_WD > 0, axis=1) + 2 * np.any(bend_WD > kernel_nm, axis=1)
     finer = split(windows, parts) if parts.sum() <= _MAX_WINDOWS else windows
     return finer, bend_WD.max(axis=0) if len(finer) > len(windows) else np.zeros(bend_WD.shape[1])
 
 
-def _enlargement(points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, solution: Solution) -> Floats:
-    """``(D,)`` by what the uncertainty from the residuals is too small, from halves of the points; 1 at least.
+def _calibrated(points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, solution: Solution) -> Floats:
+    """``(W, D)`` nm, uncertainties that explain how the drifts of halves without common molecules differ.
 
-    The error of a mean over all points is half of the difference between two over halves.
+    The error of a mean over all points is half of the difference between two over halves. Few windows tell little, so
+    that the points are then halved in several ways.
     """
-    one, other = (_measure_finely(points, windows, shift_VD, kernel_nm, half=half) for half in (0, 1))
-    known = one.known & other.known & solution.known
-    apart = (one.drift_nm[known] - other.drift_nm[known]) / 2
-    ratio = apart / solution.sigma_nm[known]
-    return np.asarray(np.maximum(1.0, robust_sd(ratio, axis=0)))
+    cells = cells_of(_at_rest(points, np.arange(len(points)), shift_VD), kernel_nm)
+    off, stated = [], []
+    for seed in range(min(_MAX_HALVINGS, -(-_DIFFERENCES // len(windows)))):
+        first = halve(cells, seed)
+        one, other = (_measure_finely(points, windows, shift_VD, kernel_nm, chosen=half) for half in (first, ~first))
+        known = one.known & other.known & solution.known
+        off.append((one.drift_nm[known] - other.drift_nm[known]) / 2)
+        stated.append(solution.sigma_nm[known])
+    return calibrate(solution.sigma_nm, np.concatenate(stated), np.concatenate(off))
 
 
 def _details(points: Points, windows: Windows, solution: Solution, kernel_nm: Floats) -> dict[str, Any]:

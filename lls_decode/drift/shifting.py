@@ -17,18 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lls_decode.drift.curve import DriftCurve, pack, unpack
-from lls_decode.drift.points import TableView
+from lls_decode.drift.curve import DriftCurve, pack, same, unpack
+from lls_decode.drift.points import TableView, survey_volumes
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.table import TableMetadata, iter_tables, table_writer
 
 STEP: Final = "drift"
-_KEEP_POSITIONS: Final = ("filter", "link")
+_KEEP_POSITIONS: Final = ("filter", "link", "import")
 """Later steps of history after which rows can still be moved back one by one."""
 
 
 def correct_table(table: str | Path, curve: DriftCurve, out: str | Path) -> int:
     """Write a table whose rows are moved by minus the drift; returns the number of rows. Constant memory.
+
+    Rows in volumes before the first or after the last one of the curve are moved as those in that one.
 
     Parameters
     ----------
@@ -38,18 +40,14 @@ def correct_table(table: str | Path, curve: DriftCurve, out: str | Path) -> int:
     Raises
     ------
     ConfigError
-        The curve has other axes than the table, or does not cover all of its volumes.
+        The curve has other axes than the table, none of its volumes, or has corrected it already.
     TableError
         The table cannot be read, or lacks a column.
     OutputError
         Full disk, read-only folder.
     """
     view = TableView.of(table)
-    if curve.coords == "sample" and view.geometry is None:
-        raise ConfigError(
-            f"The drift curve is in coordinates of the sample, but {table} has none (its geometry is not known); give "
-            "a curve in raw coordinates."
-        )
+    check_curve(view, curve)
     step = {"method": curve.method, "curve": pack(curve), **_summary(curve)}
     return _move(view, curve, out, view.metadata.with_step(STEP, **step), sign=-1)
 
@@ -83,6 +81,42 @@ def undo_correction(table: str | Path, out: str | Path) -> int:
     return _move(view, curve, out, view.metadata.model_copy(update={"history": earlier}), sign=1)
 
 
+def check_curve(view: TableView, curve: DriftCurve) -> None:
+    """Check that a curve can correct a table, and has not done so.
+
+    Raises
+    ------
+    ConfigError
+        As `correct_table`.
+    """
+    if curve.coords == "sample" and view.geometry is None:
+        raise ConfigError(
+            f"The drift curve is in coordinates of the sample, but {view.path} has none (its geometry is not known); "
+            "give a curve in raw coordinates."
+        )
+    _check_new(view, curve)
+    _check_overlap(view, curve)
+
+
+def _check_new(view: TableView, curve: DriftCurve) -> None:
+    """A correction is made once: a second one moves the rows as far off as they were."""
+    for entry in view.metadata.history:
+        if entry.get("step") == STEP and "curve" in entry and same(unpack(entry["curve"]), curve):
+            raise ConfigError(
+                f"{view.path} was corrected by this drift curve already, and would be moved twice; give the table from "
+                "before the correction, or take the correction out first (--undo)."
+            )
+
+
+def _check_overlap(view: TableView, curve: DriftCurve) -> None:
+    first, last = survey_volumes(view.path, least=1)
+    if last < curve.first_volume or first > curve.last_volume:
+        raise ConfigError(
+            f"{view.path} has rows in volumes {first} to {last}, the drift curve covers {curve.first_volume} to "
+            f"{curve.last_volume}, none of them; give a curve of the same acquisition."
+        )
+
+
 def _move(view: TableView, curve: DriftCurve, out: str | Path, metadata: TableMetadata, *, sign: int) -> int:
     """Stream a table through `_moved`."""
     pieces = iter_tables(view.path)
@@ -97,13 +131,7 @@ def _move(view: TableView, curve: DriftCurve, out: str | Path, metadata: TableMe
 
 
 def _moved(rows: pa.Table, view: TableView, curve: DriftCurve, sign: int) -> pa.Table:
-    volume = rows["volume"].to_numpy()
-    if len(volume) and not curve.covers(int(volume.min()), int(volume.max())):
-        raise ConfigError(
-            f"{view.path} has rows in volumes {volume.min()} to {volume.max()}, the drift curve covers "
-            f"{curve.first_volume} to {curve.last_volume}; give a curve of the same acquisition."
-        )
-    shift = tuple(curve.at(volume).T)
+    shift = tuple(curve.at(rows["volume"].to_numpy()).T)
     if curve.coords == "sample" and view.geometry is not None:
         shift = view.geometry.raw_displacement(*shift)
     moved = []

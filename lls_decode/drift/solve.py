@@ -27,7 +27,7 @@ _TUKEY: Final = 4.685
 
 @dataclass(frozen=True)
 class Solution:
-    """Drift of the windows, relative to their mean."""
+    """Drift of the windows, relative to the mean over their points."""
 
     drift_nm: Floats
     """(W, D); NaN for windows that no pair connects with the others."""
@@ -63,7 +63,9 @@ def choose_pairs(num_windows: int, max_pairs: int = MAX_PAIRS) -> Integers:
     )
 
 
-def solve(pairs_K2: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: int) -> Solution:
+def solve(
+    pairs_K2: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: int, *, count_W: Integers | None = None
+) -> Solution:
     """Least squares over pairs, with weights that fall to zero for pairs that do not fit (Tukey's biweight).
 
     Parameters
@@ -72,10 +74,14 @@ def solve(pairs_K2: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: i
         Numbers of two windows.
     shift_KD, sigma_KD
         Displacement of the second window from the first, nm, and its standard deviation up to a common factor.
+    count_W
+        Points in each window: drift and uncertainty are relative to the mean over points, which is not lost in a few
+        windows that nobody knows. None: equally many.
     """
     usable = np.isfinite(shift_KD).all(axis=1) & np.isfinite(sigma_KD).all(axis=1)
     pairs, shift, sigma = pairs_K2[usable], shift_KD[usable], np.maximum(sigma_KD[usable], 1e-3)
     num_axes = shift.shape[1]
+    count = np.ones(num_windows) if count_W is None else count_W.astype(np.float64)
     trust = np.ones(len(pairs))
     scale = np.ones(num_axes)
     drift, covariance = np.full((num_windows, num_axes), np.nan), np.full((num_windows, num_axes), np.nan)
@@ -85,7 +91,7 @@ def solve(pairs_K2: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: i
         drift[:], covariance[:] = np.nan, np.nan
         for axis in range(num_axes):
             drift[part, axis], covariance[part, axis] = _least_squares(
-                pairs, shift[:, axis], trust / sigma[:, axis] ** 2, part
+                pairs, shift[:, axis], trust / sigma[:, axis] ** 2, part, count
             )
         residual = shift - (drift[pairs[:, 1]] - drift[pairs[:, 0]])
         missed = np.abs(residual) / sigma
@@ -116,9 +122,9 @@ def _largest_part(pairs: Integers, num_windows: int) -> npt.NDArray[np.bool_]:
 
 
 def _least_squares(
-    pairs: Integers, shift: Floats, weight: Floats, part: npt.NDArray[np.bool_]
+    pairs: Integers, shift: Floats, weight: Floats, part: npt.NDArray[np.bool_], count: Floats
 ) -> tuple[Floats, Floats]:
-    """Drift with mean zero, and its variances, of the windows of one connected part."""
+    """Drift whose mean over points is zero, and its variances, of the windows of one connected part."""
     number = np.cumsum(part) - 1
     inside = part[pairs].all(axis=1)
     (first, second), weight, shift = number[pairs[inside]].T, weight[inside], shift[inside]
@@ -130,5 +136,6 @@ def _least_squares(
     np.add.at(normal, (second, first), -weight)
     right = np.bincount(second, weight * shift, size) - np.bincount(first, weight * shift, size)
     mean = max(float(np.trace(normal)), 1e-12) / size**2  # makes the mean, which no pair tells, zero
-    inverse = np.linalg.inv(normal + mean)
+    share = count[part] / count[part].mean()
+    inverse = np.linalg.inv(normal + mean * np.outer(share, share))
     return inverse @ right, np.maximum(np.diag(inverse) - 1 / (size**2 * mean), 0.0)

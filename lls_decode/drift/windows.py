@@ -18,6 +18,10 @@ _MIN_BEND_NM: Final = 3.0
 """Smaller ones are left to the interpolation, which misses a small part of them only."""
 _BEND_SIGMAS: Final = 6.0
 """Standard deviations from residuals are too small, by what all pairs of a window have in common."""
+_GAP: Final = 0.5
+"""Volumes in a row without a point are a gap, in durations of an ordinary window."""
+_LONG: Final = 3
+"""A window lasts long, in durations of an ordinary one."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class Windows:
         sums = np.add.reduceat(self.volume.astype(np.float64), self.edges[:-1])
         return np.asarray(sums / self.counts)
 
+    @property
+    def reach(self) -> Floats:
+        """(W,) volumes before and after its centre that a window extends, if its points are evenly spread there."""
+        volume = self.volume.astype(np.float64)
+        sums, squares = (np.add.reduceat(values, self.edges[:-1]) for values in (volume, volume**2))
+        variance = np.maximum(squares / self.counts - (sums / self.counts) ** 2, 0.0)
+        return np.asarray(np.sqrt(3 * variance + 0.25))
+
     def part(self, number: int) -> slice:
         """The points of one window."""
         return slice(int(self.edges[number]), int(self.edges[number + 1]))
@@ -53,6 +65,20 @@ def cut_evenly(volume: Integers, num_windows: int) -> Windows:
     wanted = np.linspace(0, len(volume), num_windows + 1).round().astype(np.int64)
     starts = np.searchsorted(volume, volume[wanted[1:-1]], side="left")
     return Windows(np.unique(np.concatenate([[0], starts, [len(volume)]])), volume)
+
+
+def cut_at_gaps(windows: Windows) -> Windows:
+    """Cut windows where volumes without points follow each other for long, so that none has a gap within."""
+    longest = max(2.0, _GAP * float(np.median(2 * windows.reach)))
+    gap = 1 + np.flatnonzero(np.diff(windows.volume) > longest)
+    return Windows(np.union1d(windows.edges, gap), windows.volume)
+
+
+def cut_long(windows: Windows) -> Windows:
+    """Cut windows that last much longer than most, where points are few, as far as these suffice."""
+    duration = 2 * windows.reach
+    parts = np.floor(duration / np.median(duration)).astype(np.int64)
+    return split(windows, np.where(parts >= _LONG, parts, 1))
 
 
 def split(windows: Windows, num_parts: Integers) -> Windows:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lls_decode.drawing import new_figure
+from lls_decode.drawing import new_figure, save_png
 from lls_decode.evaluate.calibration import SigmaAgreement
 from lls_decode.evaluate.evaluation import Bin, Evaluation
 from lls_decode.evaluate.frc import THRESHOLD, FourierCorrelation
@@ -224,4 +224,4 @@ def _figure(size: tuple[float, float]) -> Any:
 
 def _save(figure: Any, out: str | Path) -> None:
     with written_aside(Path(out)) as path:
-        figure.savefig(path, dpi=90, format="png")
+        save_png(figure, path, dpi=90)

@@ -25,6 +25,7 @@ from scipy.spatial import cKDTree
 
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate.matching import match
+from lls_decode.outputs import PROGRAM
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -184,7 +185,7 @@ class SpikeReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, None in place of NaN."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        return {"written_by": PROGRAM, **plain}
 
 
 def score_spikes(rows: SpikeRows, weight: Floats | None = None) -> SpikeScore:

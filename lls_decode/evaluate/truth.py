@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from lls_decode.emitters import Emitters
 from lls_decode.errors import TableError
+from lls_decode.outputs import note_read
 from lls_decode.table import read_emitters
-from lls_decode.table.csv_layouts import CHALLENGE, THUNDERSTORM, CsvLayout, read_header, read_numbers
+from lls_decode.table.csv_layouts import CHALLENGE, THUNDERSTORM, CsvHead, CsvLayout, read_header, read_numbers
 
 Floats = npt.NDArray[np.float64]
 
@@ -66,10 +67,11 @@ def read_truth(path: str | Path, *, pixel_nm: float | None = None) -> Emitters:
 
 
 def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
-    header, skip = _header(path)
+    head = _header(path)
+    header = head.names
     if all(name in header for name in _OURS):
         ours = {name: name for name in Emitters.__dataclass_fields__ if name in header}
-        columns = read_numbers(path, header, ours, skip=skip)
+        columns = read_numbers(path, head, ours)
         return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=0)})
     layout = next((layout for layout in _LAYOUTS if layout.fits(header)), None)
     if layout is None:
@@ -85,7 +87,7 @@ def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
             "it can be moved to the pixel's centre."
         )
     wanted = {name: ours for name, ours in {**layout.required, **layout.optional}.items() if name in header}
-    columns = read_numbers(path, header, wanted, skip=skip)
+    columns = read_numbers(path, head, wanted)
     if "xy_sig" in columns:
         columns["x_sig"] = columns["y_sig"] = columns.pop("xy_sig")
     assert layout.origin_px is not None  # of all three
@@ -94,15 +96,14 @@ def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
     return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=layout.first_frame)})
 
 
-def _header(path: Path) -> tuple[list[str], int]:
-    """Names of the columns, and the number of lines up to them."""
+def _header(path: Path) -> CsvHead:
+    note_read(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
             lines = list(islice(file, _MOST_HEADER_LINES))
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} cannot be read as text ({error}); expected a csv table with a header.") from error
-    header, skip, _ = read_header(lines)
-    return header, skip
+    return read_header(lines)
 
 
 def _frames(path: Path, number: Floats, *, first: int) -> npt.NDArray[np.int64]:

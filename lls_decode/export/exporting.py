@@ -10,6 +10,7 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.formats import decode, picasso, plain, smap, smlm, thunderstorm
 from lls_decode.export.rows import Coords, ExportTable
 from lls_decode.export.text import MAX_ROWS
+from lls_decode.outputs import guarded
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Exported:
     rows: int
 
 
+@guarded
 def export_table(
     table: str | Path,
     out: str | Path,
@@ -59,7 +61,8 @@ def export_table(
     Parameters
     ----------
     out
-        Written aside and renamed: it appears whole or not at all. An older file of that name is replaced.
+        Written aside and renamed: it appears whole or not at all. What may be replaced, says
+        `lls_decode.table.files.written_aside`.
     format
         A name of `FORMATS`; None: by the ending of ``out``.
     coords

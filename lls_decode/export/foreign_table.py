@@ -10,6 +10,7 @@ import numpy.typing as npt
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
 from lls_decode.export.hdf5 import is_hdf5, opened
+from lls_decode.outputs import note_read
 
 _HEAD_BYTES = 65_536
 
@@ -51,6 +52,7 @@ class FileHead:
         TableError
             There is no such file, or it cannot be read.
         """
+        note_read(path)
         try:
             with path.open("rb") as file:
                 start = file.read(_HEAD_BYTES)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.outputs import note_read
 
 _CHUNK_CACHE_BYTES = 2**23
 """Of one dataset: chunks of other programs may be large, and each is read in several parts."""
@@ -34,6 +35,7 @@ def h5py_module() -> Any:
 def opened(path: Path) -> Iterator[Any]:
     """An HDF5 file for reading; damage becomes a `TableError`."""
     h5py = h5py_module()
+    note_read(path)
     try:
         with h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES) as file:
             yield file

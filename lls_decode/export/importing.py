@@ -11,20 +11,24 @@ A row without frame or position is no localization: such a file is refused, not 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.export import parquet
 from lls_decode.export.column_completion import ColumnCompletion
 from lls_decode.export.foreign_table import FileHead, ForeignTable
 from lls_decode.export.formats import decode, picasso, plain, smap, smlm
 from lls_decode.export.formats.other_csv import LAYOUTS
-from lls_decode.export.text import read_csv
+from lls_decode.export.text import read_csv, read_layout
+from lls_decode.outputs import guarded
 from lls_decode.table import TableMetadata, schema, software_versions, sorted_aside, table_writer
-from lls_decode.table.csv_layouts import THUNDERSTORM, CsvLayout, read_header
+from lls_decode.table.csv_layouts import SEPARATORS, THUNDERSTORM, CsvLayout, read_header
+from lls_decode.table.reading import is_described
 
 _logger = logging.getLogger(__name__)
 
@@ -40,25 +44,35 @@ class Reader:
     read: Callable[[Path, PixelSize | None], ForeignTable]
 
 
-def _layout_of(head: FileHead) -> CsvLayout | None:
-    header, _, _ = read_header(head.lines)
+def _layout_of(header: Sequence[str]) -> CsvLayout | None:
     return next((layout for layout in CSV_LAYOUTS if layout.fits(header)), None)
 
 
-def _read_csv(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
-    head = FileHead.of(path)
-    layout = _layout_of(head)
+def _read_csv(path: Path, pixel_size: PixelSize | None, separator: str | None = None) -> ForeignTable:
+    head = read_header(FileHead.of(path).lines, separator)
+    if not any(name[:1].isalpha() for name in head.names):
+        raise TableError(f"{path} is a text without a line of column names; write one on top of it.")
+    layout = _need_layout(path, head.names)
+    found = read_csv(path, head, layout, pixel_size)
+    return replace(found, details={**found.details, "layout": layout.name})
+
+
+def _read_parquet(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
+    names = parquet.column_names(path)
+    layout = _need_layout(path, names)
+    found = read_layout(path, names, layout, pixel_size, partial(parquet.iter_numbers, path))
+    return replace(found, details={**found.details, "layout": layout.name})
+
+
+def _need_layout(path: Path, header: Sequence[str]) -> CsvLayout:
+    layout = _layout_of(header)
     if layout is None:
-        header, _, _ = read_header(head.lines)
-        if not any(name[:1].isalpha() for name in header):
-            raise TableError(f"{path} is a text without a line of column names; write one on top of it.")
         raise TableError(
             f"{path} has the columns {', '.join(header)[:300] or '(none)'}, which are those of no csv that is known; "
             f"expected {', '.join(plain.LAYOUT.required)}, ..., or those of "
             f"{', '.join(dict.fromkeys(layout.name for layout in CSV_LAYOUTS[1:]))}; rename the columns."
         )
-    found = read_csv(path, head.lines, layout, pixel_size)
-    return replace(found, details={**found.details, "layout": layout.name})
+    return layout
 
 
 READERS: Final = {
@@ -67,11 +81,13 @@ READERS: Final = {
     "decode": Reader(decode.recognizes_h5, decode.read_h5),
     "decode-csv": Reader(decode.recognizes_csv, decode.read_csv_file),
     "smlm": Reader(smlm.recognizes, smlm.read),
-    "csv": Reader(lambda head: _layout_of(head) is not None, _read_csv),
+    "parquet": Reader(parquet.recognizes, _read_parquet),
+    "csv": Reader(lambda head: _layout_of(read_header(head.lines).names) is not None, _read_csv),
 }
 """In the order in which they are tried; ``csv`` is ours, SMAPpy's, ThunderSTORM's, SMAP's and those of `layouts`."""
 
 
+@guarded
 def import_table(
     path: str | Path,
     out: str | Path,
@@ -79,11 +95,13 @@ def import_table(
     pixel_size: PixelSize | None = None,
     format: str | None = None,
     planes_per_volume: int | None = None,
+    separator: str | None = None,
     rows_at_once: int = _ROWS_AT_ONCE,
 ) -> Path:
     """Read the table of another program and write it as ours, in bounded memory; its rows may be in any order.
 
-    They are sorted by way of a temporary file beside ``out``, of 56 bytes a row.
+    They are sorted by way of a temporary file beside ``out``, of 56 bytes a row. A Parquet file that is a table of
+    ours, rewritten by another program, gets back its types, its order and what it says of itself.
 
     Parameters
     ----------
@@ -95,6 +113,8 @@ def import_table(
         A name of `READERS`; None: recognized by its content.
     planes_per_volume
         Frames of a volume. None: what the file says, else 1: a classical movie.
+    separator
+        Between the cells of a csv: a name of `lls_decode.table.csv_layouts.SEPARATORS`; None: by its header.
     rows_at_once
         Rows in memory; the table does not depend on it.
 
@@ -108,12 +128,23 @@ def import_table(
         Full disk, read-only folder.
     """
     path, out = Path(path), Path(out)
-    name = format or _recognize(path)
+    name = format or ("csv" if separator is not None else _recognize(path))
     if name not in READERS:
         raise ConfigError(f"{name!r} is not a format that can be read; choose one of {', '.join(READERS)}.")
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"{planes_per_volume} planes per volume were given; expected 1 or more.")
-    found = READERS[name].read(path, pixel_size)
+    if separator is not None and (name != "csv" or separator not in SEPARATORS):
+        raise ConfigError(
+            f"separator (--separator) is {separator!r} for a file of format {name}; expected one of "
+            f"{', '.join(SEPARATORS)}, for a csv."
+        )
+    if name == "parquet" and is_described(path):
+        parquet.restore(path, out, pixel_size=pixel_size, planes_per_volume=planes_per_volume)
+        return out
+    if separator is None:
+        found = READERS[name].read(path, pixel_size)
+    else:
+        found = _read_csv(path, pixel_size, SEPARATORS[separator])
     completion, columns = ColumnCompletion(path, planes_per_volume), schema(with_sample=False)
     with sorted_aside(out, columns) as sorter:
         for piece in found.pieces(rows_at_once):
@@ -153,8 +184,6 @@ def _recognize(path: Path) -> str:
     for name, reader in READERS.items():
         if reader.recognizes(head):
             return name
-    if head.start.startswith(b"PAR1"):
-        raise TableError(f"{path} is a Parquet file already; open it as it is.")
     if head.hdf5_names:
         raise TableError(
             f"{path} is an HDF5 file with {', '.join(head.hdf5_names)} at its root; expected saveloc (SMAP), locs "

@@ -1,6 +1,7 @@
 """Tables as text: csv written piece by piece, and csv of other programs read by a description of its columns."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from lls_decode.export.foreign_table import Columns as ForeignColumns
 from lls_decode.export.foreign_table import ForeignTable
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
-from lls_decode.table.csv_layouts import CsvLayout, iter_numbers, read_header
+from lls_decode.table.csv_layouts import CsvHead, CsvLayout, iter_numbers
 
 MAX_ROWS: Final = 50_000_000
 """A text of more rows (about 6 GB) opens nowhere; written only when it is asked for."""
@@ -56,7 +57,7 @@ def _arrow(columns: Columns) -> pa.Table:
     return pa.table(arrays, names=list(columns))
 
 
-def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: PixelSize | None) -> ForeignTable:
+def read_csv(path: Path, head: CsvHead, layout: CsvLayout, pixel_size: PixelSize | None) -> ForeignTable:
     """Read a csv of a known layout.
 
     Raises
@@ -66,12 +67,38 @@ def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: Pi
     TableError
         A column that the layout has to have is missing; cells that are no numbers, rows of another length.
     """
-    header, skip, notes = read_header(lines)
+
+    def numbers(wanted: Mapping[str, str], rows_at_once: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        return iter_numbers(path, head, wanted, rows_at_once=rows_at_once)
+
+    found = read_layout(path, head.names, layout, pixel_size, numbers)
+    return replace(found, notes=(*head.notes, *found.notes))
+
+
+def read_layout(
+    path: Path,
+    header: Sequence[str],
+    layout: CsvLayout,
+    pixel_size: PixelSize | None,
+    numbers: Callable[[Mapping[str, str], int], Iterator[dict[str, npt.NDArray[Any]]]],
+) -> ForeignTable:
+    """Read columns of a known layout, whatever kind of file they are in.
+
+    Parameters
+    ----------
+    numbers
+        Columns, given which of theirs are which of ours and the number of rows at once.
+
+    Raises
+    ------
+    ConfigError, TableError
+        As `read_csv`.
+    """
     for name in layout.required:
         if name not in header:
             raise TableError(f"{path} has no column {name!r}; expected a csv of {layout.name}.")
     wanted = {name: ours for name, ours in {**layout.required, **layout.optional}.items() if name in header}
-    notes += layout.notes
+    notes = layout.notes
     if layout.first_frame:
         notes += (f"frames counted from 0 instead of {layout.first_frame}",)
     if layout.origin_px is None:
@@ -85,7 +112,7 @@ def read_csv(path: Path, lines: Sequence[str], layout: CsvLayout, pixel_size: Pi
         notes += (f"x and y moved by {layout.origin_px:g} px",)
 
     def pieces(rows_at_once: int) -> Iterator[ForeignColumns]:
-        for columns in iter_numbers(path, header, wanted, skip=skip, rows_at_once=rows_at_once):
+        for columns in numbers(wanted, rows_at_once):
             columns["frame"] = columns["frame"] - layout.first_frame
             if layout.origin_px and pixel_size is not None:
                 columns["x_nm"] = columns["x_nm"] - layout.origin_px * pixel_size.x_nm

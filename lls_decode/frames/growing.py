@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.config import InputConfig
 from lls_decode.errors import InputError
-from lls_decode.frames.codecs import open_array
-from lls_decode.frames.keys import DirectoryKeys, ZarrArray, join, open_keys
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
-from lls_decode.frames.stores import forget_listings, is_collection, list_arrays
+from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.keys import DirectoryKeys, ZarrArray, join, open_keys
+from lls_decode.frames.storage.stores import forget_listings, is_collection, list_arrays
 
 SETTLE_S = 10.0
 """A file that has not changed for this long, and has later ones after it, is complete."""
@@ -41,6 +42,12 @@ class Growth:
         late_s: float = LATE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        path = resolve_dataset(path)
+        if is_address(path):
+            raise InputError(
+                f"{path} is an address, and an acquisition is followed by the times of its files, on a file "
+                "system; run without --follow when it is complete, or mount the store."
+            )
         self.source: FrameSource | None = None
         """The dataset as far as it is complete; None while that is no whole volume."""
         self.problem = f"{path} has no complete volume yet"

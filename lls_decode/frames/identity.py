@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lls_decode.frames.frame_map import FrameMap
-from lls_decode.frames.keys import Keys, ZarrArray
+from lls_decode.frames.mapping.frame_map import FrameMap
+from lls_decode.frames.storage.keys import Keys, ZarrArray
 
 _SAMPLE_BYTES = 4 << 20
 

@@ -7,22 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from lls_decode.config import InputConfig, PixelSize
+from lls_decode.addresses import is_address, resolve_dataset
+from lls_decode.config import InputConfig, PixelSize, StorageConfig
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
-from lls_decode.frames.frame_map import FrameMap
 from lls_decode.frames.identity import identify, sample_chunks
-from lls_decode.frames.keys import DirectoryKeys, Keys, ZarrArray, open_keys
-from lls_decode.frames.mapping import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
+from lls_decode.frames.mapping.frame_map import FrameMap
+from lls_decode.frames.mapping.settling import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import image_around, read_node, select_image
 from lls_decode.frames.metadata.multiscales import Image
+from lls_decode.frames.metadata.salvage import salvage_notes
 from lls_decode.frames.reading.regions import denied, open_stored
-from lls_decode.frames.salvage import salvage_notes
 from lls_decode.frames.source import FrameSource
-from lls_decode.frames.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
+from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
+from lls_decode.outputs import note_read
 
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
+MAX_CHECKED_REMOTE = 100
+"""The same for a remote dataset, where each takes several requests."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     Parameters
     ----------
     path
-        A zarr v2 or v3 store (a directory, or a zip of one), a directory of per-volume stores, or a glob of them.
+        A zarr v2 or v3 store (a directory, or a zip of one), a directory of per-volume stores, or a glob of them; or
+        the address of one: ``s3://``, ``gs://``, ``https://`` (single stores only), ``file://``.
     config
         What the user says about axes, channel and volumes; None: everything from the metadata.
 
@@ -49,19 +54,24 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     AccessError
         It may not be read, or its codec is not installed.
     """
+    path = resolve_dataset(path)
     try:
-        return _open_source(str(path), config or InputConfig())
+        return _open_source(path, config or InputConfig())
     except PermissionError as error:
         raise denied(error.filename or path) from error
 
 
 def _open_source(path: str, config: InputConfig) -> FrameSource:
+    storage = config.storage
     forget_listings()
-    paths = list_arrays(path)
-    first = _open(paths[0], config.array)
+    paths = list_arrays(path, storage)
+    if not is_address(path):
+        for each in (path, *paths):
+            note_read(each)
+    first = _open(paths[0], config.array, storage)
     _check_array(first)
     axes, names, notes = settle_axes(
-        first.array, first.image, config, where=first.keys.name, is_volume=is_collection(path)
+        first.array, first.image, config, where=first.keys.name, is_volume=is_collection(path, storage)
     )
     frame_map, more = map_frames(first.array.shape, axes, names, len(paths), config, where=path)
     if len(paths) > 1 and frame_map.size("t") > 1 and frame_map.size("z") > 1:
@@ -69,9 +79,9 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
             f"{path} holds {len(paths)} stores, and {paths[0]} has axes {axes!r}, a whole dataset; expected one volume "
             "(z, y, x) or frame (y, x) in each, or give the path of one store."
         )
-    _check_alike(paths, first)
+    _check_alike(paths, first, storage)
     dtype = first.array.dtype.newbyteorder("=")
-    sampled = [first if i == 0 else _open_like(paths[i], first) for i in (0, len(paths) // 2, len(paths) - 1)]
+    sampled = [first if i == 0 else _open_like(paths[i], first, storage) for i in (0, len(paths) // 2, len(paths) - 1)]
     node = read_node(first.keys, first.image.array)
     documents = [*(node.documents if node else ()), dict(first.image.scale_nm)]
     samples = list(sample_chunks([(item.array, item.keys, item.image.array) for item in sampled], frame_map))
@@ -92,13 +102,14 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
             *notes,
             *first.image.notes,
             *more,
-            *_ignored(path),
+            *_ignored(path, storage),
             *chunk_notes(first.array, frame_map),
         ),
         identity=identify(frame_map, str(dtype), documents, iter(samples)),
         frame_map=frame_map,
-        description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path)),
+        description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path, storage)),
         samples=tuple(hashlib.sha256(sample).hexdigest()[:16] for sample in samples),
+        storage=storage,
     )
     return _with_notes(source, processing_notes(source))
 
@@ -113,11 +124,11 @@ def _describe(frame_map: FrameMap, dtype: str, documents: list[dict[str, Any]], 
     return identify(frame_map, dtype, [storage, documents[-1]], iter(()))
 
 
-def _open(path: str, array: str | None) -> _Opened:
-    keys = open_keys(Path(path))
+def _open(path: str, array: str | None, storage: StorageConfig) -> _Opened:
+    keys = open_keys(path, storage)
     image = select_image(keys, array)
-    if not image.array and isinstance(keys, DirectoryKeys):
-        image = image_around(Path(path)) or image
+    if not image.array:
+        image = image_around(keys) or image
     return _Opened(open_stored(keys, image.array), keys, image)
 
 
@@ -132,9 +143,9 @@ def stated_angle_deg(keys: Keys, image: Image) -> float | None:
     return None
 
 
-def _open_like(path: str, first: _Opened) -> _Opened:
+def _open_like(path: str, first: _Opened, storage: StorageConfig) -> _Opened:
     """Open another array of a dataset, at the same place of its store."""
-    keys = open_keys(Path(path))
+    keys = open_keys(path, storage)
     node = read_node(keys, first.image.array)
     if node is None or not node.is_array:
         raise InputError(
@@ -155,10 +166,11 @@ def _check_array(opened: _Opened) -> None:
         raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
 
 
-def _check_alike(paths: tuple[str, ...], first: _Opened) -> None:
-    picked = np.unique(np.linspace(1, len(paths) - 1, min(len(paths) - 1, MAX_CHECKED)).astype(int))
+def _check_alike(paths: tuple[str, ...], first: _Opened, storage: StorageConfig) -> None:
+    most = MAX_CHECKED_REMOTE if is_address(paths[0]) else MAX_CHECKED
+    picked = np.unique(np.linspace(1, len(paths) - 1, min(len(paths) - 1, most)).astype(int))
     for i in picked:
-        other = _open_like(paths[i], first).array
+        other = _open_like(paths[i], first, storage).array
         if (other.shape, other.dtype) != (first.array.shape, first.array.dtype):
             raise InputError(
                 f"{paths[i]} has shape {other.shape} and type {other.dtype}, {paths[0]} has {first.array.shape} and "
@@ -167,11 +179,11 @@ def _check_alike(paths: tuple[str, ...], first: _Opened) -> None:
             )
 
 
-def _ignored(path: str) -> list[str]:
+def _ignored(path: str, storage: StorageConfig) -> list[str]:
     """Entries of a directory of stores that are none."""
-    if has_magic(path) or not is_collection(path):
+    if has_magic(path, storage) or not is_collection(path, storage):
         return []
-    others = [Path(item).name for item in split_entries(path)[1]]
+    others = [Path(item).name for item in split_entries(path, storage)[1]]
     return [f"{len(others)} entries of the directory are no zarr stores: {', '.join(others[:5])}"] if others else []
 
 

@@ -6,24 +6,23 @@ read as one slab (or one for each array), inside the task; zarr decodes its chun
 Shape letters: ``T`` frames read, ``Y X`` pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, Tile
-from lls_decode.config import AbsentChunks, PixelSize
-from lls_decode.errors import AccessError, ChunkError, FrameValueError, InputError
-from lls_decode.frames.chunks import Region
-from lls_decode.frames.frame_map import FrameMap, Ints, Slab, name_frames
-from lls_decode.frames.keys import Keys, ZarrArray, open_keys
+from lls_decode.config import AbsentChunks, PixelSize, StorageConfig
+from lls_decode.errors import AccessError, ChunkError, FrameValueError, InputError, StorageError
+from lls_decode.frames.mapping.frame_map import FrameMap, Ints, Slab, name_frames
+from lls_decode.frames.reading.chunks import Region
 from lls_decode.frames.reading.losses import Losses
 from lls_decode.frames.reading.regions import open_stored, read_around, read_region
 from lls_decode.frames.reading.stack import Frames, FrameStack
-from lls_decode.frames.stores import forget_listings, list_arrays
+from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.stores import forget_listings, list_arrays
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ class FrameSource:
     """Angle between the light sheet and the stage travel, in the metadata of a converted store; None when unknown."""
     absent: AbsentChunks = "lost"
     """What frames of absent chunks are: lost, or of the fill value."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    """How a remote store is reached."""
     growing: bool = False
     """The dataset is still being written: it may hold more than this by now (see `frames.growing`)."""
 
@@ -94,7 +95,7 @@ class FrameSource:
         self._check_block(block)
         adu_TYX, found = self._read(block.frames, partly=True)
         kept_T = ~found.lost_T
-        if not kept_T.any() and found.is_denied and not self._may_read_any():
+        if not kept_T.any() and found.causes == {"denied"} and not self._may_read_any():
             raise AccessError(f"{found.reason} No other frame that was tried can be read either.")
         return FrameStack(
             adu_TYX if kept_T.all() else adu_TYX[kept_T],
@@ -137,6 +138,15 @@ class FrameSource:
     def _read_slab(self, slab: Slab, found: Losses, *, partly: bool) -> Frames:
         """``(t, z, Y, X)`` pixels of a rectangle, native byte order, contiguous; those of lost frames are undefined."""
         array, keys, path = self._open(slab.array)
+        try:
+            return self._read_stored(array, keys, path, slab, found, partly=partly)
+        except StorageError:
+            _open_cached.cache_clear()  # the next attempt finds credentials and server anew
+            raise
+
+    def _read_stored(
+        self, array: ZarrArray, keys: Keys, path: str, slab: Slab, found: Losses, *, partly: bool
+    ) -> Frames:
         region, axes = self.region(slab), self.frame_map.axes
         data, damaged = read_region(array, keys, path, region)
         lost = [item for item in damaged if item.cause != "absent" or self.absent == "lost"]
@@ -144,9 +154,11 @@ class FrameSource:
         filled = [item for item in damaged if item not in lost]
         found.count(slab, self.frame_map, where=where, lost=lost, filled=filled)
         if lost and not partly:
-            raise ChunkError(found.reason)
+            error = ChunkError(found.reason)
+            error.is_absence = found.causes == {"absent"}
+            raise error
         if data is None:
-            data = read_around(array, region, lost, [axes.index(axis) for axis in "tz" if axis in axes])
+            data = read_around(array, keys, region, lost, [axes.index(axis) for axis in "tz" if axis in axes])
         return self._arrange(data, slab)
 
     def _arrange(self, data: Frames, slab: Slab) -> Frames:
@@ -202,14 +214,14 @@ class FrameSource:
             return self._open_once(number)
 
     def _open_once(self, number: int) -> tuple[ZarrArray, Keys, str]:
-        paths = list_arrays(self.path)
+        paths = list_arrays(self.path, self.storage)
         more = len(paths) - self.frame_map.num_arrays
         if more < 0 or (more > 0 and not self.growing):
             raise InputError(
                 f"{self.path} holds {len(paths)} arrays, {self.frame_map.num_arrays} when it was opened; do not add or "
                 "remove volumes while they are processed."
             )
-        array, keys = _open_cached(paths[number], self.array, self.identity)
+        array, keys = _open_cached(paths[number], self.array, self.identity, self.storage)
         if not self._fits(array.shape) or array.dtype.newbyteorder("=") != np.dtype(self.dtype):
             raise InputError(
                 f"{keys.name} has shape {array.shape} and type {array.dtype}, the other arrays {self.frame_map.shape} "
@@ -238,7 +250,7 @@ class FrameSource:
 
 
 @lru_cache(maxsize=64)
-def _open_cached(path: str, array: str, identity: str) -> tuple[ZarrArray, Keys]:
+def _open_cached(path: str, array: str, identity: str, storage: StorageConfig) -> tuple[ZarrArray, Keys]:
     """Open arrays of this process; ``identity`` keeps a store written anew at the same path apart."""
-    keys = open_keys(Path(path))
+    keys = open_keys(path, storage)
     return open_stored(keys, array), keys

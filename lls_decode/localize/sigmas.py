@@ -26,6 +26,7 @@ from lls_decode.model.bundle import ModelBundle, load_bundle, save_bundle, store
 from lls_decode.model.info import BundleInfo, bundle_digest
 from lls_decode.model.network import LocNet
 from lls_decode.models import find_bundle
+from lls_decode.outputs import guarded
 from lls_decode.table.files import output_error
 
 _SEED = 123_456_789
@@ -99,6 +100,7 @@ def spread(ratio: npt.NDArray[np.float64]) -> float:
     return found
 
 
+@guarded
 def recalibrate(
     bundle: str | Path, out: str | Path, *, emitters: int = _EMITTERS, device: torch.device | None = None
 ) -> Recalibration:

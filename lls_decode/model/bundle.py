@@ -12,6 +12,7 @@ from torch import Tensor
 from lls_decode.errors import BundleError
 from lls_decode.model.info import METADATA_KEY, BundleInfo, read_bundle_info
 from lls_decode.model.network import LocNet
+from lls_decode.table import written_aside
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ def save_bundle(path: str | Path, network: LocNet, info: BundleInfo, *, dtype: t
         for name, value in network.state_dict().items()
     }
     record = json.dumps(info.to_dict(), sort_keys=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_bytes(save(weights, metadata={METADATA_KEY: record}))
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_bytes(save(weights, metadata={METADATA_KEY: record}))
 
 
 def load_bundle(path: str | Path, *, device: torch.device | str = "cpu") -> ModelBundle:

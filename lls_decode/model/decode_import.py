@@ -33,6 +33,7 @@ from lls_decode.model.decode_params import (
 )
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
+from lls_decode.outputs import guarded, note_read
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ _TO_OUR_AXES = [0, 2, 1, 3]
 _ADVICE = "give the model_*.pt that DECODE wrote when it trained a SigmaMUNet"
 
 
+@guarded
 def import_decode(
     model: Path, params: Path | None, out: Path, *, name: str | None = None, licence: str = "unknown"
 ) -> BundleInfo:
@@ -76,6 +78,7 @@ def import_decode(
     """
     model, out = Path(model), Path(out)
     params = Path(params) if params is not None else model.with_name("param_run.yaml")
+    note_read(model)
     weights = _read_weights(model)
     _warn_of_newer(model)
     theirs = read_params(params)

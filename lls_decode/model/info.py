@@ -27,6 +27,7 @@ from lls_decode.config import (
     parse,
 )
 from lls_decode.errors import BundleError, ConfigError
+from lls_decode.outputs import note_read
 
 METADATA_KEY = "lls_decode"
 FORMAT_VERSION = 1
@@ -80,6 +81,7 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
         The file is absent, no bundle, or of a newer format.
     """
     path = Path(path)
+    note_read(path)
     advice = "give a .lls file written by 'lls-decode train'"
     try:
         with path.open("rb") as file:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lls_decode.axes import IndexRange, range_text
-from lls_decode.errors import ConfigError
+from lls_decode.errors import ConfigError, TableError
 from lls_decode.molecules.condition import parse_condition
 from lls_decode.molecules.density import Bits, crowded, marked
 from lls_decode.molecules.positions import place_columns
@@ -23,6 +23,8 @@ from lls_decode.table import count_rows, read_metadata, read_schema, software_ve
 Floats = npt.NDArray[np.float64]
 
 _STEP = "filter"
+_SMALLEST = 1e-18
+"""Share of any number of rows that is one row."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def filter_table(
     if not conditions and best is None and min_neighbours is None:
         raise ConfigError("There is no condition; give one, e.g. --where 'x_sig < 30', --best 0.5 or --volumes 0:100.")
     selection = Selection(table, reduce(and_, conditions) if conditions else None)
-    kept = _Kept(selection, None if best is None else sigma_quantile(partial(selection.pieces, SIGMAS), best))
+    kept = _Kept(selection, None if best is None else _largest_of_best(selection, schema, best))
     if min_neighbours is not None and radius_nm is not None:
         places = partial(kept.places, place_columns(table, metadata))
         kept.crowded = crowded(places, min_neighbours=min_neighbours, radius_nm=radius_nm)
@@ -155,6 +157,20 @@ class _Kept:
         for rows in self._selection.pieces(None if columns is None else [*columns, *SIGMAS]):
             sigma = combined_sigma(rows)
             yield rows.filter(pa.array((sigma <= self._limit) & np.isfinite(sigma)))
+
+
+def _largest_of_best(selection: Selection, schema: pa.Schema, best: float) -> float:
+    """The combined sigma that ``best`` of the rows do not exceed; NaN without rows, infinite where it is not known."""
+    missing = [name for name in SIGMAS if name not in schema.names]
+    pieces = partial(selection.pieces, SIGMAS)
+    limit = math.inf if missing else sigma_quantile(pieces, best)
+    if missing or (math.isinf(limit) and math.isinf(sigma_quantile(pieces, _SMALLEST))):
+        found = f"no column {', '.join(missing)}" if missing else "no row whose sigmas along x and y are known"
+        raise TableError(
+            f"{selection.path} has {found}, by which the most precise rows are chosen; leave out --best, or filter by "
+            "another column (--where)."
+        )
+    return limit
 
 
 def _check(best: float | None, min_neighbours: int | None, radius_nm: float | None) -> None:

@@ -20,6 +20,7 @@ from lls_decode.molecules.positions import Positions
 from lls_decode.molecules.schema import molecule_schema, molecule_table
 from lls_decode.molecules.sightings import Sightings
 from lls_decode.molecules.tracks import Finished, Tracks, number_chains
+from lls_decode.outputs import in_place
 from lls_decode.table import (
     ROW_GROUP_ROWS,
     TableMetadata,
@@ -31,6 +32,7 @@ from lls_decode.table import (
     table_writer,
 )
 from lls_decode.table.files import output_error
+from lls_decode.table.marks import kind_of
 
 Integers = npt.NDArray[np.int64]
 
@@ -108,6 +110,7 @@ def link(
     schema, of_molecules = molecule_schema(linker.has_sample), metadata.of_kind("molecules")
     # the inner one appears first: a number in the table is always one of a molecule that is there
     with (
+        in_place(table),
         table_writer(folder / table.name, read_schema(table), metadata) as rows,
         table_writer(folder / MOLECULES, schema, of_molecules) as molecules,
     ):
@@ -139,11 +142,11 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
     if not any(step.get("step") == _STEP for step in metadata.history):
         raise TableError(f"{table} is not linked; there is nothing to undo.")
     final = _folder(table, out) / table.name
-    with table_writer(final, read_schema(table), metadata.without_step(_STEP)) as rows:
+    with in_place(table), table_writer(final, read_schema(table), metadata.without_step(_STEP)) as rows:
         for batch in iter_tables(table):
             rows.write(_with_group(batch, np.full(batch.num_rows, -1, dtype=np.int64)))
     molecules = final.parent / MOLECULES
-    if final.samefile(table) and molecules.is_file() and read_metadata(molecules).kind == "molecules":
+    if final.samefile(table) and kind_of(molecules) == "a table of molecules":
         molecules.unlink()
     return final
 
@@ -220,7 +223,10 @@ def _iter_whole(table: Path, planes_per_volume: int, batch_rows: int) -> Iterato
     for piece in iter_tables(table):
         frame = piece["frame"].to_numpy().astype(np.int64)
         if len(frame) and (frame[0] < last_frame or np.any(frame[1:] < frame[:-1])):
-            raise TableError(f"{table} is not in the order of frames, which linking needs; sort it by frame.")
+            raise TableError(
+                f"{table} is not in the order of frames, which linking needs; sort it with 'lls-decode import "
+                f"{table} SORTED.parquet'."
+            )
         last_frame = int(frame[-1]) if len(frame) else last_frame
         waiting.append(piece)
         if sum(part.num_rows for part in waiting) < batch_rows:

@@ -11,15 +11,17 @@ import yaml
 from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize, RunConfig
 from lls_decode.errors import ConfigError, InputError, OutputError
-from lls_decode.frames.checksums import Progress
-from lls_decode.frames.create import check_free
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
+from lls_decode.frames.writing.checksums import Progress
+from lls_decode.frames.writing.create import check_free
 from lls_decode.movies.accounting import as_record
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.filling import Filling
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.opening import open_movie
+from lls_decode.outputs import guarded, note_read
+from lls_decode.table import written_aside
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ MAX_WORKERS = 8
 """Threads by default; a disk is seldom faster than this many compress."""
 
 
+@guarded
 def convert(
     source_path: str | Path,
     out_path: str | Path,
@@ -46,13 +49,14 @@ def convert(
 ) -> FrameSource:
     """Convert a movie of another format to zarr, without losing a frame.
 
-    Reads TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them), NDTiff data sets, folders of
-    lattice light-sheet stacks, ``.dax`` and Picasso ``.raw``. What the files announce, what is found and what their
-    bytes hold must agree, and which file comes where must be beyond doubt; else the movie is refused.
+    Reads what `opening.FORMATS` lists: TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them),
+    NDTiff datasets, folders of lattice light-sheet stacks, files of cameras and microscopes, HDF5, and other zarr, also
+    at an address. What the files announce, what is found and what their bytes hold must agree, and which file comes
+    where must be beyond doubt; else the movie is refused.
 
     Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
-    (`frames.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion goes on,
-    when it is called again, where it was: finished shards are compared with their digests and kept.
+    (`frames.writing.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion
+    goes on, when it is called again, where it was: finished shards are compared with their digests and kept.
 
     Where the files tell the geometry (``Settings.txt``), or frames are left over after the last whole volume, a run
     configuration is written beside the store: ``cell.run.yaml`` for ``cell.zarr``. One that is there is not touched.
@@ -100,6 +104,7 @@ def convert(
     """
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"planes_per_volume is {planes_per_volume}, expected 1 or more.")
+    note_read(source_path)
     movie = open_movie(source_path, Choices(axes, channel, position, pattern, allow_gaps, salvage))
     logger.info("%s", movie.told)
     for note in movie.notes:
@@ -112,6 +117,8 @@ def convert(
         )
     layout = _layout(movie, planes, source_path)
     out_path = Path(out_path)
+    if any(out_path.resolve() in (path.resolve(), *path.resolve().parents) for path in movie.files):
+        raise OutputError(f"{out_path} is, or holds, the movie itself; write the store to another place.")
     check_free(out_path, overwrite=overwrite)
     pixel_size = pixel_size or movie.pixel_size
     filling = Filling(
@@ -139,7 +146,7 @@ def convert(
 
 def _attributes(movie: Movie, source_path: str | Path) -> dict[str, Any]:
     """What the store keeps of where it comes from."""
-    attributes: dict[str, Any] = {"converted_from": Path(source_path).name, "files": movie.told}
+    attributes: dict[str, Any] = {"converted_from": Path(str(source_path).partition("::")[0]).name, "files": movie.told}
     if movie.geometry is not None:
         attributes["geometry"] = movie.geometry.model_dump(mode="json", exclude_none=True)
     if movie.losses:
@@ -180,5 +187,7 @@ def _write_run_config(store: Path, config: RunConfig) -> None:
         ]
     header.append("What is not said here comes from the model or the store, e.g. the camera: 'lls-decode config show'.")
     plain = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    path.write_text("".join(f"# {line}\n" for line in header) + yaml.safe_dump(plain, sort_keys=False))
+    text = "".join(f"# {line}\n" for line in header) + yaml.safe_dump(plain, sort_keys=False)
+    with written_aside(path) as aside:
+        aside.write_text(text)
     logger.info("%s written: what a run needs to know beside the store", path)

@@ -13,7 +13,9 @@ import numpy as np
 from lls_decode.axes import Layout
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError, OutputError
-from lls_decode.frames.checksums import (
+from lls_decode.frames.parallel import in_parallel
+from lls_decode.frames.storage.keys import ZarrArray
+from lls_decode.frames.writing.checksums import (
     Manifest,
     Piece,
     Progress,
@@ -29,9 +31,7 @@ from lls_decode.frames.checksums import (
     selection,
     write_manifest,
 )
-from lls_decode.frames.create import create_store
-from lls_decode.frames.keys import ZarrArray
-from lls_decode.frames.parallel import in_parallel
+from lls_decode.frames.writing.create import create_store
 from lls_decode.movies.movie import Movie
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Filling:
 def _angle_deg(movie: Movie) -> float | None:
     """The scan angle that the movie says; None when it says none, or its planes follow each other along z."""
     geometry = movie.geometry
-    return geometry.angle_deg if geometry is not None and geometry.motion == "stage" else None
+    return geometry.angle_deg if geometry is not None and geometry.motion == "stage" else movie.angle_deg
 
 
 def _runs_of(piece: Piece, noted: dict[int, Run]) -> list[Run]:

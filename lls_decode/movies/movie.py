@@ -37,6 +37,8 @@ class Movie:
     z_step_nm: float | None = None
     geometry: Geometry | None = None
     """How the planes follow each other, when the files tell."""
+    angle_deg: float | None = None
+    """Angle between the light sheet and the stage travel, when only that is told."""
     lengths: tuple[int, ...] = ()
     """Frames of each file of a series."""
     notes: tuple[str, ...] = ()
@@ -47,10 +49,12 @@ class Movie:
     """What was announced and is not among the frames, as the user allowed."""
     is_closed_up: bool = False
     """Whether frames from before and after a gap have become neighbours."""
+    content: str = ""
+    """Digest of which frames of the files these are: another channel is another movie (`digest_places`)."""
 
     def identity(self) -> str:
         """Digest of names and sizes of the files, and of how they are read; nothing is opened for it."""
-        listing = _digest_lines(f"{path.name} {path.stat().st_size}" for path in self.files)
+        listing = _digest_lines(f"{path.name} {path.stat().st_size}" for path in self.files) + self.content
         return digest(
             [listing, self.num_frames, self.height, self.width, str(self.dtype), [str(loss) for loss in self.losses]]
         )
@@ -67,6 +71,14 @@ def _digest_lines(lines: Iterable[str]) -> str:
     return listing.hexdigest()[:16]
 
 
+def digest_places(*places: npt.NDArray[np.int64], inside: str = "") -> str:
+    """Return a digest of where frames lie in their files, for `Movie.content`."""
+    found = hashlib.sha256(inside.encode())
+    for numbers in places:
+        found.update(np.ascontiguousarray(numbers).tobytes())
+    return found.hexdigest()[:16]
+
+
 def check_type(path: Path, dtype: np.dtype[Any]) -> None:
     """Refuse pixels that are no camera counts."""
     if dtype.kind not in "uif":
@@ -77,7 +89,11 @@ def read_bytes(path: Path, offset: int, count: int) -> bytes:
     """A piece of a file, which must be there in full."""
     with open(path, "rb") as file:
         file.seek(offset)
-        data = file.read(count)
+        return whole(path, file.read(count), offset, count)
+
+
+def whole(path: Path, data: bytes, offset: int, count: int) -> bytes:
+    """Refuse a piece of a file that is not there in full."""
     if len(data) < count:
         raise InputError(
             f"{path} is truncated: {len(data)} of {count} bytes are left at byte {offset}; restore the file."

@@ -11,23 +11,43 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import has_magic
+from lls_decode.frames.reading.regions import denied
+from lls_decode.frames.storage.stores import expand, has_magic
 from lls_decode.movies.choices import Choices, pick
+from lls_decode.movies.formats.cameras.andor_sif import open_sif
+from lls_decode.movies.formats.cameras.andor_spool import find_spool, open_spool
+from lls_decode.movies.formats.cameras.dcimg import open_dcimg
 from lls_decode.movies.formats.flat import open_dax, open_picasso_raw
+from lls_decode.movies.formats.hdf5.datasets import SEPARATOR, open_hdf5
+from lls_decode.movies.formats.hdf5.datasets import SUFFIXES as HDF5_SUFFIXES
+from lls_decode.movies.formats.hdf5.imaris import open_imaris
 from lls_decode.movies.formats.lls_folder import open_lls_series, refuse_foreign_names
+from lls_decode.movies.formats.microscopes.czi import open_czi
+from lls_decode.movies.formats.microscopes.nd2_files import open_nd2
+from lls_decode.movies.formats.microscopes.stk import open_stk
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
 from lls_decode.movies.formats.tiff.members import members_named_by
 from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
+from lls_decode.movies.formats.zarr_store import is_zarr, open_zarr
+from lls_decode.movies.joining import join
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.names import is_lls, read_name
-from lls_decode.movies.series import find_series, list_files
+from lls_decode.movies.series import Series, find_series, list_files
 
 TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
 BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     **dict.fromkeys(TIFF_SUFFIXES, open_tiff),
     ".dax": open_dax,
     ".raw": open_picasso_raw,
+    ".sif": open_sif,
+    **dict.fromkeys(HDF5_SUFFIXES, open_hdf5),
+    ".ims": open_imaris,
+    ".czi": open_czi,
+    ".dcimg": open_dcimg,
+    ".stk": open_stk,
+    ".nd2": open_nd2,
 }
 """The formats of single files."""
 
@@ -37,6 +57,15 @@ FORMATS: Final = (
     "a folder of lattice light-sheet stacks, with or without Settings.txt",
     "a .dax file",
     "a Picasso .raw file",
+    "an Andor .sif file, or the folder of a spooled acquisition",
+    "an HDF5 file, or one dataset of it (file.h5::/path)",
+    "an Imaris .ims file",
+    "a Zeiss .czi file",
+    "a Hamamatsu .dcimg file",
+    "a MetaMorph .stk file",
+    "a Nikon .nd2 file",
+    "a zarr store to be re-chunked, also at an address (s3://, gs://, https://), or one image of it (cell.zarr::0)",
+    "a folder or glob of files of any one of these kinds",
 )
 """What `open_movie` reads, in words."""
 
@@ -47,8 +76,9 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     Parameters
     ----------
     path
-        A TIFF, ``.dax`` or ``.raw`` file; a folder with an NDTiff data set, with stacks of a lattice light-sheet, or
-        with TIFFs; or a glob of TIFFs.
+        A file of one of `BY_SUFFIX`; a folder with an NDTiff data set, with stacks of a lattice light-sheet, with a
+        spooled acquisition, or with files of one kind; a glob of such files; a zarr store, also at an address; or a
+        dataset inside an HDF5 file or a zarr store, ``file.h5::/path``.
     choices
         What the user says where a movie holds more than one answer.
 
@@ -58,10 +88,20 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
         The movie is absent, of an unknown format, or inconsistent; or something must be chosen, or was chosen in vain.
     """
     choices = choices or Choices()
-    text, path = str(path), Path(path)
+    text = resolve_dataset(path)
+    path = Path(text)
+    if SEPARATOR in text and not path.exists():
+        return _open_inside(text, choices)
+    if _is_zarr(text):
+        return open_zarr(text, choices)
     index = path if path.name == INDEX and path.is_file() else find_index(path)
     if index is not None:
         return open_ndtiff(index, choices)
+    if is_zarr(text):
+        return open_zarr(text, choices)
+    spool = None if has_magic(text) else find_spool(path)
+    if spool is not None:
+        return open_spool(spool, choices)
     if has_magic(text) or path.is_dir():
         return _open_folder(text, choices)
     if choices.pattern is not None:
@@ -70,12 +110,39 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
         raise InputError(f"{path} does not exist; give a movie, or a folder or pattern of TIFFs.")
     opener = BY_SUFFIX.get(path.suffix.lower())
     if opener is None:
-        raise InputError(f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}.")
+        raise InputError(
+            f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}: make OME-Zarr of any other "
+            f"format with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr, which needs no conversion."
+        )
     return opener(path, choices)
+
+
+def _is_zarr(text: str) -> bool:
+    """Whether a movie is zarr; nothing else is read from an address."""
+    try:
+        return is_address(text) or is_zarr(text)
+    except PermissionError as error:
+        raise denied(error.filename or text) from error
+
+
+def _open_inside(text: str, choices: Choices) -> Movie:
+    """A dataset inside an HDF5 file, or an image of a zarr store: ``file.h5::/path``."""
+    name, _, inside = text.partition(SEPARATOR)
+    if _is_zarr(name):
+        return open_zarr(name, choices, inside)
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give an HDF5 file or a zarr store in front of {SEPARATOR}.")
+    return open_hdf5(path, choices, inside)
 
 
 def _open_folder(where: str, choices: Choices) -> Movie:
     """Files of a folder or pattern: one OME set, stacks of a lattice light-sheet, or a series by their names."""
+    suffix = _suffix_of_series(where)
+    if suffix is not None:
+        series = find_series(where, list_files(where, {suffix}, choices), choices)
+        inner = _left_open(series, choices)
+        return join(series, [BY_SUFFIX[suffix](path, inner) for path in series.files])
     files = list_files(where, TIFF_SUFFIXES, choices)
     sets = _ome_sets(files)
     if sets:
@@ -85,14 +152,34 @@ def _open_folder(where: str, choices: Choices) -> Movie:
     if Path(where).is_dir() and choices.axes is None and choices.pattern is None:
         refuse_foreign_names(Path(where), files)
     series = find_series(where, files, choices)
-    inner = replace(
+    inner = _left_open(series, choices)
+    if is_lls(series.files[0]) and "{" not in (choices.pattern or ""):
+        return open_lls_series(series.files[0].parent, series, inner)
+    return open_tiff_series(series, inner)
+
+
+def _suffix_of_series(where: str) -> str | None:
+    """The one suffix of a folder or pattern without TIFFs that is known; None when it has TIFFs or none."""
+    found = {Path(item).suffix.lower() for item in expand(where) if Path(item).is_file()}
+    known = sorted(found & set(BY_SUFFIX))
+    if not known or set(known) & TIFF_SUFFIXES:
+        return None
+    if len(known) > 1:
+        folder = where if Path(where).is_dir() else str(Path(where).parent)
+        raise InputError(
+            f"{where} has movies of {len(known)} kinds ({', '.join(known)}); choose one with a pattern, e.g. "
+            f"'{folder}/*{known[0]}'."
+        )
+    return known[0]
+
+
+def _left_open(series: Series, choices: Choices) -> Choices:
+    """What is left to choose inside each file, once their names have settled the channel or the position."""
+    return replace(
         choices,
         channel=None if series.takes_channel else choices.channel,
         position=None if series.takes_position else choices.position,
     )
-    if is_lls(series.files[0]) and "{" not in (choices.pattern or ""):
-        return open_lls_series(series.files[0].parent, series, inner)
-    return open_tiff_series(series, inner)
 
 
 def _ome_sets(files: list[Path]) -> list[list[Path]]:

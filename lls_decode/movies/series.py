@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import expand, has_magic, natural_key
+from lls_decode.frames.storage.stores import expand, has_magic, natural_key
 from lls_decode.movies.accounting import Loss
 from lls_decode.movies.choices import Choices, name_some, pick
 from lls_decode.movies.names import Name, is_lls, read_name, read_pattern

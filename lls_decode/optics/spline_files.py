@@ -22,10 +22,13 @@ import torch
 from lls_decode.config import PixelSize, SplinePsf
 from lls_decode.errors import ConfigError
 from lls_decode.optics.spline import CubicSpline, SplineModel, spline_from_volume
+from lls_decode.outputs import PROGRAM, note_read
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+_MATLAB_TEXT = f"MATLAB 5.0 MAT-file, Platform: {PROGRAM.replace('_', '-')}, a PSF for SMAP and DECODE"
+"""In place of the library's, so that `lls_decode.table.marks` knows the file again."""
 _ADVICE = "give a .npz by 'lls-decode calibrate' or a _3dcal.mat by SMAP"
 
 
@@ -74,6 +77,7 @@ def read_spline(path: str | Path, *, content: str | None = None) -> CubicSpline:
         The file is absent, is no calibration, or is not the one that ``content`` means.
     """
     path = file_state(path).path
+    note_read(path)
     if content is not None and content_digest(path) != content:
         raise ConfigError(
             f"PSF calibration {path} has contents {content_digest(path)}, expected {content}; give the file that the "
@@ -159,6 +163,8 @@ def write_smap(path: Path, spline: CubicSpline) -> None:
     }
     with path.open("wb") as file:
         savemat(file, {"SXY": {"cspline": cspline}}, do_compression=True)
+        file.seek(0)
+        file.write(_MATLAB_TEXT.encode("ascii").ljust(116))
 
 
 def _read_smap(path: Path) -> CubicSpline:

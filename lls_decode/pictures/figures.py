@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from lls_decode import drawing
 from lls_decode.drawing import new_figure
 from lls_decode.pictures.canvas import DepthCanvas, Image
 from lls_decode.pictures.colours import NUM_COLOURS, depth_colours, to_srgb
@@ -229,4 +230,4 @@ def save_png(figure: Any, out: Path) -> None:
 
     FigureCanvasAgg(figure)
     with written_aside(out) as temporary:
-        figure.savefig(temporary, format="png", facecolor=figure.get_facecolor())
+        drawing.save_png(figure, temporary, facecolor=figure.get_facecolor())

@@ -17,6 +17,7 @@ from zarr.codecs import BloscCodec
 
 from lls_decode.errors import ConfigError
 from lls_decode.pictures.tiles import Light, Shape
+from lls_decode.table.marks import PROGRAM
 
 TILE: Final[dict[bool, Shape]] = {False: (1, 2048, 2048), True: (64, 256, 256)}
 """What is drawn at once, and one file of a store, for pictures (False) and volumes (True)."""
@@ -149,6 +150,7 @@ def write_ome_tiff(path: Path, store: Path, grid: Grid) -> None:
                 metadata=metadata if number == 0 else None,
                 subifds=len(levels) - 1 if number == 0 else 0,
                 subfiletype=0 if number == 0 else 1,
+                software=PROGRAM,
                 **options,
             )
 

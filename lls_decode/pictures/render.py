@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from lls_decode.errors import ConfigError
+from lls_decode.outputs import guarded
 from lls_decode.pictures.canvas import DepthCanvas, Extent, Image
 from lls_decode.pictures.colours import depth_colours, white
 from lls_decode.pictures.figures import write_picture
 from lls_decode.pictures.survey import survey_table
 from lls_decode.pictures.view import AXES, Colour, Limits, View, ViewedTable
 from lls_decode.table import written_aside
+from lls_decode.table.marks import PROGRAM
 
 Mode = Literal["gaussian", "histogram"]
 
@@ -42,6 +44,7 @@ class Rendering:
     """Pixels: (Y, X), or (Z, Y, X) of a volume."""
 
 
+@guarded
 def render_png(
     table: str | Path,
     out: str | Path,
@@ -143,6 +146,7 @@ def _write_tiff(out: Path, image: Image, *, pixel_nm: float) -> None:
             image,
             photometric="rgb",
             imagej=True,
+            software=PROGRAM,
             resolution=(pixels_per_um, pixels_per_um),
             metadata={"unit": "um"},
         )

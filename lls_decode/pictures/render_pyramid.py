@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from lls_decode.errors import ConfigError, OutputError
+from lls_decode.outputs import guarded
 from lls_decode.pictures.canvas import LEVELS, Extent, Floats, half_octave
 from lls_decode.pictures.pyramid import TILE, Grid, write_ome_tiff, write_ome_zarr
 from lls_decode.pictures.render import WHOLE, Mode, Rendering, check_mode
@@ -27,6 +28,7 @@ PYRAMIDS: Final = (".ome.tif", ".ome.tiff", ".zarr")
 """Endings of pictures that `render_pyramid` writes."""
 
 
+@guarded
 def render_pyramid(
     table: str | Path,
     out: str | Path,

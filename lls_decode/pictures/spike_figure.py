@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.drawing import new_figure
+from lls_decode.drawing import new_figure, save_png
 from lls_decode.table import written_aside
 
 _COLOURS = {"x": "#0072b2", "y": "#d55e00", "z": "#009e73", "photons": "#666666"}  # told apart by colour-blind people
@@ -59,7 +59,7 @@ def spike_figure(out: str | Path, report: Mapping[str, Any]) -> None:
         _recall(axes[2, 3], over[last], report["total"])
     _dress(axes[2, 3], last, over[last], bottom=True)
     with written_aside(Path(out)) as path:
-        figure.savefig(path, dpi=90, format="png")
+        save_png(figure, path, dpi=90)
 
 
 def _title(report: Mapping[str, Any]) -> str:

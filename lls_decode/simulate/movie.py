@@ -18,9 +18,11 @@ from torch import Tensor
 from lls_decode.config import Camera, Cell, MovieConfig, RunConfig, SimulationConfig
 from lls_decode.errors import ConfigError, OutputError
 from lls_decode.frames import create_store
+from lls_decode.frames.writing.create import check_free
 from lls_decode.models import Given, as_config
 from lls_decode.optics import CameraModel, draw_camera
 from lls_decode.optics.psf import stamp_radius_px
+from lls_decode.outputs import guarded
 from lls_decode.simulate.background import draw_texture
 from lls_decode.simulate.frames import draw_photons
 from lls_decode.simulate.molecules import (
@@ -33,6 +35,9 @@ from lls_decode.simulate.molecules import (
     sample_molecules,
 )
 from lls_decode.simulate.structure import CellStructure, build_cell, to_deskewed
+from lls_decode.table import written_aside
+from lls_decode.table.files import check_replaceable
+from lls_decode.table.marks import PROGRAM, TRUTH_KEY, marked_yaml
 
 _FRAMES_AT_ONCE = 64
 _CALIBRATION_SITES = 20_000
@@ -49,6 +54,7 @@ class Movie:
     """Rows of the truth."""
 
 
+@guarded
 def simulate_movie(
     config: MovieConfig | Given,
     out: str | Path,
@@ -81,13 +87,17 @@ def simulate_movie(
     store, truth_path, run_path = out / "movie.zarr", out / "truth.parquet", out / "run.yaml"
     if store.exists() and not overwrite:
         raise OutputError(f"{store} exists; give another --out, or --overwrite to replace it.")
+    check_free(store, overwrite=overwrite)
+    for path in (truth_path, run_path, out / "movie.yaml"):
+        check_replaceable(path)
+    replaces = store.exists()
     try:
         (out / "camera").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be written ({error.strerror}); give another --out.") from error
     layout, s = config.layout, config.simulation
     generator = torch.Generator().manual_seed(config.seed)
-    camera, camera_config = _build_camera(config, out / "camera", generator)
+    camera, camera_config = _build_camera(config, out / "camera", generator, own_folder=replaces)
     array = create_store(
         store,
         layout,
@@ -100,7 +110,11 @@ def simulate_movie(
     low, high = s.background.low, s.background.high
     texture_TYX = _draw_texture(config, generator)
     rows = 0
-    with pq.ParquetWriter(truth_path, TRUTH_SCHEMA, compression="zstd", compression_level=1) as truth:
+    marked = TRUTH_SCHEMA.with_metadata({TRUTH_KEY: PROGRAM.encode()})
+    with (
+        written_aside(truth_path) as aside,
+        pq.ParquetWriter(aside, marked, compression="zstd", compression_level=1) as truth,
+    ):
         for first, num_frames, seen in _iter_activations(config, generator):
             bg_TYX = (low + (high - low) * float(torch.rand((), generator=generator))) * texture_TYX
             expected = draw_photons(s, seen, 1, num_frames, layout.height, layout.width)[0] + bg_TYX
@@ -110,13 +124,14 @@ def simulate_movie(
             else:
                 array[first : first + num_frames] = counts
             table = _truth_table(config, seen, first, bg_TYX)
-            truth.write_table(table)
+            truth.write_table(table.replace_schema_metadata(marked.metadata))
             rows += len(table)
             if progress is not None:
                 progress(first + num_frames, layout.num_frames)
     run = RunConfig(camera=camera_config, pixel_size=s.pixel_size, geometry=s.geometry)
-    run_path.write_text(run.to_yaml())
-    (out / "movie.yaml").write_text(config.to_yaml())
+    for path, written in ((run_path, run), (out / "movie.yaml", config)):
+        with written_aside(path) as aside:
+            aside.write_text(marked_yaml(written))
     return Movie(store, truth_path, run_path, rows)
 
 
@@ -276,13 +291,16 @@ def _truth_table(config: MovieConfig, seen: Activations, first: int, bg_TYX: Ten
     )
 
 
-def _build_camera(config: MovieConfig, folder: Path, generator: torch.Generator) -> tuple[CameraModel, Camera]:
+def _build_camera(
+    config: MovieConfig, folder: Path, generator: torch.Generator, *, own_folder: bool
+) -> tuple[CameraModel, Camera]:
     """The camera of the movie; maps that are drawn are stored."""
     model = draw_camera(config.simulation.camera, (config.height, config.width), generator)
     drawn = {name: value for name, value in model.values.items() if value.ndim and name not in model.config.map_paths()}
     paths: dict[str, Any] = {}
     for name, value in drawn.items():
         path = folder / f"{name}.npy"
-        np.save(path, value.numpy())
+        with written_aside(path, own_folder=own_folder) as aside:
+            np.save(aside, value.numpy())
         paths[name] = str(path.relative_to(folder.parent))
     return model, model.config.replace(**paths)

@@ -4,16 +4,19 @@ from lls_decode.table.files import remove_leftovers, written_aside
 from lls_decode.table.merge import (
     Manifest,
     TableWriter,
-    count_rows,
-    iter_tables,
     merge_shards,
+    table_writer,
+)
+from lls_decode.table.metadata import ColumnInfo, TableMetadata, software_versions
+from lls_decode.table.reading import (
+    count_rows,
+    described_like,
+    iter_tables,
     read_emitters,
     read_metadata,
     read_schema,
     read_table,
-    table_writer,
 )
-from lls_decode.table.metadata import ColumnInfo, TableMetadata, software_versions
 from lls_decode.table.schema import (
     COLUMNS,
     MOLECULES_VERSION,
@@ -49,6 +52,7 @@ __all__ = [
     "TableMetadata",
     "TableWriter",
     "count_rows",
+    "described_like",
     "find_damaged",
     "find_receipt",
     "iter_tables",

@@ -4,6 +4,7 @@ What two floors above know of a csv is here: tables that are imported (`export`)
 """
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,27 @@ from lls_decode.errors import TableError
 
 _ROWS_AT_ONCE: Final = 2**18
 _CELL_BYTES: Final = 12
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_ONE_CELL: Final = re.compile(r'"([^"]|"")*[,;\t]([^"]|"")*"')
+_DECIMAL_COMMA: Final = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
+
+
+SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t"}
+"""By their names on the command line; the first of those that cut a header alike is taken."""
+
+
+@dataclass(frozen=True)
+class CsvDialect:
+    """How a csv writes its cells."""
+
+    separator: str = ","
+    decimal_mark: str = "."
+
+    def notes(self) -> tuple[str, ...]:
+        """What is not as in most files, in words."""
+        words = {";": "cells are separated by semicolons", "\t": "cells are separated by tabs"}
+        decimal = ("decimals have a comma",) if self.decimal_mark == "," else ()
+        return (*((words[self.separator],) if self.separator in words else ()), *decimal)
 
 
 @dataclass(frozen=True)
@@ -61,36 +83,55 @@ CHALLENGE: Final = CsvLayout(
 )
 
 
-def read_header(lines: Sequence[str]) -> tuple[list[str], int, tuple[str, ...]]:
-    """Names of the columns without quotes and blanks, the number of lines up to them, and what had to be repaired.
+@dataclass(frozen=True)
+class CsvHead:
+    """What the first lines of a csv say."""
+
+    names: list[str]
+    """Of the columns, without quotes and blanks."""
+    num_lines: int
+    """Up to the first row."""
+    dialect: CsvDialect
+    notes: tuple[str, ...] = ()
+    """What had to be repaired, and what was assumed."""
+
+
+def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
+    """Read the header of a csv, and by it and the first row what separates cells and decimals.
 
     Lines that begin with ``#`` are passed over. A spreadsheet that took a quoted header for one cell quotes it again;
     such a header is unpacked.
+
+    Parameters
+    ----------
+    separator
+        One of `SEPARATORS`; None: the one that cuts the header into the most columns.
     """
     for number, line in enumerate(lines):
         if not line.strip() or line.startswith("#"):
             continue
-        names = _split(line)
+        line = line.rstrip("\r\n")
         notes: tuple[str, ...] = ()
-        if len(names) == 1 and "," in names[0]:
-            names = _split(names[0])
+        if _ONE_CELL.fullmatch(line):
+            line = _split(line, ",")[0]
             notes = ("the header was one quoted cell, as a spreadsheet leaves it; it was unpacked",)
-        return [name.strip() for name in names], number + 1, notes
-    return [], 0, ()
+        chosen = separator or max(SEPARATORS.values(), key=_QUOTED.sub("", line).count)
+        names = [name.strip() for name in _split(line, chosen)]
+        dialect = CsvDialect(chosen, _decimal_mark(lines[number + 1 :], chosen))
+        return CsvHead(names, number + 1, dialect, notes + dialect.notes())
+    return CsvHead([], 0, CsvDialect(separator or ","))
 
 
-def read_numbers(
-    path: Path, header: Sequence[str], wanted: Mapping[str, str], *, skip: int
-) -> dict[str, npt.NDArray[Any]]:
+def read_numbers(path: Path, head: CsvHead, wanted: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
     """The columns of `iter_numbers` as a whole."""
-    pieces = list(iter_numbers(path, header, wanted, skip=skip, rows_at_once=_ROWS_AT_ONCE))
+    pieces = list(iter_numbers(path, head, wanted, rows_at_once=_ROWS_AT_ONCE))
     return {ours: np.concatenate([piece[ours] for piece in pieces]) for ours in wanted.values()}
 
 
 def iter_numbers(
-    path: Path, header: Sequence[str], wanted: Mapping[str, str], *, skip: int, rows_at_once: int
+    path: Path, head: CsvHead, wanted: Mapping[str, str], *, rows_at_once: int
 ) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
-    """Columns by our names, ``skip`` lines down; empty cells are NaN. ``wanted`` gives our name by theirs.
+    """Columns by our names; empty cells are NaN. ``wanted`` gives our name by theirs.
 
     Pieces are of about so many rows, of some hundreds at least; one is given when there are no rows.
 
@@ -99,6 +140,7 @@ def iter_numbers(
     TableError
         Cells that are no numbers, rows of another length.
     """
+    header = head.names
     unique = [f"{number}:{name}" for number, name in enumerate(header)]
     place = {name: unique[header.index(name)] for name in wanted}
     types = dict.fromkeys(place.values(), pa.float64())
@@ -114,9 +156,12 @@ def iter_numbers(
         with pyarrow.csv.open_csv(
             path,
             read_options=pyarrow.csv.ReadOptions(
-                column_names=unique, skip_rows=skip, use_threads=False, block_size=block_bytes
+                column_names=unique, skip_rows=head.num_lines, use_threads=False, block_size=block_bytes
             ),
-            convert_options=pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=types),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=head.dialect.separator),
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=list(types), column_types=types, decimal_point=head.dialect.decimal_mark
+            ),
         ) as reader:
             for batch in reader:
                 waiting.append(batch)
@@ -133,5 +178,13 @@ def iter_numbers(
         yield numbers(waiting)
 
 
-def _split(line: str) -> list[str]:
-    return next(csv.reader([line], skipinitialspace=True), [])
+def _split(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], skipinitialspace=separator != "\t", delimiter=separator), [])
+
+
+def _decimal_mark(rows: Sequence[str], separator: str) -> str:
+    """A comma where a cell is a number only with that; never where commas separate cells."""
+    if separator == ",":
+        return "."
+    cells = (cell.strip() for row in rows for cell in _split(row, separator))
+    return "," if any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells) else "."

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lls_decode.addresses import refuse_remote_output
 from lls_decode.errors import OutputError
+from lls_decode.outputs import check_first_write, check_not_read, is_forced, note_written
+from lls_decode.table.marks import kind_of
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -19,24 +22,75 @@ _REASONS = {
     errno.EACCES: "permission is denied; change the rights of the folder, or choose another output folder",
     errno.EPERM: "the operation is not permitted; change the rights of the folder, or choose another output folder",
     errno.ENOENT: "the folder does not exist; create it",
+    errno.EEXIST: "a file of that name is there, not a folder; choose another output folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another output folder",
 }
 
 
 @contextmanager
-def written_aside(final: Path) -> Iterator[Path]:
+def written_aside(final: Path, *, own_folder: bool = False) -> Iterator[Path]:
     """Path of a temporary file beside ``final``, which takes its name when the body ends without an error.
+
+    Every file that lls_decode writes goes through here, so that here is decided what may be replaced: nothing that the
+    running command reads (`lls_decode.outputs`), and nothing that lls_decode did not write itself, or wrote as another
+    kind of file (`lls_decode.table.marks`), unless the command is forced.
+
+    Parameters
+    ----------
+    own_folder
+        ``final`` belongs to a folder that lls_decode keeps for itself (a run, a training): whatever has its name is
+        ours, also when it is damaged.
 
     Raises
     ------
     OutputError
-        The file cannot be written: full disk, read-only folder.
+        The file cannot be written (full disk, read-only folder), or what is there must not be replaced.
     """
+    if not own_folder:
+        check_replaceable(final)
     with temporary_beside(final) as temporary:
         yield temporary
         _flush(temporary)
+        if not own_folder:
+            check_replaceable(final, by=temporary)
         os.replace(temporary, final)
+        if not own_folder:
+            note_written(final)
         _flush_folder(final.parent)
+
+
+def check_replaceable(final: Path, *, by: Path | None = None) -> None:
+    """Refuse a path where something lies that must not be replaced.
+
+    Parameters
+    ----------
+    by
+        What takes its place; None: not known yet.
+
+    Raises
+    ------
+    OutputError
+        Says what is there.
+    """
+    if not final.exists():
+        return
+    if not final.is_file():
+        raise OutputError(f"{final} is there and is no file, so that no file can be written to it; give another path.")
+    check_not_read(final)
+    check_first_write(final)
+    if is_forced():
+        return
+    kind = kind_of(final)
+    if kind is None:
+        raise OutputError(
+            f"{final} exists and bears no mark of lls-decode, so that it may be somebody's own; give another path, or "
+            "--force to replace it."
+        )
+    if by is not None and kind_of(by) != kind:
+        raise OutputError(
+            f"{final} exists and is {kind}, which is another kind of file than would replace it; give another path, or "
+            "--force to replace it."
+        )
 
 
 @contextmanager
@@ -50,6 +104,7 @@ def temporary_beside(final: Path) -> Iterator[Path]:
     OutputError
         ``final`` cannot be written: full disk, read-only folder.
     """
+    refuse_remote_output(final)
     temporary = final.parent / f"{TEMPORARY_PREFIX}{final.stem}-{uuid.uuid4().hex}{final.suffix}"
     try:
         yield temporary

@@ -1,6 +1,5 @@
-"""From shards to one table: concatenation in block order, with constant memory; and the readers of tables."""
+"""From shards to one table: concatenation in block order, with constant memory; and the writer of tables."""
 
-import difflib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,17 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lls_decode.blocks import Block, join_ranges
-from lls_decode.emitters import Emitters
-from lls_decode.errors import ShardError, TableError
+from lls_decode.errors import ShardError
 from lls_decode.table.files import written_aside
-from lls_decode.table.metadata import KEY, TableMetadata
+from lls_decode.table.metadata import TableMetadata
 from lls_decode.table.schema import ROW_GROUP_ROWS, schema
-from lls_decode.table.shards import UNREADABLE, ShardReceipt, open_shard, read_shard, scan_shards, write_options
+from lls_decode.table.shards import ShardReceipt, open_shard, read_shard, scan_shards, write_options
 
 _ROWS_AHEAD = 2 * ROW_GROUP_ROWS
 _SHARDS_AHEAD = 32
@@ -53,6 +50,7 @@ def merge_shards(
     metadata: TableMetadata,
     allow_missing: bool = False,
     known_bytes: Mapping[int, int] | None = None,
+    own_folder: bool = False,
 ) -> Manifest:
     """Join the shards of all blocks into one table, every block exactly once, in the order of their numbers.
 
@@ -68,6 +66,8 @@ def merge_shards(
         Leave out blocks without a valid shard, and name them in the manifest and the table's metadata.
     known_bytes
         Sizes of shards, by block index (see `scan_shards`).
+    own_folder
+        ``out`` lies in the run folder itself (see `written_aside`).
 
     Raises
     ------
@@ -89,7 +89,7 @@ def merge_shards(
         lost_frames=join_ranges(receipt.lost for receipt in present),
         filled_frames=join_ranges(receipt.filled for receipt in present),
     )
-    with table_writer(out, first, metadata) as writer:
+    with table_writer(out, first, metadata, own_folder=own_folder) as writer:
         for receipt, table in _iter_shards(folder, present):
             if table.schema.names != first.names:
                 raise ShardError(
@@ -133,101 +133,25 @@ class TableWriter:
 
 
 @contextmanager
-def table_writer(out: Path, table_schema: pa.Schema, metadata: TableMetadata) -> Iterator[TableWriter]:
+def table_writer(
+    out: Path, table_schema: pa.Schema, metadata: TableMetadata, *, own_folder: bool = False
+) -> Iterator[TableWriter]:
     """Write a table piece by piece with constant memory; the file appears, whole, when the body ends without an error.
 
     Raises
     ------
     OutputError
-        Full disk, read-only folder. Nothing is left behind.
+        As `written_aside`. Nothing is left behind.
     """
     full = table_schema.with_metadata(metadata.with_columns(table_schema).to_schema_metadata())
     with (
-        written_aside(out) as temporary,
+        written_aside(out, own_folder=own_folder) as temporary,
         pa.OSFile(str(temporary), "wb") as file,
         pq.ParquetWriter(file, full, **write_options(full)) as parquet,
     ):
         writer = TableWriter(parquet)
         yield writer
         writer.finish()
-
-
-def read_metadata(path: str | Path) -> TableMetadata:
-    """What a table says about itself (footer only)."""
-    with _open(path) as file:
-        return TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
-
-
-def read_schema(path: str | Path) -> pa.Schema:
-    """Columns of a table, without what the file says about itself (footer only)."""
-    with _open(path) as file:
-        return file.schema_arrow.remove_metadata()
-
-
-def count_rows(path: str | Path) -> int:
-    """Rows of a table (footer only)."""
-    with _open(path) as file:
-        return int(file.metadata.num_rows)
-
-
-def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, TableMetadata]:
-    """Read a table whole, or some of its columns.
-
-    Raises
-    ------
-    TableError
-        The file is no table of ours, is of an unknown version, is damaged, or lacks a column.
-    """
-    with _open(path) as file:
-        metadata = TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
-        _check_columns(path, file.schema_arrow.names, columns)
-        try:
-            return file.read(columns=None if columns is None else list(columns)), metadata
-        except UNREADABLE as error:
-            raise _damaged(path, error) from error
-
-
-def iter_tables(
-    path: str | Path, columns: Sequence[str] | None = None, *, row_groups: Sequence[int] | None = None
-) -> Iterator[pa.Table]:
-    """Read a table piece by piece (one row group at a time; all, or those named), with constant memory."""
-    with _open(path) as file:
-        TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
-        _check_columns(path, file.schema_arrow.names, columns)
-        for number in range(file.num_row_groups) if row_groups is None else row_groups:
-            try:
-                yield file.read_row_group(number, columns=None if columns is None else list(columns))
-            except UNREADABLE as error:
-                raise _damaged(path, error) from error
-
-
-def read_emitters(path: str | Path) -> Emitters:
-    """Read a Parquet table as emitters: ``frame``, ``x_nm``, ``y_nm`` and whichever other columns there are.
-
-    Files of other programs that have those columns, and no metadata of ours, are read too.
-    """
-    wanted = ("frame", "x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
-    with _open(path) as file:
-        if KEY in (file.schema_arrow.metadata or {}):
-            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)
-        names = file.schema_arrow.names
-        _check_columns(path, names, wanted[:3])
-        molecule = next((name for name in ("group", "id") if name in names), None)
-        present = [name for name in wanted if name in names]
-        try:
-            table = file.read(columns=present + ([molecule] if molecule else []))
-        except UNREADABLE as error:
-            raise _damaged(path, error) from error
-    for name in table.column_names:
-        if not (pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)):
-            raise TableError(f"{path} has column {name} of type {table[name].type}, expected numbers.")
-    values = {name: np.asarray(table[name].to_numpy()) for name in present}
-    frame = values["frame"]
-    if table["frame"].null_count or not np.all(np.isfinite(frame) & (frame == np.trunc(frame)) & (frame >= 0)):
-        raise TableError(f"{path} has rows whose frame is no whole number from 0 on; remove them.")
-    if molecule:
-        values["id"] = np.asarray(table[molecule].fill_null(-1).to_numpy())
-    return Emitters.from_columns(values)
 
 
 def _missing_message(folder: Path, missing: Sequence[str], total: int, reasons: Sequence[str]) -> str:
@@ -265,24 +189,3 @@ def _iter_shards(folder: Path, receipts: Iterable[ShardReceipt]) -> Iterator[tup
         finally:
             for _, table in ahead:
                 table.cancel()
-
-
-def _open(path: str | Path) -> pq.ParquetFile:
-    if not Path(path).is_file():
-        raise TableError(f"{path} is not a file; expected a Parquet table.")
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
-    except UNREADABLE as error:
-        raise _damaged(path, error) from error
-
-
-def _check_columns(path: str | Path, found: Sequence[str], wanted: Sequence[str] | None) -> None:
-    for name in wanted or ():
-        if name not in found:
-            close = difflib.get_close_matches(name, found, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise TableError(f"{path} has no column {name!r}{hint}; it has {', '.join(found)}.")
-
-
-def _damaged(path: str | Path, error: Exception) -> TableError:
-    return TableError(f"{path} cannot be read as a Parquet table ({' '.join(str(error).split())}).")

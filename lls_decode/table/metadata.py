@@ -86,20 +86,21 @@ class TableMetadata(Config):
 
     @classmethod
     def from_schema_metadata(cls, metadata: Mapping[bytes, bytes] | None, *, source: str | Path) -> Self:
-        """Read back; ``source`` names the file in errors.
+        """Read back, from what pandas has kept where our own key was lost; ``source`` names the file in errors.
 
         Raises
         ------
         TableError
             There is no such metadata, it is damaged, or its major version is unknown.
         """
-        text = (metadata or {}).get(KEY)
-        if text is None:
+        found = metadata or {}
+        if not has_metadata(found):
             raise TableError(
-                f"{source} has no metadata under the key 'lls_decode'; expected a table written by lls-decode."
+                f"{source} has no metadata under the key 'lls_decode'; expected a table written by lls-decode (for one "
+                "that another program has rewritten, name the table that it came from: --like TABLE)."
             )
         try:
-            values = json.loads(text)
+            values = json.loads(found[KEY]) if KEY in found else json.loads(found[PANDAS_KEY])[KEY.decode()]
             major, minor = (int(number) for number in values["version"])
             kind = str(values.get("kind", "localizations"))
         except (ValueError, KeyError, TypeError) as error:
@@ -124,6 +125,12 @@ class TableMetadata(Config):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise TableError(f"{source} has metadata that cannot be meant: {place}: {first['msg']}.") from error
+
+
+def has_metadata(metadata: Mapping[bytes, bytes] | None) -> bool:
+    """Whether a file says what table of ours it is: under our own key, or in the attributes that pandas keeps."""
+    found = metadata or {}
+    return KEY in found or b'"lls_decode"' in found.get(PANDAS_KEY, b"")
 
 
 def software_versions(*packages: str) -> dict[str, str]:

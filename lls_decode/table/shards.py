@@ -100,7 +100,7 @@ def write_shard(
         **({"filled_frames": filled} if filled else {}),
     }
     text = json.dumps(footer, separators=(",", ":"), sort_keys=True).encode()
-    with written_aside(final) as temporary:
+    with written_aside(final, own_folder=True) as temporary:
         # opened here: pyarrow leaves open what it opened itself, when a disk is full at its end
         with pa.OSFile(str(temporary), "wb") as file:
             pq.write_table(

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lls_decode.drawing import save_png
 from lls_decode.table import written_aside
 from lls_decode.training.loss import Losses
 
@@ -47,7 +48,7 @@ def curve_row(step: int, seconds: float, learning_rate: float, losses: Losses, a
 def add_row(out: Path, row: Row) -> list[Row]:
     """Put a row in place of those of its step and later ones, and draw the curve; gives the whole curve."""
     rows = [*(old for old in read_curve(out) if old["step"] < row["step"]), row]
-    with written_aside(out / "curve.csv") as aside, aside.open("w", newline="") as file:
+    with written_aside(out / "curve.csv", own_folder=True) as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, row, restval=math.nan)  # rows of an earlier version have fewer columns
         writer.writeheader()
         writer.writerows(rows)
@@ -84,5 +85,5 @@ def draw_curve(rows: list[Row], path: Path) -> None:
         if axes.lines:
             axes.legend(fontsize=7)
     figure.subplots_adjust(left=0.06, right=0.98, bottom=0.08, top=0.95, wspace=0.22, hspace=0.3)
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=90, format="png")
+    with written_aside(path, own_folder=True) as aside:
+        save_png(figure, aside, dpi=90)

@@ -16,6 +16,7 @@ from lls_decode.config import Scaling, TrainingConfig
 from lls_decode.errors import BundleError, RunConflictError
 from lls_decode.model.bundle import ModelBundle, load_bundle
 from lls_decode.model.info import bundle_digest
+from lls_decode.table import written_aside
 
 _ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
 _TAIL_SDS = 3
@@ -101,7 +102,8 @@ def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, withou
     """
     if fresh:
         if model is not None:
-            path.write_text(json.dumps(model))
+            with written_aside(path) as aside:
+                aside.write_text(json.dumps(model))
         return
     recorded = json.loads(path.read_text()) if path.exists() else None
     if recorded == model:

@@ -22,6 +22,8 @@ from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.models import Given, as_config, find_bundle
 from lls_decode.optics import build_psf
+from lls_decode.table import written_aside
+from lls_decode.table.files import check_replaceable
 from lls_decode.training.checkpoint import Best, State, new_state, restore_state, save_state
 from lls_decode.training.curve import Row, add_row, curve_row, read_curve
 from lls_decode.training.distill import distillation_loss
@@ -306,11 +308,15 @@ def _claim(out: Path, config: TrainingConfig, parent: Parent | None, teacher: Te
             raise RunConflictError(
                 f"{out} holds a training with another configuration ({path}); give another --out, or delete the folder."
             )
+        if fresh:
+            for name in ("curve.csv", "curve.png", "checkpoint.json", f"{config.name}.lls"):
+                check_replaceable(out / name)
         begins = None if parent is None else parent.to_dict()
         claim_model(out / "parent.json", begins, option="--init-from", without="random weights", fresh=fresh)
         learns = None if teacher is None else teacher.to_dict()
         claim_model(out / "teacher.json", learns, option="--teacher", without="no teacher", fresh=fresh)
         if fresh:
-            path.write_text(config.to_yaml())
+            with written_aside(path) as aside:
+                aside.write_text(config.to_yaml())
     except OSError as error:
         raise ConfigError(f"Training folder {out} cannot be used ({error.strerror}); give another --out.") from error

@@ -22,10 +22,12 @@ from lls_decode.errors import (
     EXIT_INTERRUPTED,
     EXIT_TERMINATED,
     LlsDecodeError,
+    OutputError,
     RunConflictError,
     SiteError,
     TableError,
 )
+from lls_decode.outputs import check_not_read, is_forced
 from lls_decode.pipelines.journal.events import Listener
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
@@ -36,6 +38,7 @@ from lls_decode.pipelines.running.run import RunResult, run
 from lls_decode.pipelines.running.submission import NO_WORKERS_S
 from lls_decode.pipelines.status.progress import show_progress
 from lls_decode.table import read_metadata, written_aside
+from lls_decode.table.files import output_error
 
 from .datasets import BatchEntry
 
@@ -274,6 +277,9 @@ class BatchTable:
     def of(cls, out: Path, datasets: Sequence[BatchEntry], share: Share | None = None) -> "BatchTable":
         """The table in the folder of a batch; jobs that do shares have one each."""
         path = out / (f"batch.{share.name}.csv" if share else "batch.csv")
+        check_not_read(path)
+        if path.exists() and not is_forced() and not _is_batch_table(path):
+            raise OutputError(f"{path} exists and is no table of a batch; give another --out, or --force.")
         tables = [*(other for other in sorted(out.glob("batch*.csv")) if other != path), path]
         known = [row for table in tables for row in read_rows(table) if row.status in ("done", "incomplete", "failed")]
         return cls(path, tuple(datasets), {row.dataset + row.table: row for row in known})
@@ -287,8 +293,11 @@ class BatchTable:
             Full disk, read-only folder.
         """
         known = {row.dataset + row.table: self._with_seconds(row) for row in rows}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(self.path) as aside, aside.open("w", newline="") as file:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(self.path.parent, error) from error
+        with written_aside(self.path, own_folder=True) as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(BatchRow)])
             writer.writeheader()
             for item in self.datasets:
@@ -301,6 +310,12 @@ class BatchTable:
         before = self.earlier.get(row.dataset + row.table)
         same = before is not None and row.seconds is None and before.digest == row.digest
         return replace(row, seconds=before.seconds) if before is not None and same else row
+
+
+def _is_batch_table(path: Path) -> bool:
+    """Whether the header is that of our own table."""
+    with path.open(newline="", errors="replace") as file:
+        return next(csv.reader(file), []) == [field.name for field in fields(BatchRow)]
 
 
 def read_rows(path: Path) -> tuple[BatchRow, ...]:

@@ -6,6 +6,7 @@ the same folder next time, whatever else has come into the archive.
 
 import csv
 import difflib
+import itertools
 import os
 import re
 from collections import Counter
@@ -19,8 +20,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import Field, field_validator
 
+from lls_decode.addresses import Address, is_address, parse_address, refuse_remote_output, resolve_dataset
 from lls_decode.config import Config, RunConfig, change, load, parse
 from lls_decode.errors import ConfigError, InputError
+from lls_decode.frames.storage.stores import find_stores
 from lls_decode.models import as_run_config, find_bundle
 
 N = TypeVar("N")
@@ -101,10 +104,16 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
         The file is wrong, a configuration or model cannot be read, or two datasets would share a folder.
     InputError
         The pattern fits nothing.
+    OutputError
+        ``out`` is an address.
     """
+    refuse_remote_output(out)
+    source = resolve_dataset(source)
     kind = Path(source).suffix.lower()
+    if is_address(source) and kind in (".yaml", ".yml", ".csv"):
+        raise ConfigError(f"{source} is a list at an address; copy it to a file system (the datasets in it may stay).")
     if kind not in (".yaml", ".yml", ".csv"):
-        paths, root = _find(str(source))
+        paths, root = _find(source, settings)
         return _resolve([EntrySettings(dataset=path) for path in paths], out, settings, root)
     folder = Path(source).resolve().parent
     job = _read_sheet(Path(source)) if kind == ".csv" else load(BatchFile, source)
@@ -115,7 +124,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
     )
     entries = [
         entry.replace(
-            dataset=str(folder / entry.dataset),
+            dataset=resolve_dataset(entry.dataset) if is_address(entry.dataset) else str(folder / entry.dataset),
             model=_beside(folder, entry.model),
             config=_beside(folder, entry.config),
         )
@@ -124,7 +133,9 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
     return _resolve(entries, out, shared, folder)
 
 
-def _resolve(entries: Sequence[EntrySettings], out: Path, shared: BatchSettings, root: Path) -> tuple[BatchEntry, ...]:
+def _resolve(
+    entries: Sequence[EntrySettings], out: Path, shared: BatchSettings, root: Path | Address
+) -> tuple[BatchEntry, ...]:
     read = cache(as_run_config)  # a file serves many
     names = _name_folders(entries, root)
     found = []
@@ -141,7 +152,7 @@ def _resolve(entries: Sequence[EntrySettings], out: Path, shared: BatchSettings,
     return tuple(found)
 
 
-def _name_folders(entries: Sequence[EntrySettings], root: Path) -> list[str]:
+def _name_folders(entries: Sequence[EntrySettings], root: Path | Address) -> list[str]:
     """Names that are unique, none of them inside another; without the store's suffix where that is so."""
     full = [entry.out or _WILDCARDS.sub("_", _relative(entry.dataset, root)) for entry in entries]
     short = [name if entry.out else _without_suffix(name) for entry, name in zip(entries, full, strict=True)]
@@ -162,8 +173,15 @@ def _name_folders(entries: Sequence[EntrySettings], root: Path) -> list[str]:
     return names
 
 
-def _relative(dataset: str, root: Path) -> str:
-    """Path within the archive; of a dataset elsewhere the whole path."""
+def _relative(dataset: str, root: Path | Address) -> str:
+    """Path within the archive; of a dataset elsewhere the whole path, of a remote one with bucket or host."""
+    if is_address(dataset):
+        address = parse_address(dataset)
+        name = f"{address.host}/{address.path}"
+        if isinstance(root, Address) and root.root == address.root:
+            name = address.path.removeprefix(f"{root.path}/")
+        return re.sub(r"[^\w./+ -]", "_", name)
+    assert isinstance(root, Path)
     path = Path(os.path.abspath(dataset))
     return str(path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor))
 
@@ -213,8 +231,10 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             )
 
 
-def _find(pattern: str) -> tuple[list[str], Path]:
+def _find(pattern: str, settings: BatchSettings) -> tuple[list[str], Path | Address]:
     """Paths that fit a pattern, sorted, and the folder before its first wildcard."""
+    if is_address(pattern):
+        return _find_remote(pattern, settings)
     parts = Path(os.path.abspath(pattern)).parts
     fixed = next((i for i, part in enumerate(parts) if _WILDCARDS.search(part)), len(parts) - 1)
     root = Path(*parts[:fixed])
@@ -224,6 +244,19 @@ def _find(pattern: str) -> tuple[list[str], Path]:
             f"{pattern}: nothing there; give a pattern in quotes, as 'archive/**/*.zarr', a .yaml, or a .csv."
         )
     return found, root
+
+
+def _find_remote(pattern: str, settings: BatchSettings) -> tuple[list[str], Address]:
+    """Addresses that fit a pattern, and the folder before its first wildcard."""
+    storage = change(as_run_config(settings.config), settings.changes, source="--set").input.storage
+    address = parse_address(pattern)
+    if not _WILDCARDS.search(address.path):
+        return [pattern], Address(address.scheme, address.host, address.path.rpartition("/")[0])
+    found = find_stores(pattern, storage)
+    if not found:
+        raise InputError(f"{pattern}: nothing there; give a pattern in quotes, as 's3://BUCKET/archive/**/*.zarr'.")
+    fixed = itertools.takewhile(lambda part: not _WILDCARDS.search(part), address.path.split("/"))
+    return found, Address(address.scheme, address.host, "/".join(fixed))
 
 
 def _walk(folder: Path, parts: Sequence[str], *, deep: bool = False) -> Iterator[str]:

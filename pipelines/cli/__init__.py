@@ -2,7 +2,7 @@
 
 The only folder that sees both machines (`cluster`) and work (`pipelines`). Heavy modules are imported inside the
 commands that need them, so that ``--help`` is quick. A new command is a function in the module of its subject, and
-appears in `SECTIONS`.
+appears in `SECTIONS`; paths that it writes are of type `OutputPath`.
 """
 
 import logging
@@ -17,6 +17,7 @@ from lls_decode.pipelines.running.interrupts import Interrupted
 
 from .configs import config
 from .data import convert, inspect, preview
+from .guarding import guard
 from .machines import cluster, doctor
 from .models import model
 from .runs.batch import batch
@@ -95,4 +96,5 @@ def cli(verbose: bool) -> None:
 
 for commands in SECTIONS.values():
     for command in commands:
+        guard(command)
         cli.add_command(command)

@@ -11,6 +11,8 @@ from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig, lo
 from lls_decode.config.commented import in_yaml_words
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
+from lls_decode.outputs import is_forced
+from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.flows.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
 
 from .options import changed, echo_json, set_option, square_pixel
@@ -49,7 +51,7 @@ def list_configs() -> None:
     epilog="Example: lls-decode config init astigmatism --out mine.yaml --psf psf.npz --run-config run.yaml"
 )
 @click.argument("preset", type=click.Choice(list(PRESETS)))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Training configuration (YAML).")
+@click.option("--out", required=True, type=OutputPath(), help="Training configuration (YAML).")
 @click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.")
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'lls-decode calibrate', or SMAP's _3dcal.mat.")
 @click.option(
@@ -75,8 +77,8 @@ def init(
     """
     from lls_decode.table import written_aside
 
-    if out.exists():
-        raise ConfigError(f"{out} exists; give another --out, or delete it.")
+    if out.exists() and not is_forced():
+        raise ConfigError(f"{out} exists; give another --out, or --force to replace it.")
     run = None if run_config is None else load_run_config(run_config)
     microscope = Microscope(pixel=square_pixel(pixel_nm), psf=psf, run=run)
     made = changed(preset_config(preset, name=out.stem, microscope=microscope, gpu=gpu), changes)

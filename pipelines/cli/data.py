@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
-from lls_decode.config import change
+from lls_decode.addresses import is_address, resolve_dataset
+from lls_decode.config import RunConfig, change
 from lls_decode.errors import ConfigError
 from lls_decode.models import as_run_config
+from lls_decode.pipelines.cli.guarding import OutputPath
 
 from .inputs import InputOptions, input_options
-from .options import changed, echo_json, json_option, progress_bar, set_option, square_pixel
+from .options import changed, echo_json, json_option, like_option, progress_bar, set_option, square_pixel
 from .parameters import LazyHelpCommand
 
 
@@ -24,6 +26,7 @@ from .parameters import LazyHelpCommand
 @click.option("--verify", is_flag=True, help="Read all frames and compare them with the checksums of 'convert'.")
 @input_options
 @set_option
+@like_option
 @json_option
 def inspect(
     path: str,
@@ -35,7 +38,8 @@ def inspect(
     as_json: bool,
 ) -> None:
     """Say what a dataset (zarr), or a localization table (.parquet), holds."""
-    if path.endswith(".parquet"):
+    path = resolve_dataset(path)
+    if path.endswith(".parquet") and not is_address(path):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
         if inputs.changes():
@@ -44,7 +48,7 @@ def inspect(
     else:
         from lls_decode.frames import open_source
         from lls_decode.frames.diagnostics import inspect_source
-        from lls_decode.frames.salvage import read_salvage
+        from lls_decode.frames.metadata.salvage import read_salvage
 
         config = as_run_config(config_path)
         config = changed(change(config, inputs.changes(), source="command line"), changes)
@@ -54,22 +58,23 @@ def inspect(
             pixel_size=config.pixel_size,
             geometry=config.geometry,
         )
-        if missing := read_salvage(path):
+        if missing := read_salvage(path, config.input.storage):
             summary["missing"] = missing
         if verify:
-            summary["lost_frames"] = _lost_frames(path)
+            summary["lost_frames"] = _lost_frames(path, config)
     if as_json:
         echo_json(summary)
     else:
         _echo_summary(summary)
 
 
-def _lost_frames(path: str) -> list[str]:
+def _lost_frames(path: str, config: RunConfig) -> list[str]:
     """Ranges of frames that are not what was converted."""
     from lls_decode.frames import verify_store
 
     with progress_bar("comparing checksums") as progress:
-        return [f"{run.first} to {run.last}" for run in verify_store(path, progress=progress)]
+        lost = verify_store(path, storage=config.input.storage, progress=progress)
+    return [f"{run.first} to {run.last}" for run in lost]
 
 
 def _echo_summary(summary: dict[str, Any]) -> None:
@@ -105,8 +110,8 @@ def _movie_formats() -> str:
     short_help="Convert MOVIE to zarr of the recommended layout.",
     epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
 )
-@click.argument("movie", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("movie")
+@click.argument("out", type=OutputPath())
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
 @click.option(
     "--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: what the file says]"
@@ -124,7 +129,7 @@ def _movie_formats() -> str:
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
 def convert(
-    movie: Path,
+    movie: str,
     out: Path,
     planes_per_volume: int | None,
     pixel_nm: float | None,
@@ -170,13 +175,13 @@ def convert(
 @click.command(epilog="Example: lls-decode preview cell.zarr --model lls-paint --volume 100 --out preview.png")
 @click.argument("dataset")
 @click.option("--model", required=True, help="Bundle (.lls), or the name of a shipped one.")
-@click.option("--out", default="preview.png", show_default=True, type=click.Path(path_type=Path))
+@click.option("--out", default="preview.png", show_default=True, type=OutputPath())
 @click.option(
     "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
-@click.option("--force", is_flag=True, help="Accept light that the camera cannot have recorded.")
+@click.option("--force", is_flag=True, help="Replace files of others; accept impossible light.")
 @set_option
 def preview(
     dataset: str,

@@ -6,6 +6,7 @@ import click
 import yaml
 
 from lls_decode.models import find_bundle, shipped
+from lls_decode.pipelines.cli.guarding import OutputPath
 
 from .options import chosen_device, device_option, echo_json, echo_score, json_option
 
@@ -36,7 +37,7 @@ def info(bundle: str, as_json: bool) -> None:
 @click.option(
     "--params", type=click.Path(path_type=Path), help="Its param_run.yaml.  [default: the one beside the weights]"
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Model bundle (.lls).")
+@click.option("--out", required=True, type=OutputPath(), help="Model bundle (.lls).")
 @click.option("--name", help="Name of the model.  [default: that of the bundle's file]")
 @click.option("--licence", default="unknown", show_default=True, help="Licence of the weights.")
 def import_model(weights: Path, params: Path | None, out: Path, name: str | None, licence: str) -> None:
@@ -57,7 +58,7 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
 
 @model.command(epilog="Example: lls-decode model recalibrate old.lls --out new.lls")
 @click.argument("bundle")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Model bundle (.lls).")
+@click.option("--out", required=True, type=OutputPath(), help="Model bundle (.lls).")
 @device_option
 @json_option
 def recalibrate(bundle: str, out: Path, device: str, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Options and manners that several commands share."""
 
+import functools
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -48,6 +49,24 @@ set_option = click.option(
 )
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def like_option(command: Command) -> Command:
+    """Give a command that reads tables ``--like``."""
+
+    @functools.wraps(command)
+    def with_like(like: Path | None, **given: Any) -> Any:
+        from lls_decode.table import described_like
+
+        with described_like(like):
+            return command(**given)
+
+    return click.option(
+        "--like",
+        type=click.Path(path_type=Path),
+        metavar="TABLE",
+        help="A table of ours that says what the given one has lost in another program: geometry, pixel size, ...",
+    )(with_like)
 
 
 @contextmanager

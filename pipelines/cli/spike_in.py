@@ -6,6 +6,7 @@ import click
 
 from lls_decode.config import RunConfig, load_run_config
 from lls_decode.models import find_bundle
+from lls_decode.pipelines.cli.guarding import OutputPath
 
 from .options import changed, echo_json, json_option, progress_bar, set_option
 
@@ -16,9 +17,7 @@ from .options import changed, echo_json, json_option, progress_bar, set_option
 )
 @click.argument("dataset")
 @click.option("--model", required=True, help="Bundle (.lls), or the name of a shipped one: the model to measure.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder of spike_in.json, .parquet and .png."
-)
+@click.option("--out", required=True, type=OutputPath(), help="Folder of spike_in.json, .parquet and .png.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @set_option
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")

@@ -6,6 +6,7 @@ import click
 
 from lls_decode.config import MovieConfig, TrainingConfig
 from lls_decode.models import as_config, as_run_config
+from lls_decode.pipelines.cli.guarding import OutputPath
 
 from .options import camera_pixel, changed, device_option, echo_json, json_option, progress_bar, set_option
 
@@ -14,7 +15,7 @@ from .options import camera_pixel, changed, device_option, echo_json, json_optio
 @click.option(
     "--config", "config_path", required=True, help="Movie configuration (YAML), or a shipped one (demo-movie)."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=OutputPath())
 @set_option
 @click.option("--overwrite", is_flag=True, help="Replace a movie that is there.")
 def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: bool) -> None:
@@ -31,9 +32,7 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
 
 @click.command(epilog="Example: lls-decode train --config lls-paint --out work/lls-paint")
 @click.option("--config", "config_path", required=True, help="Training configuration (YAML), or a shipped one.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Training folder; the same command goes on."
-)
+@click.option("--out", required=True, type=OutputPath(), help="Training folder; the same command goes on.")
 @set_option
 @click.option("--init-from", help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with.")
 @click.option("--teacher", help="Distil: model bundle (.lls), or a shipped one, whose output maps are learned as well.")
@@ -77,9 +76,7 @@ def train(
     epilog="Example: lls-decode calibrate beads.tif --z-step-nm 10 --pixel-nm 100 --out psf.npz --report psf.png"
 )
 @click.argument("beads", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="PSF: .npz, or _3dcal.mat for SMAP and DECODE."
-)
+@click.option("--out", required=True, type=OutputPath(), help="PSF: .npz, or _3dcal.mat for SMAP and DECODE.")
 @click.option("--pixel-nm", required=True, type=float, help="Pixel size along x.")
 @click.option("--pixel-y-nm", type=float, help="Pixel size along y.  [default: as along x]")
 @click.option(
@@ -90,7 +87,7 @@ def train(
 @click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
 @click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
 @click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Its gain (EMCCD: twice it).")
-@click.option("--report", type=click.Path(path_type=Path), help="Picture of the PSF and its residuals (.png).")
+@click.option("--report", type=OutputPath(), help="Picture of the PSF and its residuals (.png).")
 @json_option
 def calibrate(
     beads: tuple[Path, ...],
@@ -150,7 +147,7 @@ def calibrate(
 
 @click.command(epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/")
 @click.argument("dataset")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the three files.")
+@click.option("--out", required=True, type=OutputPath(), help="Folder of the three files.")
 @click.option(
     "--base", required=True, help="Training configuration (YAML) to start from, or a shipped one (lls-paint, storm-2d)."
 )

@@ -12,7 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from .check import Check
 
 _CORE = ("torch", "zarr", "dask", "distributed", "numpy", "pyarrow", "pydantic", "safetensors")
-_EXTRAS = {"zarrs": "fast", "tifffile": "convert", "matplotlib": "report", "h5py": "export", "cryptography": "slurm"}
+_EXTRAS = {
+    "zarrs": "fast",
+    "tifffile": "convert",
+    "nd2": "nd2",
+    "matplotlib": "report",
+    "h5py": "export",
+    "cryptography": "slurm",
+    "obstore": "remote",
+}
 
 _WORKER_S, _SLOW_WORKER_S = 300, 60
 """How long a worker process may take to import the package; after how long it is said that this is slow."""

@@ -21,7 +21,8 @@ from lls_decode.pictures.figures import demo_figure
 from lls_decode.pipelines.journal.events import Listener
 from lls_decode.pipelines.planning.plan import make_plan
 from lls_decode.pipelines.running.run import run
-from lls_decode.table import read_emitters, read_table
+from lls_decode.table import read_emitters, read_table, written_aside
+from lls_decode.table.marks import PROGRAM, marked_yaml
 
 MODEL = "lls-paint"
 MOVIE = "demo-movie"
@@ -50,7 +51,7 @@ def prepare_demo(out: str | Path, *, progress: Callable[[int, int], None] | None
     folder = Path(out) / "movie"
     config = load(MovieConfig, find_config(MOVIE))
     finished = folder / "movie.yaml"  # written last
-    if not finished.exists() or finished.read_text() != config.to_yaml():
+    if not finished.exists() or finished.read_text() != marked_yaml(config):
         simulate_movie(config, folder, overwrite=True, progress=progress)
     return folder
 
@@ -76,20 +77,18 @@ def demo(out: str | Path, client: Client, *, listeners: Sequence[Listener] = (),
     total = score(truth, found, photons_min=PHOTONS_MIN, z_range_nm=z_range_nm)
     area_um2 = plan.layout.num_frames * _field_um2(plan.source, plan.bundle.pixel_size)
     scores = out / "score.json"
-    scores.write_text(
-        json.dumps(
-            {
-                "score": total.to_dict(),
-                "z_range_nm": z_range_nm,
-                "photons_min": PHOTONS_MIN,
-                "density_per_um2": round(total.num_truth / area_um2, 3),
-                "frames": plan.layout.num_frames,
-                "model": plan.bundle.name,
-                "model_digest": plan.bundle_digest,
-            },
-            indent=1,
-        )
-    )
+    record = {
+        "written_by": PROGRAM,
+        "score": total.to_dict(),
+        "z_range_nm": z_range_nm,
+        "photons_min": PHOTONS_MIN,
+        "density_per_um2": round(total.num_truth / area_um2, 3),
+        "frames": plan.layout.num_frames,
+        "model": plan.bundle.name,
+        "model_digest": plan.bundle_digest,
+    }
+    with written_aside(scores) as aside:
+        aside.write_text(json.dumps(record, indent=1))
     picture = out / "demo.png"
     assert plan.config.geometry is not None  # the movie's own
     truth_path = movie / "truth.parquet"

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lls_decode.config import PixelSize, SplinePsf
 from lls_decode.emitters import Emitters
-from lls_decode.errors import BundleError, ConfigError, TableError
+from lls_decode.errors import BundleError, ConfigError
 from lls_decode.evaluate import (
     Evaluation,
     FourierCorrelation,
@@ -27,7 +25,7 @@ from lls_decode.export.rows import Coords, ExportTable
 from lls_decode.model.info import read_bundle_info
 from lls_decode.models import find_bundle
 from lls_decode.table import iter_tables, read_emitters, read_metadata
-from lls_decode.table.metadata import KEY
+from lls_decode.table.reading import is_described
 
 
 def evaluate_table(
@@ -109,14 +107,7 @@ def frc(
 
 def _pixel_size(table: str | Path) -> PixelSize | None:
     """Of a table of ours; None for one without metadata."""
-    try:
-        has_metadata = KEY in (pq.read_schema(table).metadata or {})
-    except (OSError, pa.ArrowInvalid) as error:
-        raise TableError(
-            f"{table} cannot be read as a localization table ({' '.join(str(error).split())}); give a .parquet file of "
-            "'lls-decode run' or 'lls-decode import'."
-        ) from error
-    return read_metadata(table).pixel_size if has_metadata else None
+    return read_metadata(table).pixel_size if is_described(table) else None
 
 
 def _bounds(truth: Emitters, model: str, psf: Path | None, bg: float | None) -> Emitters:

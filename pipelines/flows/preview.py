@@ -12,6 +12,7 @@ from lls_decode.blocks import Block
 from lls_decode.config import PartConfig, PixelSize
 from lls_decode.errors import ConfigError
 from lls_decode.models import RunConfigLike, as_run_config
+from lls_decode.outputs import guarded
 from lls_decode.pictures.preview_figure import Spots, preview_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 
@@ -37,6 +38,7 @@ class Preview:
     """What the plan of a run would say."""
 
 
+@guarded
 def preview(
     dataset: str | Path,
     model: str | Path,

@@ -31,6 +31,7 @@ from lls_decode.errors import BundleError, ConfigError, OutputError
 from lls_decode.evaluate import SpikeReport, SpikeRows, own_density, score_field, score_over, score_spikes
 from lls_decode.model.info import BundleInfo
 from lls_decode.models import RunConfigLike, as_run_config
+from lls_decode.outputs import guarded
 from lls_decode.pictures.spike_figure import spike_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.table import written_aside
@@ -57,6 +58,7 @@ class SpikeResult:
     notes: tuple[str, ...]
 
 
+@guarded
 def spike_in(
     dataset: str | Path,
     model: str | Path,

@@ -1,9 +1,8 @@
-"""What a user calls a dataset (a path, an array, something opened before) to frames and what is said about them."""
+"""What a user calls a dataset (a path or address, an array, an opened one) to frames and what is said about them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import zarr
@@ -65,7 +64,7 @@ class Dataset:
 
 
 DatasetLike = Dataset | FrameSource | ArrayLike | zarr.Group | str | Path
-"""A `Dataset`, a path, or an array: of NumPy, Dask, HDF5 or zarr."""
+"""A `Dataset`, a path or address, or an array: of NumPy, Dask, HDF5 or zarr."""
 
 
 def open_dataset(
@@ -80,13 +79,14 @@ def open_dataset(
     bidirectional: bool | None = None,
     config: RunConfigLike = None,
 ) -> Dataset:
-    """Open frames: a zarr dataset by its path, or an array.
+    """Open frames: a zarr dataset by its path or address, or an array.
 
     Parameters
     ----------
     path
-        A zarr v2 or v3 store (a folder, or a zip of one), a folder of per-volume stores, or a glob of them; or an array
-        of NumPy, Dask, HDF5 or zarr with the axes ``(t, y, x)`` or ``(t, z, y, x)``, z being the planes of a volume.
+        A zarr v2 or v3 store (a folder, or a zip of one), a folder of per-volume stores, or a glob of them; the address
+        of one (``s3://``, ``gs://``, ``https://``, ``file://``); or an array of NumPy, Dask, HDF5 or zarr with the axes
+        ``(t, y, x)`` or ``(t, z, y, x)``, z being the planes of a volume.
     array
         Path of the array inside the store; needed when there are several.
     axes
@@ -147,15 +147,10 @@ def as_dataset(value: DatasetLike, config: RunConfigLike = None) -> Dataset:
 
 def _open(value: Any, config: InputConfig) -> FrameSource:
     if isinstance(value, str | Path):
-        return open_source(_local_path(str(value)), config)
+        return open_source(value, config)
     if isinstance(value, zarr.Array | zarr.Group):
         return open_zarr_node(value, config)
     return open_array(value, config)
-
-
-def _local_path(path: str) -> str:
-    """A path as it is, and that of an address ``file://``."""
-    return unquote(urlsplit(path).path) if path.startswith("file://") else path
 
 
 def _join(opened: RunConfig, given: RunConfig) -> RunConfig:

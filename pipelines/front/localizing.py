@@ -32,7 +32,7 @@ def localize(
     Parameters
     ----------
     dataset
-        A path, an opened dataset (`lls_decode.open`), or an array of NumPy, Dask, HDF5 or zarr with the axes
+        A path or address, an opened dataset (`lls_decode.open`), or an array of NumPy, Dask, HDF5 or zarr with the axes
         ``(t, y, x)`` or ``(t, z, y, x)``, z being the planes of a volume.
     model
         Path of a bundle (``.lls``), or the name of a shipped one.

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.config import ComputeConfig, TrainingConfig, parse
 from lls_decode.models import Given, RunConfigLike, as_config
+from lls_decode.outputs import guarded
 
 from .datasets import DatasetLike, as_dataset
 
@@ -17,6 +19,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of steps that are done, and of all."""
 
 
+@guarded
 def train(
     config: TrainingConfig | Given,
     out: str | Path,
@@ -73,6 +76,7 @@ def train(
     )
 
 
+@guarded
 def estimate(
     dataset: DatasetLike,
     base: TrainingConfig | Given,
@@ -88,7 +92,7 @@ def estimate(
     Parameters
     ----------
     dataset
-        A path, an opened dataset, or an array.
+        A path or address, an opened dataset, or an array.
     base
         Training configuration to start from: a `TrainingConfig`, a dictionary, a path, or the name of a shipped one.
     out
@@ -130,16 +134,18 @@ def inspect(dataset: DatasetLike, *, config: RunConfigLike = None, camera_frames
     Parameters
     ----------
     dataset
-        A path, an opened dataset, or an array; or the path of a table.
+        A path or address, an opened dataset, or an array; or the path of a table.
     config
         Run configuration: input, pixel size, geometry.
     camera_frames
         Frames to read for the guess at the camera; 0: none.
     """
-    if isinstance(dataset, str | Path) and str(dataset).endswith(".parquet"):
-        from lls_decode.pipelines.flows.table_inspection import inspect_table
+    if isinstance(dataset, str | Path):
+        dataset = resolve_dataset(dataset)
+        if dataset.endswith(".parquet") and not is_address(dataset):
+            from lls_decode.pipelines.flows.table_inspection import inspect_table
 
-        return inspect_table(str(dataset))
+            return inspect_table(dataset)
     from lls_decode.frames.diagnostics import inspect_source
 
     opened = as_dataset(dataset, config)

@@ -46,7 +46,8 @@ def run(
     Parameters
     ----------
     dataset
-        A path, or a dataset that `lls_decode.open` has opened by its path: workers, and a later start, read it there.
+        A path or address, or a dataset that `lls_decode.open` has opened by it: workers, and a later start, read it
+        there.
     model
         Path of a bundle (``.lls``), or the name of a shipped one.
     out
@@ -134,7 +135,8 @@ def batch(
     Parameters
     ----------
     source
-        A pattern (``"archive/**/*.zarr"``), a table (``.csv``), or a list with defaults (``.yaml``).
+        A pattern (``"archive/**/*.zarr"``, ``"s3://lab/archive/**/*.zarr"``), a table (``.csv``), or a list with
+        defaults (``.yaml``).
     out
         Folder of the run folders.
     model, config

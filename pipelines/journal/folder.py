@@ -167,7 +167,7 @@ class RunFolder:
         OutputError
             Full disk, read-only folder.
         """
-        with written_aside(self.record) as temporary:
+        with written_aside(self.record, own_folder=True) as temporary:
             temporary.write_text(_text(record))
 
     def write_first_record(self, record: RunRecord) -> bool:
@@ -179,7 +179,7 @@ class RunFolder:
             As `write_record`.
         """
         whole = self.record.with_name(f"{TEMPORARY_PREFIX}record-{uuid.uuid4().hex}")
-        with written_aside(whole) as temporary:
+        with written_aside(whole, own_folder=True) as temporary:
             temporary.write_text(_text(record))
         try:
             os.link(whole, self.record)

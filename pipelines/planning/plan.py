@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lls_decode.addresses import refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import CPU_BATCH_PX, PartConfig, ResolvedRunConfig, digest
@@ -32,7 +33,7 @@ _FEATURE_MAPS = 24
 """Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
 _NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
     "compute": ("device", "threads", "batch_px", "tile_px", "compile"),
-    "input": ("trust", "absent"),
+    "input": ("trust", "absent", "storage"),
 }
 
 
@@ -192,6 +193,7 @@ def make_plan(
         There is no such bundle; it was made for another pixel size, plane-to-plane shift or kind of context; or the
         light of the first frames is impossible with this camera.
     """
+    refuse_remote_output(out)
     config, bundle_path = as_run_config(config), find_bundle(model)
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)

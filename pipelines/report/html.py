@@ -4,6 +4,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from lls_decode import __version__
+
 _STYLE = """
 :root { --ink: #1c2126; --dim: #5d6770; --line: #d9dee3; --good: #1d7a46; --bad: #b3261e; --soft: #f4f6f8; }
 * { box-sizing: border-box; }
@@ -43,6 +45,7 @@ def page(title: str, parts: Iterable[str]) -> str:
     """A whole document."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="generator" content="lls_decode {__version__}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)

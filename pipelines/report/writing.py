@@ -8,6 +8,7 @@ from pathlib import Path
 from lls_decode.drawing import need_matplotlib
 from lls_decode.errors import InputError, LlsDecodeError
 from lls_decode.evaluate import FourierCorrelation, TableSummary
+from lls_decode.outputs import guarded
 from lls_decode.pipelines.flows.evaluation import frc
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import RunRecord
@@ -29,6 +30,7 @@ _FRC_PIXEL_NM = 5.0
 logger = logging.getLogger(__name__)
 
 
+@guarded
 def write_report(out: str | Path, *, table: str | Path | None = None, to: str | Path | None = None) -> Path:
     """Draw a run as one HTML file that needs no other: verdict, pictures, statistics, losses, speed, how to repeat it.
 

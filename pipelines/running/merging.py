@@ -3,10 +3,13 @@
 from contextlib import nullcontext
 from pathlib import Path
 
+from lls_decode.outputs import guarded, note_read
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.table import Manifest, merge_shards
+from lls_decode.table.shards import SUFFIX
 
 
+@guarded
 def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool = False) -> Manifest:
     """Merge the shards in a run folder into one table, every block exactly once.
 
@@ -30,6 +33,9 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
     """
     folder = RunFolder(Path(out))
     record = folder.read_run()
+    note_read(folder.record)
+    for shard in folder.list_shards():
+        note_read(folder.shards / f"{shard}{SUFFIX}")
     with folder.locked() if to is None else nullcontext():  # elsewhere it is in nobody's way
         return merge_shards(
             folder.shards,
@@ -38,4 +44,5 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
             run_digest=record.run_digest,
             metadata=record.table_metadata,
             allow_missing=allow_missing,
+            own_folder=to is None,
         )

@@ -422,6 +422,7 @@ class _Run:
             metadata=table_metadata(self.plan),
             allow_missing=bool(missing),
             known_bytes=self.tally.bytes,
+            own_folder=True,
         )
         if not set(manifest.missing_blocks) <= set(missing):
             raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; give the same command again.")

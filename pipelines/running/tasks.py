@@ -137,11 +137,11 @@ def _found(task: Task, receipt: ShardReceipt, *, reason: str = "") -> TaskReport
 
 
 def _read(task: Task) -> FrameStack:
-    """The frames of the block; in the last attempt without those that cannot be read."""
+    """The frames of the block, without those of absent chunks; in the last attempt without any that is lost."""
     try:
         return task.source.read(task.block)
-    except ChunkError:
-        if not task.last_attempt:
+    except ChunkError as error:
+        if not task.last_attempt and not error.is_absence:
             raise
         return task.source.read_partly(task.block)
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.blocks import Block, FrameRanges, expand_ranges
-from lls_decode.frames.frame_map import name_frames
+from lls_decode.frames.mapping.frame_map import name_frames
 from lls_decode.pipelines.journal.events import BlockDone
 
 from .run_status import LostFrames

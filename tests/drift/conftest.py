@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lls_decode.axes import Layout
@@ -28,6 +29,10 @@ class Made:
     path: Path
     drift_V3: Floats
     """In sample coordinates where there is a geometry, mean zero."""
+
+    def volumes(self) -> Any:
+        """(N,) volume of each row."""
+        return pq.read_table(self.path, columns=["volume"])["volume"].to_numpy().astype(np.int64)
 
     def errors(self, shift_V3: Floats) -> Floats:
         """Root mean square over volumes of what a curve misses, ``(3,)`` nm."""
@@ -95,6 +100,25 @@ def write_movie(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0, f
     return Made(write_rows(path, columns, geometry=None, planes=1), drift)
 
 
+def write_some(path: Path, volume: Any, drift_V3: Floats, *, seed: int = 0, flat: bool = False) -> Made:
+    """A movie with one row in each of these volumes, precise to `SIGMA_NM`."""
+    random = np.random.default_rng(seed)
+    volume = np.asarray(volume, dtype=np.int64)
+    return write_at(path, volume, binding_sites(len(volume), random, planes=1), drift_V3, seed=seed, flat=flat)
+
+
+def write_at(path: Path, volume: Any, place_N3: Floats, drift_V3: Floats, *, seed: int = 0, flat: bool = False) -> Made:
+    """A movie with rows at these places of the sample, moved by the drift of their volume."""
+    random = np.random.default_rng(seed + 1000)
+    position = place_N3 + drift_V3[volume] + random.standard_normal(place_N3.shape) * np.array(SIGMA_NM)
+    if flat:
+        position[:, 2] = 0.0
+    columns = dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))
+    columns |= {"volume": volume, "plane": np.zeros(len(volume), dtype=int), **sigma_columns(len(volume))}
+    drift = (drift_V3 - drift_V3.mean(axis=0)) * np.array([1.0, 1.0, 0.0 if flat else 1.0])
+    return Made(write_rows(path, columns, geometry=None, planes=1), drift)
+
+
 def place_in_sweep(sample_N3: Floats, random: np.random.Generator) -> dict[str, Any]:
     """Raw columns of positions in the sample, each in a plane whose focus is near."""
     away = GEOMETRY.raw_displacement(*sample_N3.T)  # deskewed: linear, so that plane 0 tells all
@@ -148,6 +172,19 @@ def write_beads(
     planes = 1 if geometry is None else PLANES
     made = Made(write_rows(path, raw, geometry=geometry, planes=planes), drift_V3 - drift_V3.mean(axis=0))
     return made, beads_B3
+
+
+def walking_bead(path: Path) -> Path:
+    """A bead that walks, alone among molecules at rest, in 200 frames."""
+    random, num_volumes = np.random.default_rng(0), 200
+    walk = np.cumsum(random.normal(0, 10, (num_volumes, 3)), axis=0)
+    place = binding_sites(6000, random, planes=1)
+    volume = np.concatenate([np.arange(num_volumes), random.integers(0, num_volumes, len(place))])
+    position = np.concatenate([np.array([-20_000.0, -20_000.0, 0.0]) + walk, place])
+    position += random.normal(0, 1, position.shape) * np.where(np.arange(len(volume))[:, None] < num_volumes, 3.0, 15.0)
+    columns = dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))
+    columns |= {"volume": volume, "plane": np.zeros(len(volume), dtype=int), **sigma_columns(len(volume))}
+    return write_rows(path, columns, geometry=None, planes=1)
 
 
 @pytest.fixture(scope="session")

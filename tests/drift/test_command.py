@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lls_decode.pipelines.cli import main
 from lls_decode.table import read_metadata
 
-from .conftest import Made
+from .conftest import Made, walking_bead, wandering, write_movie
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -42,6 +43,45 @@ def test_measure_correct_apply_undo(small_sweeps: Made, tmp_path: Path, run: Run
     assert status == 0
     assert "3000 localizations as they were" in out
     assert read_metadata(table) == read_metadata(small_sweeps.path)
+
+
+def test_a_curve_of_a_part_is_applied_to_all(tmp_path: Path, run: Run) -> None:
+    """The rows outside are counted, and what they got is printed."""
+    made = write_movie(tmp_path / "all.parquet", 4000, wandering(60))
+    volume = made.volumes()
+    rows = np.column_stack([np.arange(2, 58), made.drift_V3[2:58]])
+    np.savetxt(tmp_path / "c.csv", rows, delimiter=",", header="volume,dx_nm,dy_nm,dz_nm", comments="")
+    words = (made.path, "--apply", tmp_path / "c.csv", "--out", tmp_path / "out.parquet")
+    status, out, _ = run(*words)
+    assert status == 0
+    assert f"Of 4000 rows, {(volume < 2).sum()} rows lie before the first volume of the curve" in out
+    assert f"{made.drift_V3[57, 0]:.1f}" in out
+    assert "it helps" in out
+    status, out, _ = run(*words, "--json")
+    assert status == 0
+    values = json.loads(out)
+    assert values["rows_after"] == (volume > 57).sum()
+    assert values["helps"] == "better"
+    status, _, err = run(tmp_path / "out.parquet", "--apply", tmp_path / "c.csv", "--out", tmp_path / "twice.parquet")
+    assert status == 2
+    assert "already" in err
+    assert not (tmp_path / "twice.parquet").exists()
+
+
+def test_a_correction_that_makes_it_worse_is_not_written(tmp_path: Path, run: Run) -> None:
+    made = walking_bead(tmp_path / "t.parquet")
+    words = (made, "--method", "fiducials", "--fiducials=-20000,-20000", "--radius-nm", "2000")
+    status, out, _ = run(*words)
+    assert status == 0
+    assert "it makes the table worse" in out
+    assert "is the only one" in out
+    status, _, err = run(*words, "--out", tmp_path / "out.parquet")
+    assert status == 3
+    assert "makes the table worse" in err
+    assert not (tmp_path / "out.parquet").exists()
+    status, out, _ = run(*words, "--out", tmp_path / "out.parquet", "--force")
+    assert status == 0
+    assert (tmp_path / "out.parquet").exists()
 
 
 BAD = {

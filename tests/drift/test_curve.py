@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lls_decode.drift import DriftCurve, draw_curve, read_curve, write_curve
-from lls_decode.drift.curve import interpolate, make_curve, pack, unpack
+from lls_decode.drift.curve import make_curve, pack, unpack
+from lls_decode.drift.support import Knots, held
 from lls_decode.errors import ConfigError, TableError
 
 
@@ -67,10 +68,11 @@ def test_a_later_version_is_refused(curve: DriftCurve, tmp_path: Path) -> None:
 
 def test_no_overshoot_at_a_jump_and_straight_on_at_the_ends() -> None:
     centres = np.array([5.0, 15.0, 25.0, 35.0])
-    values = interpolate(centres, np.array([[0.0], [0.0], [100.0], [100.0]]), 0, 40)
+    reach, sigma = np.full(4, 5.0), np.ones((4, 1))
+    values = held(Knots(centres, reach, np.array([[0.0], [0.0], [100.0], [100.0]]), sigma), 0, 40)
     assert values.min() == 0.0
     assert values.max() == 100.0
-    line = interpolate(centres, 3 * centres[:, None], 0, 40)
+    line = held(Knots(centres, reach, 3 * centres[:, None], sigma), 0, 40)
     np.testing.assert_allclose(line[:, 0], 3 * np.arange(41), atol=1e-9)
 
 

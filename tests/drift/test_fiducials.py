@@ -86,3 +86,61 @@ def test_a_real_bead_predicts_itself(tmp_path: Path) -> None:
     # what is left is the noise of single positions, not the drift of the whole track
     assert np.all(left[kept].std(axis=0) < 1.5 * scatter)
     assert np.any(np.ptp(curve.shift_nm, axis=0) > 2 * scatter)
+
+
+def beads_with_a_loose_one(path: Path, count: int, *, step_nm: float = 2.0, late: bool = False) -> Made:
+    """Beads in most of 1200 frames; the second one walks, all the time or in the last quarter only."""
+    random, frames = np.random.default_rng(count), 1200
+    drift = wandering(frames)
+    walk = np.cumsum(random.normal(0, step_nm, (frames, 3)) * (np.arange(frames)[:, None] > 900 * late), axis=0)
+    volume, position = [], []
+    for number in range(count):
+        seen = np.flatnonzero(random.uniform(size=frames) < 0.95)
+        own = walk[seen] if number == 1 else 0.0
+        volume.append(seen)
+        noise = random.normal(0, 1, (len(seen), 3)) * np.array([3.0, 3.0, 6.0])
+        position.append(np.array([6000.0 * number, 3000.0 * (number % 2), 0.0]) + drift[seen] + own + noise)
+    columns = dict(zip(("x_nm", "y_nm", "z_nm"), np.concatenate(position).T, strict=True))
+    rows = np.concatenate(volume)
+    columns |= {"volume": rows, "plane": np.zeros(len(rows), dtype=int), **sigma_columns(len(rows), (3.0, 3.0, 6.0))}
+    return Made(write_rows(path, columns, geometry=None, planes=1), drift - drift.mean(axis=0))
+
+
+@pytest.mark.parametrize("count", [3, 4, 6])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_bead_that_disagrees_is_named_and_left_out(count: int, late: bool, tmp_path: Path) -> None:
+    made = beads_with_a_loose_one(tmp_path / "t.parquet", count, late=late)
+    places = [(6000.0 * number, 3000.0 * (number % 2)) for number in range(count)]
+    curve = estimate_drift(made.path, method="fiducials", fiducials=places, radius_nm=900.0)
+    assert curve.details["num_fiducials"] == count - 1
+    assert len(curve.details["left_out"]) == 1
+    assert "bead 2 at (6000, 3000) nm moves against the others" in curve.details["left_out"][0]
+    assert len(curve.details["residuals_nm"]) == count - 1
+    assert np.all(made.errors(curve.shift_nm) < np.array([2.0, 2.0, 4.0]))
+
+
+def test_two_beads_that_disagree_widen_the_uncertainty(tmp_path: Path) -> None:
+    made = beads_with_a_loose_one(tmp_path / "t.parquet", 2)
+    curve = estimate_drift(made.path, method="fiducials", fiducials=[(0.0, 0.0), (6000.0, 3000.0)], radius_nm=900.0)
+    assert curve.details["num_fiducials"] == 2
+    assert "which of them moves cannot be told" in curve.details["doubt"]
+    z_score = (curve.shift_nm - made.drift_V3) / curve.sigma_nm
+    assert 0.6 < np.sqrt(np.mean(z_score**2)) < 1.5
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_beads_that_agree_are_all_kept(count: int, tmp_path: Path) -> None:
+    made = beads_with_a_loose_one(tmp_path / "t.parquet", count, step_nm=0.0)
+    places = [(6000.0 * number, 3000.0 * (number % 2)) for number in range(count)]
+    curve = estimate_drift(made.path, method="fiducials", fiducials=places, radius_nm=900.0)
+    assert curve.details["num_fiducials"] == count
+    assert curve.details["left_out"] == []
+    assert curve.details["doubt"] is None
+    z_score = (curve.shift_nm - made.drift_V3) / curve.sigma_nm
+    assert 0.7 < np.sqrt(np.mean(z_score**2)) < 1.4
+
+
+def test_one_bead_alone_is_doubted(tmp_path: Path) -> None:
+    made = beads_with_a_loose_one(tmp_path / "t.parquet", 1)
+    curve = estimate_drift(made.path, method="fiducials", fiducials=[(0.0, 0.0)], radius_nm=900.0)
+    assert "is the only one" in curve.details["doubt"]

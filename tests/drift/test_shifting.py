@@ -77,9 +77,9 @@ def test_a_raw_movie_is_moved_in_raw_coordinates(tmp_path: Path) -> None:
 
 
 def test_refusals(small_sweeps: Made, tmp_path: Path) -> None:
-    short = make_curve(3, np.zeros((5, 3)), np.ones((5, 3)), coords="sample", method="given", details={})
-    with pytest.raises(ConfigError, match="covers 3 to 7"):
-        correct_table(small_sweeps.path, short, tmp_path / "out.parquet")
+    later = make_curve(60, np.zeros((5, 3)), np.ones((5, 3)), coords="sample", method="given", details={})
+    with pytest.raises(ConfigError, match="covers 60 to 64, none of them"):
+        correct_table(small_sweeps.path, later, tmp_path / "out.parquet")
     with pytest.raises(ConfigError, match="nothing to undo"):
         undo_correction(small_sweeps.path, tmp_path / "out.parquet")
     assert list(tmp_path.iterdir()) == []

@@ -270,11 +270,9 @@ def test_a_table_of_two_dimensions_says_so(tmp_path: Path) -> None:
     assert metadata.input["filled"]["z_nm"].startswith("0")
 
 
-def test_a_table_of_ours_is_not_imported(tmp_path: Path) -> None:
+def test_what_cannot_be_imported(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")
-    with pytest.raises(TableError, match="Parquet file already"):
-        import_table(import_table(path, tmp_path / "a.parquet"), tmp_path / "b.parquet")
     with pytest.raises(TableError, match="cannot be read"):
         import_table(tmp_path / "absent.csv", tmp_path / "b.parquet")
     with pytest.raises(ConfigError, match="choose one of"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lls_decode.blocks import plan_blocks
-from lls_decode.frames.frame_map import FrameMap, name_frames
+from lls_decode.frames.mapping.frame_map import FrameMap, name_frames
 
 MAPS = {
     "movie": FrameMap("tyx", (7, 2, 3), 1, 0, 1, 0, 0, False),

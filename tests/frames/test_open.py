@@ -381,7 +381,7 @@ def plain(shape, dtype="uint16", **options):
 
 REFUSED = {
     "missing": (lambda p: p, {}, "does not exist"),
-    "address": (lambda p: "s3://bucket/a.zarr", {}, "is an address"),
+    "unknown address": (lambda p: "ftp://host/a.zarr", {}, "an address of an unknown kind, .ftp."),
     "text file": (text_file, {}, "is a file, expected a zarr store"),
     "tiff": (lambda p: text_file(p.with_suffix(".tif")), {}, "lls-decode convert"),
     "folder without stores": (lambda p: folder_of(p, "a.txt"), {}, "is no zarr store and holds none"),

@@ -92,8 +92,9 @@ def test_sigmas_of_all_sizes_and_none(write_rows: WriteRows, tmp_path: Path) -> 
         found = sigma_quantile(lambda: iter([rows[:300], rows[300:]]), share)
         assert found == np.sort(combined)[int(np.ceil(share * 1000)) - 1]
     path = write_rows({"frame": np.arange(20), "x_sig": np.full(20, np.nan)})
-    made = filter_table(path, tmp_path / "out.parquet", best=0.5)
-    assert (made.num_kept, made.sigma_max_nm) == (0, None)
+    with pytest.raises(TableError, match="no row whose sigmas"):
+        filter_table(path, tmp_path / "out.parquet", best=0.5)
+    assert not (tmp_path / "out.parquet").exists()
     made = filter_table(path, tmp_path / "out.parquet", best=0.5, where="frame > 100")
     assert (made.num_kept, made.sigma_max_nm) == (0, None)
 

@@ -136,6 +136,19 @@ def test_a_damaged_file_is_refused_with_numbers_and_salvaged_on_demand(make, who
     assert "tifffile" not in caplog.text + "".join(capfd.readouterr())
 
 
+def test_a_damaged_tag_does_not_lose_a_frame_and_is_not_told_in_the_words_of_a_library(tmp_path, caplog, capfd):
+    pages(tmp_path / "a.tif", compression="zlib")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        place = tiff.pages[4].tags["XResolution"].offset + 8
+    data[place : place + 4] = b"\xff\xff\xff\x7f"
+    path = change(tmp_path / "a.tif", data)
+    with pytest.raises(InputError, match=r"it refers to byte \d+, beyond its end.*--salvage"):
+        open_movie(path)
+    np.testing.assert_array_equal(every_frame(convert(path, tmp_path / "a.zarr", salvage=True)), MOVIE)
+    assert "tifffile" not in caplog.text + "".join(capfd.readouterr())
+
+
 def test_pages_that_imagej_left_out_are_read(tmp_path):
     path = imagej_without_pages(tmp_path / "a.tif")
     np.testing.assert_array_equal(every_frame(convert(path, tmp_path / "a.zarr")), MOVIE)

@@ -13,8 +13,8 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, InputError, OutputError
 from lls_decode.frames import create_store, open_source
-from lls_decode.frames.create import chunk_shapes
 from lls_decode.frames.diagnostics import decoded_pixels, inspect_source
+from lls_decode.frames.writing.create import chunk_shapes
 from lls_decode.movies import convert
 
 tifffile = pytest.importorskip("tifffile")
@@ -260,7 +260,7 @@ def bare(name, data, **described):
 INF = "data type = 16 bit integers (binary, little endian)\nframe dimensions = 4 x 3\nnumber of frames = 2\n"
 BAD_MOVIES = {
     "missing": (lambda p: p / "no.tif", "does not exist"),
-    "unknown": (bare("a.czi", b"x"), "unknown type '.czi'"),
+    "unknown": (bare("a.xyz", b"x"), "unknown type '.xyz'.*bioformats2raw a.xyz a.zarr"),
     "no tiff": (bare("a.tif", b"no tiff"), "cannot be read as TIFF"),
     "truncated": (cut, "truncated|cannot be"),
     "empty folder": (lambda p: p, "has no TIFF files"),
@@ -295,7 +295,7 @@ def test_without_tifffile_the_extra_is_named(tmp_path, monkeypatch):
 
     tifffile.imwrite(tmp_path / "a.tif", camera((2, 9, 11)), compression="zlib")
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(InputError, match=r"pip install lls-decode\[convert\]"):
+    with pytest.raises(InputError, match=r"pip install 'lls-decode\[convert\]'"):
         convert(tmp_path / "a.tif", tmp_path / "a.zarr")
 
 

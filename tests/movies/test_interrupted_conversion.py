@@ -15,7 +15,8 @@ import pytest
 from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
 from lls_decode.errors import InputError, OutputError
-from lls_decode.frames import checksums, create_store, open_source, verify_store
+from lls_decode.frames import create_store, open_source, verify_store
+from lls_decode.frames.writing import checksums
 from lls_decode.movies import convert, filling
 
 H, W, FRAMES = 9, 11, 300

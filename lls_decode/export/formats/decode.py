@@ -21,7 +21,7 @@ from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, read_csv, write_csv
 from lls_decode.table import written_aside
-from lls_decode.table.csv_layouts import CsvLayout
+from lls_decode.table.csv_layouts import CsvLayout, read_header
 
 _FIRST_LINE: Final = "# DECODE EmitterSet"
 _AXES: Final = ("y", "x", "z")
@@ -152,7 +152,7 @@ def read_csv_file(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
         first_frame=0,
         origin_px=0.0,
     )
-    return _in_nm(path, read_csv(path, lines, layout, pixel_size).pieces, meta, version, pixel_size)
+    return _in_nm(path, read_csv(path, read_header(lines), layout, pixel_size).pieces, meta, version, pixel_size)
 
 
 def _in_nm(

@@ -19,7 +19,9 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
+from lls_decode.outputs import note_read
 from lls_decode.table import written_aside
+from lls_decode.table.files import check_replaceable
 
 _CHUNK_ROWS = 16_384
 """About a megabyte, what HDF5 keeps at hand while a chunk is filled."""
@@ -52,7 +54,10 @@ def write(table: ExportTable, out: Path) -> None:
     extra = [name for name in _SAME.values() if table.knows(name)]
     table.require(*extra, reason="Picasso allows no NaN")
     if not table.survey.frames_ascend:
-        raise TableError(f"{table.path} is not sorted by frame, as Picasso expects; sort it first.")
+        raise TableError(
+            f"{table.path} is not sorted by frame, as Picasso expects; sort it, localizations with 'lls-decode import "
+            f"{table.path} SORTED.parquet'."
+        )
     if table.survey.high["group"] > np.iinfo(np.int32).max:
         raise TableError(f"{table.path} has groups above {np.iinfo(np.int32).max}, the largest that Picasso counts.")
     metadata = _metadata(table)
@@ -61,6 +66,8 @@ def write(table: ExportTable, out: Path) -> None:
     columns += ["group"] if table.knows("group") and table.survey.high["group"] >= 0 else []
     dtype = np.dtype([(name, _INTEGERS.get(name, np.float32)) for name in columns])
     num_rows, shift_px = table.survey.num_rows, metadata[_SHIFT]
+    beside = out.with_suffix(".yaml")
+    check_replaceable(beside)  # before a table of any length is written
     with written_aside(out) as temporary:
         with h5py_module().File(temporary, "w") as file:
             locs = file.create_dataset(
@@ -77,7 +84,7 @@ def write(table: ExportTable, out: Path) -> None:
                 locs[start:stop] = _their_rows(rows, table, dtype, shift_px)
                 start = stop
             file.create_dataset("metadata", data=json.dumps([metadata]))
-        with written_aside(out.with_suffix(".yaml")) as text:
+        with written_aside(beside) as text:
             text.write_text(yaml.safe_dump_all([metadata], sort_keys=False))
 
 
@@ -166,6 +173,7 @@ def _our_columns(locs: npt.NDArray[Any], pixel: PixelSize, shift_px: Sequence[fl
 def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:
     """One mapping for each step of processing, oldest first."""
     beside = path.with_suffix(".yaml")
+    note_read(beside)
     try:
         steps = json.loads(inside) if inside is not None else None
         if steps is None and beside.is_file():

@@ -10,7 +10,7 @@ from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import ChunkError, FrameValueError
 from lls_decode.frames.diagnostics.photon_transfer import guess_camera
 from lls_decode.frames.diagnostics.symptoms import LEAST_CORRELATION, find_saturation, has_wedge, noise_correlation
-from lls_decode.frames.frame_map import Ints, name_frames
+from lls_decode.frames.mapping.frame_map import Ints, name_frames
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.source import FrameSource
 
@@ -18,6 +18,8 @@ SATURATED_NOTE = 1e-3
 """Fraction of pixels at the largest value of their type above which a user is told."""
 RUN_FRAMES = 32
 """Consecutive frames of a movie that are read together for the camera guess."""
+WASTEFUL_AMPLIFICATION = 1.5
+"""Pixels decoded for each that a block owns, above which a user is told to convert."""
 _CAMERA_PLANES = 4
 _CAMERA_PIXELS = 1 << 26
 
@@ -64,6 +66,12 @@ def inspect_source(
     notes = list(source.notes)
     if adu_TYX is not None:
         notes += _symptoms(adu_TYX, intensity, notes)
+    amplification = round(decoded_pixels(source, block) / owned_pixels, 3)
+    if amplification > WASTEFUL_AMPLIFICATION or any("faster" in note for note in source.notes):
+        notes.append(
+            f"reading a block decodes {amplification:g} times its pixels: a copy in other chunks, by 'lls-decode "
+            f"convert {source.path} COPY.zarr', pays when the dataset is read more than once or by many workers"
+        )
     return {
         "path": source.path,
         "array": source.array,
@@ -80,7 +88,7 @@ def inspect_source(
         "bytes": layout.num_pixels * itemsize,
         "chunks": list(source.chunks),
         "shards": list(source.shards) if source.shards else None,
-        "read_amplification": round(decoded_pixels(source, block) / owned_pixels, 3),
+        "read_amplification": amplification,
         "decoded_bytes_per_block": decoded_pixels(source, block) * itemsize,
         "pixel_size_nm": {"x": pixel_size.x_nm, "y": pixel_size.y_nm} if pixel_size else None,
         "z_step_nm": source.z_step_nm,

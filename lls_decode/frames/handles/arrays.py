@@ -13,11 +13,11 @@ from lls_decode.axes import Layout
 from lls_decode.blocks import Block
 from lls_decode.config import InputConfig
 from lls_decode.errors import FrameValueError, InputError
-from lls_decode.frames.chunks import slices
-from lls_decode.frames.frame_map import FrameMap, Slab
 from lls_decode.frames.identity import identify
-from lls_decode.frames.mapping import map_frames
+from lls_decode.frames.mapping.frame_map import FrameMap, Slab
+from lls_decode.frames.mapping.settling import map_frames
 from lls_decode.frames.opening import processing_notes
+from lls_decode.frames.reading.chunks import slices
 from lls_decode.frames.reading.losses import Losses
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.source import FrameSource

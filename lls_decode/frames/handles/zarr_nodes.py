@@ -4,6 +4,7 @@ What lies in a folder or a zip file is opened by its path, so that workers can r
 ones) are read through the caller's store, which is asked for its chunks in the same way.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,17 +16,19 @@ from zarr.storage import LocalStore, ZipStore
 
 from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import InputError
-from lls_decode.frames.codecs import open_array
 from lls_decode.frames.identity import identify, sample_chunks
-from lls_decode.frames.keys import ZarrArray
-from lls_decode.frames.mapping import chunk_notes, map_frames, settle_axes
+from lls_decode.frames.mapping.settling import chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.images import read_node, select_image
 from lls_decode.frames.opening import open_source, processing_notes, stated_angle_deg
 from lls_decode.frames.source import FrameSource
+from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.keys import Keys, ZarrArray
 
 
 class StoreKeys:
     """Keys of any store of zarr."""
+
+    reads_at_once = 1
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -58,6 +61,10 @@ class StoreKeys:
 
         return sorted(sync(names()))
 
+    def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
+        """Nothing lies above a store without a path."""
+        yield from ()
+
     def open_store(self) -> Store:
         """The store itself."""
         return self._store
@@ -69,7 +76,7 @@ class StoreSource(FrameSource):
 
     store: Any = field(default=None, repr=False, compare=False)
 
-    def _open(self, number: int) -> tuple[ZarrArray, Any, str]:
+    def _open(self, number: int) -> tuple[ZarrArray, Keys, str]:
         return open_array(self.store, self.array), StoreKeys(self.store), self.array
 
 
@@ -96,7 +103,7 @@ def open_zarr_node(node: "zarr.Array[Any] | zarr.Group", config: InputConfig | N
 
 def _open_in(store: Store, config: InputConfig) -> FrameSource:
     """Open a dataset of one array in a store that has no path."""
-    keys: Any = StoreKeys(store)  # as good as those of a folder or a zip file
+    keys = StoreKeys(store)
     image = select_image(keys, config.array)
     array = open_array(store, image.array)
     where = f"{keys.name}, array {image.array or '(root)'},"

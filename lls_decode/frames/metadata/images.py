@@ -5,13 +5,12 @@ levels are ignored. The parser is tolerant of missing values and refuses wrong o
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lls_decode.errors import InputError
-from lls_decode.frames.keys import DirectoryKeys, Keys, join, read_json
 from lls_decode.frames.metadata.axis_names import FRAME_AXES, axis_letter, axis_letters
 from lls_decode.frames.metadata.multiscales import Image, read_multiscale
+from lls_decode.frames.storage.keys import Keys, join, read_json
 
 MAX_DEPTH = 4
 MAX_LISTED = 12
@@ -87,17 +86,15 @@ def select_image(keys: Keys, array: str | None) -> Image:
     )
 
 
-def image_around(path: Path) -> Image | None:
+def image_around(store: Keys) -> Image | None:
     """What the OME image, of which an array given by its own path is a level, says about it."""
-    path = path.absolute()
-    for group in list(path.parents)[:MAX_DEPTH]:
-        keys = DirectoryKeys(group)
+    for keys, path in store.ancestors(MAX_DEPTH):
         node = read_node(keys, "")
         if node is None or node.is_array:
             continue
         if "multiscales" in node.ome:
             try:
-                images = _images_at(keys, path.relative_to(group).as_posix())
+                images = _images_at(keys, path)
             except _MALFORMED:
                 return None
             return replace(images[0], array="", group=None) if len(images) == 1 else None

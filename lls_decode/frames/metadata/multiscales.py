@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lls_decode.errors import InputError
-from lls_decode.frames.keys import join
 from lls_decode.frames.metadata.axis_names import axis_letters
+from lls_decode.frames.storage.keys import join
 
 _NM_PER_UNIT = {
     "angstrom": 0.1,

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.blocks import Block, FrameRanges, find_ranges
-from lls_decode.frames.chunks import Cause, Damage
-from lls_decode.frames.frame_map import FrameMap, Slab, name_frames
+from lls_decode.frames.mapping.frame_map import FrameMap, Slab, name_frames
+from lls_decode.frames.reading.chunks import Cause, Damage
 
 _MOST_NAMED = 4
 _MOST_ARRAYS = 2
@@ -43,10 +43,9 @@ class Losses:
             self._damaged.setdefault((slab.array, where), {}).update({item.key: item for item in lost})
 
     @property
-    def is_denied(self) -> bool:
-        """Whether frames are lost for no other reason than a permission."""
-        causes = {item.cause for damaged in self._damaged.values() for item in damaged.values()}
-        return causes == {"denied"}
+    def causes(self) -> set[Cause]:
+        """Why frames are lost, in a word each."""
+        return {item.cause for damaged in self._damaged.values() for item in damaged.values()}
 
     @property
     def reason(self) -> str:
@@ -70,6 +69,8 @@ class Losses:
 
 
 def _number(block: Block, mask_T: npt.NDArray[np.bool_]) -> FrameRanges:
+    if not mask_T.any():
+        return ()
     volume, plane = block.frames[mask_T].T
     return find_ranges(volume * block.planes_per_volume + plane)
 

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.errors import AccessError, ChunkError, InputError
-from lls_decode.frames.chunks import Damage, Region, find_absent, find_undecodable, slices, split
-from lls_decode.frames.codecs import open_array
-from lls_decode.frames.keys import Keys, ZarrArray
+from lls_decode.errors import AccessError, ChunkError, InputError, StorageError
+from lls_decode.frames.reading.chunks import Damage, Region, find_absent, find_undecodable, split
+from lls_decode.frames.reading.pixels import read_pixels
+from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.keys import Keys, ZarrArray
 
 
 def open_stored(keys: Keys, path: str) -> ZarrArray:
@@ -19,6 +20,8 @@ def open_stored(keys: Keys, path: str) -> ZarrArray:
     ------
     AccessError
         Its files may not be read, or its codec is not installed.
+    StorageError
+        The store cannot be reached.
     InputError
         There is no such array, or its metadata cannot be understood.
     """
@@ -27,6 +30,8 @@ def open_stored(keys: Keys, path: str) -> ZarrArray:
         return open_array(keys.open_store(), path)
     except PermissionError as error:
         raise denied(error.filename or where) from error
+    except StorageError:
+        raise
     except Exception as error:  # zarr raises many kinds for metadata it does not know
         if type(error).__name__ == "UnknownCodecError":  # zarr and numcodecs have one each
             raise AccessError(
@@ -55,10 +60,12 @@ def read_region(
     ------
     ChunkError
         Reading fails although each chunk can be read by itself.
+    StorageError
+        The store cannot be reached, or refuses access.
     """
     try:
-        data = np.asarray(array[slices(region)])
-    except MemoryError:
+        data = read_pixels(array, keys, region)
+    except (MemoryError, StorageError):
         raise
     except Exception as error:
         damaged = find_undecodable(array, keys, path, region)
@@ -72,7 +79,7 @@ def read_region(
 
 
 def read_around(
-    array: ZarrArray, region: Region, damaged: Sequence[Damage], frame_axes: Sequence[int]
+    array: ZarrArray, keys: Keys, region: Region, damaged: Sequence[Damage], frame_axes: Sequence[int]
 ) -> npt.NDArray[Any]:
     """Read the frames of a rectangle of which no chunk is damaged; the others are left undefined.
 
@@ -87,7 +94,7 @@ def read_around(
         inside = tuple(
             slice(axis.start - whole.start, axis.stop - whole.start) for axis, whole in zip(part, region, strict=True)
         )
-        data[inside] = array[slices(part)]
+        data[inside] = read_pixels(array, keys, part)
     return data
 
 

@@ -14,6 +14,7 @@ from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
 from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.movie import Frames, Movie, check_type, read_bytes
+from lls_decode.outputs import note_read
 
 
 def open_dax(path: Path, choices: Choices) -> Movie:
@@ -37,6 +38,7 @@ def open_dax(path: Path, choices: Choices) -> Movie:
 def open_picasso_raw(path: Path, choices: Choices) -> Movie:
     """Picasso: bare frames, described by a ``.yaml`` beside it."""
     description = path.with_suffix(".yaml")
+    note_read(description)
     try:
         info = next(iter(yaml.safe_load_all(description.read_text())))
         height, width = int(info["Height"]), int(info["Width"])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lls_decode.errors import InputError
-from lls_decode.frames.stores import natural_key
+from lls_decode.frames.storage.stores import natural_key
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.lls_settings import read_settings
 from lls_decode.movies.formats.tiff.movies import open_tiff_series

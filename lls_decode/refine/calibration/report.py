@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lls_decode.drawing import new_figure
+from lls_decode.drawing import new_figure, save_png
 from lls_decode.optics import SplineModel
 from lls_decode.refine.calibration.calibration import Calibration
 from lls_decode.refine.crlb import Spots, crlb
@@ -40,7 +40,7 @@ def write_report(out: str | Path, calibration: Calibration) -> None:
     _wobble(figure.add_subplot(grid[2:, 2:4]), calibration)
     _precision(figure.add_subplot(grid[2:, 4:]), calibration)
     with written_aside(Path(out)) as path:
-        figure.savefig(path, dpi=90, format="png")
+        save_png(figure, path, dpi=90)
 
 
 def _useful_nm(calibration: Calibration) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from lls_decode.config import (
 from lls_decode.errors import InputError
 from lls_decode.frames import FrameSource
 from lls_decode.optics import build_camera, build_psf
+from lls_decode.outputs import PROGRAM
 from lls_decode.refine.estimation.candidates import Detector, Finder
 from lls_decode.refine.estimation.density import Density, estimate_density
 from lls_decode.refine.estimation.photophysics import (
@@ -63,6 +64,7 @@ class Estimate:
             for name in ("photons", "background", "on_time", "density", "depth", "quality")
         }
         return {
+            "written_by": PROGRAM,
             "dataset": self.dataset,
             "identity": self.identity,
             "units": {

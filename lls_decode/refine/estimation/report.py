@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode import __version__
-from lls_decode.drawing import new_figure
+from lls_decode.drawing import new_figure, save_png
 from lls_decode.refine.estimation.candidates import CANDIDATE_SNR
 from lls_decode.refine.estimation.estimation import Estimate
 from lls_decode.refine.estimation.photophysics import is_fully_on
@@ -71,7 +71,7 @@ def _write_picture(found: Estimate, path: Path) -> None:
         panel(figure.add_subplot(grid[row, 2 * column : 2 * column + 2]), found)
     _examples(figure, grid, found)
     with written_aside(path) as temporary:
-        figure.savefig(temporary, dpi=90, format="png")
+        save_png(figure, temporary, dpi=90)
 
 
 def _photons(axes: Any, found: Estimate) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, ConfigError, InputError
+from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.cli.options import (
     echo_json,
     json_option,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: lls-decode batch 'archive/**/*.zarr' --model lls-paint --out results/ --dry-run")
 @click.argument("source")
 @click.option("--model", help="Model bundle (.lls), or the name of a shipped one, where a dataset names none.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run folders and batch.csv.")
+@click.option("--out", required=True, type=OutputPath(), help="Folder of the run folders and batch.csv.")
 @click.option("--config", "config_path", help="Run configuration (YAML), where a dataset names none.")
 @set_option
 @click.option("--only", "pattern", metavar="PATTERN", help="Only datasets whose path fits, e.g. '*/day2/*'.")

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import click
 
+from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.options import like_option
+
 
 @click.command(epilog="Example: lls-decode report results/ --to cell.html")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
 @click.option("--table", type=click.Path(path_type=Path), help="A table of this run: linked, filtered, without drift.")
-@click.option("--to", type=click.Path(path_type=Path), help="The page.  [default: OUT/report.html]")
+@click.option("--to", type=OutputPath(), help="The page.  [default: OUT/report.html]")
+@like_option
 def report(out: Path, table: Path | None, to: Path | None) -> None:
     """Draw the run in OUT as one HTML page that needs no other file: pictures, statistics, losses, speed, origin.
 

@@ -8,6 +8,7 @@ from lls_decode.axes import IndexRange
 from lls_decode.config import PartConfig, change
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.models import as_run_config, find_bundle
+from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.cli.inputs import InputOptions, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
@@ -28,9 +29,7 @@ from .report import echo_report
 @click.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
 @click.argument("dataset")
 @click.option("--model", required=True, help="Model bundle (.lls), or the name of a shipped one.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Run folder; the same command goes on in it."
-)
+@click.option("--out", required=True, type=OutputPath(), help="Run folder; the same command goes on in it.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
@@ -49,7 +48,9 @@ from .report import echo_report
 @click.option("--report/--no-report", default=True, help="Draw OUT/report.html at the end, or do not.  [default: do]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
-@click.option("--force", is_flag=True, help="Discard another run in the folder; accept impossible light.")
+@click.option(
+    "--force", is_flag=True, help="Discard another run in the folder; replace files of others; accept impossible light."
+)
 @click.option("--driver", is_flag=True, hidden=True, help="This is the driver job of an unattended site.")
 @json_option
 def run(
@@ -170,7 +171,7 @@ def run(
 
 
 @click.command(epilog="Example: lls-decode demo --out demo_out")
-@click.option("--out", default="demo_out", show_default=True, type=click.Path(path_type=Path))
+@click.option("--out", default="demo_out", show_default=True, type=OutputPath())
 @site_options
 @click.option("--force", is_flag=True, help="Discard an earlier demonstration of another version.")
 def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, force: bool) -> None:
@@ -191,8 +192,8 @@ def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, fo
 
 
 @click.command(epilog="Example: lls-decode merge results/ --to /archive/cell.parquet")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Path(path_type=Path), help="The table.  [default: OUT/localizations.parquet]")
+@click.argument("out", type=OutputPath())
+@click.option("--to", type=OutputPath(), help="The table.  [default: OUT/localizations.parquet]")
 @click.option("--allow-missing", is_flag=True, help="Merge without the blocks that failed, and name them in the table.")
 def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
     """Merge the shards of the run in OUT into one table, every block exactly once."""

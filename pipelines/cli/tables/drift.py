@@ -1,18 +1,23 @@
 """The command about drift."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from lls_decode.pipelines.cli.options import echo_json, json_option, progress_bar
+from lls_decode.outputs import in_place
+from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, progress_bar
 from lls_decode.pipelines.cli.parameters import ParamType
 
 if TYPE_CHECKING:
+    from lls_decode.drift import Corrected
     from lls_decode.drift.estimating import Method
 
 Place = tuple[float, float]
+_NOT_PRINTED = ("window_centres", "places_nm")
 
 
 class _Place(ParamType):
@@ -35,8 +40,8 @@ class _Place(ParamType):
     "Example: lls-decode drift results/localizations.parquet --method fiducials --in-place"
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The table without its drift.")
-@click.option("--in-place", is_flag=True, help="Replace TABLE by the table without its drift.")
+@click.option("--out", type=OutputPath(), help="The table without its drift.")
+@click.option("--in-place", "in_place_asked", is_flag=True, help="Replace TABLE by the table without its drift.")
 @click.option("--method", type=click.Choice(["rcc", "fiducials", "comet"]), default="rcc", show_default=True,
               help="Correlation of the structure with itself, beads, or the package comet-smlm.")  # fmt: skip
 @click.option("--windows", "num_windows", type=click.IntRange(2),
@@ -50,15 +55,26 @@ class _Place(ParamType):
 @click.option("--min-share", type=click.FloatRange(0, 1, min_open=True),
               help="Of the volumes in which a bead is seen.  [default: 0.8; of given ones 0.2]")  # fmt: skip
 @click.option("--smooth", type=click.FloatRange(0), help="Window over beads, volumes.  [default: by cross-validation]")
-@click.option("--curve", type=click.Path(path_type=Path), help="Where the curve goes.  [default: TABLE_drift.parquet]")
-@click.option("--png", "picture", type=click.Path(path_type=Path), help="Its picture.  [default: beside the curve]")
-@click.option("--apply", type=click.Path(path_type=Path), metavar="CURVE", help="Correct by this curve; measure none.")
+@click.option("--curve", type=OutputPath(), help="Where the curve goes.  [default: TABLE_drift.parquet]")
+@click.option("--png", "picture", type=OutputPath(), help="Its picture.  [default: beside the curve]")
+@click.option(
+    "--apply",
+    type=click.Path(path_type=Path),
+    metavar="CURVE",
+    help="Correct by this curve (Parquet or csv); measure none.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Write the table although the correction makes it worse, and replace files that lls-decode did not write.",
+)
 @click.option("--undo", is_flag=True, help="Take the last correction out of TABLE.")
+@like_option
 @json_option
 def drift(
     table: Path,
     out: Path | None,
-    in_place: bool,
+    in_place_asked: bool,
     method: "Method",
     num_windows: int | None,
     max_shift_nm: float | None,
@@ -69,32 +85,39 @@ def drift(
     curve: Path | None,
     picture: Path | None,
     apply: Path | None,
+    force: bool,
     undo: bool,
     as_json: bool,
 ) -> None:
     """Measure how the sample of TABLE moved, and write the table as if it had not.
 
     Without --out or --in-place only the curve and its picture are written. A correction can be undone (--undo), and
-    a curve be used for another table of the same acquisition (--apply).
+    a curve be used for another table of the same acquisition (--apply); rows beyond its ends move as those at the end.
+
+    Whether the correction helps is measured on rows that it was not made from. One that makes the table worse is not
+    written, and the exit status is 3 (--force writes it).
     """
     from lls_decode.drift import correct_drift, undo_correction
 
-    final = _final(table, out, in_place)
+    final = _final(table, out, in_place_asked)
+    replacing = in_place(table) if in_place_asked else nullcontext()
     if undo:
         if final is None:
             raise click.UsageError("--undo writes a table; say where (--out, --in-place).")
-        rows = undo_correction(table, final)
+        with replacing:
+            rows = undo_correction(table, final)
         _echo({"table": str(final), "rows": rows}, [f"{final}: {rows} localizations as they were"], as_json)
         return
     if fiducials and method != "fiducials":
         raise click.UsageError("--fiducials goes with --method fiducials.")
-    with progress_bar("comparing windows of time") as progress:
+    with replacing, progress_bar("comparing windows of time") as progress:
         made = correct_drift(
             table,
             out=final,
             curve=curve,
             picture=picture,
             apply=apply,
+            force=force,
             method=method,
             max_shift_nm=max_shift_nm,
             num_windows=num_windows,
@@ -104,21 +127,37 @@ def drift(
             smooth=smooth,
             progress=progress,
         )
-    found = made.curve
+    values = _told(made)
+    about = {**values, "volumes": f"{made.curve.first_volume} to {made.curve.last_volume}"}
+    about |= {name: f"{values[name]:.2%}" for name in ("unsupported_rows", "unsupported_volumes") if name in values}
+    about["helps"] = made.benefit.words()
+    lines = [f"{name:<12} {_words(value)}" for name, value in about.items() if value not in (None, [])]
+    _echo(values, [*lines, *([outside] if (outside := made.coverage.words()) else [])], as_json)
+
+
+def _told(made: "Corrected") -> dict[str, Any]:
+    """What is printed, as values."""
+    found, coverage, benefit = made.curve, made.coverage, made.benefit
     uncertainty = np.median(found.sigma_nm, axis=0)
-    values = {
+    return {
         "method": found.method,
         "coords": found.coords,
         "volumes": [found.first_volume, found.last_volume + 1],
         "range_nm": np.ptp(found.shift_nm, axis=0).round(3).tolist(),
         "uncertainty_nm": None if np.isnan(uncertainty).any() else uncertainty.round(3).tolist(),
-        **{name: value for name, value in found.details.items() if name != "window_centres"},
+        **{name: value for name, value in found.details.items() if name not in _NOT_PRINTED},
+        "unsupported_rows": round(coverage.unsupported_share, 5),
+        "rows_before": coverage.before,
+        "rows_after": coverage.after,
+        "helps": benefit.verdict,
+        "gain": None if benefit.gain is None else [round(benefit.gain, 4), round(benefit.gain_sigma or 0.0, 4)],
+        "resolution_nm": [
+            None if value is None else round(value, 1)
+            for value in (benefit.resolution_before_nm, benefit.resolution_after_nm)
+        ],
         "rows": made.rows,
         "written": [str(path) for path in made.written],
     }
-    told = {**values, "volumes": f"{found.first_volume} to {found.last_volume}"}
-    words = [f"{name:<12} {_words(value)}" for name, value in told.items() if value is not None]
-    _echo(values, words, as_json)
 
 
 def _final(table: Path, out: Path | None, in_place: bool) -> Path | None:

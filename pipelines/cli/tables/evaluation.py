@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from lls_decode.errors import ConfigError
-from lls_decode.pipelines.cli.options import echo_json, echo_score, json_option, square_pixel
+from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.options import echo_json, echo_score, json_option, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import LimitsType
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ Limits = tuple[float, float]
     help="Pixel size, for csv truths that need it, and for sub-pixel bias.  [default: of the table]",
 )  # fmt: skip
 @click.option("--bg", type=click.FloatRange(0), help="True background, photons per pixel, where the truth has none.")
-@click.option("--report", type=click.Path(path_type=Path), help="Picture of all that was found (.png).")
+@click.option("--report", type=OutputPath(), help="Picture of all that was found (.png).")
 @click.option("--model", help="Bundle (.lls, or a shipped one) whose PSF and camera give the bound.")
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
+@like_option
 @json_option
 def evaluate(
     table: str,
@@ -134,7 +136,8 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--x-nm", type=LimitsType(), help="Range of x.  [default: all]")
 @click.option("--y-nm", type=LimitsType(), help="Range of y.  [default: all]")
 @click.option("--z-nm", type=LimitsType(), help="Range of z.  [default: all]")
-@click.option("--out", type=click.Path(path_type=Path), help="Picture of the curve (.png).")
+@click.option("--out", type=OutputPath(), help="Picture of the curve (.png).")
+@like_option
 @json_option
 def frc(
     table: Path,

@@ -6,7 +6,8 @@ import click
 
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
-from lls_decode.pipelines.cli.options import echo_json, json_option, progress_bar, square_pixel
+from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, progress_bar, square_pixel
 from lls_decode.pipelines.cli.parameters import IndexRangeType
 
 
@@ -15,7 +16,7 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType
     "Example: lls-decode link results/localizations.parquet --undo"
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of both files.  [default: that of TABLE]")
+@click.option("--out", type=OutputPath(), help="Folder of both files.  [default: that of TABLE]")
 @click.option(
     "--gate", "sigmas", default=4.0, show_default=True,
     help="Largest distance of two sightings of a molecule, in units of their combined sigma.",
@@ -28,6 +29,7 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType
 @click.option("--gap-volumes", default=0, show_default=True, help="The same from volume to volume.")
 @click.option("--within-volumes", is_flag=True, help="Molecules of different volumes are different molecules.")
 @click.option("--undo", is_flag=True, help="Take the numbers of molecules out of TABLE, and delete molecules.parquet.")
+@like_option
 @json_option
 def link(
     table: Path,
@@ -70,7 +72,7 @@ def link(
     "Example: lls-decode filter results/molecules.parquet good.parquet --best 0.5",
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
 @click.option(
     "--where", metavar="CONDITION",
     help="Columns, numbers, comparisons, and or not, + - * / **, abs sqrt log10 isfinite.",
@@ -80,6 +82,7 @@ def link(
 @click.option("--best", type=float, help="Share of the rows, those with the smallest sigma in x, y and z together.")
 @click.option("--min-neighbours", type=int, help="Rows with so many others within --radius-nm, at any time.")
 @click.option("--radius-nm", type=float, help="For --min-neighbours.")
+@like_option
 @json_option
 def filter_rows(
     table: Path,
@@ -111,8 +114,9 @@ def filter_rows(
 
 @click.command(epilog="Example: lls-decode debias results/localizations.parquet even.parquet")
 @click.argument("table", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
 @click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
+@like_option
 @json_option
 def debias(table: Path, out: Path, pixel_nm: float | None, as_json: bool) -> None:
     """Free the positions of TABLE from a preference for parts of the pixel (by the histograms over it), before drift.

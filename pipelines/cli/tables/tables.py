@@ -7,7 +7,8 @@ import click
 
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
-from lls_decode.pipelines.cli.options import square_pixel
+from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.options import like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import (
     IndexRangeType,
     LazyChoice,
@@ -36,7 +37,7 @@ def _picture_endings() -> str:
     epilog="Example: lls-decode render results/localizations.parquet picture.png --pixel-nm 20",
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
 @click.option("--pixel-nm", default=20.0, show_default=True, help="Size of a pixel of the picture.")
 @click.option("--z-pixel-nm", type=click.FloatRange(0, min_open=True), help="Makes a volume (.zarr) of such planes.")
 @click.option("--mode", type=click.Choice(["gaussian", "histogram"]), default="gaussian", show_default=True)
@@ -57,6 +58,7 @@ def _picture_endings() -> str:
 @click.option("--frames", type=IndexRangeType(), help="Only these frames.")
 @click.option("--prob-min", default=0.0, show_default=True, help="Smallest detection probability.")
 @click.option("--sigma-max-nm", type=float, help="Largest lateral sigma.")
+@like_option
 def render(
     table: Path,
     out: Path,
@@ -126,7 +128,7 @@ def _export_help() -> str:
 
 @click.command(epilog="Example: lls-decode export results/localizations.parquet cell_sml.mat --coords sample")
 @click.argument("table", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
 @click.option("--format", cls=LazyHelpOption, type=LazyChoice(_export_formats), make_help=_export_help)
 @click.option(
     "--coords", type=click.Choice(["auto", "raw", "deskewed", "sample"]), default="auto", show_default=True,
@@ -134,7 +136,12 @@ def _export_help() -> str:
 )  # fmt: skip
 @click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
 @click.option("--psf-sigma-nm", type=click.FloatRange(0, min_open=True), help="PSF width.  [default: of the model]")
-@click.option("--force", is_flag=True, help="Write more than 50 million rows as text.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace files that lls-decode did not write; write more than 50 million rows as text.",
+)
+@like_option
 def export(
     table: Path,
     out: Path,
@@ -160,6 +167,12 @@ def _import_formats() -> list[str]:
     return list(READERS)
 
 
+def _separators() -> list[str]:
+    from lls_decode.table.csv_layouts import SEPARATORS
+
+    return list(SEPARATORS)
+
+
 def _csv_programs() -> str:
     from lls_decode.export.importing import CSV_LAYOUTS
 
@@ -174,14 +187,21 @@ def _csv_programs() -> str:
     epilog="Example: lls-decode import old_locs.hdf5 old.parquet --pixel-nm 130",
 )
 @click.argument("path", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
 @click.option(
     "--format", type=LazyChoice(_import_formats), help="Which program's file.  [default: recognized by its content]"
 )
 @click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the file]")
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: of the file, else 1]")
+@click.option("--separator", type=LazyChoice(_separators), help="Between the cells of a csv.  [default: by its header]")
+@like_option
 def import_table(
-    path: Path, out: Path, format: str | None, pixel_nm: float | None, planes_per_volume: int | None
+    path: Path,
+    out: Path,
+    format: str | None,
+    pixel_nm: float | None,
+    planes_per_volume: int | None,
+    separator: str | None,
 ) -> None:
     """Read the table PATH of another program into ours (Parquet), so that old results can be compared.
 
@@ -189,5 +209,8 @@ def import_table(
     """
     from lls_decode.export.importing import import_table as read
 
-    written = read(path, out, format=format, pixel_size=square_pixel(pixel_nm), planes_per_volume=planes_per_volume)
+    written = read(
+        path, out,
+        format=format, pixel_size=square_pixel(pixel_nm), planes_per_volume=planes_per_volume, separator=separator,
+    )  # fmt: skip
     click.echo(f"{written} written")

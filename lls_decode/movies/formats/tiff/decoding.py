@@ -9,29 +9,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from lls_decode.errors import InputError
 from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.pages import Ints
-from lls_decode.movies.movie import Frames, read_bytes
+from lls_decode.movies.movie import Frames, whole
 
 if TYPE_CHECKING:
     import tifffile
 
 
-class _Ear(logging.Handler):
-    """Keeps what tifffile logs in this thread, so that it is judged instead of printed."""
+class _Ear(logging.Filter):
+    """Keeps what tifffile logs in threads that listen, so that it is judged instead of printed."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self.heard = threading.local()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if hasattr(self.heard, "messages"):
-            self.heard.messages.append(record.getMessage())
+    def filter(self, record: logging.LogRecord) -> bool:
+        messages: list[str] | None = getattr(self.heard, "messages", None)
+        if messages is None:
+            return True
+        if record.levelno >= logging.WARNING:
+            messages.append(record.getMessage())
+        return False
 
 
 _EAR = _Ear()
@@ -40,22 +44,32 @@ _EAR = _Ear()
 @contextmanager
 def _listening() -> Iterator[list[str]]:
     """Collect what tifffile logs in this thread; its lines never reach the terminal."""
-    log = logging.getLogger("tifffile")
-    if _EAR not in log.handlers:
-        log.addHandler(_EAR)
-        log.propagate = False
+    logging.getLogger("tifffile").addFilter(_EAR)  # once: it is not added again
+    before = getattr(_EAR.heard, "messages", None)
     _EAR.heard.messages = []
     try:
         yield _EAR.heard.messages
     finally:
-        del _EAR.heard.messages
+        _EAR.heard.messages = before
 
 
 class Shelf(threading.local):
-    """The compressed file that a thread read last, kept open."""
+    """The file that a thread read last, kept open: opening one for each frame takes long on a cluster's file system."""
 
     path: Path | None = None
     tiff: "tifffile.TiffFile | None" = None
+    plain_path: Path | None = None
+    plain: BinaryIO | None = None
+
+    def read(self, path: Path, offset: int, count: int) -> bytes:
+        """Read a piece of a file, which must be there in full."""
+        if self.plain_path != path:
+            if self.plain is not None:
+                self.plain.close()
+            self.plain, self.plain_path = open(path, "rb"), path  # noqa: SIM115 (closed by the next one)
+        assert self.plain is not None
+        self.plain.seek(offset)
+        return whole(path, self.plain.read(count), offset, count)
 
     def open(self, path: Path) -> "tifffile.TiffFile":
         """Open a file with tifffile, or give the one that is open."""
@@ -75,7 +89,7 @@ def open_with_tifffile(path: Path) -> "tifffile.TiffFile":
     except ImportError as error:
         raise InputError(
             "compressed TIFF files need the package tifffile, which is not installed; run: "
-            "pip install lls-decode[convert]"
+            "pip install 'lls-decode[convert]'."
         ) from error
     try:
         with _listening():
@@ -98,7 +112,7 @@ def read_frames(file: Stored, numbers: Ints, shelf: Shelf) -> Frames:
         start = int(file.starts[numbers[at]])
         while stop < len(numbers) and file.starts[numbers[stop]] == start + (stop - at) * step:
             stop += 1
-        data = read_bytes(file.path, start, (stop - at) * step)
+        data = shelf.read(file.path, start, (stop - at) * step)
         dtype = layout.dtype.newbyteorder(file.order)
         pieces.append(np.frombuffer(data, dtype).reshape(-1, *layout.shape))
         at = stop
@@ -118,17 +132,15 @@ def decode(file: Stored, number: int, shelf: Shelf) -> Frames:
     tiff = shelf.open(file.path)
     layout = file.layouts[file.layout_of[number]]
     try:
-        with _listening() as heard:
+        with _listening():  # what it says of other tags does not matter
             frame = _decode_page(tiff, int(file.ifds[number]), number)
     except InputError:
         raise
     except Exception as error:  # codecs raise many kinds
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "imagecodecs" in text:
-            raise InputError(f"{where} ({text}); run: pip install lls-decode[convert].") from error
+            raise InputError(f"{where} ({text}); run: pip install 'lls-decode[convert]'.") from error
         raise InputError(f"{where} ({text}); {advice}") from error
-    if heard:
-        raise InputError(f"{where} ({heard[0]}); {advice}")
     if frame.shape != layout.shape:
         raise InputError(f"{where}: it came as {frame.shape}, expected {layout.shape}; {advice}")
     return frame
@@ -147,4 +159,8 @@ def _decode_page(tiff: "tifffile.TiffFile", ifd: int, number: int) -> Frames:
     short = [i for i, ends in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)) if sum(ends) > size]
     if short:
         raise ValueError(f"strip {short[0]} goes beyond the end of the file")
-    return np.asarray(page.asarray(maxworkers=1))
+    with _listening() as heard:
+        image = np.asarray(page.asarray(maxworkers=1))
+    if heard:  # versions of tifffile that fill a short strip say so
+        raise ValueError("a strip is not whole")
+    return image

@@ -137,6 +137,16 @@ def as_json(data: str | bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def announced_by_micro_manager(pages: Pages, found: Description) -> Description:
+    """Add the frames that Micro-Manager's summary announces, where they lie along one axis and in one position."""
+    summary = as_json(pages.summary)
+    sizes = {axis: summary.get(key) for axis, key in (("t", "Frames"), ("z", "Slices"), ("c", "Channels"))}
+    long = {axis: size for axis, size in sizes.items() if isinstance(size, int) and size > 1}
+    if len(long) != 1 or summary.get("Positions", 1) not in (0, 1):
+        return found
+    return replace(found, origin="its Micro-Manager summary", axes=tuple(long), shape=tuple(long.values()))
+
+
 def micro_manager_size(*documents: dict[str, Any]) -> tuple[PixelSize | None, float | None]:
     """Return pixel size and z step of Micro-Manager's metadata, of an image or of the acquisition."""
     pixel = next(

@@ -76,6 +76,8 @@ def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, A
     problems = [found.problem] if found.problem else []
     if pages.ending:
         problems.append(pages.ending)
+    elif room and not found.num_frames:
+        problems.append(f"its list of pages ends after {len(pages)} of the {room} frames that lie in one piece")
     if is_zero:
         problems.append(f"zeros fill the end of the file where {is_zero} of its frames should be")
     if announced is not None and num_main < announced and not pages.ending:
@@ -102,7 +104,7 @@ def _lay_out(pages: Pages, announced: int | None) -> tuple[Stored, int | None]:
     stored = Stored(
         pages.path, pages.size, pages.order, pages.layouts, pages.layout_of, pages.ifds, pages.starts, pages.whole
     )
-    if len(pages) == 0 or not (pages.ending or (announced or 0) > len(pages)):
+    if len(pages) == 0 or not (pages.ending or pages.gaps or (announced or 0) > len(pages)):
         return stored, None
     layout = pages.layouts[0]
     step = layout.frame_bytes

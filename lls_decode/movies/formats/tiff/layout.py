@@ -1,6 +1,7 @@
 """How the pixels of one page of a TIFF are stored, by the values of its tags."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,17 @@ class PixelLayout:
         """Return the first value of a tag."""
         return next((values[0] for number, values in self.tags if number == tag and values), default)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.get(HEIGHT, 0), self.get(WIDTH, 0)
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Values a pixel, more than one for colours."""
         return self.get(277, 1) * self.get(32997, 1)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Type of one value, native byte order; 10 to 14 bits come as 16."""
         bits, kind = self.get(258, 1), {1: "u", 2: "i", 3: "f", 5: "c", 6: "c"}.get(self.get(339, 1), "u")
@@ -39,23 +40,23 @@ class PixelLayout:
             return np.dtype(bool)
         return np.dtype(f"{kind}{bits // 8 if kind == 'c' else size}")
 
-    @property
+    @cached_property
     def frame_bytes(self) -> int:
         """Size of a frame that is stored as it is."""
         return self.shape[0] * self.shape[1] * self.samples * self.dtype.itemsize
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether the strips of a page are its pixels, one after the other."""
         as_is = self.get(259, 1) == 1 and self.get(317, 1) == 1 and self.get(266, 1) == 1
         return as_is and self.samples == 1 and self.get(258, 1) in _PLAIN_BITS and not self.get(322, 0)
 
-    @property
+    @cached_property
     def is_aside(self) -> bool:
         """Whether a page is a smaller copy of another, or a mask."""
         return bool(self.get(254, 0) & (_REDUCED | _MASK))
 
-    @property
+    @cached_property
     def alike(self) -> tuple[tuple[int, int], str, int]:
         """What frames of one movie have in common."""
         return self.shape, str(self.dtype), self.samples

@@ -12,7 +12,7 @@ from lls_decode.errors import InputError
 from lls_decode.movies.accounting import Account
 from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices, name_some, pick
-from lls_decode.movies.formats.tiff.descriptions import Description, describe, text_of
+from lls_decode.movies.formats.tiff.descriptions import Description, announced_by_micro_manager, describe, text_of
 from lls_decode.movies.formats.tiff.files import Image, Stored, account_for, images_of
 from lls_decode.movies.formats.tiff.layout import PixelLayout
 from lls_decode.movies.formats.tiff.ome import DamagedXmlError, OmeSet, is_ome, read_ome
@@ -65,6 +65,8 @@ def survey(path: Path, choices: Choices, *, is_one_of_many: bool = False) -> Mem
         raise InputError(f"{path} has not one whole page: {pages.ending}; restore the file.")
     text = text_of(pages)
     found = Description("its list of pages") if is_ome(text) else describe(pages)
+    if not is_one_of_many and not found.shape:
+        found = announced_by_micro_manager(pages, found)
     if is_ome(text):
         try:
             return _survey_set(path, pages, read_ome(text, path), choices)

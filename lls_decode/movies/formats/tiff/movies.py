@@ -15,7 +15,7 @@ from lls_decode.movies.formats.tiff.decoding import Shelf, decode, read_frames
 from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.members import Member, survey
 from lls_decode.movies.formats.tiff.pages import Ints
-from lls_decode.movies.movie import Frames, Movie
+from lls_decode.movies.movie import Frames, Movie, digest_places
 from lls_decode.movies.names import is_lls
 from lls_decode.movies.series import Series
 
@@ -99,6 +99,7 @@ def movie_of(members: Sequence[Member], choices: Choices, where: object, series:
         losses=tuple(losses),
         is_closed_up=kept.is_closed_up or bool(series and series.losses),
         told=_told(members, [file for file in files if len(file)], kept.planes, len(file_of)),
+        content=digest_places(file_of, page_of),
     )
 
 
@@ -204,7 +205,7 @@ def _told(members: Sequence[Member], files: Sequence[Stored], planes: int, frame
         what = f"volumes of {planes} planes" if volumes > 1 or len(files) > 1 else f"one volume of {planes} planes"
         what += f" and {rest} frames more" if rest else ""
     elif len(members) == 1 or set(lengths) == {1}:
-        what = f"{frames} frames"
+        what = f"{frames} frame{'' if frames == 1 else 's'}"
     else:
         what = "parts of one movie of " + ", ".join(f"{n} frames ({count} files)" for n, count in lengths.items())
     return f"{len(paths)} file{'s' if len(paths) > 1 else ''}, {names}, as {what}"

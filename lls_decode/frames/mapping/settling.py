@@ -4,10 +4,10 @@ import numpy as np
 
 from lls_decode.config import InputConfig
 from lls_decode.errors import InputError
-from lls_decode.frames.frame_map import FrameMap
-from lls_decode.frames.keys import ZarrArray
+from lls_decode.frames.mapping.frame_map import FrameMap
 from lls_decode.frames.metadata.axis_names import FRAME_AXES
 from lls_decode.frames.metadata.multiscales import Image
+from lls_decode.frames.storage.keys import ZarrArray
 
 LARGE_CHUNK_BYTES = 256 << 20
 _PLAIN_AXES = {2: "yx", 3: "tyx", 4: "tzyx", 5: "tczyx"}

@@ -1,19 +1,23 @@
 """The files of a zarr store by key: existence, size, bytes. What zarr does not tell about chunks is asked here.
 
-Two kinds of store: a directory, and a zip file of one.
+One protocol, `Keys`, for all kinds of store: a directory, a zip file of one, and both at an address (`remote`,
+`remote_zip`).
 """
 
 import json
 import os
 import zipfile
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ZipStore
 
+from lls_decode.addresses import is_address
+from lls_decode.config import StorageConfig
 from lls_decode.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,9 +25,46 @@ if TYPE_CHECKING:
 else:  # older zarr cannot be subscripted
     ZarrArray = zarr.Array
 
+_MOVIES = {
+    ".tif", ".tiff", ".dax", ".raw", ".nd2", ".czi", ".ims", ".dcimg", ".sif", ".sifx", ".stk", ".h5", ".hdf5",
+}  # fmt: skip
+"""Suffixes of files that are converted first."""
+
+
+METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+"""Names of metadata documents: one of them makes a folder an array or group."""
+
+
+class Keys(Protocol):
+    """Access to the files of one store."""
+
+    reads_at_once: int
+    """Chunks that should be asked for at the same time; 1: zarr does well by itself."""
+
+    @property
+    def name(self) -> str:
+        """How messages call this store."""
+
+    def size(self, key: str) -> int | None:
+        """Bytes of the file, None when there is none."""
+
+    def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
+        """``length`` bytes from ``start``; all that follow when negative."""
+
+    def children(self, key: str) -> list[str]:
+        """Names of the folders directly below."""
+
+    def ancestors(self, most: int) -> "Iterator[tuple[Keys, str]]":
+        """Folders above the store, nearest first, and the store's path in each."""
+
+    def open_store(self) -> Store:
+        """The same files for zarr, read-only."""
+
 
 class DirectoryKeys:
     """Keys are paths relative to a directory."""
+
+    reads_at_once = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -54,6 +95,12 @@ class DirectoryKeys:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
+        """Folders above the store, nearest first, and the store's path in each."""
+        path = self.root.absolute()
+        for group in list(path.parents)[:most]:
+            yield DirectoryKeys(group), path.relative_to(group).as_posix()
+
     def open_store(self) -> Store:
         """The same files for zarr, read-only."""
         return LocalStore(self.root, read_only=True)
@@ -61,6 +108,8 @@ class DirectoryKeys:
 
 class ZipKeys:
     """Keys are names inside a zip file."""
+
+    reads_at_once = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -87,26 +136,33 @@ class ZipKeys:
 
     def children(self, key: str) -> list[str]:
         """Names of the folders directly below."""
-        prefix = f"{key}/" if key else ""
-        return sorted({name[len(prefix) :].split("/")[0] for name in self._sizes if _is_below(name, prefix)})
+        return names_below(self._sizes, key)
+
+    def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
+        """Nothing lies above a zip."""
+        yield from ()
 
     def open_store(self) -> Store:
         """The same files for zarr, read-only."""
         return ZipStore(self.root, mode="r", read_only=True)
 
 
-Keys = DirectoryKeys | ZipKeys
+def open_keys(path: str | Path, storage: StorageConfig | None = None) -> Keys:
+    """Access to the files of a store that exists, at a path or an address."""
+    if is_address(path):
+        from lls_decode.frames.storage.remote import is_zip, remote_keys  # they import this module
+        from lls_decode.frames.storage.remote_zip import RemoteZipKeys
 
-
-def open_keys(path: Path) -> Keys:
-    """Access to the files of a store that exists."""
+        keys = remote_keys(str(path), storage or StorageConfig())
+        return RemoteZipKeys(keys) if is_zip(str(path)) else keys
+    path = Path(path)
     if path.is_dir():
         return DirectoryKeys(path)
     if zipfile.is_zipfile(path):
         return ZipKeys(path)
     hint = (
         "convert it first with 'lls-decode convert'"
-        if path.suffix.lower() in {".tif", ".tiff", ".dax", ".raw"}
+        if path.suffix.lower() in _MOVIES
         else "give the path of a zarr store"
     )
     raise InputError(f"{path} is a file, expected a zarr store (a directory or a zip of one); {hint}.")
@@ -128,6 +184,12 @@ def read_json(keys: Keys, key: str) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise InputError(f"{keys.name}: metadata {key} holds {type(document).__name__}, expected a mapping.")
     return document
+
+
+def names_below(names: Iterable[str], key: str) -> list[str]:
+    """Names of the folders directly below a key, among whole names of files."""
+    prefix = f"{key}/" if key else ""
+    return sorted({name[len(prefix) :].split("/")[0] for name in names if _is_below(name, prefix)})
 
 
 def _is_below(name: str, prefix: str) -> bool:

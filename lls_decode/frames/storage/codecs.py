@@ -5,8 +5,9 @@ import threading
 
 import zarr
 from zarr.abc.store import Store
+from zarr.storage import LocalStore
 
-from lls_decode.frames.keys import ZarrArray
+from lls_decode.frames.storage.keys import ZarrArray
 
 _PLAIN = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _FAST = "zarrs.ZarrsCodecPipeline"
@@ -25,9 +26,15 @@ def use_fast_codecs() -> bool:
 
 
 def open_array(store: Store, path: str) -> ZarrArray:
-    """Open for reading; byte orders that ``zarrs`` does not know are left to zarr's own codecs."""
+    """Open for reading; byte orders and stores that ``zarrs`` does not know are left to zarr's own codecs."""
+    if not isinstance(store, LocalStore):
+        return _open_plain(store, path)
     array = zarr.open_array(store, path=path, mode="r")
     if array.dtype.isnative or zarr.config.get("codec_pipeline.path") != _FAST:
         return array
+    return _open_plain(store, path)
+
+
+def _open_plain(store: Store, path: str) -> ZarrArray:
     with _lock, zarr.config.set({"codec_pipeline.path": _PLAIN}):
         return zarr.open_array(store, path=path, mode="r")

@@ -19,10 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from lls_decode.addresses import resolve_dataset
 from lls_decode.axes import Layout
-from lls_decode.errors import InputError
-from lls_decode.frames.keys import ZarrArray
+from lls_decode.config import StorageConfig
+from lls_decode.errors import InputError, StorageError
 from lls_decode.frames.parallel import in_parallel
+from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.keys import ZarrArray, open_keys
 
 Frames = npt.NDArray[Any]
 
@@ -46,13 +49,15 @@ class Run(NamedTuple):
 class Manifest:
     """Checksums of a store."""
 
-    path: Path
+    path: str | Path
     header: dict[str, Any]
     runs: tuple[Run, ...]
 
 
-def verify_store(path: str | Path, *, workers: int = 4, progress: Progress | None = None) -> tuple[Run, ...]:
-    """Compare all frames of a converted store with the checksums that it carries.
+def verify_store(
+    path: str | Path, *, storage: StorageConfig | None = None, workers: int = 4, progress: Progress | None = None
+) -> tuple[Run, ...]:
+    """Compare all frames of a converted store, at a path or an address, with the checksums that it carries.
 
     Returns
     -------
@@ -64,17 +69,21 @@ def verify_store(path: str | Path, *, workers: int = 4, progress: Progress | Non
     InputError
         The store carries no checksums.
     """
-    path = Path(path)
-    manifest = read_manifest(path)
-    if manifest is None:
-        raise InputError(f"{path} carries no checksums; only stores that lls-decode convert has written do.")
-    array = open_level(path, "r")
+    keys = open_keys(resolve_dataset(path), storage)
+    try:
+        text = keys.read(f"{GROUP}/{_MANIFEST}").decode()
+    except (FileNotFoundError, KeyError):
+        raise InputError(f"{path} carries no checksums; only stores that lls-decode convert has written do.") from None
+    manifest = _parse_manifest(text, f"{keys.name}/{GROUP}/{_MANIFEST}")
+    array = open_array(keys.open_store(), "0")
     planes = int(manifest.header["planes"])
 
     def is_sound(run: Run) -> bool:
         piece = Piece(run.first, run.last + 1)
         try:
             return digest_runs(read_piece(array, piece, planes), run.first, planes) == [run]
+        except StorageError:
+            raise
         except Exception:  # zarr raises many kinds for a damaged chunk
             return False
 
@@ -110,9 +119,13 @@ def read_manifest(store: Path) -> Manifest | None:
     """Checksums of a store, None when it has none. A last line that was cut short is not read."""
     path = manifest_path(store)
     try:
-        lines = path.read_text().split("\n")
+        return _parse_manifest(path.read_text(), path)
     except FileNotFoundError:
         return None
+
+
+def _parse_manifest(text: str, path: str | Path) -> Manifest:
+    lines = text.split("\n")
     try:
         header, *records = [json.loads(line) for line in lines[:-1]]
         runs = [Run(int(record["first"]), int(record["last"]), str(record["sha256"])) for record in records]

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.frames.keys import Keys, ZarrArray, join
+from lls_decode.errors import StorageError
+from lls_decode.frames.storage.keys import Keys, ZarrArray, join
 
 Region = tuple[range, ...]
 """Indices along each axis of an array."""
@@ -96,7 +97,7 @@ def _try(array: ZarrArray, keys: Keys, path: str, part: Region, sizes: tuple[int
     """Read a part of one chunk (or shard) of this size."""
     try:
         data = np.asarray(array[slices(part)])
-    except MemoryError:
+    except (MemoryError, StorageError):
         raise
     except Exception as error:  # each codec has its own
         return _explain(array, keys, path, part, sizes, error)
@@ -110,7 +111,9 @@ def _explain(array: ZarrArray, keys: Keys, path: str, part: Region, sizes: tuple
         keys.read(join(path, key_of(array, part)), 0, 1)
     except PermissionError:
         return _damage(array, part, sizes, "may not be read (permission denied)", "denied")
-    except (OSError, KeyError):
+    except StorageError:
+        raise
+    except Exception:  # each kind of store has its own; what the codec has said stands
         pass
     return _damage(array, part, sizes, f"cannot be decoded ({_first_line(error)})", "damaged")
 

@@ -13,11 +13,13 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
+from lls_decode.addresses import refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError, OutputError
-from lls_decode.frames.keys import ZarrArray
-from lls_decode.frames.stores import is_store
+from lls_decode.frames.storage.keys import ZarrArray
+from lls_decode.frames.storage.stores import is_store
+from lls_decode.outputs import PROGRAM, check_not_around, is_forced
 
 SHARD_PLANES = 64
 MAX_CHUNK_PLANES = 8
@@ -78,7 +80,10 @@ def create_store(
         raise InputError(f"frames of type {dtype} cannot be stored, expected integer or real camera counts.")
     check_free(path, overwrite=overwrite)
     _remove(path)
-    own = {**(attributes or {}).get("lls_decode", {}), **({"angle_deg": angle_deg} if angle_deg is not None else {})}
+    own = {
+        **(attributes or {}).get("lls_decode", {}),
+        **({"angle_deg": angle_deg} if angle_deg is not None else {}),
+    }
     axes = "tzyx" if layout.planes_per_volume > 1 else "tyx"
     sizes = {"t": layout.num_volumes, "z": layout.planes_per_volume, "y": layout.height, "x": layout.width}
     chunks, shards = chunk_shapes(layout, np.dtype(dtype).itemsize)
@@ -89,6 +94,7 @@ def create_store(
             attributes={
                 **(attributes or {}),
                 **({"lls_decode": own} if own else {}),
+                "written_by": PROGRAM,
                 "ome": _ome(name or path.stem, axes, pixel_size, z_step_nm),
             },
         )
@@ -125,12 +131,27 @@ def chunk_shapes(layout: Layout, itemsize: int) -> tuple[tuple[int, ...], tuple[
 
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Refuse to write over what is there, unless it is a zarr store and this is wanted."""
+    refuse_remote_output(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:
         raise OutputError(f"{path} exists; choose another name, or overwrite it on purpose (overwrite).")
     if not path.is_dir() or not is_store(path):
         raise OutputError(f"{path} is no zarr store, so it is not overwritten; choose another name.")
+    check_not_around(path)
+    if not is_forced() and not _is_ours(path):
+        raise OutputError(
+            f"{path} is a store that bears no mark of lls-decode, so that it may be somebody's data; choose another "
+            "name, or --force to replace it."
+        )
+
+
+def _is_ours(store: Path) -> bool:
+    try:
+        found = zarr.open_group(store, mode="r").attrs
+        return str(found.get("written_by", "")).startswith("lls_decode ") or "lls_decode" in found
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _remove(path: Path) -> None:

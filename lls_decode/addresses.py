@@ -1,0 +1,121 @@
+"""Addresses of remote stores as users write them: what is understood, and what must not get into any record.
+
+``s3://BUCKET/KEY``, ``gs://BUCKET/KEY`` and ``https://HOST/PATH`` name remote stores, ``file:///PATH`` a local one. An
+address is written into run records, tables, logs and figures, so one that carries a secret is refused at the door.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lls_decode.errors import InputError, OutputError
+
+SCHEMES = ("s3", "gs", "https", "http")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""An address that has been a `Path`, which makes one slash of two."""
+_NO_PORT = re.compile(r"^([^/:\[]*):(?!\d+(?:/|$))[^/]*")
+_WEB_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@\[\]]+)(:\d+)?")
+_BUCKET = re.compile(r"[^:@]+")
+_QUERY = re.compile(r"\?[^/=]*=")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A remote store, or a folder of them."""
+
+    scheme: str
+    host: str
+    """Name of the bucket, or host and port."""
+    path: str
+    """Key inside the bucket, or decoded path on the host; no slash at either end."""
+
+    @property
+    def root(self) -> str:
+        """Address of the bucket or host."""
+        return f"{self.scheme}://{self.host}"
+
+    def __str__(self) -> str:
+        return f"{self.root}/{self.path}" if self.path else self.root
+
+
+def is_address(path: str | Path) -> bool:
+    """Tell an address from a path of a file system."""
+    return _ADDRESS.match(str(path)) is not None
+
+
+def resolve_dataset(path: str | Path) -> str:
+    """Return a dataset's path, or its address when that is safe to be recorded; ``file://`` becomes a path.
+
+    Raises
+    ------
+    InputError
+        The address is of an unknown kind, or carries a user name, a password or a signature.
+    """
+    text = str(path)
+    match = _ADDRESS.match(text)
+    if match is None:
+        return text
+    if match[1].lower() != "file":
+        return str(parse_address(text))
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost"):
+        raise InputError(f"{redact(text)} names the host {parts.netloc}; write file:///PATH with three slashes.")
+    return unquote(parts.path)
+
+
+def parse_address(text: str) -> Address:
+    """Take an address apart.
+
+    Raises
+    ------
+    InputError
+        As for `resolve_dataset`.
+    """
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
+    is_web = scheme in ("http", "https")
+    host, _, path = rest.partition("/")
+    if scheme not in SCHEMES:
+        raise InputError(
+            f"{redact(text)} is an address of an unknown kind, {scheme!r}; expected s3://, gs://, https://, http:// or "
+            "file://, or a path."
+        )
+    known_host = _WEB_HOST if is_web else _BUCKET
+    if host and not known_host.fullmatch(re.split("[?#]", host)[0]):
+        raise InputError(
+            f"{redact(text)}: the address holds a user name, a password or a wrong port, and addresses are written "
+            "into records; leave them out and give credentials in the environment (for HTTP in ~/.netrc)."
+        )
+    if (is_web and ("?" in rest or "#" in rest)) or _QUERY.search(rest):
+        raise InputError(
+            f"{redact(text)}: the address has a query (after '?'), which may be a signature, and addresses are written "
+            "into records; give the address without it, and credentials in the environment."
+        )
+    if not host:
+        raise InputError(f"{text} names no {'host' if is_web else 'bucket'}; expected {scheme}://NAME/PATH.")
+    return Address(scheme, host, (unquote(path) if is_web else path).strip("/"))
+
+
+def redact(text: str) -> str:
+    """Return an address without user name, password and query, for messages."""
+    scheme, separator, rest = text.partition("://")
+    rest = re.split("[?#]", rest.rpartition("@")[2])[0]
+    return scheme + separator + _NO_PORT.sub(r"\1", rest)
+
+
+def refuse_remote_output(path: str | Path) -> None:
+    """Refuse to write results to an address.
+
+    Raises
+    ------
+    OutputError
+        The path is an address.
+    """
+    if _COLLAPSED.match(str(path)):
+        text = re.sub(r":/+", "://", redact(str(path)), count=1)
+        raise OutputError(
+            f"{text} is an address, and results are written to a file system only; give a folder, and copy it "
+            "afterwards."
+        )

@@ -1,0 +1,141 @@
+"""Drift curves as files: Parquet of our own, and Parquet or csv of others.
+
+Columns: ``volume`` (or ``frame``), ``dx_nm dy_nm dz_nm``; optionally ``dx_sig dy_sig dz_sig`` (standard deviations, nm)
+and ``supported`` (whether something was measured in the volume). Without ``dz_nm`` a csv has no displacement along z.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from lls_decode.drift.curve import QUANTUM_NM, DriftCurve, Floats
+from lls_decode.drift.points import Coords
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.outputs import note_read
+from lls_decode.table import software_versions, written_aside
+
+KEY: Final = b"lls_decode_drift"
+_VERSION: Final = 1
+_SHIFTS: Final = ("dx_nm", "dy_nm", "dz_nm")
+_SIGMAS: Final = ("dx_sig", "dy_sig", "dz_sig")
+_SUPPORTED: Final = "supported"
+_TEXT: Final = (".csv", ".txt", ".tsv")
+
+
+def write_curve(out: str | Path, curve: DriftCurve) -> Path:
+    """Write ``volume dx_nm dy_nm dz_nm dx_sig dy_sig dz_sig supported``, one row a volume, as Parquet.
+
+    Raises
+    ------
+    OutputError
+        Full disk, read-only folder.
+    """
+    out = Path(out)
+    columns = {"volume": pa.array(curve.volume, pa.uint32())}
+    columns |= {name: pa.array(curve.shift_nm[:, axis]) for axis, name in enumerate(_SHIFTS)}
+    columns |= {name: pa.array(curve.sigma_nm[:, axis]) for axis, name in enumerate(_SIGMAS)}
+    if curve.supported is not None:
+        columns[_SUPPORTED] = pa.array(curve.supported)
+    about = {
+        "version": _VERSION,
+        "coords": curve.coords,
+        "method": curve.method,
+        "details": curve.details,
+        "software": software_versions(),
+    }
+    table = pa.table(columns).replace_schema_metadata({KEY: json.dumps(about).encode()})
+    with written_aside(out) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    return out
+
+
+def read_curve(path: str | Path, *, coords: Coords, planes_per_volume: int | None = None) -> DriftCurve:
+    """Read a curve of `write_curve`, or any Parquet file or csv with the columns ``volume dx_nm dy_nm dz_nm``.
+
+    Parameters
+    ----------
+    coords
+        Coordinate system of the displacements, for a file that does not say so itself.
+    planes_per_volume
+        Frames of one volume, for a file with a column ``frame`` in place of ``volume``: the mean over them is taken.
+
+    Raises
+    ------
+    TableError
+        The file cannot be read, lacks a column, has gaps between its volumes, or values that are no numbers.
+    ConfigError
+        It was written by a newer version.
+    """
+    note_read(path)
+    table = _read(Path(path))
+    about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
+    if about.get("version", _VERSION) != _VERSION:
+        raise ConfigError(
+            f"{path} is a drift curve of version {about['version']}, this program reads version {_VERSION}; use an "
+            "lls-decode that knows it."
+        )
+    volume, values = _values(path, table, planes_per_volume or 1)
+    shift = np.stack([values[name] for name in _SHIFTS], axis=1)
+    if not np.isfinite(shift).all():
+        raise TableError(f"{path} has displacements that are no numbers; fill or remove them.")
+    unknown = np.full(len(volume), np.nan)
+    return DriftCurve(
+        first_volume=int(volume[0]),
+        shift_nm=np.rint(shift / QUANTUM_NM) * QUANTUM_NM,
+        sigma_nm=np.stack([values.get(name, unknown) for name in _SIGMAS], axis=1),
+        coords=about.get("coords", coords),
+        method=about.get("method", "given"),
+        details=about.get("details", {}),
+        supported=values[_SUPPORTED] == 1.0 if _SUPPORTED in values else None,
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        if path.suffix.lower() not in _TEXT:
+            return pq.read_table(path)
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = max(",;\t", key=header.count)
+        return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=separator))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise TableError(f"{path} cannot be read as a drift curve ({' '.join(str(error).split())}).") from error
+
+
+def _values(path: str | Path, table: pa.Table, planes_per_volume: int) -> tuple[Floats, dict[str, Floats]]:
+    """Volumes, one after another, and the columns by name."""
+    names = set(table.column_names)
+    when = "volume" if "volume" in names or "frame" not in names else "frame"
+    for name in (when, "dx_nm", "dy_nm", *(() if Path(path).suffix.lower() in _TEXT else ("dz_nm",))):
+        if name not in names:
+            raise TableError(
+                f"{path} has no column {name!r}; a drift curve has volume (or frame), {', '.join(_SHIFTS)}."
+            )
+    values = {name: _numbers(path, table, name) for name in (when, *_SHIFTS, *_SIGMAS, _SUPPORTED) if name in names}
+    number = values.pop(when)
+    values.setdefault("dz_nm", np.zeros(len(number)))
+    if not len(number) or np.any(number != number[0] + np.arange(len(number))) or number[0] < 0:
+        raise TableError(f"{path} must have one row for each {when}, in their order and without gaps.")
+    if when == "frame" and planes_per_volume > 1:
+        number, values = _means(number, values, planes_per_volume)
+    return number, values
+
+
+def _means(frame: Floats, values: dict[str, Floats], planes_per_volume: int) -> tuple[Floats, dict[str, Floats]]:
+    """Of the frames of each volume."""
+    volume, start = np.unique(frame // planes_per_volume, return_index=True)
+    count = np.diff(np.append(start, len(frame)))
+    return volume, {name: np.add.reduceat(column, start) / count for name, column in values.items()}
+
+
+def _numbers(path: str | Path, table: pa.Table, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(table[name].cast(pa.float64()).to_numpy(), dtype=np.float64)
+    except pa.ArrowException as error:
+        raise TableError(f"{path} has values in the column {name!r} that are no numbers; correct them.") from error

@@ -1,0 +1,82 @@
+"""Which rows judge a drift: those of the other half of the table, or all that are no bead."""
+
+from pathlib import Path
+from typing import Final, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.drift.benefit import Benefit, Unseen, measure_benefit
+from lls_decode.drift.curve import DriftCurve
+from lls_decode.drift.estimating import estimate_from_points
+from lls_decode.drift.halves import cells_of, halve
+from lls_decode.drift.observations import one_of_each_molecule
+from lls_decode.drift.points import Points, TableView, read_points
+from lls_decode.errors import TableError
+
+_MAX_POINTS: Final = 2**19
+
+
+class JudgeOptions(TypedDict, total=False):
+    """The keywords of `judge_drift`."""
+
+    max_shift_nm: float | None
+    num_windows: int | None
+    max_points: int
+    radius_nm: float
+
+
+def judge_drift(
+    table: str | Path,
+    curve: DriftCurve,
+    *,
+    max_shift_nm: float | None = None,
+    num_windows: int | None = None,
+    max_points: int = _MAX_POINTS,
+    radius_nm: float = 500.0,
+) -> Benefit:
+    """Tell whether a correction helps, from rows that the drift was not measured with.
+
+    A drift by correlation (or COMET) is measured anew with one half of the table, by place, and judged by the other,
+    and the other way round. Beads are judged by all rows that are no beads; a given curve by all rows.
+
+    Parameters
+    ----------
+    max_shift_nm, num_windows, max_points, radius_nm
+        As for `estimate_drift`, by which the curve was made.
+
+    Raises
+    ------
+    TableError
+        The table cannot be read.
+    """
+    view = TableView.of(table)
+    if view.coords != curve.coords:
+        return Benefit("not told", 0)
+    points = one_of_each_molecule(read_points(view, max_points=min(max_points, _MAX_POINTS)))
+    kernel_nm = np.sqrt(2) * points.sigma_nm
+    volume = np.arange(points.first_volume, points.last_volume + 1)
+    shift_VD = curve.at(volume)[:, : points.num_axes]
+    cell = cells_of(points.position_nm - shift_VD[points.volume - points.first_volume], kernel_nm)
+    if curve.method not in ("rcc", "comet"):
+        chosen = _no_beads(points, curve, radius_nm)
+        return measure_benefit([Unseen(points.of(chosen), cell[chosen], shift_VD)])
+    parts, first = [], halve(cell, 0)
+    for half in (first, ~first):
+        try:
+            told = estimate_from_points(
+                points.of(half), method=curve.method, max_shift_nm=max_shift_nm, num_windows=num_windows
+            )
+        except TableError:
+            return Benefit("not told", len(points))
+        parts.append(Unseen(points.of(~half), cell[~half], told.shift_nm[:, : points.num_axes]))
+    return measure_benefit(parts)
+
+
+def _no_beads(points: Points, curve: DriftCurve, radius_nm: float) -> npt.NDArray[np.bool_]:
+    """``(N,)`` points that are not where a bead was looked for; all of them for a given curve."""
+    chosen = np.ones(len(points), dtype=np.bool_)
+    for place in curve.details.get("places_nm", ()):
+        away = points.position_nm[:, :2] + points.origin_nm[:2] - np.asarray(place)
+        chosen &= np.linalg.norm(away, axis=1) > radius_nm
+    return chosen

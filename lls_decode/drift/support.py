@@ -1,0 +1,229 @@
+"""How well a drift is known between, and beyond, the times at which it was measured.
+
+Measured are knots: a time, a displacement and its uncertainty. Between two knots the curve is interpolated, where
+nothing was seen for long it is bridged, and beyond the last data it is held. How far the sample may have gone meanwhile
+the knots tell themselves: how much they differ after some time (for a value that is held), and how far a knot lies off
+the line between two others (for one that is bridged), both as a power of the time. A random walk has the power 1 in
+either, a steady motion 2 and 4. Noise of the knots is taken off, and jumps count where they are.
+Shape letters: ``W`` knots, ``D`` axes, ``V`` volumes.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import PchipInterpolator
+
+from lls_decode.robust import MAD_TO_SD
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_MAX_KNOTS: Final = 400
+"""Of more, every n-th tells how the sample wanders."""
+_HOLD_POWERS: Final = (1.0, 1.25, 1.5, 1.75, 2.0)
+_BRIDGE_POWERS: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+_JUMP_NOISE: Final = 6.0
+"""Steps that are larger than this many uncertainties ..."""
+_JUMP_ORDINARY: Final = 5.0
+"""... and than this many ordinary steps are jumps."""
+_HOLE: Final = 0.5
+"""Volumes between two knots are without support when they are that many times as many as a knot stands for."""
+
+
+@dataclass(frozen=True)
+class Knots:
+    """Where a drift was measured."""
+
+    time_W: Floats
+    """Volumes, ascending; of the middle of the data behind each knot."""
+    reach_W: Floats
+    """Volumes before and after it that the data come from."""
+    drift_WD: Floats
+    sigma_WD: Floats
+    straight: float = 0.6
+    """Distances between the outer two knots that the curve goes straight on beyond the last, within its data."""
+
+
+@dataclass(frozen=True)
+class _Law:
+    """Variance ``scale * time ** power`` along each axis."""
+
+    scale_D: Floats
+    power_D: Floats
+
+    def variance(self, time: Floats) -> Floats:
+        return np.asarray(self.scale_D * np.maximum(time, 0.0)[:, None] ** self.power_D)
+
+    def bridge(self, before: Floats, after: Floats) -> Floats:
+        """Of a value on the line between two others; largest half way, with the shape of its power."""
+        span = before + after
+        share = np.divide(before, span, out=np.zeros_like(span), where=span > 0)[:, None]
+        return np.asarray(self.variance(span) * (4 * share * (1 - share)) ** ((self.power_D + 2) / 3))
+
+    def mean(self, span: Floats) -> Floats:
+        """Of the mean over a time about its middle: a third of a random walk's bridge, a ninth of a bow's."""
+        return np.asarray(self.variance(span) / 3 ** ((self.power_D + 2) / 3))
+
+
+def held(knots: Knots, first: int, last: int) -> Floats:
+    """``(V, D)`` displacements in all volumes from ``first`` to ``last`` (included): beyond the data the last ones."""
+    return interpolate(knots, np.clip(_volumes(first, last), *_ends(knots, first, last)))
+
+
+def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
+    """``(V, D)`` standard deviations of `held`, and ``(V,)`` whether a volume lies within the data."""
+    volume, time = _volumes(first, last), knots.time_W
+    supported = _supported(knots, volume)
+    if len(time) < 2:
+        return np.repeat(knots.sigma_WD, len(volume), axis=0), supported
+    inside = np.clip(volume, *_ends(knots, first, last))
+    jumps_ID = _jumps(knots)
+    hold, bridge = _laws(knots, jumps_ID)
+    # what is measured is the mean over the data behind a knot, not the value in its middle
+    widened = replace(knots, sigma_WD=np.sqrt(knots.sigma_WD**2 + bridge.mean(2 * knots.reach_W)))
+    variance = _interpolated_variance(widened, inside, bridge, jumps_ID)
+    bridged = ~supported & (volume > time[0]) & (volume < time[-1])
+    if bridged.any():
+        variance[bridged] += _wandering_by_jumps(knots, volume[bridged], jumps_ID)
+    variance += hold.variance(np.abs(volume - inside))
+    return np.sqrt(variance), supported
+
+
+def interpolate(knots: Knots, volume: Floats) -> Floats:
+    """``(V, D)`` by monotone cubics (Fritsch and Carlson: no overshoot at a jump), straight on beyond the knots."""
+    time, drift = knots.time_W, knots.drift_WD
+    if len(time) < 2:
+        return np.repeat(drift, len(volume), axis=0)
+    shift = np.asarray(PchipInterpolator(time, drift, axis=0)(np.clip(volume, time[0], time[-1])))
+    for outer, inner, beyond in ((0, 1, volume < time[0]), (-1, -2, volume > time[-1])):
+        slope = (drift[outer] - drift[inner]) / (time[outer] - time[inner])
+        shift[beyond] = drift[outer] + slope * (volume[beyond] - time[outer])[:, None]
+    return shift
+
+
+def _volumes(first: int, last: int) -> Floats:
+    return np.arange(first, last + 1, dtype=np.float64)
+
+
+def _ends(knots: Knots, first: int, last: int) -> tuple[float, float]:
+    """Times beyond which the curve is held: the end of the data of the outer knots, or little further than these."""
+    time, reach = knots.time_W, knots.reach_W
+    if len(time) < 2:
+        return time[0] - reach[0], time[0] + reach[0]
+    before = min(reach[0], knots.straight * (time[1] - time[0]))
+    after = min(reach[-1], knots.straight * (time[-1] - time[-2]))
+    return max(float(first), time[0] - before), min(float(last), time[-1] + after)
+
+
+def _supported(knots: Knots, volume: Floats) -> Flags:
+    """Whether a volume lies within the data of a knot; holes that are short beside that are none."""
+    low, high = _ends(knots, int(volume[0]), int(volume[-1]))
+    supported = (volume >= np.floor(low)) & (volume <= np.ceil(high))
+    end, start = (knots.time_W + knots.reach_W)[:-1], (knots.time_W - knots.reach_W)[1:]
+    hole = start - end > np.maximum(_HOLE * (knots.reach_W[:-1] + knots.reach_W[1:]), 1.0)
+    change = np.zeros(len(volume) + 1, dtype=np.int64)
+    for edge, sign in ((np.floor(end[hole]) + 1, 1), (np.ceil(start[hole]), -1)):
+        np.add.at(change, np.clip(edge - volume[0], 0, len(volume)).astype(np.int64), sign)
+    return np.asarray(supported & (np.cumsum(change[:-1]) == 0))
+
+
+def _interpolated_variance(knots: Knots, volume: Floats, bridge: _Law, jumps_ID: Floats) -> Floats:
+    """``(V, D)`` from the knots on both sides, from what lies between, and from a jump that may be anywhere there."""
+    time = knots.time_W
+    left = np.clip(np.searchsorted(time, volume, side="right") - 1, 0, len(time) - 2)
+    span = time[left + 1] - time[left]
+    share = ((volume - time[left]) / span)[:, None]
+    variance = ((1 - share) * knots.sigma_WD[left]) ** 2 + (share * knots.sigma_WD[left + 1]) ** 2
+    before, after = np.abs(volume - time[left]), np.abs(time[left + 1] - volume)
+    within = ((share >= 0) & (share <= 1))[:, 0]
+    between = bridge.bridge(before, after)
+    # a value beyond, on the line through two knots, misses by what the nearer knot is off the line from the other
+    beyond = np.where(volume < time[0], before, after)
+    ahead = ((span + beyond) / span)[:, None] ** 2 * bridge.bridge(span, beyond)
+    inner = np.clip(share, 0, 1)
+    return np.asarray(variance + np.where(within[:, None], between, ahead) + jumps_ID[left] ** 2 * inner * (1 - inner))
+
+
+def _jumps(knots: Knots) -> Floats:
+    """``(W - 1, D)`` nm, by how much a step to the next knot is more than its neighbours' are; 0 for ordinary ones."""
+    span = np.diff(knots.time_W)[:, None]
+    step = np.diff(knots.drift_WD, axis=0)
+    if len(step) < 5:
+        return np.zeros_like(step)
+    speed = step / span
+    around = np.concatenate([speed[1:2], (speed[:-2] + speed[2:]) / 2, speed[-2:-1]])
+    excess = step - around * span
+    noise = np.sqrt(knots.sigma_WD[:-1] ** 2 + knots.sigma_WD[1:] ** 2)
+    ordinary = MAD_TO_SD * np.median(np.abs(excess), axis=0)
+    large = (np.abs(excess) > _JUMP_NOISE * noise) & (np.abs(excess) > _JUMP_ORDINARY * ordinary)
+    return np.where(large, np.abs(excess), 0.0)
+
+
+def _wandering_by_jumps(knots: Knots, volume: Floats, jumps_ID: Floats) -> Floats:
+    """``(V, D)`` variance of a bridge over volumes in which more such jumps may have happened."""
+    time = knots.time_W
+    left = np.clip(np.searchsorted(time, volume, side="right") - 1, 0, len(time) - 2)
+    rate = (jumps_ID**2).sum(axis=0) / (time[-1] - time[0])
+    return np.asarray(
+        rate * ((volume - time[left]) * (time[left + 1] - volume) / (time[left + 1] - time[left]))[:, None]
+    )
+
+
+def _laws(knots: Knots, jumps_ID: Floats) -> tuple[_Law, _Law]:
+    """Of values that are held, and of bridged ones (where there is no jump)."""
+    every = slice(None, None, -(-len(knots.time_W) // _MAX_KNOTS))
+    time, drift, sigma = knots.time_W[every], knots.drift_WD[every], knots.sigma_WD[every]
+    count = len(time)
+    lags = [1 << power for power in range(count.bit_length()) if 1 << power < count]
+    first = np.concatenate([np.arange(count - lag) for lag in lags])
+    second = np.concatenate([np.arange(lag, count) for lag in lags])
+    held = _fitted(
+        time[second] - time[first], drift[second] - drift[first], sigma[second] ** 2 + sigma[first] ** 2, _HOLD_POWERS
+    )
+    lags = [lag for lag in lags if 2 * lag < count]
+    if not lags:
+        return _with_floor(held, knots), held
+    low, middle, high = (
+        np.concatenate([np.arange(count - 2 * lag) + part * lag for lag in lags]) for part in (0, 1, 2)
+    )
+    share = ((time[middle] - time[low]) / (time[high] - time[low]))[:, None]
+    off = drift[middle] - (1 - share) * drift[low] - share * drift[high]
+    noise = sigma[middle] ** 2 + ((1 - share) * sigma[low]) ** 2 + (share * sigma[high]) ** 2
+    jumped = np.concatenate([np.zeros((1, jumps_ID.shape[1])), np.cumsum(jumps_ID > 0, axis=0)])[every]
+    quiet = jumped[high] == jumped[low]
+    bridged = _fitted(time[high] - time[low], off, noise, _BRIDGE_POWERS, usable=quiet)
+    return _with_floor(held, knots), bridged
+
+
+def _fitted(
+    time_K: Floats, off_KD: Floats, noise_KD: Floats, powers: tuple[float, ...], *, usable: Flags | None = None
+) -> _Law:
+    """Law under which what the knots are off is most likely, normally distributed and with their noise."""
+    num_axes = off_KD.shape[1]
+    scales, best = np.zeros(num_axes), np.full(num_axes, powers[0])
+    longest = float(time_K.max())
+    for axis in range(num_axes):
+        use = np.ones(len(time_K), dtype=np.bool_) if usable is None else usable[:, axis]
+        off, noise, time = off_KD[use, axis] ** 2, noise_KD[use, axis], time_K[use] / longest
+        if not len(off):
+            continue
+        largest = max(float(off.max()), 1e-6)
+        # 0 is among them: all that is seen may be noise
+        trial = np.concatenate([[0.0], largest * np.geomspace(1e-6, 30.0, 120)])
+        lowest = np.inf
+        for power in powers:
+            variance = trial[:, None] * time**power + np.maximum(noise, 1e-6)
+            cost = (np.log(variance) + off / variance).sum(axis=1)
+            if cost.min() < lowest:
+                lowest, best[axis] = float(cost.min()), power
+                scales[axis] = trial[int(np.argmin(cost))] / longest**power
+    return _Law(scales, best)
+
+
+def _with_floor(law: _Law, knots: Knots) -> _Law:
+    """At least what the knots could not have seen: their own uncertainty, after as long a time as they cover."""
+    duration = float(knots.time_W[-1] - knots.time_W[0])
+    floor = np.median(knots.sigma_WD, axis=0) ** 2 / duration**law.power_D
+    return _Law(np.maximum(law.scale_D, floor), law.power_D)

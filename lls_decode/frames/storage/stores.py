@@ -1,0 +1,145 @@
+"""Which stores a path or address means: one store, all stores of a directory, or those of a glob, in natural order."""
+
+import glob
+import os
+import re
+import stat
+from functools import lru_cache
+from pathlib import Path
+
+from lls_decode.addresses import is_address, parse_address
+from lls_decode.config import StorageConfig
+from lls_decode.errors import InputError
+from lls_decode.frames.storage.keys import METADATA
+from lls_decode.frames.storage.remote import find_entries, forget_remote, is_remote_store
+
+DEFAULT_STORAGE = StorageConfig()
+
+
+def list_arrays(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> tuple[str, ...]:
+    """Paths of the stores, volume after volume; the listing of a directory is made once in a process."""
+    return _list_cached(path, storage)
+
+
+def forget_listings() -> None:
+    """List anew what is opened from now on."""
+    _list_cached.cache_clear()
+    forget_remote()
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key by which ``v9`` comes before ``v10``."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
+
+
+def is_store(path: str | Path, storage: StorageConfig = DEFAULT_STORAGE) -> bool:
+    """Whether a path is a zarr array or group, or a zip of one.
+
+    Raises
+    ------
+    PermissionError, AccessError
+        That may not be known.
+    """
+    path = str(path)
+    if is_address(path):
+        return is_remote_store(path, storage)
+    if path.endswith(".zip"):
+        return _is_file(path)
+    return any(_is_file(os.path.join(path, name)) for name in METADATA)
+
+
+def _is_file(path: str) -> bool:
+    """As `os.path.isfile`, which takes a file in a folder that may not be entered for none."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def expand(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> list[str]:
+    """Matches of a glob, or the entries of a directory, in natural order; hidden ones are left out either way."""
+    if is_address(path):
+        return find_stores(path, storage)
+    names = [] if has_magic(path) else [name for name in os.listdir(path) if not name.startswith(".")]
+    found = glob.glob(path) if has_magic(path) else [os.path.join(path, name) for name in names]
+    return sorted(found, key=natural_key)
+
+
+def find_stores(pattern: str, storage: StorageConfig = DEFAULT_STORAGE) -> list[str]:
+    """Addresses that fit a pattern with ``*``, ``?``, ``[]`` and ``**``, in natural order."""
+    return sorted(find_entries(pattern, storage), key=natural_key)
+
+
+def has_magic(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> bool:
+    """Whether a path that does not exist is a pattern."""
+    if is_address(path):
+        return glob.has_magic(parse_address(path).path) and not is_store(path, storage)
+    return glob.has_magic(path) and not os.path.exists(path)
+
+
+def is_collection(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> bool:
+    """Whether a path means many stores."""
+    if is_address(path):
+        return not is_store(path, storage)
+    return has_magic(path) or (os.path.isdir(path) and not is_store(path))
+
+
+def split_entries(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> tuple[list[str], list[str]]:
+    """Entries of a directory that are stores, and those that are not.
+
+    A name that ends with ``.zarr`` is believed: looking into each of 100 000 folders would take minutes on a cluster's
+    file system, and what is no store fails with its name when it is opened.
+    """
+    found: list[str] = []
+    others: list[str] = []
+    for item in expand(path, storage):
+        (found if item.endswith(".zarr") or _is_known_store(item, storage) else others).append(item)
+    return found, others
+
+
+def _is_known_store(path: str, storage: StorageConfig) -> bool:
+    """Whether an entry of a directory is a store; a folder that may not be entered is as none."""
+    try:
+        return is_store(path, storage)
+    except PermissionError:  # not `AccessError`: that a remote store is refused says nothing of it
+        return False
+
+
+@lru_cache(maxsize=16)
+def _list_cached(path: str, storage: StorageConfig) -> tuple[str, ...]:
+    if has_magic(path, storage):
+        found, _ = split_entries(path, storage)
+        if not found:
+            raise InputError(f"No zarr store matches {path}; check the pattern, and quote it in the shell.")
+        return tuple(found)
+    if is_address(path):
+        return _list_remote(path, storage)
+    if not os.path.exists(path):
+        raise InputError(f"{path} does not exist; give the path of a zarr store.")
+    if os.path.isfile(path) or is_store(path):
+        return (path,)
+    found, _ = split_entries(path)
+    if not found:
+        raise InputError(
+            f"{path} is no zarr store and holds none; give a zarr store, a directory of per-volume stores, or convert "
+            "the files with 'lls-decode convert'."
+        )
+    return tuple(found)
+
+
+def _list_remote(address: str, storage: StorageConfig) -> tuple[str, ...]:
+    if is_store(address, storage):
+        return (address,)
+    if parse_address(address).scheme in ("http", "https"):
+        raise InputError(
+            f"{address} is no zarr store: it has none of {', '.join(METADATA)}; give the address of the store itself, "
+            "since folders cannot be listed over HTTP."
+        )
+    found, _ = split_entries(address, storage)
+    if not found:
+        raise InputError(
+            f"{address} is no zarr store and holds none; check the name, and give the address of a zarr store or of a "
+            "folder of per-volume stores."
+        )
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Stores that this program writes: their layout, and the checksums that they carry."""

@@ -1,0 +1,1 @@
+"""Movies that software of camera makers writes: Andor Solis, Hamamatsu."""

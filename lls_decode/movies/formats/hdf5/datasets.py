@@ -1,0 +1,96 @@
+"""Frames in an HDF5 file of any origin: ``file.h5::/path/of/dataset``, the last two axes are rows and columns."""
+
+from pathlib import Path
+from typing import Any
+
+from lls_decode.config import PixelSize
+from lls_decode.errors import InputError
+from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library, missing_frames
+from lls_decode.movies.formats.hdf5.files import (
+    as_input_error,
+    check_dataset,
+    is_encoded,
+    lost_frames,
+    open_file,
+    read_frames,
+)
+from lls_decode.movies.movie import Movie
+
+SUFFIXES = (".h5", ".hdf5")
+SEPARATOR = "::"
+_WHY = "were never written, or lie beyond the end of the file"
+
+
+def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
+    """Open a dataset of an HDF5 file.
+
+    Parameters
+    ----------
+    path, choices
+        The file, and what the user chooses; ``axes`` where no dimension labels name them.
+    inside
+        Path of the dataset; empty: the only one of three axes or more.
+    """
+    file, wanted = open_file(path, choices)
+    with as_input_error(path, wanted):
+        dataset = _find(path, file, inside)
+        check_dataset(path, dataset)
+        labels = [dimension.label.lower() for dimension in dataset.dims]
+        lost = lost_frames(path, dataset)
+        pixel_size, z_step_nm = _sizes(dataset)
+    if any(labels) and labels[-2:] not in (["y", "x"], ["", ""]):
+        raise InputError(f"{path} has axes {labels} in {dataset.name}, expected rows (y) and columns (x) at the end.")
+    height, width = dataset.shape[-2:]
+    front = dataset.shape[:-2] or (1,)
+    accounts = missing_frames(path, len(lost), lost, f"{int(lost.sum())} frames of {dataset.name} {_WHY}")
+    return as_movie(
+        FrameArray(
+            path,
+            front,
+            tuple(labels[:-2]) or ("",),
+            height,
+            width,
+            dataset.dtype,
+            lambda numbers: read_frames(path, dataset, numbers, height, width),
+            lost=lost,
+            accounts=accounts,
+            is_encoded=is_encoded(dataset),
+            pixel_size=pixel_size,
+            z_step_nm=z_step_nm,
+            inside=dataset.name,
+        ),
+        choices,
+    )
+
+
+def _find(path: Path, file: Any, inside: str) -> Any:
+    """The dataset that was named, or the only one that may be a movie."""
+    h5py = library("h5py", "convert", "HDF5 files")
+    found: list[Any] = []
+
+    def note(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim >= 2 and item.dtype.kind in "uif" and item.size:
+            found.append(item)
+
+    file.visititems(note)
+    if inside:
+        item = file.get(inside)
+        if isinstance(item, h5py.Dataset) and item in found:
+            return item
+    movies = [item for item in found if item.ndim >= 3] or found
+    if not inside and len(movies) == 1:
+        return movies[0]
+    listed = name_some([f"{item.name} {item.shape}" for item in movies]) or "none"
+    what = f"no dataset of frames at {inside!r}" if inside else f"{len(movies)} datasets that may be the movie"
+    example = f": choose one, e.g. {path.name}{SEPARATOR}{movies[0].name}" if movies else ""
+    raise InputError(f"{path} has {what}; datasets of frames are: {listed}{example}.")
+
+
+def _sizes(dataset: Any) -> tuple[PixelSize | None, float | None]:
+    """Sizes in micrometres along z, y, x, as plugins of ImageJ and ilastik write them."""
+    sizes = dataset.attrs.get("element_size_um")
+    if sizes is None or len(sizes) != 3 or min(sizes) <= 0 or tuple(sizes) == (1, 1, 1):
+        return None, None
+    z, y, x = (float(f"{1000 * float(size):.10g}") for size in sizes)
+    return PixelSize(x_nm=x, y_nm=y), z

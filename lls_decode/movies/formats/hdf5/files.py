@@ -1,0 +1,195 @@
+"""HDF5 files as sources of frames: opened also when their end is missing, and asked which frames they really hold.
+
+HDF5 gives fill values for what was never written, without a word; here these frames count as lost.
+"""
+
+import contextlib
+import io
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.errors import InputError
+from lls_decode.movies.accounting import Ints
+from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.formats.frame_array import library
+from lls_decode.movies.movie import Frames, check_type
+
+_CACHE_BYTES = 64 << 20
+"""Of one dataset: each chunk is then decoded once, however many threads ask for its frames."""
+_TRUNCATED = re.compile(r"truncated file: eof = (\d+), .*stored_eof = (\d+)")
+
+
+class _Padded(io.FileIO):
+    """A file with zeros behind its end, up to the size that it should have."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path, "rb")
+        self._size = size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            return super().seek(self._size + offset)
+        return super().seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        done = super().readinto(view) or 0
+        view[done:] = bytes(len(view) - done)
+        return len(view)
+
+
+def open_file(path: Path, choices: Choices) -> tuple[Any, int | None]:
+    """Open an HDF5 file for reading, and say how large it should be where its end is missing.
+
+    Raises
+    ------
+    InputError
+        h5py is not installed; no HDF5 file, or one that is cut, unless ``--salvage`` was given.
+    """
+    h5py = library("h5py", "convert", "HDF5 files")
+    try:
+        return h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES), None
+    except OSError as error:
+        cut = _TRUNCATED.search(str(error))
+        if cut is None:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} cannot be read as HDF5 ({reason}); restore the file.") from error
+        size, wanted = int(cut[1]), int(cut[2])
+        if not choices.salvage:
+            raise InputError(
+                f"{path} is truncated: it has {size} of {wanted} bytes; restore the file, or take the whole frames "
+                "with --salvage."
+            ) from error
+    try:
+        return h5py.File(_Padded(path, wanted), "r", rdcc_nbytes=_CACHE_BYTES), wanted
+    except (OSError, RuntimeError, KeyError) as error:
+        raise InputError(_beyond_salvage(path, size, wanted)) from error
+
+
+def _beyond_salvage(path: Path, size: int, wanted: int) -> str:
+    return (
+        f"{path} is truncated: of {wanted} bytes it has {size}, and not those that say where frames lie, so that "
+        "nothing can be salvaged; restore the file."
+    )
+
+
+@contextlib.contextmanager
+def as_input_error(path: Path, wanted: int | None) -> Iterator[None]:
+    """Tell what h5py raises on damage in words."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        if wanted is not None:
+            raise InputError(_beyond_salvage(path, path.stat().st_size, wanted)) from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is damaged ({reason}); restore the file.") from error
+
+
+def check_dataset(path: Path, dataset: Any) -> None:
+    """Refuse pixels that are no counts, or in a form that cannot be read here."""
+    check_type(path, dataset.dtype)
+    h5py = library("h5py", "convert", "HDF5 files")
+    if dataset.external:
+        names = name_some([name for name, *_ in dataset.external])
+        raise InputError(f"{path} keeps {dataset.name} in other files ({names}), expected its pixels inside.")
+    filters = dataset.id.get_create_plist()
+    for number in range(filters.get_nfilters()):
+        code, *_, name = filters.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            with contextlib.suppress(ImportError):
+                __import__("hdf5plugin")
+        if not h5py.h5z.filter_avail(code):
+            raise InputError(
+                f"{path} is compressed with the HDF5 filter {code} ({name.decode(errors='replace')}), which h5py does "
+                "not have; run: pip install hdf5plugin."
+            )
+
+
+def lost_frames(path: Path, dataset: Any) -> npt.NDArray[np.bool_]:
+    """Return which frames of a dataset (all axes but the last two, flattened) are not in the file."""
+    count = math.prod(dataset.shape[:-2])
+    if dataset.is_virtual:
+        _check_virtual(path, dataset)
+        return np.zeros(count, bool)
+    size = path.stat().st_size
+    if dataset.chunks:
+        return _lost_by_chunks(dataset, size)
+    h5py = library("h5py", "convert", "HDF5 files")
+    if dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
+        return np.zeros(count, bool)
+    offset = dataset.id.get_offset()
+    if offset is None:
+        return np.ones(count, bool)
+    frame_bytes = math.prod(dataset.shape[-2:]) * dataset.dtype.itemsize
+    return np.asarray(offset + frame_bytes * np.arange(1, count + 1, dtype=np.int64) > size)
+
+
+def _lost_by_chunks(dataset: Any, size: int) -> npt.NDArray[np.bool_]:
+    """Frames that touch a chunk which was never written, or lies beyond the end of the file."""
+    grid = tuple(-(-length // step) for length, step in zip(dataset.shape, dataset.chunks, strict=True))
+    there = np.zeros(grid, bool)
+
+    def note(info: Any) -> None:
+        if info.byte_offset and info.size and info.byte_offset + info.size <= size:
+            there[tuple(at // step for at, step in zip(info.chunk_offset, dataset.chunks, strict=True))] = True
+
+    dataset.id.chunk_iter(note)
+    whole = there.all(axis=(-2, -1))
+    for axis, (length, step) in enumerate(zip(dataset.shape[:-2], dataset.chunks[:-2], strict=True)):
+        whole = np.repeat(whole, step, axis=axis).take(range(length), axis=axis)
+    return ~whole.ravel()
+
+
+def _check_virtual(path: Path, dataset: Any) -> None:
+    """Refuse a dataset whose pieces lie in files that are absent, or do not cover it."""
+    sources = dataset.virtual_sources()
+    names = {source.file_name for source in sources if source.file_name != "."}
+    absent = sorted(name for name in names if not (path.parent / name).is_file())
+    covered = sum(source.vspace.get_select_npoints() for source in sources)
+    if absent:
+        raise InputError(f"{path} joins files, of which {name_some(absent)} are absent; restore them.")
+    if covered != dataset.size:
+        raise InputError(f"{path} joins files that cover {covered} of {dataset.size} pixels of {dataset.name}.")
+
+
+def is_encoded(dataset: Any) -> bool:
+    """Return whether chunks are compressed or carry checksums."""
+    return bool(dataset.id.get_create_plist().get_nfilters())
+
+
+def read_frames(path: Path, dataset: Any, numbers: Ints, height: int, width: int) -> Frames:
+    """Read frames by their places in the flattened front axes; neighbours along the last of these in one piece.
+
+    Raises
+    ------
+    InputError
+        A chunk cannot be decoded.
+    """
+    with as_input_error(path, None):
+        return _read(dataset, numbers, height, width)
+
+
+def _read(dataset: Any, numbers: Ints, height: int, width: int) -> Frames:
+    front = dataset.shape[:-2]
+    out = np.empty((len(numbers), height, width), dataset.dtype)
+    at = 0
+    while at < len(numbers):
+        place = np.unravel_index(int(numbers[at]), front) if front else ()
+        most = min(len(numbers) - at, front[-1] - int(place[-1])) if front else 1
+        follows = numbers[at : at + most] == numbers[at] + np.arange(most)
+        count = most if follows.all() else int(np.argmin(follows))
+        rows = (slice(0, height), slice(0, width))
+        if front:
+            lead = (*(int(i) for i in place[:-1]), slice(int(place[-1]), int(place[-1]) + count))
+            out[at : at + count] = dataset[(*lead, *rows)]
+        else:
+            out[at] = dataset[rows]
+        at += count
+    return out

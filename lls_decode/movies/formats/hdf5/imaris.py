@@ -1,0 +1,145 @@
+"""Imaris 5.5 and later (``.ims``): HDF5 with one dataset a time and channel, padded to whole chunks.
+
+``DataSet/ResolutionLevel 0/TimePoint 3/Channel 0/Data`` has axes z, y, x; its group says how many of each are real.
+Attributes are arrays of single characters.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lls_decode.config import PixelSize
+from lls_decode.errors import InputError
+from lls_decode.movies.accounting import Account, Ints
+from lls_decode.movies.choices import Choices
+from lls_decode.movies.formats.frame_array import FrameArray, as_movie, missing_frames
+from lls_decode.movies.formats.hdf5.files import (
+    as_input_error,
+    check_dataset,
+    is_encoded,
+    lost_frames,
+    open_file,
+    read_frames,
+)
+from lls_decode.movies.lengths import length_nm
+from lls_decode.movies.movie import Frames, Movie
+
+_LEVEL = "DataSet/ResolutionLevel 0"
+
+
+def open_imaris(path: Path, choices: Choices) -> Movie:
+    """Open one channel of an ``.ims`` file, all its times."""
+    file, wanted = open_file(path, choices)
+    with as_input_error(path, wanted):
+        if _LEVEL not in file:
+            raise InputError(f"{path} has no {_LEVEL!r}, expected a file of Imaris 5.5 or later; save it so.")
+        level = file[_LEVEL]
+        times, channels = _numbers(level, "TimePoint"), _numbers(next(iter(level.values()), {}), "Channel")
+        announced = max(_announced_times(file), max(times, default=-1) + 1)
+        cells, sizes = _cells(path, level, announced, channels)
+        lost = np.concatenate([_lost(path, cell, sizes[0]) for cell in cells])
+        pixel_size, z_step_nm = _scale(file, sizes)
+        names = tuple(_text(file.get(f"DataSetInfo/Channel {i}"), "Name") or str(i) for i in channels)
+    depth, height, width = sizes
+    accounts = missing_frames(path, len(lost), lost, f"{int(lost.sum())} planes are absent, or beyond its end")
+    gaps = [number for number in range(announced) if number not in times]
+    if gaps:
+        accounts = (_gap(path, gaps, lost),)
+
+    def read(numbers: Ints) -> Frames:
+        pieces, at = [], 0
+        while at < len(numbers):
+            cell = int(numbers[at]) // depth
+            stop = at + int(np.argmax(np.append(numbers[at:] // depth != cell, True)))
+            pieces.append(read_frames(path, cells[cell], numbers[at:stop] - cell * depth, height, width))
+            at = stop
+        return np.concatenate(pieces)
+
+    first = next(cell for cell in cells if cell is not None)
+    return as_movie(
+        FrameArray(
+            path,
+            (announced, len(channels), depth),
+            ("t", "c", "z"),
+            height,
+            width,
+            first.dtype,
+            read,
+            lost=lost,
+            accounts=accounts,
+            is_encoded=is_encoded(first),
+            channels=names,
+            pixel_size=pixel_size,
+            z_step_nm=z_step_nm,
+        ),
+        choices,
+    )
+
+
+def _numbers(group: Any, word: str) -> list[int]:
+    return sorted(int(found[1]) for name in group if (found := re.fullmatch(rf"{word} (\d+)", name)))
+
+
+def _text(group: Any, name: str) -> str:
+    """An attribute, which is an array of characters."""
+    value = None if group is None else group.attrs.get(name)
+    if value is None:
+        return ""
+    return (value.tobytes() if isinstance(value, np.ndarray) else bytes(value)).rstrip(b"\0").decode(errors="replace")
+
+
+def _announced_times(file: Any) -> int:
+    for name in ("DatasetTimePoints", "FileTimePoints"):
+        text = _text(file.get("DataSetInfo/TimeInfo"), name)
+        if text.isdigit():
+            return int(text)
+    return 0
+
+
+def _cells(path: Path, level: Any, times: int, channels: list[int]) -> tuple[list[Any], tuple[int, int, int]]:
+    """Datasets by time and channel, None where there is none, and planes, rows and columns of all."""
+    cells, sizes = [], set()
+    for time in range(times):
+        for channel in channels:
+            group = level.get(f"TimePoint {time}/Channel {channel}")
+            dataset = None if group is None else group.get("Data")
+            cells.append(dataset)
+            if dataset is None:
+                continue
+            check_dataset(path, dataset)
+            told = [_text(group, f"ImageSize{axis}") for axis in "ZYX"]
+            size = tuple(int(word) if word.isdigit() else n for word, n in zip(told, dataset.shape, strict=True))
+            if any(a > b for a, b in zip(size, dataset.shape, strict=True)):
+                raise InputError(f"{path} says {size} planes, rows, columns of {dataset.name}, it has {dataset.shape}.")
+            sizes.add((*size, dataset.dtype))
+    if len(sizes) != 1:
+        raise InputError(f"{path} has images of {len(sizes)} sizes or types, expected one; save it again from Imaris.")
+    depth, height, width, _ = sizes.pop()
+    return cells, (depth, height, width)
+
+
+def _lost(path: Path, dataset: Any, depth: int) -> Any:
+    return np.ones(depth, bool) if dataset is None else lost_frames(path, dataset)[:depth]
+
+
+def _gap(path: Path, gaps: list[int], lost: Any) -> Account:
+    why = f"time points {', '.join(map(str, gaps[:6]))} are absent ({len(gaps)} in all)"
+    missing = tuple(np.flatnonzero(lost).tolist())
+    return Account(path, len(lost), len(lost) - len(missing), why, missing, is_gap=True)
+
+
+def _scale(file: Any, sizes: tuple[int, int, int]) -> tuple[PixelSize | None, float | None]:
+    """Pixel size and z step, of the extent of the image in its unit."""
+    image = file.get("DataSetInfo/Image")
+    unit = _text(image, "Unit") or "um"
+    steps = []
+    for axis, count in enumerate(reversed(sizes)):
+        try:
+            extent = float(_text(image, f"ExtMax{axis}")) - float(_text(image, f"ExtMin{axis}"))
+        except ValueError:
+            return None, None
+        steps.append(length_nm(extent / count, unit))
+    x_nm, y_nm, z_nm = steps
+    return (PixelSize(x_nm=x_nm, y_nm=y_nm) if x_nm and y_nm else None), z_nm

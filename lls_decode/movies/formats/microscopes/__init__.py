@@ -1,0 +1,1 @@
+"""Movies that software of microscope makers writes: Zeiss, Nikon, MetaMorph."""

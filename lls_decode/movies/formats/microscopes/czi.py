@@ -1,0 +1,150 @@
+"""Zeiss ``.czi``: planes by the directory of sub-blocks, one channel and scene at a time.
+
+The published format (ZISRAW) is a row of segments: a header that says where the directory is, sub-blocks with pixels,
+XML, and at the end the directory. Libraries fill what is absent with a background; so sub-blocks are looked up here,
+and only compressed pixels go through a library (imagecodecs). Where the end of a file is missing, the sub-blocks that
+are there say themselves what they are.
+"""
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lls_decode.config import PixelSize
+from lls_decode.errors import InputError
+from lls_decode.movies.accounting import Account, Ints
+from lls_decode.movies.choices import Choices
+from lls_decode.movies.formats.frame_array import FrameArray, as_movie
+from lls_decode.movies.formats.microscopes.czi_segments import (
+    Plane,
+    SubBlock,
+    decode_pixels,
+    group_planes,
+    read_segments,
+)
+from lls_decode.movies.lengths import length_nm
+from lls_decode.movies.movie import Frames, Movie
+
+_FRONT = "SRIHVBTZC"
+"""Axes that may count images; X, Y and the tiles M make one."""
+_PIXELS = {0: "u1", 1: "<u2", 2: "<f4", 12: "<i4"}
+"""Grey pixels by their number; the others are colours or complex."""
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the XML says."""
+
+    sizes: dict[str, int]
+    channels: tuple[str, ...] = ()
+    pixel_size: PixelSize | None = None
+    z_step_nm: float | None = None
+
+
+def open_czi(path: Path, choices: Choices) -> Movie:
+    """Open one channel and scene of a ``.czi`` file."""
+    segments = read_segments(path)
+    if not segments.blocks:
+        raise InputError(f"{path} has not one whole image: {segments.problem or 'its directory is empty'}.")
+    about = _read_about(segments.xml)
+    planes = group_planes(path, segments.blocks)
+    first = planes[min(planes)]
+    if first.pixel_type not in _PIXELS:
+        raise InputError(f"{path} has pixels of type {first.pixel_type}, expected grey ones; export it as grey TIFF.")
+    _check_alike(path, planes)
+    axes, shape, starts = _grid(planes, about, segments.blocks)
+    placed: list[Plane | None] = [None] * int(np.prod(shape))
+    for place, plane in planes.items():
+        at = [dict(place).get(axis, start) - start for axis, start in zip(axes, starts, strict=True)]
+        placed[int(np.ravel_multi_index(at, shape)) if axes else 0] = plane
+    lost = np.array([plane is None or not plane.is_whole for plane in placed])
+    dtype = np.dtype(_PIXELS[first.pixel_type])
+
+    def read(numbers: Ints) -> Frames:
+        return np.stack([_read_plane(path, placed[int(number)], dtype) for number in numbers])
+
+    return as_movie(
+        FrameArray(
+            path,
+            tuple(shape) or (1,),
+            tuple(axis.lower() for axis in axes) or ("t",),
+            first.height,
+            first.width,
+            dtype,
+            read,
+            lost=lost,
+            accounts=_accounts(path, lost, placed, segments.problem),
+            is_encoded=any(block.compression for block in first.blocks),
+            channels=about.channels,
+            pixel_size=about.pixel_size,
+            z_step_nm=about.z_step_nm,
+        ),
+        choices,
+    )
+
+
+def _grid(planes: dict[tuple[tuple[str, int], ...], Plane], about: _About, blocks: list[SubBlock]) -> tuple[
+    list[str], list[int], list[int]
+]:  # fmt: skip
+    """Axes that count, how many there are along each, and where they begin."""
+    axes, shape, starts = [], [], []
+    for axis in _FRONT:
+        found = [dict(place)[axis] for place in planes if axis in dict(place)]
+        if not found:
+            continue
+        start = min(0, *found) if axis in about.sizes else min(found)
+        length = max(max(found) - start + 1, about.sizes.get(axis, 1))
+        axes.append(axis)
+        shape.append(length)
+        starts.append(start)
+    return axes, shape, starts
+
+
+def _check_alike(path: Path, planes: dict[tuple[tuple[str, int], ...], Plane]) -> None:
+    found = {(plane.height, plane.width, plane.pixel_type) for plane in planes.values()}
+    if len(found) > 1:
+        sizes = " and ".join(f"{height} x {width} pixels (type {kind})" for height, width, kind in sorted(found)[:4])
+        raise InputError(f"{path} has images of {sizes}, expected one size; write the scenes as files of their own.")
+
+
+def _accounts(path: Path, lost: np.ndarray, placed: list[Plane | None], problem: str) -> tuple[Account, ...]:
+    missing = tuple(np.flatnonzero(lost).tolist())
+    problems = [problem] if problem else []
+    absent = sum(plane is None for plane in placed)
+    cut = len(missing) - absent
+    problems += [f"its directory lists no pixels for {absent} of its planes"] if absent and not problem else []
+    problems += [f"truncated: the pixels of {cut} planes lie beyond its end"] if cut else []
+    if not problems:
+        return ()
+    return (Account(path, len(placed), len(placed) - len(missing), ", ".join(problems), missing),)
+
+
+def _read_about(xml: str) -> _About:
+    try:
+        root = ET.fromstring(xml)
+    except ET.ParseError:
+        return _About({})
+    image = root.find(".//Information/Image")
+    sizes = {}
+    for axis in _FRONT:
+        text = "" if image is None else (image.findtext(f"Size{axis}") or "")
+        if text.isdigit():
+            sizes[axis] = int(text)
+    names = [] if image is None else [c.get("Name") or "" for c in image.findall("Dimensions/Channels/Channel")]
+    metres = {item.get("Id"): item.findtext("Value") for item in root.findall(".//Scaling/Items/Distance")}
+    x_nm, y_nm, z_nm = (length_nm(metres.get(axis), "m") for axis in "XYZ")
+    pixel_size = PixelSize(x_nm=x_nm, y_nm=y_nm) if x_nm and y_nm else None
+    return _About(sizes, tuple(names) if all(names) else (), pixel_size, z_nm)
+
+
+def _read_plane(path: Path, plane: Plane | None, dtype: np.dtype) -> Frames:
+    """One image, put together of its tiles."""
+    if plane is None:
+        raise InputError(f"{path} lacks an image that was not accounted for.")  # kept out by the account
+    out = np.empty((plane.height, plane.width), dtype)
+    for block in plane.blocks:
+        y, x = block.y - plane.y, block.x - plane.x
+        out[y : y + block.height, x : x + block.width] = decode_pixels(path, block, dtype)
+    return out

@@ -1,0 +1,103 @@
+"""MetaMorph ``.stk``: a TIFF of one page that describes many planes, whose pixels follow those of the first."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lls_decode.errors import InputError
+from lls_decode.movies.accounting import Account, Ints, in_zero_tail
+from lls_decode.movies.choices import Choices
+from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library
+from lls_decode.movies.lengths import length_nm, square
+from lls_decode.movies.movie import Frames, Movie, check_type, read_bytes
+
+_PLANES_TAG = 33629
+"""UIC2: what MetaMorph says of each plane; their number is its length."""
+
+
+def open_stk(path: Path, choices: Choices) -> Movie:
+    """Open a MetaMorph stack; its planes are volumes where each has a z distance, else frames."""
+    page, about, axis = _describe(path)
+    start = _start_of_pixels(path, page)
+    height, width = page.shape
+    dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+    check_type(path, dtype)
+    frame_bytes = height * width * dtype.itemsize
+    planes = int(about["NumberPlanes"])
+    starts = start + frame_bytes * np.arange(planes, dtype=np.int64)
+    size = path.stat().st_size
+    lost = starts + frame_bytes > size
+    problems = [f"truncated: its planes need {int(starts[-1]) + frame_bytes} bytes"] if lost.any() else []
+    zero = in_zero_tail(path, starts[~lost], frame_bytes, dtype)
+    if zero:
+        lost[zero] = True
+        problems.append(f"zeros fill the end of the file where {len(zero)} of its planes should be")
+    missing = tuple(np.flatnonzero(lost).tolist())
+    account = Account(path, planes, planes - len(missing), ", ".join(problems), missing)
+
+    def read(numbers: Ints) -> Frames:
+        data = b"".join(read_bytes(path, int(starts[number]), frame_bytes) for number in numbers)
+        return np.frombuffer(data, dtype).reshape(-1, height, width)
+
+    unit = str(about.get("CalibrationUnits") or "")
+    steps = np.abs(np.atleast_1d(about.get("ZDistance", 0.0)))
+    z_step = float(steps[0]) if np.allclose(steps, steps[0]) else None
+    return as_movie(
+        FrameArray(
+            path,
+            (planes,),
+            (axis,),
+            height,
+            width,
+            dtype,
+            read,
+            lost=lost,
+            accounts=(account,) if problems else (),
+            pixel_size=square(length_nm(about.get("XCalibration"), unit)),
+            z_step_nm=length_nm(z_step, unit),
+        ),
+        choices,
+    )
+
+
+def _describe(path: Path) -> tuple[Any, dict[str, Any], str]:
+    """The page, MetaMorph's own tags, and the axis of its planes: z, t, or empty where they do not tell."""
+    tifffile = library("tifffile", "convert", "MetaMorph .stk files")
+    logger = logging.getLogger("tifffile")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what is wrong is found out, and said, here
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            page, about = tiff.pages.first, tiff.stk_metadata
+            axis = "" if about is None else tiff.series[0].axes[0].lower()
+            pages = len(tiff.pages)
+    except Exception as error:  # of many kinds, for tags that cannot be right
+        size = path.stat().st_size
+        raise InputError(f"{path} cannot be read as TIFF ({error}); it has {size} bytes: restore the file.") from error
+    finally:
+        logger.setLevel(level)
+    if about is None:
+        raise InputError(f"{path} has no tags of MetaMorph, expected a stack of its own; rename it to .tif.")
+    if _PLANES_TAG not in page.tags or 0 in page.shape or not page.dataoffsets:
+        raise InputError(
+            f"{path} describes its planes beyond its end, or not at all; it has {path.stat().st_size} bytes: restore "
+            "the file."
+        )
+    if pages != 1:
+        raise InputError(f"{path} has {pages} pages, expected one that describes all planes; rename it to .tif.")
+    if about["NumberPlanes"] > 1:
+        return page, about, axis if axis in ("z", "t") else ""
+    return page, about, "t"
+
+
+def _start_of_pixels(path: Path, page: Any) -> int:
+    """Byte of the first pixel, where all follow each other."""
+    if page.compression != 1 or page.samplesperpixel != 1:
+        raise InputError(f"{path} is compressed or in colours, expected grey planes as they are; save it so.")
+    offsets, counts = np.array(page.dataoffsets), np.array(page.databytecounts)
+    frame_bytes = int(np.prod(page.shape)) * page.dtype.itemsize
+    if (offsets[1:] != offsets[:-1] + counts[:-1]).any() or counts.sum() != frame_bytes:
+        raise InputError(f"{path} has strips that do not follow each other; save it again from MetaMorph.")
+    return int(offsets[0])

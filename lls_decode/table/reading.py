@@ -1,0 +1,194 @@
+"""The readers of tables, also of those that came back from pandas, polars or DuckDB.
+
+Such a file has lost our own key and perhaps the types of its columns. What it says of itself is then taken from what
+pandas has kept, or from another table (`described_like`); its columns get their types and their order back
+(`lls_decode.table.restoring`). All of that happens here, so that no command knows of it.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lls_decode.emitters import Emitters
+from lls_decode.errors import TableError
+from lls_decode.outputs import note_read
+from lls_decode.table.metadata import KEY, TableMetadata, has_metadata
+from lls_decode.table.restoring import restored, restored_schema
+from lls_decode.table.shards import UNREADABLE
+
+_LIKE: ContextVar[Path | None] = ContextVar("lls_decode_like", default=None)
+
+
+@contextmanager
+def described_like(path: str | Path | None) -> Iterator[None]:
+    """Let tables that say nothing of themselves be read, within the body, as if they said what another table says.
+
+    Raises
+    ------
+    TableError
+        The other table says nothing either.
+    """
+    if path is not None:
+        with _open(path) as file:
+            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # refuses it where it is given
+    token = _LIKE.set(None if path is None else Path(path))
+    try:
+        yield
+    finally:
+        _LIKE.reset(token)
+
+
+def read_metadata(path: str | Path) -> TableMetadata:
+    """What a table says about itself (footer only)."""
+    with _open(path) as file:
+        return _describe(path, file)[0]
+
+
+def is_described(path: str | Path) -> bool:
+    """Whether a Parquet file says what table it is, or is said to be like one (footer only)."""
+    with _open(path) as file:
+        return _LIKE.get() is not None or has_metadata(file.schema_arrow.metadata)
+
+
+def read_schema(path: str | Path) -> pa.Schema:
+    """Columns of a table, without what the file says about itself (footer only)."""
+    with _open(path) as file:
+        return _describe(path, file)[1]
+
+
+def count_rows(path: str | Path) -> int:
+    """Rows of a table (footer only)."""
+    with _open(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, TableMetadata]:
+    """Read a table whole, or some of its columns.
+
+    Raises
+    ------
+    TableError
+        The file is no table of ours, is of an unknown version, is damaged, or lacks a column.
+    """
+    with _open(path) as file:
+        metadata, schema = _describe(path, file)
+        _check_columns(path, schema.names, columns)
+        try:
+            rows = file.read(columns=None if columns is None else list(columns))
+        except UNREADABLE as error:
+            raise _damaged(path, error) from error
+        if _is_as_written(file.schema_arrow, schema):
+            return rows, metadata
+        rows = restored(rows, schema, source=path)
+        return rows.replace_schema_metadata(metadata.to_schema_metadata()), metadata
+
+
+def iter_tables(
+    path: str | Path, columns: Sequence[str] | None = None, *, row_groups: Sequence[int] | None = None
+) -> Iterator[pa.Table]:
+    """Read a table piece by piece (one row group at a time; all, or those named), with constant memory."""
+    with _open(path) as file:
+        _, schema = _describe(path, file)
+        _check_columns(path, schema.names, columns)
+        as_written = _is_as_written(file.schema_arrow, schema)
+        for number in range(file.num_row_groups) if row_groups is None else row_groups:
+            try:
+                rows = file.read_row_group(number, columns=None if columns is None else list(columns))
+            except UNREADABLE as error:
+                raise _damaged(path, error) from error
+            yield rows if as_written else restored(rows, schema, source=path)
+
+
+def read_emitters(path: str | Path) -> Emitters:
+    """Read a Parquet table as emitters: ``frame``, ``x_nm``, ``y_nm`` and whichever other columns there are.
+
+    Files of other programs that have those columns, and no metadata of ours, are read too.
+    """
+    wanted = ("frame", "x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
+    with _open(path) as file:
+        if KEY in (file.schema_arrow.metadata or {}):
+            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # refuses other versions
+        names = file.schema_arrow.names
+        _check_columns(path, names, wanted[:3])
+        molecule = next((name for name in ("group", "id") if name in names), None)
+        present = [name for name in wanted if name in names]
+        try:
+            table = file.read(columns=present + ([molecule] if molecule else []))
+        except UNREADABLE as error:
+            raise _damaged(path, error) from error
+    table = pa.table([_decoded(column) for column in table.columns], table.column_names)
+    for name in table.column_names:
+        if not (pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)):
+            raise TableError(f"{path} has column {name} of type {table[name].type}, expected numbers.")
+    values = {name: np.asarray(table[name].to_numpy()) for name in present}
+    frame = values["frame"]
+    if table["frame"].null_count or not np.all(np.isfinite(frame) & (frame == np.trunc(frame)) & (frame >= 0)):
+        raise TableError(f"{path} has rows whose frame is no whole number from 0 on; remove them.")
+    if molecule:
+        values["id"] = np.asarray(table[molecule].fill_null(-1).to_numpy())
+    return Emitters.from_columns(values)
+
+
+def _describe(path: str | Path, file: pq.ParquetFile) -> tuple[TableMetadata, pa.Schema]:
+    """What a table says of itself, or is said to be like; and its columns as we write them."""
+    found = file.schema_arrow
+    like = _LIKE.get()
+    if like is not None and not has_metadata(found.metadata) and not like.samefile(path):
+        with _open(like) as other:
+            metadata, _ = _describe(like, other)
+        _check_kind(path, found, metadata, like)
+    else:
+        metadata = TableMetadata.from_schema_metadata(found.metadata, source=path)
+    schema = restored_schema(found, metadata, source=path)
+    if _is_as_written(found, schema):
+        return metadata, found.remove_metadata()
+    return metadata.with_columns(schema), schema
+
+
+def _is_as_written(found: pa.Schema, schema: pa.Schema) -> bool:
+    """Whether a file has our own key, and the columns that it had when we wrote it."""
+    return KEY in (found.metadata or {}) and found.names == schema.names and found.types == schema.types
+
+
+def _check_kind(path: str | Path, found: pa.Schema, metadata: TableMetadata, like: Path) -> None:
+    kind = "molecules" if "num_frames" in found.names else "localizations"
+    if kind != metadata.kind:
+        raise TableError(
+            f"{path} has the columns of {kind}, and {like} is a table of {metadata.kind}; give a table of {kind} to "
+            "--like."
+        )
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Plain numbers of what other programs store by a dictionary, or as decimals."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+
+
+def _open(path: str | Path) -> pq.ParquetFile:
+    if not Path(path).is_file():
+        raise TableError(f"{path} is not a file; expected a Parquet table.")
+    note_read(path)
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except UNREADABLE as error:
+        raise _damaged(path, error) from error
+
+
+def _check_columns(path: str | Path, found: Sequence[str], wanted: Sequence[str] | None) -> None:
+    for name in wanted or ():
+        if name not in found:
+            close = difflib.get_close_matches(name, found, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise TableError(f"{path} has no column {name!r}{hint}; it has {', '.join(found)}.")
+
+
+def _damaged(path: str | Path, error: Exception) -> TableError:
+    return TableError(f"{path} cannot be read as a Parquet table ({' '.join(str(error).split())}).")

@@ -1,0 +1,115 @@
+"""Curves whose ends are not those of the table, csv curves, and curves that were applied before."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lls_decode.drift import DriftCurve, correct_drift, correct_table, read_curve, undo_correction, write_curve
+from lls_decode.drift.coverage import survey_coverage
+from lls_decode.drift.curve import make_curve
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.table import read_table
+
+from .conftest import Made, wandering, write_movie
+
+FRAMES = 60
+NAMES = ("x_nm", "y_nm", "z_nm")
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return write_movie(tmp_path_factory.mktemp("movie") / "movie.parquet", 2000, wandering(FRAMES))
+
+
+def positions(path: Path) -> np.ndarray:
+    table = read_table(path)[0]
+    return np.stack([table[name].to_numpy().astype(np.float64) for name in NAMES], axis=1)
+
+
+def part_of(made: Made, first: int, last: int) -> DriftCurve:
+    part = made.drift_V3[first : last + 1]
+    return make_curve(first, part, np.ones_like(part), coords="raw", method="given", details={})
+
+
+@pytest.mark.parametrize(("first", "last"), [(2, 57), (0, 40), (30, 59), (0, 59)])
+def test_rows_beyond_the_ends_move_as_those_at_the_ends(first: int, last: int, movie: Made, tmp_path: Path) -> None:
+    curve, out = part_of(movie, first, last), tmp_path / "out.parquet"
+    correct_table(movie.path, curve, out)
+    volume = movie.volumes()
+    expected = curve.shift_nm[np.clip(volume, first, last) - first]
+    np.testing.assert_allclose(positions(movie.path) - positions(out), expected, atol=0.01)
+    undo_correction(out, tmp_path / "back.parquet")
+    np.testing.assert_allclose(positions(tmp_path / "back.parquet"), positions(movie.path), atol=0.01)
+    coverage = survey_coverage(movie.path, curve)
+    assert (coverage.before, coverage.after) == ((volume < first).sum(), (volume > last).sum())
+    words = coverage.words()
+    if (first, last) == (0, 59):
+        assert words is None
+    else:
+        assert words is not None
+        assert str(coverage.before or coverage.after) in words
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("when", ["volume", "frame"])
+@pytest.mark.parametrize("with_z", [True, False])
+def test_csv_curves(separator: str, when: str, with_z: bool, movie: Made, tmp_path: Path) -> None:
+    names = [when, "dx_nm", "dy_nm", *(["dz_nm"] if with_z else [])]
+    rows = np.column_stack([np.arange(FRAMES), movie.drift_V3])[:, : len(names)]
+    path = tmp_path / "curve.csv"
+    np.savetxt(path, rows, delimiter=separator, header=separator.join(names), comments="", fmt="%.6f")
+    curve = read_curve(path, coords="raw", planes_per_volume=1)
+    np.testing.assert_allclose(curve.shift_nm[:, : len(names) - 1], movie.drift_V3[:, : len(names) - 1], atol=0.01)
+    assert with_z or not curve.shift_nm[:, 2].any()
+    done = correct_drift(movie.path, apply=path, out=tmp_path / "out.parquet")
+    assert done.benefit.verdict == "better"
+
+
+def test_frames_of_a_volume_are_averaged(tmp_path: Path) -> None:
+    frames = np.column_stack([np.arange(40), np.arange(40.0), np.zeros(40)])
+    np.savetxt(tmp_path / "c.csv", frames, delimiter=",", header="frame,dx_nm,dy_nm", comments="")
+    curve = read_curve(tmp_path / "c.csv", coords="raw", planes_per_volume=20)
+    np.testing.assert_allclose(curve.shift_nm[:, 0], [9.5, 29.5])
+    assert curve.first_volume == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("frame,dx_nm\n0,1\n", "no column 'dy_nm'"),
+        ("t,dx_nm,dy_nm\n0,1,2\n", "no column 'volume'"),
+        ("volume,dx_nm,dy_nm\n0,1,2\n3,1,2\n", "without gaps"),
+        ("volume,dx_nm,dy_nm\n0,here,2\n1,1,2\n", "no numbers"),
+        ("volume,dx_nm,dy_nm\n0,nan,2\n1,1,2\n", "no numbers"),
+        ("volume,dx_nm,dy_nm\n", "without gaps"),
+        ("", "cannot be read"),
+    ],
+)
+def test_bad_csv_curves_are_refused(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "curve.csv").write_text(text)
+    with pytest.raises(TableError, match=says):
+        read_curve(tmp_path / "curve.csv", coords="raw")
+
+
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_a_curve_is_applied_once(as_csv: bool, movie: Made, tmp_path: Path) -> None:
+    """However it is written, and whatever its zero is; after it was taken out it can be applied again."""
+    curve, one = part_of(movie, 0, FRAMES - 1), tmp_path / "one.parquet"
+    path = write_curve(tmp_path / "curve.parquet", curve)
+    correct_drift(movie.path, apply=path, out=one)
+    if as_csv:
+        path = tmp_path / "curve.csv"
+        rows = np.column_stack([curve.volume, curve.shift_nm + 7.0])
+        np.savetxt(path, rows, delimiter=",", header="volume,dx_nm,dy_nm,dz_nm", comments="", fmt="%.2f")
+    with pytest.raises(ConfigError, match=r"corrected by this drift curve already.*--undo"):
+        correct_drift(one, apply=path, out=tmp_path / "two.parquet")
+    assert not (tmp_path / "two.parquet").exists()
+    undo_correction(one, tmp_path / "back.parquet")
+    assert correct_drift(tmp_path / "back.parquet", apply=path, out=tmp_path / "again.parquet").rows == 2000
+
+
+def test_another_curve_is_no_repetition(movie: Made, tmp_path: Path) -> None:
+    correct_table(movie.path, part_of(movie, 0, FRAMES - 1), tmp_path / "one.parquet")
+    other = make_curve(0, wandering(FRAMES) * 0.1, np.ones((FRAMES, 3)), coords="raw", method="given", details={})
+    assert correct_table(tmp_path / "one.parquet", other, tmp_path / "two.parquet") == 2000

@@ -1,0 +1,258 @@
+"""HDF5 and Imaris files, written with h5py, whole, unfinished and cut; read by the paths that a user gives."""
+
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("h5py")
+
+import h5py
+
+from lls_decode.axes import Layout
+from lls_decode.config import PixelSize
+from lls_decode.errors import InputError
+from lls_decode.frames.metadata.salvage import read_salvage
+from lls_decode.movies import convert, open_movie
+from lls_decode.movies.choices import Choices
+from tests.movies.test_ndtiff import stored
+
+H, W = 6, 9
+
+
+def counts(*shape, dtype="uint16"):
+    return np.random.default_rng(2).integers(90, 240, (*shape, H, W)).astype(dtype)
+
+
+def read(movie):
+    pieces = np.concatenate([movie.read(i, i + 1) for i in range(movie.num_frames)])
+    whole = movie.read(0, movie.num_frames)
+    np.testing.assert_array_equal(pieces, whole)
+    return whole
+
+
+STORAGE = {
+    "contiguous": {},
+    "a chunk a frame": {"chunks": (1, H, W)},
+    "chunks of several frames and parts of them": {"chunks": (4, 4, 5), "compression": "gzip", "shuffle": True},
+    "with checksums": {"chunks": (3, H, W), "fletcher32": True},
+}
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "u1", "<f4", "<i4"])
+@pytest.mark.parametrize("options", STORAGE.values(), ids=STORAGE)
+def test_frames_come_in_order_whatever_the_storage(options, dtype, tmp_path):
+    data = counts(10, dtype=dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", data=data, **options)
+    movie = open_movie(tmp_path / "a.h5")
+    np.testing.assert_array_equal(read(movie), data)
+    assert movie.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+def test_a_conversion_of_a_named_dataset(tmp_path):
+    data = counts(7, 3)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["others/dark"] = counts(4)
+        stack = file.create_dataset("run/stack", data=data)
+        for axis, label in enumerate("tzyx"):
+            stack.dims[axis].label = label
+        stack.attrs["element_size_um"] = [0.4, 0.1, 0.108]
+    where = f"{tmp_path / 'a.h5'}::/run/stack"
+    source = convert(where, tmp_path / "a.zarr")
+    assert source.layout == Layout(7, 3, H, W)
+    assert source.pixel_size == PixelSize(x_nm=108, y_nm=100)
+    assert source.z_step_nm == 400
+    np.testing.assert_array_equal(stored(source), data.reshape(-1, H, W))
+
+
+def test_of_several_datasets_one_must_be_named_and_the_advice_works(tmp_path):
+    data = counts(4)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["b"], file["g/c"], file["flat"] = data, data + 1, np.ones((H, W))
+    with pytest.raises(InputError, match=re.escape("/b (4, 6, 9), /g/c (4, 6, 9): choose one, e.g. a.h5::/b")):
+        open_movie(tmp_path / "a.h5")
+    np.testing.assert_array_equal(read(open_movie(f"{tmp_path}/a.h5::/g/c")), data + 1)
+    with pytest.raises(InputError, match="no dataset of frames at '/d'"):
+        open_movie(f"{tmp_path}/a.h5::/d")
+    with pytest.raises(InputError, match=r"b\.h5 does not exist"):
+        open_movie(f"{tmp_path}/b.h5::/d")
+
+
+def test_axes_without_names_are_asked_for(tmp_path):
+    data = counts(4, 3)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = data
+    with pytest.raises(InputError, match="--axes tzyx"):
+        open_movie(tmp_path / "a.h5")
+    movie = open_movie(tmp_path / "a.h5", Choices(axes="ztyx"))
+    assert movie.planes == 4
+    np.testing.assert_array_equal(read(movie), data.swapaxes(0, 1).reshape(-1, H, W))
+
+
+def test_channels_and_positions_are_chosen(tmp_path):
+    data = counts(2, 3, 4)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stack = file.create_dataset("a", data=data)
+        for axis, label in enumerate("cpt"):
+            stack.dims[axis].label = label
+    with pytest.raises(InputError, match=r"--channel|--position"):
+        open_movie(tmp_path / "a.h5")
+    np.testing.assert_array_equal(read(open_movie(tmp_path / "a.h5", Choices(channel="1", position="2"))), data[1, 2])
+
+
+@pytest.mark.parametrize("chunks", [(1, H, W), (4, 4, 5)])
+def test_frames_that_were_never_written_are_refused_and_left_out_by_salvage(chunks, tmp_path):
+    data = counts(7)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stack = file.create_dataset("a", (20, H, W), "u2", chunks=chunks)
+        stack[:7] = data
+    whole = 7 if chunks[0] == 1 else 8
+    with pytest.raises(InputError, match=rf"announced 20 frames, whole {whole}, \d+ bytes.*--salvage"):
+        open_movie(tmp_path / "a.h5")
+    np.testing.assert_array_equal(read(open_movie(tmp_path / "a.h5", Choices(salvage=True)))[:7], data)
+
+
+@pytest.mark.parametrize("options", STORAGE.values(), ids=STORAGE)
+def test_a_cut_file_is_refused_with_numbers_and_salvaged_where_its_description_is_there(options, tmp_path):
+    data = counts(40)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("a", data=data, **options)
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: size - 1000])
+    with pytest.raises(InputError, match=f"it has {size - 1000} of {size} bytes.*--salvage"):
+        open_movie(path)
+    frames = stored(convert(path, tmp_path / "b.zarr", salvage=True))
+    assert 0 < len(frames) < 40
+    assert read_salvage(str(tmp_path / "b.zarr"))
+    np.testing.assert_array_equal(frames, [frame for frame in data if any((frame == other).all() for other in frames)])
+
+
+@pytest.mark.parametrize("size", [200, 700])
+def test_a_file_that_is_cut_in_its_description_cannot_be_salvaged(size, tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=counts(40), chunks=(1, H, W))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=f"it has {size} of"):
+        open_movie(path)
+    with pytest.raises(InputError, match=r"nothing can be salvaged|no dataset|0 datasets|not one whole"):
+        open_movie(path, Choices(salvage=True))
+
+
+@pytest.mark.parametrize("kind", ["gzip", "fletcher32"])
+def test_a_chunk_that_cannot_be_decoded_is_told_and_left_out_by_salvage(kind, tmp_path):
+    data = counts(6)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        options = {"compression": "gzip"} if kind == "gzip" else {"fletcher32": True}
+        stack = file.create_dataset("a", data=data, chunks=(1, H, W), **options)
+        at = stack.id.get_chunk_info(2).byte_offset
+    damaged = bytearray(path.read_bytes())
+    damaged[at : at + 30] = bytes(30)
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="is damaged"):
+        convert(path, tmp_path / "a.zarr")
+    movie = open_movie(path, Choices(salvage=True))
+    np.testing.assert_array_equal(read(movie), np.delete(data, 2, axis=0))
+    assert "frames 2" in str(movie.losses)
+
+
+def test_a_virtual_dataset_needs_all_its_files(tmp_path):
+    data = counts(6)
+    layout = h5py.VirtualLayout((6, H, W), "u2")
+    for number in range(2):
+        with h5py.File(tmp_path / f"part{number}.h5", "w") as file:
+            file["a"] = data[3 * number : 3 * number + 3]
+        layout[3 * number : 3 * number + 3] = h5py.VirtualSource(f"part{number}.h5", "a", (3, H, W))
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file.create_virtual_dataset("a", layout)
+    np.testing.assert_array_equal(read(open_movie(tmp_path / "all.h5")), data)
+    (tmp_path / "part1.h5").unlink()
+    with pytest.raises(InputError, match=r"part1\.h5 are absent"):
+        open_movie(tmp_path / "all.h5")
+
+
+def test_no_hdf5(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"not at all" * 100)
+    with pytest.raises(InputError, match="cannot be read as HDF5"):
+        open_movie(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.ims"])
+def test_without_h5py_the_extra_is_named(name, tmp_path, monkeypatch):
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(InputError, match=re.escape("run: pip install 'lls-decode[convert]'")):
+        open_movie(tmp_path / name)
+
+
+def characters(text):
+    return np.array(list(text.encode()), "u1").view("S1")
+
+
+def write_ims(path, data, *, padding=(3, 2, 7), extent=True, announced=None):
+    """``data``: t, c, z, y, x. Datasets are larger than the image, as Imaris writes them."""
+    with h5py.File(path, "w") as file:
+        for t, c in np.ndindex(data.shape[:2]):
+            group = file.create_group(f"DataSet/ResolutionLevel 0/TimePoint {t}/Channel {c}")
+            for axis, size in zip("ZYX", data.shape[2:], strict=True):
+                group.attrs[f"ImageSize{axis}"] = characters(str(size))
+            padded = np.pad(data[t, c], [(0, n) for n in padding])
+            group.create_dataset("Data", data=padded, chunks=(min(2, len(padded)), 4, 8), compression="gzip")
+        image = file.create_group("DataSetInfo/Image")
+        if extent:
+            image.attrs["Unit"] = characters("um")
+            for axis, (size, step) in enumerate(zip(data.shape[:1:-1], (0.1, 0.11, 0.5), strict=True)):
+                image.attrs[f"ExtMin{axis}"] = characters("-3")
+                image.attrs[f"ExtMax{axis}"] = characters(f"{-3 + size * step:.6f}")
+        for c in range(data.shape[1]):
+            file.create_group(f"DataSetInfo/Channel {c}").attrs["Name"] = characters(("488", "642")[c])
+        file.create_group("DataSetInfo/TimeInfo").attrs["DatasetTimePoints"] = characters(str(announced or len(data)))
+    return path
+
+
+def test_an_imaris_file_gives_volumes_of_one_channel_without_padding(tmp_path):
+    data = counts(12, 2, 3)
+    path = write_ims(tmp_path / "a.ims", data)
+    with pytest.raises(InputError, match="488, 642; choose one with --channel"):
+        open_movie(path)
+    source = convert(path, tmp_path / "a.zarr", channel="642")
+    assert source.layout == Layout(12, 3, H, W)
+    assert source.pixel_size == PixelSize(x_nm=100, y_nm=110)
+    assert source.z_step_nm == 500
+    np.testing.assert_array_equal(stored(source), data[:, 1].reshape(-1, H, W))
+
+
+def test_an_imaris_movie_of_single_planes(tmp_path):
+    data = counts(11, 1, 1)
+    movie = open_movie(write_ims(tmp_path / "a.ims", data, padding=(0, 0, 0), extent=False))
+    assert (movie.planes, movie.pixel_size) == (1, None)
+    np.testing.assert_array_equal(read(movie), data[:, 0, 0])
+
+
+def test_time_points_that_an_imaris_file_lacks_are_told(tmp_path):
+    data = counts(5, 1, 3)
+    path = write_ims(tmp_path / "a.ims", data)
+    with h5py.File(path, "a") as file:
+        del file["DataSet/ResolutionLevel 0/TimePoint 2"]
+    with pytest.raises(InputError, match=r"announced 15 frames, whole 12.*time points 2 are absent.*--allow-gaps"):
+        open_movie(path)
+    movie = open_movie(path, Choices(allow_gaps=True))
+    assert (movie.planes, movie.is_closed_up) == (3, True)
+    np.testing.assert_array_equal(read(movie), np.delete(data[:, 0], 2, axis=0).reshape(-1, H, W))
+    with pytest.raises(InputError, match="announced 21 frames, whole 15"):
+        open_movie(write_ims(tmp_path / "b.ims", data, announced=7))
+
+
+def test_another_channel_or_dataset_does_not_resume_an_interrupted_conversion(tmp_path):
+    """Files and shapes are the same; the shards of the other one must not be kept."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"], file["b"] = counts(4), counts(4) + 1
+    one, other = (open_movie(f"{tmp_path}/a.h5::/{name}").identity() for name in "ab")
+    assert one != other
+    path = write_ims(tmp_path / "a.ims", counts(5, 2, 3))
+    one, other, same = (open_movie(path, Choices(channel=channel)).identity() for channel in ("488", "642", "488"))
+    assert one != other
+    assert one == same

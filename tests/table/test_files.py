@@ -1,0 +1,261 @@
+"""What may be replaced is decided where files are written: nothing that is read, nothing that somebody else wrote."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lls_decode.drawing import new_figure, save_png
+from lls_decode.errors import ConfigError, OutputError
+from lls_decode.outputs import command, in_place, note_read
+from lls_decode.table import TableMetadata, read_table, schema, table_writer, written_aside
+from lls_decode.table.marks import PROGRAM, kind_of
+
+
+def write_table(path: Path, kind: str = "localizations") -> None:
+    canonical = schema(with_sample=False)
+    with table_writer(path, canonical, TableMetadata().of_kind(kind)) as writer:
+        writer.write(canonical.empty_table())
+
+
+def write_text(path: Path, text: str = "mine") -> None:
+    with written_aside(path) as aside:
+        aside.write_text(text)
+
+
+def write_picture(path: Path) -> None:
+    with written_aside(path) as aside:
+        save_png(new_figure("A test needs", 1, 1), aside)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Path:
+    path = tmp_path / "read.parquet"
+    write_table(path)
+    return path
+
+
+def hard_link(read: Path) -> Path:
+    os.link(read, read.with_name("hard.parquet"))
+    return read.with_name("hard.parquet")
+
+
+def soft_link(read: Path) -> Path:
+    read.with_name("soft.parquet").symlink_to(read)
+    return read.with_name("soft.parquet")
+
+
+def by_linked_folder(read: Path) -> Path:
+    read.with_name("folder").symlink_to(read.parent, target_is_directory=True)
+    return read.with_name("folder") / read.name
+
+
+def relative(read: Path) -> Path:
+    return Path(os.path.relpath(read))
+
+
+def with_dots(read: Path) -> Path:
+    (read.parent / "sub").mkdir()
+    return read.parent / "sub" / ".." / read.name
+
+
+NAMES: dict[str, Callable[[Path], Path]] = {
+    "itself": lambda read: read,
+    "hard link": hard_link,
+    "symbolic link": soft_link,
+    "linked folder": by_linked_folder,
+    "relative": relative,
+    "dots": with_dots,
+}
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_what_is_read_is_never_written(name: Callable[[Path], Path], force: bool, read: Path) -> None:
+    other = name(read)
+    before = content(read.parent)
+    with command(force=force):
+        read_table(read)
+        with pytest.raises(ConfigError, match="is read by this command"):
+            write_table(other)
+    assert content(read.parent) == before
+
+
+def test_read_through_a_link_and_written_by_name(read: Path) -> None:
+    with command():
+        read_table(soft_link(read))
+        with pytest.raises(ConfigError, match="is read"):
+            write_table(read)
+
+
+def test_another_command_may_write_it(read: Path) -> None:
+    with command():
+        read_table(read)
+    with command():
+        write_table(read)
+    write_table(read)  # no command at all
+
+
+def test_in_place_is_asked_for(read: Path) -> None:
+    with command():
+        read_table(read)
+        with in_place(read):
+            write_table(read)
+    assert read_table(read)[0].num_rows == 0
+
+
+def test_a_part_of_a_store_that_is_read(tmp_path: Path) -> None:
+    store = tmp_path / "cell.zarr"
+    (store / "0").mkdir(parents=True)
+    (store / "zarr.json").write_text("{}")
+    (store / "0" / "c").write_text("chunk")
+    with command(force=True):
+        note_read(tmp_path)
+        with pytest.raises(ConfigError, match="is read"):
+            write_text(store / "0" / "c")
+        write_text(tmp_path / "beside.txt")
+    assert (store / "0" / "c").read_text() == "chunk"
+
+
+def test_two_outputs_of_one_name(tmp_path: Path) -> None:
+    with command():
+        write_text(tmp_path / "a.txt")
+        with pytest.raises(ConfigError, match="just been written"):
+            write_text(tmp_path / "a.txt")
+    with pytest.raises(ConfigError, match="two outputs"), command(outputs=[tmp_path / "b", tmp_path / "." / "b"]):
+        pass
+
+
+def foreign_parquet(path: Path) -> None:
+    """As pandas writes a table of ours: its attributes are no mark, the file is the user's."""
+    about = {b"PANDAS_ATTRS": json.dumps({"lls_decode": TableMetadata().to_dict()}).encode()}
+    pq.write_table(pa.table({"frame": [1]}).replace_schema_metadata(about), path)
+
+
+def foreign_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", '{"description": "by locan"}')
+
+
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "text.txt": lambda path: path.write_text("my notes on lls_decode"),
+    "empty.csv": lambda path: path.write_text(""),
+    "rows.csv": lambda path: path.write_text("frame,x_nm,y_nm\n1,2.50,3\n"),
+    "header.csv": lambda path: path.write_text("frame,x_nm,y_nm\n"),
+    "sheet.csv": lambda path: path.write_text("name;value\na;1\n"),
+    "thunderstorm.csv": lambda path: path.write_text('"id","frame","x [nm]","y [nm]"\n1.0,1.0,5371.963425,21.5\n'),
+    "config.yaml": lambda path: path.write_text("# for lls-decode run\npixel_size: {x_nm: 100, y_nm: 100}\n"),
+    "picasso.yaml": lambda path: path.write_text("Generated by: lls_decode 0.1\n---\nGenerated by: Picasso Filter\n"),
+    "record.json": lambda path: path.write_text('{"a": 1, "written_by": "lls_decode 0.1.0"}'),
+    "page.html": lambda path: path.write_text("<!DOCTYPE html>\n<p>lls_decode</p>"),
+    "picture.png": lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"Software\0Fiji lls_decode"),
+    "table.parquet": foreign_parquet,
+    "damaged.parquet": lambda path: path.write_bytes(b"PAR1lls_decode"),
+    "table.smlm": foreign_zip,
+    "maps.npz": lambda path: np.savez(path, offset=np.zeros(3)),
+    "map.npy": lambda path: np.save(path, np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_others_wrote_is_kept(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    FOREIGN[name](path)
+    before = content(tmp_path)
+    assert kind_of(path) is None
+    for force in (False, True):
+        with command(force=force):
+            if force:
+                write_text(path, "new")
+            else:
+                with pytest.raises(OutputError, match=r"no mark of lls-decode.*--force"):
+                    write_text(path)
+                assert content(tmp_path) == before
+    assert path.read_text() == "new"
+
+
+def test_nothing_but_files_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    with command(force=True), pytest.raises(OutputError, match="is no file"):
+        write_text(tmp_path / "folder.png")
+    with command(force=True), pytest.raises(OutputError, match="is no file"):
+        write_text(Path("/dev/null"))
+    assert not Path("/dev/null").is_file()
+
+
+def test_ours_is_replaced_by_its_own_kind_only(tmp_path: Path) -> None:
+    table, molecules, picture = tmp_path / "a.parquet", tmp_path / "m.parquet", tmp_path / "p.png"
+    write_table(table)
+    write_table(molecules, "molecules")
+    write_picture(picture)
+    kinds = {path: kind_of(path) for path in (table, molecules, picture)}
+    assert list(kinds.values()) == ["a table of localizations", "a table of molecules", "a picture (PNG)"]
+    write_table(table)
+    write_picture(picture)
+    before = content(tmp_path)
+    for path, write in ((table, write_picture), (picture, write_table), (molecules, write_table)):
+        with pytest.raises(OutputError, match=r"another kind of file"):
+            write(path)
+    assert content(tmp_path) == before
+    with command(force=True):
+        write_picture(table)
+    assert kind_of(table) == "a picture (PNG)"
+
+
+def test_marks_of_text(tmp_path: Path) -> None:
+    marked = {
+        "a.yaml": (f"# Written by {PROGRAM}\na: 1\n", "a configuration"),
+        "b.json": (json.dumps({"written_by": PROGRAM, "a": 1}, indent=1), "a record (JSON)"),
+        "c.csv": ("frame,x_nm,y_nm\n1,2.5,3\n2,0.125,\n", "a csv"),
+    }
+    for name, (text, kind) in marked.items():
+        (tmp_path / name).write_text(text)
+        assert kind_of(tmp_path / name) == kind
+
+
+class Accident(Exception):
+    pass
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("frame,x_nm,y_nm\n1,2.5,3\n")
+    before = content(tmp_path)
+
+    def fail() -> None:
+        with written_aside(path) as aside:
+            aside.write_text("half")
+            raise Accident
+
+    with pytest.raises(Accident):
+        fail()
+    with pytest.raises(OutputError):
+        write_text(path, "of another kind")
+    assert content(tmp_path) == before
+
+
+def test_a_run_folder_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "localizations.parquet").write_bytes(b"damaged")
+    with written_aside(tmp_path / "localizations.parquet", own_folder=True) as aside:
+        aside.write_text("whole")
+    assert (tmp_path / "localizations.parquet").read_text() == "whole"
+
+
+def test_letter_case_where_it_does_not_count(read: Path) -> None:
+    other = read.with_name("READ.parquet")
+    if not other.exists():
+        pytest.skip("this file system tells capitals apart")
+    with command():
+        read_table(read)
+        with pytest.raises(ConfigError, match="is read"):
+            write_table(other)

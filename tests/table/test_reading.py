@@ -1,0 +1,220 @@
+"""Tables come back from pandas, polars and DuckDB as they went, or a sentence says what was lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lls_decode.config import Geometry, PixelSize
+from lls_decode.errors import TableError
+from lls_decode.table import (
+    TableMetadata,
+    described_like,
+    iter_tables,
+    read_emitters,
+    read_metadata,
+    read_schema,
+    read_table,
+    schema,
+    table_writer,
+)
+
+PIXEL = PixelSize(x_nm=104.0, y_nm=98.0)
+GEOMETRY = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
+Rewrite = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    """Three hundred localizations with sample coordinates, some of the sigmas unknown."""
+    random, canonical = np.random.default_rng(1), schema(with_sample=True)
+    frame = np.sort(random.integers(0, 200, 300))
+    whole = {"frame": frame, "volume": frame // 20, "plane": frame % 20, "group": random.integers(-1, 2**40, 300)}
+    columns = {f.name: whole.get(f.name, random.uniform(1, 9000, 300)) for f in canonical}
+    columns["z_sig"][:5] = np.nan
+    rows = pa.table([pa.array(columns[f.name].astype(f.type.to_pandas_dtype())) for f in canonical], canonical)
+    about = TableMetadata(pixel_size=PIXEL, planes_per_volume=20, geometry=GEOMETRY).with_step("debias", rms=1.5)
+    path = tmp_path / "localizations.parquet"
+    with table_writer(path, canonical, about) as writer:
+        writer.write(rows)
+    return path
+
+
+def by_pandas(source: Path, out: Path) -> None:
+    pd.read_parquet(source).query("photons > 0").to_parquet(out)
+
+
+def by_pandas_nullable(source: Path, out: Path) -> None:
+    pd.read_parquet(source, dtype_backend="numpy_nullable").to_parquet(out)
+
+
+def by_pandas_widened(source: Path, out: Path) -> None:
+    table = pd.read_parquet(source)
+    attributes = table.attrs
+    table = table.astype(dict.fromkeys(("frame", "volume", "plane"), "int64")).astype({"x_nm": "float64"})
+    table = table[sorted(table.columns)].iloc[np.arange(len(table))]
+    table.attrs = attributes
+    table.to_parquet(out)
+
+
+def by_pandas_indexed(source: Path, out: Path) -> None:
+    table = pd.read_parquet(source)
+    table[table.photons > 0].set_index("frame").to_parquet(out)
+
+
+def by_categories(source: Path, out: Path) -> None:
+    table = pd.read_parquet(source)
+    table["plane"] = table["plane"].astype("category")
+    table.to_parquet(out)
+
+
+def by_polars(source: Path, out: Path) -> None:
+    import polars
+
+    polars.scan_parquet(source).filter(polars.col("photons") > 0).collect().write_parquet(out)
+
+
+def by_duckdb(source: Path, out: Path) -> None:
+    import duckdb
+
+    duckdb.sql(f"copy (select * from '{source}' order by frame, y_nm, x_nm) to '{out}' (format parquet)")
+
+
+def by_duckdb_decimal(source: Path, out: Path) -> None:
+    import duckdb
+
+    changed = "photons::decimal(18, 6) as photons, frame::bigint as frame"
+    duckdb.sql(f"copy (select {changed}, * exclude (photons, frame) from '{source}') to '{out}' (format parquet)")
+
+
+PANDAS: dict[str, Rewrite] = {
+    "pandas": by_pandas,
+    "nullable": by_pandas_nullable,
+    "widened": by_pandas_widened,
+    "indexed": by_pandas_indexed,
+    "categories": by_categories,
+}
+OTHERS: dict[str, Rewrite] = {"polars": by_polars, "duckdb": by_duckdb, "decimal": by_duckdb_decimal}
+
+
+def assert_equal(path: Path, ours: Path) -> None:
+    """The same rows in canonical columns, however they are read; and the same metadata."""
+    expected, about = read_table(ours)
+    found, said = read_table(path)
+    order = lambda rows: rows.sort_by([("frame", "ascending"), ("x_nm", "ascending")])  # noqa: E731
+    assert found.schema.remove_metadata().equals(expected.schema.remove_metadata(), check_metadata=False)
+    for name in expected.column_names:
+        one, other = (order(rows)[name].to_numpy() for rows in (found, expected))
+        np.testing.assert_allclose(one, other, rtol=1e-6, err_msg=name)
+    assert read_schema(path).equals(read_schema(ours), check_metadata=True)
+    assert said == read_metadata(path) == about
+    pieces = pa.concat_tables(iter_tables(path))
+    for name in expected.column_names:
+        np.testing.assert_array_equal(pieces[name].to_numpy(), found[name].to_numpy(), err_msg=name)
+    assert pa.concat_tables(iter_tables(path, ["y_nm", "frame"])).num_rows == 300
+    assert len(read_emitters(path)) == 300
+
+
+@pytest.mark.parametrize("rewrite", PANDAS.values(), ids=PANDAS.keys())
+def test_pandas_keeps_what_a_table_says(rewrite: Rewrite, ours: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back.parquet"
+    rewrite(ours, back)
+    assert_equal(back, ours)
+
+
+@pytest.mark.parametrize("rewrite", OTHERS.values(), ids=OTHERS.keys())
+def test_others_keep_nothing(rewrite: Rewrite, ours: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back.parquet"
+    rewrite(ours, back)
+    with pytest.raises(TableError, match="--like TABLE"):
+        read_table(back)
+    with described_like(ours):
+        assert_equal(back, ours)
+    with pytest.raises(TableError, match="--like TABLE"):
+        read_metadata(back)
+
+
+def test_like_serves_only_where_nothing_is_said(ours: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    with table_writer(other, schema(False), TableMetadata(planes_per_volume=7)) as writer:
+        writer.write(schema(False).empty_table())
+    with described_like(other):
+        assert read_metadata(ours).planes_per_volume == 20
+    with pytest.raises(TableError, match="absent"), described_like(tmp_path / "absent.parquet"):
+        pass
+
+
+def test_like_of_another_kind(ours: Path, tmp_path: Path) -> None:
+    molecules, back = tmp_path / "molecules.parquet", tmp_path / "back.parquet"
+    with table_writer(molecules, schema(False), TableMetadata().of_kind("molecules")) as writer:
+        writer.write(schema(False).empty_table())
+    by_polars(ours, back)
+    with described_like(molecules), pytest.raises(TableError, match="has the columns of localizations"):
+        read_metadata(back)
+
+
+def test_new_columns_stay(ours: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back.parquet"
+    table = pd.read_parquet(ours)
+    table.assign(cell=["a", "b", "c"] * 100, score=0.5, xs_nm=table.xs_nm.astype("float64")).to_parquet(back)
+    rows, said = read_table(back)
+    assert rows.column_names[-2:] == ["cell", "score"] == list(said.columns)[-2:]
+    assert rows["cell"].to_pylist()[:3] == ["a", "b", "c"]
+    assert rows.schema.field("xs_nm").type == pa.float32()
+
+
+def changed(ours: Path, out: Path, **columns: Any) -> Path:
+    table = pd.read_parquet(ours)
+    attributes = table.attrs
+    table = table.assign(**columns)
+    table.attrs = attributes
+    table.to_parquet(out)
+    return out
+
+
+BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], str]] = {
+    "fraction": (lambda table: table.frame + 0.5, "has frame .*5, expected whole numbers"),
+    "negative": (lambda table: table.frame.astype("int64") - 999, "has frame -9.*expected whole numbers"),
+    "too large": (lambda table: table.frame.astype("int64") + 2**32, "expected whole numbers that fit uint32"),
+    "missing": (lambda table: table.frame.astype("Int64").where(table.frame > 100), "rows without frame.*fill"),
+    "not a number": (lambda table: table.frame.astype("float64").where(table.frame > 100), "frame"),
+    "words": (lambda table: table.frame.astype(str), "has column frame of type .*string, expected numbers"),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), BAD.values(), ids=BAD.keys())
+def test_values_that_do_not_fit(make: Callable[[pd.DataFrame], Any], says: str, ours: Path, tmp_path: Path) -> None:
+    path = changed(ours, tmp_path / "back.parquet", frame=make)
+    with pytest.raises(TableError, match=says):
+        read_table(path)
+    with pytest.raises(TableError, match=says):
+        list(iter_tables(path))
+
+
+def test_unknown_floats_are_not_a_number(ours: Path, tmp_path: Path) -> None:
+    path = changed(ours, tmp_path / "back.parquet", bg=lambda table: table.bg.astype("Float64").where(table.bg > 5000))
+    bg = read_table(path)[0]["bg"]
+    assert bg.null_count == 0
+    assert np.isnan(bg.to_numpy()).sum() == (pd.read_parquet(ours).bg <= 5000).sum() > 0
+
+
+def test_half_of_the_sample(ours: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(ours).drop(columns="zs_nm")
+    table.to_parquet(tmp_path / "back.parquet")
+    with pytest.raises(TableError, match="keep all of xs_nm, ys_nm, zs_nm"):
+        read_metadata(tmp_path / "back.parquet")
+    pd.read_parquet(ours).drop(columns=["xs_nm", "ys_nm", "zs_nm"]).to_parquet(tmp_path / "raw.parquet")
+    assert read_metadata(tmp_path / "raw.parquet").geometry == GEOMETRY
+    assert "xs_nm" not in read_schema(tmp_path / "raw.parquet").names
+
+
+def test_damaged_attributes(ours: Path, tmp_path: Path) -> None:
+    path = tmp_path / "back.parquet"
+    pq.write_table(pq.read_table(ours).replace_schema_metadata({b"PANDAS_ATTRS": b'{"lls_decode"'}), path)
+    with pytest.raises(TableError, match="damaged metadata"):
+        read_metadata(path)
