@@ -36,7 +36,7 @@ from random_model import count_work, make_localizer
 
 from lls_decode.axes import NetworkVariant
 from lls_decode.config import TrainingConfig, load
-from lls_decode.localize import build_calibrator, build_validator, detect
+from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator, detect
 from lls_decode.localize.compilation import compile_network
 from lls_decode.models import find_config
 from lls_decode.training import train
@@ -222,6 +222,7 @@ def training(device: torch.device, out: Path, resume: Path | None, left_s: float
         work,
         validator=build_validator(config),
         calibrator=build_calibrator(config),
+        choose_thresholds=build_threshold_chooser(config),
         device=device,
         progress=lambda step, _, __: steps.append(step),
         stop_after_s=left_s - 30 * min(scale, 1),

@@ -15,6 +15,14 @@ from lls_decode.config.cameras import (
     crop_values,
 )
 from lls_decode.config.changes import change
+from lls_decode.config.detection import (
+    AuthorsRule,
+    DetectionRule,
+    DetectionThresholds,
+    ModelRule,
+    PaperRule,
+    ThresholdScore,
+)
 from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize, Positions, check_camera_pixel
 from lls_decode.config.microscope import with_microscope
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
@@ -31,12 +39,9 @@ from lls_decode.config.optics import (
 from lls_decode.config.run import (
     CPU_BATCH_PX,
     AbsentChunks,
-    AuthorsRule,
     ComputeConfig,
-    DetectionRule,
     ExecutionConfig,
     InputConfig,
-    PaperRule,
     PartConfig,
     ResolvedRunConfig,
     Roi,
@@ -69,6 +74,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "DetectionRule",
+    "DetectionThresholds",
     "Draw",
     "EarlyStopConfig",
     "EmccdCamera",
@@ -80,6 +86,7 @@ __all__ = [
     "Homogeneous",
     "Illumination",
     "InputConfig",
+    "ModelRule",
     "MovieConfig",
     "NetworkConfig",
     "PaperRule",
@@ -101,6 +108,7 @@ __all__ = [
     "SplinePsf",
     "StorageConfig",
     "Structure",
+    "ThresholdScore",
     "TrainingCamera",
     "TrainingConfig",
     "Values",

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from lls_decode.axes import IndexRange, Layout, range_text
 from lls_decode.config.base import Config, load, parse
 from lls_decode.config.cameras import Camera
+from lls_decode.config.detection import DetectionRule, ModelRule
 from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize
 from lls_decode.errors import ConfigError
 
@@ -63,39 +64,6 @@ class InputConfig(Config):
     """Which to believe where sizes in the configuration and in the dataset contradict each other; None: neither, the
     run is refused."""
     storage: StorageConfig = StorageConfig()
-
-
-class PaperRule(Config):
-    """From probability map to detections as published (Speiser et al. 2021, Methods, "Obtaining localizations")."""
-
-    rule: Literal["paper"] = "paper"
-    candidate: float = Field(default=0.3, gt=0, lt=1)
-    """A 4-neighbour local maximum above this is a candidate."""
-    confident: float = Field(default=0.6, gt=0, lt=1)
-    """Any pixel above this is a candidate."""
-    accept: float = Field(default=0.7, gt=0)
-    """A candidate is a detection when its probability summed with its four neighbours is above this."""
-
-
-class AuthorsRule(Config):
-    """From probability map to detections as the authors' program has it, whose models then give its tables.
-
-    It finds more than the paper's rule, and fainter ones: ``prob`` is to be filtered afterwards.
-    """
-
-    rule: Literal["authors"] = "authors"
-    raw_th: float = Field(default=0.1, gt=0, lt=1)
-    """An 8-neighbour local maximum above this is a detection; its name in their parameter files."""
-
-
-def _rule_name(value: Any) -> Any:
-    """A rule that is not named is the paper's."""
-    return value.get("rule", "paper") if isinstance(value, dict) else getattr(value, "rule", None)
-
-
-DetectionRule = Annotated[
-    Annotated[PaperRule, Tag("paper")] | Annotated[AuthorsRule, Tag("authors")], Discriminator(_rule_name)
-]
 
 
 CPU_BATCH_PX = 1 << 16
@@ -201,7 +169,7 @@ class RunConfig(Config):
     camera: Camera | None = None
     pixel_size: CameraPixel | None = None
     geometry: Geometry | None = None
-    detection: DetectionRule = PaperRule()
+    detection: DetectionRule = ModelRule()
     compute: ComputeConfig = ComputeConfig()
     execution: ExecutionConfig = ExecutionConfig()
 

@@ -6,6 +6,7 @@ from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.place import place
 from lls_decode.localize.sigmas import build_calibrator, recalibrate
 from lls_decode.localize.spike_in import SpikedBlock, SpikeIn
+from lls_decode.localize.thresholds import build_threshold_chooser, describe_thresholds
 from lls_decode.localize.validate import build_validator
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "SpikedBlock",
     "build_calibrator",
     "build_localizer",
+    "build_threshold_chooser",
     "build_validator",
+    "describe_thresholds",
     "detect",
     "place",
     "recalibrate",

@@ -61,7 +61,7 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
         camera=camera,
         pixel=config.pixel_size,
         geometry=config.geometry,
-        rule=config.detection,
+        rule=config.detection.resolve(loaded.info.detection),
         compute=config.compute,
         device=device,
         part=part,

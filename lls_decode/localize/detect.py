@@ -8,6 +8,8 @@ Ties: of two equal neighbours the upper or left one is the maximum, so a flat pa
 Counted twice: two adjacent pixels above ``confident`` are two emitters, by intention, and each one's sum includes the
 other; two maxima that touch at a corner share the neighbours between them. That is the paper's rule.
 
+**The model's rule** (default) is the paper's with the thresholds that a bundle has chosen on its validation frames.
+
 **The authors' rule** is what their program does, for models that were trained with it. A pixel is a detection when its
 probability is above ``raw_th`` and the largest of its eight neighbours', or above 0.6 without being a maximum; ``prob``
 is the sum with its four neighbours, at most 1, and at least ``raw_th``. Of equal neighbours each is a maximum: a flat
@@ -25,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lls_decode.config import AuthorsRule, DetectionRule, PaperRule
+from lls_decode.config import AuthorsRule, DetectionRule, ModelRule, PaperRule
 from lls_decode.model.network import OutputMaps, SparseMaps
 
 _AUTHORS_CONFIDENT = 0.6
@@ -67,20 +69,21 @@ class Detections:
 
 
 def candidate_maps(probability_NYX: Tensor, rule: DetectionRule) -> tuple[Tensor, Tensor]:
-    """Mask of detections and their integrated probability, each (N, Y, X)."""
+    """Return the mask of detections and their integrated probability, each (N, Y, X); the rule has all thresholds."""
     if isinstance(rule, AuthorsRule):
         return _authors_maps(probability_NYX, rule)
     return _paper_maps(probability_NYX, rule)
 
 
-def _paper_maps(p: Tensor, rule: PaperRule) -> tuple[Tensor, Tensor]:
+def _paper_maps(p: Tensor, rule: PaperRule | ModelRule) -> tuple[Tensor, Tensor]:
     padded = F.pad(p, (1, 1, 1, 1))
     up, down = padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]
     left, right = padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
     is_maximum = (p > up) & (p > left) & (p >= down) & (p >= right)
     integrated = p + up + down + left + right
-    is_candidate = (p > rule.confident) | ((p > rule.candidate) & is_maximum)
-    return is_candidate & (integrated > rule.accept), integrated.clamp_max(1.0)
+    candidate, confident, accept = rule.thresholds
+    is_candidate = (p > confident) | ((p > candidate) & is_maximum)
+    return is_candidate & (integrated > accept), integrated.clamp_max(1.0)
 
 
 def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:

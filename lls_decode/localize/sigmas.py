@@ -8,7 +8,6 @@ would otherwise double the sigmas of all.
 """
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lls_decode.config import Scaling, TrainingConfig, parse
+from lls_decode.config import DetectionThresholds, Scaling, TrainingConfig, parse
 from lls_decode.emitters import Emitters
 from lls_decode.errors import BundleError
 from lls_decode.evaluate import Score, compare
-from lls_decode.localize.validate import FIELD_PX, build_finder, build_validator
+from lls_decode.localize.thresholds import build_threshold_chooser
+from lls_decode.localize.validate import build_finder, build_validator, frames_for
 from lls_decode.model.bundle import ModelBundle, load_bundle, save_bundle, stored_dtype
 from lls_decode.model.info import BundleInfo, bundle_digest
 from lls_decode.model.network import LocNet
@@ -32,7 +32,6 @@ from lls_decode.table.files import output_error
 _SEED = 123_456_789
 """Neither the validation frames nor those of a training seed in use."""
 _EMITTERS = 20_000
-_MOST_VALIDATIONS = 4
 _FEWEST_PAIRS = 100
 _FARTHEST = 5.0
 _ROUNDS = 20
@@ -44,12 +43,13 @@ Calibrator = Callable[[LocNet, BundleInfo], Scaling]
 
 @dataclass(frozen=True)
 class Recalibration:
-    """A bundle with measured factors."""
+    """A bundle with chosen thresholds and measured sigma factors."""
 
     bundle: Path
     scaling: Scaling
+    detection: DetectionThresholds | None
     accuracy: Score
-    """On the validation frames, with the new factors."""
+    """On the validation frames, with the new thresholds and factors."""
 
 
 def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Calibrator:
@@ -59,10 +59,7 @@ def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Ca
 
     The result gives the scaling of the network with its factors; where fewer than 100 detections match, as it was.
     """
-    pixel = config.simulation.pixel_size
-    area_um2 = FIELD_PX**2 * pixel.x_nm * pixel.y_nm * 1e-6
-    enough = math.ceil(emitters / (config.simulation.emitters.density_per_um2 * area_um2))
-    frames = min(enough, _MOST_VALIDATIONS * config.validation_frames)
+    frames = frames_for(config, emitters)
 
     def calibrate(network: LocNet, info: BundleInfo) -> Scaling:
         truth, find = build_finder(config.replace(validation_frames=frames), seed=_SEED)
@@ -107,9 +104,9 @@ def spread(ratio: npt.NDArray[np.float64]) -> float:
 def recalibrate(
     bundle: str | Path, out: str | Path, *, emitters: int = _EMITTERS, device: torch.device | None = None
 ) -> Recalibration:
-    """Measure the factors of a bundle's sigmas by the configuration it was trained with, and write it with them.
+    """Choose a bundle's detection thresholds and measure its sigma factors on frames simulated as for its training.
 
-    Weights stay as they are to the bit; the accuracy in the record becomes that with the factors.
+    Weights stay as they are to the bit; the accuracy in the new record is that with thresholds and factors.
 
     Raises
     ------
@@ -128,7 +125,8 @@ def recalibrate(
             "'lls-decode train --init-from' in place of this."
         )
     config = parse(TrainingConfig, configuration, source=f"{bundle}: its training configuration")
-    info = old.info.replace(scaling=build_calibrator(config, emitters=emitters)(old.network, old.info))
+    info = old.info.replace(detection=build_threshold_chooser(config, emitters=emitters)(old.network, old.info))
+    info = info.replace(scaling=build_calibrator(config, emitters=emitters)(old.network, info))
     accuracy = build_validator(config)(old.network, info)
     provenance = {"accuracy": accuracy.to_dict(), "recalibrated_from": bundle_digest(bundle)}
     new = ModelBundle(old.network, info.replace(training=info.training | provenance))
@@ -137,4 +135,4 @@ def recalibrate(
         save_bundle(out, new.network, new.info, dtype=stored_dtype(bundle))
     except OSError as error:
         raise output_error(out, error) from error
-    return Recalibration(out, info.scaling, accuracy)
+    return Recalibration(out, info.scaling, info.detection, accuracy)

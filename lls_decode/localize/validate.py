@@ -1,12 +1,13 @@
 """Accuracy of a network on frames it has not seen, by the detection and scoring that users get."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lls_decode.config import ComputeConfig, PaperRule, ScmosCamera, TrainingConfig
+from lls_decode.config import ComputeConfig, ModelRule, ScmosCamera, TrainingConfig
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate import Score, score
 from lls_decode.localize.detect import Detections
@@ -21,6 +22,7 @@ from lls_decode.simulate import TrainingBatch, simulate_batch
 FIELD_PX = 64
 _SEED = 987_654_321
 """Validation frames are the same for every network, and never those of a training seed in use."""
+_MOST_VALIDATIONS = 4
 
 
 Validator = Callable[[LocNet, BundleInfo], Score]
@@ -37,19 +39,13 @@ def build_validator(config: TrainingConfig, *, seed: int = _SEED) -> Validator:
 
 
 def build_finder(config: TrainingConfig, *, seed: int) -> tuple[Emitters, Finder]:
-    """Simulate frames of a training configuration: their targets, and what finds them with a network."""
-    generator = torch.Generator().manual_seed(seed)
-    num_sequences = max(1, config.validation_frames // config.sequence_frames)
-    batch = simulate_batch(
-        config.simulation,
-        context=config.network.context,
-        num_sequences=num_sequences,
-        sequence_frames=config.sequence_frames,
-        height=FIELD_PX,
-        width=FIELD_PX,
-        generator=generator,
-    )
-    truth = _truth(batch, with_z=config.network.predict_z)
+    """Simulate frames of a training configuration: their targets, and what finds them with a network.
+
+    Detections are made by the rule ``model``: with the thresholds of the bundle's record, or the published ones.
+    """
+    batch = simulate_validation(config, seed=seed)
+    truth = true_emitters(batch, with_z=config.network.predict_z)
+    num_sequences = len(batch.windows_N3) // config.sequence_frames
 
     def find(network: LocNet, info: BundleInfo) -> Emitters:
         device = next(network.parameters()).device
@@ -62,7 +58,7 @@ def build_finder(config: TrainingConfig, *, seed: int) -> tuple[Emitters, Finder
                 camera=_photon_camera(part).to(device),
                 pixel=info.pixel_size,
                 geometry=None,
-                rule=PaperRule(),
+                rule=ModelRule().resolve(info.detection),
                 compute=ComputeConfig(batch_px=64 * FIELD_PX**2),
                 device=device,
             )
@@ -71,6 +67,27 @@ def build_finder(config: TrainingConfig, *, seed: int) -> tuple[Emitters, Finder
         return to_emitters(Detections.concatenate(found), info.scaling, info.pixel_size)
 
     return truth, find
+
+
+def simulate_validation(config: TrainingConfig, *, seed: int) -> TrainingBatch:
+    """Simulate about ``config.validation_frames`` frames of 64 x 64 px in whole sequences."""
+    return simulate_batch(
+        config.simulation,
+        context=config.network.context,
+        num_sequences=max(1, config.validation_frames // config.sequence_frames),
+        sequence_frames=config.sequence_frames,
+        height=FIELD_PX,
+        width=FIELD_PX,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def frames_for(config: TrainingConfig, emitters: int) -> int:
+    """Return how many validation frames hold about this many targets, at most four times those of a validation."""
+    pixel = config.simulation.pixel_size
+    area_um2 = FIELD_PX**2 * pixel.x_nm * pixel.y_nm * 1e-6
+    enough = math.ceil(emitters / (config.simulation.emitters.density_per_um2 * area_um2))
+    return min(enough, _MOST_VALIDATIONS * config.validation_frames)
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,8 @@ def _split(batch: TrainingBatch, num_parts: int) -> list[_Part]:
     ]
 
 
-def _truth(batch: TrainingBatch, *, with_z: bool) -> Emitters:
+def true_emitters(batch: TrainingBatch, *, with_z: bool) -> Emitters:
+    """Return the targets of a batch; ``frame`` is the number of their window."""
     a = batch.activations
     return Emitters.from_columns(
         {

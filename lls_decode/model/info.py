@@ -13,7 +13,19 @@ from pydantic import Field
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Tile, plan_part
-from lls_decode.config import STRIDE, Camera, Config, Geometry, NetworkConfig, PixelSize, Psf, Roi, Scaling, parse
+from lls_decode.config import (
+    STRIDE,
+    Camera,
+    Config,
+    DetectionThresholds,
+    Geometry,
+    NetworkConfig,
+    PixelSize,
+    Psf,
+    Roi,
+    Scaling,
+    parse,
+)
 from lls_decode.errors import BundleError, ConfigError
 from lls_decode.outputs import note_read
 
@@ -40,6 +52,8 @@ class BundleInfo(Config):
     """Range of photons (mean minus and plus two standard deviations) of the training emitters."""
     bg_range: tuple[float, float]
     """Range of the training background, photons per pixel."""
+    detection: DetectionThresholds | None = None
+    """Thresholds chosen on validation frames; None: never measured, ``rule: model`` then is the published rule."""
     licence: str = "BSD-3-Clause"
     training: dict[str, Any] = Field(default_factory=dict)
     """Provenance: configuration, seed, steps, curve, measured accuracy, software."""

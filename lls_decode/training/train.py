@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from lls_decode.config import Scaling, SplinePsf, TrainingConfig, load
+from lls_decode.config import DetectionThresholds, Scaling, SplinePsf, TrainingConfig, load
 from lls_decode.errors import BundleError, CollapseError, ConfigError, RunConflictError
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
@@ -44,6 +44,7 @@ class Scored(Protocol):
 
 Validator = Callable[[LocNet, BundleInfo], Scored]
 Calibrator = Callable[[LocNet, BundleInfo], Scaling]
+ThresholdChooser = Callable[[LocNet, BundleInfo], DetectionThresholds | None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class TrainingResult:
     bundle: Path
     steps: int
     accuracy: dict[str, Any]
+    detection: DetectionThresholds | None
+    """Chosen thresholds with the accuracy by threshold; None: not asked for, or nothing is found."""
 
 
 def train(
@@ -61,6 +64,7 @@ def train(
     *,
     validator: Validator,
     calibrator: Calibrator | None = None,
+    choose_thresholds: ThresholdChooser | None = None,
     init_from: str | Path | None = None,
     teacher: str | Path | None = None,
     device: torch.device | None = None,
@@ -81,6 +85,8 @@ def train(
         Scores a network (see `localize.build_validator`).
     calibrator
         Measures the factors of its sigmas at the end (see `localize.build_calibrator`); None: they stay 1.
+    choose_thresholds
+        Chooses its detection thresholds at the end (see `localize.build_threshold_chooser`); None: the bundle has none.
     init_from
         Bundle whose weights and scales the training begins with (fine-tuning); None: random weights.
     teacher
@@ -130,7 +136,7 @@ def train(
             save_state(state, out)
         if stopping and not _is_over(config, state):
             return None
-    return _finish(out, config, scaling, state, parent, master, validator, calibrator)
+    return _finish(out, config, scaling, state, parent, master, validator, calibrator, choose_thresholds)
 
 
 def _scaling(config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> Scaling:
@@ -240,8 +246,9 @@ def _finish(
     teacher: Teacher | None,
     validator: Validator,
     calibrator: Calibrator | None,
+    choose_thresholds: ThresholdChooser | None,
 ) -> TrainingResult:
-    """Measure the sigma factors and the accuracy with them, and write the bundle."""
+    """Choose the thresholds, measure the sigma factors and the accuracy with both, and write the bundle."""
     provenance: dict[str, Any] = {"seed": config.seed + len(state.restarts), "restarts": state.restarts}
     if state.best is not None and state.best.weights:
         state.network.load_state_dict(state.best.weights)
@@ -260,13 +267,15 @@ def _finish(
         licence=BundleInfo.model_fields["licence"].default if parent is None else parent.licence,
         provenance=provenance,
     )
+    if choose_thresholds is not None:
+        info = info.replace(detection=choose_thresholds(network, info))
     if calibrator is not None:
         info = info.replace(scaling=calibrator(network, info))
     accuracy = validator(network, info).to_dict()
     info = info.replace(training=info.training | {"accuracy": accuracy})
     path = out / f"{config.name}.lls"
     save_bundle(path, network, info, dtype=torch.float16)
-    return TrainingResult(path, state.step, accuracy)
+    return TrainingResult(path, state.step, accuracy, info.detection)
 
 
 def _check_psf(config: TrainingConfig) -> None:

@@ -62,19 +62,25 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
 @device_option
 @json_option
 def recalibrate(bundle: str, out: Path, device: str, as_json: bool) -> None:
-    """Measure how far the sigmas of BUNDLE are from its errors, on frames simulated as for its training.
+    """Choose detection thresholds and calibrate sigmas of BUNDLE on frames simulated as for its training.
 
-    The new bundle has the same weights, and factors by which predicted sigmas are multiplied.
+    The new bundle has the same weights, the thresholds of largest efficiency at a precision of at least 0.95, and
+    factors by which predicted sigmas are multiplied.
     """
+    from lls_decode.localize import describe_thresholds
     from lls_decode.localize import recalibrate as run_recalibration
 
     made = run_recalibration(find_bundle(bundle), out, device=chosen_device(device))
     factors = {name: getattr(made.scaling, name) for name in ("x_sig", "y_sig", "z_sig", "photons_sig")}
     if as_json:
-        echo_json({"bundle": str(made.bundle), "factors": factors, "accuracy": made.accuracy.to_dict()})
+        detection = None if made.detection is None else made.detection.to_dict()
+        accuracy = made.accuracy.to_dict()
+        echo_json({"bundle": str(made.bundle), "factors": factors, "detection": detection, "accuracy": accuracy})
         return
     click.echo(f"model      {made.bundle}")
     click.echo("factors    " + "  ".join(f"{name} {value:.3f}" for name, value in factors.items()))
+    if made.detection is not None:
+        click.echo("\n".join(describe_thresholds(made.detection)))
     echo_score(made.accuracy)
 
 

@@ -48,6 +48,7 @@ def train(
     stop_after: int | None,
 ) -> None:
     """Train a localization network on simulated frames into a model bundle (.lls)."""
+    from lls_decode.localize import describe_thresholds
     from lls_decode.pipelines.front.methods import train as run_training
 
     config = changed(as_config(TrainingConfig, config_path), changes)
@@ -65,8 +66,10 @@ def train(
         click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
         return
     click.echo(f"model      {result.bundle}")
-    for name in ("jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
+    for name in ("precision", "recall", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
         click.echo(f"{name:<16} {result.accuracy[name]}")
+    if result.detection is not None:
+        click.echo("\n".join(describe_thresholds(result.detection)))
 
 
 @click.command(

@@ -57,7 +57,7 @@ def train(
     CollapseError
         The network learns nothing, and no restart is left.
     """
-    from lls_decode.localize import build_calibrator, build_validator
+    from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator
     from lls_decode.localize.build import choose_device
     from lls_decode.training import train as run_training
 
@@ -67,6 +67,7 @@ def train(
         out,
         validator=build_validator(training),
         calibrator=build_calibrator(training),
+        choose_thresholds=build_threshold_chooser(training),
         init_from=init_from,
         teacher=teacher,
         device=choose_device(parse(ComputeConfig, {"device": device}, source="device")),

@@ -37,6 +37,7 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
     elif geometry is None and source.layout.planes_per_volume > 1:
         notes.append("geometry unknown: the table gets no sample coordinates (set geometry.motion and stage_step_nm)")
     notes += check_scan(config, geometry, source, info)
+    config = config.model_copy(update={"detection": config.detection.resolve(info.detection)})
     return config.resolve(camera=camera, pixel_size=pixel, geometry=geometry), notes
 
 
@@ -58,10 +59,16 @@ def check_compatibility(config: ResolvedRunConfig, layout: Layout, info: BundleI
 
 
 def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
-    if info.imported_from is None:
-        return []
     rule = config.detection.rule
+    if info.imported_from is None:
+        if rule == "model" and info.detection is None:
+            return [
+                f"model {info.name} has no detection thresholds of its own, the published ones are used; choose them "
+                "with 'lls-decode model recalibrate'"
+            ]
+        return []
     words = {
+        "model": "with the published thresholds; for its own table --set detection.rule=authors",
         "paper": "for its own table --set detection.rule=authors",
         "authors": "which is its own, and finds faint ones too: filter the table by prob",
     }

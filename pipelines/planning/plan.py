@@ -128,6 +128,7 @@ class Plan:
             f"{_bytes(self.worker_bytes)}",
             f"model      {self.bundle.name} ({self.bundle_path}), context {self.bundle.network.context}, "
             f"z {self.bundle.z_range_nm[0]:g} to {self.bundle.z_range_nm[1]:g} nm",
+            f"detection  {self.config.detection.describe()}",
             f"pixel      {pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)",
             f"geometry   {geometry.describe(pixel) if geometry is not None else 'unknown, no sample coordinates'}",
             *(f"note       {note}" for note in self.notes),

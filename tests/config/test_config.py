@@ -14,6 +14,7 @@ from lls_decode.config import (
     Cell,
     ComputeConfig,
     Config,
+    DetectionThresholds,
     EarlyStopConfig,
     EmccdCamera,
     EmitterConfig,
@@ -23,6 +24,7 @@ from lls_decode.config import (
     Geometry,
     Homogeneous,
     InputConfig,
+    ModelRule,
     MovieConfig,
     NetworkConfig,
     PaperRule,
@@ -38,6 +40,7 @@ from lls_decode.config import (
     SimulationConfig,
     SplinePsf,
     StorageConfig,
+    ThresholdScore,
     TrainingConfig,
     Widefield,
     load,
@@ -88,6 +91,12 @@ CELL = Cell(
 MOVIE = MovieConfig(
     name="demo", simulation=SIMULATION, structure=CELL, num_volumes=2, planes_per_volume=3, height=32, width=64
 )
+THRESHOLDS = DetectionThresholds(
+    candidate=0.25,
+    confident=1.0,
+    accept=0.5,
+    curve=(ThresholdScore(accept=0.5, precision=0.97, recall=0.87, jaccard=0.84, efficiency=0.73),),
+)
 EVERY = [
     PIXEL,
     GEOMETRY,
@@ -117,6 +126,9 @@ EVERY = [
     Roi(x=(0, 64), y=(3, 9)),
     PartConfig(volumes=(None, 9), roi=Roi(x=(0, 64), y=(3, 9))),
     PaperRule(candidate=0.2),
+    ModelRule(accept=0.5),
+    THRESHOLDS,
+    *THRESHOLDS.curve,
     AuthorsRule(raw_th=0.2),
     ComputeConfig(device="cpu", threads=3),
     ExecutionConfig(block_frames=64),

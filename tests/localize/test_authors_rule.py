@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from lls_decode.config import AuthorsRule, PaperRule, RunConfig, parse
+from lls_decode.config import AuthorsRule, ModelRule, PaperRule, RunConfig, parse
 from lls_decode.errors import ConfigError
 from lls_decode.localize.detect import candidate_maps, detect
 from lls_decode.model.network import OutputMaps
@@ -92,14 +92,16 @@ def test_every_pixel_against_a_plain_loop(p: np.ndarray, raw_th: float) -> None:
 @pytest.mark.parametrize(
     ("detection", "expected"),
     [
-        pytest.param({}, PaperRule(), id="the paper's, when none is named"),
-        pytest.param({"accept": 0.8}, PaperRule(accept=0.8), id="with a value of the paper's"),
+        pytest.param({}, ModelRule(), id="the model's, when none is named"),
+        pytest.param({"accept": 0.8}, ModelRule(accept=0.8), id="the model's, but for one threshold"),
         pytest.param({"rule": "paper", "candidate": 0.2}, PaperRule(candidate=0.2), id="the paper's by name"),
         pytest.param({"rule": "authors"}, AuthorsRule(), id="the authors'"),
         pytest.param({"rule": "authors", "raw_th": 0.5}, AuthorsRule(raw_th=0.5), id="with a value of theirs"),
     ],
 )
-def test_configuration_says_which_rule(detection: dict[str, object], expected: AuthorsRule | PaperRule) -> None:
+def test_configuration_says_which_rule(
+    detection: dict[str, object], expected: AuthorsRule | ModelRule | PaperRule
+) -> None:
     config = parse(RunConfig, {"detection": detection}, source="run.yaml")
     assert config.detection == expected
     assert parse(RunConfig, config.to_dict(), source="again") == config
@@ -110,7 +112,7 @@ def test_configuration_says_which_rule(detection: dict[str, object], expected: A
     [
         pytest.param({"rule": "theirs"}, "'theirs'.*'paper', 'authors'", id="no such rule"),
         pytest.param({"rule": "authors", "accept": 0.7}, "unknown key", id="a value of the other rule"),
-        pytest.param({"raw_th": 0.2}, "unknown key 'detection.paper.raw_th'", id="theirs without the rule"),
+        pytest.param({"raw_th": 0.2}, "unknown key 'detection.model.raw_th'", id="theirs without the rule"),
         pytest.param({"rule": "authors", "raw_th": 1.5}, "raw_th.*less than 1", id="no probability"),
     ],
 )

@@ -661,7 +661,7 @@ def test_import_and_run_as_commands(
     dry = ("run", movie, "--model", bundle, "--out", tmp_path / "out", "--dry-run")
     status, out, _ = invoke(*dry)
     assert status == 0
-    assert "imported from DECODE; detections by rule 'paper'" in out
+    assert "imported from DECODE; detections by rule 'model'" in out
     assert "--set detection.rule=authors" in out
     status, out, _ = invoke(*dry, "--set", "detection.raw_th=0.2", "--set", "detection.rule=authors")
     assert status == 0, "whatever the order"

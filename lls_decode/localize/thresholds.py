@@ -1,0 +1,159 @@
+"""Detection thresholds of a model, chosen on simulated frames that it has not seen.
+
+The published thresholds (Speiser et al. 2021: 0.3, 0.6, 0.7) are right for one network and one density. Here the three
+are taken for which the efficiency (equation 15 of the paper) is largest while at least 95 of 100 detections are right,
+where that can be had.
+Output maps are computed once; each set of thresholds only picks other pixels of them.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+
+from lls_decode.config import DetectionThresholds, PaperRule, ThresholdScore, TrainingConfig
+from lls_decode.emitters import Emitters
+from lls_decode.evaluate import Score, score
+from lls_decode.localize.detect import Detections, detect
+from lls_decode.localize.place import to_emitters
+from lls_decode.localize.validate import frames_for, simulate_validation, true_emitters
+from lls_decode.model.info import BundleInfo
+from lls_decode.model.network import LocNet, OutputMaps
+from lls_decode.simulate import TrainingBatch
+
+LEAST_PRECISION = 0.95
+"""Share of right detections below which no thresholds are chosen, as long as others reach it."""
+_PRICE = 0.1
+"""Efficiency that may be given up for the sake of precision."""
+GOOD_RECALL = 0.8
+"""Share of found emitters below which a training ends with a warning."""
+_CANDIDATES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+_CONFIDENT = (0.5, 0.6, 0.7, 0.8, 1.0)
+_ACCEPT = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+_EMITTERS = 10_000
+_SEED = 192_837_465
+"""Neither that of the validation frames, nor of the sigma calibration, nor a training seed in use."""
+_BATCH_WINDOWS = 64
+
+logger = logging.getLogger(__name__)
+
+ThresholdChooser = Callable[[LocNet, BundleInfo], DetectionThresholds | None]
+
+
+def build_threshold_chooser(config: TrainingConfig, *, emitters: int = _EMITTERS) -> ThresholdChooser:
+    """Make the function that chooses the thresholds of a network, on frames with about ``emitters`` targets.
+
+    It returns None, with a warning, where the network finds nothing at any threshold.
+    """
+
+    def choose(network: LocNet, info: BundleInfo) -> DetectionThresholds | None:
+        batch = simulate_validation(config.replace(validation_frames=frames_for(config, emitters)), seed=_SEED)
+        truth = true_emitters(batch, with_z=config.network.predict_z)
+        trial = _Trial(truth, _output_maps(network, info, batch), info)
+        best = trial.best(PaperRule(candidate=one, accept=two) for one in _CANDIDATES for two in _ACCEPT)
+        if best is None:
+            logger.warning("%s finds none of %d simulated emitters at any threshold", info.name, len(truth))
+            return None
+        best = trial.best(best.replace(confident=value) for value in _CONFIDENT) or best
+        curve = [_point(value, trial.score(best.replace(accept=value))) for value in _ACCEPT]
+        published = PaperRule()
+        return DetectionThresholds(
+            candidate=best.candidate,
+            confident=best.confident,
+            accept=best.accept,
+            curve=tuple(curve),
+            published=_point(published.accept, trial.score(published)),
+        )
+
+    return choose
+
+
+def describe_thresholds(found: DetectionThresholds) -> list[str]:
+    """Return a table of the accuracy by threshold, and a warning where much is missed, as lines of text."""
+    lines = ["accept  precision  recall  jaccard  efficiency"]
+    for point in found.curve:
+        mark = "  chosen" if point.accept == found.accept else ""
+        lines.append(_row(f"{point.accept:g}", point) + mark)
+    if found.published is not None:
+        lines.append(_row("paper", found.published))
+    chosen = found.chosen
+    if chosen is not None and (chosen.recall or 0.0) < GOOD_RECALL:
+        lines.append(
+            f"warning: the model finds {100 * (chosen.recall or 0.0):.0f} of 100 emitters of its own validation frames "
+            f"({100 * (chosen.precision or 0.0):.0f} of 100 detections are right); more steps, more filters or a lower "
+            "density find more"
+        )
+    if chosen is not None and (chosen.precision or 0.0) < LEAST_PRECISION:
+        lines.append(
+            f"warning: {100 * (chosen.precision or 0.0):.0f} of 100 detections are right at the chosen thresholds; "
+            "more steps or more filters make them more precise, or filter the table by prob"
+        )
+    return lines
+
+
+class _Trial:
+    """Validation frames whose output maps are known: they are scored with any thresholds."""
+
+    def __init__(self, truth: Emitters, maps: Sequence[OutputMaps], info: BundleInfo) -> None:
+        self._truth, self._maps, self._info = truth, maps, info
+        self._scores: dict[PaperRule, Score] = {}
+
+    def score(self, rule: PaperRule) -> Score:
+        """Return the score with these thresholds."""
+        if rule not in self._scores:
+            parts = []
+            for number, maps in enumerate(self._maps):
+                part = detect(maps, rule)
+                part.window[:] += number * _BATCH_WINDOWS
+                parts.append(part)
+            found = to_emitters(Detections.concatenate(parts), self._info.scaling, self._info.pixel_size)
+            self._scores[rule] = score(self._truth, found)
+        return self._scores[rule]
+
+    def best(self, rules: Iterable[PaperRule]) -> PaperRule | None:
+        """Return the rule of largest efficiency among those precise enough; None where nothing is found.
+
+        Precision costs at most `_PRICE` of efficiency: of a model that reaches `LEAST_PRECISION` only where it finds
+        next to nothing, the most efficient rule of all is taken.
+        """
+        scores = {rule: self.score(rule) for rule in rules}
+        scores = {rule: found for rule, found in scores.items() if found.true_positives}
+        if not scores:
+            return None
+
+        def quality(rule: PaperRule) -> tuple[float, float, float]:  # of equally good ones the strictest
+            return scores[rule].efficiency, rule.accept, rule.candidate
+
+        best = max(scores, key=quality)
+        precise = [rule for rule, found in scores.items() if found.precision >= LEAST_PRECISION]
+        if not precise:
+            return best
+        chosen = max(precise, key=quality)
+        return chosen if scores[chosen].efficiency >= scores[best].efficiency - _PRICE else best
+
+
+@torch.inference_mode()
+def _output_maps(network: LocNet, info: BundleInfo, batch: TrainingBatch) -> list[OutputMaps]:
+    """Return the output maps of all windows, on the host, `_BATCH_WINDOWS` of them in each item."""
+    device = next(network.parameters()).device
+    frames, noise = batch.inputs(info.scaling, noise_map=info.network.noise_map)
+    found = []
+    for windows_N3 in torch.split(batch.windows_N3, _BATCH_WINDOWS):
+        first, last = int(windows_N3.min()), int(windows_N3.max()) + 1
+        own_noise = None if noise is None else noise[first:last].to(device)
+        features = network.encode(frames[first:last].to(device), own_noise)
+        maps = network.decode(features, (windows_N3 - first).to(device))
+        found.append(OutputMaps(*(value.cpu() for value in maps)))
+    return found
+
+
+def _point(accept: float, found: Score) -> ThresholdScore:
+    shares = {name: getattr(found, name) for name in ("precision", "recall", "jaccard", "efficiency")}
+    return ThresholdScore(accept=accept, **{name: None if math.isnan(x) else x for name, x in shares.items()})
+
+
+def _row(name: str, point: ThresholdScore) -> str:
+    values = (point.precision, point.recall, point.jaccard, point.efficiency)
+    cells = ("-" if value is None else f"{value:.3f}" for value in values)
+    return f"{name:>6}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, (9, 6, 7, 10), strict=True))
