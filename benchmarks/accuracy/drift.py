@@ -9,8 +9,8 @@ deviations, over the axes and the drifts of a kind.
 Accuracy and scale: sweeps of a stage scan of a simulated cell (membrane and filaments, 10 um wide), localizations 15,
 15, 40 nm precise, a smooth drift of 300 to 500 nm, with and without a jump of 120, 84, 96 nm between two volumes.
 Errors are root mean squares over volumes along x, y, z of the sample. ``--rows``: time and peak memory of whole
-estimates, each in its own process; seconds are those of the processor, since machines are shared. Prints one JSON
-line a case.
+estimates, each in its own process; seconds are those of the processor, since machines are shared. Prints one JSON line
+a case.
 """
 
 import argparse

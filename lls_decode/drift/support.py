@@ -28,6 +28,8 @@ _JUMP_NOISE: Final = 6.0
 """Steps that are larger than this many uncertainties ..."""
 _JUMP_ORDINARY: Final = 5.0
 """... and than this many ordinary steps are jumps."""
+_REACHED: Final = 1.25
+"""Times its reach that the data behind the last knot go on: they are not quite evenly spread."""
 _HOLE: Final = 0.5
 """Volumes between two knots are without support when they are that many times as many as a knot stands for."""
 
@@ -69,7 +71,7 @@ class _Law:
 
 def held(knots: Knots, first: int, last: int) -> Floats:
     """``(V, D)`` displacements in all volumes from ``first`` to ``last`` (included): beyond the data the last ones."""
-    return interpolate(knots, np.clip(_volumes(first, last), *_ends(knots, first, last)))
+    return _interpolate(knots, np.clip(_volumes(first, last), *_ends(knots, first, last)))
 
 
 def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
@@ -91,16 +93,20 @@ def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
     return np.sqrt(variance), supported
 
 
-def interpolate(knots: Knots, volume: Floats) -> Floats:
+def _interpolate(knots: Knots, volume: Floats) -> Floats:
     """``(V, D)`` by monotone cubics (Fritsch and Carlson: no overshoot at a jump), straight on beyond the knots."""
     time, drift = knots.time_W, knots.drift_WD
     if len(time) < 2:
         return np.repeat(drift, len(volume), axis=0)
-    shift = np.asarray(PchipInterpolator(time, drift, axis=0)(np.clip(volume, time[0], time[-1])))
-    for outer, inner, beyond in ((0, 1, volume < time[0]), (-1, -2, volume > time[-1])):
-        slope = (drift[outer] - drift[inner]) / (time[outer] - time[inner])
-        shift[beyond] = drift[outer] + slope * (volume[beyond] - time[outer])[:, None]
-    return shift
+    times, values = list(time), list(drift)
+    first, last = float(volume.min()), float(volume.max())
+    if first < time[0]:
+        slope = (drift[1] - drift[0]) / (time[1] - time[0])
+        times, values = [first, *times], [drift[0] + slope * (first - time[0]), *values]
+    if last > time[-1]:
+        slope = (drift[-1] - drift[-2]) / (time[-1] - time[-2])
+        times, values = [*times, last], [*values, drift[-1] + slope * (last - time[-1])]
+    return np.asarray(PchipInterpolator(times, np.array(values), axis=0)(volume))
 
 
 def _volumes(first: int, last: int) -> Floats:
@@ -112,8 +118,8 @@ def _ends(knots: Knots, first: int, last: int) -> tuple[float, float]:
     time, reach = knots.time_W, knots.reach_W
     if len(time) < 2:
         return time[0] - reach[0], time[0] + reach[0]
-    before = min(reach[0], knots.straight * (time[1] - time[0]))
-    after = min(reach[-1], knots.straight * (time[-1] - time[-2]))
+    before = min(_REACHED * reach[0], knots.straight * (time[1] - time[0]))
+    after = min(_REACHED * reach[-1], knots.straight * (time[-1] - time[-2]))
     return max(float(first), time[0] - before), min(float(last), time[-1] + after)
 
 

@@ -68,10 +68,22 @@ def cut_evenly(volume: Integers, num_windows: int) -> Windows:
 
 
 def cut_at_gaps(windows: Windows) -> Windows:
-    """Cut windows where volumes without points follow each other for long, so that none has a gap within."""
+    """Cut windows where volumes without points follow each other for long, so that none has a gap within.
+
+    What is too small then joins its neighbour: the one on its own side of the gap, else the one over the smaller gap.
+    """
     longest = max(2.0, _GAP * float(np.median(2 * windows.reach)))
-    gap = 1 + np.flatnonzero(np.diff(windows.volume) > longest)
-    return Windows(np.union1d(windows.edges, gap), windows.volume)
+    empty = np.diff(windows.volume)
+    edges = [int(edge) for edge in np.union1d(windows.edges, 1 + np.flatnonzero(empty > longest))]
+    number = 0
+    while number < len(edges) - 1 and len(edges) > 2:
+        if edges[number + 1] - edges[number] >= MIN_POINTS // 2:
+            number += 1
+            continue
+        inner = [edge for edge in (edges[number], edges[number + 1]) if 0 < edge < len(windows.volume)]
+        edges.remove(min(inner, key=lambda edge: empty[edge - 1]))
+        number = max(0, number - 1)
+    return Windows(np.asarray(edges, dtype=np.int64), windows.volume)
 
 
 def cut_long(windows: Windows) -> Windows:

@@ -94,7 +94,9 @@ def test_beyond_the_data_the_curve_is_held_and_less_and_less_known() -> None:
     shift, (sigma, supported) = held(knots, 0, 1999), uncertainty(knots, 0, 1999)
     assert np.all(shift[1100:] == shift[1001])
     assert np.all(np.diff(sigma[1001:], axis=0) > 0)
-    assert list(np.flatnonzero(np.diff(supported.astype(int)))) == [44, 995]
+    edges = np.flatnonzero(np.diff(supported.astype(int)))
+    assert len(edges) == 2
+    assert np.all(np.abs(edges - [44, 995]) <= 1)
     # a random walk: 3 nm after 10 volumes, 30 nm after 1000
     assert np.all((sigma[1995] > 15) & (sigma[1995] < 60))
 
