@@ -5,8 +5,8 @@ moves the rows of a table by it, `undo_correction` moves them back, and `correct
 """
 
 from lls_decode.drift.correcting import Corrected, correct_drift
-from lls_decode.drift.curve import DriftCurve
-from lls_decode.drift.curve_file import read_curve, write_curve
+from lls_decode.drift.curve.curve import DriftCurve
+from lls_decode.drift.curve.files import read_curve, write_curve
 from lls_decode.drift.estimating import Method, estimate_drift
 from lls_decode.drift.figure import draw_curve
 from lls_decode.drift.shifting import correct_table, undo_correction

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
-from lls_decode.drift.benefit import Benefit
-from lls_decode.drift.coverage import Coverage, survey_coverage
-from lls_decode.drift.curve import DriftCurve
-from lls_decode.drift.curve_file import read_curve, write_curve
+from lls_decode.drift.benefit.benefit import Benefit
+from lls_decode.drift.benefit.judging import JudgeOptions, judge_drift
+from lls_decode.drift.curve.coverage import Coverage, survey_coverage
+from lls_decode.drift.curve.curve import DriftCurve
+from lls_decode.drift.curve.files import read_curve, write_curve
 from lls_decode.drift.estimating import DriftOptions, estimate_drift
 from lls_decode.drift.figure import draw_curve
-from lls_decode.drift.judging import JudgeOptions, judge_drift
 from lls_decode.drift.points import TableView
 from lls_decode.drift.shifting import check_curve, correct_table
 from lls_decode.errors import ConfigError, TableError

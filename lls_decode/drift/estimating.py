@@ -8,14 +8,14 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
-from lls_decode.drift.beads import find_beads, read_beads
-from lls_decode.drift.comet import estimate_by_comet
-from lls_decode.drift.coverage import survey_coverage
-from lls_decode.drift.curve import DriftCurve
-from lls_decode.drift.fiducials import estimate_by_fiducials
+from lls_decode.drift.correlation.comet import estimate_by_comet
+from lls_decode.drift.correlation.rcc import estimate_by_correlation
+from lls_decode.drift.curve.coverage import survey_coverage
+from lls_decode.drift.curve.curve import DriftCurve
+from lls_decode.drift.fiducials.beads import find_beads, read_beads
+from lls_decode.drift.fiducials.fiducials import estimate_by_fiducials
 from lls_decode.drift.observations import one_of_each_molecule
 from lls_decode.drift.points import MAX_POINTS, Points, TableView, read_points, survey_volumes
-from lls_decode.drift.rcc import estimate_by_correlation
 from lls_decode.errors import ConfigError
 
 _logger = logging.getLogger(__name__)

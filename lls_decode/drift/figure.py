@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lls_decode.drawing import new_figure, save_png
-from lls_decode.drift.curve import DriftCurve, Floats
+from lls_decode.drift.curve.curve import DriftCurve, Floats
 from lls_decode.table import written_aside
 
 _MAX_DRAWN = 20_000

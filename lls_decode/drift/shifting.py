@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lls_decode.drift.curve import DriftCurve, pack, same, unpack
+from lls_decode.drift.curve.curve import DriftCurve, pack, same, unpack
 from lls_decode.drift.points import TableView, survey_volumes
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.table import TableMetadata, iter_tables, table_writer

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lls_decode.axes import Layout
-from lls_decode.config import InputConfig, PixelSize, RunConfig
+from lls_decode.config import InputConfig, PixelSize, RunConfig, check_camera_pixel
 from lls_decode.errors import ConfigError, InputError, OutputError
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
@@ -120,7 +120,7 @@ def convert(
     if any(out_path.resolve() in (path.resolve(), *path.resolve().parents) for path in movie.files):
         raise OutputError(f"{out_path} is, or holds, the movie itself; write the store to another place.")
     check_free(out_path, overwrite=overwrite)
-    pixel_size = pixel_size or movie.pixel_size
+    pixel_size = pixel_size or _believable(movie.pixel_size, source_path)
     filling = Filling(
         movie,
         layout,
@@ -142,6 +142,23 @@ def convert(
             f"{out_path} cannot be written ({error.strerror or error}); choose a folder with free space."
         ) from error
     return open_source(out_path, config)
+
+
+def _believable(stated: PixelSize | None, source_path: str | Path) -> PixelSize | None:
+    """The pixel size that a movie states; None, with a warning, where no camera has such pixels in the sample."""
+    if stated is None:
+        return None
+    try:
+        return check_camera_pixel(stated)
+    except ValueError:
+        logger.warning(
+            "%s states a pixel size of %g x %g nm (x, y), which no camera pixel has in the sample: it is taken as "
+            "unknown; give --pixel-nm",
+            source_path,
+            stated.x_nm,
+            stated.y_nm,
+        )
+        return None
 
 
 def _attributes(movie: Movie, source_path: str | Path) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from lls_decode.errors import ConfigError
+from lls_decode.outputs import PROGRAM
 from lls_decode.pictures.tiles import Light, Shape
-from lls_decode.table.marks import PROGRAM
 
 TILE: Final[dict[bool, Shape]] = {False: (1, 2048, 2048), True: (64, 256, 256)}
 """What is drawn at once, and one file of a store, for pictures (False) and volumes (True)."""

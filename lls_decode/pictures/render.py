@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 from lls_decode.errors import ConfigError
-from lls_decode.outputs import guarded
+from lls_decode.outputs import PROGRAM, guarded
 from lls_decode.pictures.canvas import DepthCanvas, Extent, Image
 from lls_decode.pictures.colours import depth_colours, white
 from lls_decode.pictures.figures import write_picture
 from lls_decode.pictures.survey import survey_table
 from lls_decode.pictures.view import AXES, Colour, Limits, View, ViewedTable
 from lls_decode.table import written_aside
-from lls_decode.table.marks import PROGRAM
 
 Mode = Literal["gaussian", "histogram"]
 

@@ -22,7 +22,7 @@ from lls_decode.frames.writing.create import check_free
 from lls_decode.models import Given, as_config
 from lls_decode.optics import CameraModel, draw_camera
 from lls_decode.optics.psf import stamp_radius_px
-from lls_decode.outputs import guarded
+from lls_decode.outputs import PROGRAM, guarded
 from lls_decode.simulate.background import draw_texture
 from lls_decode.simulate.frames import draw_photons
 from lls_decode.simulate.molecules import (
@@ -37,7 +37,7 @@ from lls_decode.simulate.molecules import (
 from lls_decode.simulate.structure import CellStructure, build_cell, to_deskewed
 from lls_decode.table import written_aside
 from lls_decode.table.files import check_replaceable
-from lls_decode.table.marks import PROGRAM, TRUTH_KEY, marked_yaml
+from lls_decode.table.marks import TRUTH_KEY, marked_yaml
 
 _FRAMES_AT_ONCE = 64
 _CALIBRATION_SITES = 20_000

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from lls_decode.config import Config
-from lls_decode.outputs import PROGRAM as PROGRAM
+from lls_decode.outputs import PROGRAM
 from lls_decode.table.csv_layouts import THUNDERSTORM
 
 TRUTH_KEY: Final = b"lls_decode_truth"

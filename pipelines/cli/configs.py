@@ -12,9 +12,9 @@ from lls_decode.config.commented import in_yaml_words
 from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
 from lls_decode.outputs import is_forced
-from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.flows.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
 
+from .guarding import OutputPath
 from .options import changed, echo_json, set_option, square_pixel
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.config import RunConfig, change
 from lls_decode.errors import ConfigError
 from lls_decode.models import as_run_config
-from lls_decode.pipelines.cli.guarding import OutputPath
 
+from .guarding import OutputPath
 from .inputs import InputOptions, input_options
 from .options import changed, echo_json, json_option, like_option, progress_bar, set_option, square_pixel
 from .parameters import LazyHelpCommand

@@ -6,8 +6,8 @@ import click
 import yaml
 
 from lls_decode.models import find_bundle, shipped
-from lls_decode.pipelines.cli.guarding import OutputPath
 
+from .guarding import OutputPath
 from .options import chosen_device, device_option, echo_json, echo_score, json_option
 
 

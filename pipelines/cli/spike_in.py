@@ -6,8 +6,8 @@ import click
 
 from lls_decode.config import RunConfig, load_run_config
 from lls_decode.models import find_bundle
-from lls_decode.pipelines.cli.guarding import OutputPath
 
+from .guarding import OutputPath
 from .options import changed, echo_json, json_option, progress_bar, set_option
 
 

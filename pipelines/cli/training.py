@@ -6,8 +6,8 @@ import click
 
 from lls_decode.config import MovieConfig, TrainingConfig
 from lls_decode.models import as_config, as_run_config
-from lls_decode.pipelines.cli.guarding import OutputPath
 
+from .guarding import OutputPath
 from .options import camera_pixel, changed, device_option, echo_json, json_option, progress_bar, set_option
 
 

@@ -17,12 +17,13 @@ from lls_decode.errors import EXIT_DONE, LlsDecodeError
 from lls_decode.evaluate import Score, read_truth, score
 from lls_decode.frames import FrameSource
 from lls_decode.models import find_bundle, find_config
+from lls_decode.outputs import PROGRAM
 from lls_decode.pictures.figures import demo_figure
 from lls_decode.pipelines.journal.events import Listener
 from lls_decode.pipelines.planning.plan import make_plan
 from lls_decode.pipelines.running.run import run
 from lls_decode.table import read_emitters, read_table, written_aside
-from lls_decode.table.marks import PROGRAM, marked_yaml
+from lls_decode.table.marks import marked_yaml
 
 MODEL = "lls-paint"
 MOVIE = "demo-movie"

@@ -9,7 +9,7 @@ import numpy as np
 
 from lls_decode.config import PixelSize, SplinePsf
 from lls_decode.emitters import Emitters
-from lls_decode.errors import BundleError, ConfigError
+from lls_decode.errors import BundleError, ConfigError, TableError
 from lls_decode.evaluate import (
     Evaluation,
     FourierCorrelation,
@@ -107,7 +107,14 @@ def frc(
 
 def _pixel_size(table: str | Path) -> PixelSize | None:
     """Of a table of ours; None for one without metadata."""
-    return read_metadata(table).pixel_size if is_described(table) else None
+    try:
+        is_ours = is_described(table)
+    except TableError as error:
+        raise TableError(
+            f"{table} cannot be read as a localization table ({str(error).rstrip('.')}); give a .parquet file of "
+            "'lls-decode run' or 'lls-decode import'."
+        ) from error
+    return read_metadata(table).pixel_size if is_ours else None
 
 
 def _bounds(truth: Emitters, model: str, psf: Path | None, bg: float | None) -> Emitters:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lls_decode.drift import DriftCurve, correct_drift, correct_table, read_curve, undo_correction, write_curve
-from lls_decode.drift.coverage import survey_coverage
-from lls_decode.drift.curve import make_curve
+from lls_decode.drift.curve.coverage import survey_coverage
+from lls_decode.drift.curve.curve import make_curve
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.table import read_table
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lls_decode.drift import correct_drift, correct_table, estimate_drift
-from lls_decode.drift.curve import make_curve
-from lls_decode.drift.judging import judge_drift
+from lls_decode.drift.benefit.judging import judge_drift
+from lls_decode.drift.curve.curve import make_curve
 from lls_decode.errors import TableError
 from lls_decode.table import read_metadata
 

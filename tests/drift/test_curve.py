@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lls_decode.drift import DriftCurve, draw_curve, read_curve, write_curve
-from lls_decode.drift.curve import make_curve, pack, unpack
-from lls_decode.drift.support import Knots, held
+from lls_decode.drift.curve.curve import make_curve, pack, unpack
+from lls_decode.drift.curve.support import Knots, held
 from lls_decode.errors import ConfigError, TableError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lls_decode.config import Geometry
 from lls_decode.drift import estimate_drift
-from lls_decode.drift.beads import find_beads, read_beads
+from lls_decode.drift.fiducials.beads import find_beads, read_beads
 from lls_decode.drift.points import TableView
 from lls_decode.errors import ConfigError, TableError
 

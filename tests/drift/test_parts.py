@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lls_decode.drift.correlogram import GridCorrelator, NearCorrelator
-from lls_decode.drift.solve import choose_pairs, solve
-from lls_decode.drift.windows import MIN_POINTS, bends, cut_evenly, split
+from lls_decode.drift.correlation.correlogram import GridCorrelator, NearCorrelator
+from lls_decode.drift.correlation.solve import choose_pairs, solve
+from lls_decode.drift.correlation.windows import MIN_POINTS, bends, cut_evenly, split
 
 
 def two_clouds(num_axes: int, shift: list[float], count: int = 3000) -> list[np.ndarray]:

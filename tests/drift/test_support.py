@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lls_decode.drift import DriftCurve, draw_curve, estimate_drift, read_curve, write_curve
-from lls_decode.drift.coverage import survey_coverage
-from lls_decode.drift.halves import calibrate, cells_of, halve
-from lls_decode.drift.support import Knots, held, uncertainty
-from lls_decode.drift.windows import cut_at_gaps, cut_evenly, cut_long
+from lls_decode.drift.benefit.halves import calibrate, cells_of, halve
+from lls_decode.drift.correlation.windows import cut_at_gaps, cut_evenly, cut_long
+from lls_decode.drift.curve.coverage import survey_coverage
+from lls_decode.drift.curve.support import Knots, held, uncertainty
 
 from .conftest import Floats, Made, wandering, write_some
 

@@ -23,13 +23,15 @@ from lls_decode.pipelines.journal.json_lines import (
 KINDS = Event.__subclasses__()
 TEXTS = st.text() | st.just("caf\udce9.zarr")
 """Also a file name that is not UTF-8, as Python spells it."""
+RANGES = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9))
 VALUES: dict[object, st.SearchStrategy[object]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     int: st.integers(min_value=-(2**63), max_value=2**63 - 1),
     str: TEXTS,
     bool: st.booleans(),
     int | None: st.none() | st.integers(min_value=0, max_value=2**63 - 1),
-    tuple[int, int]: st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)),
+    tuple[int, int]: RANGES,
+    tuple[tuple[int, int], ...]: st.lists(RANGES, max_size=3).map(tuple),
 }
 
 
@@ -39,7 +41,15 @@ def events(kind: type[Event]) -> st.SearchStrategy[Event]:
 
 
 def example(kind: type[Event]) -> Event:
-    values = {float: 1.5, int: 3, str: "so", bool: True, int | None: 7, tuple[int, int]: (0, 2)}
+    values = {
+        float: 1.5,
+        int: 3,
+        str: "so",
+        bool: True,
+        int | None: 7,
+        tuple[int, int]: (0, 2),
+        tuple[tuple[int, int], ...]: ((3, 5),),
+    }
     return kind(**{name: values[hint] for name, hint in typing.get_type_hints(kind).items()})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lls_decode.errors import RunConflictError
-from lls_decode.pipelines.batch.batch import look
+from lls_decode.pipelines.batch.batch import plan_batch
 from lls_decode.pipelines.batch.datasets import DataSet
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import Plan
@@ -56,9 +56,9 @@ def test_record_of_another_version_is_refused(plan: Plan) -> None:
 
 def test_record_of_another_version_is_discarded_when_asked(plan: Plan, caplog: pytest.LogCaptureFixture) -> None:
     dataset = DataSet(plan.dataset, "out", plan.out, Path(plan.bundle_path), plan.config)
-    assert [(row.status, "another version" in row.reason) for row in look([dataset])] == [("failed", True)]
-    assert [(row.status, row.reason) for row in look([dataset], force=True)] == [("new", "discards another run")]
+    assert [(row.status, "another version" in row.reason) for row in plan_batch([dataset])] == [("failed", True)]
+    assert [(row.status, row.reason) for row in plan_batch([dataset], force=True)] == [("new", "discards another run")]
     claim(plan, RunFolder(plan.out), force=True)
     assert f"discarding the run (unknown) in {plan.out}" in caplog.text
     assert RunFolder(plan.out).read_run().run_digest == plan.run_digest
-    assert [row.status for row in look([dataset])] == ["unfinished"]
+    assert [row.status for row in plan_batch([dataset])] == ["unfinished"]

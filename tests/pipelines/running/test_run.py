@@ -310,7 +310,7 @@ def test_truncated_chunk_loses_its_frames_until_it_is_repaired(
     assert (metadata.missing_blocks, metadata.lost_frames) == ((), ((40, 44),))
     status = read_status(out)
     assert (status.state, status.blocks_failed, status.frames_failed, status.frames_done) == ("incomplete", 0, 4, 116)
-    assert [(item.block_id, item.place, item.frames) for item in status.lost] == [("b000005", "frames 40-43", 4)]
+    assert [(item.block_id, item.place, item.frames) for item in status.lost] == [("b000005", "frames 40 to 43", 4)]
     assert "c/10/0/0" in "\n".join(status.describe())
     assert json.loads(json.dumps(status.to_dict()))["rows"] == result.rows
     before = shard_identities(plan())

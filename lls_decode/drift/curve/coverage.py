@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lls_decode.drift.curve import DriftCurve
+from lls_decode.drift.curve.curve import DriftCurve
 from lls_decode.table import iter_tables
 
 

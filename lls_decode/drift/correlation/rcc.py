@@ -20,13 +20,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.drift.correlogram import REACH, GridCorrelator, NearCorrelator
-from lls_decode.drift.curve import DriftCurve, make_curve
-from lls_decode.drift.halves import calibrate, cells_of, halve
+from lls_decode.drift.benefit.halves import calibrate, cells_of, halve
+from lls_decode.drift.correlation.correlogram import REACH, GridCorrelator, NearCorrelator
+from lls_decode.drift.correlation.solve import Solution, choose_pairs, solve
+from lls_decode.drift.correlation.windows import MIN_POINTS, Windows, bends, cut_at_gaps, cut_evenly, cut_long, split
+from lls_decode.drift.curve.curve import DriftCurve, make_curve
+from lls_decode.drift.curve.support import Knots, held, uncertainty
 from lls_decode.drift.points import Points
-from lls_decode.drift.solve import Solution, choose_pairs, solve
-from lls_decode.drift.support import Knots, held, uncertainty
-from lls_decode.drift.windows import MIN_POINTS, Windows, bends, cut_at_gaps, cut_evenly, cut_long, split
 from lls_decode.errors import TableError
 
 _logger = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import convolve1d, uniform_filter1d
 
-from lls_decode.drift.agreement import disagreeing
-from lls_decode.drift.curve import DriftCurve, make_curve
+from lls_decode.drift.curve.curve import DriftCurve, make_curve
+from lls_decode.drift.curve.support import Knots, held, uncertainty
+from lls_decode.drift.fiducials.agreement import disagreeing
+from lls_decode.drift.fiducials.track import Track, make_track
 from lls_decode.drift.points import TableView
-from lls_decode.drift.support import Knots, held, uncertainty
-from lls_decode.drift.track import Track, make_track
 from lls_decode.errors import TableError
 from lls_decode.table import iter_tables
 

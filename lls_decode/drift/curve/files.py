@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from lls_decode.drift.curve import QUANTUM_NM, DriftCurve, Floats
+from lls_decode.drift.curve.curve import QUANTUM_NM, DriftCurve, Floats
 from lls_decode.drift.points import Coords
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.outputs import note_read

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from lls_decode.drift.curve import DriftCurve, make_curve
+from lls_decode.drift.curve.curve import DriftCurve, make_curve
 from lls_decode.drift.points import Points
 from lls_decode.errors import ConfigError, TableError
 

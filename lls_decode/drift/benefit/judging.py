@@ -6,10 +6,10 @@ from typing import Final, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.drift.benefit import Benefit, Unseen, measure_benefit
-from lls_decode.drift.curve import DriftCurve
+from lls_decode.drift.benefit.benefit import Benefit, Unseen, measure_benefit
+from lls_decode.drift.benefit.halves import cells_of, halve
+from lls_decode.drift.curve.curve import DriftCurve
 from lls_decode.drift.estimating import estimate_from_points
-from lls_decode.drift.halves import cells_of, halve
 from lls_decode.drift.observations import one_of_each_molecule
 from lls_decode.drift.points import Points, TableView, read_points
 from lls_decode.errors import TableError

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2
 
-from lls_decode.drift.track import Track
+from lls_decode.drift.fiducials.track import Track
 
 Floats = npt.NDArray[np.float64]
 

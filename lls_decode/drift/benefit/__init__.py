@@ -1,0 +1,1 @@
+"""Whether a correction helps: judged by rows that it was not made from."""

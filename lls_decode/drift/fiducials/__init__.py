@@ -1,0 +1,1 @@
+"""Drift from fiducial beads: where they are, their tracks, and which of them agree."""
