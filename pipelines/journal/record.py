@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lls_decode.axes import ContextKind, Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import RunConfig
+from lls_decode.config import ResolvedRunConfig
 from lls_decode.errors import InputError
 from lls_decode.table import TableMetadata
 
@@ -40,7 +40,7 @@ class RunRecord(BaseModel):
     """Values that ``run_digest`` is computed from: what differs between two runs is found here."""
     samples: tuple[str, ...]
     """Digests of sampled chunks of the dataset."""
-    config: RunConfig
+    config: ResolvedRunConfig
     """Resolved configuration."""
     context: ContextKind
     layout: Layout

@@ -299,6 +299,7 @@ def test_molecules_are_not_linked_again_and_gaps_are_not_negative(write_rows: Wr
         link(made.molecules)
     with pytest.raises(ConfigError, match=r"gap is -2; expected 0"):
         link(path, gap=-2)
+    made.molecules.unlink()
     with pytest.raises(ConfigError, match="has the name of the file that molecules are written to"):
         link(write_rows({"frame": [0, 1]}, name=MOLECULES))
 

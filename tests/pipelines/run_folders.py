@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import ExecutionConfig, PixelSize, RunConfig
+from lls_decode.config import ExecutionConfig, PixelSize, ResolvedRunConfig, ScmosCamera
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.table import TableMetadata, schema, write_shard
@@ -68,8 +68,10 @@ class Folder:
 
 def make_record(layout: Layout, *, started_at: float = 1000.0, block_frames: int = 4) -> RunRecord:
     """The record of a run without a configuration of its own, over frames of 100 nm pixels."""
-    config = RunConfig(
-        execution=ExecutionConfig(block_frames=block_frames), pixel_size=PixelSize(x_nm=100.0, y_nm=100.0)
+    config = ResolvedRunConfig(
+        camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0),
+        execution=ExecutionConfig(block_frames=block_frames),
+        pixel_size=PixelSize(x_nm=100.0, y_nm=100.0),
     )
     return RunRecord(
         run_digest="abc", dataset="cell.zarr", model=ModelRecord(path="m.lls", name="m", digest="def"),

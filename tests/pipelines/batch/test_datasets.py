@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lls_decode.config import PaperRule
+from lls_decode.config import ModelRule
 from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError
 from lls_decode.pipelines.batch.datasets import BatchEntry, BatchSettings, read_datasets
 
@@ -63,8 +63,8 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
     return call
 
 
-def settings_of(item: BatchEntry, folder: Path) -> tuple[str, str, str, int, float]:
-    assert isinstance(item.config.detection, PaperRule)
+def settings_of(item: BatchEntry, folder: Path) -> tuple[str, str, str, int, float | None]:
+    assert isinstance(item.config.detection, ModelRule)
     numbers = item.config.execution.block_frames, item.config.detection.accept
     return str(Path(item.dataset).relative_to(folder)), item.name, item.model.name, *numbers
 
@@ -72,7 +72,7 @@ def settings_of(item: BatchEntry, folder: Path) -> tuple[str, str, str, int, flo
 SAME = [
     ("a.zarr", "a", "lls-paint.lls", 100, 0.5),
     ("deep/b.zarr", "deep/b", "own.lls", 100, 0.8),
-    ("c.zarr", "mine", "lls-paint.lls", 200, 0.7),
+    ("c.zarr", "mine", "lls-paint.lls", 200, None),
     ("vol_*.zarr", "vol__", "lls-paint.lls", 64, 0.5),
 ]
 SHEET = """\

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lls_decode.axes import Layout
-from lls_decode.config import ExecutionConfig, PartConfig, RunConfig
+from lls_decode.config import ExecutionConfig, PartConfig, PixelSize, ResolvedRunConfig, ScmosCamera
 from lls_decode.errors import InputError, OutputError
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import RECORD_VERSION, ModelRecord, RunRecord
@@ -34,7 +34,9 @@ RECORDS = st.builds(
     identity=st.dictionaries(st.text(), PLAIN, max_size=3),
     samples=st.lists(TEXTS, max_size=3).map(tuple),
     config=st.builds(
-        RunConfig,
+        ResolvedRunConfig,
+        camera=st.just(ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0)),
+        pixel_size=st.just(PixelSize(x_nm=100.0, y_nm=110.0)),
         execution=st.builds(ExecutionConfig, block_frames=st.integers(1, 1000)),
         part=st.builds(PartConfig, volumes=st.none() | st.just((1, 3))),
     ),
@@ -88,7 +90,10 @@ def test_record_in_its_folder(folder: RunFolder) -> None:
     assert len(folder.read_run().plan_blocks()) == 9
 
 
-PLACES = list(paths(make_record(Layout(6, 4, 40, 60)).to_dict()))
+WHOLE = make_record(Layout(6, 4, 40, 60)).to_dict()
+KIND = ("config", "camera", "kind")
+"""Says which camera the others are keys of; a record without it has a sentence of its own."""
+PLACES = [place for place in paths(WHOLE) if place != KIND]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
@@ -118,7 +123,8 @@ def test_record_of_another_version(version: object, folder: RunFolder) -> None:
         ("layout", [6, 4, 40, 60], "layout"),
         ("model", "m.lls", "model"),
         ("context", "sideways", "context"),
-        ("config", {"colour": "red"}, "config.colour"),
+        ("config", WHOLE["config"] | {"colour": "red"}, "config.colour"),
+        ("config", WHOLE["config"] | {"camera": {"offset_adu": 100.0}}, "config.camera"),
     ],
 )
 def test_record_with_a_value_of_another_kind(key: str, value: object, place: str, folder: RunFolder) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from lls_decode.errors import RunConflictError
 from lls_decode.pipelines.batch.batch import plan_batch
-from lls_decode.pipelines.batch.datasets import DataSet
+from lls_decode.pipelines.batch.datasets import BatchEntry
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import Plan
-from lls_decode.pipelines.running.ownership import claim, read_own_record, refuse_conflict
+from lls_decode.pipelines.running.ownership import read_own_record, refuse_conflict, take_ownership
 from tests.pipelines.conftest import World
 
 CHANGES = {"a later version": {"version": 99}, "an earlier one, with fewer keys": {"samples": None}}
@@ -22,7 +22,7 @@ def plan(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Plan:
     plan = world.plan(tmp_path / "out")
     folder = RunFolder(plan.out)
     folder.create()
-    claim(plan, folder, force=False)
+    take_ownership(plan, folder, force=False)
     values = {**json.loads(folder.record.read_text()), **request.param}
     folder.record.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
     return plan
@@ -33,11 +33,11 @@ def test_record_of_the_same_run(world: World, tmp_path: Path) -> None:
     folder = RunFolder(plan.out)
     folder.create()
     assert read_own_record(plan, folder) is None
-    claim(plan, folder, force=False)
+    take_ownership(plan, folder, force=False)
     first = folder.read_run()
     assert (first.run_digest, first.config, first.layout) == (plan.run_digest, plan.config, plan.layout)
     assert first.plan_blocks() == plan.blocks
-    claim(plan, folder, force=False)
+    take_ownership(plan, folder, force=False)
     again = folder.read_run()
     assert again.created_at == first.created_at
     assert again.started_at > first.started_at
@@ -51,14 +51,14 @@ def test_record_of_another_version_is_refused(plan: Plan) -> None:
     with pytest.raises(RunConflictError, match=message):
         refuse_conflict(plan, force=False)
     with pytest.raises(RunConflictError, match=message):
-        claim(plan, RunFolder(plan.out), force=False)
+        take_ownership(plan, RunFolder(plan.out), force=False)
 
 
 def test_record_of_another_version_is_discarded_when_asked(plan: Plan, caplog: pytest.LogCaptureFixture) -> None:
-    dataset = DataSet(plan.dataset, "out", plan.out, Path(plan.bundle_path), plan.config)
+    dataset = BatchEntry(plan.dataset, "out", plan.out, Path(plan.bundle_path), plan.config)
     assert [(row.status, "another version" in row.reason) for row in plan_batch([dataset])] == [("failed", True)]
     assert [(row.status, row.reason) for row in plan_batch([dataset], force=True)] == [("new", "discards another run")]
-    claim(plan, RunFolder(plan.out), force=True)
+    take_ownership(plan, RunFolder(plan.out), force=True)
     assert f"discarding the run (unknown) in {plan.out}" in caplog.text
     assert RunFolder(plan.out).read_run().run_digest == plan.run_digest
     assert [row.status for row in plan_batch([dataset])] == ["unfinished"]
