@@ -14,3 +14,11 @@ def dask_setup(worker: Worker) -> None:
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # tells of each task we cancelled
+    logging.getLogger("distributed.worker").addFilter(shorten_heartbeat)
+
+
+def shorten_heartbeat(record: logging.LogRecord) -> bool:
+    """Say in one line, without a traceback, that a heartbeat has met a scheduler that is closing."""
+    if str(record.msg).startswith("Failed to communicate with scheduler during heartbeat"):
+        record.exc_info = None
+    return True
