@@ -7,7 +7,6 @@ are seconds here. Needs root, and Debian's packages.
 
 import ctypes
 import os
-import re
 import shutil
 import signal
 import socket
@@ -184,16 +183,6 @@ class VirtualSlurm:
         if "slurmctld" not in self._daemons:
             return set()
         return set((self.say("squeue", "--noheader", "--format=%j") or "").split())
-
-    def state_at_end(self, job: str) -> str:
-        """How a job ended, e.g. ``TIMEOUT``; waits until that is written down."""
-
-        def find() -> list[str]:
-            lines = (self.folder / "ended.log").read_text().splitlines()
-            return re.findall(r"JobState=(\w+)", next((line for line in lines if line.startswith(f"JobId={job} ")), ""))
-
-        wait_for(lambda: find() != [], f"the end of job {job}")
-        return find()[0]
 
     def cancel(self, name: str) -> None:
         """Cancel the jobs of a name, and wait until they are gone."""
