@@ -19,7 +19,8 @@ from lls_decode.errors import InputError
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
 from lls_decode.frames.storage.codecs import open_array
-from lls_decode.frames.storage.keys import DirectoryKeys, ZarrArray, join, open_keys
+from lls_decode.frames.storage.keys import DirectoryKeys, ZarrArray, join
+from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import forget_listings, is_collection, list_arrays
 
 SETTLE_S = 10.0

@@ -19,7 +19,8 @@ from lls_decode.frames.metadata.multiscales import Image
 from lls_decode.frames.metadata.salvage import salvage_notes
 from lls_decode.frames.reading.regions import denied, open_stored
 from lls_decode.frames.source import FrameSource
-from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.keys import Keys, ZarrArray
+from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 from lls_decode.outputs import note_read
 

@@ -21,7 +21,8 @@ from lls_decode.frames.reading.chunks import Region
 from lls_decode.frames.reading.losses import Losses
 from lls_decode.frames.reading.regions import open_stored, read_around, read_region
 from lls_decode.frames.reading.stack import Frames, FrameStack
-from lls_decode.frames.storage.keys import Keys, ZarrArray, open_keys
+from lls_decode.frames.storage.keys import Keys, ZarrArray
+from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import forget_listings, list_arrays
 
 

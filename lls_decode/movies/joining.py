@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.choices import name_some
-from lls_decode.movies.movie import Frames, Movie
+from lls_decode.movies.movie import Movie
 from lls_decode.movies.series import Series
 
 

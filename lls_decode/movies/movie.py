@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from lls_decode.config import Geometry, PixelSize, digest
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Loss
-
-Frames = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from lls_decode.frames import FrameSource
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
+from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.journal.events import BlockDone, Event
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from .run_processes import ForkServer
 
 HEIGHT, WIDTH = 40, 48
+Invoke = Callable[..., tuple[int, str, str]]
+"""Runs a command line; gives exit status, stdout, stderr."""
 CAMERA = ScmosCamera(offset_adu=100, gain_adu_per_e=1, variance_adu2=2)
 
 CLIENT_PROGRAM = """
@@ -235,3 +238,17 @@ def client() -> Iterator[Client]:
         yield client
     os.environ["PYTHONPATH"] = before or ""
     sys.path.remove(here)
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Type a command; gives exit status, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        code = end.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return call

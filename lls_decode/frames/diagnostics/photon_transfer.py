@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import convolve, uniform_filter
 
-from lls_decode.frames.diagnostics.symptoms import Frames
+from lls_decode.frames.reading.stack import Frames
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Frames = npt.NDArray[Any]
+from lls_decode.frames.reading.stack import Frames
 
 _PILE_UP = 5.0
 """Pixels at the largest value, in multiples of those at a value a little below, that are a pile-up."""

@@ -7,7 +7,8 @@ from lls_decode.addresses import resolve_dataset
 from lls_decode.config import StorageConfig
 from lls_decode.errors import InputError, StorageError
 from lls_decode.frames.metadata.images import read_node
-from lls_decode.frames.storage.keys import Keys, open_keys
+from lls_decode.frames.storage.keys import Keys
+from lls_decode.frames.storage.opening import open_keys
 
 MAX_NOTED = 3
 """Losses in a note; `read_salvage` has all of them."""

@@ -16,19 +16,12 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ZipStore
 
-from lls_decode.addresses import is_address
-from lls_decode.config import StorageConfig
 from lls_decode.errors import InputError
 
 if TYPE_CHECKING:
     ZarrArray = zarr.Array[Any]
 else:  # older zarr cannot be subscripted
     ZarrArray = zarr.Array
-
-_MOVIES = {
-    ".tif", ".tiff", ".dax", ".raw", ".nd2", ".czi", ".ims", ".dcimg", ".sif", ".sifx", ".stk", ".h5", ".hdf5",
-}  # fmt: skip
-"""Suffixes of files that are converted first."""
 
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
@@ -145,27 +138,6 @@ class ZipKeys:
     def open_store(self) -> Store:
         """The same files for zarr, read-only."""
         return ZipStore(self.root, mode="r", read_only=True)
-
-
-def open_keys(path: str | Path, storage: StorageConfig | None = None) -> Keys:
-    """Access to the files of a store that exists, at a path or an address."""
-    if is_address(path):
-        from lls_decode.frames.storage.remote import is_zip, remote_keys  # they import this module
-        from lls_decode.frames.storage.remote_zip import RemoteZipKeys
-
-        keys = remote_keys(str(path), storage or StorageConfig())
-        return RemoteZipKeys(keys) if is_zip(str(path)) else keys
-    path = Path(path)
-    if path.is_dir():
-        return DirectoryKeys(path)
-    if zipfile.is_zipfile(path):
-        return ZipKeys(path)
-    hint = (
-        "convert it first with 'lls-decode convert'"
-        if path.suffix.lower() in _MOVIES
-        else "give the path of a zarr store"
-    )
-    raise InputError(f"{path} is a file, expected a zarr store (a directory or a zip of one); {hint}.")
 
 
 def join(*parts: str) -> str:

@@ -25,7 +25,8 @@ from lls_decode.config import StorageConfig
 from lls_decode.errors import InputError, StorageError
 from lls_decode.frames.parallel import in_parallel
 from lls_decode.frames.storage.codecs import open_array
-from lls_decode.frames.storage.keys import ZarrArray, open_keys
+from lls_decode.frames.storage.keys import ZarrArray
+from lls_decode.frames.storage.opening import open_keys
 
 Frames = npt.NDArray[Any]
 

@@ -10,10 +10,11 @@ import yaml
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
 from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices
-from lls_decode.movies.movie import Frames, Movie, check_type, read_bytes
+from lls_decode.movies.movie import Movie, check_type, read_bytes
 from lls_decode.outputs import note_read
 
 

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints, Loss, keep, ranges, settle
 from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices
-from lls_decode.movies.movie import Frames, Movie, digest_places
+from lls_decode.movies.movie import Movie, digest_places
 
 _TRIED_TOGETHER = 64
 

@@ -14,13 +14,14 @@ from lls_decode.frames.metadata.axis_names import FRAME_AXES
 from lls_decode.frames.metadata.images import read_node, select_image
 from lls_decode.frames.metadata.salvage import read_missing
 from lls_decode.frames.opening import open_source
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.source import FrameSource
-from lls_decode.frames.storage.keys import open_keys
+from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import has_magic, is_collection, is_store, list_arrays, split_entries
 from lls_decode.movies.accounting import Ints, Loss
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
-from lls_decode.movies.movie import Frames, Movie
+from lls_decode.movies.movie import Movie
 
 _MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 

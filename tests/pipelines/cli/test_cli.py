@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,10 @@ from lls_decode.cluster.site import shipped_profiles
 from lls_decode.cluster.slurm.diagnosis import examine
 from lls_decode.config import InputConfig, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
 from lls_decode.models import find_config
-from lls_decode.pipelines.cli import cli, main
+from lls_decode.pipelines.cli import cli
 from lls_decode.table import read_metadata, read_table
 from tests.export.conftest import write_pieces
-from tests.pipelines.conftest import HEIGHT, WIDTH, World, write_movie
-
-Invoke = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Type a command; gives exit status, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
+from tests.pipelines.conftest import HEIGHT, WIDTH, Invoke, World, write_movie
 
 
 def commands(group: click.Group, *path: str) -> list[tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,25 +9,10 @@ import numpy as np
 import pytest
 import zarr
 
-from lls_decode.pipelines.cli import cli, main
-from tests.pipelines.conftest import HEIGHT, WIDTH, World
+from lls_decode.pipelines.cli import cli
+from tests.pipelines.conftest import HEIGHT, WIDTH, Invoke, World
 
-Invoke = Callable[..., tuple[int, str, str]]
 SELECTING = ("array", "axes", "channel", "select", "planes_per_volume", "config_path", "changes")
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Type a command; gives exit status, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return call
 
 
 def test_the_commands_have_the_same_options() -> None:

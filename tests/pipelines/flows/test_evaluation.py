@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +13,12 @@ from lls_decode.config import Geometry, PixelSize
 from lls_decode.emitters import Emitters
 from lls_decode.model.info import read_bundle_info
 from lls_decode.models import find_bundle
-from lls_decode.pipelines.cli import main
 from lls_decode.refine import with_bounds
 from lls_decode.table import TableMetadata, schema, table_writer
+from tests.pipelines.conftest import Invoke
 
 MODEL = "lls-paint"
 INFO = read_bundle_info(find_bundle(MODEL))
-Invoke = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Type a command; gives exit status, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
 
 
 def write_table(path: Path, columns: dict[str, np.ndarray], **metadata: object) -> Path:

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
-from lls_decode.movies.movie import Frames, Movie, read_bytes
+from lls_decode.movies.movie import Movie, read_bytes
 
 _MAGIC = b"Andor Technology Multi-Channel File"
 _HEADER_BYTES = 1 << 20

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints, in_zero_tail
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
-from lls_decode.movies.movie import Frames, Movie, read_bytes
+from lls_decode.movies.movie import Movie, read_bytes
 
 _OLD, _NEW = 0x7, 0x1000000
 _FOOTER_BYTES = 32

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Ints
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.frame_array import library
-from lls_decode.movies.movie import Frames, check_type
+from lls_decode.movies.movie import check_type
 
 _CACHE_BYTES = 64 << 20
 """Of one dataset: each chunk is then decoded once, however many threads ask for its frames."""

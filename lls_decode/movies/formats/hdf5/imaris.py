@@ -12,6 +12,7 @@ import numpy as np
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, missing_frames
@@ -24,7 +25,7 @@ from lls_decode.movies.formats.hdf5.files import (
     read_frames,
 )
 from lls_decode.movies.lengths import length_nm
-from lls_decode.movies.movie import Frames, Movie
+from lls_decode.movies.movie import Movie
 
 _LEVEL = "DataSet/ResolutionLevel 0"
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
@@ -25,7 +26,7 @@ from lls_decode.movies.formats.microscopes.czi_segments import (
     read_segments,
 )
 from lls_decode.movies.lengths import length_nm
-from lls_decode.movies.movie import Frames, Movie
+from lls_decode.movies.movie import Movie
 
 _FRONT = "SRIHVBTZC"
 """Axes that may count images; X, Y and the tiles M make one."""

@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
 from lls_decode.movies.choices import Choices, pick
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library
 from lls_decode.movies.lengths import length_nm
-from lls_decode.movies.movie import Frames, Movie, check_type
+from lls_decode.movies.movie import Movie, check_type
 
 _DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, struct.error, zlib.error)
 

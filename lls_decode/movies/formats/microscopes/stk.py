@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints, in_zero_tail
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library
 from lls_decode.movies.lengths import length_nm, square
-from lls_decode.movies.movie import Frames, Movie, check_type, read_bytes
+from lls_decode.movies.movie import Movie, check_type, read_bytes
 
 _PLANES_TAG = 33629
 """UIC2: what MetaMorph says of each plane; their number is its length."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from lls_decode.errors import InputError
+from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.pages import Ints
-from lls_decode.movies.movie import Frames, whole
+from lls_decode.movies.movie import whole
 
 if TYPE_CHECKING:
     import tifffile

@@ -1,0 +1,35 @@
+"""The files of a store at any place: which kind of `Keys` a path or an address has."""
+
+import zipfile
+from pathlib import Path
+
+from lls_decode.addresses import is_address
+from lls_decode.config import StorageConfig
+from lls_decode.errors import InputError
+from lls_decode.frames.storage.keys import DirectoryKeys, Keys, ZipKeys
+
+_MOVIES = {
+    ".tif", ".tiff", ".dax", ".raw", ".nd2", ".czi", ".ims", ".dcimg", ".sif", ".sifx", ".stk", ".h5", ".hdf5",
+}  # fmt: skip
+"""Suffixes of files that are converted first."""
+
+
+def open_keys(path: str | Path, storage: StorageConfig | None = None) -> Keys:
+    """Access to the files of a store that exists, at a path or an address."""
+    if is_address(path):
+        from lls_decode.frames.storage.remote import is_zip, remote_keys  # local datasets do without the client
+        from lls_decode.frames.storage.remote_zip import RemoteZipKeys
+
+        keys = remote_keys(str(path), storage or StorageConfig())
+        return RemoteZipKeys(keys) if is_zip(str(path)) else keys
+    path = Path(path)
+    if path.is_dir():
+        return DirectoryKeys(path)
+    if zipfile.is_zipfile(path):
+        return ZipKeys(path)
+    hint = (
+        "convert it first with 'lls-decode convert'"
+        if path.suffix.lower() in _MOVIES
+        else "give the path of a zarr store"
+    )
+    raise InputError(f"{path} is a file, expected a zarr store (a directory or a zip of one); {hint}.")
