@@ -156,7 +156,7 @@ class Watch:
 
 def tls_settings(scratch: Path) -> dict[str, str]:
     """Make keys for one cluster, write them, and return the settings of Dask that name them."""
-    keys = make_security(otherwise="")
+    keys = make_security()
     (scratch / "cluster.pem").write_text(keys.tls_client_cert + keys.tls_client_key)
     place = str(scratch / "cluster.pem")
     roles = {f"distributed.comm.tls.{role}.cert": place for role in ("client", "scheduler", "worker")}

@@ -48,7 +48,7 @@ def open_processes(
         memory = request.memory_limit
     else:
         memory = memory_limit or MEMORY_LIMIT // len(environments)
-    security = make_security(otherwise="")
+    security = make_security()
     private = {"protocol": PROTOCOL, "security": security}
     options = {
         **private,

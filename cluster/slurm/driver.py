@@ -36,8 +36,6 @@ from .supervision import Shortage, Speaker, supervise
 
 POLL_S = 1.0
 
-_UNENCRYPTED = ", or set encrypt: false where nobody else can reach the nodes' network"
-
 logger = logging.getLogger(__name__)
 
 
@@ -113,7 +111,7 @@ def _listen(
     site: SlurmProfile, folder: JobFolder, dashboard_address: str, *, login: str | None
 ) -> Iterator[tuple[Client, CountWorkers]]:
     """Start a scheduler in this process, and publish where it is."""
-    security = make_security(otherwise=_UNENCRYPTED) if site.encrypt else None
+    security = make_security() if site.encrypt else None
     options = {
         "host": own_address(site.interface),
         "port": 0,

@@ -155,7 +155,7 @@ def write_ome_tiff(path: Path, store: Path, grid: Grid) -> None:
             )
 
 
-def _create_level(root: zarr.Group, name: str, shape: Shape, grid: Grid) -> zarr.Array[Any]:
+def _create_level(root: zarr.Group, name: str, shape: Shape, grid: Grid) -> "zarr.Array[Any]":
     first = 0 if grid.is_volume else 1
     return root.create_array(
         name,

@@ -76,7 +76,7 @@ def test_real_gpu() -> None:
 @contextmanager
 def driver(folder: Path, *, encrypt: bool = False) -> Iterator[Client]:
     """What the driver job is to its workers: a scheduler in this process, and a file that says where."""
-    security = make_security(otherwise="") if encrypt else None
+    security = make_security() if encrypt else None
     protocol = "tls://" if security else "tcp://"
     options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "security": security}
     scheduler = {"cls": Scheduler, "options": {**options, "protocol": protocol}}
