@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lls_decode.config import Geometry
 from lls_decode.molecules.sightings import Sightings
-from lls_decode.table import SAMPLE_COLUMNS, Column
+from lls_decode.table import CHANNEL_COLUMN, SAMPLE_COLUMNS, Column
 
 _BEFORE: Final = (
     Column("group", pa.int64(), "", "number of the molecule: the same in the table of localizations"),
@@ -30,13 +30,14 @@ _BEFORE: Final = (
     Column("prob_any", pa.float32(), "", "probability that at least one detection is true: 1 - product of (1 - p)"),
 )
 
-MOLECULE_COLUMNS: Final = _BEFORE + SAMPLE_COLUMNS
-"""In their order; those in sample coordinates exist only when the geometry is known."""
+MOLECULE_COLUMNS: Final = (*_BEFORE, *SAMPLE_COLUMNS, CHANNEL_COLUMN)
+"""In their order; those in sample coordinates and the channel exist only where localizations have them."""
 
 
-def molecule_schema(with_sample: bool) -> pa.Schema:
+def molecule_schema(with_sample: bool, with_channel: bool = False) -> pa.Schema:
     """Arrow schema of a table of molecules."""
-    return pa.schema([column.field() for column in (MOLECULE_COLUMNS if with_sample else _BEFORE)])
+    sample, channel = SAMPLE_COLUMNS if with_sample else (), (CHANNEL_COLUMN,) if with_channel else ()
+    return pa.schema([column.field() for column in (*_BEFORE, *sample, *channel)])
 
 
 def molecule_table(group: npt.NDArray[np.int64], seen: Sightings, geometry: Geometry | None) -> pa.Table:

@@ -15,7 +15,7 @@ from lls_decode.blocks import Block, join_ranges
 from lls_decode.errors import ShardError
 from lls_decode.table.files import written_aside
 from lls_decode.table.metadata import TableMetadata
-from lls_decode.table.schema import ROW_GROUP_ROWS, schema
+from lls_decode.table.schema import ROW_GROUP_ROWS, schema_like
 from lls_decode.table.shards import ShardReceipt, open_shard, read_shard, scan_shards, write_options
 
 _ROWS_AHEAD = 2 * ROW_GROUP_ROWS
@@ -165,9 +165,9 @@ def _missing_message(folder: Path, missing: Sequence[str], total: int, reasons: 
 
 def _first_schema(folder: Path, receipts: Sequence[ShardReceipt]) -> pa.Schema:
     if not receipts:
-        return schema(with_sample=False)
+        return schema_like(())
     with open_shard(folder / receipts[0].file_name) as shard:
-        return schema(with_sample="xs_nm" in shard.schema_arrow.names)
+        return schema_like(shard.schema_arrow.names)
 
 
 def _iter_shards(folder: Path, receipts: Iterable[ShardReceipt]) -> Iterator[tuple[ShardReceipt, pa.Table]]:

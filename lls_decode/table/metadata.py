@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from lls_decode.blocks import FrameRanges
 from lls_decode.config import Camera, Config, Geometry, PixelSize
 from lls_decode.errors import TableError
-from lls_decode.table.schema import TABLE_VERSION, VERSIONS
+from lls_decode.table.schema import CHANNEL_COLUMN, TABLE_VERSION, VERSIONS
 
 KEY = b"lls_decode"
 PANDAS_KEY = b"PANDAS_ATTRS"
@@ -27,6 +27,19 @@ class ColumnInfo(Config):
     type: str
     unit: str = ""
     description: str = ""
+
+
+class ChannelInfo(Config):
+    """What is known of one channel."""
+
+    name: str = ""
+    excitation_nm: float | None = Field(default=None, gt=0)
+    emission_nm: float | None = Field(default=None, gt=0)
+
+    def label(self, number: int) -> str:
+        """The name in words; for a channel without a name its wavelength, else its number."""
+        wavelength = self.excitation_nm or self.emission_nm
+        return self.name or (f"{wavelength:g} nm" if wavelength else f"channel {number}")
 
 
 class TableMetadata(Config):
@@ -42,6 +55,8 @@ class TableMetadata(Config):
     geometry: Geometry | None = None
     camera: Camera | None = None
     planes_per_volume: int | None = None
+    channels: tuple[ChannelInfo, ...] = ()
+    """By the numbers in the column ``channel``; of a table without that column at most one, which all rows are of."""
     model_digest: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
     """What the model bundle says of itself."""
@@ -69,6 +84,16 @@ class TableMetadata(Config):
     def with_step(self, name: str, **details: Any) -> Self:
         """The same with one more step of history."""
         return self.model_copy(update={"history": (*self.history, {"step": name, **details})})
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether rows say which channel they are of."""
+        return CHANNEL_COLUMN.name in self.columns
+
+    def channel_label(self, number: int) -> str:
+        """The name of a channel in words."""
+        info = self.channels[number] if 0 <= number < len(self.channels) else ChannelInfo()
+        return info.label(number)
 
     def without_step(self, name: str) -> Self:
         """The same without the steps of that name."""

@@ -15,10 +15,12 @@ from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import Geometry, PixelSize, ScmosCamera
 from lls_decode.errors import OutputError, ShardError, TableError
 from lls_decode.table import (
+    CHANNEL_COLUMN,
     COLUMNS,
     ROW_GROUP_ROWS,
     SORT_COLUMNS,
     TABLE_VERSION,
+    ChannelInfo,
     TableMetadata,
     iter_tables,
     merge_shards,
@@ -112,9 +114,25 @@ def test_damaged_shard_stops_the_merge_and_keeps_the_old_table(
 def test_shards_with_other_columns_do_not_mix(
     tmp_path: Path, shards: Path, blocks: tuple[Block, ...], make_rows: MakeRows
 ) -> None:
-    write_shard(make_rows(blocks[5], 10, with_sample=False), blocks[5], shards, run_digest=DIGEST)
-    with pytest.raises(ShardError, match=r"b000005\.parquet has columns"):
-        merge_shards(shards, blocks, tmp_path / "out.parquet", run_digest=DIGEST, metadata=METADATA)
+    for other in ({"with_sample": False}, {"with_channel": True}):
+        write_shard(make_rows(blocks[5], 10, **other), blocks[5], shards, run_digest=DIGEST)
+        with pytest.raises(ShardError, match=r"b000005\.parquet has columns"):
+            merge_shards(shards, blocks, tmp_path / "out.parquet", run_digest=DIGEST, metadata=METADATA)
+
+
+def test_channels_are_merged(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    parts = [make_rows(block, 50, with_channel=True) for block in blocks]
+    for block, part in zip(blocks, parts, strict=True):
+        write_shard(part, block, tmp_path, run_digest=DIGEST)
+    channels = (ChannelInfo(name="a"), ChannelInfo(), ChannelInfo(emission_nm=640.0))
+    out = tmp_path / "out.parquet"
+    merge_shards(tmp_path, blocks, out, run_digest=DIGEST, metadata=METADATA.replace(channels=channels))
+    rows, metadata = read_table(out)
+    assert rows.column_names == [column.name for column in COLUMNS]
+    assert sorted(rows["channel"].to_pylist()) == sorted(n for part in parts for n in part["channel"].to_pylist())
+    assert metadata.has_channels
+    assert metadata.channels == channels
+    assert [metadata.channel_label(number) for number in range(4)] == ["a", "channel 1", "640 nm", "channel 3"]
 
 
 def test_merge_on_a_full_disk(small_disk: Path, tmp_path: Path, make_rows: MakeRows) -> None:
@@ -160,8 +178,9 @@ def test_how_columns_are_stored(tmp_path: Path, shards: Path, blocks: tuple[Bloc
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     file = pq.ParquetFile(out)
     group = file.metadata.row_group(0)
-    assert [field.name for field in file.schema_arrow] == [column.name for column in COLUMNS]
-    for number, column in enumerate(COLUMNS):
+    columns = [column for column in COLUMNS if column is not CHANNEL_COLUMN]
+    assert file.schema_arrow.names == [column.name for column in columns]
+    for number, column in enumerate(columns):
         stored = group.column(number)
         assert file.schema_arrow.field(number).type == column.type
         assert stored.compression == "ZSTD"
