@@ -56,13 +56,13 @@ def recognize(
 
 def _look_alike(match: _Match, given: Given, source: object) -> str:
     layout = match.layout
-    origin = {0: "the centre of the first pixel", 0.5: "a pixel's corner"}
+    origin = {0: "the centre of the first pixel", 0.5: "the corner of the first pixel"}
     where = (
-        "an origin that is not documented"
+        "its origin is to be left as it is"
         if layout.origin_px is None
-        else f"0 at {origin[layout.origin_px]}"
+        else f"its origin is {origin[layout.origin_px]}"
         if layout.origin_px in origin
-        else f"the centre of the first pixel at {layout.origin_px:g} px"
+        else f"the centre of its first pixel is at {layout.origin_px:g} px"
     )
     missing = " and ".join(
         words
@@ -74,14 +74,9 @@ def _look_alike(match: _Match, given: Given, source: object) -> str:
     )
     return (
         f"{source} looks like a table of {layout.name}, but {'; '.join(match.doubts)}, so that another program may have "
-        f"written it; give --format {match.key} if its frames count from {layout.first_frame} and it has {where}, else "
-        f"{missing} (its columns: {', '.join(match_names(layout))})."
+        f"written it; give --format {match.key} if its frames count from {layout.first_frame} and {where}, else "
+        f"{missing}."
     )
-
-
-def match_names(layout: CsvLayout) -> list[str]:
-    """Columns that a layout must have, as pairs of ours and theirs."""
-    return [f"{ours}={name}" for name, ours in layout.required.items()]
 
 
 def _unknown(names: Sequence[str], layouts: dict[str, CsvLayout], source: object, ours: Sequence[str]) -> str:

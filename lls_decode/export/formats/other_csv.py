@@ -103,7 +103,7 @@ ELYRA: Final = CsvLayout(
     first_frame=1,
     origin_px=None,
     other=("Index", "Frames Missing", "Background variance", "Chi square", "PSF half width [nm]", "Z Slice"),
-    footer=r"\s*$|[^\t]*:",
+    footer=r"[\s\0]*$|[^\t]*:",
     first_channel=1,
 )  # fmt: skip
 NSTORM: Final = CsvLayout(
