@@ -134,5 +134,12 @@ def table_metadata(plan: Plan) -> TableMetadata:
         configuration=plan.config.to_dict(),
         run_digest=plan.run_digest,
         software=software_versions(*_PACKAGES),
-        input={"path": plan.dataset, "array": plan.source.array, "identity": plan.source.identity},
+        input={
+            "path": plan.dataset,
+            "array": plan.source.array,
+            "identity": plan.source.identity,
+            "width": plan.layout.width,
+            "height": plan.layout.height,
+            "num_frames": plan.layout.num_frames,
+        },
     )
