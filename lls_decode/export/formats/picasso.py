@@ -203,8 +203,6 @@ def _our_columns(locs: npt.NDArray[Any], pixel: PixelSize, shift_px: Sequence[fl
     names = locs.dtype.names or ()
     columns = {ours: locs[theirs] for theirs, ours in _SAME.items() if theirs in names}
     columns |= {name: locs[name] for name in ("frame", "group") if name in names}
-    if "len" in names:
-        columns["last_frame"] = locs["frame"].astype(np.int64) + locs["len"] - 1
     sizes = {"x": pixel.x_nm, "y": pixel.y_nm, "lpx": pixel.x_nm, "lpy": pixel.y_nm}
     for theirs, ours in _PIXELS.items():
         if theirs in names:

@@ -265,8 +265,6 @@ def _our_columns(given: Mapping[str, npt.NDArray[Any]], pixel: PixelSize) -> dic
         columns["group"] = given["groupindex"]
     if "phot_err" in given:  # of SMAP's DECODE loader
         columns.setdefault("phot_sig", given["phot_err"])
-    if "last_frame" in given:
-        columns["last_frame"] = given["last_frame"] - 1
     return {
         **columns,
         "frame": given["frame"] - 1,
