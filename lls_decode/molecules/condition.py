@@ -48,8 +48,9 @@ class Condition:
 def parse_condition(text: str, schema: pa.Schema) -> Condition:
     """Read a condition on the columns of a schema.
 
-    ``channel = 0`` is read as ``channel == 0``, for columns of whole numbers. Numbers are compared with a column in the type of the column: ``prob == 0.9`` finds the float32 nearest to 0.9.
-    Arithmetic is in float64. A comparison with NaN is false.
+    ``channel = 0`` is read as ``channel == 0``, for columns of whole numbers. Numbers are compared with a column in the
+    type of the column: ``prob == 0.9`` finds the float32 nearest to 0.9. Arithmetic is in float64. A comparison with
+    NaN is false.
 
     Raises
     ------

@@ -55,6 +55,8 @@ class TableMetadata(Config):
     geometry: Geometry | None = None
     camera: Camera | None = None
     planes_per_volume: int | None = None
+    num_frames: int | None = Field(default=None, ge=0)
+    """Frames of the dataset, with and without rows; None: not known."""
     channels: tuple[ChannelInfo, ...] = ()
     """By the numbers in the column ``channel``; of a table without that column at most one, which all rows are of."""
     model_digest: str | None = None
