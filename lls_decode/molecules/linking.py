@@ -139,7 +139,7 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
     """
     table = Path(table)
     metadata = _read_localizations(table)
-    if not any(step.get("step") == _STEP for step in metadata.history):
+    if not metadata.steps(_STEP):
         raise TableError(f"{table} is not linked; there is nothing to undo.")
     final = _folder(table, out) / table.name
     with in_place(table), table_writer(final, read_schema(table), metadata.without_step(_STEP)) as rows:
