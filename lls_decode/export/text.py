@@ -1,6 +1,7 @@
 """Tables as text: csv written piece by piece, and csv of other programs read by the names of their columns."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,19 +23,29 @@ Columns = Mapping[str, npt.NDArray[Any] | None]
 """Columns of a piece by the other program's names; None for an empty column."""
 
 
-def write_csv(table: ExportTable, out: Path, header: Sequence[str], columns: Callable[[Rows, int], Columns]) -> None:
+def write_csv(
+    table: ExportTable,
+    out: Path,
+    header: Sequence[str],
+    columns: Callable[[Rows, int], Columns],
+    *,
+    by_frame: bool = True,
+) -> None:
     """Write ``header`` lines, then all rows; NaN and unknown values are empty cells.
 
     Parameters
     ----------
     columns
         The columns of a piece, in the order in which they are written; the number is that of its first row.
+    by_frame
+        Write rows by frame, else in the order of the table.
     """
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
-    with written_aside(out) as temporary, temporary.open("wb") as file:
+    in_order = table.by_frame(out) if by_frame else nullcontext(table.pieces())
+    with in_order as pieces, written_aside(out) as temporary, temporary.open("wb") as file:
         file.write("".join(f"{line}\n" for line in header).encode())
         first_row = 0
-        for rows in table.pieces():
+        for rows in pieces:
             piece = _arrow(columns(rows, first_row))
             pyarrow.csv.write_csv(piece, file, options)
             first_row += piece.num_rows

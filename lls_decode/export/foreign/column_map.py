@@ -59,7 +59,9 @@ def read_column_map(given: str | Path | Mapping[str, Any] | None) -> dict[str, s
             )
         if theirs is not None and not isinstance(theirs, str | int | float):
             raise ConfigError(f"columns (--columns) has {ours}: {theirs!r}; expected the name of a column of the file.")
-    return {ours: None if theirs is None or str(theirs).strip() == "" else str(theirs) for ours, theirs in found.items()}
+    return {
+        ours: None if theirs is None or str(theirs).strip() == "" else str(theirs) for ours, theirs in found.items()
+    }
 
 
 def find_column(wanted: str, names: Sequence[str], *, source: Any) -> tuple[str, str | None]:

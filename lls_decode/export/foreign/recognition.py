@@ -38,9 +38,7 @@ def recognize(
     TableError
         The header is nobody's, or merely looks like that of a program; says what to give.
     """
-    fitting = [
-        _Match(key, layout, layout.doubts(head)) for key, layout in layouts.items() if layout.fits(head.names)
-    ]
+    fitting = [_Match(key, layout, layout.doubts(head)) for key, layout in layouts.items() if layout.fits(head.names)]
     best = min(fitting, key=lambda match: len(match.doubts), default=None)
     named = all(given.columns.get(name) for name in POSITION)
     if best is not None and not best.doubts:

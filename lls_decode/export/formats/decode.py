@@ -20,6 +20,7 @@ from lls_decode.export.foreign_table import FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, read_text, write_csv
+from lls_decode.export.written import Written
 from lls_decode.table import written_aside
 from lls_decode.table.csv_layouts import CsvLayout, read_header
 
@@ -40,10 +41,10 @@ _CSV_OURS: Final = {
 }  # fmt: skip
 
 
-def write_h5(table: ExportTable, out: Path) -> None:
+def write_h5(table: ExportTable, out: Path) -> Written:
     """Write the groups ``data``, ``decode`` and ``meta`` in nm."""
     h5py, num_rows = h5py_module(), table.survey.num_rows
-    with written_aside(out) as temporary, h5py.File(temporary, "w") as file:
+    with table.by_frame(out) as pieces, written_aside(out) as temporary, h5py.File(temporary, "w") as file:
         data = file.create_group("data")
         for name in _NEVER_KNOWN:
             data.create_dataset(name, data=h5py.Empty("f"))
@@ -55,7 +56,7 @@ def write_h5(table: ExportTable, out: Path) -> None:
         for name in _INTEGERS:
             _create(data, name, (num_rows,), np.int64, known=True)
         start = 0
-        for rows in table.pieces():
+        for rows in pieces:
             stop = start + len(rows["frame"])
             unknown = np.full(stop - start, np.nan)
             for name, ours in triples.items():
@@ -69,9 +70,10 @@ def write_h5(table: ExportTable, out: Path) -> None:
         meta = file.create_group("meta")
         meta.attrs["xy_unit"] = "nm"  # before px_size: SMAP takes the first attribute for the unit
         meta.attrs["px_size"] = np.asarray(_pixel_rows_columns(table.pixel_size), dtype=np.float32)
+    return _written(table)
 
 
-def write_csv_file(table: ExportTable, out: Path) -> None:
+def write_csv_file(table: ExportTable, out: Path) -> Written:
     """Write three comment lines, the names, and rows in nm."""
     header = [
         _FIRST_LINE,
@@ -85,6 +87,11 @@ def write_csv_file(table: ExportTable, out: Path) -> None:
         return {**ours, "id": rows.get("group", np.full(len(rows["frame"]), -1))}
 
     write_csv(table, out, header, columns)
+    return _written(table)
+
+
+def _written(table: ExportTable) -> Written:
+    return Written(frozenset(name for name in _CSV_OURS.values() if name in table.columns and table.knows(name)))
 
 
 def _create(data: Any, name: str, shape: tuple[int, ...], dtype: type, *, known: bool) -> None:

@@ -18,6 +18,7 @@ from lls_decode import __version__
 from lls_decode.errors import TableError
 from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.rows import ExportTable, Rows
+from lls_decode.export.written import Written
 from lls_decode.table import written_aside
 from lls_decode.table.csv_layouts import CsvLayout
 
@@ -40,6 +41,12 @@ _NAMES: Final = {
     "slice": ("plane", "uint16", ""),
     "volume": ("volume", "uint32", ""),
     "cluster": ("group", "float64", ""),
+    "channel": ("channel", "uint16", ""),
+    "last_frame": ("last_frame", "uint32", "frame"),
+    "num_frames": ("num_frames", "uint32", ""),
+    "num_planes": ("num_planes", "uint16", ""),
+    "num_volumes": ("num_volumes", "uint32", ""),
+    "prob_any": ("prob_any", "float32", ""),
 }
 """Our column, type and unit by name of the format; the format has no signed integers, hence the type of cluster."""
 
@@ -51,14 +58,15 @@ _ALIASES: Final = {
     "uncertainty_z": "z_sig",
     "plane": "plane",
     "cluster_label": "group",
-    "channel": "channel",
 }
 """locan's names."""
 
-def write(table: ExportTable, out: Path) -> None:
-    """Write manifest and table; columns of which nothing is known are left out."""
-    names = [name for name, (ours, _, _) in _NAMES.items() if ours != "group" and table.knows(ours)]
-    names += ["cluster"] if table.knows("group") and table.survey.high["group"] >= 0 else []
+
+def write(table: ExportTable, out: Path) -> Written:
+    """Write manifest and table, rows in its order; columns of which nothing is known are left out."""
+    names = [name for name, (ours, _, _) in _NAMES.items() if table.knows(ours)]
+    if not table.has_groups:
+        names = [name for name in names if name != "cluster"]
     dtype = np.dtype([(name, np.dtype(_NAMES[name][1]).newbyteorder("<")) for name in names])
     with (
         written_aside(out) as temporary,
@@ -73,6 +81,7 @@ def write(table: ExportTable, out: Path) -> None:
         with archive.open(entry, "w", force_zip64=table.survey.num_rows * dtype.itemsize > 2**31) as file:
             for rows in table.pieces():
                 file.write(_packed(rows, dtype))
+    return Written(frozenset(_NAMES[name][0] for name in names))
 
 
 def _packed(rows: Rows, dtype: np.dtype[Any]) -> bytes:
@@ -167,7 +176,9 @@ def read(path: Path) -> ForeignTable:
     if not parts:
         raise TableError(f"{path} holds no table; expected one with columns x and y.")
     if any((part.dtype, part.units) != (parts[0].dtype, parts[0].units) for part in parts):
-        raise TableError(f"{path} holds {len(parts)} tables of different columns; unpack it and pack them by themselves.")
+        raise TableError(
+            f"{path} holds {len(parts)} tables of different columns; unpack it and pack them by themselves."
+        )
     names = tuple(parts[0].dtype.names or ())
     given = {alias: name for alias, name in (("position_x", "x"), ("position_y", "y")) if alias in names}
     added = _added(names, parts)
