@@ -35,6 +35,8 @@ class ForeignTable:
     """Of columns, where the file states them beside their names."""
     moved_px: tuple[float, float] = (0.0, 0.0)
     """By how many pixels x and y were moved, as the file states."""
+    channel_names: tuple[str, ...] = ()
+    """Names of its channels by their numbers, as the file states."""
     notes: tuple[str, ...] = ()
     """What was changed or assumed, a short sentence each."""
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -59,9 +59,7 @@ def read_column_map(given: str | Path | Mapping[str, Any] | None) -> dict[str, s
             )
         if theirs is not None and not isinstance(theirs, str | int | float):
             raise ConfigError(f"columns (--columns) has {ours}: {theirs!r}; expected the name of a column of the file.")
-    return {
-        ours: None if theirs is None or str(theirs).strip() == "" else str(theirs) for ours, theirs in found.items()
-    }
+    return {ours: None if theirs is None else str(theirs).strip() or None for ours, theirs in found.items()}
 
 
 def find_column(wanted: str, names: Sequence[str], *, source: Any) -> tuple[str, str | None]:
@@ -78,7 +76,7 @@ def find_column(wanted: str, names: Sequence[str], *, source: Any) -> tuple[str,
     if unit is not None and stem in names:
         if not is_unit(unit):
             raise ConfigError(
-                f"columns (--columns) gives {stem!r} the unit {unit!r}; expected nm, um, mm, m, angstrom, px or photons."
+                f"columns (--columns) gives {stem!r} the unit {unit!r}; expected nm, um, mm, m, angstrom, px, photons."
             )
         return stem, unit
     hint = _meant(wanted, names)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lls_decode.errors import TableError
+from lls_decode.export.foreign.column_map import find_column
 from lls_decode.export.foreign.meaning import POSITION, Given
 from lls_decode.table.csv_layouts import CsvHead, CsvLayout
 
@@ -21,6 +22,10 @@ class _Match:
     key: str
     layout: CsvLayout
     doubts: tuple[str, ...]
+
+    def is_part_of(self, other: "_Match") -> bool:
+        """Whether another layout needs all columns that this one needs, and more."""
+        return self.layout.required.keys() < other.layout.required.keys()
 
 
 def recognize(
@@ -38,9 +43,13 @@ def recognize(
     TableError
         The header is nobody's, or merely looks like that of a program; says what to give.
     """
+    for wanted in given.columns.values():
+        if wanted is not None:
+            find_column(wanted, head.names, source=source)  # what is said wrongly goes before what is not said
     fitting = [_Match(key, layout, layout.doubts(head)) for key, layout in layouts.items() if layout.fits(head.names)]
+    fitting = [match for match in fitting if not any(match.is_part_of(other) for other in fitting)]
     best = min(fitting, key=lambda match: len(match.doubts), default=None)
-    named = all(given.columns.get(name) for name in POSITION)
+    named = bool(given.columns) and all(given.columns.get(name) or name in head.names for name in POSITION)
     if best is not None and not best.doubts:
         return best.layout
     if named:
@@ -71,8 +80,8 @@ def _look_alike(match: _Match, given: Given, source: object) -> str:
         if value is None
     )
     return (
-        f"{source} looks like a table of {layout.name}, but {'; '.join(match.doubts)}, so that another program may have "
-        f"written it; give --format {match.key} if its frames count from {layout.first_frame} and {where}, else "
+        f"{source} looks like a table of {layout.name}, but {'; '.join(match.doubts)}, so that another program may "
+        f"have written it; give --format {match.key} if its frames count from {layout.first_frame} and {where}, else "
         f"{missing}."
     )
 

@@ -14,9 +14,9 @@ _OF_SMAP: Final = (
     "ypixerr", "photerr", "zerr", "numberInGroup", "clusterindex", "clusterdensity", "dbclusterN", "layer", "class",
 )  # fmt: skip
 _SMAP_MORE: Final = {
-    "numberInGroup": "num_frames", "groupindex": "group", "channel": "channel", "filenumber": "file", "photerr": "phot_sig",
-    "phot_err": "phot_sig", "prob": "prob", "plane": "plane", "volume": "volume", "last_frame": "last_frame",
-    "num_planes": "num_planes", "num_volumes": "num_volumes", "prob_any": "prob_any",
+    "numberInGroup": "num_frames", "groupindex": "group", "channel": "channel", "filenumber": "file",
+    "photerr": "phot_sig", "phot_err": "phot_sig", "prob": "prob", "plane": "plane", "volume": "volume",
+    "last_frame": "last_frame", "num_planes": "num_planes", "num_volumes": "num_volumes", "prob_any": "prob_any",
 }  # fmt: skip
 SMAP: Final = CsvLayout(
     "SMAP",

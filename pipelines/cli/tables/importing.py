@@ -107,4 +107,4 @@ def _say(written: Path) -> None:
     taken = (ours if ours == theirs else f"{ours} = {theirs}" for ours, theirs in about.input["columns"].items())
     click.echo(f"  columns: {', '.join(taken)}")
     click.echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")
-    click.echo(f"  first frame {about.input['first_frame']}, centre of the first pixel at {about.input['origin']}")
+    click.echo(f"  first frame: {about.input['first_frame']}; centre of the first pixel: {about.input['origin']}")
