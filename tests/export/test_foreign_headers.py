@@ -293,7 +293,7 @@ def test_conventions_of_a_binary_file_can_be_corrected(tmp_path: Path) -> None:
             first_frame=1,
             origin="corner",
             columns="z_nm=lpx (um)",
-        )  # fmt: skip
+        )
     )
     assert [found[name][0] for name in ("frame", "x_nm", "y_nm")] == [0, 100, 200]
     assert found["z_nm"][0] == pytest.approx(100)

@@ -126,7 +126,7 @@ def test_parquet_of_other_programs(tmp_path: Path) -> None:
         import_table(tmp_path / "other.parquet", tmp_path / "b.parquet")
     foreign.assign(frame=["one", "two"]).to_parquet(tmp_path / "words.parquet")
     with pytest.raises(TableError, match="'frame' that holds no numbers"):
-        import_table(tmp_path / "words.parquet", tmp_path / "b.parquet", pixel_size=PixelSize(x_nm=1, y_nm=1))
+        import_table(tmp_path / "words.parquet", tmp_path / "b.parquet", first_frame=0, origin="centre")
 
 
 def test_molecules_come_back(tmp_path: Path) -> None:
