@@ -51,7 +51,7 @@ class Category:
         if indices.null_count:
             empty = self.values.setdefault("", len(self.values))
             places, indices = np.append(places, empty), indices.fill_null(len(places))
-        return places[indices.to_numpy(zero_copy_only=False)]
+        return np.asarray(places[indices.to_numpy(zero_copy_only=False)])
 
     def chosen_rows(self, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
         """Which rows are taken; None: all."""
@@ -94,7 +94,7 @@ class Category:
         """Numbers of the rows with these codes."""
         by_value = self.numbers()
         table = np.array([by_value[value] for value in self.values] or [0], dtype=np.uint16)
-        return table[codes]
+        return np.asarray(table[codes])
 
 
 def _plain(value: object) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
-from lls_decode.export.foreign.column_map import TARGETS, ColumnMap, find_column
+from lls_decode.export.foreign.column_map import TARGETS, ColumnMap, did_you_mean, find_column
 from lls_decode.export.foreign.origin import CENTRE, Origin
 from lls_decode.export.foreign.units import factor, split_unit
 from lls_decode.export.foreign_table import Columns, ForeignTable
@@ -99,8 +99,8 @@ def find_meaning(table: ForeignTable, given: Given, *, layout: CsvLayout | None,
             wanted = next((key for key, ours in layout.required.items() if ours == name), name) if layout else name
             words = f"; expected a table of {layout.name}" if layout else ""
             raise TableError(
-                f"{source} has no column {wanted!r}{words}. It has {', '.join(table.names)[:300]}; say which one is "
-                f"{name}: --columns {name}=THEIRS."
+                f"{source} has no column {wanted!r}{did_you_mean(wanted, table.names)}{words}. It has "
+                f"{', '.join(table.names)[:300]}; say which one is {name}: --columns {name}=THEIRS."
             )
     _check_unique(theirs.values(), table.names, source)
     pixel = given.pixel_size or table.pixel_size

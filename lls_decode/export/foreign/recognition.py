@@ -52,12 +52,12 @@ def recognize(
     named = bool(given.columns) and all(given.columns.get(name) or name in head.names for name in POSITION)
     if best is not None and not best.doubts:
         return best.layout
+    if best is not None and given.first_frame is not None and given.origin is not None:
+        return best.layout  # names with their units are clear, and nothing else is guessed
     if named:
         return None
     if best is None:
         raise TableError(_unknown(head.names, layouts, source, ours))
-    if given.first_frame is not None and given.origin is not None:
-        return best.layout
     raise TableError(_look_alike(best, given, source))
 
 

@@ -214,7 +214,8 @@ def read(path: Path) -> ForeignTable:
 
 
 def _channel_names(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    names = next((step["Channels"] for step in reversed(steps) if isinstance(step.get("Channels"), list)), [])
+    stated = (step["Channels"] for step in reversed(steps) if isinstance(step.get("Channels"), list))
+    names: list[Any] = next(stated, [])
     return tuple(str(name) for name in names)
 
 
