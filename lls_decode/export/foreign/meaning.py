@@ -13,9 +13,9 @@ import numpy as np
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
 from lls_decode.export.foreign.column_map import TARGETS, ColumnMap, did_you_mean, find_column
+from lls_decode.export.foreign.foreign_table import Columns, ForeignTable
 from lls_decode.export.foreign.origin import CENTRE, Origin
 from lls_decode.export.foreign.units import factor, split_unit
-from lls_decode.export.foreign_table import Columns, ForeignTable
 from lls_decode.table.csv_layouts import CsvLayout
 
 POSITION: Final = ("frame", "x_nm", "y_nm")
