@@ -147,6 +147,22 @@ BY_FRAME: Final = Order(_frames, _by_frame)
 """By frame; rows of one frame stay in the order in which they were added. Needs no other column."""
 
 
+def molecule_order(planes_per_volume: int) -> Order:
+    """The order of molecules in a table of ours: by the volume in which they were seen last, then by their number."""
+
+    def volumes(table: pa.Table) -> npt.NDArray[np.int64]:
+        return np.asarray(table["last_frame"].to_numpy().astype(np.int64) // planes_per_volume)
+
+    def sort(table: pa.Table) -> pa.Table:
+        keys = [volumes(table), table["group"].to_numpy()]
+        if _strictly_ascending(keys):
+            return table.combine_chunks()
+        others = [table[name].to_numpy() for name in ("frame", "y_nm", "x_nm")]
+        return table.take(np.lexsort([*others[::-1], *keys[::-1]])).combine_chunks()
+
+    return Order(volumes, sort)
+
+
 @contextmanager
 def sorted_aside(out: Path, table_schema: pa.Schema, order: Order = CANONICAL) -> Iterator[RowSorter]:
     """A sorter whose sections lie beside ``out``, and are removed in the end.

@@ -8,7 +8,8 @@ detections.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +19,15 @@ import yaml
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
-from lls_decode.errors import ConfigError, TableError
+from lls_decode.errors import TableError
 from lls_decode.export.field import DatasetSize, Field
-from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
-from lls_decode.export.hdf5 import h5py_module, opened
+from lls_decode.export.foreign_table import FileHead, ForeignTable
+from lls_decode.export.hdf5 import h5py_module, opened, read_records
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.written import Written
 from lls_decode.outputs import note_read
 from lls_decode.table import written_aside
+from lls_decode.table.csv_layouts import CsvLayout
 from lls_decode.table.files import check_replaceable
 
 _CHUNK_BYTES = 2**20
@@ -172,43 +174,45 @@ def recognizes(head: FileHead) -> bool:
     return "locs" in head.hdf5_names
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
-    """Read ``/locs``; the pixel size comes from the metadata, inside or beside, unless it is given."""
+LAYOUT: Final = CsvLayout(
+    "Picasso",
+    required={"frame": "frame", "x": "x_nm", "y": "y_nm"},
+    optional={
+        "lpx": "x_sig",
+        "lpy": "y_sig",
+        **_SAME,
+        "group": "group",
+        "channel": "channel",
+        "n": "num_frames",
+        "len": "span_frames",
+    },
+    first_frame=0,
+    origin_px=0.0,
+    units=dict.fromkeys(_PIXELS, "px"),
+)
+
+
+def read(path: Path) -> ForeignTable:
+    """Read ``/locs``; the pixel size comes from the metadata, inside or beside."""
     with opened(path) as file:
         if not hasattr(file["locs"], "dtype"):
             raise TableError(f"{path} has a group /locs (SMAPpy's own HDF5), expected Picasso's table; save it as csv.")
         names = file["locs"].dtype.names or ()
         inside = file["metadata"][()] if "metadata" in file else None
     steps = _read_steps(path, inside)
-    for name in ("frame", "x", "y"):
-        if name not in names:
-            raise TableError(f"{path} has no column {name!r} in /locs; expected a table of Picasso.")
-    pixel = pixel_size or _stored_pixel_size(steps)
-    if pixel is None:
-        raise ConfigError(f"{path} is in pixels, and no metadata say how large one is; give pixel_size (--pixel-nm).")
     shift_px = next((step[_SHIFT] for step in steps if _SHIFT in step), (0, 0))
-
-    def pieces(rows_at_once: int) -> Iterator[Columns]:
-        with opened(path) as file:
-            for part in slices(len(file["locs"]), rows_at_once):
-                yield _our_columns(file["locs"][part], pixel, shift_px)
-
     notes = (f"moved back by {shift_px} px, as the metadata say",) if any(shift_px) else ()
     size = DatasetSize() if any(shift_px) else _stored_size(steps)
-    details = {"metadata": [_plain(step) for step in steps], **size.to_dict()}
-    return ForeignTable(pieces, pixel_size=pixel, notes=notes, details=details)
-
-
-def _our_columns(locs: npt.NDArray[Any], pixel: PixelSize, shift_px: Sequence[float]) -> Columns:
-    names = locs.dtype.names or ()
-    columns = {ours: locs[theirs] for theirs, ours in _SAME.items() if theirs in names}
-    columns |= {name: locs[name] for name in ("frame", "group") if name in names}
-    sizes = {"x": pixel.x_nm, "y": pixel.y_nm, "lpx": pixel.x_nm, "lpy": pixel.y_nm}
-    for theirs, ours in _PIXELS.items():
-        if theirs in names:
-            shift = shift_px["xy".index(theirs)] if theirs in "xy" else 0
-            columns[ours] = (locs[theirs].astype(np.float64) - shift) * sizes[theirs]
-    return columns
+    return ForeignTable(
+        tuple(names),
+        partial(read_records, path, "locs"),
+        layout=LAYOUT,
+        pixel_size=_stored_pixel_size(steps),
+        moved_px=(float(shift_px[0]), float(shift_px[1])),
+        notes=notes,
+        details={"metadata": [_plain(step) for step in steps]},
+        size=size,
+    )
 
 
 def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:

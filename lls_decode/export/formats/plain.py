@@ -10,6 +10,8 @@ from lls_decode.table.csv_layouts import CsvLayout
 
 _OPTIONAL: Final = ("z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob", "volume", "plane", "group")
 
+_OF_MOLECULES: Final = ("last_frame", "num_frames", "num_planes", "num_volumes", "prob_any")
+
 LAYOUT: Final = CsvLayout(
     "lls-decode or SMAPpy",
     required={"frame": "frame", "x_nm": "x_nm", "y_nm": "y_nm"},
@@ -22,9 +24,12 @@ LAYOUT: Final = CsvLayout(
         "z_err_nm": "z_sig",
         "photons_err": "phot_sig",
         "groupindex": "group",
+        "channel": "channel",
+        **{name: name for name in _OF_MOLECULES},
     },
     first_frame=0,
     origin_px=0.0,
+    is_open=True,
 )
 
 

@@ -5,7 +5,7 @@ SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vect
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import IMPRECISE_NM, ExportTable, Rows, lateral_sigma
 from lls_decode.export.written import Written
 from lls_decode.table import written_aside
+from lls_decode.table.csv_layouts import CsvLayout
 
 SUFFIX: Final = "_sml.mat"
 ORIGIN_PX: Final = 1.0
@@ -216,39 +217,52 @@ def recognizes(head: FileHead) -> bool:
     return "saveloc" in head.hdf5_names or head.start.startswith(b"MATLAB 5.0")
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
+LAYOUT: Final = CsvLayout(
+    "SMAP",
+    required={"frame": "frame", "xnm": "x_nm", "ynm": "y_nm"},
+    optional={
+        **_FIELDS,
+        "locprecnm": "xy_sig",
+        "phot_err": "phot_sig",  # of SMAP's DECODE loader
+        "groupindex": "group",
+        "numberInGroup": "num_frames",
+        "last_frame": "last_frame",
+        "channel": "channel",
+        "filenumber": "file",
+    },
+    first_frame=1,
+    origin_px=ORIGIN_PX,
+    fills_channel=True,
+)
+
+
+def read(path: Path) -> ForeignTable:
     """Read ``saveloc.loc`` of a v7.3 file; ``locprecnm`` stands for both lateral sigmas when there are no others."""
     if not FileHead.of(path).hdf5_names:
         raise TableError(f"{path} is a MATLAB file older than v7.3; load it in SMAP, and save it again with -v7.3.")
     with opened(path) as file:
         loc = file["saveloc/loc"]
         sizes = {name: loc[name].size for name in loc if loc[name].ndim == 2}
-        stored, num_files = _stored_pixel_size(file["saveloc"])
+        stored = _stored_pixel_size(file["saveloc"])
         size = _stored_size(file["saveloc"])
     for name in ("xnm", "ynm", "frame"):
         if name not in sizes:
             raise TableError(f"{path} has no saveloc.loc.{name}; expected a file of SMAP with fitted positions in nm.")
     num_rows = sizes["xnm"]
-    pixel = pixel_size or stored
-    if pixel is None:
-        raise ConfigError(
-            f"{path} does not say how large a pixel is, by which SMAP's origin moves; give pixel_size (--pixel-nm)."
-        )
 
-    def pieces(rows_at_once: int) -> Iterator[Columns]:
+    def read_vectors(wanted: Sequence[str], texts: Collection[str], rows_at_once: int) -> Iterator[Columns]:
         with opened(path) as file:
             loc = file["saveloc/loc"]
-            vectors = {name: loc[name] for name, size in sizes.items() if size == num_rows}
             for part in slices(num_rows, rows_at_once):
-                given = {name: _part_of(vector, part) for name, vector in vectors.items()}
-                if num_files > 1 and np.any(given.get("filenumber", np.ones(1)) != 1):
-                    raise TableError(
-                        f"{path} holds localizations of {num_files} movies; save each of them from SMAP by itself."
-                    )
-                yield _our_columns(given, pixel)
+                yield {name: _part_of(loc[name], part) for name in wanted}
 
-    notes = ("x and y moved by 1 px, frames by 1: SMAP counts both from 1",)
-    return ForeignTable(pieces, pixel_size=pixel, notes=notes, details=size.to_dict())
+    return ForeignTable(
+        tuple(name for name, size in sizes.items() if size == num_rows),
+        read_vectors,
+        layout=LAYOUT,
+        pixel_size=stored,
+        size=size,
+    )
 
 
 def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:
@@ -256,36 +270,15 @@ def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:
     return np.asarray(vector[0, part] if vector.shape[0] == 1 else vector[part, 0])
 
 
-def _our_columns(given: Mapping[str, npt.NDArray[Any]], pixel: PixelSize) -> dict[str, npt.NDArray[Any]]:
-    columns = {ours: given[theirs] for theirs, ours in _FIELDS.items() if theirs in given}
-    if "locprecnm" in given:
-        columns.setdefault("x_sig", given["locprecnm"])
-        columns.setdefault("y_sig", given["locprecnm"])
-    if "groupindex" in given:
-        columns["group"] = given["groupindex"]
-    if "phot_err" in given:  # of SMAP's DECODE loader
-        columns.setdefault("phot_sig", given["phot_err"])
-    return {
-        **columns,
-        "frame": given["frame"] - 1,
-        "x_nm": given["xnm"].astype(np.float64) - ORIGIN_PX * pixel.x_nm,
-        "y_nm": given["ynm"].astype(np.float64) - ORIGIN_PX * pixel.y_nm,
-    }
-
-
-def _stored_pixel_size(saveloc: Any) -> tuple[PixelSize | None, int]:
-    """Pixel size of the movie, and the number of movies; a file with several has references here, which are left."""
+def _stored_pixel_size(saveloc: Any) -> PixelSize | None:
+    """Pixel size of the movie; None where there are several, whose sizes are behind references."""
     info = saveloc.get("file/info")
-    if info is None:
-        return None, 1
-    if not hasattr(info, "keys"):
-        return None, int(info.size)
-    if "cam_pixelsize_um" not in info:
-        return None, 1
+    if info is None or not hasattr(info, "keys") or "cam_pixelsize_um" not in info:
+        return None
     size_um = np.asarray(info["cam_pixelsize_um"], dtype=np.float64).ravel()
     if size_um.size == 0 or not np.all(np.isfinite(size_um)) or size_um.min() <= 0:
-        return None, 1
-    return PixelSize(x_nm=1000 * size_um[0], y_nm=1000 * size_um[-1]), 1
+        return None
+    return PixelSize(x_nm=1000 * size_um[0], y_nm=1000 * size_um[-1])
 
 
 def _stored_size(saveloc: Any) -> DatasetSize:
