@@ -14,6 +14,7 @@ import yaml
 
 from lls_decode.errors import ConfigError
 from lls_decode.export.exporting import FORMATS, Exported, export_table
+from lls_decode.export.importing import import_table
 from lls_decode.pipelines.cli import main
 from lls_decode.table import ChannelInfo, read_metadata, read_table, sorting
 
@@ -270,3 +271,24 @@ def test_what_is_left_out_is_printed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (found["left_out"], read_metadata(table).kind) == ({}, "molecules")
     (about,) = yaml.safe_load_all((tmp_path / "out.yaml").read_text())
     assert (about["Width"], about["Height"], about["Frames"]) == (300, 189, 5000)
+
+
+# --- through our own import ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
+@pytest.mark.parametrize("format", ["picasso", "smap", "smlm", "csv", "thunderstorm"])
+def test_molecules_come_back(format: str, num_channels: int, tmp_path: Path) -> None:
+    table = a_table(tmp_path / "table.parquet", "molecules", num_channels)
+    made = export_table(table, tmp_path / f"out{FORMATS[format].suffix}", format=format)
+    is_text = FORMATS[format].suffix == ".csv"  # a text does not hold the pixel size
+    back = import_table(made.path, tmp_path / "back.parquet", pixel_size=PIXEL if is_text else None)
+    rows, metadata = read_table(back)
+    assert metadata.kind == "molecules"
+    found = by_photons({name: rows[name].to_numpy() for name in rows.column_names})
+    expected = by_photons(as_exported(table, "raw"))
+    lost = NO_PLACE[format]
+    assert ("channel" in found) == ("channel" in expected and "channel" not in lost)
+    for name, values in expected.items():
+        if name not in lost:
+            np.testing.assert_allclose(found[name], values, rtol=0, atol=3e-7 * np.abs(values).max(), err_msg=name)
