@@ -81,7 +81,7 @@ def write(table: ExportTable, out: Path) -> Written:
     num_rows, outside = table.survey.num_rows, 0
     beside = out.with_suffix(".yaml")
     check_replaceable(beside)  # before a table of any length is written
-    with table.by_frame(out) as pieces, written_aside(out) as temporary:
+    with written_aside(out) as temporary, table.by_frame(out) as pieces:
         with h5py_module().File(temporary, "w") as file:
             locs = file.create_dataset(
                 "locs",
