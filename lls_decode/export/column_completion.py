@@ -28,7 +28,8 @@ _DERIVED: Final = {
     "molecules": ("group", "last_frame", "num_frames", "num_planes", "num_volumes", "prob_any"),
 }
 """Columns that follow from others where a file lacks them."""
-_ORDER: Final = ("frame", "x_nm", "y_nm", "z_nm", "volume", "plane", "group", *_RANGES)
+_END: Final = "an end"
+_ORDER: Final = ("frame", "x_nm", "y_nm", "z_nm", "num_frames", "span_frames", *_RANGES, _END)
 
 
 @dataclass
@@ -96,6 +97,11 @@ class ColumnCompletion:
             self._bad.pop("z_nm", None)
         for name in sorted(self._bad, key=_ORDER.index):
             bad = self._bad[name]
+            if name == _END:
+                raise TableError(
+                    f"{self._path} has {bad.rows} of {self.num_rows} molecules that end before they begin (the first "
+                    f"is row {bad.first_row}, with last_frame {bad.first_value}); remove them."
+                )
             if name not in _RANGES:
                 raise TableError(
                     f"{self._path} has {bad.rows} of {self.num_rows} rows without {name} (the first is row "
@@ -136,9 +142,9 @@ class ColumnCompletion:
         assert num_frames is not None  # `find_kind` has seen to that
         if "last_frame" in columns:
             last_frame = self._whole("last_frame", columns["last_frame"])
+            self._note(_END, last_frame < frame, last_frame)
         else:
             last_frame = frame + (num_frames if span is None else span) - 1
-        self._note("last_frame", last_frame < frame, last_frame)
         within = np.minimum(last_frame // planes - frame // planes + 1, num_frames)
         num_volumes = self._whole("num_volumes", columns["num_volumes"]) if "num_volumes" in columns else within
         in_one = np.minimum(planes, num_frames - num_volumes + 1)

@@ -38,6 +38,8 @@ class ForeignTable:
     """Of the frames of the movie, as the file states it."""
     moved_px: tuple[float, float] = (0.0, 0.0)
     """By how many pixels x and y were moved, as the file states."""
+    channel_names: tuple[str, ...] = ()
+    """Names of its channels by their numbers, as the file states."""
     notes: tuple[str, ...] = ()
     """What was changed or assumed, a short sentence each."""
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Parquet files: tables of ours that another program has rewritten, and columns of any program that we know by name."""
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from lls_decode.export.foreign_table import FileHead, ForeignTable
 from lls_decode.table import SORT_COLUMNS, iter_tables, read_metadata, read_schema, sorted_aside, table_writer
 from lls_decode.table.sorting import CANONICAL, molecule_order
 
+_logger = logging.getLogger(__name__)
 _COMPARED: Final = (*SORT_COLUMNS, "z_nm", "photons", "prob", "bg")
 """What the order of rows goes by."""
 _COMPARED_MOLECULES: Final = ("group", "frame", "last_frame", "y_nm", "x_nm")
@@ -50,7 +52,11 @@ def restore(path: Path, out: Path, *, pixel_size: PixelSize | None, planes_per_v
         )
     if pixel_size is not None:
         metadata = metadata.replace(pixel_size=pixel_size)
-    metadata = metadata.with_step("import", format="parquet", source=path.name)
+    dropped = [name for name in pq.read_schema(path).names if name not in schema.names]
+    if dropped:
+        _logger.info("%s: left out: %s", path.name, ", ".join(dropped))
+    said = {"dropped": dropped} if dropped else {}
+    metadata = metadata.with_step("import", format="parquet", source=path.name, **said)
     order = molecule_order(metadata.planes_per_volume or 1) if is_molecules else CANONICAL
     with sorted_aside(out, schema, order) as sorter:
         for rows in iter_tables(path):

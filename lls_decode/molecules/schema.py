@@ -10,6 +10,7 @@ from lls_decode.table.molecule_columns import MOLECULE_COLUMNS, molecule_schema
 
 __all__ = ["MOLECULE_COLUMNS", "molecule_schema", "molecule_table"]
 
+
 def molecule_table(
     group: npt.NDArray[np.int64], seen: Sightings, geometry: Geometry | None, *, with_channel: bool = False
 ) -> pa.Table:

@@ -66,6 +66,8 @@ class CsvLayout:
     """This program writes its names in quotes."""
     comment: str = ""
     """How the first line of a file begins, where this program writes one before the header."""
+    order: tuple[str, ...] = ()
+    """Order in which this program writes columns; empty: any."""
     together: Mapping[str, str] = field(default_factory=dict)
     """Columns that this program writes only beside another one."""
     counts_from: Mapping[str, int] = field(default_factory=dict)
@@ -97,6 +99,9 @@ class CsvLayout:
             found.append(f"{how}, as {self.name} writes them")
         if not head.comment.startswith(self.comment):
             found.append(f"it does not begin with {self.comment!r}")
+        places = [self.order.index(name) for name in head.names if name in self.order]
+        if places != sorted(places):
+            found.append(f"its columns are in another order than {self.name} writes them")
         for name, other in self.together.items():
             if name in head.names and other not in head.names:
                 found.append(f"{self.name} writes {name!r} only beside {other!r}")
@@ -130,9 +135,14 @@ THUNDERSTORM: Final = CsvLayout(
     origin_px=0.5,
     other=("id", "sigma [nm]", "sigma1 [nm]", "sigma2 [nm]", "bkgstd [photon]", "chi2"),
     quoted=True,
+    order=(
+        "id", "frame", "x [nm]", "y [nm]", "z [nm]", "sigma [nm]", "sigma1 [nm]", "sigma2 [nm]", "intensity [photon]",
+        "offset [photon]", "bkgstd [photon]", "chi2", "uncertainty [nm]", "uncertainty_xy [nm]", "uncertainty_z [nm]",
+        "detections",
+    ),
     together={"sigma1 [nm]": "z [nm]", "sigma2 [nm]": "sigma1 [nm]", "uncertainty_z [nm]": "z [nm]"},
     counts_from={"id": 1},
-)
+)  # fmt: skip
 CHALLENGE: Final = CsvLayout(
     "SMLM challenge",
     required={"frame": "frame", "xnano": "x_nm", "ynano": "y_nm"},
@@ -155,7 +165,7 @@ class CsvHead:
     notes: tuple[str, ...] = ()
     """What had to be repaired, and what was assumed."""
     quoted: bool | None = False
-    """None: this is no text. Names are in quotes, but for the first one of a header that a spreadsheet has made one cell."""
+    """Names are in quotes, but for the first one where a spreadsheet has made the header one cell; None: no text."""
     comment: str = ""
     """First line, where that is before the header."""
     encoding: str = "utf8"

@@ -1,6 +1,5 @@
 """Columns that tell colours and source files apart: numbered, chosen from, never pooled without a word."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,7 +51,7 @@ class Category:
         if indices.null_count:
             empty = self.values.setdefault("", len(self.values))
             places, indices = np.append(places, empty), indices.fill_null(len(places))
-        return places[indices.to_numpy(zero_copy_only=False)]
+        return np.asarray(places[indices.to_numpy(zero_copy_only=False)])
 
     def chosen_rows(self, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
         """Which rows are taken; None: all."""
@@ -75,9 +74,9 @@ class Category:
             )
         if self.ours == "file" and self.chosen is None and len(self.values) > 1:
             raise TableError(
-                f"{self.source} holds rows of {len(self.values)} files ({words} in column {self.theirs!r}), whose frames "
-                "would be pooled; take one with --file VALUE, and do so for each, or leave the column out where its "
-                "frames are those of one acquisition: --columns 'file='."
+                f"{self.source} holds rows of {len(self.values)} files ({words} in column {self.theirs!r}), whose "
+                "frames would be pooled; take one with --file VALUE, and do so for each, or leave the column out where "
+                "its frames are those of one acquisition: --columns 'file='."
             )
 
     def are_numbers(self) -> bool:
@@ -93,9 +92,9 @@ class Category:
 
     def renumbered(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
         """Numbers of the rows with these codes."""
-        by_value: Mapping[str, int] = self.numbers()
+        by_value = self.numbers()
         table = np.array([by_value[value] for value in self.values] or [0], dtype=np.uint16)
-        return table[codes]
+        return np.asarray(table[codes])
 
 
 def _plain(value: object) -> str:

@@ -51,15 +51,14 @@ def read_column_map(given: str | Path | Mapping[str, Any] | None) -> dict[str, s
         found = _read_yaml(Path(given))
     for ours, theirs in found.items():
         if ours not in TARGETS:
-            close = difflib.get_close_matches(str(ours), TARGETS, n=1, cutoff=0.5)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ConfigError(
-                f"columns (--columns) names {ours!r}, which is no column of our table{hint}; expected OURS=THEIRS with "
-                f"one of {', '.join(TARGETS)} on the left."
+                f"columns (--columns) names {ours!r}, which is no column of our table"
+                f"{did_you_mean(str(ours), list(TARGETS))}; expected OURS=THEIRS with one of {', '.join(TARGETS)} on "
+                "the left."
             )
         if theirs is not None and not isinstance(theirs, str | int | float):
             raise ConfigError(f"columns (--columns) has {ours}: {theirs!r}; expected the name of a column of the file.")
-    return {ours: None if theirs is None or str(theirs).strip() == "" else str(theirs) for ours, theirs in found.items()}
+    return {ours: None if theirs is None else str(theirs).strip() or None for ours, theirs in found.items()}
 
 
 def find_column(wanted: str, names: Sequence[str], *, source: Any) -> tuple[str, str | None]:
@@ -76,20 +75,19 @@ def find_column(wanted: str, names: Sequence[str], *, source: Any) -> tuple[str,
     if unit is not None and stem in names:
         if not is_unit(unit):
             raise ConfigError(
-                f"columns (--columns) gives {stem!r} the unit {unit!r}; expected nm, um, mm, m, angstrom, px or photons."
+                f"columns (--columns) gives {stem!r} the unit {unit!r}; expected nm, um, mm, m, angstrom, px, photons."
             )
         return stem, unit
-    hint = _meant(wanted, names)
     raise TableError(
-        f"{source} has no column {wanted!r}{f' (did you mean {hint!r}?)' if hint else ''}; it has "
-        f"{', '.join(names) or 'none'}."
+        f"{source} has no column {wanted!r}{did_you_mean(wanted, names)}; it has {', '.join(names)[:500] or 'none'}."
     )
 
 
-def _meant(wanted: str, names: Sequence[str]) -> str | None:
+def did_you_mean(wanted: str, names: Sequence[str]) -> str:
+    """The name that is like the wanted one, as a question in brackets; empty where there is none."""
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[close[0]] if close else None
+    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
-from lls_decode.export.foreign.column_map import ColumnMap, find_column
+from lls_decode.export.foreign.column_map import TARGETS, ColumnMap, did_you_mean, find_column
 from lls_decode.export.foreign.origin import CENTRE, Origin
 from lls_decode.export.foreign.units import factor, split_unit
 from lls_decode.export.foreign_table import Columns, ForeignTable
@@ -91,25 +91,28 @@ def find_meaning(table: ForeignTable, given: Given, *, layout: CsvLayout | None,
     mentioned = set(given.columns)
     if layout is not None:
         _add_layout(theirs, layout, table.names, mentioned)
+    else:  # names that are ours
+        theirs |= {name: name for name in TARGETS if name in table.names and name not in {*mentioned, *theirs.values()}}
     _add_categories(theirs, table.names, mentioned)
     for name in POSITION:
         if name not in theirs:
             wanted = next((key for key, ours in layout.required.items() if ours == name), name) if layout else name
             words = f"; expected a table of {layout.name}" if layout else ""
             raise TableError(
-                f"{source} has no column {wanted!r}{words}. It has {', '.join(table.names)[:300]}; say which one is "
-                f"{name}: --columns {name}=THEIRS."
+                f"{source} has no column {wanted!r}{did_you_mean(wanted, table.names)}{words}. It has "
+                f"{', '.join(table.names)[:300]}; say which one is {name}: --columns {name}=THEIRS."
             )
     _check_unique(theirs.values(), table.names, source)
     pixel = given.pixel_size or table.pixel_size
     stated = {name: units.get(ours) or _unit_of(name, table, layout) for ours, name in theirs.items()}
     factors = {ours: factor(ours, name, stated[name], pixel) for ours, name in theirs.items()}
     origin, first_frame, notes = _conventions(layout, given)
-    x, y = origin.in_nm(pixel, source=f"{source}, a table of {layout.name}," if layout else source)
+    x, y = (origin or CENTRE).in_nm(pixel, source=f"{source}, a table of {layout.name}," if layout else source)
     if pixel is not None:
         x, y = x + table.moved_px[0] * pixel.x_nm, y + table.moved_px[1] * pixel.y_nm
     return Meaning(
-        replace(table, pixel_size=pixel), theirs, factors, first_frame, (x, y), str(origin),
+        replace(table, pixel_size=pixel), theirs, factors, first_frame, (x, y),
+        "as in the file" if origin is None else str(origin),
         dropped=tuple(_shown(name) for name in dict.fromkeys(table.names) if name not in theirs.values()),
         notes=(*table.notes, *notes),
     )  # fmt: skip
@@ -175,8 +178,8 @@ def _unit_of(name: str, table: ForeignTable, layout: CsvLayout | None) -> str | 
     return split_unit(name)[1]
 
 
-def _conventions(layout: CsvLayout | None, given: Given) -> tuple[Origin, int, tuple[str, ...]]:
-    """Origin, first frame, and what to say about them."""
+def _conventions(layout: CsvLayout | None, given: Given) -> tuple[Origin | None, int, tuple[str, ...]]:
+    """Origin, None where it is not known; first frame; and what to say about them."""
     notes = list(layout.notes) if layout else []
     known = given.origin
     if known is None and layout is not None and layout.origin_px is not None:
@@ -194,7 +197,7 @@ def _conventions(layout: CsvLayout | None, given: Given) -> tuple[Origin, int, t
         )
     elif known.x or known.y:
         notes.append(f"x and y moved by {known}: there the file has the centre of the first pixel")
-    return known or CENTRE, first_frame, tuple(notes)
+    return known, first_frame, tuple(notes)
 
 
 def _shown(name: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lls_decode.errors import TableError
+from lls_decode.export.foreign.column_map import find_column
 from lls_decode.export.foreign.meaning import POSITION, Given
 from lls_decode.table.csv_layouts import CsvHead, CsvLayout
 
@@ -21,6 +22,10 @@ class _Match:
     key: str
     layout: CsvLayout
     doubts: tuple[str, ...]
+
+    def is_part_of(self, other: "_Match") -> bool:
+        """Whether another layout needs all columns that this one needs, and more."""
+        return self.layout.required.keys() < other.layout.required.keys()
 
 
 def recognize(
@@ -38,31 +43,33 @@ def recognize(
     TableError
         The header is nobody's, or merely looks like that of a program; says what to give.
     """
-    fitting = [
-        _Match(key, layout, layout.doubts(head)) for key, layout in layouts.items() if layout.fits(head.names)
-    ]
+    for wanted in given.columns.values():
+        if wanted is not None:
+            find_column(wanted, head.names, source=source)  # what is said wrongly goes before what is not said
+    fitting = [_Match(key, layout, layout.doubts(head)) for key, layout in layouts.items() if layout.fits(head.names)]
+    fitting = [match for match in fitting if not any(match.is_part_of(other) for other in fitting)]
     best = min(fitting, key=lambda match: len(match.doubts), default=None)
-    named = all(given.columns.get(name) for name in POSITION)
+    named = bool(given.columns) and all(given.columns.get(name) or name in head.names for name in POSITION)
     if best is not None and not best.doubts:
         return best.layout
+    if best is not None and given.first_frame is not None and given.origin is not None:
+        return best.layout  # names with their units are clear, and nothing else is guessed
     if named:
         return None
     if best is None:
         raise TableError(_unknown(head.names, layouts, source, ours))
-    if given.first_frame is not None and given.origin is not None:
-        return best.layout
     raise TableError(_look_alike(best, given, source))
 
 
 def _look_alike(match: _Match, given: Given, source: object) -> str:
     layout = match.layout
-    origin = {0: "the centre of the first pixel", 0.5: "a pixel's corner"}
+    origin = {0: "the centre of the first pixel", 0.5: "the corner of the first pixel"}
     where = (
-        "an origin that is not documented"
+        "its origin is to be left as it is"
         if layout.origin_px is None
-        else f"0 at {origin[layout.origin_px]}"
+        else f"its origin is {origin[layout.origin_px]}"
         if layout.origin_px in origin
-        else f"the centre of the first pixel at {layout.origin_px:g} px"
+        else f"the centre of its first pixel is at {layout.origin_px:g} px"
     )
     missing = " and ".join(
         words
@@ -73,15 +80,10 @@ def _look_alike(match: _Match, given: Given, source: object) -> str:
         if value is None
     )
     return (
-        f"{source} looks like a table of {layout.name}, but {'; '.join(match.doubts)}, so that another program may have "
-        f"written it; give --format {match.key} if its frames count from {layout.first_frame} and it has {where}, else "
-        f"{missing} (its columns: {', '.join(match_names(layout))})."
+        f"{source} looks like a table of {layout.name}, but {'; '.join(match.doubts)}, so that another program may "
+        f"have written it; give --format {match.key} if its frames count from {layout.first_frame} and {where}, else "
+        f"{missing}."
     )
-
-
-def match_names(layout: CsvLayout) -> list[str]:
-    """Columns that a layout must have, as pairs of ours and theirs."""
-    return [f"{ours}={name}" for name, ours in layout.required.items()]
 
 
 def _unknown(names: Sequence[str], layouts: dict[str, CsvLayout], source: object, ours: Sequence[str]) -> str:

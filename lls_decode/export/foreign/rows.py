@@ -1,12 +1,11 @@
 """The rows of a file, completed, sorted and written as a table of ours that says where they come from."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from lls_decode.errors import TableError
@@ -96,7 +95,7 @@ def write_rows(
             raise TableError(f"{path} has a header and no rows; there is nothing to import.")
         categories.check()
         completion.check()
-        keeps_channel, channels, notes = _channels(categories.channel, layout)
+        keeps_channel, channels, notes = _channels(categories.channel, layout, meaning.table.channel_names)
         for note in notes:
             _logger.info("%s: %s", path.name, note)
         fills = _FILLS_OF_MOLECULES if kind == "molecules" else _FILLS
@@ -156,7 +155,7 @@ def _category(
 
 
 def _channels(
-    channel: Category | None, layout: CsvLayout | None
+    channel: Category | None, layout: CsvLayout | None, stated: Sequence[str]
 ) -> tuple[bool, tuple[ChannelInfo, ...], tuple[str, ...]]:
     """Whether the column is kept, the names of the channels, and what to say."""
     if channel is None:
@@ -169,7 +168,7 @@ def _channels(
     words = ", ".join(f"{number} ({value})" if str(number) != value else value for value, number in numbers.items())
     note = f"channels {words} are told apart by {channel.theirs}"
     if channel.are_numbers():
-        return True, (), (note,)
+        return True, tuple(ChannelInfo(name=name) for name in stated), (note,)
     return True, tuple(ChannelInfo(name=value) for value in sorted(numbers, key=numbers.__getitem__)), (note,)
 
 

@@ -65,6 +65,6 @@ def factor(ours: str, theirs: str, unit: str | None, pixel_size: PixelSize | Non
 
 def _unfit(ours: str, theirs: str, unit: str, expected: str) -> TableError:
     return TableError(
-        f"Column {theirs!r} is in {unit!r}, from which {ours} does not follow; expected {expected}: convert the column, "
-        f"name its unit (--columns '{ours}={theirs} (UNIT)'), or leave it out (--columns '{ours}=')."
+        f"Column {theirs!r} is in {unit!r}, from which {ours} does not follow; expected {expected}: convert the "
+        f"column, name its unit (--columns '{ours}={theirs} (UNIT)'), or leave it out (--columns '{ours}=')."
     )

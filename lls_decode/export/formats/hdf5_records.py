@@ -21,8 +21,8 @@ def read(path: Path, *, has_map: bool) -> ForeignTable:
         names = ", ".join(FileHead.of(path).hdf5_names)
         columns = f", or name its columns {', '.join(found[1])[:300]}: --columns frame=THEIRS,..." if found else ""
         raise TableError(
-            f"{path} is an HDF5 file with {names} at its root; expected saveloc (SMAP), locs (Picasso) or data (DECODE); "
-            f"export it as csv from the program that wrote it{columns}."
+            f"{path} is an HDF5 file with {names} at its root; expected saveloc (SMAP), locs (Picasso) or data "
+            f"(DECODE); export it as csv from the program that wrote it{columns}."
         )
     name, fields = found
     return ForeignTable(fields, partial(read_records, path, name))

@@ -14,8 +14,9 @@ _OF_SMAP: Final = (
     "ypixerr", "photerr", "zerr", "numberInGroup", "clusterindex", "clusterdensity", "dbclusterN", "layer", "class",
 )  # fmt: skip
 _SMAP_MORE: Final = {
-    "numberInGroup": "num_frames", "groupindex": "group", "channel": "channel", "filenumber": "file", "photerr": "phot_sig",
-    "phot_err": "phot_sig", "prob": "prob", "plane": "plane", "volume": "volume",
+    "numberInGroup": "num_frames", "groupindex": "group", "channel": "channel", "filenumber": "file",
+    "photerr": "phot_sig", "phot_err": "phot_sig", "prob": "prob", "plane": "plane", "volume": "volume",
+    "last_frame": "last_frame", "num_planes": "num_planes", "num_volumes": "num_volumes", "prob_any": "prob_any",
 }  # fmt: skip
 SMAP: Final = CsvLayout(
     "SMAP",
@@ -103,7 +104,7 @@ ELYRA: Final = CsvLayout(
     first_frame=1,
     origin_px=None,
     other=("Index", "Frames Missing", "Background variance", "Chi square", "PSF half width [nm]", "Z Slice"),
-    footer=r"\s*$|[^\t]*:",
+    footer=r"[\s\0]*$|[^\t]*:",
     first_channel=1,
 )  # fmt: skip
 NSTORM: Final = CsvLayout(
@@ -126,7 +127,8 @@ PICASSO_COLUMNS: Final = CsvLayout(
     required={"frame": "frame", "x": "x_nm", "y": "y_nm", "lpx": "x_sig", "lpy": "y_sig"},
     optional={
         "z": "z_nm", "photons": "photons", "bg": "bg", "lpz": "z_sig", "photons_unc": "phot_sig", "group": "group",
-        "n": "num_frames", "len": "span_frames", "channel": "channel",
+        "n": "num_frames", "len": "span_frames", "channel": "channel", "prob": "prob", "plane": "plane",
+        "volume": "volume", "num_planes": "num_planes", "num_volumes": "num_volumes", "prob_any": "prob_any",
     },
     first_frame=0,
     origin_px=0.0,

@@ -8,7 +8,7 @@ detections.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -182,8 +182,6 @@ LAYOUT: Final = CsvLayout(
         "lpy": "y_sig",
         **_SAME,
         "group": "group",
-        "channel": "channel",
-        "n": "num_frames",
         "len": "span_frames",
     },
     first_frame=0,
@@ -209,10 +207,17 @@ def read(path: Path) -> ForeignTable:
         layout=LAYOUT,
         pixel_size=_stored_pixel_size(steps),
         moved_px=(float(shift_px[0]), float(shift_px[1])),
+        channel_names=_channel_names(steps),
         notes=notes,
         details={"metadata": [_plain(step) for step in steps]},
         size=size,
     )
+
+
+def _channel_names(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    stated = (step["Channels"] for step in reversed(steps) if isinstance(step.get("Channels"), list))
+    names: list[Any] = next(stated, [])
+    return tuple(str(name) for name in names)
 
 
 def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:

@@ -225,9 +225,7 @@ LAYOUT: Final = CsvLayout(
         "locprecnm": "xy_sig",
         "phot_err": "phot_sig",  # of SMAP's DECODE loader
         "groupindex": "group",
-        "numberInGroup": "num_frames",
         "last_frame": "last_frame",
-        "channel": "channel",
         "filenumber": "file",
     },
     first_frame=1,

@@ -58,7 +58,6 @@ _ALIASES: Final = {
     "uncertainty_z": "z_sig",
     "plane": "plane",
     "cluster_label": "group",
-    "channel": "channel",
 }
 """locan's names."""
 
@@ -177,9 +176,7 @@ def read(path: Path) -> ForeignTable:
     if not parts:
         raise TableError(f"{path} holds no table; expected one with columns x and y.")
     if any((part.dtype, part.units) != (parts[0].dtype, parts[0].units) for part in parts):
-        raise TableError(
-            f"{path} holds {len(parts)} tables of different columns; unpack it and pack them by themselves."
-        )
+        raise TableError(f"{path} holds {len(parts)} tables of different columns; unpack it, and pack each by itself.")
     names = tuple(parts[0].dtype.names or ())
     given = {alias: name for alias, name in (("position_x", "x"), ("position_y", "y")) if alias in names}
     added = _added(names, parts)

@@ -1,4 +1,4 @@
-"""Commands about tables: render, export, import."""
+"""Commands about tables: render, export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -181,58 +181,3 @@ def export(
     for reason in dict.fromkeys(made.left_out.values()):
         names = ", ".join(name for name, why in made.left_out.items() if why == reason)
         click.echo(f"left out: {names} ({reason})")
-
-
-def _import_formats() -> list[str]:
-    from lls_decode.export.importing import READERS
-
-    return list(READERS)
-
-
-def _separators() -> list[str]:
-    from lls_decode.table.csv_layouts import SEPARATORS
-
-    return list(SEPARATORS)
-
-
-def _csv_programs() -> str:
-    from lls_decode.export.importing import CSV_LAYOUTS
-
-    return ", ".join(dict.fromkeys(layout.name for layout in CSV_LAYOUTS))
-
-
-@click.command(
-    "import",
-    cls=LazyHelpCommand,
-    formats=_csv_programs,
-    short_help="Read the table PATH of another program.",
-    epilog="Example: lls-decode import old_locs.hdf5 old.parquet --pixel-nm 130",
-)
-@click.argument("path", type=click.Path(path_type=Path))
-@click.argument("out", type=OutputPath())
-@click.option(
-    "--format", type=LazyChoice(_import_formats), help="Which program's file.  [default: recognized by its content]"
-)
-@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the file]")
-@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: of the file, else 1]")
-@click.option("--separator", type=LazyChoice(_separators), help="Between the cells of a csv.  [default: by its header]")
-@like_option
-def import_table(
-    path: Path,
-    out: Path,
-    format: str | None,
-    pixel_nm: float | None,
-    planes_per_volume: int | None,
-    separator: str | None,
-) -> None:
-    """Read the table PATH of another program into ours (Parquet), so that old results can be compared.
-
-    --format lists the programs. csv files may have the columns of: {formats}.
-    """
-    from lls_decode.export.importing import import_table as read
-
-    written = read(
-        path, out,
-        format=format, pixel_size=square_pixel(pixel_nm), planes_per_volume=planes_per_volume, separator=separator,
-    )  # fmt: skip
-    click.echo(f"{written} written")
