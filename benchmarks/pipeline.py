@@ -114,7 +114,10 @@ def simulate(folder: Path, num_volumes: int) -> dict[str, Any]:
 
 
 def merge(folder: Path, num_volumes: int) -> dict[str, Any]:
-    about = TableMetadata(pixel_size=PIXEL, planes_per_volume=PLANES, geometry=GEOMETRY)
+    about = TableMetadata(
+        pixel_size=PIXEL, planes_per_volume=PLANES, geometry=GEOMETRY, width=SIDE, height=SIDE,
+        num_frames=num_volumes * PLANES,
+    )  # fmt: skip
     made = merge_shards(
         folder / "shards", blocks_of(num_volumes), folder / "merged.parquet", run_digest=DIGEST, metadata=about
     )
@@ -165,6 +168,17 @@ def export_picasso(folder: Path, num_volumes: int) -> dict[str, Any]:
     return {"rows": count_rows(folder / "filtered.parquet")}
 
 
+def export_molecules(folder: Path, num_volumes: int) -> dict[str, Any]:
+    """They are sorted by frame on the way."""
+    made = export_table(folder / "linked" / "molecules.parquet", folder / "molecules.hdf5", format="picasso")
+    return {"rows": made.rows}
+
+
+def export_molecules_smap(folder: Path, num_volumes: int) -> dict[str, Any]:
+    made = export_table(folder / "linked" / "molecules.parquet", folder / "molecules_sml.mat")
+    return {"rows": made.rows}
+
+
 STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
     simulate,
     merge,
@@ -175,6 +189,8 @@ STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
     render,
     export_smap,
     export_picasso,
+    export_molecules,
+    export_molecules_smap,
 )
 
 

@@ -32,11 +32,10 @@ class DatasetSize:
     @classmethod
     def of(cls, metadata: TableMetadata) -> Self:
         """Return what a table says of its dataset."""
-        found = {name: metadata.input.get(name) for name in cls.__dataclass_fields__}
-        return cls(**{name: value for name, value in found.items() if isinstance(value, int) and value > 0})
+        return cls(metadata.width, metadata.height, metadata.num_frames)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known, as the metadata of a table have it under ``input``."""
+        """Return what is known, by the names that the metadata of a table have for it."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def but(self, other: "DatasetSize") -> "DatasetSize":

@@ -42,7 +42,7 @@ def write_csv(
     """
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     in_order = table.by_frame(out) if by_frame else nullcontext(table.pieces())
-    with in_order as pieces, written_aside(out) as temporary, temporary.open("wb") as file:
+    with written_aside(out) as temporary, in_order as pieces, temporary.open("wb") as file:
         file.write("".join(f"{line}\n" for line in header).encode())
         first_row = 0
         for rows in pieces:

@@ -15,9 +15,9 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.joining.agreement import check_members, joined_metadata, joined_schema
 from lls_decode.joining.channels import map_channels
 from lls_decode.joining.member import Member, steps
-from lls_decode.joining.ordering import in_order
 from lls_decode.outputs import guarded
 from lls_decode.table import CHANNEL_COLUMN, TableMetadata, iter_tables, table_writer
+from lls_decode.table.ordering import in_order
 from lls_decode.table.sorting import sorted_rows
 
 _FRAME_COLUMNS: Final = ("frame", "last_frame")

@@ -314,7 +314,7 @@ DATASET = {"width": 250, "height": 240, "num_frames": 900}
 
 
 def test_picasso_metadata_inside_and_beside(tmp_path: Path, columns: Columns) -> None:
-    table = write_table(tmp_path / "table.parquet", columns, model=MODEL, input=DATASET)
+    table = write_table(tmp_path / "table.parquet", columns, model=MODEL, **DATASET)
     locs, about = picasso_file(export(table, "picasso"))
     assert locs.dtype["frame"] == np.uint32
     assert {locs.dtype[name].str for name in ("x", "y", "z", "lpx", "lpy", "photons")} == {"<f4"}
@@ -330,7 +330,7 @@ def test_rows_that_picasso_will_drop_are_counted(
     columns["y_nm"][:9] = np.float32(-0.5)
     columns["x_nm"][9:12] = 250 * 104.0
     columns["x_nm"], columns["y_nm"] = np.abs(columns["x_nm"]), np.where(columns["y_nm"] == -0.5, -0.5, 5000.0)
-    table = write_table(tmp_path / "table.parquet", columns, input=DATASET)
+    table = write_table(tmp_path / "table.parquet", columns, **DATASET)
     made = export_table(table, tmp_path / "out.hdf5")
     (note,) = made.notes
     assert "12 of 500 rows lie outside" in note

@@ -69,7 +69,7 @@ def test_one_row_more_moves_no_other(
     read, suffix = READ[format]
     made = [
         export_table(
-            table(tmp_path / f"{name}.parquet", kind, extra, input=size, geometry=geometry),
+            table(tmp_path / f"{name}.parquet", kind, extra, geometry=geometry, **size),
             tmp_path / f"{name}{suffix}",
         )
         for name, extra in (("without", None), ("with", STRAYS[where]))
@@ -92,7 +92,7 @@ def test_one_row_more_moves_no_other(
 
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
 def test_sizes_are_those_of_the_dataset(kind: str, tmp_path: Path) -> None:
-    path = table(tmp_path / "table.parquet", kind, None, input=DATASET)
+    path = table(tmp_path / "table.parquet", kind, None, **DATASET)
     _, about = picasso(export_table(path, tmp_path / "out.hdf5"))
     assert about.items() >= {"Width": 300, "Height": 260, "Frames": 900, "Shift (px)": [0, 0]}.items()
     _, said = smap(export_table(path, tmp_path / "out_sml.mat"))
@@ -115,7 +115,7 @@ def test_tilted_planes_lie_in_the_field(
     random = np.random.default_rng(1)
     columns |= {"x_nm": random.choice([0.0, 29_900.0], 3000), "y_nm": random.choice([0.0, 25_900.0], 3000)}
     columns |= {"z_nm": random.choice([-600.0, 600.0], 3000)}
-    about = {"pixel_size": PIXEL, "geometry": geometry, "input": DATASET, "model": {"z_range_nm": [-600.0, 600.0]}}
+    about = {"pixel_size": PIXEL, "geometry": geometry, "model": {"z_range_nm": [-600.0, 600.0]}, **DATASET}
     made = export_table(write_table(tmp_path / "table.parquet", columns, **about), tmp_path / "out.hdf5", coords=coords)
     assert made.notes == ()
     places, said = picasso(made)
@@ -138,7 +138,7 @@ def test_an_objective_scan_is_not_tilted() -> None:
 
 def test_the_size_of_a_movie_comes_back_from_other_programs(tmp_path: Path) -> None:
     """Import takes what Picasso and SMAP say, so that a second export is as large as the first."""
-    path = table(tmp_path / "table.parquet", "localizations", None, input=DATASET)
+    path = table(tmp_path / "table.parquet", "localizations", None, **DATASET)
     for name in ("out.hdf5", "out_sml.mat"):
         export_table(path, tmp_path / name)
         back = import_table(tmp_path / name, tmp_path / "back.parquet")

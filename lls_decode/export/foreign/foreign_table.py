@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
+from lls_decode.export.field import DatasetSize
 from lls_decode.export.hdf5 import is_hdf5, opened
 from lls_decode.outputs import note_read
 from lls_decode.table.csv_layouts import CsvLayout
@@ -33,6 +34,8 @@ class ForeignTable:
     """Size of a pixel that the file states."""
     units: Mapping[str, str] = field(default_factory=dict)
     """Of columns, where the file states them beside their names."""
+    size: DatasetSize = field(default_factory=DatasetSize)
+    """Of the frames of the movie, as the file states it."""
     moved_px: tuple[float, float] = (0.0, 0.0)
     """By how many pixels x and y were moved, as the file states."""
     channel_names: tuple[str, ...] = ()

@@ -102,6 +102,7 @@ def write_rows(
         metadata = TableMetadata(
             pixel_size=meaning.table.pixel_size,
             planes_per_volume=planes_per_volume,
+            **meaning.table.size.to_dict(),
             channels=channels,
             software=software_versions(),
             input={

@@ -44,7 +44,7 @@ _CSV_OURS: Final = {
 def write_h5(table: ExportTable, out: Path) -> Written:
     """Write the groups ``data``, ``decode`` and ``meta`` in nm."""
     h5py, num_rows = h5py_module(), table.survey.num_rows
-    with table.by_frame(out) as pieces, written_aside(out) as temporary, h5py.File(temporary, "w") as file:
+    with written_aside(out) as temporary, table.by_frame(out) as pieces, h5py.File(temporary, "w") as file:
         data = file.create_group("data")
         for name in _NEVER_KNOWN:
             data.create_dataset(name, data=h5py.Empty("f"))

@@ -81,7 +81,7 @@ def write(table: ExportTable, out: Path) -> Written:
     num_rows, outside = table.survey.num_rows, 0
     beside = out.with_suffix(".yaml")
     check_replaceable(beside)  # before a table of any length is written
-    with table.by_frame(out) as pieces, written_aside(out) as temporary:
+    with written_aside(out) as temporary, table.by_frame(out) as pieces:
         with h5py_module().File(temporary, "w") as file:
             locs = file.create_dataset(
                 "locs",
@@ -209,7 +209,8 @@ def read(path: Path) -> ForeignTable:
         moved_px=(float(shift_px[0]), float(shift_px[1])),
         channel_names=_channel_names(steps),
         notes=notes,
-        details={"metadata": [_plain(step) for step in steps], **size.to_dict()},
+        details={"metadata": [_plain(step) for step in steps]},
+        size=size,
     )
 
 

@@ -259,7 +259,7 @@ def read(path: Path) -> ForeignTable:
         read_vectors,
         layout=LAYOUT,
         pixel_size=stored,
-        details=size.to_dict(),
+        size=size,
     )
 
 

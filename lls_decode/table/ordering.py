@@ -23,9 +23,14 @@ def in_order(
     streams
         Pieces of tables of one schema; in each the steps ascend.
     steps
-        Gives the step of each row.
+        Gives the step of each row; they ascend in each stream.
     arrange
         Brings the rows of whole steps in order.
+
+    Raises
+    ------
+    ValueError
+        The steps of a stream do not ascend.
     """
     waiting = [_Waiting(stream, steps) for stream in streams]
     while waiting := [one for one in waiting if one.load_some()]:
@@ -60,8 +65,11 @@ class _Waiting:
             self.known_to = _END
             return
         self._rows = piece if self._rows is None else pa.concat_tables([self._rows, piece])
-        if self._rows.num_rows:
-            self.known_to = int(self._steps(self._rows.slice(self._rows.num_rows - 1))[0])
+        if piece.num_rows:
+            step = self._steps(piece)
+            if step[0] < self.known_to or np.any(step[1:] < step[:-1]):
+                raise ValueError("the steps of a stream do not ascend")
+            self.known_to = int(step[-1])
 
     def take(self, bound: int) -> pa.Table:
         """Remove and return the rows of steps before ``bound``."""
