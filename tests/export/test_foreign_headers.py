@@ -299,6 +299,13 @@ def test_conventions_of_a_binary_file_can_be_corrected(tmp_path: Path) -> None:
     assert found["z_nm"][0] == pytest.approx(100)
 
 
+def test_a_frame_before_the_first_one_does_not_wrap(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"frame": np.array([0, 3], np.uint32), "x_nm": [1.0, 2.0], "y_nm": [1.0, 2.0]}).to_parquet(path)
+    with pytest.raises(TableError, match=r"frame -1\.0 in row 1.*--first-frame N"):
+        import_table(path, tmp_path / "out.parquet", first_frame=1)
+
+
 def test_columns_of_hdf5_that_nobody_knows(tmp_path: Path) -> None:
     import h5py
 
