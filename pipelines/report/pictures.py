@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lls_decode.evaluate import TableSummary
-from lls_decode.pictures.render import Rendering, render_png
+from lls_decode.pictures.drawing_plan import Rendering
+from lls_decode.pictures.render import render_png
 from lls_decode.pictures.view import Projection, View
 
 MOST_SIDE_ROWS = 50_000_000

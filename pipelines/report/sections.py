@@ -8,7 +8,7 @@ import yaml
 
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias, TableSummary
 from lls_decode.evaluate.counts import ValueCounts
-from lls_decode.pictures.render import Rendering
+from lls_decode.pictures.drawing_plan import Rendering
 from lls_decode.pipelines.flows.table_inspection import describe_step
 from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.pipelines.status.run_status import FailedBlock, RunStatus

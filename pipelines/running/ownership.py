@@ -11,6 +11,7 @@ from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.pipelines.planning.plan import Plan, differences
 from lls_decode.table import TableMetadata, software_versions
+from lls_decode.table.field import layout_details
 
 _PACKAGES = ("dask", "distributed", "torch", "zarr")
 
@@ -134,5 +135,10 @@ def table_metadata(plan: Plan) -> TableMetadata:
         configuration=plan.config.to_dict(),
         run_digest=plan.run_digest,
         software=software_versions(*_PACKAGES),
-        input={"path": plan.dataset, "array": plan.source.array, "identity": plan.source.identity},
+        input={
+            "path": plan.dataset,
+            "array": plan.source.array,
+            "identity": plan.source.identity,
+            **layout_details(plan.layout),
+        },
     )

@@ -11,7 +11,7 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.config import Geometry, PixelSize
 from lls_decode.pipelines.status.reader import DONE, FAILED, RETRIED, RunReader, read_status
 from lls_decode.pipelines.watch.metrics import exposition
-from lls_decode.pipelines.watch.picture import MOST_PIXELS, LivePicture, field_extent
+from lls_decode.pipelines.watch.picture import MOST_PIXELS, LivePicture
 from lls_decode.pipelines.watch.strip import COLOURS, MOST_COLUMNS, MOST_ROWS, make_cells
 from tests.pipelines.run_folders import Folder, make_folder
 
