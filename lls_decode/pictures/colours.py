@@ -11,9 +11,15 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 NUM_COLOURS: Final = 256
-_OKABE_ITO: Final = (
-    (86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (0, 114, 178),
-)  # fmt: skip
+_OKABE_ITO: Final = {
+    "sky blue": (86, 180, 233), "orange": (230, 159, 0), "bluish green": (0, 158, 115), "yellow": (240, 228, 66),
+    "vermilion": (213, 94, 0), "reddish purple": (204, 121, 167), "blue": (0, 114, 178),
+}  # fmt: skip
+_FEW_CHANNELS: Final = {
+    1: {"white": (255, 255, 255)},
+    2: {"green": (0, 255, 0), "magenta": (255, 0, 255)},
+    3: {"cyan": (0, 255, 255), "magenta": (255, 0, 255), "yellow": (255, 255, 0)},
+}
 LIT: Final = 1e-4
 """A pixel is lit when it has this share of the light of the brightest one."""
 _LIGHTNESS, _CHROMA = 0.74, 0.155
@@ -42,16 +48,20 @@ def depth_colours() -> Floats:
 
 
 def channel_colours(number: int) -> Floats:
-    """``(number, 3)`` linear RGB of channels that are told apart, by people with any colour vision as far as can be.
+    """``(number, 3)`` linear RGB of channels that are told apart, also by people who see fewer colours.
 
-    Green and magenta, or cyan, magenta and yellow; more get further colours of Okabe and Ito (2008), over and over.
+    Green and magenta, or cyan, magenta and yellow, which add up to white; more channels get the colours of Okabe and
+    Ito (2008), again and again.
     """
-    if number <= 2:
-        return np.array([(0.0, 1.0, 0.0), (1.0, 0.0, 1.0)])[:number]
-    if number == 3:
-        return np.array([(0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)])
-    srgb = np.array([_OKABE_ITO[at % len(_OKABE_ITO)] for at in range(number)]) / 255
+    known = list(_FEW_CHANNELS.get(number, _OKABE_ITO).values())
+    srgb = np.array([known[at % len(known)] for at in range(number)]) / 255
     return np.asarray(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4))
+
+
+def channel_names(number: int) -> tuple[str, ...]:
+    """Names of `channel_colours`."""
+    known = list(_FEW_CHANNELS.get(number, _OKABE_ITO))
+    return tuple(known[at % len(known)] for at in range(number))
 
 
 def white() -> Floats:

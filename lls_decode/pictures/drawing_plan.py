@@ -176,13 +176,13 @@ class Drawing:
                 ", ".join(f"{axis} {place:.0f} nm" for axis, place in zip(axes, places, strict=False))
                 for places in left_out.examples
             )
-            more = ", ..." if left_out.num_beyond > len(left_out.examples) else ""
+            more = "; ..." if left_out.num_beyond > len(left_out.examples) else ""
             yield (
-                f"{left_out.num_beyond} localizations lie beyond the picture and were left out (at {some}{more}); "
-                "--extent all draws them too"
+                f"left out {_rows(left_out.num_beyond)} beyond the limits of the picture, at {some}{more}; "
+                "--extent all draws all"
             )
         if left_out.num_nowhere:
-            yield f"{left_out.num_nowhere} localizations have a coordinate that is not finite and were left out"
+            yield f"left out {_rows(left_out.num_nowhere)} with a coordinate that is not finite"
         found, usual = (limits.get("z") for limits in (self.survey.found_nm, self.survey.usual_nm))
         if colour_range is not None and self.colour == "depth" and found != usual and usual is not None:
             yield (
@@ -192,6 +192,10 @@ class Drawing:
         if len(self.survey.channels) > 1 and self.colour != "channel":
             names = ", ".join(self.source.channel_label(number) for number in self.survey.channels)
             yield f"the channels ({names}) are drawn together; --colour channel tells them apart, --channel N draws one"
+
+
+def _rows(number: int) -> str:
+    return f"{number} localization{'' if number == 1 else 's'}"
 
 
 def plan_drawing(

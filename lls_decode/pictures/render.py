@@ -114,8 +114,8 @@ def _check_size(grid: Grid) -> None:
         return
     needed = grid.pixel_nm[2] * max(math.sqrt(width * height / MAX_PIXELS), max(width, height) / LONGEST_SIDE) * 1.01
     raise ConfigError(
-        f"A picture of {width} x {height} pixels is too large; use pixels of {math.ceil(needed)} nm, a part of the "
-        "field (x_nm, y_nm), or write a pyramid (.zarr)."
+        f"A picture of {width} x {height} pixels is too large; use pixels of {math.ceil(needed)} nm (--pixel-nm), draw "
+        "a part of the field (--extent, --x-nm, --y-nm), or write a pyramid (.zarr)."
     )
 
 

@@ -105,8 +105,10 @@ def _colour_range(colour: Floats, limits: Limits) -> Limits:
 
 
 def nothing_left(source: ViewedTable) -> TableError:
-    """The error of a picture without emitters."""
+    """Return the error of a picture without emitters."""
+    channel = source.view.channel
+    widen = "widen the region, slab or times" if channel is None else f"choose another channel than {channel}"
     return TableError(
         f"No emitters are left to draw ({source.num_rows} rows before the filter); lower prob_min, raise sigma_max_nm, "
-        "or widen the region, slab or times."
+        f"or {widen}."
     )

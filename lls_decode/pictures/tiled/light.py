@@ -60,7 +60,8 @@ class StoredLight:
 
     def finish(self) -> None:
         """Find how bright each layer is, after the last tile."""
-        if any(percentile.begin_exact() for percentile in self._percentiles):
+        waiting = [percentile for percentile in self._percentiles if percentile.begin_exact()]
+        if waiting:
             for _, _, light in self._read():
                 if self._together:
                     self._percentiles[0].add_exact(light.max(axis=0))
