@@ -36,6 +36,8 @@ FLOORS = {
     "lls_decode.export": 4,
     "lls_decode.molecules": 4,
     "lls_decode.drift": 4,
+    "lls_decode.joining": 4,
+    "lls_decode.register": 4,
     "lls_decode.localize": 5,
     "lls_decode.training": 5,
     "lls_decode.cluster": 6,

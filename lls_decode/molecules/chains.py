@@ -1,8 +1,8 @@
 """Which sighting of a molecule follows which.
 
 A **sighting** is a point with its variances at a **step**: a detection in a frame, or a molecule in a volume. Of two
-sightings, one step or a few apart, that may be one molecule, the follower is chosen by this rule, which knows nothing
-of how rows come:
+sightings of one channel, one step or a few apart, that may be one molecule, the follower is chosen by this rule, which
+knows nothing of how rows come:
 
     for every pair of steps, nearest steps first:
         among sightings without follower in the earlier and without predecessor in the later step, take the pair
@@ -63,6 +63,8 @@ class Points:
     """nm, in a coordinate system in which molecules stand still. Finite; any number where the variance is infinite."""
     variance_3N: Floats
     """nm^2; infinite along an axis that is not known, which then is not compared."""
+    channel: Integers | None = None
+    """``(N,)`` sightings of different channels are never one molecule; None: all are of one channel."""
 
     def __len__(self) -> int:
         return len(self.step)
@@ -176,6 +178,8 @@ class _Search:
         position, variance, gate = self._points.position_3N, self._points.variance_3N, self._gate
         dx, dy = (position[axis, later] - position[axis, earlier] for axis in (0, 1))
         near = (dx**2 + dy**2 <= gate.lateral_nm**2) & allowed[earlier]
+        if self._points.channel is not None:
+            near &= self._points.channel[earlier] == self._points.channel[later]
         earlier, later, dx, dy = earlier[near], later[near], dx[near], dy[near]
         dz = position[2, later] - position[2, earlier]
         vx, vy, vz = (variance[axis, later] + variance[axis, earlier] for axis in range(3))

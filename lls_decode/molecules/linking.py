@@ -64,10 +64,10 @@ def link(
     """Link the detections of a table into molecules.
 
     Writes ``molecules.parquet``, one row a molecule, and the table again with the number of its molecule in ``group``
-    of each row. `find_previous` says which detections are one molecule. Positions are means weighted by 1/sigma^2,
-    axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the coordinate system in which molecules stand
-    still. Rows of molecules are ordered by their last volume (frame, in a movie), then by number; numbers count first
-    detections.
+    of each row. `find_previous` says which detections are one molecule; those of different channels never are.
+    Positions are means weighted by 1/sigma^2, axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the
+    coordinate system in which molecules stand still. Rows of molecules are ordered by their last volume (frame, in a
+    movie), then by number; numbers count first detections.
 
     Parameters
     ----------
@@ -103,16 +103,16 @@ def link(
     for name, value in (("gap", gap), ("volume_gap", volume_gap)):
         if value is not None and value < 0:
             raise ConfigError(f"{name} is {value}; expected 0 (the next one only) or more.")
-    linker = _Linker(Positions(table, metadata), gate or Gate(), gap, -1 if volume_gap is None else volume_gap)
+    linker = _Linker(table, metadata, gate or Gate(), gap, -1 if volume_gap is None else volume_gap)
     metadata = metadata.without_step(_STEP).with_step(_STEP, **linker.settings, software=software_versions())
     folder = _folder(table, out)
     in_all = count_rows(table)
-    schema, of_molecules = molecule_schema(linker.has_sample), metadata.of_kind("molecules")
+    of_molecules = metadata.of_kind("molecules")
     # the inner one appears first: a number in the table is always one of a molecule that is there
     with (
         in_place(table),
         table_writer(folder / table.name, read_schema(table), metadata) as rows,
-        table_writer(folder / MOLECULES, schema, of_molecules) as molecules,
+        table_writer(folder / MOLECULES, linker.schema, of_molecules) as molecules,
     ):
         for batch in _iter_whole(table, linker.planes_per_volume, batch_rows):
             number, finished = linker.add(batch)
@@ -139,7 +139,7 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
     """
     table = Path(table)
     metadata = _read_localizations(table)
-    if not any(step.get("step") == _STEP for step in metadata.history):
+    if not metadata.steps(_STEP):
         raise TableError(f"{table} is not linked; there is nothing to undo.")
     final = _folder(table, out) / table.name
     with in_place(table), table_writer(final, read_schema(table), metadata.without_step(_STEP)) as rows:
@@ -154,10 +154,12 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
 class _Linker:
     """Rows of whole volumes in, numbers of molecules and finished molecules out."""
 
-    def __init__(self, positions: Positions, gate: Gate, gap: int, volume_gap: int) -> None:
-        self._positions, self._gate, self._gap = positions, gate, gap
-        self.planes_per_volume = positions.planes_per_volume
-        self.has_sample = positions.geometry is not None
+    def __init__(self, table: Path, metadata: TableMetadata, gate: Gate, gap: int, volume_gap: int) -> None:
+        self._positions, self._gate, self._gap = Positions(table, metadata), gate, gap
+        self.planes_per_volume = self._positions.planes_per_volume
+        self.has_sample, self.has_channels = self._positions.geometry is not None, metadata.has_channels
+        self.schema = molecule_schema(self.has_sample, self.has_channels)
+        """Of the molecules."""
         self.settings = {"sigmas": gate.sigmas, "lateral_nm": gate.lateral_nm, "axial_nm": gate.axial_nm, "gap": gap}
         """For the history of the table."""
         if self.planes_per_volume > 1:
@@ -166,10 +168,11 @@ class _Linker:
 
     def add(self, batch: pa.Table) -> tuple[Integers, pa.Table]:
         """Numbers of the molecules of all rows, and the molecules that are finished."""
-        names = ("frame", *_SUMMED, *self._positions.columns)
+        names = ("frame", *_SUMMED, *self._positions.columns, *(("channel",) if self.has_channels else ()))
         rows = {name: np.asarray(batch[name].to_numpy()) for name in names}
-        points = Points(rows["frame"].astype(np.int64), *self._positions.read(rows))
-        seen = Sightings.from_rows(rows, points.position_3N, points.variance_3N)
+        position_3N, variance_3N = self._positions.read(rows)
+        seen = Sightings.from_rows(rows, position_3N, variance_3N)
+        points = Points(seen.first_frame, position_3N, variance_3N, seen.channel)
         if self.planes_per_volume == 1:
             number, finished = self._tracks.add(seen, points.step)
             return number, self._table(finished)
@@ -189,8 +192,8 @@ class _Linker:
 
     def _table(self, finished: Finished | None) -> pa.Table:
         if finished is None:
-            return molecule_schema(self.has_sample).empty_table()
-        return molecule_table(finished.number, finished.sums, self._positions.geometry)
+            return self.schema.empty_table()
+        return molecule_table(finished.number, finished.sums, self._positions.geometry, with_channel=self.has_channels)
 
 
 def _read_localizations(table: Path) -> TableMetadata:

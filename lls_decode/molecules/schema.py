@@ -40,7 +40,9 @@ def molecule_schema(with_sample: bool, with_channel: bool = False) -> pa.Schema:
     return pa.schema([column.field() for column in (*_BEFORE, *sample, *channel)])
 
 
-def molecule_table(group: npt.NDArray[np.int64], seen: Sightings, geometry: Geometry | None) -> pa.Table:
+def molecule_table(
+    group: npt.NDArray[np.int64], seen: Sightings, geometry: Geometry | None, *, with_channel: bool = False
+) -> pa.Table:
     """Rows of finished molecules, in the order given."""
     position_3N = np.where(seen.weight_3N > 0, seen.position_3N, np.nan)
     sigma_3N = np.sqrt(np.where(seen.weight_3N > 0, seen.variance_3N, np.nan))
@@ -58,11 +60,12 @@ def molecule_table(group: npt.NDArray[np.int64], seen: Sightings, geometry: Geom
         "phot_sig": np.sqrt(seen.photons_variance),
         "prob": seen.prob,
         "prob_any": -np.expm1(seen.log_missed),
+        "channel": seen.channel,
     }
     if geometry is not None:
         x, y, z = position_3N
         sample = geometry.to_sample(x, y, z, 0)
         columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), sample, strict=True))
-    schema = molecule_schema(geometry is not None)
+    schema = molecule_schema(geometry is not None, with_channel)
     arrays = [pa.array(columns[field.name].astype(field.type.to_pandas_dtype()), type=field.type) for field in schema]
     return pa.table(arrays, schema)

@@ -4,7 +4,7 @@ The same is repeated under ``PANDAS_ATTRS``, so that ``pandas.read_parquet(file)
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
@@ -55,6 +55,8 @@ class TableMetadata(Config):
     geometry: Geometry | None = None
     camera: Camera | None = None
     planes_per_volume: int | None = None
+    num_frames: int | None = Field(default=None, ge=0)
+    """Frames of the dataset, with and without rows; None: not known."""
     channels: tuple[ChannelInfo, ...] = ()
     """By the numbers in the column ``channel``; of a table without that column at most one, which all rows are of."""
     model_digest: str | None = None
@@ -98,6 +100,10 @@ class TableMetadata(Config):
     def without_step(self, name: str) -> Self:
         """The same without the steps of that name."""
         return self.model_copy(update={"history": tuple(step for step in self.history if step.get("step") != name)})
+
+    def steps(self, name: str) -> list[dict[str, Any]]:
+        """The steps of that name, also of the tables that this one was joined from."""
+        return list(_steps(self.history, name))
 
     def of_kind(self, kind: str) -> Self:
         """The same for a table whose rows are something else."""
@@ -150,6 +156,14 @@ class TableMetadata(Config):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise TableError(f"{source} has metadata that cannot be meant: {place}: {first['msg']}.") from error
+
+
+def _steps(history: Iterable[dict[str, Any]], name: str) -> Iterator[dict[str, Any]]:
+    for step in history:
+        if step.get("step") == name:
+            yield step
+        for given in step.get("inputs", ()) if step.get("step") == "join" else ():
+            yield from _steps(given.get("history", ()), name)
 
 
 def has_metadata(metadata: Mapping[bytes, bytes] | None) -> bool:

@@ -27,6 +27,7 @@ from .runs.watch import status, watch
 from .spike_in import spike_in
 from .tables.drift import drift
 from .tables.evaluation import evaluate, frc
+from .tables.joining import join
 from .tables.molecules import debias, filter_rows, link
 from .tables.tables import export, import_table, render
 from .training import calibrate, estimate, simulate, train
@@ -35,7 +36,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Begin": (demo, doctor, inspect, convert),
     "Models": (calibrate, estimate, simulate, train, model),
     "Runs": (preview, run, batch, status, watch, merge, report),
-    "Tables": (drift, debias, link, filter_rows, render, export, import_table),
+    "Tables": (join, drift, debias, link, filter_rows, render, export, import_table),
     "Accuracy": (evaluate, spike_in, frc),
     "Settings": (config, cluster),
 }

@@ -45,6 +45,7 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
         "geometry": metadata.geometry.to_dict() if metadata.geometry else None,
         "model": metadata.model.get("name"),
         "model_digest": metadata.model_digest,
+        "channels": [metadata.channel_label(number) for number in range(len(metadata.channels))],
         "input": metadata.input,
         "run_digest": metadata.run_digest,
         "software": metadata.software,
@@ -74,6 +75,8 @@ def describe_step(step: Mapping[str, Any]) -> str:
         for name, value in step.items()
         if name != "step" and isinstance(value, str | int | float)
     ]
+    if step.get("step") == "join":
+        details.append("of " + ", ".join(str(given.get("name")) for given in step.get("inputs", ())))
     return f"{step.get('step', 'unknown')}: {', '.join(details)}" if details else str(step.get("step", "unknown"))
 
 
