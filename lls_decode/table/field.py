@@ -1,8 +1,5 @@
 """The field of view that a table's rows were found in: of its dataset, never the extent of its rows."""
 
-from dataclasses import asdict
-from typing import Any, Final
-
 import numpy as np
 
 from lls_decode.axes import Layout
@@ -10,22 +7,6 @@ from lls_decode.config import Geometry, PixelSize
 from lls_decode.table.metadata import TableMetadata
 
 Limits = tuple[float, float]
-LAYOUT_KEY: Final = "layout"
-"""Under which `TableMetadata.input` has the size of the dataset."""
-
-
-def layout_details(layout: Layout) -> dict[str, Any]:
-    """The size of a dataset as plain values, for `TableMetadata.input`."""
-    return {LAYOUT_KEY: asdict(layout)}
-
-
-def layout_of(metadata: TableMetadata) -> Layout | None:
-    """The size of the dataset that a table is of; None where the table does not say it."""
-    found = metadata.input.get(LAYOUT_KEY)
-    try:
-        return Layout(**{name: int(value) for name, value in found.items()}) if isinstance(found, dict) else None
-    except (TypeError, ValueError):
-        return None
 
 
 def field_of_view(metadata: TableMetadata, *, sample: bool) -> tuple[Limits, Limits] | None:
@@ -36,10 +17,11 @@ def field_of_view(metadata: TableMetadata, *, sample: bool) -> tuple[Limits, Lim
     sample
         In sample coordinates, else in those of the camera.
     """
-    layout, pixel = layout_of(metadata), metadata.pixel_size
-    if layout is None or pixel is None or (sample and metadata.geometry is None):
+    pixel, geometry = metadata.pixel_size, metadata.geometry if sample else None
+    if metadata.width is None or metadata.height is None or pixel is None or (sample and geometry is None):
         return None
-    return field_extent(layout, pixel, metadata.geometry if sample else None)
+    layout = Layout(1, metadata.planes_per_volume or 1, metadata.height, metadata.width)
+    return field_extent(layout, pixel, geometry)
 
 
 def field_extent(layout: Layout, pixel: PixelSize, geometry: Geometry | None) -> tuple[Limits, Limits]:

@@ -55,6 +55,10 @@ class TableMetadata(Config):
     geometry: Geometry | None = None
     camera: Camera | None = None
     planes_per_volume: int | None = None
+    width: int | None = Field(default=None, gt=0)
+    """Pixels of a frame of the dataset along x; None: not known."""
+    height: int | None = Field(default=None, gt=0)
+    """Pixels along y."""
     num_frames: int | None = Field(default=None, ge=0)
     """Frames of the dataset, with and without rows; None: not known."""
     channels: tuple[ChannelInfo, ...] = ()

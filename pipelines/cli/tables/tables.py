@@ -8,7 +8,7 @@ import click
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import like_option, square_pixel
+from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import (
     ExtentType,
     IndexRangeType,
@@ -16,6 +16,7 @@ from lls_decode.pipelines.cli.parameters import (
     LazyHelpCommand,
     LazyHelpOption,
     LimitsType,
+    PairType,
 )
 
 if TYPE_CHECKING:
@@ -163,6 +164,13 @@ def _export_help() -> str:
 )  # fmt: skip
 @click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
 @click.option("--psf-sigma-nm", type=click.FloatRange(0, min_open=True), help="PSF width.  [default: of the model]")
+@click.option("--size", type=PairType("WIDTHxHEIGHT", "x", smallest=1),
+              help="Pixels of the frames (Picasso, SMAP).  [default: of the dataset]")  # fmt: skip
+@click.option("--frames", "num_frames", type=click.IntRange(1),
+              help="Frames of the dataset (Picasso, SMAP).  [default: of the dataset]")  # fmt: skip
+@click.option("--first-pixel", "first_px", type=PairType("X,Y", ","),
+              help="Where the picture begins (Picasso, SMAP), e.g. -10,-10.  [default: of the dataset]")  # fmt: skip
+@json_option
 @click.option(
     "--force",
     is_flag=True,
@@ -176,16 +184,30 @@ def export(
     coords: 'Coords | Literal["auto"]',
     pixel_nm: float | None,
     psf_sigma_nm: float | None,
+    size: tuple[int, int] | None,
+    num_frames: int | None,
+    first_px: tuple[int, int] | None,
+    as_json: bool,
     force: bool,
 ) -> None:
-    """Write TABLE as the file of another program (--format lists them), or as csv."""
+    """Write TABLE (localizations or molecules) as the file of another program, or as csv; --format lists them.
+
+    Columns for which the format has no place are named. Rows are sorted where the other program expects that.
+    """
     from lls_decode.export.exporting import export_table
 
     made = export_table(
         table, out,
-        format=format, coords=coords, pixel_size=square_pixel(pixel_nm), psf_sigma_nm=psf_sigma_nm, force=force,
+        format=format, coords=coords, pixel_size=square_pixel(pixel_nm), psf_sigma_nm=psf_sigma_nm,
+        size=size, num_frames=num_frames, first_px=first_px, force=force,
     )  # fmt: skip
-    click.echo(f"{made.path}: {made.rows} localizations, {made.format}, {made.coords} coordinates")
+    if as_json:
+        echo_json(made.to_dict())
+        return
+    click.echo(f"{made.path}: {made.rows} {made.kind}, {made.format}, {made.coords} coordinates")
+    for reason in dict.fromkeys(made.left_out.values()):
+        names = ", ".join(name for name, why in made.left_out.items() if why == reason)
+        click.echo(f"left out: {names} ({reason})")
 
 
 def _import_formats() -> list[str]:
