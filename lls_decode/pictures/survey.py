@@ -1,5 +1,6 @@
 """What must be known of a table before it is drawn: limits, channels, typical colours, and typical sigmas."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,8 +73,9 @@ def survey_table(source: ViewedTable, *, needs_sigma: bool = True, needs_normal:
     for piece in source.pieces():
         if not len(piece):
             continue
+        somewhere = _between(piece, dict.fromkeys(needed, (-np.inf, np.inf)))
         for axis, spread in spreads.items():
-            spread.add(piece.position_nm[axis])
+            spread.add(piece.position_nm[axis][somewhere])
         survey.sigma_max_nm = max(survey.sigma_max_nm, float(piece.sigma_nm[horizontal].max()))
         survey.num_seen += len(piece)
         channels |= set(np.unique(piece.channel).tolist())
@@ -84,12 +86,34 @@ def survey_table(source: ViewedTable, *, needs_sigma: bool = True, needs_normal:
     survey.channels = tuple(sorted(channels)) if source.has_channels else ()
     survey.found_nm = {axis: spread.limits() for axis, spread in spreads.items()}
     survey.usual_nm = {axis: spread.usual_limits(source.field_nm(axis)) for axis, spread in spreads.items()}
+    if any(survey.usual_nm[axis] != survey.found_nm[axis] for axis in needed):
+        survey.usual_nm = _of_usual_rows(source, survey.usual_nm, needed)
     depths = survey.usual_nm["z"] if source.colour_is_depth else (-np.inf, np.inf)
     survey.colour_range = _colour_range(np.concatenate(colours), depths)
     ratio = np.concatenate(ratios)
     typical = float(np.median(ratio)) if len(ratio) else 1.0
     survey.vertical_blur = typical if typical > 0 else 1.0
     return survey
+
+
+def _of_usual_rows(source: ViewedTable, usual_nm: dict[Axis, Limits], needed: list[Axis]) -> dict[Axis, Limits]:
+    """Limits along each axis of rows that are no strays along the needed ones: one more pass over the table."""
+    limits = dict.fromkeys(usual_nm, (np.inf, -np.inf))
+    for piece in source.pieces():
+        for axis, (low, high) in limits.items():
+            own = {name: usual_nm[name] for name in (*needed, axis)}
+            values = piece.position_nm[axis][_between(piece, own)]
+            limits[axis] = float(values.min(initial=low)), float(values.max(initial=high))
+    return limits
+
+
+def _between(piece: Piece, limits_nm: Mapping[Axis, Limits]) -> npt.NDArray[np.bool_]:
+    """Rows with finite coordinates between limits, these included."""
+    inside = np.ones(len(piece), dtype=np.bool_)
+    for axis, (low, high) in limits_nm.items():
+        place = piece.position_nm[axis]
+        inside &= np.isfinite(place) & (place >= low) & (place <= high)
+    return inside
 
 
 def _ratio(piece: Piece, horizontal: Axis, vertical: Axis) -> Floats:
