@@ -10,6 +10,7 @@ measurement runs in a process of its own, whose peak memory is ``peak_mb``. One 
 import argparse
 import itertools
 import json
+import math
 import os
 import platform
 import tempfile
@@ -76,6 +77,7 @@ def measure(what: str, table: Path, pixel_nm: float) -> dict[str, Any]:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
         "pixels": drawn.shape,
+        "megapixels": round(math.prod(drawn.shape) / 1e6),
         "wall_s": round(wall, 2),
         "cpu_s": round(cpu, 2),
         "rows_per_cpu_s": round(drawn.num_drawn / cpu),
