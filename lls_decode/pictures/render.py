@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from lls_decode.drawing import need_matplotlib
 from lls_decode.errors import ConfigError
 from lls_decode.outputs import PROGRAM, guarded
 from lls_decode.pictures.colours import (
-    NUM_COLOURS,
     channel_colours,
     depth_colours,
     depth_index,
@@ -31,12 +31,14 @@ from lls_decode.pictures.tiled.png import LONGEST_SIDE, write_png
 from lls_decode.pictures.tiled.pyramid import Grid
 from lls_decode.pictures.tiled.tiff import Placement, write_tiff
 from lls_decode.pictures.tiled.tiles import ColouredCanvas
-from lls_decode.pictures.view import AXES, Colour, Limits, View
+from lls_decode.pictures.view import AXES, WHOLE, Colour, Limits, View
 from lls_decode.table import written_aside
+from lls_decode.table.files import check_replaceable
 
-WHOLE: Final = View()
 PICTURES: Final = (".png", ".tif", ".tiff")
 """Endings of pictures that `render_png` writes."""
+Floats = npt.NDArray[np.float64]
+
 MAX_PIXELS: Final = 2_000_000_000
 """Larger pictures are for viewers that read parts of them: pyramids."""
 _COLOUR_TITLES: Final[Mapping[Colour, str]] = {"depth": "z (nm)", "time": "frame", "photons": "photons"}
@@ -93,6 +95,7 @@ def render_png(
     is_png = out.suffix.lower() == ".png"
     if is_png:
         need_matplotlib("Pictures with scale bars need")
+    check_replaceable(out)
     drawing = plan_drawing(
         table, view, pixel_nm=pixel_nm, mode=mode, blur_nm=blur_nm, colour=colour, extent_nm=extent_nm
     )
@@ -135,12 +138,12 @@ def _drawn(drawing: Drawing, folder: Path, out: Path, values: Limits) -> tuple[S
     return light, drawing.rendering(out, canvas.num_drawn, colour_range=values if has_range else None)
 
 
-def _palette(drawing: Drawing) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _palette(drawing: Drawing) -> Floats:
     """Light of an emitter of each kind: RGB by what its hue stands for, or 1 in its own channel."""
     if drawing.channels:
         return np.eye(len(drawing.channels))
     if drawing.colour == "none":
-        return white()[:NUM_COLOURS]
+        return white()
     return depth_colours()
 
 

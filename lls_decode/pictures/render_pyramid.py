@@ -13,10 +13,9 @@ from lls_decode.pictures.drawing_plan import Drawing, Mode, Rendering, check_mod
 from lls_decode.pictures.survey import AskedExtent
 from lls_decode.pictures.tiled.pyramid import write_ome_tiff, write_ome_zarr
 from lls_decode.pictures.tiled.tiles import TiledCanvas
-from lls_decode.pictures.view import View
+from lls_decode.pictures.view import WHOLE, View
 from lls_decode.table import written_aside
 
-WHOLE: Final = View()
 PYRAMIDS: Final = (".ome.tif", ".ome.tiff", ".zarr")
 """Endings of pictures that `render_pyramid` writes."""
 

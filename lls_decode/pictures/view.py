@@ -102,6 +102,10 @@ class View:
         return self.slab_nm if along is None else (max(along[0], self.slab_nm[0]), min(along[1], self.slab_nm[1]))
 
 
+WHOLE: Final = View()
+"""All of a table, from above."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Emitters of one row group that are seen: position and sigma by (turned) axis, nm."""
