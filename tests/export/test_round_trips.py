@@ -6,16 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import h5py
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import yaml
 
 from lls_decode.errors import ConfigError
 from lls_decode.export.exporting import FORMATS, Exported, export_table
+from lls_decode.export.importing import import_table
 from lls_decode.pipelines.cli import main
-from lls_decode.table import ChannelInfo, read_metadata, read_table, sorting
+from lls_decode.table import ChannelInfo, described_like, read_metadata, read_table, sorting
 
 from .conftest import (
     GEOMETRY,
@@ -270,3 +273,63 @@ def test_what_is_left_out_is_printed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (found["left_out"], read_metadata(table).kind) == ({}, "molecules")
     (about,) = yaml.safe_load_all((tmp_path / "out.yaml").read_text())
     assert (about["Width"], about["Height"], about["Frames"]) == (300, 189, 5000)
+
+
+# --- through our own import ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
+@pytest.mark.parametrize("format", ["picasso", "smap", "smlm", "csv", "thunderstorm"])
+def test_molecules_come_back(format: str, num_channels: int, tmp_path: Path) -> None:
+    table = a_table(tmp_path / "table.parquet", "molecules", num_channels)
+    made = export_table(table, tmp_path / f"out{FORMATS[format].suffix}", format=format)
+    is_text = FORMATS[format].suffix == ".csv"  # a text does not hold the pixel size
+    back = import_table(made.path, tmp_path / "back.parquet", pixel_size=PIXEL if is_text else None)
+    rows, metadata = read_table(back)
+    assert metadata.kind == "molecules"
+    found = by_photons({name: rows[name].to_numpy() for name in rows.column_names})
+    expected = by_photons(as_exported(table, "raw"))
+    lost = NO_PLACE[format]
+    assert ("channel" in found) == ("channel" in expected and "channel" not in lost)
+    for name, values in expected.items():
+        if name not in lost:
+            np.testing.assert_allclose(found[name], values, rtol=0, atol=3e-7 * np.abs(values).max(), err_msg=name)
+
+
+# --- tables that other programs have rewritten -----------------------------------------------------------------------
+
+
+def by_pandas(source: Path, out: Path) -> None:
+    pd.read_parquet(source).sort_values("photons").to_parquet(out)
+
+
+def by_polars(source: Path, out: Path) -> None:
+    polars.scan_parquet(source).sort("photons").collect().write_parquet(out)
+
+
+def by_duckdb(source: Path, out: Path) -> None:
+    duckdb.sql(f"copy (select * from '{source}' order by photons) to '{out}' (format parquet)")
+
+
+@pytest.mark.parametrize("tilted", [False, True], ids=["movie", "tilted"])
+@pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
+@pytest.mark.parametrize("kind", ["localizations", "molecules"])
+@pytest.mark.parametrize("rewrite", [by_pandas, by_polars, by_duckdb])
+def test_rewritten_tables_are_exported_as_before(
+    rewrite: Callable[[Path, Path], None], kind: str, num_channels: int, tilted: bool, tmp_path: Path
+) -> None:
+    """By pandas, polars and DuckDB, in another order of rows: every column, and the file that we make of it."""
+    table, back = tmp_path / "table.parquet", tmp_path / "back.parquet"
+    a_table(table, kind, num_channels, tilted=tilted)
+    rewrite(table, back)
+    with described_like(None if rewrite is by_pandas else table):
+        found, metadata = read_table(back)
+        made = export_table(back, tmp_path / "out.hdf5")
+        expected, about = read_table(table)
+        assert (metadata, found.schema.names) == (about, expected.schema.names)
+        assert found.sort_by("photons").equals(expected.sort_by("photons"))
+        assert_equal_or_named(made, back)
+    assert made.left_out == export_table(table, tmp_path / "straight.hdf5").left_out
+    one, other = (by_photons(read_picasso(tmp_path / name)) for name in ("out.hdf5", "straight.hdf5"))
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name], err_msg=name)
