@@ -40,7 +40,7 @@ class Placement:
 
     def imagej(self) -> dict[str, Any]:
         """Return what ImageJ reads (the place of zero in pixels from the upper left corner), and plain numbers."""
-        across, down = self.axes
+        across, down = tuple(self.axes)
         origin = {"xorigin": -self.left_nm / self.pixel_nm}
         if self.upwards:
             origin |= {"yorigin": self.top_nm / self.pixel_nm}
@@ -88,7 +88,7 @@ def write_tiff(
     if colours is not None:
         ramps = [np.rint(colour[:, None] * np.arange(256)).astype(np.uint8) for colour in colours]
         metadata |= {"axes": "CYX", "mode": "composite", "Labels": list(labels), "LUTs": ramps}
-    strips = (zlib.compress(np.ascontiguousarray(strip), _LEVEL) for strip in _strips(rows, num_rows, height))
+    strips = (zlib.compress(np.ascontiguousarray(strip).tobytes(), _LEVEL) for strip in _strips(rows, num_rows, height))
     if int(np.prod(shape)) < _BIG_TIFF_BYTES:
         per_um = 1000.0 / placement.pixel_nm
         with tifffile.TiffWriter(path, imagej=True) as file:
