@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lls_decode.pipelines.planning.index_range import parse_limits, parse_pair, parse_range, parse_roi
+from lls_decode.pipelines.planning.index_range import parse_extent, parse_limits, parse_pair, parse_range, parse_roi
 
 if TYPE_CHECKING:  # generic only in recent versions of click
     ParamType = click.ParamType[Any, Any]
@@ -46,6 +46,16 @@ class LimitsType(ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse what was typed."""
         return parse_limits(value, option=_option_name(param)) if isinstance(value, str) else value
+
+
+class ExtentType(ParamType):
+    """``auto``, ``all``, or ``X0:X1,Y0:Y1``, limits of a picture in nm."""
+
+    name = "auto|all|X0:X1,Y0:Y1"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse what was typed."""
+        return parse_extent(value, option=_option_name(param)) if isinstance(value, str) else value
 
 
 class RoiType(ParamType):

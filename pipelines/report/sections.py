@@ -8,7 +8,7 @@ import yaml
 
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias, TableSummary
 from lls_decode.evaluate.counts import ValueCounts
-from lls_decode.pictures.render import Rendering
+from lls_decode.pictures.drawing_plan import Rendering
 from lls_decode.pipelines.flows.table_inspection import describe_step
 from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.pipelines.status.run_status import FailedBlock, RunStatus
@@ -80,10 +80,12 @@ def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str) -> str:
     parts = []
     for view, shown, image in drawn:
         (left, right), (top, bottom) = shown.extent_nm
+        hue = f"in colours for {', '.join(shown.channels)}" if shown.channels else "coloured by z"
         caption = (
             f"{shown.num_drawn:,} {kind}, {view}, {shown.coords} coordinates, {(right - left) / 1000:.1f} x "
-            f"{(bottom - top) / 1000:.1f} µm; each as wide as its predicted sigma, coloured by z"
+            f"{(bottom - top) / 1000:.1f} µm; each as wide as its predicted sigma, {hue}"
         )
+        caption += "".join(f"; {note}" for note in shown.notes)
         parts.append(html.picture(image, caption, dark=True))
     return html.section("Reconstruction", parts)
 

@@ -10,6 +10,7 @@ from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import (
+    ExtentType,
     IndexRangeType,
     LazyChoice,
     LazyHelpCommand,
@@ -20,6 +21,8 @@ from lls_decode.pipelines.cli.parameters import (
 
 if TYPE_CHECKING:
     from lls_decode.export.rows import Coords
+    from lls_decode.pictures.drawing_plan import Rendering
+    from lls_decode.pictures.survey import AskedExtent
 
 Limits = tuple[float, float]
 
@@ -43,11 +46,17 @@ def _picture_endings() -> str:
 @click.option("--z-pixel-nm", type=click.FloatRange(0, min_open=True), help="Makes a volume (.zarr) of such planes.")
 @click.option("--mode", type=click.Choice(["gaussian", "histogram"]), default="gaussian", show_default=True)
 @click.option("--blur-nm", type=float, help="The same sigma for all.  [default: each localization's own]")
-@click.option("--colour", type=click.Choice(["depth", "time", "photons", "none"]),
-              help="What hue stands for (.png, .tif).  [default: depth]")  # fmt: skip
+@click.option(
+    "--colour",
+    type=click.Choice(["depth", "time", "photons", "channel", "none"]),
+    help="What hue stands for (.png, .tif).  [default: channel where there are several, else depth]",
+)
 @click.option("--colour-range", type=LimitsType(), help="Values of the first and last colour.")
 @click.option("--view", type=click.Choice(["xy", "xz", "yz"]), default="xy", show_default=True)
 @click.option("--coords", type=click.Choice(["auto", "raw", "sample"]), default="auto", show_default=True)
+@click.option("--extent", type=ExtentType(), default="auto", show_default=True,
+              help="Limits of the picture; auto: all but strays, which are named; all: strays too.")  # fmt: skip
+@click.option("--channel", type=click.IntRange(0), help="Only this channel.  [default: each in its own colour]")
 @click.option("--x-nm", type=LimitsType(), help="Region along x, e.g. 0:5000.  [default: all]")
 @click.option("--y-nm", type=LimitsType(), help="Region along y.  [default: all]")
 @click.option("--z-nm", type=LimitsType(), help="Region along z.  [default: all]")
@@ -67,10 +76,12 @@ def render(
     z_pixel_nm: float | None,
     mode: Literal["gaussian", "histogram"],
     blur_nm: float | None,
-    colour: Literal["depth", "time", "photons", "none"] | None,
+    colour: Literal["depth", "time", "photons", "channel", "none"] | None,
     colour_range: Limits | None,
     view: Literal["xy", "xz", "yz"],
     coords: Literal["auto", "raw", "sample"],
+    extent: "AskedExtent",
+    channel: int | None,
     x_nm: Limits | None,
     y_nm: Limits | None,
     z_nm: Limits | None,
@@ -85,8 +96,8 @@ def render(
 ) -> None:
     """Draw TABLE as a picture: {formats}.
 
-    PNG has a scale bar and a colour bar. Pyramids (OME-TIFF, OME-Zarr 0.5) hold localizations per pixel; with
-    --z-pixel-nm a volume.
+    PNG has a scale bar and a colour bar; each of several channels has its own colour. Pyramids (OME-TIFF, OME-Zarr
+    0.5) hold localizations per pixel; with --z-pixel-nm a volume.
     """
     from lls_decode.pictures.render import render_png
     from lls_decode.pictures.render_pyramid import PYRAMIDS, render_pyramid
@@ -95,7 +106,7 @@ def render(
     seen = View(
         coords=coords, projection=view, x_nm=x_nm, y_nm=y_nm, z_nm=z_nm,
         tilt_deg=tilt_deg, tilt_axis=tilt_axis, pivot_nm=pivot_nm, slab_nm=slab_nm,
-        volumes=volumes, frames=frames, prob_min=prob_min, sigma_max_nm=sigma_max_nm,
+        volumes=volumes, frames=frames, channel=channel, prob_min=prob_min, sigma_max_nm=sigma_max_nm,
     )  # fmt: skip
     is_pyramid = out.name.lower().endswith(PYRAMIDS)
     unfit = {"--colour": colour, "--colour-range": colour_range} if is_pyramid else {"--z-pixel-nm": z_pixel_nm}
@@ -103,15 +114,31 @@ def render(
         raise ConfigError(f"{out.name} takes no {named}; see which files it is for: lls-decode render --help.")
     if is_pyramid:
         picture = render_pyramid(
-            table, out, view=seen, pixel_nm=pixel_nm, z_pixel_nm=z_pixel_nm, mode=mode, blur_nm=blur_nm
-        )
+            table, out, view=seen, pixel_nm=pixel_nm, z_pixel_nm=z_pixel_nm, mode=mode, blur_nm=blur_nm,
+            extent_nm=extent,
+        )  # fmt: skip
     else:
         picture = render_png(
             table, out, view=seen, pixel_nm=pixel_nm, mode=mode, blur_nm=blur_nm,
-            colour=colour or "depth", colour_range=colour_range,
+            colour=colour, colour_range=colour_range, extent_nm=extent,
         )  # fmt: skip
+    _say_what_it_shows(out, picture, view)
+
+
+def _say_what_it_shows(out: Path, picture: "Rendering", view: str) -> None:
     size = " x ".join(str(number) for number in picture.shape)
     click.echo(f"{out}: {picture.num_drawn} localizations drawn, {size} pixels")
+    limits = ", ".join(
+        f"{axis} {low:.1f} to {high:.1f} nm" for axis, (low, high) in zip(view, picture.extent_nm, strict=True)
+    )
+    click.echo(f"pixels of {picture.pixel_nm:g} nm, {picture.coords} coordinates, {limits}")
+    if picture.channels:
+        from lls_decode.pictures.colours import channel_names
+
+        names = channel_names(len(picture.channels))
+        click.echo(", ".join(f"{label}: {name}" for label, name in zip(picture.channels, names, strict=True)))
+    for note in picture.notes:
+        click.echo(f"note: {note}")
 
 
 def _export_formats() -> list[str]:
