@@ -165,12 +165,13 @@ def evaluate(
         truth, found = truth.select(inside), found.select(kept)
         bounds = None if bounds is None else bounds.select(inside)
     comparison = compare(truth, found, **criteria)
+    has_z = all(not len(rows) or bool(np.isfinite(rows.z_nm).any()) for rows in (truth, found))
     best = None if bounds is None else bounds.select(comparison.true_rows)
     return Evaluation(
         score=summarize(comparison),
         sigmas=sigma_agreements(comparison),
         bounds=_bound_ratios(comparison, best, np.ones(len(comparison.true), dtype=np.bool_)),
-        by_z=_binned(comparison, best, "z_nm"),
+        by_z=_binned(comparison, best, "z_nm") if has_z else (),
         by_photons=_binned(comparison, best, "photons"),
         probability=probability_reliability(comparison),
         subpixel=() if pixel is None else subpixel_bias([vars(found)], pixel),
@@ -178,7 +179,7 @@ def evaluate(
         comparison=comparison,
         errors=error_statistics(comparison),
         frames=judged,
-        has_z=bool(np.isfinite(truth.z_nm).any() and np.isfinite(found.z_nm).any()) or not (len(truth) and len(found)),
+        has_z=has_z,
     )
 
 

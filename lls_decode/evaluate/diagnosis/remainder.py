@@ -69,7 +69,9 @@ def wrong_scale(sample: Sample, change: TruthChange) -> TruthChange:
     fitted = fit_place(sample, change, with_scale=True)
     moved = fit_place(sample, change, with_scale=False)
     spread, plain = (_lateral_spread(residuals(sample, item)) for item in (fitted, moved))
-    if not spread < _TIGHTER * plain:
+    lever = math.hypot(*(float(np.std(getattr(sample.found, f"{axis}_nm"))) for axis in "xy"))
+    error = spread / (lever * math.sqrt(_num_independent(before.molecule))) if lever > 0 else math.inf
+    if not (spread < _TIGHTER * plain and abs(fitted.scale / change.scale - 1) > _SIGMAS * error):
         return change
     alone = fit_place_without_shift(sample, fitted, change)
     slack = 1 + 2 / math.sqrt(len(before.dx_nm))
