@@ -90,7 +90,9 @@ def error_statistics(comparison: Comparison) -> tuple[ErrorStatistics, ...]:
     return tuple(found)
 
 
-def _statistics(quantity: str, error: Floats, sigma: Floats, molecule: Integers, ratio: Floats | None) -> ErrorStatistics:
+def _statistics(
+    quantity: str, error: Floats, sigma: Floats, molecule: Integers, ratio: Floats | None
+) -> ErrorStatistics:
     bias, bias_error, num = mean_with_error(error, molecule)
     square, square_error, _ = mean_with_error(error**2, molecule)
     rmse = math.sqrt(square)

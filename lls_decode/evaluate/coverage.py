@@ -91,9 +91,7 @@ class FramesJudged:
         }
 
 
-def covered(
-    truth: Emitters, found: Emitters, coverage: FrameCoverage
-) -> tuple[Mask, Mask, FramesJudged]:
+def covered(truth: Emitters, found: Emitters, coverage: FrameCoverage) -> tuple[Mask, Mask, FramesJudged]:
     """Rows of the truth and of the table that lie in covered frames, and what is to be said about the others."""
     keep_truth, keep_found = coverage.holds(truth.frame), coverage.holds(found.frame)
     ends = [(low, high) for low, high in (*coverage.ranges[:1], *coverage.ranges[-1:])]

@@ -56,14 +56,8 @@ def _panels(evaluation: Evaluation) -> list[Callable[[Any], None]]:
         _reliability(axes, [item for item in evaluation.sigmas if item.quantity == "photons"], "photons")
 
     return [
-        *(
-            [lambda axes: _detection(axes, evaluation.by_z, "true z (nm)", absent="no z")]
-            if evaluation.has_z
-            else []
-        ),
-        lambda axes: _detection(
-            axes, evaluation.by_photons, "true photons", absent="photons unknown, or all the same"
-        ),
+        *([lambda axes: _detection(axes, evaluation.by_z, "true z (nm)", absent="no z")] if evaluation.has_z else []),
+        lambda axes: _detection(axes, evaluation.by_photons, "true photons", absent="photons unknown, or all the same"),
         lambda axes: _probability(axes, evaluation),
         lambda axes: _precision(axes, evaluation),
         lambda axes: _errors(axes, evaluation),
@@ -107,6 +101,11 @@ def write_curve(out: str | Path, curve: FourierCorrelation, *, title: str = "") 
     if not math.isnan(curve.resolution_nm):
         axes.axvline(1000 / curve.resolution_nm, color="C3", linewidth=0.8)
         words = f"resolution {curve.resolution_nm:.1f} nm"
+        if curve.interval_nm is not None:
+            low, high = curve.interval_nm
+            ends = f"{low:.1f} to {high:.1f} nm" if math.isfinite(high) else f"{low:.1f} nm to none"
+            words += f", 95 % interval {ends}" + ("" if curve.is_firm else ": too few localizations for a firm number")
+            axes.axvspan(1000 / min(high, 1e9), 1000 / low, color="C3", alpha=0.12, label="95 % interval")
     one, other = curve.num_localizations
     axes.set(xlabel="spatial frequency (1/µm)", ylabel="Fourier correlation", ylim=(-0.15, 1.05), xlim=(0, per_um[-1]))
     axes.set_title(

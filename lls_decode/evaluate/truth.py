@@ -119,7 +119,9 @@ def _read_csv(path: Path, pixel_nm: float | None, first_frame: int | None) -> Em
     assert layout.origin_px is not None  # of all three
     columns["x_nm"] = columns["x_nm"] - layout.origin_px * pixel_nm
     columns["y_nm"] = columns["y_nm"] - layout.origin_px * pixel_nm
-    return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=layout.first_frame, given=first_frame)})
+    return Emitters.from_columns(
+        {**columns, "frame": _frames(path, columns["frame"], first=layout.first_frame, given=first_frame)}
+    )
 
 
 def _header(path: Path) -> CsvHead:

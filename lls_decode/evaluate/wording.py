@@ -35,7 +35,9 @@ def describe_errors(item: ErrorStatistics) -> str:
 def bound_lines(result: Evaluation) -> Iterator[str]:
     """Errors against the Cramer-Rao bounds, overall and by brightness."""
     if result.bounds:
-        words = [f"{item.quantity} {item.ratio_median:.2f} ± {_error(item.ratio_median_error)}" for item in result.bounds]
+        words = [
+            f"{item.quantity} {item.ratio_median:.2f} ± {_error(item.ratio_median_error)}" for item in result.bounds
+        ]
         yield f"{'error / bound':<14} median over emitters: {'  '.join(words)}"
         pairs = "  ".join(f"{item.quantity} {item.ratio:.3g}" for item in result.bounds)
         yield f"{'rmse / bound':<14} of all together: {pairs}"

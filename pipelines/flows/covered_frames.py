@@ -54,7 +54,9 @@ def covered_frames(
     last = int(frame.max()) + 1 if len(frame) else 0
     if chosen is not None:
         start, stop = chosen[0] or 0, chosen[1]
-        return FrameCoverage(((start, max(last, start + 1) if stop is None else stop),), f"--frames {range_text(chosen)}")
+        return FrameCoverage(
+            ((start, max(last, start + 1) if stop is None else stop),), f"--frames {range_text(chosen)}"
+        )
     ranges = ((int(frame.min()), last),) if len(frame) else ()
     return FrameCoverage(
         ranges,

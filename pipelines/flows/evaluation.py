@@ -126,9 +126,22 @@ def frc(
     coords: Coords | Literal["auto"] = "auto",
     view: Literal["xy", "xz", "yz", "xyz"] = "xy",
     region_nm: Mapping[str, tuple[float, float]] | None = None,
+    interval: bool | None = None,
     out: Path | None = None,
 ) -> FourierCorrelation:
-    """Fourier ring (shell) correlation of a table on disk, and a picture of it; blocks are of whole volumes."""
+    """Fourier ring (shell) correlation of a table on disk, and a picture of it; blocks are of whole volumes.
+
+    Parameters are those of `lls_decode.evaluate.fourier_correlation`.
+
+    Raises
+    ------
+    ConfigError
+        A view or a range along z of a two-dimensional table, besides what the correlation refuses.
+    """
+    if ("z" in view or "z" in (region_nm or {})) and not has_depth(table):
+        raise ConfigError(
+            f"{table} is two-dimensional: there is nothing along the third axis; use --view xy, without a range of z."
+        )
     rows = ExportTable(table, coords=coords)
     curve = fourier_correlation(
         rows.pieces,
@@ -137,6 +150,7 @@ def frc(
         blocks=blocks,
         frames_per_volume=rows.metadata.planes_per_volume or 1,
         region_nm=region_nm,
+        interval=interval,
     )
     if out is not None:
         write_curve(out, curve, title=Path(table).name)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from lls_decode.evaluate import TableSummary
 from lls_decode.pictures.render import Rendering, render_png
-from lls_decode.pictures.view import Projection, View
+from lls_decode.pictures.view import Colour, Projection, View
 
 MOST_SIDE_ROWS = 50_000_000
 """Larger tables are drawn from above only."""
@@ -24,7 +24,8 @@ def reconstruction(table: Path, summary: TableSummary) -> list[tuple[Projection,
     views: list[Projection] = ["xy"]
     if summary.rows <= MOST_SIDE_ROWS and size["z"] > 0:
         views.append("xz")
-    return [(view, *_draw(table, view, max(size[view[0]], size[view[1]]))) for view in views]
+    colour: Colour = "depth" if "z_nm" in summary.columns else "none"
+    return [(view, *_draw(table, view, max(size[view[0]], size[view[1]]), colour)) for view in views]
 
 
 def _size(summary: TableSummary, name: str) -> float:
@@ -32,11 +33,11 @@ def _size(summary: TableSummary, name: str) -> float:
     return counts.high - counts.low if counts is not None and counts.num else 0.0
 
 
-def _draw(table: Path, view: Projection, longest_nm: float) -> tuple[Rendering, bytes]:
+def _draw(table: Path, view: Projection, longest_nm: float, colour: Colour) -> tuple[Rendering, bytes]:
     pixel_nm = max(_SMALLEST_PIXEL_NM, float(math.ceil(longest_nm / _MOST_PX)))
     with TemporaryDirectory(prefix="lls-decode-") as folder:
         path = Path(folder) / "picture.png"
-        drawn = render_png(table, path, view=View(projection=view), pixel_nm=pixel_nm)
+        drawn = render_png(table, path, view=View(projection=view), pixel_nm=pixel_nm, colour=colour)
         image = path.read_bytes()
     return drawn, image if len(image) <= _MOST_PNG_BYTES else _smaller(image)
 

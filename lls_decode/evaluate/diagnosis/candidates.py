@@ -87,7 +87,9 @@ def _votes(change: TruthChange, seen: Floats, true: Floats, radius_nm: float) ->
             yield Candidate(replace(change, scale=factor), votes)
     shift, votes = _translation(seen - true, radius_nm / 2)
     if any(axis.startswith("-") for axis in change.axes):  # what is small along the other axis is no part of it
-        x, y = (d if axis[0] == "-" or abs(d) > radius_nm / 2 else 0.0 for d, axis in zip(shift, change.axes, strict=False))
+        x, y = (
+            d if axis[0] == "-" or abs(d) > radius_nm / 2 else 0.0 for d, axis in zip(shift, change.axes, strict=False)
+        )
         shift = x, y
     yield Candidate(replace(change, shift_nm=(*shift, 0.0)), votes)
 

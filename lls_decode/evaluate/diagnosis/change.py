@@ -64,7 +64,9 @@ class TruthChange:
                 "the order of planes away, or import the table with --planes-per-volume."
             )
         changed = self.place(truth)
-        return replace(changed, frame=self.map_frames(truth.frame, planes_per_volume, num_volumes(truth, self, planes_per_volume)))
+        return replace(
+            changed, frame=self.map_frames(truth.frame, planes_per_volume, num_volumes(truth, self, planes_per_volume))
+        )
 
     def place(self, truth: Emitters) -> Emitters:
         """Change everything but the frames."""
@@ -95,14 +97,18 @@ class TruthChange:
         P = planes_per_volume
         if self.planes == "transposed":
             volume, plane = np.divmod(frame, P)
-            return np.asarray(np.where(volume < volumes, plane * volumes + volume, -1 - abs(self.frame_shift)) - self.frame_shift)
+            return np.asarray(
+                np.where(volume < volumes, plane * volumes + volume, -1 - abs(self.frame_shift)) - self.frame_shift
+            )
         return np.asarray(replace(self, frame_shift=0).map_frames(frame, P, volumes) - self.frame_shift)
 
     def then(self, after: "TruthChange") -> "TruthChange":
         """This change and then another one, as one; planes are not renumbered twice."""
         planes = after.planes if self.planes == "as_is" else self.planes
         before, axes, shift = dict(zip("xyz", range(3), strict=True)), [], []
-        for axis, factor, added in zip(after.axes, (after.scale, after.scale, after.z_scale), after.shift_nm, strict=True):
+        for axis, factor, added in zip(
+            after.axes, (after.scale, after.scale, after.z_scale), after.shift_nm, strict=True
+        ):
             number = before[axis[-1]]
             sign = -1.0 if axis.startswith("-") else 1.0
             turned = axis.startswith("-") != self.axes[number].startswith("-")

@@ -65,7 +65,9 @@ class Diagnosis:
         lines = [f"Note: {note}." for note in self.notes]
         lines += [f"Likely cause: {cause.describe()}." for cause in self.causes]
         if len(self.causes) > 1:
-            lines.append(f"All together: {gain(self.before, self.after)} with {self.options}.")
+            lines.append(
+                f"All together: {gain(self.before, self.after)} with {self.options or 'none of the --truth options'}."
+            )
         if self.causes and self.is_sampled:
             lines.append(f"(Measured on {self.num_rows} rows in {self.num_frames} frames chosen at random.)")
         if self.causes:
@@ -173,9 +175,7 @@ def _axes(change: TruthChange, wording: Wording) -> list[Part]:
             axes, shifts = list(change.axes), list(change.shift_nm)
             axes[number], shifts[number] = axes[number][1:], 0.0
             words = f"The {axis} axis of the truth is mirrored: {axis} is {change.shift_nm[number]:.1f} nm minus the true one"
-            without = replace(
-                change, axes=(axes[0], axes[1], axes[2]), shift_nm=(shifts[0], shifts[1], shifts[2])
-            )
+            without = replace(change, axes=(axes[0], axes[1], axes[2]), shift_nm=(shifts[0], shifts[1], shifts[2]))
             parts.append((f"{axis} mirrored", words, f"{wording.axes} {wording.shift}", without))
     return parts
 
@@ -184,7 +184,9 @@ def _scale(change: TruthChange, wording: Wording) -> Part:
     factor, pixel = change.scale, wording.pixel
     words = f"Positions of the table are {factor:.4g} times those of the truth: another pixel size"
     if not 0.2 < factor < 5:
-        words = f"Positions of the table are {factor:.4g} times those of the truth: pixels or micrometres in place of nm"
+        words = (
+            f"Positions of the table are {factor:.4g} times those of the truth: pixels or micrometres in place of nm"
+        )
     elif pixel is not None:
         words += f" ({pixel.x_nm:g} nm in the table against {pixel.x_nm / factor:.4g} nm in the truth)"
     return "scale", words, f"--truth-scale={wording.total.scale:.6g}", replace(change, scale=1.0)

@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 FEWEST: Final = 20
 """Matches below which nothing is said."""
+_FEWEST_FOR_SCALE: Final = 10
+"""A wrong factor leaves few matches, near the origin, whose errors grow with their distance."""
 _SIGMAS: Final = 5.0
 _TIGHTER: Final = 0.85
 """A factor must make the spread of errors smaller by this."""
@@ -64,17 +66,18 @@ def residuals(sample: Sample, change: TruthChange) -> Residuals:
 def wrong_scale(sample: Sample, change: TruthChange) -> TruthChange:
     """Fit a factor of x and y to the matches."""
     before = residuals(sample, change)
-    if len(before.dx_nm) < FEWEST:
+    num = len(before.dx_nm)
+    if num < _FEWEST_FOR_SCALE:
         return change
     fitted = fit_place(sample, change, with_scale=True)
     moved = fit_place(sample, change, with_scale=False)
     spread, plain = (_lateral_spread(residuals(sample, item)) for item in (fitted, moved))
     lever = math.hypot(*(float(np.std(getattr(sample.found, f"{axis}_nm"))) for axis in "xy"))
     error = spread / (lever * math.sqrt(_num_independent(before.molecule))) if lever > 0 else math.inf
-    if not (spread < _TIGHTER * plain and abs(fitted.scale / change.scale - 1) > _SIGMAS * error):
+    if not (spread < _TIGHTER * plain and abs(fitted.scale / change.scale - 1) > _SIGMAS * (1 + 10 / num) * error):
         return change
     alone = fit_place_without_shift(sample, fitted, change)
-    slack = 1 + 2 / math.sqrt(len(before.dx_nm))
+    slack = 1 + 2 / math.sqrt(num)
     return alone if _lateral_spread(residuals(sample, alone), centred=False) <= slack * spread else fitted
 
 

@@ -59,7 +59,9 @@ class Sample:
         self._truth = truth
         self._order = np.argsort(truth.frame, kind="stable")
         self._sorted = truth.frame[self._order]
-        self.frames = _choose(found.frame, truth.frame if covered is None else truth.frame[covered], len(truth), most_rows)
+        self.frames = _choose(
+            found.frame, truth.frame if covered is None else truth.frame[covered], len(truth), most_rows
+        )
         self.found = found.select(np.isin(found.frame, self.frames))
         """Rows in the chosen frames."""
         self.first_frames = _first_frames(truth, found)
@@ -125,7 +127,9 @@ class Sample:
 
     def frame_differences(self, axes_swapped: bool, *, most_pairs: int = 3_000_000) -> Integers:
         """Found minus true frame of rows that lie at one place, of a few found rows; up to 200 frames either way."""
-        per_frame = max(len(self._truth) / max(len(np.unique(self._sorted[:: max(len(self._sorted) // 5000, 1)])), 1), 1.0)
+        per_frame = max(
+            len(self._truth) / max(len(np.unique(self._sorted[:: max(len(self._sorted) // 5000, 1)])), 1), 1.0
+        )
         per_frame = min(per_frame, len(self._truth) / max(int(self._sorted[-1] - self._sorted[0]) + 1, 1) + 1)
         reach = int(np.clip(most_pairs / per_frame / 40, 2, 200))
         num = max(int(most_pairs / per_frame / (2 * reach + 1)), 1)

@@ -14,7 +14,7 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType, LimitsType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lls_decode.evaluate import Evaluation, FourierCorrelation, SubpixelBias
+    from lls_decode.evaluate import Evaluation, SubpixelBias
     from lls_decode.evaluate.diagnosis import PlaneOrder
     from lls_decode.export.rows import Coords
 
@@ -193,6 +193,8 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--x-nm", type=LimitsType(), help="Range of x.  [default: all]")
 @click.option("--y-nm", type=LimitsType(), help="Range of y.  [default: all]")
 @click.option("--z-nm", type=LimitsType(), help="Range of z.  [default: all]")
+@click.option("--interval/--no-interval", default=None,
+              help="Estimate how uncertain the resolution is.  [default: for up to 500 000 localizations]")  # fmt: skip
 @click.option("--out", type=OutputPath(), help="Picture of the curve (.png).")
 @like_option
 @json_option
@@ -205,27 +207,32 @@ def frc(
     x_nm: Limits | None,
     y_nm: Limits | None,
     z_nm: Limits | None,
+    interval: bool | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the resolution of TABLE by Fourier ring (or shell) correlation.
 
-    Even and odd blocks of frames are correlated; the threshold is 1/7.
+    Even and odd blocks of frames are correlated; the threshold is 1/7. The interval comes from leaving out parts of the
+    frames in turn.
     """
     from lls_decode.pipelines.flows.evaluation import frc as correlate
 
     region = {axis: limits for axis, limits in (("x", x_nm), ("y", y_nm), ("z", z_nm)) if limits is not None}
-    curve = correlate(table, out=out, pixel_nm=pixel_nm, blocks=blocks, coords=coords, view=view, region_nm=region)
+    curve = correlate(
+        table,
+        out=out,
+        pixel_nm=pixel_nm,
+        blocks=blocks,
+        coords=coords,
+        view=view,
+        region_nm=region,
+        interval=interval,
+    )
     if as_json:
         echo_json(curve.to_dict())
         return
     one, other = curve.num_localizations
     click.echo(f"{one} and {other} localizations, pixels of {curve.pixel_nm:g} nm")
-    if curve.resolution_nm > 0:
-        click.echo(f"resolution {curve.resolution_nm:.1f} nm (1/7)")
-    elif not curve.reaches_threshold:
-        click.echo(
-            "no resolution finer than a tenth of the field: the halves are not correlated; more localizations help"
-        )
-    else:
-        click.echo(f"finer than {2 * curve.pixel_nm:g} nm: the curve stays above 1/7; choose a smaller --pixel-nm")
+    for line in curve.describe():
+        click.echo(line)
