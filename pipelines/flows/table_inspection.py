@@ -49,7 +49,7 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
         "geometry": metadata.geometry.to_dict() if metadata.geometry else None,
         "model": metadata.model.get("name"),
         "model_digest": metadata.model_digest,
-        "input": metadata.input,
+        "input": metadata.input if deep else _without_depth(metadata.input),
         "run_digest": metadata.run_digest,
         "software": metadata.software,
         "history": [describe_step(step) for step in metadata.history],
@@ -57,6 +57,14 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
         "lost_frames": [_span(item) for item in metadata.lost_frames],
         "filled_frames": [_span(item) for item in metadata.filled_frames],
     }
+
+
+def _without_depth(source: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table came from, without the columns of depth that its import filled in."""
+    filled = source.get("filled")
+    if not isinstance(filled, Mapping):
+        return dict(source)
+    return {**source, "filled": {name: value for name, value in filled.items() if name not in DEPTH_COLUMNS}}
 
 
 def _span(span: tuple[int, int]) -> str:

@@ -88,7 +88,7 @@ def test_the_words_say_what_is_significant() -> None:
 
 
 def test_bounds_are_told_by_brightness_as_medians() -> None:
-    """Errors of twice a bound that falls with brightness; a few emitters without any bound to speak of do not matter."""
+    """Errors of twice a bound that falls with brightness; a few emitters with huge bounds do not matter."""
     random = np.random.default_rng(1)
     num = 5000
     photons = random.uniform(100, 10_000, num)

@@ -103,7 +103,7 @@ class TruthChange:
         return np.asarray(replace(self, frame_shift=0).map_frames(frame, P, volumes) - self.frame_shift)
 
     def then(self, after: "TruthChange") -> "TruthChange":
-        """This change and then another one, as one; planes are not renumbered twice."""
+        """Join this change and a later one into one; planes are not renumbered twice."""
         planes = after.planes if self.planes == "as_is" else self.planes
         before, axes, shift = dict(zip("xyz", range(3), strict=True)), [], []
         for axis, factor, added in zip(

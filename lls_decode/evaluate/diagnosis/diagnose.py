@@ -130,8 +130,8 @@ def _ends(truth: Emitters, found: Emitters) -> list[str]:
     if rate * beyond < _FEWEST_EXPECTED or outside.sum() < _FEWEST_EXPECTED:
         return []
     return [
-        f"The truth has rows in frames {first} to {last} only; {int(outside.sum())} rows of the table lie in other frames "
-        f"and count as wrong. If the truth ends there, use --frames {first}:{last + 1}"
+        f"The truth has rows in frames {first} to {last} only; {int(outside.sum())} rows of the table lie in "
+        f"other frames and count as wrong. If the truth ends there, use --frames {first}:{last + 1}"
     ]
 
 

@@ -149,8 +149,8 @@ def _frames(change: TruthChange, wording: Wording) -> list[Part]:
     if change.frame_shift:
         first = wording.first_frame - wording.total.frame_shift
         words = (
-            f"The frames of the truth are numbered {-change.frame_shift:+d} against those of the table: number {first} is "
-            f"the first frame, not {first + change.frame_shift}"
+            f"The frames of the truth are numbered {-change.frame_shift:+d} against those of the table: "
+            f"number {first} is the first frame, not {first + change.frame_shift}"
         )
         parts.append(("frames", words, f"--truth-first-frame={first}", replace(change, frame_shift=0)))
     if change.planes != "as_is":
@@ -174,7 +174,8 @@ def _axes(change: TruthChange, wording: Wording) -> list[Part]:
         if change.axes[number].startswith("-"):
             axes, shifts = list(change.axes), list(change.shift_nm)
             axes[number], shifts[number] = axes[number][1:], 0.0
-            words = f"The {axis} axis of the truth is mirrored: {axis} is {change.shift_nm[number]:.1f} nm minus the true one"
+            place = f"{change.shift_nm[number]:.1f} nm minus the true one"
+            words = f"The {axis} axis of the truth is mirrored: {axis} of the table is {place}"
             without = replace(change, axes=(axes[0], axes[1], axes[2]), shift_nm=(shifts[0], shifts[1], shifts[2]))
             parts.append((f"{axis} mirrored", words, f"{wording.axes} {wording.shift}", without))
     return parts
@@ -218,7 +219,7 @@ def _depth(change: TruthChange, wording: Wording) -> list[Part]:
         without = replace(change, axes=(*change.axes[:2], "z"))
         parts.append(("z mirrored", "The z of the truth has the opposite sign", wording.axes, without))
     if change.z_scale != 1:
-        words = f"The z of the table is {change.z_scale:.4g} times that of the truth: another unit or a refractive-index factor"
+        words = f"The z of the table is {change.z_scale:.4g} times that of the truth: another unit or refractive index"
         option = f"--truth-z-scale={wording.total.z_scale:.6g}"
         parts.append(("z scale", words, option, replace(change, z_scale=1.0)))
     if change.shift_nm[2]:

@@ -34,8 +34,8 @@ class FourierCorrelation:
     shape: tuple[int, ...]
     """Of the pictures."""
     interval_nm: tuple[float, float] | None = None
-    """95 % interval of the resolution by the jackknife over parts of the frames; its end is infinite where the halves may
-    have nothing in common. None: not estimated (see ``interval_note``), or there is no resolution."""
+    """95 % interval of the resolution by the jackknife over parts of the frames; its end is infinite where the halves
+    may have nothing in common. None: not estimated (see ``interval_note``), or there is no resolution."""
     num_parts: int = 0
     """Parts of the frames that were left out in turn; 0 without an interval."""
     num_unresolved: int = 0
