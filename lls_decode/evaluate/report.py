@@ -59,7 +59,7 @@ def _panels(evaluation: Evaluation) -> list[Callable[[Any], None]]:
         *([lambda axes: _detection(axes, evaluation.by_z, "true z (nm)", absent="no z")] if evaluation.has_z else []),
         lambda axes: _detection(axes, evaluation.by_photons, "true photons", absent="photons unknown, or all the same"),
         lambda axes: _probability(axes, evaluation),
-        lambda axes: _precision(axes, evaluation),
+        *([lambda axes: _precision(axes, evaluation)] if evaluation.by_z else []),
         lambda axes: _errors(axes, evaluation),
         lambda axes: _bias(axes, evaluation),
         lambda axes: _bounds(axes, evaluation, *_over(evaluation)),
@@ -176,6 +176,7 @@ def _errors(axes: Any, evaluation: Evaluation) -> None:
     axes.plot(grid, np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi), color="0.3", linestyle="--", label="unit normal")
     true, seen = evaluation.comparison.true, evaluation.comparison.seen
     known = {item.quantity: item for item in evaluation.sigmas}
+    means = {item.quantity: item.zscore_mean for item in evaluation.errors}
     for quantity, value, sigma in (
         ("x", "x_nm", "x_sig"), ("y", "y_nm", "y_sig"), ("z", "z_nm", "z_sig"), ("photons", "photons", "phot_sig"),
     ):  # fmt: skip
@@ -183,7 +184,7 @@ def _errors(axes: Any, evaluation: Evaluation) -> None:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scaled = (getattr(seen, value) - getattr(true, value)) / getattr(seen, sigma)
             scaled = np.clip(scaled[np.isfinite(scaled)], -_RANGE_SIGMAS, _RANGE_SIGMAS)
-            label = f"{quantity}, mean {_mean(scaled):+.2f}, s.d. {known[quantity].zscore:.2f}"
+            label = f"{quantity}, mean {means.get(quantity, math.nan):+.2f}, s.d. {known[quantity].zscore:.2f}"
             axes.hist(scaled, grid[::4], density=True, histtype="step", color=_COLOURS[quantity], label=label)
     axes.legend(fontsize=8)
 
@@ -299,10 +300,6 @@ def _lateral_bound(item: Bin) -> float:
 
 def _pick(item: Bin, quantity: str, value: Callable[[Any], float]) -> float:
     return next((value(bound) for bound in item.bounds if bound.quantity == quantity), math.nan)
-
-
-def _mean(values: Any) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
 
 
 def _say(axes: Any, words: str) -> None:

@@ -19,9 +19,12 @@ def describe_errors(item: ErrorStatistics) -> str:
     """One quantity: a bias is called one only where it is significant."""
     unit = _UNITS[item.quantity]
     verdict = "a bias" if item.is_biased else "no significant bias"
-    words = f"mean {item.bias:+.3g} ± {_error(item.bias_error)} {unit} ({verdict}), r.m.s.e. {item.rmse:.3g}"
+    words = (
+        f"mean {'+' if item.bias >= 0 else ''}{number(item.bias)} ± {_error(item.bias_error)} {unit} ({verdict}), "
+        f"r.m.s.e. {number(item.rmse)}"
+    )
     if item.is_biased:
-        words += f", without the bias {item.rmse_without_bias:.3g}"
+        words += f", without the bias {number(item.rmse_without_bias)}"
     if math.isfinite(item.zscore_std):
         words += (
             f"; error / sigma: mean {item.zscore_mean:+.2f} ± {_error(item.zscore_mean_error)}, "
@@ -76,4 +79,9 @@ def _bound(item: Bin, quantity: str) -> BoundRatio | None:
 
 
 def _error(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:.2g}"
+    return "?" if math.isnan(value) else number(value, 2)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, and whole above these."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"

@@ -113,7 +113,7 @@ class Sample:
         return Marks(s.jaccard, s.rmse_lateral_nm, s.rmse_axial_nm, s.photon_ratio)
 
     def pairs(self, change: TruthChange) -> tuple[Floats, Floats]:
-        """(K, 2) found and unchanged true positions of pairs in one frame; where frames are full, of some found rows."""
+        """(K, 2) found and plain true positions of pairs in one frame; of some found rows where frames are full."""
         rows, frame = self.true_rows(change)
         found, place, count = _partners(self.found.frame, frame)
         if count.sum() > MOST_PAIRS:
