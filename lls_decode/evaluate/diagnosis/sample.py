@@ -150,7 +150,7 @@ def _choose(found: Integers, truth: Integers, num_truth: int, most_rows: int) ->
     frames, place = np.unique(np.concatenate([found, truth]), return_inverse=True)
     count = np.bincount(place)
     if not len(truth) and len(frames):
-        count = count + num_truth / len(frames)
+        count = count + num_truth // len(frames)
     order = np.random.default_rng(0).permutation(len(frames))
     num = int(np.searchsorted(np.cumsum(count[order]), most_rows))
     return np.sort(frames[order[: max(num, 1)]])
