@@ -195,7 +195,8 @@ def test_metadata_round_trip(tmp_path: Path, shards: Path, blocks: tuple[Block, 
     out = tmp_path / "out.parquet"
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     found = read_metadata(out)
-    assert found == METADATA.replace(run_digest=DIGEST).with_columns(schema(True))
+    frames = ((0, sum(block.num_owned for block in blocks)),)
+    assert found == METADATA.replace(run_digest=DIGEST, frames=frames).with_columns(schema(True))
     assert found.geometry is not None
     assert found.geometry.whole_shift_px(PixelSize(x_nm=100, y_nm=100)) == 3
     assert found.with_step("filter", prob_min=0.5).history == ({"step": "filter", "prob_min": 0.5},)
