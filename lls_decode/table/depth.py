@@ -32,8 +32,8 @@ def is_flat(metadata: TableMetadata) -> bool:
     if "z_nm" in (metadata.input.get("filled") or {}):
         return True
     depths = metadata.model.get("z_range_nm")
-    if depths is not None and len(depths) == 2 and depths[0] == depths[1]:
-        return True
+    if depths is not None and len(depths) == 2:
+        return bool(depths[0] == depths[1])
     return (metadata.model.get("psf") or {}).get("kind") == "gaussian"
 
 
