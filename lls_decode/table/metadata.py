@@ -73,6 +73,8 @@ class TableMetadata(Config):
     """Version of each package that had a part in it."""
     input: dict[str, Any] = Field(default_factory=dict)
     """Which dataset this is: path, array, shape, axes, ..."""
+    frames: FrameRanges | None = None
+    """Frames that were localized, with rows or without, first and one-past-last; None: not known."""
     missing_blocks: tuple[str, ...] = ()
     """Blocks whose rows are not in this table."""
     lost_frames: FrameRanges = ()

@@ -9,7 +9,7 @@ from lls_decode.evaluate import TableSummary
 from lls_decode.pictures.drawing_plan import Rendering
 from lls_decode.pictures.render import render_png
 from lls_decode.pictures.survey import survey_table
-from lls_decode.pictures.view import Projection, View, ViewedTable
+from lls_decode.pictures.view import Colour, Projection, View, ViewedTable
 
 MOST_SIDE_ROWS = 50_000_000
 """Larger tables are drawn from above only."""
@@ -26,16 +26,17 @@ def reconstruction(table: Path, summary: TableSummary) -> list[tuple[Projection,
     views: list[Projection] = ["xy"]
     if summary.rows <= MOST_SIDE_ROWS and depths is not None and depths.num and depths.high > depths.low:
         views.append("xz")
-    return [(view, *_draw(table, view)) for view in views]
+    flat: Colour | None = None if {"z_nm", "channel"} & set(summary.columns) else "none"
+    return [(view, *_draw(table, view, flat)) for view in views]
 
 
-def _draw(table: Path, view: Projection) -> tuple[Rendering, bytes]:
+def _draw(table: Path, view: Projection, colour: Colour | None) -> tuple[Rendering, bytes]:
     limits = survey_table(ViewedTable(table, View(projection=view))).extent(None, 0.0)  # without strays
     longest_nm = max(high - low for low, high in limits)
     pixel_nm = max(_SMALLEST_PIXEL_NM, float(math.ceil(longest_nm / _MOST_PX)))
     with TemporaryDirectory(prefix="lls-decode-") as folder:
         path = Path(folder) / "picture.png"
-        drawn = render_png(table, path, view=View(projection=view), pixel_nm=pixel_nm)
+        drawn = render_png(table, path, view=View(projection=view), pixel_nm=pixel_nm, colour=colour)
         image = path.read_bytes()
     return drawn, image if len(image) <= _MOST_PNG_BYTES else _smaller(image)
 
