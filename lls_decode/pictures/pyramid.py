@@ -68,7 +68,7 @@ def write_ome_zarr(path: Path, grid: Grid, tiles: Iterable[tuple[Box, Light]], *
     The scale of each level is in nanometers, the translation that of the centre of its first pixel. Viewers are told
     (``omero``) from where to where brightness goes.
     """
-    root = zarr.create_group(path, zarr_format=3)
+    root = zarr.create_group(path, zarr_format=3, attributes={"written_by": PROGRAM})
     brightness = _Brightness()
     levels = grid.levels()
     arrays = [_create_level(root, str(number), shape, grid) for number, (shape, _) in enumerate(levels)]
