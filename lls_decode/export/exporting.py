@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.formats import decode, picasso, plain, smap, smlm, thunderstorm
+from lls_decode.export.formats import decode, neuroglancer, picasso, plain, smap, smlm, thunderstorm
 from lls_decode.export.rows import Coords, ExportTable
 from lls_decode.export.text import MAX_ROWS
 from lls_decode.outputs import guarded
@@ -29,6 +29,7 @@ FORMATS: Final = {
     "picasso": Format(picasso.write, ".hdf5"),
     "decode": Format(decode.write_h5, ".h5"),
     "smlm": Format(smlm.write, ".smlm"),
+    "neuroglancer": Format(neuroglancer.write, neuroglancer.SUFFIX),
     "csv": Format(plain.write, ".csv", MAX_ROWS),
     "thunderstorm": Format(thunderstorm.write, ".csv", MAX_ROWS),
     "decode-csv": Format(decode.write_csv_file, ".csv", MAX_ROWS),

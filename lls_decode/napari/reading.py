@@ -1,4 +1,4 @@
-"""Which files napari is offered: tables of ours, and pyramids that ``lls-decode render`` has written. Others are declined.
+"""Which files napari is offered: our tables, and pyramids that ``lls-decode render`` has written. Others are declined.
 
 A file that is ours and cannot be read (a newer version, damage) is not declined: its error says what to do.
 """

@@ -111,7 +111,7 @@ QUICK: dict[str, Sequence[str]] = {
     "import hdf5": ("import", "{hdf5}", "{out}"),
     "config init": ("config", "init", "2d", "--out", "{out}", "--run-config", "{config}"),
     **{f"export {name}": ("export", "{table}", "{out}", "--format", name) for name in
-       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap")},
+       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap", "neuroglancer")},
 }  # fmt: skip
 SLOW: dict[str, Sequence[str]] = {
     "evaluate": ("evaluate", "{table}", "{other}", "--report", "{out}"),
