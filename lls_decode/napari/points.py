@@ -56,7 +56,7 @@ def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, di
     path = Path(path)
     metadata, num_rows = read_metadata(path), count_rows(path)
     columns = _read_thinned(path, thinned_rows(num_rows, limit))
-    sample = "xs_nm" in metadata.columns
+    sample = "xs_nm" in columns
     position = {axis: columns[f"{axis}s_nm" if sample else f"{axis}_nm"] for axis in _AXES}
     axes = _AXES if np.isfinite(position["z"]).any() else _AXES[1:]
     data = np.stack([position[axis] for axis in axes], axis=1).astype(np.float64)

@@ -114,7 +114,7 @@ def get(link: str) -> str:
 
 
 async def first_message(link: str, token: str) -> dict[str, Any]:
-    """What the server says first when the script of the page connects, at the address that it makes of the page's own."""
+    """What the server says first when the script of the page connects, at the address that it makes of its own."""
     place = urlsplit(link)
     request = HTTPRequest(
         f"ws://{place.netloc}{place.path.rstrip('/')}/ws", headers={"Origin": f"{place.scheme}://{place.netloc}"}
