@@ -64,15 +64,14 @@ def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, di
     if not placed.any():
         raise TableError(f"{path} has no row with a position, so that there is no point to show.")
     data, columns = data[placed], {name: values[placed] for name, values in columns.items()}
-    colour = "frame" if len(axes) < 3 else "zs_nm" if sample else "z_nm"
+    column = "frame" if len(axes) < 3 else "zs_nm" if sample else "z_nm"
     arguments = {
         "name": _name(path, metadata, num_rows, len(placed), int(placed.sum())),
         "features": columns,
-        "face_color": colour,
-        "face_colormap": _colormap(),
-        "face_contrast_limits": _limits(columns[colour]),
+        **_coloured(column, columns[column]),
         "size": _size_nm(columns),
         "border_width": 0,
+        "antialiasing": 0,  # soft edges hide what is behind them: a dark rim about each point
         "scale": (1.0,) * len(axes),
         "units": ("nm",) * len(axes),
         "axis_labels": axes,
@@ -84,7 +83,7 @@ def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, di
                 "rows": num_rows,
                 "rows_taken": len(placed),
                 "rows_without_position": int((~placed).sum()),
-                "colour": colour,
+                "colour": column,
                 "history": list(metadata.history),
             }
         },
@@ -111,15 +110,17 @@ def _name(path: Path, metadata: TableMetadata, num_rows: int, num_taken: int, nu
     return f"{name} ({num_shown:,})" if num_taken == num_rows else f"{name} ({num_shown:,} of {num_rows:,})"
 
 
-def _limits(values: npt.NDArray[Any]) -> tuple[float, float]:
+def _coloured(column: str, values: npt.NDArray[Any]) -> dict[str, Any]:
+    """The colours that pictures have, by a column; of borders too, which hide faces where points are small."""
     low, high = np.percentile(values, _COLOURED)
-    return float(low), float(max(high, low + 1.0))
-
-
-def _colormap() -> dict[str, Any]:
-    """The colours of depth that pictures have."""
     rgb = to_srgb(depth_colours().astype(np.float32)) / 255
-    return {"name": "lls depth", "colors": np.column_stack([rgb, np.ones(len(rgb))])}
+    colormap = {"name": "lls depth", "colors": np.column_stack([rgb, np.ones(len(rgb))])}
+    limits = float(low), float(max(high, low + 1.0))
+    return {
+        f"{part}_{name}": value
+        for part in ("face", "border")
+        for name, value in (("color", column), ("colormap", colormap), ("contrast_limits", limits))
+    }
 
 
 def _size_nm(columns: Columns) -> float:
