@@ -22,6 +22,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketHandler, webso
 
 from lls_decode.cluster.addresses import hub_host, hub_path
 from lls_decode.pipelines.watch.serving import serve
+from tests.pipelines.browser import FIGURES, Page, browser, find_browser
 from tests.pipelines.run_folders import make_folder
 
 PATH = "/node/gpu17/8788/"
@@ -142,6 +143,25 @@ def test_page_scripts_and_events_come_through_a_path(tmp_path: Path) -> None:
         token = re.search(r'"token":"([^"]+)"', page)
         assert token is not None
         assert asyncio.run(first_message(link, token[1]))["msgtype"] == "ACK"
+
+
+def test_a_browser_sees_the_run_through_the_proxy(tmp_path: Path) -> None:
+    executable = find_browser()
+    if executable is None:
+        pytest.skip("no Chromium is installed here (Debian: apt install chromium); the page was not looked at")
+    folder = make_folder(tmp_path / "out")
+    folder.done(0, 10)
+
+    async def look(port: int, link: str) -> list[str]:
+        page = Page(port)
+        await page.open(link)
+        await page.wait_for(f"({FIGURES.strip()}).blocks_done == 1")
+        folder.done(1, 20)
+        await page.wait_for(f"({FIGURES.strip()}).blocks_done == 2")  # events come through as well
+        return page.complaints
+
+    with browser(executable, tmp_path / "profile") as port, behind_a_proxy(folder.out) as link:
+        assert asyncio.run(look(port, link)) == []
 
 
 def test_a_proxy_that_is_not_named_is_refused_and_the_option_said(
