@@ -38,7 +38,7 @@ class Grid:
         """Return the cell of each point along each axis, ``(rank, N)``."""
         shape = np.array(self.shape)[:, None]
         cell = np.floor((position - low[:, None]) / (high - low)[:, None] * shape).astype(np.int64)
-        return np.clip(cell, 0, shape - 1)
+        return np.minimum(np.maximum(cell, 0), shape - 1)
 
     def key(self, cell: Sequence[Integers] | Integers) -> Integers:
         """Return the compressed Morton code of cells: their numbers, bit by bit, as far as each axis has bits."""
@@ -93,7 +93,7 @@ def plan_levels(counts: Integers, of: Sequence[Grid]) -> list[Level]:
         left = float(total.max()) * (1.0 - first)
         share = 1.0 if number == len(of) - 1 else min(1.0, CELL_POINTS / left)
         stop = 1.0 if share == 1.0 else first + (1.0 - first) * share
-        levels.append(Level(grid, first, stop, total * (stop - first)))
+        levels.append(Level(grid, first, stop, total.astype(np.float64) * (stop - first)))
         if share == 1.0:
             break
         first = stop
