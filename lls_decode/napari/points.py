@@ -60,7 +60,7 @@ def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, di
     position = {axis: columns[f"{axis}s_nm" if sample else f"{axis}_nm"] for axis in _AXES}
     axes = _AXES if np.isfinite(position["z"]).any() else _AXES[1:]
     data = np.stack([position[axis] for axis in axes], axis=1).astype(np.float64)
-    placed = np.isfinite(data).all(axis=1)
+    placed: npt.NDArray[np.bool_] = np.asarray(np.isfinite(data).all(axis=1))
     if not placed.any():
         raise TableError(f"{path} has no row with a position, so that there is no point to show.")
     data, columns = data[placed], {name: values[placed] for name, values in columns.items()}

@@ -143,6 +143,25 @@ def test_a_crowd_and_a_desert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert info["spatial"][-1]["limit"] > 1000
 
 
+def test_one_row_far_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """All others are then in one cell of the finest grid: in parts that fit into memory, and this is said."""
+    monkeypatch.setattr(levels, "CELL_POINTS", 20)
+    monkeypatch.setattr(levels, "MOST_POINTS", 3000)
+    monkeypatch.setattr("lls_decode.export.formats.neuroglancer.CELL_POINTS", 20)
+    columns = random_columns(20_000)
+    columns["x_nm"][11] = columns["y_nm"][11] = 3e9
+    columns["z_nm"][11] = 3e9
+    table = write_table(tmp_path / "t.parquet", columns)
+    info, points, level = read_back(export_table(table, tmp_path / "t.precomputed").path)
+    assert len(points) == 20_000
+    assert points["at"][11, 0] == np.float32(3e9)
+    assert max(entry["limit"] for entry in info["spatial"]) < 3300
+    assert info["spatial"][-1]["grid_shape"] == info["spatial"][-2]["grid_shape"]
+    assert level.max() == len(info["spatial"]) - 1
+    assert "filter them out first" in caplog.text
+    assert "3000000" in caplog.text
+
+
 def test_the_files_do_not_depend_on_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = random_columns(9000)
     contents = []

@@ -9,6 +9,7 @@ Points wait in one scratch file (about 60 bytes each) until those of neighbourin
 """
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +23,11 @@ from lls_decode.table.folders import folder_written_aside
 from lls_decode.table.thinning import row_lot
 
 from .annotations import Annotations
-from .levels import Grid, Integers, Level, grids, plan_levels
+from .levels import CELL_POINTS, Floats, Grid, Integers, Level, grids, plan_levels
 from .shards import Sharding, ShardWriter
 from .sorting import SortedByRange
+
+logger = logging.getLogger(__name__)
 
 SUFFIX: Final = ".precomputed"
 _TYPE: Final = "neuroglancer_annotations_v1"
@@ -33,6 +36,8 @@ _SPATIAL: Final = "spatial"
 _INFO: Final = "info"
 _IDS_AN_INDEX_BITS: Final = 12
 _CELLS_AN_INDEX_BITS: Final = 8
+_CROWD: Final = 20
+"""Times `CELL_POINTS`."""
 _ROWS_AT_ONCE: Final = 500_000
 """Rows that are put in order in memory."""
 
@@ -54,6 +59,7 @@ def write(table: ExportTable, out: Path) -> None:
         out, kind="a collection of annotations", is_of_kind=_is_collection, is_ours=_is_ours
     ) as folder:
         levels = plan_levels(_count_cells(table, annotations, all_grids[-1]), all_grids)
+        _warn_of_a_crowd(table, levels[-1], low, high)
         folder.mkdir()
         by_id = Sharding.of(
             key_bits=max(table.survey.num_rows - 1, 1).bit_length(),
@@ -66,6 +72,18 @@ def write(table: ExportTable, out: Path) -> None:
                    for number, level in enumerate(levels)]  # fmt: skip
         info = _info(table, annotations, by_id, spatial)
         (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False))
+
+
+def _warn_of_a_crowd(table: ExportTable, finest: Level, low: Floats, high: Floats) -> None:
+    """Say where cells that cannot be smaller are so full that a browser waits for them."""
+    most = float(finest.expected.max())
+    if most > _CROWD * CELL_POINTS:
+        size = " x ".join(f"{each:.3g}" for each in (high - low) / finest.grid.shape)
+        logger.warning(
+            "%s reaches from (%s) to (%s) nm, and the fullest of its smallest cells (%s nm) has about %d points in one "
+            "level; if few rows lie far from all others, filter them out first",
+            table.path, *(", ".join(f"{each:.0f}" for each in edge) for edge in (low, high)), size, most,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Levels of the spatial index: grids from coarse to fine, and which points each of them holds.
 
 A viewer loads the cells that it sees, level by level, until there are enough points on its screen. Each level holds a
-random choice of the points that coarser levels have left, so dense that the fullest cell has about `CELL_POINTS`; the
-last one holds the rest. Whether a point is in a level depends on the number of its row only
-(`lls_decode.table.thinning.row_lot`).
+random choice of the points that coarser levels have left, so dense that the fullest cell has about `CELL_POINTS`. The
+finest grid holds the rest: in several levels where one of its cells would have more than `MOST_POINTS`, so that memory
+is bounded for points on one spot, or far apart, too. Whether a point is in a level depends on the number of its row
+only (`lls_decode.table.thinning.row_lot`).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ Integers = npt.NDArray[np.int64]
 
 CELL_POINTS: Final = 5000
 """Points of the fullest cell of a level, about: some 300 kB."""
+MOST_POINTS: Final = 500_000
+"""Points of the fullest cell of the finest grid, about."""
 MOST_BITS: Final = 20
 """Of the number of a cell in the finest grid: a million counts are kept in memory."""
 
@@ -87,15 +90,14 @@ def plan_levels(counts: Integers, of: Sequence[Grid]) -> list[Level]:
         Grids, from coarse to fine; fewer are used where all points find a place before.
     """
     levels: list[Level] = []
-    first = 0.0
-    for number, grid in enumerate(of):
+    first, finest = 0.0, len(of) - 1
+    while first < 1.0:
+        grid = of[min(len(levels), finest)]
         total = _coarser(counts, grid)
         left = float(total.max()) * (1.0 - first)
-        share = 1.0 if number == len(of) - 1 else min(1.0, CELL_POINTS / left)
-        stop = 1.0 if share == 1.0 else first + (1.0 - first) * share
+        most = CELL_POINTS if len(levels) < finest else MOST_POINTS
+        stop = first + (1.0 - first) * most / left if left > most else 1.0
         levels.append(Level(grid, first, stop, total.astype(np.float64) * (stop - first)))
-        if share == 1.0:
-            break
         first = stop
     return levels
 
