@@ -41,7 +41,7 @@ class Grid:
         """Return the cell of each point along each axis, ``(rank, N)``."""
         shape = np.array(self.shape)[:, None]
         cell = np.floor((position - low[:, None]) / (high - low)[:, None] * shape).astype(np.int64)
-        return np.minimum(np.maximum(cell, 0), shape - 1)
+        return np.asarray(np.clip(cell, 0, shape - 1))
 
     def key(self, cell: Sequence[Integers] | Integers) -> Integers:
         """Return the compressed Morton code of cells: their numbers, bit by bit, as far as each axis has bits."""
