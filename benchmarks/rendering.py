@@ -47,9 +47,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 4_000_000])
     parser.add_argument("--what", nargs="+", default=list(MEASURED), choices=list(MEASURED))
     parser.add_argument("--pixel-nm", type=float, default=20.0)
-    parser.add_argument(
-        "--megapixels", type=float, nargs="+", help="Sizes of the picture, instead."
-    )
+    parser.add_argument("--megapixels", type=float, nargs="+", help="Sizes of the picture, instead.")
     options = parser.parse_args()
     sizes = [FIELD_NM / (1000 * area**0.5) for area in options.megapixels or ()] or [options.pixel_nm]
     for num_rows in options.rows:

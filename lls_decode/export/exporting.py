@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.field import DatasetSize
-from lls_decode.export.formats import decode, picasso, plain, smap, smlm, thunderstorm
+from lls_decode.export.formats import decode, neuroglancer, picasso, plain, smap, smlm, thunderstorm
 from lls_decode.export.rows import Coords, ExportTable
 from lls_decode.export.text import MAX_ROWS
 from lls_decode.export.written import Written, left_out
@@ -36,6 +36,7 @@ FORMATS: Final = {
     "picasso": Format(picasso.write, ".hdf5", has_field=True),
     "decode": Format(decode.write_h5, ".h5"),
     "smlm": Format(smlm.write, ".smlm"),
+    "neuroglancer": Format(neuroglancer.write, neuroglancer.SUFFIX),
     "csv": Format(plain.write, ".csv", MAX_ROWS),
     "thunderstorm": Format(thunderstorm.write, ".csv", MAX_ROWS),
     "decode-csv": Format(decode.write_csv_file, ".csv", MAX_ROWS),

@@ -84,11 +84,12 @@ def open_client(
 
 def show_page(client: "Client", out: Path) -> None:
     """Add the page of a run to the dashboard of its scheduler, and say where it is."""
+    from lls_decode.cluster.addresses import hub_path
     from lls_decode.pipelines.watch.serving import attach
 
     link = attach(client, out)
     if link is not None:
-        logging.getLogger(__name__).info("this run: %s", link)
+        logging.getLogger(__name__).info("this run: %s", hub_path(link) or link)
 
 
 @contextmanager

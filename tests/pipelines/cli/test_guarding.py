@@ -113,7 +113,7 @@ QUICK: dict[str, Sequence[str]] = {
     "import by a map": ("import", "{csv}", "{out}", "--columns", "{map}"),
     "config init": ("config", "init", "2d", "--out", "{out}", "--run-config", "{config}"),
     **{f"export {name}": ("export", "{table}", "{out}", "--format", name) for name in
-       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap")},
+       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap", "neuroglancer")},
 }  # fmt: skip
 SLOW: dict[str, Sequence[str]] = {
     "evaluate": ("evaluate", "{table}", "{other}", "--report", "{out}"),
