@@ -21,12 +21,12 @@ from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export import parquet
 from lls_decode.export.foreign.column_map import read_column_map
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
 from lls_decode.export.foreign.kinds import UNUSED, Kind, find_kind
 from lls_decode.export.foreign.meaning import Given, Meaning, find_meaning, without
 from lls_decode.export.foreign.origin import Origin, read_origin
 from lls_decode.export.foreign.recognition import recognize
 from lls_decode.export.foreign.rows import write_rows
-from lls_decode.export.foreign_table import FileHead, ForeignTable
 from lls_decode.export.formats import decode, hdf5_records, picasso, plain, rapidstorm, smap, smlm
 from lls_decode.export.formats.other_csv import LAYOUTS
 from lls_decode.export.text import read_text
@@ -39,6 +39,12 @@ _logger = logging.getLogger(__name__)
 _ROWS_AT_ONCE: Final = 2**16
 CSV_LAYOUTS: Final = {"ours": plain.LAYOUT, "thunderstorm": THUNDERSTORM, **LAYOUTS}
 """Tables known by the names of their columns, in text or Parquet, in the order in which they are tried."""
+
+
+_PACKED: Final = {
+    b"\x1f\x8b": ("a compressed file (gzip)", "unpack it"),
+    b"PK\x03\x04": ("a zip archive or a workbook of a spreadsheet", "unpack it, or save it as csv"),
+}
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,9 @@ def _kind_of_file(head: FileHead, path: Path) -> str:
         return "hdf5"
     if not head.start.strip():
         raise TableError(f"{path} is empty; expected a table of another program.")
+    for start, (kind, advice) in _PACKED.items():
+        if head.start.startswith(start):
+            raise TableError(f"{path} is {kind}, expected a table of another program; {advice}.")
     if not head.lines:
         raise TableError(f"{path} is of no kind that is known; expected a file of {', '.join(READERS)}, or csv.")
     return "csv"

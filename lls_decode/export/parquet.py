@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import FileHead, ForeignTable
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
 from lls_decode.table import SORT_COLUMNS, iter_tables, read_metadata, read_schema, sorted_aside, table_writer
 from lls_decode.table.sorting import CANONICAL, molecule_order
 

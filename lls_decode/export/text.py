@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
-from lls_decode.export.foreign_table import Columns as ForeignColumns
-from lls_decode.export.foreign_table import ForeignTable
+from lls_decode.export.foreign.foreign_table import Columns as ForeignColumns
+from lls_decode.export.foreign.foreign_table import ForeignTable
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.table import written_aside
 from lls_decode.table.csv_layouts import CsvHead, iter_numbers

@@ -28,8 +28,8 @@ _ARROW_VALUE: Final = re.compile(r"invalid value '([^']*)'")
 _DECIMAL_COMMA: Final = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
 
-SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t"}
-"""By their names on the command line; the first of those that cut a header alike is taken."""
+SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " "}
+"""By their names on the command line; of those that cut a header alike the first is taken, blanks only alone."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class CsvDialect:
 
     def notes(self) -> tuple[str, ...]:
         """What is not as in most files, in words."""
-        words = {";": "cells are separated by semicolons", "\t": "cells are separated by tabs"}
+        words = {";": "semicolons", "\t": "tabs", " ": "blanks"}
         decimal = ("decimals have a comma",) if self.decimal_mark == "," else ()
-        return (*((words[self.separator],) if self.separator in words else ()), *decimal)
+        return (*((f"cells are separated by {words[self.separator]}",) if self.separator in words else ()), *decimal)
 
 
 @dataclass(frozen=True)
@@ -181,36 +181,50 @@ class CsvHead:
 def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
     """Read the header of a csv, and by it and the first row what separates cells and decimals.
 
-    Lines that begin with ``#`` are passed over. A spreadsheet that took a quoted header for one cell quotes it again;
-    such a header is unpacked.
+    Lines that begin with ``#`` are passed over, unless the last of them names the cells of the numbers below. A
+    spreadsheet that took a quoted header for one cell quotes it again; such a header is unpacked.
 
     Parameters
     ----------
     separator
         One of `SEPARATORS`; None: the one that cuts the header into the most columns.
     """
-    for number, line in enumerate(lines):
-        if not line.strip() or line.startswith("#"):
-            continue
-        line = line.rstrip("\r\n")
-        notes: tuple[str, ...] = ()
-        if _ONE_CELL.fullmatch(line):
-            line = _split(line, ",")[0]
-            notes = ("the header was one quoted cell, as a spreadsheet leaves it; it was unpacked",)
-        chosen = separator or max(SEPARATORS.values(), key=_QUOTED.sub("", line).count)
-        names = [name.strip() for name in _split(line, chosen)]
-        rows = tuple(tuple(_split(row, chosen)) for row in lines[number + 1 : number + 1 + _FIRST_ROWS])
-        dialect = CsvDialect(chosen, _decimal_mark(lines[number + 1 :], chosen))
-        return CsvHead(
-            names,
-            number + 1,
-            dialect,
-            notes + dialect.notes(),
-            quoted=all(f'"{name}"' in line for name in names[1 if notes else 0 :]),
-            comment=lines[0] if number else "",
-            rows=rows,
-        )
-    return CsvHead([], 0, CsvDialect(separator or ","))
+    number = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    if number == len(lines):
+        return CsvHead([], 0, CsvDialect(separator or ","))
+    notes: tuple[str, ...] = ()
+    line, num_lines = lines[number].rstrip("\r\n"), number + 1
+    comment = lines[number - 1].lstrip("# ").rstrip() if number else ""
+    if _ONE_CELL.fullmatch(line):
+        line = _split(line, ",")[0]
+        notes = ("the header was one quoted cell, as a spreadsheet leaves it; it was unpacked",)
+    elif comment and _are_names_of(comment, line, separator or _separator(line)):
+        line, num_lines = comment, number
+        notes = ("names of the columns are those of the comment above the rows",)
+    chosen = separator or _separator(line)
+    names = [name.strip() for name in _split(line, chosen)]
+    dialect = CsvDialect(chosen, _decimal_mark(lines[num_lines:], chosen))
+    return CsvHead(
+        names,
+        num_lines,
+        dialect,
+        notes + dialect.notes(),
+        quoted=all(f'"{name}"' in line for name in names[1 if notes else 0 :]),
+        comment=lines[0] if number else "",
+        rows=tuple(tuple(_split(row, chosen)) for row in lines[num_lines : num_lines + _FIRST_ROWS]),
+    )
+
+
+def _separator(line: str) -> str:
+    bare = _QUOTED.sub("", line)
+    best = max((mark for mark in SEPARATORS.values() if mark != " "), key=bare.count)
+    return best if best in bare or " " not in bare.strip() else " "
+
+
+def _are_names_of(comment: str, row: str, separator: str) -> bool:
+    """Whether a comment names the cells of a row of numbers below it, as ``numpy.savetxt`` writes it."""
+    names, cells = _split(comment, separator), _split(row, separator)
+    return len(names) == len(cells) > 1 and not any(cell.strip()[:1].isalpha() for cell in cells)
 
 
 def read_numbers(path: Path, head: CsvHead, wanted: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:

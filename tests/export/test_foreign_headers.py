@@ -299,6 +299,13 @@ def test_conventions_of_a_binary_file_can_be_corrected(tmp_path: Path) -> None:
     assert found["z_nm"][0] == pytest.approx(100)
 
 
+def test_a_frame_before_the_first_one_does_not_wrap(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"frame": np.array([0, 3], np.uint32), "x_nm": [1.0, 2.0], "y_nm": [1.0, 2.0]}).to_parquet(path)
+    with pytest.raises(TableError, match=r"frame -1\.0 in row 1.*--first-frame N"):
+        import_table(path, tmp_path / "out.parquet", first_frame=1)
+
+
 def test_columns_of_hdf5_that_nobody_knows(tmp_path: Path) -> None:
     import h5py
 
@@ -363,6 +370,8 @@ BAD = {
     "a short row": (b"frame,x_nm,y_nm\n0,1,2\n1,1\n", "Expected 3 columns, got 2"),
     "one name twice": (b"frame,x_nm,y_nm,x_nm\n0,1,2,3\n", "2 columns 'x_nm', expected one"),
     "decimal commas between commas": (b'frame,x_nm,y_nm\n0,"1,5",2\n', "write decimals with a point"),
+    "gzip": (b"\x1f\x8b\x08\x00abc", "unpack it"),
+    "a workbook": (b"PK\x03\x04 xl/workbook.xml", "save it as csv"),
     "numbers alone": (b"0,1,2\n1,1,2\n", "without a line of column names"),
 }
 
@@ -383,6 +392,19 @@ def test_a_name_twice_that_is_not_taken_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm,q,q\n0,1,2,3,4\n")
     assert columns_of(import_table(path, tmp_path / "a.parquet"))[1].input["dropped"] == ["q"]
+
+
+def test_names_in_a_comment_and_blanks_between_cells(tmp_path: Path) -> None:
+    """As numpy.savetxt writes them."""
+    path, rows = tmp_path / "rows.txt", np.array([[4, 1.5, 2], [3, 2.5, 2]])
+    for names, separator in (("frame x_nm y_nm", " "), ("frame,x_nm,y_nm", ",")):
+        np.savetxt(path, rows, delimiter=separator, header=f"made on Monday\n{names}")
+        found, about = columns_of(import_table(path, tmp_path / "a.parquet"))
+        assert (found["frame"].tolist(), found["x_nm"].tolist()) == ([3, 4], [2.5, 1.5])
+        assert any("the comment above the rows" in note for note in about.input["notes"])
+    path.write_text("frame x_nm y_nm\n4 1.5 2\n")
+    found, about = columns_of(import_table(path, tmp_path / "a.parquet", separator="space"))
+    assert (found["x_nm"].tolist(), about.input["notes"][0]) == ([1.5], "cells are separated by blanks")
 
 
 def test_unicode_text_of_a_spreadsheet(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ By what a user says, then by the program that wrote the file, if that is beyond 
 one of a known program is refused, with what to say instead, since frames and origin would be guessed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,9 +13,9 @@ import numpy as np
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
 from lls_decode.export.foreign.column_map import TARGETS, ColumnMap, did_you_mean, find_column
+from lls_decode.export.foreign.foreign_table import Columns, ForeignTable
 from lls_decode.export.foreign.origin import CENTRE, Origin
 from lls_decode.export.foreign.units import factor, split_unit
-from lls_decode.export.foreign_table import Columns, ForeignTable
 from lls_decode.table.csv_layouts import CsvLayout
 
 POSITION: Final = ("frame", "x_nm", "y_nm")
@@ -67,7 +67,7 @@ class Meaning:
 
     def _ours(self, ours: str, values: Any) -> Any:
         if ours in ("frame", "last_frame"):
-            return values - self.first_frame if self.first_frame else values
+            return values.astype(np.float64) - self.first_frame if self.first_frame else values  # unsigned would wrap
         if (scale := self.factors.get(ours, 1.0)) != 1:
             values = values.astype(np.float64) * scale
         offset = self.offset_nm["xy".index(ours[0])] if ours in ("x_nm", "y_nm") else 0
@@ -94,18 +94,13 @@ def find_meaning(table: ForeignTable, given: Given, *, layout: CsvLayout | None,
     else:  # names that are ours
         theirs |= {name: name for name in TARGETS if name in table.names and name not in {*mentioned, *theirs.values()}}
     _add_categories(theirs, table.names, mentioned)
-    for name in POSITION:
-        if name not in theirs:
-            wanted = next((key for key, ours in layout.required.items() if ours == name), name) if layout else name
-            words = f"; expected a table of {layout.name}" if layout else ""
-            raise TableError(
-                f"{source} has no column {wanted!r}{did_you_mean(wanted, table.names)}{words}. It has "
-                f"{', '.join(table.names)[:300]}; say which one is {name}: --columns {name}=THEIRS."
-            )
+    _check_position(theirs, table.names, layout, source)
     _check_unique(theirs.values(), table.names, source)
     pixel = given.pixel_size or table.pixel_size
-    stated = {name: units.get(ours) or _unit_of(name, table, layout) for ours, name in theirs.items()}
-    factors = {ours: factor(ours, name, stated[name], pixel) for ours, name in theirs.items()}
+    factors = {
+        ours: factor(ours, name, units.get(ours) or _unit_of(name, table, layout), pixel)
+        for ours, name in theirs.items()
+    }
     origin, first_frame, notes = _conventions(layout, given)
     x, y = (origin or CENTRE).in_nm(pixel, source=f"{source}, a table of {layout.name}," if layout else source)
     if pixel is not None:
@@ -161,7 +156,19 @@ def _add_categories(theirs: dict[str, str], names: Sequence[str], mentioned: set
                 break
 
 
-def _check_unique(taken: Any, names: Sequence[str], source: object) -> None:
+def _check_position(theirs: Mapping[str, str], names: Sequence[str], layout: CsvLayout | None, source: object) -> None:
+    for name in POSITION:
+        if name in theirs:
+            continue
+        wanted = next((key for key, ours in layout.required.items() if ours == name), name) if layout else name
+        words = f"; expected a table of {layout.name}" if layout else ""
+        raise TableError(
+            f"{source} has no column {wanted!r}{did_you_mean(wanted, names)}{words}. It has {', '.join(names)[:300]}; "
+            f"say which one is {name}: --columns {name}=THEIRS."
+        )
+
+
+def _check_unique(taken: Iterable[str], names: Sequence[str], source: object) -> None:
     for name in taken:
         if names.count(name) > 1:
             raise TableError(f"{source} has {names.count(name)} columns {name!r}, expected one; rename the others.")

@@ -9,11 +9,11 @@ from typing import Any, Final
 import pyarrow as pa
 
 from lls_decode.errors import TableError
-from lls_decode.export.column_completion import ColumnCompletion
 from lls_decode.export.foreign.categories import Category
+from lls_decode.export.foreign.column_completion import ColumnCompletion
+from lls_decode.export.foreign.foreign_table import Columns
 from lls_decode.export.foreign.kinds import Kind
 from lls_decode.export.foreign.meaning import Meaning
-from lls_decode.export.foreign_table import Columns
 from lls_decode.table import ChannelInfo, TableMetadata, software_versions, sorted_aside, table_writer
 from lls_decode.table.csv_layouts import CsvLayout
 from lls_decode.table.sorting import CANONICAL, molecule_order

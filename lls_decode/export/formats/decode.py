@@ -15,8 +15,8 @@ import numpy.typing as npt
 from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
-from lls_decode.export.foreign_table import Columns as ForeignColumns
-from lls_decode.export.foreign_table import FileHead, ForeignTable, slices
+from lls_decode.export.foreign.foreign_table import Columns as ForeignColumns
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, read_text, write_csv

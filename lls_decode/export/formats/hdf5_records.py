@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from lls_decode.errors import TableError
-from lls_decode.export.foreign_table import FileHead, ForeignTable
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
 from lls_decode.export.hdf5 import only_records, read_records
 
 

@@ -21,7 +21,7 @@ from lls_decode import __version__
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
 from lls_decode.export.field import DatasetSize, Field
-from lls_decode.export.foreign_table import FileHead, ForeignTable
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
 from lls_decode.export.hdf5 import h5py_module, opened, read_records
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.written import Written

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from lls_decode.errors import TableError
-from lls_decode.export.foreign_table import FileHead, ForeignTable
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
 from lls_decode.export.text import read_text
 from lls_decode.table.csv_layouts import CsvDialect, CsvHead, CsvLayout
 

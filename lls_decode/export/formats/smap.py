@@ -16,7 +16,7 @@ from lls_decode import __version__
 from lls_decode.config import Camera, PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.field import DatasetSize, Field
-from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
+from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import IMPRECISE_NM, ExportTable, Rows, lateral_sigma
 from lls_decode.export.written import Written

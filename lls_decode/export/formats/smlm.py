@@ -16,7 +16,7 @@ import numpy as np
 
 from lls_decode import __version__
 from lls_decode.errors import TableError
-from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
+from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.written import Written
 from lls_decode.table import written_aside
