@@ -23,6 +23,7 @@ from lls_decode.molecules import link
 from lls_decode.pictures.render import render_png
 from lls_decode.pipelines.cli import cli
 from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.register import Transformation, write_transformation
 from lls_decode.table import TableMetadata, schema, table_writer
 from lls_decode.table.marks import kind_of
 
@@ -52,7 +53,7 @@ def all_commands(group: click.Group = cli, name: str = "") -> Iterator[tuple[str
 )
 def test_outputs_are_declared(name: str, command: click.Command) -> None:
     for param in command.params:
-        if param.name in {"out", "to", "report", "curve", "picture"} - NOT_WRITTEN.get(name, set()):
+        if param.name in {"out", "to", "report", "curve", "picture", "transformation"} - NOT_WRITTEN.get(name, set()):
             is_flag = isinstance(param, click.Option) and param.is_flag
             assert is_flag or isinstance(param.type, OutputPath), f"{name}: {param.name}"
     writes = any(isinstance(param.type, OutputPath) for param in command.params)
@@ -66,6 +67,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_localizations(folder / "table.parquet")
     write_localizations(folder / "other.parquet", seed=2)
     link(folder / "other.parquet", out=None)
+    write_localizations(folder / "unlinked.parquet", seed=3)
+    write_transformation(folder / "map.yaml", TURNED)
     (folder / "molecules.parquet").rename(folder / "mols.parquet")
     shift = np.linspace(0, 40, 3 * 40).reshape(40, 3)
     write_curve(folder / "curve.parquet", DriftCurve(0, shift, np.ones_like(shift), "raw", "rcc"))
@@ -88,6 +91,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+TURNED = Transformation(
+    model="rigid", coords="raw", pivot_nm=(0.0, 0.0), values=(5.0, 5.0, 0.1),
+    parameters=("shift_x_nm", "shift_y_nm", "angle_rad"), covariance=((0.0,) * 3,) * 3,
+)  # fmt: skip
+
+
 def write_localizations(path: Path, *, seed: int = 1) -> None:
     random, canonical = np.random.default_rng(seed), schema(with_sample=False)
     frame = np.repeat(np.arange(40), 3)
@@ -103,6 +112,8 @@ QUICK: dict[str, Sequence[str]] = {
     "filter like": ("filter", "{table}", "{out}", "--where", "prob > 500", "--like", "{other}"),
     "debias": ("debias", "{table}", "{out}"),
     "link": ("link", "{table}", "--out", "{out}"),
+    "join": ("join", "{table}", "{unlinked}", "--out", "{out}"),
+    "register apply": ("register", "{table}", "--apply", "{map}", "--out", "{out}"),
     "drift out": ("drift", "{table}", "--apply", "{curve}", "--out", "{out}"),
     "drift curve": ("drift", "{table}", "--windows", "2", "--curve", "{out}", "--png", "{new}.png"),
     "drift png": ("drift", "{table}", "--windows", "2", "--png", "{out}", "--curve", "{new}.parquet"),
@@ -116,6 +127,8 @@ QUICK: dict[str, Sequence[str]] = {
        ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap")},
 }  # fmt: skip
 SLOW: dict[str, Sequence[str]] = {
+    "register": ("register", "{table}", "{other}", "--out", "{out}"),
+    "register map": ("register", "{table}", "{other}", "--transformation", "{out}"),
     "evaluate": ("evaluate", "{table}", "{other}", "--report", "{out}"),
     "frc": ("frc", "{table}", "--out", "{out}"),
     "convert": ("convert", "{zarr}", "{out}"),
@@ -139,7 +152,8 @@ SLOW: dict[str, Sequence[str]] = {
 
 @pytest.fixture
 def slots(whole: Path) -> dict[str, Path]:
-    names = {"table": "table.parquet", "other": "other.parquet", "curve": "curve.parquet", "csv": "ours.csv",
+    names = {"table": "table.parquet", "other": "other.parquet", "curve": "curve.parquet", "map": "map.yaml",
+             "unlinked": "unlinked.parquet", "csv": "ours.csv",
              "hdf5": "ours.hdf5", "config": "run.yaml", "zarr": "cell.zarr", "model": "model.lls",
              "map": "map.yaml", "new": "new"}  # fmt: skip
     return {key: whole / name for key, name in names.items()}
