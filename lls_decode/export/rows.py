@@ -147,12 +147,14 @@ class ExportTable:
         """The part of the plane that frames of the dataset show, in pixels of the given size."""
         planes = self.metadata.planes_per_volume or int(max(0.0, self.survey.high["plane"])) + 1
         low_nm, high_nm = self.metadata.model.get("z_range_nm") or (0.0, 0.0)
-        is_moved = self._geometry is not None and self.coords != "raw"
+        tilt = None
+        if self._geometry is not None and self.coords != "raw":
+            tilt = Tilt(self._geometry, self.coords == "sample", planes, (low_nm, high_nm))
         return field_of(
             self._size,
             pixel=pixel,
             camera_pixel=self.pixel_size,
-            tilt=Tilt(self._geometry, self.coords == "sample", planes, (low_nm, high_nm)) if is_moved else None,
+            tilt=tilt,
             first_px=self._first_px,
             highest=self.survey.high,
             source=self.path.name,

@@ -10,7 +10,7 @@ How many matches chance could give is known: so many places and angles were trie
 distribution gives.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from lls_decode.errors import TableError
 from lls_decode.register.correlation import Fit
 from lls_decode.register.models import Model, ModelName
 from lls_decode.register.points import Cloud
-from lls_decode.register.search import Grid
+from lls_decode.register.search import Candidate, Grid
 from lls_decode.register.structure import Aligned
 
 Floats = npt.NDArray[np.float64]
@@ -37,14 +37,28 @@ _CELL_NM: Final = 50.0
 _MAX_CELLS: Final = 2**25
 _MAX_SCATTER_NM: Final = 120.0
 _MAX_BEADS: Final = 20_000
-_BIN_NM: Final = 150.0
-_FIRST_REACH_NM: Final = 600.0
-"""Distance of matches after the rough alignment; then it narrows."""
+_BIN_NM: Final = (60.0, 500.0)
+"""Of the rough alignment, least and most; a twentieth of the distance of neighbouring beads."""
+_FIRST_REACH: Final = 4.0
+"""Distance of matches after the rough alignment, in bins; then it narrows."""
 _OUTLIER: Final = 3.5
 """Robust standard deviations."""
 _SURE: Final = 1e-4
 """Probability that chance gives so many matches, anywhere in the search."""
 _ROUNDS: Final = 12
+_PRIOR: Final = 4.0
+"""Matches that the stated precision of beads counts for in the scatter."""
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """Beads that lie on each other at one alignment."""
+
+    num: int
+    reach_nm: float
+    """Distance up to which they were matched."""
+    fit: Fit
+    chance: float = 1.0
 
 
 def find_beads(cloud: Cloud) -> Cloud:
@@ -99,31 +113,39 @@ def align_beads(
     angle = 0.0 if name == "shift" else max_angle_rad
     grid = Grid(
         fixed.position_ND[:, :2], moving.position_ND[:, :2], model.pivot_D[:2], max_shift_nm=max_shift_nm,
-        bin_nm=_BIN_NM,
+        bin_nm=_bin(fixed, moving),
     )  # fmt: skip
-    best: tuple[int, Fit] | None = None
+    best: _Matched | None = None
     for candidate in grid.candidates(angle):
-        found = _fitted(fixed, moving, model, candidate.angle_rad, candidate.shift_2)
-        if found is not None and (best is None or found[0] > best[0]):
+        found = _fitted(fixed, moving, model, candidate, _FIRST_REACH * grid.bin_nm)
+        if found is None:
+            continue
+        found = replace(found, chance=_chance(found, fixed, moving, grid, angle))
+        if best is None or found.chance < best.chance:
             best = found
-    matched, chance = (0, 1.0) if best is None else (best[0], _chance(best[0], fixed, moving, grid, angle))
-    if best is None or matched < needed or chance > _SURE:
+    matched = 0 if best is None else best.num
+    if best is None or matched < needed or best.chance > _SURE:
         raise TableError(
             f"{matched} of {len(fixed)} beads of {fixed.name} lie on beads of {moving.name} at the best alignment, as "
             f"chance may give; expected {needed} or more. Give tables of the same beads, limit the search "
             "(--max-shift-nm, --max-angle-deg), or use structure (--method structure)."
         )
     words = f"{matched} of {len(fixed)} and {len(moving)} beads matched"
-    return Aligned(model, best[1], "beads", words, num_matched=matched)
+    return Aligned(model, best.fit, "beads", words, num_matched=matched)
 
 
-def _fitted(fixed: Cloud, moving: Cloud, model: Model, angle_rad: float, shift_2: Floats) -> tuple[int, Fit] | None:
+def _bin(fixed: Cloud, moving: Cloud) -> float:
+    area = float(np.prod(np.maximum(np.ptp(fixed.position_ND[:, :2], axis=0), 1.0)))
+    return float(np.clip(0.05 * np.sqrt(area / max(len(fixed), len(moving))), *_BIN_NM))
+
+
+def _fitted(fixed: Cloud, moving: Cloud, model: Model, candidate: Candidate, reach: float) -> "_Matched | None":
     """Number of matches and the fit, from a rough alignment."""
     rigid = Model("shift" if model.name == "shift" else "rigid", model.pivot_D)
     lateral = np.zeros(model.num_axes)
-    lateral[:2] = shift_2
-    values, reach = rigid.start(angle_rad, lateral), _FIRST_REACH_NM
-    weight_D = 1 / np.hypot(fixed.sigma_D, moving.sigma_D) ** 2
+    lateral[:2] = candidate.shift_2
+    values = rigid.start(candidate.angle_rad, lateral)
+    sigma_D = np.hypot(fixed.sigma_D, moving.sigma_D)
     kind = rigid
     for round_ in range(_ROUNDS):
         one, other = _mutual(kind.move(moving.position_ND, values)[:, :2], fixed.position_ND[:, :2], reach)
@@ -133,8 +155,10 @@ def _fitted(fixed: Cloud, moving: Cloud, model: Model, angle_rad: float, shift_2
         if round_ == 0 and model.num_axes == 3:  # z is not known yet
             values[2] += float(np.median(away[:, 2]))
             away[:, 2] -= np.median(away[:, 2])
-        kept = _agreeing(away)
-        step, _ = _least_squares(kind.jacobian(moving.position_ND[one[kept]], values), away[kept], weight_D)
+        kept = _agreeing(away, sigma_D)
+        if kept.sum() < 2:
+            return None
+        step, _ = _least_squares(kind.jacobian(moving.position_ND[one[kept]], values), away[kept], 1 / sigma_D**2)
         values = values + step
         spread = 1.4826 * float(np.median(np.abs(away[kept][:, :2])))
         reach = min(reach, max(5 * spread, 20.0))
@@ -143,16 +167,17 @@ def _fitted(fixed: Cloud, moving: Cloud, model: Model, angle_rad: float, shift_2
             kind = model
     one, other = _mutual(kind.move(moving.position_ND, values)[:, :2], fixed.position_ND[:, :2], reach)
     away = fixed.position_ND[other] - kind.move(moving.position_ND[one], values)
-    kept = _agreeing(away)
-    free = model.num_axes * len(one[kept]) - len(values)
+    kept = _agreeing(away, sigma_D)
+    residual = away[kept]
+    free = len(residual) - len(values) / model.num_axes
     if free < 1:
         return None
-    residual = away[kept]
-    # each axis has its own scatter: that of the residuals
-    spent = len(values) / model.num_axes
-    variance_D = np.maximum((residual**2).sum(axis=0) / max(len(residual) - spent, 1), 1e-4)
+    # each axis has its own scatter: that of the residuals, and of few matches also what the beads say of themselves
+    square_D = (residual**2).sum(axis=0)
+    pooled_D = (square_D + _PRIOR * sigma_D**2) / (free + _PRIOR)
+    variance_D = np.maximum(square_D / free, pooled_D) * (free + _PRIOR) / (free + _PRIOR - 2)
     _, covariance = _least_squares(kind.jacobian(moving.position_ND[one[kept]], values), residual, 1 / variance_D)
-    return len(residual), Fit(values, np.sqrt(variance_D), covariance, float(len(residual)), True)
+    return _Matched(len(residual), reach, Fit(values, np.sqrt(variance_D), covariance, float(len(residual)), True))
 
 
 def _least_squares(jacobian_NDP: Floats, away_ND: Floats, weight_D: Floats) -> tuple[Floats, Floats]:
@@ -163,10 +188,10 @@ def _least_squares(jacobian_NDP: Floats, away_ND: Floats, weight_D: Floats) -> t
     return inverse @ flat.T @ (away_ND * np.sqrt(weight_D)).ravel(), inverse
 
 
-def _agreeing(away_ND: Floats) -> npt.NDArray[np.bool_]:
-    """``(N,)`` matches that differ from the others by no more than these scatter."""
+def _agreeing(away_ND: Floats, least_D: Floats) -> npt.NDArray[np.bool_]:
+    """``(N,)`` matches that differ from the others by no more than these scatter, or should at least."""
     off = np.abs(away_ND - np.median(away_ND, axis=0))
-    usual = np.maximum(1.4826 * np.median(off, axis=0), 1e-3)
+    usual = np.maximum(1.4826 * np.median(off, axis=0), least_D)
     return np.asarray((off <= _OUTLIER * usual).all(axis=1))
 
 
@@ -179,12 +204,12 @@ def _mutual(moved_N2: Floats, fixed_M2: Floats, reach_nm: float) -> tuple[Intege
     return one.astype(np.int64), there[one].astype(np.int64)
 
 
-def _chance(matched: int, fixed: Cloud, moving: Cloud, grid: Grid, max_angle_rad: float) -> float:
-    """Probability that chance gives so many matches at one of the alignments that were tried."""
+def _chance(found: "_Matched", fixed: Cloud, moving: Cloud, grid: Grid, max_angle_rad: float) -> float:
+    """Probability that chance gives so many matches at one of the alignments that could have been found."""
     area = float(np.prod(np.ptp(fixed.position_ND[:, :2], axis=0) + grid.bin_nm))
-    expected = len(fixed) * len(moving) * np.pi * grid.bin_nm**2 / area
-    tried = area / grid.bin_nm**2 * max(1.0, max_angle_rad * grid.radius_nm / grid.bin_nm)
-    return float(min(1.0, tried * poisson.sf(matched - 1, expected)))
+    expected = len(fixed) * len(moving) * np.pi * found.reach_nm**2 / area
+    tried = area / found.reach_nm**2 * max(1.0, max_angle_rad * grid.radius_nm / found.reach_nm)
+    return float(min(1.0, tried * poisson.sf(found.num - 1, expected)))
 
 
 def _places(cloud: Cloud) -> Floats:
@@ -207,7 +232,11 @@ def _places(cloud: Cloud) -> Floats:
 
 def _trimmed(position_ND: Floats) -> tuple[Floats, Floats, int]:
     """Mean and standard deviation of what is no outlier, and how many points that is."""
-    kept = position_ND[_agreeing(position_ND)] if len(position_ND) > 3 else position_ND
+    kept = (
+        position_ND[_agreeing(position_ND, np.full(position_ND.shape[1], 1e-3))]
+        if len(position_ND) > 3
+        else position_ND
+    )
     kept = kept if len(kept) else position_ND
     return kept.mean(axis=0), kept.std(axis=0), len(kept)
 

@@ -37,6 +37,8 @@ class Cloud:
     coords: Coords
     num_volumes: int
     """From the first to the last that has a point."""
+    kept: float = 1.0
+    """Share of the rows of the table that are points."""
 
     def __len__(self) -> int:
         return len(self.position_ND)
@@ -125,6 +127,7 @@ def read_cloud(path: str | Path, *, channel: int | None = None, max_points: int 
         _median(np.concatenate(sigmas)[known])[:axes],
         coords_of(metadata),
         int(np.ptp(volume)) + 1,
+        1 / stride,
     )
 
 

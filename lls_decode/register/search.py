@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 from scipy.ndimage import maximum_filter
+from scipy.spatial import ConvexHull
 
 from lls_decode.register.models import rotation
 
@@ -28,6 +29,8 @@ _BACKGROUND: Final = 5.0
 """Ratio of the widths of the band-pass filter."""
 _MIN_OVERLAP: Final = 0.1
 """Of the smaller field, that must lie on the other one."""
+_COARSE: Final = 8
+"""Bins of a cell in which the field is drawn."""
 _APART_BINS: Final = 4
 """Candidates that are nearer to each other are one."""
 
@@ -40,7 +43,7 @@ class Candidate:
     shift_2: Floats
     """nm"""
     score: float
-    """Standard deviations of the correlation over all shifts; tells which is better, not how sure it is."""
+    """Height of the correlation for the size of the overlap; tells which is better, not how sure it is."""
 
 
 class Grid:
@@ -103,7 +106,6 @@ class Grid:
         if not allowed.any():
             return []
         score = np.where(allowed, product / np.sqrt(np.maximum(overlap, _MIN_OVERLAP)), -np.inf)
-        score /= max(float(score[allowed].std()), 1e-30)
         peaks = np.argwhere((maximum_filter(score, 2 * _APART_BINS + 1, mode="wrap") == score) & allowed)
         best = peaks[np.argsort(-score[tuple(peaks.T)])[:NUM_CANDIDATES]]
         return [Candidate(angle_rad, np.array([shift_x[i], shift_y[j]]), float(score[i, j])) for i, j in best]
@@ -119,11 +121,19 @@ class Grid:
         return np.bincount(flat, minlength=size).astype(np.float32).reshape(self._shape)
 
     def _field(self, position_N2: Floats) -> npt.NDArray[np.float32]:
-        """Where the field of a cloud is: between its farthest points, row by row of coarse cells."""
-        filled = self._counts(position_N2) > 0
-        rows = np.maximum.accumulate(filled, axis=1) & np.maximum.accumulate(filled[:, ::-1], axis=1)[:, ::-1]
-        columns = np.maximum.accumulate(filled, axis=0) & np.maximum.accumulate(filled[::-1], axis=0)[::-1]
-        return (rows | columns).astype(np.float32)
+        """Where the field of a cloud is: the convex hull of nearly all of its points, in coarse cells."""
+        low, high = np.quantile(position_N2, [0.005, 0.995], axis=0)
+        inner = position_N2[((position_N2 >= low) & (position_N2 <= high)).all(axis=1)]
+        middle = np.median(position_N2, axis=0)  # a small square, so that any cloud has an area
+        square = middle + self.bin_nm * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+        sides = ConvexHull(np.concatenate([inner, square])).equations
+        coarse = [(np.arange(0, n, _COARSE) + _COARSE / 2) * self.bin_nm for n in self._shape]
+        x, y = np.meshgrid(*coarse, indexing="ij")
+        inside = np.ones(x.shape, dtype=np.bool_)
+        for a, b, c in sides:
+            inside &= a * x + b * y + c <= 0
+        fine = np.kron(inside, np.ones((_COARSE, _COARSE), dtype=np.bool_))
+        return fine[: self._shape[0], : self._shape[1]].astype(np.float32)
 
     def _band_pass(self) -> npt.NDArray[np.float32]:
         """One Gaussian of the size of a bin, minus a broad one; each cloud carries half of the filter."""

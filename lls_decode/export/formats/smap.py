@@ -29,6 +29,8 @@ ORIGIN_PX: Final = 1.0
 
 _USER_BLOCK_BYTES = 512
 _CHUNK_ROWS = 65_536
+_CHUNK_CACHE_BYTES = 2**20
+"""Of each field while it is written: two chunks of doubles."""
 
 _FIELDS: Final = {
     "znm": "z_nm",
@@ -71,7 +73,9 @@ def write(table: ExportTable, out: Path) -> Written:
             f"{IMPRECISE_NM:g} nm; SMAP drops them when it loads the file"
         )
     with written_aside(out) as temporary:
-        with h5py_module().File(temporary, "w", userblock_size=_USER_BLOCK_BYTES) as file:
+        with h5py_module().File(
+            temporary, "w", userblock_size=_USER_BLOCK_BYTES, rdcc_nbytes=_CHUNK_CACHE_BYTES
+        ) as file:
             saveloc = _struct(file, "saveloc", "loc", "file", "history")
             ours = _write_rows(saveloc, table, out)
             _write_file_info(saveloc, table, field, out)
@@ -100,28 +104,32 @@ def _write_rows(saveloc: Any, table: ExportTable, out: Path) -> frozenset[str]:
     fields += ["PSFxnm", "PSFynm"] if table.psf_sigma_nm else []
     num_rows = table.survey.num_rows
     loc = _struct(saveloc, "loc", *fields)
-    for name in fields:
-        kind = "double" if name in doubles else "single"
-        dataset = loc.create_dataset(
-            name,
-            shape=(1, num_rows),
-            dtype=np.float64 if kind == "double" else np.float32,
-            chunks=(1, min(num_rows, _CHUNK_ROWS)),
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
-        _class(dataset, kind)
+    # held open: a dataset that is closed loses its chunk cache, and a chunk would be compressed once for each piece
+    datasets = {name: _vector(loc, name, num_rows, "double" if name in doubles else "single") for name in fields}
     start = 0
     with table.by_frame(out) as pieces:
         for rows in pieces:
             stop = start + len(rows["frame"])
             values = _their_rows(rows, table)
-            for name in fields:
-                loc[name][0, start:stop] = values[name]
+            for name, dataset in datasets.items():
+                dataset[0, start:stop] = values[name]
             start = stop
     linked = {ours for theirs, ours in (("groupindex", "group"), ("last_frame", "last_frame")) if theirs in fields}
     return frozenset({"frame", "x_nm", "y_nm", *known.values(), *linked})
+
+
+def _vector(loc: Any, name: str, num_rows: int, kind: str) -> Any:
+    dataset = loc.create_dataset(
+        name,
+        shape=(1, num_rows),
+        dtype=np.float64 if kind == "double" else np.float32,
+        chunks=(1, min(num_rows, _CHUNK_ROWS)),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+    _class(dataset, kind)
+    return dataset
 
 
 def _their_rows(rows: Rows, table: ExportTable) -> dict[str, Any]:
