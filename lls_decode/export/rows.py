@@ -25,7 +25,7 @@ Rows = Mapping[str, npt.NDArray[Any]]
 """Columns by our names, of equal length: float64 for what is measured, int64 for what is counted."""
 
 MEASURED = ("x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
-COUNTED = ("frame", "volume", "plane", "group")
+COUNTED = ("frame", "volume", "plane", "group", "channel")
 _REQUIRED = ("frame", "x_nm", "y_nm")
 
 

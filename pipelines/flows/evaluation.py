@@ -27,6 +27,8 @@ from lls_decode.models import find_bundle
 from lls_decode.table import iter_tables, read_emitters, read_metadata
 from lls_decode.table.reading import is_described
 
+from .channels import pieces_of
+
 
 def evaluate_table(
     table: str | Path,
@@ -88,12 +90,13 @@ def frc(
     coords: Coords | Literal["auto"] = "auto",
     view: Literal["xy", "xz", "yz", "xyz"] = "xy",
     region_nm: Mapping[str, tuple[float, float]] | None = None,
+    channel: int | None = None,
     out: Path | None = None,
 ) -> FourierCorrelation:
     """Fourier ring (shell) correlation of a table on disk, and a picture of it; blocks are of whole volumes."""
     rows = ExportTable(table, coords=coords)
     curve = fourier_correlation(
-        rows.pieces,
+        pieces_of(rows, channel),
         pixel_nm=pixel_nm or (20.0 if view == "xyz" else 5.0),
         axes=view,
         blocks=blocks,

@@ -136,6 +136,7 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--x-nm", type=LimitsType(), help="Range of x.  [default: all]")
 @click.option("--y-nm", type=LimitsType(), help="Range of y.  [default: all]")
 @click.option("--z-nm", type=LimitsType(), help="Range of z.  [default: all]")
+@click.option("--channel", type=click.IntRange(0), help="Only the rows of this channel.  [default: all]")
 @click.option("--out", type=OutputPath(), help="Picture of the curve (.png).")
 @like_option
 @json_option
@@ -148,6 +149,7 @@ def frc(
     x_nm: Limits | None,
     y_nm: Limits | None,
     z_nm: Limits | None,
+    channel: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -158,7 +160,9 @@ def frc(
     from lls_decode.pipelines.flows.evaluation import frc as correlate
 
     region = {axis: limits for axis, limits in (("x", x_nm), ("y", y_nm), ("z", z_nm)) if limits is not None}
-    curve = correlate(table, out=out, pixel_nm=pixel_nm, blocks=blocks, coords=coords, view=view, region_nm=region)
+    curve = correlate(
+        table, out=out, pixel_nm=pixel_nm, blocks=blocks, coords=coords, view=view, region_nm=region, channel=channel
+    )
     if as_json:
         echo_json(curve.to_dict())
         return
