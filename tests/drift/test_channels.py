@@ -16,13 +16,13 @@ VOLUMES, ROWS = 2000, 40_000
 OFFSET_NM = np.array([150.0, -200.0, 0.0])
 
 
-def write_two(path: Path, *, channel_column: bool = True) -> Made:
-    """A sample of which one colour fades while another one, seen elsewhere by the lens, begins."""
+def write_two(path: Path, *, channel_column: bool = True, both_share: float = 1.25) -> Made:
+    """A sample of which one colour fades, over a share of the time, while another one, which lies elsewhere, begins."""
     random = np.random.default_rng(5)
     t = np.linspace(0, 1, VOLUMES)
     drift_V3 = np.stack([80 * np.sin(3 * t), 60 * t, 40 * np.cos(4 * t)], axis=1)
     volume = np.sort(random.integers(0, VOLUMES, ROWS))
-    channel = (random.random(ROWS) < 0.1 + 0.8 * volume / VOLUMES).astype(int)
+    channel = (random.random(ROWS) < 0.5 + (volume / VOLUMES - 0.5) / both_share).astype(int)
     position = binding_sites(ROWS, random, planes=1) + drift_V3[volume] + channel[:, None] * OFFSET_NM
     position += random.standard_normal(position.shape) * np.array(SIGMA_NM)
     columns: dict[str, Any] = dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))
@@ -38,11 +38,11 @@ def off(shift_V3: np.ndarray, made: Made) -> float:
 
 
 def test_all_channels_tell_one_curve(tmp_path: Path) -> None:
-    made = write_two(tmp_path / "t.parquet")
+    made = write_two(tmp_path / "t.parquet", both_share=0.15)
     curve = estimate_drift(made.path)
     assert len(curve.shift_nm) == VOLUMES
     assert off(curve.shift_nm, made) < 25
-    mixed = write_two(tmp_path / "mixed.parquet", channel_column=False)
+    mixed = write_two(tmp_path / "mixed.parquet", channel_column=False, both_share=0.15)
     assert off(estimate_drift(mixed.path).shift_nm, mixed) > 50  # what the column is for
 
 
