@@ -101,7 +101,7 @@ class KernelCorrelation:
                 converged = True
                 break
         gradient_BP, hessian_PP, _ = self._derivatives(one, other, values, kernel_D)
-        weight_B = np.bincount(self._piece[one], self._weights(one, other, values, kernel_D)[0], self.num_pieces)
+        weight_B = self._by_piece(one, self._weights(one, other, values, kernel_D)[0])
         covariance, num = _sandwich(gradient_BP, hessian_PP, weight_B, self._model)
         return Fit(values, kernel_D, covariance, num, converged and bool(np.isfinite(covariance).all()))
 
@@ -112,7 +112,7 @@ class KernelCorrelation:
         _, square = self._weights(one, other, values_P, kernel_D)
         axes = self._moving.shape[1]
         weight = np.exp(-square / 2) - np.exp(-square / 8) / 2**axes
-        return np.bincount(self._piece[one], weight, self.num_pieces)
+        return self._by_piece(one, weight)
 
     def displacements(self, values_P: Floats, reach_nm: float) -> Iterator[Floats]:
         """``(K, D)`` from moved to fixed points that are laterally near each other; some at a time."""
@@ -122,6 +122,10 @@ class KernelCorrelation:
         for start in range(0, len(one), _PAIRS_AT_ONCE):
             part = slice(start, start + _PAIRS_AT_ONCE)
             yield self._fixed[other[part]] - moved[one[part]]
+
+    def _by_piece(self, one: Integers, value_K: Floats) -> Floats:
+        """``(B,)`` sums over the pairs of each piece."""
+        return np.bincount(self._piece[one], value_K, self.num_pieces).astype(np.float64)
 
     def _pairs(
         self, tree: cKDTree, values_P: Floats, kernel_D: Floats, *, reach: float = _REACH + _MARGIN

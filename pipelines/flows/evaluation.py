@@ -33,6 +33,8 @@ from lls_decode.table import TableMetadata, iter_tables, read_emitters, read_met
 from lls_decode.table.depth import has_depth
 from lls_decode.table.reading import is_described
 
+from .channels import pieces_of
+
 
 def evaluate_table(
     table: str | Path,
@@ -127,6 +129,7 @@ def frc(
     view: Literal["xy", "xz", "yz", "xyz"] = "xy",
     region_nm: Mapping[str, tuple[float, float]] | None = None,
     interval: bool | None = None,
+    channel: int | None = None,
     out: Path | None = None,
 ) -> FourierCorrelation:
     """Fourier ring (shell) correlation of a table on disk, and a picture of it; blocks are of whole volumes.
@@ -144,7 +147,7 @@ def frc(
         )
     rows = ExportTable(table, coords=coords)
     curve = fourier_correlation(
-        rows.pieces,
+        pieces_of(rows, channel),
         pixel_nm=pixel_nm or (20.0 if view == "xyz" else 5.0),
         axes=view,
         blocks=blocks,

@@ -195,6 +195,7 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--z-nm", type=LimitsType(), help="Range of z.  [default: all]")
 @click.option("--interval/--no-interval", default=None,
               help="Estimate how uncertain the resolution is.  [default: for up to 500 000 localizations]")  # fmt: skip
+@click.option("--channel", type=click.IntRange(0), help="Only the rows of this channel.  [default: all]")
 @click.option("--out", type=OutputPath(), help="Picture of the curve (.png).")
 @like_option
 @json_option
@@ -208,6 +209,7 @@ def frc(
     y_nm: Limits | None,
     z_nm: Limits | None,
     interval: bool | None,
+    channel: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -228,6 +230,7 @@ def frc(
         view=view,
         region_nm=region,
         interval=interval,
+        channel=channel,
     )
     if as_json:
         echo_json(curve.to_dict())
