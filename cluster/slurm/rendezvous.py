@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from distributed.security import Security
 
+from lls_decode.documents import read_json
 from lls_decode.errors import SiteError
 
 FILE_NAME = "scheduler.json"
@@ -86,7 +87,7 @@ class Rendezvous:
 def read_rendezvous(folder: Path) -> Rendezvous | None:
     """What the latest driver has published; None when there is none."""
     try:
-        data = json.loads((folder / FILE_NAME).read_text())
+        data = read_json(folder / FILE_NAME)
         return Rendezvous(**data)
     except (OSError, ValueError, TypeError):
         return None

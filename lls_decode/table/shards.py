@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lls_decode.blocks import Block, FrameRanges
+from lls_decode.documents import parse_json
 from lls_decode.errors import ShardError
 from lls_decode.table.files import TEMPORARY_PREFIX, written_aside
 from lls_decode.table.schema import (
@@ -330,7 +331,7 @@ def _parse_footer(path: Path, metadata: pq.FileMetaData) -> dict[str, Any]:
     if text is None:
         raise ShardError(f"{path} is no shard of lls-decode (no footer); move it out of the folder.")
     try:
-        footer = json.loads(text)
+        footer = parse_json(text)
     except ValueError as error:
         raise _unreadable(path, error) from error
     if not isinstance(footer, dict):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lls_decode.config import TrainingConfig
+from lls_decode.documents import read_json
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import TrainingBatch
 from lls_decode.training.ahead import batch_source, simulate_step
@@ -112,7 +113,7 @@ def restore_state(state: State, out: Path) -> None:
     path = out / "checkpoint.json"
     if not path.exists():
         return
-    record = json.loads(path.read_text())
+    record = read_json(path)
     tensors = load_file(out / record["tensors"])
     state.network.load_state_dict(_under("network.", tensors))
     moments: dict[int, dict[str, Tensor]] = {}

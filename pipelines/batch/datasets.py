@@ -17,11 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import Field, field_validator
 
 from lls_decode.addresses import Address, is_address, parse_address, refuse_remote_output, resolve_dataset
 from lls_decode.config import Config, RunConfig, change, load, parse
+from lls_decode.documents import DocumentError, parse_yaml
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames.storage.stores import find_stores
 from lls_decode.models import as_run_config, find_bundle
@@ -210,10 +210,10 @@ def _read_sheet(path: Path) -> BatchFile:
                     )
                 if cells:
                     own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
-                    entries.append({**own, "changes": {key: yaml.safe_load(text) for key, text in cells.items()}})
+                    entries.append({**own, "changes": {key: parse_yaml(text) for key, text in cells.items()}})
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
-    except (UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, csv.Error, DocumentError) as error:
         raise ConfigError(f"{path} is not a table of datasets ({' '.join(str(error).split())}).") from error
     return parse(BatchFile, {"datasets": entries}, source=str(path))
 

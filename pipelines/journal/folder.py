@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from lls_decode.axes import Layout
+from lls_decode.documents import read_json
 from lls_decode.errors import InputError, OutputError
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error, written_aside
 
@@ -128,7 +129,7 @@ class RunFolder:
             It is a record of another version.
         """
         try:
-            values = json.loads(self.record.read_text())
+            values = read_json(self.record)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from lls_decode.documents import parse_json
 from lls_decode.table.files import output_error
 
 from .events import Event
@@ -174,11 +175,11 @@ def parse_event(line: bytes) -> Event | None:
     try:
         return adapter.validate_json(line)
     except ValidationError:  # also of half a UTF-16 pair, with which Python spells a file name that is not UTF-8
-        return adapter.validate_python(json.loads(line))
+        return adapter.validate_python(parse_json(line))
 
 
 def _name_of_kind(line: bytes) -> str:
-    values = json.loads(line)
+    values = parse_json(line)
     if not isinstance(values, dict):
         raise ValueError("a line that is no JSON object")
     return str(values.get("event"))

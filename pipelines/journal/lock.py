@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lls_decode.documents import DocumentError, read_json
 from lls_decode.errors import RunConflictError
 from lls_decode.table.files import TEMPORARY_PREFIX, clock_of, output_error
 
@@ -27,6 +28,8 @@ STALE_S = 120.0
 WATCH_S = 2.5 * HEARTBEAT_S
 """How long such a lock is watched before it is taken over."""
 WATCH_POLL_S = 0.5
+_MOST_LOCK_BYTES = 4096
+"""Twenty times what is written into a lock."""
 
 logger = logging.getLogger(__name__)
 
@@ -160,13 +163,13 @@ class _Sight:
 
 def _look(path: Path) -> _Sight | None:
     """None when there is no lock; one without an owner was left by a process that died while it wrote it."""
+    content: Any = None
     try:
-        beat, text = path.stat().st_mtime, path.read_text()
+        beat = path.stat().st_mtime
+        with suppress(DocumentError):  # damaged: as one without an owner
+            content = read_json(path, most=_MOST_LOCK_BYTES)
     except FileNotFoundError:
         return None
-    content: Any = None
-    with suppress(ValueError):
-        content = json.loads(text)
     if not isinstance(content, dict):
         content = {}
     pid = content.get("pid")

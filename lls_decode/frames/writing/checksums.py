@@ -22,6 +22,7 @@ import zarr
 from lls_decode.addresses import resolve_dataset
 from lls_decode.axes import Layout
 from lls_decode.config import StorageConfig
+from lls_decode.documents import parse_json
 from lls_decode.errors import InputError, StorageError
 from lls_decode.frames.parallel import in_parallel
 from lls_decode.frames.storage.codecs import open_array
@@ -128,7 +129,7 @@ def read_manifest(store: Path) -> Manifest | None:
 def _parse_manifest(text: str, path: str | Path) -> Manifest:
     lines = text.split("\n")
     try:
-        header, *records = [json.loads(line) for line in lines[:-1]]
+        header, *records = [parse_json(line) for line in lines[:-1]]
         runs = [Run(int(record["first"]), int(record["last"]), str(record["sha256"])) for record in records]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); convert the data again.") from error

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from lls_decode.documents import read_json
 from lls_decode.export.rows import ExportTable
 from lls_decode.outputs import PROGRAM
 from lls_decode.table.folders import folder_written_aside
@@ -215,7 +216,7 @@ def _info(
 def _read_info(folder: Path) -> dict[str, Any]:
     """The ``info`` of a collection; empty where there is none."""
     try:
-        info = json.loads((folder / _INFO).read_text())
+        info = read_json(folder / _INFO)
     except (OSError, ValueError):
         return {}
     return info if isinstance(info, dict) and info.get("@type") == _TYPE else {}
