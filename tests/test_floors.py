@@ -61,7 +61,7 @@ KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.documents", "
 """All of ours that ``cluster/`` may import: how to say no, and how to read YAML and JSON. Nothing of microscopy."""
 
 TORCH_FOLDERS = {f"lls_decode.{name}" for name in ("optics", "model", "simulate", "refine", "localize", "training")}
-TORCH_FREE = {"lls_decode.model", "lls_decode.model.info"}
+TORCH_FREE = {"lls_decode.model", "lls_decode.model.info", "lls_decode.model.weights"}
 """Read by planning, which runs without torch."""
 TORCH_LATE = {name for name in FLOORS if name.startswith("lls_decode.pipelines")}
 """May import torch inside a function: when a worker's first task arrives, when a doctor looks at it."""

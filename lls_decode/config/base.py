@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
 
 from lls_decode.documents import DocumentError, read_yaml
@@ -18,9 +18,33 @@ from lls_decode.outputs import note_read
 
 M = TypeVar("M", bound="Config")
 
+_LONGEST_NAME = 100
+_NOT_IN_NAMES = '/\\:*?"<>|'
+"""Separators, and what Windows does not have in names."""
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 _MOST_MISTAKES = 10
 _MOST_QUOTED = 200
 """Mistakes that an error names, and characters that it quotes."""
+
+
+def check_file_name(name: str) -> str:
+    """Return a name that a file may have on every system, or refuse it before anything long is done for its sake."""
+    if not name or len(name) > _LONGEST_NAME:
+        raise ValueError(f"a name has 1 to {_LONGEST_NAME} characters, as files are named by it")
+    bad = sorted({sign for sign in name if sign in _NOT_IN_NAMES or not sign.isprintable()})
+    if bad:
+        raise ValueError(f"files are named by it, and {' '.join(map(repr, bad))} cannot be part of a file's name")
+    if name.startswith((".", " ", "-")) or name.endswith((".", " ")):
+        raise ValueError(
+            "files are named by it, so that it must not begin with '.', ' ' or '-', nor end with '.' or ' '"
+        )
+    if name.partition(".")[0].upper() in _RESERVED:
+        raise ValueError("files are named by it, and Windows reserves this name; choose another")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(check_file_name)]
+"""A name that files are named by."""
 
 
 class Config(BaseModel):

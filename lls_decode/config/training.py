@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lls_decode.config.base import Config
+from lls_decode.config.base import Config, FileName
 from lls_decode.config.cameras import TrainingCamera
 from lls_decode.config.geometry import CameraPixel, Geometry
 from lls_decode.config.network import NetworkConfig
@@ -133,7 +133,7 @@ class RestartConfig(Config):
 class TrainingConfig(Config):
     """One training run. With the seed it determines the model on one kind of machine."""
 
-    name: str
+    name: FileName
     """Of the model; its bundle is NAME.lls."""
     simulation: SimulationConfig
     network: NetworkConfig

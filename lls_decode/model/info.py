@@ -27,11 +27,11 @@ from lls_decode.config import (
 )
 from lls_decode.documents import open_regular_file, parse_json
 from lls_decode.errors import BundleError, ConfigError
+from lls_decode.model.weights import LARGEST_HEADER_BYTES
 from lls_decode.outputs import note_read
 
 METADATA_KEY = "lls_decode"
 FORMAT_VERSION = 1
-_LARGEST_HEADER_BYTES = 100_000_000
 
 
 class BundleInfo(Config):
@@ -86,7 +86,7 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
     try:
         with open_regular_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > min(path.stat().st_size, _LARGEST_HEADER_BYTES):
+            if length > min(path.stat().st_size, LARGEST_HEADER_BYTES):
                 raise BundleError(f"{path} is not a model bundle (no safetensors header); {advice}.")
             header = parse_json(file.read(length))
     except OSError as error:

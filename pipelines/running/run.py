@@ -494,6 +494,10 @@ def _smallest_memory(client: Client) -> int:
     """Memory limit of the smallest worker, bytes; 0: no limit is known."""
     try:
         workers = client.scheduler_info()["workers"].values()
+    except KeyError as error:  # what a client says whose connection was lost
+        raise SiteError(
+            "The scheduler was lost right after it had answered; give the same command again, or see its log."
+        ) from error
     except (OSError, TimeoutError) as error:
         raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error
     return min((int(worker["memory_limit"] or 0) for worker in workers if worker["memory_limit"]), default=0)
