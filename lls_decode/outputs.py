@@ -110,7 +110,7 @@ def note_read(path: str | Path) -> None:
     running = _RUNNING.get()
     if running is None:
         return
-    with suppress(OSError, ValueError):  # no such file, or the address of a remote store
+    with suppress(OSError, ValueError, RuntimeError):  # no such file, a link to itself, the address of a remote store
         found = Path(path).resolve(strict=True)
         if found not in running.written:
             running.reads.add(found)

@@ -1,6 +1,7 @@
 """From a path and what the user says about it to a `FrameSource`; every misunderstanding is refused here."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ from lls_decode.outputs import note_read
 
 MOST_FRAME_PX = 100_000_000
 """Pixels of a frame: five times those of the largest scientific camera."""
+MOST_CHUNK_BYTES = 16 << 30
+"""Bytes of a chunk: a whole movie of the longer kind; a worker has no room for more."""
+MOST_PIXELS = 1 << 62
+"""Pixels of an array: 64-bit integers count them."""
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
 MAX_CHECKED_REMOTE = 100
@@ -168,6 +173,14 @@ def _check_array(opened: _Opened) -> None:
         raise InputError(
             f"{where} has values of type {array.dtype}, expected integer or real camera counts; choose another array "
             "with --array."
+        )
+    chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    if min(array.shape, default=0) < 0 or math.prod(array.shape) > MOST_PIXELS:
+        raise InputError(f"{where} has the impossible shape {array.shape}; restore its metadata.")
+    if not 0 < chunk_bytes <= MOST_CHUNK_BYTES:
+        raise InputError(
+            f"{where} has chunks of shape {array.chunks}, {chunk_bytes:,} bytes each, expected 1 to "
+            f"{MOST_CHUNK_BYTES:,} bytes, as each is unpacked whole; write the data with smaller chunks."
         )
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
