@@ -25,6 +25,11 @@ def wait_for_workers(client: Client, workers: int, request: Request, *, advice: 
     """
     try:
         client.wait_for_workers(workers, timeout=request.timeout_s)
+    except KeyError as error:  # what a client says whose connection was lost
+        raise SiteError(
+            f"The scheduler of {request.site} was lost right after it had answered; give the same command again, or "
+            "see its log."
+        ) from error
     except TimeoutError as error:
         found = len(client.nthreads())
         raise SiteError(
@@ -42,9 +47,15 @@ def check_versions(client: Client, site: str) -> None:
         A worker, or the scheduler, would not run the code that runs here.
     """
     modules = [name.replace("-", "_") for name in SHARED]
-    found: Any = client.get_versions(packages=modules)
-    here = _versions(found["client"])
-    elsewhere = {"the scheduler": found["scheduler"], **{f"worker {k}": v for k, v in found["workers"].items()}}
+    try:
+        found: Any = client.get_versions(packages=modules)
+        here = _versions(found["client"])
+        elsewhere = {"the scheduler": found["scheduler"], **{f"worker {k}": v for k, v in found["workers"].items()}}
+    except (KeyError, OSError, AttributeError) as error:  # its connection was lost meanwhile
+        raise SiteError(
+            f"The scheduler of {site} was lost right after it had answered; give the same command again, or see "
+            "its log."
+        ) from error
     for place, said in elsewhere.items():
         there = _versions(said)
         if there.get(OURS) != here[OURS]:

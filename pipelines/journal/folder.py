@@ -221,6 +221,16 @@ class RunFolder:
                 said = owner
             time.sleep(FREE_POLL_S)
 
+    def remove_unfinished_table(self) -> None:
+        """Remove what a killed merge has left, which may be as large as the table. For whoever holds the lock.
+
+        Nothing is removed while other jobs work at their shares, one of which may be merging.
+        """
+        if not self.has_others():
+            for path in self.out.glob(f"{TEMPORARY_PREFIX}{self.table.stem}-*{self.table.suffix}"):
+                with suppress(OSError):
+                    path.unlink()
+
     def clear(self) -> None:
         """Remove what a run has written, and nothing else."""
         for pattern in _OF_A_RUN:

@@ -152,6 +152,8 @@ class Plan:
             record = RunFolder(self.out).read_record()
         except InputError:
             return "which holds a run of another version"
+        except OutputError:
+            return "which holds a run whose record (run.json) is damaged"
         if record is None:
             return "a new run"
         if record.run_digest != self.run_digest:
