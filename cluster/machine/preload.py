@@ -15,6 +15,7 @@ def dask_setup(worker: Worker) -> None:
         signal.signal(number, signal.SIG_IGN)
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # tells of each task we cancelled
     logging.getLogger("distributed.worker").addFilter(shorten_heartbeat)
+    logging.getLogger("distributed.worker").addFilter(leave_failures_to_client)
 
 
 def shorten_heartbeat(record: logging.LogRecord) -> bool:
@@ -22,3 +23,8 @@ def shorten_heartbeat(record: logging.LogRecord) -> bool:
     if str(record.msg).startswith("Failed to communicate with scheduler during heartbeat"):
         record.exc_info = None
     return True
+
+
+def leave_failures_to_client(record: logging.LogRecord) -> bool:
+    """Drop the thirty lines that a worker writes of a task that failed: its client gets the error itself."""
+    return not str(record.msg).startswith("Compute Failed")

@@ -5,6 +5,7 @@ commands that need them, so that ``--help`` is quick. A new command is a functio
 appears in `SECTIONS`; paths that it writes are of type `OutputPath`.
 """
 
+import io
 import logging
 import sys
 from typing import NoReturn
@@ -56,8 +57,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(error.exit_status)
     except click.ClickException as error:
-        error.message = printable(error.message)
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(printable(said.getvalue()), err=True, nl=False)
         sys.exit(EXIT_USAGE)
     except Interrupted as interrupt:
         click.echo(f"{interrupt.name}: interrupted; the same command goes on.", err=True)

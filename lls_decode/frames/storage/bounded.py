@@ -10,8 +10,11 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, Self
 
+import numpy as np
+import numpy.typing as npt
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import ShardingCodec
 from zarr.core.codec_pipeline import BatchedCodecPipeline
@@ -136,13 +139,17 @@ class BoundedPipeline(BatchedCodecPipeline):
         for data, spec in chunks if kind else ():
             if data is not None:
                 whole = data.as_numpy_array().view("u1")
-                check_compressed(kind, len(whole), lambda most, of=whole: bytes(of[:most]), pixels_bytes(spec))
+                check_compressed(kind, len(whole), partial(_first_bytes, whole), pixels_bytes(spec))
         return await super().decode_batch(chunks)
 
     @classmethod
-    def from_codecs(cls, codecs: Iterable[Any]) -> Self:
+    def from_codecs(cls, codecs: Iterable[Any], *, batch_size: int | None = None) -> Self:
         """Make the pipeline; the chunks in shards are looked at as well."""
-        return super().from_codecs([_bounded(codec) for codec in codecs])
+        return super().from_codecs([_bounded(codec) for codec in codecs], batch_size=batch_size)
+
+
+def _first_bytes(data: npt.NDArray[np.uint8], most: int) -> bytes:
+    return data[:most].tobytes()
 
 
 class _BoundedShards(ShardingCodec):
@@ -174,7 +181,7 @@ def outermost(codecs: Iterable[Any]) -> str:
 
 def pixels_bytes(spec: Any) -> int:
     """Bytes of the pixels of a chunk."""
-    return math.prod(spec.shape) * int(spec.dtype.to_native_dtype().itemsize)
+    return int(math.prod(spec.shape) * spec.dtype.to_native_dtype().itemsize)
 
 
 def codec_name(codec: Any) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Self
 
 from zarr.codecs import ShardingCodec
@@ -15,7 +16,7 @@ from lls_decode.frames.storage.bounded import BoundedPipeline, check_compressed,
 _ABSENT = 2**64 - 1
 
 
-class BoundedFastPipeline(ZarrsCodecPipeline):  # type: ignore[misc]
+class BoundedFastPipeline(ZarrsCodecPipeline):
     """Reads with ``zarrs`` what is as large as it should be."""
 
     @classmethod
@@ -52,9 +53,13 @@ class BoundedFastPipeline(ZarrsCodecPipeline):  # type: ignore[misc]
                     full //= number
                     places = _places(file, size, number, shards)
                 for start, length in places:
-                    check_compressed(kind, length, lambda most, f=file, at=start: os.pread(f, most, at), full)
+                    check_compressed(kind, length, partial(_first_bytes, file, start), full)
             finally:
                 os.close(file)
+
+
+def _first_bytes(file: int, start: int, most: int) -> bytes:
+    return os.pread(file, most, start)
 
 
 def _count(shape: Iterable[int], chunk: Iterable[int]) -> int:
