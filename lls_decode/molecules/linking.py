@@ -6,9 +6,10 @@ to the next. Carried on are molecules that may still be seen again, and nothing 
 with the table.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.molecules.chains import Gate, Points, find_previous
+from lls_decode.molecules.correlation import Memory, correlation_of, shared_errors
 from lls_decode.molecules.positions import Positions
 from lls_decode.molecules.schema import molecule_schema, molecule_table
 from lls_decode.molecules.sightings import Sightings
@@ -66,8 +68,9 @@ def link(
     Writes ``molecules.parquet``, one row a molecule, and the table again with the number of its molecule in ``group``
     of each row. `find_previous` says which detections are one molecule. Positions are means weighted by 1/sigma^2,
     axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the coordinate system in which molecules stand
-    still. Rows of molecules are ordered by their last volume (frame, in a movie), then by number; numbers count first
-    detections.
+    still. Their sigmas allow for the errors that neighbouring frames have in common, where the model of the table
+    says how much (`molecules.correlation`). Rows of molecules are ordered by their last volume (frame, in a movie),
+    then by number; numbers count first detections.
 
     Parameters
     ----------
@@ -103,7 +106,8 @@ def link(
     for name, value in (("gap", gap), ("volume_gap", volume_gap)):
         if value is not None and value < 0:
             raise ConfigError(f"{name} is {value}; expected 0 (the next one only) or more.")
-    linker = _Linker(Positions(table, metadata), gate or Gate(), gap, -1 if volume_gap is None else volume_gap)
+    volume_gap = -1 if volume_gap is None else volume_gap
+    linker = _Linker(Positions(table, metadata), gate or Gate(), gap, volume_gap, metadata.model)
     metadata = metadata.without_step(_STEP).with_step(_STEP, **linker.settings, software=software_versions())
     folder = _folder(table, out)
     in_all = count_rows(table)
@@ -154,7 +158,7 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
 class _Linker:
     """Rows of whole volumes in, numbers of molecules and finished molecules out."""
 
-    def __init__(self, positions: Positions, gate: Gate, gap: int, volume_gap: int) -> None:
+    def __init__(self, positions: Positions, gate: Gate, gap: int, volume_gap: int, model: Mapping[str, Any]) -> None:
         self._positions, self._gate, self._gap = positions, gate, gap
         self.planes_per_volume = positions.planes_per_volume
         self.has_sample = positions.geometry is not None
@@ -162,7 +166,12 @@ class _Linker:
         """For the history of the table."""
         if self.planes_per_volume > 1:
             self.settings["volume_gap"] = volume_gap
-        self._tracks = Tracks(gate, gap=volume_gap if self.planes_per_volume > 1 else gap)
+        self._along_planes_3L = correlation_of(model, "plane")
+        self._tracks = Tracks(
+            gate,
+            gap=volume_gap if self.planes_per_volume > 1 else gap,
+            correlation_3L=correlation_of(model, "time"),
+        )
 
     def add(self, batch: pa.Table) -> tuple[Integers, pa.Table]:
         """Numbers of the molecules of all rows, and the molecules that are finished."""
@@ -173,7 +182,12 @@ class _Linker:
         if self.planes_per_volume == 1:
             number, finished = self._tracks.add(seen, points.step)
             return number, self._table(finished)
-        label, num = number_chains(find_previous(self._by_plane(points), self._gate, gap=self._gap))
+        points = self._by_plane(points)
+        previous = find_previous(points, self._gate, gap=self._gap)
+        nothing = Memory.empty(self._along_planes_3L.shape[1])
+        shared_3N, _ = shared_errors(nothing, points.step, points.variance_3N, previous, self._along_planes_3L)
+        seen = replace(seen, shared_3N=shared_3N)
+        label, num = number_chains(previous)
         seen = seen.combine(label, num, within_volume=True)
         number, finished = self._tracks.add(seen, seen.first_frame // self.planes_per_volume)
         return number[label], self._table(finished)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from lls_decode.config import TrainingConfig, parse
 from lls_decode.errors import BundleError, OutputError
 from lls_decode.localize import build_calibrator, build_validator, recalibrate
-from lls_decode.localize.sigmas import spread
+from lls_decode.localize.recalibration.recalibrate import spread
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.models import find_bundle
@@ -85,7 +85,8 @@ def test_a_bundle_is_recalibrated(tmp_path: Path) -> None:
     made = recalibrate(old, new, emitters=2500)
     before, after = load_bundle(old).info, load_bundle(new).info
     assert after.scaling == made.scaling
-    assert before.scaling == after.scaling.replace(x_sig=1.0, y_sig=1.0, photons_sig=1.0)
+    assert before.scaling == after.scaling.replace(x_sig=1.0, y_sig=1.0, photons_sig=1.0, calibration=None)
+    assert after.scaling.calibration is not None
     assert min(after.scaling.x_sig, after.scaling.y_sig, after.scaling.photons_sig) > 1.2
     for name in ("x", "y", "photons"):
         assert 0.85 < after.training["accuracy"][f"zscore_{name}"] < 1.15
