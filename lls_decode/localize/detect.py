@@ -2,7 +2,8 @@
 
 **The paper's rule.** A pixel is a **candidate** when its probability is above ``confident`` (0.6), or above
 ``candidate`` (0.3) and a local maximum among its four neighbours. It is a **detection** when its probability summed
-with its four neighbours is above ``accept`` (0.7). ``prob`` is that sum, at most 1.
+with its four neighbours is above ``accept`` (0.7). ``prob`` is that sum, at most 1; a
+model's calibration then makes it the share of right detections (`localize.calibrated`).
 
 Ties: of two equal neighbours the upper or left one is the maximum, so a flat pair of 0.5 gives one detection, not two.
 Counted twice: two adjacent pixels above ``confident`` are two emitters, by intention, and each one's sum includes the
@@ -44,6 +45,7 @@ class Detections:
     """Pixel row of the detection."""
     x_px: npt.NDArray[np.int64]
     prob: npt.NDArray[np.float32]
+    """Probability of the pixel and its four neighbours, at most 1; not calibrated."""
     photons: npt.NDArray[np.float32]
     x: npt.NDArray[np.float32]
     """Offset from the pixel's centre, pixels."""

@@ -6,7 +6,6 @@ that are right on average over such frames are too large for a sparse movie and 
 """
 
 import math
-from itertools import starmap
 
 import numpy as np
 from scipy.stats import qmc
@@ -38,10 +37,8 @@ def span_conditions(config: TrainingConfig, emitters: int) -> list[TrainingConfi
     ranges = np.log([_densities(own.emitters), _photons(own.emitters), _backgrounds(own.background)])
     values = np.exp(ranges[:, 0] + sequence.random(count) * (ranges[:, 1] - ranges[:, 0]))
     each = math.ceil(emitters / (count + 1))
-    return [
-        *starmap(lambda *condition: _condition(config, *condition, each), values.tolist()),
-        _sized(config, 4 * each),
-    ]
+    spanned = [_condition(config, density, photons, bg, each) for density, photons, bg in values.tolist()]
+    return [*spanned, _sized(config, 4 * each)]
 
 
 def _condition(config: TrainingConfig, density: float, photons: float, bg: float, emitters: int) -> TrainingConfig:

@@ -35,8 +35,9 @@ def measure_correlation(
         values = np.clip(ratio.get(axis, np.empty(0)), -FARTHEST, FARTHEST)
         if len(values):
             found[axis] = _by_distance(values[order], condition, molecule, window)
-    along = "plane" if context == "plane" else "time"
-    return ErrorCorrelation(along=along, x=found["x"], y=found["y"], z=found.get("z", ()))
+    return ErrorCorrelation(
+        along="plane" if context == "plane" else "time", x=found["x"], y=found["y"], z=found.get("z", ())
+    )
 
 
 def _by_distance(ratio: Floats, condition: Integers, molecule: Integers, window: Integers) -> tuple[float, ...]:

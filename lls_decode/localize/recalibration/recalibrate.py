@@ -131,15 +131,23 @@ def fit_calibration(errors: Errors, factors: Mapping[str, float], config: Traini
 def _fit(errors: Errors, columns: Columns, conditions: int) -> ErrorCalibration:
     """Fit all curves; the correlation is measured with them."""
     with_z = "z" in errors.error
-    curves: dict[str, SigmaCurve | None] = {"z": None}
-    for quantity, error in errors.error.items():
+
+    def curve(quantity: str) -> SigmaCurve:
         features = error_features(columns, errors.found, quantity, with_z=with_z)
         sigma = columns[SIGMAS[quantity]].astype(np.float64)
-        spread_out = error - np.median(error / sigma) * sigma  # a sigma says how errors scatter, not where around
-        curves[quantity] = fit_sigmas(features, columns[SIGMAS[quantity]], spread_out, errors.condition)
+        error = errors.error[quantity]
+        scatter = error - np.mean(_gathered(error / sigma)) * sigma  # a sigma says how errors scatter, not around what
+        return fit_sigmas(features, columns[SIGMAS[quantity]], scatter, errors.condition)
+
     weight = 1 / np.maximum(np.bincount(errors.prob_condition), _FEWEST_PAIRS)
-    prob = fit_probability(errors.prob, errors.is_right, weight[errors.prob_condition])
-    return ErrorCalibration(**curves, prob=prob, conditions=conditions)
+    return ErrorCalibration(
+        x=curve("x"),
+        y=curve("y"),
+        z=curve("z") if with_z else None,
+        photons=curve("photons"),
+        prob=fit_probability(errors.prob, errors.is_right, weight[errors.prob_condition]),
+        conditions=conditions,
+    )
 
 
 def _ratios(errors: Errors, columns: Columns, calibration: ErrorCalibration) -> dict[str, Floats]:
@@ -163,10 +171,17 @@ def _rows(columns: Columns, rows: npt.NDArray[np.bool_]) -> Columns:
 
 def spread(ratio: npt.NDArray[np.float64]) -> float:
     """Standard deviation of values of which those beyond five standard deviations count as five."""
-    middle, found = float(np.median(ratio)), float(np.std(ratio))
+    return float(np.std(_gathered(ratio)))
+
+
+def _gathered(ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Values with those beyond five standard deviations of the result, from the median, brought there."""
+    middle = float(np.median(ratio))
+    gathered, found = ratio, float(np.std(ratio))
     for _ in range(_ROUNDS):
-        found = float(np.std(np.clip(ratio - middle, -FARTHEST * found, FARTHEST * found)))
-    return found
+        gathered = middle + np.clip(ratio - middle, -FARTHEST * found, FARTHEST * found)
+        found = float(np.std(gathered))
+    return gathered
 
 
 @guarded
