@@ -51,6 +51,7 @@ class Tracks:
             np.concatenate([self._open_last.step, step]),
             np.concatenate([self._open_last.position_3N, seen.position_3N], axis=1),
             np.concatenate([self._open_last.variance_3N, seen.variance_3N], axis=1),
+            np.concatenate([self._open_sums.channel, seen.channel]) if self._open_sums is not None else seen.channel,
         )
         previous = find_previous(points, self._gate, gap=self._gap, num_carried=num_open)
         shared_3N, memory = shared_errors(self._open_memory, step, seen.variance_3N, previous, self._correlation_3L)
