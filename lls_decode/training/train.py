@@ -30,6 +30,7 @@ from lls_decode.training.distill import distillation_loss
 from lls_decode.training.loss import Losses, decode_loss
 from lls_decode.training.parent import Parent, claim_model, load_parent
 from lls_decode.training.record import bundle_info, choose_scaling
+from lls_decode.training.schedule import rates, set_rates, share_done
 from lls_decode.training.teacher import Teacher, load_teacher
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ def train(
                 progress(state.step, config.steps, losses)
             state.seconds = time.monotonic() - began
             _check_loss(config, state.step, losses)
-            if state.step == config.steps or state.step % config.validate_every == 0:
+            if _is_over(config, state) or state.step % config.validate_every == 0:
                 _validate(out, config, scaling, state, losses, validator)
         except CollapseError as collapse:
             state = _begin_again(config, device, parent, state, collapse)
@@ -167,14 +168,16 @@ def _step(config: TrainingConfig, scaling: Scaling, state: State, teacher: Teach
     state.optimizer.zero_grad(set_to_none=True)
     losses.total.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)
+    set_rates(state.optimizer, rates(config, state.step, state.seconds))
     state.optimizer.step()
-    state.schedule.step()
+    if state.average is not None:
+        state.average.update(network)
     state.step += 1
     return Losses(losses.count.detach(), losses.localization.detach(), losses.background.detach())
 
 
 def _is_over(config: TrainingConfig, state: State) -> bool:
-    return state.converged or state.step >= config.steps
+    return state.converged or share_done(config, state.step, state.seconds) >= 1
 
 
 def _check_loss(config: TrainingConfig, step: int, losses: Losses) -> None:
@@ -193,8 +196,8 @@ def _validate(
     out: Path, config: TrainingConfig, scaling: Scaling, state: State, losses: Losses, validator: Validator
 ) -> None:
     """Put the accuracy into the log and the curve; remember the best network, notice convergence and collapse."""
-    accuracy = validator(state.network.eval(), bundle_info(config, scaling)).to_dict()
-    row = curve_row(state.step, state.seconds, float(state.schedule.get_last_lr()[0]), losses, accuracy)
+    accuracy = validator(state.model.eval(), bundle_info(config, scaling)).to_dict()
+    row = curve_row(state.step, state.seconds, rates(config, state.step, state.seconds).learning_rate, losses, accuracy)
     logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     curve = add_row(out, row)
     if config.restart is not None and state.step >= config.restart.after_steps and _is_blind(accuracy):
@@ -203,7 +206,7 @@ def _validate(
             "gradient_norm."
         )
     if state.best is not None and row["efficiency"] > state.best.efficiency:
-        weights = {name: value.detach().clone() for name, value in state.network.state_dict().items()}
+        weights = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
         state.best = Best(row["efficiency"], state.step, weights)
     state.converged = _has_converged(config, curve)
 
@@ -251,13 +254,13 @@ def _finish(
     """Choose the thresholds, measure the sigma factors and the accuracy with both, and write the bundle."""
     provenance: dict[str, Any] = {"seed": config.seed + len(state.restarts), "restarts": state.restarts}
     if state.best is not None and state.best.weights:
-        state.network.load_state_dict(state.best.weights)
+        state.model.load_state_dict(state.best.weights)
         provenance["weights_of_step"] = state.best.step
     if parent is not None:
         provenance["parent"] = parent.to_dict()
     if teacher is not None:
         provenance["teacher"] = teacher.to_dict()
-    network = state.network.eval()
+    network = state.model.eval()
     info = bundle_info(
         config,
         scaling,

@@ -59,9 +59,13 @@ def train(
     """
     from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator
     from lls_decode.localize.build import choose_device
+    from lls_decode.localize.memory import keep_freed_memory
     from lls_decode.training import train as run_training
 
     training = as_config(TrainingConfig, config)
+    chosen = choose_device(parse(ComputeConfig, {"device": device}, source="device"))
+    if chosen.type == "cpu":
+        keep_freed_memory()
     return run_training(
         training,
         out,
@@ -70,7 +74,7 @@ def train(
         choose_thresholds=build_threshold_chooser(training),
         init_from=init_from,
         teacher=teacher,
-        device=choose_device(parse(ComputeConfig, {"device": device}, source="device")),
+        device=chosen,
         progress=None if progress is None else lambda step, steps, losses: progress(step, steps),
         stop_after=stop_after,
     )
