@@ -179,10 +179,10 @@ class TrainingConfig(Config):
     average_decay: float = Field(default=0.998, ge=0, lt=1)
     """Share of the averaged weights that a step keeps; validations and the bundle use the average, which is less noisy
     than the weights of one step. 0: the weights of the last step."""
-    precision: str = Field(default="float32", pattern="^(float32|bfloat16)$")
-    """Arithmetic of the network; the loss is always float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; the loss is always float32. ``auto``: bfloat16 where the hardware has it."""
     validate_every: int = Field(default=500, gt=0)
-    """Steps from validation to validation."""
+    """Steps from validation to validation. The first one is early, at a fifth of this."""
     validation_frames: int = Field(default=256, gt=0)
     """Frames of 64 x 64 pixels on which each validation is made."""
     checkpoint_every: int = Field(default=500, gt=0)

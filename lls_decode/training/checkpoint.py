@@ -17,7 +17,7 @@ from lls_decode.model.network import LocNet
 from lls_decode.simulate import TrainingBatch
 from lls_decode.training.ahead import batch_source, simulate_step
 from lls_decode.training.average import WeightAverage
-from lls_decode.training.parent import Parent
+from lls_decode.training.origin.parent import Parent
 
 
 @dataclass

@@ -17,7 +17,7 @@ from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.training import train
 from lls_decode.training.ahead import simulate_step
 from lls_decode.training.distill import distillation_loss
-from lls_decode.training.teacher import load_teacher
+from lls_decode.training.origin.teacher import load_teacher
 
 from .conftest import config, final_state, quick
 

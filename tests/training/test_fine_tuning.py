@@ -15,8 +15,8 @@ from lls_decode.model.info import bundle_digest
 from lls_decode.model.network import LocNet
 from lls_decode.optics.spline_files import write_volume
 from lls_decode.training import train
+from lls_decode.training.origin.rescaling import rescale
 from lls_decode.training.record import bundle_info, choose_scaling
-from lls_decode.training.rescaling import rescale
 
 from .conftest import config, final_state, quick
 

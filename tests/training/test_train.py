@@ -283,3 +283,33 @@ def test_training_on_a_gpu_can_be_resumed(tmp_path: Path) -> None:
     result = train(config(), tmp_path, validator=build_validator(config()), device=device)
     assert result is not None
     assert result.steps == 12
+
+
+def test_the_model_is_the_average_of_the_weights(tmp_path: Path) -> None:
+    """Against the recursion, from the weights after each step; an interruption changes nothing."""
+    averages = {}
+    for name, stops in (("one", ()), ("other", (5, 4))):
+        c = config(average_decay=0.6)
+        for stop in stops:
+            assert train(c, tmp_path / name, validator=quick, stop_after=stop) is None
+        result = train(c, tmp_path / name, validator=quick)
+        assert result is not None
+        averages[name] = load_bundle(result.bundle).network.state_dict()
+    followed: dict[str, torch.Tensor] = {}
+    for step in range(1, 13):
+        folder = tmp_path / f"to {step}"
+        train(config(average_decay=0.6, checkpoint_every=1), folder, validator=quick, stop_after=step)
+        tensors = final_state(folder)
+        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        if not followed:
+            first = LocNet(config().network)
+            torch.manual_seed(config().seed)
+            first = LocNet(config().network)
+            followed = {name: value.clone() for name, value in first.state_dict().items()}
+        keep = min(0.6, (1 + step) / (10 + step))
+        followed = {name: keep * value + (1 - keep) * weights[name] for name, value in followed.items()}
+    last = weights
+    for name, value in followed.items():
+        torch.testing.assert_close(averages["one"][name], value, atol=1e-3, rtol=1e-3)  # bundles have 16 bits
+        assert torch.equal(averages["one"][name], averages["other"][name])
+    assert any((value - last[name]).abs().max() > 1e-3 for name, value in followed.items())

@@ -2,7 +2,7 @@
 
 The scales of the parent are kept, so that its outputs mean from the first step on what they meant, and only the
 simulated microscope changes. Where the new simulation goes beyond what these scales can express, they are widened and
-the last layers of the parent changed, so that it says nearly the same in the wider scales (`training.rescaling`). The
+the last layers of the parent changed, so that it says nearly the same in the wider scales (`origin.rescaling`). The
 plane shift may differ: it is no weight, but says how features are brought together before they meet.
 """
 
@@ -18,8 +18,8 @@ from lls_decode.errors import BundleError, RunConflictError
 from lls_decode.model.bundle import ModelBundle, load_bundle
 from lls_decode.model.info import bundle_digest
 from lls_decode.table import written_aside
+from lls_decode.training.origin.rescaling import rescale
 from lls_decode.training.record import choose_scaling
-from lls_decode.training.rescaling import rescale
 
 _ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
 _TAIL_SDS = 3

@@ -1,0 +1,7 @@
+"""What a training begins with and learns from: its folder, a parent's weights, a teacher's output maps."""
+
+from lls_decode.training.origin.folder import check_psf, claim_folder
+from lls_decode.training.origin.parent import Parent, load_parent
+from lls_decode.training.origin.teacher import Teacher, load_teacher
+
+__all__ = ["Parent", "Teacher", "check_psf", "claim_folder", "load_parent", "load_teacher"]
