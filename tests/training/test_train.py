@@ -16,6 +16,7 @@ from lls_decode.model.network import LocNet
 from lls_decode.simulate import simulate_batch
 from lls_decode.training import ahead, train
 from lls_decode.training.ahead import simulate_step
+from lls_decode.training.average import WeightAverage
 from lls_decode.training.loss import Losses, decode_loss
 from lls_decode.training.record import bundle_info, choose_scaling
 
@@ -286,30 +287,27 @@ def test_training_on_a_gpu_can_be_resumed(tmp_path: Path) -> None:
 
 
 def test_the_model_is_the_average_of_the_weights(tmp_path: Path) -> None:
-    """Against the recursion, from the weights after each step; an interruption changes nothing."""
-    averages = {}
-    for name, stops in (("one", ()), ("other", (5, 4))):
-        c = config(average_decay=0.6)
-        for stop in stops:
-            assert train(c, tmp_path / name, validator=quick, stop_after=stop) is None
-        result = train(c, tmp_path / name, validator=quick)
-        assert result is not None
-        averages[name] = load_bundle(result.bundle).network.state_dict()
-    followed: dict[str, torch.Tensor] = {}
-    for step in range(1, 13):
-        folder = tmp_path / f"to {step}"
-        train(config(average_decay=0.6, checkpoint_every=1), folder, validator=quick, stop_after=step)
-        tensors = final_state(folder)
-        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        if not followed:
-            first = LocNet(config().network)
-            torch.manual_seed(config().seed)
-            first = LocNet(config().network)
-            followed = {name: value.clone() for name, value in first.state_dict().items()}
-        keep = min(0.6, (1 + step) / (10 + step))
-        followed = {name: keep * value + (1 - keep) * weights[name] for name, value in followed.items()}
-    last = weights
-    for name, value in followed.items():
-        torch.testing.assert_close(averages["one"][name], value, atol=1e-3, rtol=1e-3)  # bundles have 16 bits
-        assert torch.equal(averages["one"][name], averages["other"][name])
-    assert any((value - last[name]).abs().max() > 1e-3 for name, value in followed.items())
+    result = train(config(learning_rate=0.01), tmp_path, validator=quick)
+    assert result is not None
+    kept, last = load_bundle(result.bundle).network.state_dict(), final_state(tmp_path)
+    for name, value in kept.items():
+        torch.testing.assert_close(value, last[f"average.{name}"], atol=1e-3, rtol=1e-3)  # bundles have 16 bits
+    assert any((value - last[f"network.{name}"]).abs().max() > 0.01 for name, value in kept.items())
+
+
+def test_an_average_forgets_its_beginning() -> None:
+    """Against the recursion a <- k a + (1 - k) w with k = min(decay, (1 + n) / (10 + n))."""
+    network = LocNet(NetworkConfig(filters=4))
+    first = {name: value.clone() for name, value in network.state_dict().items()}
+    average = WeightAverage(network, 0.3)
+    expected = 0.0
+    for step in range(1, 9):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(1.0)
+        average.update(network)
+        keep = min(0.3, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * step
+    for name, value in average.network.state_dict().items():
+        torch.testing.assert_close(value, first[name] + expected, atol=1e-4, rtol=1e-4)
+    assert average.steps == 8
