@@ -287,7 +287,7 @@ def test_training_on_a_gpu_can_be_resumed(tmp_path: Path) -> None:
 
 
 def test_the_model_is_the_average_of_the_weights(tmp_path: Path) -> None:
-    result = train(config(learning_rate=0.01), tmp_path, validator=quick)
+    result = train(config(schedule="step", learning_rate=0.02), tmp_path, validator=quick)
     assert result is not None
     kept, last = load_bundle(result.bundle).network.state_dict(), final_state(tmp_path)
     for name, value in kept.items():
