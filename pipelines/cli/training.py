@@ -1,6 +1,7 @@
 """Commands about the method: simulate, train, calibrate, estimate."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +10,9 @@ from lls_decode.models import as_config, as_run_config
 
 from .guarding import OutputPath
 from .options import camera_pixel, changed, device_option, echo_json, json_option, progress_bar, set_option
+
+if TYPE_CHECKING:
+    from lls_decode.refine.calibration import Calibration
 
 
 @click.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
@@ -87,7 +91,21 @@ def train(
 @click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
 @click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
 @click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Its gain (EMCCD: twice it).")
-@click.option("--report", type=OutputPath(), help="Picture of the PSF and its residuals (.png).")
+@click.option("--report", type=OutputPath(), help="Picture of the PSF, its residuals and its precision (.png).")
+@click.option(
+    "--photons",
+    type=click.FloatRange(0, min_open=True),
+    default=1000.0,
+    show_default=True,
+    help="For the bound: photons of one of your emitters in one frame, summed over the PSF.",
+)
+@click.option(
+    "--background",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="For the bound: your background, photons per pixel.",
+)
 @json_option
 def calibrate(
     beads: tuple[Path, ...],
@@ -101,6 +119,8 @@ def calibrate(
     offset_adu: float,
     gain_adu_per_e: float,
     report: Path | None,
+    photons: float,
+    background: float,
     as_json: bool,
 ) -> None:
     """Make a PSF (cubic spline) from z-scans of beads, one or many a file.
@@ -110,7 +130,12 @@ def calibrate(
     The sign of z cannot be seen in a scan: give a positive --z-step-nm when the bead's z, as molecules shall have it,
     rises from slice to slice (the focus moves towards the objective), else a negative one. To check, localize a
     structure or a bead that you moved by a known amount: z must rise with it; if it falls, change the sign.
+
+    The PSF is scaled so that "photons" everywhere mean all photons of an emitter that the camera detects in one frame:
+    summed over the pixels of the PSF in focus, after offset, gain and quantum efficiency, without background.
     """
+    import numpy as np
+
     from lls_decode.refine.calibration import calibrate as run_calibration
     from lls_decode.refine.calibration import write_report
 
@@ -126,11 +151,21 @@ def calibrate(
     )
     found.write(out)
     if report is not None:
-        write_report(report, found)
-    summary = found.summary()
+        write_report(report, found, photons=photons, background=background)
+    bound_nm = found.bound_nm(photons, background, np.zeros(1))[:, 0]
+    summary = found.summary() | {
+        "photons": photons,
+        "background": background,
+        **{f"bound_{axis}_nm": round(float(value), 2) for axis, value in zip("xyz", bound_nm, strict=True)},
+    }
     if as_json:
         echo_json({"psf": str(out), **summary})
         return
+    _echo_calibration(out, found, summary)
+
+
+def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) -> None:
+    """Print what a PSF was made of, and how good it is."""
     for line in found.left_out:
         click.echo(f"left out   {line}", err=True)
     for line in found.notes:
@@ -142,6 +177,16 @@ def calibrate(
     click.echo(
         f"z          fitted minus stage within {summary['within_nm']:g} nm, in slices that were left out: "
         f"r.m.s. {summary['z_rms_nm']:g} nm, largest {summary['z_largest_nm']:g} nm"
+    )
+    why = "as given" if found.focus_given else "the middle of the sharp slices; --focus-slice sets another"
+    click.echo(
+        f"focus      z = 0 is slice {summary['focus_slice']:g} of 0 to {summary['num_slices'] - 1}, "
+        f"{summary['focus_from_middle_nm']:+g} nm from the middle of the scan ({why})"
+    )
+    click.echo(
+        f"bound      x {summary['bound_x_nm']:g}, y {summary['bound_y_nm']:g}, z {summary['bound_z_nm']:g} nm in focus "
+        f"for {summary['photons']:g} photons of an emitter in one frame on {summary['background']:g} a pixel "
+        "(--photons, --background)"
     )
 
 
@@ -179,6 +224,8 @@ def estimate(
     config = changed(as_run_config(config_path), changes)
     with progress_bar("fitting emitters") as progress:
         found = run_estimate(dataset, base, out, config=config, psf=psf, seed=seed, progress=progress)
+    for line in found.warnings:
+        click.echo(line, err=True)
     if as_json:
         echo_json(found.to_dict())
         return
