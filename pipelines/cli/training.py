@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lls_decode.config import MovieConfig, TrainingConfig
+from lls_decode.config import MovieConfig
 from lls_decode.models import as_config, as_run_config
 
 from .guarding import OutputPath
@@ -34,28 +34,50 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     )
 
 
-@click.command(epilog="Example: lls-decode train --config lls-paint --out work/lls-paint")
-@click.option("--config", "config_path", required=True, help="Training configuration (YAML), or a shipped one.")
-@click.option("--out", required=True, type=OutputPath(), help="Training folder; the same command goes on.")
+@click.command(
+    epilog="Examples: lls-decode train --config prefit/training.yaml --out work/mine; "
+    "lls-decode train --init-from lls-paint --psf mine.npz --minutes 20 --out work/mine"
+)
+@click.option(
+    "--config",
+    "config_path",
+    help="Training configuration (YAML), or a shipped one.  [default: that of --init-from, to fine-tune]",
+)
+@click.option("--out", required=True, type=OutputPath(), help="Training folder; rerun the same command to resume.")
 @set_option
 @click.option("--init-from", help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with.")
+@click.option(
+    "--psf", type=click.Path(path_type=Path), help="PSF of 'calibrate' or SMAP in place of the configured one."
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Limit of the training's time; the learning rate is at its end then.  [default: as configured]",
+)
 @click.option("--teacher", help="Distil: model bundle (.lls), or a shipped one, whose output maps are learned as well.")
 @device_option
 @click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
 def train(
-    config_path: str,
+    config_path: str | None,
     out: Path,
     changes: tuple[str, ...],
     init_from: str | None,
+    psf: Path | None,
+    minutes: float | None,
     teacher: str | None,
     device: str,
     stop_after: int | None,
 ) -> None:
-    """Train a localization network on simulated frames into a model bundle (.lls)."""
+    """Train a localization network on simulated frames into a model bundle (.lls).
+
+    A line a minute says how it is doing. To make a model of your own microscope from one that ships, give --init-from
+    and your PSF: it begins with what that model knows. Else 'lls-decode estimate' writes a configuration for --config.
+    """
     from lls_decode.localize import describe_thresholds
     from lls_decode.pipelines.front.methods import train as run_training
+    from lls_decode.pipelines.front.methods import training_config
 
-    config = changed(as_config(TrainingConfig, config_path), changes)
+    config = changed(training_config(config_path, init_from=init_from, psf=psf, minutes=minutes), changes)
     with progress_bar("training") as progress:
         result = run_training(
             config,
@@ -67,7 +89,7 @@ def train(
             progress=progress,
         )
     if result is None:
-        click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
+        click.echo(f"stopped with a checkpoint in {out}; rerun the same command to resume.")
         return
     click.echo(f"model      {result.bundle}")
     for name in ("precision", "recall", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):

@@ -8,12 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from lls_decode.config import NetworkConfig, PixelSize, Scaling, SplinePsf, TrainingConfig
+from lls_decode.config import (
+    NetworkConfig,
+    PixelSize,
+    Scaling,
+    SplinePsf,
+    TrainingConfig,
+    Variety,
+    recorded_training,
+)
 from lls_decode.errors import BundleError, ConfigError, RunConflictError
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.model.info import bundle_digest
 from lls_decode.model.network import LocNet
 from lls_decode.optics.spline_files import write_volume
+from lls_decode.pipelines.front.methods import training_config
 from lls_decode.training import train
 from lls_decode.training.origin.rescaling import rescale
 from lls_decode.training.record import bundle_info, choose_scaling
@@ -193,6 +202,40 @@ def test_z_beyond_the_calibration_cannot_be_told(
     assert not (tmp_path / "out").exists()
     fits = with_spline(spline, (-300.0, 300.0))
     assert train(fits, tmp_path / "out", validator=quick, stop_after=1) is None
+
+
+def test_a_psf_alone_says_how_to_fine_tune(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
+    """The configuration of the parent, with the PSF, its pixels and the z that both can tell; and it trains."""
+    old = load_bundle(parent).info
+    tuned = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
+    assert tuned.name == "parent-tuned"
+    assert isinstance(tuned.simulation.psf, SplinePsf)
+    assert tuned.simulation.psf.content is not None, "another file of this name is refused"
+    assert tuned.simulation.emitters.z_range_nm == (-300.0, 300.0)
+    assert tuned.simulation.emitters.z_rendered_nm == (-400.0, 500.0)
+    assert (tuned.minutes, tuned.variety) == (3.0, Variety())
+    assert tuned.learning_rate <= recorded_training(old.training["configuration"], source="parent").learning_rate
+    assert tuned.simulation.camera == config().simulation.camera
+    assert tuned.network == old.network
+    short = tuned.replace(steps=2, validation_frames=6, validate_every=2)
+    result = train(short, tmp_path / "out", validator=quick, init_from=parent)
+    assert result is not None
+    assert load_bundle(result.bundle).info.z_range_nm == (-300.0, 300.0)
+    again = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
+    assert again == tuned, "the same command resumes"
+
+
+def test_what_to_train_must_be_said(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give --config, or --init-from MODEL"):
+        training_config(None, psf=spline.path)
+    bundle = load_bundle(parent)
+    save_bundle(tmp_path / "a.lls", bundle.network, bundle.info.replace(training={"imported_from": "DECODE"}))
+    with pytest.raises(BundleError, match=r"imported from DECODE.*--config"):
+        training_config(None, init_from=tmp_path / "a.lls")
+    emitters = config().simulation.emitters.replace(z_range_nm=(350.0, 500.0))
+    beyond = config(simulation=config().simulation.replace(emitters=emitters))
+    with pytest.raises(ConfigError, match="calibrated from -300 to 300 nm, the model was trained from 350 to 500"):
+        training_config(beyond, psf=spline.path)
 
 
 def test_crops_smaller_than_the_spot(tmp_path: Path) -> None:
