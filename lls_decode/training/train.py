@@ -25,7 +25,15 @@ from lls_decode.training.checkpoint import Best, State, new_state, restore_state
 from lls_decode.training.curve import Row, add_row, curve_row, read_curve
 from lls_decode.training.heartbeat import Heartbeat
 from lls_decode.training.loss import Losses
-from lls_decode.training.origin import Parent, Teacher, check_psf, claim_folder, load_parent, load_teacher
+from lls_decode.training.origin import (
+    Parent,
+    Teacher,
+    check_psf,
+    claim_folder,
+    load_parent,
+    load_teacher,
+    warn_of_sparse,
+)
 from lls_decode.training.record import bundle_info
 from lls_decode.training.schedule import rates, share_done
 from lls_decode.training.step import network_units, take_step
@@ -112,6 +120,7 @@ def train(
     master = None if teacher is None else load_teacher(find_bundle(teacher), config, device)
     scaling = network_units(config, parent, master)
     claim_folder(out, config, parent, master)
+    warn_of_sparse(config)
     state = new_state(config, device, parent=parent, restarts=[])
     restore_state(state, out)
     if state.step:

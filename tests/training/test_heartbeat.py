@@ -65,3 +65,14 @@ def test_precision_is_that_of_the_hardware() -> None:
     assert lowers_precision(config(precision="bfloat16"), cpu)
     assert not lowers_precision(config(precision="float32"), cpu)
     assert not has_bfloat16(torch.device("meta"))
+
+
+@pytest.mark.parametrize(("density", "spread", "warned"), [(0.04, 0.0, True), (0.08, 0.5, True), (0.1, 0.7, False)])
+def test_a_sparse_training_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, density: float, spread: float, warned: bool
+) -> None:
+    c = config(steps=1)
+    emitters = c.simulation.emitters.replace(density_per_um2=density, density_spread=spread)
+    c = c.replace(simulation=c.simulation.replace(emitters=emitters))
+    assert train(c, tmp_path, validator=quick) is not None
+    assert any("so sparse that a network learns slowly" in line for line in caplog.messages) == warned

@@ -1,6 +1,6 @@
 """What a training begins with and learns from: its folder, a parent's weights, a teacher's output maps."""
 
-from lls_decode.training.origin.folder import check_psf, claim_folder
+from lls_decode.training.origin.folder import check_psf, claim_folder, warn_of_sparse
 from lls_decode.training.origin.parent import Parent, load_parent
 from lls_decode.training.origin.teacher import Teacher, load_teacher
 from lls_decode.training.origin.tuning import tuning_config, with_psf
@@ -13,5 +13,6 @@ __all__ = [
     "load_parent",
     "load_teacher",
     "tuning_config",
+    "warn_of_sparse",
     "with_psf",
 ]

@@ -1,5 +1,6 @@
 """The beginning of a training: what its configuration asks of the PSF, and whose folder it is."""
 
+import logging
 from pathlib import Path
 
 from lls_decode.config import SplinePsf, TrainingConfig, load
@@ -9,6 +10,11 @@ from lls_decode.table import written_aside
 from lls_decode.table.files import check_replaceable
 from lls_decode.training.origin.parent import Parent, claim_model
 from lls_decode.training.origin.teacher import Teacher
+
+_SPARSE_PER_UM2 = 0.15
+"""Highest stated density below which a training is called sparse."""
+
+logger = logging.getLogger(__name__)
 
 
 def check_psf(config: TrainingConfig) -> None:
@@ -28,6 +34,19 @@ def check_psf(config: TrainingConfig) -> None:
         raise ConfigError(
             f"crop_px is {config.crop_px}, but the spot reaches {radius_px} px from its centre within z_range_nm; "
             "raise crop_px, or narrow z_range_nm."
+        )
+
+
+def warn_of_sparse(config: TrainingConfig) -> None:
+    """Say so when a training would see few emitters: sparse frames are part of every training anyway."""
+    emitters = config.simulation.emitters
+    highest = emitters.density_per_um2 * (1 + emitters.density_spread)
+    if highest < _SPARSE_PER_UM2:
+        logger.warning(
+            "simulation.emitters.density_per_um2 is %g (at most %.2g with its spread), so sparse that a network learns "
+            "slowly and does not learn to tell neighbours apart; set 0.3 or more: variety draws sparse frames, too",
+            emitters.density_per_um2,
+            highest,
         )
 
 
