@@ -15,6 +15,6 @@ def lowers_precision(config: TrainingConfig, device: torch.device) -> bool:
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies bfloat16 itself; others emulate it, slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not in every version of torch
     return device.type == "cpu" and asked is not None and bool(asked())
