@@ -34,10 +34,7 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     )
 
 
-@click.command(
-    epilog="Examples: lls-decode train --config prefit/training.yaml --out work/mine; "
-    "lls-decode train --init-from lls-paint --psf mine.npz --minutes 20 --out work/mine"
-)
+@click.command(epilog="Example: lls-decode train --init-from lls-paint --psf mine.npz --minutes 20 --out work/mine")
 @click.option(
     "--config",
     "config_path",
@@ -89,7 +86,7 @@ def train(
             progress=progress,
         )
     if result is None:
-        click.echo(f"stopped with a checkpoint in {out}; rerun the same command to resume.")
+        click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
         return
     click.echo(f"model      {result.bundle}")
     for name in ("precision", "recall", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):

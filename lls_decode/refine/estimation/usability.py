@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lls_decode.config import Camera
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames import FrameSource
-from lls_decode.refine.estimation.single_emitters import MISFIT, NEIGHBOUR, Fits, Microscope, RunFits
+from lls_decode.refine.estimation.single_emitters import MISFIT, NEIGHBOUR, NOT_FITTED, Fits, Microscope, RunFits
 
 LEAST_FITS = 10
 """Fewer fits that stand alone are no statistics."""
@@ -118,13 +118,14 @@ def check_enough(source: FrameSource, scope: Microscope, quality: Quality) -> No
     reasons = ", ".join(f"{count} {reason}" for reason, count in quality.dropped.items())
     raise InputError(
         f"{source.path}: {kept} of {found} spots in {frames} frames could be used ({reasons}), expected at least "
-        f"{LEAST_FITS} and {_LEAST_KEPT:.0%} of them; {_remedy(quality, misfits, source.layout.num_frames)}."
+        f"{LEAST_FITS} and {_LEAST_KEPT:.0%} of them; {_remedy(quality, source.layout.num_frames)}."
     )
 
 
-def _remedy(quality: Quality, misfits: int, frames_there: int) -> str:
-    """What to do about too few fits, by why most of the spots were left out."""
-    if 2 * misfits >= quality.num_candidates - quality.num_kept:
+def _remedy(quality: Quality, frames_there: int) -> str:
+    """What to do about too few fits: most fits failed, or there were few of them."""
+    failed = sum(count for reason, count in quality.dropped.items() if not reason.startswith(NOT_FITTED))
+    if failed >= quality.num_kept:
         return "check that PSF, pixel size and the camera's gain are those of this movie"
     if frames_there > quality.num_frames:
         return "use a part of the movie where more molecules blink"
