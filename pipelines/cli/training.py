@@ -243,8 +243,6 @@ def estimate(
     config = changed(as_run_config(config_path), changes)
     with progress_bar("fitting emitters") as progress:
         found = run_estimate(dataset, base, out, config=config, psf=psf, seed=seed, progress=progress)
-    for line in found.warnings:
-        click.echo(line, err=True)
     if as_json:
         echo_json(found.to_dict())
         return

@@ -390,10 +390,11 @@ def test_the_same_seed_gives_the_same_numbers(small: Path) -> None:
     assert one.training == other.training
 
 
-def test_what_is_not_given_is_the_bases_and_said(small: Path) -> None:
+def test_what_is_not_given_is_the_bases_and_said(small: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = estimate_small(small, camera=None)
     (warning,) = found.warnings
     assert "warning: the camera is that of the base" in warning
+    assert any("the camera is that of the base" in line for line in caplog.messages)
     assert "offset_adu 90" in warning
     assert warning in training_text(found).replace("# ", "")
     assert found.training.simulation.pixel_size == PIXEL

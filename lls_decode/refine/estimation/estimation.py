@@ -1,5 +1,6 @@
 """The prefit: from a user's movie to the training configuration that simulates movies like it."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,6 +43,8 @@ from lls_decode.refine.estimation.usability import (
     check_saturation,
     remark_on_number,
 )
+
+logger = logging.getLogger(__name__)
 
 WARNING = "warning: "
 """Beginning of the notes that a user must not miss."""
@@ -163,7 +166,10 @@ def estimate(
     fits = Fits.join([run.fits for run in runs])
     quality = assess_fits(runs, fits)
     check_enough(source, scope, quality)
-    return _conclude(source, known, scope, runs, fits, quality, notes, new_psf=psf is not None, seed=seed)
+    found = _conclude(source, known, scope, runs, fits, quality, notes, new_psf=psf is not None, seed=seed)
+    for warning in found.warnings:
+        logger.warning("%s", warning.removeprefix(WARNING))
+    return found
 
 
 def _microscope(source: FrameSource, known: TrainingConfig, camera: Camera) -> Microscope:
