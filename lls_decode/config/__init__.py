@@ -66,7 +66,9 @@ from lls_decode.config.training import (
     RestartConfig,
     SimulationConfig,
     TrainingConfig,
+    recorded_training,
 )
+from lls_decode.config.variety import Variety
 
 __all__ = [
     "CPU_BATCH_PX",
@@ -129,6 +131,7 @@ __all__ = [
     "TrainingCamera",
     "TrainingConfig",
     "Values",
+    "Variety",
     "Widefield",
     "change",
     "check_camera_pixel",
@@ -137,5 +140,6 @@ __all__ = [
     "load",
     "load_run_config",
     "parse",
+    "recorded_training",
     "with_microscope",
 ]

@@ -19,6 +19,7 @@ from lls_decode.config import (
     Scaling,
     SigmaCurve,
     SigmaTerm,
+    Variety,
     parse,
 )
 from lls_decode.errors import ConfigError
@@ -234,7 +235,7 @@ def test_a_probability_is_the_share_of_right_detections() -> None:
 
 
 def test_conditions_span_what_was_trained_for() -> None:
-    config = training().replace(validation_frames=400)
+    config = training().replace(validation_frames=400, variety=None)
     config = config.replace(
         simulation=config.simulation.replace(
             background=BackgroundConfig(low=5.0, high=50.0),
@@ -252,6 +253,13 @@ def test_conditions_span_what_was_trained_for() -> None:
         assert low <= min(values) < low * (high / low) ** 0.1
         assert low * (high / low) ** 0.9 < max(values) <= high
     assert sum(each.validation_frames for each in found) < 64 * 49
+    wide = span_conditions(config.replace(variety=Variety()), 20_000)
+    assert max(each.simulation.emitters.photons_mean for each in wide[:-1]) > 9000.0
+    assert max(each.simulation.background.low for each in wide[:-1]) > 70.0
+    one = wide[0].variety
+    assert one is not None
+    assert (one.sparse_share, one.any_light_share, one.background) == (0.0, 0.0, 1.0)
+    assert one.psf_focus_sd_nm == Variety().psf_focus_sd_nm
 
 
 def test_a_recalibration_can_be_repeated(tmp_path: Path) -> None:

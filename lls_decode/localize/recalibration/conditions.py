@@ -10,7 +10,7 @@ import math
 import numpy as np
 from scipy.stats import qmc
 
-from lls_decode.config import BackgroundConfig, EmitterConfig, TrainingConfig
+from lls_decode.config import TrainingConfig
 from lls_decode.localize.validate import frames_for
 
 _MOST_CONDITIONS, _FEWEST_CONDITIONS = 48, 6
@@ -26,6 +26,8 @@ _DIMMEST = 0.2
 _FLUX_SPREAD = 0.2
 """Largest standard deviation of the brightness over its mean: as in training, where that has less."""
 _LEAST_BG = 0.1
+_ONE_LIGHT = {"sparse_share": 0.0, "any_light_share": 0.0, "background": 1.0}
+"""Variety without other densities, brightnesses and backgrounds than the stated ones."""
 
 
 def span_conditions(config: TrainingConfig, emitters: int) -> list[TrainingConfig]:
@@ -33,8 +35,7 @@ def span_conditions(config: TrainingConfig, emitters: int) -> list[TrainingConfi
     count = min(max(emitters // _EMITTERS_EACH, _FEWEST_CONDITIONS), _MOST_CONDITIONS)
     sequence = qmc.Halton(3, scramble=False)
     sequence.fast_forward(1)  # the first point is a corner
-    own = config.simulation
-    ranges = np.log([_densities(own.emitters), _photons(own.emitters), _backgrounds(own.background)])
+    ranges = np.log([_densities(config), _photons(config), _backgrounds(config)])
     values = np.exp(ranges[:, 0] + sequence.random(count) * (ranges[:, 1] - ranges[:, 0]))
     each = math.ceil(emitters / (count + 1))
     spanned = [_condition(config, density, photons, bg, each) for density, photons, bg in values.tolist()]
@@ -48,7 +49,10 @@ def _condition(config: TrainingConfig, density: float, photons: float, bg: float
         density_per_um2=density, density_spread=0.0, photons_mean=photons, photons_sd=flux_spread
     )
     background = simulation.background.replace(low=bg, high=bg)
-    return _sized(config.replace(simulation=simulation.replace(emitters=light, background=background)), emitters)
+    simulation = simulation.replace(emitters=light, background=background)
+    # the PSF varies as in training; density, brightness and background are those of the condition
+    variety = None if config.variety is None else config.variety.replace(**_ONE_LIGHT)
+    return _sized(config.replace(simulation=simulation, variety=variety), emitters)
 
 
 def _sized(config: TrainingConfig, emitters: int) -> TrainingConfig:
@@ -57,17 +61,20 @@ def _sized(config: TrainingConfig, emitters: int) -> TrainingConfig:
     return config.replace(validation_frames=config.sequence_frames * min(sequences, _MOST_SEQUENCES))
 
 
-def _densities(emitters: EmitterConfig) -> tuple[float, float]:
+def _densities(config: TrainingConfig) -> tuple[float, float]:
+    emitters = config.simulation.emitters
     mean, spread = emitters.density_per_um2, emitters.density_spread
     return mean * max(1 - spread, _SPARSEST), mean * (1 + spread) * _DENSER
 
 
-def _photons(emitters: EmitterConfig) -> tuple[float, float]:
-    mean, spread = emitters.photons_mean, 2 * emitters.photons_sd
-    dimmest = max(mean - spread, _DIMMEST * mean, 2 * emitters.photons_min)
-    return min(dimmest, mean), mean + spread
+def _photons(config: TrainingConfig) -> tuple[float, float]:
+    low, high = config.photons_range
+    mean = config.simulation.emitters.photons_mean
+    dimmest = max(low, _DIMMEST * mean, 2 * config.simulation.emitters.photons_min)
+    return min(dimmest, mean), high
 
 
-def _backgrounds(background: BackgroundConfig) -> tuple[float, float]:
-    low = max(background.low, _LEAST_BG)
-    return low, max(background.high, low)
+def _backgrounds(config: TrainingConfig) -> tuple[float, float]:
+    low, high = config.background_range
+    low = max(low, _LEAST_BG)
+    return low, max(high, low)

@@ -24,7 +24,7 @@ from lls_decode.config import (
     Scaling,
     SigmaCurve,
     TrainingConfig,
-    parse,
+    recorded_training,
 )
 from lls_decode.errors import BundleError
 from lls_decode.evaluate import Score
@@ -209,7 +209,7 @@ def recalibrate(
             f"{old.info.imported_from or 'elsewhere'}), so that its sigmas cannot be measured; fine-tune it with "
             "'lls-decode train --init-from' in place of this."
         )
-    config = parse(TrainingConfig, configuration, source=f"{bundle}: its training configuration")
+    config = recorded_training(configuration, source=f"{bundle}: its training configuration")
     info = old.info.replace(detection=build_threshold_chooser(config, emitters=emitters)(old.network, old.info))
     info = info.replace(scaling=build_calibrator(config, emitters=emitters)(old.network, info))
     accuracy = build_validator(config)(old.network, info)
