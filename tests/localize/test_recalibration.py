@@ -255,7 +255,7 @@ def test_conditions_span_what_was_trained_for() -> None:
     assert sum(each.validation_frames for each in found) < 64 * 49
     wide = span_conditions(config.replace(variety=Variety()), 20_000)
     assert max(each.simulation.emitters.photons_mean for each in wide[:-1]) > 9000.0
-    assert max(each.simulation.background.low for each in wide[:-1]) > 70.0
+    assert max(each.simulation.background.low for each in wide[:-1]) > 60.0
     one = wide[0].variety
     assert one is not None
     assert (one.sparse_share, one.any_light_share, one.background) == (0.0, 0.0, 1.0)
