@@ -14,7 +14,7 @@ _COLOURS = {"x": "#0072b2", "y": "#d55e00", "z": "#009e73", "photons": "#666666"
 
 def describe_calibration(calibration: ErrorCalibration) -> list[str]:
     """Return what was measured in conditions that the fit had not seen, as lines of text."""
-    spreads = "  ".join(f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in calibration.spreads.items())
+    spreads = "  ".join(f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in _spreads(calibration))
     lines = [
         f"sigmas     std(error / sigma) over {calibration.conditions} conditions, each left out of a fit: {spreads}"
     ]
@@ -69,10 +69,11 @@ def _draw_probability(axes: Any, calibration: ErrorCalibration) -> None:
 def _draw_sigmas(axes: Any, calibration: ErrorCalibration) -> None:
     axes.set(ylabel="std(error / sigma)", title=f"sigmas, {calibration.conditions} conditions left out of the fit")
     axes.axhline(1, color="0.6", linestyle="--", linewidth=0.8)
-    for place, (name, (low, high)) in enumerate(calibration.spreads.items()):
+    spreads = _spreads(calibration)
+    for place, (name, (low, high)) in enumerate(spreads):
         axes.plot([place, place], [low, high], color=_COLOURS[name], linewidth=6, solid_capstyle="butt")
-    axes.set_xticks(range(len(calibration.spreads)), list(calibration.spreads))
-    axes.set(xlim=(-0.6, len(calibration.spreads) - 0.4), ylim=(0, None))
+    axes.set_xticks(range(len(spreads)), [name for name, _ in spreads])
+    axes.set(xlim=(-0.6, len(spreads) - 0.4), ylim=(0, None))
 
 
 def _draw_correlation(axes: Any, calibration: ErrorCalibration) -> None:
@@ -85,4 +86,10 @@ def _draw_correlation(axes: Any, calibration: ErrorCalibration) -> None:
     for name, values in (("x", known.x), ("y", known.y), ("z", known.z)):
         if values:
             axes.plot(range(1, len(values) + 1), values, marker="o", markersize=4, color=_COLOURS[name], label=name)
+    axes.set_xticks(range(1, 1 + max(len(known.x), len(known.y), len(known.z), 1)))
     axes.legend(fontsize=8)
+
+
+def _spreads(calibration: ErrorCalibration) -> list[tuple[str, tuple[float, float]]]:
+    """Return the range of std(error / sigma) of each quantity, in the order of `_COLOURS`."""
+    return [(name, calibration.spreads[name]) for name in _COLOURS if name in calibration.spreads]
