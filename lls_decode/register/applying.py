@@ -6,6 +6,7 @@ plane. Sigmas are those along the same axes after the map; that they are correla
 room for it.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +72,7 @@ def apply_transformation(
         "software": software_versions(),
     }
     mover = _Mover(metadata, transformation, channel)
-    pieces = (mover.moved(rows) for rows in iter_tables(table))
+    pieces: Iterator[pa.Table] = (mover.moved(rows) for rows in iter_tables(table))
     if metadata.kind == "localizations":
         pieces = in_order([pieces], steps=_frames, arrange=sorted_rows)
     with table_writer(Path(out), read_schema(table), metadata.with_step(STEP, **step)) as writer:
@@ -139,7 +140,7 @@ class _Mover:
         change = self._geometry.raw_displacement(*(after - before).T)
         raw = [rows[name].to_numpy().astype(np.float64) + d for name, d in zip(_PLACES, change, strict=True)]
         single = [values.astype(np.float32).astype(np.float64) for values in raw]
-        return raw, list(self._geometry.to_sample(*single, planes_of(rows)))
+        return raw, list(self._geometry.to_sample(single[0], single[1], single[2], planes_of(rows)))
 
     def _sigmas(self, rows: pa.Table) -> dict[str, Floats]:
         names = [name for name in _SIGMAS if name in rows.column_names]
