@@ -29,6 +29,7 @@ FLOORS = {
     "lls_decode.table": 2,
     "lls_decode.movies": 3,
     "lls_decode.pictures": 3,
+    "lls_decode.napari": 4,
     "lls_decode.model": 4,
     "lls_decode.simulate": 4,
     "lls_decode.refine": 4,

@@ -13,7 +13,7 @@ from lls_decode.table import CHANNEL_COLUMN, TableMetadata, software_versions
 
 _SAME: Final = {"planes_per_volume": "planes a volume", "geometry": "geometry", "pixel_size": "pixel size"}
 """What tables must have in common, by its name in the metadata; where two say it, and say different things."""
-_KEPT: Final = ("camera", "model_digest", "model", "configuration", "run_digest", "input")
+_KEPT: Final = ("width", "height", "camera", "model_digest", "model", "configuration", "run_digest", "input")
 """What the joined table says where all tables say the same."""
 
 

@@ -48,7 +48,7 @@ _PARQUET_KEYS: Final = {
     TRUTH_KEY: "a truth",
 }
 _OURS: Final = re.compile(r"lls[_-]decode ")
-_INTEGER: Final = re.compile(r"-?\d{1,18}")
+_INTEGER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
 _CSV_NAMES: Final = ("frame", "x_nm", "y_nm")
 _COMPARED_ROWS: Final = 200
 _RECORD: Final = re.compile(r'\{\s*"written_by": "lls_decode ')

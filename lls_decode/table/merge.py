@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lls_decode.blocks import Block, join_ranges
+from lls_decode.blocks import Block, join_ranges, subtract_ranges
 from lls_decode.errors import ShardError
 from lls_decode.table.files import written_aside
 from lls_decode.table.metadata import TableMetadata
@@ -83,10 +83,13 @@ def merge_shards(
         raise ShardError(_missing_message(folder, missing, len(plan), reasons))
     present = [receipts[block.index] for block in plan if block.index in receipts]
     first = _first_schema(folder, present)
+    lost = join_ranges(receipt.lost for receipt in present)
+    done = [block for block in plan if block.index in receipts]
     metadata = metadata.replace(
         run_digest=run_digest,
+        frames=subtract_ranges(join_ranges((block.frame_range,) for block in done), lost),
         missing_blocks=missing,
-        lost_frames=join_ranges(receipt.lost for receipt in present),
+        lost_frames=lost,
         filled_frames=join_ranges(receipt.filled for receipt in present),
     )
     with table_writer(out, first, metadata, own_folder=own_folder) as writer:

@@ -55,6 +55,10 @@ class TableMetadata(Config):
     geometry: Geometry | None = None
     camera: Camera | None = None
     planes_per_volume: int | None = None
+    width: int | None = Field(default=None, gt=0)
+    """Pixels of a frame of the dataset along x; None: not known."""
+    height: int | None = Field(default=None, gt=0)
+    """Pixels along y."""
     num_frames: int | None = Field(default=None, ge=0)
     """Frames of the dataset, with and without rows; None: not known."""
     channels: tuple[ChannelInfo, ...] = ()
@@ -69,6 +73,8 @@ class TableMetadata(Config):
     """Version of each package that had a part in it."""
     input: dict[str, Any] = Field(default_factory=dict)
     """Which dataset this is: path, array, shape, axes, ..."""
+    frames: FrameRanges | None = None
+    """Frames that were localized, with rows or without, first and one-past-last; None: not known."""
     missing_blocks: tuple[str, ...] = ()
     """Blocks whose rows are not in this table."""
     lost_frames: FrameRanges = ()

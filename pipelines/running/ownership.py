@@ -129,6 +129,8 @@ def table_metadata(plan: Plan) -> TableMetadata:
         geometry=plan.config.geometry,
         camera=plan.config.camera,
         planes_per_volume=plan.layout.planes_per_volume,
+        width=plan.layout.width,
+        height=plan.layout.height,
         num_frames=plan.layout.num_frames,
         channels=(ChannelInfo(name=plan.source.channel_name),) if plan.source.channel_name else (),
         model_digest=plan.bundle_digest,

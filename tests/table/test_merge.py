@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lls_decode.axes import Layout
-from lls_decode.blocks import Block, plan_blocks
+from lls_decode.blocks import Block, expand_ranges, plan_blocks
 from lls_decode.config import Geometry, PixelSize, ScmosCamera
 from lls_decode.errors import OutputError, ShardError, TableError
 from lls_decode.table import (
@@ -88,6 +88,10 @@ def test_missing_blocks_are_named(tmp_path: Path, shards: Path, blocks: tuple[Bl
     manifest = merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA, allow_missing=True)
     assert manifest.missing_blocks == read_metadata(out).missing_blocks == ("b000001", "b000004")
     assert sorted(set(read_table(out)[0]["volume"].to_pylist())) == [0, 2, 5]
+    # an empty block is covered, a missing one is not
+    covered = expand_ranges(read_metadata(out).frames or ())
+    done = [block.owned_frames for block in blocks if block.index not in (1, 4)]
+    assert covered.tolist() == sorted(np.concatenate(done).tolist())
 
 
 def test_shards_of_another_run_do_not_get_in(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
@@ -210,7 +214,8 @@ def test_metadata_round_trip(tmp_path: Path, shards: Path, blocks: tuple[Block, 
     out = tmp_path / "out.parquet"
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     found = read_metadata(out)
-    assert found == METADATA.replace(run_digest=DIGEST).with_columns(schema(True))
+    frames = ((0, sum(block.num_owned for block in blocks)),)
+    assert found == METADATA.replace(run_digest=DIGEST, frames=frames).with_columns(schema(True))
     assert found.geometry is not None
     assert found.geometry.whole_shift_px(PixelSize(x_nm=100, y_nm=100)) == 3
     assert found.with_step("filter", prob_min=0.5).history == ({"step": "filter", "prob_min": 0.5},)

@@ -81,6 +81,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("mine.png", "mine.csv", "mine.hdf5", "mine.h5", "mine.yaml", "mine.npz", "mine.lls", "mine.html",
                  "mine.parquet", "mine.tif", "mine_sml.mat", "mine.smlm", "mine_3dcal.mat"):  # fmt: skip
         (folder / name).write_text(f"{name} of somebody else")
+    (folder / "columns.yaml").write_text("photons: bg\n")
     (folder / "beside.hdf5.txt").write_text("x")
     (folder / "alone.yaml").write_text("the user's, beside the name of an output that is not there yet")
     array = create_store(folder / "cell.zarr", Layout(4, 1, 16, 16), pixel_size=PixelSize(x_nm=100, y_nm=100))
@@ -120,9 +121,10 @@ QUICK: dict[str, Sequence[str]] = {
     "import": ("import", "{csv}", "{out}", "--pixel-nm", "100"),
     "import parquet": ("import", "{table}", "{out}"),
     "import hdf5": ("import", "{hdf5}", "{out}"),
+    "import by a map": ("import", "{csv}", "{out}", "--columns", "{columns}"),
     "config init": ("config", "init", "2d", "--out", "{out}", "--run-config", "{config}"),
     **{f"export {name}": ("export", "{table}", "{out}", "--format", name) for name in
-       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap")},
+       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap", "neuroglancer")},
 }  # fmt: skip
 SLOW: dict[str, Sequence[str]] = {
     "register": ("register", "{table}", "{other}", "--out", "{out}"),
@@ -153,7 +155,7 @@ def slots(whole: Path) -> dict[str, Path]:
     names = {"table": "table.parquet", "other": "other.parquet", "curve": "curve.parquet", "map": "map.yaml",
              "unlinked": "unlinked.parquet", "csv": "ours.csv",
              "hdf5": "ours.hdf5", "config": "run.yaml", "zarr": "cell.zarr", "model": "model.lls",
-             "new": "new"}  # fmt: skip
+             "columns": "columns.yaml", "new": "new"}  # fmt: skip
     return {key: whole / name for key, name in names.items()}
 
 
