@@ -6,9 +6,8 @@ plane. Sigmas are those along the same axes after the map; that they are correla
 room for it.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,9 @@ from lls_decode.table import (
 )
 from lls_decode.table.ordering import in_order
 from lls_decode.table.sorting import sorted_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Floats = npt.NDArray[np.float64]
 
