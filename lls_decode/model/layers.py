@@ -31,7 +31,8 @@ class ExactConv2d(nn.Conv2d):
             weight, bias = _fill(self.weight, self.bias)
             if self.in_channels == 1:
                 x, weight = _with_zeros(x), _with_zeros(weight)
-            return self._conv_forward(x, weight, bias)[:, : self.out_channels]
+            found: Tensor = self._conv_forward(x, weight, bias)
+            return found[:, : self.out_channels]
 
 
 def linear_by_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
