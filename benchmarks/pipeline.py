@@ -14,7 +14,8 @@ correct    the table as if nothing had moved
 link       molecules, and the table with their numbers
 filter     three columns
 render     a histogram of the filtered table, 20 nm a pixel, OME-Zarr
-export     molecules and filtered rows as files of SMAP and Picasso
+export     molecules and filtered rows as files of SMAP and Picasso, and as annotations of Neuroglancer
+napari     the layer of points that napari is given
 
 One JSON line a step; ``peak_mb`` is of its process. Needs 180 bytes of disk a row.
 """
@@ -43,6 +44,7 @@ from lls_decode.config import Cell, Geometry, PixelSize
 from lls_decode.drift import correct_table, estimate_drift, read_curve, write_curve
 from lls_decode.export.exporting import export_table
 from lls_decode.molecules import filter_table, link
+from lls_decode.napari.points import points_layer
 from lls_decode.pictures.render_pyramid import render_pyramid
 from lls_decode.simulate.structure import CellStructure, build_cell
 from lls_decode.table import TableMetadata, count_rows, merge_shards, schema, write_shard
@@ -114,7 +116,10 @@ def simulate(folder: Path, num_volumes: int) -> dict[str, Any]:
 
 
 def merge(folder: Path, num_volumes: int) -> dict[str, Any]:
-    about = TableMetadata(pixel_size=PIXEL, planes_per_volume=PLANES, geometry=GEOMETRY)
+    about = TableMetadata(
+        pixel_size=PIXEL, planes_per_volume=PLANES, geometry=GEOMETRY, width=SIDE, height=SIDE,
+        num_frames=num_volumes * PLANES,
+    )  # fmt: skip
     made = merge_shards(
         folder / "shards", blocks_of(num_volumes), folder / "merged.parquet", run_digest=DIGEST, metadata=about
     )
@@ -165,6 +170,27 @@ def export_picasso(folder: Path, num_volumes: int) -> dict[str, Any]:
     return {"rows": count_rows(folder / "filtered.parquet")}
 
 
+def export_molecules(folder: Path, num_volumes: int) -> dict[str, Any]:
+    """They are sorted by frame on the way."""
+    made = export_table(folder / "linked" / "molecules.parquet", folder / "molecules.hdf5", format="picasso")
+    return {"rows": made.rows}
+
+
+def export_molecules_smap(folder: Path, num_volumes: int) -> dict[str, Any]:
+    made = export_table(folder / "linked" / "molecules.parquet", folder / "molecules_sml.mat")
+    return {"rows": made.rows}
+
+
+def export_neuroglancer(folder: Path, num_volumes: int) -> dict[str, Any]:
+    export_table(folder / "filtered.parquet", folder / "rows.precomputed")
+    return {"rows": count_rows(folder / "filtered.parquet")}
+
+
+def napari_points(folder: Path, num_volumes: int) -> dict[str, Any]:
+    points, _, _ = points_layer(folder / "filtered.parquet")
+    return {"rows": count_rows(folder / "filtered.parquet"), "points": len(points)}
+
+
 STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
     simulate,
     merge,
@@ -175,6 +201,10 @@ STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
     render,
     export_smap,
     export_picasso,
+    export_molecules,
+    export_molecules_smap,
+    export_neuroglancer,
+    napari_points,
 )
 
 

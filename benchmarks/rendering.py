@@ -1,13 +1,16 @@
-"""Rows to pictures: speed, and memory that does not grow with the table.
+"""Rows to pictures: speed, and memory that grows neither with the table nor with the picture.
 
     OMP_NUM_THREADS=1 python benchmarks/rendering.py [--rows 1000000 4000000] [--what histogram ...] [--pixel-nm 20]
+    OMP_NUM_THREADS=1 python benchmarks/rendering.py --rows 1000000 20000000 --what png tif --megapixels 4 30 120
 
 Localizations lie on filaments in a field of 53 x 53 µm, 600 nm deep, with sigmas of 5 to 40 nm. Each
 measurement runs in a process of its own, whose peak memory is ``peak_mb``. One JSON line a measurement.
 """
 
 import argparse
+import itertools
 import json
+import math
 import os
 import platform
 import tempfile
@@ -34,7 +37,8 @@ MEASURED: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "volume": (render_pyramid, "a.zarr", {"mode": "histogram", "view": REGION, "z_pixel_nm": 40.0}),
     "ome-tiff": (render_pyramid, "a.ome.tif", {"mode": "histogram", "view": REGION}),
     "png histogram": (render_png, "a.png", {"mode": "histogram", "view": REGION}),
-    "png gaussian": (render_png, "a.png", {"mode": "gaussian", "view": REGION}),
+    "png": (render_png, "a.png", {"mode": "gaussian", "view": REGION}),
+    "tif": (render_png, "a.tif", {"mode": "gaussian", "view": REGION}),
 }
 
 
@@ -43,13 +47,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 4_000_000])
     parser.add_argument("--what", nargs="+", default=list(MEASURED), choices=list(MEASURED))
     parser.add_argument("--pixel-nm", type=float, default=20.0)
+    parser.add_argument("--megapixels", type=float, nargs="+", help="Sizes of the picture, instead.")
     options = parser.parse_args()
+    sizes = [FIELD_NM / (1000 * area**0.5) for area in options.megapixels or ()] or [options.pixel_nm]
     for num_rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "table.parquet"
             apart(simulate, table, num_rows)
-            for what in options.what:
-                result = apart(measure, what, table, options.pixel_nm)
+            for what, pixel_nm in itertools.product(options.what, sizes):
+                result = apart(measure, what, table, pixel_nm)
                 record = {"benchmark": "rendering", "what": what, "rows": num_rows, **result}
                 print(json.dumps(record | {"hardware": f"{platform.machine()}, {os.cpu_count()} cores"}), flush=True)
 
@@ -65,12 +71,15 @@ def measure(what: str, table: Path, pixel_nm: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
         wall, cpu = time.perf_counter(), time.process_time()
         drawn = draw(table, Path(folder) / name, pixel_nm=pixel_nm, **how)
+        written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
         "pixels": drawn.shape,
+        "megapixels": round(math.prod(drawn.shape) / 1e6),
         "wall_s": round(wall, 2),
         "cpu_s": round(cpu, 2),
         "rows_per_cpu_s": round(drawn.num_drawn / cpu),
+        "written_mb": round(written / 1e6, 1),
         "peak_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
     }
 

@@ -1,9 +1,10 @@
 """A run of very many blocks that compute nothing: what the machinery costs.
 
-    python benchmarks/scale.py [--blocks 100000] [--workers 1] [--folder /fast/scratch]
+    python benchmarks/scale.py [--blocks 100000] [--workers 1] [--no-tls] [--folder /fast/scratch]
 
 The real plan, run loop, ledger, shards (of 20 rows), merge and resume; a real scheduler and workers, each in a process
-of its own; only the computation is left out (`scale_tasks.write_at_once`). CPU-seconds are of the whole process, so
+of its own, which talk by TLS as in all runs (`--no-tls` shows what that costs); only the computation is left out
+(`scale_tasks.write_at_once`). CPU-seconds are of the whole process, so
 that others on the machine disturb little. One JSON line a part:
 
 plan    opening, cutting into blocks, checking
@@ -24,10 +25,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 import psutil
 import zarr
 from scale_tasks import ROWS, write_at_once
 
+from lls_decode.cluster.security import make_security
 from lls_decode.cluster.settings import DASK_SETTINGS
 from lls_decode.cluster.site import connect
 from lls_decode.config import ExecutionConfig, RunConfig
@@ -48,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--no-tls", dest="tls", action="store_false", help="Talk without encryption.")
     parser.add_argument("--folder", type=Path, help="Where scratch files go.")
     options = parser.parse_args()
     submission.localize_task = write_at_once
@@ -56,13 +60,13 @@ def main() -> None:
         zarr.create_array(
             str(scratch / "movie.zarr"), shape=(options.blocks * BLOCK_FRAMES, 16, 16), chunks=(64, 16, 16), dtype="u2"
         )
-        with scheduler_and_workers(scratch, options.workers) as (address, processes):
+        with scheduler_and_workers(scratch, options.workers, tls=options.tls) as (address, processes):
             with Timer("plan", options.blocks):
                 plan = plan_of(scratch)
             with connect(address, workers=options.workers) as client:
                 watch = Watch(options.blocks, processes)
                 run(plan, client, listeners=[watch])
-                watch.report(options.workers)
+                watch.report(options.workers, tls=options.tls)
                 with Timer("resume", options.blocks, ledger=True):
                     assert run(plan_of(scratch), client).done == options.blocks
                 RunFolder(scratch / "out").ledger.unlink()
@@ -114,7 +118,7 @@ class Watch:
         elif isinstance(event, Merged):
             self._merged, self._merge_cpu = event, self._cpu_s()["client"] - self._after["client"]
 
-    def report(self, workers: int) -> None:
+    def report(self, workers: int, *, tls: bool) -> None:
         """Print what was seen."""
         ms = {name: 1000 * (self._after[name] - self._cpu[name]) / self._blocks for name in self._cpu}
         line = {
@@ -122,6 +126,7 @@ class Watch:
             "part": "run",
             "blocks": self._blocks,
             "workers": workers,
+            "tls": tls,
             "wall_s": round(self._ended - self._began, 1),
             **{f"{name}_ms_per_block": round(value, 3) for name, value in ms.items()},
             "scheduler_share_of_2_s_blocks": round(ms["scheduler"] / 1000 / BLOCK_S, 5),
@@ -149,11 +154,26 @@ class Watch:
         }
 
 
+def tls_settings(scratch: Path) -> dict[str, str]:
+    """Make keys for one cluster, write them, and return the settings of Dask that name them."""
+    keys = make_security()
+    (scratch / "cluster.pem").write_text(keys.tls_client_cert + keys.tls_client_key)
+    place = str(scratch / "cluster.pem")
+    roles = {f"distributed.comm.tls.{role}.cert": place for role in ("client", "scheduler", "worker")}
+    return {"distributed.comm.tls.ca-file": place, **roles}
+
+
 @contextmanager
-def scheduler_and_workers(scratch: Path, workers: int) -> Iterator[tuple[str, dict[str, list[psutil.Process]]]]:
+def scheduler_and_workers(
+    scratch: Path, workers: int, *, tls: bool
+) -> Iterator[tuple[str, dict[str, list[psutil.Process]]]]:
     """A scheduler and workers in processes of their own, with our settings."""
     file = scratch / "scheduler.json"
-    settings = {f"DASK_{key.replace('.', '__').replace('-', '_').upper()}": str(v) for key, v in DASK_SETTINGS.items()}
+    keys = tls_settings(scratch) if tls else {}
+    settings = {
+        f"DASK_{key.replace('.', '__').replace('-', '_').upper()}": str(v)
+        for key, v in {**DASK_SETTINGS, **keys}.items()
+    }
     env = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join([*sys.path[:1], os.environ.get("PYTHONPATH", "")])}
 
     def start(*words: str) -> psutil.Process:
@@ -161,12 +181,14 @@ def scheduler_and_workers(scratch: Path, workers: int) -> Iterator[tuple[str, di
         command = [sys.executable, "-m", "distributed.cli.dask_" + words[0], *words[1:], "--no-dashboard"]
         return psutil.Process(subprocess.Popen(command, env=env, stderr=log, cwd=scratch).pid)
 
-    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+    dask.config.set(keys)
+    protocol = ("--protocol", "tls" if tls else "tcp")
+    scheduler = start("scheduler", *protocol, "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
     started = [scheduler]
     try:
         while not (file.exists() and file.read_text().endswith("}")):
             time.sleep(0.1)
-        options = ("--scheduler-file", str(file), "--nthreads", "2", "--no-nanny", "--memory-limit", "8GB")
+        options = (*protocol, "--scheduler-file", str(file), "--nthreads", "2", "--no-nanny", "--memory-limit", "8GB")
         started += [start("worker", *options) for _ in range(workers)]
         yield json.loads(file.read_text())["address"], {"scheduler": [scheduler], "worker": started[1:]}
     finally:

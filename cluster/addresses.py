@@ -74,9 +74,27 @@ def tunnel_to(link: str) -> str | None:
     return tunnel(place.port, host=socket.gethostname(), login=None, page=place.path.lstrip("/"))
 
 
+def hub_path(link: str) -> str | None:
+    """Path under which JupyterHub shows a page of this machine; None: there is no hub, or the page is elsewhere.
+
+    Needs the extension jupyter-server-proxy there.
+    """
+    prefix, place = os.environ.get("JUPYTERHUB_SERVICE_PREFIX"), urlsplit(link)
+    if not prefix or place.hostname not in (LOOPBACK, "localhost") or not place.port:
+        return None
+    return f"{prefix.rstrip('/')}/proxy/{place.port}/{place.path.lstrip('/')}"
+
+
+def hub_host() -> str | None:
+    """Host (and port) at which browsers see the JupyterHub that this process runs in, where the hub says so."""
+    return urlsplit(os.environ.get("JUPYTERHUB_PUBLIC_URL", "")).netloc or None
+
+
 def log_dashboard(client: Client) -> None:
     """Log the address of a scheduler's dashboard, and how to reach it from a laptop."""
     if client.dashboard_link:
         logger.info("dashboard: %s", client.dashboard_link)
         if (way := tunnel_to(client.dashboard_link)) is not None:
             logger.info("dashboard, from a laptop: %s", way)
+        if (path := hub_path(client.dashboard_link)) is not None:
+            logger.info("dashboard, through JupyterHub: %s", path)

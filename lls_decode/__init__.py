@@ -40,6 +40,8 @@ FRONT_DOOR: Final[Mapping[str, str]] = {
     "filter": "lls_decode.molecules.filtering:filter_table",
     "debias": "lls_decode.molecules.debias:debias",
     "drift": "lls_decode.drift.correcting:correct_drift",
+    "join": "lls_decode.joining.join:join_tables",
+    "register": "lls_decode.register.registering:register_tables",
     "render": "lls_decode.pipelines.front.tables:render",
     "export": "lls_decode.export.exporting:export_table",
     "import_table": "lls_decode.export.importing:import_table",
@@ -57,7 +59,7 @@ FRONT_DOOR: Final[Mapping[str, str]] = {
 }
 """Module and name of what each name of the front door is."""
 
-_PACKAGES: Final = ("drift", "evaluate", "export", "localize", "simulate")
+_PACKAGES: Final = ("drift", "evaluate", "export", "localize", "register", "simulate")
 """Names that a function shares with a package below."""
 
 

@@ -10,6 +10,7 @@ from lls_decode.drift.correcting import correct_drift as drift
 from lls_decode.errors import LlsDecodeError
 from lls_decode.export.exporting import export_table as export
 from lls_decode.export.importing import import_table
+from lls_decode.joining.join import join_tables as join
 from lls_decode.localize.sigmas import recalibrate
 from lls_decode.model.decode_import import import_decode
 from lls_decode.molecules.debias import debias
@@ -33,6 +34,7 @@ from lls_decode.pipelines.running.merging import merge
 from lls_decode.pipelines.status.reader import read_status as status
 from lls_decode.pipelines.watch.serving import serve as watch
 from lls_decode.refine.calibration.calibration import calibrate
+from lls_decode.register.registering import register_tables as register
 from lls_decode.simulate.movie import simulate_movie as simulate
 
 __version__: str
@@ -61,6 +63,7 @@ __all__ = [
     "import_decode",
     "import_table",
     "inspect",
+    "join",
     "link",
     "localize",
     "merge",
@@ -68,6 +71,7 @@ __all__ = [
     "preview",
     "read_table",
     "recalibrate",
+    "register",
     "render",
     "report",
     "run",

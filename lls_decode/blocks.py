@@ -110,6 +110,12 @@ class Block:
         volume, plane = self.frames[self.windows[:, 1]].T
         return np.asarray(volume * self.planes_per_volume + plane, dtype=np.int64)
 
+    @property
+    def frame_range(self) -> tuple[int, int]:
+        """First and one-past-last owned frame: whole volumes, or a stretch of planes of one volume."""
+        last = (self.volume_stop - 1) * self.planes_per_volume
+        return self.volume_start * self.planes_per_volume + self.plane_start, last + self.plane_stop
+
     def count_owned(self, ranges: FrameRanges) -> int:
         """Return how many of its own frames a block finds in some ranges."""
         return int(np.isin(self.owned_frames, expand_ranges(ranges)).sum()) if ranges else 0
@@ -146,6 +152,20 @@ def join_ranges(parts: Iterable[FrameRanges]) -> FrameRanges:
         if found and start <= found[-1][1]:
             found[-1] = (found[-1][0], max(stop, found[-1][1]))
         else:
+            found.append((start, stop))
+    return tuple(found)
+
+
+def subtract_ranges(ranges: FrameRanges, taken: FrameRanges) -> FrameRanges:
+    """Return the frames in ascending ranges that are in none of others, which ascend too."""
+    found: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        for low, high in taken:
+            if low < stop and high > start:
+                if low > start:
+                    found.append((start, low))
+                start = max(start, high)
+        if start < stop:
             found.append((start, stop))
     return tuple(found)
 

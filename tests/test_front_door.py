@@ -196,6 +196,7 @@ def test_a_table_has_the_metadata_of_a_run(place: Place) -> None:
     metadata = TableMetadata.from_schema_metadata(place.table.schema.metadata, source="")
     assert metadata.run_digest == plan.run_digest
     assert metadata.input["path"] == str(place.movie)
+    assert (metadata.width, metadata.height, metadata.num_frames) == (48, 40, 50)
     assert b"PANDAS_ATTRS" in place.table.schema.metadata
 
 

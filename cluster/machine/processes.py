@@ -1,4 +1,7 @@
-"""Worker processes on this machine, reachable from this machine only: what the sites local and cuda start.
+"""Worker processes on this machine, reachable by their own client only: what the sites local and cuda start.
+
+They listen on the loopback interface and speak TLS with keys that never leave the client and its workers, since other
+users of the machine can connect to the loopback interface too. The dashboard, which runs nothing, stays open to them.
 
 Python's ``multiprocessing`` imports the user's script once more in each process that it spawns, which is why scripts
 need an ``if __name__ == "__main__"`` guard. Workers need nothing of that script (Dask sends its functions by value), so
@@ -18,6 +21,7 @@ from distributed.system import MEMORY_LIMIT
 
 from lls_decode.cluster.addresses import free_address, log_dashboard
 from lls_decode.cluster.profile import Request
+from lls_decode.cluster.security import PROTOCOL, make_security
 from lls_decode.cluster.settings import LOOPBACK, THREADS_PER_WORKER
 from lls_decode.cluster.workers import quiet, wait_for_workers
 from lls_decode.errors import SiteError
@@ -44,7 +48,10 @@ def open_processes(
         memory = request.memory_limit
     else:
         memory = memory_limit or MEMORY_LIMIT // len(environments)
+    security = make_security()
+    private = {"protocol": PROTOCOL, "security": security}
     options = {
+        **private,
         "host": LOOPBACK,
         "nthreads": THREADS_PER_WORKER,
         "memory_limit": memory,
@@ -56,13 +63,13 @@ def open_processes(
         number: {"cls": Nanny, "options": {**options, "env": dict(environment)}}
         for number, environment in enumerate(environments)
     }
-    listening = {"host": LOOPBACK, "port": 0, "dashboard": True}
+    listening = {**private, "host": LOOPBACK, "port": 0, "dashboard": True}
     scheduler = {
         "cls": Scheduler,
         "options": {**listening, "dashboard_address": free_address(request.dashboard_address)},
     }
     try:
-        cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.WARNING)
+        cluster = SpecCluster(workers=workers, scheduler=scheduler, security=security, silence_logs=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         raise SiteError(f"{len(workers)} workers cannot be started on this machine: {error}.") from error
     try:

@@ -7,7 +7,6 @@ import shlex
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from lls_decode.cluster import versions
 from lls_decode.cluster.profile import State
@@ -40,8 +39,6 @@ def examine() -> list[tuple[State, str]]:
         words = f"commands of SLURM {_dotted(here)} talk to a controller of {_dotted(there)}"
         newer = here[:2] > there[:2]
         found.append(("wrong", f"{words}; commands must not be newer") if newer else ("note", words))
-    if find_spec("cryptography") is None:
-        found.append(("note", "the package cryptography is not installed; pip install 'lls-decode[slurm]' to encrypt"))
     if re.search(r"^JobRequeue\s*=\s*0", settings, flags=re.MULTILINE):
         found.append(("note", "jobs are not requeued here (JobRequeue=0); lost workers come back as new jobs"))
     return found

@@ -21,6 +21,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from lls_decode.cluster.addresses import dashboard_port, free_address, own_address, tunnel
 from lls_decode.cluster.profile import Request
+from lls_decode.cluster.security import PROTOCOL, make_security
 from lls_decode.cluster.settings import DASHBOARD, DASK_SETTINGS
 from lls_decode.cluster.workers import check_versions, quiet
 from lls_decode.errors import SiteError
@@ -29,7 +30,7 @@ from .commands import SlurmError, cancel, submit
 from .feasibility import check_site
 from .profile import SlurmProfile
 from .queued_jobs import explain, is_hopeless, list_jobs
-from .rendezvous import Rendezvous, make_security
+from .rendezvous import Rendezvous
 from .scripts import JobFolder, worker_script
 from .supervision import Shortage, Speaker, supervise
 
@@ -110,11 +111,11 @@ def _listen(
     site: SlurmProfile, folder: JobFolder, dashboard_address: str, *, login: str | None
 ) -> Iterator[tuple[Client, CountWorkers]]:
     """Start a scheduler in this process, and publish where it is."""
-    security = make_security(site.encrypt)
+    security = make_security() if site.encrypt else None
     options = {
         "host": own_address(site.interface),
         "port": 0,
-        "protocol": "tls://" if security else "tcp://",
+        "protocol": PROTOCOL if security else "tcp://",
         "security": security,
         "dashboard": True,
         "dashboard_address": free_address(dashboard_address),

@@ -5,7 +5,6 @@ import re
 import shlex
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from lls_decode.cluster.profile import GIB
@@ -28,11 +27,6 @@ def check_site(site: SlurmProfile) -> None:
         raise SlurmError(
             f"Command {missing[0]} is not found on this machine; run this where SLURM's commands are (a login node), "
             "or give another --site."
-        )
-    if site.encrypt and find_spec("cryptography") is None:
-        raise SlurmError(
-            "encrypt is true, but the package cryptography is not installed; pip install 'lls-decode[slurm]', or set "
-            "encrypt: false where nobody else can reach the nodes' network."
         )
     nodes = list_nodes()
     jobs = {"worker": site.worker} | ({"driver": site.driver_job} if site.is_unattended else {})

@@ -90,23 +90,3 @@ def read_rendezvous(folder: Path) -> Rendezvous | None:
         return Rendezvous(**data)
     except (OSError, ValueError, TypeError):
         return None
-
-
-def make_security(encrypt: bool) -> Security | None:
-    """New keys for one start of a driver.
-
-    Raises
-    ------
-    SiteError
-        The package that makes keys is not installed.
-    """
-    if not encrypt:
-        return None
-    try:
-        made: Security = Security.temporary()
-    except ImportError as error:
-        raise SiteError(
-            "encrypt is true, but the package cryptography is not installed; pip install 'lls-decode[slurm]', or set "
-            "encrypt: false where nobody else can reach the nodes' network."
-        ) from error
-    return made

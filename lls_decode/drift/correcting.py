@@ -103,6 +103,8 @@ def _judged_by(options: DriftOptions) -> JudgeOptions:
         judged["max_points"] = options["max_points"]
     if "radius_nm" in options:
         judged["radius_nm"] = options["radius_nm"]
+    if "channel" in options:
+        judged["channel"] = options["channel"]
     return judged
 
 

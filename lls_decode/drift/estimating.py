@@ -34,6 +34,7 @@ class DriftOptions(TypedDict, total=False):
     radius_nm: float
     min_share: float | None
     smooth: float | None
+    channel: int | None
     progress: Callable[[int, int], None] | None
 
 
@@ -48,6 +49,7 @@ def estimate_drift(
     radius_nm: float = 500.0,
     min_share: float | None = None,
     smooth: float | None = None,
+    channel: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DriftCurve:
     """Measure how the sample moved while a table was recorded.
@@ -75,6 +77,9 @@ def estimate_drift(
         Of the volumes in which a bead must be seen. None: 0.8 for beads that are found, 0.2 for given ones.
     smooth
         Window over which the position of beads is smoothed (standard deviation, volumes). None: by cross-validation.
+    channel
+        The channel whose rows tell the drift. None: all of them; each is compared with itself only, and they tell one
+        curve, since the sample moves as one. Beads, which lie elsewhere in each colour, need one channel.
     progress
         Called with steps done and in all, for ``rcc``.
 
@@ -90,7 +95,12 @@ def estimate_drift(
             raise ConfigError(f"{name} is {value}; expected more than 0.")
     if num_windows is not None and num_windows < 2:
         raise ConfigError(f"{num_windows} windows were asked for; drift is measured between two at least.")
-    view = TableView.of(table)
+    view = TableView.of(table, channel=channel)
+    if method == "fiducials" and view.metadata.has_channels and channel is None:
+        raise ConfigError(
+            f"{table} has several channels, and a bead is not at the same place in each; name the one whose beads are "
+            "followed (--channel 0)."
+        )
     if method == "fiducials":
         return _with_support(
             view, _from_beads(view, fiducials, radius_nm=radius_nm, min_share=min_share, smooth=smooth)

@@ -5,6 +5,7 @@ it was cut into shards or row groups does not show.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -14,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lls_decode.config import Geometry
-from lls_decode.errors import TableError
-from lls_decode.table import TableMetadata, count_rows, iter_tables, read_metadata
+from lls_decode.errors import ConfigError, TableError
+from lls_decode.table import CHANNEL_COLUMN, TableMetadata, count_rows, iter_tables, read_metadata
 
 Floats = npt.NDArray[np.float64]
 Coords = Literal["raw", "sample"]
@@ -25,6 +26,8 @@ MAX_POINTS: Final = 2**22
 _MAX_SIGMAS: Final = 2**18
 """Of these, at least so many tell how precise they are, where there are more."""
 
+_APART_NM: Final = 20_000.0
+"""Empty space between channels: more than twice the largest drift."""
 _DEFAULT_SIGMA_NM: Final = (20.0, 20.0, 50.0)
 """Precision that is assumed where the table does not say."""
 
@@ -46,6 +49,17 @@ class Points:
     """Of the table."""
     first_volume: int
     last_volume: int
+    apart_nm: float = 0.0
+    """By so much along x the channels of a table are moved away from each other; 0 for one channel."""
+
+    @property
+    def place_N2(self) -> Floats:
+        """``(N, 2)`` nm, where points are in the plane of x and y, those of all channels."""
+        place = self.position_nm[:, :2].astype(np.float64)
+        if self.apart_nm > 0 and len(place):
+            x = place[:, 0]
+            x -= self.apart_nm * np.floor((x - x.min()) / self.apart_nm)
+        return np.asarray(place + self.origin_nm[:2])
 
     def of(self, chosen: npt.NDArray[np.bool_]) -> "Points":
         """Some of them, in as many volumes."""
@@ -72,13 +86,17 @@ class TableView:
     path: Path
     metadata: TableMetadata
     coords: Coords
+    channel: int | None = None
+    """Whose rows tell the drift; None: those of all channels."""
 
     @classmethod
-    def of(cls, path: str | Path) -> "TableView":
+    def of(cls, path: str | Path, *, channel: int | None = None) -> "TableView":
         """Sample coordinates where the geometry is known, else raw ones.
 
         Raises
         ------
+        ConfigError
+            A channel of a table without channels.
         TableError
             Columns are missing, or sample coordinates have no geometry that connects them with the raw ones.
         """
@@ -90,7 +108,9 @@ class TableView:
             raise TableError(
                 f"{path} has sample coordinates, but does not say by which geometry; write it again with its geometry."
             )
-        return cls(Path(path), metadata, "raw" if metadata.geometry is None else "sample")
+        if channel is not None and not metadata.has_channels:
+            raise ConfigError(f"{path} has no column 'channel', so that there is no channel {channel}; leave it out.")
+        return cls(Path(path), metadata, "raw" if metadata.geometry is None else "sample", channel)
 
     @property
     def geometry(self) -> Geometry | None:
@@ -101,7 +121,16 @@ class TableView:
     def columns(self) -> list[str]:
         """What has to be read for `positions` and `sigmas`."""
         sigmas = [name for name in ("x_sig", "y_sig", "z_sig") if name in self.metadata.columns]
-        return ["volume", "plane", "x_nm", "y_nm", "z_nm", *sigmas]
+        channel = [CHANNEL_COLUMN.name] if self.metadata.has_channels else []
+        return ["volume", "plane", "x_nm", "y_nm", "z_nm", *sigmas, *channel]
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """The columns of the rows that tell the drift, with constant memory."""
+        for rows in iter_tables(self.path, self.columns):
+            if self.channel is None:
+                yield rows
+            else:
+                yield rows.filter(pa.compute.equal(rows[CHANNEL_COLUMN.name], self.channel))
 
     def positions(self, rows: pa.Table) -> Floats:
         """``(N, 3)`` nm in the coordinate system."""
@@ -135,9 +164,10 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
     stride = max(1, math.ceil(num_rows / max_points))
     position_ND = np.empty((math.ceil(num_rows / stride), 3), dtype=np.float32)
     volume = np.empty(len(position_ND), dtype=np.int64)
+    channel = np.zeros(len(position_ND), dtype=np.uint16)
     each = max(1, len(position_ND) // _MAX_SIGMAS)
     sigmas, origin, row, num = [], None, 0, 0
-    for table in iter_tables(view.path, view.columns):
+    for table in view.pieces():
         part = table.take(np.arange(-row % stride, table.num_rows, stride))
         row += table.num_rows
         position = view.positions(part)
@@ -148,11 +178,15 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
         origin = np.floor(position[0]) if origin is None else origin
         position_ND[num : num + len(position)] = position - origin
         volume[num : num + len(position)] = part["volume"].to_numpy()
+        if view.metadata.has_channels:
+            channel[num : num + len(position)] = part[CHANNEL_COLUMN.name].to_numpy()
         sigmas.append(view.sigmas(part.take(np.arange(-num % each, len(position), each))))
         num += len(position)
     if origin is None:
-        raise TableError(f"{view.path} has no row with a position; filter the table first.")
+        of = "" if view.channel is None else f" of channel {view.channel}"
+        raise TableError(f"{view.path} has no row{of} with a position; filter the table first.")
     position_ND, volume = position_ND[:num], volume[:num]
+    apart_nm = _set_apart(position_ND, channel[:num])
     if np.any(volume[1:] < volume[:-1]):
         order = np.argsort(volume, kind="stable")
         position_ND, volume = position_ND[order], volume[order]
@@ -166,6 +200,7 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
         num_rows=num_rows,
         first_volume=first,
         last_volume=last,
+        apart_nm=apart_nm,
     )
 
 
@@ -190,6 +225,20 @@ def survey_volumes(path: Path, *, least: int = 2) -> tuple[int, int]:
             "acquisition."
         )
     return int(first), int(last)
+
+
+def _set_apart(position_ND: npt.NDArray[np.float32], channel_N: npt.NDArray[np.uint16]) -> float:
+    """Move channels so far from each other that no point of one is compared with one of another.
+
+    The sample moves as one, and so all channels tell one drift; but they lie at different places where colours are not
+    registered, and when one of them fades while another begins, that difference would be taken for a drift.
+    """
+    _, number = np.unique(channel_N, return_inverse=True)
+    if number.max() == 0:
+        return 0.0
+    apart_nm = float(np.ptp(position_ND[:, 0])) + _APART_NM
+    position_ND[:, 0] += (number * apart_nm).astype(np.float32)
+    return apart_nm
 
 
 def _median_sigma(sigma_N3: npt.NDArray[np.float32]) -> Floats:

@@ -100,8 +100,8 @@ def check_curve(view: TableView, curve: DriftCurve) -> None:
 
 def _check_new(view: TableView, curve: DriftCurve) -> None:
     """A correction is made once: a second one moves the rows as far off as they were."""
-    for entry in view.metadata.history:
-        if entry.get("step") == STEP and "curve" in entry and same(unpack(entry["curve"]), curve):
+    for entry in view.metadata.steps(STEP):
+        if "curve" in entry and same(unpack(entry["curve"]), curve):
             raise ConfigError(
                 f"{view.path} was corrected by this drift curve already, and would be moved twice; give the table from "
                 "before the correction, or take the correction out first (--undo)."

@@ -12,12 +12,15 @@ import numpy.typing as npt
 from lls_decode.config import PixelSize
 from lls_decode.emitters import Emitters
 from lls_decode.errors import ConfigError
+from lls_decode.evaluate.bias import ErrorStatistics, error_statistics, median_with_error
 from lls_decode.evaluate.calibration import (
     Reliability,
     SigmaAgreement,
     probability_reliability,
     sigma_agreements,
 )
+from lls_decode.evaluate.coverage import FrameCoverage, FramesJudged, covered
+from lls_decode.evaluate.diagnosis import Diagnosis
 from lls_decode.evaluate.score import Comparison, Criteria, Score, compare, summarize
 from lls_decode.evaluate.subpixel import SubpixelBias, subpixel_bias
 
@@ -27,6 +30,8 @@ Z_BIN_NM = 100.0
 """Bins of z are at least this wide."""
 _MOST_Z_BINS = 12
 _PHOTON_BINS = 10
+_NORMAL_MEDIAN = 0.6744897501960817
+"""Median of the absolute value of a standard normal variable."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,13 @@ class BoundRatio:
     """Emitters with a finite bound."""
     rmse: float
     bound: float
-    """Of isolated emitters with the true photons and background, estimated without bias."""
+    """Root mean square over emitters, each alone with its true photons and background, estimated without bias."""
+    bound_median: float
+    """Median over emitters: what a typical one allows, whatever a few dim ones do to ``bound``."""
+    ratio_median: float
+    """Median over emitters of abs(error) / bound, over that of a normal error (0.674): 1 is as good as can be."""
+    ratio_median_error: float
+    """Standard error of ``ratio_median``."""
 
     @property
     def ratio(self) -> float:
@@ -84,10 +95,21 @@ class Evaluation:
     subpixel_true: tuple[SubpixelBias, ...]
     """Of all rows of the truth: what the table should look like; few molecules are not flat."""
     comparison: Comparison
+    errors: tuple[ErrorStatistics, ...] = ()
+    """Bias, r.m.s.e. with and without it, and error / sigma of x, y, z and photons."""
+    frames: FramesJudged | None = None
+    """Which frames count; None: all."""
+    diagnosis: Diagnosis | None = None
+    """What is probably wrong between truth and table; None where nobody asked."""
+    has_z: bool = True
+    """False where truth and table have no depth in common: nothing is said of z then."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the score, and under names of their own the rest; None in place of NaN."""
-        rest = {
+        rest: dict[str, Any] = {
+            "errors": [item.to_dict() for item in self.errors],
+            "frames": None if self.frames is None else self.frames.to_dict(),
+            "diagnosis": None if self.diagnosis is None else self.diagnosis.to_dict(),
             "sigmas": [asdict(item) for item in self.sigmas],
             "bounds": _with_ratio(self.bounds),
             "by_z": [{**asdict(item), "bounds": _with_ratio(item.bounds)} for item in self.by_z],
@@ -96,7 +118,19 @@ class Evaluation:
             "subpixel": [item.to_dict() for item in self.subpixel],
             "subpixel_true": [item.to_dict() for item in self.subpixel_true],
         }
-        return {**self.score.to_dict(), **_plain(rest)}
+        values = {**self.score.to_dict(), **_plain(rest)}
+        return values if self.has_z else without_depth(values)
+
+
+def without_depth(values: Any) -> Any:
+    """Plain values without what would speak of depth: keys and quantities of z, r.m.s.e. and efficiency along it."""
+    if isinstance(values, Mapping):
+        return {key: without_depth(item) for key, item in values.items() if not _is_of_depth(key)}
+    return [without_depth(item) for item in values] if isinstance(values, list) else values
+
+
+def _is_of_depth(key: str) -> bool:
+    return "axial" in key or "volume" in key or "z" in key.split("_")
 
 
 def evaluate(
@@ -105,6 +139,7 @@ def evaluate(
     *,
     pixel: PixelSize | None = None,
     bounds: Emitters | None = None,
+    coverage: FrameCoverage | None = None,
     **criteria: Unpack[Criteria],
 ) -> Evaluation:
     """Judge a table by a truth.
@@ -115,6 +150,8 @@ def evaluate(
         Of the camera, for the sub-pixel bias.
     bounds
         The rows of ``truth`` with Cramer-Rao bounds for sigmas, as `lls_decode.refine.with_bounds` gives them.
+    coverage
+        Frames that count: rows of both in other frames are left out. None: all frames count.
     criteria
         As for `lls_decode.evaluate.score.compare`.
     """
@@ -122,18 +159,27 @@ def evaluate(
         raise ConfigError(
             f"Bounds were given for {len(bounds)} emitters, the truth has {len(truth)}; give one for each."
         )
+    judged = None
+    if coverage is not None:
+        inside, kept, judged = covered(truth, found, coverage)
+        truth, found = truth.select(inside), found.select(kept)
+        bounds = None if bounds is None else bounds.select(inside)
     comparison = compare(truth, found, **criteria)
+    has_z = all(not len(rows) or bool(np.isfinite(rows.z_nm).any()) for rows in (truth, found))
     best = None if bounds is None else bounds.select(comparison.true_rows)
     return Evaluation(
         score=summarize(comparison),
         sigmas=sigma_agreements(comparison),
         bounds=_bound_ratios(comparison, best, np.ones(len(comparison.true), dtype=np.bool_)),
-        by_z=_binned(comparison, best, "z_nm"),
+        by_z=_binned(comparison, best, "z_nm") if has_z else (),
         by_photons=_binned(comparison, best, "photons"),
         probability=probability_reliability(comparison),
         subpixel=() if pixel is None else subpixel_bias([vars(found)], pixel),
         subpixel_true=() if pixel is None else subpixel_bias([vars(truth)], pixel),
         comparison=comparison,
+        errors=error_statistics(comparison),
+        frames=judged,
+        has_z=has_z,
     )
 
 
@@ -152,7 +198,18 @@ def _bound_ratios(comparison: Comparison, best: Emitters | None, rows: npt.NDArr
         error, bound = getattr(seen, value) - getattr(true, value), getattr(best, sigma)
         known = rows & np.isfinite(error) & np.isfinite(bound)
         if known.any():
-            ratios.append(BoundRatio(quantity, int(known.sum()), _rms(error[known]), _rms(bound[known])))
+            middle, middle_error = median_with_error(np.abs(error[known]) / bound[known])
+            ratios.append(
+                BoundRatio(
+                    quantity,
+                    int(known.sum()),
+                    rmse=_rms(error[known]),
+                    bound=_rms(bound[known]),
+                    bound_median=float(np.median(bound[known])),
+                    ratio_median=middle / _NORMAL_MEDIAN,
+                    ratio_median_error=middle_error / _NORMAL_MEDIAN,
+                )
+            )
     return tuple(ratios)
 
 

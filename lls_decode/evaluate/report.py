@@ -1,6 +1,7 @@
 """Pictures of an evaluation and of a Fourier correlation; matplotlib is asked for when one is drawn."""
 
 import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ from lls_decode.evaluate.calibration import SigmaAgreement
 from lls_decode.evaluate.evaluation import Bin, Evaluation
 from lls_decode.evaluate.frc import THRESHOLD, FourierCorrelation
 from lls_decode.evaluate.subpixel import SubpixelBias
+from lls_decode.evaluate.wording import error_lines
 from lls_decode.table import written_aside
 
 _COLOURS = {"x": "C0", "y": "C1", "z": "C2", "photons": "C3", "position": "0.4"}
 _RANGE_SIGMAS = 5.0
+_COLUMNS = 3
+_LINE = 190
+"""Characters of a line below the panels."""
 
 
 def write_report(out: str | Path, evaluation: Evaluation, *, title: str = "") -> None:
@@ -26,19 +31,56 @@ def write_report(out: str | Path, evaluation: Evaluation, *, title: str = "") ->
     ConfigError
         matplotlib is not installed.
     """
-    figure = _figure((15, 13))
+    panels = _panels(evaluation)
+    rows = math.ceil(len(panels) / _COLUMNS)
+    words = _words(evaluation)
+    figure = _figure((15, 4.3 * rows + 0.22 * len(words) + 0.6))
     figure.suptitle("\n".join(part for part in (title, _headline(evaluation)) if part), fontsize=11)
-    axes = figure.subplots(3, 3)
-    _detection(axes[0, 0], evaluation.by_z, "true z (nm)", absent="no z")
-    _detection(axes[0, 1], evaluation.by_photons, "true photons", absent="photons unknown, or all the same")
-    _probability(axes[0, 2], evaluation)
-    _precision(axes[1, 0], evaluation)
-    _errors(axes[1, 1], evaluation)
-    _bounds(axes[1, 2], evaluation)
-    _reliability(axes[2, 0], [item for item in evaluation.sigmas if item.quantity in "xyz"], "nm")
-    _reliability(axes[2, 1], [item for item in evaluation.sigmas if item.quantity == "photons"], "photons")
-    _subpixel(axes[2, 2], evaluation.subpixel, evaluation.subpixel_true)
+    heights = [*[4.3] * rows, max(0.22 * len(words), 0.1)]
+    grid = figure.add_gridspec(rows + 1, _COLUMNS, height_ratios=heights)
+    for number, draw in enumerate(panels):
+        draw(figure.add_subplot(grid[number // _COLUMNS, number % _COLUMNS]))
+    below = figure.add_subplot(grid[rows, :])
+    below.axis("off")
+    below.text(0, 1, "\n".join(words), transform=below.transAxes, ha="left", va="top", fontsize=9, parse_math=False)
     _save(figure, out)
+
+
+def _panels(evaluation: Evaluation) -> list[Callable[[Any], None]]:
+    """What is drawn, from left to right and from top to bottom; nothing of z where there is no depth."""
+
+    def lengths(axes: Any) -> None:
+        _reliability(axes, [item for item in evaluation.sigmas if item.quantity in "xyz"], "nm")
+
+    def light(axes: Any) -> None:
+        _reliability(axes, [item for item in evaluation.sigmas if item.quantity == "photons"], "photons")
+
+    return [
+        *([lambda axes: _detection(axes, evaluation.by_z, "true z (nm)", absent="no z")] if evaluation.has_z else []),
+        lambda axes: _detection(axes, evaluation.by_photons, "true photons", absent="photons unknown, or all the same"),
+        lambda axes: _probability(axes, evaluation),
+        *([lambda axes: _precision(axes, evaluation)] if evaluation.by_z else []),
+        lambda axes: _errors(axes, evaluation),
+        lambda axes: _bias(axes, evaluation),
+        lambda axes: _bounds(axes, evaluation, *_over(evaluation)),
+        lambda axes: _brightness(axes, evaluation),
+        lengths,
+        light,
+        lambda axes: _subpixel(axes, evaluation.subpixel, evaluation.subpixel_true),
+    ]
+
+
+def _words(evaluation: Evaluation) -> list[str]:
+    """What counts, errors, and likely mistakes, in lines that fit below the panels."""
+    lines = [] if evaluation.frames is None else [f"frames {evaluation.frames.describe()}"]
+    lines += error_lines(evaluation)
+    lines += [] if evaluation.diagnosis is None else evaluation.diagnosis.lines()
+    return [part for line in lines for part in textwrap.wrap(line, _LINE, subsequent_indent="    ")]
+
+
+def _over(evaluation: Evaluation) -> tuple[tuple[Bin, ...], str]:
+    """Bins that precision is drawn over: of z where there is depth."""
+    return (evaluation.by_z, "true z (nm)") if evaluation.by_z else (evaluation.by_photons, "true photons")
 
 
 def write_curve(out: str | Path, curve: FourierCorrelation, *, title: str = "") -> None:
@@ -59,6 +101,11 @@ def write_curve(out: str | Path, curve: FourierCorrelation, *, title: str = "") 
     if not math.isnan(curve.resolution_nm):
         axes.axvline(1000 / curve.resolution_nm, color="C3", linewidth=0.8)
         words = f"resolution {curve.resolution_nm:.1f} nm"
+        if curve.interval_nm is not None:
+            low, high = curve.interval_nm
+            ends = f"{low:.1f} to {high:.1f} nm" if math.isfinite(high) else f"{low:.1f} nm to none"
+            words += f", 95 % interval {ends}" + ("" if curve.is_firm else ": too few localizations for a firm number")
+            axes.axvspan(1000 / min(high, 1e9), 1000 / low, color="C3", alpha=0.12, label="95 % interval")
     one, other = curve.num_localizations
     axes.set(xlabel="spatial frequency (1/µm)", ylabel="Fourier correlation", ylim=(-0.15, 1.05), xlim=(0, per_um[-1]))
     axes.set_title(
@@ -105,13 +152,13 @@ def _probability(axes: Any, evaluation: Evaluation) -> None:
 
 def _precision(axes: Any, evaluation: Evaluation) -> None:
     """R.m.s.e. over z, and the bound."""
-    bins, over = (evaluation.by_z, "true z (nm)") if evaluation.by_z else (evaluation.by_photons, "true photons")
+    bins, over = _over(evaluation)
     axes.set(xlabel=over, ylabel="nm", title="r.m.s.e." + (", and bound (dashed)" if evaluation.bounds else ""))
     if not bins:
         _say(axes, "nothing to draw it over")
         return
     _steps(axes, bins, [item.rmse_lateral_nm for item in bins], label="lateral", color="C0")
-    if evaluation.by_z:
+    if evaluation.by_z and evaluation.has_z:
         _steps(axes, bins, [item.rmse_axial_nm for item in bins], label="axial", color="C2")
     lateral = [_lateral_bound(item) for item in bins]
     axial = [_bound(item, "z") for item in bins]
@@ -129,6 +176,7 @@ def _errors(axes: Any, evaluation: Evaluation) -> None:
     axes.plot(grid, np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi), color="0.3", linestyle="--", label="unit normal")
     true, seen = evaluation.comparison.true, evaluation.comparison.seen
     known = {item.quantity: item for item in evaluation.sigmas}
+    means = {item.quantity: item.zscore_mean for item in evaluation.errors}
     for quantity, value, sigma in (
         ("x", "x_nm", "x_sig"), ("y", "y_nm", "y_sig"), ("z", "z_nm", "z_sig"), ("photons", "photons", "phot_sig"),
     ):  # fmt: skip
@@ -136,25 +184,65 @@ def _errors(axes: Any, evaluation: Evaluation) -> None:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scaled = (getattr(seen, value) - getattr(true, value)) / getattr(seen, sigma)
             scaled = np.clip(scaled[np.isfinite(scaled)], -_RANGE_SIGMAS, _RANGE_SIGMAS)
-            label = f"{quantity}, s.d. {known[quantity].zscore:.2f}"
+            label = f"{quantity}, mean {means.get(quantity, math.nan):+.2f}, s.d. {known[quantity].zscore:.2f}"
             axes.hist(scaled, grid[::4], density=True, histtype="step", color=_COLOURS[quantity], label=label)
     axes.legend(fontsize=8)
 
 
-def _bounds(axes: Any, evaluation: Evaluation) -> None:
-    """R.m.s.e. over the Cramer-Rao bound, by z."""
-    axes.set(xlabel="true z (nm)", ylabel="r.m.s.e. / Cramer-Rao bound", title="distance from the bound")
+def _bias(axes: Any, evaluation: Evaluation) -> None:
+    """Bias and r.m.s.e. of each coordinate; significant biases are filled."""
+    axes.set(ylabel="nm", title="bias (with 3 standard errors) and r.m.s.e.")
+    errors = [item for item in evaluation.errors if item.quantity in "xyz"]
+    if not errors:
+        _say(axes, "nothing matched")
+        return
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    for place, item in enumerate(errors):
+        colour = _COLOURS[item.quantity]
+        axes.bar(place - 0.15, item.rmse, 0.25, color=colour, alpha=0.35)
+        axes.bar(place + 0.15, item.rmse_without_bias, 0.25, color=colour, alpha=0.7)
+        error = 3 * item.bias_error if math.isfinite(item.bias_error) else 0.0
+        axes.errorbar(place, item.bias, error, marker="o", color="k", capsize=4, mfc="k" if item.is_biased else "w")
+    axes.set_xticks(range(len(errors)), [item.quantity for item in errors])
+    axes.plot([], [], "s", color="0.4", alpha=0.35, label="r.m.s.e.")
+    axes.plot([], [], "s", color="0.4", alpha=0.8, label="r.m.s.e. without the bias")
+    axes.plot([], [], "o", color="k", label="bias (open: not significant)")
+    axes.margins(y=0.35)
+    axes.legend(fontsize=8, loc="upper left")
+
+
+def _brightness(axes: Any, evaluation: Evaluation) -> None:
+    """R.m.s.e. and the median bound of a typical emitter, by brightness."""
+    axes.set(xlabel="true photons", ylabel="nm", title="r.m.s.e., and median bound (dashed), by brightness")
+    bins = evaluation.by_photons
+    if not bins:
+        _say(axes, "photons unknown, or all the same")
+        return
+    _steps(axes, bins, [item.rmse_lateral_nm for item in bins], label="lateral", color="C0")
+    if evaluation.has_z:
+        _steps(axes, bins, [item.rmse_axial_nm for item in bins], label="axial", color="C2")
+    for quantity in "xyz":
+        medians = [_pick(item, quantity, lambda bound: bound.bound_median) for item in bins]
+        if np.isfinite(medians).any():
+            _steps(axes, bins, medians, label=f"bound {quantity}", color=_COLOURS[quantity], linestyle="--")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+
+
+def _bounds(axes: Any, evaluation: Evaluation, bins: tuple[Bin, ...], over: str) -> None:
+    """Errors over the Cramer-Rao bound, medians over emitters, by z or brightness."""
+    axes.set(xlabel=over, ylabel="error / Cramer-Rao bound", title="distance from the bound, median over emitters")
     if not evaluation.bounds:
         _say(axes, "no bound: the PSF was not given")
         return
     axes.axhline(1, color="0.6", linestyle="--", linewidth=0.8)
     for total in evaluation.bounds:
-        colour, label = _COLOURS[total.quantity], f"{total.quantity}, overall {total.ratio:.2f}"
-        ratios = [_pick(item, total.quantity, lambda bound: bound.ratio) for item in evaluation.by_z]
+        colour, label = _COLOURS[total.quantity], f"{total.quantity}, overall {total.ratio_median:.2f}"
+        ratios = [_pick(item, total.quantity, lambda bound: bound.ratio_median) for item in bins]
         if ratios:
-            _steps(axes, evaluation.by_z, ratios, label=label, color=colour)
+            _steps(axes, bins, ratios, label=label, color=colour)
         else:
-            axes.axhline(total.ratio, label=label, color=colour)
+            axes.axhline(total.ratio_median, label=label, color=colour)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8)
 

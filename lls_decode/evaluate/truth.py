@@ -7,6 +7,8 @@ all emitters to all frames puts the origin at -0.499(1), -0.501(1) px; for the c
 light at the emitters is greatest at -0.5 px in both axes, and is lost when x and y are exchanged.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -36,7 +38,7 @@ _OURS = ("frame", "x_nm", "y_nm")
 _MOST_HEADER_LINES = 20
 
 
-def read_truth(path: str | Path, *, pixel_nm: float | None = None) -> Emitters:
+def read_truth(path: str | Path, *, pixel_nm: float | None = None, first_frame: int | None = None) -> Emitters:
     """Read a truth table: our Parquet, or csv of the SMLM challenge, NAIRR or ThunderSTORM; a folder of csv is joined.
 
     A csv with our own column names (``frame, x_nm, y_nm, ...``) is taken to be in our coordinate system.
@@ -45,6 +47,8 @@ def read_truth(path: str | Path, *, pixel_nm: float | None = None) -> Emitters:
     ----------
     pixel_nm
         Size of a pixel, needed by formats that put the origin at a pixel's corner: all but ours.
+    first_frame
+        What the file calls the first frame of the dataset; None: what its format does (`first_frame_of`).
 
     Raises
     ------
@@ -56,24 +60,46 @@ def read_truth(path: str | Path, *, pixel_nm: float | None = None) -> Emitters:
         files = sorted(path.glob("*.csv"))
         if not files:
             raise TableError(f"{path} has no csv files; give a truth table, or a folder with one csv for each frame.")
-        parts = [_read_csv(file, pixel_nm) for file in files]
+        parts = [_read_csv(file, pixel_nm, first_frame) for file in files]
         names = Emitters.__dataclass_fields__
         return Emitters(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
     if not path.is_file():
         raise TableError(f"{path} does not exist; give a truth table (.parquet or .csv).")
+    if not _is_parquet(path):
+        return _read_csv(path, pixel_nm, first_frame)
+    truth = read_emitters(path)
+    return replace(truth, frame=truth.frame - first_frame) if first_frame else truth
+
+
+def first_frame_of(path: str | Path) -> int:
+    """What the format of a truth table calls the first frame: 0 for ours, 1 for the others."""
+    path = Path(path)
+    if path.is_dir():
+        path = next(iter(sorted(path.glob("*.csv"))))
+    if _is_parquet(path):
+        return 0
+    header = _header(path).names
+    layout = None if all(name in header for name in _OURS) else _layout(header)
+    return 0 if layout is None else layout.first_frame
+
+
+def _is_parquet(path: Path) -> bool:
     with path.open("rb") as file:
-        is_parquet = file.read(4) == b"PAR1"
-    return read_emitters(path) if is_parquet else _read_csv(path, pixel_nm)
+        return file.read(4) == b"PAR1"
 
 
-def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
+def _layout(header: Sequence[str]) -> CsvLayout | None:
+    return next((layout for layout in _LAYOUTS if layout.fits(header)), None)
+
+
+def _read_csv(path: Path, pixel_nm: float | None, first_frame: int | None) -> Emitters:
     head = _header(path)
     header = head.names
     if all(name in header for name in _OURS):
         ours = {name: name for name in Emitters.__dataclass_fields__ if name in header}
         columns = read_numbers(path, head, ours)
-        return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=0)})
-    layout = next((layout for layout in _LAYOUTS if layout.fits(header)), None)
+        return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=0, given=first_frame)})
+    layout = _layout(header)
     if layout is None:
         found = ", ".join(header)
         known = ", or ".join(f"{layout.name} ({', '.join(layout.required)})" for layout in _LAYOUTS)
@@ -93,7 +119,9 @@ def _read_csv(path: Path, pixel_nm: float | None) -> Emitters:
     assert layout.origin_px is not None  # of all three
     columns["x_nm"] = columns["x_nm"] - layout.origin_px * pixel_nm
     columns["y_nm"] = columns["y_nm"] - layout.origin_px * pixel_nm
-    return Emitters.from_columns({**columns, "frame": _frames(path, columns["frame"], first=layout.first_frame)})
+    return Emitters.from_columns(
+        {**columns, "frame": _frames(path, columns["frame"], first=layout.first_frame, given=first_frame)}
+    )
 
 
 def _header(path: Path) -> CsvHead:
@@ -106,13 +134,15 @@ def _header(path: Path) -> CsvHead:
     return read_header(lines)
 
 
-def _frames(path: Path, number: Floats, *, first: int) -> npt.NDArray[np.int64]:
-    """Frames from 0."""
-    bad = ~(np.isfinite(number) & (number == np.trunc(number)) & (number >= first))
+def _frames(path: Path, number: Floats, *, first: int, given: int | None) -> npt.NDArray[np.int64]:
+    """Frames from 0; those before the first one are refused unless the user has said which one is the first."""
+    bad = ~(np.isfinite(number) & (number == np.trunc(number)))
+    if given is None:
+        bad |= number < first
     if bad.any():
         row = int(np.argmax(bad))
         raise TableError(
             f"{path} has frame {number[row]:g} in row {row + 1}; expected whole numbers from {first} on "
-            f"({int(bad.sum())} rows are not)."
+            f"({int(bad.sum())} rows are not). If the first frame has another number, give it: --truth-first-frame."
         )
-    return number.astype(np.int64) - first
+    return number.astype(np.int64) - (first if given is None else given)

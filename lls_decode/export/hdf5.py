@@ -1,7 +1,7 @@
 """HDF5 files of other programs, opened and created; h5py is imported here, when it is needed, and nowhere else."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,3 +49,28 @@ def opened(path: Path) -> Iterator[Any]:
 def is_hdf5(head: bytes) -> bool:
     """Whether the first bytes of a file are those of HDF5, perhaps after MATLAB's 512 of its own."""
     return head.startswith(SIGNATURE) or head[512 : 512 + len(SIGNATURE)] == SIGNATURE
+
+
+def read_records(
+    path: Path, name: str, wanted: Sequence[str], texts: Collection[str], rows_at_once: int
+) -> Iterator[dict[str, Any]]:
+    """Fields of a compound dataset, some rows at a time."""
+    with opened(path) as file:
+        dataset = file[name]
+        for start in range(0, max(len(dataset), 1), rows_at_once):
+            rows = dataset[start : start + rows_at_once]
+            yield {field: rows[field] for field in wanted}
+
+
+def only_records(path: Path) -> tuple[str, tuple[str, ...]] | None:
+    """The one compound dataset of a file, and its fields; None where there is none, or more than one."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+
+    def look(name: str, item: Any) -> None:
+        fields = getattr(getattr(item, "dtype", None), "names", None)
+        if fields and item.ndim == 1:
+            found.append((name, tuple(fields)))
+
+    with opened(path) as file:
+        file.visititems(look)
+    return found[0] if len(found) == 1 else None

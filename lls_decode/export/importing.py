@@ -7,33 +7,44 @@ A file that lacks a column of ours gets it by these rules, and the table's metad
 * ``group`` is -1, ``volume`` and ``plane`` follow from ``frame`` and the number of planes in a volume;
 * what would have to be measured (photons, background, the sigmas) is NaN, here as in `lls_decode.emitters.Emitters`.
 
-A row without frame or position is no localization: such a file is refused, not thinned out.
+A column of the file that is not taken is named there, too. A row without frame or position is no localization: such a
+file is refused, not thinned out.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export import parquet
-from lls_decode.export.column_completion import ColumnCompletion
-from lls_decode.export.foreign_table import FileHead, ForeignTable
-from lls_decode.export.formats import decode, picasso, plain, smap, smlm
+from lls_decode.export.foreign.column_map import read_column_map
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
+from lls_decode.export.foreign.kinds import UNUSED, Kind, find_kind
+from lls_decode.export.foreign.meaning import Given, Meaning, find_meaning, without
+from lls_decode.export.foreign.origin import Origin, read_origin
+from lls_decode.export.foreign.recognition import recognize
+from lls_decode.export.foreign.rows import write_rows
+from lls_decode.export.formats import decode, hdf5_records, picasso, plain, rapidstorm, smap, smlm
 from lls_decode.export.formats.other_csv import LAYOUTS
-from lls_decode.export.text import read_csv, read_layout
+from lls_decode.export.text import read_text
 from lls_decode.outputs import guarded
-from lls_decode.table import TableMetadata, schema, software_versions, sorted_aside, table_writer
-from lls_decode.table.csv_layouts import SEPARATORS, THUNDERSTORM, CsvLayout, read_header
+from lls_decode.table.csv_layouts import SEPARATORS, THUNDERSTORM, CsvDialect, CsvHead, CsvLayout, read_header
 from lls_decode.table.reading import is_described
 
 _logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE: Final = 2**16
-CSV_LAYOUTS: Final = (plain.LAYOUT, THUNDERSTORM, *LAYOUTS)
+CSV_LAYOUTS: Final = {"ours": plain.LAYOUT, "thunderstorm": THUNDERSTORM, **LAYOUTS}
+"""Tables known by the names of their columns, in text or Parquet, in the order in which they are tried."""
+
+
+_PACKED: Final = {
+    b"\x1f\x8b": ("a compressed file (gzip)", "unpack it"),
+    b"PK\x03\x04": ("a zip archive or a workbook of a spreadsheet", "unpack it, or save it as csv"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,38 +52,7 @@ class Reader:
     """One kind of file that is read."""
 
     recognizes: Callable[[FileHead], bool]
-    read: Callable[[Path, PixelSize | None], ForeignTable]
-
-
-def _layout_of(header: Sequence[str]) -> CsvLayout | None:
-    return next((layout for layout in CSV_LAYOUTS if layout.fits(header)), None)
-
-
-def _read_csv(path: Path, pixel_size: PixelSize | None, separator: str | None = None) -> ForeignTable:
-    head = read_header(FileHead.of(path).lines, separator)
-    if not any(name[:1].isalpha() for name in head.names):
-        raise TableError(f"{path} is a text without a line of column names; write one on top of it.")
-    layout = _need_layout(path, head.names)
-    found = read_csv(path, head, layout, pixel_size)
-    return replace(found, details={**found.details, "layout": layout.name})
-
-
-def _read_parquet(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
-    names = parquet.column_names(path)
-    layout = _need_layout(path, names)
-    found = read_layout(path, names, layout, pixel_size, partial(parquet.iter_numbers, path))
-    return replace(found, details={**found.details, "layout": layout.name})
-
-
-def _need_layout(path: Path, header: Sequence[str]) -> CsvLayout:
-    layout = _layout_of(header)
-    if layout is None:
-        raise TableError(
-            f"{path} has the columns {', '.join(header)[:300] or '(none)'}, which are those of no csv that is known; "
-            f"expected {', '.join(plain.LAYOUT.required)}, ..., or those of "
-            f"{', '.join(dict.fromkeys(layout.name for layout in CSV_LAYOUTS[1:]))}; rename the columns."
-        )
-    return layout
+    read: Callable[[Path], ForeignTable]
 
 
 READERS: Final = {
@@ -81,10 +61,20 @@ READERS: Final = {
     "decode": Reader(decode.recognizes_h5, decode.read_h5),
     "decode-csv": Reader(decode.recognizes_csv, decode.read_csv_file),
     "smlm": Reader(smlm.recognizes, smlm.read),
-    "parquet": Reader(parquet.recognizes, _read_parquet),
-    "csv": Reader(lambda head: _layout_of(read_header(head.lines).names) is not None, _read_csv),
+    "rapidstorm": Reader(rapidstorm.recognizes, rapidstorm.read),
+    "parquet": Reader(parquet.recognizes, parquet.read_columns),
 }
-"""In the order in which they are tried; ``csv`` is ours, SMAPpy's, ThunderSTORM's, SMAP's and those of `layouts`."""
+"""In the order in which they are tried; what is none of these is a csv."""
+FORMATS: Final = (*READERS, "csv", *CSV_LAYOUTS)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What a user says of the file as a whole."""
+
+    given: Given
+    format: str | None
+    separator: str | None
 
 
 @guarded
@@ -94,14 +84,20 @@ def import_table(
     *,
     pixel_size: PixelSize | None = None,
     format: str | None = None,
+    columns: str | Path | Mapping[str, Any] | None = None,
+    first_frame: int | None = None,
+    origin: str | Sequence[float] | Origin | None = None,
+    channel: str | int | None = None,
+    file: str | int | None = None,
+    kind: Kind | None = None,
     planes_per_volume: int | None = None,
     separator: str | None = None,
     rows_at_once: int = _ROWS_AT_ONCE,
 ) -> Path:
     """Read the table of another program and write it as ours, in bounded memory; its rows may be in any order.
 
-    They are sorted by way of a temporary file beside ``out``, of 56 bytes a row. A Parquet file that is a table of
-    ours, rewritten by another program, gets back its types, its order and what it says of itself.
+    They are sorted by way of a temporary file beside ``out``, of about 60 bytes a row. A Parquet file that is a table
+    of ours, rewritten by another program, gets back its types, its order and what it says of itself.
 
     Parameters
     ----------
@@ -110,7 +106,21 @@ def import_table(
     pixel_size
         None: what the file says. Needed by formats in pixels and by those that put the origin elsewhere.
     format
-        A name of `READERS`; None: recognized by its content.
+        A name of `FORMATS`; None: recognized by its content, a csv by its whole header.
+    columns
+        Which column of the file is which of ours, as ``x_nm=Xpos,y_nm=Ypos (px)``, the path of a YAML file, or a
+        mapping; goes before what the format says. ``NAME=`` leaves one out.
+    first_frame
+        The number that the first frame has in the file. None: what the format says.
+    origin
+        Where x and y of the file are 0: ``centre`` or ``corner`` of the first pixel; or what they are at its centre, in
+        nm. None: what the format says.
+    channel
+        Take the rows of this channel only. None: all, with a column ``channel`` where the file has one.
+    file
+        Take the rows of this source file only. None: all, if they are of one.
+    kind
+        What a row is. None: molecules where the file counts several detections in one row.
     planes_per_volume
         Frames of a volume. None: what the file says, else 1: a classical movie.
     separator
@@ -121,74 +131,97 @@ def import_table(
     Raises
     ------
     TableError
-        Unknown, damaged, or with rows that have no position or no frame.
+        Unknown, damaged, of several source files, or with rows that have no position or no frame.
     ConfigError
-        Unknown format, or the pixel size is needed and not known.
+        Unknown format or column, or the pixel size is needed and not known.
     OutputError
         Full disk, read-only folder.
     """
     path, out = Path(path), Path(out)
-    name = format or ("csv" if separator is not None else _recognize(path))
-    if name not in READERS:
-        raise ConfigError(f"{name!r} is not a format that can be read; choose one of {', '.join(READERS)}.")
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"{planes_per_volume} planes per volume were given; expected 1 or more.")
+    if kind not in (None, "localizations", "molecules"):
+        raise ConfigError(f"kind (--kind) is {kind!r}; expected localizations or molecules.")
+    given = Given(
+        read_column_map(columns), first_frame, None if origin is None else read_origin(origin), pixel_size
+    )  # fmt: skip
+    name = _check_format(format, separator, path)
+    if name == "parquet" and is_described(path):
+        if given.columns or first_frame is not None or origin is not None or channel is not None or file is not None:
+            raise ConfigError(
+                f"{path} says that it is a table of ours, whose columns and origin are known; leave out --columns, "
+                "--first-frame, --origin, --channel and --file (filter takes rows of one channel)."
+            )
+        parquet.restore(path, out, pixel_size=pixel_size, planes_per_volume=planes_per_volume)
+        return out
+    meaning, layout = _find_meaning(path, name, _Choice(given, format, separator))
+    for note in meaning.notes:
+        _logger.info("%s: %s", path.name, note)
+    found_kind = find_kind(meaning, rows_at_once, given=kind, source=path)
+    meaning = without(meaning, UNUSED[found_kind])
+    write_rows(
+        meaning, path, out, kind=found_kind, layout=layout, format=name, channel=channel, file=file,
+        planes_per_volume=planes_per_volume, rows_at_once=rows_at_once,
+    )  # fmt: skip
+    return out
+
+
+def _check_format(format: str | None, separator: str | None, path: Path) -> str:
+    """The kind of file: a name of `READERS`, or csv."""
+    if format is not None and format not in FORMATS:
+        raise ConfigError(f"{format!r} is not a format that can be read; choose one of {', '.join(FORMATS)}.")
+    if format in CSV_LAYOUTS or format is None:
+        name = "csv" if separator is not None else _kind_of_file(FileHead.of(path), path)
+    else:
+        name = format
+    if format in CSV_LAYOUTS and name not in ("csv", "parquet"):
+        raise ConfigError(f"{path} is a file of {name}, not a csv or Parquet table of {format}; leave out --format.")
     if separator is not None and (name != "csv" or separator not in SEPARATORS):
         raise ConfigError(
             f"separator (--separator) is {separator!r} for a file of format {name}; expected one of "
             f"{', '.join(SEPARATORS)}, for a csv."
         )
-    if name == "parquet" and is_described(path):
-        parquet.restore(path, out, pixel_size=pixel_size, planes_per_volume=planes_per_volume)
-        return out
-    if separator is None:
-        found = READERS[name].read(path, pixel_size)
-    else:
-        found = _read_csv(path, pixel_size, SEPARATORS[separator])
-    completion, columns = ColumnCompletion(path, planes_per_volume), schema(with_sample=False)
-    with sorted_aside(out, columns) as sorter:
-        for piece in found.pieces(rows_at_once):
-            sorter.add(completion.add(piece))
-        completion.check()
-        for note in found.notes:
-            _logger.info("%s: %s", path.name, note)
-        metadata = TableMetadata(
-            pixel_size=found.pixel_size,
-            planes_per_volume=planes_per_volume,
-            software=software_versions(),
-            input={
-                "path": str(path),
-                "format": name,
-                **found.details,
-                "notes": list(found.notes),
-                "filled": {column: _FILLS.get(column, "NaN: not known") for column in completion.absent},
-            },
-        ).with_step("import", format=name, source=path.name)
-        with table_writer(out, columns, metadata) as writer:
-            for rows in sorter.pieces():
-                writer.write(completion.with_depth(rows))
-    return out
+    return name
 
 
-_FILLS: Final = {
-    "z_nm": "0: two-dimensional",
-    "prob": "1: accepted by the program that wrote it",
-    "group": "-1: not linked",
-    "volume": "from frame",
-    "plane": "from frame",
-}
-
-
-def _recognize(path: Path) -> str:
-    head = FileHead.of(path)
+def _kind_of_file(head: FileHead, path: Path) -> str:
     for name, reader in READERS.items():
         if reader.recognizes(head):
             return name
     if head.hdf5_names:
-        raise TableError(
-            f"{path} is an HDF5 file with {', '.join(head.hdf5_names)} at its root; expected saveloc (SMAP), locs "
-            "(Picasso) or data (DECODE); export it as csv from the program that wrote it."
-        )
-    if head.lines:
-        _read_csv(path, None)  # says what is wrong with it
-    raise TableError(f"{path} is of no kind that is known; expected a file of {', '.join(READERS)}.")
+        return "hdf5"
+    if not head.start.strip():
+        raise TableError(f"{path} is empty; expected a table of another program.")
+    for start, (kind, advice) in _PACKED.items():
+        if head.start.startswith(start):
+            raise TableError(f"{path} is {kind}, expected a table of another program; {advice}.")
+    if not head.lines:
+        raise TableError(f"{path} is of no kind that is known; expected a file of {', '.join(READERS)}, or csv.")
+    return "csv"
+
+
+def _find_meaning(path: Path, name: str, choice: _Choice) -> tuple[Meaning, CsvLayout | None]:
+    """Read the head of a file, and decide what its columns mean."""
+    if name == "hdf5":
+        table = hdf5_records.read(path, has_map=bool(choice.given.columns))
+        return find_meaning(table, choice.given, layout=None, source=path), None
+    if name == "csv":
+        file = FileHead.of(path)
+        head = read_header(file.lines, None if choice.separator is None else SEPARATORS[choice.separator])
+        head = replace(head, encoding=file.encoding.removesuffix("-sig"))
+        if not any(cell[:1].isalpha() for cell in head.names):
+            raise TableError(f"{path} is a text without a line of column names; write one on top of it.")
+        layout = _layout(path, head, choice)
+        table = read_text(path, head, footer=layout.footer if layout else "")
+    else:
+        table = READERS[name].read(path)
+        layout = table.layout
+        if layout is None:
+            layout = _layout(path, CsvHead(list(table.names), 0, CsvDialect(), quoted=None), choice)
+    return find_meaning(table, choice.given, layout=layout, source=path), layout
+
+
+def _layout(path: Path, head: CsvHead, choice: _Choice) -> CsvLayout | None:
+    if choice.format in CSV_LAYOUTS:
+        return CSV_LAYOUTS[choice.format]
+    return recognize(head, CSV_LAYOUTS, choice.given, source=path, ours=tuple(plain.LAYOUT.required))

@@ -1,7 +1,8 @@
 """Parquet files: tables of ours that another program has rewritten, and columns of any program that we know by name."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +13,14 @@ import pyarrow.parquet as pq
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import FileHead
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
 from lls_decode.table import SORT_COLUMNS, iter_tables, read_metadata, read_schema, sorted_aside, table_writer
+from lls_decode.table.sorting import CANONICAL, molecule_order
 
+_logger = logging.getLogger(__name__)
 _COMPARED: Final = (*SORT_COLUMNS, "z_nm", "photons", "prob", "bg")
 """What the order of rows goes by."""
+_COMPARED_MOLECULES: Final = ("group", "frame", "last_frame", "y_nm", "x_nm")
 
 
 def recognizes(head: FileHead) -> bool:
@@ -26,8 +30,6 @@ def recognizes(head: FileHead) -> bool:
 
 def restore(path: Path, out: Path, *, pixel_size: PixelSize | None, planes_per_volume: int | None) -> None:
     """Write a table that says what it is (or is said to be like one) with its types, its order and its own key.
-
-    Localizations are sorted; molecules keep their order.
 
     Raises
     ------
@@ -42,50 +44,65 @@ def restore(path: Path, out: Path, *, pixel_size: PixelSize | None, planes_per_v
             f"{path} has {metadata.planes_per_volume} planes per volume, and its rows were counted by that; leave out "
             "the other number (--planes-per-volume)."
         )
-    is_sorted = metadata.kind == "localizations"
-    missing = [name for name in _COMPARED if is_sorted and name not in schema.names]
+    is_molecules = metadata.kind == "molecules"
+    missing = [name for name in (_COMPARED_MOLECULES if is_molecules else _COMPARED) if name not in schema.names]
     if missing:
-        raise TableError(f"{path} has no column {', '.join(missing)}, which each localization has; keep all columns.")
+        raise TableError(
+            f"{path} has no column {', '.join(missing)}, which each {metadata.kind[:-1]} has; keep all columns."
+        )
     if pixel_size is not None:
         metadata = metadata.replace(pixel_size=pixel_size)
-    metadata = metadata.with_step("import", format="parquet", source=path.name)
-    with sorted_aside(out, schema) if is_sorted else nullcontext() as sorter:
-        if sorter is not None:
-            for rows in iter_tables(path):
-                sorter.add(rows)
+    dropped = [name for name in pq.read_schema(path).names if name not in schema.names]
+    if dropped:
+        _logger.info("%s: left out: %s", path.name, ", ".join(dropped))
+    said = {"dropped": dropped} if dropped else {}
+    metadata = metadata.with_step("import", format="parquet", source=path.name, **said)
+    order = molecule_order(metadata.planes_per_volume or 1) if is_molecules else CANONICAL
+    with sorted_aside(out, schema, order) as sorter:
+        for rows in iter_tables(path):
+            sorter.add(rows)
         with table_writer(out, schema, metadata) as writer:
-            for rows in iter_tables(path) if sorter is None else sorter.pieces():
+            for rows in sorter.pieces():
                 writer.write(rows)
 
 
-def column_names(path: Path) -> list[str]:
-    """Names of the columns."""
-    try:
-        return list(pq.read_schema(path).names)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise TableError(f"{path} cannot be read as a Parquet table ({' '.join(str(error).split())}).") from error
-
-
-def iter_numbers(
-    path: Path, wanted: Mapping[str, str], rows_at_once: int
-) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
-    """Columns by our names as numbers, NaN where a value is absent; ``wanted`` gives our name by theirs.
+def read_columns(path: Path) -> ForeignTable:
+    """Read the columns of any program.
 
     Raises
     ------
     TableError
-        A column holds no numbers, or the file is damaged.
+        The file is damaged.
     """
+    try:
+        names = tuple(pq.read_schema(path).names)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise TableError(f"{path} cannot be read as a Parquet table ({' '.join(str(error).split())}).") from error
+    return ForeignTable(names, partial(_iter_columns, path))
+
+
+def _iter_columns(
+    path: Path, wanted: Sequence[str], texts: Collection[str], rows_at_once: int
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Columns as numbers, NaN where a value is absent, and some as they are."""
     any_given = False
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(rows_at_once, columns=list(wanted)):
-                yield {ours: _numbers(path, theirs, batch[theirs]) for theirs, ours in wanted.items()}
+                yield {name: _values(path, name, batch[name], as_text=name in texts) for name in wanted}
                 any_given = True
     except (OSError, pa.ArrowException) as error:
         raise TableError(f"{path} cannot be read as a Parquet table ({' '.join(str(error).split())}).") from error
     if not any_given:
-        yield {ours: np.empty(0) for ours in wanted.values()}
+        yield {name: np.empty(0) for name in wanted}
+
+
+def _values(path: Path, name: str, column: Any, *, as_text: bool) -> npt.NDArray[Any]:
+    if not as_text:
+        return _numbers(path, name, column)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float64]:

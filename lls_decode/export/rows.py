@@ -1,11 +1,13 @@
 """A table as it is handed to other programs: one coordinate system, surveyed once, then streamed.
 
-Every format writes from an `ExportTable`; what a format needs beyond that (its origin, its units, its names) is in its
-own module.
+Tables of localizations and of molecules are treated alike: molecules have some columns more, no plane, and positions in
+the deskewed coordinates of plane 0. Every format writes from an `ExportTable`; what a format needs beyond that (its
+origin, its units, its names) is in its own module.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,9 @@ import pyarrow as pa
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.table import iter_tables, read_metadata
+from lls_decode.export.field import DatasetSize, Field, Tilt, field_of
+from lls_decode.table import iter_tables, read_metadata, read_schema, sorted_aside
+from lls_decode.table.sorting import BY_FRAME
 
 Coords = Literal["raw", "deskewed", "sample"]
 Floats = npt.NDArray[np.float64]
@@ -25,7 +29,11 @@ Rows = Mapping[str, npt.NDArray[Any]]
 """Columns by our names, of equal length: float64 for what is measured, int64 for what is counted."""
 
 MEASURED = ("x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
-COUNTED = ("frame", "volume", "plane", "group")
+LINKED = ("last_frame", "num_frames", "num_planes", "num_volumes")
+"""Counts that only molecules have."""
+COUNTED = ("frame", "volume", "plane", "group", "channel", *LINKED)
+EXPORTED = (*COUNTED, *MEASURED, "prob_any")
+"""Columns that formats may have a place for."""
 _REQUIRED = ("frame", "x_nm", "y_nm")
 
 
@@ -62,6 +70,8 @@ class ExportTable:
         coords: Coords | Literal["auto"] = "auto",
         pixel_size: PixelSize | None = None,
         psf_sigma_nm: float | None = None,
+        size: DatasetSize | None = None,
+        first_px: tuple[int, int] | None = None,
     ) -> None:
         self.path = Path(path)
         self.metadata = read_metadata(path)
@@ -72,11 +82,15 @@ class ExportTable:
         self._geometry = self.metadata.geometry
         self._has_sample = all(f"{axis}s_nm" in present for axis in "xyz")
         self.coords: Coords = self._choose(coords)
-        self._columns = [name for name in (*COUNTED, *MEASURED) if name in present]
+        self.columns = tuple(name for name in present if name in EXPORTED)
+        """Those that rows of `pieces` have, in the order of the table."""
+        self._stored = list(self.columns)
         if self.coords == "sample" and self._has_sample:
-            self._columns += ["xs_nm", "ys_nm", "zs_nm"]
+            self._stored += ["xs_nm", "ys_nm", "zs_nm"]
         self._pixel_size = pixel_size or self.metadata.pixel_size
         self._psf_sigma_nm = psf_sigma_nm
+        self._size = DatasetSize.of(self.metadata).but(size or DatasetSize())
+        self._first_px = first_px
 
     @property
     def pixel_size(self) -> PixelSize:
@@ -97,17 +111,60 @@ class ExportTable:
         sigma_x_nm, sigma_y_nm = psf.get("sigma_x_nm", sigma_nm), psf.get("sigma_y_nm", sigma_nm)
         return None if sigma_x_nm is None or sigma_y_nm is None else (float(sigma_x_nm), float(sigma_y_nm))
 
+    @property
+    def is_molecules(self) -> bool:
+        """Whether a row is a molecule; else it is a localization."""
+        return self.metadata.kind == "molecules"
+
     def pieces(self) -> Iterator[Rows]:
         """All rows in the order of the table, a row group at a time."""
-        for table in iter_tables(self.path, self._columns):
+        for table in iter_tables(self.path, self._stored):
             if table.num_rows:
                 yield self._rows(table)
+
+    @contextmanager
+    def by_frame(self, out: Path) -> Iterator[Iterable[Rows]]:
+        """Give all rows by frame, some thousand at a time; those of one frame in the order of the table.
+
+        Molecules, and tables that another program has sorted, are sorted by way of a temporary file beside ``out``.
+
+        Raises
+        ------
+        OutputError
+            Full disk, read-only folder.
+        """
+        if self.survey.frames_ascend:
+            yield self.pieces()
+            return
+        found = read_schema(self.path)
+        wanted = pa.schema([found.field(name) for name in self._stored])
+        with sorted_aside(out, wanted, BY_FRAME) as sorter:
+            for table in iter_tables(self.path, self._stored):
+                sorter.add(table.select(self._stored))
+            yield (self._rows(table) for table in sorter.pieces())
+
+    def field(self, pixel: PixelSize) -> Field:
+        """The part of the plane that frames of the dataset show, in pixels of the given size."""
+        planes = self.metadata.planes_per_volume or int(max(0.0, self.survey.high["plane"])) + 1
+        low_nm, high_nm = self.metadata.model.get("z_range_nm") or (0.0, 0.0)
+        tilt = None
+        if self._geometry is not None and self.coords != "raw":
+            tilt = Tilt(self._geometry, self.coords == "sample", planes, (low_nm, high_nm))
+        return field_of(
+            self._size,
+            pixel=pixel,
+            camera_pixel=self.pixel_size,
+            tilt=tilt,
+            first_px=self._first_px,
+            highest=self.survey.high,
+            source=self.path.name,
+        )
 
     @cached_property
     def survey(self) -> Survey:
         """One pass over the table."""
-        low, high = dict.fromkeys((*MEASURED, *COUNTED), math.inf), dict.fromkeys((*MEASURED, *COUNTED), -math.inf)
-        num_known = dict.fromkeys((*MEASURED, *COUNTED), 0)
+        low, high = dict.fromkeys(EXPORTED, math.inf), dict.fromkeys(EXPORTED, -math.inf)
+        num_known = dict.fromkeys(EXPORTED, 0)
         num_rows, num_imprecise, frames_ascend, last_frame = 0, 0, True, -1
         for rows in self.pieces():
             num_rows += len(rows["frame"])
@@ -144,6 +201,11 @@ class ExportTable:
                     "another format, or filter the table first."
                 )
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether any row is linked."""
+        return self.survey.num_known["group"] > 0 and self.survey.high["group"] >= 0
+
     def _choose(self, coords: Coords | Literal["auto"]) -> Coords:
         located = self._has_sample or (self._geometry is not None and self._has_volume())
         if coords == "auto":
@@ -157,16 +219,21 @@ class ExportTable:
             raise ConfigError(
                 f"{self.path} cannot be deskewed (its geometry or its planes are not known); use raw coordinates."
             )
+        if coords == "raw" and self.is_molecules and self._geometry is not None:
+            raise ConfigError(
+                f"{self.path} has molecules of several planes, which have no raw coordinates; use deskewed or sample "
+                "coordinates."
+            )
         return coords
 
     def _has_volume(self) -> bool:
-        return all(name in self.metadata.columns for name in ("plane", "z_nm"))
+        return "z_nm" in self.metadata.columns and (self.is_molecules or "plane" in self.metadata.columns)
 
     def _rows(self, table: pa.Table) -> Rows:
         def values(name: str) -> npt.NDArray[Any]:
             return np.asarray(table[name].to_numpy(), dtype=np.int64 if name in COUNTED else np.float64)
 
-        rows = {name: values(name) for name in self._columns}
+        rows = {name: values(name) for name in self._stored}
         if self.coords == "raw":
             return rows
         if self.coords == "sample" and self._has_sample:
@@ -174,7 +241,8 @@ class ExportTable:
         else:
             assert self._geometry is not None
             move = self._geometry.to_sample if self.coords == "sample" else self._geometry.to_deskewed
-            position = move(rows["x_nm"], rows["y_nm"], rows["z_nm"], rows["plane"])
+            plane = 0 if self.is_molecules else rows["plane"]
+            position = move(rows["x_nm"], rows["y_nm"], rows["z_nm"], plane)
         rows |= dict(zip(("x_nm", "y_nm", "z_nm"), position, strict=True))
         if self.coords == "sample" and self._geometry is not None:
             along = f"{self._geometry.propagation_axis}_sig"

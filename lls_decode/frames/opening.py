@@ -14,6 +14,7 @@ from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.identity import identify, sample_chunks
 from lls_decode.frames.mapping.frame_map import FrameMap
 from lls_decode.frames.mapping.settling import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
+from lls_decode.frames.metadata.channels import channel_name
 from lls_decode.frames.metadata.images import image_around, read_node, select_image
 from lls_decode.frames.metadata.multiscales import Image
 from lls_decode.frames.metadata.salvage import salvage_notes
@@ -95,6 +96,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
         z_step_nm=scale.get("z"),
         angle_deg=stated_angle_deg(first.keys, first.image),
+        channel_name=channel_name(first.keys, first.image, frame_map),
         absent=config.absent,
         chunks=first.array.chunks,
         shards=first.array.shards,

@@ -62,6 +62,8 @@ class FrameSource:
     """Only the pixels that this tile reads are read of each frame; None: all."""
     angle_deg: float | None = None
     """Angle between the light sheet and the stage travel, in the metadata of a converted store; None when unknown."""
+    channel_name: str = ""
+    """Of the channel that is read, in the metadata; empty when it has none and there is no other."""
     absent: AbsentChunks = "lost"
     """What frames of absent chunks are: lost, or of the fill value."""
     storage: StorageConfig = field(default_factory=StorageConfig)

@@ -20,11 +20,13 @@ from torch.nn import functional as F
 
 from lls_decode.axes import ScanAxis
 from lls_decode.config import STRIDE, NetworkConfig
-from lls_decode.model.layers import ExactConv2d, stage
+from lls_decode.model.layers import ExactConv2d, linear_by_row, stage
 from lls_decode.model.light import LightContextNet, LightFrameNet
 
 LOGIT_LIMIT = 8.0
 """Detection probabilities stay this many units of log-odds away from even odds at most."""
+_ROWS_AT_ONCE = 64
+"""Single pixels are evaluated in multiples of this many."""
 _SIGMA_FLOOR = 0.001
 _SIGMA_CEILING = 3.0
 _SIGMA_WITHOUT_Z = 0.1
@@ -78,11 +80,18 @@ class SparseMaps:
         return _probability(self.logit)
 
     def at(self, pixels_P3: Tensor) -> OutputMaps:
-        """The values (P,) at single pixels, given by window, row and column; equal to rounding."""
-        around_PK = _neighbourhoods(self.hidden_NDYX, pixels_P3)
-        return self.network.outputs(
-            self.logit[pixels_P3.unbind(dim=1)], *(head.at(around_PK) for head in self.network.other_heads)
+        """The values (P,) at single pixels, given by window, row and column; equal to rounding.
+
+        They are the same bits in whatever company a pixel is: matrix products of very few rows are summed in another
+        order, so there are always enough of them.
+        """
+        count = len(pixels_P3)
+        filled_P3 = F.pad(pixels_P3, (0, 0, 0, -count % _ROWS_AT_ONCE))
+        around_PK = _neighbourhoods(self.hidden_NDYX, filled_P3)
+        maps = self.network.outputs(
+            self.logit[filled_P3.unbind(dim=1)], *(head.at(around_PK) for head in self.network.other_heads)
         )
+        return OutputMaps(*(value[:count] for value in maps))
 
     def crop(self, height: int, width: int) -> "SparseMaps":
         """Without the pixels by which frames were padded."""
@@ -132,8 +141,9 @@ class Head(nn.Module):
         conv, activation = self.core
         assert isinstance(conv, nn.Conv2d)
         with torch.autocast(around_PK.device.type, enabled=False):
-            x = F.linear(around_PK.to(conv.weight.dtype), conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias)
-            return F.linear(activation(x), self.out_conv.weight.flatten(1), self.out_conv.bias)
+            kernels = conv.weight.permute(0, 2, 3, 1).flatten(1)
+            x = linear_by_row(around_PK.to(conv.weight.dtype), kernels, conv.bias)
+            return linear_by_row(activation(x), self.out_conv.weight.flatten(1), self.out_conv.bias)
 
 
 class LocNet(nn.Module):

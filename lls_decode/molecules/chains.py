@@ -1,8 +1,8 @@
 """Which sighting of a molecule follows which.
 
 A **sighting** is a point with its variances at a **step**: a detection in a frame, or a molecule in a volume. Of two
-sightings, one step or a few apart, that may be one molecule, the follower is chosen by this rule, which knows nothing
-of how rows come:
+sightings of one channel, one step or a few apart, that may be one molecule, the follower is chosen by this rule, which
+knows nothing of how rows come:
 
     for every pair of steps, nearest steps first:
         among sightings without follower in the earlier and without predecessor in the later step, take the pair
@@ -45,12 +45,20 @@ class Gate:
     """Largest distance in x and y together, whatever the sigmas."""
     axial_nm: float = 500.0
     """Largest distance in z, whatever the sigmas."""
+    radius_nm: float | None = None
+    """Largest distance in x and y in place of ``sigmas`` and ``lateral_nm``: the closest sighting is the one that is
+    nearest in units of ``radius_nm`` and ``axial_nm``, and sigmas are not needed."""
 
     def __post_init__(self) -> None:
-        for name in ("sigmas", "lateral_nm", "axial_nm"):
+        for name in ("sigmas", "lateral_nm", "axial_nm", "radius_nm"):
             value = getattr(self, name)
-            if not 0 < value < np.inf:
+            if value is not None and not 0 < value < np.inf:
                 raise ConfigError(f"The gate has {name} = {value:g}; expected a positive number.")
+
+    @property
+    def reach_nm(self) -> float:
+        """Largest distance in x and y."""
+        return self.lateral_nm if self.radius_nm is None else self.radius_nm
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Points:
     """nm, in a coordinate system in which molecules stand still. Finite; any number where the variance is infinite."""
     variance_3N: Floats
     """nm^2; infinite along an axis that is not known, which then is not compared."""
+    channel: Integers | None = None
+    """``(N,)`` sightings of different channels are never one molecule; None: all are of one channel."""
 
     def __len__(self) -> int:
         return len(self.step)
@@ -120,9 +130,9 @@ class _Search:
         self._steps, self._rank = points.step[begins], np.cumsum(begins) - 1
         x, y, _ = points.position_3N
         self._x0, self._y0 = float(x.min()), float(y.min())
-        self._reach_nm = gate.lateral_nm * (1 + 1e-9)  # a hair more: rounding is left to the gate
-        self._strip_nm = max(_STRIP_LIMITS * gate.lateral_nm, (float(y.max()) - self._y0) / _MOST_CELLS)
-        self._cell_nm = max(gate.lateral_nm / _CELLS_PER_LIMIT, (float(x.max()) - self._x0) / _MOST_CELLS)
+        self._reach_nm = gate.reach_nm * (1 + 1e-9)  # a hair more: rounding is left to the gate
+        self._strip_nm = max(_STRIP_LIMITS * gate.reach_nm, (float(y.max()) - self._y0) / _MOST_CELLS)
+        self._cell_nm = max(gate.reach_nm / _CELLS_PER_LIMIT, (float(x.max()) - self._x0) / _MOST_CELLS)
         self._num_strips = int((float(y.max()) - self._y0) / self._strip_nm) + 1
         self._num_cells = int((float(x.max()) - self._x0) / self._cell_nm) + 1
         key = self._key(self._rank, self._strip(y), self._cell(x))
@@ -172,15 +182,22 @@ class _Search:
     def _within(
         self, earlier: Integers, later: Integers, allowed: npt.NDArray[np.bool_]
     ) -> tuple[Integers, Integers, Floats]:
-        """The pairs that pass the gate, and their distances in units of sigma."""
+        """The pairs that pass the gate, and their distances in units of sigma (of the limits, with a radius)."""
         position, variance, gate = self._points.position_3N, self._points.variance_3N, self._gate
         dx, dy = (position[axis, later] - position[axis, earlier] for axis in (0, 1))
-        near = (dx**2 + dy**2 <= gate.lateral_nm**2) & allowed[earlier]
+        near = (dx**2 + dy**2 <= gate.reach_nm**2) & allowed[earlier]
+        if self._points.channel is not None:
+            near &= self._points.channel[earlier] == self._points.channel[later]
         earlier, later, dx, dy = earlier[near], later[near], dx[near], dy[near]
         dz = position[2, later] - position[2, earlier]
         vx, vy, vz = (variance[axis, later] + variance[axis, earlier] for axis in range(3))
-        distance = np.sqrt(dx**2 / vx + dy**2 / vy + dz**2 / vz)
-        near = (distance <= gate.sigmas) & ((np.abs(dz) <= gate.axial_nm) | np.isinf(vz))
+        near = (np.abs(dz) <= gate.axial_nm) | np.isinf(vz)
+        if gate.radius_nm is None:
+            distance = np.sqrt(dx**2 / vx + dy**2 / vy + dz**2 / vz)
+            near &= distance <= gate.sigmas
+        else:
+            deep = np.where(np.isinf(vz), 0.0, dz / gate.axial_nm)
+            distance = np.sqrt((dx**2 + dy**2) / gate.radius_nm**2 + deep**2)
         return earlier[near], later[near], distance[near]
 
     def _strip(self, y: Floats) -> Integers:

@@ -6,6 +6,7 @@ The text is parsed as Python and then read word by word: names of columns, numbe
 
 import ast
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +29,7 @@ _COMPARISONS: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
 }
 _FUNCTIONS: Final[dict[str, Callable[[Any], Any]]] = {"abs": pc.abs, "sqrt": pc.sqrt, "log10": pc.log10}
 _CONDITIONS: Final[dict[str, Callable[[Any], Any]]] = {"isfinite": pc.is_finite}
+_EQUALS: Final = re.compile(r"\b([A-Za-z_]\w*)\s*=(?=\s*-?\d+\b(?!\.))")
 _EXAMPLE = "x_sig < 30 and prob > 0.8"
 
 
@@ -46,8 +48,9 @@ class Condition:
 def parse_condition(text: str, schema: pa.Schema) -> Condition:
     """Read a condition on the columns of a schema.
 
-    Numbers are compared with a column in the type of the column: ``prob == 0.9`` finds the float32 nearest to 0.9.
-    Arithmetic is in float64. A comparison with NaN is false.
+    ``channel = 0`` is read as ``channel == 0``, for columns of whole numbers. Numbers are compared with a column in the
+    type of the column: ``prob == 0.9`` finds the float32 nearest to 0.9. Arithmetic is in float64. A comparison with
+    NaN is false.
 
     Raises
     ------
@@ -55,12 +58,18 @@ def parse_condition(text: str, schema: pa.Schema) -> Condition:
         The text is no condition, or names a column that there is not.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(_with_double_equals(text.strip(), schema), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else "it cannot be parsed"
         raise ConfigError(f"The condition {text!r} cannot be read ({reason}); expected e.g. {_EXAMPLE!r}.") from error
     parser = _Parser(text, schema)
     return Condition(parser.condition(tree.body), frozenset(parser.columns))
+
+
+def _with_double_equals(text: str, schema: pa.Schema) -> str:
+    """Write ``==`` where a column of whole numbers and a whole number stand on either side of a single ``=``."""
+    whole = {field.name for field in schema if pa.types.is_integer(field.type)}
+    return _EQUALS.sub(lambda found: found[0] + "=" * (found[1] in whole), text)
 
 
 class _Parser:

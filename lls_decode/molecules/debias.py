@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.table import iter_tables, read_metadata, read_schema, software_versions, table_writer
+from lls_decode.table import TableMetadata, iter_tables, read_metadata, read_schema, software_versions, table_writer
 
 Floats = npt.NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def debias(table: str | Path, out: str | Path, *, pixel_size: PixelSize | None =
     """
     table, out = Path(table), Path(out)
     metadata = read_metadata(table)
-    _check_untouched(table, metadata.kind, [str(step.get("step")) for step in metadata.history])
+    _check_untouched(table, metadata)
     pixel = pixel_size or metadata.pixel_size
     if pixel is None:
         raise ConfigError(f"{table} does not say how large a pixel is; give pixel_size (--pixel-nm).")
@@ -170,11 +170,11 @@ def _joined(counts_FP: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Fl
     return np.stack(bins), np.array(borders[:-1])
 
 
-def _check_untouched(table: Path, kind: str, steps: list[str]) -> None:
-    if kind != "localizations":
-        raise TableError(f"{table} is a table of {kind}; give the table of localizations that it came from.")
-    for step in ("drift", "link"):
-        if step in steps:
+def _check_untouched(table: Path, metadata: TableMetadata) -> None:
+    if metadata.kind != "localizations":
+        raise TableError(f"{table} is a table of {metadata.kind}; give the table of localizations that it came from.")
+    for step in ("drift", "link", "register"):
+        if metadata.steps(step):
             raise TableError(
                 f"{table} has gone through {step!r}, but the pixels of the camera are known before it only; run debias "
                 "first."

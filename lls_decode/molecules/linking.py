@@ -9,6 +9,7 @@ with the table.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.molecules.chains import Gate, Points, find_previous
-from lls_decode.molecules.positions import Positions
+from lls_decode.molecules.positions import Positions, has_sigmas
 from lls_decode.molecules.schema import molecule_schema, molecule_table
 from lls_decode.molecules.sightings import Sightings
 from lls_decode.molecules.tracks import Finished, Tracks, number_chains
@@ -39,6 +40,7 @@ Integers = npt.NDArray[np.int64]
 MOLECULES = "molecules.parquet"
 _STEP = "link"
 _SUMMED = ("photons", "phot_sig", "bg", "prob")
+_NEEDED = ("frame", "x_nm", "y_nm", "xs_nm", "ys_nm", "zs_nm")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Linked:
     molecules: Path
     num_rows: int
     num_molecules: int
+    weighted: bool = True
+    """Positions are weighted by the sigmas; False: plain means, as not all rows have sigmas."""
 
 
 def link(
@@ -64,10 +68,10 @@ def link(
     """Link the detections of a table into molecules.
 
     Writes ``molecules.parquet``, one row a molecule, and the table again with the number of its molecule in ``group``
-    of each row. `find_previous` says which detections are one molecule. Positions are means weighted by 1/sigma^2,
-    axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the coordinate system in which molecules stand
-    still. Rows of molecules are ordered by their last volume (frame, in a movie), then by number; numbers count first
-    detections.
+    of each row. `find_previous` says which detections are one molecule; those of different channels never are.
+    Positions are means weighted by 1/sigma^2, axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the
+    coordinate system in which molecules stand still. Rows of molecules are ordered by their last volume (frame, in a
+    movie), then by number; numbers count first detections.
 
     Parameters
     ----------
@@ -76,7 +80,8 @@ def link(
     out
         Folder for both files; None: that of the table, which then is replaced when all is written.
     gate
-        How far apart two sightings of one molecule may be; None: the defaults of `Gate`.
+        How far apart two sightings of one molecule may be; None: the defaults of `Gate`. With a ``radius_nm`` tables
+        without sigmas are linked too: where a row has none, all positions are plain means and molecules have no sigmas.
     gap
         Dark frames (planes, within a volume) that may lie between two sightings.
     volume_gap
@@ -89,8 +94,8 @@ def link(
     Raises
     ------
     TableError
-        The table cannot be read or is one of molecules, has rows without sigmas, rows that are not in the order of
-        frames, or planes without a geometry.
+        The table cannot be read or is one of molecules, has rows without sigmas (and no radius is given), rows that
+        are not in the order of frames, or planes without a geometry.
     ConfigError
         Gates and gaps that cannot be meant, or a table that has the name of the file of molecules.
     OutputError
@@ -103,16 +108,18 @@ def link(
     for name, value in (("gap", gap), ("volume_gap", volume_gap)):
         if value is not None and value < 0:
             raise ConfigError(f"{name} is {value}; expected 0 (the next one only) or more.")
-    linker = _Linker(Positions(table, metadata), gate or Gate(), gap, -1 if volume_gap is None else volume_gap)
+    gate = gate or Gate()
+    positions = Positions(table, metadata, weighted=gate.radius_nm is None or has_sigmas(table))
+    linker = _Linker(positions, metadata, gate, gap, -1 if volume_gap is None else volume_gap)
     metadata = metadata.without_step(_STEP).with_step(_STEP, **linker.settings, software=software_versions())
     folder = _folder(table, out)
     in_all = count_rows(table)
-    schema, of_molecules = molecule_schema(linker.has_sample), metadata.of_kind("molecules")
+    of_molecules = metadata.of_kind("molecules")
     # the inner one appears first: a number in the table is always one of a molecule that is there
     with (
         in_place(table),
         table_writer(folder / table.name, read_schema(table), metadata) as rows,
-        table_writer(folder / MOLECULES, schema, of_molecules) as molecules,
+        table_writer(folder / MOLECULES, linker.schema, of_molecules) as molecules,
     ):
         for batch in _iter_whole(table, linker.planes_per_volume, batch_rows):
             number, finished = linker.add(batch)
@@ -121,7 +128,7 @@ def link(
             if progress is not None:
                 progress(rows.rows, in_all)
         molecules.write(linker.finish())
-    return Linked(folder / table.name, folder / MOLECULES, rows.rows, molecules.rows)
+    return Linked(folder / table.name, folder / MOLECULES, rows.rows, molecules.rows, positions.weighted)
 
 
 def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
@@ -139,7 +146,7 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
     """
     table = Path(table)
     metadata = _read_localizations(table)
-    if not any(step.get("step") == _STEP for step in metadata.history):
+    if not metadata.steps(_STEP):
         raise TableError(f"{table} is not linked; there is nothing to undo.")
     final = _folder(table, out) / table.name
     with in_place(table), table_writer(final, read_schema(table), metadata.without_step(_STEP)) as rows:
@@ -154,22 +161,29 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
 class _Linker:
     """Rows of whole volumes in, numbers of molecules and finished molecules out."""
 
-    def __init__(self, positions: Positions, gate: Gate, gap: int, volume_gap: int) -> None:
+    def __init__(self, positions: Positions, metadata: TableMetadata, gate: Gate, gap: int, volume_gap: int) -> None:
         self._positions, self._gate, self._gap = positions, gate, gap
         self.planes_per_volume = positions.planes_per_volume
-        self.has_sample = positions.geometry is not None
-        self.settings = {"sigmas": gate.sigmas, "lateral_nm": gate.lateral_nm, "axial_nm": gate.axial_nm, "gap": gap}
+        self.has_sample, self.has_channels = positions.geometry is not None, metadata.has_channels
+        self.schema = molecule_schema(self.has_sample, self.has_channels)
+        """Of the molecules."""
+        self.settings: dict[str, float] = {"axial_nm": gate.axial_nm, "gap": gap}
         """For the history of the table."""
+        if gate.radius_nm is None:
+            self.settings |= {"sigmas": gate.sigmas, "lateral_nm": gate.lateral_nm}
+        else:
+            self.settings |= {"radius_nm": gate.radius_nm, "weighted": positions.weighted}
         if self.planes_per_volume > 1:
             self.settings["volume_gap"] = volume_gap
         self._tracks = Tracks(gate, gap=volume_gap if self.planes_per_volume > 1 else gap)
 
     def add(self, batch: pa.Table) -> tuple[Integers, pa.Table]:
         """Numbers of the molecules of all rows, and the molecules that are finished."""
-        names = ("frame", *_SUMMED, *self._positions.columns)
-        rows = {name: np.asarray(batch[name].to_numpy()) for name in names}
-        points = Points(rows["frame"].astype(np.int64), *self._positions.read(rows))
-        seen = Sightings.from_rows(rows, points.position_3N, points.variance_3N)
+        names = ("frame", *_SUMMED, *self._positions.columns, *(("channel",) if self.has_channels else ()))
+        rows = {name: _column(batch, name) for name in names}
+        position_3N, variance_3N = self._positions.read(rows)
+        seen = Sightings.from_rows(rows, position_3N, variance_3N)
+        points = Points(seen.first_frame, position_3N, variance_3N, seen.channel)
         if self.planes_per_volume == 1:
             number, finished = self._tracks.add(seen, points.step)
             return number, self._table(finished)
@@ -189,8 +203,9 @@ class _Linker:
 
     def _table(self, finished: Finished | None) -> pa.Table:
         if finished is None:
-            return molecule_schema(self.has_sample).empty_table()
-        return molecule_table(finished.number, finished.sums, self._positions.geometry)
+            return self.schema.empty_table()
+        found = molecule_table(finished.number, finished.sums, self._positions.geometry, with_channel=self.has_channels)
+        return found if self._positions.weighted else _without_sigmas(found)
 
 
 def _read_localizations(table: Path) -> TableMetadata:
@@ -209,6 +224,21 @@ def _folder(table: Path, out: str | Path | None) -> Path:
     except OSError as error:
         raise output_error(Path(out), error) from error
     return Path(out)
+
+
+def _column(batch: pa.Table, name: str) -> npt.NDArray[Any]:
+    """A column; NaN where the table has none, as tables of other programs may."""
+    if name not in batch.column_names and name not in _NEEDED:
+        return np.full(batch.num_rows, np.nan)
+    return np.asarray(batch[name].to_numpy())
+
+
+def _without_sigmas(molecules: pa.Table) -> pa.Table:
+    for name in ("x_sig", "y_sig", "z_sig"):
+        place = molecules.schema.get_field_index(name)
+        unknown = pa.array(np.full(molecules.num_rows, np.nan, np.float32))
+        molecules = molecules.set_column(place, molecules.schema.field(place), unknown)
+    return molecules
 
 
 def _with_group(batch: pa.Table, number: Integers) -> pa.Table:

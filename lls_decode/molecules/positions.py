@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lls_decode.config import Geometry
 from lls_decode.errors import TableError
-from lls_decode.table import TableMetadata
+from lls_decode.table import TableMetadata, iter_tables, read_schema
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,14 +46,19 @@ def place_columns(path: Path, metadata: TableMetadata) -> tuple[str, str, str]:
 class Positions:
     """Reads positions and variances from the rows of one table.
 
+    Parameters
+    ----------
+    weighted
+        False: sigmas are not looked at, and all variances are 1 nm^2, so that means are plain ones.
+
     Raises
     ------
     TableError
         The table has planes, and nothing says where a molecule of one plane lies in the next.
     """
 
-    def __init__(self, path: Path, metadata: TableMetadata) -> None:
-        self._path = path
+    def __init__(self, path: Path, metadata: TableMetadata, *, weighted: bool = True) -> None:
+        self._path, self.weighted = path, weighted
         places = place_columns(path, metadata)
         self.geometry = metadata.geometry if places == _SAMPLE_COLUMNS else None
         """Of the columns of the sample; None for a movie."""
@@ -69,22 +74,45 @@ class Positions:
         Raises
         ------
         TableError
-            Rows without a finite position in x and y, or without a positive sigma of these.
+            Rows without a finite position in x and y, or without a positive sigma of these where these are needed.
         """
         x, y, z = (rows[name].astype(np.float64) for name in self.columns[:3])
-        variance_3N = np.stack([rows[name].astype(np.float64) ** 2 for name in _SIGMA_COLUMNS])
+        if self.weighted:
+            variance_3N = np.stack([rows[name].astype(np.float64) ** 2 for name in _SIGMA_COLUMNS])
+        else:
+            variance_3N = np.ones((3, len(x)))
         if self.geometry is not None:
             x, y, z = from_sample(self.geometry, x, y, z)
         lateral = np.isfinite(x) & np.isfinite(y) & np.all((variance_3N[:2] > 0) & np.isfinite(variance_3N[:2]), axis=0)
         if not lateral.all():
+            first = int(rows["frame"][np.argmin(lateral)])
+            if not self.weighted:
+                raise TableError(
+                    f"{self._path} has rows without a position in x and y (the first in frame {first}), which linking "
+                    "needs; filter them out, e.g. with 'lls-decode filter --where \"isfinite(x_nm) and "
+                    "isfinite(y_nm)\"'."
+                )
             raise TableError(
-                f"{self._path} has rows without a position or a sigma in x and y (the first in frame "
-                f"{int(rows['frame'][np.argmin(lateral)])}), which linking needs; filter them out, e.g. with "
-                "'lls-decode filter --where \"0 < x_sig < 1000 and 0 < y_sig < 1000\"'."
+                f"{self._path} has rows without a position or a sigma in x and y (the first in frame {first}), which "
+                "linking needs; filter them out, e.g. with 'lls-decode filter --where \"0 < x_sig < 1000 and 0 < y_sig "
+                "< 1000\"', or link by distance alone with radius_nm (--radius-nm)."
             )
         unknown = ~(np.isfinite(z) & (variance_3N[2] > 0) & np.isfinite(variance_3N[2]))
         variance_3N[2, unknown] = np.inf
         return np.stack([x, y, np.where(unknown, 0.0, z)]), variance_3N
+
+
+def has_sigmas(path: Path) -> bool:
+    """Whether each row of a table has a sigma of x and of y; one pass over these columns."""
+    names = _SIGMA_COLUMNS[:2]
+    if not set(names) <= set(read_schema(path).names):
+        return False
+    for rows in iter_tables(path, names):
+        for name in names:
+            sigma = rows[name].to_numpy()
+            if not np.all((sigma > 0) & np.isfinite(sigma)):
+                return False
+    return True
 
 
 def from_sample(geometry: Geometry, x_nm: Floats, y_nm: Floats, z_nm: Floats) -> tuple[Floats, Floats, Floats]:

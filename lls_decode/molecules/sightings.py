@@ -40,6 +40,8 @@ class Sightings:
     num_planes: Integers
     """Most detections in one volume."""
     num_volumes: Integers
+    channel: Integers
+    """0 in a table without channels."""
 
     def __len__(self) -> int:
         return len(self.first_frame)
@@ -65,6 +67,7 @@ class Sightings:
             num_frames=one,
             num_planes=one,
             num_volumes=one,
+            channel=rows["channel"].astype(np.int64) if "channel" in rows else np.zeros(len(one), dtype=np.int64),
         )
 
     @property
@@ -96,9 +99,9 @@ class Sightings:
             np.maximum.at(result, label, values)
             return result
 
-        first_frame, last_frame = np.empty(num, dtype=np.int64), np.empty(num, dtype=np.int64)
+        first_frame, last_frame, channel = (np.empty(num, dtype=np.int64) for _ in range(3))
         first_frame[label[::-1]] = self.first_frame[::-1]  # the last one written is the first
-        last_frame[label] = self.last_frame
+        last_frame[label], channel[label] = self.last_frame, self.channel
         return type(self)(
             weight_3N=np.stack([total(values) for values in self.weight_3N]),
             weighted_3N=np.stack([total(values) for values in self.weighted_3N]),
@@ -112,6 +115,7 @@ class Sightings:
             num_frames=count(self.num_frames),
             num_planes=count(self.num_planes) if within_volume else largest(self.num_planes),
             num_volumes=largest(self.num_volumes) if within_volume else count(self.num_volumes),
+            channel=channel,
         )
 
     def select(self, rows: Integers) -> Self:

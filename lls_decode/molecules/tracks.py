@@ -47,6 +47,7 @@ class Tracks:
             np.concatenate([self._open_last.step, step]),
             np.concatenate([self._open_last.position_3N, seen.position_3N], axis=1),
             np.concatenate([self._open_last.variance_3N, seen.variance_3N], axis=1),
+            np.concatenate([self._open_sums.channel, seen.channel]) if self._open_sums is not None else seen.channel,
         )
         previous = find_previous(points, self._gate, gap=self._gap, num_carried=num_open)
         label, num = number_chains(previous)

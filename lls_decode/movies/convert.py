@@ -128,7 +128,7 @@ def convert(
         name=out_path.stem,
         pixel_size=pixel_size,
         z_step_nm=z_step_nm or movie.z_step_nm,
-        attributes=_attributes(movie, source_path),
+        attributes=_attributes(movie, source_path, channel),
     )
     try:
         filling.run(workers=workers or min(os.cpu_count() or 1, MAX_WORKERS), anew=overwrite, progress=progress)
@@ -161,11 +161,13 @@ def _believable(stated: PixelSize | None, source_path: str | Path) -> PixelSize 
         return None
 
 
-def _attributes(movie: Movie, source_path: str | Path) -> dict[str, Any]:
+def _attributes(movie: Movie, source_path: str | Path, channel: str | None) -> dict[str, Any]:
     """What the store keeps of where it comes from."""
     attributes: dict[str, Any] = {"converted_from": Path(str(source_path).partition("::")[0]).name, "files": movie.told}
     if movie.geometry is not None:
         attributes["geometry"] = movie.geometry.model_dump(mode="json", exclude_none=True)
+    if channel is not None:
+        attributes["channel"] = f"channel {channel}" if channel.isdigit() and len(channel) < 3 else channel
     if movie.losses:
         attributes["salvage"] = as_record(movie.num_frames, movie.losses)
     return attributes

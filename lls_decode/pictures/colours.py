@@ -11,6 +11,17 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 NUM_COLOURS: Final = 256
+_OKABE_ITO: Final = {
+    "sky blue": (86, 180, 233), "orange": (230, 159, 0), "bluish green": (0, 158, 115), "yellow": (240, 228, 66),
+    "vermilion": (213, 94, 0), "reddish purple": (204, 121, 167), "blue": (0, 114, 178),
+}  # fmt: skip
+_FEW_CHANNELS: Final = {
+    1: {"white": (255, 255, 255)},
+    2: {"green": (0, 255, 0), "magenta": (255, 0, 255)},
+    3: {"cyan": (0, 255, 255), "magenta": (255, 0, 255), "yellow": (255, 255, 0)},
+}
+LIT: Final = 1e-4
+"""A pixel is lit when it has this share of the light of the brightest one."""
 _LIGHTNESS, _CHROMA = 0.74, 0.155
 _HUE_LOW_DEG, _HUE_HIGH_DEG = 282.0, 22.0
 
@@ -36,6 +47,23 @@ def depth_colours() -> Floats:
     return np.clip(rgb, 0.0, 1.0)
 
 
+def channel_colours(number: int) -> Floats:
+    """``(number, 3)`` linear RGB of channels that are told apart, also by people who see fewer colours.
+
+    Green and magenta, or cyan, magenta and yellow, which add up to white; more channels get the colours of Okabe and
+    Ito (2008), again and again.
+    """
+    known = list(_FEW_CHANNELS.get(number, _OKABE_ITO).values())
+    srgb = np.array([known[at % len(known)] for at in range(number)]) / 255
+    return np.asarray(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4))
+
+
+def channel_names(number: int) -> tuple[str, ...]:
+    """Names of `channel_colours`."""
+    known = list(_FEW_CHANNELS.get(number, _OKABE_ITO))
+    return tuple(known[at % len(known)] for at in range(number))
+
+
 def white() -> Floats:
     """``(256, 3)`` linear RGB that tells nothing apart."""
     return np.ones((NUM_COLOURS, 3))
@@ -54,12 +82,25 @@ def tone_map(light_3YX: npt.NDArray[np.float32], *, percentile: float, gamma: fl
     The given percentile of the lit pixels becomes full brightness; ``gamma`` below 1 lifts what is dim; hue stays.
     """
     strength = light_3YX.max(axis=0)
-    lit = strength[strength > strength.max() * 1e-4] if strength.size else strength
-    if not lit.size:
+    lit = strength[strength > strength.max() * LIT] if strength.size else strength
+    full = np.percentile(lit, percentile) if lit.size else None
+    return toned(light_3YX, full, gamma=gamma)
+
+
+def toned(light_3YX: npt.NDArray[np.float32], full: np.float32 | None, *, gamma: float) -> npt.NDArray[np.uint8]:
+    """The same with the light that becomes full brightness; None: there is none."""
+    if full is None:
         return np.zeros((*light_3YX.shape[1:], 3), dtype=np.uint8)
-    relative = np.clip(strength / np.percentile(lit, percentile), 0.0, 1.0)
-    scale = np.divide(relative**gamma, strength, out=np.zeros_like(strength), where=strength > 0)
+    strength = light_3YX.max(axis=0)
+    scale = np.divide(dimmed(strength, full, gamma=gamma), strength, out=np.zeros_like(strength), where=strength > 0)
     return to_srgb(light_3YX * scale).transpose(1, 2, 0)
+
+
+def dimmed(light: npt.NDArray[np.float32], full: np.float32 | None, *, gamma: float) -> npt.NDArray[np.float32]:
+    """Light relative to full brightness, 0 to 1, with what is dim lifted; all dark when there is no light."""
+    if full is None:
+        return np.zeros_like(light)
+    return np.asarray(np.clip(light / full, 0.0, 1.0) ** gamma, dtype=np.float32)
 
 
 def to_srgb(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

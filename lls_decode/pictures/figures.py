@@ -20,39 +20,6 @@ _LIGHT_PIXEL_NM = 100.0
 _DIM = "#9aa0a6"
 
 
-def write_picture(
-    out: Path,
-    image: Image,
-    *,
-    pixel_nm: float,
-    z_range_nm: tuple[float, float],
-    label: str = "",
-    colour_title: str | None = "z (nm)",
-) -> None:
-    """A ``(Y, X, 3)`` picture as PNG, pixel for pixel (small ones enlarged), with its scale and its colours.
-
-    ``z_range_nm``: values of the first and last colour; ``colour_title``: what they are, None for no colour bar.
-    """
-    height, width = image.shape[:2]
-    enlarged = max(1, math.ceil(700 / max(height, width)))
-    wide, tall = width * enlarged, height * enlarged
-    text = min(max(max(wide, tall) / 1000, 0.8), 4.0)
-    bar, margin = 108 * text, 14 * text
-    canvas_wide, canvas_tall = wide + bar + margin, max(tall + 2 * margin, 260 * text)
-    figure = dark_figure(canvas_wide / _DPI, canvas_tall / _DPI)
-    bottom = (canvas_tall - tall) / 2
-    axes = figure.add_axes((margin / canvas_wide, bottom / canvas_tall, wide / canvas_wide, tall / canvas_tall))
-    show_image(axes, image)
-    scale_bar(axes, pixel_nm, text=text)
-    if label:
-        corner_label(axes, label, text=text)
-    if colour_title is not None:
-        box = ((margin + wide + 28 * text) / canvas_wide, 0.5 - 100 * text / canvas_tall, 14 * text / canvas_wide,
-               200 * text / canvas_tall)  # fmt: skip
-        colour_bar(figure, box, z_range_nm, title=colour_title, text=text)
-    save_png(figure, out)
-
-
 def demo_figure(
     out: str | Path,
     *,
@@ -179,13 +146,18 @@ def corner_label(axes: Any, label: str, *, text: float = 1.0) -> None:
     )  # fmt: skip
 
 
+def dim_label(figure: Any, at: tuple[float, float], label: str, *, text: float) -> None:
+    """A word whose upper left corner is at a place, as parts of the figure."""
+    figure.text(*at, label, color=_DIM, fontsize=10 * text, ha="left", va="top")
+
+
 def scale_bar(axes: Any, pixel_nm: float, *, text: float = 1.0) -> None:
     """A bar of a round length, about a fifth of the width, in the lower right corner."""
     from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
     from matplotlib.patches import Rectangle
 
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    length_nm = _round_length((right - left) * pixel_nm / 5)
+    length_nm = round_length((right - left) * pixel_nm / 5)
     label = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
     figure = axes.figure
     tall_px = axes.get_position().height * figure.get_figheight() * _DPI
@@ -197,8 +169,8 @@ def scale_bar(axes: Any, pixel_nm: float, *, text: float = 1.0) -> None:
     axes.add_artist(AnchoredOffsetbox(loc="lower right", child=packed, frameon=False, pad=0.3, borderpad=0.6 * text))
 
 
-def _round_length(length_nm: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is not longer."""
+def round_length(length_nm: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is not longer."""
     power = 10.0 ** math.floor(math.log10(length_nm))
     return max(step * power for step in (1, 2, 5) if step * power <= length_nm * (1 + 1e-9))
 

@@ -1,46 +1,47 @@
 """Pictures of tables: filtered, of a region, in raw or sample coordinates, from any side, coloured.
 
-A table is read piece by piece, twice: for the limits, and to be drawn. Memory depends on the size of the picture only.
+A table is read piece by piece, twice: for the limits, and to be drawn. It is drawn tile by tile and written row by row:
+memory depends neither on the number of rows nor on the size of the picture.
 """
 
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.drawing import need_matplotlib
 from lls_decode.errors import ConfigError
 from lls_decode.outputs import PROGRAM, guarded
-from lls_decode.pictures.canvas import DepthCanvas, Extent, Image
-from lls_decode.pictures.colours import depth_colours, white
-from lls_decode.pictures.figures import write_picture
-from lls_decode.pictures.survey import survey_table
-from lls_decode.pictures.view import AXES, Colour, Limits, View, ViewedTable
+from lls_decode.pictures.colours import (
+    channel_colours,
+    depth_colours,
+    depth_index,
+    to_srgb,
+    white,
+)
+from lls_decode.pictures.drawing_plan import Drawing, Mode, Rendering, check_mode, plan_drawing, scratch
+from lls_decode.pictures.survey import AskedExtent
+from lls_decode.pictures.tiled.frame import Frame
+from lls_decode.pictures.tiled.light import StoredLight
+from lls_decode.pictures.tiled.png import LONGEST_SIDE, write_png
+from lls_decode.pictures.tiled.pyramid import Grid
+from lls_decode.pictures.tiled.tiff import Placement, write_tiff
+from lls_decode.pictures.tiled.tiles import ColouredCanvas
+from lls_decode.pictures.view import AXES, WHOLE, Colour, Limits, View
 from lls_decode.table import written_aside
+from lls_decode.table.files import check_replaceable
 
-Mode = Literal["gaussian", "histogram"]
-
-WHOLE: Final = View()
 PICTURES: Final = (".png", ".tif", ".tiff")
 """Endings of pictures that `render_png` writes."""
-_COLOUR_TITLES: Final = {"depth": "z (nm)", "time": "frame", "photons": "photons"}
+Floats = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Rendering:
-    """What a picture shows."""
-
-    file_name: str
-    num_drawn: int
-    """Emitters in the picture."""
-    num_filtered: int
-    """Emitters left out by the view."""
-    num_outside: int
-    """Emitters left out because they lie beyond the extent."""
-    coords: Literal["raw", "sample"]
-    extent_nm: Extent
-    colour_range: Limits | None
-    """Values of the first and last colour; None: there are no colours."""
-    shape: tuple[int, ...] = ()
-    """Pixels: (Y, X), or (Z, Y, X) of a volume."""
+MAX_PIXELS: Final = 2_000_000_000
+"""Larger pictures are for viewers that read parts of them: pyramids."""
+_COLOUR_TITLES: Final[Mapping[Colour, str]] = {"depth": "z (nm)", "time": "frame", "photons": "photons"}
 
 
 @guarded
@@ -52,11 +53,13 @@ def render_png(
     pixel_nm: float = 20.0,
     mode: Mode = "gaussian",
     blur_nm: float | None = None,
-    colour: Colour = "depth",
-    extent_nm: Extent | None = None,
+    colour: Colour | None = None,
+    extent_nm: AskedExtent = None,
     colour_range: Limits | None = None,
 ) -> Rendering:
-    """Picture of a table with scale bar and colour bar, as PNG; as TIFF (bare pixels) when ``out`` ends in ``.tif``.
+    """Draw a table as PNG with scale bar and colour bar, or as TIFF (bare pixels) when ``out`` ends in ``.tif``.
+
+    Needs room beside ``out`` while it draws: 8 bytes an emitter, and 12 bytes a lit pixel before compression.
 
     Parameters
     ----------
@@ -67,16 +70,21 @@ def render_png(
     blur_nm
         None: Gaussians of each emitter's own predicted sigma; else one sigma for all.
     colour
-        What hue stands for: ``depth`` is z after the tilt, in every view; brightness is density.
+        What hue stands for; brightness is density. ``depth`` is z after the tilt, in every view. ``channel`` gives
+        each channel its own colour, as bright by itself as a picture of that channel alone; in a TIFF they are one
+        after the other. None: channels where a table has several, else depth.
     extent_nm
-        Limits of the picture; None: those of the view, else all emitters.
+        Limits of the picture. None: those of the view, else all emitters but strays, which are counted; ``"all"``:
+        strays too.
     colour_range
         Values of the first and last colour; None: 1st to 99th percentile.
 
     Raises
     ------
     ConfigError
-        The picture is too large for memory, the table lacks a column, options contradict each other.
+        The picture has too many pixels, the table lacks a column, options contradict each other.
+    OutputError
+        The disk is full, the folder is read-only.
     TableError
         No emitters are left, the table is damaged.
     """
@@ -84,68 +92,111 @@ def render_png(
     if out.suffix.lower() not in PICTURES:
         raise ConfigError(f"{out} has the ending {out.suffix!r}; a picture is written as {', '.join(PICTURES)}.")
     check_mode(mode, blur_nm)
-    source = ViewedTable(table, view, colour=colour)
-    horizontal, vertical, _ = AXES[view.projection]
-    survey = survey_table(source)
-    extent_nm = extent_nm or (survey.limits(horizontal, pixel_nm), survey.limits(vertical, pixel_nm))
-    values = colour_range or survey.colour_range
-    canvas = DepthCanvas(
-        pixel_nm=pixel_nm,
-        extent_nm=extent_nm,
-        z_range_nm=values,
-        vertical_blur=survey.vertical_blur if blur_nm is None else 1.0,
-        colours=white() if colour == "none" else depth_colours(),
+    is_png = out.suffix.lower() == ".png"
+    if is_png:
+        need_matplotlib("Pictures with scale bars need")
+    check_replaceable(out)
+    drawing = plan_drawing(
+        table, view, pixel_nm=pixel_nm, mode=mode, blur_nm=blur_nm, colour=colour, extent_nm=extent_nm
     )
-    for piece in source.pieces():
-        own = piece.sigma_nm[horizontal] if mode == "gaussian" else None
-        canvas.add(
-            piece.position_nm[horizontal], piece.position_nm[vertical], piece.colour, sigma_nm=blur_nm or own
-        )  # fmt: skip
-    image = canvas.image()
-    if vertical == "z":
-        image = image[::-1]  # up is up
-    if out.suffix.lower() == ".png":
-        label = f"{view.projection}, {source.coords} coordinates"
-        label += f", turned {view.tilt_deg:g}° about {view.tilt_axis}" if view.tilt_deg else ""
-        write_picture(
-            out, image, pixel_nm=pixel_nm, z_range_nm=values, label=label, colour_title=_COLOUR_TITLES.get(colour)
-        )
-    else:
-        _write_tiff(out, image, pixel_nm=pixel_nm)
-    return Rendering(
-        file_name=out.name,
-        num_drawn=canvas.num_drawn,
-        num_filtered=source.num_rows - survey.num_seen,
-        num_outside=survey.num_seen - canvas.num_drawn,
-        coords=source.coords,
-        extent_nm=extent_nm,
-        colour_range=None if colour == "none" else values,
-        shape=image.shape[:2],
+    _check_size(drawing.grid)
+    values = colour_range or drawing.survey.colour_range
+    with scratch(out) as folder:
+        light, rendering = _drawn(drawing, folder, out, values)
+        with written_aside(out) as temporary:
+            if is_png:
+                _write_png(temporary, light, drawing, rendering)
+            else:
+                _write_tiff(temporary, light, drawing)
+    return rendering
+
+
+def _check_size(grid: Grid) -> None:
+    _, height, width = grid.shape
+    if width * height <= MAX_PIXELS and max(width, height) <= LONGEST_SIDE:
+        return
+    needed = grid.pixel_nm[2] * max(math.sqrt(width * height / MAX_PIXELS), max(width, height) / LONGEST_SIDE) * 1.01
+    raise ConfigError(
+        f"A picture of {width} x {height} pixels is too large; use pixels of {math.ceil(needed)} nm (--pixel-nm), draw "
+        "a part of the field (--extent, --x-nm, --y-nm), or write a pyramid (.zarr)."
     )
 
 
-def check_mode(mode: Mode, blur_nm: float | None) -> None:
-    """Refuse a blur of points, or of nothing."""
-    if blur_nm is not None and (mode == "histogram" or not blur_nm > 0):
-        raise ConfigError(
-            f"A blur of {blur_nm:g} nm makes no {mode}; leave it out, or give a sigma above 0 for gaussian."
-        )
+def _drawn(drawing: Drawing, folder: Path, out: Path, values: Limits) -> tuple[StoredLight, Rendering]:
+    """Light of all emitters, and what it shows."""
+    palette, channels = _palette(drawing), drawing.channels
+    canvas = ColouredCanvas(drawing.tiling, folder / "emitters", colours=palette, sigmas_px=drawing.sigmas_px)
+    for piece in drawing.pieces():
+        kind = np.searchsorted(np.array(channels), piece.channel) if channels else depth_index(piece.colour, values)
+        canvas.add(drawing.pixels(piece), drawing.levels(piece), kind)
+    _, height, width = drawing.grid.shape
+    light = StoredLight(folder / "light.zarr", (palette.shape[1], height, width), together=not channels)
+    for (_, rows, columns), of_tile in canvas.tiles():
+        light.write((slice(0, palette.shape[1]), rows, columns), of_tile)
+    light.finish()
+    has_range = drawing.colour not in ("none", "channel")
+    return light, drawing.rendering(out, canvas.num_drawn, colour_range=values if has_range else None)
 
 
-def _write_tiff(out: Path, image: Image, *, pixel_nm: float) -> None:
-    """The bare pixels, with their size as Fiji reads it."""
-    try:
-        import tifffile
-    except ImportError as error:
-        raise ConfigError(f"{out} needs tifffile; run: pip install lls-decode[convert].") from error
-    pixels_per_um = 1000.0 / pixel_nm
-    with written_aside(out) as temporary:
-        tifffile.imwrite(
-            temporary,
-            image,
-            photometric="rgb",
-            imagej=True,
-            software=PROGRAM,
-            resolution=(pixels_per_um, pixels_per_um),
-            metadata={"unit": "um"},
-        )
+def _palette(drawing: Drawing) -> Floats:
+    """Light of an emitter of each kind: RGB by what its hue stands for, or 1 in its own channel."""
+    if drawing.channels:
+        return np.eye(len(drawing.channels))
+    if drawing.colour == "none":
+        return white()
+    return depth_colours()
+
+
+def _write_png(path: Path, light: StoredLight, drawing: Drawing, rendering: Rendering) -> None:
+    view, (_, height, width) = drawing.source.view, drawing.grid.shape
+    label = f"{view.projection}, {drawing.source.coords} coordinates"
+    label += f", turned {view.tilt_deg:g}° about {view.tilt_axis}" if view.tilt_deg else ""
+    colours = channel_colours(len(drawing.channels)) if drawing.channels else None
+    frame = Frame(
+        height=height,
+        width=width,
+        pixel_nm=drawing.pixel_nm,
+        label=label,
+        values=rendering.colour_range,
+        title=_COLOUR_TITLES.get(drawing.colour, ""),
+        names=[] if colours is None else list(zip(drawing.labels, colours, strict=True)),
+    )
+    about = {
+        "pixel_nm": drawing.pixel_nm / frame.enlarged,
+        "left_px": frame.margin,
+        "top_px": frame.top,
+        **dict(zip(("x_axis_nm", "y_axis_nm"), rendering.extent_nm, strict=True)),
+        "axes": view.projection,
+        "coordinates": drawing.source.coords,
+        "y_axis_upwards": drawing.upwards,
+    }
+    write_png(
+        path,
+        frame.rows(light.colour_rows(colours, upwards=drawing.upwards)),
+        width=frame.shape[1],
+        height=frame.shape[0],
+        pixel_nm=drawing.pixel_nm / frame.enlarged,
+        text={"Software": PROGRAM, "lls_decode": json.dumps(about)},
+    )
+
+
+def _write_tiff(path: Path, light: StoredLight, drawing: Drawing) -> None:
+    """The bare pixels, with their size and place as Fiji reads them."""
+    grid, (_, height, width) = drawing.grid, drawing.grid.shape
+    _, first_nm, left_nm = grid.origin_nm
+    top_nm = first_nm + height * drawing.pixel_nm if drawing.upwards else first_nm
+    horizontal, vertical, _ = AXES[drawing.source.view.projection]
+    placement = Placement(drawing.pixel_nm, left_nm, top_nm, drawing.upwards, horizontal + vertical)
+    if not drawing.channels:
+        rows = light.colour_rows(upwards=drawing.upwards)
+        write_tiff(path, rows, shape=(height, width, 3), placement=placement)
+        return
+    colours = to_srgb(channel_colours(len(drawing.channels)).astype(np.float32)) / 255
+    write_tiff(
+        path,
+        light.channel_rows(upwards=drawing.upwards),
+        shape=(len(drawing.channels), height, width),
+        placement=placement,
+        labels=drawing.labels,
+        colours=colours,
+    )

@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 
 from lls_decode.axes import IndexRange, range_text
 from lls_decode.errors import ConfigError
-from lls_decode.table import TableMetadata, iter_tables, read_metadata
+from lls_decode.table import CHANNEL_COLUMN, TableMetadata, iter_tables, read_metadata
+from lls_decode.table.field import field_of_view
 
 Floats = npt.NDArray[np.float64]
 Coords = Literal["auto", "raw", "sample"]
 Axis = Literal["x", "y", "z"]
 Projection = Literal["xy", "xz", "yz"]
-Colour = Literal["depth", "time", "photons", "none"]
+Colour = Literal["depth", "time", "photons", "channel", "none"]
 Limits = tuple[float, float]
 
 AXES: Final[Mapping[Projection, tuple[Axis, Axis, Axis]]] = {
@@ -31,7 +32,7 @@ AXES: Final[Mapping[Projection, tuple[Axis, Axis, Axis]]] = {
     "yz": ("y", "z", "x"),
 }
 """Horizontal axis, vertical axis, and the normal, of each view."""
-COLOUR_COLUMNS: Final[Mapping[Colour, str]] = {"time": "frame", "photons": "photons"}
+COLOUR_COLUMNS: Final[Mapping[Colour, str]] = {"time": "frame", "photons": "photons", "channel": "channel"}
 _SAMPLED_ROWS: Final = 1_000_000
 """About so many rows, spread evenly over the table, say what is typical of it."""
 
@@ -58,6 +59,8 @@ class View:
     volumes: IndexRange | None = None
     """First and one past the last; None: from the beginning, to the end."""
     frames: IndexRange | None = None
+    channel: int | None = None
+    """Only this channel; None: all that the table has."""
     prob_min: float = 0.0
     """Leave out detections of lower probability."""
     sigma_max_nm: float | None = None
@@ -99,6 +102,10 @@ class View:
         return self.slab_nm if along is None else (max(along[0], self.slab_nm[0]), min(along[1], self.slab_nm[1]))
 
 
+WHOLE: Final = View()
+"""All of a table, from above."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Emitters of one row group that are seen: position and sigma by (turned) axis, nm."""
@@ -108,6 +115,8 @@ class Piece:
     """0 where it is not known."""
     colour: Floats
     """What the colour stands for; NaN where there is none."""
+    channel: npt.NDArray[np.int64]
+    """0 where the table does not tell channels apart."""
     typical: npt.NDArray[np.bool_]
     """Rows of a sample that does not depend on how the table is cut into row groups."""
 
@@ -132,8 +141,9 @@ class ViewedTable:
         self._places: dict[Axis, str] = {
             axis: f"{axis}s_nm" if self.coords == "sample" else f"{axis}_nm" for axis in ("x", "y", "z")
         }
+        self.has_channels = self._metadata.has_channels
         self._colour = COLOUR_COLUMNS.get(colour)
-        self._colour_is_depth = colour == "depth"
+        self.colour_is_depth = colour == "depth"
         self._columns = _columns(self._path, self._metadata, view, [*self._places.values()], self._colour)
         with pq.ParquetFile(self._path) as file:
             self.num_rows = int(file.metadata.num_rows)
@@ -150,6 +160,15 @@ class ViewedTable:
         """Row groups that are read in each pass."""
         return len(self._row_groups)
 
+    def field_nm(self, axis: Axis) -> Limits | None:
+        """What the camera has seen along an axis; None where that is not known, or everything is turned."""
+        field = None if self.view.tilt_deg else field_of_view(self._metadata, sample=self.coords == "sample")
+        return None if field is None or axis == "z" else field["xy".index(axis)]
+
+    def channel_label(self, number: int) -> str:
+        """The name of a channel in words."""
+        return self._metadata.channel_label(number)
+
     def pieces(self) -> Iterator[Piece]:
         """What is seen, one row group after another."""
         tables = iter_tables(self._path, self._columns, row_groups=self._row_groups)
@@ -164,6 +183,8 @@ class ViewedTable:
             if window is not None:
                 start, stop = window
                 limits[name] = (-math.inf if start is None else start, math.inf if stop is None else stop)
+        if view.channel is not None:
+            limits[CHANNEL_COLUMN.name] = (view.channel, view.channel + 1)
         for axis, name in self._places.items():
             along: Limits | None = getattr(view, f"{axis}_nm") if view.tilt_deg else view.limits_nm(axis)
             if along is not None:
@@ -184,11 +205,13 @@ class ViewedTable:
             sigma[along], sigma["z"] = self._geometry.sample_sigmas(sigma[along], sigma["z"])
         if self.view.tilt_deg:
             position, sigma = _turned(position, sigma, self.view)
-        colour = position["z"] if self._colour_is_depth else np.full(len(unknown), np.nan)
+        colour = position["z"] if self.colour_is_depth else np.full(len(unknown), np.nan)
         if self._colour is not None:
             colour = values[self._colour][keep]
+        channel = values[CHANNEL_COLUMN.name][keep] if self.has_channels else unknown
         step = max(1, self.num_rows // _SAMPLED_ROWS)
-        piece = Piece(position, sigma, colour, (np.flatnonzero(keep) + start) % step == 0)
+        typical = (np.flatnonzero(keep) + start) % step == 0
+        piece = Piece(position, sigma, colour, channel.astype(np.int64), typical)
         return _sliced(piece, self.view) if self.view.slab_nm is not None and self.view.tilt_deg else piece
 
     def _kept(self, values: dict[str, Floats], num_rows: int) -> npt.NDArray[np.bool_]:
@@ -210,7 +233,9 @@ def _columns(path: Path, metadata: TableMetadata, view: View, places: list[str],
             raise ConfigError(
                 f"{path} ({metadata.kind}) has no column {name!r}, which the picture needs; leave it out."
             )
-    wanted = [*places, "x_sig", "y_sig", "z_sig", "prob", *windows, *([colour] if colour else [])]
+    if view.channel is not None and not metadata.has_channels:
+        raise ConfigError(f"{path} does not tell channels apart (it has no column 'channel'); leave the channel out.")
+    wanted = [*places, "x_sig", "y_sig", "z_sig", "prob", "channel", *windows, *([colour] if colour else [])]
     return [name for name in dict.fromkeys(wanted) if name in metadata.columns]
 
 
@@ -248,5 +273,6 @@ def _sliced(piece: Piece, view: View) -> Piece:
         {axis: value[inside] for axis, value in piece.position_nm.items()},
         {axis: value[inside] for axis, value in piece.sigma_nm.items()},
         piece.colour[inside],
+        piece.channel[inside],
         piece.typical[inside],
     )

@@ -7,7 +7,7 @@ from lls_decode.table.merge import (
     merge_shards,
     table_writer,
 )
-from lls_decode.table.metadata import ColumnInfo, TableMetadata, software_versions
+from lls_decode.table.metadata import ChannelInfo, ColumnInfo, TableMetadata, software_versions
 from lls_decode.table.reading import (
     count_rows,
     described_like,
@@ -18,6 +18,7 @@ from lls_decode.table.reading import (
     read_table,
 )
 from lls_decode.table.schema import (
+    CHANNEL_COLUMN,
     COLUMNS,
     MOLECULES_VERSION,
     ROW_GROUP_ROWS,
@@ -26,6 +27,7 @@ from lls_decode.table.schema import (
     TABLE_VERSION,
     Column,
     schema,
+    schema_like,
 )
 from lls_decode.table.shards import (
     ShardReceipt,
@@ -39,12 +41,14 @@ from lls_decode.table.shards import (
 from lls_decode.table.sorting import sorted_aside
 
 __all__ = [
+    "CHANNEL_COLUMN",
     "COLUMNS",
     "MOLECULES_VERSION",
     "ROW_GROUP_ROWS",
     "SAMPLE_COLUMNS",
     "SORT_COLUMNS",
     "TABLE_VERSION",
+    "ChannelInfo",
     "Column",
     "ColumnInfo",
     "Manifest",
@@ -65,6 +69,7 @@ __all__ = [
     "remove_leftovers",
     "scan_shards",
     "schema",
+    "schema_like",
     "software_versions",
     "sorted_aside",
     "table_writer",

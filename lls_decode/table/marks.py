@@ -36,6 +36,8 @@ from lls_decode.config import Config
 from lls_decode.outputs import PROGRAM
 from lls_decode.table.csv_layouts import THUNDERSTORM
 
+TRANSFORMATION: Final = "(transformation)"
+"""What the comment of such a file says besides."""
 TRUTH_KEY: Final = b"lls_decode_truth"
 
 _HEAD_BYTES: Final = 65_536
@@ -46,7 +48,7 @@ _PARQUET_KEYS: Final = {
     TRUTH_KEY: "a truth",
 }
 _OURS: Final = re.compile(r"lls[_-]decode ")
-_INTEGER: Final = re.compile(r"-?\d{1,18}")
+_INTEGER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
 _CSV_NAMES: Final = ("frame", "x_nm", "y_nm")
 _COMPARED_ROWS: Final = 200
 _RECORD: Final = re.compile(r'\{\s*"written_by": "lls_decode ')
@@ -128,7 +130,7 @@ def _text(path: Path, head: bytes) -> str | None:
     if text.startswith("{"):
         return "a record (JSON)" if _RECORD.match(text) else None
     if lines and _is_ours(lines[0].removeprefix("# Written by ")):
-        return "a configuration"
+        return "a transformation" if lines[0].endswith(TRANSFORMATION) else "a configuration"
     if len(lines) > 1 and lines[0].startswith("# DECODE") and '"version": "lls_decode ' in lines[1]:
         return "a csv"
     if _is_own_csv(text):

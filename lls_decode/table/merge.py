@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lls_decode.blocks import Block, join_ranges
+from lls_decode.blocks import Block, join_ranges, subtract_ranges
 from lls_decode.errors import ShardError
 from lls_decode.table.files import written_aside
 from lls_decode.table.metadata import TableMetadata
-from lls_decode.table.schema import ROW_GROUP_ROWS, schema
+from lls_decode.table.schema import ROW_GROUP_ROWS, schema_like
 from lls_decode.table.shards import ShardReceipt, open_shard, read_shard, scan_shards, write_options
 
 _ROWS_AHEAD = 2 * ROW_GROUP_ROWS
@@ -83,10 +83,13 @@ def merge_shards(
         raise ShardError(_missing_message(folder, missing, len(plan), reasons))
     present = [receipts[block.index] for block in plan if block.index in receipts]
     first = _first_schema(folder, present)
+    lost = join_ranges(receipt.lost for receipt in present)
+    done = [block for block in plan if block.index in receipts]
     metadata = metadata.replace(
         run_digest=run_digest,
+        frames=subtract_ranges(join_ranges((block.frame_range,) for block in done), lost),
         missing_blocks=missing,
-        lost_frames=join_ranges(receipt.lost for receipt in present),
+        lost_frames=lost,
         filled_frames=join_ranges(receipt.filled for receipt in present),
     )
     with table_writer(out, first, metadata, own_folder=own_folder) as writer:
@@ -165,9 +168,9 @@ def _missing_message(folder: Path, missing: Sequence[str], total: int, reasons: 
 
 def _first_schema(folder: Path, receipts: Sequence[ShardReceipt]) -> pa.Schema:
     if not receipts:
-        return schema(with_sample=False)
+        return schema_like(())
     with open_shard(folder / receipts[0].file_name) as shard:
-        return schema(with_sample="xs_nm" in shard.schema_arrow.names)
+        return schema_like(shard.schema_arrow.names)
 
 
 def _iter_shards(folder: Path, receipts: Iterable[ShardReceipt]) -> Iterator[tuple[ShardReceipt, pa.Table]]:

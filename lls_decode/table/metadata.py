@@ -4,7 +4,7 @@ The same is repeated under ``PANDAS_ATTRS``, so that ``pandas.read_parquet(file)
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from lls_decode.blocks import FrameRanges
 from lls_decode.config import Camera, Config, Geometry, PixelSize
 from lls_decode.errors import TableError
-from lls_decode.table.schema import TABLE_VERSION, VERSIONS
+from lls_decode.table.schema import CHANNEL_COLUMN, TABLE_VERSION, VERSIONS
 
 KEY = b"lls_decode"
 PANDAS_KEY = b"PANDAS_ATTRS"
@@ -27,6 +27,19 @@ class ColumnInfo(Config):
     type: str
     unit: str = ""
     description: str = ""
+
+
+class ChannelInfo(Config):
+    """What is known of one channel."""
+
+    name: str = ""
+    excitation_nm: float | None = Field(default=None, gt=0)
+    emission_nm: float | None = Field(default=None, gt=0)
+
+    def label(self, number: int) -> str:
+        """The name in words; for a channel without a name its wavelength, else its number."""
+        wavelength = self.excitation_nm or self.emission_nm
+        return self.name or (f"{wavelength:g} nm" if wavelength else f"channel {number}")
 
 
 class TableMetadata(Config):
@@ -42,6 +55,14 @@ class TableMetadata(Config):
     geometry: Geometry | None = None
     camera: Camera | None = None
     planes_per_volume: int | None = None
+    width: int | None = Field(default=None, gt=0)
+    """Pixels of a frame of the dataset along x; None: not known."""
+    height: int | None = Field(default=None, gt=0)
+    """Pixels along y."""
+    num_frames: int | None = Field(default=None, ge=0)
+    """Frames of the dataset, with and without rows; None: not known."""
+    channels: tuple[ChannelInfo, ...] = ()
+    """By the numbers in the column ``channel``; of a table without that column at most one, which all rows are of."""
     model_digest: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
     """What the model bundle says of itself."""
@@ -52,6 +73,8 @@ class TableMetadata(Config):
     """Version of each package that had a part in it."""
     input: dict[str, Any] = Field(default_factory=dict)
     """Which dataset this is: path, array, shape, axes, ..."""
+    frames: FrameRanges | None = None
+    """Frames that were localized, with rows or without, first and one-past-last; None: not known."""
     missing_blocks: tuple[str, ...] = ()
     """Blocks whose rows are not in this table."""
     lost_frames: FrameRanges = ()
@@ -70,9 +93,23 @@ class TableMetadata(Config):
         """The same with one more step of history."""
         return self.model_copy(update={"history": (*self.history, {"step": name, **details})})
 
+    @property
+    def has_channels(self) -> bool:
+        """Whether rows say which channel they are of."""
+        return CHANNEL_COLUMN.name in self.columns
+
+    def channel_label(self, number: int) -> str:
+        """The name of a channel in words."""
+        info = self.channels[number] if 0 <= number < len(self.channels) else ChannelInfo()
+        return info.label(number)
+
     def without_step(self, name: str) -> Self:
         """The same without the steps of that name."""
         return self.model_copy(update={"history": tuple(step for step in self.history if step.get("step") != name)})
+
+    def steps(self, name: str) -> list[dict[str, Any]]:
+        """The steps of that name, also of the tables that this one was joined from."""
+        return list(_steps(self.history, name))
 
     def of_kind(self, kind: str) -> Self:
         """The same for a table whose rows are something else."""
@@ -125,6 +162,14 @@ class TableMetadata(Config):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise TableError(f"{source} has metadata that cannot be meant: {place}: {first['msg']}.") from error
+
+
+def _steps(history: Iterable[dict[str, Any]], name: str) -> Iterator[dict[str, Any]]:
+    for step in history:
+        if step.get("step") == name:
+            yield step
+        for given in step.get("inputs", ()) if step.get("step") == "join" else ():
+            yield from _steps(given.get("history", ()), name)
 
 
 def has_metadata(metadata: Mapping[bytes, bytes] | None) -> bool:

@@ -1,5 +1,6 @@
 """The columns of a localization table: names, types, units, meaning; for everything that writes or reads tables."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -59,16 +60,26 @@ SAMPLE_COLUMNS: Final = (
 _AFTER: Final = (
     Column("group", pa.int64(), "", "number of the molecule, seen in several planes or volumes; -1 = not linked"),
 )
+CHANNEL_COLUMN: Final = Column("channel", pa.uint16(), "", "colour, 0-based; its name is in the metadata (channels)")
 
-COLUMNS: Final = _BEFORE + SAMPLE_COLUMNS + _AFTER
-"""All canonical columns in their order; those in sample coordinates exist only when the geometry is known."""
+COLUMNS: Final = (*_BEFORE, *SAMPLE_COLUMNS, *_AFTER, CHANNEL_COLUMN)
+"""All canonical columns in their order.
+
+Those in sample coordinates exist only when the geometry is known, the channel only in tables of several channels.
+"""
 
 
 @cache
-def schema(with_sample: bool) -> pa.Schema:
-    """Arrow schema of a table, with or without the columns in sample coordinates."""
-    columns = COLUMNS if with_sample else _BEFORE + _AFTER
-    return pa.schema([column.field() for column in columns])
+def schema(with_sample: bool, with_channel: bool = False) -> pa.Schema:
+    """Arrow schema of a table, with or without the columns in sample coordinates and that of the channel."""
+    sample, channel = SAMPLE_COLUMNS if with_sample else (), (CHANNEL_COLUMN,) if with_channel else ()
+    return pa.schema([column.field() for column in (*_BEFORE, *sample, *_AFTER, *channel)])
+
+
+def schema_like(names: Iterable[str]) -> pa.Schema:
+    """Arrow schema of a table whose columns have these names: it says which of the optional ones there are."""
+    found = set(names)
+    return schema("xs_nm" in found, CHANNEL_COLUMN.name in found)
 
 
 def integer_columns(table_schema: pa.Schema) -> list[str]:

@@ -20,7 +20,14 @@ import pyarrow.parquet as pq
 from lls_decode.blocks import Block, FrameRanges
 from lls_decode.errors import ShardError
 from lls_decode.table.files import TEMPORARY_PREFIX, written_aside
-from lls_decode.table.schema import ROW_GROUP_ROWS, SORT_COLUMNS, TABLE_VERSION, float_columns, integer_columns, schema
+from lls_decode.table.schema import (
+    ROW_GROUP_ROWS,
+    SORT_COLUMNS,
+    TABLE_VERSION,
+    float_columns,
+    integer_columns,
+    schema_like,
+)
 from lls_decode.table.sorting import sorted_rows
 
 KEY = b"lls_decode_shard"
@@ -200,7 +207,7 @@ def read_shard(path: Path) -> pa.Table:
     """
     with open_shard(path) as shard:
         groups = [_read_row_group(shard, number, path) for number in range(shard.num_row_groups)]
-        canonical = schema(with_sample="xs_nm" in shard.schema_arrow.names)
+        canonical = schema_like(shard.schema_arrow.names)
         footer = _parse_footer(path, shard.metadata)
     if checksum(groups) != footer.get("crc32"):
         raise ShardError(f"{path} was changed after it was written (its checksum differs); delete it and run again.")
@@ -235,7 +242,7 @@ def open_shard(path: Path) -> pq.ParquetFile:
         found = shard.schema_arrow
     except UNREADABLE as error:
         raise _unreadable(path, error) from error
-    if not found.equals(schema(with_sample="xs_nm" in found.names)):
+    if not found.equals(schema_like(found.names)):
         shard.close()
         raise ShardError(
             f"{path} has columns {', '.join(found.names)}, which are not those of a table, or have other types; "
@@ -277,7 +284,7 @@ def write_options(table_schema: pa.Schema) -> dict[str, Any]:
 
 def _check_rows(table: pa.Table, block: Block) -> None:
     """What only a programmer can get wrong."""
-    expected = schema(with_sample="xs_nm" in table.column_names)
+    expected = schema_like(table.column_names)
     if not table.schema.equals(expected):
         raise ValueError(f"rows of block {block.id} have schema\n{table.schema}\nexpected\n{expected}")
     if any(column.null_count for column in table.columns):

@@ -27,15 +27,17 @@ from .runs.watch import status, watch
 from .spike_in import spike_in
 from .tables.drift import drift
 from .tables.evaluation import evaluate, frc
+from .tables.importing import import_table
+from .tables.joining import join, register
 from .tables.molecules import debias, filter_rows, link
-from .tables.tables import export, import_table, render
+from .tables.tables import export, render
 from .training import calibrate, estimate, simulate, train
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Begin": (demo, doctor, inspect, convert),
     "Models": (calibrate, estimate, simulate, train, model),
     "Runs": (preview, run, batch, status, watch, merge, report),
-    "Tables": (drift, debias, link, filter_rows, render, export, import_table),
+    "Tables": (join, register, drift, debias, link, filter_rows, render, export, import_table),
     "Accuracy": (evaluate, spike_in, frc),
     "Settings": (config, cluster),
 }

@@ -84,11 +84,12 @@ def open_client(
 
 def show_page(client: "Client", out: Path) -> None:
     """Add the page of a run to the dashboard of its scheduler, and say where it is."""
+    from lls_decode.cluster.addresses import hub_path
     from lls_decode.pipelines.watch.serving import attach
 
     link = attach(client, out)
     if link is not None:
-        logging.getLogger(__name__).info("this run: %s", link)
+        logging.getLogger(__name__).info("this run: %s", hub_path(link) or link)
 
 
 @contextmanager
@@ -171,8 +172,8 @@ def camera_pixel(x_nm: float, y_nm: float) -> PixelSize:
         raise ConfigError(f"--pixel-nm: {error}.") from None
 
 
-def echo_score(score: "Score") -> None:
-    """Print an `lls_decode.evaluate.Score` in four lines."""
+def echo_score(score: "Score", *, has_z: bool = True) -> None:
+    """Print an `lls_decode.evaluate.Score` in four lines, without what is along z where there is no depth."""
     s = score.to_dict()
     click.echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")
     for label, names in (
@@ -181,5 +182,10 @@ def echo_score(score: "Score") -> None:
         ("efficiency", ("efficiency", "efficiency_lateral", "efficiency_axial")),
         ("error / sigma", ("zscore_x", "zscore_y", "zscore_z", "zscore_photons")),
     ):
-        values = "  ".join(f"{name} {s[name]:.3g}" for name in names if s[name] is not None)
+        values = "  ".join(f"{name} {s[name]:.3g}" for name in names if _is_told(name, s[name], has_z))
         click.echo(f"{label:<14} {values}")
+
+
+def _is_told(name: str, value: float | int | None, has_z: bool) -> bool:
+    """Whether a number is known, and says something of data without depth where there is none."""
+    return value is not None and (has_z or not ("axial" in name or name.endswith("_z")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lls_decode.pipelines.planning.index_range import parse_limits, parse_range, parse_roi
+from lls_decode.pipelines.planning.index_range import parse_extent, parse_limits, parse_pair, parse_range, parse_roi
 
 if TYPE_CHECKING:  # generic only in recent versions of click
     ParamType = click.ParamType[Any, Any]
@@ -48,6 +48,16 @@ class LimitsType(ParamType):
         return parse_limits(value, option=_option_name(param)) if isinstance(value, str) else value
 
 
+class ExtentType(ParamType):
+    """``auto``, ``all``, or ``X0:X1,Y0:Y1``, limits of a picture in nm."""
+
+    name = "auto|all|X0:X1,Y0:Y1"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse what was typed."""
+        return parse_extent(value, option=_option_name(param)) if isinstance(value, str) else value
+
+
 class RoiType(ParamType):
     """``X0:X1,Y0:Y1`` in pixels, the ends excluded, as the value of ``part.roi``."""
 
@@ -56,6 +66,21 @@ class RoiType(ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse what was typed."""
         return parse_roi(value, option=_option_name(param)) if isinstance(value, str) else value
+
+
+class PairType(ParamType):
+    """Two whole numbers, along x and along y."""
+
+    def __init__(self, name: str, separator: str, *, smallest: int | None = None) -> None:
+        self.name = name
+        """How the pair is shown in help texts."""
+        self._separator, self._smallest = separator, smallest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse what was typed."""
+        if not isinstance(value, str):
+            return value
+        return parse_pair(value, option=_option_name(param), separator=self._separator, smallest=self._smallest)
 
 
 class LazyChoice(Choice):

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from lls_decode import table as tables
 from lls_decode.errors import ConfigError
-from lls_decode.pictures.render import Rendering, render_png
+from lls_decode.pictures.drawing_plan import Rendering
+from lls_decode.pictures.render import render_png
 from lls_decode.pictures.render_pyramid import PYRAMIDS, render_pyramid
 
 

@@ -67,6 +67,44 @@ def parse_limits(text: str, *, option: str) -> tuple[float, float]:
     return low, high
 
 
+def parse_pair(text: str, *, option: str, separator: str, smallest: int | None = None) -> tuple[int, int]:
+    """Read two whole numbers, along x and along y: ``512x256``, or ``-3,0``.
+
+    Raises
+    ------
+    ConfigError
+        The text is something else, or a number is below the smallest.
+    """
+    found = re.fullmatch(rf"({_SIGNED})\s*{separator}\s*({_SIGNED})", text.strip())
+    numbers = () if found is None else tuple(int(number) for number in found.groups())
+    if len(numbers) != 2 or (smallest is not None and min(numbers) < smallest):
+        limit = "" if smallest is None else f" from {smallest} on"
+        raise ConfigError(
+            f"{option} {text or '(nothing)'}: expected two whole numbers{limit}, along x and along y, with "
+            f"{separator!r} between them."
+        )
+    return numbers[0], numbers[1]
+
+
+def parse_extent(text: str, *, option: str) -> tuple[tuple[float, float], tuple[float, float]] | str | None:
+    """Read ``auto`` (None), ``all``, or ``0:5000,100:900``, limits of a picture along its two axes; commas do too.
+
+    Raises
+    ------
+    ConfigError
+        The text is something else, or an upper limit is not above the lower one.
+    """
+    if text in ("auto", "all"):
+        return None if text == "auto" else text
+    words = text.replace(":", ",").split(",")
+    if len(words) != 4:
+        raise ConfigError(
+            f"{option} {text or '(nothing)'}: expected auto, all, or X0:X1,Y0:Y1 in nm, e.g. 0:5000,100:900."
+        )
+    across, down = (parse_limits(":".join(pair), option=option) for pair in (words[:2], words[2:]))
+    return across, down
+
+
 def parse_roi(text: str, *, option: str) -> dict[str, list[int]]:
     """Read ``100:200,50:90`` (x, then y) as the value of ``part.roi``.
 

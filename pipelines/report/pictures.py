@@ -6,8 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lls_decode.evaluate import TableSummary
-from lls_decode.pictures.render import Rendering, render_png
-from lls_decode.pictures.view import Projection, View
+from lls_decode.pictures.drawing_plan import Rendering
+from lls_decode.pictures.render import render_png
+from lls_decode.pictures.survey import survey_table
+from lls_decode.pictures.view import Colour, Projection, View, ViewedTable
 
 MOST_SIDE_ROWS = 50_000_000
 """Larger tables are drawn from above only."""
@@ -20,23 +22,21 @@ _MOST_PNG_BYTES = 400_000
 def reconstruction(table: Path, summary: TableSummary) -> list[tuple[Projection, Rendering, bytes]]:
     """A table from above, and from the side unless it is very long, or flat; PNG or JPEG of about a megapixel."""
     sample = "xs_nm" in summary.columns
-    size = {axis: _size(summary, f"{axis}s_nm" if sample else f"{axis}_nm") for axis in "xyz"}
+    depths = summary.columns.get("zs_nm" if sample else "z_nm")
     views: list[Projection] = ["xy"]
-    if summary.rows <= MOST_SIDE_ROWS and size["z"] > 0:
+    if summary.rows <= MOST_SIDE_ROWS and depths is not None and depths.num and depths.high > depths.low:
         views.append("xz")
-    return [(view, *_draw(table, view, max(size[view[0]], size[view[1]]))) for view in views]
+    flat: Colour | None = None if {"z_nm", "channel"} & set(summary.columns) else "none"
+    return [(view, *_draw(table, view, flat)) for view in views]
 
 
-def _size(summary: TableSummary, name: str) -> float:
-    counts = summary.columns.get(name)
-    return counts.high - counts.low if counts is not None and counts.num else 0.0
-
-
-def _draw(table: Path, view: Projection, longest_nm: float) -> tuple[Rendering, bytes]:
+def _draw(table: Path, view: Projection, colour: Colour | None) -> tuple[Rendering, bytes]:
+    limits = survey_table(ViewedTable(table, View(projection=view))).extent(None, 0.0)  # without strays
+    longest_nm = max(high - low for low, high in limits)
     pixel_nm = max(_SMALLEST_PIXEL_NM, float(math.ceil(longest_nm / _MOST_PX)))
     with TemporaryDirectory(prefix="lls-decode-") as folder:
         path = Path(folder) / "picture.png"
-        drawn = render_png(table, path, view=View(projection=view), pixel_nm=pixel_nm)
+        drawn = render_png(table, path, view=View(projection=view), pixel_nm=pixel_nm, colour=colour)
         image = path.read_bytes()
     return drawn, image if len(image) <= _MOST_PNG_BYTES else _smaller(image)
 

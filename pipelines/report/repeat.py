@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from lls_decode.pipelines.journal.record import RunRecord
+from lls_decode.table.depth import has_depth
 
 
 def command(record: RunRecord, out: Path) -> str:
@@ -15,11 +16,14 @@ def command(record: RunRecord, out: Path) -> str:
 def snippets(table: Path) -> dict[str, str]:
     """Lines that read a table, by the name of the program."""
     path = str(table.resolve())
+    depth = ("z_nm",) if has_depth(table) else ()
+    names = ("frame", "x_nm", "y_nm", *depth, "photons", "prob")
+    quoted = " ".join(f'"{name}"' for name in names)
     matlab, sql = (path.replace(quote, 2 * quote) for quote in ('"', "'"))
     return {
         "Python, pandas": (
             "import pandas as pd\n\n"
-            f"table = pd.read_parquet({path!r}, columns=['frame', 'x_nm', 'y_nm', 'z_nm', 'photons', 'prob'],\n"
+            f"table = pd.read_parquet({path!r}, columns={list(names)},\n"
             "                        filters=[('prob', '>', 0.9)])   # leave both out for everything\n"
             "table.attrs['lls_decode']['columns']['x_nm']             # unit and meaning"
         ),
@@ -29,7 +33,7 @@ def snippets(table: Path) -> dict[str, str]:
         ),
         "MATLAB": (
             f'file = "{matlab}";\n'
-            'table = parquetread(file, SelectedVariableNames=["frame" "x_nm" "y_nm" "z_nm" "photons" "prob"]);\n'
+            f"table = parquetread(file, SelectedVariableNames=[{quoted}]);\n"
             "table = table(table.prob > 0.9, :);"
         ),
         "SMAP, Picasso, ThunderSTORM, .smlm": f"lls-decode export {shlex.quote(path)} cell_sml.mat",

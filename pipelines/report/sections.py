@@ -8,7 +8,7 @@ import yaml
 
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias, TableSummary
 from lls_decode.evaluate.counts import ValueCounts
-from lls_decode.pictures.render import Rendering
+from lls_decode.pictures.drawing_plan import Rendering
 from lls_decode.pipelines.flows.table_inspection import describe_step
 from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.pipelines.status.run_status import FailedBlock, RunStatus
@@ -75,15 +75,19 @@ def failures(failed: Iterable[FailedBlock]) -> str:
     return html.section("Lost frames", parts)
 
 
-def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str) -> str:
+def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str, *, has_z: bool = True) -> str:
     """The reconstruction."""
     parts = []
     for view, shown, image in drawn:
         (left, right), (top, bottom) = shown.extent_nm
+        hue = ", coloured by z" if has_z else ""
+        if shown.channels:
+            hue = f", in colours for {', '.join(shown.channels)}"
         caption = (
             f"{shown.num_drawn:,} {kind}, {view}, {shown.coords} coordinates, {(right - left) / 1000:.1f} x "
-            f"{(bottom - top) / 1000:.1f} µm; each as wide as its predicted sigma, coloured by z"
+            f"{(bottom - top) / 1000:.1f} µm; each as wide as its predicted sigma{hue}"
         )
+        caption += "".join(f"; {note}" for note in shown.notes)
         parts.append(html.picture(image, caption, dark=True))
     return html.section("Reconstruction", parts)
 
@@ -208,7 +212,7 @@ def resolution(curve: FourierCorrelation | str) -> str:
         return html.section("Resolution", [html.words(curve)])
     one, other = curve.num_localizations
     if not math.isnan(curve.resolution_nm):
-        found = f"{curve.resolution_nm:.0f} nm (1/7)"
+        found = "; ".join(curve.describe())
     elif curve.reaches_threshold:
         found = f"finer than {2 * curve.pixel_nm:.0f} nm, two pixels of the picture"
     else:

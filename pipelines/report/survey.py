@@ -15,6 +15,7 @@ from lls_decode.evaluate import CutCounts, SubpixelBias, SubpixelCounts, TableSu
 from lls_decode.evaluate.counts import FieldCounts
 from lls_decode.pipelines.flows.table_inspection import iter_rows
 from lls_decode.table import TableMetadata
+from lls_decode.table.depth import DEPTH_COLUMNS, has_depth
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def survey_table(
     done = [block for block in blocks if block.id not in missing]
     camera = CameraCounts(layout, pixel, tile_px) if pixel is not None and _is_on_camera(metadata) else None
     frames = block_cuts(blocks, done, context) if "plane" in metadata.columns else None
-    summary = TableSummary(tuple(metadata.columns), layout.planes_per_volume)
+    deep = has_depth(path)
+    columns = tuple(name for name in metadata.columns if deep or name not in DEPTH_COLUMNS)
+    summary = TableSummary(columns, layout.planes_per_volume)
     for rows in iter_rows(path, metadata):
         summary.add(rows)
         if frames is not None:

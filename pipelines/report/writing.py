@@ -116,7 +116,7 @@ def _table_parts(table: Path, metadata: TableMetadata, survey: Survey) -> Iterat
         yield sections.history(metadata)
     if not summary.rows:
         return
-    yield sections.images(reconstruction(table, summary), metadata.kind)
+    yield sections.images(reconstruction(table, summary), metadata.kind, has_z="z_nm" in summary.columns)
     yield sections.counts(summary, survey.coverage, metadata.kind)
     yield sections.values(summary)
     if metadata.kind == "localizations":

@@ -10,7 +10,7 @@ from lls_decode.pipelines.journal.events import BlockDone, BlockFailed
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.pipelines.planning.plan import Plan, differences
-from lls_decode.table import TableMetadata, software_versions
+from lls_decode.table import ChannelInfo, TableMetadata, software_versions
 
 _PACKAGES = ("dask", "distributed", "torch", "zarr")
 
@@ -129,6 +129,10 @@ def table_metadata(plan: Plan) -> TableMetadata:
         geometry=plan.config.geometry,
         camera=plan.config.camera,
         planes_per_volume=plan.layout.planes_per_volume,
+        width=plan.layout.width,
+        height=plan.layout.height,
+        num_frames=plan.layout.num_frames,
+        channels=(ChannelInfo(name=plan.source.channel_name),) if plan.source.channel_name else (),
         model_digest=plan.bundle_digest,
         model=plan.bundle.to_dict(),
         configuration=plan.config.to_dict(),

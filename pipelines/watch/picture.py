@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lls_decode.axes import Layout
 from lls_decode.blocks import Block
-from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import ShardError
 from lls_decode.pictures.canvas import DepthCanvas, Extent, Image
 from lls_decode.pipelines.journal.record import RunRecord
+from lls_decode.table.field import field_extent
 from lls_decode.table.shards import UNREADABLE, open_shard
 
 MOST_PIXELS = 250_000
@@ -135,22 +134,6 @@ class LivePicture:
             self._z_range_nm = (low, high)
             self._begin()
         self._look_at = 2 * rows
-
-
-def field_extent(layout: Layout, pixel: PixelSize, geometry: Geometry | None) -> Extent:
-    """Limits of what the camera has seen, ((x, x), (y, y)) in nm: of the sample where the geometry is known."""
-    corners = np.array(
-        [
-            (x, y, k)
-            for x in (-0.5, layout.width - 0.5)
-            for y in (-0.5, layout.height - 0.5)
-            for k in (0, layout.planes_per_volume - 1)
-        ]
-    )
-    x_nm, y_nm, plane = corners[:, 0] * pixel.x_nm, corners[:, 1] * pixel.y_nm, corners[:, 2]
-    if geometry is not None:
-        x_nm, y_nm, _ = geometry.to_sample(x_nm, y_nm, np.zeros(len(plane)), plane)
-    return (float(x_nm.min()), float(x_nm.max())), (float(y_nm.min()), float(y_nm.max()))
 
 
 def _pixel_for(extent_nm: Extent) -> float:

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +12,11 @@ from typing import Any
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
+from bokeh.resources import Resources
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.util import bind_sockets
+from bokeh.server.views.ws import WSHandler
 from distributed import Client, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.httpserver import HTTPServer
@@ -59,7 +61,9 @@ class PageServer:
 
 
 @contextmanager
-def serve(out: str | Path, *, port: int = 8788, address: str = LOOPBACK) -> Iterator[PageServer]:
+def serve(
+    out: str | Path, *, port: int = 8788, address: str = LOOPBACK, origins: Sequence[str] = ()
+) -> Iterator[PageServer]:
     """Serve the page of a run at ``/`` and its figures at ``/metrics``, as long as the body runs the loop.
 
     Parameters
@@ -70,6 +74,9 @@ def serve(out: str | Path, *, port: int = 8788, address: str = LOOPBACK) -> Iter
         0: any free one.
     address
         Where to listen. Whoever reaches another address than the loopback sees the run.
+    origins
+        Hosts (``HOST`` or ``HOST:PORT``) of proxies through which the page may be opened, besides this machine's own
+        names. Under which path a proxy shows the page does not matter: all its addresses are relative.
 
     Raises
     ------
@@ -87,9 +94,9 @@ def serve(out: str | Path, *, port: int = 8788, address: str = LOOPBACK) -> Iter
         ) from error
     watcher = Watcher(out)
     names = {LOOPBACK, "localhost", address, socket.gethostname()}
-    application = BokehTornado(
+    application = _RelativeTornado(
         {"/": Application(FunctionHandler(partial(show_run, watcher=watcher)))},
-        extra_websocket_origins=[f"{name}:{port}" for name in names],
+        extra_websocket_origins=[*(f"{name}:{port}" for name in names), *origins],
         extra_patterns=[("/metrics", MetricsHandler, {"runs": lambda: _statuses([watcher])})],
     )
     http_server = HTTPServer(application)
@@ -97,12 +104,34 @@ def serve(out: str | Path, *, port: int = 8788, address: str = LOOPBACK) -> Iter
     server = BaseServer(IOLoop.current(), application, http_server)
     server.start()
     watcher.start()
+    refusals = logging.getLogger(WSHandler.__module__)
+    refusals.addFilter(_say_origin)
     try:
         yield PageServer(f"http://{address}:{port}/", server.io_loop)
     finally:
+        refusals.removeFilter(_say_origin)
         http_server.stop()
         server.stop()
         watcher.close()
+
+
+class _RelativeTornado(BokehTornado):
+    """Serves pages whose addresses are relative, so that a proxy can show them under any path."""
+
+    def resources(self, absolute_url: str | bool | None = None) -> Resources:
+        """Addresses of the scripts: from where the page is."""
+        return super().resources("" if absolute_url is None else absolute_url)
+
+
+def _say_origin(record: logging.LogRecord) -> bool:
+    """Name our option where Bokeh names one of its own."""
+    if str(record.msg).startswith("Refusing websocket connection") and isinstance(record.args, tuple):
+        record.msg = (
+            "the page was opened at %s, which is none of this machine's names, and stays empty; if that is your proxy, "
+            "start again with --origin %s"
+        )
+        record.args = record.args[:2]
+    return True
 
 
 def attach(client: Client, out: str | Path) -> str | None:

@@ -14,8 +14,9 @@ import pytest
 from distributed import Client, Scheduler, SpecCluster
 
 from lls_decode.cluster.addresses import own_address, tunnel
+from lls_decode.cluster.security import make_security
 from lls_decode.cluster.site import connect
-from lls_decode.cluster.slurm.rendezvous import Rendezvous, make_security, read_rendezvous
+from lls_decode.cluster.slurm.rendezvous import Rendezvous, read_rendezvous
 from lls_decode.cluster.slurm.worker import START_S
 from lls_decode.cluster.slurm.worker import main as worker_main
 from lls_decode.errors import SiteError
@@ -75,7 +76,7 @@ def test_real_gpu() -> None:
 @contextmanager
 def driver(folder: Path, *, encrypt: bool = False) -> Iterator[Client]:
     """What the driver job is to its workers: a scheduler in this process, and a file that says where."""
-    security = make_security(encrypt)
+    security = make_security() if encrypt else None
     protocol = "tls://" if security else "tcp://"
     options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "security": security}
     scheduler = {"cls": Scheduler, "options": {**options, "protocol": protocol}}

@@ -73,7 +73,7 @@ def write_rows(path: Path, columns: dict[str, Any], *, geometry: Geometry | None
         x, y, z = (columns[name].astype(np.float32).astype(np.float64) for name in ("x_nm", "y_nm", "z_nm"))
         sample = geometry.to_sample(x, y, z, columns["plane"])
         columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), sample, strict=True))
-    canonical = schema(with_sample=geometry is not None)
+    canonical = schema(with_sample=geometry is not None, with_channel="channel" in columns)
     arrays = [pa.array(columns[f.name].astype(f.type.to_pandas_dtype()), type=f.type) for f in canonical]
     about = TableMetadata(pixel_size=PIXEL, planes_per_volume=planes, geometry=geometry)
     with table_writer(path, canonical, about) as writer:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from lls_decode.config import Geometry, PixelSize
+from lls_decode.molecules.schema import molecule_schema
 from lls_decode.table import TableMetadata, schema, table_writer
 
 PLANES = 30
@@ -44,14 +45,44 @@ def random_columns(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any,
     }
 
 
+def random_molecules(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Every column of molecules but those in sample coordinates, in the order of `link`: by the last volume."""
+    random, columns = np.random.default_rng(seed), random_columns(num_rows, seed=seed)
+    duration = random.integers(1, 4 * PLANES, num_rows)
+    seen = random.integers(1, duration + 1)
+    columns |= {"last_frame": columns["frame"] + duration - 1, "num_frames": seen, "num_planes": np.minimum(seen, 5)}
+    columns |= {"num_volumes": 1 + duration // PLANES, "group": np.arange(num_rows) + 7}
+    columns["prob_any"] = random.uniform(0.9, 1, num_rows).astype(np.float32)
+    del columns["volume"], columns["plane"]
+    order = np.argsort(columns["last_frame"] // PLANES, kind="stable")
+    return {name: values[order] for name, values in columns.items()}
+
+
+def write_molecules(
+    path: Path, columns: Mapping[str, Any], *, geometry: Geometry | None = None, **metadata: Any
+) -> Path:
+    """A table of molecules; with a geometry it has sample coordinates, by columns a channel."""
+    columns = dict(columns)
+    if geometry is not None:
+        place = (np.asarray(columns[name], dtype=np.float64) for name in ("x_nm", "y_nm", "z_nm"))
+        columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), geometry.to_sample(*place, 0), strict=True))
+    canonical = molecule_schema(geometry is not None, "channel" in columns)
+    arrays = [pa.array(np.asarray(columns[f.name]).astype(f.type.to_pandas_dtype()), type=f.type) for f in canonical]
+    values = {"pixel_size": PIXEL, "planes_per_volume": PLANES, "geometry": geometry, **metadata}
+    about = TableMetadata(**values).of_kind("molecules")
+    with table_writer(path, canonical, about) as writer:
+        writer.write(pa.table(arrays, schema=canonical))
+    return path
+
+
 def write_table(path: Path, columns: Mapping[str, Any], *, geometry: Geometry | None = None, **metadata: Any) -> Path:
-    """A table of ours; with a geometry it has sample coordinates."""
+    """A table of localizations; with a geometry it has sample coordinates, by columns a channel."""
     columns = dict(columns)
     if geometry is not None:
         x, y, z = (np.asarray(columns[name], dtype=np.float64) for name in ("x_nm", "y_nm", "z_nm"))
         sample = geometry.to_sample(x, y, z, columns["plane"])
         columns |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), sample, strict=True))
-    canonical = schema(with_sample=geometry is not None)
+    canonical = schema(geometry is not None, "channel" in columns)
     arrays = [pa.array(np.asarray(columns[f.name]).astype(f.type.to_pandas_dtype()), type=f.type) for f in canonical]
     about = TableMetadata(**{"pixel_size": PIXEL, "planes_per_volume": PLANES, "geometry": geometry, **metadata})
     with table_writer(path, canonical, about) as writer:

@@ -22,7 +22,7 @@ from lls_decode.export.exporting import FORMATS, export_table
 from lls_decode.export.importing import import_table
 from lls_decode.table import read_metadata, read_table
 
-from .conftest import GEOMETRY, MODEL, PIXEL, PLANES, random_columns, write_table
+from .conftest import GEOMETRY, MODEL, PIXEL, PLANES, random_columns, random_molecules, write_molecules, write_table
 
 Columns = dict[str, np.ndarray[Any, Any]]
 
@@ -294,41 +294,68 @@ def test_thunderstorm_without_sigma_of_z(tmp_path: Path, columns: Columns) -> No
     assert "uncertainty_z" not in names
 
 
-def test_picasso_metadata_inside_and_beside(table: Path, columns: Columns) -> None:
-    path = export(table, "picasso")
-    beside = list(yaml.safe_load_all(path.with_suffix(".yaml").read_text()))
+def picasso_file(path: Path) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    """Rows and metadata, of which both copies are the same."""
+    (beside,) = yaml.safe_load_all(path.with_suffix(".yaml").read_text())
     with h5py.File(path) as file:
-        assert json.loads(file["metadata"][()]) == beside
-        locs = file["locs"][:]
+        assert json.loads(file["metadata"][()]) == [beside]
+        return file["locs"][:], beside
+
+
+def smap_info(path: Path) -> dict[str, Any]:
+    """Numbers of ``saveloc.file.info`` that say how large the movie is."""
+    with h5py.File(path) as file:
+        info = file["saveloc/file/info"]
+        return {name: info[name][:].ravel().tolist() for name in ("Width", "Height", "roi", "numberOfFrames")}
+
+
+DATASET = {"width": 250, "height": 240, "num_frames": 900}
+"""What the metadata of a table say of the frames."""
+
+
+def test_picasso_metadata_inside_and_beside(tmp_path: Path, columns: Columns) -> None:
+    table = write_table(tmp_path / "table.parquet", columns, model=MODEL, **DATASET)
+    locs, about = picasso_file(export(table, "picasso"))
     assert locs.dtype["frame"] == np.uint32
     assert {locs.dtype[name].str for name in ("x", "y", "z", "lpx", "lpy", "photons")} == {"<f4"}
-    (about,) = beside
-    assert about["Pixelsize"] == 104.0
-    assert about["Shift (px)"] == [1, 1]  # down to -50 nm
-    assert locs["x"].min() >= 0
-    assert locs["y"].min() >= 0
-    assert locs["x"].max() < about["Width"]
-    assert locs["y"].max() < about["Height"]
-    assert about["Frames"] == columns["frame"].max() + 1
-    np.testing.assert_allclose((locs["x"] - 1) * 104, columns["x_nm"], atol=TOLERANCE_NM)
-    np.testing.assert_allclose((locs["y"] - 1) * 104, columns["y_nm"], atol=TOLERANCE_NM)
+    expected = {"Width": 250, "Height": 227, "Frames": 900, "Pixelsize": 104.0, "Shift (px)": [0, 0]}
+    assert about.items() >= expected.items()  # 240 pixels of 98 nm are 227 of 104 nm: Picasso knows one size
+    np.testing.assert_allclose(locs["x"] * 104, columns["x_nm"], atol=TOLERANCE_NM)
+    np.testing.assert_allclose(locs["y"] * 104, columns["y_nm"], atol=TOLERANCE_NM)
+
+
+def test_rows_that_picasso_will_drop_are_counted(
+    tmp_path: Path, columns: Columns, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns["y_nm"][:9] = np.float32(-0.5)
+    columns["x_nm"][9:12] = 250 * 104.0
+    columns["x_nm"], columns["y_nm"] = np.abs(columns["x_nm"]), np.where(columns["y_nm"] == -0.5, -0.5, 5000.0)
+    table = write_table(tmp_path / "table.parquet", columns, **DATASET)
+    made = export_table(table, tmp_path / "out.hdf5")
+    (note,) = made.notes
+    assert "12 of 500 rows lie outside" in note
+    assert note in caplog.text
+    again = export_table(table, tmp_path / "out.hdf5", first_px=(-1, -1), size=(253, 250))
+    assert again.notes == ()  # as the note advises
+    _, about = picasso_file(again.path)
+    assert (about["Shift (px)"], about["Width"]) == ([1, 1], 254)
+    np.testing.assert_allclose(back(again.path, format="picasso")["x_nm"], in_order(columns)["x_nm"], atol=TOLERANCE_NM)
 
 
 def test_picasso_is_as_large_as_what_is_rounded(tmp_path: Path) -> None:
-    """The largest x is a whole number of pixels as float32, after it was moved: Picasso drops what is not below."""
+    """The largest x is a whole number of pixels as float32: Picasso drops what is not below the width."""
     columns = random_columns(2)
-    columns |= {"x_nm": np.float32([-104 * 500, np.nextafter(np.float32(104 * 3), np.float32(0))]), "frame": [0, 1]}
-    path = export(write_table(tmp_path / "table.parquet", columns), "picasso")
-    with h5py.File(path) as file:
-        assert file["locs"]["x"].tolist() == [0, 503]
-    assert yaml.safe_load(path.with_suffix(".yaml").read_text())["Width"] == 504
+    x = np.float32([0, np.nextafter(np.float64(104 * 503), 0)])
+    columns |= {"x_nm": x, "y_nm": np.float32([5, 5]), "frame": [0, 1]}
+    made = export_table(write_table(tmp_path / "table.parquet", columns), tmp_path / "out.hdf5")
+    locs, about = picasso_file(made.path)
+    assert locs["x"].tolist() == [0, 503]
+    assert about["Width"] == 504
 
 
-def test_picasso_is_not_moved_without_need(tmp_path: Path, columns: Columns) -> None:
-    columns |= {"x_nm": np.abs(columns["x_nm"]), "y_nm": np.abs(columns["y_nm"]), "group": np.full(500, -1)}
-    path = export(write_table(tmp_path / "table.parquet", columns), "picasso")
-    assert yaml.safe_load(path.with_suffix(".yaml").read_text())["Shift (px)"] == [0, 0]
-    with h5py.File(path) as file:
+def test_picasso_without_groups_and_psf(tmp_path: Path, columns: Columns) -> None:
+    columns |= {"group": np.full(500, -1)}
+    with h5py.File(export(write_table(tmp_path / "table.parquet", columns), "picasso")) as file:
         assert "group" not in file["locs"].dtype.names
         assert "sx" not in file["locs"].dtype.names  # no PSF is known
 
@@ -489,27 +516,32 @@ print(peak_mb() - before)
 PIECE_ROWS = 32_768
 
 
-def in_small_pieces(path: Path, num_rows: int) -> Path:
+def in_small_pieces(path: Path, num_rows: int, kind: str) -> Path:
     """Row groups smaller than ours, so that a piece is small beside the table."""
-    whole = pq.read_table(write_table(path, random_columns(num_rows), model=MODEL))
+    if kind == "molecules":
+        whole = pq.read_table(write_molecules(path, random_molecules(num_rows), model=MODEL))
+    else:
+        whole = pq.read_table(write_table(path, random_columns(num_rows), model=MODEL))
     pq.write_table(whole, path, row_group_size=PIECE_ROWS)
     return path
 
 
-@pytest.fixture(scope="module")
-def growing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A table of four pieces, and one of a million rows."""
+@pytest.fixture(scope="module", params=["localizations", "molecules"])
+def growing(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """A table of some pieces, as many as are sorted at a time, and one of a million rows."""
     folder = tmp_path_factory.mktemp("growing")
-    return in_small_pieces(folder / "small.parquet", 4 * PIECE_ROWS), in_small_pieces(
-        folder / "large.parquet", 1_000_000
+    small, large = (
+        in_small_pieces(folder / f"{name}.parquet", num_rows, request.param)
+        for name, num_rows in (("small", 10 * PIECE_ROWS), ("large", 1_000_000))
     )
+    return small, large
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("format", ["smap", "picasso", "decode", "smlm", "thunderstorm"])
 def test_memory_does_not_grow_with_the_table(format: str, growing: tuple[Path, Path]) -> None:
-    """870 thousand rows more are 100 MB of float64, if they were held."""
+    """670 thousand rows more are 80 MB of float64, if they were held."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *growing, format], capture_output=True, text=True, check=False
     )

@@ -112,7 +112,11 @@ def test_planes_of_a_table_of_ours_are_its_own(tmp_path: Path) -> None:
 def test_parquet_of_other_programs(tmp_path: Path) -> None:
     foreign = pd.DataFrame({"frame": [2, 1], "x [nm]": [150.0, 250.0], "y [nm]": [50, 60], "cell": ["a", "b"]})
     foreign.to_parquet(tmp_path / "ts.parquet")
-    out = import_table(tmp_path / "ts.parquet", tmp_path / "a.parquet", pixel_size=PixelSize(x_nm=100, y_nm=100))
+    with pytest.raises(TableError, match="looks like a table of ThunderSTORM, but it has 'cell'"):
+        import_table(tmp_path / "ts.parquet", tmp_path / "a.parquet", pixel_size=PixelSize(x_nm=100, y_nm=100))
+    out = import_table(
+        tmp_path / "ts.parquet", tmp_path / "a.parquet", pixel_size=PixelSize(x_nm=100, y_nm=100), format="thunderstorm"
+    )
     rows, about = read_table(out)
     assert rows["frame"].to_pylist() == [0, 1]
     assert rows["x_nm"].to_pylist() == [200, 100]
@@ -122,7 +126,7 @@ def test_parquet_of_other_programs(tmp_path: Path) -> None:
         import_table(tmp_path / "other.parquet", tmp_path / "b.parquet")
     foreign.assign(frame=["one", "two"]).to_parquet(tmp_path / "words.parquet")
     with pytest.raises(TableError, match="'frame' that holds no numbers"):
-        import_table(tmp_path / "words.parquet", tmp_path / "b.parquet", pixel_size=PixelSize(x_nm=1, y_nm=1))
+        import_table(tmp_path / "words.parquet", tmp_path / "b.parquet", first_frame=0, origin="centre")
 
 
 def test_molecules_come_back(tmp_path: Path) -> None:

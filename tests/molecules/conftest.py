@@ -56,7 +56,7 @@ def make_rows(columns: Mapping[str, npt.ArrayLike], *, planes: int = 1, geometry
     if geometry is not None and "xs_nm" not in full:
         x, y, z = (full[name].astype(np.float64) for name in ("x_nm", "y_nm", "z_nm"))
         full |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), geometry.to_sample(x, y, z, plane), strict=True))
-    wanted = schema(with_sample=geometry is not None)
+    wanted = schema(with_sample=geometry is not None, with_channel="channel" in columns)
     return pa.table([pa.array(full[f.name].astype(f.type.to_pandas_dtype())) for f in wanted], wanted)
 
 

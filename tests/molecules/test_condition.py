@@ -44,6 +44,8 @@ SELECTED = {
     "abs(x_nm) / x_sig > 2 * 1.5": lambda r: np.abs(r["x_nm"]) / r["x_sig"] > 3,
     "isfinite(z_nm)": lambda r: np.isfinite(r["z_nm"]),
     "z_nm > -1000": lambda r: r["z_nm"] > -1000,  # NaN is not
+    "frame=17": lambda r: r["frame"] == 17,
+    "frame = 17 or group=-1 and plane == 0": lambda r: np.ones(NUM, bool),
     "x_nm < y_nm": lambda r: r["x_nm"] < r["y_nm"],
     "x_nm / 0 > 0": lambda r: r["x_nm"] > 0,
 }
@@ -87,6 +89,8 @@ REFUSED = {
     "(x := 3) < 4": "is no number",
     "x_sig < 1j": "is no number",
     "x_sig = 3": "cannot be read",
+    "frame = 3.5": "cannot be read",
+    "frame = x_sig": "cannot be read",
     "x_sig < 3; frame > 2": "cannot be read",
     "x_sig < 3\nframe": "cannot be read",
 }

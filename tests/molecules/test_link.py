@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, OutputError, TableError
 from lls_decode.export.exporting import export_table
-from lls_decode.molecules import Gate, link, molecule_schema, unlink
+from lls_decode.molecules import Gate, filter_table, link, molecule_schema, unlink
 from lls_decode.molecules.linking import MOLECULES
 from lls_decode.pictures.render import render_png
 from lls_decode.table import MOLECULES_VERSION, read_metadata, read_table, schema
@@ -183,6 +184,32 @@ def test_without_z_molecules_are_linked_in_the_plane(write_rows: WriteRows) -> N
     assert np.isnan(found["z_nm"])
     assert np.isnan(found["z_sig"])
     assert found["x_sig"] == pytest.approx(10 / np.sqrt(2))
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize("batch_rows", [40, 10_000])
+def test_channels_are_linked_as_if_each_were_alone(way: dict[str, Any], batch_rows: int, write_rows: WriteRows) -> None:
+    """Molecules of two channels at the same places, in the same frames, are never one molecule."""
+    parts = [seen_molecules(num=40, per_molecule=4, seed=seed, **way)[0] for seed in (3, 4)]
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    rows["channel"] = np.repeat([0, 2], [len(part["frame"]) for part in parts])
+    order = np.lexsort((rows["x_nm"], rows["y_nm"], rows["frame"]))
+    rows = {name: values[order] for name, values in rows.items()}
+    about = {"planes": way["planes"], "geometry": way["geometry"]}
+    together = write_rows(rows, name="together.parquet", **about)
+    made = link(together, out=together.parent / "both", batch_rows=batch_rows)
+    found, metadata = read_table(made.molecules)
+    assert metadata.has_channels
+    for channel in (0, 2):
+        alone = filter_table(together, together.parent / f"{channel}.parquet", where=f"channel == {channel}").path
+        expected = read_table(link(alone, out=together.parent / str(channel)).molecules)[0]
+        mine = found.filter(pc.equal(found["channel"], channel))
+        keys = [(name, "ascending") for name in ("frame", "x_nm", "y_nm")]
+        assert plain(mine.sort_by(keys).drop_columns("group")).equals(
+            plain(expected.sort_by(keys).drop_columns("group"))
+        )
+    localizations = read_table(made.localizations)[0].to_pandas()
+    assert (localizations.groupby("group").channel.nunique() == 1).all()
 
 
 def test_an_empty_table_has_no_molecules(write_rows: WriteRows) -> None:

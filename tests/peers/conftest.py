@@ -2,7 +2,7 @@
 
 `REQUIREMENTS` is the one place that says which versions are tried. An environment is kept under ``build/peers`` until
 its requirement, or Python, changes. What runs in it is a script of ``readers/``, which knows the program and numpy (and
-the pandas that comes with it), and nothing of ours.
+the pandas that comes with it), and nothing of ours; except for napari, into whose environment our plugin is installed.
 """
 
 import json
@@ -21,6 +21,16 @@ REQUIREMENTS = {
     "picasso": ("picassosr==0.11.3",),
     "locan": ("locan[hdf5]==0.22.0",),
     "smappy": ("smappy-smlm==0.4.1",),
+    "napari": (
+        "napari[pyqt6]==0.9.2",
+        "npe2==0.10.0",
+        "pyarrow>=16",
+        "pydantic>=2.7",
+        "PyYAML>=6",
+        "zarr>=3.0,<4",
+        "dask>=2024.8",
+    ),
+    "neuroglancer": ("neuroglancer==2.41.2", "tensorstore==0.1.86"),
     "zarr": ("ome-zarr==0.18.0", "napari-ome-zarr==0.10.0", "ngff-zarr==0.50.0"),
 }
 ENVIRONMENTS = Path(__file__).resolve().parents[2] / "build" / "peers"
@@ -100,3 +110,13 @@ def smappy(tmp_path_factory: pytest.TempPathFactory) -> Peer:
 @pytest.fixture(scope="session")
 def zarr_readers(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     return _peer("zarr", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def napari(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    return _peer("napari", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def neuroglancer(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    return _peer("neuroglancer", tmp_path_factory)

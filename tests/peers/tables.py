@@ -19,6 +19,8 @@ X_NM, Y_NM = PIXEL.x_nm, PIXEL.y_nm
 """Size of a pixel; the two are not the same."""
 PSF_NM = (130.0, 140.0)
 """Of `MODEL`."""
+SIZE = {"width": 255, "height": 270, "num_frames": 900}
+"""Of the dataset: more than the rows reach."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Case:
 
 def _case(stored: Columns, **metadata: Any) -> Case:
     exact = {name: values.astype(float) if values.dtype.kind == "f" else values for name, values in stored.items()}
-    return Case(exact, stored, metadata)
+    return Case(exact, stored, {**SIZE, **metadata})
 
 
 def _rows() -> Columns:

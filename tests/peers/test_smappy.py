@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from .conftest import Peer
-from .tables import CASES, FLAT, PSF_NM, X_NM, Y_NM, assert_same
+from .tables import CASES, FLAT, PSF_NM, SIZE, X_NM, Y_NM, assert_same
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
@@ -35,7 +35,7 @@ def test_smap(smappy: Peer, name: str, tmp_path: Path) -> None:
     assert_same(found, expected)
     assert about["format"] == "SMAP"
     assert about["pixelsize_nm"] == pytest.approx(X_NM)
-    assert about["smap"]["numberOfFrames"] == columns["frame"].max() + 1
+    assert about["smap"]["numberOfFrames"] == SIZE["num_frames"]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,9 +10,10 @@ import tifffile
 import zarr
 
 from lls_decode.errors import ConfigError, OutputError, TableError
-from lls_decode.pictures import pyramid, render_pyramid
-from lls_decode.pictures.pyramid import Grid, halved
+from lls_decode.pictures import drawing_plan
 from lls_decode.pictures.render_pyramid import render_pyramid as render
+from lls_decode.pictures.tiled import pyramid
+from lls_decode.pictures.tiled.pyramid import Grid, halved
 from lls_decode.pictures.view import View
 from tests.export.conftest import write_pieces
 
@@ -37,7 +38,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many tiles in a small picture."""
     for name in ("TILE", "_CHUNK"):
         monkeypatch.setattr(pyramid, name, {False: (1, 64, 64), True: (16, 32, 32)})
-    monkeypatch.setattr(render_pyramid, "TILE", pyramid.TILE)
+    monkeypatch.setattr(drawing_plan, "TILE", pyramid.TILE)
 
 
 def levels(path: Path) -> list[Any]:
@@ -73,7 +74,7 @@ def test_neither_tiles_nor_row_groups_are_seen(
     # tiles that the widest margin fits into
     monkeypatch.setattr(pyramid, "TILE", {False: (1, 128, 128)})
     monkeypatch.setattr(pyramid, "_CHUNK", {False: (1, 128, 128)})
-    monkeypatch.setattr(render_pyramid, "TILE", pyramid.TILE)
+    monkeypatch.setattr(drawing_plan, "TILE", pyramid.TILE)
     pieced = write_pieces(tmp_path / "pieced.parquet", group_rows=311, **columns)
     render(pieced, tmp_path / "tiled.zarr", view=view, **how)
     whole, tiled = levels(tmp_path / "whole.zarr"), levels(tmp_path / "tiled.zarr")

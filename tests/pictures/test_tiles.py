@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from lls_decode.errors import ConfigError
-from lls_decode.pictures import tiles
-from lls_decode.pictures.tiles import Buckets, Shape, TiledCanvas, Tiling, reach_px
+from lls_decode.pictures.tiled import tiles
+from lls_decode.pictures.tiled.tiles import Buckets, Shape, TiledCanvas, Tiling, reach_px
 
 SHAPE: Shape = (3, 37, 50)
 SIGMAS = [(0.5, 0.4), (1.2, 1.0), (2.0, 1.7)]
@@ -104,7 +104,7 @@ def test_every_tile_knows_all_emitters_within_its_margin(margin: int) -> None:
 
 def test_buckets_give_back_what_they_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "_KEYS_IN_MEMORY", 64)
-    buckets = Buckets(tmp_path / "keys", num_buckets=12, span=10)
+    buckets = Buckets(tmp_path / "keys", span=10)
     random = np.random.default_rng(0)
     keys = np.concatenate([random.integers(0, 30, 500), random.integers(70, 120, 300)])
     for part in np.array_split(keys, 37):

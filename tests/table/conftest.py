@@ -19,7 +19,9 @@ MountDisk = Callable[[str], Path]
 def make_rows() -> MakeRows:
     """Random rows of a block in the canonical schema, in no order."""
 
-    def make(block: Block, num_rows: int, *, seed: int = 0, with_sample: bool = True) -> pa.Table:
+    def make(
+        block: Block, num_rows: int, *, seed: int = 0, with_sample: bool = True, with_channel: bool = False
+    ) -> pa.Table:
         random = np.random.default_rng([seed, block.index])
         volume = random.integers(block.volume_start, block.volume_stop, num_rows)
         plane = random.integers(block.plane_start, block.plane_stop, num_rows)
@@ -28,8 +30,9 @@ def make_rows() -> MakeRows:
             "volume": volume,
             "plane": plane,
             "group": np.full(num_rows, -1),
+            "channel": np.arange(num_rows) % 3,
         }
-        canonical = schema(with_sample)
+        canonical = schema(with_sample, with_channel)
         columns = [
             pa.array(
                 np.asarray(whole.get(f.name, random.uniform(0, 30_000, num_rows))).astype(f.type.to_pandas_dtype())

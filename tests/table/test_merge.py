@@ -11,14 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from lls_decode.axes import Layout
-from lls_decode.blocks import Block, plan_blocks
+from lls_decode.blocks import Block, expand_ranges, plan_blocks
 from lls_decode.config import Geometry, PixelSize, ScmosCamera
 from lls_decode.errors import OutputError, ShardError, TableError
 from lls_decode.table import (
+    CHANNEL_COLUMN,
     COLUMNS,
     ROW_GROUP_ROWS,
     SORT_COLUMNS,
     TABLE_VERSION,
+    ChannelInfo,
     TableMetadata,
     iter_tables,
     merge_shards,
@@ -86,6 +88,10 @@ def test_missing_blocks_are_named(tmp_path: Path, shards: Path, blocks: tuple[Bl
     manifest = merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA, allow_missing=True)
     assert manifest.missing_blocks == read_metadata(out).missing_blocks == ("b000001", "b000004")
     assert sorted(set(read_table(out)[0]["volume"].to_pylist())) == [0, 2, 5]
+    # an empty block is covered, a missing one is not
+    covered = expand_ranges(read_metadata(out).frames or ())
+    done = [block.owned_frames for block in blocks if block.index not in (1, 4)]
+    assert covered.tolist() == sorted(np.concatenate(done).tolist())
 
 
 def test_shards_of_another_run_do_not_get_in(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
@@ -112,9 +118,25 @@ def test_damaged_shard_stops_the_merge_and_keeps_the_old_table(
 def test_shards_with_other_columns_do_not_mix(
     tmp_path: Path, shards: Path, blocks: tuple[Block, ...], make_rows: MakeRows
 ) -> None:
-    write_shard(make_rows(blocks[5], 10, with_sample=False), blocks[5], shards, run_digest=DIGEST)
-    with pytest.raises(ShardError, match=r"b000005\.parquet has columns"):
-        merge_shards(shards, blocks, tmp_path / "out.parquet", run_digest=DIGEST, metadata=METADATA)
+    for other in ({"with_sample": False}, {"with_channel": True}):
+        write_shard(make_rows(blocks[5], 10, **other), blocks[5], shards, run_digest=DIGEST)
+        with pytest.raises(ShardError, match=r"b000005\.parquet has columns"):
+            merge_shards(shards, blocks, tmp_path / "out.parquet", run_digest=DIGEST, metadata=METADATA)
+
+
+def test_channels_are_merged(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    parts = [make_rows(block, 50, with_channel=True) for block in blocks]
+    for block, part in zip(blocks, parts, strict=True):
+        write_shard(part, block, tmp_path, run_digest=DIGEST)
+    channels = (ChannelInfo(name="a"), ChannelInfo(), ChannelInfo(emission_nm=640.0))
+    out = tmp_path / "out.parquet"
+    merge_shards(tmp_path, blocks, out, run_digest=DIGEST, metadata=METADATA.replace(channels=channels))
+    rows, metadata = read_table(out)
+    assert rows.column_names == [column.name for column in COLUMNS]
+    assert sorted(rows["channel"].to_pylist()) == sorted(n for part in parts for n in part["channel"].to_pylist())
+    assert metadata.has_channels
+    assert metadata.channels == channels
+    assert [metadata.channel_label(number) for number in range(4)] == ["a", "channel 1", "640 nm", "channel 3"]
 
 
 def test_merge_on_a_full_disk(small_disk: Path, tmp_path: Path, make_rows: MakeRows) -> None:
@@ -160,8 +182,9 @@ def test_how_columns_are_stored(tmp_path: Path, shards: Path, blocks: tuple[Bloc
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     file = pq.ParquetFile(out)
     group = file.metadata.row_group(0)
-    assert [field.name for field in file.schema_arrow] == [column.name for column in COLUMNS]
-    for number, column in enumerate(COLUMNS):
+    columns = [column for column in COLUMNS if column is not CHANNEL_COLUMN]
+    assert file.schema_arrow.names == [column.name for column in columns]
+    for number, column in enumerate(columns):
         stored = group.column(number)
         assert file.schema_arrow.field(number).type == column.type
         assert stored.compression == "ZSTD"
@@ -191,7 +214,8 @@ def test_metadata_round_trip(tmp_path: Path, shards: Path, blocks: tuple[Block, 
     out = tmp_path / "out.parquet"
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     found = read_metadata(out)
-    assert found == METADATA.replace(run_digest=DIGEST).with_columns(schema(True))
+    frames = ((0, sum(block.num_owned for block in blocks)),)
+    assert found == METADATA.replace(run_digest=DIGEST, frames=frames).with_columns(schema(True))
     assert found.geometry is not None
     assert found.geometry.whole_shift_px(PixelSize(x_nm=100, y_nm=100)) == 3
     assert found.with_step("filter", prob_min=0.5).history == ({"step": "filter", "prob_min": 0.5},)

@@ -13,6 +13,7 @@ import pytest
 from lls_decode.config import Geometry, PixelSize
 from lls_decode.errors import TableError
 from lls_decode.table import (
+    ChannelInfo,
     TableMetadata,
     described_like,
     iter_tables,
@@ -29,16 +30,21 @@ GEOMETRY = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
 Rewrite = Callable[[Path, Path], None]
 
 
-@pytest.fixture
-def ours(tmp_path: Path) -> Path:
+CHANNELS = (ChannelInfo(name="tubulin", excitation_nm=560.0), ChannelInfo(excitation_nm=642.0))
+
+
+@pytest.fixture(params=[False, True], ids=["one channel", "two channels"])
+def ours(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """Three hundred localizations with sample coordinates, some of the sigmas unknown."""
-    random, canonical = np.random.default_rng(1), schema(with_sample=True)
+    random, canonical = np.random.default_rng(1), schema(with_sample=True, with_channel=request.param)
     frame = np.sort(random.integers(0, 200, 300))
     whole = {"frame": frame, "volume": frame // 20, "plane": frame % 20, "group": random.integers(-1, 2**40, 300)}
+    whole["channel"] = random.integers(0, 2, 300)
     columns = {f.name: whole.get(f.name, random.uniform(1, 9000, 300)) for f in canonical}
     columns["z_sig"][:5] = np.nan
     rows = pa.table([pa.array(columns[f.name].astype(f.type.to_pandas_dtype())) for f in canonical], canonical)
     about = TableMetadata(pixel_size=PIXEL, planes_per_volume=20, geometry=GEOMETRY).with_step("debias", rms=1.5)
+    about = about.replace(channels=CHANNELS[: 1 + request.param])
     path = tmp_path / "localizations.parquet"
     with table_writer(path, canonical, about) as writer:
         writer.write(rows)

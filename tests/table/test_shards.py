@@ -43,11 +43,12 @@ def test_receipt_is_the_same_from_memory_and_from_disk(
     assert receipt.stats["mean_photons"] == pytest.approx(pq.read_table(path)["photons"].to_numpy().mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("with_channel", [True, False])
 @pytest.mark.parametrize("with_sample", [True, False])
 def test_rows_come_back_sorted(
-    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows, with_sample: bool
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows, with_sample: bool, with_channel: bool
 ) -> None:
-    table = make_rows(blocks[0], 2000, with_sample=with_sample)
+    table = make_rows(blocks[0], 2000, with_sample=with_sample, with_channel=with_channel)
     write_shard(table, blocks[0], tmp_path, run_digest=DIGEST)
     found = pq.read_table(tmp_path / "b000000.parquet")
     expected = table.sort_by([(name, "ascending") for name in SORT_COLUMNS])

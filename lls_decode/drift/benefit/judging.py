@@ -24,6 +24,7 @@ class JudgeOptions(TypedDict, total=False):
     num_windows: int | None
     max_points: int
     radius_nm: float
+    channel: int | None
 
 
 def judge_drift(
@@ -34,6 +35,7 @@ def judge_drift(
     num_windows: int | None = None,
     max_points: int = _MAX_POINTS,
     radius_nm: float = 500.0,
+    channel: int | None = None,
 ) -> Benefit:
     """Tell whether a correction helps, from rows that the drift was not measured with.
 
@@ -42,7 +44,7 @@ def judge_drift(
 
     Parameters
     ----------
-    max_shift_nm, num_windows, max_points, radius_nm
+    max_shift_nm, num_windows, max_points, radius_nm, channel
         As for `estimate_drift`, by which the curve was made.
 
     Raises
@@ -50,7 +52,7 @@ def judge_drift(
     TableError
         The table cannot be read.
     """
-    view = TableView.of(table)
+    view = TableView.of(table, channel=channel)
     if view.coords != curve.coords:
         return Benefit("not told", 0)
     points = one_of_each_molecule(read_points(view, max_points=min(max_points, _MAX_POINTS)))
@@ -77,6 +79,6 @@ def _no_beads(points: Points, curve: DriftCurve, radius_nm: float) -> npt.NDArra
     """``(N,)`` points that are not where a bead was looked for; all of them for a given curve."""
     chosen = np.ones(len(points), dtype=np.bool_)
     for place in curve.details.get("places_nm", ()):
-        away = points.position_nm[:, :2] + points.origin_nm[:2] - np.asarray(place)
+        away = points.place_N2 - np.asarray(place)
         chosen &= np.linalg.norm(away, axis=1) > radius_nm
     return chosen

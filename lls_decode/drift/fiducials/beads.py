@@ -15,7 +15,6 @@ from scipy.ndimage import maximum_filter, uniform_filter
 
 from lls_decode.drift.points import TableView
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.table import iter_tables
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -49,7 +48,7 @@ def find_beads(view: TableView, *, first_volume: int, last_volume: int, radius_n
         )
     seen = np.zeros(shape, dtype=np.int64)
     last_seen = np.full(math.prod(shape), -1, dtype=np.int64)
-    for rows in iter_tables(view.path, view.columns):
+    for rows in view.pieces():
         place = view.positions(rows)[:, :2]
         known = np.isfinite(place).all(axis=1)
         index = ((place[known] - low) / radius_nm).astype(np.int64)
@@ -108,7 +107,7 @@ def _count_volumes(cell: Integers, volume: Integers, seen: Integers, last_seen: 
 
 def _extent(view: TableView) -> tuple[Floats, Floats]:
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    for rows in iter_tables(view.path, view.columns):
+    for rows in view.pieces():
         place = view.positions(rows)[:, :2]
         place = place[np.isfinite(place).all(axis=1)]
         if len(place):

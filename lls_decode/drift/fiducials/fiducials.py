@@ -18,7 +18,6 @@ from lls_decode.drift.fiducials.agreement import disagreeing
 from lls_decode.drift.fiducials.track import Track, make_track
 from lls_decode.drift.points import TableView
 from lls_decode.errors import TableError
-from lls_decode.table import iter_tables
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -157,7 +156,7 @@ def _agreeing(tracks: list[Track]) -> tuple[list[Track], list[str], str | None]:
 def _rows_near(view: TableView, beads_B2: Floats, radius_nm: float) -> tuple[Integers, Integers, Floats, Floats]:
     """Volume, number of the bead, position and sigma of all rows near a bead; a row is given to the nearest."""
     parts: list[tuple[Integers, Integers, Floats, Floats]] = []
-    for rows in iter_tables(view.path, view.columns):
+    for rows in view.pieces():
         position = view.positions(rows)
         distance = np.linalg.norm(position[:, None, :2] - beads_B2[None], axis=2)
         nearest = distance.argmin(axis=1)

@@ -5,7 +5,7 @@ attribute of ``meta`` for the unit. What is not known is an empty dataset, or an
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
-from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import Columns as ForeignColumns
-from lls_decode.export.foreign_table import FileHead, ForeignTable, slices
+from lls_decode.errors import TableError
+from lls_decode.export.foreign.foreign_table import Columns as ForeignColumns
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
-from lls_decode.export.text import Columns, read_csv, write_csv
+from lls_decode.export.text import Columns, read_text, write_csv
+from lls_decode.export.written import Written
 from lls_decode.table import written_aside
 from lls_decode.table.csv_layouts import CsvLayout, read_header
 
@@ -40,10 +41,10 @@ _CSV_OURS: Final = {
 }  # fmt: skip
 
 
-def write_h5(table: ExportTable, out: Path) -> None:
+def write_h5(table: ExportTable, out: Path) -> Written:
     """Write the groups ``data``, ``decode`` and ``meta`` in nm."""
     h5py, num_rows = h5py_module(), table.survey.num_rows
-    with written_aside(out) as temporary, h5py.File(temporary, "w") as file:
+    with written_aside(out) as temporary, table.by_frame(out) as pieces, h5py.File(temporary, "w") as file:
         data = file.create_group("data")
         for name in _NEVER_KNOWN:
             data.create_dataset(name, data=h5py.Empty("f"))
@@ -55,7 +56,7 @@ def write_h5(table: ExportTable, out: Path) -> None:
         for name in _INTEGERS:
             _create(data, name, (num_rows,), np.int64, known=True)
         start = 0
-        for rows in table.pieces():
+        for rows in pieces:
             stop = start + len(rows["frame"])
             unknown = np.full(stop - start, np.nan)
             for name, ours in triples.items():
@@ -69,9 +70,10 @@ def write_h5(table: ExportTable, out: Path) -> None:
         meta = file.create_group("meta")
         meta.attrs["xy_unit"] = "nm"  # before px_size: SMAP takes the first attribute for the unit
         meta.attrs["px_size"] = np.asarray(_pixel_rows_columns(table.pixel_size), dtype=np.float32)
+    return _written(table)
 
 
-def write_csv_file(table: ExportTable, out: Path) -> None:
+def write_csv_file(table: ExportTable, out: Path) -> Written:
     """Write three comment lines, the names, and rows in nm."""
     header = [
         _FIRST_LINE,
@@ -85,6 +87,11 @@ def write_csv_file(table: ExportTable, out: Path) -> None:
         return {**ours, "id": rows.get("group", np.full(len(rows["frame"]), -1))}
 
     write_csv(table, out, header, columns)
+    return _written(table)
+
+
+def _written(table: ExportTable) -> Written:
+    return Written(frozenset(name for name in _CSV_OURS.values() if name in table.columns and table.knows(name)))
 
 
 def _create(data: Any, name: str, shape: tuple[int, ...], dtype: type, *, known: bool) -> None:
@@ -111,8 +118,14 @@ def recognizes_csv(head: FileHead) -> bool:
     return head.start.startswith(_FIRST_LINE.encode())
 
 
-def read_h5(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
-    """Read ``data``, in px or nm."""
+_OURS_BY_THEIRS: Final = {
+    "x": "y_nm", "y": "x_nm", "frame_ix": "frame", "z": "z_nm", "phot": "photons", "id": "group", "prob": "prob",
+    "bg": "bg", "phot_sig": "phot_sig", "x_sig": "y_sig", "y_sig": "x_sig", "z_sig": "z_sig",
+}  # fmt: skip
+
+
+def read_h5(path: Path) -> ForeignTable:
+    """Read ``data``, in px or nm; the columns of its triples by the names that they have in DECODE's csv."""
     with opened(path) as file:
         known = {name for name, item in file["data"].items() if getattr(item, "shape", None) is not None}
         meta = dict(file["meta"].attrs) if "meta" in file else {}
@@ -120,68 +133,65 @@ def read_h5(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
     for name in ("xyz", "frame_ix"):
         if name not in known:
             raise TableError(f"{path} has no data/{name}; expected a file of DECODE.")
+    places = {name: (name, None) for name in known} | {
+        name.replace("xyz", axis): (name, number)
+        for name in known
+        if name.startswith("xyz")
+        for number, axis in enumerate("xyz")
+    }
+    names = [name for name in places if not name.startswith("xyz")]
 
-    def pieces(rows_at_once: int) -> Iterator[ForeignColumns]:
+    def read(wanted: Sequence[str], texts: Collection[str], rows_at_once: int) -> Iterator[ForeignColumns]:
         with opened(path) as file:
             data = file["data"]
             for part in slices(len(data["frame_ix"]), rows_at_once):
-                columns: dict[str, npt.NDArray[Any]] = {}
-                for name in known & _TRIPLES.keys():
-                    triples = data[name][part]
-                    columns |= {_TRIPLES[name].format(axis): triples[:, number] for number, axis in enumerate(_AXES)}
-                columns |= {our: data[name][part] for name, our in {**_SINGLES, **_INTEGERS}.items() if name in known}
-                yield columns
+                whole = {name: data[name][part] for name in {places[name][0] for name in wanted}}
+                yield {name: _column(whole[places[name][0]], places[name][1]) for name in wanted}
 
-    return _in_nm(path, pieces, meta, version, pixel_size)
+    return _with_units(path, tuple(sorted(names)), read, meta, version)
 
 
-def read_csv_file(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
+def _column(values: npt.NDArray[Any], number: int | None) -> npt.NDArray[Any]:
+    return values if number is None else values[:, number]
+
+
+def read_csv_file(path: Path) -> ForeignTable:
     """Read the comment lines and the rows."""
-    lines = FileHead.of(path).lines
+    head = FileHead.of(path)
     try:
-        version = str(json.loads(lines[1].lstrip("# ")).get("version", ""))
-        meta = json.loads(lines[2].lstrip("# "))
+        version = str(json.loads(head.lines[1].lstrip("# ")).get("version", ""))
+        meta = json.loads(head.lines[2].lstrip("# "))
     except (ValueError, IndexError, AttributeError) as error:
         raise TableError(
             f"{path} has damaged comment lines ({error}); expected three, the second and third JSON."
         ) from error
-    layout = CsvLayout(
-        "DECODE",
-        required={"x": "y_nm", "y": "x_nm", "frame_ix": "frame"},
-        optional={name: ours for name, ours in _CSV_OURS.items() if name not in ("x", "y", "frame_ix")},
-        first_frame=0,
-        origin_px=0.0,
-    )
-    return _in_nm(path, read_csv(path, read_header(lines), layout, pixel_size).pieces, meta, version, pixel_size)
+    table = read_text(path, read_header(head.lines))
+    return _with_units(path, table.names, table.read, meta, version)
 
 
-def _in_nm(
+def _with_units(
     path: Path,
-    pieces: Callable[[int], Iterator[ForeignColumns]],
+    names: tuple[str, ...],
+    read: Callable[[Sequence[str], Collection[str], int], Iterator[ForeignColumns]],
     meta: dict[str, Any],
     version: str,
-    pixel_size: PixelSize | None,
 ) -> ForeignTable:
     unit, size = meta.get("xy_unit"), meta.get("px_size")
-    if pixel_size is None and size is not None and len(size) == 2:
+    pixel_size = None
+    if size is not None and len(size) == 2:
         pixel_size = PixelSize(x_nm=float(size[1]), y_nm=float(size[0]))
     if unit not in ("px", "nm"):
         raise TableError(f"{path} has positions in {unit!r}; expected 'px' or 'nm' in its meta data.")
-    if unit == "px" and pixel_size is None:
-        raise ConfigError(f"{path} is in pixels and does not say how large one is; give pixel_size (--pixel-nm).")
-    scales: dict[str, float] = {}
-    if unit == "px" and pixel_size is not None:
-        scales = dict.fromkeys(("x_nm", "x_sig"), pixel_size.x_nm) | dict.fromkeys(("y_nm", "y_sig"), pixel_size.y_nm)
-
-    def scaled(rows_at_once: int) -> Iterator[ForeignColumns]:
-        for columns in pieces(rows_at_once):
-            moved = {
-                name: columns[name].astype(np.float64) * scale for name, scale in scales.items() if name in columns
-            }
-            yield {**columns, **moved}
-
-    notes = (
-        "x and y exchanged",
-        "DECODE crops frames to multiples of 8 px and does not say so: x and y may be off by that",
+    layout = CsvLayout(
+        "DECODE",
+        required={"x": "y_nm", "y": "x_nm", "frame_ix": "frame"},
+        optional=_OURS_BY_THEIRS,
+        first_frame=0,
+        origin_px=0.0,
+        notes=(
+            "x and y exchanged",
+            "DECODE crops frames to multiples of 8 px and does not say so: x and y may be off by that",
+        ),
+        units=dict.fromkeys(("x", "y", "x_sig", "y_sig"), unit),
     )
-    return ForeignTable(scaled, pixel_size=pixel_size, notes=notes, details={"version": version})
+    return ForeignTable(names, read, layout=layout, pixel_size=pixel_size, details={"version": version})

@@ -1,11 +1,15 @@
 """Picasso's HDF5: one compound dataset ``/locs``, and its metadata as YAML beside it and as JSON inside.
 
-Pixels (z in nm), frames from 0, the centre of the first pixel at 0. Picasso knows one pixel size for both axes and
-draws from 0 on: a table that reaches below is moved by whole pixels, and the metadata say by how many.
+Pixels (z in nm), frames from 0, the centre of the first pixel at 0. Picasso knows one pixel size for both axes. When it
+loads a file it keeps what lies in its picture, from 0 to the width and the height. The picture is that of the dataset:
+where planes are tilted it begins elsewhere, so that all rows are moved by whole pixels, and the metadata say by how
+many. Molecules have the columns of Picasso's linked localizations: ``len`` frames from the first to the last, ``n``
+detections.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,16 +19,19 @@ import yaml
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
-from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
-from lls_decode.export.hdf5 import h5py_module, opened
+from lls_decode.errors import TableError
+from lls_decode.export.field import DatasetSize, Field
+from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
+from lls_decode.export.hdf5 import h5py_module, opened, read_records
 from lls_decode.export.rows import ExportTable, Rows
+from lls_decode.export.written import Written
 from lls_decode.outputs import note_read
 from lls_decode.table import written_aside
+from lls_decode.table.csv_layouts import CsvLayout
 from lls_decode.table.files import check_replaceable
 
-_CHUNK_ROWS = 16_384
-"""About a megabyte, what HDF5 keeps at hand while a chunk is filled."""
+_CHUNK_BYTES = 2**20
+"""What HDF5 keeps at hand while a chunk is filled."""
 _SHIFT = "Shift (px)"
 
 _PIXELS: Final = {"x": "x_nm", "y": "y_nm", "lpx": "x_sig", "lpy": "y_sig"}
@@ -38,77 +45,107 @@ _SAME: Final = {
     "prob": "prob",
     "plane": "plane",
     "volume": "volume",
+    "channel": "channel",
+    "n": "num_frames",
+    "num_planes": "num_planes",
+    "num_volumes": "num_volumes",
+    "prob_any": "prob_any",
 }
-_INTEGERS: Final = {"frame": np.uint32, "plane": np.uint16, "volume": np.uint32, "group": np.int32}
+_INTEGERS: Final = {
+    "frame": np.uint32, "plane": np.uint16, "volume": np.uint32, "group": np.int32, "channel": np.uint16,
+    "len": np.int32, "n": np.int32, "num_planes": np.uint16, "num_volumes": np.uint32,
+}  # fmt: skip
 
 
-def write(table: ExportTable, out: Path) -> None:
-    """Write ``out`` and the YAML file of the same name beside it.
+def write(table: ExportTable, out: Path) -> Written:
+    """Write ``out`` and the YAML file of the same name beside it, rows by frame.
 
     Raises
     ------
     TableError
-        Frames out of order, or numbers that are missing or too large: Picasso stands none of it.
+        Numbers that are missing or too large: Picasso stands none of it.
     """
     table.require("x_nm", "y_nm", "x_sig", "y_sig", reason="Picasso needs x, y, lpx and lpy of every localization")
     extra = [name for name in _SAME.values() if table.knows(name)]
     table.require(*extra, reason="Picasso allows no NaN")
-    if not table.survey.frames_ascend:
-        raise TableError(
-            f"{table.path} is not sorted by frame, as Picasso expects; sort it, localizations with 'lls-decode import "
-            f"{table.path} SORTED.parquet'."
-        )
     if table.survey.high["group"] > np.iinfo(np.int32).max:
         raise TableError(f"{table.path} has groups above {np.iinfo(np.int32).max}, the largest that Picasso counts.")
-    metadata = _metadata(table)
+    field = table.field(_square(table))
+    metadata = _metadata(table, field)
     columns = ["frame", "x", "y", "lpx", "lpy", *(theirs for theirs, ours in _SAME.items() if ours in extra)]
     columns += ["sx", "sy"] if table.psf_sigma_nm else []
-    columns += ["group"] if table.knows("group") and table.survey.high["group"] >= 0 else []
+    columns += ["group"] if table.has_groups else []
+    columns += ["len"] if table.knows("last_frame") else []
+    columns += ["photon_rate"] if table.knows("photons", "num_frames") else []
     dtype = np.dtype([(name, _INTEGERS.get(name, np.float32)) for name in columns])
-    num_rows, shift_px = table.survey.num_rows, metadata[_SHIFT]
+    num_rows, outside = table.survey.num_rows, 0
     beside = out.with_suffix(".yaml")
     check_replaceable(beside)  # before a table of any length is written
-    with written_aside(out) as temporary:
+    with written_aside(out) as temporary, table.by_frame(out) as pieces:
         with h5py_module().File(temporary, "w") as file:
             locs = file.create_dataset(
                 "locs",
                 shape=(num_rows,),
                 dtype=dtype,
-                chunks=(min(num_rows, _CHUNK_ROWS),),
+                chunks=(min(num_rows, _CHUNK_BYTES // dtype.itemsize),),
                 compression="gzip",
                 compression_opts=1,
             )
             start = 0
-            for rows in table.pieces():
+            for rows in pieces:
                 stop = start + len(rows["frame"])
-                locs[start:stop] = _their_rows(rows, table, dtype, shift_px)
+                theirs = _their_rows(rows, table, dtype, field)
+                outside += _count_outside(theirs, field)
+                locs[start:stop] = theirs
                 start = stop
             file.create_dataset("metadata", data=json.dumps([metadata]))
         with written_aside(beside) as text:
             text.write_text(yaml.safe_dump_all([metadata], sort_keys=False))
+    ours = {"frame", "x_nm", "y_nm", "x_sig", "y_sig", *extra}
+    ours |= {ours for theirs, ours in (("group", "group"), ("len", "last_frame")) if theirs in columns}
+    return Written(frozenset(ours), notes=(*field.notes, *_says_outside(outside, num_rows, field)))
 
 
-def _metadata(table: ExportTable) -> dict[str, Any]:
+def _square(table: ExportTable) -> PixelSize:
+    return PixelSize(x_nm=table.pixel_size.x_nm, y_nm=table.pixel_size.x_nm)
+
+
+def _metadata(table: ExportTable, field: Field) -> dict[str, Any]:
     """Image size and pixel size, which Picasso needs, and where the rows come from."""
-    pixel_nm, survey = table.pixel_size.x_nm, table.survey
-    low = [survey.low[name] / pixel_nm for name in ("x_nm", "y_nm")]
-    high = [survey.high[name] / pixel_nm for name in ("x_nm", "y_nm")]
-    shift_px = [max(0, -int(np.floor(value))) for value in low]
-    # as float32 has them, which may round up to the next pixel: Picasso drops what is not below the size
-    size_px = [max(1, int(np.float32(value + shift)) + 1) for value, shift in zip(high, shift_px, strict=True)]
-    return {
-        "Width": size_px[0],
-        "Height": size_px[1],
-        "Frames": int(survey.high["frame"]) + 1,
-        "Pixelsize": pixel_nm,
+    found = {
+        "Width": field.size_px[0],
+        "Height": field.size_px[1],
+        "Frames": field.num_frames,
+        "Pixelsize": table.pixel_size.x_nm,
         "Generated by": f"lls_decode {__version__}",
         "Coordinates": table.coords,
-        _SHIFT: shift_px,
+        _SHIFT: [-first for first in field.first_px],
         "Source": table.path.name,
     }
+    if table.metadata.channels:
+        names = {number: table.metadata.channel_label(number) for number in range(len(table.metadata.channels))}
+        found["Channels"] = [names[number] for number in sorted(names)]
+    return found
 
 
-def _their_rows(rows: Rows, table: ExportTable, dtype: np.dtype[Any], shift_px: list[int]) -> npt.NDArray[Any]:
+def _count_outside(locs: npt.NDArray[Any], field: Field) -> int:
+    width, height = field.size_px
+    inside = (locs["x"] >= 0) & (locs["x"] < width) & (locs["y"] >= 0) & (locs["y"] < height)
+    return int(np.count_nonzero(~inside))
+
+
+def _says_outside(outside: int, num_rows: int, field: Field) -> list[str]:
+    if not outside:
+        return []
+    (left, top), (width, height) = field.first_px, field.size_px
+    return [
+        f"{outside} of {num_rows} rows lie outside the frames (x from {left} to {left + width}, y from {top} to "
+        f"{top + height} pixels): they are in the file, but Picasso drops them when it loads it; give another size or "
+        "first_px (--size, --first-pixel) to keep them"
+    ]
+
+
+def _their_rows(rows: Rows, table: ExportTable, dtype: np.dtype[Any], field: Field) -> npt.NDArray[Any]:
     found = np.empty(len(rows["frame"]), dtype)
     pixel_nm, psf = table.pixel_size.x_nm, table.psf_sigma_nm or (np.nan, np.nan)
     values: dict[str, Any] = {
@@ -119,7 +156,11 @@ def _their_rows(rows: Rows, table: ExportTable, dtype: np.dtype[Any], shift_px: 
         "sx": psf[0] / pixel_nm,
         "sy": psf[1] / pixel_nm,
     }
-    values["x"], values["y"] = values["x"] + shift_px[0], values["y"] + shift_px[1]
+    values["x"], values["y"] = values["x"] - field.first_px[0], values["y"] - field.first_px[1]
+    if "last_frame" in rows:
+        values["len"] = rows["last_frame"] - rows["frame"] + 1
+    if "num_frames" in rows and "photons" in rows:
+        values["photon_rate"] = rows["photons"] / rows["num_frames"]
     for name in dtype.names or ():
         found[name] = values[name]
     return found
@@ -133,41 +174,50 @@ def recognizes(head: FileHead) -> bool:
     return "locs" in head.hdf5_names
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
-    """Read ``/locs``; the pixel size comes from the metadata, inside or beside, unless it is given."""
+LAYOUT: Final = CsvLayout(
+    "Picasso",
+    required={"frame": "frame", "x": "x_nm", "y": "y_nm"},
+    optional={
+        "lpx": "x_sig",
+        "lpy": "y_sig",
+        **_SAME,
+        "group": "group",
+        "len": "span_frames",
+    },
+    first_frame=0,
+    origin_px=0.0,
+    units=dict.fromkeys(_PIXELS, "px"),
+)
+
+
+def read(path: Path) -> ForeignTable:
+    """Read ``/locs``; the pixel size comes from the metadata, inside or beside."""
     with opened(path) as file:
         if not hasattr(file["locs"], "dtype"):
             raise TableError(f"{path} has a group /locs (SMAPpy's own HDF5), expected Picasso's table; save it as csv.")
         names = file["locs"].dtype.names or ()
         inside = file["metadata"][()] if "metadata" in file else None
     steps = _read_steps(path, inside)
-    for name in ("frame", "x", "y"):
-        if name not in names:
-            raise TableError(f"{path} has no column {name!r} in /locs; expected a table of Picasso.")
-    pixel = pixel_size or _stored_pixel_size(steps)
-    if pixel is None:
-        raise ConfigError(f"{path} is in pixels, and no metadata say how large one is; give pixel_size (--pixel-nm).")
     shift_px = next((step[_SHIFT] for step in steps if _SHIFT in step), (0, 0))
-
-    def pieces(rows_at_once: int) -> Iterator[Columns]:
-        with opened(path) as file:
-            for part in slices(len(file["locs"]), rows_at_once):
-                yield _our_columns(file["locs"][part], pixel, shift_px)
-
     notes = (f"moved back by {shift_px} px, as the metadata say",) if any(shift_px) else ()
-    return ForeignTable(pieces, pixel_size=pixel, notes=notes, details={"metadata": [_plain(step) for step in steps]})
+    size = DatasetSize() if any(shift_px) else _stored_size(steps)
+    return ForeignTable(
+        tuple(names),
+        partial(read_records, path, "locs"),
+        layout=LAYOUT,
+        pixel_size=_stored_pixel_size(steps),
+        moved_px=(float(shift_px[0]), float(shift_px[1])),
+        channel_names=_channel_names(steps),
+        notes=notes,
+        details={"metadata": [_plain(step) for step in steps]},
+        size=size,
+    )
 
 
-def _our_columns(locs: npt.NDArray[Any], pixel: PixelSize, shift_px: Sequence[float]) -> Columns:
-    names = locs.dtype.names or ()
-    columns = {ours: locs[theirs] for theirs, ours in _SAME.items() if theirs in names}
-    columns |= {name: locs[name] for name in ("frame", "group") if name in names}
-    sizes = {"x": pixel.x_nm, "y": pixel.y_nm, "lpx": pixel.x_nm, "lpy": pixel.y_nm}
-    for theirs, ours in _PIXELS.items():
-        if theirs in names:
-            shift = shift_px["xy".index(theirs)] if theirs in "xy" else 0
-            columns[ours] = (locs[theirs].astype(np.float64) - shift) * sizes[theirs]
-    return columns
+def _channel_names(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    stated = (step["Channels"] for step in reversed(steps) if isinstance(step.get("Channels"), list))
+    names: list[Any] = next(stated, [])
+    return tuple(str(name) for name in names)
 
 
 def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:
@@ -189,6 +239,13 @@ def _stored_pixel_size(steps: list[Mapping[str, Any]]) -> PixelSize | None:
         if isinstance(step.get("Pixelsize"), int | float) and step["Pixelsize"] > 0:
             return PixelSize(x_nm=step["Pixelsize"], y_nm=step["Pixelsize"])
     return None
+
+
+def _stored_size(steps: list[Mapping[str, Any]]) -> DatasetSize:
+    """What the latest step says of the movie."""
+    names = {"width": "Width", "height": "Height", "num_frames": "Frames"}
+    said = {ours: next((step[name] for step in reversed(steps) if name in step), None) for ours, name in names.items()}
+    return DatasetSize(**{name: int(value) for name, value in said.items() if isinstance(value, int | float)})
 
 
 def _plain(step: Mapping[str, Any]) -> dict[str, Any]:

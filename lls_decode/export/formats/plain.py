@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Final
 
-from lls_decode.export.rows import COUNTED, MEASURED, ExportTable, Rows
+from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, write_csv
+from lls_decode.export.written import Written
 from lls_decode.table.csv_layouts import CsvLayout
 
 _OPTIONAL: Final = ("z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob", "volume", "plane", "group")
+
+_OF_MOLECULES: Final = ("last_frame", "num_frames", "num_planes", "num_volumes", "prob_any")
 
 LAYOUT: Final = CsvLayout(
     "lls-decode or SMAPpy",
@@ -21,17 +24,24 @@ LAYOUT: Final = CsvLayout(
         "z_err_nm": "z_sig",
         "photons_err": "phot_sig",
         "groupindex": "group",
+        "channel": "channel",
+        **{name: name for name in _OF_MOLECULES},
     },
     first_frame=0,
     origin_px=0.0,
+    is_open=True,
 )
 
 
-def write(table: ExportTable, out: Path) -> None:
-    """Write the columns that the table has, by our names; x, y, z are those of the chosen coordinate system."""
-    names = [name for name in (*COUNTED[:3], *MEASURED, COUNTED[3]) if name in table.metadata.columns]
+def write(table: ExportTable, out: Path) -> Written:
+    """Write the columns that the table has, by our names and in its order of rows.
+
+    x, y, z are those of the chosen coordinate system.
+    """
+    names = table.columns
 
     def columns(rows: Rows, first_row: int) -> Columns:
         return {name: rows[name] for name in names}
 
-    write_csv(table, out, [",".join(names)], columns)
+    write_csv(table, out, [",".join(names)], columns, by_frame=False)
+    return Written(frozenset(names))

@@ -4,9 +4,8 @@ SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vect
 (1, N), since MATLAB's order of axes is the other one.
 """
 
-import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +15,13 @@ import numpy.typing as npt
 from lls_decode import __version__
 from lls_decode.config import Camera, PixelSize
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
+from lls_decode.export.field import DatasetSize, Field
+from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.hdf5 import h5py_module, opened
 from lls_decode.export.rows import IMPRECISE_NM, ExportTable, Rows, lateral_sigma
+from lls_decode.export.written import Written
 from lls_decode.table import written_aside
+from lls_decode.table.csv_layouts import CsvLayout
 
 SUFFIX: Final = "_sml.mat"
 ORIGIN_PX: Final = 1.0
@@ -27,7 +29,8 @@ ORIGIN_PX: Final = 1.0
 
 _USER_BLOCK_BYTES = 512
 _CHUNK_ROWS = 65_536
-_logger = logging.getLogger(__name__)
+_CHUNK_CACHE_BYTES = 2**20
+"""Of each field while it is written: two chunks of doubles."""
 
 _FIELDS: Final = {
     "znm": "z_nm",
@@ -41,12 +44,19 @@ _FIELDS: Final = {
     "prob": "prob",
     "plane": "plane",
     "volume": "volume",
+    "channel": "channel",
+    "numberInGroup": "num_frames",
+    "num_planes": "num_planes",
+    "num_volumes": "num_volumes",
+    "prob_any": "prob_any",
 }
 """Fields of SMAP that are columns of ours unchanged; left out where we do not know them."""
 
 
-def write(table: ExportTable, out: Path) -> None:
-    """Write ``out``, whose name must end in ``_sml.mat``: by that SMAP knows what it is.
+def write(table: ExportTable, out: Path) -> Written:
+    """Write ``out``, whose name must end in ``_sml.mat``: by that SMAP knows what it is. Rows are written by frame.
+
+    A table without channels is of channel 0, which is what SMAP gives its own fits.
 
     Raises
     ------
@@ -56,20 +66,24 @@ def write(table: ExportTable, out: Path) -> None:
     if not out.name.endswith(SUFFIX):
         raise ConfigError(f"{out} has a name by which SMAP does not find its loader; let it end in {SUFFIX!r}.")
     table.require("x_sig", "y_sig", reason="SMAP drops rows without locprecnm when it loads them")
+    field, notes = table.field(table.pixel_size), []
     if table.survey.num_imprecise:
-        _logger.warning(
-            "%d of %d rows have a lateral sigma above %g nm; SMAP drops them when it loads the file.",
-            table.survey.num_imprecise, table.survey.num_rows, IMPRECISE_NM,
-        )  # fmt: skip
+        notes.append(
+            f"{table.survey.num_imprecise} of {table.survey.num_rows} rows have a lateral sigma above "
+            f"{IMPRECISE_NM:g} nm; SMAP drops them when it loads the file"
+        )
     with written_aside(out) as temporary:
-        with h5py_module().File(temporary, "w", userblock_size=_USER_BLOCK_BYTES) as file:
+        with h5py_module().File(
+            temporary, "w", userblock_size=_USER_BLOCK_BYTES, rdcc_nbytes=_CHUNK_CACHE_BYTES
+        ) as file:
             saveloc = _struct(file, "saveloc", "loc", "file", "history")
-            _write_rows(saveloc, table)
-            _write_file_info(saveloc, table, out)
+            ours = _write_rows(saveloc, table, out)
+            _write_file_info(saveloc, table, field, out)
             _empty_cell(saveloc, "history")
             _text(_struct(file, "fileformat", "name"), "name", "sml")
         with temporary.open("r+b") as raw:
             raw.write(_user_block())
+    return Written(ours, notes=(*field.notes, *notes))
 
 
 def _user_block() -> bytes:
@@ -78,64 +92,73 @@ def _user_block() -> bytes:
     return (text.encode("ascii").ljust(116) + bytes(8) + b"\x00\x02IM").ljust(_USER_BLOCK_BYTES, b"\0")
 
 
-def _write_rows(saveloc: Any, table: ExportTable) -> None:
-    doubles = {"frame", "groupindex"}  # beyond what single counts exactly
-    fields = ["frame", "xnm", "ynm", "locprecnm", "channel", "filenumber"]
-    fields += [theirs for theirs, ours in _FIELDS.items() if table.knows(ours)]
+def _write_rows(saveloc: Any, table: ExportTable, out: Path) -> frozenset[str]:
+    """Write the fields of ``saveloc.loc``; return which columns of ours they hold."""
+    doubles = {"frame", "groupindex", "last_frame"}  # beyond what single counts exactly
+    known = {theirs: ours for theirs, ours in _FIELDS.items() if table.knows(ours)}
+    fields = ["frame", "xnm", "ynm", "locprecnm", "filenumber", *known]
+    fields += ["channel"] if "channel" not in known else []
     fields += ["LLrel"] if table.knows("prob") else []
-    fields += ["groupindex"] if table.knows("group") and table.survey.high["group"] >= 0 else []
+    fields += ["groupindex"] if table.has_groups else []
+    fields += ["last_frame"] if table.knows("last_frame") else []
     fields += ["PSFxnm", "PSFynm"] if table.psf_sigma_nm else []
     num_rows = table.survey.num_rows
     loc = _struct(saveloc, "loc", *fields)
-    for name in fields:
-        kind = "double" if name in doubles else "single"
-        dataset = loc.create_dataset(
-            name,
-            shape=(1, num_rows),
-            dtype=np.float64 if kind == "double" else np.float32,
-            chunks=(1, min(num_rows, _CHUNK_ROWS)),
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
-        _class(dataset, kind)
+    # held open: a dataset that is closed loses its chunk cache, and a chunk would be compressed once for each piece
+    datasets = {name: _vector(loc, name, num_rows, "double" if name in doubles else "single") for name in fields}
     start = 0
-    for rows in table.pieces():
-        stop = start + len(rows["frame"])
-        values = _their_rows(rows, table)
-        for name in fields:
-            loc[name][0, start:stop] = values[name]
-        start = stop
+    with table.by_frame(out) as pieces:
+        for rows in pieces:
+            stop = start + len(rows["frame"])
+            values = _their_rows(rows, table)
+            for name, dataset in datasets.items():
+                dataset[0, start:stop] = values[name]
+            start = stop
+    linked = {ours for theirs, ours in (("groupindex", "group"), ("last_frame", "last_frame")) if theirs in fields}
+    return frozenset({"frame", "x_nm", "y_nm", *known.values(), *linked})
+
+
+def _vector(loc: Any, name: str, num_rows: int, kind: str) -> Any:
+    dataset = loc.create_dataset(
+        name,
+        shape=(1, num_rows),
+        dtype=np.float64 if kind == "double" else np.float32,
+        chunks=(1, min(num_rows, _CHUNK_ROWS)),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+    _class(dataset, kind)
+    return dataset
 
 
 def _their_rows(rows: Rows, table: ExportTable) -> dict[str, Any]:
     pixel, psf = table.pixel_size, table.psf_sigma_nm or (None, None)
     return {
+        "channel": 0,
         **{theirs: rows[ours] for theirs, ours in _FIELDS.items() if ours in rows},
         "frame": rows["frame"] + 1,
+        "last_frame": rows["last_frame"] + 1 if "last_frame" in rows else None,
         "xnm": rows["x_nm"] + ORIGIN_PX * pixel.x_nm,
         "ynm": rows["y_nm"] + ORIGIN_PX * pixel.y_nm,
         "locprecnm": lateral_sigma(rows),
         "LLrel": rows["prob"] - 1 if "prob" in rows else None,  # as SMAP does for DECODE
         "groupindex": rows.get("group"),
-        "channel": 0,
         "filenumber": 1,
         "PSFxnm": psf[0],
         "PSFynm": psf[1],
     }
 
 
-def _write_file_info(saveloc: Any, table: ExportTable, out: Path) -> None:
+def _write_file_info(saveloc: Any, table: ExportTable, field: Field, out: Path) -> None:
     """``saveloc.file``: which movie this is; the camera's values are for the user's eyes."""
-    pixel, survey = table.pixel_size, table.survey
-    width = max(1, int(np.floor(survey.high["x_nm"] / pixel.x_nm + 0.5)) + 1)
-    height = max(1, int(np.floor(survey.high["y_nm"] / pixel.y_nm + 0.5)) + 1)
+    pixel, (width, height) = table.pixel_size, field.size_px
     numbers = {
         "Width": [width],
         "Height": [height],
-        "roi": [[0, 0, width, height]],
+        "roi": [[*field.first_px, width, height]],
         "cam_pixelsize_um": [[pixel.x_nm / 1000, pixel.y_nm / 1000]],
-        "numberOfFrames": [survey.high["frame"] + 1],
+        "numberOfFrames": [field.num_frames],
         **_camera_numbers(table.metadata.camera),
     }
     texts = {
@@ -202,38 +225,50 @@ def recognizes(head: FileHead) -> bool:
     return "saveloc" in head.hdf5_names or head.start.startswith(b"MATLAB 5.0")
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
+LAYOUT: Final = CsvLayout(
+    "SMAP",
+    required={"frame": "frame", "xnm": "x_nm", "ynm": "y_nm"},
+    optional={
+        **_FIELDS,
+        "locprecnm": "xy_sig",
+        "phot_err": "phot_sig",  # of SMAP's DECODE loader
+        "groupindex": "group",
+        "last_frame": "last_frame",
+        "filenumber": "file",
+    },
+    first_frame=1,
+    origin_px=ORIGIN_PX,
+    fills_channel=True,
+)
+
+
+def read(path: Path) -> ForeignTable:
     """Read ``saveloc.loc`` of a v7.3 file; ``locprecnm`` stands for both lateral sigmas when there are no others."""
     if not FileHead.of(path).hdf5_names:
         raise TableError(f"{path} is a MATLAB file older than v7.3; load it in SMAP, and save it again with -v7.3.")
     with opened(path) as file:
         loc = file["saveloc/loc"]
         sizes = {name: loc[name].size for name in loc if loc[name].ndim == 2}
-        stored, num_files = _stored_pixel_size(file["saveloc"])
+        stored = _stored_pixel_size(file["saveloc"])
+        size = _stored_size(file["saveloc"])
     for name in ("xnm", "ynm", "frame"):
         if name not in sizes:
             raise TableError(f"{path} has no saveloc.loc.{name}; expected a file of SMAP with fitted positions in nm.")
     num_rows = sizes["xnm"]
-    pixel = pixel_size or stored
-    if pixel is None:
-        raise ConfigError(
-            f"{path} does not say how large a pixel is, by which SMAP's origin moves; give pixel_size (--pixel-nm)."
-        )
 
-    def pieces(rows_at_once: int) -> Iterator[Columns]:
+    def read_vectors(wanted: Sequence[str], texts: Collection[str], rows_at_once: int) -> Iterator[Columns]:
         with opened(path) as file:
             loc = file["saveloc/loc"]
-            vectors = {name: loc[name] for name, size in sizes.items() if size == num_rows}
             for part in slices(num_rows, rows_at_once):
-                given = {name: _part_of(vector, part) for name, vector in vectors.items()}
-                if num_files > 1 and np.any(given.get("filenumber", np.ones(1)) != 1):
-                    raise TableError(
-                        f"{path} holds localizations of {num_files} movies; save each of them from SMAP by itself."
-                    )
-                yield _our_columns(given, pixel)
+                yield {name: _part_of(loc[name], part) for name in wanted}
 
-    notes = ("x and y moved by 1 px, frames by 1: SMAP counts both from 1",)
-    return ForeignTable(pieces, pixel_size=pixel, notes=notes)
+    return ForeignTable(
+        tuple(name for name, size in sizes.items() if size == num_rows),
+        read_vectors,
+        layout=LAYOUT,
+        pixel_size=stored,
+        size=size,
+    )
 
 
 def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:
@@ -241,33 +276,30 @@ def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:
     return np.asarray(vector[0, part] if vector.shape[0] == 1 else vector[part, 0])
 
 
-def _our_columns(given: Mapping[str, npt.NDArray[Any]], pixel: PixelSize) -> dict[str, npt.NDArray[Any]]:
-    columns = {ours: given[theirs] for theirs, ours in _FIELDS.items() if theirs in given}
-    if "locprecnm" in given:
-        columns.setdefault("x_sig", given["locprecnm"])
-        columns.setdefault("y_sig", given["locprecnm"])
-    if "groupindex" in given:
-        columns["group"] = given["groupindex"]
-    if "phot_err" in given:  # of SMAP's DECODE loader
-        columns.setdefault("phot_sig", given["phot_err"])
-    return {
-        **columns,
-        "frame": given["frame"] - 1,
-        "x_nm": given["xnm"].astype(np.float64) - ORIGIN_PX * pixel.x_nm,
-        "y_nm": given["ynm"].astype(np.float64) - ORIGIN_PX * pixel.y_nm,
-    }
-
-
-def _stored_pixel_size(saveloc: Any) -> tuple[PixelSize | None, int]:
-    """Pixel size of the movie, and the number of movies; a file with several has references here, which are left."""
+def _stored_pixel_size(saveloc: Any) -> PixelSize | None:
+    """Pixel size of the movie; None where there are several, whose sizes are behind references."""
     info = saveloc.get("file/info")
-    if info is None:
-        return None, 1
-    if not hasattr(info, "keys"):
-        return None, int(info.size)
-    if "cam_pixelsize_um" not in info:
-        return None, 1
+    if info is None or not hasattr(info, "keys") or "cam_pixelsize_um" not in info:
+        return None
     size_um = np.asarray(info["cam_pixelsize_um"], dtype=np.float64).ravel()
     if size_um.size == 0 or not np.all(np.isfinite(size_um)) or size_um.min() <= 0:
-        return None, 1
-    return PixelSize(x_nm=1000 * size_um[0], y_nm=1000 * size_um[-1]), 1
+        return None
+    return PixelSize(x_nm=1000 * size_um[0], y_nm=1000 * size_um[-1])
+
+
+def _stored_size(saveloc: Any) -> DatasetSize:
+    """Frames of the movie and their size, where they are whole: a region of interest moves the rows of its own."""
+    info = saveloc.get("file/info")
+    if info is None or not hasattr(info, "keys"):
+        return DatasetSize()
+
+    def number(name: str) -> float:
+        values = np.asarray(info.get(name, []), dtype=np.float64).ravel()
+        return float(values[0]) if values.size else math.nan
+
+    region = np.asarray(info.get("roi", [0, 0]), dtype=np.float64).ravel()
+    names = {"width": "Width", "height": "Height", "num_frames": "numberOfFrames"}
+    if np.any(region[:2] != 0):
+        names = {"num_frames": "numberOfFrames"}
+    found = {ours: number(name) for ours, name in names.items()}
+    return DatasetSize(**{name: int(value) for name, value in found.items() if math.isfinite(value) and value >= 1})

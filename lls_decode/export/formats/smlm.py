@@ -8,17 +8,19 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from lls_decode import __version__
-from lls_decode.config import PixelSize
-from lls_decode.errors import ConfigError, TableError
-from lls_decode.export.foreign_table import Columns, FileHead, ForeignTable, slices
+from lls_decode.errors import TableError
+from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.rows import ExportTable, Rows
+from lls_decode.export.written import Written
 from lls_decode.table import written_aside
+from lls_decode.table.csv_layouts import CsvLayout
 
 _FORMAT_NAME = "smlm-table(binary)"
 _TABLE_NAME = "table-0.bin"
@@ -39,12 +41,16 @@ _NAMES: Final = {
     "slice": ("plane", "uint16", ""),
     "volume": ("volume", "uint32", ""),
     "cluster": ("group", "float64", ""),
+    "channel": ("channel", "uint16", ""),
+    "last_frame": ("last_frame", "uint32", "frame"),
+    "num_frames": ("num_frames", "uint32", ""),
+    "num_planes": ("num_planes", "uint16", ""),
+    "num_volumes": ("num_volumes", "uint32", ""),
+    "prob_any": ("prob_any", "float32", ""),
 }
 """Our column, type and unit by name of the format; the format has no signed integers, hence the type of cluster."""
 
 _ALIASES: Final = {
-    "position_x": "x_nm",
-    "position_y": "y_nm",
     "position_z": "z_nm",
     "local_background": "bg",
     "uncertainty_x": "x_sig",
@@ -55,13 +61,12 @@ _ALIASES: Final = {
 }
 """locan's names."""
 
-_NM: Final[dict[str, float]] = {"": 1, "nm": 1, "um": 1000.0, "angstrom": 0.1}
 
-
-def write(table: ExportTable, out: Path) -> None:
-    """Write manifest and table; columns of which nothing is known are left out."""
-    names = [name for name, (ours, _, _) in _NAMES.items() if ours != "group" and table.knows(ours)]
-    names += ["cluster"] if table.knows("group") and table.survey.high["group"] >= 0 else []
+def write(table: ExportTable, out: Path) -> Written:
+    """Write manifest and table, rows in its order; columns of which nothing is known are left out."""
+    names = [name for name, (ours, _, _) in _NAMES.items() if table.knows(ours)]
+    if not table.has_groups:
+        names = [name for name in names if name != "cluster"]
     dtype = np.dtype([(name, np.dtype(_NAMES[name][1]).newbyteorder("<")) for name in names])
     with (
         written_aside(out) as temporary,
@@ -76,6 +81,7 @@ def write(table: ExportTable, out: Path) -> None:
         with archive.open(entry, "w", force_zip64=table.survey.num_rows * dtype.itemsize > 2**31) as file:
             for rows in table.pieces():
                 file.write(_packed(rows, dtype))
+    return Written(frozenset(_NAMES[name][0] for name in names))
 
 
 def _packed(rows: Rows, dtype: np.dtype[Any]) -> bytes:
@@ -133,36 +139,88 @@ def recognizes(head: FileHead) -> bool:
     return head.start.startswith(b"PK\x03\x04") and b"manifest.json" in head.start
 
 
-def read(path: Path, pixel_size: PixelSize | None) -> ForeignTable:
-    """Read the one table of an archive, by the format's names or locan's."""
+LAYOUT: Final = CsvLayout(
+    "smlm",
+    required={"frame": "frame", "x": "x_nm", "y": "y_nm"},
+    optional={name: ours for name, (ours, _, _) in _NAMES.items()} | _ALIASES,
+    first_frame=0,
+    origin_px=None,
+    notes=("the format does not say where its first frame is; as in the file",),
+)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One table of an archive."""
+
+    member: str
+    channel: str
+    num_rows: int
+    dtype: np.dtype[Any]
+    units: Mapping[str, str]
+    offsets: Mapping[str, float]
+
+
+def read(path: Path) -> ForeignTable:
+    """Read the tables of an archive, by the format's names or locan's; several are several channels, or files."""
     with _opened(path) as archive:
         manifest = json.loads(archive.read("manifest.json"))
-        files = [file for file in manifest["files"] if file["type"] == "table"]
-        if len(files) != 1:
-            raise TableError(f"{path} holds {len(files)} tables; unpack it and pack the one that is meant.")
-        layout, member = manifest["formats"][files[0]["format"]], str(files[0]["name"])
-        dtype, num_rows = _dtype(path, layout), int(files[0]["rows"])
-        num_bytes = archive.getinfo(member).file_size
-        scales = _scales(path, dtype, layout["units"], files[0].get("offset") or {}, pixel_size)
-    if num_bytes != num_rows * dtype.itemsize:
-        raise TableError(
-            f"{path} has a table of {num_bytes} bytes, expected {num_rows} rows of {dtype.itemsize} bytes; it is "
-            "damaged."
-        )
-
-    def pieces(rows_at_once: int) -> Iterator[Columns]:
-        with _opened(path) as archive, archive.open(member) as content:
-            for part in slices(num_rows, rows_at_once):
-                length = part.stop - part.start
-                rows = np.frombuffer(content.read(length * dtype.itemsize), dtype)
-                columns = {ours: (rows[name] + offset) * factor for ours, (name, offset, factor) in scales.items()}
-                yield {"frame": np.zeros(length, dtype=np.int64), **columns}
-
-    notes = ["the format does not say where its origin and its first frame are; as in the file"]
-    if "frame" not in scales:
+        parts = [_part(path, manifest, entry) for entry in manifest["files"] if entry["type"] == "table"]
+        sizes = {part.member: archive.getinfo(part.member).file_size for part in parts}
+    for part in parts:
+        if sizes[part.member] != part.num_rows * part.dtype.itemsize:
+            raise TableError(
+                f"{path} has a table of {sizes[part.member]} bytes, expected {part.num_rows} rows of "
+                f"{part.dtype.itemsize} bytes; it is damaged."
+            )
+    if not parts:
+        raise TableError(f"{path} holds no table; expected one with columns x and y.")
+    if any((part.dtype, part.units) != (parts[0].dtype, parts[0].units) for part in parts):
+        raise TableError(f"{path} holds {len(parts)} tables of different columns; unpack it, and pack each by itself.")
+    names = tuple(parts[0].dtype.names or ())
+    given = {alias: name for alias, name in (("position_x", "x"), ("position_y", "y")) if alias in names}
+    added = _added(names, parts)
+    notes = [f"there are {len(parts)} tables, told apart by {' and '.join(added)}"] if len(parts) > 1 else []
+    if "frame" in added:
         notes.append("there is no column of frames; all rows are in frame 0")
-    details = {"name": manifest.get("name"), "description": manifest.get("description")}
-    return ForeignTable(pieces, pixel_size=pixel_size, notes=tuple(notes), details=details)
+    return ForeignTable(
+        (*(given.get(name, name) for name in names), *added),
+        lambda wanted, texts, rows_at_once: _read_parts(path, parts, given, wanted, rows_at_once),
+        layout=LAYOUT,
+        units={given.get(name, name): unit for name, unit in parts[0].units.items()},
+        notes=tuple(notes),
+        details={"name": manifest.get("name"), "description": manifest.get("description")},
+    )
+
+
+def _added(names: Sequence[str], parts: Sequence[_Part]) -> list[str]:
+    """Columns that the rows lack, and the archive says."""
+    added = [] if "frame" in names else ["frame"]
+    if len(parts) > 1:
+        channels = {part.channel for part in parts}
+        added += ["channel"] if len(channels) > 1 and "channel" not in names else []
+        added += ["file"] if len(channels) < len(parts) else []
+    return added
+
+
+def _read_parts(
+    path: Path, parts: Sequence[_Part], given: Mapping[str, str], wanted: Sequence[str], rows_at_once: int
+) -> Iterator[Columns]:
+    theirs = {ours: name for name, ours in given.items()}
+    with _opened(path) as archive:
+        for part in parts:
+            with archive.open(part.member) as content:
+                for piece in slices(part.num_rows, rows_at_once):
+                    length = piece.stop - piece.start
+                    rows = np.frombuffer(content.read(length * part.dtype.itemsize), part.dtype)
+                    yield {name: _values(part, rows, theirs.get(name, name)) for name in wanted}
+
+
+def _values(part: _Part, rows: Any, name: str) -> Any:
+    if name in (part.dtype.names or ()):
+        return rows[name] + part.offsets.get(name, 0)
+    added = {"channel": part.channel, "file": part.member}
+    return np.full(len(rows), added[name], dtype=object) if name in added else np.zeros(len(rows), dtype=np.int64)
 
 
 @contextmanager
@@ -175,19 +233,21 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise TableError(f"{path} cannot be read as a .smlm file ({type(error).__name__}: {error}).") from error
 
 
-def _scales(
-    path: Path, dtype: np.dtype[Any], units: Sequence[str], offsets: Mapping[str, float], pixel_size: PixelSize | None
-) -> dict[str, tuple[str, float, float]]:
-    """Their name, what is added and what it is multiplied with, by our name."""
-    scales = {}
-    for name, unit in zip(dtype.names or (), units, strict=True):
-        ours = _NAMES[name][0] if name in _NAMES else _ALIASES.get(name)
-        if ours is not None:
-            scales[ours] = (name, offsets.get(name, 0), _factor(path, name, ours, unit, pixel_size))
-    for ours in ("x_nm", "y_nm"):
-        if ours not in scales:
-            raise TableError(f"{path} has columns {', '.join(dtype.names or ())}; expected x and y among them.")
-    return scales
+def _part(path: Path, manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> _Part:
+    layout = manifest["formats"][entry["format"]]
+    dtype = _dtype(path, layout)
+    names = dtype.names or ()
+    for wanted in ("x", "y"):
+        if wanted not in names and f"position_{wanted}" not in names:
+            raise TableError(f"{path} has columns {', '.join(names)}; expected x and y among them.")
+    units = {name: unit for name, unit in zip(names, layout["units"], strict=True) if _is_length(name)}
+    offsets = {name: float(value) for name, value in (entry.get("offset") or {}).items()}
+    return _Part(str(entry["name"]), str(entry.get("channel", "")), int(entry["rows"]), dtype, units, offsets)
+
+
+def _is_length(name: str) -> bool:
+    ours = _NAMES[name][0] if name in _NAMES else _ALIASES.get(name, "")
+    return ours.endswith("_nm") or ours in ("x_sig", "y_sig", "z_sig")
 
 
 def _dtype(path: Path, layout: dict[str, Any]) -> np.dtype[Any]:
@@ -199,16 +259,3 @@ def _dtype(path: Path, layout: dict[str, Any]) -> np.dtype[Any]:
         if kind not in _READABLE or int(shape) != 1:
             raise TableError(f"{path} has column {name!r} of type {kind!r} and shape {shape}; expected single numbers.")
     return np.dtype([(name, np.dtype(kind).newbyteorder("<")) for name, kind, _ in kinds])
-
-
-def _factor(path: Path, name: str, ours: str, unit: str, pixel_size: PixelSize | None) -> float:
-    """By which a column becomes nm."""
-    if not (ours.endswith("_nm") or ours in ("x_sig", "y_sig", "z_sig")):
-        return 1
-    if unit in _NM:
-        return _NM[unit]
-    if unit in ("px", "pixel", "pixels") and ours[0] in "xy":
-        if pixel_size is None:
-            raise ConfigError(f"{path} has column {name!r} in pixels; give pixel_size (--pixel-nm).")
-        return pixel_size.x_nm if ours[0] == "x" else pixel_size.y_nm
-    raise TableError(f"{path} has column {name!r} in {unit!r}; expected nm, um or pixels.")

@@ -1,6 +1,5 @@
 """ThunderSTORM's csv: nm from the corner of the first pixel, frames from 1."""
 
-import logging
 import math
 from pathlib import Path
 from typing import Final
@@ -9,30 +8,31 @@ import numpy as np
 
 from lls_decode.export.rows import ExportTable, Rows, lateral_sigma
 from lls_decode.export.text import Columns, write_csv
-
-_logger = logging.getLogger(__name__)
+from lls_decode.export.written import Written
 
 ORIGIN_PX: Final = 0.5
 
 _NAMES: Final = (
     "id", "frame", "x [nm]", "y [nm]", "z [nm]", "sigma [nm]", "sigma1 [nm]", "sigma2 [nm]", "intensity [photon]",
-    "offset [photon]", "bkgstd [photon]", "uncertainty_xy [nm]", "uncertainty_z [nm]",
+    "offset [photon]", "bkgstd [photon]", "uncertainty_xy [nm]", "uncertainty_z [nm]", "detections",
 )  # fmt: skip
+_OURS: Final = ("frame", "x_nm", "y_nm", "photons", "bg", "z_nm", "z_sig", "num_frames")
+_COMBINED: Final = "uncertainty_xy is the root mean square of x_sig and y_sig"
 
 
-def write(table: ExportTable, out: Path) -> None:
+def write(table: ExportTable, out: Path) -> Written:
     """Write all columns of a table with z, or of one without: Picasso, which reads this format too, insists on them.
 
     A column of which nothing is known is left out where it may be: Picasso drops every row with an empty cell.
+    Molecules have the column ``detections``, which ThunderSTORM's merging gives them.
     ``bkgstd`` is the square root of the background, ``sigma1`` and ``sigma2`` (``sigma``, their root mean square, where
     no z is known) the nominal PSF; one pixel, with a warning, where no PSF is known.
     """
     pixel = table.pixel_size
     sigma1_nm, sigma2_nm = table.psf_sigma_nm or (pixel.x_nm, pixel.y_nm)
-    if table.psf_sigma_nm is None:
-        _logger.warning("%s does not say how wide the PSF is; it is set to one pixel.", table.path)
     absent = {"sigma [nm]"} if table.knows("z_nm") else {"z [nm]", "sigma1 [nm]", "sigma2 [nm]"}
     absent |= set() if table.knows("z_sig") else {"uncertainty_z [nm]"}
+    absent |= set() if table.knows("num_frames") else {"detections"}
     names = [name for name in _NAMES if name not in absent]
 
     def columns(rows: Rows, first_row: int) -> Columns:
@@ -52,8 +52,12 @@ def write(table: ExportTable, out: Path) -> None:
             np.sqrt(np.maximum(rows["bg"], 0)) if "bg" in rows else None,
             lateral_sigma(rows) if has_sigma else None,
             rows.get("z_sig"),
+            rows.get("num_frames"),
         )
         found = dict(zip(_NAMES, values, strict=True))
         return {name: found[name] for name in names}
 
     write_csv(table, out, [",".join(f'"{name}"' for name in names)], columns)
+    known = [name for name in _OURS if table.knows(name) and name in table.columns]
+    notes = () if table.psf_sigma_nm else (f"{table.path} does not say how wide the PSF is: it is set to one pixel",)
+    return Written(frozenset(known), dict.fromkeys(("x_sig", "y_sig"), _COMBINED), notes)

@@ -93,6 +93,7 @@ def inspect_source(
         "pixel_size_nm": {"x": pixel_size.x_nm, "y": pixel_size.y_nm} if pixel_size else None,
         "z_step_nm": source.z_step_nm,
         "angle_deg": source.angle_deg,
+        "channel": source.channel_name or None,
         "geometry": _geometry_in_words(layout.planes_per_volume, pixel_size, geometry),
         "identity": source.identity,
         "intensity": intensity,

@@ -18,6 +18,7 @@ from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import InputError
 from lls_decode.frames.identity import identify, sample_chunks
 from lls_decode.frames.mapping.settling import chunk_notes, map_frames, settle_axes
+from lls_decode.frames.metadata.channels import channel_name
 from lls_decode.frames.metadata.images import read_node, select_image
 from lls_decode.frames.opening import open_source, processing_notes, stated_angle_deg
 from lls_decode.frames.source import FrameSource
@@ -123,6 +124,7 @@ def _open_in(store: Store, config: InputConfig) -> FrameSource:
         pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
         z_step_nm=scale.get("z"),
         angle_deg=stated_angle_deg(keys, image),
+        channel_name=channel_name(keys, image, frame_map),
         chunks=array.chunks,
         shards=array.shards,
         notes=(*notes, *image.notes, *more, *chunk_notes(array, frame_map)),

@@ -1,5 +1,6 @@
 """Arrays of a store opened, and rectangles of them read, with a reason for whatever cannot be had."""
 
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,12 +34,20 @@ def open_stored(keys: Keys, path: str) -> ZarrArray:
     except StorageError:
         raise
     except Exception as error:  # zarr raises many kinds for metadata it does not know
-        if type(error).__name__ == "UnknownCodecError":  # zarr and numcodecs have one each
+        if _is_unknown_codec(error):
             raise AccessError(
                 f"{where} needs a codec that is not installed ({error}); install the Python package that brings it, on "
                 "every machine of a run, and run again."
             ) from error
         raise InputError(f"{where} cannot be opened ({type(error).__name__}: {error}).") from error
+
+
+def _is_unknown_codec(error: Exception) -> bool:
+    """Tell whether a codec is not installed: zarr and numcodecs each have an error of this name since 2025."""
+    if type(error).__name__ == "UnknownCodecError" or str(error).startswith("codec not available"):
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, KeyError) and frame.f_globals["__name__"] == "zarr.registry"
 
 
 def denied(what: object) -> AccessError:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -16,6 +16,11 @@ from lls_decode.errors import AccessError, InputError, StorageError
 from lls_decode.frames.storage.client import Client, connect
 from lls_decode.frames.storage.indices import Indices
 from lls_decode.frames.storage.keys import METADATA, Keys, join
+
+if TYPE_CHECKING:  # generic only in recent versions of zarr
+    _ObjectStore = ObjectStore[Any]
+else:
+    _ObjectStore = ObjectStore
 
 READS_AT_ONCE = 16
 """Chunks of a shard that are asked for at the same time."""
@@ -145,7 +150,7 @@ class RemoteKeys:
         return found if isinstance(found, dict) else {}
 
 
-class RemoteStore(ObjectStore[Any]):
+class RemoteStore(_ObjectStore):
     """zarr's own store over an object store, below a prefix: read only, with our patience and our words.
 
     Each chunk of a shard is read by itself (see `reading.pixels`), so that the shard's index is kept for a while.

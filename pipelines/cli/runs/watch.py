@@ -62,16 +62,24 @@ def _watch(reader: "RunReader", *, as_json: bool) -> None:
     show_default=True,
     help="Where to listen; at any other address, others see the run.",
 )
-def watch(out: Path, port: int, address: str) -> None:
+@click.option(
+    "--origin", "origins", multiple=True, metavar="HOST",
+    help="Proxy through which the page is opened, e.g. ondemand.example.org; may be given again.",
+)  # fmt: skip
+def watch(out: Path, port: int, address: str, origins: tuple[str, ...]) -> None:
     """Serve a page that shows the run in OUT, from its files alone, and its figures for Prometheus (/metrics).
 
-    The same page is in the Dask dashboard of a run, under /lls-decode. Ctrl-C ends it; the run is left alone.
+    The same page is in the Dask dashboard of a run, under /lls-decode. Ctrl-C ends it; the run is left alone. Proxies
+    that show a port under a path (JupyterHub, Open OnDemand) show the page too; name their host with --origin.
     """
-    from lls_decode.cluster.addresses import tunnel_to
+    from lls_decode.cluster.addresses import hub_host, hub_path, tunnel_to
     from lls_decode.pipelines.watch.serving import serve
 
-    with serve(out, port=port, address=address) as server:
+    hub = hub_host()
+    with serve(out, port=port, address=address, origins=[*origins, *([hub] if hub else [])]) as server:
         click.echo(server.link)
+        if (path := hub_path(server.link)) is not None:
+            click.echo(f"through JupyterHub: {path}")
         if (way := tunnel_to(server.link)) is not None:
             click.echo(f"from a laptop: {way}")
         server.loop.start()

@@ -55,6 +55,7 @@ class _Place(ParamType):
 @click.option("--min-share", type=click.FloatRange(0, 1, min_open=True),
               help="Of the volumes in which a bead is seen.  [default: 0.8; of given ones 0.2]")  # fmt: skip
 @click.option("--smooth", type=click.FloatRange(0), help="Window over beads, volumes.  [default: by cross-validation]")
+@click.option("--channel", type=click.IntRange(0), help="Measure the drift of this channel.  [default: one of all]")
 @click.option("--curve", type=OutputPath(), help="Where the curve goes.  [default: TABLE_drift.parquet]")
 @click.option("--png", "picture", type=OutputPath(), help="Its picture.  [default: beside the curve]")
 @click.option(
@@ -82,6 +83,7 @@ def drift(
     radius_nm: float,
     min_share: float | None,
     smooth: float | None,
+    channel: int | None,
     curve: Path | None,
     picture: Path | None,
     apply: Path | None,
@@ -125,6 +127,7 @@ def drift(
             radius_nm=radius_nm,
             min_share=min_share,
             smooth=smooth,
+            channel=channel,
             progress=progress,
         )
     values = _told(made)

@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.cli.options import echo_json, echo_score, json_option, like_option, square_pixel
-from lls_decode.pipelines.cli.parameters import LimitsType
+from lls_decode.pipelines.cli.parameters import IndexRangeType, LimitsType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lls_decode.evaluate import Evaluation, SubpixelBias
+    from lls_decode.evaluate.diagnosis import PlaneOrder
     from lls_decode.export.rows import Coords
 
 Limits = tuple[float, float]
@@ -39,6 +41,19 @@ Limits = tuple[float, float]
     help="Pixel size, for csv truths that need it, and for sub-pixel bias.  [default: of the table]",
 )  # fmt: skip
 @click.option("--bg", type=click.FloatRange(0), help="True background, photons per pixel, where the truth has none.")
+@click.option("--frames", type=IndexRangeType(), help="Count only these frames.  [default: all that TABLE covers]")
+@click.option("--truth-first-frame", type=int, help="Number of the first frame in TRUTH.  [default: of its format]")
+@click.option(
+    "--truth-planes", type=click.Choice(["as_is", "reversed", "alternating", "transposed"]), default="as_is",
+    help="How TRUTH numbers planes: last one first, so in every second volume, or plane by plane.",
+)  # fmt: skip
+@click.option("--truth-axes", metavar="X,Y,Z", help="Axes of TRUTH that are x, y, z: y,x,z or -x,y,z (mirrored).")
+@click.option("--truth-scale", default=1.0, help="Factor of x and y of TRUTH.")
+@click.option("--truth-z-scale", default=1.0, help="Factor of z of TRUTH.")
+@click.option("--truth-shift-nm", nargs=3, type=float, default=(0.0, 0.0, 0.0), help="Added to x, y, z of TRUTH.")
+@click.option("--truth-photons-factor", default=1.0, help="Factor of the photons of TRUTH.")
+@click.option("--ignore-z", is_flag=True, help="Compare in x and y only.")
+@click.option("--diagnosis/--no-diagnosis", default=True, help="Name likely mistakes between TABLE and TRUTH, or not.")
 @click.option("--report", type=OutputPath(), help="Picture of all that was found (.png).")
 @click.option("--model", help="Bundle (.lls, or a shipped one) whose PSF and camera give the bound.")
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
@@ -56,16 +71,28 @@ def evaluate(
     field_nm: tuple[float, float] | None,
     pixel_nm: float | None,
     bg: float | None,
+    frames: IndexRange | None,
+    truth_first_frame: int | None,
+    truth_planes: "PlaneOrder",
+    truth_axes: str | None,
+    truth_scale: float,
+    truth_z_scale: float,
+    truth_shift_nm: tuple[float, float, float],
+    truth_photons_factor: float,
+    ignore_z: bool,
+    diagnosis: bool,
     report: Path | None,
     model: str | None,
     psf: Path | None,
     as_json: bool,
 ) -> None:
-    """Score a TABLE against its TRUTH.
+    """Score a TABLE against its TRUTH, and name what is probably wrong between the two.
 
-    TRUTH is our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM. Without it: whether the positions of TABLE
-    prefer a part of the pixel, which needs none. For frames without truth see 'lls-decode spike-in'.
+    TRUTH is our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM. The --truth options change it before it is
+    compared, in the order of this list. Only frames that TABLE covers count, with rows or without. Without TRUTH:
+    whether the positions of TABLE prefer a part of the pixel. For frames without truth see 'lls-decode spike-in'.
     """
+    from lls_decode.evaluate.diagnosis import TruthChange
     from lls_decode.pipelines.flows.evaluation import evaluate_subpixel, evaluate_table
 
     pixel = square_pixel(pixel_nm)
@@ -78,9 +105,22 @@ def evaluate(
         else:
             _echo_subpixel(biases)
         return
+    change = TruthChange(
+        planes=truth_planes,
+        axes=_axes(truth_axes),
+        scale=truth_scale,
+        z_scale=truth_z_scale,
+        shift_nm=truth_shift_nm,
+        photons_factor=truth_photons_factor,
+        ignore_z=ignore_z,
+    )
     result = evaluate_table(
         table,
         truth,
+        frames=frames,
+        change=change,
+        first_frame=truth_first_frame,
+        diagnosis=diagnosis,
         pixel_size=pixel,
         model=model,
         psf=psf,
@@ -100,17 +140,34 @@ def evaluate(
         _echo_evaluation(result)
 
 
+def _axes(text: str | None) -> tuple[str, str, str]:
+    """Axes of ``--truth-axes``."""
+    if text is None:
+        return "x", "y", "z"
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 3:
+        raise ConfigError(f"--truth-axes {text}: expected three axes, e.g. y,x,z or -x,y,z.")
+    return names[0], names[1], names[2]
+
+
 def _echo_evaluation(result: "Evaluation") -> None:
-    """Print scores, sigmas, bounds and sub-pixel bias, a line each."""
-    echo_score(result.score)
+    """Print scores, errors, sigmas, bounds, sub-pixel bias and likely mistakes, a line each."""
+    from lls_decode.evaluate.wording import bound_lines, error_lines
+
+    echo_score(result.score, has_z=result.has_z)
+    if result.frames is not None:
+        click.echo(f"{'frames':<14} {result.frames.describe()}")
+    for line in (*error_lines(result), *bound_lines(result)):
+        click.echo(line)
     for label, pairs in (
         ("correlation", [(item.quantity, item.correlation) for item in result.sigmas]),
         ("- of molecules", [(item.quantity, item.emitter_correlation) for item in result.sigmas if item.num_emitters]),
-        ("rmse / bound", [(item.quantity, item.ratio) for item in result.bounds]),
     ):
         if pairs:
             click.echo(f"{label:<14} {'  '.join(f'{name} {value:.3g}' for name, value in pairs)}")
     _echo_subpixel(result.subpixel, result.subpixel_true)
+    for line in result.diagnosis.lines() if result.diagnosis is not None else ():
+        click.echo(line)
 
 
 def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias]" = ()) -> None:
@@ -136,6 +193,9 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--x-nm", type=LimitsType(), help="Range of x.  [default: all]")
 @click.option("--y-nm", type=LimitsType(), help="Range of y.  [default: all]")
 @click.option("--z-nm", type=LimitsType(), help="Range of z.  [default: all]")
+@click.option("--interval/--no-interval", default=None,
+              help="Estimate how uncertain the resolution is.  [default: for up to 500 000 localizations]")  # fmt: skip
+@click.option("--channel", type=click.IntRange(0), help="Only the rows of this channel.  [default: all]")
 @click.option("--out", type=OutputPath(), help="Picture of the curve (.png).")
 @like_option
 @json_option
@@ -148,27 +208,34 @@ def frc(
     x_nm: Limits | None,
     y_nm: Limits | None,
     z_nm: Limits | None,
+    interval: bool | None,
+    channel: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the resolution of TABLE by Fourier ring (or shell) correlation.
 
-    Even and odd blocks of frames are correlated; the threshold is 1/7.
+    Even and odd blocks of frames are correlated; the threshold is 1/7. The interval comes from leaving out parts of the
+    frames in turn.
     """
     from lls_decode.pipelines.flows.evaluation import frc as correlate
 
     region = {axis: limits for axis, limits in (("x", x_nm), ("y", y_nm), ("z", z_nm)) if limits is not None}
-    curve = correlate(table, out=out, pixel_nm=pixel_nm, blocks=blocks, coords=coords, view=view, region_nm=region)
+    curve = correlate(
+        table,
+        out=out,
+        pixel_nm=pixel_nm,
+        blocks=blocks,
+        coords=coords,
+        view=view,
+        region_nm=region,
+        interval=interval,
+        channel=channel,
+    )
     if as_json:
         echo_json(curve.to_dict())
         return
     one, other = curve.num_localizations
     click.echo(f"{one} and {other} localizations, pixels of {curve.pixel_nm:g} nm")
-    if curve.resolution_nm > 0:
-        click.echo(f"resolution {curve.resolution_nm:.1f} nm (1/7)")
-    elif not curve.reaches_threshold:
-        click.echo(
-            "no resolution finer than a tenth of the field: the halves are not correlated; more localizations help"
-        )
-    else:
-        click.echo(f"finer than {2 * curve.pixel_nm:g} nm: the curve stays above 1/7; choose a smaller --pixel-nm")
+    for line in curve.describe():
+        click.echo(line)

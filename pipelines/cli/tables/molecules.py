@@ -13,6 +13,7 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType
 
 @click.command(
     epilog="Example: lls-decode link results/localizations.parquet --gap 1. "
+    "Example: lls-decode link imported.parquet --radius-nm 60. "
     "Example: lls-decode link results/localizations.parquet --undo"
 )
 @click.argument("table", type=click.Path(path_type=Path))
@@ -25,6 +26,10 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType
     "--lateral-nm", default=150.0, show_default=True, help="Largest distance in x and y, whatever the sigmas."
 )
 @click.option("--axial-nm", default=500.0, show_default=True, help="Largest distance in z, whatever the sigmas.")
+@click.option(
+    "--radius-nm", type=click.FloatRange(0, min_open=True),
+    help="Largest distance in x and y, in place of --gate and --lateral-nm: for tables without sigmas.",
+)  # fmt: skip
 @click.option("--gap", default=1, show_default=True, help="Dark frames, or planes of a volume, between two sightings.")
 @click.option("--gap-volumes", default=0, show_default=True, help="The same from volume to volume.")
 @click.option("--within-volumes", is_flag=True, help="Molecules of different volumes are different molecules.")
@@ -37,6 +42,7 @@ def link(
     sigmas: float,
     lateral_nm: float,
     axial_nm: float,
+    radius_nm: float | None,
     gap: int,
     gap_volumes: int,
     within_volumes: bool,
@@ -54,7 +60,9 @@ def link(
     if undo:
         click.echo(f"{unlink(table, out=out)}: not linked any more")
         return
-    gate = Gate(sigmas=sigmas, lateral_nm=lateral_nm, axial_nm=axial_nm)
+    if radius_nm is not None:
+        _refuse_beside_radius()
+    gate = Gate(sigmas=sigmas, lateral_nm=lateral_nm, axial_nm=axial_nm, radius_nm=radius_nm)
     volume_gap = None if within_volumes else gap_volumes
     with progress_bar("linking rows") as progress:
         made = link_table(table, out=out, gate=gate, gap=gap, volume_gap=volume_gap, progress=progress)
@@ -63,6 +71,16 @@ def link(
         return
     each = f", {made.num_rows / made.num_molecules:.2f} localizations each" if made.num_molecules else ""
     click.echo(f"{made.molecules}: {made.num_molecules} molecules of {made.num_rows} localizations{each}")
+    if not made.weighted:
+        click.echo("not all rows have sigmas: positions are plain means, and the sigmas of molecules are not known")
+
+
+def _refuse_beside_radius() -> None:
+    """Refuse gates that a radius takes the place of."""
+    context = click.get_current_context()
+    for name, option in (("sigmas", "--gate"), ("lateral_nm", "--lateral-nm")):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise ConfigError(f"--radius-nm takes the place of {option}; give one of them.")
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""Commands about tables: render, export, import."""
+"""Commands about tables: render, export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,17 +8,21 @@ import click
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import like_option, square_pixel
+from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import (
+    ExtentType,
     IndexRangeType,
     LazyChoice,
     LazyHelpCommand,
     LazyHelpOption,
     LimitsType,
+    PairType,
 )
 
 if TYPE_CHECKING:
     from lls_decode.export.rows import Coords
+    from lls_decode.pictures.drawing_plan import Rendering
+    from lls_decode.pictures.survey import AskedExtent
 
 Limits = tuple[float, float]
 
@@ -42,11 +46,17 @@ def _picture_endings() -> str:
 @click.option("--z-pixel-nm", type=click.FloatRange(0, min_open=True), help="Makes a volume (.zarr) of such planes.")
 @click.option("--mode", type=click.Choice(["gaussian", "histogram"]), default="gaussian", show_default=True)
 @click.option("--blur-nm", type=float, help="The same sigma for all.  [default: each localization's own]")
-@click.option("--colour", type=click.Choice(["depth", "time", "photons", "none"]),
-              help="What hue stands for (.png, .tif).  [default: depth]")  # fmt: skip
+@click.option(
+    "--colour",
+    type=click.Choice(["depth", "time", "photons", "channel", "none"]),
+    help="What hue stands for (.png, .tif).  [default: channel where there are several, else depth]",
+)
 @click.option("--colour-range", type=LimitsType(), help="Values of the first and last colour.")
 @click.option("--view", type=click.Choice(["xy", "xz", "yz"]), default="xy", show_default=True)
 @click.option("--coords", type=click.Choice(["auto", "raw", "sample"]), default="auto", show_default=True)
+@click.option("--extent", type=ExtentType(), default="auto", show_default=True,
+              help="Limits of the picture; auto: all but strays, which are named; all: strays too.")  # fmt: skip
+@click.option("--channel", type=click.IntRange(0), help="Only this channel.  [default: each in its own colour]")
 @click.option("--x-nm", type=LimitsType(), help="Region along x, e.g. 0:5000.  [default: all]")
 @click.option("--y-nm", type=LimitsType(), help="Region along y.  [default: all]")
 @click.option("--z-nm", type=LimitsType(), help="Region along z.  [default: all]")
@@ -66,10 +76,12 @@ def render(
     z_pixel_nm: float | None,
     mode: Literal["gaussian", "histogram"],
     blur_nm: float | None,
-    colour: Literal["depth", "time", "photons", "none"] | None,
+    colour: Literal["depth", "time", "photons", "channel", "none"] | None,
     colour_range: Limits | None,
     view: Literal["xy", "xz", "yz"],
     coords: Literal["auto", "raw", "sample"],
+    extent: "AskedExtent",
+    channel: int | None,
     x_nm: Limits | None,
     y_nm: Limits | None,
     z_nm: Limits | None,
@@ -84,8 +96,8 @@ def render(
 ) -> None:
     """Draw TABLE as a picture: {formats}.
 
-    PNG has a scale bar and a colour bar. Pyramids (OME-TIFF, OME-Zarr 0.5) hold localizations per pixel; with
-    --z-pixel-nm a volume.
+    PNG has a scale bar and a colour bar; each of several channels has its own colour. Pyramids (OME-TIFF, OME-Zarr
+    0.5) hold localizations per pixel; with --z-pixel-nm a volume.
     """
     from lls_decode.pictures.render import render_png
     from lls_decode.pictures.render_pyramid import PYRAMIDS, render_pyramid
@@ -94,7 +106,7 @@ def render(
     seen = View(
         coords=coords, projection=view, x_nm=x_nm, y_nm=y_nm, z_nm=z_nm,
         tilt_deg=tilt_deg, tilt_axis=tilt_axis, pivot_nm=pivot_nm, slab_nm=slab_nm,
-        volumes=volumes, frames=frames, prob_min=prob_min, sigma_max_nm=sigma_max_nm,
+        volumes=volumes, frames=frames, channel=channel, prob_min=prob_min, sigma_max_nm=sigma_max_nm,
     )  # fmt: skip
     is_pyramid = out.name.lower().endswith(PYRAMIDS)
     unfit = {"--colour": colour, "--colour-range": colour_range} if is_pyramid else {"--z-pixel-nm": z_pixel_nm}
@@ -102,15 +114,31 @@ def render(
         raise ConfigError(f"{out.name} takes no {named}; see which files it is for: lls-decode render --help.")
     if is_pyramid:
         picture = render_pyramid(
-            table, out, view=seen, pixel_nm=pixel_nm, z_pixel_nm=z_pixel_nm, mode=mode, blur_nm=blur_nm
-        )
+            table, out, view=seen, pixel_nm=pixel_nm, z_pixel_nm=z_pixel_nm, mode=mode, blur_nm=blur_nm,
+            extent_nm=extent,
+        )  # fmt: skip
     else:
         picture = render_png(
             table, out, view=seen, pixel_nm=pixel_nm, mode=mode, blur_nm=blur_nm,
-            colour=colour or "depth", colour_range=colour_range,
+            colour=colour, colour_range=colour_range, extent_nm=extent,
         )  # fmt: skip
+    _say_what_it_shows(out, picture, view)
+
+
+def _say_what_it_shows(out: Path, picture: "Rendering", view: str) -> None:
     size = " x ".join(str(number) for number in picture.shape)
     click.echo(f"{out}: {picture.num_drawn} localizations drawn, {size} pixels")
+    limits = ", ".join(
+        f"{axis} {low:.1f} to {high:.1f} nm" for axis, (low, high) in zip(view, picture.extent_nm, strict=True)
+    )
+    click.echo(f"pixels of {picture.pixel_nm:g} nm, {picture.coords} coordinates, {limits}")
+    if picture.channels:
+        from lls_decode.pictures.colours import channel_names
+
+        names = channel_names(len(picture.channels))
+        click.echo(", ".join(f"{label}: {name}" for label, name in zip(picture.channels, names, strict=True)))
+    for note in picture.notes:
+        click.echo(f"note: {note}")
 
 
 def _export_formats() -> list[str]:
@@ -136,6 +164,13 @@ def _export_help() -> str:
 )  # fmt: skip
 @click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
 @click.option("--psf-sigma-nm", type=click.FloatRange(0, min_open=True), help="PSF width.  [default: of the model]")
+@click.option("--size", type=PairType("WIDTHxHEIGHT", "x", smallest=1),
+              help="Pixels of the frames (Picasso, SMAP).  [default: of the dataset]")  # fmt: skip
+@click.option("--frames", "num_frames", type=click.IntRange(1),
+              help="Frames of the dataset (Picasso, SMAP).  [default: of the dataset]")  # fmt: skip
+@click.option("--first-pixel", "first_px", type=PairType("X,Y", ","),
+              help="Where the picture begins (Picasso, SMAP), e.g. -10,-10.  [default: of the dataset]")  # fmt: skip
+@json_option
 @click.option(
     "--force",
     is_flag=True,
@@ -149,68 +184,27 @@ def export(
     coords: 'Coords | Literal["auto"]',
     pixel_nm: float | None,
     psf_sigma_nm: float | None,
+    size: tuple[int, int] | None,
+    num_frames: int | None,
+    first_px: tuple[int, int] | None,
+    as_json: bool,
     force: bool,
 ) -> None:
-    """Write TABLE as the file of another program (--format lists them), or as csv."""
+    """Write TABLE (localizations or molecules) as the file of another program, or as csv; --format lists them.
+
+    Columns for which the format has no place are named. Rows are sorted where the other program expects that.
+    """
     from lls_decode.export.exporting import export_table
 
     made = export_table(
         table, out,
-        format=format, coords=coords, pixel_size=square_pixel(pixel_nm), psf_sigma_nm=psf_sigma_nm, force=force,
+        format=format, coords=coords, pixel_size=square_pixel(pixel_nm), psf_sigma_nm=psf_sigma_nm,
+        size=size, num_frames=num_frames, first_px=first_px, force=force,
     )  # fmt: skip
-    click.echo(f"{made.path}: {made.rows} localizations, {made.format}, {made.coords} coordinates")
-
-
-def _import_formats() -> list[str]:
-    from lls_decode.export.importing import READERS
-
-    return list(READERS)
-
-
-def _separators() -> list[str]:
-    from lls_decode.table.csv_layouts import SEPARATORS
-
-    return list(SEPARATORS)
-
-
-def _csv_programs() -> str:
-    from lls_decode.export.importing import CSV_LAYOUTS
-
-    return ", ".join(dict.fromkeys(layout.name for layout in CSV_LAYOUTS))
-
-
-@click.command(
-    "import",
-    cls=LazyHelpCommand,
-    formats=_csv_programs,
-    short_help="Read the table PATH of another program.",
-    epilog="Example: lls-decode import old_locs.hdf5 old.parquet --pixel-nm 130",
-)
-@click.argument("path", type=click.Path(path_type=Path))
-@click.argument("out", type=OutputPath())
-@click.option(
-    "--format", type=LazyChoice(_import_formats), help="Which program's file.  [default: recognized by its content]"
-)
-@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the file]")
-@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: of the file, else 1]")
-@click.option("--separator", type=LazyChoice(_separators), help="Between the cells of a csv.  [default: by its header]")
-@like_option
-def import_table(
-    path: Path,
-    out: Path,
-    format: str | None,
-    pixel_nm: float | None,
-    planes_per_volume: int | None,
-    separator: str | None,
-) -> None:
-    """Read the table PATH of another program into ours (Parquet), so that old results can be compared.
-
-    --format lists the programs. csv files may have the columns of: {formats}.
-    """
-    from lls_decode.export.importing import import_table as read
-
-    written = read(
-        path, out,
-        format=format, pixel_size=square_pixel(pixel_nm), planes_per_volume=planes_per_volume, separator=separator,
-    )  # fmt: skip
-    click.echo(f"{written} written")
+    if as_json:
+        echo_json(made.to_dict())
+        return
+    click.echo(f"{made.path}: {made.rows} {made.kind}, {made.format}, {made.coords} coordinates")
+    for reason in dict.fromkeys(made.left_out.values()):
+        names = ", ".join(name for name, why in made.left_out.items() if why == reason)
+        click.echo(f"left out: {names} ({reason})")

@@ -23,6 +23,7 @@ from lls_decode.molecules import link
 from lls_decode.pictures.render import render_png
 from lls_decode.pipelines.cli import cli
 from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.register import Transformation, write_transformation
 from lls_decode.table import TableMetadata, schema, table_writer
 from lls_decode.table.marks import kind_of
 
@@ -52,7 +53,7 @@ def all_commands(group: click.Group = cli, name: str = "") -> Iterator[tuple[str
 )
 def test_outputs_are_declared(name: str, command: click.Command) -> None:
     for param in command.params:
-        if param.name in {"out", "to", "report", "curve", "picture"} - NOT_WRITTEN.get(name, set()):
+        if param.name in {"out", "to", "report", "curve", "picture", "transformation"} - NOT_WRITTEN.get(name, set()):
             is_flag = isinstance(param, click.Option) and param.is_flag
             assert is_flag or isinstance(param.type, OutputPath), f"{name}: {param.name}"
     writes = any(isinstance(param.type, OutputPath) for param in command.params)
@@ -66,6 +67,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_localizations(folder / "table.parquet")
     write_localizations(folder / "other.parquet", seed=2)
     link(folder / "other.parquet", out=None)
+    write_localizations(folder / "unlinked.parquet", seed=3)
+    write_transformation(folder / "map.yaml", TURNED)
     (folder / "molecules.parquet").rename(folder / "mols.parquet")
     shift = np.linspace(0, 40, 3 * 40).reshape(40, 3)
     write_curve(folder / "curve.parquet", DriftCurve(0, shift, np.ones_like(shift), "raw", "rcc"))
@@ -78,6 +81,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("mine.png", "mine.csv", "mine.hdf5", "mine.h5", "mine.yaml", "mine.npz", "mine.lls", "mine.html",
                  "mine.parquet", "mine.tif", "mine_sml.mat", "mine.smlm", "mine_3dcal.mat"):  # fmt: skip
         (folder / name).write_text(f"{name} of somebody else")
+    (folder / "columns.yaml").write_text("photons: bg\n")
     (folder / "beside.hdf5.txt").write_text("x")
     (folder / "alone.yaml").write_text("the user's, beside the name of an output that is not there yet")
     array = create_store(folder / "cell.zarr", Layout(4, 1, 16, 16), pixel_size=PixelSize(x_nm=100, y_nm=100))
@@ -85,6 +89,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "link.parquet").symlink_to(folder / "table.parquet")
     os.link(folder / "table.parquet", folder / "hard.parquet")
     return folder
+
+
+TURNED = Transformation(
+    model="rigid", coords="raw", pivot_nm=(0.0, 0.0), values=(5.0, 5.0, 0.1),
+    parameters=("shift_x_nm", "shift_y_nm", "angle_rad"), covariance=((0.0,) * 3,) * 3,
+)  # fmt: skip
 
 
 def write_localizations(path: Path, *, seed: int = 1) -> None:
@@ -102,6 +112,8 @@ QUICK: dict[str, Sequence[str]] = {
     "filter like": ("filter", "{table}", "{out}", "--where", "prob > 500", "--like", "{other}"),
     "debias": ("debias", "{table}", "{out}"),
     "link": ("link", "{table}", "--out", "{out}"),
+    "join": ("join", "{table}", "{unlinked}", "--out", "{out}"),
+    "register apply": ("register", "{table}", "--apply", "{map}", "--out", "{out}"),
     "drift out": ("drift", "{table}", "--apply", "{curve}", "--out", "{out}"),
     "drift curve": ("drift", "{table}", "--windows", "2", "--curve", "{out}", "--png", "{new}.png"),
     "drift png": ("drift", "{table}", "--windows", "2", "--png", "{out}", "--curve", "{new}.parquet"),
@@ -109,11 +121,14 @@ QUICK: dict[str, Sequence[str]] = {
     "import": ("import", "{csv}", "{out}", "--pixel-nm", "100"),
     "import parquet": ("import", "{table}", "{out}"),
     "import hdf5": ("import", "{hdf5}", "{out}"),
+    "import by a map": ("import", "{csv}", "{out}", "--columns", "{columns}"),
     "config init": ("config", "init", "2d", "--out", "{out}", "--run-config", "{config}"),
     **{f"export {name}": ("export", "{table}", "{out}", "--format", name) for name in
-       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap")},
+       ("picasso", "decode", "smlm", "csv", "thunderstorm", "decode-csv", "smap", "neuroglancer")},
 }  # fmt: skip
 SLOW: dict[str, Sequence[str]] = {
+    "register": ("register", "{table}", "{other}", "--out", "{out}"),
+    "register map": ("register", "{table}", "{other}", "--transformation", "{out}"),
     "evaluate": ("evaluate", "{table}", "{other}", "--report", "{out}"),
     "frc": ("frc", "{table}", "--out", "{out}"),
     "convert": ("convert", "{zarr}", "{out}"),
@@ -137,9 +152,10 @@ SLOW: dict[str, Sequence[str]] = {
 
 @pytest.fixture
 def slots(whole: Path) -> dict[str, Path]:
-    names = {"table": "table.parquet", "other": "other.parquet", "curve": "curve.parquet", "csv": "ours.csv",
+    names = {"table": "table.parquet", "other": "other.parquet", "curve": "curve.parquet", "map": "map.yaml",
+             "unlinked": "unlinked.parquet", "csv": "ours.csv",
              "hdf5": "ours.hdf5", "config": "run.yaml", "zarr": "cell.zarr", "model": "model.lls",
-             "new": "new"}  # fmt: skip
+             "columns": "columns.yaml", "new": "new"}  # fmt: skip
     return {key: whole / name for key, name in names.items()}
 
 

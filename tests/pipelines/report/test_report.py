@@ -269,6 +269,22 @@ def test_dense_pictures_stay_small(tmp_path: Path) -> None:
     assert sum(len(image) for *_, image in drawn) < MOST_BYTES / 2
 
 
+def test_a_stray_row_makes_no_coarse_picture(tmp_path: Path) -> None:
+    rng, canonical = np.random.default_rng(1), schema(with_sample=False)
+    x, y = rng.uniform(0, 40_000, (2, 500))
+    x[-1] = 25e6
+    columns = {"x_nm": x, "y_nm": y, "z_nm": rng.uniform(0, 900, 500)}
+    arrays = [pa.array(columns.get(f.name, np.full(500, 5.0)).astype(f.type.to_pandas_dtype())) for f in canonical]
+    table = pa.table(arrays, schema=canonical)
+    path, summary = tmp_path / "table.parquet", TableSummary(tuple(table.column_names), 1)
+    with table_writer(path, canonical, TableMetadata()) as writer:
+        writer.write(table)
+    summary.add({name: table[name].to_numpy() for name in table.column_names})
+    for view, shown, _ in reconstruction(path, summary):
+        assert (shown.num_drawn, shown.num_outside, shown.pixel_nm < 40) == (499, 1, True), view
+        assert "left out 1 localization" in shown.notes[0]
+
+
 def test_a_table_of_another_run_is_refused(done: Plan, tmp_path: Path) -> None:
     table = tmp_path / "other.parquet"
     original = done.out / "localizations.parquet"

@@ -92,6 +92,7 @@ def test_table_says_where_it_comes_from(world: World, undisturbed: Path) -> None
     assert metadata.model_digest == record["model"]["digest"]
     assert metadata.input["path"] == record["dataset"] == str(world.movie)
     assert metadata.configuration == record["config"]
+    assert (metadata.num_frames, metadata.height, metadata.width) == zarr.open_array(str(world.movie), mode="r").shape
     assert "torch" in metadata.software
     assert metadata.missing_blocks == ()
 

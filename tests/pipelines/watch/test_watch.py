@@ -11,8 +11,9 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.config import Geometry, PixelSize
 from lls_decode.pipelines.status.reader import DONE, FAILED, RETRIED, RunReader, read_status
 from lls_decode.pipelines.watch.metrics import exposition
-from lls_decode.pipelines.watch.picture import MOST_PIXELS, LivePicture, field_extent
+from lls_decode.pipelines.watch.picture import MOST_PIXELS, LivePicture
 from lls_decode.pipelines.watch.strip import COLOURS, MOST_COLUMNS, MOST_ROWS, make_cells
+from lls_decode.table.field import field_extent
 from tests.pipelines.run_folders import Folder, make_folder
 
 SHAPES = {"movie": (1, 5000, 10), "volumes": (50, 70, 50), "long volumes": (3, 300, 7), "one block": (1, 1, 1)}

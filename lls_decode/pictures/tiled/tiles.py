@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -115,16 +115,18 @@ class Tiling:
 
 
 class Buckets:
-    """Integers of any number, kept in a file, and read back by bucket: those from ``bucket * span`` to the next."""
+    """Integers of any number, kept in a file, and read back by bucket: those from ``bucket * span`` to the next.
 
-    def __init__(self, path: Path, *, num_buckets: int, span: int) -> None:
+    Memory holds where each bucket of each sorted section begins; buckets without integers cost nothing.
+    """
+
+    def __init__(self, path: Path, *, span: int) -> None:
         self._path = path
-        self._edges = np.arange(num_buckets + 1, dtype=np.int64) * span
         self._span = span
         self._waiting: list[Integers] = []
         self._num_waiting = 0
-        self._sections: list[Integers] = []
-        """Where each bucket of each sorted section begins in the file."""
+        self._sections: list[tuple[Integers, Integers]] = []
+        """Buckets of each sorted section, and where in the file each begins and the last one ends."""
         self._num_written = 0
 
     def add(self, keys: Integers) -> None:
@@ -142,52 +144,78 @@ class Buckets:
         keys.sort()
         with self._path.open("ab") as file:
             keys.tofile(file)
-        self._sections.append(np.searchsorted(keys, self._edges) + self._num_written)
+        buckets, first = np.unique(keys // self._span, return_index=True)
+        self._sections.append((buckets, np.append(first, len(keys)) + self._num_written))
         self._num_written += len(keys)
         self._waiting, self._num_waiting = [], 0
 
     def filled(self) -> list[int]:
         """Buckets that are not empty, in ascending order."""
-        counts = sum(
-            (np.diff(section) for section in self._sections), start=np.zeros(len(self._edges) - 1, dtype=np.int64)
-        )
-        return [int(bucket) for bucket in np.flatnonzero(counts)]
+        found = [buckets for buckets, _ in self._sections]
+        return [int(bucket) for bucket in np.unique(np.concatenate(found))] if found else []
+
+    def sections(self, bucket: int) -> Iterator[Integers]:
+        """Integers of a bucket, counted from the first that it can hold, a sorted section after the other."""
+        for buckets, edges in self._sections:
+            place = int(np.searchsorted(buckets, bucket))
+            if place < len(buckets) and buckets[place] == bucket:
+                with self._path.open("rb") as file:
+                    file.seek(8 * int(edges[place]))
+                    keys = np.fromfile(file, dtype=np.int64, count=int(edges[place + 1] - edges[place]))
+                yield keys - bucket * self._span
 
     def counts(self, bucket: int) -> Integers:
         """How often each integer of a bucket was added, ``(span,)``."""
         total = np.zeros(self._span, dtype=np.int64)
-        with self._path.open("rb") as file:
-            for section in self._sections:
-                first, stop = int(section[bucket]), int(section[bucket + 1])
-                if stop > first:
-                    file.seek(8 * first)
-                    keys = np.fromfile(file, dtype=np.int64, count=stop - first)
-                    total += np.bincount(keys - self._edges[bucket], minlength=self._span)
+        for keys in self.sections(bucket):
+            total += np.bincount(keys, minlength=self._span)
         return total
 
 
 class TiledCanvas:
     """Emitters on a grid of any size: points, or Gaussians of a few sigmas along Y and X."""
 
+    _num_kinds = 1
+    """Kinds of emitters that are told apart in a pixel."""
+
     def __init__(self, tiling: Tiling, spill: Path, *, sigmas_px: Sequence[tuple[float, float]] = ()) -> None:
-        """``spill``: a file to be made, 8 bytes an emitter. ``sigmas_px``: (along Y, along X); none: points."""
+        """``spill``: a file to be made, 8 bytes an emitter. ``sigmas_px``: (along Y, along X); none: points.
+
+        Raises
+        ------
+        ConfigError
+            The picture has more pixels than can be numbered.
+        """
         self.tiling = tiling
         self.num_drawn = 0
         """Emitters inside the picture."""
         self._sigmas_px = tuple(sigmas_px)
         self._num_levels = max(1, len(self._sigmas_px))
-        self._buckets = Buckets(spill, num_buckets=tiling.num_tiles * self._num_levels, span=tiling.area)
+        self._span = tiling.area * self._num_kinds
+        if tiling.num_tiles * self._num_levels * self._span >= 1 << 62:
+            _, height, width = tiling.shape
+            raise ConfigError(
+                f"A picture of {width} x {height} pixels is too large; use larger pixels, or a part of the field."
+            )
+        self._buckets = Buckets(spill, span=self._span)
 
-    def add(self, pixel_3N: Sequence[npt.NDArray[np.float64]], level: Integers | None = None) -> None:
-        """Add emitters by their pixel, in whole numbers; ``level`` is the number of each one's sigma, None: 0."""
+    def add(
+        self,
+        pixel_3N: Sequence[npt.NDArray[np.float64]],
+        level: Integers | None = None,
+        kind: Integers | None = None,
+    ) -> None:
+        """Add emitters by their pixel, in whole numbers, the number of each one's sigma, and its kind; None: 0."""
         inside = np.ones(len(pixel_3N[0]), dtype=np.bool_)
         for pixel, size in zip(pixel_3N, self.tiling.shape, strict=True):
             inside &= (pixel >= 0) & (pixel < size)
         self.num_drawn += int(np.count_nonzero(inside))
         pixels = [pixel[inside].astype(np.int64) for pixel in pixel_3N]
-        levels = np.zeros(len(pixels[0]), dtype=np.int64) if level is None else level[inside]
+        none = np.zeros(len(pixels[0]), dtype=np.int64)
+        levels, kinds = (none if value is None else value[inside] for value in (level, kind))
         for tile, place, chosen in self.tiling.locate(pixels):
-            self._buckets.add((tile * self._num_levels + levels[chosen]) * self.tiling.area + place)
+            key = (tile * self._num_levels + levels[chosen]) * self._span
+            self._buckets.add(key + place * self._num_kinds + kinds[chosen])
 
     def tiles(self) -> Iterator[tuple[tuple[slice, slice, slice], Light]]:
         """Where each tile lies, and its light; dark tiles are left out."""
@@ -195,23 +223,73 @@ class TiledCanvas:
         of_tile = itertools.groupby(self._buckets.filled(), key=lambda bucket: bucket // self._num_levels)
         for number, buckets in of_tile:
             box = self.tiling.box(number)
-            inner = tuple(
-                slice(margin, margin + part.stop - part.start)
-                for part, margin in zip(box, self.tiling.margin, strict=True)
-            )
-            total = sum(self._drawn(bucket, box)[inner] for bucket in buckets)
-            yield box, np.asarray(total, dtype=np.float32)
+            yield box, self._tile(list(buckets), box)
 
-    def _drawn(self, bucket: int, box: tuple[slice, ...]) -> npt.NDArray[np.float64]:
-        """Light of a tile and its margins, without what is beyond the end of the picture."""
-        inside = tuple(
+    def _tile(self, buckets: Sequence[int], box: tuple[slice, slice, slice]) -> Light:
+        inner = self._inner(box)
+        total = sum(self._blurred(self._counts(bucket, box), bucket)[inner] for bucket in buckets)
+        return np.asarray(total, dtype=np.float32)
+
+    def _counts(self, bucket: int, box: tuple[slice, slice, slice]) -> npt.NDArray[np.float64]:
+        counts_ZYX = self._buckets.counts(bucket).reshape(self.tiling.padded)
+        return counts_ZYX[self._inside(box)].astype(np.float64)
+
+    def _inner(self, box: tuple[slice, slice, slice]) -> tuple[slice, ...]:
+        """A tile in itself with its margins."""
+        return tuple(
+            slice(margin, margin + part.stop - part.start) for part, margin in zip(box, self.tiling.margin, strict=True)
+        )
+
+    def _inside(self, box: tuple[slice, slice, slice]) -> tuple[slice, ...]:
+        """A tile with its margins, without what is beyond the end of the picture."""
+        return tuple(
             slice(part.stop - part.start + 2 * margin) for part, margin in zip(box, self.tiling.margin, strict=True)
         )
-        counts_ZYX = self._buckets.counts(bucket).reshape(self.tiling.padded)[inside].astype(np.float64)
+
+    def _blurred(self, light_ZYX: npt.NDArray[Any], bucket: int) -> npt.NDArray[Any]:
         if not self._sigmas_px:
-            return counts_ZYX
+            return light_ZYX
         sigma_y, sigma_x = self._sigmas_px[bucket % self._num_levels]
-        return np.asarray(gaussian_filter(counts_ZYX, (0, sigma_y, sigma_x), mode="constant", truncate=TRUNCATE))
+        return np.asarray(gaussian_filter(light_ZYX, (0, sigma_y, sigma_x), mode="constant", truncate=TRUNCATE))
+
+
+class ColouredCanvas(TiledCanvas):
+    """The same on one plane, whose emitters are of a few hundred colours; a tile is the light of each primary.
+
+    The sums are those of `lls_decode.pictures.canvas.DepthCanvas`, in its precision, so that the pixels are the same.
+    """
+
+    def __init__(
+        self,
+        tiling: Tiling,
+        spill: Path,
+        *,
+        colours: npt.NDArray[np.float64],
+        sigmas_px: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        """``colours``: ``(kinds, primaries)``, linear light of an emitter of each kind."""
+        self._colours = colours.astype(np.float32)
+        self._num_kinds = len(colours)
+        super().__init__(tiling, spill, sigmas_px=sigmas_px)
+
+    def _tile(self, buckets: Sequence[int], box: tuple[slice, slice, slice]) -> Light:
+        """``(primaries, Y, X)``."""
+        _, rows, columns = self._inner(box)
+        shape = [part.stop - part.start for part in (rows, columns)]
+        total = np.zeros((self._colours.shape[1], *shape), dtype=np.float32)
+        for bucket in buckets:
+            total += self._blurred(self._light(bucket, box), bucket)[:, rows, columns]
+        return total
+
+    def _light(self, bucket: int, box: tuple[slice, slice, slice]) -> Light:
+        """``(primaries, Y, X)`` of a tile and its margins before they are blurred."""
+        num_primaries, (_, rows, columns) = self._colours.shape[1], self._inside(box)
+        total = np.zeros((num_primaries, self.tiling.area))
+        for keys in self._buckets.sections(bucket):
+            place, kind = np.divmod(keys, self._num_kinds)
+            for primary in range(num_primaries):
+                total[primary] += np.bincount(place, weights=self._colours[kind, primary], minlength=self.tiling.area)
+        return total.reshape(num_primaries, *self.tiling.padded[1:])[:, rows, columns].astype(np.float32)
 
 
 def reach_px(sigma_px: float) -> int:

@@ -10,14 +10,26 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lls_decode.errors import TableError
+from lls_decode.export.foreign.kinds import Kind
 from lls_decode.export.rows import MEASURED
 from lls_decode.table import schema
+from lls_decode.table.molecule_columns import molecule_schema
 
-_RANGES: Final = {"frame": (0, 2**32 - 1), "volume": (0, 2**32 - 1), "plane": (0, 2**16 - 1), "group": (-1, 2**62)}
+_RANGES: Final = {
+    "frame": (0, 2**32 - 1), "volume": (0, 2**32 - 1), "plane": (0, 2**16 - 1), "group": (-1, 2**62),
+    "last_frame": (0, 2**32 - 1), "num_frames": (1, 2**32 - 1), "span_frames": (1, 2**32 - 1),
+    "num_planes": (1, 2**16 - 1), "num_volumes": (1, 2**32 - 1),
+}  # fmt: skip
 """Of whole numbers, both ends included."""
 _FILLS: Final = {"z_nm": 0.0, "prob": 1.0}
 """Of measured columns that a file lacks; the others become NaN."""
-_SCHEMA: Final = schema(with_sample=False)
+_DERIVED: Final = {
+    "localizations": ("volume", "plane", "group"),
+    "molecules": ("group", "last_frame", "num_frames", "num_planes", "num_volumes", "prob_any"),
+}
+"""Columns that follow from others where a file lacks them."""
+_END: Final = "an end"
+_ORDER: Final = ("frame", "x_nm", "y_nm", "z_nm", "num_frames", "span_frames", *_RANGES, _END)
 
 
 @dataclass
@@ -32,12 +44,18 @@ class _Bad:
 class ColumnCompletion:
     """Makes pieces of a file complete. What is wrong with any row is said by `check`, when all rows are known."""
 
-    def __init__(self, path: Path, planes_per_volume: int | None) -> None:
+    def __init__(
+        self, path: Path, planes_per_volume: int | None, *, kind: Kind = "localizations", with_channel: bool = False
+    ) -> None:
+        self.schema: pa.Schema = (molecule_schema if kind == "molecules" else schema)(False, with_channel)
+        """Columns of the rows."""
+        self.num_rows = 0
+        """Rows so far."""
+        self._kind = kind
         self.absent: list[str] = []
         """Columns that the file lacks; complete after `check`."""
         self._path = path
         self._planes_per_volume = planes_per_volume
-        self._num_rows = 0
         self._bad: dict[str, _Bad] = {}
 
     def add(self, given: Mapping[str, npt.NDArray[Any]]) -> pa.Table:
@@ -50,18 +68,21 @@ class ColumnCompletion:
         if both is not None:
             columns.setdefault("x_sig", both)
             columns.setdefault("y_sig", both)
-        self.absent = [name for name in (*MEASURED, "volume", "plane", "group") if name not in columns]
+        self.absent = [name for name in (*MEASURED, *_DERIVED[self._kind]) if name not in columns]
         length = len(columns["frame"])
         for name in ("x_nm", "y_nm", "z_nm"):
             if name in columns:
                 self._note(name, ~np.isfinite(columns[name]), columns[name])
         fills = {name: np.full(length, _FILLS.get(name, np.nan)) for name in MEASURED if name not in columns}
-        complete = columns | fills | self._counted(columns)
-        self._num_rows += length
+        complete = columns | fills
+        complete |= self._of_molecules(complete) if self._kind == "molecules" else self._counted(columns)
+        self.num_rows += length
         if self._bad.keys() - {"z_nm"}:
-            return _SCHEMA.empty_table()
-        arrays = [pa.array(complete[field.name].astype(field.type.to_pandas_dtype()), field.type) for field in _SCHEMA]
-        return pa.table(arrays, schema=_SCHEMA)
+            return self.schema.empty_table()
+        arrays = [
+            pa.array(complete[field.name].astype(field.type.to_pandas_dtype()), field.type) for field in self.schema
+        ]
+        return pa.table(arrays, schema=self.schema)
 
     def check(self) -> None:
         """Refuse a file with rows that have no position, no frame, or impossible numbers.
@@ -74,17 +95,23 @@ class ColumnCompletion:
         if "z_nm" not in self.absent and self._without_depth():
             self.absent.insert(0, "z_nm")  # a column that is there and says nothing
             self._bad.pop("z_nm", None)
-        for name in sorted(self._bad, key=("frame", "x_nm", "y_nm", "z_nm", "volume", "plane", "group").index):
+        for name in sorted(self._bad, key=_ORDER.index):
             bad = self._bad[name]
+            if name == _END:
+                raise TableError(
+                    f"{self._path} has {bad.rows} of {self.num_rows} molecules that end before they begin (the first "
+                    f"is row {bad.first_row}, with last_frame {bad.first_value}); remove them."
+                )
             if name not in _RANGES:
                 raise TableError(
-                    f"{self._path} has {bad.rows} of {self._num_rows} rows without {name} (the first is row "
+                    f"{self._path} has {bad.rows} of {self.num_rows} rows without {name} (the first is row "
                     f"{bad.first_row}); remove them."
                 )
             lowest, highest = _RANGES[name]
             raise TableError(
                 f"{self._path} has {name} {bad.first_value} in row {bad.first_row} when counted as here; expected "
-                f"whole numbers from {lowest} to {highest} ({bad.rows} rows are not)."
+                f"whole numbers from {lowest} to {highest} ({bad.rows} rows are not)"
+                + (": --first-frame N says which number the first frame has." if "frame" in name else ".")
             )
 
     def with_depth(self, rows: pa.Table) -> pa.Table:
@@ -106,6 +133,32 @@ class ColumnCompletion:
         group = self._whole("group", np.where(np.isfinite(group), group, -1))
         return {"frame": frame, "volume": volume, "plane": plane, "group": group}
 
+    def _of_molecules(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """What is counted of a molecule. Bounds where the file does not say: the detections follow each other."""
+        planes = self._planes_per_volume or 1
+        frame = self._whole("frame", columns["frame"])
+        span = self._whole("span_frames", columns["span_frames"]) if "span_frames" in columns else None
+        num_frames = self._whole("num_frames", columns["num_frames"]) if "num_frames" in columns else span
+        assert num_frames is not None  # `find_kind` has seen to that
+        if "last_frame" in columns:
+            last_frame = self._whole("last_frame", columns["last_frame"])
+            self._note(_END, last_frame < frame, last_frame)
+        else:
+            last_frame = frame + (num_frames if span is None else span) - 1
+        within = np.minimum(last_frame // planes - frame // planes + 1, num_frames)
+        num_volumes = self._whole("num_volumes", columns["num_volumes"]) if "num_volumes" in columns else within
+        in_one = np.minimum(planes, num_frames - num_volumes + 1)
+        rows = self.num_rows + np.arange(len(frame))
+        return {
+            "frame": frame,
+            "last_frame": last_frame,
+            "num_frames": num_frames,
+            "num_volumes": num_volumes,
+            "num_planes": self._whole("num_planes", columns["num_planes"]) if "num_planes" in columns else in_one,
+            "group": self._whole("group", columns["group"]) if "group" in columns else rows,
+            "prob_any": columns.get("prob_any", columns["prob"]),
+        }
+
     def _whole(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         lowest, highest = _RANGES[name]
         bad = ~(np.isfinite(values) & (values == np.trunc(values)) & (values >= lowest) & (values <= highest))
@@ -115,8 +168,8 @@ class ColumnCompletion:
     def _note(self, name: str, bad: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> None:
         if bad.any():
             first = int(np.argmax(bad))
-            known = self._bad.setdefault(name, _Bad(self._num_rows + first + 1, values[first]))
+            known = self._bad.setdefault(name, _Bad(self.num_rows + first + 1, values[first]))
             known.rows += int(bad.sum())
 
     def _without_depth(self) -> bool:
-        return (self._bad["z_nm"].rows if "z_nm" in self._bad else 0) == self._num_rows
+        return (self._bad["z_nm"].rows if "z_nm" in self._bad else 0) == self.num_rows

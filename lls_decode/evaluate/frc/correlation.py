@@ -11,66 +11,23 @@ Shape letters: ``N`` rows, ``R`` rings, axes of pictures in the order y x, or z 
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.evaluate.frc.curve import FourierCorrelation
+from lls_decode.evaluate.frc.interval import Parts
+from lls_decode.evaluate.frc.rings import correlate, first_crossing, smooth
 
 Floats = npt.NDArray[np.float64]
-Picture = npt.NDArray[np.float32]
 Rows = Mapping[str, npt.ArrayLike]
 Pieces = Callable[[], Iterable[Rows]]
 
-THRESHOLD: Final = 1 / 7
 MAX_PIXELS: Final = 2**27
 """Of one picture: 0.5 GB, of which three are held."""
-FIRST_RING: Final = 10
-"""A crossing is looked for from here on: rings below have so few coefficients that noise alone crosses 1/7."""
-_TAPER = 1 / 8
-"""Share of a side over which the picture fades, so that its rim is no structure that both halves share."""
-
-
-@dataclass(frozen=True)
-class FourierCorrelation:
-    """A curve, and the resolution that it gives."""
-
-    resolution_nm: float
-    """NaN: the curve does not cross the threshold, or is below it in ring `FIRST_RING` (a tenth of the field)."""
-    q_per_nm: Floats
-    """(R,) spatial frequency of each ring, up to 1 / (2 pixels)."""
-    correlation: Floats
-    """(R,)"""
-    smoothed: Floats
-    """(R,) by local lines (LOESS); its first crossing of the threshold gives the resolution."""
-    num_localizations: tuple[int, int]
-    """In the two pictures."""
-    num_blocks: int
-    pixel_nm: float
-    shape: tuple[int, ...]
-    """Of the pictures."""
-
-    @property
-    def reaches_threshold(self) -> bool:
-        """Whether the halves have anything in common; when they have, NaN is a resolution finer than two pixels."""
-        return len(self.smoothed) >= FIRST_RING and bool(self.smoothed[FIRST_RING - 1] >= THRESHOLD)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "resolution_nm": None if math.isnan(self.resolution_nm) else self.resolution_nm,
-            "threshold": THRESHOLD,
-            "num_localizations": list(self.num_localizations),
-            "num_blocks": self.num_blocks,
-            "pixel_nm": self.pixel_nm,
-            "shape": list(self.shape),
-            "q_per_nm": self.q_per_nm.tolist(),
-            "correlation": self.correlation.tolist(),
-            "smoothed": self.smoothed.tolist(),
-        }
 
 
 def fourier_correlation(
@@ -81,6 +38,7 @@ def fourier_correlation(
     blocks: int = 10,
     frames_per_volume: int = 1,
     region_nm: Mapping[str, tuple[float, float]] | None = None,
+    interval: bool | None = None,
 ) -> FourierCorrelation:
     """Correlate the localizations of even with those of odd blocks of frames.
 
@@ -98,6 +56,9 @@ def fourier_correlation(
         Blocks begin with a volume.
     region_nm
         Range by axis; rows outside are left out. None, and axes that are absent: all.
+    interval
+        Estimate how uncertain the resolution is: ten or more further curves, and memory for all rows. None: for tables
+        and pictures that are small enough for it to be quick.
 
     Raises
     ------
@@ -120,72 +81,23 @@ def fourier_correlation(
     shape = _shape(high - low, pixel_nm)
     halves = [np.zeros(shape, dtype=np.float32) for _ in range(2)]
     counts = [0, 0]
+    parts = Parts(blocks, num, shape, wanted=interval)
     for piece in pieces():
         frame, position = _in_box(piece, axes, low, high)
-        odd = ((frame // frames_per_volume - first) * blocks // num) % 2
+        volume = frame // frames_per_volume - first
+        odd = (volume * blocks // num) % 2
         place = np.ravel_multi_index(tuple(((position - low) // pixel_nm).astype(np.int64).T), shape)
         for half, picture in enumerate(halves):
             cells, times = np.unique(place[odd == half], return_counts=True)
             picture.ravel()[cells] += times.astype(np.float32)
             counts[half] += int(times.sum())
+        parts.add(place, odd, volume)
     q, correlation = correlate(halves, pixel_nm=pixel_nm)
     smoothed = smooth(correlation)
-    return FourierCorrelation(
+    curve = FourierCorrelation(
         first_crossing(q, smoothed), q, correlation, smoothed, (counts[0], counts[1]), blocks, pixel_nm, shape
     )
-
-
-def correlate(halves: list[Picture], *, pixel_nm: float) -> tuple[Floats, Floats]:
-    """Ring frequencies and correlations of two pictures of the same shape; the list is emptied as they are used up."""
-    shape = halves[0].shape
-    spectra = []
-    while halves:
-        spectra.append(_spectrum(halves.pop(0)))
-    longest = max(shape) * pixel_nm
-    num_rings = int(longest / (2 * pixel_nm))
-    frequency = [scipy.fft.fftfreq(size, pixel_nm) for size in shape[:-1]] + [scipy.fft.rfftfreq(shape[-1], pixel_nm)]
-    twice = np.full(len(frequency[-1]), 2.0)  # columns whose mirror image is not stored
-    twice[0] = 1.0
-    if shape[-1] % 2 == 0:
-        twice[-1] = 1.0
-    sums = np.zeros((3, num_rings + 1))
-    others = np.meshgrid(*frequency[1:], indexing="ij")
-    square = np.sum([other**2 for other in others], axis=0)
-    for row, q in enumerate(frequency[0]):
-        one, other = spectra[0][row], spectra[1][row]
-        ring = np.minimum(np.rint(np.sqrt(square + q**2) * longest), num_rings).astype(np.int64).ravel()
-        powers = (one.real * other.real + one.imag * other.imag, np.abs(one) ** 2, np.abs(other) ** 2)
-        for total, power in zip(sums, powers, strict=True):
-            total += np.bincount(ring, (power * twice).ravel(), minlength=num_rings + 1)
-    inside = slice(1, num_rings)  # without the mean, and without the corners beyond the last ring
-    both, power_one, power_other = sums[:, inside]
-    norm = np.sqrt(power_one * power_other)
-    return np.arange(1, num_rings) / longest, np.divide(both, norm, out=np.zeros_like(both), where=norm > 0)
-
-
-def smooth(curve: Floats) -> Floats:
-    """Local lines with tricube weights over a fortieth of the curve, five rings at least (LOESS)."""
-    half = max(len(curve) // 80, 2) + 1
-    offset = np.arange(-half, half + 1)
-    weight = (1 - np.abs(offset / half) ** 3) ** 3
-
-    def local(values: Floats, power: int) -> Floats:
-        return np.convolve(values, (weight * offset**power)[::-1], mode="full")[half:-half]
-
-    ones = np.ones(len(curve))
-    w, wx, wxx = (local(ones, power) for power in range(3))
-    wy, wxy = (local(curve, power) for power in range(2))
-    return np.asarray((wxx * wy - wx * wxy) / (w * wxx - wx**2))
-
-
-def first_crossing(q_per_nm: Floats, curve: Floats, threshold: float = THRESHOLD) -> float:
-    """One over the frequency at which a curve first falls below the threshold, nm; NaN when there is none."""
-    below = curve[FIRST_RING - 1 :] < threshold
-    if not len(below) or below[0] or not below.any():
-        return math.nan
-    at = FIRST_RING - 1 + int(np.argmax(below))
-    share = (curve[at - 1] - threshold) / (curve[at - 1] - curve[at])
-    return float(1 / (q_per_nm[at - 1] + share * (q_per_nm[at] - q_per_nm[at - 1])))
+    return parts.with_interval(curve)
 
 
 def _extent(pieces: Pieces, axes: str, region_nm: Mapping[str, tuple[float, float]]) -> tuple[Floats, Floats, int, int]:
@@ -226,13 +138,3 @@ def _shape(extent_nm: Floats, pixel_nm: float) -> tuple[int, ...]:
             f"{MAX_PIXELS / 1e6:.0f} million; choose pixels of {math.ceil(10.2 * fits) / 10:g} nm, or a region."
         )
     return shape
-
-
-def _spectrum(picture: Picture) -> npt.NDArray[np.complex64]:
-    """Of a picture whose rim fades to its mean; the picture is overwritten."""
-    picture -= picture.mean(dtype=np.float64).astype(np.float32)
-    for axis, size in enumerate(picture.shape):
-        ramp = np.clip((np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5) / (_TAPER * size), 0, 1)
-        fade = np.sin(ramp * np.pi / 2) ** 2
-        picture *= np.expand_dims(fade.astype(np.float32), [other for other in range(picture.ndim) if other != axis])
-    return np.asarray(scipy.fft.rfftn(picture, overwrite_x=True))

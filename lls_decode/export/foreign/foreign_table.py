@@ -1,6 +1,6 @@
 """What a reader of another program's file gives, and the first look by which a file is recognized."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,25 +9,37 @@ import numpy.typing as npt
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import TableError
+from lls_decode.export.field import DatasetSize
 from lls_decode.export.hdf5 import is_hdf5, opened
 from lls_decode.outputs import note_read
+from lls_decode.table.csv_layouts import CsvLayout
 
 _HEAD_BYTES = 65_536
 
 Columns = Mapping[str, npt.NDArray[Any]]
-"""Some rows of a file by our names, in our coordinate system and units; columns that the file lacks are absent.
-
-``frame``, ``x_nm``, ``y_nm`` at least; ``xy_sig`` stands for both lateral sigmas.
-"""
+"""Some rows of a file; equally long columns by name."""
 
 
 @dataclass(frozen=True)
 class ForeignTable:
     """A file of another program, whose head was read and found good."""
 
-    pieces: Callable[[int], Iterator[Columns]]
-    """Its rows in their order, about so many at a time; one piece at least, and the same columns in each."""
+    names: tuple[str, ...]
+    """Names of its columns."""
+    read: Callable[[Sequence[str], Collection[str], int], Iterator[Columns]]
+    """Columns of these names, those of the second list as text, about so many rows at a time; one piece at least."""
+    layout: CsvLayout | None = None
+    """Which column is which of ours; None: to be found by the names."""
     pixel_size: PixelSize | None = None
+    """Size of a pixel that the file states."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Of columns, where the file states them beside their names."""
+    size: DatasetSize = field(default_factory=DatasetSize)
+    """Of the frames of the movie, as the file states it."""
+    moved_px: tuple[float, float] = (0.0, 0.0)
+    """By how many pixels x and y were moved, as the file states."""
+    channel_names: tuple[str, ...] = ()
+    """Names of its channels by their numbers, as the file states."""
     notes: tuple[str, ...] = ()
     """What was changed or assumed, a short sentence each."""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -64,11 +76,23 @@ class FileHead:
             return cls(start, tuple(hdf5))
 
     @property
+    def encoding(self) -> str:
+        """How its text is encoded: a spreadsheet's Unicode text is UTF-16, a text that is not UTF-8 is Latin-1."""
+        if self.start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+        try:
+            self.start[: len(self.start) if len(self.start) < _HEAD_BYTES else -4].decode("utf-8")
+        except UnicodeDecodeError:
+            return "latin-1"
+        return "utf-8-sig"
+
+    @property
     def lines(self) -> list[str]:
         """The first lines as text; none when it does not begin like text."""
-        if b"\0" in self.start.partition(b"\n")[0]:
+        encoding = self.encoding
+        if encoding != "utf-16" and b"\0" in self.start.partition(b"\n")[0]:
             return []
-        return self.start.decode("utf-8-sig", errors="replace").splitlines()
+        return self.start.decode(encoding, errors="replace").splitlines()
 
 
 def slices(num_rows: int, rows_at_once: int) -> Iterator[slice]:

@@ -1,0 +1,102 @@
+"""Which frames count in an evaluation: those that the table covers, with rows or without."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lls_decode.blocks import FrameRanges
+from lls_decode.emitters import Emitters
+
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_MOST_NAMED = 3
+"""Ranges of frames that are written out."""
+
+
+@dataclass(frozen=True)
+class FrameCoverage:
+    """Frames that a table answers for: where it has no row, nothing was found."""
+
+    ranges: FrameRanges
+    """Ascending, first and one-past-last."""
+    source: str
+    """Where this is known from, in words that follow a semicolon."""
+    is_stated: bool = True
+    """False where the table does not say it, and the frames are those between its first and last row."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in all ranges."""
+        return sum(stop - start for start, stop in self.ranges)
+
+    def holds(self, frame: Integers) -> Mask:
+        """Whether each frame is covered."""
+        if not self.ranges:
+            return np.zeros(len(frame), dtype=np.bool_)
+        starts, stops = np.asarray(self.ranges, dtype=np.int64).T
+        place = np.searchsorted(starts, frame, side="right") - 1
+        return np.asarray((place >= 0) & (frame < stops[np.maximum(place, 0)]))
+
+    def within(self, start: int, stop: int | None) -> FrameRanges:
+        """Ranges of the frames that lie in one more range."""
+        end = self.ranges[-1][1] if stop is None and self.ranges else stop or 0
+        cut = ((max(low, start), min(high, end)) for low, high in self.ranges)
+        return tuple((low, high) for low, high in cut if low < high)
+
+    def describe(self) -> str:
+        """The frames in words, last ones included."""
+        if not self.ranges:
+            return "none"
+        words = [f"{low} to {high - 1}" if high - low > 1 else str(low) for low, high in self.ranges]
+        if len(words) <= _MOST_NAMED:
+            return ", ".join(words)
+        return f"{self.num_frames} of {self.ranges[0][0]} to {self.ranges[-1][1] - 1}, in {len(words)} ranges"
+
+
+@dataclass(frozen=True)
+class FramesJudged:
+    """What an evaluation has counted, and what it has left out."""
+
+    coverage: FrameCoverage
+    spanned: tuple[int, int]
+    """First and one-past-last frame of the truth and the coverage together."""
+    truth_outside: int
+    """Rows of the truth in other frames, which do not count."""
+    found_outside: int
+    """Rows of the table in other frames, which do not count."""
+
+    def describe(self) -> str:
+        """One sentence for text and picture."""
+        first, last = self.spanned[0], self.spanned[1] - 1
+        words = f"{self.coverage.describe()} of {first} to {last}; {self.coverage.source}"
+        if self.truth_outside:
+            words += f"; truth of the other frames does not count ({self.truth_outside} rows)"
+        if self.found_outside:
+            words += f"; {self.found_outside} rows of the table lie in other frames and do not count"
+        return words
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "counted": [list(item) for item in self.coverage.ranges],
+            "num_frames": self.coverage.num_frames,
+            "source": self.coverage.source,
+            "is_stated": self.coverage.is_stated,
+            "spanned": list(self.spanned),
+            "truth_rows_outside": self.truth_outside,
+            "found_rows_outside": self.found_outside,
+        }
+
+
+def covered(truth: Emitters, found: Emitters, coverage: FrameCoverage) -> tuple[Mask, Mask, FramesJudged]:
+    """Rows of the truth and of the table that lie in covered frames, and what is to be said about the others."""
+    keep_truth, keep_found = coverage.holds(truth.frame), coverage.holds(found.frame)
+    ends = [(low, high) for low, high in (*coverage.ranges[:1], *coverage.ranges[-1:])]
+    if len(truth):
+        ends.append((int(truth.frame.min()), int(truth.frame.max()) + 1))
+    spanned = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0, 1)
+    judged = FramesJudged(coverage, spanned, int((~keep_truth).sum()), int((~keep_found).sum()))
+    return keep_truth, keep_found, judged

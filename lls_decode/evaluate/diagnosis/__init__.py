@@ -1,0 +1,7 @@
+"""What is probably wrong between a truth and a table that do not agree: measured, named, never applied."""
+
+from lls_decode.evaluate.diagnosis.change import PLANE_ORDERS, PlaneOrder, TruthChange
+from lls_decode.evaluate.diagnosis.diagnose import diagnose
+from lls_decode.evaluate.diagnosis.findings import Cause, Diagnosis
+
+__all__ = ["PLANE_ORDERS", "Cause", "Diagnosis", "PlaneOrder", "TruthChange", "diagnose"]

@@ -1,0 +1,5 @@
+"""Several tables as one: acquisitions one after another, or the channels of one acquisition."""
+
+from lls_decode.joining.join import Joined, JoinedInput, join_tables
+
+__all__ = ["Joined", "JoinedInput", "join_tables"]

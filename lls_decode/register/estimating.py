@@ -1,0 +1,119 @@
+"""From two clouds to the map between them, by the method that was asked for."""
+
+import math
+from typing import Final, Literal, get_args
+
+from scipy.spatial import cKDTree
+
+from lls_decode.errors import ConfigError
+from lls_decode.register.beads import align_beads, find_beads
+from lls_decode.register.models import MODELS, ModelName
+from lls_decode.register.points import Cloud
+from lls_decode.register.structure import Aligned, align_structure
+from lls_decode.register.transformation import Transformation
+
+Method = Literal["auto", "beads", "structure"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+
+_BEAD_SHARE: Final = 0.5
+"""Of the points of both clouds that are of beads, above which these are taken."""
+_BEAD_RADIUS_NM: Final = 150.0
+_MIN_BEADS: Final = 6
+_FEW_POINTS: Final = 2_000
+
+
+def estimate(
+    fixed: Cloud,
+    moving: Cloud,
+    *,
+    model: ModelName = "rigid",
+    method: Method = "auto",
+    max_shift_nm: float | None = None,
+    max_angle_deg: float = 15.0,
+    seed: int = 0,
+) -> Transformation:
+    """Measure the map that lays one cloud of points on another, and its uncertainty.
+
+    Parameters
+    ----------
+    model
+        ``shift``, ``rigid`` (rotation in the plane of x and y, and shift) or ``affine`` (any linear map in that plane,
+        and shift). Along z there is a shift, where both clouds have z.
+    method
+        ``beads``: places that are seen most of the time, matched and fitted; ``structure``: correlation; ``auto``:
+        beads where most points of both clouds are of beads.
+    max_shift_nm
+        Largest shift of the middle of the moving cloud. None: any, as long as a tenth of the fields overlaps.
+    max_angle_deg
+        Largest rotation either way.
+    seed
+        Of the choice of points where there are too many pairs.
+
+    Raises
+    ------
+    ConfigError
+        Unknown model or method, limits that cannot be meant, or clouds in different coordinates.
+    TableError
+        The clouds do not tell how they lie to each other.
+    """
+    _check(fixed, moving, model, method, max_shift_nm, max_angle_deg)
+    if fixed.num_axes != moving.num_axes:
+        fixed, moving = fixed.lateral(), moving.lateral()
+    angle = math.radians(max_angle_deg)
+    if method != "structure":
+        beads = find_beads(fixed), find_beads(moving)
+        if method == "beads" or _are_beads((fixed, moving), beads):
+            return _record(fixed, moving, align_beads(*beads, model, max_shift_nm=max_shift_nm, max_angle_rad=angle))
+    return _record(
+        fixed, moving, align_structure(fixed, moving, model, max_shift_nm=max_shift_nm, max_angle_rad=angle, seed=seed)
+    )
+
+
+def _are_beads(clouds: tuple[Cloud, Cloud], beads: tuple[Cloud, Cloud]) -> bool:
+    """Whether both clouds are mostly of beads: seen in most volumes, or a few detections in a few images."""
+    for cloud, found in zip(clouds, beads, strict=True):
+        if cloud.num_volumes < 4:
+            if not _MIN_BEADS <= len(cloud) <= _FEW_POINTS:
+                return False
+            continue
+        if len(found) < _MIN_BEADS:
+            return False
+        away, _ = cKDTree(found.position_ND[:, :2]).query(cloud.position_ND[:, :2])
+        if float((away < _BEAD_RADIUS_NM).mean()) < _BEAD_SHARE:
+            return False
+    return True
+
+
+def _record(fixed: Cloud, moving: Cloud, aligned: Aligned) -> Transformation:
+    at = moving.position_ND[:: max(1, len(moving) // 1000)]
+    return Transformation(
+        model=aligned.model.name,
+        coords=moving.coords,
+        pivot_nm=tuple(float(value) for value in aligned.model.pivot_D),
+        values=tuple(float(value) for value in aligned.fit.values_P),
+        parameters=aligned.model.parameters,
+        covariance=tuple(tuple(float(value) for value in row) for row in aligned.fit.covariance_PP),
+        fixed=fixed.name,
+        moving=moving.name,
+        method=aligned.method,
+        support=aligned.support,
+        error_nm=tuple(float(value) for value in aligned.fit.error_nm(aligned.model, at)),
+    )
+
+
+def _check(
+    fixed: Cloud, moving: Cloud, model: str, method: str, max_shift_nm: float | None, max_angle_deg: float
+) -> None:
+    if model not in MODELS:
+        raise ConfigError(f"{model!r} is no map; choose {', '.join(MODELS)}.")
+    if method not in METHODS:
+        raise ConfigError(f"{method!r} is no method; choose {', '.join(METHODS)}.")
+    if max_shift_nm is not None and not 0 < max_shift_nm < math.inf:
+        raise ConfigError(f"max_shift_nm is {max_shift_nm:g}; expected a positive number.")
+    if not 0 <= max_angle_deg <= 180:
+        raise ConfigError(f"max_angle_deg is {max_angle_deg:g}; expected 0 to 180.")
+    if fixed.coords != moving.coords:
+        raise ConfigError(
+            f"{fixed.name} is in {fixed.coords} coordinates and {moving.name} in {moving.coords} ones; give the "
+            "geometry to both, or to none."
+        )

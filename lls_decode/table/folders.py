@@ -1,0 +1,71 @@
+"""A folder of files appears whole or not at all, and replaces nothing but a folder of its own kind."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lls_decode.addresses import refuse_remote_output
+from lls_decode.errors import OutputError
+from lls_decode.outputs import check_first_write, check_not_around, is_forced, note_written
+from lls_decode.table.files import TEMPORARY_PREFIX, output_error
+
+
+@contextmanager
+def folder_written_aside(
+    final: Path, *, kind: str, is_of_kind: Callable[[Path], bool], is_ours: Callable[[Path], bool]
+) -> Iterator[Path]:
+    """Path of a folder to be made beside ``final``, whose name it takes when the body ends without an error.
+
+    The folder of the yielded path exists and is deleted in the end: scratch files may be written beside it.
+
+    Parameters
+    ----------
+    kind
+        What is written, as a noun with its article.
+    is_of_kind
+        Whether a folder holds what is written, and nothing else. Other folders are never replaced, not even by force.
+    is_ours
+        Whether such a folder bears our mark. Others are replaced by force only.
+
+    Raises
+    ------
+    OutputError
+        Full disk, read-only folder, or what is at ``final`` must not be replaced.
+    ConfigError
+        The running command reads ``final``, or something in it.
+    """
+    refuse_remote_output(final)
+    _check_replaceable(final, kind, is_of_kind, is_ours)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{final.stem}-", dir=final.parent) as aside:
+            written = Path(aside) / "written"
+            yield written
+            _check_replaceable(final, kind, is_of_kind, is_ours)
+            if final.exists():
+                os.rename(final, Path(aside) / "replaced")
+            os.rename(written, final)
+            note_written(final)
+    except OSError as error:
+        raise output_error(final, error) from error
+
+
+def _check_replaceable(
+    final: Path, kind: str, is_of_kind: Callable[[Path], bool], is_ours: Callable[[Path], bool]
+) -> None:
+    if not final.exists():
+        return
+    check_not_around(final)
+    check_first_write(final)
+    if not final.is_dir():
+        raise OutputError(f"{final} is a file, and {kind} is a folder; give another path.")
+    if not any(final.iterdir()):
+        return
+    if not is_of_kind(final):
+        raise OutputError(f"{final} is a folder that holds something else than {kind}; give another path.")
+    if not is_ours(final) and not is_forced():
+        raise OutputError(
+            f"{final} is {kind} that bears no mark of lls-decode, so that it may be somebody's own; give another path, "
+            "or --force to replace it."
+        )

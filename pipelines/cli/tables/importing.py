@@ -1,0 +1,110 @@
+"""The command import."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.options import like_option, square_pixel
+from lls_decode.pipelines.cli.parameters import LazyChoice, LazyHelpCommand
+
+if TYPE_CHECKING:
+    from lls_decode.export.foreign.kinds import Kind
+
+
+def _formats() -> list[str]:
+    from lls_decode.export.importing import FORMATS
+
+    return list(FORMATS)
+
+
+def _separators() -> list[str]:
+    from lls_decode.table.csv_layouts import SEPARATORS
+
+    return list(SEPARATORS)
+
+
+def _csv_programs() -> str:
+    from lls_decode.export.importing import CSV_LAYOUTS
+
+    return ", ".join(dict.fromkeys(layout.name for layout in CSV_LAYOUTS.values()))
+
+
+@click.command(
+    "import",
+    cls=LazyHelpCommand,
+    formats=_csv_programs,
+    short_help="Read the table PATH of another program.",
+    epilog="Example: lls-decode import old_locs.hdf5 old.parquet --pixel-nm 130. "
+    "Example: lls-decode import other.csv other.parquet --columns 'frame=T,x_nm=X (px),y_nm=Y (px),photons=Int' "
+    "--first-frame 1 --origin corner --pixel-nm 100",
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputPath())
+@click.option(
+    "--format", type=LazyChoice(_formats),
+    help="Which program's file, or whose columns.  [default: recognized by its content, a csv by its whole header]",
+)  # fmt: skip
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the file]")
+@click.option(
+    "--columns", metavar="OURS=THEIRS,...",
+    help="Which column is which, e.g. 'x_nm=Xpos (px),photons=Int'; or a YAML file. NAME= leaves one out.",
+)  # fmt: skip
+@click.option("--first-frame", type=int, metavar="N", help="Number of the first frame.  [default: of the format]")
+@click.option(
+    "--origin", metavar="centre|corner|X,Y",
+    help="Where x and y are 0: centre or corner of the first pixel; or what they are at its centre, in nm.  "
+    "[default: of the format]",
+)  # fmt: skip
+@click.option("--channel", metavar="VALUE", help="Take rows of one channel.  [default: all, with a column channel]")
+@click.option("--file", metavar="VALUE", help="Take rows of one source file, where a table is of several.")
+@click.option(
+    "--kind", type=click.Choice(["localizations", "molecules"]),
+    help="What a row is.  [default: molecules where rows count several detections]",
+)  # fmt: skip
+@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: of the file, else 1]")
+@click.option("--separator", type=LazyChoice(_separators), help="Between the cells of a csv.  [default: by its header]")
+@like_option
+def import_table(
+    path: Path,
+    out: Path,
+    format: str | None,
+    pixel_nm: float | None,
+    columns: str | None,
+    first_frame: int | None,
+    origin: str | None,
+    channel: str | None,
+    file: str | None,
+    kind: "Kind | None",
+    planes_per_volume: int | None,
+    separator: str | None,
+) -> None:
+    """Read the table PATH of another program into ours (Parquet), so that old results can be compared.
+
+    --format lists the programs. csv and Parquet files may have the columns of: {formats}; for others say --columns.
+    Columns that are taken, and those that are left out, are printed.
+    """
+    from lls_decode.export.importing import import_table as read
+
+    written = read(
+        path, out,
+        format=format, pixel_size=square_pixel(pixel_nm), columns=columns, first_frame=first_frame, origin=origin,
+        channel=channel, file=file, kind=kind, planes_per_volume=planes_per_volume, separator=separator,
+    )  # fmt: skip
+    _say(written)
+
+
+def _say(written: Path) -> None:
+    """Print what was read, as the table itself says."""
+    from lls_decode.table import count_rows, read_metadata
+
+    about = read_metadata(written)
+    layout = f", columns of {about.input['layout']}" if "layout" in about.input else ""
+    click.echo(f"{written}: {count_rows(written)} {about.kind}{layout}")
+    if "dropped" not in about.input:
+        return  # of ours: nothing is lost
+    taken = (ours if ours == theirs else f"{ours} = {theirs}" for ours, theirs in about.input["columns"].items())
+    click.echo(f"  columns: {', '.join(taken)}")
+    click.echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")
+    click.echo(f"  first frame: {about.input['first_frame']}; centre of the first pixel: {about.input['origin']}")
