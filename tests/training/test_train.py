@@ -12,6 +12,7 @@ from lls_decode.config import BackgroundConfig, EmccdCamera, NetworkConfig, Perl
 from lls_decode.errors import ConfigError, LlsDecodeError, RunConflictError
 from lls_decode.localize import build_validator
 from lls_decode.model.bundle import load_bundle
+from lls_decode.model.layers import ExactConv2d
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import simulate_batch
 from lls_decode.training import ahead, train
@@ -311,3 +312,9 @@ def test_an_average_forgets_its_beginning() -> None:
     for name, value in average.network.state_dict().items():
         torch.testing.assert_close(value, first[name] + expected, atol=1e-4, rtol=1e-4)
     assert average.steps == 8
+
+
+@pytest.mark.parametrize(("channels", "out"), [(1, 24), (24, 24), (24, 1)])
+def test_exact_convolutions_compute_the_same_in_training(channels: int, out: int) -> None:
+    layer, x = ExactConv2d(channels, out, 3, padding=1), torch.randn(2, channels, 12, 16)
+    torch.testing.assert_close(layer.train()(x), layer.eval()(x))

@@ -123,7 +123,7 @@ def _precision(axes: Any, calibration: Calibration, photons: float, background: 
     for name, values in zip("xyz", bounds_nm, strict=True):
         axes.plot(z_nm, values, label=name)
     axes.set(xlabel="z (nm)", ylabel="Cramer-Rao bound (nm)", yscale="log", xlim=_useful_nm(calibration))
-    axes.set_title(f"one frame with {photons:g} photons of the emitter, {background:g} a pixel behind it", fontsize=10)
+    axes.set_title(f"{photons:g} photons in one frame,\n{background:g} a pixel behind them", fontsize=10)
     low, high = _decades(bounds_nm, z_nm, _useful_nm(calibration))
     shown = [tick for tick in _TICKS if low <= tick <= high]
     axes.set_yticks(shown, labels=[f"{tick:g}" for tick in shown])
