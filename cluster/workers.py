@@ -25,17 +25,31 @@ def wait_for_workers(client: Client, workers: int, request: Request, *, advice: 
     """
     try:
         client.wait_for_workers(workers, timeout=request.timeout_s)
-    except KeyError as error:  # what a client says whose connection was lost
-        raise SiteError(
-            f"The scheduler of {request.site} was lost right after it had answered; give the same command again, or "
-            "see its log."
-        ) from error
     except TimeoutError as error:
-        found = len(client.nthreads())
+        found = _count_workers(client, request.site)
         raise SiteError(
             f"Site {request.site} has {found} of {workers} workers after {request.timeout_s:g} s; {advice}, "
             "or look at the workers' logs."
         ) from error
+    except _LOST as error:
+        raise _lost(request.site) from error
+
+
+def _count_workers(client: Client, site: str) -> int:
+    try:
+        return len(client.nthreads())
+    except _LOST as error:
+        raise _lost(site) from error
+
+
+_LOST = (OSError, RuntimeError, KeyError, AttributeError)
+"""What a client raises, depending on what it was about to do, when its scheduler dies."""
+
+
+def _lost(site: str) -> SiteError:
+    return SiteError(
+        f"The scheduler of {site} was lost right after it had answered; give the same command again, or see its log."
+    )
 
 
 def check_versions(client: Client, site: str) -> None:
@@ -51,11 +65,8 @@ def check_versions(client: Client, site: str) -> None:
         found: Any = client.get_versions(packages=modules)
         here = _versions(found["client"])
         elsewhere = {"the scheduler": found["scheduler"], **{f"worker {k}": v for k, v in found["workers"].items()}}
-    except (KeyError, OSError, AttributeError) as error:  # its connection was lost meanwhile
-        raise SiteError(
-            f"The scheduler of {site} was lost right after it had answered; give the same command again, or see "
-            "its log."
-        ) from error
+    except _LOST as error:
+        raise _lost(site) from error
     for place, said in elsewhere.items():
         there = _versions(said)
         if there.get(OURS) != here[OURS]:

@@ -149,7 +149,10 @@ class RunFolder:
         try:
             record = self.read_record()
         except OutputError as error:
-            raise InputError(str(error)) from error
+            raise InputError(
+                f"{str(error).partition('; ')[0]}; restore it, or give the same 'lls-decode run' again, which writes "
+                "it anew where all shards are of its run."
+            ) from error
         if record is None:
             raise InputError(f"{self.out} holds no run (no run.json in it); give the folder that was given as --out.")
         return record

@@ -441,7 +441,7 @@ def test_outputs_that_are_no_numbers_are_an_error() -> None:
     stack = stacks("time", 100)[0]
     engine.find(stack.adu_TYX, stack.block.windows)
     with torch.no_grad():
-        list(bundle.network.parameters())[0].fill_(float("nan"))
+        next(iter(bundle.network.parameters())).fill_(float("nan"))
     with pytest.raises(FrameValueError, match="NaN or infinite values for these frames"):
         engine.find(stack.adu_TYX, stack.block.windows)
 
