@@ -106,7 +106,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     note_read(path)
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"Configuration {path} cannot be read ({error.strerror}); give the path of a YAML file."

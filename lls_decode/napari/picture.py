@@ -19,7 +19,7 @@ _MARK: Final = PROGRAM.partition(" ")[0]
 def is_rendered(path: str | Path) -> bool:
     """Whether a store is a picture or a volume that ``lls-decode render`` has written, by its mark."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        attributes = json.loads((Path(path) / "zarr.json").read_text())["attributes"]
+        attributes = json.loads((Path(path) / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         is_ours = str(attributes["written_by"]).startswith(f"{_MARK} ")
         return is_ours and attributes["ome"]["multiscales"][0]["type"] == "mean"
     return False

@@ -189,4 +189,4 @@ def _value(record: Any, key: str) -> Any:
 
 
 def _last_step(path: Path) -> Any:
-    return list(yaml.safe_load_all(path.read_text()))[-1]
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))[-1]

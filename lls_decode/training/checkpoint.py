@@ -100,7 +100,7 @@ def save_state(state: State, out: Path) -> None:
     }
     save_file(tensors, out / record["tensors"])
     aside = out / ".checkpoint.json"
-    aside.write_text(json.dumps(record))
+    aside.write_text(json.dumps(record), encoding="utf-8")
     aside.replace(out / "checkpoint.json")
     for old in out.glob("checkpoint-*.safetensors"):
         if old.name != record["tensors"]:
@@ -112,7 +112,7 @@ def restore_state(state: State, out: Path) -> None:
     path = out / "checkpoint.json"
     if not path.exists():
         return
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     tensors = load_file(out / record["tensors"])
     state.network.load_state_dict(_under("network.", tensors))
     moments: dict[int, dict[str, Tensor]] = {}

@@ -103,9 +103,9 @@ def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, withou
     if fresh:
         if model is not None:
             with written_aside(path) as aside:
-                aside.write_text(json.dumps(model))
+                aside.write_text(json.dumps(model), encoding="utf-8")
         return
-    recorded = json.loads(path.read_text()) if path.exists() else None
+    recorded = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if recorded == model:
         return
     then, now = (

@@ -317,6 +317,6 @@ def _claim(out: Path, config: TrainingConfig, parent: Parent | None, teacher: Te
         claim_model(out / "teacher.json", learns, option="--teacher", without="no teacher", fresh=fresh)
         if fresh:
             with written_aside(path) as aside:
-                aside.write_text(config.to_yaml())
+                aside.write_text(config.to_yaml(), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"Training folder {out} cannot be used ({error.strerror}); give another --out.") from error

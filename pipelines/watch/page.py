@@ -81,7 +81,7 @@ class _Page:
         for _, show in self._parts:
             show(snapshot)
         self._foot.text = (
-            f'<div style="color:{_DIM};font-size:12px">as of {time.strftime("%F %T")}, from the files in '
+            f'<div style="color:{_DIM};font-size:12px">as of {time.strftime("%Y-%m-%d %H:%M:%S")}, from the files in '
             f"{html.escape(snapshot.status.out)}</div>"
         )
 
@@ -220,7 +220,7 @@ def _worker_part() -> Part:
             "frames_per_s": [item.frames_per_s for item in workers],
             "idle": [100 * item.idle for item in workers],
             "share": [round(100 * item.frames_per_s / fastest) for item in workers],
-            "last": [time.strftime("%T", time.localtime(item.last_at)) for item in workers],
+            "last": [time.strftime("%H:%M:%S", time.localtime(item.last_at)) for item in workers],
             "gpu": ["" if item.gpu_bytes is None else f"{item.gpu_bytes / 1e9:.2f}" for item in workers],
         }
         idle = (
@@ -375,7 +375,7 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def _when(status: RunStatus) -> str:
-    begun = time.strftime("%F %T", time.localtime(status.started_at))
+    begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
     if status.owner is not None:
         return f"began {begun}, {html.escape(status.owner)}"
     end = status.ended_at or status.last_at

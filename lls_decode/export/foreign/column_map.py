@@ -106,7 +106,7 @@ def _pairs(text: str) -> dict[str, str]:
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     note_read(path)
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(

@@ -100,7 +100,7 @@ def write(table: ExportTable, out: Path) -> Written:
                 start = stop
             file.create_dataset("metadata", data=json.dumps([metadata]))
         with written_aside(beside) as text:
-            text.write_text(yaml.safe_dump_all([metadata], sort_keys=False))
+            text.write_text(yaml.safe_dump_all([metadata], sort_keys=False), encoding="utf-8")
     ours = {"frame", "x_nm", "y_nm", "x_sig", "y_sig", *extra}
     ours |= {ours for theirs, ours in (("group", "group"), ("len", "last_frame")) if theirs in columns}
     return Written(frozenset(ours), notes=(*field.notes, *_says_outside(outside, num_rows, field)))
@@ -227,7 +227,7 @@ def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:
     try:
         steps = json.loads(inside) if inside is not None else None
         if steps is None and beside.is_file():
-            steps = list(yaml.safe_load_all(beside.read_text()))
+            steps = list(yaml.safe_load_all(beside.read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"The metadata of {path} cannot be read ({reason}); repair or remove them.") from error

@@ -71,7 +71,7 @@ def write(table: ExportTable, out: Path) -> None:
         spatial = [_write_level(folder, number, level, annotations, waiting, ranges)
                    for number, level in enumerate(levels)]  # fmt: skip
         info = _info(table, annotations, by_id, spatial)
-        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False))
+        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _warn_of_a_crowd(table: ExportTable, finest: Level, low: Floats, high: Floats) -> None:
@@ -215,7 +215,7 @@ def _info(
 def _read_info(folder: Path) -> dict[str, Any]:
     """The ``info`` of a collection; empty where there is none."""
     try:
-        info = json.loads((folder / _INFO).read_text())
+        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return info if isinstance(info, dict) and info.get("@type") == _TYPE else {}
