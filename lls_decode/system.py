@@ -45,6 +45,8 @@ STOP_SIGNALS: Final[tuple[int, ...]] = tuple(
     number for number in (signal.SIGINT, signal.SIGTERM, BATCH_SIGNAL, CONSOLE_SIGNAL) if number is not None
 )
 """Signals of this system that ask a program to stop."""
+LEAVE_SIGNALS: Final[tuple[int, ...]] = tuple(number for number in STOP_SIGNALS if number != signal.SIGINT)
+"""Those that a batch system sends to a job that is about to end."""
 SHARED_SIGNALS: Final[tuple[int, ...]] = tuple(number for number in STOP_SIGNALS if number != signal.SIGTERM)
 """Those that reach all processes of a terminal or job at once."""
 
@@ -219,7 +221,7 @@ def is_portable_name(name: str) -> bool:
 
 def portable_name(name: str) -> str:
     """Return a name with the characters replaced that Windows does not take; one that is portable stays as it is."""
-    made = _RESERVED.sub("_", name) or "_"
+    made = _RESERVED.sub("_", name)
     made = made[:-1] + "_" if made.endswith((".", " ")) else made
     return f"_{made}" if _DEVICE.match(made) else made
 

@@ -95,7 +95,7 @@ class FolderLock:
                 self.remove_stale()
                 continue
             try:
-                with os.fdopen(file, "w") as stream:
+                with os.fdopen(file, "w", encoding="utf-8") as stream:
                     stream.write(content)
             except OSError:  # a full disk; an empty lock would keep everybody out for a while
                 self._path.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ class _Sight:
 def _look(path: Path) -> _Sight | None:
     """None when there is no lock; one without an owner was left by a process that died while it wrote it."""
     try:
-        beat, text = path.stat().st_mtime, patiently(path.read_text)
+        beat, text = path.stat().st_mtime, patiently(lambda: path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     content: Any = None
