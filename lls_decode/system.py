@@ -50,9 +50,11 @@ LEAVE_SIGNALS: Final[tuple[int, ...]] = tuple(number for number in STOP_SIGNALS 
 SHARED_SIGNALS: Final[tuple[int, ...]] = tuple(number for number in STOP_SIGNALS if number != signal.SIGTERM)
 """Those that reach all processes of a terminal or job at once."""
 
-PATIENCE_S: Final = 10.0
-"""How long Windows may refuse a file that another program has open: a reader of ours takes milliseconds, a virus
-scanner or a search index may take seconds."""
+PATIENCE_S = 10.0 if sys.platform == "win32" else 0.0
+"""How long a file may be refused because another program has it open, which Windows does: a reader of ours takes
+milliseconds, a virus scanner or a search index may take seconds. Elsewhere a refusal is one of rights, and final."""
+_GUARD_S: Final = 10.0
+"""How long another program may take to give a file its name."""
 _PATIENCE_POLL_S: Final = 0.02
 _LINKS_UNKNOWN: Final = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 """How file systems without hard links refuse one (exFAT, many network shares)."""
@@ -87,18 +89,18 @@ def locked_file(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
             raise BlockingIOError(errno.EWOULDBLOCK, "held by another program", str(path)) from error
         except NotImplementedError as error:
             raise OSError(errno.ENOSYS, "this file system has no locks", str(path)) from error
-        unlinks_first = isinstance(lock, UnixFileLock)
-        if not unlinks_first or (before is not None and before == _identity(path)):
+        by_flock = sys.platform != "win32" and isinstance(lock, UnixFileLock)
+        if not by_flock or (before is not None and before == _identity(path)):
             break
         lock.release()  # a file that its holder has just removed: another program may lock the next one of this name
     try:
         yield
     finally:
-        if unlinks_first:  # while it is held, or another program's lock would be removed
+        if by_flock:  # while it is held, or another program's lock would be removed
             path.unlink(missing_ok=True)
         lock.release()
-        with suppress(OSError):  # Windows: somebody else has it by now
-            if not unlinks_first:
+        if not by_flock:
+            with suppress(OSError):  # held by somebody else by now, which is what Windows refuses to remove
                 path.unlink(missing_ok=True)
 
 
@@ -134,7 +136,7 @@ def _publish(whole: Path, final: Path) -> bool:
                 raise
         else:
             return True
-    with locked_file(whole.with_name(f".tmp-guard-{final.name}"), wait_s=PATIENCE_S):
+    with locked_file(whole.with_name(f".tmp-guard-{final.name}"), wait_s=_GUARD_S):
         if final.exists():  # on POSIX systems a rename would replace it
             return False
         patiently(lambda: os.rename(whole, final))
@@ -155,11 +157,8 @@ def remove(path: Path) -> None:
 
 
 def patiently(action: Callable[[], T]) -> T:
-    """Call a function; on Windows again, for `PATIENCE_S`, while it is refused because another program has a file open.
-
-    Elsewhere a refusal is final, since it is one of rights.
-    """
-    limit = time.monotonic() + (PATIENCE_S if sys.platform == "win32" else 0.0)
+    """Call a function; on Windows again, for `PATIENCE_S`, while another program has its file open."""
+    limit = time.monotonic() + PATIENCE_S
     while True:
         try:
             return action()

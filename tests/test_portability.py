@@ -38,7 +38,7 @@ POSIX_NAMES = {
             "pwrite",
             "fsync",
         ),
-        *("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "WNOHANG", "nice", "rename", "replace"),
+        *("O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "WNOHANG", "nice", "rename", "replace", "fsync"),
     },
     "signal": {
         *("SIGUSR1", "SIGUSR2", "SIGHUP", "SIGKILL", "SIGALRM", "SIGCHLD", "SIGSTOP", "SIGPIPE", "SIGBREAK", "alarm"),
@@ -262,9 +262,9 @@ def test_what_windows_refuses_for_a_moment_is_asked_again(monkeypatch: pytest.Mo
             raise PermissionError(13, "in use")
         return "done"
 
-    monkeypatch.setattr(system.sys, "platform", "win32")
+    monkeypatch.setattr(system, "PATIENCE_S", 10.0)
     assert system.patiently(refuse) == "done"
-    monkeypatch.setattr(system.sys, "platform", "linux")
+    monkeypatch.setattr(system, "PATIENCE_S", 0.0)
     refusals = 3
     with pytest.raises(PermissionError):
         system.patiently(refuse)
