@@ -96,11 +96,12 @@ def locked_file(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     try:
         yield
     finally:
-        if by_flock:  # while it is held, or another program's lock would be removed
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if by_flock:  # while it is held, or another program's lock would be removed
+                path.unlink(missing_ok=True)
         lock.release()
-        if not by_flock:
-            with suppress(OSError):  # held by somebody else by now, which is what Windows refuses to remove
+        with suppress(OSError):  # Windows removes no file that somebody else holds by now
+            if not by_flock:
                 path.unlink(missing_ok=True)
 
 

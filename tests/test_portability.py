@@ -46,10 +46,10 @@ POSIX_NAMES = {
     "ctypes": {"CDLL", "windll"},
 }
 ALLOWED = {
-    "lls_decode/system.py": {"os.rename", "os.replace", "os.fsync", "ctypes.CDLL"},
+    "lls_decode/system.py": {"os.rename", "Path.rename", "os.replace", "os.fsync", "ctypes.CDLL"},
     "pipelines/journal/json_lines.py": {"os.fsync"},  # of a file that it writes
     "pipelines/doctor/folder.py": {"os.fsync"},
-    "cluster/slurm/rendezvous.py": {"os.fsync"},
+    "cluster/slurm/rendezvous.py": {"os.fsync", "Path.replace"},  # SLURM
     "cluster/slurm/worker.py": {"os.kill"},  # SLURM
 }
 
@@ -64,6 +64,9 @@ def posix_only(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.attr in POSIX_NAMES.get(node.value.id, ()):
                 yield f"{node.value.id}.{node.attr}"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not node.keywords:
+            is_rename = node.func.attr == "rename" or (node.func.attr == "replace" and len(node.args) == 1)
+            yield from [f"Path.{node.func.attr}"] if is_rename else []
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in POSIX_MODULES)
         elif isinstance(node, ast.ImportFrom) and not node.level:
