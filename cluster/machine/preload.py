@@ -5,13 +5,16 @@ import signal
 
 from distributed import Worker
 
+from lls_decode.system import SHARED_SIGNALS
+
 
 def dask_setup(worker: Worker) -> None:
     """Leave signals that are sent to all processes at once to the client: it closes its workers in order.
 
-    A terminal does so with Ctrl-C, SLURM with the SIGUSR1 that a job may ask for before its wall time.
+    A terminal does so with Ctrl-C, SLURM with the SIGUSR1 that a job may ask for before its wall time, Windows when the
+    console window is closed.
     """
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in SHARED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # tells of each task we cancelled
     logging.getLogger("distributed.worker").addFilter(shorten_heartbeat)

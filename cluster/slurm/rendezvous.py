@@ -69,7 +69,7 @@ class Rendezvous:
         """
         aside = folder / f".{FILE_NAME}.{uuid.uuid4().hex[:8]}"
         try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 json.dump(asdict(self), file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -21,6 +21,7 @@ from typing import Literal
 from lls_decode.axes import Layout
 from lls_decode.documents import read_json
 from lls_decode.errors import InputError, OutputError
+from lls_decode.system import publish, remove
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error, written_aside
 
 from .events import Event, SettledBlock
@@ -172,7 +173,7 @@ class RunFolder:
             Full disk, read-only folder.
         """
         with written_aside(self.record, own_folder=True) as temporary:
-            temporary.write_text(_text(record))
+            temporary.write_text(_text(record), encoding="utf-8")
 
     def write_first_record(self, record: RunRecord) -> bool:
         """Write ``run.json`` unless there is one already, also where several programs try; says whether it did.
@@ -184,16 +185,11 @@ class RunFolder:
         """
         whole = self.record.with_name(f"{TEMPORARY_PREFIX}record-{uuid.uuid4().hex}")
         with written_aside(whole, own_folder=True) as temporary:
-            temporary.write_text(_text(record))
+            temporary.write_text(_text(record), encoding="utf-8")
         try:
-            os.link(whole, self.record)
-        except FileExistsError:
-            return False
+            return publish(whole, self.record)
         except OSError as error:
             raise output_error(self.record, error) from error
-        finally:
-            whole.unlink(missing_ok=True)
-        return True
 
     def list_shards(self) -> set[str]:
         """Block ids that have a shard, by name only: a shard gets its name when it is complete."""
@@ -238,9 +234,9 @@ class RunFolder:
         """Remove what a run has written, and nothing else."""
         for pattern in _OF_A_RUN:
             for path in self.out.glob(pattern):
-                path.unlink(missing_ok=True)
+                remove(path)
         for shard in self.shards.glob("b*.parquet"):
-            shard.unlink()
+            remove(shard)
 
     @contextmanager
     def locked(self) -> Iterator[FolderLock]:

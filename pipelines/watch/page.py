@@ -81,7 +81,7 @@ class _Page:
         for _, show in self._parts:
             show(snapshot)
         foot = Markup('<div style="color:{};font-size:12px">as of {}, from the files in {}</div>')
-        _say(self._foot, foot.format(_DIM, time.strftime("%F %T"), snapshot.status.out))
+        _say(self._foot, foot.format(_DIM, time.strftime("%Y-%m-%d %H:%M:%S"), snapshot.status.out))
 
 
 Part = tuple[UIElement, Callable[[Snapshot], None]]
@@ -215,7 +215,7 @@ def _worker_part() -> Part:
             "frames_per_s": [item.frames_per_s for item in workers],
             "idle": [100 * item.idle for item in workers],
             "colour": [f"{_TEAL}{round(128 * item.frames_per_s / fastest):02x}" for item in workers],
-            "last": [time.strftime("%T", time.localtime(item.last_at)) for item in workers],
+            "last": [time.strftime("%H:%M:%S", time.localtime(item.last_at)) for item in workers],
             "gpu": ["" if item.gpu_bytes is None else f"{item.gpu_bytes / 1e9:.2f}" for item in workers],
         }
         idle = (
@@ -392,7 +392,7 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def _when(status: RunStatus) -> str:
-    begun = time.strftime("%F %T", time.localtime(status.started_at))
+    begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
     if status.owner is not None:
         return f"began {begun}, {status.owner}"
     end = status.ended_at or status.last_at

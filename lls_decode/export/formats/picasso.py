@@ -101,7 +101,7 @@ def write(table: ExportTable, out: Path) -> Written:
                 start = stop
             file.create_dataset("metadata", data=json.dumps([metadata]))
         with written_aside(beside) as text:
-            text.write_text(yaml.safe_dump_all([metadata], sort_keys=False))
+            text.write_text(yaml.safe_dump_all([metadata], sort_keys=False), encoding="utf-8")
     ours = {"frame", "x_nm", "y_nm", "x_sig", "y_sig", *extra}
     ours |= {ours for theirs, ours in (("group", "group"), ("len", "last_frame")) if theirs in columns}
     return Written(frozenset(ours), notes=(*field.notes, *_says_outside(outside, num_rows, field)))

@@ -28,6 +28,7 @@ from lls_decode.frames.parallel import in_parallel
 from lls_decode.frames.storage.codecs import open_array
 from lls_decode.frames.storage.keys import ZarrArray
 from lls_decode.frames.storage.opening import open_keys
+from lls_decode.system import replace
 
 Frames = npt.NDArray[Any]
 
@@ -114,14 +115,14 @@ def open_level(store: Path, mode: Literal["r", "a"]) -> ZarrArray:
 def begin_manifest(store: Path, header: dict[str, Any]) -> None:
     """Start an empty manifest; its folder is a zarr group, so that other readers of the store are not confused."""
     zarr.open_group(store, mode="a").create_group(GROUP, attributes={"about": _ABOUT})
-    manifest_path(store).write_text(json.dumps(header) + "\n")
+    manifest_path(store).write_text(json.dumps(header) + "\n", encoding="utf-8")
 
 
 def read_manifest(store: Path) -> Manifest | None:
     """Checksums of a store, None when it has none. A last line that was cut short is not read."""
     path = manifest_path(store)
     try:
-        return _parse_manifest(path.read_text(), path)
+        return _parse_manifest(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         return None
 
@@ -140,8 +141,8 @@ def write_manifest(store: Path, header: dict[str, Any], runs: Iterable[Run]) -> 
     """Replace the manifest by a whole one, in the order of frames."""
     path = manifest_path(store)
     whole = path.with_suffix(".new")
-    whole.write_text(json.dumps(header) + "\n" + as_lines(sorted(runs)))
-    whole.replace(path)
+    whole.write_text(json.dumps(header) + "\n" + as_lines(sorted(runs)), encoding="utf-8")
+    replace(whole, path)
 
 
 def as_lines(runs: Iterable[Run]) -> str:

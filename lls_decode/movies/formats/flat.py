@@ -22,7 +22,7 @@ def open_dax(path: Path, choices: Choices) -> Movie:
     """Frames of 16-bit integers; the ``.inf`` beside it has their size and byte order."""
     inf = path.with_suffix(".inf")
     try:
-        text = inf.read_text(errors="replace")
+        text = inf.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{inf} cannot be read ({error.strerror}); it has the frame size of {path.name}.") from error
     size = re.search(r"frame dimensions\s*=\s*(\d+)\s*x\s*(\d+)", text)

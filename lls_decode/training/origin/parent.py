@@ -122,7 +122,7 @@ def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, withou
     if fresh:
         if model is not None:
             with written_aside(path) as aside:
-                aside.write_text(json.dumps(model))
+                aside.write_text(json.dumps(model), encoding="utf-8")
         return
     recorded = read_json(path) if path.exists() else None
     if recorded == model:

@@ -74,7 +74,7 @@ def write(table: ExportTable, out: Path) -> Written:
         spatial = [_write_level(folder, number, level, annotations, waiting, ranges)
                    for number, level in enumerate(levels)]  # fmt: skip
         info = _info(table, annotations, by_id, spatial)
-        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False))
+        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False), encoding="utf-8")
     return Written(annotations.columns, _MOVIE)
 
 
