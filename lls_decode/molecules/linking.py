@@ -169,12 +169,12 @@ class _Linker:
         self.has_sample, self.has_channels = positions.geometry is not None, metadata.has_channels
         self.schema = molecule_schema(self.has_sample, self.has_channels)
         """Of the molecules."""
-        self.settings: dict[str, float] = {"axial_nm": gate.axial_nm, "gap": gap}
-        """For the history of the table."""
         if gate.radius_nm is None:
-            self.settings |= {"sigmas": gate.sigmas, "lateral_nm": gate.lateral_nm}
+            limits = {"sigmas": gate.sigmas, "lateral_nm": gate.lateral_nm}
         else:
-            self.settings |= {"radius_nm": gate.radius_nm, "weighted": positions.weighted}
+            limits = {"radius_nm": gate.radius_nm, "weighted": positions.weighted}
+        self.settings: dict[str, float] = {**limits, "axial_nm": gate.axial_nm, "gap": gap}
+        """For the history of the table."""
         if self.planes_per_volume > 1:
             self.settings["volume_gap"] = volume_gap
         model = metadata.model if positions.weighted else {}

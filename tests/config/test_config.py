@@ -47,6 +47,14 @@ from lls_decode.config import (
     load,
     parse,
 )
+from lls_decode.config.calibration import (
+    Curve,
+    ErrorCalibration,
+    ErrorCorrelation,
+    ReliabilityPoint,
+    SigmaCurve,
+    SigmaTerm,
+)
 from lls_decode.config.commented import commented_yaml
 from lls_decode.errors import ConfigError
 
@@ -98,6 +106,9 @@ THRESHOLDS = DetectionThresholds(
     accept=0.5,
     curve=(ThresholdScore(accept=0.5, precision=0.97, recall=0.87, jaccard=0.84, efficiency=0.73),),
 )
+SIGMA_TERM = SigmaTerm(feature="near", knots=(0.0, 1.0, 2.0), values=(0.0, 0.1, 0.4))
+SIGMA_CURVE = SigmaCurve(offset=-0.1, terms=(SIGMA_TERM,))
+
 EVERY = [
     PIXEL,
     GEOMETRY,
@@ -132,6 +143,14 @@ EVERY = [
     THRESHOLDS,
     *THRESHOLDS.curve,
     AuthorsRule(raw_th=0.2),
+    Curve(knots=(0.1, 0.9), values=(0.2, 0.8)),
+    SIGMA_TERM,
+    SIGMA_CURVE,
+    ErrorCorrelation(along="plane", x=(0.7, 0.4), y=(0.7, 0.4), z=()),
+    ReliabilityPoint(prob=0.55, right=0.79, num=120),
+    ErrorCalibration(
+        x=SIGMA_CURVE, y=SIGMA_CURVE, z=None, photons=SIGMA_CURVE, conditions=3, spreads={"x": (0.9, 1.1)}
+    ),
     ComputeConfig(device="cpu", threads=3),
     ExecutionConfig(block_frames=64),
     RunConfig(camera=ScmosCamera(offset_adu=1.0, gain_adu_per_e=2.0, variance_adu2=3.0), geometry=GEOMETRY),

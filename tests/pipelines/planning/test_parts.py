@@ -183,6 +183,14 @@ def test_named_blocks_are_made_anew_and_merged_when_all_are_there(world: World, 
     assert pq.read_table(whole.merged).equals(table)
 
 
+def keys_of(client: Client, path: Path) -> dict[str, str]:
+    """Write the keys of a cluster, and return the variables by which Dask finds them in another process."""
+    security: Any = client.security
+    path.write_text(security.tls_client_cert + security.tls_client_key)
+    names = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
+    return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name in names}
+
+
 def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tmp_path: Path) -> None:
     expected = run(world.plan(tmp_path / "alone"), client).merged
     assert expected is not None
@@ -190,11 +198,9 @@ def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tm
     words = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "run", str(world.movie), "--block-frames", "16"]
     words += ["--model", str(world.bundle()), "--out", str(out), "--device", "cpu", "--set", "compute.threads=1"]
     words += ["--site", client.scheduler.address, "--no-report", "--json"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **keys_of(client, tmp_path / "keys.pem")}
     programs = [
-        subprocess.Popen(
-            [*words, "--share", f"{number}/3"], stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        for number in (1, 2, 3)
+        subprocess.Popen([*words, "--share", f"{number}/3"], stdout=subprocess.PIPE, env=env) for number in (1, 2, 3)
     ]
     said = [json.loads(program.communicate()[0]) for program in programs]
     assert [program.returncode for program in programs] == [0, 0, 0]
