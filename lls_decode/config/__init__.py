@@ -39,6 +39,7 @@ from lls_decode.config.optics import (
 from lls_decode.config.run import (
     CPU_BATCH_PX,
     AbsentChunks,
+    Arithmetic,
     ComputeConfig,
     ExecutionConfig,
     InputConfig,
@@ -64,6 +65,7 @@ __all__ = [
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
     "AbsentChunks",
+    "Arithmetic",
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lls_decode.config import ComputeConfig
 from lls_decode.errors import ConfigError
 from lls_decode.model.network import LocNet
 
@@ -75,16 +74,3 @@ def _first_words(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     said = " ".join(lines[: lines.index("")] if "" in lines else lines)
     return said[:200] or type(error).__name__
-
-
-def warn_of_slow_arithmetic(compute: ComputeConfig, device: torch.device) -> None:
-    """Say so when a CPU has to imitate the 16 bits that a run asks for: float32 is faster there, and exact."""
-    if device.type != "cpu" or compute.dtype == "float32":
-        return
-    has = {"bfloat16": "_is_avx512_bf16_supported", "float16": "_is_amx_fp16_supported"}[compute.dtype]
-    asked = getattr(torch.cpu, has, None)  # not in every version of torch
-    if asked is not None and torch.backends.cpu.get_cpu_capability().startswith(("AVX", "DEFAULT")) and not asked():
-        logger.warning(
-            "compute.dtype is %s, which this CPU does not have and imitates, slower than float32; leave it away",
-            compute.dtype,
-        )

@@ -171,8 +171,24 @@ class LocNet(nn.Module):
         self._initialise()
 
     def wrap_parts(self, wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
-        """Wrap the two functions that take nearly all of the time, as ``torch.compile`` does; for this object only."""
-        self.encode, self._join = wrap(self.encode), wrap(self._join)  # type: ignore[method-assign]
+        """Wrap the functions that take nearly all of the time, as ``torch.compile`` does; for this object only."""
+        self.replace_parts(wrap(self.encode), wrap(self._join), wrap(self._logit))
+
+    def replace_parts(
+        self, encode: Callable[..., Tensor], join: Callable[..., Tensor], logit: Callable[..., Tensor]
+    ) -> None:
+        """Compute the same by other functions; for this object only.
+
+        Parameters
+        ----------
+        encode
+            Features of frames, as `encode`.
+        join
+            Hidden maps (N, D, Y, X) from features and windows.
+        logit
+            Log-odds (N, Y, X), float32, from hidden maps.
+        """
+        self.encode, self._join, self._logit = encode, join, logit  # type: ignore[method-assign]
 
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
         """Features ``(T, D, Y, X)`` of scaled frames (light: at half resolution); each frame on its own pixel grid.

@@ -1,0 +1,206 @@
+"""One arithmetic for a run: ``compute.dtype: auto`` becomes the best type that all of its workers have units for.
+
+Workers are asked once, when a run starts: a login node has no GPU. A run that is resumed keeps its arithmetic.
+"""
+
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from distributed import Client, Future, wait
+
+from lls_decode.config import Arithmetic, ComputeConfig
+from lls_decode.errors import ConfigError, RunConflictError, SiteError
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.planning.plan import Plan, adopt_dtype
+
+from .interrupts import raise_if_asked
+from .ownership import find_conflict, take_ownership
+
+_POLL_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerDevice:
+    """What a worker computes the network on."""
+
+    name: str
+    """A GPU's name, driver and memory, or the processor's name."""
+    dtypes: tuple[Arithmetic, ...]
+    """Types that it has units for, the best one first; float32 is always among them."""
+
+
+def claim_folder(
+    plan: Plan, folder: RunFolder, client: Client, *, force: bool, patience_s: float
+) -> tuple[Plan, tuple[WorkerDevice, ...]]:
+    """Make the folder the plan's run's; where the arithmetic of the plan is open, the workers decide it.
+
+    Returns
+    -------
+    Plan
+        Its arithmetic is decided.
+    tuple of WorkerDevice
+        What the workers compute on; empty where they were not asked.
+
+    Raises
+    ------
+    RunConflictError
+        As `take_ownership`.
+    ConfigError, SiteError
+        As `ask_workers`.
+    """
+    plan = adopt_dtype(plan)
+    if not plan.is_open:
+        take_ownership(plan, folder, force=force)
+        return plan, ()
+    conflict = find_conflict(plan, folder)
+    if conflict is not None and not force:
+        raise RunConflictError(conflict)
+    devices = ask_workers(client, plan.config.compute, check=raise_if_asked, patience_s=patience_s)
+    settled = settle_dtype(plan, devices)
+    try:
+        take_ownership(settled, folder, force=force)
+    except RunConflictError:
+        settled = adopt_dtype(plan)  # another share of the run has decided meanwhile
+        if settled.is_open:
+            raise
+        take_ownership(settled, folder, force=False)
+    return settled, devices
+
+
+def examine_device(compute: ComputeConfig) -> WorkerDevice:
+    """Return what this process would compute the network on."""
+    from lls_decode.localize.arithmetic import name_device, native_dtypes
+    from lls_decode.localize.build import choose_device
+
+    device = choose_device(compute)
+    return WorkerDevice(name_device(device), native_dtypes(device))
+
+
+def ask_workers(
+    client: Client, compute: ComputeConfig, *, check: Callable[[], None], patience_s: float
+) -> tuple[WorkerDevice, ...]:
+    """Ask all workers that are there (the first one is waited for) what they compute on.
+
+    Parameters
+    ----------
+    check
+        Called often; may raise.
+    patience_s
+        How long to wait for a worker, and for an answer.
+
+    Raises
+    ------
+    ConfigError
+        A worker lacks the device that the run asks for.
+    SiteError
+        No worker has come, or none has answered.
+    """
+    began = time.monotonic()
+    while time.monotonic() - began < patience_s:
+        check()
+        addresses = list(client.scheduler_info()["workers"])
+        devices = _answers(client, compute, addresses, check, patience_s - (time.monotonic() - began))
+        if devices:
+            return devices
+        time.sleep(_POLL_S)
+    raise SiteError(
+        f"No worker has said within {patience_s:g} s what it computes on; give the same command again when there are "
+        "machines."
+    )
+
+
+def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
+    """Return a plan whose arithmetic is decided.
+
+    Raises
+    ------
+    ConfigError
+        The run is resumed, and some workers have no units for its arithmetic.
+    """
+    if plan.is_open:
+        dtype, reason = choose_dtype(devices)
+        logger.info("arithmetic: %s (%s)", dtype, reason)
+        return plan.with_dtype(dtype, f"arithmetic {dtype} ({reason})")
+    dtype = plan.config.compute.dtype
+    unfit = [device.name for device in devices if dtype not in device.dtypes]
+    if plan.is_adopted and unfit:
+        raise ConfigError(
+            f"The run in {plan.out} computes in {dtype}, which {len(unfit)} of {len(devices)} workers "
+            f"({_names(unfit)}) have no units for; resume it on machines that have, or give another --out."
+        )
+    return plan
+
+
+def settle_here(plan: Plan) -> Plan:
+    """Return a plan whose arithmetic is decided for this process, which computes all of it."""
+    return settle_dtype(plan, [examine_device(plan.config.compute)]) if plan.is_open else plan
+
+
+def choose_dtype(devices: Sequence[WorkerDevice]) -> tuple[Arithmetic, str]:
+    """Return the best type that all devices have units for, and why, in words."""
+    first = devices[0].dtypes
+    common = [dtype for dtype in first if all(dtype in device.dtypes for device in devices)]
+    dtype = common[0]
+    better = [device.name for device in devices if device.dtypes[0] != dtype]
+    reason = f"auto: {_names(device.name for device in devices)}"
+    if better:
+        reason += f"; {_names(better)} would be faster in another type that not all workers have"
+    return dtype, reason
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in Counter(names).items())
+
+
+def _answers(
+    client: Client, compute: ComputeConfig, addresses: Sequence[str], check: Callable[[], None], patience_s: float
+) -> tuple[WorkerDevice, ...]:
+    """Return what the workers say that are still there."""
+    futures: list[Future[WorkerDevice]] = [
+        client.submit(
+            examine_device,
+            compute,
+            key=f"examine-{uuid.uuid4().hex[:12]}",
+            workers=[address],
+            pure=False,
+        )
+        for address in addresses
+    ]
+    began, pending = time.monotonic(), list(futures)
+    while pending and time.monotonic() - began < patience_s:
+        check()
+        _gather(pending)
+        pending = _still_awaited(client, pending, addresses, futures)
+    found = []
+    for future in futures:
+        if future.status == "error" and isinstance(error := future.exception(), ConfigError):
+            raise error
+        if future.status == "finished":
+            found.append(future.result())
+    client.cancel(pending, force=True)
+    return tuple(found)
+
+
+def _gather(futures: Sequence[Future[WorkerDevice]]) -> None:
+    try:
+        wait(futures, timeout=_POLL_S)
+    except TimeoutError:
+        return
+
+
+def _still_awaited(
+    client: Client,
+    pending: Sequence[Future[WorkerDevice]],
+    addresses: Sequence[str],
+    futures: Sequence[Future[WorkerDevice]],
+) -> list[Future[WorkerDevice]]:
+    """Return those without an answer whose worker is there."""
+    there = set(client.scheduler_info()["workers"])
+    of = {future.key: address for future, address in zip(futures, addresses, strict=True)}
+    return [future for future in pending if future.status == "pending" and of[future.key] in there]
