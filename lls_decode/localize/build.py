@@ -12,6 +12,7 @@ from lls_decode.localize.compilation import compile_network, is_compiled
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.bundle import load_bundle
+from lls_decode.model.fast import use_fast_graph
 from lls_decode.model.info import BundleInfo
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.optics import build_camera
@@ -50,6 +51,8 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
     torch.backends.cudnn.allow_tf32 = compute.dtype != "float32"
     warn_of_slow_arithmetic(compute, device)
     loaded = load_bundle(bundle, device=device)
+    if device.type == "cuda" and compute.dtype == "float16":
+        use_fast_graph(loaded.network, torch.float16)
     if is_compiled(compute.compile, device, layout.num_pixels):
         compile_network(loaded.network, required=compute.compile is True)
     config = _resolve(config, loaded.info)

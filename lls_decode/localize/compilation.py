@@ -6,7 +6,10 @@ pays for large data only; on a CPU, where arithmetic is what takes the time, it 
 
 import importlib.util
 import logging
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -39,10 +42,31 @@ def compile_network(network: LocNet, *, required: bool = False, backend: str | C
     What cannot be compiled here (no compiler, no Triton, an unknown device) is computed as it is, and that is logged
     once. Where compiling is ``required`` it is a ConfigError, raised at the first use.
     """
+    _keep_compiled_code()
     import torch._dynamo  # slow to import
 
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, _SHAPES)
     network.wrap_parts(lambda part: _Compiled(part, required=required, backend=backend))
+
+
+def _keep_compiled_code() -> None:
+    """Have compiled code kept in the user's cache, where other workers and later runs find it.
+
+    torch keeps it in a temporary folder by default, which each machine has for itself and loses. A folder that the
+    user has chosen (``TORCHINDUCTOR_CACHE_DIR``) is used as it is; one that cannot be written is left to torch.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "lls-decode" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        logger.debug("compiled code is not kept in %s: %s", folder, error)
+        return
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 class _Compiled:

@@ -3,14 +3,14 @@
 Workers are asked once, when a run starts: a login node has no GPU. A run that is resumed keeps its arithmetic.
 """
 
+import asyncio
 import logging
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from distributed import Client, Future, wait
+from distributed import Client
 
 from lls_decode.config import Arithmetic, ComputeConfig
 from lls_decode.errors import ConfigError, RunConflictError, SiteError
@@ -21,6 +21,7 @@ from .interrupts import raise_if_asked
 from .ownership import find_conflict, take_ownership
 
 _POLL_S = 0.5
+_LATER = "give the same command again when there are machines"
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def ask_workers(
     check
         Called often; may raise.
     patience_s
-        How long to wait for a worker, and for an answer.
+        How long to wait for a worker.
 
     Raises
     ------
@@ -102,17 +103,28 @@ def ask_workers(
         No worker has come, or none has answered.
     """
     began = time.monotonic()
-    while time.monotonic() - began < patience_s:
+    errors: list[BaseException] = []
+    while not errors:
         check()
-        addresses = list(client.scheduler_info()["workers"])
-        devices = _answers(client, compute, addresses, check, patience_s - (time.monotonic() - began))
+        try:
+            answers = client.run(_examine_aside, compute, on_error="return").values()
+        except (OSError, RuntimeError) as error:
+            raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error
+        devices = tuple(answer for answer in answers if isinstance(answer, WorkerDevice))
         if devices:
             return devices
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        if not errors and time.monotonic() - began > patience_s:
+            raise SiteError(f"There have been no workers for {patience_s:g} s; {_LATER}.")
         time.sleep(_POLL_S)
-    raise SiteError(
-        f"No worker has said within {patience_s:g} s what it computes on; give the same command again when there are "
-        "machines."
-    )
+    if isinstance(errors[0], ConfigError):
+        raise errors[0]
+    raise SiteError(f"No worker can say what it computes on ({errors[0]!r}); {_LATER}.") from errors[0]
+
+
+async def _examine_aside(compute: ComputeConfig) -> WorkerDevice:
+    """Examine the device in a thread of its own: torch takes long to import, and workers answer meanwhile."""
+    return await asyncio.to_thread(examine_device, compute)
 
 
 def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
@@ -156,51 +168,3 @@ def choose_dtype(devices: Sequence[WorkerDevice]) -> tuple[Arithmetic, str]:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in Counter(names).items())
-
-
-def _answers(
-    client: Client, compute: ComputeConfig, addresses: Sequence[str], check: Callable[[], None], patience_s: float
-) -> tuple[WorkerDevice, ...]:
-    """Return what the workers say that are still there."""
-    futures: list[Future[WorkerDevice]] = [
-        client.submit(
-            examine_device,
-            compute,
-            key=f"examine-{uuid.uuid4().hex[:12]}",
-            workers=[address],
-            pure=False,
-        )
-        for address in addresses
-    ]
-    began, pending = time.monotonic(), list(futures)
-    while pending and time.monotonic() - began < patience_s:
-        check()
-        _gather(pending)
-        pending = _still_awaited(client, pending, addresses, futures)
-    found = []
-    for future in futures:
-        if future.status == "error" and isinstance(error := future.exception(), ConfigError):
-            raise error
-        if future.status == "finished":
-            found.append(future.result())
-    client.cancel(pending, force=True)
-    return tuple(found)
-
-
-def _gather(futures: Sequence[Future[WorkerDevice]]) -> None:
-    try:
-        wait(futures, timeout=_POLL_S)
-    except TimeoutError:
-        return
-
-
-def _still_awaited(
-    client: Client,
-    pending: Sequence[Future[WorkerDevice]],
-    addresses: Sequence[str],
-    futures: Sequence[Future[WorkerDevice]],
-) -> list[Future[WorkerDevice]]:
-    """Return those without an answer whose worker is there."""
-    there = set(client.scheduler_info()["workers"])
-    of = {future.key: address for future, address in zip(futures, addresses, strict=True)}
-    return [future for future in pending if future.status == "pending" and of[future.key] in there]

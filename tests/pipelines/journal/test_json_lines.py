@@ -31,6 +31,8 @@ VALUES: dict[object, st.SearchStrategy[object]] = {
     bool: st.booleans(),
     int | None: st.none() | st.integers(min_value=0, max_value=2**63 - 1),
     tuple[int, int]: RANGES,
+    tuple[int, ...]: st.lists(st.integers(0, 10**9), max_size=3).map(tuple),
+    tuple[str, ...]: st.lists(st.text(), max_size=3).map(tuple),
     tuple[tuple[int, int], ...]: st.lists(RANGES, max_size=3).map(tuple),
 }
 
@@ -48,6 +50,8 @@ def example(kind: type[Event]) -> Event:
         bool: True,
         int | None: 7,
         tuple[int, int]: (0, 2),
+        tuple[int, ...]: (2, 1),
+        tuple[str, ...]: ("one", "other"),
         tuple[tuple[int, int], ...]: ((3, 5),),
     }
     return kind(**{name: values[hint] for name, hint in typing.get_type_hints(kind).items()})
