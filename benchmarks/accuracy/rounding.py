@@ -47,7 +47,11 @@ class Rounding(TorchDispatchMode):
         """Compute the operation and round what it gives."""
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.dtype == torch.float32:
-            return result.copy_(result.half())  # in place: views and results of in-place operations stay what they are
+            if args and result is args[0]:  # in place
+                return result.copy_(result.half())
+            places = {value.untyped_storage().data_ptr() for value in args if isinstance(value, Tensor)}
+            is_view = result.untyped_storage().data_ptr() in places
+            return result if is_view else result.half().float()
         return result
 
 

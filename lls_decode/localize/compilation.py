@@ -36,17 +36,24 @@ def is_compiled(wish: bool | Literal["auto"], device: torch.device, dataset_px: 
     return device.type == "cuda" and dataset_px >= WORTH_PX and importlib.util.find_spec("triton") is not None
 
 
-def compile_network(network: LocNet, *, required: bool = False, backend: str | Callable[..., Any] = "inductor") -> None:
+def compile_network(
+    network: LocNet,
+    *,
+    required: bool = False,
+    backend: str | Callable[..., Any] = "inductor",
+    mode: str | None = None,
+) -> None:
     """Compile what takes nearly all of a network's time, in place, at its first use; for inference.
 
     What cannot be compiled here (no compiler, no Triton, an unknown device) is computed as it is, and that is logged
-    once. Where compiling is ``required`` it is a ConfigError, raised at the first use.
+    once. Where compiling is ``required`` it is a ConfigError, raised at the first use. ``backend`` and ``mode`` are
+    those of `torch.compile`.
     """
     _keep_compiled_code()
     import torch._dynamo  # slow to import
 
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, _SHAPES)
-    network.wrap_parts(lambda part: _Compiled(part, required=required, backend=backend))
+    network.wrap_parts(lambda part: _Compiled(part, required=required, backend=backend, mode=mode))
 
 
 def _keep_compiled_code() -> None:
@@ -72,10 +79,12 @@ def _keep_compiled_code() -> None:
 class _Compiled:
     """A function and its compiled twin, as long as that can be compiled."""
 
-    def __init__(self, plain: Part, *, required: bool, backend: str | Callable[..., Any]) -> None:
+    def __init__(
+        self, plain: Part, *, required: bool, backend: str | Callable[..., Any], mode: str | None = None
+    ) -> None:
         self._plain = plain
         self._required = required
-        self._now: Part = torch.compile(plain, backend=backend)
+        self._now: Part = torch.compile(plain, backend=backend, mode=mode)
 
     def __call__(self, *arguments: Any) -> Tensor:
         try:
