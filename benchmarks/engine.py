@@ -7,9 +7,10 @@ of its three windows, batches of 8 to 64 windows, malloc as it comes; and the sa
 memory. With a checkout of their program in the environment variable DECODE_TREE their own network runs as well (random
 weights). Ours runs to the rows of a block: in both precisions, batches of several sizes, and with the heads besides the
 probability's evaluated everywhere instead of at detections only, at three densities, and light networks in place of the
-published one; ``is_default`` marks the settings of a run without options on this machine; ``post_share`` is what detection (those heads included) and placing take of it. Each case runs in a
-process of its own, the cases in turn, repeated; one JSON line a case with the median, as soon as its last run is there. ``cpu_s`` counts all threads and
-is the steadier figure on a machine that others use. The last line holds the ratios.
+published one; ``is_default`` marks the settings of a run without options on this machine; ``post_share`` is what
+detection (those heads included) and placing take of it. Each case runs in a process of its own, the cases in turn,
+repeated; one JSON line a case with the median, as soon as its last run is there. ``cpu_s`` counts all threads and is
+the steadier figure on a machine that others use. The last line holds the ratios.
 """
 
 import argparse

@@ -22,8 +22,10 @@ from lls_decode.model.fast import use_fast_graph
 from lls_decode.model.network import LocNet
 
 NETWORKS: tuple[tuple[NetworkVariant, int], ...] = (("published", 48), ("light", 64))
-GATE = {"float16": 0.998, "bfloat16": 0.995, "float32": 0.9999}
-"""Least share of equal detections."""
+TOLERANCE = 0.01
+"""By how much the share of detections that are those of float32 may be smaller than that of the plain network in the
+same type. Random weights are near their thresholds everywhere; trained models are held to the gates by
+`accuracy/precision.py`."""
 MODES = {"compiled": None, "max-autotune": "max-autotune-no-cudagraphs", "CUDA graphs": "reduce-overhead"}
 WAYS: dict[str, tuple[str, str | None]] = {
     "plain": ("plain", None),
@@ -107,11 +109,12 @@ def measure(
     expected = found_pixels(
         make_localizer(device, filters, "float32", 1 << 20, side, variant=variant), adu, windows[few]
     )
+    usual = share_of_equals(found_pixels(localizer, adu, windows[few]), expected)
     prepare(network, way, getattr(torch, dtype))
     began = time.perf_counter()
     found = found_pixels(localizer, adu, windows[few])
     first_s = time.perf_counter() - began
-    same = len(found & expected) / max(1, len(found | expected))
+    same = share_of_equals(found, expected)
     batch = max(4, min(frames, (1 << 22) // side**2))
     inputs = torch.randn(batch, side, side, device=device)
     inside = torch.arange(batch, device=device)
@@ -133,7 +136,8 @@ def measure(
         "whole_mpx_per_s": whole / whole_s,
         "first_s": first_s,
         "same_detections": same,
-        "passes": same >= GATE[dtype],
+        "same_detections_plain": usual,
+        "passes": same >= usual - TOLERANCE,
         "peak_device_GB": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
     }
 
@@ -158,6 +162,11 @@ def kept(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return part(*arguments).clone()
 
     return call
+
+
+def share_of_equals(one: set[tuple[int, int, int]], other: set[tuple[int, int, int]]) -> float:
+    """Return the Jaccard index of two sets of detections."""
+    return len(one & other) / max(1, len(one | other))
 
 
 def found_pixels(localizer: Localizer, adu: np.ndarray, windows: np.ndarray) -> set[tuple[int, int, int]]:
