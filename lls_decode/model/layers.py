@@ -33,7 +33,8 @@ class ExactConv2d(nn.Conv2d):
             if x.device.type != "cpu":
                 return super().forward(x)
             if self.kernel_size == (1, 1):
-                return linear_by_row(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+                rows = linear_by_row(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+                return rows.contiguous().permute(0, 3, 1, 2)
             weight, bias = _fill(self.weight, self.bias)
             if self.in_channels == 1:
                 x, weight = _with_zeros(x), _with_zeros(weight)
@@ -60,9 +61,11 @@ def in_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or x.device.type != "cpu":
         return function(x)
-    by_pixel = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    if not by_pixel:
-        x = x.contiguous()
+    by_pixel = x.dim() == 4 and x.stride(1) == 1
+    layout = torch.channels_last if by_pixel else torch.contiguous_format
+    if by_pixel and x.shape[1] < _VECTORS // 2 and not x.is_contiguous(memory_format=layout):
+        return function(x)  # some of the channels, pixel by pixel: less than a pair of vectors, so all one by one
+    x = x.contiguous(memory_format=layout)
     flat = (x.permute(0, 2, 3, 1) if by_pixel else x).view(-1)
     count, at_once = len(flat), _GRAIN * torch.get_num_threads()
     shared, whole = count - count % at_once, count - count % _VECTORS

@@ -65,9 +65,9 @@ class WorkersExamined(Event):
 
     dtype: str
     """Arithmetic of the run."""
-    devices: tuple[str, ...]
+    devices: tuple[str, ...] = ()
     """Kinds of devices: a GPU's name, driver and memory, or a processor's name."""
-    workers: tuple[int, ...]
+    workers: tuple[int, ...] = ()
     """Number of workers with a device of each kind."""
 
 
