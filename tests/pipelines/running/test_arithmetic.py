@@ -107,6 +107,9 @@ def test_a_device_that_workers_lack_is_an_error(world: World, client: Client) ->
 def test_no_workers_is_an_error(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=0, dashboard_address=None, processes=False) as cluster, Client(cluster) as idle:
-        with pytest.raises(SiteError, match="There have been no workers for 1 s"):
-            ask_workers(idle, run_config(64).compute, check=lambda: None, patience_s=1)
+    with (
+        LocalCluster(n_workers=0, dashboard_address=None, processes=False) as cluster,
+        Client(cluster) as idle,
+        pytest.raises(SiteError, match="There have been no workers for 1 s"),
+    ):
+        ask_workers(idle, run_config(64).compute, check=lambda: None, patience_s=1)
