@@ -65,8 +65,8 @@ def in_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return function(x)
     by_pixel = x.dim() == 4 and x.stride(1) == 1
     layout = torch.channels_last if by_pixel else torch.contiguous_format
-    if by_pixel and x.shape[1] < _VECTORS // 2 and not x.is_contiguous(memory_format=layout):
-        return function(x)  # some of the channels, pixel by pixel: less than a pair of vectors, so all one by one
+    if not x.is_contiguous(memory_format=layout) and x.shape[1 if by_pixel else -1] < _VECTORS // 2:
+        return function(x)  # some of the channels of each pixel: less than a pair of vectors, so all one by one
     x = x.contiguous(memory_format=layout)
     flat = (x.permute(0, 2, 3, 1) if by_pixel else x).view(-1)
     count, at_once = len(flat), _GRAIN * torch.get_num_threads()
