@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip --quiet
 READY := .venv/.ready
 
-.PHONY: demo test slow-test slurm-test peers-test lint docs
+.PHONY: demo test slow-test slurm-test peers-test lint platforms docs
 
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
@@ -33,6 +33,17 @@ lint: $(READY)
 	mkdir -p build/typed/lls_decode
 	ln -s $(CURDIR)/lls_decode/* $(CURDIR)/pipelines $(CURDIR)/cluster build/typed/lls_decode/
 	cd build/typed && ../../.venv/bin/mypy --strict --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p lls_decode
+
+# What can be known here of Windows and macOS: types against what their Python has, and the tests of files, locks and runs
+# without what Windows lacks. The whole of the default tests: .venv/bin/python -m pytest -q --without-posix
+platforms: lint
+	for platform in win32 darwin; do \
+	  (cd build/typed && ../../.venv/bin/mypy --strict --config-file ../../pyproject.toml --platform $$platform \
+	    --cache-dir ../../.mypy_cache/$$platform -p lls_decode) || exit 1; \
+	done
+	.venv/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile --without-posix tests/test_portability.py \
+	  tests/table tests/movies/test_interrupted_conversion.py tests/pipelines/journal tests/pipelines/test_doctor.py \
+	  tests/pipelines/running/test_damage.py tests/pipelines/running/test_run.py
 
 # Warnings are errors. The tutorial is a notebook; it is executed, and kept until its text changes.
 docs: .venv/.docs

@@ -54,7 +54,7 @@ def own_address(interface: str | None) -> str:
 
 def dashboard_port(client: Client) -> int:
     """Port of the scheduler's dashboard; 0: it has none."""
-    return int(client.scheduler_info()["services"].get("dashboard", 0))
+    return int(client.scheduler_info().get("services", {}).get("dashboard", 0))
 
 
 def tunnel(port: int, *, host: str, login: str | None, page: str = "status") -> str:

@@ -75,6 +75,7 @@ def connect(
     if workers is not None and workers < 1:
         raise SiteError(f"--workers is {workers}, expected at least 1.")
     import dask
+    import distributed  # noqa: F401 (its defaults first: settings that end take away what came after them)
 
     profile = as_profile(site)
     name = site if isinstance(site, str) else site.name

@@ -26,11 +26,30 @@ def wait_for_workers(client: Client, workers: int, request: Request, *, advice: 
     try:
         client.wait_for_workers(workers, timeout=request.timeout_s)
     except TimeoutError as error:
-        found = len(client.nthreads())
+        found = _count_workers(client, request.site)
         raise SiteError(
             f"Site {request.site} has {found} of {workers} workers after {request.timeout_s:g} s; {advice}, "
             "or look at the workers' logs."
         ) from error
+    except _LOST as error:
+        raise _lost(request.site) from error
+
+
+def _count_workers(client: Client, site: str) -> int:
+    try:
+        return len(client.nthreads())
+    except _LOST as error:
+        raise _lost(site) from error
+
+
+_LOST = (OSError, RuntimeError, KeyError, AttributeError)
+"""What a client raises, depending on what it was about to do, when its scheduler dies."""
+
+
+def _lost(site: str) -> SiteError:
+    return SiteError(
+        f"The scheduler of {site} was lost right after it had answered; give the same command again, or see its log."
+    )
 
 
 def check_versions(client: Client, site: str) -> None:
@@ -42,9 +61,12 @@ def check_versions(client: Client, site: str) -> None:
         A worker, or the scheduler, would not run the code that runs here.
     """
     modules = [name.replace("-", "_") for name in SHARED]
-    found: Any = client.get_versions(packages=modules)
-    here = _versions(found["client"])
-    elsewhere = {"the scheduler": found["scheduler"], **{f"worker {k}": v for k, v in found["workers"].items()}}
+    try:
+        found: Any = client.get_versions(packages=modules)
+        here = _versions(found["client"])
+        elsewhere = {"the scheduler": found["scheduler"], **{f"worker {k}": v for k, v in found["workers"].items()}}
+    except _LOST as error:
+        raise _lost(site) from error
     for place, said in elsewhere.items():
         there = _versions(said)
         if there.get(OURS) != here[OURS]:

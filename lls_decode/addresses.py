@@ -1,20 +1,23 @@
-"""Addresses of remote stores as users write them: what is understood, and what must not get into any record.
+r"""Addresses of remote stores as users write them: what is understood, and what must not get into any record.
 
 ``s3://BUCKET/KEY``, ``gs://BUCKET/KEY`` and ``https://HOST/PATH`` name remote stores, ``file:///PATH`` a local one. An
 address is written into run records, tables, logs and figures, so one that carries a secret is refused at the door.
+A scheme has two letters at least: ``C:/data``, ``C:\data`` and ``\\server\share`` are paths of Windows.
 """
 
 import re
+import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from urllib.parse import unquote, urlsplit
 
 from lls_decode.errors import InputError, OutputError
 
 SCHEMES = ("s3", "gs", "https", "http")
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """An address that has been a `Path`, which makes one slash of two."""
+_DRIVE = re.compile(r"/[A-Za-z]:(/|$)")
 _NO_PORT = re.compile(r"^([^/:\[]*):(?!\d+(?:/|$))[^/]*")
 _WEB_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@\[\]]+)(:\d+)?")
 _BUCKET = re.compile(r"[^:@]+")
@@ -40,13 +43,18 @@ class Address:
         return f"{self.root}/{self.path}" if self.path else self.root
 
 
-def is_address(path: str | Path) -> bool:
+def is_address(path: str | PurePath) -> bool:
     """Tell an address from a path of a file system."""
     return _ADDRESS.match(str(path)) is not None
 
 
-def resolve_dataset(path: str | Path) -> str:
+def resolve_dataset(path: str | PurePath, *, windows: bool = sys.platform == "win32") -> str:
     """Return a dataset's path, or its address when that is safe to be recorded; ``file://`` becomes a path.
+
+    Parameters
+    ----------
+    windows
+        Whether ``file:///C:/PATH`` names a drive, and ``file://SERVER/SHARE/PATH`` a server of files.
 
     Raises
     ------
@@ -60,9 +68,14 @@ def resolve_dataset(path: str | Path) -> str:
     if match[1].lower() != "file":
         return str(parse_address(text))
     parts = urlsplit(text)
+    found = unquote(parts.path)
+    if windows and _DRIVE.match(found):
+        return found[1:]
+    if windows and parts.netloc not in ("", "localhost"):
+        return f"//{parts.netloc}{found}"
     if parts.netloc not in ("", "localhost"):
         raise InputError(f"{redact(text)} names the host {parts.netloc}; write file:///PATH with three slashes.")
-    return unquote(parts.path)
+    return found
 
 
 def parse_address(text: str) -> Address:
@@ -105,7 +118,7 @@ def redact(text: str) -> str:
     return scheme + separator + _NO_PORT.sub(r"\1", rest)
 
 
-def refuse_remote_output(path: str | Path) -> None:
+def refuse_remote_output(path: str | PurePath) -> None:
     """Refuse to write results to an address.
 
     Raises
@@ -113,8 +126,9 @@ def refuse_remote_output(path: str | Path) -> None:
     OutputError
         The path is an address.
     """
-    if _COLLAPSED.match(str(path)):
-        text = re.sub(r":/+", "://", redact(str(path)), count=1)
+    given = path.as_posix() if isinstance(path, PurePath) else path  # a `Path` of Windows has backslashes
+    if _COLLAPSED.match(given):
+        text = re.sub(r":/+", "://", redact(given), count=1)
         raise OutputError(
             f"{text} is an address, and results are written to a file system only; give a folder, and copy it "
             "afterwards."

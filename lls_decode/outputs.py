@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+from lls_decode.documents import special_kind
 from lls_decode.errors import ConfigError
 
 PROGRAM: Final = f"lls_decode {version('lls-decode')}"
@@ -96,11 +97,20 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def note_read(path: str | Path) -> None:
-    """Note that the running command reads a file or folder; nothing without a command."""
+    """Note that the running command reads a file or folder; nothing without a command.
+
+    Raises
+    ------
+    ConfigError
+        The path is a named pipe, a socket or a device: it would be waited for, or never end.
+    """
+    kind = special_kind(path)
+    if kind is not None:
+        raise ConfigError(f"{path} is {kind}, expected a file or a folder; give its path, or write the data to a file.")
     running = _RUNNING.get()
     if running is None:
         return
-    with suppress(OSError, ValueError):  # no such file, or the address of a remote store
+    with suppress(OSError, ValueError, RuntimeError):  # no such file, a link to itself, the address of a remote store
         found = Path(path).resolve(strict=True)
         if found not in running.written:
             running.reads.add(found)

@@ -2,13 +2,48 @@
 
 import logging
 import os
+import runpy
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.remote_servers import BUCKET, SECRET, Served, folder_handler, gate_handler, serve
+
+WITHOUT_POSIX = Path(__file__).parent / "without_posix"
+
+
+def take_posix_away() -> None:
+    """Before any module of ours is imported, and in processes that tests start."""
+    assert not any(name.partition(".")[0] == "lls_decode" for name in sys.modules)
+    others = [item for item in os.environ.get("PYTHONPATH", "").split(os.pathsep) if item]
+    if str(WITHOUT_POSIX) not in others:  # as in the workers of pytest-xdist, where Python has read it
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(WITHOUT_POSIX), *others])
+        runpy.run_path(str(WITHOUT_POSIX / "sitecustomize.py"))
+
+
+if "--without-posix" in sys.argv:  # other files of this name are imported next
+    take_posix_away()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-posix",
+        action="store_true",
+        help="take away from lls_decode what Windows lacks (tests/without_posix), also in processes that tests start",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--without-posix"):
+        return
+    for item in items:
+        marker = item.get_closest_marker("posix")
+        if marker is not None:
+            item.add_marker(pytest.mark.skip(reason=f"without POSIX: {marker.args[0]}"))
+
 
 # Networks in tests are tiny: a second thread costs more than it gives, on a busy machine a hundred times as much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

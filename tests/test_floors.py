@@ -17,7 +17,9 @@ FLOORS = {
     "lls_decode.axes": 0,
     "lls_decode.addresses": 1,
     "lls_decode.outputs": 0.5,
+    "lls_decode.documents": 0,
     "lls_decode.robust": 0,
+    "lls_decode.system": 0,
     "lls_decode.config": 1,
     "lls_decode.drawing": 1,
     "lls_decode.blocks": 1,
@@ -56,11 +58,14 @@ FLOORS = {
     "lls_decode.pipelines.cli": 12,
     "lls_decode.__main__": 13,
 }
-KNOWN_TO_CLUSTER = {"lls_decode", "lls_decode.errors", "lls_decode.config.base"}
-"""All of ours that ``cluster/`` may import: how to say no, and how to read YAML. Nothing of microscopy."""
+KNOWN_TO_CLUSTER = {
+    "lls_decode", "lls_decode.errors", "lls_decode.documents", "lls_decode.config.base", "lls_decode.system",
+}  # fmt: skip
+"""All of ours that ``cluster/`` may import: how to say no, how to read YAML and JSON, which signals there are. Nothing
+of microscopy."""
 
 TORCH_FOLDERS = {f"lls_decode.{name}" for name in ("optics", "model", "simulate", "refine", "localize", "training")}
-TORCH_FREE = {"lls_decode.model", "lls_decode.model.info"}
+TORCH_FREE = {"lls_decode.model", "lls_decode.model.info", "lls_decode.model.weights"}
 """Read by planning, which runs without torch."""
 TORCH_LATE = {name for name in FLOORS if name.startswith("lls_decode.pipelines")}
 """May import torch inside a function: when a worker's first task arrives, when a doctor looks at it."""

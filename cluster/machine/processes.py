@@ -26,6 +26,9 @@ from lls_decode.cluster.settings import LOOPBACK, THREADS_PER_WORKER
 from lls_decode.cluster.workers import quiet, wait_for_workers
 from lls_decode.errors import SiteError
 
+logger = logging.getLogger(__name__)
+
+_STARTS = 2
 _WORKER_PROCESS = "Dask Worker process (from Nanny)"
 """Name that `distributed.Nanny` gives to the processes that it spawns."""
 
@@ -68,10 +71,7 @@ def open_processes(
         "cls": Scheduler,
         "options": {**listening, "dashboard_address": free_address(request.dashboard_address)},
     }
-    try:
-        cluster = SpecCluster(workers=workers, scheduler=scheduler, security=security, silence_logs=logging.WARNING)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SiteError(f"{len(workers)} workers cannot be started on this machine: {error}.") from error
+    cluster = _start(workers, scheduler, security)
     try:
         with Client(cluster) as client:
             wait_for_workers(client, len(workers), request, advice="lower --workers")
@@ -80,6 +80,24 @@ def open_processes(
     finally:
         with quiet():
             cluster.close(timeout=20)
+
+
+def _start(workers: Mapping[int, Any], scheduler: Mapping[str, Any], security: Any) -> SpecCluster:
+    """Start scheduler and workers; once more when a worker was killed, or has failed, while it started."""
+    for attempt in range(_STARTS):
+        try:
+            return SpecCluster(
+                workers=dict(workers), scheduler=dict(scheduler), security=security, silence_logs=logging.WARNING
+            )
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if attempt + 1 == _STARTS:
+                raise SiteError(
+                    f"{len(workers)} workers cannot be started on this machine ({reason}); give the same command "
+                    "again, or lower --workers."
+                ) from error
+            logger.warning("the workers could not be started (%s); trying again", reason)
+    raise AssertionError("the loop returns or raises")
 
 
 @functools.cache

@@ -89,7 +89,7 @@ def open_interactive(site: SlurmProfile, request: Request) -> Iterator[Client]:
     try:
         folder.make()
         script = folder.site / "worker.sh"
-        script.write_text(worker_script(site, folder))
+        script.write_text(worker_script(site, folder), encoding="utf-8")
     except OSError as error:
         raise SiteError(
             f"{request.folder} cannot be written ({error.strerror}); jobs and this process meet there."

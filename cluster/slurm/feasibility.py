@@ -87,7 +87,7 @@ def _check_submission(name: str, site: SlurmProfile, job: SlurmJob) -> None:
     """Let SLURM judge, without submitting: accounts, qos, limits and what a site's own rules add."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "empty.sh"
-        script.write_text("#!/bin/bash\n:\n")
+        script.write_text("#!/bin/bash\n:\n", encoding="utf-8")
         try:
             words = [word for line in directives(site, job) for word in shlex.split(line)]
             ask("sbatch", "--test-only", *words, str(script))

@@ -13,6 +13,8 @@ import time
 from distributed import Worker
 from distributed.core import Status
 
+from lls_decode.system import LEAVE_SIGNALS
+
 GRACE_VARIABLE = "LLS_DECODE_GRACE_S"
 DEFAULT_GRACE_S = 20.0
 RESULTS_S = 5.0
@@ -33,7 +35,7 @@ def dask_setup(worker: Worker) -> None:
                 asyncio.ensure_future(_leave(worker, float(os.environ.get(GRACE_VARIABLE, DEFAULT_GRACE_S))))
             )
 
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in LEAVE_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, leave)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from distributed.security import Security
 
+from lls_decode.documents import read_json
 from lls_decode.errors import SiteError
 
 FILE_NAME = "scheduler.json"
@@ -68,7 +69,7 @@ class Rendezvous:
         """
         aside = folder / f".{FILE_NAME}.{uuid.uuid4().hex[:8]}"
         try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 json.dump(asdict(self), file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -86,7 +87,7 @@ class Rendezvous:
 def read_rendezvous(folder: Path) -> Rendezvous | None:
     """What the latest driver has published; None when there is none."""
     try:
-        data = json.loads((folder / FILE_NAME).read_text())
+        data = read_json(folder / FILE_NAME)
         return Rendezvous(**data)
     except (OSError, ValueError, TypeError):
         return None

@@ -67,9 +67,9 @@ class Jobs:
             folder.make()
             folder.over.unlink(missing_ok=True)
             profile = folder.site / PROFILE_NAME
-            profile.write_text(self.site.to_yaml())
+            profile.write_text(self.site.to_yaml(), encoding="utf-8")
             for what, text in job_scripts(self.site, folder.out, make_command(profile)).items():
-                (folder.site / f"{what}.sh").write_text(text)
+                (folder.site / f"{what}.sh").write_text(text, encoding="utf-8")
         except OSError as error:
             raise SiteError(
                 f"{folder.site} cannot be written ({error.strerror}); mend permissions, or free space."
@@ -110,7 +110,7 @@ class Jobs:
         log = self.latest_log()
         if log is None:
             return None
-        lines = log.read_text(errors="replace").splitlines()[-20:]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
         return next((line for line in reversed(lines) if line.startswith("Error: ")), None)
 
     def dashboard(self) -> str | None:

@@ -24,6 +24,7 @@ from distributed.system import MEMORY_LIMIT
 
 from lls_decode.cluster.settings import DASK_SETTINGS, THREADS_PER_WORKER
 from lls_decode.errors import LlsDecodeError, SiteError
+from lls_decode.system import LEAVE_SIGNALS
 
 from .commands import SlurmError
 from .graceful_exit import GRACE_VARIABLE
@@ -110,7 +111,7 @@ class _Worker:
         """When there was a driver, and when SLURM was asked for one."""
 
     async def work(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in LEAVE_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._asked.set)
         silent = ""
         while not self._asked.is_set():
@@ -228,8 +229,8 @@ async def _close(nannies: list[Nanny]) -> None:
         await asyncio.wait_for(closing, timeout=CLOSE_S)
     for nanny in nannies:
         if nanny.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(nanny.pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(nanny.pid).kill()
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

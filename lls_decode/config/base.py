@@ -9,13 +9,42 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
 
+from lls_decode.documents import DocumentError, read_yaml
 from lls_decode.errors import ConfigError
 from lls_decode.outputs import note_read
 
 M = TypeVar("M", bound="Config")
+
+_LONGEST_NAME = 100
+_NOT_IN_NAMES = '/\\:*?"<>|'
+"""Separators, and what Windows does not have in names."""
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+_MOST_MISTAKES = 10
+_MOST_QUOTED = 200
+"""Mistakes that an error names, and characters that it quotes."""
+
+
+def check_file_name(name: str) -> str:
+    """Return a name that a file may have on every system, or refuse it before anything long is done for its sake."""
+    if not name or len(name) > _LONGEST_NAME:
+        raise ValueError(f"a name has 1 to {_LONGEST_NAME} characters, as files are named by it")
+    bad = sorted({sign for sign in name if sign in _NOT_IN_NAMES or not sign.isprintable()})
+    if bad:
+        raise ValueError(f"files are named by it, and {' '.join(map(repr, bad))} cannot be part of a file's name")
+    if name.startswith((".", " ", "-")) or name.endswith((".", " ")):
+        raise ValueError(
+            "files are named by it, so that it must not begin with '.', ' ' or '-', nor end with '.' or ' '"
+        )
+    if name.partition(".")[0].upper() in _RESERVED:
+        raise ValueError("files are named by it, and Windows reserves this name; choose another")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(check_file_name)]
+"""A name that files are named by."""
 
 
 class Config(BaseModel):
@@ -106,13 +135,13 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     note_read(path)
     try:
-        data = yaml.safe_load(path.read_text())
+        data = read_yaml(path)
     except OSError as error:
         raise ConfigError(
             f"Configuration {path} cannot be read ({error.strerror}); give the path of a YAML file."
         ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Configuration {path} is not YAML: {' '.join(str(error).split())}.") from error
+    except DocumentError as error:
+        raise ConfigError(f"Configuration {path} cannot be read: {error}.") from error
     if not isinstance(data, dict):
         raise ConfigError(f"Configuration {path} holds {type(data).__name__}, expected a mapping of keys to values.")
     return data
@@ -123,18 +152,30 @@ def parse(kind: type[M], data: Any, *, source: str) -> M:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {'; '.join(_explain(kind, item) for item in error.errors())}.") from None
+        found = error.errors(include_url=False)
+        more = f"; and {len(found) - _MOST_MISTAKES} more" if len(found) > _MOST_MISTAKES else ""
+        reasons = "; ".join(_explain(kind, item) for item in found[:_MOST_MISTAKES])
+        raise ConfigError(f"{source}: {reasons}{more}.") from None
 
 
 def _explain(kind: type[BaseModel], item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
+    place = _short(".".join(_short(str(part)) for part in item["loc"]))
     if item["type"] != "extra_forbidden":
         message = f"{place or 'configuration'}: {item['msg'].removeprefix('Value error, ')}"
-        return message if isinstance(item["input"], dict | BaseModel) else f"{message}, found {item['input']!r}"
+        return (
+            message
+            if isinstance(item["input"], dict | BaseModel)
+            else f"{message}, found {_short(repr(item['input']))}"
+        )
     known = _keys(kind)
-    close = difflib.get_close_matches(str(item["loc"][-1]), sorted(known), n=1)
+    close = difflib.get_close_matches(_short(str(item["loc"][-1])), sorted(known), n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"unknown key {place!r}{hint}"
+
+
+def _short(text: str) -> str:
+    """The beginning of what a file holds."""
+    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
 def _keys(kind: type[BaseModel]) -> set[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lls_decode.axes import Layout
-from lls_decode.config.base import Config
+from lls_decode.config.base import Config, FileName
 from lls_decode.config.training import SimulationConfig
 
 
@@ -40,7 +40,7 @@ Structure = Annotated[Homogeneous | Cell, Field(discriminator="kind")]
 class MovieConfig(Config):
     """One simulated acquisition; with the seed it determines every count."""
 
-    name: str
+    name: FileName
     simulation: SimulationConfig
     structure: Structure = Homogeneous()
     num_volumes: int = Field(gt=0)

@@ -9,6 +9,8 @@ from lls_decode.axes import ContextKind, NetworkVariant, ScanAxis
 from lls_decode.config.base import Config
 from lls_decode.config.calibration import ErrorCalibration
 
+MOST_FILTERS = 512
+"""More would be a network of 250 million parameters and 1 GB, a hundred times the published one."""
 STRIDE = 4
 """Frames must be multiples of this many pixels; features repeat their phase after as many."""
 RECEPTIVE_RADIUS_PX: Mapping[NetworkVariant, int] = {"published": 44, "light": 34}
@@ -22,7 +24,7 @@ class NetworkConfig(Config):
 
     variant: NetworkVariant = "published"
     """``published``: two U-Nets (Speiser et al. 2021). ``light``: a quarter of its work, at half resolution."""
-    filters: int = Field(default=48, ge=4)
+    filters: int = Field(default=48, ge=4, le=MOST_FILTERS)
     """Filters of the first stage, doubled at each down-sampling. 48 is the published size; for ``light`` take 64."""
     context: ContextKind = "time"
     """Neighbours that a frame meets: ``time``, those in the movie; ``plane``, those in the sweep; ``none``."""

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lls_decode.config.base import Config, parse
+from lls_decode.config.base import Config, FileName, parse
 from lls_decode.config.cameras import TrainingCamera
 from lls_decode.config.geometry import CameraPixel, Geometry
 from lls_decode.config.network import NetworkConfig
@@ -149,7 +149,7 @@ def recorded_training(record: Mapping[str, Any], *, source: str) -> "TrainingCon
 class TrainingConfig(Config):
     """One training run. With the seed it determines the model on one kind of machine."""
 
-    name: str
+    name: FileName
     """Of the model; its bundle is NAME.lls."""
     simulation: SimulationConfig
     """What is expected of the microscope and its emitters."""

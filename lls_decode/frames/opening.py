@@ -1,6 +1,7 @@
 """From a path and what the user says about it to a `FrameSource`; every misunderstanding is refused here."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lls_decode.addresses import is_address, resolve_dataset
+from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize, StorageConfig
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
@@ -25,6 +27,12 @@ from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
 from lls_decode.outputs import note_read
 
+MOST_FRAME_PX = 100_000_000
+"""Pixels of a frame: five times those of the largest scientific camera."""
+MOST_CHUNK_BYTES = 16 << 30
+"""Bytes of a chunk: a whole movie of the longer kind; a worker has no room for more."""
+MOST_PIXELS = 1 << 62
+"""Pixels of an array: 64-bit integers count them."""
 MAX_CHECKED = 1000
 """Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
 MAX_CHECKED_REMOTE = 100
@@ -76,6 +84,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         first.array, first.image, config, where=first.keys.name, is_volume=is_collection(path, storage)
     )
     frame_map, more = map_frames(first.array.shape, axes, names, len(paths), config, where=path)
+    _check_size(frame_map.layout, path)
     if len(paths) > 1 and frame_map.size("t") > 1 and frame_map.size("z") > 1:
         raise InputError(
             f"{path} holds {len(paths)} stores, and {paths[0]} has axes {axes!r}, a whole dataset; expected one volume "
@@ -165,8 +174,25 @@ def _check_array(opened: _Opened) -> None:
             f"{where} has values of type {array.dtype}, expected integer or real camera counts; choose another array "
             "with --array."
         )
+    chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    if min(array.shape, default=0) < 0 or math.prod(array.shape) > MOST_PIXELS:
+        raise InputError(f"{where} has the impossible shape {array.shape}; restore its metadata.")
+    if not 0 < chunk_bytes <= MOST_CHUNK_BYTES:
+        raise InputError(
+            f"{where} has chunks of shape {array.chunks}, {chunk_bytes:,} bytes each, expected 1 to "
+            f"{MOST_CHUNK_BYTES:,} bytes, as each is unpacked whole; write the data with smaller chunks."
+        )
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
+
+
+def _check_size(layout: Layout, path: str) -> None:
+    """Refuse frames of which not one could be read."""
+    if layout.height * layout.width > MOST_FRAME_PX:
+        raise InputError(
+            f"{path} has frames of {layout.height} x {layout.width} px, expected at most {MOST_FRAME_PX:,} pixels, "
+            "more than any camera has; check its shape and axes (--array, input.axes)."
+        )
 
 
 def _check_alike(paths: tuple[str, ...], first: _Opened, storage: StorageConfig) -> None:

@@ -69,6 +69,10 @@ class Detections:
         """Join detections in the order given."""
         return cls(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)})
 
+    def is_finite(self) -> bool:
+        """Whether all values are numbers."""
+        return all(np.isfinite(getattr(self, name)).all() for name in ("prob", *_MAPS))
+
     def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
         """The rows of a mask or an index."""
         return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})

@@ -113,12 +113,10 @@ class Localizer:
         windows = torch.from_numpy(windows_N3).to(self.device)
         with self._precision():
             maps = self.bundle.network.decode_sparsely(features, windows)
-        if self.compute.dtype == "float16" and not maps.logit.isfinite().all():
-            raise FrameValueError(
-                "Frames hold counts that lead out of the range of float16 inside the network; set compute.dtype to "
-                "bfloat16 or float32."
-            )
-        return detect(maps.crop(*size), self.rule)
+        found = detect(maps.crop(*size), self.rule)
+        if not (maps.logit.isfinite().all() and found.is_finite()):
+            raise FrameValueError(_not_finite(self.compute.dtype))
+        return found
 
     def _encode(self, adu_TYX: Tensor, camera: CameraModel) -> Tensor:
         scaling = self.bundle.info.scaling
@@ -133,6 +131,19 @@ class Localizer:
     def _precision(self) -> torch.autocast:
         dtype = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.compute.dtype]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def _not_finite(dtype: str) -> str:
+    """Why the network says something that is no number, as far as one can tell."""
+    if dtype == "float16":
+        return (
+            "Frames hold counts that lead out of the range of float16 inside the network; set compute.dtype to "
+            "bfloat16 or float32."
+        )
+    return (
+        "The network gives NaN or infinite values for these frames, which no trained network does; check the model "
+        "with 'lls-decode model info', and the camera's offset and gain."
+    )
 
 
 def _owned(found: Detections, tile: Tile) -> Detections:

@@ -6,8 +6,9 @@ nothing happens. Set in the process itself, not in the environment that it start
 that users start need it too, it saves the same page faults, and programs that the process starts do not inherit it.
 """
 
-import ctypes
 import logging
+
+from lls_decode.system import c_library
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _NEVER = 2**31 - 1
@@ -22,8 +23,10 @@ def keep_freed_memory() -> bool:
     One arena for all threads, because only the main one can hold blocks of any size.
     """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
+        mallopt = getattr(c_library(), "mallopt", None)
+    except OSError:
+        mallopt = None
+    if mallopt is None:
         return False
     settings = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD_BYTES))
     listened = all(mallopt(name, value) == 1 for name, value in settings)

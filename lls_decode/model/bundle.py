@@ -12,6 +12,7 @@ from torch import Tensor
 from lls_decode.errors import BundleError
 from lls_decode.model.info import METADATA_KEY, BundleInfo, read_bundle_info
 from lls_decode.model.network import LocNet
+from lls_decode.model.weights import check_weights
 from lls_decode.table import written_aside
 
 
@@ -44,10 +45,15 @@ def load_bundle(path: str | Path, *, device: torch.device | str = "cpu") -> Mode
         The file is no bundle, or its weights do not fit its own record.
     """
     info = read_bundle_info(path)
+    check_weights(path)
     try:
         weights: dict[str, Tensor] = load_file(path, device=str(device))
     except SafetensorError as error:
         raise BundleError(f"Model bundle {path} is damaged ({error}); fetch or train it again.") from error
+    with torch.device("meta"):  # shapes only: a record that claims a huge network costs nothing
+        expected = {name: value.shape for name, value in LocNet(info.network).state_dict().items()}
+    if expected != {name: value.shape for name, value in weights.items()}:
+        raise BundleError(f"Model bundle {path}: its weights do not fit the network that its record names.")
     network = LocNet(info.network)
     try:
         network.load_state_dict({name: value.float() for name, value in weights.items()})

@@ -158,11 +158,11 @@ class _Windows(nn.Module):
         every = F.conv2d(features_TDYX, self.weight, None, padding=padding)
         if not self.has_context:
             return _elu(every[this], self.bias)
-        before, here, after = every.split(self.out_channels, dim=1)
+        before, here, after = every.split(self.out_channels, dim=1)  # type: ignore[no-untyped-call]
         if not moves:
             return _elu(before[previous] + here[this] + after[following], self.bias)
         length = features_TDYX.shape[self.dim]
-        earlier, _, later = self.weight.split(self.out_channels)
+        earlier, _, later = self.weight.split(self.out_channels)  # type: ignore[no-untyped-call]
         first = self._moved(before, features_TDYX, earlier, -self.shift)[previous]
         last = self._moved(after, features_TDYX, later, self.shift)[following]
         before, here, after = (part.narrow(self.dim, 1, length) for part in (before, here, after))
@@ -274,13 +274,13 @@ def _phase_weights(weight: Tensor) -> Tensor:
 
 def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Two taps in place of three along an axis, for even and for odd pixels."""
-    before, here, after = weight.split(1, dim=dim)
+    before, here, after = weight.split(1, dim=dim)  # type: ignore[no-untyped-call]
     return torch.cat([before, here + after], dim), torch.cat([before + here, after], dim)
 
 
 def _interleave(phases: Tensor) -> Tensor:
     """Maps (N, C, 2 Y, 2 X) from results (N, 4 C, Y + 1, X + 1) of the kernels of `_phase_weights`, padded by one."""
-    small = phases.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # N, Y + 1, X + 1, 2, 2, C
+    small = phases.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # N, Y + 1, X + 1, 2, 2, C  # type: ignore[no-untyped-call]
     height, width = small.shape[1] - 1, small.shape[2] - 1
     rows = [
         torch.stack([small[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)  # N, Y, X, 2, C

@@ -5,7 +5,6 @@ A bundle is one safetensors file: eight bytes of header length, a JSON header wi
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,13 @@ from lls_decode.config import (
     Scaling,
     parse,
 )
+from lls_decode.documents import open_regular_file, parse_json
 from lls_decode.errors import BundleError, ConfigError
+from lls_decode.model.weights import LARGEST_HEADER_BYTES
 from lls_decode.outputs import note_read
 
 METADATA_KEY = "lls_decode"
 FORMAT_VERSION = 1
-_LARGEST_HEADER_BYTES = 100_000_000
 
 
 class BundleInfo(Config):
@@ -84,11 +84,11 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
     note_read(path)
     advice = "give a .lls file written by 'lls-decode train'"
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > min(path.stat().st_size, _LARGEST_HEADER_BYTES):
+            if length > min(path.stat().st_size, LARGEST_HEADER_BYTES):
                 raise BundleError(f"{path} is not a model bundle (no safetensors header); {advice}.")
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
     except OSError as error:
         raise BundleError(f"Model bundle {path} cannot be read ({error.strerror}); {advice}.") from error
     except ValueError as error:
@@ -98,7 +98,7 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
     if not isinstance(record, str):
         raise BundleError(f"{path} holds tensors but no '{METADATA_KEY}' record; {advice}.")
     try:
-        data = json.loads(record)
+        data = parse_json(record)
         version = data.get("format_version")
     except (ValueError, AttributeError) as error:
         raise BundleError(f"{path}: its '{METADATA_KEY}' record is damaged ({error}); {advice}.") from error

@@ -31,7 +31,7 @@ class LightFrameNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, Y, X) to (N, f, Y/2, X/2)."""
         x = self.stem(F.pixel_unshuffle(x, FEATURE_PX))  # f, Y/2
-        return x + self.activation(self.last(x))
+        return x + self.activation(self.last(x))  # type: ignore[no-any-return]
 
 
 class LightContextNet(nn.Module):

@@ -21,6 +21,7 @@ from lls_decode.movies.filling import Filling
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.opening import open_movie
 from lls_decode.outputs import guarded, note_read
+from lls_decode.system import replace
 from lls_decode.table import written_aside
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def convert(
         filling.run(workers=workers or min(os.cpu_count() or 1, MAX_WORKERS), anew=overwrite, progress=progress)
         if out_path.exists():
             shutil.rmtree(out_path)
-        filling.aside.rename(out_path)
+        replace(filling.aside, out_path)
         config = InputConfig(planes_per_volume=planes) if layout.planes_per_volume != planes else InputConfig()
         _write_run_config(out_path, RunConfig(input=config, pixel_size=pixel_size, geometry=movie.geometry))
     except OSError as error:
@@ -208,5 +209,5 @@ def _write_run_config(store: Path, config: RunConfig) -> None:
     plain = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
     text = "".join(f"# {line}\n" for line in header) + yaml.safe_dump(plain, sort_keys=False)
     with written_aside(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, encoding="utf-8")
     logger.info("%s written: what a run needs to know beside the store", path)

@@ -1,10 +1,9 @@
 """Filling a new store with a movie: shards in parallel, each read back and compared; what was done before is kept."""
 
-import fcntl
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from lls_decode.frames.writing.checksums import (
 )
 from lls_decode.frames.writing.create import create_store
 from lls_decode.movies.movie import Movie
+from lls_decode.system import locked_file
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class Filling:
         """Add the rest; each shard is noted as soon as it is proven."""
         done = sum(piece.stop - piece.start for piece in finished)
         todo = [piece for piece in pieces if piece not in finished]
-        with open(manifest_path(self.aside), "a") as manifest:
+        with open(manifest_path(self.aside), "a", encoding="utf-8") as manifest:
             for piece, runs in in_parallel(lambda piece: self._write_piece(array, piece), todo, workers):
                 finished[piece] = runs
                 manifest.write(as_lines(runs))
@@ -229,12 +229,9 @@ def _shape(piece: Piece, array: ZarrArray, place: tuple[object, ...]) -> tuple[i
 def _locked(path: Path) -> Iterator[None]:
     """Keep other conversions to the same place out; the lock is the operating system's and ends with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked_file(path))
         except BlockingIOError as error:
             raise OutputError(f"{path} is held by another conversion to the same place; wait for its end.") from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield

@@ -3,13 +3,13 @@
 Plugins that read any OME-Zarr may pass over the translation of a picture; then it would not lie under its points.
 """
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import zarr
 
+from lls_decode.documents import read_json
 from lls_decode.errors import InputError
 from lls_decode.outputs import PROGRAM
 
@@ -19,7 +19,7 @@ _MARK: Final = PROGRAM.partition(" ")[0]
 def is_rendered(path: str | Path) -> bool:
     """Whether a store is a picture or a volume that ``lls-decode render`` has written, by its mark."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        attributes = json.loads((Path(path) / "zarr.json").read_text())["attributes"]
+        attributes = read_json(Path(path) / "zarr.json")["attributes"]
         is_ours = str(attributes["written_by"]).startswith(f"{_MARK} ")
         return is_ours and attributes["ome"]["multiscales"][0]["type"] == "mean"
     return False

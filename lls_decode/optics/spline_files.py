@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 
 from lls_decode.config import PixelSize, SplinePsf
+from lls_decode.documents import parse_json
 from lls_decode.errors import ConfigError
 from lls_decode.optics.spline import CubicSpline, SplineModel, spline_from_volume
 from lls_decode.outputs import PROGRAM, note_read
@@ -119,7 +120,7 @@ def write_volume(
 def _read_npz(path: Path) -> CubicSpline:
     try:
         with np.load(path, allow_pickle=False) as stored:
-            volume, header = stored["volume_ZYX"], json.loads(str(stored["header"]))
+            volume, header = stored["volume_ZYX"], parse_json(str(stored["header"]))
         if header["format_version"] != FORMAT_VERSION:
             raise ConfigError(
                 f"PSF calibration {path} has format {header['format_version']}, this program reads {FORMAT_VERSION}; "

@@ -3,7 +3,6 @@
 A table is read piece by piece, at most twice: for what the view does not say, and to be drawn.
 """
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ from lls_decode.pictures.survey import AskedExtent
 from lls_decode.pictures.tiled.pyramid import write_ome_tiff, write_ome_zarr
 from lls_decode.pictures.tiled.tiles import TiledCanvas
 from lls_decode.pictures.view import WHOLE, View
+from lls_decode.system import replace
 from lls_decode.table import written_aside
 
 PYRAMIDS: Final = (".ome.tif", ".ome.tiff", ".zarr")
@@ -84,7 +84,7 @@ def _write(out: Path, store: Path, drawing: Drawing, canvas: TiledCanvas) -> Non
     """Write the picture, which takes its name when it is whole."""
     write_ome_zarr(store, drawing.grid, canvas.tiles(), name=out.name, channels=drawing.labels)
     if out.suffix.lower() == ".zarr":
-        os.replace(store, out)
+        replace(store, out)
         return
     with written_aside(out) as temporary:
         write_ome_tiff(temporary, store, drawing.grid, channels=drawing.labels)

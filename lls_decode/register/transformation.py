@@ -138,7 +138,7 @@ def write_transformation(path: str | Path, transformation: Transformation) -> Pa
         Full disk, read-only folder, or somebody else's file.
     """
     with written_aside(Path(path)) as temporary:
-        temporary.write_text(f"# Written by {PROGRAM} {TRANSFORMATION}\n{transformation.to_yaml()}")
+        temporary.write_text(f"# Written by {PROGRAM} {TRANSFORMATION}\n{transformation.to_yaml()}", encoding="utf-8")
     return Path(path)
 
 

@@ -131,7 +131,7 @@ def simulate_movie(
     run = RunConfig(camera=camera_config, pixel_size=s.pixel_size, geometry=s.geometry)
     for path, written in ((run_path, run), (out / "movie.yaml", config)):
         with written_aside(path) as aside:
-            aside.write_text(marked_yaml(written))
+            aside.write_text(marked_yaml(written), encoding="utf-8")
     return Movie(store, truth_path, run_path, rows)
 
 

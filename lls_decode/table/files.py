@@ -1,7 +1,6 @@
 """A file appears whole or not at all: written aside under a temporary name, flushed to disk, then renamed."""
 
 import errno
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from lls_decode.addresses import refuse_remote_output
 from lls_decode.errors import OutputError
 from lls_decode.outputs import check_first_write, check_not_read, is_forced, note_written
+from lls_decode.system import flush_file, flush_folder, remove, replace
 from lls_decode.table.marks import kind_of
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -50,13 +50,13 @@ def written_aside(final: Path, *, own_folder: bool = False) -> Iterator[Path]:
         check_replaceable(final)
     with temporary_beside(final) as temporary:
         yield temporary
-        _flush(temporary)
+        flush_file(temporary)
         if not own_folder:
             check_replaceable(final, by=temporary)
-        os.replace(temporary, final)
+        replace(temporary, final)
         if not own_folder:
             note_written(final)
-        _flush_folder(final.parent)
+        flush_folder(final.parent)
 
 
 def check_replaceable(final: Path, *, by: Path | None = None) -> None:
@@ -112,7 +112,7 @@ def temporary_beside(final: Path) -> Iterator[Path]:
         raise output_error(final, error) from error
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            remove(temporary)
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
@@ -151,17 +151,3 @@ def clock_of(folder: Path) -> float:
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable; some file systems cannot flush folders, and need not."""
-    with suppress(OSError):
-        _flush(folder)

@@ -1,6 +1,5 @@
 """A folder of files appears whole or not at all, and replaces nothing but a folder of its own kind."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from lls_decode.addresses import refuse_remote_output
 from lls_decode.errors import OutputError
 from lls_decode.outputs import check_first_write, check_not_around, is_forced, note_written
+from lls_decode.system import replace
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error
 
 
@@ -44,8 +44,8 @@ def folder_written_aside(
             yield written
             _check_replaceable(final, kind, is_of_kind, is_ours)
             if final.exists():
-                os.rename(final, Path(aside) / "replaced")
-            os.rename(written, final)
+                replace(final, Path(aside) / "replaced")
+            replace(written, final)
             note_written(final)
     except OSError as error:
         raise output_error(final, error) from error

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from lls_decode.blocks import FrameRanges
 from lls_decode.config import Camera, Config, Geometry, PixelSize
+from lls_decode.documents import parse_json
 from lls_decode.errors import TableError
 from lls_decode.table.schema import CHANNEL_COLUMN, TABLE_VERSION, VERSIONS
 
@@ -137,7 +138,7 @@ class TableMetadata(Config):
                 "that another program has rewritten, name the table that it came from: --like TABLE)."
             )
         try:
-            values = json.loads(found[KEY]) if KEY in found else json.loads(found[PANDAS_KEY])[KEY.decode()]
+            values = parse_json(found[KEY]) if KEY in found else parse_json(found[PANDAS_KEY])[KEY.decode()]
             major, minor = (int(number) for number in values["version"])
             kind = str(values.get("kind", "localizations"))
         except (ValueError, KeyError, TypeError) as error:

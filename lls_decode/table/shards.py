@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lls_decode.blocks import Block, FrameRanges
+from lls_decode.documents import parse_json
 from lls_decode.errors import ShardError
+from lls_decode.system import BINARY
 from lls_decode.table.files import TEMPORARY_PREFIX, written_aside
 from lls_decode.table.schema import (
     ROW_GROUP_ROWS,
@@ -330,7 +332,7 @@ def _parse_footer(path: Path, metadata: pq.FileMetaData) -> dict[str, Any]:
     if text is None:
         raise ShardError(f"{path} is no shard of lls-decode (no footer); move it out of the folder.")
     try:
-        footer = json.loads(text)
+        footer = parse_json(text)
     except ValueError as error:
         raise _unreadable(path, error) from error
     if not isinstance(footer, dict):
@@ -377,12 +379,13 @@ def _data_end(metadata: pq.FileMetaData) -> int:
 def _peek(folder: str, name: str, block: Block, run_digest: str, known_bytes: int) -> ShardReceipt | None:
     """The receipt out of the last bytes of a file of known size; None when anything is not as expected."""
     try:
-        file = os.open(f"{folder}/{name}", os.O_RDONLY)
+        file = os.open(f"{folder}/{name}", os.O_RDONLY | BINARY)
         try:
             size = os.fstat(file).st_size
             if size != known_bytes:
                 return None
-            tail = os.pread(file, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+            os.lseek(file, max(0, size - _TAIL_BYTES), os.SEEK_SET)
+            tail = os.read(file, _TAIL_BYTES)
         finally:
             os.close(file)
         start = tail.index(b"{", tail.rindex(KEY))

@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lls_decode.config import TrainingConfig
+from lls_decode.documents import read_json
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import TrainingBatch
+from lls_decode.system import remove, replace
 from lls_decode.training.ahead import batch_source, simulate_step
 from lls_decode.training.average import WeightAverage
 from lls_decode.training.origin.parent import Parent
@@ -97,11 +99,11 @@ def save_state(state: State, out: Path) -> None:
     }
     save_file(tensors, out / record["tensors"])
     aside = out / ".checkpoint.json"
-    aside.write_text(json.dumps(record))
-    aside.replace(out / "checkpoint.json")
+    aside.write_text(json.dumps(record), encoding="utf-8")
+    replace(aside, out / "checkpoint.json")
     for old in out.glob("checkpoint-*.safetensors"):
         if old.name != record["tensors"]:
-            old.unlink()
+            remove(old)
 
 
 def restore_state(state: State, out: Path) -> None:
@@ -109,8 +111,9 @@ def restore_state(state: State, out: Path) -> None:
     path = out / "checkpoint.json"
     if not path.exists():
         return
-    record = json.loads(path.read_text())
-    tensors = load_file(out / record["tensors"])
+    record = read_json(path)
+    # copies: the optimizer keeps these tensors, and a file that is mapped cannot be removed on Windows
+    tensors = {name: tensor.clone() for name, tensor in load_file(out / record["tensors"]).items()}
     state.network.load_state_dict(_under("network.", tensors))
     if state.average is not None:
         # a folder of an earlier version has no average: it begins with the weights of the checkpoint

@@ -48,7 +48,10 @@ def curve_row(step: int, seconds: float, learning_rate: float, losses: Losses, a
 def add_row(out: Path, row: Row) -> list[Row]:
     """Put a row in place of those of its step and later ones, and draw the curve; gives the whole curve."""
     rows = [*(old for old in read_curve(out) if old["step"] < row["step"]), row]
-    with written_aside(out / "curve.csv", own_folder=True) as aside, aside.open("w", newline="") as file:
+    with (
+        written_aside(out / "curve.csv", own_folder=True) as aside,
+        aside.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, row, restval=math.nan)  # rows of an earlier version have fewer columns
         writer.writeheader()
         writer.writerows(rows)
@@ -62,7 +65,7 @@ def read_curve(out: Path) -> list[Row]:
     path = out / "curve.csv"
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 

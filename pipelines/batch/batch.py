@@ -297,7 +297,7 @@ class BatchTable:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise output_error(self.path.parent, error) from error
-        with written_aside(self.path, own_folder=True) as aside, aside.open("w", newline="") as file:
+        with written_aside(self.path, own_folder=True) as aside, aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(BatchRow)])
             writer.writeheader()
             for item in self.datasets:
@@ -314,14 +314,14 @@ class BatchTable:
 
 def _is_batch_table(path: Path) -> bool:
     """Whether the header is that of our own table."""
-    with path.open(newline="", errors="replace") as file:
+    with path.open(encoding="utf-8", newline="", errors="replace") as file:
         return next(csv.reader(file), []) == [field.name for field in fields(BatchRow)]
 
 
 def read_rows(path: Path) -> tuple[BatchRow, ...]:
     """The table of a batch; empty when there is none, or no such table."""
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             return tuple(_read_row(cells) for cells in csv.DictReader(file))
     except (OSError, ValueError, TypeError, KeyError):
         return ()

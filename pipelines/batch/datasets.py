@@ -17,14 +17,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import Field, field_validator
 
 from lls_decode.addresses import Address, is_address, parse_address, refuse_remote_output, resolve_dataset
 from lls_decode.config import Config, RunConfig, change, load, parse
+from lls_decode.documents import DocumentError, parse_yaml
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames.storage.stores import find_stores
 from lls_decode.models import as_run_config, find_bundle
+from lls_decode.system import IGNORES_CASE, portable_name
 
 N = TypeVar("N")
 _WILDCARDS = re.compile(r"[*?\[]")
@@ -157,20 +158,27 @@ def _name_folders(entries: Sequence[EntrySettings], root: Path | Address) -> lis
     full = [entry.out or _WILDCARDS.sub("_", _relative(entry.dataset, root)) for entry in entries]
     short = [name if entry.out else _without_suffix(name) for entry, name in zip(entries, full, strict=True)]
     taken = Counter(short)
-    above = {str(parent) for name in short for parent in Path(name).parents}
+    above = {parent.as_posix() for name in short for parent in Path(name).parents}
     names = [
         one if taken[one] == 1 and one not in above else other.replace(".zarr", "_zarr")
         for one, other in zip(short, full, strict=True)
     ]
-    above = {str(parent) for name in names for parent in Path(name).parents}
-    for name, number in Counter(names).items():
-        if number > 1 or name in above:
-            whose = [entry.dataset for entry, other in zip(entries, names, strict=True) if other == name]
+    above = {_as_on_disk(parent.as_posix()) for name in names for parent in Path(name).parents}
+    taken = Counter(map(_as_on_disk, names))
+    for name in names:
+        if taken[_as_on_disk(name)] > 1 or _as_on_disk(name) in above:
+            same = [_as_on_disk(other) == _as_on_disk(name) for other in names]
+            whose = [entry.dataset for entry, is_same in zip(entries, same, strict=True) if is_same]
             raise ConfigError(
                 f"Run folder {name} ({', '.join(whose[:2])}) is that of two datasets, or holds that of another; give "
                 "each dataset its own with 'out'."
             )
     return names
+
+
+def _as_on_disk(name: str) -> str:
+    """A name as its file system tells it from others."""
+    return name.casefold() if IGNORES_CASE else name
 
 
 def _relative(dataset: str, root: Path | Address) -> str:
@@ -180,10 +188,10 @@ def _relative(dataset: str, root: Path | Address) -> str:
         name = f"{address.host}/{address.path}"
         if isinstance(root, Address) and root.root == address.root:
             name = address.path.removeprefix(f"{root.path}/")
-        return re.sub(r"[^\w./+ -]", "_", name)
+        return "/".join(portable_name(part) for part in re.sub(r"[^\w./+ -]", "_", name).split("/"))
     assert isinstance(root, Path)
     path = Path(os.path.abspath(dataset))
-    return str(path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor))
+    return (path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor)).as_posix()
 
 
 def _without_suffix(name: str) -> str:
@@ -210,10 +218,10 @@ def _read_sheet(path: Path) -> BatchFile:
                     )
                 if cells:
                     own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
-                    entries.append({**own, "changes": {key: yaml.safe_load(text) for key, text in cells.items()}})
+                    entries.append({**own, "changes": {key: parse_yaml(text) for key, text in cells.items()}})
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
-    except (UnicodeDecodeError, csv.Error, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, csv.Error, DocumentError) as error:
         raise ConfigError(f"{path} is not a table of datasets ({' '.join(str(error).split())}).") from error
     return parse(BatchFile, {"datasets": entries}, source=str(path))
 

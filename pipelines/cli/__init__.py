@@ -5,6 +5,7 @@ commands that need them, so that ``--help`` is quick. A new command is a functio
 appears in `SECTIONS`; paths that it writes are of type `OutputPath`.
 """
 
+import io
 import logging
 import sys
 from typing import NoReturn
@@ -42,6 +43,8 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Settings": (config, cluster),
 }
 """All commands, as the help lists them."""
+_MOST_SIGNS = 4000
+"""Characters of a message: what files hold is quoted in it."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -51,10 +54,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         status = cli.main(args=arguments, prog_name="lls-decode", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except LlsDecodeError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(error.exit_status)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(printable(said.getvalue()), err=True, nl=False)
         sys.exit(EXIT_USAGE)
     except Interrupted as interrupt:
         click.echo(f"{interrupt.name}: interrupted; the same command goes on.", err=True)
@@ -65,6 +70,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def printable(message: str) -> str:
+    """A message whose parts may come from any file: no control characters, and not longer than a screen."""
+    words = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in message[:_MOST_SIGNS])
+    return words + (" ..." if len(message) > _MOST_SIGNS else "")
 
 
 class SectionedGroup(click.Group):

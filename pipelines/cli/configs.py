@@ -33,7 +33,7 @@ def config() -> None:
 @click.argument("name", default="run")
 def show(name: str) -> None:
     """Print a shipped configuration, or the defaults of 'run'."""
-    click.echo(RunConfig().to_yaml() if name == "run" else find_config(name).read_text(), nl=False)
+    click.echo(RunConfig().to_yaml() if name == "run" else find_config(name).read_text(encoding="utf-8"), nl=False)
 
 
 @config.command("list", epilog="Example: lls-decode config list")
@@ -41,7 +41,7 @@ def list_configs() -> None:
     """List the configurations that ship with the package."""
     click.echo("run            defaults of 'lls-decode run'")
     for name, path in shipped(".yaml").items():
-        click.echo(f"{name:<14} {path.read_text().splitlines()[0].lstrip('# ')}")
+        click.echo(f"{name:<14} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
     click.echo("\npresets of 'lls-decode config init'")
     for name in PRESETS:
         click.echo(f"{name:<14} {describe_preset(name)}")
@@ -83,7 +83,7 @@ def init(
     microscope = Microscope(pixel=square_pixel(pixel_nm), psf=psf, run=run)
     made = changed(preset_config(preset, name=out.stem, microscope=microscope, gpu=gpu), changes)
     with written_aside(out) as aside:
-        aside.write_text(preset_text(made, preset=preset, path=out))
+        aside.write_text(preset_text(made, preset=preset, path=out), encoding="utf-8")
     click.echo(f"{out} written; change it, then: lls-decode train --config {out} --out work/{made.name}")
 
 

@@ -6,13 +6,14 @@ where it is opened; the decision itself is made where files are written (`lls_de
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lls_decode.outputs import command as running_command
+from lls_decode.outputs import note_read
 
 
 class OutputPath(click.Path):
@@ -31,7 +32,10 @@ def guard(command: click.Command) -> None:
     positional = {str(param.name) for param in command.params if isinstance(param, click.Argument)}
     outputs = {str(param.name) for param in command.params if isinstance(param.type, OutputPath)}
     callback = command.callback
-    if not outputs or callback is None:
+    if callback is None:
+        return
+    if not outputs:
+        command.callback = _reading(callback, positional)
         return
     in_place = any("--in-place" in param.opts for param in command.params)
     advice = "give another output" + (", or --in-place to replace it" if in_place else "")
@@ -50,6 +54,18 @@ def guard(command: click.Command) -> None:
             return callback(**given)
 
     command.callback = guarded
+
+
+def _reading(callback: Callable[..., Any], positional: set[str]) -> Callable[..., Any]:
+    """A command that writes nothing, after its paths were looked at (`lls_decode.outputs.note_read`)."""
+
+    @functools.wraps(callback)
+    def read(**given: Any) -> Any:
+        for path in _reads(given, set(), positional):
+            note_read(path)
+        return callback(**given)
+
+    return read
 
 
 def _check(written: Sequence[Path]) -> None:
@@ -71,11 +87,12 @@ def _reads(given: Mapping[str, Any], outputs: set[str], positional: set[str]) ->
             if isinstance(item, Path) or (isinstance(item, str) and name in positional):
                 yield item
             elif isinstance(item, str):
-                yield from (word for word in (item, item.partition("=")[2]) if _is_file(word))
+                yield from (word for word in (item, item.partition("=")[2]) if _is_path(word))
 
 
-def _is_file(word: str) -> bool:
+def _is_path(word: str) -> bool:
+    """Whether a word names something that exists and is no folder."""
     try:
-        return bool(word) and Path(word).is_file()
+        return bool(word) and Path(word).exists() and not Path(word).is_dir()
     except (OSError, ValueError):  # a word that is too long for a name
         return False

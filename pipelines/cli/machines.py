@@ -18,7 +18,7 @@ def list_sites() -> None:
     from lls_decode.cluster.site import shipped_profiles
 
     for name, path in shipped_profiles().items():
-        click.echo(f"{name:<12} {path.read_text().splitlines()[0].lstrip('# ').partition('. ')[0]}")
+        click.echo(f"{name:<12} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ').partition('. ')[0]}")
     click.echo("PATH.yaml    a profile of your own ('lls-decode cluster show slurm --profile > PATH.yaml')")
     click.echo("tcp://...    a Dask scheduler that is running already")
 
@@ -36,7 +36,7 @@ def show_site(site: str, as_profile: bool, out: Path) -> None:
     scripts = None if as_profile else profile.describe_scripts(out, command)
     if scripts is None:
         path = shipped_profiles().get(site, Path(site))
-        scripts = path.read_text() if path.is_file() else profile.to_yaml()
+        scripts = path.read_text(encoding="utf-8") if path.is_file() else profile.to_yaml()
     click.echo(scripts, nl=False)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import yaml
 
 from lls_decode.config import Config, PixelSize, change, check_camera_pixel, parse
+from lls_decode.documents import DocumentError, parse_yaml
 from lls_decode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,7 +124,10 @@ def read_changes(changes: tuple[str, ...]) -> dict[str, Any]:
         key, separator, text = item.partition("=")
         if not separator:
             raise ConfigError(f"--set {item}: expected KEY=VALUE, e.g. --set execution.block_frames=256.")
-        found[key] = yaml.safe_load(text)
+        try:
+            found[key] = parse_yaml(text)
+        except DocumentError as error:
+            raise ConfigError(f"--set {item[:200]}: the value of {key[:100]} cannot be read ({error}).") from error
     return found
 
 

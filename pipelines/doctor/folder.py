@@ -4,7 +4,6 @@ Everything is tried in the folder itself, with files that are removed again: wha
 """
 
 import errno
-import fcntl
 import os
 import shutil
 import threading
@@ -13,6 +12,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lls_decode.system import free_files, locked_file, replace
 
 from .check import Check
 
@@ -55,14 +56,14 @@ def _space(place: Path) -> Check:
 
 def _files(place: Path) -> Check | None:
     """Files that may still be made; None where the file system does not count them."""
-    found = os.statvfs(place)
-    if found.f_files == 0:
+    free = free_files(place)
+    if free is None:
         return None
-    words = f"{found.f_favail} more files may be made in {place}"
-    if found.f_favail >= FEW_FILES:
+    words = f"{free} more files may be made in {place}"
+    if free >= FEW_FILES:
         return Check("files", "ok", words)
     words += "; few: a run makes one a block, so raise --block-frames, or remove old files"
-    return Check("files", "wrong" if found.f_favail < HARDLY_ANY_FILES else "note", words)
+    return Check("files", "wrong" if free < HARDLY_ANY_FILES else "note", words)
 
 
 def _measure(place: Path) -> float:
@@ -85,19 +86,19 @@ def _exchange(place: Path) -> Iterator[Check]:
     def look(path: Path) -> None:
         while not stop.is_set():
             try:
-                if len(set(path.read_text())) != 1:
+                if len(set(path.read_text(encoding="utf-8"))) != 1:
                     seen.append("half of a file was read")
             except OSError as error:
                 seen.append(f"for a moment there was no file ({error.strerror})")
 
     with _probe(place) as path, _probe(place) as aside:
-        path.write_text("a" * 4096)
+        path.write_text("a" * 4096, encoding="utf-8")
         reader = threading.Thread(target=look, args=(path,), daemon=True)
         reader.start()
         try:
             for number in range(EXCHANGES):
-                aside.write_text("bc"[number % 2] * 4096)
-                aside.replace(path)
+                aside.write_text("bc"[number % 2] * 4096, encoding="utf-8")
+                replace(aside, path)
         except OSError as error:
             seen.append(f"a finished file cannot replace another one ({error.strerror})")
         finally:
@@ -111,16 +112,12 @@ def _exchange(place: Path) -> Iterator[Check]:
 
 
 def _locks(place: Path) -> Iterator[Check]:
-    handle = os.open(place, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
+        with _probe(place) as path, locked_file(path):
+            pass
     except OSError as error:
         words = f"{place} cannot be locked ({error.strerror}); do not start the same run twice at the same moment"
         yield Check("locks", "note", words)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def cards_in_machine(devices: Path = PCI) -> int:
     count = 0
     for device in devices.glob("*"):
         try:
-            vendor, kind = (device.joinpath(name).read_text().strip() for name in ("vendor", "class"))
+            vendor, kind = (device.joinpath(name).read_text(encoding="utf-8").strip() for name in ("vendor", "class"))
         except OSError:
             continue
         count += vendor == _NVIDIA and kind.startswith(_DISPLAY)

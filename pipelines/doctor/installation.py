@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
+from lls_decode.system import memory_bytes
+
 from .check import Check
 
 _CORE = ("torch", "zarr", "dask", "distributed", "numpy", "pyarrow", "pydantic", "safetensors")
@@ -31,8 +33,9 @@ def examine_installation() -> Iterator[Check]:
     yield Check("python", "ok", f"{platform.python_version()} in {sys.prefix}")
     yield from _packages()
     yield from _extras()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Check("machine", "ok", f"{os.cpu_count()} cores, {memory / 1e9:.0f} GB of memory, {platform.machine()}")
+    yield Check(
+        "machine", "ok", f"{os.cpu_count()} cores, {memory_bytes() / 1e9:.0f} GB of memory, {platform.machine()}"
+    )
 
 
 def _packages() -> Iterator[Check]:

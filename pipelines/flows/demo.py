@@ -52,7 +52,7 @@ def prepare_demo(out: str | Path, *, progress: Callable[[int, int], None] | None
     folder = Path(out) / "movie"
     config = load(MovieConfig, find_config(MOVIE))
     finished = folder / "movie.yaml"  # written last
-    if not finished.exists() or finished.read_text() != marked_yaml(config):
+    if not finished.exists() or finished.read_text(encoding="utf-8") != marked_yaml(config):
         simulate_movie(config, folder, overwrite=True, progress=progress)
     return folder
 
@@ -89,7 +89,7 @@ def demo(out: str | Path, client: Client, *, listeners: Sequence[Listener] = (),
         "model_digest": plan.bundle_digest,
     }
     with written_aside(scores) as aside:
-        aside.write_text(json.dumps(record, indent=1))
+        aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
     picture = out / "demo.png"
     assert plan.config.geometry is not None  # the movie's own
     truth_path = movie / "truth.parquet"

@@ -35,7 +35,7 @@ class Microscope:
 
 def describe_preset(preset: str) -> str:
     """One line."""
-    return shipped(".yaml")[PRESETS[preset]].read_text().splitlines()[0].lstrip("# ")
+    return shipped(".yaml")[PRESETS[preset]].read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
 
 def preset_config(preset: str, *, name: str, microscope: Microscope, gpu: bool = False) -> TrainingConfig:

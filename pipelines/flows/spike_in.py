@@ -274,7 +274,7 @@ def _write(report: SpikeReport, rows: SpikeRows, plan: Plan) -> SpikeResult:
     )
     record = report.to_dict()
     with written_aside(result.scores) as path:
-        path.write_text(json.dumps(record, indent=1))
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
     with written_aside(result.table) as path:
         pq.write_table(_table(rows, plan, record["settings"]), path, compression="zstd", compression_level=1)
     spike_figure(result.picture, record)

@@ -170,6 +170,10 @@ class Merged(Event):
     rows: int
     missing_blocks: int
     merge_s: float
+    bytes: int = 0
+    """Size of the table."""
+    crc32: int = -1
+    """Checksum of the whole file; -1: not taken, by an earlier version."""
 
 
 @dataclass(frozen=True, kw_only=True)

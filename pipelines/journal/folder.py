@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 from lls_decode.axes import Layout
+from lls_decode.documents import read_json
 from lls_decode.errors import InputError, OutputError
+from lls_decode.system import publish, remove
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error, written_aside
 
 from .events import Event, SettledBlock
@@ -128,7 +130,7 @@ class RunFolder:
             It is a record of another version.
         """
         try:
-            values = json.loads(self.record.read_text())
+            values = read_json(self.record)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -148,7 +150,10 @@ class RunFolder:
         try:
             record = self.read_record()
         except OutputError as error:
-            raise InputError(str(error)) from error
+            raise InputError(
+                f"{str(error).partition('; ')[0]}; restore it, or give the same 'lls-decode run' again, which writes "
+                "it anew where all shards are of its run."
+            ) from error
         if record is None:
             raise InputError(f"{self.out} holds no run (no run.json in it); give the folder that was given as --out.")
         return record
@@ -168,7 +173,7 @@ class RunFolder:
             Full disk, read-only folder.
         """
         with written_aside(self.record, own_folder=True) as temporary:
-            temporary.write_text(_text(record))
+            temporary.write_text(_text(record), encoding="utf-8")
 
     def write_first_record(self, record: RunRecord) -> bool:
         """Write ``run.json`` unless there is one already, also where several programs try; says whether it did.
@@ -180,16 +185,11 @@ class RunFolder:
         """
         whole = self.record.with_name(f"{TEMPORARY_PREFIX}record-{uuid.uuid4().hex}")
         with written_aside(whole, own_folder=True) as temporary:
-            temporary.write_text(_text(record))
+            temporary.write_text(_text(record), encoding="utf-8")
         try:
-            os.link(whole, self.record)
-        except FileExistsError:
-            return False
+            return publish(whole, self.record)
         except OSError as error:
             raise output_error(self.record, error) from error
-        finally:
-            whole.unlink(missing_ok=True)
-        return True
 
     def list_shards(self) -> set[str]:
         """Block ids that have a shard, by name only: a shard gets its name when it is complete."""
@@ -220,13 +220,23 @@ class RunFolder:
                 said = owner
             time.sleep(FREE_POLL_S)
 
+    def remove_unfinished_table(self) -> None:
+        """Remove what a killed merge has left, which may be as large as the table. For whoever holds the lock.
+
+        Nothing is removed while other jobs work at their shares, one of which may be merging.
+        """
+        if not self.has_others():
+            for path in self.out.glob(f"{TEMPORARY_PREFIX}{self.table.stem}-*{self.table.suffix}"):
+                with suppress(OSError):
+                    path.unlink()
+
     def clear(self) -> None:
         """Remove what a run has written, and nothing else."""
         for pattern in _OF_A_RUN:
             for path in self.out.glob(pattern):
-                path.unlink(missing_ok=True)
+                remove(path)
         for shard in self.shards.glob("b*.parquet"):
-            shard.unlink()
+            remove(shard)
 
     @contextmanager
     def locked(self) -> Iterator[FolderLock]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from lls_decode.documents import parse_json
+from lls_decode.system import BINARY
 from lls_decode.table.files import output_error
 
 from .events import Event
@@ -38,9 +40,10 @@ class EventWriter:
         self._sync_s = sync_s
         self._synced = 0.0
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
             size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.lseek(self._file, max(size - 1, 0), os.SEEK_SET)
+            if size and os.read(self._file, 1) != b"\n":
                 os.write(self._file, b"\n")
         except OSError as error:
             raise output_error(path, error) from error
@@ -174,11 +177,11 @@ def parse_event(line: bytes) -> Event | None:
     try:
         return adapter.validate_json(line)
     except ValidationError:  # also of half a UTF-16 pair, with which Python spells a file name that is not UTF-8
-        return adapter.validate_python(json.loads(line))
+        return adapter.validate_python(parse_json(line))
 
 
 def _name_of_kind(line: bytes) -> str:
-    values = json.loads(line)
+    values = parse_json(line)
     if not isinstance(values, dict):
         raise ValueError("a line that is no JSON object")
     return str(values.get("event"))

@@ -4,7 +4,6 @@ The heartbeat is the file's modification time, and is compared with the clock of
 two machines differ. Where that clock was set meanwhile it tells nothing: then the heartbeat is watched.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -13,12 +12,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lls_decode.documents import DocumentError, read_json
 from lls_decode.errors import RunConflictError
+from lls_decode.system import is_alive, locked_file, patiently, publish, remove, replace
 from lls_decode.table.files import TEMPORARY_PREFIX, clock_of, output_error
 
 HEARTBEAT_S = 10.0
@@ -27,6 +28,8 @@ STALE_S = 120.0
 WATCH_S = 2.5 * HEARTBEAT_S
 """How long such a lock is watched before it is taken over."""
 WATCH_POLL_S = 0.5
+_MOST_LOCK_BYTES = 4096
+"""Twenty times what is written into a lock."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ class FolderLock:
         try:
             sight = _look(self._path)
             if sight is not None and sight.token == self._token:
-                self._path.unlink(missing_ok=True)
+                remove(self._path)
         except OSError as error:  # the next program sees that this process is dead
             logger.warning("%s", output_error(self._path, error))
 
@@ -95,7 +98,7 @@ class FolderLock:
                 self.remove_stale()
                 continue
             try:
-                with os.fdopen(file, "w") as stream:
+                with os.fdopen(file, "w", encoding="utf-8") as stream:
                     stream.write(content)
             except OSError:  # a full disk; an empty lock would keep everybody out for a while
                 self._path.unlink(missing_ok=True)
@@ -122,12 +125,12 @@ class FolderLock:
         # Rename, then look: of two machines that remove the same stale lock, one must not remove the other's new one.
         aside = self._path.with_name(f"{TEMPORARY_PREFIX}lock-{self._token}")
         with suppress(FileNotFoundError):
-            self._path.rename(aside)
+            replace(self._path, aside)
             now = _look(aside)
             if now is not None and before is not None and now.token != before.token:
-                with suppress(FileExistsError):
-                    os.link(aside, self._path)
-            aside.unlink()
+                publish(aside, self._path)
+            else:
+                remove(aside)
 
 
 def owner_of(path: Path) -> str | None:
@@ -152,7 +155,7 @@ class _Sight:
 
     def is_dead(self) -> bool:
         """Whether its process is known not to be alive."""
-        return self.host == socket.gethostname() and not _is_alive(self.pid)
+        return self.host == socket.gethostname() and not is_alive(self.pid)
 
     def is_fresh(self, now: float) -> bool:
         return abs(now - self.beat) < STALE_S
@@ -160,13 +163,13 @@ class _Sight:
 
 def _look(path: Path) -> _Sight | None:
     """None when there is no lock; one without an owner was left by a process that died while it wrote it."""
+    content: Any = None
     try:
-        beat, text = path.stat().st_mtime, path.read_text()
+        beat = path.stat().st_mtime
+        with suppress(DocumentError):  # damaged: as one without an owner
+            content = patiently(lambda: read_json(path, most=_MOST_LOCK_BYTES))
     except FileNotFoundError:
         return None
-    content: Any = None
-    with suppress(ValueError):
-        content = json.loads(text)
     if not isinstance(content, dict):
         content = {}
     pid = content.get("pid")
@@ -176,22 +179,7 @@ def _look(path: Path) -> _Sight | None:
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Keep programs of this machine (of all, on most file systems) from looking at the lock at the same time."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system that cannot lock folders
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system without locks: the lock that is made next decides alone
+            stack.enter_context(locked_file(folder / f"{TEMPORARY_PREFIX}guard", wait_s=STALE_S))
         yield
-    finally:
-        os.close(handle)
-
-
-def _is_alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

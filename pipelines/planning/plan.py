@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from lls_decode.addresses import refuse_remote_output
+from lls_decode.addresses import is_address, refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import CPU_BATCH_PX, Arithmetic, PartConfig, ResolvedRunConfig, digest
 from lls_decode.errors import InputError, OutputError, PlanError
 from lls_decode.frames import FrameSource, open_source
+from lls_decode.frames.storage.keys import METADATA
 from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
+from lls_decode.model.weights import check_weights
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.table import TABLE_VERSION
@@ -27,6 +29,8 @@ from lls_decode.table import TABLE_VERSION
 from .camera_check import check_camera
 from .compatibility import check_compatibility, resolve_config
 
+MOST_BLOCKS = 2_000_000
+"""Twenty times a run of 10 million frames; more would fill the client's memory with plans."""
 _PROCESS_BYTES = 700_000_000
 """A worker with torch and zarr loaded and nothing to do."""
 _FEATURE_MAPS = 24
@@ -167,6 +171,8 @@ class Plan:
             record = RunFolder(self.out).read_record()
         except InputError:
             return "which holds a run of another version"
+        except OutputError:
+            return "which holds a run whose record (run.json) is damaged"
         if record is None:
             return "a new run"
         if record.run_digest != self.run_digest:  # also where its arithmetic is open: it would be the record's
@@ -208,6 +214,8 @@ def make_plan(
     ------
     InputError
         The dataset cannot be read as frames, or its frames are too small.
+    OutputError
+        The run folder is the dataset, or lies in it.
     ConfigError
         The configuration has an unknown key or an impossible value, or contradicts the dataset; a camera map is absent,
         or has another shape than a frame.
@@ -219,10 +227,13 @@ def make_plan(
     config, bundle_path = as_run_config(config), find_bundle(model)
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
+    check_weights(bundle_path)
+    _refuse_output_in_dataset(Path(out), source)
     resolved, notes = resolve_config(config, source, info)
     notes = [*source.notes, *notes, *check_compatibility(resolved, source.layout, info)]
     notes += check_camera(resolved, source, info, force=force)
     layout = source.layout
+    _check_number(layout, resolved.execution.block_frames, dataset)
     resolved = resolved.replace(part=resolved.part.settle(layout))
     blocks = plan_blocks(
         layout, info.network.context, resolved.execution.block_frames, volumes=resolved.part.volumes or (None, None)
@@ -263,6 +274,34 @@ def adopt_dtype(plan: Plan) -> Plan:
         return plan
     adopted = plan.with_dtype(record.config.compute.dtype, is_adopted=True)
     return adopted if adopted.run_digest == record.run_digest else plan
+
+
+def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:
+    """Refuse to write among the files of a store, which a later look would take for a part of the dataset."""
+    if is_address(source.path):
+        return
+    final = out.resolve()
+    for folder in (final, *final.parents):
+        if any((folder / name).is_file() for name in METADATA):
+            raise OutputError(
+                f"{out} is, or lies in, the zarr store {folder}; results are written beside data, never into them: "
+                "give an --out elsewhere."
+            )
+    data = Path(source.path).resolve()
+    if final == data or (data.is_dir() and data in final.parents):
+        raise OutputError(
+            f"{out} is, or lies in, the dataset {source.path}; results are written beside data, never into them: "
+            "give an --out elsewhere."
+        )
+
+
+def _check_number(layout: Layout, block_frames: int, dataset: str | Path) -> None:
+    number = layout.num_frames // max(block_frames, 1)
+    if number > MOST_BLOCKS:
+        raise PlanError(
+            f"{dataset} announces {layout.num_frames:,} frames, which are {number:,} blocks of {block_frames}, "
+            f"expected at most {MOST_BLOCKS:,}; check its shape, or raise execution.block_frames."
+        )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,12 +1,17 @@
-"""The few pieces of HTML that a report is made of; everything is escaped here, and nowhere else."""
+"""The few pieces of HTML that a report is made of.
+
+Pieces are `markupsafe.Markup`: whatever is put into one, or joined with one, is escaped unless it is a piece itself.
+"""
 
 import base64
+import hashlib
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from lls_decode import __version__
 
-_STYLE = """
+_STYLE = Markup("""
 :root { --ink: #1c2126; --dim: #5d6770; --line: #d9dee3; --good: #1d7a46; --bad: #b3261e; --soft: #f4f6f8; }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--ink); background: #fff;
@@ -38,77 +43,92 @@ details summary { cursor: pointer; color: var(--dim); margin: .4rem 0; }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } .dark img { max-height: 18cm; }
   .grid { grid-template-columns: 1fr 1fr; } }
 @page { margin: 15mm; }
-"""
+""")
+
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'sha256-"
+    + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    + "'; base-uri 'none'; form-action 'none'"
+)
+"""What a browser may do with the page: show it. There are no scripts, and nothing is fetched."""
+_LINES = Markup("\n")
 
 
-def page(title: str, parts: Iterable[str]) -> str:
+def page(title: str, parts: Iterable[str]) -> Markup:
     """A whole document."""
-    return (
+    return Markup(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="generator" content="lls_decode {__version__}">\n'
+        '<meta name="generator" content="lls_decode {version}">\n'
+        '<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
+        "<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    ).format(version=__version__, policy=_POLICY, title=title, style=_STYLE, body=_LINES.join(parts))
 
 
-def heading(text: str) -> str:
+def heading(text: str) -> Markup:
     """The title on the page."""
-    return f"<h1>{escape(text)}</h1>"
+    return Markup("<h1>{}</h1>").format(text)
 
 
-def verdict(text: str, *, good: bool) -> str:
+def verdict(text: str, *, good: bool) -> Markup:
     """The sentence that somebody in a hurry reads."""
-    return f'<p class="verdict{"" if good else " bad"}">{escape(text)}</p>'
+    return Markup('<p class="verdict{}">{}</p>').format("" if good else " bad", text)
 
 
-def section(title: str, parts: Iterable[str]) -> str:
+def section(title: str, parts: Iterable[str]) -> Markup:
     """A heading and what belongs to it."""
-    return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
+    return Markup("<section>\n<h2>{}</h2>\n{}\n</section>").format(title, _LINES.join(parts))
 
 
-def words(text: str) -> str:
+def words(text: str) -> Markup:
     """A paragraph."""
-    return f"<p>{escape(text)}</p>"
+    return Markup("<p>{}</p>").format(text)
 
 
-def facts(pairs: Iterable[tuple[str, object]]) -> str:
+def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
     """Names and values."""
-    return (
-        "<dl>\n"
-        + "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in pairs)
-        + "\n</dl>"
+    rows = (Markup("<dt>{}</dt><dd>{}</dd>").format(name, str(value)) for name, value in pairs)
+    return Markup("<dl>\n{}\n</dl>").format(_LINES.join(rows))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, of_words: bool = False) -> Markup:
+    """Rows below the names of their columns; numbers to the right, words to the left."""
+    return Markup(
+        '<div class="wide"><table{style}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    ).format(
+        style=Markup(' class="words"') if of_words else "",
+        head=Markup().join(Markup("<th>{}</th>").format(name) for name in columns),
+        body=_LINES.join(Markup("<tr>{}</tr>").format(_cells(row)) for row in rows),
     )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, of_words: bool = False) -> str:
-    """Rows below the names of their columns; numbers to the right, words to the left."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    style = ' class="words"' if of_words else ""
-    return f'<div class="wide"><table{style}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-
-
-def picture(image: bytes, caption: str, *, dark: bool = False) -> str:
+def picture(image: bytes, caption: str, *, dark: bool = False) -> Markup:
     """A PNG or JPEG, inside the document, with what it shows."""
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
-    source = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-    style = ' class="dark"' if dark else ""
-    text = escape(caption)
-    return f'<figure{style}><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    return Markup(
+        '<figure{style}><img src="data:image/{kind};base64,{data}" alt="{caption}"><figcaption>{caption}</figcaption>'
+        "</figure>"
+    ).format(
+        style=Markup(' class="dark"') if dark else "",
+        kind="png" if image.startswith(b"\x89PNG") else "jpeg",
+        data=base64.b64encode(image).decode(),
+        caption=caption,
+    )
 
 
-def grid(parts: Iterable[str]) -> str:
+def grid(parts: Iterable[str]) -> Markup:
     """Side by side where there is room."""
-    return '<div class="grid">\n' + "\n".join(parts) + "\n</div>"
+    return Markup('<div class="grid">\n{}\n</div>').format(_LINES.join(parts))
 
 
-def code(text: str) -> str:
+def code(text: str) -> Markup:
     """What is to be copied."""
-    return f"<pre><code>{escape(text)}</code></pre>"
+    return Markup("<pre><code>{}</code></pre>").format(text)
 
 
-def folded(title: str, part: str) -> str:
+def folded(title: str, part: str) -> Markup:
     """Something long that opens when it is clicked."""
-    return f"<details><summary>{escape(title)}</summary>{part}</details>"
+    return Markup("<details><summary>{}</summary>{}</details>").format(title, part)
+
+
+def _cells(row: Sequence[object]) -> Markup:
+    return Markup().join(Markup("<td>{}</td>").format(str(cell)) for cell in row)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+from markupsafe import Markup
 
 from lls_decode.evaluate import CutCounts, FourierCorrelation, SubpixelBias, TableSummary
 from lls_decode.evaluate.counts import ValueCounts
@@ -23,7 +24,7 @@ _MOST_FAILED = 200
 _UNITS = {"photons": "photons", "bg": "photons/pixel", "phot_sig": "photons", "prob": ""}
 
 
-def verdict(status: RunStatus, rows: str | None) -> str:
+def verdict(status: RunStatus, rows: str | None) -> Markup:
     """How the run ended, in a sentence or two; ``rows``: how many of what the table has."""
     blocks = f"{status.blocks:,} block" + ("s" if status.blocks != 1 else "")
     found = rows or "no table was merged yet"
@@ -39,7 +40,7 @@ def verdict(status: RunStatus, rows: str | None) -> str:
     return html.verdict(f"Incomplete: {' '.join(parts)} The same command goes on.", good=False)
 
 
-def overview(record: RunRecord, status: RunStatus, table: Path | None) -> str:
+def overview(record: RunRecord, status: RunStatus, table: Path | None) -> Markup:
     """Which run this is."""
     layout = record.layout
     size = (
@@ -64,7 +65,7 @@ def overview(record: RunRecord, status: RunStatus, table: Path | None) -> str:
     )
 
 
-def failures(failed: Iterable[FailedBlock]) -> str:
+def failures(failed: Iterable[FailedBlock]) -> Markup:
     """What is lost, and why."""
     lost = list(failed)
     rows = [
@@ -77,7 +78,7 @@ def failures(failed: Iterable[FailedBlock]) -> str:
     return html.section("Lost frames", parts)
 
 
-def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str, *, has_z: bool = True) -> str:
+def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str, *, has_z: bool = True) -> Markup:
     """The reconstruction."""
     parts = []
     for view, shown, image in drawn:
@@ -94,7 +95,7 @@ def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str, *, has_z: b
     return html.section("Reconstruction", parts)
 
 
-def counts(summary: TableSummary, done: Coverage, kind: str) -> str:
+def counts(summary: TableSummary, done: Coverage, kind: str) -> Markup:
     """How many rows there are, and where in the acquisition; of molecules their first frames."""
     planes = len(done.by_plane)
     unit = "frame" if planes == 1 else "volume"
@@ -121,7 +122,7 @@ def counts(summary: TableSummary, done: Coverage, kind: str) -> str:
     return html.section("Counts", [*parts, html.grid(charts)])
 
 
-def values(summary: TableSummary) -> str:
+def values(summary: TableSummary) -> Markup:
     """Photons, background, depth, precision: medians and histograms."""
     columns = summary.columns
     rows = [
@@ -144,7 +145,7 @@ def values(summary: TableSummary) -> str:
     return html.section("Values", [html.table(head, rows), html.grid(charts)])
 
 
-def probability(summary: TableSummary) -> str:
+def probability(summary: TableSummary) -> Markup:
     """How sure the network is, and what that is worth."""
     item, rows = summary.columns["prob"], max(summary.rows, 1)
     right = summary.sum_prob
@@ -168,7 +169,7 @@ def probability(summary: TableSummary) -> str:
     return html.section("Probability", parts)
 
 
-def artefacts(survey: Survey, camera: CameraCounts | None) -> str:
+def artefacts(survey: Survey, camera: CameraCounts | None) -> Markup:
     """What should not be seen: preferred parts of the pixel, borders of tiles and of blocks."""
     facts: list[tuple[str, str]] = []
     charts = []
@@ -200,7 +201,7 @@ def artefacts(survey: Survey, camera: CameraCounts | None) -> str:
     )
 
 
-def history(metadata: TableMetadata) -> str:
+def history(metadata: TableMetadata) -> Markup:
     """What was done to the table after its run: drift, links, filters."""
     lines = [
         (str(step.get("step", "unknown")), describe_step(step).partition(": ")[2] or "-") for step in metadata.history
@@ -208,7 +209,7 @@ def history(metadata: TableMetadata) -> str:
     return html.section("Done since the run", [html.facts(lines)])
 
 
-def resolution(curve: FourierCorrelation | str) -> str:
+def resolution(curve: FourierCorrelation | str) -> Markup:
     """Fourier ring correlation, or why there is none."""
     if isinstance(curve, str):
         return html.section("Resolution", [html.words(curve)])
@@ -226,7 +227,7 @@ def resolution(curve: FourierCorrelation | str) -> str:
     return html.section("Resolution", parts)
 
 
-def speed(found: Throughput, status: RunStatus) -> str:
+def speed(found: Throughput, status: RunStatus) -> Markup:
     """How fast it went, and what the workers did."""
     total = sum(found.work_s.values()) or 1.0
     parts = [
@@ -247,7 +248,7 @@ def speed(found: Throughput, status: RunStatus) -> str:
     return html.section("Speed", parts)
 
 
-def origin(record: RunRecord, out: Path) -> str:
+def origin(record: RunRecord, out: Path) -> Markup:
     """Versions, model, and how to do it again."""
     metadata = record.table_metadata
     model = {name: value for name, value in metadata.model.items() if name != "training"}
@@ -261,7 +262,7 @@ def origin(record: RunRecord, out: Path) -> str:
     return html.section("How it was made", parts)
 
 
-def reading(table: Path) -> str:
+def reading(table: Path) -> Markup:
     """How other programs read the table."""
     parts = []
     for program, text in snippets(table).items():

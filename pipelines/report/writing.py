@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from markupsafe import Markup
+
 from lls_decode.drawing import need_matplotlib
 from lls_decode.errors import InputError, LlsDecodeError
 from lls_decode.evaluate import FourierCorrelation, TableSummary
@@ -89,7 +91,7 @@ def report_if_possible(out: str | Path) -> Path | None:
         return None
 
 
-def _parts(folder: RunFolder, table: Path | None) -> Iterator[str]:
+def _parts(folder: RunFolder, table: Path | None) -> Iterator[Markup]:
     """The page from top to bottom."""
     record = folder.read_run()
     status, throughput = read_status(folder.out), read_throughput(folder)
@@ -109,7 +111,7 @@ def _parts(folder: RunFolder, table: Path | None) -> Iterator[str]:
         yield sections.reading(table)
 
 
-def _table_parts(table: Path, metadata: TableMetadata, survey: Survey) -> Iterator[str]:
+def _table_parts(table: Path, metadata: TableMetadata, survey: Survey) -> Iterator[Markup]:
     """What is said of the rows, when there are any."""
     summary = survey.summary
     if metadata.history:

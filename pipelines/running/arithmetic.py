@@ -139,11 +139,11 @@ def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
         dtype, reason = choose_dtype(devices)
         logger.info("arithmetic: %s (%s)", dtype, reason)
         return plan.with_dtype(dtype, f"arithmetic {dtype} ({reason})")
-    dtype = plan.config.compute.dtype
-    unfit = [device.name for device in devices if dtype not in device.dtypes]
+    kept = plan.config.compute.dtype
+    unfit = [device.name for device in devices if kept not in device.dtypes]
     if plan.is_adopted and unfit:
         raise ConfigError(
-            f"The run in {plan.out} computes in {dtype}, which {len(unfit)} of {len(devices)} workers "
+            f"The run in {plan.out} computes in {kept}, which {len(unfit)} of {len(devices)} workers "
             f"({_names(unfit)}) have no units for; resume it on machines that have, or give another --out."
         )
     return plan

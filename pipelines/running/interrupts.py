@@ -1,7 +1,8 @@
 """Signals that ask a program to stop, as an exception: whatever is open is closed in order, and the work can go on.
 
 SIGTERM is what batch systems, ``kill`` and machines that shut down send; SIGUSR1 is what SLURM can be asked to send
-some time before a job's wall time (``--signal=USR1@120``).
+some time before a job's wall time (``--signal=USR1@120``). Windows has neither: there it is Ctrl-Break, which is also
+sent when the console window is closed.
 """
 
 import signal
@@ -12,8 +13,9 @@ from multiprocessing import resource_tracker
 from types import FrameType
 
 from lls_decode.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+from lls_decode.system import BATCH_SIGNAL, STOP_SIGNALS
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = STOP_SIGNALS
 
 
 class Interrupted(BaseException):
@@ -65,11 +67,13 @@ def _shield_resource_tracker() -> None:
 
     A signal to all processes of a job would end it, and its successor complains of what it does not know.
     """
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if BATCH_SIGNAL is None:  # Windows has no such process
+        return
+    before = signal.signal(BATCH_SIGNAL, signal.SIG_IGN)
     try:
         resource_tracker.ensure_running()
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(BATCH_SIGNAL, before)
 
 
 class _Stop:

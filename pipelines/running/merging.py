@@ -1,10 +1,14 @@
 """Merge the shards of a run folder again: to another disk, or without the blocks that failed."""
 
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
 from lls_decode.outputs import guarded, note_read
+from lls_decode.pipelines.journal.events import Merged
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.json_lines import EventWriter
+from lls_decode.pipelines.journal.merged_table import file_checksum
 from lls_decode.table import Manifest, merge_shards
 from lls_decode.table.shards import SUFFIX
 
@@ -37,7 +41,10 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
     for shard in folder.list_shards():
         note_read(folder.shards / f"{shard}{SUFFIX}")
     with folder.locked() if to is None else nullcontext():  # elsewhere it is in nobody's way
-        return merge_shards(
+        if to is None:
+            folder.remove_unfinished_table()
+        started = time.monotonic()
+        manifest = merge_shards(
             folder.shards,
             record.plan_blocks(),
             Path(to) if to is not None else folder.table,
@@ -46,3 +53,24 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
             allow_missing=allow_missing,
             own_folder=to is None,
         )
+        if to is None:
+            _note(folder, manifest, time.monotonic() - started)
+    return manifest
+
+
+def _note(folder: RunFolder, manifest: Manifest, merge_s: float) -> None:
+    """Write the merge down, so that later damage of the table is noticed."""
+    events = EventWriter(folder.events)
+    try:
+        events(
+            Merged(
+                path=str(folder.table),
+                rows=manifest.rows,
+                missing_blocks=len(manifest.missing_blocks),
+                merge_s=round(merge_s, 4),
+                bytes=manifest.bytes,
+                crc32=file_checksum(folder.table),
+            )
+        )
+    finally:
+        events.close()

@@ -4,13 +4,15 @@ import logging
 import os
 import socket
 import time
+from contextlib import suppress
 
-from lls_decode.errors import InputError, RunConflictError
+from lls_decode.errors import InputError, OutputError, RunConflictError, ShardError
 from lls_decode.pipelines.journal.events import BlockDone, BlockFailed
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.pipelines.planning.plan import Plan, differences
 from lls_decode.table import ChannelInfo, TableMetadata, software_versions
+from lls_decode.table.shards import SUFFIX, read_receipt
 
 _PACKAGES = ("dask", "distributed", "torch", "zarr")
 
@@ -20,13 +22,15 @@ logger = logging.getLogger(__name__)
 def take_ownership(plan: Plan, folder: RunFolder, *, force: bool) -> None:
     """Make the folder this run's, or refuse when it is another's."""
     conflict = find_conflict(plan, folder)
-    if conflict is not None:
+    if conflict is None:
+        _rebuild_record(plan, folder)
+    else:
         if not force:
             raise RunConflictError(conflict)
         other = _read_known_record(folder)
         logger.warning("discarding the run %s in %s", other.run_digest if other else "(unknown)", plan.out)
         folder.clear()
-    record = folder.read_record()
+    record = _read_known_record(folder)
     if record is not None and folder.share and folder.has_others():
         return  # theirs is ours, but for the time of the start
     written = _make_record(plan, record)
@@ -80,9 +84,20 @@ def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
     advice = "give another --out, or --force to discard what is there"
     try:
         record = folder.read_record()
+    except OutputError as error:
+        if _shard_digests(folder) == {plan.run_digest}:
+            return None  # and it is made again
+        return f"{str(error).removesuffix('.')}, or --force to discard what is there."
     except InputError as error:
         return f"{str(error).removesuffix('.')}, or --force to discard it."
     if record is None:
+        digests = _shard_digests(folder)
+        if digests == {plan.run_digest}:
+            return None
+        if digests:
+            return (
+                f"{plan.out} has no run.json, and shards of another run ({', '.join(sorted(digests)[:3])}); {advice}."
+            )
         return f"{folder.table} exists but {folder.record} does not; {advice}." if folder.table.exists() else None
     if record.run_digest != plan.run_digest:
         changes = "; ".join(differences(record.identity, plan.identity)) or "its record is damaged"
@@ -102,11 +117,34 @@ def read_own_record(plan: Plan, folder: RunFolder) -> RunRecord | None:
 
 
 def _read_known_record(folder: RunFolder) -> RunRecord | None:
-    """Return the record in a folder; None if there is none, or it is one of another version."""
+    """Return the record in a folder; None if there is none, or it is damaged or one of another version."""
     try:
         return folder.read_record()
-    except InputError:
+    except (InputError, OutputError):
         return None
+
+
+def _rebuild_record(plan: Plan, folder: RunFolder) -> None:
+    """Write the record of a folder that is this run's by all of its shards, where the record is gone or damaged."""
+    try:
+        if folder.read_record() is not None or not folder.list_shards():
+            return
+        what = "gone"
+    except OutputError:
+        what = "damaged"
+    except InputError:
+        return
+    logger.warning("%s is %s, and all shards beside it are of this run: it is written again", folder.record, what)
+    folder.write_record(_make_record(plan, None))
+
+
+def _shard_digests(folder: RunFolder) -> set[str]:
+    """Digests of the runs that the readable shards in a folder belong to."""
+    found = set()
+    for name in folder.list_shards():
+        with suppress(ShardError):
+            found.add(read_receipt(folder.shards / f"{name}{SUFFIX}").run_digest)
+    return found
 
 
 def _same_data(plan: Plan, folder: RunFolder, record: RunRecord) -> bool:

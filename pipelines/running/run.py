@@ -42,6 +42,7 @@ from lls_decode.pipelines.journal.events import (
 )
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.json_lines import EventWriter
+from lls_decode.pipelines.journal.merged_table import file_checksum, find_table_damage
 from lls_decode.pipelines.planning.block_selection import Share, select_blocks
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.table import (
@@ -330,6 +331,7 @@ class _Run:
         receipts = {index: receipt for index, receipt in receipts.items() if is_final(receipt, plan.source)}
         remove_leftovers(self.folder.shards)
         remove_leftovers(self.folder.out)
+        self.folder.remove_unfinished_table()
         if self.anew:
             receipts = {}
             self.folder.table.unlink(missing_ok=True)  # without it nothing can be left that looks merged and is older
@@ -428,7 +430,10 @@ class _Run:
             return None
         table = self.folder.table
         if _is_merged(table, self.plan, missing, self._lost(), self._filled()):
-            return table
+            damage = find_table_damage(table, self._latest_merge(), whole=True)
+            if damage is None:
+                return table
+            logger.warning("%s is damaged (%s); the shards are merged again", table, damage)
         self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
         started = time.monotonic()
         manifest = merge_shards(
@@ -451,9 +456,16 @@ class _Run:
                 rows=manifest.rows,
                 missing_blocks=len(manifest.missing_blocks),
                 merge_s=round(time.monotonic() - started, 4),
+                bytes=manifest.bytes,
+                crc32=file_checksum(table),
             )
         )
         return table
+
+    def _latest_merge(self) -> Merged | None:
+        """What the latest merge says of its table; None: no merge is known."""
+        merges = [event for event in self.folder.read_events() if isinstance(event, Merged)]
+        return merges[-1] if merges else None
 
     def _count_late(self) -> None:
         """Take blocks that have failed as done where their shards have come after all: a worker was slow, not lost."""
@@ -511,6 +523,10 @@ def _smallest_memory(client: Client) -> int:
     """Memory limit of the smallest worker, bytes; 0: no limit is known."""
     try:
         workers = client.scheduler_info()["workers"].values()
+    except KeyError as error:  # what a client says whose connection was lost
+        raise SiteError(
+            "The scheduler was lost right after it had answered; give the same command again, or see its log."
+        ) from error
     except (OSError, TimeoutError) as error:
         raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error
     return min((int(worker["memory_limit"] or 0) for worker in workers if worker["memory_limit"]), default=0)

@@ -131,7 +131,7 @@ class Submission:
     def _count_workers(self) -> None:
         try:
             workers = self._client.scheduler_info()["workers"]
-        except (OSError, TimeoutError, RuntimeError) as error:
+        except (OSError, TimeoutError, RuntimeError, KeyError) as error:  # no keys: its connection was lost
             self._raise_if_gone()
             logger.warning("the scheduler does not answer (%s)", error)
             return

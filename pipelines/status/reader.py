@@ -18,11 +18,13 @@ from lls_decode.pipelines.journal.events import (
     BlockFailed,
     BlockRetried,
     Event,
+    Merged,
     SettledBlock,
     ShardDamaged,
 )
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.json_lines import EventReader
+from lls_decode.pipelines.journal.merged_table import find_table_damage
 from lls_decode.pipelines.journal.record import RunRecord
 
 from .latest_start import LatestStart
@@ -133,6 +135,8 @@ class RunReader:
         self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
         self._coverage = VolumeCoverage.of(self._blocks)
         self._relist_at = 0.0
+        self._merged: Merged | None = None
+        self._looked_at: tuple[object, str | None] = (None, None)
 
     def _version(self) -> tuple[int, int]:
         """Changes when ``run.json`` is written."""
@@ -178,7 +182,20 @@ class RunReader:
                 self._retried[event.block] = True
         elif isinstance(event, ShardDamaged):  # it was removed
             self._relist_at = 0.0
+        elif isinstance(event, Merged):
+            self._merged = event
         self._start.count_event(event)
+
+    def _find_damage(self) -> str | None:
+        """Why the merged table is not what was merged; looked at again only when the file has another date or size."""
+        try:
+            found = self._folder.table.stat()
+        except OSError:
+            return None
+        key = (found.st_ino, found.st_mtime_ns, found.st_size, self._merged)
+        if self._looked_at[0] != key:
+            self._looked_at = (key, find_table_damage(self._folder.table, self._merged, whole=False))
+        return self._looked_at[1]
 
     def _status(self) -> RunStatus:
         folder, record, start = self._folder, self._record, self._start
@@ -193,7 +210,8 @@ class RunReader:
             frames_failed + round(sums["frames_lost"]),
         )
         owner, merged = folder.owner(), folder.table.exists()
-        complete = merged and bool(done.all()) and not any(event.lost for _, event in lost)
+        damage = self._find_damage() if merged and not owner else None
+        complete = merged and damage is None and bool(done.all()) and not any(event.lost for _, event in lost)
         overall = start.speed.overall()
         speed = start.speed.recent() if owner else overall
         left = frames - frames_done - frames_failed
@@ -232,6 +250,7 @@ class RunReader:
             workers=tuple(item.status() for item in start.workers.values()),
             volumes=self._coverage.ranges(done, failed, volumes_of(lost)),
             table=str(folder.table) if merged else None,
+            table_damage=damage,
             failed=tuple(
                 _failed_block(self._blocks[index], self._failures[index]) for index in np.flatnonzero(failed).tolist()
             ),

@@ -145,6 +145,8 @@ class RunStatus:
     """Of each block that is done without some of its frames."""
     broken_lines: int
     """Lines of the ledger that a killed process left unfinished."""
+    table_damage: str | None = None
+    """Why the merged table is not what was merged; None when it is, as far as its footer, size and date tell."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for ``--json``."""
@@ -188,6 +190,8 @@ class RunStatus:
             lines.append(f"lost       {len(self.losses) - _MOST_FAILED} more blocks ('--json' names all)")
         merging = "being merged" if self.merging and self.owner else "not merged yet"
         lines.append(f"table      {self.table or merging}")
+        if self.table_damage:
+            lines.append(f"damaged    the table: {self.table_damage}; 'lls-decode run' or 'merge' writes it again")
         if self.broken_lines:
             lines.append(f"ledger     {self.broken_lines} lines are unfinished (a program was killed while writing)")
         return lines

@@ -1,6 +1,5 @@
 """The page: a Bokeh document that shows the latest snapshot of a `Watcher`. It computes nothing."""
 
-import html
 import re
 import time
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from bokeh.models.ranges import Range1d
 from bokeh.models.sources import ColumnDataSource
 from bokeh.models.ui import UIElement
 from bokeh.models.widgets.markups import Div
-from bokeh.models.widgets.tables import DataTable, HTMLTemplateFormatter, NumberFormatter, TableColumn
+from bokeh.models.widgets.tables import DataTable, NumberFormatter, TableColumn
 from bokeh.plotting import figure
+from markupsafe import Markup
 
 from lls_decode.pictures.colours import depth_colours, to_srgb
 from lls_decode.pipelines.status.run_status import RunStatus, duration
@@ -54,10 +54,10 @@ class _Page:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._shown = -1
-        self._head = Div(sizing_mode="stretch_width", text=_waiting(watcher.out))
+        self._head = _words(_waiting(watcher.out))
         self._parts = [_strip_part(), _speed_part(), _picture_part(), _worker_part(), _lost_part()]
         strip, speed, picture, workers, lost = (root for root, _ in self._parts)
-        self._foot = Div(sizing_mode="stretch_width")
+        self._foot = _words(Markup())
         self.root = column(
             self._head,
             strip,
@@ -72,18 +72,16 @@ class _Page:
         """Show the latest snapshot, when it is a new one."""
         snapshot = self._watcher.latest
         if snapshot is None:
-            self._head.text = _waiting(self._watcher.out)
+            _say(self._head, _waiting(self._watcher.out))
             return
         if snapshot.number == self._shown:
             return
         self._shown = snapshot.number
-        self._head.text = _head(snapshot.status)
+        _say(self._head, _head(snapshot.status))
         for _, show in self._parts:
             show(snapshot)
-        self._foot.text = (
-            f'<div style="color:{_DIM};font-size:12px">as of {time.strftime("%F %T")}, from the files in '
-            f"{html.escape(snapshot.status.out)}</div>"
-        )
+        foot = Markup('<div style="color:{};font-size:12px">as of {}, from the files in {}</div>')
+        _say(self._foot, foot.format(_DIM, time.strftime("%Y-%m-%d %H:%M:%S"), snapshot.status.out))
 
 
 Part = tuple[UIElement, Callable[[Snapshot], None]]
@@ -99,12 +97,12 @@ def _strip_part() -> Part:
     for axis in (plot.xaxis, plot.yaxis):
         axis.formatter = NumeralTickFormatter(format="0,0")
     plot.yaxis.ticker.desired_num_ticks = 3
-    legend = "".join(
-        f'<span style="margin-right:14px"><span style="display:inline-block;width:10px;height:10px;'
-        f'background:{colour};border:1px solid #bbb"></span> {name}</span>'
-        for name, colour in COLOURS.items()
+    item = Markup(
+        '<span style="margin-right:14px"><span style="display:inline-block;width:10px;height:10px;background:{};'
+        'border:1px solid #bbb"></span> {}</span>'
     )
-    title = _title("Blocks", f'<span style="font-weight:400;font-size:12px;margin-left:16px">{legend}</span>')
+    legend = Markup().join(item.format(colour, name) for name, colour in COLOURS.items())
+    title = _title("Blocks", legend)
 
     def show(snapshot: Snapshot) -> None:
         cells = snapshot.cells
@@ -181,22 +179,19 @@ def _picture_part() -> Part:
         source.data = {"image": [rgba.view(np.uint32).reshape(height, width)],
                        "x": [x0], "y": [y0], "dw": [x1 - x0], "dh": [y1 - y0]}  # fmt: skip
         place = "sample coordinates" if picture.sample else "camera coordinates"
-        title.text = _title_text(
-            "Found so far",
-            f'<span style="font-weight:400;font-size:12px;margin-left:10px">{_number("drawn", picture.num_rows)} '
-            f"localizations of {picture.num_shards:,} shards, {place}; colour is z, nm</span>",
+        drawn = Markup("{} localizations of {:,} shards, {}; colour is z, nm")
+        _say(
+            title,
+            _title_text("Found so far", drawn.format(_number("drawn", picture.num_rows), picture.num_shards, place)),
         )
 
     return column(title, plot), show
 
 
 def _worker_part() -> Part:
-    names = ("worker", "blocks", "frames_per_s", "idle", "share", "last", "gpu")
+    names = ("worker", "blocks", "frames_per_s", "idle", "colour", "last", "gpu")
     source = ColumnDataSource({name: [] for name in names})
-    bar = HTMLTemplateFormatter(
-        template=f'<div style="background:linear-gradient(90deg,{_TEAL}44 <%= share %>%,transparent <%= share %>%);'
-        'text-align:right;padding-right:4px"><%= value.toFixed(value < 10 ? 2 : 1) %></div>'
-    )
+    bar = NumberFormatter(format="0.[00]", background_color={"field": "colour"})
     columns = [
         TableColumn(field="worker", title="worker", width=190),
         TableColumn(field="blocks", title="blocks", width=65, formatter=NumberFormatter(format="0,0")),
@@ -219,8 +214,8 @@ def _worker_part() -> Part:
             "blocks": [item.blocks for item in workers],
             "frames_per_s": [item.frames_per_s for item in workers],
             "idle": [100 * item.idle for item in workers],
-            "share": [round(100 * item.frames_per_s / fastest) for item in workers],
-            "last": [time.strftime("%T", time.localtime(item.last_at)) for item in workers],
+            "colour": [f"{_TEAL}{round(128 * item.frames_per_s / fastest):02x}" for item in workers],
+            "last": [time.strftime("%H:%M:%S", time.localtime(item.last_at)) for item in workers],
             "gpu": ["" if item.gpu_bytes is None else f"{item.gpu_bytes / 1e9:.2f}" for item in workers],
         }
         idle = (
@@ -228,9 +223,7 @@ def _worker_part() -> Part:
             if snapshot.status.idle is None
             else f"idle {100 * snapshot.status.idle:.0f} % of their time, slowest first"
         )
-        title.text = _title_text(
-            "Workers", f'<span style="font-weight:400;font-size:12px;margin-left:10px">{idle}</span>'
-        )
+        _say(title, _title_text("Workers", idle))
 
     return column(title, table, sizing_mode="stretch_width"), show
 
@@ -251,9 +244,7 @@ def _lost_part() -> Part:
         lost = snapshot.status.losses
         table.visible = bool(lost)
         words = f"{len(lost)} blocks; the same command takes them up again" if lost else "none"
-        title.text = _title_text(
-            "Failures", f'<span style="font-weight:400;font-size:12px;margin-left:10px">{words}</span>'
-        )
+        _say(title, _title_text("Failures", words))
         source.data = {
             "block": [item.block_id for item in lost[:_MOST_LOST]],
             "frames": [item.frames for item in lost[:_MOST_LOST]],
@@ -313,59 +304,85 @@ def _time_unit(seconds: float) -> tuple[float, str]:
     return (1.0, "seconds") if seconds < 180 else (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
 
 
-def _title_text(words: str, rest: str = "") -> str:
-    return f'<div style="font-size:15px;font-weight:600;color:{_INK};margin-top:8px">{words}{rest}</div>'
+def _say(place: Div, text: Markup) -> None:
+    """Show a piece of HTML: all HTML of the page goes through here, and what is no `Markup` is escaped."""
+    place.text = str(Markup.escape(text))
+
+
+def _words(text: Markup) -> Div:
+    found = Div(sizing_mode="stretch_width")
+    _say(found, text)
+    return found
+
+
+def _title_text(words: str, rest: str = "") -> Markup:
+    return Markup(
+        '<div style="font-size:15px;font-weight:600;color:{};margin-top:8px">{}'
+        '<span style="font-weight:400;font-size:12px;margin-left:12px">{}</span></div>'
+    ).format(_INK, words, rest)
 
 
 def _title(words: str, rest: str = "") -> Div:
-    return Div(text=_title_text(words, rest), sizing_mode="stretch_width")
+    return _words(_title_text(words, rest))
 
 
-def _waiting(out: str) -> str:
-    return f'<div style="font-size:16px;padding:16px 0">Waiting for a run in {html.escape(out)} …</div>'
+def _waiting(out: str) -> Markup:
+    return Markup('<div style="font-size:16px;padding:16px 0">Waiting for a run in {} …</div>').format(out)
 
 
-def _number(name: str, value: float, form: str = ",.0f") -> str:
+def _number(name: str, value: float, form: str = ",.0f") -> Markup:
     """A figure, marked with its name so that programs find it."""
-    return f'<span data-figure="{name}" data-value="{value!r}">{format(value, form)}</span>'
+    return Markup('<span data-figure="{}" data-value="{}">{}</span>').format(name, repr(value), format(value, form))
 
 
-def _head(status: RunStatus) -> str:
-    done = status.frames_done / status.frames if status.frames else 0.0
+def _head(status: RunStatus) -> Markup:
     state = "merging" if status.merging and status.owner else status.state
-    lost = f' style="color:{_RED}"' if status.frames_failed else ""
-    tiles = [
-        (f"{100 * done:.1f} %", f"{_number('frames_done', status.frames_done)} of {status.frames:,} frames"),
-        (_number("rows", status.rows), "localizations"),
+    box = Markup(
+        '<div style="min-width:105px;padding:6px 18px 6px 0"><div style="font-size:22px;font-weight:600;'
+        'white-space:nowrap">{}</div><div style="font-size:12px;color:{}">{}</div></div>'
+    )
+    return Markup(
+        '<div style="color:{ink}"><div style="font-size:18px;font-weight:600;padding-top:10px">{dataset} '
+        '<span data-figure="state" data-value="{state}" style="background:{colour};color:white;border-radius:4px;'
+        'padding:2px 8px;font-size:13px">{state}</span></div>'
+        '<div style="font-size:12px;color:{dim};padding-top:2px">{model} &nbsp;·&nbsp; run {run} &nbsp;·&nbsp; {when}'
+        '</div><div style="display:flex;flex-wrap:wrap;padding-top:6px">{boxes}</div></div>'
+    ).format(
+        ink=_INK,
+        dim=_DIM,
+        dataset=status.dataset,
+        state=state,
+        colour=_STATE_COLOURS.get(state, _BLUE),
+        model=status.model,
+        run=status.run_digest,
+        when=_when(status),
+        boxes=Markup().join(box.format(figure_, _DIM, words) for figure_, words in _tiles(status)),
+    )
+
+
+def _tiles(status: RunStatus) -> list[tuple[str, str]]:
+    """Figures of the head, each with what it is."""
+    done = status.frames_done / status.frames if status.frames else 0.0
+    failed = Markup('<span style="color:{}">{}</span>').format(
+        _RED if status.frames_failed else "inherit", _number("blocks_failed", status.blocks_failed)
+    )
+    return [
+        (f"{100 * done:.1f} %", Markup("{} of {:,} frames").format(_count(status, "frames_done"), status.frames)),
+        (_count(status, "rows"), "localizations"),
         (_figure("frames_per_s", status.frames_per_s), "frames/s"),
         (_figure("rows_per_s", status.rows_per_s), "localizations/s"),
         (duration(status.left_s) if status.left_s else "-", "to go"),
         (
-            f"{_number('blocks_done', status.blocks_done)} / {status.blocks:,}",
-            f"blocks done, {_number('blocks_left', status.blocks_left)} left",
+            Markup("{} / {:,}").format(_count(status, "blocks_done"), status.blocks),
+            Markup("blocks done, {} left").format(_count(status, "blocks_left")),
         ),
-        (
-            f"<span{lost}>{_number('blocks_failed', status.blocks_failed)}</span>",
-            f"blocks failed, {_number('frames_failed', status.frames_failed)} frames lost",
-        ),
+        (failed, Markup("blocks failed, {} frames lost").format(_count(status, "frames_failed"))),
         (_figure("workers", status.workers_now), f"workers, {status.retries:,} retries"),
     ]
-    boxes = "".join(
-        f'<div style="min-width:105px;padding:6px 18px 6px 0"><div style="font-size:22px;font-weight:600;'
-        f'white-space:nowrap">{figure_}</div><div style="font-size:12px;color:{_DIM}">{words}</div></div>'
-        for figure_, words in tiles
-    )
-    chip = (
-        f'<span data-figure="state" data-value="{state}" style="background:{_STATE_COLOURS.get(state, _BLUE)};'
-        f'color:white;border-radius:4px;padding:2px 8px;font-size:13px">{state}</span>'
-    )
-    return (
-        f'<div style="color:{_INK}"><div style="font-size:18px;font-weight:600;padding-top:10px">'
-        f"{html.escape(status.dataset)} {chip}</div>"
-        f'<div style="font-size:12px;color:{_DIM};padding-top:2px">{html.escape(status.model)} &nbsp;·&nbsp; '
-        f"run {status.run_digest} &nbsp;·&nbsp; {_when(status)}</div>"
-        f'<div style="display:flex;flex-wrap:wrap;padding-top:6px">{boxes}</div></div>'
-    )
+
+
+def _count(status: RunStatus, name: str) -> Markup:
+    return _number(name, getattr(status, name))
 
 
 def _figure(name: str, value: float | None) -> str:
@@ -375,8 +392,8 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def _when(status: RunStatus) -> str:
-    begun = time.strftime("%F %T", time.localtime(status.started_at))
+    begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
     if status.owner is not None:
-        return f"began {begun}, {html.escape(status.owner)}"
+        return f"began {begun}, {status.owner}"
     end = status.ended_at or status.last_at
     return f"began {begun}" + (f", took {duration(end - status.started_at)}" if end else "")

@@ -27,6 +27,7 @@ from lls_decode.errors import SiteError
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.status.run_status import RunStatus
 
+from .content_policy import restrict_scripts
 from .metrics import CONTENT_TYPE, Collector, exposition
 from .page import show_run
 from .watcher import Watcher
@@ -99,6 +100,7 @@ def serve(
         extra_websocket_origins=[*(f"{name}:{port}" for name in names), *origins],
         extra_patterns=[("/metrics", MetricsHandler, {"runs": lambda: _statuses([watcher])})],
     )
+    restrict_scripts(application)
     http_server = HTTPServer(application)
     http_server.add_sockets(sockets)
     server = BaseServer(IOLoop.current(), application, http_server)
@@ -200,6 +202,7 @@ def _add_route(scheduler: Any, page: RunPage) -> None:
     variables = template_variables(scheduler)  # one dictionary for all pages of a scheduler
     variables["pages"].append(PAGE)
     application = BokehApplication({f"/{PAGE}": document}, scheduler, template_variables=variables)
+    restrict_scripts(application)
     application.add_handlers(r".*", [(f"/{PAGE}/metrics", MetricsHandler, {"runs": page.runs})])
     scheduler.http_application.add_application(application)
     application.initialize(IOLoop.current())

@@ -35,6 +35,7 @@ def site(**values: Any) -> SlurmSite:
     return parse(SlurmSite, values, source="test")
 
 
+@pytest.mark.posix("jobs of SLURM start in bash")
 def test_interpreter_of_jobs_is_this_one() -> None:
     """Setup lines come before it, and the command of a container around it."""
     assert interpreter_versions(site()) == versions_here()
@@ -43,6 +44,7 @@ def test_interpreter_of_jobs_is_this_one() -> None:
     assert examine_interpreter(found)[0] == "ok"
 
 
+@pytest.mark.posix("jobs of SLURM start in bash")
 def test_interpreter_with_another_package(tmp_path: Path) -> None:
     """What setup puts on the path comes first, as a module file of the site would."""
     for name, version in (("dask", "2024.8.0"), ("lls_decode", "0.0.9")):
@@ -56,6 +58,7 @@ def test_interpreter_with_another_package(tmp_path: Path) -> None:
     assert f"lls-decode 0.0.9 (here {here['lls-decode']}), dask 2024.8.0 (here {here['dask']})" in words
 
 
+@pytest.mark.posix("jobs of SLURM start in bash")
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -15,6 +15,8 @@ from lls_decode.cluster.slurm.site import SlurmSite
 from lls_decode.cluster.slurm.unattended import describe_scripts, job_scripts
 from lls_decode.config.base import parse
 
+pytestmark = pytest.mark.posix("job scripts of SLURM are run by bash")
+
 OUT = Path("/data/my results/50%")
 NAME = job_name(OUT)
 

@@ -23,6 +23,7 @@ from lls_decode.errors import SiteError
 
 PATIENCE_S = 200
 """Until something that must come is given up: a worker process takes a minute to start on a busy machine."""
+SLURM = pytest.mark.posix("workers of SLURM's jobs listen to its signals")
 SMI = '#!/bin/bash\nfor number in 0 1; do echo "GPU $number: NVIDIA H100 (UUID: GPU-$number)"; done\n'
 
 
@@ -115,6 +116,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.05)
 
 
+@SLURM
 @pytest.mark.parametrize(
     ("number", "grace_s", "finishes"),
     [(signal.SIGTERM, 30, True), (signal.SIGUSR1, 1, False)],
@@ -151,6 +153,7 @@ asyncio.run(main())
 """
 
 
+@SLURM
 def test_worker_is_asked_to_leave_while_its_driver_hangs(tmp_path: Path) -> None:
     """A driver that accepts connections and says nothing must not keep a job until its wall time is over."""
     hanging = subprocess.Popen([sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True)
@@ -166,6 +169,7 @@ def test_worker_is_asked_to_leave_while_its_driver_hangs(tmp_path: Path) -> None
         hanging.wait()
 
 
+@SLURM
 def test_worker_finds_the_next_driver(tmp_path: Path) -> None:
     with worker(tmp_path) as process:
         for _ in range(2):
@@ -176,6 +180,7 @@ def test_worker_finds_the_next_driver(tmp_path: Path) -> None:
         assert process.wait(timeout=PATIENCE_S) == 0
 
 
+@SLURM
 def test_worker_ends_when_there_is_no_driver_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that was killed leaves its address behind; SLURM knows better."""
     program = tmp_path / "squeue"
@@ -187,6 +192,7 @@ def test_worker_ends_when_there_is_no_driver_job(tmp_path: Path, monkeypatch: py
     assert worker_main([str(tmp_path), "--name", "lls-test", "--memory", "1000000", "--grace", "1"]) == 0
 
 
+@SLURM
 def test_encrypted_worker(tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
     with driver(tmp_path, encrypt=True) as client, worker(tmp_path):

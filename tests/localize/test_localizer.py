@@ -434,6 +434,18 @@ def test_counts_out_of_the_range_of_float16_are_an_error() -> None:
         engine.find(dark, stack.block.windows)
 
 
+def test_outputs_that_are_no_numbers_are_an_error() -> None:
+    """A network that has diverged would find nothing, and that would look like an empty sample."""
+    bundle = far_sighted(network_config("time"))
+    engine = localizer(bundle, dtype="float32")
+    stack = stacks("time", 100)[0]
+    engine.find(stack.adu_TYX, stack.block.windows)
+    with torch.no_grad():
+        next(iter(bundle.network.parameters())).fill_(float("nan"))
+    with pytest.raises(FrameValueError, match="NaN or infinite values for these frames"):
+        engine.find(stack.adu_TYX, stack.block.windows)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     config=st.sampled_from([parameter.values[0] for parameter in NETWORKS]),

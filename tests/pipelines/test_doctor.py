@@ -122,6 +122,7 @@ def test_slow_disk(tmp_path: Path) -> None:
     assert (state, words.endswith("; slow (under 1e+06)")) == ("note", True)
 
 
+@pytest.mark.posix("no file system there counts its files")
 def test_little_space_and_few_files(mount: Callable[[str], Path]) -> None:
     checks = found(examine_folder(mount("size=2m,nr_inodes=20")))
     assert (checks["space"][0], "little: while shards are merged" in checks["space"][1]) == ("wrong", True)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from lls_decode.documents import parse_json
 from lls_decode.drift.curve.curve import QUANTUM_NM, DriftCurve, Floats
 from lls_decode.drift.points import Coords
 from lls_decode.errors import ConfigError, TableError
@@ -74,7 +75,7 @@ def read_curve(path: str | Path, *, coords: Coords, planes_per_volume: int | Non
     """
     note_read(path)
     table = _read(Path(path))
-    about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
+    about = parse_json((table.schema.metadata or {}).get(KEY, b"{}"))
     if about.get("version", _VERSION) != _VERSION:
         raise ConfigError(
             f"{path} is a drift curve of version {about['version']}, this program reads version {_VERSION}; use an "

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from lls_decode.documents import DocumentError, read_yaml
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign.units import is_unit, split_unit
 from lls_decode.outputs import note_read
@@ -106,8 +105,8 @@ def _pairs(text: str) -> dict[str, str]:
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     note_read(path)
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = read_yaml(path)
+    except (OSError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(
             f"columns (--columns) {str(path)!r} cannot be read ({reason}); expected {_EXAMPLE!r}, or a YAML file with "

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
+from lls_decode.documents import parse_json
 from lls_decode.errors import TableError
 from lls_decode.export.foreign.foreign_table import Columns as ForeignColumns
 from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable, slices
@@ -159,8 +160,8 @@ def read_csv_file(path: Path) -> ForeignTable:
     """Read the comment lines and the rows."""
     head = FileHead.of(path)
     try:
-        version = str(json.loads(head.lines[1].lstrip("# ")).get("version", ""))
-        meta = json.loads(head.lines[2].lstrip("# "))
+        version = str(parse_json(head.lines[1].lstrip("# ")).get("version", ""))
+        meta = parse_json(head.lines[2].lstrip("# "))
     except (ValueError, IndexError, AttributeError) as error:
         raise TableError(
             f"{path} has damaged comment lines ({error}); expected three, the second and third JSON."

@@ -19,6 +19,7 @@ import yaml
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
+from lls_decode.documents import parse_json, read_yaml_documents
 from lls_decode.errors import TableError
 from lls_decode.export.field import DatasetSize, Field
 from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
@@ -100,7 +101,7 @@ def write(table: ExportTable, out: Path) -> Written:
                 start = stop
             file.create_dataset("metadata", data=json.dumps([metadata]))
         with written_aside(beside) as text:
-            text.write_text(yaml.safe_dump_all([metadata], sort_keys=False))
+            text.write_text(yaml.safe_dump_all([metadata], sort_keys=False), encoding="utf-8")
     ours = {"frame", "x_nm", "y_nm", "x_sig", "y_sig", *extra}
     ours |= {ours for theirs, ours in (("group", "group"), ("len", "last_frame")) if theirs in columns}
     return Written(frozenset(ours), notes=(*field.notes, *_says_outside(outside, num_rows, field)))
@@ -225,10 +226,10 @@ def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:
     beside = path.with_suffix(".yaml")
     note_read(beside)
     try:
-        steps = json.loads(inside) if inside is not None else None
+        steps = parse_json(inside) if inside is not None else None
         if steps is None and beside.is_file():
-            steps = list(yaml.safe_load_all(beside.read_text()))
-    except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
+            steps = read_yaml_documents(beside)
+    except (ValueError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"The metadata of {path} cannot be read ({reason}); repair or remove them.") from error
     return [step for step in steps or [] if isinstance(step, Mapping)]

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from lls_decode import __version__
+from lls_decode.documents import read_archived_json
 from lls_decode.errors import TableError
 from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices
 from lls_decode.export.rows import ExportTable, Rows
@@ -164,7 +165,7 @@ class _Part:
 def read(path: Path) -> ForeignTable:
     """Read the tables of an archive, by the format's names or locan's; several are several channels, or files."""
     with _opened(path) as archive:
-        manifest = json.loads(archive.read("manifest.json"))
+        manifest = read_archived_json(archive, "manifest.json")
         parts = [_part(path, manifest, entry) for entry in manifest["files"] if entry["type"] == "table"]
         sizes = {part.member: archive.getinfo(part.member).file_size for part in parts}
     for part in parts:

@@ -1,4 +1,4 @@
-"""Which code decodes chunks: zarr's own, or the Rust codecs of ``zarrs`` (extra ``fast``)."""
+"""Which code decodes chunks: zarr's own, or the Rust codecs of ``zarrs`` (extra ``fast``); both bounded."""
 
 import importlib.util
 import threading
@@ -7,10 +7,11 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
+from lls_decode.frames.storage import bounded as bounded  # registers the pipeline
 from lls_decode.frames.storage.keys import ZarrArray
 
-_PLAIN = "zarr.core.codec_pipeline.BatchedCodecPipeline"
-_FAST = "zarrs.ZarrsCodecPipeline"
+_PLAIN = "lls_decode.frames.storage.bounded.BoundedPipeline"
+_FAST = "lls_decode.frames.storage.bounded_fast.BoundedFastPipeline"
 _lock = threading.Lock()
 
 
@@ -21,18 +22,17 @@ def use_fast_codecs() -> bool:
     """
     if importlib.util.find_spec("zarrs") is None:
         return False
+    importlib.import_module("lls_decode.frames.storage.bounded_fast")
     zarr.config.set({"codec_pipeline.path": _FAST})
     return True
 
 
 def open_array(store: Store, path: str) -> ZarrArray:
     """Open for reading; byte orders and stores that ``zarrs`` does not know are left to zarr's own codecs."""
-    if not isinstance(store, LocalStore):
+    if not isinstance(store, LocalStore) or zarr.config.get("codec_pipeline.path") != _FAST:
         return _open_plain(store, path)
     array = zarr.open_array(store, path=path, mode="r")
-    if array.dtype.isnative or zarr.config.get("codec_pipeline.path") != _FAST:
-        return array
-    return _open_plain(store, path)
+    return array if array.dtype.isnative else _open_plain(store, path)
 
 
 def _open_plain(store: Store, path: str) -> ZarrArray:

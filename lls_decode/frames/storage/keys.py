@@ -4,7 +4,6 @@ One protocol, `Keys`, for all kinds of store: a directory, a zip file of one, an
 `remote_zip`).
 """
 
-import json
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ZipStore
 
+from lls_decode.documents import MOST_DOCUMENT_BYTES, DocumentError, open_regular_file, parse_json
 from lls_decode.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class DirectoryKeys:
 
     def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
         """``length`` bytes from ``start``; all that follow when negative."""
-        with open(self.root / key, "rb") as file:
+        with open_regular_file(self.root / key) as file:
             file.seek(start)
             return file.read(length)
 
@@ -147,10 +147,13 @@ def join(*parts: str) -> str:
 
 def read_json(keys: Keys, key: str) -> dict[str, Any] | None:
     """A metadata document, None when absent."""
-    if keys.size(key) is None:
+    size = keys.size(key)
+    if size is None:
         return None
     try:
-        document = json.loads(keys.read(key))
+        if size > MOST_DOCUMENT_BYTES:
+            raise DocumentError(f"it has {size / 1e6:.0f} MB, expected at most {MOST_DOCUMENT_BYTES / 1e6:.0f}")
+        document = parse_json(keys.read(key))
     except (OSError, ValueError) as error:
         raise InputError(f"{keys.name}: metadata {key} cannot be read ({error}); restore this file.") from error
     if not isinstance(document, dict):

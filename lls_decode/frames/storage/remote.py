@@ -1,6 +1,5 @@
 """The files of a remote zarr store by key, as `keys` has those of local ones, and the same store for zarr."""
 
-import json
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -12,6 +11,7 @@ from zarr.storage import ObjectStore
 
 from lls_decode.addresses import Address, parse_address
 from lls_decode.config import StorageConfig
+from lls_decode.documents import parse_json
 from lls_decode.errors import AccessError, InputError, StorageError
 from lls_decode.frames.storage.client import Client, connect
 from lls_decode.frames.storage.indices import Indices
@@ -144,7 +144,7 @@ class RemoteKeys:
 
     def _json(self, key: str) -> dict[str, Any]:
         try:
-            found = json.loads(self._document(key) or b"{}")
+            found = parse_json(self._document(key) or b"{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}

@@ -22,11 +22,13 @@ import zarr
 from lls_decode.addresses import resolve_dataset
 from lls_decode.axes import Layout
 from lls_decode.config import StorageConfig
+from lls_decode.documents import parse_json
 from lls_decode.errors import InputError, StorageError
 from lls_decode.frames.parallel import in_parallel
 from lls_decode.frames.storage.codecs import open_array
 from lls_decode.frames.storage.keys import ZarrArray
 from lls_decode.frames.storage.opening import open_keys
+from lls_decode.system import replace
 
 Frames = npt.NDArray[Any]
 
@@ -113,14 +115,14 @@ def open_level(store: Path, mode: Literal["r", "a"]) -> ZarrArray:
 def begin_manifest(store: Path, header: dict[str, Any]) -> None:
     """Start an empty manifest; its folder is a zarr group, so that other readers of the store are not confused."""
     zarr.open_group(store, mode="a").create_group(GROUP, attributes={"about": _ABOUT})
-    manifest_path(store).write_text(json.dumps(header) + "\n")
+    manifest_path(store).write_text(json.dumps(header) + "\n", encoding="utf-8")
 
 
 def read_manifest(store: Path) -> Manifest | None:
     """Checksums of a store, None when it has none. A last line that was cut short is not read."""
     path = manifest_path(store)
     try:
-        return _parse_manifest(path.read_text(), path)
+        return _parse_manifest(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         return None
 
@@ -128,7 +130,7 @@ def read_manifest(store: Path) -> Manifest | None:
 def _parse_manifest(text: str, path: str | Path) -> Manifest:
     lines = text.split("\n")
     try:
-        header, *records = [json.loads(line) for line in lines[:-1]]
+        header, *records = [parse_json(line) for line in lines[:-1]]
         runs = [Run(int(record["first"]), int(record["last"]), str(record["sha256"])) for record in records]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); convert the data again.") from error
@@ -139,8 +141,8 @@ def write_manifest(store: Path, header: dict[str, Any], runs: Iterable[Run]) -> 
     """Replace the manifest by a whole one, in the order of frames."""
     path = manifest_path(store)
     whole = path.with_suffix(".new")
-    whole.write_text(json.dumps(header) + "\n" + as_lines(sorted(runs)))
-    whole.replace(path)
+    whole.write_text(json.dumps(header) + "\n" + as_lines(sorted(runs)), encoding="utf-8")
+    replace(whole, path)
 
 
 def as_lines(runs: Iterable[Run]) -> str:

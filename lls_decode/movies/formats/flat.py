@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from lls_decode.config import PixelSize
+from lls_decode.documents import read_yaml_documents
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
@@ -22,7 +22,7 @@ def open_dax(path: Path, choices: Choices) -> Movie:
     """Frames of 16-bit integers; the ``.inf`` beside it has their size and byte order."""
     inf = path.with_suffix(".inf")
     try:
-        text = inf.read_text(errors="replace")
+        text = inf.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{inf} cannot be read ({error.strerror}); it has the frame size of {path.name}.") from error
     size = re.search(r"frame dimensions\s*=\s*(\d+)\s*x\s*(\d+)", text)
@@ -41,7 +41,7 @@ def open_picasso_raw(path: Path, choices: Choices) -> Movie:
     description = path.with_suffix(".yaml")
     note_read(description)
     try:
-        info = next(iter(yaml.safe_load_all(description.read_text())))
+        info = next(iter(read_yaml_documents(description)))
         height, width = int(info["Height"]), int(info["Width"])
         dtype = np.dtype(f"{info['Byte Order']}{np.dtype(info['Data Type']).str[1:]}")
         frames = int(info["Frames"])
@@ -50,7 +50,7 @@ def open_picasso_raw(path: Path, choices: Choices) -> Movie:
         raise InputError(
             f"{description} cannot be read ({error.strerror}); it has the frame size of {path.name}."
         ) from error
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, StopIteration) as error:
         raise InputError(
             f"{description} does not describe {path.name} ({error}); expected Frames, Height, Width, Data Type and "
             "Byte Order."

@@ -1,11 +1,11 @@
 """``NDTiff.index``: one record an image, with its axes as JSON, its file, and the byte where its pixels begin."""
 
-import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lls_decode.documents import parse_json
 from lls_decode.errors import InputError
 
 _FIELDS = struct.Struct("<IiiiiIii")
@@ -76,7 +76,7 @@ def _records(data: bytes) -> Iterator[tuple[Entry, int]]:
         file, at = _text(data, at)
         offset, width, height, kind, compression, metadata_at, metadata_bytes, _ = _FIELDS.unpack_from(data, at)
         at += _FIELDS.size
-        named = {str(name).lower(): value for name, value in json.loads(axes).items()}
+        named = {str(name).lower(): value for name, value in parse_json(axes).items()}
         numbers[file] = numbers.get(file, -1) + 1
         yield (
             Entry(named, file, offset, width, height, kind, compression, metadata_at, metadata_bytes, numbers[file]),

@@ -40,7 +40,7 @@ def write_estimate(found: Estimate, out: str | Path) -> None:
         ("training.yaml", training_text(found)),
     ):
         with written_aside(out / name) as path:
-            path.write_text(text + "\n")
+            path.write_text(text + "\n", encoding="utf-8")
 
 
 def training_text(found: Estimate) -> str:

@@ -69,6 +69,6 @@ def claim_folder(out: Path, config: TrainingConfig, parent: Parent | None, teach
         claim_model(out / "teacher.json", learns, option="--teacher", without="no teacher", fresh=fresh)
         if fresh:
             with written_aside(path) as aside:
-                aside.write_text(config.to_yaml())
+                aside.write_text(config.to_yaml(), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"Training folder {out} cannot be used ({error.strerror}); give another --out.") from error

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from lls_decode.config import Scaling, TrainingConfig
+from lls_decode.documents import read_json
 from lls_decode.errors import BundleError, RunConflictError
 from lls_decode.model.bundle import ModelBundle, load_bundle
 from lls_decode.model.info import bundle_digest
@@ -121,9 +122,9 @@ def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, withou
     if fresh:
         if model is not None:
             with written_aside(path) as aside:
-                aside.write_text(json.dumps(model))
+                aside.write_text(json.dumps(model), encoding="utf-8")
         return
-    recorded = json.loads(path.read_text()) if path.exists() else None
+    recorded = read_json(path) if path.exists() else None
     if recorded == model:
         return
     then, now = (

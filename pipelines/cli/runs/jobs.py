@@ -86,7 +86,7 @@ def run_as_jobs(
 
         def command(profile: Path) -> list[str]:
             run_config = profile.with_name("run.yaml")
-            run_config.write_text(config.to_yaml())
+            run_config.write_text(config.to_yaml(), encoding="utf-8")
             words = ["-m", "lls_decode.pipelines.cli", "run", plan.dataset, "--model", plan.bundle_path, "--driver"]
             words += ["--out", str(plan.out.resolve()), "--config", str(run_config), "--site", str(profile)]
             words += [*(["--workers", str(workers)] if workers else []), *(["--only", only] if only else [])]

@@ -161,7 +161,11 @@ def processes_of_group(group: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("number", "to_group", "status"),
-    [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGUSR1, True, 143)],
+    [
+        (signal.SIGINT, True, 130),
+        (signal.SIGTERM, False, 143),
+        pytest.param(signal.SIGUSR1, True, 143, marks=pytest.mark.posix("there is no SIGUSR1")),
+    ],
     ids=["Ctrl-C in a terminal", "SIGTERM to the client", "SIGUSR1 to all, as SLURM sends it"],
 )
 def test_interrupted_run_is_resumable(

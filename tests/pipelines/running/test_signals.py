@@ -25,6 +25,9 @@ def undisturbed(world: World, company: ForkServer, tmp_path_factory: pytest.Temp
     return run_undisturbed(company, plan_in(world, tmp_path_factory.mktemp("undisturbed")))
 
 
+USR1 = pytest.param(signal.SIGUSR1, marks=pytest.mark.posix("there is no SIGUSR1"))
+
+
 def handles(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -32,7 +35,7 @@ def handles(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, USR1])
 def test_run_that_waits_for_workers(number: signal.Signals, world: World, company: ForkServer, tmp_path: Path) -> None:
     with open_processes(company, tmp_path) as cast:
         cast.start_scheduler()
@@ -44,7 +47,7 @@ def test_run_that_waits_for_workers(number: signal.Signals, world: World, compan
         assert "Traceback" not in cast.words
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, USR1])
 def test_run_in_its_blocks_and_in_its_merge(
     number: signal.Signals, world: World, company: ForkServer, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from lls_decode.documents import read_json
 from lls_decode.export.rows import ExportTable
 from lls_decode.export.written import Written
 from lls_decode.outputs import PROGRAM
@@ -73,7 +74,7 @@ def write(table: ExportTable, out: Path) -> Written:
         spatial = [_write_level(folder, number, level, annotations, waiting, ranges)
                    for number, level in enumerate(levels)]  # fmt: skip
         info = _info(table, annotations, by_id, spatial)
-        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False))
+        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False), encoding="utf-8")
     return Written(annotations.columns, _MOVIE)
 
 
@@ -218,7 +219,7 @@ def _info(
 def _read_info(folder: Path) -> dict[str, Any]:
     """The ``info`` of a collection; empty where there is none."""
     try:
-        info = json.loads((folder / _INFO).read_text())
+        info = read_json(folder / _INFO)
     except (OSError, ValueError):
         return {}
     return info if isinstance(info, dict) and info.get("@type") == _TYPE else {}

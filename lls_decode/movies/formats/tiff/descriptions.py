@@ -1,11 +1,11 @@
 """What a TIFF file says of itself in tags and texts: ImageJ, tifffile, Micro-Manager, and the resolution tags."""
 
-import json
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from lls_decode.config import PixelSize
+from lls_decode.documents import parse_json
 from lls_decode.movies.formats.tiff.pages import DESCRIPTION, MICRO_MANAGER, Pages
 from lls_decode.movies.lengths import is_unknown, length_nm, square
 
@@ -131,7 +131,7 @@ def shaped(facts: dict[str, Any], frame: tuple[int, int]) -> tuple[tuple[int, ..
 def as_json(data: str | bytes) -> dict[str, Any]:
     """Return a JSON object; empty where it is none."""
     try:
-        document = json.loads(data.rstrip(b"\0") if isinstance(data, bytes) else data)
+        document = parse_json(data.rstrip(b"\0") if isinstance(data, bytes) else data)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

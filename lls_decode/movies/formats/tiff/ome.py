@@ -91,7 +91,9 @@ def _metadata_file(other: Path, path: Path) -> str:
         raise InputError(
             f"{path} has its OME-XML in {other.name or 'another file'}, which is not beside it; restore it."
         )
-    return text_of(read_pages(other)) if other.suffix.lower() in (".tif", ".tiff") else other.read_text()
+    return (
+        text_of(read_pages(other)) if other.suffix.lower() in (".tif", ".tiff") else other.read_text(encoding="utf-8")
+    )
 
 
 def _pixels(image: ET.Element) -> bool:

@@ -113,7 +113,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by walk)
         self.size = os.fstat(self.file.fileno()).st_size
-        head = os.pread(self.file.fileno(), 16, 0)
+        head = self.file.read(16)
         self.order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
         version = struct.unpack(f"{self.order}H", head[2:4])[0] if self.order and len(head) >= 8 else 0
         if version not in (42, 43) or (version == 43 and len(head) < 16):
@@ -126,7 +126,8 @@ class _Reader:
 
     def read(self, at: int, count: int) -> bytes:
         if not (self._at <= at and at + count <= self._at + len(self._window)):
-            self._at, self._window = at, os.pread(self.file.fileno(), max(count, _WINDOW_BYTES), at)
+            self.file.seek(at)
+            self._at, self._window = at, self.file.read(max(count, _WINDOW_BYTES))
         return self._window[at - self._at : at - self._at + count]
 
     def unpack(self, code: str, at: int) -> tuple[Any, ...]:

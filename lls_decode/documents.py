@@ -1,0 +1,277 @@
+"""The one reader of YAML and JSON: bounded in bytes, depth and values, so that no file can exhaust time or memory.
+
+All errors are `OSError` (the file cannot be read, or is none) or `DocumentError`, a `ValueError` (its content), whose
+texts say what was found; the caller adds which file was expected, and raises the error of its subject.
+"""
+
+import codecs
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+from zipfile import ZipFile
+
+import yaml
+
+MOST_DOCUMENT_BYTES: Final = 64 << 20
+"""Consolidated zarr metadata of 50 000 arrays have as many; run records and bundle records stay below a hundredth."""
+MOST_JSON_VALUES: Final = 4_000_000
+"""Values of a JSON document: about 70 bytes each in memory, 300 MB together."""
+MOST_YAML_BYTES: Final = 4 << 20
+"""Configurations have a few kilobytes; the metadata of a simulation of Picasso, a few hundred. Four megabytes take
+some seconds to read."""
+MOST_YAML_VALUES: Final = 100_000
+"""Values of a YAML document, repeated ones (aliases) counted wherever they are repeated."""
+MOST_LEVELS: Final = 100
+"""Levels of nesting: ours have ten, and 200 are too many for pydantic."""
+_LONGEST_NUMBER: Final = 1000
+"""Characters of a number in YAML: converting a longer one takes time that grows with the square of its length."""
+
+_NUMBER: Final = re.compile(r"[-+.:_\da-fA-FxX]+")
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where libyaml is there
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SPECIAL: Final = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_CONSTRUCTORS_RAISE: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
+"""What PyYAML raises for values that contradict their tag, as ``!!timestamp soon``."""
+
+
+class DocumentError(ValueError):
+    """A document that is not the text, YAML or JSON that it should be, or is larger than any document of its kind."""
+
+
+def special_kind(path: str | Path) -> str | None:
+    """Return what a path is, with its article, when it is neither a file nor a folder; None otherwise."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return None
+    return next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
+
+
+def open_regular_file(path: str | Path) -> IO[bytes]:
+    """Open a file for reading bytes; a named pipe or a device would be waited for, or never end.
+
+    Raises
+    ------
+    OSError
+        The path is absent, may not be read, or is no regular file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    kind = special_kind(path)
+    if kind is not None:
+        raise OSError(errno.EINVAL, f"it is {kind}, expected a file", str(path))
+    descriptor = os.open(path, flags)
+    try:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> bytes:
+    """Read a regular file whole.
+
+    Raises
+    ------
+    OSError
+        As `open_regular_file`.
+    DocumentError
+        The file has more than ``most`` bytes.
+    """
+    with open_regular_file(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise DocumentError(f"it has more than {most / 1e6:.0f} MB, which no file of its kind has")
+    return data
+
+
+def read_text(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> str:
+    """Read a regular file as text: UTF-8, or UTF-16 and UTF-32 with a byte order mark.
+
+    Raises
+    ------
+    OSError, DocumentError
+        As `read_bytes`, or the bytes are text of another encoding.
+    """
+    return decode_text(read_bytes(path, most=most))
+
+
+def decode_text(data: bytes) -> str:
+    """Decode bytes as text, as `read_text`."""
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DocumentError(
+            f"it is not encoded as {encoding.removesuffix('-sig').upper()} (byte 0x{data[error.start]:02x} in line "
+            f"{line}); save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise DocumentError("it holds zero bytes, so that it is no text, or UTF-16 without a mark; save it as UTF-8")
+    return text
+
+
+def read_json(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    OSError, DocumentError
+        As `read_text` and `parse_json`.
+    """
+    return parse_json(read_bytes(path, most=most))
+
+
+def read_archived_json(archive: ZipFile, name: str) -> Any:
+    """Read a JSON file in a zip, as `read_json`: no more of it is unpacked than a document may have.
+
+    Raises
+    ------
+    KeyError
+        The zip has no such file.
+    OSError, DocumentError
+        As `read_json`.
+    """
+    with archive.open(name) as file:
+        return parse_json(file.read(MOST_DOCUMENT_BYTES + 1))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises
+    ------
+    DocumentError
+        The text is not JSON, or has too many bytes, levels or values.
+    """
+    if len(text) > MOST_DOCUMENT_BYTES:
+        raise DocumentError(f"its JSON has {len(text) / 1e6:.0f} MB, expected at most {MOST_DOCUMENT_BYTES / 1e6:.0f}")
+    whole = decode_text(text) if isinstance(text, bytes) else text
+    if sum(whole.count(mark) for mark in ",[{") > MOST_JSON_VALUES:
+        raise DocumentError(f"its JSON has more than {MOST_JSON_VALUES:,} values")
+    try:
+        value = json.loads(whole)
+    except RecursionError:
+        raise _too_deep("JSON") from None
+    except DocumentError:
+        raise
+    except ValueError as error:
+        raise DocumentError(f"it is not JSON: {error}") from error
+    if _depth_exceeds(value, MOST_LEVELS):
+        raise _too_deep("JSON")
+    return value
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file of one document.
+
+    Raises
+    ------
+    OSError, DocumentError
+        As `read_text` and `parse_yaml`.
+    """
+    return parse_yaml(read_text(path, most=MOST_YAML_BYTES))
+
+
+def read_yaml_documents(path: str | Path) -> list[Any]:
+    """Read a YAML file of several documents, as `read_yaml`."""
+    return parse_yaml_documents(read_text(path, most=MOST_YAML_BYTES))
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML text of one document; None if it is empty.
+
+    Raises
+    ------
+    DocumentError
+        The text is not YAML, has several documents, or has too many bytes, levels or values.
+    """
+    found = parse_yaml_documents(text)
+    if len(found) > 1:
+        raise DocumentError(f"it is not YAML of one document: it has {len(found)}, divided by '---'")
+    return found[0] if found else None
+
+
+def parse_yaml_documents(text: str) -> list[Any]:
+    """Return the values of all documents of a YAML text, as `parse_yaml`."""
+    if len(text) > MOST_YAML_BYTES:
+        raise DocumentError(f"its YAML has {len(text) / 1e6:.0f} MB, expected at most {MOST_YAML_BYTES / 1e6:.0f}")
+    try:
+        _check_events(yaml.parse(text, Loader=_LOADER))
+        return list(yaml.load_all(text, Loader=_LOADER))
+    except DocumentError:
+        raise
+    except RecursionError:
+        raise _too_deep("YAML") from None
+    except yaml.YAMLError as error:
+        raise DocumentError(f"it is not YAML: {' '.join(str(error).split())}") from error
+    except _CONSTRUCTORS_RAISE as error:
+        raise DocumentError(f"it is not YAML: a value contradicts its type ({error})") from error
+
+
+def _check_events(events: Iterator[Any]) -> None:
+    """Refuse a document of many levels or values, before any of it is built; an alias counts as what it repeats."""
+    sizes: dict[str, int] = {}
+    opened: list[tuple[str | None, int]] = []  # anchor, and how many values there were before
+    total = 0
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            sizes.clear()
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in opened):
+                raise DocumentError(f"its YAML repeats &{event.anchor} inside of itself, without end")
+            total += sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.NodeEvent):
+            total += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                opened.append((event.anchor, total - 1))
+            else:
+                _check_scalar(event)
+                sizes[str(event.anchor)] = 1
+        if len(opened) > MOST_LEVELS:
+            raise _too_deep("YAML")
+        if total > MOST_YAML_VALUES:
+            raise DocumentError(f"its YAML has more than {MOST_YAML_VALUES:,} values, repeated ones included")
+
+
+def _check_scalar(event: Any) -> None:
+    if len(event.value) > _LONGEST_NUMBER and not event.style and _NUMBER.fullmatch(event.value):
+        raise DocumentError(f"its YAML has a number of {len(event.value):,} characters")
+
+
+def _depth_exceeds(value: Any, most: int) -> bool:
+    """Whether containers lie in each other in more levels."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(most):
+        inside = (item for each in level for item in (each.values() if isinstance(each, dict) else each))
+        level = [item for item in inside if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep(language: str) -> DocumentError:
+    return DocumentError(f"its {language} has more than {MOST_LEVELS} levels of nesting")

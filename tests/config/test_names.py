@@ -1,0 +1,22 @@
+"""Names that files are named by are refused when they are read, before anything long is done."""
+
+import pytest
+
+from lls_decode.config import TrainingConfig
+from lls_decode.config.changes import change
+from lls_decode.errors import ConfigError
+from lls_decode.models import as_config
+
+SEPARATORS = ("cell/3", "..", ".", "", "a\\b", "c:", "a*", "a\nb", "a\0b")
+OTHERS = (".hidden", "-rf", "end.", " a", "a ", "NUL", "com1.x", "n" * 200)
+
+
+@pytest.mark.parametrize("name", SEPARATORS + OTHERS)
+def test_name_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"name: .*(named by it|characters)"):
+        change(as_config(TrainingConfig, "lls-paint"), {"name": name}, source="--set")
+
+
+@pytest.mark.parametrize("name", ["cell-3", "Zelle 3", "größe", "a.b", "console"])
+def test_name_that_files_can_have(name: str) -> None:
+    assert change(as_config(TrainingConfig, "lls-paint"), {"name": name}, source="--set").name == name

@@ -1,0 +1,112 @@
+"""Chunks that unpack to far more than their pixels are refused before they are unpacked, by both sets of codecs."""
+
+import gzip
+import importlib.util
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+
+from lls_decode.frames.storage import codecs
+from lls_decode.frames.storage.bounded import check_compressed
+from lls_decode.frames.storage.codecs import use_fast_codecs
+from lls_decode.frames.storage.keys import DirectoryKeys
+
+BOMB_BYTES = 64 << 20
+SHAPE = (2, 32, 32)
+
+
+def _lying_blosc(pixels: bytes) -> bytes:
+    """A chunk whose header says that it is longer than it is: its library would read beyond the end."""
+    data = bytearray(numcodecs.Blosc(cname="lz4", shuffle=0).encode(pixels))
+    data[12:16] = (len(data) + 1_000_000).to_bytes(4, "little")
+    return bytes(data)
+
+
+def _unsized_zstd(pixels: bytes) -> bytes:
+    """Zstandard without its size: a frame of repeated bytes, in blocks of 128 KiB."""
+    blocks = len(pixels) // (128 << 10)
+    block = 128 << 10 << 3 | 1 << 1
+    return b"\x28\xb5\x2f\xfd\x00\x58" + b"".join(
+        (block | (number == blocks - 1)).to_bytes(3, "little") + b"\0" for number in range(blocks)
+    )
+
+
+KINDS: dict[str, tuple[Any, Callable[[bytes], bytes]]] = {
+    "blosc": (BloscCodec(), lambda pixels: bytes(numcodecs.Blosc().encode(pixels))),
+    "a lying blosc header": (BloscCodec(), lambda pixels: _lying_blosc(pixels[: np.prod(SHAPE) * 2])),
+    "zstd": (ZstdCodec(), lambda pixels: bytes(numcodecs.Zstd().encode(pixels))),
+    "zstd without size": (ZstdCodec(), _unsized_zstd),
+    "gzip": (GzipCodec(), gzip.compress),
+}
+
+
+@pytest.fixture(params=["zarr", "zarrs"])
+def pipeline(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Either set of codecs."""
+    before = zarr.config.get("codec_pipeline.path")
+    if request.param == "zarrs":
+        if importlib.util.find_spec("zarrs") is None:
+            pytest.skip("zarrs is not installed")
+        use_fast_codecs()
+    yield request.param
+    zarr.config.set({"codec_pipeline.path": before})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sharded", [False, True], ids=["chunks", "shards"])
+def test_bomb_is_refused(tmp_path: Path, pipeline: str, kind: str, sharded: bool) -> None:
+    codec, pack = KINDS[kind]
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=SHAPE, chunks=SHAPE, shards=SHAPE if sharded else None, dtype="u2",
+        compressors=[codec],
+    )  # fmt: skip
+    values = np.arange(np.prod(SHAPE), dtype="u2").reshape(SHAPE)
+    array[:] = values
+    opened = codecs.open_array(DirectoryKeys(tmp_path / "a.zarr").open_store(), "")
+    np.testing.assert_array_equal(np.asarray(opened[:]), values)
+    chunk = next(path for path in (tmp_path / "a.zarr" / "c").rglob("*") if path.is_file())
+    bomb = pack(bytes(BOMB_BYTES))
+    index = np.array([0, len(bomb)], "<u8").tobytes()
+    chunk.write_bytes(bomb + index + bytes(numcodecs.CRC32C().encode(index))[-4:] if sharded else bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Exception, match=r"unpacks to|header says"):
+            _ = opened[:]
+        assert tracemalloc.get_traced_memory()[1] < BOMB_BYTES / 4
+    finally:
+        tracemalloc.stop()
+
+
+def test_v2_and_filters(tmp_path: Path) -> None:
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=SHAPE, chunks=SHAPE, dtype="u2", zarr_format=2, filters=[numcodecs.Delta("u2")],
+        compressors=[numcodecs.Zlib()],
+    )  # fmt: skip
+    array[:] = 7
+    opened = codecs.open_array(DirectoryKeys(tmp_path / "a.zarr").open_store(), "")
+    assert np.all(np.asarray(opened[:]) == 7)
+    chunk = tmp_path / "a.zarr" / "0.0.0"
+    chunk.write_bytes(bytes(numcodecs.Zlib().encode(bytes(BOMB_BYTES))))
+    with pytest.raises(ValueError, match="unpacks to"):
+        _ = opened[:]
+
+
+@pytest.mark.parametrize("pixels_bytes", [1000, 40 << 20])
+@pytest.mark.parametrize("codec", ["Blosc", "Zstd", "GZip", "Zlib", "LZ4", "BZ2", "LZMA"])
+def test_chunks_of_the_right_size_are_read(codec: str, pixels_bytes: int) -> None:
+    data = bytes(getattr(numcodecs, codec)().encode(bytes(pixels_bytes)))
+    check_compressed(codec.lower(), len(data), lambda most: data[:most], pixels_bytes)
+
+
+@pytest.mark.parametrize("codec", ["Blosc", "Zstd", "GZip", "Zlib", "LZ4", "BZ2", "LZMA"])
+def test_every_codec_is_looked_at(codec: str) -> None:
+    data = bytes(getattr(numcodecs, codec)().encode(bytes(BOMB_BYTES)))
+    with pytest.raises(ValueError, match="unpacks to"):
+        check_compressed(codec.lower(), len(data), lambda most: data[:most], 1000)

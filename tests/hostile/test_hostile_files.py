@@ -1,0 +1,57 @@
+"""Hostile and broken files end in one sentence, with exit status 2 or 3, in bounded time and memory."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hostile.files import CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_S = 10.0
+MOST_KB = 1_000_000
+PROCESSES = (
+    ("yaml", "columns", "bundles", "runs", "unharmed runs"),
+    ("tables", "filtered tables", "csv", "datasets", "bombs"),
+)
+"""Groups that share a process, whose peak memory is that of all of them."""
+UNHARMED = ("unharmed runs", "bombs")
+"""Groups in which the damage is a part of what is said, and no reason to say nothing."""
+
+
+@pytest.fixture(scope="module", params=PROCESSES, ids=" and ".join)
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """How each case of some groups ends."""
+    folder = tmp_path_factory.mktemp("hostile")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.hostile.try_files", str(folder), *request.param],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == sum(len(CASES[group]) for group in request.param)
+    return found
+
+
+def test_each_ends_in_a_sentence(outcomes: list[dict[str, Any]]) -> None:
+    wrong = [
+        item
+        for item in outcomes
+        if item["status"] not in ((0,) if item["group"] in UNHARMED else (2, 3)) or "Traceback" in item["words"]
+    ]
+    assert wrong == []
+    refused = [item["words"].strip() for item in outcomes if item["group"] not in UNHARMED]
+    assert [words for words in refused if not words.startswith("Error: ") or "\n" in words] == []
+    assert [words for words in refused if not words.isprintable() or len(words) > 4100] == []
+
+
+def test_time_and_memory(outcomes: list[dict[str, Any]]) -> None:
+    assert [item for item in outcomes if item["seconds"] > MOST_S] == []
+    assert max(item["peak_kb"] for item in outcomes) < MOST_KB
+
+
+def test_all_groups_are_tried() -> None:
+    assert {group for groups in PROCESSES for group in groups} == CASES.keys()

@@ -1,0 +1,51 @@
+"""Run the cases of some groups in this process; one JSON line for each: status, seconds, peak memory, words."""
+
+import contextlib
+import io
+import json
+import logging
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from lls_decode.pipelines.cli import main
+from tests.hostile.files import CASES
+
+
+def attempt(arguments: list[str]) -> tuple[int, str]:
+    """Exit status of a command line, and what it says on stderr."""
+    words = io.StringIO()
+    with contextlib.redirect_stderr(words), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            return int(end.code or 0), words.getvalue()
+        except BaseException:  # what a user would see as a traceback
+            return -1, words.getvalue() + traceback.format_exc()
+    return 0, words.getvalue()
+
+
+def try_all(group: str, folder: Path) -> None:
+    """Print how each case ends."""
+    for number, (name, case) in enumerate(CASES[group].items()):
+        place = folder / f"{group}-{number}"
+        place.mkdir()
+        arguments = case(place)
+        started = time.perf_counter()
+        status, words = attempt(arguments)
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(
+            json.dumps(
+                {"group": group, "name": name, "status": status, "seconds": seconds, "peak_kb": peak, "words": words}
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    logging.disable()
+    for chosen in sys.argv[2:]:
+        try_all(chosen, Path(sys.argv[1]))

@@ -1,0 +1,127 @@
+"""A record that is gone or damaged is made again from the shards; a table that was damaged is noticed."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from lls_decode.errors import OutputError, RunConflictError
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.merged_table import find_table_damage
+from lls_decode.pipelines.planning.plan import Plan
+from lls_decode.pipelines.running.merging import merge
+from lls_decode.pipelines.running.ownership import take_ownership
+from lls_decode.pipelines.status.reader import RunReader, read_status
+from lls_decode.table import schema, write_shard
+from tests.pipelines.conftest import World
+
+
+def _done(plan: Plan, *, run_digest: str = "") -> RunFolder:
+    """A run folder with all shards, empty ones."""
+    folder = RunFolder(plan.out)
+    folder.create()
+    take_ownership(plan, folder, force=False)
+    rows = schema(with_sample=False).empty_table()
+    for block in plan.blocks:
+        write_shard(pa.table(rows), block, folder.shards, run_digest=run_digest or plan.run_digest)
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["gone", "truncated", "a list", "zeros"])
+def test_record_is_made_again(world: World, tmp_path: Path, damage: str) -> None:
+    plan = world.plan(tmp_path / "out")
+    folder = _done(plan)
+    before = folder.read_run()
+    text = folder.record.read_bytes()
+    contents = {"truncated": text[:200], "a list": b"[]", "zeros": bytes(len(text))}
+    if damage == "gone":
+        folder.record.unlink()
+    else:
+        folder.record.write_bytes(contents[damage])
+    assert "damaged" in plan.describe()[-1] or damage == "gone"
+    take_ownership(plan, folder, force=False)
+    after = folder.read_run()
+    assert (after.run_digest, after.plan_blocks()) == (before.run_digest, before.plan_blocks())
+
+
+@pytest.mark.parametrize("damage", ["gone", "truncated"])
+def test_shards_of_another_run_are_not_taken_over(world: World, tmp_path: Path, damage: str) -> None:
+    plan = world.plan(tmp_path / "out")
+    folder = _done(plan)
+    (folder.shards / f"{plan.blocks[0].id}.parquet").unlink()
+    write_shard(schema(with_sample=False).empty_table(), plan.blocks[0], folder.shards, run_digest="0" * 16)
+    if damage == "gone":
+        folder.record.unlink()
+    else:
+        folder.record.write_text("{")
+    with pytest.raises(RunConflictError, match="--force to discard what is there"):
+        take_ownership(plan, folder, force=False)
+    take_ownership(plan, folder, force=True)
+    assert folder.read_run().run_digest == plan.run_digest
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "grown", "footer"])
+def test_damaged_table_is_noticed_and_merged_again(world: World, tmp_path: Path, damage: str) -> None:
+    folder = _done(world.plan(tmp_path / "out"))
+    merge(folder.out)
+    whole = folder.table.read_bytes()
+    reader = RunReader(folder.out)
+    first = reader.read()
+    assert (first.state, first.table_damage) == ("done", None)
+    middle = len(whole) // 3
+    flipped = whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
+    changed = {"flip": flipped, "cut": whole[:-500], "grown": whole + b"\0", "footer": whole[:-4] + b"PARX"}[damage]
+    folder.table.write_bytes(changed)
+    for status in (reader.read(), read_status(folder.out)):
+        assert status.state == "incomplete"
+        assert status.table_damage
+        assert any(line.startswith("damaged ") for line in status.describe())
+    merge(folder.out)
+    assert folder.table.read_bytes() == whole
+    assert read_status(folder.out).table_damage is None
+
+
+def test_copied_table_is_not_damaged(world: World, tmp_path: Path) -> None:
+    folder = _done(world.plan(tmp_path / "out"))
+    merge(folder.out)
+
+    shutil.copytree(folder.out, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert read_status(tmp_path / "copy").table_damage is None
+    assert find_table_damage(folder.table, None, whole=True) is None
+
+
+def test_what_a_killed_merge_has_left_is_removed(world: World, tmp_path: Path) -> None:
+    folder = _done(world.plan(tmp_path / "out"))
+    left = folder.out / ".tmp-localizations-0123.parquet"
+    other = folder.out / ".tmp-molecules-0123.parquet"
+    left.write_bytes(bytes(1000))
+    other.write_bytes(bytes(1000))
+    merge(folder.out)
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_nothing_is_removed_while_others_work(world: World, tmp_path: Path) -> None:
+    folder = _done(world.plan(tmp_path / "out"))
+    left = folder.out / ".tmp-localizations-0123.parquet"
+    left.write_bytes(bytes(1000))
+    share = RunFolder(folder.out, "2-of-8")
+    with share.locked():
+        folder.remove_unfinished_table()
+        assert left.exists()
+    folder.remove_unfinished_table()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("place", ["the dataset", "in the dataset", "in another store"])
+def test_output_in_data_is_refused(world: World, tmp_path: Path, place: str) -> None:
+    (tmp_path / "other.zarr").mkdir()
+    (tmp_path / "other.zarr" / "zarr.json").write_text("{}")
+    places = {
+        "the dataset": world.movie,
+        "in the dataset": world.movie / "c" / "results",
+        "in another store": tmp_path / "other.zarr" / "results",
+    }
+    with pytest.raises(OutputError, match="give an --out elsewhere"):
+        world.plan(places[place])
