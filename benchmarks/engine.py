@@ -7,12 +7,14 @@ of its three windows, batches of 8 to 64 windows, malloc as it comes; and the sa
 memory. With a checkout of their program in the environment variable DECODE_TREE their own network runs as well (random
 weights). Ours runs to the rows of a block: in both precisions, batches of several sizes, and with the heads besides the
 probability's evaluated everywhere instead of at detections only, at three densities, and light networks in place of the
-published one; ``post_share`` is what detection (those heads included) and placing take of it. Each case runs in a
-process of its own, the cases in turn, repeated; one JSON line a case with the median. ``cpu_s`` counts all threads and
-is the steadier figure on a machine that others use. The last line holds the ratios.
+published one; ``is_default`` marks the settings of a run without options on this machine; ``post_share`` is what
+detection (those heads included) and placing take of it. Each case runs in a process of its own, the cases in turn,
+repeated; one JSON line a case with the median, as soon as its last run is there. ``cpu_s`` counts all threads and is
+the steadier figure on a machine that others use. The last line holds the ratios.
 """
 
 import argparse
+import collections.abc
 import json
 import os
 import platform
@@ -34,10 +36,13 @@ from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
 from lls_decode.frames import FrameStack
 from lls_decode.localize import localizer as engine
+from lls_decode.localize.arithmetic import native_dtypes
 from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.network import LocNet
 
 Case = dict[str, Any]
+DEFAULT: Case = {"way": "ours", "batch_px": 1 << 16, "malloc": "tuned"}
+"""A run at its default settings, but for ``dtype``, which depends on the machine."""
 
 
 def cases() -> list[Case]:
@@ -52,7 +57,7 @@ def cases() -> list[Case]:
         for dtype in ("float32", "bfloat16")
         for batch_px in (1 << 15, 1 << 16, 1 << 17)
     ]
-    usual = {"way": "ours", "batch_px": 1 << 16, "malloc": "tuned"}
+    usual = DEFAULT
     variants: list[Case] = [
         {**usual, "dtype": "float32", "malloc": "default"},
         {**usual, "dtype": "float32", "features": "three times"},
@@ -86,6 +91,9 @@ def run_authors(network: LocNet, frames: torch.Tensor, batch: int) -> Callable[[
 def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callable[[], None]:
     sys.path.insert(0, os.environ["DECODE_TREE"])
     sys.modules.setdefault("spline", types.ModuleType("spline"))  # a binary that inference does not need
+    six = types.ModuleType("torch._six")  # which newer versions of torch no longer have
+    six.__dict__.update(string_classes=(str, bytes), int_classes=int, container_abcs=collections.abc)
+    sys.modules.setdefault("torch._six", six)
     from decode.neuralfitter.models.model_speced_impl import SigmaMUNet
 
     network = SigmaMUNet(
@@ -97,6 +105,9 @@ def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callabl
         upsample_mode="nearest",
         activation=torch.nn.ELU(),
     ).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):  # given as booleans, which newer versions of torch refuse
+            module.padding = tuple(int(side) for side in module.padding)
     last = len(frames) - 1
 
     def work() -> None:
@@ -192,41 +203,22 @@ def main() -> None:
         return
     chosen = [case for case in cases() if options.only in (None, case["way"])]
     results: list[list[Case]] = [[] for _ in chosen]
-    for _ in range(options.repeats):
+    megapixels = options.side**2 * options.frames * 1e-6
+    best: dict[str, float] = {}
+    for repeat in range(options.repeats):
         for number, case in enumerate(chosen):
             command = [sys.executable, __file__, *sys.argv[1:], "--one", json.dumps(case)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results[number].append(json.loads(done.stdout))
-    megapixels = options.side**2 * options.frames * 1e-6
-    best: dict[str, float] = {}
-    for case, runs in zip(chosen, results, strict=True):
-        median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-        line = {
-            "benchmark": "engine",
-            **case,
-            "filters": options.filters,
-            "side": options.side,
-            "frames": options.frames,
-            "mpx_per_s": round(megapixels / median["wall_s"], 4),
-            "cpu_s_per_mpx": round(median["cpu_s"] / megapixels, 2),
-            **(
-                {
-                    "post_share": round(median["post_s"] / median["cpu_s"], 4),
-                    "rows_per_400_px": round(median["rows"] * 400 / (megapixels * 1e6), 2),
-                }
-                if case["way"] == "ours"
-                else {}
-            ),
-            "page_faults": median["page_faults"],
-            "peak_mb": round(median["peak_mb"]),
-            "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
-        }
-        print(json.dumps(line), flush=True)
-        variant = [str(case[name]) for name in ("dtype", "features", "malloc") if name in case]
-        variant += [f"light {case['light']}"] if "light" in case else []
-        way = " ".join([case["way"], *variant])
-        if "heads" not in case:
-            best[way] = min(best.get(way, float("inf")), median["cpu_s"])
+            if repeat + 1 < options.repeats:
+                print(f"run {repeat + 1} of {options.repeats}: {case}", file=sys.stderr, flush=True)
+                continue
+            runs = results[number]
+            median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+            print(json.dumps(line_of(case, median, options, megapixels)), flush=True)
+            if "heads" not in case:
+                way = way_of(case)
+                best[way] = min(best.get(way, float("inf")), median["cpu_s"])
     ratios = {
         f"{ours} against {other}": round(best[other] / best[ours], 2)
         for ours in best
@@ -234,6 +226,35 @@ def main() -> None:
         if ours.startswith(("ours float32 tuned", "ours bfloat16 tuned")) and other != ours and "light" not in other
     }
     print(json.dumps({"benchmark": "engine", "ratio_of_cpu_seconds_at_best_batch": ratios}))
+
+
+def way_of(case: Case) -> str:
+    """What a case is called among the ratios."""
+    variant = [str(case[name]) for name in ("dtype", "features", "malloc") if name in case]
+    variant += [f"light {case['light']}"] if "light" in case else []
+    return " ".join([case["way"], *variant])
+
+
+def line_of(case: Case, median: dict[str, float], options: argparse.Namespace, megapixels: float) -> Case:
+    """What is printed of a case."""
+    line = {
+        "benchmark": "engine",
+        **case,
+        "filters": options.filters,
+        "side": options.side,
+        "frames": options.frames,
+        "mpx_per_s": round(megapixels / median["wall_s"], 4),
+        "cpu_s_per_mpx": round(median["cpu_s"] / megapixels, 2),
+    }
+    if case["way"] == "ours":
+        line["post_share"] = round(median["post_s"] / median["cpu_s"], 4)
+        line["rows_per_400_px"] = round(median["rows"] * 400 / (megapixels * 1e6), 2)
+        line["is_default"] = {**DEFAULT, "dtype": native_dtypes(torch.device("cpu"))[0]} == case
+    return line | {
+        "page_faults": median["page_faults"],
+        "peak_mb": round(median["peak_mb"]),
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+    }
 
 
 if __name__ == "__main__":

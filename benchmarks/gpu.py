@@ -2,11 +2,11 @@
 
     python benchmarks/gpu.py --out $OUT [--minutes 9] [--only engine|training] [--resume FOLDER]
 
-Engine: what the device can do (copy, bf16 matrix product), then Mpx/s of encode, decode, detect and of the whole path
-from counts in host memory to packed detections, for the full network, the one that ships and light ones; against the
-floor of each: its FLOP (1.16 million a pixel for the full one, features computed once) at the measured rate of a matrix
-product, or its values (2 471 a pixel, each convolution's input and output once, in the dtype in use) at that of a copy,
-whichever is longer.
+Engine (eight minutes at most): what the device can do (copy, bf16 matrix product), then all ways to compute the network
+against each other (`tournament.py`): Mpx/s of encode, decode, detect and of the whole path from counts in host memory
+to packed detections, for the full network and a light one; against the floor of each: its FLOP (1.16 million a pixel
+for the full one, features computed once) at the measured rate of a matrix product, or its values (2 471 a pixel, each
+convolution's input and output once, in the dtype in use) at that of a copy, whichever is longer.
 
 Training: `lls-paint-48`, the full-size model that ships, as far as the minutes go. The checkpoint is written in parts
 of at most 12 MiB into ``OUT/training``; a later call with ``--resume`` pointing at a copy of that folder goes on, and
@@ -19,11 +19,10 @@ import argparse
 import json
 import logging
 import shutil
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +31,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from random_model import count_work, make_localizer
+from random_model import make_localizer
+from tournament import prepare, seconds, tournament
 
-from lls_decode.axes import NetworkVariant
 from lls_decode.config import TrainingConfig, load
-from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator, detect
-from lls_decode.localize.compilation import compile_network
+from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator
 from lls_decode.models import find_config
 from lls_decode.training import train
 from lls_decode.training.ahead import simulate_step
 
-NETWORKS: tuple[tuple[NetworkVariant, int], ...] = (("published", 48), ("published", 24), ("light", 64), ("light", 32))
+ENGINE_MINUTES = 8.0
 PART_BYTES = 12 << 20
 
 
@@ -61,7 +59,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.only != "training":
         with (options.out / "engine.jsonl").open("w") as file:
-            for line in engine(device, options.scale):
+            for line in engine(device, options.scale, min(options.minutes, ENGINE_MINUTES)):
                 text = json.dumps({"benchmark": "gpu-engine", "device": name(device), **line})
                 print(text, flush=True)
                 print(text, file=file, flush=True)
@@ -75,50 +73,20 @@ def name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def seconds(work: Callable[[], Any], device: torch.device, repeats: int = 10) -> float:
-    """Median time of one call after two for warming up."""
-    taken = []
-    for _ in range(repeats + 2):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken[2:])
-
-
-def engine(device: torch.device, scale: float) -> Iterator[dict[str, Any]]:
+def engine(device: torch.device, scale: float, minutes: float) -> Iterator[dict[str, Any]]:
+    """Yield what the device can do, the cases of the tournament with their winners, and the profile of the winner."""
     copy_bytes_per_s, flop_per_s = ceilings(device, scale)
     yield {"what": "ceilings", "copy_GB_per_s": copy_bytes_per_s / 1e9, "bf16_TFLOP_per_s": flop_per_s / 1e12}
-    for case in cases(scale):
-        flop_per_px, values_per_px = count_work(case["filters"], case["variant"])
-        itemsize = 4 if case["dtype"] == "float32" else 2
-        floor_s = max(flop_per_px / flop_per_s, values_per_px * itemsize / copy_bytes_per_s)
-        try:
-            rates = measure(device, **case)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            yield {**case, "failed": str(error)[:200]}
-            continue
-        yield {**case, **rates, "share_of_floor": rates["whole_mpx_per_s"] * 1e6 * floor_s}
-    yield {"what": "profile", **profile(device, scale)}
 
+    def floor(flop_per_px: float, values_per_px: float, itemsize: int) -> float:
+        return max(flop_per_px / flop_per_s, values_per_px * itemsize / copy_bytes_per_s)
 
-def cases(scale: float) -> list[dict[str, Any]]:
-    """Small and large frames in both precisions; what torch.compile, autotuning and larger batches add."""
-    sizes = ({"side": 64, "frames": int(2048 * scale)}, {"side": 512, "frames": int(64 * scale)})
-    usual = {"dtype": "bfloat16", "batch_px": 1 << 22, "tuned": False, "compiled": False}
-    found: list[dict[str, Any]] = []
-    for variant, filters in NETWORKS:
-        network = {"variant": variant, "filters": filters}
-        for size in sizes if scale == 1 else sizes[:1]:
-            found += [{**network, **size, **usual}, {**network, **size, **usual, "tuned": True}]
-        found += [{**network, **sizes[0], **usual, **other} for other in ({"dtype": "float16"}, {"dtype": "float32"})]
-    found += [
-        {"variant": v, "filters": f, **sizes[0], **usual, "compiled": True} for v, f in (NETWORKS[0], NETWORKS[2])
-    ]
-    return found
+    way = None
+    for line in tournament(device, scale, floor, minutes):
+        if line.get("what") == "winner":
+            way = way or line["way"]
+        yield line
+    yield {"what": "profile", "way": way, **profile(device, way or "plain")}
 
 
 def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
@@ -131,61 +99,13 @@ def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
     return copy, 2 * side**3 / seconds(lambda: one @ other, device)
 
 
-def measure(
-    device: torch.device,
-    *,
-    variant: NetworkVariant,
-    filters: int,
-    dtype: str,
-    side: int,
-    frames: int,
-    batch_px: int,
-    tuned: bool,
-    compiled: bool,
-) -> dict[str, float]:
-    """Mpx/s of the parts and of the whole; ``tuned``: cuDNN tries its algorithms (the first calls are slow)."""
-    torch.backends.cudnn.benchmark = tuned
-    torch.backends.cudnn.allow_tf32 = dtype != "float32"
-    frames = max(frames, 4)
-    localizer = make_localizer(device, filters, dtype, batch_px, side, variant=variant)
-    network = localizer.bundle.network
-    adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
-    this = np.arange(frames)
-    windows = np.clip(this[:, None] + np.array([-1, 0, 1]), 0, frames - 1)
-    if compiled:
-        compile_network(network, required=True)
-    batch = max(4, min(frames, batch_px // side**2))
-    pixels = batch * side**2 * 1e-6
-    inputs = torch.randn(batch, side, side, device=device)
-    inside = torch.arange(batch, device=device)
-    triples = torch.stack([(inside - 1).clamp_min(0), inside, (inside + 1).clamp_max(batch - 1)], dim=1)
-    lower = torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")
-    with torch.inference_mode():
-        with lower:
-            features = network.encode(inputs)
-            encode_s = seconds(lambda: network.encode(inputs), device)
-            maps = network.decode(features, triples)
-            decode_s = seconds(lambda: network.decode(features, triples), device)
-        detect_s = seconds(lambda: detect(maps, localizer.rule), device)
-        found = localizer.find(adu, windows)
-        whole_s = seconds(lambda: localizer.find(adu, windows), device, repeats=3)
-    whole = frames * side**2 * 1e-6
-    return {
-        "encode_mpx_per_s": pixels / encode_s,
-        "decode_mpx_per_s": pixels / decode_s,
-        "detect_mpx_per_s": pixels / detect_s,
-        "whole_mpx_per_s": whole / whole_s,
-        "detections_per_px": len(found) / (whole * 1e6),
-        "peak_device_GB": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
-    }
-
-
-def profile(device: torch.device, scale: float) -> dict[str, Any]:
+def profile(device: torch.device, way: str) -> dict[str, Any]:
     """Where the time of the full network goes: share of each kernel, the largest ones."""
     if device.type != "cuda":
         return {"kernels": []}
     torch.backends.cudnn.benchmark = True
-    localizer = make_localizer(device, 48, "bfloat16", 1 << 22, 512)
+    localizer = make_localizer(device, 48, "float16", 1 << 22, 512)
+    prepare(localizer.bundle.network, way, torch.float16)
     adu = np.random.default_rng(0).poisson(30, (64, 512, 512)).astype(np.uint16) + 100
     windows = np.clip(np.arange(64)[:, None] + np.array([-1, 0, 1]), 0, 63)
     localizer.find(adu, windows)

@@ -28,6 +28,7 @@ from lls_decode.models import find_bundle
 from lls_decode.pipelines.cli import SECTIONS
 from lls_decode.pipelines.planning.plan import make_plan
 from lls_decode.pipelines.running import tasks
+from lls_decode.pipelines.running.arithmetic import settle_here
 from lls_decode.table import TableMetadata
 from tests.pipelines.conftest import write_bundle, write_movie
 
@@ -194,7 +195,7 @@ def test_the_same_frames_give_the_same_table(form: Callable[[Place], Any], place
 def test_a_table_has_the_metadata_of_a_run(place: Place) -> None:
     plan = make_plan(place.movie, place.model, place.folder / "nowhere", CONFIG)
     metadata = TableMetadata.from_schema_metadata(place.table.schema.metadata, source="")
-    assert metadata.run_digest == plan.run_digest
+    assert metadata.run_digest == settle_here(plan).run_digest
     assert metadata.input["path"] == str(place.movie)
     assert (metadata.width, metadata.height, metadata.num_frames) == (48, 40, 50)
     assert b"PANDAS_ATTRS" in place.table.schema.metadata
@@ -333,7 +334,7 @@ def test_an_opened_dataset_keeps_what_a_call_does_not_say(place: Place) -> None:
     metadata = TableMetadata.from_schema_metadata(kept.schema.metadata, source="")
     assert metadata.configuration["input"]["axes"] == "tyx"
     command = make_plan(place.movie, place.model, "x", {**CONFIG, "detection.accept": 1.2, "input.axes": "tyx"})
-    assert metadata.run_digest == command.run_digest
+    assert metadata.run_digest == settle_here(command).run_digest
 
 
 def test_a_lost_chunk_is_no_silence(place: Place) -> None:

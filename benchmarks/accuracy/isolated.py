@@ -145,7 +145,7 @@ def localize(bundle: ModelBundle, camera: CameraModel, adu_TYX: np.ndarray, wind
         pixel=bundle.info.pixel_size,
         geometry=None,
         rule=PaperRule(),
-        compute=ComputeConfig(),
+        compute=ComputeConfig(dtype="float32"),
         device=torch.device("cpu"),
     )
     return to_emitters(localizer.find(adu_TYX, windows_N3), bundle.info.scaling, bundle.info.pixel_size)

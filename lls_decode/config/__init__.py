@@ -48,6 +48,7 @@ from lls_decode.config.optics import (
 from lls_decode.config.run import (
     CPU_BATCH_PX,
     AbsentChunks,
+    Arithmetic,
     ComputeConfig,
     ExecutionConfig,
     InputConfig,
@@ -76,6 +77,7 @@ __all__ = [
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
     "AbsentChunks",
+    "Arithmetic",
     "AstigmaticPsf",
     "AuthorsRule",
     "BackgroundConfig",

@@ -14,6 +14,7 @@ from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize
 from lls_decode.errors import ConfigError
 
 AbsentChunks = Literal["lost", "fill"]
+Arithmetic = Literal["float32", "bfloat16", "float16"]
 
 
 class StorageConfig(Config):
@@ -74,8 +75,9 @@ class ComputeConfig(Config):
     """Where and how the network is computed. Only ``dtype`` may change a number of the result."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the arithmetic. ``float16`` is eight times as exact as ``bfloat16``; for GPUs, CPUs are slow at it."""
+    dtype: Literal["auto"] | Arithmetic = "auto"
+    """Arithmetic of the network. ``auto``: ``float16`` on GPUs, ``bfloat16`` on CPUs that have units for it, else
+    ``float32``; decided once for a run, on its workers, and kept when the run is resumed."""
     batch_px: int | None = Field(default=None, gt=0)
     """Pixels in one forward pass (a frame at least); None: 65 536 on a CPU, on a GPU what its free memory holds."""
     tile_px: int = Field(default=0, ge=0)

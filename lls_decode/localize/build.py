@@ -7,10 +7,12 @@ import torch
 from lls_decode.axes import Layout
 from lls_decode.config import ComputeConfig, ResolvedRunConfig, RunConfig
 from lls_decode.errors import ConfigError
-from lls_decode.localize.compilation import compile_network, is_compiled, warn_of_slow_arithmetic
+from lls_decode.localize.arithmetic import resolve_dtype, warn_of_slow_arithmetic
+from lls_decode.localize.compilation import compile_network, is_compiled
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.bundle import load_bundle
+from lls_decode.model.fast import use_fast_graph
 from lls_decode.model.info import BundleInfo
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.optics import build_camera
@@ -20,7 +22,8 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
     """Load a bundle and join it with the run's camera, pixel size, geometry and rules.
 
     Sets the number of torch threads of this process when ``compute.threads`` is given; tells malloc on a CPU to keep
-    what it has (`localize.memory`); lets a GPU use TensorFloat-32 where the run asks for 16 bits.
+    what it has (`localize.memory`); lets a GPU use TensorFloat-32 where the run asks for 16 bits. A ``compute.dtype``
+    of ``auto`` becomes what the device is best at, which is logged.
 
     Parameters
     ----------
@@ -43,12 +46,15 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
         keep_freed_memory()
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
+    compute = resolve_dtype(config.compute, device)
     # TensorFloat-32 has the mantissa of float16: what is called float32 would not be, beside 16 bits it is good enough
-    torch.backends.cudnn.allow_tf32 = config.compute.dtype != "float32"
-    warn_of_slow_arithmetic(config.compute, device)
+    torch.backends.cudnn.allow_tf32 = compute.dtype != "float32"
+    warn_of_slow_arithmetic(compute, device)
     loaded = load_bundle(bundle, device=device)
-    if is_compiled(config.compute.compile, device, layout.num_pixels):
-        compile_network(loaded.network, required=config.compute.compile is True)
+    if device.type == "cuda" and compute.dtype == "float16":
+        use_fast_graph(loaded.network, torch.float16)
+    if is_compiled(compute.compile, device, layout.num_pixels):
+        compile_network(loaded.network, required=compute.compile is True)
     config = _resolve(config, loaded.info)
     camera = build_camera(config.camera, layout.height, layout.width, device=device)
     if loaded.info.network.noise_map:
@@ -62,7 +68,7 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
         pixel=config.pixel_size,
         geometry=config.geometry,
         rule=config.detection.resolve(loaded.info.detection),
-        compute=config.compute,
+        compute=compute,
         device=device,
         part=part,
     )

@@ -6,13 +6,15 @@ pays for large data only; on a CPU, where arithmetic is what takes the time, it 
 
 import importlib.util
 import logging
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from lls_decode.config import ComputeConfig
 from lls_decode.errors import ConfigError
 from lls_decode.model.network import LocNet
 
@@ -34,25 +36,55 @@ def is_compiled(wish: bool | Literal["auto"], device: torch.device, dataset_px: 
     return device.type == "cuda" and dataset_px >= WORTH_PX and importlib.util.find_spec("triton") is not None
 
 
-def compile_network(network: LocNet, *, required: bool = False, backend: str | Callable[..., Any] = "inductor") -> None:
+def compile_network(
+    network: LocNet,
+    *,
+    required: bool = False,
+    backend: str | Callable[..., Any] = "inductor",
+    mode: str | None = None,
+) -> None:
     """Compile what takes nearly all of a network's time, in place, at its first use; for inference.
 
     What cannot be compiled here (no compiler, no Triton, an unknown device) is computed as it is, and that is logged
-    once. Where compiling is ``required`` it is a ConfigError, raised at the first use.
+    once. Where compiling is ``required`` it is a ConfigError, raised at the first use. ``backend`` and ``mode`` are
+    those of `torch.compile`.
     """
+    _keep_compiled_code()
     import torch._dynamo  # slow to import
 
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, _SHAPES)
-    network.wrap_parts(lambda part: _Compiled(part, required=required, backend=backend))
+    network.wrap_parts(lambda part: _Compiled(part, required=required, backend=backend, mode=mode))
+
+
+def _keep_compiled_code() -> None:
+    """Have compiled code kept in the user's cache, where other workers and later runs find it.
+
+    torch keeps it in a temporary folder by default, which each machine has for itself and loses. A folder that the
+    user has chosen (``TORCHINDUCTOR_CACHE_DIR``) is used as it is; one that cannot be written is left to torch.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "lls-decode" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        logger.debug("compiled code is not kept in %s: %s", folder, error)
+        return
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 class _Compiled:
     """A function and its compiled twin, as long as that can be compiled."""
 
-    def __init__(self, plain: Part, *, required: bool, backend: str | Callable[..., Any]) -> None:
+    def __init__(
+        self, plain: Part, *, required: bool, backend: str | Callable[..., Any], mode: str | None = None
+    ) -> None:
         self._plain = plain
         self._required = required
-        self._now: Part = torch.compile(plain, backend=backend)
+        self._now: Part = torch.compile(plain, backend=backend, mode=mode)
 
     def __call__(self, *arguments: Any) -> Tensor:
         try:
@@ -75,16 +107,3 @@ def _first_words(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     said = " ".join(lines[: lines.index("")] if "" in lines else lines)
     return said[:200] or type(error).__name__
-
-
-def warn_of_slow_arithmetic(compute: ComputeConfig, device: torch.device) -> None:
-    """Say so when a CPU has to imitate the 16 bits that a run asks for: float32 is faster there, and exact."""
-    if device.type != "cpu" or compute.dtype == "float32":
-        return
-    has = {"bfloat16": "_is_avx512_bf16_supported", "float16": "_is_amx_fp16_supported"}[compute.dtype]
-    asked = getattr(torch.cpu, has, None)  # not in every version of torch
-    if asked is not None and torch.backends.cpu.get_cpu_capability().startswith(("AVX", "DEFAULT")) and not asked():
-        logger.warning(
-            "compute.dtype is %s, which this CPU does not have and imitates, slower than float32; leave it away",
-            compute.dtype,
-        )

@@ -66,7 +66,7 @@ def find_in_batch(network: LocNet, info: BundleInfo, batch: TrainingBatch, seque
             pixel=info.pixel_size,
             geometry=None,
             rule=ModelRule().resolve(info.detection),
-            compute=ComputeConfig(batch_px=64 * FIELD_PX**2),
+            compute=ComputeConfig(dtype="float32", batch_px=64 * FIELD_PX**2),
             device=device,
         )
         found.append(localizer.find(part.photons_TYX.numpy(), part.windows_N3.numpy()))

@@ -1,11 +1,17 @@
 """Pieces that the networks share."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 _CHANNELS = 16
 """Output channels are computed in multiples of this many: the floats in the widest vector of a CPU."""
+_VECTORS = 64
+"""Elementwise functions take two vectors at a time; this many floats are a whole number of such pairs."""
+_GRAIN = 1 << 15
+"""Elements up to which torch computes an elementwise function in one thread; more are shared evenly by the threads."""
 
 
 class ExactConv2d(nn.Conv2d):
@@ -28,12 +34,49 @@ class ExactConv2d(nn.Conv2d):
             if x.device.type != "cpu" or self.training:
                 return super().forward(x)
             if self.kernel_size == (1, 1):
-                return linear_by_row(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+                rows = linear_by_row(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+                return rows.contiguous().permute(0, 3, 1, 2)
             weight, bias = _fill(self.weight, self.bias)
             if self.in_channels == 1:
                 x, weight = _with_zeros(x), _with_zeros(weight)
             found: Tensor = self._conv_forward(x, weight, bias)
             return found[:, : self.out_channels]
+
+
+class ExactELU(nn.ELU):
+    """An ELU in place whose value depends on its argument alone, in inference on a CPU too (see `in_whole_vectors`)."""
+
+    def __init__(self) -> None:
+        super().__init__(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return in_whole_vectors(super().forward, x)
+
+
+def in_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply an elementwise function so that each value is the same wherever it stands, with any number of threads.
+
+    torch computes what is left over at the end of each thread's share one by one, by other code than whole vectors, and
+    ELU and sigmoid of one value in thirty then differ in the last bit. So shares are cut into whole vectors here.
+    ``function`` works in place, and so does this where ``x`` is contiguous.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or x.device.type != "cpu":
+        return function(x)
+    by_pixel = x.dim() == 4 and x.stride(1) == 1
+    layout = torch.channels_last if by_pixel else torch.contiguous_format
+    if not x.is_contiguous(memory_format=layout) and x.shape[1 if by_pixel else -1] < _VECTORS // 2:
+        return function(x)  # some of the channels of each pixel: less than a pair of vectors, so all one by one
+    x = x.contiguous(memory_format=layout)
+    flat = (x.permute(0, 2, 3, 1) if by_pixel else x).view(-1)
+    count, at_once = len(flat), _GRAIN * torch.get_num_threads()
+    shared, whole = count - count % at_once, count - count % _VECTORS
+    function(flat[:shared])
+    for start in range(shared, whole, _GRAIN):
+        function(flat[start : min(start + _GRAIN, whole)])
+    rest = flat[whole:]
+    rest.copy_(function(F.pad(rest, (0, _VECTORS - len(rest))))[: len(rest)])
+    return x
 
 
 def linear_by_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -63,7 +106,7 @@ def stage(
     """Two 3x3 convolutions of the given kinds, each with its ELU."""
     return nn.Sequential(
         first(in_channels, out_channels, 3, padding=1),
-        nn.ELU(inplace=True),
+        ExactELU(),
         second(out_channels, out_channels, 3, padding=1),
-        nn.ELU(inplace=True),
+        ExactELU(),
     )

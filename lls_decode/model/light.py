@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lls_decode.model.layers import stage
+from lls_decode.model.layers import ExactELU, stage
 
 FEATURE_PX = 2
 """Side of a feature, pixels: frames are encoded at half resolution."""
@@ -26,11 +26,12 @@ class LightFrameNet(nn.Module):
         f = filters
         self.stem = stage(FEATURE_PX**2 * in_channels, f, first)
         self.last = nn.Conv2d(f, f, 3, padding=1)
+        self.activation = ExactELU()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, Y, X) to (N, f, Y/2, X/2)."""
         x = self.stem(F.pixel_unshuffle(x, FEATURE_PX))  # f, Y/2
-        return x + F.elu(self.last(x))
+        return x + self.activation(self.last(x))  # type: ignore[no-any-return]
 
 
 class LightContextNet(nn.Module):
@@ -44,6 +45,7 @@ class LightContextNet(nn.Module):
         self.pooler = nn.Conv2d(f, f, 2, stride=2)
         self.base = stage(f, 2 * f)
         self.wide = nn.Conv2d(2 * f, 2 * f, 3, padding=2, dilation=2)
+        self.activation = ExactELU()
         self.upsampler = nn.Conv2d(2 * f, f, 1)
         self.decoder = stage(2 * f, f, last, last)
         self.out_conv = last(f, FEATURE_PX**2 * (f // 2), 1)
@@ -52,7 +54,7 @@ class LightContextNet(nn.Module):
         """(N, in_channels, Y/2, X/2) to (N, f/2, Y, X)."""
         half = self.encoder(x)  # f, Y/2
         x = self.base(self.pooler(half))  # 2f, Y/4
-        x = x + F.elu(self.wide(x))  # sees 2 features further
+        x = x + self.activation(self.wide(x))  # sees 2 features further
         x = F.interpolate(self.upsampler(x), scale_factor=2.0, mode="nearest")  # f, Y/2
         x = self.decoder(torch.cat([half, x], dim=1))  # f, Y/2
         return F.pixel_shuffle(self.out_conv(x), FEATURE_PX)  # f/2, Y

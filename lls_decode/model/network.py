@@ -20,13 +20,16 @@ from torch.nn import functional as F
 
 from lls_decode.axes import ScanAxis
 from lls_decode.config import STRIDE, NetworkConfig
-from lls_decode.model.layers import ExactConv2d, linear_by_row, stage
+from lls_decode.model.layers import ExactConv2d, ExactELU, in_whole_vectors, linear_by_row, stage
 from lls_decode.model.light import LightContextNet, LightFrameNet
 
 LOGIT_LIMIT = 8.0
 """Detection probabilities stay this many units of log-odds away from even odds at most."""
 _ROWS_AT_ONCE = 64
 """Single pixels are evaluated in multiples of this many."""
+_VALUES_OF_A_FEW = 20_480
+"""Values in a single map up to which torch does not use oneDNN. The networks' smallest inputs are the first
+convolution's and the base's: 2 and ``filters / 8`` values a pixel of the frame, light ones 1 and ``filters / 16``."""
 _SIGMA_FLOOR = 0.001
 _SIGMA_CEILING = 3.0
 _SIGMA_WITHOUT_Z = 0.1
@@ -129,7 +132,7 @@ class Head(nn.Module):
 
     def __init__(self, filters: int, out_channels: int, conv: type[nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
-        self.core = nn.Sequential(conv(filters, filters, 3, padding=1), nn.ELU(inplace=True))
+        self.core = nn.Sequential(conv(filters, filters, 3, padding=1), ExactELU())
         self.out_conv = conv(filters, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,8 +174,24 @@ class LocNet(nn.Module):
         self._initialise()
 
     def wrap_parts(self, wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
-        """Wrap the two functions that take nearly all of the time, as ``torch.compile`` does; for this object only."""
-        self.encode, self._join = wrap(self.encode), wrap(self._join)  # type: ignore[method-assign]
+        """Wrap the functions that take nearly all of the time, as ``torch.compile`` does; for this object only."""
+        self.replace_parts(wrap(self.encode), wrap(self._join), wrap(self._logit))
+
+    def replace_parts(
+        self, encode: Callable[..., Tensor], join: Callable[..., Tensor], logit: Callable[..., Tensor]
+    ) -> None:
+        """Compute the same by other functions; for this object only.
+
+        Parameters
+        ----------
+        encode
+            Features of frames, as `encode`.
+        join
+            Hidden maps (N, D, Y, X) from features and windows.
+        logit
+            Log-odds (N, Y, X), float32, from hidden maps.
+        """
+        self.encode, self._join, self._logit = encode, join, logit  # type: ignore[method-assign]
 
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
         """Features ``(T, D, Y, X)`` of scaled frames (light: at half resolution); each frame on its own pixel grid.
@@ -183,7 +202,7 @@ class LocNet(nn.Module):
         x = frames_TYX[:, None]
         if noise_TYX is not None:
             x = torch.stack([frames_TYX, noise_TYX.expand_as(frames_TYX)], dim=1)
-        return self.frame_net(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        return self._compute(self.frame_net, x.contiguous(memory_format=torch.channels_last))
 
     def decode(self, features_TDYX: Tensor, windows_N3: Tensor) -> OutputMaps:
         """Output maps of windows: ``windows_N3`` are positions (previous, this, next) among the features."""
@@ -228,10 +247,22 @@ class LocNet(nn.Module):
             before = self._align(features_TDYX[previous], previous == this, -self.config.shift_px)
             after = self._align(features_TDYX[following], following == this, self.config.shift_px)
             x = torch.cat([before, x, after], dim=1)  # 3D
-        return self.context_net(x)  # type: ignore[no-any-return]
+        return self._compute(self.context_net, x)
 
     def _logit(self, hidden: Tensor) -> Tensor:
-        return self.heads["probability"](hidden).float()[:, 0]  # type: ignore[no-any-return]
+        return self._compute(self.heads["probability"], hidden).float()[:, 0]
+
+    def _compute(self, part: nn.Module, x: Tensor) -> Tensor:
+        """Apply a part of the network to (N, C, Y, X); of a single small map twice, by what computes several.
+
+        On CPUs torch has another convolution for single maps of few values, which sums in another order.
+        """
+        light = self.config.variant == "light"
+        height, width = (side * (self.config.feature_px if part is self.context_net else 1) for side in x.shape[2:])
+        fewest = min(1, self.config.filters / 16) if light else min(2, self.config.filters / 8)
+        if x.device.type != "cpu" or len(x) != 1 or self.training or height * width * fewest > _VALUES_OF_A_FEW:
+            return part(x)  # type: ignore[no-any-return]
+        return part(torch.cat([x, x]))[:1]  # type: ignore[no-any-return]
 
     def _align(self, features: Tensor, repeated: Tensor, shift_px: int) -> Tensor:
         """Move a neighbour's features by whole pixels; an edge frame that stands in for its neighbour stays."""
@@ -268,7 +299,7 @@ def pad_to_stride(frames_TYX: Tensor) -> Tensor:
 
 
 def _probability(logit: Tensor) -> Tensor:
-    return torch.sigmoid(logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
+    return in_whole_vectors(torch.sigmoid_, logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
 
 
 def _neighbourhoods(x_NDYX: Tensor, pixels_P3: Tensor) -> Tensor:

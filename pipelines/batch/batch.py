@@ -31,7 +31,7 @@ from lls_decode.outputs import check_not_read, is_forced
 from lls_decode.pipelines.journal.events import Listener
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
-from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.planning.plan import Plan, adopt_dtype, make_plan
 from lls_decode.pipelines.running.interrupts import Interrupted, interruptible, raise_if_asked
 from lls_decode.pipelines.running.ownership import read_own_record, refuse_conflict
 from lls_decode.pipelines.running.run import RunResult, run
@@ -209,7 +209,7 @@ def _do(
         row = _failed_row(item, error)
         return replace(row, seconds=round(time.monotonic() - began, 2)), EXIT_BLOCKS_FAILED
     row = replace(
-        _row_of(plan, status="done" if result.exit_status == EXIT_DONE else "incomplete"),
+        _row_of(adopt_dtype(plan), status="done" if result.exit_status == EXIT_DONE else "incomplete"),
         reason=_reason(result),
         rows=result.rows,
         failed=len(result.failed),

@@ -25,7 +25,7 @@ def examine_gpu() -> Iterator[Check]:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     cards, driver = cards_in_machine(), ask_driver()
     if driver is None and not cards:
-        yield Check("gpu", "note", "none; the network runs on the CPU")
+        yield Check("gpu", "note", f"{_words_of_none()}; the network runs on the CPU, in {_cpu_dtype()}")
     elif driver is None:
         words = f"{cards} NVIDIA cards are in this machine, but no driver (nvidia-smi is not found); install it"
         yield Check("gpu", "wrong", words)
@@ -39,6 +39,23 @@ def examine_gpu() -> Iterator[Check]:
         yield Check("gpu", "wrong", words)
     else:
         yield Check("gpu", "wrong", f"{driver}, but torch sees none: {compare_cuda(built)}")
+
+
+def _words_of_none() -> str:
+    """What is said where there is no GPU that could be used."""
+    import torch
+
+    if torch.backends.mps.is_available():
+        return "the GPU of this Mac (MPS) is not used: the network is not tested on it"
+    return "none"
+
+
+def _cpu_dtype() -> str:
+    import torch
+
+    from lls_decode.localize.arithmetic import native_dtypes
+
+    return f"{native_dtypes(torch.device('cpu'))[0]} (compute.dtype: auto)"
 
 
 def cards_in_machine(devices: Path = PCI) -> int:
@@ -71,6 +88,8 @@ def _try_devices() -> Iterator[Check]:
     """A card can be seen and still be too new, or too old, for the kernels that torch was built with."""
     import torch
 
+    from lls_decode.localize.arithmetic import name_device, native_dtypes
+
     for index in range(torch.cuda.device_count()):
         name = torch.cuda.get_device_name(index)
         try:
@@ -79,10 +98,10 @@ def _try_devices() -> Iterator[Check]:
             reason = str(error).splitlines()[0]
             yield Check("gpu", "wrong", f"{name} cannot compute with torch {torch.__version__}: {reason}")
         else:
-            words = f"{name}, torch {torch.__version__} for CUDA {torch.version.cuda}"
-            if not torch.cuda.is_bf16_supported(including_emulation=False):
-                words += "; it has no bfloat16, use --dtype float32"
-            yield Check("gpu", "ok", words)
+            built = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
+            device = torch.device("cuda", index)
+            words = f"{name_device(device)}, torch {torch.__version__} for {built}"
+            yield Check("gpu", "ok", f"{words}; computes in {native_dtypes(device)[0]} (compute.dtype: auto)")
 
 
 def compare_cuda(built: str) -> str:

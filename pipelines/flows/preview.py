@@ -15,6 +15,7 @@ from lls_decode.models import RunConfigLike, as_run_config
 from lls_decode.outputs import guarded
 from lls_decode.pictures.preview_figure import Spots, preview_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.running.arithmetic import settle_here
 
 MOVIE_FRAMES = 32
 """Frames of a movie, whose volumes are single frames, that one preview shows."""
@@ -74,7 +75,7 @@ def preview(
     if out.suffix.lower() != ".png":
         raise ConfigError(f"A preview is a .png, not {out.name}; give a name like preview.png.")
     whole = as_run_config(config).replace(part=PartConfig())  # volume chooses; whole frames are drawn
-    plan = make_plan(dataset, model, out.parent, whole, force=force)
+    plan = settle_here(make_plan(dataset, model, out.parent, whole, force=force, resumes=False))
     block = _block(plan.layout, plan.bundle.network.context, volume)
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     began = time.monotonic()

@@ -34,6 +34,7 @@ from lls_decode.models import RunConfigLike, as_run_config
 from lls_decode.outputs import guarded
 from lls_decode.pictures.spike_figure import spike_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.running.arithmetic import settle_here
 from lls_decode.table import written_aside
 
 DENSITY_PER_UM2 = 0.02
@@ -103,7 +104,8 @@ def spike_in(
     from lls_decode.localize import SpikeIn, build_localizer  # torch
     from lls_decode.optics import build_psf
 
-    plan = make_plan(dataset, model, out, as_run_config(config).replace(part=PartConfig()))
+    whole = as_run_config(config).replace(part=PartConfig())
+    plan = settle_here(make_plan(dataset, model, out, whole, resumes=False))
     simulation = spiked_emitters(plan, psf=psf, photons=photons, density_per_um2=density_per_um2)
     build_psf(simulation.psf, pixel=simulation.pixel_size)  # refused here when it is absent, or of other pixels
     blocks = sample_blocks(plan, frames, seed)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from dask.base import is_dask_collection
 from dask.delayed import delayed
-from distributed import get_worker
+from distributed import default_client, get_worker
 
 from lls_decode.blocks import Block
 from lls_decode.errors import ConfigError
 from lls_decode.frames.handles import ArraySource
 from lls_decode.models import RunConfigLike
+from lls_decode.pipelines.planning.plan import Plan
+from lls_decode.pipelines.running.arithmetic import ask_workers, settle_dtype, settle_here
+from lls_decode.pipelines.running.submission import NO_WORKERS_S
 from lls_decode.pipelines.running.tasks import Task, localize_block
 from lls_decode.table import schema
 
@@ -53,7 +56,7 @@ def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunCon
             f"A Dask dataframe needs pandas, which cannot be imported ({error}); install it with "
             "pip install 'lls-decode[dataframe]', or use localize, which gives a pyarrow table."
         ) from error
-    plan = plan_here(dataset, model, config)
+    plan = _settle(plan_here(dataset, model, config))
     source, blocks = plan.source, plan.blocks
     travelling = _travelling(source)
     task = Task(
@@ -74,6 +77,18 @@ def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunCon
     meta = schema(with_sample=plan.config.geometry is not None).empty_table().to_pandas()
     rows: dd.DataFrame = dd.from_delayed(parts, meta=meta, verify_meta=False)
     return rows
+
+
+def _settle(plan: Plan) -> Plan:
+    """Return a plan in an arithmetic that the active client's workers have units for, or this process without one."""
+    try:
+        client = default_client()
+    except ValueError:
+        return settle_here(plan)
+    if not plan.is_open:
+        return plan
+    compute = plan.config.compute
+    return settle_dtype(plan, ask_workers(client, compute, check=lambda: None, patience_s=NO_WORKERS_S))
 
 
 def _travelling(source: Any) -> bool:

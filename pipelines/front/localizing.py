@@ -11,6 +11,7 @@ from lls_decode.blocks import join_ranges
 from lls_decode.frames import FrameStack
 from lls_decode.models import RunConfigLike
 from lls_decode.pipelines.planning.plan import Plan, make_plan
+from lls_decode.pipelines.running.arithmetic import settle_here
 from lls_decode.pipelines.running.ownership import table_metadata
 from lls_decode.table import schema
 
@@ -54,7 +55,7 @@ def localize(
     ConfigError, BundleError
         A key is unknown, or the model does not fit the data.
     """
-    plan = plan_here(dataset, model, config)
+    plan = settle_here(plan_here(dataset, model, config))
     tables = []
     for table in _localize_blocks(plan):
         tables.append(table)
@@ -66,7 +67,7 @@ def localize(
 def plan_here(dataset: DatasetLike, model: str | Path, config: RunConfigLike) -> Plan:
     """Plan without a run folder; what the plan has to say goes into the log."""
     opened = as_dataset(dataset, config)
-    plan = make_plan(opened.path, model, Path(), opened.config, source=opened.source)
+    plan = make_plan(opened.path, model, Path(), opened.config, source=opened.source, resumes=False)
     for note in plan.notes:
         logger.info("%s", note)
     return plan

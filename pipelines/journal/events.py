@@ -60,6 +60,18 @@ class WorkersChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkersExamined(Event):
+    """The workers that were there at the start have said what they compute on."""
+
+    dtype: str
+    """Arithmetic of the run."""
+    devices: tuple[str, ...] = ()
+    """Kinds of devices: a GPU's name, driver and memory, or a processor's name."""
+    workers: tuple[int, ...] = ()
+    """Number of workers with a device of each kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlockDone(Event):
     """The shard of a block is committed; also sent for shards of an earlier start that are in no ledger."""
 

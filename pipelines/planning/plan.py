@@ -16,7 +16,7 @@ import numpy as np
 from lls_decode.addresses import is_address, refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import CPU_BATCH_PX, PartConfig, ResolvedRunConfig, digest
+from lls_decode.config import CPU_BATCH_PX, Arithmetic, PartConfig, ResolvedRunConfig, digest
 from lls_decode.errors import InputError, OutputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.frames.storage.keys import METADATA
@@ -55,6 +55,8 @@ class Plan:
     identity: Mapping[str, Any] = field(repr=False)
     """What determines the rows, as plain values; ``run_digest`` is its digest."""
     notes: tuple[str, ...]
+    is_adopted: bool = False
+    """The arithmetic was left open, and is that of the run in the folder."""
 
     @property
     def layout(self) -> Layout:
@@ -70,6 +72,17 @@ class Plan:
     def run_digest(self) -> str:
         """Sixteen hexadecimal digits that change when any row might."""
         return digest(self.identity)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the arithmetic is still to be decided, by the machines that compute."""
+        return self.config.compute.dtype == "auto"
+
+    def with_dtype(self, dtype: Arithmetic, *notes: str, is_adopted: bool = False) -> "Plan":
+        """Return the same plan in an arithmetic, which its rows and its digest depend on."""
+        config = self.config.replace(compute=self.config.compute.replace(dtype=dtype))
+        identity = {**self.identity, "config": json.loads(json.dumps(_row_config(config)))}
+        return replace(self, config=config, identity=identity, notes=(*self.notes, *notes), is_adopted=is_adopted)
 
     @cached_property
     def read_bytes(self) -> int:
@@ -133,11 +146,17 @@ class Plan:
             f"model      {self.bundle.name} ({self.bundle_path}), context {self.bundle.network.context}, "
             f"z {self.bundle.z_range_nm[0]:g} to {self.bundle.z_range_nm[1]:g} nm",
             f"detection  {self.config.detection.describe()}",
+            f"arithmetic {self._describe_arithmetic()}",
             f"pixel      {pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)",
             f"geometry   {geometry.describe(pixel) if geometry is not None else 'unknown, no sample coordinates'}",
             *(f"note       {note}" for note in self.notes),
             f"output     {self.out}, {self._describe_output(found)}",
         ]
+
+    def _describe_arithmetic(self) -> str:
+        if self.is_open:
+            return "auto: decided on the workers"
+        return f"{self.config.compute.dtype}{', that of the run in the folder' if self.is_adopted else ''}"
 
     def _describe_part(self) -> list[str]:
         """What is left out of the dataset; nothing when nothing is."""
@@ -156,7 +175,7 @@ class Plan:
             return "which holds a run whose record (run.json) is damaged"
         if record is None:
             return "a new run"
-        if record.run_digest != self.run_digest:
+        if record.run_digest != self.run_digest:  # also where its arithmetic is open: it would be the record's
             changes = "; ".join(differences(record.identity, self.identity))
             return f"which holds another run ({changes})"
         return f"{found} of {len(self.blocks)} blocks are done"
@@ -170,6 +189,7 @@ def make_plan(
     *,
     source: FrameSource | None = None,
     force: bool = False,
+    resumes: bool = True,
 ) -> Plan:
     """Open dataset and bundle, settle what the configuration left open, cut into blocks, and check.
 
@@ -187,6 +207,8 @@ def make_plan(
         The dataset when it is open already: one that grows, as far as it is complete, or an array in memory.
     force
         Also plan for frames that the camera cannot have recorded.
+    resumes
+        Whether the plan is for the run folder ``out``, whose run keeps its arithmetic (``compute.dtype: auto``).
 
     Raises
     ------
@@ -226,7 +248,7 @@ def make_plan(
         "config": _row_config(resolved),
         "table_version": TABLE_VERSION,
     }
-    return Plan(
+    plan = Plan(
         dataset=str(dataset),
         bundle_path=str(bundle_path.resolve()),
         out=Path(out),
@@ -237,6 +259,21 @@ def make_plan(
         identity=json.loads(json.dumps(identity)),
         notes=tuple(notes),
     )
+    return adopt_dtype(plan) if resumes else plan
+
+
+def adopt_dtype(plan: Plan) -> Plan:
+    """Settle the open arithmetic of a plan as that of the run in its folder, if nothing else differs from that run."""
+    if not plan.is_open:
+        return plan
+    try:
+        record = RunFolder(plan.out).read_record()
+    except (InputError, OutputError):
+        return plan  # said where the folder is claimed
+    if record is None or record.config.compute.dtype == "auto":
+        return plan
+    adopted = plan.with_dtype(record.config.compute.dtype, is_adopted=True)
+    return adopted if adopted.run_digest == record.run_digest else plan
 
 
 def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:
@@ -271,6 +308,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two identities, in words: ``detection.accept: 0.7 -> 0.6``."""
     before, after = _flatten(old), _flatten(new)
     keys = [key for key in {**before, **after} if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
+    if after.get(_DTYPE) == "auto":  # which is open, and no difference
+        keys = [key for key in keys if key != _DTYPE]
     return [
         f"{key.removeprefix('config.')}: {_word(before.get(key, _ABSENT))} -> {_word(after.get(key, _ABSENT))}"
         for key in sorted(keys)
@@ -290,6 +329,7 @@ def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
 
 
 _ABSENT = object()
+_DTYPE = "config.compute.dtype"
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

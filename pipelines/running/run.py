@@ -5,6 +5,7 @@ Whatever ends it (a signal, a lost scheduler, a full disk, kill -9), the same co
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ from lls_decode.pipelines.journal.events import (
     RunInterrupted,
     RunStarted,
     ShardDamaged,
+    WorkersExamined,
 )
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.json_lines import EventWriter
@@ -54,6 +56,7 @@ from lls_decode.table import (
 from lls_decode.table.files import output_error
 
 from .acquisition import Acquisition
+from .arithmetic import WorkerDevice, ask_workers, claim_folder, settle_dtype
 from .interrupts import Interrupted, interruptible, raise_if_asked
 from .ownership import table_metadata, take_ownership
 from .submission import NO_WORKERS_S, Submission
@@ -143,7 +146,7 @@ def run(
     plan.check_memory(_smallest_memory(client))
     folder.create()
     with folder.locked() as lock, ExitStack() as stack:
-        take_ownership(plan, folder, force=force)
+        plan, devices = claim_folder(plan, folder, client, force=force, patience_s=no_workers_s)
         tally = _Tally(len(plan.blocks))
         everyone: list[Listener] = [tally]
         for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
@@ -162,7 +165,7 @@ def run(
                 raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
 
         chosen = select_blocks(plan.blocks, only=only, share=share)
-        started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s)
+        started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s, devices)
         return started.execute(acquisition)
 
 
@@ -217,6 +220,8 @@ class _Run:
     emit: Listener
     check: Callable[[], None]
     no_workers_s: float
+    devices: tuple[WorkerDevice, ...] = ()
+    """What the workers compute on, where they were asked already."""
     elsewhere: dict[int, int] = field(default_factory=dict)
     """Rows of blocks that other starts have done, by index: looked up before a merge when this one does not do all."""
     receipts: dict[int, ShardReceipt] = field(default_factory=dict)
@@ -252,6 +257,8 @@ class _Run:
         """Do what is missing, then merge; what the merge finds damaged is done again, and merged again."""
         done = self._take_up(self.chosen)
         missing = [block for block in self.chosen if block.index not in done]
+        if missing:
+            self._examine_workers()
         for repairs in range(MOST_REPAIRS + 1):
             self._submission(self._make_task).work(missing)
             try:
@@ -261,6 +268,15 @@ class _Run:
                 if not missing or repairs == MOST_REPAIRS:
                     raise
         raise AssertionError("the loop returns or raises")
+
+    def _examine_workers(self) -> None:
+        """Write down what the workers compute on; refuse those on which a run cannot be resumed."""
+        compute, devices = self.plan.config.compute, self.devices
+        if not devices:
+            devices = ask_workers(self.client, compute, check=self.check, patience_s=self.no_workers_s)
+        settle_dtype(self.plan, devices)
+        counts = Counter(device.name for device in devices)
+        self.emit(WorkersExamined(dtype=compute.dtype, devices=tuple(counts), workers=tuple(counts.values())))
 
     def _say(self, event: Event) -> None:
         """Emit an event of an ending that has a reason of its own, which a full disk is not to replace."""
@@ -284,6 +300,7 @@ class _Run:
                 self.folder.note_layout(acquisition.source.layout)
 
         done = self._take_up(acquisition.blocks)
+        self._examine_workers()
         ready = ([block for block in some if block.index not in done] for some in acquisition.iter_blocks(emit))
         self._submission(make_task).work((), later=ready)
         plan = acquisition.whole_plan()

@@ -10,6 +10,7 @@ from lls_decode.pipelines.journal.events import (
     RunFinished,
     ShardDamaged,
     WorkersChanged,
+    WorkersExamined,
 )
 
 from .run_status import WorkerStatus
@@ -24,6 +25,8 @@ class LatestStart:
     ended_at: float | None = None
     merging: bool = False
     workers_now: int = 0
+    devices: tuple[str, ...] = ()
+    """What the workers that were there at the start compute on."""
     workers: "dict[tuple[str, int], _WorkerTotals]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,9 @@ class LatestStart:
         match event:
             case WorkersChanged():
                 self.workers_now = event.workers
+            case WorkersExamined():
+                pairs = zip(event.workers, event.devices, strict=True)
+                self.devices = tuple(f"{count} x {name}" if count > 1 else name for count, name in pairs)
             case MergeStarted():
                 self.merging = True
             case Merged() | ShardDamaged():

@@ -220,6 +220,8 @@ class RunReader:
             dataset=record.dataset,
             model=f"{record.model.name} ({record.model.path})",
             run_digest=record.run_digest,
+            dtype=record.config.compute.dtype,
+            devices=start.devices,
             state="running" if owner else "done" if complete else "incomplete",
             owner=owner,
             merging=start.merging,

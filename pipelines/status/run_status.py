@@ -90,6 +90,10 @@ class RunStatus:
     dataset: str
     model: str
     run_digest: str
+    dtype: str
+    """Arithmetic of the network."""
+    devices: tuple[str, ...]
+    """What the workers of the latest start compute on: GPUs with driver and memory, or processors."""
     state: State
     """``incomplete``: nobody works at it, and blocks are missing or the table is; the same command goes on."""
     owner: str | None
@@ -166,6 +170,7 @@ class RunStatus:
             + (f", {self.owner} works at it" if self.owner else ""),
             f"dataset    {self.dataset}",
             f"model      {self.model}",
+            f"arithmetic {self.dtype}" + (f" on {', '.join(self.devices)}" if self.devices else ""),
             f"volumes    {self._strip()}",
             f"blocks     {self.blocks_done}/{self.blocks} done, {self.blocks_failed} failed, {self.blocks_left} left"
             + (f", {self.retries} retries" if self.retries else ""),

@@ -9,7 +9,8 @@ import torch
 
 from lls_decode.config import ComputeConfig, NetworkConfig
 from lls_decode.errors import ConfigError
-from lls_decode.localize.compilation import WORTH_PX, compile_network, is_compiled, warn_of_slow_arithmetic
+from lls_decode.localize.arithmetic import warn_of_slow_arithmetic
+from lls_decode.localize.compilation import WORTH_PX, compile_network, is_compiled
 from lls_decode.model.network import LocNet
 
 CPU = torch.device("cpu")
@@ -72,7 +73,7 @@ def test_what_cannot_be_compiled_is_computed_as_it_is(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         check_same_numbers(network, make_network())
     words = words_of(caplog)
-    assert len(words) == 2  # of the frames, and of the windows
+    assert len(words) == 3  # of the frames, of the windows, and of the probability
     assert all("cannot be compiled here" in line and "no compiler is installed" in line for line in words)
 
 

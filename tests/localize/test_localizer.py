@@ -162,7 +162,7 @@ def localizer(bundle: ModelBundle, **compute: Any) -> Localizer:
         pixel=PIXEL,
         geometry=STAGE,
         rule=PaperRule(),
-        compute=ComputeConfig(device="cpu", **({"batch_px": 2 * HEIGHT * WIDTH} | compute)),
+        compute=ComputeConfig(device="cpu", **({"dtype": "float32", "batch_px": 2 * HEIGHT * WIDTH} | compute)),
         device=torch.device("cpu"),
     )
 

@@ -191,7 +191,7 @@ def localizer(imported: Path) -> Localizer:
         camera=info.camera,
         pixel_size=info.pixel_size,
         detection=AuthorsRule(),
-        compute=ComputeConfig(device="cpu", batch_px=4 * 48 * 40),
+        compute=ComputeConfig(device="cpu", dtype="float32", batch_px=4 * 48 * 40),
     )
     return build_localizer(imported, config, Layout(9, 1, 48, 40))
 
@@ -336,7 +336,7 @@ def test_networks_with_a_noise_map_give_the_same_numbers(frames: int, tmp_path: 
 
     np.save(tmp_path / "variance.npy", sigma_adu.double().numpy() ** 2)
     camera = info.camera.replace(variance_adu2=str(tmp_path / "variance.npy"))
-    config = RunConfig(camera=camera, pixel_size=info.pixel_size, compute=ComputeConfig(device="cpu"))
+    config = RunConfig(camera=camera, pixel_size=info.pixel_size, compute=ComputeConfig(device="cpu", dtype="float32"))
     localizer = build_localizer(tmp_path / "a.lls", config, Layout(4, 1, 12, 20))
     with torch.inference_mode():
         windows = windows_of(4) if frames == 3 else windows.repeat(3, axis=1)

@@ -34,7 +34,9 @@ from .report import echo_report
 @input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Arithmetic of the network.")
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Arithmetic of the network."
+)
 @click.option(
     "--volumes", type=IndexRangeType(from_end=True),
     help="Only these volumes, e.g. 3:7 for 3 to 6; negative numbers count from the end.",

@@ -13,6 +13,7 @@ from lls_decode.pictures.preview_figure import Spots, preview_figure
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.flows.preview import MOVIE_FRAMES, preview
 from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running.arithmetic import settle_here
 from tests.pipelines.conftest import HEIGHT, WIDTH, World, write_movie
 
 pytest.importorskip("matplotlib")
@@ -37,7 +38,7 @@ def test_a_preview_finds_what_a_run_finds_in_that_volume(world: World, tmp_path)
     table = build_localizer(bundle, plan.config, plan.layout).run(plan.source.read(block))
     assert (result.volume, result.num_frames) == (1, plan.layout.planes_per_volume)
     assert result.num_localizations == len(table)
-    assert result.notes == plan.notes
+    assert result.notes == settle_here(plan).notes
     image = picture(tmp_path / "p.png")
     assert image.shape[0] > 700
     assert image.shape[1] > 1400

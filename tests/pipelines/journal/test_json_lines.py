@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lls_decode.pipelines.journal import events as events_module
-from lls_decode.pipelines.journal.events import BlockDone, BlockFailed, Event, RunFinished, RunInterrupted, RunStarted
+from lls_decode.pipelines.journal.events import (
+    BlockDone,
+    BlockFailed,
+    Event,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    WorkersExamined,
+)
 from lls_decode.pipelines.journal.json_lines import (
     EventReader,
     EventWriter,
@@ -23,6 +31,11 @@ from lls_decode.pipelines.journal.json_lines import (
 KINDS = Event.__subclasses__()
 TEXTS = st.text() | st.just("caf\udce9.zarr")
 """Also a file name that is not UTF-8, as Python spells it."""
+OPTIONAL: dict[type[Event], set[str]] = {
+    BlockDone: {"gpu_bytes", "lost", "frames_lost", "filled", "reason"},
+    WorkersExamined: {"devices", "workers"},
+}
+"""Fields with a default, which examples have."""
 RANGES = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9))
 VALUES: dict[object, st.SearchStrategy[object]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
@@ -31,6 +44,8 @@ VALUES: dict[object, st.SearchStrategy[object]] = {
     bool: st.booleans(),
     int | None: st.none() | st.integers(min_value=0, max_value=2**63 - 1),
     tuple[int, int]: RANGES,
+    tuple[int, ...]: st.lists(st.integers(0, 10**9), max_size=3).map(tuple),
+    tuple[str, ...]: st.lists(st.text(), max_size=3).map(tuple),
     tuple[tuple[int, int], ...]: st.lists(RANGES, max_size=3).map(tuple),
 }
 
@@ -48,6 +63,8 @@ def example(kind: type[Event]) -> Event:
         bool: True,
         int | None: 7,
         tuple[int, int]: (0, 2),
+        tuple[int, ...]: (2, 1),
+        tuple[str, ...]: ("one", "other"),
         tuple[tuple[int, int], ...]: ((3, 5),),
     }
     return kind(**{name: values[hint] for name, hint in typing.get_type_hints(kind).items()})
@@ -83,7 +100,7 @@ def test_line_that_is_cut_is_no_event(kind: type[Event]) -> None:
 def test_line_that_lacks_a_field_is_no_event(kind: type[Event]) -> None:
     values = example(kind).to_dict()
     needed = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
-    optional = {"gpu_bytes", "lost", "frames_lost", "filled", "reason"} if kind is BlockDone else set()
+    optional = OPTIONAL.get(kind, set())
     assert needed | optional | {"event"} == values.keys()
     for name in needed:
         with pytest.raises(ValueError, match=r"."):

@@ -1,0 +1,189 @@
+"""Ways to compute the network on a GPU, tried against each other; `gpu.py --only engine` runs it.
+
+Round one: every way, for the full network and a light one, small frames in float16. Round two: the two best of each
+network at other sizes, and in bfloat16. A way that fails, or whose detections are not those of the plain network, is
+out, and why is said. Lines are given as soon as they are there, and no case begins after the deadline.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from random_model import count_work, make_localizer
+from torch import Tensor
+
+from lls_decode.axes import NetworkVariant
+from lls_decode.localize import Localizer, detect
+from lls_decode.localize.compilation import compile_network
+from lls_decode.model.fast import use_fast_graph
+from lls_decode.model.network import LocNet
+
+NETWORKS: tuple[tuple[NetworkVariant, int], ...] = (("published", 48), ("light", 64))
+TOLERANCE = 0.01
+"""By how much the share of detections that are those of float32 may be smaller than that of the plain network in the
+same type. Random weights are near their thresholds everywhere; trained models are held to the gates by
+`accuracy/precision.py`."""
+MODES = {"compiled": None, "max-autotune": "max-autotune-no-cudagraphs", "CUDA graphs": "reduce-overhead"}
+WAYS: dict[str, tuple[str, str | None]] = {
+    "plain": ("plain", None),
+    "fast": ("fast", None),
+    **{f"{graph}, {mode}": (graph, mode) for mode in MODES for graph in ("plain", "fast")},
+}
+"""Graph of each way, and how it is compiled."""
+SIDES = (64, 256, 512, 1024, 2048)
+PX = 1 << 23
+"""Pixels of a case."""
+
+
+def tournament(device: torch.device, scale: float, floor: Callable[..., float], minutes: float) -> Iterator[Any]:
+    """Yield a line for each case, then one for the winner of each network.
+
+    Parameters
+    ----------
+    floor
+        Seconds a pixel that the device needs at least, of FLOP and values a pixel and bytes a value.
+    """
+    end = time.monotonic() + 60 * minutes
+    for variant, filters in NETWORKS:
+        filters = filters if scale == 1 else 8
+        usual = {"variant": variant, "filters": filters, "side": SIDES[0], "dtype": "float16"}
+        if device.type == "cpu":
+            usual["dtype"] = "bfloat16"  # float16 is slow on CPUs
+        network_end = time.monotonic() + (end - time.monotonic()) / (2 if variant == NETWORKS[0][0] else 1)
+        lines: list[dict[str, Any]] = []
+        for way in WAYS:
+            lines.append(run_case(device, {**usual, "way": way}, scale, floor, network_end))
+            yield lines[-1]
+        ranked = sorted((line for line in lines if line.get("passes")), key=lambda line: -line["whole_mpx_per_s"])
+        for side in SIDES if scale == 1 else SIDES[:1]:
+            for dtype in ("float16", "bfloat16") if scale == 1 else ("float32",):
+                for line in ranked[:2]:
+                    case = {**usual, "way": line["way"], "side": side, "dtype": dtype}
+                    if case != {**usual, "way": line["way"]}:
+                        yield run_case(device, case, scale, floor, network_end)
+        yield {
+            "what": "winner",
+            "variant": variant,
+            "filters": filters,
+            "way": ranked[0]["way"] if ranked else None,
+            "whole_mpx_per_s": ranked[0]["whole_mpx_per_s"] if ranked else None,
+            "share_of_floor": ranked[0]["share_of_floor"] if ranked else None,
+            "slower": {line["way"]: round(line["whole_mpx_per_s"], 2) for line in ranked[1:]},
+            "failed": {line["way"]: line.get("failed", "detections differ") for line in lines if line not in ranked},
+        }
+
+
+def run_case(
+    device: torch.device, case: dict[str, Any], scale: float, floor: Callable[..., float], end: float
+) -> dict[str, Any]:
+    """Measure one case; what goes wrong is said in its line."""
+    if time.monotonic() > end:
+        return {**case, "failed": "no time was left"}
+    frames = max(4, int(PX * scale) // case["side"] ** 2)
+    began = time.monotonic()
+    try:
+        rates = measure(device, frames=frames, **case)
+    except Exception as error:  # of any compiler
+        return {**case, "failed": f"{type(error).__name__}: {error}"[:300], "took_s": time.monotonic() - began}
+    flop_per_px, values_per_px = count_work(case["filters"], case["variant"])
+    floor_s = floor(flop_per_px, values_per_px, 4 if case["dtype"] == "float32" else 2)
+    share = rates["whole_mpx_per_s"] * 1e6 * floor_s
+    return {**case, "frames": frames, **rates, "share_of_floor": share, "took_s": time.monotonic() - began}
+
+
+def measure(
+    device: torch.device, *, variant: NetworkVariant, filters: int, side: int, frames: int, dtype: str, way: str
+) -> dict[str, Any]:
+    """Return Mpx/s of the parts and of the whole, and the share of detections that the plain network makes, too."""
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = dtype != "float32"
+    localizer = make_localizer(device, filters, dtype, 1 << 22, side, variant=variant)
+    network = localizer.bundle.network
+    adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
+    this = np.arange(frames)
+    windows = np.clip(this[:, None] + np.array([-1, 0, 1]), 0, frames - 1)
+    few = slice(0, max(1, min(frames, (1 << 19) // side**2)))
+    expected = found_pixels(
+        make_localizer(device, filters, "float32", 1 << 20, side, variant=variant), adu, windows[few]
+    )
+    usual = share_of_equals(found_pixels(localizer, adu, windows[few]), expected)
+    prepare(network, way, getattr(torch, dtype))
+    began = time.perf_counter()
+    found = found_pixels(localizer, adu, windows[few])
+    first_s = time.perf_counter() - began
+    same = share_of_equals(found, expected)
+    batch = max(4, min(frames, (1 << 22) // side**2))
+    inputs = torch.randn(batch, side, side, device=device)
+    inside = torch.arange(batch, device=device)
+    triples = torch.stack([(inside - 1).clamp_min(0), inside, (inside + 1).clamp_max(batch - 1)], dim=1)
+    pixels, whole = batch * side**2 * 1e-6, frames * side**2 * 1e-6
+    repeats = 10 if device.type == "cuda" else 1
+    with torch.inference_mode():
+        with torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32"):
+            features = network.encode(inputs)
+            encode_s = seconds(lambda: network.encode(inputs), device, repeats)
+            decode_s = seconds(lambda: network.decode_sparsely(features, triples), device, repeats)
+            maps = network.decode_sparsely(features, triples)
+        detect_s = seconds(lambda: detect(maps, localizer.rule), device, repeats)
+        whole_s = seconds(lambda: localizer.find(adu, windows), device, min(3, repeats))
+    return {
+        "encode_mpx_per_s": pixels / encode_s,
+        "decode_mpx_per_s": pixels / decode_s,
+        "detect_mpx_per_s": pixels / detect_s,
+        "whole_mpx_per_s": whole / whole_s,
+        "first_s": first_s,
+        "same_detections": same,
+        "same_detections_plain": usual,
+        "passes": same >= usual - TOLERANCE,
+        "peak_device_GB": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
+    }
+
+
+def prepare(network: LocNet, way: str, dtype: torch.dtype) -> None:
+    """Have a network computed in one of the ways, in place."""
+    graph, mode = WAYS[way]
+    if graph == "fast":
+        use_fast_graph(network, dtype)
+    if mode is None:
+        return
+    compile_network(network, required=True, mode=MODES[mode])
+    if mode == "CUDA graphs":
+        network.wrap_parts(kept)
+
+
+def kept(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Copy what a replayed graph gives, which its next replay overwrites."""
+
+    def call(*arguments: Any) -> Tensor:
+        torch.compiler.cudagraph_mark_step_begin()
+        return part(*arguments).clone()
+
+    return call
+
+
+def share_of_equals(one: set[tuple[int, int, int]], other: set[tuple[int, int, int]]) -> float:
+    """Return the Jaccard index of two sets of detections."""
+    return len(one & other) / max(1, len(one | other))
+
+
+def found_pixels(localizer: Localizer, adu: np.ndarray, windows: np.ndarray) -> set[tuple[int, int, int]]:
+    """Window, row and column of all detections."""
+    found = localizer.find(adu[: int(windows.max()) + 1], windows)
+    return set(zip(found.window.tolist(), found.y_px.tolist(), found.x_px.tolist(), strict=True))
+
+
+def seconds(work: Callable[[], Any], device: torch.device, repeats: int = 10) -> float:
+    """Return the median time of one call, after two for warming up (one on a CPU)."""
+    warm, taken = (2 if device.type == "cuda" else 1), []
+    for _ in range(repeats + warm):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[warm:])

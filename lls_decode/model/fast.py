@@ -1,0 +1,289 @@
+"""The networks rearranged for GPUs: the same weights, cast once to one type, and fewer passes over memory.
+
+On a GPU convolutions are less than half of the time of `LocNet`; the rest moves memory. Here nothing is concatenated,
+up-sampled or gathered before a convolution:
+
+* A convolution of concatenated maps is the sum of the convolutions of each.
+* A 3x3 convolution of a map that was doubled by nearest up-sampling is four 2x2 convolutions of the small map, one for
+  each position of a pixel in its pair of rows and columns; where two taps fall on the same small pixel, their weights
+  are added.
+* The first context convolution is computed for each frame, not for each window: a frame is the previous one of one
+  window, the following one of another. Its results are shifted instead of the features. At the edge that features are
+  shifted out of, a convolution of shifted features sees zeros where that of the features sees the column that has just
+  left; that column's part is taken back.
+
+The sums are those of `LocNet` in another order, so results agree to rounding. Elementwise steps are left to
+`torch.compile`, which fuses each run of them into one kernel. `LocNet` remains the reference.
+
+Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``f`` filters.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lls_decode.model.light import FEATURE_PX, LightContextNet, LightFrameNet
+from lls_decode.model.network import Head, LocNet, UNet
+
+
+def use_fast_graph(network: LocNet, dtype: torch.dtype) -> None:
+    """Have a network computed by its rearranged twin in ``dtype``, in place; for inference."""
+    weight = next(network.parameters())
+    fast = FastNet(network, dtype).to(weight.device).eval()
+    network.replace_parts(fast.encode, fast.join, fast.logit)
+
+
+class FastNet(nn.Module):
+    """The rearranged twin of a `LocNet`, with a copy of its weights in one type."""
+
+    def __init__(self, network: LocNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        frame, context = network.frame_net, network.context_net
+        self.first = _Windows(network, _first_of(context), dtype)
+        if isinstance(frame, UNet):
+            assert isinstance(context, UNet)
+            self.frame_net: nn.Module = _FastUNet(frame, dtype)
+            self.context_net: nn.Module = _FastUNet(context, dtype, is_begun=True)
+        else:
+            assert isinstance(frame, LightFrameNet)
+            assert isinstance(context, LightContextNet)
+            self.frame_net = _FastLightFrameNet(frame, dtype)
+            self.context_net = _FastLightContextNet(context, dtype)
+        head = cast("Head", network.heads["probability"])
+        self.hidden_conv, self.logit_conv = _Elu(head.core[0], dtype), _Conv(head.out_conv, dtype)
+
+    def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
+        """As `LocNet.encode`."""
+        x = frames_TYX[:, None].to(self.dtype)
+        if noise_TYX is not None:
+            x = torch.stack([x[:, 0], noise_TYX.to(self.dtype).expand_as(frames_TYX)], dim=1)
+        return self.frame_net(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def join(self, features_TDYX: Tensor, windows_N3: Tensor) -> Tensor:
+        """Hidden maps (N, D, Y, X), which all heads read."""
+        return self.context_net(self.first(features_TDYX, windows_N3))  # type: ignore[no-any-return]
+
+    def logit(self, hidden_NDYX: Tensor) -> Tensor:
+        """Log-odds of the detection probability (N, Y, X), float32."""
+        return self.logit_conv(self.hidden_conv(hidden_NDYX)).float()[:, 0]  # type: ignore[no-any-return]
+
+
+class _Conv(nn.Module):
+    """A convolution with its weights in one type."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        self.stride, self.padding, self.dilation = conv.stride, cast("tuple[int, int]", conv.padding), conv.dilation
+        _keep(self, dtype, weight=conv.weight, bias=conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+
+
+class _Elu(_Conv):
+    """A convolution, its bias and its ELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _elu(F.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation), self.bias)
+
+
+class _Stage(nn.Sequential):
+    """Two convolutions, each with its ELU; or the second one, where the first is done."""
+
+    def __init__(self, stage: nn.Module, dtype: torch.dtype, *, is_begun: bool = False) -> None:
+        assert isinstance(stage, nn.Sequential)
+        super().__init__(*(_Elu(stage[index], dtype) for index in ((2,) if is_begun else (0, 2))))
+
+
+class _Up(nn.Module):
+    """A decoder's stage: the maps of the encoder beside those from below, which are at half the resolution."""
+
+    high: Tensor
+    phases: Tensor
+    bias: Tensor
+
+    def __init__(self, stage: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert isinstance(stage, nn.Sequential)
+        conv = stage[0]
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        below = conv.in_channels // 2
+        self.second = _Elu(stage[2], dtype)
+        _keep(
+            self,
+            dtype,
+            high=conv.weight[:, :below],
+            phases=_phase_weights(conv.weight[:, below:]),
+            bias=conv.bias,
+        )
+
+    def forward(self, high: Tensor, low: Tensor) -> Tensor:
+        joined = F.conv2d(high, self.high, None, padding=1) + _interleave(F.conv2d(low, self.phases, None, padding=1))
+        return self.second(_elu(joined, self.bias))  # type: ignore[no-any-return]
+
+
+class _Windows(nn.Module):
+    """The first convolution of the context network, where the frames of a window meet."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, network: LocNet, conv: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        config = network.config
+        self.has_context = config.context != "none"
+        self.shift = config.shift_px // config.feature_px
+        self.dim = 3 if config.shift_axis == "x" else 2
+        self.out_channels = conv.out_channels
+        # (3 f, D): what a frame gives as the previous, as this, and as the following one
+        frames = conv.weight.chunk(3 if self.has_context else 1, dim=1)
+        _keep(self, dtype, weight=torch.cat(frames), bias=conv.bias)
+
+    def forward(self, features_TDYX: Tensor, windows_N3: Tensor) -> Tensor:
+        previous, this, following = windows_N3.unbind(dim=1)
+        moves = self.has_context and abs(self.shift) > 0
+        padding = [1, 1]
+        padding[self.dim - 2] += int(moves)  # results beyond the edges, which are shifted in
+        every = F.conv2d(features_TDYX, self.weight, None, padding=padding)
+        if not self.has_context:
+            return _elu(every[this], self.bias)
+        before, here, after = every.split(self.out_channels, dim=1)  # type: ignore[no-untyped-call]
+        if not moves:
+            return _elu(before[previous] + here[this] + after[following], self.bias)
+        length = features_TDYX.shape[self.dim]
+        earlier, _, later = self.weight.split(self.out_channels)  # type: ignore[no-untyped-call]
+        first = self._moved(before, features_TDYX, earlier, -self.shift)[previous]
+        last = self._moved(after, features_TDYX, later, self.shift)[following]
+        before, here, after = (part.narrow(self.dim, 1, length) for part in (before, here, after))
+        # an edge frame that stands in for its neighbour stays where it is
+        first = torch.where((previous == this)[:, None, None, None], before[previous], first)
+        last = torch.where((following == this)[:, None, None, None], after[following], last)
+        return _elu(first + here[this] + last, self.bias)
+
+    def _moved(self, results: Tensor, features: Tensor, weight: Tensor, shift: int) -> Tensor:
+        """Convolution of features that are shifted by ``shift``, from that of the features (one pixel beyond edges)."""
+        length = features.shape[self.dim]
+        if abs(shift) >= length:
+            return torch.zeros_like(results.narrow(self.dim, 1, length))
+        # result c of the shifted features is result c - shift, which lies at c - shift + 1
+        source, target = (0, shift - 1) if shift > 0 else (1 - shift, 0)
+        moved = _place(results.narrow(self.dim, source, length + 1 - abs(shift)), target, length, self.dim)
+        # the column that is just shifted out, which the convolution of the shifted features no longer sees
+        left, tap, edge = (length - shift, 2, length - 1) if shift > 0 else (-shift - 1, 0, 0)
+        gone = F.conv2d(
+            features.narrow(self.dim, left, 1),
+            weight.narrow(self.dim, tap, 1),
+            None,
+            padding=(1, 0) if self.dim == 3 else (0, 1),
+        )
+        return moved - _place(gone, edge, length, self.dim)
+
+
+class _FastUNet(nn.Module):
+    """As `UNet`; ``is_begun``: without its first convolution."""
+
+    def __init__(self, net: UNet, dtype: torch.dtype, *, is_begun: bool = False) -> None:
+        super().__init__()
+        self.whole, self.halved = _Stage(net.encoder[0], dtype, is_begun=is_begun), _Stage(net.encoder[1], dtype)
+        self.pool_full, self.pool_half = (_Conv(conv, dtype) for conv in net.poolers)
+        self.base = _Stage(net.base, dtype)
+        self.up_half, self.up_full = (_Conv(conv, dtype) for conv in net.upsamplers)
+        self.to_half, self.to_full = (_Up(part, dtype) for part in net.decoder)
+        self.out_conv = _Conv(net.out_conv, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        full = self.whole(x)  # f, Y
+        half = self.halved(self.pool_full(full))  # 2f, Y/2
+        x = self.base(self.pool_half(half))  # 4f, Y/4
+        x = self.to_half(half, self.up_half(x))  # 2f, Y/2
+        x = self.to_full(full, self.up_full(x))  # f, Y
+        return self.out_conv(x)  # type: ignore[no-any-return]
+
+
+class _FastLightFrameNet(nn.Module):
+    """As `LightFrameNet`."""
+
+    def __init__(self, net: LightFrameNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.stem, self.last = _Stage(net.stem, dtype), _Elu(net.last, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(F.pixel_unshuffle(x, FEATURE_PX))
+        return x + self.last(x)  # type: ignore[no-any-return]
+
+
+class _FastLightContextNet(nn.Module):
+    """As `LightContextNet`, without its first convolution."""
+
+    def __init__(self, net: LightContextNet, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.encoder = _Stage(net.encoder, dtype, is_begun=True)
+        self.pooler, self.base = _Conv(net.pooler, dtype), _Stage(net.base, dtype)
+        self.wide, self.upsampler = _Elu(net.wide, dtype), _Conv(net.upsampler, dtype)
+        self.decoder, self.out_conv = _Up(net.decoder, dtype), _Conv(net.out_conv, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.encoder(x)  # f, Y/2
+        x = self.base(self.pooler(half))  # 2f, Y/4
+        x = x + self.wide(x)
+        x = self.decoder(half, self.upsampler(x))  # f, Y/2
+        return F.pixel_shuffle(self.out_conv(x), FEATURE_PX)  # f/2, Y
+
+
+def _first_of(context: nn.Module) -> nn.Module:
+    stage = context.encoder[0] if isinstance(context, UNet) else context.encoder
+    assert isinstance(stage, nn.Sequential)
+    return stage[0]
+
+
+def _keep(module: nn.Module, dtype: torch.dtype, **tensors: Tensor) -> None:
+    """Copy weights into a module, in a type and in the layout that GPUs want."""
+    for name, tensor in tensors.items():
+        value = tensor.detach().to(dtype, copy=True)
+        module.register_buffer(name, value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value)
+
+
+def _elu(x: Tensor, bias: Tensor) -> Tensor:
+    return F.elu(x + bias[:, None, None])
+
+
+def _place(x: Tensor, start: int, length: int, dim: int) -> Tensor:
+    """Put a map into one of zeros that is ``length`` long, at ``start``."""
+    ends = (start, length - start - x.shape[dim])
+    return F.pad(x, ends if dim == 3 else (0, 0, *ends))
+
+
+def _phase_weights(weight: Tensor) -> Tensor:
+    """Four 2x2 kernels (4 C, K, 2, 2) in place of a 3x3 one (C, K, 3, 3) after doubling, by row and column in the pair.
+
+    An even row of the doubled map sees the small rows above (one tap) and here (two taps), an odd one here and below.
+    """
+    return torch.cat([phase for row in _halves(weight, 2) for phase in _halves(row, 3)])
+
+
+def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Two taps in place of three along an axis, for even and for odd pixels."""
+    before, here, after = weight.split(1, dim=dim)  # type: ignore[no-untyped-call]
+    return torch.cat([before, here + after], dim), torch.cat([before + here, after], dim)
+
+
+def _interleave(phases: Tensor) -> Tensor:
+    """Maps (N, C, 2 Y, 2 X) from results (N, 4 C, Y + 1, X + 1) of the kernels of `_phase_weights`, padded by one."""
+    small = phases.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # N, Y + 1, X + 1, 2, 2, C  # type: ignore[no-untyped-call]
+    height, width = small.shape[1] - 1, small.shape[2] - 1
+    rows = [
+        torch.stack([small[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)  # N, Y, X, 2, C
+        for p in (0, 1)
+    ]
+    return torch.stack(rows, dim=2).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

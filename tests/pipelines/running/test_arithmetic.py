@@ -1,0 +1,115 @@
+"""One arithmetic for a run: decided by its workers, recorded, and kept when the run is resumed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from distributed import Client
+
+from lls_decode.errors import ConfigError, RunConflictError, SiteError
+from lls_decode.localize.arithmetic import native_dtypes
+from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.planning.plan import make_plan
+from lls_decode.pipelines.running.arithmetic import WorkerDevice, ask_workers, choose_dtype, settle_dtype
+from lls_decode.pipelines.running.run import run
+from lls_decode.pipelines.status.reader import read_status
+from lls_decode.table import read_metadata
+from tests.pipelines.conftest import World, run_config, shard_identities
+
+H100 = WorkerDevice("H100", ("float16", "bfloat16", "float32"))
+P100 = WorkerDevice("P100", ("float32",))
+GENOA = WorkerDevice("EPYC Genoa", ("bfloat16", "float32"))
+MILAN = WorkerDevice("EPYC Milan", ("float32",))
+NATIVE = native_dtypes(torch.device("cpu"))[0]
+
+
+@pytest.mark.parametrize(
+    ("devices", "dtype"),
+    [
+        pytest.param([H100, H100], "float16", id="GPUs"),
+        pytest.param([GENOA, GENOA], "bfloat16", id="CPUs with units"),
+        pytest.param([MILAN], "float32", id="CPU without"),
+        pytest.param([P100], "float32", id="old GPU"),
+        pytest.param([GENOA, H100], "bfloat16", id="a GPU and a CPU that have one type in common"),
+        pytest.param([H100, GENOA], "bfloat16", id="in any order"),
+        pytest.param([GENOA, MILAN, GENOA], "float32", id="one CPU lacks them"),
+    ],
+)
+def test_the_best_type_that_all_have(devices: list[WorkerDevice], dtype: str) -> None:
+    found, reason = choose_dtype(devices)
+    assert found == dtype
+    assert all(device.name in reason for device in devices)
+    assert ("faster" in reason) == any(device.dtypes[0] != dtype for device in devices)
+
+
+def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path, block_frames=64)
+    assert plan.is_open
+    assert "arithmetic auto: decided on the workers" in plan.describe()
+    result = run(plan, client)
+    assert result.exit_status == 0
+    assert result.merged is not None
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["config"]["compute"]["dtype"] == record["identity"]["config"]["compute"]["dtype"] == NATIVE
+    assert read_metadata(result.merged).configuration["compute"]["dtype"] == NATIVE
+    status = read_status(tmp_path)
+    assert status.dtype == NATIVE
+    assert status.devices[0].startswith("2 x CPU")
+    assert f"arithmetic {NATIVE} on 2 x CPU" in "\n".join(status.describe())
+    again = world.plan(tmp_path, block_frames=64)
+    assert (again.config.compute.dtype, again.is_adopted) == (NATIVE, True)
+    assert again.run_digest == record["run_digest"]
+    assert f"arithmetic {NATIVE}, that of the run in the folder" in again.describe()
+    assert run(again, client).rows == result.rows
+
+
+def test_a_run_that_is_resumed_keeps_its_arithmetic(world: World, client: Client, tmp_path: Path) -> None:
+    """That of its record, though these workers would choose another, or though it has no shards."""
+    explicit = run_config(64).replace(compute=run_config(64).compute.replace(dtype="float32"))
+    first = run(make_plan(world.movie, world.bundle(), tmp_path, explicit), client)
+    plan = world.plan(tmp_path, block_frames=64)
+    before = shard_identities(plan)
+    assert plan.config.compute.dtype == "float32"
+    assert run(plan, client).rows == first.rows
+    assert shard_identities(plan) == before
+    for path in (tmp_path / "shards").glob("*.parquet"):
+        path.unlink()
+    assert run(world.plan(tmp_path, block_frames=64), client).rows == first.rows
+    record = RunFolder(tmp_path).read_record()
+    assert record is not None
+    assert record.config.compute.dtype == "float32"
+    other = run_config(64).replace(compute=run_config(64).compute.replace(dtype="bfloat16"))
+    with pytest.raises(RunConflictError, match=r"compute\.dtype: float32 -> bfloat16"):
+        run(make_plan(world.movie, world.bundle(), tmp_path, other), client)
+    with pytest.raises(RunConflictError, match="block_frames: 64 -> 32") as conflict:
+        run(world.plan(tmp_path, block_frames=32), client)
+    assert "dtype" not in str(conflict.value)
+
+
+def test_machines_without_units_for_a_run_are_refused(world: World, tmp_path: Path) -> None:
+    plan = world.plan(tmp_path, block_frames=64).with_dtype("bfloat16", is_adopted=True)
+    assert settle_dtype(plan, [GENOA, H100]) == plan
+    with pytest.raises(ConfigError, match=r"computes in bfloat16, which 1 of 2 workers \(EPYC Milan\) have no units"):
+        settle_dtype(plan, [GENOA, MILAN])
+    chosen = world.plan(tmp_path, block_frames=64).with_dtype("bfloat16")
+    assert settle_dtype(chosen, [MILAN]) == chosen  # whoever asks for it gets it
+
+
+def test_a_device_that_workers_lack_is_an_error(world: World, client: Client) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    compute = run_config(64).compute.replace(device="cuda")
+    with pytest.raises(ConfigError, match="sees no CUDA device"):
+        ask_workers(client, compute, check=lambda: None, patience_s=60)
+
+
+def test_no_workers_is_an_error(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, dashboard_address=None, processes=False) as cluster,
+        Client(cluster) as idle,
+        pytest.raises(SiteError, match="There have been no workers for 1 s"),
+    ):
+        ask_workers(idle, run_config(64).compute, check=lambda: None, patience_s=1)
