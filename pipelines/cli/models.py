@@ -9,6 +9,7 @@ from lls_decode.models import find_bundle, shipped
 
 from .guarding import OutputPath
 from .options import chosen_device, device_option, echo_json, echo_score, json_option
+from .parameters import MODEL
 
 
 @click.group()
@@ -17,7 +18,7 @@ def model() -> None:
 
 
 @model.command(epilog="Example: lls-decode model info lls-paint")
-@click.argument("bundle")
+@click.argument("bundle", type=MODEL)
 @json_option
 def info(bundle: str, as_json: bool) -> None:
     """Print what a bundle says of itself."""
@@ -57,7 +58,7 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
 
 
 @model.command(epilog="Example: lls-decode model recalibrate old.lls --out new.lls")
-@click.argument("bundle")
+@click.argument("bundle", type=MODEL)
 @click.option("--out", required=True, type=OutputPath(), help="Model bundle (.lls).")
 @device_option
 @json_option
