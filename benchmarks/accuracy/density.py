@@ -16,7 +16,7 @@ from pathlib import Path
 
 from isolated import SNRS
 
-from lls_decode.config import SplinePsf, TrainingConfig
+from lls_decode.config import SplinePsf, TrainingConfig, recorded_training
 from lls_decode.localize import build_validator
 from lls_decode.model.bundle import load_bundle
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 def conditions(trained: dict[str, object], psf: str, snr: str, density: float, frames: int) -> TrainingConfig:
     """The training configuration with the light and the density of one experiment; about as many emitters in each."""
-    config = TrainingConfig.model_validate(trained)
+    config = recorded_training(trained, source="bundle").replace(variety=None)
     photons, bg = SNRS[snr]
     emitters = config.simulation.emitters.replace(
         density_per_um2=density, density_spread=0.0, photons_mean=photons, photons_sd=FLUX_SPREAD * photons

@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=640)
     options = parser.parse_args()
     for scan in ("stage", "objective"):
-        config = load(TrainingConfig, HERE / f"planes-{scan}.yaml").replace(validation_frames=options.frames)
+        config = load(TrainingConfig, HERE / f"planes-{scan}.yaml").replace(
+            validation_frames=options.frames, variety=None
+        )
         validate = build_validator(config)  # sweeps, for the single planes too: they do not look at the neighbours
         for name in (f"planes-{scan}", f"planes-{scan}-single"):
             bundle = load_bundle(options.models / f"{name}.lls")

@@ -57,7 +57,9 @@ from lls_decode.config.training import (
     RestartConfig,
     SimulationConfig,
     TrainingConfig,
+    recorded_training,
 )
+from lls_decode.config.variety import Variety
 
 __all__ = [
     "CPU_BATCH_PX",
@@ -112,6 +114,7 @@ __all__ = [
     "TrainingCamera",
     "TrainingConfig",
     "Values",
+    "Variety",
     "Widefield",
     "change",
     "check_camera_pixel",
@@ -120,5 +123,6 @@ __all__ = [
     "load",
     "load_run_config",
     "parse",
+    "recorded_training",
     "with_microscope",
 ]

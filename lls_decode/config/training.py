@@ -1,15 +1,16 @@
 """What is simulated to train a network, and how it is trained."""
 
-from collections.abc import Iterator
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lls_decode.config.base import Config
+from lls_decode.config.base import Config, parse
 from lls_decode.config.cameras import TrainingCamera
 from lls_decode.config.geometry import CameraPixel, Geometry
 from lls_decode.config.network import NetworkConfig
 from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, Illumination, Psf, Widefield
+from lls_decode.config.variety import Variety
 
 _FARTHEST_DEPTHS = 4.0
 """An astigmatic spot is taken to say nothing of z where both its widths are more than this many depths out of focus."""
@@ -130,15 +131,36 @@ class RestartConfig(Config):
     """Largest sum of count and localization loss at that step, per emitter; a network that knows nothing has 10."""
 
 
+_BEFORE = {"variety": None, "average_decay": 0.0}
+"""What trainings did before a key existed."""
+
+
+def recorded_training(record: Mapping[str, Any], *, source: str) -> "TrainingConfig":
+    """Return the training configuration that a bundle holds; keys that its training did not know are switched off.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, or a value is impossible.
+    """
+    return parse(TrainingConfig, {**_BEFORE, **record}, source=source)
+
+
 class TrainingConfig(Config):
     """One training run. With the seed it determines the model on one kind of machine."""
 
     name: str
     """Of the model; its bundle is NAME.lls."""
     simulation: SimulationConfig
+    """What is expected of the microscope and its emitters."""
+    variety: Variety | None = Variety()
+    """How far training frames go beyond what is expected. None: they are exactly as stated."""
     network: NetworkConfig
     steps: int = Field(gt=0)
     """Batches that the network learns from."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Limit of the training's time; pauses do not count. The learning rate is at its end when the time or the steps
+    are over. None: no limit. With a limit the result depends on the speed of the machine."""
     crop_px: int = Field(default=40, ge=16, multiple_of=4)
     """Side of the training frames, pixels."""
     sequence_frames: int = Field(default=8, ge=1)
@@ -154,10 +176,13 @@ class TrainingConfig(Config):
     """Of AdamW."""
     gradient_norm: float = Field(default=0.03, gt=0)
     """Longer gradients are cut to this length."""
-    precision: str = Field(default="float32", pattern="^(float32|bfloat16)$")
-    """Arithmetic of the network; the loss is always float32."""
+    average_decay: float = Field(default=0.998, ge=0, lt=1)
+    """Share of the averaged weights that a step keeps; validations and the bundle use the average, which is less noisy
+    than the weights of one step. 0: the weights of the last step."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; the loss is always float32. ``auto``: bfloat16 where the hardware has it."""
     validate_every: int = Field(default=500, gt=0)
-    """Steps from validation to validation."""
+    """Steps from validation to validation. The first one is early, at a fifth of this."""
     validation_frames: int = Field(default=256, gt=0)
     """Frames of 64 x 64 pixels on which each validation is made."""
     checkpoint_every: int = Field(default=500, gt=0)
@@ -168,6 +193,51 @@ class TrainingConfig(Config):
     """Only with ``schedule: step``; None: all steps are made, and the last weights are those of the bundle."""
     restart: RestartConfig | None = None
     """None: a training whose loss is no longer finite fails at once."""
+
+    @property
+    def mean_density_per_um2(self) -> float:
+        """Mean number of targets per square micrometre and training frame."""
+        emitters = self.simulation.emitters
+        if self.variety is None:
+            return emitters.density_per_um2
+        return self.variety.mean_density(emitters.density_per_um2, emitters.density_spread)
+
+    @property
+    def brightest_photons(self) -> float | None:
+        """Largest brightness that training draws beyond the stated one, photons per frame; None: nothing beyond."""
+        if self.variety is None or not self.variety.any_light_share:
+            return None
+        return self._wide_photons()[1]
+
+    @property
+    def photons_range(self) -> tuple[float, float]:
+        """Brightness that the model learns, photons per frame: 95 % of the stated emitters, or what variety adds."""
+        emitters = self.simulation.emitters
+        mean, sd = emitters.photons_mean, emitters.photons_sd
+        stated = max(mean - 2 * sd, 0.0), mean + 2 * sd
+        if self.brightest_photons is None:
+            return stated
+        low, high = self._wide_photons()
+        return min(low, stated[0]), max(high, stated[1])
+
+    @property
+    def background_range(self) -> tuple[float, float]:
+        """Range of the background level (the mean over a texture) in training frames, photons per pixel."""
+        background = self.simulation.background
+        if self.variety is None:
+            return background.low, background.high
+        return self.variety.backgrounds(background.low, background.high)
+
+    @property
+    def background_extremes(self) -> tuple[float, float]:
+        """Least and largest background of a pixel in training frames, photons."""
+        low, high = self.background_range
+        return self.simulation.background.replace(low=low, high=high).extremes
+
+    def _wide_photons(self) -> tuple[float, float]:
+        assert self.variety is not None
+        emitters = self.simulation.emitters
+        return self.variety.photons(least=emitters.photons_min, mean=emitters.photons_mean, sd=emitters.photons_sd)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

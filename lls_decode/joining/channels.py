@@ -52,9 +52,9 @@ def map_channels(members: Sequence[Member], *, names: Sequence[str] | None, same
             infos.setdefault(taken[key], info)
         numbers.append(mine)
     last = max(taken.values(), default=-1)
-    channels = tuple(infos.get(number, ChannelInfo()) for number in range(last + 1))
+    named = tuple(infos.get(number, ChannelInfo()) for number in range(last + 1))
     has_column = len(taken) > 1 or any(member.channels is not None for member in members)
-    return ChannelMap(tuple(numbers), channels if any(c != ChannelInfo() for c in channels) else (), has_column)
+    return ChannelMap(tuple(numbers), named if any(info != ChannelInfo() for info in named) else (), has_column)
 
 
 def _given(members: Sequence[Member], names: Sequence[str]) -> list[dict[int, tuple[_Key, ChannelInfo]]]:
@@ -62,7 +62,7 @@ def _given(members: Sequence[Member], names: Sequence[str]) -> list[dict[int, tu
         raise ConfigError(
             f"{len(names)} names of channels (--channels) were given for {len(members)} tables; give one for each."
         )
-    found = []
+    found: list[dict[int, tuple[_Key, ChannelInfo]]] = []
     for member, name in zip(members, names, strict=True):
         if member.channels is not None:
             raise ConfigError(

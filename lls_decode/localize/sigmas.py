@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lls_decode.config import DetectionThresholds, Scaling, TrainingConfig, parse
+from lls_decode.config import DetectionThresholds, Scaling, TrainingConfig, recorded_training
 from lls_decode.emitters import Emitters
 from lls_decode.errors import BundleError
 from lls_decode.evaluate import Score, compare
@@ -124,7 +124,7 @@ def recalibrate(
             f"{old.info.imported_from or 'elsewhere'}), so that its sigmas cannot be measured; fine-tune it with "
             "'lls-decode train --init-from' in place of this."
         )
-    config = parse(TrainingConfig, configuration, source=f"{bundle}: its training configuration")
+    config = recorded_training(configuration, source=f"{bundle}: its training configuration")
     info = old.info.replace(detection=build_threshold_chooser(config, emitters=emitters)(old.network, old.info))
     info = info.replace(scaling=build_calibrator(config, emitters=emitters)(old.network, info))
     accuracy = build_validator(config)(old.network, info)

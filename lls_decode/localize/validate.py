@@ -79,6 +79,7 @@ def simulate_validation(config: TrainingConfig, *, seed: int) -> TrainingBatch:
         height=FIELD_PX,
         width=FIELD_PX,
         generator=torch.Generator().manual_seed(seed),
+        variety=config.variety,
     )
 
 
@@ -86,7 +87,7 @@ def frames_for(config: TrainingConfig, emitters: int) -> int:
     """Return how many validation frames hold about this many targets, at most four times those of a validation."""
     pixel = config.simulation.pixel_size
     area_um2 = FIELD_PX**2 * pixel.x_nm * pixel.y_nm * 1e-6
-    enough = math.ceil(emitters / (config.simulation.emitters.density_per_um2 * area_um2))
+    enough = math.ceil(emitters / (config.mean_density_per_um2 * area_um2))
     return min(enough, _MOST_VALIDATIONS * config.validation_frames)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lls_decode.config import AstigmaticPsf, GaussianPsf, PixelSize
-from lls_decode.optics.stamps import Stamps
+from lls_decode.optics.stamps import PsfVariation, Stamps
 
 _REACH_SIGMAS = 4.5
 """Half-width of a stamp in units of the widest sigma; what lies outside is less than 1e-5 of the light."""
@@ -54,9 +54,21 @@ class GaussianModel:
             sigma_x = sigma_y = self.psf.sigma_nm
         return max(math.ceil(_REACH_SIGMAS * max(sigma_x / self.pixel.x_nm, sigma_y / self.pixel.y_nm)), 2)
 
-    def stamps(self, photons: Tensor, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, radius_px: int) -> Stamps:
+    def stamps(
+        self,
+        photons: Tensor,
+        x_px: Tensor,
+        y_px: Tensor,
+        z_nm: Tensor,
+        *,
+        radius_px: int,
+        variation: PsfVariation | None = None,
+    ) -> Stamps:
         """Light of each emitter on the pixels up to ``radius_px`` from the one nearest to it."""
         sigma_x, sigma_y = psf_sigmas_nm(self.psf, z_nm)
+        if variation is not None:
+            sigma_x = psf_sigmas_nm(self.psf, z_nm - variation.focus_x_nm)[0] * variation.width
+            sigma_y = psf_sigmas_nm(self.psf, z_nm - variation.focus_y_nm)[1] * variation.width
         column, row = x_px.round(), y_px.round()
         offsets = torch.arange(-radius_px, radius_px + 1, device=x_px.device)
         share_x_ES = _shares(offsets, x_px - column, sigma_x / self.pixel.x_nm)

@@ -14,7 +14,7 @@ from lls_decode.config import PixelSize, Psf, SplinePsf
 from lls_decode.optics.gaussian import GaussianModel, psf_sigmas_nm
 from lls_decode.optics.spline import SplineModel, check_pixel
 from lls_decode.optics.spline_files import FileState, file_state, read_spline
-from lls_decode.optics.stamps import PsfModel
+from lls_decode.optics.stamps import PsfModel, PsfVariation
 
 __all__ = ["build_psf", "expected_photons", "psf_sigmas_nm", "stamp_radius_px"]
 
@@ -57,17 +57,26 @@ def expected_photons(
     num_frames: int,
     height: int,
     width: int,
+    variation: PsfVariation | None = None,
 ) -> Tensor:
     """Photons that the emitters send to each pixel, ``(F, Y, X)`` float32; integrated over the pixel's area.
 
     Positions (E,) are nm from the centre of pixel [0, 0]; emitters may lie outside the frame, their light that
-    reaches it is drawn. ``radius_px`` is that of `stamp_radius_px`.
+    reaches it is drawn. ``radius_px`` is that of `stamp_radius_px`; ``variation`` is how far the PSF of each emitter is
+    from the stated one.
     """
     model = build_psf(psf, pixel=pixel, device=x_nm.device)
     x_px, y_px = x_nm / pixel.x_nm, y_nm / pixel.y_nm
     near = (x_px > -radius_px) & (x_px < width - 1 + radius_px) & (y_px > -radius_px) & (y_px < height - 1 + radius_px)
     frame = frame[near]
-    stamps = model.stamps(photons[near], x_px[near], y_px[near], z_nm[near], radius_px=radius_px)
+    stamps = model.stamps(
+        photons[near],
+        x_px[near],
+        y_px[near],
+        z_nm[near],
+        radius_px=radius_px,
+        variation=None if variation is None else variation.at(near),
+    )
 
     # A frame with a margin of twice the radius takes whole stamps, so that none needs to be cut.
     margin = 2 * radius_px

@@ -23,7 +23,7 @@ from torch.nn.functional import embedding_bag
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError
-from lls_decode.optics.stamps import Stamps
+from lls_decode.optics.stamps import PsfVariation, Stamps
 
 Floats = npt.NDArray[np.float64]
 
@@ -179,14 +179,39 @@ class SplineModel:
         x, y = self.spline.centre_x, self.spline.centre_y
         return math.ceil(max(x, self._width - x, y, self._height - y)) + 1
 
-    def stamps(self, photons: Tensor, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, radius_px: int) -> Stamps:
+    def stamps(
+        self,
+        photons: Tensor,
+        x_px: Tensor,
+        y_px: Tensor,
+        z_nm: Tensor,
+        *,
+        radius_px: int,
+        variation: PsfVariation | None = None,
+    ) -> Stamps:
         """Light of each emitter on all pixels of the footprint."""
         assert radius_px >= self.radius_px((0, 0))
         row, v = _voxels(self.spline.centre_y, y_px)
         column, u = _voxels(self.spline.centre_x, x_px)
+        if variation is not None:
+            z_nm = z_nm - (variation.focus_x_nm + variation.focus_y_nm) / 2
         voxel, w, _ = self._slices(z_nm)
         light_ESS = self._sum(voxel, _powers(w), _powers(v), _powers(u)).view(-1, self._height, self._width)
+        if variation is not None:
+            light_ESS = light_ESS + self._widening(voxel, w, v, u, light_ESS, variation.width - 1)
         return Stamps(row, column, photons[:, None, None] * light_ESS)
+
+    def _widening(self, voxel: Tensor, w: Tensor, v: Tensor, u: Tensor, light_ESS: Tensor, by: Tensor) -> Tensor:
+        """Return what a slightly wider spot has more in each pixel, ``(E, Y, X)``.
+
+        A spot s(r) that is wider by the factor 1 + e, with the same light, is s(r / (1 + e)) / (1 + e)^2: to first
+        order in e it has -e (2 s + r . grad s) more.
+        """
+        along_y = (torch.arange(self._height, device=v.device) + v[:, None] - self.spline.centre_y)[:, :, None]
+        along_x = (torch.arange(self._width, device=u.device) + u[:, None] - self.spline.centre_x)[:, None, :]
+        by_y = self._sum(voxel, _powers(w), _slopes(v), _powers(u)).view_as(light_ESS)
+        by_x = self._sum(voxel, _powers(w), _powers(v), _slopes(u)).view_as(light_ESS)
+        return -by[:, None, None] * (2 * light_ESS + along_y * by_y + along_x * by_x)
 
     def shares(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, height: int, width: int) -> Tensor:
         """Share of the light of an emitter in each pixel of its own region of interest, ``(E, Y, X)``."""

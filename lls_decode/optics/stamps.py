@@ -20,6 +20,21 @@ class Stamps:
     photons_ESS: Tensor
 
 
+@dataclass(frozen=True)
+class PsfVariation:
+    """How far the PSFs in an experiment are from the stated one, as focus and optics drift; each (E,) or (S,)."""
+
+    width: Tensor
+    """Factor by which the spot is wider, with the same light."""
+    focus_x_nm: Tensor
+    """Shift of the focus in which the spot is narrow along x, nm. A PSF with a single focus takes the mean of both."""
+    focus_y_nm: Tensor
+
+    def at(self, index: Tensor) -> "PsfVariation":
+        """Return the rows of an index."""
+        return PsfVariation(self.width[index], self.focus_x_nm[index], self.focus_y_nm[index])
+
+
 class PsfModel(Protocol):
     """A point-spread function on the pixels of one camera, on one device."""
 
@@ -30,7 +45,16 @@ class PsfModel(Protocol):
     def radius_px(self, z_range_nm: tuple[float, float]) -> int:
         """Distance from the emitter within which its stamp lies at every z of a range, pixels."""
 
-    def stamps(self, photons: Tensor, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, radius_px: int) -> Stamps:
+    def stamps(
+        self,
+        photons: Tensor,
+        x_px: Tensor,
+        y_px: Tensor,
+        z_nm: Tensor,
+        *,
+        radius_px: int,
+        variation: PsfVariation | None = None,
+    ) -> Stamps:
         """Light of each emitter; no stamp reaches further than ``radius_px`` from the pixel nearest to its emitter."""
 
     def shares(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, height: int, width: int) -> Tensor:

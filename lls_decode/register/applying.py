@@ -7,7 +7,7 @@ room for it.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from lls_decode.table import (
 )
 from lls_decode.table.ordering import in_order
 from lls_decode.table.sorting import sorted_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,7 +74,7 @@ def apply_transformation(
         "software": software_versions(),
     }
     mover = _Mover(metadata, transformation, channel)
-    pieces = (mover.moved(rows) for rows in iter_tables(table))
+    pieces: Iterator[pa.Table] = (mover.moved(rows) for rows in iter_tables(table))
     if metadata.kind == "localizations":
         pieces = in_order([pieces], steps=_frames, arrange=sorted_rows)
     with table_writer(Path(out), read_schema(table), metadata.with_step(STEP, **step)) as writer:
@@ -139,7 +142,7 @@ class _Mover:
         change = self._geometry.raw_displacement(*(after - before).T)
         raw = [rows[name].to_numpy().astype(np.float64) + d for name, d in zip(_PLACES, change, strict=True)]
         single = [values.astype(np.float32).astype(np.float64) for values in raw]
-        return raw, list(self._geometry.to_sample(*single, planes_of(rows)))
+        return raw, list(self._geometry.to_sample(single[0], single[1], single[2], planes_of(rows)))
 
     def _sigmas(self, rows: pa.Table) -> dict[str, Floats]:
         names = [name for name in _SIGMAS if name in rows.column_names]

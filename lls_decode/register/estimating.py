@@ -59,12 +59,14 @@ def estimate(
     _check(fixed, moving, model, method, max_shift_nm, max_angle_deg)
     if fixed.num_axes != moving.num_axes:
         fixed, moving = fixed.lateral(), moving.lateral()
-    limits = {"max_shift_nm": max_shift_nm, "max_angle_rad": math.radians(max_angle_deg)}
+    angle = math.radians(max_angle_deg)
     if method != "structure":
         beads = find_beads(fixed), find_beads(moving)
         if method == "beads" or _are_beads((fixed, moving), beads):
-            return _record(fixed, moving, align_beads(*beads, model, **limits))
-    return _record(fixed, moving, align_structure(fixed, moving, model, **limits, seed=seed))
+            return _record(fixed, moving, align_beads(*beads, model, max_shift_nm=max_shift_nm, max_angle_rad=angle))
+    return _record(
+        fixed, moving, align_structure(fixed, moving, model, max_shift_nm=max_shift_nm, max_angle_rad=angle, seed=seed)
+    )
 
 
 def _are_beads(clouds: tuple[Cloud, Cloud], beads: tuple[Cloud, Cloud]) -> bool:

@@ -20,19 +20,32 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lls_decode.config import SimulationConfig
-from lls_decode.simulate.molecules import steps_nm
+from lls_decode.config import SimulationConfig, Variety
+from lls_decode.simulate.molecules import log_uniform, steps_nm
 
 LARGEST_NOISE = math.sqrt(3) / 2
 """Bound of three-dimensional gradient noise with unit gradients; reached in the middle of a cell."""
 
 
 def draw_background(
-    config: SimulationConfig, num_sequences: int, num_frames: int, height: int, width: int, generator: torch.Generator
+    config: SimulationConfig,
+    num_sequences: int,
+    num_frames: int,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    *,
+    variety: Variety | None = None,
 ) -> Tensor:
-    """Expected background, photons per pixel, ``(S, T, Y, X)``; the mean over many sequences is the level's."""
+    """Return the expected background, photons per pixel, ``(S, T, Y, X)``.
+
+    The level of a sequence is uniform over the stated range; with ``variety`` log-uniform over its extended range.
+    """
     low, high = config.background.low, config.background.high
-    level_S = low + (high - low) * torch.rand(num_sequences, generator=generator, device=generator.device)
+    if variety is not None and high > 0:
+        level_S = log_uniform(variety.backgrounds(low, high), num_sequences, generator)
+    else:
+        level_S = low + (high - low) * torch.rand(num_sequences, generator=generator, device=generator.device)
     bg_STYX = level_S[:, None, None, None]
     if config.background.texture is not None:
         bg_STYX = bg_STYX * draw_texture(config, num_sequences, num_frames, height, width, generator)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lls_decode.axes import ContextKind
-from lls_decode.config import Scaling, SimulationConfig
+from lls_decode.config import Scaling, SimulationConfig, Variety
 from lls_decode.simulate.frames import SimulatedFrames, simulate_frames
 from lls_decode.simulate.molecules import Activations
 
@@ -73,13 +73,23 @@ def simulate_batch(
     height: int,
     width: int,
     generator: torch.Generator,
+    variety: Variety | None = None,
 ) -> TrainingBatch:
-    """One batch of fresh frames; every target frame is a target once."""
+    """Simulate one batch of fresh frames; every target frame is a target once.
+
+    With ``variety`` the frames go beyond what the configuration states.
+    """
     if context != "plane":
         config = config.replace(geometry=None)  # from frame to frame of a sequence the image plane stays where it is
     T, L = sequence_frames + (0 if context == "none" else 2), sequence_frames
     simulated = simulate_frames(
-        config, num_sequences=num_sequences, num_frames=T, height=height, width=width, generator=generator
+        config,
+        num_sequences=num_sequences,
+        num_frames=T,
+        height=height,
+        width=width,
+        generator=generator,
+        variety=variety,
     )
     first = 0 if context == "none" else 1
     device = generator.device

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lls_decode.config import SimulationConfig
-from lls_decode.optics import CameraModel, draw_camera, expected_photons
+from lls_decode.config import SimulationConfig, Variety
+from lls_decode.optics import CameraModel, PsfVariation, draw_camera, expected_photons
 from lls_decode.optics.psf import stamp_radius_px
 from lls_decode.simulate.background import draw_background
 from lls_decode.simulate.molecules import Activations, expose, sample_molecules
@@ -37,8 +37,12 @@ def simulate_frames(
     height: int,
     width: int,
     generator: torch.Generator,
+    variety: Variety | None = None,
 ) -> SimulatedFrames:
-    """Simulate sequences of frames of homogeneous emitters on the generator's device."""
+    """Simulate sequences of frames of homogeneous emitters on the generator's device.
+
+    Without ``variety`` they are exactly as the configuration states, as benchmarks want them.
+    """
     radius_px = stamp_radius_px(config.psf, config.emitters.z_rendered_nm, config.pixel_size)
     molecules = sample_molecules(
         config,
@@ -48,6 +52,7 @@ def simulate_frames(
         width=width,
         margin_px=radius_px,
         generator=generator,
+        variety=variety,
     )
     activations = expose(
         molecules,
@@ -56,17 +61,39 @@ def simulate_frames(
         illumination=config.illumination,
         z_range_nm=config.emitters.z_rendered_nm,
     )
-    bg_STYX = draw_background(config, num_sequences, num_frames, height, width, generator)
+    bg_STYX = draw_background(config, num_sequences, num_frames, height, width, generator, variety=variety)
     camera = draw_camera(config.camera, (num_sequences, 1, height, width), generator)  # one chip region a sequence
-    expected = draw_photons(config, activations, num_sequences, num_frames, height, width)
+    variation = None if variety is None else draw_psf_variation(variety, num_sequences, generator)
+    expected = draw_photons(config, activations, num_sequences, num_frames, height, width, variation_S=variation)
     photons = camera.to_photons(camera.to_adu(expected + bg_STYX, generator))
     return SimulatedFrames(photons, bg_STYX, activations, camera)
 
 
+def draw_psf_variation(variety: Variety, num_sequences: int, generator: torch.Generator) -> PsfVariation | None:
+    """Return the width and the foci of the PSF of each sequence, relative to the stated ones; None: as stated."""
+    if not variety.psf_width_sd and not variety.psf_focus_sd_nm:
+        return None
+    normal_3S = torch.randn((3, num_sequences), generator=generator, device=generator.device).clamp(-3, 3)
+    width, focus_x, focus_y = normal_3S
+    return PsfVariation(
+        1 + variety.psf_width_sd * width, variety.psf_focus_sd_nm * focus_x, variety.psf_focus_sd_nm * focus_y
+    )
+
+
 def draw_photons(
-    config: SimulationConfig, activations: Activations, num_sequences: int, num_frames: int, height: int, width: int
+    config: SimulationConfig,
+    activations: Activations,
+    num_sequences: int,
+    num_frames: int,
+    height: int,
+    width: int,
+    *,
+    variation_S: PsfVariation | None = None,
 ) -> Tensor:
-    """Expected photons of the activations, without background, ``(S, T, Y, X)``."""
+    """Return the expected photons of the activations, without background, ``(S, T, Y, X)``.
+
+    ``variation_S`` is how the PSF of each sequence differs from the configured one.
+    """
     images = expected_photons(
         config.psf,
         frame=activations.sequence * num_frames + activations.frame,
@@ -79,5 +106,6 @@ def draw_photons(
         num_frames=num_sequences * num_frames,
         height=height,
         width=width,
+        variation=None if variation_S is None else variation_S.at(activations.sequence),
     )
     return images.view(num_sequences, num_frames, height, width)

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lls_decode.config import EmitterConfig, GaussianSheet, Geometry, Illumination, SimulationConfig
+from lls_decode.config import EmitterConfig, GaussianSheet, Geometry, Illumination, SimulationConfig, Variety
 
 _LIFETIMES_BEFORE = 5
 """Molecules are born from this many mean on-times before the first frame; 0.7 % of those still on are missed."""
@@ -73,18 +73,20 @@ def sample_molecules(
     width: int,
     margin_px: int,
     generator: torch.Generator,
+    variety: Variety | None = None,
 ) -> Molecules:
     """Draw molecules of a homogeneous Poisson process in space and time.
 
     The number that is on, within the target z range and inside the field, averages ``density_per_um2`` times the area
     in every frame. Molecules live up to ``margin_px`` outside the field, and over the whole rendered z range of every
-    frame, so that their light enters as it does in an experiment.
+    frame, so that their light enters as it does in an experiment. With ``variety`` density and brightness are drawn
+    from its ranges, too.
     """
     emitters, pixel = config.emitters, config.pixel_size
     device = generator.device
 
     def uniform(low: float, high: float, count: int) -> Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator, device=device)
+        return _uniform(low, high, count, generator)
 
     z_low, z_high = emitters.z_rendered_nm
     low, high = emitters.z_range_nm
@@ -103,8 +105,7 @@ def sample_molecules(
     depth_in_target_ranges = depth_nm / (high - low) if high > low else 1.0
 
     births = lifetimes_in(emitters, num_frames)
-    spread = emitters.density_spread
-    density = emitters.density_per_um2 * (1 + spread * uniform(-1.0, 1.0, num_sequences))
+    density = draw_density(emitters, num_sequences, generator, variety=variety)
     counts = torch.poisson(density * (area_um2 * depth_in_target_ranges * births), generator=generator).to(torch.int64)
     sequence = torch.repeat_interleave(torch.arange(num_sequences, device=device), counts)
     M = len(sequence)
@@ -116,8 +117,20 @@ def sample_molecules(
     else:
         z_nm = uniform(z_low, z_high, M)
     on_frame, off_frame = draw_lifetimes(emitters, num_frames, M, generator)
-    flux = draw_flux(emitters, M, generator)
+    flux = draw_flux(emitters, M, generator, variety=variety)
     return Molecules(sequence, x_nm, y_nm, z_nm, on_frame, off_frame, flux)
+
+
+def draw_density(
+    emitters: EmitterConfig, count: int, generator: torch.Generator, *, variety: Variety | None = None
+) -> Tensor:
+    """Return the density of targets in each of ``count`` sequences, emitters per square micrometre."""
+    middle, spread = emitters.density_per_um2, emitters.density_spread
+    stated = middle * (1 + spread * _uniform(-1.0, 1.0, count, generator))
+    if variety is None:
+        return stated
+    sparse = log_uniform(variety.densities(middle, spread), count, generator)
+    return torch.where(_chosen(variety.sparse_share, count, generator), sparse, stated)
 
 
 def lifetimes_in(emitters: EmitterConfig, num_frames: int) -> float:
@@ -151,10 +164,30 @@ def draw_lifetimes(
     return on_frame, on_frame + duration
 
 
-def draw_flux(emitters: EmitterConfig, count: int, generator: torch.Generator) -> Tensor:
-    """Photons per frame of each molecule at full excitation."""
-    normal = torch.randn(count, generator=generator, device=generator.device)
-    return (emitters.photons_mean + emitters.photons_sd * normal).clamp_min(0)
+def draw_flux(
+    emitters: EmitterConfig, count: int, generator: torch.Generator, *, variety: Variety | None = None
+) -> Tensor:
+    """Return the photons per frame of each of ``count`` molecules at full excitation."""
+    mean, sd = emitters.photons_mean, emitters.photons_sd
+    stated = (mean + sd * torch.randn(count, generator=generator, device=generator.device)).clamp_min(0)
+    if variety is None:
+        return stated
+    any_light = log_uniform(variety.photons(least=emitters.photons_min, mean=mean, sd=sd), count, generator)
+    return torch.where(_chosen(variety.any_light_share, count, generator), any_light, stated)
+
+
+def log_uniform(limits: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
+    """Return values whose logarithm is uniform between two positive limits, (count,)."""
+    low, high = limits
+    return torch.exp(_uniform(math.log(low), math.log(high), count, generator))
+
+
+def _uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+
+
+def _chosen(share: float, count: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator, device=generator.device) < share
 
 
 def expose(

@@ -40,6 +40,7 @@ def simulate_step(config: TrainingConfig, generator: torch.Generator) -> Trainin
         height=config.crop_px,
         width=config.crop_px,
         generator=generator,
+        variety=config.variety,
     )
 
 

@@ -16,10 +16,8 @@ from lls_decode.config import TrainingConfig
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import TrainingBatch
 from lls_decode.training.ahead import batch_source, simulate_step
-from lls_decode.training.parent import Parent
-
-_STEPS_AT_A_RATE, _RATE_FACTOR = 1500, 0.9
-"""The published schedule (Speiser et al. 2021, Methods, "Training details")."""
+from lls_decode.training.average import WeightAverage
+from lls_decode.training.origin.parent import Parent
 
 
 @dataclass
@@ -37,9 +35,10 @@ class State:
 
     network: LocNet
     optimizer: torch.optim.AdamW
-    schedule: torch.optim.lr_scheduler.LRScheduler
     generator: torch.Generator
     next_batch: Callable[[], TrainingBatch]
+    average: WeightAverage | None = None
+    """None: the weights of the last step are those of the model."""
     step: int = 0
     seconds: float = 0.0
     restarts: list[dict[str, Any]] = field(default_factory=list)
@@ -48,6 +47,11 @@ class State:
     """Kept for trainings that may stop early."""
     converged: bool = False
     """An early stop: no step is made any more."""
+
+    @property
+    def model(self) -> LocNet:
+        """The network to validate and to keep: the average where there is one."""
+        return self.network if self.average is None else self.average.network
 
 
 def new_state(
@@ -64,19 +68,11 @@ def new_state(
     return State(
         network,
         optimizer,
-        _schedule(config, optimizer),
         generator,
         batch_source(partial(simulate_step, config), generator),
+        average=WeightAverage(network, config.average_decay) if config.average_decay else None,
         restarts=restarts,
         best=None if config.early_stop is None else Best(),
-    )
-
-
-def _schedule(config: TrainingConfig, optimizer: torch.optim.AdamW) -> torch.optim.lr_scheduler.LRScheduler:
-    if config.schedule == "step":
-        return torch.optim.lr_scheduler.StepLR(optimizer, step_size=_STEPS_AT_A_RATE, gamma=_RATE_FACTOR)
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.learning_rate, total_steps=config.steps + 1, pct_start=0.1
     )
 
 
@@ -85,6 +81,8 @@ def save_state(state: State, out: Path) -> None:
     tensors = {f"network.{name}": value.contiguous() for name, value in state.network.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in values.items()}
+    if state.average is not None:
+        tensors |= {f"average.{name}": value.contiguous() for name, value in state.average.network.state_dict().items()}
     if state.best is not None:
         tensors |= {f"best.{name}": value.contiguous() for name, value in state.best.weights.items()}
     tensors["generator"] = state.generator.get_state()
@@ -93,7 +91,6 @@ def save_state(state: State, out: Path) -> None:
         "seconds": state.seconds,
         "tensors": f"checkpoint-{len(state.restarts)}-{state.step}.safetensors",
         "optimizer_groups": state.optimizer.state_dict()["param_groups"],
-        "schedule": {k: v for k, v in state.schedule.state_dict().items() if isinstance(v, int | float | list)},
         "restarts": state.restarts,
         "best": None if state.best is None else [state.best.efficiency, state.best.step],
         "converged": state.converged,
@@ -115,12 +112,16 @@ def restore_state(state: State, out: Path) -> None:
     record = json.loads(path.read_text())
     tensors = load_file(out / record["tensors"])
     state.network.load_state_dict(_under("network.", tensors))
+    if state.average is not None:
+        # a folder of an earlier version has no average: it begins with the weights of the checkpoint
+        averaged = _under("average.", tensors)
+        state.average.network.load_state_dict(averaged or state.network.state_dict())
+        state.average.steps = record["step"] if averaged else 0
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in _under("optimizer.", tensors).items():
         index, name = key.split(".")
         moments.setdefault(int(index), {})[name] = value
     state.optimizer.load_state_dict({"state": moments, "param_groups": record["optimizer_groups"]})
-    state.schedule.load_state_dict(record["schedule"])
     state.generator.set_state(tensors["generator"])
     state.step, state.seconds = record["step"], record["seconds"]
     state.restarts, state.converged = record.get("restarts", []), record.get("converged", False)

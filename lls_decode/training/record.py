@@ -10,6 +10,9 @@ from lls_decode import __version__
 from lls_decode.config import GaussianPsf, Scaling, TrainingConfig
 from lls_decode.model.info import BundleInfo
 
+_HEADROOM = 1.2
+"""How far the scales reach beyond the largest values of training, lest these saturate the network's outputs."""
+
 
 def choose_scaling(config: TrainingConfig) -> Scaling:
     """Network units from the simulated ranges; symmetric in z, so that no part of the range is out of reach."""
@@ -18,9 +21,9 @@ def choose_scaling(config: TrainingConfig) -> Scaling:
     return Scaling(
         input_scale=max(s.emitters.photons_mean / 50.0, 1.0),
         input_offset=(s.background.low + s.background.high) / 2,
-        photons=s.emitters.photons_mean + 5 * s.emitters.photons_sd,
-        z_nm=1.2 * reach_nm if reach_nm else 1.0,
-        bg=max(1.2 * s.background.extremes[1], 1.0),
+        photons=max(s.emitters.photons_mean + 5 * s.emitters.photons_sd, _HEADROOM * (config.brightest_photons or 0.0)),
+        z_nm=_HEADROOM * reach_nm if reach_nm else 1.0,
+        bg=max(_HEADROOM * config.background_extremes[1], 1.0),
         # against the shot noise of the background; read noise near 0 is that of no pixel, and of the padding
         noise_scale=max(math.sqrt((s.background.low + s.background.high) / 2), 1.0)
         if config.network.noise_map
@@ -41,7 +44,6 @@ def bundle_info(
 ) -> BundleInfo:
     """The record of the bundle that a training makes; ``provenance`` adds to what it says of the training."""
     s = config.simulation
-    mean, sd = s.emitters.photons_mean, s.emitters.photons_sd
     return BundleInfo(
         name=config.name,
         network=config.network,
@@ -51,8 +53,8 @@ def bundle_info(
         psf=s.psf,
         geometry=s.geometry,
         z_range_nm=(0.0, 0.0) if isinstance(s.psf, GaussianPsf) else s.emitters.z_range_nm,
-        photons_range=(max(mean - 2 * sd, 0.0), mean + 2 * sd),
-        bg_range=s.background.extremes,
+        photons_range=config.photons_range,
+        bg_range=config.background_extremes,
         licence=licence,
         training={
             "configuration": config.to_dict(),

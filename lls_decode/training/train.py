@@ -15,22 +15,31 @@ from typing import Any, Protocol
 
 import torch
 
-from lls_decode.config import DetectionThresholds, Scaling, SplinePsf, TrainingConfig, load
-from lls_decode.errors import BundleError, CollapseError, ConfigError, RunConflictError
+from lls_decode.config import DetectionThresholds, Scaling, TrainingConfig
+from lls_decode.errors import CollapseError
 from lls_decode.model.bundle import save_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.models import Given, as_config, find_bundle
-from lls_decode.optics import build_psf
-from lls_decode.table import written_aside
-from lls_decode.table.files import check_replaceable
 from lls_decode.training.checkpoint import Best, State, new_state, restore_state, save_state
 from lls_decode.training.curve import Row, add_row, curve_row, read_curve
-from lls_decode.training.distill import distillation_loss
-from lls_decode.training.loss import Losses, decode_loss
-from lls_decode.training.parent import Parent, claim_model, load_parent
-from lls_decode.training.record import bundle_info, choose_scaling
-from lls_decode.training.teacher import Teacher, load_teacher
+from lls_decode.training.heartbeat import Heartbeat
+from lls_decode.training.loss import Losses
+from lls_decode.training.origin import (
+    Parent,
+    Teacher,
+    check_psf,
+    claim_folder,
+    load_parent,
+    load_teacher,
+    warn_of_sparse,
+)
+from lls_decode.training.record import bundle_info
+from lls_decode.training.schedule import rates, share_done
+from lls_decode.training.step import network_units, take_step
+
+_EARLY, _LEAST_EARLY = 5, 50
+"""The first validation is at a fifth of ``validate_every``, if that is at least so many steps."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,26 +115,29 @@ def train(
         The network learns nothing, and no restart is left.
     """
     config, out, device = as_config(TrainingConfig, config), Path(out), device or torch.device("cpu")
-    _check_psf(config)
+    check_psf(config)
     parent = None if init_from is None else load_parent(find_bundle(init_from), config)
     master = None if teacher is None else load_teacher(find_bundle(teacher), config, device)
-    scaling = _scaling(config, parent, master)
-    _claim(out, config, parent, master)
+    scaling = network_units(config, parent, master)
+    claim_folder(out, config, parent, master)
+    warn_of_sparse(config)
     state = new_state(config, device, parent=parent, restarts=[])
     restore_state(state, out)
     if state.step:
         logger.info("going on at step %d of %d", state.step, config.steps)
     entered, made = time.monotonic(), 0
     began = entered - state.seconds
+    heartbeat = Heartbeat(config)
     while not _is_over(config, state):
         try:
-            losses = _step(config, scaling, state, master)
+            losses = take_step(config, scaling, state, master)
             made += 1
             if progress is not None:
                 progress(state.step, config.steps, losses)
             state.seconds = time.monotonic() - began
+            heartbeat.beat(state.step, state.seconds, losses)
             _check_loss(config, state.step, losses)
-            if state.step == config.steps or state.step % config.validate_every == 0:
+            if _is_over(config, state) or _is_validated(config, state.step):
                 _validate(out, config, scaling, state, losses, validator)
         except CollapseError as collapse:
             state = _begin_again(config, device, parent, state, collapse)
@@ -139,42 +151,14 @@ def train(
     return _finish(out, config, scaling, state, parent, master, validator, calibrator, choose_thresholds)
 
 
-def _scaling(config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> Scaling:
-    """Network units: those of the model that the training begins with or learns from, else chosen."""
-    if parent is not None and teacher is not None and parent.scaling != teacher.scaling:
-        raise BundleError(
-            f"--init-from {parent.name} and --teacher {teacher.name} have different scales; begin with a model that "
-            "was distilled from this teacher, or leave one of the two out."
-        )
-    return next((model.scaling for model in (parent, teacher) if model is not None), choose_scaling(config))
-
-
-def _step(config: TrainingConfig, scaling: Scaling, state: State, teacher: Teacher | None) -> Losses:
-    batch = state.next_batch()
-    network = state.network.train()
-    inputs = batch.inputs(scaling, noise_map=config.network.noise_map)
-    lower = config.precision == "bfloat16"
-    with torch.autocast(batch.photons_TYX.device.type, dtype=torch.bfloat16, enabled=lower):
-        maps = network.decode(network.encode(*inputs), batch.windows_N3)
-        wanted = None if teacher is None else teacher.maps(*inputs, batch.windows_N3)
-    losses = decode_loss(maps, batch.targets(scaling, config.simulation))
-    if wanted is not None:
-        losses += distillation_loss(maps, wanted)
-    if not torch.isfinite(losses.total):
-        raise CollapseError(
-            f"The training loss is {losses.total.item()} at step {state.step}; lower learning_rate or gradient_norm."
-        )
-    state.optimizer.zero_grad(set_to_none=True)
-    losses.total.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)
-    state.optimizer.step()
-    state.schedule.step()
-    state.step += 1
-    return Losses(losses.count.detach(), losses.localization.detach(), losses.background.detach())
-
-
 def _is_over(config: TrainingConfig, state: State) -> bool:
-    return state.converged or state.step >= config.steps
+    return state.converged or share_done(config, state.step, state.seconds) >= 1
+
+
+def _is_validated(config: TrainingConfig, step: int) -> bool:
+    """Return whether a validation is due: at the configured steps, and early on, when mistakes still cost little."""
+    early = config.validate_every // _EARLY
+    return step % config.validate_every == 0 or (step == early and early >= _LEAST_EARLY)
 
 
 def _check_loss(config: TrainingConfig, step: int, losses: Losses) -> None:
@@ -193,8 +177,8 @@ def _validate(
     out: Path, config: TrainingConfig, scaling: Scaling, state: State, losses: Losses, validator: Validator
 ) -> None:
     """Put the accuracy into the log and the curve; remember the best network, notice convergence and collapse."""
-    accuracy = validator(state.network.eval(), bundle_info(config, scaling)).to_dict()
-    row = curve_row(state.step, state.seconds, float(state.schedule.get_last_lr()[0]), losses, accuracy)
+    accuracy = validator(state.model.eval(), bundle_info(config, scaling)).to_dict()
+    row = curve_row(state.step, state.seconds, rates(config, state.step, state.seconds).learning_rate, losses, accuracy)
     logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     curve = add_row(out, row)
     if config.restart is not None and state.step >= config.restart.after_steps and _is_blind(accuracy):
@@ -203,7 +187,7 @@ def _validate(
             "gradient_norm."
         )
     if state.best is not None and row["efficiency"] > state.best.efficiency:
-        weights = {name: value.detach().clone() for name, value in state.network.state_dict().items()}
+        weights = {name: value.detach().clone() for name, value in state.model.state_dict().items()}
         state.best = Best(row["efficiency"], state.step, weights)
     state.converged = _has_converged(config, curve)
 
@@ -251,13 +235,13 @@ def _finish(
     """Choose the thresholds, measure the sigma factors and the accuracy with both, and write the bundle."""
     provenance: dict[str, Any] = {"seed": config.seed + len(state.restarts), "restarts": state.restarts}
     if state.best is not None and state.best.weights:
-        state.network.load_state_dict(state.best.weights)
+        state.model.load_state_dict(state.best.weights)
         provenance["weights_of_step"] = state.best.step
     if parent is not None:
         provenance["parent"] = parent.to_dict()
     if teacher is not None:
         provenance["teacher"] = teacher.to_dict()
-    network = state.network.eval()
+    network = state.model.eval()
     info = bundle_info(
         config,
         scaling,
@@ -276,47 +260,3 @@ def _finish(
     path = out / f"{config.name}.lls"
     save_bundle(path, network, info, dtype=torch.float16)
     return TrainingResult(path, state.step, accuracy, info.detection)
-
-
-def _check_psf(config: TrainingConfig) -> None:
-    """Refuse what the PSF cannot tell or the crops cannot hold; reads a spline's file."""
-    simulation = config.simulation
-    model = build_psf(simulation.psf, pixel=simulation.pixel_size)
-    low, high = simulation.emitters.z_range_nm
-    if isinstance(simulation.psf, SplinePsf) and config.network.predict_z and model.z_range_nm is not None:
-        first, last = model.z_range_nm
-        if low < first or high > last:
-            raise ConfigError(
-                f"simulation.emitters.z_range_nm runs from {low:g} to {high:g} nm, the PSF {simulation.psf.path} is "
-                f"calibrated from {first:g} to {last:g} nm and the same beyond; narrow it (z_render_nm may be wider)."
-            )
-    radius_px = model.radius_px((low, high))
-    if config.crop_px < radius_px:
-        raise ConfigError(
-            f"crop_px is {config.crop_px}, but the spot reaches {radius_px} px from its centre within z_range_nm; "
-            "raise crop_px, or narrow z_range_nm."
-        )
-
-
-def _claim(out: Path, config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> None:
-    """Make the folder this training's, or refuse."""
-    path = out / "training.yaml"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        fresh = not path.exists()
-        if not fresh and load(TrainingConfig, path) != config:
-            raise RunConflictError(
-                f"{out} holds a training with another configuration ({path}); give another --out, or delete the folder."
-            )
-        if fresh:
-            for name in ("curve.csv", "curve.png", "checkpoint.json", f"{config.name}.lls"):
-                check_replaceable(out / name)
-        begins = None if parent is None else parent.to_dict()
-        claim_model(out / "parent.json", begins, option="--init-from", without="random weights", fresh=fresh)
-        learns = None if teacher is None else teacher.to_dict()
-        claim_model(out / "teacher.json", learns, option="--teacher", without="no teacher", fresh=fresh)
-        if fresh:
-            with written_aside(path) as aside:
-                aside.write_text(config.to_yaml())
-    except OSError as error:
-        raise ConfigError(f"Training folder {out} cannot be used ({error.strerror}); give another --out.") from error

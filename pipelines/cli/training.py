@@ -1,15 +1,19 @@
 """Commands about the method: simulate, train, calibrate, estimate."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lls_decode.config import MovieConfig, TrainingConfig
+from lls_decode.config import MovieConfig
 from lls_decode.models import as_config, as_run_config
 
 from .guarding import OutputPath
 from .options import camera_pixel, changed, device_option, echo_json, json_option, progress_bar, set_option
 from .parameters import ANY_PATH, MODEL, MOVIE_CONFIG, TRAINING_CONFIG
+
+if TYPE_CHECKING:
+    from lls_decode.refine.calibration import Calibration
 
 
 @click.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
@@ -35,18 +39,25 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     )
 
 
-@click.command(epilog="Example: lls-decode train --config lls-paint --out work/lls-paint")
+@click.command(epilog="Example: lls-decode train --init-from lls-paint --psf mine.npz --minutes 20 --out work/mine")
 @click.option(
     "--config",
     "config_path",
     type=TRAINING_CONFIG,
-    required=True,
-    help="Training configuration (YAML), or a shipped one.",
+    help="Training configuration (YAML), or a shipped one.  [default: that of --init-from, to fine-tune]",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Training folder; the same command goes on.")
+@click.option("--out", required=True, type=OutputPath(), help="Training folder; rerun the same command to resume.")
 @set_option
 @click.option(
     "--init-from", type=MODEL, help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with."
+)
+@click.option(
+    "--psf", type=click.Path(path_type=Path), help="PSF of 'calibrate' or SMAP in place of the configured one."
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Limit of the training's time; the learning rate is at its end then.  [default: as configured]",
 )
 @click.option(
     "--teacher",
@@ -56,19 +67,26 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
 @device_option
 @click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
 def train(
-    config_path: str,
+    config_path: str | None,
     out: Path,
     changes: tuple[str, ...],
     init_from: str | None,
+    psf: Path | None,
+    minutes: float | None,
     teacher: str | None,
     device: str,
     stop_after: int | None,
 ) -> None:
-    """Train a localization network on simulated frames into a model bundle (.lls)."""
+    """Train a localization network on simulated frames into a model bundle (.lls).
+
+    A line a minute says how it is doing. To make a model of your own microscope from one that ships, give --init-from
+    and your PSF: it begins with what that model knows. Else 'lls-decode estimate' writes a configuration for --config.
+    """
     from lls_decode.localize import describe_thresholds
     from lls_decode.pipelines.front.methods import train as run_training
+    from lls_decode.pipelines.front.methods import training_config
 
-    config = changed(as_config(TrainingConfig, config_path), changes)
+    config = changed(training_config(config_path, init_from=init_from, psf=psf, minutes=minutes), changes)
     with progress_bar("training") as progress:
         result = run_training(
             config,
@@ -104,7 +122,21 @@ def train(
 @click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
 @click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
 @click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Its gain (EMCCD: twice it).")
-@click.option("--report", type=OutputPath(), help="Picture of the PSF and its residuals (.png).")
+@click.option("--report", type=OutputPath(), help="Picture of the PSF, its residuals and its precision (.png).")
+@click.option(
+    "--photons",
+    type=click.FloatRange(0, min_open=True),
+    default=1000.0,
+    show_default=True,
+    help="For the bound: photons of one of your emitters in one frame, summed over the PSF.",
+)
+@click.option(
+    "--background",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="For the bound: your background, photons per pixel.",
+)
 @json_option
 def calibrate(
     beads: tuple[Path, ...],
@@ -118,6 +150,8 @@ def calibrate(
     offset_adu: float,
     gain_adu_per_e: float,
     report: Path | None,
+    photons: float,
+    background: float,
     as_json: bool,
 ) -> None:
     """Make a PSF (cubic spline) from z-scans of beads, one or many a file.
@@ -127,7 +161,12 @@ def calibrate(
     The sign of z cannot be seen in a scan: give a positive --z-step-nm when the bead's z, as molecules shall have it,
     rises from slice to slice (the focus moves towards the objective), else a negative one. To check, localize a
     structure or a bead that you moved by a known amount: z must rise with it; if it falls, change the sign.
+
+    The PSF is scaled so that "photons" everywhere mean all photons of an emitter that the camera detects in one frame:
+    summed over the pixels of the PSF in focus, after offset, gain and quantum efficiency, without background.
     """
+    import numpy as np
+
     from lls_decode.refine.calibration import calibrate as run_calibration
     from lls_decode.refine.calibration import write_report
 
@@ -143,11 +182,21 @@ def calibrate(
     )
     found.write(out)
     if report is not None:
-        write_report(report, found)
-    summary = found.summary()
+        write_report(report, found, photons=photons, background=background)
+    bound_nm = found.bound_nm(photons, background, np.zeros(1))[:, 0]
+    summary = found.summary() | {
+        "photons": photons,
+        "background": background,
+        **{f"bound_{axis}_nm": round(float(value), 2) for axis, value in zip("xyz", bound_nm, strict=True)},
+    }
     if as_json:
         echo_json({"psf": str(out), **summary})
         return
+    _echo_calibration(out, found, summary)
+
+
+def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) -> None:
+    """Print what a PSF was made of, and how good it is."""
     for line in found.left_out:
         click.echo(f"left out   {line}", err=True)
     for line in found.notes:
@@ -159,6 +208,16 @@ def calibrate(
     click.echo(
         f"z          fitted minus stage within {summary['within_nm']:g} nm, in slices that were left out: "
         f"r.m.s. {summary['z_rms_nm']:g} nm, largest {summary['z_largest_nm']:g} nm"
+    )
+    why = "as given" if found.focus_given else "the middle of the sharp slices; --focus-slice sets another"
+    click.echo(
+        f"focus      z = 0 is slice {summary['focus_slice']:g} of 0 to {summary['num_slices'] - 1}, "
+        f"{summary['focus_from_middle_nm']:+g} nm from the middle of the scan ({why})"
+    )
+    click.echo(
+        f"bound      x {summary['bound_x_nm']:g}, y {summary['bound_y_nm']:g}, z {summary['bound_z_nm']:g} nm in focus "
+        f"for {summary['photons']:g} photons of an emitter in one frame on {summary['background']:g} a pixel "
+        "(--photons, --background)"
     )
 
 

@@ -23,8 +23,8 @@ from lls_decode.config import (
     PartConfig,
     SimulationConfig,
     SplinePsf,
-    TrainingConfig,
     parse,
+    recorded_training,
 )
 from lls_decode.emitters import Emitters
 from lls_decode.errors import BundleError, ConfigError, OutputError
@@ -177,7 +177,7 @@ def sample_blocks(plan: Plan, frames: int, seed: int) -> tuple[Block, ...]:
 def _training(info: BundleInfo) -> SimulationConfig | None:
     """What the model was trained on, where its bundle records it."""
     record = info.training.get("configuration")
-    return None if record is None else parse(TrainingConfig, record, source=f"model {info.name}").simulation
+    return None if record is None else recorded_training(record, source=f"model {info.name}").simulation
 
 
 def _guessed_emitters(info: BundleInfo) -> EmitterConfig:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.config import ComputeConfig, TrainingConfig, parse
-from lls_decode.models import Given, RunConfigLike, as_config
+from lls_decode.errors import ConfigError
+from lls_decode.models import Given, RunConfigLike, as_config, find_bundle
 from lls_decode.outputs import guarded
 
 from .datasets import DatasetLike, as_dataset
@@ -21,10 +22,12 @@ Progress = Callable[[int, int], None]
 
 @guarded
 def train(
-    config: TrainingConfig | Given,
+    config: TrainingConfig | Given | None,
     out: str | Path,
     *,
     init_from: str | Path | None = None,
+    psf: str | Path | None = None,
+    minutes: float | None = None,
     teacher: str | Path | None = None,
     device: str = "auto",
     stop_after: int | None = None,
@@ -36,11 +39,15 @@ def train(
     ----------
     config
         A `TrainingConfig`, a dictionary (nested or with dotted keys), the path of a YAML file, or the name of a shipped
-        one (``"lls-paint"``).
+        one (``"lls-paint"``). None: that of the model ``init_from``, for a fine-tuning.
     out
         Training folder; the bundle is ``NAME.lls`` in it.
     init_from
         Fine-tune: bundle, or the name of a shipped one, whose weights the training begins with.
+    psf
+        PSF of ``calibrate`` or SMAP in place of the configured one; pixel size and z range follow it.
+    minutes
+        Limit of the training's time, in place of the configured one.
     teacher
         Distil: bundle, or the name of a shipped one, whose output maps are learned as well.
     device
@@ -59,9 +66,13 @@ def train(
     """
     from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator
     from lls_decode.localize.build import choose_device
+    from lls_decode.localize.memory import keep_freed_memory
     from lls_decode.training import train as run_training
 
-    training = as_config(TrainingConfig, config)
+    training = training_config(config, init_from=init_from, psf=psf, minutes=minutes)
+    chosen = choose_device(parse(ComputeConfig, {"device": device}, source="device"))
+    if chosen.type == "cpu":
+        keep_freed_memory()
     return run_training(
         training,
         out,
@@ -70,10 +81,36 @@ def train(
         choose_thresholds=build_threshold_chooser(training),
         init_from=init_from,
         teacher=teacher,
-        device=choose_device(parse(ComputeConfig, {"device": device}, source="device")),
+        device=chosen,
         progress=None if progress is None else lambda step, steps, losses: progress(step, steps),
         stop_after=stop_after,
     )
+
+
+def training_config(
+    config: TrainingConfig | Given | None,
+    *,
+    init_from: str | Path | None = None,
+    psf: str | Path | None = None,
+    minutes: float | None = None,
+) -> TrainingConfig:
+    """Return the configuration of a training, as `train` takes its parameters.
+
+    Raises
+    ------
+    ConfigError, BundleError
+        There is neither a configuration nor a model to begin with, or what is given does not fit.
+    """
+    from lls_decode.training.origin import tuning_config, with_psf
+
+    if config is not None:
+        training = as_config(TrainingConfig, config)
+        training = training if psf is None else with_psf(training, psf)
+    elif init_from is not None:
+        training = tuning_config(find_bundle(init_from), psf=psf)
+    else:
+        raise ConfigError("Nothing says what to train; give --config, or --init-from MODEL to fine-tune a model.")
+    return training if minutes is None else training.replace(minutes=minutes)
 
 
 @guarded

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lls_decode.config import TrainingConfig, parse
+from lls_decode.config import recorded_training
 from lls_decode.errors import BundleError, OutputError
 from lls_decode.localize import build_calibrator, build_validator, recalibrate
 from lls_decode.localize.sigmas import spread
@@ -34,7 +34,7 @@ class SureOfItself(BrightestPixels):
 
 def test_factors_make_errors_of_one_sigma() -> None:
     """All z are told to be 0, so that their errors are those of a uniform distribution."""
-    config = training().replace(validation_frames=96)
+    config = training().replace(validation_frames=96, variety=None)
     info = bundle_info(config, choose_scaling(config))
     network = SureOfItself(config.network)
     scaling = build_calibrator(config, emitters=2500)(network, info)
@@ -72,7 +72,7 @@ def test_too_few_pairs_leave_the_factors(caplog: pytest.LogCaptureFixture) -> No
 def shorter(folder: Path) -> Path:
     """A shipped model whose record asks for fewer validation frames."""
     bundle = load_bundle(find_bundle("storm-2d"))
-    config = parse(TrainingConfig, bundle.info.training["configuration"], source="storm-2d")
+    config = recorded_training(bundle.info.training["configuration"], source="storm-2d")
     training = bundle.info.training | {"configuration": config.replace(validation_frames=48).to_dict()}
     as_trained = bundle.info.scaling.replace(x_sig=1.0, y_sig=1.0, photons_sig=1.0)
     info = bundle.info.replace(training=training, scaling=as_trained)

@@ -126,6 +126,7 @@ def test_networks_with_a_noise_map_are_shown_that_of_each_sequence(context: Cont
         height=64,
         width=64,
         generator=torch.Generator().manual_seed(_SEED),
+        variety=mapped.variety,
     )
     frames, noise = batch.inputs(info.scaling, noise_map=True)
     assert noise is not None

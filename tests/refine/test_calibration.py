@@ -1,19 +1,23 @@
 """Beads of known position become the PSF they were drawn with; real ones are fitted back to where the stage was."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from lls_decode.config import AstigmaticPsf, PixelSize, SplinePsf
 from lls_decode.errors import ConfigError, InputError, LlsDecodeError
-from lls_decode.optics import build_psf, expected_photons, read_spline
+from lls_decode.optics import SplineModel, build_psf, expected_photons, read_spline
 from lls_decode.optics.psf import stamp_radius_px
+from lls_decode.pipelines.cli import cli
 from lls_decode.refine import fit_spots
 from lls_decode.refine.calibration import calibrate, write_report
 from lls_decode.refine.calibration.beads import find_beads, read_stack
 from lls_decode.refine.calibration.slice_order import check_order
+from lls_decode.refine.crlb import Spots, crlb
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -100,8 +104,57 @@ def test_written_calibrations_are_read(tmp_path: Path, name: str) -> None:
 def test_report(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     found = calibrate([save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))], pixel=PIXEL, z_step_nm=STEP)
-    write_report(tmp_path / "report.png", found)
+    write_report(tmp_path / "report.png", found, photons=100.0, background=200.0)
     assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(("shift_nm", "step"), [(200.0, STEP), (-150.0, STEP), (200.0, -STEP)])
+def test_it_says_which_slice_is_z_0(tmp_path: Path, shift_nm: float, step: float) -> None:
+    """A bead that is in focus earlier in the scan than its middle, or later; the slices have no direction of z."""
+    path = save(tmp_path / "bead.tif", bead_stack(beads=[(2010.0, 2043.0, shift_nm)]))
+    found = calibrate([path], pixel=PIXEL, z_step_nm=step)
+    assert found.focus_from_middle_nm == pytest.approx(-shift_nm, abs=25)
+    assert found.focus_slice == pytest.approx((SLICES - 1) / 2 - shift_nm / STEP, abs=1)
+    assert np.interp(0.0, found.average_z_nm[:: int(np.sign(step))], np.arange(SLICES)[:: int(np.sign(step))]) == (
+        pytest.approx(found.focus_slice)
+    )
+    summary = found.summary()
+    assert (summary["num_slices"], summary["focus_slice"]) == (SLICES, round(found.focus_slice, 2))
+    given = calibrate([path], pixel=PIXEL, z_step_nm=step, focus_slice=30.0)
+    assert (given.focus_slice, given.focus_given, found.focus_given) == (30.0, True, False)
+    assert given.focus_from_middle_nm == (30 - 24) * STEP
+
+
+def test_the_bound_is_that_of_the_photons_and_background_of_a_user(tmp_path: Path) -> None:
+    """Four times the light, emitter and background, halve it exactly; more background alone makes it worse."""
+    found = calibrate([save(tmp_path / "bead.tif", bead_stack())], pixel=PIXEL, z_step_nm=STEP)
+    z_nm = np.array([-300.0, 0.0, 300.0])
+    few, many, behind = (found.bound_nm(*light, z_nm) for light in ((1e3, 5.0), (4e3, 20.0), (1e3, 100.0)))
+    np.testing.assert_allclose(few / many, 2.0, rtol=1e-6)
+    assert (behind > 1.5 * few).all()
+    x = torch.full((3,), found.spline.centre_x - 1, dtype=torch.float64)
+    z = torch.tensor(z_nm)
+    light = 2000 * torch.ones(3, dtype=torch.float64)
+    wanted = crlb(SplineModel(found.spline), Spots(x, x, z, light, light / 100), height=21, width=21)
+    np.testing.assert_allclose(found.bound_nm(2000.0, 20.0, z_nm)[2], wanted.z_nm.numpy(), rtol=0.02)
+
+
+def test_the_command_says_what_photons_are_and_where_z_is_0(tmp_path: Path) -> None:
+    save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))
+    given = ["calibrate", str(tmp_path / "bead.tif"), "--pixel-nm", "100", "--z-step-nm", "25"]
+    given += ["--photons", "2500", "--background", "30"]
+    said = CliRunner().invoke(cli, [*given, "--out", str(tmp_path / "psf.npz")])
+    assert said.exit_code == 0, said.output
+    assert " of 0 to 48, " in said.output
+    assert "nm from the middle of the scan (the middle of the sharp slices; --focus-slice" in said.output
+    assert "for 2500 photons of an emitter in one frame on 30 a pixel" in said.output
+    numbers = CliRunner().invoke(cli, [*given, "--out", str(tmp_path / "other.npz"), "--focus-slice", "20", "--json"])
+    found = json.loads(numbers.stdout)
+    assert (found["focus_slice"], found["focus_from_middle_nm"], found["photons"]) == (20, -100, 2500)
+    assert 1 < found["bound_x_nm"] < 20 < found["bound_z_nm"] + 15
+    assert "summed over the pixels of the PSF" in " ".join(
+        CliRunner().invoke(cli, ["calibrate", "--help"]).output.split()
+    )
 
 
 def test_beads_that_are_left_out_are_named(tmp_path: Path) -> None:

@@ -15,15 +15,18 @@ from lls_decode.axes import Layout
 from lls_decode.config import (
     AstigmaticPsf,
     Camera,
+    EarlyStopConfig,
     EmccdCamera,
     GaussianPsf,
     Geometry,
     MovieConfig,
     PixelSize,
+    RestartConfig,
     RunConfig,
     ScmosCamera,
     ScmosChip,
     TrainingConfig,
+    Variety,
     load,
     load_run_config,
 )
@@ -38,6 +41,7 @@ from lls_decode.refine import fit_spots
 from lls_decode.refine.estimation import Estimate, estimate, write_estimate
 from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Detector, Finder
 from lls_decode.refine.estimation.photophysics import estimate_on_time
+from lls_decode.refine.estimation.report import training_text
 from lls_decode.refine.estimation.sampling import plan_runs
 from lls_decode.refine.estimation.single_emitters import MISFIT_LIMIT, STEPS, Fits, Microscope, goodness
 from lls_decode.simulate import simulate_movie
@@ -286,6 +290,31 @@ def test_noise_makes_no_candidates_even_on_hot_pixels() -> None:
     assert (finder.find(frames, variance).snr > CANDIDATE_SNR).sum() == 0
 
 
+SHORT = {
+    "64 frames": (Layout(64, 1, 64, 64), "time"),
+    "one frame": (Layout(1, 1, 64, 64), "time"),
+    "300 frames": (Layout(300, 1, 64, 64), "none"),
+    "planes in time": (Layout(20, 9, 64, 64), "time"),
+    "sweeps": (Layout(4, 70, 64, 64), "plane"),
+    "large frames": (Layout(40, 1, 2048, 2048), "time"),
+}
+
+
+@pytest.mark.parametrize(("layout", "context"), SHORT.values(), ids=SHORT.keys())
+def test_all_frames_of_a_short_movie_are_used(layout: Layout, context: Any) -> None:
+    runs = plan_runs(layout, context, rng=np.random.default_rng(0))
+    frames = {(int(volume), int(plane)) for run in runs for volume, plane in run}
+    assert frames == {(v, p) for v in range(layout.num_volumes) for p in range(layout.planes_per_volume)}
+    assert sum(len(run) for run in runs) == layout.num_frames
+    along = 1 if context == "plane" else 0
+    lengths = [len(run) for run in runs]
+    assert max(lengths) <= 50
+    assert max(lengths) - min(lengths) <= 1
+    for run in runs:
+        assert (np.diff(run[:, along]) == 1).all()
+        assert (np.diff(run[:, 1 - along]) == 0).all()
+
+
 LAYOUTS = {
     "movie": (Layout(1000, 1, 64, 64), "time"),
     "short movie": (Layout(11, 1, 256, 256), "time"),
@@ -361,10 +390,64 @@ def test_the_same_seed_gives_the_same_numbers(small: Path) -> None:
     assert one.training == other.training
 
 
-def test_what_is_not_given_is_the_bases_and_said(small: Path) -> None:
+def test_what_is_not_given_is_the_bases_and_said(small: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = estimate_small(small, camera=None)
-    assert any("camera from the base" in note for note in found.notes)
+    (warning,) = found.warnings
+    assert "warning: the camera is that of the base" in warning
+    assert any("the camera is that of the base" in line for line in caplog.messages)
+    assert "offset_adu 90" in warning
+    assert warning in training_text(found).replace("# ", "")
     assert found.training.simulation.pixel_size == PIXEL
+
+
+def test_restart_and_the_rest_of_the_base_are_kept(small: Path, tmp_path: Path) -> None:
+    restart = RestartConfig(times=2, after_steps=700, loss_above=50.0)
+    base = Case().training().replace(restart=restart, schedule="step", early_stop=EarlyStopConfig(validations=3))
+    base = base.replace(minutes=12.0, variety=Variety(sparse_share=0.4))
+    found = estimate_small(small, base=base)
+    write_estimate(found, tmp_path)
+    written = load(TrainingConfig, tmp_path / "training.yaml")
+    own = {"name", "simulation", "network"}
+    assert {k: v for k, v in written.to_dict().items() if k not in own} == {
+        k: v for k, v in base.to_dict().items() if k not in own
+    }
+    assert written.restart == restart
+
+
+def test_a_sparse_movie_is_trained_at_the_density_of_the_base(tmp_path: Path) -> None:
+    """Whatever is denser: the movie, or the base."""
+    for name, density, base in (("sparse", 0.05, 0.5), ("dense", 0.6, 0.2)):
+        case = Case(density=density, volumes=100)
+        training = case.training()
+        emitters = training.simulation.emitters.replace(density_per_um2=base)
+        training = training.replace(simulation=training.simulation.replace(emitters=emitters))
+        movie = simulate_movie(case.movie(), tmp_path / name)
+        run = load_run_config(movie.run_config)
+        found = estimate(open_source(movie.store), training, camera=run.camera, pixel_size=run.pixel_size)
+        trained = found.training.simulation.emitters.density_per_um2
+        if name == "sparse":
+            assert found.density.per_um2 < 0.1, "what the movie has is told as it is"
+            assert trained == base
+            assert any("training has the density of the base, 0.5 per um2" in note for note in found.notes)
+        else:
+            assert trained == pytest.approx(found.density.local_per_um2, rel=0.01)
+            assert not any("density of the base" in note for note in found.notes)
+
+
+def test_ten_spots_are_enough_with_a_warning(tmp_path: Path) -> None:
+    found = Case(density=0.03, volumes=20, photons=(2000.0, 200.0)).estimate(tmp_path)
+    assert 10 <= found.quality.num_kept < 30
+    (warning,) = found.warnings
+    assert f"warning: only {found.quality.num_kept} emitters stand alone" in warning
+    assert found.photons.mean == pytest.approx(2000, rel=0.35)
+    assert found.quality.num_frames == 20
+
+
+def test_too_few_spots_ask_for_more_frames(tmp_path: Path) -> None:
+    """Good spots, but few: nothing is wrong with the PSF."""
+    with pytest.raises(InputError, match=r"expected at least 10 .*give more frames") as error:
+        Case(density=0.025, volumes=14, photons=(2000.0, 200.0)).estimate(tmp_path)
+    assert "PSF" not in str(error.value).replace("that PSF", "")
 
 
 def test_on_times_that_cannot_be_told_are_the_bases(tmp_path: Path) -> None:

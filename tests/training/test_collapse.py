@@ -13,7 +13,6 @@ from lls_decode.model.bundle import load_bundle
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.training import train
-from lls_decode.training.checkpoint import new_state
 from lls_decode.training.curve import read_curve
 from lls_decode.training.loss import Losses
 
@@ -169,15 +168,3 @@ def test_a_training_that_stopped_early_is_not_gone_on_with(stopped_early: Path) 
     result = train(converging(), stopped_early, validator=Series(0.4), progress=fail)
     assert result is not None
     assert result.steps == 12
-
-
-def test_the_published_schedule() -> None:
-    """0.9 times after every 1500 steps (Speiser et al. 2021, Methods)."""
-    state = new_state(config(schedule="step", steps=4000, learning_rate=6e-4), torch.device("cpu"), restarts=[])
-    rates = []
-    for _ in range(3001):
-        rates.append(state.optimizer.param_groups[0]["lr"])
-        state.optimizer.step()
-        state.schedule.step()
-    assert [rates[step] for step in (0, 1499)] == [6e-4, 6e-4]
-    assert [rates[step] for step in (1500, 2999, 3000)] == pytest.approx([5.4e-4, 5.4e-4, 4.86e-4])

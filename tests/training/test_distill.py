@@ -17,7 +17,7 @@ from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.training import train
 from lls_decode.training.ahead import simulate_step
 from lls_decode.training.distill import distillation_loss
-from lls_decode.training.teacher import load_teacher
+from lls_decode.training.origin.teacher import load_teacher
 
 from .conftest import config, final_state, quick
 
@@ -116,7 +116,7 @@ def test_a_training_with_a_teacher(teacher: Path, tmp_path: Path) -> None:
 
 def test_a_student_agrees_more_with_its_teacher(teacher: Path, tmp_path: Path) -> None:
     """The same steps with and without: only who was taught is nearer to the teacher on frames of another seed."""
-    c = config(steps=30, learning_rate=3e-3)
+    c = config(steps=30, learning_rate=3e-3, average_decay=0.0, variety=None)
     master = load_teacher(teacher, c, torch.device("cpu"))
     distances = {}
     for name, given in (("taught", teacher), ("alone", None)):

@@ -8,12 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from lls_decode.config import NetworkConfig, PixelSize, SplinePsf, TrainingConfig
+from lls_decode.config import (
+    NetworkConfig,
+    PixelSize,
+    Scaling,
+    SplinePsf,
+    TrainingConfig,
+    Variety,
+    recorded_training,
+)
 from lls_decode.errors import BundleError, ConfigError, RunConflictError
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.model.info import bundle_digest
+from lls_decode.model.network import LocNet
 from lls_decode.optics.spline_files import write_volume
+from lls_decode.pipelines.front.methods import training_config
 from lls_decode.training import train
+from lls_decode.training.origin.rescaling import rescale
 from lls_decode.training.record import bundle_info, choose_scaling
 
 from .conftest import config, final_state, quick
@@ -47,7 +58,7 @@ def test_it_begins_with_the_weights_and_scales_of_the_parent(parent: Path, tmp_p
         assert torch.allclose(value, new.network.state_dict()[name], atol=1e-3, rtol=1e-3), name
     assert new.info.scaling == old.info.scaling.replace(x_sig=1.0)
     assert new.info.scaling != choose_scaling(dimmer())
-    assert new.info.photons_range == (600.0, 1800.0)
+    assert new.info.photons_range == pytest.approx((50.0, 3600.0))
     assert new.info.licence == "CC-BY-4.0"
     assert new.info.training["parent"] == {"name": "parent", "digest": bundle_digest(parent)}
 
@@ -93,17 +104,66 @@ def changed(**changes: Any) -> TrainingConfig:
         pytest.param(config("none"), "network.context time, the training has none", id="context"),
         pytest.param(config("plane"), "network.context time, the training has plane", id="planes"),
         pytest.param(config(flat=True), "network.predict_z True, the training has False", id="two dimensions"),
-        pytest.param(
-            changed(photons_mean=4000.0), "up to 4500 photons, the training has them up to 5500", id="photons"
-        ),
-        pytest.param(changed(z_range_nm=(-700.0, 0.0)), "up to 600 nm, the training has them up to 700", id="z"),
-        pytest.param(changed(background={"high": 30.0}), "up to 26.4 photons per pixel.* up to 30", id="background"),
     ],
 )
-def test_what_the_parent_cannot_express(parent: Path, tmp_path: Path, other: TrainingConfig, words: str) -> None:
+def test_another_architecture_is_refused(parent: Path, tmp_path: Path, other: TrainingConfig, words: str) -> None:
     with pytest.raises(BundleError, match=words):
         train(other, tmp_path / "out", validator=quick, init_from=parent)
     assert not (tmp_path / "out").exists()
+
+
+LARGER = [
+    pytest.param(changed(photons_mean=4000.0), {"photons": 1.2 * 2 * 5000}, id="photons"),
+    pytest.param(changed(z_range_nm=(-700.0, 0.0)), {"z_nm": 1.2 * 700}, id="z"),
+    pytest.param(changed(background={"high": 30.0}), {"bg": 1.2 * 1.5 * 30}, id="background"),
+]
+
+
+@pytest.mark.parametrize(("larger", "scales"), LARGER)
+def test_scales_are_widened_only_where_the_training_goes_beyond_them(
+    parent: Path, tmp_path: Path, larger: TrainingConfig, scales: dict[str, float]
+) -> None:
+    result = train(larger.replace(steps=1), tmp_path, validator=quick, init_from=parent)
+    assert result is not None
+    old, new = (load_bundle(path).info.scaling for path in (parent, result.bundle))
+    assert new.to_dict() == pytest.approx(old.replace(x_sig=1.0, **scales).to_dict())
+
+
+@pytest.mark.parametrize(("larger", "scales"), LARGER)
+def test_a_teacher_cannot_be_widened(
+    parent: Path, tmp_path: Path, larger: TrainingConfig, scales: dict[str, float]
+) -> None:
+    with pytest.raises(BundleError, match=r"--teacher .* can express .* up to"):
+        train(larger, tmp_path / "out", validator=quick, teacher=parent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rescaled_network_says_in_wider_scales_what_it_said() -> None:
+    """Over the outputs that matter: within 6 % of the old scale; sigmas within 5 %."""
+    torch.manual_seed(0)
+    network = LocNet(NetworkConfig(filters=4, context="none")).eval()
+    old = Scaling(input_scale=40.0, input_offset=15.0, photons=4500.0, z_nm=600.0, bg=26.4)
+    new = old.replace(photons=7200.0, z_nm=900.0, bg=39.6)
+    other = LocNet(network.config).eval()
+    other.load_state_dict(rescale(network.state_dict(), old, new))
+    frames, windows = torch.randn(8, 32, 32), torch.arange(8)[:, None].expand(-1, 3)
+    with torch.inference_mode():
+        before, after = (one.decode(one.encode(frames), windows) for one in (network, other))
+    for name, scale, close in (("photons", "photons", 0.06), ("z", "z_nm", 0.06), ("bg", "bg", 0.06)):
+        was = getattr(before, name) * getattr(old, scale)
+        usual = (getattr(before, name).abs() > 0.1) & (getattr(before, name).abs() < 0.8)
+        assert usual.sum() > 1000
+        now = getattr(after, name) * getattr(new, scale)
+        assert ((now - was)[usual].abs() / getattr(old, scale)).max() < close, name
+        assert (now - was).abs().max() > 0, "something had to be changed"
+    for name in ("logit", "x", "y", "x_sig", "y_sig"):
+        assert torch.equal(getattr(before, name), getattr(after, name)), name
+    small = before.z_sig < 0.15
+    was, now = before.z_sig[small] * old.z_nm, after.z_sig[small] * new.z_nm
+    assert small.sum() > 10
+    torch.testing.assert_close(now, was, rtol=0.05, atol=1.0)
+    same = rescale(network.state_dict(), old, old)
+    assert all(torch.equal(value, same[name]) for name, value in network.state_dict().items())
 
 
 def test_another_plane_shift_is_no_other_architecture(tmp_path: Path) -> None:
@@ -142,6 +202,40 @@ def test_z_beyond_the_calibration_cannot_be_told(
     assert not (tmp_path / "out").exists()
     fits = with_spline(spline, (-300.0, 300.0))
     assert train(fits, tmp_path / "out", validator=quick, stop_after=1) is None
+
+
+def test_a_psf_alone_says_how_to_fine_tune(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
+    """The configuration of the parent, with the PSF, its pixels and the z that both can tell; and it trains."""
+    old = load_bundle(parent).info
+    tuned = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
+    assert tuned.name == "parent-tuned"
+    assert isinstance(tuned.simulation.psf, SplinePsf)
+    assert tuned.simulation.psf.content is not None, "another file of this name is refused"
+    assert tuned.simulation.emitters.z_range_nm == (-300.0, 300.0)
+    assert tuned.simulation.emitters.z_rendered_nm == (-400.0, 500.0)
+    assert (tuned.minutes, tuned.variety) == (3.0, Variety())
+    assert tuned.learning_rate <= recorded_training(old.training["configuration"], source="parent").learning_rate
+    assert tuned.simulation.camera == config().simulation.camera
+    assert tuned.network == old.network
+    short = tuned.replace(steps=2, validation_frames=6, validate_every=2)
+    result = train(short, tmp_path / "out", validator=quick, init_from=parent)
+    assert result is not None
+    assert load_bundle(result.bundle).info.z_range_nm == (-300.0, 300.0)
+    again = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
+    assert again == tuned, "the same command resumes"
+
+
+def test_what_to_train_must_be_said(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give --config, or --init-from MODEL"):
+        training_config(None, psf=spline.path)
+    bundle = load_bundle(parent)
+    save_bundle(tmp_path / "a.lls", bundle.network, bundle.info.replace(training={"imported_from": "DECODE"}))
+    with pytest.raises(BundleError, match=r"imported from DECODE.*--config"):
+        training_config(None, init_from=tmp_path / "a.lls")
+    emitters = config().simulation.emitters.replace(z_range_nm=(350.0, 500.0))
+    beyond = config(simulation=config().simulation.replace(emitters=emitters))
+    with pytest.raises(ConfigError, match="calibrated from -300 to 300 nm, the model was trained from 350 to 500"):
+        training_config(beyond, psf=spline.path)
 
 
 def test_crops_smaller_than_the_spot(tmp_path: Path) -> None:

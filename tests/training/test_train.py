@@ -12,10 +12,12 @@ from lls_decode.config import BackgroundConfig, EmccdCamera, NetworkConfig, Perl
 from lls_decode.errors import ConfigError, LlsDecodeError, RunConflictError
 from lls_decode.localize import build_validator
 from lls_decode.model.bundle import load_bundle
+from lls_decode.model.layers import ExactConv2d
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import simulate_batch
 from lls_decode.training import ahead, train
 from lls_decode.training.ahead import simulate_step
+from lls_decode.training.average import WeightAverage
 from lls_decode.training.loss import Losses, decode_loss
 from lls_decode.training.record import bundle_info, choose_scaling
 
@@ -185,8 +187,8 @@ def test_from_configuration_to_bundle(what: TrainingConfig, tmp_path: Path) -> N
     assert (info.name, info.network, info.pixel_size) == ("tiny", what.network, what.simulation.pixel_size)
     assert info.geometry == what.simulation.geometry
     assert info.camera == CHIP.nominal()
-    assert info.photons_range == (1000.0, 3000.0)
-    assert info.bg_range == (8.0, 22.0)
+    assert info.photons_range == (60.0, 6000.0), "up to twice the brightest expected; down to a hundredth of that"
+    assert info.bg_range == pytest.approx((8 / 1.5, 22 * 1.5))
     assert TrainingConfig.model_validate(info.training["configuration"]) == what
     assert (info.training["seed"], info.training["steps"], info.training["target_frames"]) == (3, 4, 24)
     assert [row["step"] for row in info.training["curve"]] == [2, 4]
@@ -232,7 +234,7 @@ def test_a_noise_map_needs_a_camera_that_has_one() -> None:
 
 
 def test_units_of_the_network() -> None:
-    scaling = choose_scaling(config())
+    scaling = choose_scaling(config(variety=None))
     assert scaling.z_nm == pytest.approx(1.2 * 500), "symmetric: the whole z range can be said"
     assert scaling.photons == 2000 + 5 * 500
     assert scaling.bg == pytest.approx(1.2 * 22)
@@ -242,10 +244,18 @@ def test_units_of_the_network() -> None:
     assert scaling.noise_scale == 1.0
     assert choose_scaling(config(network=NetworkConfig(noise_map=True))).noise_scale == pytest.approx(15**0.5)
     texture = BackgroundConfig(low=8.0, high=22.0, texture=PerlinTexture(feature_nm=1000.0, contrast=0.5))
-    c = config(simulation=config().simulation.replace(background=texture))
+    c = config(simulation=config().simulation.replace(background=texture), variety=None)
     assert choose_scaling(c).bg == pytest.approx(1.2 * 33), "the brightest pixel can be said"
     assert choose_scaling(c).input_offset == 15
     assert bundle_info(c, choose_scaling(c)).bg_range == (4.0, 33.0)
+    assert bundle_info(c, choose_scaling(c)).photons_range == (1000.0, 3000.0)
+
+
+def test_units_of_the_network_reach_beyond_the_variety_of_training() -> None:
+    scaling = choose_scaling(config())
+    assert scaling.photons == pytest.approx(1.2 * 2 * 3000), "twice the brightest expected"
+    assert scaling.bg == pytest.approx(1.2 * 1.5 * 22)
+    assert (scaling.input_offset, scaling.input_scale) == (15, 40)
 
 
 def test_a_folder_of_an_earlier_version_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
@@ -275,3 +285,36 @@ def test_training_on_a_gpu_can_be_resumed(tmp_path: Path) -> None:
     result = train(config(), tmp_path, validator=build_validator(config()), device=device)
     assert result is not None
     assert result.steps == 12
+
+
+def test_the_model_is_the_average_of_the_weights(tmp_path: Path) -> None:
+    result = train(config(schedule="step", learning_rate=0.02), tmp_path, validator=quick)
+    assert result is not None
+    kept, last = load_bundle(result.bundle).network.state_dict(), final_state(tmp_path)
+    for name, value in kept.items():
+        torch.testing.assert_close(value, last[f"average.{name}"], atol=1e-3, rtol=1e-3)  # bundles have 16 bits
+    assert any((value - last[f"network.{name}"]).abs().max() > 0.01 for name, value in kept.items())
+
+
+def test_an_average_forgets_its_beginning() -> None:
+    """Against the recursion a <- k a + (1 - k) w with k = min(decay, (1 + n) / (10 + n))."""
+    network = LocNet(NetworkConfig(filters=4))
+    first = {name: value.clone() for name, value in network.state_dict().items()}
+    average = WeightAverage(network, 0.3)
+    expected = 0.0
+    for step in range(1, 9):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(1.0)
+        average.update(network)
+        keep = min(0.3, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * step
+    for name, value in average.network.state_dict().items():
+        torch.testing.assert_close(value, first[name] + expected, atol=1e-4, rtol=1e-4)
+    assert average.steps == 8
+
+
+@pytest.mark.parametrize(("channels", "out"), [(1, 24), (24, 24), (24, 1)])
+def test_exact_convolutions_compute_the_same_in_training(channels: int, out: int) -> None:
+    layer, x = ExactConv2d(channels, out, 3, padding=1), torch.randn(2, channels, 12, 16)
+    torch.testing.assert_close(layer.train()(x), layer.eval()(x))

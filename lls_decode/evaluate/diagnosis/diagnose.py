@@ -1,7 +1,7 @@
 """Name what is probably wrong between a truth and a table: each kind of mistake tried, and measured by its score."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from lls_decode.evaluate.diagnosis.findings import Cause, Diagnosis, Wording, sp
 from lls_decode.evaluate.diagnosis.remainder import FEWEST, wrong_depth, wrong_photons, wrong_place, wrong_scale
 from lls_decode.evaluate.diagnosis.sample import FEW_ROWS, MOST_ROWS, Marks, Sample
 from lls_decode.evaluate.diagnosis.search import find_change
+from lls_decode.evaluate.score import Criteria
 
 _FEWEST_EXPECTED: Final = 20
 """Rows that the truth would have in frames where it has none, before it is said to end there."""
@@ -28,7 +29,7 @@ def diagnose(
     start: TruthChange | None = None,
     first_frame: int = 0,
     photons_per_count: float | None = None,
-    criteria: dict[str, Any] | None = None,
+    criteria: Criteria | None = None,
 ) -> Diagnosis:
     """Find what is probably wrong between a truth and a table: frames, planes, axes, place, scale, depth, photons.
 
@@ -65,7 +66,7 @@ def diagnose(
             truth,
             kept,
             planes_per_volume=planes_per_volume if begin.planes == "as_is" else 1,
-            criteria=dict(criteria or {}) | {"method": "greedy"},
+            criteria={**(criteria or Criteria()), "method": "greedy"},
             covered=inside,
             most_rows=most,
         )
@@ -106,7 +107,9 @@ def _has_no_depth(sample: Sample, change: TruthChange) -> bool:
     """Whether the truth has one z for all rows, and the table has many."""
     true, seen = sample.truth(change).z_nm, sample.found.z_nm
     true, seen = true[np.isfinite(true)], seen[np.isfinite(seen)]
-    return len(true) >= FEWEST and len(seen) >= FEWEST and np.ptp(true) == 0 and np.ptp(seen) > 0 and np.std(seen) > 1.0
+    if min(len(true), len(seen)) < FEWEST:
+        return False
+    return bool(np.ptp(true) == 0 and np.ptp(seen) > 0 and np.std(seen) > 1.0)
 
 
 def _notes(truth: Emitters, found: Emitters) -> list[str]:

@@ -4,7 +4,7 @@ Shape letters: ``K`` pairs of a found and a true row in one frame.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate.diagnosis.change import TruthChange, num_volumes
 from lls_decode.evaluate.matching import Matches, match
-from lls_decode.evaluate.score import Comparison, compare, summarize
+from lls_decode.evaluate.score import Comparison, Criteria, compare, summarize
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ class Sample:
         found: Emitters,
         *,
         planes_per_volume: int = 1,
-        criteria: dict[str, Any] | None = None,
+        criteria: Criteria | None = None,
         covered: Mask | None = None,
         most_rows: int = MOST_ROWS,
     ) -> None:
@@ -55,7 +55,7 @@ class Sample:
         that lie in covered frames as the truth is.
         """
         self.planes_per_volume = planes_per_volume
-        self.criteria = dict(criteria or {})
+        self.criteria = criteria or Criteria()
         self._truth = truth
         self._order = np.argsort(truth.frame, kind="stable")
         self._sorted = truth.frame[self._order]

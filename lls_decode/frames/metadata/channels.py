@@ -3,7 +3,8 @@
 from typing import Any
 
 from lls_decode.frames.mapping.frame_map import FrameMap
-from lls_decode.frames.metadata.images import Image, read_node
+from lls_decode.frames.metadata.images import read_node
+from lls_decode.frames.metadata.multiscales import Image
 from lls_decode.frames.storage.keys import Keys
 
 

@@ -170,6 +170,6 @@ def _drawn(figure: Any) -> Bytes:
     """RGBA pixels of a figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())

@@ -192,7 +192,7 @@ class Percentile:
         for bits in sorted(bits for bits in self._exact if bits >> _LOWER_BITS == upper):
             rest -= self._exact[bits]
             if rest < 0:
-                return np.array(bits, dtype=np.int32).view(np.float32)[()]  # type: ignore[no-any-return]
+                return np.int32(bits).view(np.float32)
         raise AssertionError(f"rank {rank} was not counted")
 
 

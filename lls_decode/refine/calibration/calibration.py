@@ -27,7 +27,7 @@ from lls_decode.optics.spline_files import write_smap, write_volume
 from lls_decode.refine.calibration.beads import Bead, find_beads, read_stack
 from lls_decode.refine.calibration.slice_order import check_order
 from lls_decode.refine.calibration.smoothing import smooth
-from lls_decode.refine.crlb import Spots
+from lls_decode.refine.crlb import Spots, crlb
 from lls_decode.refine.mle import fit_spots
 from lls_decode.robust import MAD_TO_SD
 from lls_decode.table import written_aside
@@ -83,6 +83,29 @@ class Calibration:
     notes: tuple[str, ...]
     """What a user should look at."""
     pixel: PixelSize
+    focus_slice: float
+    """Slice that is z = 0 (fractional, the first is 0)."""
+    focus_given: bool
+    """Whether a user said which slice it is; else it is the middle of the sharp slices."""
+
+    @property
+    def focus_from_middle_nm(self) -> float:
+        """Distance of z = 0 from the middle of the scan along the stage, nm; positive towards the last slice."""
+        step_nm = abs(float(self.average_z_nm[1] - self.average_z_nm[0]))
+        return (self.focus_slice - (len(self.average_z_nm) - 1) / 2) * step_nm
+
+    def bound_nm(self, photons: float, background: float, z_nm: Floats) -> Floats:
+        """Return the Cramer-Rao bound of x, y and z, ``(3, Z)``, of an emitter of so many photons in one frame.
+
+        ``photons`` are all photons of the emitter that the camera detects in the frame, summed over the PSF, without
+        background; ``background`` is photons per pixel.
+        """
+        z = torch.as_tensor(z_nm, dtype=torch.float64)
+        size = self.drawn_ZYX.shape[1]
+        x, y = (torch.full_like(z, centre - 1) for centre in (self.spline.centre_x, self.spline.centre_y))
+        spots = Spots(x, y, z, torch.full_like(z, photons), torch.full_like(z, background))
+        found = crlb(SplineModel(self.spline), spots, height=size, width=size)
+        return torch.stack([found.x_px * self.pixel.x_nm, found.y_px * self.pixel.y_nm, found.z_nm]).numpy()
 
     def residuals_nm(self, within_nm: float = 500.0) -> Floats:
         """Fitted minus stage z of the used beads, within a distance of the focus."""
@@ -103,6 +126,9 @@ class Calibration:
             "left_out": list(self.left_out),
             "notes": list(self.notes),
             "z_range_nm": [round(low, 1), round(high, 1)],
+            "num_slices": len(self.average_z_nm),
+            "focus_slice": round(self.focus_slice, 2),
+            "focus_from_middle_nm": round(self.focus_from_middle_nm, 1),
             "knots_nm": round(self.knots_nm, 1),
             "within_nm": within_nm,
             "z_bias_nm": round(float(residuals.mean()), 2),
@@ -228,6 +254,8 @@ def calibrate(
         left_out=tuple(left_out),
         notes=_notes(average),
         pixel=pixel,
+        focus_slice=float(focus),
+        focus_given=focus_slice is not None,
     )
 
 

@@ -4,22 +4,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from lls_decode.drawing import new_figure, save_png
-from lls_decode.optics import SplineModel
 from lls_decode.refine.calibration.calibration import Calibration
-from lls_decode.refine.crlb import Spots, crlb
 from lls_decode.table import written_aside
 
 _SLICES = 5
-_PHOTONS, _BG = 1000.0, 10.0
+PHOTONS, BACKGROUND = 1000.0, 10.0
+"""Of the emitter whose bound is drawn, where a user gives no others."""
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _FAINT = 0.03
 """Slices whose peak is below this share of the brightest one's are not shown."""
 
 
-def write_report(out: str | Path, calibration: Calibration) -> None:
+def write_report(
+    out: str | Path, calibration: Calibration, *, photons: float = PHOTONS, background: float = BACKGROUND
+) -> None:
     """Write the picture as PNG.
+
+    The Cramer-Rao bound in it is that of an emitter of ``photons`` photons in one frame (all that the camera detects,
+    summed over the PSF, without background) on ``background`` photons a pixel.
 
     Raises
     ------
@@ -32,13 +37,14 @@ def write_report(out: str | Path, calibration: Calibration) -> None:
     figure.suptitle(
         f"{count} bead{'s' * (count > 1)}, knots every {numbers['knots_nm']:g} nm; fitted minus stage z in slices that "
         f"were left out, within {numbers['within_nm']:g} nm: r.m.s. {numbers['z_rms_nm']:g} nm, largest "
-        f"{numbers['z_largest_nm']:g} nm"
+        f"{numbers['z_largest_nm']:g} nm\nz = 0 is slice {numbers['focus_slice']:g} of 0 to "
+        f"{numbers['num_slices'] - 1}, {numbers['focus_from_middle_nm']:+g} nm from the middle of the scan"
     )
     grid = figure.add_gridspec(4, _SLICES + 1)
     _slices(figure, grid, calibration)
     _z_against_stage(figure.add_subplot(grid[2:, :2]), calibration)
     _wobble(figure.add_subplot(grid[2:, 2:4]), calibration)
-    _precision(figure.add_subplot(grid[2:, 4:]), calibration)
+    _precision(figure.add_subplot(grid[2:, 4:]), calibration, photons, background)
     with written_aside(Path(out)) as path:
         save_png(figure, path, dpi=90)
 
@@ -110,19 +116,27 @@ def _wobble(axes: Any, calibration: Calibration) -> None:
     axes.legend(fontsize=8)
 
 
-def _precision(axes: Any, calibration: Calibration) -> None:
+def _precision(axes: Any, calibration: Calibration, photons: float, background: float) -> None:
     """Cramer-Rao bound over z."""
-    z = torch.linspace(*calibration.spline.z_range_nm, 101, dtype=torch.float64)[1:-1]
-    size = calibration.drawn_ZYX.shape[1]
-    x, y = (torch.full_like(z, centre - 1) for centre in (calibration.spline.centre_x, calibration.spline.centre_y))
-    spots = Spots(x, y, z, torch.full_like(z, _PHOTONS), torch.full_like(z, _BG))
-    bounds = crlb(SplineModel(calibration.spline), spots, height=size, width=size)
-    pixel = calibration.pixel
-    for name, values in (("x", bounds.x_px * pixel.x_nm), ("y", bounds.y_px * pixel.y_nm), ("z", bounds.z_nm)):
-        axes.plot(z, values, label=name)
+    z_nm = np.linspace(*calibration.spline.z_range_nm, 101)[1:-1]
+    bounds_nm = calibration.bound_nm(photons, background, z_nm)
+    for name, values in zip("xyz", bounds_nm, strict=True):
+        axes.plot(z_nm, values, label=name)
     axes.set(xlabel="z (nm)", ylabel="Cramer-Rao bound (nm)", yscale="log", xlim=_useful_nm(calibration))
-    axes.set_title(f"{_PHOTONS:g} photons on {_BG:g} a pixel", fontsize=10)
-    axes.set_yticks(ticks := [2, 5, 10, 20, 50, 100, 200, 500], labels=[str(tick) for tick in ticks])
-    axes.set_ylim(2, 200)
+    axes.set_title(f"{photons:g} photons in one frame,\n{background:g} a pixel behind them", fontsize=10)
+    low, high = _decades(bounds_nm, z_nm, _useful_nm(calibration))
+    shown = [tick for tick in _TICKS if low <= tick <= high]
+    axes.set_yticks(shown, labels=[f"{tick:g}" for tick in shown])
+    axes.set_ylim(low, high)
     axes.minorticks_off()
     axes.legend()
+
+
+def _decades(
+    bounds_nm: npt.NDArray[np.float64], z_nm: npt.NDArray[np.float64], shown_nm: tuple[float, float]
+) -> tuple[float, float]:
+    """Limits of the axis: the bounds of the z that are shown, two decades at most."""
+    seen = bounds_nm[:, (z_nm >= shown_nm[0]) & (z_nm <= shown_nm[1])]
+    low = max((tick for tick in _TICKS if tick <= seen.min()), default=_TICKS[0])
+    high = min((tick for tick in _TICKS if tick >= np.quantile(seen, 0.98)), default=_TICKS[-1])
+    return low, min(max(high, 10 * low), 100 * low)

@@ -1,5 +1,6 @@
 """The prefit: from a user's movie to the training configuration that simulates movies like it."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,8 +34,20 @@ from lls_decode.refine.estimation.photophysics import (
 )
 from lls_decode.refine.estimation.sampling import plan_runs
 from lls_decode.refine.estimation.single_emitters import Fits, Microscope, RunFits, fit_run, frame_steps_nm
-from lls_decode.refine.estimation.training_base import derive_training, fill_in
-from lls_decode.refine.estimation.usability import Quality, assess_fits, check_enough, check_offset, check_saturation
+from lls_decode.refine.estimation.training_base import derive_training, fill_in, remarks_on_density
+from lls_decode.refine.estimation.usability import (
+    Quality,
+    assess_fits,
+    check_enough,
+    check_offset,
+    check_saturation,
+    remark_on_number,
+)
+
+logger = logging.getLogger(__name__)
+
+WARNING = "warning: "
+"""Beginning of the notes that a user must not miss."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,12 @@ class Estimate:
         ]
         if self.depth.told_nm is not None:
             lines.append(f"z          told from {self.depth.told_nm[0]:g} to {self.depth.told_nm[1]:g} nm by the PSF")
-        return lines + [f"note       {note}" for note in self.notes]
+        return lines + [f"note       {note}" for note in self.notes if not note.startswith(WARNING)]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The notes without which a user would train a wrong model."""
+        return tuple(note for note in self.notes if note.startswith(WARNING))
 
 
 def estimate(
@@ -128,7 +146,7 @@ def estimate(
     Raises
     ------
     InputError
-        Frames hold NaN, are saturated, hold no spots, or too few that stand alone.
+        Frames hold NaN, are saturated, hold no spots, or fewer than ten that stand alone.
     ConfigError
         The camera makes most light negative, the PSF has another pixel size, or the base looks along planes that the
         dataset does not have.
@@ -148,7 +166,10 @@ def estimate(
     fits = Fits.join([run.fits for run in runs])
     quality = assess_fits(runs, fits)
     check_enough(source, scope, quality)
-    return _conclude(source, known, scope, runs, fits, quality, notes, new_psf=psf is not None, seed=seed)
+    found = _conclude(source, known, scope, runs, fits, quality, notes, new_psf=psf is not None, seed=seed)
+    for warning in found.warnings:
+        logger.warning("%s", warning.removeprefix(WARNING))
+    return found
 
 
 def _microscope(source: FrameSource, known: TrainingConfig, camera: Camera) -> Microscope:
@@ -172,7 +193,8 @@ def _microscope(source: FrameSource, known: TrainingConfig, camera: Camera) -> M
 
 def _remarks(photons: Photons, on_time: OnTime, density: Density, quality: Quality, base: TrainingConfig) -> list[str]:
     """What a user should know before training."""
-    notes = []
+    few = remark_on_number(quality)
+    notes = [] if few is None else [few]
     if not photons.fully_on:
         notes.append(
             "photons are from all fits: fewer than "
@@ -229,7 +251,7 @@ def _conclude(
         background=(background.low, background.high),
         seed=seed,
     )
-    notes = [*notes, *_remarks(photons, on_time, density, quality, known)]
+    notes = [*notes, *_remarks(photons, on_time, density, quality, known), *remarks_on_density(density, known)]
     training = derive_training(
         known,
         photons=photons,

@@ -50,10 +50,11 @@ def training_text(found: Estimate) -> str:
         "Train with: lls-decode train --config training.yaml --out work/" + found.training.name,
         "",
         *found.describe(),
+        *found.warnings,
         "",
-        "Emitters (density: where they are), background, camera and pixel size are of the movie; the background is",
-        "a tenth around its median at least, photons_sd a tenth of the mean. What the notes name, and all else, is",
-        "of the base.",
+        "Emitters (density: where they are, or of the base where that is denser), background, camera and pixel size",
+        "are of the movie; the background is a tenth around its median at least, photons_sd a tenth of the mean. What",
+        "the notes name, and all else, is of the base.",
     ]
     return "\n".join(f"# {line}".rstrip() for line in comments) + "\n" + found.training.to_yaml()
 

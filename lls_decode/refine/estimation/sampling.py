@@ -22,12 +22,15 @@ _PIXELS_AT_ONCE = 32_000_000
 def plan_runs(
     layout: Layout, context: ContextKind, *, num_frames: int = NUM_FRAMES, rng: np.random.Generator
 ) -> tuple[Ints, ...]:
-    """Runs of consecutive frames, evenly spaced from the first to the last; each ``(T, 2)``, volume and plane.
+    """Plan runs of consecutive frames, evenly spaced from the first to the last; each ``(T, 2)``, volume and plane.
 
-    Of a sweep longer than a run, and of several planes through time, parts are drawn at random.
+    All frames of a dataset that has no more than ``num_frames``. Of a sweep longer than a run, and of several planes
+    through time, parts are drawn at random.
     """
     longest = min(_LONGEST_RUN, max(_SHORTEST_RUN, _PIXELS_AT_ONCE // (layout.height * layout.width)))
     V, P = layout.num_volumes, layout.planes_per_volume
+    if num_frames >= V * P:
+        return _every_frame(V, P, context, longest)
     if context == "plane":
         length = min(P, longest)
         count = min(max(num_frames // length, 3), V)
@@ -43,3 +46,15 @@ def plan_runs(
     planes = np.concatenate([rng.permutation(P) for _ in range(-(-count // P))])[:count]
     runs = {(int(start), int(plane)) for start, plane in zip(starts, planes, strict=True)}
     return tuple(np.stack([s + np.arange(length), np.full(length, p)], axis=1) for s, p in sorted(runs))
+
+
+def _every_frame(num_volumes: int, planes: int, context: ContextKind, longest: int) -> tuple[Ints, ...]:
+    """All frames, along the axis of the context, in runs of nearly equal lengths."""
+    along, across = (planes, num_volumes) if context == "plane" else (num_volumes, planes)
+    parts = np.array_split(np.arange(along), -(-along // longest))
+    runs = []
+    for other in range(across):
+        for part in parts:
+            fixed = np.full(len(part), other)
+            runs.append(np.stack([fixed, part] if context == "plane" else [part, fixed], axis=1).astype(np.int64))
+    return tuple(runs)

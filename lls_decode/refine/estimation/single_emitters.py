@@ -29,6 +29,9 @@ MISFIT_LIMIT = 3.0
 """Fits whose chi-square is further above its expectation, in standard deviations, are left out; more than 98 of 100
 single emitters stay below (`tests/refine/test_prefit.py`)."""
 NEIGHBOUR = "a neighbour within"
+_BORDER, _ENOUGH = "at the border", "not fitted, enough others"
+NOT_FITTED = (NEIGHBOUR, _BORDER, _ENOUGH)
+"""Beginnings of the reasons for which a spot is not fitted; all others are those of fits that failed."""
 MISFIT = "the pixels do not look like one emitter"
 STEPS = (-2, -1, 1, 2)
 """The neighbouring frames that are looked at."""
@@ -125,11 +128,11 @@ def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rn
     candidates, alone = maxima.select(bright), alone[bright]
     reasons = np.full(len(candidates), "", dtype=object)
     reasons[~alone] = f"{NEIGHBOUR} {scope.finder.apart_px} px"
-    reasons[~_inside(candidates, units.shape, half)] = "at the border"
+    reasons[~_inside(candidates, units.shape, half)] = _BORDER
     fitted = np.flatnonzero(reasons == "")
     if len(fitted) > _FITS_A_RUN:
         chosen = np.sort(rng.choice(fitted, _FITS_A_RUN, replace=False))
-        reasons[np.setdiff1d(fitted, chosen)] = "not fitted, enough others"
+        reasons[np.setdiff1d(fitted, chosen)] = _ENOUGH
         fitted = chosen
     some = candidates.select(fitted)
     frame, row, column = (torch.from_numpy(values) for values in (some.frame, some.row, some.column))

@@ -33,7 +33,11 @@ def fill_in(
     s, notes = base.simulation, []
     if camera is None:
         camera = s.camera.nominal()
-        notes.append(f"camera from the base configuration {base.name}: give your own, photons depend on it")
+        notes.append(
+            f"warning: the camera is that of the base configuration {base.name} ({_described(camera)}), because no "
+            "other is given: if yours differs, photons, background and the trained model are wrong; give it with "
+            "--config or --set camera.kind=... (see 'lls-decode inspect')"
+        )
     pixel = pixel_size or source.pixel_size
     if pixel is None:
         pixel = s.pixel_size
@@ -79,14 +83,16 @@ def derive_training(
 ) -> TrainingConfig:
     """The configuration with the movie's statistics, rounded to three digits.
 
-    The background is widened to a tenth on either side of its median at least, the spread of the photons to a tenth
-    of their mean; with a PSF of the user's own, targets lie where it tells z and are rendered wherever it is known.
+    The density is that of the movie, or that of the base if the movie is sparser: a network that sees few emitters a
+    frame learns slowly and not to tell neighbours apart, and sparse frames are part of every training (`Variety`). The
+    background is widened to a tenth on either side of its median at least, the spread of the photons to a tenth of
+    their mean; with a PSF of the user's own, targets lie where it tells z and are rendered wherever it is known.
     """
     s, e = known.simulation, known.simulation.emitters
     if new_psf and depth.told_nm is not None:
         e = e.replace(z_range_nm=depth.told_nm, z_render_nm=e.z_range_nm)
     emitters = e.replace(
-        density_per_um2=_round(density.local_per_um2),
+        density_per_um2=max(_round(density.local_per_um2), e.density_per_um2),
         photons_mean=_round(photons.mean),
         photons_sd=_round(max(photons.sd, _LEAST_SPREAD * photons.mean)),
         on_time_frames=e.on_time_frames if on_time.frames is None else _round(on_time.frames),
@@ -96,6 +102,23 @@ def derive_training(
         "high": _round(max(background.high, (1 + _LEAST_SPREAD) * background.median)),
     }
     return known.replace(simulation=s.replace(emitters=emitters, background=ranges))
+
+
+def remarks_on_density(density: Density, base: TrainingConfig) -> list[str]:
+    """Return what a user should know of the density that training gets."""
+    least = base.simulation.emitters.density_per_um2
+    if density.local_per_um2 >= least:
+        return []
+    return [
+        f"training has the density of the base, {least:g} per um2, because the movie is sparser "
+        f"({density.local_per_um2:.2g} where emitters are)"
+    ]
+
+
+def _described(camera: Camera) -> str:
+    """A camera in a few words: its kind, and the numbers that it has."""
+    numbers = {name: value for name, value in camera.to_dict().items() if isinstance(value, int | float)}
+    return ", ".join([camera.kind, *(f"{name} {value:g}" for name, value in numbers.items())])
 
 
 def _name(base: TrainingConfig, source: FrameSource) -> str:

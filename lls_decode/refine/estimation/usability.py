@@ -12,10 +12,12 @@ import numpy.typing as npt
 from lls_decode.config import Camera
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames import FrameSource
-from lls_decode.refine.estimation.single_emitters import MISFIT, NEIGHBOUR, Fits, Microscope, RunFits
+from lls_decode.refine.estimation.single_emitters import MISFIT, NEIGHBOUR, NOT_FITTED, Fits, Microscope, RunFits
 
-LEAST_FITS = 30
+LEAST_FITS = 10
 """Fewer fits that stand alone are no statistics."""
+ENOUGH_FITS = 30
+"""With fewer fits than this the statistics are rough, which a note says."""
 _LEAST_CANDIDATES = 10
 _CROWDED = 0.5
 """Share of the candidates with neighbours from which a movie is called too dense."""
@@ -91,11 +93,14 @@ def assess_fits(runs: Sequence[RunFits], fits: Fits) -> Quality:
 
 
 def check_enough(source: FrameSource, scope: Microscope, quality: Quality) -> None:
-    """Refuse a movie without spots, without lonely spots, or with spots of another shape."""
+    """Refuse a movie without spots, without lonely spots, or with spots of another shape.
+
+    The advice is for what most spots fail by: neighbours, the PSF, the border, or that there are few of them.
+    """
     found, kept, frames = quality.num_candidates, quality.num_kept, quality.num_frames
     if found < _LEAST_CANDIDATES:
         raise InputError(
-            f"{source.path}: {found} spots found in {frames} frames, expected at least {LEAST_FITS}; check the "
+            f"{source.path}: {found} spots found in {frames} frames, expected at least {_LEAST_CANDIDATES}; check the "
             "camera's offset and gain and the pixel size, or use a part of the movie where molecules blink."
         )
     crowded = sum(count for reason, count in quality.dropped.items() if reason.startswith(NEIGHBOUR))
@@ -112,6 +117,27 @@ def check_enough(source: FrameSource, scope: Microscope, quality: Quality) -> No
         )
     reasons = ", ".join(f"{count} {reason}" for reason, count in quality.dropped.items())
     raise InputError(
-        f"{source.path}: {kept} of {found} spots could be used ({reasons}), expected at least {LEAST_FITS}; check that "
-        "PSF, pixel size and the camera's gain are those of this movie, or give a longer movie."
+        f"{source.path}: {kept} of {found} spots in {frames} frames could be used ({reasons}), expected at least "
+        f"{LEAST_FITS} and {_LEAST_KEPT:.0%} of them; {_remedy(quality, source.layout.num_frames)}."
+    )
+
+
+def _remedy(quality: Quality, frames_there: int) -> str:
+    """What to do about too few fits: most fits failed, or there were few of them."""
+    failed = sum(count for reason, count in quality.dropped.items() if not reason.startswith(NOT_FITTED))
+    if failed >= quality.num_kept:
+        return "check that PSF, pixel size and the camera's gain are those of this movie"
+    if frames_there > quality.num_frames:
+        return "use a part of the movie where more molecules blink"
+    return "give more frames: a longer movie, or a larger field"
+
+
+def remark_on_number(quality: Quality) -> str | None:
+    """Return what a user should know of statistics from few fits; None where there are enough."""
+    if quality.num_kept >= ENOUGH_FITS:
+        return None
+    error = 100 / math.sqrt(quality.num_kept)
+    return (
+        f"warning: only {quality.num_kept} emitters stand alone and look like one, fewer than {ENOUGH_FITS}: photons, "
+        f"background and density are rough (density within about {error:.0f} %); more frames would tell them better"
     )

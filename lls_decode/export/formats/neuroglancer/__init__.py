@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.export.rows import ExportTable
+from lls_decode.export.written import Written
 from lls_decode.outputs import PROGRAM
 from lls_decode.table.folders import folder_written_aside
 from lls_decode.table.thinning import row_lot
@@ -38,11 +39,12 @@ _IDS_AN_INDEX_BITS: Final = 12
 _CELLS_AN_INDEX_BITS: Final = 8
 _CROWD: Final = 20
 """Times `CELL_POINTS`."""
+_MOVIE: Final = dict.fromkeys(("volume", "plane"), "the table has one plane a volume")
 _ROWS_AT_ONCE: Final = 500_000
 """Rows that are put in order in memory."""
 
 
-def write(table: ExportTable, out: Path) -> None:
+def write(table: ExportTable, out: Path) -> Written:
     """Write ``out``, a folder.
 
     Raises
@@ -72,6 +74,7 @@ def write(table: ExportTable, out: Path) -> None:
                    for number, level in enumerate(levels)]  # fmt: skip
         info = _info(table, annotations, by_id, spatial)
         (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False))
+    return Written(annotations.columns, _MOVIE)
 
 
 def _warn_of_a_crowd(table: ExportTable, finest: Level, low: Floats, high: Floats) -> None:

@@ -87,6 +87,11 @@ class Annotations:
         )
         return np.floor(low), np.floor(high) + 1.0
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of the table whose values annotations hold."""
+        return frozenset((*(f"{axis}_nm" for axis in self.axes), *(each.id for each in self.properties)))
+
     def encode(self, rows: Rows) -> npt.NDArray[Any]:
         """Return the annotations of some rows, ``(N,)`` of `dtype`."""
         found = np.empty(len(rows["frame"]), self.dtype)

@@ -1,8 +1,9 @@
 """Fine-tuning: a training that begins with the weights of another model.
 
 The scales of the parent are kept, so that its outputs mean from the first step on what they meant, and only the
-simulated microscope changes. What the new simulation asks for must be within what these scales can express. The plane
-shift may differ: it is no weight, but says how features are brought together before they meet.
+simulated microscope changes. Where the new simulation goes beyond what these scales can express, they are widened and
+the last layers of the parent changed, so that it says nearly the same in the wider scales (`origin.rescaling`). The
+plane shift may differ: it is no weight, but says how features are brought together before they meet.
 """
 
 import json
@@ -17,6 +18,8 @@ from lls_decode.errors import BundleError, RunConflictError
 from lls_decode.model.bundle import ModelBundle, load_bundle
 from lls_decode.model.info import bundle_digest
 from lls_decode.table import written_aside
+from lls_decode.training.origin.rescaling import rescale
+from lls_decode.training.record import choose_scaling
 
 _ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
 _TAIL_SDS = 3
@@ -31,7 +34,7 @@ class Parent:
     digest: str
     licence: str
     scaling: Scaling
-    """Its own, with the sigma factors 1: those are measured again."""
+    """Its own, widened where the training goes beyond it, with the sigma factors 1: those are measured again."""
     weights: dict[str, Tensor]
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
     Raises
     ------
     BundleError
-        It is unreadable, has another architecture, or cannot express what the training simulates.
+        It is unreadable, or has another architecture.
     """
     bundle = load_bundle(path)
     theirs, ours = bundle.info.network, config.network
@@ -56,9 +59,9 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
                 f"--init-from {path} has network.{name} {found}, the training has {wanted}; set network.{name} to "
                 f"{found}, or begin with another model."
             )
-    scaling = own_scaling(bundle)
-    check_reach(f"--init-from {path}", scaling, config)
-    weights = {name: value.clone() for name, value in bundle.network.state_dict().items()}
+    own = own_scaling(bundle)
+    scaling = widened(own, config)
+    weights = rescale(bundle.network.state_dict(), own, scaling)
     return Parent(bundle.info.name, bundle_digest(path), bundle.info.licence, scaling, weights)
 
 
@@ -75,19 +78,34 @@ def check_reach(given: str, scaling: Scaling, config: TrainingConfig) -> None:
     BundleError
         Photons, z or background go beyond the scales.
     """
-    emitters, background = config.simulation.emitters, config.simulation.background
-    brightest = emitters.photons_mean + _TAIL_SDS * emitters.photons_sd
-    farthest_nm = max(abs(z) for z in emitters.z_range_nm) if config.network.predict_z else 0.0
+    brightest, farthest_nm, background = _largest(config)
     for what, asked, limit, unit, remedy in (
-        ("photon counts", brightest, scaling.photons, "photons", "emitters.photons_mean and photons_sd"),
-        ("distances from the focus", farthest_nm, scaling.z_nm, "nm", "emitters.z_range_nm"),
-        ("backgrounds", background.extremes[1], scaling.bg, "photons per pixel", "background.high"),
+        ("photon counts", brightest, scaling.photons, "photons", "simulation.emitters.photons_mean"),
+        ("distances from the focus", farthest_nm, scaling.z_nm, "nm", "simulation.emitters.z_range_nm"),
+        ("backgrounds", background, scaling.bg, "photons per pixel", "simulation.background.high"),
     ):
         if asked > limit:
             raise BundleError(
                 f"{given} can express {what} up to {limit:g} {unit}, the training has them up to {asked:g}; "
-                f"lower simulation.{remedy}, or train without {given.partition(' ')[0]}."
+                f"lower {remedy} (or variety, which goes beyond it), or train without {given.partition(' ')[0]}."
             )
+
+
+def widened(scaling: Scaling, config: TrainingConfig) -> Scaling:
+    """Return scales in which a training can be expressed: larger only where it goes beyond the given ones."""
+    chosen = choose_scaling(config)
+    names = ("photons", "z_nm", "bg")
+    beyond = [name for name, asked in zip(names, _largest(config), strict=True) if asked > getattr(scaling, name)]
+    return scaling.replace(**{name: getattr(chosen, name) for name in beyond})
+
+
+def _largest(config: TrainingConfig) -> tuple[float, float, float]:
+    """Return the largest photon count, distance from the focus (nm) and background that a training has."""
+    emitters = config.simulation.emitters
+    stated = emitters.photons_mean + _TAIL_SDS * emitters.photons_sd
+    brightest = max(stated, config.brightest_photons or 0.0)
+    farthest_nm = max(abs(z) for z in emitters.z_range_nm) if config.network.predict_z else 0.0
+    return brightest, farthest_nm, config.background_extremes[1]
 
 
 def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, without: str, fresh: bool) -> None:

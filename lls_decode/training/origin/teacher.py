@@ -16,7 +16,7 @@ from lls_decode.errors import BundleError
 from lls_decode.model.bundle import load_bundle
 from lls_decode.model.info import bundle_digest
 from lls_decode.model.network import LocNet, OutputMaps
-from lls_decode.training.parent import check_reach, own_scaling
+from lls_decode.training.origin.parent import check_reach, own_scaling
 
 _ALIKE = ("context", "noise_map", "predict_z")
 

@@ -1,0 +1,78 @@
+"""The training configuration of a fine-tuning: that of the parent, with the user's PSF.
+
+A network knows what spots are, how they overlap and what noise looks like; another PSF of the same kind is learned from
+there in minutes. The rate is lower than that of a training from nothing, and the steps are fewer.
+"""
+
+from pathlib import Path
+
+from lls_decode.config import SplinePsf, TrainingConfig, Variety, recorded_training, with_microscope
+from lls_decode.errors import BundleError, ConfigError
+from lls_decode.model.bundle import load_bundle
+from lls_decode.optics import build_psf, read_spline, spline_psf
+
+_STEPS, _LEARNING_RATE = 2000, 6e-4
+_AVERAGE_DECAY = 0.998
+
+
+def tuning_config(parent: str | Path, *, psf: str | Path | None = None) -> TrainingConfig:
+    """Return the configuration with which a shipped or own model is fine-tuned.
+
+    Parameters
+    ----------
+    parent
+        Bundle to begin with; its record holds the configuration of its training.
+    psf
+        PSF of ``calibrate`` or SMAP; None: that of the parent. Pixel size and z range follow it.
+
+    Raises
+    ------
+    BundleError
+        The bundle does not hold the configuration of its training (an imported model).
+    ConfigError
+        The PSF cannot be read, or has no z in common with the parent.
+    """
+    info = load_bundle(parent).info
+    record = info.training.get("configuration")
+    if record is None:
+        raise BundleError(
+            f"{parent} does not say how its training frames were simulated (it was imported from "
+            f"{info.imported_from or 'elsewhere'}); give the configuration of the fine-tuning with --config."
+        )
+    config = recorded_training(record, source=f"{parent}: its training configuration")
+    config = config.replace(
+        name=f"{config.name}-tuned",
+        variety=config.variety or Variety(),
+        average_decay=config.average_decay or _AVERAGE_DECAY,
+        steps=_STEPS,
+        minutes=None,
+        learning_rate=min(config.learning_rate, _LEARNING_RATE),
+        validate_every=min(config.validate_every, _STEPS // 4),
+        restart=config.restart if config.restart and config.restart.after_steps <= _STEPS else None,
+        early_stop=None,
+        schedule="one-cycle",
+    )
+    return config if psf is None else with_psf(config, psf)
+
+
+def with_psf(config: TrainingConfig, psf: str | Path) -> TrainingConfig:
+    """Return a configuration with another PSF, its pixel size, and the z that both can tell."""
+    spline = read_spline(psf)
+    known = with_microscope(config, psf=spline_psf(psf), pixel_size=spline.pixel)
+    simulation = known.simulation
+    assert isinstance(simulation.psf, SplinePsf)
+    first, last = build_psf(simulation.psf, pixel=simulation.pixel_size).z_range_nm or (0.0, 0.0)
+    low, high = simulation.emitters.z_range_nm
+    if not config.network.predict_z:
+        return known
+    common = max(low, first), min(high, last)
+    if common[0] >= common[1]:
+        raise ConfigError(
+            f"The PSF {psf} is calibrated from {first:g} to {last:g} nm, the model was trained from {low:g} to "
+            f"{high:g} nm; calibrate through the focus, or begin with another model."
+        )
+    rendered = simulation.emitters.z_rendered_nm
+    emitters = simulation.emitters.replace(
+        z_range_nm=common, z_render_nm=(min(rendered[0], common[0]), max(rendered[1], common[1]))
+    )
+    return known.replace(simulation=simulation.replace(emitters=emitters))

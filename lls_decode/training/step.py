@@ -1,0 +1,51 @@
+"""One step of a training: a batch of fresh frames, the losses, and the weights after it."""
+
+import torch
+
+from lls_decode.config import Scaling, TrainingConfig
+from lls_decode.errors import BundleError, CollapseError
+from lls_decode.training.checkpoint import State
+from lls_decode.training.distill import distillation_loss
+from lls_decode.training.loss import Losses, decode_loss
+from lls_decode.training.origin import Parent, Teacher
+from lls_decode.training.precision import lowers_precision
+from lls_decode.training.record import choose_scaling
+from lls_decode.training.schedule import rates, set_rates
+
+
+def network_units(config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> Scaling:
+    """Return the network's units: of the model that the training begins with or learns from, else chosen ones."""
+    if parent is not None and teacher is not None and parent.scaling != teacher.scaling:
+        raise BundleError(
+            f"--init-from {parent.name} and --teacher {teacher.name} have different scales; begin with a model that "
+            "was distilled from this teacher, or leave one of the two out."
+        )
+    return next((model.scaling for model in (parent, teacher) if model is not None), choose_scaling(config))
+
+
+def take_step(config: TrainingConfig, scaling: Scaling, state: State, teacher: Teacher | None) -> Losses:
+    """Simulate a batch, learn from it and return its losses."""
+    batch = state.next_batch()
+    network = state.network.train()
+    inputs = batch.inputs(scaling, noise_map=config.network.noise_map)
+    device = batch.photons_TYX.device
+    lower = lowers_precision(config, device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=lower):
+        maps = network.decode(network.encode(*inputs), batch.windows_N3)
+        wanted = None if teacher is None else teacher.maps(*inputs, batch.windows_N3)
+    losses = decode_loss(maps, batch.targets(scaling, config.simulation))
+    if wanted is not None:
+        losses += distillation_loss(maps, wanted)
+    if not torch.isfinite(losses.total):
+        raise CollapseError(
+            f"The training loss is {losses.total.item()} at step {state.step}; lower learning_rate or gradient_norm."
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_norm)
+    set_rates(state.optimizer, rates(config, state.step, state.seconds))
+    state.optimizer.step()
+    if state.average is not None:
+        state.average.update(network)
+    state.step += 1
+    return Losses(losses.count.detach(), losses.localization.detach(), losses.background.detach())
