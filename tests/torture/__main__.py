@@ -75,7 +75,7 @@ def undisturbed(round: Round) -> str:
 
 
 def digest(round: Round) -> str:
-    """SHA-256 of the files of all shards, and of the table's rows and metadata, without the settings that were drawn."""
+    """SHA-256 of all shards, and of the rows and metadata of the table, without the settings that were drawn."""
     found = hashlib.sha256()
     for shard in sorted((round.out / "shards").glob("b??????.parquet")):
         found.update(shard.name.encode() + shard.read_bytes())
