@@ -3,10 +3,10 @@
     python benchmarks/soak.py [--scale 0.01] [--workers 2] [--filters 4] [--folder /fast/scratch]
 
 100 000 frames (times ``--scale``) of 128 x 128 px and a light network with random weights. Client, scheduler and
-workers are processes of their own. The client is interrupted when half of the blocks are done, and the same command resumes.
-Then ten runs of a tenth of the frames each make the same table again. One JSON line of numbers, then one line a
-criterion; exit status 1 where one is missed. Speed and memory mean something from ``--scale 0.1`` on: below, a tenth of
-the run is seconds long.
+workers are processes of their own. The client is interrupted when half of the blocks are done, and the same command
+resumes. Then ten runs of a tenth of the frames each make the same table again. One JSON line of numbers, then one line
+a criterion; exit status 1 where one is missed. Speed and memory mean something from ``--scale 0.1`` on: below, a tenth
+of the run is seconds long.
 """
 
 import argparse
