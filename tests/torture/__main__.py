@@ -64,8 +64,8 @@ def main() -> int:
     return int(counts["rounds without fault"] < options.rounds)
 
 
-def undisturbed(round: Round) -> str:
-    """Run once without disturbance; gives the digest of the table."""
+def undisturbed(round: Round) -> dict[str, str]:
+    """Run once without disturbance; gives the digests of what it leaves."""
     (round.folder / "disk").mkdir(parents=True)
     with started(round) as start:
         status = start.wait()
@@ -74,23 +74,22 @@ def undisturbed(round: Round) -> str:
     return digest(round)
 
 
-def digest(round: Round) -> str:
-    """SHA-256 of all shards, and of the rows and metadata of the table, without the settings that were drawn."""
-    found = hashlib.sha256()
-    for shard in sorted((round.out / "shards").glob("b??????.parquet")):
-        found.update(shard.name.encode() + shard.read_bytes())
+def digest(round: Round) -> dict[str, str]:
+    """SHA-256 of each shard, and of the rows and metadata of the table, without the settings that were drawn."""
+    shards = sorted((round.out / "shards").glob("b??????.parquet"))
+    found = {shard.name: hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards}
     table = pq.read_table(round.out / "localizations.parquet")
     record = json.loads(table.schema.metadata[b"lls_decode"])
     del record["configuration"]["compute"]
-    found.update(json.dumps(record, sort_keys=True).encode())
+    for name, value in record.items():
+        found[f"metadata {name}"] = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
     sink, rows = pa.BufferOutputStream(), table.replace_schema_metadata(None).combine_chunks()
     with pa.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_table(rows)
-    found.update(sink.getvalue())
-    return found.hexdigest()
+    return found | {"rows": hashlib.sha256(sink.getvalue()).hexdigest()}
 
 
-def play(round: Round, reference: str, counts: Counter[str], only: str) -> list[str]:
+def play(round: Round, reference: dict[str, str], counts: Counter[str], only: str) -> list[str]:
     """Play one round; gives its faults."""
     has_disk = mount(round)
     try:
@@ -103,8 +102,9 @@ def play(round: Round, reference: str, counts: Counter[str], only: str) -> list[
             if status == 0:
                 break
         faults = [] if status == 0 else [f"not finished: exit {status}"]
-        if status == 0 and digest(round) != reference:
-            faults.append("other table")
+        if status == 0 and (found := digest(round)) != reference:
+            names = [name for name in sorted(found.keys() | reference) if found.get(name) != reference.get(name)]
+            faults.append(f"other table: {', '.join(names)}")
         if round.tracebacks:
             faults.append(f"traceback: {round.tracebacks}")
         return faults + leftovers(round)
