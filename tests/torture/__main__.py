@@ -44,7 +44,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
         folder = Path(name)
         movie = write_movie(folder / "movie.zarr", (120, HEIGHT, WIDTH))
-        model = write_bundle(folder / "model.lls", context="time")
+        model = write_bundle(folder / "model.lls", context="time", filters=16)
         reference = undisturbed(Round(folder / "reference", movie, model, random.Random(0), f"{folder.name}-reference"))
         for number in range(options.rounds):
             seed = options.seed + number

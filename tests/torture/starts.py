@@ -101,7 +101,7 @@ def command(round: Round) -> list[str]:
     words += ["--out", str(round.out), "--block-frames", "8", "--device", "cpu", "--no-report"]
     words += ["--set", f"compute.threads={round.random.choice((1, 2, 3))}"]
     if round.random.random() < 0.5:
-        words += ["--set", f"compute.batch_px={round.random.choice((4_000, 20_000, 100_000))}"]
+        words += ["--set", f"compute.batch_px={round.random.choice((8_000, 20_000, 100_000))}"]
     return words
 
 
