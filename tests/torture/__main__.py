@@ -29,8 +29,8 @@ MOST_PLAIN_STARTS = 5
 """The same command must have done everything after so many undisturbed starts."""
 LAST_BREATH_S = 60.0
 """Time that processes get to notice that their master is gone."""
-LOCKS_OF_DASK = ("global.lock", "purge.lock")
-"""Empty files that Dask keeps in its folder for temporary files, one pair a machine."""
+LOCKS_OF_DASK = (".lock", ".dirlock")
+"""Empty files in Dask's folder for temporary files: two that it keeps, and those of killed workers until its next start."""
 
 
 def main() -> int:
@@ -75,9 +75,8 @@ def undisturbed(round: Round) -> dict[str, str]:
 
 
 def digest(round: Round) -> dict[str, str]:
-    """SHA-256 of each shard, and of the rows and metadata of the table, without the settings that were drawn."""
-    shards = sorted((round.out / "shards").glob("b??????.parquet"))
-    found = {shard.name: hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards}
+    """SHA-256 of the rows and of the metadata of the table, without the settings that were drawn."""
+    found = {}
     table = pq.read_table(round.out / "localizations.parquet")
     record = json.loads(table.schema.metadata[b"lls_decode"])
     del record["configuration"]["compute"]
@@ -151,7 +150,7 @@ def leftovers(round: Round) -> list[str]:
     found = [f"process left: {' '.join(process.cmdline())[:150]}" for process in round.processes()]
     kept = [path for path in round.out.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
     kept += [path for path in (round.folder / "scratch").rglob("*") if path.is_file()]
-    return found + [f"file left: {path.relative_to(round.folder)}" for path in kept if path.name not in LOCKS_OF_DASK]
+    return found + [f"file left: {path.relative_to(round.folder)}" for path in kept if path.suffix not in LOCKS_OF_DASK]
 
 
 if __name__ == "__main__":
