@@ -45,6 +45,8 @@ SPEED_LOST = 0.05
 GROWTH_MIB, GROWTH = 32.0, 0.05
 """Memory in the last tenth of the time may be larger than in the second by the larger one of these."""
 SAMPLE_S = 0.5
+SHORT = 10_000
+"""Frames below which a tenth of the run is too short for its speed, and mostly the start of the processes."""
 
 
 def main() -> int:
@@ -188,6 +190,9 @@ def judge(folder: Path, frames: int, memory: dict[str, list[float]], **condition
     numbers = {"first_per_s": round(first, 2), "last_per_s": round(last, 2), "memory_mib": span, "rows": whole.num_rows}
     hardware = f"{platform.machine()}, {os.cpu_count()} cores"
     print(json.dumps({"part": "soak", "frames": frames, **numbers, **conditions, "hardware": hardware}))
+    if frames < SHORT:
+        checks = {text: holds for text, holds in checks.items() if text.startswith("table")}
+        print(f"fewer than {SHORT} frames: only the table is judged")
     for text, holds in checks.items():
         print(f"{'ok    ' if holds else 'MISSED'} {text}")
     return int(not all(checks.values()))

@@ -30,7 +30,7 @@ MOST_PLAIN_STARTS = 5
 LAST_BREATH_S = 60.0
 """Time that processes get to notice that their master is gone."""
 LOCKS_OF_DASK = (".lock", ".dirlock")
-"""Empty files in Dask's folder for temporary files: two that it keeps, and those of killed workers until its next start."""
+"""Endings of empty files in Dask's folder: two that it keeps, and those of killed workers until its next start."""
 
 
 def main() -> int:
