@@ -32,7 +32,7 @@ FRONT_DOOR: Final[Mapping[str, str]] = {
     "estimate": "lls_decode.pipelines.front.methods:estimate",
     "simulate": "lls_decode.simulate.movie:simulate_movie",
     "train": "lls_decode.pipelines.front.methods:train",
-    "recalibrate": "lls_decode.localize.sigmas:recalibrate",
+    "recalibrate": "lls_decode.localize.recalibration.recalibrate:recalibrate",
     "import_decode": "lls_decode.model.decode_import:import_decode",
     # tables
     "read_table": "lls_decode.pipelines.front.tables:read_table",

@@ -11,7 +11,7 @@ from lls_decode.errors import LlsDecodeError
 from lls_decode.export.exporting import export_table as export
 from lls_decode.export.importing import import_table
 from lls_decode.joining.join import join_tables as join
-from lls_decode.localize.sigmas import recalibrate
+from lls_decode.localize.recalibration.recalibrate import recalibrate
 from lls_decode.model.decode_import import import_decode
 from lls_decode.molecules.debias import debias
 from lls_decode.molecules.filtering import filter_table as filter

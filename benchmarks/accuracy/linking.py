@@ -15,7 +15,7 @@ left. One JSON line for each movie, density and gate:
     ratio     rows of molecules / rows of localizations, and what it would be if every molecule were found once
     single, linked, oracle    r.m.s. of the errors in x and y (one axis), nm: of localizations, and of these with the
               coordinates of their molecules; ``z`` the same along z
-    zscore    r.m.s. of error / sigma of molecules seen more than once
+    zscore    r.m.s. of error / sigma in y of molecules seen more than once; ``zscore_x`` and ``zscore_z`` along x and z
 """
 
 import argparse
@@ -45,8 +45,9 @@ from lls_decode.config import (
 from lls_decode.evaluate import match, read_truth
 from lls_decode.models import find_config
 from lls_decode.molecules import Gate, link
+from lls_decode.molecules.positions import from_sample
 from lls_decode.simulate.molecules import expose, sample_molecules
-from lls_decode.table import TableMetadata, read_emitters, schema, table_writer
+from lls_decode.table import TableMetadata, read_emitters, read_metadata, schema, table_writer
 
 PSF_NM, BG, RECALL, PHOTONS_MIN = 130.0, 15.0, 0.9, 50.0
 PIXEL = PixelSize(x_nm=104.0, y_nm=104.0)
@@ -112,9 +113,15 @@ def score_links(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -
     one = known.drop_duplicates("group")
     several = molecules.loc[one.group].num_frames.to_numpy() > 1
     pure = (ids_of_group.loc[one.group] == 1).to_numpy()
-    zscores = [(molecules.loc[one.group, name].to_numpy() - one[f"true_{name}"]) for name in names]
-    # sigmas of molecules are along the deskewed axes; y is the same in all frames of reference
-    zscore = rms((zscores[1] / molecules.loc[one.group].y_sig.to_numpy())[several & pure])
+    seen = molecules.loc[one.group]
+    errors_of_molecules = [seen[name].to_numpy() - one[f"true_{name}"].to_numpy() for name in names]
+    geometry = read_metadata(table).geometry
+    if geometry is not None:  # sigmas of molecules are along the deskewed axes
+        errors_of_molecules = list(from_sample(geometry, *errors_of_molecules))
+    zscores = {
+        axis: rms((error / seen[f"{axis}_sig"].to_numpy())[several & pure])
+        for axis, error in zip("xyz", errors_of_molecules, strict=True)
+    }
     return {
         "detections": len(rows),
         "molecules": len(sizes),
@@ -125,7 +132,9 @@ def score_links(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -
         "ratio": round(len(molecules) / len(rows), 3),
         "ratio_true": round((len(sizes) + int((rows.id < 0).sum())) / len(rows), 3),
         **errors,
-        "zscore": round(zscore, 3),
+        "zscore": round(zscores["y"], 3),
+        "zscore_x": round(zscores["x"], 3),
+        "zscore_z": round(zscores["z"], 3),
     }
 
 

@@ -1,6 +1,15 @@
 """Configuration: frozen, typed, in physical units; read once at the door."""
 
 from lls_decode.config.base import Config, digest, load, parse
+from lls_decode.config.calibration import (
+    Curve,
+    ErrorCalibration,
+    ErrorCorrelation,
+    ErrorFeature,
+    ReliabilityPoint,
+    SigmaCurve,
+    SigmaTerm,
+)
 from lls_decode.config.cameras import (
     BaseCamera,
     Camera,
@@ -26,7 +35,7 @@ from lls_decode.config.detection import (
 from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize, Positions, check_camera_pixel
 from lls_decode.config.microscope import with_microscope
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
-from lls_decode.config.network import RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
+from lls_decode.config.network import CROWD_RADIUS_PX, RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
 from lls_decode.config.optics import (
     AstigmaticPsf,
     GaussianPsf,
@@ -63,6 +72,7 @@ from lls_decode.config.variety import Variety
 
 __all__ = [
     "CPU_BATCH_PX",
+    "CROWD_RADIUS_PX",
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
     "AbsentChunks",
@@ -75,12 +85,16 @@ __all__ = [
     "Cell",
     "ComputeConfig",
     "Config",
+    "Curve",
     "DetectionRule",
     "DetectionThresholds",
     "Draw",
     "EarlyStopConfig",
     "EmccdCamera",
     "EmitterConfig",
+    "ErrorCalibration",
+    "ErrorCorrelation",
+    "ErrorFeature",
     "ExecutionConfig",
     "GaussianPsf",
     "GaussianSheet",
@@ -98,6 +112,7 @@ __all__ = [
     "PixelValue",
     "Positions",
     "Psf",
+    "ReliabilityPoint",
     "ResolvedRunConfig",
     "RestartConfig",
     "Roi",
@@ -106,6 +121,8 @@ __all__ = [
     "ScmosCamera",
     "ScmosChip",
     "ShotNoise",
+    "SigmaCurve",
+    "SigmaTerm",
     "SimulationConfig",
     "SplinePsf",
     "StorageConfig",

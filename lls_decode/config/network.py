@@ -7,13 +7,14 @@ from pydantic import Field, model_validator
 
 from lls_decode.axes import ContextKind, NetworkVariant, ScanAxis
 from lls_decode.config.base import Config
+from lls_decode.config.calibration import ErrorCalibration
 
 STRIDE = 4
 """Frames must be multiples of this many pixels; features repeat their phase after as many."""
 RECEPTIVE_RADIUS_PX: Mapping[NetworkVariant, int] = {"published": 44, "light": 34}
 """Farthest input pixel that an output pixel depends on (by exact gradients), plane shift apart."""
-_RULE_RADIUS_PX = 2
-"""The detection rule reads a pixel's neighbours; one more so that the reading itself is exact."""
+CROWD_RADIUS_PX = 4
+"""Half-width of the square around a detection in which the probability of other emitters is summed."""
 
 
 class NetworkConfig(Config):
@@ -48,10 +49,10 @@ class NetworkConfig(Config):
     def halo_yx_px(self) -> tuple[int, int]:
         """How far around a pixel the frames must be known along y and x, so that its detection is exact.
 
-        The shift adds no more than itself: it changes the phase, and at the edge of a tile the network then looks back
-        42 to 45 px and the shift.
+        A detection reads the probabilities of the pixels around it (`CROWD_RADIUS_PX`). The shift adds no more than
+        itself, and one pixel: it changes the phase, and the network then looks 42 to 45 px and the shift far.
         """
-        halo, shift = self.reach_px + _RULE_RADIUS_PX, abs(self.shift_px)
+        halo, shift = self.reach_px + 1 + CROWD_RADIUS_PX, abs(self.shift_px)
         return halo + (shift if self.shift_axis == "y" else 0), halo + (shift if self.shift_axis == "x" else 0)
 
     @model_validator(mode="after")
@@ -86,3 +87,10 @@ class Scaling(Config):
     y_sig: float = Field(default=1.0, gt=0)
     z_sig: float = Field(default=1.0, gt=0)
     photons_sig: float = Field(default=1.0, gt=0)
+    calibration: ErrorCalibration | None = None
+    """Sigmas by condition, on top of the factors; the meaning of ``prob``; correlations. None: the factors alone."""
+
+    @property
+    def uncalibrated(self) -> Self:
+        """The same units with the sigmas as the network predicts them."""
+        return self.replace(x_sig=1.0, y_sig=1.0, z_sig=1.0, photons_sig=1.0, calibration=None)

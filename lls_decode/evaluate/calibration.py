@@ -76,7 +76,12 @@ def probability_reliability(comparison: Comparison) -> Reliability:
     """Share of detections that are right over the mean predicted probability, in tenths of it; empty bins left out."""
     prob = np.concatenate([comparison.seen.prob, comparison.spurious.prob])
     right = np.arange(len(prob)) < len(comparison.seen)
-    prob, right = prob[np.isfinite(prob)], right[np.isfinite(prob)]
+    known = np.isfinite(prob)
+    return share_right(prob[known], right[known])
+
+
+def share_right(prob: Floats, right: npt.NDArray[np.bool_]) -> Reliability:
+    """Share of detections that are right, both (D,), over their probability, in tenths of it."""
     place = np.clip(np.digitize(prob, _PROBABILITY_EDGES) - 1, 0, len(_PROBABILITY_EDGES) - 2)
     rows = []
     for number in np.unique(place):

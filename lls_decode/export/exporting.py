@@ -29,6 +29,8 @@ class Format:
     """More are refused unless forced."""
     has_field: bool = False
     """Its files say how large the frames of the dataset are, and how many."""
+    comes_back: bool = True
+    """`import` reads its files; False: a form for viewing, of what the table holds."""
 
 
 FORMATS: Final = {
@@ -36,7 +38,7 @@ FORMATS: Final = {
     "picasso": Format(picasso.write, ".hdf5", has_field=True),
     "decode": Format(decode.write_h5, ".h5"),
     "smlm": Format(smlm.write, ".smlm"),
-    "neuroglancer": Format(neuroglancer.write, neuroglancer.SUFFIX),
+    "neuroglancer": Format(neuroglancer.write, neuroglancer.SUFFIX, comes_back=False),
     "csv": Format(plain.write, ".csv", MAX_ROWS),
     "thunderstorm": Format(thunderstorm.write, ".csv", MAX_ROWS),
     "decode-csv": Format(decode.write_csv_file, ".csv", MAX_ROWS),

@@ -2,7 +2,8 @@
 
 **The paper's rule.** A pixel is a **candidate** when its probability is above ``confident`` (0.6), or above
 ``candidate`` (0.3) and a local maximum among its four neighbours. It is a **detection** when its probability summed
-with its four neighbours is above ``accept`` (0.7). ``prob`` is that sum, at most 1.
+with its four neighbours is above ``accept`` (0.7). ``prob`` is that sum, at most 1; a
+model's calibration then makes it the share of right detections (`localize.calibrated`).
 
 Ties: of two equal neighbours the upper or left one is the maximum, so a flat pair of 0.5 gives one detection, not two.
 Counted twice: two adjacent pixels above ``confident`` are two emitters, by intention, and each one's sum includes the
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lls_decode.config import AuthorsRule, DetectionRule, ModelRule, PaperRule
+from lls_decode.config import CROWD_RADIUS_PX, AuthorsRule, DetectionRule, ModelRule, PaperRule
 from lls_decode.model.network import OutputMaps, SparseMaps
 
 _AUTHORS_CONFIDENT = 0.6
@@ -44,6 +45,7 @@ class Detections:
     """Pixel row of the detection."""
     x_px: npt.NDArray[np.int64]
     prob: npt.NDArray[np.float32]
+    """Probability of the pixel and its four neighbours, at most 1; not calibrated."""
     photons: npt.NDArray[np.float32]
     x: npt.NDArray[np.float32]
     """Offset from the pixel's centre, pixels."""
@@ -54,6 +56,10 @@ class Detections:
     y_sig: npt.NDArray[np.float32]
     z_sig: npt.NDArray[np.float32]
     bg: npt.NDArray[np.float32]
+    near: npt.NDArray[np.float32]
+    """Probability in the 5 x 5 pixels around, without that of the detection itself: other emitters, expected number."""
+    crowd: npt.NDArray[np.float32]
+    """The same in the square of half-width `CROWD_RADIUS_PX`."""
 
     def __len__(self) -> int:
         return len(self.window)
@@ -88,19 +94,46 @@ def _paper_maps(p: Tensor, rule: PaperRule | ModelRule) -> tuple[Tensor, Tensor]
 
 def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:
     is_maximum = (p > rule.raw_th) & (p == F.max_pool2d(p, 3, stride=1, padding=1))
-    padded = F.pad(p, (1, 1, 1, 1))
-    integrated = p + padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
+    integrated = _with_neighbours(p)
     return (is_maximum | (p > _AUTHORS_CONFIDENT)) & (integrated >= rule.raw_th), integrated.clamp_max(1.0)
+
+
+def crowding_maps(p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `Detections.near` and `Detections.crowd` of every pixel, each (N, Y, X).
+
+    Sums run in the same order everywhere, so that they are equal to the bit however frames are cut into tiles.
+    """
+    near_rows, crowd_rows = _box_sums(p, dim=2)
+    near, crowd = _box_sums(near_rows, dim=1)[0], _box_sums(crowd_rows, dim=1)[1]
+    own = _with_neighbours(p)
+    return (near - own).clamp_min(0.0), (crowd - own).clamp_min(0.0)
+
+
+def _box_sums(values: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
+    """Sums over 5 pixels, and over those within `CROWD_RADIUS_PX`, along one axis; 0 beyond the frame."""
+    length, radius = values.shape[dim], CROWD_RADIUS_PX
+    padded = F.pad(values, (radius, radius) if dim == 2 else (0, 0, radius, radius))
+    shifted = [padded.narrow(dim, start, length) for start in range(2 * radius + 1)]
+    near = sum(shifted[radius - 1 : radius + 3], shifted[radius - 2])
+    return near, sum((*shifted[: radius - 2], *shifted[radius + 3 :]), near)
+
+
+def _with_neighbours(p: Tensor) -> Tensor:
+    """Probability of a pixel and its four neighbours."""
+    padded = F.pad(p, (1, 1, 1, 1))
+    return p + padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
 
 
 def detect(maps: OutputMaps | SparseMaps, rule: DetectionRule) -> Detections:
     """Detections of a batch of windows: found, gathered and packed on the device, copied to the host once."""
-    found, integrated = candidate_maps(maps.probability, rule)
+    probability = maps.probability
+    found, integrated = candidate_maps(probability, rule)
     pixels_P3 = found.nonzero()
     values = maps.at(pixels_P3)
-    columns = [integrated[pixels_P3.unbind(dim=1)], *(getattr(values, name) for name in _MAPS)]
+    summed = (integrated, *crowding_maps(probability))
+    columns = [*(each[pixels_P3.unbind(dim=1)] for each in summed), *(getattr(values, name) for name in _MAPS)]
     # float64 holds whole numbers exactly, so that one array carries all.
     packed = torch.cat([pixels_P3.double().T, torch.stack(columns).double()]).cpu().numpy()
     window, y_px, x_px = packed[:3].astype(np.int64)
-    named = dict(zip(("prob", *_MAPS), packed[3:].astype(np.float32), strict=True))
+    named = dict(zip(("prob", "near", "crowd", *_MAPS), packed[3:].astype(np.float32), strict=True))
     return Detections(window=window, y_px=y_px, x_px=x_px, **named)

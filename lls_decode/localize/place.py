@@ -7,6 +7,7 @@ import pyarrow as pa
 from lls_decode.blocks import Block
 from lls_decode.config import Geometry, PixelSize, Scaling
 from lls_decode.emitters import Emitters
+from lls_decode.localize.calibrated import calibrated
 from lls_decode.localize.detect import Detections
 from lls_decode.table import schema
 
@@ -16,13 +17,14 @@ Columns = dict[str, npt.NDArray[np.float32]]
 def physical_columns(found: Detections, scaling: Scaling, pixel: PixelSize) -> Columns:
     """Positions, photons and sigmas in nm and photons; 0 is the centre of pixel [0, 0].
 
-    Sigmas are those that the network predicts times the factors of the model, here and nowhere else.
+    Sigmas are those that the network predicts times the factors of the model, and calibrated by what is around
+    (`localize.calibrated`), here and nowhere else.
     """
 
     def nm(pixels: npt.NDArray[np.floating], size_nm: float) -> npt.NDArray[np.float32]:
         return (pixels * size_nm).astype(np.float32)
 
-    return {
+    columns = {
         "x_nm": nm(found.x_px.astype(np.float64) + found.x, pixel.x_nm),
         "y_nm": nm(found.y_px.astype(np.float64) + found.y, pixel.y_nm),
         "z_nm": nm(found.z, scaling.z_nm),
@@ -34,6 +36,7 @@ def physical_columns(found: Detections, scaling: Scaling, pixel: PixelSize) -> C
         "phot_sig": (found.photons_sig * (scaling.photons * scaling.photons_sig)).astype(np.float32),
         "prob": found.prob,
     }
+    return columns if scaling.calibration is None else calibrated(columns, found, scaling.calibration)
 
 
 def place(

@@ -45,28 +45,33 @@ def build_finder(config: TrainingConfig, *, seed: int) -> tuple[Emitters, Finder
     """
     batch = simulate_validation(config, seed=seed)
     truth = true_emitters(batch, with_z=config.network.predict_z)
-    num_sequences = len(batch.windows_N3) // config.sequence_frames
 
     def find(network: LocNet, info: BundleInfo) -> Emitters:
-        device = next(network.parameters()).device
-        # With a noise map one sequence at a time: each was taken by a chip of its own.
-        parts = _split(batch, num_sequences if info.network.noise_map else 1)
-        found = []
-        for number, part in enumerate(parts):
-            localizer = Localizer(
-                bundle=ModelBundle(network, info),
-                camera=_photon_camera(part).to(device),
-                pixel=info.pixel_size,
-                geometry=None,
-                rule=ModelRule().resolve(info.detection),
-                compute=ComputeConfig(batch_px=64 * FIELD_PX**2),
-                device=device,
-            )
-            found.append(localizer.find(part.photons_TYX.numpy(), part.windows_N3.numpy()))
-            found[-1].window[:] += number * len(part.windows_N3)
-        return to_emitters(Detections.concatenate(found), info.scaling, info.pixel_size)
+        found = find_in_batch(network, info, batch, config.sequence_frames)
+        return to_emitters(found, info.scaling, info.pixel_size)
 
     return truth, find
+
+
+def find_in_batch(network: LocNet, info: BundleInfo, batch: TrainingBatch, sequence_frames: int) -> Detections:
+    """Detections in the windows of simulated frames, by the rule ``model``."""
+    device = next(network.parameters()).device
+    # With a noise map one sequence at a time: each was taken by a chip of its own.
+    num_parts = len(batch.windows_N3) // sequence_frames if info.network.noise_map else 1
+    found = []
+    for number, part in enumerate(_split(batch, num_parts)):
+        localizer = Localizer(
+            bundle=ModelBundle(network, info),
+            camera=_photon_camera(part).to(device),
+            pixel=info.pixel_size,
+            geometry=None,
+            rule=ModelRule().resolve(info.detection),
+            compute=ComputeConfig(batch_px=64 * FIELD_PX**2),
+            device=device,
+        )
+        found.append(localizer.find(part.photons_TYX.numpy(), part.windows_N3.numpy()))
+        found[-1].window[:] += number * len(part.windows_N3)
+    return Detections.concatenate(found)
 
 
 def simulate_validation(config: TrainingConfig, *, seed: int) -> TrainingBatch:
@@ -112,7 +117,7 @@ def _split(batch: TrainingBatch, num_parts: int) -> list[_Part]:
 
 
 def true_emitters(batch: TrainingBatch, *, with_z: bool) -> Emitters:
-    """Return the targets of a batch; ``frame`` is the number of their window."""
+    """Return the targets of a batch; ``frame`` is the number of their window, ``id`` that of their molecule."""
     a = batch.activations
     return Emitters.from_columns(
         {
@@ -120,6 +125,7 @@ def true_emitters(batch: TrainingBatch, *, with_z: bool) -> Emitters:
             "x_nm": a.x_nm.numpy(),
             "y_nm": a.y_nm.numpy(),
             "photons": a.photons.numpy(),
+            "id": a.molecule.numpy(),
             **({"z_nm": a.z_nm.numpy()} if with_z else {}),
         }
     )

@@ -172,14 +172,14 @@ def to_scaling(params: DecodeParams) -> Scaling:
     if params.hyper.sig_in:
         gain = _scmos_gain(params)
         noise = {"noise_offset": _NOISE_OFFSET_ADU / gain, "noise_scale": _NOISE_SCALE_ADU / gain}
-    return Scaling(
+    scaling = Scaling(
         input_scale=theirs.input_scale,
         input_offset=theirs.input_offset,
         photons=theirs.phot_max,
         z_nm=theirs.z_max or 1.0,
         bg=theirs.bg_max,
-        **noise,
     )
+    return scaling.replace(**noise)
 
 
 def to_camera(params: DecodeParams) -> Camera:

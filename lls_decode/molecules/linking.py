@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.molecules.chains import Gate, Points, find_previous
+from lls_decode.molecules.correlation import Memory, correlation_of, shared_errors
 from lls_decode.molecules.positions import Positions, has_sigmas
 from lls_decode.molecules.schema import molecule_schema, molecule_table
 from lls_decode.molecules.sightings import Sightings
@@ -70,8 +71,9 @@ def link(
     Writes ``molecules.parquet``, one row a molecule, and the table again with the number of its molecule in ``group``
     of each row. `find_previous` says which detections are one molecule; those of different channels never are.
     Positions are means weighted by 1/sigma^2, axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the
-    coordinate system in which molecules stand still. Rows of molecules are ordered by their last volume (frame, in a
-    movie), then by number; numbers count first detections.
+    coordinate system in which molecules stand still. Their sigmas allow for the errors that neighbouring frames have
+    in common, where the model of the table says how much (`molecules.correlation`). Rows of molecules are ordered by
+    their last volume (frame, in a movie), then by number; numbers count first detections.
 
     Parameters
     ----------
@@ -175,7 +177,13 @@ class _Linker:
             self.settings |= {"radius_nm": gate.radius_nm, "weighted": positions.weighted}
         if self.planes_per_volume > 1:
             self.settings["volume_gap"] = volume_gap
-        self._tracks = Tracks(gate, gap=volume_gap if self.planes_per_volume > 1 else gap)
+        model = metadata.model if positions.weighted else {}
+        self._along_planes_3L = correlation_of(model, "plane")
+        self._tracks = Tracks(
+            gate,
+            gap=volume_gap if self.planes_per_volume > 1 else gap,
+            correlation_3L=correlation_of(model, "time"),
+        )
 
     def add(self, batch: pa.Table) -> tuple[Integers, pa.Table]:
         """Numbers of the molecules of all rows, and the molecules that are finished."""
@@ -187,7 +195,12 @@ class _Linker:
         if self.planes_per_volume == 1:
             number, finished = self._tracks.add(seen, points.step)
             return number, self._table(finished)
-        label, num = number_chains(find_previous(self._by_plane(points), self._gate, gap=self._gap))
+        points = self._by_plane(points)
+        previous = find_previous(points, self._gate, gap=self._gap)
+        nothing = Memory.empty(self._along_planes_3L.shape[1])
+        shared_3N, _ = shared_errors(nothing, points.step, points.variance_3N, previous, self._along_planes_3L)
+        seen = replace(seen, shared_3N=shared_3N)
+        label, num = number_chains(previous)
         seen = seen.combine(label, num, within_volume=True)
         number, finished = self._tracks.add(seen, seen.first_frame // self.planes_per_volume)
         return number[label], self._table(finished)

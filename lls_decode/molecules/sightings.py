@@ -23,6 +23,8 @@ class Sightings:
     """Sum of 1 / sigma^2 along x, y, z; 0 where an axis is not known."""
     weighted_3N: Floats
     """Sum of position / sigma^2."""
+    shared_3N: Floats
+    """Sum over pairs of detections, each pair twice, of the correlation of their errors / (sigma_1 sigma_2)."""
     photons: Floats
     """Sum."""
     photons_variance: Floats
@@ -48,7 +50,7 @@ class Sightings:
 
     @classmethod
     def from_rows(cls, rows: Mapping[str, npt.NDArray[Any]], position_3N: Floats, variance_3N: Floats) -> Self:
-        """One sighting a detection."""
+        """One sighting a detection, with no other that its errors are alike to."""
         one = np.ones(len(rows["frame"]), dtype=np.int64)
         frame = rows["frame"].astype(np.int64)
         probability = rows["prob"].astype(np.float64)
@@ -57,6 +59,7 @@ class Sightings:
         return cls(
             weight_3N=1 / variance_3N,
             weighted_3N=position_3N / variance_3N,
+            shared_3N=np.zeros_like(variance_3N),
             photons=rows["photons"].astype(np.float64),
             photons_variance=rows["phot_sig"].astype(np.float64) ** 2,
             bg=rows["bg"].astype(np.float64),
@@ -77,9 +80,13 @@ class Sightings:
 
     @property
     def variance_3N(self) -> Floats:
-        """Of the means, nm^2; infinite where an axis is not known."""
+        """Of the means, nm^2; infinite where an axis is not known.
+
+        The variance of a sum of correlated errors, over the squared sum of weights.
+        """
         with np.errstate(divide="ignore"):
-            return 1 / self.weight_3N
+            independent = 1 / self.weight_3N
+        return independent * (1 + self.shared_3N / np.where(self.weight_3N > 0, self.weight_3N, 1.0))
 
     def combine(self, label: Integers, num: int, *, within_volume: bool) -> Self:
         """Join the sightings of each of ``num`` molecules; their numbers ascend with their first sighting.
@@ -105,6 +112,7 @@ class Sightings:
         return type(self)(
             weight_3N=np.stack([total(values) for values in self.weight_3N]),
             weighted_3N=np.stack([total(values) for values in self.weighted_3N]),
+            shared_3N=np.stack([total(values) for values in self.shared_3N]),
             photons=total(self.photons),
             photons_variance=total(self.photons_variance),
             bg=total(self.bg),

@@ -1,13 +1,15 @@
 """Molecules through time: numbers, sums, and which of them may still be seen again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from lls_decode.molecules.chains import Gate, Points, find_previous, first_of_chain
+from lls_decode.molecules.correlation import Memory, shared_errors
 from lls_decode.molecules.sightings import Sightings
 
+Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
@@ -22,14 +24,16 @@ class Finished:
 class Tracks:
     """Takes sightings step by step, any number of steps at a time; carries on the molecules that are still open."""
 
-    def __init__(self, gate: Gate, *, gap: int) -> None:
-        self._gate, self._gap = gate, gap
+    def __init__(self, gate: Gate, *, gap: int, correlation_3L: Floats) -> None:
+        """``correlation_3L``: of errors 1, 2, ... steps apart; (3, 0) where they have nothing in common."""
+        self._gate, self._gap, self._correlation_3L = gate, gap, correlation_3L
         self._num = 0
         nothing = np.empty(0, dtype=np.int64)
         empty = np.empty((3, 0))
         self._open_number = nothing
         self._open_last = Points(nothing, empty, empty)
         """The last sighting of each open molecule, in the order in which these came."""
+        self._open_memory = Memory.empty(correlation_3L.shape[1])
         self._open_sums: Sightings | None = None
 
     def add(self, seen: Sightings, step: Integers) -> tuple[Integers, Finished]:
@@ -50,6 +54,8 @@ class Tracks:
             np.concatenate([self._open_sums.channel, seen.channel]) if self._open_sums is not None else seen.channel,
         )
         previous = find_previous(points, self._gate, gap=self._gap, num_carried=num_open)
+        shared_3N, memory = shared_errors(self._open_memory, step, seen.variance_3N, previous, self._correlation_3L)
+        seen = replace(seen, shared_3N=seen.shared_3N + shared_3N)
         label, num = number_chains(previous)
         number = np.concatenate([self._open_number, self._num + np.arange(num - num_open)])
         self._num += num - num_open
@@ -63,6 +69,7 @@ class Tracks:
         still = still[np.argsort(last[still])]
         self._open_number, self._open_sums = number[still], sums.select(still)
         kept = last[still]
+        self._open_memory = memory.select(kept)
         self._open_last = Points(points.step[kept], points.position_3N[:, kept], points.variance_3N[:, kept])
         return number[label[num_open:]], finished
 

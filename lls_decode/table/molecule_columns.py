@@ -18,7 +18,7 @@ _BEFORE: Final = (
     Column("z_nm", pa.float32(), "nm", "mean weighted by 1/sigma^2; from the focus of plane 0; NaN when not known"),
     Column("photons", pa.float32(), "photons", "sum over the detections"),
     Column("bg", pa.float32(), "photons/pixel", "mean background of the detections"),
-    Column("x_sig", pa.float32(), "nm", "standard deviation of x_nm: 1 / root of the sum of 1/sigma^2"),
+    Column("x_sig", pa.float32(), "nm", "standard deviation of x_nm: 1 / root of the sum of 1/sigma^2, or more"),
     Column("y_sig", pa.float32(), "nm", "standard deviation of y_nm"),
     Column("z_sig", pa.float32(), "nm", "standard deviation of z_nm"),
     Column("phot_sig", pa.float32(), "photons", "standard deviation of photons: root of the sum of squares"),

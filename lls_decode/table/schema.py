@@ -50,7 +50,7 @@ _BEFORE: Final = (
     Column("y_sig", pa.float32(), "nm", "predicted standard deviation of y_nm"),
     Column("z_sig", pa.float32(), "nm", "predicted standard deviation of z_nm"),
     Column("phot_sig", pa.float32(), "photons", "predicted standard deviation of photons"),
-    Column("prob", pa.float32(), "", "integrated detection probability"),
+    Column("prob", pa.float32(), "", "detection probability: share of right rows among those of equal value"),
 )
 SAMPLE_COLUMNS: Final = (
     Column("xs_nm", pa.float32(), "nm", "x in sample coordinates"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import yaml
 
+from lls_decode.errors import BundleError
 from lls_decode.models import find_bundle, shipped
 
 from .guarding import OutputPath
@@ -17,15 +18,25 @@ def model() -> None:
     """Model bundles: what they are, which ship with the package."""
 
 
-@model.command(epilog="Example: lls-decode model info lls-paint")
+@model.command(epilog="Example: lls-decode model info lls-paint --figure reliability.png")
 @click.argument("bundle", type=MODEL)
+@click.option("--figure", type=OutputPath(), help="PNG: are probabilities and sigmas those of its validation frames?")
 @json_option
-def info(bundle: str, as_json: bool) -> None:
-    """Print what a bundle says of itself."""
+def info(bundle: str, figure: Path | None, as_json: bool) -> None:
+    """Print what a bundle says of itself; draw how far its probabilities and sigmas can be believed."""
     from lls_decode.model.info import bundle_digest, read_bundle_info
+    from lls_decode.pictures.calibration_figure import calibration_figure
 
     path = find_bundle(bundle)
-    record = {"path": str(path), "digest": bundle_digest(path), **read_bundle_info(path).to_dict()}
+    found = read_bundle_info(path)
+    if figure is not None:
+        if found.scaling.calibration is None:
+            raise BundleError(
+                f"{bundle} has no calibration, so there is nothing to draw; measure it with 'lls-decode model "
+                f"recalibrate {bundle} --out NEW.lls'."
+            )
+        calibration_figure(figure, found.scaling.calibration, title=found.name)
+    record = {"path": str(path), "digest": bundle_digest(path), **found.to_dict()}
     if as_json:
         echo_json(record)
     else:
@@ -65,21 +76,35 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
 def recalibrate(bundle: str, out: Path, device: str, as_json: bool) -> None:
     """Choose detection thresholds and calibrate sigmas of BUNDLE on frames simulated as for its training.
 
-    The new bundle has the same weights, the thresholds of largest efficiency at a precision of at least 0.95, and
-    factors by which predicted sigmas are multiplied.
+    The new bundle has the same weights, the thresholds of largest efficiency at a precision of at least 0.95, and a
+    calibration: sigmas that are those of the errors from sparse to dense and from dim to bright, probabilities that are
+    shares of right detections, and the correlation of errors in neighbouring frames.
     """
     from lls_decode.localize import describe_thresholds
     from lls_decode.localize import recalibrate as run_recalibration
+    from lls_decode.pictures.calibration_figure import describe_calibration
 
     made = run_recalibration(find_bundle(bundle), out, device=chosen_device(device))
     factors = {name: getattr(made.scaling, name) for name in ("x_sig", "y_sig", "z_sig", "photons_sig")}
     if as_json:
         detection = None if made.detection is None else made.detection.to_dict()
         accuracy = made.accuracy.to_dict()
-        echo_json({"bundle": str(made.bundle), "factors": factors, "detection": detection, "accuracy": accuracy})
+        known = made.scaling.calibration
+        calibration = None if known is None else known.to_dict()
+        echo_json(
+            {
+                "bundle": str(made.bundle),
+                "factors": factors,
+                "calibration": calibration,
+                "detection": detection,
+                "accuracy": accuracy,
+            }
+        )
         return
     click.echo(f"model      {made.bundle}")
     click.echo("factors    " + "  ".join(f"{name} {value:.3f}" for name, value in factors.items()))
+    if made.scaling.calibration is not None:
+        click.echo("\n".join(describe_calibration(made.scaling.calibration)))
     if made.detection is not None:
         click.echo("\n".join(describe_thresholds(made.detection)))
     echo_score(made.accuracy)

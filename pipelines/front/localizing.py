@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lls_decode.blocks import join_ranges
 from lls_decode.frames import FrameStack
 from lls_decode.models import RunConfigLike
 from lls_decode.pipelines.planning.plan import Plan, make_plan
@@ -74,7 +75,8 @@ def plan_here(dataset: DatasetLike, model: str | Path, config: RunConfigLike) ->
 def as_merged(plan: Plan, table: pa.Table) -> pa.Table:
     """Return rows of all blocks with the metadata that the merged table of a run has."""
     columns = schema(with_sample=plan.config.geometry is not None)
-    metadata = table_metadata(plan).with_columns(columns)
+    frames = join_ranges((block.frame_range,) for block in plan.blocks)
+    metadata = table_metadata(plan).with_columns(columns).replace(frames=frames)
     return table.replace_schema_metadata(metadata.to_schema_metadata())
 
 

@@ -169,7 +169,7 @@ def localizer(bundle: ModelBundle, **compute: Any) -> Localizer:
 
 Key = tuple[int, int, int]
 """Frame, row and column of a detection."""
-VALUES = ("prob", "photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
+VALUES = ("prob", "near", "crowd", "photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
 Found = dict[Key, list[float]]
 
 
@@ -222,7 +222,8 @@ def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, 
         maps = OutputMaps(*(m[:, :HEIGHT, :WIDTH] for m in bundle.network.decode(features, window)))
         p = maps.probability
         mask, integrated = candidate_maps(p, rule)
-        columns = torch.stack([integrated, *(getattr(maps, name) for name in VALUES[1:])], dim=-1)
+        summed = [integrated, *(others_around(p, radius) for radius in (2, 4))]
+        columns = torch.stack([*summed, *(getattr(maps, name) for name in VALUES[3:])], dim=-1)
         frame = v * K + k
         found |= {(frame, y, x): columns[0, y, x].tolist() for _, y, x in mask.nonzero().tolist()}
         near = torch.zeros_like(mask)
@@ -233,6 +234,14 @@ def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, 
             near |= ((p - p.roll(-1, dim)).abs() < rounding) & (p > rule.candidate - rounding)
         doubtful |= {(frame, y, x) for _, y, x in near.nonzero().tolist()}
     return found, doubtful
+
+
+def others_around(p: Tensor, radius: int) -> Tensor:
+    """Probability in the square around each pixel but for the pixel and its four neighbours, by its definition."""
+    kernel = torch.ones(1, 1, 2 * radius + 1, 2 * radius + 1, dtype=torch.float64)
+    kernel[0, 0, radius - 1 : radius + 2, radius] = 0
+    kernel[0, 0, radius, radius - 1 : radius + 2] = 0
+    return nn.functional.conv2d(p[:, None].double(), kernel, padding=radius)[:, 0].float()
 
 
 def check_equal(found: Found, expected: Found, *, rtol: float = 1e-6, atol: float = 1e-6) -> None:

@@ -24,7 +24,7 @@ def detections(**columns: object) -> Detections:
     """One detection in the middle of the first pixel, or as told."""
     length = max((len(value) for value in columns.values() if isinstance(value, list)), default=1)
     whole = {name: np.zeros(length, dtype=np.int64) for name in ("window", "y_px", "x_px")}
-    parts = ("prob", "photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
+    parts = ("prob", "photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg", "near", "crowd")
     values = whole | {name: np.zeros(length, dtype=np.float32) for name in parts}
     for name, value in columns.items():
         values[name] = np.asarray(value, dtype=values[name].dtype) * np.ones(length, dtype=values[name].dtype)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from lls_decode.config import recorded_training
 from lls_decode.errors import BundleError, OutputError
 from lls_decode.localize import build_calibrator, build_validator, recalibrate
-from lls_decode.localize.sigmas import spread
+from lls_decode.localize.recalibration.recalibrate import spread
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.models import find_bundle
@@ -42,7 +42,7 @@ def test_factors_make_errors_of_one_sigma() -> None:
     unchanged = {name: getattr(info.scaling, name) for name in ("input_scale", "input_offset", "photons", "z_nm", "bg")}
     assert {name: getattr(scaling, name) for name in unchanged} == unchanged
 
-    independent = build_validator(config.replace(validation_frames=128), seed=5)
+    independent = build_validator(config.replace(validation_frames=512), seed=5)
     score = independent(network, info.replace(scaling=scaling))
     for found in (score.zscore_x, score.zscore_y, score.zscore_z, score.zscore_photons):
         assert 0.9 < found < 1.1
@@ -74,7 +74,7 @@ def shorter(folder: Path) -> Path:
     bundle = load_bundle(find_bundle("storm-2d"))
     config = recorded_training(bundle.info.training["configuration"], source="storm-2d")
     training = bundle.info.training | {"configuration": config.replace(validation_frames=48).to_dict()}
-    as_trained = bundle.info.scaling.replace(x_sig=1.0, y_sig=1.0, photons_sig=1.0)
+    as_trained = bundle.info.scaling.uncalibrated
     info = bundle.info.replace(training=training, scaling=as_trained)
     save_bundle(folder / "old.lls", bundle.network, info, dtype=torch.float16)
     return folder / "old.lls"
@@ -85,7 +85,8 @@ def test_a_bundle_is_recalibrated(tmp_path: Path) -> None:
     made = recalibrate(old, new, emitters=2500)
     before, after = load_bundle(old).info, load_bundle(new).info
     assert after.scaling == made.scaling
-    assert before.scaling == after.scaling.replace(x_sig=1.0, y_sig=1.0, photons_sig=1.0)
+    assert before.scaling == after.scaling.replace(x_sig=1.0, y_sig=1.0, photons_sig=1.0, calibration=None)
+    assert after.scaling.calibration is not None
     assert min(after.scaling.x_sig, after.scaling.y_sig, after.scaling.photons_sig) > 1.2
     for name in ("x", "y", "photons"):
         assert 0.85 < after.training["accuracy"][f"zscore_{name}"] < 1.15

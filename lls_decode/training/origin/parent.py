@@ -67,7 +67,7 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
 
 def own_scaling(bundle: ModelBundle) -> Scaling:
     """The scales of a model without the factors of its sigmas, which are measured anew."""
-    return bundle.info.scaling.replace(x_sig=1.0, y_sig=1.0, z_sig=1.0, photons_sig=1.0)
+    return bundle.info.scaling.uncalibrated
 
 
 def check_reach(given: str, scaling: Scaling, config: TrainingConfig) -> None:

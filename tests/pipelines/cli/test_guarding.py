@@ -143,6 +143,7 @@ SLOW: dict[str, Sequence[str]] = {
     "calibrate": ("calibrate", "{zarr}", "--pixel-nm", "100", "--out", "{out}"),
     "calibrate report": ("calibrate", "{zarr}", "--pixel-nm", "100", "--out", "{new}.npz", "--report", "{out}"),
     "recalibrate": ("model", "recalibrate", "{model}", "--out", "{out}"),
+    "model info": ("model", "info", "{model}", "--figure", "{out}"),
     "model import": ("model", "import", "{zarr}", "--params", "{config}", "--out", "{out}"),
     "merge": ("merge", "{zarr}", "--to", "{out}"),
     "report": ("report", "{zarr}", "--table", "{table}", "--to", "{out}"),

@@ -1,0 +1,1 @@
+"""How large the errors of a model are: its sigmas, probabilities and correlations, measured on simulated frames."""
