@@ -374,7 +374,7 @@ def _is_whole(path: Path, metadata: pq.FileMetaData, size: int) -> bool:
     group = metadata.row_group(metadata.num_row_groups - 1)
     last = group.column(group.num_columns - 1)
     end = _data_end(last)
-    between = size - 8 - metadata.serialized_size - end
+    between = size - 8 - int(metadata.serialized_size) - end
     if last.file_offset != end:
         return between == 0
     entry = _column_entry(end)
