@@ -55,7 +55,7 @@ class _Try:
     submitted: float = 0.0
     lost: int = 0
     """How often the scheduler forgot it, or its receipt was lost with a worker."""
-    future: Future[TaskReport] | None = None
+    future: "Future[TaskReport] | None" = None
 
 
 class Submission:
