@@ -182,7 +182,7 @@ class Submission:
         except queue.Empty:
             return
 
-    def _settle(self, item: _Try, future: Future[TaskReport]) -> None:
+    def _settle(self, item: _Try, future: "Future[TaskReport]") -> None:
         """What became of a block."""
         status = future.status
         try:
