@@ -1,9 +1,12 @@
 # Each target sets up its own virtual environment on a fresh machine; it is renewed when the dependencies change.
 PYTHON ?= python3
+PYTHON_VERSION ?= 3.11
+ROUNDS ?= 50
+SCALE ?= 1
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip --quiet
 READY := .venv/.ready
 
-.PHONY: demo test slow-test slurm-test peers-test lint platforms docs
+.PHONY: demo test slow-test slurm-test peers-test oldest newest wheel-test torture soak lint platforms docs
 
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
@@ -24,6 +27,41 @@ slurm-test: $(READY)
 # all); skipped with a reason where they cannot be installed.
 peers-test: $(READY)
 	.venv/bin/python -m pytest -q -m peers tests/peers
+
+# The default tests with the lowest versions that pyproject.toml declares. What packages of that age say of each other's
+# deprecations is not an error here. PYTHON_VERSION is 3.11 or 3.12; no wheels of the lowest versions exist for newer ones.
+oldest: build/uv/bin/uv
+	build/uv/bin/uv venv --quiet --clear --python $(PYTHON_VERSION) build/oldest
+	build/uv/bin/uv pip install --quiet --python build/oldest/bin/python --resolution lowest-direct -e '.[dev]'
+	build/oldest/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile -W ignore::DeprecationWarning
+
+# The default tests with the newest versions of everything. PYTHON_VERSION is 3.11 to 3.14, as far as uv finds or fetches it.
+newest: build/uv/bin/uv
+	build/uv/bin/uv venv --quiet --clear --python $(PYTHON_VERSION) build/newest
+	build/uv/bin/uv pip install --quiet --python build/newest/bin/python --upgrade -e '.[dev]'
+	build/newest/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+
+build/uv/bin/uv:
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet uv
+
+# The first minute: the wheel without extras in an environment of its own, and its demo.
+wheel-test:
+	rm -rf build/lib build/wheel
+	$(PYTHON) -m venv build/wheel/env
+	build/wheel/env/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	build/wheel/env/bin/python -m pip install --quiet -c constraints.txt torch
+	build/wheel/env/bin/python -m pip install --quiet -c constraints.txt build/wheel/*.whl
+	build/wheel/env/bin/python -m pip check
+	cd build/wheel && env/bin/lls-decode demo && test -s demo_out/results/localizations.parquet && test -s demo_out/score.json
+
+# Runs that are killed, stopped, damaged and starved at random; each must end with the table of an undisturbed run.
+torture: $(READY)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.torture --rounds $(ROUNDS)
+
+# A long run, stopped and resumed once: its speed, its memory and its table.
+soak: $(READY)
+	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/soak.py --scale $(SCALE)
 
 # mypy sees the packages as they are installed: pipelines/ and cluster/ inside lls_decode/.
 lint: $(READY)

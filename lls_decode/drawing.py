@@ -1,5 +1,6 @@
 """matplotlib, asked for when a picture is drawn and not before; without pyplot: no global state, no display."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ def need_matplotlib(who: str) -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"{who} matplotlib; run: pip install lls-decode[report].") from error
+        raise ConfigError(f"{who} matplotlib; run: pip install 'lls-decode[report]'.") from error
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed, for those who go on without a picture."""
+    return find_spec("matplotlib") is not None
 
 
 def new_figure(who: str, wide_inches: float, tall_inches: float, **options: Any) -> Any:

@@ -26,7 +26,7 @@ def h5py_module() -> Any:
         import h5py
     except ImportError as error:
         raise ConfigError(
-            "HDF5 files need h5py, which is not installed; run: pip install lls-decode[export]."
+            "HDF5 files need h5py, which is not installed; run: pip install 'lls-decode[export]'."
         ) from error
     return h5py
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zarr
 
 from lls_decode.axes import Layout
 from lls_decode.config import PixelSize
@@ -114,7 +115,8 @@ class Filling:
                 f"{self.aside} holds the shards of another conversion, or of files that have grown since; delete it, "
                 "or begin anew on purpose (overwrite)."
             )
-        return open_level(self.aside, "a").with_config({"write_empty_chunks": True})
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            return open_level(self.aside, "a")
 
     def _keep_finished(self, array: ZarrArray, pieces: list[Piece], workers: int) -> dict[Piece, list[Run]]:
         """Shards whose pixels still have the digests that were noted; the movie's too, where files were touched."""

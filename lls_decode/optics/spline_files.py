@@ -230,7 +230,8 @@ def _smap_hdf5(path: Path) -> tuple[npt.NDArray[Any], float, float, float]:
         import h5py
     except ImportError as error:
         raise ConfigError(
-            f"{path} is a MATLAB v7.3 file, which needs h5py; run: pip install lls-decode[export], or save it with -v7."
+            f"{path} is a MATLAB v7.3 file, which needs h5py; run: pip install 'lls-decode[export]', "
+            "or save it with -v7."
         ) from error
     with h5py.File(path) as file:
 

@@ -83,7 +83,7 @@ def tone_map(light_3YX: npt.NDArray[np.float32], *, percentile: float, gamma: fl
     """
     strength = light_3YX.max(axis=0)
     lit = strength[strength > strength.max() * LIT] if strength.size else strength
-    full = np.percentile(lit, percentile) if lit.size else None
+    full = np.float32(np.percentile(lit, percentile)) if lit.size else None
     return toned(light_3YX, full, gamma=gamma)
 
 

@@ -349,8 +349,7 @@ def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> S
             )
         block = Block(**footer["block"])
         size = path.stat().st_size
-        whole = metadata.num_rows == 0 or _data_end(metadata) + metadata.serialized_size + 8 == size
-        if footer["rows"] != metadata.num_rows or not whole:
+        if footer["rows"] != metadata.num_rows or not _is_whole(path, metadata, size):
             raise ShardError(f"{path} is damaged (its footer does not fit its contents); delete it and run again.")
         return _make_receipt(block, footer, size, path.name)
     except (KeyError, TypeError, IndexError, *UNREADABLE) as error:
@@ -366,14 +365,42 @@ def _make_receipt(block: Block, footer: Mapping[str, Any], size: int, name: str)
     return ShardReceipt(block.index, block.id, footer["run_digest"], footer["rows"], size, name, stats, lost, filled)
 
 
-def _data_end(metadata: pq.FileMetaData) -> int:
-    """Position after the last column, where the footer begins; a file that lost bytes in the middle shows here."""
+def _is_whole(path: Path, metadata: pq.FileMetaData, size: int) -> bool:
+    """Whether columns and footer fill the file.
+
+    Arrow before 18 repeats behind the data of each column its entry of the footer, which begins with its own position:
+    there the last column is followed by its entry, and by nothing else.
+    """
+    if metadata.num_rows == 0:
+        return True
     group = metadata.row_group(metadata.num_row_groups - 1)
     last = group.column(group.num_columns - 1)
+    end = _data_end(last)
+    between = size - 8 - int(metadata.serialized_size) - end
+    if last.file_offset != end:
+        return between == 0
+    entry = _column_entry(end)
+    with path.open("rb") as file:
+        file.seek(end)
+        return between > 0 and file.read(len(entry)) == entry
+
+
+def _data_end(last: pq.ColumnChunkMetaData) -> int:
+    """Position after the last column; a file that lost bytes in the middle shows here."""
     start = last.data_page_offset
     if last.has_dictionary_page:
         start = min(start, last.dictionary_page_offset)
     return int(start + last.total_compressed_size)
+
+
+def _column_entry(position: int) -> bytes:
+    """Return the first bytes of a ``ColumnChunk`` of Parquet (Thrift, compact): its position, and that more follows."""
+    number, digits = 2 * position, bytearray()  # a zigzag of a number that is not negative
+    while number >= 0x80:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    digits.append(number)
+    return b"\x26" + digits + b"\x1c"
 
 
 def _peek(folder: str, name: str, block: Block, run_digest: str, known_bytes: int) -> ShardReceipt | None:

@@ -2,11 +2,10 @@
 
 import csv
 import math
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lls_decode.drawing import save_png
+from lls_decode.drawing import can_draw, save_png
 from lls_decode.table import written_aside
 from lls_decode.training.loss import Losses
 
@@ -55,7 +54,7 @@ def add_row(out: Path, row: Row) -> list[Row]:
         writer = csv.DictWriter(file, row, restval=math.nan)  # rows of an earlier version have fewer columns
         writer.writeheader()
         writer.writerows(rows)
-    if find_spec("matplotlib") is not None:
+    if can_draw():
         draw_curve(rows, out / "curve.png")
     return rows
 

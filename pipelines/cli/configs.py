@@ -16,6 +16,7 @@ from lls_decode.pipelines.flows.presets import PRESETS, Microscope, describe_pre
 
 from .guarding import OutputPath
 from .options import changed, echo_json, set_option, square_pixel
+from .parameters import ANY_CONFIG
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -30,7 +31,7 @@ def config() -> None:
 
 
 @config.command(epilog="Example: lls-decode config show lls-paint > my-training.yaml")
-@click.argument("name", default="run")
+@click.argument("name", type=ANY_CONFIG, default="run")
 def show(name: str) -> None:
     """Print a shipped configuration, or the defaults of 'run'."""
     click.echo(RunConfig().to_yaml() if name == "run" else find_config(name).read_text(encoding="utf-8"), nl=False)

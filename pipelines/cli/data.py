@@ -13,11 +13,11 @@ from lls_decode.models import as_run_config
 from .guarding import OutputPath
 from .inputs import InputOptions, input_options
 from .options import changed, echo_json, json_option, like_option, progress_bar, set_option, square_pixel
-from .parameters import LazyHelpCommand
+from .parameters import ANY_PATH, MODEL, LazyHelpCommand
 
 
 @click.command(epilog="Example: lls-decode inspect cell.zarr --config cell.run.yaml")
-@click.argument("path")
+@click.argument("path", type=ANY_PATH)
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration: input, geometry.")
 @click.option(
     "--camera-frames", type=click.IntRange(0), default=256, show_default=True,
@@ -110,7 +110,7 @@ def _movie_formats() -> str:
     short_help="Convert MOVIE to zarr of the recommended layout.",
     epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
 )
-@click.argument("movie")
+@click.argument("movie", type=ANY_PATH)
 @click.argument("out", type=OutputPath())
 @click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
 @click.option(
@@ -173,8 +173,8 @@ def convert(
 
 
 @click.command(epilog="Example: lls-decode preview cell.zarr --model lls-paint --volume 100 --out preview.png")
-@click.argument("dataset")
-@click.option("--model", required=True, help="Bundle (.lls), or the name of a shipped one.")
+@click.argument("dataset", type=ANY_PATH)
+@click.option("--model", type=MODEL, required=True, help="Bundle (.lls), or the name of a shipped one.")
 @click.option("--out", default="preview.png", show_default=True, type=OutputPath())
 @click.option(
     "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .options import echo_json, json_option
+from .parameters import SITE
 
 
 @click.group()
@@ -24,7 +25,7 @@ def list_sites() -> None:
 
 
 @cluster.command("show", epilog="Example: lls-decode cluster show slurm-gpu")
-@click.argument("site")
+@click.argument("site", type=SITE)
 @click.option("--profile", "as_profile", is_flag=True, help="Print the profile, for a copy of your own.")
 @click.option("--out", default="results", type=click.Path(path_type=Path), help="Run folder, for the paths in scripts.")
 def show_site(site: str, as_profile: bool, out: Path) -> None:
@@ -44,7 +45,7 @@ def show_site(site: str, as_profile: bool, out: Path) -> None:
 @click.option(
     "--out", default=".", type=click.Path(path_type=Path), help="Where results are to lie.  [default: this folder]"
 )
-@click.option("--site", help="Also try a site: a name, a profile (.yaml), or tcp://HOST:PORT.")
+@click.option("--site", type=SITE, help="Also try a site: a name, a profile (.yaml), or tcp://HOST:PORT.")
 @json_option
 def doctor(out: Path, site: str | None, as_json: bool) -> int:
     """Check this machine: packages, GPUs, the folder of results, models, a worker process, SLURM. Status 1: a fault."""

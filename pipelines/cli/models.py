@@ -10,6 +10,7 @@ from lls_decode.models import find_bundle, shipped
 
 from .guarding import OutputPath
 from .options import chosen_device, device_option, echo_json, echo_score, json_option
+from .parameters import MODEL
 
 
 @click.group()
@@ -18,7 +19,7 @@ def model() -> None:
 
 
 @model.command(epilog="Example: lls-decode model info lls-paint --figure reliability.png")
-@click.argument("bundle")
+@click.argument("bundle", type=MODEL)
 @click.option("--figure", type=OutputPath(), help="PNG: are probabilities and sigmas those of its validation frames?")
 @json_option
 def info(bundle: str, figure: Path | None, as_json: bool) -> None:
@@ -68,7 +69,7 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
 
 
 @model.command(epilog="Example: lls-decode model recalibrate old.lls --out new.lls")
-@click.argument("bundle")
+@click.argument("bundle", type=MODEL)
 @click.option("--out", required=True, type=OutputPath(), help="Model bundle (.lls).")
 @device_option
 @json_option

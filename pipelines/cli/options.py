@@ -14,6 +14,8 @@ from lls_decode.config import Config, PixelSize, change, check_camera_pixel, par
 from lls_decode.documents import DocumentError, parse_yaml
 from lls_decode.errors import ConfigError
 
+from .parameters import SITE
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -31,6 +33,7 @@ def site_options(command: Command) -> Command:
         click.option("--workers", type=click.IntRange(1), help="Worker processes, or jobs.  [default: of the site]"),
         click.option(
             "--site",
+            type=SITE,
             default="local",
             show_default=True,
             help="Machines: a name of 'lls-decode cluster list', a profile (.yaml), or tcp://HOST:PORT of a scheduler.",

@@ -1,14 +1,18 @@
 """Kinds of option values that click does not have: ranges, and lists and help texts that another module knows.
 
 A list of formats stands in the module that reads or writes them. It is imported when a command's help is shown or
-its option is used, so that ``lls-decode --help`` stays quick.
+its option is used, so that ``lls-decode --help`` stays quick; so are the names that a shell completes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from lls_decode.config import MovieConfig, TrainingConfig, load
+from lls_decode.errors import ConfigError
+from lls_decode.models import shipped
 from lls_decode.pipelines.planning.index_range import parse_extent, parse_limits, parse_pair, parse_range, parse_roi
 
 if TYPE_CHECKING:  # generic only in recent versions of click
@@ -81,6 +85,47 @@ class PairType(ParamType):
         if not isinstance(value, str):
             return value
         return parse_pair(value, option=_option_name(param), separator=self._separator, smallest=self._smallest)
+
+
+class NameOrPath(ParamType):
+    """Text that is a known name or a path: a shell completes both."""
+
+    name = "text"
+
+    def __init__(self, load: Callable[[], Iterable[str]] = tuple) -> None:
+        self._load = load
+        """Gives the names, asked for when a shell completes."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """List the names that begin with what was typed; files come from the shell itself."""
+        # the entry for files first: in click's script for bash it empties the list
+        names = [name for name in self._load() if name.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *map(CompletionItem, names)]
+
+
+def _sites() -> Iterable[str]:
+    from lls_decode.cluster.site import shipped_profiles
+
+    return shipped_profiles()
+
+
+def _configs(kind: type[MovieConfig] | type[TrainingConfig]) -> Iterator[str]:
+    """Names of the shipped configurations that are of a kind."""
+    for name, path in shipped(".yaml").items():
+        try:
+            load(kind, path)
+        except ConfigError:
+            continue
+        yield name
+
+
+ANY_PATH = NameOrPath()
+"""Path of a file or folder, a pattern, or an address of a dataset."""
+MODEL = NameOrPath(lambda: shipped(".lls"))
+SITE = NameOrPath(_sites)
+TRAINING_CONFIG = NameOrPath(lambda: _configs(TrainingConfig))
+MOVIE_CONFIG = NameOrPath(lambda: _configs(MovieConfig))
+ANY_CONFIG = NameOrPath(lambda: ("run", *shipped(".yaml")))
 
 
 class LazyChoice(Choice):

@@ -9,14 +9,17 @@ from lls_decode.models import find_bundle
 
 from .guarding import OutputPath
 from .options import changed, echo_json, json_option, progress_bar, set_option
+from .parameters import ANY_PATH, MODEL
 
 
 @click.command(
     "spike-in",
     epilog="Example: lls-decode spike-in cell.zarr --model lls-paint --out accuracy/ --config run.yaml",
 )
-@click.argument("dataset")
-@click.option("--model", required=True, help="Bundle (.lls), or the name of a shipped one: the model to measure.")
+@click.argument("dataset", type=ANY_PATH)
+@click.option(
+    "--model", type=MODEL, required=True, help="Bundle (.lls), or the name of a shipped one: the model to measure."
+)
 @click.option("--out", required=True, type=OutputPath(), help="Folder of spike_in.json, .parquet and .png.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @set_option

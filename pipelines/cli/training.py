@@ -10,6 +10,7 @@ from lls_decode.models import as_config, as_run_config
 
 from .guarding import OutputPath
 from .options import camera_pixel, changed, device_option, echo_json, json_option, progress_bar, set_option
+from .parameters import ANY_PATH, MODEL, MOVIE_CONFIG, TRAINING_CONFIG
 
 if TYPE_CHECKING:
     from lls_decode.refine.calibration import Calibration
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
 @click.option(
-    "--config", "config_path", required=True, help="Movie configuration (YAML), or a shipped one (demo-movie)."
+    "--config",
+    "config_path",
+    type=MOVIE_CONFIG,
+    required=True,
+    help="Movie configuration (YAML), or a shipped one (demo-movie).",
 )
 @click.option("--out", required=True, type=OutputPath())
 @set_option
@@ -38,11 +43,14 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
 @click.option(
     "--config",
     "config_path",
+    type=TRAINING_CONFIG,
     help="Training configuration (YAML), or a shipped one.  [default: that of --init-from, to fine-tune]",
 )
 @click.option("--out", required=True, type=OutputPath(), help="Training folder; rerun the same command to resume.")
 @set_option
-@click.option("--init-from", help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with.")
+@click.option(
+    "--init-from", type=MODEL, help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with."
+)
 @click.option(
     "--psf", type=click.Path(path_type=Path), help="PSF of 'calibrate' or SMAP in place of the configured one."
 )
@@ -51,7 +59,11 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     type=click.FloatRange(0, min_open=True),
     help="Limit of the training's time; the learning rate is at its end then.  [default: as configured]",
 )
-@click.option("--teacher", help="Distil: model bundle (.lls), or a shipped one, whose output maps are learned as well.")
+@click.option(
+    "--teacher",
+    type=MODEL,
+    help="Distil: model bundle (.lls), or a shipped one, whose output maps are learned as well.",
+)
 @device_option
 @click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
 def train(
@@ -210,10 +222,13 @@ def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) 
 
 
 @click.command(epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/")
-@click.argument("dataset")
+@click.argument("dataset", type=ANY_PATH)
 @click.option("--out", required=True, type=OutputPath(), help="Folder of the three files.")
 @click.option(
-    "--base", required=True, help="Training configuration (YAML) to start from, or a shipped one (lls-paint, storm-2d)."
+    "--base",
+    type=TRAINING_CONFIG,
+    required=True,
+    help="Training configuration (YAML) to start from, or a shipped one (lls-paint, storm-2d).",
 )
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path), help="Run configuration: input, camera, pixel size."

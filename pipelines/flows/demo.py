@@ -13,6 +13,7 @@ from distributed import Client
 
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import Geometry, MovieConfig, PixelSize, load, load_run_config
+from lls_decode.drawing import can_draw
 from lls_decode.errors import EXIT_DONE, LlsDecodeError
 from lls_decode.evaluate import Score, read_truth, score
 from lls_decode.frames import FrameSource
@@ -38,7 +39,8 @@ class DemoResult:
     """What a demonstration leaves."""
 
     table: Path
-    picture: Path
+    picture: Path | None
+    """None where matplotlib is not installed."""
     scores: Path
     score: Score
     """Against all emitters in the z range that the model was trained for."""
@@ -58,7 +60,7 @@ def prepare_demo(out: str | Path, *, progress: Callable[[int, int], None] | None
 
 
 def demo(out: str | Path, client: Client, *, listeners: Sequence[Listener] = (), force: bool = False) -> DemoResult:
-    """Run the demonstration in a folder.
+    """Run the demonstration in a folder; without matplotlib it ends with its scores and draws no picture.
 
     Raises
     ------
@@ -90,12 +92,11 @@ def demo(out: str | Path, client: Client, *, listeners: Sequence[Listener] = (),
     }
     with written_aside(scores) as aside:
         aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    picture = out / "demo.png"
-    assert plan.config.geometry is not None  # the movie's own
-    truth_path = movie / "truth.parquet"
-    _draw(
-        picture, plan.source, plan.config.geometry, plan.bundle.pixel_size, truth_path, result.merged, total, z_range_nm
-    )
+    picture = out / "demo.png" if can_draw() else None
+    if picture is not None:
+        assert plan.config.geometry is not None  # the movie's own
+        truth_path, pixel = movie / "truth.parquet", plan.bundle.pixel_size
+        _draw(picture, plan.source, plan.config.geometry, pixel, truth_path, result.merged, total, z_range_nm)
     return DemoResult(result.merged, picture, scores, total, len(found))
 
 

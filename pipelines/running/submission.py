@@ -55,7 +55,7 @@ class _Try:
     submitted: float = 0.0
     lost: int = 0
     """How often the scheduler forgot it, or its receipt was lost with a worker."""
-    future: Future[TaskReport] | None = None
+    future: "Future[TaskReport] | None" = None
 
 
 class Submission:
@@ -182,7 +182,7 @@ class Submission:
         except queue.Empty:
             return
 
-    def _settle(self, item: _Try, future: Future[TaskReport]) -> None:
+    def _settle(self, item: _Try, future: "Future[TaskReport]") -> None:
         """What became of a block."""
         status = future.status
         try:

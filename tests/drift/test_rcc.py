@@ -62,7 +62,7 @@ def test_refusals(tmp_path: Path, small_sweeps: Made) -> None:
 
 def test_without_comet_it_says_what_to_install(small_sweeps: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "comet", None)
-    with pytest.raises(ConfigError, match=r"pip install lls-decode\[drift\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'lls-decode\[drift\]'"):
         estimate_drift(small_sweeps.path, method="comet")
 
 

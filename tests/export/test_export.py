@@ -471,7 +471,7 @@ def test_rows_that_smap_will_drop_are_counted(
 def test_hdf5_without_h5py(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     for format in ("smap", "picasso", "decode"):
-        with pytest.raises(ConfigError, match=r"pip install lls-decode\[export\]"):
+        with pytest.raises(ConfigError, match=r"pip install 'lls-decode\[export\]'"):
             export(table, format)
     assert export(table, "csv").exists()
 

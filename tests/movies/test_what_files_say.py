@@ -1,6 +1,7 @@
 """Pixel size, z step and axes, in the words of every program; what is not said stays unknown."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -23,12 +24,22 @@ MOVIE = np.random.default_rng(0).integers(90, 400, (12, H, W)).astype("uint16")
 UM = 0.108
 
 
+def rational(value):
+    """Two whole numbers, as the tag has them: old versions of tifffile find worse ones by themselves."""
+    return Fraction(value).limit_denominator(10_000).as_integer_ratio()
+
+
 def imagej(unit, per_unit, spacing=None, encoding="utf-8"):
     def make(path):
         more = "" if spacing is None else f"spacing={spacing}\n"
         text = f"ImageJ=1.53\nimages=12\nslices=12\nunit={unit}\n{more}".encode(encoding)
         tifffile.imwrite(
-            path, MOVIE, photometric="minisblack", metadata=None, description=text, resolution=(1 / per_unit,) * 2
+            path,
+            MOVIE,
+            photometric="minisblack",
+            metadata=None,
+            description=text,
+            resolution=(rational(1 / per_unit),) * 2,
         )
 
     return make
@@ -47,7 +58,7 @@ def ome(unit, size, step=None):
 
 def tags(unit, per_unit):
     def make(path):
-        options = {"resolution": (per_unit, per_unit), "resolutionunit": unit}
+        options = {"resolution": (rational(per_unit),) * 2, "resolutionunit": unit}
         tifffile.imwrite(path, MOVIE, photometric="minisblack", metadata=None, **options)
 
     return make
@@ -243,3 +254,12 @@ def test_one_of_several_images_in_a_file(name, tmp_path):
     for wanted, data in (("0", MOVIE[:5]), ("1", MOVIE[5:, :6])):
         movie = open_movie(tmp_path / name, Choices(position=wanted))
         np.testing.assert_array_equal(movie.read(0, movie.num_frames), data)
+
+
+@pytest.mark.parametrize("text", ['{{"axes": "CTYX", "shape": {0}}}', '{{"shape": {0}, "axes": "CTYX"}}'])
+def test_the_shape_may_stand_anywhere_in_the_description(text, tmp_path):
+    """Versions of tifffile before 2026 write it last."""
+    description = text.format(f"[2, 6, {H}, {W}]")
+    tifffile.imwrite(tmp_path / "a.tif", MOVIE, photometric="minisblack", metadata=None, description=description)
+    with pytest.raises(InputError, match="2 channels: 0, 1"):
+        open_movie(tmp_path / "a.tif")

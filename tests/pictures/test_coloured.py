@@ -170,7 +170,7 @@ def test_the_percentile_is_that_of_all_pixels_at_once(make: Any, percentile: flo
         for piece in pieces:
             found.add_exact(piece)
     value = found.value()
-    assert value == (np.percentile(lit, percentile) if len(lit) else None)
+    assert value == (np.float32(np.percentile(lit, percentile)) if len(lit) else None)
     assert value is None or value.dtype == np.float32
 
 

@@ -261,7 +261,7 @@ def test_without_matplotlib_one_is_told_what_to_install(table: Path, tmp_path: P
     done = subprocess.run(
         [sys.executable, "-c", code, str(table), str(tmp_path / "a.png")], capture_output=True, text=True, check=True
     )
-    assert "pip install lls-decode[report]" in done.stdout
+    assert "pip install 'lls-decode[report]'" in done.stdout
 
 
 def test_neither_torch_nor_matplotlib_is_imported_before_it_is_needed() -> None:

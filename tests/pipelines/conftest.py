@@ -98,10 +98,10 @@ def write_movie(path: Path, shape: tuple[int, ...], *, dtype: str = "uint16", se
     return path
 
 
-def write_bundle(path: Path, *, seed: int = 0, **network: Any) -> Path:
+def write_bundle(path: Path, *, seed: int = 0, filters: int = 4, **network: Any) -> Path:
     """Random weights; the last layer is set so that about two pixels in a hundred are detections."""
     torch.manual_seed(seed)
-    config = NetworkConfig(filters=4, **network)
+    config = NetworkConfig(filters=filters, **network)
     net = LocNet(config).eval()
     scaling = Scaling(input_scale=20, input_offset=20, photons=1000, z_nm=500, bg=50)
     frames = (torch.poisson(torch.full((8, HEIGHT, WIDTH), 20.0)) - 20) / 20

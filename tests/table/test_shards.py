@@ -25,6 +25,7 @@ from lls_decode.table import (
     verify_shard,
     write_shard,
 )
+from lls_decode.table.shards import read_shard
 
 MakeRows = Callable[..., pa.Table]
 DIGEST = "0123456789abcdef"
@@ -134,6 +135,27 @@ def test_bytes_lost_in_the_middle_are_seen(tmp_path: Path, blocks: tuple[Block, 
     path.write_bytes(whole[:200] + whole[201:])
     with pytest.raises(ShardError, match="is damaged"):
         read_receipt(path)
+
+
+WRITTEN = sorted((Path(__file__).parent / "shards").glob("*.parquet"))
+"""The same shard, written by an old and a recent version of Arrow."""
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_a_shard_of_another_version_of_arrow_is_believed(path: Path, tmp_path: Path) -> None:
+    """Arrow before 18 writes bytes of its own between data and footer; they are no damage."""
+    receipt = verify_shard(path)
+    assert (receipt.block_id, receipt.rows) == ("b000004", 5)
+    assert read_shard(path).equals(read_shard(WRITTEN[0]))
+
+
+@pytest.mark.parametrize("lost", [1, 2, 60, 97, 98, 200])
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_bytes_lost_from_a_shard_of_another_version_are_seen(path: Path, tmp_path: Path, lost: int) -> None:
+    whole, damaged = path.read_bytes(), tmp_path / "b000004.parquet"
+    damaged.write_bytes(whole[:300] + whole[300 + lost :])
+    with pytest.raises(ShardError, match="is damaged"):
+        read_receipt(damaged)
 
 
 def test_no_flipped_bit_gives_wrong_rows(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:

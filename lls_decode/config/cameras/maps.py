@@ -200,7 +200,7 @@ def _module(name: str, what: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(
-            f"{what} need {name}, which is not installed; run: pip install lls-decode[{extra}]."
+            f"{what} need {name}, which is not installed; run: pip install 'lls-decode[{extra}]'."
         ) from error
 
 

@@ -33,7 +33,7 @@ def estimate_by_comet(points: Points, *, max_shift_nm: float = 300.0, num_window
     try:
         import comet
     except ImportError as error:
-        raise ConfigError("Drift by COMET needs comet-smlm; run: pip install lls-decode[drift].") from error
+        raise ConfigError("Drift by COMET needs comet-smlm; run: pip install 'lls-decode[drift]'.") from error
     rows = np.zeros((len(points), 4))
     rows[:, : points.num_axes] = points.position_nm
     rows[:, 3] = points.volume - points.first_volume

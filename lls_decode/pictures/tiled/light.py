@@ -173,7 +173,8 @@ class Percentile:
         rank, rest = self._rank(below, total)
         low, high = self._at(rank), self._at(min(rank + 1, total - 1))
         step = high - low
-        return low + step * rest if rest < 0.5 else high - step * (1 - rest)
+        # in 32 bits, which NumPy 1 leaves when it multiplies by a Python number
+        return low + step * np.float32(rest) if rest < 0.5 else high - step * np.float32(1 - rest)
 
     def _least_lit(self) -> int:
         """Bits of the largest value that is not lit."""

@@ -18,6 +18,7 @@ from lls_decode.pipelines.cli.options import (
     set_option,
     site_options,
 )
+from lls_decode.pipelines.cli.parameters import ANY_PATH, MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: lls-decode batch 'archive/**/*.zarr' --model lls-paint --out results/ --dry-run")
-@click.argument("source")
-@click.option("--model", help="Model bundle (.lls), or the name of a shipped one, where a dataset names none.")
+@click.argument("source", type=ANY_PATH)
+@click.option(
+    "--model", type=MODEL, help="Model bundle (.lls), or the name of a shipped one, where a dataset names none."
+)
 @click.option("--out", required=True, type=OutputPath(), help="Folder of the run folders and batch.csv.")
-@click.option("--config", "config_path", help="Run configuration (YAML), where a dataset names none.")
+@click.option("--config", "config_path", type=ANY_PATH, help="Run configuration (YAML), where a dataset names none.")
 @set_option
 @click.option("--only", "pattern", metavar="PATTERN", help="Only datasets whose path fits, e.g. '*/day2/*'.")
 @click.option("--share", metavar="I/N", help="Process only share I (from 1) of N of the datasets: for job arrays.")

@@ -19,16 +19,19 @@ from lls_decode.pipelines.cli.options import (
     set_option,
     site_options,
 )
-from lls_decode.pipelines.cli.parameters import IndexRangeType, RoiType
+from lls_decode.pipelines.cli.parameters import ANY_PATH, MODEL, IndexRangeType, RoiType
 
 from .follow import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
 from .report import echo_report
 
+NO_PICTURE = "none: it needs matplotlib; run: pip install 'lls-decode[report]', then the same command to draw it"
+"""What the demonstration says in place of a picture."""
+
 
 @click.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
-@click.argument("dataset")
-@click.option("--model", required=True, help="Model bundle (.lls), or the name of a shipped one.")
+@click.argument("dataset", type=ANY_PATH)
+@click.option("--model", type=MODEL, required=True, help="Model bundle (.lls), or the name of a shipped one.")
 @click.option("--out", required=True, type=OutputPath(), help="Run folder; the same command goes on in it.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
@@ -185,12 +188,12 @@ def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, fo
         prepare_demo(out, progress=progress)
     with open_client(site, workers, memory_limit, out) as (client, listener):
         result = run_demo(out, client, listeners=[listener], force=force)
-    echo_report(result.table.parent)
-    found = result.score
+    if result.picture is not None:
+        echo_report(result.table.parent)
     click.echo(f"table      {result.table}  ({result.num_localizations} localizations)")
-    click.echo(f"picture    {result.picture}")
+    click.echo(f"picture    {result.picture or NO_PICTURE}")
     click.echo(f"scores     {result.scores}")
-    echo_score(found)
+    echo_score(result.score)
 
 
 @click.command(epilog="Example: lls-decode merge results/ --to /archive/cell.parquet")

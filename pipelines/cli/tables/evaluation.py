@@ -9,7 +9,7 @@ from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.cli.options import echo_json, echo_score, json_option, like_option, square_pixel
-from lls_decode.pipelines.cli.parameters import IndexRangeType, LimitsType
+from lls_decode.pipelines.cli.parameters import ANY_PATH, MODEL, IndexRangeType, LimitsType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ Limits = tuple[float, float]
     options_metavar="[OPTIONS]",
     epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50",
 )
-@click.argument("table")
-@click.argument("truth", required=False)
+@click.argument("table", type=ANY_PATH)
+@click.argument("truth", type=ANY_PATH, required=False)
 @click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match.")
 @click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match.")
 @click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True)
@@ -55,7 +55,7 @@ Limits = tuple[float, float]
 @click.option("--ignore-z", is_flag=True, help="Compare in x and y only.")
 @click.option("--diagnosis/--no-diagnosis", default=True, help="Name likely mistakes between TABLE and TRUTH, or not.")
 @click.option("--report", type=OutputPath(), help="Picture of all that was found (.png).")
-@click.option("--model", help="Bundle (.lls, or a shipped one) whose PSF and camera give the bound.")
+@click.option("--model", type=MODEL, help="Bundle (.lls, or a shipped one) whose PSF and camera give the bound.")
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
 @like_option
 @json_option

@@ -18,6 +18,7 @@ def test_demonstration_keeps_its_promises(client: Client, tmp_path: Path) -> Non
     assert score["jaccard"] >= 0.75
     assert score["rmse_lateral_nm"] <= 25
     assert score["rmse_axial_nm"] <= 65
+    assert result.picture is not None
     assert result.picture.read_bytes().startswith(b"\x89PNG")
     table, metadata = read_table(result.table)
     assert table.num_rows == result.num_localizations > 10_000

@@ -6,7 +6,7 @@ from typing import Any
 
 from lls_decode.config import PixelSize
 from lls_decode.documents import parse_json
-from lls_decode.movies.formats.tiff.pages import DESCRIPTION, MICRO_MANAGER, Pages
+from lls_decode.movies.formats.tiff.pages import DESCRIPTION, MICRO_MANAGER, SHAPED, Pages
 from lls_decode.movies.lengths import is_unknown, length_nm, square
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
@@ -55,7 +55,7 @@ def describe(pages: Pages) -> Description:
     text = text_of(pages)
     if text.startswith("ImageJ="):
         found = _imagej(text, pages)
-    elif text.startswith('{"shape"'):
+    elif SHAPED.match(text.encode()):
         found = _shaped(text, pages)
     else:
         found = Description("its list of pages")

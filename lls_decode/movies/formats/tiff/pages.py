@@ -5,6 +5,7 @@ a library's guess at what a damaged file may have meant is what silently loses f
 """
 
 import os
+import re
 import struct
 from array import array
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ import numpy.typing as npt
 from lls_decode.errors import InputError
 from lls_decode.movies.accounting import end_of_data
 from lls_decode.movies.formats.tiff.layout import HEIGHT, WIDTH, PixelLayout
+
+SHAPED = re.compile(rb'\{.*"shape":\s*\[', re.DOTALL)
+"""Beginning of tifffile's description of an array. Versions before 2026 write the shape behind everything else."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -267,7 +271,7 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
         found.first = {tag: _first_value(reader, tags[tag]) for tag in _FIRST if tag in tags}
     elif DESCRIPTION in tags:
         text = _first_value(reader, tags[DESCRIPTION])
-        if text.startswith(b'{"shape"'):
+        if SHAPED.match(text):
             found.described[len(found.ifds)] = text.rstrip(b"\0").decode(errors="replace")
     for sub in _values(reader, tags[SUB_PAGES]) if SUB_PAGES in tags else ():
         _claim_sub_page(reader, sub, found)

@@ -1,0 +1,157 @@
+"""``python -m tests.torture --rounds 50 --seed 0``: runs that are killed, stopped, damaged and starved at random.
+
+A round is one folder: some disturbed starts of the same run with other workers, threads and batches, damage between
+them, and then the same command until it has done everything. Its table must have the bytes of an undisturbed run, no
+start may show a traceback, and no process or temporary file may be left. Exit status 1 when one did not.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lls_decode.table.files import TEMPORARY_PREFIX
+from tests.pipelines.conftest import HEIGHT, WIDTH, write_bundle, write_movie
+
+from .misfortunes import AT_REST, DURING, mount, remount, unmount
+from .starts import Round, started
+
+MOST_PLAIN_STARTS = 5
+"""The same command must have done everything after so many undisturbed starts."""
+LAST_BREATH_S = 60.0
+"""Time that processes get to notice that their master is gone."""
+LOCKS_OF_DASK = (".lock", ".dirlock")
+"""Endings of empty files in Dask's folder: two that it keeps, and those of killed workers until its next start."""
+
+
+def main() -> int:
+    """Torture, count, print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0, help="Round i is drawn from seed + i.")
+    parser.add_argument("--only", help="Only misfortunes that contain this text.")
+    options = parser.parse_args()
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="torture-") as name:
+        folder = Path(name)
+        movie = write_movie(folder / "movie.zarr", (120, HEIGHT, WIDTH))
+        model = write_bundle(folder / "model.lls", context="time", filters=16)
+        reference = undisturbed(Round(folder / "reference", movie, model, random.Random(0), f"{folder.name}-reference"))
+        for number in range(options.rounds):
+            seed = options.seed + number
+            mark = f"{folder.name}-{seed}"
+            round = Round(folder / f"round{seed}", movie, model, random.Random(seed), mark)
+            began = time.monotonic()
+            faults = play(round, reference, counts, options.only or "")
+            counts["rounds"] += 1
+            counts["starts"] += sum(line.startswith("exit") for line in round.told)
+            print(f"round {seed}: {'; '.join(faults) or 'ok'} ({time.monotonic() - began:.0f} s)", flush=True)
+            if faults:
+                print("\n".join(f"    {line}" for line in round.told), flush=True)
+            counts.update(fault.partition(":")[0] for fault in faults)
+            counts["rounds without fault"] += not faults
+            shutil.rmtree(round.folder, ignore_errors=True)
+    print("\n" + "\n".join(f"{counts[name]:6}  {name}" for name in sorted(counts)))
+    return int(counts["rounds without fault"] < options.rounds)
+
+
+def undisturbed(round: Round) -> dict[str, str]:
+    """Run once without disturbance; gives the digests of what it leaves."""
+    (round.folder / "disk").mkdir(parents=True)
+    with started(round) as start:
+        status = start.wait()
+    if status:
+        sys.exit(f"the undisturbed run has failed: {round.told[-1]}")
+    return digest(round)
+
+
+def digest(round: Round) -> dict[str, str]:
+    """SHA-256 of the rows and of the metadata of the table, without the settings that were drawn."""
+    found = {}
+    table = pq.read_table(round.out / "localizations.parquet")
+    record = json.loads(table.schema.metadata[b"lls_decode"])
+    del record["configuration"]["compute"]
+    for name, value in record.items():
+        found[f"metadata {name}"] = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    sink, rows = pa.BufferOutputStream(), table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    return found | {"rows": hashlib.sha256(sink.getvalue()).hexdigest()}
+
+
+def play(round: Round, reference: dict[str, str], counts: Counter[str], only: str) -> list[str]:
+    """Play one round; gives its faults."""
+    has_disk = mount(round)
+    try:
+        for _ in range(round.random.randint(1, 3)):
+            disturb(round, counts, only, has_disk=has_disk)
+        status = -1
+        for _ in range(MOST_PLAIN_STARTS):
+            with started(round) as start:
+                status = start.wait()
+            if status == 0:
+                break
+        faults = [] if status == 0 else [f"not finished: exit {status}"]
+        if status == 0 and (found := digest(round)) != reference:
+            names = [name for name in sorted(found.keys() | reference) if found.get(name) != reference.get(name)]
+            faults.append(f"other table: {', '.join(names)}")
+        if round.tracebacks:
+            faults.append(f"traceback: {round.tracebacks}")
+        return faults + leftovers(round)
+    finally:
+        for process in round.processes():
+            process.kill()
+        if has_disk:
+            unmount(round)
+
+
+def disturb(round: Round, counts: Counter[str], only: str, *, has_disk: bool) -> None:
+    """Start the run, let something happen to it, and then something to its folder."""
+    during = [name for name in DURING if only in name] or ["nothing"]
+    name = round.random.choice(during)
+    read_only = has_disk and only in "read-only folder" and round.random.random() < 0.1
+    if name == "full disk" and not has_disk:
+        name = "limited files"
+    counts["read-only folder" if read_only else name] += 1
+    round.told.append(f"-- {'read-only folder' if read_only else name}")
+    if read_only:
+        remount(round, "ro")
+    with started(round, limit_bytes=64 << 10 if name == "limited files" else None) as start:
+        if not read_only and name in DURING:
+            start.wait_for_work()
+            DURING[name](start)
+        start.wait()
+    if read_only:
+        remount(round, "rw")
+    (round.folder / "disk" / "ballast").unlink(missing_ok=True)
+    harms = [name for name in AT_REST if only in name]
+    if harms and round.random.random() < 0.6:
+        name = round.random.choice(harms)
+        harm, pattern = AT_REST[name]
+        harm(round, pattern)
+        counts[name] += 1
+        round.told.append(f"-- {name}")
+
+
+def leftovers(round: Round) -> list[str]:
+    """Name processes and temporary files that outlive the round."""
+    limit = time.monotonic() + LAST_BREATH_S
+    while round.processes() and time.monotonic() < limit:
+        time.sleep(0.5)
+    found = [f"process left: {' '.join(process.cmdline())[:150]}" for process in round.processes()]
+    kept = [path for path in round.out.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
+    kept += [path for path in (round.folder / "scratch").rglob("*") if path.is_file()]
+    return found + [f"file left: {path.relative_to(round.folder)}" for path in kept if path.suffix not in LOCKS_OF_DASK]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
