@@ -18,7 +18,7 @@ The sums are those of `LocNet` in another order, so results agree to rounding. E
 Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``f`` filters.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -280,10 +280,12 @@ def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 def _interleave(phases: Tensor) -> Tensor:
     """Maps (N, C, 2 Y, 2 X) from results (N, 4 C, Y + 1, X + 1) of the kernels of `_phase_weights`, padded by one."""
-    small = phases.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # N, Y + 1, X + 1, 2, 2, C  # type: ignore[no-untyped-call]
+    by_pixel: Any = phases.permute(0, 2, 3, 1)
+    small = by_pixel.unflatten(3, (2, 2, -1))  # N, Y + 1, X + 1, 2, 2, C
     height, width = small.shape[1] - 1, small.shape[2] - 1
     rows = [
         torch.stack([small[:, p : p + height, q : q + width, p, q] for q in (0, 1)], dim=3)  # N, Y, X, 2, C
         for p in (0, 1)
     ]
-    return torch.stack(rows, dim=2).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+    whole: Tensor = torch.stack(rows, dim=2).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+    return whole
