@@ -34,6 +34,8 @@ import zarr
 from random_model import make_localizer
 
 from lls_decode.model.bundle import save_bundle
+from lls_decode.pipelines.journal.events import BlockDone
+from lls_decode.pipelines.journal.folder import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,18 +160,15 @@ def stop_and_resume(folder: Path, address: str, processes: dict[str, psutil.Proc
             sys.exit(f"the {name} has ended with {client.returncode}: {''.join(said)[-1000:]}")
 
 
-def done(folder: Path) -> list[dict[str, Any]]:
+def done(folder: Path) -> list[BlockDone]:
     """Records of the blocks that are done, in the order of their end."""
-    path = folder / "whole" / "ledger.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return sorted(
-        (record for record in map(json.loads, lines) if record["event"] == "BlockDone"), key=lambda r: r["at"]
-    )
+    records, _ = RunFolder(folder / "whole").read_ledger()
+    return sorted((record for record in records if isinstance(record, BlockDone)), key=lambda record: record.at)
 
 
-def speed(records: list[dict[str, Any]]) -> float:
+def speed(records: list[BlockDone]) -> float:
     """Frames a second between the first and the last end of these blocks."""
-    return float(sum(r["frames"] for r in records[1:]) / max(records[-1]["at"] - records[0]["at"], 1e-3))
+    return float(sum(record.frames for record in records[1:]) / max(records[-1].at - records[0].at, 1e-3))
 
 
 def judge(folder: Path, frames: int, memory: dict[str, list[float]], **conditions: int) -> int:

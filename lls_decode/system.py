@@ -214,6 +214,14 @@ def c_library() -> ctypes.CDLL | None:
     return None if sys.platform == "win32" else ctypes.CDLL(None)
 
 
+def load_library(name: str) -> ctypes.CDLL | None:
+    """Load a shared library by its name; None where there is none."""
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
+
+
 def is_portable_name(name: str) -> bool:
     """Return whether every supported system takes a name for a file or folder: no ``: * ? " < > |``, no ``NUL``."""
     return bool(name) and not (_RESERVED.search(name) or _DEVICE.match(name) or name.endswith((".", " ")))

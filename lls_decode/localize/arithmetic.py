@@ -4,12 +4,14 @@
 float32.
 """
 
+import ctypes
 import logging
 from typing import Any, cast
 
 import torch
 
 from lls_decode.config import Arithmetic, ComputeConfig
+from lls_decode.system import load_library
 
 _CPU_FEATURES: dict[Arithmetic, tuple[str, ...]] = {
     "bfloat16": ("avx512_bf16", "amx_bf16"),
@@ -80,15 +82,11 @@ def _native_on_gpu(device: torch.device) -> tuple[Arithmetic, ...]:
 
 def _nvidia_driver() -> str:
     """Return the version of the driver, or of the CUDA that torch was built for where the driver cannot be asked."""
-    try:
-        import ctypes
-
-        library = ctypes.CDLL("libnvidia-ml.so.1")
+    library = load_library("libnvidia-ml.so.1")
+    if library is not None:
         text = ctypes.create_string_buffer(96)
         if library.nvmlInit_v2() == 0 and library.nvmlSystemGetDriverVersion(text, len(text)) == 0:
             return f"driver {text.value.decode()}"
-    except (OSError, AttributeError):
-        pass
     return f"CUDA {torch.version.cuda}"
 
 

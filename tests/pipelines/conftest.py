@@ -81,9 +81,11 @@ class World:
         return make_plan(dataset or self.movie, self.bundle(), out, run_config(block_frames, **changes))
 
 
-def run_config(block_frames: int, *, execution: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+def run_config(
+    block_frames: int, *, dtype: str = "float32", execution: dict[str, Any] | None = None, **changes: Any
+) -> RunConfig:
     return RunConfig(
-        compute=ComputeConfig(device="cpu", threads=1),
+        compute=ComputeConfig(device="cpu", threads=1, dtype=dtype),
         execution=ExecutionConfig(block_frames=block_frames, **(execution or {})),
         **changes,
     )

@@ -59,7 +59,8 @@ class BoundedFastPipeline(ZarrsCodecPipeline):
 
 
 def _first_bytes(file: int, start: int, most: int) -> bytes:
-    return os.pread(file, most, start)
+    os.lseek(file, start, os.SEEK_SET)
+    return os.read(file, most)
 
 
 def _count(shape: Iterable[int], chunk: Iterable[int]) -> int:
@@ -79,7 +80,7 @@ def _places(file: int, size: int, number: int, shards: ShardingCodec) -> Iterato
     at = size - index_bytes if "end" in str(shards.index_location) else 0
     if at < 0:
         return
-    for start, length in struct.iter_unpack("<QQ", os.pread(file, 16 * number, at)):
+    for start, length in struct.iter_unpack("<QQ", _first_bytes(file, at, 16 * number)):
         if start != _ABSENT and start + length <= size:
             yield start, length
 

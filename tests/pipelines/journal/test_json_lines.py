@@ -14,6 +14,7 @@ from lls_decode.pipelines.journal.events import (
     BlockDone,
     BlockFailed,
     Event,
+    Merged,
     RunFinished,
     RunInterrupted,
     RunStarted,
@@ -34,6 +35,7 @@ TEXTS = st.text() | st.just("caf\udce9.zarr")
 OPTIONAL: dict[type[Event], set[str]] = {
     BlockDone: {"gpu_bytes", "lost", "frames_lost", "filled", "reason"},
     WorkersExamined: {"devices", "workers"},
+    Merged: {"bytes", "crc32"},
 }
 """Fields with a default, which examples have."""
 RANGES = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9))

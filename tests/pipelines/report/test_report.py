@@ -97,7 +97,7 @@ def first_number(text: str) -> float:
 @pytest.fixture(scope="module")
 def done(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A run whose frames were cut into tiles."""
-    config = run_config(16).replace(compute=ComputeConfig(device="cpu", threads=1, tile_px=TILE_PX))
+    config = run_config(16).replace(compute=ComputeConfig(device="cpu", threads=1, tile_px=TILE_PX, dtype="float32"))
     plan = make_plan(world.movie, world.bundle(), tmp_path_factory.mktemp("done") / "out", config)
     assert run(plan, client).exit_status == 0
     return plan

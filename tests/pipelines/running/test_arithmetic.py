@@ -44,7 +44,7 @@ def test_the_best_type_that_all_have(devices: list[WorkerDevice], dtype: str) ->
 
 
 def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path) -> None:
-    plan = world.plan(tmp_path, block_frames=64)
+    plan = world.plan(tmp_path, block_frames=64, dtype="auto")
     assert plan.is_open
     assert "arithmetic auto: decided on the workers" in plan.describe()
     result = run(plan, client)
@@ -57,7 +57,7 @@ def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path)
     assert status.dtype == NATIVE
     assert status.devices[0].startswith("2 x CPU")
     assert f"arithmetic {NATIVE} on 2 x CPU" in "\n".join(status.describe())
-    again = world.plan(tmp_path, block_frames=64)
+    again = world.plan(tmp_path, block_frames=64, dtype="auto")
     assert (again.config.compute.dtype, again.is_adopted) == (NATIVE, True)
     assert again.run_digest == record["run_digest"]
     assert f"arithmetic {NATIVE}, that of the run in the folder" in again.describe()
@@ -66,40 +66,40 @@ def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path)
 
 def test_a_run_that_is_resumed_keeps_its_arithmetic(world: World, client: Client, tmp_path: Path) -> None:
     """That of its record, though these workers would choose another, or though it has no shards."""
-    explicit = run_config(64).replace(compute=run_config(64).compute.replace(dtype="float32"))
+    explicit = run_config(64)
     first = run(make_plan(world.movie, world.bundle(), tmp_path, explicit), client)
-    plan = world.plan(tmp_path, block_frames=64)
+    plan = world.plan(tmp_path, block_frames=64, dtype="auto")
     before = shard_identities(plan)
     assert plan.config.compute.dtype == "float32"
     assert run(plan, client).rows == first.rows
     assert shard_identities(plan) == before
     for path in (tmp_path / "shards").glob("*.parquet"):
         path.unlink()
-    assert run(world.plan(tmp_path, block_frames=64), client).rows == first.rows
+    assert run(world.plan(tmp_path, block_frames=64, dtype="auto"), client).rows == first.rows
     record = RunFolder(tmp_path).read_record()
     assert record is not None
     assert record.config.compute.dtype == "float32"
-    other = run_config(64).replace(compute=run_config(64).compute.replace(dtype="bfloat16"))
+    other = run_config(64, dtype="bfloat16")
     with pytest.raises(RunConflictError, match=r"compute\.dtype: float32 -> bfloat16"):
         run(make_plan(world.movie, world.bundle(), tmp_path, other), client)
     with pytest.raises(RunConflictError, match="block_frames: 64 -> 32") as conflict:
-        run(world.plan(tmp_path, block_frames=32), client)
+        run(world.plan(tmp_path, block_frames=32, dtype="auto"), client)
     assert "dtype" not in str(conflict.value)
 
 
 def test_machines_without_units_for_a_run_are_refused(world: World, tmp_path: Path) -> None:
-    plan = world.plan(tmp_path, block_frames=64).with_dtype("bfloat16", is_adopted=True)
+    plan = world.plan(tmp_path, block_frames=64, dtype="auto").with_dtype("bfloat16", is_adopted=True)
     assert settle_dtype(plan, [GENOA, H100]) == plan
     with pytest.raises(ConfigError, match=r"computes in bfloat16, which 1 of 2 workers \(EPYC Milan\) have no units"):
         settle_dtype(plan, [GENOA, MILAN])
-    chosen = world.plan(tmp_path, block_frames=64).with_dtype("bfloat16")
+    chosen = world.plan(tmp_path, block_frames=64, dtype="auto").with_dtype("bfloat16")
     assert settle_dtype(chosen, [MILAN]) == chosen  # whoever asks for it gets it
 
 
 def test_a_device_that_workers_lack_is_an_error(world: World, client: Client) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    compute = run_config(64).compute.replace(device="cuda")
+    compute = run_config(64, dtype="auto").compute.replace(device="cuda")
     with pytest.raises(ConfigError, match="sees no CUDA device"):
         ask_workers(client, compute, check=lambda: None, patience_s=60)
 
@@ -112,4 +112,4 @@ def test_no_workers_is_an_error(tmp_path: Path) -> None:
         Client(cluster) as idle,
         pytest.raises(SiteError, match="There have been no workers for 1 s"),
     ):
-        ask_workers(idle, run_config(64).compute, check=lambda: None, patience_s=1)
+        ask_workers(idle, run_config(64, dtype="auto").compute, check=lambda: None, patience_s=1)

@@ -149,7 +149,7 @@ def test_client_killed_at_chosen_moments(world: World, company: ForkServer, undi
             assert cast.wait(cast.start_client(plan, dies_at=moment)) == -9, words
             assert read_status(plan.out).owner is None
         assert (plan.out / "localizations.parquet").exists()
-        assert len(list(plan.out.glob(".tmp-localizations-*"))) == 1  # young: somebody might still write it
+        assert not list(plan.out.glob(".tmp-localizations-*")), "what a killed merge left is removed by the next start"
         assert cast.wait(cast.start_client(plan)) == 0
     assert_nothing_happened(plan, undisturbed)
     events = [json.loads(line)["event"] for line in (plan.out / "events.jsonl").read_text().splitlines()]

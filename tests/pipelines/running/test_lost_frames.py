@@ -36,11 +36,12 @@ ONCE = {"retries": 0}
 def write(path: Path, frames: "np.ndarray[Any, Any]", *, without: Iterable[int] = (), axes: str = "tyx") -> Path:
     """A store of single frames a chunk; those of ``without`` are absent."""
     chunks = (*(1,) * (frames.ndim - 2), *frames.shape[-2:])
-    array = zarr.create_array(
-        str(path), shape=frames.shape, chunks=chunks, dtype="uint16", dimension_names=list(axes),
-        config={"write_empty_chunks": True},
-    )  # fmt: skip
-    array[:] = frames
+    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
+        array = zarr.create_array(
+            str(path), shape=frames.shape, chunks=chunks, dtype="uint16", dimension_names=list(axes),
+            config={"write_empty_chunks": True},
+        )  # fmt: skip
+        array[:] = frames  # zarrs, which a task may have chosen for this process, leaves out chunks of zeros
     for number in without:
         place = np.unravel_index(number, frames.shape[:-2])
         os.unlink(path / "c" / "/".join(map(str, place)) / "0" / "0")

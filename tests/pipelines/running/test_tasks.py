@@ -81,7 +81,7 @@ def test_failure_survives_the_way_from_a_worker(world: World, client: Client, tm
     assert isinstance(error, BlockError)
     assert error.cause == "ChunkError"
     assert "c/3/0/0" in str(error)
-    assert "failed on tcp://" in str(error)
+    assert "failed on tls://" in str(error)
 
 
 def test_bundle_that_was_exchanged_since_planning_is_refused(world: World, tmp_path: Path) -> None:
