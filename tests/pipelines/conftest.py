@@ -81,6 +81,14 @@ class World:
         return make_plan(dataset or self.movie, self.bundle(), out, run_config(block_frames, **changes))
 
 
+def keys_of(client: Client, path: Path) -> dict[str, str]:
+    """Write the keys of a cluster, and return the variables by which Dask finds them in another process."""
+    security: Any = client.security
+    path.write_text(security.tls_client_cert + security.tls_client_key)
+    names = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
+    return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name in names}
+
+
 def run_config(
     block_frames: int, *, dtype: str = "float32", execution: dict[str, Any] | None = None, **changes: Any
 ) -> RunConfig:

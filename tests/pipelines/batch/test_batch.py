@@ -23,7 +23,7 @@ from lls_decode.pipelines.batch.datasets import BatchEntry, BatchSettings, read_
 from lls_decode.pipelines.cli import main
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.block_selection import Share
-from tests.pipelines.conftest import HEIGHT, WIDTH, World, wait_for, write_movie
+from tests.pipelines.conftest import HEIGHT, WIDTH, World, keys_of, wait_for, write_movie
 
 NUMBER = 50
 MISSING, AXES, CHUNK = (7, 33), (12, 41), (20, 45)
@@ -135,7 +135,8 @@ def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
     command = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "batch", str(archive / "**/*.zarr"), "--force"]
     command += ["--model", str(world.bundle()), "--out", str(tmp_path), "--site", client.scheduler.address]
     command += [word for key, value in CHANGES.items() for word in ("--set", f"{key}={value}")]
-    program = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **keys_of(client, tmp_path / "keys.pem")}
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, env=env)
     wait_for(lambda: done(tmp_path) >= len(DONE) + 5, "five datasets", timeout_s=200)
     program.send_signal(signal.SIGTERM)
     _, said = program.communicate(timeout=100)

@@ -136,7 +136,7 @@ def test_record_with_a_value_of_another_kind(key: str, value: object, place: str
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"run"'])
 def test_record_that_is_no_object(text: str, folder: RunFolder) -> None:
     folder.record.write_text(text)
-    with pytest.raises(OutputError, match=r"run\.json .*; restore it, or give the same 'lls-decode run' again, .*\."):
+    with pytest.raises(OutputError, match=r"run\.json .*; restore it, or use another folder\."):
         folder.read_record()
-    with pytest.raises(InputError, match=r"run\.json .*; restore it, or use another folder\."):
+    with pytest.raises(InputError, match=r"run\.json .*; restore it, or give the same 'lls-decode run' again, .*\."):
         folder.read_run()

@@ -27,7 +27,7 @@ from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.merging import merge
 from lls_decode.pipelines.running.run import run
 from lls_decode.pipelines.status.reader import read_status
-from tests.pipelines.conftest import CAMERA, World, assert_same_rows, run_config, shard_identities, write_movie
+from tests.pipelines.conftest import CAMERA, World, assert_same_rows, keys_of, run_config, shard_identities, write_movie
 from tests.pipelines.run_folders import make_record
 
 LARGE = (150, 140)
@@ -183,20 +183,23 @@ def test_named_blocks_are_made_anew_and_merged_when_all_are_there(world: World, 
     assert pq.read_table(whole.merged).equals(table)
 
 
-def keys_of(client: Client, path: Path) -> dict[str, str]:
-    """Write the keys of a cluster, and return the variables by which Dask finds them in another process."""
-    security: Any = client.security
-    path.write_text(security.tls_client_cert + security.tls_client_key)
-    names = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
-    return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name in names}
-
-
 def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tmp_path: Path) -> None:
     expected = run(world.plan(tmp_path / "alone"), client).merged
     assert expected is not None
     out = tmp_path / "shared"
     words = [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "run", str(world.movie), "--block-frames", "16"]
-    words += ["--model", str(world.bundle()), "--out", str(out), "--device", "cpu", "--set", "compute.threads=1"]
+    words += [
+        "--model",
+        str(world.bundle()),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--set",
+        "compute.threads=1",
+        "--set",
+        "compute.dtype=float32",
+    ]
     words += ["--site", client.scheduler.address, "--no-report", "--json"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", **keys_of(client, tmp_path / "keys.pem")}
     programs = [
