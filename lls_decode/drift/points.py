@@ -8,18 +8,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from lls_decode.config import Geometry
-from lls_decode.errors import ConfigError, TableError
+from lls_decode.errors import TableError
 from lls_decode.table import CHANNEL_COLUMN, TableMetadata, count_rows, iter_tables, read_metadata
-
-Floats = npt.NDArray[np.float64]
-Coords = Literal["raw", "sample"]
+from lls_decode.table.positions import SIGMA_COLUMNS, Coords, Floats, coords_of, median_sigma, positions, sigmas
 
 MAX_POINTS: Final = 2**22
 """Rows that are held, at 20 bytes each; what more of them would add is far below a nanometre."""
@@ -28,8 +26,6 @@ _MAX_SIGMAS: Final = 2**18
 
 _APART_NM: Final = 20_000.0
 """Empty space between channels: more than twice the largest drift."""
-_DEFAULT_SIGMA_NM: Final = (20.0, 20.0, 50.0)
-"""Precision that is assumed where the table does not say."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +104,8 @@ class TableView:
             raise TableError(
                 f"{path} has sample coordinates, but does not say by which geometry; write it again with its geometry."
             )
-        if channel is not None and not metadata.has_channels:
-            raise ConfigError(f"{path} has no column 'channel', so that there is no channel {channel}; leave it out.")
-        return cls(Path(path), metadata, "raw" if metadata.geometry is None else "sample", channel)
+        metadata.check_channel(path, channel)
+        return cls(Path(path), metadata, coords_of(metadata.geometry), channel)
 
     @property
     def geometry(self) -> Geometry | None:
@@ -120,9 +115,9 @@ class TableView:
     @property
     def columns(self) -> list[str]:
         """What has to be read for `positions` and `sigmas`."""
-        sigmas = [name for name in ("x_sig", "y_sig", "z_sig") if name in self.metadata.columns]
+        known = [name for name in SIGMA_COLUMNS if name in self.metadata.columns]
         channel = [CHANNEL_COLUMN.name] if self.metadata.has_channels else []
-        return ["volume", "plane", "x_nm", "y_nm", "z_nm", *sigmas, *channel]
+        return ["volume", "plane", "x_nm", "y_nm", "z_nm", *known, *channel]
 
     def pieces(self) -> Iterator[pa.Table]:
         """The columns of the rows that tell the drift, with constant memory."""
@@ -134,21 +129,11 @@ class TableView:
 
     def positions(self, rows: pa.Table) -> Floats:
         """``(N, 3)`` nm in the coordinate system."""
-        x, y, z = (rows[name].to_numpy().astype(np.float64) for name in ("x_nm", "y_nm", "z_nm"))
-        if self.geometry is None:
-            return np.stack([x, y, z], axis=1)
-        return np.stack(self.geometry.to_sample(x, y, z, rows["plane"].to_numpy()), axis=1)
+        return positions(rows, self.geometry)
 
     def sigmas(self, rows: pa.Table) -> Floats:
         """``(N, 3)`` nm along the axes of the coordinate system; NaN where the table does not say."""
-        sigma = np.full((rows.num_rows, 3), np.nan)
-        for axis, name in enumerate(("x_sig", "y_sig", "z_sig")):
-            if name in rows.column_names:
-                sigma[:, axis] = rows[name].to_numpy()
-        if self.geometry is not None:
-            along = "xy".index(self.geometry.propagation_axis)
-            sigma[:, along], sigma[:, 2] = self.geometry.sample_sigmas(sigma[:, along], sigma[:, 2])
-        return sigma
+        return sigmas(rows, self.geometry)
 
 
 def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
@@ -166,7 +151,7 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
     volume = np.empty(len(position_ND), dtype=np.int64)
     channel = np.zeros(len(position_ND), dtype=np.uint16)
     each = max(1, len(position_ND) // _MAX_SIGMAS)
-    sigmas, origin, row, num = [], None, 0, 0
+    precisions, origin, row, num = [], None, 0, 0
     for table in view.pieces():
         part = table.take(np.arange(-row % stride, table.num_rows, stride))
         row += table.num_rows
@@ -180,7 +165,7 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
         volume[num : num + len(position)] = part["volume"].to_numpy()
         if view.metadata.has_channels:
             channel[num : num + len(position)] = part[CHANNEL_COLUMN.name].to_numpy()
-        sigmas.append(view.sigmas(part.take(np.arange(-num % each, len(position), each))))
+        precisions.append(view.sigmas(part.take(np.arange(-num % each, len(position), each))))
         num += len(position)
     if origin is None:
         of = "" if view.channel is None else f" of channel {view.channel}"
@@ -195,7 +180,7 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
         position_nm=position_ND[:, :num_axes],
         origin_nm=origin[:num_axes],
         volume=volume,
-        sigma_nm=_median_sigma(np.concatenate(sigmas))[:num_axes],
+        sigma_nm=median_sigma(np.concatenate(precisions))[:num_axes],
         coords=view.coords,
         num_rows=num_rows,
         first_volume=first,
@@ -239,13 +224,3 @@ def _set_apart(position_ND: npt.NDArray[np.float32], channel_N: npt.NDArray[np.u
     apart_nm = float(np.ptp(position_ND[:, 0])) + _APART_NM
     position_ND[:, 0] += (number * apart_nm).astype(np.float32)
     return apart_nm
-
-
-def _median_sigma(sigma_N3: npt.NDArray[np.float32]) -> Floats:
-    """Of the known and positive ones along each axis."""
-    median = np.array(_DEFAULT_SIGMA_NM)
-    for axis in range(3):
-        known = sigma_N3[:, axis][np.isfinite(sigma_N3[:, axis]) & (sigma_N3[:, axis] > 0)]
-        if len(known):
-            median[axis] = float(np.median(known))
-    return median

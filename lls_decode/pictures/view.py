@@ -233,8 +233,7 @@ def _columns(path: Path, metadata: TableMetadata, view: View, places: list[str],
             raise ConfigError(
                 f"{path} ({metadata.kind}) has no column {name!r}, which the picture needs; leave it out."
             )
-    if view.channel is not None and not metadata.has_channels:
-        raise ConfigError(f"{path} does not tell channels apart (it has no column 'channel'); leave the channel out.")
+    metadata.check_channel(path, view.channel)
     wanted = [*places, "x_sig", "y_sig", "z_sig", "prob", "channel", *windows, *([colour] if colour else [])]
     return [name for name in dict.fromkeys(wanted) if name in metadata.columns]
 

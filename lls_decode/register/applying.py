@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from lls_decode.config import Geometry
 from lls_decode.errors import ConfigError, TableError
-from lls_decode.register.points import check_channel, coords_of, planes_of, positions
 from lls_decode.register.transformation import Transformation
 from lls_decode.table import (
     CHANNEL_COLUMN,
@@ -27,6 +26,7 @@ from lls_decode.table import (
     table_writer,
 )
 from lls_decode.table.ordering import in_order
+from lls_decode.table.positions import coords_of, planes_of, positions
 from lls_decode.table.sorting import sorted_rows
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def apply_transformation(
     """
     table = Path(table)
     metadata = read_metadata(table)
-    check_channel(table, metadata, channel)
+    metadata.check_channel(table, channel)
     _check(table, metadata, transformation, channel)
     step = {
         "map": transformation.map_digest(),
@@ -89,10 +89,11 @@ def apply_transformation(
 
 
 def _check(table: Path, metadata: TableMetadata, transformation: Transformation, channel: int | None) -> None:
-    if transformation.coords != coords_of(metadata):
+    if transformation.coords != coords_of(metadata.geometry):
         raise ConfigError(
-            f"The transformation is in {transformation.coords} coordinates, {table} has {coords_of(metadata)} ones "
-            "(sample coordinates need a geometry); give a transformation that was measured in such tables."
+            f"The transformation is in {transformation.coords} coordinates, {table} has "
+            f"{coords_of(metadata.geometry)} ones (sample coordinates need a geometry); give a transformation that was "
+            "measured in such tables."
         )
     for step in metadata.steps(STEP):
         if step.get("map") == transformation.map_digest() and step.get("channel") in (channel, None):
@@ -132,7 +133,7 @@ class _Mover:
 
     def _positions(self, rows: pa.Table) -> tuple[list[Floats], list[Floats]]:
         """Moved positions in raw and in sample coordinates."""
-        before = positions(rows, self._metadata)
+        before = positions(rows, self._geometry)
         known = np.isfinite(before[:, 2])
         after = self._transformation.apply(np.where(known[:, None], before, np.nan_to_num(before)))
         after[~known, 2] = before[~known, 2]

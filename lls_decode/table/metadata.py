@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from lls_decode.blocks import FrameRanges
 from lls_decode.config import Camera, Config, Geometry, PixelSize
 from lls_decode.documents import parse_json
-from lls_decode.errors import TableError
+from lls_decode.errors import ConfigError, TableError
 from lls_decode.table.schema import CHANNEL_COLUMN, TABLE_VERSION, VERSIONS
 
 KEY = b"lls_decode"
@@ -98,6 +98,20 @@ class TableMetadata(Config):
     def has_channels(self) -> bool:
         """Whether rows say which channel they are of."""
         return CHANNEL_COLUMN.name in self.columns
+
+    def check_channel(self, path: str | Path, channel: int | None) -> None:
+        """Refuse to choose among the channels of a table that does not tell them apart; None chooses none.
+
+        Raises
+        ------
+        ConfigError
+            There is no such column.
+        """
+        if channel is not None and not self.has_channels:
+            raise ConfigError(
+                f"{path} has no column {CHANNEL_COLUMN.name!r}, so that there is no channel {channel} in it; leave the "
+                "channel out, or join the tables of several channels first ('lls-decode join --same-frames')."
+            )
 
     def channel_label(self, number: int) -> str:
         """The name of a channel in words."""

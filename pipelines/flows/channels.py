@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from lls_decode.errors import ConfigError
 from lls_decode.export.rows import ExportTable, Rows
 
 
@@ -16,10 +15,7 @@ def pieces_of(table: ExportTable, channel: int | None) -> Callable[[], Iterator[
     """
     if channel is None:
         return table.pieces
-    if not table.metadata.has_channels:
-        raise ConfigError(
-            f"{table.path} has no column 'channel', so that there is no channel {channel}; leave the channel out."
-        )
+    table.metadata.check_channel(table.path, channel)
 
     def pieces() -> Iterator[Rows]:
         for rows in table.pieces():

@@ -8,9 +8,9 @@ import pytest
 
 from lls_decode.drift import DriftCurve, correct_table, undo_correction
 from lls_decode.drift.curve.curve import make_curve
-from lls_decode.drift.points import Coords
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.table import TableMetadata, read_metadata, read_table, table_writer
+from lls_decode.table.positions import Coords
 
 from .conftest import GEOMETRY, Made, wandering, write_movie
 

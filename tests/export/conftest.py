@@ -9,9 +9,12 @@ import pyarrow as pa
 import pytest
 
 from lls_decode.config import Geometry, PixelSize
+from lls_decode.export.exporting import FORMATS
 from lls_decode.molecules.schema import molecule_schema
 from lls_decode.table import TableMetadata, schema, table_writer
 
+COMING_BACK = sorted(name for name, format in FORMATS.items() if format.comes_back)
+"""Formats that `import` reads."""
 PLANES = 30
 PIXEL = PixelSize(x_nm=104.0, y_nm=98.0)
 GEOMETRY = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)

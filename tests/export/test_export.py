@@ -22,7 +22,17 @@ from lls_decode.export.exporting import FORMATS, export_table
 from lls_decode.export.importing import import_table
 from lls_decode.table import read_metadata, read_table
 
-from .conftest import GEOMETRY, MODEL, PIXEL, PLANES, random_columns, random_molecules, write_molecules, write_table
+from .conftest import (
+    COMING_BACK,
+    GEOMETRY,
+    MODEL,
+    PIXEL,
+    PLANES,
+    random_columns,
+    random_molecules,
+    write_molecules,
+    write_table,
+)
 
 Columns = dict[str, np.ndarray[Any, Any]]
 
@@ -38,7 +48,6 @@ LOST = {
 }
 """Columns of ours for which a format has no place."""
 
-FORMAT_NAMES = sorted(name for name, format in FORMATS.items() if format.comes_back)
 TOLERANCE_NM = 0.01
 """float32, at 30 um, through a division by the pixel size."""
 
@@ -73,10 +82,10 @@ def expected_back(format: str, columns: Columns) -> Columns:
 
 
 def test_every_format_is_known_here() -> None:
-    assert set(LOST) == set(FORMAT_NAMES)
+    assert set(LOST) == set(COMING_BACK)
 
 
-@pytest.mark.parametrize("format", FORMAT_NAMES)
+@pytest.mark.parametrize("format", COMING_BACK)
 def test_every_column_there_and_back(format: str, table: Path, columns: Columns) -> None:
     path = export(table, format)
     found = back(path, format=format, planes_per_volume=PLANES)
@@ -107,7 +116,7 @@ def test_any_position_there_and_back(points: list[tuple[float, float, float]]) -
     expected = in_order(columns)
     with tempfile.TemporaryDirectory() as folder:
         table = write_table(Path(folder) / "table.parquet", columns)
-        for format in FORMAT_NAMES:
+        for format in COMING_BACK:
             found = back(export(table, format, psf_sigma_nm=130.0), format=format, planes_per_volume=PLANES)
             found, expected = _by_photons(found), _by_photons(expected)
             for name in ("x_nm", "y_nm", "z_nm"):
@@ -392,7 +401,7 @@ REFUSED = {
     "smap no lateral": ("smap", "y_sig", EVERY, "locprecnm"),
     "picasso lateral": ("picasso", "y_sig", EVERY, "lpy"),
     "picasso some": ("picasso", "z_sig", SOME, "no NaN"),
-    **{f"{name} position": (name, "x_nm", SOME, "without a position") for name in FORMAT_NAMES},
+    **{f"{name} position": (name, "x_nm", SOME, "without a position") for name in COMING_BACK},
 }
 
 

@@ -15,7 +15,7 @@ from lls_decode.export.exporting import FORMATS, export_table
 from lls_decode.export.importing import import_table
 from lls_decode.table import TableMetadata, read_emitters, read_metadata, read_table
 
-from .conftest import PIXEL, PLANES, random_columns, write_table
+from .conftest import COMING_BACK, PIXEL, PLANES, random_columns, write_table
 
 PIXEL_100 = PixelSize(x_nm=100.0, y_nm=100.0)
 
@@ -237,7 +237,7 @@ def test_rows_come_in_our_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shuffled", [False, True], ids=["in order", "in disorder"])
-@pytest.mark.parametrize("format", sorted(name for name, format in FORMATS.items() if format.comes_back))
+@pytest.mark.parametrize("format", COMING_BACK)
 def test_pieces_and_order_of_the_file_do_not_show(format: str, shuffled: bool, tmp_path: Path) -> None:
     if shuffled and format == "picasso":
         pytest.skip("Picasso's tables are in order")

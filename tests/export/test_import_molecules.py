@@ -16,7 +16,7 @@ from lls_decode.molecules import filter_table
 from lls_decode.pictures.render import render_png
 from lls_decode.table import ChannelInfo, read_metadata, read_table, sorting
 
-from .conftest import MODEL, PIXEL, random_molecules, write_molecules
+from .conftest import COMING_BACK, MODEL, PIXEL, random_molecules, write_molecules
 
 Columns = dict[str, np.ndarray[Any, Any]]
 NUM_ROWS = 600
@@ -39,7 +39,7 @@ def shuffled(columns: Columns) -> Columns:
 
 
 @pytest.mark.parametrize("num_channels", [1, 2])
-@pytest.mark.parametrize("format", sorted(name for name, format in FORMATS.items() if format.comes_back))
+@pytest.mark.parametrize("format", COMING_BACK)
 def test_there_and_back(format: str, num_channels: int, tmp_path: Path) -> None:
     columns = random_molecules(NUM_ROWS)
     about: dict[str, Any] = {"model": MODEL}

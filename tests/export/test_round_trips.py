@@ -21,6 +21,7 @@ from lls_decode.pipelines.cli import main
 from lls_decode.table import ChannelInfo, described_like, read_metadata, read_table, sorting
 
 from .conftest import (
+    COMING_BACK,
     GEOMETRY,
     MODEL,
     PIXEL,
@@ -180,7 +181,7 @@ def assert_equal_or_named(made: Exported, table: Path) -> None:
 @pytest.mark.parametrize("tilted", [False, True], ids=["movie", "tilted"])
 @pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
-@pytest.mark.parametrize("format", sorted(name for name, format in FORMATS.items() if format.comes_back))
+@pytest.mark.parametrize("format", COMING_BACK)
 def test_every_column_is_equal_or_named(
     format: str, kind: str, num_channels: int, tilted: bool, tmp_path: Path
 ) -> None:

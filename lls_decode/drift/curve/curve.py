@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.drift.points import Coords
 from lls_decode.errors import TableError
+from lls_decode.table.positions import Coords
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from lls_decode.documents import parse_json
 from lls_decode.drift.curve.curve import QUANTUM_NM, DriftCurve, Floats
-from lls_decode.drift.points import Coords
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.outputs import note_read
 from lls_decode.table import software_versions, written_aside
+from lls_decode.table.positions import Coords
 
 KEY: Final = b"lls_decode_drift"
 _VERSION: Final = 1

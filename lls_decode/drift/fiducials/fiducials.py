@@ -18,6 +18,7 @@ from lls_decode.drift.fiducials.agreement import disagreeing
 from lls_decode.drift.fiducials.track import Track, make_track
 from lls_decode.drift.points import TableView
 from lls_decode.errors import TableError
+from lls_decode.table.positions import DEFAULT_SIGMA_NM
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -48,7 +49,6 @@ _MAX_SCATTER_NM: Final = 150.0
 """Lateral scatter from one volume to the next of something that is no bead."""
 _AVERAGED_PARTS: Final = 10
 """Parts of the acquisition over each of which the differences of beads are averaged."""
-_DEFAULT_SIGMA_NM: Final = (20.0, 20.0, 50.0)
 
 
 def estimate_by_fiducials(
@@ -164,7 +164,7 @@ def _rows_near(view: TableView, beads_B2: Floats, radius_nm: float) -> tuple[Int
         volume = rows["volume"].to_numpy()[near].astype(np.int64)
         parts.append((volume, nearest[near], position[near], view.sigmas(rows)[near]))
     volume, bead, position, sigma = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    sigma = np.where(np.isfinite(sigma) & (sigma > 0), sigma, _DEFAULT_SIGMA_NM)
+    sigma = np.where(np.isfinite(sigma) & (sigma > 0), sigma, DEFAULT_SIGMA_NM)
     return volume, bead, position, sigma
 
 

@@ -3,9 +3,8 @@
 import asyncio
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -23,6 +22,8 @@ from lls_decode.pipelines.watch.serving import attach, serve
 from tests.pipelines.browser import FIGURES, TEXT, Page, browser, find_browser
 from tests.pipelines.conftest import HEIGHT, WIDTH, World, ledger, wait_for, write_movie
 from tests.pipelines.run_folders import Folder, make_folder
+
+from .conftest import served_by_a_thread
 
 ARTEFACTS = Path(__file__).resolve().parents[3] / "build" / "artefacts"
 """Where pictures of the page are left, to be looked at."""
@@ -52,23 +53,14 @@ def figures(link: str, out: Path) -> dict[tuple[str, str], float]:
 @contextmanager
 def served(out: Path) -> Iterator[str]:
     """The page of a folder, served by a thread; gives its address."""
-    ready, stop, found = threading.Event(), threading.Event(), []
 
-    async def work() -> None:
+    @asynccontextmanager
+    async def page() -> AsyncIterator[str]:
         with serve(out, port=0) as server:
-            found.append(server.link)
-            ready.set()
-            while not stop.is_set():
-                await asyncio.sleep(0.05)
+            yield server.link
 
-    thread = threading.Thread(target=lambda: asyncio.run(work()))
-    thread.start()
-    assert ready.wait(60)
-    try:
-        yield found[0]
-    finally:
-        stop.set()
-        thread.join()
+    with served_by_a_thread(page) as link:
+        yield link
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ import asyncio
 import json
 import logging
 import re
-import threading
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -24,6 +23,8 @@ from lls_decode.cluster.addresses import hub_host, hub_path
 from lls_decode.pipelines.watch.serving import serve
 from tests.pipelines.browser import FIGURES, Page, browser, find_browser
 from tests.pipelines.run_folders import make_folder
+
+from .conftest import served_by_a_thread
 
 PATH = "/node/gpu17/8788/"
 _OWN = re.compile(r'(?:src|href)="([^"]*)"')
@@ -84,29 +85,20 @@ class ForwardSocket(WebSocketHandler):
 @contextmanager
 def behind_a_proxy(out: Path, *, named: bool = True) -> Iterator[str]:
     """The page of a folder, served by a thread behind a proxy in another one; gives its address at the proxy."""
-    ready, stop, found = threading.Event(), threading.Event(), []
 
-    async def work() -> None:
+    @asynccontextmanager
+    async def page() -> AsyncIterator[str]:
         sockets, port = bind_sockets("127.0.0.1", 0)
         with serve(out, port=0, origins=[f"localhost:{port}"] if named else []) as server:
             routes = [(rf"{PATH}ws", ForwardSocket), (rf"{PATH}(.*)", Forward)]
             proxy = HTTPServer(Application(routes, to=server.link))
             proxy.add_sockets(sockets)
-            found.append(f"http://localhost:{port}{PATH}")
-            ready.set()
-            while not stop.is_set():
-                await asyncio.sleep(0.05)
+            yield f"http://localhost:{port}{PATH}"
             proxy.stop()
             await proxy.close_all_connections()
 
-    thread = threading.Thread(target=lambda: asyncio.run(work()))
-    thread.start()
-    assert ready.wait(60)
-    try:
-        yield found[0]
-    finally:
-        stop.set()
-        thread.join()
+    with served_by_a_thread(page) as link:
+        yield link
 
 
 def get(link: str) -> str:
