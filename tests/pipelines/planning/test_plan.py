@@ -130,7 +130,9 @@ def test_subpixel_difference_of_the_shift_is_a_note(world: World, sweeps: Path, 
 
 
 SAME_ROWS: dict[str, dict[str, Any]] = {
-    "threads and batches": {"compute": {"device": "cpu", "threads": 2, "batch_px": 5000, "tile_px": 16}},
+    "threads and batches": {
+        "compute": {"device": "cpu", "dtype": "float32", "threads": 2, "batch_px": 5000, "tile_px": 16}
+    },
     "retries": {"execution": {"block_frames": 16, "retries": 7, "block_timeout_s": 5.0, "in_flight_per_worker": 1}},
 }
 OTHER_ROWS: dict[str, dict[str, Any]] = {
