@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import warnings
 from urllib.parse import urlsplit
 
 from distributed import Client
@@ -15,7 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def free_address(address: str) -> str:
-    """The address, or any free port on the same interface when it is in use."""
+    """The address, or any free port on the same interface when it is in use.
+
+    Another program may take the port before the scheduler does. The scheduler takes any free port then, as here, and
+    its warning is left out: where the dashboard is, is said in any case.
+    """
+    warnings.filterwarnings("ignore", message=r"Port \d+ is already in use", module="distributed.node")
     host, _, port = address.rpartition(":")
     host = host or LOOPBACK
     if not port.isdigit():
