@@ -9,6 +9,7 @@ import numpy.typing as npt
 from lls_decode.blocks import FrameRanges
 from lls_decode.emitters import Emitters
 
+Range = tuple[float, float]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -26,6 +27,8 @@ class FrameCoverage:
     """Where this is known from, in words that follow a semicolon."""
     is_stated: bool = True
     """False where the table does not say it, and the frames are those between its first and last row."""
+    region_nm: tuple[Range, Range] | None = None
+    """Ranges of ``x_nm`` and ``y_nm`` that the run has localized; None: whole frames."""
 
     @property
     def num_frames(self) -> int:
@@ -39,6 +42,13 @@ class FrameCoverage:
         starts, stops = np.asarray(self.ranges, dtype=np.int64).T
         place = np.searchsorted(starts, frame, side="right") - 1
         return np.asarray((place >= 0) & (frame < stops[np.maximum(place, 0)]))
+
+    def covers(self, rows: Emitters) -> Mask:
+        """Return whether each row lies in a covered frame, and in the region of the run."""
+        mask = self.holds(rows.frame)
+        for value, (low, high) in zip((rows.x_nm, rows.y_nm), self.region_nm or (), strict=False):
+            mask &= (value >= low) & (value < high)
+        return mask
 
     def within(self, start: int, stop: int | None) -> FrameRanges:
         """Ranges of the frames that lie in one more range."""
@@ -64,18 +74,23 @@ class FramesJudged:
     spanned: tuple[int, int]
     """First and one-past-last frame of the truth and the coverage together."""
     truth_outside: int
-    """Rows of the truth in other frames, which do not count."""
+    """Rows of the truth that are not covered, which do not count."""
     found_outside: int
-    """Rows of the table in other frames, which do not count."""
+    """Rows of the table that are not covered, which do not count."""
 
     def describe(self) -> str:
         """One sentence for text and picture."""
         first, last = self.spanned[0], self.spanned[1] - 1
         words = f"{self.coverage.describe()} of {first} to {last}; {self.coverage.source}"
+        others, lie = "of the other frames", "in other frames"
+        if self.coverage.region_nm is not None:
+            (left, right), (top, bottom) = self.coverage.region_nm
+            words += f"; x {left:.0f} to {right:.0f} nm and y {top:.0f} to {bottom:.0f} nm, the region of the run"
+            others, lie = "elsewhere", "elsewhere"
         if self.truth_outside:
-            words += f"; truth of the other frames does not count ({self.truth_outside} rows)"
+            words += f"; truth {others} does not count ({self.truth_outside} rows)"
         if self.found_outside:
-            words += f"; {self.found_outside} rows of the table lie in other frames and do not count"
+            words += f"; {self.found_outside} rows of the table lie {lie} and do not count"
         return words
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +100,7 @@ class FramesJudged:
             "num_frames": self.coverage.num_frames,
             "source": self.coverage.source,
             "is_stated": self.coverage.is_stated,
+            "region_nm": None if self.coverage.region_nm is None else [list(item) for item in self.coverage.region_nm],
             "spanned": list(self.spanned),
             "truth_rows_outside": self.truth_outside,
             "found_rows_outside": self.found_outside,
@@ -92,8 +108,8 @@ class FramesJudged:
 
 
 def covered(truth: Emitters, found: Emitters, coverage: FrameCoverage) -> tuple[Mask, Mask, FramesJudged]:
-    """Rows of the truth and of the table that lie in covered frames, and what is to be said about the others."""
-    keep_truth, keep_found = coverage.holds(truth.frame), coverage.holds(found.frame)
+    """Return which rows of the truth and of the table are covered, and a record of the rows that are not."""
+    keep_truth, keep_found = coverage.covers(truth), coverage.covers(found)
     ends = [(low, high) for low, high in (*coverage.ranges[:1], *coverage.ranges[-1:])]
     if len(truth):
         ends.append((int(truth.frame.min()), int(truth.frame.max()) + 1))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from lls_decode.table import TableMetadata
 _MOST_FRAMES = 50_000_000
 """Frames to which the conditions of a filter are applied one by one."""
 _OF_FRAMES = ("frame", "volume", "plane")
+_MOVING = ("register", "join")
+"""Steps after which positions are not those in the frames of one run."""
 
 
 def covered_frames(
     table: Path, metadata: TableMetadata | None, frame: npt.NDArray[np.int64], *, chosen: IndexRange | None = None
 ) -> FrameCoverage:
-    """Return the frames that count.
+    """Return the frames that count, and the region of a run with ``part.roi``.
 
     Parameters
     ----------
@@ -40,8 +43,9 @@ def covered_frames(
         The table covers none of the frames that were asked for.
     """
     stated = None if metadata is None else _stated(table, metadata)
+    region = None if metadata is None else _region_nm(metadata)
     if stated is not None and metadata is not None:
-        known = FrameCoverage(_filtered(stated[0], metadata), stated[1])
+        known = FrameCoverage(_filtered(stated[0], metadata), stated[1], region_nm=region)
         if chosen is None:
             return known
         ranges = known.within(chosen[0] or 0, chosen[1])
@@ -50,18 +54,37 @@ def covered_frames(
                 f"--frames {range_text(chosen)} holds none of the frames that {table} covers ({known.describe()}); "
                 "choose among these."
             )
-        return FrameCoverage(ranges, f"--frames {range_text(chosen)}, and what the table covers")
+        return replace(known, ranges=ranges, source=f"--frames {range_text(chosen)}, and what the table covers")
     last = int(frame.max()) + 1 if len(frame) else 0
     if chosen is not None:
         start, stop = chosen[0] or 0, chosen[1]
         return FrameCoverage(
-            ((start, max(last, start + 1) if stop is None else stop),), f"--frames {range_text(chosen)}"
+            ((start, max(last, start + 1) if stop is None else stop),),
+            f"--frames {range_text(chosen)}",
+            region_nm=region,
         )
     ranges = ((int(frame.min()), last),) if len(frame) else ()
     return FrameCoverage(
         ranges,
         "first to last frame with rows, as the table does not say which frames it covers (--frames START:STOP does)",
         is_stated=False,
+        region_nm=region,
+    )
+
+
+def _region_nm(metadata: TableMetadata) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Return the ranges of x and y that a run with ``part.roi`` has localized, in the table's coordinates.
+
+    Pixel i reaches from i - 1/2 to i + 1/2. The region is unknown (None) when rows were moved since: registered or joined.
+    """
+    roi = (metadata.configuration.get("part") or {}).get("roi")
+    pixel = metadata.pixel_size
+    if roi is None or pixel is None or any(step.get("step") in _MOVING for step in metadata.history):
+        return None
+    (left, right), (top, bottom) = roi["x"], roi["y"]
+    return (
+        ((left - 0.5) * pixel.x_nm, (right - 0.5) * pixel.x_nm),
+        ((top - 0.5) * pixel.y_nm, (bottom - 0.5) * pixel.y_nm),
     )
 
 

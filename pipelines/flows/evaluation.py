@@ -199,7 +199,7 @@ def _bounds(truth: Emitters, coverage: FrameCoverage, model: str, psf: Path | No
         raise BundleError(f"Model {info.name} does not say which PSF it was trained with; give one (--psf).")
     if bg is not None:
         truth = replace(truth, bg=np.where(np.isfinite(truth.bg), truth.bg, bg))
-    inside = np.flatnonzero(coverage.holds(truth.frame))
+    inside = np.flatnonzero(coverage.covers(truth))
     bounded = with_bounds(truth.select(inside), chosen, camera=info.camera, pixel=info.pixel_size)
     columns = {}
     for name in ("x_sig", "y_sig", "z_sig", "phot_sig"):

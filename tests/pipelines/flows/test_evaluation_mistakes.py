@@ -142,6 +142,28 @@ def test_only_covered_frames_count(tmp_path: Path, invoke: Invoke) -> None:
     assert (status, "holds none of the frames" in err) == (2, True)
 
 
+def test_only_the_region_of_a_run_counts(tmp_path: Path, invoke: Invoke) -> None:
+    """A run with part.roi is judged by the truth in its pixels; pixel i reaches from i - 1/2 to i + 1/2."""
+    truth, found = emitters()
+    roi = {"x": [20, 70], "y": [30, 80]}
+
+    def inside(rows: Emitters) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+        x, y = rows.x_nm / PIXEL.x_nm + 0.5, rows.y_nm / PIXEL.y_nm + 0.5
+        return np.asarray((x >= 20) & (x < 70) & (y >= 30) & (y < 80))
+
+    whole = save_found(tmp_path / "whole.parquet", found)
+    part = save_found(tmp_path / "part.parquet", found.select(inside(found)), configuration={"part": {"roi": roi}})
+    path = save_truth(tmp_path / "truth.parquet", truth)
+    result = evaluated(invoke, part, path)
+    assert result["num_truth"] == int(inside(truth).sum())
+    assert result["recall"] == pytest.approx(evaluated(invoke, whole, path)["recall"], abs=0.05)
+    assert result["precision"] > 0.95
+    assert result["frames"]["region_nm"] == [[1950.0, 6950.0], [2950.0, 7950.0]]
+    assert result["diagnosis"]["causes"] == []
+    _, text, _ = invoke("evaluate", part, path)
+    assert "x 1950 to 6950 nm and y 2950 to 7950 nm, the region of the run" in text
+
+
 def test_empty_frames_at_the_ends_are_covered(tmp_path: Path, invoke: Invoke) -> None:
     """Nothing was found in the last frames of the run: what is there was missed."""
     truth, found = emitters()
