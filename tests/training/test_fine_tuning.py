@@ -102,7 +102,6 @@ def changed(**changes: Any) -> TrainingConfig:
     [
         pytest.param(config(network=NetworkConfig(filters=8)), "network.filters 4, the training has 8", id="filters"),
         pytest.param(config("none"), "network.context time, the training has none", id="context"),
-        pytest.param(config("plane"), "network.context time, the training has plane", id="planes"),
         pytest.param(config(flat=True), "network.predict_z True, the training has False", id="two dimensions"),
     ],
 )
@@ -110,6 +109,14 @@ def test_another_architecture_is_refused(parent: Path, tmp_path: Path, other: Tr
     with pytest.raises(BundleError, match=words):
         train(other, tmp_path / "out", validator=quick, init_from=parent)
     assert not (tmp_path / "out").exists()
+
+
+def test_neighbours_may_be_planes_for_one_and_moments_for_the_other(parent: Path, tmp_path: Path) -> None:
+    result = train(config("plane", steps=1, learning_rate=1e-12), tmp_path, validator=quick, init_from=parent)
+    assert result is not None
+    old, new = load_bundle(parent).network.state_dict(), load_bundle(result.bundle)
+    assert new.info.network.context == "plane"
+    assert all(torch.allclose(old[name], value, atol=1e-3) for name, value in new.network.state_dict().items())
 
 
 LARGER = [

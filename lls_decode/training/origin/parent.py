@@ -2,11 +2,16 @@
 
 The scales of the parent are kept, so that its outputs mean from the first step on what they meant, and only the
 simulated microscope changes. Where the new simulation goes beyond what these scales can express, they are widened and
-the last layers of the parent changed, so that it says nearly the same in the wider scales (`origin.rescaling`). The
-plane shift may differ: it is no weight, but says how features are brought together before they meet.
+the last layers of the parent changed, so that it says nearly the same in the wider scales (`origin.rescaling`).
+
+The plane shift may differ: it is no weight, but says how features are brought together before they meet. The neighbours
+of a frame may be planes for the parent and moments for the training, or the reverse: the weights have the same shapes,
+and the training learns what the neighbours tell. A parent with more filters gives the channels that matter most
+(`origin.narrowing`).
 """
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +24,11 @@ from lls_decode.errors import BundleError, RunConflictError
 from lls_decode.model.bundle import ModelBundle, load_bundle
 from lls_decode.model.info import bundle_digest
 from lls_decode.table import written_aside
+from lls_decode.training.origin.narrowing import narrow
 from lls_decode.training.origin.rescaling import rescale
 from lls_decode.training.record import choose_scaling
+
+logger = logging.getLogger(__name__)
 
 _ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
 _TAIL_SDS = 3
@@ -49,13 +57,21 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
     Raises
     ------
     BundleError
-        It is unreadable, or has another architecture.
+        The bundle is unreadable, or has an architecture from which the training cannot begin.
     """
     bundle = load_bundle(path)
     theirs, ours = bundle.info.network, config.network
+    is_narrower = theirs.variant == "published" and ours.filters < theirs.filters
+    is_other_context = theirs.context != ours.context and "none" not in (theirs.context, ours.context)
+    allowed = {"filters"} if is_narrower else set()
+    if is_other_context:
+        allowed.add("context")
+        logger.info(
+            "%s was trained on neighbours in %s; this training has neighbours in %s", path, theirs.context, ours.context
+        )
     for name in _ARCHITECTURE:
         found, wanted = getattr(theirs, name), getattr(ours, name)
-        if found != wanted:
+        if found != wanted and name not in allowed:
             raise BundleError(
                 f"--init-from {path} has network.{name} {found}, the training has {wanted}; set network.{name} to "
                 f"{found}, or begin with another model."
@@ -63,6 +79,8 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
     own = own_scaling(bundle)
     scaling = widened(own, config)
     weights = rescale(bundle.network.state_dict(), own, scaling)
+    if is_narrower:
+        weights = narrow(weights, theirs, ours)
     return Parent(bundle.info.name, bundle_digest(path), bundle.info.licence, scaling, weights)
 
 
