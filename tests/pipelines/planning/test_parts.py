@@ -223,7 +223,7 @@ def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tm
     record = json.loads((out / "run.json").read_text())
     del record["config"]["part"]
     (out / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="has no 'part': another version has written it"):
+    with pytest.raises(InputError, match="has no 'part': another version of lls-decode has written it"):
         read_status(out)
 
 
