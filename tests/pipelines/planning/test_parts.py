@@ -114,7 +114,7 @@ TYPED: Mapping[str, tuple[list[str], str]] = {
     "from the end": (["--volumes", ":-1"], "part       volumes 0:1: 5 frames"),
     "one volume": (["--volumes", "3"], "Error: --volumes 3: expected START:STOP with the end excluded, from 0"),
     "half a region": (["--roi", "1:2"], "Error: --roi 1:2: expected X0:X1,Y0:Y1"),
-    "a region backwards": (["--roi", "9:3,0:4"], "Error: --roi 9:3,0:4 holds no pixel"),
+    "a region backwards": (["--roi", "9:3,0:4"], "Error: --roi 9:3,0:4 contains no pixel"),
     "a region outside": (
         ["--roi", "0:141,0:4"],
         "Error: part.roi has pixels x 0:141, y 0:4, the frames have 140",

@@ -60,7 +60,7 @@ def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path)
     again = world.plan(tmp_path, block_frames=64, dtype="auto")
     assert (again.config.compute.dtype, again.is_adopted) == (NATIVE, True)
     assert again.run_digest == record["run_digest"]
-    assert f"arithmetic {NATIVE}, that of the run in the folder" in again.describe()
+    assert f"arithmetic {NATIVE}, adopted from the run in the folder" in again.describe()
     assert run(again, client).rows == result.rows
 
 
