@@ -240,12 +240,12 @@ def test_who_may_work_in_a_folder_together(world: World, client: Client, tmp_pat
         other = run(plan, client, share=Share(2, 2))
         assert (other.done, other.merged, len(other.left)) == (4, None, 4)
         other_rows = world.plan(tmp_path, detection={"accept": 0.8})
-        with pytest.raises(RunConflictError, match="holds another run"):
+        with pytest.raises(RunConflictError, match="contains another run"):
             run(other_rows, client, share=Share(2, 2))
     assert folder.owner() is None
     with RunFolder(tmp_path).locked(), pytest.raises(RunConflictError, match="in use by process"):
         run(plan, client, share=Share(1, 2))
-    with pytest.raises(ConfigError, match="--force does not go with --share"):
+    with pytest.raises(ConfigError, match="--force cannot be combined with --share"):
         run(plan, client, share=Share(1, 2), force=True)
     assert run(plan, client, share=Share(1, 2)).merged == tmp_path / "localizations.parquet"
 
