@@ -416,9 +416,9 @@ WRONG: dict[str, tuple[Callable[[Place], Any], type[LlsDecodeError], str]] = {
     "input of what is open": (
         call("localize", lambda place: lls.open(place.movie), MODEL, config={"input.skip_first": 1}),
         ConfigError,
-        "it is open already",
+        "the dataset is already open",
     ),
-    "run of an array": (call("run", FRAMES, MODEL, "out"), ConfigError, "workers do not find it"),
+    "run of an array": (call("run", FRAMES, MODEL, "out"), ConfigError, "workers cannot access"),
     "site": (
         call("run", MOVIE, MODEL, "out", site="locl"),
         LlsDecodeError,

@@ -101,7 +101,7 @@ def test_what_is_refused(movie: str, folder: Path, web: Served) -> None:
         (to_file_system, lambda: lls.run(movie, model, "s3://bucket/out", config=CONFIG)),
         (to_file_system, lambda: lls.convert(movie, "s3://bucket/copy.zarr")),
         (to_file_system, lambda: lls.batch(movie, "s3://bucket/out", model=model, config=CONFIG)),
-        ("it is open already", lambda: lls.localize(opened, model, config={"input.storage.anonymous": True})),
+        ("the dataset is already open", lambda: lls.localize(opened, model, config={"input.storage.anonymous": True})),
     )
     for words, call in refused:
         with pytest.raises((ConfigError, InputError, OutputError), match=words) as caught:

@@ -1,1 +1,1 @@
-"""Many datasets with one command, on the same workers."""
+"""Batches: many datasets, localized by one command on the same workers."""

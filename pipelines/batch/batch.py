@@ -1,7 +1,8 @@
-"""Many datasets with one command: looked at first, done one after the other on the same workers, told in one table.
+"""Localize many datasets with one command: plan them all, run them one after the other, and report them in one table.
 
-What is wrong with a dataset is a row of the table, and the others are done. The table is written anew after each data
-set; run folders know what is done, so the same command goes on wherever it was stopped.
+A dataset that cannot be run becomes a row of the table that says why; the batch continues with the others. The table is
+rewritten after each dataset. The run folders record which blocks are done, so rerunning the same command resumes a
+batch that was stopped.
 """
 
 import csv
@@ -43,39 +44,41 @@ from lls_decode.table.files import output_error
 from .datasets import BatchEntry
 
 Status = Literal["done", "new", "unfinished", "incomplete", "failed", "waiting"]
-"""``new`` and ``unfinished`` before a run, ``incomplete`` (blocks failed, or it was interrupted) after one; ``failed``:
-nothing could be done; ``waiting``: not looked at, or not its turn."""
+"""State of a dataset. Before its run: ``new`` or ``unfinished``. After its run: ``done``, or ``incomplete`` if blocks
+failed or the run was interrupted. ``failed``: the dataset could not be run. ``waiting``: not planned yet, or beyond the
+limit of this start."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BatchRow:
-    """How a dataset stands: one line of the table."""
+    """State of one dataset: one line of the table."""
 
     dataset: str
     status: Status
     reason: str = ""
-    """Why it is not done, or what is to be known of it."""
+    """Why the dataset is not done, or a remark about it."""
     rows: int | None = None
-    """Localizations in its table."""
+    """Number of localizations in its table."""
     blocks: int | None = None
-    """Of its plan."""
+    """Number of blocks of its plan."""
     failed: int | None = None
-    """Blocks whose frames are missing from the table."""
+    """Number of blocks whose frames are missing from the table."""
     seconds: float | None = None
-    """That its latest run took."""
+    """Duration of its latest run."""
     digest: str = ""
-    """Of its run: the same for the same data, model and configuration."""
+    """Digest of its run: the same for the same data, model and configuration."""
     table: str = ""
+    """Path of its localization table."""
 
     @property
     def to_do(self) -> bool:
-        """Whether there is something to run."""
+        """Whether the dataset still has to be run."""
         return self.status in ("new", "unfinished")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
@@ -84,12 +87,12 @@ class BatchResult:
     """How a batch ended."""
 
     rows: tuple[BatchRow, ...]
-    """Of the datasets that were asked for, in order."""
+    """One row for each requested dataset, in order."""
     exit_status: int
 
     @classmethod
     def of(cls, rows: Sequence[BatchRow]) -> "BatchResult":
-        """The end of a batch that nothing interrupted."""
+        """Return the result of a batch that was not interrupted."""
         failed = any(row.status in ("failed", "incomplete") for row in rows)
         return cls(tuple(rows), EXIT_BLOCKS_FAILED if failed else EXIT_DONE)
 
@@ -101,16 +104,16 @@ def plan_batch(
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[BatchRow, ...]:
-    """How each dataset stands before anything is done. Writes nothing.
+    """Plan each dataset and return its state before any run. Writes nothing.
 
     Parameters
     ----------
     force
-        Other runs in the folders are to be discarded, and frames that the camera cannot have recorded accepted.
+        Discard other runs in the run folders, and accept frames that the camera cannot have recorded.
     limit
-        Datasets that are done, at most; further ones wait.
+        Largest number of datasets to run; the others get the status ``waiting``.
     progress
-        Called after each dataset with their number so far, and in all.
+        Called after each dataset with the number of planned datasets and the total number.
     """
     found: list[BatchRow] = []
     for item in datasets:
@@ -134,23 +137,23 @@ def batch(
     listen: Callable[[], AbstractContextManager[Listener]] = show_progress,
     no_workers_s: float = NO_WORKERS_S,
 ) -> BatchResult:
-    """Run each dataset whose row (of `plan_batch`) says so.
+    """Run each dataset whose row, returned by `plan_batch`, is ``new`` or ``unfinished``.
 
-    Ctrl-C ends it with a result of status 130, SIGTERM and SIGUSR1 with 143, when it runs in the main thread.
+    In the main thread, Ctrl-C ends the batch with exit status 130, and SIGTERM and SIGUSR1 end it with 143.
 
     Parameters
     ----------
     write
-        Given all rows after each dataset.
+        Called with all rows after each dataset.
     force
-        Discard what other runs have left in the folders, and accept frames that the camera cannot have recorded.
+        Discard other runs in the run folders, and accept frames that the camera cannot have recorded.
     listen
-        Opened for each dataset; its listener is told what happens.
+        Context manager that is entered for each dataset; the listener that it gives receives the events of the run.
 
     Raises
     ------
     SiteError
-        The scheduler, or all workers, are gone; the next dataset would fare no better.
+        The scheduler or all workers are lost, so the next dataset would fail as well.
     """
     now = list(rows)
     try:
@@ -192,14 +195,14 @@ def _plan_entry(item: BatchEntry, *, force: bool) -> BatchRow:
 def _do(
     item: BatchEntry, client: Client, listener: Listener, *, force: bool, no_workers_s: float
 ) -> tuple[BatchRow, int]:
-    """Run a dataset; its row, and the exit status of its run."""
+    """Run a dataset and return its row and the exit status of its run."""
     from lls_decode.pipelines.watch.serving import (
         attach,
-    )  # Bokeh: not needed by whoever only looks at what there is to do
+    )  # imports Bokeh, which planning a batch does not need
 
     began = time.monotonic()
     try:
-        # again: plans of an archive fill the memory
+        # planned again, because keeping the plans of a whole archive would fill the memory
         plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
         attach(client, plan.out)
         result = run(plan, client, listeners=[listener], force=force, no_workers_s=no_workers_s)
@@ -224,7 +227,7 @@ def _row_of(plan: Plan, *, status: Status) -> BatchRow:
 
 
 def _failed_row(item: BatchEntry, error: Exception) -> BatchRow:
-    """Of a dataset that cannot be run: for a reason that is known, or whatever libraries make of a broken file."""
+    """Return the row of a dataset that cannot be run; the error may come from this package or from any library."""
     words = " ".join(str(error).split())
     if not isinstance(error, LlsDecodeError):
         logger.debug("%s", item.dataset, exc_info=error)
@@ -235,7 +238,7 @@ def _failed_row(item: BatchEntry, error: Exception) -> BatchRow:
 
 
 def _rows_when_done(plan: Plan) -> int | None:
-    """Rows of the merged table when it is that of the plan and lacks no block."""
+    """Return the number of rows of the merged table; None unless it belongs to this plan and is complete."""
     table = RunFolder(plan.out).table
     try:
         metadata = read_metadata(table)
@@ -247,7 +250,7 @@ def _rows_when_done(plan: Plan) -> int | None:
 
 
 def _has_lost_frames(plan: Plan) -> bool:
-    """Whether the merged table is there and lacks frames that could not be read."""
+    """Whether a merged table exists and lacks frames that could not be read."""
     try:
         return bool(read_metadata(RunFolder(plan.out).table).lost_frames)
     except TableError:
@@ -265,32 +268,32 @@ def _reason(result: RunResult) -> str:
 
 @dataclass(frozen=True)
 class BatchTable:
-    """The table of a batch: a ``.csv`` over all datasets, also those that this start leaves alone."""
+    """Table of a batch: a ``.csv`` file of all datasets, including those that this start does not process."""
 
     path: Path
     datasets: tuple[BatchEntry, ...]
-    """All, in order."""
+    """All datasets of the batch, in order."""
     earlier: Mapping[str, BatchRow]
-    """What the tables in the folder say of datasets that were run, by dataset and table."""
+    """Rows that existing tables in the folder give for datasets that were run, keyed by dataset plus table path."""
 
     @classmethod
     def of(cls, out: Path, datasets: Sequence[BatchEntry], share: Share | None = None) -> "BatchTable":
-        """The table in the folder of a batch; jobs that do shares have one each."""
+        """Return the table in the folder of a batch. Each job that processes a share has its own table."""
         path = out / (f"batch.{share.name}.csv" if share else "batch.csv")
         check_not_read(path)
         if path.exists() and not is_forced() and not _is_batch_table(path):
-            raise OutputError(f"{path} exists and is no table of a batch; give another --out, or --force.")
+            raise OutputError(f"{path} exists and is not the table of a batch; give another --out, or --force.")
         tables = [*(other for other in sorted(out.glob("batch*.csv")) if other != path), path]
         known = [row for table in tables for row in read_rows(table) if row.status in ("done", "incomplete", "failed")]
         return cls(path, tuple(datasets), {row.dataset + row.table: row for row in known})
 
     def write(self, rows: Sequence[BatchRow]) -> None:
-        """Replace the table; rows that are not given stay as they were.
+        """Rewrite the table with the given rows; the other datasets keep their earlier rows.
 
         Raises
         ------
         OutputError
-            Full disk, read-only folder.
+            The table cannot be written, for example because the disk is full or the folder read-only.
         """
         known = {row.dataset + row.table: self._with_seconds(row) for row in rows}
         try:
@@ -306,20 +309,20 @@ class BatchTable:
                 writer.writerow((known.get(key) or self.earlier.get(key) or waiting).to_dict())
 
     def _with_seconds(self, row: BatchRow) -> BatchRow:
-        """What is done keeps the time that it took."""
+        """Return a row with the duration of the earlier run of the same digest, if the row has none itself."""
         before = self.earlier.get(row.dataset + row.table)
         same = before is not None and row.seconds is None and before.digest == row.digest
         return replace(row, seconds=before.seconds) if before is not None and same else row
 
 
 def _is_batch_table(path: Path) -> bool:
-    """Whether the header is that of our own table."""
+    """Whether a file has the header of a batch table."""
     with path.open(encoding="utf-8", newline="", errors="replace") as file:
         return next(csv.reader(file), []) == [field.name for field in fields(BatchRow)]
 
 
 def read_rows(path: Path) -> tuple[BatchRow, ...]:
-    """The table of a batch; empty when there is none, or no such table."""
+    """Return the rows of a batch table; empty if the file is absent or is not a batch table."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return tuple(_read_row(cells) for cells in csv.DictReader(file))

@@ -1,7 +1,7 @@
-"""The datasets of a batch: from a pattern over an archive, a table of them, or a file of defaults and a list.
+"""Read the datasets of a batch from a pattern over an archive, a ``.csv`` table, or a ``.yaml`` list with defaults.
 
-Each gets a run folder whose name is its path in the archive, so that people find it, and so that the same dataset has
-the same folder next time, whatever else has come into the archive.
+The run folder of a dataset is named after the dataset's path in the archive. People can therefore find the folder, and
+the dataset keeps it when further datasets are added to the archive.
 """
 
 import csv
@@ -36,39 +36,39 @@ _COLUMNS = ("dataset", "model", "config", "out")
 
 @dataclass(frozen=True)
 class BatchEntry:
-    """One run of a batch."""
+    """One dataset of a batch, with everything that its run needs."""
 
     dataset: str
-    """As ``lls-decode run`` takes it."""
+    """Path, glob or address, as given to ``lls-decode run``."""
     name: str
-    """Of the run folder, within that of the batch."""
+    """Path of the run folder, relative to the folder of the batch."""
     out: Path
-    """The run folder."""
+    """Run folder."""
     model: Path
     config: RunConfig
 
     def matches(self, pattern: str) -> bool:
-        """Whether the path of the dataset, or the name of its folder, fits a pattern with ``*`` and ``?``."""
+        """Whether the path of the dataset, or the name of its run folder, matches a pattern with ``*`` and ``?``."""
         return fnmatchcase(self.dataset, pattern) or fnmatchcase(self.name, pattern)
 
 
 class BatchSettings(Config):
-    """What runs are done with."""
+    """Model and configuration of the runs."""
 
     model: str | None = None
-    """Bundle (``.lls``), or the name of a shipped one."""
+    """Model bundle (``.lls``), or the name of a shipped model."""
     config: str | RunConfig | None = None
-    """Run configuration, or the path of a YAML file that holds it."""
+    """Run configuration, or the path of a YAML file that contains it."""
     changes: dict[str, Any] = Field(default_factory=dict)
-    """Single values of the configuration, by dotted keys."""
+    """Single values that replace those of the configuration, by dotted keys."""
 
 
 class EntrySettings(BatchSettings):
-    """A dataset, and what it does not share with the others."""
+    """A dataset, with the settings in which it differs from the others."""
 
     dataset: str
     out: str | None = None
-    """Name of its run folder; None: its path."""
+    """Name of its run folder; None: derived from the path of the dataset."""
 
 
 def _or_path(schema: dict[str, Any]) -> None:
@@ -77,11 +77,11 @@ def _or_path(schema: dict[str, Any]) -> None:
 
 
 class BatchFile(Config):
-    """A file of datasets; its paths are relative to its folder."""
+    """A list of datasets with defaults. Paths in it are relative to the folder of the file."""
 
     defaults: BatchSettings = BatchSettings()
     datasets: tuple[EntrySettings, ...] = Field(min_length=1, json_schema_extra=_or_path)
-    """Entries, or paths alone."""
+    """Datasets, each as a path or as an entry with its own settings."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -90,23 +90,25 @@ class BatchFile(Config):
 
 
 def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> tuple[BatchEntry, ...]:
-    """The datasets that a pattern, a ``.csv`` or a ``.yaml`` names, in its order (those of a pattern sorted).
+    """Return the datasets that a pattern, a ``.csv`` or a ``.yaml`` names.
+
+    The datasets of a pattern are sorted; those of a file keep its order.
 
     Parameters
     ----------
     out
         Folder of the batch.
     settings
-        For all datasets, and before the defaults of a file. What a dataset says for itself is before both.
+        Settings for all datasets. They override the defaults of a file; the settings of a single dataset override both.
 
     Raises
     ------
     ConfigError, BundleError
-        The file is wrong, a configuration or model cannot be read, or two datasets would share a folder.
+        The file is invalid, a configuration or model cannot be read, or two datasets would share a run folder.
     InputError
-        The pattern fits nothing.
+        The pattern matches nothing.
     OutputError
-        ``out`` is an address.
+        ``out`` is the address of remote storage.
     """
     refuse_remote_output(out)
     source = resolve_dataset(source)
@@ -137,7 +139,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
 def _resolve(
     entries: Sequence[EntrySettings], out: Path, shared: BatchSettings, root: Path | Address
 ) -> tuple[BatchEntry, ...]:
-    read = cache(as_run_config)  # a file serves many
+    read = cache(as_run_config)  # many datasets may name the same file
     names = _name_folders(entries, root)
     found = []
     for entry, name in zip(entries, names, strict=True):
@@ -154,7 +156,7 @@ def _resolve(
 
 
 def _name_folders(entries: Sequence[EntrySettings], root: Path | Address) -> list[str]:
-    """Names that are unique, none of them inside another; without the store's suffix where that is so."""
+    """Return unique names of run folders, none inside another, without the suffix of the store where possible."""
     full = [entry.out or _WILDCARDS.sub("_", _relative(entry.dataset, root)) for entry in entries]
     short = [name if entry.out else _without_suffix(name) for entry, name in zip(entries, full, strict=True)]
     taken = Counter(short)
@@ -170,19 +172,22 @@ def _name_folders(entries: Sequence[EntrySettings], root: Path | Address) -> lis
             same = [_as_on_disk(other) == _as_on_disk(name) for other in names]
             whose = [entry.dataset for entry, is_same in zip(entries, same, strict=True) if is_same]
             raise ConfigError(
-                f"Run folder {name} ({', '.join(whose[:2])}) is that of two datasets, or holds that of another; give "
-                "each dataset its own with 'out'."
+                f"Run folder {name} ({', '.join(whose[:2])}) would be used by two datasets, or would contain the run "
+                "folder of another one; give each dataset its own with 'out'."
             )
     return names
 
 
 def _as_on_disk(name: str) -> str:
-    """A name as its file system tells it from others."""
+    """Return a name folded to one case where the file system ignores case."""
     return name.casefold() if IGNORES_CASE else name
 
 
 def _relative(dataset: str, root: Path | Address) -> str:
-    """Path within the archive; of a dataset elsewhere the whole path, of a remote one with bucket or host."""
+    """Return the path of a dataset within the archive.
+
+    A dataset outside of the archive gives its whole path, which starts with the bucket or host if it is remote.
+    """
     if is_address(dataset):
         address = parse_address(dataset)
         name = f"{address.host}/{address.path}"
@@ -199,12 +204,12 @@ def _without_suffix(name: str) -> str:
 
 
 def _beside(folder: Path, name: N) -> N | str:
-    """A path relative to a folder; names of what ships stay names."""
+    """Return a path relative to a folder if it exists there; a name that may be that of a shipped file is unchanged."""
     return str(folder / name) if isinstance(name, str) and (folder / name).exists() else name
 
 
 def _read_sheet(path: Path) -> BatchFile:
-    """A table as a job: empty cells say nothing, other cells of dotted columns are YAML values."""
+    """Read a ``.csv`` table of datasets. Empty cells are ignored; the cells of dotted columns are YAML values."""
     entries = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -214,7 +219,7 @@ def _read_sheet(path: Path) -> BatchFile:
                 cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
                 if None in row or (cells and "dataset" not in cells):
                     raise ConfigError(
-                        f"{path}, line {reader.line_num}: expected a dataset, and no more cells than columns."
+                        f"{path}, line {reader.line_num}: expected a dataset, and at most as many cells as columns."
                     )
                 if cells:
                     own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
@@ -235,12 +240,12 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ConfigError(
                 f"{path} has a column {column!r}{hint}; expected {', '.join(_COLUMNS)}, or keys of the configuration, "
-                "as detection.accept."
+                "for example detection.accept."
             )
 
 
 def _find(pattern: str, settings: BatchSettings) -> tuple[list[str], Path | Address]:
-    """Paths that fit a pattern, sorted, and the folder before its first wildcard."""
+    """Return the sorted paths that match a pattern, and the folder before its first wildcard."""
     if is_address(pattern):
         return _find_remote(pattern, settings)
     parts = Path(os.path.abspath(pattern)).parts
@@ -249,28 +254,31 @@ def _find(pattern: str, settings: BatchSettings) -> tuple[list[str], Path | Addr
     found = sorted(set(_walk(root, parts[fixed:])))
     if not found:
         raise InputError(
-            f"{pattern}: nothing there; give a pattern in quotes, as 'archive/**/*.zarr', a .yaml, or a .csv."
+            f"{pattern} matches no dataset; give a pattern in quotes, for example 'archive/**/*.zarr', a .yaml, or a "
+            ".csv."
         )
     return found, root
 
 
 def _find_remote(pattern: str, settings: BatchSettings) -> tuple[list[str], Address]:
-    """Addresses that fit a pattern, and the folder before its first wildcard."""
+    """Return the addresses that match a pattern, and the folder before its first wildcard."""
     storage = change(as_run_config(settings.config), settings.changes, source="--set").input.storage
     address = parse_address(pattern)
     if not _WILDCARDS.search(address.path):
         return [pattern], Address(address.scheme, address.host, address.path.rpartition("/")[0])
     found = find_stores(pattern, storage)
     if not found:
-        raise InputError(f"{pattern}: nothing there; give a pattern in quotes, as 's3://BUCKET/archive/**/*.zarr'.")
+        raise InputError(
+            f"{pattern} matches no dataset; give a pattern in quotes, for example 's3://BUCKET/archive/**/*.zarr'."
+        )
     fixed = itertools.takewhile(lambda part: not _WILDCARDS.search(part), address.path.split("/"))
     return found, Address(address.scheme, address.host, "/".join(fixed))
 
 
 def _walk(folder: Path, parts: Sequence[str], *, deep: bool = False) -> Iterator[str]:
-    """Paths below a folder that fit the parts of a pattern.
+    """Yield the paths below a folder that match the parts of a pattern.
 
-    Stores are not looked into: they may hold millions of files.
+    Stores are not searched, because they may contain millions of files.
     """
     part, rest = parts[0], parts[1:]
     if part == "**":
@@ -279,7 +287,7 @@ def _walk(folder: Path, parts: Sequence[str], *, deep: bool = False) -> Iterator
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        return  # not a folder, or not ours
+        return  # not a folder, or not readable
     if any(entry.name in _STORE_FILES for entry in entries):
         return
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What is wrong with this machine, in words, and how to mend it."""
+"""Diagnose the machine, the installation and the output folder, and say how to fix each problem."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ __all__ = ["Check", "examine", "examine_folder", "examine_gpu"]
 
 
 def examine(out: Path) -> list[Check]:
-    """Look at the machine, the installation, and the folder where results are to lie; takes some seconds.
+    """Examine the machine, the installation, and the folder for results. Takes a few seconds.
 
-    Files are written into that folder, or the nearest one above it that exists, and removed again.
+    Temporary files are written into that folder, or into its nearest existing parent, and removed again.
     """
     parts = {
         "installation": examine_installation,
@@ -26,6 +26,6 @@ def examine(out: Path) -> list[Check]:
     for name, part in parts.items():
         try:
             found += part()
-        except Exception as error:  # a doctor reports what breaks, whatever it is
+        except Exception as error:  # any failure is a finding to report
             found.append(Check(name, "wrong", f"{type(error).__name__}: {error}"))
     return found

@@ -1,4 +1,4 @@
-"""What a doctor says."""
+"""The findings of ``lls-decode doctor``."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -13,5 +13,5 @@ class Check:
     words: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)

@@ -1,6 +1,7 @@
-"""Whether a folder is a good place for results: speed, space, files, and names that are exchanged at once.
+"""Check whether a folder is suitable for results: write speed, free space, number of files, locks, atomic renames.
 
-Everything is tried in the folder itself, with files that are removed again: what a mount says of itself is often wrong.
+Everything is tested in the folder itself with temporary files, because the reported properties of a mount are often
+wrong.
 """
 
 import errno
@@ -22,11 +23,11 @@ SLOW_MB_PER_S = 50.0
 LITTLE_GB, NEXT_TO_NOTHING_GB = 20.0, 1.0
 FEW_FILES, HARDLY_ANY_FILES = 100_000, 1_000
 EXCHANGES = 50
-"""How often a file is replaced while another thread reads it."""
+"""Number of times that a file is replaced while another thread reads it."""
 
 
 def examine_folder(folder: Path, *, slow_mb_per_s: float = SLOW_MB_PER_S) -> Iterator[Check]:
-    """Write into a folder, or the nearest one above it that exists, and say how it went; takes a second or two."""
+    """Write into a folder, or its nearest existing parent, and yield the findings. Takes a second or two."""
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     yield _space(place)
     files = _files(place)
@@ -50,24 +51,24 @@ def _space(place: Path) -> Check:
     free = shutil.disk_usage(place).free / 1e9
     words = f"{free:.1f} GB free in {place}"
     if free < LITTLE_GB:
-        words += "; little: while shards are merged a run needs its table twice"
+        words += "; little: merging the shards of a run needs space for a second copy of its table"
     return Check("space", "wrong" if free < NEXT_TO_NOTHING_GB else "note" if free < LITTLE_GB else "ok", words)
 
 
 def _files(place: Path) -> Check | None:
-    """Files that may still be made; None where the file system does not count them."""
+    """Check how many more files can be created; None if the file system has no such limit."""
     free = free_files(place)
     if free is None:
         return None
-    words = f"{free} more files may be made in {place}"
+    words = f"{free} more files can be created in {place}"
     if free >= FEW_FILES:
         return Check("files", "ok", words)
-    words += "; few: a run makes one a block, so raise --block-frames, or remove old files"
+    words += "; few: a run creates one file per block, so raise --block-frames, or remove old files"
     return Check("files", "wrong" if free < HARDLY_ANY_FILES else "note", words)
 
 
 def _measure(place: Path) -> float:
-    """MB/s with which a new file reaches the disk."""
+    """Return the speed of writing a new file to the disk, MB/s."""
     content = os.urandom(PROBE_BYTES)
     with _probe(place) as path, path.open("wb", buffering=0) as file:
         began = time.monotonic()
@@ -79,7 +80,10 @@ def _measure(place: Path) -> float:
 
 
 def _exchange(place: Path) -> Iterator[Check]:
-    """Shards and tables get their name when they are whole: a reader must see the old one or the new one, always."""
+    """Check that renames are atomic.
+
+    Shards and tables are renamed when they are complete, so a reader must always see either the old or the new file.
+    """
     seen: list[str] = []
     stop = threading.Event()
 
@@ -87,9 +91,9 @@ def _exchange(place: Path) -> Iterator[Check]:
         while not stop.is_set():
             try:
                 if len(set(path.read_text(encoding="utf-8"))) != 1:
-                    seen.append("half of a file was read")
+                    seen.append("a reader saw a partly written file")
             except OSError as error:
-                seen.append(f"for a moment there was no file ({error.strerror})")
+                seen.append(f"the file was absent for a moment ({error.strerror})")
 
     with _probe(place) as path, _probe(place) as aside:
         path.write_text("a" * 4096, encoding="utf-8")
@@ -105,10 +109,10 @@ def _exchange(place: Path) -> Iterator[Check]:
             stop.set()
             reader.join()
     if seen:
-        words = f"{place} does not rename at once: {seen[0]}; give --out a folder on another file system"
+        words = f"renames in {place} are not atomic: {seen[0]}; give --out a folder on another file system"
         yield Check("rename", "wrong", words)
     else:
-        yield Check("rename", "ok", "a file is replaced at once, also while it is read")
+        yield Check("rename", "ok", "renames are atomic, also while the file is being read")
 
 
 def _locks(place: Path) -> Iterator[Check]:
@@ -116,13 +120,13 @@ def _locks(place: Path) -> Iterator[Check]:
         with _probe(place) as path, locked_file(path):
             pass
     except OSError as error:
-        words = f"{place} cannot be locked ({error.strerror}); do not start the same run twice at the same moment"
+        words = f"files in {place} cannot be locked ({error.strerror}); never start the same run twice at the same time"
         yield Check("locks", "note", words)
 
 
 @contextmanager
 def _probe(place: Path) -> Iterator[Path]:
-    """A name in the folder for a file that is removed again."""
+    """Give the path of a temporary file in the folder, and remove the file afterwards."""
     path = place / f".lls-doctor-{uuid.uuid4().hex[:12]}"
     try:
         yield path

@@ -1,4 +1,4 @@
-"""Why the network would, or would not, run on a GPU here: the card, its driver, and the torch that is installed."""
+"""Check whether the network can run on a GPU of this machine: the card, its driver, and the installed torch."""
 
 import os
 import re
@@ -11,11 +11,11 @@ from .check import Check
 
 PCI = Path("/sys/bus/pci/devices")
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
-"""PCI vendor, and the class of VGA and 3-D controllers."""
+"""PCI vendor id of NVIDIA, and PCI class of display controllers."""
 
 
 def examine_gpu() -> Iterator[Check]:
-    """What torch can use, else what keeps it from that."""
+    """Report the GPUs that torch can use, or the reason why it cannot use any."""
     import torch
 
     if torch.cuda.is_available():
@@ -27,10 +27,10 @@ def examine_gpu() -> Iterator[Check]:
     if driver is None and not cards:
         yield Check("gpu", "note", f"{_words_of_none()}; the network runs on the CPU, in {_cpu_dtype()}")
     elif driver is None:
-        words = f"{cards} NVIDIA cards are in this machine, but no driver (nvidia-smi is not found); install it"
+        words = f"this machine has {cards} NVIDIA cards but no driver (nvidia-smi was not found); install the driver"
         yield Check("gpu", "wrong", words)
     elif not driver.startswith("GPU "):
-        words = f"nvidia-smi sees no GPU: {driver}; the driver does not run, load its module or restart the machine"
+        words = f"nvidia-smi sees no GPU: {driver}; the driver is not running, load its module or restart the machine"
         yield Check("gpu", "wrong", words)
     elif hidden is not None and hidden.strip() in ("", "-1", "NoDevFiles"):
         yield Check("gpu", "note", f"hidden (CUDA_VISIBLE_DEVICES is {hidden!r}); the network runs on the CPU")
@@ -38,11 +38,11 @@ def examine_gpu() -> Iterator[Check]:
         words = f"{driver}, but torch {torch.__version__} is a CPU build; install a CUDA build of torch"
         yield Check("gpu", "wrong", words)
     else:
-        yield Check("gpu", "wrong", f"{driver}, but torch sees none: {compare_cuda(built)}")
+        yield Check("gpu", "wrong", f"{driver}, but torch sees no GPU: {compare_cuda(built)}")
 
 
 def _words_of_none() -> str:
-    """What is said where there is no GPU that could be used."""
+    """Return the words for a machine without a usable GPU."""
     import torch
 
     if torch.backends.mps.is_available():
@@ -59,7 +59,7 @@ def _cpu_dtype() -> str:
 
 
 def cards_in_machine(devices: Path = PCI) -> int:
-    """NVIDIA cards on the bus, with or without a driver."""
+    """Return the number of NVIDIA cards on the PCI bus, with or without a driver."""
     count = 0
     for device in devices.glob("*"):
         try:
@@ -71,7 +71,10 @@ def cards_in_machine(devices: Path = PCI) -> int:
 
 
 def ask_driver(*words: str) -> str | None:
-    """First line of what nvidia-smi says (of its list of GPUs, when no words are given); None: it is not here."""
+    """Run nvidia-smi with arguments and return its output; None if the program is absent.
+
+    Without arguments, the first line of its list of GPUs is returned, without the UUID.
+    """
     if shutil.which("nvidia-smi") is None:
         return None
     try:
@@ -85,7 +88,7 @@ def ask_driver(*words: str) -> str | None:
 
 
 def _try_devices() -> Iterator[Check]:
-    """A card can be seen and still be too new, or too old, for the kernels that torch was built with."""
+    """Compute on each GPU: torch may see a card that is too new or too old for the kernels that it was built with."""
     import torch
 
     from lls_decode.localize.arithmetic import name_device, native_dtypes
@@ -105,7 +108,7 @@ def _try_devices() -> Iterator[Check]:
 
 
 def compare_cuda(built: str) -> str:
-    """Why a torch that is built for this CUDA sees none of the GPUs that the driver lists."""
+    """Return why a torch that was built for a CUDA version sees none of the GPUs that the driver lists."""
     match = re.search(r"CUDA Version\s*:\s*(\d+)\.(\d+)", ask_driver("--query") or "")
     if match is None:
         return f"it is built for CUDA {built}; install a newer driver, or a torch for an older CUDA"
@@ -113,5 +116,8 @@ def compare_cuda(built: str) -> str:
     needs = tuple(int(part) for part in built.split(".")[:2])
     if has[0] < needs[0]:
         advice = "install a newer driver, or a torch for an older CUDA"
-        return f"its driver knows CUDA up to {has[0]}.{has[1]}, and torch is built for CUDA {built}; {advice}"
-    return f"driver (CUDA {has[0]}.{has[1]}) and torch (CUDA {built}) fit; are the devices (/dev/nvidia*) open to you?"
+        return f"its driver supports CUDA up to {has[0]}.{has[1]}, but torch is built for CUDA {built}; {advice}"
+    return (
+        f"driver (CUDA {has[0]}.{has[1]}) and torch (CUDA {built}) are compatible; check that you may access the "
+        "devices (/dev/nvidia*)"
+    )

@@ -1,4 +1,4 @@
-"""Whether Python, packages, models and a worker process are as they must be."""
+"""Check Python, the installed packages, the shipped models, and that a worker process can start."""
 
 import importlib.util
 import os
@@ -25,11 +25,11 @@ _EXTRAS = {
 }
 
 _WORKER_S, _SLOW_WORKER_S = 300, 60
-"""How long a worker process may take to import the package; after how long it is said that this is slow."""
+"""Time limit for a worker process to import the package, and the time from which the import is reported as slow."""
 
 
 def examine_installation() -> Iterator[Check]:
-    """Python and the packages; the machine that they are on."""
+    """Report Python, the packages, and the machine."""
     yield Check("python", "ok", f"{platform.python_version()} in {sys.prefix}")
     yield from _packages()
     yield from _extras()
@@ -49,7 +49,7 @@ def _packages() -> Iterator[Check]:
             yield Check(name, "ok", found[name])
     dask, distributed = found.get("dask"), found.get("distributed")
     if dask and distributed and dask != distributed:
-        words = f"{dask} beside distributed {distributed}; install the same version of both"
+        words = f"version {dask}, but distributed is {distributed}; install the same version of both"
         yield Check("dask", "wrong", words)
 
 
@@ -62,7 +62,7 @@ def _extras() -> Iterator[Check]:
 
 
 def examine_models() -> Iterator[Check]:
-    """The models that ship with the package."""
+    """Load each model that ships with the package."""
     from lls_decode.model.bundle import load_bundle
     from lls_decode.models import shipped
 
@@ -71,17 +71,17 @@ def examine_models() -> Iterator[Check]:
         load_bundle(path)
         yield Check("model", "ok", f"{name} loads")
     if not bundles:
-        yield Check("model", "wrong", "no model ships with this installation; install the package again")
+        yield Check("model", "wrong", "this installation contains no models; reinstall the package")
 
 
 def examine_worker() -> Iterator[Check]:
-    """Another process of this interpreter can import the package, as a worker must."""
+    """Check that another process of this interpreter can import the package, as each worker must."""
     command = [sys.executable, "-c", "import lls_decode.pipelines.running.tasks, lls_decode.localize; print('ready')"]
     began = time.monotonic()
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=_WORKER_S, check=False)
     except subprocess.TimeoutExpired:
-        words = f"not ready within {_WORKER_S} s; the environment is on a slow file system, or the machine is busy"
+        words = f"not ready after {_WORKER_S} s; the environment is on a slow file system, or the machine is busy"
         yield Check("worker", "wrong", words)
         return
     took = time.monotonic() - began

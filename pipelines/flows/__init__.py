@@ -1,1 +1,1 @@
-"""Workflows of one process, without the run loop: demo, preview, evaluation, spike-in, presets."""
+"""Workflows outside of the run loop: demo, preview, evaluation, spike-in, presets."""

@@ -1,4 +1,4 @@
-"""The rows of one channel of a table that is read piece by piece."""
+"""Select the rows of one channel while a table is read piece by piece."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,9 @@ from lls_decode.export.rows import ExportTable, Rows
 
 
 def pieces_of(table: ExportTable, channel: int | None) -> Callable[[], Iterator[Rows]]:
-    """Return what gives the rows of a channel anew at each call; those of all channels for None.
+    """Return a function that iterates over the rows of a channel, or over all rows for None.
+
+    Each call of that function reads the table from its beginning.
 
     Raises
     ------

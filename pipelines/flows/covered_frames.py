@@ -1,4 +1,4 @@
-"""Which frames a table on disk answers for: by its own metadata, by its run folder, or by its rows."""
+"""Find the frames that a table on disk covers, from its own metadata, its run folder, or its rows."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.table import TableMetadata
 
 _MOST_FRAMES = 50_000_000
-"""Frames to which the conditions of a filter are applied one by one."""
+"""Largest number of frames to which the conditions of a filter are applied one by one."""
 _OF_FRAMES = ("frame", "volume", "plane")
 _MOVING = ("register", "join")
 """Steps after which positions are not those in the frames of one run."""
@@ -28,19 +28,19 @@ _MOVING = ("register", "join")
 def covered_frames(
     table: Path, metadata: TableMetadata | None, frame: npt.NDArray[np.int64], *, chosen: IndexRange | None = None
 ) -> FrameCoverage:
-    """Return the frames that count, and the region of a run with ``part.roi``.
+    """Return the frames in which a table is evaluated, and the region of a run with ``part.roi``.
 
     Parameters
     ----------
     table, metadata, frame
-        The table, what it says of itself (None: nothing), and the frames of its rows.
+        The table, its metadata (None: the table has none), and the frame number of each row.
     chosen
-        Frames that were asked for; of a table that says which frames it covers, only those of them count.
+        Requested frames. If the table states which frames it covers, requested frames outside of them are ignored.
 
     Raises
     ------
     ConfigError
-        The table covers none of the frames that were asked for.
+        The table covers none of the requested frames.
     """
     stated = None if metadata is None else _stated(table, metadata)
     region = None if metadata is None else _region_nm(metadata)
@@ -51,10 +51,10 @@ def covered_frames(
         ranges = known.within(chosen[0] or 0, chosen[1])
         if not ranges:
             raise ConfigError(
-                f"--frames {range_text(chosen)} holds none of the frames that {table} covers ({known.describe()}); "
-                "choose among these."
+                f"--frames {range_text(chosen)} contains none of the frames that {table} covers ({known.describe()}); "
+                "choose frames among these."
             )
-        return replace(known, ranges=ranges, source=f"--frames {range_text(chosen)}, and what the table covers")
+        return replace(known, ranges=ranges, source=f"--frames {range_text(chosen)}, as far as the table covers them")
     last = int(frame.max()) + 1 if len(frame) else 0
     if chosen is not None:
         start, stop = chosen[0] or 0, chosen[1]
@@ -66,7 +66,8 @@ def covered_frames(
     ranges = ((int(frame.min()), last),) if len(frame) else ()
     return FrameCoverage(
         ranges,
-        "first to last frame with rows, as the table does not say which frames it covers (--frames START:STOP does)",
+        "first to last frame with rows, because the table does not state which frames it covers; state them with "
+        "--frames START:STOP",
         is_stated=False,
         region_nm=region,
     )
@@ -89,24 +90,24 @@ def _region_nm(metadata: TableMetadata) -> tuple[tuple[float, float], tuple[floa
 
 
 def _stated(table: Path, metadata: TableMetadata) -> tuple[FrameRanges, str] | None:
-    """What the table, or the folder of its run, says."""
+    """Return the frames that the table or the folder of its run states, and the words for their origin."""
     if metadata.frames is not None:
-        return metadata.frames, "those that the table covers"
+        return metadata.frames, "frames that the table covers"
     if metadata.run_digest is not None:
         ranges = _of_folder(table.parent, metadata)
         if ranges is not None:
-            return ranges, "those of the run, by its folder"
+            return ranges, "frames of the run, from its folder"
     part = (metadata.configuration.get("part") or {}).get("volumes")
     if part and None not in part and not metadata.missing_blocks:
         planes = metadata.planes_per_volume or 1
         ranges = subtract_ranges(((part[0] * planes, part[1] * planes),), metadata.lost_frames)
-        return ranges, "those of the run, by its configuration"
+        return ranges, "frames of the run, from its configuration"
     num = _of_picasso(metadata.input)
-    return None if num is None else (((0, num),), "those of the data set, by Picasso's metadata")
+    return None if num is None else (((0, num),), "frames of the dataset, from Picasso's metadata")
 
 
 def _of_folder(folder: Path, metadata: TableMetadata) -> FrameRanges | None:
-    """Frames of the blocks of a run, from the record beside its table; None where there is none of the same run."""
+    """Return the frames of the blocks of a run; None unless the record beside the table belongs to the same run."""
     try:
         record = RunFolder(folder).read_record()
     except LlsDecodeError:
@@ -119,7 +120,7 @@ def _of_folder(folder: Path, metadata: TableMetadata) -> FrameRanges | None:
 
 
 def _of_picasso(source: Mapping[str, Any]) -> int | None:
-    """Frames of the data set that an imported Picasso file names."""
+    """Return the number of frames of the dataset that the metadata of an imported Picasso file state."""
     for step in source.get("metadata") or ():
         if isinstance(step, Mapping) and isinstance(step.get("Frames"), int):
             return int(step["Frames"])
@@ -127,7 +128,7 @@ def _of_picasso(source: Mapping[str, Any]) -> int | None:
 
 
 def _filtered(ranges: FrameRanges, metadata: TableMetadata) -> FrameRanges:
-    """Leave out the frames whose rows a filter has taken away, whatever these rows were."""
+    """Remove the frames in which an earlier filter of the table keeps no rows at all."""
     conditions = [item for step in metadata.history if step.get("step") == "filter" for item in _conditions(step)]
     if not conditions or not ranges or sum(stop - start for start, stop in ranges) > _MOST_FRAMES:
         return ranges
@@ -139,7 +140,7 @@ def _filtered(ranges: FrameRanges, metadata: TableMetadata) -> FrameRanges:
 
 
 def _conditions(step: Mapping[str, Any]) -> Iterator[str]:
-    """The conditions of a filter that are on frames alone."""
+    """Yield the conditions of a filter that depend on frame, volume and plane only."""
     for name in ("volume", "plane"):
         start, stop = step.get(f"{name}s") or (None, None)
         yield from [] if start is None else [f"{name} >= {start}"]

@@ -1,4 +1,4 @@
-"""The demonstration: simulate an acquisition, localize it, score it against its truth, draw it."""
+"""Demonstration: simulate an acquisition, localize it, score it against its ground truth, and draw the result."""
 
 import json
 import logging
@@ -29,27 +29,27 @@ from lls_decode.table.marks import marked_yaml
 MODEL = "lls-paint"
 MOVIE = "demo-movie"
 PHOTONS_MIN = 50.0
-"""Dimmer truths need not be found, as in training; finding them is no error."""
+"""Photons below which a true emitter is optional, as in training: missing it is no error, and neither is finding it."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a demonstration leaves."""
+    """Files and score of a demonstration."""
 
     table: Path
     picture: Path | None
     """None where matplotlib is not installed."""
     scores: Path
     score: Score
-    """Against all emitters in the z range that the model was trained for."""
+    """Score against all emitters in the z range that the model was trained for."""
     num_localizations: int
 
 
 def prepare_demo(out: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Simulate the demonstration's acquisition into ``out/movie``, unless it is there; gives that folder."""
-    from lls_decode.simulate import simulate_movie  # torch: not needed by whoever only imports this module
+    """Simulate the acquisition of the demonstration into ``out/movie`` unless it exists, and return that folder."""
+    from lls_decode.simulate import simulate_movie  # imports torch, which importing this module should not need
 
     folder = Path(out) / "movie"
     config = load(MovieConfig, find_config(MOVIE))
@@ -60,7 +60,7 @@ def prepare_demo(out: str | Path, *, progress: Callable[[int, int], None] | None
 
 
 def demo(out: str | Path, client: Client, *, listeners: Sequence[Listener] = (), force: bool = False) -> DemoResult:
-    """Run the demonstration in a folder; without matplotlib it ends with its scores and draws no picture.
+    """Run the demonstration in a folder. Without matplotlib only the scores are written, and no picture.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def demo(out: str | Path, client: Client, *, listeners: Sequence[Listener] = (),
         aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
     picture = out / "demo.png" if can_draw() else None
     if picture is not None:
-        assert plan.config.geometry is not None  # the movie's own
+        assert plan.config.geometry is not None  # the simulated movie has one
         truth_path, pixel = movie / "truth.parquet", plan.bundle.pixel_size
         _draw(picture, plan.source, plan.config.geometry, pixel, truth_path, result.merged, total, z_range_nm)
     return DemoResult(result.merged, picture, scores, total, len(found))
@@ -114,7 +114,7 @@ def _draw(
     total: Score,
     z_range_nm: tuple[float, float],
 ) -> None:
-    """Picture of the mean volume, the truth and the localizations, in sample coordinates."""
+    """Draw the mean volume, the true emitters and the localizations, in sample coordinates."""
     true = pq.read_table(truth, columns=["xs_nm", "ys_nm", "zs_nm", "z_nm", "photons"]).to_pydict()
     columns = {name: np.asarray(values) for name, values in true.items()}
     wanted = (
@@ -134,7 +134,7 @@ def _draw(
 
 
 def _mean_light(source: FrameSource, geometry: Geometry, pixel: PixelSize) -> dict[str, npt.NDArray[np.float64]]:
-    """Mean of all volumes as points with weights in sample coordinates: what a plain light-sheet movie shows."""
+    """Return the mean of all volumes as weighted points in sample coordinates, like a diffraction-limited image."""
     size = source.layout
     total = np.zeros((size.planes_per_volume, size.height, size.width))
     for block in plan_blocks(size, "none", size.planes_per_volume):

@@ -1,4 +1,4 @@
-"""Evaluations of tables on disk: reads what belongs together, and leaves the judging to `lls_decode.evaluate`."""
+"""Evaluate tables on disk: this module reads the files, and `lls_decode.evaluate` computes the results."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -51,29 +51,36 @@ def evaluate_table(
     report: Path | None = None,
     **criteria: Unpack[Criteria],
 ) -> Evaluation:
-    """Judge a table by a truth, both on disk.
+    """Evaluate a localization table against ground truth, both on disk.
 
-    Only frames that the table covers count, whether they have rows or not. A two-dimensional table is compared in x and
-    y. What is probably wrong between the two is named, and not applied.
+    Only frames that the table covers count, with or without rows. A two-dimensional table is compared in x and y.
+    Likely mistakes, such as exchanged axes, are reported but not corrected.
 
     Parameters
     ----------
     frames
-        Count only these frames, first and one past the last; None, and None for either end: all that are covered.
-    change, first_frame
-        What to do to the truth before it is compared; what it calls its first frame (None: what its format does).
+        Range of frames to evaluate, end excluded; None, also for one end: all covered frames.
+    change
+        Transformation of the truth before the comparison.
+    first_frame
+        Number that the truth gives its first frame; None: the convention of its format.
     diagnosis
         Look for likely mistakes, such as exchanged axes or shifted frames.
     pixel_size
-        None: that of the table.
-    model, psf, bg
-        Bundle with the PSF and the camera of the Cramer-Rao bound; another PSF; the background where the truth has
-        none. Without ``model`` there is no bound.
+        Pixel size; None: that of the table.
+    model
+        Bundle with the PSF and the camera of the Cramer-Rao bound; None: no bound is computed.
+    psf
+        PSF in place of the model's.
+    bg
+        Background of true emitters that have none.
     report
-        Picture to be written.
+        Path of the picture to write.
     """
     if model is None and (psf is not None or bg is not None):
-        raise ConfigError("--psf and --bg belong to the Cramer-Rao bound, which needs a camera; give --model too.")
+        raise ConfigError(
+            "--psf and --bg only affect the Cramer-Rao bound, which needs the camera of a model; give --model too."
+        )
     found, metadata = read_emitters(table), _metadata(table)
     if not has_depth(table):
         found = replace(found, z_nm=np.full(len(found), np.nan), z_sig=np.full(len(found), np.nan))
@@ -104,16 +111,18 @@ def evaluate_table(
 
 
 def evaluate_subpixel(table: str | Path, *, pixel_size: PixelSize | None = None) -> tuple[SubpixelBias, SubpixelBias]:
-    """What can be said of a table without a truth: its sub-pixel bias; constant memory.
+    """Return the sub-pixel bias of a table in x and y, which needs no ground truth.
+
+    Memory does not grow with the size of the table.
 
     Raises
     ------
     ConfigError
-        The pixel size is not in the table, and was not given.
+        The pixel size is neither in the table nor given.
     """
     pixel = pixel_size or _pixel_size(table)
     if pixel is None:
-        raise ConfigError(f"{table} does not say how large a pixel is; give pixel_size (--pixel-nm).")
+        raise ConfigError(f"{table} does not state its pixel size; give pixel_size (--pixel-nm).")
     pieces = (
         {name: part[name].to_numpy() for name in ("x_nm", "y_nm")} for part in iter_tables(table, ["x_nm", "y_nm"])
     )
@@ -132,18 +141,18 @@ def frc(
     channel: int | None = None,
     out: Path | None = None,
 ) -> FourierCorrelation:
-    """Fourier ring (shell) correlation of a table on disk, and a picture of it; blocks are of whole volumes.
+    """Compute the Fourier ring or shell correlation of a table on disk, and draw the curve if ``out`` is given.
 
-    Parameters are those of `lls_decode.evaluate.fourier_correlation`.
+    Each block contains whole volumes. The parameters are those of `lls_decode.evaluate.fourier_correlation`.
 
     Raises
     ------
     ConfigError
-        A view or a range along z of a two-dimensional table, besides what the correlation refuses.
+        The view or the region uses z, but the table is two-dimensional; or `fourier_correlation` rejects a parameter.
     """
     if ("z" in view or "z" in (region_nm or {})) and not has_depth(table):
         raise ConfigError(
-            f"{table} is two-dimensional: there is nothing along the third axis; use --view xy, without a range of z."
+            f"{table} is two-dimensional and has no positions along z; use --view xy, without a range of z."
         )
     rows = ExportTable(table, coords=coords)
     curve = fourier_correlation(
@@ -161,13 +170,13 @@ def frc(
 
 
 def _pixel_size(table: str | Path) -> PixelSize | None:
-    """Of a table of ours; None for one without metadata."""
+    """Return the pixel size of a table of lls_decode; None for a table without metadata."""
     metadata = _metadata(table)
     return None if metadata is None else metadata.pixel_size
 
 
 def _metadata(table: str | Path) -> TableMetadata | None:
-    """What a table of ours says of itself; None for one that says nothing."""
+    """Return the metadata of a table of lls_decode; None for a table without them."""
     try:
         is_ours = is_described(table)
     except TableError as error:
@@ -179,7 +188,7 @@ def _metadata(table: str | Path) -> TableMetadata | None:
 
 
 def _photons_per_count(metadata: TableMetadata | None) -> float | None:
-    """Photons of one camera count, where the camera has one gain."""
+    """Return the photons per camera count; None unless the camera has a single gain."""
     camera = None if metadata is None else metadata.camera
     gain = getattr(camera, "gain_adu_per_e", None)
     if camera is None or not isinstance(gain, int | float):
@@ -190,13 +199,13 @@ def _photons_per_count(metadata: TableMetadata | None) -> float | None:
 
 
 def _bounds(truth: Emitters, coverage: FrameCoverage, model: str, psf: Path | None, bg: float | None) -> Emitters:
-    """Bounds of the truths that count; the others keep no sigma."""
+    """Return the truth with Cramer-Rao bounds as sigmas; emitters in frames that do not count get NaN."""
     from lls_decode.refine import with_bounds
 
     info = read_bundle_info(find_bundle(model))
     chosen = info.psf if psf is None else SplinePsf(path=str(psf))
     if chosen is None:
-        raise BundleError(f"Model {info.name} does not say which PSF it was trained with; give one (--psf).")
+        raise BundleError(f"Model {info.name} does not state which PSF it was trained with; give the PSF (--psf).")
     if bg is not None:
         truth = replace(truth, bg=np.where(np.isfinite(truth.bg), truth.bg, bg))
     inside = np.flatnonzero(coverage.covers(truth))

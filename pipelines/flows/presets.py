@@ -1,4 +1,4 @@
-"""Training configurations for a user's own microscope: a preset, and what the user knows better."""
+"""Create training configurations for a user's microscope from a preset and the known properties of the microscope."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from lls_decode.config.commented import commented_yaml
 from lls_decode.models import find_config, shipped
 
 PRESETS = {"lls-paint": "lls-paint", "astigmatism": "astigmatism", "2d": "storm-2d"}
-"""Name of a preset and of the shipped configuration that it begins with."""
+"""Name of each preset, and the name of the shipped configuration that it is based on."""
 
 _FOR_A_GPU: dict[str, Any] = {
     "steps": 40000,
@@ -24,39 +24,41 @@ _FULL_SIZE = 48
 
 @dataclass(frozen=True)
 class Microscope:
-    """What a user knows of the microscope; None: as the preset has it."""
+    """Known properties of a microscope; None: the value of the preset."""
 
     pixel: PixelSize | None = None
     psf: Path | None = None
     """Calibration (``.npz`` or ``_3dcal.mat``)."""
     run: RunConfig | None = None
-    """Of the data: its camera, pixel size and geometry."""
+    """Run configuration of the data, with its camera, pixel size and geometry."""
 
 
 def describe_preset(preset: str) -> str:
-    """One line."""
+    """Return the description of a preset, one line."""
     return shipped(".yaml")[PRESETS[preset]].read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
 
 def preset_config(preset: str, *, name: str, microscope: Microscope, gpu: bool = False) -> TrainingConfig:
-    """The training configuration of a preset for a microscope.
+    """Return the training configuration of a preset for a microscope.
 
     Parameters
     ----------
     preset
         One of `PRESETS`.
     name
-        Of the model.
+        Name of the model.
     microscope
-        What replaces the preset's: sCMOS maps become the statistics of their chip, so that the model serves every
-        region of it; z is cut to the range of a calibration; planes are shifted as the geometry says.
+        Properties that replace those of the preset. sCMOS maps are replaced by the statistics of the chip, so that the
+        model suits every region of it. The z range is limited to that of a calibration. Planes are shifted according to
+        the geometry.
     gpu
-        The published network size and a training for a GPU, in place of a small one that a CPU trains in an hour.
+        Use the published network size and a training schedule for a GPU. Otherwise the network is small enough to be
+        trained in an hour on a CPU.
 
     Raises
     ------
     ConfigError
-        A file cannot be read, or what is known contradicts itself.
+        A file cannot be read, or the known properties contradict each other.
     """
     base = load(TrainingConfig, find_config(PRESETS[preset]))
     known = microscope.run or RunConfig()
@@ -76,14 +78,14 @@ def preset_config(preset: str, *, name: str, microscope: Microscope, gpu: bool =
 
 
 def _cut_to(z_range_nm: tuple[float, float], emitters: EmitterConfig) -> EmitterConfig:
-    """The emitters with targets only where a calibration reaches."""
+    """Return the emitter configuration with its z range limited to that of a calibration."""
     (first, last), (low, high) = z_range_nm, emitters.z_range_nm
     return emitters.replace(z_range_nm=(max(low, first), min(high, last)))
 
 
 def preset_text(config: TrainingConfig, *, preset: str, path: Path) -> str:
-    """The configuration as commented YAML."""
-    size = "the published network (48 filters), for a GPU; without one leave out --gpu"
+    """Return the configuration as commented YAML."""
+    size = "the published network (48 filters), for a GPU; without a GPU omit --gpu"
     if config.network.filters < _FULL_SIZE:
         size = (
             f"a small network ({config.network.filters} filters), an hour or less on a CPU; --gpu for the published one"
@@ -91,8 +93,8 @@ def preset_text(config: TrainingConfig, *, preset: str, path: Path) -> str:
     header = (
         f"{describe_preset(preset)}",
         f"Preset {preset!r} of lls-decode: {size}.",
-        "As published would be: filters 48, schedule step, learning_rate 6.0e-4, gradient_norm 0.03.",
-        "First of all make yours: camera, pixel_size, psf, and photons, background and density of your data.",
+        "Values of the publication: filters 48, schedule step, learning_rate 6.0e-4, gradient_norm 0.03.",
+        "First set your own camera, pixel_size and psf, and the photons, background and density of your data.",
         f"Check:  lls-decode config check {path} --kind training",
         f"Train:  lls-decode train --config {path} --out work/{config.name}",
     )

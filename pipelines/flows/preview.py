@@ -1,4 +1,4 @@
-"""One volume, localized here and now, and drawn: whether model, camera and geometry fit, before a run of days."""
+"""Preview: localize and draw one volume in this process, to check model, camera and geometry before a long run."""
 
 import time
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.arithmetic import settle_here
 
 MOVIE_FRAMES = 32
-"""Frames of a movie, whose volumes are single frames, that one preview shows."""
+"""Number of frames that a preview shows of a movie, whose volumes are single frames."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a preview found."""
+    """Result of a preview."""
 
     picture: Path
     volume: int
-    """The volume, or the first frame of a movie."""
+    """Number of the volume; of a movie, the first frame."""
     num_frames: int
-    """Frames that were localized."""
+    """Number of frames that were localized."""
     num_localizations: int
     median_photons: float
     """NaN where nothing was found."""
     seconds: float
-    """Reading and localizing, without loading the model."""
+    """Time for reading and localizing, without loading the model."""
     notes: tuple[str, ...]
-    """What the plan of a run would say."""
+    """Notes of the plan."""
 
 
 @guarded
@@ -54,27 +54,27 @@ def preview(
     Parameters
     ----------
     dataset, model, config
-        As for a run, and checked as for a run.
+        Dataset, model and configuration, as for a run; the same checks apply.
     out
-        The picture, a ``.png``.
+        Path of the picture, a ``.png``.
     volume
-        Which one; None: the middle one. Of a movie, the first of `MOVIE_FRAMES` frames.
+        Number of the volume; None: the middle one. Of a movie, the first of `MOVIE_FRAMES` frames.
     force
         Accept frames that the camera cannot have recorded.
 
     Raises
     ------
     ConfigError
-        There is no such volume, or matplotlib is not installed.
+        The dataset has no such volume, or matplotlib is not installed.
     InputError, BundleError
-        As for a run.
+        The dataset or the model cannot be used, as for a run.
     """
-    from lls_decode.localize import build_localizer  # torch: planning itself does without
+    from lls_decode.localize import build_localizer  # imports torch, which planning does not need
 
     out = Path(out)
     if out.suffix.lower() != ".png":
-        raise ConfigError(f"A preview is a .png, not {out.name}; give a name like preview.png.")
-    whole = as_run_config(config).replace(part=PartConfig())  # volume chooses; whole frames are drawn
+        raise ConfigError(f"A preview is written as .png, not as {out.name}; give a name like preview.png.")
+    whole = as_run_config(config).replace(part=PartConfig())  # 'volume' selects the volume; whole frames are drawn
     plan = settle_here(make_plan(dataset, model, out.parent, whole, force=force, resumes=False))
     block = _block(plan.layout, plan.bundle.network.context, volume)
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
@@ -100,11 +100,13 @@ def preview(
 
 
 def _block(layout: Layout, context: ContextKind, volume: int | None) -> Block:
-    """The planes of one volume, or some frames of a movie."""
+    """Return a block with the planes of one volume, or with `MOVIE_FRAMES` frames of a movie."""
     number = min(MOVIE_FRAMES, layout.num_volumes) if layout.planes_per_volume == 1 else 1
     start = (layout.num_volumes - number) // 2 if volume is None else volume
     if not 0 <= start < layout.num_volumes:
-        raise ConfigError(f"There is no volume {start}: the dataset has {layout.num_volumes}, from 0; choose another.")
+        raise ConfigError(
+            f"Volume {start} does not exist: the dataset has volumes 0 to {layout.num_volumes - 1}; choose another."
+        )
     return Block(
         index=0,
         volume_start=start,
@@ -118,7 +120,7 @@ def _block(layout: Layout, context: ContextKind, volume: int | None) -> Block:
 
 
 def _spots(table: pa.Table, block: Block, pixel: PixelSize) -> Spots:
-    """Rows as they are drawn: in pixels, on the planes of the block in the order of frames."""
+    """Return the rows in the coordinates of the picture: pixels, and planes of the block in the order of frames."""
     frame, x_nm, y_nm, z_nm = (table[name].to_numpy() for name in ("frame", "x_nm", "y_nm", "z_nm"))
     return Spots(
         plane=np.searchsorted(np.sort(block.owned_frames), frame).astype(np.int64),

@@ -1,7 +1,8 @@
-"""Spike-in: how well a model does on somebody's own frames, where there is no truth.
+"""Spike-in: measure how well a model performs on a user's own frames, for which there is no ground truth.
 
-Emitters of known position are added to a sample of the frames, photon by photon (`simulate.spikes`), the frames are
-localized before and after, and what became of the emitters is reported (`evaluate.spikes`). One block at a time.
+Emitters with known positions are added to a sample of the frames, photon by photon (`simulate.spikes`). The frames are
+localized before and after. The report says which of the added emitters were found, and how precisely
+(`evaluate.spikes`). Blocks are processed one at a time.
 """
 
 import json
@@ -38,18 +39,18 @@ from lls_decode.pipelines.running.arithmetic import settle_here
 from lls_decode.table import written_aside
 
 DENSITY_PER_UM2 = 0.02
-"""Spikes that are on in a frame, per square micrometre. One in fifty has another one within half a micrometre."""
+"""Density of active spikes in a frame, per square micrometre. One in fifty has a neighbour within half a micrometre."""
 FRAMES = 512
 _BLOCK_FRAMES = 32
 _FEWEST = 50
-"""Spikes below which a report would be noise."""
+"""Number of spikes below which the report would be dominated by noise."""
 _ON_TIME_FRAMES = 2.0
-"""Where a bundle does not record the on-times of its training (imported models)."""
+"""On-time if the bundle does not record that of its training, as with imported models."""
 
 
 @dataclass(frozen=True)
 class SpikeResult:
-    """What a spike-in leaves."""
+    """Report and files of a spike-in."""
 
     report: SpikeReport
     rows: SpikeRows
@@ -75,26 +76,26 @@ def spike_in(
     axial_nm: float = 500.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpikeResult:
-    """Measure a model on a dataset by emitters that are added to its frames.
+    """Measure the performance of a model on a dataset with emitters that are added to its frames.
 
     Parameters
     ----------
     dataset, model, config
-        As for a run, and checked as for a run.
+        Dataset, model and configuration, as for a run; the same checks apply.
     out
-        Folder of the three files.
+        Folder for the three files.
     psf
-        Calibration file in place of the bundle's PSF; needed where the bundle has none.
+        Calibration file in place of the bundle's PSF; required if the bundle has none.
     photons
-        Mean photons per frame of an emitter at full excitation, with the spread of the training's emitters in
-        proportion; None: as in training.
+        Mean photons per frame of an emitter at full excitation. The spread of the emitters in training is scaled by the
+        same factor. None: the photons of the training.
     density_per_um2
-        Mean number of spikes that are on in a frame (within the model's range of z) per square micrometre.
+        Mean number of active spikes in a frame, within the model's z range, per square micrometre.
     frames
-        About how many frames are spiked: in runs of 32 frames, or whole volumes, drawn over the whole dataset, also
-        where the configuration names a part of it.
+        Approximate number of frames to which spikes are added: 32 consecutive frames, or whole volumes, at a time,
+        sampled from the whole dataset even if the configuration selects a part of it.
     lateral_nm, axial_nm
-        Largest distances of a match.
+        Largest distances between an added emitter and a matching localization.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def spike_in(
     whole = as_run_config(config).replace(part=PartConfig())
     plan = settle_here(make_plan(dataset, model, out, whole, resumes=False))
     simulation = spiked_emitters(plan, psf=psf, photons=photons, density_per_um2=density_per_um2)
-    build_psf(simulation.psf, pixel=simulation.pixel_size)  # refused here when it is absent, or of other pixels
+    build_psf(simulation.psf, pixel=simulation.pixel_size)  # fails early if the PSF is absent or has other pixels
     blocks = sample_blocks(plan, frames, seed)
     _check_number(plan, simulation, blocks)
     experiment = SpikeIn(
@@ -130,20 +131,20 @@ def spike_in(
 def spiked_emitters(
     plan: Plan, *, psf: str | Path | None, photons: float | None, density_per_um2: float
 ) -> SimulationConfig:
-    """The emitters of the model's training, with the pixels and the geometry of the data.
+    """Return a simulation of the emitters of the model's training, with the pixels and the geometry of the data.
 
     Raises
     ------
     BundleError
-        The bundle does not say which PSF it was made for.
+        The bundle does not state its PSF.
     """
     info, config = plan.bundle, plan.config
     known = _training(info)
     chosen = info.psf if psf is None else SplinePsf(path=str(Path(psf).resolve()))
     if chosen is None:
         raise BundleError(
-            f"Model {info.name} does not say which PSF it was trained for, and without one no light can be drawn; give "
-            "its calibration (--psf, a .npz by 'lls-decode calibrate' or a _3dcal.mat)."
+            f"Model {info.name} does not state which PSF it was trained for, and emitters cannot be added without it; "
+            "give its calibration (--psf, a .npz of 'lls-decode calibrate' or a _3dcal.mat)."
         )
     emitters = known.emitters if known is not None else _guessed_emitters(info)
     changes: dict[str, Any] = {"density_per_um2": density_per_um2, "density_spread": 0.0}
@@ -157,7 +158,7 @@ def spiked_emitters(
             "psf": chosen,
             "camera": config.camera,
             "emitters": emitters.replace(**changes),
-            "background": BackgroundConfig(low=0.0, high=0.0),  # the frames have their own
+            "background": BackgroundConfig(low=0.0, high=0.0),  # the frames have their own background
             **({"illumination": known.illumination} if known is not None else {}),
             "geometry": config.geometry,
         },
@@ -166,7 +167,10 @@ def spiked_emitters(
 
 
 def sample_blocks(plan: Plan, frames: int, seed: int) -> tuple[Block, ...]:
-    """Blocks of whole volumes, or of runs of frames, about as many as hold ``frames``; one from each equal part."""
+    """Return blocks of whole volumes or consecutive frames that contain about ``frames`` frames in total.
+
+    The dataset is divided into equal parts, and one block is drawn from each.
+    """
     layout, context = plan.layout, plan.bundle.network.context
     size = min(plan.config.execution.block_frames, max(_BLOCK_FRAMES, layout.planes_per_volume))
     blocks = plan_blocks(layout, context, size)
@@ -177,13 +181,13 @@ def sample_blocks(plan: Plan, frames: int, seed: int) -> tuple[Block, ...]:
 
 
 def _training(info: BundleInfo) -> SimulationConfig | None:
-    """What the model was trained on, where its bundle records it."""
+    """Return the simulation that the model was trained on; None if its bundle does not record it."""
     record = info.training.get("configuration")
     return None if record is None else recorded_training(record, source=f"model {info.name}").simulation
 
 
 def _guessed_emitters(info: BundleInfo) -> EmitterConfig:
-    """Emitters in the ranges of an imported model, whose bundle records no more."""
+    """Return emitters in the photon and z ranges of an imported model, whose bundle records nothing else."""
     low, high = info.photons_range
     return EmitterConfig(
         density_per_um2=DENSITY_PER_UM2,
@@ -263,7 +267,7 @@ def _report(
 
 
 def _write(report: SpikeReport, rows: SpikeRows, plan: Plan) -> SpikeResult:
-    """Numbers first, the picture last: without matplotlib they are there all the same."""
+    """Write the scores and the table, and the picture last, so that a missing matplotlib costs only the picture."""
     out = plan.out
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -282,7 +286,7 @@ def _write(report: SpikeReport, rows: SpikeRows, plan: Plan) -> SpikeResult:
 
 
 def _table(rows: SpikeRows, plan: Plan, settings: Mapping[str, Any]) -> pa.Table:
-    """One row a spike; errors and sigmas are NaN where it was missed."""
+    """Return a table with one row per spike; errors and sigmas are NaN for spikes that were missed."""
     spikes, found, planes = rows.spikes, rows.found, plan.layout.planes_per_volume
     columns: dict[str, npt.NDArray[Any]] = {
         "frame": spikes.frame.astype(np.uint32),
@@ -302,25 +306,25 @@ def _table(rows: SpikeRows, plan: Plan, settings: Mapping[str, Any]) -> pa.Table
 
 
 def describe(report: SpikeReport) -> list[str]:
-    """A short table in words and numbers."""
+    """Return the report as lines of text."""
     total, settings = report.total, report.settings
     emitters = settings["emitters"]
     lines = [
         f"added      {total.num_spikes} emitters to find ({total.num_molecules} molecules) in {settings['frames']} of "
         f"{settings['frames_of_dataset']} frames, {emitters['density_per_um2']:g} per µm² and frame, "
         f"{emitters['photons_mean']:g} ± {emitters['photons_sd']:g} photons at full excitation",
-        f"own        {report.num_before} localizations, {report.num_lost} of them lost beside the added light; "
-        f"{report.num_other} new ones that are none of the added emitters",
+        f"own        {report.num_before} localizations, {report.num_lost} of them lost next to the added light; "
+        f"{report.num_other} new ones that match no added emitter",
     ]
     if report.num_saturated_px:
-        lines.append(f"saturated  {report.num_saturated_px} pixels were held at the largest count")
+        lines.append(f"saturated  {report.num_saturated_px} pixels were clipped to the largest count")
     header = f"{'':<22}{'spikes':>7}{'recall':>8} {'(95 %)':<12}"
     axes = [axis for axis in "xyz" if not math.isnan(getattr(total, f"rmse_{axis}_nm"))]
     header += "".join(f"{f'rmse {axis}':>8}" for axis in axes) + "".join(f"{f'err/sig {axis}':>11}" for axis in axes)
     lines.append(header + f"{'photons':>9}")
     lines.append(_line("all", asdict(total), axes))
     if report.where_own is not None:
-        lines.append(_line("where own ones are", asdict(report.where_own), axes))
+        lines.append(_line("near own emitters", asdict(report.where_own), axes))
     for name, words in (("photons", "photons"), ("bg", "background"), ("z_nm", "z, nm")):
         lines += [
             _line(f"{words} {part.low:.4g}-{part.high:.4g}" if part.low >= 0 else f"{words} {part.low:.4g} to "

@@ -1,4 +1,4 @@
-"""What a localization table holds, in numbers."""
+"""Summarize the contents of a localization table in numbers."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +16,15 @@ from lls_decode.table.depth import DEPTH_COLUMNS, has_depth
 
 
 def inspect_table(path: str | Path) -> dict[str, Any]:
-    """Rows, volumes, planes, extent and the values of the columns of a table, in one streaming pass; JSON values.
+    """Return the number of rows, volumes and planes of a table, its extent, and the values of its columns, for JSON.
 
-    Of a two-dimensional table nothing is said of z. Medians are exact to 0.2 %. Memory does not grow with the table.
+    The table is read once, and memory does not grow with its size. The summary of a two-dimensional table omits z.
+    Medians are accurate to 0.2 %.
 
     Raises
     ------
     TableError
-        The file is no table of ours.
+        The file is not a table of lls_decode.
     """
     metadata = read_metadata(path)
     deep = has_depth(path)
@@ -61,7 +62,7 @@ def inspect_table(path: str | Path) -> dict[str, Any]:
 
 
 def _without_depth(source: Mapping[str, Any]) -> dict[str, Any]:
-    """What a table came from, without the columns of depth that its import filled in."""
+    """Return the input of a table, without the z columns that its import filled in."""
     filled = source.get("filled")
     if not isinstance(filled, Mapping):
         return dict(source)
@@ -69,19 +70,19 @@ def _without_depth(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _span(span: tuple[int, int]) -> str:
-    """``3-7``, the last frame included."""
+    """Return a range of frames as ``3-7``, which includes the last frame."""
     return f"{span[0]}-{span[1] - 1}" if span[1] - span[0] > 1 else str(span[0])
 
 
 def iter_rows(path: str | Path, metadata: TableMetadata) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """Numbers of the frame, the molecule, and the measured columns that a table has, a row group at a time."""
+    """Yield the frame, the molecule (``group``), and the measured columns of a table, one row group at a time."""
     names = [name for name in ("frame", "group", *MEASURED) if name in metadata.columns]
     for piece in iter_tables(path, names):
         yield {name: np.asarray(piece[name].to_numpy()) for name in names}
 
 
 def describe_step(step: Mapping[str, Any]) -> str:
-    """One thing that was done to a table after its run, in words: its name, and the numbers and words it left."""
+    """Describe one processing step of a table after its run: its name, and its numbers and words."""
     details = [
         f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
         for name, value in step.items()
@@ -97,7 +98,7 @@ def _range(ends: tuple[int, int] | None) -> dict[str, int] | None:
 
 
 def _values(counts: ValueCounts) -> dict[str, float] | None:
-    """Of a column; None when it holds no number."""
+    """Return the statistics of a column; None if it contains no number."""
     if not counts.num:
         return None
     found = {"min": counts.low, "median": counts.quantile(0.5), "mean": counts.mean, "max": counts.high}
@@ -105,7 +106,7 @@ def _values(counts: ValueCounts) -> dict[str, float] | None:
 
 
 def _extent(found: TableSummary) -> dict[str, float] | None:
-    """Size of what the rows fill, in sample coordinates where that is known."""
+    """Return the extent of the localizations in µm, in sample coordinates if the table has them."""
     names: Sequence[str] = [name for name in ("xs_nm", "ys_nm", "zs_nm") if name in found.columns]
     names = names or [name for name in ("x_nm", "y_nm", "z_nm") if name in found.columns]
     sizes = {name[0]: (found.columns[name].high - found.columns[name].low) / 1000 for name in names}

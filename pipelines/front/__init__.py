@@ -1,5 +1,5 @@
-"""The functions of ``import lls_decode``: what a command does, from Python.
+"""The public functions of ``import lls_decode``, which do in Python what the commands do.
 
-Each takes paths, names and dictionaries as a user has them, and leaves the work to the rooms below. Which name of
-`lls_decode` is which function says the table in ``lls_decode/__init__.py``.
+Each function accepts the user's paths, names and dictionaries, and delegates the work to the other modules. The table
+``FRONT_DOOR`` in ``lls_decode/__init__.py`` maps the public names to these functions.
 """

@@ -1,4 +1,4 @@
-"""A run as a lazy Dask dataframe: one partition a block, computed wherever the user's Dask computes."""
+"""Localize lazily as a Dask dataframe: one partition per block, computed by the user's own Dask scheduler."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunConfigLike = None) -> "dd.DataFrame":
-    """Localize a dataset lazily: a Dask dataframe with one partition a block, in the order of the canonical table.
+    """Return a Dask dataframe that localizes a dataset lazily, with one partition per block, in the order of the table.
 
-    Blocks are computed by the scheduler or client that is active when the dataframe is: threads, processes, or a
-    `distributed.Client`, whose workers must see the dataset and the model where they are. A worker process loads the
-    model once. Rows are those of `lls_decode.localize`.
+    The blocks are computed by the Dask scheduler that is active when the dataframe is computed: threads, processes, or
+    a `distributed.Client`, whose workers need access to the dataset and the model under the same paths. Each worker
+    process loads the model once. The rows are the same as those of `lls_decode.localize`.
 
     Parameters
     ----------
     dataset, model, config
-        As for `lls_decode.localize`. Of a Dask array a block computes no more than its own frames.
+        As for `lls_decode.localize`. If the dataset is a Dask array, each block computes only the frames that it reads.
 
     Returns
     -------
@@ -45,16 +45,16 @@ def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunCon
     Raises
     ------
     ConfigError
-        pandas is not installed, or a key is unknown.
+        pandas is not installed, or the configuration has an unknown key.
     InputError, BundleError
-        The dataset cannot be understood, or the model does not fit the data.
+        The dataset cannot be interpreted, or the model does not fit the data.
     """
     try:
         import dask.dataframe as dd
     except ImportError as error:
         raise ConfigError(
             f"A Dask dataframe needs pandas, which cannot be imported ({error}); install it with "
-            "pip install 'lls-decode[dataframe]', or use localize, which gives a pyarrow table."
+            "pip install 'lls-decode[dataframe]', or use localize, which returns a pyarrow table."
         ) from error
     plan = _settle(plan_here(dataset, model, config))
     source, blocks = plan.source, plan.blocks
@@ -80,7 +80,10 @@ def to_dask_dataframe(dataset: DatasetLike, model: str | Path, *, config: RunCon
 
 
 def _settle(plan: Plan) -> Plan:
-    """Return a plan in an arithmetic that the active client's workers have units for, or this process without one."""
+    """Return the plan with an arithmetic that the hardware supports.
+
+    The hardware is that of the workers of the active client, or of this process if no client is active.
+    """
     try:
         client = default_client()
     except ValueError:
@@ -92,14 +95,14 @@ def _settle(plan: Plan) -> Plan:
 
 
 def _travelling(source: Any) -> bool:
-    """Whether each task may have the whole source: what it holds is a path, a store, or a file."""
+    """Whether each task can carry the whole source, because the source holds only a path, a store or a file handle."""
     return not isinstance(source, ArraySource) or not (
         is_dask_collection(source.data) or hasattr(source.data, "__array_interface__")
     )
 
 
 def _partition(task: Task, block: Block, parts: list[Any] | None) -> "pd.DataFrame":
-    """Rows of one block; ``parts`` are what it reads of an array."""
+    """Return the rows of one block; ``parts`` are the pieces of an array that the block reads."""
     source = task.source
     if parts is not None:
         assert isinstance(source, ArraySource)
@@ -110,7 +113,7 @@ def _partition(task: Task, block: Block, parts: list[Any] | None) -> "pd.DataFra
 
 
 def _threads() -> int | None:
-    """Threads of the Dask worker that this is; None outside of one."""
+    """Return the number of threads of the current Dask worker; None outside of a worker."""
     try:
         return int(get_worker().state.nthreads)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a user calls a dataset (a path or address, an array, an opened one) to frames and what is said about them."""
+"""Open datasets: turn a path, an address, an array or an opened dataset into frames with a configuration."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +18,15 @@ from lls_decode.models import RunConfigLike, as_run_config
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """Frames as volumes of planes, and what the user has said about them. Made by `open_dataset`."""
+    """Frames as volumes of planes, with the configuration of the user. Created by `open_dataset`."""
 
     source: FrameSource
     config: RunConfig = field(default_factory=RunConfig)
-    """Used by whatever is done with the dataset."""
+    """Configuration for everything that is done with the dataset."""
 
     @property
     def path(self) -> str:
-        """Where the dataset lies, or what kind of array it is."""
+        """Path or address of the dataset, or the kind of array."""
         return self.source.path
 
     @property
@@ -36,13 +36,13 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Volumes, planes, rows (y), columns (x)."""
+        """Number of volumes, planes, rows (y) and columns (x)."""
         size = self.source.layout
         return size.num_volumes, size.planes_per_volume, size.height, size.width
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of one pixel."""
+        """Data type of the pixels."""
         return np.dtype(self.source.dtype)
 
     @property
@@ -52,7 +52,7 @@ class Dataset:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about the dataset."""
+        """Remarks that a user should know about the dataset."""
         return self.source.notes
 
     def __repr__(self) -> str:
@@ -88,28 +88,28 @@ def open_dataset(
         of one (``s3://``, ``gs://``, ``https://``, ``file://``); or an array of NumPy, Dask, HDF5 or zarr with the axes
         ``(t, y, x)`` or ``(t, z, y, x)``, z being the planes of a volume.
     array
-        Path of the array inside the store; needed when there are several.
+        Path of the array inside the store; required if there are several.
     axes
-        Axes of the array, e.g. ``"tzyx"``; None: from the metadata, else from the number of dimensions.
+        Axes of the array, e.g. ``"tzyx"``; None: taken from the metadata, else from the number of dimensions.
     channel
-        Which channel; needed when there are several.
+        Number of the channel; required if there are several.
     planes_per_volume
-        For a flat stream ``(t, y, x)``: how many frames make a volume.
+        Number of frames per volume of a flat stream ``(t, y, x)``.
     skip_first, skip_last
-        Frames dropped at the beginning and at the end of each volume.
+        Number of frames dropped at the beginning and at the end of each volume.
     bidirectional
-        Odd volumes were scanned backwards.
+        Whether odd volumes were scanned backwards.
     config
-        A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file: used by whatever is done
-        with the dataset, apart from the parts (``camera``, ``detection``, ...) that are set there. The other parameters
-        go before its ``input``.
+        A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file. It applies to everything
+        that is done with the dataset; sections (``camera``, ``detection``, ...) that are set in a later call replace
+        its own. The other parameters of this function override its ``input``.
 
     Raises
     ------
     InputError
-        The dataset is not there, or cannot be understood as volumes of planes.
+        The dataset does not exist, or cannot be interpreted as volumes of planes.
     ConfigError
-        A key is unknown, or a value is impossible.
+        The configuration has an unknown key or an invalid value.
     """
     run_config = as_run_config(config)
     said = {
@@ -128,14 +128,16 @@ def open_dataset(
 
 
 def as_dataset(value: DatasetLike, config: RunConfigLike = None) -> Dataset:
-    """Return a dataset with a configuration; an opened one keeps the parts (camera, ...) that ``config`` does not set.
+    """Return a dataset with a configuration.
+
+    An opened dataset keeps its own sections of the configuration (camera, ...) that ``config`` does not set.
 
     Raises
     ------
     InputError
-        The dataset is not there, or cannot be understood as volumes of planes.
+        The dataset does not exist, or cannot be interpreted as volumes of planes.
     ConfigError
-        A key is unknown, a value is impossible, or an opened dataset is to be read in another way.
+        The configuration has an unknown key or an invalid value, or changes how an opened dataset is read.
     """
     run_config = as_run_config(config)
     if isinstance(value, Dataset):
@@ -154,17 +156,18 @@ def _open(value: Any, config: InputConfig) -> FrameSource:
 
 
 def _join(opened: RunConfig, given: RunConfig) -> RunConfig:
-    """The configuration of an opened dataset, with the parts that another one sets in place of its own."""
+    """Return the configuration of an opened dataset, updated with the sections that the given configuration sets."""
     if given.input not in (RunConfig().input, opened.input):
         raise ConfigError(
-            "The configuration says how the dataset is read (input), but it is open already; say it where it is opened."
+            "The configuration sets how the dataset is read (input), but the dataset is already open; set input where "
+            "the dataset is opened."
         )
     said = {name: getattr(given, name) for name in given.model_fields_set - {"input"}}
     return opened.replace(**{name: value for name, value in said.items() if value is not None})
 
 
 def is_in_memory(dataset: Dataset) -> bool:
-    """Whether a dataset lies in the memory of this process, where no other one finds it."""
+    """Whether a dataset is held in the memory of this process, where other processes cannot access it."""
     source = dataset.source
     return isinstance(source, ArraySource) or (
         isinstance(source, StoreSource) and isinstance(source.store, MemoryStore)

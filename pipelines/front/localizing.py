@@ -1,4 +1,4 @@
-"""Localize in this process: the blocks of a run, one after the other, into one table."""
+"""Localize a dataset in this process, block by block, into one table."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def localize(
 ) -> pa.Table:
     """Localize a dataset in this process.
 
-    Frames are read block by block, the next one while one is computed: memory holds two blocks and the rows.
+    While one block is localized, the next one is read, so that memory holds two blocks and all rows.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def localize(
     config
         A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file; None: the defaults.
     progress
-        Called after each block with the number of blocks that are done, and of all.
+        Called after each block with the number of finished blocks and the total number.
 
     Returns
     -------
@@ -51,9 +51,9 @@ def localize(
     Raises
     ------
     InputError
-        The dataset cannot be understood, or frames cannot be read.
+        The dataset cannot be interpreted, or frames cannot be read.
     ConfigError, BundleError
-        A key is unknown, or the model does not fit the data.
+        The configuration has an unknown key, or the model does not fit the data.
     """
     plan = settle_here(plan_here(dataset, model, config))
     tables = []
@@ -65,7 +65,7 @@ def localize(
 
 
 def plan_here(dataset: DatasetLike, model: str | Path, config: RunConfigLike) -> Plan:
-    """Plan without a run folder; what the plan has to say goes into the log."""
+    """Return a plan without a run folder, and log its notes."""
     opened = as_dataset(dataset, config)
     plan = make_plan(opened.path, model, Path(), opened.config, source=opened.source, resumes=False)
     for note in plan.notes:
@@ -74,7 +74,7 @@ def plan_here(dataset: DatasetLike, model: str | Path, config: RunConfigLike) ->
 
 
 def as_merged(plan: Plan, table: pa.Table) -> pa.Table:
-    """Return rows of all blocks with the metadata that the merged table of a run has."""
+    """Return the rows of all blocks with the same metadata as the merged table of a run."""
     columns = schema(with_sample=plan.config.geometry is not None)
     frames = join_ranges((block.frame_range,) for block in plan.blocks)
     metadata = table_metadata(plan).with_columns(columns).replace(frames=frames)
@@ -90,7 +90,7 @@ def _localize_blocks(plan: Plan) -> Iterator[pa.Table]:
 
 
 def _read_ahead(plan: Plan) -> Iterator[FrameStack]:
-    """Frames of each block; the next ones are read meanwhile."""
+    """Yield the frames of each block, and read those of the next block in the background."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
         ahead = reader.submit(plan.source.read, plan.blocks[0])
         for block in plan.blocks[1:]:

@@ -1,4 +1,4 @@
-"""From a microscope to a model: what ``lls-decode estimate``, ``train`` and ``inspect`` do."""
+"""Estimate, train and inspect: the functions behind ``lls-decode estimate``, ``train`` and ``inspect``."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lls_decode.training.train import TrainingResult
 
 Progress = Callable[[int, int], None]
-"""Called with the number of steps that are done, and of all."""
+"""Function that is called with the number of finished steps and the total number of steps."""
 
 
 @guarded
@@ -33,36 +33,36 @@ def train(
     stop_after: int | None = None,
     progress: Progress | None = None,
 ) -> "TrainingResult | None":
-    """Train a localization network on simulated frames into a model bundle. The same call resumes it.
+    """Train a localization network on simulated frames and write a model bundle. Repeating the call resumes training.
 
     Parameters
     ----------
     config
         A `TrainingConfig`, a dictionary (nested or with dotted keys), the path of a YAML file, or the name of a shipped
-        one (``"lls-paint"``). None: that of the model ``init_from``, for a fine-tuning.
+        configuration (``"lls-paint"``). None: the configuration of the model ``init_from``, to fine-tune it.
     out
         Training folder; the bundle is ``NAME.lls`` in it.
     init_from
-        Fine-tune: bundle, or the name of a shipped one, whose weights the training begins with.
+        Bundle to fine-tune, or the name of a shipped model: training starts with its weights.
     psf
-        PSF of ``calibrate`` or SMAP in place of the configured one; pixel size and z range follow it.
+        PSF of ``calibrate`` or SMAP in place of the configured one; pixel size and z range are adapted to it.
     minutes
-        Limit of the training's time, in place of the configured one.
+        Time limit of the training, in place of the configured one.
     teacher
-        Distil: bundle, or the name of a shipped one, whose output maps are learned as well.
+        Bundle to distil, or the name of a shipped model: the network also learns to reproduce its output maps.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     stop_after
-        Stop with a checkpoint after this many steps; the result is then None.
+        Write a checkpoint and stop after this many steps; the result is then None.
 
     Raises
     ------
     ConfigError, BundleError
-        A key is unknown, or ``init_from`` or ``teacher`` does not fit the configuration.
+        The configuration has an unknown key, or ``init_from`` or ``teacher`` does not fit the configuration.
     RunConflictError
-        The folder holds another training.
+        The folder contains another training.
     CollapseError
-        The network learns nothing, and no restart is left.
+        The network does not learn, and no restart is left.
     """
     from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator
     from lls_decode.localize.build import choose_device
@@ -94,12 +94,12 @@ def training_config(
     psf: str | Path | None = None,
     minutes: float | None = None,
 ) -> TrainingConfig:
-    """Return the configuration of a training, as `train` takes its parameters.
+    """Return the training configuration that results from the parameters of `train`.
 
     Raises
     ------
     ConfigError, BundleError
-        There is neither a configuration nor a model to begin with, or what is given does not fit.
+        Neither a configuration nor a model to fine-tune is given, or the parameters contradict each other.
     """
     from lls_decode.training.origin import tuning_config, with_psf
 
@@ -109,7 +109,9 @@ def training_config(
     elif init_from is not None:
         training = tuning_config(find_bundle(init_from), psf=psf)
     else:
-        raise ConfigError("Nothing says what to train; give --config, or --init-from MODEL to fine-tune a model.")
+        raise ConfigError(
+            "There is no training configuration; give --config, or --init-from MODEL to fine-tune a model."
+        )
     return training if minutes is None else training.replace(minutes=minutes)
 
 
@@ -124,7 +126,7 @@ def estimate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> "Estimate":
-    """Estimate photons, background, on-time and density of a dataset for training.
+    """Estimate the photons, background, on-time and density of a dataset, to configure a training.
 
     Parameters
     ----------
@@ -133,18 +135,18 @@ def estimate(
     base
         Training configuration to start from: a `TrainingConfig`, a dictionary, a path, or the name of a shipped one.
     out
-        Folder of ``estimate.json``, ``estimate.png`` and ``training.yaml``; None: nothing is written.
+        Folder for ``estimate.json``, ``estimate.png`` and ``training.yaml``; None: nothing is written.
     config
-        Run configuration: camera, pixel size, geometry of the recording.
+        Run configuration with the camera, pixel size and geometry of the recording.
     psf
         PSF of ``calibrate`` or SMAP; None: that of ``base``.
     seed
-        Of the few random choices.
+        Seed of the random choices.
 
     Raises
     ------
     InputError, ConfigError
-        Frames hold too few emitters that stand alone, or what is said does not fit them.
+        The frames contain too few isolated emitters, or contradict the configuration.
     """
     from lls_decode.refine.estimation import estimate as run_estimate
     from lls_decode.refine.estimation import write_estimate
@@ -166,16 +168,16 @@ def estimate(
 
 
 def inspect(dataset: DatasetLike, *, config: RunConfigLike = None, camera_frames: int = 256) -> dict[str, Any]:
-    """Return what a dataset, or a localization table (``.parquet``), holds, as plain values.
+    """Summarize the contents of a dataset, or of a localization table (``.parquet``), as plain values.
 
     Parameters
     ----------
     dataset
         A path or address, an opened dataset, or an array; or the path of a table.
     config
-        Run configuration: input, pixel size, geometry.
+        Run configuration with input, pixel size and geometry.
     camera_frames
-        Frames to read for the guess at the camera; 0: none.
+        Number of frames that are read to guess the camera; 0: the camera is not guessed.
     """
     if isinstance(dataset, str | Path):
         dataset = resolve_dataset(dataset)

@@ -1,4 +1,4 @@
-"""Runs on machines: what ``lls-decode run``, ``batch`` and ``demo`` do, with the site that is asked for."""
+"""Run on the machines of a site: the functions behind ``lls-decode run``, ``batch`` and ``demo``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,13 +41,13 @@ def run(
     force: bool = False,
     report: bool = True,
 ) -> RunResult:
-    """Localize a dataset into a run folder: the run of the command line. The same call resumes it.
+    """Localize a dataset into a run folder, like ``lls-decode run``. Repeating the call resumes the run.
 
     Parameters
     ----------
     dataset
-        A path or address, or a dataset that `lls_decode.open` has opened by it: workers, and a later start, read it
-        there.
+        A path or address, or a dataset that `lls_decode.open` has opened from a path or address. Workers read the
+        dataset there, and so does a resumed run.
     model
         Path of a bundle (``.lls``), or the name of a shipped one.
     out
@@ -55,35 +55,37 @@ def run(
     config
         A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file; None: the defaults.
     site
-        Machines: a name of ``lls-decode cluster list``, a profile (``.yaml``), or ``tcp://HOST:PORT`` of a scheduler.
+        Machines to use: a name of ``lls-decode cluster list``, a profile (``.yaml``), or the address
+        ``tcp://HOST:PORT`` of a scheduler.
     workers, memory_limit
-        Worker processes, and the memory of one (bytes, or ``"8 GiB"``); None: as the site says.
+        Number of worker processes, and the memory of each (bytes, or ``"8 GiB"``); None: the values of the site.
     force
         Discard another run that is in the folder.
     report
-        Draw ``report.html`` at the end, where matplotlib is installed.
+        Write ``report.html`` at the end, if matplotlib is installed.
 
     Returns
     -------
     RunResult
-        ``merged`` is the path of the table. ``exit_status`` is 0, or 1 when blocks failed (they are named), or 130 or
-        143 when a signal ended the run.
+        ``merged`` is the path of the table. ``exit_status`` is 0, 1 if blocks failed (``failed`` lists them), or 130 or
+        143 if a signal ended the run.
 
     Raises
     ------
     InputError
-        The dataset cannot be understood, or is an array in memory.
+        The dataset cannot be interpreted as frames.
     ConfigError, BundleError, PlanError
-        A key is unknown, the model does not fit the data, or a block does not fit into the workers' memory.
+        The dataset is an array in memory, the configuration has an unknown key, the model does not fit the data, or a
+        block does not fit into the memory of a worker.
     RunConflictError
-        The folder holds another run, or another program works in it.
+        The folder contains another run, or another program is using it.
     SiteError
-        The machines cannot be had.
+        The machines are not available.
     """
     opened = as_dataset(dataset, config)
     if is_in_memory(opened):
         raise ConfigError(
-            f"The dataset is a {opened.path} in the memory of this process, where workers do not find it; write it as "
+            f"The dataset is a {opened.path} in the memory of this process, which workers cannot access; write it as "
             "zarr and give its path, or use localize or to_dask_dataframe."
         )
     profile = find_site(site)
@@ -101,7 +103,7 @@ def run(
 def demo(
     out: str | Path = "demo_out", *, site: str = "local", workers: int | None = None, force: bool = False
 ) -> DemoResult:
-    """Simulate a lattice light-sheet acquisition, localize it, score it against its truth, draw it.
+    """Simulate a lattice light-sheet acquisition, localize it, score it against its ground truth, and draw the result.
 
     Parameters
     ----------
@@ -128,9 +130,10 @@ def batch(
     memory_limit: int | str | None = None,
     force: bool = False,
 ) -> BatchResult:
-    """Localize many datasets one after the other, and keep a table of how each stands (``batch.csv``).
+    """Localize many datasets one after the other, and keep a table of their states (``batch.csv``).
 
-    What is done with the same settings is skipped, and what cannot be read does not stop the others.
+    Datasets that were already localized with the same settings are skipped. A dataset that cannot be read does not stop
+    the others.
 
     Parameters
     ----------
@@ -138,20 +141,20 @@ def batch(
         A pattern (``"archive/**/*.zarr"``, ``"s3://lab/archive/**/*.zarr"``), a table (``.csv``), or a list with
         defaults (``.yaml``).
     out
-        Folder of the run folders.
+        Folder that contains the run folders.
     model, config
-        Where a dataset names none.
+        Model and configuration of datasets that name none.
     site, workers, memory_limit, force
         As for `run`.
 
     Raises
     ------
     ConfigError, BundleError
-        The list is wrong, or a configuration or a model cannot be read.
+        The list is invalid, or a configuration or a model cannot be read.
     InputError
-        The pattern fits nothing.
+        The pattern matches nothing.
     SiteError
-        The machines cannot be had.
+        The machines are not available.
     """
     profile = find_site(site)
     settings = BatchSettings(
@@ -175,13 +178,13 @@ def batch(
 def open_site(
     profile: SiteProfile, out: Path, *, workers: int | None, memory_limit: int | str | None = None
 ) -> Iterator[Client]:
-    """Open machines; signals close them in order."""
+    """Connect to the machines of a site; a signal shuts them down in an orderly way."""
     with interruptible(), connect(profile, workers=workers, memory_limit=memory_limit, folder=out) as client:
         yield client
 
 
 def _for_site(config: RunConfig, profile: SiteProfile) -> RunConfig:
-    """The threads that the workers of a site have, where the configuration does not say how many."""
+    """Return the configuration with the number of threads of the site's workers, if it does not set one itself."""
     if profile.worker_threads is None or config.compute.threads is not None:
         return config
     return config.replace(compute=config.compute.replace(threads=profile.worker_threads))

@@ -1,4 +1,4 @@
-"""Tables: read one, and draw one as whatever picture its name asks for."""
+"""Read a table, and render a table as a picture whose format follows from its file name."""
 
 from collections.abc import Sequence
 from inspect import signature
@@ -17,43 +17,43 @@ from lls_decode.pictures.render_pyramid import PYRAMIDS, render_pyramid
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a localization table, or some of its columns.
 
-    What the table says about itself is in ``table.schema.metadata``, as JSON under the key ``lls_decode``.
+    The metadata of the table are in ``table.schema.metadata``, as JSON under the key ``lls_decode``.
 
     Raises
     ------
     TableError
-        The file is no table of lls_decode, is of an unknown version, is damaged, or lacks a column.
+        The file is not a table of lls_decode, has an unknown version, is damaged, or lacks a column.
     """
     return tables.read_table(path, columns)[0]
 
 
 def render(table: str | Path, out: str | Path, **options: Any) -> Rendering:
-    """Draw a table: ``.png`` and ``.tif`` in colour, ``.ome.tif`` and ``.zarr`` as a pyramid of any size.
+    """Render a table as a colour picture (``.png``, ``.tif``), or as a pyramid of any size (``.ome.tif``, ``.zarr``).
 
     Parameters
     ----------
     table
         Path of the table.
     out
-        The picture; its ending says which kind.
+        Path of the picture; its extension determines the format.
     options
-        Of a picture in colour those of `lls_decode.pictures.render.render_png`, of a pyramid those of
-        `lls_decode.pictures.render_pyramid.render_pyramid`.
+        Options of `lls_decode.pictures.render.render_png` for a colour picture, and of
+        `lls_decode.pictures.render_pyramid.render_pyramid` for a pyramid.
 
     Raises
     ------
     ConfigError
-        An option is not one of that kind of picture, or options contradict each other.
+        The format does not have an option, or options contradict each other.
     OutputError
         The picture cannot be written.
     TableError
-        The table is damaged, or no emitters are left.
+        The table is damaged, or no localizations are left to draw.
     """
     draw = render_pyramid if str(out).lower().endswith(PYRAMIDS) else render_png
     unknown = options.keys() - signature(draw).parameters.keys()
     if unknown:
         raise ConfigError(
-            f"{Path(out).name} takes no {', '.join(sorted(unknown))}; expected some of "
+            f"{Path(out).name} does not accept {', '.join(sorted(unknown))}; expected options among "
             f"{', '.join(list(signature(draw).parameters)[2:])}."
         )
     return draw(table, out, **options)

@@ -28,13 +28,13 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class RunStarted(Event):
-    """The plan is compared with the output folder and the missing blocks are about to be submitted."""
+    """The plan has been compared with the run folder; the missing blocks are submitted next."""
 
     run_digest: str
     blocks: int
-    """Blocks of the plan."""
+    """Number of blocks of the plan."""
     blocks_found: int
-    """Blocks whose shard was there already."""
+    """Number of blocks whose shard already existed."""
     frames: int
     frames_found: int
     rows_found: int
@@ -42,38 +42,38 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetGrown(Event):
-    """The acquisition that the run follows has come further, and more blocks can be done."""
+    """The acquisition that the run follows has grown, so that more blocks can be processed."""
 
     volumes: int
-    """Complete by now."""
+    """Number of volumes that are complete so far."""
     blocks: int
-    """That can be done, all so far."""
+    """Number of blocks that can be processed so far."""
     frames: int
-    """Frames of the blocks that are new."""
+    """Number of frames in the new blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersChanged(Event):
-    """Workers came or went."""
+    """The number of workers has changed."""
 
     workers: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkersExamined(Event):
-    """The workers that were there at the start have said what they compute on."""
+    """The workers that were present at the start have reported their hardware."""
 
     dtype: str
     """Arithmetic of the run."""
     devices: tuple[str, ...] = ()
     """Kinds of devices: a GPU's name, driver and memory, or a processor's name."""
     workers: tuple[int, ...] = ()
-    """Number of workers with a device of each kind."""
+    """Number of workers for each kind of device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockDone(Event):
-    """The shard of a block is committed; also sent for shards of an earlier start that are in no ledger."""
+    """The shard of a block is committed. Also sent for shards of an earlier start that no ledger lists."""
 
     block: int
     block_id: str
@@ -82,41 +82,41 @@ class BlockDone(Event):
     bytes: int
     """Size of the shard."""
     attempts: int
-    """Times that the block was started by this program; 0: the shard was found."""
+    """Number of times that this program started the block; 0: the shard already existed."""
     read_s: float
     start_s: float
-    """Import of torch and loading of the model, for the first block of a worker."""
+    """Time to import torch and load the model, for the first block of a worker."""
     compute_s: float
     write_s: float
     worker: str
     pid: int
     gpu_bytes: int | None = None
-    """Most GPU memory that the network had during the block; None without a GPU."""
+    """Peak GPU memory of the network during the block; None without a GPU."""
     lost: FrameRanges = ()
-    """Frames that could not be read, context included, first and one-past-last."""
+    """Ranges of frames that could not be read, including context frames; ends are excluded."""
     frames_lost: int = 0
-    """Number of lost frames that the block owns; they count in ``frames``."""
+    """Number of lost frames that the block owns; ``frames`` includes them."""
     filled: FrameRanges = ()
-    """Frames that were given the fill value, as their chunks are absent."""
+    """Ranges of frames whose chunks are absent and that were read as the fill value."""
     reason: str = ""
-    """Why frames are lost; empty if none is, or for a shard that was found."""
+    """Why frames were lost; empty if none was lost, or if the shard already existed."""
 
     @property
     def found(self) -> bool:
-        """The shard was there already."""
+        """Whether the shard already existed."""
         return self.attempts == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockRetried(Event):
-    """A block failed and is tried again."""
+    """A block failed and is retried."""
 
     block: int
     block_id: str
     attempts: int
     reason: str
     alone: bool
-    """Its worker died or had no memory left: it is tried again with nothing else in flight."""
+    """Whether the block is retried without other blocks in flight, because its worker died or ran out of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,23 +127,24 @@ class BlockFailed(Event):
     block_id: str
     frames: int
     volumes: tuple[int, int]
-    """First and one-past-last volume."""
+    """Range of volumes, end excluded."""
     planes: tuple[int, int]
+    """Range of planes, end excluded."""
     attempts: int
     cause: str
-    """Name of the kind of error."""
+    """Name of the exception class."""
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardDamaged(Event):
-    """The shard of a finished block was damaged after it had been written; the block is done again."""
+    """The shard of a finished block was damaged after it had been written; the block is processed again."""
 
     block: int
     block_id: str
     frames: int
     rows: int
-    """That the shard had."""
+    """Number of rows that the shard had."""
     reason: str
 
 
@@ -156,7 +157,7 @@ class RunInterrupted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class MergeStarted(Event):
-    """Shards are being joined into one table."""
+    """The run starts to merge the shards into one table."""
 
     blocks: int
     rows: int
@@ -164,7 +165,7 @@ class MergeStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Merged(Event):
-    """The table is committed."""
+    """The merged table is committed."""
 
     path: str
     rows: int
@@ -173,23 +174,24 @@ class Merged(Event):
     bytes: int = 0
     """Size of the table."""
     crc32: int = -1
-    """Checksum of the whole file; -1: not taken, by an earlier version."""
+    """Checksum of the whole file; -1: an earlier version did not compute one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished(Event):
-    """The run has ended, in whatever way."""
+    """The run has ended: finished, failed or interrupted."""
 
     exit_status: int
     blocks_done: int
     blocks_failed: int
     blocks_left: int
-    """Neither done nor failed: the run was interrupted."""
+    """Number of blocks that are neither done nor failed, because the run was interrupted."""
     rows: int
     run_s: float
 
 
 SettledBlock = BlockDone | BlockFailed
-"""An event of the ledger: a block is finished, one way or the other."""
+"""Event of the ledger: a block is done, or has failed for good."""
 
 Listener = Callable[[Event], None]
+"""Function that is called with each event."""

@@ -1,10 +1,10 @@
-"""The output folder of a run: where things lie in it, what it says of its run, and that one program writes at a time.
+"""The run folder: the paths of its files, the record of its run, and the lock that admits one program at a time.
 
 OUT/run.json  run.lock  ledger.jsonl  events.jsonl  localizations.parquet  shards/<block>.parquet  logs/
 
-Jobs that each do a share of the blocks write at the same time, and know of each other from these files alone: each has
-a lock, ledger and events of its own (``ledger.2-of-8.jsonl``), since lines that several machines append to one file get
-lost on network file systems. A program that does all blocks and one that does a share exclude each other.
+Several jobs can each process a share of the blocks at the same time. They know of each other only through these files.
+Each job has its own lock, ledger and events (``ledger.2-of-8.jsonl``), because lines that several machines append to
+one file get lost on network file systems. A program that processes all blocks excludes jobs that process a share.
 """
 
 import json
@@ -41,18 +41,18 @@ _OF_A_RUN = (
     "STOP",
 )
 _MOST_OWNERS = 3
-"""Programs that are named when many work in a folder."""
+"""Largest number of programs that a message names when many use a folder."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths in an output folder, and its record."""
+    """Run folder: the paths of its files, and access to its record, events and lock."""
 
     out: Path
     share: str = ""
-    """Of a job that does a share of the blocks, its name: ``2-of-8``."""
+    """Name of the share, such as ``2-of-8``, if the program processes a share of the blocks; else empty."""
 
     @property
     def shards(self) -> Path:
@@ -61,17 +61,17 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """What is run: everything that is needed to do it again."""
+        """Record of the run: everything that is needed to repeat it."""
         return self.out / "run.json"
 
     @property
     def ledger(self) -> Path:
-        """One JSON line per finished block."""
+        """Ledger: one JSON line per finished block."""
         return self.out / f"ledger{self._suffix}.jsonl"
 
     @property
     def events(self) -> Path:
-        """One JSON line per event."""
+        """Events of the run, one JSON line each."""
         return self.out / f"events{self._suffix}.jsonl"
 
     @property
@@ -81,12 +81,12 @@ class RunFolder:
 
     @property
     def stop(self) -> Path:
-        """Made by a user to say that the acquisition which the run follows is over."""
+        """File that a user creates to say that the acquisition which the run follows has ended."""
         return self.out / "STOP"
 
     @property
     def lock(self) -> Path:
-        """Who writes into the folder."""
+        """Lock file of the program that writes into the folder."""
         return self.out / f"run{self._suffix}.lock"
 
     @property
@@ -94,7 +94,7 @@ class RunFolder:
         return f".{self.share}" if self.share else ""
 
     def files_of(self, kind: Literal["ledger", "events"]) -> list[Path]:
-        """The files of one kind that are there; several programs that share a run write one each."""
+        """Return the existing files of one kind; each program that processes a share writes its own file."""
         return sorted(self.out.glob(f"{kind}*.jsonl"))
 
     def read_ledger(self) -> tuple[list[SettledBlock], int]:
@@ -103,7 +103,7 @@ class RunFolder:
         return [event for event in events if isinstance(event, SettledBlock)], broken
 
     def read_events(self) -> list[Event]:
-        """Return the events of all programs that have worked in the folder, ordered by time."""
+        """Return the events of all programs that have written into the folder, ordered by time."""
         return self._read_all("events")[0]
 
     def _read_all(self, kind: Literal["ledger", "events"]) -> tuple[list[Event], int]:
@@ -112,7 +112,7 @@ class RunFolder:
         return events, sum(broken for _, broken in found)
 
     def create(self) -> None:
-        """Make the folder and those inside it."""
+        """Create the run folder and its subfolders."""
         try:
             for folder in (self.shards, self.out / "logs"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -125,9 +125,9 @@ class RunFolder:
         Raises
         ------
         OutputError
-            The file is there and is no JSON object.
+            The file cannot be read, or is not a JSON object.
         InputError
-            It is a record of another version.
+            The record was written by another version.
         """
         try:
             values = read_json(self.record)
@@ -136,7 +136,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise OutputError(f"{self.record} cannot be read ({error}); restore it, or use another folder.") from error
         if not isinstance(values, dict):
-            raise OutputError(f"{self.record} holds no JSON object; restore it, or use another folder.")
+            raise OutputError(f"{self.record} is not a JSON object; restore it, or use another folder.")
         return RunRecord.from_dict(values, source=str(self.record))
 
     def read_run(self) -> RunRecord:
@@ -145,43 +145,45 @@ class RunFolder:
         Raises
         ------
         InputError
-            The folder holds no run, or its record cannot be read, or is one of another version.
+            The folder contains no run, or its record cannot be read or was written by another version.
         """
         try:
             record = self.read_record()
         except OutputError as error:
             raise InputError(
-                f"{str(error).partition('; ')[0]}; restore it, or give the same 'lls-decode run' again, which writes "
-                "it anew where all shards are of its run."
+                f"{str(error).partition('; ')[0]}; restore it, or repeat the same 'lls-decode run', which rewrites it "
+                "if all shards belong to that run."
             ) from error
         if record is None:
-            raise InputError(f"{self.out} holds no run (no run.json in it); give the folder that was given as --out.")
+            raise InputError(f"{self.out} contains no run (no run.json in it); give the --out folder of a run.")
         return record
 
     def note_layout(self, layout: Layout) -> None:
-        """Write down how far the dataset of the run reaches by now."""
+        """Update the record with the current size of a growing dataset."""
         record = self.read_record()
         if record is not None:
             self.write_record(record.with_layout(layout))
 
     def write_record(self, record: RunRecord) -> None:
-        """Write ``run.json`` aside and rename it.
+        """Write ``run.json`` to a temporary file and rename it.
 
         Raises
         ------
         OutputError
-            Full disk, read-only folder.
+            The file cannot be written, for example because the disk is full or the folder read-only.
         """
         with written_aside(self.record, own_folder=True) as temporary:
             temporary.write_text(_text(record), encoding="utf-8")
 
     def write_first_record(self, record: RunRecord) -> bool:
-        """Write ``run.json`` unless there is one already, also where several programs try; says whether it did.
+        """Write ``run.json`` if it does not exist, and return whether it was written.
+
+        If several programs call this at the same time, exactly one of them writes the file.
 
         Raises
         ------
         OutputError
-            As `write_record`.
+            As for `write_record`.
         """
         whole = self.record.with_name(f"{TEMPORARY_PREFIX}record-{uuid.uuid4().hex}")
         with written_aside(whole, own_folder=True) as temporary:
@@ -192,7 +194,10 @@ class RunFolder:
             raise output_error(self.record, error) from error
 
     def list_shards(self) -> set[str]:
-        """Block ids that have a shard, by name only: a shard gets its name when it is complete."""
+        """Return the ids of the blocks that have a shard.
+
+        The names of the files suffice, because a shard is renamed to its final name only when it is complete.
+        """
         try:
             names = os.listdir(self.shards)
         except OSError:
@@ -200,7 +205,7 @@ class RunFolder:
         return {name.removesuffix(".parquet") for name in names if name[:1] == "b" and name.endswith(".parquet")}
 
     def owner(self) -> str | None:
-        """Who works in the folder at the moment, in words; None when nobody does. Writes nothing."""
+        """Return a description of the programs that use the folder now; None if there are none. Writes nothing."""
         found = _owners(self.out.glob("run*.lock"))
         if not found:
             return None
@@ -208,22 +213,26 @@ class RunFolder:
         return ", ".join(found[:_MOST_OWNERS]) + more
 
     def has_others(self) -> bool:
-        """Whether other jobs work at their shares at the moment."""
+        """Whether other jobs are processing their shares at present."""
         return bool(_owners(path for path in self.out.glob("run.*.lock") if path != self.lock))
 
     def wait_until_free(self) -> None:
-        """Wait for whoever works in the folder: the driver on a lost node lives on until SLURM reaches the node."""
+        """Wait until no other program holds the lock.
+
+        The driver on a node that SLURM has lost keeps running until SLURM reaches the node again.
+        """
         said, lock = "", FolderLock(self.lock)
         while (owner := lock.holder()) is not None:
             if owner != said:
-                logger.info("waiting for %s to let go of %s", owner, self.out)
+                logger.info("waiting for %s to release %s", owner, self.out)
                 said = owner
             time.sleep(FREE_POLL_S)
 
     def remove_unfinished_table(self) -> None:
-        """Remove what a killed merge has left, which may be as large as the table. For whoever holds the lock.
+        """Remove the temporary file of a killed merge, which may be as large as the table.
 
-        Nothing is removed while other jobs work at their shares, one of which may be merging.
+        Only the program that holds the lock may call this. Nothing is removed while other jobs are processing their
+        shares, because one of them may be merging.
         """
         if not self.has_others():
             for path in self.out.glob(f"{TEMPORARY_PREFIX}{self.table.stem}-*{self.table.suffix}"):
@@ -231,7 +240,7 @@ class RunFolder:
                     path.unlink()
 
     def clear(self) -> None:
-        """Remove what a run has written, and nothing else."""
+        """Remove all files that a run has written, and no others."""
         for pattern in _OF_A_RUN:
             for path in self.out.glob(pattern):
                 remove(path)
@@ -240,19 +249,20 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[FolderLock]:
-        """Hold the folder, or a share of its work: a second program that wants the same is refused.
+        """Hold the lock of the folder, or of one share of its blocks, against other programs.
 
         Raises
         ------
         RunConflictError
-            Another program that is alive holds it.
+            Another live program holds the lock.
         OutputError
             The folder cannot be written.
         """
         lock = FolderLock(self.lock)
         lock.acquire()
         try:
-            # Looked at after our own lock is there: of two that come at once at least one sees the other.
+            # Check the other locks after creating our own: of two programs that start together, at least one sees the
+            # other.
             for path in [self.out / "run.lock"] if self.share else self.out.glob("run.*.lock"):
                 FolderLock(path).remove_stale()
             yield lock
@@ -265,7 +275,7 @@ def _text(record: RunRecord) -> str:
 
 
 def _owners(locks: Iterable[Path]) -> list[str]:
-    """Who holds these locks, in words."""
+    """Return descriptions of the programs that hold these locks."""
     found: list[str] = []
     for path in sorted(locks):
         with suppress(OSError):

@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 class EventWriter:
-    """Listener that appends one JSON line per event to a file, and flushes it to the disk now and then.
+    """Listener that appends one JSON line per event to a file, and flushes the file to the disk every ``sync_s``.
 
-    A line that a killed process left unfinished is closed before the next one is added, so that it spoils no other.
+    If a killed process left an unfinished line, a line end is added first, so that the next line remains readable.
     """
 
     def __init__(self, path: Path, kinds: Collection[type[Event]] | None = None, *, sync_s: float = 1.0) -> None:
@@ -64,13 +64,13 @@ class EventWriter:
         """Flush and close the file."""
         try:
             os.fsync(self._file)
-        except OSError as error:  # whoever closes has something worse to say, or is done
+        except OSError as error:  # no exception here: it could hide a more important one of the caller
             logger.warning("%s", output_error(self._path, error))
         finally:
             os.close(self._file)
 
     def _write(self, line: bytes) -> None:
-        """Write a whole line: when a disk is nearly full, the system writes a part of it and calls that a success."""
+        """Write a whole line, since the system may write only part of it, without an error, on a nearly full disk."""
         written = os.write(self._file, line)
         while written < len(line):
             written += os.write(self._file, line[written:])

@@ -1,7 +1,8 @@
-"""One program at a time in a run folder, or at a share of its work: a lock file with host, process and heartbeat.
+"""Lock file with host, process and heartbeat, which admits one program at a time to a run folder or to a share.
 
-The heartbeat is the file's modification time, and is compared with the clock of the file system, since the clocks of
-two machines differ. Where that clock was set meanwhile it tells nothing: then the heartbeat is watched.
+The heartbeat is the modification time of the file. It is compared with the clock of the file system, because the clocks
+of two machines differ. If the two are far apart, either the owner is dead or a clock was changed; the heartbeat is then
+watched for a while to see whether it advances.
 """
 
 import json
@@ -24,18 +25,18 @@ from lls_decode.table.files import TEMPORARY_PREFIX, clock_of, output_error
 
 HEARTBEAT_S = 10.0
 STALE_S = 120.0
-"""A heartbeat further than this from now is that of a dead program, or a clock was set."""
+"""Largest difference between the heartbeat of a live program and the clock, unless a clock was changed."""
 WATCH_S = 2.5 * HEARTBEAT_S
-"""How long such a lock is watched before it is taken over."""
+"""Time for which a lock with an older heartbeat is watched before it is taken over."""
 WATCH_POLL_S = 0.5
 _MOST_LOCK_BYTES = 4096
-"""Twenty times what is written into a lock."""
+"""Largest number of bytes read from a lock file: twenty times its normal content."""
 
 logger = logging.getLogger(__name__)
 
 
 class FolderLock:
-    """A lock file. That of a dead process is taken over."""
+    """Lock file of a run folder. The lock of a dead process is taken over."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,15 +44,18 @@ class FolderLock:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
         self.lost = threading.Event()
-        """Set when another program has taken the folder over (this one slept for long): nothing more may be written."""
+        """Set when another program has taken over the lock, because this one was suspended for long.
+
+        After that, this program must write nothing more into the folder.
+        """
 
     def acquire(self) -> None:
-        """Take the lock, and keep it alive in a thread.
+        """Take the lock, and start a thread that keeps its heartbeat.
 
         Raises
         ------
         RunConflictError
-            A program that is alive holds it.
+            Another live program holds the lock.
         OutputError
             The folder cannot be written.
         """
@@ -63,7 +67,7 @@ class FolderLock:
         self._thread.start()
 
     def release(self) -> None:
-        """Give the lock back, when it is still ours."""
+        """Remove the lock file, if this program still owns it."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -71,11 +75,14 @@ class FolderLock:
             sight = _look(self._path)
             if sight is not None and sight.token == self._token:
                 remove(self._path)
-        except OSError as error:  # the next program sees that this process is dead
+        except OSError as error:  # harmless: the next program finds that this process is dead
             logger.warning("%s", output_error(self._path, error))
 
     def holder(self) -> str | None:
-        """The living program that holds the lock, in words; None: there is none. Takes `WATCH_S` when clocks lie."""
+        """Return a description of the live program that holds the lock; None if there is none.
+
+        Takes up to `WATCH_S` if the heartbeat does not agree with the clock.
+        """
         sight = _look(self._path)
         if sight is None or sight.is_dead():
             return None
@@ -100,15 +107,17 @@ class FolderLock:
             try:
                 with os.fdopen(file, "w", encoding="utf-8") as stream:
                     stream.write(content)
-            except OSError:  # a full disk; an empty lock would keep everybody out for a while
+            except OSError:  # full disk; an empty lock file would block other programs for a while
                 self._path.unlink(missing_ok=True)
                 raise
             return
-        raise RunConflictError(f"{self._path} comes and goes: several runs want this folder; give each its own --out.")
+        raise RunConflictError(
+            f"{self._path} repeatedly appears and disappears: several runs use this folder; give each its own --out."
+        )
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            with suppress(OSError):  # a file server that is away for a moment; the next beat tries again
+            with suppress(OSError):  # the file server may be unreachable for a moment; the next beat retries
                 sight = _look(self._path)
                 if sight is None or sight.token != self._token:
                     self.lost.set()
@@ -116,13 +125,13 @@ class FolderLock:
                 os.utime(self._path)
 
     def remove_stale(self) -> None:
-        """Remove the lock of a dead process; refuse when its owner is alive."""
+        """Remove the lock of a dead process; raise RunConflictError if its owner is alive."""
         before, owner = _look(self._path), self.holder()
         if owner is not None:
             raise RunConflictError(
                 f"Folder {self._path.parent} is in use by {owner}; wait for it, or give another --out."
             )
-        # Rename, then look: of two machines that remove the same stale lock, one must not remove the other's new one.
+        # Rename, then check: of two machines that remove the same stale lock, neither may remove the other's new lock.
         aside = self._path.with_name(f"{TEMPORARY_PREFIX}lock-{self._token}")
         with suppress(FileNotFoundError):
             replace(self._path, aside)
@@ -134,14 +143,17 @@ class FolderLock:
 
 
 def owner_of(path: Path) -> str | None:
-    """Who seems to hold a lock, in words, by the clock of this machine; None when nobody does. Writes nothing."""
+    """Return a description of the program that seems to hold a lock; None if there is none.
+
+    The heartbeat is compared with the clock of this machine. Nothing is written.
+    """
     sight = _look(path)
     return sight.owner if sight is not None and sight.is_fresh(time.time()) and not sight.is_dead() else None
 
 
 @dataclass(frozen=True)
 class _Sight:
-    """What a lock file says at one moment."""
+    """Content of a lock file at one moment."""
 
     host: str
     pid: int
@@ -154,7 +166,7 @@ class _Sight:
         return f"process {self.pid or '(unknown)'} on {self.host or '(unknown)'}"
 
     def is_dead(self) -> bool:
-        """Whether its process is known not to be alive."""
+        """Whether the owner is known to be dead; only processes of this machine can be checked."""
         return self.host == socket.gethostname() and not is_alive(self.pid)
 
     def is_fresh(self, now: float) -> bool:
@@ -162,11 +174,14 @@ class _Sight:
 
 
 def _look(path: Path) -> _Sight | None:
-    """None when there is no lock; one without an owner was left by a process that died while it wrote it."""
+    """Read a lock file; None if it does not exist.
+
+    A lock without an owner was left by a process that died while writing it.
+    """
     content: Any = None
     try:
         beat = path.stat().st_mtime
-        with suppress(DocumentError):  # damaged: as one without an owner
+        with suppress(DocumentError):  # a damaged lock is treated like a lock without an owner
             content = patiently(lambda: read_json(path, most=_MOST_LOCK_BYTES))
     except FileNotFoundError:
         return None
@@ -178,8 +193,8 @@ def _look(path: Path) -> _Sight | None:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep programs of this machine (of all, on most file systems) from looking at the lock at the same time."""
+    """Let only one program of this machine, or of all machines on most file systems, examine the lock at a time."""
     with ExitStack() as stack:
-        with suppress(OSError):  # a file system without locks: the lock that is made next decides alone
+        with suppress(OSError):  # file system without locks: the lock file that is created next must suffice
             stack.enter_context(locked_file(folder / f"{TEMPORARY_PREFIX}guard", wait_s=STALE_S))
         yield

@@ -1,4 +1,4 @@
-"""Whether the merged table of a run is still what was merged: noticed cheaply, by size, date and checksum."""
+"""Detect damage to the merged table of a run after the merge, from its size, modification time and checksum."""
 
 import zlib
 from pathlib import Path
@@ -14,7 +14,7 @@ _PIECE_BYTES: Final = 1 << 20
 
 
 def file_checksum(path: Path) -> int:
-    """CRC-32 of a whole file."""
+    """Return the CRC-32 of a whole file."""
     found = 0
     with open_regular_file(path) as file:
         while piece := file.read(_PIECE_BYTES):
@@ -23,24 +23,26 @@ def file_checksum(path: Path) -> int:
 
 
 def find_table_damage(table: Path, merged: Merged | None, *, whole: bool) -> str | None:
-    """Say why a table is not what its merge has written; None if it is, or was processed on purpose since then.
+    """Return how a table differs from the one that the run merged; None if it is undamaged.
+
+    A table that was processed on purpose since then, for example by a drift correction in place, is not damaged.
 
     Parameters
     ----------
     merged
-        The latest merge of the run; None: not known, and only the footer is looked at.
+        Event of the latest merge of the run; None: unknown, so that only the footer of the table is checked.
     whole
-        Read the whole file, also when its date says that nobody has written to it since it was merged.
+        Read the whole file, even if its modification time says that it has not changed since the merge.
     """
     try:
-        if read_metadata(table).history:  # drift, filters in place: another table, on purpose
+        if read_metadata(table).history:  # processed in place on purpose, e.g. drift correction or a filter
             return None
         found = table.stat()
         if merged is None or merged.crc32 < 0:
             return None
         if found.st_size != merged.bytes:
-            return f"it has {found.st_size} bytes, and {merged.bytes} when it was merged"
-        is_touched = found.st_mtime > merged.at  # or copied: the merge is noted when the table has its name
+            return f"it has {found.st_size} bytes, but had {merged.bytes} when it was merged"
+        is_touched = found.st_mtime > merged.at  # written or copied later: the event follows the rename of the table
         if (whole or is_touched) and file_checksum(table) != merged.crc32:
             return "its bytes have changed since it was merged"
     except (TableError, OSError) as error:

@@ -12,7 +12,7 @@ from lls_decode.errors import InputError
 from lls_decode.table import TableMetadata
 
 RECORD_VERSION = 1
-_ADVICE = "read the run with that one, or localize again into another folder"
+_ADVICE = "read the run with that version, or localize again into another folder"
 
 
 class ModelRecord(BaseModel):
@@ -44,7 +44,7 @@ class RunRecord(BaseModel):
     """Resolved configuration."""
     context: ContextKind
     layout: Layout
-    """Size of the dataset; that of a growing one as far as it is complete."""
+    """Size of the dataset; of a growing dataset, the size of its complete part."""
     num_blocks: int
     table_metadata: TableMetadata
     """Metadata that the merged table gets."""
@@ -72,8 +72,8 @@ class RunRecord(BaseModel):
         try:
             if values["version"] != RECORD_VERSION:
                 raise InputError(
-                    f"{source} is a record of version {values['version']}, and this program reads version "
-                    f"{RECORD_VERSION}: another version has written it; {_ADVICE}."
+                    f"{source} is a record of version {values['version']}, but this program reads version "
+                    f"{RECORD_VERSION}: another version of lls-decode has written it; {_ADVICE}."
                 )
             record = cls.model_validate(values)
         except KeyError as error:
@@ -84,11 +84,11 @@ class RunRecord(BaseModel):
                 raise _missing_key(source, first["loc"][-1]) from None
             place = ".".join(str(part) for part in first["loc"])
             raise InputError(
-                f"{source} is not as this version writes it ({place}: {first['msg']}): another version has written it; "
-                f"{_ADVICE}."
+                f"{source} does not have the format of this version ({place}: {first['msg']}): another version of "
+                f"lls-decode has written it; {_ADVICE}."
             ) from None
         absent = _find_absent(record.to_dict(), values)
-        if absent is not None:  # a default would stand in for a value that nobody knows
+        if absent is not None:  # a default must not replace an unknown value
             raise _missing_key(source, absent)
         return record
 
@@ -107,11 +107,11 @@ class RunRecord(BaseModel):
 
 
 def _missing_key(source: str, key: object) -> InputError:
-    return InputError(f"{source} has no '{key}': another version has written it; {_ADVICE}.")
+    return InputError(f"{source} has no '{key}': another version of lls-decode has written it; {_ADVICE}.")
 
 
 def _find_absent(expected: Mapping[str, Any], values: Mapping[str, Any]) -> str | None:
-    """Return the first key of nested mappings that is not among the values; None if all are."""
+    """Return the first key of nested mappings that the values lack; None if they have all keys."""
     for key, value in expected.items():
         if key not in values:
             return key

@@ -1,1 +1,1 @@
-"""From a request to a frozen, checked plan: what is read, by which model, in which blocks. No worker is asked for."""
+"""Planning: turn a request into a frozen, checked plan of dataset, model and blocks, before any worker is started."""

@@ -1,4 +1,4 @@
-"""Which blocks of a plan one start of a run processes: all, those named, or one of N equal shares."""
+"""Select the blocks of a plan that one start of a run processes: all, a named selection, or one of N equal shares."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -15,15 +15,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Share:
-    """Share ``number`` of ``of`` of some work: a contiguous piece; all shares have about the same length."""
+    """Share ``number`` of ``of`` shares: a contiguous part of the blocks. All shares have about the same length."""
 
     number: int
-    """From 1."""
+    """Number of the share, from 1."""
     of: int
+    """Number of shares."""
 
     @property
     def name(self) -> str:
-        """The share in file names: ``2-of-8``."""
+        """Name of the share in file names: ``2-of-8``."""
         return f"{self.number}-of-{self.of}"
 
     def take(self, items: Sequence[T]) -> Sequence[T]:
@@ -32,35 +33,35 @@ class Share:
 
 
 def parse_share(text: str) -> Share:
-    """Read ``2/8``.
+    """Parse a share such as ``2/8``.
 
     Raises
     ------
     ConfigError
-        The text is something else, or names no share from the first to the last.
+        The text has another form, or the share does not exist.
     """
     found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(
-            f"--share {text}: expected I/N, share I (from 1) of N, e.g. 2/8; in an array of jobs give "
-            "'--array=1-8' to sbatch and '--share $SLURM_ARRAY_TASK_ID/8' here."
+            f"--share {text}: expected I/N, share I (from 1) of N, e.g. 2/8; for a job array give '--array=1-8' to "
+            "sbatch and '--share $SLURM_ARRAY_TASK_ID/8' here."
         )
     return Share(int(found[1]), int(found[2]))
 
 
 def parse_blocks(text: str, blocks: Sequence[Block]) -> frozenset[int]:
-    """Return the numbers of the blocks in a list of numbers, ranges and ids: ``3,7:10,b000012``.
+    """Return the block numbers in a comma-separated list of numbers, ranges and ids: ``3,7:10,b000012``.
 
     Raises
     ------
     ConfigError
-        Something else is in the list, or the plan has no such block.
+        The list contains something else, or the plan has no such block.
     """
     return frozenset(number for word in text.split(",") for number in _parse_word(word.strip(), len(blocks)))
 
 
 def _parse_word(word: str, num_blocks: int) -> range:
-    """Return the blocks that one word of the list names."""
+    """Return the block numbers that one item of the list names."""
     if match := re.fullmatch(r"b?(\d+)", word):
         chosen = range(int(match[1]), int(match[1]) + 1)
     elif re.fullmatch(r"(b?\d+)?[:-](b?\d+)?", word):
@@ -81,6 +82,9 @@ def _expected(num_blocks: int) -> str:
 
 
 def select_blocks(blocks: Sequence[Block], *, only: Collection[int] | None, share: Share | None) -> tuple[Block, ...]:
-    """Return the named blocks of a share, in the order of the plan; None: all shares, all names."""
+    """Return the blocks that belong to a share and to a selection of numbers, in the order of the plan.
+
+    None for ``share`` or ``only`` means no restriction.
+    """
     taken = blocks if share is None else share.take(blocks)
     return tuple(block for block in taken if only is None or block.index in only)

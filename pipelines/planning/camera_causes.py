@@ -1,4 +1,4 @@
-"""What frames tell about the camera that recorded them, and why the configured one does not fit. No torch."""
+"""Measure how frames look through the configured camera, and find out why it does not fit them. No torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from lls_decode.config import Camera, Values
 from lls_decode.robust import robust_sd
 
 _ROUGH = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float64) / 6
-"""Passes what changes from pixel to pixel, sum of squares 1: noise, and hardly any light that a lens has focused."""
+"""High-pass filter with sum of squares 1, which passes pixel noise but hardly any light that a lens has focused."""
 _ROUNDING = 1 / 12
 """Variance of rounding, counts squared."""
 _HALF_RANGE = 32768
 _SMOOTHER = 10.0
-"""Swapping bytes makes neighbouring pixels this many times more alike, at least, when the bytes were swapped before."""
+"""Smallest factor by which swapping bytes reduces the fine detail of frames that were written in wrong byte order."""
 _FRACTIONS = 0.01
-"""Share of the pixels with fractions from which values are no counts."""
+"""Fraction of pixels with non-integer values above which the values are not camera counts."""
 _NOISY = 2.0
-"""Noise variance in units of the expected one from which the gain is doubted."""
+"""Ratio of measured to expected noise variance above which the gain is probably wrong."""
 _AS_PHOTONS = (
-    "give a camera that leaves the values as they are (camera: {kind: scmos, offset_adu: 0, gain_adu_per_e: 1, "
+    "set a camera that leaves the values unchanged (camera: {kind: scmos, offset_adu: 0, gain_adu_per_e: 1, "
     "variance_adu2: 0})"
 )
 
@@ -33,40 +33,40 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the background of frames looks like through a camera. Shot units as in `lls_decode.config.ShotNoise`."""
+    """Background and noise of frames, measured with a given camera. Shot units are those of `config.ShotNoise`."""
 
     median_adu: float
     bg: float
-    """Median of the photons: most pixels hold background only."""
+    """Background, photons per pixel: the median, because most pixels contain background only."""
     photons_per_unit: float
-    """Photons in a shot unit."""
+    """Photons per shot unit."""
     noise_variance: float
     """Variance of the noise from pixel to pixel, shot units squared."""
     dark_variance: float
-    """The part of it that a pixel of this camera has without light."""
+    """Variance that a pixel of this camera has without light, shot units squared."""
     dark_sd: float
-    """Standard deviation of a pixel with one shot unit of light, photons: the background is not further below zero."""
+    """Standard deviation of a pixel with one shot unit of light, photons. No background can be further below zero."""
     is_wrapped: bool
-    """Whether some counts lie in the lower half of the negative numbers, while most are positive."""
+    """Whether some counts are in the lower half of the negative range although most counts are positive."""
 
     @property
     def bg_units(self) -> float:
-        """The background in shot units."""
+        """Background in shot units."""
         return self.bg / self.photons_per_unit
 
     @property
     def expected_variance(self) -> float:
-        """Variance of the noise of such a background, shot units squared."""
+        """Noise variance that this camera would have at this background, shot units squared."""
         return max(self.bg_units, 0.0) + self.dark_variance
 
     @property
     def bg_of_noise(self) -> float:
-        """Background that has the noise of the frames, photons."""
+        """Background that would explain the measured noise, photons."""
         return max(self.noise_variance - self.dark_variance, 0.0) * self.photons_per_unit
 
     @classmethod
     def of(cls, adu_TYX: Frames, camera: Camera, values: Values) -> "Evidence":
-        """Measure frames. Pixels of exactly 0 are not recorded ones, if the camera has counts at no light."""
+        """Measure frames. If the camera has an offset, pixels of exactly 0 count as not recorded and are ignored."""
         noise, dark = camera.shot_noise(values), camera.dark_level(values)
         photons = camera.to_photons(adu_TYX.astype(np.float64), values)
         recorded = adu_TYX != 0 if dark.adu > 0 and adu_TYX.any() else np.ones(adu_TYX.shape, dtype=bool)
@@ -86,17 +86,17 @@ class Evidence:
 
 
 def _noise_variance(adu_TYX: Frames, recorded_TYX: npt.NDArray[np.bool_], camera: Camera, values: Values) -> float:
-    """Variance of the photons from pixel to pixel, robust against emitters, without that of rounding."""
+    """Return the photon variance from pixel to pixel, robust against emitters and without the variance of rounding."""
     is_whole = adu_TYX.dtype.kind in "iu"
     adu = adu_TYX.astype(np.float64)
-    if is_whole:  # few different counts have no median deviation
+    if is_whole:  # with few different counts, the median absolute deviation may be zero
         adu += np.random.default_rng(0).uniform(-0.5, 0.5, adu.shape)
     variance = _fine_sd(camera.to_photons(adu, values), recorded_TYX) ** 2
     return max(variance - 2 * _ROUNDING * photons_per_count(camera, values) ** 2 * is_whole, 0.0)
 
 
 def photons_per_count(camera: Camera, values: Values) -> float:
-    """Photons that one more count stands for; the median over the pixels."""
+    """Return the photons per count: the median over the pixels."""
     one, none = (camera.to_photons(np.asarray(float(count)), values) for count in (1, 0))
     return float(np.median(one - none))
 
@@ -104,36 +104,36 @@ def photons_per_count(camera: Camera, values: Values) -> float:
 def likely_cause(
     adu_TYX: Frames, evidence: Evidence, camera: Camera, values: Values, is_near: Callable[[float], bool]
 ) -> str:
-    """Return why frames do not fit a camera, and what to do, in words without an end.
+    """Return why frames do not fit a camera, and what to do, as a clause without a full stop.
 
-    ``is_near`` tells whether a background is one that the model was trained for.
+    ``is_near`` says whether a background is within the range that the model was trained for.
     """
     kind, median = adu_TYX.dtype.kind, evidence.median_adu
     if kind == "f" and np.mean(adu_TYX != np.round(adu_TYX)) > _FRACTIONS:
         return (
-            "the values have fractions, so that they are no counts but photons, or otherwise processed: localize the "
-            f"counts of the camera, or {_AS_PHOTONS}"
+            "the values are not integers, so they are photons or otherwise processed, not counts: localize the counts "
+            f"of the camera, or {_AS_PHOTONS}"
         )
     if _is_swapped(adu_TYX):
         return (
-            "neighbouring pixels become alike when the bytes of each number are swapped, so that they were written in "
-            "the wrong byte order: convert the movie again with the other one"
+            "neighbouring pixels become similar when the bytes of each number are swapped, so they were written in the "
+            "wrong byte order: convert the movie again with the other byte order"
         )
     if median < 0 or evidence.is_wrapped:
         return (
-            f"no camera counts below zero, so that the counts were exported as signed numbers ({adu_TYX.dtype}), with "
-            f"{_HALF_RANGE} subtracted or those above {_HALF_RANGE - 1} wrapped around, or a background was "
+            f"cameras give no negative counts, so the counts were exported as signed numbers ({adu_TYX.dtype}), with "
+            f"{_HALF_RANGE} subtracted or counts above {_HALF_RANGE - 1} wrapped around, or a background was "
             "subtracted: export them as unsigned numbers (uint16), without processing"
         )
     if median >= _HALF_RANGE and is_near(evidence.bg - _HALF_RANGE * photons_per_count(camera, values)):
         return (
-            f"{_HALF_RANGE} was added to the counts, as some programs export signed numbers: subtract it, or raise "
-            f"camera.{camera.DARK_LEVEL} by it"
+            f"{_HALF_RANGE} was added to the counts, as some programs do for signed numbers: subtract {_HALF_RANGE}, "
+            f"or raise camera.{camera.DARK_LEVEL} by it"
         )
     if _are_photons(adu_TYX, is_near):
         return (
-            "median and noise of the values themselves are those of photons, so that they were converted before: "
-            f"localize the counts of the camera, or {_AS_PHOTONS}"
+            "median and noise of the unconverted values are those of photons, so they were converted already: localize "
+            f"the counts of the camera, or {_AS_PHOTONS}"
         )
     return _offset_or_gain(evidence, camera, values)
 
@@ -143,20 +143,20 @@ def _offset_or_gain(evidence: Evidence, camera: Camera, values: Values) -> str:
     is_noisy = evidence.bg > 0 and evidence.noise_variance > _NOISY * expected
     is_quiet = evidence.noise_variance < expected / _NOISY
     if evidence.bg > 0 and not is_noisy and not is_quiet:
-        return "the noise is that of so much light: train a model for this background (lls-decode estimate)"
+        return "the noise fits this amount of light: train a model for this background (lls-decode estimate)"
     if is_noisy:
         times = evidence.noise_variance / expected
-        return f"the noise is {times:.2g} times that of so much light, so that the camera's gain is too low: correct it"
+        return f"the noise is {times:.2g} times that of this amount of light: the camera's gain is too low, correct it"
     offset = dark.adu + (evidence.bg - evidence.bg_of_noise) / photons_per_count(camera, values)
     word = "high" if evidence.bg < 0 else "low"
     return (
-        f"camera.{dark.name} is too {word}, the noise of the frames fits {dark.name} {offset:.0f}: give the camera of "
-        "the data (median of dark frames)"
+        f"camera.{dark.name} is too {word}, the noise of the frames fits {dark.name} {offset:.0f}: set the value of "
+        "the camera that recorded the data (median of dark frames)"
     )
 
 
 def _fine_sd(frames_TYX: Floats, recorded_TYX: npt.NDArray[np.bool_] | None = None) -> float:
-    """Robust standard deviation of the finest detail, over the pixels whose neighbours are recorded, too."""
+    """Return the robust standard deviation of the finest detail, over pixels whose neighbours were also recorded."""
     fine = np.stack([convolve(frame, _ROUGH) for frame in frames_TYX])
     inside = np.zeros(fine.shape, dtype=bool)
     inside[:, 1:-1, 1:-1] = True
@@ -179,9 +179,9 @@ def _is_wrapped(adu_TYX: Frames, median_adu: float) -> bool:
 
 
 def _are_photons(adu_TYX: Frames, is_near: Callable[[float], bool]) -> bool:
-    """Whether values are in the range of the model, and as noisy as photons, without any camera."""
+    """Whether unconverted values have a median in the range of the model, and the noise of photons."""
     median = float(np.median(adu_TYX))
     variance = _fine_sd(adu_TYX.astype(np.float64)) ** 2
     return (
         median > 0 and is_near(median) and 1 / _NOISY < variance / median < 2 * _NOISY
-    )  # twice as noisy after amplification
+    )  # an EM gain doubles the variance

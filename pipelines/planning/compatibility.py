@@ -1,7 +1,4 @@
-"""Whether the model fits the data.
-
-What a run leaves open is settled here, and what cannot be meant is refused. No torch.
-"""
+"""Complete the configuration of a run from dataset and model, and refuse data that the model does not fit. No torch."""
 
 from pathlib import Path
 
@@ -15,11 +12,14 @@ from .stated_sizes import SIZE_TOLERANCE, TRUST, check_scan, pixel_difference, p
 
 SMALLEST_FRAME_PX = 16
 SUBPIXEL_TOLERANCE = 0.15
-"""Largest difference, in pixels, between the plane-to-plane shift of the data and of the training without a note."""
+"""Largest difference between the plane-to-plane shifts of the data and of the training without a note, px."""
 
 
 def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[ResolvedRunConfig, list[str]]:
-    """Fill in camera, pixel size and geometry: the run's own, else the dataset's, else the bundle's; say which."""
+    """Return the resolved configuration, and notes on the origin of values that it did not set.
+
+    Camera, pixel size and geometry are those of the configuration, else of the dataset, else of the model bundle.
+    """
     notes: list[str] = []
     if config.camera is None:
         camera = info.camera
@@ -42,11 +42,19 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
 
 
 def check_compatibility(config: ResolvedRunConfig, layout: Layout, info: BundleInfo) -> list[str]:
-    """Refuse data that the model was not made for; notes on what is merely unusual."""
+    """Check that the model suits the data, and return notes on unusual, but possible combinations.
+
+    Raises
+    ------
+    InputError
+        The frames are too small.
+    BundleError
+        The model was trained for other data.
+    """
     pixel, camera, geometry = config.pixel_size, config.camera, config.geometry
     if min(layout.height, layout.width) < SMALLEST_FRAME_PX:
         raise InputError(
-            f"Frames have {layout.height} x {layout.width} pixels (y, x), the network needs at least "
+            f"Frames have {layout.height} x {layout.width} pixels (y, x), but the network needs at least "
             f"{SMALLEST_FRAME_PX} x {SMALLEST_FRAME_PX}; check the axes of the dataset (input.axes)."
         )
     if pixel_difference(pixel, info.pixel_size) > SIZE_TOLERANCE:
@@ -63,14 +71,15 @@ def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
     if info.imported_from is None:
         if rule == "model" and info.detection is None:
             return [
-                f"model {info.name} has no detection thresholds of its own, the published ones are used; choose them "
-                "with 'lls-decode model recalibrate'"
+                f"model {info.name} has no detection thresholds of its own, so the published ones are used; choose its "
+                "own with 'lls-decode model recalibrate'"
             ]
         return []
     words = {
-        "model": "with the published thresholds; for its own table --set detection.rule=authors",
-        "paper": "for its own table --set detection.rule=authors",
-        "authors": "which is its own, and finds faint ones too: filter the table by prob",
+        "model": "with the published thresholds; for the table that its authors' program gives, use "
+        "--set detection.rule=authors",
+        "paper": "for the table that its authors' program gives, use --set detection.rule=authors",
+        "authors": "as its authors' program does, which also finds faint emitters: filter the table by prob",
     }
     return [f"the model was imported from {info.imported_from}; detections by rule {rule!r}, {words[rule]}"]
 
@@ -80,41 +89,46 @@ def _check_noise_map(camera: Camera, info: BundleInfo) -> list[str]:
         return []
     if camera.NOISE_MAP is None:
         raise BundleError(
-            f"Model {info.name} takes the read noise of each pixel of an sCMOS camera, the camera of the run is "
-            f"{camera.kind}; use a model without noise_map, or give the sCMOS camera of the data."
+            f"Model {info.name} needs the read noise of each pixel of an sCMOS camera, but the camera of the run is "
+            f"{camera.kind}; use a model without noise_map, or set the sCMOS camera of the data."
         )
     if camera.NOISE_MAP in camera.map_paths():
         return []
-    return [f"the model looks at the read noise of each pixel, but camera.{camera.NOISE_MAP} is one number for all"]
+    return [f"the model uses the read noise of each pixel, but camera.{camera.NOISE_MAP} is one number for all pixels"]
 
 
 def _check_context(layout: Layout, info: BundleInfo, geometry: Geometry | None, pixel: PixelSize) -> list[str]:
     network = info.network
     if network.context == "time":
         if layout.num_volumes == 1:
-            return ["the model looks along time, but there is one volume: each frame is its own neighbour"]
+            return ["the model has context along time, but there is one volume: each frame is its own neighbour"]
         if layout.planes_per_volume > 1:
-            return ["the model looks along time: the neighbours of a plane are the same plane of the next volumes"]
+            return [
+                "the model has context along time: the neighbours of a plane are the same plane of the adjacent volumes"
+            ]
         return []
     if network.context == "none":
         return []
     if layout.planes_per_volume == 1:
         raise BundleError(
-            f"Model {info.name} looks along the planes of a sweep, but the dataset has one plane a volume, so that no "
-            "plane has a neighbour; set input.planes_per_volume, or use a model with context along time."
+            f"Model {info.name} has context along the planes of a sweep, but the dataset has one plane per volume, so "
+            "no plane has a neighbour; set input.planes_per_volume, or use a model with context along time."
         )
     if geometry is None:
-        return [f"the model shifts planes by {network.shift_px} px along {network.shift_axis}, unchecked"]
+        return [
+            f"the model shifts planes by {network.shift_px} px along {network.shift_axis}, which cannot be checked "
+            "without the geometry of the data"
+        ]
     shift = geometry.plane_shift_px(pixel)
     whole = geometry.whole_shift_px(pixel, multiple=network.feature_px)
     trained = f"{network.shift_px} px along {network.shift_axis}"
     if whole != network.shift_px or (whole and geometry.propagation_axis != network.shift_axis):
         raise BundleError(
-            f"From plane to plane the data shift by {shift:.2f} px along {geometry.propagation_axis}, model "
+            f"From plane to plane the data shift by {shift:.2f} px along {geometry.propagation_axis}, but model "
             f"{info.name} was trained for {trained}; use a model trained for this geometry, or correct geometry."
         )
     if info.geometry is not None:
         other = info.geometry.plane_shift_px(info.pixel_size)
         if abs(other - shift) > SUBPIXEL_TOLERANCE:
-            return [f"planes shift by {shift:.2f} px, the model was trained for {other:.2f} px"]
+            return [f"planes shift by {shift:.2f} px, but the model was trained for {other:.2f} px"]
     return []

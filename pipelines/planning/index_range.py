@@ -1,6 +1,6 @@
-"""Ranges as they are typed: ``START:STOP``, as in a Python slice, for every option that takes a range.
+"""Parse ranges on the command line: ``START:STOP``, as in a Python slice, and other pairs of numbers.
 
-The end is excluded, and either number may be left out.
+The end of a range is excluded, and either number may be omitted.
 """
 
 import math
@@ -14,21 +14,21 @@ _SIGNED = r"-?\d+"
 
 
 def parse_range(text: str, *, option: str, from_end: bool = False) -> IndexRange:
-    """Read ``3:7``, ``3:`` or ``:7``.
+    """Parse a range such as ``3:7``, ``3:`` or ``:7``.
 
     Parameters
     ----------
     text
-        What was typed.
+        Text of the user.
     option
-        Named in the error.
+        Name of the option, for error messages.
     from_end
         Accept negative numbers, which count from the end of the dataset: ``-10:``.
 
     Raises
     ------
     ConfigError
-        The text is no range, or a range without an element.
+        The text is not a range, or the range is empty.
     """
     number = _SIGNED if from_end else _INDEX
     found = re.fullmatch(rf"({number})?:({number})?", text.strip())
@@ -36,12 +36,12 @@ def parse_range(text: str, *, option: str, from_end: bool = False) -> IndexRange
         raise ConfigError(f"{option} {text or '(nothing)'}: expected START:STOP{_advice(text)}")
     start, stop = (None if bound is None else int(bound) for bound in found.groups())
     if stop is not None and (stop == 0 or (stop <= (start or 0) and (stop >= 0) == ((start or 0) >= 0))):
-        raise ConfigError(f"{option} {text} holds nothing: expected START:STOP{_advice(text)}")
+        raise ConfigError(f"{option} {text} is empty: expected START:STOP{_advice(text)}")
     return start, stop
 
 
 def _advice(text: str) -> str:
-    """Say how the range that was probably meant is written."""
+    """Return advice on how to write the range that the user probably intended."""
     rule = " with the end excluded, from 0"
     if found := re.fullmatch(r"(\d+)(?:\D+(\d+))?", text.strip()):
         first, last = sorted((int(found[1]), int(found[2] or found[1])))
@@ -50,12 +50,12 @@ def _advice(text: str) -> str:
 
 
 def parse_limits(text: str, *, option: str) -> tuple[float, float]:
-    """Read ``-500:500``, a lower and an upper limit of a measured quantity.
+    """Parse the lower and the upper limit of a measured quantity, such as ``-500:500``.
 
     Raises
     ------
     ConfigError
-        The text is something else, or the upper limit is not above the lower one.
+        The text has another form, or the upper limit is not above the lower one.
     """
     expected = "LOW:HIGH, two numbers with the smaller one first, e.g. -500:500"
     try:
@@ -63,22 +63,22 @@ def parse_limits(text: str, *, option: str) -> tuple[float, float]:
     except ValueError:
         raise ConfigError(f"{option} {text or '(nothing)'}: expected {expected}.") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(f"{option} {text} holds nothing: expected {expected}.")
+        raise ConfigError(f"{option} {text} is empty: expected {expected}.")
     return low, high
 
 
 def parse_pair(text: str, *, option: str, separator: str, smallest: int | None = None) -> tuple[int, int]:
-    """Read two whole numbers, along x and along y: ``512x256``, or ``-3,0``.
+    """Parse two whole numbers, along x and along y, such as ``512x256`` or ``-3,0``.
 
     Raises
     ------
     ConfigError
-        The text is something else, or a number is below the smallest.
+        The text has another form, or a number is below ``smallest``.
     """
     found = re.fullmatch(rf"({_SIGNED})\s*{separator}\s*({_SIGNED})", text.strip())
     numbers = () if found is None else tuple(int(number) for number in found.groups())
     if len(numbers) != 2 or (smallest is not None and min(numbers) < smallest):
-        limit = "" if smallest is None else f" from {smallest} on"
+        limit = "" if smallest is None else f" of at least {smallest}"
         raise ConfigError(
             f"{option} {text or '(nothing)'}: expected two whole numbers{limit}, along x and along y, with "
             f"{separator!r} between them."
@@ -87,12 +87,14 @@ def parse_pair(text: str, *, option: str, separator: str, smallest: int | None =
 
 
 def parse_extent(text: str, *, option: str) -> tuple[tuple[float, float], tuple[float, float]] | str | None:
-    """Read ``auto`` (None), ``all``, or ``0:5000,100:900``, limits of a picture along its two axes; commas do too.
+    """Parse the limits of a picture along its two axes: ``auto``, which gives None, ``all``, or ``0:5000,100:900``.
+
+    Commas may replace the colons.
 
     Raises
     ------
     ConfigError
-        The text is something else, or an upper limit is not above the lower one.
+        The text has another form, or an upper limit is not above the lower one.
     """
     if text in ("auto", "all"):
         return None if text == "auto" else text
@@ -106,12 +108,12 @@ def parse_extent(text: str, *, option: str) -> tuple[tuple[float, float], tuple[
 
 
 def parse_roi(text: str, *, option: str) -> dict[str, list[int]]:
-    """Read ``100:200,50:90`` (x, then y) as the value of ``part.roi``.
+    """Parse a region of interest such as ``100:200,50:90`` (x, then y) into the value of ``part.roi``.
 
     Raises
     ------
     ConfigError
-        The text is something else, or a region without a pixel.
+        The text has another form, or the region is empty.
     """
     expected = "X0:X1,Y0:Y1 in pixels from 0 with the ends excluded, e.g. 100:200,50:90 for x 100 to 199, y 50 to 89"
     found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+)", text.replace(" ", ""))
@@ -119,5 +121,5 @@ def parse_roi(text: str, *, option: str) -> dict[str, list[int]]:
         raise ConfigError(f"{option} {text}: expected {expected}.")
     x0, x1, y0, y1 = (int(bound) for bound in found.groups())
     if x0 >= x1 or y0 >= y1:
-        raise ConfigError(f"{option} {text} holds no pixel: expected {expected}.")
+        raise ConfigError(f"{option} {text} contains no pixel: expected {expected}.")
     return {"x": [x0, x1], "y": [y0, y1]}

@@ -1,7 +1,7 @@
-"""The plan of a run: what is read, by which model, cut into which blocks, and what determines the rows. No torch.
+"""The plan of a run: dataset, model, configuration, blocks, and everything that determines the rows. No torch.
 
-Everything that can be refused is refused here, before a worker is asked for. What the user did not say is taken from
-the dataset or the model bundle, and each such choice is a note in words.
+Everything that can be checked is checked here, before any worker is started. Values that the user did not set are taken
+from the dataset or the model bundle, and each such choice is recorded as a note.
 """
 
 import json
@@ -30,15 +30,16 @@ from .camera_check import check_camera
 from .compatibility import check_compatibility, resolve_config
 
 MOST_BLOCKS = 2_000_000
-"""Twenty times a run of 10 million frames; more would fill the client's memory with plans."""
+"""Largest number of blocks of a run: twenty times that of 10 million frames. More would fill the client's memory."""
 _PROCESS_BYTES = 700_000_000
-"""A worker with torch and zarr loaded and nothing to do."""
+"""Memory of an idle worker that has loaded torch and zarr."""
 _FEATURE_MAPS = 24
-"""Maps of the first stage's width that are alive at the widest place of the network (measured: 19 to 23)."""
+"""Peak number of feature maps in memory, in units of the number of filters (measured: 19 to 23)."""
 _NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
     "compute": ("device", "threads", "batch_px", "tile_px", "compile"),
     "input": ("trust", "absent", "storage"),
 }
+"""Configuration values that do not affect the rows, by section."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Plan:
     config: ResolvedRunConfig
     blocks: tuple[Block, ...] = field(repr=False)
     identity: Mapping[str, Any] = field(repr=False)
-    """What determines the rows, as plain values; ``run_digest`` is its digest."""
+    """Everything that determines the rows, as plain values; ``run_digest`` is its digest."""
     notes: tuple[str, ...]
+    """Remarks for the user, such as the origin of values that the configuration did not set."""
     is_adopted: bool = False
-    """The arithmetic was left open, and is that of the run in the folder."""
+    """Whether the configuration left the arithmetic open and that of the run in the folder was adopted."""
 
     @property
     def layout(self) -> Layout:
@@ -70,28 +72,28 @@ class Plan:
 
     @cached_property
     def run_digest(self) -> str:
-        """Sixteen hexadecimal digits that change when any row might."""
+        """Digest of everything that determines the rows, sixteen hexadecimal digits."""
         return digest(self.identity)
 
     @property
     def is_open(self) -> bool:
-        """Whether the arithmetic is still to be decided, by the machines that compute."""
+        """Whether the arithmetic is not decided yet, because it depends on the hardware of the workers."""
         return self.config.compute.dtype == "auto"
 
     def with_dtype(self, dtype: Arithmetic, *notes: str, is_adopted: bool = False) -> "Plan":
-        """Return the same plan in an arithmetic, which its rows and its digest depend on."""
+        """Return the same plan with a given arithmetic, on which its rows and its digest depend."""
         config = self.config.replace(compute=self.config.compute.replace(dtype=dtype))
         identity = {**self.identity, "config": json.loads(json.dumps(_row_config(config)))}
         return replace(self, config=config, identity=identity, notes=(*self.notes, *notes), is_adopted=is_adopted)
 
     @cached_property
     def read_bytes(self) -> int:
-        """Uncompressed bytes that all blocks read together, context included."""
+        """Total uncompressed bytes that all blocks read, including context frames."""
         return sum(block.num_read for block in self.blocks) * self._frame_bytes
 
     @cached_property
     def worker_bytes(self) -> int:
-        """Memory that one worker needs: the blocks in flight, and one batch inside the network."""
+        """Memory that one worker needs: its process, the blocks in flight, and one batch inside the network."""
         block_bytes = max(block.num_read for block in self.blocks) * self._frame_bytes
         batch_px = self._batch_px
         if not self.config.compute.tile_px:
@@ -101,7 +103,7 @@ class Plan:
 
     @property
     def _batch_px(self) -> int:
-        return self.config.compute.batch_px or CPU_BATCH_PX  # of a GPU the memory is not the worker's
+        return self.config.compute.batch_px or CPU_BATCH_PX  # on a GPU a batch does not use the worker's own memory
 
     @property
     def _frame_bytes(self) -> int:
@@ -109,14 +111,14 @@ class Plan:
 
     @property
     def _frame_px(self) -> int:
-        """Pixels that are read of a frame."""
+        """Number of pixels that are read of each frame."""
         tile = self.source.tile
         if tile is None:
             return self.layout.height * self.layout.width
         return (tile.read_y_stop - tile.read_y_start) * (tile.read_x_stop - tile.read_x_start)
 
     def check_memory(self, limit_bytes: int) -> None:
-        """Refuse blocks that do not fit into a worker.
+        """Check that the blocks fit into the memory of a worker.
 
         Raises
         ------
@@ -127,11 +129,11 @@ class Plan:
             raise PlanError(
                 f"A worker has {_bytes(limit_bytes)} of memory, but blocks of {self.config.execution.block_frames} "
                 f"frames and batches of {self._batch_px} pixels need {_bytes(self.worker_bytes)}; lower "
-                "execution.block_frames or compute.batch_px, set compute.tile_px, or use fewer and larger workers."
+                "execution.block_frames or compute.batch_px, set compute.tile_px, or use fewer, larger workers."
             )
 
     def describe(self) -> list[str]:
-        """Lines for ``--dry-run``: what would be done, with what, and what exists already."""
+        """Return lines for ``--dry-run``: dataset, model, blocks and settings, and the state of the run folder."""
         size, pixel, execution = self.layout, self.config.pixel_size, self.config.execution
         geometry = self.config.geometry
         found = len(RunFolder(self.out).list_shards())
@@ -141,8 +143,8 @@ class Plan:
             f"pixels (y, x), {np.dtype(self.source.dtype).name}: {size.num_frames} frames",
             *self._describe_part(),
             f"blocks     {len(self.blocks)} of at most {max(block.num_owned for block in self.blocks)} frames, "
-            f"{_bytes(self.read_bytes)} to read, {execution.in_flight_per_worker} in flight a worker, which needs "
-            f"{_bytes(self.worker_bytes)}",
+            f"{_bytes(self.read_bytes)} to read, {execution.in_flight_per_worker} in flight per worker, which needs "
+            f"{_bytes(self.worker_bytes)} of memory",
             f"model      {self.bundle.name} ({self.bundle_path}), context {self.bundle.network.context}, "
             f"z {self.bundle.z_range_nm[0]:g} to {self.bundle.z_range_nm[1]:g} nm",
             f"detection  {self.config.detection.describe()}",
@@ -156,10 +158,10 @@ class Plan:
     def _describe_arithmetic(self) -> str:
         if self.is_open:
             return "auto: decided on the workers"
-        return f"{self.config.compute.dtype}{', that of the run in the folder' if self.is_adopted else ''}"
+        return f"{self.config.compute.dtype}{', adopted from the run in the folder' if self.is_adopted else ''}"
 
     def _describe_part(self) -> list[str]:
-        """What is left out of the dataset; nothing when nothing is."""
+        """Return a line that says which part of the dataset is processed; no line for the whole dataset."""
         part = self.config.part
         if part == PartConfig():
             return []
@@ -170,14 +172,14 @@ class Plan:
         try:
             record = RunFolder(self.out).read_record()
         except InputError:
-            return "which holds a run of another version"
+            return "which contains a run of another version"
         except OutputError:
-            return "which holds a run whose record (run.json) is damaged"
+            return "which contains a run whose record (run.json) is damaged"
         if record is None:
             return "a new run"
-        if record.run_digest != self.run_digest:  # also where its arithmetic is open: it would be the record's
+        if record.run_digest != self.run_digest:  # an open arithmetic also means another run, as none was adopted
             changes = "; ".join(differences(record.identity, self.identity))
-            return f"which holds another run ({changes})"
+            return f"which contains another run ({changes})"
         return f"{found} of {len(self.blocks)} blocks are done"
 
 
@@ -191,12 +193,12 @@ def make_plan(
     force: bool = False,
     resumes: bool = True,
 ) -> Plan:
-    """Open dataset and bundle, settle what the configuration left open, cut into blocks, and check.
+    """Open dataset and bundle, complete the configuration, divide the dataset into blocks, and check the result.
 
     Parameters
     ----------
     dataset
-        A zarr store, a directory of per-volume stores, or a glob of them.
+        A zarr store, a folder of per-volume stores, a glob of them, or the address of one.
     model
         Path of a bundle, or the name of a shipped one.
     out
@@ -204,24 +206,25 @@ def make_plan(
     config
         A `RunConfig`, a dictionary (nested or with dotted keys), or the path of a YAML file; None: the defaults.
     source
-        The dataset when it is open already: one that grows, as far as it is complete, or an array in memory.
+        The dataset, if it is already open: the complete part of a growing dataset, or an array in memory.
     force
-        Also plan for frames that the camera cannot have recorded.
+        Accept frames that the camera cannot have recorded.
     resumes
-        Whether the plan is for the run folder ``out``, whose run keeps its arithmetic (``compute.dtype: auto``).
+        Whether the plan may resume the run in the folder ``out``. If so, ``compute.dtype: auto`` becomes the arithmetic
+        of that run.
 
     Raises
     ------
     InputError
         The dataset cannot be read as frames, or its frames are too small.
     OutputError
-        The run folder is the dataset, or lies in it.
+        The run folder is the dataset, or is inside it.
     ConfigError
-        The configuration has an unknown key or an impossible value, or contradicts the dataset; a camera map is absent,
-        or has another shape than a frame.
+        The configuration has an unknown key or an invalid value, or contradicts the dataset; or a camera map is absent,
+        or its shape differs from that of a frame.
     BundleError
-        There is no such bundle; it was made for another pixel size, plane-to-plane shift or kind of context; or the
-        light of the first frames is impossible with this camera.
+        The bundle does not exist; it was trained for another pixel size, plane-to-plane shift or kind of context; or
+        the camera cannot have recorded the first frames.
     """
     refuse_remote_output(out)
     config, bundle_path = as_run_config(config), find_bundle(model)
@@ -240,7 +243,7 @@ def make_plan(
     )
     if not blocks:
         raise InputError(
-            f"{dataset} holds no frames (volumes {layout.num_volumes}, planes {layout.planes_per_volume})."
+            f"{dataset} contains no frames (volumes {layout.num_volumes}, planes {layout.planes_per_volume})."
         )
     identity = {
         "input": source.description,
@@ -263,13 +266,13 @@ def make_plan(
 
 
 def adopt_dtype(plan: Plan) -> Plan:
-    """Settle the open arithmetic of a plan as that of the run in its folder, if nothing else differs from that run."""
+    """Give a plan with an open arithmetic that of the run in its folder, if nothing else differs from that run."""
     if not plan.is_open:
         return plan
     try:
         record = RunFolder(plan.out).read_record()
     except (InputError, OutputError):
-        return plan  # said where the folder is claimed
+        return plan  # the error is reported when the folder is claimed
     if record is None or record.config.compute.dtype == "auto":
         return plan
     adopted = plan.with_dtype(record.config.compute.dtype, is_adopted=True)
@@ -277,21 +280,21 @@ def adopt_dtype(plan: Plan) -> Plan:
 
 
 def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:
-    """Refuse to write among the files of a store, which a later look would take for a part of the dataset."""
+    """Refuse a run folder inside a dataset, where later runs could take its files for a part of the dataset."""
     if is_address(source.path):
         return
     final = out.resolve()
     for folder in (final, *final.parents):
         if any((folder / name).is_file() for name in METADATA):
             raise OutputError(
-                f"{out} is, or lies in, the zarr store {folder}; results are written beside data, never into them: "
-                "give an --out elsewhere."
+                f"{out} is, or is inside, the zarr store {folder}; results are never written into data: give an --out "
+                "elsewhere."
             )
     data = Path(source.path).resolve()
     if final == data or (data.is_dir() and data in final.parents):
         raise OutputError(
-            f"{out} is, or lies in, the dataset {source.path}; results are written beside data, never into them: "
-            "give an --out elsewhere."
+            f"{out} is, or is inside, the dataset {source.path}; results are never written into data: give an --out "
+            "elsewhere."
         )
 
 
@@ -299,16 +302,16 @@ def _check_number(layout: Layout, block_frames: int, dataset: str | Path) -> Non
     number = layout.num_frames // max(block_frames, 1)
     if number > MOST_BLOCKS:
         raise PlanError(
-            f"{dataset} announces {layout.num_frames:,} frames, which are {number:,} blocks of {block_frames}, "
-            f"expected at most {MOST_BLOCKS:,}; check its shape, or raise execution.block_frames."
+            f"{dataset} states {layout.num_frames:,} frames, which are {number:,} blocks of {block_frames}, but at "
+            f"most {MOST_BLOCKS:,} blocks are expected; check its shape, or raise execution.block_frames."
         )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two identities, in words: ``detection.accept: 0.7 -> 0.6``."""
+    """Return the differences between two identities as text: ``detection.accept: 0.7 -> 0.6``."""
     before, after = _flatten(old), _flatten(new)
     keys = [key for key in {**before, **after} if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    if after.get(_DTYPE) == "auto":  # which is open, and no difference
+    if after.get(_DTYPE) == "auto":  # an open arithmetic is no difference
         keys = [key for key in keys if key != _DTYPE]
     return [
         f"{key.removeprefix('config.')}: {_word(before.get(key, _ABSENT))} -> {_word(after.get(key, _ABSENT))}"
@@ -317,7 +320,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
-    """The part of a resolved configuration that rows depend on; camera maps by content."""
+    """Return the part of a resolved configuration that determines the rows; camera maps are included by content."""
     data = config.to_dict()
     for part, names in _NO_CHANGE_OF_ROWS.items():
         for name in names:

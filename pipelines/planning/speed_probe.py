@@ -1,4 +1,4 @@
-"""How fast this machine would be: a few frames of the dataset through the whole engine, timed."""
+"""Estimate the speed of a run on this machine by localizing a few frames of the dataset."""
 
 import time
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class SpeedProbe:
     frames: int
     frames_per_s: float
     run_s: float
-    """The whole plan at this speed, with one worker."""
+    """Estimated time for the whole plan with one worker."""
 
     def describe(self) -> str:
-        """One line for ``--dry-run``."""
+        """Return one line for ``--dry-run``."""
         return (
             f"estimate   {_duration(self.run_s)} with one worker on this machine "
             f"({self.frames_per_s:.1f} frames/s in a probe of {self.frames} frames)"
@@ -28,14 +28,14 @@ class SpeedProbe:
 
 
 def measure_speed(plan: Plan) -> SpeedProbe:
-    """Read and localize the first frames of a plan in this process, twice; the second time counts.
+    """Measure the speed of reading and localizing the first frames of a plan in this process, after a warm-up.
 
     Raises
     ------
     InputError
-        Those frames cannot be read.
+        The frames cannot be read.
     """
-    from lls_decode.localize import build_localizer  # torch: planning itself does without
+    from lls_decode.localize import build_localizer  # imports torch, which planning does not need
 
     frames = sum(block.num_owned for block in plan.blocks)
     volumes = plan.config.part.volumes or (None, None)

@@ -1,7 +1,7 @@
-"""What a dataset says of its own sizes (pixel, z step, angle), compared with the configuration and with the model.
+"""Compare the sizes that a dataset states (pixel size, z step, scan angle) with the configuration and with the model.
 
-A contradiction is refused: one of the two is wrong, and every position would be. The user settles it, by correcting the
-configuration or by `input.trust`.
+A contradiction is an error, because a wrong size would make every position wrong. The user resolves it by correcting
+the configuration, or with `input.trust`.
 """
 
 from lls_decode.config import Geometry, PixelSize, RunConfig
@@ -10,11 +10,12 @@ from lls_decode.frames import FrameSource
 from lls_decode.model.info import BundleInfo
 
 SIZE_TOLERANCE = 0.02
-"""Largest relative difference between two statements of one size."""
+"""Largest relative difference between two statements of the same size."""
 AXIAL_TOLERANCE = 0.2
-"""Largest relative difference between the step along z of the data and of the training. At 3 px from plane to plane
-the check of whole pixels lets the step along the other axis differ about as much."""
+"""Largest relative difference between the step along z of the data and of the training. For a shift of 3 px from plane
+to plane, the check of whole pixels tolerates about the same difference along the other axis."""
 TRUST = "input.trust=configuration"
+"""Setting that prefers the configuration to the sizes that the dataset states."""
 
 
 def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[PixelSize, list[str]]:
@@ -23,7 +24,7 @@ def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tu
     Raises
     ------
     ConfigError
-        Configuration and dataset contradict each other, and the configuration is not to be trusted over the dataset.
+        Configuration and dataset contradict each other, and ``input.trust`` does not prefer the configuration.
     """
     own, dataset = config.pixel_size, source.pixel_size
     if own is None:
@@ -34,18 +35,19 @@ def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tu
     if dataset is None or pixel_difference(own, dataset) <= SIZE_TOLERANCE:
         return own, []
     if config.input.trust == "configuration":
-        words = f"pixel size {pixel_words(own)} from the configuration, where the dataset says {pixel_words(dataset)}"
-        return own, [words]
+        words = f"pixel size {pixel_words(own)} from the configuration, although the dataset states "
+        return own, [words + pixel_words(dataset)]
     raise ConfigError(
-        f"The dataset says that its pixels are {pixel_words(dataset)}, the configuration says {pixel_words(own)} "
-        f"(2 % are tolerated); correct pixel_size or leave it out, or set {TRUST} if the dataset is wrong."
+        f"The dataset states pixels of {pixel_words(dataset)}, but the configuration {pixel_words(own)} (2 % are "
+        f"tolerated); correct pixel_size or omit it, or set {TRUST} if the dataset is wrong."
     )
 
 
 def check_scan(config: RunConfig, geometry: Geometry | None, source: FrameSource, info: BundleInfo) -> list[str]:
-    """Compare the z step and the angle of a dataset with the geometry of the run; notes where the latter is trusted.
+    """Compare the z step and the scan angle of a dataset with the geometry of the run.
 
-    Files disagree on whether the z step is the travel of the stage or its part along the optical axis: both are taken.
+    Some files give the z step as the travel of the stage, others as its component along the optical axis. Both are
+    accepted. Returns notes on contradictions in which ``input.trust`` prefers the configuration.
 
     Raises
     ------
@@ -64,26 +66,29 @@ def check_scan(config: RunConfig, geometry: Geometry | None, source: FrameSource
     expected = " and ".join(used for _, _, used in conflicts)
     if config.geometry is None:
         raise BundleError(
-            f"The dataset says a {found}, model {info.name} was trained for {expected} (2 % are tolerated); set "
-            f"geometry to that of the data, or use a model trained for it, or set {TRUST} as well if that is wrong."
+            f"The dataset states a {found}, but model {info.name} was trained for {expected} (2 % are tolerated); set "
+            f"geometry to that of the data (with {TRUST} if the dataset is wrong), or use a model trained for it."
         )
     if config.input.trust == "configuration":
-        words = f"{expected} from the configuration, where the dataset says a {found}"
+        words = f"{expected} from the configuration, although the dataset states a {found}"
         return [words, *_compare_axial_steps(geometry, info, stated=False)]
     raise ConfigError(
-        f"The dataset says a {found}, the configuration says {expected} (2 % are tolerated); correct geometry, or set "
+        f"The dataset states a {found}, but the configuration {expected} (2 % are tolerated); correct geometry, or set "
         f"{TRUST} if the dataset is wrong."
     )
 
 
 def _compare_axial_steps(geometry: Geometry, info: BundleInfo, *, stated: bool) -> list[str]:
-    """Compare the step along z with that of a model that looks along planes; a note where the dataset says none."""
+    """Compare the step along z with that of a model that has context along planes.
+
+    A contradiction is an error if the dataset states its step or angle (``stated``), and otherwise a note.
+    """
     if info.geometry is None or info.network.context != "plane":
         return []
     found, expected = geometry.axial_step_nm, info.geometry.axial_step_nm
     if abs(found / expected - 1) <= AXIAL_TOLERANCE:
         return []
-    words = f"planes move by {found:.4g} nm along z, model {info.name} was trained for {expected:.4g} nm"
+    words = f"planes move by {found:.4g} nm along z, but model {info.name} was trained for {expected:.4g} nm"
     if not stated:
         return [words]
     raise BundleError(
@@ -98,12 +103,12 @@ def pixel_difference(one: PixelSize, other: PixelSize) -> float:
 
 
 def pixel_words(pixel: PixelSize) -> str:
-    """Return a pixel size as messages have it."""
+    """Return a pixel size as text for messages."""
     return f"{pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)"
 
 
 def _conflicts(geometry: Geometry, source: FrameSource) -> list[tuple[str, str, str]]:
-    """Name, statement of the dataset, and value of the geometry, of each size in which they differ."""
+    """Return the sizes in which dataset and geometry differ: name, value of the dataset, value of the geometry."""
     found = []
     step, axial = geometry.stage_step_nm, abs(geometry.axial_step_nm)
     if source.z_step_nm is not None and not any(_agree(source.z_step_nm, value) for value in (step, axial)):

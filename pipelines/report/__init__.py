@@ -1,1 +1,1 @@
-"""The page about a run: one HTML file, drawn from the run's folder and its table."""
+"""The report of a run: one HTML file, generated from the run folder and its table."""

@@ -1,4 +1,4 @@
-"""The charts of a report, each a PNG in memory; matplotlib is asked for when one is drawn."""
+"""The charts of a report, each a PNG in memory. matplotlib is imported only when a chart is drawn."""
 
 import io
 import math
@@ -20,11 +20,11 @@ _DPI = 130
 _BINS = 80
 _COLOURS = ("#2266a8", "#d07a1d", "#3a8a4d", "#a23b72")
 _MOST_CELLS = 400
-"""Bars that a chart of this width can show."""
+"""Largest number of bars that a chart of this width can show."""
 
 
 def over_volumes(counts: FoldedCounts, volumes: tuple[int, int], *, unit: str) -> bytes:
-    """Rows a volume, from the first to one past the last volume that was localized."""
+    """Draw the number of rows per volume over a range of volumes, end excluded."""
     values, width = counts.counts, counts.width
     while len(values) > _MOST_CELLS:
         values, width = _pairs(values), 2 * width
@@ -41,7 +41,7 @@ def over_volumes(counts: FoldedCounts, volumes: tuple[int, int], *, unit: str) -
 
 
 def over_planes(counts: npt.NDArray[np.int64], frames: npt.NDArray[np.int64]) -> bytes:
-    """Rows a frame over the sweep; ``frames`` of each plane were localized."""
+    """Draw the number of rows per frame for each plane; ``frames`` is the number of localized frames per plane."""
     rates, edges = counts / np.maximum(frames, 1), np.arange(len(counts) + 1) - 0.5
     return _drawn(
         lambda axes: axes.stairs(rates, edges, color=_COLOURS[0], fill=True, alpha=0.85),
@@ -53,7 +53,15 @@ def over_planes(counts: npt.NDArray[np.int64], frames: npt.NDArray[np.int64]) ->
 
 
 def distribution(columns: Mapping[str, ValueCounts], label: str, *, central: float = 0.99, zero: bool = True) -> bytes:
-    """Histograms of one or several columns of the same unit, with their medians; the outermost values lie outside."""
+    """Draw histograms of columns with the same unit, and their medians.
+
+    Parameters
+    ----------
+    central
+        Fraction of the values that the chart shows; the outermost values are left out.
+    zero
+        Start the axis at zero, so that only the largest values are left out.
+    """
     held = {name: counts for name, counts in columns.items() if counts.num}
     tail = (1 - central) / (1 if zero else 2)
     low = 0.0 if zero else min(counts.quantile(tail) for counts in held.values())
@@ -74,7 +82,7 @@ def distribution(columns: Mapping[str, ValueCounts], label: str, *, central: flo
 
 
 def subpixel(bias: Sequence[SubpixelBias]) -> bytes:
-    """Positions within the pixel, relative to none being preferred."""
+    """Draw the distribution of positions within the pixel, relative to a uniform distribution."""
 
     def draw(axes: Any) -> None:
         axes.axhline(1, color="0.6", linestyle="--", linewidth=0.8)
@@ -90,7 +98,7 @@ def subpixel(bias: Sequence[SubpixelBias]) -> bytes:
 
 
 def cuts(found: Mapping[str, CutCounts]) -> bytes:
-    """Rows by their distance from a cut, relative to those a little away from it."""
+    """Draw the number of rows over their distance from a cut, relative to the number a little away from the cut."""
 
     def draw(axes: Any) -> None:
         axes.axhline(1, color="0.6", linestyle="--", linewidth=0.8)
@@ -107,7 +115,7 @@ def cuts(found: Mapping[str, CutCounts]) -> bytes:
 
 
 def field(found: FieldCounts, tiles: tuple[CutCounts, CutCounts] | None) -> bytes:
-    """Rows over the camera, with the cuts between tiles."""
+    """Draw the number of rows over the camera field, with the cuts between tiles."""
     rows, columns = found.counts.shape
     extent = (-0.5, columns * found.bin_px - 0.5, rows * found.bin_px - 0.5, -0.5)
     brightest = np.quantile(found.counts, 0.995)
@@ -126,7 +134,7 @@ def field(found: FieldCounts, tiles: tuple[CutCounts, CutCounts] | None) -> byte
 
 
 def fourier(curve: FourierCorrelation) -> bytes:
-    """Correlation over spatial frequency."""
+    """Draw the Fourier ring correlation over spatial frequency."""
     per_um = 1000 * curve.q_per_nm
 
     def draw(axes: Any) -> None:
@@ -146,7 +154,7 @@ def fourier(curve: FourierCorrelation) -> bytes:
 
 
 def speed(found: Throughput) -> bytes:
-    """Frames a second over the time in which the run was worked at."""
+    """Draw the frames per second over the working time of the run."""
     unit, seconds = next(
         (unit, size)
         for unit, size in (("h", 3600), ("min", 60), ("s", 1))
@@ -161,12 +169,12 @@ def speed(found: Throughput) -> bytes:
 
 
 def _pairs(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Sums of neighbours."""
+    """Return the sums of pairs of neighbours."""
     return np.asarray(np.append(values, 0)[: len(values) + len(values) % 2].reshape(-1, 2).sum(axis=1))
 
 
 def _drawn(draw: Callable[[Any], object], *, size: tuple[float, float] = _SIZE, **labels: Any) -> bytes:
-    """One pair of axes as PNG."""
+    """Draw a chart with one pair of axes, and return it as PNG."""
     figure = new_figure("A report needs", *size, dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     draw(axes)

@@ -1,6 +1,6 @@
-"""The few pieces of HTML that a report is made of.
+"""HTML elements for reports.
 
-Pieces are `markupsafe.Markup`: whatever is put into one, or joined with one, is escaped unless it is a piece itself.
+All functions return `markupsafe.Markup`. Plain strings that are inserted into it or joined with it are escaped.
 """
 
 import base64
@@ -50,12 +50,12 @@ _POLICY = (
     + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     + "'; base-uri 'none'; form-action 'none'"
 )
-"""What a browser may do with the page: show it. There are no scripts, and nothing is fetched."""
+"""Content security policy of the page: a browser runs no scripts and fetches nothing."""
 _LINES = Markup("\n")
 
 
 def page(title: str, parts: Iterable[str]) -> Markup:
-    """A whole document."""
+    """Return a whole document."""
     return Markup(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="generator" content="lls_decode {version}">\n'
@@ -66,33 +66,33 @@ def page(title: str, parts: Iterable[str]) -> Markup:
 
 
 def heading(text: str) -> Markup:
-    """The title on the page."""
+    """Return the main heading of the page."""
     return Markup("<h1>{}</h1>").format(text)
 
 
 def verdict(text: str, *, good: bool) -> Markup:
-    """The sentence that somebody in a hurry reads."""
+    """Return a highlighted paragraph with the outcome of the run."""
     return Markup('<p class="verdict{}">{}</p>').format("" if good else " bad", text)
 
 
 def section(title: str, parts: Iterable[str]) -> Markup:
-    """A heading and what belongs to it."""
+    """Return a section with a heading."""
     return Markup("<section>\n<h2>{}</h2>\n{}\n</section>").format(title, _LINES.join(parts))
 
 
 def words(text: str) -> Markup:
-    """A paragraph."""
+    """Return a paragraph."""
     return Markup("<p>{}</p>").format(text)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
-    """Names and values."""
+    """Return a list of names and values."""
     rows = (Markup("<dt>{}</dt><dd>{}</dd>").format(name, str(value)) for name, value in pairs)
     return Markup("<dl>\n{}\n</dl>").format(_LINES.join(rows))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, of_words: bool = False) -> Markup:
-    """Rows below the names of their columns; numbers to the right, words to the left."""
+    """Return a table; numbers are aligned to the right, and words (``of_words``) to the left."""
     return Markup(
         '<div class="wide"><table{style}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
     ).format(
@@ -103,7 +103,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, of_words:
 
 
 def picture(image: bytes, caption: str, *, dark: bool = False) -> Markup:
-    """A PNG or JPEG, inside the document, with what it shows."""
+    """Return a PNG or JPEG, embedded in the document, with a caption."""
     return Markup(
         '<figure{style}><img src="data:image/{kind};base64,{data}" alt="{caption}"><figcaption>{caption}</figcaption>'
         "</figure>"
@@ -116,17 +116,17 @@ def picture(image: bytes, caption: str, *, dark: bool = False) -> Markup:
 
 
 def grid(parts: Iterable[str]) -> Markup:
-    """Side by side where there is room."""
+    """Return elements side by side where the page is wide enough."""
     return Markup('<div class="grid">\n{}\n</div>').format(_LINES.join(parts))
 
 
 def code(text: str) -> Markup:
-    """What is to be copied."""
+    """Return a block of code to copy."""
     return Markup("<pre><code>{}</code></pre>").format(text)
 
 
 def folded(title: str, part: str) -> Markup:
-    """Something long that opens when it is clicked."""
+    """Return long content that is collapsed until it is clicked."""
     return Markup("<details><summary>{}</summary>{}</details>").format(title, part)
 
 

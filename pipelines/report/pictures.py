@@ -1,4 +1,4 @@
-"""The reconstruction of a report: pictures of a table that are small enough to be sent by mail."""
+"""The reconstruction in a report: pictures of a table that are small enough to send by e-mail."""
 
 import io
 import math
@@ -12,15 +12,18 @@ from lls_decode.pictures.survey import survey_table
 from lls_decode.pictures.view import Colour, Projection, View, ViewedTable
 
 MOST_SIDE_ROWS = 50_000_000
-"""Larger tables are drawn from above only."""
+"""Largest number of rows for which a side view is drawn."""
 _MOST_PX = 1100
 _SMALLEST_PIXEL_NM = 5.0
 _MOST_PNG_BYTES = 400_000
-"""Larger pictures are written as JPEG."""
+"""Largest size of a PNG; larger pictures are written as JPEG."""
 
 
 def reconstruction(table: Path, summary: TableSummary) -> list[tuple[Projection, Rendering, bytes]]:
-    """A table from above, and from the side unless it is very long, or flat; PNG or JPEG of about a megapixel."""
+    """Render a table from above, and from the side unless it is very long or flat.
+
+    Each picture is a PNG or JPEG of about a megapixel.
+    """
     sample = "xs_nm" in summary.columns
     depths = summary.columns.get("zs_nm" if sample else "z_nm")
     views: list[Projection] = ["xy"]
@@ -31,7 +34,7 @@ def reconstruction(table: Path, summary: TableSummary) -> list[tuple[Projection,
 
 
 def _draw(table: Path, view: Projection, colour: Colour | None) -> tuple[Rendering, bytes]:
-    limits = survey_table(ViewedTable(table, View(projection=view))).extent(None, 0.0)  # without strays
+    limits = survey_table(ViewedTable(table, View(projection=view))).extent(None, 0.0)  # ignores stray localizations
     longest_nm = max(high - low for low, high in limits)
     pixel_nm = max(_SMALLEST_PIXEL_NM, float(math.ceil(longest_nm / _MOST_PX)))
     with TemporaryDirectory(prefix="lls-decode-") as folder:
@@ -42,8 +45,8 @@ def _draw(table: Path, view: Projection, colour: Colour | None) -> tuple[Renderi
 
 
 def _smaller(image: bytes) -> bytes:
-    """The same as JPEG."""
-    from PIL import Image  # which matplotlib needs, too
+    """Return a picture as JPEG."""
+    from PIL import Image  # installed with matplotlib, which needs it
 
     file = io.BytesIO()
     with Image.open(io.BytesIO(image)) as picture:

@@ -1,4 +1,4 @@
-"""What is to be copied from a report: the command that gives the same table, and how other programs read it."""
+"""Text to copy from a report: the command that repeats the run, and code that reads its table in other programs."""
 
 import shlex
 from pathlib import Path
@@ -14,7 +14,7 @@ def command(record: RunRecord, out: Path) -> str:
 
 
 def snippets(table: Path) -> dict[str, str]:
-    """Lines that read a table, by the name of the program."""
+    """Return code that reads a table, keyed by the name of the program."""
     path = str(table.resolve())
     depth = ("z_nm",) if has_depth(table) else ()
     names = ("frame", "x_nm", "y_nm", *depth, "photons", "prob")
@@ -24,7 +24,7 @@ def snippets(table: Path) -> dict[str, str]:
         "Python, pandas": (
             "import pandas as pd\n\n"
             f"table = pd.read_parquet({path!r}, columns={list(names)},\n"
-            "                        filters=[('prob', '>', 0.9)])   # leave both out for everything\n"
+            "                        filters=[('prob', '>', 0.9)])   # omit both arguments to read everything\n"
             "table.attrs['lls_decode']['columns']['x_nm']             # unit and meaning"
         ),
         "DuckDB, larger than memory": (

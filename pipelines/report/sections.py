@@ -1,4 +1,4 @@
-"""What a report says, section by section: numbers in words, and the charts that belong to them."""
+"""The sections of a report, each with its numbers and charts."""
 
 import math
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ _UNITS = {"photons": "photons", "bg": "photons/pixel", "phot_sig": "photons", "p
 
 
 def verdict(status: RunStatus, rows: str | None) -> Markup:
-    """How the run ended, in a sentence or two; ``rows``: how many of what the table has."""
+    """Say in a sentence or two how the run ended; ``rows`` names the number and kind of rows of the table."""
     blocks = f"{status.blocks:,} block" + ("s" if status.blocks != 1 else "")
     found = rows or "no table was merged yet"
     if status.blocks_done == status.blocks and not status.frames_failed:
@@ -37,18 +37,18 @@ def verdict(status: RunStatus, rows: str | None) -> Markup:
         parts.append(f"{status.frames_failed:,} of {status.frames:,} frames are lost.")
     if status.blocks_left:
         parts.append(f"{status.blocks_left:,} are left.")
-    return html.verdict(f"Incomplete: {' '.join(parts)} The same command goes on.", good=False)
+    return html.verdict(f"Incomplete: {' '.join(parts)} Rerun the same command to resume.", good=False)
 
 
 def overview(record: RunRecord, status: RunStatus, table: Path | None) -> Markup:
-    """Which run this is."""
+    """List the properties that identify the run."""
     layout = record.layout
     size = (
         f"{layout.num_volumes:,} volumes x {layout.planes_per_volume:,} planes of {layout.height} x {layout.width} px"
     )
     return html.facts(
         [
-            ("data set", record.dataset),
+            ("dataset", record.dataset),
             ("size", size),
             ("frames", f"{status.frames:,}"),
             ("frames done", f"{status.frames_done:,}"),
@@ -66,7 +66,7 @@ def overview(record: RunRecord, status: RunStatus, table: Path | None) -> Markup
 
 
 def failures(failed: Iterable[FailedBlock]) -> Markup:
-    """What is lost, and why."""
+    """List the lost frames and the reasons."""
     lost = list(failed)
     rows = [
         (item.block_id, f"{item.frames:,}", _span(item.volumes), _span(item.planes), f"{item.cause}: {item.reason}")
@@ -74,12 +74,12 @@ def failures(failed: Iterable[FailedBlock]) -> Markup:
     ]
     parts = [html.table(("block", "frames lost", "volumes", "planes", "reason"), rows, of_words=True)]
     if len(lost) > _MOST_FAILED:
-        parts.append(html.words(f"And {len(lost) - _MOST_FAILED:,} more: lls-decode status --json names all."))
+        parts.append(html.words(f"And {len(lost) - _MOST_FAILED:,} more; 'lls-decode status --json' lists all."))
     return html.section("Lost frames", parts)
 
 
 def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str, *, has_z: bool = True) -> Markup:
-    """The reconstruction."""
+    """Show the reconstruction."""
     parts = []
     for view, shown, image in drawn:
         (left, right), (top, bottom) = shown.extent_nm
@@ -88,7 +88,7 @@ def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str, *, has_z: b
             hue = f", in colours for {', '.join(shown.channels)}"
         caption = (
             f"{shown.num_drawn:,} {kind}, {view}, {shown.coords} coordinates, {(right - left) / 1000:.1f} x "
-            f"{(bottom - top) / 1000:.1f} µm; each as wide as its predicted sigma{hue}"
+            f"{(bottom - top) / 1000:.1f} µm; the width of each spot is its predicted sigma{hue}"
         )
         caption += "".join(f"; {note}" for note in shown.notes)
         parts.append(html.picture(image, caption, dark=True))
@@ -96,7 +96,7 @@ def images(drawn: Iterable[tuple[str, Rendering, bytes]], kind: str, *, has_z: b
 
 
 def counts(summary: TableSummary, done: Coverage, kind: str) -> Markup:
-    """How many rows there are, and where in the acquisition; of molecules their first frames."""
+    """Show the number of rows over the acquisition and over the sweep; molecules count in their first frame."""
     planes = len(done.by_plane)
     unit = "frame" if planes == 1 else "volume"
     per_frame = summary.rows / max(done.frames, 1)
@@ -123,7 +123,7 @@ def counts(summary: TableSummary, done: Coverage, kind: str) -> Markup:
 
 
 def values(summary: TableSummary) -> Markup:
-    """Photons, background, depth, precision: medians and histograms."""
+    """Show medians and histograms of photons, background, depth and predicted precision."""
     columns = summary.columns
     rows = [
         (name, *(_number(value) for value in _spread(item)), _UNITS.get(name, "nm"))
@@ -140,13 +140,13 @@ def values(summary: TableSummary) -> Markup:
         held = {name: columns[name] for name in names if name in columns and columns[name].num}
         if held:
             image = figures.distribution(held, label, zero=zero)
-            charts.append(html.picture(image, f"{caption}; dashed: median; the outermost 1 % is not shown"))
+            charts.append(html.picture(image, f"{caption}; dashed: median; the outermost 1 % of values is not shown"))
     head = ("column", "median", "5 %", "95 %", "smallest", "largest", "unit")
     return html.section("Values", [html.table(head, rows), html.grid(charts)])
 
 
 def probability(summary: TableSummary) -> Markup:
-    """How sure the network is, and what that is worth."""
+    """Show the detection probabilities, and how many detections they let expect to be right."""
     item, rows = summary.columns["prob"], max(summary.rows, 1)
     right = summary.sum_prob
     parts = [
@@ -158,8 +158,8 @@ def probability(summary: TableSummary) -> Markup:
             ]
         ),
         html.words(
-            "Sum of the probabilities, each at most 1: as many detections are right if the network is calibrated for "
-            "these data. Whether it is, 'lls-decode spike-in' measures on the data themselves."
+            "The number expected to be right is the sum of the probabilities, each at most 1. It holds if the network "
+            "is calibrated for these data; 'lls-decode spike-in' tests that on the data themselves."
         ),
         html.picture(
             figures.distribution({"prob": item}, "integrated detection probability", central=1.0, zero=False),
@@ -170,7 +170,7 @@ def probability(summary: TableSummary) -> Markup:
 
 
 def artefacts(survey: Survey, camera: CameraCounts | None) -> Markup:
-    """What should not be seen: preferred parts of the pixel, borders of tiles and of blocks."""
+    """Show possible artefacts: preferred positions within the pixel, and seams between tiles and between blocks."""
     facts: list[tuple[str, str]] = []
     charts = []
     if camera is not None:
@@ -184,17 +184,17 @@ def artefacts(survey: Survey, camera: CameraCounts | None) -> Markup:
     cuts = _cuts(survey, camera)
     facts += [(f"beside cuts, {name}", _ratio(item)) for name, item in cuts.items()]
     if survey.block_cuts is None:
-        facts.append(("between blocks", "blocks hold whole sequences of frames: nothing is cut"))
+        facts.append(("between blocks", "no seams: each block has a whole sequence of frames"))
     if camera is not None and camera.tile_cuts is None:
-        facts.append(("between tiles", "nothing to compare: whole frames, or a part of them"))
+        facts.append(("between tiles", "not compared: frames were processed whole, or only a part of the field was"))
     drawable = {name: item for name, item in cuts.items() if item.ratio > 0}
     if drawable:
         charts.append(
             html.picture(figures.cuts(drawable), "seams: localizations beside the cuts between blocks and tiles")
         )
     about = (
-        "Counts beside a cut, relative to those 2 to 7 frames (pixels) away from it, and one standard deviation "
-        "if localizations were independent; 1 without a seam."
+        "Number of localizations next to a cut, relative to the number 2 to 7 frames (pixels) away from it: 1 without "
+        "a seam. The error is one standard deviation, assuming independent localizations."
     )
     return html.section(
         "Possible artefacts", [html.facts(facts), *([html.words(about)] if cuts else []), html.grid(charts)]
@@ -202,15 +202,15 @@ def artefacts(survey: Survey, camera: CameraCounts | None) -> Markup:
 
 
 def history(metadata: TableMetadata) -> Markup:
-    """What was done to the table after its run: drift, links, filters."""
+    """List the processing steps of the table after its run, such as drift correction, linking and filters."""
     lines = [
         (str(step.get("step", "unknown")), describe_step(step).partition(": ")[2] or "-") for step in metadata.history
     ]
-    return html.section("Done since the run", [html.facts(lines)])
+    return html.section("Processed since the run", [html.facts(lines)])
 
 
 def resolution(curve: FourierCorrelation | str) -> Markup:
-    """Fourier ring correlation, or why there is none."""
+    """Show the Fourier ring correlation, or say why there is none."""
     if isinstance(curve, str):
         return html.section("Resolution", [html.words(curve)])
     one, other = curve.num_localizations
@@ -219,16 +219,16 @@ def resolution(curve: FourierCorrelation | str) -> Markup:
     elif curve.reaches_threshold:
         found = f"finer than {2 * curve.pixel_nm:.0f} nm, two pixels of the picture"
     else:
-        found = "none finer than a tenth of the field: the halves are not correlated"
+        found = "none better than a tenth of the field: the halves are not correlated"
     parts = [
-        html.facts([("Fourier ring correlation", found), ("in the halves", f"{one:,} and {other:,}")]),
-        html.picture(figures.fourier(curve), "even against odd blocks of volumes, from above; dashed: 1/7"),
+        html.facts([("Fourier ring correlation", found), ("rows in the halves", f"{one:,} and {other:,}")]),
+        html.picture(figures.fourier(curve), "even against odd blocks of volumes, seen from above; dashed: 1/7"),
     ]
     return html.section("Resolution", parts)
 
 
 def speed(found: Throughput, status: RunStatus) -> Markup:
-    """How fast it went, and what the workers did."""
+    """Show the speed of the run and how the workers spent their time."""
     total = sum(found.work_s.values()) or 1.0
     parts = [
         html.facts(
@@ -243,19 +243,19 @@ def speed(found: Throughput, status: RunStatus) -> Markup:
                 ("shards", f"{status.shard_bytes / 1e6:,.1f} MB"),
             ]
         ),
-        html.picture(figures.speed(found), "frames a second; the time between starts is left out"),
+        html.picture(figures.speed(found), "frames per second; the time between starts is left out"),
     ]
     return html.section("Speed", parts)
 
 
 def origin(record: RunRecord, out: Path) -> Markup:
-    """Versions, model, and how to do it again."""
+    """Show versions, model, notes, and the command that repeats the run."""
     metadata = record.table_metadata
     model = {name: value for name, value in metadata.model.items() if name != "training"}
     parts = [
         html.facts([*record.software.items(), ("input digest", metadata.input.get("identity")), ("host", record.host)]),
         *(html.words(f"Note: {note}") for note in record.notes),
-        html.words("The same table again, with its configuration:"),
+        html.words("To produce the same table again, with its configuration:"),
         html.code(command(record, out)),
         html.folded("The model", html.code(yaml.safe_dump(model, sort_keys=False))),
     ]
@@ -263,7 +263,7 @@ def origin(record: RunRecord, out: Path) -> Markup:
 
 
 def reading(table: Path) -> Markup:
-    """How other programs read the table."""
+    """Show how other programs read the table."""
     parts = []
     for program, text in snippets(table).items():
         parts += [html.words(program), html.code(text)]
@@ -297,7 +297,7 @@ def _spread(item: ValueCounts) -> tuple[float, ...]:
 
 
 def _number(value: float) -> str:
-    """Four digits, or all before the point."""
+    """Format a number with four significant digits, or as an integer from 1000 on."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

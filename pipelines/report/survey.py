@@ -1,4 +1,4 @@
-"""Everything that a report says of the rows of a table, from one pass over it with constant memory."""
+"""Collect all statistics of the rows of a table for a report, in one pass with constant memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,17 +20,18 @@ from lls_decode.table.depth import DEPTH_COLUMNS, has_depth
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which frames the rows of a table can come from."""
+    """Frames that a table covers."""
 
     frames: int
+    """Number of frames."""
     volumes: tuple[int, int]
-    """First and one-past-last volume."""
+    """Range of volumes, end excluded."""
     by_plane: npt.NDArray[np.int64]
-    """(P,) frames of each plane of a sweep."""
+    """(P,) number of frames of each plane of a sweep."""
 
     @classmethod
     def of(cls, blocks: Sequence[Block], planes_per_volume: int, lost: FrameRanges = ()) -> Self:
-        """What blocks own together, but for lost frames."""
+        """Return the coverage of the frames that blocks own, without lost frames."""
         change = np.zeros(planes_per_volume + 1, dtype=np.int64)
         for block in blocks:
             volumes = block.volume_stop - block.volume_start
@@ -47,14 +48,14 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass has found."""
+    """Statistics from one pass over a table."""
 
     summary: TableSummary
     coverage: Coverage
     camera: "CameraCounts | None"
-    """None without a pixel size, and for positions that are no longer those in the frame."""
+    """Positions on the camera; None without a pixel size, or if the positions are no longer those on the camera."""
     block_cuts: CutCounts | None
-    """Across sequences of frames; None when blocks hold whole sequences, and for rows that are of several frames."""
+    """Counts next to the cuts between blocks; None if no sequence of frames is cut, or if a row has several frames."""
 
 
 def survey_table(
@@ -66,12 +67,13 @@ def survey_table(
     blocks: Sequence[Block],
     tile_px: int,
 ) -> Survey:
-    """Read a table once.
+    """Collect the statistics of a table in one pass.
 
     Parameters
     ----------
     layout, context, blocks, tile_px
-        Of the run that made it; rows of blocks that the table lacks are not expected. Whole frames: ``tile_px`` is 0.
+        Values of the run that produced the table. Blocks that are missing from the table are excluded. ``tile_px`` is 0
+        if frames were processed whole.
     """
     pixel, missing = metadata.pixel_size, set(metadata.missing_blocks)
     done = [block for block in blocks if block.id not in missing]
@@ -92,22 +94,22 @@ def survey_table(
 
 
 class CameraCounts:
-    """Where rows lie on the camera: in the field, beside cuts between tiles, in the pixel."""
+    """Counts of rows by position on the camera: in the field, next to cuts between tiles, and within the pixel."""
 
     def __init__(self, layout: Layout, pixel: PixelSize, tile_px: int) -> None:
         self.field = FieldCounts(layout.height, layout.width)
         self.tile_cuts = tile_cuts(layout.height, layout.width, tile_px)
-        """Across x and y; None when frames were not cut."""
+        """Counts next to the cuts along x and along y; None if frames were not divided into tiles."""
         self._pixel = pixel
         self._subpixel = SubpixelCounts(pixel)
 
     @property
     def bias(self) -> tuple[SubpixelBias, SubpixelBias]:
-        """Along x and y."""
+        """Sub-pixel bias along x and y."""
         return self._subpixel.bias()
 
     def add(self, x_nm: npt.NDArray[Any], y_nm: npt.NDArray[Any]) -> None:
-        """Count positions on the camera; unknown ones are left out."""
+        """Add positions on the camera; NaN positions are ignored."""
         known = np.isfinite(x_nm) & np.isfinite(y_nm)
         x_nm, y_nm = x_nm[known], y_nm[known]
         self._subpixel.add(x_nm, y_nm)
@@ -118,7 +120,7 @@ class CameraCounts:
 
 
 def _owned_by(blocks: Sequence[Block], frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Those of some frames that blocks own; a block owns a stretch of frames, in the order of the blocks."""
+    """Return the given frames that a block owns. The blocks are in ascending order, each with consecutive frames."""
     if not blocks or not len(frames):
         return frames[:0]
     starts, stops = np.array(
@@ -136,11 +138,11 @@ def _owned_by(blocks: Sequence[Block], frames: npt.NDArray[np.int64]) -> npt.NDA
 
 
 def _is_on_camera(metadata: TableMetadata) -> bool:
-    """Whether rows are detections where the camera saw them: no molecules of several frames, no drift taken off."""
+    """Whether rows have their original positions on the camera: not linked to molecules, and not drift-corrected."""
     moved = any("drift" in str(step.get("step")) for step in metadata.history)
     return "plane" in metadata.columns and not moved
 
 
 def _pixels(position_nm: npt.NDArray[Any], size_nm: float) -> npt.NDArray[np.float64]:
-    """Number of the pixel in which each position lies; 0 is the centre of pixel 0."""
+    """Return the number of the pixel that contains each position; position 0 is the centre of pixel 0."""
     return np.asarray(np.floor(position_nm.astype(np.float64) / size_nm + 0.5))

@@ -1,4 +1,4 @@
-"""How fast a run went and what its workers did meanwhile, from its ledger and its events."""
+"""Speed of a run and the time that its workers spent on each step, from its ledger and its events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,31 +14,33 @@ _MOST_BINS = 60
 
 @dataclass(frozen=True)
 class Throughput:
-    """Of all starts of a run together; the time between starts is left out."""
+    """Speed of all starts of a run together; the time between starts is excluded."""
 
     starts: int
+    """Number of starts."""
     working_s: float
-    """From each start to the last block that it finished."""
+    """Working time: the sum over the starts of the time from the start to its last finished block."""
     frames: int
-    """Done in that time."""
+    """Number of frames that were finished in the working time."""
     workers: int
-    """Processes that have finished a block."""
+    """Number of worker processes that finished a block."""
     work_s: dict[str, float]
-    """Seconds of all workers together: starting, reading, computing, writing."""
+    """Total time of all workers for starting, reading, computing and writing."""
     merge_s: float | None
+    """Duration of the latest merge; None if there was none."""
     edges_s: npt.NDArray[np.float64]
-    """(B + 1,) working time."""
+    """(B + 1,) edges of bins of the working time."""
     frames_per_s: npt.NDArray[np.float64]
-    """(B,)"""
+    """(B,) speed in each bin."""
 
     @property
     def mean_frames_per_s(self) -> float:
-        """NaN before the first block."""
+        """Mean speed; NaN before the first block."""
         return self.frames / self.working_s if self.working_s > 0 else np.nan
 
 
 def read_throughput(folder: RunFolder) -> Throughput | None:
-    """Read it from a run folder; None when no block of it was computed."""
+    """Read the throughput of a run from its folder; None if no block was computed."""
     ledger, _ = folder.read_ledger()
     computed = [event for event in ledger if isinstance(event, BlockDone) and not event.found]
     if not computed:
@@ -46,7 +48,7 @@ def read_throughput(folder: RunFolder) -> Throughput | None:
     events = folder.read_events()
     starts = [event.at for event in events if isinstance(event, RunStarted)]
     done_s, frames = _working_times(computed, starts), np.array([event.frames for event in computed])
-    # a block's frames were done since the block before it: few blocks need wide bins
+    # the frames of a block are spread over the time since the previous block, so few blocks need wide bins
     bins = int(np.clip(len(computed) // 2, 1, _MOST_BINS))
     edges = np.linspace(0.0, max(float(done_s[-1]), 1e-3), bins + 1)
     cumulative = np.interp(edges, np.concatenate([[0.0], done_s]), np.concatenate([[0], np.cumsum(frames)]))
@@ -69,7 +71,7 @@ def read_throughput(folder: RunFolder) -> Throughput | None:
 
 
 def _working_times(computed: Sequence[BlockDone], starts: Sequence[float]) -> npt.NDArray[np.float64]:
-    """When each block was done, in seconds of the time in which the run was worked at; ascending."""
+    """Return the working time at which each block was finished, in ascending order, s."""
     at = np.array([event.at for event in computed], dtype=np.float64)
     begins = np.array([start for start in starts if start <= at[-1]] or [at[0]], dtype=np.float64)
     session = np.maximum(np.searchsorted(begins, at, side="right") - 1, 0)

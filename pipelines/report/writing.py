@@ -1,4 +1,4 @@
-"""Draw the report of a run: read its folder, pass once over its table, put the page together."""
+"""Write the report of a run from its folder and its table."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ from .survey import Survey, survey_table
 from .throughput import read_throughput
 
 MOST_FRC_ROWS = 2_000_000
-"""Larger tables get no Fourier ring correlation here."""
+"""Largest number of rows for which the report computes a Fourier ring correlation."""
 _FEWEST_FRC_ROWS = 1000
 _FRC_SIDE_PX = 2048
 _FRC_PIXEL_NM = 5.0
@@ -34,30 +34,32 @@ logger = logging.getLogger(__name__)
 
 @guarded
 def write_report(out: str | Path, *, table: str | Path | None = None, to: str | Path | None = None) -> Path:
-    """Draw a run as one HTML file that needs no other: verdict, pictures, statistics, losses, speed, how to repeat it.
+    """Write the report of a run as one self-contained HTML file.
 
-    All statistics are from one pass over the table, with constant memory; pictures take two more each, and are bounded.
+    The report contains the outcome, pictures, statistics, lost frames, speed, and the command that repeats the run. The
+    table is read once for all statistics, and twice for each picture. Memory does not grow with the table.
 
     Parameters
     ----------
     out
         Run folder.
     table
-        A table of this run; None: ``localizations.parquet`` in the folder, and without one what can be said without.
+        Table of this run; None: ``localizations.parquet`` in the folder. Without a table, the report omits the sections
+        that need it.
     to
-        The file; None: ``report.html`` in the folder.
+        Path of the report; None: ``report.html`` in the folder.
 
     Returns
     -------
     Path
-        The file.
+        Path of the report.
 
     Raises
     ------
     ConfigError
         matplotlib is not installed.
     InputError
-        The folder holds no run, or the table is of another run.
+        The folder contains no run, or the table belongs to another run.
     TableError
         The table cannot be read.
     OutputError
@@ -75,9 +77,9 @@ def write_report(out: str | Path, *, table: str | Path | None = None, to: str | 
 
 
 def report_if_possible(out: str | Path) -> Path | None:
-    """Draw a run that has just ended, unless its report is newer than what it shows.
+    """Write the report of a run that has just ended, unless the existing report is up to date.
 
-    A report that cannot be drawn is a line in the log, and None: the table is there all the same.
+    If the report cannot be written, a warning is logged and None is returned, because the table is complete anyway.
     """
     folder = RunFolder(Path(out))
     target = folder.out / "report.html"
@@ -86,13 +88,13 @@ def report_if_possible(out: str | Path) -> Path | None:
         if target.exists() and target.stat().st_mtime_ns > max(shown):
             return target
         return write_report(out)
-    except Exception as error:  # a picture is no reason for a run to fail
-        logger.warning("no report was drawn: %s", " ".join(str(error).split()) or type(error).__name__)
+    except Exception as error:  # a run must not fail because of its report
+        logger.warning("the report was not written: %s", " ".join(str(error).split()) or type(error).__name__)
         return None
 
 
 def _parts(folder: RunFolder, table: Path | None) -> Iterator[Markup]:
-    """The page from top to bottom."""
+    """Yield the parts of the page from top to bottom."""
     record = folder.read_run()
     status, throughput = read_status(folder.out), read_throughput(folder)
     metadata = _metadata(table, status) if table is not None else None
@@ -112,7 +114,7 @@ def _parts(folder: RunFolder, table: Path | None) -> Iterator[Markup]:
 
 
 def _table_parts(table: Path, metadata: TableMetadata, survey: Survey) -> Iterator[Markup]:
-    """What is said of the rows, when there are any."""
+    """Yield the sections about the rows of a table."""
     summary = survey.summary
     if metadata.history:
         yield sections.history(metadata)
@@ -131,15 +133,15 @@ def _metadata(table: Path, status: RunStatus) -> TableMetadata:
     metadata = read_metadata(table)
     if metadata.run_digest != status.run_digest:
         raise InputError(
-            f"{table} is a table of the run {metadata.run_digest or '(unknown)'}, and {status.out} holds the run "
-            f"{status.run_digest}; give a table of this run, or the folder of the other."
+            f"{table} is a table of the run {metadata.run_digest or '(unknown)'}, but {status.out} contains the run "
+            f"{status.run_digest}; give a table of this run, or the folder of the other run."
         )
     return metadata
 
 
 def _survey(record: RunRecord, table: Path, metadata: TableMetadata) -> Survey:
     config = record.config
-    # the tiles of a part of the field begin where its halo does, which nobody needs to know here
+    # 0 for a part of the field: its tiles begin at its halo, so the cuts would be elsewhere than assumed
     tile_px = config.compute.tile_px if config.part.roi is None else 0
     return survey_table(
         table, metadata, layout=record.layout, context=record.context, blocks=record.plan_blocks(), tile_px=tile_px
@@ -147,16 +149,16 @@ def _survey(record: RunRecord, table: Path, metadata: TableMetadata) -> Survey:
 
 
 def _resolution(table: Path, summary: TableSummary) -> FourierCorrelation | str:
-    """The curve where it is cheap, else a sentence."""
+    """Return the Fourier ring correlation, or a sentence that says why the report has none."""
     if not _FEWEST_FRC_ROWS <= summary.rows <= MOST_FRC_ROWS or summary.volumes is None:
         return (
-            f"A Fourier ring correlation is drawn here for {_FEWEST_FRC_ROWS:,} to {MOST_FRC_ROWS:,} rows, "
-            f"and there are {summary.rows:,}; 'lls-decode frc' draws it for any table."
+            f"The report computes a Fourier ring correlation for {_FEWEST_FRC_ROWS:,} to {MOST_FRC_ROWS:,} rows, "
+            f"but there are {summary.rows:,}; 'lls-decode frc' computes it for any table."
         )
     first, last = summary.volumes
     blocks = min(10, (last - first + 1) // 2 * 2)
     if blocks < 2:
-        return "A Fourier ring correlation needs two volumes at least."
+        return "A Fourier ring correlation needs at least two volumes."
     names = ("xs_nm", "ys_nm") if "xs_nm" in summary.columns else ("x_nm", "y_nm")
     longest = max(summary.columns[name].high - summary.columns[name].low for name in names)
     pixel_nm = max(_FRC_PIXEL_NM, math.ceil(longest / _FRC_SIDE_PX))

@@ -1,1 +1,1 @@
-"""The one loop that runs a plan, what it submits to workers, and what ends or interrupts it."""
+"""Running a plan: the run loop, the tasks that it submits to workers, and how it ends or is interrupted."""

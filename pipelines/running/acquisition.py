@@ -1,8 +1,9 @@
-"""An acquisition that is localized while it is being written: which blocks can be done by now, and when it is over.
+"""Localize an acquisition while it is being written: find the blocks that are ready, and detect the end.
 
-The plan of a dataset that has grown begins with the blocks that it had before (`blocks.plan_settled_blocks`), and its
-run digest does not depend on the length. So what is done early are blocks of an ordinary run of the finished dataset,
-which then finds them in the folder and does the rest: the last ones, and those that failed.
+When a dataset grows, its plan keeps the earlier blocks and adds new ones (`blocks.plan_settled_blocks`), and the run
+digest does not depend on the length. The blocks that are processed during the acquisition are therefore blocks of an
+ordinary run of the finished dataset. That run finds their shards in the folder and processes the remaining blocks: the
+last ones, and those that failed.
 """
 
 import logging
@@ -21,26 +22,30 @@ from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 
 POLL_S = 2.0
-"""Time between two looks at the files."""
+"""Shortest time between two checks of the files."""
 IDLE_S = 600.0
+"""Default time without new data after which the acquisition counts as ended."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StopConditions:
-    """What ends an acquisition: whichever comes first. A file ``STOP`` in the run folder always does."""
+    """Conditions that end an acquisition; the first one that is met counts.
+
+    A file ``STOP`` in the run folder always ends the acquisition.
+    """
 
     file: Path | None = None
-    """It is over when this file exists."""
+    """File whose existence ends the acquisition."""
     volumes: int | None = None
-    """It is over when so many volumes are there."""
+    """Number of volumes after which the acquisition ends."""
     idle_s: float = IDLE_S
-    """It is over when nothing new has come for so long."""
+    """Time without new data after which the acquisition ends."""
 
 
 class Acquisition:
-    """A dataset that grows: the plan of what is complete of it, and of the whole when it is over."""
+    """A growing dataset: plans for its complete part, and for the whole dataset once the acquisition has ended."""
 
     def __init__(
         self,
@@ -54,9 +59,19 @@ class Acquisition:
         poll_s: float = POLL_S,
         settle_s: float = SETTLE_S,
     ) -> None:
-        """As for `make_plan`; ``settle_s``: how long a file must not have changed to be taken as complete."""
+        """Parameters are those of `make_plan`, and the following.
+
+        Parameters
+        ----------
+        ending
+            Conditions that end the acquisition; None: the defaults.
+        poll_s
+            Shortest time between two checks of the files.
+        settle_s
+            Time for which a file must not have changed to count as complete.
+        """
         self.blocks: list[Block] = []
-        """That can be done by now; they stay as they are, however far the dataset grows."""
+        """Blocks that can be processed so far. They do not change when the dataset grows further."""
         self._dataset, self._bundle_path, self._out = str(dataset), find_bundle(model), Path(out)
         self._config = as_run_config(config)
         self._ending = ending or StopConditions()
@@ -67,18 +82,18 @@ class Acquisition:
 
     @property
     def source(self) -> FrameSource | None:
-        """The dataset as far as it is complete."""
+        """Complete part of the dataset; None before the first volume."""
         return self._growth.source
 
     def wait(self) -> Plan:
-        """Wait for the first volume; the plan of what is there then.
+        """Wait for the first volume, and return the plan of the complete part of the dataset.
 
         Raises
         ------
         InputError
-            The acquisition is over before it has begun, or the dataset is none that can grow.
+            The acquisition ended before its first volume, or this kind of dataset cannot grow.
         BundleError, ConfigError
-            As `make_plan`.
+            As for `make_plan`.
         """
         said = ""
         while self._look() is None and self.source is None:
@@ -92,9 +107,9 @@ class Acquisition:
         )
 
     def iter_blocks(self, emit: Listener) -> Iterator[Sequence[Block]]:
-        """Blocks that have become ready since the last time it was asked; ends when the acquisition is over.
+        """Yield the blocks that have become ready since the previous step, until the acquisition ends.
 
-        ``emit`` is told when there are more.
+        Each step may yield an empty sequence. New blocks are also announced to ``emit`` with a `DatasetGrown` event.
         """
         yield tuple(self.blocks)
         next_look = 0.0
@@ -109,29 +124,30 @@ class Acquisition:
             if fresh and self.source is not None:
                 frames = sum(block.num_owned for block in fresh)
                 emit(DatasetGrown(volumes=self.source.layout.num_volumes, blocks=len(self.blocks), frames=frames))
-            # Looks are to take a tenth of the time at most: one at a folder of 100 000 volumes is slow.
+            # Checking a folder of 100 000 volumes is slow; spend at most a tenth of the time on checks.
             next_look = began + max(self._poll_s, 10 * (time.monotonic() - began))
             yield fresh
-        logger.info("the acquisition is over: %s", reason)
+        logger.info("the acquisition has ended: %s", reason)
 
     def whole_plan(self) -> Plan:
-        """The plan of the dataset when the acquisition is over: an ordinary one."""
+        """Return the ordinary plan of the whole dataset, after the acquisition has ended."""
         return self._plan(None)
 
     def _plan(self, source: FrameSource | None) -> Plan:
         return make_plan(self._dataset, self._bundle_path, self._out, self._config, source=source, force=self._force)
 
     def _look(self) -> str | None:
-        """Look at the files; why the acquisition is over: all was quiet before, and this look has found nothing new.
+        """Check the files, and return why the acquisition has ended; None if it has not.
 
-        What comes during a look it may miss, and some take long.
+        It has ended if a stop condition was met before this check and the check finds nothing new. The second part is
+        needed because a check may take long, and may miss data that arrive meanwhile.
         """
         reason, changed_at = self._reason_to_end(), self._growth.changed_at
         self._growth.look()
         return reason if self._growth.changed_at == changed_at else None
 
     def _extend(self) -> Sequence[Block]:
-        """Take in the blocks that are ready now; returns those that were not."""
+        """Add the blocks that are ready to `blocks`, and return the new ones."""
         if self.source is None:
             return ()
         fresh = plan_settled_blocks(
@@ -141,15 +157,15 @@ class Acquisition:
         return fresh
 
     def _reason_to_end(self) -> str | None:
-        """Why the acquisition is over, as far as the looks until now have seen; None when it is not."""
+        """Return which stop condition is met according to the checks so far; None if none is."""
         if not self._growth.is_quiet():
             return None
         ending = self._ending
         for file in (ending.file, RunFolder(self._out).stop):
             if file is not None and file.exists():
-                return f"there is a file {file}"
+                return f"the file {file} exists"
         if ending.volumes is not None and self._growth.num_volumes_begun() >= ending.volumes:
-            return f"{ending.volumes} volumes are there"
+            return f"it has {ending.volumes} volumes"
         if self._growth.idle_s() >= ending.idle_s:
-            return f"nothing new has come for {ending.idle_s:g} s"
+            return f"no new data for {ending.idle_s:g} s"
         return None

@@ -1,6 +1,7 @@
-"""One arithmetic for a run: ``compute.dtype: auto`` becomes the best type that all of its workers have units for.
+"""Decide the arithmetic of a run: ``compute.dtype: auto`` becomes the best type that all workers support in hardware.
 
-Workers are asked once, when a run starts: a login node has no GPU. A run that is resumed keeps its arithmetic.
+The workers are asked once, when the run starts, because the machine that plans it may have no GPU. A resumed run keeps
+its arithmetic.
 """
 
 import asyncio
@@ -21,39 +22,39 @@ from .interrupts import raise_if_asked
 from .ownership import find_conflict, take_ownership
 
 _POLL_S = 0.5
-_LATER = "give the same command again when there are machines"
+_LATER = "rerun the same command when machines are available"
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class WorkerDevice:
-    """What a worker computes the network on."""
+    """Device on which a worker runs the network."""
 
     name: str
-    """A GPU's name, driver and memory, or the processor's name."""
+    """Name, driver and memory of a GPU, or the name of the processor."""
     dtypes: tuple[Arithmetic, ...]
-    """Types that it has units for, the best one first; float32 is always among them."""
+    """Types that the device supports in hardware, the best one first; float32 is always among them."""
 
 
 def claim_folder(
     plan: Plan, folder: RunFolder, client: Client, *, force: bool, patience_s: float
 ) -> tuple[Plan, tuple[WorkerDevice, ...]]:
-    """Make the folder the plan's run's; where the arithmetic of the plan is open, the workers decide it.
+    """Claim the folder for the run of a plan, and decide the arithmetic of the plan if it is still open.
 
     Returns
     -------
     Plan
-        Its arithmetic is decided.
+        The plan with a decided arithmetic.
     tuple of WorkerDevice
-        What the workers compute on; empty where they were not asked.
+        Devices of the workers; empty if the workers did not have to be asked.
 
     Raises
     ------
     RunConflictError
-        As `take_ownership`.
+        As for `take_ownership`.
     ConfigError, SiteError
-        As `ask_workers`.
+        As for `ask_workers`.
     """
     plan = adopt_dtype(plan)
     if not plan.is_open:
@@ -67,7 +68,7 @@ def claim_folder(
     try:
         take_ownership(settled, folder, force=force)
     except RunConflictError:
-        settled = adopt_dtype(plan)  # another share of the run has decided meanwhile
+        settled = adopt_dtype(plan)  # a job with another share of the run has decided meanwhile
         if settled.is_open:
             raise
         take_ownership(settled, folder, force=False)
@@ -75,7 +76,7 @@ def claim_folder(
 
 
 def examine_device(compute: ComputeConfig) -> WorkerDevice:
-    """Return what this process would compute the network on."""
+    """Return the device on which this process would run the network."""
     from lls_decode.localize.arithmetic import name_device, native_dtypes
     from lls_decode.localize.build import choose_device
 
@@ -86,21 +87,21 @@ def examine_device(compute: ComputeConfig) -> WorkerDevice:
 def ask_workers(
     client: Client, compute: ComputeConfig, *, check: Callable[[], None], patience_s: float
 ) -> tuple[WorkerDevice, ...]:
-    """Ask all workers that are there (the first one is waited for) what they compute on.
+    """Return the devices of all workers that are connected, after waiting for the first one.
 
     Parameters
     ----------
     check
-        Called often; may raise.
+        Function that is called repeatedly while waiting, and may raise to stop the run.
     patience_s
-        How long to wait for a worker.
+        Time to wait for the first worker.
 
     Raises
     ------
     ConfigError
-        A worker lacks the device that the run asks for.
+        A worker does not have the device that the configuration requires.
     SiteError
-        No worker has come, or none has answered.
+        No worker has connected, or none has answered.
     """
     began = time.monotonic()
     errors: list[BaseException] = []
@@ -119,21 +120,21 @@ def ask_workers(
         time.sleep(_POLL_S)
     if isinstance(errors[0], ConfigError):
         raise errors[0]
-    raise SiteError(f"No worker can say what it computes on ({errors[0]!r}); {_LATER}.") from errors[0]
+    raise SiteError(f"No worker could examine its device ({errors[0]!r}); {_LATER}.") from errors[0]
 
 
 async def _examine_aside(compute: ComputeConfig) -> WorkerDevice:
-    """Examine the device in a thread of its own: torch takes long to import, and workers answer meanwhile."""
+    """Examine the device in a separate thread, so that the worker stays responsive during the slow import of torch."""
     return await asyncio.to_thread(examine_device, compute)
 
 
 def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
-    """Return a plan whose arithmetic is decided.
+    """Return the plan with a decided arithmetic, and check that the workers of a resumed run support it.
 
     Raises
     ------
     ConfigError
-        The run is resumed, and some workers have no units for its arithmetic.
+        The run is resumed, and some workers do not support its arithmetic in hardware.
     """
     if plan.is_open:
         dtype, reason = choose_dtype(devices)
@@ -144,25 +145,25 @@ def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
     if plan.is_adopted and unfit:
         raise ConfigError(
             f"The run in {plan.out} computes in {kept}, which {len(unfit)} of {len(devices)} workers "
-            f"({_names(unfit)}) have no units for; resume it on machines that have, or give another --out."
+            f"({_names(unfit)}) do not support in hardware; resume it on machines that do, or give another --out."
         )
     return plan
 
 
 def settle_here(plan: Plan) -> Plan:
-    """Return a plan whose arithmetic is decided for this process, which computes all of it."""
+    """Return the plan with an arithmetic that is decided for this process, which computes all blocks."""
     return settle_dtype(plan, [examine_device(plan.config.compute)]) if plan.is_open else plan
 
 
 def choose_dtype(devices: Sequence[WorkerDevice]) -> tuple[Arithmetic, str]:
-    """Return the best type that all devices have units for, and why, in words."""
+    """Return the best type that all devices support in hardware, and the reason as text."""
     first = devices[0].dtypes
     common = [dtype for dtype in first if all(dtype in device.dtypes for device in devices)]
     dtype = common[0]
     better = [device.name for device in devices if device.dtypes[0] != dtype]
     reason = f"auto: {_names(device.name for device in devices)}"
     if better:
-        reason += f"; {_names(better)} would be faster in another type that not all workers have"
+        reason += f"; {_names(better)} would be faster in another type, which not all workers support"
     return dtype, reason
 
 

@@ -1,8 +1,8 @@
-"""Signals that ask a program to stop, as an exception: whatever is open is closed in order, and the work can go on.
+"""Turn signals that ask the program to stop into an exception, so that a run ends cleanly and can be resumed.
 
-SIGTERM is what batch systems, ``kill`` and machines that shut down send; SIGUSR1 is what SLURM can be asked to send
-some time before a job's wall time (``--signal=USR1@120``). Windows has neither: there it is Ctrl-Break, which is also
-sent when the console window is closed.
+Batch systems, ``kill`` and machines that shut down send SIGTERM. SLURM can send SIGUSR1 some time before the wall time
+of a job (``--signal=USR1@120``). Windows has neither signal; there it is Ctrl-Break, which is also sent when the
+console window is closed.
 """
 
 import signal
@@ -27,15 +27,15 @@ class Interrupted(BaseException):
 
     @property
     def exit_status(self) -> int:
-        """130 for Ctrl-C, else 143."""
+        """Exit status of the program: 130 for Ctrl-C, else 143."""
         return EXIT_INTERRUPTED if self.name == "SIGINT" else EXIT_TERMINATED
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the first signal into `Interrupted`; further ones are passed over while everything is closed.
+    """Raise `Interrupted` at the first signal. Further signals are ignored while the program closes everything.
 
-    Inside of another ``interruptible()``, and outside of the main thread, it changes nothing.
+    Inside of another ``interruptible()``, and outside of the main thread, this has no effect.
     """
     inside = isinstance(signal.getsignal(signal.SIGTERM), _Stop)
     if inside or threading.current_thread() is not threading.main_thread():
@@ -52,10 +52,10 @@ def interruptible() -> Iterator[None]:
 
 
 def raise_if_asked() -> None:
-    """Raise `Interrupted` again where its first raising was lost.
+    """Raise `Interrupted` again if a signal has arrived, in case the first exception was lost.
 
-    Python passes over what is raised in a destructor or in a callback of the garbage collector, and a signal may come
-    while one runs. Loops that take long call this in each round; it is not for code that closes something.
+    Python ignores exceptions that are raised in a destructor or in a callback of the garbage collector, and a signal
+    may arrive during one. Long loops therefore call this in each iteration. Clean-up code must not call it.
     """
     stop = signal.getsignal(signal.SIGTERM)
     if isinstance(stop, _Stop) and stop.asked is not None and threading.current_thread() is threading.main_thread():
@@ -63,9 +63,10 @@ def raise_if_asked() -> None:
 
 
 def _shield_resource_tracker() -> None:
-    """Start the process in which Python notes what workers share with SIGUSR1 ignored, as it ignores the others.
+    """Start Python's resource tracker process with SIGUSR1 ignored; it already ignores the other signals.
 
-    A signal to all processes of a job would end it, and its successor complains of what it does not know.
+    Otherwise a signal to all processes of a job ends the tracker, and the tracker that replaces it prints warnings
+    about resources that it does not know.
     """
     if BATCH_SIGNAL is None:  # Windows has no such process
         return
@@ -77,11 +78,11 @@ def _shield_resource_tracker() -> None:
 
 
 class _Stop:
-    """Signal handler that raises once."""
+    """Signal handler that raises `Interrupted` at the first signal only."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
-        """Number of the first signal."""
+        """Number of the first signal; None before any signal."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:

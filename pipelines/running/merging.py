@@ -1,4 +1,4 @@
-"""Merge the shards of a run folder again: to another disk, or without the blocks that failed."""
+"""Merge the shards of a run folder without running it, for example to another disk or without failed blocks."""
 
 import time
 from contextlib import nullcontext
@@ -22,16 +22,16 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
     out
         Run folder.
     to
-        The table; None: ``localizations.parquet`` in the run folder.
+        Path of the table; None: ``localizations.parquet`` in the run folder.
     allow_missing
-        Merge without the blocks that are not there, and name them in the table's metadata.
+        Merge even if blocks are missing, and list these in the metadata of the table.
 
     Raises
     ------
     InputError
-        The folder holds no run.
+        The folder contains no run.
     RunConflictError
-        A program works in the folder, and the table is to be written there.
+        The table would be written into the run folder, which another program is using.
     ShardError
         A block is missing, or a shard is damaged.
     """
@@ -40,7 +40,7 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
     note_read(folder.record)
     for shard in folder.list_shards():
         note_read(folder.shards / f"{shard}{SUFFIX}")
-    with folder.locked() if to is None else nullcontext():  # elsewhere it is in nobody's way
+    with folder.locked() if to is None else nullcontext():  # a table elsewhere does not disturb other programs
         if to is None:
             folder.remove_unfinished_table()
         started = time.monotonic()
@@ -59,7 +59,7 @@ def merge(out: str | Path, *, to: str | Path | None = None, allow_missing: bool 
 
 
 def _note(folder: RunFolder, manifest: Manifest, merge_s: float) -> None:
-    """Write the merge down, so that later damage of the table is noticed."""
+    """Record the merge in the events, so that later damage to the table can be detected."""
     events = EventWriter(folder.events)
     try:
         events(

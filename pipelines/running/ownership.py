@@ -1,4 +1,4 @@
-"""Whose an output folder is: its record ``run.json``, made by a first start, and what forbids another start."""
+"""Ownership of a run folder: write its record ``run.json``, and refuse a folder that belongs to another run."""
 
 import logging
 import os
@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def take_ownership(plan: Plan, folder: RunFolder, *, force: bool) -> None:
-    """Make the folder this run's, or refuse when it is another's."""
+    """Claim a folder for a run by writing its record.
+
+    If the folder belongs to another run, that run is discarded with ``force``, and RunConflictError is raised without.
+    """
     conflict = find_conflict(plan, folder)
     if conflict is None:
         _rebuild_record(plan, folder)
@@ -32,7 +35,7 @@ def take_ownership(plan: Plan, folder: RunFolder, *, force: bool) -> None:
         folder.clear()
     record = _read_known_record(folder)
     if record is not None and folder.share and folder.has_others():
-        return  # theirs is ours, but for the time of the start
+        return  # the record of the other jobs differs only in the time of the start
     written = _make_record(plan, record)
     if record is not None or not folder.share:
         folder.write_record(written)
@@ -41,7 +44,7 @@ def take_ownership(plan: Plan, folder: RunFolder, *, force: bool) -> None:
 
 
 def _make_record(plan: Plan, before: RunRecord | None) -> RunRecord:
-    """Return the record of a run that starts now."""
+    """Return the record of a run that starts now; it keeps the time of the first start of ``before``."""
     now = time.time()
     return RunRecord(
         run_digest=plan.run_digest,
@@ -64,12 +67,12 @@ def _make_record(plan: Plan, before: RunRecord | None) -> RunRecord:
 
 
 def refuse_conflict(plan: Plan, *, force: bool) -> None:
-    """Refuse a folder in which a run would not begin.
+    """Check that a run could start in its folder. Writes nothing.
 
     Raises
     ------
     RunConflictError
-        It holds another run, and that is not to be discarded; or a program works in it.
+        The folder contains another run and ``force`` is not set, or another program is using the folder.
     """
     folder = RunFolder(plan.out)
     owner, conflict = folder.owner(), find_conflict(plan, folder)
@@ -80,14 +83,14 @@ def refuse_conflict(plan: Plan, *, force: bool) -> None:
 
 
 def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
-    """Why a folder is not this run's; None when it is, or is nobody's."""
-    advice = "give another --out, or --force to discard what is there"
+    """Return why a folder belongs to another run; None if it belongs to this run, or to none."""
+    advice = "give another --out, or --force to discard its contents"
     try:
         record = folder.read_record()
     except OutputError as error:
         if _shard_digests(folder) == {plan.run_digest}:
-            return None  # and it is made again
-        return f"{str(error).removesuffix('.')}, or --force to discard what is there."
+            return None  # the record will be rebuilt
+        return f"{str(error).removesuffix('.')}, or --force to discard its contents."
     except InputError as error:
         return f"{str(error).removesuffix('.')}, or --force to discard it."
     if record is None:
@@ -95,29 +98,27 @@ def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
         if digests == {plan.run_digest}:
             return None
         if digests:
-            return (
-                f"{plan.out} has no run.json, and shards of another run ({', '.join(sorted(digests)[:3])}); {advice}."
-            )
+            return f"{plan.out} has no run.json but shards of another run ({', '.join(sorted(digests)[:3])}); {advice}."
         return f"{folder.table} exists but {folder.record} does not; {advice}." if folder.table.exists() else None
     if record.run_digest != plan.run_digest:
         changes = "; ".join(differences(record.identity, plan.identity)) or "its record is damaged"
-        return f"Folder {plan.out} holds another run ({changes}); {advice}."
+        return f"Folder {plan.out} contains another run ({changes}); {advice}."
     if not _same_data(plan, folder, record):
         return (
-            f"{plan.dataset} is not the dataset of the run in {plan.out}: it is described alike, but all sampled "
+            f"{plan.dataset} is not the dataset of the run in {plan.out}: its metadata are the same, but all sampled "
             f"chunks differ; {advice}."
         )
     return None
 
 
 def read_own_record(plan: Plan, folder: RunFolder) -> RunRecord | None:
-    """Return the record in a folder if it is that of the plan's run; None if there is none, or it is another run's."""
+    """Return the record in a folder if it belongs to the run of the plan; else None."""
     record = _read_known_record(folder)
     return record if record is not None and record.run_digest == plan.run_digest else None
 
 
 def _read_known_record(folder: RunFolder) -> RunRecord | None:
-    """Return the record in a folder; None if there is none, or it is damaged or one of another version."""
+    """Return the record in a folder; None if it is absent, damaged, or was written by another version."""
     try:
         return folder.read_record()
     except (InputError, OutputError):
@@ -125,21 +126,21 @@ def _read_known_record(folder: RunFolder) -> RunRecord | None:
 
 
 def _rebuild_record(plan: Plan, folder: RunFolder) -> None:
-    """Write the record of a folder that is this run's by all of its shards, where the record is gone or damaged."""
+    """Rewrite an absent or damaged record in a folder whose shards all belong to this run."""
     try:
         if folder.read_record() is not None or not folder.list_shards():
             return
-        what = "gone"
+        what = "missing"
     except OutputError:
         what = "damaged"
     except InputError:
         return
-    logger.warning("%s is %s, and all shards beside it are of this run: it is written again", folder.record, what)
+    logger.warning("%s is %s; it is rewritten, because all shards belong to this run", folder.record, what)
     folder.write_record(_make_record(plan, None))
 
 
 def _shard_digests(folder: RunFolder) -> set[str]:
-    """Digests of the runs that the readable shards in a folder belong to."""
+    """Return the digests of the runs to which the readable shards in a folder belong."""
     found = set()
     for name in folder.list_shards():
         with suppress(ShardError):
@@ -148,7 +149,10 @@ def _shard_digests(folder: RunFolder) -> set[str]:
 
 
 def _same_data(plan: Plan, folder: RunFolder, record: RunRecord) -> bool:
-    """Whether a dataset of the same description is the same; a chunk repaired since then makes no other dataset."""
+    """Whether a dataset with the same metadata is the dataset of the recorded run, judged by sampled chunks.
+
+    If all samples differ, it is still the same dataset if the run lost frames, since chunks may have been repaired.
+    """
     before, now = record.samples, plan.source.samples
     if not before or set(before) & set(now):
         return True
@@ -161,7 +165,7 @@ def _same_data(plan: Plan, folder: RunFolder, record: RunRecord) -> bool:
 
 
 def table_metadata(plan: Plan) -> TableMetadata:
-    """What the merged table says about itself."""
+    """Return the metadata of the merged table."""
     return TableMetadata(
         pixel_size=plan.config.pixel_size,
         geometry=plan.config.geometry,

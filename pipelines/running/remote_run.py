@@ -1,4 +1,4 @@
-"""Watching a run that another program does, from the events that it writes into the run folder."""
+"""Follow a run of another program through the events that it writes into the run folder."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ from .run import RunResult
 
 POLL_S = 1.0
 LOOK_S = 10.0
-"""How often ``is_alive`` is asked."""
+"""Time between two calls of ``is_alive``."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +28,17 @@ def follow(
     is_alive: Callable[[], bool],
     listeners: Sequence[Listener] = (),
 ) -> RunResult | None:
-    """Hand the events of a run on to listeners until it is over; None: whoever did it is gone, and it is not over.
+    """Pass the events of a run to listeners until the run ends, and return its result.
+
+    Returns None if the program that runs it is gone before the run has ended.
 
     Parameters
     ----------
     since
-        Size of ``events.jsonl`` where to begin; events of earlier starts are before it.
+        Byte offset in ``events.jsonl`` at which to start reading, to skip the events of earlier starts.
     is_alive
-        Whether somebody still works at the run, or will. An interrupted run that somebody will go on with is not over.
+        Function that says whether a program is still working on the run, or will resume it. As long as it returns True,
+        an interrupted run has not ended.
     """
     folder, outcome = RunFolder(out), _Outcome()
     reader = EventReader(folder.events, since)
@@ -47,7 +50,7 @@ def follow(
                 listener(event)
         if outcome.end is not None:
             return outcome.result(outcome.end, folder)
-        if not alive:  # events were read once more since then
+        if not alive:  # the events have been read once more since the check
             return None
         if time.monotonic() - asked > LOOK_S:
             asked, alive = time.monotonic(), is_alive()
@@ -56,7 +59,7 @@ def follow(
 
 
 def end_of_events(out: Path) -> int:
-    """Where events of the next start will begin."""
+    """Return the byte offset at which the events of the next start will begin."""
     try:
         return RunFolder(out).events.stat().st_size
     except OSError:
@@ -64,13 +67,13 @@ def end_of_events(out: Path) -> int:
 
 
 def latest_start(out: Path) -> int:
-    """Where events of the latest start begin."""
+    """Return the byte offset at which the events of the latest start begin."""
     return find_latest(RunFolder(out).events, RunStarted)
 
 
 @dataclass
 class _Outcome:
-    """How the latest start of a run ended, from its events."""
+    """Outcome of the latest start of a run, collected from its events."""
 
     failed: dict[int, BlockFailed] = field(default_factory=dict)
     lost: dict[int, FrameRanges] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""The one loop that runs a plan: what is missing is submitted, what is done is written down, then shards are merged.
+"""The run loop: submit the missing blocks of a plan, record the finished ones, and merge the shards.
 
-Whatever ends it (a signal, a lost scheduler, a full disk, kill -9), the same command finishes what is in the folder.
+Whatever ends a run (a signal, a lost scheduler, a full disk, kill -9), rerunning the same command resumes it.
 """
 
 import logging
@@ -63,28 +63,30 @@ from .submission import NO_WORKERS_S, Submission
 from .tasks import Task, is_final
 
 MOST_REPAIRS = 2
-"""Merges that may end at damaged shards, which are then computed again; a disk that damages more is no disk."""
+"""Number of times that a merge may find damaged shards and recompute them, before the run fails."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended."""
+    """Result of a run."""
 
     done: int
-    """Blocks with a valid shard, those of earlier starts included."""
+    """Number of blocks with a valid shard, including those of earlier starts."""
     failed: tuple[BlockFailed, ...]
+    """Blocks that failed."""
     rows: int
+    """Number of localizations in the finished blocks."""
     merged: Path | None
-    """The table; None when the run was interrupted or no block is done."""
+    """Path of the table; None if the run was interrupted, no block is done, or blocks of other starts are missing."""
     exit_status: int
     left: tuple[str, ...] = ()
-    """Blocks of the plan that have no shard; a start that does not do all blocks merges only when none is left."""
+    """Ids of the blocks that have no shard. A start that processes only some of the blocks merges if none is left."""
     lost: FrameRanges = ()
-    """Frames of blocks that are done which could not be read; the same command tries them again."""
+    """Frames of finished blocks that could not be read. Rerunning the same command retries them."""
     lost_reason: str = ""
-    """Why those of the first such block are lost; empty for blocks of an earlier start."""
+    """Why frames of the first such block were lost; empty for blocks of an earlier start."""
 
     @property
     def num_lost(self) -> int:
@@ -103,44 +105,45 @@ def run(
     share: Share | None = None,
     acquisition: Acquisition | None = None,
 ) -> RunResult:
-    """Do the blocks of a plan that are not done yet, and merge all of them.
+    """Process the blocks of a plan that are not done yet, and merge all shards.
 
-    Ctrl-C ends it with a result of status 130, SIGTERM and SIGUSR1 with 143, when it runs in the main thread. Blocks
-    whose shards are found damaged, now or when they are merged, are done again.
+    In the main thread, Ctrl-C ends the run with exit status 130, and SIGTERM and SIGUSR1 end it with 143. Blocks whose
+    shards turn out to be damaged, at the start or during the merge, are processed again.
 
     Parameters
     ----------
     listeners
-        Called with each event, in order, in this thread.
+        Functions that are called with each event, in order, in this thread.
     force
-        Discard what another run has left in the output folder. Finished blocks of the same run are always kept.
+        Discard another run in the run folder. Finished blocks of the same run are always kept.
     no_workers_s
-        How long to go on while there are no workers.
+        Time without workers after which the run fails.
     only
-        Do these blocks and no others, by number, also where their shards are there already.
+        Numbers of the blocks to process; their existing shards are replaced.
     share
-        Do this share of the blocks; other programs may do others in the same folder at the same time. Whoever finds all
-        blocks done merges them.
+        Share of the blocks to process. Other programs may process other shares in the same folder at the same time. The
+        program that finds all blocks finished merges them.
     acquisition
-        Still being written: blocks are done as they become ready, until it is over; ``plan`` is what it waited for.
+        Dataset that is still being written: its blocks are processed as they become ready, until the acquisition ends.
+        ``plan`` is then the result of `Acquisition.wait`.
 
     Raises
     ------
     RunConflictError
-        The folder holds another run, or another program works in it.
+        The folder contains another run, or another program is using it.
     ConfigError
-        The share is to discard another run, and with it what other shares have done.
+        ``share`` and ``force`` are both set, which would discard finished blocks of other shares.
     PlanError
-        A block does not fit into the workers' memory.
+        A block does not fit into the memory of a worker.
     SiteError
-        The scheduler, or all workers, are gone.
-    OutputError, BundleError
-        Something that would fail every block.
+        The scheduler or all workers are lost.
+    OutputError, BundleError, AccessError
+        An error that would make every block fail.
     """
     if share and force:
         raise ConfigError(
-            "--force does not go with --share: jobs that start together would discard each other's blocks; remove what "
-            f"is in {plan.out}, or give another --out."
+            "--force cannot be combined with --share: jobs that start together would discard each other's blocks; "
+            f"remove the contents of {plan.out}, or give another --out."
         )
     folder = RunFolder(plan.out, share.name if share else "")
     plan.check_memory(_smallest_memory(client))
@@ -162,7 +165,7 @@ def run(
         def check() -> None:
             raise_if_asked()
             if lock.lost.is_set():
-                raise RunConflictError(f"Another program has taken over {plan.out}; this one stops.")
+                raise RunConflictError(f"Another program has taken over {plan.out}; this program stops.")
 
         chosen = select_blocks(plan.blocks, only=only, share=share)
         started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s, devices)
@@ -171,23 +174,25 @@ def run(
 
 @dataclass
 class _Tally:
-    """Listener that counts."""
+    """Listener that keeps the state of each block, by block index."""
 
     blocks: int
+    """Number of blocks of the plan."""
     rows: dict[int, int] = field(default_factory=dict)
-    """Of each done block, by index."""
+    """Number of rows of each finished block."""
     bytes: dict[int, int] = field(default_factory=dict)
-    """Of the shard of each done block."""
+    """Size of the shard of each finished block."""
     lost: dict[int, FrameRanges] = field(default_factory=dict)
-    """Frames that each done block could not read."""
+    """Frames that each finished block could not read."""
     filled: dict[int, FrameRanges] = field(default_factory=dict)
-    """Frames that each done block was given the fill value of."""
+    """Frames that each finished block read as the fill value."""
     reasons: dict[int, str] = field(default_factory=dict)
-    """Why each block has lost frames, where this start has read it."""
+    """Why each block has lost frames, for blocks that this start has read."""
     failed: dict[int, BlockFailed] = field(default_factory=dict)
+    """Blocks that failed."""
 
     def count(self, index: int, done: BlockDone | ShardReceipt) -> None:
-        """Take a block as done."""
+        """Count a block as finished."""
         self.rows[index], self.bytes[index] = done.rows, done.bytes
         self.lost[index], self.filled[index] = done.lost, done.filled
         self.failed.pop(index, None)
@@ -207,13 +212,13 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _Run:
-    """The steps of one start of a run, in a folder that is ours."""
+    """The steps of one start of a run, in a folder that this program has claimed."""
 
     plan: Plan
     chosen: tuple[Block, ...]
-    """Blocks of the plan that this start does."""
+    """Blocks of the plan that this start processes."""
     anew: bool
-    """Also those that are done."""
+    """Whether finished blocks are also processed again."""
     client: Client
     folder: RunFolder
     tally: _Tally
@@ -221,11 +226,14 @@ class _Run:
     check: Callable[[], None]
     no_workers_s: float
     devices: tuple[WorkerDevice, ...] = ()
-    """What the workers compute on, where they were asked already."""
+    """Devices of the workers; empty if the workers have not been asked yet."""
     elsewhere: dict[int, int] = field(default_factory=dict)
-    """Rows of blocks that other starts have done, by index: looked up before a merge when this one does not do all."""
+    """Number of rows of all blocks with a shard, by index; 0 as long as their footers have not been read.
+
+    Filled before a merge if this start processes only some of the blocks, so that others may come from other starts.
+    """
     receipts: dict[int, ShardReceipt] = field(default_factory=dict)
-    """Receipts of these blocks, once all blocks seem to be done."""
+    """Receipts of the blocks in `elsewhere`; filled once all blocks have a shard."""
 
     def execute(self, acquisition: Acquisition | None) -> RunResult:
         started, merged = time.monotonic(), None
@@ -254,7 +262,7 @@ class _Run:
         return RunResult(len(self.tally.rows), failed, rows, merged, status, left, self._lost(), reason)
 
     def _work(self) -> Path | None:
-        """Do what is missing, then merge; what the merge finds damaged is done again, and merged again."""
+        """Process the missing blocks and merge; if the merge finds damaged shards, process these blocks again."""
         done = self._take_up(self.chosen)
         missing = [block for block in self.chosen if block.index not in done]
         if missing:
@@ -270,7 +278,7 @@ class _Run:
         raise AssertionError("the loop returns or raises")
 
     def _examine_workers(self) -> None:
-        """Write down what the workers compute on; refuse those on which a run cannot be resumed."""
+        """Emit the devices of the workers as an event; raise ConfigError if they cannot resume the run."""
         compute, devices = self.plan.config.compute, self.devices
         if not devices:
             devices = ask_workers(self.client, compute, check=self.check, patience_s=self.no_workers_s)
@@ -279,18 +287,21 @@ class _Run:
         self.emit(WorkersExamined(dtype=compute.dtype, devices=tuple(counts), workers=tuple(counts.values())))
 
     def _say(self, event: Event) -> None:
-        """Emit an event of an ending that has a reason of its own, which a full disk is not to replace."""
+        """Emit an event while the run ends for another reason.
+
+        An OutputError, for example of a full disk, is only logged, so that it does not hide that reason.
+        """
         try:
             self.emit(event)
         except OutputError as error:
             logger.warning("%s", error)
 
     def _follow(self, acquisition: Acquisition) -> "_Run":
-        """Do blocks as they become ready, until the acquisition is over; the run of all that is there then."""
+        """Process blocks as they become ready until the acquisition ends, and return a run of the whole dataset."""
 
         def make_task(block: Block, workers_per_host: int) -> Task:
             source = acquisition.source
-            assert source is not None  # there are blocks
+            assert source is not None  # since there are blocks
             grown = replace(block, num_volumes=source.layout.num_volumes)
             return replace(self._make_task(grown, workers_per_host), source=source)
 
@@ -318,7 +329,10 @@ class _Run:
         )
 
     def _take_up(self, blocks: Sequence[Block]) -> Collection[int]:
-        """Numbers of the blocks that are done already; those of which frames are lost are tried again."""
+        """Emit `RunStarted`, and return the numbers of the blocks that are already done.
+
+        Blocks with lost frames are not among them, so that they are retried.
+        """
         plan = self.plan
         events, _ = self.folder.read_ledger()
         known = {event.block: event.bytes for event in events if isinstance(event, BlockDone)}
@@ -327,14 +341,14 @@ class _Run:
             self.folder.shards, blocks, run_digest=plan.run_digest, others=others, known_bytes=known
         )
         for reason in reasons:
-            logger.warning("%s; it is written anew where it belongs to the plan", reason)
+            logger.warning("%s; it is rewritten if it belongs to the plan", reason)
         receipts = {index: receipt for index, receipt in receipts.items() if is_final(receipt, plan.source)}
         remove_leftovers(self.folder.shards)
         remove_leftovers(self.folder.out)
         self.folder.remove_unfinished_table()
         if self.anew:
             receipts = {}
-            self.folder.table.unlink(missing_ok=True)  # without it nothing can be left that looks merged and is older
+            self.folder.table.unlink(missing_ok=True)  # an older table must not be taken for the merged result
         found = [block for block in blocks if block.index in receipts]
         self.emit(
             RunStarted(
@@ -350,7 +364,10 @@ class _Run:
         return receipts
 
     def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt], known: Container[int]) -> None:
-        """Count blocks that are done; into the ledger with those that a killed client or a late worker has not told."""
+        """Count blocks that are already done, and add those that the ledger lacks to it.
+
+        The ledger lacks blocks whose client was killed, or whose worker finished late.
+        """
         for block in found:
             receipt = receipts[block.index]
             if block.index in known:
@@ -392,11 +409,14 @@ class _Run:
 
     @property
     def _is_partial(self) -> bool:
-        """Some blocks of the plan are for other starts."""
+        """Whether this start processes only some of the blocks of the plan."""
         return len(self.chosen) < len(self.plan.blocks)
 
     def _look_elsewhere(self) -> None:
-        """Find what other starts have done. Only when all seem to be done footers are read: there may be many jobs."""
+        """Find the blocks that other starts have finished.
+
+        The footers of the shards are read only when all blocks have a shard, because many jobs may do this at a time.
+        """
         self.elsewhere.clear()
         self.receipts.clear()
         if not self._is_partial:
@@ -410,19 +430,22 @@ class _Run:
             self.receipts.update(receipts)
 
     def _lost(self) -> FrameRanges:
-        """Frames that are lost, of all blocks that are known to be done."""
+        """Return the lost frames of all blocks that are known to be done."""
         return join_ranges([*(receipt.lost for receipt in self.receipts.values()), *self.tally.lost.values()])
 
     def _filled(self) -> FrameRanges:
         return join_ranges([*(receipt.filled for receipt in self.receipts.values()), *self.tally.filled.values()])
 
     def _left(self) -> tuple[str, ...]:
-        """Blocks of the plan without a shard."""
+        """Return the ids of the blocks of the plan that have no shard."""
         done = self.elsewhere.keys() | self.tally.rows.keys()
         return tuple(block.id for block in self.plan.blocks if block.index not in done)
 
     def _merge(self) -> Path | None:
-        """Join the shards into the table, unless that was done; None when there are none, or others are awaited."""
+        """Merge the shards unless the table is up to date, and return the path of the table.
+
+        Returns None if there are no shards, or if blocks of other starts are still missing.
+        """
         self._count_late()
         self._look_elsewhere()
         done, missing = {**self.elsewhere, **self.tally.rows}, self._left()
@@ -447,8 +470,8 @@ class _Run:
             own_folder=True,
         )
         if not set(manifest.missing_blocks) <= set(missing):
-            raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; give the same command again.")
-        if manifest.missing_blocks != missing and not self.anew:  # a late one has come since they were counted
+            raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; rerun the same command.")
+        if manifest.missing_blocks != missing and not self.anew:  # another shard has arrived since they were counted
             return self._merge()
         self.emit(
             Merged(
@@ -463,25 +486,25 @@ class _Run:
         return table
 
     def _latest_merge(self) -> Merged | None:
-        """What the latest merge says of its table; None: no merge is known."""
+        """Return the event of the latest merge; None if no merge is known."""
         merges = [event for event in self.folder.read_events() if isinstance(event, Merged)]
         return merges[-1] if merges else None
 
     def _count_late(self) -> None:
-        """Take blocks that have failed as done where their shards have come after all: a worker was slow, not lost."""
+        """Count failed blocks as done if their shards have arrived after all, because a worker was slow, not lost."""
         failed = [block for block in self.plan.blocks if block.index in self.tally.failed]
         if failed and not self.anew:
             receipts, _ = scan_shards(self.folder.shards, failed, run_digest=self.plan.run_digest)
             self._recover([block for block in failed if block.index in receipts], receipts, ())
 
     def _discard_damaged(self) -> list[Block]:
-        """Read all shards, and remove those that are damaged; the blocks that are not done because of it."""
+        """Read all shards, remove the damaged ones, and return their blocks."""
         rows = {**self.elsewhere, **self.tally.rows}
         done = [block for block in self.plan.blocks if block.index in rows]
         reasons = find_damaged(self.folder.shards, done, run_digest=self.plan.run_digest)
         damaged = [block for block in done if block.index in reasons]
         for block in damaged:
-            logger.warning("%s The block is done again.", reasons[block.index])
+            logger.warning("%s The block is processed again.", reasons[block.index])
             try:
                 (self.folder.shards / f"{block.id}.parquet").unlink(missing_ok=True)
             except OSError as error:
@@ -514,18 +537,19 @@ def _is_merged(table: Path, plan: Plan, missing: tuple[str, ...], lost: FrameRan
         metadata = read_metadata(table)
     except TableError:
         return False
-    grown = metadata.input.get("identity") != plan.source.identity  # or a sampled chunk was repaired
+    grown = metadata.input.get("identity") != plan.source.identity  # the dataset has grown, or a chunk was repaired
     found = (metadata.run_digest, metadata.missing_blocks, metadata.lost_frames, metadata.filled_frames)
     return not grown and found == (plan.run_digest, missing, lost, filled)
 
 
 def _smallest_memory(client: Client) -> int:
-    """Memory limit of the smallest worker, bytes; 0: no limit is known."""
+    """Return the smallest memory limit of any worker, bytes; 0 if no limit is known."""
     try:
         workers = client.scheduler_info()["workers"].values()
-    except KeyError as error:  # what a client says whose connection was lost
+    except KeyError as error:  # raised if the connection of the client was lost
         raise SiteError(
-            "The scheduler was lost right after it had answered; give the same command again, or see its log."
+            "The connection to the scheduler was lost right after it had answered; rerun the same command, or see the "
+            "log of the scheduler."
         ) from error
     except (OSError, TimeoutError) as error:
         raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error

@@ -1,7 +1,7 @@
-"""Bounded submission of blocks to a ``distributed.Client``, with retries.
+"""Submit blocks to a ``distributed.Client`` with retries, and limit the number in flight.
 
-A few tasks are in flight for each worker, as many as there are workers at the moment. Results (receipts of 1 kB) are
-taken at once, so that no worker holds anything that could be lost with it.
+The limit is a few tasks for each worker that is connected at present. Results (receipts of 1 kB) are fetched
+immediately, so that nothing is lost with a worker.
 """
 
 import logging
@@ -22,44 +22,44 @@ from lls_decode.pipelines.journal.events import BlockDone, BlockFailed, BlockRet
 from .tasks import Task, TaskReport, localize_task
 
 POLL_S = 0.5
-"""How often workers are counted and slow blocks looked for."""
+"""Time between two checks for the number of workers and for blocks that take too long."""
 NO_WORKERS_S = 600.0
-"""A run whose workers are all gone for this long gives up; what is done stays."""
+"""Time without any worker after which a run fails; its finished blocks are kept."""
 FETCH_S = 60.0
-"""How long a receipt may take from a worker to here."""
+"""Time limit for fetching a receipt from a worker."""
 RESTART_S = 10.0
-"""How long to wait until a worker that hangs has ended and is back; it may come later."""
+"""Time to wait for the restart of a worker that hangs; it may also return later."""
 MOST_LOST = 10
-"""A block that the scheduler loses more often than this has failed."""
+"""Number of times that the scheduler may lose a block before the block fails."""
 RETRY_DELAY_S = 0.5
-"""Before the second attempt; four times longer before each further one."""
+"""Delay before the second attempt; the delay before each further attempt is four times longer."""
 
 _NOT_THE_BLOCK: dict[str, type[LlsDecodeError]] = {
     kind.__name__: kind for kind in (AccessError, BundleError, ConfigError, OutputError)
 }
-"""Causes that would fail every other block as well: the run stops."""
+"""Causes of failure that would affect every other block as well, so that the run stops."""
 _NO_ROOM = ("MemoryError", "PlanError")
-"""Causes that are perhaps another block's, which takes the memory of the same worker."""
+"""Causes of failure that another block in the memory of the same worker may be responsible for."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Try:
-    """One block on its way."""
+    """One attempt to process a block."""
 
     block: Block
     attempts: int = 1
-    """This one included."""
+    """Number of attempts so far, including this one."""
     not_before: float = 0.0
     submitted: float = 0.0
     lost: int = 0
-    """How often the scheduler forgot it, or its receipt was lost with a worker."""
+    """Number of times that the scheduler lost the task, or that its receipt was lost with a worker."""
     future: "Future[TaskReport] | None" = None
 
 
 class Submission:
-    """The run loop's state. Use once: make it, then `work`."""
+    """State of the submitted blocks. Each instance serves a single call of `work`."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Submission:
         check: Callable[[], None] = lambda: None,
         no_workers_s: float = NO_WORKERS_S,
     ) -> None:
-        """``make_task`` is given a block and the workers on one machine; ``check`` is called often and may raise."""
+        """``make_task`` gets a block and the number of workers per machine; ``check`` is called often and may raise."""
         self._client = client
         self._make_task = make_task
         self._execution = execution
@@ -81,22 +81,28 @@ class Submission:
         self._waiting: deque[_Try] = deque()
         self._delayed: list[_Try] = []
         self._alone: deque[_Try] = deque()
-        """Blocks whose worker died or had no memory left: at the end, with nothing else in flight, so that no other
-        block dies with them, nor they with another."""
+        """Blocks whose worker died or ran out of memory.
+
+        They are retried at the end, one at a time, so that they affect no other block, and no other block them.
+        """
         self._suspects: set[int] = set()
+        """Indices of the blocks that have been put into `_alone` before."""
         self._has_told_losses = False
         self._in_flight: dict[str, _Try] = {}
         self._finished: queue.SimpleQueue[Future[TaskReport]] = queue.SimpleQueue()
         self._taken: list[Future[TaskReport]] = []
-        """Held until the next blocks are submitted: Dask keeps a record of each time when it has no task of a name."""
+        """Finished tasks, held until the next ones are submitted.
+
+        Dask adds to its statistics each time that it has no task of a given name left.
+        """
         self._workers = 0
         self._workers_per_host = 1
         self._last_seen = self._last_poll = time.monotonic()
 
     def work(self, blocks: Iterable[Block], *, later: Iterator[Sequence[Block]] | None = None) -> None:
-        """Do all blocks; returns when each is either done or failed for good, and each was told to the listener.
+        """Process all blocks. Returns when each is done or has failed for good, and an event has been emitted for it.
 
-        ``later`` is asked again and again for blocks that have become ready, until it ends.
+        Further blocks are taken from ``later`` as they become ready, until that iterator ends.
         """
         self._waiting.extend(_Try(block) for block in blocks)
         if self._waiting:
@@ -119,7 +125,7 @@ class Submission:
             self.cancel()
 
     def cancel(self) -> None:
-        """Give up what is in flight; tasks that run already may still finish their shard, which does no harm."""
+        """Cancel the blocks in flight. Tasks that already run may still write their shard, which is harmless."""
         futures = [item.future for item in self._in_flight.values() if item.future is not None]
         self._in_flight.clear()
         if futures and self._client.status == "running":
@@ -131,7 +137,7 @@ class Submission:
     def _count_workers(self) -> None:
         try:
             workers = self._client.scheduler_info()["workers"]
-        except (OSError, TimeoutError, RuntimeError, KeyError) as error:  # no keys: its connection was lost
+        except (OSError, TimeoutError, RuntimeError, KeyError) as error:  # KeyError: the connection was lost
             self._raise_if_gone()
             logger.warning("the scheduler does not answer (%s)", error)
             return
@@ -140,8 +146,8 @@ class Submission:
             self._last_seen = now
         elif now - self._last_seen > self._no_workers_s:
             raise SiteError(
-                f"There have been no workers for {self._no_workers_s:g} s; finished blocks are kept, give the same "
-                "command again when there are machines."
+                f"There have been no workers for {self._no_workers_s:g} s; finished blocks are kept, rerun the same "
+                "command when machines are available."
             )
         if len(workers) != self._workers:
             self._workers = len(workers)
@@ -162,14 +168,14 @@ class Submission:
     def _submit(self, item: _Try) -> None:
         task = self._make_task(item.block, self._workers_per_host)
         task = replace(task, last_attempt=item.attempts > self._execution.retries)
-        # Dask keeps statistics for each first word of a key: one word for all blocks, or they grow with every block.
+        # Dask keeps statistics for each first word of a key; the same first word keeps them from growing.
         key = f"localize-{item.block.id}-{item.attempts}-{uuid.uuid4().hex[:12]}"
         future = self._client.submit(localize_task, task, key=key, pure=False, retries=0)
         self._in_flight[key] = replace(item, future=future, submitted=time.monotonic())
         future.add_done_callback(self._finished.put)
 
     def _take(self) -> None:
-        """Wait for a moment until something is finished, then take all that is."""
+        """Wait briefly for a finished task, then process all that are finished."""
         self._taken.clear()
         try:
             future = self._finished.get(timeout=POLL_S)
@@ -183,7 +189,7 @@ class Submission:
             return
 
     def _settle(self, item: _Try, future: "Future[TaskReport]") -> None:
-        """What became of a block."""
+        """Process the outcome of a task: done, failed, lost, or its worker died."""
         status = future.status
         try:
             if status == "finished":
@@ -193,8 +199,8 @@ class Submission:
         except LlsDecodeError:
             raise
         except Exception as lost:
-            # The worker went away with the receipt. Its shard is there: the next attempt finds it.
-            logger.debug("receipt of %s is lost: %s", item.block.id, lost)
+            # The worker disappeared with the receipt. Its shard exists, and the next attempt finds it.
+            logger.debug("the receipt of %s is lost: %s", item.block.id, lost)
             error = None
         if error is None:
             self._lost(item)
@@ -206,8 +212,8 @@ class Submission:
     def _done(self, item: _Try, report: TaskReport) -> None:
         receipt = report.receipt
         if report.reason:
-            level = logging.DEBUG if self._has_told_losses else logging.WARNING  # once: there may be thousands
-            logger.log(level, "frames of %s are lost, the run goes on: %s", receipt.block_id, report.reason)
+            level = logging.DEBUG if self._has_told_losses else logging.WARNING  # warn once: there may be thousands
+            logger.log(level, "frames of %s are lost, the run continues: %s", receipt.block_id, report.reason)
             self._has_told_losses = True
         self._emit(
             BlockDone(
@@ -239,7 +245,7 @@ class Submission:
             self._give_up(item, "Lost", f"Block {item.block.id} was lost by the scheduler {item.lost + 1} times.")
 
     def _suspect(self, item: _Try, cause: str, reason: str) -> None:
-        """Try a block once more, alone."""
+        """Retry a block once with nothing else in flight; if it was alone already, it has failed."""
         if item.block.index in self._suspects:
             self._give_up(item, cause, f"{reason} It was the only block in flight.")
             return
@@ -263,7 +269,7 @@ class Submission:
         self._give_up(item, cause, reason)
 
     def _retried(self, item: _Try, reason: str, *, alone: bool) -> BlockRetried:
-        logger.info("%s is tried again: %s", item.block.id, reason)
+        logger.info("%s is retried: %s", item.block.id, reason)
         return BlockRetried(
             block=item.block.index, block_id=item.block.id, attempts=item.attempts, reason=reason, alone=alone
         )
@@ -285,7 +291,7 @@ class Submission:
         )
 
     def _expire(self) -> None:
-        """Fail blocks that take too long, and restart their workers: a thread that hangs cannot be stopped."""
+        """Fail blocks that exceed the time limit, and restart their workers, as a hanging thread cannot be stopped."""
         now, limit_s = time.monotonic(), self._execution.block_timeout_s
         late = {key: item for key, item in self._in_flight.items() if now - item.submitted > limit_s}
         if not late:
@@ -293,7 +299,7 @@ class Submission:
         running = {key: address for address, keys in self._client.processing().items() for key in keys}
         stuck = set()
         for key, item in late.items():
-            if key not in running:  # it waits for a worker, that is nobody's fault
+            if key not in running:  # still waiting for a worker, so the limit does not apply yet
                 self._in_flight[key] = replace(item, submitted=now)
                 continue
             stuck.add(running[key])
@@ -307,11 +313,11 @@ class Submission:
             try:
                 self._client.restart_workers([address], timeout=RESTART_S, raise_for_error=False)
             except Exception as error:
-                logger.warning("worker %s hangs and cannot be restarted (%s); restart it by hand", address, error)
+                logger.warning("worker %s hangs and cannot be restarted (%s); restart it manually", address, error)
 
     def _raise_if_gone(self) -> None:
         if self._client.status != "running":
             raise SiteError(
-                f"The scheduler is gone (client is {self._client.status}); finished blocks are kept, give the same "
-                "command again."
+                f"The connection to the scheduler is lost (client is {self._client.status}); finished blocks are kept, "
+                "rerun the same command."
             )

@@ -1,7 +1,7 @@
-"""One block of one run, as a worker does it: read, localize, write the shard, return the receipt.
+"""Process one block in a worker: read the frames, localize, write the shard, and return its receipt.
 
-A worker process has one localizer and runs two tasks at a time: one computes while the next one is read. Frames and
-rows stay in the worker. torch is imported when the first task arrives.
+A worker process has one localizer and runs two tasks at a time: one computes while the next one reads. Frames and rows
+never leave the worker. torch is imported when the first task arrives.
 """
 
 import os
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to know to do one block."""
+    """Everything that a worker needs to process one block."""
 
     block: Block
     source: FrameSource
@@ -40,42 +40,43 @@ class Task:
     """Folder of the shards."""
     run_digest: str
     workers_per_host: int = 1
-    """Workers that share the cores of one machine."""
+    """Number of workers that share the cores of one machine."""
     anew: bool = False
-    """Compute the block also when its shard is there."""
+    """Whether the block is computed even if its shard exists."""
     last_attempt: bool = False
-    """Do without the frames that cannot be read; before, the block fails, as it may be different at another time."""
+    """Whether frames that cannot be read are skipped. In earlier attempts they make the block fail, so that reading is
+    retried."""
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """What a worker says of a block: the receipt of its shard, and how long each step took."""
+    """Report of a worker on a block: the receipt of its shard, and the duration of each step."""
 
     receipt: ShardReceipt
     frames: int
     read_s: float
     start_s: float
-    """Import of torch and loading of the model: about 0 but for the first block of a worker."""
+    """Time to import torch and load the model; about 0 except for the first block of a worker."""
     compute_s: float
-    """Without the time spent waiting for the block before."""
+    """Time to compute, without waiting for the previous block."""
     write_s: float
     worker: str
     pid: int
     found: bool = False
-    """The shard was there already, and nothing was computed."""
+    """Whether the shard already existed, so that nothing was computed."""
     gpu_bytes: int | None = None
-    """Most GPU memory that the network had during the block; None without a GPU."""
+    """Peak GPU memory of the network during the block; None without a GPU."""
     reason: str = ""
-    """Why frames of the block are lost."""
+    """Why frames of the block were lost; empty if none was."""
 
 
 def localize_task(task: Task) -> TaskReport:
-    """Do one block. Done late, twice or elsewhere it leaves the same shard.
+    """Process one block. Late, repeated or on another machine, a task writes the same shard.
 
     Raises
     ------
     BlockError
-        Whatever went wrong, wrapped once, with the block's place in the dataset.
+        Any error, with the position of the block in the dataset; ``cause`` names the class of the original error.
     """
     try:
         return _localize(task)
@@ -85,12 +86,15 @@ def localize_task(task: Task) -> TaskReport:
             f"Block {block.id} (volumes {block.volume_start} to {block.volume_stop - 1}, planes {block.plane_start} to "
             f"{block.plane_stop - 1}) failed on {_worker_name()}: {_words(error)}"
         )
-        failure.cause = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__  # NumPy has its own
+        failure.cause = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__  # NumPy subclasses it
         raise failure from error
 
 
 def resolve_threads(config: ResolvedRunConfig, workers_per_host: int) -> int:
-    """CPU threads of one worker: as configured, else the cores of its machine divided by its workers there."""
+    """Return the number of CPU threads of one worker.
+
+    It is the configured number, else the cores of the machine divided by the workers on it.
+    """
     return config.compute.threads or max(1, CPU_COUNT // max(1, workers_per_host))
 
 
@@ -118,7 +122,7 @@ def _localize(task: Task) -> TaskReport:
 
 
 def localize_block(task: Task) -> pa.Table:
-    """Return the rows of a block whose frames can all be read, and leave no shard."""
+    """Return the rows of a block without writing a shard. All frames must be readable."""
     loading = _COMPUTE.submit(_load, task)  # while this thread reads
     stack = task.source.read(task.block)
     loading.result()
@@ -126,18 +130,18 @@ def localize_block(task: Task) -> pa.Table:
 
 
 def is_final(receipt: ShardReceipt, source: FrameSource) -> bool:
-    """Whether a shard is as it is to be: nothing is lost, and nothing filled that is to be lost."""
+    """Whether a shard needs no retry: no frames were lost, nor filled although absent frames should count as lost."""
     return not receipt.lost and not (receipt.filled and source.absent == "lost")
 
 
 def _found(task: Task, receipt: ShardReceipt, *, reason: str = "") -> TaskReport:
-    """What is said of a shard that is there already."""
+    """Return the report on a shard that already exists."""
     times = (0.0, 0.0, 0.0, 0.0)
     return TaskReport(receipt, task.block.num_owned, *times, _worker_name(), os.getpid(), found=True, reason=reason)
 
 
 def _read(task: Task) -> FrameStack:
-    """The frames of the block, without those of absent chunks; in the last attempt without any that is lost."""
+    """Read the frames of the block, and skip those of absent chunks; the last attempt skips all unreadable frames."""
     try:
         return task.source.read(task.block)
     except ChunkError as error:
@@ -147,21 +151,25 @@ def _read(task: Task) -> FrameStack:
 
 
 _COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
-"""The one thread that computes, and that ``_built`` belongs to. OpenMP keeps threads of its own for each thread that
-computes, and with more of them than cores all go to sleep at every barrier: that cost a fifth of a worker's time."""
+"""The only thread that computes and that uses ``_built``. OpenMP creates a pool of threads for each computing thread;
+with more OpenMP threads than cores, all of them sleep at every barrier, which cost a fifth of a worker's time."""
 _built: "tuple[tuple[str, ResolvedRunConfig], Localizer] | None" = None
-"""The localizer of this process, and what it was built for. One: a second model would not leave room for either."""
+"""The localizer of this process, with the run and configuration that it was built for. There is only one, because a
+second model might not fit into memory."""
 
 
 def _load(task: Task) -> float:
-    """Have the localizer ready; says how long that took."""
+    """Prepare the localizer, and return the time that this took."""
     started = time.perf_counter()
     _localizer(task)
     return time.perf_counter() - started
 
 
 def _compute(task: Task, stack: FrameStack) -> tuple[pa.Table, float, int | None]:
-    """Rows of the frames that a block owns, how long they took, and how much GPU memory (None without a GPU)."""
+    """Return the rows of the frames that a block owns, the time to compute them, and the peak GPU memory.
+
+    The GPU memory is None without a GPU.
+    """
     import torch
 
     from lls_decode.localize.partly import localize_partly
@@ -177,7 +185,10 @@ def _compute(task: Task, stack: FrameStack) -> tuple[pa.Table, float, int | None
 
 
 def _localizer(task: Task) -> "Localizer":
-    """The process's localizer, built when it is for another run or not there yet. For ``_COMPUTE`` alone."""
+    """Return the localizer of this process, and build it if absent or built for another run.
+
+    Only the thread of ``_COMPUTE`` may call this.
+    """
     global _built
     import torch
 
@@ -193,12 +204,12 @@ def _localizer(task: Task) -> "Localizer":
         except OSError as error:
             raise BundleError(
                 f"Model bundle {task.bundle_path} cannot be read on this worker ({error.strerror}); put it where all "
-                "machines see it."
+                "machines can read it."
             ) from error
         if found != task.bundle_digest:
             raise BundleError(
-                f"Model bundle {task.bundle_path} has digest {found}, the run was planned with {task.bundle_digest}; "
-                "restore the file, or start a new run."
+                f"Model bundle {task.bundle_path} has digest {found}, but the run was planned with "
+                f"{task.bundle_digest}; restore the file, or start a new run."
             )
         _built = None
         compute = task.config.compute.replace(threads=threads)
@@ -208,7 +219,7 @@ def _localizer(task: Task) -> "Localizer":
 
 
 def _existing_receipt(task: Task) -> ShardReceipt | None:
-    """The receipt of a shard that an earlier copy of the task has left; None when there is none of this run."""
+    """Return the receipt of the existing shard of the block; None if there is no shard of this run."""
     path = Path(task.shards) / f"{task.block.id}.parquet"
     return find_receipt(path, task.block, run_digest=task.run_digest)
 

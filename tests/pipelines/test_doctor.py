@@ -66,8 +66,8 @@ def test_hidden_gpus(smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("has", "words"),
     [
-        ("11.8", "its driver knows CUDA up to 11.8, and torch is built for CUDA 12.6; install a newer driver"),
-        ("12.4", "driver (CUDA 12.4) and torch (CUDA 12.6) fit; are the devices (/dev/nvidia*) open to you?"),
+        ("11.8", "its driver supports CUDA up to 11.8, but torch is built for CUDA 12.6; install a newer driver"),
+        ("12.4", "driver (CUDA 12.4) and torch (CUDA 12.6) are compatible; check that you may access the"),
         (None, "it is built for CUDA 12.6; install a newer driver, or a torch for an older CUDA"),
     ],
 )
@@ -111,7 +111,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 def test_good_folder(tmp_path: Path) -> None:
     """One that is not there yet stands for the nearest above it; nothing is left behind."""
     checks = found(examine_folder(tmp_path / "not" / "yet"))
-    assert checks["rename"] == ("ok", "a file is replaced at once, also while it is read")
+    assert checks["rename"] == ("ok", "renames are atomic, also while the file is being read")
     assert f"MB/s written to {tmp_path}" in checks["folder"][1]
     assert list(tmp_path.iterdir()) == []
 
@@ -125,8 +125,8 @@ def test_slow_disk(tmp_path: Path) -> None:
 @pytest.mark.posix("no file system there counts its files")
 def test_little_space_and_few_files(mount: Callable[[str], Path]) -> None:
     checks = found(examine_folder(mount("size=2m,nr_inodes=20")))
-    assert (checks["space"][0], "little: while shards are merged" in checks["space"][1]) == ("wrong", True)
-    assert (checks["files"][0], checks["files"][1].startswith("19 more files may be made")) == ("wrong", True)
+    assert (checks["space"][0], "little: merging the shards of a run" in checks["space"][1]) == ("wrong", True)
+    assert (checks["files"][0], checks["files"][1].startswith("19 more files can be created")) == ("wrong", True)
     assert (checks["folder"][0], "(No space left on device); free space" in checks["folder"][1]) == ("wrong", True)
 
 

@@ -155,5 +155,5 @@ def test_refused(
 
 
 def test_a_pattern_that_fits_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing there"):
+    with pytest.raises(InputError, match="matches no dataset"):
         read_datasets(str(tmp_path / "**/*.zarr"), tmp_path / "out", settings=BatchSettings(model="lls-paint"))

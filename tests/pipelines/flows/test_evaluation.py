@@ -150,7 +150,7 @@ def test_model_without_psf_is_refused(tables: tuple[Path, Path, Path], tmp_path:
     table, truth, _ = tables
     status, _, err = invoke("evaluate", table, truth, "--model", tmp_path / "imported.lls")
     assert status == 2
-    assert "does not say which PSF" in err
+    assert "does not state which PSF" in err
 
 
 def write_structure(path: Path, *, sigma: float, geometry: Geometry | None = None) -> Path:

@@ -139,7 +139,7 @@ def test_only_covered_frames_count(tmp_path: Path, invoke: Invoke) -> None:
     assert fewer["num_truth"] == int(((truth.frame >= 50) & (truth.frame < 60)).sum())
     assert fewer["frames"]["found_rows_outside"] > 0
     status, _, err = invoke("evaluate", table, path, "--frames", "90:100")
-    assert (status, "holds none of the frames" in err) == (2, True)
+    assert (status, "contains none of the frames" in err) == (2, True)
 
 
 def test_only_the_region_of_a_run_counts(tmp_path: Path, invoke: Invoke) -> None:

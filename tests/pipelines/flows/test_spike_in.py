@@ -142,7 +142,7 @@ def bundle_without_psf(world: World, folder: Path) -> Path:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no PSF": ({"model": "unknown"}, r"does not say which PSF it was trained for.*--psf"),
+    "no PSF": ({"model": "unknown"}, r"does not state which PSF it was trained for.*--psf"),
     "absent PSF": ({"psf": "absent.npz"}, r"absent\.npz cannot be read"),
     "other pixels": ({"pixel_size": {"x_nm": 160.0, "y_nm": 160.0}}, r"160 x 160 nm.*trained for 100 x 100 nm"),
     "too few frames": ({"frames": 1, "density_per_um2": 0.001}, r"expected at least 50; raise --frames .*--density"),

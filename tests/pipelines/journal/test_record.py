@@ -51,7 +51,10 @@ RECORDS = st.builds(
     host=TEXTS,
     pid=SIZES,
 )
-ADVICE = r"another version has written it; read the run with that one, or localize again into another folder\.$"
+ADVICE = (
+    r"another version of lls-decode has written it; read the run with that version, or localize again into another "
+    r"folder\.$"
+)
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_record_that_lacks_a_key(place: tuple[str, ...], folder: RunFolder) -> N
 @pytest.mark.parametrize("version", [RECORD_VERSION + 1, 0, "1", None])
 def test_record_of_another_version(version: object, folder: RunFolder) -> None:
     rewrite(folder, {**json.loads(folder.record.read_text()), "version": version})
-    message = rf"run\.json is a record of version {version}, and this program reads version {RECORD_VERSION}: {ADVICE}"
+    message = rf"run\.json is a record of version {version}, but this program reads version {RECORD_VERSION}: {ADVICE}"
     with pytest.raises(InputError, match=message):
         folder.read_run()
 
@@ -129,7 +132,9 @@ def test_record_of_another_version(version: object, folder: RunFolder) -> None:
 )
 def test_record_with_a_value_of_another_kind(key: str, value: object, place: str, folder: RunFolder) -> None:
     rewrite(folder, {**json.loads(folder.record.read_text()), key: value})
-    with pytest.raises(InputError, match=rf"run\.json is not as this version writes it \({place}: .*\): {ADVICE}"):
+    with pytest.raises(
+        InputError, match=rf"run\.json does not have the format of this version \({place}: .*\): {ADVICE}"
+    ):
         folder.read_run()
 
 
@@ -138,5 +143,5 @@ def test_record_that_is_no_object(text: str, folder: RunFolder) -> None:
     folder.record.write_text(text)
     with pytest.raises(OutputError, match=r"run\.json .*; restore it, or use another folder\."):
         folder.read_record()
-    with pytest.raises(InputError, match=r"run\.json .*; restore it, or give the same 'lls-decode run' again, .*\."):
+    with pytest.raises(InputError, match=r"run\.json .*; restore it, or repeat the same 'lls-decode run', .*\."):
         folder.read_run()

@@ -69,14 +69,14 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], np.ndarray], ScmosCamera | EmccdCamera,
     "offset doubled": (counts, STORM.replace(offset_adu=180), r"offset_adu is too high, .* fits offset_adu (8|9)\d:"),
     "offset of another camera": (counts, STORM.replace(offset_adu=400), r"is -1\d\d photons .*offset_adu is too high"),
     "gain far too low": (counts, STORM.replace(gain_adu_per_e=0.02), "gain is too low"),
-    "photons": (lambda: ((counts() - 90.0) / 2.1).astype(np.float32), STORM, "photons, or otherwise processed"),
-    "whole photons": (lambda: np.round((counts() - 90.0) / 2.1).clip(0).astype(np.uint16), STORM, "converted before"),
+    "photons": (lambda: ((counts() - 90.0) / 2.1).astype(np.float32), STORM, "photons or otherwise processed"),
+    "whole photons": (lambda: np.round((counts() - 90.0) / 2.1).clip(0).astype(np.uint16), STORM, "converted already"),
     "32768 subtracted": (lambda: (counts().astype(int) - 32768).astype(np.int16), STORM, "exported as signed"),
     "32768 added": (lambda: (counts() + 32768).astype(np.uint16), STORM, "32768 was added"),
     "bright pixels wrapped": (
         lambda: np.where(np.indices(counts().shape).sum(0) % 97 == 0, 40000, counts()).astype(np.uint16).view(np.int16),
         STORM,
-        "hold pixels of -25536 counts .*wrapped around",
+        "have pixels of -25536 counts .*wrapped around",
     ),
     "background subtracted": (lambda: counts().astype(np.int32) - 400, STORM, "a background was subtracted"),
     "swapped bytes": (lambda: counts().byteswap(), STORM, "wrong byte order"),
@@ -141,7 +141,7 @@ def test_the_advice_works(tmp_path: Path) -> None:
 
 
 def test_a_camera_that_was_not_given_is_named_so(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="the camera is that of the model, no other was given"):
+    with pytest.raises(BundleError, match="no camera was given, so that of the model is used"):
         plan(counts(STORM.replace(offset_adu=400)) * 0 + 40, tmp_path, None)
 
 

@@ -114,7 +114,7 @@ TYPED: Mapping[str, tuple[list[str], str]] = {
     "from the end": (["--volumes", ":-1"], "part       volumes 0:1: 5 frames"),
     "one volume": (["--volumes", "3"], "Error: --volumes 3: expected START:STOP with the end excluded, from 0"),
     "half a region": (["--roi", "1:2"], "Error: --roi 1:2: expected X0:X1,Y0:Y1"),
-    "a region backwards": (["--roi", "9:3,0:4"], "Error: --roi 9:3,0:4 holds no pixel"),
+    "a region backwards": (["--roi", "9:3,0:4"], "Error: --roi 9:3,0:4 contains no pixel"),
     "a region outside": (
         ["--roi", "0:141,0:4"],
         "Error: part.roi has pixels x 0:141, y 0:4, the frames have 140",
@@ -223,7 +223,7 @@ def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tm
     record = json.loads((out / "run.json").read_text())
     del record["config"]["part"]
     (out / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="has no 'part': another version has written it"):
+    with pytest.raises(InputError, match="has no 'part': another version of lls-decode has written it"):
         read_status(out)
 
 
@@ -240,12 +240,12 @@ def test_who_may_work_in_a_folder_together(world: World, client: Client, tmp_pat
         other = run(plan, client, share=Share(2, 2))
         assert (other.done, other.merged, len(other.left)) == (4, None, 4)
         other_rows = world.plan(tmp_path, detection={"accept": 0.8})
-        with pytest.raises(RunConflictError, match="holds another run"):
+        with pytest.raises(RunConflictError, match="contains another run"):
             run(other_rows, client, share=Share(2, 2))
     assert folder.owner() is None
     with RunFolder(tmp_path).locked(), pytest.raises(RunConflictError, match="in use by process"):
         run(plan, client, share=Share(1, 2))
-    with pytest.raises(ConfigError, match="--force does not go with --share"):
+    with pytest.raises(ConfigError, match="--force cannot be combined with --share"):
         run(plan, client, share=Share(1, 2), force=True)
     assert run(plan, client, share=Share(1, 2)).merged == tmp_path / "localizations.parquet"
 

@@ -34,7 +34,7 @@ def camera_map(path: Path, shape: tuple[int, int], value: float = 1.0) -> str:
 REFUSED: dict[str, tuple[str, dict[str, Any], type[LlsDecodeError], str]] = {
     "pixels of another size": ("movie", {"pixel_size": PixelSize(x_nm=100, y_nm=103)}, BundleError, "100 x 103 nm"),
     "a frame smaller than the network": ("tiny", {}, InputError, "12 x 64 pixels"),
-    "planes wanted, none there": ("movie", {"bundle": "plane"}, BundleError, "one plane a volume"),
+    "planes wanted, none there": ("movie", {"bundle": "plane"}, BundleError, "one plane per volume"),
     "another plane-to-plane shift": (
         "sweeps",
         {"bundle": "plane", "geometry": stage_scan(5.0)},
@@ -101,7 +101,7 @@ def test_models_with_a_noise_map_want_the_map_of_an_scmos_camera(world: World, t
     assert "read noise" not in "\n".join(world.plan(tmp_path / "out").notes), "others do not ask for it"
     emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
     with pytest.raises(
-        BundleError, match="read noise of each pixel of an sCMOS camera, the camera of the run is emccd"
+        BundleError, match="read noise of each pixel of an sCMOS camera, but the camera of the run is emccd"
     ):
         notes(emccd)
 
@@ -126,7 +126,7 @@ def test_what_was_left_open_is_said_in_words(world: World, sweeps: Path, tmp_pat
 
 def test_subpixel_difference_of_the_shift_is_a_note(world: World, sweeps: Path, tmp_path: Path) -> None:
     plan = make_plan(sweeps, world.bundle("plane"), tmp_path / "out", run_config(5, geometry=stage_scan(2.8)))
-    assert "planes shift by 2.80 px, the model was trained for 3.27 px" in plan.notes
+    assert "planes shift by 2.80 px, but the model was trained for 3.27 px" in plan.notes
 
 
 SAME_ROWS: dict[str, dict[str, Any]] = {

@@ -46,16 +46,16 @@ def test_sizes_that_agree(sizes: dict[str, Any], changes: dict[str, Any], world:
     assert source.angle_deg == sizes.get("angle_deg")
     found = plan(world, tmp_path / "a.zarr", **changes)
     assert found.config.geometry == SCAN
-    assert not any("where the dataset says" in note for note in found.notes)
+    assert not any("although the dataset states" in note for note in found.notes)
 
 
 MODEL = {
     "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=108)}, "pixels of 100 x 108 nm .* trained for 100 x 100 nm"),
     "step": (
         {"z_step_nm": 400},
-        r"z step of 400 nm, model plane was trained for a step of 654 nm \(566.4 nm along z\)",
+        r"z step of 400 nm, but model plane was trained for a step of 654 nm \(566.4 nm along z\)",
     ),
-    "angle": ({"angle_deg": 31.8}, "scan angle of 31.8 deg, model plane was trained for an angle of 60 deg"),
+    "angle": ({"angle_deg": 31.8}, "scan angle of 31.8 deg, but model plane was trained for an angle of 60 deg"),
     "both": (
         {"z_step_nm": 400, "angle_deg": 31.8},
         "400 nm and scan angle of 31.8 deg, .*654 nm .* and an angle of 60",
@@ -83,7 +83,7 @@ def follow_advice(world: World, path: Path, error: LlsDecodeError) -> None:
         plan(world, path, **told)
     found = plan(world, path, **told, input={"trust": trust})
     assert (found.config.pixel_size, found.config.geometry) == (SQUARE, SCAN)
-    assert sum("from the configuration, where the dataset says" in note for note in found.notes) == 1
+    assert sum("from the configuration, although the dataset states" in note for note in found.notes) == 1
 
 
 SAID = {"geometry": SCAN.to_dict()}
@@ -91,14 +91,14 @@ OTHERS = {
     "pixel": (
         {"pixel_size": SQUARE},
         {"pixel_size": {"x_nm": 100, "y_nm": 103}},
-        "pixels are 100 x 100 nm .* the configuration says 100 x 103 nm",
+        "pixels of 100 x 100 nm .* the configuration 100 x 103 nm",
     ),
-    "step": ({"z_step_nm": 700}, SAID, "z step of 700 nm, the configuration says a step of 654"),
-    "angle": ({"angle_deg": 57}, SAID, "angle of 57 deg, the configuration says an angle of 60"),
+    "step": ({"z_step_nm": 700}, SAID, "z step of 700 nm, but the configuration a step of 654"),
+    "angle": ({"angle_deg": 57}, SAID, "angle of 57 deg, but the configuration an angle of 60"),
     "objective": (
         {"z_step_nm": 200},
         {"geometry": OBJECTIVE.to_dict()},
-        "z step of 200 nm, the configuration says a step of 300",
+        "z step of 200 nm, but the configuration a step of 300",
     ),
 }
 
@@ -126,7 +126,7 @@ STEEP = stage_scan(3.27).replace(angle_deg=30, stage_step_nm=327 / np.cos(np.rad
 def test_planes_at_other_steps_along_z_than_in_the_training(world: World, tmp_path: Path) -> None:
     """Refused when the dataset says so, too; else a note: the network is at its worst, but the user may know better."""
     silent, telling = dataset(tmp_path / "a.zarr"), dataset(tmp_path / "b.zarr", z_step_nm=STEEP.stage_step_nm)
-    words = r"planes move by 188\.8 nm along z, model plane was trained for 566\.4 nm"
+    words = r"planes move by 188\.8 nm along z, but model plane was trained for 566\.4 nm"
     assert any(re.search(words, note) for note in plan(world, silent, geometry=STEEP).notes)
     with pytest.raises(BundleError, match=words):
         plan(world, telling, geometry=STEEP)

@@ -60,7 +60,7 @@ def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path)
     again = world.plan(tmp_path, block_frames=64, dtype="auto")
     assert (again.config.compute.dtype, again.is_adopted) == (NATIVE, True)
     assert again.run_digest == record["run_digest"]
-    assert f"arithmetic {NATIVE}, that of the run in the folder" in again.describe()
+    assert f"arithmetic {NATIVE}, adopted from the run in the folder" in again.describe()
     assert run(again, client).rows == result.rows
 
 
@@ -90,7 +90,7 @@ def test_a_run_that_is_resumed_keeps_its_arithmetic(world: World, client: Client
 def test_machines_without_units_for_a_run_are_refused(world: World, tmp_path: Path) -> None:
     plan = world.plan(tmp_path, block_frames=64, dtype="auto").with_dtype("bfloat16", is_adopted=True)
     assert settle_dtype(plan, [GENOA, H100]) == plan
-    with pytest.raises(ConfigError, match=r"computes in bfloat16, which 1 of 2 workers \(EPYC Milan\) have no units"):
+    with pytest.raises(ConfigError, match=r"computes in bfloat16, which 1 of 2 workers \(EPYC Milan\) do not"):
         settle_dtype(plan, [GENOA, MILAN])
     chosen = world.plan(tmp_path, block_frames=64, dtype="auto").with_dtype("bfloat16")
     assert settle_dtype(chosen, [MILAN]) == chosen  # whoever asks for it gets it

@@ -77,7 +77,7 @@ class Stage:
         else:
             cast.kill(cast.scheduler)
             assert cast.wait(self.client) == 2
-            assert "Error: The scheduler is gone" in cast.words
+            assert "Error: The connection to the scheduler is lost" in cast.words
             assert self._owner() != self.client  # one that was killed before may have left its lock
             while cast.workers:
                 cast.wait(cast.workers.pop())  # by itself

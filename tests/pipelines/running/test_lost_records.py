@@ -55,7 +55,7 @@ def test_shards_of_another_run_are_not_taken_over(world: World, tmp_path: Path, 
         folder.record.unlink()
     else:
         folder.record.write_text("{")
-    with pytest.raises(RunConflictError, match="--force to discard what is there"):
+    with pytest.raises(RunConflictError, match="--force to discard its contents"):
         take_ownership(plan, folder, force=False)
     take_ownership(plan, folder, force=True)
     assert folder.read_run().run_digest == plan.run_digest

@@ -46,8 +46,8 @@ def test_record_of_the_same_run(world: World, tmp_path: Path) -> None:
 
 
 def test_record_of_another_version_is_refused(plan: Plan) -> None:
-    assert "which holds a run of another version" in plan.describe()[-1]
-    message = r"another version has written it; .* into another folder, or --force to discard it\.$"
+    assert "which contains a run of another version" in plan.describe()[-1]
+    message = r"another version of lls-decode has written it; .* into another folder, or --force to discard it\.$"
     with pytest.raises(RunConflictError, match=message):
         refuse_conflict(plan, force=False)
     with pytest.raises(RunConflictError, match=message):

@@ -135,7 +135,7 @@ def test_a_batch_over_a_bucket(world: World, s3: Served, tmp_path: Path) -> None
     ]
     assert [item.name for item in found] == ["day1/a", "day1/b", "day2/deep/a"]
     assert [item.name for item in read_datasets(f"{root}/*/*.zarr", tmp_path, settings=model)] == ["day1/a", "day1/b"]
-    with pytest.raises(InputError, match="nothing there"):
+    with pytest.raises(InputError, match="matches no dataset"):
         read_datasets(f"{root}/*/*.n5", tmp_path, settings=model)
     (tmp_path / "sheet.csv").write_text(f"dataset\n{root}/day1/a.zarr\nhttps://host/x/cell%201.zarr\nlocal.zarr\n")
     found = read_datasets(tmp_path / "sheet.csv", tmp_path, settings=model)

@@ -483,7 +483,7 @@ def test_scheduler_that_dies_leaves_a_folder_to_go_on_with(
     started("worker", address, "--nthreads", "2", "--no-nanny", "--no-dashboard", "--death-timeout", "5")
     plan = world.plan(tmp_path / "out", block_frames=4)
     with (
-        pytest.raises(SiteError, match="The scheduler is gone"),
+        pytest.raises(SiteError, match="The connection to the scheduler is lost"),
         connect(address) as running,
     ):
         run(plan, running, listeners=[Recorder(3, scheduler.kill)])

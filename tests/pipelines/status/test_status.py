@@ -143,7 +143,7 @@ def test_new_start_counts_from_there(folder: Folder) -> None:
     status = reader.read()
     assert (status.blocks_done, status.frames_per_s, status.workers) == (1, None, ())
     (folder.out / "run.json").unlink()
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(InputError, match="contains no run"):
         reader.read()
 
 

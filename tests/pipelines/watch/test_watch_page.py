@@ -135,7 +135,7 @@ def test_page_of_its_own(folder: Folder) -> None:
 
 
 def test_folder_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no run"), serve(tmp_path, port=0):
+    with pytest.raises(InputError, match="contains no run"), serve(tmp_path, port=0):
         pass
 
 
