@@ -123,7 +123,7 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
     assert run.process is not None
     run.process.send_signal(signal.SIGINT)
     status, _, err = run.end()
-    assert (status, "The jobs go on without this terminal" in err) == (130, True)
+    assert (status, "The jobs continue without this terminal" in err) == (130, True)
     driver = run.driver()
     assert driver is not None
     wait_for(lambda: watched(run, "done") >= FREE_BLOCKS, "blocks on the page")
