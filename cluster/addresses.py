@@ -1,4 +1,4 @@
-"""Addresses: where a site listens, and how its dashboard is reached from elsewhere."""
+"""Network addresses: where a site listens, and how its dashboard is reached from other computers."""
 
 import logging
 import os
@@ -16,33 +16,33 @@ logger = logging.getLogger(__name__)
 
 
 def free_address(address: str) -> str:
-    """The address, or any free port on the same interface when it is in use.
+    """Return the address, or, if its port is in use, an address that means any free port of the same interface.
 
-    Another program may take the port before the scheduler does. The scheduler takes any free port then, as here, and
-    its warning is left out: where the dashboard is, is said in any case.
+    Another program may still take the port before the scheduler opens it. The scheduler then takes any free port, too.
+    Its warning is suppressed, because the address of the dashboard is logged in any case.
     """
     warnings.filterwarnings("ignore", message=r"Port \d+ is already in use", module="distributed.node")
     host, _, port = address.rpartition(":")
     host = host or LOOPBACK
     if not port.isdigit():
-        raise SiteError(f"{address!r} is no address for a dashboard; give HOST:PORT, for example {DASHBOARD}.")
+        raise SiteError(f"{address!r} is not a valid dashboard address; give HOST:PORT, for example {DASHBOARD}.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, int(port)))
         except OSError:
-            logger.info("port %s is in use, the dashboard takes another one", port)
+            logger.info("port %s is in use, the dashboard uses another one", port)
             return f"{host}:0"
     return f"{host}:{port}"
 
 
 def own_address(interface: str | None) -> str:
-    """Address of this machine on an interface, or on the default route.
+    """Return the address of this machine on a network interface, or on the default route if None.
 
     Raises
     ------
     SiteError
-        There is no such interface.
+        The machine has no such interface.
     """
     import psutil
     from distributed.utils import get_ip, get_ip_interface
@@ -54,17 +54,17 @@ def own_address(interface: str | None) -> str:
     except ValueError as error:
         known = ", ".join(sorted(psutil.net_if_addrs()))
         raise SiteError(
-            f"interface is {interface!r}, but {socket.gethostname()} has {known}; change it in the site profile."
+            f"interface is {interface!r}, but {socket.gethostname()} has {known}; correct it in the site profile."
         ) from error
 
 
 def dashboard_port(client: Client) -> int:
-    """Port of the scheduler's dashboard; 0: it has none."""
+    """Return the port of the scheduler's dashboard; 0 if it has none."""
     return int(client.scheduler_info().get("services", {}).get("dashboard", 0))
 
 
 def tunnel(port: int, *, host: str, login: str | None, page: str = "status") -> str:
-    """How a dashboard, which listens on the loopback of ``host`` only, is seen in the browser of a laptop."""
+    """Return the ssh command and URL that show a dashboard, listening only on the loopback of ``host``, on a laptop."""
     import getpass
 
     user = getpass.getuser()
@@ -73,7 +73,10 @@ def tunnel(port: int, *, host: str, login: str | None, page: str = "status") -> 
 
 
 def tunnel_to(link: str) -> str | None:
-    """How somebody who is logged in by ssh sees a page of this machine; None: it is elsewhere, or they sit here."""
+    """Return how to open a local page from the laptop of a user who is logged in by ssh.
+
+    None if the page is on another machine, or if the user is not logged in by ssh.
+    """
     place = urlsplit(link)
     if not os.environ.get("SSH_CONNECTION") or place.hostname not in (LOOPBACK, "localhost") or not place.port:
         return None
@@ -81,9 +84,9 @@ def tunnel_to(link: str) -> str | None:
 
 
 def hub_path(link: str) -> str | None:
-    """Path under which JupyterHub shows a page of this machine; None: there is no hub, or the page is elsewhere.
+    """Return the path under which JupyterHub serves a local page; None without a hub, or for a page elsewhere.
 
-    Needs the extension jupyter-server-proxy there.
+    The hub needs the extension jupyter-server-proxy.
     """
     prefix, place = os.environ.get("JUPYTERHUB_SERVICE_PREFIX"), urlsplit(link)
     if not prefix or place.hostname not in (LOOPBACK, "localhost") or not place.port:
@@ -92,12 +95,12 @@ def hub_path(link: str) -> str | None:
 
 
 def hub_host() -> str | None:
-    """Host (and port) at which browsers see the JupyterHub that this process runs in, where the hub says so."""
+    """Return the public host (and port) of the JupyterHub that this process runs in; None if the hub does not tell."""
     return urlsplit(os.environ.get("JUPYTERHUB_PUBLIC_URL", "")).netloc or None
 
 
 def log_dashboard(client: Client) -> None:
-    """Log the address of a scheduler's dashboard, and how to reach it from a laptop."""
+    """Log the address of a scheduler's dashboard, and how to reach it from other computers."""
     if client.dashboard_link:
         logger.info("dashboard: %s", client.dashboard_link)
         if (way := tunnel_to(client.dashboard_link)) is not None:

@@ -1,4 +1,4 @@
-"""What is to be said of a site before a run is begun on it, for 'lls-decode doctor --site'."""
+"""Checks of a site before a run starts on it, for 'lls-decode doctor --site'."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from .site import find_site
 
 
 def examine_site(name: str) -> Iterator[tuple[State, str]]:
-    """Try a site without running anything on it: state (ok, note, wrong) and words."""
+    """Check a site without running anything on it; yield states (ok, note, wrong) and descriptions."""
     try:
         yield from find_site(name).examine()
     except LlsDecodeError as error:

@@ -1,4 +1,4 @@
-"""Jobs of an unattended run, as whoever submits and follows them sees them, whatever the scheduler."""
+"""Interface to the jobs of an unattended run, independent of the batch scheduler."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,34 +6,34 @@ from typing import Protocol
 
 
 class RunJobs(Protocol):
-    """The jobs of the run in one folder: a driver, and workers."""
+    """Jobs of the run in one folder: one driver job and several worker jobs."""
 
     @property
     def name(self) -> str:
-        """Name that all of them have in the queue."""
+        """Name that all jobs of the run have in the queue."""
 
     @property
     def logs(self) -> Path:
-        """Folder of their logs."""
+        """Folder that holds the logs of the jobs."""
 
     def queued_ids(self) -> list[str]:
-        """Ids of all jobs that wait or run, when the driver is among them; else none."""
+        """Return the ids of all pending and running jobs; empty if the driver job is not among them."""
 
     def submit(self, workers: int | None, make_command: Callable[[Path], Sequence[str]]) -> str:
-        """Check, write and submit all jobs; gives their numbers and ids in words.
+        """Check, write and submit all jobs; return a text with their numbers and ids.
 
-        ``make_command`` is given the path of the profile that the driver reads, and gives the words after the
-        interpreter.
+        ``make_command`` takes the path of the profile that the driver job reads, and returns the arguments of the
+        Python interpreter.
         """
 
     def describe(self) -> list[str]:
-        """Lines that say how to watch and to cancel them."""
+        """Return lines of text that say how to watch and cancel the jobs."""
 
     def watch(self) -> Callable[[], tuple[bool, list[str]]]:
-        """Return a function that looks at the queue: whether the driver is still there, and what is new to say."""
+        """Return a function that polls the queue: whether the driver job still exists, and new messages."""
 
     def latest_log(self) -> Path | None:
-        """Log of the driver that was written last."""
+        """Return the most recent log of the driver job."""
 
     def last_error(self) -> str | None:
-        """Error that ended the driver, from its log; None: the log has none."""
+        """Return the error in the log that ended the driver job; None if there is none."""

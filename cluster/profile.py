@@ -1,6 +1,7 @@
-"""What every kind of site is asked, and can answer: the base of all site profiles.
+"""Base class of all site profiles: the interface that every kind of site implements.
 
-A new kind of site is one subclass of `SiteProfile`, and one line in `site.KINDS`. Nobody asks a profile for its kind.
+To add a kind of site, write a subclass of `SiteProfile` and add one line to `site.KINDS`. No other code may depend on
+the kind of a profile.
 """
 
 from abc import ABC, abstractmethod
@@ -25,73 +26,73 @@ GIB = 2**30
 
 
 def gib_to_bytes(gib: float | None) -> int | None:
-    """Convert GiB of a profile, where they are given, to bytes."""
+    """Convert GiB to bytes; None stays None."""
     return None if gib is None else int(gib * GIB)
 
 
 State = Literal["ok", "note", "wrong"]
-"""Result of one check of a doctor."""
+"""Result of one check of 'lls-decode doctor'."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asks of a site."""
+    """Request for workers of a site."""
 
     site: str
-    """Site as the user named it, for messages."""
+    """Name of the site as the user gave it, for messages."""
     workers: int | None = None
-    """Worker processes, or jobs; None: as the profile says."""
+    """Number of worker processes or jobs; None: as in the profile."""
     memory_limit: int | str | None = None
-    """Memory of one worker, bytes or ``"4 GiB"``; None: as the profile says."""
+    """Memory of one worker, in bytes or as ``"4 GiB"``; None: as in the profile."""
     dashboard_address: str = DASHBOARD
     timeout_s: float = 60.0
     folder: Path = Path()
-    """Folder in which jobs leave their logs and scripts."""
+    """Folder for the logs and scripts of jobs."""
 
 
 class SiteProfile(Config, ABC):
-    """Machines that a run can use: how to get workers there, and what they can do."""
+    """Profile of machines that a run can use: how to start workers there, and their resources."""
 
     kind: str
 
     @property
     def name(self) -> str:
-        """Name of the site in messages, when the user gave a profile without a name."""
+        """Name of the site in messages, if the user gave a profile instead of a name."""
         return self.kind
 
     @property
     def is_unattended(self) -> bool:
-        """Whether a run is submitted as jobs (`jobs`), and needs no process here until it is over."""
+        """Whether runs are submitted as jobs (`jobs`) and need no process on this machine while they run."""
         return False
 
     @property
     def worker_threads(self) -> int | None:
-        """CPU threads of one worker process; None: the run decides."""
+        """Number of CPU threads of one worker process; None: the run decides."""
         return None
 
     @property
     def worker_bytes(self) -> int | None:
-        """Memory limit of one worker process; None: known only when the worker has started."""
+        """Memory limit of one worker process in bytes; None: known only after the worker has started."""
         return None
 
     @property
     def patience_s(self) -> float | None:
-        """How long a run waits while it has no worker at all; None: the run decides."""
+        """Time in seconds that a run waits while it has no workers; None: the run decides."""
         return None
 
     @abstractmethod
     def open(self, request: Request) -> "AbstractContextManager[Client]":
-        """Yield a client with workers, and close on exit what was opened here.
+        """Yield a client with workers, and on exit close everything that this call opened.
 
         Raises
         ------
         SiteError
-            The site is unreachable, or gives no workers.
+            The site is unreachable or provides no workers.
         """
 
     @abstractmethod
     def examine(self) -> Iterator[tuple[State, str]]:
-        """Check the site for a doctor without running anything on it: states and words.
+        """Check the site without running anything on it; yield states and descriptions for 'lls-decode doctor'.
 
         Raises
         ------
@@ -100,16 +101,16 @@ class SiteProfile(Config, ABC):
         """
 
     def refuse_memory_limit(self, memory_limit: int | str | None) -> None:
-        """Raise `SiteError` where a memory limit was given that the site cannot apply."""
+        """Raise `SiteError` if a memory limit is given that the site cannot apply."""
 
     def describe_scripts(self, out: Path, command: tuple[str, ...]) -> str | None:
-        """Return the job scripts that a run in ``out`` would submit, as text; None: the site has no jobs."""
+        """Return the job scripts that a run in ``out`` would submit, as text; None if the site submits no jobs."""
         return None
 
     def jobs(self, out: Path) -> "RunJobs":
-        """Return the jobs of the run in ``out``, submitted or not (unattended sites only)."""
+        """Return the jobs of the run in ``out``, whether or not they are submitted (unattended sites only)."""
         raise SiteError(f"Site {self.name} submits no jobs; give an unattended site.")
 
     def drive(self, out: Path, *, workers: int | None = None) -> "AbstractContextManager[Client]":
-        """Yield the client of the run in ``out``, inside its driver job (unattended sites only)."""
+        """Yield the client of the run in ``out``; called inside its driver job (unattended sites only)."""
         raise SiteError(f"Site {self.name} has no driver jobs; give an unattended site.")

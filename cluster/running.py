@@ -1,4 +1,4 @@
-"""A Dask scheduler that somebody else has started, and will stop; it keeps its own settings."""
+"""Site for a Dask scheduler that was started, and will be stopped, elsewhere; it keeps its own settings."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_S = 20.0
-"""How long a doctor waits for the scheduler."""
+"""Time in seconds that 'lls-decode doctor' waits for the scheduler."""
 
 
 class RunningScheduler(SiteProfile):
-    """A Dask scheduler that is running already, with workers of its own."""
+    """Dask scheduler that is already running, with its own workers."""
 
     kind: Literal["scheduler"] = "scheduler"
     address: str
-    """``tcp://HOST:PORT``, or ``tls://HOST:PORT`` with keys in Dask's configuration."""
+    """Address of the scheduler: ``tcp://HOST:PORT``, or ``tls://HOST:PORT`` with keys in Dask's configuration."""
 
     @property
     def name(self) -> str:
-        """Address."""
+        """Address of the scheduler, used as the site's name in messages."""
         return self.address
 
     def open(self, request: Request) -> "AbstractContextManager[Client]":
-        """Connect to the scheduler, and wait for workers that should be there."""
+        """Connect to the scheduler, and wait for the requested workers."""
         return _open(self.address, request)
 
     def examine(self) -> Iterator[tuple[State, str]]:
-        """Connect, and compare versions."""
+        """Connect to the scheduler, and compare versions."""
         with self.open(Request(self.address, timeout_s=CONNECT_S)) as client:
             yield "ok", f"{len(client.nthreads())} workers at {self.address}, in an environment like this one"
 
@@ -55,7 +55,7 @@ def _open(address: str, request: Request) -> "Iterator[Client]":
     host, _, port = place.rpartition(":")
     if not host or not port.isdigit():
         raise SiteError(
-            f"{address!r} is no address of a scheduler; give tcp://HOST:PORT, for example tcp://node17:8786."
+            f"{address!r} is not the address of a scheduler; give tcp://HOST:PORT, for example tcp://node17:8786."
         )
     if address.startswith("tls://") and Security().get_connection_args("client").get("ssl_context") is None:
         raise SiteError(
@@ -64,7 +64,7 @@ def _open(address: str, request: Request) -> "Iterator[Client]":
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says it in our words
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions reports mismatches
             client = Client(address, timeout=request.timeout_s, set_as_default=False)
     except (OSError, CommClosedError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

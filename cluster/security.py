@@ -1,7 +1,7 @@
 """Encryption and authentication between the processes of a cluster.
 
-Dask runs any function that a client sends to a scheduler. A port on the loopback interface is open to every user of the
-machine, so each cluster that lls_decode starts accepts only processes that hold its keys.
+A Dask scheduler runs any function that a client sends. Ports on the loopback interface are open to every user of the
+machine. Therefore each cluster that lls_decode starts accepts only processes that hold its keys.
 """
 
 from distributed.security import Security
@@ -10,6 +10,6 @@ PROTOCOL = "tls://"
 
 
 def make_security() -> Security:
-    """Make new keys for one cluster; they stay in memory unless somebody writes them."""
+    """Make new keys for one cluster; they exist in memory only, unless the caller writes them to a file."""
     made: Security = Security.temporary()
     return made

@@ -1,7 +1,7 @@
-"""Sites: machines one can ask for. `connect` gives a ``distributed.Client``, whatever stands behind it.
+"""Sites: machines that runs can use. `connect` gives a ``distributed.Client`` for any kind of site.
 
-Whoever runs blocks is given the client and does not know the site. A new kind of site is one subclass of `SiteProfile`,
-and one line in `KINDS`.
+The code that runs blocks takes the client and does not know the site. To add a kind of site, write a subclass of
+`SiteProfile` and add one line to `KINDS`.
 """
 
 import difflib
@@ -44,38 +44,37 @@ def connect(
     timeout_s: float = 60.0,
     folder: Path | None = None,
 ) -> "Iterator[Client]":
-    """Open a site and yield a client; closes on exit what it has opened, and only that.
+    """Open a site and yield a client; on exit, close only what this call opened.
 
     Parameters
     ----------
     site
         A profile, its name (``local``, ``cuda``, ``slurm``, ``slurm-gpu``) or path (.yaml), or the address of a running
-        scheduler (``tcp://HOST:PORT``, ``tls://HOST:PORT``). SLURM's jobs end with the client (interactive), whatever
-        the profile's mode.
+        scheduler (``tcp://HOST:PORT``, ``tls://HOST:PORT``). SLURM jobs always end with the client, as in interactive
+        mode, even if the profile says unattended.
     workers
-        Worker processes; None: as the profile says. A running scheduler must have this many within ``timeout_s``
-        (None: one).
+        Number of worker processes; None: as in the profile. A running scheduler must have this many workers (None: one)
+        within ``timeout_s``.
     memory_limit
-        Memory of one worker, bytes or ``"4 GiB"``; None: as the profile says.
+        Memory of one worker, in bytes or as ``"4 GiB"``; None: as in the profile.
     dashboard_address
-        Where Dask's dashboard listens; another free port is taken when this one is in use. Not used for a running
-        scheduler.
+        Address of Dask's dashboard; if the port is in use, another free port is used. Ignored for a running scheduler.
     timeout_s
-        How long to wait for a scheduler and its workers.
+        Time to wait for a scheduler and its workers, in seconds.
     folder
-        Where jobs leave their logs and scripts; None: the current folder.
+        Folder for the logs and scripts of jobs; None: the current folder.
 
     Raises
     ------
     SiteError
-        The site is unknown, unreachable, or gives no workers.
+        The site is unknown, unreachable, or provides no workers.
     ConfigError
-        Its profile is no valid one.
+        The profile is invalid.
     """
     if workers is not None and workers < 1:
         raise SiteError(f"--workers is {workers}, expected at least 1.")
     import dask
-    import distributed  # noqa: F401 (its defaults first: settings that end take away what came after them)
+    import distributed  # noqa: F401 (load its defaults first: leaving config.set would remove defaults loaded inside it)
 
     profile = as_profile(site)
     name = site if isinstance(site, str) else site.name
@@ -86,18 +85,18 @@ def connect(
 
 
 def drive(site: str | SiteProfile, out: Path, *, workers: int | None = None) -> "AbstractContextManager[Client]":
-    """Be the driver job of the unattended run in ``out``, and yield its client.
+    """Act as the driver job of the unattended run in ``out``, and yield its client.
 
     Raises
     ------
     SiteError
-        The site has no driver jobs, or no worker has come in time.
+        The site has no driver jobs, or no worker has connected in time.
     """
     return as_profile(site).drive(out, workers=workers)
 
 
 def as_profile(site: str | SiteProfile) -> SiteProfile:
-    """Return a profile as it is, and find the one that a name stands for."""
+    """Return the profile of a site that is given as a profile or by name."""
     return find_site(site) if isinstance(site, str) else site
 
 
@@ -113,7 +112,7 @@ def load_profile(path: str | Path) -> SiteProfile:
     Raises
     ------
     ConfigError
-        The file is absent, is no YAML mapping, or holds unknown keys or impossible values.
+        The file is missing, is not a YAML mapping, or has unknown keys or invalid values.
     """
     data = read_mapping(path)
     kind = data.get("kind")
@@ -123,14 +122,14 @@ def load_profile(path: str | Path) -> SiteProfile:
 
 
 def find_site(name: str) -> SiteProfile:
-    """Find the profile that a name, the path of a YAML file, or the address of a scheduler stands for.
+    """Find a profile by name, by the path of a YAML file, or by the address of a scheduler.
 
     Raises
     ------
     SiteError
         The site is unknown.
     ConfigError
-        The file is no valid profile.
+        The file is not a valid profile.
     """
     if name.startswith(("tcp://", "tls://")):
         return RunningScheduler(address=name)
@@ -144,6 +143,6 @@ def find_site(name: str) -> SiteProfile:
     if ":" in name and "://" not in name:
         hint = f" (for a running scheduler, tcp://{name})"
     raise SiteError(
-        f"Unknown site {name!r}{hint}; known are {', '.join(known)}, the path of a profile (.yaml), tcp://HOST:PORT "
-        "and tls://HOST:PORT."
+        f"Unknown site {name!r}{hint}; expected {', '.join(known)}, the path of a profile (.yaml), tcp://HOST:PORT "
+        "or tls://HOST:PORT."
     )

@@ -1,6 +1,6 @@
-"""Versions of Python and of the packages that a client shares with its workers, compared.
+"""Compare the versions of Python and of packages between a client and its workers.
 
-Other interpreters run this file as it is: it imports nothing that is not Python's own.
+Other interpreters execute the source of this file, so it imports only the standard library.
 """
 
 import platform
@@ -9,13 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 PYTHON, OURS = "python", "lls-decode"
 SHARED = (OURS, "dask", "distributed", "numpy", "pyarrow", "torch", "zarr")
-"""Tasks are pickled by one and run by the other; rows are computed by all."""
+"""Packages to compare: those that pickle and run tasks, and those that compute and store rows."""
 MUST_AGREE = {PYTHON, OURS, "dask", "distributed"}
-"""Where these differ a run may stop in the middle, or be another run; the others change digits at most."""
+"""Packages whose versions must match, since a run may otherwise fail or differ; the others affect only rounding."""
 
 
 def versions_here() -> dict[str, str]:
-    """Versions of this interpreter and its packages by name; what is not installed is left out."""
+    """Return the versions of this interpreter and its packages by name, without packages that are not installed."""
     found = {PYTHON: platform.python_version()}
     for name in SHARED:
         try:
@@ -26,9 +26,9 @@ def versions_here() -> dict[str, str]:
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> dict[str, str]:
-    """What differs, by name, in words: ``distributed 2024.8.0 (here 2026.8.0)``.
+    """Return the differences by package name, as texts such as ``distributed 2024.8.0 (here 2026.8.0)``.
 
-    Python's third number does not count, nor for which device a package was built (``2.13.0+cpu``).
+    Python's patch version and the build tag of a package (``2.13.0+cpu``) are ignored.
     """
     found = {}
     for name in (PYTHON, *SHARED):

@@ -1,4 +1,4 @@
-"""Workers that a site has promised: wait for them, and compare their versions with those here."""
+"""Wait for the workers of a site, and compare their package versions with those of the client."""
 
 import logging
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def wait_for_workers(client: Client, workers: int, request: Request, *, advice: str) -> None:
-    """Wait for workers that should be there at once.
+    """Wait until the requested number of workers has connected.
 
     Raises
     ------
     SiteError
-        They are not.
+        Too few workers have connected within the time limit of the request, or the scheduler was lost.
     """
     try:
         client.wait_for_workers(workers, timeout=request.timeout_s)
@@ -29,7 +29,7 @@ def wait_for_workers(client: Client, workers: int, request: Request, *, advice: 
         found = _count_workers(client, request.site)
         raise SiteError(
             f"Site {request.site} has {found} of {workers} workers after {request.timeout_s:g} s; {advice}, "
-            "or look at the workers' logs."
+            "or check the workers' logs."
         ) from error
     except _LOST as error:
         raise _lost(request.site) from error
@@ -43,22 +43,22 @@ def _count_workers(client: Client, site: str) -> int:
 
 
 _LOST = (OSError, RuntimeError, KeyError, AttributeError)
-"""What a client raises, depending on what it was about to do, when its scheduler dies."""
+"""Exceptions that a client may raise when its scheduler dies; which one depends on what the client was doing."""
 
 
 def _lost(site: str) -> SiteError:
     return SiteError(
-        f"The scheduler of {site} was lost right after it had answered; give the same command again, or see its log."
+        f"The scheduler of {site} was lost right after it had answered; rerun the same command, or check its log."
     )
 
 
 def check_versions(client: Client, site: str) -> None:
-    """Refuse workers whose lls-decode is another one or none, and say where other versions differ.
+    """Refuse workers that have a different lls-decode or none, and warn if other package versions differ.
 
     Raises
     ------
     SiteError
-        A worker, or the scheduler, would not run the code that runs here.
+        A worker, or the scheduler, has a different version of lls-decode than the client, or none.
     """
     modules = [name.replace("-", "_") for name in SHARED]
     try:
@@ -70,10 +70,10 @@ def check_versions(client: Client, site: str) -> None:
     for place, said in elsewhere.items():
         there = _versions(said)
         if there.get(OURS) != here[OURS]:
-            what = f"is {there[OURS]}, here it is {here[OURS]}," if OURS in there else "is not installed"
+            what = f"is {there[OURS]} (here {here[OURS]})" if OURS in there else "is not installed"
             raise SiteError(
                 f"lls-decode {what} for {place} of {site}; start the scheduler and its workers in the environment that "
-                "lls-decode runs in."
+                "this command runs in."
             )
         differ = differences(here, there)
         if differ:
@@ -81,14 +81,14 @@ def check_versions(client: Client, site: str) -> None:
 
 
 def _versions(said: Any) -> dict[str, str]:
-    """One process's answer to `Client.get_versions` as `versions_here` would give it."""
+    """Convert one process's answer to `Client.get_versions` to the form of `versions_here`."""
     packages = {name.replace("_", "-"): found for name, found in said["packages"].items() if found is not None}
     return {**packages, PYTHON: str(dict(said["host"])["python"])}
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Dask from logging that connections end while we end them."""
+    """Silence Dask's messages about closing connections while the cluster is shut down."""
     logs = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # Dask gives each its own level
     levels = [log.level for log in logs]
     for log in logs:

@@ -1,1 +1,1 @@
-"""Workers on this machine: processes on its cores, or one for each of its GPUs."""
+"""Workers on this machine: processes on its cores, or one process for each GPU."""

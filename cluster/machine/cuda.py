@@ -1,4 +1,4 @@
-"""The GPUs of this machine: one worker process for each, which sees no other."""
+"""Site for the GPUs of this machine: one worker process per GPU, which sees only this GPU."""
 
 import os
 import shutil
@@ -22,17 +22,17 @@ class CudaSite(SiteProfile):
 
     kind: Literal["cuda"] = "cuda"
     workers: int | None = Field(default=None, ge=1)
-    """GPUs to use; None: all that are visible."""
+    """Number of GPUs to use; None: all visible GPUs."""
     memory_gib: float | None = Field(default=None, gt=0)
-    """Memory (of the host) of one worker; None: an equal share of the machine."""
+    """Host memory of one worker, GiB; None: an equal share of the machine's memory."""
 
     def open(self, request: Request) -> "AbstractContextManager[Client]":
-        """Start one worker process for each GPU, and yield their client.
+        """Start one worker process for each GPU, and yield the client of these workers.
 
         Raises
         ------
         SiteError
-            There are no GPUs, or fewer than were asked for.
+            There are no GPUs, or fewer than requested.
         """
         from .processes import open_processes
 
@@ -41,21 +41,21 @@ class CudaSite(SiteProfile):
         if not devices:
             raise SiteError(
                 "Site cuda needs an NVIDIA GPU, and this process sees none ('nvidia-smi -L' and CUDA_VISIBLE_DEVICES "
-                "say which there are); use --site local, or a machine with a GPU."
+                "show which GPUs there are); use --site local, or a machine with a GPU."
             )
         if wanted > len(devices):
-            raise SiteError(f"{wanted} workers were asked for, but there are {len(devices)} GPUs; lower --workers.")
+            raise SiteError(f"{wanted} workers were requested, but there are {len(devices)} GPUs; lower --workers.")
         environments = [{"CUDA_VISIBLE_DEVICES": device} for device in devices[:wanted]]
         return open_processes(environments, request, gib_to_bytes(self.memory_gib))
 
     def examine(self) -> Iterator[tuple[State, str]]:
-        """Count the GPUs that can be used."""
+        """Report the number of usable GPUs."""
         count = len(visible_gpus())
         yield ("ok" if count else "wrong"), f"{count} GPUs can be used"
 
 
 def visible_gpus() -> list[str]:
-    """GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them: indices, or UUIDs."""
+    """Return the GPUs that this process may use, as indices or UUIDs in the notation of ``CUDA_VISIBLE_DEVICES``."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [item.strip() for item in named.split(",") if item.strip() not in ("", "-1", "NoDevFiles")]

@@ -1,12 +1,12 @@
-"""Worker processes on this machine, reachable by their own client only: what the sites local and cuda start.
+"""Worker processes on this machine for the sites local and cuda; only their own client can reach them.
 
-They listen on the loopback interface and speak TLS with keys that never leave the client and its workers, since other
-users of the machine can connect to the loopback interface too. The dashboard, which runs nothing, stays open to them.
+The workers listen on the loopback interface, to which other users of the machine can connect as well. Therefore they
+use TLS with keys that only the client and its workers hold. The dashboard, which runs no code, is not protected.
 
-Python's ``multiprocessing`` imports the user's script once more in each process that it spawns, which is why scripts
-need an ``if __name__ == "__main__"`` guard. Workers need nothing of that script (Dask sends its functions by value), so
-it is left out here. The alternative, ``distributed.deploy.subprocess``, needs two interpreters a worker, and ends them
-with SIGKILL.
+Python's ``multiprocessing`` imports the user's script again in each process that it spawns, which is why scripts
+usually need an ``if __name__ == "__main__"`` guard. Workers do not need the script (Dask sends its functions by value),
+so this module prevents its import. The alternative, ``distributed.deploy.subprocess``, needs two interpreters per
+worker and ends them with SIGKILL.
 """
 
 import functools
@@ -37,14 +37,15 @@ _WORKER_PROCESS = "Dask Worker process (from Nanny)"
 def open_processes(
     environments: Sequence[Mapping[str, str]], request: Request, memory_limit: int | None
 ) -> Iterator[Client]:
-    """Start one worker process for each mapping of environment variables, and yield their client.
+    """Start one worker process for each mapping of environment variables, and yield the client of these workers.
 
-    ``memory_limit`` of one worker is in bytes, and yields to that of the request; None: an equal share of the machine.
+    ``memory_limit`` is the memory of one worker in bytes; the limit of the request takes precedence. None: an equal
+    share of the machine's memory.
 
     Raises
     ------
     SiteError
-        They cannot be started.
+        The workers cannot be started.
     """
     keep_script_out_of_workers()
     if request.memory_limit is not None:
@@ -83,7 +84,7 @@ def open_processes(
 
 
 def _start(workers: Mapping[int, Any], scheduler: Mapping[str, Any], security: Any) -> SpecCluster:
-    """Start scheduler and workers; once more when a worker was killed, or has failed, while it started."""
+    """Start the scheduler and the workers; retry once if a worker fails or is killed during startup."""
     for attempt in range(_STARTS):
         try:
             return SpecCluster(
@@ -93,19 +94,19 @@ def _start(workers: Mapping[int, Any], scheduler: Mapping[str, Any], security: A
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             if attempt + 1 == _STARTS:
                 raise SiteError(
-                    f"{len(workers)} workers cannot be started on this machine ({reason}); give the same command "
-                    "again, or lower --workers."
+                    f"{len(workers)} workers cannot be started on this machine ({reason}); rerun the same command, "
+                    "or lower --workers."
                 ) from error
-            logger.warning("the workers could not be started (%s); trying again", reason)
+            logger.warning("the workers could not be started (%s); retrying", reason)
     raise AssertionError("the loop returns or raises")
 
 
 @functools.cache
 def keep_script_out_of_workers() -> None:
-    """Spawn Dask's worker processes without importing the program's main module, from now on.
+    """From now on, spawn Dask's worker processes without importing the program's main module.
 
-    Nannies restart workers at any time and from threads of their own, so this stays in force. Other processes that the
-    program spawns are prepared as before.
+    The change is permanent, because nannies restart workers at any time from their own threads. Other processes that
+    the program spawns are not affected.
     """
     prepare: Any = spawn.get_preparation_data
 

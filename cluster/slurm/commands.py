@@ -1,4 +1,4 @@
-"""SLURM's commands, asked from Python: what the partitions are, submit, cancel."""
+"""Python wrappers of SLURM's commands: list nodes, submit and cancel jobs."""
 
 import shutil
 import subprocess
@@ -11,44 +11,44 @@ COMMANDS = ("sbatch", "squeue", "sinfo", "scancel", "scontrol")
 
 
 class SlurmError(SiteError):
-    """A command of SLURM that failed, or did not answer."""
+    """Raised when a SLURM command fails, is missing, or does not answer."""
 
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """A node of a partition, as ``sinfo`` has it."""
+    """Node of a partition, as listed by ``sinfo``."""
 
     partition: str
     default: bool
-    """Whether this is the partition of jobs that name none."""
+    """Whether the partition is the default partition."""
     hours: float | None
-    """Longest wall time; None: no limit."""
+    """Longest wall time of the partition in hours; None: no limit."""
     cpus: int
     memory_mib: int
     gres: tuple[str, ...]
-    """E.g. ``gpu:a100:4``."""
+    """Devices of the node, e.g. ``gpu:a100:4``."""
     available: bool
 
 
 def missing_commands() -> list[str]:
-    """Commands that are not on the path."""
+    """Return the SLURM commands that are not on the path."""
     return [name for name in COMMANDS if shutil.which(name) is None]
 
 
 def ask(*words: str, timeout_s: float = 60.0) -> str:
-    """Run a command; gives what it printed.
+    """Run a SLURM command and return its standard output.
 
     Raises
     ------
     SlurmError
-        It is not there, failed, or did not answer.
+        The command is missing, failed, or did not answer in time.
     """
     try:
         result = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
     except FileNotFoundError as error:
         raise SlurmError(
-            f"Command {words[0]} is not found; run this where SLURM's commands are (a login node), or give another "
-            "--site."
+            f"Command {words[0]} is not found; run this on a machine with SLURM's commands (a login node), or give "
+            "another --site."
         ) from error
     except subprocess.TimeoutExpired as error:
         raise SlurmError(f"{words[0]} has not answered for {timeout_s:g} s; SLURM's controller may be down.") from error
@@ -59,24 +59,24 @@ def ask(*words: str, timeout_s: float = 60.0) -> str:
 
 
 def list_nodes() -> list[NodeInfo]:
-    """Each node, once for each partition that it is in."""
+    """Return all nodes; a node appears once for each partition that it belongs to."""
     text = ask("sinfo", "--noheader", "--Node", "--format=%P|%l|%c|%m|%G|%T")
     return [_node(line) for line in text.splitlines() if line.count("|") == 5]
 
 
 def submit(script: Path, *options: str) -> str:
-    """Submit a job script; gives the job's id."""
+    """Submit a job script and return the job id."""
     return ask("sbatch", "--parsable", *options, str(script)).strip().split(";")[0]
 
 
 def cancel(*ids: str) -> None:
-    """Cancel jobs; those that are over already are passed over."""
+    """Cancel jobs by id; finished jobs are ignored."""
     if ids:
         ask("scancel", *ids)
 
 
 def read_hours(text: str) -> float | None:
-    """A time limit of SLURM ([days-]hours:minutes:seconds, or minutes:seconds) in hours; None: no limit."""
+    """Convert a SLURM time limit ([days-]hours:minutes:seconds or minutes:seconds) to hours; None means no limit."""
     if text.strip().lower() in ("infinite", "unlimited", "n/a", ""):
         return None
     days, dash, rest = text.strip().rpartition("-")
@@ -104,7 +104,7 @@ def _node(line: str) -> NodeInfo:
 
 
 def _split_gres(text: str) -> list[str]:
-    """Split at commas that are not inside brackets: ``gpu:4(S:0,1),shard:8``."""
+    """Split a device list at commas outside of brackets, e.g. ``gpu:4(S:0,1),shard:8``."""
     parts, depth = [""], 0
     for sign in text:
         depth += {"(": 1, ")": -1}.get(sign, 0)

@@ -1,4 +1,4 @@
-"""What is to be said of SLURM, and of the interpreter of its jobs, for 'lls-decode doctor'."""
+"""Checks of SLURM, and of the Python interpreter of its jobs, for 'lls-decode doctor'."""
 
 import ast
 import inspect
@@ -16,17 +16,17 @@ from .profile import SlurmProfile
 from .scripts import interpreter
 
 START_S = 120.0
-"""How long an interpreter may take; environments on file servers are slow."""
+"""Time in seconds that an interpreter may take to start; environments on file servers load slowly."""
 _CORRECT = "correct setup, container or python in the profile"
 
 
 def examine() -> list[tuple[State, str]]:
-    """What is to be said of this machine's SLURM, for 'lls-decode doctor': state (ok, note, wrong) and words."""
+    """Check this machine's SLURM; return states (ok, note, wrong) and descriptions."""
     missing = missing_commands()
     if len(missing) == len(COMMANDS):
-        return [("note", "no SLURM here; sites local, cuda and tcp://HOST:PORT are those to use")]
+        return [("note", "no SLURM here; use one of the sites local, cuda and tcp://HOST:PORT")]
     if missing:
-        return [("wrong", f"SLURM is installed in part, {', '.join(missing)} not found; mend PATH, or load its module")]
+        return [("wrong", f"SLURM is incomplete, {', '.join(missing)} not found; correct PATH, or load SLURM's module")]
     try:
         here = _version(ask("sbatch", "--version", timeout_s=20))
         settings = ask("scontrol", "show", "config", timeout_s=20)
@@ -36,23 +36,21 @@ def examine() -> list[tuple[State, str]]:
     found: list[tuple[State, str]] = [_describe(here, nodes)]
     there = _version(next((line for line in settings.splitlines() if line.startswith("SLURM_VERSION")), ""))
     if there and here and there[:2] != here[:2]:
-        words = f"commands of SLURM {_dotted(here)} talk to a controller of {_dotted(there)}"
+        words = f"SLURM's commands have version {_dotted(here)}, its controller {_dotted(there)}"
         newer = here[:2] > there[:2]
         found.append(("wrong", f"{words}; commands must not be newer") if newer else ("note", words))
     if re.search(r"^JobRequeue\s*=\s*0", settings, flags=re.MULTILINE):
-        found.append(("note", "jobs are not requeued here (JobRequeue=0); lost workers come back as new jobs"))
+        found.append(("note", "SLURM does not requeue jobs (JobRequeue=0); lost workers are replaced by new jobs"))
     return found
 
 
 def _describe_silence(said: str) -> str:
-    """Why SLURM cannot be asked: the machine itself has no part in it, or the controller is away."""
+    """Return why SLURM does not answer: this machine is not configured for it, or the controller is down."""
     if "configuration source" in said:
-        return (
-            "SLURM's commands are installed here, but find no slurm.conf; run this on a login node, or set SLURM_CONF"
-        )
+        return "SLURM's commands are installed, but find no slurm.conf; run this on a login node, or set SLURM_CONF"
     if "munge" in said.lower():
-        return f"this machine cannot tell SLURM who you are: {said}; is munged up here ('munge -n')?"
-    return f"SLURM's controller does not answer: {said}; is it up ('scontrol ping')?"
+        return f"this machine cannot authenticate with SLURM: {said}; check that munged is running ('munge -n')"
+    return f"SLURM's controller does not answer: {said}; check that it is running ('scontrol ping')"
 
 
 def _describe(version: tuple[int, ...], nodes: Sequence[NodeInfo]) -> tuple[State, str]:
@@ -74,27 +72,29 @@ def _dotted(version: Sequence[int]) -> str:
 
 
 def examine_interpreter(site: SlurmProfile) -> tuple[State, str]:
-    """Whether the jobs' Python starts, and has the packages that this one has."""
+    """Check that the jobs' Python starts and has the same package versions as this Python."""
     try:
         there = interpreter_versions(site)
     except (ValueError, SyntaxError) as error:
-        return "wrong", f"Python of the jobs does not start ({error}); {_CORRECT}"
+        return "wrong", f"the jobs' Python does not start ({error}); {_CORRECT}"
     if versions.OURS not in there:
-        return "wrong", f"Python of the jobs has no lls-decode; {_CORRECT}"
+        return "wrong", f"the jobs' Python has no lls-decode; {_CORRECT}"
     differ = versions.differences(versions.versions_here(), there)
     if differ:
-        words = f"Python of the jobs has other versions: {', '.join(differ.values())}; submit from the same environment"
+        words = f"the jobs' Python has other versions: {', '.join(differ.values())}; submit from the same environment"
         return ("wrong" if versions.MUST_AGREE & differ.keys() else "note"), words
-    return "ok", "Python of the jobs has the versions of this one (asked here, not on a node)"
+    return "ok", "the jobs' Python has the same versions as this one (tested on this machine, not on a node)"
 
 
 def interpreter_versions(site: SlurmProfile) -> dict[str, str]:
-    """Versions in the environment of a job, asked on this machine: setup, container and interpreter of the profile.
+    """Return the package versions in the environment of a job: setup, container and interpreter of the profile.
+
+    The environment is started on this machine, not on a node.
 
     Raises
     ------
     ValueError
-        It cannot be started; with the last line that it said.
+        The environment cannot be started; the message is the last line that it printed.
     """
     code = inspect.getsource(versions) + "\nprint(versions_here())\n"
     command = " ".join([*([site.container] if site.container else []), shlex.join([*interpreter(site), "-c", code])])

@@ -1,6 +1,7 @@
-"""The scheduler of a run on SLURM, and the worker jobs that find it, for a client in the same process.
+"""Dask scheduler of a run on SLURM, with worker jobs that find it, for a client in the same process.
 
-That process is the driver job of an unattended run, or the user's own (interactive): workers are the same jobs in both.
+The process is either the driver job of an unattended run or the user's own process (interactive). The worker jobs are
+the same in both cases.
 """
 
 import itertools
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class CountWorkers(SchedulerPlugin):
-    """Counts workers that have ever come."""
+    """Scheduler plugin that counts all workers that have ever connected."""
 
     name = "count-workers"
 
@@ -48,7 +49,7 @@ class CountWorkers(SchedulerPlugin):
         self.seen = 0
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
-        """Count one."""
+        """Count a new worker."""
         self.seen += 1
 
 
@@ -56,12 +57,12 @@ class CountWorkers(SchedulerPlugin):
 def drive(
     site: SlurmProfile, out: Path, *, workers: int | None = None, dashboard_address: str = DASHBOARD
 ) -> Iterator[Client]:
-    """Be the driver of the run in ``out``: tell workers where it is, wait for the first, replace those that are lost.
+    """Drive the run in ``out``: publish the scheduler's address, wait for the first workers, replace lost ones.
 
     Raises
     ------
     SiteError
-        No worker has come for ``wait_hours``.
+        Too few workers have connected within ``wait_hours``.
     """
     folder, wanted = JobFolder(out.resolve()), workers or site.workers_max
     folder.make()
@@ -77,12 +78,12 @@ def drive(
 
 @contextmanager
 def open_interactive(site: SlurmProfile, request: Request) -> Iterator[Client]:
-    """Submit the same worker jobs for a client in this process, wait for the first, and cancel them at the end.
+    """Submit worker jobs for a client in this process, wait for the first workers, and cancel the jobs at the end.
 
     Raises
     ------
     SiteError
-        Jobs cannot be submitted, can never begin, or none has begun for ``wait_hours``.
+        Jobs cannot be submitted, can never start, or too few workers have connected within ``wait_hours``.
     """
     check_site(site)
     folder, wanted = JobFolder(request.folder, session=uuid.uuid4().hex[:8]), request.workers or site.workers_max
@@ -92,13 +93,13 @@ def open_interactive(site: SlurmProfile, request: Request) -> Iterator[Client]:
         script.write_text(worker_script(site, folder), encoding="utf-8")
     except OSError as error:
         raise SiteError(
-            f"{request.folder} cannot be written ({error.strerror}); jobs and this process meet there."
+            f"{request.folder} cannot be written ({error.strerror}), but jobs find this process through files in it."
         ) from error
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder.site, ignore_errors=True)
         client, counter = stack.enter_context(_listen(site, folder, request.dashboard_address, login=None))
         stack.callback(_cancel_all, folder.name)
-        logger.info("worker jobs %s are submitted: %s", submit(script, f"--array=0-{wanted - 1}"), folder.name)
+        logger.info("submitted worker jobs %s: %s", submit(script, f"--array=0-{wanted - 1}"), folder.name)
         stack.enter_context(_supervised(folder, wanted, counter))
         refuse = partial(_refuse_hopeless, folder.name)
         _wait_for_workers(client, min(site.workers_min, wanted), site.patience_s, look=refuse)
@@ -110,7 +111,7 @@ def open_interactive(site: SlurmProfile, request: Request) -> Iterator[Client]:
 def _listen(
     site: SlurmProfile, folder: JobFolder, dashboard_address: str, *, login: str | None
 ) -> Iterator[tuple[Client, CountWorkers]]:
-    """Start a scheduler in this process, and publish where it is."""
+    """Start a scheduler in this process, and publish its address to the workers."""
     security = make_security() if site.encrypt else None
     options = {
         "host": own_address(site.interface),
@@ -136,7 +137,7 @@ def _listen(
 
 
 def describe_dashboard(meeting: Rendezvous, *, login: str | None) -> str:
-    """Say how to see a dashboard that listens on the loopback of its own machine only, by way of a login node."""
+    """Return how to open, through a login node, a dashboard that listens only on the loopback of its machine."""
     return tunnel(meeting.dashboard_port, host=meeting.host, login=login)
 
 
@@ -146,27 +147,27 @@ def _close(cluster: SpecCluster) -> None:
 
 
 def _cancel_all(name: str) -> None:
-    """Cancel the jobs of a name."""
+    """Cancel all jobs with a name."""
     try:
         cancel(*{job.array for job in list_jobs(name)})
     except SlurmError as error:
-        logger.warning("worker jobs are not cancelled (%s); they end by themselves in a minute", error)
+        logger.warning("could not cancel the worker jobs (%s); they end by themselves within a minute", error)
 
 
 def _refuse_hopeless(name: str) -> None:
-    """Give up when no job can ever begin."""
+    """Raise if none of the jobs can ever start."""
     try:
         jobs = list_jobs(name)
-    except SlurmError:  # the supervision says so
+    except SlurmError:  # the supervision reports it
         return
     if jobs and all(is_hopeless(job) for job in jobs):
-        raise SiteError(f"No worker can begin: {'; '.join(explain(jobs))}.")
+        raise SiteError(f"No worker job can start: {'; '.join(explain(jobs))}.")
 
 
 @contextmanager
 def _supervised(folder: JobFolder, wanted: int, counter: CountWorkers) -> Iterator[None]:
     if shutil.which("squeue") is None or shutil.which("sbatch") is None:
-        logger.info("SLURM's commands are not found here; workers that are lost for good are not replaced")
+        logger.info("SLURM's commands are not found here; lost workers will not be replaced")
         yield
         return
     name, speaker, shortage = folder.name, Speaker(), Shortage(wanted)
@@ -179,7 +180,7 @@ def _supervised(folder: JobFolder, wanted: int, counter: CountWorkers) -> Iterat
         if missing:
             job = submit(folder.site / "worker.sh", f"--array=0-{missing - 1}")
             logger.warning(
-                "%d worker jobs were lost for good; as many are submitted anew (job %s); their logs in %s may say why",
+                "%d worker jobs were lost and replaced by new ones (job %s); their logs in %s may show why",
                 missing,
                 job,
                 folder.logs,
@@ -192,20 +193,20 @@ def _supervised(folder: JobFolder, wanted: int, counter: CountWorkers) -> Iterat
 def _wait_for_workers(
     client: Client, workers: int, patience_s: float, *, look: Callable[[], None] = lambda: None
 ) -> None:
-    """Wait for the first workers; ``look`` is called now and then, and may give up."""
+    """Wait for the first workers; call ``look`` regularly, which may raise to end the wait."""
     began = time.monotonic()
     for number in itertools.count():
         found = len(client.nthreads())
         if found >= workers:
-            logger.info("%d workers are there", found)
+            logger.info("%d workers are connected", found)
             return
         if time.monotonic() - began > patience_s:
             raise SiteError(
-                f"{found} of {workers} workers have come in {patience_s / 3600:g} h (wait_hours); see why in the log "
-                "above, and give the same command again."
+                f"{found} of {workers} workers have connected in {patience_s / 3600:g} h (wait_hours); see the log "
+                "above for the reason, and rerun the same command."
             )
         if number % 5 == 0:
             look()
         if number % 60 == 0:
-            logger.info("waiting for %d workers, %d are there", workers, found)
+            logger.info("waiting for %d workers, %d are connected", workers, found)
         time.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""Whether SLURM can give what a profile asks for, found out before anything is submitted."""
+"""Checks, before anything is submitted, that SLURM can provide what a profile asks for."""
 
 import difflib
 import re
@@ -15,18 +15,18 @@ from .scripts import directives
 
 
 def check_site(site: SlurmProfile) -> None:
-    """Refuse what SLURM will not give.
+    """Check that SLURM accepts the jobs of a profile.
 
     Raises
     ------
     SiteError
-        SLURM does not answer, or has no such partition, account, qos, devices, wall time or size of node.
+        SLURM does not answer, or does not offer the partition, account, qos, devices, wall time or node size.
     """
     missing = missing_commands()
     if missing:
         raise SlurmError(
-            f"Command {missing[0]} is not found on this machine; run this where SLURM's commands are (a login node), "
-            "or give another --site."
+            f"Command {missing[0]} is not found on this machine; run this on a machine with SLURM's commands (a login "
+            "node), or give another --site."
         )
     nodes = list_nodes()
     jobs = {"worker": site.worker} | ({"driver": site.driver_job} if site.is_unattended else {})
@@ -45,7 +45,7 @@ def _check_job(name: str, job: SlurmJob, nodes: Sequence[NodeInfo]) -> None:
             close = difflib.get_close_matches(partition, partitions, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise SlurmError(
-                f"{name}.partition is {partition!r}, which SLURM does not have{hint}; it has {', '.join(partitions)}."
+                f"{name}.partition is {partition!r}, which does not exist{hint}; expected {', '.join(partitions)}."
             )
     there = [node for node in nodes if node.partition in chosen]
     place = f"partition {', '.join(chosen)}"
@@ -66,7 +66,7 @@ def _check_limit(key: str, asked: float, offered: Sequence[float | None], what: 
 
 
 def _check_gres(name: str, asked: str, offered: Sequence[str], place: str) -> None:
-    """Compare ``gpu:2`` or ``gpu:a100:2`` with what nodes have: ``gpu:a100:4``."""
+    """Check that a request such as ``gpu:2`` or ``gpu:a100:2`` fits devices of a node, such as ``gpu:a100:4``."""
     words, count = _read_gres(asked)
     fitting = [number for item, number in map(_read_gres, offered) if item[: len(words)] == words]
     kinds = ", ".join(sorted(set(offered))) or "no devices"
@@ -75,7 +75,7 @@ def _check_gres(name: str, asked: str, offered: Sequence[str], place: str) -> No
             f"{name}.gres is {asked!r}, but the nodes of {place} have {kinds}; change it, or the partition."
         )
     if count > max(fitting):
-        raise SlurmError(f"{name}.gres is {asked!r}, but no node of {place} has so many ({kinds}); ask for fewer.")
+        raise SlurmError(f"{name}.gres is {asked!r}, but no node of {place} has that many ({kinds}); ask for fewer.")
 
 
 def _read_gres(text: str) -> tuple[tuple[str, ...], int]:
@@ -84,7 +84,7 @@ def _read_gres(text: str) -> tuple[tuple[str, ...], int]:
 
 
 def _check_submission(name: str, site: SlurmProfile, job: SlurmJob) -> None:
-    """Let SLURM judge, without submitting: accounts, qos, limits and what a site's own rules add."""
+    """Let SLURM test a job without submitting it: account, qos, limits and local rules of the cluster."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "empty.sh"
         script.write_text("#!/bin/bash\n:\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""How a worker leaves a job that is about to end: a Dask preload module of each worker process.
+"""Dask preload module of each worker process: let a worker leave in order when its job is about to end.
 
-On SIGTERM, and on the SIGUSR1 that SLURM can send before the wall time, it takes no more tasks, finishes those that run
-if they end soon, tells the scheduler, and is gone. What it could not finish is done elsewhere.
+On SIGTERM, and on the SIGUSR1 that SLURM can send before the wall time, a worker accepts no more tasks, finishes
+running tasks within a grace period, tells the scheduler, and ends. Other workers redo its unfinished tasks.
 """
 
 import asyncio
@@ -18,15 +18,16 @@ from lls_decode.system import LEAVE_SIGNALS
 GRACE_VARIABLE = "LLS_DECODE_GRACE_S"
 DEFAULT_GRACE_S = 20.0
 RESULTS_S = 5.0
-"""How long a result may take to the client."""
+"""Time in seconds that the client may take to fetch a result."""
 
 logger = logging.getLogger(__name__)
 
 
 def dask_setup(worker: Worker) -> None:
-    """Listen to SIGTERM and SIGUSR1; leave Ctrl-C to the client."""
+    """Leave in order on SIGTERM and SIGUSR1; ignore Ctrl-C, which the client handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # tells of each task we cancelled
+    # silence a message for each cancelled task
+    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
     leaving: list[asyncio.Task[None]] = []
 
     def leave() -> None:
@@ -41,12 +42,13 @@ def dask_setup(worker: Worker) -> None:
 
 async def _leave(worker: Worker, grace_s: float) -> None:
     deadline = time.monotonic() + grace_s
-    worker.status = Status.closing_gracefully  # the scheduler sends no more, what has not begun is not begun
+    # no new tasks arrive, and tasks that have not started do not start
+    worker.status = Status.closing_gracefully
     while (running := len(worker.state.executing)) and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
     logger.info("leaving with %d unfinished tasks", running)
     taken = time.monotonic() + RESULTS_S
-    while worker.data and time.monotonic() < taken:  # results go when the client has taken them
+    while worker.data and time.monotonic() < taken:  # results disappear once the client has fetched them
         await asyncio.sleep(0.1)
     try:
         stimulus = f"leaving-{time.time()}"
@@ -54,6 +56,6 @@ async def _leave(worker: Worker, grace_s: float) -> None:
             workers=[worker.address], close_workers=False, remove=True, stimulus_id=stimulus
         )
         await asyncio.wait_for(retired, timeout=10)
-    except Exception as error:  # whatever is wrong with the scheduler, the worker leaves
-        logger.info("the scheduler did not hear of it: %s", error)
+    except Exception as error:  # whatever happens to the scheduler, the worker leaves
+        logger.info("the scheduler could not be told that this worker leaves: %s", error)
     await worker.close(nanny=True, executor_wait=False, timeout=5, reason="the job ends")

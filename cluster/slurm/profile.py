@@ -1,4 +1,4 @@
-"""What a profile says of SLURM: the jobs to ask for, and how a run lives in them."""
+"""Profile of a SLURM site: the jobs to request, and how a run uses them."""
 
 import re
 from typing import Any, Literal, Self
@@ -11,24 +11,27 @@ from lls_decode.errors import SiteError
 
 
 class SlurmJob(Config):
-    """What one job asks of SLURM."""
+    """Resources that one job requests from SLURM."""
 
     partition: str | None = None
-    """None: the default partition."""
+    """Partition; None: the default partition."""
     account: str | None = None
+    """Account to charge; None: the user's default account."""
     qos: str | None = None
+    """Quality of service; None: SLURM's default."""
     cpus: int = Field(default=1, ge=1)
+    """Number of CPUs of the job."""
     memory_gib: float | None = Field(default=4.0, gt=0)
-    """Memory of the job (``--mem``); None: not asked for, as clusters want that forbid ``--mem``. SLURM then gives what
-    it gives by default, and workers limit themselves to that."""
+    """Memory of the job (``--mem``), GiB; None: not requested, for clusters that forbid ``--mem``. SLURM then gives its
+    default amount, and workers limit themselves to it."""
     memory_per_cpu_gib: float | None = Field(default=None, gt=0)
-    """Memory of each CPU of the job (``--mem-per-cpu``), in place of ``memory_gib``."""
+    """Memory per CPU of the job (``--mem-per-cpu``), GiB; replaces ``memory_gib``."""
     hours: float = Field(default=8.0, gt=0)
-    """Wall time."""
+    """Wall time, hours."""
     gres: str | None = Field(default=None, pattern=r"^\w+(:[\w.-]+)*$")
-    """Devices, e.g. ``gpu:1`` or ``gpu:a100:2``; one worker process for each GPU."""
+    """Devices, e.g. ``gpu:1`` or ``gpu:a100:2``; each GPU gets one worker process. None: no devices."""
     extra: tuple[str, ...] = ()
-    """Further job lines, e.g. ``--constraint=a100``."""
+    """Additional sbatch options, e.g. ``--constraint=a100``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -38,7 +41,7 @@ class SlurmJob(Config):
         if data.get("memory_gib") is not None:
             raise ValueError(
                 f"memory_gib is {data['memory_gib']} and memory_per_cpu_gib is {data['memory_per_cpu_gib']}, but a job "
-                "asks for memory in one way only; set one of them to null"
+                "can request memory in one way only; set one of them to null"
             )
         return {**data, "memory_gib": None}
 
@@ -54,21 +57,23 @@ class SlurmJob(Config):
     def _job_lines(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
         for line in lines:
             if not line.startswith("-") or "\n" in line:
-                raise ValueError(f"{line!r} is no job line; expected one option a line, e.g. --constraint=a100")
+                raise ValueError(
+                    f"{line!r} is not an option of sbatch; expected one option per line, e.g. --constraint=a100"
+                )
             option = re.split(r"[=\s]", line, maxsplit=1)[0]
             if option in _OURS:
-                raise ValueError(f"{option} cannot be given as an extra job line; {_OURS[option]}")
+                raise ValueError(f"{option} cannot be given in extra; {_OURS[option]}")
         return lines
 
     @property
     def memory_bytes(self) -> int | None:
-        """Memory that the job asks for; None: as much as SLURM gives by default."""
+        """Memory that the job requests, in bytes; None: SLURM's default amount."""
         gib = self.cpus * self.memory_per_cpu_gib if self.memory_per_cpu_gib else self.memory_gib
         return gib_to_bytes(gib)
 
     @property
     def gpus(self) -> int:
-        """GPUs of the job, as far as ``gres`` says."""
+        """Number of GPUs of the job according to ``gres``."""
         name, *rest = (self.gres or "none").split(":")
         return 0 if name != "gpu" else int(rest[-1]) if rest and rest[-1].isdigit() else 1
 
@@ -90,38 +95,41 @@ _OURS = {
         "it is set by lls-decode, which relies on it",
     ),
 }  # fmt: skip
-"""Options that the profile has a key for, or that must stay as they are."""
+"""Options of sbatch that cannot be given in `SlurmJob.extra`, with the reason."""
 
 
 class SlurmProfile(SiteProfile):
-    """What a profile says of worker jobs; `SlurmSite` opens them."""
+    """Profile of a SLURM site; `SlurmSite` submits its jobs."""
 
     kind: Literal["slurm"] = "slurm"
     mode: Literal["unattended", "interactive"] = "unattended"
-    """``unattended``: 'run' itself becomes a small job that needs no terminal, with workers as a job array.
-    ``interactive``: this process is the client, and the workers end with it (notebooks, small runs)."""
+    """How a run uses jobs. ``unattended``: the run itself becomes a small driver job that needs no terminal, with
+    workers as a job array. ``interactive``: the client is a process of the user, and the workers end with it
+    (notebooks, small runs)."""
     workers_min: int = Field(default=1, ge=1)
-    """The run begins with so many."""
+    """Number of workers that must be connected before a run starts."""
     workers_max: int = Field(default=4, ge=1)
-    """Worker jobs that are asked for."""
+    """Number of worker jobs to submit."""
     worker: SlurmJob = SlurmJob(cpus=4, memory_gib=16)
+    """Resources of each worker job."""
     driver: SlurmJob = SlurmJob(cpus=1, memory_gib=4, hours=48)
-    """The job that hands out blocks and merges; its partition, account and qos are the workers' where it has none."""
+    """Resources of the driver job, which hands out blocks and merges shards. If it has no partition, account or qos, it
+    uses those of the workers."""
     setup: tuple[str, ...] = ()
-    """Shell lines before the program, e.g. ``module load cuda``."""
+    """Shell lines to run before the program, e.g. ``module load cuda``."""
     container: str | None = None
-    """What the program's command line begins with, e.g. ``apptainer exec --nv image.sif``."""
+    """Prefix of the program's command line, e.g. ``apptainer exec --nv image.sif``; None: no container."""
     python: str | None = None
-    """Interpreter on the nodes; None: the one that runs now."""
+    """Path of the Python interpreter on the nodes; None: the interpreter that submits the jobs."""
     interface: str | None = None
-    """Network interface of driver and workers, e.g. ``ib0``; None: that of the default route."""
+    """Network interface of driver and workers, e.g. ``ib0``; None: interface of the default route."""
     encrypt: bool = True
-    """Whether driver and workers talk by TLS, with keys that only this user can read. A Dask scheduler runs any code
-    that is sent to it."""
+    """Whether driver and workers communicate by TLS, with keys that only this user can read. Without TLS, everyone who
+    reaches the scheduler's port can run code, because a Dask scheduler executes any code sent to it."""
     notice_s: int = Field(default=120, ge=10)
-    """How long before its wall time a job leaves, and goes back to the queue."""
+    """Time before its wall time at which a job leaves and requeues itself, seconds."""
     wait_hours: float = Field(default=24.0, gt=0)
-    """How long a run waits while it has no worker at all."""
+    """Time that a run waits while it has no workers, hours."""
 
     @field_validator("setup")
     @classmethod
@@ -133,7 +141,7 @@ class SlurmProfile(SiteProfile):
     @model_validator(mode="after")
     def _can_be_meant(self) -> Self:
         if self.workers_min > self.workers_max:
-            raise ValueError(f"workers_min is {self.workers_min}, more than workers_max, {self.workers_max}")
+            raise ValueError(f"workers_min is {self.workers_min}, which is more than workers_max ({self.workers_max})")
         for name, job in (("worker", self.worker), ("driver", self.driver)):
             if 2 * self.notice_s > job.hours * 3600:
                 raise ValueError(
@@ -145,39 +153,39 @@ class SlurmProfile(SiteProfile):
 
     @property
     def driver_job(self) -> SlurmJob:
-        """The driver's request, with the workers' partition, account and qos where it has none of its own."""
+        """Resources of the driver job, with the workers' partition, account and qos filled in where it has none."""
         names = ("partition", "account", "qos")
         return self.driver.replace(**{name: getattr(self.driver, name) or getattr(self.worker, name) for name in names})
 
     @property
     def is_unattended(self) -> bool:
-        """True, unless the profile says interactive."""
+        """Whether the mode of the profile is unattended."""
         return self.mode == "unattended"
 
     @property
     def worker_threads(self) -> int:
-        """Share of the job's CPUs."""
+        """Number of CPU threads of one worker process: its share of the job's CPUs."""
         return max(1, self.worker.cpus // max(1, self.worker.gpus))
 
     @property
     def worker_bytes(self) -> int | None:
-        """Share of the job's memory, where it asks for any."""
+        """Memory limit of one worker process in bytes: its share of the job's memory; None if the job requests none."""
         memory = self.worker.memory_bytes
         return None if memory is None else usable(memory) // max(1, self.worker.gpus)
 
     @property
     def patience_s(self) -> float:
-        """Patience of the profile, which jobs in a queue need."""
+        """Time in seconds that a run waits while it has no workers (`wait_hours`)."""
         return self.wait_hours * 3600
 
     def refuse_memory_limit(self, memory_limit: int | str | None) -> None:
-        """Refuse: SLURM gives what a job asks for."""
+        """Raise if a memory limit is given, because the memory of a worker is that of its job."""
         if memory_limit is not None:
             raise SiteError(
-                "--memory-limit does not go with SLURM, which gives what a job asks for; set worker.memory_gib."
+                "--memory-limit has no effect on SLURM jobs, whose memory is set in the profile; set worker.memory_gib."
             )
 
 
 def usable(memory_bytes: int) -> int:
-    """Memory of a job that its worker processes may fill; a tenth is for the process that watches them."""
+    """Return the part of a job's memory that its worker processes may use; a tenth is left to their supervisor."""
     return int(0.9 * memory_bytes)

@@ -1,4 +1,4 @@
-"""The queue of SLURM: jobs of this user in it, and what the reasons mean for which they wait."""
+"""Jobs of the user in SLURM's queue, and explanations of the reasons for which they wait."""
 
 import getpass
 import re
@@ -22,37 +22,37 @@ _GONE = {
 }
 
 REASONS = {
-    "Priority": "other jobs come first",
-    "Resources": "the machines are busy",
-    "None": "SLURM has not looked at it yet",
-    "Dependency": "it begins after the driver job has begun",
-    "BeginTime": "it was requeued a moment ago, or has a start time",
-    "JobArrayTaskLimit": "the array's own limit of jobs at a time",
+    "Priority": "other jobs have priority",
+    "Resources": "the nodes are busy",
+    "None": "SLURM has not scheduled it yet",
+    "Dependency": "it starts after the driver job",
+    "BeginTime": "it was requeued recently, or has a start time",
+    "JobArrayTaskLimit": "the job array's limit of simultaneous jobs is reached",
     "Licenses": "no licence is free",
-    "Reservation": "a reservation has not begun",
+    "Reservation": "its reservation has not started",
 }
-"""Why jobs wait, in words; reasons that time removes."""
+"""Explanations of SLURM's reasons for waiting that resolve themselves with time."""
 HOPELESS = {
-    "BadConstraints": "no node fits its constraints; change the profile",
-    "DependencyNeverSatisfied": "the job that it waits for is gone; cancel it",
+    "BadConstraints": "no node satisfies its constraints; change the profile",
+    "DependencyNeverSatisfied": "the job that it waits for no longer exists; cancel it",
     "InvalidAccount": "the account is not valid; set worker.account",
     "InvalidQOS": "the qos is not valid; set worker.qos",
     "JobHeldAdmin": "an administrator holds it",
-    "JobHeldUser": "it is held; 'scontrol release' lets it go",
+    "JobHeldUser": "the user holds it; release it with 'scontrol release'",
     "JobHoldMaxRequeue": "it was requeued too often; cancel it and submit again",
     "launch failed requeued held": "it could not be started on its node; see the log, then 'scontrol release'",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is inactive",
-    "PartitionNodeLimit": "it asks for more than the partition gives; change the profile",
+    "PartitionNodeLimit": "it requests more than the partition allows; change the profile",
     "PartitionTimeLimit": "its wall time is longer than the partition allows; lower hours",
     "ReqNodeNotAvail": "the nodes that it needs are down, drained or reserved",
 }
-"""Reasons that do not go away by waiting."""
+"""Explanations of SLURM's reasons that waiting does not resolve, with advice."""
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """One job, or one element of a job array, that is not over."""
+    """Pending or running job, or element of a job array."""
 
     id: str
     state: str
@@ -61,27 +61,27 @@ class QueuedJob:
 
     @property
     def in_array(self) -> bool:
-        """Whether it is an element of a job array; workers are, drivers are not."""
+        """Whether the job is an element of a job array; workers are, drivers are not."""
         return "_" in self.id
 
     @property
     def array(self) -> str:
-        """Id of its job array; its own where it is in none."""
+        """Id of the job's array; the job's own id if it is not part of an array."""
         return self.id.partition("_")[0]
 
     @property
     def waits(self) -> bool:
-        """Whether it has not begun."""
+        """Whether the job has not started."""
         return self.state == PENDING
 
 
 def list_jobs(name: str | None = None) -> list[QueuedJob]:
-    """Jobs of this user, of a name where one is given, that are waiting or running, array elements one by one.
+    """Return the pending and running jobs of this user, optionally only those with a name; array elements separately.
 
     Raises
     ------
     SlurmError
-        SLURM does not answer; then nothing is known of the jobs.
+        SLURM does not answer, so the state of the jobs is unknown.
     """
     words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r|%N"]
     text = ask(*words, *([f"--name={name}"] if name else []))
@@ -90,7 +90,7 @@ def list_jobs(name: str | None = None) -> list[QueuedJob]:
 
 
 def explain(jobs: Iterable[QueuedJob]) -> list[str]:
-    """Why jobs wait, most frequent reason first: ``3 worker jobs wait: Resources (the machines are busy)``."""
+    """Return why jobs wait, most frequent reason first, e.g. ``3 worker jobs wait: Resources (the nodes are busy)``."""
     counts = Counter((job.in_array, job.reason.strip("()")) for job in jobs if job.waits)
     lines = []
     for (in_array, reason), count in counts.most_common():
@@ -103,5 +103,5 @@ def explain(jobs: Iterable[QueuedJob]) -> list[str]:
 
 
 def is_hopeless(job: QueuedJob) -> bool:
-    """Whether a job waits for something that does not come by itself."""
+    """Return whether a job waits for a reason that waiting does not resolve."""
     return job.waits and re.split(r"[,(]", job.reason.strip("()"))[0].strip() in HOPELESS.keys() - {"ReqNodeNotAvail"}

@@ -1,6 +1,6 @@
-"""Where the driver is: a file that it writes and workers read, renewed with each start of the driver.
+"""File in which the driver publishes its address for the workers; each start of the driver replaces the file.
 
-It holds the keys of the encryption too, which is why only its user can read it.
+The file also holds the encryption keys, so only the user can read it.
 """
 
 import json
@@ -21,21 +21,22 @@ FILE_NAME = "scheduler.json"
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """What workers must know of the driver."""
+    """Connection details of the driver for its workers."""
 
     address: str
     host: str
     job: str
-    """Id of the driver's job; empty outside of SLURM."""
+    """Job id of the driver; empty outside SLURM."""
     dashboard_port: int
-    """On the loopback of ``host``; 0: there is no dashboard."""
+    """Port of the dashboard on the loopback of ``host``; 0: no dashboard."""
     key: str
-    """PEM, as the next one; empty: no encryption."""
+    """Private key of the encryption (PEM); empty: no encryption."""
     certificate: str
+    """Certificate of the encryption (PEM); empty: no encryption."""
 
     @classmethod
     def of(cls, address: str, security: Security | None, dashboard_port: int) -> Self:
-        """That of this process."""
+        """Return the connection details of a scheduler in this process."""
         keys: Any = security
         return cls(
             address=address,
@@ -48,7 +49,7 @@ class Rendezvous:
 
     @property
     def security(self) -> Security | None:
-        """The keys as Dask takes them."""
+        """Keys and certificate as a Dask security object; None without encryption."""
         if not self.key:
             return None
         roles = ("client", "scheduler", "worker")
@@ -60,7 +61,7 @@ class Rendezvous:
         )
 
     def write(self, folder: Path) -> None:
-        """Publish, aside and renamed, readable by the user only.
+        """Publish the details in a file that only the user can read; it is written aside and then renamed.
 
         Raises
         ------
@@ -76,16 +77,18 @@ class Rendezvous:
             aside.replace(folder / FILE_NAME)
         except OSError as error:
             aside.unlink(missing_ok=True)
-            raise SiteError(f"{folder} cannot be written ({error.strerror}); workers find the driver there.") from error
+            raise SiteError(
+                f"{folder} cannot be written ({error.strerror}), but workers find the driver through a file in it."
+            ) from error
 
     def remove(self, folder: Path) -> None:
-        """Take it back, unless another driver has written its own."""
+        """Delete the published file, unless another driver has replaced it."""
         if read_rendezvous(folder) == self:
             (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def read_rendezvous(folder: Path) -> Rendezvous | None:
-    """What the latest driver has published; None when there is none."""
+    """Return the details that the latest driver has published; None if there are none."""
     try:
         data = read_json(folder / FILE_NAME)
         return Rendezvous(**data)

@@ -1,8 +1,8 @@
-"""Job scripts as text, and nothing else: no scheduler is asked, no file is written.
+"""Job scripts, made as text only: this module neither calls SLURM nor writes files.
 
-A job's shell stays beside its program and is the only one that SLURM tells of the wall time (``--signal=B:``). It then
-has the program leave, and puts the job back into the queue. It is also outside of a container, where SLURM's commands
-are.
+Each job's shell keeps running beside the program. SLURM warns only the shell before the wall time (``--signal=B:``).
+The shell then asks the program to leave and requeues the job. The shell runs outside of any container, where SLURM's
+commands are available.
 """
 
 import hashlib
@@ -23,40 +23,40 @@ NO_GPU = 'export CUDA_VISIBLE_DEVICES=""'
 
 @dataclass(frozen=True)
 class JobFolder:
-    """Where the jobs of one run, or of one interactive session, keep what they share."""
+    """Folder with the files that the jobs of one run, or of one interactive session, share."""
 
     out: Path
     """Run folder, absolute."""
     session: str = ""
-    """Distinguishes interactive sessions, of which several may share a folder; empty: the jobs of the run in it."""
+    """Id of an interactive session, since several sessions may share a folder; empty for the jobs of a run."""
 
     @property
     def name(self) -> str:
-        """Name of all jobs: short, the same for the same folder, and hardly that of another."""
+        """Name of all jobs in the queue: short, fixed for a folder, and almost certainly unique to the folder."""
         return job_name(self.out) + (f"-{self.session}" if self.session else "")
 
     @property
     def site(self) -> Path:
-        """Scripts, and where the driver is found; readable by the user only."""
+        """Folder of the job scripts and of the driver's address; readable by the user only."""
         return self.out / "site" / self.session
 
     @property
     def logs(self) -> Path:
-        """One log for each job."""
+        """Folder of the logs, one per job."""
         return self.out / "logs"
 
     @property
     def over(self) -> Path:
-        """Exists when the driver has ended and will not come back."""
+        """File that exists once the driver has ended for good."""
         return self.site / "over"
 
     def make(self) -> None:
-        """Make the folders; keys of the encryption lie in one, which only the user may read.
+        """Create the folders; `site` holds encryption keys, so only the user may read it.
 
         Raises
         ------
         OSError
-            They cannot be made.
+            The folders cannot be created.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         for path in (self.out / "site", self.site):
@@ -65,13 +65,13 @@ class JobFolder:
 
 
 def job_name(out: Path) -> str:
-    """Name of all jobs of the run in a folder: short, the same for the same folder, and hardly that of another."""
+    """Return the queue name of all jobs of the run in a folder: short, and almost certainly unique to the folder."""
     digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:6]
     return f"lls-{re.sub(r'[^A-Za-z0-9_.-]', '-', out.resolve().name)[:24]}-{digest}"
 
 
 def worker_script(site: SlurmProfile, folder: JobFolder) -> str:
-    """One element of the workers' job array."""
+    """Return the job script of one element of the workers' job array."""
     memory = site.worker.memory_bytes
     options = {
         "--name": folder.name,
@@ -101,7 +101,7 @@ def worker_script(site: SlurmProfile, folder: JobFolder) -> str:
 
 
 def driver_script(site: SlurmProfile, folder: JobFolder, command: Sequence[str]) -> str:
-    """The job that hands out blocks: ``command`` are the words after the interpreter."""
+    """Return the job script of the driver, which hands out blocks; ``command`` holds the interpreter's arguments."""
     script = shlex.quote(str(folder.site / "driver.sh"))
     return _script(
         site,
@@ -113,7 +113,7 @@ def driver_script(site: SlurmProfile, folder: JobFolder, command: Sequence[str])
         before=[NO_GPU],
         again=f'scontrol requeue "$SLURM_JOB_ID" || sbatch {script}',
         after=[
-            "# workers that run see this file and end; those that wait are taken out of the queue",
+            "# running workers see this file and end; pending workers are removed from the queue",
             f": > {shlex.quote(str(folder.over))}",
             f'scancel --user="$(id -un)" --name={shlex.quote(folder.name)} --state=PENDING',
         ],
@@ -121,7 +121,7 @@ def driver_script(site: SlurmProfile, folder: JobFolder, command: Sequence[str])
 
 
 def directives(site: SlurmProfile, job: SlurmJob) -> list[str]:
-    """What a job asks for, as options of sbatch."""
+    """Return the resource requests of a job as options of sbatch."""
     named = {"partition": job.partition, "account": job.account, "qos": job.qos, "gres": job.gres}
     return [
         "--nodes=1",
@@ -135,23 +135,24 @@ def directives(site: SlurmProfile, job: SlurmJob) -> list[str]:
 
 
 def _memory_directives(job: SlurmJob) -> list[str]:
-    """Memory in the one way in which the profile asks for it; none where the cluster forbids to ask."""
+    """Return the memory option of sbatch that the profile uses, if any; some clusters forbid memory requests."""
     if job.memory_per_cpu_gib is not None:
         return [f"--mem-per-cpu={math.ceil(job.memory_per_cpu_gib * 1024)}M"]
     return [] if job.memory_gib is None else [f"--mem={math.ceil(job.memory_gib * 1024)}M"]
 
 
 def gpu_line(job: SlurmJob) -> str:
-    """Shell line that leaves a job only the GPUs that SLURM gave it.
+    """Return a shell line that hides all GPUs from a job, unless SLURM has assigned GPUs to it.
 
-    Where devices are not fenced, a job without any would see all of them, or those of the shell it was submitted from.
+    On clusters that do not isolate devices, a job without GPUs would otherwise see all GPUs of the node, or those of
+    the shell that submitted it.
     """
     asked = any("gpu" in line for line in (job.gres or "", *job.extra))
     return f'[ -n "${{SLURM_JOB_GPUS:-}}" ] || {NO_GPU}' if asked else NO_GPU
 
 
 def wall_time(hours: float) -> str:
-    """Hours as SLURM writes them: days-hours:minutes:seconds."""
+    """Convert hours to SLURM's notation, days-hours:minutes:seconds."""
     minutes, seconds = divmod(round(hours * 3600), 60)
     whole_hours, minutes = divmod(minutes, 60)
     days, whole_hours = divmod(whole_hours, 24)
@@ -159,7 +160,7 @@ def wall_time(hours: float) -> str:
 
 
 def interpreter(site: SlurmProfile) -> list[str]:
-    """Python on the nodes; -P: what lies in the working directory is not imported instead of what is installed."""
+    """Return the Python command for the nodes; -P prevents imports from the working directory."""
     return [site.python or sys.executable, "-P"]
 
 
@@ -194,13 +195,13 @@ def _script(
         "",
         "leaving=",
         "leave() {",
-        f'  echo "$(date "+%F %T") {what}: the wall time is near, the program leaves"',
+        f'  echo "$(date "+%F %T") {what}: the wall time is near, asking the program to leave"',
         '  leaving=yes; kill -TERM "$program" 2>/dev/null',
         "}",
         "trap leave USR1",
         f"{program} &",
         "program=$!",
-        "# a signal ends 'wait' early; it is waited again until the program is gone",
+        "# a signal ends 'wait' early: wait again until the program has ended",
         'wait "$program"; status=$?',
         'while kill -0 "$program" 2>/dev/null; do wait "$program"; status=$?; done',
         "",
@@ -217,6 +218,6 @@ def _script(
 
 
 def _log_path(path: Path) -> str:
-    """A path in which sbatch replaces nothing but the ids in the file's name."""
+    """Return a path escaped for sbatch, so that it expands only the job ids in the file name."""
     text = f"{str(path.parent).replace('%', '%%')}/{path.name}"
     return f'"{text}"' if re.search(r"\s", text) else text

@@ -1,4 +1,4 @@
-"""SLURM as a site: how worker jobs are checked, submitted and driven for a profile."""
+"""Site for SLURM: check, submit and drive the worker jobs of a profile."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
 
 class SlurmSite(SlurmProfile):
-    """Workers that are jobs of SLURM."""
+    """Workers that run as SLURM jobs."""
 
     def open(self, request: Request) -> "AbstractContextManager[Client]":
-        """Submit worker jobs for a client in this process, whatever the mode."""
+        """Submit worker jobs for a client in this process, even if the profile's mode is unattended."""
         from .driver import open_interactive
 
         return open_interactive(self.replace(mode="interactive"), request)
 
     def examine(self) -> Iterator[tuple[State, str]]:
-        """Ask SLURM for what the profile wants, and start the interpreter of its jobs."""
+        """Ask SLURM whether it accepts the profile's jobs, and start the interpreter of these jobs."""
         from .diagnosis import examine_interpreter
         from .feasibility import check_site
 
         check_site(self)
-        yield "ok", "SLURM gives what the profile asks for"
+        yield "ok", "SLURM accepts the jobs of the profile"
         yield examine_interpreter(self)
 
     def describe_scripts(self, out: Path, command: tuple[str, ...]) -> str:
-        """Return the scripts of driver and workers."""
+        """Return the job scripts of driver and workers, as text."""
         from .unattended import describe_scripts
 
         return describe_scripts(self, out, command)
 
     def jobs(self, out: Path) -> "Jobs":
-        """Return the jobs of the run in ``out``, submitted or not."""
+        """Return the jobs of the run in ``out``, whether or not they are submitted."""
         from .unattended import Jobs
 
         return Jobs.of(self, out)
 
     def drive(self, out: Path, *, workers: int | None = None) -> "AbstractContextManager[Client]":
-        """Start the scheduler that the worker jobs look for."""
+        """Start the scheduler that the worker jobs connect to, and yield its client."""
         from .driver import drive
 
         return drive(self, out, workers=workers)

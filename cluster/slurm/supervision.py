@@ -1,7 +1,7 @@
-"""Keeping a number of worker jobs in the queue, whatever happens to them, and saying why they wait.
+"""Keep a fixed number of worker jobs in the queue by replacing lost jobs, and log why jobs wait.
 
-SLURM itself requeues jobs that lost their node or were preempted, and jobs put themselves back before their wall time.
-What is left are those that were cancelled, ran out of memory, could not be requeued, or failed.
+SLURM itself requeues jobs that lost their node or were preempted, and jobs requeue themselves before their wall time.
+This module replaces the others: jobs that were cancelled, ran out of memory, could not be requeued, or failed.
 """
 
 import logging
@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from lls_decode.errors import SiteError
 
 LOOK_S = 5.0
-"""How often the queue is looked at."""
+"""Interval in seconds between two looks at the queue."""
 MISSING_S = 15.0
-"""A job that has been in no queue for this long is lost; while it is requeued it may be in none for a moment."""
+"""Time in seconds after which a job that is missing from the queue is lost; requeued jobs are missing for a moment."""
 MOST_DELAY_S = 1800.0
 SAY_S = 300.0
-"""How often it is said that jobs wait."""
+"""Interval in seconds at which the same message about waiting jobs is repeated."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Shortage:
-    """How many jobs to submit, and when.
+    """Decision of when to replace lost jobs, and how many.
 
-    Each round of new jobs that brings no new worker doubles the time until the next one: jobs that cannot start, such
-    as those of a broken environment, would fill the queue otherwise.
+    Each round of new jobs that brings no new worker doubles the time until the next round. Otherwise jobs that cannot
+    start, e.g. because of a broken environment, would flood the queue.
     """
 
     wanted: int
@@ -40,7 +40,10 @@ class Shortage:
     _workers_seen: int = field(default=0, init=False)
 
     def count(self, jobs: int, workers_seen: int, now: float) -> int:
-        """Jobs to submit now, when ``jobs`` are in the queue and ``workers_seen`` workers have ever come."""
+        """Return the number of jobs to submit now.
+
+        ``jobs`` is the number of jobs in the queue, ``workers_seen`` the number of workers that have ever connected.
+        """
         if workers_seen > self._workers_seen:
             self._workers_seen, self._delay_s, self._not_before = workers_seen, 0.0, min(self._not_before, now)
         if jobs >= self.wanted:
@@ -57,14 +60,14 @@ class Shortage:
 
 
 class Speaker:
-    """Logs a sentence, and the same one not again for a while."""
+    """Logger that does not repeat the same message within a time interval."""
 
     def __init__(self, every_s: float = SAY_S) -> None:
         self._every_s = every_s
         self._said: dict[str, float] = {}
 
     def say(self, words: str) -> None:
-        """Log it, unless that was done a moment ago."""
+        """Log a message, unless it was logged recently."""
         now = time.monotonic()
         if now - self._said.get(words, -self._every_s) >= self._every_s:
             self._said[words] = now
@@ -73,17 +76,17 @@ class Speaker:
 
 @contextmanager
 def supervise(look: Callable[[float], None]) -> Iterator[None]:
-    """Call ``look`` with the time, every few seconds, in a thread, until the context ends."""
+    """Call ``look`` with the current time every few seconds in a thread, until the context ends."""
     stop, speaker = threading.Event(), Speaker()
 
     def run() -> None:
         while not stop.wait(LOOK_S):
             try:
                 look(time.monotonic())
-            except SiteError as error:  # SLURM does not answer: then nothing is known, and nothing is decided
-                speaker.say(f"worker jobs cannot be looked after at the moment: {error}")
+            except SiteError as error:  # SLURM does not answer: the state of the jobs is unknown, so do nothing
+                speaker.say(f"worker jobs cannot be supervised at the moment: {error}")
             except Exception:
-                logger.exception("the supervision of worker jobs has failed; it goes on")
+                logger.exception("a check of the worker jobs has failed; supervision continues")
 
     thread = threading.Thread(target=run, name="supervisor", daemon=True)
     thread.start()

@@ -1,6 +1,6 @@
-"""A run as jobs that need no terminal: a driver, and an array of workers that find it.
+"""Run as jobs that need no terminal: a driver job, and an array of worker jobs that find the driver.
 
-The submitted command is given as an argument vector; what it does is not known here.
+The command of the driver job is passed in as an argument vector; this module does not know what the command does.
 """
 
 import getpass
@@ -24,42 +24,42 @@ PROFILE_NAME = "profile.yaml"
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of the run in a folder (a `lls_decode.cluster.jobs.RunJobs`)."""
+    """Jobs of the run in a folder; implements `lls_decode.cluster.jobs.RunJobs`."""
 
     site: SlurmProfile
     folder: JobFolder
 
     @classmethod
     def of(cls, site: SlurmProfile, out: Path) -> "Jobs":
-        """Those of the run in ``out``, submitted or not."""
+        """Return the jobs of the run in ``out``, whether or not they are submitted."""
         return cls(site, JobFolder(out.resolve()))
 
     @property
     def name(self) -> str:
-        """Name in the queue."""
+        """Name that all jobs of the run have in the queue."""
         return self.folder.name
 
     @property
     def logs(self) -> Path:
-        """Folder of the logs."""
+        """Folder that holds the logs of the jobs."""
         return self.folder.logs
 
     def queued(self) -> list[QueuedJob]:
-        """Jobs that are waiting or running."""
+        """Return the pending and running jobs."""
         return list_jobs(self.name)
 
     def queued_ids(self) -> list[str]:
-        """Ids of all jobs that wait or run, when the driver is among them; else none."""
+        """Return the ids of all pending and running jobs; empty if the driver job is not among them."""
         jobs = self.queued()
         return [job.id for job in jobs] if any(not job.in_array for job in jobs) else []
 
     def submit(self, workers: int | None, make_command: Callable[[Path], Sequence[str]]) -> str:
-        """Check, write and submit all jobs; gives their numbers and ids in words.
+        """Check, write and submit all jobs; return a text with their numbers and ids.
 
         Raises
         ------
         SiteError
-            SLURM does not answer, or will not give what the profile asks for.
+            SLURM does not answer, or cannot provide what the profile asks for.
         """
         check_site(self.site)
         folder, wanted = self.folder, workers or self.site.workers_max
@@ -72,7 +72,7 @@ class Jobs:
                 (folder.site / f"{what}.sh").write_text(text, encoding="utf-8")
         except OSError as error:
             raise SiteError(
-                f"{folder.site} cannot be written ({error.strerror}); mend permissions, or free space."
+                f"{folder.site} cannot be written ({error.strerror}); correct its permissions, or free disk space."
             ) from error
         driver = submit(folder.site / "driver.sh")
         try:
@@ -83,11 +83,11 @@ class Jobs:
         return f"driver job {driver}, {wanted} worker jobs {array}"
 
     def watch(self) -> Callable[[], tuple[bool, list[str]]]:
-        """Return a function that looks at the queue."""
+        """Return a function that polls the queue: whether the driver job still exists, and new messages."""
         return Watch(self).look
 
     def describe(self) -> list[str]:
-        """How to watch and to cancel them."""
+        """Return lines of text that say how to watch and cancel the jobs."""
         return [
             f"watch      lls-decode status {self.folder.out} --watch",
             f"jobs       squeue --user={getpass.getuser()} --name={self.name}",
@@ -97,16 +97,16 @@ class Jobs:
 
     @property
     def cancel_command(self) -> str:
-        """Ends the run; what is done stays."""
+        """Command that cancels all jobs of the run; finished blocks are kept."""
         return f"scancel --user={getpass.getuser()} --name={self.name}"
 
     def latest_log(self) -> Path | None:
-        """The driver's log that was written last."""
+        """Return the most recent log of the driver job."""
         logs = sorted(self.folder.logs.glob("driver-*.log"), key=lambda path: path.stat().st_mtime)
         return logs[-1] if logs else None
 
     def last_error(self) -> str | None:
-        """The error that ended the driver, from its log; None when it says none."""
+        """Return the error in the log that ended the driver job; None if there is none."""
         log = self.latest_log()
         if log is None:
             return None
@@ -114,20 +114,20 @@ class Jobs:
         return next((line for line in reversed(lines) if line.startswith("Error: ")), None)
 
     def dashboard(self) -> str | None:
-        """How to see the dashboard of the driver; None before it has begun."""
+        """Return how to open the driver's dashboard; None if the driver has not started."""
         meeting = read_rendezvous(self.folder.site)
         login = os.environ.get("SLURM_SUBMIT_HOST")
         return describe_dashboard(meeting, login=login) if meeting and meeting.dashboard_port else None
 
 
 def job_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> dict[str, str]:
-    """The texts of both job scripts: ``driver`` and ``worker``."""
+    """Return the texts of the job scripts ``driver`` and ``worker``."""
     folder = JobFolder(out.resolve())
     return {"driver": driver_script(site, folder, command), "worker": worker_script(site, folder)}
 
 
 def describe_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> str:
-    """What would be submitted, as text."""
+    """Return the job scripts that would be submitted, as text."""
     folder = JobFolder(out.resolve(), session="" if site.is_unattended else "SESSION")
     array = f"sbatch --array=0-{site.workers_max - 1}"
     if not site.is_unattended:
@@ -139,14 +139,14 @@ def describe_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> s
 
 @dataclass
 class Watch:
-    """Looks at the jobs of a run, now and then, for whoever follows it from outside."""
+    """Poller of the queue, for a process that follows a run from outside its jobs."""
 
     jobs: Jobs
     said: tuple[str, ...] = ()
     missed: int = 0
 
     def look(self) -> tuple[bool, list[str]]:
-        """Whether a driver is still there (or SLURM does not answer), and what is new to say."""
+        """Return whether the driver job still exists (or SLURM does not answer), and new messages."""
         try:
             queued = self.jobs.queued()
         except SlurmError as error:
@@ -154,13 +154,13 @@ class Watch:
         drivers = [job for job in queued if not job.in_array]
         self.missed = 0 if drivers else self.missed + 1
         hopeless = any(is_hopeless(job) for job in queued)
-        advice = [f"these jobs do not begin by themselves; cancel with: {self.jobs.cancel_command}"]
+        advice = [f"these jobs will not start by themselves; cancel with: {self.jobs.cancel_command}"]
         dashboard = self.jobs.dashboard() if any(not job.waits for job in drivers) else None
         lines = [*explain(queued), *(advice if hopeless else []), *([f"dashboard: {dashboard}"] if dashboard else [])]
         return self.missed < 2, self._new(lines)
 
     def _new(self, lines: list[str]) -> list[str]:
-        """Lines that were not said the last time; words before the colon, with counts of jobs, do not matter."""
+        """Return the lines that are new since the last call, ignoring text before a colon, which has job counts."""
         kinds = tuple(line.partition(": ")[2] or line for line in lines)
         new = [line for line, kind in zip(lines, kinds, strict=True) if kind not in self.said]
         self.said = kinds

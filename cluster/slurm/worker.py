@@ -1,6 +1,6 @@
-"""The program of a worker job: find the driver, work for it, find it again when it was started anew.
+"""Program of a worker job: find the driver, work for it, and find it again after the driver was restarted.
 
-``python -m lls_decode.cluster.slurm.worker FOLDER ...``; the job script gives the options (`scripts.worker_script`).
+Started as ``python -m lls_decode.cluster.slurm.worker FOLDER ...`` by the job script (`scripts.worker_script`).
 """
 
 import argparse
@@ -35,20 +35,20 @@ from .scripts import PRELOAD
 
 POLL_S = 1.0
 ASK_S = 30.0
-"""How often SLURM is asked whether there is still a driver job."""
+"""Interval in seconds at which SLURM is asked whether the driver job still exists."""
 START_S = 300.0
-"""How long a worker process may take to start; environments on file servers are slow."""
+"""Time in seconds that a worker process may take to start; environments on file servers load slowly."""
 ANSWER_S = 5.0
-"""How long a driver may take to accept a connection."""
+"""Time in seconds that a driver may take to accept a connection."""
 CLOSE_S = 15.0
 ALONE_S = 600.0
-"""How long a worker waits for a driver where SLURM cannot be asked."""
+"""Time in seconds that a worker waits for a driver if SLURM cannot be asked."""
 
 logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Work until the run is over (status 0), or SIGTERM or SIGUSR1 asks the job to leave."""
+    """Work until the run is over (exit status 0), or until SIGTERM or SIGUSR1 asks the job to leave."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%F %T")
     try:
@@ -63,27 +63,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def given_devices(visible: str, *, wanted: int) -> list[str]:
-    """``CUDA_VISIBLE_DEVICES`` of each worker process: one device each, or one process without any.
+    """Return ``CUDA_VISIBLE_DEVICES`` for each worker process: one device each, or one process without devices.
 
     Raises
     ------
     SiteError
-        The job was to have GPUs, and SLURM has given it none.
+        The job requested GPUs, but SLURM assigned none.
     """
     devices = [item.strip() for item in visible.split(",") if item.strip() not in ("", "-1", "NoDevFiles")]
     if wanted and not devices:
         raise SiteError(
-            f"This job was to have {wanted} GPUs (gres), but SLURM named none (CUDA_VISIBLE_DEVICES is {visible!r}); "
+            f"This job requested {wanted} GPUs (gres), but SLURM assigned none (CUDA_VISIBLE_DEVICES is {visible!r}); "
             "its GPUs are not set up in gres.conf, or gres was not passed on."
         )
     return devices or [""]
 
 
 def given_memory(job: Mapping[str, str]) -> int:
-    """Bytes that the worker processes of a job may fill, when its profile does not say.
+    """Return the memory in bytes that the worker processes of a job may use, if the profile does not set it.
 
-    SLURM's own figures for the job come first, as its environment has them. Where it has none, the job's share of what
-    Dask finds (a cgroup's limit, else the machine) by CPUs, so that jobs that share a node fit into it.
+    The limits that SLURM sets in the environment of the job take precedence. Without them, the memory that Dask finds
+    is used if a cgroup limits it; otherwise the job gets a share of the machine's memory in proportion to its CPUs, so
+    that jobs that share a node fit into it.
     """
     cpus, of_job, of_cpu = (
         int(job.get(f"SLURM_{name}", 0)) for name in ("CPUS_ON_NODE", "MEM_PER_NODE", "MEM_PER_CPU")
@@ -93,12 +94,12 @@ def given_memory(job: Mapping[str, str]) -> int:
     machine = psutil.virtual_memory().total
     if machine > MEMORY_LIMIT or not cpus:
         return usable(MEMORY_LIMIT)
-    everywhere = os.cpu_count() or cpus  # also those that other jobs have
+    everywhere = os.cpu_count() or cpus  # including the CPUs of other jobs
     return usable(machine * min(cpus, everywhere) // everywhere)
 
 
 class _Worker:
-    """The worker processes of one job, one for each of its GPUs."""
+    """Worker processes of one job, one for each of its GPUs."""
 
     def __init__(self, options: argparse.Namespace, devices: list[str]) -> None:
         self._options = options
@@ -106,9 +107,9 @@ class _Worker:
         self._memory: int = options.memory or given_memory(os.environ)
         self._folder: Path = options.folder
         self._asked = asyncio.Event()
-        """Set when the job is to leave."""
+        """Set when the job has been asked to leave."""
         self._contact = self._looked = time.monotonic()
-        """When there was a driver, and when SLURM was asked for one."""
+        """Times of the last contact with a driver, and of the last query to SLURM about the driver job."""
 
     async def work(self) -> int:
         for number in LEAVE_SIGNALS:
@@ -118,9 +119,9 @@ class _Worker:
             driver = await self._find()
             if driver is None:
                 break
-            if not await _answers(driver):  # a driver that was killed has left its address behind
+            if not await _answers(driver):  # a killed driver leaves its address behind
                 if driver.address != silent:
-                    logger.info("nobody answers at %s; waiting for the next driver", driver.address)
+                    logger.info("no driver answers at %s; waiting for the next driver", driver.address)
                 silent = driver.address
                 await self._sleep(POLL_S)
                 continue
@@ -132,13 +133,16 @@ class _Worker:
         return 0
 
     async def _find(self) -> Rendezvous | None:
-        """Wait for a driver; None when there will be none, or the job is to leave. What is found may be out of date."""
+        """Wait for a driver and return its address; None if there will be none, or if the job is asked to leave.
+
+        The driver at the returned address may already have ended.
+        """
         while not self._asked.is_set():
             if (self._folder / "over").exists():
                 logger.info("the run is over")
                 return None
             if not self._driver_exists(time.monotonic()):
-                logger.info("there is no driver job any more")
+                logger.info("the driver job no longer exists")
                 return None
             driver = read_rendezvous(self._folder)
             if driver is not None:
@@ -147,11 +151,11 @@ class _Worker:
         return None
 
     def _driver_exists(self, now: float) -> bool:
-        """Whether there is, or will be, a driver, as far as is known; SLURM is asked now and then."""
+        """Return whether a driver exists or may come, asking SLURM every `ASK_S` seconds."""
         if now - max(self._contact, self._looked) < ASK_S:
             return True
         self._looked = now
-        if shutil.which("squeue") is None:  # inside of a container
+        if shutil.which("squeue") is None:  # inside a container
             return now - self._contact < ALONE_S
         try:
             return any(not job.in_array for job in list_jobs(self._options.name))
@@ -160,17 +164,17 @@ class _Worker:
             return True
 
     async def _serve(self, driver: Rendezvous) -> None:
-        """Work for a driver until it is gone, or the job is to leave."""
+        """Work for a driver until the driver ends or the job is asked to leave."""
         nannies = [Nanny(driver.address, **self._nanny_options(driver, number)) for number in range(len(self._devices))]
         asked: asyncio.Future[Any] = asyncio.ensure_future(self._asked.wait())
         started: asyncio.Future[Any] = asyncio.gather(*(nanny.start() for nanny in nannies))
         try:
             await asyncio.wait({asked, started}, return_when=asyncio.FIRST_COMPLETED)
-            if not started.done():  # the driver is slow, or gone again: there is nothing yet that could be finished
+            if not started.done():  # the driver is slow or has ended; no task has started yet
                 started.cancel()
                 return
             started.result()
-            logger.info("at work for the driver at %s", driver.address)
+            logger.info("working for the driver at %s", driver.address)
             over: asyncio.Future[Any] = asyncio.gather(*(nanny.finished() for nanny in nannies))
             await asyncio.wait({asked, over}, return_when=asyncio.FIRST_COMPLETED)
             if self._asked.is_set():
@@ -197,13 +201,13 @@ class _Worker:
         }
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, or wake when the job is to leave."""
+        """Sleep, but wake up early if the job is asked to leave."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._asked.wait(), timeout=seconds)
 
 
 async def _answers(driver: Rendezvous) -> bool:
-    """Whether somebody listens there: found out soon, where a worker process would try for a minute."""
+    """Return whether a driver accepts connections, within seconds; a worker process would try for a minute."""
     options = driver.security.get_connection_args("worker") if driver.security else {}
     try:
         comm = await connect(driver.address, timeout=ANSWER_S, **options)
@@ -214,7 +218,7 @@ async def _answers(driver: Rendezvous) -> bool:
 
 
 def _leave(nannies: list[Nanny]) -> None:
-    """Ask the worker processes to leave; SLURM may have done so already."""
+    """Ask the worker processes to leave; SLURM may already have asked them."""
     for nanny in nannies:
         nanny.close_gracefully(reason="the job ends")
         if nanny.pid:
@@ -223,7 +227,7 @@ def _leave(nannies: list[Nanny]) -> None:
 
 
 async def _close(nannies: list[Nanny]) -> None:
-    """End the worker processes; a nanny waits for a process that is being started, and may wait for long."""
+    """End the worker processes, and kill those that take too long, e.g. because they are still starting."""
     closing = asyncio.gather(*(nanny.close(timeout=5) for nanny in nannies), return_exceptions=True)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(closing, timeout=CLOSE_S)
@@ -235,12 +239,14 @@ async def _close(nannies: list[Nanny]) -> None:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}" if __spec__ else None)
-    parser.add_argument("folder", type=Path, help="folder in which the driver says where it is")
+    parser.add_argument("folder", type=Path, help="folder in which the driver publishes its address")
     parser.add_argument("--name", required=True, help="name of the run's jobs")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs that the job has asked for")
-    parser.add_argument("--memory", type=int, help="bytes for all processes; left out: what SLURM gives the job")
-    parser.add_argument("--grace", type=float, required=True, help="seconds in which a running block may end")
-    parser.add_argument("--interface", help="network interface")
+    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs that the job has requested")
+    parser.add_argument(
+        "--memory", type=int, help="memory of all processes in bytes; default: what SLURM gives the job"
+    )
+    parser.add_argument("--grace", type=float, required=True, help="seconds that a running block may take to finish")
+    parser.add_argument("--interface", help="network interface to use")
     return parser.parse_args(arguments)
 
 

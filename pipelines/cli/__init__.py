@@ -1,8 +1,8 @@
-"""The command line: each command is a thin door to a Python function of the same effect.
+"""Command line: each command is a thin layer over a Python function that does the same.
 
-The only folder that sees both machines (`cluster`) and work (`pipelines`). Heavy modules are imported inside the
-commands that need them, so that ``--help`` is quick. A new command is a function in the module of its subject, and
-appears in `SECTIONS`; paths that it writes are of type `OutputPath`.
+This is the only package that imports both `cluster` (machines) and `pipelines` (work). Commands import heavy modules
+inside their functions, so that ``--help`` stays fast. To add a command, write a function in the module of its subject,
+list the function in `SECTIONS`, and declare the paths that it writes as `OutputPath`.
 """
 
 import io
@@ -42,14 +42,14 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Accuracy": (evaluate, spike_in, frc),
     "Settings": (config, cluster),
 }
-"""All commands, as the help lists them."""
+"""All commands, by section of the top-level help."""
 _MOST_SIGNS = 4000
-"""Characters of a message: what files hold is quoted in it."""
+"""Maximum length of a printed message in characters; messages quote contents of files, which can be very long."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run ``lls-decode``; ends the process with the exit status of `lls_decode.errors`."""
+    """Run ``lls-decode`` and end the process with an exit status of `lls_decode.errors`."""
     try:
         status = cli.main(args=arguments, prog_name="lls-decode", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo(printable(said.getvalue()), err=True, nl=False)
         sys.exit(EXIT_USAGE)
     except Interrupted as interrupt:
-        click.echo(f"{interrupt.name}: interrupted; the same command goes on.", err=True)
+        click.echo(f"{interrupt.name}: interrupted; rerun the same command to resume.", err=True)
         sys.exit(interrupt.exit_status)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
@@ -73,16 +73,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def printable(message: str) -> str:
-    """A message whose parts may come from any file: no control characters, and not longer than a screen."""
+    """Return a message that is safe to print: control characters escaped, long texts cut at `_MOST_SIGNS`."""
     words = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in message[:_MOST_SIGNS])
     return words + (" ..." if len(message) > _MOST_SIGNS else "")
 
 
 class SectionedGroup(click.Group):
-    """A group whose help lists commands by subject."""
+    """Command group whose help lists its commands by section."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one list of commands for each of `SECTIONS`."""
+        """Write one list of commands for each section of `SECTIONS`."""
         width = max(len(name) for name in self.commands)
         for title, commands in SECTIONS.items():
             with formatter.section(title):
@@ -92,11 +92,11 @@ class SectionedGroup(click.Group):
 
 @click.group(cls=SectionedGroup, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="lls-decode")
-@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.option("-v", "--verbose", is_flag=True, help="Log debug messages.")
 def cli(verbose: bool) -> None:
     """Localize single molecules in lattice light-sheet volumes and other very large movies.
 
-    zarr in, Parquet out. Begin with 'lls-decode demo', then 'lls-decode inspect DATASET'.
+    Reads zarr, writes Parquet. Start with 'lls-decode demo', then 'lls-decode inspect DATASET'.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,

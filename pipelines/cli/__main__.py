@@ -1,4 +1,4 @@
-"""``python -m lls_decode.pipelines.cli``: how a driver job starts us."""
+"""Entry point of ``python -m lls_decode.pipelines.cli``, which driver jobs use to start the program."""
 
 from . import main
 

@@ -1,4 +1,4 @@
-"""The group ``config``: configurations."""
+"""Commands about configurations: the group ``config``."""
 
 import functools
 import operator
@@ -22,25 +22,28 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 KINDS = ("run", "training", "movie", "site", "batch")
-"""Files that people write, each with a schema."""
+"""Kinds of YAML files that users write; each kind has a schema."""
 
 
 @click.group()
 def config() -> None:
-    """Configurations: show, make, check, describe for editors."""
+    """Show, create and check configurations, and print their schemas for editors."""
 
 
-@config.command(epilog="Example: lls-decode config show lls-paint > my-training.yaml")
+@config.command(
+    short_help="Print a shipped or default configuration.",
+    epilog="Example: lls-decode config show lls-paint > my-training.yaml",
+)
 @click.argument("name", type=ANY_CONFIG, default="run")
 def show(name: str) -> None:
-    """Print a shipped configuration, or the defaults of 'run'."""
+    """Print a shipped configuration, or the defaults of 'lls-decode run'."""
     click.echo(RunConfig().to_yaml() if name == "run" else find_config(name).read_text(encoding="utf-8"), nl=False)
 
 
 @config.command("list", epilog="Example: lls-decode config list")
 def list_configs() -> None:
     """List the configurations that ship with the package."""
-    click.echo("run            defaults of 'lls-decode run'")
+    click.echo("run            default run configuration")
     for name, path in shipped(".yaml").items():
         click.echo(f"{name:<14} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
     click.echo("\npresets of 'lls-decode config init'")
@@ -52,13 +55,15 @@ def list_configs() -> None:
     epilog="Example: lls-decode config init astigmatism --out mine.yaml --psf psf.npz --run-config run.yaml"
 )
 @click.argument("preset", type=click.Choice(list(PRESETS)))
-@click.option("--out", required=True, type=OutputPath(), help="Training configuration (YAML).")
+@click.option("--out", required=True, type=OutputPath(), help="Training configuration to write (YAML).")
 @click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.")
-@click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'lls-decode calibrate', or SMAP's _3dcal.mat.")
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF from 'lls-decode calibrate', or SMAP's _3dcal.mat.")
 @click.option(
-    "--run-config", type=click.Path(path_type=Path), help="Run configuration: its camera, pixel size and geometry."
+    "--run-config",
+    type=click.Path(path_type=Path),
+    help="Run configuration that gives camera, pixel size and geometry.",
 )
-@click.option("--gpu", is_flag=True, help="The published network size, and a training for a GPU.")
+@click.option("--gpu", is_flag=True, help="Use the published network size and training settings for a GPU.")
 @set_option
 def init(
     preset: str,
@@ -72,27 +77,27 @@ def init(
     r"""Write a commented training configuration for your microscope.
 
     \b
-    lls-paint    stage-scanned lattice light-sheet, context along the planes of a sweep
-    astigmatism  classical 3-D movies, context in time
-    2d           2-D movies, context in time
+    lls-paint    stage-scanned lattice light-sheet; context from neighbouring planes of the sweep
+    astigmatism  astigmatic 3-D movies; context from neighbouring frames in time
+    2d           2-D movies; context from neighbouring frames in time
     """
     from lls_decode.table import written_aside
 
     if out.exists() and not is_forced():
-        raise ConfigError(f"{out} exists; give another --out, or --force to replace it.")
+        raise ConfigError(f"{out} exists; give another --out, or add --force to replace it.")
     run = None if run_config is None else load_run_config(run_config)
     microscope = Microscope(pixel=square_pixel(pixel_nm), psf=psf, run=run)
     made = changed(preset_config(preset, name=out.stem, microscope=microscope, gpu=gpu), changes)
     with written_aside(out) as aside:
         aside.write_text(preset_text(made, preset=preset, path=out), encoding="utf-8")
-    click.echo(f"{out} written; change it, then: lls-decode train --config {out} --out work/{made.name}")
+    click.echo(f"{out} written; edit it, then: lls-decode train --config {out} --out work/{made.name}")
 
 
 @config.command(epilog="Example: lls-decode config check my-run.yaml --kind run")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--kind", type=click.Choice(["run", "training", "movie"]), default="run", show_default=True)
 def check(path: Path, kind: str) -> None:
-    """Validate a configuration."""
+    """Validate the configuration file PATH."""
     if kind == "run":
         load_run_config(path)
     else:
@@ -101,12 +106,15 @@ def check(path: Path, kind: str) -> None:
     click.echo(f"{path} is a valid {kind} configuration.")
 
 
-@config.command(epilog="Example: lls-decode config schema training > training.schema.json")
+@config.command(
+    short_help="Print the JSON schema of one kind of configuration.",
+    epilog="Example: lls-decode config schema training > training.schema.json",
+)
 @click.argument("kind", type=click.Choice(KINDS), default="run")
 def schema(kind: str) -> None:
-    """Print the JSON schema of a kind of file, for editors that check and complete YAML.
+    """Print the JSON schema of one KIND of configuration, for editors that check and complete YAML.
 
-    In editors with the YAML language server, begin the file with: # yaml-language-server: $schema=training.schema.json
+    For editors with the YAML language server, start the file with: # yaml-language-server: $schema=training.schema.json
     """
     echo_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **config_schema(kind)})
 
@@ -118,7 +126,7 @@ def config_schema(kind: str) -> dict[str, Any]:
 
 
 def _plain(part: Any, key: str = "") -> Any:
-    """Write the descriptions in a schema in the words of YAML."""
+    """Return a schema whose descriptions write Python values as YAML, e.g. null for None."""
     if isinstance(part, dict):
         return {name: _plain(value, name) for name, value in part.items()}
     if isinstance(part, list):

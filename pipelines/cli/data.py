@@ -16,14 +16,19 @@ from .options import changed, echo_json, json_option, like_option, progress_bar,
 from .parameters import ANY_PATH, MODEL, LazyHelpCommand
 
 
-@click.command(epilog="Example: lls-decode inspect cell.zarr --config cell.run.yaml")
+@click.command(
+    short_help="Describe a dataset or a localization table.",
+    epilog="Example: lls-decode inspect cell.zarr --config cell.run.yaml",
+)
 @click.argument("path", type=ANY_PATH)
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration: input, geometry.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML) with input and geometry."
+)
 @click.option(
     "--camera-frames", type=click.IntRange(0), default=256, show_default=True,
-    help="Frames to read for the guess at the camera; 0: none.",
+    help="Number of frames to read to guess the camera parameters; 0 to skip the guess.",
 )  # fmt: skip
-@click.option("--verify", is_flag=True, help="Read all frames and compare them with the checksums of 'convert'.")
+@click.option("--verify", is_flag=True, help="Read all frames and compare them with the checksums from 'convert'.")
 @input_options
 @set_option
 @like_option
@@ -37,13 +42,15 @@ def inspect(
     changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say what a dataset (zarr), or a localization table (.parquet), holds."""
+    """Describe the contents of PATH: a dataset (zarr) or a localization table (.parquet)."""
     path = resolve_dataset(path)
     if path.endswith(".parquet") and not is_address(path):
         from lls_decode.pipelines.flows.table_inspection import inspect_table
 
         if inputs.changes():
-            raise ConfigError(f"{path} is a table, and --array, --axes and the like are for datasets; leave them out.")
+            raise ConfigError(
+                f"{path} is a table; --array, --axes and the other input options apply to datasets only. Omit them."
+            )
         summary = inspect_table(path)
     else:
         from lls_decode.frames import open_source
@@ -69,7 +76,7 @@ def inspect(
 
 
 def _lost_frames(path: str, config: RunConfig) -> list[str]:
-    """Ranges of frames that are not what was converted."""
+    """Return the ranges of frames that differ from the frames that were converted, as texts."""
     from lls_decode.frames import verify_store
 
     with progress_bar("comparing checksums") as progress:
@@ -107,27 +114,25 @@ def _movie_formats() -> str:
 @click.command(
     cls=LazyHelpCommand,
     formats=_movie_formats,
-    short_help="Convert MOVIE to zarr of the recommended layout.",
+    short_help="Convert MOVIE to zarr in the recommended layout.",
     epilog="Example: lls-decode convert stack.tif cell.zarr --planes-per-volume 30 --pixel-nm 104",
 )
 @click.argument("movie", type=ANY_PATH)
 @click.argument("out", type=OutputPath())
-@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: what the file says]")
-@click.option(
-    "--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: what the file says]"
-)
-@click.option("--z-step-nm", type=click.FloatRange(0, min_open=True), help="Step between planes, nm.")
-@click.option("--axes", help="Axes of each file when its metadata are wrong, e.g. zyx.")
-@click.option("--channel", help="Which channel of several: its number, its name, or its laser.")
-@click.option("--position", help="Which position, or image of a file, of several: its number or name.")
+@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames per volume.  [default: from the file]")
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: from the file]")
+@click.option("--z-step-nm", type=click.FloatRange(0, min_open=True), help="Distance between planes, nm.")
+@click.option("--axes", help="Axes of each file, if the metadata are wrong, e.g. zyx.")
+@click.option("--channel", help="Channel to convert, if there are several: its number, name or laser.")
+@click.option("--position", help="Position (or image in a file) to convert, if there are several: its number or name.")
 @click.option(
     "--pattern",
-    help="Which files of a folder, with {t} {z} {c} {p} for time, plane, channel, position: 'pos1_t{t}.tif'.",
+    help="File names to read in a folder; {t} {z} {c} {p} stand for time, plane, channel, position: 'pos1_t{t}.tif'.",
 )
-@click.option("--allow-gaps", is_flag=True, help="Accept files that are absent or short, and record them.")
-@click.option("--salvage", is_flag=True, help="Take the whole frames of damaged files, and record what is missing.")
-@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core, at most 8]")
-@click.option("--overwrite", is_flag=True, help="Replace a store that is there, or begin an interrupted one anew.")
+@click.option("--allow-gaps", is_flag=True, help="Accept missing or truncated files, and record the gaps.")
+@click.option("--salvage", is_flag=True, help="Keep the intact frames of damaged files, and record what is missing.")
+@click.option("--workers", type=click.IntRange(1), help="Number of threads.  [default: one per core, at most 8]")
+@click.option("--overwrite", is_flag=True, help="Replace an existing store, or restart an interrupted conversion.")
 def convert(
     movie: str,
     out: Path,
@@ -143,7 +148,7 @@ def convert(
     workers: int | None,
     overwrite: bool,
 ) -> None:
-    """Convert MOVIE to zarr of the recommended layout; each shard is read back and compared.
+    """Convert MOVIE to zarr in the recommended layout; each written shard is read back and compared.
 
     MOVIE is one of: {formats}. Rerun the same command to resume an interrupted conversion.
     """
@@ -172,16 +177,23 @@ def convert(
     )
 
 
-@click.command(epilog="Example: lls-decode preview cell.zarr --model lls-paint --volume 100 --out preview.png")
+@click.command(
+    short_help="Localize one volume and draw the result.",
+    epilog="Example: lls-decode preview cell.zarr --model lls-paint --volume 100 --out preview.png",
+)
 @click.argument("dataset", type=ANY_PATH)
-@click.option("--model", type=MODEL, required=True, help="Bundle (.lls), or the name of a shipped one.")
-@click.option("--out", default="preview.png", show_default=True, type=OutputPath())
+@click.option("--model", type=MODEL, required=True, help="Model bundle (.lls), or the name of a shipped one.")
+@click.option("--out", default="preview.png", show_default=True, type=OutputPath(), help="Picture to write (.png).")
 @click.option(
-    "--volume", type=click.IntRange(0), help="Which volume, or first frame of a movie.  [default: the middle]"
+    "--volume",
+    type=click.IntRange(0),
+    help="Volume to localize; for a movie, the first frame.  [default: the middle of the dataset]",
 )
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
-@click.option("--force", is_flag=True, help="Replace files of others; accept impossible light.")
+@click.option(
+    "--force", is_flag=True, help="Replace files that lls-decode did not write; accept impossible light levels."
+)
 @set_option
 def preview(
     dataset: str,
@@ -193,7 +205,7 @@ def preview(
     force: bool,
     changes: tuple[str, ...],
 ) -> None:
-    """Localize one volume of DATASET here and now, and draw its detections over the raw planes (PNG)."""
+    """Localize one volume of DATASET in this process and draw its localizations over the raw planes (PNG)."""
     from lls_decode.models import find_bundle
     from lls_decode.pipelines.flows.preview import preview as draw_preview
 

@@ -1,8 +1,9 @@
-"""What no command may do: write what it reads, or what somebody else wrote. Decided here for all commands at once.
+"""Protection against overwriting: no command may overwrite its own inputs, or files that lls-decode did not write.
 
-A command says which of its paths are outputs (`OutputPath`). Every other value that names a file is taken for one that
-it reads, so that an output that was forgotten cannot replace anything. What is read beyond the command line is noted
-where it is opened; the decision itself is made where files are written (`lls_decode.table.files.written_aside`).
+A command declares which of its paths are outputs (`OutputPath`). Every other value that names a file is treated as an
+input, so that an output somebody forgot to declare cannot replace anything. Inputs that are not on the command line are
+noted where they are opened. The decision itself is made where files are written
+(`lls_decode.table.files.written_aside`).
 """
 
 import functools
@@ -17,14 +18,14 @@ from lls_decode.outputs import note_read
 
 
 class OutputPath(click.Path):
-    """A path that the command writes: a file, or a folder for its files."""
+    """Path that the command writes: a file, or a folder for several files."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
 
 def guard(command: click.Command) -> None:
-    """Guard what a command (each command of a group) reads, and give it ``--force`` when it writes."""
+    """Protect the inputs of a command, or of each command of a group; add ``--force`` if the command writes files."""
     if isinstance(command, click.Group):
         for each in command.commands.values():
             guard(each)
@@ -57,7 +58,7 @@ def guard(command: click.Command) -> None:
 
 
 def _reading(callback: Callable[..., Any], positional: set[str]) -> Callable[..., Any]:
-    """A command that writes nothing, after its paths were looked at (`lls_decode.outputs.note_read`)."""
+    """Wrap a command that writes nothing, so that its paths are noted as inputs (`lls_decode.outputs.note_read`)."""
 
     @functools.wraps(callback)
     def read(**given: Any) -> Any:
@@ -69,9 +70,9 @@ def _reading(callback: Callable[..., Any], positional: set[str]) -> Callable[...
 
 
 def _check(written: Sequence[Path]) -> None:
-    """Refuse a file that must not be replaced before anything long is done."""
+    """Raise, before any long work starts, if an output is a file that must not be replaced."""
     if any(path.is_file() for path in written):
-        from lls_decode.table.files import check_replaceable  # pyarrow: not needed by whoever replaces nothing
+        from lls_decode.table.files import check_replaceable  # imports pyarrow, so only when needed
 
         for path in written:
             if path.is_file():
@@ -79,7 +80,7 @@ def _check(written: Sequence[Path]) -> None:
 
 
 def _reads(given: Mapping[str, Any], outputs: set[str], positional: set[str]) -> Iterator[str | Path]:
-    """Paths among the values: all of type path, all arguments, and words in options that are names of files."""
+    """Yield the paths that a command reads: paths, arguments, and texts of options that name existing files."""
     for name, value in given.items():
         if name in outputs:
             continue
@@ -91,8 +92,8 @@ def _reads(given: Mapping[str, Any], outputs: set[str], positional: set[str]) ->
 
 
 def _is_path(word: str) -> bool:
-    """Whether a word names something that exists and is no folder."""
+    """Return whether a word names something that exists and is not a folder."""
     try:
         return bool(word) and Path(word).exists() and not Path(word).is_dir()
-    except (OSError, ValueError):  # a word that is too long for a name
+    except (OSError, ValueError):  # the word is too long for a file name
         return False

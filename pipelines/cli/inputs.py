@@ -1,4 +1,4 @@
-"""Options that say how a dataset is read, as one typed argument of the command."""
+"""Options that select what is read from a dataset, passed to the command as one typed argument."""
 
 import functools
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from .options import Command
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """What the command line says of the input; None: nothing."""
+    """Values of the input options; None where an option was not given."""
 
     array: str | None
     axes: str | None
     channel: int | None
     planes_per_volume: int | None
     select: tuple[str, ...]
-    """Entries of other axes, as ``p=0``."""
+    """Indices on other axes, each as ``AXIS=N``, e.g. ``p=0``."""
 
     def changes(self) -> dict[str, Any]:
-        """Return the options as changes of a run configuration, by dotted keys."""
+        """Return the given options as changes to a run configuration, by dotted key."""
         names = ("array", "axes", "channel", "planes_per_volume")
         given = {f"input.{name}": getattr(self, name) for name in names if getattr(self, name) is not None}
         return given | {f"input.select.{axis}": index for axis, index in map(_read_entry, self.select)}
 
 
 def input_options(command: Command) -> Command:
-    """Give a command ``--array``, ``--axes``, ``--channel``, ``--select`` and ``--planes-per-volume``.
+    """Add ``--array``, ``--axes``, ``--channel``, ``--select`` and ``--planes-per-volume`` to a command.
 
-    The command takes them as one argument, ``inputs``.
+    The command receives them as one argument, ``inputs``.
     """
 
     @functools.wraps(command)
@@ -42,16 +42,18 @@ def input_options(command: Command) -> Command:
 
     made: Command = with_inputs
     for option in (
-        click.option("--planes-per-volume", type=click.IntRange(1), help="For a flat stream of frames."),
+        click.option(
+            "--planes-per-volume", type=click.IntRange(1), help="Frames per volume of a flat stream of frames."
+        ),
         click.option(
             "--select",
             multiple=True,
             metavar="AXIS=N",
-            help="Entry N, from 0, of another axis than t, c, z, y, x, e.g. p=0. Repeat for more axes.",
+            help="Index N (from 0) on an axis other than t, c, z, y, x, e.g. p=0. Repeat for several axes.",
         ),
-        click.option("--channel", type=click.IntRange(0), help="Channel, when there are several."),
-        click.option("--axes", help="Axes of the array when its metadata are absent or wrong, e.g. tzyx."),
-        click.option("--array", help="Path of the array inside the store, when there are several."),
+        click.option("--channel", type=click.IntRange(0), help="Channel to read (from 0), if there are several."),
+        click.option("--axes", help="Axes of the array, if its metadata are missing or wrong, e.g. tzyx."),
+        click.option("--array", help="Path of the array inside the store, if there are several."),
     ):
         made = option(made)
     return made
@@ -60,5 +62,5 @@ def input_options(command: Command) -> Command:
 def _read_entry(item: str) -> tuple[str, int]:
     axis, separator, index = item.partition("=")
     if not separator or not axis.strip() or not index.strip().isdecimal():
-        raise ConfigError(f"--select {item}: expected AXIS=N with a number from 0, e.g. --select p=0.")
+        raise ConfigError(f"--select {item}: expected AXIS=N with N counted from 0, e.g. --select p=0.")
     return axis.strip(), int(index)

@@ -1,4 +1,4 @@
-"""The group ``cluster``, and doctor: machines."""
+"""Commands about machines: the group ``cluster``, and ``doctor``."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from .parameters import SITE
 
 @click.group()
 def cluster() -> None:
-    """Machines: site profiles, and the job scripts that they make."""
+    """Show site profiles and the job scripts made from them."""
 
 
 @cluster.command("list", epilog="Example: lls-decode cluster list")
@@ -20,16 +20,22 @@ def list_sites() -> None:
 
     for name, path in shipped_profiles().items():
         click.echo(f"{name:<12} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ').partition('. ')[0]}")
-    click.echo("PATH.yaml    a profile of your own ('lls-decode cluster show slurm --profile > PATH.yaml')")
-    click.echo("tcp://...    a Dask scheduler that is running already")
+    click.echo(
+        "PATH.yaml    your own profile ('lls-decode cluster show slurm --profile > PATH.yaml' writes a template)"
+    )
+    click.echo("tcp://...    a Dask scheduler that is already running")
 
 
-@cluster.command("show", epilog="Example: lls-decode cluster show slurm-gpu")
+@cluster.command(
+    "show", short_help="Print the job scripts that SITE submits.", epilog="Example: lls-decode cluster show slurm-gpu"
+)
 @click.argument("site", type=SITE)
-@click.option("--profile", "as_profile", is_flag=True, help="Print the profile, for a copy of your own.")
-@click.option("--out", default="results", type=click.Path(path_type=Path), help="Run folder, for the paths in scripts.")
+@click.option("--profile", "as_profile", is_flag=True, help="Print the profile, as a template for your own.")
+@click.option(
+    "--out", default="results", type=click.Path(path_type=Path), help="Run folder, used for the paths in the scripts."
+)
 def show_site(site: str, as_profile: bool, out: Path) -> None:
-    """Print the job scripts that SITE submits; for a site without jobs, its profile."""
+    """Print the job scripts that SITE submits, or the profile of a SITE that submits no jobs."""
     from lls_decode.cluster.site import find_site, shipped_profiles
 
     profile = find_site(site)
@@ -41,14 +47,23 @@ def show_site(site: str, as_profile: bool, out: Path) -> None:
     click.echo(scripts, nl=False)
 
 
-@click.command(epilog="Example: lls-decode doctor --out results/ --site mine.yaml")
-@click.option(
-    "--out", default=".", type=click.Path(path_type=Path), help="Where results are to lie.  [default: this folder]"
+@click.command(
+    short_help="Check this machine: packages, GPUs, models, SLURM.",
+    epilog="Example: lls-decode doctor --out results/ --site mine.yaml",
 )
-@click.option("--site", type=SITE, help="Also try a site: a name, a profile (.yaml), or tcp://HOST:PORT.")
+@click.option(
+    "--out",
+    default=".",
+    type=click.Path(path_type=Path),
+    help="Results folder to check.  [default: current folder]",
+)
+@click.option("--site", type=SITE, help="Also test a site: a name, a profile (.yaml), or tcp://HOST:PORT.")
 @json_option
 def doctor(out: Path, site: str | None, as_json: bool) -> int:
-    """Check this machine: packages, GPUs, the folder of results, models, a worker process, SLURM. Status 1: a fault."""
+    """Check this machine: packages, GPUs, the results folder, models, a worker process, SLURM.
+
+    Exit status 1 if something is wrong.
+    """
     from lls_decode.cluster.diagnosis import examine_site
     from lls_decode.cluster.slurm.diagnosis import examine as examine_slurm
     from lls_decode.pipelines.doctor import Check, examine

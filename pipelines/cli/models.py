@@ -1,4 +1,4 @@
-"""The group ``model``: bundles."""
+"""Commands about model bundles: the group ``model``."""
 
 from pathlib import Path
 
@@ -15,15 +15,18 @@ from .parameters import MODEL
 
 @click.group()
 def model() -> None:
-    """Model bundles: what they are, which ship with the package."""
+    """Show, list, import and recalibrate model bundles."""
 
 
-@model.command(epilog="Example: lls-decode model info lls-paint --figure reliability.png")
+@model.command(
+    short_help="Print the metadata of a bundle.",
+    epilog="Example: lls-decode model info lls-paint --figure reliability.png",
+)
 @click.argument("bundle", type=MODEL)
-@click.option("--figure", type=OutputPath(), help="PNG: are probabilities and sigmas those of its validation frames?")
+@click.option("--figure", type=OutputPath(), help="Picture to write (.png): reliability of probabilities and sigmas.")
 @json_option
 def info(bundle: str, figure: Path | None, as_json: bool) -> None:
-    """Print what a bundle says of itself; draw how far its probabilities and sigmas can be believed."""
+    """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are."""
     from lls_decode.model.info import bundle_digest, read_bundle_info
     from lls_decode.pictures.calibration_figure import calibration_figure
 
@@ -32,7 +35,7 @@ def info(bundle: str, figure: Path | None, as_json: bool) -> None:
     if figure is not None:
         if found.scaling.calibration is None:
             raise BundleError(
-                f"{bundle} has no calibration, so there is nothing to draw; measure it with 'lls-decode model "
+                f"{bundle} has no calibration, so there is nothing to draw; add one with 'lls-decode model "
                 f"recalibrate {bundle} --out NEW.lls'."
             )
         calibration_figure(figure, found.scaling.calibration, title=found.name)
@@ -44,19 +47,23 @@ def info(bundle: str, figure: Path | None, as_json: bool) -> None:
         click.echo(yaml.safe_dump(record, sort_keys=False), nl=False)
 
 
-@model.command("import", epilog="Example: lls-decode model import model_0.pt --params param_run.yaml --out cell.lls")
+@model.command(
+    "import",
+    short_help="Convert a model trained with DECODE.",
+    epilog="Example: lls-decode model import model_0.pt --params param_run.yaml --out cell.lls",
+)
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option(
-    "--params", type=click.Path(path_type=Path), help="Its param_run.yaml.  [default: the one beside the weights]"
+    "--params", type=click.Path(path_type=Path), help="param_run.yaml of the model.  [default: the one beside WEIGHTS]"
 )
-@click.option("--out", required=True, type=OutputPath(), help="Model bundle (.lls).")
-@click.option("--name", help="Name of the model.  [default: that of the bundle's file]")
+@click.option("--out", required=True, type=OutputPath(), help="Model bundle to write (.lls).")
+@click.option("--name", help="Name of the model.  [default: file name of the bundle]")
 @click.option("--licence", default="unknown", show_default=True, help="Licence of the weights.")
 def import_model(weights: Path, params: Path | None, out: Path, name: str | None, licence: str) -> None:
-    """Make a bundle of a model that DECODE (Speiser et al. 2021) has trained.
+    """Convert a model trained with DECODE (Speiser et al. 2021) into a model bundle.
 
-    Its coordinates become ours (x along columns, nothing cropped away). To get its table, run with
-    --set detection.rule=authors.
+    Coordinates are converted to those of lls-decode (x along columns, no cropping). To obtain the same table as DECODE,
+    run the bundle with --set detection.rule=authors.
     """
     from lls_decode.model.decode_import import import_decode
 
@@ -68,17 +75,20 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
     )
 
 
-@model.command(epilog="Example: lls-decode model recalibrate old.lls --out new.lls")
+@model.command(
+    short_help="Choose thresholds and calibrate sigmas of a bundle.",
+    epilog="Example: lls-decode model recalibrate old.lls --out new.lls",
+)
 @click.argument("bundle", type=MODEL)
-@click.option("--out", required=True, type=OutputPath(), help="Model bundle (.lls).")
+@click.option("--out", required=True, type=OutputPath(), help="Model bundle to write (.lls).")
 @device_option
 @json_option
 def recalibrate(bundle: str, out: Path, device: str, as_json: bool) -> None:
     """Choose detection thresholds and calibrate sigmas of BUNDLE on frames simulated as for its training.
 
-    The new bundle has the same weights, the thresholds of largest efficiency at a precision of at least 0.95, and a
-    calibration: sigmas that are those of the errors from sparse to dense and from dim to bright, probabilities that are
-    shares of right detections, and the correlation of errors in neighbouring frames.
+    The new bundle has the same weights. Its thresholds maximize efficiency at a precision of at least 0.95. Its
+    calibration makes predicted sigmas match actual errors at all densities and brightnesses, and makes probabilities
+    match the fraction of correct detections. It also holds the correlation of errors in neighbouring frames.
     """
     from lls_decode.localize import describe_thresholds
     from lls_decode.localize import recalibrate as run_recalibration

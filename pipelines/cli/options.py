@@ -1,4 +1,4 @@
-"""Options and manners that several commands share."""
+"""Options, output and client setup shared by several commands."""
 
 import functools
 import json
@@ -27,16 +27,20 @@ Command = Callable[..., Any]
 
 
 def site_options(command: Command) -> Command:
-    """Give a command ``--site``, ``--workers`` and ``--memory-limit``."""
+    """Add ``--site``, ``--workers`` and ``--memory-limit`` to a command."""
     for option in (
-        click.option("--memory-limit", help="Memory of one worker, e.g. '8 GiB'.  [default: of the site]"),
-        click.option("--workers", type=click.IntRange(1), help="Worker processes, or jobs.  [default: of the site]"),
+        click.option("--memory-limit", help="Memory per worker, e.g. '8 GiB'.  [default: set by the site]"),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="Number of worker processes or worker jobs.  [default: set by the site]",
+        ),
         click.option(
             "--site",
             type=SITE,
             default="local",
             show_default=True,
-            help="Machines: a name of 'lls-decode cluster list', a profile (.yaml), or tcp://HOST:PORT of a scheduler.",
+            help="Where to run: a name from 'lls-decode cluster list', a profile (.yaml), or a scheduler (tcp://HOST:PORT).",
         ),
     ):
         command = option(command)
@@ -48,14 +52,20 @@ set_option = click.option(
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one value of the configuration, e.g. --set detection.accept=0.8. Repeat for more.",
+    help="Set one value of the configuration, e.g. --set detection.accept=0.8. Repeat for several values.",
 )
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the network runs; auto uses a GPU if there is one.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def like_option(command: Command) -> Command:
-    """Give a command that reads tables ``--like``."""
+    """Add ``--like`` to a command that reads tables."""
 
     @functools.wraps(command)
     def with_like(like: Path | None, **given: Any) -> Any:
@@ -68,7 +78,7 @@ def like_option(command: Command) -> Command:
         "--like",
         type=click.Path(path_type=Path),
         metavar="TABLE",
-        help="A table of ours that says what the given one has lost in another program: geometry, pixel size, ...",
+        help="lls-decode table to take geometry, pixel size etc. from, if another program has dropped them.",
     )(with_like)
 
 
@@ -76,7 +86,7 @@ def like_option(command: Command) -> Command:
 def open_client(
     site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
 ) -> "Iterator[tuple[Client, Listener]]":
-    """Open a site, and show the progress of what runs there."""
+    """Open a client of a site and report the progress of the run."""
     from lls_decode.pipelines.status.progress import show_progress
 
     with open_site(site, workers, memory_limit, out, driver=driver) as client:
@@ -86,7 +96,7 @@ def open_client(
 
 
 def show_page(client: "Client", out: Path) -> None:
-    """Add the page of a run to the dashboard of its scheduler, and say where it is."""
+    """Add the page of a run to the dashboard of its scheduler, and log the page's address."""
     from lls_decode.cluster.addresses import hub_path
     from lls_decode.pipelines.watch.serving import attach
 
@@ -99,11 +109,12 @@ def show_page(client: "Client", out: Path) -> None:
 def open_site(
     site: "str | SiteProfile", workers: int | None, memory_limit: str | None, out: Path, *, driver: bool = False
 ) -> "Iterator[Client]":
-    """Open a site and show where its dashboard is. Signals close it in order."""
+    """Open a client of a site and log the dashboard's address. Termination signals shut the site down in order."""
     from lls_decode.cluster.site import connect, drive
     from lls_decode.pipelines.running.interrupts import interruptible
 
-    logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)  # its INFO is our DEBUG
+    # show the INFO messages of distributed only with --verbose
+    logging.getLogger("distributed").setLevel(logging.getLogger().level + logging.INFO)
     if driver:
         opened = drive(site, out, workers=workers)
     else:
@@ -116,12 +127,12 @@ C = TypeVar("C", bound=Config)
 
 
 def changed(config: C, changes: tuple[str, ...]) -> C:
-    """A configuration with ``a.b=value`` changes."""
+    """Return a configuration changed by ``a.b=value`` items of ``--set``."""
     return change(config, read_changes(changes), source="--set")
 
 
 def read_changes(changes: tuple[str, ...]) -> dict[str, Any]:
-    """Values of ``a.b=value`` changes, as YAML."""
+    """Return the values of ``a.b=value`` items by dotted key, each parsed as YAML."""
     found = {}
     for item in changes:
         key, separator, text = item.partition("=")
@@ -135,7 +146,7 @@ def read_changes(changes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def chosen_device(name: str) -> Any:
-    """The torch device of ``--device``."""
+    """Return the torch device that ``--device`` names."""
     from lls_decode.config import ComputeConfig
     from lls_decode.localize.build import choose_device
 
@@ -143,13 +154,13 @@ def chosen_device(name: str) -> Any:
 
 
 def echo_json(value: Any) -> None:
-    """Print a value for another program."""
+    """Print a value as JSON."""
     click.echo(json.dumps(value, indent=1, default=str))
 
 
 @contextmanager
 def progress_bar(label: str) -> "Iterator[Callable[[int, int], None]]":
-    """A bar on a terminal, nothing elsewhere, for functions that report (done, in all)."""
+    """Show a progress bar on a terminal; yield a function that takes the number done and the total number."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -160,17 +171,17 @@ def progress_bar(label: str) -> "Iterator[Callable[[int, int], None]]":
 
 
 def square_pixel(pixel_nm: float | None) -> PixelSize | None:
-    """Pixel size of ``--pixel-nm``, for square pixels."""
+    """Return the size of a square pixel given by ``--pixel-nm``; None if the option is not given."""
     return None if pixel_nm is None else camera_pixel(pixel_nm, pixel_nm)
 
 
 def camera_pixel(x_nm: float, y_nm: float) -> PixelSize:
-    """Pixel size of a camera, of ``--pixel-nm``.
+    """Return the camera pixel size given by ``--pixel-nm``.
 
     Raises
     ------
     ConfigError
-        It was given in micrometres.
+        The value looks like micrometres.
     """
     try:
         return check_camera_pixel(parse(PixelSize, {"x_nm": x_nm, "y_nm": y_nm}, source="--pixel-nm"))
@@ -179,7 +190,7 @@ def camera_pixel(x_nm: float, y_nm: float) -> PixelSize:
 
 
 def echo_score(score: "Score", *, has_z: bool = True) -> None:
-    """Print an `lls_decode.evaluate.Score` in four lines, without what is along z where there is no depth."""
+    """Print an `lls_decode.evaluate.Score` in five lines; omit axial values unless `has_z`."""
     s = score.to_dict()
     click.echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")
     for label, names in (
@@ -193,5 +204,5 @@ def echo_score(score: "Score", *, has_z: bool = True) -> None:
 
 
 def _is_told(name: str, value: float | int | None, has_z: bool) -> bool:
-    """Whether a number is known, and says something of data without depth where there is none."""
+    """Return whether to print a value: it is known, and it is not an axial value of data without z."""
     return value is not None and (has_z or not ("axial" in name or name.endswith("_z")))

@@ -1,7 +1,7 @@
-"""Kinds of option values that click does not have: ranges, and lists and help texts that another module knows.
+"""Parameter types that click lacks: ranges, and choices and help texts that are loaded on demand.
 
-A list of formats stands in the module that reads or writes them. It is imported when a command's help is shown or
-its option is used, so that ``lls-decode --help`` stays quick; so are the names that a shell completes.
+Lists of formats are defined in the modules that read or write them. They are imported only when a command's help is
+shown, its option is used, or a shell completes a name, so that ``lls-decode --help`` stays fast.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,13 +27,13 @@ def _option_name(param: click.Parameter | None) -> str:
 
 
 class IndexRangeType(ParamType):
-    """``START:STOP``, the end excluded, as (start, stop) with None for an open end."""
+    """Index range ``START:STOP``, end excluded; gives (start, stop) with None for an open end."""
 
     name = "START:STOP"
 
     def __init__(self, *, from_end: bool = False) -> None:
         self._from_end = from_end
-        """Negative numbers count from the end."""
+        """Whether negative numbers count from the end."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse what was typed."""
@@ -43,7 +43,7 @@ class IndexRangeType(ParamType):
 
 
 class LimitsType(ParamType):
-    """``LOW:HIGH`` of a measured quantity, as two numbers."""
+    """Limits ``LOW:HIGH`` of a physical quantity; gives two numbers."""
 
     name = "LOW:HIGH"
 
@@ -53,7 +53,7 @@ class LimitsType(ParamType):
 
 
 class ExtentType(ParamType):
-    """``auto``, ``all``, or ``X0:X1,Y0:Y1``, limits of a picture in nm."""
+    """Extent of a picture: ``auto``, ``all``, or limits ``X0:X1,Y0:Y1`` in nm."""
 
     name = "auto|all|X0:X1,Y0:Y1"
 
@@ -63,7 +63,7 @@ class ExtentType(ParamType):
 
 
 class RoiType(ParamType):
-    """``X0:X1,Y0:Y1`` in pixels, the ends excluded, as the value of ``part.roi``."""
+    """Region of interest ``X0:X1,Y0:Y1`` in pixels, ends excluded; gives the value of ``part.roi``."""
 
     name = "X0:X1,Y0:Y1"
 
@@ -73,11 +73,11 @@ class RoiType(ParamType):
 
 
 class PairType(ParamType):
-    """Two whole numbers, along x and along y."""
+    """Pair of integers, along x and along y."""
 
     def __init__(self, name: str, separator: str, *, smallest: int | None = None) -> None:
         self.name = name
-        """How the pair is shown in help texts."""
+        """Notation of the pair in help texts."""
         self._separator, self._smallest = separator, smallest
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -88,17 +88,17 @@ class PairType(ParamType):
 
 
 class NameOrPath(ParamType):
-    """Text that is a known name or a path: a shell completes both."""
+    """Text that is a known name or a path; shells complete both."""
 
     name = "text"
 
     def __init__(self, load: Callable[[], Iterable[str]] = tuple) -> None:
         self._load = load
-        """Gives the names, asked for when a shell completes."""
+        """Function that returns the known names; called only for shell completion."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """List the names that begin with what was typed; files come from the shell itself."""
-        # the entry for files first: in click's script for bash it empties the list
+        """Return the names that start with the typed text; the shell itself completes file names."""
+        # the entry for files comes first: click's bash script clears the list when it meets that entry
         names = [name for name in self._load() if name.startswith(incomplete)]
         return [CompletionItem(incomplete, type="file"), *map(CompletionItem, names)]
 
@@ -110,7 +110,7 @@ def _sites() -> Iterable[str]:
 
 
 def _configs(kind: type[MovieConfig] | type[TrainingConfig]) -> Iterator[str]:
-    """Names of the shipped configurations that are of a kind."""
+    """Yield the names of the shipped configurations of one kind."""
     for name, path in shipped(".yaml").items():
         try:
             load(kind, path)
@@ -129,7 +129,7 @@ ANY_CONFIG = NameOrPath(lambda: ("run", *shipped(".yaml")))
 
 
 class LazyChoice(Choice):
-    """A choice between names that are imported when they are needed."""
+    """Choice whose names are loaded when they are needed."""
 
     def __init__(self, load: Callable[[], Sequence[str]]) -> None:
         self._load = load
@@ -137,7 +137,7 @@ class LazyChoice(Choice):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names."""
+        """Names to choose from."""
         return tuple(self._load())
 
     @choices.setter
@@ -146,7 +146,7 @@ class LazyChoice(Choice):
 
 
 class LazyHelpOption(click.Option):
-    """An option whose help text is made when it is shown."""
+    """Option whose help text is made when the help is shown."""
 
     def __init__(self, *args: Any, make_help: Callable[[], str], **more: Any) -> None:
         self._make_help = make_help
@@ -163,7 +163,7 @@ class LazyHelpOption(click.Option):
 
 
 class LazyHelpCommand(click.Command):
-    """A command whose help text has ``{formats}``, filled in when it is shown."""
+    """Command whose help text contains ``{formats}``, which is filled in when the help is shown."""
 
     def __init__(self, *args: Any, formats: Callable[[], str], **more: Any) -> None:
         self._formats = formats

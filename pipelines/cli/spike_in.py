@@ -1,4 +1,4 @@
-"""The command that measures a model on frames without truth: spike-in."""
+"""Command ``spike-in``: measure a model's accuracy on real frames without ground truth."""
 
 from pathlib import Path
 
@@ -14,28 +14,41 @@ from .parameters import ANY_PATH, MODEL
 
 @click.command(
     "spike-in",
+    short_help="Measure accuracy on real frames without truth.",
     epilog="Example: lls-decode spike-in cell.zarr --model lls-paint --out accuracy/ --config run.yaml",
 )
 @click.argument("dataset", type=ANY_PATH)
 @click.option(
-    "--model", type=MODEL, required=True, help="Bundle (.lls), or the name of a shipped one: the model to measure."
+    "--model", type=MODEL, required=True, help="Model to measure: a bundle (.lls), or the name of a shipped one."
 )
-@click.option("--out", required=True, type=OutputPath(), help="Folder of spike_in.json, .parquet and .png.")
+@click.option("--out", required=True, type=OutputPath(), help="Folder to write spike_in.json, .parquet and .png to.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @set_option
-@click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF from 'calibrate' to use instead of the model's.")
 @click.option(
     "--photons", type=click.FloatRange(0, min_open=True),
-    help="Mean photons per frame at full excitation.  [default: of the model's training]",
+    help="Mean photons of an added emitter per frame at full excitation.  [default: as in the model's training]",
 )  # fmt: skip
 @click.option(
     "--density", type=click.FloatRange(0, min_open=True), default=0.02, show_default=True,
-    help="Added emitters per square micrometre and frame.",
+    help="Number of added emitters per square micrometre and frame.",
 )  # fmt: skip
-@click.option("--frames", type=click.IntRange(1), default=512, show_default=True, help="Frames in the sample.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of emitters and sample.")
-@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match.")
-@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match.")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Number of frames to sample from the dataset.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the added emitters and of the choice of frames.",
+)
+@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match, nm.")
+@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match, nm.")
 @json_option
 def spike_in(
     dataset: str,
@@ -52,10 +65,10 @@ def spike_in(
     axial_nm: float,
     as_json: bool,
 ) -> None:
-    """Measure a model on the frames of DATASET, which need no truth.
+    """Measure the accuracy of a model on DATASET without ground truth.
 
-    Adds the light of emitters of known position to a sample of the frames, as the camera would have recorded it,
-    localizes these frames, and reports recall, errors and sigmas on their own background.
+    Adds simulated emitters at known positions to a sample of the frames, as the camera would have recorded them.
+    Localizes these frames and reports recall, errors and sigmas on the real background.
     """
     from lls_decode.pipelines.flows.spike_in import describe
     from lls_decode.pipelines.flows.spike_in import spike_in as run_spike_in

@@ -1,4 +1,4 @@
-"""Commands about the method: simulate, train, calibrate, estimate."""
+"""Commands that make models and their inputs: simulate, train, calibrate, estimate."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,22 @@ if TYPE_CHECKING:
     from lls_decode.refine.calibration import Calibration
 
 
-@click.command(epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4")
+@click.command(
+    short_help="Simulate an acquisition with ground truth.",
+    epilog="Example: lls-decode simulate --config demo-movie --out movie/ --set num_volumes=4",
+)
 @click.option(
     "--config",
     "config_path",
     type=MOVIE_CONFIG,
     required=True,
-    help="Movie configuration (YAML), or a shipped one (demo-movie).",
+    help="Movie configuration (YAML), or the name of a shipped one (demo-movie).",
 )
-@click.option("--out", required=True, type=OutputPath())
+@click.option("--out", required=True, type=OutputPath(), help="Folder to write the movie to.")
 @set_option
-@click.option("--overwrite", is_flag=True, help="Replace a movie that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing movie.")
 def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: bool) -> None:
-    """Simulate an acquisition: OME-Zarr, truth as Parquet, camera maps and a ready run configuration."""
+    """Simulate an acquisition: OME-Zarr frames, ground truth as Parquet, camera maps and a run configuration."""
     from lls_decode.simulate import simulate_movie
 
     config = changed(as_config(MovieConfig, config_path), changes)
@@ -39,33 +42,34 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     )
 
 
-@click.command(epilog="Example: lls-decode train --init-from lls-paint --psf mine.npz --minutes 20 --out work/mine")
+@click.command(
+    short_help="Train a localization network on simulated frames.",
+    epilog="Example: lls-decode train --init-from lls-paint --psf mine.npz --minutes 20 --out work/mine",
+)
 @click.option(
     "--config",
     "config_path",
     type=TRAINING_CONFIG,
-    help="Training configuration (YAML), or a shipped one.  [default: that of --init-from, to fine-tune]",
+    help="Training configuration (YAML), or the name of a shipped one.  [default: that of --init-from]",
 )
 @click.option("--out", required=True, type=OutputPath(), help="Training folder; rerun the same command to resume.")
 @set_option
+@click.option("--init-from", type=MODEL, help="Fine-tune this model: a bundle (.lls), or the name of a shipped one.")
 @click.option(
-    "--init-from", type=MODEL, help="Fine-tune: model bundle (.lls), or a shipped one, whose weights to begin with."
-)
-@click.option(
-    "--psf", type=click.Path(path_type=Path), help="PSF of 'calibrate' or SMAP in place of the configured one."
+    "--psf", type=click.Path(path_type=Path), help="PSF from 'calibrate' or SMAP to use instead of the configured one."
 )
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Limit of the training's time; the learning rate is at its end then.  [default: as configured]",
+    help="Time limit of the training; the learning rate schedule ends with it.  [default: as configured]",
 )
 @click.option(
     "--teacher",
     type=MODEL,
-    help="Distil: model bundle (.lls), or a shipped one, whose output maps are learned as well.",
+    help="Distil: also learn the output maps of this model, a bundle (.lls) or the name of a shipped one.",
 )
 @device_option
-@click.option("--stop-after", type=click.IntRange(1), help="Stop with a checkpoint after this many steps.")
+@click.option("--stop-after", type=click.IntRange(1), help="Write a checkpoint and stop after this many steps.")
 def train(
     config_path: str | None,
     out: Path,
@@ -77,10 +81,11 @@ def train(
     device: str,
     stop_after: int | None,
 ) -> None:
-    """Train a localization network on simulated frames into a model bundle (.lls).
+    """Train a localization network on simulated frames and write a model bundle (.lls).
 
-    A line a minute says how it is doing. To make a model of your own microscope from one that ships, give --init-from
-    and your PSF: it begins with what that model knows. Else 'lls-decode estimate' writes a configuration for --config.
+    Progress is logged once a minute. To adapt a shipped model to your microscope, give --init-from and your PSF;
+    training then starts from that model's weights. To train from scratch, give --config; 'lls-decode estimate' writes a
+    configuration from your data.
     """
     from lls_decode.localize import describe_thresholds
     from lls_decode.pipelines.front.methods import train as run_training
@@ -98,7 +103,7 @@ def train(
             progress=progress,
         )
     if result is None:
-        click.echo(f"stopped with a checkpoint in {out}; the same command goes on.")
+        click.echo(f"stopped with a checkpoint in {out}; rerun the same command to resume.")
         return
     click.echo(f"model      {result.bundle}")
     for name in ("precision", "recall", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
@@ -108,34 +113,46 @@ def train(
 
 
 @click.command(
-    epilog="Example: lls-decode calibrate beads.tif --z-step-nm 10 --pixel-nm 100 --out psf.npz --report psf.png"
+    short_help="Make a PSF from z-scans of beads.",
+    epilog="Example: lls-decode calibrate beads.tif --z-step-nm 10 --pixel-nm 100 --out psf.npz --report psf.png",
 )
 @click.argument("beads", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=OutputPath(), help="PSF: .npz, or _3dcal.mat for SMAP and DECODE.")
-@click.option("--pixel-nm", required=True, type=float, help="Pixel size along x.")
-@click.option("--pixel-y-nm", type=float, help="Pixel size along y.  [default: as along x]")
 @click.option(
-    "--z-step-nm", type=float, help="z from slice to slice; negative when the beads' z falls.  [default: of the file]"
+    "--out", required=True, type=OutputPath(), help="PSF file to write: .npz, or _3dcal.mat for SMAP and DECODE."
 )
-@click.option("--roi-px", type=click.IntRange(9), default=21, show_default=True, help="Side of the PSF.")
-@click.option("--knots-nm", type=float, default=100.0, show_default=True, help="Knots along z; larger is smoother.")
-@click.option("--focus-slice", type=float, help="Slice that is z = 0.  [default: the middle of the sharp ones]")
-@click.option("--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, for the fits.")
-@click.option("--gain-adu-per-e", type=float, default=1.0, show_default=True, help="Its gain (EMCCD: twice it).")
-@click.option("--report", type=OutputPath(), help="Picture of the PSF, its residuals and its precision (.png).")
+@click.option("--pixel-nm", required=True, type=float, help="Pixel size along x, nm.")
+@click.option("--pixel-y-nm", type=float, help="Pixel size along y, nm.  [default: same as along x]")
+@click.option(
+    "--z-step-nm",
+    type=float,
+    help="Change of the beads' z from slice to slice, nm; negative if z decreases.  [default: from the file]",
+)
+@click.option("--roi-px", type=click.IntRange(9), default=21, show_default=True, help="Side length of the PSF, pixels.")
+@click.option(
+    "--knots-nm", type=float, default=100.0, show_default=True, help="Spacing of spline knots in z; larger is smoother."
+)
+@click.option("--focus-slice", type=float, help="Slice where z = 0.  [default: the middle of the sharp slices]")
+@click.option(
+    "--offset-adu", type=float, default=0.0, show_default=True, help="Camera offset, counts; used in the fits."
+)
+@click.option(
+    "--gain-adu-per-e", type=float, default=1.0, show_default=True,
+    help="Camera gain, counts per electron; for an EMCCD give twice the gain.",
+)  # fmt: skip
+@click.option("--report", type=OutputPath(), help="Picture to write (.png): the PSF, its residuals and its precision.")
 @click.option(
     "--photons",
     type=click.FloatRange(0, min_open=True),
     default=1000.0,
     show_default=True,
-    help="For the bound: photons of one of your emitters in one frame, summed over the PSF.",
+    help="Photons of one of your emitters in one frame, summed over the PSF; used for the precision bound.",
 )
 @click.option(
     "--background",
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
-    help="For the bound: your background, photons per pixel.",
+    help="Your background, photons per pixel; used for the precision bound.",
 )
 @json_option
 def calibrate(
@@ -154,15 +171,15 @@ def calibrate(
     background: float,
     as_json: bool,
 ) -> None:
-    """Make a PSF (cubic spline) from z-scans of beads, one or many a file.
+    """Make a PSF (cubic spline) from z-scans of beads, with one or many beads per file.
 
-    An averaged PSF (a volume by other software) is a scan of one bead.
+    An averaged PSF (a volume from other software) counts as a scan of one bead.
 
-    The sign of z cannot be seen in a scan: give a positive --z-step-nm when the bead's z, as molecules shall have it,
-    rises from slice to slice (the focus moves towards the objective), else a negative one. To check, localize a
-    structure or a bead that you moved by a known amount: z must rise with it; if it falls, change the sign.
+    A scan does not show the sign of z. Give a positive --z-step-nm if the bead's z increases from slice to slice (the
+    focus moves towards the objective), and a negative one otherwise. To check the sign, localize a bead or structure
+    that you moved by a known amount: z must increase with the movement. If z decreases, change the sign.
 
-    The PSF is scaled so that "photons" everywhere mean all photons of an emitter that the camera detects in one frame:
+    The PSF is scaled such that "photons" always means all photons of an emitter that the camera detects in one frame:
     summed over the pixels of the PSF in focus, after offset, gain and quantum efficiency, without background.
     """
     import numpy as np
@@ -196,7 +213,7 @@ def calibrate(
 
 
 def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) -> None:
-    """Print what a PSF was made of, and how good it is."""
+    """Print which beads a PSF was made from and how accurate it is."""
     for line in found.left_out:
         click.echo(f"left out   {line}", err=True)
     for line in found.notes:
@@ -206,35 +223,41 @@ def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) 
         f"{summary['z_range_nm'][1]:g} nm)"
     )
     click.echo(
-        f"z          fitted minus stage within {summary['within_nm']:g} nm, in slices that were left out: "
+        f"z          fitted minus stage z within {summary['within_nm']:g} nm, in held-out slices: "
         f"r.m.s. {summary['z_rms_nm']:g} nm, largest {summary['z_largest_nm']:g} nm"
     )
-    why = "as given" if found.focus_given else "the middle of the sharp slices; --focus-slice sets another"
+    why = "as given" if found.focus_given else "the middle of the sharp slices; change it with --focus-slice"
     click.echo(
         f"focus      z = 0 is slice {summary['focus_slice']:g} of 0 to {summary['num_slices'] - 1}, "
         f"{summary['focus_from_middle_nm']:+g} nm from the middle of the scan ({why})"
     )
     click.echo(
         f"bound      x {summary['bound_x_nm']:g}, y {summary['bound_y_nm']:g}, z {summary['bound_z_nm']:g} nm in focus "
-        f"for {summary['photons']:g} photons of an emitter in one frame on {summary['background']:g} a pixel "
-        "(--photons, --background)"
+        f"for {summary['photons']:g} photons per emitter and frame and a background of {summary['background']:g} "
+        "per pixel (--photons, --background)"
     )
 
 
-@click.command(epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/")
+@click.command(
+    short_help="Estimate photons, background and density for training.",
+    epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/",
+)
 @click.argument("dataset", type=ANY_PATH)
-@click.option("--out", required=True, type=OutputPath(), help="Folder of the three files.")
+@click.option("--out", required=True, type=OutputPath(), help="Folder to write the three files to.")
 @click.option(
     "--base",
     type=TRAINING_CONFIG,
     required=True,
-    help="Training configuration (YAML) to start from, or a shipped one (lls-paint, storm-2d).",
+    help="Training configuration to start from: a YAML file, or the name of a shipped one (lls-paint, storm-2d).",
 )
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), help="Run configuration: input, camera, pixel size."
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Run configuration (YAML) with input, camera and pixel size.",
 )
-@click.option("--psf", type=click.Path(path_type=Path), help="PSF of 'calibrate' or SMAP.  [default: that of --base]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the few random choices.")
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF from 'calibrate' or SMAP.  [default: that of --base]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random choices.")
 @set_option
 @json_option
 def estimate(
@@ -249,8 +272,8 @@ def estimate(
 ) -> None:
     """Estimate photons, background, on-time and density of DATASET for training.
 
-    Fits emitters that stand alone in a few hundred frames from all over the dataset. Writes estimate.json (numbers),
-    estimate.png (where they come from) and training.yaml, ready for 'lls-decode train'. --set changes the run
+    Fits isolated emitters in a few hundred frames spread over the dataset. Writes estimate.json (the estimates),
+    estimate.png (how they were obtained) and training.yaml, ready for 'lls-decode train'. --set changes the run
     configuration, e.g. --set camera.offset_adu=100.
     """
     from lls_decode.pipelines.front.methods import estimate as run_estimate

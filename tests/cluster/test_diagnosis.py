@@ -62,12 +62,12 @@ def test_interpreter_with_another_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"python": "/opt/none/bin/python"}, "Python of the jobs does not start (bash: line 2: /opt/none/bin/python: "),
+        ({"python": "/opt/none/bin/python"}, "the jobs' Python does not start (bash: line 2: /opt/none/bin/python: "),
         (
             {"container": "apptainer-of-nobody exec image.sif"},
             "apptainer-of-nobody: command not found); correct setup,",
         ),
-        ({"python": f"{Path(sys.base_prefix)}/bin/python3"}, "Python of the jobs has no lls-decode; correct setup"),
+        ({"python": f"{Path(sys.base_prefix)}/bin/python3"}, "the jobs' Python has no lls-decode; correct setup"),
     ],
     ids=["interpreter", "container", "environment"],
 )

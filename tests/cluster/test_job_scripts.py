@@ -59,14 +59,14 @@ source ~/venv/bin/activate
 
 leaving=
 leave() {{
-  echo "$(date "+%F %T") worker: the wall time is near, the program leaves"
+  echo "$(date "+%F %T") worker: the wall time is near, asking the program to leave"
   leaving=yes; kill -TERM "$program" 2>/dev/null
 }}
 trap leave USR1
 apptainer exec --nv image.sif /opt/venv/bin/python -P -m lls_decode.cluster.slurm.worker '/data/my results/50%/site' \
 --name {NAME} --gpus 1 --memory 23192823398 --grace 110 --interface ib0 &
 program=$!
-# a signal ends 'wait' early; it is waited again until the program is gone
+# a signal ends 'wait' early: wait again until the program has ended
 wait "$program"; status=$?
 while kill -0 "$program" 2>/dev/null; do wait "$program"; status=$?; done
 

@@ -39,11 +39,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown key": ("{kind: slurm, worker: {memroy_gib: 3}}", "unknown key 'worker.memroy_gib' (did you mean 'memory"),
     "key of another kind": ("{kind: local, partition: main}", "unknown key 'partition'"),
     "mode": ("{kind: slurm, mode: batch}", "'unattended' or 'interactive', found 'batch'"),
-    "workers": ("{kind: slurm, workers_min: 5, workers_max: 2}", "workers_min is 5, more than workers_max, 2"),
+    "workers": ("{kind: slurm, workers_min: 5, workers_max: 2}", "workers_min is 5, which is more than workers_max"),
     "no memory": ("{kind: slurm, worker: {memory_gib: 0}}", "worker.memory_gib: Input should be greater than 0"),
     "memory in two ways": (
         "{kind: slurm, worker: {memory_gib: 16, memory_per_cpu_gib: 4}}",
-        "worker: memory_gib is 16 and memory_per_cpu_gib is 4, but a job asks for memory in one way only; set one"),
+        "worker: memory_gib is 16 and memory_per_cpu_gib is 4, but a job can request memory in one way only; set one"),
     "no memory for a cpu": (
         "{kind: slurm, worker: {memory_per_cpu_gib: 0}}", "worker.memory_per_cpu_gib: Input should be greater than 0"),
     "memory as an extra line": (
@@ -54,11 +54,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "partition": ("{kind: slurm, worker: {partition: 'a b'}}", "worker.partition: expected one name"),
     "gres": ("{kind: slurm, worker: {gres: 'gpu 2'}}", "worker.gres"),
     "gres of the driver": ("{kind: slurm, driver: {gres: 'gpu:1'}}", "the driver computes nothing"),
-    "extra": ("{kind: slurm, worker: {extra: [constraint=a100]}}", "'constraint=a100' is no job line"),
+    "extra": ("{kind: slurm, worker: {extra: [constraint=a100]}}", "'constraint=a100' is not an option of sbatch"),
     "extra with a key": (
-        "{kind: slurm, worker: {extra: [--time=3]}}", "--time cannot be given as an extra job line; use"),
+        "{kind: slurm, worker: {extra: [--time=3]}}", "--time cannot be given in extra; use"),
     "extra of ours": (
-        "{kind: slurm, worker: {extra: [--output=x]}}", "--output cannot be given as an extra job line; it is set"),
+        "{kind: slurm, worker: {extra: [--output=x]}}", "--output cannot be given in extra; it is set"),
     "setup": ("{kind: slurm, setup: \"module load a\"}", "setup"),
     "no mapping": ("[1, 2]", "expected a mapping"),
 }  # fmt: skip

@@ -53,7 +53,7 @@ def scheduler() -> Iterator[str]:
 
 
 REFUSED = {
-    "unknown": ("slurn", "Unknown site 'slurn' (did you mean 'slurm'?); known are cuda, local, "),
+    "unknown": ("slurn", "Unknown site 'slurn' (did you mean 'slurm'?); expected cuda, local, "),
     "an address without scheme": ("node17:8786", "for a running scheduler, tcp://node17:8786"),
     "an address without port": ("tcp://node17", "give tcp://HOST:PORT"),
     "nobody there": (f"tcp://127.0.0.1:{free_port()}", "start one with 'dask scheduler"),
@@ -96,7 +96,7 @@ def test_running_scheduler_is_used_and_left_running(scheduler: str) -> None:
     ("package", "words"),
     [
         ("zarr", None),
-        ("lls-decode", r"lls-decode is 0\.0\.9, here it is .* for worker tcp://.*; start the scheduler and"),
+        ("lls-decode", r"lls-decode is 0\.0\.9 \(here .*\) for worker tcp://.*; start the scheduler and"),
     ],
     ids=["another package", "another lls-decode"],
 )

@@ -51,8 +51,8 @@ def test_reasons_in_words() -> None:
         queued("7_5", "PENDING", "SomethingNew"),
     ]
     assert explain(jobs) == [
-        "2 worker jobs wait: Resources (the machines are busy)",
-        "the driver job waits: Priority (other jobs come first)",
+        "2 worker jobs wait: Resources (the nodes are busy)",
+        "the driver job waits: Priority (other jobs have priority)",
         "1 worker job waits: PartitionTimeLimit (its wall time is longer than the partition allows; lower hours)",
         "1 worker job waits: QOSMaxGRESPerUser (a limit of your account or qos is reached)",
         "1 worker job waits: SomethingNew",
@@ -86,7 +86,7 @@ def test_one_process_for_each_device(visible: str, devices: list[str]) -> None:
 
 
 def test_job_that_did_not_get_its_gpu_does_not_compute() -> None:
-    with pytest.raises(SiteError, match="was to have 2 GPUs"):
+    with pytest.raises(SiteError, match="requested 2 GPUs"):
         given_devices("", wanted=2)
 
 

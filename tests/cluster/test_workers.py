@@ -50,7 +50,7 @@ def test_each_worker_sees_its_gpu() -> None:
 @pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(
     ("visible", "workers", "words"),
-    [("", None, "needs an NVIDIA GPU"), ("1", 2, "2 workers were asked for, but there are 1 GPUs")],
+    [("", None, "needs an NVIDIA GPU"), ("1", 2, "2 workers were requested, but there are 1 GPUs")],
 )
 def test_gpus_that_are_not_there(
     visible: str, workers: int | None, words: str, monkeypatch: pytest.MonkeyPatch

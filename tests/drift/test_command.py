@@ -41,7 +41,7 @@ def test_measure_correct_apply_undo(small_sweeps: Made, tmp_path: Path, run: Run
     assert table.read_bytes() == (tmp_path / "out.parquet").read_bytes()
     status, out, _ = run(table, "--undo", "--in-place")
     assert status == 0
-    assert "3000 localizations as they were" in out
+    assert "3000 localizations restored" in out
     assert read_metadata(table) == read_metadata(small_sweeps.path)
 
 

@@ -146,8 +146,8 @@ def test_the_command_says_what_photons_are_and_where_z_is_0(tmp_path: Path) -> N
     said = CliRunner().invoke(cli, [*given, "--out", str(tmp_path / "psf.npz")])
     assert said.exit_code == 0, said.output
     assert " of 0 to 48, " in said.output
-    assert "nm from the middle of the scan (the middle of the sharp slices; --focus-slice" in said.output
-    assert "for 2500 photons of an emitter in one frame on 30 a pixel" in said.output
+    assert "(the middle of the sharp slices; change it with --focus-slice)" in said.output
+    assert "for 2500 photons per emitter and frame and a background of 30 per pixel" in said.output
     numbers = CliRunner().invoke(cli, [*given, "--out", str(tmp_path / "other.npz"), "--focus-slice", "20", "--json"])
     found = json.loads(numbers.stdout)
     assert (found["focus_slice"], found["focus_from_middle_nm"], found["photons"]) == (20, -100, 2500)

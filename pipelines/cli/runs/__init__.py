@@ -1,1 +1,1 @@
-"""Commands that start, resume, follow or show a run."""
+"""Commands that start, resume, follow or show runs."""

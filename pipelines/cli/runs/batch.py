@@ -1,4 +1,4 @@
-"""The command for many datasets."""
+"""Command ``batch``: localize many datasets."""
 
 from collections import Counter
 from dataclasses import replace
@@ -27,20 +27,27 @@ if TYPE_CHECKING:
     from lls_decode.pipelines.batch.datasets import BatchEntry
 
 
-@click.command(epilog="Example: lls-decode batch 'archive/**/*.zarr' --model lls-paint --out results/ --dry-run")
+@click.command(
+    short_help="Localize many datasets.",
+    epilog="Example: lls-decode batch 'archive/**/*.zarr' --model lls-paint --out results/ --dry-run",
+)
 @click.argument("source", type=ANY_PATH)
 @click.option(
-    "--model", type=MODEL, help="Model bundle (.lls), or the name of a shipped one, where a dataset names none."
+    "--model",
+    type=MODEL,
+    help="Model bundle (.lls), or the name of a shipped one, for datasets without a model of their own.",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Folder of the run folders and batch.csv.")
-@click.option("--config", "config_path", type=ANY_PATH, help="Run configuration (YAML), where a dataset names none.")
+@click.option("--out", required=True, type=OutputPath(), help="Folder for the run folders and batch.csv.")
+@click.option(
+    "--config", "config_path", type=ANY_PATH, help="Run configuration (YAML) for datasets without one of their own."
+)
 @set_option
-@click.option("--only", "pattern", metavar="PATTERN", help="Only datasets whose path fits, e.g. '*/day2/*'.")
+@click.option("--only", "pattern", metavar="PATTERN", help="Only datasets whose path matches, e.g. '*/day2/*'.")
 @click.option("--share", metavar="I/N", help="Process only share I (from 1) of N of the datasets: for job arrays.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many datasets; those that are done do not count.")
+@click.option("--limit", type=click.IntRange(1), help="Process at most this many datasets, not counting finished ones.")
 @site_options
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
-@click.option("--force", is_flag=True, help="Discard other runs in the folders; accept impossible light.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, then exit.")
+@click.option("--force", is_flag=True, help="Discard other runs in the folders; accept impossible light levels.")
 @json_option
 def batch(
     source: str,
@@ -58,11 +65,12 @@ def batch(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Localize many datasets: SOURCE is a pattern in quotes, a table (.csv), or a list with defaults (.yaml).
+    """Localize many datasets: SOURCE is a quoted pattern, a table (.csv), or a list with defaults (.yaml).
 
-    What is done with the same settings is passed over, what failed is done again, and what cannot be read does not stop
-    the others. OUT/batch.csv has a line for each dataset, and is written anew after each. A .csv has the columns
-    dataset, model, config, out and any key of the configuration, as detection.accept. Exit status 1: some failed.
+    Rerun the same command to resume: it skips datasets that are done with the same settings and retries failed ones. A
+    dataset that cannot be read does not stop the others. OUT/batch.csv has one line per dataset and is updated after
+    each dataset. A .csv may have the columns dataset, model, config, out and any key of the configuration, such as
+    detection.accept. Exit status 1 if some datasets failed.
     """
     from lls_decode.cluster.site import find_site
     from lls_decode.pipelines.batch.batch import BatchResult, BatchTable, plan_batch
@@ -87,8 +95,8 @@ def batch(
     chosen = [_for_site(item, profile.worker_threads) for item in datasets]
     chosen = [item for item in chosen if pattern is None or item.matches(pattern)]
     if pattern and not chosen:
-        raise InputError(f"--only {pattern}: none of the {len(datasets)} datasets fits, e.g. {datasets[0].dataset}.")
-    with progress_bar("looking at datasets") as progress:
+        raise InputError(f"--only {pattern}: none of the {len(datasets)} datasets matches, e.g. {datasets[0].dataset}.")
+    with progress_bar("planning datasets") as progress:
         rows = plan_batch(chosen, force=force, limit=limit, progress=progress)
     _echo_rows(chosen, rows, err=not dry_run or as_json)
     if dry_run:
@@ -103,7 +111,7 @@ def batch(
             result = run_batch(chosen, rows, client, summary.write, force=force, no_workers_s=patience_s)
     _echo_result(result.rows, as_json=as_json)
     click.echo(f"table      {summary.path}", err=True)
-    if result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):  # whoever interrupts it does not wait for pictures
+    if result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):  # after an interruption, do not delay the exit by drawing
         for item in chosen:
             if RunFolder(item.out).table.exists():
                 report_if_possible(item.out)
@@ -111,14 +119,14 @@ def batch(
 
 
 def _for_site(item: "BatchEntry", threads: int | None) -> "BatchEntry":
-    """Workers of a job use its cores, where the configuration does not say how many."""
+    """Set the number of threads to that of the site's workers, unless the configuration sets it."""
     if threads is None or item.config.compute.threads is not None:
         return item
     return replace(item, config=item.config.replace(compute=item.config.compute.replace(threads=threads)))
 
 
 def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[BatchRow]", *, err: bool) -> None:
-    """What will be done, before anything is."""
+    """Print what will be done for each dataset."""
     width = max((len(item.name) for item in datasets), default=0)
     for item, row in zip(datasets, rows, strict=True):
         blocks = "" if row.blocks is None else f"{row.blocks} blocks"
@@ -126,7 +134,7 @@ def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[BatchRow]", *, 
 
 
 def _echo_result(rows: "Sequence[BatchRow]", *, as_json: bool) -> None:
-    """How all datasets stand, in one line; as JSON in full."""
+    """Print how many datasets have each status; as JSON, print the status of each dataset."""
     if as_json:
         echo_json([row.to_dict() for row in rows])
         return

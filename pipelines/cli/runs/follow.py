@@ -1,4 +1,4 @@
-"""Options of ``run --follow``: an acquisition that is still being written."""
+"""Options of ``run --follow``, which localizes an acquisition while it is being written."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 def follow_options(command: Command) -> Command:
-    """Give a command ``--follow``, and what ends it."""
+    """Add ``--follow`` and the options that end it to a command."""
     for option in (
         click.option(
             "--idle-timeout",
             type=click.FloatRange(1),
-            help="With --follow: it is over when nothing new has come for so many seconds.  [default: 600]",
+            help="With --follow: end when no new frames have appeared for this many seconds.  [default: 600]",
         ),
-        click.option("--volumes-expected", type=click.IntRange(1), help="With --follow: it is over with so many."),
+        click.option("--volumes-expected", type=click.IntRange(1), help="With --follow: end after this many volumes."),
         click.option(
             "--until-file",
             type=click.Path(path_type=Path),
-            help="With --follow: it is over when this file exists. OUT/STOP always does.",
+            help="With --follow: end when this file exists. The file OUT/STOP always ends it.",
         ),
-        click.option("--follow", is_flag=True, help="DATASET is still being written: localize it as it comes."),
+        click.option("--follow", is_flag=True, help="Localize DATASET while it is still being written."),
     ):
         command = option(command)
     return command
@@ -46,18 +46,18 @@ def find_acquisition(
     idle_timeout: float | None,
     force: bool,
 ) -> "Acquisition | None":
-    """The acquisition that is to be followed; None when none is.
+    """Return the acquisition to follow, or None without ``--follow``.
 
     Raises
     ------
     ConfigError
-        Something is said of the end of an acquisition that is not followed.
+        An option that ends ``--follow`` is given without ``--follow``.
     """
     from lls_decode.pipelines.running.acquisition import Acquisition, StopConditions
 
     if not follow:
         if until_file or volumes_expected or idle_timeout:
-            raise ConfigError("--until-file, --volumes-expected and --idle-timeout go with --follow; add it.")
+            raise ConfigError("--until-file, --volumes-expected and --idle-timeout need --follow; add it.")
         return None
     ending = StopConditions(file=until_file, volumes=volumes_expected)
     if idle_timeout is not None:

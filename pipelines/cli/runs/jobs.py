@@ -1,4 +1,4 @@
-"""Runs that are jobs: submitted, unless they are in the queue already, and followed from their files."""
+"""Runs on unattended sites: submit the jobs of a run unless they are queued already, then follow its files."""
 
 import logging
 from pathlib import Path
@@ -20,12 +20,12 @@ _MOST_SPANS = 10
 
 
 def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
-    """Say how a run ended."""
+    """Print how a run ended: failed blocks, lost frames, and the table or what is missing."""
     for failed in result.failed:
         click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
     if result.lost:
         click.echo(
-            f"lost       {result.num_lost} frames could not be read: {_words(result)} ('lls-decode status' says why)",
+            f"lost       {result.num_lost} frames could not be read: {_words(result)} ('lls-decode status' shows why)",
             err=True,
         )
     if as_json:
@@ -44,13 +44,14 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
         click.echo(f"{result.rows} localizations in {result.merged}")
     elif result.left and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
         names = ", ".join(result.left[:5]) + (", ..." if len(result.left) > 5 else "")
-        click.echo(f"{result.done} blocks are done; not merged, since {len(result.left)} are left ({names}).", err=True)
+        click.echo(f"{result.done} blocks are done; not merged because {len(result.left)} are not ({names}).", err=True)
     else:
-        click.echo(f"not finished: {result.done} of {num_blocks} blocks are done; the same command goes on.", err=True)
+        done = f"{result.done} of {num_blocks} blocks are done"
+        click.echo(f"not finished: {done}; rerun the same command to resume.", err=True)
 
 
 def _words(result: "RunResult") -> str:
-    """Numbers of the lost frames."""
+    """Return the numbers of the lost frames as text."""
     spans = [str(start) if stop - start == 1 else f"{start}-{stop - 1}" for start, stop in result.lost[:_MOST_SPANS]]
     return ", ".join(spans) + (", ..." if len(result.lost) > _MOST_SPANS else "")
 
@@ -67,7 +68,7 @@ def run_as_jobs(
     detach: bool,
     as_json: bool,
 ) -> int:
-    """Submit a run as jobs, unless they are in the queue already, and follow them."""
+    """Submit the jobs of a run, unless they are queued already, and follow them."""
     from lls_decode.pipelines.journal.folder import RunFolder
     from lls_decode.pipelines.running.ownership import refuse_conflict
     from lls_decode.pipelines.running.remote_run import end_of_events, latest_start
@@ -78,7 +79,7 @@ def run_as_jobs(
     found = jobs.queued_ids()
     if found:
         since = latest_start(plan.out)
-        click.echo(f"submitted  before: {', '.join(found)}", err=True)
+        click.echo(f"submitted  earlier: {', '.join(found)}", err=True)
     else:
         refuse_conflict(plan, force=force)
         RunFolder(plan.out).create()
@@ -104,7 +105,7 @@ def run_as_jobs(
 
 
 def _follow(plan: "Plan", jobs: "RunJobs", *, since: int, as_json: bool) -> int:
-    """Show the progress of jobs until the run is over; Ctrl-C leaves them alone."""
+    """Show the progress of a run until it is over; Ctrl-C leaves its jobs running."""
     from lls_decode.pipelines.running.remote_run import follow
     from lls_decode.pipelines.status.progress import show_progress
 
@@ -120,7 +121,7 @@ def _follow(plan: "Plan", jobs: "RunJobs", *, since: int, as_json: bool) -> int:
         with show_progress() as listener:
             result = follow(plan.out, since=since, is_alive=is_alive, listeners=[listener])
     except KeyboardInterrupt:
-        click.echo("The jobs go on without this terminal; the same command follows them again.", err=True)
+        click.echo("The jobs continue without this terminal; rerun the same command to follow them again.", err=True)
         for line in jobs.describe():
             click.echo(line, err=True)
         return EXIT_INTERRUPTED
@@ -129,7 +130,7 @@ def _follow(plan: "Plan", jobs: "RunJobs", *, since: int, as_json: bool) -> int:
         return result.exit_status
     said = jobs.last_error()
     if said is None:
-        click.echo("The driver job is gone before the run was over; the same command goes on.", err=True)
+        click.echo("The driver job ended before the run was finished; rerun the same command to resume.", err=True)
         click.echo(f"logs       {jobs.logs}", err=True)
         return EXIT_TERMINATED
     click.echo(f"{said} (log: {jobs.latest_log()})", err=True)

@@ -1,4 +1,4 @@
-"""The command that draws a run: report."""
+"""Command ``report``: draw a run as an HTML page."""
 
 from pathlib import Path
 
@@ -8,15 +8,19 @@ from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.cli.options import like_option
 
 
-@click.command(epilog="Example: lls-decode report results/ --to cell.html")
+@click.command(short_help="Draw a run as one HTML page.", epilog="Example: lls-decode report results/ --to cell.html")
 @click.argument("out", type=OutputPath())
-@click.option("--table", type=click.Path(path_type=Path), help="A table of this run: linked, filtered, without drift.")
-@click.option("--to", type=OutputPath(), help="The page.  [default: OUT/report.html]")
+@click.option(
+    "--table",
+    type=click.Path(path_type=Path),
+    help="Another table of this run to draw, e.g. linked, filtered or drift-corrected.",
+)
+@click.option("--to", type=OutputPath(), help="HTML page to write.  [default: OUT/report.html]")
 @like_option
 def report(out: Path, table: Path | None, to: Path | None) -> None:
-    """Draw the run in OUT as one HTML page that needs no other file: pictures, statistics, losses, speed, origin.
+    """Draw the run in OUT as one self-contained HTML page: pictures, statistics, lost frames, speed, provenance.
 
-    A run draws its own when it has merged its table; this command draws it again, or of another table.
+    A run writes its report itself after merging its table. This command redraws it, or draws another table of the run.
     """
     from lls_decode.pipelines.report.writing import write_report
 
@@ -24,7 +28,7 @@ def report(out: Path, table: Path | None, to: Path | None) -> None:
 
 
 def echo_report(out: Path) -> None:
-    """Draw a run that has merged its table, where that is possible, and say where the page is."""
+    """Draw the report of a run that has merged its table, if possible, and print the path of the page."""
     from lls_decode.pipelines.report.writing import report_if_possible
 
     page = report_if_possible(out)

@@ -1,4 +1,4 @@
-"""Commands that run: demo, run, merge."""
+"""Commands ``run``, ``demo`` and ``merge``."""
 
 from pathlib import Path
 
@@ -25,38 +25,46 @@ from .follow import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
 from .report import echo_report
 
-NO_PICTURE = "none: it needs matplotlib; run: pip install 'lls-decode[report]', then the same command to draw it"
-"""What the demonstration says in place of a picture."""
+NO_PICTURE = "none: matplotlib is missing; run: pip install 'lls-decode[report]', then rerun the same command"
+"""Text that the demo prints in place of a picture when matplotlib is missing."""
 
 
-@click.command(epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2")
+@click.command(
+    short_help="Localize DATASET into a Parquet table.",
+    epilog="Example: lls-decode run cell.zarr --model lls-paint --out results/ --workers 2",
+)
 @click.argument("dataset", type=ANY_PATH)
 @click.option("--model", type=MODEL, required=True, help="Model bundle (.lls), or the name of a shipped one.")
-@click.option("--out", required=True, type=OutputPath(), help="Run folder; the same command goes on in it.")
+@click.option("--out", required=True, type=OutputPath(), help="Run folder; rerun the same command to resume.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
-@click.option("--block-frames", type=click.IntRange(1), help="Frames owned by one task.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.")
+@click.option("--block-frames", type=click.IntRange(1), help="Number of frames per task.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device that the network runs on.")
 @click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Arithmetic of the network."
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Number format of the network."
 )
 @click.option(
     "--volumes", type=IndexRangeType(from_end=True),
-    help="Only these volumes, e.g. 3:7 for 3 to 6; negative numbers count from the end.",
+    help="Localize only these volumes, e.g. 3:7 for 3 to 6; negative numbers count from the end.",
 )  # fmt: skip
-@click.option("--roi", type=RoiType(), help="Only these pixels; positions stay those in the whole frame.")
+@click.option("--roi", type=RoiType(), help="Localize only these pixels; positions still refer to the whole frame.")
 @click.option("--only", metavar="BLOCKS", help="Recompute only these blocks, e.g. 3,7:10,b000012 for 3, 7, 8, 9, 12.")
 @click.option("--share", metavar="I/N", help="Process only share I (from 1) of N of the blocks: for job arrays.")
 @set_option
 @site_options
 @follow_options
-@click.option("--report/--no-report", default=True, help="Draw OUT/report.html at the end, or do not.  [default: do]")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site, and do not follow them.")
 @click.option(
-    "--force", is_flag=True, help="Discard another run in the folder; replace files of others; accept impossible light."
+    "--report/--no-report", default=True, help="Whether to draw OUT/report.html at the end.  [default: --report]"
 )
-@click.option("--driver", is_flag=True, hidden=True, help="This is the driver job of an unattended site.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and a time estimate, then exit.")
+@click.option("--detach", is_flag=True, help="Submit the jobs of an unattended site without following them.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Discard another run in the folder, replace files that lls-decode did not write, and accept impossible light "
+    "levels.",
+)
+@click.option("--driver", is_flag=True, hidden=True, help="Act as the driver job of an unattended site.")
 @json_option
 def run(
     dataset: str,
@@ -88,12 +96,12 @@ def run(
 ) -> int:
     """Localize DATASET (a zarr store, or a directory of per-volume arrays) into a Parquet table.
 
-    Interrupted at any moment, the same command goes on where it was. Jobs with --share 1/8 to 8/8 work in one folder
-    at the same time, and the last one merges. With --follow it localizes an acquisition while that is being written,
-    until a number of volumes is there, a file says so (OUT/STOP), or nothing new comes; the same command without
-    --follow then finds everything done. With an unattended site (--site slurm) it submits jobs and follows them; they
-    go on when it is interrupted, and the same command follows them again. Exit status: 0 all done, 1 some blocks
-    failed, 2 bad usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
+    Rerun the same command to resume an interrupted run. Jobs with --share 1/8 to 8/8 work in one folder at the same
+    time, and the last one merges the table. With --follow, the command localizes an acquisition while it is being
+    written; it ends after --volumes-expected volumes, when a file such as OUT/STOP exists, or when no new frames
+    appear. With an unattended site (--site slurm), the command submits jobs and follows them; if it is interrupted, the
+    jobs continue, and rerunning the command follows them again. Exit status: 0 all done, 1 some blocks failed, 2 bad
+    usage or configuration, 3 input unreadable, 130/143 interrupted and resumable.
     """
     from lls_decode.cluster.site import find_site
     from lls_decode.pipelines.journal.folder import RunFolder
@@ -128,9 +136,9 @@ def run(
         force=force,
     )
     if acquisition and profile.is_unattended:
-        raise ConfigError(f"--follow needs this program to stay, and {site} submits jobs; use an interactive site.")
+        raise ConfigError(f"--follow needs an interactive site, and {site} submits jobs; give another --site.")
     if acquisition and (only or share or config.part != PartConfig()):
-        raise ConfigError("--follow does whole datasets; give --only, --share, --volumes and --roi when it is over.")
+        raise ConfigError("--follow localizes whole datasets; use --only, --share, --volumes and --roi afterwards.")
     plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config, force=force)
     for line in plan.describe():
         click.echo(line, err=not dry_run)
@@ -147,14 +155,14 @@ def run(
     if profile.is_unattended and not driver:
         profile.refuse_memory_limit(memory_limit)
         if share:
-            raise ConfigError(f"--share is for arrays of your own jobs, and {site} submits jobs itself; leave one out.")
+            raise ConfigError(f"--share is for your own job arrays, and {site} submits jobs itself; omit one of them.")
         return run_as_jobs(
             plan, config, profile,
             workers=workers, only=only, report=report, force=force, detach=detach, as_json=as_json,
         )  # fmt: skip
     if detach:
         raise ConfigError(
-            f"--detach goes with an unattended site only, and {site} ends with this command; leave it out."
+            f"--detach needs an unattended site, and workers of {site} end with this command; omit --detach."
         )
     if driver:
         RunFolder(out).wait_until_free()
@@ -175,12 +183,14 @@ def run(
     return result.exit_status
 
 
-@click.command(epilog="Example: lls-decode demo --out demo_out")
-@click.option("--out", default="demo_out", show_default=True, type=OutputPath())
+@click.command(
+    short_help="Try the program on a small simulated acquisition.", epilog="Example: lls-decode demo --out demo_out"
+)
+@click.option("--out", default="demo_out", show_default=True, type=OutputPath(), help="Folder to write to.")
 @site_options
-@click.option("--force", is_flag=True, help="Discard an earlier demonstration of another version.")
+@click.option("--force", is_flag=True, help="Discard an earlier demo made by another version.")
 def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, force: bool) -> None:
-    """Simulate a lattice light-sheet acquisition, localize it, score it against its truth, draw it."""
+    """Simulate a small lattice light-sheet acquisition, localize it, score the result and draw it."""
     from lls_decode.pipelines.flows.demo import demo as run_demo
     from lls_decode.pipelines.flows.demo import prepare_demo
 
@@ -196,12 +206,15 @@ def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, fo
     echo_score(result.score)
 
 
-@click.command(epilog="Example: lls-decode merge results/ --to /archive/cell.parquet")
+@click.command(
+    short_help="Merge the shards of a run into one table.",
+    epilog="Example: lls-decode merge results/ --to /archive/cell.parquet",
+)
 @click.argument("out", type=OutputPath())
-@click.option("--to", type=OutputPath(), help="The table.  [default: OUT/localizations.parquet]")
-@click.option("--allow-missing", is_flag=True, help="Merge without the blocks that failed, and name them in the table.")
+@click.option("--to", type=OutputPath(), help="Table to write.  [default: OUT/localizations.parquet]")
+@click.option("--allow-missing", is_flag=True, help="Merge without the missing blocks; the table lists them.")
 def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
-    """Merge the shards of the run in OUT into one table, every block exactly once."""
+    """Merge the shards of the run in OUT into one table that holds every block exactly once."""
     from lls_decode.pipelines.running.merging import merge as merge_run
 
     manifest = merge_run(out, to=to, allow_missing=allow_missing)

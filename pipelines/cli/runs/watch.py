@@ -1,4 +1,4 @@
-"""Commands that look at a run and leave it alone: status, watch."""
+"""Commands that show a run without changing it: status, watch."""
 
 import json
 import time
@@ -17,10 +17,14 @@ WATCH_S = 2.0
 
 @click.command(epilog="Example: lls-decode status results/ --watch")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--watch", is_flag=True, help="Every 2 seconds until the run is over; with --json a line each time.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Refresh every 2 seconds until the run is over; with --json, print one line each time.",
+)
 @json_option
 def status(out: Path, watch: bool, as_json: bool) -> None:
-    """Say how the run in OUT stands, from its files alone: from any machine that sees them."""
+    """Show the status of the run in OUT. Reads only its files, so it works on any machine that can see them."""
     from lls_decode.pipelines.status.reader import RunReader
 
     reader = RunReader(out)
@@ -33,7 +37,7 @@ def status(out: Path, watch: bool, as_json: bool) -> None:
 
 
 def _watch(reader: "RunReader", *, as_json: bool) -> None:
-    """Show how a run stands until nobody works at it; on a terminal in one place."""
+    """Show the status of a run until nothing works on it any more; on a terminal, update the text in place."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -53,24 +57,31 @@ def _watch(reader: "RunReader", *, as_json: bool) -> None:
             time.sleep(WATCH_S)
 
 
-@click.command(epilog="Example: lls-decode watch results/ --port 8788")
+@click.command(short_help="Serve a web page that shows a run.", epilog="Example: lls-decode watch results/ --port 8788")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--port", default=8788, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option(
+    "--port",
+    default=8788,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 for any free port.",
+)
 @click.option(
     "--address",
     default="127.0.0.1",
     show_default=True,
-    help="Where to listen; at any other address, others see the run.",
+    help="Address to listen on; any address but the default lets others see the run.",
 )
 @click.option(
     "--origin", "origins", multiple=True, metavar="HOST",
-    help="Proxy through which the page is opened, e.g. ondemand.example.org; may be given again.",
+    help="Host name of a proxy that serves the page, e.g. ondemand.example.org. Repeat for several hosts.",
 )  # fmt: skip
 def watch(out: Path, port: int, address: str, origins: tuple[str, ...]) -> None:
-    """Serve a page that shows the run in OUT, from its files alone, and its figures for Prometheus (/metrics).
+    """Serve a web page that shows the run in OUT, and metrics for Prometheus (/metrics).
 
-    The same page is in the Dask dashboard of a run, under /lls-decode. Ctrl-C ends it; the run is left alone. Proxies
-    that show a port under a path (JupyterHub, Open OnDemand) show the page too; name their host with --origin.
+    Reads only the files of the run. The Dask dashboard of a run shows the same page under /lls-decode. Ctrl-C stops the
+    server and does not affect the run. The page also works behind proxies that serve a port under a path (JupyterHub,
+    Open OnDemand); name their host with --origin.
     """
     from lls_decode.cluster.addresses import hub_host, hub_path, tunnel_to
     from lls_decode.pipelines.watch.serving import serve

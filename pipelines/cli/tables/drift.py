@@ -1,4 +1,4 @@
-"""The command about drift."""
+"""Command ``drift``: estimate and correct sample drift."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +21,7 @@ _NOT_PRINTED = ("window_centres", "places_nm")
 
 
 class _Place(ParamType):
-    """``X,Y`` in nm, or the path of a csv."""
+    """Position ``X,Y`` in nm, or the path of a csv."""
 
     name = "X,Y"
 
@@ -31,45 +31,48 @@ class _Place(ParamType):
         try:
             x, y = (float(word) for word in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is no place; give X,Y in nm, or a .csv with the columns x_nm,y_nm.", param, ctx)
+            self.fail(f"{value!r} is not a position; give X,Y in nm, or a .csv with the columns x_nm,y_nm.", param, ctx)
         return x, y
 
 
 @click.command(
+    short_help="Estimate and correct sample drift.",
     epilog="Example: lls-decode drift results/localizations.parquet --out corrected.parquet. "
-    "Example: lls-decode drift results/localizations.parquet --method fiducials --in-place"
+    "Example: lls-decode drift results/localizations.parquet --method fiducials --in-place",
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=OutputPath(), help="The table without its drift.")
-@click.option("--in-place", "in_place_asked", is_flag=True, help="Replace TABLE by the table without its drift.")
+@click.option("--out", type=OutputPath(), help="Drift-corrected table to write.")
+@click.option("--in-place", "in_place_asked", is_flag=True, help="Replace TABLE by the drift-corrected table.")
 @click.option("--method", type=click.Choice(["rcc", "fiducials", "comet"]), default="rcc", show_default=True,
-              help="Correlation of the structure with itself, beads, or the package comet-smlm.")  # fmt: skip
+              help="Redundant cross-correlation, beads, or the package comet-smlm.")  # fmt: skip
 @click.option("--windows", "num_windows", type=click.IntRange(2),
-              help="Windows of time (rcc, comet).  [default: as many as the drift needs; comet 100]")  # fmt: skip
+              help="Number of time windows (rcc, comet).  [default: from the drift; comet: 100]")  # fmt: skip
 @click.option("--max-drift-nm", "max_shift_nm", type=click.FloatRange(0, min_open=True),
-              help="Largest drift (rcc, comet).  [default: 2000; comet 300]")  # fmt: skip
+              help="Largest drift expected, nm (rcc, comet).  [default: 2000; comet: 300]")  # fmt: skip
 @click.option("--fiducials", multiple=True, type=_Place(), metavar="X,Y",
-              help="Place of a bead, nm, of the sample where the geometry is known; repeat for more. Or a .csv with "
-              "x_nm,y_nm.  [default: found by themselves]")  # fmt: skip
-@click.option("--radius-nm", default=500.0, show_default=True, help="How far a bead may move from its place.")
+              help="Position of a bead, nm; in sample coordinates if the geometry is known. Repeat for several beads, "
+              "or give a .csv with x_nm,y_nm.  [default: beads are detected automatically]")  # fmt: skip
+@click.option("--radius-nm", default=500.0, show_default=True, help="Largest movement of a bead from its position, nm.")
 @click.option("--min-share", type=click.FloatRange(0, 1, min_open=True),
-              help="Of the volumes in which a bead is seen.  [default: 0.8; of given ones 0.2]")  # fmt: skip
-@click.option("--smooth", type=click.FloatRange(0), help="Window over beads, volumes.  [default: by cross-validation]")
-@click.option("--channel", type=click.IntRange(0), help="Measure the drift of this channel.  [default: one of all]")
-@click.option("--curve", type=OutputPath(), help="Where the curve goes.  [default: TABLE_drift.parquet]")
-@click.option("--png", "picture", type=OutputPath(), help="Its picture.  [default: beside the curve]")
+              help="Smallest fraction of volumes that show a bead.  [default: 0.8; given beads: 0.2]")  # fmt: skip
+@click.option("--smooth", type=click.FloatRange(0),
+              help="Smoothing window of the bead curve, volumes.  [default: by cross-validation]")  # fmt: skip
+@click.option("--channel", type=click.IntRange(0),
+              help="Estimate drift from this channel only.  [default: one curve from all channels]")  # fmt: skip
+@click.option("--curve", type=OutputPath(), help="File to write the drift curve to.  [default: TABLE_drift.parquet]")
+@click.option("--png", "picture", type=OutputPath(), help="Picture of the curve.  [default: beside the curve]")
 @click.option(
     "--apply",
     type=click.Path(path_type=Path),
     metavar="CURVE",
-    help="Correct by this curve (Parquet or csv); measure none.",
+    help="Apply this curve (Parquet or csv) instead of estimating one.",
 )
 @click.option(
     "--force",
     is_flag=True,
-    help="Write the table although the correction makes it worse, and replace files that lls-decode did not write.",
+    help="Write the table even if the correction makes it worse, and replace files that lls-decode did not write.",
 )
-@click.option("--undo", is_flag=True, help="Take the last correction out of TABLE.")
+@click.option("--undo", is_flag=True, help="Remove the last correction from TABLE.")
 @like_option
 @json_option
 def drift(
@@ -91,13 +94,14 @@ def drift(
     undo: bool,
     as_json: bool,
 ) -> None:
-    """Measure how the sample of TABLE moved, and write the table as if it had not.
+    """Estimate sample drift in TABLE and write a drift-corrected table.
 
-    Without --out or --in-place only the curve and its picture are written. A correction can be undone (--undo), and
-    a curve be used for another table of the same acquisition (--apply); rows beyond its ends move as those at the end.
+    Without --out or --in-place, only the drift curve and its picture are written. --undo removes a correction. --apply
+    corrects another table of the same acquisition with an existing curve; rows before or after the curve are shifted
+    like those at its ends.
 
-    Whether the correction helps is measured on rows that it was not made from. One that makes the table worse is not
-    written, and the exit status is 3 (--force writes it).
+    The benefit of the correction is measured on rows that were not used to estimate it. If the correction makes the
+    table worse, no table is written and the exit status is 3; --force writes the table anyway.
     """
     from lls_decode.drift import correct_drift, undo_correction
 
@@ -105,14 +109,14 @@ def drift(
     replacing = in_place(table) if in_place_asked else nullcontext()
     if undo:
         if final is None:
-            raise click.UsageError("--undo writes a table; say where (--out, --in-place).")
+            raise click.UsageError("--undo writes a table; give --out or --in-place.")
         with replacing:
             rows = undo_correction(table, final)
-        _echo({"table": str(final), "rows": rows}, [f"{final}: {rows} localizations as they were"], as_json)
+        _echo({"table": str(final), "rows": rows}, [f"{final}: {rows} localizations restored"], as_json)
         return
     if fiducials and method != "fiducials":
-        raise click.UsageError("--fiducials goes with --method fiducials.")
-    with replacing, progress_bar("comparing windows of time") as progress:
+        raise click.UsageError("--fiducials needs --method fiducials; add it, or omit --fiducials.")
+    with replacing, progress_bar("comparing time windows") as progress:
         made = correct_drift(
             table,
             out=final,
@@ -139,7 +143,7 @@ def drift(
 
 
 def _told(made: "Corrected") -> dict[str, Any]:
-    """What is printed, as values."""
+    """Return the results to print, by name."""
     found, coverage, benefit = made.curve, made.coverage, made.benefit
     uncertainty = np.median(found.sigma_nm, axis=0)
     return {
@@ -167,15 +171,15 @@ def _final(table: Path, out: Path | None, in_place: bool) -> Path | None:
     if in_place and out is not None:
         raise click.UsageError("give --out or --in-place, not both.")
     if out is not None and out.exists() and table.exists() and out.samefile(table):
-        raise click.UsageError(f"{out} is the table itself; say --in-place to replace it.")
+        raise click.UsageError(f"{out} is the input table; use --in-place to replace it.")
     return table if in_place else out
 
 
 def _beads(given: tuple[str | Place, ...]) -> str | list[Place] | None:
-    """Return the places, or the path of the csv."""
+    """Return the bead positions, or the path of the csv; None if neither is given."""
     files = [value for value in given if isinstance(value, str)]
     if files and len(given) > 1:
-        raise click.UsageError("give places of beads, or one csv, not both.")
+        raise click.UsageError("give either positions of beads or one csv.")
     return files[0] if files else [place for place in given if not isinstance(place, str)] or None
 
 

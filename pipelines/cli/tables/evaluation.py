@@ -1,4 +1,4 @@
-"""Commands that measure how good a table is: evaluate, frc."""
+"""Commands that measure the quality of a table: evaluate, frc."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,40 +23,51 @@ Limits = tuple[float, float]
 
 @click.command(
     options_metavar="[OPTIONS]",
+    short_help="Score a table against ground truth.",
     epilog="Example: lls-decode evaluate results/localizations.parquet truth.parquet --photons-min 50",
 )
 @click.argument("table", type=ANY_PATH)
 @click.argument("truth", type=ANY_PATH, required=False)
-@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match.")
-@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match.")
-@click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True)
-@click.option("--photons-min", default=0.0, show_default=True, help="Dimmer truths need not be found.")
-@click.option("--z-range-nm", type=LimitsType(), help="Truths outside need not be found.  [default: all]")
+@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match, nm.")
+@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match, nm.")
+@click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True,
+              help="Algorithm that matches localizations to true emitters.")  # fmt: skip
+@click.option("--photons-min", default=0.0, show_default=True,
+              help="Smallest photons of a true emitter; missing a dimmer one is no error.")  # fmt: skip
+@click.option("--z-range-nm", type=LimitsType(),
+              help="Range of z of true emitters, nm; missing one outside is no error.  [default: all]")  # fmt: skip
 @click.option(
-    "--border-nm", default=0.0, show_default=True, help="Emitters this near to the field's edge do not count."
+    "--border-nm", default=0.0, show_default=True, help="Ignore emitters this close to the edge of the field, nm."
 )
-@click.option("--field-nm", nargs=2, type=float, help="Extent of the field along x and y, for --border-nm.")
+@click.option("--field-nm", nargs=2, type=float, help="Extent of the field along x and y, nm; for --border-nm.")
 @click.option(
     "--pixel-nm", type=click.FloatRange(0, min_open=True),
-    help="Pixel size, for csv truths that need it, and for sub-pixel bias.  [default: of the table]",
+    help="Pixel size, nm; for sub-pixel bias and for csv truths in pixels.  [default: from the table]",
 )  # fmt: skip
-@click.option("--bg", type=click.FloatRange(0), help="True background, photons per pixel, where the truth has none.")
-@click.option("--frames", type=IndexRangeType(), help="Count only these frames.  [default: all that TABLE covers]")
-@click.option("--truth-first-frame", type=int, help="Number of the first frame in TRUTH.  [default: of its format]")
+@click.option("--bg", type=click.FloatRange(0), help="True background, photons per pixel, if TRUTH has none.")
+@click.option("--frames", type=IndexRangeType(), help="Evaluate only these frames.  [default: all that TABLE covers]")
+@click.option(
+    "--truth-first-frame", type=int, help="Number of the first frame in TRUTH.  [default: depends on its format]"
+)
 @click.option(
     "--truth-planes", type=click.Choice(["as_is", "reversed", "alternating", "transposed"]), default="as_is",
-    help="How TRUTH numbers planes: last one first, so in every second volume, or plane by plane.",
+    help="Plane order in TRUTH: reversed; alternating (every second volume reversed); transposed (all volumes of one "
+    "plane first).",
 )  # fmt: skip
-@click.option("--truth-axes", metavar="X,Y,Z", help="Axes of TRUTH that are x, y, z: y,x,z or -x,y,z (mirrored).")
-@click.option("--truth-scale", default=1.0, help="Factor of x and y of TRUTH.")
-@click.option("--truth-z-scale", default=1.0, help="Factor of z of TRUTH.")
-@click.option("--truth-shift-nm", nargs=3, type=float, default=(0.0, 0.0, 0.0), help="Added to x, y, z of TRUTH.")
-@click.option("--truth-photons-factor", default=1.0, help="Factor of the photons of TRUTH.")
+@click.option("--truth-axes", metavar="X,Y,Z", help="Axes of TRUTH to use as x, y, z, e.g. y,x,z or -x,y,z (mirrored).")
+@click.option("--truth-scale", default=1.0, help="Factor to multiply x and y of TRUTH with.")
+@click.option("--truth-z-scale", default=1.0, help="Factor to multiply z of TRUTH with.")
+@click.option(
+    "--truth-shift-nm", nargs=3, type=float, default=(0.0, 0.0, 0.0), help="Shift to add to x, y, z of TRUTH."
+)
+@click.option("--truth-photons-factor", default=1.0, help="Factor to multiply photons of TRUTH with.")
 @click.option("--ignore-z", is_flag=True, help="Compare in x and y only.")
-@click.option("--diagnosis/--no-diagnosis", default=True, help="Name likely mistakes between TABLE and TRUTH, or not.")
-@click.option("--report", type=OutputPath(), help="Picture of all that was found (.png).")
-@click.option("--model", type=MODEL, help="Bundle (.lls, or a shipped one) whose PSF and camera give the bound.")
-@click.option("--psf", type=click.Path(path_type=Path), help="PSF by 'calibrate' in place of the model's.")
+@click.option("--diagnosis/--no-diagnosis", default=True, help="Whether to look for mismatches of TABLE and TRUTH.")
+@click.option("--report", type=OutputPath(), help="Picture of all results to write (.png).")
+@click.option(
+    "--model", type=MODEL, help="Bundle (.lls) or shipped model whose PSF and camera give the precision bound."
+)
+@click.option("--psf", type=click.Path(path_type=Path), help="PSF from 'calibrate' to use instead of the model's.")
 @like_option
 @json_option
 def evaluate(
@@ -86,11 +97,12 @@ def evaluate(
     psf: Path | None,
     as_json: bool,
 ) -> None:
-    """Score a TABLE against its TRUTH, and name what is probably wrong between the two.
+    """Score TABLE against TRUTH, and point out likely mismatches between them, e.g. swapped axes.
 
-    TRUTH is our Parquet, or csv of the SMLM challenge, NAIRR, ThunderSTORM. The --truth options change it before it is
-    compared, in the order of this list. Only frames that TABLE covers count, with rows or without. Without TRUTH:
-    whether the positions of TABLE prefer a part of the pixel. For frames without truth see 'lls-decode spike-in'.
+    TRUTH is a Parquet table of lls-decode, or a csv of the SMLM challenge, NAIRR or ThunderSTORM. The --truth options
+    transform it before the comparison, in the order listed below. Only frames that TABLE covers are evaluated; frames
+    without localizations count. Without TRUTH, the command measures whether positions in TABLE are biased towards parts
+    of the pixel. To measure accuracy on frames without truth, use 'lls-decode spike-in'.
     """
     from lls_decode.evaluate.diagnosis import TruthChange
     from lls_decode.pipelines.flows.evaluation import evaluate_subpixel, evaluate_table
@@ -98,7 +110,7 @@ def evaluate(
     pixel = square_pixel(pixel_nm)
     if truth is None:
         if any(value is not None for value in (report, model, psf, bg)):
-            raise ConfigError("--report, --model, --psf and --bg compare a table with a truth; give TRUTH after TABLE.")
+            raise ConfigError("--report, --model, --psf and --bg need a truth to compare with; give TRUTH after TABLE.")
         biases = evaluate_subpixel(table, pixel_size=pixel)
         if as_json:
             echo_json({"subpixel": [bias.to_dict() for bias in biases]})
@@ -141,7 +153,7 @@ def evaluate(
 
 
 def _axes(text: str | None) -> tuple[str, str, str]:
-    """Axes of ``--truth-axes``."""
+    """Return the three axes given by ``--truth-axes``."""
     if text is None:
         return "x", "y", "z"
     names = [name.strip() for name in text.split(",")]
@@ -151,7 +163,7 @@ def _axes(text: str | None) -> tuple[str, str, str]:
 
 
 def _echo_evaluation(result: "Evaluation") -> None:
-    """Print scores, errors, sigmas, bounds, sub-pixel bias and likely mistakes, a line each."""
+    """Print scores, errors, sigmas, bounds, sub-pixel bias and likely mismatches, one line each."""
     from lls_decode.evaluate.wording import bound_lines, error_lines
 
     echo_score(result.score, has_z=result.has_z)
@@ -180,23 +192,32 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
         )
 
 
-@click.command(epilog="Example: lls-decode frc results/localizations.parquet --out frc.png")
+@click.command(
+    short_help="Measure resolution by Fourier ring correlation.",
+    epilog="Example: lls-decode frc results/localizations.parquet --out frc.png",
+)
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Of the pictures.  [default: 5; in 3-D 20]")
-@click.option("--blocks", default=10, show_default=True, help="Blocks of frames; even against odd ones.")
+@click.option(
+    "--pixel-nm",
+    type=click.FloatRange(0, min_open=True),
+    help="Pixel size of the rendered images, nm.  [default: 5; in 3-D 20]",
+)
+@click.option(
+    "--blocks", default=10, show_default=True, help="Number of blocks of frames; even and odd blocks are compared."
+)
 @click.option(
     "--coords", type=click.Choice(["auto", "raw", "deskewed", "sample"]), default="auto", show_default=True,
-    help="Coordinates; auto: sample coordinates where the geometry is known, else camera ones (raw).",
+    help="Coordinates to use; auto: sample coordinates if the geometry is known, else camera coordinates (raw).",
 )  # fmt: skip
 @click.option("--view", type=click.Choice(["xy", "xz", "yz", "xyz"]), default="xy", show_default=True,
-              help="Axes; xyz: Fourier shells.")  # fmt: skip
-@click.option("--x-nm", type=LimitsType(), help="Range of x.  [default: all]")
-@click.option("--y-nm", type=LimitsType(), help="Range of y.  [default: all]")
-@click.option("--z-nm", type=LimitsType(), help="Range of z.  [default: all]")
+              help="Axes to correlate; xyz computes Fourier shell correlation.")  # fmt: skip
+@click.option("--x-nm", type=LimitsType(), help="Range of x, nm.  [default: all]")
+@click.option("--y-nm", type=LimitsType(), help="Range of y, nm.  [default: all]")
+@click.option("--z-nm", type=LimitsType(), help="Range of z, nm.  [default: all]")
 @click.option("--interval/--no-interval", default=None,
-              help="Estimate how uncertain the resolution is.  [default: for up to 500 000 localizations]")  # fmt: skip
-@click.option("--channel", type=click.IntRange(0), help="Only the rows of this channel.  [default: all]")
-@click.option("--out", type=OutputPath(), help="Picture of the curve (.png).")
+              help="Whether to estimate its uncertainty.  [default: for up to 500 000 localizations]")  # fmt: skip
+@click.option("--channel", type=click.IntRange(0), help="Use only this channel.  [default: all]")
+@click.option("--out", type=OutputPath(), help="Picture of the curve to write (.png).")
 @like_option
 @json_option
 def frc(
@@ -215,8 +236,8 @@ def frc(
 ) -> None:
     """Measure the resolution of TABLE by Fourier ring (or shell) correlation.
 
-    Even and odd blocks of frames are correlated; the threshold is 1/7. The interval comes from leaving out parts of the
-    frames in turn.
+    Images from even and odd blocks of frames are correlated; the threshold is 1/7. The uncertainty interval is
+    estimated by leaving out parts of the frames in turn.
     """
     from lls_decode.pipelines.flows.evaluation import frc as correlate
 

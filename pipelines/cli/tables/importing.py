@@ -1,4 +1,4 @@
-"""The command import."""
+"""Command ``import``: read a localization table of another program."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,27 +44,34 @@ def _csv_programs() -> str:
 @click.argument("out", type=OutputPath())
 @click.option(
     "--format", type=LazyChoice(_formats),
-    help="Which program's file, or whose columns.  [default: recognized by its content, a csv by its whole header]",
+    help="Program that wrote the file or its columns.  [default: recognized by content; a csv by its whole header]",
 )  # fmt: skip
-@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the file]")
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: from the file]")
 @click.option(
     "--columns", metavar="OURS=THEIRS,...",
-    help="Which column is which, e.g. 'x_nm=Xpos (px),photons=Int'; or a YAML file. NAME= leaves one out.",
+    help="Mapping of columns, e.g. 'x_nm=Xpos (px),photons=Int', or a YAML file. NAME= omits a column.",
 )  # fmt: skip
-@click.option("--first-frame", type=int, metavar="N", help="Number of the first frame.  [default: of the format]")
+@click.option(
+    "--first-frame",
+    type=int,
+    metavar="N",
+    help="Number of the first frame in the file.  [default: depends on the format]",
+)
 @click.option(
     "--origin", metavar="centre|corner|X,Y",
-    help="Where x and y are 0: centre or corner of the first pixel; or what they are at its centre, in nm.  "
-    "[default: of the format]",
+    help="Origin of x and y in the file: centre or corner of the first pixel; or x and y of its centre, nm.  "
+    "[default: depends on the format]",
 )  # fmt: skip
-@click.option("--channel", metavar="VALUE", help="Take rows of one channel.  [default: all, with a column channel]")
-@click.option("--file", metavar="VALUE", help="Take rows of one source file, where a table is of several.")
+@click.option("--channel", metavar="VALUE", help="Import only this channel.  [default: all, with a column 'channel']")
+@click.option("--file", metavar="VALUE", help="Import only rows of this source file, if the table combines several.")
 @click.option(
     "--kind", type=click.Choice(["localizations", "molecules"]),
-    help="What a row is.  [default: molecules where rows count several detections]",
+    help="What a row stands for.  [default: molecules if a column counts detections per row, else localizations]",
 )  # fmt: skip
-@click.option("--planes-per-volume", type=click.IntRange(1), help="Frames of a volume.  [default: of the file, else 1]")
-@click.option("--separator", type=LazyChoice(_separators), help="Between the cells of a csv.  [default: by its header]")
+@click.option(
+    "--planes-per-volume", type=click.IntRange(1), help="Frames per volume.  [default: from the file, else 1]"
+)
+@click.option("--separator", type=LazyChoice(_separators), help="Separator of csv cells.  [default: from its header]")
 @like_option
 def import_table(
     path: Path,
@@ -80,10 +87,10 @@ def import_table(
     planes_per_volume: int | None,
     separator: str | None,
 ) -> None:
-    """Read the table PATH of another program into ours (Parquet), so that old results can be compared.
+    """Convert the table PATH of another program into an lls-decode table (Parquet), e.g. to compare old results.
 
-    --format lists the programs. csv and Parquet files may have the columns of: {formats}; for others say --columns.
-    Columns that are taken, and those that are left out, are printed.
+    --format lists the supported programs. csv and Parquet files may have the columns of: {formats}. For other columns,
+    give --columns. The command prints which columns are imported and which are omitted.
     """
     from lls_decode.export.importing import import_table as read
 
@@ -96,14 +103,14 @@ def import_table(
 
 
 def _say(written: Path) -> None:
-    """Print what was read, as the table itself says."""
+    """Print what was imported, from the metadata of the written table."""
     from lls_decode.table import count_rows, read_metadata
 
     about = read_metadata(written)
     layout = f", columns of {about.input['layout']}" if "layout" in about.input else ""
     click.echo(f"{written}: {count_rows(written)} {about.kind}{layout}")
     if "dropped" not in about.input:
-        return  # of ours: nothing is lost
+        return  # an lls-decode table: nothing is lost
     taken = (ours if ours == theirs else f"{ours} = {theirs}" for ours, theirs in about.input["columns"].items())
     click.echo(f"  columns: {', '.join(taken)}")
     click.echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")

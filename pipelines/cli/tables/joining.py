@@ -13,24 +13,27 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Join several tables into one.",
     epilog="Example: lls-decode join day1.parquet day2.parquet --out both.parquet. "
-    "Example: lls-decode join c560.parquet c642.parquet --same-frames --channels tubulin,actin --out cell.parquet"
+    "Example: lls-decode join c560.parquet c642.parquet --same-frames --channels tubulin,actin --out cell.parquet",
 )
 @click.argument("tables", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=OutputPath(), help="The joined table.")
-@click.option("--same-frames", is_flag=True, help="TABLES are channels of the same frames, which keep their numbers.")
+@click.option("--out", required=True, type=OutputPath(), help="Joined table to write.")
+@click.option(
+    "--same-frames", is_flag=True, help="Treat TABLES as channels of the same frames; frame numbers stay unchanged."
+)
 @click.option(
     "--channels", metavar="NAME,NAME",
-    help="Channel of each table; equal names are one channel.  [default: what the tables say]",
+    help="Channel name of each table; tables with equal names share a channel.  [default: from the tables]",
 )  # fmt: skip
 @like_option
 @json_option
 def join(tables: tuple[Path, ...], out: Path, same_frames: bool, channels: str | None, as_json: bool) -> None:
-    """Write several TABLES (localizations, or molecules) as one, their frames one after another.
+    """Join several TABLES (localizations or molecules) into one, with their frames one after another.
 
-    The joined table remembers the name, digest and first frame of each. Numbers of molecules stay apart. Tables of
-    different pixel size, geometry or columns are refused. Tables of several channels give a table with a column
-    'channel'.
+    The joined table records the name, digest and first frame of each input. Molecules are renumbered so that their
+    numbers stay unique. Tables must have the same pixel size, geometry and columns. Tables of several channels give a
+    table with a column 'channel'.
     """
     from lls_decode.joining import join_tables
 
@@ -50,26 +53,28 @@ def join(tables: tuple[Path, ...], out: Path, same_frames: bool, channels: str |
 
 
 @click.command(
+    short_help="Align one table or channel with another.",
     epilog="Example: lls-decode register fixed.parquet moving.parquet --out moved.parquet. "
     "Example: lls-decode register cell.parquet --fixed-channel 0 --moving-channel 1 --model affine --out one.parquet. "
-    "Example: lls-decode register other.parquet --apply moved_transformation.yaml --out other_moved.parquet"
+    "Example: lls-decode register other.parquet --apply moved_transformation.yaml --out other_moved.parquet",
 )
 @click.argument("fixed", type=click.Path(path_type=Path))
 @click.argument("moving", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=OutputPath(), help="MOVING (or the one table), moved.")
+@click.option("--out", type=OutputPath(), help="Moved table to write.")
 @click.option("--transformation", type=OutputPath(), metavar="YAML",
-              help="Where the transformation goes.  [default: OUT_transformation.yaml]")  # fmt: skip
+              help="File to write the transformation to.  [default: OUT_transformation.yaml]")  # fmt: skip
 @click.option("--apply", type=click.Path(path_type=Path), metavar="YAML",
-              help="Move the one TABLE by this transformation; measure none.")  # fmt: skip
-@click.option("--fixed-channel", type=click.IntRange(0), help="Compare this channel of FIXED only.")
-@click.option("--moving-channel", type=click.IntRange(0), help="Compare, and move, this channel of MOVING only.")
+              help="Apply this transformation to the one table given, instead of estimating one.")  # fmt: skip
+@click.option("--fixed-channel", type=click.IntRange(0), help="Use only this channel of FIXED.")
+@click.option("--moving-channel", type=click.IntRange(0), help="Use and move only this channel of MOVING.")
 @click.option("--model", type=click.Choice(["shift", "rigid", "affine"]), default="rigid", show_default=True,
-              help="Shift; rotation and shift; any linear map of x and y, and shift. z is shifted.")  # fmt: skip
-@click.option("--method", type=click.Choice(["auto", "beads", "structure"]), default="auto", show_default=True)
-@click.option("--max-shift-nm", type=click.FloatRange(0, min_open=True), help="Largest shift of the middle.  "
-              "[default: any]")  # fmt: skip
+              help="Map of x and y: shift, rotation + shift, or linear map + shift. z is only shifted.")  # fmt: skip
+@click.option("--method", type=click.Choice(["auto", "beads", "structure"]), default="auto", show_default=True,
+              help="What to align: beads or structure visible in both tables.")  # fmt: skip
+@click.option("--max-shift-nm", type=click.FloatRange(0, min_open=True),
+              help="Largest shift of the centre of MOVING, nm.  [default: unlimited]")  # fmt: skip
 @click.option("--max-angle-deg", type=click.FloatRange(0, 180), default=15.0, show_default=True,
-              help="Largest rotation, either way.")  # fmt: skip
+              help="Largest rotation in either direction, degrees.")  # fmt: skip
 @like_option
 @json_option
 def register(
@@ -86,10 +91,11 @@ def register(
     max_angle_deg: float,
     as_json: bool,
 ) -> None:
-    """Measure how MOVING has to be moved to lie on FIXED, with its uncertainty, and move it.
+    """Estimate the transformation that aligns MOVING with FIXED, with its uncertainty, and apply it.
 
-    From beads or from structure that both show. Of one table two channels are compared. Where the tables do not tell
-    how they lie to each other, nothing is written and the exit status is 3. Drift is corrected before.
+    The estimate uses beads or structure that both tables show. To align two channels of one table, give only FIXED and
+    both channel options. If the tables do not determine the transformation, nothing is written and the exit status
+    is 3. Correct drift before registering.
     """
     from lls_decode.register import register_tables
 
@@ -114,7 +120,7 @@ def register(
         f"{axis} {value:.2f} ± {sigma:.2f}"
         for axis, value, sigma in zip("xyz", found["shift_nm"], found["shift_sigma_nm"], strict=False)
     )
-    click.echo(f"shift         {shift} nm, in {found['coords']} coordinates, of the middle at {found['pivot_nm']}")
+    click.echo(f"shift         {shift} nm, in {found['coords']} coordinates, of the centre at {found['pivot_nm']}")
     click.echo(f"rotation      {found['angle_deg']:.5f} ± {found['angle_sigma_deg']:.5f} deg, from x towards y")
     if found["model"] == "affine":
         click.echo(f"matrix        {[row[:2] for row in found['matrix'][:2]]}")

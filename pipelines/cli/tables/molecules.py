@@ -1,4 +1,4 @@
-"""Commands about what becomes of rows: link, filter, debias."""
+"""Commands that link, filter or correct rows of tables: link, filter, debias."""
 
 from pathlib import Path
 
@@ -12,28 +12,32 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType
 
 
 @click.command(
+    short_help="Link localizations of the same molecule.",
     epilog="Example: lls-decode link results/localizations.parquet --gap 1. "
     "Example: lls-decode link imported.parquet --radius-nm 60. "
-    "Example: lls-decode link results/localizations.parquet --undo"
+    "Example: lls-decode link results/localizations.parquet --undo",
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=OutputPath(), help="Folder of both files.  [default: that of TABLE]")
+@click.option("--out", type=OutputPath(), help="Folder to write both files to.  [default: that of TABLE]")
 @click.option(
     "--gate", "sigmas", default=4.0, show_default=True,
-    help="Largest distance of two sightings of a molecule, in units of their combined sigma.",
+    help="Largest distance between two localizations of a molecule, in units of their combined sigma.",
 )  # fmt: skip
-@click.option(
-    "--lateral-nm", default=150.0, show_default=True, help="Largest distance in x and y, whatever the sigmas."
-)
-@click.option("--axial-nm", default=500.0, show_default=True, help="Largest distance in z, whatever the sigmas.")
+@click.option("--lateral-nm", default=150.0, show_default=True, help="Largest distance in x and y, nm, for any sigmas.")
+@click.option("--axial-nm", default=500.0, show_default=True, help="Largest distance in z, nm, for any sigmas.")
 @click.option(
     "--radius-nm", type=click.FloatRange(0, min_open=True),
-    help="Largest distance in x and y, in place of --gate and --lateral-nm: for tables without sigmas.",
+    help="Largest distance in x and y, nm; replaces --gate and --lateral-nm for tables without sigmas.",
 )  # fmt: skip
-@click.option("--gap", default=1, show_default=True, help="Dark frames, or planes of a volume, between two sightings.")
-@click.option("--gap-volumes", default=0, show_default=True, help="The same from volume to volume.")
-@click.option("--within-volumes", is_flag=True, help="Molecules of different volumes are different molecules.")
-@click.option("--undo", is_flag=True, help="Take the numbers of molecules out of TABLE, and delete molecules.parquet.")
+@click.option(
+    "--gap", default=1, show_default=True,
+    help="Most dark frames (or planes of a volume) between two localizations of a molecule.",
+)  # fmt: skip
+@click.option(
+    "--gap-volumes", default=0, show_default=True, help="Most dark volumes between two localizations of a molecule."
+)
+@click.option("--within-volumes", is_flag=True, help="Never link localizations of different volumes.")
+@click.option("--undo", is_flag=True, help="Remove the molecule numbers from TABLE, and delete molecules.parquet.")
 @like_option
 @json_option
 def link(
@@ -49,16 +53,16 @@ def link(
     undo: bool,
     as_json: bool,
 ) -> None:
-    """Link the rows of TABLE into molecules: one seen in several planes, frames, volumes becomes one row.
+    """Link localizations of the same molecule in several planes, frames or volumes of TABLE into one row.
 
-    Writes molecules.parquet, and the number of its molecule into the column 'group' of each row of TABLE. Correct drift
-    first: it keeps the sightings of a molecule apart.
+    Writes molecules.parquet, and writes the molecule number of each row of TABLE into its column 'group'. Correct drift
+    before linking, because drift separates the localizations of a molecule.
     """
     from lls_decode.molecules import Gate, unlink
     from lls_decode.molecules import link as link_table
 
     if undo:
-        click.echo(f"{unlink(table, out=out)}: not linked any more")
+        click.echo(f"{unlink(table, out=out)}: molecule numbers removed")
         return
     if radius_nm is not None:
         _refuse_beside_radius()
@@ -72,19 +76,20 @@ def link(
     each = f", {made.num_rows / made.num_molecules:.2f} localizations each" if made.num_molecules else ""
     click.echo(f"{made.molecules}: {made.num_molecules} molecules of {made.num_rows} localizations{each}")
     if not made.weighted:
-        click.echo("not all rows have sigmas: positions are plain means, and the sigmas of molecules are not known")
+        click.echo("not all rows have sigmas: molecule positions are unweighted means, without sigmas")
 
 
 def _refuse_beside_radius() -> None:
-    """Refuse gates that a radius takes the place of."""
+    """Raise if ``--radius-nm`` is combined with an option that it replaces."""
     context = click.get_current_context()
     for name, option in (("sigmas", "--gate"), ("lateral_nm", "--lateral-nm")):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise ConfigError(f"--radius-nm takes the place of {option}; give one of them.")
+            raise ConfigError(f"--radius-nm replaces {option}; give only one of them.")
 
 
 @click.command(
     "filter",
+    short_help="Keep the rows of a table that meet conditions.",
     epilog="Example: lls-decode filter results/localizations.parquet good.parquet "
     "--where 'x_sig < 30 and prob > 0.8 and 0 <= z_nm < 500'. "
     "Example: lls-decode filter results/molecules.parquet good.parquet --best 0.5",
@@ -93,13 +98,17 @@ def _refuse_beside_radius() -> None:
 @click.argument("out", type=OutputPath())
 @click.option(
     "--where", metavar="CONDITION",
-    help="Columns, numbers, comparisons, and or not, + - * / **, abs sqrt log10 isfinite.",
+    help="Expression of columns and numbers with comparisons, and or not, + - * / **, abs sqrt log10 isfinite.",
 )  # fmt: skip
-@click.option("--volumes", type=IndexRangeType(), help="Only these volumes, e.g. 3:7 for 3 to 6.")
-@click.option("--planes", type=IndexRangeType(), help="Only these planes.")
-@click.option("--best", type=float, help="Share of the rows, those with the smallest sigma in x, y and z together.")
-@click.option("--min-neighbours", type=int, help="Rows with so many others within --radius-nm, at any time.")
-@click.option("--radius-nm", type=float, help="For --min-neighbours.")
+@click.option("--volumes", type=IndexRangeType(), help="Keep only these volumes, e.g. 3:7 for 3 to 6.")
+@click.option("--planes", type=IndexRangeType(), help="Keep only these planes.")
+@click.option(
+    "--best", type=float, help="Fraction of rows to keep: those with the smallest combined sigma in x, y and z."
+)
+@click.option(
+    "--min-neighbours", type=int, help="Keep rows with at least this many other rows within --radius-nm, in any frame."
+)
+@click.option("--radius-nm", type=float, help="Radius for --min-neighbours, nm.")
 @like_option
 @json_option
 def filter_rows(
@@ -113,7 +122,7 @@ def filter_rows(
     radius_nm: float | None,
     as_json: bool,
 ) -> None:
-    """Write the rows of TABLE that meet all conditions to OUT; both may be localizations or molecules."""
+    """Write the rows of TABLE (localizations or molecules) that meet all conditions to OUT."""
     from lls_decode.molecules import filter_table
 
     made = filter_table(
@@ -130,22 +139,26 @@ def filter_rows(
         click.echo(f"{made.row_groups_read} of {made.row_groups} row groups read")
 
 
-@click.command(epilog="Example: lls-decode debias results/localizations.parquet even.parquet")
+@click.command(
+    short_help="Correct positions biased towards parts of the pixel.",
+    epilog="Example: lls-decode debias results/localizations.parquet even.parquet",
+)
 @click.argument("table", type=click.Path(path_type=Path))
 @click.argument("out", type=OutputPath())
-@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: from the table]")
 @like_option
 @json_option
 def debias(table: Path, out: Path, pixel_nm: float | None, as_json: bool) -> None:
-    """Free the positions of TABLE from a preference for parts of the pixel (by the histograms over it), before drift.
+    """Correct positions of TABLE that are biased towards parts of the pixel, using their sub-pixel histograms.
 
-    Needs many molecules all over the field. Says how large the preference was and what is left of it.
+    Needs many molecules spread over the field. Run it before drift correction. Prints how large the bias was and how
+    much of it remains.
     """
     from lls_decode.molecules import debias as debias_table
     from lls_decode.pipelines.flows.evaluation import evaluate_subpixel
 
     if out.exists() and out.samefile(table):
-        raise ConfigError(f"{out} is the table itself; give another OUT, so that both can be compared.")
+        raise ConfigError(f"{out} is the input table; give another OUT, so that both can be compared.")
     pixel = square_pixel(pixel_nm)
     made = debias_table(table, out, pixel_size=pixel)
     found = [evaluate_subpixel(str(path), pixel_size=pixel) for path in (table, out)]

@@ -1,4 +1,4 @@
-"""Commands about tables: render, export."""
+"""Commands that draw or export a table: render, export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,7 +31,7 @@ def _picture_endings() -> str:
     from lls_decode.pictures.render import PICTURES
     from lls_decode.pictures.render_pyramid import PYRAMIDS
 
-    return f"{', '.join(PICTURES)} in colour, {', '.join(PYRAMIDS)} as a pyramid of any size"
+    return f"{', '.join(PICTURES)} in colour, or {', '.join(PYRAMIDS)} as a pyramid of any size"
 
 
 @click.command(
@@ -42,32 +42,39 @@ def _picture_endings() -> str:
 )
 @click.argument("table", type=click.Path(path_type=Path))
 @click.argument("out", type=OutputPath())
-@click.option("--pixel-nm", default=20.0, show_default=True, help="Size of a pixel of the picture.")
-@click.option("--z-pixel-nm", type=click.FloatRange(0, min_open=True), help="Makes a volume (.zarr) of such planes.")
-@click.option("--mode", type=click.Choice(["gaussian", "histogram"]), default="gaussian", show_default=True)
-@click.option("--blur-nm", type=float, help="The same sigma for all.  [default: each localization's own]")
+@click.option("--pixel-nm", default=20.0, show_default=True, help="Pixel size of the picture, nm.")
+@click.option("--z-pixel-nm", type=click.FloatRange(0, min_open=True),
+              help="Plane spacing, nm; draws a volume (.zarr) instead of a plane.")  # fmt: skip
+@click.option("--mode", type=click.Choice(["gaussian", "histogram"]), default="gaussian", show_default=True,
+              help="Draw each localization as a Gaussian, or count localizations per pixel.")  # fmt: skip
+@click.option("--blur-nm", type=float, help="One sigma for all localizations, nm.  [default: the sigma of each]")
 @click.option(
     "--colour",
     type=click.Choice(["depth", "time", "photons", "channel", "none"]),
-    help="What hue stands for (.png, .tif).  [default: channel where there are several, else depth]",
+    help="Quantity shown by hue (.png, .tif).  [default: channel if there are several, else depth]",
 )
-@click.option("--colour-range", type=LimitsType(), help="Values of the first and last colour.")
-@click.option("--view", type=click.Choice(["xy", "xz", "yz"]), default="xy", show_default=True)
-@click.option("--coords", type=click.Choice(["auto", "raw", "sample"]), default="auto", show_default=True)
+@click.option("--colour-range", type=LimitsType(), help="Values shown by the first and the last colour.")
+@click.option("--view", type=click.Choice(["xy", "xz", "yz"]), default="xy", show_default=True,
+              help="Axes of the picture.")  # fmt: skip
+@click.option("--coords", type=click.Choice(["auto", "raw", "sample"]), default="auto", show_default=True,
+              help="Coordinates to draw; auto: sample coordinates if the geometry is known, else camera coordinates "
+              "(raw).")  # fmt: skip
 @click.option("--extent", type=ExtentType(), default="auto", show_default=True,
-              help="Limits of the picture; auto: all but strays, which are named; all: strays too.")  # fmt: skip
-@click.option("--channel", type=click.IntRange(0), help="Only this channel.  [default: each in its own colour]")
-@click.option("--x-nm", type=LimitsType(), help="Region along x, e.g. 0:5000.  [default: all]")
-@click.option("--y-nm", type=LimitsType(), help="Region along y.  [default: all]")
-@click.option("--z-nm", type=LimitsType(), help="Region along z.  [default: all]")
-@click.option("--tilt-deg", default=0.0, help="Turn everything about an axis before it is drawn.")
-@click.option("--tilt-axis", type=click.Choice(["x", "y", "z"]), default="y", show_default=True)
-@click.option("--pivot-nm", nargs=3, type=float, default=(0.0, 0.0, 0.0), help="Point that the tilt leaves in place.")
-@click.option("--slab-nm", type=LimitsType(), help="Limits along the normal of the view, after the tilt.")
-@click.option("--volumes", type=IndexRangeType(), help="Only these volumes, e.g. 3:7 for 3 to 6.")
-@click.option("--frames", type=IndexRangeType(), help="Only these frames.")
-@click.option("--prob-min", default=0.0, show_default=True, help="Smallest detection probability.")
-@click.option("--sigma-max-nm", type=float, help="Largest lateral sigma.")
+              help="Limits of the picture, nm; auto: all localizations except outliers, which are reported; all: "
+              "outliers too.")  # fmt: skip
+@click.option("--channel", type=click.IntRange(0), help="Draw only this channel.  [default: each in its own colour]")
+@click.option("--x-nm", type=LimitsType(), help="Region along x, nm, e.g. 0:5000.  [default: all]")
+@click.option("--y-nm", type=LimitsType(), help="Region along y, nm.  [default: all]")
+@click.option("--z-nm", type=LimitsType(), help="Region along z, nm.  [default: all]")
+@click.option("--tilt-deg", default=0.0, help="Angle to rotate all localizations by before drawing, degrees.")
+@click.option("--tilt-axis", type=click.Choice(["x", "y", "z"]), default="y", show_default=True,
+              help="Axis of the rotation.")  # fmt: skip
+@click.option("--pivot-nm", nargs=3, type=float, default=(0.0, 0.0, 0.0), help="Fixed point of the rotation, nm.")
+@click.option("--slab-nm", type=LimitsType(), help="Limits along the viewing direction after the rotation, nm.")
+@click.option("--volumes", type=IndexRangeType(), help="Draw only these volumes, e.g. 3:7 for 3 to 6.")
+@click.option("--frames", type=IndexRangeType(), help="Draw only these frames.")
+@click.option("--prob-min", default=0.0, show_default=True, help="Smallest detection probability to draw.")
+@click.option("--sigma-max-nm", type=float, help="Largest lateral sigma to draw, nm.")
 @like_option
 def render(
     table: Path,
@@ -96,8 +103,8 @@ def render(
 ) -> None:
     """Draw TABLE as a picture: {formats}.
 
-    PNG has a scale bar and a colour bar; each of several channels has its own colour. Pyramids (OME-TIFF, OME-Zarr
-    0.5) hold localizations per pixel; with --z-pixel-nm a volume.
+    PNG pictures have a scale bar and a colour bar, and each channel has its own colour. Pyramids (OME-TIFF, OME-Zarr
+    0.5) hold localizations per pixel; with --z-pixel-nm, an OME-Zarr pyramid is a volume.
     """
     from lls_decode.pictures.render import render_png
     from lls_decode.pictures.render_pyramid import PYRAMIDS, render_pyramid
@@ -111,7 +118,7 @@ def render(
     is_pyramid = out.name.lower().endswith(PYRAMIDS)
     unfit = {"--colour": colour, "--colour-range": colour_range} if is_pyramid else {"--z-pixel-nm": z_pixel_nm}
     if named := ", ".join(option for option, value in unfit.items() if value is not None):
-        raise ConfigError(f"{out.name} takes no {named}; see which files it is for: lls-decode render --help.")
+        raise ConfigError(f"{named} cannot be used for {out.name}; see 'lls-decode render --help'.")
     if is_pyramid:
         picture = render_pyramid(
             table, out, view=seen, pixel_nm=pixel_nm, z_pixel_nm=z_pixel_nm, mode=mode, blur_nm=blur_nm,
@@ -151,30 +158,35 @@ def _export_help() -> str:
     from lls_decode.export.exporting import FORMATS
 
     endings = " ".join(dict.fromkeys(kind.suffix for kind in FORMATS.values()))
-    return f"Which program's file.  [default: by the ending of OUT: {endings}]"
+    return f"Program to write the file for.  [default: from the ending of OUT: {endings}]"
 
 
-@click.command(epilog="Example: lls-decode export results/localizations.parquet cell_sml.mat --coords sample")
+@click.command(
+    short_help="Write a table as a file of another program.",
+    epilog="Example: lls-decode export results/localizations.parquet cell_sml.mat --coords sample",
+)
 @click.argument("table", type=click.Path(path_type=Path))
 @click.argument("out", type=OutputPath())
 @click.option("--format", cls=LazyHelpOption, type=LazyChoice(_export_formats), make_help=_export_help)
 @click.option(
     "--coords", type=click.Choice(["auto", "raw", "deskewed", "sample"]), default="auto", show_default=True,
-    help="Coordinates to write; auto: sample coordinates where the geometry is known, else camera ones (raw).",
+    help="Coordinates to write; auto: sample coordinates if the geometry is known, else camera coordinates (raw).",
 )  # fmt: skip
-@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: of the table]")
-@click.option("--psf-sigma-nm", type=click.FloatRange(0, min_open=True), help="PSF width.  [default: of the model]")
+@click.option("--pixel-nm", type=click.FloatRange(0, min_open=True), help="Pixel size, nm.  [default: from the table]")
+@click.option(
+    "--psf-sigma-nm", type=click.FloatRange(0, min_open=True), help="PSF sigma, nm.  [default: that of the model]"
+)
 @click.option("--size", type=PairType("WIDTHxHEIGHT", "x", smallest=1),
-              help="Pixels of the frames (Picasso, SMAP).  [default: of the dataset]")  # fmt: skip
+              help="Frame size, pixels (Picasso, SMAP).  [default: that of the dataset]")  # fmt: skip
 @click.option("--frames", "num_frames", type=click.IntRange(1),
-              help="Frames of the dataset (Picasso, SMAP).  [default: of the dataset]")  # fmt: skip
+              help="Number of frames (Picasso, SMAP).  [default: that of the dataset]")  # fmt: skip
 @click.option("--first-pixel", "first_px", type=PairType("X,Y", ","),
-              help="Where the picture begins (Picasso, SMAP), e.g. -10,-10.  [default: of the dataset]")  # fmt: skip
+              help="First pixel of the frames (Picasso, SMAP), e.g. -10,-10.  [default: of the dataset]")  # fmt: skip
 @json_option
 @click.option(
     "--force",
     is_flag=True,
-    help="Replace files that lls-decode did not write; write more than 50 million rows as text.",
+    help="Replace files that lls-decode did not write; allow more than 50 million rows in text formats.",
 )
 @like_option
 def export(
@@ -190,9 +202,9 @@ def export(
     as_json: bool,
     force: bool,
 ) -> None:
-    """Write TABLE (localizations or molecules) as the file of another program, or as csv; --format lists them.
+    """Write TABLE (localizations or molecules) as a file of another program, or as csv; see --format.
 
-    Columns for which the format has no place are named. Rows are sorted where the other program expects that.
+    The command prints the columns that the format cannot hold. Rows are sorted if the other program expects it.
     """
     from lls_decode.export.exporting import export_table
 

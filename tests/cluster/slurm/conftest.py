@@ -24,7 +24,7 @@ from tests.pipelines.conftest import write_bundle, write_movie
 
 from .virtual import PATIENCE_S, VirtualSlurm, wait_for, why_not
 
-AT_WORK = "at work for the driver"
+AT_WORK = "working for the driver"
 """In a worker's log, once for each driver that it has found."""
 BLOCKS = 30
 FREE_BLOCKS = 6

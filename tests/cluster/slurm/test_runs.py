@@ -62,7 +62,7 @@ def test_workers_lost_for_good_are_replaced(runs: Runs, world: World, nodes: Vir
     nodes.say("scancel", first.id)
     (run.store / f"eat-{second.id}").touch()
     wait_for(lambda: not {first.id, second.id} & {job.id for job in run.jobs()}, "the end of both jobs")
-    run.wait_for_log("driver", "worker jobs were lost for good")
+    run.wait_for_log("driver", "worker jobs were lost and replaced")
     run.open()
     check(run, world)
 
@@ -96,7 +96,7 @@ def test_preempted_worker_comes_back(runs: Runs, world: World, nodes: VirtualSlu
     assert "urgent" not in nodes.job_names()
     run.open()
     check(run, world)
-    assert "lost for good" not in run.logs("driver")
+    assert "were lost and replaced" not in run.logs("driver")
 
 
 def test_jobs_leave_before_their_wall_time(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
@@ -112,7 +112,7 @@ def test_jobs_leave_before_their_wall_time(runs: Runs, world: World, nodes: Virt
     check(run, world)
     assert ", start 1" in run.logs("worker")
     assert ", start 1" in run.logs("driver")
-    assert "lost for good" not in run.logs("driver")
+    assert "were lost and replaced" not in run.logs("driver")
 
 
 def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
@@ -123,7 +123,7 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
     assert run.process is not None
     run.process.send_signal(signal.SIGINT)
     status, _, err = run.end()
-    assert (status, "The jobs go on without this terminal" in err) == (130, True)
+    assert (status, "The jobs continue without this terminal" in err) == (130, True)
     driver = run.driver()
     assert driver is not None
     wait_for(lambda: watched(run, "done") >= FREE_BLOCKS, "blocks on the page")
@@ -197,7 +197,7 @@ def test_interactive_jobs_end_when_their_client_is_killed(runs: Runs, nodes: Vir
     run.process.kill()
     run.process.communicate()
     wait_for(lambda: run.jobs() == [], "the end of all jobs")
-    assert "there is no driver job any more" in run.logs("worker")
+    assert "the driver job no longer exists" in run.logs("worker")
 
 
 def test_cluster_of_the_user(nodes: VirtualSlurm, world: World, tmp_path: Path) -> None:

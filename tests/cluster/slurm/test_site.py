@@ -73,8 +73,8 @@ def test_doctor_without_munge(nodes: VirtualSlurm) -> None:
     nodes.stop_munge()
     try:
         ((state, words),) = examine()
-        assert (state, words.startswith("this machine cannot tell SLURM who you are")) == ("wrong", True)
-        assert words.endswith("is munged up here ('munge -n')?")
+        assert (state, words.startswith("this machine cannot authenticate with SLURM")) == ("wrong", True)
+        assert words.endswith("check that munged is running ('munge -n')")
     finally:
         nodes.start_munge()
 

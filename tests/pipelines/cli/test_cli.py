@@ -58,10 +58,10 @@ BAD = {
     "unknown option": (["{movie}", "--bolck-frames", "3"], 2, "--block-frames"),
     "unknown site": (["{movie}", "--site", "moon"], 2, "moon"),
     "no such profile": (["{movie}", "--site", "absent.yaml"], 2, "absent.yaml cannot be read"),
-    "detach from what ends": (["{movie}", "--detach"], 2, "--detach goes with an unattended site only"),
-    "end of what is not followed": (["{movie}", "--idle-timeout", "5"], 2, "go with --follow"),
-    "following a part": (["{movie}", "--follow", "--volumes", "0:3"], 2, "--follow does whole datasets"),
-    "following by jobs": (["{movie}", "--follow", "--site", "slurm"], 2, "use an interactive site"),
+    "detach from what ends": (["{movie}", "--detach"], 2, "--detach needs an unattended site"),
+    "end of what is not followed": (["{movie}", "--idle-timeout", "5"], 2, "need --follow; add it"),
+    "following a part": (["{movie}", "--follow", "--volumes", "0:3"], 2, "--follow localizes whole datasets"),
+    "following by jobs": (["{movie}", "--follow", "--site", "slurm"], 2, "--follow needs an interactive site"),
     "memory of a job": (["{movie}", "--site", "slurm", "--memory-limit", "3 GiB"], 2, "set worker.memory_gib"),
     "job too small": (["{movie}", "--site", "slurm", "--set", "compute.batch_px=99999999"], 2, "A worker has 15.5 GB"),
     "no such GPU": (["{movie}", "--set", "compute.device=gpu"], 2, "compute.device"),
@@ -207,7 +207,7 @@ def test_render_by_ending(invoke: Invoke, tmp_path: Path) -> None:
     assert (status, "3 localizations drawn, 20 x 12 x 20 pixels" in text) == (0, True)
     assert invoke("render", table, tmp_path / "a.ome.tif", "--tilt-deg", 90, "--blur-nm", 30)[0] == 0
     status, _, err = invoke("render", table, tmp_path / "b.zarr", "--colour", "time")
-    assert (status, "b.zarr takes no --colour" in err) == (2, True)
+    assert (status, "--colour cannot be used for b.zarr" in err) == (2, True)
     status, _, err = invoke("render", table, tmp_path / "b.png", "--frames", "5")
     assert (status, "--frames 5: expected START:STOP" in err) == (2, True)
 
@@ -285,7 +285,7 @@ def test_training_is_interrupted_and_goes_on(tmp_path: Path, invoke: Invoke) -> 
     small = ["network.filters=4", "steps=4", "crop_px=16", "sequences=1", "sequence_frames=2", "validation_frames=2"]
     words = ["train", "--config", "storm-2d", "--out", tmp_path, *(w for s in small for w in ("--set", s))]
     status, text, _ = invoke(*words, "--stop-after", "2")
-    assert (status, "goes on" in text) == (0, True)
+    assert (status, "rerun the same command to resume" in text) == (0, True)
     status, text, _ = invoke(*words)
     assert (status, "storm-2d.lls" in text) == (0, True)
     status, text, _ = invoke("model", "info", tmp_path / "storm-2d.lls", "--json")
@@ -336,7 +336,7 @@ def test_a_prefit_gives_a_configuration_that_trains(tmp_path: Path, invoke: Invo
     small = ["network.filters=4", "crop_px=16", "sequences=1", "sequence_frames=2"]
     train = ["train", "--config", out / "training.yaml", "--out", tmp_path / "training", "--stop-after", "2"]
     status, text, err = invoke(*train, *(word for change in small for word in ("--set", change)))
-    assert (status, "goes on" in text) == (0, True), err
+    assert (status, "rerun the same command to resume" in text) == (0, True), err
     status, _, err = invoke(
         *words, "--set", "camera={kind: scmos, offset_adu: 900, gain_adu_per_e: 2, variance_adu2: 5}"
     )
@@ -357,9 +357,9 @@ def test_slurm_where_there_is_none(
     monkeypatch.setenv("PATH", str(tmp_path))
     words = ["run", world.movie, "--model", world.bundle(), "--out", tmp_path / "out", "--site", "slurm"]
     status, _, err = invoke(*words)
-    assert (status, "not found; run this where SLURM's commands are" in err.splitlines()[-1]) == (2, True)
+    assert (status, "not found; run this on a machine with SLURM's commands" in err.splitlines()[-1]) == (2, True)
     assert not (tmp_path / "out").exists()
-    assert examine() == [("note", "no SLURM here; sites local, cuda and tcp://HOST:PORT are those to use")]
+    assert examine() == [("note", "no SLURM here; use one of the sites local, cuda and tcp://HOST:PORT")]
     program = tmp_path / "sbatch"
     program.write_text("#!/bin/sh")
     program.chmod(0o755)

@@ -65,7 +65,7 @@ def test_a_selection_is_that_of_the_configuration(invoke: Invoke, tmp_path: Path
 @pytest.mark.parametrize("text", ["p", "p=", "=1", "p=x", "p=-1"])
 def test_a_selection_that_is_none(text: str, invoke: Invoke, tmp_path: Path) -> None:
     status, _, err = invoke("inspect", two_positions(tmp_path / "a.zarr"), "--select", text)
-    assert (status, "expected AXIS=N with a number from 0" in err) == (2, True)
+    assert (status, "expected AXIS=N with N counted from 0" in err) == (2, True)
 
 
 def test_a_table_has_no_axes_to_choose(invoke: Invoke, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_run_that_waits_for_workers(number: signal.Signals, world: World, compan
         wait_for(lambda: handles(client, number), "the handler of the signal", PATIENCE_S)
         os.kill(client, number)
         assert cast.wait(client) == 143
-        assert f"{number.name}: interrupted; the same command goes on." in cast.words
+        assert f"{number.name}: interrupted; rerun the same command to resume." in cast.words
         assert "Traceback" not in cast.words
 
 
