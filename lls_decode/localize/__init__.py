@@ -1,4 +1,4 @@
-"""One block of frames to one table of localizations, on one device."""
+"""Localization of one block of frames: from frames to a table of localizations, on one device."""
 
 from lls_decode.localize.build import build_localizer
 from lls_decode.localize.detect import Detections, detect

@@ -1,7 +1,7 @@
-"""In which arithmetic a device computes the network best: what ``compute.dtype: auto`` becomes.
+"""Choice of the floating-point type for a device, as used by ``compute.dtype: auto``.
 
-16 bits are chosen only where the device has units for them. A CPU without such units emulates them, slower than
-float32.
+A 16-bit type is chosen only if the device supports it in hardware. A CPU without such support emulates 16-bit
+arithmetic, which is slower than float32.
 """
 
 import ctypes
@@ -17,18 +17,18 @@ _CPU_FEATURES: dict[Arithmetic, tuple[str, ...]] = {
     "bfloat16": ("avx512_bf16", "amx_bf16"),
     "float16": ("amx_fp16",),
 }
-"""Features of a processor, as torch calls them, any of which means units for products of this type. What is called
-``avx512_fp16`` sums in float16, which is not enough; the bfloat16 of ARM is not measured."""
+"""Processor features, by their torch names, any of which means hardware support for products of this type.
+``avx512_fp16`` is not listed because it sums in float16, which is too inexact. bfloat16 on ARM was not measured."""
 _TENSOR_CORES = (7, 0)
-"""Compute capability from which NVIDIA GPUs multiply matrices in float16 and sum in float32."""
+"""Smallest compute capability of NVIDIA GPUs that multiply matrices in float16 and sum in float32."""
 
 logger = logging.getLogger(__name__)
 
 
 def native_dtypes(device: torch.device) -> tuple[Arithmetic, ...]:
-    """Return the types that a device has units for, the best one for a network first; float32 is always among them.
+    """Return the types that a device supports in hardware, best first; float32 is always included.
 
-    On GPUs float16 comes before bfloat16: it is as fast, and eight times as exact.
+    On GPUs float16 precedes bfloat16, because it is as fast and eight times as precise.
     """
     if device.type == "cuda":
         return _native_on_gpu(device)
@@ -36,7 +36,7 @@ def native_dtypes(device: torch.device) -> tuple[Arithmetic, ...]:
 
 
 def has_units(dtype: Arithmetic) -> bool | None:
-    """Return whether this CPU has units for a type; None where torch cannot say."""
+    """Return whether this CPU supports a type in hardware; None if torch does not know."""
     if dtype == "float32":
         return True
     features = _cpu_features()
@@ -45,7 +45,7 @@ def has_units(dtype: Arithmetic) -> bool | None:
 
 
 def resolve_dtype(compute: ComputeConfig, device: torch.device) -> ComputeConfig:
-    """Return the configuration with the type that ``auto`` means on a device, and say so in the log."""
+    """Replace a ``compute.dtype`` of ``auto`` by the best type for the device, and log the choice."""
     if compute.dtype != "auto":
         return compute
     dtype = native_dtypes(device)[0]
@@ -54,16 +54,16 @@ def resolve_dtype(compute: ComputeConfig, device: torch.device) -> ComputeConfig
 
 
 def warn_of_slow_arithmetic(compute: ComputeConfig, device: torch.device) -> None:
-    """Warn when a CPU has to emulate the 16-bit arithmetic that a run asks for: float32 is faster there, and exact."""
+    """Warn if the CPU has to emulate the configured 16-bit arithmetic; float32 is faster there, and more precise."""
     if device.type == "cpu" and compute.dtype != "auto" and has_units(compute.dtype) is False:
         logger.warning(
-            "compute.dtype is %s, which this CPU has no units for and emulates, slower than float32; set it to auto",
+            "compute.dtype is %s, which this CPU has to emulate, more slowly than float32; set compute.dtype to auto",
             compute.dtype,
         )
 
 
 def name_device(device: torch.device) -> str:
-    """Return what a device is, for reports: a GPU's name, driver and memory, or the processor's name."""
+    """Describe a device for reports: name, driver and memory of a GPU, or the name of the processor."""
     if device.type != "cuda":
         return f"CPU {_cpu_features().get('cpu_name', '')}".strip()
     about = torch.cuda.get_device_properties(device)
@@ -81,7 +81,7 @@ def _native_on_gpu(device: torch.device) -> tuple[Arithmetic, ...]:
 
 
 def _nvidia_driver() -> str:
-    """Return the version of the driver, or of the CUDA that torch was built for where the driver cannot be asked."""
+    """Return the driver version or, if it cannot be queried, the CUDA version that torch was built for."""
     library = load_library("libnvidia-ml.so.1")
     if library is not None:
         text = ctypes.create_string_buffer(96)
@@ -91,7 +91,7 @@ def _nvidia_driver() -> str:
 
 
 def _cpu_features() -> dict[str, Any]:
-    """Return what torch says of this processor; empty before torch 2.11 and on processors that it does not know."""
+    """Return the features of this processor that torch reports; empty if torch does not report any."""
     asked = getattr(torch.cpu, "get_capabilities", None)
     if asked is not None:
         return dict(cast("dict[str, Any]", asked()))

@@ -1,4 +1,4 @@
-"""The one place that assembles a localizer."""
+"""Assembly of a localizer from a model bundle and a run configuration."""
 
 from pathlib import Path
 
@@ -19,26 +19,26 @@ from lls_decode.optics import build_camera
 
 
 def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) -> Localizer:
-    """Load a bundle and join it with the run's camera, pixel size, geometry and rules.
+    """Build a localizer from a bundle and the run's camera, pixel size, geometry and detection rule.
 
-    Sets the number of torch threads of this process when ``compute.threads`` is given; tells malloc on a CPU to keep
-    what it has (`localize.memory`); lets a GPU use TensorFloat-32 where the run asks for 16 bits. A ``compute.dtype``
-    of ``auto`` becomes what the device is best at, which is logged.
+    This changes settings of the process: it sets the number of torch threads if ``compute.threads`` is given, makes
+    malloc keep freed memory on a CPU (`localize.memory`), and allows TensorFloat-32 on a GPU unless the run uses
+    float32. A ``compute.dtype`` of ``auto`` is replaced by the best type for the device, which is logged.
 
     Parameters
     ----------
     model
-        Path of a bundle, or the name of a shipped one.
+        Path of a bundle, or name of a shipped bundle.
     config
-        The configuration of a plan, which is resolved; or any other, whose missing camera, pixel size and geometry are
-        those of the bundle.
+        Resolved configuration of a plan, or a run configuration; missing camera, pixel size and geometry are taken from
+        the bundle.
     layout
         Size of the dataset.
 
     Raises
     ------
     BundleError, ConfigError
-        The bundle is unreadable, the camera or its maps do not fit, or the device is not there.
+        The bundle is unreadable, the camera or its maps do not match, or the device is not available.
     """
     bundle, config = find_bundle(model), as_run_config(config)
     device = choose_device(config.compute)
@@ -47,7 +47,7 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     compute = resolve_dtype(config.compute, device)
-    # TensorFloat-32 has the mantissa of float16: what is called float32 would not be, beside 16 bits it is good enough
+    # TensorFloat-32 has the mantissa of float16: too inexact for a float32 run, but good enough for a 16-bit run
     torch.backends.cudnn.allow_tf32 = compute.dtype != "float32"
     warn_of_slow_arithmetic(compute, device)
     loaded = load_bundle(bundle, device=device)
@@ -58,7 +58,7 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
     config = _resolve(config, loaded.info)
     camera = build_camera(config.camera, layout.height, layout.width, device=device)
     if loaded.info.network.noise_map:
-        _ = camera.read_noise  # an EMCCD camera is refused here, not at the first frame
+        _ = camera.read_noise  # raises the error for an EMCCD camera here, not at the first frame
     part = loaded.info.tile_of(config.part.roi, layout)
     if part is not None:
         camera = camera.crop(part.read_y, part.read_x)
@@ -75,7 +75,7 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
 
 
 def _resolve(config: RunConfig, info: BundleInfo) -> ResolvedRunConfig:
-    """Take from the bundle what a configuration leaves open; a resolved one is what it is."""
+    """Take missing values of a configuration from the bundle; return a resolved configuration unchanged."""
     if isinstance(config, ResolvedRunConfig):
         return config
     return config.resolve(
@@ -86,7 +86,7 @@ def _resolve(config: RunConfig, info: BundleInfo) -> ResolvedRunConfig:
 
 
 def choose_device(compute: ComputeConfig) -> torch.device:
-    """The device that a run asks for; ``auto`` is a GPU when there is one."""
+    """Return the configured device; ``auto`` means a GPU if one is available."""
     available = torch.cuda.is_available()
     if compute.device == "cuda" and not available:
         raise ConfigError(

@@ -1,17 +1,17 @@
-"""Sigmas and probabilities as a model's calibration has them, from what the network says of a detection.
+"""Correction of a network's sigmas and probabilities by the calibration of its model.
 
-A network learns its sigmas together with everything else, and ends with ones that are right on average over its
-training: too large where emitters are alone, too small where others are near. The logarithm of the factor that
-mends them is a sum of monotone curves, one for each of
+The sigmas that a network learns are at best right on average over its training frames: too large for isolated emitters,
+too small for emitters with close neighbours. They are multiplied by a correction factor. The logarithm of this factor
+is a sum of monotone curves, one for each of the features
 
-* ``sigma``: the sigma itself;
-* ``position``: the mean logarithm of the sigmas of x, y and z;
-* ``near``: other emitters expected in the 5 x 5 pixels around, for each photon of this one;
-* ``crowd``: other emitters expected in the 9 x 9 pixels around;
-* ``bg``: the background.
+* ``sigma``: logarithm of the sigma itself;
+* ``position``: mean logarithm of the sigmas of x, y and z;
+* ``near``: logarithm of the expected number of other emitters in the surrounding 5 x 5 pixels, per photon of this one;
+* ``crowd``: logarithm of the expected number of other emitters in the surrounding 9 x 9 pixels;
+* ``bg``: logarithm of the background.
 
-All is computed from the pixels around the detection, so that it does not depend on how frames were cut into tiles.
-Arrays are float32: a curve is a sum of ramps, a few operations a row.
+All features are computed from the pixels around the detection, so the result does not depend on the division of frames
+into tiles. Arrays are float32; a curve is a sum of ramps and takes a few operations per row.
 """
 
 from typing import Final
@@ -29,12 +29,12 @@ SIGMAS: Final = {"x": "x_sig", "y": "y_sig", "z": "z_sig", "photons": "phot_sig"
 """Column of the sigma of each quantity."""
 _LEAST = np.float32(1e-6)
 _LEAST_NEAR, _LEAST_CROWD = np.float32(0.03), np.float32(0.1)
-"""Probability that is left around an emitter that is alone: less than this tells nothing."""
+"""Offsets added to ``near`` and ``crowd`` before the logarithm: the residual probability around isolated emitters."""
 _LEAST_BG = np.float32(0.1)
 
 
 def calibrated(columns: Columns, found: Detections, calibration: ErrorCalibration) -> Columns:
-    """Return the columns of a table with calibrated sigmas and probabilities; all (D,) float32."""
+    """Return the columns with calibrated sigmas and probabilities; all (D,) float32."""
     changed = {}
     for quantity, name in SIGMAS.items():
         curve = getattr(calibration, quantity)
@@ -47,14 +47,16 @@ def calibrated(columns: Columns, found: Detections, calibration: ErrorCalibratio
 
 
 def error_features(columns: Columns, found: Detections, quantity: str, *, with_z: bool) -> dict[ErrorFeature, Floats]:
-    """Return the features, each (D,), from columns whose sigmas are the network's times the factors of the model.
+    """Return the features of the error curves, each (D,).
+
+    The sigmas in ``columns`` are those of the network times the factors of the model.
 
     Parameters
     ----------
     quantity
         ``x``, ``y``, ``z`` or ``photons``.
     with_z
-        False for 2-D models: their sigma of z says nothing.
+        False for 2-D models, whose sigma of z is meaningless.
     """
     axes = ("x", "y", "z") if with_z else ("x", "y")
     position = [_log(columns[SIGMAS[axis]]) for axis in axes]

@@ -1,7 +1,8 @@
-"""The network compiled: elementwise work (biases, ELU, joins) fused into fewer passes over memory, the same numbers.
+"""Compilation of the network, which fuses elementwise operations (biases, ELU, joins) without changing results.
 
-On a GPU more than half of the network's time moves memory. Compiling takes half a minute in each worker, so that it
-pays for large data only; on a CPU, where arithmetic is what takes the time, it gains a tenth.
+On a GPU the network spends more than half of its time on memory access, which fused operations reduce. Compiling takes
+half a minute in each worker, so it pays off for large datasets only. On a CPU, where arithmetic dominates, it saves
+about a tenth of the time.
 """
 
 import importlib.util
@@ -19,10 +20,10 @@ from lls_decode.errors import ConfigError
 from lls_decode.model.network import LocNet
 
 WORTH_PX = 2 * 10**10
-"""Pixels of a dataset from which ``compute.compile: auto`` compiles: four minutes of an H100."""
+"""Smallest dataset, in pixels, for which ``compute.compile: auto`` compiles: four minutes on an H100."""
 _SHAPES = 64
-"""Variants that are kept: with and without frames carried over, last batches, tiles at the edge. Of varying sizes the
-second variant takes all, but for sizes of one."""
+"""Number of compiled variants to keep. Variants arise with and without carried frames, for last batches, and for tiles
+at the edge. From the second variant on, compiled code covers varying sizes, except sizes of one."""
 
 Part = Callable[..., Tensor]
 
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_compiled(wish: bool | Literal["auto"], device: torch.device, dataset_px: int) -> bool:
-    """Whether a run compiles the network: ``auto`` does on a GPU, where Triton is installed, for a large dataset."""
+    """Return whether a run compiles the network; ``auto`` means on a GPU with Triton, for a large dataset."""
     if wish != "auto":
         return wish
     return device.type == "cuda" and dataset_px >= WORTH_PX and importlib.util.find_spec("triton") is not None
@@ -43,11 +44,11 @@ def compile_network(
     backend: str | Callable[..., Any] = "inductor",
     mode: str | None = None,
 ) -> None:
-    """Compile what takes nearly all of a network's time, in place, at its first use; for inference.
+    """Replace the slow parts of a network, in place, by versions that are compiled at their first use for inference.
 
-    What cannot be compiled here (no compiler, no Triton, an unknown device) is computed as it is, and that is logged
-    once. Where compiling is ``required`` it is a ConfigError, raised at the first use. ``backend`` and ``mode`` are
-    those of `torch.compile`.
+    If compilation fails (no compiler, no Triton, an unknown device), the network runs uncompiled and a warning is
+    logged. If compilation is ``required``, the first use raises a ConfigError instead. ``backend`` and ``mode`` are
+    passed to `torch.compile`.
     """
     _keep_compiled_code()
     import torch._dynamo  # slow to import
@@ -57,10 +58,11 @@ def compile_network(
 
 
 def _keep_compiled_code() -> None:
-    """Have compiled code kept in the user's cache, where other workers and later runs find it.
+    """Cache compiled code in the user's cache folder, where other workers and later runs can reuse it.
 
-    torch keeps it in a temporary folder by default, which each machine has for itself and loses. A folder that the
-    user has chosen (``TORCHINDUCTOR_CACHE_DIR``) is used as it is; one that cannot be written is left to torch.
+    By default torch uses a temporary folder, which is local to each machine and eventually deleted. A folder chosen by
+    the user (``TORCHINDUCTOR_CACHE_DIR``) takes precedence. If the user's cache folder is not writable, torch's default
+    is kept.
     """
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return
@@ -71,13 +73,13 @@ def _keep_compiled_code() -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        logger.debug("compiled code is not kept in %s: %s", folder, error)
+        logger.debug("compiled code cannot be cached in %s: %s", folder, error)
         return
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 class _Compiled:
-    """A function and its compiled twin, as long as that can be compiled."""
+    """Function that runs compiled, or uncompiled once compilation has failed."""
 
     def __init__(
         self, plain: Part, *, required: bool, backend: str | Callable[..., Any], mode: str | None = None
@@ -97,13 +99,13 @@ class _Compiled:
                 raise ConfigError(
                     f"compute.compile is on, but the network cannot be compiled here ({reason}); set it to auto or off."
                 ) from error
-            logger.warning("the network cannot be compiled here (%s); it is computed as it is", reason)
+            logger.warning("the network cannot be compiled here (%s); it runs uncompiled", reason)
             self._now = self._plain
         return self._plain(*arguments)
 
 
 def _first_words(error: Exception) -> str:
-    """What went wrong, in a line, without torch's advice on how to debug it."""
+    """Return the error message on one line, without torch's debugging advice."""
     lines = [line.strip() for line in str(error).splitlines()]
     said = " ".join(lines[: lines.index("")] if "" in lines else lines)
     return said[:200] or type(error).__name__

@@ -1,20 +1,22 @@
-"""From output maps to detections, by pooling and convolution only (Speiser et al. 2021, "Obtaining localizations").
+"""Detection of emitters in output maps, by shifts and sums only (Speiser et al. 2021, "Obtaining localizations").
 
-**The paper's rule.** A pixel is a **candidate** when its probability is above ``confident`` (0.6), or above
-``candidate`` (0.3) and a local maximum among its four neighbours. It is a **detection** when its probability summed
-with its four neighbours is above ``accept`` (0.7). ``prob`` is that sum, at most 1; a
-model's calibration then makes it the share of right detections (`localize.calibrated`).
+**The paper's rule.** A pixel is a **candidate** if its probability is above ``confident`` (0.6), or above ``candidate``
+(0.3) and a local maximum among its four neighbours. A candidate is a **detection** if the sum of its probability and
+those of its four neighbours is above ``accept`` (0.7). ``prob`` is this sum, at most 1. The model's calibration turns
+it into the share of correct detections (`localize.calibrated`).
 
-Ties: of two equal neighbours the upper or left one is the maximum, so a flat pair of 0.5 gives one detection, not two.
-Counted twice: two adjacent pixels above ``confident`` are two emitters, by intention, and each one's sum includes the
-other; two maxima that touch at a corner share the neighbours between them. That is the paper's rule.
+Ties: of two equal neighbours, the upper or left one counts as the maximum, so two adjacent pixels of 0.5 give one
+detection. Double counting is part of the paper's rule: two adjacent pixels above ``confident`` are two emitters, and
+the sum of each includes the other; two maxima that touch at a corner share the neighbours between them.
 
-**The model's rule** (default) is the paper's with the thresholds that a bundle has chosen on its validation frames.
+**The model's rule** (default) is the paper's rule with the thresholds that were chosen on the model's validation
+frames.
 
-**The authors' rule** is what their program does, for models that were trained with it. A pixel is a detection when its
-probability is above ``raw_th`` and the largest of its eight neighbours', or above 0.6 without being a maximum; ``prob``
-is the sum with its four neighbours, at most 1, and at least ``raw_th``. Of equal neighbours each is a maximum: a flat
-pair of 0.5 gives two detections with ``prob`` 1, and 0.9 beside 0.8 gives two as well.
+**The authors' rule** reproduces the program of the paper's authors, for models trained with it. A pixel is a candidate
+if its probability is above ``raw_th`` and the largest among its eight neighbours, or above 0.6. A candidate is a
+detection if the sum of its probability and those of its four neighbours is at least ``raw_th``. ``prob`` is this sum,
+at most 1. Equal neighbours are all maxima: two adjacent pixels of 0.5 give two detections with ``prob`` 1, and so do
+0.9 beside 0.8.
 
 Shape letters: ``N`` windows, ``Y X`` pixels, ``D`` detections.
 """
@@ -32,23 +34,23 @@ from lls_decode.config import CROWD_RADIUS_PX, AuthorsRule, DetectionRule, Model
 from lls_decode.model.network import OutputMaps, SparseMaps
 
 _AUTHORS_CONFIDENT = 0.6
-"""Above this any pixel is a candidate of the authors' rule; not a parameter in their program either."""
+"""Probability above which any pixel is a candidate of the authors' rule; it is fixed in their program, too."""
 _MAPS = ("photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of some windows, in network units, on the host; all (D,), ordered by window, y, x."""
+    """Detections in a set of windows, in network units, in host memory; all fields (D,), sorted by window, y, x."""
 
     window: npt.NDArray[np.int64]
     y_px: npt.NDArray[np.int64]
     """Pixel row of the detection."""
     x_px: npt.NDArray[np.int64]
     prob: npt.NDArray[np.float32]
-    """Probability of the pixel and its four neighbours, at most 1; not calibrated."""
+    """Summed probability of the pixel and its four neighbours, at most 1; not calibrated."""
     photons: npt.NDArray[np.float32]
     x: npt.NDArray[np.float32]
-    """Offset from the pixel's centre, pixels."""
+    """Offset from the pixel's centre in pixels."""
     y: npt.NDArray[np.float32]
     z: npt.NDArray[np.float32]
     photons_sig: npt.NDArray[np.float32]
@@ -57,29 +59,33 @@ class Detections:
     z_sig: npt.NDArray[np.float32]
     bg: npt.NDArray[np.float32]
     near: npt.NDArray[np.float32]
-    """Probability in the 5 x 5 pixels around, without that of the detection itself: other emitters, expected number."""
+    """Expected number of other emitters in the surrounding 5 x 5 pixels: the summed probability minus the detection's
+    own."""
     crowd: npt.NDArray[np.float32]
-    """The same in the square of half-width `CROWD_RADIUS_PX`."""
+    """Expected number of other emitters in the surrounding square of half-width `CROWD_RADIUS_PX`."""
 
     def __len__(self) -> int:
         return len(self.window)
 
     @classmethod
     def concatenate(cls, parts: list[Self]) -> Self:
-        """Join detections in the order given."""
+        """Concatenate several sets of detections, in the given order."""
         return cls(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)})
 
     def is_finite(self) -> bool:
-        """Whether all values are numbers."""
+        """Return whether all values are finite."""
         return all(np.isfinite(getattr(self, name)).all() for name in ("prob", *_MAPS))
 
     def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
-        """The rows of a mask or an index."""
+        """Return the detections selected by a mask or by indices."""
         return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
 def candidate_maps(probability_NYX: Tensor, rule: DetectionRule) -> tuple[Tensor, Tensor]:
-    """Return the mask of detections and their integrated probability, each (N, Y, X); the rule has all thresholds."""
+    """Return the mask of detections and the summed probability of every pixel, each (N, Y, X).
+
+    The rule must have all its thresholds.
+    """
     if isinstance(rule, AuthorsRule):
         return _authors_maps(probability_NYX, rule)
     return _paper_maps(probability_NYX, rule)
@@ -103,9 +109,9 @@ def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:
 
 
 def crowding_maps(p: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `Detections.near` and `Detections.crowd` of every pixel, each (N, Y, X).
+    """Return `Detections.near` and `Detections.crowd` for every pixel, each (N, Y, X).
 
-    Sums run in the same order everywhere, so that they are equal to the bit however frames are cut into tiles.
+    Sums are computed in the same order for all pixels, so that the division of frames into tiles does not change them.
     """
     near_rows, crowd_rows = _box_sums(p, dim=2)
     near, crowd = _box_sums(near_rows, dim=1)[0], _box_sums(crowd_rows, dim=1)[1]
@@ -114,7 +120,7 @@ def crowding_maps(p: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _box_sums(values: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
-    """Sums over 5 pixels, and over those within `CROWD_RADIUS_PX`, along one axis; 0 beyond the frame."""
+    """Return sums over 5 pixels, and over the pixels within `CROWD_RADIUS_PX`, along one axis; 0 beyond the frame."""
     length, radius = values.shape[dim], CROWD_RADIUS_PX
     padded = F.pad(values, (radius, radius) if dim == 2 else (0, 0, radius, radius))
     shifted = [padded.narrow(dim, start, length) for start in range(2 * radius + 1)]
@@ -123,20 +129,20 @@ def _box_sums(values: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _with_neighbours(p: Tensor) -> Tensor:
-    """Probability of a pixel and its four neighbours."""
+    """Return the summed probability of each pixel and its four neighbours."""
     padded = F.pad(p, (1, 1, 1, 1))
     return p + padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
 
 
 def detect(maps: OutputMaps | SparseMaps, rule: DetectionRule) -> Detections:
-    """Detections of a batch of windows: found, gathered and packed on the device, copied to the host once."""
+    """Find the detections in a batch of windows on the device, and copy them to host memory in one transfer."""
     probability = maps.probability
     found, integrated = candidate_maps(probability, rule)
     pixels_P3 = found.nonzero()
     values = maps.at(pixels_P3)
     summed = (integrated, *crowding_maps(probability))
     columns = [*(each[pixels_P3.unbind(dim=1)] for each in summed), *(getattr(values, name) for name in _MAPS)]
-    # float64 holds whole numbers exactly, so that one array carries all.
+    # float64 represents the pixel indices exactly, so one array can hold all columns.
     packed = torch.cat([pixels_P3.double().T, torch.stack(columns).double()]).cpu().numpy()
     window, y_px, x_px = packed[:3].astype(np.int64)
     named = dict(zip(("prob", "near", "crowd", *_MAPS), packed[3:].astype(np.float32), strict=True))

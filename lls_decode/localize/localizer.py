@@ -1,4 +1,4 @@
-"""The engine: frames to detections on one device. Every frame is encoded once; nothing shows how the work was cut.
+"""Localization of frames on one device. Each frame is encoded once; results do not depend on batches or tiles.
 
 Shape letters: ``T`` frames of a stack, ``N`` windows, ``D`` features, ``Y X`` pixels.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Localizer:
-    """A network with the camera, pixel size and rules of one run."""
+    """A network with the camera, pixel size, geometry and detection rule of one run."""
 
     bundle: ModelBundle
     camera: CameraModel
@@ -39,21 +39,22 @@ class Localizer:
     compute: ComputeConfig
     device: torch.device
     part: Tile | None = None
-    """Of the frame; stacks and camera then hold the pixels that it reads, and no others. None: all."""
+    """Tile of the frame to localize; stacks and camera then hold only the pixels that this tile reads. None: the whole
+    frame."""
 
     def run(self, stack: "FrameStack") -> pa.Table:
-        """Rows of the frames that the stack's block owns (see `localize.place`)."""
+        """Localize the frames owned by the stack's block; return the rows of the table (see `localize.place`)."""
         found = self.find_in_part(stack.adu_TYX, stack.block.windows)
         return place(found, stack.block, scaling=self.bundle.info.scaling, pixel=self.pixel, geometry=self.geometry)
 
     def find_in_part(self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64]) -> Detections:
-        """Detections that the part owns, in pixels of the frame; ``adu_TYX`` holds what the part reads."""
+        """Return the detections owned by the part, in frame pixels; ``adu_TYX`` has the pixels that the part reads."""
         found = self.find(adu_TYX, windows_N3)
         return found if self.part is None else _owned(found, self.part)
 
     @torch.inference_mode()
     def find(self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64]) -> Detections:
-        """Detections in the windows of a stack of camera counts."""
+        """Return the detections in the windows of a stack of camera counts."""
         height, width = adu_TYX.shape[1:]
         parts = []
         for tile in self._tiles(height, width):
@@ -65,7 +66,7 @@ class Localizer:
 
     @cached_property
     def _batch(self) -> BatchSize:
-        """Shared by all blocks of this process: what did not fit once is not tried again."""
+        """Batch size shared by all blocks of this process, so that a size that did not fit is not tried again."""
         return BatchSize(self.compute.batch_px or default_batch_px(self.device, self.bundle.info.network.filters))
 
     def _tiles(self, height: int, width: int) -> tuple[Tile, ...]:
@@ -77,9 +78,10 @@ class Localizer:
     def _find_in_tile(
         self, adu_TYX: npt.NDArray[np.generic], windows_N3: npt.NDArray[np.int64], camera: CameraModel
     ) -> Detections:
-        """Frames are encoded in stack order, once; the features that later windows still need are carried over.
+        """Return the detections in one tile, encoding each frame once and in stack order.
 
-        Windows must be in stack order, their neighbours at most one position away.
+        Features that later windows still need are carried over between batches. Windows must be in stack order, and
+        their context frames at most one position away.
         """
         T, height, width = adu_TYX.shape
         assert windows_N3.max(initial=0) < T
@@ -103,13 +105,13 @@ class Localizer:
         return Detections.concatenate(parts)
 
     def _extend(self, adu_TYX: npt.NDArray[np.generic], kept: Tensor | None, camera: CameraModel) -> Tensor:
-        """Features of frames, appended to those of earlier frames."""
+        """Encode frames, and append their features to those of earlier frames."""
         adu = torch.from_numpy(_as_torch_dtype(adu_TYX)).to(self.device, non_blocking=True)
         fresh = self._encode(adu, camera)
         return fresh if kept is None or len(kept) == 0 else torch.cat([kept, fresh])
 
     def _detect(self, windows_N3: npt.NDArray[np.int64], features: Tensor, size: tuple[int, int]) -> Detections:
-        """Detections in windows over features, in the frame without what it was padded by."""
+        """Return the detections in windows over features, without the padding of the frame."""
         windows = torch.from_numpy(windows_N3).to(self.device)
         with self._precision():
             maps = self.bundle.network.decode_sparsely(features, windows)
@@ -134,20 +136,20 @@ class Localizer:
 
 
 def _not_finite(dtype: str) -> str:
-    """Why the network says something that is no number, as far as one can tell."""
+    """Return the likely reason why the output of the network is not finite."""
     if dtype == "float16":
         return (
-            "Frames hold counts that lead out of the range of float16 inside the network; set compute.dtype to "
-            "bfloat16 or float32."
+            "Values inside the network exceed the range of float16 for these frames; set compute.dtype to bfloat16 or "
+            "float32."
         )
     return (
-        "The network gives NaN or infinite values for these frames, which no trained network does; check the model "
-        "with 'lls-decode model info', and the camera's offset and gain."
+        "The network gives NaN or infinite values for these frames, expected finite ones; check the model with "
+        "'lls-decode model info', and the camera's offset and gain."
     )
 
 
 def _owned(found: Detections, tile: Tile) -> Detections:
-    """Detections of a tile's own pixels, in pixels of the frame."""
+    """Return the detections in the pixels that a tile owns, in frame pixels."""
     found.y_px[:] += tile.read_y_start
     found.x_px[:] += tile.read_x_start
     return found.select(
@@ -159,7 +161,7 @@ def _owned(found: Detections, tile: Tile) -> Detections:
 
 
 def _as_torch_dtype(counts: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Contiguous counts in a type that torch converts on every device; uint16 stays as it is."""
+    """Return contiguous counts of a type that torch supports on every device; uint16 is unchanged."""
     if counts.dtype.kind == "u" and counts.dtype.itemsize > 2:
         return counts.astype(np.float32)
     return np.ascontiguousarray(counts)

@@ -1,9 +1,9 @@
-"""How this process's C library keeps the memory that the network gives back and asks for again.
+"""Settings of the C library that keep freed memory in the process, for faster inference on a CPU.
 
-Large activations are by default returned to the kernel and faulted in again at every layer, page by page; on a CPU that
-costs as much as the arithmetic. With the settings here freed memory stays with the process. glibc only; elsewhere
-nothing happens. Set in the process itself, not in the environment that it starts with: scripts, previews and workers
-that users start need it too, it saves the same page faults, and programs that the process starts do not inherit it.
+By default the memory of large activations is returned to the kernel and faulted in again at every layer, page by page.
+On a CPU this costs as much time as the arithmetic. With these settings freed memory stays with the process. They work
+with glibc only and have no effect elsewhere. The process itself makes the settings, instead of inheriting environment
+variables: this also covers scripts, previews and workers started by users, and does not affect child processes.
 """
 
 import logging
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def keep_freed_memory() -> bool:
-    """Tell malloc not to return memory to the kernel; says whether it listened.
+    """Configure malloc not to return memory to the kernel; return whether it accepted the settings.
 
-    One arena for all threads, because only the main one can hold blocks of any size.
+    All threads share one arena, because only the main arena can hold blocks of any size.
     """
     try:
         mallopt = getattr(c_library(), "mallopt", None)

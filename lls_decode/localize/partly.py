@@ -1,4 +1,4 @@
-"""Blocks of which some frames are lost: the others are localized, and a lost frame ends a sequence."""
+"""Localization of blocks with lost frames: all other frames are localized; a lost frame interrupts a sequence."""
 
 import pyarrow as pa
 
@@ -9,7 +9,7 @@ from lls_decode.table import schema
 
 
 def localize_partly(localizer: Localizer, stack: FrameStack) -> pa.Table:
-    """Rows of the frames that the stack's block owns and that were read (see `localize.place`)."""
+    """Localize the frames that the stack's block owns and that could be read; return rows (see `localize.place`)."""
     if not len(stack.windows):
         return schema(with_sample=localizer.geometry is not None).empty_table()
     found = localizer.find_in_part(stack.adu_TYX, stack.windows)

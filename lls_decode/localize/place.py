@@ -1,4 +1,4 @@
-"""From detections in pixels to rows in nm: the only conversion of positions."""
+"""Conversion of detections in pixels to localizations in nm; positions are converted nowhere else."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,10 @@ Columns = dict[str, npt.NDArray[np.float32]]
 
 
 def physical_columns(found: Detections, scaling: Scaling, pixel: PixelSize) -> Columns:
-    """Positions, photons and sigmas in nm and photons; 0 is the centre of pixel [0, 0].
+    """Convert positions, photons and sigmas to nm and photons; the origin is the centre of pixel [0, 0].
 
-    Sigmas are those that the network predicts times the factors of the model, and calibrated by what is around
-    (`localize.calibrated`), here and nowhere else.
+    Sigmas are the network's predictions times the factors of the model, corrected by the model's calibration
+    (`localize.calibrated`). They are calibrated nowhere else.
     """
 
     def nm(pixels: npt.NDArray[np.floating], size_nm: float) -> npt.NDArray[np.float32]:
@@ -42,9 +42,10 @@ def physical_columns(found: Detections, scaling: Scaling, pixel: PixelSize) -> C
 def place(
     found: Detections, block: Block, *, scaling: Scaling, pixel: PixelSize, geometry: Geometry | None
 ) -> pa.Table:
-    """Rows of the canonical table; ``found.window`` counts the owned frames of the block in stack order.
+    """Return the rows of a table of localizations, sorted by volume, plane, y, x.
 
-    Sorted by volume, plane, y, x. With a geometry the table also has sample coordinates.
+    ``found.window`` is the index among the block's owned frames in stack order. With a geometry, the table also has
+    sample coordinates.
     """
     volume, plane = block.frames[block.windows[:, 1]][found.window].T
     columns = physical_columns(found, scaling, pixel)
@@ -65,5 +66,5 @@ def place(
 
 
 def to_emitters(found: Detections, scaling: Scaling, pixel: PixelSize) -> Emitters:
-    """Detections as emitters whose frame is the number of their window."""
+    """Convert detections to emitters whose frame is the number of their window."""
     return Emitters.from_columns({"frame": found.window, **physical_columns(found, scaling, pixel)})

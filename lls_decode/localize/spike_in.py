@@ -1,4 +1,4 @@
-"""Light of known emitters into a block of recorded frames, localized before and after."""
+"""Spike-in of one block: localize recorded frames before and after light of known emitters is added."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpikedBlock:
-    """One block of a spike-in."""
+    """Results of a spike-in for one block."""
 
     rows: SpikeRows
-    """Spikes that had to be found."""
+    """Spikes that the model is expected to find."""
     before: Emitters
-    """Localizations of the frames as they were."""
+    """Localizations in the original frames."""
     num_lost: int
     num_other: int
     num_saturated_px: int
@@ -34,7 +34,7 @@ class SpikedBlock:
 
 @dataclass(frozen=True)
 class SpikeIn:
-    """A localizer, and the emitters that its frames get."""
+    """A localizer, and the simulation of the emitters that are added to its frames."""
 
     localizer: Localizer
     simulation: SimulationConfig
@@ -43,7 +43,10 @@ class SpikeIn:
     axial_nm: float = 500.0
 
     def run(self, stack: FrameStack) -> SpikedBlock:
-        """Localize the owned frames of a block as they are, and with spikes; the same for a seed and a block."""
+        """Localize the owned frames of a block without and with spikes.
+
+        The spikes are determined by the seed and the block.
+        """
         block = stack.block
         seed = int(np.random.SeedSequence([self.seed, block.index]).generate_state(1)[0])
         camera = self.localizer.camera.to(torch.device("cpu"))
@@ -74,7 +77,7 @@ class SpikeIn:
         return SpikedBlock(rows, before, matches.num_lost, matches.num_other, spiked.num_saturated_px)
 
     def _targets(self, spikes: Emitters, height: int, width: int) -> "npt.NDArray[np.bool_]":
-        """Spikes that a model has to find, as in training: bright enough, in its range of z, inside the field."""
+        """Return which spikes a model must find, as in training: bright enough, in its z range, inside the field."""
         emitters, pixel = self.simulation.emitters, self.simulation.pixel_size
         x_px, y_px = spikes.x_nm / pixel.x_nm, spikes.y_nm / pixel.y_nm
         low, high = emitters.z_range_nm

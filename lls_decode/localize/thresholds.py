@@ -1,9 +1,8 @@
-"""Detection thresholds of a model, chosen on simulated frames that it has not seen.
+"""Choice of a model's detection thresholds, on simulated frames that were not used in training.
 
-The published thresholds (Speiser et al. 2021: 0.3, 0.6, 0.7) are right for one network and one density. Here the three
-are taken for which the efficiency (equation 15 of the paper) is largest while at least 95 of 100 detections are right,
-where that can be had.
-Output maps are computed once; each set of thresholds only picks other pixels of them.
+The published thresholds (Speiser et al. 2021: 0.3, 0.6, 0.7) suit one network and one density. This module chooses the
+three thresholds with the largest efficiency (equation 15 of the paper) among those for which at least 95 % of the
+detections are correct, if there are such thresholds. Output maps are computed once and reused for all thresholds.
 """
 
 import logging
@@ -23,17 +22,17 @@ from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.simulate import TrainingBatch
 
 LEAST_PRECISION = 0.95
-"""Share of right detections below which no thresholds are chosen, as long as others reach it."""
+"""Share of correct detections that the chosen thresholds must reach, if any thresholds do."""
 _PRICE = 0.1
-"""Efficiency that may be given up for the sake of precision."""
+"""Largest loss of efficiency that is accepted to reach `LEAST_PRECISION`."""
 GOOD_RECALL = 0.8
-"""Share of found emitters below which a training ends with a warning."""
+"""Share of found emitters below which training ends with a warning."""
 _CANDIDATES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 _CONFIDENT = (0.5, 0.6, 0.7, 0.8, 1.0)
 _ACCEPT = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 _EMITTERS = 10_000
 _SEED = 192_837_465
-"""Neither that of the validation frames, nor of the sigma calibration, nor a training seed in use."""
+"""Seed that no training, validation or sigma calibration uses."""
 _BATCH_WINDOWS = 64
 
 logger = logging.getLogger(__name__)
@@ -42,9 +41,9 @@ ThresholdChooser = Callable[[LocNet, BundleInfo], DetectionThresholds | None]
 
 
 def build_threshold_chooser(config: TrainingConfig, *, emitters: int = _EMITTERS) -> ThresholdChooser:
-    """Make the function that chooses the thresholds of a network, on frames with about ``emitters`` targets.
+    """Make a function that chooses the thresholds of a network on frames with about ``emitters`` targets.
 
-    It returns None, with a warning, where the network finds nothing at any threshold.
+    The function logs a warning and returns None if the network finds nothing at any threshold.
     """
 
     def choose(network: LocNet, info: BundleInfo) -> DetectionThresholds | None:
@@ -70,7 +69,7 @@ def build_threshold_chooser(config: TrainingConfig, *, emitters: int = _EMITTERS
 
 
 def describe_thresholds(found: DetectionThresholds) -> list[str]:
-    """Return a table of the accuracy by threshold, and a warning where much is missed, as lines of text."""
+    """Return a table of the accuracy for each threshold as lines of text, with warnings if accuracy is low."""
     lines = ["accept  precision  recall  jaccard  efficiency"]
     for point in found.curve:
         mark = "  chosen" if point.accept == found.accept else ""
@@ -80,27 +79,27 @@ def describe_thresholds(found: DetectionThresholds) -> list[str]:
     chosen = found.chosen
     if chosen is not None and (chosen.recall or 0.0) < GOOD_RECALL:
         lines.append(
-            f"warning: the model finds {100 * (chosen.recall or 0.0):.0f} of 100 emitters of its own validation frames "
-            f"({100 * (chosen.precision or 0.0):.0f} of 100 detections are right); more steps, more filters or a lower "
-            "density find more"
+            f"warning: the model finds {100 * (chosen.recall or 0.0):.0f} of 100 emitters in its own validation frames "
+            f"({100 * (chosen.precision or 0.0):.0f} of 100 detections are correct); train with more steps, more "
+            "filters or a lower density to find more"
         )
     if chosen is not None and (chosen.precision or 0.0) < LEAST_PRECISION:
         lines.append(
-            f"warning: {100 * (chosen.precision or 0.0):.0f} of 100 detections are right at the chosen thresholds; "
-            "more steps or more filters make them more precise, or filter the table by prob"
+            f"warning: {100 * (chosen.precision or 0.0):.0f} of 100 detections are correct at the chosen thresholds; "
+            "train with more steps or more filters to improve this, or filter the table by prob"
         )
     return lines
 
 
 class _Trial:
-    """Validation frames whose output maps are known: they are scored with any thresholds."""
+    """Output maps of validation frames, which can be scored with any thresholds."""
 
     def __init__(self, truth: Emitters, maps: Sequence[OutputMaps], info: BundleInfo) -> None:
         self._truth, self._maps, self._info = truth, maps, info
         self._scores: dict[PaperRule, Score] = {}
 
     def score(self, rule: PaperRule) -> Score:
-        """Return the score with these thresholds."""
+        """Return the score for the thresholds of a rule."""
         if rule not in self._scores:
             parts = []
             for number, maps in enumerate(self._maps):
@@ -112,17 +111,17 @@ class _Trial:
         return self._scores[rule]
 
     def best(self, rules: Iterable[PaperRule]) -> PaperRule | None:
-        """Return the rule of largest efficiency among those precise enough; None where nothing is found.
+        """Return the most efficient rule among those that are precise enough; None if nothing is found.
 
-        Precision costs at most `_PRICE` of efficiency: of a model that reaches `LEAST_PRECISION` only where it finds
-        next to nothing, the most efficient rule of all is taken.
+        If `LEAST_PRECISION` costs more than `_PRICE` of efficiency, for instance because it is reached only where
+        almost nothing is found, return the most efficient rule regardless of its precision.
         """
         scores = {rule: self.score(rule) for rule in rules}
         scores = {rule: found for rule, found in scores.items() if found.true_positives}
         if not scores:
             return None
 
-        def quality(rule: PaperRule) -> tuple[float, float, float]:  # of equally good ones the strictest
+        def quality(rule: PaperRule) -> tuple[float, float, float]:  # prefer the strictest of equally efficient rules
             return scores[rule].efficiency, rule.accept, rule.candidate
 
         best = max(scores, key=quality)
@@ -135,7 +134,7 @@ class _Trial:
 
 @torch.inference_mode()
 def _output_maps(network: LocNet, info: BundleInfo, batch: TrainingBatch) -> list[OutputMaps]:
-    """Return the output maps of all windows, on the host, `_BATCH_WINDOWS` of them in each item."""
+    """Return the output maps of all windows in host memory, `_BATCH_WINDOWS` windows per item."""
     device = next(network.parameters()).device
     frames, noise = batch.inputs(info.scaling, noise_map=info.network.noise_map)
     found = []

@@ -1,4 +1,4 @@
-"""Accuracy of a network on frames it has not seen, by the detection and scoring that users get."""
+"""Validation of a network on simulated frames not used in training, by the same detection and scoring as in runs."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from lls_decode.simulate import TrainingBatch, simulate_batch
 
 FIELD_PX = 64
 _SEED = 987_654_321
-"""Validation frames are the same for every network, and never those of a training seed in use."""
+"""Seed of the validation frames, which are the same for every network; no training uses it."""
 _MOST_VALIDATIONS = 4
 
 
@@ -30,18 +30,18 @@ Finder = Callable[[LocNet, BundleInfo], Emitters]
 
 
 def build_validator(config: TrainingConfig, *, seed: int = _SEED) -> Validator:
-    """Simulate the validation frames of a training configuration; the result scores a network on them.
+    """Simulate the validation frames of a training configuration; return a function that scores a network on them.
 
-    Frames are 64 px wide (training crops are smaller), all targets count, those at the border too.
+    Frames are 64 px wide (training crops are smaller). All targets count, including those at the border.
     """
     truth, find = build_finder(config, seed=seed)
     return lambda network, info: score(truth, find(network, info))
 
 
 def build_finder(config: TrainingConfig, *, seed: int) -> tuple[Emitters, Finder]:
-    """Simulate frames of a training configuration: their targets, and what finds them with a network.
+    """Simulate frames of a training configuration; return their targets, and a function that finds emitters in them.
 
-    Detections are made by the rule ``model``: with the thresholds of the bundle's record, or the published ones.
+    The function uses the rule ``model``: the thresholds recorded in the bundle, or else the published ones.
     """
     batch = simulate_validation(config, seed=seed)
     truth = true_emitters(batch, with_z=config.network.predict_z)
@@ -54,9 +54,9 @@ def build_finder(config: TrainingConfig, *, seed: int) -> tuple[Emitters, Finder
 
 
 def find_in_batch(network: LocNet, info: BundleInfo, batch: TrainingBatch, sequence_frames: int) -> Detections:
-    """Detections in the windows of simulated frames, by the rule ``model``."""
+    """Return the detections in the windows of simulated frames, by the rule ``model``."""
     device = next(network.parameters()).device
-    # With a noise map one sequence at a time: each was taken by a chip of its own.
+    # With a noise map, process one sequence at a time, because each has a different simulated chip.
     num_parts = len(batch.windows_N3) // sequence_frames if info.network.noise_map else 1
     found = []
     for number, part in enumerate(_split(batch, num_parts)):
@@ -75,7 +75,7 @@ def find_in_batch(network: LocNet, info: BundleInfo, batch: TrainingBatch, seque
 
 
 def simulate_validation(config: TrainingConfig, *, seed: int) -> TrainingBatch:
-    """Simulate about ``config.validation_frames`` frames of 64 x 64 px in whole sequences."""
+    """Simulate about ``config.validation_frames`` frames of 64 x 64 px, in whole sequences."""
     return simulate_batch(
         config.simulation,
         context=config.network.context,
@@ -89,7 +89,7 @@ def simulate_validation(config: TrainingConfig, *, seed: int) -> TrainingBatch:
 
 
 def frames_for(config: TrainingConfig, emitters: int) -> int:
-    """Return how many validation frames hold about this many targets, at most four times those of a validation."""
+    """Return the number of frames that hold about this many targets, at most four times the validation frames."""
     pixel = config.simulation.pixel_size
     area_um2 = FIELD_PX**2 * pixel.x_nm * pixel.y_nm * 1e-6
     enough = math.ceil(emitters / (config.mean_density_per_um2 * area_um2))
@@ -98,7 +98,7 @@ def frames_for(config: TrainingConfig, emitters: int) -> int:
 
 @dataclass(frozen=True)
 class _Part:
-    """Frames of one chip, and windows over them."""
+    """Frames of one simulated chip, and the windows over them."""
 
     photons_TYX: Tensor
     windows_N3: Tensor
@@ -106,7 +106,7 @@ class _Part:
 
 
 def _split(batch: TrainingBatch, num_parts: int) -> list[_Part]:
-    """Whole sequences, in their order."""
+    """Split a batch into parts of whole sequences, in their original order."""
     photons, windows = batch.photons_TYX.chunk(num_parts), batch.windows_N3.chunk(num_parts)
     noise = torch.zeros(num_parts, 1, 1) if batch.read_noise_TYX is None else batch.read_noise_TYX
     firsts = [number * len(photons[0]) for number in range(num_parts)]
@@ -117,7 +117,7 @@ def _split(batch: TrainingBatch, num_parts: int) -> list[_Part]:
 
 
 def true_emitters(batch: TrainingBatch, *, with_z: bool) -> Emitters:
-    """Return the targets of a batch; ``frame`` is the number of their window, ``id`` that of their molecule."""
+    """Return the targets of a batch; ``frame`` is the number of their window, ``id`` the number of their molecule."""
     a = batch.activations
     return Emitters.from_columns(
         {
@@ -132,7 +132,7 @@ def true_emitters(batch: TrainingBatch, *, with_z: bool) -> Emitters:
 
 
 def _photon_camera(part: _Part) -> CameraModel:
-    """A camera whose counts are photons already, with the read noise of the one that took them."""
+    """Return a camera whose counts are photons, with the read noise of the simulated camera."""
     zero, one = torch.tensor(0.0), torch.tensor(1.0)
     values = {"offset_adu": zero, "gain_adu_per_e": one, "variance_adu2": part.read_noise_YX**2}
     return CameraModel(ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=0.0), values)

@@ -1,4 +1,4 @@
-"""What becomes of rows: linked into molecules, filtered, freed of a preference for parts of the pixel."""
+"""Processing of tables: linking localizations into molecules, filtering rows, removing sub-pixel position bias."""
 
 from lls_decode.molecules.chains import Gate, Points, find_previous
 from lls_decode.molecules.condition import Condition, parse_condition

@@ -1,17 +1,18 @@
-"""Which sighting of a molecule follows which.
+"""Linking of sightings of the same molecule into chains.
 
-A **sighting** is a point with its variances at a **step**: a detection in a frame, or a molecule in a volume. Of two
-sightings of one channel, one step or a few apart, that may be one molecule, the follower is chosen by this rule, which
-knows nothing of how rows come:
+A **sighting** is a point with its variances at a **step**: a localization in a frame, or a molecule in a volume.
+Sightings of one channel that are one step or a few steps apart may belong to the same molecule. They are linked by this
+rule:
 
     for every pair of steps, nearest steps first:
-        among sightings without follower in the earlier and without predecessor in the later step, take the pair
-        that is closest in units of its combined sigma, again and again; equal ones by row order.
+        consider the sightings of the earlier step without follower and those of the later step without predecessor;
+        repeatedly link the pair with the smallest distance in units of its combined sigma, ties in row order.
 
-So steps f and f+1 are decided before f and f+2, and what is decided between two steps depends on the steps between
-them only. Any cut of the rows into batches gives the same chains, and whole batches are computed at once, without a
-loop over frames. A sighting is compared with the last one of a molecule, not with the mean of all: the mean would
-make each frame wait for the one before, for a gate that is at most 1.4 times narrower.
+Steps f and f+1 are therefore linked before f and f+2, and the links between two steps depend only on the steps between
+them. Splitting the rows into batches in a different way gives the same chains, and a whole batch is computed at once
+without a loop over frames. A sighting is compared with the previous sighting of a molecule, not with the mean of all
+its sightings. Comparing with the mean would require a loop over frames, and the gate would be at most 1.4 times
+narrower.
 """
 
 from collections.abc import Iterator
@@ -29,25 +30,25 @@ Integers = npt.NDArray[np.int64]
 _PAIRS_AT_ONCE = 4_000_000
 _CELLS_PER_LIMIT = 64
 _STRIP_LIMITS = 8
-"""Height of a strip in lateral limits: high ones hold more that is not near, low ones are searched in pairs more
-often."""
+"""Height of a strip in units of the lateral limit. High strips contain more sightings that are too far away; for low
+strips, two strips have to be searched more often."""
 _MOST_CELLS = 2**20
 
 
 @dataclass(frozen=True)
 class Gate:
-    """How far apart two sightings of one molecule may be."""
+    """Largest distance between two consecutive sightings of one molecule."""
 
     sigmas: float = 4.0
     """Largest distance in units of the combined sigma: root of the sum over the axes of d^2 / (sigma_1^2 +
     sigma_2^2)."""
     lateral_nm: float = 150.0
-    """Largest distance in x and y together, whatever the sigmas."""
+    """Largest lateral distance (x and y combined), regardless of the sigmas."""
     axial_nm: float = 500.0
-    """Largest distance in z, whatever the sigmas."""
+    """Largest distance in z, regardless of the sigmas."""
     radius_nm: float | None = None
-    """Largest distance in x and y in place of ``sigmas`` and ``lateral_nm``: the closest sighting is the one that is
-    nearest in units of ``radius_nm`` and ``axial_nm``, and sigmas are not needed."""
+    """Largest lateral distance, which replaces ``sigmas`` and ``lateral_nm``. Distances are then measured in units of
+    ``radius_nm`` and ``axial_nm``, and sigmas are not needed."""
 
     def __post_init__(self) -> None:
         for name in ("sigmas", "lateral_nm", "axial_nm", "radius_nm"):
@@ -63,31 +64,32 @@ class Gate:
 
 @dataclass(frozen=True)
 class Points:
-    """Sightings, ascending in step; equal steps in the order in which ties are decided."""
+    """Sightings, sorted by step; within a step, their order decides ties."""
 
     step: Integers
-    """``(N,)``"""
+    """Step of each sighting, ``(N,)``."""
     position_3N: Floats
-    """nm, in a coordinate system in which molecules stand still. Finite; any number where the variance is infinite."""
+    """Positions in nm, in coordinates in which molecules do not move. All are finite; a position whose variance is
+    infinite is ignored."""
     variance_3N: Floats
-    """nm^2; infinite along an axis that is not known, which then is not compared."""
+    """Variances in nm^2. Infinite along an axis whose position is unknown; such an axis is not compared."""
     channel: Integers | None = None
-    """``(N,)`` sightings of different channels are never one molecule; None: all are of one channel."""
+    """Channel of each sighting, ``(N,)``; sightings of different channels are never linked. None: a single channel."""
 
     def __len__(self) -> int:
         return len(self.step)
 
 
 def find_previous(points: Points, gate: Gate, *, gap: int, num_carried: int = 0) -> Integers:
-    """``(N,)`` the sighting that each one follows; -1 where it is the first of its molecule.
+    """Return the index of each sighting's predecessor, ``(N,)``; -1 for the first sighting of a molecule.
 
     Parameters
     ----------
     gap
-        Steps that may lie between two sightings; -1 links nothing.
+        Largest number of steps without a sighting between two linked sightings; -1 links nothing.
     num_carried
-        This many sightings at the beginning, without follower so far, are from earlier batches; followers are sought
-        among the others, whose steps come after those of all earlier batches.
+        Number of sightings at the beginning that come from earlier batches and have no follower yet. Their followers
+        are searched among the remaining sightings, whose steps are later than those of all earlier batches.
     """
     previous = np.full(len(points), -1, dtype=np.int64)
     has_follower = np.zeros(len(points), dtype=np.bool_)
@@ -107,7 +109,7 @@ def find_previous(points: Points, gate: Gate, *, gap: int, num_carried: int = 0)
 
 
 def first_of_chain(previous: Integers) -> Integers:
-    """``(N,)`` the first sighting of the chain that each one is in."""
+    """Return the index of the first sighting in the chain of each sighting, ``(N,)``."""
     first = np.where(previous < 0, np.arange(len(previous)), previous)
     while True:
         further = first[first]  # twice as far back each time
@@ -117,11 +119,12 @@ def first_of_chain(previous: Integers) -> Integers:
 
 
 class _Search:
-    """Neighbours in another step, by one sorted list.
+    """Search for neighbours in another step, with one sorted list of keys.
 
-    Each step is cut into strips along y, so high that neighbours of a sighting are in one of them, or in two; the key
-    of a sighting is (step, strip, x in cells), and its neighbours in a strip are one range of the sorted keys. A few
-    times faster than a k-d tree a step, whose cost is that of a call where steps hold few sightings.
+    Each step is divided into strips along y. Strips are high enough that all neighbours of a sighting lie in at most
+    two of them. The key of a sighting is (step, strip, x in cells), so its neighbours in a strip form one range of the
+    sorted keys. This is a few times faster than one k-d tree per step, whose call overhead dominates where steps hold
+    few sightings.
     """
 
     def __init__(self, points: Points, gate: Gate) -> None:
@@ -130,7 +133,7 @@ class _Search:
         self._steps, self._rank = points.step[begins], np.cumsum(begins) - 1
         x, y, _ = points.position_3N
         self._x0, self._y0 = float(x.min()), float(y.min())
-        self._reach_nm = gate.reach_nm * (1 + 1e-9)  # a hair more: rounding is left to the gate
+        self._reach_nm = gate.reach_nm * (1 + 1e-9)  # slightly more, so that rounding loses no pair; the gate decides
         self._strip_nm = max(_STRIP_LIMITS * gate.reach_nm, (float(y.max()) - self._y0) / _MOST_CELLS)
         self._cell_nm = max(gate.reach_nm / _CELLS_PER_LIMIT, (float(x.max()) - self._x0) / _MOST_CELLS)
         self._num_strips = int((float(y.max()) - self._y0) / self._strip_nm) + 1
@@ -142,10 +145,13 @@ class _Search:
     def pairs(
         self, wanted: npt.NDArray[np.bool_], allowed: npt.NDArray[np.bool_], apart: int
     ) -> tuple[Integers, Integers, Floats]:
-        """All ``allowed`` sightings ``apart`` steps before ``wanted`` ones, within the gate, and their distances."""
+        """Find all ``allowed`` sightings within the gate, ``apart`` steps before the ``wanted`` sightings.
+
+        Return the indices of earlier and later sightings, and their distances.
+        """
         before = np.searchsorted(self._steps, self._steps - apart)
         exists = self._steps[before] == self._steps - apart
-        later = self._order[wanted[self._order]]  # as the keys are sorted: neighbouring queries are near in memory
+        later = self._order[wanted[self._order]]  # in the order of the keys, so that memory accesses are local
         later = later[exists[self._rank[later]]]
         rank = before[self._rank[later]]
         x, y = self._points.position_3N[:2, later]
@@ -182,7 +188,7 @@ class _Search:
     def _within(
         self, earlier: Integers, later: Integers, allowed: npt.NDArray[np.bool_]
     ) -> tuple[Integers, Integers, Floats]:
-        """The pairs that pass the gate, and their distances in units of sigma (of the limits, with a radius)."""
+        """Return the pairs that pass the gate, and their distances in units of sigma (of the limits, with a radius)."""
         position, variance, gate = self._points.position_3N, self._points.variance_3N, self._gate
         dx, dy = (position[axis, later] - position[axis, earlier] for axis in (0, 1))
         near = (dx**2 + dy**2 <= gate.reach_nm**2) & allowed[earlier]
@@ -211,12 +217,12 @@ class _Search:
 
 
 def _whole(values: Floats, number: int) -> Integers:
-    """Rounded down, from 0 to ``number`` - 1: monotonic, so that no neighbour falls out of a range of cells."""
+    """Round down and limit to 0 ... ``number`` - 1; this is monotonic, so no neighbour leaves its range of cells."""
     return np.clip(np.floor(values), 0, number - 1).astype(np.int64)
 
 
 def _expand(start: Integers, count: Integers) -> Iterator[tuple[Integers, Integers]]:
-    """The ranges ``start`` to ``start + count`` one after the other, and which range each is of; some at a time."""
+    """Yield the indices in the ranges ``start`` to ``start + count``, and the range of each index, in portions."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if len(ends) else 0
     cuts = np.searchsorted(ends, np.arange(_PAIRS_AT_ONCE, total, _PAIRS_AT_ONCE))

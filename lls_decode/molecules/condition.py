@@ -1,7 +1,7 @@
-"""Conditions on columns as text: ``x_sig < 30 and prob > 0.8 and 0 <= z_nm < 500``.
+"""Parser for conditions on columns, such as ``x_sig < 30 and prob > 0.8 and 0 <= z_nm < 500``.
 
-The text is parsed as Python and then read word by word: names of columns, numbers, comparisons, ``and or not``,
-``+ - * / **``, ``abs sqrt log10 isfinite``. Anything else is refused; nothing is ever executed.
+The text is parsed with Python's grammar but never executed. Only column names, numbers, comparisons, ``and or not``,
+``+ - * / **`` and ``abs sqrt log10 isfinite`` are allowed; anything else is an error.
 """
 
 import ast
@@ -39,23 +39,23 @@ class Condition:
 
     expression: pc.Expression
     columns: frozenset[str]
-    """Those that the condition speaks of."""
+    """Columns used in the condition."""
 
     def __and__(self, other: "Condition") -> "Condition":
         return Condition(self.expression & other.expression, self.columns | other.columns)
 
 
 def parse_condition(text: str, schema: pa.Schema) -> Condition:
-    """Read a condition on the columns of a schema.
+    """Parse a condition on the columns of a schema.
 
-    ``channel = 0`` is read as ``channel == 0``, for columns of whole numbers. Numbers are compared with a column in the
-    type of the column: ``prob == 0.9`` finds the float32 nearest to 0.9. Arithmetic is in float64. A comparison with
-    NaN is false.
+    For integer columns, ``channel = 0`` is read as ``channel == 0``. A number is converted to the type of the column
+    that it is compared with, so ``prob == 0.9`` matches the float32 nearest to 0.9. Arithmetic is in float64. A
+    comparison with NaN is false.
 
     Raises
     ------
     ConfigError
-        The text is no condition, or names a column that there is not.
+        The text is not a valid condition, or names an unknown column.
     """
     try:
         tree = ast.parse(_with_double_equals(text.strip(), schema), mode="eval")
@@ -67,13 +67,13 @@ def parse_condition(text: str, schema: pa.Schema) -> Condition:
 
 
 def _with_double_equals(text: str, schema: pa.Schema) -> str:
-    """Write ``==`` where a column of whole numbers and a whole number stand on either side of a single ``=``."""
+    """Replace ``=`` by ``==`` between the name of an integer column and an integer."""
     whole = {field.name for field in schema if pa.types.is_integer(field.type)}
     return _EQUALS.sub(lambda found: found[0] + "=" * (found[1] in whole), text)
 
 
 class _Parser:
-    """Conditions and numbers are different things: each has its own reader."""
+    """Converter of a syntax tree to an Arrow expression, with separate methods for conditions and for numbers."""
 
     def __init__(self, text: str, schema: pa.Schema) -> None:
         self._text, self._schema = text, schema
@@ -93,10 +93,10 @@ class _Parser:
                 return self._chain([left, *comparators], ops)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _CONDITIONS:
                 return _CONDITIONS[name](self.number(argument))
-        raise self._refused(node, "is no condition")
+        raise self._refused(node, "is not a condition")
 
     def number(self, node: ast.expr) -> pc.Expression:
-        """In float64, whatever the type of the columns: unsigned differences would wrap."""
+        """Convert a numeric expression, computed in float64 because differences of unsigned columns would wrap."""
         match node:
             case ast.Name(id=name):
                 return self._field(name).cast(pa.float64())
@@ -110,11 +110,11 @@ class _Parser:
                 return _FUNCTIONS[name](self.number(argument))
         value = _constant(node)
         if value is None:
-            raise self._refused(node, "is no number and no column")
+            raise self._refused(node, "is neither a number nor a column")
         return pc.scalar(float(value))
 
     def _chain(self, values: list[ast.expr], ops: list[ast.cmpop]) -> pc.Expression:
-        """``a < b <= c`` is ``a < b and b <= c``."""
+        """Convert a chained comparison: ``a < b <= c`` means ``a < b and b <= c``."""
         parts = [self._compare(*three) for three in zip(values, ops, values[1:], strict=False)]
         result = parts[0]
         for part in parts[1:]:
@@ -123,9 +123,9 @@ class _Parser:
 
     def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pc.Expression:
         if type(op) not in _COMPARISONS:
-            raise self._refused(ast.Compare(left, [op], [right]), "is no comparison of numbers")
+            raise self._refused(ast.Compare(left, [op], [right]), "is not a comparison of numbers")
         compare = _COMPARISONS[type(op)]
-        # a bare column against a number stays bare, so that row groups can be passed over by their statistics
+        # a plain column is compared without a cast, so that Parquet statistics can exclude whole row groups
         match left, right:
             case ast.Name(id=name), _ if (value := _constant(right)) is not None:
                 return compare(self._field(name), self._literal(name, value))
@@ -144,7 +144,7 @@ class _Parser:
             close = difflib.get_close_matches(name, self._schema.names, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ConfigError(
-                f"The condition {self._text!r} speaks of {name!r}, which is no column{hint}; there are "
+                f"The condition {self._text!r} names {name!r}, which is not a column{hint}; the columns are "
                 f"{', '.join(self._schema.names)}."
             )
         self.columns.add(name)
@@ -158,7 +158,7 @@ class _Parser:
 
 
 def _constant(node: ast.expr) -> int | float | None:
-    """A number with its sign; None for anything else."""
+    """Return the value of a numeric literal with its sign; None for any other node."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         sign, node = -1, node.operand

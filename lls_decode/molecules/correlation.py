@@ -1,12 +1,12 @@
-"""What the errors of one molecule in different frames have in common.
+"""Correlation between the position errors of one molecule in different frames.
 
-Neighbouring windows of a network with context share frames, so that the mean of n detections is less precise than
-root n says. Of a mean weighted by 1/sigma^2 the variance is
+A network with context sees the same frames in neighbouring windows, so errors are correlated. Averaging n localizations
+therefore improves the precision by less than the square root of n. The variance of a mean weighted by 1/sigma^2 is
 
     sum_kl rho_kl / (sigma_k sigma_l) / (sum_k 1/sigma_k^2)^2,
 
-where rho depends on how many frames lie between k and l (measured with the model, `config.ErrorCorrelation`). The pairs
-of a molecule are found by going back along its chain, as many detections as the series of correlations is long.
+where rho depends on the number of frames between k and l (measured with the model, `config.ErrorCorrelation`). For each
+localization, the sum includes the preceding ones in its chain, up to the length of the correlation series.
 """
 
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ _BEGINNING = -1
 
 
 def correlation_of(model: Mapping[str, Any], along: Literal["time", "plane"]) -> Floats:
-    """Return the correlations (3, L) one frame apart, two, ...; (3, 0) where the model of a table does not know them.
+    """Return the correlations (3, L) of errors 1, 2, ... L frames apart; (3, 0) where the model has none on record.
 
     Parameters
     ----------
     model
-        What the bundle says of itself, from the metadata of a table.
+        Description of the model bundle, from the metadata of a table.
     along
-        Direction in which detections are linked.
+        Direction in which localizations are linked.
     """
     calibration = (model.get("scaling") or {}).get("calibration") or {}
     record = calibration.get("correlation")
@@ -48,44 +48,46 @@ def correlation_of(model: Mapping[str, Any], along: Literal["time", "plane"]) ->
 
 @dataclass(frozen=True)
 class Memory:
-    """The latest detections of some molecules, newest first, as far back as errors are correlated."""
+    """Most recent localizations of each molecule, newest first, as far back as errors are correlated."""
 
     step_HN: Integers
-    """Their steps; `_BEGINNING` where there is none."""
+    """Step of each localization; `_BEGINNING` where a molecule has fewer localizations."""
     inverse_H3N: Floats
-    """1 / sigma; 0 where there is none, or an axis is not known."""
+    """1 / sigma of each localization; 0 where there is no localization, or where the position along an axis is
+    unknown."""
 
     @classmethod
     def empty(cls, length: int) -> Self:
-        """Of no molecules."""
+        """Create the memory of no molecules."""
         return cls(np.empty((length, 0), dtype=np.int64), np.empty((length, 3, 0)))
 
     def select(self, molecules: Integers) -> Self:
-        """Some molecules, in the order given."""
+        """Return the memory of selected molecules, in the given order."""
         return type(self)(self.step_HN[:, molecules], self.inverse_H3N[:, :, molecules])
 
 
 def shared_errors(
     memory: Memory, step: Integers, variance_3N: Floats, previous: Integers, correlation_3L: Floats
 ) -> tuple[Floats, Memory]:
-    """Return what each new detection shares with earlier ones of its molecule, and the memory of all detections.
+    """Return the error covariance of each new localization with earlier ones of its molecule, and the new memory.
 
     Parameters
     ----------
     memory
-        Of the ``M`` molecules that are carried on.
+        Memory of the ``M`` molecules carried over from earlier batches.
     step, variance_3N
-        (N,) and (3, N) of new detections; infinite variance along an axis that is not known.
+        Steps (N,) and variances (3, N) of the new localizations; the variance of an unknown position is infinite.
     previous
-        (M + N,) the detection that each one follows, -1 where it is the first: carried molecules come first.
+        Index of each predecessor, (M + N,), with the carried molecules first; -1 where there is no predecessor.
 
     Returns
     -------
-    (3, N) sums over earlier detections, each pair counted twice; and the memory (of M + N) as it is after each.
+    Sums (3, N) over the earlier localizations of rho / (sigma_1 sigma_2), each pair counted twice; and the memory after
+    each of the M + N localizations.
     """
     num_carried, length = memory.step_HN.shape[1], correlation_3L.shape[1]
     total = num_carried + len(step)
-    steps = np.full((length, total + 1), _BEGINNING)  # the last column is of no detection
+    steps = np.full((length, total + 1), _BEGINNING)  # the last column stands for "no localization"
     inverse = np.zeros((length, 3, total + 1))
     steps[:, :num_carried], inverse[:, :, :num_carried] = memory.step_HN, memory.inverse_H3N
     if length:
@@ -95,7 +97,7 @@ def shared_errors(
     back, taken = before[new], np.ones(len(new), dtype=np.int64)
     shared = np.zeros((3, len(new)))
     for place in range(1, length + 1):
-        # the detection ``place`` before: of this batch, or one that its carried molecule remembers
+        # the localization ``place`` links back: from this batch, or from the memory of a carried molecule
         is_carried = back < num_carried
         depth = np.where(is_carried, taken - 1, 0)
         gone = depth >= length

@@ -1,14 +1,14 @@
-"""Positions that prefer a part of the pixel, spread out again.
+"""Removal of sub-pixel position bias by histogram equalisation.
 
-Where a network is unsure it leans towards the centres of pixels (Speiser et al. 2021, Methods and Extended Data
-Fig. 8). Molecules know nothing of pixels, so their sub-pixel positions are uniform; what the histogram of found
-positions lacks to that is bias, and the monotonic map that makes it uniform, its own cumulative distribution, takes
-the bias out: histogram equalisation, the single-pixel interior filling function of Burov et al., PNAS 114, 221 (2017).
-As the bias grows with the uncertainty, each axis is treated in bins of predicted sigma.
+Uncertain networks place emitters too close to the centres of pixels (Speiser et al. 2021, Methods and Extended Data
+Fig. 8). The true sub-pixel positions of molecules are uniformly distributed, so any deviation of the histogram of
+measured positions from uniform is bias. A monotonic map, the cumulative distribution of the histogram, makes the
+positions uniform and removes the bias (the single-pixel interior filling function of Burov et al., PNAS 114, 221
+(2017)). The bias grows with the uncertainty, so each axis is treated in bins of predicted sigma.
 
-A histogram is never quite flat. Each harmonic of it counts as far as it is above counting noise, and not at all where
-that is not significant, so that unbiased positions stay as they are. A displacement common to all positions cannot be
-seen in a histogram; the mean shift of the map is zero.
+Even unbiased positions give a histogram with counting noise. Each harmonic of the histogram is reduced by the expected
+noise, and insignificant harmonics are dropped, so that unbiased positions do not change. A histogram cannot show a
+shift that is common to all positions; the mean shift of the map is therefore zero.
 """
 
 from dataclasses import dataclass
@@ -25,33 +25,34 @@ from lls_decode.table import TableMetadata, iter_tables, read_metadata, read_sch
 Floats = npt.NDArray[np.float64]
 
 PARTS = 40
-"""Bins of the part of the pixel."""
+"""Number of histogram bins across a pixel."""
 SIGMA_BINS = 12
 _ROWS_PER_BIN = 5_000
 _STEP = "debias"
 _LOG_SIGMA = np.linspace(np.log(1e-3), np.log(10), 201)
-"""Edges of fine bins of sigma, in pixels, that are joined to bins of equal numbers of rows."""
+"""Edges of fine sigma bins, log of pixels, which are merged into bins with equal numbers of rows."""
 _SIGNIFICANT = 12.0
-"""Counting noise alone is above it in 6 of a million harmonics; a table has some hundreds."""
+"""Power of a harmonic, relative to counting noise, above which the harmonic is significant. Noise alone exceeds it in 6
+of a million harmonics; a table has a few hundred."""
 
 
 @dataclass(frozen=True)
 class AxisMap:
-    """What is added to a position along one axis, by its part of the pixel and its sigma."""
+    """Position correction along one axis, as a function of sub-pixel position and sigma."""
 
     sigma_px: Floats
-    """``(S - 1,)`` borders between bins of sigma."""
+    """Borders between the sigma bins, ``(S - 1,)``."""
     shift_SE: Floats
-    """``(S, PARTS + 1)`` pixels, at the edges of the bins of the part, from -0.5 to 0.5."""
+    """Shifts in pixels at the edges of the sub-pixel bins, from -0.5 to 0.5, ``(S, PARTS + 1)``."""
 
     @classmethod
     def from_counts(cls, counts_SP: npt.NDArray[np.int64], log_sigma_S: Floats) -> "AxisMap":
-        """Of histograms over the part of the pixel, one a bin of sigma, and the borders between these."""
+        """Create a map from sub-pixel histograms, one per sigma bin, and from the log borders between these bins."""
         return cls(np.exp(log_sigma_S), np.stack([equalizing_shift(counts_P) for counts_P in counts_SP]))
 
     def shift_px(self, place_px: Floats, sigma_px: Floats) -> Floats:
-        """Shift of positions, pixels; 0 where one is not finite."""
-        with np.errstate(invalid="ignore"):  # infinite less infinite
+        """Return the shift of each position in pixels; 0 for positions that are not finite."""
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             part = place_px - np.floor(place_px + 0.5)
         row = np.searchsorted(self.sigma_px, sigma_px, side="right")
         place = (np.nan_to_num(part) + 0.5) * PARTS
@@ -62,15 +63,15 @@ class AxisMap:
 
     @property
     def largest_px(self) -> float:
-        """Largest shift of any position."""
+        """Largest absolute shift in pixels."""
         return float(np.abs(self.shift_SE).max())
 
 
 def equalizing_shift(counts_P: npt.NDArray[np.int64]) -> Floats:
-    """``(P + 1,)`` shifts, pixels, at the edges of the bins, that make a histogram over the pixel uniform.
+    """Return the shifts in pixels at the bin edges, ``(P + 1,)``, that make a sub-pixel histogram uniform.
 
-    A harmonic whose power is ``a`` times that of Poisson noise is scaled by 1 - 1 / a (James and Stein's shrinkage),
-    and left out when a is below `_SIGNIFICANT`.
+    A harmonic whose power is ``a`` times that of Poisson noise is scaled by 1 - 1 / a (James-Stein shrinkage), and set
+    to zero when a is below `_SIGNIFICANT`.
     """
     mean = counts_P.mean()
     if mean == 0:
@@ -81,14 +82,14 @@ def equalizing_shift(counts_P: npt.NDArray[np.int64]) -> Floats:
     density_P = np.maximum(1 + np.fft.irfft(harmonics, n=len(counts_P)), 0)
     excess_P = density_P / density_P.mean() - 1
     shift = np.concatenate([[0.0], np.cumsum(excess_P)]) / len(counts_P)
-    # mean over the positions, which after the shift are uniform: each bin by its share of the rows
+    # mean over the positions: each bin is weighted by its share of the rows
     mean_shift = np.average((shift[1:] + shift[:-1]) / 2, weights=1 + excess_P)
     return np.asarray(shift - mean_shift)
 
 
 @dataclass(frozen=True)
 class Debiased:
-    """What was done to the positions along x and y."""
+    """Written table and the position corrections along x and y."""
 
     path: Path
     maps: tuple[AxisMap, AxisMap]
@@ -96,33 +97,33 @@ class Debiased:
 
 
 def debias(table: str | Path, out: str | Path, *, pixel_size: PixelSize | None = None) -> Debiased:
-    """Free the positions of a table from a preference for parts of the pixel; x, y and the sample's columns change.
+    """Remove the sub-pixel bias from the positions of a table; x, y and the sample coordinates change.
 
-    The histograms are of all rows: they must be of many molecules all over the field, and in the camera's frame. Run it
-    before drift correction and before linking.
+    The histograms include all rows, so the table must have many molecules all over the field. Positions must still be
+    the original camera coordinates: run this before drift correction and before linking.
 
     Parameters
     ----------
     out
-        Written aside and renamed; may be the table itself.
+        Path of the new table, written aside and then renamed; may be the input table.
     pixel_size
-        None: what the table says.
+        Pixel size of the camera; None: the pixel size in the table's metadata.
 
     Raises
     ------
     ConfigError
-        The pixel size is not known.
+        The pixel size is unknown.
     TableError
-        The table cannot be read, or its positions no longer are the camera's.
+        The table cannot be read, or its positions are no longer the original camera coordinates.
     OutputError
-        Full disk, read-only folder.
+        The disk is full, or the folder is read-only.
     """
     table, out = Path(table), Path(out)
     metadata = read_metadata(table)
     _check_untouched(table, metadata)
     pixel = pixel_size or metadata.pixel_size
     if pixel is None:
-        raise ConfigError(f"{table} does not say how large a pixel is; give pixel_size (--pixel-nm).")
+        raise ConfigError(f"The metadata of {table} have no pixel size; give pixel_size (--pixel-nm).")
     maps = measure_maps(table, pixel)
     metadata = metadata.with_step(
         _STEP,
@@ -140,7 +141,7 @@ def debias(table: str | Path, out: str | Path, *, pixel_size: PixelSize | None =
 
 
 def measure_maps(table: Path, pixel: PixelSize) -> tuple[AxisMap, AxisMap]:
-    """The maps along x and y, from one pass over the rows."""
+    """Measure the correction maps along x and y in one pass over the rows."""
     counts = np.zeros((2, len(_LOG_SIGMA) + 1, PARTS), dtype=np.int64)
     for rows in iter_tables(table, ["x_nm", "y_nm", "x_sig", "y_sig"]):
         for axis, (name, size_nm) in enumerate(zip("xy", _sizes(pixel), strict=True)):
@@ -155,7 +156,7 @@ def measure_maps(table: Path, pixel: PixelSize) -> tuple[AxisMap, AxisMap]:
 
 
 def _joined(counts_FP: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Neighbouring fine bins of sigma joined until each has its share of the rows; and the borders between them."""
+    """Merge neighbouring fine sigma bins until each has its share of the rows; return counts and borders."""
     rows_F = counts_FP.sum(axis=1)
     wanted = max(rows_F.sum() / SIGMA_BINS, _ROWS_PER_BIN)
     bins: list[npt.NDArray[np.int64]] = []
@@ -176,8 +177,8 @@ def _check_untouched(table: Path, metadata: TableMetadata) -> None:
     for step in ("drift", "link", "register"):
         if metadata.steps(step):
             raise TableError(
-                f"{table} has gone through {step!r}, but the pixels of the camera are known before it only; run debias "
-                "first."
+                f"{table} has been processed by {step!r}, but debias needs the original camera positions; run debias "
+                f"before {step!r}."
             )
 
 
@@ -186,7 +187,7 @@ def _sizes(pixel: PixelSize) -> tuple[float, float]:
 
 
 def _pixels(rows: pa.Table, axis: str, size_nm: float) -> tuple[Floats, Floats]:
-    """Position and sigma in pixels; a sigma that is not known counts as the largest."""
+    """Return position and sigma in pixels; an unknown sigma is infinite."""
     place = rows[f"{axis}_nm"].to_numpy().astype(np.float64) / size_nm
     sigma = rows[f"{axis}_sig"].to_numpy().astype(np.float64) / size_nm
     return place, np.where(sigma > 0, sigma, np.inf)
@@ -199,7 +200,7 @@ def _shift_nm(rows: pa.Table, axis: str, moves: AxisMap, size_nm: float) -> Floa
 def _moved(rows: pa.Table, shift_2N: Floats, geometry: Geometry | None) -> pa.Table:
     shifts = {"x_nm": shift_2N[0], "y_nm": shift_2N[1]}
     if geometry is not None and "xs_nm" in rows.column_names:
-        # coordinates of the sample are linear in the camera's: the shift of the one is the image of that of the other
+        # sample coordinates are linear in camera coordinates, so the shift transforms like a position
         sample = geometry.to_sample(shift_2N[0], shift_2N[1], np.zeros(rows.num_rows), 0)
         shifts |= dict(zip(("xs_nm", "ys_nm", "zs_nm"), sample, strict=True))
     for name, shift in shifts.items():

@@ -1,7 +1,7 @@
-"""Rows that have neighbours in space, whenever these were seen: over any number of rows, tile by tile.
+"""Search for rows with neighbours in space, regardless of time, with bounded memory for tables of any size.
 
-A tile is a strip along x with a margin of one radius on either side. The table is read once to lay the strips, so that
-each holds about as many rows as memory has room for, and then once a strip. One bit a row is kept.
+The field is divided into strips along x, each with a margin of one radius on either side. The first pass over the table
+plans the strips so that each fits into memory. Each strip then takes another pass. The result has one bit per row.
 """
 
 from collections import Counter
@@ -31,15 +31,17 @@ def crowded(
     radius_nm: float,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Bits:
-    """Which rows have at least ``min_neighbours`` others within a radius: a bit a row, lowest bit first.
+    """Find the rows with at least ``min_neighbours`` other rows within a radius; return one bit per row.
+
+    The lowest bit of each byte comes first.
 
     Parameters
     ----------
     pieces
-        Gives the positions of all rows anew at each call: arrays ``(D, N)``, x first, nm. A row without a finite
-        position has no neighbours, and is none.
+        Function that returns a new iterator over the positions of all rows at each call: arrays ``(D, N)`` in nm, x
+        first. A row without a finite position has no neighbours and is not counted as a neighbour.
     rows_at_once
-        About how many rows a tile has; changes the memory needed and nothing else.
+        Approximate number of rows per strip; affects only the memory use.
     """
     strips, num_rows = _lay_strips(pieces(), radius_nm, rows_at_once)
     bits = np.zeros(num_rows // 8 + 1, dtype=np.uint8)
@@ -49,7 +51,7 @@ def crowded(
         if len(row) <= min_neighbours or not inside.any():
             continue
         tree = cKDTree(position_DN.T)
-        # the row itself is the first of its neighbours; the limit is not included, hence a hair more
+        # each row is its own first neighbour; the upper bound is exclusive, so it is slightly enlarged
         distance, _ = tree.query(
             position_DN.T[inside], k=[min_neighbours + 1], distance_upper_bound=np.nextafter(radius_nm, np.inf)
         )
@@ -59,14 +61,17 @@ def crowded(
 
 
 def marked(bits: Bits, first: int, num: int) -> npt.NDArray[np.bool_]:
-    """The bits of ``num`` rows from ``first`` on."""
+    """Return the bits of ``num`` rows from ``first`` on as a Boolean array."""
     start = first >> 3
     part = np.unpackbits(bits[start : (first + num) // 8 + 1], bitorder="little")
     return part[first - 8 * start :][:num].astype(np.bool_)
 
 
 def _lay_strips(pieces: Iterator[Floats], radius_nm: float, rows_at_once: int) -> tuple[list[_Strip], int]:
-    """Strips of whole radii, each begun when the one before is full."""
+    """Plan strips whose width is a multiple of the radius; a new strip begins when the previous one is full.
+
+    Also return the number of rows.
+    """
     counts: Counter[int] = Counter()
     num_rows = 0
     for position_DN in pieces:
@@ -88,7 +93,7 @@ def _lay_strips(pieces: Iterator[Floats], radius_nm: float, rows_at_once: int) -
 
 
 def _gather(pieces: Iterator[Floats], strip: _Strip, radius_nm: float) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Numbers and positions of the rows in a strip and its margin (a hair more than the radius)."""
+    """Return numbers and positions of the rows in a strip and in its margin, which slightly exceeds the radius."""
     margin = radius_nm * (1 + 1e-9)
     rows: list[npt.NDArray[np.int64]] = []
     positions: list[Floats] = []

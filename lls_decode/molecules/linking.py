@@ -1,9 +1,9 @@
-"""From rows to molecules: one molecule seen in neighbouring planes, frames and volumes becomes one row.
+"""Linking of localizations into molecules: sightings in neighbouring planes, frames and volumes become one row.
 
-A table is read once, in its order. Rows wait until their volume (their frame, in a movie) is complete; detections of
-one volume are linked along its planes first, and then the molecules of volumes (detections of frames, in a movie) one
-to the next. Carried on are molecules that may still be seen again, and nothing else, so that memory does not grow
-with the table.
+A table is read once, in its order. Rows are collected until their volume (in a movie: frame) is complete. The
+localizations of one volume are first linked along its planes; the resulting molecules are then linked from volume to
+volume. In a movie, localizations are linked from frame to frame. Only molecules that may be seen again are kept in
+memory, so memory does not grow with the table.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,14 +46,14 @@ _NEEDED = ("frame", "x_nm", "y_nm", "xs_nm", "ys_nm", "zs_nm")
 
 @dataclass(frozen=True)
 class Linked:
-    """What linking has made."""
+    """Written tables, and the number of their rows."""
 
     localizations: Path
     molecules: Path
     num_rows: int
     num_molecules: int
     weighted: bool = True
-    """Positions are weighted by the sigmas; False: plain means, as not all rows have sigmas."""
+    """Whether positions are means weighted by sigmas; False: unweighted means, because not all rows have sigmas."""
 
 
 def link(
@@ -66,50 +66,53 @@ def link(
     progress: Callable[[int, int], None] | None = None,
     batch_rows: int = ROW_GROUP_ROWS,
 ) -> Linked:
-    """Link the detections of a table into molecules.
+    """Link the localizations of a table into molecules.
 
-    Writes ``molecules.parquet``, one row a molecule, and the table again with the number of its molecule in ``group``
-    of each row. `find_previous` says which detections are one molecule; those of different channels never are.
-    Positions are means weighted by 1/sigma^2, axis by axis (Speiser et al. 2021, Extended Data Fig. 2), in the
-    coordinate system in which molecules stand still. Their sigmas allow for the errors that neighbouring frames have
-    in common, where the model of the table says how much (`molecules.correlation`). Rows of molecules are ordered by
-    their last volume (frame, in a movie), then by number; numbers count first detections.
+    Writes ``molecules.parquet`` with one row per molecule, and a copy of the table whose column ``group`` has the
+    number of each row's molecule. `find_previous` decides which localizations belong to one molecule; localizations of
+    different channels are never linked. Positions are means weighted by 1/sigma^2, axis by axis (Speiser et al. 2021,
+    Extended Data Fig. 2), in coordinates in which molecules do not move. The sigmas of molecules take into account that
+    errors in neighbouring frames are correlated, if the model of the table has these correlations on record
+    (`molecules.correlation`). Rows of molecules are sorted by their last volume (in a movie: frame), then by number.
+    Molecules are numbered in the order of their first localizations.
 
     Parameters
     ----------
     table
-        Localizations in the order of frames. A table that was linked before is linked anew.
+        Localizations, sorted by frame. Existing links are replaced.
     out
-        Folder for both files; None: that of the table, which then is replaced when all is written.
+        Folder for both files; None: the folder of the table, which is then replaced once everything is written.
     gate
-        How far apart two sightings of one molecule may be; None: the defaults of `Gate`. With a ``radius_nm`` tables
-        without sigmas are linked too: where a row has none, all positions are plain means and molecules have no sigmas.
+        Largest distance between two sightings of one molecule; None: the defaults of `Gate`. With ``radius_nm``,
+        tables without sigmas can be linked, too. If any row has no sigma, all positions are unweighted means and
+        molecules have no sigmas.
     gap
-        Dark frames (planes, within a volume) that may lie between two sightings.
+        Largest number of dark frames (within a volume: planes) between two sightings.
     volume_gap
-        The same in volumes, for tables with planes; None: molecules of different volumes are different molecules.
+        Largest number of dark volumes between two sightings, for tables with planes; None: molecules of different
+        volumes are not linked.
     progress
-        Is told (rows done, rows in all).
+        Callback that receives the number of processed rows and the total number.
     batch_rows
-        Rows at once, at least; changes the memory needed and nothing else.
+        Smallest number of rows processed at once; affects only the memory use.
 
     Raises
     ------
     TableError
-        The table cannot be read or is one of molecules, has rows without sigmas (and no radius is given), rows that
-        are not in the order of frames, or planes without a geometry.
+        The table cannot be read, is a table of molecules, has rows without sigmas (and no radius is given), is not
+        sorted by frame, or has planes but no geometry.
     ConfigError
-        Gates and gaps that cannot be meant, or a table that has the name of the file of molecules.
+        The gate or a gap is invalid, or the table has the name of the file that molecules are written to.
     OutputError
-        Full disk, read-only folder.
+        The disk is full, or the folder is read-only.
     """
     table = Path(table)
     metadata = _read_localizations(table)
     if table.name == MOLECULES:
-        raise ConfigError(f"{table} has the name of the file that molecules are written to; rename it.")
+        raise ConfigError(f"{table} has the name of the file that molecules are written to; rename the table.")
     for name, value in (("gap", gap), ("volume_gap", volume_gap)):
         if value is not None and value < 0:
-            raise ConfigError(f"{name} is {value}; expected 0 (the next one only) or more.")
+            raise ConfigError(f"{name} is {value}; expected 0 (link only consecutive ones) or more.")
     gate = gate or Gate()
     positions = Positions(table, metadata, weighted=gate.radius_nm is None or has_sigmas(table))
     linker = _Linker(positions, metadata, gate, gap, -1 if volume_gap is None else volume_gap)
@@ -117,7 +120,7 @@ def link(
     folder = _folder(table, out)
     in_all = count_rows(table)
     of_molecules = metadata.of_kind("molecules")
-    # the inner one appears first: a number in the table is always one of a molecule that is there
+    # the inner file is renamed first, so that each molecule number in the table refers to an existing row
     with (
         in_place(table),
         table_writer(folder / table.name, read_schema(table), metadata) as rows,
@@ -134,17 +137,17 @@ def link(
 
 
 def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
-    """Take the numbers of molecules out of a table, and the step out of its history; gives the table.
+    """Remove the molecule numbers from a table and the linking from its history; return the path of the table.
 
-    Where the table itself is replaced (``out`` is None), ``molecules.parquet`` beside it is deleted: it no longer
-    belongs to anything.
+    If the table itself is replaced (``out`` is None), the ``molecules.parquet`` beside it is deleted, because its
+    molecules no longer belong to a table.
 
     Raises
     ------
     TableError
         The table cannot be read, or is not linked.
     OutputError
-        Full disk, read-only folder.
+        The disk is full, or the folder is read-only.
     """
     table = Path(table)
     metadata = _read_localizations(table)
@@ -161,20 +164,20 @@ def unlink(table: str | Path, *, out: str | Path | None = None) -> Path:
 
 
 class _Linker:
-    """Rows of whole volumes in, numbers of molecules and finished molecules out."""
+    """Linker that takes the rows of whole volumes and returns molecule numbers and finished molecules."""
 
     def __init__(self, positions: Positions, metadata: TableMetadata, gate: Gate, gap: int, volume_gap: int) -> None:
         self._positions, self._gate, self._gap = positions, gate, gap
         self.planes_per_volume = positions.planes_per_volume
         self.has_sample, self.has_channels = positions.geometry is not None, metadata.has_channels
         self.schema = molecule_schema(self.has_sample, self.has_channels)
-        """Of the molecules."""
+        """Schema of the table of molecules."""
         if gate.radius_nm is None:
             limits = {"sigmas": gate.sigmas, "lateral_nm": gate.lateral_nm}
         else:
             limits = {"radius_nm": gate.radius_nm, "weighted": positions.weighted}
         self.settings: dict[str, float] = {**limits, "axial_nm": gate.axial_nm, "gap": gap}
-        """For the history of the table."""
+        """Settings recorded in the history of the table."""
         if self.planes_per_volume > 1:
             self.settings["volume_gap"] = volume_gap
         model = metadata.model if positions.weighted else {}
@@ -186,7 +189,7 @@ class _Linker:
         )
 
     def add(self, batch: pa.Table) -> tuple[Integers, pa.Table]:
-        """Numbers of the molecules of all rows, and the molecules that are finished."""
+        """Link the rows of a batch; return the molecule number of each row, and the finished molecules."""
         names = ("frame", *_SUMMED, *self._positions.columns, *(("channel",) if self.has_channels else ()))
         rows = {name: _column(batch, name) for name in names}
         position_3N, variance_3N = self._positions.read(rows)
@@ -206,11 +209,11 @@ class _Linker:
         return number[label], self._table(finished)
 
     def finish(self) -> pa.Table:
-        """The molecules that are left."""
+        """Return the remaining molecules."""
         return self._table(self._tracks.finish())
 
     def _by_plane(self, points: Points) -> Points:
-        """The same with planes as steps; those of different volumes are too far apart to be linked."""
+        """Use planes as steps, with steps of different volumes too far apart to be linked."""
         volume, plane = np.divmod(points.step, self.planes_per_volume)
         return replace(points, step=volume * (self.planes_per_volume + self._gap + 1) + plane)
 
@@ -229,7 +232,7 @@ def _read_localizations(table: Path) -> TableMetadata:
 
 
 def _folder(table: Path, out: str | Path | None) -> Path:
-    """Where the files go; made if need be."""
+    """Return the output folder; create it if necessary."""
     if out is None:
         return table.parent
     try:
@@ -240,7 +243,7 @@ def _folder(table: Path, out: str | Path | None) -> Path:
 
 
 def _column(batch: pa.Table, name: str) -> npt.NDArray[Any]:
-    """A column; NaN where the table has none, as tables of other programs may."""
+    """Return a column; NaN where a table imported from another program has no such column."""
     if name not in batch.column_names and name not in _NEEDED:
         return np.full(batch.num_rows, np.nan)
     return np.asarray(batch[name].to_numpy())
@@ -260,15 +263,15 @@ def _with_group(batch: pa.Table, number: Integers) -> pa.Table:
 
 
 def _iter_whole(table: Path, planes_per_volume: int, batch_rows: int) -> Iterator[pa.Table]:
-    """Rows of whole volumes, at least ``batch_rows`` at a time, in the order of the table."""
+    """Yield the rows of whole volumes, at least ``batch_rows`` at a time, in the order of the table."""
     waiting: list[pa.Table] = []
     last_frame = -1
     for piece in iter_tables(table):
         frame = piece["frame"].to_numpy().astype(np.int64)
         if len(frame) and (frame[0] < last_frame or np.any(frame[1:] < frame[:-1])):
             raise TableError(
-                f"{table} is not in the order of frames, which linking needs; sort it with 'lls-decode import "
-                f"{table} SORTED.parquet'."
+                f"{table} is not sorted by frame, which linking needs; sort it with 'lls-decode import {table} "
+                "SORTED.parquet'."
             )
         last_frame = int(frame[-1]) if len(frame) else last_frame
         waiting.append(piece)
@@ -276,7 +279,7 @@ def _iter_whole(table: Path, planes_per_volume: int, batch_rows: int) -> Iterato
             continue
         rows = pa.concat_tables(waiting)
         volume = rows["frame"].to_numpy() // planes_per_volume
-        cut = int(np.searchsorted(volume, volume[-1]))  # the last volume may go on in the next piece
+        cut = int(np.searchsorted(volume, volume[-1]))  # the last volume may continue in the next piece
         if cut:
             yield rows.slice(0, cut)
         waiting = [rows.slice(cut)]

@@ -1,9 +1,9 @@
-"""Where a detection lies in the coordinate system in which molecules stand still.
+"""Positions of localizations in coordinates in which molecules do not move.
 
-For a movie that is the camera's. In a sweep it is the **deskewed** frame: the camera's axes in plane 0. Along these the
-errors of x, y and z are independent (along those of the sample they are not), and so means can be taken axis by axis.
-All positions that are linked are read here. They come from the columns of the sample where the table has them, so that
-whatever was corrected in these since (drift) counts.
+For a movie these are the camera coordinates. For a sweep they are the **deskewed** coordinates: the camera's axes with
+their origin in plane 0. Along these axes the errors of x, y and z are independent, unlike along the sample axes, so
+means can be computed axis by axis. All positions used for linking are read here. They are computed from the sample
+coordinates where the table has them, so that corrections such as drift are included.
 """
 
 from collections.abc import Mapping
@@ -25,56 +25,56 @@ _SIGMA_COLUMNS = ("x_sig", "y_sig", "z_sig")
 
 
 def place_columns(path: Path, metadata: TableMetadata) -> tuple[str, str, str]:
-    """Columns that say where a row lies in space, whatever its plane: those of the sample where there are any.
+    """Return the position columns that are comparable between planes: sample coordinates where the table has them.
 
     Raises
     ------
     TableError
-        The table has planes, and nothing says where a molecule of one plane lies in the next.
+        The table has planes but no sample coordinates, so positions in different planes cannot be compared.
     """
     if all(name in metadata.columns for name in _SAMPLE_COLUMNS):
         return _SAMPLE_COLUMNS
     planes = metadata.planes_per_volume or 1
     if planes > 1 and metadata.kind == "localizations":
         raise TableError(
-            f"{path} has {planes} planes a volume and no columns {', '.join(_SAMPLE_COLUMNS)}, so that it is not known "
-            "where a molecule of one plane lies in the next; localize with a geometry in the run configuration."
+            f"{path} has {planes} planes per volume but no columns {', '.join(_SAMPLE_COLUMNS)}, so positions in "
+            "different planes cannot be compared; localize with a geometry in the run configuration."
         )
     return _RAW_COLUMNS
 
 
 class Positions:
-    """Reads positions and variances from the rows of one table.
+    """Reader of positions and variances from the rows of one table.
 
     Parameters
     ----------
     weighted
-        False: sigmas are not looked at, and all variances are 1 nm^2, so that means are plain ones.
+        False: sigmas are ignored and all variances are 1 nm^2, so that means are unweighted.
 
     Raises
     ------
     TableError
-        The table has planes, and nothing says where a molecule of one plane lies in the next.
+        The table has planes but no sample coordinates, so positions in different planes cannot be compared.
     """
 
     def __init__(self, path: Path, metadata: TableMetadata, *, weighted: bool = True) -> None:
         self._path, self.weighted = path, weighted
         places = place_columns(path, metadata)
         self.geometry = metadata.geometry if places == _SAMPLE_COLUMNS else None
-        """Of the columns of the sample; None for a movie."""
+        """Geometry of the sample coordinates; None for a movie."""
         self.planes_per_volume = metadata.planes_per_volume or 1
         self.columns = (*places, *_SIGMA_COLUMNS)
-        """Columns that `read` needs, besides ``frame``."""
+        """Columns that `read` needs in addition to ``frame``."""
 
     def read(self, rows: Mapping[str, npt.NDArray[Any]]) -> tuple[Floats, Floats]:
-        """Positions and variances ``(3, N)`` along x, y, z, nm and nm^2.
+        """Return positions and variances ``(3, N)`` along x, y, z, in nm and nm^2.
 
-        Where z or its sigma is not known (2-D), z is 0 and its variance infinite.
+        Where z or its sigma is unknown (2-D), z is 0 and its variance infinite.
 
         Raises
         ------
         TableError
-            Rows without a finite position in x and y, or without a positive sigma of these where these are needed.
+            A row has no finite position in x and y, or no positive sigma in x and y although sigmas are needed.
         """
         x, y, z = (rows[name].astype(np.float64) for name in self.columns[:3])
         if self.weighted:
@@ -103,7 +103,7 @@ class Positions:
 
 
 def has_sigmas(path: Path) -> bool:
-    """Whether each row of a table has a sigma of x and of y; one pass over these columns."""
+    """Return whether every row of a table has sigmas of x and y, in one pass over these columns."""
     names = _SIGMA_COLUMNS[:2]
     if not set(names) <= set(read_schema(path).names):
         return False
@@ -116,9 +116,9 @@ def has_sigmas(path: Path) -> bool:
 
 
 def from_sample(geometry: Geometry, x_nm: Floats, y_nm: Floats, z_nm: Floats) -> tuple[Floats, Floats, Floats]:
-    """Deskewed positions from those in sample coordinates: the rotation of `Geometry.to_sample`, backwards."""
+    """Convert sample coordinates to deskewed coordinates: the inverse of the rotation in `Geometry.to_sample`."""
     zero, one = np.zeros(1), np.ones(1)
     axes = [geometry.to_sample(*unit, 0) for unit in ((one, zero, zero), (zero, one, zero), (zero, zero, one))]
-    # a rotation: the inverse of its matrix is the transposed one
+    # the inverse of a rotation matrix is its transpose
     x, y, z = (u.x_nm * x_nm + u.y_nm * y_nm + u.z_nm * z_nm for u in axes)
     return x, y, z

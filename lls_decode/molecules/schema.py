@@ -1,4 +1,4 @@
-"""The columns of a table with one row a molecule, computed from sums."""
+"""Computation of the columns of a table of molecules from the sums over their sightings."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ __all__ = ["MOLECULE_COLUMNS", "molecule_schema", "molecule_table"]
 def molecule_table(
     group: npt.NDArray[np.int64], seen: Sightings, geometry: Geometry | None, *, with_channel: bool = False
 ) -> pa.Table:
-    """Rows of finished molecules, in the order given."""
+    """Return a table of finished molecules, in the given order."""
     position_3N = np.where(seen.weight_3N > 0, seen.position_3N, np.nan)
     sigma_3N = np.sqrt(np.where(seen.weight_3N > 0, seen.variance_3N, np.nan))
     columns: dict[str, npt.NDArray[np.generic]] = {

@@ -1,4 +1,4 @@
-"""Rows that meet a condition, read with constant memory, as often as need be."""
+"""Rows of a table that meet a condition, read with constant memory and any number of times."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from lls_decode.table import iter_tables
 
 
 class Selection:
-    """The rows of a table that meet a condition (all, without one), in the order of the table."""
+    """Rows of a table that meet a condition, in the order of the table; all rows if there is no condition."""
 
     def __init__(self, path: Path, where: Condition | None = None) -> None:
         self.path, self._where = path, where
@@ -22,10 +22,10 @@ class Selection:
         possible = fragment if where is None else fragment.subset(filter=where.expression)
         self.num_row_groups = fragment.num_row_groups
         self.row_groups = [group.id for group in possible.row_groups]
-        """Those that may have such rows, by their statistics; the others are not read."""
+        """Row groups that may contain matching rows according to their statistics; the others are not read."""
 
     def pieces(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Pieces of the rows, some of them empty; all columns, or those named."""
+        """Yield the matching rows in pieces, some of which may be empty, with all columns or those named."""
         if self._where is None:
             yield from iter_tables(self.path, columns, row_groups=self.row_groups)
             return
@@ -36,7 +36,7 @@ class Selection:
 
 
 def filtered(table: pa.Table, expression: pc.Expression) -> pa.Table:
-    """As `pyarrow.Table.filter`, on one thread, so that the order of the rows is certain."""
+    """Filter like `pyarrow.Table.filter`, but on one thread, so that the rows keep their order."""
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
     choose = acero.Declaration("filter", acero.FilterNodeOptions(expression))
     return acero.Declaration.from_sequence([source, choose]).to_table(use_threads=False)

@@ -1,7 +1,7 @@
-"""What is known of molecules, as sums that add up: over the frames of a volume, over volumes, over batches.
+"""Properties of molecules as sums, which can be accumulated over the frames of a volume, over volumes and over batches.
 
-Sums run in row order, one after the other, so that a molecule that is cut by a batch has the same sums, to the last
-bit, as one that is not.
+Sums are accumulated in row order, so that a molecule split between batches has exactly the same sums, to the last bit,
+as an unsplit one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,20 +17,24 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sightings:
-    """One row a molecule, as far as it was seen: in one frame, in a volume, in all. Rows ascend in ``first_frame``."""
+    """Sums over the sightings of molecules: in one frame, in one volume, or in total.
+
+    There is one row per molecule; rows are sorted by ``first_frame``.
+    """
 
     weight_3N: Floats
-    """Sum of 1 / sigma^2 along x, y, z; 0 where an axis is not known."""
+    """Sum of 1 / sigma^2 along x, y, z; 0 where the position along an axis is unknown."""
     weighted_3N: Floats
     """Sum of position / sigma^2."""
     shared_3N: Floats
-    """Sum over pairs of detections, each pair twice, of the correlation of their errors / (sigma_1 sigma_2)."""
+    """Sum over pairs of localizations of rho / (sigma_1 sigma_2), where rho is the correlation of their errors; each
+    pair counts twice."""
     photons: Floats
-    """Sum."""
+    """Sum of photons."""
     photons_variance: Floats
-    """Sum."""
+    """Sum of the variances of the photons."""
     bg: Floats
-    """Sum over detections."""
+    """Sum of background over the localizations."""
     log_missed: Floats
     """Sum of log(1 - probability)."""
     prob: Floats
@@ -38,9 +42,9 @@ class Sightings:
     first_frame: Integers
     last_frame: Integers
     num_frames: Integers
-    """Detections: a molecule has one a frame."""
+    """Number of localizations; a molecule has at most one per frame."""
     num_planes: Integers
-    """Most detections in one volume."""
+    """Largest number of localizations in one volume."""
     num_volumes: Integers
     channel: Integers
     """0 in a table without channels."""
@@ -50,12 +54,12 @@ class Sightings:
 
     @classmethod
     def from_rows(cls, rows: Mapping[str, npt.NDArray[Any]], position_3N: Floats, variance_3N: Floats) -> Self:
-        """One sighting a detection, with no other that its errors are alike to."""
+        """Create one sighting per localization, without correlated errors."""
         one = np.ones(len(rows["frame"]), dtype=np.int64)
         frame = rows["frame"].astype(np.int64)
         probability = rows["prob"].astype(np.float64)
         with np.errstate(divide="ignore"):
-            log_missed = np.log1p(-np.clip(probability, 0.0, 1.0))  # the sum over five pixels may pass 1
+            log_missed = np.log1p(-np.clip(probability, 0.0, 1.0))  # the sum over five pixels may exceed 1
         return cls(
             weight_3N=1 / variance_3N,
             weighted_3N=position_3N / variance_3N,
@@ -75,23 +79,23 @@ class Sightings:
 
     @property
     def position_3N(self) -> Floats:
-        """Inverse-variance means, nm; 0 where an axis is not known."""
+        """Inverse-variance weighted means in nm; 0 where the position along an axis is unknown."""
         return self.weighted_3N / np.where(self.weight_3N > 0, self.weight_3N, 1.0)
 
     @property
     def variance_3N(self) -> Floats:
-        """Of the means, nm^2; infinite where an axis is not known.
+        """Variances of the means in nm^2; infinite where the position along an axis is unknown.
 
-        The variance of a sum of correlated errors, over the squared sum of weights.
+        This is the variance of a weighted sum of correlated errors, divided by the squared sum of weights.
         """
         with np.errstate(divide="ignore"):
             independent = 1 / self.weight_3N
         return independent * (1 + self.shared_3N / np.where(self.weight_3N > 0, self.weight_3N, 1.0))
 
     def combine(self, label: Integers, num: int, *, within_volume: bool) -> Self:
-        """Join the sightings of each of ``num`` molecules; their numbers ascend with their first sighting.
+        """Combine the sightings of each of ``num`` molecules, which are numbered by first sighting.
 
-        ``within_volume``: the sightings of a molecule are planes of one volume; else each is another volume.
+        ``within_volume``: the sightings of a molecule are planes of one volume; otherwise each is a different volume.
         """
 
         def total(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -107,7 +111,7 @@ class Sightings:
             return result
 
         first_frame, last_frame, channel = (np.empty(num, dtype=np.int64) for _ in range(3))
-        first_frame[label[::-1]] = self.first_frame[::-1]  # the last one written is the first
+        first_frame[label[::-1]] = self.first_frame[::-1]  # written in reverse, so the first sighting is kept
         last_frame[label], channel[label] = self.last_frame, self.channel
         return type(self)(
             weight_3N=np.stack([total(values) for values in self.weight_3N]),
@@ -127,12 +131,12 @@ class Sightings:
         )
 
     def select(self, rows: Integers) -> Self:
-        """Some rows, in the order given."""
+        """Return selected rows, in the given order."""
         return type(self)(**{field.name: getattr(self, field.name)[..., rows] for field in fields(self)})
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """Join, in the order given."""
+        """Concatenate several sets of sightings, in the given order."""
         return cls(
             **{
                 field.name: np.concatenate([getattr(part, field.name) for part in parts], axis=-1)

@@ -1,4 +1,4 @@
-"""The share of the rows with the smallest sigmas: an exact quantile of any number of rows, with constant memory."""
+"""Exact quantile of the combined sigma over any number of rows, with constant memory."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ _BINS = 1 << _HALF
 
 
 def combined_sigma(rows: pa.Table) -> npt.NDArray[np.float32]:
-    """Root of the sum of the squares of the sigmas along x, y, z, nm; of x and y where z is not known.
+    """Return the root of the sum of squares of the sigmas along x, y, z in nm.
 
-    Infinite where x or y is not known.
+    The result is for x and y where z is unknown, and infinite where x or y is unknown.
     """
     x, y, z = (rows[name].to_numpy().astype(np.float64) for name in SIGMAS)
     total = np.sqrt(x**2 + y**2 + np.where(np.isfinite(z), z, 0.0) ** 2)
@@ -23,10 +23,10 @@ def combined_sigma(rows: pa.Table) -> npt.NDArray[np.float32]:
 
 
 def sigma_quantile(pieces: Callable[[], Iterator[pa.Table]], share: float) -> float:
-    """The combined sigma that ``share`` of the rows do not exceed, exactly; NaN without rows.
+    """Return the exact combined sigma that a share of the rows does not exceed; NaN without rows.
 
-    Floats above 0 sort like the integers that have their bits: a first pass counts the upper halves of these, a second
-    one the lower halves where the upper one is that of the quantile.
+    Positive floats sort like the integers with the same bits. The first pass makes a histogram of the upper 16 bits and
+    finds those of the quantile. The second pass makes a histogram of the lower 16 bits of values with these upper bits.
     """
     upper = np.zeros(_BINS, dtype=np.int64)
     for rows in pieces():

@@ -1,4 +1,4 @@
-"""Molecules through time: numbers, sums, and which of them may still be seen again."""
+"""Tracking of molecules over time: their numbers, their sums, and which of them may be seen again."""
 
 from dataclasses import dataclass, replace
 
@@ -22,29 +22,32 @@ class Finished:
 
 
 class Tracks:
-    """Takes sightings step by step, any number of steps at a time; carries on the molecules that are still open."""
+    """Tracker of molecules over steps, fed with the sightings of one or more steps at a time.
+
+    A molecule is open while a later sighting can still be linked to it. Open molecules are carried over between calls.
+    """
 
     def __init__(self, gate: Gate, *, gap: int, correlation_3L: Floats) -> None:
-        """``correlation_3L``: of errors 1, 2, ... steps apart; (3, 0) where they have nothing in common."""
+        """``correlation_3L``: correlations of errors 1, 2, ... steps apart; (3, 0) where errors are uncorrelated."""
         self._gate, self._gap, self._correlation_3L = gate, gap, correlation_3L
         self._num = 0
         nothing = np.empty(0, dtype=np.int64)
         empty = np.empty((3, 0))
         self._open_number = nothing
         self._open_last = Points(nothing, empty, empty)
-        """The last sighting of each open molecule, in the order in which these came."""
+        """Last sighting of each open molecule, in the order of these sightings."""
         self._open_memory = Memory.empty(correlation_3L.shape[1])
         self._open_sums: Sightings | None = None
 
     def add(self, seen: Sightings, step: Integers) -> tuple[Integers, Finished]:
-        """Numbers of the molecules that are seen, and those of all molecules that are finished.
+        """Add sightings; return the molecule number of each sighting, and the molecules that are finished.
 
         Parameters
         ----------
         seen
-            At least one row; ascending in step, after all that came before.
+            New sightings, at least one, sorted by step and later than all sightings added before.
         step
-            ``(N,)`` frames of a movie, or volumes; the last one is complete.
+            Step of each sighting, ``(N,)``: frame of a movie, or volume. All sightings of the last step are included.
         """
         num_open = len(self._open_number)
         points = Points(
@@ -62,7 +65,7 @@ class Tracks:
         sums = seen if self._open_sums is None else Sightings.concatenate([self._open_sums, seen])
         sums = sums.combine(label, num, within_volume=False)
         last = np.empty(num, dtype=np.int64)
-        last[label] = np.arange(len(label))  # the last one written is the last
+        last[label] = np.arange(len(label))  # later indices overwrite earlier ones
         is_open = points.step[last] >= step[-1] - self._gap
         finished = self._finished(np.flatnonzero(~is_open), number, sums, points.step[last])
         still = np.flatnonzero(is_open)
@@ -74,7 +77,7 @@ class Tracks:
         return number[label[num_open:]], finished
 
     def finish(self) -> Finished | None:
-        """The molecules that are left; None where there were none at all."""
+        """Return the remaining molecules; None if there were no sightings at all."""
         if self._open_sums is None:
             return None
         rows = np.arange(len(self._open_number))
@@ -87,6 +90,6 @@ class Tracks:
 
 
 def number_chains(previous: Integers) -> tuple[Integers, int]:
-    """``(N,)`` numbers of chains, in the order of their first sightings, and how many chains there are."""
+    """Number the chains by first sighting; return each sighting's chain number ``(N,)`` and the number of chains."""
     number = np.cumsum(previous < 0) - 1
     return number[first_of_chain(previous)], int(np.count_nonzero(previous < 0))

@@ -1,4 +1,4 @@
-"""Light and cameras in torch: from emitters to photons, from photons to counts and back."""
+"""Optics and cameras in torch: emitters to photons, photons to camera counts, and counts back to photons."""
 
 from lls_decode.optics.camera import CameraModel, build_camera, draw_camera
 from lls_decode.optics.psf import build_psf, expected_photons, psf_sigmas_nm

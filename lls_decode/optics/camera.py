@@ -1,7 +1,7 @@
-"""A camera on a device: photons to counts for simulation, counts to photons for inference, by the same object.
+"""Camera model on a device, which converts photons to counts for simulation and counts to photons for inference.
 
-What distinguishes cameras is in their classes (`lls_decode.config.cameras`); here are tensors and random numbers.
-Shape letters: ``B`` any leading axes, ``Y X`` pixels. Maps have shape (Y, X), (B, Y, X) or none.
+The behaviour of each kind of camera is in its class (`lls_decode.config.cameras`); this module supplies tensors and
+random numbers. Shape letters: ``B`` any leading axes, ``Y X`` pixels. Maps have shape (Y, X), (B, Y, X) or ().
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ class CameraModel:
 
     config: BaseCamera
     values: Mapping[str, Tensor]
-    """A number or a map for each name of ``config.MAPS``, float32; they count, where ``config`` has numbers too."""
+    """A number or a map for each name in ``config.MAPS``, float32; these take precedence over numbers in ``config``."""
 
     @property
     def read_noise(self) -> Tensor:
-        """Read noise as it is in `to_photons`, photons r.m.s.; of the shape of the maps, or one number.
+        """Read noise of the output of `to_photons`, in photons r.m.s.: one number, or the shape of the maps.
 
         Raises
         ------
@@ -35,80 +35,80 @@ class CameraModel:
 
     @property
     def shot_noise(self) -> ShotNoise:
-        """How the counts fluctuate."""
+        """Statistics of the noise of the counts."""
         return self.config.shot_noise(self.values)
 
     def to_photons(self, adu: Tensor) -> Tensor:
-        """Photons (float32) from counts of any dtype, shape (..., Y, X)."""
+        """Convert counts of any dtype to photons (float32), shape (..., Y, X)."""
         photons: Tensor = self.config.to_photons(adu.to(torch.float32), self.values)
         return photons
 
     def to_adu(self, photons: Tensor, generator: torch.Generator) -> Tensor:
-        """Noisy counts (float32 whole numbers) for expected photons, shape (..., Y, X)."""
+        """Draw noisy counts (integers stored as float32) for expected photons, shape (..., Y, X)."""
         adu: Tensor = self.config.to_adu(photons.clamp_min(0), self.values, TorchDraw(generator))
         return adu
 
     def added_adu(self, photons: Tensor, generator: torch.Generator) -> Tensor:
-        """Counts (float32, not rounded) that more light adds to recorded ones; ``photons`` expected, (..., Y, X)."""
+        """Draw the counts (float32, not rounded) that additional expected ``photons`` (..., Y, X) add to a frame."""
         adu: Tensor = self.config.added_adu(photons.clamp_min(0), self.values, TorchDraw(generator))
         return adu
 
     def crop(self, y: slice, x: slice) -> "CameraModel":
-        """The camera behind a rectangle of the chip."""
+        """Return the camera restricted to a rectangle of the chip."""
         return CameraModel(self.config, crop_values(self.values, y, x))
 
     def to(self, device: torch.device) -> "CameraModel":
-        """The same camera with its maps on a device."""
+        """Return the same camera with its maps on a device."""
         return CameraModel(self.config, {name: value.to(device) for name, value in self.values.items()})
 
 
 @dataclass(frozen=True)
 class TorchDraw:
-    """Random numbers (`lls_decode.config.Draw`) on the device of a generator."""
+    """Source of random numbers (`lls_decode.config.Draw`) on the device of a generator."""
 
     generator: torch.Generator
 
     def poisson(self, mean: Tensor) -> Tensor:
-        """Poisson numbers of the given means."""
+        """Draw Poisson numbers with the given means."""
         return torch.poisson(mean, generator=self.generator)
 
     def gamma(self, shape: Tensor) -> Tensor:
-        """Gamma numbers of scale 1 and the given shapes; 0 where the shape is 0."""
+        """Draw gamma numbers with scale 1 and the given shape parameters; 0 where the parameter is 0."""
         positive = shape > 0
         drawn = torch._standard_gamma(torch.where(positive, shape, 1.0), generator=self.generator)
         return torch.where(positive, drawn, 0.0)
 
     def normal(self, size: Sequence[int]) -> Tensor:
-        """Standard normal numbers."""
+        """Draw standard normal numbers."""
         return torch.randn(tuple(size), generator=self.generator, device=self.generator.device)
 
     def uniform(self, size: Sequence[int]) -> Tensor:
-        """Uniform numbers from 0 to 1."""
+        """Draw uniform numbers from 0 to 1."""
         return torch.rand(tuple(size), generator=self.generator, device=self.generator.device)
 
     def log_normal(self, spread: float, size: Sequence[int]) -> Tensor:
-        """Numbers whose logarithm is normal with mean 0 and standard deviation ``spread``."""
+        """Draw numbers whose logarithm is normal with mean 0 and standard deviation ``spread``."""
         return torch.exp(spread * self.normal(size))
 
     def log_uniform(self, low: float, high: float, size: Sequence[int]) -> Tensor:
-        """Numbers whose logarithm is uniform."""
+        """Draw numbers from ``low`` to ``high`` whose logarithm is uniform."""
         start, stop = (torch.tensor(value).log().item() for value in (low, high))
         return torch.exp(start + (stop - start) * self.uniform(size))
 
 
 def build_camera(config: Camera, height: int, width: int, *, device: torch.device | None = None) -> CameraModel:
-    """Load a camera's maps and check them against the frame.
+    """Load the maps of a camera, and check them against the size of the frame.
 
     Raises
     ------
     ConfigError
-        A map cannot be read, has another shape than the frame, or holds impossible values.
+        A map cannot be read, has a different shape from the frame, or holds impossible values.
     """
     return _on_device(config, config.read_values((height, width)), device)
 
 
 def draw_camera(config: TrainingCamera, size: Sequence[int], generator: torch.Generator) -> CameraModel:
-    """Return a camera for frames of ``size`` (..., Y, X); its values are drawn where ``config`` has statistics."""
+    """Return a camera for frames of ``size`` (..., Y, X), with random values where ``config`` specifies statistics."""
     return _on_device(config.nominal(), config.draw_values(size, TorchDraw(generator)), generator.device)
 
 

@@ -1,4 +1,4 @@
-"""Gaussian spots, round or elliptical, integrated over the pixels.
+"""Round or elliptical Gaussian spots, integrated over pixels.
 
 Shape letters: ``E`` emitters, ``Y X`` pixels, ``S`` stamp.
 """
@@ -13,13 +13,13 @@ from lls_decode.config import AstigmaticPsf, GaussianPsf, PixelSize
 from lls_decode.optics.stamps import PsfVariation, Stamps
 
 _REACH_SIGMAS = 4.5
-"""Half-width of a stamp in units of the widest sigma; what lies outside is less than 1e-5 of the light."""
+"""Half-width of a stamp in units of the largest sigma; less than 1e-5 of the light is outside."""
 _REACH_DEPTHS = 1.5
-"""How far beyond its two waists, in units of the depth, an astigmatic spot is taken to be useful for fits."""
+"""Distance beyond each of its two foci, in units of the depth, up to which an astigmatic spot is used in fits."""
 
 
 def psf_sigmas_nm(psf: GaussianPsf | AstigmaticPsf, z_nm: Tensor) -> tuple[Tensor, Tensor]:
-    """Width of the spot along x and y, nm, for each z."""
+    """Return the widths (sigmas) of the spot along x and y in nm, for each z."""
     if isinstance(psf, GaussianPsf):
         sigma = torch.full_like(z_nm, psf.sigma_nm)
         return sigma, sigma
@@ -30,14 +30,14 @@ def psf_sigmas_nm(psf: GaussianPsf | AstigmaticPsf, z_nm: Tensor) -> tuple[Tenso
 
 @dataclass(frozen=True)
 class GaussianModel:
-    """A round or elliptical Gaussian on pixels of a size; a `lls_decode.optics.PsfModel`."""
+    """Round or elliptical Gaussian on pixels of a given size; implements `lls_decode.optics.PsfModel`."""
 
     psf: GaussianPsf | AstigmaticPsf
     pixel: PixelSize
 
     @property
     def z_range_nm(self) -> tuple[float, float] | None:
-        """Range of z that a fit may search; None where the spot is the same at every z."""
+        """Range of z that a fit may search; None if the spot does not depend on z."""
         psf = self.psf
         if isinstance(psf, GaussianPsf):
             return None
@@ -46,7 +46,7 @@ class GaussianModel:
         return min(ends_x[0], ends_y[0]), max(ends_x[1], ends_y[1])
 
     def radius_px(self, z_range_nm: tuple[float, float]) -> int:
-        """Half-width of the stamp that holds the spot at every z of a range, pixels."""
+        """Return the half-width, in pixels, of a stamp that contains the spot at every z in a range."""
         if isinstance(self.psf, AstigmaticPsf):
             ends = torch.tensor(z_range_nm, dtype=torch.float64)
             sigma_x, sigma_y = (sigma.max().item() for sigma in psf_sigmas_nm(self.psf, ends))
@@ -64,7 +64,7 @@ class GaussianModel:
         radius_px: int,
         variation: PsfVariation | None = None,
     ) -> Stamps:
-        """Light of each emitter on the pixels up to ``radius_px`` from the one nearest to it."""
+        """Return the light of each emitter in the pixels within ``radius_px`` of its nearest pixel."""
         sigma_x, sigma_y = psf_sigmas_nm(self.psf, z_nm)
         if variation is not None:
             sigma_x = psf_sigmas_nm(self.psf, z_nm - variation.focus_x_nm)[0] * variation.width
@@ -77,7 +77,7 @@ class GaussianModel:
         return Stamps(row.to(torch.int64) - radius_px, column.to(torch.int64) - radius_px, photons_ESS)
 
     def shares(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, height: int, width: int) -> Tensor:
-        """Share of the light of an emitter in each pixel of its own region of interest, ``(E, Y, X)``."""
+        """Return the share of each emitter's light in each pixel of its own region of interest, ``(E, Y, X)``."""
         sigma_x, sigma_y = psf_sigmas_nm(self.psf, z_nm)
         share_x = _shares(torch.arange(width, device=x_px.device), x_px, sigma_x / self.pixel.x_nm)
         share_y = _shares(torch.arange(height, device=x_px.device), y_px, sigma_y / self.pixel.y_nm)
@@ -86,7 +86,7 @@ class GaussianModel:
     def shares_and_gradient(
         self, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, height: int, width: int
     ) -> tuple[Tensor, Tensor]:
-        """As `shares`, and the derivatives by x_px, y_px and z_nm, ``(E, 3, Y, X)``."""
+        """Return `shares` and their derivatives with respect to x_px, y_px and z_nm, ``(E, 3, Y, X)``."""
         sigma_x, sigma_y = psf_sigmas_nm(self.psf, z_nm)
         slope_x, slope_y = self._sigma_slopes(z_nm, sigma_x, sigma_y)
         columns, rows = torch.arange(width, device=x_px.device), torch.arange(height, device=x_px.device)
@@ -105,7 +105,7 @@ class GaussianModel:
         return share_y[:, :, None] * share_x[:, None, :], gradient
 
     def _sigma_slopes(self, z_nm: Tensor, sigma_x: Tensor, sigma_y: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives of the two widths by z."""
+        """Return the derivatives of the two widths with respect to z."""
         psf = self.psf
         if isinstance(psf, GaussianPsf):
             return torch.zeros_like(z_nm), torch.zeros_like(z_nm)
@@ -115,19 +115,19 @@ class GaussianModel:
 
 
 def _edges(pixels: Tensor, centre_px: Tensor) -> Tensor:
-    """Distances (E, S + 1) of the pixels' edges from the centre."""
+    """Return the signed distances (E, S + 1) of the pixel edges from the centre."""
     edges = pixels[None, :] - 0.5 + (-centre_px)[:, None]
     return torch.cat([edges, edges[:, -1:] + 1], dim=1)
 
 
 def _shares(pixels: Tensor, centre_px: Tensor, sigma_px: Tensor) -> Tensor:
-    """Share (E, S) of a Gaussian that falls on each of the pixels."""
+    """Return the share (E, S) of a one-dimensional Gaussian in each pixel."""
     edges = _edges(pixels, centre_px) / (math.sqrt(2) * sigma_px[:, None])
     return 0.5 * torch.erf(edges).diff(dim=1)
 
 
 def _shares_and_slopes(pixels: Tensor, centre_px: Tensor, sigma_px: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `_shares`, with the derivatives by centre and by sigma."""
+    """Return `_shares` and their derivatives with respect to centre and sigma."""
     edges, sigma = _edges(pixels, centre_px), sigma_px[:, None]
     density = torch.exp(-0.5 * (edges / sigma) ** 2) / (math.sqrt(2 * math.pi) * sigma)
     share = 0.5 * torch.erf(edges / (math.sqrt(2) * sigma)).diff(dim=1)

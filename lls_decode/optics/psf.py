@@ -1,7 +1,7 @@
-"""Expected photons of many emitters in many frames, drawn as stamps without a loop over either.
+"""Drawing of the expected photons of many emitters in many frames, as stamps and without a loop over emitters.
 
-Shape letters: ``E`` emitters (one row for each frame in which one is seen), ``F`` frames, ``Y X`` pixels, ``S`` stamp.
-A Gaussian is normalised over the infinite plane: ``photons`` is the number in all pixels, seen or not. A spline is
+Shape letters: ``E`` emitters (one row for each frame in which an emitter is on), ``F`` frames, ``Y X`` pixels, ``S``
+stamp. A Gaussian is normalised over the infinite plane, so ``photons`` includes light outside the frame. A spline is
 normalised over its stamp in focus.
 """
 
@@ -20,12 +20,12 @@ __all__ = ["build_psf", "expected_photons", "psf_sigmas_nm", "stamp_radius_px"]
 
 
 def build_psf(psf: Psf, *, pixel: PixelSize, device: torch.device | None = None) -> PsfModel:
-    """Make the object that draws and differentiates a configured PSF; a spline's file is read once a process.
+    """Make the model that draws and differentiates a configured PSF; spline files are cached per process.
 
     Raises
     ------
     ConfigError
-        A spline's file is absent, of other contents than configured, or of another pixel size.
+        The file of a spline is missing, has different contents from those configured, or has a different pixel size.
     """
     if not isinstance(psf, SplinePsf):
         return GaussianModel(psf, pixel)
@@ -40,7 +40,7 @@ def _load_spline(file: FileState, content: str | None, device: torch.device) -> 
 
 
 def stamp_radius_px(psf: Psf, z_range_nm: tuple[float, float], pixel: PixelSize) -> int:
-    """Half-width of the stamp that holds the spot at every z of a range, pixels."""
+    """Return the half-width, in pixels, of a stamp that contains the spot at every z in a range."""
     return build_psf(psf, pixel=pixel).radius_px(z_range_nm)
 
 
@@ -59,11 +59,11 @@ def expected_photons(
     width: int,
     variation: PsfVariation | None = None,
 ) -> Tensor:
-    """Photons that the emitters send to each pixel, ``(F, Y, X)`` float32; integrated over the pixel's area.
+    """Return the expected photons of all emitters in each pixel, ``(F, Y, X)`` float32, integrated over the pixels.
 
-    Positions (E,) are nm from the centre of pixel [0, 0]; emitters may lie outside the frame, their light that
-    reaches it is drawn. ``radius_px`` is that of `stamp_radius_px`; ``variation`` is how far the PSF of each emitter is
-    from the stated one.
+    Positions (E,) are in nm relative to the centre of pixel [0, 0]. The light of emitters outside the frame is included
+    where it reaches the frame. ``radius_px`` comes from `stamp_radius_px`. ``variation`` is the deviation of each
+    emitter's PSF from the configured PSF.
     """
     model = build_psf(psf, pixel=pixel, device=x_nm.device)
     x_px, y_px = x_nm / pixel.x_nm, y_nm / pixel.y_nm
@@ -78,7 +78,7 @@ def expected_photons(
         variation=None if variation is None else variation.at(near),
     )
 
-    # A frame with a margin of twice the radius takes whole stamps, so that none needs to be cut.
+    # Frames get a margin of twice the radius, so that every stamp fits without being cropped.
     margin = 2 * radius_px
     Y, X = height + 2 * margin, width + 2 * margin
     rows, columns = (torch.arange(size, device=x_nm.device) for size in stamps.photons_ESS.shape[1:])

@@ -1,12 +1,14 @@
-"""A measured PSF as a cubic spline: 64 coefficients a voxel, drawn and differentiated in torch.
+"""Measured PSF as a cubic spline with 64 coefficients per voxel, drawn and differentiated in torch.
 
-A voxel is one pixel wide, so all pixels of a stamp share the fractions (u, v, w) of their voxels: a stamp is one sum of
-64 images, weighted by the monomials of those fractions. That sum is an embedding bag, without a loop over emitters and
-without gathering coefficients. Derivatives are the same sum with the monomials differentiated.
+A voxel is one pixel wide, so all pixels of a stamp have the same fractional position (u, v, w) in their voxels. A stamp
+is therefore a sum of 64 images, weighted by the monomials of u, v and w. The sum is computed as an embedding bag,
+without a loop over emitters and without gathering coefficients. Derivatives are the same sum with differentiated
+monomials.
 
-The pixel in column i sees voxel coordinate ``i - x + centre_x``, row j ``j - y + centre_y``, and an emitter at z
-``focus + z / z_step``. Every pixel within the coefficients' footprint is drawn, wherever the emitter lies in its pixel;
-outside there is no light. Beyond the calibrated z range the spot is that of the limit, its z derivative 0.
+An emitter at (x, y, z) is evaluated at voxel coordinate ``i - x + centre_x`` for the pixel in column i,
+``j - y + centre_y`` for row j, and ``focus + z / z_step`` along z. All pixels within the footprint of the coefficients
+are drawn; there is no light outside. Beyond the calibrated z range the spot is that at the limit of the range, and its
+z derivative is 0.
 
 Shape letters: ``Z Y X`` voxels, ``444`` powers of the fractions along z, y, x, ``E`` emitters, ``S`` stamp.
 """
@@ -32,18 +34,18 @@ _LARGEST_PIXEL_DIFFERENCE = 0.01
 
 @dataclass(frozen=True)
 class CubicSpline:
-    """Coefficients of a PSF and where its emitter lies among the voxels."""
+    """Spline coefficients of a PSF, and the position of its emitter in voxel coordinates."""
 
     coefficients_ZYX444: Floats
     centre_x: float
-    """Voxel coordinate of the emitter; 0 is the first node."""
+    """x of the emitter in voxel coordinates; 0 is the first node."""
     centre_y: float
     focus: float
-    """Voxel coordinate of z = 0."""
+    """z = 0 in voxel coordinates."""
     z_step_nm: float
-    """Change of the emitter's z from node to node; negative when z falls along the voxels."""
+    """Change of the emitter's z from node to node; negative if z decreases along the voxels."""
     pixel: PixelSize | None = None
-    """Size of a voxel along x and y; None where the file does not tell."""
+    """Size of a voxel along x and y; None if the file has no pixel size."""
 
     @property
     def z_range_nm(self) -> tuple[float, float]:
@@ -52,13 +54,13 @@ class CubicSpline:
         return min(ends), max(ends)
 
     def light_in_focus(self) -> float:
-        """Sum over the stamp of an emitter in focus whose centre is a pixel's."""
+        """Return the sum over the stamp of an emitter that is in focus and at the centre of a pixel."""
         model = SplineModel(self, dtype=torch.float64)
         zero = torch.zeros(1, dtype=torch.float64)
         return float(model.stamps(zero + 1, zero, zero, zero, radius_px=model.radius_px((0, 0))).photons_ESS.sum())
 
     def normalised(self) -> "CubicSpline":
-        """The same with the light in focus 1.
+        """Return the spline scaled so that the light in focus is 1.
 
         Raises
         ------
@@ -68,13 +70,13 @@ class CubicSpline:
         light = self.light_in_focus()
         if not light > 0:
             raise ConfigError(
-                f"The PSF sums to {light:g} in focus, expected a positive number; calibrate again, with the focus "
-                "inside the stack and the background removed."
+                f"The PSF sums to {light:g} in focus, expected a positive number; repeat the calibration with the "
+                "focus inside the stack and the background removed."
             )
         return replace(self, coefficients_ZYX444=self.coefficients_ZYX444 / light)
 
     def upside_down(self) -> "CubicSpline":
-        """The same function with its voxels in the opposite order along z."""
+        """Return the same PSF with its voxels in reverse order along z."""
         # (1 - f)^p = sum over q of binomial(p, q) (-f)^q
         turned = np.array([[math.comb(p, q) * (-1) ** q for q in range(4)] for p in range(4)], dtype=np.float64)
         coefficients = np.einsum("zyxpba,pq->zyxqba", self.coefficients_ZYX444[::-1], turned)
@@ -91,11 +93,11 @@ def spline_from_volume(
     centre_x: float | None = None,
     centre_y: float | None = None,
 ) -> CubicSpline:
-    """Interpolate a PSF volume (background removed) exactly, by the tensor product of cubic splines.
+    """Interpolate a PSF volume (background removed) exactly by a tensor product of cubic splines.
 
-    The result is twice continuously differentiable inside. A frame of zeros is put around every slice, and the spline
-    ends flat on it, so that nothing jumps when a pixel enters or leaves the footprint. The light in focus is scaled
-    to 1.
+    The result is twice continuously differentiable inside. A border of zeros is added around every slice, and the
+    spline ends there with zero slope, so that the light does not jump when a pixel enters or leaves the footprint. The
+    light in focus is scaled to 1.
 
     Parameters
     ----------
@@ -106,27 +108,27 @@ def spline_from_volume(
     pixel
         Size of the pixels.
     focus, centre_x, centre_y
-        Slice and pixel (fractional, from 0) of the emitter at z = 0; the middle when not given.
+        Slice and pixel (fractional, counted from 0) of the emitter at z = 0; default: the middle of the volume.
 
     Raises
     ------
     ConfigError
-        Not three dimensions, too few slices, NaN, no step, or no light.
+        The volume does not have three dimensions, is too small, holds NaN or no light, or the z step is invalid.
     """
     volume = np.asarray(volume_ZYX, dtype=np.float64)
     if volume.ndim != 3 or min(volume.shape) < 4:
         raise ConfigError(
-            f"The PSF volume has shape {volume.shape}, expected slices, rows and columns, at least 4 of each; give a "
-            "stack of one bead."
+            f"The PSF volume has shape {volume.shape}, expected at least 4 slices, 4 rows and 4 columns; give a stack "
+            "of one bead."
         )
     if not np.isfinite(volume).all():
         raise ConfigError("The PSF volume holds NaN or infinite values; every voxel needs a number.")
     if z_step_nm == 0 or not math.isfinite(z_step_nm):
-        raise ConfigError(f"The z step of the PSF volume is {z_step_nm:g} nm; give the distance of its slices.")
+        raise ConfigError(f"The z step of the PSF volume is {z_step_nm:g} nm; give the distance between its slices.")
     middle = [(size - 1) / 2 for size in volume.shape]
     coefficients = np.pad(volume, ((0, 0), (1, 1), (1, 1)))
     for axis, ends in ((0, "not-a-knot"), (1, "clamped"), (2, "clamped")):
-        # Each turn replaces nodes by voxels along one axis and adds its powers, lowest first, at the end.
+        # Each pass replaces nodes by voxels along one axis and appends an axis of powers, lowest first.
         pieces = Interpolant(np.arange(coefficients.shape[axis]), coefficients, axis=axis, bc_type=ends).c[::-1]
         coefficients = np.moveaxis(np.moveaxis(pieces, 0, -1), 0, axis)
     spline = CubicSpline(
@@ -141,7 +143,7 @@ def spline_from_volume(
 
 
 def check_pixel(spline: CubicSpline, pixel: PixelSize, source: str) -> None:
-    """Refuse pixels of another size than the calibrated ones, where those are known."""
+    """Raise an error if the pixel size differs from that of the calibration; skip the check if that is unknown."""
     own = spline.pixel
     if own is None:
         return
@@ -150,13 +152,13 @@ def check_pixel(spline: CubicSpline, pixel: PixelSize, source: str) -> None:
         for have, want in ((own.x_nm, pixel.x_nm), (own.y_nm, pixel.y_nm))
     ):
         raise ConfigError(
-            f"The PSF {source} was calibrated with pixels of {own.x_nm:g} x {own.y_nm:g} nm, the configuration has "
-            f"{pixel.x_nm:g} x {pixel.y_nm:g} nm; calibrate with the pixels of the movie."
+            f"The PSF {source} was calibrated with pixels of {own.x_nm:g} x {own.y_nm:g} nm, but the configuration has "
+            f"{pixel.x_nm:g} x {pixel.y_nm:g} nm; calibrate with the pixel size of the movie."
         )
 
 
 class SplineModel:
-    """A spline on a device; a `lls_decode.optics.PsfModel`."""
+    """Spline PSF on a device; implements `lls_decode.optics.PsfModel`."""
 
     def __init__(
         self, spline: CubicSpline, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
@@ -174,7 +176,7 @@ class SplineModel:
         return self.spline.z_range_nm
 
     def radius_px(self, z_range_nm: tuple[float, float]) -> int:
-        """Distance from the emitter within which its stamp lies, pixels; the same for every z."""
+        """Return the distance from the emitter, in pixels, that its stamp does not exceed; the same for every z."""
         del z_range_nm
         x, y = self.spline.centre_x, self.spline.centre_y
         return math.ceil(max(x, self._width - x, y, self._height - y)) + 1
@@ -189,7 +191,7 @@ class SplineModel:
         radius_px: int,
         variation: PsfVariation | None = None,
     ) -> Stamps:
-        """Light of each emitter on all pixels of the footprint."""
+        """Return the light of each emitter in all pixels of the footprint."""
         assert radius_px >= self.radius_px((0, 0))
         row, v = _voxels(self.spline.centre_y, y_px)
         column, u = _voxels(self.spline.centre_x, x_px)
@@ -202,10 +204,10 @@ class SplineModel:
         return Stamps(row, column, photons[:, None, None] * light_ESS)
 
     def _widening(self, voxel: Tensor, w: Tensor, v: Tensor, u: Tensor, light_ESS: Tensor, by: Tensor) -> Tensor:
-        """Return what a slightly wider spot has more in each pixel, ``(E, Y, X)``.
+        """Return the change of light in each pixel when the spot becomes slightly wider, ``(E, Y, X)``.
 
-        A spot s(r) that is wider by the factor 1 + e, with the same light, is s(r / (1 + e)) / (1 + e)^2: to first
-        order in e it has -e (2 s + r . grad s) more.
+        Widening a spot s(r) by the factor 1 + e, with the same total light, gives s(r / (1 + e)) / (1 + e)^2. To first
+        order in e, the change is -e (2 s + r . grad s).
         """
         along_y = (torch.arange(self._height, device=v.device) + v[:, None] - self.spline.centre_y)[:, :, None]
         along_x = (torch.arange(self._width, device=u.device) + u[:, None] - self.spline.centre_x)[:, None, :]
@@ -214,7 +216,7 @@ class SplineModel:
         return -by[:, None, None] * (2 * light_ESS + along_y * by_y + along_x * by_x)
 
     def shares(self, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, height: int, width: int) -> Tensor:
-        """Share of the light of an emitter in each pixel of its own region of interest, ``(E, Y, X)``."""
+        """Return the share of each emitter's light in each pixel of its own region of interest, ``(E, Y, X)``."""
         row, v = _voxels(self.spline.centre_y, y_px)
         column, u = _voxels(self.spline.centre_x, x_px)
         voxel, w, _ = self._slices(z_nm)
@@ -224,7 +226,7 @@ class SplineModel:
     def shares_and_gradient(
         self, x_px: Tensor, y_px: Tensor, z_nm: Tensor, *, height: int, width: int
     ) -> tuple[Tensor, Tensor]:
-        """As `shares`, and the derivatives by x_px, y_px and z_nm, ``(E, 3, Y, X)``."""
+        """Return `shares` and their derivatives with respect to x_px, y_px and z_nm, ``(E, 3, Y, X)``."""
         row, v = _voxels(self.spline.centre_y, y_px)
         column, u = _voxels(self.spline.centre_x, x_px)
         voxel, w, inside = self._slices(z_nm)
@@ -242,21 +244,21 @@ class SplineModel:
         return light[:, 0], light[:, 1:]
 
     def _slices(self, z_nm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Voxel along z, fraction in it, and whether z is within the calibrated range."""
+        """Return the voxel along z, the fractional position in it, and whether z is within the calibrated range."""
         w = self.spline.focus + z_nm / self.spline.z_step_nm
         limited = w.clamp(0, self._num_z)
         voxel = limited.floor().clamp_max(self._num_z - 1)
         return voxel.to(torch.int64), limited - voxel, (w >= 0) & (w <= self._num_z)
 
     def _sum(self, voxel: Tensor, by_z: Tensor, by_y: Tensor, by_x: Tensor) -> Tensor:
-        """Images (E, Y * X) of the monomials' weights (each (E, 4))."""
+        """Return the weighted sums of coefficient images, (E, Y * X), from weights along each axis (each (E, 4))."""
         weights = (by_z[:, :, None, None] * by_y[:, None, :, None] * by_x[:, None, None, :]).flatten(1)
         which = voxel[:, None] * 64 + torch.arange(64, device=voxel.device)
         light = embedding_bag(which, self._images, mode="sum", per_sample_weights=weights.to(self._images.dtype))
         return light.to(by_z.dtype)
 
     def _cut(self, light_ECYX: Tensor, row: Tensor, column: Tensor, height: int, width: int) -> Tensor:
-        """Stamps that begin at a row and column, cut to regions of interest; no light where a stamp does not reach."""
+        """Crop stamps that start at a row and column to regions of interest; pixels outside a stamp are 0."""
         for axis, first, have, want in ((2, row, self._height, height), (3, column, self._width, width)):
             source = torch.arange(want, device=row.device) - first[:, None]
             reached = (source >= 0) & (source < have)
@@ -270,7 +272,7 @@ class SplineModel:
 
 
 def _voxels(centre: float, position_px: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixel that sees the first voxel, and the fraction that all pixels have in their voxels."""
+    """Return the pixel at the first voxel, and the fractional position of all pixels in their voxels."""
     shift = centre - position_px
     whole = shift.floor()
     return -whole.to(torch.int64), shift - whole

@@ -1,9 +1,10 @@
-"""Calibration files: our ``.npz`` (the PSF volume, from which the spline follows) and SMAP's ``_3dcal.mat``.
+"""Reading and writing of PSF calibration files: our ``.npz`` (PSF volume) and SMAP's ``_3dcal.mat`` (coefficients).
 
-SMAP's struct ``SXY.cspline`` holds ``coeff`` (rows, columns, slices, 64), ``x0`` (the centre, counted from 1, for rows
-and columns alike), ``z0`` (the slice in focus, counted from 0) and ``dz`` (nm a slice). The value for a pixel in row i
-and column j is read at voxel (i - row + x0 - 1, j - column + x0 - 1, z0 - z / dz), coefficient 16 c + 4 b + a going
-with the powers a (rows), b (columns), c (slices). This is how DECODE reads it, whose z is minus that of a fit in SMAP.
+SMAP's struct ``SXY.cspline`` holds ``coeff`` (rows, columns, slices, 64), ``x0`` (centre for both rows and columns,
+counted from 1), ``z0`` (slice in focus, counted from 0) and ``dz`` (nm per slice). The PSF at the pixel in row i and
+column j is evaluated at voxel (i - row + x0 - 1, j - column + x0 - 1, z0 - z / dz). Coefficient 16 c + 4 b + a belongs
+to the powers a (rows), b (columns), c (slices). This is DECODE's convention; its z has the opposite sign of z in a SMAP
+fit.
 """
 
 import hashlib
@@ -29,13 +30,13 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _MATLAB_TEXT = f"MATLAB 5.0 MAT-file, Platform: {PROGRAM.replace('_', '-')}, a PSF for SMAP and DECODE"
-"""In place of the library's, so that `lls_decode.table.marks` knows the file again."""
-_ADVICE = "give a .npz by 'lls-decode calibrate' or a _3dcal.mat by SMAP"
+"""Header text that replaces that of scipy, so that `lls_decode.table.marks` recognises the file."""
+_ADVICE = "give a .npz from 'lls-decode calibrate' or a _3dcal.mat from SMAP"
 
 
 @dataclass(frozen=True)
 class FileState:
-    """A file as it is now; changes when the file does."""
+    """Path, size and modification time of a file, which identify its current contents."""
 
     path: Path
     num_bytes: int
@@ -43,12 +44,12 @@ class FileState:
 
 
 def file_state(path: str | Path) -> FileState:
-    """Look at a calibration file.
+    """Return the current state of a calibration file.
 
     Raises
     ------
     ConfigError
-        It is not there.
+        The file does not exist or cannot be accessed.
     """
     path = Path(path).resolve()
     try:
@@ -59,30 +60,30 @@ def file_state(path: str | Path) -> FileState:
 
 
 def content_digest(path: str | Path) -> str:
-    """Sixteen hexadecimal digits of a calibration file, for `SplinePsf.content`."""
+    """Return a digest of a calibration file, sixteen hexadecimal digits, for `SplinePsf.content`."""
     with file_state(path).path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def spline_psf(path: str | Path) -> SplinePsf:
-    """Return the PSF of a calibration file as a configuration that accepts this very file only."""
+    """Return a PSF configuration that refers to a calibration file and accepts only its current contents."""
     return SplinePsf(path=str(Path(path).resolve()), content=content_digest(path))
 
 
 def read_spline(path: str | Path, *, content: str | None = None) -> CubicSpline:
-    """Read a calibration; the light in focus is scaled to 1.
+    """Read a calibration file, and scale the light in focus to 1.
 
     Raises
     ------
     ConfigError
-        The file is absent, is no calibration, or is not the one that ``content`` means.
+        The file is missing, is not a calibration, or does not match the digest in ``content``.
     """
     path = file_state(path).path
     note_read(path)
     if content is not None and content_digest(path) != content:
         raise ConfigError(
-            f"PSF calibration {path} has contents {content_digest(path)}, expected {content}; give the file that the "
-            "configuration was made with, or remove 'content' from it."
+            f"PSF calibration {path} has digest {content_digest(path)}, expected {content}; give the file that the "
+            "configuration was made with, or remove 'content' from the configuration."
         )
     if path.suffix.lower() == ".mat":
         return _read_smap(path)
@@ -102,7 +103,7 @@ def write_volume(
     centre_y: float,
     record: dict[str, Any],
 ) -> None:
-    """Write a PSF volume as ``.npz``; arguments as in `spline_from_volume`, ``record`` says where it comes from."""
+    """Write a PSF volume as ``.npz``; arguments as in `spline_from_volume`, ``record`` describes its origin."""
     header = {
         "format_version": FORMAT_VERSION,
         "z_step_nm": z_step_nm,
@@ -123,8 +124,8 @@ def _read_npz(path: Path) -> CubicSpline:
             volume, header = stored["volume_ZYX"], parse_json(str(stored["header"]))
         if header["format_version"] != FORMAT_VERSION:
             raise ConfigError(
-                f"PSF calibration {path} has format {header['format_version']}, this program reads {FORMAT_VERSION}; "
-                "use a matching version."
+                f"PSF calibration {path} has format version {header['format_version']}, expected {FORMAT_VERSION}; use "
+                "a matching version of this program."
             )
         pixel = PixelSize(x_nm=header["pixel_nm"][0], y_nm=header["pixel_nm"][1])
         place = {"focus": header["focus"], "centre_x": header["centre"][0], "centre_y": header["centre"][1]}
@@ -135,17 +136,17 @@ def _read_npz(path: Path) -> CubicSpline:
 
 
 def write_smap(path: Path, spline: CubicSpline) -> None:
-    """Write a ``_3dcal.mat`` (MATLAB v7) that SMAP and DECODE read, by the rule above.
+    """Write a ``_3dcal.mat`` (MATLAB v7) for SMAP and DECODE, in the convention described above.
 
-    SMAP has one centre for rows and columns and square stamps: where the fractions of the two centres differ, the PSF
-    is drawn with its centre on a pixel and interpolated anew; stamps are filled with zeros to make them square.
+    SMAP requires square stamps and the same centre for rows and columns. If the two centres have different fractional
+    parts, the PSF is resampled with its centre on a pixel. Stamps are padded with zeros to make them square.
     """
     from scipy.io import savemat
 
     if abs((spline.centre_x - spline.centre_y + 0.5) % 1 - 0.5) > 1e-6:
         spline = _centred(spline)
     if spline.z_step_nm > 0:
-        spline = spline.upside_down()  # SMAP's slices fall with our z
+        spline = spline.upside_down()  # SMAP's slice number decreases with our z
     have = spline.coefficients_ZYX444
     middle_y, middle_x = int(spline.centre_y + 1e-6), int(spline.centre_x + 1e-6)
     reach = max(middle_y, middle_x, have.shape[1] - middle_y, have.shape[2] - middle_x)
@@ -199,7 +200,7 @@ def _read_smap(path: Path) -> CubicSpline:
 
 
 def _centred(spline: CubicSpline) -> CubicSpline:
-    """The PSF interpolated anew from values on pixels, one of which is its centre."""
+    """Resample the PSF so that its centre is at the centre of a pixel."""
     model = SplineModel(spline, dtype=torch.float64)
     radius = model.radius_px((0, 0))
     nodes = len(spline.coefficients_ZYX444) + 1
@@ -225,7 +226,7 @@ def _smap_classic(path: Path) -> tuple[npt.NDArray[Any], float, float, float]:
 
 
 def _smap_hdf5(path: Path) -> tuple[npt.NDArray[Any], float, float, float]:
-    """MATLAB v7.3 stores arrays with their axes reversed, cells as references."""
+    """Read SMAP's struct from MATLAB v7.3, which stores arrays with reversed axes and cells as references."""
     try:
         import h5py
     except ImportError as error:

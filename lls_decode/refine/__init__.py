@@ -1,4 +1,4 @@
-"""Fits of single emitters and their Cramer-Rao bounds; PSF calibration and movie statistics stand on them."""
+"""Fits of single emitters and their Cramer-Rao bounds, the basis of PSF calibration and of movie statistics."""
 
 from lls_decode.refine.bounds import Bounds, emitter_bounds, with_bounds
 from lls_decode.refine.crlb import Spots, crlb

@@ -1,4 +1,4 @@
-"""Cramer-Rao bounds of emitters where they lie in a frame: at their local background, on their own pixels.
+"""Cramer-Rao bounds of emitters at their positions in a frame, with their local background and read noise.
 
 Shape letters: ``E`` emitters, ``Y X`` pixels of a region of interest.
 """
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 _PIXELS_AT_ONCE = 200_000
 _NO_LIGHT = 1e15
-"""Variance of pixels beyond the frame, which tell nothing."""
+"""Variance assigned to pixels beyond the frame, so that they carry no information."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +35,29 @@ class Bounds:
 
 
 def with_bounds(truth: Emitters, psf: Psf, *, camera: Camera, pixel: PixelSize) -> Emitters:
-    """The truth with the Cramer-Rao bound of each emitter in place of its sigmas, in nm and photons.
+    """Return the true emitters with their sigmas replaced by Cramer-Rao bounds, in nm and photons.
 
-    Each emitter is alone on an endless chip, on its own uniform background: neighbours and edges only make it worse.
-    NaN for z where the PSF does not tell it; infinite where parameters cannot be told apart.
+    The bound assumes that each emitter is alone on an infinite chip with a uniform background. Neighbours and the edges
+    of the frame only make the precision worse. The bound of z is NaN for a PSF that does not depend on z. Bounds are
+    infinite where the parameters cannot be distinguished.
 
     Raises
     ------
     ConfigError
-        Photons or background are not known, or the camera's read noise is a map (emitters alone have no place on it).
+        Photons or background of some emitters are unknown, or the camera has per-pixel maps.
     """
     for name in ("photons", "bg"):
         unknown = ~np.isfinite(getattr(truth, name))
         if unknown.any():
             raise ConfigError(
-                f"The truth has {int(unknown.sum())} of {len(truth)} rows without {name}, on which the Cramer-Rao "
-                "bound depends; add the column" + (", or give the background (--bg)." if name == "bg" else ".")
+                f"{int(unknown.sum())} of {len(truth)} rows of the truth have no {name}, which the Cramer-Rao bound "
+                "needs; add the column" + (", or give the background (--bg)." if name == "bg" else ".")
             )
     maps = camera.map_paths()
     if maps:
         raise ConfigError(
-            "The camera has per-pixel maps, but the Cramer-Rao bound of a truth is for pixels that are all alike; give "
-            f"numbers for {' and '.join(f'camera.{name}' for name in maps)} (their medians)."
+            "The camera has per-pixel maps, but the Cramer-Rao bound of a truth assumes identical pixels; give "
+            f"numbers for {' and '.join(f'camera.{name}' for name in maps)} (the medians of the maps)."
         )
     somewhere = replace(truth, z_nm=np.where(np.isfinite(truth.z_nm), truth.z_nm, 0.0))
     bounds = emitter_bounds(somewhere, psf, pixel=pixel, camera=build_camera(camera, 1, 1), field=None)
@@ -66,11 +67,11 @@ def with_bounds(truth: Emitters, psf: Psf, *, camera: Camera, pixel: PixelSize) 
 def emitter_bounds(
     emitters: Emitters, psf: Psf, *, pixel: PixelSize, camera: CameraModel, field: tuple[int, int] | None
 ) -> Bounds:
-    """Bounds of single emitters of known photons and ``bg``; other emitters nearby are not taken into account.
+    """Return the Cramer-Rao bounds of emitters with known photons and ``bg``, ignoring other emitters nearby.
 
-    ``field`` is the frame's rows and columns, beyond which there is no light; None: endless, with pixels all alike. An
-    EMCCD's amplification doubles the variance of the light: it counts as a camera with half the electrons
-    (`lls_decode.config.ShotNoise`).
+    ``field`` is the number of rows and columns of the frame; pixels beyond it carry no information. With None the frame
+    is infinite and its pixels are identical. The amplification of an EMCCD doubles the variance of the light, so an
+    EMCCD is treated as a camera that detects half the electrons (`lls_decode.config.ShotNoise`).
     """
     model = build_psf(psf, pixel=pixel)
     radius = model.radius_px((float(np.min(emitters.z_nm)), float(np.max(emitters.z_nm)))) if len(emitters) else 0
@@ -97,7 +98,7 @@ def emitter_bounds(
 
 
 def _read_variance(noise: ShotNoise, row: Tensor, column: Tensor, side: int, field: tuple[int, int] | None) -> Tensor:
-    """Variance of the read noise in each region of interest, shot units squared: (E, Y, X), or () for all pixels."""
+    """Return the read noise variance in shot units squared: (E, Y, X) per region of interest, or () for all pixels."""
     variance = torch.as_tensor(noise.read_variance, dtype=torch.float32).double()
     if field is None:
         return variance

@@ -1,11 +1,11 @@
-"""How well a single emitter can be localized: Fisher information and the Cramer-Rao lower bound.
+"""Fisher information and Cramer-Rao lower bound of single emitters.
 
-Light is counted in photo-electrons, where its noise is Poisson: for a camera with quantum efficiency q, photons and
-background times q. The read noise of an sCMOS pixel enters as by Huang et al. (Nat. Methods 2013): a variable of
-variance v added to a Poisson one of mean m is taken as Poisson of mean m + v.
+Light is counted in photo-electrons, whose noise is Poisson. For a camera with quantum efficiency q, multiply photons
+and background by q. The read noise of an sCMOS pixel is treated as by Huang et al. (Nat. Methods 2013): the sum of a
+Poisson variable of mean m and read noise of variance v is approximated by a Poisson variable of mean m + v.
 
-Shape letters: ``E`` emitters, each in a region of interest of its own, ``Y X`` its pixels, ``P`` parameters in the
-order of the fields of `Spots`.
+Shape letters: ``E`` emitters, each in its own region of interest, ``Y X`` pixels of that region, ``P`` parameters in
+the order of the fields of `Spots`.
 """
 
 import math
@@ -17,47 +17,48 @@ from torch import Tensor
 from lls_decode.optics import PsfModel
 
 _LEAST_MEAN = 1e-3
-"""Expected electrons of a pixel are never below this: a spline may dip under zero beside its spot."""
+"""Lower limit of the expected electrons of a pixel, because a spline can become negative beside the spot."""
 
 
 @dataclass(frozen=True)
 class Spots:
-    """Single emitters, or uncertainties of them: one value an emitter, all (E,)."""
+    """Parameters of single emitters, or the uncertainties of these parameters; all fields (E,)."""
 
     x_px: Tensor
-    """From the centre of the first pixel of the region of interest."""
+    """Position relative to the centre of the first pixel of the region of interest."""
     y_px: Tensor
     z_nm: Tensor
     photons: Tensor
-    """Photo-electrons of the PSF's unit of light (for a spline: its stamp in focus)."""
+    """Photo-electrons of the whole PSF (for a spline: of its stamp in focus)."""
     bg: Tensor
     """Photo-electrons per pixel."""
 
     def stack(self) -> Tensor:
-        """One row of parameters an emitter, (E, P) float64."""
+        """Return the parameters as a matrix with one row per emitter, (E, P) float64."""
         return torch.stack([getattr(self, field.name).to(torch.float64) for field in fields(self)], dim=1)
 
     @classmethod
     def unstack(cls, spots_EP: Tensor) -> "Spots":
-        """The opposite of `stack`."""
+        """Create spots from a parameter matrix, the inverse of `stack`."""
         return cls(*spots_EP.unbind(dim=1))
 
 
 Variance = Tensor | float
-"""Of the read noise in electrons squared, (variance in counts) / gain^2: one number, or shape (E, Y, X) or (Y, X)."""
+"""Read noise variance in electrons squared, (variance in counts) / gain^2: a number, or shape (E, Y, X) or (Y, X)."""
 
 
 def crlb(model: PsfModel, spots: Spots, *, height: int, width: int, variance: Variance = 0.0) -> Spots:
-    """Smallest standard deviations that an unbiased estimate of each parameter can have.
+    """Return the Cramer-Rao bound: the smallest standard deviation of an unbiased estimate of each parameter.
 
-    ``z_nm`` is NaN for a PSF that is the same at every z; all are infinite where the parameters cannot be told apart.
+    ``z_nm`` is NaN for a PSF that does not depend on z. All bounds are infinite where the parameters cannot be
+    distinguished.
     """
     mean, slopes = expected_and_slopes(model, spots.stack(), height=height, width=width)
     return Spots.unstack(bound(fisher_information(mean, slopes, variance), free_parameters(model)))
 
 
 def expected_and_slopes(model: PsfModel, spots_EP: Tensor, *, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Expected electrons (E, Y, X) and their derivatives by the parameters (E, P, Y, X)."""
+    """Return the expected electrons (E, Y, X) and their derivatives with respect to the parameters (E, P, Y, X)."""
     spots = Spots.unstack(spots_EP)
     shares, by_place = model.shares_and_gradient(spots.x_px, spots.y_px, spots.z_nm, height=height, width=width)
     photons = spots.photons[:, None, None]
@@ -66,13 +67,13 @@ def expected_and_slopes(model: PsfModel, spots_EP: Tensor, *, height: int, width
 
 
 def fisher_information(mean: Tensor, slopes: Tensor, variance: Variance) -> Tensor:
-    """Information matrices (E, P, P) of Poisson pixels with read noise."""
+    """Return the Fisher information matrices (E, P, P) of Poisson pixels with read noise."""
     flat = slopes.flatten(2)
     return (flat / (mean + variance).flatten(1)[:, None]) @ flat.transpose(1, 2)
 
 
 def bound(information: Tensor, free: Tensor) -> Tensor:
-    """Standard deviations (E, P) from the inverse of the information on the free parameters; NaN for the others."""
+    """Return standard deviations (E, P) from the inverted information on the free parameters; NaN for the others."""
     among = information[:, free][:, :, free]
     scale = among.diagonal(dim1=1, dim2=2).sqrt()
     scaled, wrong = torch.linalg.inv_ex(among / (scale[:, :, None] * scale[:, None, :]))
@@ -85,6 +86,6 @@ def bound(information: Tensor, free: Tensor) -> Tensor:
 
 
 def free_parameters(model: PsfModel) -> Tensor:
-    """Indices of the parameters that the PSF tells."""
+    """Return the indices of the parameters that can be fitted: all, except z for a PSF that does not depend on z."""
     names = [field.name for field in fields(Spots)]
     return torch.tensor([i for i, name in enumerate(names) if name != "z_nm" or model.z_range_nm is not None])

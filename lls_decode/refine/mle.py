@@ -1,7 +1,8 @@
 """Maximum-likelihood fits of single emitters, many at once: damped Fisher scoring (Levenberg-Marquardt) in torch.
 
 Light is counted in photo-electrons; noise is Poisson, with the read noise of each pixel as in `lls_decode.refine.crlb`.
-Each fit starts at several z, since a spot may look alike at two of them; after a few steps the likeliest goes on.
+Each fit starts at several z, since a spot may look similar at different z. After a few steps only the most likely
+candidate is continued.
 
 Shape letters: ``E`` emitters, ``Y X`` pixels of a region of interest, ``P`` parameters, ``K`` starts.
 """
@@ -19,11 +20,11 @@ from lls_decode.refine.crlb import Spots, Variance, bound, expected_and_slopes, 
 _START_STEPS = 4
 _START_SPACING_NM = 250.0
 _SMALL_STEP = 1e-3
-"""A fit has converged when no parameter moves by more than this, in units of its own standard deviation."""
+"""Largest step of any parameter, in units of its standard deviation, at which a fit has converged."""
 _EQUAL_LIKELIHOOD = 1e-5
-"""Log-likelihoods closer than this are the same; splines are summed in float32."""
+"""Difference below which log-likelihoods count as equal, because splines are summed in float32."""
 _ROWS_AT_ONCE = {"cpu": 256}
-"""Starts that are climbed together, so many that they stay in a processor's cache."""
+"""Number of fits optimized together, chosen so that their data fit into the processor's cache."""
 _ROWS_ON_A_DEVICE = 16384
 _LEAST_PHOTONS = 1.0
 _LEAST_BG = 1e-3
@@ -37,7 +38,7 @@ class SpotFits:
     sigmas: Spots
     """Cramer-Rao bound at the fitted parameters."""
     log_likelihood: Tensor
-    """Of the data at the fitted parameters, the constant included."""
+    """Log-likelihood of the data at the fitted parameters, including the constant term."""
     converged: Tensor
 
 
@@ -56,13 +57,13 @@ def fit_spots(
     model
         PSF on the device of the data.
     electrons_EYX
-        (counts - offset) / gain, background included.
+        Photo-electrons, (counts - offset) / gain, including the background.
     variance
-        Read noise, electrons squared.
+        Read noise variance, electrons squared.
     z_starts_nm
-        Where the search begins; by default every 250 nm of the PSF's range.
+        Starting values of z; by default every 250 nm over the PSF's range.
     max_steps
-        Steps after which a fit is given up.
+        Number of steps after which a fit stops without convergence.
     """
     electrons = electrons_EYX.to(torch.float64)
     noise = torch.as_tensor(variance, dtype=torch.float64, device=electrons.device).expand(electrons.shape)
@@ -86,7 +87,7 @@ def _spread_starts(model: PsfModel) -> tuple[float, ...]:
 def _fit_some(
     model: PsfModel, electrons: Tensor, noise: Tensor, z_starts_nm: tuple[float, ...], max_steps: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Parameters, bounds, log-likelihood, converged."""
+    """Fit one batch; return parameters, Cramer-Rao bounds, log-likelihood and convergence flags."""
     K, E = len(z_starts_nm), len(electrons)
     fit = _Fit(model, electrons.repeat(K, 1, 1), noise.repeat(K, 1, 1))
     first = _guess(electrons).repeat(K, 1)
@@ -101,7 +102,7 @@ def _fit_some(
 
 
 def _guess(electrons: Tensor) -> Tensor:
-    """Where to begin (E, P): background of the rim, light above it, centre of the bright part."""
+    """Return starting parameters (E, P): background of the rim, light above it, centre of the bright part."""
     Y, X = electrons.shape[1:]
     rim = torch.ones(Y, X, dtype=torch.bool, device=electrons.device)
     rim[1:-1, 1:-1] = False
@@ -116,7 +117,7 @@ def _guess(electrons: Tensor) -> Tensor:
 
 
 class _Fit:
-    """Regions of interest that are fitted together."""
+    """Joint fit of several regions of interest."""
 
     def __init__(self, model: PsfModel, electrons: Tensor, noise: Tensor) -> None:
         self._model, self._noise = model, noise
@@ -129,7 +130,7 @@ class _Fit:
         self._low, self._high = torch.tensor(limits, dtype=torch.float64, device=electrons.device).T
 
     def look(self, spots: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-likelihood (E,), its gradient (E, P) and the information (E, P, P)."""
+        """Return the log-likelihood (E,), its gradient (E, P) and the Fisher information (E, P, P)."""
         seen, noise = self._seen[rows], self._noise[rows]
         mean, slopes = expected_and_slopes(self._model, spots, height=seen.shape[1], width=seen.shape[2])
         expected = mean + noise
@@ -138,7 +139,7 @@ class _Fit:
         return likelihood, gradient, fisher_information(mean, slopes, noise)
 
     def climb(self, spots: Tensor, *, max_steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Parameters, log-likelihood and whether each fit has settled."""
+        """Maximize the likelihood; return parameters, log-likelihood and convergence flags."""
         spots = spots.clamp(self._low, self._high)
         rows = torch.arange(len(spots), device=spots.device)
         likelihood, gradient, information = self.look(spots, rows)
@@ -161,7 +162,7 @@ class _Fit:
         return spots, likelihood, converged
 
     def _step(self, gradient: Tensor, information: Tensor, damping: Tensor) -> Tensor:
-        """Damped step (E, P); parameters that are not free stay."""
+        """Return the damped step (E, P), which is 0 for parameters that are not free."""
         among = information[:, self.free][:, :, self.free]
         scale = among.diagonal(dim1=1, dim2=2).clamp_min(1e-30).sqrt()
         matrix = among / (scale[:, :, None] * scale[:, None, :])

@@ -28,7 +28,7 @@ CUTS = {
     "blocks": {"compute.threads": 1, "execution.block_frames": 3},
     "all at once": {"execution.block_frames": 7, "compute.tile_px": 64, "compute.batch_px": 30_000},
 }
-bfloat16 = pytest.param("bfloat16", marks=pytest.mark.skipif(not has_units("bfloat16"), reason="no units for bfloat16"))
+bfloat16 = pytest.param("bfloat16", marks=pytest.mark.skipif(not has_units("bfloat16"), reason="has to emulate"))
 
 
 @pytest.fixture(scope="module")

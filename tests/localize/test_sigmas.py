@@ -66,7 +66,7 @@ def test_too_few_pairs_leave_the_factors(caplog: pytest.LogCaptureFixture) -> No
     network = LocNet(config.network).eval()
     torch.nn.init.zeros_(network.heads["probability"].out_conv.weight)  # the bias is left: nothing is found
     assert build_calibrator(config, emitters=300)(network, info) == info.scaling
-    assert "too few to tell" in caplog.text
+    assert "too few to calibrate" in caplog.text
 
 
 def shorter(folder: Path) -> Path:

@@ -151,13 +151,13 @@ def test_molecules_are_filtered_too(write_rows: WriteRows, tmp_path: Path) -> No
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nothing": ({}, "There is no condition"),
-    "unknown column": ({"where": "sigma < 3"}, "'sigma', which is no column"),
-    "no volumes": ({"volumes": (7, 7)}, "volumes 7:7 holds nothing; expected START:STOP with the end excluded"),
-    "planes from the end": ({"planes": (-3, None)}, "planes -3: holds nothing"),
+    "nothing": ({}, "No condition was given"),
+    "unknown column": ({"where": "sigma < 3"}, "'sigma', which is not a column"),
+    "no volumes": ({"volumes": (7, 7)}, "volumes 7:7 is empty or negative; expected START:STOP with the end excluded"),
+    "planes from the end": ({"planes": (-3, None)}, "planes -3: is empty or negative"),
     "share": ({"best": 1.5}, "best is 1.5; expected a share"),
-    "no radius": ({"min_neighbours": 3}, "go together"),
-    "no number": ({"radius_nm": 30}, "go together"),
+    "no radius": ({"min_neighbours": 3}, "Only one of min_neighbours"),
+    "no number": ({"radius_nm": 30}, "Only one of min_neighbours"),
     "too few": ({"min_neighbours": 0, "radius_nm": 30}, "min_neighbours is 0"),
     "no distance": ({"min_neighbours": 1, "radius_nm": 0}, "radius_nm is 0"),
 }
@@ -172,5 +172,5 @@ def test_refused(table: Path, tmp_path: Path, options: dict[str, Any], message: 
 
 def test_neighbours_need_to_know_where_planes_lie(write_rows: WriteRows, tmp_path: Path) -> None:
     path = write_rows({"frame": [0, 1]}, planes=2)
-    with pytest.raises(TableError, match="not known where a molecule of one plane lies in the next"):
+    with pytest.raises(TableError, match="positions in different planes cannot be compared"):
         filter_table(path, tmp_path / "out.parquet", min_neighbours=1, radius_nm=30)

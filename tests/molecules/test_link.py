@@ -302,8 +302,8 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] 
     "no sigma": ({"x_sig": [1.0, np.nan]}, {}, TableError, r"without a position or a sigma in x and y .*frame 1"),
     "zero sigma": ({"y_sig": [0.0, 1.0]}, {}, TableError, r"first in frame 0"),
     "no position": ({"x_nm": [np.inf, 1.0]}, {}, TableError, r"first in frame 0"),
-    "order": ({"frame": [1, 0]}, {}, TableError, "not in the order of frames"),
-    "planes without geometry": ({}, {"planes": 5}, TableError, "5 planes a volume and no columns xs_nm"),
+    "order": ({"frame": [1, 0]}, {}, TableError, "not sorted by frame"),
+    "planes without geometry": ({}, {"planes": 5}, TableError, "5 planes per volume but no columns xs_nm"),
 }
 
 

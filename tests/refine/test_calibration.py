@@ -164,7 +164,7 @@ def test_beads_that_are_left_out_are_named(tmp_path: Path) -> None:
     assert sorted(line.split(": ")[1] for line in found.left_out) == [
         "another bead within 21 pixels",
         "another bead within 21 pixels",
-        "too near to the border",
+        "too close to the border",
     ]
 
 
@@ -262,7 +262,7 @@ REFUSED = [
     ),
     pytest.param(_there_and_back, GOOD, "turns back at slice 24", id="there and back"),
     pytest.param(_twice, GOOD, "slice 25", id="two scans"),
-    pytest.param(lambda: _scan([24] * SLICES), GOOD, "stage stood still", id="one slice over and over"),
+    pytest.param(lambda: _scan([24] * SLICES), GOOD, "stage did not move", id="one slice over and over"),
     pytest.param(lambda: bead_stack()[:48].reshape(3, 16, 82, 80), GOOD, "scans of 16", id="four dimensions"),
     pytest.param(bead_stack, {**GOOD, "focus_slice": 200.0}, "slice 200", id="focus outside"),
 ]
@@ -314,7 +314,7 @@ def test_the_order_of_real_scans(shared_data: Path, name: str, roi_px: int) -> N
 def test_a_scan_with_the_focus_at_an_end_is_noted(tmp_path: Path) -> None:
     path = save(tmp_path / "beads.tif", bead_stack(beads=BEADS[:1])[:24])
     found = calibrate([path], pixel=PIXEL, z_step_nm=STEP)
-    assert "of the 24 slices is" in " ".join(found.notes)
+    assert "of the 24 slices is slice" in " ".join(found.notes)
     full = save(tmp_path / "full.tif", bead_stack(beads=BEADS[:1]))
     assert calibrate([full], pixel=PIXEL, z_step_nm=STEP).notes == ()
 

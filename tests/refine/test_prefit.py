@@ -393,8 +393,8 @@ def test_the_same_seed_gives_the_same_numbers(small: Path) -> None:
 def test_what_is_not_given_is_the_bases_and_said(small: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = estimate_small(small, camera=None)
     (warning,) = found.warnings
-    assert "warning: the camera is that of the base" in warning
-    assert any("the camera is that of the base" in line for line in caplog.messages)
+    assert "warning: no camera was given, so the camera of the base" in warning
+    assert any("no camera was given, so the camera of the base" in line for line in caplog.messages)
     assert "offset_adu 90" in warning
     assert warning in training_text(found).replace("# ", "")
     assert found.training.simulation.pixel_size == PIXEL
@@ -428,7 +428,7 @@ def test_a_sparse_movie_is_trained_at_the_density_of_the_base(tmp_path: Path) ->
         if name == "sparse":
             assert found.density.per_um2 < 0.1, "what the movie has is told as it is"
             assert trained == base
-            assert any("training has the density of the base, 0.5 per um2" in note for note in found.notes)
+            assert any("training uses the density of the base, 0.5 per um2" in note for note in found.notes)
         else:
             assert trained == pytest.approx(found.density.local_per_um2, rel=0.01)
             assert not any("density of the base" in note for note in found.notes)
@@ -438,7 +438,7 @@ def test_ten_spots_are_enough_with_a_warning(tmp_path: Path) -> None:
     found = Case(density=0.03, volumes=20, photons=(2000.0, 200.0)).estimate(tmp_path)
     assert 10 <= found.quality.num_kept < 30
     (warning,) = found.warnings
-    assert f"warning: only {found.quality.num_kept} emitters stand alone" in warning
+    assert f"warning: only {found.quality.num_kept} spots are isolated" in warning
     assert found.photons.mean == pytest.approx(2000, rel=0.35)
     assert found.quality.num_frames == 20
 
@@ -494,7 +494,7 @@ BAD = {
     "small frames": (InputError, "expected at least", lambda f: estimate_array(f, dark(12))),
     "no planes": (
         ConfigError,
-        "one plane a volume",
+        "one plane per volume",
         lambda f: estimate_array(f, dark(), base=load(TrainingConfig, find_config("lls-paint"))),
     ),
     "PSF of other pixels": (ConfigError, "calibrated with pixels of 100", lambda f: estimate_with_other_pixels(f)),

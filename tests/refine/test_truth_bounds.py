@@ -110,7 +110,7 @@ def test_fits_of_simulated_emitters_reach_the_bound() -> None:
 
 def test_unknown_background_and_camera_maps_are_refused() -> None:
     dark = Emitters(**{**vars(truth()), "bg": np.array([np.nan])})
-    with pytest.raises(ConfigError, match=r"1 of 1 rows without bg.*--bg"):
+    with pytest.raises(ConfigError, match=r"1 of 1 rows of the truth have no bg.*--bg"):
         with_bounds(dark, FLAT, camera=camera(), pixel=PIXEL)
     maps = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2="map.npy")
     with pytest.raises(ConfigError, match="per-pixel maps"):

@@ -1,1 +1,1 @@
-"""How large the errors of a model are: its sigmas, probabilities and correlations, measured on simulated frames."""
+"""Calibration of a model's sigmas, probabilities and error correlations on simulated frames."""

@@ -1,8 +1,8 @@
-"""Conditions in which the errors of a model are measured: they span what it was trained for.
+"""Simulation conditions for measuring the errors of a model, which span the range that it was trained for.
 
-Densities, brightnesses and backgrounds are spread evenly over their logarithms (a Halton sequence); in each condition
-they are nearly the same for all emitters, as in a user's movie. In training they vary from frame to frame, and sigmas
-that are right on average over such frames are too large for a sparse movie and too small for a dense one.
+Densities, brightnesses and backgrounds are spread evenly over their logarithms (a Halton sequence). Within a condition
+they are nearly the same for all emitters, as in a user's movie. In training they vary from frame to frame; sigmas that
+are right on average over such frames are too large for a sparse movie and too small for a dense one.
 """
 
 import math
@@ -16,22 +16,26 @@ from lls_decode.localize.validate import frames_for
 _MOST_CONDITIONS, _FEWEST_CONDITIONS = 48, 6
 _EMITTERS_EACH = 400
 _MOST_SEQUENCES = 8
-"""Of a condition: frames of a sparse one hold few emitters, and time is short."""
+"""Largest number of sequences per condition, which limits the time spent on sparse conditions."""
 _DENSER = 1.5
-"""The densest condition over the densest training frames: molecules of a cell are no homogeneous Poisson process."""
+"""Density of the densest condition relative to the densest training frames. It exceeds 1 because molecules in a cell
+are not spread uniformly."""
 _SPARSEST = 0.05
-"""Least density over the mean of the training."""
+"""Smallest density relative to the mean density of the training."""
 _DIMMEST = 0.2
-"""Least brightness over the mean of the training."""
+"""Smallest brightness relative to the mean brightness of the training."""
 _FLUX_SPREAD = 0.2
-"""Largest standard deviation of the brightness over its mean: as in training, where that has less."""
+"""Relative standard deviation of the brightness; smaller where the training has a smaller one."""
 _LEAST_BG = 0.1
 _ONE_LIGHT = {"sparse_share": 0.0, "any_light_share": 0.0, "background": 1.0}
-"""Variety without other densities, brightnesses and backgrounds than the stated ones."""
+"""Settings that make `Variety` keep the stated density, brightness and background."""
 
 
 def span_conditions(config: TrainingConfig, emitters: int) -> list[TrainingConfig]:
-    """Return one configuration a condition, with about ``emitters`` targets in all; the last one is the training's."""
+    """Return one configuration per condition, with about ``emitters`` targets in total.
+
+    The last condition is that of the training itself.
+    """
     count = min(max(emitters // _EMITTERS_EACH, _FEWEST_CONDITIONS), _MOST_CONDITIONS)
     sequence = qmc.Halton(3, scramble=False)
     sequence.fast_forward(1)  # the first point is a corner
@@ -50,13 +54,13 @@ def _condition(config: TrainingConfig, density: float, photons: float, bg: float
     )
     background = simulation.background.replace(low=bg, high=bg)
     simulation = simulation.replace(emitters=light, background=background)
-    # the PSF varies as in training; density, brightness and background are those of the condition
+    # only the PSF varies as in training; density, brightness and background are fixed by the condition
     variety = None if config.variety is None else config.variety.replace(**_ONE_LIGHT)
     return _sized(config.replace(simulation=simulation, variety=variety), emitters)
 
 
 def _sized(config: TrainingConfig, emitters: int) -> TrainingConfig:
-    """The configuration with as many validation frames as hold the emitters, in whole sequences."""
+    """Set the number of validation frames so that whole sequences hold about this many emitters."""
     sequences = math.ceil(frames_for(config, emitters) / config.sequence_frames)
     return config.replace(validation_frames=config.sequence_frames * min(sequences, _MOST_SEQUENCES))
 

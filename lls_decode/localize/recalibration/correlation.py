@@ -1,4 +1,4 @@
-"""How much the errors of one molecule in neighbouring frames are alike."""
+"""Correlation between the errors of one molecule in neighbouring frames."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,17 @@ _MOST_FRAMES = 8
 def measure_correlation(
     ratio: dict[str, Floats], condition: Integers, molecule: Integers, window: Integers, *, context: ContextKind
 ) -> ErrorCorrelation:
-    """Correlate error / sigma of all pairs of detections of one molecule, by how many frames they are apart.
+    """Correlate error / sigma over all pairs of detections of one molecule, as a function of their distance in frames.
 
-    Negative correlations count as 0. A series ends where fewer than 300 pairs are left.
+    Negative correlations count as 0. A series ends at the distance for which fewer than 300 pairs are left.
 
     Parameters
     ----------
     ratio
-        Error / sigma, each (M,), of ``x``, ``y`` and, for 3-D models, ``z``.
+        Error / sigma of ``x``, ``y`` and, for 3-D models, ``z``; each (M,).
     condition, molecule, window
-        (M,) which molecule of which condition, and its frame, ascending along a sequence.
+        Condition, number of the molecule in this condition, and frame of each detection; each (M,). Frames ascend along
+        a sequence.
     """
     order = np.lexsort((window, molecule, condition))
     condition, molecule, window = condition[order], molecule[order], window[order]
@@ -41,11 +42,11 @@ def measure_correlation(
 
 
 def _by_distance(ratio: Floats, condition: Integers, molecule: Integers, window: Integers) -> tuple[float, ...]:
-    """Return the correlation 1, 2, ... frames apart; rows are sorted by molecule, then by frame."""
+    """Return the correlations of errors 1, 2, ... frames apart, from rows sorted by molecule, then by frame."""
     series: list[float] = []
     for apart in range(1, _MOST_FRAMES):
         products, squares = [], []
-        for rows in range(1, apart + 1):  # a molecule may be missed in a frame between
+        for rows in range(1, apart + 1):  # a molecule may be missed in frames in between
             one, other = slice(None, -rows), slice(rows, None)
             same = (condition[one] == condition[other]) & (molecule[one] == molecule[other])
             same &= window[other] - window[one] == apart

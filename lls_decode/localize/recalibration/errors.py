@@ -1,4 +1,4 @@
-"""Errors of a network on simulated frames, with what it says of each detection."""
+"""Measurement of a network's errors on simulated frames, together with its predictions for each detection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,30 +22,31 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Errors:
-    """Detections that match a true emitter, (M,), and all detections, (D,)."""
+    """Errors of the M detections that match a true emitter, and probabilities of all D detections."""
 
     columns: Columns
-    """Of the matched ones, in nm and photons, with sigmas as the network predicts them."""
+    """Columns of the matched detections in nm and photons, with uncalibrated sigmas."""
     found: Detections
     error: dict[str, Floats]
-    """Found minus true, by quantity: ``x``, ``y``, ``z`` (nm) and ``photons``; without z for 2-D models."""
+    """Found minus true values, by quantity: ``x``, ``y``, ``z`` (nm) and ``photons``; without z for 2-D models."""
     condition: Integers
     window: Integers
-    """Ascending along a sequence."""
+    """Frame of each matched detection, (M,), ascending along a sequence."""
     molecule: Integers
-    """Number of the molecule in its condition."""
+    """Number of the molecule in its condition, (M,)."""
     num_truth: int
     prob: Floats
-    """(D,) summed probability of all detections."""
+    """Summed probability of all detections, (D,)."""
     is_right: Mask
-    """(D,) which of them match."""
+    """Whether each detection matches a true emitter, (D,)."""
     prob_condition: Integers
+    """Condition of all detections, (D,)."""
 
     def __len__(self) -> int:
         return len(self.condition)
 
     def select(self, conditions: Mask) -> "Errors":
-        """Return the rows of some conditions, given by a mask over them."""
+        """Return the errors of selected conditions, given by a mask over the conditions."""
         rows, all_rows = conditions[self.condition], conditions[self.prob_condition]
         return Errors(
             columns={name: values[rows] for name, values in self.columns.items()},
@@ -62,7 +63,7 @@ class Errors:
 
 
 def measure_errors(network: LocNet, info: BundleInfo, conditions: Sequence[TrainingConfig], *, seed: int) -> Errors:
-    """Simulate the frames of all conditions and match what the network finds in them."""
+    """Simulate frames of all conditions, and match the network's detections to the true emitters."""
     info = info.replace(scaling=info.scaling.uncalibrated)
     return _joined([_errors(network, info, config, seed + k, k) for k, config in enumerate(conditions)])
 

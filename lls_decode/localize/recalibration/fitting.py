@@ -1,9 +1,9 @@
-"""Curves of sigmas, fitted to errors by maximum likelihood.
+"""Maximum-likelihood fit of the curves that correct sigmas.
 
-Errors are taken as normal up to five sigma and as a power law beyond: a detection that was matched with another emitter
-than its own then counts as five sigma, however far it is. Maximum likelihood alone leaves the rarest conditions
-wrong in favour of the many others; the sum over conditions of the squared logarithm of their mean squared error in
-units of sigma is added, so that sigmas are right in each.
+Errors are modelled as normal up to five sigma and by a power law beyond. A detection that was matched to the wrong
+emitter therefore counts as five sigma, no matter how far away it is. Maximum likelihood alone would favour frequent
+conditions over rare ones. To make sigmas correct in every condition, the loss also includes, summed over conditions,
+the squared logarithm of the mean of (error / sigma)^2.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 FARTHEST = 5.0
-"""Errors beyond this many sigma count as this many."""
+"""Number of sigmas to which larger errors are clipped."""
 _NUM_KNOTS: Mapping[ErrorFeature, int] = {"sigma": 4, "position": 4, "near": 4, "crowd": 4, "bg": 3}
 _KNOT_QUANTILES = (0.02, 0.98)
 _LEAST_RANGE = 0.01
-"""A feature that varies less (the background where there is one only) gets no curve."""
+"""Smallest distance between the knots of a feature; a feature that varies less (a constant background) has no curve."""
 _STEEPEST_FALL = 0.7
-"""The term of the sigma itself falls at most this fast: a larger predicted sigma is a larger one."""
+"""Largest negative slope of the curve for ``sigma``; below 1, so that a larger predicted sigma remains larger."""
 _STIFFNESS = 1e-3
-"""Weight of the squared rises."""
+"""Weight of the sum of squared rises in the loss."""
 _EVENNESS = 8.0
-"""Weight of what is added to the likelihood for the sake of each condition."""
+"""Weight of the loss term that makes sigmas correct in every condition."""
 _FULL_WEIGHT = 100
-"""Matches from which on a condition counts in full."""
+"""Number of matches from which a condition has its full weight."""
 
 
 def fit_sigmas(
@@ -39,16 +39,16 @@ def fit_sigmas(
     error: Floats,
     condition: Integers,
 ) -> SigmaCurve:
-    """Fit the factor of a sigma.
+    """Fit the curves of the correction factor of a sigma.
 
     Parameters
     ----------
     features
-        As `localize.calibrated.error_features` gives them, each (M,).
+        Features from `localize.calibrated.error_features`, each (M,).
     sigma, error
-        What the network predicts, and what was measured; both (M,), same unit.
+        Predicted sigma and measured error, both (M,) and in the same unit.
     condition
-        (M,) number of the condition.
+        Number of the condition of each match, (M,).
     """
     knots = {name: _knots(np.asarray(values, dtype=np.float64), _NUM_KNOTS[name]) for name, values in features.items()}
     knots = {name: found for name, found in knots.items() if len(found) > 1}
@@ -69,7 +69,7 @@ def fit_sigmas(
 
 
 class _Loss:
-    """Negative logarithm of the likelihood, with its gradient, over the offset and the rises of the curves."""
+    """Loss and its gradient as a function of the offset and the rises of the curves."""
 
     def __init__(self, design: Floats, log_sigma: Floats, log_error: Floats, condition: Integers) -> None:
         self._design, self._log_sigma, self._log_error, self._condition = design, log_sigma, log_error, condition
@@ -96,20 +96,20 @@ class _Loss:
 
 
 def clipped_square(log_ratio: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return (error / sigma)^2 of the logarithms of error / sigma, at most `FARTHEST` squared, and where it is more."""
+    """Return (error / sigma)^2, clipped at `FARTHEST` squared, from log(error / sigma), and where it was clipped."""
     is_far = log_ratio > np.log(FARTHEST)
     return np.exp(2 * np.minimum(log_ratio, np.log(FARTHEST))), is_far
 
 
 def _knots(values: Floats, count: int) -> Floats:
-    """Return knots at even quantiles; fewer than two where the feature hardly varies."""
+    """Return knots at evenly spaced quantiles; fewer than two where the feature hardly varies."""
     found = np.unique(np.round(np.quantile(values, np.linspace(*_KNOT_QUANTILES, count)), 4))
     apart = np.concatenate([[True], np.diff(found) > _LEAST_RANGE])
     return np.asarray(found[apart])
 
 
 def _ramps(values: Floats, knots: Floats) -> Floats:
-    """Return (M, K - 1): how far each value has come from each knot to the next, 0 to 1."""
+    """Return the position of each value between each knot and the next, clipped to 0 ... 1, (M, K - 1)."""
     return np.clip((values[:, None] - knots[:-1]) / np.diff(knots), 0.0, 1.0)
 
 

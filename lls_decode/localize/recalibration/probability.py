@@ -1,4 +1,4 @@
-"""What a summed probability means: the share of right detections among those that have it."""
+"""Calibration of summed probabilities, so that they equal the share of correct detections."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,19 +11,19 @@ Mask = npt.NDArray[np.bool_]
 
 _BINS = 8
 _FEWEST = 200
-"""Detections below 1 from which a curve is fitted."""
+"""Smallest number of detections with a probability below 1 for which a curve is fitted."""
 
 
 def fit_probability(prob: Floats, is_right: Mask, weight: Floats) -> Curve | None:
-    """Fit a monotone curve to the share of right detections; None for too few.
+    """Fit a monotone curve to the share of correct detections; return None for too few detections.
 
-    Bins of equally many detections below 1, and one of those at 1, are made monotone (isotonic regression). A
-    probability of 0 is right never: below all detections, the curve runs to there.
+    Detections with probabilities below 1 are divided into bins of equal counts; those at 1 form another bin. Isotonic
+    regression makes the shares of the bins monotone. Below the first bin, the curve runs to 0 at a probability of 0.
 
     Parameters
     ----------
     prob, is_right, weight
-        All (D,).
+        Summed probability, correctness and weight of each detection, all (D,).
     """
     below = np.flatnonzero(prob < 1)
     if len(below) < _FEWEST:

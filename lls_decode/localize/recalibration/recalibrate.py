@@ -1,11 +1,11 @@
-"""Calibrate the sigmas and probabilities of a model on simulated frames.
+"""Calibration of a model's sigmas and probabilities on simulated frames.
 
-A network learns its sigmas together with everything else and ends with ones that are somewhat too small: detections
-that belong to two emitters, or to another one than the network took, have errors that its Gaussians do not know. They
-are right on average at best: too large where emitters are alone, too small where they are dense. First comes one factor
-for each sigma, the standard deviation of error / sigma over all matched detections, in which an error beyond five
-sigma counts as five: a hundred times the sigma, once in ten thousand detections, would otherwise double the sigmas
-of all. On top of it come curves that make sigmas right in each of many conditions (`recalibration.conditions`).
+The sigmas that a network learns are somewhat too small, because its Gaussians do not model the errors of detections
+that merge two emitters or belong to the wrong one. At best they are right on average: too large for isolated emitters,
+too small in dense regions. Calibration has two steps. First, each sigma gets one factor: the standard deviation of
+error / sigma over all matched detections, with errors clipped at five sigma. Without clipping, one error of a hundred
+sigma in ten thousand detections would increase all sigmas considerably. Second, curves make the sigmas correct in each
+of many conditions (`recalibration.conditions`).
 """
 
 import logging
@@ -45,7 +45,7 @@ from lls_decode.outputs import guarded
 from lls_decode.table.files import output_error
 
 _SEED = 123_456_789
-"""Neither the validation frames nor those of a training seed in use; that of each condition is one more."""
+"""Seed that no training, validation or threshold choice uses; it is incremented for each condition."""
 _EMITTERS = 20_000
 _FEWEST_PAIRS = 100
 _FEWEST_FOR_CURVES = 1000
@@ -67,21 +67,21 @@ class Recalibration:
     scaling: Scaling
     detection: DetectionThresholds | None
     accuracy: Score
-    """On the validation frames, with the new thresholds and sigmas."""
+    """Accuracy on the validation frames, with the new thresholds and sigmas."""
 
 
 def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Calibrator:
-    """Make what calibrates the sigmas of a network, on frames with about ``emitters`` targets.
+    """Make a function that calibrates the sigmas of a network on frames with about ``emitters`` targets.
 
-    The result gives the scaling of the network with its factors and its calibration; where fewer than 100 detections
-    match, as it was; where fewer than 1000 match, with factors alone.
+    The function returns the network's scaling with factors and calibration. If fewer than 1000 detections match, the
+    scaling has factors only; if fewer than 100 match, it is unchanged.
     """
 
     def calibrate(network: LocNet, info: BundleInfo) -> Scaling:
         errors = measure_errors(network, info, span_conditions(config, emitters), seed=_SEED)
         if len(errors) < _FEWEST_PAIRS:
             logger.warning(
-                "%s: only %d of %d simulated emitters were found, too few to tell how good the predicted sigmas are",
+                "%s: only %d of %d simulated emitters were found, too few to calibrate the predicted sigmas",
                 info.name,
                 len(errors),
                 errors.num_truth,
@@ -99,7 +99,7 @@ def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Ca
 
 
 def fit_calibration(errors: Errors, factors: Mapping[str, float], config: TrainingConfig) -> ErrorCalibration:
-    """Fit the calibration on top of the factors of a model, and judge it on conditions that were left out."""
+    """Fit the calibration in addition to the factors of a model, and validate it on held-out conditions."""
     columns = dict(errors.columns)
     for quantity, factor in factors.items():
         columns[SIGMAS[quantity]] = columns[SIGMAS[quantity]] * np.float32(factor)
@@ -129,14 +129,15 @@ def fit_calibration(errors: Errors, factors: Mapping[str, float], config: Traini
 
 
 def _fit(errors: Errors, columns: Columns, conditions: int) -> ErrorCalibration:
-    """Fit all curves; the correlation is measured with them."""
+    """Fit all curves; error correlations are measured afterwards, with these curves."""
     with_z = "z" in errors.error
 
     def curve(quantity: str) -> SigmaCurve:
         features = error_features(columns, errors.found, quantity, with_z=with_z)
         sigma = columns[SIGMAS[quantity]].astype(np.float64)
         error = errors.error[quantity]
-        scatter = error - np.mean(_gathered(error / sigma)) * sigma  # a sigma says how errors scatter, not around what
+        # a sigma describes the scatter of errors, not their mean
+        scatter = error - np.mean(_gathered(error / sigma)) * sigma
         return fit_sigmas(features, columns[SIGMAS[quantity]], scatter, errors.condition)
 
     weight = 1 / np.maximum(np.bincount(errors.prob_condition), _FEWEST_PAIRS)
@@ -151,13 +152,13 @@ def _fit(errors: Errors, columns: Columns, conditions: int) -> ErrorCalibration:
 
 
 def _ratios(errors: Errors, columns: Columns, calibration: ErrorCalibration) -> dict[str, Floats]:
-    """Error / sigma by quantity."""
+    """Return error / calibrated sigma, by quantity."""
     better = calibrated(columns, errors.found, calibration)
     return {quantity: error / better[SIGMAS[quantity]] for quantity, error in errors.error.items()}
 
 
 def _spreads(errors: Errors, columns: Columns, calibration: ErrorCalibration) -> dict[str, list[float]]:
-    """The standard deviation of error / sigma in each condition that has enough matches, by quantity."""
+    """Return the standard deviation of error / sigma in each condition with enough matches, by quantity."""
     count = np.bincount(errors.condition)
     return {
         quantity: [spread(ratio[errors.condition == each]) for each in np.flatnonzero(count >= _FEWEST_TO_JUDGE)]
@@ -170,12 +171,12 @@ def _rows(columns: Columns, rows: npt.NDArray[np.bool_]) -> Columns:
 
 
 def spread(ratio: npt.NDArray[np.float64]) -> float:
-    """Standard deviation of values of which those beyond five standard deviations count as five."""
+    """Return the standard deviation of values that are clipped at five standard deviations."""
     return float(np.std(_gathered(ratio)))
 
 
 def _gathered(ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Values with those beyond five standard deviations of the result, from the median, brought there."""
+    """Clip values at five standard deviations (of the clipped values) from the median."""
     middle = float(np.median(ratio))
     gathered, found = ratio, float(np.std(ratio))
     for _ in range(_ROUNDS):
@@ -188,10 +189,10 @@ def _gathered(ratio: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def recalibrate(
     bundle: str | Path, out: str | Path, *, emitters: int = _EMITTERS, device: torch.device | None = None
 ) -> Recalibration:
-    """Choose a bundle's detection thresholds and calibrate its sigmas on frames simulated as for its training.
+    """Choose a bundle's detection thresholds and calibrate its sigmas, on frames simulated as for its training.
 
-    Weights stay as they are to the bit; the accuracy in the new record is that with thresholds and calibration. The
-    same bundle gives the same one.
+    The weights do not change. The accuracy recorded in the new bundle is measured with the new thresholds and
+    calibration. The result is reproducible.
 
     Raises
     ------
@@ -205,9 +206,9 @@ def recalibrate(
     configuration = old.info.training.get("configuration")
     if configuration is None:
         raise BundleError(
-            f"{bundle} does not say how its training frames were simulated (it was imported from "
-            f"{old.info.imported_from or 'elsewhere'}), so that its sigmas cannot be measured; fine-tune it with "
-            "'lls-decode train --init-from' in place of this."
+            f"{bundle} has no record of how its training frames were simulated (it was imported from "
+            f"{old.info.imported_from or 'elsewhere'}), so its sigmas cannot be calibrated; fine-tune it with "
+            "'lls-decode train --init-from' instead."
         )
     config = recorded_training(configuration, source=f"{bundle}: its training configuration")
     info = old.info.replace(detection=build_threshold_chooser(config, emitters=emitters)(old.network, old.info))

@@ -1,4 +1,4 @@
-"""Bead stacks: reading them, finding beads, and saying why one is of no use.
+"""Reading of bead stacks, and detection of usable beads with the reasons why others are rejected.
 
 Shape letters: ``Z`` slices, ``Y X`` pixels, ``B`` beads.
 """
@@ -18,12 +18,12 @@ from lls_decode.robust import MAD_TO_SD
 Floats = npt.NDArray[np.float64]
 
 _FAINTEST = 0.15
-"""Beads dimmer than this share of the brightest one are taken for dirt."""
+"""Spots dimmer than this share of the brightest bead are treated as dirt."""
 _LEAST_SLICES = 8
 _FLAT_TOP = 4
-"""So many pixels of one slice at the very same brightest value are a detector at its end."""
+"""Number of pixels in one slice that share exactly the maximum value from which the bead counts as saturated."""
 _UNIT_ADU = 1e5
-"""Light of a normalised PSF's brightest slice, so that fits have something to count."""
+"""Counts to which the brightest slice of a normalised PSF is scaled, so that it can be fitted like camera counts."""
 
 
 @dataclass(frozen=True)
@@ -33,35 +33,35 @@ class BeadStack:
     path: Path
     adu_ZYX: Floats
     top_adu: float
-    """Largest value the file's type can hold; infinite for real numbers."""
+    """Largest value that the file's data type can hold; infinite for floating-point numbers."""
     z_step_nm: float | None
-    """As the file tells."""
+    """z step from the file's metadata; None where the file has none."""
 
 
 @dataclass(frozen=True)
 class Bead:
-    """One bead of one stack, cut out."""
+    """Cut-out of one bead from one stack."""
 
     path: Path
     x_px: int
-    """Pixel of the stack in the middle of the cut-out."""
+    """Column of the stack at the centre of the cut-out."""
     y_px: int
     adu_ZYX: Floats
 
 
 def read_stack(path: str | Path) -> BeadStack:
-    """Read a z-scan (TIFF, .dax, .raw), or the averaged PSF of other software, which is a scan of one bead.
+    """Read a z-scan (TIFF, .dax, .raw), or an averaged PSF from other software as a scan of one bead.
 
     Raises
     ------
     InputError
-        It is absent, is no stack of slices, or holds NaN.
+        The file is missing, is not one stack of slices, or holds NaN.
     """
     movie = open_movie(path)
     if movie.num_frames < _LEAST_SLICES or movie.planes not in (1, movie.num_frames):
         raise InputError(
             f"{path} has {movie.num_frames} slices in scans of {movie.planes}, expected one z-scan (slices, rows, "
-            f"columns) of at least {_LEAST_SLICES} slices; give one scan a file."
+            f"columns) of at least {_LEAST_SLICES} slices; save one scan per file."
         )
     adu = np.asarray(movie.read(0, movie.num_frames), dtype=np.float64)
     wrong = ~np.isfinite(adu).all(axis=(1, 2))
@@ -70,27 +70,27 @@ def read_stack(path: str | Path) -> BeadStack:
             f"{path}: slice {int(wrong.argmax())} holds NaN or infinite values, {int(wrong.sum())} slices in all; "
             "export the stack as camera counts."
         )
-    if adu.max() <= 1.0:  # a PSF of other software, normalised to its sum or peak: no counts
+    if adu.max() <= 1.0:  # a PSF from other software, normalised to its sum or peak instead of camera counts
         adu *= _UNIT_ADU / max(float(adu.sum(axis=(1, 2)).max()), 1e-9)
     top = float(np.iinfo(movie.dtype).max) if movie.dtype.kind in "ui" else math.inf
     return BeadStack(Path(path), adu, top, movie.z_step_nm)
 
 
 def find_beads(stack: BeadStack, *, roi_px: int) -> tuple[list[Bead], list[str]]:
-    """Beads that stand alone, brightest first, and a line on each that was left out.
+    """Find isolated beads; return them brightest first, with one line of text per rejected bead.
 
-    Beads are local maxima of the mean over z, well above its noise, and further than a region of interest from each
-    other and half of one from the border.
+    Beads are local maxima of the mean over z, well above its noise. They must be at least one region of interest apart
+    and half a region of interest from the border.
 
     Raises
     ------
     InputError
-        There is none.
+        The stack has no usable bead.
     """
     _, height, width = stack.adu_ZYX.shape
     half = roi_px // 2
     mean = stack.adu_ZYX.mean(axis=0)
-    if min(height, width) < roi_px + half:  # one bead, cut out already
+    if min(height, width) < roi_px + half:  # the stack is the cut-out of one bead
         y, x = (_middle_index(size, half) for size in (height, width))
         places = [(y, x)] if mean.max() > np.median(mean) + 5 * _noise(stack) else []
     else:
@@ -99,7 +99,7 @@ def find_beads(stack: BeadStack, *, roi_px: int) -> tuple[list[Bead], list[str]]
     for y, x in places:
         name = f"bead at x {x}, y {y} of {stack.path.name}"
         if not (half <= y < height - half and half <= x < width - half):
-            left_out.append(f"{name}: too near to the border")
+            left_out.append(f"{name}: too close to the border")
             continue
         if any(max(abs(y - v), abs(x - u)) < roi_px for v, u in places if (v, u) != (y, x)):
             left_out.append(f"{name}: another bead within {roi_px} pixels")
@@ -112,7 +112,7 @@ def find_beads(stack: BeadStack, *, roi_px: int) -> tuple[list[Bead], list[str]]
     if not beads:
         found = f"none of {len(places)} beads can be used ({'; '.join(left_out)})" if places else "no beads found"
         raise InputError(
-            f"{stack.path}: {found}, expected bright spots that stand {roi_px} pixels apart; record sparser, "
+            f"{stack.path}: {found}, expected bright spots at least {roi_px} pixels apart; record sparser, "
             "unsaturated beads, or give a smaller --roi-px."
         )
     return beads, left_out
@@ -123,13 +123,13 @@ def _middle_index(size: int, half: int) -> int:
 
 
 def _noise(stack: BeadStack) -> float:
-    """Standard deviation of the mean over z of a dark pixel, from differences of neighbouring slices."""
+    """Estimate the noise of a dark pixel's mean over z from the differences of neighbouring slices."""
     differences = np.diff(stack.adu_ZYX, axis=0)
     return float(MAD_TO_SD * np.median(np.abs(differences)) / math.sqrt(2 * len(stack.adu_ZYX))) + 1e-9
 
 
 def _peaks(mean: Floats, *, noise: float, apart: int) -> list[tuple[int, int]]:
-    """Rows and columns of local maxima, brightest first."""
+    """Return rows and columns of the local maxima, brightest first."""
     smooth = gaussian_filter(mean, 2.0)
     smooth = smooth - np.median(smooth)
     spread = MAD_TO_SD * np.median(np.abs(smooth))

@@ -1,11 +1,12 @@
-"""From bead stacks to a PSF: alignment, robust average, smoothing, spline, and how well it fits its own beads.
+"""PSF calibration from bead stacks: alignment, robust average, smoothing, spline, and validation on the beads.
 
-Beads are brought together in x, y and z by the peak of their cross-correlation with the average, then by least squares
-on its slopes, again and again; a bead that does not look like the average is left out. Along z the average is replaced
-by a least-squares cubic spline, which is what smooths it. z rises with the slices; give a negative step when it falls.
+The first alignment of the beads in x, y and z uses the peak of their cross-correlation with the average. Later rounds
+refine it by least squares on the slopes of the average. Beads that do not resemble the average are rejected. A
+least-squares cubic spline along z then smooths the average. z increases with the slice number; a negative step reverses
+its direction.
 
-How well the PSF finds z is told by slices it has not seen: even ones are fitted with a PSF of the odd ones, odd ones
-with a PSF of the even ones.
+The z accuracy of the PSF is measured on slices that it was not made from: a PSF of the odd slices fits the even slices,
+and a PSF of the even slices fits the odd ones.
 
 Shape letters: ``Z`` slices, ``Y X`` pixels, ``B`` beads.
 """
@@ -37,68 +38,68 @@ Floats = npt.NDArray[np.float64]
 _ROUNDS = 6
 _LEAST_CORRELATION = 0.8
 _RIM_PX = 2
-"""So much is left out of the fits on each side, so that the PSF covers them wherever the bead is found."""
+"""Width of the margin that fits exclude on each side, so that the PSF covers the fitted pixels even if shifted."""
 
 
 @dataclass(frozen=True)
 class BeadFit:
-    """What a PSF made of every other slice finds in the slices of one bead; arrays (Z,)."""
+    """Fits of the slices of one bead, each with a PSF made without that slice; arrays (Z,)."""
 
     file: str
     x_px: int
     y_px: int
     shift_nm: tuple[float, float, float]
-    """Where the bead lies in x, y, z relative to the average."""
+    """Position of the bead relative to the average: x, y, z."""
     correlation: float
-    """With the average."""
+    """Correlation of the aligned bead with the average."""
     used: bool
     stage_z_nm: Floats
-    """z of the slice, 0 where the average is in focus, the bead's own shift removed."""
+    """z of each slice relative to the focus of the average, corrected for the bead's own shift."""
     fitted_z_nm: Floats
     wobble_x_nm: Floats
-    """Fitted position relative to the bead's mean one."""
+    """Fitted x relative to its median over the slices near the focus."""
     wobble_y_nm: Floats
     converged: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A PSF and what it was made of."""
+    """PSF and the data from which it was made."""
 
     volume_ZYX: Floats
     """Nodes of the spline."""
     spline: CubicSpline
     knots_nm: float
-    """Distance of the nodes along z."""
+    """Distance between the nodes along z."""
     average_ZYX: Floats
-    """Aligned beads, one slice a stage position, scaled as the spline."""
+    """Average of the aligned beads, one slice per stage position, scaled like the spline."""
     drawn_ZYX: Floats
-    """The spline in the same slices."""
+    """The spline evaluated at the same slices."""
     average_z_nm: Floats
     centroid_x_nm: Floats
-    """Centre of the light of the average in each slice, relative to that in focus: lateral wobble of the PSF itself."""
+    """x of the average's centre of light in each slice, relative to the slice in focus: lateral wobble of the PSF."""
     centroid_y_nm: Floats
     beads: tuple[BeadFit, ...]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
-    """What a user should look at."""
+    """Remarks that the user should check."""
     pixel: PixelSize
     focus_slice: float
-    """Slice that is z = 0 (fractional, the first is 0)."""
+    """Index of the slice at z = 0; may be fractional, the first slice is 0."""
     focus_given: bool
-    """Whether a user said which slice it is; else it is the middle of the sharp slices."""
+    """Whether the user chose the focus slice; otherwise it is the middle of the sharp slices."""
 
     @property
     def focus_from_middle_nm(self) -> float:
-        """Distance of z = 0 from the middle of the scan along the stage, nm; positive towards the last slice."""
+        """Distance from the middle of the scan to z = 0 along the stage, nm; positive towards the last slice."""
         step_nm = abs(float(self.average_z_nm[1] - self.average_z_nm[0]))
         return (self.focus_slice - (len(self.average_z_nm) - 1) / 2) * step_nm
 
     def bound_nm(self, photons: float, background: float, z_nm: Floats) -> Floats:
-        """Return the Cramer-Rao bound of x, y and z, ``(3, Z)``, of an emitter of so many photons in one frame.
+        """Return the Cramer-Rao bounds of x, y and z for one emitter in one frame, ``(3, Z)``.
 
-        ``photons`` are all photons of the emitter that the camera detects in the frame, summed over the PSF, without
-        background; ``background`` is photons per pixel.
+        ``photons`` is the number of the emitter's photons that the camera detects in the frame, summed over the PSF and
+        without background. ``background`` is in photons per pixel.
         """
         z = torch.as_tensor(z_nm, dtype=torch.float64)
         size = self.drawn_ZYX.shape[1]
@@ -108,7 +109,7 @@ class Calibration:
         return torch.stack([found.x_px * self.pixel.x_nm, found.y_px * self.pixel.y_nm, found.z_nm]).numpy()
 
     def residuals_nm(self, within_nm: float = 500.0) -> Floats:
-        """Fitted minus stage z of the used beads, within a distance of the focus."""
+        """Return fitted minus stage z of the used beads, for slices within a distance of the focus."""
         parts = [
             (bead.fitted_z_nm - bead.stage_z_nm)[np.abs(bead.stage_z_nm) <= within_nm]
             for bead in self.beads
@@ -117,7 +118,7 @@ class Calibration:
         return np.concatenate(parts)
 
     def summary(self, within_nm: float = 500.0) -> dict[str, Any]:
-        """Plain numbers for people and programs; nm."""
+        """Return the key figures of the calibration, in nm, as plain values for reports and JSON."""
         residuals = self.residuals_nm(within_nm)
         near = np.abs(self.average_z_nm) <= within_nm
         low, high = self.spline.z_range_nm
@@ -139,7 +140,7 @@ class Calibration:
         }
 
     def write(self, out: str | Path) -> None:
-        """Write ``.npz``, or a SMAP ``_3dcal.mat`` by that suffix."""
+        """Write the PSF as ``.npz`` or as SMAP ``_3dcal.mat``, depending on the suffix of ``out``."""
         out = Path(out)
         if out.suffix.lower() not in (".npz", ".mat"):
             raise ConfigError(f"{out} is of unknown type {out.suffix!r}; give a path that ends in .npz or _3dcal.mat.")
@@ -170,41 +171,42 @@ def calibrate(
     gain_adu_per_e: float = 1.0,
     focus_slice: float | None = None,
 ) -> Calibration:
-    """Make a PSF of the beads in one or many z-scans.
+    """Make a PSF from the beads in one or more z-scans.
 
     Parameters
     ----------
     paths
-        z-scans with one or many beads each; all of the same step and number of slices.
+        z-scans with one or more beads each, all with the same step and number of slices.
     pixel
         Size of the camera's pixels in the sample.
     z_step_nm
-        Change of the beads' z, relative to the focal plane, from slice to slice; by default what the files tell.
+        Change of the beads' z, relative to the focal plane, from slice to slice; by default read from the files.
     roi_px
-        Side of the PSF, odd; beads must stand so far apart.
+        Side of the PSF, odd. Beads must be at least this far apart.
     knots_nm
-        Distance of the knots along z; larger is smoother. Where slices lie further apart, each is a knot.
+        Distance between the knots along z; larger is smoother. If the slices are further apart, every slice is a knot.
     offset_adu, gain_adu_per_e
-        Camera, for the weights of the fits; the PSF itself does not depend on them. An EMCCD doubles the variance:
-        give twice its gain.
+        Camera offset and gain for the weights of the fits; the PSF itself does not depend on them. For an EMCCD, give
+        twice its gain, because its amplification doubles the variance.
     focus_slice
-        Slice that is z = 0; by default the middle of the range in which the average is sharp.
+        Slice at z = 0; by default the middle of the range in which the average is sharp.
 
     Raises
     ------
     InputError
-        No usable beads, NaN, not one z-scan a file, slices out of order, or stacks that do not agree.
+        There are no usable beads, values are NaN, a file is not one z-scan, slices are out of order, or the stacks
+        have different numbers of slices.
     ConfigError
         The z step is missing or impossible.
     """
     stacks = [read_stack(path) for path in paths]
     if not stacks:
-        raise ConfigError("No bead stacks were given; give one TIFF or more.")
+        raise ConfigError("No bead stacks were given; give at least one TIFF.")
     step = _step(z_step_nm, [stack.z_step_nm for stack in stacks])
     lengths = {len(stack.adu_ZYX) for stack in stacks}
     if len(lengths) > 1:
         raise InputError(
-            f"The bead stacks have {sorted(lengths)} slices, expected one number; give scans that are alike."
+            f"The bead stacks have {sorted(lengths)} slices, expected the same number; give scans of equal length."
         )
     smallest = min(min(stack.adu_ZYX.shape[1:]) for stack in stacks)
     roi_px = min(roi_px, smallest) - (1 - min(roi_px, smallest) % 2)
@@ -226,7 +228,7 @@ def calibrate(
     average = aligned.average_ZYX
     focus = _focus(average) if focus_slice is None else focus_slice
     if not 0 <= focus <= len(average) - 1:
-        raise ConfigError(f"The focus is slice {focus:g}, expected one of the {len(average)} in the stack.")
+        raise ConfigError(f"The focus is slice {focus:g}, expected a slice from 0 to {len(average) - 1} of the stack.")
     make = _Maker(average, focus, step, knots_nm / abs(step), pixel)
     volume, spline = make.spline(slice(None))
     z_nm: Floats = np.asarray((np.arange(len(average)) - focus) * step, dtype=np.float64)
@@ -261,7 +263,7 @@ def calibrate(
 
 @dataclass(frozen=True)
 class _Maker:
-    """An average, and how splines are made of it or of some of its slices."""
+    """Factory of splines from an averaged bead or from a subset of its slices."""
 
     average_ZYX: Floats
     focus: float
@@ -270,7 +272,7 @@ class _Maker:
     pixel: PixelSize
 
     def spline(self, which: slice) -> tuple[Floats, CubicSpline]:
-        """Nodes and spline of some slices."""
+        """Return the nodes and the spline of a subset of the slices."""
         slices = np.arange(len(self.average_ZYX), dtype=np.float64)[which]
         smoothed = smooth(slices, self.average_ZYX[which], self.slices_a_knot)
         nodes = smoothed.volume_KYX
@@ -289,7 +291,7 @@ class _Maker:
 
 
 def _draw(spline: CubicSpline, z_nm: Floats, roi_px: int) -> Floats:
-    """The PSF where the average lies, (Z, Y, X)."""
+    """Return the PSF evaluated at the slices and the position of the average, (Z, Y, X)."""
     z = torch.as_tensor(z_nm)
     x, y = (torch.full_like(z, centre - 1) for centre in (spline.centre_x, spline.centre_y))
     model = SplineModel(spline, dtype=torch.float64)
@@ -299,14 +301,16 @@ def _draw(spline: CubicSpline, z_nm: Floats, roi_px: int) -> Floats:
 def _step(given: float | None, told: list[float | None]) -> float:
     step = given if given is not None else told[0]
     if step is None:
-        raise ConfigError("The z step is missing: the bead stacks do not tell it; give --z-step-nm.")
+        raise ConfigError("The z step is missing from the metadata of the bead stacks; give --z-step-nm.")
     if step == 0 or not np.isfinite(step):
-        raise ConfigError(f"The z step is {step:g} nm; give the distance of the slices, negative when z falls.")
+        raise ConfigError(
+            f"The z step is {step:g} nm, expected the distance between slices; give a negative step when z decreases."
+        )
     return step
 
 
 def _above_background(adu_ZYX: Floats) -> Floats:
-    """Minus the background: the median of the rim in the third of the slices where it is darkest."""
+    """Subtract the background: the mean over the darkest third of the slices of the rim's median."""
     rim = np.ones(adu_ZYX.shape[1:], dtype=bool)
     rim[1:-1, 1:-1] = False
     levels = np.median(adu_ZYX[:, rim], axis=1)
@@ -318,13 +322,13 @@ def _above_background(adu_ZYX: Floats) -> Floats:
 class _Aligned:
     average_ZYX: Floats
     shifts: Floats
-    """(B, 3) by which each bead was moved along z, y, x; pixels."""
+    """Shift of each bead along z, y, x in slices and pixels, (B, 3)."""
     correlations: Floats
     used: npt.NDArray[np.bool_]
 
 
 def _align(beads_BZYX: Floats) -> _Aligned:
-    """Bring beads together and average them."""
+    """Align the beads and average them."""
     count = len(beads_BZYX)
     shifts, used = np.zeros((count, 3)), np.ones(count, dtype=bool)
     beads = beads_BZYX / np.sqrt((beads_BZYX**2).sum(axis=(1, 2, 3), keepdims=True))
@@ -348,7 +352,7 @@ def _align(beads_BZYX: Floats) -> _Aligned:
 
 
 def _robust_mean(beads_BZYX: Floats) -> Floats:
-    """Mean over beads scaled to each other, without those values that lie far off."""
+    """Scale the beads to each other and return their mean without outlying values."""
     mean = beads_BZYX.mean(axis=0)
     scales = (beads_BZYX * mean).sum(axis=(1, 2, 3), keepdims=True) / (mean**2).sum()
     beads = beads_BZYX / scales
@@ -361,7 +365,7 @@ def _robust_mean(beads_BZYX: Floats) -> Floats:
 
 
 def _offset(bead: Floats, average: Floats) -> Floats:
-    """Move of the bead, (z, y, x) with fractions, that lays it onto the average."""
+    """Return the subpixel shift (z, y, x) that aligns the bead with the average, from their cross-correlation."""
     size = [2 * n for n in bead.shape]
     spectrum = np.fft.rfftn(average, size, axes=(0, 1, 2)) * np.conj(np.fft.rfftn(bead, size, axes=(0, 1, 2)))
     correlation = np.fft.irfftn(spectrum, size, axes=(0, 1, 2))
@@ -377,10 +381,10 @@ def _offset(bead: Floats, average: Floats) -> Floats:
 
 
 def _small_offset(bead: Floats, average: Floats) -> Floats:
-    """As `_offset`, for moves below a pixel.
+    """Return the shift that aligns the bead with the average, for shifts below a pixel.
 
-    Correlation is pulled towards 0 by light that is cut off at the ends of the scan; this is not. To first order the
-    bead is the average plus its slopes times the move.
+    Light that is cut off at the ends of the scan biases the cross-correlation of `_offset` towards 0, but not this
+    estimate: to first order, the bead is the average plus its slopes times the shift.
     """
     inner = slice(len(average) // 8, len(average) - len(average) // 8)
     terms = [average, *np.gradient(average)]
@@ -390,7 +394,7 @@ def _small_offset(bead: Floats, average: Floats) -> Floats:
 
 
 def _focus(average_ZYX: Floats) -> float:
-    """Middle of the slices in which the light is concentrated; fractional."""
+    """Return the fractional index of the middle of the slices in which the light is concentrated."""
     sharpness = _sharpness(average_ZYX)
     weight = (sharpness - 0.5 * (sharpness.max() + np.min(sharpness))).clip(0)
     return float((weight * np.arange(len(weight))).sum() / weight.sum())
@@ -402,19 +406,19 @@ def _sharpness(average_ZYX: Floats) -> Floats:
 
 
 def _notes(average_ZYX: Floats) -> tuple[str, ...]:
-    """What is odd, but may be meant."""
+    """Return remarks about properties of the scan that are unusual but may be intended."""
     sharpest = int(_sharpness(average_ZYX).argmax())
     rim = max(2, len(average_ZYX) // 10)
     if rim <= sharpest < len(average_ZYX) - rim:
         return ()
     return (
-        f"the sharpest of the {len(average_ZYX)} slices is {sharpest}, at an end of the scan: scan through the focus, "
-        "or say which slice is z = 0 with --focus-slice (an engineered PSF may have no single focus)",
+        f"the sharpest of the {len(average_ZYX)} slices is slice {sharpest}, at an end of the scan: scan through the "
+        "focus, or set the slice at z = 0 with --focus-slice (an engineered PSF may have no single focus)",
     )
 
 
 def _centre(image: Floats) -> tuple[float, float]:
-    """Row and column of the centre of the bright part."""
+    """Return row and column of the centre of the bright part of an image."""
     bright = (image - 0.1 * image.max()).clip(0)
     rows, columns = (np.arange(size) for size in image.shape)
     return float(bright.sum(axis=1) @ rows / bright.sum()), float(bright.sum(axis=0) @ columns / bright.sum())
@@ -431,7 +435,7 @@ def _fit_bead(
     used: bool,
     step_nm: float,
 ) -> BeadFit:
-    """Fit each slice of a bead; even slices with the first PSF, odd ones with the second."""
+    """Fit each slice of a bead: even slices with the first PSF, odd slices with the second."""
     offset, gain = camera
     window = slice(_RIM_PX, -_RIM_PX)
     electrons = torch.as_tensor((bead.adu_ZYX[:, window, window] - offset) / gain).clamp_min(0)

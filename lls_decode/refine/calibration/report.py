@@ -1,4 +1,4 @@
-"""A picture of a calibration: what the PSF looks like, how well it fits its beads, and how precise it can be."""
+"""Picture of a calibration: the PSF, its fit to the beads, and the precision that it allows."""
 
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ from lls_decode.table import written_aside
 
 _SLICES = 5
 PHOTONS, BACKGROUND = 1000.0, 10.0
-"""Of the emitter whose bound is drawn, where a user gives no others."""
+"""Default photons and background per pixel of the emitter whose Cramer-Rao bound is drawn."""
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _FAINT = 0.03
-"""Slices whose peak is below this share of the brightest one's are not shown."""
+"""Slices whose peak is below this share of the brightest slice's peak are not shown."""
 
 
 def write_report(
     out: str | Path, calibration: Calibration, *, photons: float = PHOTONS, background: float = BACKGROUND
 ) -> None:
-    """Write the picture as PNG.
+    """Write the picture of a calibration as PNG.
 
-    The Cramer-Rao bound in it is that of an emitter of ``photons`` photons in one frame (all that the camera detects,
-    summed over the PSF, without background) on ``background`` photons a pixel.
+    The picture shows the Cramer-Rao bound of an emitter with ``photons`` detected photons in one frame (summed over the
+    PSF, without background) and ``background`` photons per pixel.
 
     Raises
     ------
@@ -35,8 +35,8 @@ def write_report(
     numbers = calibration.summary()
     count = numbers["beads_used"]
     figure.suptitle(
-        f"{count} bead{'s' * (count > 1)}, knots every {numbers['knots_nm']:g} nm; fitted minus stage z in slices that "
-        f"were left out, within {numbers['within_nm']:g} nm: r.m.s. {numbers['z_rms_nm']:g} nm, largest "
+        f"{count} bead{'s' * (count > 1)}, knots every {numbers['knots_nm']:g} nm; fitted minus stage z of held-out "
+        f"slices within {numbers['within_nm']:g} nm of the focus: r.m.s. {numbers['z_rms_nm']:g} nm, largest "
         f"{numbers['z_largest_nm']:g} nm\nz = 0 is slice {numbers['focus_slice']:g} of 0 to "
         f"{numbers['num_slices'] - 1}, {numbers['focus_from_middle_nm']:+g} nm from the middle of the scan"
     )
@@ -50,7 +50,7 @@ def write_report(
 
 
 def _useful_nm(calibration: Calibration) -> tuple[float, float]:
-    """Range of z around the brightest slice in which the PSF is not faint; the pictures show this."""
+    """Return the z range around the brightest slice in which the PSF is bright enough to be shown."""
     peak = calibration.drawn_ZYX.max(axis=(1, 2))
     bright, dim = int(peak.argmax()), np.flatnonzero(peak < _FAINT * peak.max())
     first = dim[dim < bright].max(initial=-1) + 1
@@ -60,7 +60,7 @@ def _useful_nm(calibration: Calibration) -> tuple[float, float]:
 
 
 def _slices(figure: Any, grid: Any, calibration: Calibration) -> None:
-    """Average beads above, average minus spline below; xy at some z, and xz."""
+    """Draw the averaged bead (above) and its difference from the spline (below): xy at several z, and xz."""
     z_nm, seen = calibration.average_z_nm, calibration.average_ZYX
     residual = seen - calibration.drawn_ZYX
     low, high = _useful_nm(calibration)
@@ -107,9 +107,9 @@ def _wobble(axes: Any, calibration: Calibration) -> None:
     for name, values in zip("xy", centroids, strict=True):
         axes.plot(calibration.average_z_nm, values, label=f"centre of light, {name}")
     for number, bead in enumerate(bead for bead in calibration.beads if bead.used):
-        label = "left after fits, x" if number == 0 else None
+        label = "residual of fits, x" if number == 0 else None
         axes.plot(bead.stage_z_nm, bead.wobble_x_nm, ".", color="C0", markersize=2, label=label)
-        label = label and "left after fits, y"
+        label = label and "residual of fits, y"
         axes.plot(bead.stage_z_nm, bead.wobble_y_nm, ".", color="C1", markersize=2, label=label)
     limit = max(20.0, 1.3 * max(float(np.abs(values[near]).max()) for values in centroids))
     axes.set(xlabel="stage z (nm)", ylabel="lateral (nm)", xlim=(low, high), ylim=(-limit, limit))
@@ -117,13 +117,13 @@ def _wobble(axes: Any, calibration: Calibration) -> None:
 
 
 def _precision(axes: Any, calibration: Calibration, photons: float, background: float) -> None:
-    """Cramer-Rao bound over z."""
+    """Draw the Cramer-Rao bounds of x, y and z over z."""
     z_nm = np.linspace(*calibration.spline.z_range_nm, 101)[1:-1]
     bounds_nm = calibration.bound_nm(photons, background, z_nm)
     for name, values in zip("xyz", bounds_nm, strict=True):
         axes.plot(z_nm, values, label=name)
     axes.set(xlabel="z (nm)", ylabel="Cramer-Rao bound (nm)", yscale="log", xlim=_useful_nm(calibration))
-    axes.set_title(f"{photons:g} photons in one frame,\n{background:g} a pixel behind them", fontsize=10)
+    axes.set_title(f"{photons:g} photons in one frame,\nbackground {background:g} per pixel", fontsize=10)
     low, high = _decades(bounds_nm, z_nm, _useful_nm(calibration))
     shown = [tick for tick in _TICKS if low <= tick <= high]
     axes.set_yticks(shown, labels=[f"{tick:g}" for tick in shown])
@@ -135,7 +135,7 @@ def _precision(axes: Any, calibration: Calibration, photons: float, background: 
 def _decades(
     bounds_nm: npt.NDArray[np.float64], z_nm: npt.NDArray[np.float64], shown_nm: tuple[float, float]
 ) -> tuple[float, float]:
-    """Limits of the axis: the bounds of the z that are shown, two decades at most."""
+    """Return axis limits for the bounds over the shown z range, spanning at most two decades."""
     seen = bounds_nm[:, (z_nm >= shown_nm[0]) & (z_nm <= shown_nm[1])]
     low = max((tick for tick in _TICKS if tick <= seen.min()), default=_TICKS[0])
     high = min((tick for tick in _TICKS if tick >= np.quantile(seen, 0.98)), default=_TICKS[-1])

@@ -1,7 +1,7 @@
-"""Whether the slices of a bead stack are in order: told from the data, since files rarely say.
+"""Check of the slice order of a bead stack, from the images alone, since files rarely record it.
 
-The bead's image moves smoothly along z, so neighbouring slices are more alike than distant ones. Slices are compared by
-their squared distance D (sum over pixels of the squared difference), in which noise is a constant.
+The image of a bead changes smoothly along z, so neighbouring slices are more similar than distant ones. Slices are
+compared by their squared distance D (sum over pixels of the squared difference), to which noise adds a constant.
 
 Shape letters: ``Z`` slices, ``Y X`` pixels, ``B`` beads.
 """
@@ -15,25 +15,26 @@ from lls_decode.errors import InputError
 Floats = npt.NDArray[np.float64]
 
 _UNRELATED = 0.6
-"""Ratio of von Neumann (mean squared step over twice the variance) above which order means nothing; 1 when random. Real
-scans of 10 to 100 nm steps have 0.001 to 0.05."""
+"""Von Neumann ratio (mean squared step over twice the variance) above which slices count as unordered. The ratio is 1
+for random order, and 0.001 to 0.05 for real scans with steps of 10 to 100 nm."""
 _JUMP = 10.0
-"""A step of so many times the squared length of those around it is a break; real scans reach 4.5."""
+"""A step counts as a break when its D exceeds that of the steps around it by this factor; real scans reach 4.5."""
 _LEAST_STEP = 0.05
-"""Share of the mean of D between any two slices; smaller steps are noise, or do no harm."""
+"""Smallest D that can be a break, as a share of the mean D over all pairs of slices; smaller steps are noise or
+harmless."""
 _LEAST_LAG = 4
 _ALIKE = 0.2
-"""Slices are the same when D is below this share of what it is among them."""
-_ADVICE = "save one z-scan a file, from one end to the other (files named 1, 10, 2 sort wrongly: use 001, 002, 010)"
+"""Two sequences of slices are the same when the D between them is below this share of the D within one of them."""
+_ADVICE = "save one z-scan per file, from one end to the other (files named 1, 10, 2 sort wrongly: use 001, 002, 010)"
 
 
 def check_order(name: str, beads_BZYX: Floats) -> None:
-    """Refuse a scan whose slices are shuffled or broken, run there and back, or were taken several times.
+    """Raise an error for a scan that is shuffled or interrupted, goes back and forth, or was recorded twice.
 
     Raises
     ------
     InputError
-        Names the slice at which the order breaks.
+        The slices are out of order; the message names the slice at which the order breaks.
     """
     image = gaussian_filter(beads_BZYX.sum(axis=0), (0, 1, 1))
     flat = image.reshape(len(image), -1) - image.mean(axis=0).ravel()
@@ -44,32 +45,35 @@ def check_order(name: str, beads_BZYX: Floats) -> None:
     broken = _first_break(distance, step)
     if broken is not None:
         raise InputError(
-            f"{name}: the slices are not in order: slice {broken + 1} does not follow slice {broken}, which others "
-            f"resemble more; {_ADVICE}."
+            f"{name}: the slices are not in order: slice {broken + 1} does not follow slice {broken}, which other "
+            f"slices resemble more; {_ADVICE}."
         )
     moves = energy.mean() > 1e-9 * (image**2).sum() / len(image)
     unrelated = float(step.mean() / (2 * energy.mean())) if moves else 1.0
     if unrelated > _UNRELATED:
         raise InputError(
-            f"{name}: neighbouring slices are no more alike than distant ones (ratio {unrelated:.2f}, expected well "
-            f"below {_UNRELATED:g}): they are shuffled, the stage stood still, or the beads are too dim or the z step "
-            f"too large; {_ADVICE}."
+            f"{name}: neighbouring slices are no more similar than distant ones (ratio {unrelated:.2f}, expected well "
+            f"below {_UNRELATED:g}): the slices are shuffled, the stage did not move, the beads are too dim, or the z "
+            f"step is too large; {_ADVICE}."
         )
     turn = _turn(distance, step, image)
     if turn is not None:
         raise InputError(
-            f"{name}: the scan turns back at slice {turn} (those after it repeat those before it in reverse), expected "
-            f"one direction; {_ADVICE}."
+            f"{name}: the scan turns back at slice {turn} (the slices after it repeat those before it in reverse), "
+            f"expected one direction; {_ADVICE}."
         )
     repeat = _repeat(distance, step)
     if repeat is not None:
         raise InputError(
-            f"{name}: slice {repeat} and those after it repeat the slices from 0 on, expected one scan; {_ADVICE}."
+            f"{name}: the slices from {repeat} on repeat the slices from 0 on, expected one scan; {_ADVICE}."
         )
 
 
 def _first_break(distance: Floats, step: Floats) -> int | None:
-    """Slice whose next one is far, while slices elsewhere are near to that next one; or the first of two swapped."""
+    """Return the last slice before a break, or before two swapped slices; None if there is neither.
+
+    At a break the next slice is very different, although slices elsewhere resemble one of the two.
+    """
     elsewhere = distance.copy()
     for lag in (-1, 0, 1):
         np.fill_diagonal(elsewhere[max(0, -lag) :, max(0, lag) :], np.inf)
@@ -86,12 +90,12 @@ def _first_break(distance: Floats, step: Floats) -> int | None:
 
 
 def _turn(distance: Floats, step: Floats, image: Floats) -> int | None:
-    """Slice, out of focus, around which the scan is its own mirror image."""
+    """Return the out-of-focus slice around which the scan mirrors itself, or None."""
     count = len(distance)
     sharp = (image**2).sum(axis=(1, 2))
     turns: dict[int, float] = {}
     for middle in range(count // 4, count - count // 4):
-        for even in (0, 1):  # the mirror is a slice, or lies before it
+        for even in (0, 1):  # the scan mirrors around the slice, or around the point half a slice before it
             reach = min(middle - even, count - 1 - middle)
             after = np.arange(middle + 1, middle + reach + 1)
             before = 2 * middle - even - after
@@ -102,7 +106,7 @@ def _turn(distance: Floats, step: Floats, image: Floats) -> int | None:
 
 
 def _repeat(distance: Floats, step: Floats) -> int | None:
-    """Slice with which a second scan begins."""
+    """Return the slice at which a second scan begins, or None."""
     count = len(distance)
     for lag in range(max(_LEAST_LAG, count // 8), count - count // 4):
         before = np.arange(count - lag)
@@ -112,7 +116,7 @@ def _repeat(distance: Floats, step: Floats) -> int | None:
 
 
 def _same(distance: Floats, step: Floats, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
-    """Whether slices are as alike as neighbours are, pair by pair, while they differ among themselves."""
+    """Return whether two sequences match slice by slice as well as neighbours do, while each sequence varies."""
     apart = distance[one, other].mean()
     neighbours = step[np.minimum(one, len(step) - 1)].mean()
     among = distance[np.ix_(one, one)].mean()

@@ -1,4 +1,4 @@
-"""Statistics of a movie (photons, background, on-time, density) from fits of its isolated emitters."""
+"""Estimation of a movie's statistics (photons, background, on-time, density) from fits of isolated emitters."""
 
 from lls_decode.refine.estimation.estimation import Estimate, estimate
 from lls_decode.refine.estimation.report import write_estimate

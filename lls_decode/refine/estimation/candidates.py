@@ -1,7 +1,7 @@
-"""Where spots may be: a matched filter for any PSF, and what of it stands alone.
+"""Detection of candidate spots by a matched filter for any PSF, and of those that are isolated.
 
-Light is counted in **shot units**, in which its variance equals its mean: photo-electrons of an sCMOS camera, half
-photo-electrons of an EMCCD camera, whose amplification doubles the variance.
+Light is counted in **shot units**, in which its variance equals its mean. One unit is one photo-electron of an sCMOS
+camera, and two photo-electrons of an EMCCD camera, whose amplification doubles the variance.
 
 Shape letters: ``T`` frames of a run, ``Y X`` pixels, ``S`` side of a region of interest, ``C`` candidates.
 """
@@ -19,46 +19,46 @@ from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
 from lls_decode.optics import CameraModel, PsfModel
 
 NEIGHBOUR_SNR = 4.0
-"""A maximum this far above the noise is a neighbour that may disturb a fit."""
+"""Signal-to-noise ratio above which a maximum counts as a neighbour that may disturb a fit."""
 CANDIDATE_SNR = 6.0
-"""A maximum this far above the noise is a candidate."""
+"""Signal-to-noise ratio above which a maximum is a candidate."""
 _ENCLOSED = 0.9
-"""Share of the light, averaged over z, that a region of interest holds before its rim is added."""
+"""Share of the light, averaged over z, that a region of interest encloses before its rim is added."""
 _LARGEST_HALF_PX = 12
 _ISOLATION = 1.5
-"""A candidate stands alone when no other maximum is within so many half-widths of its region of interest."""
+"""Smallest distance of an isolated candidate to another maximum, in half-widths of a region of interest."""
 _FRAMES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A camera seen from the statistics of its counts."""
+    """Noise statistics of a camera."""
 
     camera: CameraModel
     variance_YX: Tensor
-    """Of the noise that no light explains, shot units squared."""
+    """Variance of the noise that does not come from light, shot units squared."""
     photons_per_unit: float
     kurtosis: float
-    """Fourth cumulant of the light's noise, in units of its mean: 1 for Poisson, 3 after amplification."""
+    """Fourth cumulant of the shot noise divided by its mean: 1 for Poisson noise, 3 after EM amplification."""
 
     @classmethod
     def of(cls, camera: CameraModel, height: int, width: int) -> Self:
-        """From a camera and the size of its frames."""
+        """Create a detector from a camera and the size of its frames."""
         noise = camera.shot_noise
         variance = torch.as_tensor(noise.read_variance + noise.dark, dtype=torch.float32)
         return cls(camera, variance.expand(height, width), noise.photons_per_unit, noise.kurtosis)
 
     def to_units(self, adu_TYX: npt.NDArray[np.generic]) -> Tensor:
-        """Shot units (T, Y, X) float32, background included, offset removed."""
+        """Convert counts to shot units (T, Y, X) float32, with the background included and the offset removed."""
         return self.camera.to_photons(torch.from_numpy(adu_TYX.astype(np.float32))) / self.photons_per_unit
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Local maxima of the filtered frames; all (C,), in the order of frame, row, column."""
+    """Local maxima of the filtered frames; all fields (C,), sorted by frame, row and column."""
 
     frame: npt.NDArray[np.int64]
-    """Within the run."""
+    """Index of the frame within the run."""
     row: npt.NDArray[np.int64]
     column: npt.NDArray[np.int64]
     snr: npt.NDArray[np.float64]
@@ -67,11 +67,14 @@ class Candidates:
         return len(self.frame)
 
     def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
-        """The rows of a mask or an index."""
+        """Return the candidates selected by a mask or by indices."""
         return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
     def nearest_px(self) -> npt.NDArray[np.float64]:
-        """Distance to the nearest other maximum of the same frame, the larger of rows and columns; may be infinite."""
+        """Return the distance to the nearest other maximum in the same frame, infinite if there is none.
+
+        The distance is the larger of the differences in rows and columns.
+        """
         apart = 10_000_000.0
         if len(self) < 2:
             return np.full(len(self), np.inf)
@@ -82,7 +85,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Finder:
-    """A matched filter: correlation with the PSF, averaged over z, less its mean, in units of its own noise."""
+    """Matched filter: correlation with the z-averaged PSF minus its mean, divided by the noise of the result."""
 
     kernel_SS: Tensor
     half: int
@@ -90,7 +93,7 @@ class Finder:
 
     @classmethod
     def of(cls, model: PsfModel, z_range_nm: tuple[float, float]) -> Self:
-        """For spots of a PSF in a range of z."""
+        """Create a finder for spots of a PSF within a range of z."""
         z = torch.linspace(*z_range_nm, 11, dtype=torch.float64)
         size = 2 * (2 * _LARGEST_HALF_PX) + 1
         middle = torch.full_like(z, size // 2)
@@ -104,11 +107,11 @@ class Finder:
 
     @property
     def apart_px(self) -> int:
-        """Distance within which a second maximum spoils a fit, pixels."""
+        """Distance in pixels within which a second maximum disturbs a fit."""
         return round(_ISOLATION * self.half)
 
     def find(self, units_TYX: Tensor, variance_YX: Tensor) -> Candidates:
-        """Local maxima above `NEIGHBOUR_SNR`."""
+        """Return the local maxima above `NEIGHBOUR_SNR`."""
         parts = []
         reach = max(2, self.half // 2)
         for start in range(0, len(units_TYX), _FRAMES_AT_ONCE):
@@ -122,7 +125,7 @@ class Finder:
         return Candidates(frame, row, column, found[:, 3])
 
     def _filter(self, units_TYX: Tensor, variance_YX: Tensor) -> Tensor:
-        """Signal over noise (T, 1, Y, X); beyond the border the frame is mirrored."""
+        """Return the signal-to-noise ratio (T, 1, Y, X); frames are mirrored at their border."""
         kernel = self.kernel_SS[None, None]
         light, wide = units_TYX[:, None], 2 * self.half
         local = avg_pool2d(light, 2 * wide + 1, stride=1, padding=wide, count_include_pad=False)
@@ -142,7 +145,7 @@ def _mirror(frames: Tensor, width: int) -> Tensor:
 
 
 def crop_stamps(frames_TYX: Tensor, frame: Tensor, row: Tensor, column: Tensor, half: int) -> Tensor:
-    """Regions of interest (C, S, S) around pixels that are at least ``half`` from the border."""
+    """Cut out regions of interest (C, S, S) around pixels that are at least ``half`` from the border."""
     steps = torch.arange(-half, half + 1)
     rows, columns = row[:, None, None] + steps[:, None], column[:, None, None] + steps
     return frames_TYX[frame[:, None, None], rows, columns]

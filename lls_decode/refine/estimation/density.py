@@ -1,7 +1,7 @@
-"""How many emitters there are for the spots that are seen: the finder is tried on frames with known ones.
+"""Estimation of the emitter density, corrected for emitters that the finder misses.
 
-Spots merge, hide each other and are too dim to be found; the share that is found follows from simulated frames of the
-estimated emitters, background and camera, through the same finder.
+Emitters are missed when spots overlap or are too dim. The share that is found is measured by running the same finder on
+simulated frames with a known density of the estimated emitters, background and camera.
 """
 
 import math
@@ -19,28 +19,28 @@ from lls_decode.refine.estimation.candidates import CANDIDATE_SNR, Candidates
 from lls_decode.refine.estimation.single_emitters import Microscope, RunFits, excitation
 
 _TRIED = (0.7, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
-"""Densities that are simulated, in units of the density of candidates."""
+"""Simulated densities, in units of the density of candidates."""
 _SPOTS_TRIED = 1500
 _MOST_FRAMES, _LARGEST_FIELD_PX = 200, 96
 _LEAST_RESPONSE = 0.4
-"""Where twice the emitters give less than so many times more candidates, candidates no longer tell the density."""
+"""Smallest slope of log candidates over log emitters at which candidates still determine the density."""
 
 
 @dataclass(frozen=True)
 class Density:
-    """Emitters that are on, per square micrometre and frame."""
+    """Density of active emitters per square micrometre and frame."""
 
     per_um2: float
-    """Mean over the field, corrected for spots that are not found."""
+    """Mean density over the field, corrected for missed emitters."""
     local_per_um2: float
-    """As an emitter sees it: the mean over tiles weighted by their emitters. Above ``per_um2`` where emitters keep to
-    a part of the field."""
+    """Density around a typical emitter: the mean over tiles, weighted by the number of emitters in each. It exceeds
+    ``per_um2`` where emitters occupy only part of the field."""
     candidates_per_um2: float
-    """Spots that were found, the overlapping ones included."""
+    """Density of the spots that were found, including overlapping ones."""
     found_share: float
-    """Candidates per emitter at this density, by simulation."""
+    """Number of candidates per emitter at this density, from simulation."""
     saturated: bool
-    """So dense that more emitters hardly make more candidates: the density may be higher than told."""
+    """Whether more emitters would hardly give more candidates, so that the true density may be higher."""
 
 
 def estimate_density(
@@ -54,9 +54,10 @@ def estimate_density(
     background: tuple[float, float],
     seed: int,
 ) -> Density:
-    """Density of emitters like those of ``emitters`` (its own density is not used) in frames of ``shape`` (y, x).
+    """Estimate the density of emitters in frames of ``shape`` (y, x).
 
-    Spots within half a region of interest of the border are not counted: some are of emitters beyond it.
+    ``emitters`` describes the simulated emitters; its density is unused. Spots within half a region of interest of the
+    border are not counted, because some come from emitters beyond the border.
     """
     pixel_um2 = scope.pixel.x_nm * scope.pixel.y_nm * 1e-6
     inner = [_inner(run.candidates, shape, scope.finder.half) for run in runs]
@@ -81,14 +82,17 @@ def estimate_density(
 
 
 def _inner(candidates: Candidates, shape: tuple[int, int], border: int) -> Candidates:
-    """Those away from the border, from where rows and columns count."""
+    """Return the candidates away from the border, with rows and columns relative to the inner area."""
     c = replace(candidates, row=candidates.row - border, column=candidates.column - border)
     height, width = shape[0] - 2 * border, shape[1] - 2 * border
     return c.select((c.row >= 0) & (c.row < height) & (c.column >= 0) & (c.column < width))
 
 
 def _local(inner: Sequence[Candidates], shape: tuple[int, int], tile_px: int) -> float:
-    """Candidates per pixel in the tile of a candidate, itself not counted (then chance does not add to it)."""
+    """Return the mean density, per pixel, of the other candidates in the tile of a candidate.
+
+    Leaving out the candidate itself keeps the mean free of bias from random clustering.
+    """
     tiles = [max(1, length // tile_px) for length in shape]
     pairs = total = 0.0
     for c in inner:
@@ -110,7 +114,7 @@ def _candidates_of(
     *,
     generator: torch.Generator,
 ) -> float:
-    """Candidates per square micrometre and frame that the finder finds at a density."""
+    """Simulate emitters at a density and return the candidates found per square micrometre and frame."""
     Y, X = (min(length, _LARGEST_FIELD_PX) for length in shape)
     border = scope.finder.half
     area_um2 = (Y - 2 * border) * (X - 2 * border) * scope.pixel.x_nm * scope.pixel.y_nm * 1e-6
@@ -136,7 +140,7 @@ def _frames(
     emitters: EmitterConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """Expected photons (T, Y, X) of independent frames of emitters, also just outside of the field."""
+    """Simulate the expected photons (T, Y, X) of independent frames, including emitters just outside the field."""
     T, Y, X = shape
     pixel, (low, high) = scope.pixel, emitters.z_rendered_nm
     radius = stamp_radius_px(psf, emitters.z_rendered_nm, pixel)
@@ -167,7 +171,7 @@ def _frames(
 
 
 def _on_shares(emitters: EmitterConfig, count: int, generator: torch.Generator) -> Tensor:
-    """Share of a frame for which each emitter that is seen in it is on: it was on before, or begins within."""
+    """Draw the share of the frame during which each emitter is on, whether it starts before or within the frame."""
     on_time = emitters.on_time_frames
     if on_time is None or emitters.whole_frames:
         return torch.ones(count)

@@ -1,4 +1,4 @@
-"""The prefit: from a user's movie to the training configuration that simulates movies like it."""
+"""The prefit: estimation, from a user's movie, of a training configuration that simulates similar movies."""
 
 import logging
 import math
@@ -47,12 +47,12 @@ from lls_decode.refine.estimation.usability import (
 logger = logging.getLogger(__name__)
 
 WARNING = "warning: "
-"""Beginning of the notes that a user must not miss."""
+"""Prefix of the notes that are logged as warnings."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The statistics of a movie, and the training that follows from them."""
+    """Statistics of a movie, and the training configuration derived from them."""
 
     dataset: str
     identity: str
@@ -63,7 +63,7 @@ class Estimate:
     depth: Depth
     quality: Quality
     notes: tuple[str, ...]
-    """Where values come from that the movie did not tell, and what looks unusual."""
+    """Remarks on values that could not be estimated from the movie, and on unusual results."""
     training: TrainingConfig
     shape: tuple[int, int]
     """Pixels of a frame (y, x)."""
@@ -71,7 +71,7 @@ class Estimate:
     runs: tuple[RunFits, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; units are those of the names: photons, photons per pixel, frames, nm, 1/um2."""
+        """Return the statistics as plain values for JSON, with their units."""
         parts = {
             name: asdict(getattr(self, name))
             for name in ("photons", "background", "on_time", "density", "depth", "quality")
@@ -93,10 +93,10 @@ class Estimate:
         }
 
     def describe(self) -> list[str]:
-        """What a user wants to know, line by line."""
+        """Return a summary of the statistics for the user, one line each."""
         p, b, t, d, q = self.photons, self.background, self.on_time, self.density, self.quality
         full = "fully on" if p.fully_on else "all fits: too low where emitters are on for part of a frame"
-        told = "not told by the movie" if t.frames is None else f"{t.frames:.3g} +- {t.standard_error:.2g} frames"
+        told = "unknown from the movie" if t.frames is None else f"{t.frames:.3g} +- {t.standard_error:.2g} frames"
         lines = [
             f"spots      {q.num_kept} kept of {q.num_candidates} candidates in {q.num_frames} frames",
             f"photons    {p.mean:.4g} +- {p.sd:.3g} per frame ({full}, {p.num_fits} fits)",
@@ -106,12 +106,13 @@ class Estimate:
             f"(where emitters are: {d.local_per_um2:.3g})",
         ]
         if self.depth.told_nm is not None:
-            lines.append(f"z          told from {self.depth.told_nm[0]:g} to {self.depth.told_nm[1]:g} nm by the PSF")
+            low, high = self.depth.told_nm
+            lines.append(f"z          determined by the PSF from {low:g} to {high:g} nm")
         return lines + [f"note       {note}" for note in self.notes if not note.startswith(WARNING)]
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The notes without which a user would train a wrong model."""
+        """Notes about problems that would lead to a wrong model."""
         return tuple(note for note in self.notes if note.startswith(WARNING))
 
 
@@ -126,30 +127,32 @@ def estimate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Estimate:
-    """Estimate what training needs to know from emitters that stand alone in a movie.
+    """Estimate the parameters of a training configuration from isolated emitters in a movie.
 
     Parameters
     ----------
     source
         The movie.
     base
-        Where everything comes from that is not given and not estimated: network, schedule, PSF, light sheet.
+        Training configuration that supplies all values that are neither given nor estimated: network, schedule, PSF,
+        light sheet.
     camera, pixel_size, geometry
-        Of the recording; None: the dataset's pixel size, else those of ``base``.
+        Properties of the recording. Where None, the pixel size comes from the dataset if it has one; all else from
+        ``base``.
     psf
-        A spline of ``calibrate`` (or SMAP); None: the PSF of ``base``.
+        Spline file from ``calibrate`` or SMAP; None: the PSF of ``base``.
     seed
-        Of the few random choices; the same seed gives the same numbers.
+        Seed of the random choices; the same seed gives the same numbers.
     progress
-        Called with the runs of frames that are done and in all.
+        Callback that receives the number of processed runs of frames and their total number.
 
     Raises
     ------
     InputError
-        Frames hold NaN, are saturated, hold no spots, or fewer than ten that stand alone.
+        Frames hold NaN, are saturated, hold no spots, or hold fewer than ten isolated spots.
     ConfigError
-        The camera makes most light negative, the PSF has another pixel size, or the base looks along planes that the
-        dataset does not have.
+        The camera gives negative photons for most pixels, the PSF has a different pixel size, or the base needs several
+        planes per volume and the dataset has one.
     """
     known, own_camera, notes = fill_in(source, base, camera=camera, pixel_size=pixel_size, geometry=geometry, psf=psf)
     scope = _microscope(source, known, own_camera)
@@ -173,7 +176,7 @@ def estimate(
 
 
 def _microscope(source: FrameSource, known: TrainingConfig, camera: Camera) -> Microscope:
-    """What is known before the frames are read, checked against their size."""
+    """Collect the known properties of the recording, and check that frames are large enough for the PSF."""
     s, layout = known.simulation, source.layout
     detector = Detector.of(build_camera(camera, layout.height, layout.width), layout.height, layout.width)
     psf = build_psf(s.psf, pixel=s.pixel_size)
@@ -184,36 +187,36 @@ def _microscope(source: FrameSource, known: TrainingConfig, camera: Camera) -> M
     size = 4 * finder.half + 1
     if min(layout.height, layout.width) < size:
         raise InputError(
-            f"Frames have {layout.height} x {layout.width} pixels (y, x), expected at least {size} x {size} for spots "
-            "of this PSF to stand alone; check the axes of the dataset and the pixel size."
+            f"Frames have {layout.height} x {layout.width} pixels (y, x), expected at least {size} x {size} to find "
+            "isolated spots of this PSF; check the axes of the dataset and the pixel size."
         )
     steps_nm = frame_steps_nm(s.geometry if known.network.context == "plane" else None)
     return Microscope(detector, psf, finder, s.pixel_size, s.illumination, steps_nm, math.inf)
 
 
 def _remarks(photons: Photons, on_time: OnTime, density: Density, quality: Quality, base: TrainingConfig) -> list[str]:
-    """What a user should know before training."""
+    """Return remarks on the statistics that the user should read before training."""
     few = remark_on_number(quality)
     notes = [] if few is None else [few]
     if not photons.fully_on:
         notes.append(
-            "photons are from all fits: fewer than "
-            f"{ENOUGH} emitters are on in three frames in a row, so that frames count in which they are on partly"
+            f"photons are from all fits, including frames in which emitters are only partly on: fewer than {ENOUGH} "
+            "emitters are on in three frames in a row"
         )
     if on_time.frames is None:
         own = base.simulation.emitters.on_time_frames
         kept = "on throughout" if own is None else f"{own:g} frames"
         seen = "" if on_time.stays is None else f", {on_time.stays:.0%} are still on a frame later"
         notes.append(
-            f"on-time from the base configuration ({kept}): the movie does not tell it ({on_time.num_at_risk} emitters "
-            f"could be followed{seen})"
+            f"on-time from the base configuration ({kept}): it cannot be estimated from the movie "
+            f"({on_time.num_at_risk} emitters could be followed{seen})"
         )
     if density.saturated:
-        notes.append("spots overlap so much that the density may be higher than told")
+        notes.append("spots overlap so much that the true density may be higher")
     if not 0.8 < quality.chi_square < 1.3:
         notes.append(
             f"chi-square per degree of freedom of the fits is {quality.chi_square:.2f}, expected 1: PSF, gain or read "
-            "noise are not quite those of the movie" + (", or spots overlap" if quality.chi_square > 1 else "")
+            "noise do not quite match the movie" + (", or spots overlap" if quality.chi_square > 1 else "")
         )
     return notes
 
@@ -230,7 +233,7 @@ def _conclude(
     new_psf: bool,
     seed: int,
 ) -> Estimate:
-    """Statistics of the fits, and the training configuration."""
+    """Compute the statistics from the fits, and derive the training configuration."""
     s = known.simulation
     whole = s.emitters.whole_frames
     photons, background = estimate_photons(fits, whole_frames=whole), estimate_background(fits)

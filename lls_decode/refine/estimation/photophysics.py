@@ -1,6 +1,6 @@
-"""From single-emitter fits to the statistics that training simulates: photons, background, on-time, depth.
+"""Estimators of photons, background, on-time and depth from single-emitter fits, for simulating training data.
 
-Each estimator says how it is corrected for the choice of emitters that could be fitted.
+Only some emitters can be fitted. The docstring of each estimator says how it corrects for this selection.
 """
 
 import math
@@ -18,22 +18,22 @@ from lls_decode.robust import robust_sd
 Floats = npt.NDArray[np.float64]
 
 ENOUGH = 20
-"""Fits from which a mean and a standard deviation are taken."""
+"""Smallest number of fits for a mean and a standard deviation."""
 _SURE = 0.12
-"""On-times are taken where the share of an emitter's light in a frame has a smaller standard deviation than this: the
-limit of `PRESENT` is then four of them from being on, and from being off."""
+"""Largest standard deviation of an emitter's relative light in a frame for estimates of the on-time. The threshold
+`PRESENT` is then four standard deviations from both fully on and off."""
 _SURE_ENOUGH = 0.25
-"""The same for photons, where a rare error matters less than to leave out dim emitters."""
+"""Same limit for estimates of the photons, where rare errors matter less than excluding dim emitters."""
 _FOLLOWED = 30
-"""Emitters that must be followed for an on-time."""
+"""Smallest number of observations for an estimate of the on-time."""
 _FULLY_EXCITED = 0.5
-"""Emitters in a dimmer part of the light sheet do not tell the photons at full excitation."""
+"""Smallest relative excitation at which emitters are used to estimate the photons at full excitation."""
 _CLIP = 4.0
-"""Values further from the median, in robust standard deviations, are left out as overlapping pairs and dirt."""
+"""Distance from the median, in robust standard deviations, beyond which values are discarded as overlaps or dirt."""
 _LARGEST_ERROR = 0.35
-"""An on-time that is known worse than this (relative standard error) is not told."""
+"""Largest relative standard error at which an estimated on-time is used."""
 _UNSHARP = 4.0
-"""z is told where its best precision is within this factor of the best of all z."""
+"""Factor by which the z precision may exceed the best precision over all z for z to count as determined."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Photons:
 
     mean: float
     sd: float
-    """Between emitters: what the fits scatter by themselves is taken off."""
+    """Standard deviation between emitters, with the scatter of the fits subtracted."""
     standard_error: float
     num_fits: int
     fully_on: bool
-    """True: from frames in whose previous and next frame the emitter is on too. False: from all fits, frames in which
-    an emitter was on only partly among them, so that the mean is too low for on-times of few frames."""
+    """True: only fits are used whose emitter is also on in the previous and the next frame. False: all fits are used,
+    including frames in which an emitter was only partly on, so the mean is too low for on-times of few frames."""
 
 
 @dataclass(frozen=True)
 class Background:
-    """Background at the emitters, photons per pixel; quantiles 0.05 and 0.95 less the scatter of the fits."""
+    """Background at the emitters, photons per pixel: median, and 5 % and 95 % quantiles corrected for fit scatter."""
 
     low: float
     median: float
@@ -62,41 +62,42 @@ class Background:
 
 @dataclass(frozen=True)
 class OnTime:
-    """How long an emitter stays on."""
+    """Time that an emitter stays on."""
 
     frames: float | None
-    """Mean on-time; None: the movie does not tell it."""
+    """Mean on-time in frames; None: it cannot be estimated from the movie."""
     standard_error: float | None
     stays: float | None
-    """Share of the emitters that are still on one frame later."""
+    """Share of emitters that are still on one frame later."""
     num_at_risk: int
+    """Number of observations of whether an emitter is still on one frame later."""
     by_chance: float
-    """Share of arbitrary places that look as if an emitter were on."""
+    """Share of random positions where an emitter appears to be on."""
 
 
 @dataclass(frozen=True)
 class Depth:
-    """Where in z emitters are, nm; all None for a PSF that is the same at every z."""
+    """z ranges of PSF and emitters, nm; all None for a PSF that does not depend on z."""
 
     told_nm: tuple[float, float] | None
-    """Where the PSF tells z: its Cramer-Rao bound is within a factor of four of the best one."""
+    """Range in which the PSF determines z: the Cramer-Rao bound of z is within a factor of four of its best value."""
     fitted_nm: tuple[float, float] | None
-    """Quantiles 0.02 and 0.98 of the fits."""
+    """2 % and 98 % quantiles of the fitted z."""
 
 
 def is_fully_on(fits: Fits) -> npt.NDArray[np.bool_]:
-    """Whether each emitter is on in the frames before and after, too."""
+    """Return whether each fitted emitter is also on in the previous and the next frame."""
     beside = slice(1, 3)
     sure = fits.around_sig[:, beside] < _SURE_ENOUGH
     return np.asarray(((fits.around[:, beside] > PRESENT) & sure).all(axis=1))
 
 
 def estimate_photons(fits: Fits, *, whole_frames: bool) -> Photons:
-    """Mean and spread of the flux.
+    """Estimate the mean and spread of the photons per frame.
 
-    An emitter that is on in the frames before and after is on for the whole of its own. Its light is divided by the
-    excitation at its z. Emitters too dim to be found are missing, so a distribution that reaches down to the noise
-    comes out too bright.
+    An emitter that is on in the previous and the next frame is on for the whole of the frame between them. Its light is
+    divided by the excitation at its z. Emitters too dim to be found are missing, so the mean is too high when the
+    distribution extends down to the noise.
     """
     excited = fits.excitation > _FULLY_EXCITED
     full = excited & is_fully_on(fits)
@@ -113,7 +114,7 @@ def estimate_photons(fits: Fits, *, whole_frames: bool) -> Photons:
 
 
 def estimate_background(fits: Fits) -> Background:
-    """Range of the background under the emitters."""
+    """Estimate the range of the background under the emitters."""
     near = _near_median(fits.bg)
     bg, sigma = fits.bg[near], fits.bg_sig[near]
     median = float(np.median(bg))
@@ -123,14 +124,15 @@ def estimate_background(fits: Fits) -> Background:
 
 
 def estimate_on_time(fits: Fits, *, whole_frames: bool) -> OnTime:
-    """Mean on-time from the share q of emitters that are still on one frame later.
+    """Estimate the mean on-time from the share q of emitters that are still on one frame later.
 
-    An exponential on-time has no memory: of the emitters that are on throughout a frame and for more than a share s of
-    the next one, exp(-1 / on-time) are on for more than s of the one after it, whatever s is. So neither frames that
-    are on partly, nor faint ones that are missed, nor the ends of a run shift the estimate -1 / ln q. It is taken
-    forwards and, since the process is the same backwards, backwards. Where emitters are on for whole frames, each
-    frame may be the last, and the mean is 1 / (1 - q). Light that is there by chance is taken off:
-    q = (seen - chance) / (1 - chance).
+    An exponential on-time has no memory. Take the emitters that are on throughout one frame and for more than a share s
+    of the next frame: a share q = exp(-1 / on-time) of them is on for more than s of the frame after that, whatever s
+    is. The estimate -1 / ln q is therefore not biased by partly lit frames, missed faint frames or the ends of a run.
+    Emitters are followed both forwards and backwards in time, since the process is symmetric.
+
+    Where emitters are on for whole frames only, each frame may be the last, and the mean is 1 / (1 - q). Positions that
+    are bright by chance are corrected for: q = (seen - chance) / (1 - chance).
     """
     on = np.where(np.isnan(fits.around) | (fits.around_sig > _SURE), np.nan, fits.around > PRESENT)
     if whole_frames:
@@ -162,7 +164,7 @@ def _mean_on_time(stays: float, *, whole_frames: bool) -> float | None:
 
 
 def estimate_depth(fits: Fits, psf: PsfModel, *, photons: float, bg: float, size: int) -> Depth:
-    """Where the PSF tells z for an emitter of these photons, and where the fits lie."""
+    """Estimate the z range in which the PSF determines z for the given photons, and the z range of the fits."""
     if psf.z_range_nm is None:
         return Depth(None, None)
     z = torch.linspace(*psf.z_range_nm, 201, dtype=torch.float64)[2:-2]

@@ -1,4 +1,4 @@
-"""The files of a prefit: numbers, a picture of where they come from, and the training configuration."""
+"""Output files of a prefit: the numbers, a picture of the underlying data, and the training configuration."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ _KEPT, _LEFT_OUT = "C0", "C3"
 
 
 def write_estimate(found: Estimate, out: str | Path) -> None:
-    """Write ``estimate.json``, ``estimate.png`` and ``training.yaml`` into a folder, in place of earlier ones.
+    """Write ``estimate.json``, ``estimate.png`` and ``training.yaml`` into a folder, replacing existing files.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def write_estimate(found: Estimate, out: str | Path) -> None:
 
 
 def training_text(found: Estimate) -> str:
-    """The training configuration as YAML, with comments on where its numbers come from."""
+    """Return the training configuration as YAML, with comments on the origin of its values."""
     comments = [
         f"Written by lls-decode {__version__} estimate, from {found.dataset}",
         "Train with: lls-decode train --config training.yaml --out work/" + found.training.name,
@@ -52,9 +52,10 @@ def training_text(found: Estimate) -> str:
         *found.describe(),
         *found.warnings,
         "",
-        "Emitters (density: where they are, or of the base where that is denser), background, camera and pixel size",
-        "are of the movie; the background is a tenth around its median at least, photons_sd a tenth of the mean. What",
-        "the notes name, and all else, is of the base.",
+        "Emitters, background, camera and pixel size describe the movie, except where a note says otherwise. All other",
+        "values are from the base configuration. The density is that where emitters are, or that of the base if it is",
+        "higher. The background spans at least a tenth on either side of its median; photons_sd is at least a tenth of",
+        "the mean.",
     ]
     return "\n".join(f"# {line}".rstrip() for line in comments) + "\n" + found.training.to_yaml()
 
@@ -82,7 +83,7 @@ def _photons(axes: Any, found: Estimate) -> None:
     full = excited & is_fully_on(fits)
     bins = np.linspace(0, max(np.quantile(flux[excited], 0.995) if excited.any() else 1.0, p.mean + 4 * p.sd), 50)
     axes.hist(flux[excited], bins, color="0.8", label="all fits")
-    axes.hist(flux[full], bins, color=_KEPT, label="on before and after, too")
+    axes.hist(flux[full], bins, color=_KEPT, label="also on before and after")
     axes.axvline(p.mean, color="k")
     axes.axvspan(p.mean - p.sd, p.mean + p.sd, color="k", alpha=0.08)
     axes.set(
@@ -101,7 +102,7 @@ def _background(axes: Any, found: Estimate) -> None:
     axes.axvline(b.median, color="k")
     axes.set(
         title=f"background {b.low:.3g} to {b.high:.3g}",
-        xlabel="photons per pixel (band: 5 to 95 %, less the fits' scatter)",
+        xlabel="photons per pixel (band: 5 to 95 %, without fit scatter)",
         ylabel="fits",
     )
 
@@ -116,7 +117,7 @@ def _on_time(axes: Any, found: Estimate) -> None:
     elsewhere = found.fits.elsewhere[~np.isnan(found.fits.elsewhere)].clip(-0.6, 1.8)
     axes.hist(elsewhere, bins, color="0.85", label="elsewhere", zorder=0)
     axes.axvline(PRESENT, color="k", linestyle=":")
-    told = "not told" if t.frames is None else f"{t.frames:.2g} ± {t.standard_error:.2g} frames"
+    told = "unknown" if t.frames is None else f"{t.frames:.2g} ± {t.standard_error:.2g} frames"
     axes.set(
         title=f"on-time {told} ({t.num_at_risk} followed)",
         xlabel="light in a neighbouring frame / light of the fit",
@@ -139,8 +140,8 @@ def _density(axes: Any, found: Estimate) -> None:
     axes.axhline(d.per_um2, color="k", label=f"emitters {d.per_um2:.3g}{' or more' if d.saturated else ''}")
     axes.axhline(d.local_per_um2, color="k", linestyle="--", label=f"where emitters are {d.local_per_um2:.3g}")
     axes.set(
-        title=f"density: {d.found_share:.0%} as many spots as emitters",
-        xlabel="frame looked at (runs from first to last)",
+        title=f"density: spots found per emitter: {d.found_share:.0%}",
+        xlabel="analysed frame (runs from first to last)",
         ylabel=f"per um², spots above {CANDIDATE_SNR:g} sigma",
         ylim=(0, 1.5 * max(axes.get_ylim()[1], d.local_per_um2)),
     )
@@ -151,27 +152,27 @@ def _goodness(axes: Any, found: Estimate) -> None:
     misfit = np.concatenate([run.misfit for run in found.runs]).clip(-4, 12)
     bins = np.linspace(-4, 12, 65)
     axes.hist(misfit[misfit <= MISFIT_LIMIT], bins, color=_KEPT, label="like one emitter")
-    axes.hist(misfit[misfit > MISFIT_LIMIT], bins, color=_LEFT_OUT, label="not")
+    axes.hist(misfit[misfit > MISFIT_LIMIT], bins, color=_LEFT_OUT, label="not like one emitter")
     grid = np.linspace(-4, 5, 200)
     height = len(misfit) * (bins[1] - bins[0]) / np.sqrt(2 * np.pi)
-    axes.plot(grid, height * np.exp(-0.5 * grid**2), color="k", linewidth=1, label="expected of single emitters")
+    axes.plot(grid, height * np.exp(-0.5 * grid**2), color="k", linewidth=1, label="expected for single emitters")
     axes.set(
-        title=f"goodness of fit: chi² / freedom {found.quality.chi_square:.2f}",
-        xlabel="chi² above its expectation, in its sigmas",
+        title=f"goodness of fit: chi² per degree of freedom {found.quality.chi_square:.2f}",
+        xlabel="(chi² - expectation) / standard deviation",
         ylabel="fits",
     )
     axes.legend()
 
 
 def _depth_or_losses(axes: Any, found: Estimate) -> None:
-    """Z of the fits where the PSF tells it, and what became of the spots."""
+    """Draw a histogram of the fitted z if the PSF determines z, otherwise the numbers of kept and rejected spots."""
     if found.depth.told_nm is not None:
         axes.hist(found.fits.z_nm, 50, color=_KEPT)
         axes.axvspan(*found.depth.told_nm, color="k", alpha=0.08)
         low, high = found.training.simulation.emitters.z_range_nm
         axes.set(
             title=f"z: training from {low:g} to {high:g} nm",
-            xlabel="z (nm; band: where the PSF tells z)",
+            xlabel="z (nm; band: where the PSF determines z)",
             ylabel="fits",
         )
         return
@@ -181,11 +182,11 @@ def _depth_or_losses(axes: Any, found: Estimate) -> None:
         axes.text(0, row, f" {name}: {count}", va="center")
     axes.invert_yaxis()
     axes.set_yticks([])
-    axes.set(title="what became of the spots", xlabel="spots")
+    axes.set(title="kept and rejected spots", xlabel="spots")
 
 
 def _examples(figure: Any, grid: Any, found: Estimate) -> None:
-    """Regions of interest: kept ones above, left out ones below."""
+    """Draw example regions of interest: kept spots in the upper row, rejected spots in the lower row."""
     pictures = [example for run in found.runs for example in run.examples]
 
     def some(name: str, count: int) -> list[tuple[str, npt.NDArray[np.float64]]]:
@@ -198,5 +199,5 @@ def _examples(figure: Any, grid: Any, found: Estimate) -> None:
         for column, (reason, roi) in enumerate(row):
             axes = figure.add_subplot(grid[2 + number, column])
             axes.imshow(roi, cmap="magma")
-            axes.set_title({"": "kept", MISFIT: "not like one"}.get(reason, "has a neighbour"), fontsize=8)
+            axes.set_title({"": "kept", MISFIT: "not like one emitter"}.get(reason, "has a neighbour"), fontsize=8)
             axes.set_axis_off()

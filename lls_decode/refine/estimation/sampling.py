@@ -1,7 +1,7 @@
-"""Which frames a prefit looks at: a few runs of consecutive frames from all over the dataset. Integers only.
+"""Choice of the frames that a prefit analyses: a few runs of consecutive frames spread over the dataset.
 
-A **run** goes along the axis on which the network will look for neighbours: a plane through time, or a sweep. So the
-on-times that are seen in it are in the frames that training counts.
+A **run of frames** follows the axis of the network's context: one plane through time, or one sweep. On-times within a
+run of frames are therefore counted in the same frames as in training. This module computes frame numbers only.
 """
 
 import numpy as np
@@ -12,20 +12,20 @@ from lls_decode.axes import ContextKind, Layout
 Ints = npt.NDArray[np.int64]
 
 NUM_FRAMES = 300
-"""Frames that are looked at, about."""
+"""Approximate number of analysed frames."""
 _LONGEST_RUN = 50
 _SHORTEST_RUN = 8
 _PIXELS_AT_ONCE = 32_000_000
-"""Of one run, so that memory stays the same for large frames."""
+"""Largest number of pixels in one run of frames, which limits memory for large frames."""
 
 
 def plan_runs(
     layout: Layout, context: ContextKind, *, num_frames: int = NUM_FRAMES, rng: np.random.Generator
 ) -> tuple[Ints, ...]:
-    """Plan runs of consecutive frames, evenly spaced from the first to the last; each ``(T, 2)``, volume and plane.
+    """Plan runs of consecutive frames, evenly spaced over the dataset; each run is ``(T, 2)``: volume and plane.
 
-    All frames of a dataset that has no more than ``num_frames``. Of a sweep longer than a run, and of several planes
-    through time, parts are drawn at random.
+    A dataset with at most ``num_frames`` frames is used completely. Otherwise the planes through time, and the section
+    of a sweep that is longer than a run, are drawn at random.
     """
     longest = min(_LONGEST_RUN, max(_SHORTEST_RUN, _PIXELS_AT_ONCE // (layout.height * layout.width)))
     V, P = layout.num_volumes, layout.planes_per_volume
@@ -49,7 +49,7 @@ def plan_runs(
 
 
 def _every_frame(num_volumes: int, planes: int, context: ContextKind, longest: int) -> tuple[Ints, ...]:
-    """All frames, along the axis of the context, in runs of nearly equal lengths."""
+    """Return all frames as runs of nearly equal length along the axis of the context."""
     along, across = (planes, num_volumes) if context == "plane" else (num_volumes, planes)
     parts = np.array_split(np.arange(along), -(-along // longest))
     runs = []

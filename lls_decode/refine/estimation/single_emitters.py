@@ -1,4 +1,4 @@
-"""Fits of the emitters that stand alone in runs of frames, and what their neighbouring frames say of each.
+"""Fits of isolated emitters in runs of frames, and measurements of their light in neighbouring frames.
 
 As in Speiser et al. (2021, Methods, "Estimating simulation parameters"): single-emitter maximum-likelihood fits,
 filtered by how well they describe their pixels, so that overlapping spots are left out.
@@ -26,30 +26,31 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MISFIT_LIMIT = 3.0
-"""Fits whose chi-square is further above its expectation, in standard deviations, are left out; more than 98 of 100
-single emitters stay below (`tests/refine/test_prefit.py`)."""
+"""Largest distance, in standard deviations, of a fit's chi-square above its expectation; other fits are rejected. More
+than 98 % of single emitters are below this limit (`tests/refine/test_prefit.py`)."""
 NEIGHBOUR = "a neighbour within"
 _BORDER, _ENOUGH = "at the border", "not fitted, enough others"
 NOT_FITTED = (NEIGHBOUR, _BORDER, _ENOUGH)
-"""Beginnings of the reasons for which a spot is not fitted; all others are those of fits that failed."""
+"""Beginnings of the reasons why a spot is not fitted; all other reasons are those of failed fits."""
 MISFIT = "the pixels do not look like one emitter"
 STEPS = (-2, -1, 1, 2)
-"""The neighbouring frames that are looked at."""
+"""Offsets of the neighbouring frames in which the light of an emitter is measured."""
 PRESENT = 0.5
-"""An emitter is on in a neighbouring frame that has more than this share of its light."""
+"""Share of an emitter's light above which the emitter counts as on in a neighbouring frame."""
 _PSF_ERROR = 0.05
-"""Share of an emitter's light in a pixel by which the PSF may be wrong."""
+"""Assumed relative error of the PSF in each pixel."""
 _FITS_A_RUN = 600
 _LARGEST_MOVE_PX = 1.5
 _LEAST_SNR = 5.0
 _Z_MARGIN = 0.03
-"""Share of the PSF's z range at either end where a fit is not believed: it may have been stopped there."""
+"""Share of the PSF's z range at either end in which fits are rejected, because the end of the range may have stopped
+them."""
 _EXAMPLES = 8
 
 
 @dataclass(frozen=True)
 class Microscope:
-    """What is known of the recording before anything is fitted."""
+    """Properties of the recording that are known before any fit."""
 
     detector: Detector
     psf: PsfModel
@@ -57,18 +58,18 @@ class Microscope:
     pixel: PixelSize
     illumination: Illumination
     steps_nm: tuple[float, float, float]
-    """How far the image plane moves along x, y, z from frame to frame of a run."""
+    """Movement of the image plane along x, y, z between consecutive frames of a run."""
     top_adu: float
-    """Counts at which the camera is at its end."""
+    """Counts at which the camera saturates."""
 
 
 @dataclass(frozen=True)
 class Fits:
-    """Single emitters that were believed; all (E,), or (E, 4) for the frames of `STEPS`."""
+    """Accepted fits of single emitters; all fields (E,), or (E, 4) for the frames of `STEPS`."""
 
     run: npt.NDArray[np.int64]
     frame: npt.NDArray[np.int64]
-    """Within the run."""
+    """Index of the frame within the run."""
     x_px: Floats
     y_px: Floats
     z_nm: Floats
@@ -78,44 +79,44 @@ class Fits:
     """Photons per pixel."""
     bg_sig: Floats
     excitation: Floats
-    """At the fitted z, by the profile of the configured light sheet."""
+    """Relative excitation at the fitted z, from the profile of the configured light sheet."""
     around: Floats
-    """(E, 4): light at the emitter's place in its neighbouring frames over what it would have there; NaN where there
-    is no such frame, or where the PSF is not known at its z."""
+    """(E, 4): measured over expected light at the emitter's position in the neighbouring frames. NaN where there is no
+    such frame, or where the emitter's z is outside the range of the PSF."""
     around_sig: Floats
     """(E, 4): standard deviation of ``around``."""
     elsewhere: Floats
-    """The same at a place chosen at random, in the same frame: light that is there by chance."""
+    """Measured over expected light at a random position in the same frame, to estimate the light found by chance."""
 
     def __len__(self) -> int:
         return len(self.run)
 
     def select(self, keep: Bools) -> Self:
-        """The rows of a mask."""
+        """Return the fits selected by a mask."""
         return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
     @classmethod
     def join(cls, parts: "Sequence[Fits]") -> "Fits":
-        """One after the other."""
+        """Concatenate several sets of fits."""
         return cls(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
 class RunFits:
-    """What one run of frames gave."""
+    """Results from one run of frames."""
 
     fits: Fits
     candidates: Candidates
-    """All that are bright enough, with or without neighbours, at the border or not."""
+    """All candidates that are bright enough, including those with neighbours or at the border."""
     num_frames: int
     dropped: Counter[str]
-    """How many candidates were left out, by reason."""
+    """Number of rejected candidates, by reason."""
     misfit: Floats
-    """Chi-square of every converged fit above its expectation, in standard deviations."""
+    """Chi-square of every converged fit minus its expectation, in standard deviations."""
     chi_square: Floats
-    """The same fits' chi-square over degrees of freedom."""
+    """Chi-square per degree of freedom of every converged fit."""
     examples: tuple[tuple[str, Floats], ...]
-    """A few regions of interest, photons, with the reason why they were left out (empty: kept)."""
+    """A few regions of interest in photons, each with the reason why it was rejected (empty: kept)."""
 
 
 def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rng: np.random.Generator) -> RunFits:
@@ -159,11 +160,11 @@ def fit_run(scope: Microscope, adu_TYX: npt.NDArray[np.generic], *, run: int, rn
 
 
 def goodness(scope: Microscope, spots: Spots, rois_ESS: Tensor, noise_ESS: Tensor) -> tuple[Floats, Floats]:
-    """Chi-square over degrees of freedom, and how far it is above expectation in standard deviations; each (E,).
+    """Return chi-square per degree of freedom, and its excess over the expectation in standard deviations; each (E,).
 
-    A pixel's squared residual over its variance V = mean + read noise has the mean 1 and the variance
-    2 + kurtosis * mean / V^2; the fit takes one degree of freedom for each of its parameters. For the second result V
-    has the PSF's own uncertainty, too, lest very bright emitters fail by a PSF that is not perfect.
+    A pixel's squared residual divided by its variance V = mean + read noise has the mean 1 and the variance
+    2 + kurtosis * mean / V^2. Each fitted parameter removes one degree of freedom. For the excess, V also includes the
+    uncertainty of the PSF; otherwise a slightly wrong PSF would reject very bright emitters.
     """
     mean, _ = expected_and_slopes(scope.psf, spots.stack(), height=rois_ESS.shape[1], width=rois_ESS.shape[2])
     variance = mean + noise_ESS
@@ -177,7 +178,7 @@ def goodness(scope: Microscope, spots: Spots, rois_ESS: Tensor, noise_ESS: Tenso
 
 
 def _assess(scope: Microscope, found: SpotFits, misfit: Floats, saturated: Bools) -> npt.NDArray[np.object_]:
-    """Why each fit is left out; the last reason that holds is given, an empty one means kept."""
+    """Return the reason why each fit is rejected, or an empty text for a kept fit; later checks take precedence."""
     spots, half = found.spots, scope.finder.half
     move = torch.maximum((spots.x_px - half).abs(), (spots.y_px - half).abs()).numpy()
     snr = (spots.photons / found.sigmas.photons).numpy()
@@ -210,7 +211,7 @@ def _collect(
     run: int,
     rng: np.random.Generator,
 ) -> Fits:
-    """The fits that are kept, in photons and in pixels of the frame, with a look at their neighbouring frames."""
+    """Return the kept fits in photons and frame pixels, with their light in the neighbouring frames."""
     half, unit = scope.finder.half, scope.detector.photons_per_unit
     some = some.select(keep)
     spots, sigmas = (Spots.unstack(values.stack()[torch.from_numpy(keep)]) for values in (found.spots, found.sigmas))
@@ -238,10 +239,10 @@ def _collect(
 
 
 def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, *, step: int) -> tuple[Tensor, Tensor]:
-    """Light at the places of emitters ``step`` frames on, over the light that they would have there, and its sigma.
+    """Measure the light of emitters ``step`` frames later; return measured over expected light, and its sigma.
 
-    The amplitude of the PSF at the emitter's known place above a free constant background, by weighted least squares:
-    linear, so unbiased for an emitter that is on for a part of the frame, or not at all.
+    A weighted least-squares fit gives the amplitude of the PSF at the emitter's known position above a free constant
+    background. The fit is linear and therefore unbiased, even for an emitter that is off or only partly on.
     """
     half = scope.finder.half
     size, (T, Y, X) = 2 * half + 1, units_TYX.shape
@@ -268,7 +269,7 @@ def light_at(scope: Microscope, units_TYX: Tensor, spots: Spots, frame: Tensor, 
 
 
 def _displaced(spots: Spots, shape: Sequence[int], half: int, rng: np.random.Generator) -> Spots:
-    """The same emitters somewhere else in the frame; beyond it where that is still their own place."""
+    """Move the emitters to random positions in the frame, or outside it if the new position is too close to the old."""
     _, Y, X = shape
     x, y = (torch.from_numpy(rng.uniform(half, size - 1 - half, len(spots.x_px))) for size in (X, Y))
     near = torch.maximum((x - spots.x_px).abs(), (y - spots.y_px).abs()) <= 2 * half
@@ -276,14 +277,14 @@ def _displaced(spots: Spots, shape: Sequence[int], half: int, rng: np.random.Gen
 
 
 def excitation(illumination: Illumination, z_nm: Tensor) -> Tensor:
-    """Excitation at z, relative to the focus of the sheet."""
+    """Return the excitation at z relative to the centre of the light sheet."""
     if isinstance(illumination, GaussianSheet):
         return torch.exp(-0.5 * (z_nm / illumination.sigma_nm) ** 2)
     return torch.ones_like(z_nm)
 
 
 def frame_steps_nm(geometry: Geometry | None) -> tuple[float, float, float]:
-    """How far the image plane moves along x, y, z from plane to plane of a sweep, nm."""
+    """Return the movement of the image plane along x, y, z between consecutive planes of a sweep, nm."""
     if geometry is None:
         return 0.0, 0.0, 0.0
     along, axial = geometry.lateral_step_nm, geometry.axial_step_nm
@@ -293,7 +294,7 @@ def frame_steps_nm(geometry: Geometry | None) -> tuple[float, float, float]:
 def _examples(
     scope: Microscope, units: Tensor, candidates: Candidates, reasons: npt.NDArray[np.object_]
 ) -> tuple[tuple[str, Floats], ...]:
-    """A few regions of interest of each kind, as they come; those at the border have none."""
+    """Return the first few regions of interest for each rejection reason; spots at the border have none."""
     half, shown = scope.finder.half, Counter[str]()
     examples = []
     for index in np.flatnonzero(_inside(candidates, units.shape, half)):

@@ -1,4 +1,4 @@
-"""The training configuration of a prefit: a base with the user's microscope and the movie's statistics."""
+"""Training configuration of a prefit: a base with the user's microscope and the movie's statistics filled in."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from lls_decode.refine.estimation.density import Density
 from lls_decode.refine.estimation.photophysics import Background, Depth, OnTime, Photons
 
 _LEAST_SPREAD = 0.1
-"""Relative half-width of the trained background, and standard deviation of the trained photons, at least."""
+"""Smallest relative half-width of the simulated background, and smallest relative sd of the simulated photons."""
 
 
 def fill_in(
@@ -23,20 +23,20 @@ def fill_in(
     geometry: Geometry | None,
     psf: str | Path | None,
 ) -> tuple[TrainingConfig, Camera, list[str]]:
-    """The base with the user's microscope in it, the camera of the frames, and notes on what is the base's.
+    """Return the base with the user's microscope filled in, the camera of the frames, and notes on values of the base.
 
     Raises
     ------
     ConfigError
-        The PSF has another pixel size, or the base looks along planes that the dataset does not have.
+        The PSF has a different pixel size, or the base needs several planes per volume and the dataset has one.
     """
     s, notes = base.simulation, []
     if camera is None:
         camera = s.camera.nominal()
         notes.append(
-            f"warning: the camera is that of the base configuration {base.name} ({_described(camera)}), because no "
-            "other is given: if yours differs, photons, background and the trained model are wrong; give it with "
-            "--config or --set camera.kind=... (see 'lls-decode inspect')"
+            f"warning: no camera was given, so the camera of the base configuration {base.name} is used "
+            f"({_described(camera)}): if yours differs, photons, background and the trained model are wrong; give your "
+            "camera with --config or --set camera.kind=... (see 'lls-decode inspect')"
         )
     pixel = pixel_size or source.pixel_size
     if pixel is None:
@@ -44,11 +44,11 @@ def fill_in(
         notes.append(f"pixel size {pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y) from the base configuration {base.name}")
     if geometry is None and base.network.context == "plane":
         geometry = s.geometry
-        notes.append(f"geometry from the base configuration {base.name}: give your own")
+        notes.append(f"geometry from the base configuration {base.name}: give the geometry of your microscope")
     if base.network.context == "plane" and source.layout.planes_per_volume == 1:
         raise ConfigError(
-            f"The base {base.name} looks along the planes of a sweep, but the dataset has one plane a volume; give "
-            "--base storm-2d or another configuration with context along time, or set input.planes_per_volume."
+            f"The base {base.name} takes context from the planes of a sweep, but the dataset has one plane per volume; "
+            "give --base storm-2d or another configuration with context along time, or set input.planes_per_volume."
         )
     layout = source.layout
     known = with_microscope(
@@ -81,12 +81,13 @@ def derive_training(
     depth: Depth,
     new_psf: bool,
 ) -> TrainingConfig:
-    """The configuration with the movie's statistics, rounded to three digits.
+    """Return the configuration with the movie's statistics filled in, rounded to three digits.
 
-    The density is that of the movie, or that of the base if the movie is sparser: a network that sees few emitters a
-    frame learns slowly and not to tell neighbours apart, and sparse frames are part of every training (`Variety`). The
-    background is widened to a tenth on either side of its median at least, the spread of the photons to a tenth of
-    their mean; with a PSF of the user's own, targets lie where it tells z and are rendered wherever it is known.
+    The density is that of the movie, or that of the base if the movie is sparser. A network that sees few emitters per
+    frame learns slowly and does not learn to separate neighbours; sparse frames are part of every training anyway
+    (`Variety`). The background spans at least a tenth on either side of its median, and the spread of the photons is at
+    least a tenth of their mean. With a new PSF, targets are limited to the range in which it determines z, and emitters
+    are rendered over its whole range.
     """
     s, e = known.simulation, known.simulation.emitters
     if new_psf and depth.told_nm is not None:
@@ -105,18 +106,18 @@ def derive_training(
 
 
 def remarks_on_density(density: Density, base: TrainingConfig) -> list[str]:
-    """Return what a user should know of the density that training gets."""
+    """Return remarks on the density used in training where it differs from the density of the movie."""
     least = base.simulation.emitters.density_per_um2
     if density.local_per_um2 >= least:
         return []
     return [
-        f"training has the density of the base, {least:g} per um2, because the movie is sparser "
+        f"training uses the density of the base, {least:g} per um2, because the movie is sparser "
         f"({density.local_per_um2:.2g} where emitters are)"
     ]
 
 
 def _described(camera: Camera) -> str:
-    """A camera in a few words: its kind, and the numbers that it has."""
+    """Describe a camera by its kind and its numeric settings."""
     numbers = {name: value for name, value in camera.to_dict().items() if isinstance(value, int | float)}
     return ", ".join([camera.kind, *(f"{name} {value:g}" for name, value in numbers.items())])
 
@@ -127,5 +128,5 @@ def _name(base: TrainingConfig, source: FrameSource) -> str:
 
 
 def _round(value: float) -> float:
-    """To three digits."""
+    """Round to three significant digits."""
     return float(f"{value:.3g}")

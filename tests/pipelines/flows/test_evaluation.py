@@ -84,7 +84,7 @@ def test_the_ratio_to_the_bound_is_that_of_the_bundle(tables: tuple[Path, Path, 
     assert json.loads(text)["bounds"][0]["ratio"] < 0.9
     status, _, err = invoke("evaluate", table, dark, "--model", MODEL)
     assert status == 2
-    assert "3000 of 3000 rows without bg" in err
+    assert "3000 of 3000 rows of the truth have no bg" in err
     assert "--bg" in err
 
 
