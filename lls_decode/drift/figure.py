@@ -62,7 +62,7 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
 def _without_support(curve: DriftCurve) -> list[tuple[int, int]]:
     """Return the ranges of volumes in which nothing was measured.
 
-    Only the longest ones if there are too many to draw.
+    If there are too many to draw, only the longest ones are returned.
     """
     if curve.supported is None:
         return []

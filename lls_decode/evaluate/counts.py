@@ -19,7 +19,7 @@ _SIGN: Final = np.uint32(0x8000_0000)
 
 
 class ValueCounts:
-    """Range, mean, quantiles and histograms of values that come piece by piece; 2 MB."""
+    """Range, mean, quantiles and histograms of values added piece by piece, in 2 MB of memory."""
 
     def __init__(self) -> None:
         self.num = 0
@@ -80,7 +80,7 @@ class ValueCounts:
 class FoldedCounts:
     """Counts of rows along an axis of unknown length (volumes).
 
-    A limited number of bins grows to 1, 2, 4, 8, ... numbers.
+    The number of bins is limited; their width grows to 1, 2, 4, 8, ... numbers.
     """
 
     def __init__(self, most_bins: int = 1024) -> None:

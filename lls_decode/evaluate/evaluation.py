@@ -108,7 +108,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: the score, and the other results under names of their own.
 
-        None in place of NaN.
+        NaN becomes None.
         """
         rest: dict[str, Any] = {
             "errors": [item.to_dict() for item in self.errors],

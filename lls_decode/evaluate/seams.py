@@ -72,7 +72,7 @@ class CutCounts:
     def ratio_error(self) -> float:
         """Standard deviation of `ratio` for independent rows.
 
-        Larger in reality, since rows of a molecule are not independent.
+        It is larger in reality, since rows of a molecule are not independent.
         """
         near, far = int(self.counts[0]), int(self.counts[_FAR:].sum())
         return self.ratio * math.sqrt(1 / near + 1 / far) if near and far else math.nan

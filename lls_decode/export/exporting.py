@@ -138,8 +138,8 @@ def export_table(
     rows, largest = source.survey.num_rows, FORMATS[name].max_rows
     if largest is not None and rows > largest and not force:
         raise ConfigError(
-            f"{source.path} has {rows} rows, which as text take about {rows * 110 / 1e9:.0f} GB and open in few "
-            f"programs (the limit is {largest}); filter it, choose a binary format, or force it."
+            f"{source.path} has {rows} rows, which take about {rows * 110 / 1e9:.0f} GB as text; few programs open "
+            f"that many (the limit is {largest}); filter the table, choose a binary format, or force it."
         )
     if not rows:
         raise TableError(f"{source.path} has no rows, so there is nothing to write.")

@@ -11,7 +11,7 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.joining.member import Member
 from lls_decode.table import CHANNEL_COLUMN, TableMetadata, software_versions
 
-_SAME: Final = {"planes_per_volume": "planes a volume", "geometry": "geometry", "pixel_size": "pixel size"}
+_SAME: Final = {"planes_per_volume": "planes per volume", "geometry": "geometry", "pixel_size": "pixel size"}
 """Properties that tables must share if they state them, by their names in the metadata."""
 _KEPT: Final = ("width", "height", "camera", "model_digest", "model", "configuration", "run_digest", "input")
 """Metadata that are kept if they are the same in all tables."""

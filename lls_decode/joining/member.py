@@ -74,10 +74,7 @@ class Member:
 
 
 def steps(rows: pa.Table, metadata: TableMetadata) -> Integers:
-    """Return the primary sort key ``(N,)`` of rows: the frame.
-
-    For molecules the volume in which they were last seen.
-    """
+    """Return the primary sort key ``(N,)`` of rows: the frame, or the volume in which a molecule was last seen."""
     if metadata.kind == "molecules":
         return np.asarray(rows["last_frame"].to_numpy().astype(np.int64) // (metadata.planes_per_volume or 1))
     return np.asarray(rows["frame"].to_numpy().astype(np.int64))

@@ -97,7 +97,7 @@ class Drawing:
     def tiling(self) -> Tiling:
         """Tiles of the picture, with margins as wide as the widest Gaussian reaches.
 
-        No margin along an axis with one tile.
+        There is no margin along an axis with one tile.
         """
         reach = [0, *(max((reach_px(pair[axis]) for pair in self.sigmas_px), default=0) for axis in (0, 1))]
         largest = TILE[self.grid.is_volume]

@@ -41,7 +41,7 @@ class Candidate:
 
     angle_rad: float
     shift_2: Floats
-    """nm"""
+    """Shift along x and y, nm."""
     score: float
     """Height of the correlation, normalized by the overlap; it ranks candidates, but states no certainty."""
 

@@ -47,7 +47,7 @@ class TableMetadata(Config):
     """Everything that is needed to interpret a table and to recompute it."""
 
     kind: str = "localizations"
-    """What a row is: a key of `VERSIONS`."""
+    """Kind of the rows: a key of `VERSIONS`."""
     version: tuple[int, int] = TABLE_VERSION
     """Version of the schema of this kind."""
     columns: dict[str, ColumnInfo] = Field(default_factory=dict)

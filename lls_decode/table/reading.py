@@ -36,7 +36,9 @@ def described_like(path: str | Path | None) -> Iterator[None]:
     """
     if path is not None:
         with _open(path) as file:
-            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # refuses it where it is given
+            TableMetadata.from_schema_metadata(
+                file.schema_arrow.metadata, source=path
+            )  # raises errors here, where the table is given
     token = _LIKE.set(None if path is None else Path(path))
     try:
         yield
@@ -113,7 +115,7 @@ def read_emitters(path: str | Path) -> Emitters:
     wanted = ("frame", "x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
     with _open(path) as file:
         if KEY in (file.schema_arrow.metadata or {}):
-            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # refuses other versions
+            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # raises for other versions
         names = file.schema_arrow.names
         _check_columns(path, names, wanted[:3])
         molecule = next((name for name in ("group", "id") if name in names), None)

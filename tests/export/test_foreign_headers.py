@@ -327,8 +327,8 @@ WRONG_MAPS = {
     "one of ours twice": ("frame=T,x_nm=Xpos,x_nm=Ypos", "gives x_nm twice"),
     "a unit of no length": ("frame=T,x_nm=Xpos (parsec),y_nm=Ypos", "the unit 'parsec'; expected nm, um"),
     "pixels of no size": ("frame=T,x_nm=Xpos (px),y_nm=Ypos", "give pixel_size (--pixel-nm)"),
-    "a depth in pixels": ("frame=T,x_nm=Xpos,y_nm=Ypos,z_nm=Zpos (px)", "in 'px', from which z_nm does not follow"),
-    "counts for photons": ("frame=T,x_nm=Xpos,y_nm=Ypos,photons=Zpos (ADU)", "from which photons does not follow"),
+    "a depth in pixels": ("frame=T,x_nm=Xpos,y_nm=Ypos,z_nm=Zpos (px)", "in 'px', which cannot be converted to z_nm"),
+    "counts for photons": ("frame=T,x_nm=Xpos,y_nm=Ypos,photons=Zpos (ADU)", "which cannot be converted to photons"),
     "no x": ("frame=T,y_nm=Ypos", "columns T, Xpos"),
 }
 

@@ -176,8 +176,8 @@ def test_one_channel_of_a_joined_table_is_the_table(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=100)}, {}, "another pixel size .*x_nm 104.0.*x_nm 100.0"),
-    "planes": ({"planes": 4}, {}, "another planes a volume .5 and 4."),
+    "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=100)}, {}, "differ in pixel size .*x_nm 104.0.*x_nm 100.0"),
+    "planes": ({"planes": 4}, {}, "differ in planes per volume .5 and 4."),
     "geometry": ({"geometry": STAGE}, {}, "differ in the columns xs_nm, ys_nm, zs_nm"),
     "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not state its channel .*--channels"),
     "one with a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not state its channel"),

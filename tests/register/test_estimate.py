@@ -120,8 +120,8 @@ def test_too_little(random: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"model": "bent"}, "'bent' is no map"),
-        ({"method": "magic"}, "'magic' is no method"),
+        ({"model": "bent"}, "'bent' is not a map"),
+        ({"method": "magic"}, "'magic' is not a method"),
         ({"max_shift_nm": 0.0}, "max_shift_nm is 0"),
         ({"max_angle_deg": 200.0}, "expected 0 to 180"),
     ],

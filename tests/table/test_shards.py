@@ -208,8 +208,8 @@ def test_scan_says_why_a_file_does_not_count(tmp_path: Path, blocks: tuple[Block
     assert len(reasons) == 5
     for part in (
         "notes.txt: not a shard of this plan",
-        "b000001.parquet: of another run (digest another, expected 0123456789abcdef)",
-        "b000003.parquet: of another plan",
+        "b000001.parquet: shard of another run (digest another, expected 0123456789abcdef)",
+        "b000003.parquet: shard of another plan",
         "b000004.parquet cannot be read as a shard",
         "b000005.parquet is not a shard of lls-decode",
     ):

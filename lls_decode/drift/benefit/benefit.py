@@ -160,10 +160,7 @@ def _jackknife(count_2G: Floats) -> tuple[float, float]:
 
 
 def _mean_width(profiles: list[tuple[Floats, Floats]], unit_nm: float) -> float | None:
-    """Return the mean width, in nm, of the peak at 0 above the level at the largest distances.
-
-    None without a clear peak.
-    """
+    """Return the mean width in nm of the peak at 0 above the level at large distances; None without a clear peak."""
     found = [_width(edges, density) for edges, density in profiles]
     known = [value for value in found if value is not None]
     return float(np.mean(known)) * unit_nm if known else None

@@ -48,7 +48,7 @@ class Peak:
     """Displacement of one cloud of points from another."""
 
     shift_nm: Floats
-    """(D,)"""
+    """(D,) displacement."""
     sigma_nm: Floats
     """(D,) standard deviation from the number of pairs, which are assumed to be independent."""
 

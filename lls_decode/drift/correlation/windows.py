@@ -95,7 +95,7 @@ def cut_long(windows: Windows) -> Windows:
 
 
 def split(windows: Windows, num_parts: Integers) -> Windows:
-    """Split each window into this many parts by its points; fewer if parts would be too small or share a volume."""
+    """Split each window into at most this many parts by its points; parts must not be too small or share a volume."""
     cuts = []
     for number in np.flatnonzero(num_parts > 1):
         part, count = windows.part(int(number)), int(windows.counts[number])
@@ -105,7 +105,7 @@ def split(windows: Windows, num_parts: Integers) -> Windows:
 
 
 def _cut_near(volume: Integers, part: slice, place: int) -> int:
-    """Return the beginning of a volume near a place in a window; the beginning of the window if there is no other."""
+    """Return where a volume begins, near a place in a window; if none does, where the window begins."""
     middle = volume[part.start + place]
     before, after = (int(np.searchsorted(volume, middle, side=side)) for side in ("left", "right"))
     return before if before > part.start else after if after < part.stop else part.start

@@ -70,7 +70,7 @@ class _Law:
     def mean(self, span: Floats) -> Floats:
         """Return the variance of a mean over a time span about its middle value.
 
-        A random walk has a third of the bridge's, a parabola a ninth.
+        For a random walk it is a third of the bridge's variance, for a parabola a ninth.
         """
         return np.asarray(self.variance(span) / 3 ** ((self.power_D + 2) / 3))
 

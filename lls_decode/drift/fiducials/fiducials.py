@@ -84,8 +84,8 @@ def estimate_by_fiducials(
     left_out += loose
     if not tracks:
         raise TableError(
-            f"None of {len(beads_B2)} places of beads has something that stays in {min_share:.0%} of the volumes; "
-            "give other places, a larger radius, a smaller share, or measure the drift by correlation."
+            f"None of {len(beads_B2)} given or found places has a bead that is present in {min_share:.0%} of the "
+            "volumes; give other places, a larger radius, a smaller share, or measure the drift by correlation."
         )
     raw, noise = _average(tracks)
     width = _best_width(raw, noise) if smooth is None else smooth
@@ -128,7 +128,7 @@ def _followed(
         mine = bead_N == number
         track = make_track(number, place, volume_N[mine] - first_volume, position_N3[mine], sigma_N3[mine], num_volumes)
         if track is None:
-            left_out.append(f"bead {number + 1} at ({place[0]:.0f}, {place[1]:.0f}) nm is not there")
+            left_out.append(f"bead {number + 1} at ({place[0]:.0f}, {place[1]:.0f}) nm was not found")
         elif track.share < min_share:
             left_out.append(f"{track.name} is seen in only {track.share:.0%} of the volumes")
         elif np.any(track.scatter_nm[:2] >= _MAX_SCATTER_NM):
@@ -150,8 +150,8 @@ def _agreeing(tracks: list[Track]) -> tuple[list[Track], list[str], str | None]:
         number, time = found
         if len(tracks) == 2:
             names = " and ".join(track.name for track in tracks)
-            return tracks, loose, f"{names} disagree over {time} volumes; which of them moves cannot be told from two"
-        loose.append(f"{tracks[number].name} moves against the others over {time} volumes")
+            return tracks, loose, f"{names} disagree over {time} volumes; with only two it is not known which one moves"
+        loose.append(f"{tracks[number].name} moves relative to the others over {time} volumes")
         tracks = [track for track in tracks if track is not tracks[number]]
     return tracks, loose, None
 

@@ -26,7 +26,7 @@ class Cause:
 
     def describe(self) -> str:
         """Return one sentence: the cause, the gain from undoing it, and what to do."""
-        return f"{self.words}. Undone: {gain(self.before, self.after)}. Use {self.options}"
+        return f"{self.words}. Without it: {gain(self.before, self.after)}. Use {self.options}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -195,7 +195,7 @@ def _scale(change: TruthChange, wording: Wording) -> Part:
 
 def _place(change: TruthChange, wording: Wording) -> Part:
     x, y, z = change.shift_nm
-    words = f"The table lies {x:+.1f} nm in x and {y:+.1f} nm in y from the truth"
+    words = f"The table is offset from the truth by {x:+.1f} nm in x and {y:+.1f} nm in y"
     halves = half_pixels((x, y), wording.pixel)
     if halves is not None:
         sizes = {abs(number) for number in halves if number}
@@ -223,7 +223,7 @@ def _depth(change: TruthChange, wording: Wording) -> list[Part]:
         option = f"--truth-z-scale={wording.total.z_scale:.6g}"
         parts.append(("z scale", words, option, replace(change, z_scale=1.0)))
     if change.shift_nm[2]:
-        words = f"The z of the table lies {change.shift_nm[2]:+.1f} nm from that of the truth: another z = 0"
+        words = f"The z of the table is offset from that of the truth by {change.shift_nm[2]:+.1f} nm: another z = 0"
         parts.append(("z offset", words, wording.shift, replace(change, shift_nm=(*change.shift_nm[:2], 0.0))))
     return parts
 

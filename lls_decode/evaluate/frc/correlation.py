@@ -102,9 +102,9 @@ def fourier_correlation(
 
 
 def _extent(pieces: Pieces, axes: str, region_nm: Mapping[str, tuple[float, float]]) -> tuple[Floats, Floats, int, int]:
-    """Return lowest and highest positions of the rows, in the axes' order of pictures.
+    """Return the lowest and highest positions of the rows, and the first and last frame of all rows.
 
-    And first and last frame of all rows.
+    Axes have the order of the pictures.
     """
     names = axes[::-1]
     bounds = np.array([region_nm.get(axis, (-np.inf, np.inf)) for axis in names], dtype=np.float64).T

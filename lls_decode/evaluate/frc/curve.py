@@ -72,8 +72,8 @@ class FourierCorrelation:
         lines[0] += f" (each of {self.num_parts} parts of the frames left out in turn)"
         if self.num_unresolved:
             lines.append(
-                f"without one part the halves had nothing in common {self.num_unresolved} of {self.num_parts} times: "
-                "this number is not reliable"
+                f"in {self.num_unresolved} of {self.num_parts} cases the halves without one part had nothing in "
+                "common: this resolution is not reliable"
             )
         elif not self.is_firm:
             lines.append(f"{num} localizations are too few for a firm number; more frames narrow the interval")

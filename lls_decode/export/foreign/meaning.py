@@ -193,11 +193,11 @@ def _conventions(layout: CsvLayout | None, given: Given) -> tuple[Origin | None,
         known = Origin(layout.origin_px, layout.origin_px, "px")
     first_frame = given.first_frame if given.first_frame is not None else layout.first_frame if layout else 0
     if layout is None and given.first_frame is None:
-        notes.append("frames are taken to count from 0; --first-frame N if they do not")
+        notes.append("frames are assumed to count from 0; use --first-frame N if they do not")
     elif first_frame:
         notes.append(f"frames counted from 0 instead of {first_frame}")
     if layout is None and known is None:
-        notes.append("x and y are taken to be 0 at the centre of the first pixel; --origin if they are not")
+        notes.append("x and y are assumed to be 0 at the centre of the first pixel; use --origin if they are not")
     elif known is None:
         notes.append(
             "the position of the origin in the first pixel is not documented; x and y are kept as in the file "

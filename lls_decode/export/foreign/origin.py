@@ -72,5 +72,5 @@ def read_origin(given: str | Sequence[float] | Origin) -> Origin:
         return Origin(float(given[0]), float(given[1]))
     raise ConfigError(
         f"origin (--origin) is {given!r}; expected centre (0 is the centre of the first pixel), corner (its outer "
-        "corner), or where the file has that centre: X,Y in nm, e.g. 50,50."
+        "corner), or its coordinates in the file: X,Y in nm, e.g. 50,50."
     )

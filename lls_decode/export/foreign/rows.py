@@ -149,7 +149,7 @@ def _category(
     if chosen is None:
         return None
     raise TableError(
-        f"{path} has no column that tells one {ours} from another (--{ours} {chosen}); it has "
+        f"{path} has no column that states the {ours} of each row (--{ours} {chosen}); it has "
         f"{', '.join(meaning.table.names)}: name it with --columns {ours}=THEIRS."
     )
 

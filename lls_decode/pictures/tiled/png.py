@@ -51,7 +51,7 @@ def write_png(path: Path, rows: Iterable[Bytes], *, width: int, height: int, pix
                 file.write(_chunk(b"IDAT", bytes(waiting)))
                 waiting.clear()
         if num_rows != height:
-            raise ValueError(f"{num_rows} rows of a picture of {height}")
+            raise ValueError(f"{num_rows} rows were given for a picture of {height} rows")
         file.write(_chunk(b"IDAT", bytes(waiting) + packer.flush()))
         file.write(_chunk(b"IEND", b""))
 
