@@ -2,8 +2,8 @@
 
 1. Candidates: the best few rough alignments over all shifts and angles (`search`).
 2. Each candidate is refined in the plane, with a kernel that narrows. The one with the most near pairs, minus chance
-pairs, is accepted only if it is clearly the best: its lead over the next candidate is compared with the scatter over
-independent pieces of the field. Repeated patterns, and clouds without common structure, fail here.
+   pairs, is accepted only if it is clearly the best: its lead over the next candidate is compared with the scatter over
+   independent pieces of the field. Repeated patterns, and clouds without common structure, fail here.
 3. In 3-D, the shift along z is found from all pairs that are near each other in the plane.
 4. All axes are fitted together, with a kernel that narrows as long as the uncertainty decreases.
 """

@@ -3,9 +3,9 @@
 Two classes compute the same correlogram (number of pairs of points by displacement):
 
 * `GridCorrelator` Fourier-transforms histograms on one grid. It finds displacements of any size, but its bins are as
-coarse as the memory for a grid requires, so the peak is located only roughly.
+  coarse as the memory for a grid requires, so the peak is located only roughly.
 * `NearCorrelator` finds pairs of points closer than a few kernels by way of a grid of cells. It finds only small
-displacements, but with bins of any fineness in any volume, so the peak is located exactly.
+  displacements, but with bins of any fineness in any volume, so the peak is located exactly.
 
 The correlation of a structure with itself is symmetric around zero, so a symmetric kernel has no bias for any
 structure.

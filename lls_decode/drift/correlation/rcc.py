@@ -1,9 +1,9 @@
 """Redundant cross-correlation: drift from the sample's own structure, first roughly, then finely.
 
 1. Form a few windows with equal numbers of points, and find the displacements of all pairs by Fourier transforms on a
-coarse grid. This finds any drift up to ``max_shift_nm``.
+   coarse grid. This finds any drift up to ``max_shift_nm``.
 2. Subtract the curve so far from the points, and find the displacements of pairs of windows from near points, with a
-kernel that narrows to the precision of the localizations.
+   kernel that narrows to the precision of the localizations.
 3. Split windows where the curve bends, and repeat step 2 until no bend exceeds its uncertainty.
 
 Each step ends with the redundant least squares of `solve`. Errors that all pairs of a window share do not show in their

@@ -24,7 +24,7 @@ _LEAST_GAIN: Final = 0.03
 """Smallest net gain in matched rows that a change must bring, relative to the rows of the table."""
 _SIGMAS: Final = 4.0
 _SIGMAS_OF_FITTED: Final = 6.0
-"""Required significance of changes with a number fitted to the votes, which is the best of thousands of places."""
+"""Required significance of changes with a number fitted to the votes, since it is the best of thousands of values."""
 _FEWEST_SIGMAS: Final = 3.0
 """Required significance if chance (`_CHANCE`) cannot explain the number of matches anyway."""
 _CHANCE: Final = 1e-9

@@ -71,6 +71,6 @@ def read_origin(given: str | Sequence[float] | Origin) -> Origin:
     elif len(given) == 2:
         return Origin(float(given[0]), float(given[1]))
     raise ConfigError(
-        f"origin (--origin) is {given!r}; expected centre (0 is the centre of the first pixel), corner (its outer "
-        "corner), or its coordinates in the file: X,Y in nm, e.g. 50,50."
+        f"origin (--origin) is {given!r}; expected centre (0 is the centre of the first pixel), corner (0 is its "
+        "outer corner), or the coordinates of that centre in the file: X,Y in nm, e.g. 50,50."
     )

@@ -39,7 +39,7 @@ _INFO: Final = "info"
 _IDS_AN_INDEX_BITS: Final = 12
 _CELLS_AN_INDEX_BITS: Final = 8
 _CROWD: Final = 20
-"""Cell size, in multiples of `CELL_POINTS`, above which a warning is logged."""
+"""Number of points in a cell, in multiples of `CELL_POINTS`, above which a warning is logged."""
 _MOVIE: Final = dict.fromkeys(("volume", "plane"), "the table has one plane per volume")
 _ROWS_AT_ONCE: Final = 500_000
 """Number of rows that are sorted in memory at a time."""
