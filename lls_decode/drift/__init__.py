@@ -1,7 +1,8 @@
-"""How the sample moved during an acquisition, and tables as if it had not.
+"""Measurement of sample drift during an acquisition, and drift correction of tables.
 
-`estimate_drift` gives a `DriftCurve` (by redundant cross-correlation, by beads, or by another package), `correct_table`
-moves the rows of a table by it, `undo_correction` moves them back, and `correct_drift` does what the command does.
+`estimate_drift` measures a `DriftCurve` (by redundant cross-correlation, by beads, or by another package),
+`correct_table` corrects the rows of a table with it, `undo_correction` reverts this, and `correct_drift` does what the
+command does.
 """
 
 from lls_decode.drift.correcting import Corrected, correct_drift

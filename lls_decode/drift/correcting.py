@@ -1,4 +1,4 @@
-"""What ``lls-decode drift`` does: measure or read a drift, keep, draw and judge it, and move rows by it."""
+"""The command ``lls-decode drift``: measures or reads a drift, saves, draws and judges it, and corrects the table."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -21,17 +21,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Corrected:
-    """What a correction has made."""
+    """Result of a drift correction."""
 
     curve: DriftCurve
     written: tuple[Path, ...]
-    """Files: the curve, its picture, the corrected table; those that were asked for."""
+    """Files written, as requested: the curve, its picture, the corrected table."""
     rows: int | None
-    """Of the corrected table; None without one."""
+    """Number of rows of the corrected table; None without one."""
     coverage: Coverage
-    """Which rows the curve says something about."""
+    """Which rows lie in volumes that the curve covers."""
     benefit: Benefit
-    """Whether it helps."""
+    """Whether the correction helps."""
 
 
 def correct_drift(
@@ -44,34 +44,34 @@ def correct_drift(
     force: bool = False,
     **options: Unpack[DriftOptions],
 ) -> Corrected:
-    """Measure the drift of a table, write it, tell whether it helps, and write the table without it.
+    """Measure the drift of a table, save and judge it, and write the corrected table.
 
     Parameters
     ----------
     out
-        The corrected table; may be ``table`` itself. None: the table is not touched.
+        Path of the corrected table; may be ``table`` itself. None: no table is written.
     curve
-        Where the measured curve is written. None: beside the table, ``TABLE_drift.parquet``.
+        Path of the measured curve. None: ``TABLE_drift.parquet`` beside the table.
     picture
-        Its picture. None: beside the curve, as ``.png``.
+        Path of the curve's picture. None: beside the curve, as ``.png``.
     apply
-        A curve (Parquet or csv) that is taken in place of a measured one; nothing is written but ``out``.
+        Path of a curve (Parquet or csv) to use instead of measuring one; only ``out`` is written then.
     force
-        Write ``out`` although the measured drift makes the table worse.
+        Write ``out`` even if the measured drift makes the table worse.
     options
-        Keywords of `estimate_drift`.
+        Keyword arguments of `estimate_drift`.
 
     Raises
     ------
     ConfigError, TableError, OutputError
-        As `estimate_drift`, `read_curve` and `correct_table`; TableError also if the correction would make the table
-        worse. The curve and its picture are there then.
+        As for `estimate_drift`, `read_curve` and `correct_table`. Also TableError if the correction would make the
+        table worse; the curve and its picture are written even then.
     """
     table = Path(table)
     if apply is not None:
         if out is None:
             raise ConfigError(
-                "A given curve only serves to correct a table; say where it is written (--out, --in-place)."
+                "A given curve is only used to correct a table; say where to write the table (--out, --in-place)."
             )
         view = TableView.of(table)
         given = read_curve(apply, coords=view.coords, planes_per_volume=view.metadata.planes_per_volume)
@@ -86,14 +86,14 @@ def correct_drift(
         return Corrected(found, tuple(written), None, coverage, benefit)
     if benefit.verdict == "worse" and not force:
         raise TableError(
-            f"The drift measured in {table} was not taken off, since {benefit.words()}; look at the curve in {curve}, "
-            "measure it in another way (--method, --windows), or write the table all the same (--force)."
+            f"The drift measured in {table} was not corrected, since {benefit.words()}; look at the curve in "
+            f"{curve}, measure the drift in another way (--method, --windows), or write the table anyway (--force)."
         )
     return Corrected(found, (*written, Path(out)), correct_table(table, found, out), coverage, benefit)
 
 
 def _judged_by(options: DriftOptions) -> JudgeOptions:
-    """Options that matter for the half of a table too."""
+    """Return the options that also apply to a drift measured from half of the table."""
     judged: JudgeOptions = {}
     if "max_shift_nm" in options:
         judged["max_shift_nm"] = options["max_shift_nm"]
@@ -109,7 +109,7 @@ def _judged_by(options: DriftOptions) -> JudgeOptions:
 
 
 def _draw(table: Path, curve: DriftCurve, default: Path, asked: str | Path | None) -> list[Path]:
-    """The picture; where none was asked for and matplotlib is absent, a word in the log."""
+    """Draw the picture; only log a warning if matplotlib is missing and no picture was requested."""
     try:
         draw_curve(asked or default, curve, title=table.name)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""From a table to its drift, by the method that was asked for."""
+"""Estimation of the drift of a table by the chosen method."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Method = Literal["rcc", "fiducials", "comet"]
 
 
 class DriftOptions(TypedDict, total=False):
-    """How drift is estimated; the keywords of `estimate_drift`."""
+    """Options of the drift estimate; the keyword arguments of `estimate_drift`."""
 
     method: Method
     max_shift_nm: float | None
@@ -54,52 +54,53 @@ def estimate_drift(
 ) -> DriftCurve:
     """Measure how the sample moved while a table was recorded.
 
-    In sample coordinates where the geometry is known, else in raw ones; along x and y, and along z where it tells
-    something. Memory does not grow with the table.
+    The drift is in sample coordinates if the geometry is known, else in raw ones; along x and y, and also along z if z
+    varies. Memory does not grow with the table.
 
     Parameters
     ----------
     method
         ``rcc``: redundant cross-correlation of the sample's own structure; ``fiducials``: beads; ``comet``: the package
-        comet-smlm, when it is installed.
+        comet-smlm, if it is installed.
     max_shift_nm
         Largest drift. None: 2000 for ``rcc``, 300 for ``comet``.
     num_windows
-        Windows of time, for ``rcc`` and ``comet``. None: as many as the drift needs (``rcc``), 100 (``comet``).
+        Number of windows of time, for ``rcc`` and ``comet``. None: as many as the drift needs (``rcc``), 100
+        (``comet``).
     max_points
-        Rows that are used, evenly spread over the table, for ``rcc`` and ``comet``.
+        Largest number of rows used by ``rcc`` and ``comet``, evenly spread over the table.
     fiducials
-        Places of beads (x, y in nm; sample coordinates where the geometry is known), or a csv with ``x_nm,y_nm``; None:
-        they are found by themselves.
+        Places of beads (x, y in nm; sample coordinates if the geometry is known), or a csv with ``x_nm,y_nm``. None:
+        beads are detected.
     radius_nm
-        How far a bead may move from its place.
+        Largest distance of a bead from its place.
     min_share
-        Of the volumes in which a bead must be seen. None: 0.8 for beads that are found, 0.2 for given ones.
+        Share of the volumes in which a bead must be seen. None: 0.8 for detected beads, 0.2 for given ones.
     smooth
-        Window over which the position of beads is smoothed (standard deviation, volumes). None: by cross-validation.
+        Standard deviation, in volumes, of the window that smooths bead positions. None: chosen by cross-validation.
     channel
-        The channel whose rows tell the drift. None: all of them; each is compared with itself only, and they tell one
-        curve, since the sample moves as one. Beads, which lie elsewhere in each colour, need one channel.
+        Channel whose rows are used. None: all channels. Each channel is compared with itself only, and all give one
+        curve, since the sample moves as a whole. Beads have different places in each colour and need one channel.
     progress
-        Called with steps done and in all, for ``rcc``.
+        Function that is called with the numbers of finished and of all steps, for ``rcc``.
 
     Raises
     ------
     ConfigError
-        Unknown method, values that cannot be meant, comet-smlm not installed.
+        Unknown method, invalid values, or comet-smlm is not installed.
     TableError
-        The table cannot be read, or does not tell its drift.
+        The table cannot be read, or the drift cannot be measured from it.
     """
     for name, value in (("max_shift_nm", max_shift_nm), ("radius_nm", radius_nm), ("min_share", min_share)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise ConfigError(f"{name} is {value}; expected more than 0.")
     if num_windows is not None and num_windows < 2:
-        raise ConfigError(f"{num_windows} windows were asked for; drift is measured between two at least.")
+        raise ConfigError(f"num_windows is {num_windows}; drift is measured between windows, so give at least 2.")
     view = TableView.of(table, channel=channel)
     if method == "fiducials" and view.metadata.has_channels and channel is None:
         raise ConfigError(
-            f"{table} has several channels, and a bead is not at the same place in each; name the one whose beads are "
-            "followed (--channel 0)."
+            f"{table} has several channels, and a bead is not at the same place in each; name the channel whose beads "
+            "are followed (--channel 0)."
         )
     if method == "fiducials":
         return _with_support(
@@ -107,7 +108,7 @@ def estimate_drift(
         )
     points = read_points(view, max_points=max_points)
     if len(points) < points.num_rows:
-        _logger.info("%d of %d rows are used, evenly spread over the table", len(points), points.num_rows)
+        _logger.info("Using %d of %d rows, evenly spread over the table", len(points), points.num_rows)
     found = estimate_from_points(
         one_of_each_molecule(points),
         method=method,
@@ -126,11 +127,11 @@ def estimate_from_points(
     num_windows: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DriftCurve:
-    """Drift of points that are in memory, by ``rcc`` or ``comet``; the rest as in `estimate_drift`."""
+    """Measure the drift of points in memory, by ``rcc`` or ``comet``; see `estimate_drift` for the parameters."""
     if method == "comet":
         return estimate_by_comet(points, max_shift_nm=max_shift_nm or 300.0, num_windows=num_windows)
     if method != "rcc":
-        raise ConfigError(f"{method!r} is no method; choose rcc, fiducials or comet.")
+        raise ConfigError(f"{method!r} is not a method; choose rcc, fiducials or comet.")
     return estimate_by_correlation(
         points, max_shift_nm=max_shift_nm or 2000.0, num_windows=num_windows, progress=progress
     )
@@ -156,7 +157,7 @@ def _from_beads(
 
 
 def _with_support(view: TableView, curve: DriftCurve) -> DriftCurve:
-    """The same, which says how much of the table lies where nothing was measured."""
+    """Return a copy whose details state how much of the table lies where nothing was measured."""
     if curve.supported is None:
         return curve
     shares = {

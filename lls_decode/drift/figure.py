@@ -1,4 +1,4 @@
-"""Picture of a drift curve; matplotlib is asked for when one is drawn."""
+"""Picture of a drift curve; matplotlib is imported only when one is drawn."""
 
 from pathlib import Path
 
@@ -9,19 +9,19 @@ from lls_decode.drift.curve.curve import DriftCurve, Floats
 from lls_decode.table import written_aside
 
 _MAX_DRAWN = 20_000
-"""Volumes of a line; of more, every n-th is drawn."""
+"""Largest number of volumes in a line; of more, every n-th is drawn."""
 _MAX_SPANS = 200
 
 
 def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm: Floats | None = None) -> None:
-    """Displacement along each axis over volumes with a band of one standard deviation, as PNG.
+    """Draw the displacement along each axis over volumes, with a band of one standard deviation, as PNG.
 
     Volumes in which nothing was measured are grey.
 
     Parameters
     ----------
     truth_nm
-        ``(V, 3)``, drawn dashed beneath: of a simulation.
+        ``(V, 3)`` true drift of a simulation, drawn dashed underneath.
 
     Raises
     ------
@@ -60,7 +60,10 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
 
 
 def _without_support(curve: DriftCurve) -> list[tuple[int, int]]:
-    """Runs of volumes in which nothing was measured, the longest of them where there are too many to be drawn."""
+    """Return the ranges of volumes in which nothing was measured.
+
+    If there are too many to draw, only the longest ones are returned.
+    """
     if curve.supported is None:
         return []
     edge = np.diff(np.concatenate([[0], (~curve.supported).astype(np.int8), [0]]))

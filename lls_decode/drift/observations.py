@@ -1,10 +1,10 @@
-"""One observation a molecule: successive detections of the same one become their mean, before anything is correlated.
+"""One observation per molecule: successive detections of a molecule are replaced by their mean before correlation.
 
-A molecule that stays on for ten frames is one piece of evidence, not ten, and would weigh a hundred times in pairs.
-Whether molecules stay on the table tells itself: then points have more neighbours in the next volume (or in other
-planes of their own) than in volumes far away. Where they have not, as with one frame a molecule, or with sites that are
-visited again and again, nothing is joined and the points stay as they are; nor where chance neighbours are so many that
-one could not tell which is the same molecule.
+A molecule that stays on for ten frames is one piece of evidence, not ten, and would have the weight of a hundred pairs.
+The table itself shows whether molecules stay on: points then have more neighbours in the next volume (or in other
+planes of the same volume) than in distant volumes. Otherwise nothing is joined and the points stay unchanged, for
+example with one frame per molecule, or with sites that are visited repeatedly. Nothing is joined either if chance
+neighbours are so frequent that molecules cannot be told apart.
 Shape letters: ``N`` points, ``M`` molecules, ``D`` axes.
 """
 
@@ -24,24 +24,25 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _RADIUS_SIGMAS: Final = 4.0
-"""Two detections of one molecule differ by less, nearly always (in their own uncertainty)."""
+"""Distance within which two detections of one molecule nearly always lie, in units of their own uncertainty."""
 _MIN_EXCESS: Final = 0.05
-"""Share of points with a neighbour in the next volume beyond what chance explains, above which molecules stay on."""
+"""Share of points with a neighbour in the next volume, above that expected by chance, for which molecules stay on."""
 _MAX_CHANCE: Final = 0.3
-"""Share of points with a chance neighbour, above which nothing is joined."""
+"""Share of points with a chance neighbour above which nothing is joined."""
 _FAR_SHARE: Final = 0.05
-"""Of all volumes, so far away are those that tell chance; at least `_FAR_VOLUMES`."""
+"""Distance in time, as a share of all volumes, at which neighbours are due to chance; at least `_FAR_VOLUMES`."""
 _FAR_VOLUMES: Final = 20
 _SAMPLE: Final = 100_000
-"""Points that are asked for neighbours to find out."""
+"""Number of points whose neighbours are counted for this decision."""
 _LONGEST_SHARE: Final = 1 / 64
-"""Of all volumes: what stays on for longer (a bead) is one observation in each such time."""
+"""Longest observation, as a share of all volumes: anything that stays on longer (a bead) gives one observation in each
+such period."""
 _PIECE: Final = 200_000
-"""Points that are joined at a time."""
+"""Number of points that are joined at a time."""
 
 
 def one_of_each_molecule(points: Points) -> Points:
-    """Points with successive detections of one molecule replaced by their mean, if molecules stay on at all."""
+    """Replace successive detections of a molecule by their mean, if molecules stay on at all."""
     scaled_ND = points.position_nm / (_RADIUS_SIGMAS * np.sqrt(2) * points.sigma_nm)
     if not _stay_on(scaled_ND, points):
         return points
@@ -59,7 +60,7 @@ def one_of_each_molecule(points: Points) -> Points:
 
 
 def _stay_on(scaled_ND: npt.NDArray[np.floating], points: Points) -> bool:
-    """Whether points have more neighbours near in time than chance gives, and chance gives few."""
+    """Return whether points have more neighbours near in time than by chance, and few by chance."""
     far = max(_FAR_VOLUMES, round(_FAR_SHARE * points.num_volumes))
     if points.num_volumes < 2 * far:
         return False
@@ -79,7 +80,7 @@ def _stay_on(scaled_ND: npt.NDArray[np.floating], points: Points) -> bool:
 
 
 def _joined(scaled_ND: npt.NDArray[np.floating], points: Points) -> Integers:
-    """``(N,)`` molecule of each point: chains of nearest neighbours in the same and the next volumes."""
+    """Return the molecule ``(N,)`` of each point, from chains of nearest neighbours in equal or successive volumes."""
     links = []
     starts = np.append(np.unique(np.searchsorted(points.volume, points.volume[::_PIECE])), len(points))
     for start, stop in itertools.pairwise(starts):
@@ -99,12 +100,12 @@ def _joined(scaled_ND: npt.NDArray[np.floating], points: Points) -> Integers:
 
 
 def _nearest_only(asking: Integers, found: Integers, distance: Floats) -> Integers:
-    """``(2, K)`` links, the shortest one to each point that was found."""
+    """Return the links ``(2, K)``, only the shortest one to each point found."""
     order = np.lexsort((distance, found))
     first = np.unique(found[order], return_index=True)[1]
     return np.stack([asking[order][first], found[order][first]])
 
 
 def _with_time(scaled_ND: npt.NDArray[np.floating], volume: Integers) -> Floats:
-    """Coordinates in which points of different volumes are never nearer than 2."""
+    """Return coordinates in which points of different volumes are at least 2 apart."""
     return np.column_stack([scaled_ND, 2.0 * volume])

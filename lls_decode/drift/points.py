@@ -1,7 +1,7 @@
-"""Positions of a table for the estimation of drift: one coordinate system, few enough rows to be held in memory.
+"""Positions of a table for drift estimation: in one coordinate system, and few enough to be held in memory.
 
-A table of any length is read once, a row group at a time, and every n-th row is kept, counted over the whole table: how
-it was cut into shards or row groups does not show.
+A table of any length is read once, one row group at a time. Every n-th row of the whole table is kept, independently of
+how it is divided into shards or row groups.
 """
 
 import math
@@ -20,12 +20,12 @@ from lls_decode.table import CHANNEL_COLUMN, TableMetadata, count_rows, iter_tab
 from lls_decode.table.positions import SIGMA_COLUMNS, Coords, Floats, coords_of, median_sigma, positions, sigmas
 
 MAX_POINTS: Final = 2**22
-"""Rows that are held, at 20 bytes each; what more of them would add is far below a nanometre."""
+"""Largest number of rows held, at 20 bytes each; more would add far less than a nanometre of precision."""
 _MAX_SIGMAS: Final = 2**18
-"""Of these, at least so many tell how precise they are, where there are more."""
+"""Smallest number of rows from which their median precision is computed, if there are as many."""
 
 _APART_NM: Final = 20_000.0
-"""Empty space between channels: more than twice the largest drift."""
+"""Empty space between channels that are moved apart: more than twice the largest drift."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Points:
     """(D,) median of the predicted precision along each axis."""
     coords: Coords
     num_rows: int
-    """Of the table."""
+    """Number of rows of the table."""
     first_volume: int
     last_volume: int
     apart_nm: float = 0.0
-    """By so much along x the channels of a table are moved away from each other; 0 for one channel."""
+    """Distance along x by which the channels are moved apart; 0 for one channel."""
 
     @property
     def place_N2(self) -> Floats:
-        """``(N, 2)`` nm, where points are in the plane of x and y, those of all channels."""
+        """Lateral positions ``(N, 2)`` in nm, with all channels at their own place."""
         place = self.position_nm[:, :2].astype(np.float64)
         if self.apart_nm > 0 and len(place):
             x = place[:, 0]
@@ -58,7 +58,7 @@ class Points:
         return np.asarray(place + self.origin_nm[:2])
 
     def of(self, chosen: npt.NDArray[np.bool_]) -> "Points":
-        """Some of them, in as many volumes."""
+        """Return the chosen points, with the same range of volumes."""
         return replace(self, position_nm=self.position_nm[chosen], volume=self.volume[chosen])
 
     def __len__(self) -> int:
@@ -66,61 +66,61 @@ class Points:
 
     @property
     def num_axes(self) -> int:
-        """2, or 3 where z tells something."""
+        """2, or 3 if z varies."""
         return int(self.position_nm.shape[1])
 
     @property
     def num_volumes(self) -> int:
-        """From the first to the last volume that has a row."""
+        """Number of volumes from the first to the last one that has a row."""
         return self.last_volume - self.first_volume + 1
 
 
 @dataclass(frozen=True)
 class TableView:
-    """Which columns of a table are positions, and in which coordinate system."""
+    """View of a table: which columns are positions, in which coordinates, and which channel is used."""
 
     path: Path
     metadata: TableMetadata
     coords: Coords
     channel: int | None = None
-    """Whose rows tell the drift; None: those of all channels."""
+    """Channel whose rows are used; None: all channels."""
 
     @classmethod
     def of(cls, path: str | Path, *, channel: int | None = None) -> "TableView":
-        """Sample coordinates where the geometry is known, else raw ones.
+        """Return the view of a table in sample coordinates if the geometry is known, else in raw ones.
 
         Raises
         ------
         ConfigError
-            A channel of a table without channels.
+            A channel is given, but the table has no channels.
         TableError
-            Columns are missing, or sample coordinates have no geometry that connects them with the raw ones.
+            Columns are missing, or there are sample coordinates without the geometry that relates them to raw ones.
         """
         metadata = read_metadata(path)
         for name in ("volume", "plane", "x_nm", "y_nm", "z_nm"):
             if name not in metadata.columns:
-                raise TableError(f"{path} has no column {name!r}, without which its drift cannot be corrected.")
+                raise TableError(f"{path} has no column {name!r}, which drift correction needs.")
         if metadata.geometry is None and "xs_nm" in metadata.columns:
             raise TableError(
-                f"{path} has sample coordinates, but does not say by which geometry; write it again with its geometry."
+                f"{path} has sample coordinates, but does not state their geometry; write it again with its geometry."
             )
         metadata.check_channel(path, channel)
         return cls(Path(path), metadata, coords_of(metadata.geometry), channel)
 
     @property
     def geometry(self) -> Geometry | None:
-        """Of the scan; None for raw coordinates."""
+        """Geometry of the scan; None for raw coordinates."""
         return self.metadata.geometry
 
     @property
     def columns(self) -> list[str]:
-        """What has to be read for `positions` and `sigmas`."""
+        """Columns needed for `positions` and `sigmas`."""
         known = [name for name in SIGMA_COLUMNS if name in self.metadata.columns]
         channel = [CHANNEL_COLUMN.name] if self.metadata.has_channels else []
         return ["volume", "plane", "x_nm", "y_nm", "z_nm", *known, *channel]
 
     def pieces(self) -> Iterator[pa.Table]:
-        """The columns of the rows that tell the drift, with constant memory."""
+        """Give the columns of the rows that are used, with constant memory."""
         for rows in iter_tables(self.path, self.columns):
             if self.channel is None:
                 yield rows
@@ -128,11 +128,14 @@ class TableView:
                 yield rows.filter(pa.compute.equal(rows[CHANNEL_COLUMN.name], self.channel))
 
     def positions(self, rows: pa.Table) -> Floats:
-        """``(N, 3)`` nm in the coordinate system."""
+        """Return the positions ``(N, 3)`` in nm, in the coordinates of the view."""
         return positions(rows, self.geometry)
 
     def sigmas(self, rows: pa.Table) -> Floats:
-        """``(N, 3)`` nm along the axes of the coordinate system; NaN where the table does not say."""
+        """Return the sigmas ``(N, 3)`` in nm along the axes of these coordinates.
+
+        NaN if the table does not state them.
+        """
         return sigmas(rows, self.geometry)
 
 
@@ -190,12 +193,12 @@ def read_points(view: TableView, *, max_points: int = MAX_POINTS) -> Points:
 
 
 def survey_volumes(path: Path, *, least: int = 2) -> tuple[int, int]:
-    """First and last volume that has rows.
+    """Return the first and the last volume that has rows.
 
     Raises
     ------
     TableError
-        There are fewer than ``least``, 1 or 2.
+        There are fewer than ``least`` (1 or 2) volumes with rows.
     """
     first, last = math.inf, -math.inf
     for table in iter_tables(path, ["volume"]):
@@ -203,20 +206,20 @@ def survey_volumes(path: Path, *, least: int = 2) -> tuple[int, int]:
             volume = table["volume"].to_numpy()
             first, last = min(first, volume.min()), max(last, volume.max())
     if first > last:
-        raise TableError(f"{path} has no rows, so that there is no drift in it.")
+        raise TableError(f"{path} has no rows, so no drift can be measured in it.")
     if least > 1 and first == last:
         raise TableError(
-            f"{path} has rows in fewer than two volumes (or frames), between which drift is measured; give a longer "
+            f"{path} has rows in fewer than two volumes (or frames), but drift is measured between two; give a longer "
             "acquisition."
         )
     return int(first), int(last)
 
 
 def _set_apart(position_ND: npt.NDArray[np.float32], channel_N: npt.NDArray[np.uint16]) -> float:
-    """Move channels so far from each other that no point of one is compared with one of another.
+    """Move channels so far apart that no point of one is compared with a point of another.
 
-    The sample moves as one, and so all channels tell one drift; but they lie at different places where colours are not
-    registered, and when one of them fades while another begins, that difference would be taken for a drift.
+    The sample moves as a whole, so all channels show the same drift. But channels are offset if colours are not
+    registered; when one channel fades while another begins, this offset would be mistaken for a drift.
     """
     _, number = np.unique(channel_N, return_inverse=True)
     if number.max() == 0:

@@ -1,13 +1,13 @@
-"""A drift curve and a table: rows moved to where they would be in a sample at rest, and moved back.
+"""Correction of a table by a drift curve, and its reversal.
 
-Raw columns are moved, and sample columns are computed from them as when the table was made: raw coordinates and the
-geometry give those of the sample to the last bit, before and after. A displacement in the sample is the same
-displacement for every plane of a volume; in raw coordinates it is turned by the angle of the scan. What ``z_nm`` says
-afterwards is the distance from the focus that the molecule would have had.
+Raw columns are moved, and sample columns are recomputed from them as when the table was made, so raw coordinates and
+geometry give the sample coordinates to the last bit both before and after. A displacement of the sample is the same for
+every plane of a volume; in raw coordinates it is rotated by the angle of the scan. After the correction ``z_nm`` is the
+distance from the focus that the molecule would have had without drift.
 
-The displacements go into the table's history, packed and exact. Moving back adds the same numbers, so that what is lost
-is the rounding of float32: a coordinate comes back equal, or off by a unit in the last place of the larger of the two
-values (0.002 nm at 20 micrometres). Rows keep their order.
+The exact displacements are packed into the table's history. Undoing the correction adds the same numbers, so only
+float32 rounding is lost: a coordinate returns unchanged, or differs by one unit in the last place of the larger of the
+two values (0.002 nm at 20 micrometres). Rows keep their order.
 """
 
 from pathlib import Path
@@ -24,23 +24,23 @@ from lls_decode.table import TableMetadata, iter_tables, table_writer
 
 STEP: Final = "drift"
 _KEEP_POSITIONS: Final = ("filter", "link", "import")
-"""Later steps of history after which rows can still be moved back one by one."""
+"""Steps of history after which a correction can still be undone row by row."""
 
 
 def correct_table(table: str | Path, curve: DriftCurve, out: str | Path) -> int:
-    """Write a table whose rows are moved by minus the drift; returns the number of rows. Constant memory.
+    """Write a table with its rows moved by minus the drift, with constant memory; return the number of rows.
 
-    Rows in volumes before the first or after the last one of the curve are moved as those in that one.
+    Rows in volumes before or after the curve get its first or last displacement.
 
     Parameters
     ----------
     out
-        Written aside and renamed; may be the table itself.
+        Path of the table, which is written aside and renamed; may be the table itself.
 
     Raises
     ------
     ConfigError
-        The curve has other axes than the table, none of its volumes, or has corrected it already.
+        The curve has other axes than the table, shares no volume with it, or has already corrected it.
     TableError
         The table cannot be read, or lacks a column.
     OutputError
@@ -53,14 +53,14 @@ def correct_table(table: str | Path, curve: DriftCurve, out: str | Path) -> int:
 
 
 def undo_correction(table: str | Path, out: str | Path) -> int:
-    """Write a table whose rows are where they were before its last drift correction; returns the number of rows.
+    """Revert the last drift correction of a table, and return the number of rows.
 
     Raises
     ------
     ConfigError
-        There was no correction, or rows were joined or moved after it.
+        The table was not corrected, or its rows were joined or moved afterwards.
     TableError, OutputError
-        As `correct_table`.
+        As for `correct_table`.
     """
     view = TableView.of(table)
     history = view.metadata.history
@@ -82,16 +82,16 @@ def undo_correction(table: str | Path, out: str | Path) -> int:
 
 
 def check_curve(view: TableView, curve: DriftCurve) -> None:
-    """Check that a curve can correct a table, and has not done so.
+    """Check that a curve can correct a table, and has not already done so.
 
     Raises
     ------
     ConfigError
-        As `correct_table`.
+        As for `correct_table`.
     """
     if curve.coords == "sample" and view.geometry is None:
         raise ConfigError(
-            f"The drift curve is in coordinates of the sample, but {view.path} has none (its geometry is not known); "
+            f"The drift curve is in sample coordinates, but {view.path} has none (its geometry is not known); "
             "give a curve in raw coordinates."
         )
     _check_new(view, curve)
@@ -99,12 +99,12 @@ def check_curve(view: TableView, curve: DriftCurve) -> None:
 
 
 def _check_new(view: TableView, curve: DriftCurve) -> None:
-    """A correction is made once: a second one moves the rows as far off as they were."""
+    """Refuse to correct twice: a second correction by the same curve would shift the rows again."""
     for entry in view.metadata.steps(STEP):
         if "curve" in entry and same(unpack(entry["curve"]), curve):
             raise ConfigError(
-                f"{view.path} was corrected by this drift curve already, and would be moved twice; give the table from "
-                "before the correction, or take the correction out first (--undo)."
+                f"{view.path} was already corrected by this drift curve, and would be moved twice; give the table from "
+                "before the correction, or undo the correction first (--undo)."
             )
 
 
@@ -112,17 +112,17 @@ def _check_overlap(view: TableView, curve: DriftCurve) -> None:
     first, last = survey_volumes(view.path, least=1)
     if last < curve.first_volume or first > curve.last_volume:
         raise ConfigError(
-            f"{view.path} has rows in volumes {first} to {last}, the drift curve covers {curve.first_volume} to "
-            f"{curve.last_volume}, none of them; give a curve of the same acquisition."
+            f"{view.path} has rows in volumes {first} to {last}, but the drift curve covers {curve.first_volume} to "
+            f"{curve.last_volume}; give a curve of the same acquisition."
         )
 
 
 def _move(view: TableView, curve: DriftCurve, out: str | Path, metadata: TableMetadata, *, sign: int) -> int:
-    """Stream a table through `_moved`."""
+    """Move all pieces of a table, and write them."""
     pieces = iter_tables(view.path)
     first = next(pieces, None)
     if first is None:
-        raise TableError(f"{view.path} has no rows, so that there is nothing to move.")
+        raise TableError(f"{view.path} has no rows, so there is nothing to move.")
     with table_writer(Path(out), first.schema.remove_metadata(), metadata) as writer:
         writer.write(_moved(first, view, curve, sign))
         for piece in pieces:
@@ -153,7 +153,7 @@ def _replaced(rows: pa.Table, name: str, values: npt.NDArray[np.float32]) -> pa.
 
 
 def _summary(curve: DriftCurve) -> dict[str, object]:
-    """What a reader of the history wants to know of a curve."""
+    """Return a summary of the curve for readers of the history."""
     known = np.isfinite(curve.sigma_nm).all()
     return {
         "range_nm": [round(float(v), 1) for v in np.ptp(curve.shift_nm, axis=0)],

@@ -1,4 +1,4 @@
-"""Does a table agree with the truth, and with itself: matching, scores, sigmas, resolution; other people's truths."""
+"""Agreement of a table with a truth, and with itself: matching, scores, sigmas, resolution, truths of other formats."""
 
 from lls_decode.evaluate.evaluation import Evaluation, evaluate
 from lls_decode.evaluate.frc import FourierCorrelation, fourier_correlation

@@ -1,6 +1,6 @@
-"""Errors of matched rows taken apart: their mean (bias), their spread, and how well either is known.
+"""Errors of matched rows, split into bias (mean) and spread, with the uncertainty of each.
 
-Rows of one molecule share what shifts them, so that standard errors count molecules where the truth numbers them.
+Rows of one molecule share their error in part, so standard errors count molecules if the truth numbers them.
 """
 
 import math
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 SIGNIFICANCE: Final = 1e-3
-"""A bias is called one when chance alone gives a larger one less often than this (Student's t, two-sided)."""
+"""Significance level of a bias: the probability that chance alone gives a larger one (Student's t, two-sided)."""
 QUANTITIES: Final = (
     ("x", "x_nm", "x_sig"),
     ("y", "y_nm", "y_sig"),
@@ -34,9 +34,10 @@ class ErrorStatistics:
     quantity: str
     """``x``, ``y``, ``z`` or ``photons``."""
     num: int
-    """Rows where the quantity is known on both sides."""
+    """Number of rows where the quantity is known on both sides."""
     num_independent: int
-    """Molecules among these rows where the truth numbers them, else rows: what the standard errors count."""
+    """Number of molecules among these rows, or of rows if the truth does not number molecules; used for standard
+    errors."""
     bias: float
     """Mean error."""
     bias_error: float
@@ -45,12 +46,12 @@ class ErrorStatistics:
     rmse_error: float
     """Standard error of ``rmse``."""
     rmse_without_bias: float
-    """R.m.s.e. about the mean error: what is left after the bias is subtracted."""
+    """Root mean square error about the mean error, i.e. what remains after the bias is subtracted."""
     zscore_mean: float
-    """Mean of error / predicted sigma, 0 without bias; NaN without sigmas."""
+    """Mean of error / predicted sigma: 0 without bias, NaN without sigmas."""
     zscore_mean_error: float
     zscore_std: float
-    """Standard deviation of error / predicted sigma, 1 when sigmas are right."""
+    """Standard deviation of error / predicted sigma: 1 if the sigmas are right."""
     zscore_std_error: float
     ratio: float
     """Median of found / true photons; NaN for positions."""
@@ -65,12 +66,12 @@ class ErrorStatistics:
         return abs(self.bias) > float(stdtrit(self.num_independent - 1, 1 - SIGNIFICANCE / 2)) * self.bias_error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {**asdict(self), "is_biased": bool(self.is_biased)}
 
 
 def error_statistics(comparison: Comparison) -> tuple[ErrorStatistics, ...]:
-    """Statistics of each quantity that some matched row has on both sides."""
+    """Return the error statistics of each quantity that some matched row has on both sides."""
     true, seen = comparison.true, comparison.seen
     found = []
     for quantity, value, sigma in QUANTITIES:
@@ -121,10 +122,10 @@ def _statistics(
 
 
 def mean_with_error(values: Floats, molecule: Integers) -> tuple[float, float, int]:
-    """Mean of values, its standard error, and the number of independent ones behind it.
+    """Return the mean of values, its standard error, and the number of independent values.
 
-    Rows of one molecule (the same number, from 0 on) count as one draw of their sum: the error of a ratio of sums
-    over clusters (Cochran, Sampling Techniques, 1977, chapter 9). Rows without a number are independent.
+    Rows of one molecule (equal numbers of 0 or more) count as one draw of their sum; the error is that of a ratio of
+    sums over clusters (Cochran, Sampling Techniques, 1977, chapter 9). Rows without a number are independent.
     """
     if not len(values):
         return math.nan, math.nan, 0
@@ -139,7 +140,7 @@ def mean_with_error(values: Floats, molecule: Integers) -> tuple[float, float, i
 
 
 def median_with_error(values: Floats | None) -> tuple[float, float]:
-    """Median and its standard error, from the order statistics one binomial standard deviation about the middle."""
+    """Return the median and its standard error, from the order statistics one binomial standard deviation around it."""
     known = np.empty(0) if values is None else np.sort(values[np.isfinite(values)])
     if not len(known):
         return math.nan, math.nan

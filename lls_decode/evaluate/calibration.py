@@ -1,4 +1,4 @@
-"""Whether predicted sigmas and probabilities can be believed: matched errors against what was predicted.
+"""Reliability of predicted sigmas and probabilities: matched errors compared with predictions.
 
 Shape letters: ``M`` matched rows, ``K`` coordinates of one quantity (1, or 3 for the position as a whole).
 """
@@ -15,14 +15,14 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 MIN_REPEATS = 10
-"""Detections of one molecule, at least, from which its own r.m.s.e. is taken."""
+"""Smallest number of detections of a molecule from which its own r.m.s.e. is computed."""
 _BINS = 10
 _PROBABILITY_EDGES = np.linspace(0.0, 1.0, 11)
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """What was predicted and what was measured, bin by bin; all tuples have the same length."""
+    """Predicted and measured values, bin by bin; all tuples have the same length."""
 
     predicted: tuple[float, ...]
     measured: tuple[float, ...]
@@ -33,33 +33,35 @@ class Reliability:
 
 @dataclass(frozen=True)
 class SigmaAgreement:
-    """Errors of one quantity against its predicted sigmas, over matched rows that have both."""
+    """Errors of one quantity compared with its predicted sigmas, over matched rows that have both."""
 
     quantity: str
     """``x``, ``y``, ``z`` (nm), ``photons``; ``position`` is the length of the error in all known coordinates."""
     num: int
     rmse: float
     sigma_rms: float
-    """Root mean square of the predicted sigmas: what ``rmse`` should be."""
+    """Root mean square of the predicted sigmas, which ``rmse`` should equal."""
     zscore: float
-    """Standard deviation of error / sigma, 1 when sigmas are right; NaN for ``position``."""
+    """Standard deviation of error / sigma: 1 if sigmas are right; NaN for ``position``."""
     correlation: float
-    """Pearson, over rows, of abs(error) with sigma. Small even for perfect sigmas, since one error is one draw."""
+    """Pearson correlation, over rows, of abs(error) and sigma. It is small even for perfect sigmas, since each error is
+    a single draw."""
     correlation_if_right: float
-    """What ``correlation`` would be, on average, if errors were normal with just these sigmas; NaN for ``position``."""
+    """Expected ``correlation`` if errors were normally distributed with exactly these sigmas; NaN for ``position``."""
     emitter_correlation: float
-    """Pearson, over molecules with at least `MIN_REPEATS` detections, of r.m.s.e. with the mean sigma.
+    """Pearson correlation, over molecules with at least `MIN_REPEATS` detections, of r.m.s.e. and mean sigma.
 
     As in Fig. 2b of Speiser et al. (2021), where one dense configuration is simulated 100 times; needs a truth in which
-    an ``id`` comes back. Detections of a molecule are pooled whatever its neighbours and photons are at the time.
+    each ``id`` occurs repeatedly. All detections of a molecule are pooled, whatever its neighbours and photons at the
+    time.
     """
     num_emitters: int
     curve: Reliability
-    """R.m.s.e. over the r.m.s. sigma in bins of equally many rows, by sigma."""
+    """R.m.s.e. against r.m.s. sigma, in bins of equal numbers of rows, by sigma."""
 
 
 def sigma_agreements(comparison: Comparison) -> tuple[SigmaAgreement, ...]:
-    """One for each quantity that has sigmas."""
+    """Return the agreement of errors and sigmas for each quantity that has sigmas."""
     true, seen = comparison.true, comparison.seen
     error = {axis: getattr(seen, f"{axis}_nm") - getattr(true, f"{axis}_nm") for axis in "xyz"}
     sigma = {axis: getattr(seen, f"{axis}_sig") for axis in "xyz"}
@@ -73,7 +75,7 @@ def sigma_agreements(comparison: Comparison) -> tuple[SigmaAgreement, ...]:
 
 
 def probability_reliability(comparison: Comparison) -> Reliability:
-    """Share of detections that are right over the mean predicted probability, in tenths of it; empty bins left out."""
+    """Return the share of correct detections against the mean predicted probability, in tenths without empty bins."""
     prob = np.concatenate([comparison.seen.prob, comparison.spurious.prob])
     right = np.arange(len(prob)) < len(comparison.seen)
     known = np.isfinite(prob)
@@ -81,7 +83,7 @@ def probability_reliability(comparison: Comparison) -> Reliability:
 
 
 def share_right(prob: Floats, right: npt.NDArray[np.bool_]) -> Reliability:
-    """Share of detections that are right, both (D,), over their probability, in tenths of it."""
+    """Return the share of correct detections against their probability, in tenths; both inputs are (D,)."""
     place = np.clip(np.digitize(prob, _PROBABILITY_EDGES) - 1, 0, len(_PROBABILITY_EDGES) - 2)
     rows = []
     for number in np.unique(place):
@@ -92,7 +94,7 @@ def share_right(prob: Floats, right: npt.NDArray[np.bool_]) -> Reliability:
 
 
 def reliability(error: Floats, sigma: Floats, *, bins: int = _BINS) -> Reliability:
-    """R.m.s.e. over the r.m.s. sigma, both (M,), in bins of equally many rows by sigma."""
+    """Return r.m.s.e. against r.m.s. sigma, in bins of equal numbers of rows by sigma; both inputs are (M,)."""
     order = np.argsort(sigma, kind="stable")
     rows = []
     for part in np.array_split(order, min(bins, len(order))) if len(order) else ():
@@ -129,7 +131,7 @@ def _agreement(quantity: str, error_MK: Floats, sigma_MK: Floats, id_M: Integers
 
 
 def _over_emitters(error: Floats, sigma: Floats, id_M: Integers) -> tuple[float, int]:
-    """Correlation over molecules, and the number of molecules."""
+    """Return the correlation over molecules, and the number of molecules."""
     known = id_M >= 0
     _, place, num = np.unique(id_M[known], return_inverse=True, return_counts=True)
     often = num >= MIN_REPEATS
@@ -141,7 +143,7 @@ def _over_emitters(error: Floats, sigma: Floats, id_M: Integers) -> tuple[float,
 
 
 def _half_normal_correlation(sigma: Floats) -> float:
-    """Correlation of abs(sigma * n), n standard normal, with sigma."""
+    """Return the correlation of abs(sigma * n) and sigma, for n standard normal."""
     if len(sigma) < 2 or not sigma.std() > 0:
         return math.nan
     mean_abs = math.sqrt(2 / math.pi)
@@ -149,7 +151,7 @@ def _half_normal_correlation(sigma: Floats) -> float:
 
 
 def pearson(a: Floats, b: Floats) -> float:
-    """Correlation coefficient; NaN for fewer than two rows, or where either does not vary."""
+    """Return the correlation coefficient; NaN for fewer than two rows, or if either input is constant."""
     if len(a) < 2 or not (a.std() > 0 and b.std() > 0):
         return math.nan
     return float(np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std()))

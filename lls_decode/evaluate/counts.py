@@ -1,7 +1,7 @@
-"""Counts of any number of values in memory that does not grow: quantiles, histograms, and counts over long axes.
+"""Counts of any number of values in constant memory: quantiles, histograms, and counts along long axes.
 
-Values are counted by the leading bits of their float32, which are in the order of the values once the sign is folded
-in: no range has to be known beforehand, and a bin is 0.2 % wide wherever a value lies.
+Values are counted by the leading bits of their float32, whose order is that of the values once the sign is taken into
+account. So no range has to be known beforehand, and bins are 0.2 % wide wherever a value lies.
 """
 
 from typing import Any, Final
@@ -19,20 +19,20 @@ _SIGN: Final = np.uint32(0x8000_0000)
 
 
 class ValueCounts:
-    """Range, mean, quantiles and histograms of values that come piece by piece; 2 MB."""
+    """Range, mean, quantiles and histograms of values added piece by piece, in 2 MB of memory."""
 
     def __init__(self) -> None:
         self.num = 0
-        """Finite values."""
+        """Number of finite values."""
         self.num_unknown = 0
-        """Values that are NaN or infinite."""
+        """Number of values that are NaN or infinite."""
         self.low = np.inf
         self.high = -np.inf
         self._sum = 0.0
         self._counts = np.zeros(1 << _BITS, dtype=np.int64)
 
     def add(self, values: npt.NDArray[Any]) -> None:
-        """Count values; they are rounded to float32."""
+        """Count values, after rounding them to float32."""
         known = np.asarray(values, dtype=np.float32)
         finite = np.isfinite(known)
         if not finite.all():
@@ -44,31 +44,31 @@ class ValueCounts:
         self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
         self._sum += float(known.sum(dtype=np.float64))
         bits = np.ascontiguousarray(known).view(np.int32)
-        # all bits of a negative number are turned around, of a positive one the sign: the order is that of the values
+        # flip all bits of negative numbers, and the sign of positive ones: integers then have the order of the values
         ordered = (bits ^ ((bits >> 31) | _SIGN.view(np.int32))).view(np.uint32)
         self._counts += np.bincount((ordered >> _DROPPED).astype(np.intp), minlength=len(self._counts))
 
     @property
     def mean(self) -> float:
-        """NaN when there are none."""
+        """Mean of the values; NaN without values."""
         return self._sum / self.num if self.num else np.nan
 
     def quantile(self, share: float) -> float:
-        """Value below which a share of the values lies, within 0.2 % of itself; NaN when there are none."""
+        """Return the value below which a share of the values lies, within 0.2 % of itself; NaN without values."""
         if not self.num:
             return np.nan
         edges, below = self._cumulative()
         return float(np.interp(share * self.num, below, edges))
 
     def histogram(self, edges: npt.ArrayLike) -> Floats:
-        """Values between neighbouring edges; those of a bin that an edge divides are divided evenly."""
+        """Return the number of values between neighbouring edges; bins that an edge cuts are divided evenly."""
         if not self.num:
             return np.zeros(np.size(edges) - 1)
         own_edges, below = self._cumulative()
         return np.diff(np.interp(np.asarray(edges, dtype=np.float64), own_edges, below, left=0.0))
 
     def _cumulative(self) -> tuple[Floats, Floats]:
-        """Edges of the bins that hold anything, and how many values lie below each."""
+        """Return the edges of the occupied bins, and how many values lie below each edge."""
         held = np.flatnonzero(self._counts)
         bins = np.arange(held[0], held[-1] + 2, dtype=np.uint32)
         ordered = bins << _DROPPED
@@ -78,15 +78,18 @@ class ValueCounts:
 
 
 class FoldedCounts:
-    """Rows over an axis of unknown length (volumes), in at most so many bins of 1, 2, 4, 8, ... numbers."""
+    """Counts of rows along an axis of unknown length (volumes).
+
+    The number of bins is limited; their width grows to 1, 2, 4, 8, ... numbers.
+    """
 
     def __init__(self, most_bins: int = 1024) -> None:
         self.width = 1
-        """Numbers that share a bin."""
+        """Width of a bin in numbers."""
         self._counts = np.zeros(most_bins, dtype=np.int64)
 
     def add(self, numbers: npt.NDArray[Any]) -> None:
-        """Count numbers from 0 on."""
+        """Count numbers of 0 and above."""
         if not len(numbers):
             return
         most, last = len(self._counts), int(numbers.max())
@@ -97,20 +100,20 @@ class FoldedCounts:
 
     @property
     def counts(self) -> Integers:
-        """Of each bin, up to the last one that holds anything."""
+        """Counts of the bins, up to the last occupied one."""
         held = np.flatnonzero(self._counts)
         return self._counts[: held[-1] + 1].copy() if len(held) else self._counts[:0].copy()
 
 
 class FieldCounts:
-    """Rows over the camera's field, in square bins of whole pixels; (rows, columns) of bins, at most 256 a side."""
+    """Counts of rows over the camera's field, in at most 256 x 256 square bins of whole pixels; (rows, columns)."""
 
     def __init__(self, height: int, width: int, *, most_bins: int = 256) -> None:
         self.bin_px = -(-max(height, width) // most_bins)
         self.counts = np.zeros((-(-height // self.bin_px), -(-width // self.bin_px)), dtype=np.int64)
 
     def add(self, x_px: npt.NDArray[Any], y_px: npt.NDArray[Any]) -> None:
-        """Count pixels by column and row; those outside the field are left out."""
+        """Count pixels by column and row; pixels outside the field are ignored."""
         row, column = (np.floor_divide(value, self.bin_px).astype(np.int64) for value in (y_px, x_px))
         inside = (row >= 0) & (row < self.counts.shape[0]) & (column >= 0) & (column < self.counts.shape[1])
         place = row[inside] * self.counts.shape[1] + column[inside]

@@ -1,4 +1,4 @@
-"""Which frames count in an evaluation: those that the table covers, with rows or without."""
+"""Frames that count in an evaluation: those covered by the table, with rows or without."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,29 +14,29 @@ Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _MOST_NAMED = 3
-"""Ranges of frames that are written out."""
+"""Number of ranges above which frames are no longer listed in messages."""
 
 
 @dataclass(frozen=True)
 class FrameCoverage:
-    """Frames that a table answers for: where it has no row, nothing was found."""
+    """Frames covered by a table: a frame without rows means that nothing was found there."""
 
     ranges: FrameRanges
-    """Ascending, first and one-past-last."""
+    """Ranges in ascending order that exclude their end."""
     source: str
-    """Where this is known from, in words that follow a semicolon."""
+    """How the coverage is known, in words that follow a semicolon."""
     is_stated: bool = True
-    """False where the table does not say it, and the frames are those between its first and last row."""
+    """False if the table does not state its frames, and they are assumed from the first and the last row."""
     region_nm: tuple[Range, Range] | None = None
     """Ranges of ``x_nm`` and ``y_nm`` that the run has localized; None: whole frames."""
 
     @property
     def num_frames(self) -> int:
-        """Frames in all ranges."""
+        """Number of frames in all ranges."""
         return sum(stop - start for start, stop in self.ranges)
 
     def holds(self, frame: Integers) -> Mask:
-        """Whether each frame is covered."""
+        """Return whether each frame is covered."""
         if not self.ranges:
             return np.zeros(len(frame), dtype=np.bool_)
         starts, stops = np.asarray(self.ranges, dtype=np.int64).T
@@ -51,13 +51,13 @@ class FrameCoverage:
         return mask
 
     def within(self, start: int, stop: int | None) -> FrameRanges:
-        """Ranges of the frames that lie in one more range."""
+        """Return the covered ranges within another range."""
         end = self.ranges[-1][1] if stop is None and self.ranges else stop or 0
         cut = ((max(low, start), min(high, end)) for low, high in self.ranges)
         return tuple((low, high) for low, high in cut if low < high)
 
     def describe(self) -> str:
-        """The frames in words, last ones included."""
+        """Return the covered frames in words, with ranges that include their last frame."""
         if not self.ranges:
             return "none"
         words = [f"{low} to {high - 1}" if high - low > 1 else str(low) for low, high in self.ranges]
@@ -68,33 +68,33 @@ class FrameCoverage:
 
 @dataclass(frozen=True)
 class FramesJudged:
-    """What an evaluation has counted, and what it has left out."""
+    """Frames and rows that an evaluation counted, and rows that it left out."""
 
     coverage: FrameCoverage
     spanned: tuple[int, int]
-    """First and one-past-last frame of the truth and the coverage together."""
+    """Range of frames (end excluded) of truth and coverage together."""
     truth_outside: int
-    """Rows of the truth that are not covered, which do not count."""
+    """Number of rows of the truth that are not covered, which do not count."""
     found_outside: int
-    """Rows of the table that are not covered, which do not count."""
+    """Number of rows of the table that are not covered, which do not count."""
 
     def describe(self) -> str:
-        """One sentence for text and picture."""
+        """Return the frames and omitted rows in one sentence, for text and picture."""
         first, last = self.spanned[0], self.spanned[1] - 1
         words = f"{self.coverage.describe()} of {first} to {last}; {self.coverage.source}"
         others, lie = "of the other frames", "in other frames"
         if self.coverage.region_nm is not None:
             (left, right), (top, bottom) = self.coverage.region_nm
             words += f"; x {left:.0f} to {right:.0f} nm and y {top:.0f} to {bottom:.0f} nm, the region of the run"
-            others, lie = "elsewhere", "elsewhere"
+            others = "elsewhere"
         if self.truth_outside:
-            words += f"; truth {others} does not count ({self.truth_outside} rows)"
+            words += f"; truth rows {others} do not count ({self.truth_outside} rows)"
         if self.found_outside:
-            words += f"; {self.found_outside} rows of the table lie {lie} and do not count"
+            words += f"; {self.found_outside} rows of the table lie {others} and do not count"
         return words
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "counted": [list(item) for item in self.coverage.ranges],
             "num_frames": self.coverage.num_frames,

@@ -1,4 +1,4 @@
-"""All that can be said of a table: scores, scores by depth and brightness, sigmas, bounds, probabilities, pixels."""
+"""Complete evaluation of a table: scores (also by depth and brightness), sigmas, bounds, probabilities, pixel bias."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from lls_decode.evaluate.subpixel import SubpixelBias, subpixel_bias
 Floats = npt.NDArray[np.float64]
 
 Z_BIN_NM = 100.0
-"""Bins of z are at least this wide."""
+"""Smallest width of bins of z."""
 _MOST_Z_BINS = 12
 _PHOTON_BINS = 10
 _NORMAL_MEDIAN = 0.6744897501960817
@@ -36,76 +36,80 @@ _NORMAL_MEDIAN = 0.6744897501960817
 
 @dataclass(frozen=True)
 class BoundRatio:
-    """R.m.s.e. of matched emitters over the r.m.s. of their Cramer-Rao bounds."""
+    """R.m.s.e. of matched emitters relative to the r.m.s. of their Cramer-Rao bounds."""
 
     quantity: str
     """``x``, ``y``, ``z`` (nm) or ``photons``."""
     num: int
-    """Emitters with a finite bound."""
+    """Number of emitters with a finite bound."""
     rmse: float
     bound: float
-    """Root mean square over emitters, each alone with its true photons and background, estimated without bias."""
+    """Root mean square bound over emitters, each alone with its true photons and background, for an unbiased
+    estimate."""
     bound_median: float
-    """Median over emitters: what a typical one allows, whatever a few dim ones do to ``bound``."""
+    """Median bound over emitters, which is typical and not dominated by a few dim ones as ``bound`` is."""
     ratio_median: float
-    """Median over emitters of abs(error) / bound, over that of a normal error (0.674): 1 is as good as can be."""
+    """Median of abs(error) / bound over emitters, divided by that of a normal error (0.674); 1 is optimal."""
     ratio_median_error: float
     """Standard error of ``ratio_median``."""
 
     @property
     def ratio(self) -> float:
-        """1 is as good as can be; below 1 where prior knowledge is used, as of photons that are all alike."""
+        """R.m.s.e. / bound: 1 is optimal; values below 1 need prior knowledge, such as equal photons of all."""
         return self.rmse / self.bound if self.bound > 0 else math.nan
 
 
 @dataclass(frozen=True)
 class Bin:
-    """The score of emitters between two values of something."""
+    """Score of the emitters in a range of some quantity."""
 
     low: float
     high: float
     num_truth: int
     num_found: int
-    """Matched ones lie where their truth lies, wrong ones where they were found (outside all bins: in none)."""
+    """Matched emitters count where their truth lies, wrong ones where they were found (outside all bins: in none)."""
     recall: float
     precision: float
     jaccard: float
     rmse_lateral_nm: float
     rmse_axial_nm: float
     bounds: tuple[BoundRatio, ...]
-    """Empty where no bound was given."""
+    """Errors relative to the bounds; empty if no bounds were given."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A table judged by a truth."""
+    """Evaluation of a table against a truth."""
 
     score: Score
     sigmas: tuple[SigmaAgreement, ...]
     bounds: tuple[BoundRatio, ...]
     by_z: tuple[Bin, ...]
-    """Empty for 2-D data."""
+    """Scores by true z; empty for 2-D data."""
     by_photons: tuple[Bin, ...]
-    """By true photons; wrong detections by those found. Empty where photons are not known,
-    or all the same."""
+    """Scores by true photons; wrong detections by the photons found. Empty if photons are not known, or all the
+    same."""
     probability: Reliability
-    """Precision over the predicted probability."""
+    """Precision against the predicted probability."""
     subpixel: tuple[SubpixelBias, ...]
-    """Of all rows of the table; empty where the pixel size is not known."""
+    """Sub-pixel bias of all rows of the table; empty if the pixel size is not known."""
     subpixel_true: tuple[SubpixelBias, ...]
-    """Of all rows of the truth: what the table should look like; few molecules are not flat."""
+    """Sub-pixel distribution of all rows of the truth, for comparison; that of a few molecules is not flat."""
     comparison: Comparison
     errors: tuple[ErrorStatistics, ...] = ()
     """Bias, r.m.s.e. with and without it, and error / sigma of x, y, z and photons."""
     frames: FramesJudged | None = None
-    """Which frames count; None: all."""
+    """Frames that count; None: all."""
     diagnosis: Diagnosis | None = None
-    """What is probably wrong between truth and table; None where nobody asked."""
+    """Probable mistakes between truth and table; None if no diagnosis was requested."""
     has_z: bool = True
-    """False where truth and table have no depth in common: nothing is said of z then."""
+    """False if truth and table do not both have z; z is then not reported."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the score, and under names of their own the rest; None in place of NaN."""
+        """Return plain values for JSON: the score, and the other results under names of their own.
+
+        NaN becomes None.
+        """
         rest: dict[str, Any] = {
             "errors": [item.to_dict() for item in self.errors],
             "frames": None if self.frames is None else self.frames.to_dict(),
@@ -123,7 +127,7 @@ class Evaluation:
 
 
 def without_depth(values: Any) -> Any:
-    """Plain values without what would speak of depth: keys and quantities of z, r.m.s.e. and efficiency along it."""
+    """Return plain values without those of depth: keys and quantities of z, axial r.m.s.e. and efficiency."""
     if isinstance(values, Mapping):
         return {key: without_depth(item) for key, item in values.items() if not _is_of_depth(key)}
     return [without_depth(item) for item in values] if isinstance(values, list) else values
@@ -142,22 +146,22 @@ def evaluate(
     coverage: FrameCoverage | None = None,
     **criteria: Unpack[Criteria],
 ) -> Evaluation:
-    """Judge a table by a truth.
+    """Evaluate a table against a truth.
 
     Parameters
     ----------
     pixel
-        Of the camera, for the sub-pixel bias.
+        Size of a camera pixel, for the sub-pixel bias.
     bounds
-        The rows of ``truth`` with Cramer-Rao bounds for sigmas, as `lls_decode.refine.with_bounds` gives them.
+        The rows of ``truth`` with Cramer-Rao bounds as sigmas, from `lls_decode.refine.with_bounds`.
     coverage
-        Frames that count: rows of both in other frames are left out. None: all frames count.
+        Frames that count; rows of both tables in other frames are left out. None: all frames count.
     criteria
         As for `lls_decode.evaluate.score.compare`.
     """
     if bounds is not None and len(bounds) != len(truth):
         raise ConfigError(
-            f"Bounds were given for {len(bounds)} emitters, the truth has {len(truth)}; give one for each."
+            f"Bounds were given for {len(bounds)} emitters, but the truth has {len(truth)}; give one for each."
         )
     judged = None
     if coverage is not None:
@@ -184,7 +188,7 @@ def evaluate(
 
 
 def _bound_ratios(comparison: Comparison, best: Emitters | None, rows: npt.NDArray[np.bool_]) -> tuple[BoundRatio, ...]:
-    """Of some matched rows, one for each quantity that has bounds."""
+    """Return error relative to bound for some of the matched rows, for each quantity that has bounds."""
     if best is None:
         return ()
     true, seen = comparison.true, comparison.seen
@@ -214,7 +218,7 @@ def _bound_ratios(comparison: Comparison, best: Emitters | None, rows: npt.NDArr
 
 
 def _binned(comparison: Comparison, best: Emitters | None, name: str) -> tuple[Bin, ...]:
-    """Scores in bins of ``z_nm`` or ``photons``."""
+    """Return scores in bins of ``z_nm`` or ``photons``."""
     true, missed, spurious = (getattr(comparison, part) for part in ("true", "missed", "spurious"))
     values = np.concatenate([getattr(true, name), getattr(missed, name)])
     values = values[np.isfinite(values)]
@@ -254,7 +258,7 @@ def _bin(low: float, high: float, s: Score, bounds: tuple[BoundRatio, ...]) -> B
 
 
 def _edges(values: Floats, name: str) -> Floats:
-    """Of bins: of equal width in z, of equally many truths in photons."""
+    """Return bin edges: of equal width for z, of equal numbers of true emitters for photons."""
     if not len(values):
         return np.empty(0)
     if name == "photons":
@@ -274,7 +278,7 @@ def _rms(values: Floats) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """None in place of NaN, at any depth."""
+    """Replace NaN by None at any depth."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Which found emitter is which true one: pairs within a cylinder, each side once, frame by frame.
+"""Matching of found and true emitters: pairs within a cylinder, frame by frame, each emitter at most once.
 
-All frames are searched at once, with the frame number as a coordinate in which neighbours are far apart; no Python loop
-runs over frames. Distances are 3-D; a pair whose z is not known on both sides is compared in 2-D.
+All frames are searched at once, with the frame number as a coordinate along which frames are far apart, so there is no
+Python loop over frames. Distances are 3-D; pairs are compared in 2-D if z is not known on both sides.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ Method = Literal["greedy", "hungarian"]
 
 @dataclass(frozen=True)
 class Matches:
-    """Rows that belong together, and those left over. All arrays are row numbers, ascending in ``truth``."""
+    """Matched rows, and rows without partner. All arrays are row numbers, ascending in ``truth``."""
 
     truth: Integers
     """``(M,)`` rows of the truth that were found."""
     found: Integers
-    """``(M,)`` the row found for each of them."""
+    """``(M,)`` found row for each of them."""
     missed: Integers
     """Rows of the truth without partner."""
     spurious: Integers
-    """Rows found without partner."""
+    """Found rows without partner."""
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -57,9 +57,9 @@ def match(
     lateral_nm, axial_nm
         Radius and half-height of the cylinder, both included (250 and 500 nm in Speiser et al. 2021, Methods).
     method
-        ``greedy`` takes the closest pair of all again and again; equal distances go to the lower row of the truth, then
-        of the found. ``hungarian`` makes as many pairs as possible, then minimises the sum of their distances
-        (Sage et al., Nat. Methods 2019).
+        ``greedy`` repeatedly takes the closest pair of all; equal distances go to the lower row of the truth, then of
+        the found table. ``hungarian`` makes as many pairs as possible, then minimizes the sum of their distances (Sage
+        et al., Nat. Methods 2019).
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _others(rows: Integers, length: int) -> Integers:
 
 
 def _candidates(truth: Emitters, found: Emitters, lateral_nm: float, axial_nm: float) -> tuple[Integers, Floats]:
-    """``(K, 2)`` rows of all pairs within the cylinder, best first, and their ``(K,)`` distances in nm."""
+    """Return rows ``(K, 2)`` of all pairs within the cylinder, closest first, and their distances ``(K,)`` in nm."""
     for name, emitters in (("truth", truth), ("found", found)):
         bad = ~(np.isfinite(emitters.x_nm) & np.isfinite(emitters.y_nm))
         if bad.any():
@@ -92,7 +92,7 @@ def _candidates(truth: Emitters, found: Emitters, lateral_nm: float, axial_nm: f
     if len(truth) == 0 or len(found) == 0:
         return np.empty((0, 2), dtype=np.int64), np.empty(0)
     apart = 4.0 * lateral_nm
-    # a hair more than the radius: the tree's distance carries the rounding of the frame coordinate
+    # slightly more than the radius, since the tree's distance includes the rounding of the frame coordinate
     near = _tree(truth, apart).sparse_distance_matrix(
         _tree(found, apart), lateral_nm * (1 + 1e-6) + 1e-6, output_type="ndarray"
     )
@@ -111,12 +111,12 @@ def _tree(emitters: Emitters, apart: float) -> cKDTree:
 
 
 def _greedy(pairs: Integers, distance: Floats, num_truth: int, num_found: int) -> Integers:
-    """Candidates are sorted by distance already."""
+    """Choose pairs closest first; candidates are already sorted by distance."""
     return best_first(pairs[:, 0], pairs[:, 1], num_one=num_truth, num_other=num_found)
 
 
 def _hungarian(pairs: Integers, distance: Floats, num_truth: int, num_found: int) -> Integers:
-    """Optimal assignment, separately for each group of emitters that are connected by candidate pairs."""
+    """Choose the optimal assignment, separately for each group of emitters connected by candidate pairs."""
     if not len(pairs):
         return np.empty(0, dtype=np.int64)
     size = num_truth + num_found

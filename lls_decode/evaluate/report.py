@@ -1,4 +1,4 @@
-"""Pictures of an evaluation and of a Fourier correlation; matplotlib is asked for when one is drawn."""
+"""Pictures of an evaluation and of a Fourier correlation; matplotlib is imported only when one is drawn."""
 
 import math
 import textwrap
@@ -20,11 +20,11 @@ _COLOURS = {"x": "C0", "y": "C1", "z": "C2", "photons": "C3", "position": "0.4"}
 _RANGE_SIGMAS = 5.0
 _COLUMNS = 3
 _LINE = 190
-"""Characters of a line below the panels."""
+"""Number of characters in a line below the panels."""
 
 
 def write_report(out: str | Path, evaluation: Evaluation, *, title: str = "") -> None:
-    """Draw an evaluation on one page, as PNG; what is not known is left empty, and says so.
+    """Draw an evaluation on one page, as PNG; panels without data are empty and say so.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def write_report(out: str | Path, evaluation: Evaluation, *, title: str = "") ->
 
 
 def _panels(evaluation: Evaluation) -> list[Callable[[Any], None]]:
-    """What is drawn, from left to right and from top to bottom; nothing of z where there is no depth."""
+    """Return the panels from left to right and top to bottom; none for z if there is no depth."""
 
     def lengths(axes: Any) -> None:
         _reliability(axes, [item for item in evaluation.sigmas if item.quantity in "xyz"], "nm")
@@ -71,7 +71,7 @@ def _panels(evaluation: Evaluation) -> list[Callable[[Any], None]]:
 
 
 def _words(evaluation: Evaluation) -> list[str]:
-    """What counts, errors, and likely mistakes, in lines that fit below the panels."""
+    """Return frames, errors and probable mistakes in lines that fit below the panels."""
     lines = [] if evaluation.frames is None else [f"frames {evaluation.frames.describe()}"]
     lines += error_lines(evaluation)
     lines += [] if evaluation.diagnosis is None else evaluation.diagnosis.lines()
@@ -79,7 +79,7 @@ def _words(evaluation: Evaluation) -> list[str]:
 
 
 def _over(evaluation: Evaluation) -> tuple[tuple[Bin, ...], str]:
-    """Bins that precision is drawn over: of z where there is depth."""
+    """Return the bins over which precision is drawn: of z if there is depth, else of photons."""
     return (evaluation.by_z, "true z (nm)") if evaluation.by_z else (evaluation.by_photons, "true photons")
 
 
@@ -139,7 +139,7 @@ def _detection(axes: Any, bins: tuple[Bin, ...], label: str, *, absent: str) -> 
 
 def _probability(axes: Any, evaluation: Evaluation) -> None:
     curve = evaluation.probability
-    axes.set(xlabel="predicted probability", ylabel="share that is right", xlim=(0, 1.05), ylim=(0, 1.05))
+    axes.set(xlabel="predicted probability", ylabel="share that is correct", xlim=(0, 1.05), ylim=(0, 1.05))
     axes.set_title("probability calibration")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=0.8)
     if not curve.num:
@@ -151,11 +151,11 @@ def _probability(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _precision(axes: Any, evaluation: Evaluation) -> None:
-    """R.m.s.e. over z, and the bound."""
+    """Draw r.m.s.e. and bound over z (or photons)."""
     bins, over = _over(evaluation)
     axes.set(xlabel=over, ylabel="nm", title="r.m.s.e." + (", and bound (dashed)" if evaluation.bounds else ""))
     if not bins:
-        _say(axes, "nothing to draw it over")
+        _say(axes, "neither z nor photons known")
         return
     _steps(axes, bins, [item.rmse_lateral_nm for item in bins], label="lateral", color="C0")
     if evaluation.by_z and evaluation.has_z:
@@ -170,7 +170,7 @@ def _precision(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _errors(axes: Any, evaluation: Evaluation) -> None:
-    """Error / sigma with the unit normal."""
+    """Draw error / sigma together with the unit normal distribution."""
     axes.set(xlabel="error / predicted sigma", ylabel="density", title="errors in units of sigma")
     grid = np.linspace(-_RANGE_SIGMAS, _RANGE_SIGMAS, 201)
     axes.plot(grid, np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi), color="0.3", linestyle="--", label="unit normal")
@@ -190,7 +190,7 @@ def _errors(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _bias(axes: Any, evaluation: Evaluation) -> None:
-    """Bias and r.m.s.e. of each coordinate; significant biases are filled."""
+    """Draw bias and r.m.s.e. of each coordinate; significant biases are filled."""
     axes.set(ylabel="nm", title="bias (with 3 standard errors) and r.m.s.e.")
     errors = [item for item in evaluation.errors if item.quantity in "xyz"]
     if not errors:
@@ -212,7 +212,7 @@ def _bias(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _brightness(axes: Any, evaluation: Evaluation) -> None:
-    """R.m.s.e. and the median bound of a typical emitter, by brightness."""
+    """Draw r.m.s.e. and the median bound by brightness."""
     axes.set(xlabel="true photons", ylabel="nm", title="r.m.s.e., and median bound (dashed), by brightness")
     bins = evaluation.by_photons
     if not bins:
@@ -230,7 +230,7 @@ def _brightness(axes: Any, evaluation: Evaluation) -> None:
 
 
 def _bounds(axes: Any, evaluation: Evaluation, bins: tuple[Bin, ...], over: str) -> None:
-    """Errors over the Cramer-Rao bound, medians over emitters, by z or brightness."""
+    """Draw errors relative to the Cramer-Rao bound by z or brightness, as medians over emitters."""
     axes.set(xlabel=over, ylabel="error / Cramer-Rao bound", title="distance from the bound, median over emitters")
     if not evaluation.bounds:
         _say(axes, "no bound: the PSF was not given")

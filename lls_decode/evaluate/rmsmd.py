@@ -1,10 +1,10 @@
 """Root mean square minimum distance: how well two sets of points cover each other, without pairing them.
 
-Sun, Sci. Rep. 8, 17211 (2018): D^2 = (sum over S of the squared distance to the nearest of X + sum over X of that to
-the nearest of S) / (M + K), for M true positions S and K found ones X. With partition (RMSMD-P: Sun, JOSA A 39, 2307
-(2022), equation 11) each found position belongs to one molecule, and both sums run inside the parts; this is the
-number on the leaderboards of NAIRR-SMLM. No distance is too large to count: one detection far from everything costs
-its distance squared.
+Sun, Sci. Rep. 8, 17211 (2018): D^2 = (sum over S of the squared distance to the nearest of X + sum over X of the
+squared distance to the nearest of S) / (M + K), for M true positions S and K found positions X. With partition
+(RMSMD-P: Sun, JOSA A 39, 2307 (2022), equation 11) each found position belongs to one molecule, and both sums run
+within the parts; this is the number on the leaderboards of NAIRR-SMLM. Distances are not limited: one detection far
+from everything costs its distance squared.
 """
 
 import heapq
@@ -24,28 +24,28 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rmsmd:
-    """The three ways to take it, nm; NaN where a side is empty, or molecules have no number."""
+    """Three variants of the distance, nm; NaN if a side is empty, or molecules have no number."""
 
     pooled_nm: float
     """S: each molecule of the truth once; X: all detections of all frames."""
     partition_nm: float
-    """The same sets, with the detections shared out among the molecules (RMSMD-P)."""
+    """The same sets, with each detection assigned to a molecule (RMSMD-P)."""
     frames_nm: float
-    """S and X of each frame by itself; squares and numbers of points are summed over frames."""
+    """S and X of each frame separately; squares and numbers of points are summed over frames."""
     alone_truth: int
-    """Truths in frames without a detection: they have no distance, and are not in ``frames_nm``."""
+    """Number of true emitters in frames without a detection; they have no distance, and are not in ``frames_nm``."""
     alone_found: int
-    """Detections in frames without a truth, likewise."""
+    """Number of detections in frames without a true emitter, which are not in ``frames_nm`` either."""
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Plain values for JSON, None in place of NaN."""
+        """Return plain values for JSON, with None in place of NaN."""
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(self).items()}
 
 
 def rmsmd(truth: Emitters, found: Emitters) -> Rmsmd:
-    """Of a table against a truth that has one row for each frame in which a molecule is on.
+    """Compare a table with a truth that has one row for each frame in which a molecule is on.
 
-    Distances are 3-D where both tables have z, else 2-D. A molecule's position is the mean of its rows.
+    Distances are 3-D if both tables have z, else 2-D. The position of a molecule is the mean of its rows.
     """
     with_z = all(len(side) and np.isfinite(side.z_nm).all() for side in (truth, found))
     S, X = _points(truth, with_z), _points(found, with_z)
@@ -64,7 +64,7 @@ def rmsmd(truth: Emitters, found: Emitters) -> Rmsmd:
 
 
 def minimum_distance(S: Floats, X: Floats) -> float:
-    """RMSMD of two sets of points, (M, D) and (K, D), in their unit; NaN when either is empty."""
+    """Return the RMSMD of two sets of points, (M, D) and (K, D), in their unit; NaN if either is empty."""
     if not len(S) or not len(X):
         return math.nan
     squares = sum((cKDTree(a).query(b)[0] ** 2).sum() for a, b in ((S, X), (X, S)))
@@ -72,26 +72,26 @@ def minimum_distance(S: Floats, X: Floats) -> float:
 
 
 def partition_distance(S: Floats, activations: Integers, X: Floats) -> float:
-    """RMSMD-P of molecules ``S`` (M, D), seen in so many frames each (M,), and found positions ``X`` (K, D)."""
+    """Return the RMSMD-P of molecules ``S`` (M, D), on in ``activations`` (M,) frames, and positions ``X`` (K, D)."""
     if not len(S) or not len(X):
         return math.nan
     owner = partition(S, activations, X)
     square = ((X - S[owner]) ** 2).sum(axis=1)
     nearest = np.full(len(S), np.inf)
     np.minimum.at(nearest, owner, square)
-    empty = ~np.isfinite(nearest)  # a molecule nobody found takes the nearest position of all, as its only one
+    empty = ~np.isfinite(nearest)  # a molecule without positions borrows the nearest one of all as its only one
     borrowed = cKDTree(X).query(S[empty])[0] ** 2 if empty.any() else np.zeros(0)
     total = square.sum() + nearest[~empty].sum() + 2 * borrowed.sum()
     return math.sqrt(total / (len(X) + len(borrowed) + len(S)))
 
 
 def partition(S: Floats, activations: Integers, X: Floats) -> Integers:
-    """(K,) the molecule that each found position belongs to.
+    """Return the molecule (K,) that each found position belongs to.
 
-    Each molecule may have its share of the positions: in proportion to its activations, or the same for all when there
-    are fewer than two positions a molecule (one picture from all frames together). The closest pair of position and
-    molecule with room goes together, again and again. What is left by rounding goes the same way, one more at most to
-    each molecule.
+    Each molecule may have a share of the positions: in proportion to its activations, or equal shares if there are
+    fewer than two positions per molecule (one picture from all frames together). The closest pair of a position and a
+    molecule with room left is assigned repeatedly. Positions left over by rounding are assigned in the same way, at
+    most one more to each molecule.
     """
     share = np.full(len(S), 1 / len(S)) if len(X) < 2 * len(S) else activations / activations.sum()
     room = np.floor(len(X) * share + 0.5).astype(np.int64)
@@ -103,7 +103,7 @@ def partition(S: Floats, activations: Integers, X: Floats) -> Integers:
 
 
 def _closest_first(S: Floats, X: Floats, room: Integers, owner: Integers) -> None:
-    """Give positions without owner to molecules, closest pairs first, until nobody is left or no room is."""
+    """Assign positions without owner to molecules, closest pairs first, until no position or no room is left."""
     left, is_open = np.flatnonzero(owner < 0), room > 0
 
     def best(position: int) -> tuple[float, int, int]:
@@ -120,7 +120,7 @@ def _closest_first(S: Floats, X: Floats, room: Integers, owner: Integers) -> Non
             owner[position] = molecule
             room[molecule] -= 1
             is_open[molecule] = room[molecule] > 0
-        else:  # its place was taken by closer ones
+        else:  # closer positions have taken its place
             heapq.heappush(waiting, best(position))
 
 
@@ -133,13 +133,13 @@ def _points(emitters: Emitters, with_z: bool) -> Floats:
 
 
 def _by_frame(S: Floats, frame_S: Integers, X: Floats, frame_X: Integers) -> tuple[float, int, int]:
-    """RMSMD inside frames, and the points of either side that are alone in theirs."""
+    """Return the RMSMD within frames, and the numbers of points on either side that are alone in their frame."""
     both = np.intersect1d(frame_S, frame_X)
     in_S, in_X = np.isin(frame_S, both), np.isin(frame_X, both)
     alone = int((~in_S).sum()), int((~in_X).sum())
     if not len(both):
         return math.nan, *alone
-    # the number of the frame as a coordinate in which neighbours are further apart than anything inside a frame
+    # the frame number as a coordinate along which frames are further apart than points within a frame
     points = np.concatenate([S, X])
     apart = 2.0 * float(np.linalg.norm(np.ptp(points, axis=0))) + 1.0
     a = np.column_stack([np.searchsorted(both, frame_S[in_S]) * apart, S[in_S]])

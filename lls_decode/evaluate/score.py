@@ -1,7 +1,7 @@
-"""How good a table is: detection, precision, and whether the predicted sigmas can be believed.
+"""Scores of a table: detection, precision, and the reliability of predicted sigmas.
 
-Metrics follow Speiser et al. (Nat. Methods 2021, Methods, equations 13 to 15) and, for truths that nobody is asked to
-find, the SMLM challenge (Sage et al., Nat. Methods 2019).
+Metrics follow Speiser et al. (Nat. Methods 2021, Methods, equations 13 to 15); true emitters that need not be found are
+treated as in the SMLM challenge (Sage et al., Nat. Methods 2019).
 """
 
 import math
@@ -25,12 +25,12 @@ ALPHA_AXIAL_PER_NM = 0.005
 
 @dataclass(frozen=True)
 class Score:
-    """Agreement of a table with the truth. NaN where a number has no meaning (no pairs, no sigmas, 2-D)."""
+    """Agreement of a table with the truth. NaN if a number is undefined (no pairs, no sigmas, 2-D)."""
 
     num_truth: int
-    """Emitters that had to be found."""
+    """Number of emitters that had to be found."""
     num_found: int
-    """Detections that count: true and false positives."""
+    """Number of detections that count: true and false positives."""
     true_positives: int
     false_positives: int
     false_negatives: int
@@ -39,11 +39,12 @@ class Score:
     jaccard: float
     """TP / (TP + FP + FN), equation 14, 0 to 1."""
     efficiency: float
-    """Equation 15, up to 1: mean of the lateral and axial one; 2-D data: the lateral one. 0 when nothing matched."""
+    """Equation 15, at most 1: mean of lateral and axial efficiency, or the lateral one for 2-D data. 0 without
+    matches."""
     efficiency_lateral: float
     efficiency_axial: float
     rmse_lateral_nm: float
-    """Equation 13 with d = 2: the mean square runs over pairs **and** the two coordinates."""
+    """Equation 13 with d = 2: the mean square is over pairs **and** the two coordinates."""
     rmse_axial_nm: float
     """Equation 13 with d = 1."""
     rmse_volume_nm: float
@@ -55,7 +56,7 @@ class Score:
     bias_y_nm: float
     bias_z_nm: float
     zscore_x: float
-    """Standard deviation of error / predicted sigma: 1 when sigmas are right, above 1 when they are too small."""
+    """Standard deviation of error / predicted sigma: 1 if the sigmas are right, above 1 if they are too small."""
     zscore_y: float
     zscore_z: float
     zscore_photons: float
@@ -63,12 +64,12 @@ class Score:
     """Median of found / true photons."""
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Plain values for JSON, None in place of NaN."""
+        """Return plain values for JSON, with None in place of NaN."""
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(self).items()}
 
 
 class Criteria(TypedDict, total=False):
-    """How a table is compared with the truth; the keywords of `compare`."""
+    """Criteria by which a table is compared with the truth; the keyword arguments of `compare`."""
 
     lateral_nm: float
     axial_nm: float
@@ -81,18 +82,18 @@ class Criteria(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows that count, of both tables."""
+    """Rows of both tables that count."""
 
     true: Emitters
-    """Truths that had to be found and were."""
+    """True emitters that had to be found and were found."""
     seen: Emitters
-    """The detection of each of them."""
+    """Detection of each of them."""
     missed: Emitters
-    """Truths that had to be found and were not."""
+    """True emitters that had to be found and were missed."""
     spurious: Emitters
-    """Detections that are wrong."""
+    """Wrong detections."""
     true_rows: Integers
-    """Where ``true`` lies in the truth table."""
+    """Row numbers of ``true`` in the truth table."""
 
 
 def compare(
@@ -107,24 +108,25 @@ def compare(
     photons_min: float = 0.0,
     z_range_nm: tuple[float, float] | None = None,
 ) -> Comparison:
-    """Match a table with the truth, and leave out what does not count.
+    """Match a table with the truth, and leave out rows that do not count.
 
-    Some truths need not be found: those with fewer than ``photons_min`` photons, outside ``z_range_nm``, or nearer than
-    ``border_nm`` to an edge of the field. All truths take part in the matching; a detection that belongs to one of
-    those is then neither right nor wrong, and a detection without partner in the border is not wrong either
-    (rule of the SMLM challenge, Sage et al. 2019).
+    Some true emitters need not be found: those with fewer than ``photons_min`` photons, outside ``z_range_nm``, or
+    nearer than ``border_nm`` to an edge of the field. All true emitters take part in the matching. A detection that
+    matches an emitter that need not be found is neither correct nor wrong, and an unmatched detection in the border is
+    not wrong (rule of the SMLM challenge, Sage et al. 2019).
 
     Parameters
     ----------
     lateral_nm, axial_nm, method
         As for `match`.
     border_nm, field_nm
-        Width of the border, and the extent (x, y) of the field that it is cut from: 0 to ``field_nm`` in either axis.
+        Width of the border, and extent (x, y) of the field that it belongs to, from 0 to ``field_nm`` along either
+        axis.
     photons_min, z_range_nm
-        Photons and z of the truths that must be found.
+        Fewest photons, and range of z, of the true emitters that must be found.
     """
     if border_nm > 0 and field_nm is None:
-        raise ConfigError(f"A border of {border_nm:g} nm was asked for without the extent of the field; give field_nm.")
+        raise ConfigError(f"A border of {border_nm:g} nm was given without the extent of the field; give field_nm.")
     matches = match(truth, found, lateral_nm=lateral_nm, axial_nm=axial_nm, method=method)
     required = ~_in_border(truth, border_nm, field_nm) & ~(truth.photons < photons_min)
     if z_range_nm is not None:
@@ -142,7 +144,7 @@ def compare(
 
 
 def score(truth: Emitters, found: Emitters, **criteria: Unpack[Criteria]) -> Score:
-    """Compare a table with the truth in numbers; the keywords are those of `compare`."""
+    """Return the scores of a table compared with the truth; for the keyword arguments see `compare`."""
     return summarize(compare(truth, found, **criteria))
 
 
@@ -156,7 +158,7 @@ def _in_border(emitters: Emitters, border_nm: float, field_nm: tuple[float, floa
 
 
 def summarize(comparison: Comparison) -> Score:
-    """The score of rows that were compared already."""
+    """Return the scores of rows that were already compared."""
     true, seen = comparison.true, comparison.seen
     tp, fp, fn = len(true), len(comparison.spurious), len(comparison.missed)
     dx, dy, dz = seen.x_nm - true.x_nm, seen.y_nm - true.y_nm, seen.z_nm - true.z_nm
@@ -200,7 +202,7 @@ def _ratio(part: int, whole: int) -> float:
 
 
 def _efficiency(jaccard: float, rmse_nm: float, alpha_per_nm: float, *, dimensions: int) -> float:
-    """Equation 15. Without pairs there is no r.m.s.e., and nothing was achieved: 0."""
+    """Return equation 15. Without pairs there is no r.m.s.e., and the efficiency is 0."""
     if math.isnan(rmse_nm):
         return math.nan if math.isnan(jaccard) else 0.0
     return 1.0 - math.sqrt((1.0 - jaccard) ** 2 + alpha_per_nm**2 * dimensions * rmse_nm**2)
@@ -215,7 +217,7 @@ def _mean(error: Floats) -> float:
 
 
 def _spread(error: Floats, sigma: Floats) -> float:
-    """Standard deviation of error / sigma over the rows that have both."""
+    """Return the standard deviation of error / sigma over the rows that have both."""
     usable = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
     return float(np.std(error[usable] / sigma[usable])) if usable.any() else math.nan
 

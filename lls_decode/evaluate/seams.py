@@ -1,7 +1,7 @@
-"""Whether the cuts between blocks and between tiles show in a table: rows by their distance from the nearest cut.
+"""Seams at the cuts between blocks and between tiles: numbers of rows by distance from the nearest cut.
 
-Needs no truth. Rows next to cuts are compared with rows a little further away, so that neither a trend over the
-acquisition nor the structure of the sample is taken for a seam.
+No truth is needed. Rows next to cuts are compared with rows slightly further away, so that neither a trend over the
+acquisition nor the structure of the sample is mistaken for a seam.
 """
 
 import math
@@ -16,27 +16,27 @@ from lls_decode.axes import ContextKind
 from lls_decode.blocks import Block, plan_tiles
 
 DISTANCES: Final = 8
-"""Distances 0 (beside the cut) to 7 are counted."""
+"""Number of distances that are counted: 0 (next to the cut) to 7."""
 _FAR: Final = 2
-"""Distances from here on are what distance 0 is compared with."""
+"""First of the distances that distance 0 is compared with."""
 _MULTIPLE: Final = 4
-"""Tiles begin at such pixels."""
+"""Multiple of pixels at which tiles begin."""
 
 Integers = npt.NDArray[np.int64]
 
 
 class CutCounts:
-    """Rows by distance from the nearest cut of an axis that is cut into pieces; its two ends are no cuts."""
+    """Rows by distance from the nearest cut along an axis that is cut into pieces; its two ends are not cuts."""
 
     def __init__(self, starts: Sequence[int], stop: int, repeats: Sequence[int] | None = None) -> None:
-        """Pieces from each start to the next one, the last to ``stop``; ``repeats`` says how often each was done."""
+        """Take pieces from each start to the next one, the last to ``stop``; ``repeats`` is how often each occurs."""
         self.starts = np.asarray(starts, dtype=np.int64)
         """First position of each piece."""
         self._stops = np.append(self.starts[1:], stop)
         self.counts = np.zeros(DISTANCES, dtype=np.int64)
         """(8,) rows by distance."""
         self.positions = np.zeros(DISTANCES, dtype=np.int64)
-        """(8,) frames, or columns of pixels, by distance."""
+        """(8,) number of frames, or of pixel columns, by distance."""
         last = len(starts) - 1
         for number, size in enumerate(self._stops - self.starts):
             times = 1 if repeats is None else repeats[number]
@@ -44,11 +44,11 @@ class CutCounts:
 
     @property
     def num_cuts(self) -> int:
-        """Borders between pieces."""
+        """Number of borders between pieces."""
         return len(self.starts) - 1
 
     def add(self, positions: npt.NDArray[Any]) -> None:
-        """Count rows by their (whole) position along the axis; those outside are left out."""
+        """Count rows by their (integer) position along the axis; rows outside are ignored."""
         inside = positions[(positions >= self.starts[0]) & (positions < self._stops[-1])]
         piece = np.searchsorted(self.starts, inside, side="right") - 1
         from_start = np.where(piece > 0, inside - self.starts[piece], DISTANCES)
@@ -58,25 +58,28 @@ class CutCounts:
 
     @property
     def rates(self) -> npt.NDArray[np.float64]:
-        """(8,) rows a frame (a column of pixels) by distance; NaN where there is none."""
+        """(8,) rows per frame (or per pixel column) by distance; NaN for distances that do not occur."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(np.where(self.positions > 0, self.counts / self.positions, np.nan), dtype=np.float64)
 
     @property
     def ratio(self) -> float:
-        """Rows beside a cut relative to those at distances 2 to 7; 1 without a seam, NaN where nothing can be said."""
+        """Rows next to a cut relative to those at distances 2 to 7: 1 without a seam, NaN if it cannot be judged."""
         far, places = self.counts[_FAR:].sum(), self.positions[_FAR:].sum()
         return float(self.rates[0] / (far / places)) if far and places and self.positions[0] else math.nan
 
     @property
     def ratio_error(self) -> float:
-        """Standard deviation of `ratio` for independent rows; rows of one molecule are not, so that it is larger."""
+        """Standard deviation of `ratio` for independent rows.
+
+        It is larger in reality, since rows of a molecule are not independent.
+        """
         near, far = int(self.counts[0]), int(self.counts[_FAR:].sum())
         return self.ratio * math.sqrt(1 / near + 1 / far) if near and far else math.nan
 
 
 def block_cuts(blocks: Sequence[Block], done: Sequence[Block], context: ContextKind) -> CutCounts | None:
-    """Cuts across sequences of frames (volumes for context along time, else planes); None when nothing is cut."""
+    """Return the cuts along frames (volumes for context along time, else planes); None if nothing is cut."""
     along = "volume" if context == "time" else "plane"
     pieces = {getattr(block, f"{along}_start"): getattr(block, f"{along}_stop") for block in blocks}
     if context == "none" or len(pieces) < 2:
@@ -89,7 +92,7 @@ def block_cuts(blocks: Sequence[Block], done: Sequence[Block], context: ContextK
 
 
 def tile_cuts(height: int, width: int, tile_px: int) -> tuple[CutCounts, CutCounts] | None:
-    """Cuts across x and across y, in pixels; None when frames are not cut."""
+    """Return the cuts along x and along y, in pixels; None if frames are not cut."""
     tiles = plan_tiles(height, width, tile_px=tile_px, halo_y_px=0, halo_x_px=0, multiple=_MULTIPLE)
     if len(tiles) == 1:
         return None
@@ -99,7 +102,7 @@ def tile_cuts(height: int, width: int, tile_px: int) -> tuple[CutCounts, CutCoun
 
 @cache
 def _distances(size: int, cut_before: bool, cut_after: bool) -> Integers:
-    """(8,) positions of one piece by their distance from its cuts."""
+    """Return the positions (8,) of one piece by their distance from its cuts."""
     place = np.arange(size)
     far = np.full(size, DISTANCES)
     distance = np.minimum(place if cut_before else far, place[::-1] if cut_after else far)

@@ -1,17 +1,17 @@
-"""What became of emitters that were added to recorded frames: matching beside the emitters that are there, and scores.
+"""Fate of emitters that were added to recorded frames (spikes): matching besides the real emitters, and scores.
 
-**Matching.** The localizations of the frames as they were stand for the emitters that are there. Those of the spiked
-frames are matched with the union of both, nearest first: a localization that was there before is nearer to itself than
-to a spike, and counts for no spike. As with a known truth, one localization between a spike and its neighbour is given
-to the nearer one, and the other is lost. A localization that belongs to neither may be a false one or a molecule that
-was missed before; which, nobody can tell, so that there is no precision of detection here.
+**Matching.** The localizations of the original frames stand for the real emitters. The localizations of the spiked
+frames are matched with the union of these and the spikes, nearest first: a localization that existed before is nearer
+to itself than to a spike, and counts for no spike. As with a known truth, a single localization between a spike and its
+neighbour goes to the nearer one, and the other is lost. A localization that matches neither may be false, or a molecule
+that was missed before. The two cannot be told apart, so there is no precision of detection here.
 
-**Where.** Spikes lie everywhere in the field, a user's emitters on structures. Weighted by the density of the
-localizations around them in other frames (`own_density`), spikes tell of the user's emitters.
+**Where.** Spikes lie everywhere in the field, but the user's emitters lie on structures. Spikes that are weighted by
+the density of localizations around them in other frames (`own_density`) represent the user's emitters.
 
-**Intervals.** A molecule is seen in several frames, and often found, or missed, in all of them. Intervals of the recall
-are Wilson's, for as many independent emitters as have the variance of the molecules that were drawn (design effect;
-Korn and Graubard, Surv. Methodol. 1998). All intervals are of 95 %.
+**Intervals.** A molecule is on in several frames, and is often found, or missed, in all of them. Intervals of the
+recall are Wilson's, for the number of independent emitters that gives the variance observed between molecules (design
+effect; Korn and Graubard, Surv. Methodol. 1998). All intervals are 95 % intervals.
 """
 
 import math
@@ -33,7 +33,7 @@ Mask = npt.NDArray[np.bool_]
 
 _Z95 = 1.959964
 _PER_BIN = 60
-"""Targets that a bin, or a cell of the map, should have."""
+"""Number of spikes that a bin, or a cell of the map, should have."""
 _OWN_LATERAL_NM = 300.0
 _OWN_AXIAL_NM = 200.0
 _MOST_BINS = 8
@@ -42,21 +42,21 @@ _MOST_CELLS = 12
 
 @dataclass(frozen=True)
 class SpikeMatches:
-    """Which spikes were found in one block, and what happened to its other localizations."""
+    """Spikes that were found in one block, and the fate of its other localizations."""
 
     found: Emitters
-    """One row a spike: its localization, NaN where it was missed (``frame`` is that of the spike)."""
+    """One row per spike: its localization, NaN if it was missed (``frame`` is that of the spike)."""
     is_found: Mask
     num_lost: int
-    """Localizations of the frames as they were that are not there any more."""
+    """Number of localizations of the original frames that are lost in the spiked frames."""
     num_other: int
-    """New localizations that belong to no spike."""
+    """Number of new localizations that belong to no spike."""
 
 
 def match_spikes(
     spikes: Emitters, before: Emitters, after: Emitters, *, lateral_nm: float = 250.0, axial_nm: float = 500.0
 ) -> SpikeMatches:
-    """Match the localizations ``after`` the light was added with those ``before`` and the spikes."""
+    """Match the localizations ``after`` adding light with the spikes and the localizations ``before``."""
     pairs = match(Emitters.concatenate([before, spikes]), after, lateral_nm=lateral_nm, axial_nm=axial_nm)
     is_spike = pairs.truth >= len(before)
     rows = np.full(len(spikes), -1, dtype=np.int64)
@@ -74,7 +74,7 @@ def match_spikes(
 
 @dataclass(frozen=True)
 class SpikeRows:
-    """Spikes, what was found of them, and how well they could be localized; all of one length."""
+    """Spikes, their localizations, and how precisely they could be localized; all of one length."""
 
     spikes: Emitters
     found: Emitters
@@ -86,7 +86,7 @@ class SpikeRows:
         return len(self.spikes)
 
     def select(self, keep: Mask | Integers) -> "SpikeRows":
-        """The rows of a mask or an index."""
+        """Return the rows of a mask or an index."""
         bound = {name: values[keep] for name, values in self.bound.items()}
         return SpikeRows(self.spikes.select(keep), self.found.select(keep), self.is_found[keep], bound)
 
@@ -103,10 +103,10 @@ class SpikeRows:
 
 @dataclass(frozen=True)
 class SpikeScore:
-    """How well some spikes were found. NaN where a number has no meaning (none found, 2-D)."""
+    """Detection and precision of some spikes. NaN if a number is undefined (none found, 2-D)."""
 
     num_spikes: int
-    """Emitters that had to be found, one for each frame in which one is seen."""
+    """Number of emitters that had to be found, counting a molecule once per frame."""
     num_molecules: int
     num_found: int
     recall: float
@@ -124,25 +124,25 @@ class SpikeScore:
     bias_y_nm: float
     bias_z_nm: float
     zscore_x: float
-    """Standard deviation of error / predicted sigma: above 1 when the sigmas are too small."""
+    """Standard deviation of error / predicted sigma: above 1 if the sigmas are too small."""
     zscore_y: float
     zscore_z: float
     zscore_photons: float
     photon_ratio: float
     """Median of found / true photons."""
     bound_x_nm: float
-    """Cramer-Rao bound, root mean square over those found; for emitters without neighbours, from a single frame."""
+    """Root mean square Cramer-Rao bound of the found spikes, from a single frame and without neighbours."""
     bound_y_nm: float
     bound_z_nm: float
     over_bound_x: float
-    """Root mean square of error / Cramer-Rao bound of each emitter: 1 for a perfect fit of lone emitters."""
+    """Root mean square of error / Cramer-Rao bound over emitters: 1 for an optimal fit of isolated emitters."""
     over_bound_y: float
     over_bound_z: float
 
 
 @dataclass(frozen=True)
 class SpikeBin:
-    """The score of the spikes in a range, both ends included by one bin only."""
+    """Score of the spikes in a range; the upper end belongs to the next bin, except for the last one."""
 
     low: float
     high: float
@@ -151,7 +151,7 @@ class SpikeBin:
 
 @dataclass(frozen=True)
 class SpikeMap:
-    """Scores over the field: ``cells[i][j]`` begins at ``y_nm[i]``, ``x_nm[j]`` and ends where the next one begins."""
+    """Scores over the field: ``cells[i][j]`` begins at ``y_nm[i]``, ``x_nm[j]`` and ends where the next cell begins."""
 
     x_nm: tuple[float, ...]
     y_nm: tuple[float, ...]
@@ -160,36 +160,37 @@ class SpikeMap:
 
 @dataclass(frozen=True)
 class SpikeReport:
-    """Accuracy of a model on the frames of a user, by emitters that were added to them."""
+    """Accuracy of a model on a user's frames, from emitters that were added to them."""
 
     total: SpikeScore
-    """Of emitters everywhere in the field."""
+    """Score of emitters everywhere in the field."""
     where_own: SpikeScore | None
-    """The same emitters, each weighted by the density of localizations around it: where the user's own ones are. Their
-    neighbours make them harder to find. On structures finer than `own_density` sees, the recall is still too high by
-    some points of 100. None where the sample is too short to tell."""
+    """Score of the same emitters, weighted by the density of localizations around them, i.e. where the user's own
+    emitters are. Neighbours make these harder to find. On structures finer than `own_density` resolves, the recall is
+    still too high by some percentage points. None if the sample is too short."""
     over: Mapping[str, tuple[SpikeBin, ...]]
-    """Over ``photons``, ``bg`` (local background, photons per pixel), ``z_nm`` (3-D), ``plane`` (sweeps), ``frame``."""
+    """Scores by ``photons``, ``bg`` (local background, photons per pixel), ``z_nm`` (3-D), ``plane`` (sweeps),
+    ``frame``."""
     field: SpikeMap
     num_before: int
-    """Localizations of the sampled frames as they were."""
+    """Number of localizations in the sampled original frames."""
     num_lost: int
-    """Those of them that the light of the spikes has cost."""
+    """Number of these that are lost due to the light of the spikes."""
     num_other: int
-    """New localizations that belong to no spike."""
+    """Number of new localizations that belong to no spike."""
     num_saturated_px: int
-    """Pixels in which the added light went beyond the type of the counts."""
+    """Number of pixels in which the added light exceeded the range of the counts."""
     settings: Mapping[str, Any]
     """What was added where: dataset, model, frames, density, photons, camera, seed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, None in place of NaN."""
+        """Return plain values for JSON, with None in place of NaN."""
         plain: dict[str, Any] = _plain(asdict(self))
         return {"written_by": PROGRAM, **plain}
 
 
 def score_spikes(rows: SpikeRows, weight: Floats | None = None) -> SpikeScore:
-    """Score spikes that had to be found, each counting as its weight (from 0 on; None: all alike)."""
+    """Score spikes that had to be found, with non-negative weights (None: equal weights)."""
     weight = np.ones(len(rows)) if weight is None else weight
     recall, low, high = recall_interval(rows.is_found, rows.spikes.id, weight)
     hit, w = rows.select(rows.is_found), weight[rows.is_found]
@@ -220,7 +221,7 @@ def score_spikes(rows: SpikeRows, weight: Floats | None = None) -> SpikeScore:
 def score_over(
     rows: SpikeRows, values: npt.ArrayLike, *, limits: tuple[float, float] | None = None
 ) -> tuple[SpikeBin, ...]:
-    """Scores in bins of about equal numbers, or of equal width between limits, over a value of each spike."""
+    """Return scores in bins over a value of each spike, with about equal numbers, or of equal width between limits."""
     values = np.asarray(values, dtype=np.float64)
     number = int(np.clip(len(rows) // _PER_BIN, 1, _MOST_BINS))
     if not len(rows):
@@ -239,7 +240,7 @@ def score_over(
 
 
 def score_field(rows: SpikeRows, *, extent_x_nm: tuple[float, float], extent_y_nm: tuple[float, float]) -> SpikeMap:
-    """Scores on a grid of nearly square cells, as fine as the number of spikes allows."""
+    """Return scores on a grid of nearly square cells, as fine as the number of spikes allows."""
     wide, tall = extent_x_nm[1] - extent_x_nm[0], extent_y_nm[1] - extent_y_nm[0]
     side = math.sqrt(wide * tall * _PER_BIN / max(len(rows), 1))
     columns, lines = (int(np.clip(round(length / side), 1, _MOST_CELLS)) for length in (wide, tall))
@@ -253,7 +254,7 @@ def score_field(rows: SpikeRows, *, extent_x_nm: tuple[float, float], extent_y_n
 
 
 def recall_interval(is_found: Mask, molecule: Integers, weight: Floats | None = None) -> tuple[float, float, float]:
-    """Share that was found and its 95 % interval (Wilson's), for weighted emitters that come in molecules."""
+    """Return the share that was found and its 95 % interval (Wilson's), for weighted emitters grouped by molecule."""
     w = np.ones(len(is_found)) if weight is None else weight
     if not w.sum() > 0:
         return math.nan, math.nan, math.nan
@@ -261,7 +262,7 @@ def recall_interval(is_found: Mask, molecule: Integers, weight: Floats | None = 
     _, number = np.unique(molecule, return_inverse=True)
     of_molecule = np.bincount(number, weights=w)
     M = int((of_molecule > 0).sum())
-    fewest = w.sum() ** 2 / (of_molecule**2).sum()  # a molecule is found, or missed, in all its frames together
+    fewest = w.sum() ** 2 / (of_molecule**2).sum()  # if each molecule is found, or missed, in all its frames
     most = w.sum() ** 2 / (w**2).sum()
     n = fewest
     if 0 < p < 1 and M > 1:
@@ -274,12 +275,12 @@ def recall_interval(is_found: Mask, molecule: Integers, weight: Floats | None = 
 
 
 def own_density(spikes: Emitters, own: Emitters, sampled: Integers, *, planes_per_volume: int, apart: int) -> Floats:
-    """Localizations of the frames as they were around each spike, per square micrometre, in *other* sampled frames.
+    """Return the density of localizations around each spike in *other* sampled frames, per square micrometre.
 
-    Within 300 nm laterally and 200 nm axially, in the same plane of volumes more than ``apart`` away: structures finer
-    than that are blurred, and look less dense than they are. Narrower, fewer spikes would bear all the weight. The
-    spike's own frames are left out: weighted by what happens to be beside it, a spike would see more neighbours than an
-    emitter of the sample does. NaN where no other frame was sampled.
+    Localizations of the original frames are counted within 300 nm laterally and 200 nm axially, in the same plane of
+    volumes more than ``apart`` away. Structures finer than that are blurred, and seem less dense than they are; with a
+    smaller range, a few spikes would carry all the weight. The spike's own frames are left out: weighted by chance
+    neighbours, a spike would have more of them than an emitter of the sample has. NaN if no other frame was sampled.
     """
     P, gap = planes_per_volume, 10 * _OWN_LATERAL_NM
 
@@ -313,7 +314,7 @@ def _mean(values: Floats, weight: Floats) -> float:
 
 
 def _rms(error: Floats, weight: Floats) -> tuple[float, float]:
-    """Root mean square and its standard error, which needs no Gaussian errors."""
+    """Return the root mean square and its standard error, without assuming Gaussian errors."""
     error, weight = _usable(error, weight)
     if not len(error):
         return math.nan, math.nan
@@ -340,7 +341,7 @@ def _median(values: Floats, weight: Floats) -> float:
 
 
 def _rounded(value: float) -> float:
-    """To two significant digits: edges are read by people."""
+    """Round to two significant digits, since people read the edges."""
     return float(f"{value:.2g}")
 
 

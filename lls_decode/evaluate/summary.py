@@ -1,4 +1,4 @@
-"""What a table holds, in numbers that one pass gives, with memory that does not grow with the table."""
+"""Summary of a table in numbers, from one pass with constant memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,24 +15,25 @@ MEASURED: Final = (
 
 
 class TableSummary:
-    """Rows, frames, volumes, planes and the values of the columns of a table that comes piece by piece."""
+    """Rows, frames, volumes, planes and column values of a table that is added in pieces."""
 
     def __init__(self, columns: Sequence[str], planes_per_volume: int) -> None:
-        """Summarize those of the columns that are measured; volumes and planes are those of ``frame``."""
+        """Summarize those of the columns that are measured; volumes and planes are derived from ``frame``."""
         self.columns = {name: ValueCounts() for name in MEASURED if name in columns}
         self.rows = 0
         self.first_frame: int | None = None
         self.last_frame: int | None = None
         self.by_volume = FoldedCounts()
         self.by_plane = np.zeros(planes_per_volume, dtype=np.int64)
-        """(P,) rows of each plane of a sweep."""
+        """(P,) number of rows in each plane of a sweep."""
         self.num_grouped = 0
-        """Rows that are linked to a molecule."""
+        """Number of rows that are linked to a molecule."""
         self.sum_prob = 0.0
-        """Sum of the detection probabilities, each at most 1: as many detections are right, if they are calibrated."""
+        """Sum of the detection probabilities, each at most 1: the expected number of correct detections, if
+        calibrated."""
 
     def add(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Count rows, with ``frame``, and whichever other columns there are."""
+        """Add rows with ``frame`` and any other columns."""
         frame = np.asarray(rows["frame"], dtype=np.int64)
         if not len(frame):
             return
@@ -51,13 +52,13 @@ class TableSummary:
 
     @property
     def volumes(self) -> tuple[int, int] | None:
-        """First and last volume with rows."""
+        """First and last volume with rows; None without rows."""
         if self.first_frame is None or self.last_frame is None:
             return None
         return self.first_frame // len(self.by_plane), self.last_frame // len(self.by_plane)
 
     @property
     def planes(self) -> tuple[int, int] | None:
-        """First and last plane with rows."""
+        """First and last plane with rows; None without rows."""
         held = np.flatnonzero(self.by_plane)
         return (int(held[0]), int(held[-1])) if len(held) else None

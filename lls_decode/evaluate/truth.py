@@ -1,10 +1,10 @@
-"""Truth tables, ours and other people's, as emitters in our coordinate system.
+"""Reader of truth tables, in our and in other formats, as emitters in our coordinates.
 
-Ours: frames from 0, nm, x = column, 0 = centre of pixel [0, 0]. All the csv formats below count frames from 1, have x
-along the columns, and put 0 at the outer corner of the first pixel (pixel i covers [i, i + 1) pixels), so that half a
-pixel is subtracted. This was found by comparing tables with the frames that belong to them: for NAIRR 3DAS_LD a fit of
-all emitters to all frames puts the origin at -0.499(1), -0.501(1) px; for the challenge, ThunderSTORM and NAIRR 2D the
-light at the emitters is greatest at -0.5 px in both axes, and is lost when x and y are exchanged.
+Our convention: frames from 0, nm, x along columns, 0 at the centre of pixel [0, 0]. All csv formats below count frames
+from 1, have x along the columns, and put 0 at the outer corner of the first pixel (pixel i covers [i, i + 1) pixels),
+so half a pixel is subtracted. This was found by comparing tables with their frames: for NAIRR 3DAS_LD a fit of all
+emitters to all frames puts the origin at -0.499(1), -0.501(1) px; for the challenge, ThunderSTORM and NAIRR 2D the
+light at the emitters is greatest at -0.5 px along both axes, and vanishes if x and y are exchanged.
 """
 
 from collections.abc import Sequence
@@ -39,21 +39,21 @@ _MOST_HEADER_LINES = 20
 
 
 def read_truth(path: str | Path, *, pixel_nm: float | None = None, first_frame: int | None = None) -> Emitters:
-    """Read a truth table: our Parquet, or csv of the SMLM challenge, NAIRR or ThunderSTORM; a folder of csv is joined.
+    """Read a truth table: our Parquet, or csv of the SMLM challenge, NAIRR or ThunderSTORM; csv in a folder are joined.
 
-    A csv with our own column names (``frame, x_nm, y_nm, ...``) is taken to be in our coordinate system.
+    A csv with our column names (``frame, x_nm, y_nm, ...``) is read as being in our coordinates.
 
     Parameters
     ----------
     pixel_nm
-        Size of a pixel, needed by formats that put the origin at a pixel's corner: all but ours.
+        Pixel size, needed by formats that put the origin at a pixel's corner, i.e. all but ours.
     first_frame
-        What the file calls the first frame of the dataset; None: what its format does (`first_frame_of`).
+        Number of the dataset's first frame in the file; None: that of its format (`first_frame_of`).
 
     Raises
     ------
     TableError
-        Unknown format, missing pixel size, or values that are no numbers.
+        Unknown format, missing pixel size, or values that are not numbers.
     """
     path = Path(path)
     if path.is_dir():
@@ -72,7 +72,7 @@ def read_truth(path: str | Path, *, pixel_nm: float | None = None, first_frame: 
 
 
 def first_frame_of(path: str | Path) -> int:
-    """What the format of a truth table calls the first frame: 0 for ours, 1 for the others."""
+    """Return the number of the first frame in the format of a truth table: 0 for ours, 1 for the others."""
     path = Path(path)
     if path.is_dir():
         path = next(iter(sorted(path.glob("*.csv"))))
@@ -109,14 +109,14 @@ def _read_csv(path: Path, pixel_nm: float | None, first_frame: int | None) -> Em
         )
     if pixel_nm is None:
         raise TableError(
-            f"{path} is a {layout.name} table, whose origin is the corner of the first pixel; give pixel_nm, so that "
-            "it can be moved to the pixel's centre."
+            f"{path} is a {layout.name} table, whose origin is the corner of the first pixel; give pixel_nm so that "
+            "it can be moved to the centre of the pixel."
         )
     wanted = {name: ours for name, ours in {**layout.required, **layout.optional}.items() if name in header}
     columns = read_numbers(path, head, wanted)
     if "xy_sig" in columns:
         columns["x_sig"] = columns["y_sig"] = columns.pop("xy_sig")
-    assert layout.origin_px is not None  # of all three
+    assert layout.origin_px is not None  # true for all three layouts
     columns["x_nm"] = columns["x_nm"] - layout.origin_px * pixel_nm
     columns["y_nm"] = columns["y_nm"] - layout.origin_px * pixel_nm
     return Emitters.from_columns(
@@ -135,14 +135,14 @@ def _header(path: Path) -> CsvHead:
 
 
 def _frames(path: Path, number: Floats, *, first: int, given: int | None) -> npt.NDArray[np.int64]:
-    """Frames from 0; those before the first one are refused unless the user has said which one is the first."""
+    """Return frames counted from 0; refuse frames before the first one, unless the user gave the first one's number."""
     bad = ~(np.isfinite(number) & (number == np.trunc(number)))
     if given is None:
         bad |= number < first
     if bad.any():
         row = int(np.argmax(bad))
         raise TableError(
-            f"{path} has frame {number[row]:g} in row {row + 1}; expected whole numbers from {first} on "
+            f"{path} has frame {number[row]:g} in row {row + 1}; expected whole numbers of {first} or more "
             f"({int(bad.sum())} rows are not). If the first frame has another number, give it: --truth-first-frame."
         )
     return number.astype(np.int64) - (first if given is None else given)

@@ -10,13 +10,13 @@ _UNITS = {"x": "nm", "y": "nm", "z": "nm", "photons": "photons"}
 
 
 def error_lines(result: Evaluation) -> Iterator[str]:
-    """Bias, r.m.s.e. with and without it, and error / sigma of each quantity."""
+    """Give bias, r.m.s.e. with and without it, and error / sigma of each quantity."""
     for item in result.errors:
         yield f"{f'{item.quantity} error':<14} {describe_errors(item)}"
 
 
 def describe_errors(item: ErrorStatistics) -> str:
-    """One quantity: a bias is called one only where it is significant."""
+    """Describe the errors of one quantity; a bias is named as such only if it is significant."""
     unit = _UNITS[item.quantity]
     verdict = "a bias" if item.is_biased else "no significant bias"
     words = (
@@ -36,20 +36,20 @@ def describe_errors(item: ErrorStatistics) -> str:
 
 
 def bound_lines(result: Evaluation) -> Iterator[str]:
-    """Errors against the Cramer-Rao bounds, overall and by brightness."""
+    """Give errors relative to the Cramer-Rao bounds, overall and by brightness."""
     if result.bounds:
         words = [
             f"{item.quantity} {item.ratio_median:.2f} ± {_error(item.ratio_median_error)}" for item in result.bounds
         ]
         yield f"{'error / bound':<14} median over emitters: {'  '.join(words)}"
         pairs = "  ".join(f"{item.quantity} {item.ratio:.3g}" for item in result.bounds)
-        yield f"{'rmse / bound':<14} of all together: {pairs}"
+        yield f"{'rmse / bound':<14} over all emitters: {pairs}"
     if result.by_photons:
         yield from brightness_table(result.by_photons)
 
 
 def brightness_table(bins: tuple[Bin, ...]) -> Iterator[str]:
-    """R.m.s.e., median bound, their ratio and recall, by the photons of the truth."""
+    """Give r.m.s.e., median bound, their ratio and recall, by the true photons."""
     axes = [axis for axis in "xyz" if any(_bound(item, axis) is not None for item in bins)]
     with_z = any(math.isfinite(item.rmse_axial_nm) for item in bins)
     head = ["photons", "truths", "recall", "rmse lateral", *(["rmse axial"] if with_z else [])]
@@ -83,5 +83,5 @@ def _error(value: float) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, and whole above these."""
+    """Format a number with this many significant digits; larger numbers as integers."""
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"

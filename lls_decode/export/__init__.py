@@ -1,1 +1,1 @@
-"""Tables for people and for other programs: pictures and files."""
+"""Export and import of tables: files of other programs."""

@@ -1,4 +1,4 @@
-"""Our table as other programs' files. A format is one module and one line here."""
+"""Export of our tables to files of other programs. Each format is one module and one entry of `FORMATS`."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -20,17 +20,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file that is written."""
+    """A file format that can be written."""
 
     write: Callable[[ExportTable, Path], Written]
     suffix: str
-    """How its files end; the first format with the ending of ``out`` is taken when none is named."""
+    """Ending of its files. If no format is named, the first format whose ending matches ``out`` is taken."""
     max_rows: int | None = None
-    """More are refused unless forced."""
+    """Largest number of rows that is written without being forced; None: no limit."""
     has_field: bool = False
-    """Its files say how large the frames of the dataset are, and how many."""
+    """Whether its files state the size and the number of the dataset's frames."""
     comes_back: bool = True
-    """`import` reads its files; False: a form for viewing, of what the table holds."""
+    """Whether `import` reads its files; False: the format is for viewing only."""
 
 
 FORMATS: Final = {
@@ -47,18 +47,18 @@ FORMATS: Final = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export has made."""
+    """Result of an export."""
 
     path: Path
     format: str
     coords: Coords
     rows: int
     kind: str
-    """What a row is: ``localizations`` or ``molecules``."""
+    """Kind of the rows: ``localizations`` or ``molecules``."""
     left_out: Mapping[str, str]
-    """Why a column of the table is not in the file, by its name."""
+    """Columns of the table that are not in the file, with the reason for each."""
     notes: tuple[str, ...]
-    """What was assumed, and what the other program will not show."""
+    """What was assumed, and what the other program will not show, in words."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -79,42 +79,42 @@ def export_table(
     first_px: tuple[int, int] | None = None,
     force: bool = False,
 ) -> Exported:
-    """Write a table of localizations or molecules as the file of another program, with constant memory.
+    """Write a table of localizations or molecules to a file of another program, with constant memory.
 
-    Rows are sorted by frame where the other program expects that.
+    Rows are sorted by frame if the other program expects this.
 
     Parameters
     ----------
     out
-        Written aside and renamed: it appears whole or not at all. What may be replaced, says
-        `lls_decode.table.files.written_aside`.
+        Path of the file. It is written aside and renamed, so it appears whole or not at all. See
+        `lls_decode.table.files.written_aside` for what may be replaced.
     format
-        A name of `FORMATS`; None: by the ending of ``out``.
+        Name in `FORMATS`; None: chosen by the ending of ``out``.
     coords
-        ``raw`` camera coordinates, ``deskewed``, those of the ``sample``, or ``auto``: of the sample where the geometry
-        is known, else raw.
+        ``raw`` camera coordinates, ``deskewed`` coordinates, ``sample`` coordinates, or ``auto``: sample coordinates if
+        the geometry is known, else raw ones.
     pixel_size
-        None: what the table says.
+        Pixel size of the camera; None: taken from the table.
     psf_sigma_nm
-        Nominal width of the PSF, a column of some formats. None: what the model says.
+        Nominal sigma of the PSF, for formats with a column for it. None: taken from the model.
     size
-        Width and height of the frames of the dataset, pixels, for formats that state them (SMAP, Picasso). None: what
-        the table says; of one that does not, as far as its rows reach, with a warning.
+        Width and height of the dataset's frames, pixels, for formats that state them (SMAP, Picasso). None: taken from
+        the table, or from the extent of its rows, with a warning, if the table does not state them.
     num_frames
-        Frames of the dataset. None: likewise.
+        Number of frames of the dataset, with the same default.
     first_px
-        Pixel along x and y with which the picture of such a format begins. None: (0, 0); in coordinates of tilted
-        planes, where the first of them begins.
+        Pixel along x and y with which the picture of such a format begins. None: (0, 0), or the beginning of the first
+        plane in deskewed or sample coordinates of tilted planes.
     force
-        Write a text of more rows than can be opened comfortably.
+        Write a text file even if it has more rows than most programs can open.
 
     Raises
     ------
     ConfigError
-        Unknown format, no such coordinates, pixel size not known, too many rows for a text, a size for a format that
-        has no place for it.
+        Unknown format, coordinates that the table does not have, unknown pixel size, too many rows for a text file, or
+        a size for a format that does not state one.
     TableError
-        The table cannot be read, or the format cannot hold it.
+        The table cannot be read, or the format cannot represent it.
     OutputError
         Full disk, read-only folder.
     """
@@ -124,7 +124,7 @@ def export_table(
         raise ConfigError(f"{name!r} is not a format that can be written; choose one of {', '.join(FORMATS)}.")
     if (size, num_frames, first_px) != (None, None, None) and not FORMATS[name].has_field:
         known = ", ".join(name for name, kind in FORMATS.items() if kind.has_field)
-        raise ConfigError(f"{name} has no place for the size of a dataset; leave it out, or choose one of {known}.")
+        raise ConfigError(f"{name} does not store the size of a dataset; omit it, or choose one of {known}.")
     source = ExportTable(
         table,
         coords=coords,
@@ -138,11 +138,11 @@ def export_table(
     rows, largest = source.survey.num_rows, FORMATS[name].max_rows
     if largest is not None and rows > largest and not force:
         raise ConfigError(
-            f"{source.path} has {rows} rows, which as text take about {rows * 110 / 1e9:.0f} GB and open in few "
-            f"programs (the limit is {largest}); filter it, choose a binary format, or force it."
+            f"{source.path} has {rows} rows, which take about {rows * 110 / 1e9:.0f} GB as text; few programs open "
+            f"that many (the limit is {largest}); filter the table, choose a binary format, or force it."
         )
     if not rows:
-        raise TableError(f"{source.path} has no rows, so that there is nothing to write.")
+        raise TableError(f"{source.path} has no rows, so there is nothing to write.")
     unplaced = rows - source.survey.num_known["x_nm"], rows - source.survey.num_known["y_nm"]
     if any(unplaced):
         raise TableError(
@@ -160,7 +160,7 @@ def _size(size: tuple[int, int] | None, num_frames: int | None) -> DatasetSize:
     width, height = size or (None, None)
     for number in (width, height, num_frames):
         if number is not None and number < 1:
-            raise ConfigError(f"A dataset of {number} pixels or frames was given; expected 1 or more.")
+            raise ConfigError(f"The given dataset size has {number} pixels or frames; expected 1 or more.")
     return DatasetSize(width, height, num_frames)
 
 
@@ -169,4 +169,4 @@ def _by_ending(out: Path) -> str:
         if out.name.endswith(kind.suffix):
             return name
     endings = ", ".join(dict.fromkeys(kind.suffix for kind in FORMATS.values()))
-    raise ConfigError(f"{out} has an ending that no format has ({endings}); change it, or name the format.")
+    raise ConfigError(f"{out} does not end like any format ({endings}); change its ending, or name the format.")

@@ -1,7 +1,7 @@
-"""The part of the plane that other programs take for the picture: from the dataset, never from the extent of rows.
+"""The field of view that is exported as the picture: taken from the dataset, never from the extent of the rows.
 
-A stray row then moves nothing. Where a table does not say how large the frames of its dataset are (it was imported),
-and the user does not either, the size alone is taken from the rows; the origin is not.
+So a stray row does not move the picture. Only the size is taken from the rows, and only if neither the table (because
+it was imported) nor the user states the size of the dataset's frames. The origin is never taken from the rows.
 """
 
 import itertools
@@ -17,13 +17,13 @@ from lls_decode.config import Geometry, PixelSize
 from lls_decode.table import TableMetadata
 
 MARGIN_NM: Final = 1000.0
-"""Around tilted planes: rows may be deeper than the range of the model, and drift correction moves them."""
+"""Margin around tilted planes: rows may be deeper than the model's range, and drift correction moves them."""
 _AXES: Final[tuple[ScanAxis, ScanAxis]] = ("x", "y")
 
 
 @dataclass(frozen=True)
 class DatasetSize:
-    """Size of the frames of a dataset, and their number; None where not known."""
+    """Size and number of the frames of a dataset; None if not known."""
 
     width: int | None = None
     height: int | None = None
@@ -31,36 +31,36 @@ class DatasetSize:
 
     @classmethod
     def of(cls, metadata: TableMetadata) -> Self:
-        """Return what a table says of its dataset."""
+        """Return the dataset size that a table states."""
         return cls(metadata.width, metadata.height, metadata.num_frames)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known, by the names that the metadata of a table have for it."""
+        """Return the known values, named as in the metadata of a table."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def but(self, other: "DatasetSize") -> "DatasetSize":
-        """Return the same size, except for what ``other`` knows."""
+        """Return a copy in which the known values of ``other`` take precedence."""
         return DatasetSize(**{**self.to_dict(), **other.to_dict()})
 
 
 @dataclass(frozen=True)
 class Tilt:
-    """How exported positions follow from those of the camera, where planes of a volume lie one beside the other."""
+    """Transformation from camera coordinates to exported ones, for volumes whose planes lie side by side."""
 
     geometry: Geometry
     to_sample: bool
-    """Positions are in sample coordinates, else deskewed."""
+    """Whether positions are in sample coordinates; False: deskewed."""
     planes: int
-    """Planes of a volume."""
+    """Planes per volume."""
     z_range_nm: tuple[float, float]
-    """Where emitters are seen, from the focus."""
+    """Range of z around the focus in which emitters are seen."""
 
     def moves(self, axis: ScanAxis) -> bool:
-        """Whether planes lie at different places along an axis."""
+        """Return whether planes lie at different places along an axis."""
         return self.geometry.motion == "stage" and axis == self.geometry.propagation_axis
 
     def reach_nm(self, length_nm: float) -> tuple[float, float]:
-        """Return the lowest and highest coordinate along the stage travel of what planes of a length can show."""
+        """Return the range of coordinates along the stage travel that planes of this length can show."""
         corners = itertools.product((0.0, length_nm), self.z_range_nm, (0, self.planes - 1))
         along, z_nm, plane = (np.array(values, dtype=np.float64) for values in zip(*corners, strict=True))
         move = self.geometry.to_sample if self.to_sample else self.geometry.to_deskewed
@@ -71,15 +71,15 @@ class Tilt:
 
 @dataclass(frozen=True)
 class Field:
-    """A rectangle of whole pixels, and a number of frames."""
+    """A rectangle of whole pixels and a number of frames."""
 
     first_px: tuple[int, int]
-    """Pixel along x and along y with which it begins; (0, 0) is the first pixel of a frame."""
+    """First pixel along x and y; (0, 0) is the first pixel of a frame."""
     size_px: tuple[int, int]
     """Width and height."""
     num_frames: int
     notes: tuple[str, ...] = ()
-    """What was not known, and what was taken instead."""
+    """Unknown values and their replacements, in words."""
 
 
 def field_of(
@@ -97,15 +97,15 @@ def field_of(
     Parameters
     ----------
     pixel
-        Unit of the field.
+        Pixel size in which the field is expressed.
     camera_pixel
-        Pixel of the frames, in which ``size`` counts.
+        Pixel size of the frames, in which ``size`` is expressed.
     tilt
-        None: positions are those of the camera.
+        Transformation of tilted planes; None: positions are in camera coordinates.
     first_px
-        Where the field begins; None: with the first pixel of a frame, or where the first of tilted planes begins.
+        First pixel of the field; None: the first pixel of a frame, or the beginning of the first tilted plane.
     highest
-        Largest ``x_nm``, ``y_nm`` and ``frame`` of all rows: taken where the size is not known.
+        Largest ``x_nm``, ``y_nm`` and ``frame`` of all rows, used if the size is not known.
     source
         Name of the table, for the notes.
     """
@@ -120,14 +120,14 @@ def field_of(
     notes = []
     if size.width is None or size.height is None:
         notes.append(
-            f"{source} does not say how large the frames of its dataset are: width and height are those of its rows, "
+            f"{source} does not state the size of its dataset's frames: width and height are those of its rows, "
             f"{width} x {height} pixels; give size (--size WIDTHxHEIGHT)"
         )
     num_frames = size.num_frames
     if num_frames is None:
         num_frames = int(highest["frame"]) + 1
         notes.append(
-            f"{source} does not say how many frames its dataset has: {num_frames}, up to the last row; give "
+            f"{source} does not state how many frames its dataset has: {num_frames}, up to the last row; give "
             "num_frames (--frames)"
         )
     return Field(first, (width, height), num_frames, tuple(notes))
@@ -136,7 +136,7 @@ def field_of(
 def _limits(
     axis: ScanAxis, length: int | None, pixel: PixelSize, camera_pixel: PixelSize, tilt: Tilt | None
 ) -> tuple[int, int | None]:
-    """First pixel along an axis, and one past the last; the latter None where the length is not known."""
+    """Return the first pixel along an axis, and one past the last (None if the length is not known)."""
     unit, camera_unit = pixel.along(axis), camera_pixel.along(axis)
     if tilt is None or not tilt.moves(axis):
         return 0, None if length is None else math.ceil(length * camera_unit / unit)
@@ -145,5 +145,5 @@ def _limits(
 
 
 def _end_of_rows(highest_px: float, first_px: int) -> int:
-    """One past the pixel of the last row, as float32 has it: that may round up to the next pixel."""
+    """Return one past the pixel of the last row, in float32, which may round up to the next pixel."""
     return first_px + math.floor(np.float32(highest_px - first_px)) + 1

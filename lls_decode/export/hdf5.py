@@ -1,4 +1,4 @@
-"""HDF5 files of other programs, opened and created; h5py is imported here, when it is needed, and nowhere else."""
+"""HDF5 files of other programs, opened and created. Only this module imports h5py, and only when it is needed."""
 
 import zlib
 from collections.abc import Collection, Iterator, Sequence
@@ -10,17 +10,17 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.outputs import note_read
 
 _CHUNK_CACHE_BYTES = 2**23
-"""Of one dataset: chunks of other programs may be large, and each is read in several parts."""
+"""Chunk cache of a dataset: chunks of other programs may be large, and each is read in several parts."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def h5py_module() -> Any:
-    """The module ``h5py``.
+    """Return the module ``h5py``.
 
     Raises
     ------
     ConfigError
-        It is not installed.
+        h5py is not installed.
     """
     try:
         import h5py
@@ -33,7 +33,7 @@ def h5py_module() -> Any:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An HDF5 file for reading; damage becomes a `TableError`."""
+    """Open an HDF5 file for reading; damage is raised as `TableError`."""
     h5py = h5py_module()
     note_read(path)
     try:
@@ -41,20 +41,18 @@ def opened(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, KeyError, RuntimeError, ValueError, zlib.error) as error:
         reason = " ".join(str(error).split())
-        raise TableError(
-            f"{path} cannot be read as an HDF5 table ({reason}); it is damaged or not complete."
-        ) from error
+        raise TableError(f"{path} cannot be read as an HDF5 table ({reason}); it is damaged or incomplete.") from error
 
 
 def is_hdf5(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of HDF5, perhaps after MATLAB's 512 of its own."""
+    """Return whether the first bytes of a file are those of HDF5, possibly after MATLAB's 512 bytes."""
     return head.startswith(SIGNATURE) or head[512 : 512 + len(SIGNATURE)] == SIGNATURE
 
 
 def read_records(
     path: Path, name: str, wanted: Sequence[str], texts: Collection[str], rows_at_once: int
 ) -> Iterator[dict[str, Any]]:
-    """Fields of a compound dataset, some rows at a time."""
+    """Give the fields of a compound dataset, some rows at a time."""
     with opened(path) as file:
         dataset = file[name]
         for start in range(0, max(len(dataset), 1), rows_at_once):
@@ -63,7 +61,7 @@ def read_records(
 
 
 def only_records(path: Path) -> tuple[str, tuple[str, ...]] | None:
-    """The one compound dataset of a file, and its fields; None where there is none, or more than one."""
+    """Return name and fields of the only compound dataset in a file; None if there is not exactly one."""
     found: list[tuple[str, tuple[str, ...]]] = []
 
     def look(name: str, item: Any) -> None:

@@ -1,14 +1,14 @@
-"""Other programs' files as our table, so that old results can be compared. A reader is one module and one line here.
+"""Import of other programs' files as tables of ours. Each reader is one module and one entry in `READERS`.
 
-A file that lacks a column of ours gets it by these rules, and the table's metadata say so under ``input``:
+If a file lacks a column of ours, it is filled in by these rules, and the metadata list it under ``input``:
 
-* ``z_nm`` is 0: a two-dimensional table has everything in focus;
-* ``prob`` is 1: the program that wrote the row had accepted it;
+* ``z_nm`` is 0: in a two-dimensional table everything is in focus;
+* ``prob`` is 1: the program that wrote the row accepted it;
 * ``group`` is -1, ``volume`` and ``plane`` follow from ``frame`` and the number of planes in a volume;
-* what would have to be measured (photons, background, the sigmas) is NaN, here as in `lls_decode.emitters.Emitters`.
+* columns that must be measured (photons, background, sigmas) are NaN, as in `lls_decode.emitters.Emitters`.
 
-A column of the file that is not taken is named there, too. A row without frame or position is no localization: such a
-file is refused, not thinned out.
+Columns of the file that are not imported are listed there, too. A row without frame or position is not a localization;
+a file with such rows is refused instead of being imported without them.
 """
 
 import logging
@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE: Final = 2**16
 CSV_LAYOUTS: Final = {"ours": plain.LAYOUT, "thunderstorm": THUNDERSTORM, **LAYOUTS}
-"""Tables known by the names of their columns, in text or Parquet, in the order in which they are tried."""
+"""Text or Parquet tables that are recognized by their column names, in the order in which they are tried."""
 
 
 _PACKED: Final = {
@@ -49,7 +49,7 @@ _PACKED: Final = {
 
 @dataclass(frozen=True)
 class Reader:
-    """One kind of file that is read."""
+    """A file format that can be read."""
 
     recognizes: Callable[[FileHead], bool]
     read: Callable[[Path], ForeignTable]
@@ -64,13 +64,13 @@ READERS: Final = {
     "rapidstorm": Reader(rapidstorm.recognizes, rapidstorm.read),
     "parquet": Reader(parquet.recognizes, parquet.read_columns),
 }
-"""In the order in which they are tried; what is none of these is a csv."""
+"""Readers in the order in which they are tried; a file that none recognizes is a csv."""
 FORMATS: Final = (*READERS, "csv", *CSV_LAYOUTS)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """What a user says of the file as a whole."""
+    """The user's statements about the file as a whole."""
 
     given: Given
     format: str | None
@@ -94,46 +94,46 @@ def import_table(
     separator: str | None = None,
     rows_at_once: int = _ROWS_AT_ONCE,
 ) -> Path:
-    """Read the table of another program and write it as ours, in bounded memory; its rows may be in any order.
+    """Read the table of another program and write it as ours, in bounded memory. Rows may be in any order.
 
-    They are sorted by way of a temporary file beside ``out``, of about 60 bytes a row. A Parquet file that is a table
-    of ours, rewritten by another program, gets back its types, its order and what it says of itself.
+    Rows are sorted by way of a temporary file beside ``out``, of about 60 bytes per row. If a Parquet file is a table
+    of ours that another program has rewritten, its types, row order and metadata are restored.
 
     Parameters
     ----------
     out
-        A Parquet file; written aside and renamed.
+        Path of a Parquet file, which is written aside and renamed.
     pixel_size
-        None: what the file says. Needed by formats in pixels and by those that put the origin elsewhere.
+        None: taken from the file. Needed by formats in pixels and by formats with another origin.
     format
-        A name of `FORMATS`; None: recognized by its content, a csv by its whole header.
+        Name in `FORMATS`; None: recognized by the content, a csv by its whole header.
     columns
-        Which column of the file is which of ours, as ``x_nm=Xpos,y_nm=Ypos (px)``, the path of a YAML file, or a
-        mapping; goes before what the format says. ``NAME=`` leaves one out.
+        Which column of the file is which of ours: ``x_nm=Xpos,y_nm=Ypos (px)``, the path of a YAML file, or a mapping.
+        Takes precedence over the format. ``NAME=`` leaves a column out.
     first_frame
-        The number that the first frame has in the file. None: what the format says.
+        Number of the first frame in the file. None: defined by the format.
     origin
-        Where x and y of the file are 0: ``centre`` or ``corner`` of the first pixel; or what they are at its centre, in
-        nm. None: what the format says.
+        Where x and y of the file are 0: ``centre`` or ``corner`` of the first pixel; or the coordinates of its centre
+        in nm. None: defined by the format.
     channel
-        Take the rows of this channel only. None: all, with a column ``channel`` where the file has one.
+        Import only the rows of this channel. None: all rows, with a column ``channel`` if the file has one.
     file
-        Take the rows of this source file only. None: all, if they are of one.
+        Import only the rows of this source file. None: all rows, which must come from one file.
     kind
-        What a row is. None: molecules where the file counts several detections in one row.
+        What the rows are. None: molecules if the file counts several detections in a row.
     planes_per_volume
-        Frames of a volume. None: what the file says, else 1: a classical movie.
+        Frames per volume. None: taken from the file, else 1 (a movie).
     separator
-        Between the cells of a csv: a name of `lls_decode.table.csv_layouts.SEPARATORS`; None: by its header.
+        Separator of a csv: a name in `lls_decode.table.csv_layouts.SEPARATORS`; None: detected from the header.
     rows_at_once
-        Rows in memory; the table does not depend on it.
+        Number of rows in memory; it does not affect the table.
 
     Raises
     ------
     TableError
-        Unknown, damaged, of several source files, or with rows that have no position or no frame.
+        The file is unknown, damaged or of several source files, or has rows without position or frame.
     ConfigError
-        Unknown format or column, or the pixel size is needed and not known.
+        Unknown format or column, or the pixel size is needed but not known.
     OutputError
         Full disk, read-only folder.
     """
@@ -149,7 +149,7 @@ def import_table(
     if name == "parquet" and is_described(path):
         if given.columns or first_frame is not None or origin is not None or channel is not None or file is not None:
             raise ConfigError(
-                f"{path} says that it is a table of ours, whose columns and origin are known; leave out --columns, "
+                f"{path} is a table of ours, so its columns and origin are known; omit --columns, "
                 "--first-frame, --origin, --channel and --file (filter takes rows of one channel)."
             )
         parquet.restore(path, out, pixel_size=pixel_size, planes_per_volume=planes_per_volume)
@@ -167,7 +167,7 @@ def import_table(
 
 
 def _check_format(format: str | None, separator: str | None, path: Path) -> str:
-    """The kind of file: a name of `READERS`, or csv."""
+    """Return the file format: a name of `READERS`, csv, or hdf5."""
     if format is not None and format not in FORMATS:
         raise ConfigError(f"{format!r} is not a format that can be read; choose one of {', '.join(FORMATS)}.")
     if format in CSV_LAYOUTS or format is None:
@@ -175,7 +175,7 @@ def _check_format(format: str | None, separator: str | None, path: Path) -> str:
     else:
         name = format
     if format in CSV_LAYOUTS and name not in ("csv", "parquet"):
-        raise ConfigError(f"{path} is a file of {name}, not a csv or Parquet table of {format}; leave out --format.")
+        raise ConfigError(f"{path} is a file of {name}, not a csv or Parquet table of {format}; omit --format.")
     if separator is not None and (name != "csv" or separator not in SEPARATORS):
         raise ConfigError(
             f"separator (--separator) is {separator!r} for a file of format {name}; expected one of "
@@ -196,7 +196,7 @@ def _kind_of_file(head: FileHead, path: Path) -> str:
         if head.start.startswith(start):
             raise TableError(f"{path} is {kind}, expected a table of another program; {advice}.")
     if not head.lines:
-        raise TableError(f"{path} is of no kind that is known; expected a file of {', '.join(READERS)}, or csv.")
+        raise TableError(f"{path} is of unknown kind; expected a file of {', '.join(READERS)}, or csv.")
     return "csv"
 
 
@@ -210,7 +210,7 @@ def _find_meaning(path: Path, name: str, choice: _Choice) -> tuple[Meaning, CsvL
         head = read_header(file.lines, None if choice.separator is None else SEPARATORS[choice.separator])
         head = replace(head, encoding=file.encoding.removesuffix("-sig"))
         if not any(cell[:1].isalpha() for cell in head.names):
-            raise TableError(f"{path} is a text without a line of column names; write one on top of it.")
+            raise TableError(f"{path} is a text without a line of column names; add one at its beginning.")
         layout = _layout(path, head, choice)
         table = read_text(path, head, footer=layout.footer if layout else "")
     else:

@@ -1,4 +1,4 @@
-"""Parquet files: tables of ours that another program has rewritten, and columns of any program that we know by name."""
+"""Parquet files: our tables rewritten by another program, and other programs' tables with known column names."""
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -19,36 +19,36 @@ from lls_decode.table.sorting import CANONICAL, molecule_order
 
 _logger = logging.getLogger(__name__)
 _COMPARED: Final = (*SORT_COLUMNS, "z_nm", "photons", "prob", "bg")
-"""What the order of rows goes by."""
+"""Columns that determine the order of rows."""
 _COMPARED_MOLECULES: Final = ("group", "frame", "last_frame", "y_nm", "x_nm")
 
 
 def recognizes(head: FileHead) -> bool:
-    """The first four bytes."""
+    """Return whether a file starts with Parquet's four bytes."""
     return head.start.startswith(b"PAR1")
 
 
 def restore(path: Path, out: Path, *, pixel_size: PixelSize | None, planes_per_volume: int | None) -> None:
-    """Write a table that says what it is (or is said to be like one) with its types, its order and its own key.
+    """Rewrite a table that has metadata (or those of `described_like`), with its types, row order and own key restored.
 
     Raises
     ------
     ConfigError
-        Another number of planes is given than the table has.
+        The given number of planes differs from that of the table.
     TableError
         A column is missing, or values do not fit their columns.
     """
     metadata, schema = read_metadata(path), read_schema(path)
     if planes_per_volume not in (None, metadata.planes_per_volume):
         raise ConfigError(
-            f"{path} has {metadata.planes_per_volume} planes per volume, and its rows were counted by that; leave out "
+            f"{path} has {metadata.planes_per_volume} planes per volume, and its rows were counted accordingly; omit "
             "the other number (--planes-per-volume)."
         )
     is_molecules = metadata.kind == "molecules"
     missing = [name for name in (_COMPARED_MOLECULES if is_molecules else _COMPARED) if name not in schema.names]
     if missing:
         raise TableError(
-            f"{path} has no column {', '.join(missing)}, which each {metadata.kind[:-1]} has; keep all columns."
+            f"{path} has no column {', '.join(missing)}, which every table of {metadata.kind} has; keep all columns."
         )
     if pixel_size is not None:
         metadata = metadata.replace(pixel_size=pixel_size)
@@ -67,7 +67,7 @@ def restore(path: Path, out: Path, *, pixel_size: PixelSize | None, planes_per_v
 
 
 def read_columns(path: Path) -> ForeignTable:
-    """Read the columns of any program.
+    """Read the columns of a Parquet file of any program.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def read_columns(path: Path) -> ForeignTable:
 def _iter_columns(
     path: Path, wanted: Sequence[str], texts: Collection[str], rows_at_once: int
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Columns as numbers, NaN where a value is absent, and some as they are."""
+    """Give columns as numbers, with NaN for missing values, and the text columns unchanged."""
     any_given = False
     try:
         with pq.ParquetFile(path) as file:
@@ -113,4 +113,4 @@ def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float64]:
             raise pa.ArrowInvalid(f"type {column.type}")
         return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     except pa.ArrowInvalid as error:
-        raise TableError(f"{path} has column {name!r} that holds no numbers ({error}); convert it.") from error
+        raise TableError(f"{path} has column {name!r} that is not numeric ({error}); convert it.") from error

@@ -1,8 +1,8 @@
-"""A table as it is handed to other programs: one coordinate system, surveyed once, then streamed.
+"""A table prepared for export: in one coordinate system, surveyed once, then streamed.
 
-Tables of localizations and of molecules are treated alike: molecules have some columns more, no plane, and positions in
-the deskewed coordinates of plane 0. Every format writes from an `ExportTable`; what a format needs beyond that (its
-origin, its units, its names) is in its own module.
+Localizations and molecules are treated alike. Molecules have some more columns, no plane, and positions in the deskewed
+coordinates of plane 0. Every format writes from an `ExportTable`; the origin, units and names of a format are in its
+own module.
 """
 
 import math
@@ -26,41 +26,41 @@ from lls_decode.table.sorting import BY_FRAME
 Coords = Literal["raw", "deskewed", "sample"]
 Floats = npt.NDArray[np.float64]
 Rows = Mapping[str, npt.NDArray[Any]]
-"""Columns by our names, of equal length: float64 for what is measured, int64 for what is counted."""
+"""Columns of equal length by our names: float64 for measured ones, int64 for counts."""
 
 MEASURED = ("x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
 LINKED = ("last_frame", "num_frames", "num_planes", "num_volumes")
 """Counts that only molecules have."""
 COUNTED = ("frame", "volume", "plane", "group", "channel", *LINKED)
 EXPORTED = (*COUNTED, *MEASURED, "prob_any")
-"""Columns that formats may have a place for."""
+"""Columns that formats may be able to store."""
 _REQUIRED = ("frame", "x_nm", "y_nm")
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of all rows after one pass."""
+    """Statistics of all rows, from one pass over the table."""
 
     num_rows: int
     low: Mapping[str, float]
-    """Smallest known value by column; inf where none is known."""
+    """Smallest known value by column; inf without known values."""
     high: Mapping[str, float]
     num_known: Mapping[str, int]
-    """Rows with a number, by column; 0 for columns that the table lacks."""
+    """Number of rows with a known value, by column; 0 for columns that the table lacks."""
     frames_ascend: bool
     num_imprecise: int
-    """Rows whose lateral sigma is above `IMPRECISE_NM`."""
+    """Number of rows whose lateral sigma is above `IMPRECISE_NM`."""
 
 
 IMPRECISE_NM = 250.0
-"""SMAP drops such rows when it loads a file."""
+"""Lateral sigma above which SMAP drops rows on loading."""
 
 
 class ExportTable:
     """Rows of a table in one coordinate system.
 
-    Positions and sigmas of ``coords="sample"`` are those along the axes of the sample; under the names ``x_nm`` ...
-    ``z_sig`` all the same, since other programs know one coordinate system only.
+    With ``coords="sample"``, positions and sigmas are along the axes of the sample. They keep the names ``x_nm`` ...
+    ``z_sig``, since other programs know only one coordinate system.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class ExportTable:
         present = self.metadata.columns
         for name in _REQUIRED:
             if name not in present:
-                raise TableError(f"{path} has no column {name!r}, without which no other program can use it.")
+                raise TableError(f"{path} has no column {name!r}, which every other program needs.")
         self._geometry = self.metadata.geometry
         self._has_sample = all(f"{axis}s_nm" in present for axis in "xyz")
         self.coords: Coords = self._choose(coords)
         self.columns = tuple(name for name in present if name in EXPORTED)
-        """Those that rows of `pieces` have, in the order of the table."""
+        """Columns that rows of `pieces` have, in the order of the table."""
         self._stored = list(self.columns)
         if self.coords == "sample" and self._has_sample:
             self._stored += ["xs_nm", "ys_nm", "zs_nm"]
@@ -94,16 +94,16 @@ class ExportTable:
 
     @property
     def pixel_size(self) -> PixelSize:
-        """Of the camera in the sample."""
+        """Size of a camera pixel in the sample."""
         if self._pixel_size is None:
             raise ConfigError(
-                f"{self.path} does not say how large a pixel is, which this format needs; give pixel_size (--pixel-nm)."
+                f"{self.path} does not state the pixel size, which this format needs; give pixel_size (--pixel-nm)."
             )
         return self._pixel_size
 
     @property
     def psf_sigma_nm(self) -> tuple[float, float] | None:
-        """Nominal sigma of the PSF along x and y: the given one, or that of the model; None when neither is known."""
+        """Nominal sigma of the PSF along x and y: the given one, or that of the model; None if neither is known."""
         if self._psf_sigma_nm is not None:
             return self._psf_sigma_nm, self._psf_sigma_nm
         psf = self.metadata.model.get("psf") or {}
@@ -113,20 +113,21 @@ class ExportTable:
 
     @property
     def is_molecules(self) -> bool:
-        """Whether a row is a molecule; else it is a localization."""
+        """Whether rows are molecules; else they are localizations."""
         return self.metadata.kind == "molecules"
 
     def pieces(self) -> Iterator[Rows]:
-        """All rows in the order of the table, a row group at a time."""
+        """Give all rows in the order of the table, one row group at a time."""
         for table in iter_tables(self.path, self._stored):
             if table.num_rows:
                 yield self._rows(table)
 
     @contextmanager
     def by_frame(self, out: Path) -> Iterator[Iterable[Rows]]:
-        """Give all rows by frame, some thousand at a time; those of one frame in the order of the table.
+        """Give all rows sorted by frame, some thousand at a time; rows of the same frame keep the order of the table.
 
-        Molecules, and tables that another program has sorted, are sorted by way of a temporary file beside ``out``.
+        If rows are not in frame order (molecules, tables sorted by other programs), they are sorted by way of a
+        temporary file beside ``out``.
 
         Raises
         ------
@@ -144,7 +145,7 @@ class ExportTable:
             yield (self._rows(table) for table in sorter.pieces())
 
     def field(self, pixel: PixelSize) -> Field:
-        """The part of the plane that frames of the dataset show, in pixels of the given size."""
+        """Return the part of the plane that the dataset's frames show, in pixels of the given size."""
         planes = self.metadata.planes_per_volume or int(max(0.0, self.survey.high["plane"])) + 1
         low_nm, high_nm = self.metadata.model.get("z_range_nm") or (0.0, 0.0)
         tilt = None
@@ -162,7 +163,7 @@ class ExportTable:
 
     @cached_property
     def survey(self) -> Survey:
-        """One pass over the table."""
+        """Statistics from one pass over the table."""
         low, high = dict.fromkeys(EXPORTED, math.inf), dict.fromkeys(EXPORTED, -math.inf)
         num_known = dict.fromkeys(EXPORTED, 0)
         num_rows, num_imprecise, frames_ascend, last_frame = 0, 0, True, -1
@@ -182,16 +183,16 @@ class ExportTable:
         return Survey(num_rows, low, high, num_known, frames_ascend, num_imprecise)
 
     def knows(self, *names: str) -> bool:
-        """Whether each column has a number in one row at least."""
+        """Return whether each of these columns has a known value in at least one row."""
         return all(self.survey.num_known[name] > 0 for name in names)
 
     def require(self, *names: str, reason: str) -> None:
-        """Refuse a table in which one of the columns is not known in every row.
+        """Refuse a table in which one of these columns is not known in every row.
 
         Raises
         ------
         TableError
-            Says which column, in how many rows, and ``reason``.
+            The message states the column, the number of rows without it, and ``reason``.
         """
         for name in names:
             missing = self.survey.num_rows - self.survey.num_known[name]
@@ -252,5 +253,5 @@ class ExportTable:
 
 
 def lateral_sigma(rows: Rows) -> Floats:
-    """Root mean square of the sigmas along x and y, nm: SMAP's and ThunderSTORM's one number for both."""
+    """Return the root mean square of the sigmas along x and y, nm, which SMAP and ThunderSTORM store as one number."""
     return np.asarray(np.sqrt((rows["x_sig"] ** 2 + rows["y_sig"] ** 2) / 2))

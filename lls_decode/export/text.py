@@ -1,4 +1,4 @@
-"""Tables as text: csv written piece by piece, and csv of other programs read by the names of their columns."""
+"""Text files: csv is written piece by piece; csv of other programs is read by column names."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,10 +17,10 @@ from lls_decode.table import written_aside
 from lls_decode.table.csv_layouts import CsvHead, iter_numbers
 
 MAX_ROWS: Final = 50_000_000
-"""A text of more rows (about 6 GB) opens nowhere; written only when it is asked for."""
+"""Rows (about 6 GB of text) above which hardly any program opens a csv; more are written only if forced."""
 
 Columns = Mapping[str, npt.NDArray[Any] | None]
-"""Columns of a piece by the other program's names; None for an empty column."""
+"""Columns of a piece by the other program's names; None: an empty column."""
 
 
 def write_csv(
@@ -31,14 +31,14 @@ def write_csv(
     *,
     by_frame: bool = True,
 ) -> None:
-    """Write ``header`` lines, then all rows; NaN and unknown values are empty cells.
+    """Write ``header`` lines, then all rows; NaN and unknown values become empty cells.
 
     Parameters
     ----------
     columns
-        The columns of a piece, in the order in which they are written; the number is that of its first row.
+        Function of a piece and the number of its first row that returns the columns in the order of writing.
     by_frame
-        Write rows by frame, else in the order of the table.
+        Sort rows by frame; False: keep the order of the table.
     """
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     in_order = table.by_frame(out) if by_frame else nullcontext(table.pieces())
@@ -52,7 +52,7 @@ def write_csv(
 
 
 def _arrow(columns: Columns) -> pa.Table:
-    """Integers as they are, all else as float32 with NaN for null: the shortest text that reads back equal."""
+    """Return integers unchanged, others as float32 with null for NaN: the shortest text that reads back equal."""
     length = next(len(values) for values in columns.values() if values is not None)
     arrays = []
     for values in columns.values():
@@ -66,12 +66,12 @@ def _arrow(columns: Columns) -> pa.Table:
 
 
 def read_text(path: Path, head: CsvHead, *, footer: str = "") -> ForeignTable:
-    """Read a csv by the names in its header.
+    """Read a csv by the column names in its header.
 
     Parameters
     ----------
     footer
-        Lines after the rows that match this pattern are no rows.
+        Lines after the rows that match this pattern are skipped.
     """
 
     def read(wanted: Sequence[str], texts: Collection[str], rows_at_once: int) -> Iterator[ForeignColumns]:

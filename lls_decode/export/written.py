@@ -1,4 +1,4 @@
-"""What became of the columns of a table in another program's file: written, or left out for a reason that is said."""
+"""Account of the columns of an exported table: written, or left out for a stated reason."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,23 +13,23 @@ _CAMERA: Final = ("x_nm", "y_nm", "z_nm")
 
 @dataclass(frozen=True)
 class Written:
-    """What the writer of a format has to say."""
+    """Report of a format's writer."""
 
     columns: frozenset[str]
-    """Columns of ours whose values the file holds."""
+    """Our columns whose values are in the file."""
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Why others are left out, where it is not that the format has no place for them."""
+    """Reasons why columns are left out, unless the format simply has no place for them."""
     notes: tuple[str, ...] = ()
-    """What the user should know: a sentence each, without its full stop."""
+    """Notes for the user: one sentence each, without full stop."""
 
 
 def left_out(table: ExportTable, written: Written, format: str) -> dict[str, str]:
-    """Return the columns of a table that a file lacks, each with the reason."""
+    """Return the columns of the table that the file lacks, each with the reason."""
     found = {}
     for name in table.metadata.columns:
         reason = _other_coordinates(table, name)
         if reason is None and name in _SAMPLE:
-            continue  # under the name of a camera coordinate
+            continue  # written under the name of a camera coordinate
         if reason is None and name not in written.columns:
             reason = written.reasons.get(name) or _reason(table, name, format)
         if reason is not None:
@@ -38,7 +38,7 @@ def left_out(table: ExportTable, written: Written, format: str) -> dict[str, str
 
 
 def _other_coordinates(table: ExportTable, name: str) -> str | None:
-    """Why a coordinate is not written: those of another coordinate system are."""
+    """Return why a coordinate column is not written: another coordinate system is."""
     is_moved = table.coords != ("deskewed" if table.is_molecules else "raw") and table.metadata.geometry is not None
     if name in _CAMERA and (table.coords == "sample" or is_moved):
         return f"{table.coords} coordinates are written instead"

@@ -1,4 +1,4 @@
-"""Several tables as one: acquisitions one after another, or the channels of one acquisition."""
+"""Joining of tables: acquisitions one after another, or the channels of one acquisition."""
 
 from lls_decode.joining.join import Joined, JoinedInput, join_tables
 

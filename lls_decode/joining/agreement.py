@@ -1,4 +1,4 @@
-"""Whether tables can be one, and what the one says about itself."""
+"""Conditions under which tables can be joined, and the metadata of the joined table."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,21 +11,21 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.joining.member import Member
 from lls_decode.table import CHANNEL_COLUMN, TableMetadata, software_versions
 
-_SAME: Final = {"planes_per_volume": "planes a volume", "geometry": "geometry", "pixel_size": "pixel size"}
-"""What tables must have in common, by its name in the metadata; where two say it, and say different things."""
+_SAME: Final = {"planes_per_volume": "planes per volume", "geometry": "geometry", "pixel_size": "pixel size"}
+"""Properties that tables must share if they state them, by their names in the metadata."""
 _KEPT: Final = ("width", "height", "camera", "model_digest", "model", "configuration", "run_digest", "input")
-"""What the joined table says where all tables say the same."""
+"""Metadata that are kept if they are the same in all tables."""
 
 
 def check_members(members: Sequence[Member]) -> None:
-    """Refuse tables that are not of one kind.
+    """Refuse tables that cannot be joined.
 
     Raises
     ------
     ConfigError
-        One table only, or one twice.
+        Only one table, or the same table twice.
     TableError
-        Different kinds of rows, columns, pixel sizes, geometries, planes per volume.
+        Tables differ in kind of rows, columns, pixel size, geometry or planes per volume.
     """
     if len(members) < 2:
         raise ConfigError("There is one table to join; give two or more.")
@@ -47,7 +47,7 @@ def _check_two(one: Member, other: Member) -> None:
         values = [getattr(member.metadata, name) for member in (one, other)]
         if None not in values and values[0] != values[1]:
             raise TableError(
-                f"{one.path} and {other.path} have another {words} ({_words(values[0])} and {_words(values[1])}); join "
+                f"{one.path} and {other.path} differ in {words} ({_words(values[0])} and {_words(values[1])}); join "
                 "tables of one microscope and setting."
             )
     mine, theirs = ({field.name: field.type for field in _columns(member)} for member in (one, other))
@@ -60,7 +60,7 @@ def _check_two(one: Member, other: Member) -> None:
 
 
 def joined_schema(members: Sequence[Member], *, with_channel: bool) -> pa.Schema:
-    """Columns of the joined table: those of the first one, and the channel after its canonical columns."""
+    """Return the columns of the joined table: those of the first table, with the channel after the canonical ones."""
     fields = list(_columns(members[0]))
     if with_channel:
         names = [field.name for field in fields]
@@ -70,7 +70,7 @@ def joined_schema(members: Sequence[Member], *, with_channel: bool) -> pa.Schema
 
 
 def joined_metadata(members: Sequence[Member], first_frames: Sequence[int], step: dict[str, Any]) -> TableMetadata:
-    """What the joined table says about itself; ``step`` is the record of the joining."""
+    """Return the metadata of the joined table; ``step`` is the record of joining in its history."""
     first = members[0].metadata
     values = {name: getattr(first, name) for name in _KEPT if _is_common(members, name)}
     values |= {name: _stated(members, name) for name in _SAME}

@@ -1,4 +1,4 @@
-"""Which channel of the joined table each channel of each table becomes."""
+"""Mapping from the channels of each table to those of the joined table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from lls_decode.joining.member import Member
 from lls_decode.table import ChannelInfo
 
 _Key = tuple[object, ...]
-"""What tells channels apart: what is known of them, else where they are from."""
+"""Key that identifies a channel: its name and wavelengths if known, else its origin."""
 
 
 @dataclass(frozen=True)
@@ -16,26 +16,27 @@ class ChannelMap:
     """Channels of a joined table."""
 
     numbers: tuple[dict[int, int], ...]
-    """For each table: number in the joined table by its own number (0 where it has no column)."""
+    """For each table, numbers in the joined table by the table's own numbers (0 if it has no channel column)."""
     channels: tuple[ChannelInfo, ...]
-    """Of the joined table, by number; empty when nothing is known of any."""
+    """Channels of the joined table by number; empty if nothing is known of any of them."""
     has_column: bool
 
 
 def map_channels(members: Sequence[Member], *, names: Sequence[str] | None, same_frames: bool) -> ChannelMap:
-    """Give channels that are the same one number, and different ones different numbers.
+    """Assign numbers in the joined table: the same one to identical channels, others to different channels.
 
     Parameters
     ----------
     names
-        One for each table, which has one channel; equal names are one channel. None: what the tables say.
+        Channel name of each table, which must have a single channel; equal names are one channel. None: taken from the
+        tables.
     same_frames
-        The tables are of the same frames. Two of them are then never of one channel, unless ``names`` say so.
+        Whether the tables have the same frames. Their channels then differ, unless ``names`` gives them the same name.
 
     Raises
     ------
     ConfigError
-        It cannot be told which channels are the same.
+        It is not known which channels are the same.
     """
     known = _given(members, names) if names is not None else _stated(members, same_frames)
     if names is None and same_frames:
@@ -46,7 +47,7 @@ def map_channels(members: Sequence[Member], *, names: Sequence[str] | None, same
     for place, channels in enumerate(known):
         mine = {}
         for own, (key, info) in channels.items():
-            if key not in taken:  # those of the first table keep their numbers
+            if key not in taken:  # channels of the first table keep their numbers
                 taken[key] = own if place == 0 else max(taken.values(), default=-1) + 1
             mine[own] = taken[key]
             infos.setdefault(taken[key], info)
@@ -66,7 +67,7 @@ def _given(members: Sequence[Member], names: Sequence[str]) -> list[dict[int, tu
     for member, name in zip(members, names, strict=True):
         if member.channels is not None:
             raise ConfigError(
-                f"{member.path} has several channels, which cannot be given one name; leave out --channels, or keep "
+                f"{member.path} has several channels, which cannot be given one name; omit --channels, or keep "
                 "one of them first ('lls-decode filter --where channel=0')."
             )
         stated = member.metadata.channels[0] if member.metadata.channels else ChannelInfo()
@@ -92,7 +93,7 @@ def _stated(members: Sequence[Member], same_frames: bool) -> list[dict[int, tupl
 
 
 def _check_told(members: Sequence[Member], found: Sequence[dict[int, tuple[_Key, ChannelInfo]]]) -> None:
-    """Refuse tables of which one names its channel and another one does not: they may be the same or not."""
+    """Refuse to join if some tables name their channel and others do not, since these may or may not be the same."""
     told = [any(info != ChannelInfo() for _, info in channels.values()) for channels in found]
     columns = [member.channels is not None for member in members]
     if all(told) or (not any(told) and len(set(columns)) == 1):
@@ -100,7 +101,7 @@ def _check_told(members: Sequence[Member], found: Sequence[dict[int, tuple[_Key,
     silent = told.index(False) if any(told) else columns.index(False)
     other = told.index(True) if any(told) else columns.index(True)
     raise ConfigError(
-        f"{members[silent].path} does not say which channel it is of, {members[other].path} does; name the channel of "
+        f"{members[silent].path} does not state its channel, but {members[other].path} does; name the channel of "
         "each table (--channels NAME,NAME)."
     )
 
@@ -111,7 +112,7 @@ def _check_different(members: Sequence[Member], found: Sequence[dict[int, tuple[
         for number, (key, info) in channels.items():
             if key in seen and seen[key] is not member:
                 raise ConfigError(
-                    f"{member.path} and {seen[key].path} are both of channel {info.label(number)!r} of the same "
-                    "frames; name the channel of each (--channels NAME,NAME), or leave out --same-frames."
+                    f"{member.path} and {seen[key].path} both have channel {info.label(number)!r} of the same "
+                    "frames; name the channel of each (--channels NAME,NAME), or omit --same-frames."
                 )
             seen[key] = member

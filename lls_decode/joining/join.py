@@ -1,4 +1,4 @@
-"""Tables one after another, or beside each other in the same frames, as one table. Memory does not grow with them."""
+"""Joining of tables, one after another or side by side in the same frames, with constant memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,30 +25,30 @@ _FRAME_COLUMNS: Final = ("frame", "last_frame")
 
 @dataclass(frozen=True)
 class JoinedInput:
-    """One of the tables that were joined, as the joined table remembers it."""
+    """Record of one of the joined tables, kept in the joined table."""
 
     name: str
     digest: str
-    """Of the file, SHA-256."""
+    """SHA-256 digest of the file."""
     rows: int
     first_frame: int
-    """Number of its frame 0 in the joined table."""
+    """Number of the table's frame 0 in the joined table."""
     num_frames: int
     first_group: int
-    """What was added to its numbers of molecules."""
+    """Number that was added to the table's molecule numbers."""
     channels: tuple[int, ...]
-    """Of its rows in the joined table."""
+    """Channels of the table's rows, numbered as in the joined table."""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """What joining has made."""
+    """Result of joining."""
 
     path: Path
     num_rows: int
     num_frames: int
     channels: tuple[str, ...]
-    """Their names, by number; empty for a table without channels."""
+    """Channel names by number; empty for a table without channels."""
     inputs: tuple[JoinedInput, ...]
 
 
@@ -61,33 +61,33 @@ def join_tables(
     channels: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Joined:
-    """Write several tables, of localizations or of molecules, as one.
+    """Join several tables of localizations or of molecules.
 
-    Frames and volumes of each table follow those of the one before it: each is moved by the number of frames of the
-    datasets before it (by its last row, in whole volumes, where a table does not say). Molecules get numbers of their
-    own. The joined table keeps the name, the digest, the history and the first frame of each table.
+    The tables follow one another: frames and volumes of each are shifted by the number of frames of the datasets before
+    it (by its last row, in whole volumes, if a table does not state the number). Molecules of different tables get
+    different numbers. The joined table records name, digest, history and first frame of each table.
 
     Parameters
     ----------
     tables
-        Two or more, in the order of the frames.
+        Two or more tables, in the order of their frames.
     out
-        Written aside and renamed.
+        Path of the joined table, which is written aside and renamed.
     same_frames
-        The tables are channels of the same frames, which keep their numbers. Their rows are put in order.
+        Whether the tables are channels of the same frames. Frame numbers are then kept, and rows are merged in order.
     channels
-        Name of the channel of each table; equal names are one channel. None: by what the tables say. A table whose
-        rows are of several channels has a column ``channel``.
+        Channel name of each table; equal names are one channel. None: taken from the tables. A table with rows of
+        several channels has a column ``channel``.
     progress
-        Is told (rows done, rows in all).
+        Function that is called with the numbers of finished and of all rows.
 
     Raises
     ------
     ConfigError
-        One table, a table twice, or channels of which it cannot be told whether they are the same.
+        Only one table, a table given twice, or channels that may or may not be the same.
     TableError
-        A table cannot be read, is in another order, or disagrees with the others in kind, columns, pixel size,
-        geometry or planes per volume.
+        A table cannot be read, is not sorted, or differs from the others in kind, columns, pixel size, geometry or
+        planes per volume.
     OutputError
         Full disk, read-only folder.
     """
@@ -128,11 +128,11 @@ def join_tables(
 
 
 def _merged(streams: Sequence[Iterator[pa.Table]], members: Sequence[Member]) -> Iterator[pa.Table]:
-    """Rows of the same frames, in the order of the kind of table."""
+    """Merge the rows of the same frames, in the order of this kind of table."""
     for member in members:
         if not member.is_sorted:
             raise TableError(
-                f"{member.path} is not in the order of frames, by which tables of the same frames are joined; sort it "
+                f"{member.path} is not sorted by frame, as required to join tables of the same frames; sort it "
                 f"with 'lls-decode import {member.path} SORTED.parquet'."
             )
     metadata = members[0].metadata
@@ -146,7 +146,7 @@ def _by_number(rows: pa.Table, *, metadata: TableMetadata) -> pa.Table:
 
 
 def _moved(member: Member, given: JoinedInput, numbers: dict[int, int], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Rows of one table with the numbers that they have in the joined one."""
+    """Give the rows of one table, renumbered for the joined table."""
     planes = member.metadata.planes_per_volume or 1
     lookup = np.zeros(max(numbers, default=0) + 1, dtype=np.uint16)
     lookup[list(numbers)] = list(numbers.values())
@@ -182,7 +182,7 @@ def _num_channels(inputs: Sequence[JoinedInput]) -> int:
 
 
 def _record(given: JoinedInput, member: Member) -> dict[str, Any]:
-    """What the joined table keeps of one that it was made from."""
+    """Return what the joined table records about one of its inputs."""
     about = member.metadata
     kept = {"run_digest": about.run_digest, "model_digest": about.model_digest, "input": about.input}
     return {

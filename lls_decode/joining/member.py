@@ -1,4 +1,4 @@
-"""What has to be known of a table before it is joined with others: one pass over three columns."""
+"""Survey of a table before it is joined with others: one pass over up to four columns."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ _LARGEST_FRAME = 2**32 - 1
 
 @dataclass(frozen=True)
 class Member:
-    """A table that is joined with others."""
+    """A table to be joined with others."""
 
     path: Path
     metadata: TableMetadata
     schema: pa.Schema
     digest: str
-    """Of the file, SHA-256."""
+    """SHA-256 digest of the file."""
     num_rows: int
     num_frames: int
-    """Frames of its dataset, as whole volumes; where the table does not say, up to its last row."""
+    """Number of frames of the dataset, in whole volumes; up to the last row if the table does not state it."""
     num_groups: int
-    """Largest number of a molecule, plus one."""
+    """Largest molecule number, plus one."""
     channels: tuple[int, ...] | None
-    """Numbers in the column ``channel``; None without that column."""
+    """Numbers that occur in the column ``channel``; None without that column."""
     is_sorted: bool
-    """Whether the rows are in the order of `steps`."""
+    """Whether the rows are sorted by `steps`."""
 
     @classmethod
     def read(cls, path: Path) -> "Member":
-        """Survey a table.
+        """Read and survey a table.
 
         Raises
         ------
@@ -65,23 +65,23 @@ class Member:
         )
 
     def check_frames(self, first_frame: int) -> None:
-        """Refuse frames that have no number when the first one is moved to ``first_frame``."""
+        """Refuse a table whose frame numbers would be too large after its first frame is moved to ``first_frame``."""
         if first_frame + self.num_frames - 1 > _LARGEST_FRAME:
             raise TableError(
-                f"{self.path} would end at frame {first_frame + self.num_frames - 1}, the largest number is "
+                f"{self.path} would end at frame {first_frame + self.num_frames - 1}, but the largest number is "
                 f"{_LARGEST_FRAME}; join fewer tables."
             )
 
 
 def steps(rows: pa.Table, metadata: TableMetadata) -> Integers:
-    """``(N,)`` what rows are ordered by first: the frame; for molecules the volume in which they were seen last."""
+    """Return the primary sort key ``(N,)`` of rows: the frame, or the volume in which a molecule was last seen."""
     if metadata.kind == "molecules":
         return np.asarray(rows["last_frame"].to_numpy().astype(np.int64) // (metadata.planes_per_volume or 1))
     return np.asarray(rows["frame"].to_numpy().astype(np.int64))
 
 
 class _Survey:
-    """Largest numbers in columns that come piece by piece."""
+    """Largest numbers and order of rows that are added in pieces."""
 
     def __init__(self, metadata: TableMetadata) -> None:
         self._metadata = metadata
@@ -91,7 +91,7 @@ class _Survey:
         self._last_step = -1
 
     def add(self, rows: pa.Table) -> None:
-        """Take a piece of the columns."""
+        """Add a piece of the columns."""
         if rows.num_rows == 0:
             return
         self.num_rows += rows.num_rows

@@ -1,1 +1,1 @@
-"""The plugin for napari: tables as points, rendered pyramids as pictures. Nothing here imports napari."""
+"""Plugin for napari that opens tables as points and rendered pyramids as pictures. Nothing here imports napari."""

@@ -1,6 +1,6 @@
-"""A rendered OME-Zarr as a layer, at the place that its metadata state.
+"""Rendered OME-Zarr as a layer of napari, placed as its metadata state.
 
-Plugins that read any OME-Zarr may pass over the translation of a picture; then it would not lie under its points.
+General OME-Zarr plugins may ignore the translation of a picture; it would then not lie under its points.
 """
 
 from contextlib import suppress
@@ -17,7 +17,7 @@ _MARK: Final = PROGRAM.partition(" ")[0]
 
 
 def is_rendered(path: str | Path) -> bool:
-    """Whether a store is a picture or a volume that ``lls-decode render`` has written, by its mark."""
+    """Return whether a store has the mark of a picture or volume written by ``lls-decode render``."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         attributes = read_json(Path(path) / "zarr.json")["attributes"]
         is_ours = str(attributes["written_by"]).startswith(f"{_MARK} ")
@@ -33,14 +33,14 @@ def picture_layer(path: str | Path) -> tuple[Any, dict[str, Any], str]:
     data
         The levels, each a lazy Dask array.
     arguments
-        Of ``napari.layers.Image``: scale and translation in nm, those of the centre of the first pixel.
+        Arguments of ``napari.layers.Image``: scale, and translation of the first pixel's centre, in nm.
     kind
         ``"image"``.
 
     Raises
     ------
     InputError
-        The store has no such metadata, or lacks a level.
+        The store lacks the metadata or one of the levels.
     """
     import dask.array as da
 

@@ -1,7 +1,7 @@
-"""A table as a layer of points, thinned while it is streamed.
+"""Tables as a layer of points of napari, thinned while they are read.
 
-Positions are in nm and in the coordinates of ``lls-decode render``: those of the sample where the table has them, else
-those of the camera. Axes are napari's (z, y, x), so that pictures of the same table coincide with the points.
+Positions are in nm and in the coordinates of ``lls-decode render``: sample coordinates if the table has them, else
+camera coordinates. The axes are napari's (z, y, x), so pictures of the same table coincide with the points.
 """
 
 from pathlib import Path
@@ -18,40 +18,40 @@ from lls_decode.table.thinning import thinned_rows
 Columns = dict[str, npt.NDArray[Any]]
 
 MOST_POINTS: Final = 500_000
-"""Points that napari still turns smoothly."""
+"""Number of points up to which napari still rotates smoothly."""
 _AXES: Final = ("z", "y", "x")
 _SIZES_NM: Final = (10.0, 200.0)
 """Smallest and largest diameter of a point."""
 _DEFAULT_SIZE_NM: Final = 30.0
-"""Diameter of a point where no sigma is known."""
+"""Diameter of a point if no sigma is known."""
 _COLOURED: Final = (1.0, 99.0)
-"""Percentiles of what the colour stands for that get the first and the last colour."""
+"""Percentiles of the coloured quantity that get the first and the last colour."""
 
 
 def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, dict[str, Any], str]:
     """Read a table of localizations or molecules as data for a Points layer of napari.
 
-    The table is read one row group at a time; memory depends on ``limit`` only.
+    The table is read one row group at a time; memory depends only on ``limit``.
 
     Parameters
     ----------
     limit
-        Most points. Of a table with more rows, as many are taken, evenly and always the same ones
+        Largest number of points. Larger tables are thinned evenly and reproducibly
         (`lls_decode.table.thinning.thinned_rows`); the name and the metadata of the layer say so.
 
     Returns
     -------
     data
-        ``(N, 3)`` positions along z, y, x in nm, or ``(N, 2)`` along y, x where no z is known.
+        ``(N, 3)`` positions along z, y, x in nm, or ``(N, 2)`` along y, x if no z is known.
     arguments
-        Of ``napari.layers.Points``: all columns as features, the colour by depth (by frame without z), units.
+        Arguments of ``napari.layers.Points``: all columns as features, colour by depth (by frame without z), and units.
     kind
         ``"points"``.
 
     Raises
     ------
     TableError
-        The file is no table of ours, is of an unknown version, is damaged, or has no row with a position.
+        The file is not a table of ours, has an unknown version, is damaged, or has no row with a position.
     """
     path = Path(path)
     metadata, num_rows = read_metadata(path), count_rows(path)
@@ -62,7 +62,7 @@ def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, di
     data = np.stack([position[axis] for axis in axes], axis=1).astype(np.float64)
     placed: npt.NDArray[np.bool_] = np.asarray(np.isfinite(data).all(axis=1))
     if not placed.any():
-        raise TableError(f"{path} has no row with a position, so that there is no point to show.")
+        raise TableError(f"{path} has no row with a position, so there is no point to show.")
     data, columns = data[placed], {name: values[placed] for name, values in columns.items()}
     column = "frame" if len(axes) < 3 else "zs_nm" if sample else "z_nm"
     arguments = {
@@ -71,7 +71,7 @@ def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, di
         **_coloured(column, columns[column]),
         "size": _size_nm(columns),
         "border_width": 0,
-        "antialiasing": 0,  # soft edges hide what is behind them: a dark rim about each point
+        "antialiasing": 0,  # soft edges give each point a dark rim that hides what is behind it
         "scale": (1.0,) * len(axes),
         "units": ("nm",) * len(axes),
         "axis_labels": axes,
@@ -92,7 +92,7 @@ def points_layer(path: str | Path, *, limit: int = MOST_POINTS) -> tuple[Any, di
 
 
 def _read_thinned(path: Path, rows: npt.NDArray[np.int64]) -> Columns:
-    """The columns of some rows, which ascend."""
+    """Return the columns of some rows, given by their ascending numbers."""
     taken: dict[str, list[npt.NDArray[Any]]] = {}
     start = 0
     for piece in iter_tables(path):
@@ -105,13 +105,16 @@ def _read_thinned(path: Path, rows: npt.NDArray[np.int64]) -> Columns:
 
 
 def _name(path: Path, metadata: TableMetadata, num_rows: int, num_taken: int, num_shown: int) -> str:
-    """What the list of layers shows: the file, and how much of it is seen."""
+    """Return the name in the list of layers: the file, and how much of it is shown."""
     name = path.stem if path.stem != metadata.kind else f"{path.parent.name} {path.stem}".strip()
     return f"{name} ({num_shown:,})" if num_taken == num_rows else f"{name} ({num_shown:,} of {num_rows:,})"
 
 
 def _coloured(column: str, values: npt.NDArray[Any]) -> dict[str, Any]:
-    """The colours that pictures have, by a column; of borders too, which hide faces where points are small."""
+    """Return colours by a column, as in pictures.
+
+    Borders are coloured too, since they cover the faces of small points.
+    """
     low, high = np.percentile(values, _COLOURED)
     rgb = to_srgb(depth_colours().astype(np.float32)) / 255
     colormap = {"name": "lls depth", "colors": np.column_stack([rgb, np.ones(len(rgb))])}
@@ -124,7 +127,7 @@ def _coloured(column: str, values: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def _size_nm(columns: Columns) -> float:
-    """Diameter of a point: two typical lateral sigmas."""
+    """Return the diameter of a point: two typical lateral sigmas."""
     if not {"x_sig", "y_sig"} <= columns.keys():
         return _DEFAULT_SIZE_NM
     sigma = np.sqrt((columns["x_sig"].astype(np.float64) ** 2 + columns["y_sig"].astype(np.float64) ** 2) / 2)

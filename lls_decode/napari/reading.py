@@ -1,6 +1,6 @@
-"""Which files napari is offered: our tables, and pyramids that ``lls-decode render`` has written. Others are declined.
+"""Readers for napari: accept our tables and pyramids of ``lls-decode render``, and decline other files.
 
-A file that is ours and cannot be read (a newer version, damage) is not declined: its error says what to do.
+A file of ours that cannot be read (newer version, damage) is not declined: its error tells the user what to do.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lls_decode.napari.points import points_layer
 from lls_decode.table.reading import is_described
 
 Layer = tuple[Any, dict[str, Any], str]
-"""What napari makes a layer of: data, keyword arguments, kind."""
+"""Data, keyword arguments and kind of a layer of napari."""
 Reader = Callable[[str | Sequence[str]], list[Layer]]
 
 

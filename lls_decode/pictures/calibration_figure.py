@@ -1,4 +1,4 @@
-"""How far the probabilities and sigmas of a model can be believed, in words and as a picture."""
+"""Reliability of a model's probabilities and sigmas, in words and as a picture."""
 
 import math
 from pathlib import Path
@@ -9,11 +9,11 @@ from lls_decode.drawing import new_figure, save_png
 from lls_decode.outputs import guarded
 from lls_decode.table import written_aside
 
-_COLOURS = {"x": "#0072b2", "y": "#d55e00", "z": "#009e73", "photons": "#666666"}  # told apart by colour-blind people
+_COLOURS = {"x": "#0072b2", "y": "#d55e00", "z": "#009e73", "photons": "#666666"}  # safe for colour-blind people
 
 
 def describe_calibration(calibration: ErrorCalibration) -> list[str]:
-    """Return what was measured in conditions that the fit had not seen, as lines of text."""
+    """Return the measurements in conditions left out of the fit, as lines of text."""
     spreads = "  ".join(f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in _spreads(calibration))
     lines = [
         f"sigmas     std(error / sigma) over {calibration.conditions} conditions, each left out of a fit: {spreads}"
@@ -22,7 +22,7 @@ def describe_calibration(calibration: ErrorCalibration) -> list[str]:
         known = calibration.correlation
         series = {name: values for name, values in (("x", known.x), ("y", known.y), ("z", known.z)) if values}
         words = "; ".join(f"{name} " + " ".join(f"{value:.2f}" for value in values) for name, values in series.items())
-        lines.append(f"errors     correlation with those of the next frames along {known.along}: {words}")
+        lines.append(f"errors     correlation with errors in the next frames along {known.along}: {words}")
     if calibration.reliability:
         lines.append("prob   right  detections")
         lines += [f"{point.prob:.3f}  {point.right:.3f}  {point.num:>10}" for point in calibration.reliability]

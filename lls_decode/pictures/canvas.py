@@ -1,7 +1,7 @@
-"""Light of emitters on a grid of pixels: a histogram, or a Gaussian for each, coloured by depth.
+"""Light of emitters on a grid of pixels, as a histogram or with a Gaussian per emitter, coloured by depth.
 
 Emitters are counted into pixels, separately for each of a few sigmas (half-octaves), and each count is blurred once at
-the end: the cost of a picture hardly depends on how many emitters are in it, its memory not at all.
+the end. So the cost of a picture hardly depends on the number of emitters, and its memory not at all.
 """
 
 import math
@@ -16,17 +16,17 @@ from lls_decode.pictures.colours import depth_colours, depth_index, tone_map
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 Extent = tuple[tuple[float, float], tuple[float, float]]
-"""(first, last) of the horizontal and of the vertical axis, nm."""
+"""Limits (first, last) of the horizontal and of the vertical axis, nm."""
 
 MAX_PIXELS = 150_000_000
 _SMALLEST_SIGMA_PX = 0.35
 _LARGEST_SIGMA_PX = 16.0
 LEVELS = (-3, 8)
-"""Of the smallest and the largest sigma that is told from others, as of `half_octave`."""
+"""Levels of the smallest and the largest sigma that are distinguished, as in `half_octave`."""
 
 
 class DepthCanvas:
-    """Light of emitters, added piece by piece; ``image`` makes a picture of what has been added."""
+    """Canvas to which emitters are added piece by piece; ``image`` returns the picture."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class DepthCanvas:
         vertical_blur: float = 1.0,
         colours: Floats | None = None,
     ) -> None:
-        """Make a dark canvas.
+        """Create a dark canvas.
 
-        ``vertical_blur`` is the sigma along the vertical axis over that along the horizontal; ``colours`` as
-        `depth_colours`, which is what None means.
+        ``vertical_blur`` is the ratio of the vertical to the horizontal sigma; ``colours`` has the form of
+        `depth_colours`, which is the default.
         """
         (left, right), (top, bottom) = extent_nm
         if not (right > left and bottom > top and pixel_nm > 0):
@@ -57,7 +57,7 @@ class DepthCanvas:
                 "or a part of the field."
             )
         self.num_drawn = 0
-        """Emitters inside the extent."""
+        """Number of emitters inside the extent."""
         self._origin = (left, top)
         self._z_range_nm = z_range_nm
         self._vertical_blur = vertical_blur
@@ -75,7 +75,8 @@ class DepthCanvas:
     ) -> None:
         """Add emitters at (across, down), coloured by z.
 
-        ``sigma_nm``: one for all (exact), one each (rounded to half-octaves, 0.35 to 16 pixels), or None: points.
+        ``sigma_nm``: one value for all (exact), one per emitter (rounded to half-octaves, 0.35 to 16 pixels), or None:
+        points.
         """
         column = np.floor((across_nm - self._origin[0]) / self.pixel_nm)
         row = np.floor((down_nm - self._origin[1]) / self.pixel_nm)
@@ -98,7 +99,7 @@ class DepthCanvas:
             )
 
     def light(self) -> npt.NDArray[np.float32]:
-        """``(3, Y, X)`` linear RGB light of all emitters, blurred."""
+        """Return the linear RGB light ``(3, Y, X)`` of all emitters, blurred."""
         total = np.zeros((3, self.height, self.width), dtype=np.float32)
         for sigma_px, light in self._light.items():
             for channel in range(3):
@@ -110,7 +111,7 @@ class DepthCanvas:
         return total
 
     def image(self, *, percentile: float = 99.5, gamma: float = 0.6) -> Image:
-        """``(Y, X, 3)`` sRGB bytes: brightness is the density of emitters, hue their depth."""
+        """Return the picture ``(Y, X, 3)`` as sRGB bytes: brightness is the density of emitters, hue their depth."""
         return tone_map(self.light(), percentile=percentile, gamma=gamma)
 
     def _count(
@@ -134,7 +135,7 @@ class DepthCanvas:
 
 
 def half_octave(sigma_px: Floats) -> npt.NDArray[np.int64]:
-    """Each sigma as a power of the root of 2, rounded, after it has been brought between 0.35 and 16 pixels."""
+    """Return each sigma, limited to 0.35 to 16 pixels, as the nearest power of the square root of 2."""
     clipped = np.clip(sigma_px, _SMALLEST_SIGMA_PX, _LARGEST_SIGMA_PX)
     level: npt.NDArray[np.int64] = np.rint(2 * np.log2(clipped)).astype(np.int64)
     return level

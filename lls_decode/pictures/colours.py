@@ -1,6 +1,6 @@
-"""Colours for depth, of equal lightness, so that brightness can mean density; and light to bytes.
+"""Colours of equal lightness for depth, so that brightness can show density; and conversion of light to bytes.
 
-Mixing is done in linear light: two structures behind each other give the mixture of their colours.
+Colours are mixed in linear light: two structures behind each other show the mixture of their colours.
 """
 
 from typing import Final
@@ -21,15 +21,16 @@ _FEW_CHANNELS: Final = {
     3: {"cyan": (0, 255, 255), "magenta": (255, 0, 255), "yellow": (255, 255, 0)},
 }
 LIT: Final = 1e-4
-"""A pixel is lit when it has this share of the light of the brightest one."""
+"""Light relative to the brightest pixel above which a pixel counts as lit."""
 _LIGHTNESS, _CHROMA = 0.74, 0.155
 _HUE_LOW_DEG, _HUE_HIGH_DEG = 282.0, 22.0
 
 
 def depth_colours() -> Floats:
-    """``(256, 3)`` linear RGB, 0 to 1: blue for the lowest z, over green and yellow, to red for the highest.
+    """Return linear RGB ``(256, 3)``, 0 to 1: blue for the lowest z, through green and yellow, to red for the highest.
 
-    Equal steps of hue at one lightness in Ottosson's Oklab space (2020), as far as a screen can show it.
+    The colours are equal steps of hue at one lightness in Ottosson's Oklab space (2020), as far as screens can show
+    them.
     """
     hue = np.radians(np.linspace(_HUE_LOW_DEG, _HUE_HIGH_DEG, NUM_COLOURS))
     a, b = _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)
@@ -48,10 +49,10 @@ def depth_colours() -> Floats:
 
 
 def channel_colours(number: int) -> Floats:
-    """``(number, 3)`` linear RGB of channels that are told apart, also by people who see fewer colours.
+    """Return linear RGB ``(number, 3)`` of channels that are distinguishable, also for colour-blind people.
 
-    Green and magenta, or cyan, magenta and yellow, which add up to white; more channels get the colours of Okabe and
-    Ito (2008), again and again.
+    Green and magenta, or cyan, magenta and yellow, add up to white; more channels get the colours of Okabe and Ito
+    (2008), repeatedly if necessary.
     """
     known = list(_FEW_CHANNELS.get(number, _OKABE_ITO).values())
     srgb = np.array([known[at % len(known)] for at in range(number)]) / 255
@@ -59,27 +60,27 @@ def channel_colours(number: int) -> Floats:
 
 
 def channel_names(number: int) -> tuple[str, ...]:
-    """Names of `channel_colours`."""
+    """Return the names of `channel_colours`."""
     known = list(_FEW_CHANNELS.get(number, _OKABE_ITO))
     return tuple(known[at % len(known)] for at in range(number))
 
 
 def white() -> Floats:
-    """``(256, 3)`` linear RGB that tells nothing apart."""
+    """Return linear RGB ``(256, 3)`` that is white for every value."""
     return np.ones((NUM_COLOURS, 3))
 
 
 def depth_index(z_nm: Floats, z_range_nm: tuple[float, float]) -> npt.NDArray[np.int64]:
-    """Row of `depth_colours` for each z; z beyond the range gets the colour of its end, unknown z the middle."""
+    """Return the row of `depth_colours` for each z; z beyond the range gets the nearest end, unknown z the middle."""
     low, high = z_range_nm
     relative = (z_nm - low) / max(high - low, 1e-9)
     return np.rint(np.clip(np.nan_to_num(relative, nan=0.5), 0.0, 1.0) * (NUM_COLOURS - 1)).astype(np.int64)
 
 
 def tone_map(light_3YX: npt.NDArray[np.float32], *, percentile: float, gamma: float) -> npt.NDArray[np.uint8]:
-    """``(3, Y, X)`` light to ``(Y, X, 3)`` sRGB bytes.
+    """Convert light ``(3, Y, X)`` to sRGB bytes ``(Y, X, 3)``.
 
-    The given percentile of the lit pixels becomes full brightness; ``gamma`` below 1 lifts what is dim; hue stays.
+    The given percentile of the lit pixels gets full brightness; ``gamma`` below 1 brightens dim parts; hues are kept.
     """
     strength = light_3YX.max(axis=0)
     lit = strength[strength > strength.max() * LIT] if strength.size else strength
@@ -88,7 +89,7 @@ def tone_map(light_3YX: npt.NDArray[np.float32], *, percentile: float, gamma: fl
 
 
 def toned(light_3YX: npt.NDArray[np.float32], full: np.float32 | None, *, gamma: float) -> npt.NDArray[np.uint8]:
-    """The same with the light that becomes full brightness; None: there is none."""
+    """Convert light to sRGB bytes, given the light that gets full brightness (None: there is no light)."""
     if full is None:
         return np.zeros((*light_3YX.shape[1:], 3), dtype=np.uint8)
     strength = light_3YX.max(axis=0)
@@ -97,14 +98,14 @@ def toned(light_3YX: npt.NDArray[np.float32], full: np.float32 | None, *, gamma:
 
 
 def dimmed(light: npt.NDArray[np.float32], full: np.float32 | None, *, gamma: float) -> npt.NDArray[np.float32]:
-    """Light relative to full brightness, 0 to 1, with what is dim lifted; all dark when there is no light."""
+    """Return light relative to full brightness, 0 to 1, with dim parts brightened; all dark if there is no light."""
     if full is None:
         return np.zeros_like(light)
     return np.asarray(np.clip(light / full, 0.0, 1.0) ** gamma, dtype=np.float32)
 
 
 def to_srgb(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Linear light, 0 to 1, to bytes, by the transfer curve of IEC 61966-2-1."""
+    """Convert linear light, 0 to 1, to bytes by the transfer curve of IEC 61966-2-1."""
     table = np.linspace(0.0, 1.0, 4097)
     table = np.where(table <= 0.0031308, 12.92 * table, 1.055 * table ** (1 / 2.4) - 0.055)
     encoded = np.rint(table * 255).astype(np.uint8)

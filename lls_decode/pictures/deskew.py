@@ -1,7 +1,7 @@
-"""A raw stage-scanned volume as the microscopist likes to look at it: planes moved to where they were in the sample.
+"""Deskewing of a raw stage-scanned volume for viewing: planes are moved to their places in the sample.
 
-For looking only. Interpolation mixes pixels and their noise, so molecules are always localized on raw planes; their
-positions are moved afterwards by the same `Geometry`, which makes this picture the proof of its signs.
+Interpolation mixes pixels and their noise, so molecules are always localized on raw planes. Their positions are moved
+afterwards by the same `Geometry`, so this picture verifies the geometry's signs.
 
 Shape letters: ``Z`` planes of a sweep, ``Y X`` pixels.
 """
@@ -19,10 +19,10 @@ Volume = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Deskewed:
-    """A deskewed volume, and where it lies in the deskewed coordinates (`Geometry.to_deskewed`)."""
+    """A deskewed volume and its place in deskewed coordinates (`Geometry.to_deskewed`)."""
 
     adu_ZYX: npt.NDArray[np.float32]
-    """Interpolated counts; planes as recorded, `Geometry.axial_step_nm` apart."""
+    """Interpolated counts; planes in recorded order, `Geometry.axial_step_nm` apart."""
     origin_x_px: float
     """Deskewed x of the centre of column 0, in pixels."""
     origin_y_px: float
@@ -37,15 +37,15 @@ def deskew(adu_ZYX: Volume, geometry: Geometry, pixel: PixelSize, *, fill_adu: f
     adu_ZYX
         One volume, planes in the order of acquisition.
     geometry, pixel
-        How the planes follow each other, and the size of a pixel. An objective scan has nothing to move.
+        Arrangement of the planes, and size of a pixel. Planes of an objective scan are not moved.
     fill_adu
-        Where no plane was.
+        Value of pixels that no plane covers.
 
     Returns
     -------
     Deskewed
-        Wider than the planes by what they move in all, and centred: the middle of the sweep stays in the middle, as in
-        cudaDecon and its kin.
+        Wider than the planes by their total shift, and centred: the middle of the sweep stays in the middle, as in
+        cudaDecon and similar programs.
     """
     num_planes, height, width = adu_ZYX.shape
     rest = np.zeros(num_planes)
@@ -65,7 +65,7 @@ def deskew(adu_ZYX: Volume, geometry: Geometry, pixel: PixelSize, *, fill_adu: f
 
 
 def _sample_rows(adu_YX: Volume, at_px: npt.NDArray[np.float64], fill_adu: float) -> npt.NDArray[np.float32]:
-    """Values between the pixels of each row; ``fill_adu`` where ``at_px`` is not between two pixels."""
+    """Interpolate each row at ``at_px``; ``fill_adu`` where this is not between two pixels."""
     last = adu_YX.shape[1] - 1
     left = np.clip(np.floor(at_px), 0, max(last - 1, 0)).astype(np.int64)
     share = (at_px - left).astype(np.float32)

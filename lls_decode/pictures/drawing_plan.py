@@ -1,4 +1,7 @@
-"""What is drawn, and on which pixels: decided from a table first, for pictures in colour and pyramids alike."""
+"""Plan of a drawing: what is drawn, on which pixels, decided before reading all rows.
+
+For pictures and pyramids alike.
+"""
 
 import math
 import tempfile
@@ -25,30 +28,30 @@ Mode = Literal["gaussian", "histogram"]
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a picture shows."""
+    """Summary of a rendered picture."""
 
     file_name: str
     num_drawn: int
-    """Emitters in the picture."""
+    """Number of emitters in the picture."""
     num_filtered: int
-    """Emitters left out by the view."""
+    """Number of emitters excluded by the view."""
     num_outside: int
-    """Emitters left out because they lie beyond the extent, or nowhere."""
+    """Number of emitters left out because they lie outside the extent, or have no position."""
     coords: Literal["raw", "sample"]
     extent_nm: Extent
     colour_range: Limits | None
-    """Values of the first and last colour; None: there are no colours."""
+    """Values of the first and last colour; None: no colours."""
     shape: tuple[int, ...] = ()
-    """Pixels: (Y, X), or (Z, Y, X) of a volume."""
+    """Shape in pixels: (Y, X), or (Z, Y, X) of a volume."""
     pixel_nm: float = 0.0
     channels: tuple[str, ...] = ()
-    """Names of the channels that are told apart, in their order; empty: of one channel."""
+    """Names of the channels that are drawn separately, in order; empty: not separated."""
     notes: tuple[str, ...] = ()
-    """What a user should know: rows that were left out, channels that were drawn together."""
+    """Notes for the user: rows that were left out, channels that were drawn together."""
 
 
 class Drawing:
-    """A table, and the pixels on which it is drawn."""
+    """A table together with the pixels on which it is drawn."""
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class Drawing:
         own_sigma: bool,
         colour: Colour,
     ) -> None:
-        """``own_sigma``: every emitter has a Gaussian of its own sigma; ``colour``: what hue stands for."""
+        """Take a surveyed table. ``own_sigma``: each emitter has its own sigma; ``colour``: what hue stands for."""
         self.source = source
         self.survey = survey
         self.grid = grid
@@ -77,12 +80,12 @@ class Drawing:
 
     @property
     def upwards(self) -> bool:
-        """Whether the vertical axis of a picture in colour is z: up is up."""
+        """Whether the vertical axis of a colour picture is z, which then points upwards."""
         return AXES[self.source.view.projection][1] == "z"
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels that are drawn apart; empty: all emitters are drawn as one."""
+        """Channels that are drawn separately; empty: all emitters are drawn together."""
         return self.survey.channels if self.colour == "channel" else ()
 
     @property
@@ -92,7 +95,10 @@ class Drawing:
 
     @cached_property
     def tiling(self) -> Tiling:
-        """Margins as wide as the widest Gaussian reaches; none along an axis with one tile, as small as the picture."""
+        """Tiles of the picture, with margins as wide as the widest Gaussian reaches.
+
+        There is no margin along an axis with one tile.
+        """
         reach = [0, *(max((reach_px(pair[axis]) for pair in self.sigmas_px), default=0) for axis in (0, 1))]
         largest = TILE[self.grid.is_volume]
         z, y, x = (min(size, tile) for size, tile in zip(self.grid.shape, largest, strict=True))
@@ -101,12 +107,12 @@ class Drawing:
         return Tiling(self.grid.shape, (z, y, x), (margin[0], margin[1], margin[2]))
 
     def pieces(self) -> Iterator[Piece]:
-        """What is seen, one row group after another; what of it is left out is counted.
+        """Give the emitters in view, one row group after another, and count those that are left out.
 
         Raises
         ------
         TableError
-            There is nothing.
+            There are none.
         """
         axes = AXES[self.source.view.projection][: 3 if self.grid.is_volume else 2]
         for piece in self.source.pieces():
@@ -118,7 +124,10 @@ class Drawing:
             raise nothing_left(self.source)
 
     def pixels(self, piece: Piece) -> list[Floats]:
-        """Z, Y, X of each emitter's pixel, whole numbers; Z is its channel where those are stored apart."""
+        """Return the pixel (Z, Y, X) of each emitter as whole numbers.
+
+        Z is the channel if channels are stored separately.
+        """
         horizontal, vertical, normal = AXES[self.source.view.projection]
         pixels = [
             np.floor((piece.position_nm[axis] - origin) / size)
@@ -134,7 +143,7 @@ class Drawing:
         return [plane, *pixels[1:]]
 
     def levels(self, piece: Piece) -> Integers | None:
-        """Number of each emitter's sigma among `sigmas_px`; None: the first."""
+        """Return the number of each emitter's sigma in `sigmas_px`; None: the first one for all."""
         if not self._own_sigma:
             return None
         horizontal = AXES[self.source.view.projection][0]
@@ -142,7 +151,7 @@ class Drawing:
 
     @property
     def extent_nm(self) -> Extent:
-        """Limits of the picture, up to the outer edges of its pixels."""
+        """Limits of the picture, at the outer edges of its pixels."""
         (_, height, width), (_, y_nm, x_nm) = self.grid.shape, self.grid.origin_nm
         return (x_nm, x_nm + width * self.pixel_nm), (y_nm, y_nm + height * self.pixel_nm)
 
@@ -152,7 +161,7 @@ class Drawing:
         return low, low + self.grid.shape[0] * size
 
     def rendering(self, out: Path, num_drawn: int, *, colour_range: Limits | None = None) -> Rendering:
-        """What the picture shows, once all is drawn."""
+        """Return the summary of the picture, after everything is drawn."""
         return Rendering(
             file_name=out.name,
             num_drawn=num_drawn,
@@ -186,12 +195,12 @@ class Drawing:
         found, usual = (limits.get("z") for limits in (self.survey.found_nm, self.survey.usual_nm))
         if colour_range is not None and self.colour == "depth" and found != usual and usual is not None:
             yield (
-                f"depths run from {found[0]:.0f} to {found[1]:.0f} nm, of which few are beyond {usual[0]:.0f} to "  # type: ignore[index]
+                f"depths range from {found[0]:.0f} to {found[1]:.0f} nm, of which few are beyond {usual[0]:.0f} to "  # type: ignore[index]
                 f"{usual[1]:.0f} nm; those have the colours of the ends"
             )
         if len(self.survey.channels) > 1 and self.colour != "channel":
             names = ", ".join(self.source.channel_label(number) for number in self.survey.channels)
-            yield f"the channels ({names}) are drawn together; --colour channel tells them apart, --channel N draws one"
+            yield f"the channels ({names}) are drawn together; --colour channel separates them, --channel N draws one"
 
 
 def _rows(number: int) -> str:
@@ -215,9 +224,9 @@ def plan_drawing(
     Parameters
     ----------
     colour
-        None: channels where a table has several, else depth.
+        What hue stands for; None: channels if the table has several, else depth.
     channels_apart
-        Channels are stored apart, along the first axis of the grid.
+        Whether channels are stored separately, along the first axis of the grid.
     """
     source = ViewedTable(table, view, colour=colour or "depth")
     needs_sigma = mode == "gaussian" or not channels_apart
@@ -227,7 +236,7 @@ def plan_drawing(
     apart = survey.channels if channels_apart and colour == "channel" else ()
     if apart and z_pixel_nm is not None:
         raise ConfigError(
-            f"{table} has several channels ({', '.join(map(str, apart))}), and a volume shows one; choose it with "
+            f"{table} has several channels ({', '.join(map(str, apart))}), but a volume shows one; choose it with "
             "--channel."
         )
     return Drawing(
@@ -241,16 +250,14 @@ def plan_drawing(
 
 
 def check_mode(mode: Mode, blur_nm: float | None) -> None:
-    """Refuse a blur of points, or of nothing."""
+    """Refuse a blur together with a histogram, and a blur that is not above 0."""
     if blur_nm is not None and (mode == "histogram" or not blur_nm > 0):
-        raise ConfigError(
-            f"A blur of {blur_nm:g} nm makes no {mode}; leave it out, or give a sigma above 0 for gaussian."
-        )
+        raise ConfigError(f"A blur of {blur_nm:g} nm makes no {mode}; omit it, or give a sigma above 0 for gaussian.")
 
 
 @contextmanager
 def scratch(out: Path) -> Iterator[Path]:
-    """Give a folder beside ``out``, deleted at the end; what the disk says against it is one sentence."""
+    """Give a temporary folder beside ``out``; errors of the disk become one sentence."""
     try:
         with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{out.stem}-", dir=out.parent) as folder:
             yield Path(folder)
@@ -293,7 +300,7 @@ def _grid(
 
 
 def _sigmas_px(survey: Survey, mode: Mode, blur_nm: float | None, pixel_nm: float) -> list[tuple[float, float]]:
-    """(Along Y, along X) of every Gaussian that is drawn; none for points."""
+    """Return the sigmas (along Y, along X) of all Gaussians that are drawn; none for points."""
     if mode == "histogram":
         return []
     if blur_nm is not None:

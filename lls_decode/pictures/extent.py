@@ -1,7 +1,7 @@
-"""How far a picture reaches: as far as the rows do, without strays, which are left out and named.
+"""Extent of a picture: that of the rows without strays, which are left out and reported.
 
-One row far away would make a picture of nothing but darkness, larger than any disk. Positions are counted in bins along
-each axis, so that memory depends on neither the number of rows nor the size of the picture.
+A single row far away would give a picture that is nearly all dark, and larger than any disk. Positions are counted in
+bins along each axis, so memory depends on neither the number of rows nor the size of the picture.
 """
 
 import math
@@ -16,25 +16,25 @@ Limits = tuple[float, float]
 
 _BIN_NM: Final = 1000.0
 _MOST_BINS: Final = 1 << 16
-"""Above that, bins are made twice as wide."""
+"""Number of bins above which bins are made twice as wide."""
 _LAST_BIN: Final = 2.0**61
 _LEAST_REACH_NM: Final = 10_000.0
-"""A row that is nearer than this to the others is no stray; nor is one that is nearer than the others spread."""
+"""Distance to the other rows below which a row is never a stray; nor is it if it is nearer than the others spread."""
 _FEW_ROWS, _FEW_SHARE = 5, 1e-3
-"""As many rows, or this share of all, far away from the others are strays."""
+"""Number of rows, or share of all rows, up to which rows far from the others are strays."""
 _LARGEST_SHARE: Final = 0.05
-"""Never more than this share; of fewer than 20 rows nobody can say which is the stray."""
+"""Largest share of strays; among fewer than 20 rows it is undecidable which one is the stray."""
 _ABSURD_REACHES, _ABSURD_SHARE = 100.0, 0.1
-"""So many times as far away as the others spread, a larger share is not believed either."""
+"""Distance, in units of the spread of the other rows, beyond which a larger share of rows also counts as strays."""
 _FIELD_MARGIN: Final = 0.1
 _FIELD_SHARE: Final = 0.99
-"""The field of view is that of a table when it holds this share of its rows; it need not, after a join."""
+"""Share of a table's rows that must lie in its field of view for this to be used; after joining fewer may."""
 _MOST_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Bins that follow each other without a large gap."""
+    """Successive bins without a large gap."""
 
     num: int
     low: float
@@ -45,7 +45,7 @@ class _Run:
 
 
 class Spread:
-    """Where the rows of a table lie along one axis."""
+    """Distribution of a table's rows along one axis."""
 
     def __init__(self) -> None:
         self._width = _BIN_NM
@@ -54,7 +54,7 @@ class Spread:
         self._lows, self._highs = np.zeros(0), np.zeros(0)
 
     def add(self, values: Floats) -> None:
-        """Count values, in nm; those that are not finite are left out."""
+        """Count values in nm; values that are not finite are ignored."""
         known = np.sort(values[np.isfinite(values)])
         if not len(known):
             return
@@ -69,18 +69,18 @@ class Spread:
         return int(self._counts.sum())
 
     def limits(self) -> Limits:
-        """Smallest and largest value; (inf, -inf) when there is none."""
+        """Return the smallest and largest value; (inf, -inf) without values."""
         return float(self._lows.min(initial=math.inf)), float(self._highs.max(initial=-math.inf))
 
     def usual_limits(self, field_nm: Limits | None = None) -> Limits:
-        """The same without strays.
+        """Return the smallest and largest value without strays.
 
         Parameters
         ----------
         field_nm
-            What the camera has seen, where that is known. A row outside of it, and of a tenth of it on both sides, is a
-            stray. When more than a hundredth of all rows are, the table has rows of another field too, and strays are
-            found as where no field is known: a few rows that are farther from all others than those spread.
+            Limits of what the camera saw, if known. A row outside of these limits, widened by a tenth on both sides, is
+            a stray. If more than a hundredth of all rows are outside, the table also has rows of another field, and
+            strays are found as without a field: as a few rows that are farther from all others than those spread.
         """
         if not self.num:
             return self.limits()
@@ -129,17 +129,17 @@ class Spread:
 
 
 class LeftOut:
-    """Rows that a picture does not show, since they lie nowhere, or beyond its limits."""
+    """Rows that a picture does not show, because they have no position or lie outside its limits."""
 
     def __init__(self) -> None:
         self.num_nowhere = 0
-        """Rows with a coordinate that is not finite."""
+        """Number of rows with a coordinate that is not finite."""
         self.num_beyond = 0
         self.examples: list[tuple[float, ...]] = []
-        """Coordinates of the first few that lie beyond, along the axes of the picture."""
+        """Coordinates of the first few rows outside, along the axes of the picture."""
 
     def look(self, places: tuple[Floats, ...], limits: tuple[Limits, ...]) -> None:
-        """Count rows by their coordinates along the axes of the picture, nm."""
+        """Count the rows that are left out, by their coordinates in nm along the axes of the picture."""
         known, inside = np.ones((2, len(places[0])), dtype=np.bool_)
         for place, (low, high) in zip(places, limits, strict=True):
             known &= np.isfinite(place)

@@ -1,4 +1,4 @@
-"""Pictures with scale and colour bars, dark as a microscopist's screen; matplotlib is asked for when one is drawn."""
+"""Dark pictures with scale and colour bars; matplotlib is imported only when one is drawn."""
 
 import math
 from collections.abc import Mapping
@@ -30,18 +30,18 @@ def demo_figure(
     pixel_nm: float = 20.0,
     sigma_nm: float = 15.0,
 ) -> None:
-    """Side by side: light of the plain frames, truth, localizations; from above (xy) and from the side (xz).
+    """Draw light of the raw frames, truth and localizations side by side, from above (xy) and from the side (xz).
 
     Parameters
     ----------
     out
-        A ``.png``.
+        Path of a ``.png``.
     light
-        ``x_nm``, ``y_nm``, ``z_nm`` and ``weight`` of every camera pixel: what is seen without single molecules.
+        ``x_nm``, ``y_nm``, ``z_nm`` and ``weight`` of every camera pixel: what is visible without single molecules.
     truth, found
-        ``x_nm``, ``y_nm``, ``z_nm`` in the same coordinate system (that of the sample, where there is one).
+        ``x_nm``, ``y_nm``, ``z_nm`` in the same coordinates (those of the sample, if known).
     pixel_nm, sigma_nm
-        Pixel of the pictures, and the Gaussian that is drawn for every emitter.
+        Pixel size of the pictures, and sigma of the Gaussian drawn for every emitter.
     """
     points = [{axis: np.asarray(table[f"{axis}_nm"], dtype=np.float64) for axis in "xyz"} for table in (truth, found)]
     limits = {axis: _limits(points[0][axis], points[1][axis], margin=4 * pixel_nm) for axis in "xyz"}
@@ -91,7 +91,7 @@ def demo_figure(
 
 
 def _limits(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], *, margin: float) -> tuple[float, float]:
-    """Of the first (the truth), or of the second where that is empty."""
+    """Return the limits of the first values (the truth), or of the second if the first are empty."""
     values = first if len(first) else second
     return (float(values.min()) - margin, float(values.max()) + margin) if len(values) else (0.0, 1000.0)
 
@@ -102,25 +102,25 @@ def _mean_light(
     weight: npt.NDArray[np.float64],
     limits: tuple[tuple[float, float], tuple[float, float]],
 ) -> npt.NDArray[np.float64]:
-    """Mean weight of the camera pixels that fall on each pixel of a coarse picture, as coarse as the camera."""
+    """Return the mean weight of the camera pixels in each pixel of a picture that is as coarse as the camera."""
     bins = [max(1, round((high - low) / _LIGHT_PIXEL_NM)) for low, high in limits]
     options: dict[str, Any] = {"bins": bins[::-1], "range": limits[::-1]}
     total, _, _ = np.histogram2d(down, across, weights=weight, **options)
     number, _, _ = np.histogram2d(down, across, **options)
-    # the stage steps further than a camera pixel: neighbours fill the gaps
+    # The stage steps are larger than a camera pixel; blurring fills the gaps from neighbours.
     blurred = [gaussian_filter(image, 1.0) for image in (total, number)]
     return np.asarray(blurred[0] / np.maximum(blurred[1], 1e-6))
 
 
 def grey(sum_YX: npt.NDArray[Any], limits: tuple[float, float] | None = None) -> Image:
-    """Black to white between two values; None: those that leave out the darkest and brightest few pixels."""
+    """Map values between two limits to grey; None: limits that exclude a few of the darkest and brightest pixels."""
     low, high = limits or np.percentile(sum_YX, [0.5, 99.8])
     shade = np.clip((sum_YX - low) / max(high - low, 1e-9), 0, 1) * 255
     return np.repeat(np.rint(shade).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def dark_figure(wide_inches: float, tall_inches: float) -> Any:
-    """An empty figure as dark as a microscopist's screen."""
+    """Create an empty dark figure."""
     return new_figure("Pictures with scale bars need", wide_inches, tall_inches, dpi=_DPI, facecolor="black")
 
 
@@ -134,12 +134,12 @@ def show_image(axes: Any, image: Image) -> None:
 
 
 def name_above(axes: Any, text: str) -> None:
-    """What a panel shows."""
+    """Write what a panel shows above it."""
     axes.set_title(text, color="white", fontsize=12, loc="left", pad=5)
 
 
 def corner_label(axes: Any, label: str, *, text: float = 1.0) -> None:
-    """A word in the upper left corner."""
+    """Write a label in the upper left corner."""
     axes.annotate(
         label, (0, 1), (8 * text, -8 * text), xycoords="axes fraction", textcoords="offset points", color=_DIM,
         fontsize=10 * text, va="top",
@@ -147,12 +147,12 @@ def corner_label(axes: Any, label: str, *, text: float = 1.0) -> None:
 
 
 def dim_label(figure: Any, at: tuple[float, float], label: str, *, text: float) -> None:
-    """A word whose upper left corner is at a place, as parts of the figure."""
+    """Write a label whose upper left corner is at a place given in fractions of the figure."""
     figure.text(*at, label, color=_DIM, fontsize=10 * text, ha="left", va="top")
 
 
 def scale_bar(axes: Any, pixel_nm: float, *, text: float = 1.0) -> None:
-    """A bar of a round length, about a fifth of the width, in the lower right corner."""
+    """Draw a bar of round length, about a fifth of the width, in the lower right corner."""
     from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
     from matplotlib.patches import Rectangle
 
@@ -183,7 +183,7 @@ def colour_bar(
     title: str = "z (nm)",
     text: float = 1.0,
 ) -> None:
-    """Colours of depths, or other values; ``box`` is left, bottom, width, height as parts of the figure."""
+    """Draw the colours of depths or other values; ``box`` is left, bottom, width, height in fractions of the figure."""
     axes = figure.add_axes(box)
     colours = to_srgb(depth_colours().astype(np.float32)).reshape(NUM_COLOURS, 1, 3)
     axes.imshow(colours, origin="lower", aspect="auto", extent=(0, 1, *z_range_nm))

@@ -1,4 +1,4 @@
-"""The picture of a preview: detections of one volume over its raw planes.
+"""Picture of a preview: detections of one volume on its raw planes.
 
 Shape letters: ``Z`` planes, ``Y X`` pixels.
 """
@@ -26,12 +26,12 @@ from lls_decode.pictures.figures import (
 Floats = npt.NDArray[np.float64]
 
 _PANELS = (2, 3)
-"""Rows and columns of single planes."""
+"""Rows and columns of panels with single planes."""
 _CROP_PX = 96
-"""Side of what is shown of single planes, so that circles and spots can be told apart."""
+"""Side of the crop of single planes, small enough to distinguish circles and spots."""
 _RADIUS_PX = 3.5
 _MAIN, _SMALL, _GAP, _HEAD, _STRIP, _SIDE = 6.5, 3.1, 0.14, 0.95, 1.25, 1.05
-"""Inches."""
+"""Sizes of the layout in inches."""
 _DIM = "#9aa0a6"
 
 
@@ -40,33 +40,33 @@ class Spots:
     """Detections, one element each."""
 
     plane: npt.NDArray[np.int64]
-    """Number in the stack of planes that is drawn."""
+    """Number of the plane in the stack that is drawn."""
     x_px: Floats
     y_px: Floats
     z_nm: Floats
 
     def select(self, chosen: npt.NDArray[Any]) -> "Spots":
-        """Some of them."""
+        """Return the chosen detections."""
         return Spots(self.plane[chosen], self.x_px[chosen], self.y_px[chosen], self.z_nm[chosen])
 
 
 def preview_figure(
     out: str | Path, adu_ZYX: npt.NDArray[Any], spots: Spots, *, title: str, pixel_nm: float, plane_word: str = "plane"
 ) -> None:
-    """Write a PNG: maximum over the planes with all detections, six single planes with circles, detections a plane.
+    """Write a PNG: maximum over planes with all detections, six planes with circles, and numbers of detections.
 
     Parameters
     ----------
     out
-        A ``.png``.
+        Path of a ``.png``.
     adu_ZYX
-        Raw planes, as the camera gave them.
+        Raw planes in camera counts.
     spots
-        What was found in them; drawn in the colour of its depth.
+        Detections in these planes, drawn in the colour of their depth.
     title, plane_word
-        In words: what is shown, and what a plane is called (``frame`` in a movie).
+        Title, and the word for a plane (``frame`` for a movie).
     pixel_nm
-        For the scale bars.
+        Pixel size, for the scale bars.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def preview_figure(
 def _draw_all(
     axes: Any, adu_ZYX: npt.NDArray[Any], spots: Spots, colours: Floats, crop: tuple[slice, slice], pixel_nm: float
 ) -> None:
-    """Maximum over the planes, a dot for each detection, a frame around what the small panels show."""
+    """Draw the maximum over the planes, a dot for each detection, and a frame around the crop of the small panels."""
     from matplotlib.patches import Rectangle
 
     show_image(axes, grey(adu_ZYX.max(axis=0)))
@@ -129,7 +129,7 @@ def _draw_plane(
     crop: tuple[slice, slice],
     limits: tuple[float, float],
 ) -> int:
-    """One plane with a circle for each of its detections; gives their number."""
+    """Draw one plane with a circle around each of its detections, and return their number."""
     from matplotlib.collections import EllipseCollection
 
     rows, columns = crop
@@ -151,7 +151,7 @@ def _draw_plane(
 
 
 def _draw_strip(axes: Any, spots: Spots, num_planes: int, plane_word: str) -> None:
-    """Detections of each plane: a volume whose ends are empty, or a plane that is unlike the others, is seen here."""
+    """Draw the number of detections in each plane, which reveals volumes with empty ends and unusual planes."""
     counts = np.bincount(spots.plane, minlength=num_planes)
     axes.bar(np.arange(num_planes), counts, width=0.85, color="#6ea8d8")
     axes.set_xlim(-0.7, num_planes - 0.3)
@@ -165,7 +165,7 @@ def _draw_strip(axes: Any, spots: Spots, num_planes: int, plane_word: str) -> No
 
 
 def _fitted(shape: tuple[int, ...], side: float) -> tuple[float, float]:
-    """Width and height of a picture in a square."""
+    """Return width and height of a picture that fits into a square."""
     height, width = shape[-2:]
     return side * width / max(width, height), side * height / max(width, height)
 
@@ -176,7 +176,7 @@ def _z_range(z_nm: Floats) -> tuple[float, float]:
 
 
 def _busiest(spots: Spots, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Rows and columns of the crop with most detections."""
+    """Return rows and columns of the crop with most detections."""
     height, width = (min(_CROP_PX, size) for size in shape)
     counts, _, _ = np.histogram2d(spots.y_px, spots.x_px, bins=shape, range=[(-0.5, size - 0.5) for size in shape])
     dense = uniform_filter(counts, (height, width), mode="constant")
@@ -188,7 +188,7 @@ def _busiest(spots: Spots, shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _choose_planes(spots: Spots, num_planes: int, number: int) -> list[int]:
-    """Planes spread over where something was found, or over all."""
+    """Return planes that are spread over those with detections, or over all planes."""
     middles = (np.arange(number) + 0.5) / number
     wanted = np.quantile(spots.plane, middles) if len(spots.plane) >= number else middles * (num_planes - 1)
     chosen = np.unique(np.rint(wanted).astype(int))

@@ -1,7 +1,7 @@
 """Pictures of tables: filtered, of a region, in raw or sample coordinates, from any side, coloured.
 
-A table is read piece by piece, twice: for the limits, and to be drawn. It is drawn tile by tile and written row by row:
-memory depends neither on the number of rows nor on the size of the picture.
+A table is read piece by piece, twice: for the limits, and for drawing. It is drawn tile by tile and written row by row,
+so memory depends on neither the number of rows nor the size of the picture.
 """
 
 import json
@@ -40,7 +40,7 @@ PICTURES: Final = (".png", ".tif", ".tiff")
 Floats = npt.NDArray[np.float64]
 
 MAX_PIXELS: Final = 2_000_000_000
-"""Larger pictures are for viewers that read parts of them: pyramids."""
+"""Number of pixels above which a picture must be a pyramid, which viewers read in parts."""
 _COLOUR_TITLES: Final[Mapping[Colour, str]] = {"depth": "z (nm)", "time": "frame", "photons": "photons"}
 
 
@@ -57,36 +57,37 @@ def render_png(
     extent_nm: AskedExtent = None,
     colour_range: Limits | None = None,
 ) -> Rendering:
-    """Draw a table as PNG with scale bar and colour bar, or as TIFF (bare pixels) when ``out`` ends in ``.tif``.
+    """Draw a table as PNG with scale and colour bars, or as bare TIFF if ``out`` ends in ``.tif``.
 
-    Needs room beside ``out`` while it draws: 8 bytes an emitter, and 12 bytes a lit pixel before compression.
+    While drawing, disk space is needed beside ``out``: 8 bytes per emitter, and 12 bytes per lit pixel before
+    compression.
 
     Parameters
     ----------
     view
         Which emitters are seen, and from where.
     mode
-        ``gaussian``: every emitter a Gaussian; ``histogram``: every emitter a point in its pixel.
+        ``gaussian``: every emitter is a Gaussian; ``histogram``: every emitter is a point in its pixel.
     blur_nm
-        None: Gaussians of each emitter's own predicted sigma; else one sigma for all.
+        Sigma for all emitters; None: each emitter has its own predicted sigma.
     colour
-        What hue stands for; brightness is density. ``depth`` is z after the tilt, in every view. ``channel`` gives
-        each channel its own colour, as bright by itself as a picture of that channel alone; in a TIFF they are one
-        after the other. None: channels where a table has several, else depth.
+        What hue stands for; brightness is density. ``depth`` is z after the tilt, in every view. ``channel`` gives each
+        channel its own colour, as bright as in a picture of this channel alone; a TIFF stores them one after another.
+        None: channels if the table has several, else depth.
     extent_nm
-        Limits of the picture. None: those of the view, else all emitters but strays, which are counted; ``"all"``:
-        strays too.
+        Limits of the picture. None: those of the view, else all emitters except strays, which are counted; ``"all"``:
+        also strays.
     colour_range
-        Values of the first and last colour; None: 1st to 99th percentile.
+        Values of the first and last colour; None: 1st and 99th percentile.
 
     Raises
     ------
     ConfigError
-        The picture has too many pixels, the table lacks a column, options contradict each other.
+        The picture has too many pixels, the table lacks a column, or options contradict each other.
     OutputError
-        The disk is full, the folder is read-only.
+        The disk is full, or the folder is read-only.
     TableError
-        No emitters are left, the table is damaged.
+        No emitters are left, or the table is damaged.
     """
     out = Path(out)
     if out.suffix.lower() not in PICTURES:
@@ -123,7 +124,7 @@ def _check_size(grid: Grid) -> None:
 
 
 def _drawn(drawing: Drawing, folder: Path, out: Path, values: Limits) -> tuple[StoredLight, Rendering]:
-    """Light of all emitters, and what it shows."""
+    """Return the light of all emitters, and the summary of the picture."""
     palette, channels = _palette(drawing), drawing.channels
     canvas = ColouredCanvas(drawing.tiling, folder / "emitters", colours=palette, sigmas_px=drawing.sigmas_px)
     for piece in drawing.pieces():
@@ -139,7 +140,7 @@ def _drawn(drawing: Drawing, folder: Path, out: Path, values: Limits) -> tuple[S
 
 
 def _palette(drawing: Drawing) -> Floats:
-    """Light of an emitter of each kind: RGB by what its hue stands for, or 1 in its own channel."""
+    """Return the light of an emitter of each kind: RGB of its hue, or 1 in its own channel."""
     if drawing.channels:
         return np.eye(len(drawing.channels))
     if drawing.colour == "none":
@@ -181,7 +182,7 @@ def _write_png(path: Path, light: StoredLight, drawing: Drawing, rendering: Rend
 
 
 def _write_tiff(path: Path, light: StoredLight, drawing: Drawing) -> None:
-    """The bare pixels, with their size and place as Fiji reads them."""
+    """Write the bare pixels, with their size and place as Fiji reads them."""
     grid, (_, height, width) = drawing.grid, drawing.grid.shape
     _, first_nm, left_nm = grid.origin_nm
     top_nm = first_nm + height * drawing.pixel_nm if drawing.upwards else first_nm

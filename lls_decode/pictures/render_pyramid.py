@@ -1,6 +1,6 @@
-"""Pictures of tables of any size, as pyramids; memory depends on the size of a tile only.
+"""Pictures of tables of any size, as pyramids; memory depends only on the size of a tile.
 
-A table is read piece by piece, at most twice: for what the view does not say, and to be drawn.
+A table is read piece by piece, at most twice: for limits that the view does not state, and for drawing.
 """
 
 from pathlib import Path
@@ -32,27 +32,28 @@ def render_pyramid(
     blur_nm: float | None = None,
     extent_nm: AskedExtent = None,
 ) -> Rendering:
-    """Picture of any size for napari, Neuroglancer, Fiji: a pyramid of float32 levels, emitters per pixel of the first.
+    """Draw a pyramid of any size for napari, Neuroglancer or Fiji: float32 levels with emitters per finest pixel.
 
-    Written as OME-Zarr 0.5 (``.zarr``, which must not exist) or tiled OME-TIFF (``.ome.tif``), with pixel sizes in nm.
-    Rows and planes ascend with their coordinate, also where that is z. A level is the mean of 2 x 2 (x 2) pixels of the
-    one before. Needs room for 8 bytes an emitter beside ``out`` while it is written, an OME-TIFF for its pixels twice.
+    The file is OME-Zarr 0.5 (``.zarr``, which must not exist) or a tiled OME-TIFF (``.ome.tif``), with pixel sizes in
+    nm. Rows and planes ascend with their coordinate, even if that is z. Each level is the mean of 2 x 2 (x 2) pixels of
+    the level before. While drawing, disk space is needed beside ``out``: 8 bytes per emitter, and twice the pixels of
+    an OME-TIFF.
 
     Parameters
     ----------
     view, pixel_nm, mode, blur_nm, extent_nm
-        As of `render_png`.
+        As for `render_png`.
     z_pixel_nm
-        Makes a volume (OME-Zarr, histogram, view xy) with planes of this distance along the normal.
+        Distance of the planes of a volume along the normal (only OME-Zarr, histogram, view xy); None: a picture.
 
     Raises
     ------
     ConfigError
-        Options contradict each other, a Gaussian is wider than a tile.
+        Options contradict each other, or a Gaussian is wider than a tile.
     OutputError
-        ``out`` exists (a store), the disk is full, the folder is read-only.
+        ``out`` exists (a store), the disk is full, or the folder is read-only.
     TableError
-        No emitters are left, the table is damaged.
+        No emitters are left, or the table is damaged.
     """
     out = Path(out)
     check_mode(mode, blur_nm)
@@ -71,17 +72,17 @@ def render_pyramid(
 
 def _check_pyramid(out: Path, view: View, mode: Mode, z_pixel_nm: float | None) -> None:
     if not out.name.lower().endswith(PYRAMIDS):
-        raise ConfigError(f"{out.name} has another ending than {', '.join(PYRAMIDS)}, those of a pyramid.")
+        raise ConfigError(f"{out.name} does not end like a pyramid; expected {', '.join(PYRAMIDS)}.")
     if z_pixel_nm is not None and (mode != "histogram" or view.projection != "xy" or out.suffix.lower() != ".zarr"):
         raise ConfigError(
-            "A volume is a histogram in view xy, written as .zarr; choose those (mode histogram), or no z_pixel_nm."
+            "A volume is a histogram in view xy, written as .zarr; choose these (mode histogram), or omit z_pixel_nm."
         )
     if out.suffix.lower() == ".zarr" and out.exists():
         raise OutputError(f"{out} exists; choose another name, or delete it.")
 
 
 def _write(out: Path, store: Path, drawing: Drawing, canvas: TiledCanvas) -> None:
-    """Write the picture, which takes its name when it is whole."""
+    """Write the picture, which gets its final name when it is complete."""
     write_ome_zarr(store, drawing.grid, canvas.tiles(), name=out.name, channels=drawing.labels)
     if out.suffix.lower() == ".zarr":
         replace(store, out)

@@ -1,4 +1,4 @@
-"""The picture of a spike-in: what is found and how precisely, over light, depth and field."""
+"""Picture of a spike-in: detection and precision of added emitters, by light, depth and place in the field."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ import numpy.typing as npt
 from lls_decode.drawing import new_figure, save_png
 from lls_decode.table import written_aside
 
-_COLOURS = {"x": "#0072b2", "y": "#d55e00", "z": "#009e73", "photons": "#666666"}  # told apart by colour-blind people
+_COLOURS = {"x": "#0072b2", "y": "#d55e00", "z": "#009e73", "photons": "#666666"}  # safe for colour-blind people
 _FEWEST_FOUND = 10
-"""Errors of fewer emitters than this are not drawn."""
+"""Smallest number of emitters whose errors are drawn."""
 _MOST_WRITTEN = 6
-"""Cells along a side of a map up to which their numbers are written in."""
+"""Largest number of cells along a side of a map for which numbers are written into the cells."""
 _LABELS = {
     "photons": "photons in the frame",
     "bg": "local background (photons per pixel)",
@@ -25,10 +25,10 @@ _LABELS = {
 
 
 def spike_figure(out: str | Path, report: Mapping[str, Any]) -> None:
-    """Write the picture (PNG) of a report, as `evaluate.SpikeReport.to_dict` gives it.
+    """Draw a report of `evaluate.SpikeReport.to_dict` as PNG.
 
-    Columns: over photons, over local background, over z (or frames), over the field. Rows: recall with its 95 %
-    intervals, r.m.s.e. with the Cramer-Rao bound (dashed), spread of error / sigma.
+    Columns: by photons, by local background, by z (or frames), over the field. Rows: recall with its 95 % intervals,
+    r.m.s.e. with the Cramer-Rao bound (dashed), spread of error / sigma.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def _title(report: Mapping[str, Any]) -> str:
     total, settings = report["total"], report["settings"]
     recall = "none" if total["recall"] is None else f"{total['recall']:.3f}"
     own = report["where_own"]
-    weighted = "" if own is None else f"; where own ones are {own['recall']:.3f}"
+    weighted = "" if own is None else f"; at the sample's own emitters {own['recall']:.3f}"
     return (
         f"{Path(settings['dataset']).name}, model {settings['model']}: {total['num_spikes']} emitters added to "
         f"{settings['frames']} frames ({settings['emitters']['density_per_um2']:g} per µm²), recall {recall} "
@@ -80,13 +80,13 @@ def _middles(bins: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
 
 
 def _is_log(bins: Sequence[Mapping[str, Any]]) -> bool:
-    """Bins of unequal widths are those of equal numbers; they are drawn over a logarithm where that is possible."""
+    """Return whether bins have unequal widths (equal numbers) and can be drawn on a logarithmic axis."""
     widths = [part["high"] - part["low"] for part in bins]
     return bool(bins[0]["low"] > 0 and max(widths) > 1.5 * min(widths))
 
 
 def _values(bins: Sequence[Mapping[str, Any]], name: str, fewest: int = 0) -> npt.NDArray[np.float64]:
-    """A number of each bin's score; NaN where it has none, or where too few were found."""
+    """Return one score of each bin; NaN if it is undefined, or if too few emitters were found."""
     scores = [part["score"] for part in bins]
     return np.array([s[name] if s[name] is not None and s["num_found"] >= fewest else np.nan for s in scores], float)
 
@@ -126,7 +126,7 @@ def _spreads(axes: Any, bins: Sequence[Mapping[str, Any]]) -> None:
     for name, colour in _COLOURS.items():
         spread = _values(bins, f"zscore_{name}", _FEWEST_FOUND)
         if not np.isnan(spread).all():
-            error = spread / np.sqrt(2 * np.maximum(_values(bins, "num_found"), 1))  # of Gaussian errors
+            error = spread / np.sqrt(2 * np.maximum(_values(bins, "num_found"), 1))  # for Gaussian errors
             axes.errorbar(_middles(bins), spread, yerr=error, color=colour, marker="o", markersize=4, label=name)
     axes.axhline(1.0, color="0.7", linewidth=1, zorder=0)
     axes.set(ylabel="s.d. of error / predicted sigma")
@@ -155,7 +155,7 @@ def _dress(axes: Any, name: str, bins: Sequence[Mapping[str, Any]], *, bottom: b
 
 
 def _cells(field: Mapping[str, Any], value: Any, counted: str) -> npt.NDArray[np.float64]:
-    """A number of each cell, (rows, columns); NaN where too few emitters stand behind it."""
+    """Return one score of each cell, (rows, columns); NaN if it comes from too few emitters."""
     return np.array(
         [[value(s) if s[counted] >= _FEWEST_FOUND else np.nan for s in line] for line in field["cells"]], float
     )
@@ -174,7 +174,7 @@ def _map(
     words: str,
     highest: float | None = None,
 ) -> None:
-    """Colours from 0, so that noise does not look like structure; few cells have their numbers written in them."""
+    """Draw a map with colours from 0, so that noise does not look like structure; write numbers into few cells."""
     x_um, y_um = (np.array(field[name]) / 1000 for name in ("x_nm", "y_nm"))
     axes.set_facecolor("0.9")
     mesh = axes.pcolormesh(x_um, y_um, np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=highest)

@@ -1,4 +1,4 @@
-"""What must be known of a table before it is drawn: limits, channels, typical colours, and typical sigmas."""
+"""Survey of a table before it is drawn: limits, channels, typical colours and sigmas."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,38 +13,37 @@ from lls_decode.pictures.view import AXES, Axis, Limits, Piece, View, ViewedTabl
 
 Floats = npt.NDArray[np.float64]
 Extent = tuple[tuple[float, float], tuple[float, float]]
-"""(first, last) of the horizontal and of the vertical axis, nm."""
+"""Limits (first, last) of the horizontal and of the vertical axis, nm."""
 AskedExtent = Extent | Literal["all"] | None
-"""Limits of a picture; ``all``: every emitter, strays too; None: as the view says, else all but strays."""
+"""Requested limits of a picture; ``all``: of every emitter, including strays; None: those of the view, else without
+strays."""
 
 
 @dataclass
 class Survey:
-    """What must be known of a table before it is drawn."""
+    """Properties of a table that are needed to draw it."""
 
     view: View
     usual_nm: dict[Axis, Limits] = field(default_factory=dict)
-    """Smallest and largest position of what is seen, without strays; empty where nobody looked."""
+    """Smallest and largest position of the emitters in view, without strays; empty if not surveyed."""
     found_nm: dict[Axis, Limits] = field(default_factory=dict)
-    """The same with strays."""
+    """Smallest and largest position including strays."""
     colour_range: Limits = (0.0, 1.0)
     vertical_blur: float = 1.0
-    """Typical sigma along the vertical axis over that along the horizontal one."""
+    """Ratio of typical sigmas along the vertical and the horizontal axis."""
     sigma_max_nm: float = 0.0
     """Largest sigma along the horizontal axis."""
     num_seen: int = 0
     channels: tuple[int, ...] = ()
-    """Channels of what is seen, ascending; empty where the table does not tell them apart."""
+    """Channels of the emitters in view, ascending; empty if the table has no channels."""
 
     def limits(self, axis: Axis, pixel_nm: float, *, with_strays: bool = False) -> Limits:
-        """Of the picture: as the view says, else what is seen, without strays unless asked, and two pixels more."""
+        """Return the picture's limits: of the view, else of the rows (by default without strays) plus two pixels."""
         limits = self.view.limits_nm(axis)
         if limits is None:
             low, high = (self.found_nm if with_strays else self.usual_nm)[axis]
             if low > high:
-                raise TableError(
-                    f"No emitter that is left has a known {axis}; choose a view, or a picture, without it."
-                )
+                raise TableError(f"No emitter in view has a known {axis}; choose a view, or a picture, without it.")
             limits = low - 2 * pixel_nm, high + 2 * pixel_nm
         return limits
 
@@ -61,7 +60,7 @@ class Survey:
 
 
 def survey_table(source: ViewedTable, *, needs_sigma: bool = True, needs_normal: bool = True) -> Survey:
-    """One pass over the table: limits, and typical colours and sigmas; none where the view says all that is needed."""
+    """Survey a table in one pass: limits, typical colours and sigmas; no pass if the view states all that is needed."""
     horizontal, vertical, normal = AXES[source.view.projection]
     needed: list[Axis] = [horizontal, vertical, *([normal] if needs_normal else [])]
     one_channel = not source.has_channels or source.view.channel is not None
@@ -97,7 +96,7 @@ def survey_table(source: ViewedTable, *, needs_sigma: bool = True, needs_normal:
 
 
 def _of_usual_rows(source: ViewedTable, usual_nm: dict[Axis, Limits], needed: list[Axis]) -> dict[Axis, Limits]:
-    """Limits along each axis of rows that are no strays along the needed ones: one more pass over the table."""
+    """Return the limits along each axis of rows that are no strays along the needed axes, in one more pass."""
     limits = dict.fromkeys(usual_nm, (np.inf, -np.inf))
     for piece in source.pieces():
         for axis, (low, high) in limits.items():
@@ -108,7 +107,7 @@ def _of_usual_rows(source: ViewedTable, usual_nm: dict[Axis, Limits], needed: li
 
 
 def _between(piece: Piece, limits_nm: Mapping[Axis, Limits]) -> npt.NDArray[np.bool_]:
-    """Rows with finite coordinates between limits, these included."""
+    """Return which rows have finite coordinates between limits (included)."""
     inside = np.ones(len(piece), dtype=np.bool_)
     for axis, (low, high) in limits_nm.items():
         place = piece.position_nm[axis]
@@ -122,14 +121,14 @@ def _ratio(piece: Piece, horizontal: Axis, vertical: Axis) -> Floats:
 
 
 def _colour_range(colour: Floats, limits: Limits) -> Limits:
-    """The 1st and 99th percentile of what is known, between limits."""
+    """Return the 1st and 99th percentile of the known values between limits."""
     known = colour[np.isfinite(colour) & (colour >= limits[0]) & (colour <= limits[1])]
     low, high = np.percentile(known, [1, 99]) if len(known) else (0.0, 1.0)
     return float(low), float(max(high, low + 1.0))
 
 
 def nothing_left(source: ViewedTable) -> TableError:
-    """Return the error of a picture without emitters."""
+    """Return the error for a picture without emitters."""
     channel = source.view.channel
     widen = "widen the region, slab or times" if channel is None else f"choose another channel than {channel}"
     return TableError(

@@ -1,6 +1,6 @@
-"""Which emitters of a table are seen, and from where: filter, times, region, tilt, slab; read piece by piece.
+"""Selection of a table's emitters and point of view: filter, times, region, tilt, slab; read piece by piece.
 
-Row groups whose statistics say that nothing of them can be in the picture are not read.
+Row groups are skipped if their statistics show that none of their rows can be in the picture.
 """
 
 import math
@@ -31,10 +31,10 @@ AXES: Final[Mapping[Projection, tuple[Axis, Axis, Axis]]] = {
     "xz": ("x", "z", "y"),
     "yz": ("y", "z", "x"),
 }
-"""Horizontal axis, vertical axis, and the normal, of each view."""
+"""Horizontal axis, vertical axis, and normal of each view."""
 COLOUR_COLUMNS: Final[Mapping[Colour, str]] = {"time": "frame", "photons": "photons", "channel": "channel"}
 _SAMPLED_ROWS: Final = 1_000_000
-"""About so many rows, spread evenly over the table, say what is typical of it."""
+"""Approximate number of rows, spread evenly over the table, from which typical values are computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class View:
     """Which emitters of a table are drawn, and from where. All ranges and limits exclude their end."""
 
     coords: Coords = "auto"
-    """``sample`` (or deskewed) coordinates, ``raw`` camera ones, or ``auto``: sample where the table has them."""
+    """``sample`` (or deskewed) coordinates, ``raw`` camera coordinates, or ``auto``: sample if the table has them."""
     projection: Projection = "xy"
     """Horizontal and vertical axis of the picture, after the tilt."""
     x_nm: Limits | None = None
@@ -50,24 +50,24 @@ class View:
     y_nm: Limits | None = None
     z_nm: Limits | None = None
     tilt_deg: float = 0.0
-    """Everything is turned by this angle about ``tilt_axis``, right-handed: about z, +90 degrees takes x to y."""
+    """Angle by which everything is turned about ``tilt_axis``, right-handed: +90 degrees about z takes x to y."""
     tilt_axis: Axis = "y"
     pivot_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """(x, y, z) of the point that stays where it is when everything is turned."""
+    """Point (x, y, z) that the tilt leaves in place."""
     slab_nm: Limits | None = None
     """Limits along the normal of the view (z of ``xy``, y of ``xz``, x of ``yz``), after the tilt."""
     volumes: IndexRange | None = None
-    """First and one past the last; None: from the beginning, to the end."""
+    """Range of volumes; None for an end: from the beginning, or to the end."""
     frames: IndexRange | None = None
     channel: int | None = None
-    """Only this channel; None: all that the table has."""
+    """Only this channel; None: all channels."""
     prob_min: float = 0.0
-    """Leave out detections of lower probability."""
+    """Smallest detection probability."""
     sigma_max_nm: float | None = None
-    """Leave out detections of larger lateral sigma (r.m.s. of x and y)."""
+    """Largest lateral sigma (r.m.s. of x and y)."""
 
     def __post_init__(self) -> None:
-        """Refuse limits between which there is nothing."""
+        """Refuse empty limits."""
         for name in ("x_nm", "y_nm", "z_nm", "slab_nm"):
             limits = getattr(self, name)
             if limits is not None and not limits[0] < limits[1]:
@@ -80,12 +80,12 @@ class View:
                 start is not None and stop is not None and start >= stop
             ):
                 raise ConfigError(
-                    f"{name} {range_text((start, stop))} holds nothing; expected START:STOP from 0, the end excluded."
+                    f"{name} {range_text((start, stop))} is empty; expected START:STOP from 0, the end excluded."
                 )
 
     @property
     def rotation(self) -> Floats:
-        """``(3, 3)``: turned (x, y, z) from (x, y, z), both from the pivot."""
+        """Rotation matrix ``(3, 3)`` of positions (x, y, z) relative to the pivot."""
         cosine, sine = math.cos(math.radians(self.tilt_deg)), math.sin(math.radians(self.tilt_deg))
         first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[self.tilt_axis]
         matrix = np.eye(3)
@@ -94,7 +94,7 @@ class View:
         return matrix
 
     def limits_nm(self, axis: Axis) -> Limits | None:
-        """Limits along an axis of the picture, or its normal, as far as they follow from the view alone."""
+        """Return the limits along an axis of the picture or its normal, as far as the view alone determines them."""
         normal = AXES[self.projection][2]
         along: Limits | None = None if self.tilt_deg else getattr(self, f"{axis}_nm")
         if axis != normal or self.slab_nm is None:
@@ -103,22 +103,22 @@ class View:
 
 
 WHOLE: Final = View()
-"""All of a table, from above."""
+"""The whole table, from above."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Emitters of one row group that are seen: position and sigma by (turned) axis, nm."""
+    """Emitters of one row group that are in view: positions and sigmas along the (turned) axes, nm."""
 
     position_nm: dict[Axis, Floats]
     sigma_nm: dict[Axis, Floats]
-    """0 where it is not known."""
+    """Sigmas; 0 if not known."""
     colour: Floats
-    """What the colour stands for; NaN where there is none."""
+    """Quantity that the colour stands for; NaN if there is none."""
     channel: npt.NDArray[np.int64]
-    """0 where the table does not tell channels apart."""
+    """Channel; 0 if the table has no channels."""
     typical: npt.NDArray[np.bool_]
-    """Rows of a sample that does not depend on how the table is cut into row groups."""
+    """Whether a row belongs to a sample that is independent of the row groups."""
 
     def __len__(self) -> int:
         return len(self.position_nm["x"])
@@ -157,26 +157,26 @@ class ViewedTable:
 
     @property
     def num_row_groups_read(self) -> int:
-        """Row groups that are read in each pass."""
+        """Number of row groups that are read in each pass."""
         return len(self._row_groups)
 
     def field_nm(self, axis: Axis) -> Limits | None:
-        """What the camera has seen along an axis; None where that is not known, or everything is turned."""
+        """Return the limits along an axis of what the camera saw; None if not known, or if everything is turned."""
         field = None if self.view.tilt_deg else field_of_view(self._metadata, sample=self.coords == "sample")
         return None if field is None or axis == "z" else field["xy".index(axis)]
 
     def channel_label(self, number: int) -> str:
-        """The name of a channel in words."""
+        """Return the name of a channel in words."""
         return self._metadata.channel_label(number)
 
     def pieces(self) -> Iterator[Piece]:
-        """What is seen, one row group after another."""
+        """Give the emitters in view, one row group after another."""
         tables = iter_tables(self._path, self._columns, row_groups=self._row_groups)
         for number, table in zip(self._row_groups, tables, strict=True):
             yield self._piece(table, int(self._starts[number]))
 
     def _column_limits(self) -> dict[str, Limits]:
-        """First and one after the last value, by column, of rows that can be seen."""
+        """Return the limits (end excluded) by column of rows that can be in view."""
         view = self.view
         limits: dict[str, Limits] = {}
         for name, window in (("volume", view.volumes), ("frame", view.frames)):
@@ -226,12 +226,12 @@ class ViewedTable:
 
 
 def _columns(path: Path, metadata: TableMetadata, view: View, places: list[str], colour: str | None) -> list[str]:
-    """What has to be read; refuses what is asked for and not there."""
+    """Return the columns that must be read; refuse requested columns that do not exist."""
     windows = [name for name, window in (("volume", view.volumes), ("frame", view.frames)) if window is not None]
     for name in [*windows, *([colour] if colour else [])]:
         if name not in metadata.columns:
             raise ConfigError(
-                f"{path} ({metadata.kind}) has no column {name!r}, which the picture needs; leave it out."
+                f"{path} ({metadata.kind}) has no column {name!r}, which the picture needs; omit that option."
             )
     metadata.check_channel(path, view.channel)
     wanted = [*places, "x_sig", "y_sig", "z_sig", "prob", "channel", *windows, *([colour] if colour else [])]
@@ -239,7 +239,7 @@ def _columns(path: Path, metadata: TableMetadata, view: View, places: list[str],
 
 
 def _may_have(group: pq.RowGroupMetaData, limits: Mapping[str, Limits]) -> bool:
-    """False where the statistics of a column say that no row of a row group is between its limits."""
+    """Return False if the statistics of a column show that no row of a row group is within its limits."""
     for number in range(group.num_columns):
         column = group.column(number)
         if column.path_in_schema in limits and column.statistics is not None and column.statistics.has_min_max:
@@ -252,13 +252,13 @@ def _may_have(group: pq.RowGroupMetaData, limits: Mapping[str, Limits]) -> bool:
 def _turned(
     position_nm: dict[Axis, Floats], sigma_nm: dict[Axis, Floats], view: View
 ) -> tuple[dict[Axis, Floats], dict[Axis, Floats]]:
-    """Positions and sigmas after the tilt; the sigmas' correlation, which a rotation makes, is lost."""
+    """Return positions and sigmas after the tilt; correlations of sigmas, which a rotation causes, are lost."""
     axes: tuple[Axis, ...] = ("x", "y", "z")
     centred = [position_nm[axis] - centre for axis, centre in zip(axes, view.pivot_nm, strict=True)]
     variance = [sigma_nm[axis] ** 2 for axis in axes]
     position, sigma = {}, {}
     for axis, centre, row in zip(axes, view.pivot_nm, view.rotation, strict=True):
-        # written out, since a matrix product rounds differently for other numbers of rows
+        # written out, since the rounding of a matrix product depends on the number of rows
         position[axis] = row[0] * centred[0] + row[1] * centred[1] + row[2] * centred[2] + centre
         sigma[axis] = np.sqrt(row[0] ** 2 * variance[0] + row[1] ** 2 * variance[1] + row[2] ** 2 * variance[2])
     return position, sigma

@@ -1,7 +1,7 @@
-"""How two tables, or two channels, lie to each other: shift, rotation, affine map, and how well that is known.
+"""Registration of two tables or channels: shift, rotation or affine map, with its uncertainty.
 
-`estimate` measures the map between two clouds of points, from beads or from structure; `register_tables` does what the
-command does: measure it (or take a given one), write it, and move the rows of a table by it.
+`estimate` measures the map between two clouds of points, from beads or from structure. `register_tables` does what the
+command does: it measures the map (or reads one), writes it, and moves the rows of a table by it.
 """
 
 from lls_decode.register.applying import apply_transformation

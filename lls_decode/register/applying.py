@@ -1,9 +1,9 @@
-"""A transformation and a table: rows moved by it, sigmas turned with them. Memory does not grow with the table.
+"""Application of a transformation to a table: rows are moved and sigmas are transformed, with constant memory.
 
-Raw columns are moved so that the sample columns, computed from them and the geometry as when the table was made, are
-those of the moved point: the linear part is turned from the sample's axes to the camera's, and applied within each
-plane. Sigmas are those along the same axes after the map; that they are correlated then is lost, as a table has no
-room for it.
+Raw columns are moved such that the sample columns, computed from them and the geometry as when the table was made, are
+those of the moved point. For this the linear part is rotated from the sample's axes to the camera's, and applied within
+each plane. Sigmas refer to the same axes after the map; correlations between them are lost, since a table cannot store
+them.
 """
 
 from pathlib import Path
@@ -44,21 +44,22 @@ _TINY: Final = 1e-12
 def apply_transformation(
     table: str | Path, transformation: Transformation, out: str | Path, *, channel: int | None = None
 ) -> int:
-    """Write a table whose rows (those of one channel, if given) are moved; returns the number of moved rows.
+    """Write a table whose rows (those of one channel, if given) are moved, and return the number of moved rows.
 
-    Localizations are sorted anew within each frame.
+    Localizations are sorted again within each frame.
 
     Parameters
     ----------
     out
-        Written aside and renamed.
+        Path of the table, which is written aside and renamed.
 
     Raises
     ------
     ConfigError
-        The transformation is in other coordinates than the table, was applied already, or there is no such channel.
+        The transformation is in other coordinates than the table, has already been applied, or the table has no
+        channels.
     TableError
-        The table cannot be read, or is not in the order of frames.
+        The table cannot be read, or is not sorted by frame.
     OutputError
         Full disk, read-only folder.
     """
@@ -83,7 +84,7 @@ def apply_transformation(
                 writer.write(rows)
         except ValueError as error:
             raise TableError(
-                f"{table} is not in the order of frames; sort it with 'lls-decode import {table} SORTED.parquet'."
+                f"{table} is not sorted by frame; sort it with 'lls-decode import {table} SORTED.parquet'."
             ) from error
     return mover.num_moved
 
@@ -91,20 +92,20 @@ def apply_transformation(
 def _check(table: Path, metadata: TableMetadata, transformation: Transformation, channel: int | None) -> None:
     if transformation.coords != coords_of(metadata.geometry):
         raise ConfigError(
-            f"The transformation is in {transformation.coords} coordinates, {table} has "
+            f"The transformation is in {transformation.coords} coordinates, but {table} has "
             f"{coords_of(metadata.geometry)} ones (sample coordinates need a geometry); give a transformation that was "
             "measured in such tables."
         )
     for step in metadata.steps(STEP):
         if step.get("map") == transformation.map_digest() and step.get("channel") in (channel, None):
             raise ConfigError(
-                f"{table} was moved by this transformation already, and would be moved twice; give the table from "
-                "before."
+                f"{table} was already moved by this transformation, and would be moved twice; give the table from "
+                "before that."
             )
 
 
 class _Mover:
-    """Moves rows piece by piece."""
+    """Moves the rows of a table piece by piece."""
 
     def __init__(self, metadata: TableMetadata, transformation: Transformation, channel: int | None) -> None:
         self._metadata, self._transformation, self._channel = metadata, transformation, channel
@@ -114,7 +115,7 @@ class _Mover:
         self.num_moved = 0
 
     def moved(self, rows: pa.Table) -> pa.Table:
-        """The same rows, with positions and sigmas after the map."""
+        """Return the rows with positions and sigmas after the map."""
         chosen = np.ones(rows.num_rows, dtype=np.bool_)
         if self._channel is not None:
             chosen = rows[CHANNEL_COLUMN.name].to_numpy() == self._channel
@@ -132,14 +133,14 @@ class _Mover:
         return rows
 
     def _positions(self, rows: pa.Table) -> tuple[list[Floats], list[Floats]]:
-        """Moved positions in raw and in sample coordinates."""
+        """Return the moved positions in raw and in sample coordinates."""
         before = positions(rows, self._geometry)
         known = np.isfinite(before[:, 2])
         after = self._transformation.apply(np.where(known[:, None], before, np.nan_to_num(before)))
         after[~known, 2] = before[~known, 2]
         if self._geometry is None:
             return list(after.T), []
-        # what is moved in the sample is moved in the plane that saw it
+        # a displacement in the sample is applied within the plane that saw the row
         change = self._geometry.raw_displacement(*(after - before).T)
         raw = [rows[name].to_numpy().astype(np.float64) + d for name, d in zip(_PLACES, change, strict=True)]
         single = [values.astype(np.float32).astype(np.float64) for values in raw]
@@ -162,12 +163,12 @@ class _Mover:
 
 
 def _in_camera_axes(matrix: Floats, geometry: Geometry | None) -> Floats:
-    """``(3, 3)`` the linear part of a map of the sample, within a plane of the camera."""
+    """Return the linear part ``(3, 3)`` of a map of the sample, within a plane of the camera."""
     if geometry is None:
         return matrix
     units = np.eye(3)
     to_camera = np.stack([np.array(geometry.raw_displacement(*unit[:, None]))[:, 0] for unit in units], axis=1)
-    return np.asarray(to_camera @ matrix @ to_camera.T)  # a rotation: its inverse is the transposed one
+    return np.asarray(to_camera @ matrix @ to_camera.T)  # to_camera is a rotation, so its transpose is its inverse
 
 
 def _frames(rows: pa.Table) -> npt.NDArray[np.int64]:

@@ -1,13 +1,12 @@
-"""The map between two clouds from beads: points that both show, matched and fitted.
+"""Map between two clouds from beads that both contain, which are matched and fitted.
 
-A bead is a place at which something is seen in a good part of the volumes; in an image of a few frames, each
-detection. Beads are matched by the rough alignment of `search` and then as mutual nearest neighbours; the map is the
-weighted least squares over the matches (closed form after linearization), without those that disagree. The covariance
-is scaled by the residuals, so that what beads do not agree about (their own precision, a map that is not of this kind)
-is in it.
+A bead is a place at which something is seen in a good part of the volumes; in images of a few frames, each detection is
+a bead. Beads are matched after the rough alignment of `search`, as mutual nearest neighbours. The map is the weighted
+least-squares fit (closed form after linearization) to the matches that agree. The covariance is scaled by the
+residuals, so it includes disagreement of beads, for example from their own precision or from a map of another kind.
 
-How many matches chance could give is known: so many places and angles were tried, each with the matches that a Poisson
-distribution gives.
+The number of matches by chance is known: the search tries a certain number of places and angles, each of which gives
+Poisson-distributed matches.
 """
 
 from dataclasses import dataclass, replace
@@ -30,44 +29,45 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _MIN_SHARE: Final = 0.3
-"""Of the volumes in which a bead is seen."""
+"""Smallest share of volumes in which a bead is seen."""
 _RADIUS_NM: Final = 250.0
-"""Detections that are nearer to a place than this may be of the bead there."""
+"""Distance from a bead's place within which detections may belong to it."""
 _CELL_NM: Final = 50.0
 _MAX_CELLS: Final = 2**25
 _MAX_SCATTER_NM: Final = 120.0
 _MAX_BEADS: Final = 20_000
 _BIN_NM: Final = (60.0, 500.0)
-"""Of the rough alignment, least and most; a twentieth of the distance of neighbouring beads."""
+"""Smallest and largest bin of the rough alignment; in between, a twentieth of the distance between neighbouring
+beads."""
 _FIRST_REACH: Final = 4.0
-"""Distance of matches after the rough alignment, in bins; then it narrows."""
+"""Largest distance of matches right after the rough alignment, in bins; it then decreases."""
 _OUTLIER: Final = 3.5
-"""Robust standard deviations."""
+"""Distance of outliers from the median, in robust standard deviations."""
 _SURE: Final = 1e-4
-"""Probability that chance gives so many matches, anywhere in the search."""
+"""Largest accepted probability that chance gives this many matches anywhere in the search."""
 _ROUNDS: Final = 12
 _PRIOR: Final = 4.0
-"""Matches that the stated precision of beads counts for in the scatter."""
+"""Weight of the beads' stated precision in their scatter, as a number of matches."""
 
 
 @dataclass(frozen=True)
 class _Matched:
-    """Beads that lie on each other at one alignment."""
+    """Beads that match at one alignment."""
 
     num: int
     reach_nm: float
-    """Distance up to which they were matched."""
+    """Distance within which they were matched."""
     fit: Fit
     chance: float = 1.0
 
 
 def find_beads(cloud: Cloud) -> Cloud:
-    """Beads of a cloud, one point each; `sigma_D` is their median precision.
+    """Return the beads of a cloud, one point each; `sigma_D` is their median precision.
 
     Raises
     ------
     TableError
-        The field is too large for the grid.
+        The field of view is too large for the grid.
     """
     if cloud.num_volumes < 4:
         return cloud
@@ -95,12 +95,12 @@ def find_beads(cloud: Cloud) -> Cloud:
 def align_beads(
     fixed: Cloud, moving: Cloud, name: ModelName, *, max_shift_nm: float | None, max_angle_rad: float
 ) -> Aligned:
-    """Measure the map that lays the moving beads on the fixed ones; both are beads, one point each.
+    """Measure the map from moving to fixed beads; both clouds hold one point per bead.
 
     Raises
     ------
     TableError
-        Fewer matches than the map needs, or than chance could give.
+        There are fewer matches than the map needs, or not clearly more than by chance.
     """
     model = Model(name, moving.position_ND.mean(axis=0) if len(moving) else np.zeros(moving.num_axes))
     needed = max(3, -(-len(model.parameters) // model.num_axes) + 2)
@@ -108,7 +108,7 @@ def align_beads(
         if len(cloud) < needed:
             raise TableError(
                 f"{cloud.name} has {len(cloud)} beads, expected {needed} or more for a map of kind {name}; give a "
-                "table with more, or use structure (--method structure)."
+                "table with more beads, or use structure (--method structure)."
             )
     angle = 0.0 if name == "shift" else max_angle_rad
     grid = Grid(
@@ -126,8 +126,8 @@ def align_beads(
     matched = 0 if best is None else best.num
     if best is None or matched < needed or best.chance > _SURE:
         raise TableError(
-            f"{matched} of {len(fixed)} beads of {fixed.name} lie on beads of {moving.name} at the best alignment, as "
-            f"chance may give; expected {needed} or more. Give tables of the same beads, limit the search "
+            f"{matched} of {len(fixed)} beads of {fixed.name} match beads of {moving.name} at the best alignment, "
+            f"which may be by chance; expected {needed} or more. Give tables of the same beads, limit the search "
             "(--max-shift-nm, --max-angle-deg), or use structure (--method structure)."
         )
     words = f"{matched} of {len(fixed)} and {len(moving)} beads matched"
@@ -140,7 +140,7 @@ def _bin(fixed: Cloud, moving: Cloud) -> float:
 
 
 def _fitted(fixed: Cloud, moving: Cloud, model: Model, candidate: Candidate, reach: float) -> "_Matched | None":
-    """Number of matches and the fit, from a rough alignment."""
+    """Match and fit beads, starting from a rough alignment; None if too few match."""
     rigid = Model("shift" if model.name == "shift" else "rigid", model.pivot_D)
     lateral = np.zeros(model.num_axes)
     lateral[:2] = candidate.shift_2
@@ -172,7 +172,7 @@ def _fitted(fixed: Cloud, moving: Cloud, model: Model, candidate: Candidate, rea
     free = len(residual) - len(values) / model.num_axes
     if free < 1:
         return None
-    # each axis has its own scatter: that of the residuals, and of few matches also what the beads say of themselves
+    # The scatter of each axis is that of the residuals; if there are few, the beads' stated precision counts, too.
     square_D = (residual**2).sum(axis=0)
     pooled_D = (square_D + _PRIOR * sigma_D**2) / (free + _PRIOR)
     variance_D = np.maximum(square_D / free, pooled_D) * (free + _PRIOR) / (free + _PRIOR - 2)
@@ -181,7 +181,7 @@ def _fitted(fixed: Cloud, moving: Cloud, model: Model, candidate: Candidate, rea
 
 
 def _least_squares(jacobian_NDP: Floats, away_ND: Floats, weight_D: Floats) -> tuple[Floats, Floats]:
-    """Step and covariance."""
+    """Return the step of the parameters and their covariance."""
     flat = (jacobian_NDP * np.sqrt(weight_D)[:, None]).reshape(-1, jacobian_NDP.shape[2])
     scale = np.sqrt((flat**2).sum(axis=0)) + 1e-300
     inverse = np.linalg.pinv((flat / scale).T @ (flat / scale)) / np.outer(scale, scale)
@@ -189,14 +189,14 @@ def _least_squares(jacobian_NDP: Floats, away_ND: Floats, weight_D: Floats) -> t
 
 
 def _agreeing(away_ND: Floats, least_D: Floats) -> npt.NDArray[np.bool_]:
-    """``(N,)`` matches that differ from the others by no more than these scatter, or should at least."""
+    """Return which matches ``(N,)`` are no outliers, given their own scatter or at least the expected one."""
     off = np.abs(away_ND - np.median(away_ND, axis=0))
     usual = np.maximum(1.4826 * np.median(off, axis=0), least_D)
     return np.asarray((off <= _OUTLIER * usual).all(axis=1))
 
 
 def _mutual(moved_N2: Floats, fixed_M2: Floats, reach_nm: float) -> tuple[Integers, Integers]:
-    """Pairs of which each is the nearest of the other."""
+    """Return pairs of points that are mutual nearest neighbours."""
     distance, there = cKDTree(fixed_M2).query(moved_N2, distance_upper_bound=reach_nm)
     near = np.flatnonzero(np.isfinite(distance))
     _, back = cKDTree(moved_N2).query(fixed_M2[there[near]])
@@ -205,7 +205,7 @@ def _mutual(moved_N2: Floats, fixed_M2: Floats, reach_nm: float) -> tuple[Intege
 
 
 def _chance(found: "_Matched", fixed: Cloud, moving: Cloud, grid: Grid, max_angle_rad: float) -> float:
-    """Probability that chance gives so many matches at one of the alignments that could have been found."""
+    """Return the probability that chance gives this many matches at any of the alignments that were tried."""
     area = float(np.prod(np.ptp(fixed.position_ND[:, :2], axis=0) + grid.bin_nm))
     expected = len(fixed) * len(moving) * np.pi * found.reach_nm**2 / area
     tried = area / found.reach_nm**2 * max(1.0, max_angle_rad * grid.radius_nm / found.reach_nm)
@@ -213,7 +213,7 @@ def _chance(found: "_Matched", fixed: Cloud, moving: Cloud, grid: Grid, max_angl
 
 
 def _places(cloud: Cloud) -> Floats:
-    """``(B, 2)`` maxima of the density of rows, at which there are as many as a bead has at least."""
+    """Return the maxima ``(B, 2)`` of the density of rows that have at least the number of rows of a bead."""
     low = cloud.position_ND[:, :2].min(axis=0)
     extent = np.ptp(cloud.position_ND[:, :2], axis=0)
     cell = max(_CELL_NM, float(np.sqrt(np.prod(np.maximum(extent, 1.0)) / _MAX_CELLS)))
@@ -223,7 +223,7 @@ def _places(cloud: Cloud) -> Floats:
     smooth = gaussian_filter(count.reshape(shape).astype(np.float32), 1.0, mode="constant")
     least = _MIN_SHARE * cloud.kept * len(np.unique(cloud.volume_N))
     wide = max(1, round(_RADIUS_NM / cell))
-    # a Gaussian of one cell leaves at least a twentieth of a bead, whose rows lie in a few cells, at its maximum
+    # The rows of a bead lie in a few cells; smoothing by one cell leaves at least a twentieth of them at the maximum.
     peaks = (maximum_filter(smooth, 2 * wide + 1, mode="constant") == smooth) & (smooth > 0.05 * least)
     found = np.argwhere(peaks)
     order = np.argsort(-smooth[tuple(found.T)], kind="stable")[:_MAX_BEADS]
@@ -231,7 +231,7 @@ def _places(cloud: Cloud) -> Floats:
 
 
 def _trimmed(position_ND: Floats) -> tuple[Floats, Floats, int]:
-    """Mean and standard deviation of what is no outlier, and how many points that is."""
+    """Return mean and standard deviation of the points without outliers, and their number."""
     kept = (
         position_ND[_agreeing(position_ND, np.full(position_ND.shape[1], 1e-3))]
         if len(position_ND) > 3

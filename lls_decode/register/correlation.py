@@ -1,13 +1,13 @@
-"""The fine alignment of two clouds: the map with the most pairs of near points, and how uncertain it is.
+"""Fine alignment of two clouds: the map with the most pairs of near points, and its uncertainty.
 
 Pairs of points are weighted by a Gaussian of their displacement (kernel correlation, Tsin and Kanade 2004), and the sum
-of the weights is maximized by Newton's method. Pairs by chance, which are as many in all directions, cancel in the
-gradient and in the second derivative; structure correlates with itself evenly around zero; so neither moves the
-maximum, whatever the densities and the shares of labelled molecules are.
+of the weights is maximized by Newton's method. Chance pairs occur equally in all directions and cancel in the gradient
+and in the second derivative, and a structure correlates with itself symmetrically around zero. So the maximum is
+unbiased for any density and any share of labelled molecules.
 
-How far the maximum may be off is told by the gradients of independent pieces of the field, which at the maximum add up
-to nothing: their scatter gives the covariance (the infinitesimal jackknife, or sandwich estimator). Molecules that are
-seen many times, and outliers, are in it, since they are in the pieces.
+The uncertainty of the maximum is estimated from the gradients of independent pieces of the field, which sum to zero at
+the maximum: their scatter gives the covariance (the infinitesimal jackknife, or sandwich estimator). This includes
+repeated detections of molecules and outliers, since each piece contains its own.
 
 Shape letters: ``N`` moving points, ``M`` fixed points, ``K`` pairs, ``D`` axes, ``P`` parameters, ``B`` pieces.
 """
@@ -26,16 +26,16 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _REACH: Final = 4.0
-"""Kernels up to which pairs are weighted."""
+"""Distance in kernels up to which pairs are weighted."""
 _MARGIN: Final = 0.7
-"""Kernels more within which pairs are gathered, since the map changes."""
+"""Additional distance in kernels within which pairs are collected, since the map changes."""
 MAX_PAIRS: Final = 1_500_000
 FEW_PAIRS: Final = 150_000
-"""Enough to choose an alignment, or the width of a kernel."""
+"""Limit on pairs that suffices to choose an alignment, or the width of a kernel."""
 _PAIRS_AT_ONCE: Final = 200_000
 _MAX_STEPS: Final = 25
 _DONE: Final = 3e-3
-"""Kernels by which points still move."""
+"""Motion of the points, in kernels, below which the fit has converged."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,29 @@ class Fit:
 
     values_P: Floats
     kernel_D: Floats
-    """nm"""
+    """Width of the kernel, nm."""
     covariance_PP: Floats
-    """Infinite where the pieces do not tell."""
+    """Covariance of the parameters; infinite if the pieces do not determine it."""
     num_pieces: float
-    """Effective number of pieces that tell it."""
+    """Effective number of pieces that determine the covariance."""
     converged: bool
 
     def error_nm(self, model: Model, position_ND: Floats) -> Floats:
-        """``(D,)`` r.m.s. uncertainty of moved points."""
+        """Return the r.m.s. uncertainty ``(D,)`` of moved points."""
         jacobian_NDP = model.jacobian(position_ND, self.values_P)
         variance_D = np.einsum("ndp,pq,ndq->d", jacobian_NDP, self.covariance_PP, jacobian_NDP) / len(position_ND)
         return np.asarray(np.sqrt(np.maximum(variance_D, 0)))
 
 
 class KernelCorrelation:
-    """Two clouds that are brought together.
+    """Kernel correlation of two clouds, which finds the map between them.
 
     Parameters
     ----------
     piece_N
-        Number of the independent piece of the field that each moving point is in.
+        Number of the independent piece of the field that each moving point lies in.
     max_pairs
-        Pairs that are used; of more, those of some of the moving points.
+        Largest number of pairs; if there are more, only some of the moving points are used.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class KernelCorrelation:
         self._order = np.random.default_rng(seed).permutation(len(moving_ND))
 
     def fit(self, values_P: Floats, kernel_D: Floats) -> Fit:
-        """Maximize the sum of weights, starting from a map that is off by less than about two kernels."""
+        """Maximize the sum of weights, starting from a map that is wrong by less than about two kernels."""
         tree = cKDTree(self._fixed / kernel_D)
         values, converged, away = values_P, False, np.inf
         for _ in range(_MAX_STEPS):
@@ -106,7 +106,7 @@ class KernelCorrelation:
         return Fit(values, kernel_D, covariance, num, converged and bool(np.isfinite(covariance).all()))
 
     def contrast(self, values_P: Floats, kernel_D: Floats) -> Floats:
-        """``(B,)`` pairs of near points in each piece, beyond those that chance gives."""
+        """Return the number of near pairs ``(B,)`` in each piece, minus those by chance."""
         tree = cKDTree(self._fixed / (2 * kernel_D))
         one, other = self._pairs(tree, values_P, 2 * kernel_D)
         _, square = self._weights(one, other, values_P, kernel_D)
@@ -115,7 +115,7 @@ class KernelCorrelation:
         return self._by_piece(one, weight)
 
     def displacements(self, values_P: Floats, reach_nm: float) -> Iterator[Floats]:
-        """``(K, D)`` from moved to fixed points that are laterally near each other; some at a time."""
+        """Give displacements ``(K, D)`` from moved to fixed points that are laterally near each other, in parts."""
         tree = cKDTree(self._fixed[:, :2] / reach_nm)
         one, other = self._pairs(tree, values_P, np.full(2, reach_nm), reach=1.0)
         moved = self._model.move(self._moving, values_P)
@@ -124,13 +124,13 @@ class KernelCorrelation:
             yield self._fixed[other[part]] - moved[one[part]]
 
     def _by_piece(self, one: Integers, value_K: Floats) -> Floats:
-        """``(B,)`` sums over the pairs of each piece."""
+        """Return the sums ``(B,)`` of values over the pairs of each piece."""
         return np.bincount(self._piece[one], value_K, self.num_pieces).astype(np.float64)
 
     def _pairs(
         self, tree: cKDTree, values_P: Floats, kernel_D: Floats, *, reach: float = _REACH + _MARGIN
     ) -> tuple[Integers, Integers]:
-        """Moving and fixed points that are near; of some of the moving ones where there are too many pairs."""
+        """Return the moving and fixed points of near pairs; only for some moving points if there are too many pairs."""
         axes = len(kernel_D)
         scaled = self._model.move(self._moving, values_P)[:, :axes] / kernel_D
         chosen = self._order
@@ -142,7 +142,7 @@ class KernelCorrelation:
         return chosen[found["i"]], found["j"].astype(np.int64)
 
     def _weights(self, one: Integers, other: Integers, values_P: Floats, kernel_D: Floats) -> tuple[Floats, Floats]:
-        """``(K,)`` weights of pairs, and their squared distances in kernels."""
+        """Return the weights ``(K,)`` of pairs, and their squared distances in kernels."""
         moved = self._model.move(self._moving, values_P)
         square = (((self._fixed[other] - moved[one]) / kernel_D) ** 2).sum(axis=1)
         return np.where(square < _REACH**2, np.exp(-square / 2), 0.0), square
@@ -150,7 +150,7 @@ class KernelCorrelation:
     def _derivatives(
         self, one: Integers, other: Integers, values_P: Floats, kernel_D: Floats
     ) -> tuple[Floats, Floats, Floats]:
-        """Gradient of each piece, negative second derivative, and that part of it which is never negative."""
+        """Return the gradient of each piece, the negative second derivative, and the never negative part of it."""
         num = len(values_P)
         gradient_BP = np.zeros((self.num_pieces, num))
         hessian_PP, steep_PP = np.zeros((num, num)), np.zeros((num, num))
@@ -160,7 +160,7 @@ class KernelCorrelation:
             away = (self._fixed[j] - moved[i]) / kernel_D
             square = (away**2).sum(axis=1)
             weight = np.where(square < _REACH**2, np.exp(-square / 2), 0.0)
-            # halfway between both points: neither of them is favoured
+            # the point halfway between both, so that neither is favoured
             middle = self._moving[i] + away * kernel_D / 2
             jacobian = self._model.jacobian(middle, values_P) / kernel_D[:, None]
             slope_KP = np.einsum("kdp,kd->kp", jacobian, away)
@@ -172,24 +172,24 @@ class KernelCorrelation:
         return gradient_BP, hessian_PP + steep_PP, steep_PP
 
     def _largest(self, step_P: Floats, values_P: Floats, kernel_D: Floats) -> float:
-        """Kernels by which a step moves a point at the rim of the field."""
+        """Return how far, in kernels, a step moves the points of the field at most."""
         rim = self._moving[self._order[:500]]
         moves = np.einsum("ndp,p->nd", self._model.jacobian(rim, values_P), step_P) / kernel_D
         return float(np.abs(moves).max())
 
 
 def _newton(gradient_P: Floats, hessian_PP: Floats, steep_PP: Floats) -> Floats:
-    """The step to the maximum; a shorter one where the curve is bent the wrong way."""
+    """Return the step to the maximum; a shorter one where the curvature has the wrong sign."""
     scale = np.sqrt(np.maximum(np.diag(steep_PP), 1e-300))
     values, vectors = np.linalg.eigh(hessian_PP / np.outer(scale, scale))
     slopes, _ = np.linalg.eigh(steep_PP / np.outer(scale, scale))
-    # a direction in which the second derivative says nothing is followed as if no pair were by chance
+    # where the second derivative gives no information, take the step as if no pair were due to chance
     safe = np.where(values > 0.02 * slopes.max(), values, slopes.max())
     return np.asarray(vectors @ ((vectors.T @ (gradient_P / scale)) / safe) / scale)
 
 
 def _sandwich(gradient_BP: Floats, hessian_PP: Floats, weight_B: Floats, model: Model) -> tuple[Floats, float]:
-    """Covariance from the gradients of independent pieces, and the effective number of these."""
+    """Return the covariance from the gradients of independent pieces, and the effective number of pieces."""
     num = len(hessian_PP)
     total = float((weight_B**2).sum())
     effective = float(weight_B.sum() ** 2 / total) if total > 0 else 0.0

@@ -1,4 +1,4 @@
-"""From two clouds to the map between them, by the method that was asked for."""
+"""Measurement of the map between two clouds by the chosen method."""
 
 import math
 from typing import Final, Literal, get_args
@@ -16,7 +16,7 @@ Method = Literal["auto", "beads", "structure"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 _BEAD_SHARE: Final = 0.5
-"""Of the points of both clouds that are of beads, above which these are taken."""
+"""Share of points near beads, in both clouds, above which beads are used."""
 _BEAD_RADIUS_NM: Final = 150.0
 _MIN_BEADS: Final = 6
 _FEW_POINTS: Final = 2_000
@@ -32,29 +32,29 @@ def estimate(
     max_angle_deg: float = 15.0,
     seed: int = 0,
 ) -> Transformation:
-    """Measure the map that lays one cloud of points on another, and its uncertainty.
+    """Measure the map from one cloud of points to another, and its uncertainty.
 
     Parameters
     ----------
     model
         ``shift``, ``rigid`` (rotation in the plane of x and y, and shift) or ``affine`` (any linear map in that plane,
-        and shift). Along z there is a shift, where both clouds have z.
+        and shift). The map includes a shift along z if both clouds have z.
     method
         ``beads``: places that are seen most of the time, matched and fitted; ``structure``: correlation; ``auto``:
-        beads where most points of both clouds are of beads.
+        beads if most points of both clouds belong to beads.
     max_shift_nm
-        Largest shift of the middle of the moving cloud. None: any, as long as a tenth of the fields overlaps.
+        Largest shift of the moving cloud's centre. None: any shift for which a tenth of the fields overlaps.
     max_angle_deg
-        Largest rotation either way.
+        Largest rotation in either direction.
     seed
-        Of the choice of points where there are too many pairs.
+        Seed for choosing points if there are too many pairs.
 
     Raises
     ------
     ConfigError
-        Unknown model or method, limits that cannot be meant, or clouds in different coordinates.
+        Unknown model or method, invalid limits, or clouds in different coordinates.
     TableError
-        The clouds do not tell how they lie to each other.
+        The map cannot be determined from the clouds.
     """
     _check(fixed, moving, model, method, max_shift_nm, max_angle_deg)
     if fixed.num_axes != moving.num_axes:
@@ -70,7 +70,7 @@ def estimate(
 
 
 def _are_beads(clouds: tuple[Cloud, Cloud], beads: tuple[Cloud, Cloud]) -> bool:
-    """Whether both clouds are mostly of beads: seen in most volumes, or a few detections in a few images."""
+    """Return whether both clouds consist mostly of beads: seen in most volumes, or few detections in a few images."""
     for cloud, found in zip(clouds, beads, strict=True):
         if cloud.num_volumes < 4:
             if not _MIN_BEADS <= len(cloud) <= _FEW_POINTS:
@@ -105,15 +105,15 @@ def _check(
     fixed: Cloud, moving: Cloud, model: str, method: str, max_shift_nm: float | None, max_angle_deg: float
 ) -> None:
     if model not in MODELS:
-        raise ConfigError(f"{model!r} is no map; choose {', '.join(MODELS)}.")
+        raise ConfigError(f"{model!r} is not a map; choose {', '.join(MODELS)}.")
     if method not in METHODS:
-        raise ConfigError(f"{method!r} is no method; choose {', '.join(METHODS)}.")
+        raise ConfigError(f"{method!r} is not a method; choose {', '.join(METHODS)}.")
     if max_shift_nm is not None and not 0 < max_shift_nm < math.inf:
         raise ConfigError(f"max_shift_nm is {max_shift_nm:g}; expected a positive number.")
     if not 0 <= max_angle_deg <= 180:
         raise ConfigError(f"max_angle_deg is {max_angle_deg:g}; expected 0 to 180.")
     if fixed.coords != moving.coords:
         raise ConfigError(
-            f"{fixed.name} is in {fixed.coords} coordinates and {moving.name} in {moving.coords} ones; give the "
-            "geometry to both, or to none."
+            f"{fixed.name} is in {fixed.coords} coordinates, but {moving.name} in {moving.coords} ones; give the "
+            "geometry to both tables, or to neither."
         )

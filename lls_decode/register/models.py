@@ -1,7 +1,7 @@
-"""The maps that are measured, by their parameters: shift, rigid, affine.
+"""Models of the map and their parameters: shift, rigid, affine.
 
-A point is moved to ``pivot + A (point - pivot) + shift``. ``A`` turns or deforms within the plane of x and y; z is
-shifted. Shape letters: ``N`` points, ``D`` axes (2 or 3), ``P`` parameters.
+A point is moved to ``pivot + A (point - pivot) + shift``. ``A`` rotates or deforms within the plane of x and y; z is
+only shifted. Shape letters: ``N`` points, ``D`` axes (2 or 3), ``P`` parameters.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 ModelName = Literal["shift", "rigid", "affine"]
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
 _LINEAR = {"shift": (), "rigid": ("angle_rad",), "affine": ("a_xx", "a_xy", "a_yx", "a_yy")}
-"""Parameters of ``A``; those of the affine map are its differences from the identity."""
+"""Parameters of ``A``; those of the affine map are differences from the identity."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Model:
 
     name: ModelName
     pivot_D: Floats
-    """nm."""
+    """Pivot of the map, nm."""
 
     @property
     def num_axes(self) -> int:
@@ -32,11 +32,11 @@ class Model:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters: nm, radians, and parts of a matrix."""
+        """Names of the parameters: shifts in nm, an angle in radians, or elements of a matrix."""
         return (*(f"shift_{axis}_nm" for axis in "xyz"[: self.num_axes]), *_LINEAR[self.name])
 
     def start(self, angle_rad: float, shift_D: Floats) -> Floats:
-        """``(P,)`` parameters of a rotation and a shift; a shift alone knows no angle."""
+        """Return the parameters ``(P,)`` of a rotation and a shift; the angle is ignored by ``shift``."""
         linear = {
             "shift": [],
             "rigid": [angle_rad],
@@ -45,7 +45,7 @@ class Model:
         return np.array([*shift_D, *linear])
 
     def matrix(self, values_P: Floats) -> Floats:
-        """``(D, D)`` the linear part."""
+        """Return the linear part ``(D, D)`` of the map."""
         matrix_DD = np.eye(self.num_axes)
         linear = values_P[self.num_axes :]
         if self.name == "rigid":
@@ -55,12 +55,12 @@ class Model:
         return matrix_DD
 
     def move(self, position_ND: Floats, values_P: Floats) -> Floats:
-        """``(N, D)`` moved points."""
+        """Return the moved points ``(N, D)``."""
         moved = (position_ND - self.pivot_D) @ self.matrix(values_P).T
         return np.asarray(moved + self.pivot_D + values_P[: self.num_axes])
 
     def jacobian(self, position_ND: Floats, values_P: Floats) -> Floats:
-        """``(N, D, P)`` change of moved points with the parameters."""
+        """Return the derivatives ``(N, D, P)`` of moved points by the parameters."""
         num, axes = len(position_ND), self.num_axes
         jacobian_NDP = np.zeros((num, axes, len(values_P)))
         jacobian_NDP[:, range(axes), range(axes)] = 1.0
@@ -74,6 +74,6 @@ class Model:
 
 
 def rotation(angle_rad: float) -> Floats:
-    """``(2, 2)`` rotation from x towards y."""
+    """Return the matrix ``(2, 2)`` of a rotation from x towards y."""
     cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
     return np.array([[cosine, -sine], [sine, cosine]])

@@ -16,36 +16,36 @@ from lls_decode.table.positions import SIGMA_COLUMNS, Coords, Floats, coords_of,
 Integers = npt.NDArray[np.int64]
 
 MAX_POINTS: Final = 2**19
-"""Rows of each table that are used."""
+"""Largest number of rows of each table that are used."""
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points. ``N`` points, ``D`` axes: x y, or x y z."""
+    """A cloud of points. ``N`` points, ``D`` axes: x y, or x y z."""
 
     name: str
-    """Of the table, for messages."""
+    """Name of the table in messages."""
     position_ND: Floats
-    """nm"""
+    """(N, D) positions, nm."""
     volume_N: Integers
     sigma_D: Floats
     """Median precision along each axis, nm."""
     coords: Coords
     num_volumes: int
-    """From the first to the last that has a point."""
+    """Number of volumes from the first to the last one that has a point."""
     kept: float = 1.0
-    """Share of the rows of the table that are points."""
+    """Share of the table's rows that are kept as points."""
 
     def __len__(self) -> int:
         return len(self.position_ND)
 
     @property
     def num_axes(self) -> int:
-        """2, or 3 where z tells something."""
+        """2, or 3 if z varies."""
         return int(self.position_ND.shape[1])
 
     def lateral(self) -> "Cloud":
-        """The same without z."""
+        """Return the cloud without z."""
         return replace(self, position_ND=self.position_ND[:, :2], sigma_D=self.sigma_D[:2])
 
 
@@ -55,9 +55,9 @@ def read_cloud(path: str | Path, *, channel: int | None = None, max_points: int 
     Raises
     ------
     TableError
-        The table cannot be read, or has no such rows.
+        The table cannot be read, or has no rows (of this channel).
     ConfigError
-        It has no channels.
+        A channel is given, but the table has no channels.
     """
     path = Path(path)
     metadata = read_metadata(path)

@@ -1,4 +1,4 @@
-"""What ``lls-decode register`` does: measure or read a transformation, keep it, and move rows by it."""
+"""The command ``lls-decode register``: measures or reads a transformation, saves it, and moves rows by it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from lls_decode.register.transformation import Transformation, read_transformati
 
 
 class RegisterOptions(TypedDict, total=False):
-    """How the map is measured; the keywords of `lls_decode.register.estimating.estimate`."""
+    """Options of the measurement; the keyword arguments of `lls_decode.register.estimating.estimate`."""
 
     model: ModelName
     method: Method
@@ -25,13 +25,13 @@ class RegisterOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Registered:
-    """What a registration has made."""
+    """Result of a registration."""
 
     transformation: Transformation
     written: tuple[Path, ...]
-    """Files: the transformation, the moved table; those that were asked for."""
+    """Files written, as requested: the transformation and the moved table."""
     num_moved: int | None
-    """Rows of ``out`` that were moved; None without it."""
+    """Number of rows of ``out`` that were moved; None without ``out``."""
 
 
 @guarded
@@ -47,36 +47,36 @@ def register_tables(
     max_points: int = MAX_POINTS,
     **options: Unpack[RegisterOptions],
 ) -> Registered:
-    """Measure the map that lays one table, or channel, on another one, with its uncertainty, and move rows by it.
+    """Measure the map from one table or channel to another, with its uncertainty, and move rows by it.
 
     Parameters
     ----------
     fixed
-        The table that stays. With ``apply`` alone: the table to move.
+        Table that stays in place. With ``apply``: the table to move.
     moving
-        The table that is moved. None: another channel of ``fixed``.
+        Table that is moved. None: another channel of ``fixed``.
     out
-        The moved table. Of channels of one table: that table with the rows of ``moving_channel`` moved. None: only the
-        transformation is written.
+        Path of the moved table. For channels of one table: that table with the rows of ``moving_channel`` moved. None:
+        only the transformation is written.
     transformation
-        Where the transformation is written (YAML). None: beside ``out``, ``OUT_transformation.yaml``; without ``out``
-        nowhere.
+        Path of the transformation (YAML). None: ``OUT_transformation.yaml`` beside ``out``; without ``out`` it is not
+        written.
     apply
-        A transformation, or the file of one, that is taken in place of a measured one.
+        Transformation, or path of one, to use instead of measuring one.
     fixed_channel, moving_channel
-        Channels that are compared; None: all rows of that table.
+        Channels to compare; None: all rows of the table.
     max_points
-        Rows of each table that are used, evenly spread.
+        Largest number of rows of each table that are used, evenly spread.
     options
-        Keywords of `lls_decode.register.estimating.estimate`: ``model``, ``method``, ``max_shift_nm``,
+        Keyword arguments of `lls_decode.register.estimating.estimate`: ``model``, ``method``, ``max_shift_nm``,
         ``max_angle_deg``, ``seed``.
 
     Raises
     ------
     ConfigError
-        Nothing to move or to compare, other coordinates, a transformation that was applied already.
+        Nothing to move or to compare, different coordinates, or a transformation that has already been applied.
     TableError
-        A table cannot be read, or the tables do not tell how they lie to each other.
+        A table cannot be read, or the map cannot be determined from the tables.
     OutputError
         Full disk, read-only folder.
     """
@@ -85,7 +85,7 @@ def register_tables(
         return _applied(fixed, moving, apply, out, moving_channel)
     if moving is None and (fixed_channel is None or moving_channel is None or fixed_channel == moving_channel):
         raise ConfigError(
-            "There is one table; give the moving table too, or two different channels of the one (fixed_channel, "
+            "There is one table; also give the moving table, or two different channels of this one (fixed_channel, "
             "moving_channel: --fixed-channel 0 --moving-channel 1)."
         )
     moved = fixed if moving is None else Path(moving)
@@ -111,8 +111,8 @@ def _applied(
     channel: int | None,
 ) -> Registered:
     if moving is not None:
-        raise ConfigError("A given transformation moves one table; leave out the other one.")
+        raise ConfigError("A given transformation moves one table; omit the other table.")
     if out is None:
-        raise ConfigError("A given transformation only serves to move a table; say where it is written (--out).")
+        raise ConfigError("A given transformation is only used to move a table; say where to write it (--out).")
     found = given if isinstance(given, Transformation) else read_transformation(given)
     return Registered(found, (Path(out),), apply_transformation(table, found, out, channel=channel))

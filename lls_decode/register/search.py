@@ -1,10 +1,10 @@
-"""The rough alignment of two clouds, whatever lies between them: cross-correlation over all shifts and many angles.
+"""Rough alignment of two clouds at any displacement: cross-correlation over all shifts and many angles.
 
-Both clouds are histogrammed in the plane of x and y; square roots keep a bright spot from ruling all others, and a
-band-pass removes what is broad, such as the field itself. One of them is turned step by step, by angles so near to each
-other that the rim of the field moves by about two bins, and correlated by Fourier transform (Reddy and Chatterji 1996
-turn the spectra instead, which loses the translation). The best few places are kept, since a repeated pattern has more
-than one: which of them is right is decided by `structure`.
+Both clouds are histogrammed in the plane of x and y. Square roots keep bright spots from dominating, and a band-pass
+filter removes broad features such as the field of view itself. One cloud is rotated in steps for which the rim of the
+field moves by about two bins, and correlated by Fourier transform (Reddy and Chatterji 1996 rotate the spectra instead,
+which loses the translation). The best few alignments are kept, since a repeated pattern has several; `structure`
+decides which of them is right.
 """
 
 from dataclasses import dataclass
@@ -23,36 +23,36 @@ Spectrum = npt.NDArray[np.complex64]
 
 NUM_CANDIDATES: Final = 8
 _MAX_SIDE: Final = 1024
-"""Of the grid of the Fourier transforms, both clouds beside each other."""
+"""Largest side of the grid of the Fourier transforms, which holds both clouds side by side."""
 _SMALLEST_BIN_NM: Final = 60.0
 _BACKGROUND: Final = 5.0
-"""Ratio of the widths of the band-pass filter."""
+"""Ratio of the two widths of the band-pass filter."""
 _MIN_OVERLAP: Final = 0.1
-"""Of the smaller field, that must lie on the other one."""
+"""Smallest share of the smaller field that must overlap with the other field."""
 _COARSE: Final = 8
-"""Bins of a cell in which the field is drawn."""
+"""Size, in bins, of the cells in which the outline of the field is drawn."""
 _APART_BINS: Final = 4
-"""Candidates that are nearer to each other are one."""
+"""Distance, in bins, below which two candidates count as one."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A rough alignment: the moving cloud turned about its pivot, and shifted."""
+    """A rough alignment: the moving cloud rotated about its pivot, then shifted."""
 
     angle_rad: float
     shift_2: Floats
-    """nm"""
+    """Shift along x and y, nm."""
     score: float
-    """Height of the correlation for the size of the overlap; tells which is better, not how sure it is."""
+    """Height of the correlation, normalized by the overlap; it ranks candidates, but states no certainty."""
 
 
 class Grid:
-    """Histograms of two clouds of points on grids of one bin size.
+    """Histograms of two clouds of points on grids with the same bin size.
 
     Parameters
     ----------
     fixed_N2, moving_M2
-        nm
+        Positions of the two clouds, nm.
     weight
         Whether each bin counts by the square root of its points; else as one where there is any.
     """
@@ -73,7 +73,7 @@ class Grid:
         self._max_shift = np.inf if max_shift_nm is None else max_shift_nm
 
     def candidates(self, max_angle_rad: float) -> list[Candidate]:
-        """The best alignments, best first; angles from ``-max_angle_rad`` to ``max_angle_rad``."""
+        """Return the best alignments, best first, for angles from ``-max_angle_rad`` to ``max_angle_rad``."""
         step = 2 * self.bin_nm / max(self.radius_nm, self.bin_nm)
         half = int(np.ceil(max_angle_rad / step))
         angles = np.linspace(-max_angle_rad, max_angle_rad, 2 * half + 1) if half else np.zeros(1)
@@ -97,7 +97,7 @@ class Grid:
         product = scipy.fft.irfft2(self._fixed * np.conj(spectrum), s=self._shape)
         overlap = scipy.fft.irfft2(self._area * np.conj(scipy.fft.rfft2(self._field(turned))), s=self._shape)
         overlap /= overlap.max()
-        # displacement of the grid of the moving cloud from that of the fixed one, at each place of the product
+        # displacement of the moving cloud's grid from the fixed one's, at each place of the product
         lag = [scipy.fft.fftfreq(n, 1 / n) * self.bin_nm for n in self._shape]
         shift_x, shift_y = (
             axis + low + self.radius_nm - pivot for axis, low, pivot in zip(lag, self._low, self._pivot, strict=True)
@@ -121,10 +121,10 @@ class Grid:
         return np.bincount(flat, minlength=size).astype(np.float32).reshape(self._shape)
 
     def _field(self, position_N2: Floats) -> npt.NDArray[np.float32]:
-        """Where the field of a cloud is: the convex hull of nearly all of its points, in coarse cells."""
+        """Return the field of a cloud: the convex hull of nearly all of its points, in coarse cells."""
         low, high = np.quantile(position_N2, [0.005, 0.995], axis=0)
         inner = position_N2[((position_N2 >= low) & (position_N2 <= high)).all(axis=1)]
-        middle = np.median(position_N2, axis=0)  # a small square, so that any cloud has an area
+        middle = np.median(position_N2, axis=0)  # a small square gives every cloud an area
         square = middle + self.bin_nm * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
         sides = ConvexHull(np.concatenate([inner, square])).equations
         coarse = [(np.arange(0, n, _COARSE) + _COARSE / 2) * self.bin_nm for n in self._shape]
@@ -136,19 +136,19 @@ class Grid:
         return fine[: self._shape[0], : self._shape[1]].astype(np.float32)
 
     def _band_pass(self) -> npt.NDArray[np.float32]:
-        """One Gaussian of the size of a bin, minus a broad one; each cloud carries half of the filter."""
+        """Return the filter: a Gaussian of the bin size minus a broad one; each cloud gets its square root."""
         square = scipy.fft.fftfreq(self._shape[0])[:, None] ** 2 + scipy.fft.rfftfreq(self._shape[1])[None, :] ** 2
         low = -2 * np.pi**2 * square
         return np.asarray(np.sqrt(np.exp(low) - np.exp(low * _BACKGROUND**2)), dtype=np.float32)
 
 
 def best_bin(*sigmas: Floats) -> float:
-    """Size of a bin for clouds of this precision, nm."""
+    """Return the bin size for clouds of this precision, nm."""
     return max(_SMALLEST_BIN_NM, 2 * max(float(sigma[:2].max()) for sigma in sigmas))
 
 
 def _inner(position_N2: Floats) -> tuple[Floats, Floats]:
-    """Lower and upper end of nearly all points: strays do not make the grid coarse."""
+    """Return the limits of nearly all points, so that stray points do not make the grid coarse."""
     low, high = np.quantile(position_N2, [0.005, 0.995], axis=0)
     margin = 0.05 * (high - low)
     return low - margin, high + margin

@@ -1,11 +1,11 @@
-"""The map between two clouds from the structure that both show: rough candidates, then ever finer correlation.
+"""Map between two clouds from a structure that both show: rough candidates, then ever finer correlation.
 
-1. Candidates: the best few rough alignments, of all shifts and angles (`search`).
-2. Each is refined in the plane, with a kernel that narrows. The one with the most pairs of near points, beyond those
-   by chance, is taken if it is so clearly: the difference to the next best is compared with its scatter over
-   independent pieces of the field. A repeated pattern, and clouds that have nothing in common, fail here.
-3. In 3-D, the shift along z from all pairs that are near in the plane.
-4. All axes together, with a kernel that narrows as long as the uncertainty falls.
+1. Candidates: the best few rough alignments over all shifts and angles (`search`).
+2. Each candidate is refined in the plane, with a kernel that narrows. The one with the most near pairs, minus chance
+   pairs, is accepted only if it is clearly the best: its lead over the next candidate is compared with the scatter over
+   independent pieces of the field. Repeated patterns, and clouds without common structure, fail here.
+3. In 3-D, the shift along z is found from all pairs that are near each other in the plane.
+4. All axes are fitted together, with a kernel that narrows as long as the uncertainty decreases.
 """
 
 import logging
@@ -29,16 +29,16 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 MIN_CLEARNESS: Final = 4.0
-"""Standard deviations by which the best alignment must be better than the next one."""
+"""Lead of the best alignment over the next one, in standard deviations, that is required."""
 _MIN_POINTS: Final = 200
 _MIN_PIECES: Final = 8.0
-"""Independent pieces of the field, at least, that tell the map."""
+"""Smallest number of independent pieces of the field that must contribute."""
 _PIECES: Final = 16
-"""Along the longer side of the field."""
+"""Number of pieces along the longer side of the field."""
 _NARROWING: Final = 0.6
 _SMALLEST_KERNEL_NM: Final = 5.0
 _SEARCH_POINTS: Final = 60_000
-"""Points that are used to choose among candidates."""
+"""Largest number of points used to choose among candidates."""
 _Z_BIN_NM: Final = 20.0
 _Z_KERNEL_NM: Final = 100.0
 _Z_BROAD: Final = 6.0
@@ -46,31 +46,31 @@ _Z_BROAD: Final = 6.0
 
 @dataclass(frozen=True)
 class Aligned:
-    """What is known of the map between two clouds."""
+    """Map between two clouds, and how well it is determined."""
 
     model: Model
     fit: Fit
     method: str
     support: str
-    """How well it is supported, in words."""
+    """How well the map is supported, in words."""
     num_matched: int | None = None
-    """Beads; None for structure."""
+    """Number of matched beads; None for structure."""
 
 
 def align_structure(
     fixed: Cloud, moving: Cloud, name: ModelName, *, max_shift_nm: float | None, max_angle_rad: float, seed: int = 0
 ) -> Aligned:
-    """Measure the map that lays the moving cloud on the fixed one.
+    """Measure the map from the moving cloud to the fixed one.
 
     Raises
     ------
     TableError
-        Too few points, or no alignment that is clearly better than all others.
+        There are too few points, or no alignment is clearly better than all others.
     """
     for cloud in (fixed, moving):
         if len(cloud) < _MIN_POINTS:
             raise TableError(
-                f"{cloud.name} has {len(cloud)} points, expected {_MIN_POINTS} or more to tell how structure lies; "
+                f"{cloud.name} has {len(cloud)} points, expected {_MIN_POINTS} or more for alignment by structure; "
                 "give more rows, or use beads (--method beads)."
             )
     pivot = moving.position_ND.mean(axis=0)
@@ -104,7 +104,7 @@ def align_structure(
 def narrowed(
     correlation: KernelCorrelation, model: Model, start_P: Floats, kernel_D: Floats, finest_D: Floats, at_ND: Floats
 ) -> Fit | None:
-    """The alignment with the kernel that tells it best; None where none does."""
+    """Return the alignment with the kernel that gives the lowest uncertainty; None if none converges."""
     at = at_ND[:: max(1, len(at_ND) // 500)]
     best: Fit | None = None
     lowest, worse, values = np.inf, 0, start_P
@@ -125,7 +125,7 @@ def narrowed(
 
 
 def pieces(position_ND: Floats, number: int) -> Integers:
-    """``(N,)`` number of the square piece of the field that each point is in."""
+    """Return the number ``(N,)`` of the square piece of the field that each point lies in."""
     plane = position_ND[:, :2]
     low, high = np.quantile(plane, [0.005, 0.995], axis=0)
     side = float((high - low).max()) / number
@@ -142,7 +142,7 @@ class _Plane:
         self._finest = _finest(self._fixed, self._moving)
 
     def best(self, *, max_shift_nm: float | None, max_angle_rad: float) -> tuple[Fit, float]:
-        """The best candidate, refined, and by how many standard deviations it is better than the next."""
+        """Return the best candidate, refined, and its lead over the next one in standard deviations."""
         grid = Grid(
             self._fixed.position_ND,
             self._moving.position_ND,
@@ -157,7 +157,7 @@ class _Plane:
         )
         fits = self._refined(correlation, model, grid.candidates(max_angle_rad), grid.bin_nm)
         if not fits:
-            raise self._unclear("no shift and angle brings them together")
+            raise self._unclear("no shift and angle aligns them")
         kernel_D = np.minimum.reduce([fit.kernel_D for fit in fits])
         contrast = [correlation.contrast(fit.values_P, 2 * kernel_D) for fit in fits]
         order = np.argsort([-float(item.sum()) for item in contrast])
@@ -188,41 +188,44 @@ class _Plane:
         return fits
 
     def _differ(self, model: Model, one: Fit, other: Fit, kernel_D: Floats) -> bool:
-        """Whether two alignments lay the cloud at different places."""
+        """Return whether two alignments put the cloud at different places."""
         at = self._moving.position_ND[:: max(1, len(self._moving) // 500)]
         away = model.move(at, one.values_P) - model.move(at, other.values_P)
         return bool(np.sqrt(np.mean(np.sum((away / kernel_D) ** 2, axis=1))) > 2)
 
     def _unclear(self, why: str) -> TableError:
         return TableError(
-            f"{self._fixed.name} and {self._moving.name} do not tell how they lie to each other: {why}; give tables of "
+            f"The map between {self._fixed.name} and {self._moving.name} cannot be determined: {why}; give tables of "
             "the same structure, limit the search (--max-shift-nm, --max-angle-deg), or use beads (--method beads)."
         )
 
 
 def _clearness(best_B: Floats, other_B: Floats) -> float:
-    """Standard deviations, over pieces, by which one alignment has more pairs than another."""
+    """Return by how many standard deviations, over pieces, one alignment has more pairs than another."""
     difference = best_B - other_B
     return float(difference.sum() / max(float(np.sqrt((difference**2).sum())), 1e-300))
 
 
 def _z_shift(correlation: KernelCorrelation, values_P: Floats, reach_nm: float, name: str) -> float:
-    """The commonest difference along z between points that are near in the plane, nm."""
+    """Return the most frequent difference along z between points that are near in the plane, nm."""
     found = np.concatenate([away[:, 2] for away in correlation.displacements(values_P, reach_nm)] or [np.empty(0)])
     if len(found) < _MIN_POINTS:
-        raise TableError(f"{name} and the moving table have {len(found)} points near each other, too few to tell z.")
+        raise TableError(
+            f"{name} and the moving table have {len(found)} points near each other, too few to determine the "
+            "shift along z."
+        )
     low = float(found.min())
     count = np.bincount(((found - low) / _Z_BIN_NM).astype(np.int64)).astype(np.float64)
     count = np.pad(count, int(_Z_BROAD * _Z_KERNEL_NM / _Z_BIN_NM) * 2)
     width = _Z_KERNEL_NM / _Z_BIN_NM
-    # what is broad is chance: pairs of a thick sample
+    # broad features are chance pairs of a thick sample
     peak = gaussian_filter1d(count, width) - gaussian_filter1d(count, _Z_BROAD * width)
     place = int(np.argmax(peak)) - int(_Z_BROAD * _Z_KERNEL_NM / _Z_BIN_NM) * 2
     return low + (place + 0.5) * _Z_BIN_NM
 
 
 def _finest(fixed: Cloud, moving: Cloud) -> Floats:
-    """``(D,)`` narrowest kernel: two detections of one molecule differ by that."""
+    """Return the narrowest kernel ``(D,)``: the expected difference of two detections of one molecule."""
     return np.maximum(np.hypot(fixed.sigma_D, moving.sigma_D), _SMALLEST_KERNEL_NM)
 
 

@@ -1,4 +1,4 @@
-"""The measured map as a record: what is printed, kept in a file, and applied to tables."""
+"""Record of the measured map, which is printed, saved in a file, and applied to tables."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,17 +21,17 @@ class Transformation(Config):
 
     model: ModelName
     coords: Literal["raw", "sample"]
-    """Coordinate system: of the sample where the geometry is known."""
+    """Coordinates of the points: of the sample if the geometry is known."""
     pivot_nm: tuple[float, ...] = Field(min_length=2, max_length=3)
-    """x and y, or x, y and z."""
+    """Pivot: x and y, or x, y and z."""
     values: tuple[float, ...]
-    """Parameters (see ``parameters``)."""
+    """Values of the ``parameters``."""
     parameters: tuple[str, ...]
     covariance: tuple[tuple[float, ...], ...]
-    """Of the parameters."""
+    """Covariance of the parameters."""
     fixed: str = ""
     moving: str = ""
-    """What was compared."""
+    """Names of the two tables or channels."""
     method: str = "given"
     support: str = ""
     error_nm: tuple[float, ...] = ()
@@ -43,17 +43,17 @@ class Transformation(Config):
         if self.parameters != expected or len(self.values) != len(expected):
             raise ValueError(f"a map of kind {self.model} has the parameters {', '.join(expected)}, each with a value")
         if np.array(self.covariance).shape != (len(expected), len(expected)):
-            raise ValueError(f"covariance is no table of {len(expected)} x {len(expected)} numbers")
+            raise ValueError(f"covariance is not a table of {len(expected)} x {len(expected)} numbers")
         return self
 
     @property
     def kind(self) -> Model:
-        """The family of maps."""
+        """Model of the map."""
         return Model(self.model, np.array(self.pivot_nm))
 
     @property
     def matrix(self) -> Floats:
-        """``(3, 3)`` the linear part."""
+        """Linear part ``(3, 3)`` of the map."""
         matrix = np.eye(3)
         axes = len(self.pivot_nm)
         matrix[:axes, :axes] = self.kind.matrix(np.array(self.values))
@@ -61,7 +61,7 @@ class Transformation(Config):
 
     @property
     def offset_nm(self) -> Floats:
-        """``(3,)`` where the origin goes: a point is moved to ``matrix @ point + offset_nm``."""
+        """Position ``(3,)`` that the origin is moved to: a point moves to ``matrix @ point + offset_nm``."""
         origin = np.zeros(3)
         axes = len(self.pivot_nm)
         origin[:axes] = self.kind.move(np.zeros((1, axes)), np.array(self.values))[0]
@@ -69,17 +69,17 @@ class Transformation(Config):
 
     @property
     def shift_nm(self) -> Floats:
-        """``(D,)`` shift of the pivot."""
+        """Shift ``(D,)`` of the pivot."""
         return np.array(self.values[: len(self.pivot_nm)])
 
     @property
     def sigmas(self) -> Floats:
-        """``(P,)`` standard deviations of the parameters."""
+        """Standard deviations ``(P,)`` of the parameters."""
         return np.asarray(np.sqrt(np.diag(np.array(self.covariance))))
 
     @property
     def angle_deg(self) -> float:
-        """Rotation from x towards y (of an affine map: the nearest rotation)."""
+        """Rotation from x towards y; for an affine map, that of the nearest rotation."""
         a = self.matrix
         return float(np.degrees(np.arctan2(a[1, 0] - a[0, 1], a[0, 0] + a[1, 1])))
 
@@ -97,21 +97,21 @@ class Transformation(Config):
         return float(np.degrees(np.sqrt(slope @ covariance[axes:, axes:] @ slope)))
 
     def apply(self, position_N3: Floats) -> Floats:
-        """``(N, 3)`` moved points; z stays where the map has none."""
+        """Return the moved points ``(N, 3)``; z is unchanged if the map has no z."""
         return np.asarray(position_N3 @ self.matrix.T + self.offset_nm)
 
     def sigma_at(self, position_ND: Floats) -> Floats:
-        """``(N, D)`` uncertainty of where points are moved to."""
+        """Return the uncertainty ``(N, D)`` of moved points."""
         jacobian_NDP = self.kind.jacobian(position_ND, np.array(self.values))
         covariance = np.array(self.covariance)
         return np.asarray(np.sqrt(np.einsum("ndp,pq,ndq->nd", jacobian_NDP, covariance, jacobian_NDP)))
 
     def map_digest(self) -> str:
-        """Sixteen digits that tell maps apart, whatever is known of them besides."""
+        """Return sixteen digits that identify the map itself, regardless of its other properties."""
         return digest([round(float(value), 9) for value in (*self.matrix.ravel(), *self.offset_nm)])
 
     def summary(self) -> dict[str, Any]:
-        """What is printed, as values."""
+        """Return the printed summary as values."""
         axes = len(self.pivot_nm)
         return {
             "model": self.model,
@@ -135,7 +135,7 @@ def write_transformation(path: str | Path, transformation: Transformation) -> Pa
     Raises
     ------
     OutputError
-        Full disk, read-only folder, or somebody else's file.
+        Full disk, read-only folder, or a file that is not ours.
     """
     with written_aside(Path(path)) as temporary:
         temporary.write_text(f"# Written by {PROGRAM} {TRANSFORMATION}\n{transformation.to_yaml()}", encoding="utf-8")
@@ -143,12 +143,12 @@ def write_transformation(path: str | Path, transformation: Transformation) -> Pa
 
 
 def read_transformation(path: str | Path) -> Transformation:
-    """Read what `write_transformation` wrote.
+    """Read a file of `write_transformation`.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, or holds no transformation.
+        The file cannot be read, or does not hold a transformation.
     """
     note_read(path)
     return load(Transformation, path)

@@ -1,4 +1,4 @@
-"""Localization tables: their columns, one shard a block, the merged file, and what it says about itself."""
+"""Localization tables: columns, shards (one per block), the merged file, and the metadata in it."""
 
 from lls_decode.table.files import remove_leftovers, written_aside
 from lls_decode.table.merge import (

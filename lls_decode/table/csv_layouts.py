@@ -1,6 +1,6 @@
-"""csv of other programs: which of their columns is which of ours, and the reading of numbers from them.
+"""CSV files of other programs: how their columns map to ours, and how numbers are read from them.
 
-What two floors above know of a csv is here: tables that are imported (`export`) and truths (`evaluate`).
+This module holds what two higher floors need about csv: `export` (imported tables) and `evaluate` (ground truths).
 """
 
 import csv
@@ -29,18 +29,19 @@ _DECIMAL_COMMA: Final = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
 
 SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " "}
-"""By their names on the command line; of those that cut a header alike the first is taken, blanks only alone."""
+"""Separators by their names on the command line. Of separators that split a header equally well, the first is taken;
+blanks only if there is no other."""
 
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """How a csv writes its cells."""
+    """How a csv separates cells and writes decimals."""
 
     separator: str = ","
     decimal_mark: str = "."
 
     def notes(self) -> tuple[str, ...]:
-        """What is not as in most files, in words."""
+        """Return, in words, what differs from most files (other separators, decimal commas)."""
         words = {";": "semicolons", "\t": "tabs", " ": "blanks"}
         decimal = ("decimals have a comma",) if self.decimal_mark == "," else ()
         return (*((f"cells are separated by {words[self.separator]}",) if self.separator in words else ()), *decimal)
@@ -48,54 +49,55 @@ class CsvDialect:
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """A table of another program: which of its columns is which of ours, and what its numbers count from."""
+    """Column layout of another program's csv: how its columns map to ours, and where its numbers start."""
 
     name: str
     required: Mapping[str, str]
-    """Ours by theirs; every file of this layout has them."""
+    """Our column names by theirs; every file of this layout has these columns."""
     optional: Mapping[str, str]
     first_frame: int
     origin_px: float | None
-    """Where this program has the centre of the first pixel; None where that is not documented: kept as in the file."""
+    """Coordinate that this program gives to the centre of the first pixel; None where that is not documented: positions
+    are then kept as in the file."""
     notes: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
-    """Names that this program writes, too, and for which our table has no place."""
+    """Names of columns that this program also writes and that our table has no column for."""
     is_open: bool = False
-    """Columns of any other name may be there, too: the names of the required ones are this program's alone."""
+    """Whether files may have columns of any other name: only this program uses the names of the required ones."""
     quoted: bool = False
-    """This program writes its names in quotes."""
+    """Whether this program writes column names in quotes."""
     comment: str = ""
-    """How the first line of a file begins, where this program writes one before the header."""
+    """How the first line of a file begins, if this program writes a comment above the header."""
     order: tuple[str, ...] = ()
-    """Order in which this program writes columns; empty: any."""
+    """Order in which this program writes columns; empty: any order."""
     together: Mapping[str, str] = field(default_factory=dict)
-    """Columns that this program writes only beside another one."""
+    """Columns that this program writes only together with another one: the other column by the column."""
     counts_from: Mapping[str, int] = field(default_factory=dict)
-    """Columns that this program counts, and from which number."""
+    """First number of each column that this program counts (0 or 1)."""
     units: Mapping[str, str] = field(default_factory=dict)
-    """Of lengths, by their name; nm where neither this nor the name says it."""
+    """Units of lengths by column name; nm where neither this mapping nor the name states a unit."""
     footer: str = ""
-    """Lines after the rows match this pattern."""
+    """Pattern of the lines that follow the rows."""
     asks: str = ""
-    """Why frames and origin of its files are not known, in words."""
+    """Why first frame and origin of its files are unknown, in words."""
     first_channel: int = 0
-    """From which number this program counts channels."""
+    """Number that this program gives to the first channel."""
     fills_channel: bool = False
-    """This program writes a channel of 0 where there are no channels."""
+    """Whether this program writes channel 0 when there are no channels."""
 
     def fits(self, header: Sequence[str]) -> bool:
-        """Whether a header has all columns that this layout has to have."""
+        """Return whether a header has all required columns of this layout."""
         return all(name in header for name in self.required)
 
     def doubts(self, head: "CsvHead") -> tuple[str, ...]:
-        """Why another program may have written a header that fits, in words; nothing where it is this program's."""
+        """Return, in words, the signs that another program wrote a file with this header; empty without signs."""
         known = {*self.required, *self.optional, *self.other, *_ROW_NUMBERS}
         unknown = [repr(name) for name in head.names if name not in known]
         found = [self.asks] if self.asks else []
         if unknown and not self.is_open:
             found.append(f"it has {_shown(unknown)}, which {self.name} does not write")
         if self.quoted and not head.quoted:
-            how = "it is no csv" if head.quoted is None else "its names are not in quotes"
+            how = "it is not a csv" if head.quoted is None else "its names are not in quotes"
             found.append(f"{how}, as {self.name} writes them")
         if not head.comment.startswith(self.comment):
             found.append(f"it does not begin with {self.comment!r}")
@@ -112,7 +114,7 @@ class CsvLayout:
 
 
 _ROW_NUMBERS: Final = ("", "Unnamed: 0", "__index_level_0__")
-"""Of columns with which pandas numbers rows; any program's table may have them."""
+"""Names of the columns in which pandas numbers rows; a table of any program may have them."""
 
 
 def _shown(words: Sequence[str], most: int = 6) -> str:
@@ -155,39 +157,40 @@ CHALLENGE: Final = CsvLayout(
 
 @dataclass(frozen=True)
 class CsvHead:
-    """What the first lines of a csv say."""
+    """Header of a csv, and what its first lines tell about the file."""
 
     names: list[str]
-    """Of the columns, without quotes and blanks."""
+    """Column names, without quotes and blanks."""
     num_lines: int
-    """Up to the first row."""
+    """Number of lines before the first row."""
     dialect: CsvDialect
     notes: tuple[str, ...] = ()
-    """What had to be repaired, and what was assumed."""
+    """What had to be repaired, and what was assumed, in words."""
     quoted: bool | None = False
-    """Names are in quotes, but for the first one where a spreadsheet has made the header one cell; None: no text."""
+    """Whether names are in quotes (except for the first one, if a spreadsheet turned the header into one cell); None:
+    the file is not text."""
     comment: str = ""
-    """First line, where that is before the header."""
+    """First line, if it precedes the header."""
     encoding: str = "utf8"
     rows: tuple[tuple[str, ...], ...] = ()
-    """Cells of the first rows; none of a file that is no text."""
+    """Cells of the first rows; empty if the file is not text."""
 
     def lowest(self, name: str) -> float:
-        """Smallest number of a column in the first rows; inf where there is none."""
+        """Return the smallest number of a column in the first rows; inf if there are no numbers."""
         place = self.names.index(name)
         return min((_number(row[place], self.dialect) for row in self.rows if len(row) > place), default=math.inf)
 
 
 def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
-    """Read the header of a csv, and by it and the first row what separates cells and decimals.
+    """Read the header of a csv, and detect separator and decimal mark from the header and the first rows.
 
-    Lines that begin with ``#`` are passed over, unless the last of them names the cells of the numbers below. A
-    spreadsheet that took a quoted header for one cell quotes it again; such a header is unpacked.
+    Lines that begin with ``#`` are skipped, unless the last of them names the columns of the numbers below. A header in
+    which each name is quoted may have been quoted again, as one cell, by a spreadsheet; such a header is unpacked.
 
     Parameters
     ----------
     separator
-        One of `SEPARATORS`; None: the one that cuts the header into the most columns.
+        One of the values of `SEPARATORS`; None: the one that splits the header into the most columns.
     """
     number = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     if number == len(lines):
@@ -197,10 +200,10 @@ def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
     comment = lines[number - 1].lstrip("# ").rstrip() if number else ""
     if _ONE_CELL.fullmatch(line):
         line = _split(line, ",")[0]
-        notes = ("the header was one quoted cell, as a spreadsheet leaves it; it was unpacked",)
+        notes = ("a spreadsheet had turned the header into one quoted cell; it was unpacked",)
     elif comment and _are_names_of(comment, line, separator or _separator(line)):
         line, num_lines = comment, number
-        notes = ("names of the columns are those of the comment above the rows",)
+        notes = ("column names were taken from the comment above the rows",)
     chosen = separator or _separator(line)
     names = [name.strip() for name in _split(line, chosen)]
     dialect = CsvDialect(chosen, _decimal_mark(lines[num_lines:], chosen))
@@ -222,13 +225,13 @@ def _separator(line: str) -> str:
 
 
 def _are_names_of(comment: str, row: str, separator: str) -> bool:
-    """Whether a comment names the cells of a row of numbers below it, as ``numpy.savetxt`` writes it."""
+    """Return whether a comment names the cells of the row of numbers below it, as ``numpy.savetxt`` writes them."""
     names, cells = _split(comment, separator), _split(row, separator)
     return len(names) == len(cells) > 1 and not any(cell.strip()[:1].isalpha() for cell in cells)
 
 
 def read_numbers(path: Path, head: CsvHead, wanted: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
-    """The columns of `iter_numbers` as a whole."""
+    """Read the columns of `iter_numbers` as whole arrays."""
     pieces = list(iter_numbers(path, head, wanted, rows_at_once=_ROWS_AT_ONCE))
     return {ours: np.concatenate([piece[ours] for piece in pieces]) for ours in wanted.values()}
 
@@ -242,21 +245,21 @@ def iter_numbers(
     texts: Collection[str] = (),
     footer: str = "",
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Columns by our names; empty cells are NaN. ``wanted`` gives our name by theirs.
+    """Iterate over a csv and give columns by our names; empty cells become NaN. ``wanted`` maps their names to ours.
 
-    Pieces are of about so many rows, of some hundreds at least; one is given when there are no rows.
+    Each piece has about ``rows_at_once`` rows, and at least some hundreds. A csv without rows gives one empty piece.
 
     Parameters
     ----------
     texts
-        Columns (their names) that are given as text, as they stand in the file.
+        Columns (by their names in the file) that are returned as text, unchanged.
     footer
-        Lines that match this pattern are no rows.
+        Lines that match this pattern are skipped.
 
     Raises
     ------
     TableError
-        Cells that are no numbers, rows of another length.
+        A cell is not a number, or a row has another number of cells than the header.
     """
     header = head.names
     unique = [f"{number}:{name}" for number, name in enumerate(header)]
@@ -301,7 +304,7 @@ def iter_numbers(
 
 
 def _reason(error: pa.ArrowInvalid, header: Sequence[str]) -> str:
-    """What Arrow says, with the name of the column in place of its number; and what to do, outside the brackets."""
+    """Return Arrow's message with the column's name in place of its number, then what to do about it."""
     said = " ".join(str(error).split())
     said = _ARROW_COLUMN.sub(lambda found: f"in column {header[int(found[1])]!r}", said)
     value = _ARROW_VALUE.search(said)
@@ -322,7 +325,7 @@ def _number(cell: str, dialect: CsvDialect) -> float:
 
 
 def _decimal_mark(rows: Sequence[str], separator: str) -> str:
-    """A comma where a cell is a number only with that; never where commas separate cells."""
+    """Return a comma if some cell is a number only when read with a decimal comma; never if commas separate cells."""
     if separator == ",":
         return "."
     cells = (cell.strip() for row in rows for cell in _split(row, separator))

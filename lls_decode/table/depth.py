@@ -1,4 +1,4 @@
-"""Whether the z of a table was measured: a two-dimensional table has a column for it all the same."""
+"""Whether the z of a table was measured: two-dimensional tables have a z column, too."""
 
 from pathlib import Path
 from typing import Final
@@ -9,14 +9,14 @@ from lls_decode.table.metadata import TableMetadata, has_metadata
 from lls_decode.table.reading import read_metadata
 
 DEPTH_COLUMNS: Final = ("z_nm", "z_sig", "zs_nm")
-"""Columns that say nothing in a table without depth."""
+"""Columns without meaning in a table without depth."""
 
 
 def has_depth(path: str | Path) -> bool:
-    """Whether a table has a measured z (metadata and footer only).
+    """Return whether a table has a measured z (reads only metadata and footer).
 
-    It has none when there is no such column, when an import filled it in, when its model sees a single depth, or when
-    all rows have z = 0.
+    A table has no measured z if it has no such column, if an import filled the column in, if its model covers a single
+    depth, or if all rows have z = 0.
     """
     with pq.ParquetFile(path) as file:
         described = has_metadata(file.schema_arrow.metadata)
@@ -28,7 +28,7 @@ def has_depth(path: str | Path) -> bool:
 
 
 def is_flat(metadata: TableMetadata) -> bool:
-    """Whether a table says of itself that it has no depth."""
+    """Return whether the metadata of a table say that it has no depth."""
     if "z_nm" in (metadata.input.get("filled") or {}):
         return True
     depths = metadata.model.get("z_range_nm")
@@ -38,7 +38,7 @@ def is_flat(metadata: TableMetadata) -> bool:
 
 
 def _is_zero(footer: pq.FileMetaData, column: int) -> bool:
-    """Whether all values are 0 by the statistics of the file; False where these do not say it, or without rows."""
+    """Return whether all values are 0 according to the file's statistics; False without statistics or rows."""
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     statistics = [group.column(column).statistics for group in groups if group.num_rows]
     return bool(statistics) and all(

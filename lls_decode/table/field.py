@@ -1,4 +1,4 @@
-"""The field of view that a table's rows were found in: of its dataset, never the extent of its rows."""
+"""The field of view in which the rows of a table were found, from its dataset and never from the extent of the rows."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ Limits = tuple[float, float]
 
 
 def field_of_view(metadata: TableMetadata, *, sample: bool) -> tuple[Limits, Limits] | None:
-    """Limits along x and y of what the camera has seen, nm; None where the table does not say it.
+    """Return the limits along x and y of the area that the camera saw, nm; None if the table does not state them.
 
     Parameters
     ----------
     sample
-        In sample coordinates, else in those of the camera.
+        Whether to return sample coordinates instead of camera coordinates.
     """
     pixel, geometry = metadata.pixel_size, metadata.geometry if sample else None
     if metadata.width is None or metadata.height is None or pixel is None or (sample and geometry is None):
@@ -25,7 +25,7 @@ def field_of_view(metadata: TableMetadata, *, sample: bool) -> tuple[Limits, Lim
 
 
 def field_extent(layout: Layout, pixel: PixelSize, geometry: Geometry | None) -> tuple[Limits, Limits]:
-    """Limits of what the camera has seen, ((x, x), (y, y)) in nm: of the sample where the geometry is known."""
+    """Return the limits ((x, x), (y, y)) in nm of what the camera saw; in sample coordinates with a geometry."""
     corners = np.array(
         [
             (x, y, k)

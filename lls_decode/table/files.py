@@ -1,4 +1,4 @@
-"""A file appears whole or not at all: written aside under a temporary name, flushed to disk, then renamed."""
+"""Files that appear whole or not at all: written under a temporary name, flushed to disk, then renamed."""
 
 import errno
 import time
@@ -22,29 +22,29 @@ _REASONS = {
     errno.EACCES: "permission is denied; change the rights of the folder, or choose another output folder",
     errno.EPERM: "the operation is not permitted; change the rights of the folder, or choose another output folder",
     errno.ENOENT: "the folder does not exist; create it",
-    errno.EEXIST: "a file of that name is there, not a folder; choose another output folder",
+    errno.EEXIST: "a file of that name exists where a folder is expected; choose another output folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another output folder",
 }
 
 
 @contextmanager
 def written_aside(final: Path, *, own_folder: bool = False) -> Iterator[Path]:
-    """Path of a temporary file beside ``final``, which takes its name when the body ends without an error.
+    """Give the path of a temporary file beside ``final``, and rename it to ``final`` if the body ends without an error.
 
-    Every file that lls_decode writes goes through here, so that here is decided what may be replaced: nothing that the
-    running command reads (`lls_decode.outputs`), and nothing that lls_decode did not write itself, or wrote as another
-    kind of file (`lls_decode.table.marks`), unless the command is forced.
+    Every file that lls_decode writes passes through this function, so it also decides what may be replaced. Never
+    replaced: files that the running command reads (`lls_decode.outputs`). Replaced only if the command is forced: files
+    that lls_decode did not write, or wrote as another kind of file (`lls_decode.table.marks`).
 
     Parameters
     ----------
     own_folder
-        ``final`` belongs to a folder that lls_decode keeps for itself (a run, a training): whatever has its name is
-        ours, also when it is damaged.
+        ``final`` lies in a folder that only lls_decode writes to (a run, a training): any existing file of that name
+        is replaced, even if it is damaged.
 
     Raises
     ------
     OutputError
-        The file cannot be written (full disk, read-only folder), or what is there must not be replaced.
+        The file cannot be written (full disk, read-only folder), or an existing file must not be replaced.
     """
     if not own_folder:
         check_replaceable(final)
@@ -60,22 +60,22 @@ def written_aside(final: Path, *, own_folder: bool = False) -> Iterator[Path]:
 
 
 def check_replaceable(final: Path, *, by: Path | None = None) -> None:
-    """Refuse a path where something lies that must not be replaced.
+    """Refuse a path at which there is something that must not be replaced.
 
     Parameters
     ----------
     by
-        What takes its place; None: not known yet.
+        The new file; None: it does not exist yet.
 
     Raises
     ------
     OutputError
-        Says what is there.
+        The message says what is there.
     """
     if not final.exists():
         return
     if not final.is_file():
-        raise OutputError(f"{final} is there and is no file, so that no file can be written to it; give another path.")
+        raise OutputError(f"{final} exists and is not a file, so it cannot be replaced by one; give another path.")
     check_not_read(final)
     check_first_write(final)
     if is_forced():
@@ -83,21 +83,21 @@ def check_replaceable(final: Path, *, by: Path | None = None) -> None:
     kind = kind_of(final)
     if kind is None:
         raise OutputError(
-            f"{final} exists and bears no mark of lls-decode, so that it may be somebody's own; give another path, or "
+            f"{final} exists and has no mark of lls-decode, so it may belong to somebody else; give another path, or "
             "--force to replace it."
         )
     if by is not None and kind_of(by) != kind:
         raise OutputError(
-            f"{final} exists and is {kind}, which is another kind of file than would replace it; give another path, or "
+            f"{final} exists and is {kind}, but the new file is of another kind; give another path, or "
             "--force to replace it."
         )
 
 
 @contextmanager
 def temporary_beside(final: Path) -> Iterator[Path]:
-    """Path of a file beside ``final`` that is removed in the end, unless it was renamed.
+    """Give the path of a file beside ``final``, and delete that file in the end unless it was renamed.
 
-    After a killed process it stays under its temporary name, which no reader takes for a table.
+    If the process is killed, the file stays under its temporary name, which no reader takes for a table.
 
     Raises
     ------
@@ -116,15 +116,15 @@ def temporary_beside(final: Path) -> Iterator[Path]:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """One sentence on why a path could not be written."""
+    """Return an error that says in one sentence why a path could not be written."""
     reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}; check the disk"
     return OutputError(f"{path} cannot be written: {reason}.")
 
 
 def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
-    """Delete temporary files that killed processes have left in ``folder``; returns how many.
+    """Delete temporary files that killed processes left in ``folder``, and return their number.
 
-    Young ones are kept, since somebody may still be writing them.
+    Recent ones are kept, since another process may still be writing them.
     """
     found = list(folder.glob(f"{TEMPORARY_PREFIX}*"))
     now = clock_of(folder) if found else 0.0
@@ -138,9 +138,9 @@ def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
 
 
 def clock_of(folder: Path) -> float:
-    """Time by the clock of the file system that a folder lies in, which is what its files are dated with.
+    """Return the time by the clock of a folder's file system, which is the clock that dates its files.
 
-    That of this machine, which may differ, where nothing can be written.
+    If the folder is not writable, return the time of this machine, which may differ.
     """
     probe = folder / f"{TEMPORARY_PREFIX}clock-{uuid.uuid4().hex}"
     try:

@@ -1,4 +1,4 @@
-"""A folder of files appears whole or not at all, and replaces nothing but a folder of its own kind."""
+"""Folders that appear whole or not at all, and that replace only a folder of their own kind."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,25 +16,25 @@ from lls_decode.table.files import TEMPORARY_PREFIX, output_error
 def folder_written_aside(
     final: Path, *, kind: str, is_of_kind: Callable[[Path], bool], is_ours: Callable[[Path], bool]
 ) -> Iterator[Path]:
-    """Path of a folder to be made beside ``final``, whose name it takes when the body ends without an error.
+    """Give the path of a new folder beside ``final``, and rename it to ``final`` if the body ends without an error.
 
-    The folder of the yielded path exists and is deleted in the end: scratch files may be written beside it.
+    The parent of the yielded path exists and is deleted in the end, so scratch files may be written there.
 
     Parameters
     ----------
     kind
-        What is written, as a noun with its article.
+        What the folder holds, as a noun with its article.
     is_of_kind
-        Whether a folder holds what is written, and nothing else. Other folders are never replaced, not even by force.
+        Whether a folder holds this kind and nothing else. Other folders are never replaced, not even if forced.
     is_ours
-        Whether such a folder bears our mark. Others are replaced by force only.
+        Whether a folder of this kind has our mark. Folders without it are replaced only if forced.
 
     Raises
     ------
     OutputError
-        Full disk, read-only folder, or what is at ``final`` must not be replaced.
+        Full disk, read-only folder, or the existing ``final`` must not be replaced.
     ConfigError
-        The running command reads ``final``, or something in it.
+        The running command reads ``final`` or a file in it.
     """
     refuse_remote_output(final)
     _check_replaceable(final, kind, is_of_kind, is_ours)
@@ -63,9 +63,9 @@ def _check_replaceable(
     if not any(final.iterdir()):
         return
     if not is_of_kind(final):
-        raise OutputError(f"{final} is a folder that holds something else than {kind}; give another path.")
+        raise OutputError(f"{final} is a folder that holds something other than {kind}; give another path.")
     if not is_ours(final) and not is_forced():
         raise OutputError(
-            f"{final} is {kind} that bears no mark of lls-decode, so that it may be somebody's own; give another path, "
+            f"{final} is {kind} that has no mark of lls-decode, so it may belong to somebody else; give another path, "
             "or --force to replace it."
         )

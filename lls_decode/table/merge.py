@@ -1,4 +1,4 @@
-"""From shards to one table: concatenation in block order, with constant memory; and the writer of tables."""
+"""Merging of shards into one table, in block order with constant memory; and the writer for tables."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +20,12 @@ from lls_decode.table.shards import ShardReceipt, open_shard, read_shard, scan_s
 
 _ROWS_AHEAD = 2 * ROW_GROUP_ROWS
 _SHARDS_AHEAD = 32
-"""What is read, at most, while one shard is written: enough to hide the latency of many small ones."""
+"""Limits on what is read ahead while one shard is written: enough to hide the latency of many small shards."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a merge has made."""
+    """Result of a merge."""
 
     file_name: str
     rows: int
@@ -33,11 +33,11 @@ class Manifest:
     num_blocks: int
     """Blocks whose rows are in the table."""
     missing_blocks: tuple[str, ...]
-    """Blocks of the plan whose rows are not."""
+    """Blocks of the plan whose rows are not in the table."""
     run_digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
@@ -52,22 +52,22 @@ def merge_shards(
     known_bytes: Mapping[int, int] | None = None,
     own_folder: bool = False,
 ) -> Manifest:
-    """Join the shards of all blocks into one table, every block exactly once, in the order of their numbers.
+    """Merge the shards of all blocks into one table, each block exactly once, in the order of their numbers.
 
     Parameters
     ----------
     folder
-        Where the shards lie.
+        Folder of the shards.
     blocks
-        The whole plan.
+        All blocks of the plan.
     out
-        Written aside and renamed: an older table stays until the new one is complete.
+        Path of the table. It is written aside and renamed, so an older table stays until the new one is complete.
     allow_missing
-        Leave out blocks without a valid shard, and name them in the manifest and the table's metadata.
+        Skip blocks without a valid shard, and list them in the manifest and in the table's metadata.
     known_bytes
         Sizes of shards, by block index (see `scan_shards`).
     own_folder
-        ``out`` lies in the run folder itself (see `written_aside`).
+        Whether ``out`` lies in the run folder itself (see `written_aside`).
 
     Raises
     ------
@@ -96,25 +96,25 @@ def merge_shards(
         for receipt, table in _iter_shards(folder, present):
             if table.schema.names != first.names:
                 raise ShardError(
-                    f"{folder / receipt.file_name} has columns {table.column_names}, the shards before it "
-                    f"{first.names}; delete it and run again."
+                    f"{folder / receipt.file_name} has columns {table.column_names}, but the shards before it have "
+                    f"{first.names}; delete it and rerun."
                 )
             writer.write(table)
     return Manifest(out.name, writer.rows, out.stat().st_size, len(present), missing, run_digest)
 
 
 class TableWriter:
-    """Takes rows in pieces of any size and writes row groups of one size. Made by `table_writer`."""
+    """Writer that takes rows in pieces of any size and writes row groups of equal size. Made by `table_writer`."""
 
     def __init__(self, parquet: pq.ParquetWriter) -> None:
         self.rows = 0
-        """Rows taken so far."""
+        """Number of rows taken so far."""
         self._parquet = parquet
         self._waiting: list[pa.Table] = []
         self._num_waiting = 0
 
     def write(self, table: pa.Table) -> None:
-        """Add rows; columns must be those of the schema."""
+        """Add rows, with the columns of the schema."""
         self._waiting.append(table)
         self._num_waiting += table.num_rows
         self.rows += table.num_rows
@@ -122,7 +122,7 @@ class TableWriter:
             self._flush(keep=self._num_waiting % ROW_GROUP_ROWS)
 
     def finish(self) -> None:
-        """Write what is left, as a shorter row group."""
+        """Write the remaining rows, as a shorter row group."""
         self._flush(keep=0)
 
     def _flush(self, *, keep: int) -> None:
@@ -139,12 +139,12 @@ class TableWriter:
 def table_writer(
     out: Path, table_schema: pa.Schema, metadata: TableMetadata, *, own_folder: bool = False
 ) -> Iterator[TableWriter]:
-    """Write a table piece by piece with constant memory; the file appears, whole, when the body ends without an error.
+    """Write a table piece by piece with constant memory; the file appears when the body ends without an error.
 
     Raises
     ------
     OutputError
-        As `written_aside`. Nothing is left behind.
+        See `written_aside`. No temporary file is left behind.
     """
     full = table_schema.with_metadata(metadata.with_columns(table_schema).to_schema_metadata())
     with (
@@ -161,7 +161,7 @@ def _missing_message(folder: Path, missing: Sequence[str], total: int, reasons: 
     some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
     why = f" ({'; '.join(reasons[:3])}{'; ...' if len(reasons) > 3 else ''})" if reasons else ""
     return (
-        f"{folder} has no valid shard for {len(missing)} of {total} blocks: {some}{why}; take up the run again to "
+        f"{folder} has no valid shard for {len(missing)} of {total} blocks: {some}{why}; resume the run to "
         "compute them, or merge without them by allowing missing blocks."
     )
 
@@ -174,7 +174,7 @@ def _first_schema(folder: Path, receipts: Sequence[ShardReceipt]) -> pa.Schema:
 
 
 def _iter_shards(folder: Path, receipts: Iterable[ShardReceipt]) -> Iterator[tuple[ShardReceipt, pa.Table]]:
-    """Rows of each shard in order; a few are read ahead, while those before them are written."""
+    """Give the rows of each shard in order, and read a few shards ahead while earlier ones are written."""
     with ThreadPoolExecutor(2, thread_name_prefix="merge") as pool:
         ahead: deque[tuple[ShardReceipt, Future[pa.Table]]] = deque()
         rows = 0

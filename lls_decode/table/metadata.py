@@ -1,6 +1,6 @@
-"""What a table says about itself: one versioned JSON under the file-level key ``lls_decode``.
+"""Metadata of a table: one versioned JSON under the file-level key ``lls_decode``.
 
-The same is repeated under ``PANDAS_ATTRS``, so that ``pandas.read_parquet(file).attrs["lls_decode"]`` has it.
+A copy under ``PANDAS_ATTRS`` makes it available as ``pandas.read_parquet(file).attrs["lls_decode"]``.
 """
 
 import json
@@ -31,119 +31,122 @@ class ColumnInfo(Config):
 
 
 class ChannelInfo(Config):
-    """What is known of one channel."""
+    """Name and wavelengths of one channel."""
 
     name: str = ""
     excitation_nm: float | None = Field(default=None, gt=0)
     emission_nm: float | None = Field(default=None, gt=0)
 
     def label(self, number: int) -> str:
-        """The name in words; for a channel without a name its wavelength, else its number."""
+        """Return the name of the channel; without a name its wavelength, else its number."""
         wavelength = self.excitation_nm or self.emission_nm
         return self.name or (f"{wavelength:g} nm" if wavelength else f"channel {number}")
 
 
 class TableMetadata(Config):
-    """Everything needed to interpret a table, and to compute it again."""
+    """Everything that is needed to interpret a table and to recompute it."""
 
     kind: str = "localizations"
-    """What a row is: a key of `VERSIONS`."""
+    """Kind of the rows: a key of `VERSIONS`."""
     version: tuple[int, int] = TABLE_VERSION
-    """Of the schema of this kind."""
+    """Version of the schema of this kind."""
     columns: dict[str, ColumnInfo] = Field(default_factory=dict)
-    """By column name; filled in by the writer."""
+    """Columns by name; filled in by the writer."""
     pixel_size: PixelSize | None = None
     geometry: Geometry | None = None
     camera: Camera | None = None
     planes_per_volume: int | None = None
     width: int | None = Field(default=None, gt=0)
-    """Pixels of a frame of the dataset along x; None: not known."""
+    """Width of the frames of the dataset, pixels; None: not known."""
     height: int | None = Field(default=None, gt=0)
-    """Pixels along y."""
+    """Height of the frames, pixels; None: not known."""
     num_frames: int | None = Field(default=None, ge=0)
-    """Frames of the dataset, with and without rows; None: not known."""
+    """Number of frames of the dataset, with or without rows; None: not known."""
     channels: tuple[ChannelInfo, ...] = ()
-    """By the numbers in the column ``channel``; of a table without that column at most one, which all rows are of."""
+    """Channels, by the numbers in the column ``channel``. A table without that column has at most one, to which all
+    rows belong."""
     model_digest: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
-    """What the model bundle says of itself."""
+    """Description of the model, from its bundle."""
     configuration: dict[str, Any] = Field(default_factory=dict)
     """The run's configuration, as plain values."""
     run_digest: str | None = None
     software: dict[str, str] = Field(default_factory=dict)
-    """Version of each package that had a part in it."""
+    """Versions of the packages that were involved."""
     input: dict[str, Any] = Field(default_factory=dict)
-    """Which dataset this is: path, array, shape, axes, ..."""
+    """Identification of the dataset: path, array, shape, axes, ..."""
     frames: FrameRanges | None = None
-    """Frames that were localized, with rows or without, first and one-past-last; None: not known."""
+    """Frames that were localized, with or without rows, as ranges that exclude their end; None: not known."""
     missing_blocks: tuple[str, ...] = ()
     """Blocks whose rows are not in this table."""
     lost_frames: FrameRanges = ()
-    """Frames of the other blocks that could not be read, first and one-past-last: they have no rows, and each frame
-    beside one was localized as at the end of a sequence."""
+    """Frames of the other blocks that could not be read, as ranges that exclude their end. They have no rows, and their
+    neighbours were localized like frames at the end of a sequence."""
     filled_frames: FrameRanges = ()
-    """Frames that were given the fill value, as their chunks are absent."""
+    """Frames that were given the fill value because their chunks are absent."""
     history: tuple[dict[str, Any], ...] = ()
-    """What was done to the rows afterwards (filter, link, drift), oldest first."""
+    """Steps applied to the rows afterwards (filter, link, drift), oldest first."""
 
     def with_columns(self, table_schema: pa.Schema) -> Self:
-        """The same with the columns of a schema, units and descriptions from its field metadata."""
+        """Return a copy with the columns of a schema; units and descriptions come from its field metadata."""
         return self.model_copy(update={"columns": {field.name: _column_info(field) for field in table_schema}})
 
     def with_step(self, name: str, **details: Any) -> Self:
-        """The same with one more step of history."""
+        """Return a copy with one more step in its history."""
         return self.model_copy(update={"history": (*self.history, {"step": name, **details})})
 
     @property
     def has_channels(self) -> bool:
-        """Whether rows say which channel they are of."""
+        """Whether each row states its channel."""
         return CHANNEL_COLUMN.name in self.columns
 
     def check_channel(self, path: str | Path, channel: int | None) -> None:
-        """Refuse to choose among the channels of a table that does not tell them apart; None chooses none.
+        """Refuse a channel if the table has no channel column; None is always accepted.
 
         Raises
         ------
         ConfigError
-            There is no such column.
+            A channel is given, and the table has no channel column.
         """
         if channel is not None and not self.has_channels:
             raise ConfigError(
-                f"{path} has no column {CHANNEL_COLUMN.name!r}, so that there is no channel {channel} in it; leave the "
-                "channel out, or join the tables of several channels first ('lls-decode join --same-frames')."
+                f"{path} has no column {CHANNEL_COLUMN.name!r}, so channel {channel} cannot be selected; omit the "
+                "channel, or join the tables of several channels first ('lls-decode join --same-frames')."
             )
 
     def channel_label(self, number: int) -> str:
-        """The name of a channel in words."""
+        """Return the name of a channel in words."""
         info = self.channels[number] if 0 <= number < len(self.channels) else ChannelInfo()
         return info.label(number)
 
     def without_step(self, name: str) -> Self:
-        """The same without the steps of that name."""
+        """Return a copy whose history lacks all steps of that name."""
         return self.model_copy(update={"history": tuple(step for step in self.history if step.get("step") != name)})
 
     def steps(self, name: str) -> list[dict[str, Any]]:
-        """The steps of that name, also of the tables that this one was joined from."""
+        """Return all steps of that name, including those of the tables that were joined into this one."""
         return list(_steps(self.history, name))
 
     def of_kind(self, kind: str) -> Self:
-        """The same for a table whose rows are something else."""
+        """Return a copy for a table with another kind of rows."""
         return self.model_copy(update={"kind": kind, "version": VERSIONS[kind], "columns": {}})
 
     def to_schema_metadata(self) -> dict[bytes, bytes]:
-        """File-level keys and values."""
+        """Return the file-level keys and values."""
         values = self.to_dict()
         text = json.dumps(values, separators=(",", ":"), allow_nan=False)
         return {KEY: text.encode(), PANDAS_KEY: json.dumps({KEY.decode(): values}, separators=(",", ":")).encode()}
 
     @classmethod
     def from_schema_metadata(cls, metadata: Mapping[bytes, bytes] | None, *, source: str | Path) -> Self:
-        """Read back, from what pandas has kept where our own key was lost; ``source`` names the file in errors.
+        """Read metadata from a file's keys; use the copy kept by pandas if our own key is lost.
+
+        ``source`` names the file in errors.
 
         Raises
         ------
         TableError
-            There is no such metadata, it is damaged, or its major version is unknown.
+            There are no such metadata, they are damaged, or their major version is unknown.
         """
         found = metadata or {}
         if not has_metadata(found):
@@ -162,21 +165,21 @@ class TableMetadata(Config):
         expected = VERSIONS.get(kind)
         if expected is None:
             raise TableError(
-                f"{source} is a table of {kind}, which this program does not know; use a newer lls-decode."
+                f"{source} is a table of {kind}, a kind that this version does not know; use a newer lls-decode."
             )
         if major != expected[0]:
             raise TableError(
-                f"{source} is a table of version {major}.{minor}, this program reads version {expected[0]}.x; "
+                f"{source} is a table of version {major}.{minor}, but this program reads version {expected[0]}.x; "
                 f"use an lls-decode that knows version {major}."
             )
-        # a newer minor version may have more keys; they are not ours to understand
+        # a newer minor version may have more keys; this version ignores them
         known = {key: value for key, value in values.items() if key in cls.model_fields}
         try:
             return cls.model_validate(known)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise TableError(f"{source} has metadata that cannot be meant: {place}: {first['msg']}.") from error
+            raise TableError(f"{source} has invalid metadata: {place}: {first['msg']}.") from error
 
 
 def _steps(history: Iterable[dict[str, Any]], name: str) -> Iterator[dict[str, Any]]:
@@ -188,13 +191,13 @@ def _steps(history: Iterable[dict[str, Any]], name: str) -> Iterator[dict[str, A
 
 
 def has_metadata(metadata: Mapping[bytes, bytes] | None) -> bool:
-    """Whether a file says what table of ours it is: under our own key, or in the attributes that pandas keeps."""
+    """Return whether a file has metadata of ours, under our own key or in the attributes that pandas keeps."""
     found = metadata or {}
     return KEY in found or b'"lls_decode"' in found.get(PANDAS_KEY, b"")
 
 
 def software_versions(*packages: str) -> dict[str, str]:
-    """Versions of the installed packages that write tables, and of those named."""
+    """Return the versions of the installed packages that write tables, and of the packages named."""
     found = {}
     for package in ("lls-decode", "numpy", "pyarrow", *packages):
         try:

@@ -1,4 +1,4 @@
-"""The columns of a table with one row a molecule: below `molecules`, which computes them, and `export`."""
+"""Columns of a table of molecules. They are defined here, below `molecules` and `export`, which both need them."""
 
 from typing import Final
 
@@ -27,10 +27,10 @@ _BEFORE: Final = (
 )
 
 MOLECULE_COLUMNS: Final = (*_BEFORE, *SAMPLE_COLUMNS, CHANNEL_COLUMN)
-"""In their order; those in sample coordinates and the channel exist only where localizations have them."""
+"""Molecule columns in their order; sample coordinates and channel exist only if the localizations have them."""
 
 
 def molecule_schema(with_sample: bool, with_channel: bool = False) -> pa.Schema:
-    """Arrow schema of a table of molecules."""
+    """Return the Arrow schema of a table of molecules."""
     sample, channel = SAMPLE_COLUMNS if with_sample else (), (CHANNEL_COLUMN,) if with_channel else ()
     return pa.schema([column.field() for column in (*_BEFORE, *sample, *channel)])

@@ -1,4 +1,4 @@
-"""Rows of several tables, each in order, as one table in order; a piece of each is held."""
+"""Merge several sorted tables into one sorted stream of rows, while holding only a piece of each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -16,16 +16,16 @@ def in_order(
     steps: Callable[[pa.Table], npt.NDArray[np.int64]],
     arrange: Callable[[pa.Table], pa.Table],
 ) -> Iterator[pa.Table]:
-    """Rows of all streams by their steps.
+    """Merge the rows of all streams, in the order of their steps.
 
     Parameters
     ----------
     streams
-        Pieces of tables of one schema; in each the steps ascend.
+        Pieces of tables of one schema; the steps of each stream ascend.
     steps
-        Gives the step of each row; they ascend in each stream.
+        Function that returns the step of each row.
     arrange
-        Brings the rows of whole steps in order.
+        Function that sorts the rows of whole steps.
 
     Raises
     ------
@@ -44,22 +44,22 @@ def in_order(
 
 
 class _Waiting:
-    """Rows of one stream that were read and not given yet."""
+    """Rows of one stream that were read but not returned yet."""
 
     def __init__(self, stream: Iterator[pa.Table], steps: Callable[[pa.Table], npt.NDArray[np.int64]]) -> None:
         self._stream, self._steps = stream, steps
         self._rows: pa.Table | None = None
         self.known_to = -1
-        """All rows of steps before this one were read."""
+        """All rows with steps below this one were read."""
 
     def load_some(self) -> bool:
-        """Read until there is a row; False when there is none left."""
+        """Read until there is a row; return False if the stream has ended."""
         while (self._rows is None or self._rows.num_rows == 0) and self.known_to < _END:
             self.load()
         return self._rows is not None and self._rows.num_rows > 0
 
     def load(self) -> None:
-        """Read one piece more."""
+        """Read one more piece."""
         piece = next(self._stream, None)
         if piece is None:
             self.known_to = _END
@@ -72,7 +72,7 @@ class _Waiting:
             self.known_to = int(step[-1])
 
     def take(self, bound: int) -> pa.Table:
-        """Remove and return the rows of steps before ``bound``."""
+        """Remove and return the rows with steps below ``bound``."""
         assert self._rows is not None
         count = int(np.searchsorted(self._steps(self._rows), bound))
         taken, self._rows = self._rows.slice(0, count), self._rows.slice(count)

@@ -1,6 +1,6 @@
-"""Where the rows of a table are, and how precisely that is known: for all that compares positions of many rows.
+"""Positions and precisions of rows, for everything that compares the positions of many rows.
 
-Coordinates are those of the sample where the geometry is known, else those of the camera.
+Coordinates are sample coordinates if the geometry is known, else camera coordinates.
 """
 
 from typing import Any, Final, Literal
@@ -16,16 +16,16 @@ Coords = Literal["raw", "sample"]
 
 SIGMA_COLUMNS: Final = ("x_sig", "y_sig", "z_sig")
 DEFAULT_SIGMA_NM: Final = (20.0, 20.0, 50.0)
-"""Precision that is assumed where the table does not say."""
+"""Precision that is assumed if the table does not state one."""
 
 
 def coords_of(geometry: Geometry | None) -> Coords:
-    """Return the name of the coordinates of a table with this geometry."""
+    """Return the name of the coordinates in which tables with this geometry are compared."""
     return "raw" if geometry is None else "sample"
 
 
 def positions(rows: pa.Table, geometry: Geometry | None) -> Floats:
-    """Return ``(N, 3)`` nm, from the columns of the camera coordinates and the plane."""
+    """Return the positions ``(N, 3)`` in nm, computed from the camera coordinates and the plane."""
     x, y, z = (rows[name].to_numpy().astype(np.float64) for name in ("x_nm", "y_nm", "z_nm"))
     if geometry is None:
         return np.stack([x, y, z], axis=1)
@@ -33,12 +33,12 @@ def positions(rows: pa.Table, geometry: Geometry | None) -> Floats:
 
 
 def planes_of(rows: pa.Table) -> npt.NDArray[np.generic]:
-    """Return ``(N,)`` plane of each row; molecules are in the coordinates of plane 0."""
+    """Return the plane ``(N,)`` of each row; 0 for molecules, whose coordinates refer to plane 0."""
     return np.asarray(rows["plane"].to_numpy()) if "plane" in rows.column_names else np.zeros(rows.num_rows)
 
 
 def sigmas(rows: pa.Table, geometry: Geometry | None) -> Floats:
-    """Return ``(N, 3)`` nm along the axes of the coordinates; NaN where the table does not say."""
+    """Return the sigmas ``(N, 3)`` in nm along the axes of the coordinates; NaN if the table does not state them."""
     sigma = np.full((rows.num_rows, 3), np.nan)
     for axis, name in enumerate(SIGMA_COLUMNS):
         if name in rows.column_names:
@@ -50,7 +50,7 @@ def sigmas(rows: pa.Table, geometry: Geometry | None) -> Floats:
 
 
 def median_sigma(sigma_N3: npt.NDArray[np.floating[Any]]) -> Floats:
-    """Return the median ``(3,)`` of the known and positive sigmas along each axis, nm."""
+    """Return the median ``(3,)`` of the known, positive sigmas along each axis, nm."""
     median = np.array(DEFAULT_SIGMA_NM)
     for axis in range(3):
         known = sigma_N3[:, axis][np.isfinite(sigma_N3[:, axis]) & (sigma_N3[:, axis] > 0)]

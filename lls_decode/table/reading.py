@@ -1,8 +1,8 @@
-"""The readers of tables, also of those that came back from pandas, polars or DuckDB.
+"""Readers of tables, including tables that were rewritten by pandas, polars or DuckDB.
 
-Such a file has lost our own key and perhaps the types of its columns. What it says of itself is then taken from what
-pandas has kept, or from another table (`described_like`); its columns get their types and their order back
-(`lls_decode.table.restoring`). All of that happens here, so that no command knows of it.
+Rewritten files have lost our own key and perhaps the types of their columns. Their metadata are then taken from the
+copy that pandas keeps, or from another table (`described_like`), and types and order of the columns are restored
+(`lls_decode.table.restoring`). All of this happens here, so commands need not handle it.
 """
 
 import difflib
@@ -27,16 +27,18 @@ _LIKE: ContextVar[Path | None] = ContextVar("lls_decode_like", default=None)
 
 @contextmanager
 def described_like(path: str | Path | None) -> Iterator[None]:
-    """Let tables that say nothing of themselves be read, within the body, as if they said what another table says.
+    """Within the body, read tables without metadata as if they had the metadata of another table.
 
     Raises
     ------
     TableError
-        The other table says nothing either.
+        The other table has no metadata either.
     """
     if path is not None:
         with _open(path) as file:
-            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # refuses it where it is given
+            TableMetadata.from_schema_metadata(
+                file.schema_arrow.metadata, source=path
+            )  # raises errors here, where the table is given
     token = _LIKE.set(None if path is None else Path(path))
     try:
         yield
@@ -45,36 +47,36 @@ def described_like(path: str | Path | None) -> Iterator[None]:
 
 
 def read_metadata(path: str | Path) -> TableMetadata:
-    """What a table says about itself (footer only)."""
+    """Return the metadata of a table (reads only the footer)."""
     with _open(path) as file:
         return _describe(path, file)[0]
 
 
 def is_described(path: str | Path) -> bool:
-    """Whether a Parquet file says what table it is, or is said to be like one (footer only)."""
+    """Return whether metadata are known for a Parquet file: its own, or those of `described_like` (footer only)."""
     with _open(path) as file:
         return _LIKE.get() is not None or has_metadata(file.schema_arrow.metadata)
 
 
 def read_schema(path: str | Path) -> pa.Schema:
-    """Columns of a table, without what the file says about itself (footer only)."""
+    """Return the columns of a table, without its metadata (reads only the footer)."""
     with _open(path) as file:
         return _describe(path, file)[1]
 
 
 def count_rows(path: str | Path) -> int:
-    """Rows of a table (footer only)."""
+    """Return the number of rows of a table (reads only the footer)."""
     with _open(path) as file:
         return int(file.metadata.num_rows)
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[pa.Table, TableMetadata]:
-    """Read a table whole, or some of its columns.
+    """Read a whole table, or some of its columns.
 
     Raises
     ------
     TableError
-        The file is no table of ours, is of an unknown version, is damaged, or lacks a column.
+        The file is not a table of ours, has an unknown version, is damaged, or lacks a column.
     """
     with _open(path) as file:
         metadata, schema = _describe(path, file)
@@ -92,7 +94,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[
 def iter_tables(
     path: str | Path, columns: Sequence[str] | None = None, *, row_groups: Sequence[int] | None = None
 ) -> Iterator[pa.Table]:
-    """Read a table piece by piece (one row group at a time; all, or those named), with constant memory."""
+    """Read a table in pieces with constant memory: one row group at a time, all of them or those named."""
     with _open(path) as file:
         _, schema = _describe(path, file)
         _check_columns(path, schema.names, columns)
@@ -106,14 +108,14 @@ def iter_tables(
 
 
 def read_emitters(path: str | Path) -> Emitters:
-    """Read a Parquet table as emitters: ``frame``, ``x_nm``, ``y_nm`` and whichever other columns there are.
+    """Read a Parquet table as emitters: ``frame``, ``x_nm``, ``y_nm``, and the other known columns if present.
 
-    Files of other programs that have those columns, and no metadata of ours, are read too.
+    Files of other programs that have these columns are read, too, without metadata of ours.
     """
     wanted = ("frame", "x_nm", "y_nm", "z_nm", "photons", "bg", "x_sig", "y_sig", "z_sig", "phot_sig", "prob")
     with _open(path) as file:
         if KEY in (file.schema_arrow.metadata or {}):
-            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # refuses other versions
+            TableMetadata.from_schema_metadata(file.schema_arrow.metadata, source=path)  # raises for other versions
         names = file.schema_arrow.names
         _check_columns(path, names, wanted[:3])
         molecule = next((name for name in ("group", "id") if name in names), None)
@@ -129,14 +131,14 @@ def read_emitters(path: str | Path) -> Emitters:
     values = {name: np.asarray(table[name].to_numpy()) for name in present}
     frame = values["frame"]
     if table["frame"].null_count or not np.all(np.isfinite(frame) & (frame == np.trunc(frame)) & (frame >= 0)):
-        raise TableError(f"{path} has rows whose frame is no whole number from 0 on; remove them.")
+        raise TableError(f"{path} has rows whose frame is not a whole number of 0 or more; remove them.")
     if molecule:
         values["id"] = np.asarray(table[molecule].fill_null(-1).to_numpy())
     return Emitters.from_columns(values)
 
 
 def _describe(path: str | Path, file: pq.ParquetFile) -> tuple[TableMetadata, pa.Schema]:
-    """What a table says of itself, or is said to be like; and its columns as we write them."""
+    """Return the metadata of a table (its own, or those of `described_like`), and its columns as we write them."""
     found = file.schema_arrow
     like = _LIKE.get()
     if like is not None and not has_metadata(found.metadata) and not like.samefile(path):
@@ -152,7 +154,7 @@ def _describe(path: str | Path, file: pq.ParquetFile) -> tuple[TableMetadata, pa
 
 
 def _is_as_written(found: pa.Schema, schema: pa.Schema) -> bool:
-    """Whether a file has our own key, and the columns that it had when we wrote it."""
+    """Return whether a file has our own key and the columns with which we wrote it."""
     return KEY in (found.metadata or {}) and found.names == schema.names and found.types == schema.types
 
 
@@ -160,13 +162,13 @@ def _check_kind(path: str | Path, found: pa.Schema, metadata: TableMetadata, lik
     kind = "molecules" if "num_frames" in found.names else "localizations"
     if kind != metadata.kind:
         raise TableError(
-            f"{path} has the columns of {kind}, and {like} is a table of {metadata.kind}; give a table of {kind} to "
+            f"{path} has the columns of {kind}, but {like} is a table of {metadata.kind}; give a table of {kind} to "
             "--like."
         )
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Plain numbers of what other programs store by a dictionary, or as decimals."""
+    """Convert dictionary-encoded or decimal values of other programs to plain numbers."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column

@@ -1,8 +1,8 @@
-"""Columns as we wrote them, of a table that other programs have rewritten: order, types, units; or why that cannot be.
+"""Restore order, types and units of the columns of a table that other programs have rewritten, or say why not.
 
-pandas gives integers 64 bits and stores its index as a column, polars and DuckDB make every column nullable, all of
-them may store values by a dictionary. Nothing of this changes a value, and commands need not know of it. Values that do
-not fit the type of their column (a frame of 2.5, a missing plane) are refused.
+pandas widens integers to 64 bits and stores its index as a column, polars and DuckDB make every column nullable, and
+all of them may encode values with a dictionary. None of this changes a value, so commands need not know of it. Values
+that do not fit the type of their column (a frame of 2.5, a missing plane) are refused.
 """
 
 from typing import Any, Final
@@ -20,12 +20,12 @@ _KNOWN: Final = {column.name: column for column in COLUMNS}
 
 
 def restored_schema(found: pa.Schema, metadata: TableMetadata, *, source: Any) -> pa.Schema:
-    """Columns in the order and of the types that ``metadata`` (else our schema) gives them, then those that are new.
+    """Return the columns with order and types from ``metadata`` (else from our schema), followed by unknown ones.
 
     Raises
     ------
     TableError
-        A column occurs twice, is no number, or has lost a part of its sample coordinates.
+        A column occurs twice or is not numeric, or some of the sample coordinates are missing.
     """
     names = [name for name in found.names if not name.startswith(_PANDAS_INDEX)]
     for name in names:
@@ -46,12 +46,12 @@ def restored_schema(found: pa.Schema, metadata: TableMetadata, *, source: Any) -
 
 
 def restored(rows: pa.Table, wanted: pa.Schema, *, source: Any) -> pa.Table:
-    """Rows with the columns of a schema of `restored_schema` that they have, in its order.
+    """Return the rows with the columns of a schema from `restored_schema`, as far as they have them, in its order.
 
     Raises
     ------
     TableError
-        Names the column with values that do not fit, and one of them.
+        Values do not fit their column; the message names the column and one value.
     """
     fields = [field for field in wanted if field.name in rows.column_names]
     arrays = [_restored(rows[field.name], field, source) for field in fields]

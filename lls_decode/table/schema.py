@@ -1,4 +1,4 @@
-"""The columns of a localization table: names, types, units, meaning; for everything that writes or reads tables."""
+"""Columns of a localization table: names, types, units and meaning, for all writers and readers of tables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from typing import Final
 import pyarrow as pa
 
 TABLE_VERSION: Final = (1, 0)
-"""Major and minor. A reader refuses another major version; a minor one adds columns or metadata."""
+"""Major and minor version. Readers refuse another major version; a new minor version adds columns or metadata."""
 
 MOLECULES_VERSION: Final = (1, 0)
-"""The same of a table with one row a molecule."""
+"""Version of tables with one row per molecule."""
 
 VERSIONS: Final = {"localizations": TABLE_VERSION, "molecules": MOLECULES_VERSION}
-"""By what the rows of a table are."""
+"""Versions by the kind of rows of a table."""
 
 ROW_GROUP_ROWS: Final = 262_144
 
@@ -28,11 +28,11 @@ class Column:
     name: str
     type: pa.DataType
     unit: str
-    """Empty for numbers without unit."""
+    """Unit; empty for numbers without unit."""
     description: str
 
     def field(self) -> pa.Field:
-        """The Arrow field, non-null, with unit and description as metadata."""
+        """Return the non-null Arrow field, with unit and description as metadata."""
         metadata = {"unit": self.unit, "description": self.description}
         return pa.field(self.name, self.type, nullable=False, metadata=metadata)
 
@@ -65,28 +65,28 @@ CHANNEL_COLUMN: Final = Column("channel", pa.uint16(), "", "colour, 0-based; its
 COLUMNS: Final = (*_BEFORE, *SAMPLE_COLUMNS, *_AFTER, CHANNEL_COLUMN)
 """All canonical columns in their order.
 
-Those in sample coordinates exist only when the geometry is known, the channel only in tables of several channels.
+Sample coordinates exist only if the geometry is known, the channel only in tables of several channels.
 """
 
 
 @cache
 def schema(with_sample: bool, with_channel: bool = False) -> pa.Schema:
-    """Arrow schema of a table, with or without the columns in sample coordinates and that of the channel."""
+    """Return the Arrow schema of a table, with or without sample coordinates and channel."""
     sample, channel = SAMPLE_COLUMNS if with_sample else (), (CHANNEL_COLUMN,) if with_channel else ()
     return pa.schema([column.field() for column in (*_BEFORE, *sample, *_AFTER, *channel)])
 
 
 def schema_like(names: Iterable[str]) -> pa.Schema:
-    """Arrow schema of a table whose columns have these names: it says which of the optional ones there are."""
+    """Return the Arrow schema of a table with these column names, which determine the optional columns."""
     found = set(names)
     return schema("xs_nm" in found, CHANNEL_COLUMN.name in found)
 
 
 def integer_columns(table_schema: pa.Schema) -> list[str]:
-    """Names of the columns that are stored with a dictionary; on floats it costs space and time."""
+    """Return the names of columns to be dictionary-encoded: integers only, as floats would gain size and time."""
     return [field.name for field in table_schema if pa.types.is_integer(field.type)]
 
 
 def float_columns(table_schema: pa.Schema) -> list[str]:
-    """Names of the columns whose values are stored byte by byte: all first bytes, all second ones, and so on."""
+    """Return the names of columns stored byte by byte: all first bytes, then all second bytes, and so on."""
     return [field.name for field in table_schema if pa.types.is_floating(field.type)]

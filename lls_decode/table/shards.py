@@ -1,7 +1,7 @@
-"""One block's rows in one file: a shard that exists, with a footer of the right run, proves that its block is done.
+"""Shards: the rows of one block in one file. A shard with a valid footer of the run proves that its block is done.
 
-The footer says which block and run the rows belong to, how many there are, and their checksum. The same rows give the
-same bytes: a block that was computed twice leaves one file.
+The footer states the block and the run of the rows, their number, and their checksum. Equal rows give equal bytes, so
+a block that was computed twice leaves one file.
 """
 
 import json
@@ -35,16 +35,16 @@ from lls_decode.table.sorting import sorted_rows
 KEY = b"lls_decode_shard"
 SUFFIX = ".parquet"
 _TAIL_BYTES = 1 << 14
-"""The footer of a shard with one row group fits in."""
+"""Bytes at the end of a file that hold the footer of a shard with one row group."""
 _DECODER = json.JSONDecoder()
 
 UNREADABLE = (OSError, ValueError, pa.ArrowException)
-"""What pyarrow raises for damaged files: all of these, depending on where the damage is."""
+"""Errors that pyarrow raises for damaged files; which one depends on where the damage is."""
 
 
 @dataclass(frozen=True)
 class ShardReceipt:
-    """What a worker returns for a block: the rows themselves stay on disk."""
+    """What a worker returns for a block; the rows themselves stay on disk."""
 
     block_index: int
     block_id: str
@@ -53,14 +53,14 @@ class ShardReceipt:
     bytes: int
     file_name: str
     stats: dict[str, float] = field(default_factory=dict)
-    """Means over the rows (``mean_photons``, ...) and whatever the task added."""
+    """Means over the rows (``mean_photons``, ...) and numbers added by the task."""
     lost: FrameRanges = ()
-    """Frames that could not be read, context included: rows of those that the block owns are absent."""
+    """Frames, including context, that could not be read; those owned by the block have no rows."""
     filled: FrameRanges = ()
-    """Frames that were given the fill value, as their chunks are absent."""
+    """Frames that were given the fill value because their chunks are absent."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for ledgers."""
+        """Return plain values, for ledgers."""
         return asdict(self)
 
 
@@ -74,25 +74,25 @@ def write_shard(
     lost: FrameRanges = (),
     filled: FrameRanges = (),
 ) -> ShardReceipt:
-    """Write the rows of a block, sorted by (volume, plane, y, x), as ``<block id>.parquet``; atomic, durable.
+    """Write the rows of a block to ``<block id>.parquet``, sorted by (volume, plane, y, x); atomic and durable.
 
     Parameters
     ----------
     table
-        Rows in the canonical schema (`lls_decode.table.schema.schema`), any order, all in frames that the block owns.
+        Rows in the canonical schema (`lls_decode.table.schema.schema`), in any order, all in frames owned by the block.
     folder
-        Exists already.
+        Existing folder of the shards.
     run_digest
-        Of the run that the rows belong to.
+        Digest of the run that the rows belong to.
     stats
-        Numbers to be kept with the receipt; they must depend on the data only, lest the same rows give other bytes.
+        Numbers to keep with the receipt. They must depend on the data only, so that equal rows give equal bytes.
     lost, filled
-        Frames that the block reads, and could not read or was given the fill value of.
+        Frames read by the block that could not be read, or that were given the fill value.
 
     Raises
     ------
     OutputError
-        Full disk, read-only folder. Nothing is left behind.
+        Full disk, read-only folder. No temporary file is left behind.
     """
     _check_rows(table, block)
     table = sorted_rows(table)
@@ -110,7 +110,7 @@ def write_shard(
     }
     text = json.dumps(footer, separators=(",", ":"), sort_keys=True).encode()
     with written_aside(final, own_folder=True) as temporary:
-        # opened here: pyarrow leaves open what it opened itself, when a disk is full at its end
+        # Opened here, because pyarrow leaves files open that it opened itself if the disk gets full while closing.
         with pa.OSFile(str(temporary), "wb") as file:
             pq.write_table(
                 table.replace_schema_metadata({KEY: text}),
@@ -125,18 +125,18 @@ def write_shard(
 
 
 def read_receipt(path: Path) -> ShardReceipt:
-    """The receipt of a shard on disk, from its footer alone.
+    """Read the receipt of a shard on disk from its footer alone.
 
     Raises
     ------
     ShardError
-        The file is truncated, has no footer of ours, or the footer contradicts itself.
+        The file is truncated, has no footer of ours, or its footer contradicts its contents.
     """
     return _receipt(path, *_read_footer(path))
 
 
 def find_receipt(path: Path, block: Block, *, run_digest: str) -> ShardReceipt | None:
-    """The receipt of a block's shard; None when the file is absent, or no valid shard of this block and run."""
+    """Return the receipt of a block's shard; None if there is no valid shard of this block and run."""
     if not path.exists():
         return None
     found = _check_shard(path, block, run_digest)
@@ -152,11 +152,12 @@ def scan_shards(
     known_bytes: Mapping[int, int] | None = None,
     threads: int = 8,
 ) -> tuple[dict[int, ShardReceipt], list[str]]:
-    """Which blocks are done: receipts by block index, and one sentence for each file that is no valid shard of the run.
+    """Find the blocks that are done: receipts by block index, and why each other file is not a valid shard.
 
-    Reads footers only. Unfinished temporary files are passed over, and shards of ``others``, blocks of the same plan.
-    Where the size of a block's shard is known, by block index, and the file has it, Parquet's own footer is not parsed:
-    six times faster.
+    Only footers are read. Temporary files are skipped, and so are shards of ``others``, which are blocks of the same
+    plan.
+    If the size of a block's shard is known (by block index) and matches the file, Parquet's own footer is not parsed,
+    which is six times faster.
     """
     sizes = known_bytes or {}
     expected = {f"{block.id}{SUFFIX}": block for block in blocks}
@@ -187,12 +188,12 @@ def scan_shards(
 
 
 def verify_shard(path: Path) -> ShardReceipt:
-    """Read all rows and compare their checksum with the footer; the receipt when all is well.
+    """Read all rows, compare their checksum with the footer, and return the receipt.
 
     Raises
     ------
     ShardError
-        As `read_receipt`, or the data were changed after they had been written.
+        As for `read_receipt`, or the data were changed after they were written.
     """
     receipt = read_receipt(path)
     read_shard(path)
@@ -200,25 +201,25 @@ def verify_shard(path: Path) -> ShardReceipt:
 
 
 def read_shard(path: Path) -> pa.Table:
-    """All rows of a shard, in the canonical schema; compared with the checksum that was taken when they were written.
+    """Return all rows of a shard in the canonical schema, after comparing them with the checksum in the footer.
 
     Raises
     ------
     ShardError
-        The file is damaged, or its rows are not those that were written.
+        The file is damaged, or its rows differ from those that were written.
     """
     with open_shard(path) as shard:
         groups = [_read_row_group(shard, number, path) for number in range(shard.num_row_groups)]
         canonical = schema_like(shard.schema_arrow.names)
         footer = _parse_footer(path, shard.metadata)
     if checksum(groups) != footer.get("crc32"):
-        raise ShardError(f"{path} was changed after it was written (its checksum differs); delete it and run again.")
+        raise ShardError(f"{path} was changed after it was written (its checksum differs); delete it and rerun.")
     rows = pa.concat_tables(groups) if groups else canonical.empty_table()
     return rows.cast(canonical)  # names and types are the same; descriptions in the file may be damaged
 
 
 def find_damaged(folder: Path, blocks: Iterable[Block], *, run_digest: str, threads: int = 8) -> dict[int, str]:
-    """Read the shards of all these blocks: by block index, why a file is missing, or no whole shard of the run."""
+    """Read the shards of all these blocks, and return by block index why one is missing or invalid."""
 
     def look(block: Block) -> str | None:
         path = folder / f"{block.id}{SUFFIX}"
@@ -238,7 +239,7 @@ def find_damaged(folder: Path, blocks: Iterable[Block], *, run_digest: str, thre
 
 
 def open_shard(path: Path) -> pq.ParquetFile:
-    """Open for reading, with page checksums verified and columns compared with the canonical ones."""
+    """Open a shard for reading, with page checksums verified and columns compared with the canonical ones."""
     try:
         shard = pq.ParquetFile(path, page_checksum_verification=True)
         found = shard.schema_arrow
@@ -248,13 +249,13 @@ def open_shard(path: Path) -> pq.ParquetFile:
         shard.close()
         raise ShardError(
             f"{path} has columns {', '.join(found.names)}, which are not those of a table, or have other types; "
-            "delete it and run again."
+            "delete it and rerun."
         )
     return shard
 
 
 def checksum(tables: Iterable[pa.Table]) -> int:
-    """CRC-32 over the CRC-32 of each column's values, however the rows are cut into pieces; 0 without rows."""
+    """Return the CRC-32 over the CRC-32s of the columns, independent of how the rows are split; 0 without rows."""
     by_column: dict[str, int] = {}
     for table in tables:
         for name, column in zip(table.column_names, table.columns, strict=True):
@@ -265,10 +266,10 @@ def checksum(tables: Iterable[pa.Table]) -> int:
 
 
 def write_options(table_schema: pa.Schema) -> dict[str, Any]:
-    """How every Parquet file of ours is written: dictionaries of integers, floats split into bytes, page checksums.
+    """Return the options of all Parquet files of ours: dictionaries for integers, split floats, page checksums.
 
-    The first bytes of like floats are alike, and zstd finds them where they stand in a row: so at its fast level -1 a
-    table is smaller than unsplit at level 1, is written in 2/3 of the time and read in half of it.
+    Similar floats share their first bytes, and zstd finds them if they stand in a row. At its fast level -1 a table is
+    therefore smaller than without splitting at level 1, is written in 2/3 of the time and is read in half of it.
     """
     order = [
         pq.SortingColumn(table_schema.get_field_index(name)) for name in SORT_COLUMNS if name in table_schema.names
@@ -285,7 +286,7 @@ def write_options(table_schema: pa.Schema) -> dict[str, Any]:
 
 
 def _check_rows(table: pa.Table, block: Block) -> None:
-    """What only a programmer can get wrong."""
+    """Refuse rows that only a programming error can produce."""
     expected = schema_like(table.column_names)
     if not table.schema.equals(expected):
         raise ValueError(f"rows of block {block.id} have schema\n{table.schema}\nexpected\n{expected}")
@@ -327,16 +328,16 @@ def _read_footer(path: Path) -> tuple[pq.FileMetaData, dict[str, Any]]:
 
 
 def _parse_footer(path: Path, metadata: pq.FileMetaData) -> dict[str, Any]:
-    """Our part of a footer."""
+    """Return our part of a footer."""
     text = (metadata.metadata or {}).get(KEY)
     if text is None:
-        raise ShardError(f"{path} is no shard of lls-decode (no footer); move it out of the folder.")
+        raise ShardError(f"{path} is not a shard of lls-decode (no footer); move it out of the folder.")
     try:
         footer = parse_json(text)
     except ValueError as error:
         raise _unreadable(path, error) from error
     if not isinstance(footer, dict):
-        raise ShardError(f"{path} is damaged (its footer holds no record); delete it and run again.")
+        raise ShardError(f"{path} is damaged (its footer holds no record); delete it and rerun.")
     return footer
 
 
@@ -344,13 +345,14 @@ def _receipt(path: Path, metadata: pq.FileMetaData, footer: dict[str, Any]) -> S
     try:
         if footer["version"][0] != TABLE_VERSION[0]:
             raise ShardError(
-                f"{path} is a shard of version {footer['version'][0]}, this program reads version {TABLE_VERSION[0]}; "
-                "finish the run with the lls-decode that began it."
+                f"{path} is a shard of version {footer['version'][0]}, but this program reads version "
+                f"{TABLE_VERSION[0]}; "
+                "finish the run with the version of lls-decode that started it."
             )
         block = Block(**footer["block"])
         size = path.stat().st_size
         if footer["rows"] != metadata.num_rows or not _is_whole(path, metadata, size):
-            raise ShardError(f"{path} is damaged (its footer does not fit its contents); delete it and run again.")
+            raise ShardError(f"{path} is damaged (its footer does not match its contents); delete it and rerun.")
         return _make_receipt(block, footer, size, path.name)
     except (KeyError, TypeError, IndexError, *UNREADABLE) as error:
         raise _unreadable(path, error) from error
@@ -366,10 +368,10 @@ def _make_receipt(block: Block, footer: Mapping[str, Any], size: int, name: str)
 
 
 def _is_whole(path: Path, metadata: pq.FileMetaData, size: int) -> bool:
-    """Whether columns and footer fill the file.
+    """Return whether columns and footer fill the file exactly.
 
-    Arrow before 18 repeats behind the data of each column its entry of the footer, which begins with its own position:
-    there the last column is followed by its entry, and by nothing else.
+    Arrow before 18 writes a copy of each column's footer entry behind the column's data; the entry begins with its own
+    position. In such files the last column is followed by its entry and nothing else.
     """
     if metadata.num_rows == 0:
         return True
@@ -386,7 +388,7 @@ def _is_whole(path: Path, metadata: pq.FileMetaData, size: int) -> bool:
 
 
 def _data_end(last: pq.ColumnChunkMetaData) -> int:
-    """Position after the last column; a file that lost bytes in the middle shows here."""
+    """Return the position after the last column. It reveals a file that lost bytes in the middle."""
     start = last.data_page_offset
     if last.has_dictionary_page:
         start = min(start, last.dictionary_page_offset)
@@ -394,8 +396,8 @@ def _data_end(last: pq.ColumnChunkMetaData) -> int:
 
 
 def _column_entry(position: int) -> bytes:
-    """Return the first bytes of a ``ColumnChunk`` of Parquet (Thrift, compact): its position, and that more follows."""
-    number, digits = 2 * position, bytearray()  # a zigzag of a number that is not negative
+    """Return the first bytes of Parquet's ``ColumnChunk`` (compact Thrift): its position, and that more follows."""
+    number, digits = 2 * position, bytearray()  # zigzag code of a non-negative number
     while number >= 0x80:
         digits.append(number & 0x7F | 0x80)
         number >>= 7
@@ -404,7 +406,7 @@ def _column_entry(position: int) -> bytes:
 
 
 def _peek(folder: str, name: str, block: Block, run_digest: str, known_bytes: int) -> ShardReceipt | None:
-    """The receipt out of the last bytes of a file of known size; None when anything is not as expected."""
+    """Return the receipt from the last bytes of a file of known size; None if anything is unexpected."""
     try:
         file = os.open(f"{folder}/{name}", os.O_RDONLY | BINARY)
         try:
@@ -426,19 +428,19 @@ def _peek(folder: str, name: str, block: Block, run_digest: str, known_bytes: in
 
 
 def _check_shard(path: Path, block: Block, run_digest: str) -> ShardReceipt | str:
-    """The receipt, or why it is not the shard of this block and run."""
+    """Return the receipt, or why the file is not the shard of this block and run."""
     try:
         metadata, footer = _read_footer(path)
         receipt = _receipt(path, metadata, footer)
     except ShardError as error:
         return str(error)
     if receipt.run_digest != run_digest:
-        return f"{path.name}: of another run (digest {receipt.run_digest}, expected {run_digest})"
+        return f"{path.name}: shard of another run (digest {receipt.run_digest}, expected {run_digest})"
     if not block.is_same_work(Block(**footer["block"])):
-        return f"{path.name}: of another plan (its block owns other frames)"
+        return f"{path.name}: shard of another plan (its block owns other frames)"
     return receipt
 
 
 def _unreadable(path: Path, error: Exception) -> ShardError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ShardError(f"{path} cannot be read as a shard ({reason}); delete it and run again.")
+    return ShardError(f"{path} cannot be read as a shard ({reason}); delete it and rerun.")

@@ -1,4 +1,4 @@
-"""Orders of rows: of a table in memory, and of any number of rows by way of sorted sections on disk."""
+"""Sorting of rows: of a table in memory, or of any number of rows by way of sorted sections on disk."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +16,14 @@ from lls_decode.table.files import temporary_beside
 from lls_decode.table.schema import SORT_COLUMNS
 
 _SECTION_ROWS: Final = 2**18
-"""Sorted at a time."""
+"""Rows that are sorted at a time."""
 _GROUP_ROWS: Final = 2**13
-"""What is held of each section while they are merged."""
+"""Rows of each section that are held in memory during merging."""
 _END: Final = int(np.iinfo(np.int64).max)
 
 
 def sorted_rows(table: pa.Table) -> pa.Table:
-    """Rows by (volume, plane, y, x); rows at the same place by their other columns, so that the order is one."""
+    """Sort rows by (volume, plane, y, x), and rows at the same place by their other columns, so the order is unique."""
     keys = [table[name].to_numpy() for name in SORT_COLUMNS]
     if _strictly_ascending(keys):
         return table.combine_chunks()
@@ -33,19 +33,19 @@ def sorted_rows(table: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True)
 class Order:
-    """An order of rows. It goes by steps first: rows of one step are brought in order together, in memory."""
+    """Sort order that goes by steps first. Rows of the same step are sorted together in memory."""
 
     steps_of: Callable[[pa.Table], npt.NDArray[np.int64]]
-    """Step of each row."""
+    """Function that returns the step of each row."""
     sort: Callable[[pa.Table], pa.Table]
-    """Rows in order: their steps ascend."""
+    """Function that sorts rows; their steps then ascend."""
 
 
 class RowSorter:
-    """Takes rows in pieces and in any order, gives them back in order. Made by `sorted_aside`.
+    """Sorter that takes rows in pieces and in any order, and returns them sorted. Made by `sorted_aside`.
 
-    A few pieces are a sorted section on disk; some thousand rows of a section are held while it is merged with others.
-    Of rows that came in order, that is one or two sections at a time, of rows in disorder all of them.
+    Pieces are collected into sorted sections on disk. While sections are merged, some thousand rows of each overlapping
+    section are held: of one or two sections if rows came in order, of all sections if they came in disorder.
     """
 
     def __init__(self, path: Path, table_schema: pa.Schema, order: Order) -> None:
@@ -55,7 +55,7 @@ class RowSorter:
         )
         self._waiting: list[pa.Table] = []
         self._sections: list[tuple[range, int]] = []
-        """Row groups of each, and the first step."""
+        """Row groups and first step of each section."""
 
     def add(self, table: pa.Table) -> None:
         """Add rows, with the columns of the schema."""
@@ -64,7 +64,7 @@ class RowSorter:
             self._write_run()
 
     def pieces(self) -> Iterator[pa.Table]:
-        """All rows in order, some thousand at a time; afterwards none can be added."""
+        """Return all rows in order, some thousand at a time; no rows can be added afterwards."""
         self._write_run()
         self._writer.close()
         with pq.ParquetFile(self._path) as file:
@@ -79,7 +79,7 @@ class RowSorter:
                         section.load()
 
     def close(self) -> None:
-        """Take no more rows."""
+        """Stop accepting rows."""
         self._writer.close()
 
     def _write_run(self) -> None:
@@ -93,29 +93,29 @@ class RowSorter:
 
 
 class _SortedSection:
-    """Row groups whose rows are in order."""
+    """Sorted row groups of one section."""
 
     def __init__(self, file: pq.ParquetFile, groups: range, first_step: int, order: Order) -> None:
         self._file, self._groups, self._order = file, deque(groups), order
         self._rows: pa.Table = file.schema_arrow.empty_table()
         self.first = _END
-        """Step of the first row at hand."""
+        """Step of the first row in memory."""
         self.known_to = first_step
-        """All rows of steps before this one are at hand, or were taken."""
+        """All rows with steps below this one are in memory or were taken."""
 
     @property
     def is_over(self) -> bool:
-        """All rows were taken."""
+        """Whether all rows were taken."""
         return self.known_to == self.first == _END
 
     def load(self) -> None:
-        """Read one row group more."""
+        """Read one more row group."""
         self._rows = pa.concat_tables([self._rows, self._file.read_row_group(self._groups.popleft())])
         self.first = self._first_step(self._rows)
         self.known_to = self._first_step(self._rows.slice(len(self._rows) - 1)) if self._groups else _END
 
     def take(self, bound: int) -> pa.Table:
-        """Remove and return the rows of steps before ``bound``."""
+        """Remove and return the rows with steps below ``bound``."""
         count = int(np.searchsorted(self._order.steps_of(self._rows), bound))
         taken, self._rows = self._rows.slice(0, count), self._rows.slice(count)
         self.first = self._first_step(self._rows)
@@ -142,13 +142,13 @@ def _by_frame(table: pa.Table) -> pa.Table:
 
 
 CANONICAL: Final = Order(_planes, sorted_rows)
-"""The order of localizations in a table of ours: by volume, plane, y, x."""
+"""Order of localizations in a table of ours: by volume, plane, y, x."""
 BY_FRAME: Final = Order(_frames, _by_frame)
-"""By frame; rows of one frame stay in the order in which they were added. Needs no other column."""
+"""Order by frame; rows of one frame keep the order in which they were added. No other column is needed."""
 
 
 def molecule_order(planes_per_volume: int) -> Order:
-    """The order of molecules in a table of ours: by the volume in which they were seen last, then by their number."""
+    """Return the order of molecules in a table of ours: by the volume in which they were last seen, then by number."""
 
     def volumes(table: pa.Table) -> npt.NDArray[np.int64]:
         return np.asarray(table["last_frame"].to_numpy().astype(np.int64) // planes_per_volume)
@@ -165,7 +165,7 @@ def molecule_order(planes_per_volume: int) -> Order:
 
 @contextmanager
 def sorted_aside(out: Path, table_schema: pa.Schema, order: Order = CANONICAL) -> Iterator[RowSorter]:
-    """A sorter whose sections lie beside ``out``, and are removed in the end.
+    """Give a sorter whose sections lie beside ``out`` and are deleted in the end.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def sorted_aside(out: Path, table_schema: pa.Schema, order: Order = CANONICAL) -
 
 
 def _strictly_ascending(keys: Sequence[npt.NDArray[Any]]) -> bool:
-    """Whether each row is after the one before, first key first."""
+    """Return whether each row comes strictly after the one before; the first key counts first."""
     if len(keys[0]) < 2:
         return True
     undecided = np.ones(len(keys[0]) - 1, dtype=np.bool_)

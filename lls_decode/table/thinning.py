@@ -1,7 +1,7 @@
-"""Which rows of a table are taken where all are too many: an even choice that is the same every time.
+"""Choose an even subset of the rows of a table, reproducibly.
 
-The choice depends on the number of a row only, never on how the rows are stored or read, so that it can be made while a
-table is streamed.
+The choice depends only on row numbers, never on how rows are stored or read, so it can be made while a table is
+streamed.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ def row_lot(row: Integers) -> npt.NDArray[np.float64]:
 def thinned_rows(num_rows: int, limit: int) -> Integers:
     """Return the numbers of at most ``limit`` rows, ascending: one from each of ``limit`` equal parts of the table.
 
-    Within its part a row is chosen by lot, so that a pattern that repeats along the table is not seen through a comb.
+    The row within each part is drawn at random, so that patterns that repeat along the table cause no aliasing.
     """
     if num_rows <= limit:
         return np.arange(num_rows, dtype=np.int64)

@@ -80,8 +80,8 @@ def test_frames_of_a_volume_are_averaged(tmp_path: Path) -> None:
         ("frame,dx_nm\n0,1\n", "no column 'dy_nm'"),
         ("t,dx_nm,dy_nm\n0,1,2\n", "no column 'volume'"),
         ("volume,dx_nm,dy_nm\n0,1,2\n3,1,2\n", "without gaps"),
-        ("volume,dx_nm,dy_nm\n0,here,2\n1,1,2\n", "no numbers"),
-        ("volume,dx_nm,dy_nm\n0,nan,2\n1,1,2\n", "no numbers"),
+        ("volume,dx_nm,dy_nm\n0,here,2\n1,1,2\n", "not numbers"),
+        ("volume,dx_nm,dy_nm\n0,nan,2\n1,1,2\n", "not numbers"),
         ("volume,dx_nm,dy_nm\n", "without gaps"),
         ("", "cannot be read"),
     ],
@@ -102,7 +102,7 @@ def test_a_curve_is_applied_once(as_csv: bool, movie: Made, tmp_path: Path) -> N
         path = tmp_path / "curve.csv"
         rows = np.column_stack([curve.volume, curve.shift_nm + 7.0])
         np.savetxt(path, rows, delimiter=",", header="volume,dx_nm,dy_nm,dz_nm", comments="", fmt="%.2f")
-    with pytest.raises(ConfigError, match=r"corrected by this drift curve already.*--undo"):
+    with pytest.raises(ConfigError, match=r"already corrected by this drift curve.*--undo"):
         correct_drift(one, apply=path, out=tmp_path / "two.parquet")
     assert not (tmp_path / "two.parquet").exists()
     undo_correction(one, tmp_path / "back.parquet")

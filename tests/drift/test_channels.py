@@ -62,5 +62,5 @@ def test_beads_need_a_channel(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a bead is not at the same place in each"):
         estimate_drift(made.path, method="fiducials")
     one = write_two(tmp_path / "one.parquet", channel_column=False)
-    with pytest.raises(ConfigError, match="no column 'channel', so that there is no channel 1"):
+    with pytest.raises(ConfigError, match="no column 'channel', so channel 1 cannot be selected"):
         estimate_drift(one.path, channel=1)

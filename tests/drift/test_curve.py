@@ -50,7 +50,7 @@ def test_mean_is_zero(curve: DriftCurve) -> None:
     [
         ({"volume": [0, 1], "dx_nm": [0.0, 1.0], "dy_nm": [0.0, 1.0]}, "no column 'dz_nm'"),
         ({"volume": [0, 2], "dx_nm": [0.0, 1.0], "dy_nm": [0.0, 1.0], "dz_nm": [0.0, 0.0]}, "without gaps"),
-        ({"volume": [0, 1], "dx_nm": [0.0, np.nan], "dy_nm": [0.0, 1.0], "dz_nm": [0.0, 0.0]}, "no numbers"),
+        ({"volume": [0, 1], "dx_nm": [0.0, np.nan], "dy_nm": [0.0, 1.0], "dz_nm": [0.0, 0.0]}, "not numbers"),
     ],
 )
 def test_bad_curves_are_refused(columns: dict[str, list[float]], says: str, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_each_mistake_is_named_and_undone(mistake: str) -> None:
     for cause in result.causes:
         assert cause.options in result.options or len(result.causes) > 1
         assert cause.before != cause.after
-    assert result.lines()[-1] == "Nothing of this was applied to the scores."
+    assert result.lines()[-1] == "None of these corrections is applied to the scores."
 
 
 @pytest.mark.parametrize(
@@ -281,5 +281,5 @@ def test_changes_that_make_no_sense(values: dict[str, Any], message: str) -> Non
 
 def test_planes_of_single_planes_are_refused() -> None:
     truth, _ = tables(0, frames=5)
-    with pytest.raises(ConfigError, match="one plane a volume"):
+    with pytest.raises(ConfigError, match="one plane per volume"):
         TruthChange(planes="reversed").apply(truth)

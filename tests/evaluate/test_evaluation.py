@@ -129,7 +129,7 @@ def test_json_is_plain_and_keeps_the_score_on_top() -> None:
 
 def test_bounds_of_another_truth_are_refused() -> None:
     truth, found, bounds = tables()
-    with pytest.raises(ConfigError, match=r"Bounds were given for 5 emitters, the truth has 6000"):
+    with pytest.raises(ConfigError, match=r"Bounds were given for 5 emitters, but the truth has 6000"):
         evaluate(truth, found, bounds=bounds.select(np.arange(5)))
 
 

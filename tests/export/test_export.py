@@ -438,7 +438,7 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
 
 def test_a_table_without_pixel_size(tmp_path: Path, columns: Columns) -> None:
     table = write_table(tmp_path / "table.parquet", columns, pixel_size=None)
-    with pytest.raises(ConfigError, match="how large a pixel is"):
+    with pytest.raises(ConfigError, match="does not state the pixel size"):
         export(table, "smap")
     assert export(table, "smap", pixel_size=PIXEL).exists()
     assert export(table, "smlm").exists()  # has its origin where we have it

@@ -91,7 +91,7 @@ LOOK_ALIKES: dict[str, tuple[str, str, str]] = {
     "a fit of splines with our names": (
         text("frame,x_pix,y_pix,z_nm,photons,background,x_nm,y_nm", "{frame},1.5,3,0,900,9,150,240"),
         "fit3dcspline",
-        "its names are also ours",
+        "its column names are also ours",
     ),
 }  # fmt: skip
 
@@ -127,7 +127,7 @@ def test_a_look_alike_is_asked_for(name: str, call: Call, tmp_path: Path) -> Non
 def test_a_parquet_with_the_names_of_a_csv(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pd.DataFrame({"frame": [3], "x [nm]": [150.0], "y [nm]": [240.0]}).to_parquet(path)
-    with pytest.raises(TableError, match="it is no csv"):
+    with pytest.raises(TableError, match="it is not a csv"):
         import_table(path, tmp_path / "out.parquet", pixel_size=PIXEL)
     found, _ = columns_of(import_table(path, tmp_path / "out.parquet", first_frame=3, origin="centre"))
     assert (found["frame"][0], found["x_nm"][0], found["y_nm"][0]) == (0, 150, 240)
@@ -327,8 +327,8 @@ WRONG_MAPS = {
     "one of ours twice": ("frame=T,x_nm=Xpos,x_nm=Ypos", "gives x_nm twice"),
     "a unit of no length": ("frame=T,x_nm=Xpos (parsec),y_nm=Ypos", "the unit 'parsec'; expected nm, um"),
     "pixels of no size": ("frame=T,x_nm=Xpos (px),y_nm=Ypos", "give pixel_size (--pixel-nm)"),
-    "a depth in pixels": ("frame=T,x_nm=Xpos,y_nm=Ypos,z_nm=Zpos (px)", "in 'px', from which z_nm does not follow"),
-    "counts for photons": ("frame=T,x_nm=Xpos,y_nm=Ypos,photons=Zpos (ADU)", "from which photons does not follow"),
+    "a depth in pixels": ("frame=T,x_nm=Xpos,y_nm=Ypos,z_nm=Zpos (px)", "in 'px', which cannot be converted to z_nm"),
+    "counts for photons": ("frame=T,x_nm=Xpos,y_nm=Ypos,photons=Zpos (ADU)", "which cannot be converted to photons"),
     "no x": ("frame=T,y_nm=Ypos", "columns T, Xpos"),
 }
 
@@ -355,7 +355,7 @@ def test_nothing_of_a_table_of_ours_is_said_again(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")
     table = import_table(path, tmp_path / "a.parquet")
-    with pytest.raises(ConfigError, match="leave out --columns"):
+    with pytest.raises(ConfigError, match="omit --columns"):
         import_table(table, tmp_path / "b.parquet", first_frame=1)
 
 

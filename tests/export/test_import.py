@@ -29,7 +29,7 @@ FILES: dict[str, tuple[float | None, int | str]] = {
     "locan/SMLM_dstorm_data.smlm": (None, 10),
     "locan/Thunderstorm_dstorm_data.csv": (100, 19),
     "picasso/testdata_locs.hdf5": (None, 564),
-    "picasso/testdata_locs.yaml": (None, "those of no csv that is known"),
+    "picasso/testdata_locs.yaml": (None, "which match no known csv"),
     "pyme/test_hdf.hdf": (None, "Localizations, MetaData at its root"),
     "smap/cme_2um_site_uncorrected_sml.csv": (100, 4382),
     "sotilt3d/fiducial_bead_EasyDHPSF_localizations.csv": (None, 1932),
@@ -206,8 +206,8 @@ BAD: dict[str, tuple[str, str]] = {
         "no column 'frame_ix'",
     ),
     "unknown": ("t,a,b\n1,2,3\n", "has the columns t, a, b"),
-    "no text": ("\x00\x01\x02", "of no kind that is known"),
-    "a cut HDF5": ("\x89HDF\r\n\x1a\n", "damaged or not complete"),
+    "no text": ("\x00\x01\x02", "of unknown kind"),
+    "a cut HDF5": ("\x89HDF\r\n\x1a\n", "damaged or incomplete"),
 }
 
 

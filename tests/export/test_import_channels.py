@@ -97,7 +97,7 @@ def test_the_command(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_a_channel_where_there_is_none(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")
-    with pytest.raises(TableError, match="no column that tells one channel from another"):
+    with pytest.raises(TableError, match="no column that states the channel of each row"):
         import_table(path, tmp_path / "out.parquet", channel=1)
 
 

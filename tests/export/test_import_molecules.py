@@ -180,5 +180,5 @@ def test_a_table_of_molecules_comes_back_in_order(tmp_path: Path, monkeypatch: p
     expected, found = read_table(ours)[0], read_table(again)[0]
     assert found.replace_schema_metadata(None).equals(expected.replace_schema_metadata(None))
     pd.read_parquet(table).drop(columns="last_frame").to_parquet(tmp_path / "lost.parquet")
-    with pytest.raises(TableError, match="no column last_frame, which each molecule has"):
+    with pytest.raises(TableError, match="no column last_frame, which every table of molecules has"):
         import_table(tmp_path / "lost.parquet", tmp_path / "b.parquet")

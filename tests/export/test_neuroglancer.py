@@ -226,7 +226,7 @@ class TestWhatIsReplaced:
         out = tmp_path / "out"
         export_table(small, out, format="neuroglancer")
         (out / "notes.txt").write_text("mine")
-        with pytest.raises(OutputError, match="holds something else"), command(force=force):
+        with pytest.raises(OutputError, match="holds something other"), command(force=force):
             export_table(small, out, format="neuroglancer")
         assert (out / "notes.txt").read_text() == "mine"
         assert (out / "info").exists()

@@ -125,7 +125,7 @@ def test_parquet_of_other_programs(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"has the columns t, u.*rename the columns"):
         import_table(tmp_path / "other.parquet", tmp_path / "b.parquet")
     foreign.assign(frame=["one", "two"]).to_parquet(tmp_path / "words.parquet")
-    with pytest.raises(TableError, match="'frame' that holds no numbers"):
+    with pytest.raises(TableError, match="'frame' that is not numeric"):
         import_table(tmp_path / "words.parquet", tmp_path / "b.parquet", first_frame=0, origin="centre")
 
 

@@ -176,11 +176,11 @@ def test_one_channel_of_a_joined_table_is_the_table(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=100)}, {}, "another pixel size .*x_nm 104.0.*x_nm 100.0"),
-    "planes": ({"planes": 4}, {}, "another planes a volume .5 and 4."),
+    "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=100)}, {}, "differ in pixel size .*x_nm 104.0.*x_nm 100.0"),
+    "planes": ({"planes": 4}, {}, "differ in planes per volume .5 and 4."),
     "geometry": ({"geometry": STAGE}, {}, "differ in the columns xs_nm, ys_nm, zs_nm"),
-    "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not say which channel .*--channels"),
-    "one with a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not say which channel"),
+    "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not state its channel .*--channels"),
+    "one with a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not state its channel"),
     "too few names": ({}, {"channels": ["a"]}, "1 names of channels"),
     "same channel, same frames": (
         {"channels": [ACTIN]}, {"first": {"channels": [ACTIN]}, "same_frames": True}, "both of channel 'actin'"
@@ -217,7 +217,7 @@ def test_other_refusals(tmp_path: Path) -> None:
     rows, metadata = read_table(two)
     with table_writer(tmp_path / "mixed.parquet", rows.schema.remove_metadata(), metadata) as writer:
         writer.write(rows.take(np.random.default_rng(0).permutation(len(rows))))
-    with pytest.raises(TableError, match=r"not in the order of frames.*lls-decode import"):
+    with pytest.raises(TableError, match=r"not sorted by frame.*lls-decode import"):
         join_tables([one, tmp_path / "mixed.parquet"], tmp_path / "all.parquet", same_frames=True)
 
 

@@ -127,7 +127,7 @@ def test_png_rows_come_back(tmp_path: Path, number: int, band: int) -> None:
         write_png(tmp_path / "a.png", bands, width=19, height=number, pixel_nm=5, text={"Software": "x"})
         with Image.open(tmp_path / "a.png") as file:
             assert np.array_equal(np.asarray(file), picture)
-    with pytest.raises(ValueError, match="rows of a picture of"):
+    with pytest.raises(ValueError, match="rows were given for a picture of"):
         write_png(tmp_path / "a.png", bands, width=19, height=number + 1, pixel_nm=5, text={})
 
 

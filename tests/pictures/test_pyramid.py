@@ -189,7 +189,7 @@ def test_halved_is_the_mean_with_darkness_at_the_end(by: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "how", "message"),
     [
-        ("a.png", {}, "those of a pyramid"),
+        ("a.png", {}, "does not end like a pyramid"),
         ("a.zarr", {"z_pixel_nm": 10.0}, "A volume is a histogram"),
         ("a.ome.tif", {"z_pixel_nm": 10.0, "mode": "histogram"}, "written as .zarr"),
         ("a.zarr", {"mode": "histogram", "blur_nm": 10.0}, "makes no histogram"),

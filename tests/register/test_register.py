@@ -121,11 +121,11 @@ def test_molecules_are_moved(tmp_path: Path) -> None:
 def test_never_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", np.random.default_rng(0).uniform(0, 1000, (50, 3)))
     apply_transformation(path, turned(), tmp_path / "b.parquet")
-    with pytest.raises(ConfigError, match="moved by this transformation already"):
+    with pytest.raises(ConfigError, match="already moved by this transformation"):
         apply_transformation(tmp_path / "b.parquet", turned(), tmp_path / "c.parquet")
     other = write(tmp_path / "d.parquet", np.random.default_rng(1).uniform(0, 1000, (50, 3)))
     join_tables([tmp_path / "b.parquet", other], tmp_path / "joined.parquet")
-    with pytest.raises(ConfigError, match="moved by this transformation already"):
+    with pytest.raises(ConfigError, match="already moved by this transformation"):
         apply_transformation(tmp_path / "joined.parquet", turned(), tmp_path / "c.parquet")
     assert apply_transformation(tmp_path / "b.parquet", turned(-30.0), tmp_path / "c.parquet") == 50
 
@@ -193,11 +193,11 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", np.random.default_rng(0).uniform(0, FIELD_NM, (500, 3)))
-    with pytest.raises(ConfigError, match="one table; give the moving table too"):
+    with pytest.raises(ConfigError, match="one table; also give the moving table"):
         register_tables(path)
-    with pytest.raises(ConfigError, match="only serves to move a table"):
+    with pytest.raises(ConfigError, match="only used to move a table"):
         register_tables(path, apply=turned())
-    with pytest.raises(ConfigError, match="leave out the other one"):
+    with pytest.raises(ConfigError, match="omit the other table"):
         register_tables(path, path, apply=turned(), out=tmp_path / "b.parquet")
     (tmp_path / "t.yaml").write_text(turned().to_yaml().replace("angle_rad", "angle"))
     with pytest.raises(ConfigError, match="a map of kind rigid has the parameters"):

@@ -186,9 +186,9 @@ def test_what_others_wrote_is_kept(name: str, tmp_path: Path) -> None:
 
 def test_nothing_but_files_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
-    with command(force=True), pytest.raises(OutputError, match="is no file"):
+    with command(force=True), pytest.raises(OutputError, match="is not a file"):
         write_text(tmp_path / "folder.png")
-    with command(force=True), pytest.raises(OutputError, match="is no file"):
+    with command(force=True), pytest.raises(OutputError, match="is not a file"):
         write_text(Path("/dev/null"))
     assert not Path("/dev/null").is_file()
 
@@ -204,7 +204,7 @@ def test_ours_is_replaced_by_its_own_kind_only(tmp_path: Path) -> None:
     write_picture(picture)
     before = content(tmp_path)
     for path, write in ((table, write_picture), (picture, write_table), (molecules, write_table)):
-        with pytest.raises(OutputError, match=r"another kind of file"):
+        with pytest.raises(OutputError, match=r"the new file is of another kind"):
             write(path)
     assert content(tmp_path) == before
     with command(force=True):

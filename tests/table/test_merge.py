@@ -224,7 +224,9 @@ def test_metadata_round_trip(tmp_path: Path, shards: Path, blocks: tuple[Block, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param('{"version":[2,0]}', r"version 2\.0, this program reads version 1\.x", id="newer major version"),
+        pytest.param(
+            '{"version":[2,0]}', r"version 2\.0, but this program reads version 1\.x", id="newer major version"
+        ),
         pytest.param('{"version":[0,9]}', r"version 0\.9", id="older major version"),
         pytest.param('{"version":"new"}', "damaged metadata", id="version is a word"),
         pytest.param("{", "damaged metadata", id="no JSON"),
@@ -274,9 +276,9 @@ def test_emitters_of_a_table(tmp_path: Path, shards: Path, blocks: tuple[Block, 
     [
         ({"frame": [0], "x_nm": [1.0]}, "no column 'y_nm'"),
         ({"frame": [None], "x_nm": [1.0], "y_nm": [1.0]}, "of type null"),
-        ({"frame": [0, None], "x_nm": [1.0, 1.0], "y_nm": [1.0, 1.0]}, "no whole number"),
-        ({"frame": [0.5], "x_nm": [1.0], "y_nm": [1.0]}, "no whole number"),
-        ({"frame": [-1], "x_nm": [1.0], "y_nm": [1.0]}, "no whole number"),
+        ({"frame": [0, None], "x_nm": [1.0, 1.0], "y_nm": [1.0, 1.0]}, "not a whole number"),
+        ({"frame": [0.5], "x_nm": [1.0], "y_nm": [1.0]}, "not a whole number"),
+        ({"frame": [-1], "x_nm": [1.0], "y_nm": [1.0]}, "not a whole number"),
         ({"frame": ["a"], "x_nm": [1.0], "y_nm": [1.0]}, "of type string, expected numbers"),
     ],
 )

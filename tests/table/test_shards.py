@@ -188,7 +188,7 @@ def test_flipped_data_bit_is_seen_by_the_check_and_not_by_the_footer(
     flipped[len(flipped) // 2] ^= 1
     path.write_bytes(flipped)
     read_receipt(path)
-    with pytest.raises(ShardError, match="delete it and run again"):
+    with pytest.raises(ShardError, match="delete it and rerun"):
         verify_shard(path)
 
 
@@ -208,10 +208,10 @@ def test_scan_says_why_a_file_does_not_count(tmp_path: Path, blocks: tuple[Block
     assert len(reasons) == 5
     for part in (
         "notes.txt: not a shard of this plan",
-        "b000001.parquet: of another run (digest another, expected 0123456789abcdef)",
-        "b000003.parquet: of another plan",
+        "b000001.parquet: shard of another run (digest another, expected 0123456789abcdef)",
+        "b000003.parquet: shard of another plan",
         "b000004.parquet cannot be read as a shard",
-        "b000005.parquet is no shard of lls-decode",
+        "b000005.parquet is not a shard of lls-decode",
     ):
         assert any(part in reason for reason in reasons), part
 
@@ -224,7 +224,7 @@ def test_shard_of_a_future_version(tmp_path: Path, blocks: tuple[Block, ...]) ->
     footer = b'{"version":[2,0],"block":{},"run_digest":"x","rows":0,"crc32":0,"stats":{}}'
     table = schema(False).empty_table().replace_schema_metadata({b"lls_decode_shard": footer})
     pq.write_table(table, tmp_path / "b000000.parquet")
-    with pytest.raises(ShardError, match="version 2, this program reads version 1"):
+    with pytest.raises(ShardError, match="version 2, but this program reads version 1"):
         read_receipt(tmp_path / "b000000.parquet")
 
 

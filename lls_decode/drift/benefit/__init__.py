@@ -1,1 +1,1 @@
-"""Whether a correction helps: judged by rows that it was not made from."""
+"""Whether a drift correction helps, judged by rows that the drift was not measured from."""

@@ -1,9 +1,9 @@
-"""Whether a correction helps: what it does to rows that it was not made from.
+"""Whether a drift correction helps, judged by rows that the drift was not measured from.
 
-Rows of one molecule or one structure, seen at different times, come nearer to each other when drift is taken off, and
-go apart when what is taken off was none. So pairs of rows that were recorded at different times are counted, before and
-after, in one half of the table with a drift that only the other half has told; by cells, which tell how uncertain the
-count is.
+A correct drift correction brings rows of one molecule or structure, seen at different times, nearer to each other; a
+wrong one moves them apart. So pairs of rows that were recorded at different times are counted, before and after. Each
+half of the table is corrected by a drift that was measured from the other half only. Pairs are counted by cell, which
+gives the uncertainty of the count.
 """
 
 from dataclasses import dataclass
@@ -20,42 +20,42 @@ Integers = npt.NDArray[np.int64]
 Verdict = Literal["better", "worse", "no difference", "not told"]
 
 _NEAR: Final = 2.0
-"""Distance of near pairs, in standard deviations of the distance of two localizations of one place."""
+"""Distance of near pairs, in standard deviations of the distance between two localizations of one place."""
 _MAX_PAIRS: Final = 2_000_000
 _TIMES: Final = 8
-"""Parts of the acquisition with equally many rows; a pair counts if its rows are of different ones."""
+"""Number of parts of the acquisition, with equal numbers of rows. A pair counts if its rows are in different parts."""
 _GROUPS: Final = 24
-"""Of cells, left out one by one to find the uncertainty."""
+"""Number of groups of cells; leaving out one group at a time gives the uncertainty."""
 _MIN_PAIRS: Final = 30
 _SIGNIFICANT: Final = 2.0
 _BINS: Final = 40
 _WIDTH_RANGE: Final = 8.0
-"""Largest distance from which the width is read, in the same unit as `_NEAR`, beside the drift itself."""
+"""Largest distance from which the width is read, without the drift itself, in the same unit as `_NEAR`."""
 
 
 @dataclass(frozen=True)
 class Benefit:
-    """What a correction has done to rows that did not tell it."""
+    """Effect of a correction on rows that the drift was not measured from."""
 
     verdict: Verdict
     rows: int
-    """That were looked at."""
+    """Number of rows examined."""
     gain: float | None = None
-    """Near pairs of different times afterwards, over before."""
+    """Number of near pairs of different times after the correction, divided by the number before."""
     gain_sigma: float | None = None
     resolution_before_nm: float | None = None
-    """Full width at half maximum of the distribution of a place's rows, from the distances of pairs of different times;
-    None where no peak stands out."""
+    """Full width at half maximum of the scatter of rows of one place, from the distances of pairs of different times;
+    None if no peak stands out."""
     resolution_after_nm: float | None = None
 
     def words(self) -> str:
-        """One sentence."""
+        """Return the result in one sentence."""
         if self.verdict == "not told":
             return f"too few rows of the same places at different times among {self.rows} to tell whether it helps"
         verdict = {
             "better": "it helps",
             "worse": "it makes the table worse",
-            "no difference": "it makes no difference that could be measured",
+            "no difference": "it makes no measurable difference",
         }[self.verdict]
         widths = (self.resolution_before_nm, self.resolution_after_nm)
         before, after = ("no peak" if value is None else f"{value:.0f} nm" for value in widths)
@@ -67,17 +67,17 @@ class Benefit:
 
 @dataclass(frozen=True)
 class Unseen:
-    """Points, and a drift that others have told."""
+    """Points, and a drift that was measured from other points."""
 
     points: Points
     cell: Integers
-    """(N,)"""
+    """(N,) cell of each point."""
     shift_VD: Floats
-    """From the first volume of the points on."""
+    """(V, D) displacements, from the first volume of the points on."""
 
 
 def measure_benefit(parts: list[Unseen]) -> Benefit:
-    """Compare near pairs of different times before and after, over all parts."""
+    """Compare the numbers of near pairs of different times before and after correction, over all parts."""
     counts: list[Floats] = []
     widths: list[tuple[Floats, Floats, Floats]] = []
     rows = sum(len(part.points) for part in parts)
@@ -105,7 +105,7 @@ def measure_benefit(parts: list[Unseen]) -> Benefit:
 
 
 def _unit(points: Points) -> Floats:
-    """``(D,)`` nm, standard deviation of the distance of two localizations of one place."""
+    """Return the standard deviation ``(D,)`` of the distance between two localizations of one place, nm."""
     return np.asarray(np.sqrt(2) * points.sigma_nm)
 
 
@@ -117,14 +117,17 @@ def _scaled(part: Unseen, *, corrected: bool) -> Floats:
 
 
 def _near_pairs(place_ND: Floats, time: Integers, group: Integers) -> Floats:
-    """Pairs of different times that are near each other, by the group of one of their points."""
+    """Return the number of near pairs of different times in each group.
+
+    A pair belongs to the group of one of its points.
+    """
     one, other, every = _pairs(place_ND, _NEAR)
     apart = time[::every][one] != time[::every][other]
     return np.bincount(group[::every][one][apart], minlength=_GROUPS).astype(np.float64) * every**2
 
 
 def _distances(place_N2: Floats, time: Integers, edges: Floats) -> Floats:
-    """Pairs of different times by their distance, per area."""
+    """Return the number of pairs of different times per area, by distance."""
     one, other, every = _pairs(place_N2, float(edges[-1]))
     apart = time[::every][one] != time[::every][other]
     some = place_N2[::every]
@@ -133,7 +136,7 @@ def _distances(place_N2: Floats, time: Integers, edges: Floats) -> Floats:
 
 
 def _pairs(place_ND: Floats, radius: float) -> tuple[Integers, Integers, int]:
-    """Pairs of every n-th point, n as small as their number allows."""
+    """Return the pairs among every n-th point, and n, which is as small as the limit on pairs allows."""
     every = 1
     while True:
         tree = cKDTree(place_ND[::every])
@@ -145,7 +148,7 @@ def _pairs(place_ND: Floats, radius: float) -> tuple[Integers, Integers, int]:
 
 
 def _jackknife(count_2G: Floats) -> tuple[float, float]:
-    """Logarithm of after over before, and its standard deviation, from leaving out groups one by one."""
+    """Return the logarithm of the ratio after/before and its standard deviation, by leaving out one group at a time."""
     used = count_2G[:, count_2G.sum(axis=0) > 0]
     total = used.sum(axis=1)
     number = used.shape[1]
@@ -157,7 +160,7 @@ def _jackknife(count_2G: Floats) -> tuple[float, float]:
 
 
 def _mean_width(profiles: list[tuple[Floats, Floats]], unit_nm: float) -> float | None:
-    """Of the peak at 0 over what is there at the largest distances, in nm; None where it does not stand out."""
+    """Return the mean width in nm of the peak at 0 above the level at large distances; None without a clear peak."""
     found = [_width(edges, density) for edges, density in profiles]
     known = [value for value in found if value is not None]
     return float(np.mean(known)) * unit_nm if known else None
@@ -177,5 +180,5 @@ def _width(edges: Floats, density: Floats) -> float | None:
         return None
     high, low = density[at - 1] - level, density[at] - level
     half = centre[at - 1] + (centre[at] - centre[at - 1]) * (high - top / 2) / max(high - low, 1e-12)
-    # pairs are sqrt(2) as wide as a place's rows; half of the width on either side
+    # the distribution of pair distances is sqrt(2) times as wide as that of rows, and half covers one side only
     return float(np.sqrt(2) * half)

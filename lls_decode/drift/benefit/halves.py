@@ -1,8 +1,8 @@
-"""Halves of a table that have no molecule in common: by where its rows are.
+"""Halves of a table that have no molecule in common, split by the positions of rows.
 
-Frames of one molecule, and visits to one binding site, lie at one place. Two halves that are made of whole cells of a
-grid share none of them, however long a molecule is on and however often a site is visited; so what the two tell differs
-by the whole of their errors.
+All frames of a molecule, and all visits to a binding site, lie at one place. Two halves made of whole grid cells
+therefore share no molecule, however long it is on and however often the site is visited. So the errors of the drifts
+measured from the two halves are independent.
 """
 
 from typing import Final
@@ -17,19 +17,23 @@ Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 _CELL_KERNELS: Final = (40.0, 20.0, 10.0)
-"""Sides of a cell that are tried, in kernels: pairs of points over its border are lost."""
+"""Cell sizes that are tried, in kernels. Large cells are better, since pairs across borders are lost."""
 _MIN_CELLS: Final = 64
 _BALANCE: Final = 2
-"""Cells with about equally many points of which one goes to each half."""
+"""Number of cells with about equal numbers of points from which one cell goes to the first half."""
 _MAX_RATIO: Final = 4.0
-"""Robust standard deviations beyond which a difference of halves counts no more: one of them found nothing."""
+"""Limit of outliers, in robust standard deviations: a larger difference of the halves, where one of them failed, counts
+only this much."""
 _POWERS: Final = np.linspace(0.4, 2.5, 22)
 _BETTER: Final = 4.0
-"""By so much (of the logarithm of the likelihood) a power explains the differences better if it is not to be 1."""
+"""Gain in log-likelihood above which a power other than 1 is used."""
 
 
 def cells_of(position_ND: npt.NDArray[np.floating], kernel_nm: Floats) -> Integers:
-    """``(N,)`` number of the lateral cell of each point (at rest), as large as there are enough of them."""
+    """Return the number ``(N,)`` of each point's lateral cell, with points at rest.
+
+    Cells are as large as their count allows.
+    """
     number = np.zeros(len(position_ND), dtype=np.int64)
     for kernels in _CELL_KERNELS:
         index = np.floor(position_ND[:, :2] / (kernels * kernel_nm[:2])).astype(np.int64)
@@ -41,7 +45,7 @@ def cells_of(position_ND: npt.NDArray[np.floating], kernel_nm: Floats) -> Intege
 
 
 def halve(cell_N: Integers, seed: int) -> Flags:
-    """``(N,)`` whether a point is in the first half: of cells with about equally many points, one in each."""
+    """Return whether each point is in the first half ``(N,)``; of two similarly full cells, one goes to each half."""
     count = np.bincount(cell_N)
     order = np.argsort(count, kind="stable")
     random = np.random.default_rng(seed)
@@ -54,10 +58,12 @@ def halve(cell_N: Integers, seed: int) -> Flags:
 
 
 def calibrate(sigma_WD: Floats, stated_RD: Floats, off_RD: Floats) -> Floats:
-    """Standard deviations ``factor * sigma ** power`` that explain errors ``off`` of values that state ``stated``.
+    """Calibrate standard deviations as ``factor * sigma ** power`` so that they explain the observed errors.
 
-    The power is 1 unless another one is clearly more likely: of windows with few points and with many, those with few
-    may state too little and those with many too much.
+    ``stated_RD`` are the standard deviations stated for the values whose errors are ``off_RD``.
+
+    The power is 1 unless another one is clearly more likely. Another power helps if windows with few points state too
+    small deviations, and windows with many points too large ones.
     """
     calibrated = np.empty_like(sigma_WD)
     for axis in range(sigma_WD.shape[1]):
@@ -72,7 +78,7 @@ def calibrate(sigma_WD: Floats, stated_RD: Floats, off_RD: Floats) -> Floats:
 
 
 def _cost(shape: Floats, off: Floats) -> tuple[float, float]:
-    """Negative logarithm of the likelihood (normal distribution), and the factor; far outliers count as near ones."""
+    """Return the negative log-likelihood (normal distribution, outliers clipped) and the best factor."""
     ratio = off / shape
     usual = float(robust_sd(ratio))
     factor = max(float(np.sqrt(np.mean(np.minimum(np.abs(ratio), _MAX_RATIO * usual) ** 2))), 1e-9)

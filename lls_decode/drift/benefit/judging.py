@@ -1,4 +1,4 @@
-"""Which rows judge a drift: those of the other half of the table, or all that are no bead."""
+"""Choice of the rows that judge a drift: the other half of the table, or all rows that are not beads."""
 
 from pathlib import Path
 from typing import Final, TypedDict
@@ -18,7 +18,7 @@ _MAX_POINTS: Final = 2**19
 
 
 class JudgeOptions(TypedDict, total=False):
-    """The keywords of `judge_drift`."""
+    """Keyword arguments of `judge_drift`."""
 
     max_shift_nm: float | None
     num_windows: int | None
@@ -37,15 +37,15 @@ def judge_drift(
     radius_nm: float = 500.0,
     channel: int | None = None,
 ) -> Benefit:
-    """Tell whether a correction helps, from rows that the drift was not measured with.
+    """Judge whether a correction helps, from rows that the drift was not measured from.
 
-    A drift by correlation (or COMET) is measured anew with one half of the table, by place, and judged by the other,
-    and the other way round. Beads are judged by all rows that are no beads; a given curve by all rows.
+    A drift from correlation (or COMET) is measured again from one half of the table, split by place, and judged by the
+    other half, and vice versa. A drift from beads is judged by all rows that are not beads, a given curve by all rows.
 
     Parameters
     ----------
     max_shift_nm, num_windows, max_points, radius_nm, channel
-        As for `estimate_drift`, by which the curve was made.
+        The options of `estimate_drift` with which the curve was measured.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def judge_drift(
 
 
 def _no_beads(points: Points, curve: DriftCurve, radius_nm: float) -> npt.NDArray[np.bool_]:
-    """``(N,)`` points that are not where a bead was looked for; all of them for a given curve."""
+    """Return which points ``(N,)`` are away from all bead places; all points for a given curve."""
     chosen = np.ones(len(points), dtype=np.bool_)
     for place in curve.details.get("places_nm", ()):
         away = points.place_N2 - np.asarray(place)

@@ -1,1 +1,1 @@
-"""Drift from the own structure of a sample: windows of time, their displacements, and the curve that fits them."""
+"""Drift from the sample's own structure: windows of time, their displacements, and the curve that fits them."""

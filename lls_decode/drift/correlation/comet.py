@@ -1,4 +1,4 @@
-"""Drift by COMET (the package comet-smlm, MIT), for those who have installed it: maximal overlap of all windows."""
+"""Drift measured by COMET (optional package comet-smlm, MIT), which maximizes the overlap of all windows."""
 
 from typing import Final
 
@@ -10,25 +10,25 @@ from lls_decode.errors import ConfigError, TableError
 
 _WINDOWS: Final = 100
 _POINTS_OF_WINDOW: Final = 2_000
-"""COMET holds all pairs of points that are near each other; this keeps them at some ten millions."""
+"""Points per window: limits the near pairs, which COMET holds in memory, to some ten millions."""
 
 
 def estimate_by_comet(points: Points, *, max_shift_nm: float = 300.0, num_windows: int | None = None) -> DriftCurve:
-    """Drift of a table as ``comet.comet_run_kd`` finds it; it tells no uncertainty.
+    """Measure the drift of a table with ``comet.comet_run_kd``, which states no uncertainty.
 
     Parameters
     ----------
     max_shift_nm
-        Largest drift; the memory needed grows with its third power.
+        Largest drift; the required memory grows with its third power.
     num_windows
-        Windows of equal numbers of volumes. None: 100, or as many as there are volumes.
+        Number of windows with equal numbers of volumes. None: 100, or the number of volumes if smaller.
 
     Raises
     ------
     ConfigError
         comet-smlm is not installed.
     TableError
-        COMET cannot work with these points.
+        COMET cannot process these points.
     """
     try:
         import comet
@@ -40,7 +40,7 @@ def estimate_by_comet(points: Points, *, max_shift_nm: float = 300.0, num_window
     windows = min(num_windows or _WINDOWS, points.num_volumes)
     try:
         drift = comet.comet_run_kd(
-            rows,  # moved in place, and of no further use
+            rows,  # modified in place, and not used afterwards
             segmentation_mode=2,
             segmentation_var=-(-points.num_volumes // windows),
             max_locs_per_segment=_POINTS_OF_WINDOW,

@@ -1,13 +1,14 @@
-"""How far one cloud of points has to be moved to lie on another: the peak of their cross-correlation.
+"""Displacement between two clouds of points, from the peak of their cross-correlation.
 
-Two ways to the same correlogram (number of pairs of points by their displacement):
+Two classes compute the same correlogram (number of pairs of points by displacement):
 
-* `GridCorrelator`: histograms on one grid, correlated by Fourier transform. Any displacement, but bins as coarse as the
-  memory of a grid demands: it finds roughly where the peak is.
-* `NearCorrelator`: pairs of points that are nearer than a few kernels, found through a grid of cells. Small
-  displacements only, but bins as fine as one likes, in any volume: it finds exactly where the peak is.
+* `GridCorrelator` Fourier-transforms histograms on one grid. It finds displacements of any size, but its bins are as
+  coarse as the memory for a grid requires, so the peak is located only roughly.
+* `NearCorrelator` finds pairs of points closer than a few kernels by way of a grid of cells. It finds only small
+  displacements, but with bins of any fineness in any volume, so the peak is located exactly.
 
-A structure correlates with itself evenly around zero, so that a symmetric kernel has no bias whatever the structure is.
+The correlation of a structure with itself is symmetric around zero, so a symmetric kernel has no bias for any
+structure.
 Shape letters: ``N M`` points, ``D`` axes, ``K`` pairs.
 """
 
@@ -25,20 +26,21 @@ Floats = npt.NDArray[np.float64]
 Points = npt.NDArray[np.float32]
 
 MAX_VOXELS: Final = 2**19
-"""Of the grid of the Fourier transforms."""
+"""Largest number of voxels of the grid for Fourier transforms."""
 _MAX_CELLS: Final = 2**20
 _MAX_PAIRS: Final = 200_000
-"""Candidates of one correlogram; of more, every n-th point is asked for its neighbours."""
+"""Largest number of candidate pairs in one correlogram; beyond it, neighbours are searched for every n-th point
+only."""
 
 _BINS: Final = 2
-"""Bins of a near correlogram for one kernel."""
+"""Bins of a near correlogram per kernel."""
 REACH: Final = 3
 """Largest displacement that a near correlogram finds, in kernels."""
 _MARGIN: Final = 3
-"""Kernels around it that are counted too."""
+"""Additional kernels around that range in which pairs are counted."""
 _HALF: Final = (REACH + _MARGIN) * _BINS
 _BACKGROUND: Final = 5.0
-"""Ratio of the widths of the band-pass filter, which removes what is broad, such as the field itself."""
+"""Ratio of the band-pass filter's two widths; the filter removes broad features, such as the field of view itself."""
 
 
 @dataclass(frozen=True)
@@ -46,27 +48,27 @@ class Peak:
     """Displacement of one cloud of points from another."""
 
     shift_nm: Floats
-    """(D,)"""
+    """(D,) displacement."""
     sigma_nm: Floats
-    """(D,) from the number of pairs; it knows nothing of pairs that depend on each other."""
+    """(D,) standard deviation from the number of pairs, which are assumed to be independent."""
 
 
 class GridCorrelator:
-    """Cross-correlation of point clouds on a grid that they share.
+    """Cross-correlation of point clouds on a common grid.
 
     Parameters
     ----------
     low, high
-        ``(D,)`` nm, extent of the points; points beyond are left out.
+        ``(D,)`` nm, extent of the points; points outside are ignored.
     kernel_nm
-        ``(D,)`` nm, finest size of a bin.
+        ``(D,)`` nm, smallest bin size.
     max_shift_nm
         Largest displacement along each axis.
     """
 
     def __init__(self, low: Floats, high: Floats, *, kernel_nm: Floats, max_shift_nm: float) -> None:
         self._low = low
-        extent = high - low + max_shift_nm  # an empty rim instead of the other side
+        extent = high - low + max_shift_nm  # an empty margin, so that displacements do not wrap around
         scale = max(1.0, float(np.prod(extent / kernel_nm) / MAX_VOXELS) ** (1 / len(low)))
         self._bin_nm = kernel_nm * scale
         self._num = np.maximum(1, np.floor((high - low) / self._bin_nm)).astype(np.int64) + 1
@@ -75,7 +77,7 @@ class GridCorrelator:
         self._filter = self._band_pass()
 
     def transform(self, position_ND: Points) -> npt.NDArray[np.complex64]:
-        """Filtered Fourier transform of the histogram; square roots keep a bright spot from ruling all others."""
+        """Return the filtered Fourier transform of a histogram; its square root keeps bright spots from dominating."""
         index = ((position_ND - self._low) / self._bin_nm).astype(np.int64)
         inside = np.all((position_ND >= self._low) & (index < self._num), axis=1)
         flat = np.ravel_multi_index(tuple(index[inside].T), self.shape)
@@ -83,14 +85,14 @@ class GridCorrelator:
         return np.asarray(scipy.fft.rfftn(np.sqrt(count)) * self._filter)
 
     def shift(self, first: npt.NDArray[np.complex64], second: npt.NDArray[np.complex64]) -> Floats:
-        """``(D,)`` nm by which the second cloud is displaced from the first, from their transforms."""
+        """Return the displacement ``(D,)`` of the second cloud from the first in nm, computed from their transforms."""
         product = scipy.fft.irfftn(np.conj(first) * second, s=self.shape)
         for axis, reach in enumerate(self._reach):
             product = np.take(product, np.arange(-reach, reach + 1), axis=axis, mode="wrap")
         return np.asarray((_highest(product)[0] - self._reach) * self._bin_nm)
 
     def _band_pass(self) -> npt.NDArray[np.float32]:
-        """One Gaussian of the size of a bin, minus a broad one; each cloud carries half of the filter."""
+        """Return the filter: a Gaussian of the bin size minus a broad one; each cloud gets its square root."""
         square = np.zeros(1)
         for axis, n in enumerate(self.shape):
             last = axis == len(self.shape) - 1
@@ -101,14 +103,14 @@ class GridCorrelator:
 
 
 class NearCorrelator:
-    """Cross-correlation of one cloud of points with others, for displacements of a few kernels.
+    """Cross-correlation of one cloud of points with others, for displacements of up to a few kernels.
 
     Parameters
     ----------
     position_ND
-        The cloud that others are compared with, nm.
+        Cloud that others are compared with, nm.
     kernel_nm
-        ``(D,)`` nm, standard deviation of the Gaussian by which pairs are weighted.
+        ``(D,)`` nm, standard deviation of the Gaussian that weights the pairs.
     """
 
     def __init__(self, position_ND: Points, kernel_nm: Floats) -> None:
@@ -117,7 +119,7 @@ class NearCorrelator:
         self._low, extent = points.min(axis=0), np.ptp(points, axis=0)
         num_cells = float(np.prod(np.maximum(extent, _HALF) / _HALF))
         self._cell = _HALF * max(1.0, num_cells / _MAX_CELLS) ** (1 / len(extent))
-        # two empty cells all around: the neighbours of cells at the rim exist
+        # Two empty cells on each side, so that cells at the border have neighbours.
         self._shape = tuple(int(n) + 5 for n in extent // self._cell)
         cell = np.ravel_multi_index(tuple(self._index(points).T), self._shape)
         order = np.argsort(cell, kind="stable")
@@ -126,10 +128,10 @@ class NearCorrelator:
         np.cumsum(np.bincount(cell, minlength=len(self._starts) - 1), out=self._starts[1:])
 
     def peak(self, position_MD: Points) -> Peak | None:
-        """Displacement of this cloud from another one; None without any pair within reach."""
+        """Return the displacement of this cloud from another one; None if no pair is within reach."""
         count = self._correlogram((position_MD / self._bin_nm).astype(np.float32))
         smooth = count
-        for _ in range(count.ndim):  # the first axis becomes the last, so that each has its turn
+        for _ in range(count.ndim):  # tensordot moves the first axis to the end, so each axis gets its turn
             smooth = np.tensordot(smooth, _SMOOTHING, axes=(0, 1))
         if not smooth.any():
             return None
@@ -141,7 +143,7 @@ class NearCorrelator:
         return np.asarray(np.floor((points - self._low) / self._cell), dtype=np.int64) + 2
 
     def _correlogram(self, queries: Points) -> npt.NDArray[np.float32]:
-        """Pairs by displacement, ``2 * _HALF + 1`` bins along each axis."""
+        """Return the number of pairs by displacement, in ``2 * _HALF + 1`` bins along each axis."""
         num_axes, side = queries.shape[1], 2 * _HALF + 1
         queries, start, stop = self._neighbours(queries)
         num = stop - start
@@ -156,7 +158,7 @@ class NearCorrelator:
         return np.bincount(flat, minlength=side**num_axes).astype(np.float32).reshape((side,) * num_axes)
 
     def _neighbours(self, queries: Points) -> tuple[Points, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Points that ask, once for every row of cells around them, and where in that row points begin and end."""
+        """Return the query points, repeated for each row of neighbouring cells, and the range of points in that row."""
         index = self._index(queries)
         inside = np.all((index >= 1) & (index < np.array(self._shape) - 1), axis=1)
         queries, index = queries[inside], index[inside]
@@ -172,7 +174,7 @@ class NearCorrelator:
 
 
 def _highest(image: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """Place of the maximum (in bins, from the paraboloid through its neighbours), and the second derivatives there."""
+    """Return the maximum's place in bins, by a paraboloid through its neighbours, and the second derivatives there."""
     best = np.unravel_index(int(np.argmax(image)), image.shape)
     centre = np.array([min(max(int(i), 1), n - 2) if n > 2 else 0 for i, n in zip(best, image.shape, strict=True)])
 
@@ -197,7 +199,7 @@ def _highest(image: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
 
 
 def _uncertainty(count: npt.NDArray[np.float32], centre: npt.NDArray[np.int64], hessian: Floats) -> Floats:
-    """``(D,)`` bins: spread of the place where the gradient vanishes, when every bin has Poisson noise."""
+    """Return the spread ``(D,)`` of the maximum's place, in bins, if every bin has Poisson noise."""
     radius = _MARGIN * _BINS
     near = count[tuple(slice(c - radius, c + radius + 1) for c in centre)]
     noise = (_gradient_products(near.ndim) @ near.ravel()).reshape(near.ndim, near.ndim)
@@ -208,7 +210,7 @@ def _uncertainty(count: npt.NDArray[np.float32], centre: npt.NDArray[np.int64], 
 
 @cache
 def _gradient_products(num_axes: int) -> npt.NDArray[np.float32]:
-    """``(D * D, bins)`` products of two components of the gradient of the kernel, in the bins around a peak."""
+    """Return products ``(D * D, bins)`` of two gradient components of the kernel, in the bins around a peak."""
     offset = np.arange(-_MARGIN * _BINS, _MARGIN * _BINS + 1) / _BINS
     weight = np.exp(-(offset**2) / 2) / (math.sqrt(2 * math.pi) * _BINS)
     gradients = []
@@ -221,7 +223,7 @@ def _gradient_products(num_axes: int) -> npt.NDArray[np.float32]:
 
 
 def _smoothing() -> npt.NDArray[np.float32]:
-    """Matrix that weights displacements by the kernel, at those within reach."""
+    """Return the matrix that smooths a correlogram with the kernel, at displacements within reach."""
     bins, wanted = np.arange(-_HALF, _HALF + 1), np.arange(-REACH * _BINS, REACH * _BINS + 1)
     offset = (bins[None, :] - wanted[:, None]) / _BINS
     weight = np.where(np.abs(offset) <= _MARGIN, np.exp(-(offset**2) / 2), 0.0)

@@ -1,14 +1,14 @@
-"""Redundant cross-correlation: drift from the sample's own structure, first roughly and then finely.
+"""Redundant cross-correlation: drift from the sample's own structure, first roughly, then finely.
 
-1. A few windows of equal numbers of points; displacements of all pairs from Fourier transforms on a coarse grid, which
-   finds any drift up to ``max_shift_nm``.
-2. Points minus the curve so far; displacements of pairs of windows from points that are near each other, with a kernel
-   that narrows to the precision of the localizations.
-3. Windows are cut where the curve bends, and 2 repeated, until it bends nowhere by more than its uncertainty.
+1. Form a few windows with equal numbers of points, and find the displacements of all pairs by Fourier transforms on a
+   coarse grid. This finds any drift up to ``max_shift_nm``.
+2. Subtract the curve so far from the points, and find the displacements of pairs of windows from near points, with a
+   kernel that narrows to the precision of the localizations.
+3. Split windows where the curve bends, and repeat step 2 until no bend exceeds its uncertainty.
 
-Each step ends with the redundant least squares of `solve`. What all pairs of a window have in common does not show in
-its residuals; so in the end the drift is measured with halves of the points that have no molecule in common, and the
-uncertainty of the least squares is scaled until it explains how these differ.
+Each step ends with the redundant least squares of `solve`. Errors that all pairs of a window share do not show in their
+residuals. So the drift is finally measured from two halves of the points that have no molecule in common, and the
+uncertainty of the least squares is scaled until it explains the difference between them.
 Shape letters: ``N`` points, ``D`` axes, ``W`` windows, ``K`` pairs, ``V`` volumes.
 """
 
@@ -37,18 +37,18 @@ Progress = Callable[[int, int], None]
 
 _COARSE_WINDOWS: Final = 12
 _EVEN_WINDOWS: Final = 64
-"""So many windows are made without a reason, when each has `_EVEN_POINTS`: within a window drift is not seen."""
+"""Number of windows that are formed in any case, if each has `_EVEN_POINTS`: drift within a window is not seen."""
 _EVEN_POINTS: Final = 5_000
 _MAX_WINDOWS: Final = 600
 _MAX_LEVELS: Final = 16
 _FIRST_SCALE: Final = 6.0
-"""Widest kernel, in units of the narrowest: it reaches over what the coarse grid leaves."""
+"""Widest kernel, in units of the narrowest; it covers the error that the coarse grid leaves."""
 _NARROWING: Final = 3.0
 _SMALLEST_KERNEL_NM: Final = 10.0
 _MAX_WINDOW_POINTS: Final = 50_000
-"""Of one window, used for a displacement; every n-th of more."""
+"""Points of a window used for one displacement; of larger windows every n-th point is used."""
 _DIFFERENCES: Final = 200
-"""Windows, over all ways to halve the points, that tell the uncertainty."""
+"""Number of windows, summed over all divisions into halves, from which the uncertainty is calibrated."""
 _MAX_HALVINGS: Final = 8
 
 
@@ -59,29 +59,29 @@ def estimate_by_correlation(
     num_windows: int | None = None,
     progress: Progress | None = None,
 ) -> DriftCurve:
-    """Drift of a table by redundant cross-correlation.
+    """Measure the drift of a table by redundant cross-correlation.
 
     Parameters
     ----------
     max_shift_nm
         Largest drift along each axis between any two windows.
     num_windows
-        Fixed number of windows of equal numbers of points. None: as many as the drift needs. What happens within a
-        window is in no uncertainty, which is why too few of them look too good.
+        Fixed number of windows with equal numbers of points. None: as many as the drift needs. The uncertainty does not
+        include motion within a window, so too few windows look too good.
     progress
-        Called with windows done and in all, at each level anew.
+        Function that is called with the numbers of finished and of all windows; it restarts at each level.
 
     Raises
     ------
     TableError
-        Too few points, or no structure by which windows could be brought together.
+        There are too few points, or windows have too little structure in common.
     """
     limit = max(2, len(points) // (2 * MIN_POINTS))
     windows = cut_evenly(points.volume, min(_COARSE_WINDOWS, limit))
     if len(points) < 4 * MIN_POINTS or len(windows) < 2:
         raise TableError(
             f"The drift of {len(points)} localizations in {len(windows)} windows of time cannot be measured by "
-            f"correlation, which takes {4 * MIN_POINTS} at least; use fiducials, or a longer acquisition."
+            f"correlation, which needs at least {4 * MIN_POINTS}; use fiducials, or a longer acquisition."
         )
     kernel_nm = np.maximum(math.sqrt(2) * points.sigma_nm, _SMALLEST_KERNEL_NM)
     shift_VD = _interpolated(points, windows, _measure_coarsely(points, windows, kernel_nm, max_shift_nm))
@@ -109,7 +109,7 @@ def estimate_by_correlation(
 def _follow(
     points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, *, fixed: bool, progress: Progress | None
 ) -> tuple[Windows, Floats, Solution]:
-    """Narrow the kernel and cut windows until neither changes any more; the last solution is that of the narrowest."""
+    """Narrow the kernel and split windows until neither changes; return the solution with the narrowest kernel."""
     scale = _FIRST_SCALE
     for level in range(_MAX_LEVELS):
         solution = _measure_finely(points, windows, shift_VD, scale * kernel_nm, progress=progress)
@@ -120,7 +120,7 @@ def _follow(
             finer, bend_nm = _refine(points, windows, shift_VD, solution, kernel_nm)
         if scale == 1.0 and len(finer) == len(windows):
             break
-        wide = float(np.max(2 * bend_nm / (REACH * kernel_nm)))  # halves of a window with a jump lie that far apart
+        wide = float(np.max(2 * bend_nm / (REACH * kernel_nm)))  # distance between the halves of a window with a jump
         windows, scale = finer, min(max(1.0, scale / _NARROWING, wide), _FIRST_SCALE)
     return windows, shift_VD, solution
 
@@ -143,7 +143,7 @@ def _measure_finely(
     chosen: npt.NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
 ) -> Solution:
-    """Displacements that the curve so far has left, of all points or of some of them."""
+    """Measure the displacements that remain after subtracting the curve so far, from all or some of the points."""
     clouds = [_at_rest(points, _numbers(windows.part(number), chosen), shift_VD) for number in range(len(windows))]
     pairs = choose_pairs(len(windows))
     shift, sigma = np.full((2, len(pairs), len(kernel_nm)), np.nan)
@@ -161,7 +161,7 @@ def _measure_finely(
 
 
 def _numbers(part: slice, chosen: npt.NDArray[np.bool_] | None) -> Integers:
-    """Numbers of the points of a window that are used."""
+    """Return the numbers of a window's points that are used."""
     number = np.arange(part.start, part.stop)
     if chosen is not None:
         number = number[chosen[part]]
@@ -177,7 +177,7 @@ def _solved(pairs: Integers, shift_KD: Floats, sigma_KD: Floats, windows: Window
     solution = solve(pairs, shift_KD, sigma_KD, len(windows), count_W=windows.counts)
     if solution.known.sum() < max(2, len(windows) / 2):
         raise TableError(
-            f"Only {int(solution.known.sum())} of {len(windows)} windows of time have a structure in common, so that "
+            f"Only {int(solution.known.sum())} of {len(windows)} windows of time have a structure in common, so "
             "the drift cannot be measured by correlation; use fiducials, or fewer windows."
         )
     return solution
@@ -193,14 +193,14 @@ def _interpolated(points: Points, windows: Windows, solution: Solution) -> Float
 
 
 def _at(windows: Windows, shift_VD: Floats, points: Points) -> Floats:
-    """``(W, D)`` displacements in the volumes at the centres of windows."""
+    """Return the displacements ``(W, D)`` at the centres of the windows."""
     return shift_VD[np.rint(windows.centres).astype(np.int64) - points.first_volume]
 
 
 def _refine(
     points: Points, windows: Windows, shift_VD: Floats, solution: Solution, kernel_nm: Floats
 ) -> tuple[Windows, Floats]:
-    """Windows cut in two where the curve bends, in four where it jumps, and the largest bend along each axis, nm."""
+    """Split windows in two where the curve bends, in four where it jumps; also return the largest bend per axis, nm."""
     bend_WD = bends(windows.centres, _at(windows, shift_VD, points), np.nan_to_num(solution.sigma_nm, nan=np.inf))
     parts = 1 + np.any(bend_WD > 0, axis=1) + 2 * np.any(bend_WD > kernel_nm, axis=1)
     finer = split(windows, parts) if parts.sum() <= _MAX_WINDOWS else windows
@@ -208,10 +208,10 @@ def _refine(
 
 
 def _calibrated(points: Points, windows: Windows, shift_VD: Floats, kernel_nm: Floats, solution: Solution) -> Floats:
-    """``(W, D)`` nm, uncertainties that explain how the drifts of halves without common molecules differ.
+    """Return uncertainties ``(W, D)`` in nm that explain the difference between halves without common molecules.
 
-    The error of a mean over all points is half of the difference between two over halves. Few windows tell little, so
-    that the points are then halved in several ways.
+    The error of a drift from all points is half the difference between the drifts of two halves. A few windows give few
+    differences, so the points are then divided in several ways.
     """
     cells = cells_of(_at_rest(points, np.arange(len(points)), shift_VD), kernel_nm)
     off, stated = [], []

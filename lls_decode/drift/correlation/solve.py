@@ -1,7 +1,7 @@
-"""Drift of all windows from displacements of pairs: more equations than unknowns, some of them wrong.
+"""Least-squares drift of all windows from the displacements of pairs: overdetermined, and with some wrong pairs.
 
-Redundant cross-correlation after Wang et al., Opt. Express 22, 15982 (2014): least squares over all pairs, and pairs
-that do not fit the others are left out. Here each pair is weighted by its own precision.
+Redundant cross-correlation after Wang et al., Opt. Express 22, 15982 (2014): least squares over all pairs, excluding
+pairs that do not fit the others. Here each pair is also weighted by its own precision.
 Shape letters: ``W`` windows, ``K`` pairs, ``D`` axes.
 """
 
@@ -22,7 +22,7 @@ Integers = npt.NDArray[np.int64]
 MAX_PAIRS: Final = 600
 _ITERATIONS: Final = 12
 _TUKEY: Final = 4.685
-"""A pair that misses by more (in robust standard deviations) has no weight; 95 % efficient for Gaussian errors."""
+"""Residual in robust standard deviations above which a pair has no weight; 95 % efficient for Gaussian errors."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Solution:
     drift_nm: Floats
     """(W, D); NaN for windows that no pair connects with the others."""
     sigma_nm: Floats
-    """(W, D) one standard deviation, from the residuals."""
+    """(W, D) standard deviation, from the residuals."""
     residual_nm: Floats
-    """(D,) root mean square of what the accepted pairs miss."""
+    """(D,) root mean square residual of the accepted pairs."""
     num_pairs: int
     num_rejected: int
 
@@ -45,9 +45,9 @@ class Solution:
 
 
 def choose_pairs(num_windows: int, max_pairs: int = MAX_PAIRS) -> Integers:
-    """``(K, 2)`` pairs of windows: all, or those at distances 1, 2, 4, ... as far as they go.
+    """Return pairs of windows ``(K, 2)``: all of them, or those at distances 1, 2, 4, ... up to the whole duration.
 
-    Long distances keep the errors of short ones from adding up; powers of two connect any two windows in few steps.
+    Long distances keep the errors of short ones from accumulating; powers of two connect any two windows in few steps.
     """
     if num_windows * (num_windows - 1) // 2 <= max_pairs:
         return np.array(list(itertools.combinations(range(num_windows), 2)), dtype=np.int64).reshape(-1, 2)
@@ -66,17 +66,17 @@ def choose_pairs(num_windows: int, max_pairs: int = MAX_PAIRS) -> Integers:
 def solve(
     pairs_K2: Integers, shift_KD: Floats, sigma_KD: Floats, num_windows: int, *, count_W: Integers | None = None
 ) -> Solution:
-    """Least squares over pairs, with weights that fall to zero for pairs that do not fit (Tukey's biweight).
+    """Solve for the drift by least squares; weights fall to zero for pairs that do not fit (Tukey's biweight).
 
     Parameters
     ----------
     pairs_K2
-        Numbers of two windows.
+        Numbers of the two windows of each pair.
     shift_KD, sigma_KD
         Displacement of the second window from the first, nm, and its standard deviation up to a common factor.
     count_W
-        Points in each window: drift and uncertainty are relative to the mean over points, which is not lost in a few
-        windows that nobody knows. None: equally many.
+        Number of points in each window. Drift and uncertainty are relative to the mean over points, which a few poorly
+        connected windows cannot distort. None: equal numbers.
     """
     usable = np.isfinite(shift_KD).all(axis=1) & np.isfinite(sigma_KD).all(axis=1)
     pairs, shift, sigma = pairs_K2[usable], shift_KD[usable], np.maximum(sigma_KD[usable], 1e-3)
@@ -102,7 +102,7 @@ def solve(
         worst = np.max(missed / scale, axis=1)
         trust = np.where(inside & (worst < _TUKEY), (1 - np.minimum(worst / _TUKEY, 1) ** 2) ** 2, 0.0)
     accepted = trust > 0
-    # as many unknowns as windows but one: what they take away from the residuals is given back
+    # There are as many unknowns as windows, minus one; they reduce the residuals, which is corrected here.
     freedom = max(1.0, len(pairs) - float(np.isfinite(drift[:, 0]).sum()) + 1) / max(1, len(pairs))
     rms = np.sqrt(np.average(residual[accepted] ** 2, axis=0)) if accepted.any() else np.full(num_axes, np.nan)
     return Solution(
@@ -115,7 +115,7 @@ def solve(
 
 
 def _largest_part(pairs: Integers, num_windows: int) -> npt.NDArray[np.bool_]:
-    """Windows of the largest set that pairs connect."""
+    """Return which windows belong to the largest set that is connected by pairs."""
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(num_windows, num_windows))
     _, label = connected_components(graph, directed=False)
     return np.asarray(label == np.bincount(label).argmax())
@@ -124,7 +124,7 @@ def _largest_part(pairs: Integers, num_windows: int) -> npt.NDArray[np.bool_]:
 def _least_squares(
     pairs: Integers, shift: Floats, weight: Floats, part: npt.NDArray[np.bool_], count: Floats
 ) -> tuple[Floats, Floats]:
-    """Drift whose mean over points is zero, and its variances, of the windows of one connected part."""
+    """Return drift (with zero mean over points) and variances of the windows of one connected part."""
     number = np.cumsum(part) - 1
     inside = part[pairs].all(axis=1)
     (first, second), weight, shift = number[pairs[inside]].T, weight[inside], shift[inside]
@@ -135,7 +135,7 @@ def _least_squares(
     np.add.at(normal, (first, second), -weight)
     np.add.at(normal, (second, first), -weight)
     right = np.bincount(second, weight * shift, size) - np.bincount(first, weight * shift, size)
-    mean = max(float(np.trace(normal)), 1e-12) / size**2  # makes the mean, which no pair tells, zero
+    mean = max(float(np.trace(normal)), 1e-12) / size**2  # forces the mean, which pairs do not determine, to zero
     share = count[part] / count[part].mean()
     inverse = np.linalg.inv(normal + mean * np.outer(share, share))
     return inverse @ right, np.maximum(np.diag(inverse) - 1 / (size**2 * mean), 0.0)

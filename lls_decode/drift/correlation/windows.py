@@ -1,6 +1,6 @@
-"""Windows of time: whole volumes with about equally many points, split where the drift bends.
+"""Windows of time: whole volumes with about equal numbers of points, split where the drift bends.
 
-Many points where little happens make a window precise, few where the sample jumps make it short.
+Many points make a window precise where little moves; few points make it short where the sample jumps.
 """
 
 from dataclasses import dataclass
@@ -13,64 +13,65 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 MIN_POINTS: Final = 150
-"""A window with fewer points is not made by a split."""
+"""Smallest number of points in a window that results from a split."""
 _MIN_BEND_NM: Final = 3.0
-"""Smaller ones are left to the interpolation, which misses a small part of them only."""
+"""Smaller bends are left to the interpolation, which reproduces most of them."""
 _BEND_SIGMAS: Final = 6.0
-"""Standard deviations from residuals are too small, by what all pairs of a window have in common."""
+"""Significance of a bend, in standard deviations. These come from residuals and are too small, since all pairs of a
+window share some errors."""
 _GAP: Final = 0.5
-"""Volumes in a row without a point are a gap, in durations of an ordinary window."""
+"""Length of a gap (successive volumes without points), in durations of a typical window."""
 _LONG: Final = 3
-"""A window lasts long, in durations of an ordinary one."""
+"""Duration of a long window, in durations of a typical one."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """``W`` windows, each a run of points that are sorted by volume."""
+    """``W`` windows, each a range of points sorted by volume."""
 
     edges: Integers
-    """(W + 1,) number of the first point of each window, and of all points; a volume is in one window only."""
+    """(W + 1,) number of the first point of each window, then the number of all points; no volume is in two windows."""
     volume: Integers
-    """(N,) of the points."""
+    """(N,) volume of each point."""
 
     def __len__(self) -> int:
         return len(self.edges) - 1
 
     @property
     def counts(self) -> Integers:
-        """(W,) points in each."""
+        """(W,) number of points in each window."""
         return np.diff(self.edges)
 
     @property
     def centres(self) -> Floats:
-        """(W,) mean volume of the points of each."""
+        """(W,) mean volume of the points in each window."""
         sums = np.add.reduceat(self.volume.astype(np.float64), self.edges[:-1])
         return np.asarray(sums / self.counts)
 
     @property
     def reach(self) -> Floats:
-        """(W,) volumes before and after its centre that a window extends, if its points are evenly spread there."""
+        """(W,) half-length of each window in volumes, if its points were evenly spread."""
         volume = self.volume.astype(np.float64)
         sums, squares = (np.add.reduceat(values, self.edges[:-1]) for values in (volume, volume**2))
         variance = np.maximum(squares / self.counts - (sums / self.counts) ** 2, 0.0)
         return np.asarray(np.sqrt(3 * variance + 0.25))
 
     def part(self, number: int) -> slice:
-        """The points of one window."""
+        """Return the slice of one window's points."""
         return slice(int(self.edges[number]), int(self.edges[number + 1]))
 
 
 def cut_evenly(volume: Integers, num_windows: int) -> Windows:
-    """At most ``num_windows`` windows with about equally many points, cut between volumes."""
+    """Return at most ``num_windows`` windows with about equal numbers of points, cut between volumes."""
     wanted = np.linspace(0, len(volume), num_windows + 1).round().astype(np.int64)
     starts = np.searchsorted(volume, volume[wanted[1:-1]], side="left")
     return Windows(np.unique(np.concatenate([[0], starts, [len(volume)]])), volume)
 
 
 def cut_at_gaps(windows: Windows) -> Windows:
-    """Cut windows where volumes without points follow each other for long, so that none has a gap within.
+    """Cut windows at long gaps (successive volumes without points), so that no window contains one.
 
-    What is too small then joins its neighbour: the one on its own side of the gap, else the one over the smaller gap.
+    Windows that become too small join a neighbour: on the same side of the gap if possible, else over the smaller gap.
     """
     longest = max(2.0, _GAP * float(np.median(2 * windows.reach)))
     empty = np.diff(windows.volume)
@@ -87,14 +88,14 @@ def cut_at_gaps(windows: Windows) -> Windows:
 
 
 def cut_long(windows: Windows) -> Windows:
-    """Cut windows that last much longer than most, where points are few, as far as these suffice."""
+    """Split windows that last much longer than most, where points are few, as far as the points suffice."""
     duration = 2 * windows.reach
     parts = np.floor(duration / np.median(duration)).astype(np.int64)
     return split(windows, np.where(parts >= _LONG, parts, 1))
 
 
 def split(windows: Windows, num_parts: Integers) -> Windows:
-    """Cut each window into so many parts by its points; fewer where they would get too small, or are one volume."""
+    """Split each window into at most this many parts by its points; parts must not be too small or share a volume."""
     cuts = []
     for number in np.flatnonzero(num_parts > 1):
         part, count = windows.part(int(number)), int(windows.counts[number])
@@ -104,16 +105,16 @@ def split(windows: Windows, num_parts: Integers) -> Windows:
 
 
 def _cut_near(volume: Integers, part: slice, place: int) -> int:
-    """Where a volume begins, near a place in a window; the beginning of the window if nothing else."""
+    """Return where a volume begins, near a place in a window; if none does, where the window begins."""
     middle = volume[part.start + place]
     before, after = (int(np.searchsorted(volume, middle, side=side)) for side in ("left", "right"))
     return before if before > part.start else after if after < part.stop else part.start
 
 
 def bends(centres: Floats, drift_WD: Floats, sigma_WD: Floats) -> Floats:
-    """``(W, D)`` nm, how far the drift of a window is off the straight line between its neighbours, where significant.
+    """Return the significant deviations ``(W, D)`` of each window's drift from the line between its neighbours, nm.
 
-    0 elsewhere. Neighbours take the bend of a window too, since a jump may lie on either side of its centre.
+    Others are 0. A bend also counts for the neighbouring windows, since a jump may lie on either side of the centre.
     """
     bend = np.zeros_like(drift_WD)
     if len(centres) < 3:

@@ -1,1 +1,1 @@
-"""The drift of a sample as a curve: its displacements, files, and how well it is known at each time."""
+"""The drift of a sample as a curve: displacements, files, and uncertainty over time."""

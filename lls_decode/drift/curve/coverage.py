@@ -1,4 +1,4 @@
-"""Which rows of a table a drift curve says something about."""
+"""Coverage of a table by a drift curve."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +11,25 @@ from lls_decode.table import iter_tables
 
 @dataclass(frozen=True)
 class Coverage:
-    """Rows of a table, by what a curve knows of their volumes."""
+    """Numbers of rows of a table by how the curve covers their volumes."""
 
     rows: int
     before: int
-    """In volumes before the first one of the curve: moved as in that one."""
+    """Rows in volumes before the first one of the curve, which get the first displacement."""
     after: int
-    """In volumes after the last one of the curve: moved as in that one."""
+    """Rows in volumes after the last one of the curve, which get the last displacement."""
     unsupported: int
-    """In volumes in which no drift was measured, those before and after included."""
+    """Rows in volumes in which no drift was measured, including those before and after the curve."""
     first_shift_nm: tuple[float, ...]
     last_shift_nm: tuple[float, ...]
 
     @property
     def unsupported_share(self) -> float:
-        """Of all rows."""
+        """Share of all rows that are unsupported."""
         return self.unsupported / max(1, self.rows)
 
     def words(self) -> str | None:
-        """Name the rows outside the curve, and what they got; None without any."""
+        """Return a sentence on the rows outside the curve and their displacement; None if there are none."""
         told = [
             f"{count} {'row lies' if count == 1 else 'rows lie'} {where} volume of the curve and got its displacement "
             f"({', '.join(f'{value:.1f}' for value in shift)} nm)"
@@ -43,7 +43,7 @@ class Coverage:
 
 
 def survey_coverage(table: str | Path, curve: DriftCurve) -> Coverage:
-    """Count the rows of a table by what a curve knows of their volumes; one pass over one column."""
+    """Count the rows of a table by how a curve covers their volumes, in one pass over one column."""
     rows = before = after = unsupported = 0
     for part in iter_tables(table, ["volume"]):
         volume = part["volume"].to_numpy().astype(np.int64)

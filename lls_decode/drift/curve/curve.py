@@ -1,7 +1,7 @@
-"""The drift of a sample: one displacement a volume, on a grid that floating point numbers hold exactly.
+"""The drift of a sample: one displacement per volume, on a grid that floating-point numbers represent exactly.
 
-A curve is a file of its own (`curve_file`) and also goes, packed, into the metadata of each table that it corrected.
-Second differences of a smooth curve are small integers, which compress to a fraction of a byte each.
+A curve is a file of its own (`files`), and is also packed into the metadata of each table that it corrected. The second
+differences of a smooth curve are small integers, which compress to a fraction of a byte each.
 """
 
 import base64
@@ -19,37 +19,37 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 QUANTUM_NM: Final = 1 / 256
-"""Displacements are multiples of this: far below any precision, and the same numbers when they are read back."""
+"""Unit of displacements: far below any precision, and exactly reproduced when read back."""
 _SAME_NM: Final = 0.02
-"""Curves that differ by less are one: a csv may have been rounded."""
+"""Largest difference between curves that count as the same, since a csv may have been rounded."""
 
 
 @dataclass(frozen=True)
 class DriftCurve:
-    """Where the sample was in each of ``V`` successive volumes, relative to its mean place.
+    """Displacement of the sample in each of ``V`` successive volumes, relative to its mean position.
 
-    Positions minus this are at rest. A movie has volumes of one frame.
+    Positions minus the displacement are at rest. The volumes of a movie are single frames.
     """
 
     first_volume: int
     shift_nm: Floats
-    """(V, 3) multiples of `QUANTUM_NM`; z is 0 in two dimensions."""
+    """(V, 3) multiples of `QUANTUM_NM`; z is 0 for two-dimensional data."""
     sigma_nm: Floats
-    """(V, 3) one standard deviation."""
+    """(V, 3) standard deviation."""
     coords: Coords
-    """Along which axes: those of the sample, or of the camera and the focus."""
+    """Axes of the displacements: of the sample, or of the camera and the focus."""
     method: str
     details: dict[str, Any] = field(default_factory=dict)
-    """How it was found: plain values."""
+    """How the curve was found, as plain values."""
     supported: Flags | None = None
-    """(V,) False for volumes in which nothing was measured: held or bridged. None: not known."""
+    """(V,) False for volumes without measurement, where the curve is held or bridged. None: not known."""
 
     def __len__(self) -> int:
         return len(self.shift_nm)
 
     @property
     def last_volume(self) -> int:
-        """Included."""
+        """Last volume (included)."""
         return self.first_volume + len(self) - 1
 
     @property
@@ -58,15 +58,18 @@ class DriftCurve:
         return np.arange(self.first_volume, self.last_volume + 1)
 
     def at(self, volume: npt.NDArray[np.integer]) -> Floats:
-        """``(N, 3)`` displacements in volumes; before the first one and after the last one, the same as there."""
+        """Return the displacements ``(N, 3)`` in these volumes.
+
+        Those outside the curve get its first or last displacement.
+        """
         return self.shift_nm[self._index(volume)]
 
     def outside(self, volume: npt.NDArray[np.integer]) -> Flags:
-        """``(N,)`` whether a volume lies before the first one or after the last one."""
+        """Return whether each volume ``(N,)`` lies before the first or after the last one of the curve."""
         return np.asarray((volume < self.first_volume) | (volume > self.last_volume))
 
     def unsupported(self, volume: npt.NDArray[np.integer]) -> Flags:
-        """``(N,)`` whether nothing was measured in a volume, as far as is known."""
+        """Return whether each volume ``(N,)`` is known to have no measurement."""
         beyond = self.outside(volume)
         return beyond if self.supported is None else beyond | ~self.supported[self._index(volume)]
 
@@ -84,7 +87,7 @@ def make_curve(
     details: dict[str, Any],
     supported_V: Flags | None = None,
 ) -> DriftCurve:
-    """Round displacements to the grid, after their mean over all volumes is taken away; add z where there is none."""
+    """Subtract the mean over all volumes, round displacements to the grid, and add z if it is missing."""
     shift, sigma = np.zeros((len(shift_VD), 3)), np.zeros((len(shift_VD), 3))
     num_axes = shift_VD.shape[1]
     shift[:, :num_axes] = shift_VD - shift_VD.mean(axis=0)
@@ -94,7 +97,7 @@ def make_curve(
 
 
 def pack(curve: DriftCurve) -> dict[str, Any]:
-    """The displacements as plain values that JSON holds; `unpack` gives equal ones."""
+    """Return the displacements as plain JSON values, from which `unpack` restores equal ones."""
     whole = np.rint(curve.shift_nm / QUANTUM_NM).astype(np.int64)
     differences = np.diff(whole, n=2, axis=0, prepend=np.zeros((2, 3), dtype=np.int64))
     text = base64.b64encode(zlib.compress(np.ascontiguousarray(differences.T.astype("<i4")).tobytes(), 9)).decode()
@@ -102,7 +105,7 @@ def pack(curve: DriftCurve) -> dict[str, Any]:
 
 
 def same(one: DriftCurve, other: DriftCurve) -> bool:
-    """Whether two curves move rows by the same, but for a constant, wherever both say something."""
+    """Return whether two curves move rows by the same amounts, except for a constant, in all common volumes."""
     first, last = max(one.first_volume, other.first_volume), min(one.last_volume, other.last_volume)
     if one.coords != other.coords or last - first + 1 < max(1, min(len(one), len(other)) / 2):
         return False
@@ -112,12 +115,12 @@ def same(one: DriftCurve, other: DriftCurve) -> bool:
 
 
 def unpack(values: dict[str, Any], *, method: str = "") -> DriftCurve:
-    """From `pack`; the uncertainties are not kept and are NaN.
+    """Restore a curve from the values of `pack`; uncertainties are not stored and become NaN.
 
     Raises
     ------
     TableError
-        What is there was not written by `pack`.
+        The values were not written by `pack`.
     """
     try:
         differences = np.frombuffer(zlib.decompress(base64.b64decode(values["shifts"])), dtype="<i4").reshape(3, -1).T

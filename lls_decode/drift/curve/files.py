@@ -1,7 +1,8 @@
-"""Drift curves as files: Parquet of our own, and Parquet or csv of others.
+"""Files of drift curves: Parquet files of our own, and Parquet or csv of other programs.
 
-Columns: ``volume`` (or ``frame``), ``dx_nm dy_nm dz_nm``; optionally ``dx_sig dy_sig dz_sig`` (standard deviations, nm)
-and ``supported`` (whether something was measured in the volume). Without ``dz_nm`` a csv has no displacement along z.
+The columns are ``volume`` (or ``frame``) and ``dx_nm dy_nm dz_nm``; optionally also ``dx_sig dy_sig dz_sig`` (standard
+deviations, nm) and ``supported`` (whether the drift was measured in that volume). A csv without ``dz_nm`` has no
+displacement along z.
 """
 
 import json
@@ -30,7 +31,7 @@ _TEXT: Final = (".csv", ".txt", ".tsv")
 
 
 def write_curve(out: str | Path, curve: DriftCurve) -> Path:
-    """Write ``volume dx_nm dy_nm dz_nm dx_sig dy_sig dz_sig supported``, one row a volume, as Parquet.
+    """Write ``volume dx_nm dy_nm dz_nm dx_sig dy_sig dz_sig supported`` as Parquet, one row per volume.
 
     Raises
     ------
@@ -62,29 +63,30 @@ def read_curve(path: str | Path, *, coords: Coords, planes_per_volume: int | Non
     Parameters
     ----------
     coords
-        Coordinate system of the displacements, for a file that does not say so itself.
+        Coordinates of the displacements, for files that do not state them.
     planes_per_volume
-        Frames of one volume, for a file with a column ``frame`` in place of ``volume``: the mean over them is taken.
+        Frames per volume, for files with a column ``frame`` instead of ``volume``; displacements are averaged over
+        them.
 
     Raises
     ------
     TableError
-        The file cannot be read, lacks a column, has gaps between its volumes, or values that are no numbers.
+        The file cannot be read, lacks a column, has gaps between volumes, or has values that are not numbers.
     ConfigError
-        It was written by a newer version.
+        The file was written by a newer version.
     """
     note_read(path)
     table = _read(Path(path))
     about = parse_json((table.schema.metadata or {}).get(KEY, b"{}"))
     if about.get("version", _VERSION) != _VERSION:
         raise ConfigError(
-            f"{path} is a drift curve of version {about['version']}, this program reads version {_VERSION}; use an "
-            "lls-decode that knows it."
+            f"{path} is a drift curve of version {about['version']}, but this program reads version {_VERSION}; use an "
+            f"lls-decode that knows version {about['version']}."
         )
     volume, values = _values(path, table, planes_per_volume or 1)
     shift = np.stack([values[name] for name in _SHIFTS], axis=1)
     if not np.isfinite(shift).all():
-        raise TableError(f"{path} has displacements that are no numbers; fill or remove them.")
+        raise TableError(f"{path} has displacements that are not numbers; fill or remove them.")
     unknown = np.full(len(volume), np.nan)
     return DriftCurve(
         first_volume=int(volume[0]),
@@ -110,7 +112,7 @@ def _read(path: Path) -> pa.Table:
 
 
 def _values(path: str | Path, table: pa.Table, planes_per_volume: int) -> tuple[Floats, dict[str, Floats]]:
-    """Volumes, one after another, and the columns by name."""
+    """Return the volumes, which must be consecutive, and the columns by name."""
     names = set(table.column_names)
     when = "volume" if "volume" in names or "frame" not in names else "frame"
     for name in (when, "dx_nm", "dy_nm", *(() if Path(path).suffix.lower() in _TEXT else ("dz_nm",))):
@@ -122,14 +124,14 @@ def _values(path: str | Path, table: pa.Table, planes_per_volume: int) -> tuple[
     number = values.pop(when)
     values.setdefault("dz_nm", np.zeros(len(number)))
     if not len(number) or np.any(number != number[0] + np.arange(len(number))) or number[0] < 0:
-        raise TableError(f"{path} must have one row for each {when}, in their order and without gaps.")
+        raise TableError(f"{path} must have one row for each {when}, in order and without gaps.")
     if when == "frame" and planes_per_volume > 1:
         number, values = _means(number, values, planes_per_volume)
     return number, values
 
 
 def _means(frame: Floats, values: dict[str, Floats], planes_per_volume: int) -> tuple[Floats, dict[str, Floats]]:
-    """Of the frames of each volume."""
+    """Return the means over the frames of each volume."""
     volume, start = np.unique(frame // planes_per_volume, return_index=True)
     count = np.diff(np.append(start, len(frame)))
     return volume, {name: np.add.reduceat(column, start) / count for name, column in values.items()}
@@ -139,4 +141,4 @@ def _numbers(path: str | Path, table: pa.Table, name: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(table[name].cast(pa.float64()).to_numpy(), dtype=np.float64)
     except pa.ArrowException as error:
-        raise TableError(f"{path} has values in the column {name!r} that are no numbers; correct them.") from error
+        raise TableError(f"{path} has values in the column {name!r} that are not numbers; correct them.") from error

@@ -1,10 +1,11 @@
-"""How well a drift is known between, and beyond, the times at which it was measured.
+"""Uncertainty of a drift curve between and beyond the times at which the drift was measured.
 
-Measured are knots: a time, a displacement and its uncertainty. Between two knots the curve is interpolated, where
-nothing was seen for long it is bridged, and beyond the last data it is held. How far the sample may have gone meanwhile
-the knots tell themselves: how much they differ after some time (for a value that is held), and how far a knot lies off
-the line between two others (for one that is bridged), both as a power of the time. A random walk has the power 1 in
-either, a steady motion 2 and 4. Noise of the knots is taken off, and jumps count where they are.
+Each measurement is a knot: a time, a displacement and its uncertainty. The curve is interpolated between two knots,
+bridged over long times without data, and held beyond the last data. How far the sample may have moved meanwhile is
+estimated from the knots themselves: from the difference of knots after some time (for a held value), and from the
+distance of a knot to the line between two others (for a bridged one). Both variances grow as a power of time. A random
+walk has the power 1 in both cases, a steady motion 2 and 4. The noise of the knots is subtracted, and jumps count where
+they occur.
 Shape letters: ``W`` knots, ``D`` axes, ``V`` volumes.
 """
 
@@ -21,36 +22,38 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _MAX_KNOTS: Final = 400
-"""Of more, every n-th tells how the sample wanders."""
+"""Number of knots from which the motion of the sample is estimated; of more knots, every n-th is used."""
 _HOLD_POWERS: Final = (1.0, 1.25, 1.5, 1.75, 2.0)
 _BRIDGE_POWERS: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 _JUMP_NOISE: Final = 6.0
-"""Steps that are larger than this many uncertainties ..."""
+"""Jumps are steps that are larger than this many uncertainties ..."""
 _JUMP_ORDINARY: Final = 5.0
-"""... and than this many ordinary steps are jumps."""
+"""... and than this many typical steps."""
 _REACHED: Final = 1.25
-"""Times its reach that the data behind the last knot go on: they are not quite evenly spread."""
+"""Factor by which the data behind the last knot extend further than its reach, since they are not quite evenly
+spread."""
 _HOLE: Final = 0.5
-"""Volumes between two knots are without support when they are that many times as many as a knot stands for."""
+"""Ratio of a hole between two knots to the volumes that a knot represents, above which the hole is without support."""
 
 
 @dataclass(frozen=True)
 class Knots:
-    """Where a drift was measured."""
+    """Measurements of a drift."""
 
     time_W: Floats
-    """Volumes, ascending; of the middle of the data behind each knot."""
+    """Times of the knots in volumes, ascending: the middle of the data behind each knot."""
     reach_W: Floats
-    """Volumes before and after it that the data come from."""
+    """Number of volumes before and after each time that the data come from."""
     drift_WD: Floats
     sigma_WD: Floats
     straight: float = 0.6
-    """Distances between the outer two knots that the curve goes straight on beyond the last, within its data."""
+    """How far the curve continues in a straight line beyond the last knot, within its data; in distances between the
+    two outermost knots."""
 
 
 @dataclass(frozen=True)
 class _Law:
-    """Variance ``scale * time ** power`` along each axis."""
+    """Variance law ``scale * time ** power`` along each axis."""
 
     scale_D: Floats
     power_D: Floats
@@ -59,23 +62,26 @@ class _Law:
         return np.asarray(self.scale_D * np.maximum(time, 0.0)[:, None] ** self.power_D)
 
     def bridge(self, before: Floats, after: Floats) -> Floats:
-        """Of a value on the line between two others; largest half way, with the shape of its power."""
+        """Return the variance of a value on the line between two others; it is largest half way."""
         span = before + after
         share = np.divide(before, span, out=np.zeros_like(span), where=span > 0)[:, None]
         return np.asarray(self.variance(span) * (4 * share * (1 - share)) ** ((self.power_D + 2) / 3))
 
     def mean(self, span: Floats) -> Floats:
-        """Of the mean over a time about its middle: a third of a random walk's bridge, a ninth of a bow's."""
+        """Return the variance of a mean over a time span about its middle value.
+
+        For a random walk it is a third of the bridge's variance, for a parabola a ninth.
+        """
         return np.asarray(self.variance(span) / 3 ** ((self.power_D + 2) / 3))
 
 
 def held(knots: Knots, first: int, last: int) -> Floats:
-    """``(V, D)`` displacements in all volumes from ``first`` to ``last`` (included): beyond the data the last ones."""
+    """Return displacements ``(V, D)`` for all volumes from ``first`` to ``last`` (included), held beyond the data."""
     return _interpolate(knots, np.clip(_volumes(first, last), *_ends(knots, first, last)))
 
 
 def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
-    """``(V, D)`` standard deviations of `held`, and ``(V,)`` whether a volume lies within the data."""
+    """Return the standard deviations ``(V, D)`` of `held`, and whether each volume ``(V,)`` lies within the data."""
     volume, time = _volumes(first, last), knots.time_W
     supported = _supported(knots, volume)
     if len(time) < 2:
@@ -83,7 +89,7 @@ def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
     inside = np.clip(volume, *_ends(knots, first, last))
     jumps_ID = _jumps(knots)
     hold, bridge = _laws(knots, jumps_ID)
-    # what is measured is the mean over the data behind a knot, not the value in its middle
+    # The measured value is the mean over the data behind a knot, not the value at its middle.
     widened = replace(knots, sigma_WD=np.sqrt(knots.sigma_WD**2 + bridge.mean(2 * knots.reach_W)))
     variance = _interpolated_variance(widened, inside, bridge, jumps_ID)
     bridged = ~supported & (volume > time[0]) & (volume < time[-1])
@@ -94,7 +100,10 @@ def uncertainty(knots: Knots, first: int, last: int) -> tuple[Floats, Flags]:
 
 
 def _interpolate(knots: Knots, volume: Floats) -> Floats:
-    """``(V, D)`` by monotone cubics (Fritsch and Carlson: no overshoot at a jump), straight on beyond the knots."""
+    """Return displacements ``(V, D)`` by monotone cubics (Fritsch and Carlson).
+
+    Straight lines continue beyond the knots.
+    """
     time, drift = knots.time_W, knots.drift_WD
     if len(time) < 2:
         return np.repeat(drift, len(volume), axis=0)
@@ -114,7 +123,7 @@ def _volumes(first: int, last: int) -> Floats:
 
 
 def _ends(knots: Knots, first: int, last: int) -> tuple[float, float]:
-    """Times beyond which the curve is held: the end of the data of the outer knots, or little further than these."""
+    """Return the times beyond which the curve is held: the ends of the outermost knots' data, or slightly beyond."""
     time, reach = knots.time_W, knots.reach_W
     if len(time) < 2:
         return time[0] - reach[0], time[0] + reach[0]
@@ -124,7 +133,7 @@ def _ends(knots: Knots, first: int, last: int) -> tuple[float, float]:
 
 
 def _supported(knots: Knots, volume: Floats) -> Flags:
-    """Whether a volume lies within the data of a knot; holes that are short beside that are none."""
+    """Return whether each volume lies within the data of a knot; relatively short holes count as within."""
     low, high = _ends(knots, int(volume[0]), int(volume[-1]))
     supported = (volume >= np.floor(low)) & (volume <= np.ceil(high))
     end, start = (knots.time_W + knots.reach_W)[:-1], (knots.time_W - knots.reach_W)[1:]
@@ -136,7 +145,7 @@ def _supported(knots: Knots, volume: Floats) -> Flags:
 
 
 def _interpolated_variance(knots: Knots, volume: Floats, bridge: _Law, jumps_ID: Floats) -> Floats:
-    """``(V, D)`` from the knots on both sides, from what lies between, and from a jump that may be anywhere there."""
+    """Return the variance ``(V, D)`` from adjacent knots, and from motion and jumps anywhere between them."""
     time = knots.time_W
     left = np.clip(np.searchsorted(time, volume, side="right") - 1, 0, len(time) - 2)
     span = time[left + 1] - time[left]
@@ -145,7 +154,8 @@ def _interpolated_variance(knots: Knots, volume: Floats, bridge: _Law, jumps_ID:
     before, after = np.abs(volume - time[left]), np.abs(time[left + 1] - volume)
     within = ((share >= 0) & (share <= 1))[:, 0]
     between = bridge.bridge(before, after)
-    # a value beyond, on the line through two knots, misses by what the nearer knot is off the line from the other
+    # beyond the knots, the value on the line through two knots misses by how much the nearer knot would be off the line
+    # from the farther knot to that value
     beyond = np.where(volume < time[0], before, after)
     ahead = ((span + beyond) / span)[:, None] ** 2 * bridge.bridge(span, beyond)
     inner = np.clip(share, 0, 1)
@@ -153,7 +163,7 @@ def _interpolated_variance(knots: Knots, volume: Floats, bridge: _Law, jumps_ID:
 
 
 def _jumps(knots: Knots) -> Floats:
-    """``(W - 1, D)`` nm, by how much a step to the next knot is more than its neighbours' are; 0 for ordinary ones."""
+    """Return how much each step ``(W - 1, D)`` exceeds its neighbours' steps, nm; 0 for ordinary steps."""
     span = np.diff(knots.time_W)[:, None]
     step = np.diff(knots.drift_WD, axis=0)
     if len(step) < 5:
@@ -168,7 +178,7 @@ def _jumps(knots: Knots) -> Floats:
 
 
 def _wandering_by_jumps(knots: Knots, volume: Floats, jumps_ID: Floats) -> Floats:
-    """``(V, D)`` variance of a bridge over volumes in which more such jumps may have happened."""
+    """Return the variance ``(V, D)`` of bridged values from further jumps that may have happened unseen."""
     time = knots.time_W
     left = np.clip(np.searchsorted(time, volume, side="right") - 1, 0, len(time) - 2)
     rate = (jumps_ID**2).sum(axis=0) / (time[-1] - time[0])
@@ -178,7 +188,7 @@ def _wandering_by_jumps(knots: Knots, volume: Floats, jumps_ID: Floats) -> Float
 
 
 def _laws(knots: Knots, jumps_ID: Floats) -> tuple[_Law, _Law]:
-    """Of values that are held, and of bridged ones (where there is no jump)."""
+    """Return the laws of held values and of bridged values (the latter from times without jump)."""
     every = slice(None, None, -(-len(knots.time_W) // _MAX_KNOTS))
     time, drift, sigma = knots.time_W[every], knots.drift_WD[every], knots.sigma_WD[every]
     count = len(time)
@@ -206,7 +216,10 @@ def _laws(knots: Knots, jumps_ID: Floats) -> tuple[_Law, _Law]:
 def _fitted(
     time_K: Floats, off_KD: Floats, noise_KD: Floats, powers: tuple[float, ...], *, usable: Flags | None = None
 ) -> _Law:
-    """Law under which what the knots are off is most likely, normally distributed and with their noise."""
+    """Fit the law under which the deviations of the knots are most likely.
+
+    Normal errors and the knots' noise are assumed.
+    """
     num_axes = off_KD.shape[1]
     scales, best = np.zeros(num_axes), np.full(num_axes, powers[0])
     longest = float(time_K.max())
@@ -216,7 +229,7 @@ def _fitted(
         if not len(off):
             continue
         largest = max(float(off.max()), 1e-6)
-        # 0 is among them: all that is seen may be noise
+        # 0 is included, since all that is seen may be noise
         trial = np.concatenate([[0.0], largest * np.geomspace(1e-6, 30.0, 120)])
         lowest = np.inf
         for power in powers:
@@ -229,7 +242,7 @@ def _fitted(
 
 
 def _with_floor(law: _Law, knots: Knots) -> _Law:
-    """At least what the knots could not have seen: their own uncertainty, after as long a time as they cover."""
+    """Raise a law to what the knots could not resolve: their own uncertainty after the time that they span."""
     duration = float(knots.time_W[-1] - knots.time_W[0])
     floor = np.median(knots.sigma_WD, axis=0) ** 2 / duration**law.power_D
     return _Law(np.maximum(law.scale_D, floor), law.power_D)

@@ -1,8 +1,8 @@
-"""Whether fiducial beads agree: they are compared in pairs, over all times from one volume to half of the acquisition.
+"""Agreement of fiducial beads, compared in pairs over all times from one volume to half of the acquisition.
 
-Two beads at rest in the sample keep their distance but for noise, which averages out over longer times. A bead that
-creeps does not: the Allan deviation of its distance to the others stays, or grows. With three beads and more the one
-that disagrees with most others is found and left out; two can only be said to disagree.
+The distance of two beads at rest in the sample changes only by noise, which averages out over longer times. If a bead
+creeps, the Allan deviation of its distance to the others stays constant or grows. With three or more beads, the one
+that disagrees with most others is found and left out; with two, the disagreement can only be reported.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from lls_decode.drift.fiducials.track import Track
 Floats = npt.NDArray[np.float64]
 
 _CHANCE: Final = 1e-4
-"""Probability with which beads that agree are taken for ones that do not, over all times and axes."""
+"""Probability, over all times and axes, that agreeing beads are judged to disagree."""
 _LOOSE_RATIO: Final = 3.0
-"""A loose bead moves by that many times more than what the others are worth over the same time."""
+"""Motion of a loose bead relative to the typical motion of the others over the same time."""
 
 
 def disagreeing(tracks: Sequence[Track]) -> tuple[int, int] | None:
-    """Return the bead (its number in ``tracks``) that disagrees most, and over how many volumes; None if all agree."""
+    """Return the number of the bead that disagrees most, and over how many volumes; None if all agree."""
     if len(tracks) < 2:
         return None
     worst: tuple[float, int, int] | None = None
@@ -45,7 +45,7 @@ def disagreeing(tracks: Sequence[Track]) -> tuple[int, int] | None:
 
 
 def _compared(tracks: Sequence[Track], time: int) -> tuple[Floats, Floats, int]:
-    """``(B, B, 3)`` Allan variances of the distances of beads, what noise explains of them, and the least freedom."""
+    """Return Allan variances ``(B, B, 3)`` of the distances of beads, the part due to noise, and the fewest samples."""
     count = len(tracks)
     apart, noise, freedom = np.full((count, count, 3), np.nan), np.full((count, count, 3), np.nan), 0
     for one in range(count):
@@ -62,9 +62,9 @@ def _compared(tracks: Sequence[Track], time: int) -> tuple[Floats, Floats, int]:
 
 
 def _block_means(one: Track, other: Track, time: int) -> tuple[Floats, Floats]:
-    """Mean distance over successive blocks of volumes, and its variance; NaN for blocks without both.
+    """Return the mean distance over successive blocks of volumes, and its variance; NaN for blocks without both beads.
 
-    Only volumes with both beads count: the drift between the others would not cancel.
+    Only volumes with both beads count, since the drift between other volumes would not cancel.
     """
     num = len(one.position_V3) // time
     used = slice(num * time)
@@ -79,7 +79,7 @@ def _block_means(one: Track, other: Track, time: int) -> tuple[Floats, Floats]:
 
 
 def _with_most(values_BB3: Floats) -> Floats:
-    """``(B, 3)`` value of each bead with the better half of the others: one bad partner makes nobody bad."""
+    """Return each bead's value ``(B, 3)`` with the better half of the others; one bad partner thus does not count."""
     count = len(values_BB3)
     ordered = np.sort(np.where(np.isfinite(values_BB3), values_BB3, np.inf), axis=1)
     chosen = ordered[:, max(0, (count - 2) // 2)]

@@ -1,6 +1,6 @@
-"""Where fiducial beads are: given, or found as what is present in nearly every volume.
+"""Places of fiducial beads: given, or found as what is present in nearly every volume.
 
-A molecule blinks; a bead does not. One pass over the table counts, on a lateral grid, in how many volumes something was
+Molecules blink, beads do not. One pass over the table counts, on a lateral grid, the volumes in which something was
 detected; memory is that of the grid.
 """
 
@@ -20,31 +20,31 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 MAX_BEADS: Final = 12
-"""The ones that are seen most often; more would add memory and little precision."""
+"""Largest number of beads, those seen most often; more would need memory and add little precision."""
 _MAX_CELLS: Final = 2**24
 
 
 def find_beads(view: TableView, *, first_volume: int, last_volume: int, radius_nm: float, min_share: float) -> Floats:
-    """``(B, 2)`` nm, lateral places at which something is seen in at least ``min_share`` of the volumes.
+    """Return the lateral places ``(B, 2)`` in nm at which something is seen in at least ``min_share`` of the volumes.
 
     Parameters
     ----------
     radius_nm
-        How far a bead may move; the grid's cells are as large.
+        Largest distance that a bead may move; also the size of the grid cells.
     min_share
-        Of all volumes, after neighbouring cells (a bead that drifts changes from one to the next) are added up.
+        Required share of volumes, summed over neighbouring cells because a drifting bead moves from cell to cell.
 
     Raises
     ------
     TableError
-        There is no such place, or the field is too large for the radius.
+        There is no such place, or the field of view is too large for the radius.
     """
     low, high = _extent(view)
     shape = tuple(int(n) for n in np.floor((high - low) / radius_nm).astype(np.int64) + 1)
     if math.prod(shape) > _MAX_CELLS:
         raise TableError(
-            f"{view.path} covers {(high - low)[0] / 1000:.0f} x {(high - low)[1] / 1000:.0f} um, too much to look for "
-            f"beads in cells of {radius_nm:g} nm; filter the table, or give a larger radius."
+            f"{view.path} covers {(high - low)[0] / 1000:.0f} x {(high - low)[1] / 1000:.0f} um, too large to search "
+            f"for beads in cells of {radius_nm:g} nm; filter the table, or give a larger radius."
         )
     seen = np.zeros(shape, dtype=np.int64)
     last_seen = np.full(math.prod(shape), -1, dtype=np.int64)
@@ -55,26 +55,26 @@ def find_beads(view: TableView, *, first_volume: int, last_volume: int, radius_n
         cell = np.ravel_multi_index(tuple(index.T), shape, mode="clip")
         _count_volumes(cell, rows["volume"].to_numpy()[known].astype(np.int64), seen.reshape(-1), last_seen)
     share = seen / (last_volume - first_volume + 1)
-    # a bead on the border of two cells, or in several over time, is in each of them a part of the time
+    # a bead on the border of two cells, or drifting over several, is in each of them only part of the time
     around = np.minimum(uniform_filter(share, 3, mode="constant") * 9, 1.0)
     peaks = (maximum_filter(share, 5, mode="constant") == share) & (around >= min_share) & (share > 0)
     order = np.argsort(-around[peaks], kind="stable")[:MAX_BEADS]
     found = np.argwhere(peaks)[order]
     if not len(found):
         raise TableError(
-            f"{view.path} has no place at which something is seen in {min_share:.0%} of the volumes (the most is "
-            f"{around.max():.0%}); give places of beads, a smaller share, or measure the drift by correlation."
+            f"{view.path} has no place at which something is seen in {min_share:.0%} of the volumes (the largest share "
+            f"is {around.max():.0%}); give places of beads, a smaller share, or measure the drift by correlation."
         )
     return np.asarray(low + (found + 0.5) * radius_nm)
 
 
 def read_beads(given: Sequence[tuple[float, float]] | str | Path) -> Floats:
-    """``(B, 2)`` nm, lateral places of beads from pairs, or from a csv with a line of names and columns ``x_nm,y_nm``.
+    """Read the lateral places ``(B, 2)`` of beads in nm, from pairs or from a csv with the header ``x_nm,y_nm``.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, or there is no bead.
+        The file cannot be read, or holds no bead.
     """
     if isinstance(given, str | Path):
         try:
@@ -89,18 +89,18 @@ def read_beads(given: Sequence[tuple[float, float]] | str | Path) -> Floats:
     else:
         places = np.asarray(given, dtype=np.float64).reshape(-1, 2)
     if not len(places) or not np.isfinite(places).all():
-        raise ConfigError("There is no bead among the given ones, or one without a place; give x,y in nm.")
+        raise ConfigError("No bead was given, or one has no valid position; give x,y in nm for each.")
     return places
 
 
 def _count_volumes(cell: Integers, volume: Integers, seen: Integers, last_seen: Integers) -> None:
-    """Add one for each cell and volume that occur together; volumes come in their order."""
+    """Count each combination of cell and volume once; volumes ascend from call to call."""
     order = np.lexsort((volume, cell))
     cell, volume = cell[order], volume[order]
     first = np.ones(len(cell), dtype=np.bool_)
     first[1:] = (cell[1:] != cell[:-1]) | (volume[1:] != volume[:-1])
     cell, volume = cell[first], volume[first]
-    new = volume > last_seen[cell]  # a volume may go on in the next piece
+    new = volume > last_seen[cell]  # a volume may continue in the next piece
     np.add.at(seen, cell[new], 1)
     np.maximum.at(last_seen, cell, volume)
 

@@ -1,8 +1,8 @@
-"""Drift from fiducial beads: one position a bead and volume, averaged over beads and smoothed over time.
+"""Drift from fiducial beads: one position per bead and volume, averaged over beads and smoothed over time.
 
-Everything is weighted by inverse variance: the detections of a bead in the planes of a sweep, the beads, and successive
-volumes. How long the smoothing window is, the data say: it is the one by which each volume is best predicted from the
-others (leave-one-out cross-validation).
+All means are weighted by inverse variance: over the detections of a bead in the planes of a sweep, over beads, and over
+successive volumes. The smoothing window is chosen by leave-one-out cross-validation: it is the one that best predicts
+each volume from the others.
 Shape letters: ``B`` beads, ``V`` volumes, ``N`` rows near beads.
 """
 
@@ -42,13 +42,13 @@ _SMOOTHING_VOLUMES: Final = (
     200.0,
     500.0,
 )
-"""Standard deviations of the Gaussian window that are tried."""
+"""Standard deviations of the Gaussian window to choose from."""
 _LOOSE_RATIO: Final = 4.0
-"""A bead that scatters that many times more than the median bead does not stick."""
+"""Scatter of a bead, relative to the median bead, above which it is regarded as loose."""
 _MAX_SCATTER_NM: Final = 150.0
-"""Lateral scatter from one volume to the next of something that is no bead."""
+"""Lateral scatter from one volume to the next above which something is not a bead."""
 _AVERAGED_PARTS: Final = 10
-"""Parts of the acquisition over each of which the differences of beads are averaged."""
+"""Number of parts of the acquisition; differences between beads are averaged over each part."""
 
 
 def estimate_by_fiducials(
@@ -61,31 +61,31 @@ def estimate_by_fiducials(
     min_share: float = 0.5,
     smooth: float | None = None,
 ) -> DriftCurve:
-    """Drift of a table from beads at rest in the sample.
+    """Measure the drift of a table from beads at rest in the sample.
 
     Parameters
     ----------
     beads_B2
-        Their lateral places, nm, in sample coordinates where the geometry is known.
+        Lateral places of the beads, nm, in sample coordinates if the geometry is known.
     radius_nm
-        How far from there a bead is looked for.
+        Distance from its place within which a bead is searched.
     min_share
-        Of the volumes in which a bead must be seen.
+        Share of the volumes in which a bead must be seen.
     smooth
-        Standard deviation of the Gaussian window, volumes. None: by cross-validation; 0: none.
+        Standard deviation of the Gaussian window, volumes. None: chosen by cross-validation; 0: no smoothing.
 
     Raises
     ------
     TableError
-        None of the beads is seen often enough, or keeps its place.
+        No bead is seen often enough and keeps its place.
     """
     tracks, left_out = _followed(view, beads_B2, first_volume, last_volume, radius_nm=radius_nm, min_share=min_share)
     tracks, loose, doubt = _agreeing(_firm(tracks, left_out))
     left_out += loose
     if not tracks:
         raise TableError(
-            f"None of {len(beads_B2)} places of beads has something that stays in {min_share:.0%} of the volumes; "
-            "give other places, a larger radius, a smaller share, or measure the drift by correlation."
+            f"None of {len(beads_B2)} given or found places has a bead that is present in {min_share:.0%} of the "
+            "volumes; give other places, a larger radius, a smaller share, or measure the drift by correlation."
         )
     raw, noise = _average(tracks)
     width = _best_width(raw, noise) if smooth is None else smooth
@@ -120,7 +120,7 @@ def estimate_by_fiducials(
 def _followed(
     view: TableView, beads_B2: Floats, first_volume: int, last_volume: int, *, radius_nm: float, min_share: float
 ) -> tuple[list[Track], list[str]]:
-    """Tracks of the beads that are seen often enough and keep their place; what was found of the others, in words."""
+    """Return the tracks of beads that are seen often enough and keep their place, and why the others are left out."""
     volume_N, bead_N, position_N3, sigma_N3 = _rows_near(view, beads_B2, radius_nm)
     num_volumes = last_volume - first_volume + 1
     tracks, left_out = [], []
@@ -128,9 +128,9 @@ def _followed(
         mine = bead_N == number
         track = make_track(number, place, volume_N[mine] - first_volume, position_N3[mine], sigma_N3[mine], num_volumes)
         if track is None:
-            left_out.append(f"bead {number + 1} at ({place[0]:.0f}, {place[1]:.0f}) nm is not there")
+            left_out.append(f"bead {number + 1} at ({place[0]:.0f}, {place[1]:.0f}) nm was not found")
         elif track.share < min_share:
-            left_out.append(f"{track.name} is seen in {track.share:.0%} of the volumes only")
+            left_out.append(f"{track.name} is seen in only {track.share:.0%} of the volumes")
         elif np.any(track.scatter_nm[:2] >= _MAX_SCATTER_NM):
             left_out.append(f"{track.name} scatters by {track.scatter_nm[:2].max():.0f} nm between volumes")
         else:
@@ -139,7 +139,10 @@ def _followed(
 
 
 def _agreeing(tracks: list[Track]) -> tuple[list[Track], list[str], str | None]:
-    """Leave out one bead after another that disagrees with most others; in words which, and what is left in doubt."""
+    """Leave out, one after another, beads that disagree with most others.
+
+    Return the rest, the reasons, and any doubt.
+    """
     loose: list[str] = []
     if len(tracks) == 1:
         return tracks, loose, f"{tracks[0].name} is the only one: whether it keeps its place in the sample is not known"
@@ -147,14 +150,14 @@ def _agreeing(tracks: list[Track]) -> tuple[list[Track], list[str], str | None]:
         number, time = found
         if len(tracks) == 2:
             names = " and ".join(track.name for track in tracks)
-            return tracks, loose, f"{names} disagree over {time} volumes; which of them moves cannot be told from two"
-        loose.append(f"{tracks[number].name} moves against the others over {time} volumes")
+            return tracks, loose, f"{names} disagree over {time} volumes; with only two it is not known which one moves"
+        loose.append(f"{tracks[number].name} moves relative to the others over {time} volumes")
         tracks = [track for track in tracks if track is not tracks[number]]
     return tracks, loose, None
 
 
 def _rows_near(view: TableView, beads_B2: Floats, radius_nm: float) -> tuple[Integers, Integers, Floats, Floats]:
-    """Volume, number of the bead, position and sigma of all rows near a bead; a row is given to the nearest."""
+    """Return volume, bead number, position and sigma of all rows near a bead; a row belongs to the nearest bead."""
     parts: list[tuple[Integers, Integers, Floats, Floats]] = []
     for rows in view.pieces():
         position = view.positions(rows)
@@ -169,7 +172,7 @@ def _rows_near(view: TableView, beads_B2: Floats, radius_nm: float) -> tuple[Int
 
 
 def _firm(tracks: list[Track], left_out: list[str]) -> list[Track]:
-    """Without beads that wobble from volume to volume, where there are others to compare with."""
+    """Leave out beads that wobble from volume to volume, if there are enough others to compare with."""
     if len(tracks) < 3:
         return tracks
     scatter = np.array([track.scatter_nm for track in tracks])
@@ -179,9 +182,9 @@ def _firm(tracks: list[Track], left_out: list[str]) -> list[Track]:
 
 
 def _average(tracks: list[Track]) -> tuple[Floats, Floats]:
-    """Mean of the beads' movements and its variance, ``(V, 3)`` each; NaN and inf in volumes without a bead.
+    """Return the mean motion of the beads and its variance, ``(V, 3)`` each; NaN and inf in volumes without a bead.
 
-    Beads that come and go lie at different places: the place of each is what makes it fit the mean of all.
+    Each bead's place is fitted so that its track matches the mean, since beads that come and go have different places.
     """
     position = np.stack([track.position_V3 for track in tracks])
     seen = np.isfinite(position)
@@ -199,7 +202,7 @@ def _average(tracks: list[Track]) -> tuple[Floats, Floats]:
 
 
 def _best_width(drift_V3: Floats, variance_V3: Floats) -> float:
-    """The width by which each volume is best predicted from the others, over all axes in units of their noise."""
+    """Return the width that predicts each volume best from the others, over all axes in units of their noise."""
     errors = []
     usable = [width for width in _SMOOTHING_VOLUMES[1:] if width <= len(drift_V3) / 6]
     known = np.isfinite(drift_V3[:, 0])
@@ -212,7 +215,10 @@ def _best_width(drift_V3: Floats, variance_V3: Floats) -> float:
 
 
 def _smoothed(drift_V3: Floats, variance_V3: Floats, width: float, *, leave_out: bool = False) -> tuple[Floats, Floats]:
-    """Gaussian window, weighted by inverse variance; with ``leave_out`` each volume from the others only."""
+    """Smooth with a Gaussian window and inverse-variance weights.
+
+    ``leave_out`` uses only the other volumes for each volume.
+    """
     if width == 0:
         return drift_V3, variance_V3
     reach = int(np.ceil(4 * width))
@@ -233,7 +239,7 @@ def _smoothed(drift_V3: Floats, variance_V3: Floats, width: float, *, leave_out:
 
 
 def _bias_factor(drift_V3: Floats, variance_V3: Floats, width: float) -> Floats:
-    """``(3,)`` by what smoothing adds to the variance: left-out volumes are missed by more than noise explains."""
+    """Return the factor ``(3,)`` by which smoothing increases the variance, from prediction errors beyond the noise."""
     if width == 0:
         return np.ones(3)
     predicted, stated = _smoothed(drift_V3, variance_V3, width, leave_out=True)
@@ -245,16 +251,16 @@ def _bias_factor(drift_V3: Floats, variance_V3: Floats, width: float) -> Floats:
 
 
 def _residual(track: Track, drift_V3: Floats) -> Floats:
-    """``(3,)`` nm, root mean square of what a bead is off the drift, around its own place."""
+    """Return the root mean square deviation ``(3,)`` of a bead from the drift, around its own place, nm."""
     off = track.position_V3 - drift_V3
     off = off[np.isfinite(off).all(axis=1)]
     return np.asarray(np.std(off, axis=0)) if len(off) else np.full(3, np.nan)
 
 
 def _scatter_of_beads(tracks: list[Track], raw_V3: Floats, width: float) -> Floats:
-    """``(V, 3)`` variance of the mean of the beads, as they differ from each other after smoothing, over long times.
+    """Return the variance ``(V, 3)`` of the mean over beads, from their slow differences after smoothing.
 
-    For two beads that differ by some distance it is the square of its half, whichever of them has moved.
+    For two beads it is the square of half their difference, whichever of them has moved.
     """
     if len(tracks) < 2:
         return np.zeros(raw_V3.shape)

@@ -1,4 +1,4 @@
-"""What is probably wrong between a truth and a table that do not agree: measured, named, never applied."""
+"""Diagnosis of a truth and a table that do not agree: probable mistakes are measured and named, never corrected."""
 
 from lls_decode.evaluate.diagnosis.change import PLANE_ORDERS, PlaneOrder, TruthChange
 from lls_decode.evaluate.diagnosis.diagnose import diagnose

@@ -1,7 +1,7 @@
-"""Changes of a truth that might bring it onto a table, found by the votes of pairs of rows in one frame.
+"""Candidate changes that might bring a truth onto a table, found by votes of pairs of rows in one frame.
 
 Each pair of a found and a true row votes for the translation (or the factor) that would bring one onto the other.
-Right pairs agree, chance pairs spread: a Hough transform (Duda and Hart, Commun. ACM 15, 1972).
+Votes of correct pairs agree, those of chance pairs scatter: a Hough transform (Duda and Hart, Commun. ACM 15, 1972).
 """
 
 from collections.abc import Iterator
@@ -20,22 +20,25 @@ Floats = npt.NDArray[np.float64]
 SYMMETRIES: Final = tuple(
     (f"{sx}{a}", f"{sy}{b}") for (a, b), sx, sy in product((("x", "y"), ("y", "x")), ("", "-"), ("", "-"))
 )
-"""Axes of the truth that may stand for x and y: unchanged, exchanged, mirrored."""
+"""Choices for the axes of the truth that may correspond to x and y: unchanged, exchanged, mirrored."""
 _FEW_PEAKS: Final = 3
 _LOG_RANGE: Final = 9.0
-"""Factors from exp(-9) to exp(9) are looked for: pixels and micrometres for nanometres among them."""
+"""Range of the logarithm of factors that are tried, exp(-9) to exp(9); includes pixels or micrometres instead of nm."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A change of the truth, and how many pairs voted for it."""
+    """A change of the truth, and the number of pairs that voted for it."""
 
     change: TruthChange
     votes: int
 
     @property
     def num_causes(self) -> int:
-        """How many mistakes it stands for; the translation that belongs to a mirrored axis is none of its own."""
+        """Number of mistakes that the change implies.
+
+        The translation that comes with a mirrored axis is not counted.
+        """
         change = self.change
         mirrored = sum(axis.startswith("-") for axis in change.axes[:2])
         return (
@@ -49,7 +52,7 @@ class Candidate:
 
 
 def candidates(sample: Sample) -> list[Candidate]:
-    """Changes of frames, planes, axes, factor and place that the sample votes for; every simple one among them."""
+    """Return the changes of frames, planes, axes, factor and place that get votes, including all simple ones."""
     found: dict[TruthChange, Candidate] = {}
     for start, symmetries in _frame_changes(sample):
         seen, true = sample.pairs(start)
@@ -65,7 +68,7 @@ def candidates(sample: Sample) -> list[Candidate]:
 
 
 def _frame_changes(sample: Sample) -> Iterator[tuple[TruthChange, tuple[tuple[str, str], ...]]]:
-    """Ways to number frames, and the axes to try with each."""
+    """Give the ways to number frames, and the axes to try with each."""
     shifts = [0, -1, 1, *sample.first_frames]
     for swapped in (False, True):
         values, counts = np.unique(sample.frame_differences(swapped), return_counts=True)
@@ -78,7 +81,7 @@ def _frame_changes(sample: Sample) -> Iterator[tuple[TruthChange, tuple[tuple[st
 
 
 def _votes(change: TruthChange, seen: Floats, true: Floats, radius_nm: float) -> Iterator[Candidate]:
-    """Candidates of one numbering of frames and one choice of axes."""
+    """Give the candidates for one numbering of frames and one choice of axes."""
     if not any(axis.startswith("-") for axis in change.axes):
         here = np.hypot(*(seen - true).T) <= radius_nm
         yield Candidate(change, int(here.sum()))
@@ -86,7 +89,7 @@ def _votes(change: TruthChange, seen: Floats, true: Floats, radius_nm: float) ->
         if votes:
             yield Candidate(replace(change, scale=factor), votes)
     shift, votes = _translation(seen - true, radius_nm / 2)
-    if any(axis.startswith("-") for axis in change.axes):  # what is small along the other axis is no part of it
+    if any(axis.startswith("-") for axis in change.axes):  # ignore a small translation along the axis not mirrored
         x, y = (
             d if axis[0] == "-" or abs(d) > radius_nm / 2 else 0.0 for d, axis in zip(shift, change.axes, strict=False)
         )
@@ -100,7 +103,7 @@ def _turn(true: Floats, axes: tuple[str, str]) -> Floats:
 
 
 def _translation(difference: Floats, bin_nm: float) -> tuple[tuple[float, float], int]:
-    """The translation that most pairs agree on, and how many do."""
+    """Return the translation that most pairs agree on, and the number of these pairs."""
     cell = np.floor(difference / bin_nm).astype(np.int64)
     cell -= cell.min(axis=0)
     width = int(cell[:, 1].max()) + 3
@@ -110,7 +113,7 @@ def _translation(difference: Floats, bin_nm: float) -> tuple[tuple[float, float]
         place = np.minimum(np.searchsorted(key, keys), len(key) - 1)
         return np.where(key[place] == keys, count[place], 0)
 
-    # a cloud that a corner of the grid cuts lies in four cells
+    # a cluster at a corner of the grid is spread over four cells
     best = key[np.argmax(sum(at(key + step) for step in (0, 1, width, width + 1)))]
     low = np.array([best // width, best % width])
     inside = ((cell >= low) & (cell <= low + 1)).all(axis=1)
@@ -123,7 +126,7 @@ def _translation(difference: Floats, bin_nm: float) -> tuple[tuple[float, float]
 
 
 def _factor(seen: Floats, true: Floats, radius_nm: float) -> tuple[float, int]:
-    """The factor about the origin that most pairs agree on, and how many do."""
+    """Return the factor about the origin that most pairs agree on, and the number of these pairs."""
     far = np.hypot(*seen.T)
     limit = 0.3 * far.max(initial=0.0)
     length = np.hypot(*true.T)

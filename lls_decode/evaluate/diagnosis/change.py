@@ -1,4 +1,4 @@
-"""A truth table brought onto the conventions of the table that it judges: frames, axes, units, origin."""
+"""Conversion of a truth to the conventions of the table that it judges: frames, axes, units, origin."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,24 +17,24 @@ PLANE_ORDERS: Final = ("as_is", "reversed", "alternating", "transposed")
 
 @dataclass(frozen=True)
 class TruthChange:
-    """What is done to a truth before it is compared, in the order of the fields; by default nothing."""
+    """Changes applied to a truth before comparison, in the order of the fields; by default none."""
 
     frame_shift: int = 0
-    """Added to each frame."""
+    """Number added to each frame."""
     planes: PlaneOrder = "as_is"
     """How the truth numbers the planes of a volume: ``reversed`` (last plane first), ``alternating`` (every second
     volume reversed), or ``transposed`` (frame = plane * volumes + volume)."""
     axes: tuple[str, str, str] = ("x", "y", "z")
-    """Which axis of the truth becomes x, y, z; ``-x`` is mirrored."""
+    """Axes of the truth that become x, y, z; ``-x`` is mirrored."""
     scale: float = 1.0
     """Factor of x and y."""
     z_scale: float = 1.0
     """Factor of z."""
     shift_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Added to x, y, z."""
+    """Translation added to x, y, z."""
     photons_factor: float = 1.0
     ignore_z: bool = False
-    """Compare in x and y only."""
+    """Whether to compare only x and y."""
 
     def __post_init__(self) -> None:
         plain = tuple(axis.removeprefix("-") for axis in self.axes)
@@ -51,17 +51,17 @@ class TruthChange:
             raise ConfigError(f"The order of planes is {self.planes!r}; expected one of {', '.join(PLANE_ORDERS)}.")
 
     def apply(self, truth: Emitters, *, planes_per_volume: int = 1) -> Emitters:
-        """Change a truth.
+        """Apply the change to a truth.
 
         Raises
         ------
         ConfigError
-            An order of planes was given for single planes.
+            An order of planes was given, but the table has single planes.
         """
         if self.planes != "as_is" and planes_per_volume < 2:
             raise ConfigError(
-                f"The planes of the truth are said to be {self.planes}, but the table has one plane a volume; leave "
-                "the order of planes away, or import the table with --planes-per-volume."
+                f"The planes of the truth are said to be {self.planes}, but the table has one plane per volume; omit "
+                "the order of planes, or import the table with --planes-per-volume."
             )
         changed = self.place(truth)
         return replace(
@@ -69,7 +69,7 @@ class TruthChange:
         )
 
     def place(self, truth: Emitters) -> Emitters:
-        """Change everything but the frames."""
+        """Apply everything except the change of frames."""
         factors = (self.scale, self.scale, self.z_scale)
         moved = {
             f"{name}_nm": factor * (-1.0 if axis.startswith("-") else 1.0) * getattr(truth, f"{axis[-1]}_nm") + shift
@@ -80,7 +80,7 @@ class TruthChange:
         return replace(truth, **moved, photons=truth.photons * self.photons_factor)
 
     def map_frames(self, frame: Integers, planes_per_volume: int, volumes: int) -> Integers:
-        """Frames of the table for frames of the truth."""
+        """Return the frames of the table that correspond to frames of the truth."""
         frame, P = frame + self.frame_shift, planes_per_volume
         volume, plane = np.divmod(frame, P)
         if self.planes == "reversed":
@@ -93,7 +93,7 @@ class TruthChange:
         return frame
 
     def unmap_frames(self, frame: Integers, planes_per_volume: int, volumes: int) -> Integers:
-        """Frames of the truth for frames of the table: the opposite of `map_frames`."""
+        """Return the frames of the truth that correspond to frames of the table: the inverse of `map_frames`."""
         P = planes_per_volume
         if self.planes == "transposed":
             volume, plane = np.divmod(frame, P)
@@ -103,7 +103,7 @@ class TruthChange:
         return np.asarray(replace(self, frame_shift=0).map_frames(frame, P, volumes) - self.frame_shift)
 
     def then(self, after: "TruthChange") -> "TruthChange":
-        """Join this change and a later one into one; planes are not renumbered twice."""
+        """Combine this change with a later one; planes are not renumbered twice."""
         planes = after.planes if self.planes == "as_is" else self.planes
         before, axes, shift = dict(zip("xyz", range(3), strict=True)), [], []
         for axis, factor, added in zip(
@@ -126,7 +126,7 @@ class TruthChange:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of what is changed."""
+        """Return the values that differ from the defaults, as plain values."""
         plain = TruthChange()
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -135,9 +135,9 @@ class TruthChange:
         }
 
     def options(self, first_frame: int) -> str:
-        """The options of ``lls-decode evaluate`` that make this change.
+        """Return the options of ``lls-decode evaluate`` that make this change.
 
-        ``first_frame`` is what the format of the truth calls its first frame.
+        ``first_frame`` is the number of the first frame in the format of the truth.
         """
         words = []
         if self.frame_shift:
@@ -160,6 +160,6 @@ class TruthChange:
 
 
 def num_volumes(truth: Emitters, change: TruthChange, planes_per_volume: int) -> int:
-    """Volumes that the truth spans, for numbering by planes first."""
+    """Return the number of volumes that the truth spans, for numbering by planes first."""
     last = int(truth.frame.max()) + change.frame_shift if len(truth) else 0
     return max(-(-(last + 1) // planes_per_volume), 1)

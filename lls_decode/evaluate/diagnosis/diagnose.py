@@ -1,4 +1,4 @@
-"""Name what is probably wrong between a truth and a table: each kind of mistake tried, and measured by its score."""
+"""Diagnosis of mistakes between a truth and a table: each kind is tried, and measured by its effect on the score."""
 
 from dataclasses import replace
 from typing import Final
@@ -16,7 +16,7 @@ from lls_decode.evaluate.diagnosis.search import find_change
 from lls_decode.evaluate.score import Criteria
 
 _FEWEST_EXPECTED: Final = 20
-"""Rows that the truth would have in frames where it has none, before it is said to end there."""
+"""Smallest number of rows that must be missing from the truth in frames without any, before it is said to end there."""
 
 
 def diagnose(
@@ -31,25 +31,25 @@ def diagnose(
     photons_per_count: float | None = None,
     criteria: Criteria | None = None,
 ) -> Diagnosis:
-    """Find what is probably wrong between a truth and a table: frames, planes, axes, place, scale, depth, photons.
+    """Find probable mistakes between a truth and a table: frames, planes, axes, place, scale, depth, photons.
 
-    Every mistake is measured by what undoing it does to the score. Tables that belong together give no cause. The cost
-    is bounded: a sample of frames is judged.
+    Each mistake is measured by how much undoing it changes the score. Truth and table that fit give no cause. The cost
+    is bounded, since only a sample of frames is compared.
 
     Parameters
     ----------
     truth, found
-        All rows of the truth as it was read, and of the table.
+        All rows of the truth as read, and of the table.
     coverage
-        Frames that count; None: all.
+        Frames that count; None: all frames.
     pixel
-        Size of a camera pixel, by which offsets of half a pixel are known.
+        Size of a camera pixel, by which offsets of half a pixel are recognized.
     start
-        What the evaluation does to the truth already; causes are sought on top of it.
+        Change that the evaluation already applies to the truth; causes are searched on top of it.
     first_frame
-        What the format of the truth calls its first frame.
+        Number of the first frame in the format of the truth.
     photons_per_count
-        Photons of one camera count, where known.
+        Photons per camera count, if known.
     criteria
         As for `lls_decode.evaluate.compare`.
     """
@@ -94,7 +94,7 @@ def diagnose(
 
 
 def _undo(sample: Sample, change: TruthChange, pixel: PixelSize | None) -> TruthChange:
-    """The change under which the truth fits: after gross mistakes what is left of place, depth and light."""
+    """Return the change under which the truth fits: place, depth and photons are fitted after gross mistakes."""
     if len(sample.found) < FEWEST:
         return change
     change = wrong_scale(sample, change)
@@ -104,7 +104,7 @@ def _undo(sample: Sample, change: TruthChange, pixel: PixelSize | None) -> Truth
 
 
 def _has_no_depth(sample: Sample, change: TruthChange) -> bool:
-    """Whether the truth has one z for all rows, and the table has many."""
+    """Return whether the truth has the same z in all rows, but the table has not."""
     true, seen = sample.truth(change).z_nm, sample.found.z_nm
     true, seen = true[np.isfinite(true)], seen[np.isfinite(seen)]
     if min(len(true), len(seen)) < FEWEST:
@@ -113,17 +113,17 @@ def _has_no_depth(sample: Sample, change: TruthChange) -> bool:
 
 
 def _notes(truth: Emitters, found: Emitters) -> list[str]:
-    """What is not compared, as one side lacks it."""
+    """Return notes about what cannot be compared because one side lacks it."""
     has_z = [bool(np.isfinite(rows.z_nm).any()) for rows in (truth, found)]
     notes = []
     if len(truth) and len(found) and has_z[0] != has_z[1]:
         without = "table" if has_z[0] else "truth"
-        notes.append(f"The {without} has no z: rows are compared in x and y only, and nothing is said of depth")
+        notes.append(f"The {without} has no z: rows are compared in x and y only, and depth is not judged")
     return notes
 
 
 def _ends(truth: Emitters, found: Emitters) -> list[str]:
-    """Say so when the truth has no row in frames where it should have many."""
+    """Return a note if the truth has no rows in frames where it should have many."""
     if not len(truth) or not len(found):
         return []
     first, last = int(truth.frame.min()), int(truth.frame.max())

@@ -1,4 +1,4 @@
-"""What is probably wrong between a truth and a table, each cause with its number and with what to do about it."""
+"""Probable mistakes between a truth and a table, each with its measured size and the options that correct it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,24 +12,24 @@ from lls_decode.evaluate.diagnosis.sample import Marks
 
 @dataclass(frozen=True)
 class Cause:
-    """One probable mistake, and what the score is with it and without it, all other causes undone."""
+    """One probable mistake, and the scores with and without it while all other causes are undone."""
 
     name: str
     """``frames``, ``planes``, ``axes exchanged``, ``x mirrored``, ``y mirrored``, ``scale``, ``place``,
     ``z mirrored``, ``z scale``, ``z offset``, ``missing z``, ``photons``, or ``truth ends``."""
     words: str
-    """What is wrong, with the measured number."""
+    """Description of the mistake, with its measured size."""
     options: str
-    """Options of ``lls-decode evaluate`` that undo this cause alone."""
+    """Options of ``lls-decode evaluate`` that undo only this cause."""
     before: Marks
     after: Marks
 
     def describe(self) -> str:
-        """One sentence: the cause, what undoing it gains, what to do."""
-        return f"{self.words}. Undone: {gain(self.before, self.after)}. Use {self.options}"
+        """Return one sentence: the cause, the gain from undoing it, and what to do."""
+        return f"{self.words}. Without it: {gain(self.before, self.after)}. Use {self.options}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "cause": self.name,
             "words": self.words,
@@ -41,27 +41,27 @@ class Cause:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Probable mistakes between a truth and a table. Nothing is applied."""
+    """Probable mistakes between a truth and a table. None of them is corrected."""
 
     causes: tuple[Cause, ...]
-    """Empty where none was found."""
+    """Probable mistakes; empty if none was found."""
     notes: tuple[str, ...]
-    """What limits the comparison without being a mistake, such as a truth in two dimensions."""
+    """Limits of the comparison that are not mistakes, such as a two-dimensional truth."""
     change: TruthChange
-    """What undoes all causes, on top of what was done to the truth already."""
+    """Change that undoes all causes, on top of changes already applied to the truth."""
     options: str
-    """All options that the next evaluation needs, those already given included; empty without causes."""
+    """All options for the next evaluation, including those already given; empty without causes."""
     before: Marks
     after: Marks
     num_frames: int
-    """Frames on which the marks were measured."""
+    """Number of frames in which the scores were measured."""
     num_rows: int
-    """Rows of the table in them."""
+    """Number of rows of the table in these frames."""
     is_sampled: bool
-    """Whether these are fewer than all."""
+    """Whether these are only a part of all rows."""
 
     def lines(self) -> list[str]:
-        """Sentences for text and picture: notes, causes, and all causes together."""
+        """Return sentences for text and picture: notes, causes, and all causes together."""
         lines = [f"Note: {note}." for note in self.notes]
         lines += [f"Likely cause: {cause.describe()}." for cause in self.causes]
         if len(self.causes) > 1:
@@ -71,11 +71,11 @@ class Diagnosis:
         if self.causes and self.is_sampled:
             lines.append(f"(Measured on {self.num_rows} rows in {self.num_frames} frames chosen at random.)")
         if self.causes:
-            lines.append("Nothing of this was applied to the scores.")
+            lines.append("None of these corrections is applied to the scores.")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "causes": [cause.to_dict() for cause in self.causes],
             "notes": list(self.notes),
@@ -90,7 +90,7 @@ class Diagnosis:
 
 
 def gain(before: Marks, after: Marks) -> str:
-    """What changes, in words: the Jaccard index, and each other number that changes by a tenth or more."""
+    """Return the changes in words: the Jaccard index, and each other score that changes by a tenth or more."""
     words = [f"Jaccard {before.jaccard:.3f} -> {after.jaccard:.3f}"]
     for name, unit, label in (
         ("rmse_lateral_nm", " nm", "lateral r.m.s.e."),
@@ -105,33 +105,33 @@ def gain(before: Marks, after: Marks) -> str:
 
 @dataclass(frozen=True)
 class Wording:
-    """What sentences need to know besides the change itself."""
+    """Context that the sentences need besides the change itself."""
 
     total: TruthChange
-    """What the next evaluation must do: the change that is described, after the one that was asked for already."""
+    """Change for the next evaluation: the described change combined with the one already requested."""
     first_frame: int
-    """What the format of the truth calls its first frame."""
+    """Number of the first frame in the format of the truth."""
     pixel: PixelSize | None
     photons_per_count: float | None = None
-    """Of the camera, where it is known."""
+    """Photons per camera count, if known."""
 
     @property
     def shift(self) -> str:
-        """The option that moves the truth."""
+        """Option that moves the truth."""
         return "--truth-shift-nm " + " ".join(f"{value:.6g}" for value in self.total.shift_nm)
 
     @property
     def axes(self) -> str:
-        """The option that names its axes."""
+        """Option that names the axes of the truth."""
         return f"--truth-axes={','.join(self.total.axes)}"
 
 
 Part = tuple[str, str, str, TruthChange]
-"""Name of a cause, what is wrong, options that undo it, and the change that undoes all but this."""
+"""Name of a cause, its description, the options that undo it, and the change that undoes all other causes."""
 
 
 def split(change: TruthChange, wording: Wording) -> list[Part]:
-    """Take a change apart into causes."""
+    """Split a change into causes."""
     parts = [*_frames(change, wording), *_axes(change, wording)]
     if change.scale != 1:
         parts.append(_scale(change, wording))
@@ -149,8 +149,8 @@ def _frames(change: TruthChange, wording: Wording) -> list[Part]:
     if change.frame_shift:
         first = wording.first_frame - wording.total.frame_shift
         words = (
-            f"The frames of the truth are numbered {-change.frame_shift:+d} against those of the table: "
-            f"number {first} is the first frame, not {first + change.frame_shift}"
+            f"Frame numbers of the truth are off by {-change.frame_shift:+d} from those of the table: "
+            f"the first frame is number {first}, not {first + change.frame_shift}"
         )
         parts.append(("frames", words, f"--truth-first-frame={first}", replace(change, frame_shift=0)))
     if change.planes != "as_is":
@@ -195,7 +195,7 @@ def _scale(change: TruthChange, wording: Wording) -> Part:
 
 def _place(change: TruthChange, wording: Wording) -> Part:
     x, y, z = change.shift_nm
-    words = f"The table lies {x:+.1f} nm in x and {y:+.1f} nm in y from the truth"
+    words = f"The table is offset from the truth by {x:+.1f} nm in x and {y:+.1f} nm in y"
     halves = half_pixels((x, y), wording.pixel)
     if halves is not None:
         sizes = {abs(number) for number in halves if number}
@@ -213,7 +213,7 @@ def _place(change: TruthChange, wording: Wording) -> Part:
 def _depth(change: TruthChange, wording: Wording) -> list[Part]:
     parts: list[Part] = []
     if change.ignore_z:
-        words = "The z of the truth is the same in all rows, and that of the table is not: the truth has no z"
+        words = "The truth has the same z in all rows, but the table has not: the truth has no z"
         return [("missing z", words, "--ignore-z", replace(change, ignore_z=False))]
     if change.axes[2] == "-z":
         without = replace(change, axes=(*change.axes[:2], "z"))
@@ -223,7 +223,7 @@ def _depth(change: TruthChange, wording: Wording) -> list[Part]:
         option = f"--truth-z-scale={wording.total.z_scale:.6g}"
         parts.append(("z scale", words, option, replace(change, z_scale=1.0)))
     if change.shift_nm[2]:
-        words = f"The z of the table lies {change.shift_nm[2]:+.1f} nm from that of the truth: another z = 0"
+        words = f"The z of the table is offset from that of the truth by {change.shift_nm[2]:+.1f} nm: another z = 0"
         parts.append(("z offset", words, wording.shift, replace(change, shift_nm=(*change.shift_nm[:2], 0.0))))
     return parts
 
@@ -232,7 +232,7 @@ def _photons(change: TruthChange, wording: Wording) -> Part:
     factor, ratio = change.photons_factor, wording.photons_per_count
     words = f"The table has {factor:.3g} times the photons of the truth (median): another unit"
     if ratio is not None and abs(math.log(factor / ratio)) < 0.1:
-        words += f"; the truth is probably in camera counts, of which each is {ratio:.3g} photons"
+        words += f"; the truth is probably in camera counts of {ratio:.3g} photons each"
     else:
         words += ", such as camera counts or electrons"
     option = f"--truth-photons-factor={wording.total.photons_factor:.4g}"

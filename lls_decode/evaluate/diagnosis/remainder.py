@@ -1,6 +1,6 @@
-"""What is left when rows match: a place, a pixel size, a depth or a unit of light that is not the table's.
+"""Mistakes that remain visible when rows match: wrong place, pixel size, depth or unit of photons.
 
-Each function gives the changed truth where the evidence is strong, else the change that it was given.
+Each function returns the changed truth if the evidence is strong, else the change that it was given.
 """
 
 import math
@@ -20,30 +20,31 @@ from lls_decode.evaluate.diagnosis.search import fit_place
 Floats = npt.NDArray[np.float64]
 
 FEWEST: Final = 20
-"""Matches below which nothing is said."""
+"""Number of matches below which no mistake is reported."""
 _FEWEST_FOR_SCALE: Final = 10
-"""A wrong factor leaves few matches, near the origin, whose errors grow with their distance."""
+"""Number of matches required for a scale. A wrong factor leaves only a few matches near the origin, whose errors grow
+with the distance from it."""
 _SIGMAS: Final = 5.0
 _TIGHTER: Final = 0.85
-"""A factor must make the spread of errors smaller by this."""
+"""Ratio by which a factor must reduce the spread of errors."""
 _LARGE: Final = 0.75
-"""Of the spread of errors: an offset this large is not what a model does to its positions."""
+"""Offset, in units of the spread of errors, that is too large to be an error of a model's positions."""
 _ON_GRID: Final = 0.1
-"""Half pixels by which an offset may miss a multiple of half a pixel."""
+"""Tolerance, in pixels, within which an offset counts as a multiple of half a pixel."""
 _SMALL_ON_GRID: Final = 0.3
-"""Of the spread of errors: an offset of half pixels is called one from here on."""
+"""Offset, in units of the spread of errors, above which multiples of half a pixel are reported."""
 _UNLIKE: Final = 1.15
 _PHOTONS_UNLIKE: Final = 1.5
-"""Median photons are off by this factor, up or down, before another unit is suspected."""
+"""Factor, up or down, between median photons above which another unit is suspected."""
 _CHANCE: Final = 1e-6
-"""Probability of a correlation that is called negative, if there is none."""
+"""Probability that chance gives a correlation as negative as one that is called negative."""
 _TO_SIGMA: Final = 1.4826
 _MOST_SLOPES: Final = 400
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Found minus true positions of rows that match in x and y, and what they belong to; all (M,)."""
+    """Found minus true positions of rows that match in x and y, with their z, photons and molecules; all (M,)."""
 
     dx_nm: Floats
     dy_nm: Floats
@@ -55,7 +56,7 @@ class Residuals:
 
 
 def residuals(sample: Sample, change: TruthChange) -> Residuals:
-    """Errors under a change, z and photons whatever they are."""
+    """Return the errors under a change, whatever z and photons are."""
     truth, matches = sample.lateral_matches(change)
     true, seen = truth.select(matches.truth), sample.found.select(matches.found)
     return Residuals(
@@ -82,7 +83,7 @@ def wrong_scale(sample: Sample, change: TruthChange) -> TruthChange:
 
 
 def fit_place_without_shift(sample: Sample, fitted: TruthChange, change: TruthChange) -> TruthChange:
-    """The factor alone, about the origin, beginning with one that was fitted with a translation."""
+    """Fit only the factor about the origin, starting from one that was fitted together with a translation."""
     factor = fitted.scale / change.scale
     shift = change.shift_nm
     for _ in range(3):
@@ -99,7 +100,7 @@ def fit_place_without_shift(sample: Sample, fitted: TruthChange, change: TruthCh
 
 
 def wrong_place(sample: Sample, change: TruthChange, pixel: PixelSize | None) -> TruthChange:
-    """Fit a translation in x and y; multiples of half a pixel are known for what they are."""
+    """Fit a translation in x and y; multiples of half a pixel are recognized."""
     change = _on_grid(change, pixel)
     before = residuals(sample, change)
     if len(before.dx_nm) < FEWEST:
@@ -128,7 +129,7 @@ def wrong_place(sample: Sample, change: TruthChange, pixel: PixelSize | None) ->
 
 
 def _on_grid(change: TruthChange, pixel: PixelSize | None) -> TruthChange:
-    """A translation that was found already, as the multiple of half a pixel that it is."""
+    """Round a translation that was already found to the multiple of half a pixel that it is near."""
     halves = None if "-" in "".join(change.axes[:2]) else half_pixels((change.shift_nm[0], change.shift_nm[1]), pixel)
     if halves is None or pixel is None:
         return change
@@ -136,7 +137,7 @@ def _on_grid(change: TruthChange, pixel: PixelSize | None) -> TruthChange:
 
 
 def half_pixels(shift_nm: tuple[float, float], pixel: PixelSize | None) -> tuple[int, int] | None:
-    """A translation as numbers of half pixels, not both 0; None where it is no such thing."""
+    """Return a translation in half pixels, not both 0; None if it is not a multiple of half a pixel."""
     if pixel is None:
         return None
     steps = (2 * shift_nm[0] / pixel.x_nm, 2 * shift_nm[1] / pixel.y_nm)
@@ -146,7 +147,7 @@ def half_pixels(shift_nm: tuple[float, float], pixel: PixelSize | None) -> tuple
 
 
 def wrong_depth(sample: Sample, change: TruthChange) -> TruthChange:
-    """Find a z that is mirrored, moved, or in another unit."""
+    """Detect a z that is mirrored, shifted, or in another unit."""
     found = residuals(sample, change)
     known = np.isfinite(found.z_true_nm) & np.isfinite(found.z_seen_nm)
     near = np.hypot(found.dx_nm, found.dy_nm)
@@ -189,7 +190,7 @@ def _is_opposite(correlation: float, num: int) -> bool:
 
 
 def _depth_factor(true: Floats, seen: Floats) -> float:
-    """Factor of z where it is clearly another one than 1: the median slope of Theil and Sen."""
+    """Return the factor of z, by the median slope of Theil and Sen; 1 unless it clearly differs from 1."""
     from scipy.stats import theilslopes  # slow to import
 
     chosen = np.random.default_rng(0).permutation(len(true))[:_MOST_SLOPES]
@@ -201,7 +202,7 @@ def _depth_factor(true: Floats, seen: Floats) -> float:
 
 
 def wrong_photons(sample: Sample, change: TruthChange) -> TruthChange:
-    """Find photons in another unit: a median ratio far from 1."""
+    """Detect photons in another unit, by a median ratio far from 1."""
     found = residuals(sample, change)
     known = np.isfinite(found.photons_seen) & (found.photons_true > 0) & (found.photons_seen > 0)
     if known.sum() < FEWEST:
@@ -215,7 +216,7 @@ def wrong_photons(sample: Sample, change: TruthChange) -> TruthChange:
 
 
 def _spread(values: Floats) -> float:
-    """Robust standard deviation about the median."""
+    """Return the robust standard deviation about the median."""
     return _TO_SIGMA * float(np.median(np.abs(values - np.median(values)))) if len(values) else math.nan
 
 
@@ -226,7 +227,7 @@ def _lateral_spread(found: Residuals, *, centred: bool = True) -> float:
 
 
 def _clipped(values: Floats) -> Floats:
-    """Values with those beyond three robust standard deviations brought back to there."""
+    """Clip values at three robust standard deviations from the median."""
     middle, reach = np.median(values), 3 * _spread(values)
     return np.asarray(np.clip(values, middle - reach, middle + reach))
 

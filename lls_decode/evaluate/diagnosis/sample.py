@@ -1,4 +1,4 @@
-"""A sample of frames on which changes of a truth are tried out, of bounded cost whatever the size of the tables.
+"""Sample of frames in which changes of a truth are tried, with a cost that is bounded for tables of any size.
 
 Shape letters: ``K`` pairs of a found and a true row in one frame.
 """
@@ -19,16 +19,16 @@ Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MOST_ROWS: Final = 20_000
-"""Rows on which numbers are measured, found and true ones together (one frame at least)."""
+"""Largest number of rows (found and true together) for measurements; at least one frame is used."""
 FEW_ROWS: Final = 5000
-"""Rows on which the many candidates are tried."""
+"""Largest number of rows for trying the many candidates."""
 MOST_PAIRS: Final = 200_000
-"""Pairs that vote on one change."""
+"""Largest number of pairs that vote on one change."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """The scores that a diagnosis quotes."""
+    """Scores that a diagnosis quotes."""
 
     jaccard: float
     rmse_lateral_nm: float
@@ -37,7 +37,7 @@ class Marks:
 
 
 class Sample:
-    """Rows of a table in some frames, and the truth that belongs to them under any change."""
+    """Rows of a table in some frames, and the corresponding truth under any change."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class Sample:
         covered: Mask | None = None,
         most_rows: int = MOST_ROWS,
     ) -> None:
-        """Choose frames at random, the same ones at every call.
+        """Choose frames at random, reproducibly.
 
-        ``truth`` has all its frames. ``found`` has the rows that count, and ``covered`` marks the rows of the truth
-        that lie in covered frames as the truth is.
+        ``truth`` has all its frames. ``found`` has the rows that count, and ``covered`` marks the rows of the unchanged
+        truth that lie in covered frames.
         """
         self.planes_per_volume = planes_per_volume
         self.criteria = criteria or Criteria()
@@ -63,9 +63,9 @@ class Sample:
             found.frame, truth.frame if covered is None else truth.frame[covered], len(truth), most_rows
         )
         self.found = found.select(np.isin(found.frame, self.frames))
-        """Rows in the chosen frames."""
+        """Rows of the table in the chosen frames."""
         self.first_frames = _first_frames(truth, found)
-        """Shifts of the truth that make its first (last) frame that of the table."""
+        """Frame shifts of the truth that align its first (or last) frame with that of the table."""
 
     @property
     def lateral_nm(self) -> float:
@@ -73,7 +73,7 @@ class Sample:
         return float(self.criteria.get("lateral_nm", 250.0))
 
     def true_rows(self, change: TruthChange, *, frames: Integers | None = None) -> tuple[Integers, Integers]:
-        """Rows of the truth in the frames of the sample (or others) under a change, and these frames."""
+        """Return the rows of the truth that a change puts into the sample's (or other) frames, and these frames."""
         wanted = self.frames if frames is None else frames
         volumes = num_volumes(self._truth, change, self.planes_per_volume)
         raw = change.unmap_frames(wanted, self.planes_per_volume, volumes)
@@ -83,37 +83,37 @@ class Sample:
         return rows, np.repeat(wanted, count)
 
     def truth(self, change: TruthChange) -> Emitters:
-        """The changed truth of the sample."""
+        """Return the changed truth in the frames of the sample."""
         rows, frame = self.true_rows(change)
         return replace(change.place(self._truth.select(rows)), frame=frame)
 
     def positions(self, rows: Integers) -> Floats:
-        """(K, 2) unchanged x and y of some rows of the truth."""
+        """Return the unchanged x and y (K, 2) of some rows of the truth."""
         return np.stack([self._truth.x_nm[rows], self._truth.y_nm[rows]], axis=1)
 
     def lateral_matches(self, change: TruthChange) -> tuple[Emitters, Matches]:
-        """The changed truth, and which of its rows were found, in x and y only."""
+        """Return the changed truth, and its matches with found rows in x and y only."""
         truth = self.truth(replace(change, ignore_z=False))
         flat = replace(truth, z_nm=np.full(len(truth), np.nan))
         return truth, match(flat, self.found, lateral_nm=self.lateral_nm)
 
     def hits(self, change: TruthChange) -> Mask:
-        """Whether each found row has a true one, in x and y."""
+        """Return whether each found row has a true partner in x and y."""
         hit = np.zeros(len(self.found), dtype=np.bool_)
         hit[self.lateral_matches(change)[1].found] = True
         return hit
 
     def compare(self, change: TruthChange) -> Comparison:
-        """Compare by the criteria of the evaluation."""
+        """Compare the changed truth with the table by the criteria of the evaluation."""
         return compare(self.truth(change), self.found, **self.criteria)
 
     def marks(self, change: TruthChange) -> Marks:
-        """Score a change by the criteria of the evaluation."""
+        """Score the changed truth by the criteria of the evaluation."""
         s = summarize(self.compare(change))
         return Marks(s.jaccard, s.rmse_lateral_nm, s.rmse_axial_nm, s.photon_ratio)
 
     def pairs(self, change: TruthChange) -> tuple[Floats, Floats]:
-        """(K, 2) found and plain true positions of pairs in one frame; of some found rows where frames are full."""
+        """Return found and unchanged true positions (K, 2) of pairs in one frame; of a subset of found rows if many."""
         rows, frame = self.true_rows(change)
         found, place, count = _partners(self.found.frame, frame)
         if count.sum() > MOST_PAIRS:
@@ -126,7 +126,10 @@ class Sample:
         return np.stack([self.found.x_nm[owner], self.found.y_nm[owner]], axis=1), self.positions(partner)
 
     def frame_differences(self, axes_swapped: bool, *, most_pairs: int = 3_000_000) -> Integers:
-        """Found minus true frame of rows that lie at one place, of a few found rows; up to 200 frames either way."""
+        """Return found minus true frame of rows at the same place.
+
+        A few found rows are used, and up to 200 frames either way.
+        """
         per_frame = max(
             len(self._truth) / max(len(np.unique(self._sorted[:: max(len(self._sorted) // 5000, 1)])), 1), 1.0
         )
@@ -146,7 +149,7 @@ class Sample:
 
 
 def _choose(found: Integers, truth: Integers, num_truth: int, most_rows: int) -> Integers:
-    """Ascending frames, all of them or so many that their rows are no more than ``most_rows``."""
+    """Return frames in ascending order: all of them, or as many as have no more than ``most_rows`` rows."""
     frames, place = np.unique(np.concatenate([found, truth]), return_inverse=True)
     count = np.bincount(place)
     if not len(truth) and len(frames):
@@ -163,7 +166,7 @@ def _first_frames(truth: Emitters, found: Emitters) -> tuple[int, ...]:
 
 
 def _partners(frame: Integers, ascending: Integers) -> tuple[Integers, Integers, Integers]:
-    """Rows with partners in their frame, where these begin, and how many there are."""
+    """Return rows with partners in their frame, where the partners begin, and how many there are."""
     start = np.searchsorted(ascending, frame, side="left")
     count = np.searchsorted(ascending, frame, side="right") - start
     rows = np.flatnonzero(count)

@@ -1,4 +1,7 @@
-"""The change of a truth that makes it fit a table, when one fits significantly better than none; simple ones first."""
+"""Search for the change of a truth that fits a table significantly better than the unchanged truth.
+
+Simple ones first.
+"""
 
 from dataclasses import replace
 from typing import Final
@@ -15,25 +18,25 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 _GOOD: Final = 0.98
-"""Share of the rows of the smaller table that is matched, above which no change can help."""
+"""Share of matched rows of the smaller table above which no change is needed."""
 _MOST_TRIED: Final = 12
 _LEAST_GAIN: Final = 0.03
-"""Found rows that a change must bring to their truth, relative to the rows of the smaller table."""
+"""Smallest net gain in matched rows that a change must bring, relative to the rows of the table."""
 _SIGMAS: Final = 4.0
 _SIGMAS_OF_FITTED: Final = 6.0
-"""For changes with a number that was fitted to the votes: the best of thousands of places."""
+"""Required significance of changes with a number fitted to the votes, since it is the best of thousands of values."""
 _FEWEST_SIGMAS: Final = 3.0
-"""Of the pairwise test, where chance (`_CHANCE`) does not explain so many matches anyway."""
+"""Required significance if chance (`_CHANCE`) cannot explain the number of matches anyway."""
 _CHANCE: Final = 1e-9
-"""Probability that as many rows match as by the best of thousands of places, if they match by chance."""
+"""Probability that chance gives as many matches at the best of thousands of places."""
 _REFINEMENTS: Final = 4
 
 
 def find_change(sample: Sample) -> TruthChange:
-    """Return the change of frames, planes, axes, factor and place that is needed; the plain one when none is.
+    """Return the required change of frames, planes, axes, factor and place; the default change if none is required.
 
-    Every found row that a change brings to a true one counts for it, and every one that it takes away counts against
-    it (McNemar's test). A change of more causes must be significantly better than every change of fewer.
+    Every found row that gains a match by a change counts for it, and every one that loses its match counts against it
+    (McNemar's test). A change with more causes must be significantly better than every change with fewer.
     """
     best = TruthChange()
     hit = sample.hits(best)
@@ -49,7 +52,7 @@ def find_change(sample: Sample) -> TruthChange:
 
 
 def is_better(new: Mask, old: Mask, *, fitted: bool = False) -> bool:
-    """Whether a change brings significantly and noticeably more found rows to their truth."""
+    """Return whether a change gives significantly and noticeably more found rows a match."""
     gained, lost = int((new & ~old).sum()), int((old & ~new).sum())
     if gained - lost < max(_LEAST_GAIN * len(new), 1):
         return False
@@ -60,7 +63,7 @@ def is_better(new: Mask, old: Mask, *, fitted: bool = False) -> bool:
 
 
 def fit_place(sample: Sample, change: TruthChange, *, with_scale: bool) -> TruthChange:
-    """Fit the translation (and the factor) to the rows that match, again and again, outliers left out."""
+    """Fit the translation (and the factor) repeatedly to the matching rows, without outliers."""
     for _ in range(_REFINEMENTS):
         truth, matches = sample.lateral_matches(change)
         if len(matches) < 3:
@@ -76,7 +79,7 @@ def fit_place(sample: Sample, change: TruthChange, *, with_scale: bool) -> Truth
 
 
 def _fit(true: Floats, seen: Floats, with_scale: bool) -> tuple[float, Floats]:
-    """Factor and translation that bring true positions (M, 2) onto found ones."""
+    """Fit the factor and the translation that bring true positions (M, 2) onto found ones."""
     factor, keep = 1.0, np.ones(len(true), dtype=np.bool_)
     shift = np.median(seen - true, axis=0)
     for _ in range(4):
@@ -92,7 +95,7 @@ def _fit(true: Floats, seen: Floats, with_scale: bool) -> tuple[float, Floats]:
 
 
 def _worth_trying(sample: Sample) -> list[Candidate]:
-    """The candidates of one cause, and the best-voted others, with factors fitted to their matches."""
+    """Return the candidates with one cause, and the others with most votes; factors are refined by their matches."""
     all_of_them = candidates(sample)
     chosen = [item for item in all_of_them if item.num_causes == 1][: 2 * _MOST_TRIED]
     for num in (2, 3, 4):
@@ -106,7 +109,7 @@ def _worth_trying(sample: Sample) -> list[Candidate]:
 
 
 def _without_shift(sample: Sample, change: TruthChange) -> TruthChange:
-    """A factor alone where this does as well as with the translation that was fitted along with it."""
+    """Return a change with its factor alone, if this is as good as with the translation that was fitted with it."""
     plain = replace(change, shift_nm=(0.0, 0.0, change.shift_nm[2]))
     return plain if not is_better(sample.hits(change), sample.hits(plain)) else change
 

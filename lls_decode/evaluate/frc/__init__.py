@@ -1,4 +1,4 @@
-"""Fourier ring and shell correlation of a table with itself, and the interval of the resolution that it gives."""
+"""Fourier ring and shell correlation of a table with itself, and the interval of the resulting resolution."""
 
 from lls_decode.evaluate.frc.correlation import MAX_PIXELS, fourier_correlation
 from lls_decode.evaluate.frc.curve import FourierCorrelation

@@ -1,11 +1,11 @@
 """Fourier ring (2-D) and shell (3-D) correlation of a table with itself: resolution without a truth.
 
-Frames are cut into blocks of equal length; the localizations of even and odd blocks make two pictures whose Fourier
+Frames are cut into blocks of equal length. The localizations of even and odd blocks give two pictures, whose Fourier
 transforms are correlated ring by ring. The resolution is one over the frequency at which the curve falls below 1/7
 (Nieuwenhuizen et al., Nat. Methods 2013; Banterle et al., J. Struct. Biol. 2013; blocks as in Speiser et al. 2021).
-A molecule that stays on, or comes back, across blocks is in both pictures and counts as structure.
+A molecule that stays on across blocks, or returns, is in both pictures and counts as structure.
 
-Rows come piece by piece, twice; memory is that of the pictures, whatever the length of the table.
+Rows are read twice, in pieces; memory is that of the pictures, whatever the length of the table.
 Shape letters: ``N`` rows, ``R`` rings, axes of pictures in the order y x, or z y x.
 """
 
@@ -27,7 +27,7 @@ Rows = Mapping[str, npt.ArrayLike]
 Pieces = Callable[[], Iterable[Rows]]
 
 MAX_PIXELS: Final = 2**27
-"""Of one picture: 0.5 GB, of which three are held."""
+"""Largest number of pixels of a picture: 0.5 GB each, of which three are held."""
 
 
 def fourier_correlation(
@@ -40,43 +40,44 @@ def fourier_correlation(
     region_nm: Mapping[str, tuple[float, float]] | None = None,
     interval: bool | None = None,
 ) -> FourierCorrelation:
-    """Correlate the localizations of even with those of odd blocks of frames.
+    """Correlate the localizations of even and odd blocks of frames.
 
     Parameters
     ----------
     pieces
-        Called twice; gives all rows in pieces with ``frame``, ``x_nm``, ``y_nm`` (and ``z_nm``), in any order.
+        Function that is called twice, and gives all rows in pieces with ``frame``, ``x_nm``, ``y_nm`` (and ``z_nm``),
+        in any order.
     pixel_nm
-        Side of a pixel (voxel): a quarter of the resolution to be found, or finer. 5 nm in Speiser et al. (2021).
+        Side of a pixel (voxel): at most a quarter of the expected resolution. 5 nm in Speiser et al. (2021).
     axes
-        ``xy`` for rings, or any two; ``xyz`` for shells.
+        ``xy`` or any two axes for rings; ``xyz`` for shells.
     blocks
-        Frames are cut into so many blocks of equal length; an even number.
+        Even number of blocks of equal length.
     frames_per_volume
         Blocks begin with a volume.
     region_nm
-        Range by axis; rows outside are left out. None, and axes that are absent: all.
+        Range by axis; rows outside are left out. None, and missing axes: no limits.
     interval
-        Estimate how uncertain the resolution is: ten or more further curves, and memory for all rows. None: for tables
-        and pictures that are small enough for it to be quick.
+        Whether to estimate the uncertainty of the resolution, which takes ten or more further curves, and memory for
+        all rows. None: only for tables and pictures that are small enough for a quick estimate.
 
     Raises
     ------
     ConfigError
-        A pixel for which the picture would not fit into memory, more blocks than volumes, an odd number of blocks.
+        A picture with these pixels would not fit into memory, more blocks than volumes, or an odd number of blocks.
     TableError
-        No rows, or rows without a position.
+        There are no rows, or rows without a position.
     """
     if blocks < 2 or blocks % 2:
         raise ConfigError(
-            f"{blocks} blocks were asked for; expected an even number from 2 on, so that halves are equal."
+            f"The number of blocks is {blocks}; expected an even number of 2 or more, so that the halves are equal."
         )
     low, high, first, last = _extent(pieces, axes, region_nm or {})
     first, num = first // frames_per_volume, last // frames_per_volume - first // frames_per_volume + 1
     if num < blocks:
         raise ConfigError(
             f"The table spans {num} {'frames' if frames_per_volume == 1 else 'volumes'}, fewer than the {blocks} "
-            "blocks asked for; ask for fewer blocks."
+            "requested blocks; request fewer blocks."
         )
     shape = _shape(high - low, pixel_nm)
     halves = [np.zeros(shape, dtype=np.float32) for _ in range(2)]
@@ -101,7 +102,10 @@ def fourier_correlation(
 
 
 def _extent(pieces: Pieces, axes: str, region_nm: Mapping[str, tuple[float, float]]) -> tuple[Floats, Floats, int, int]:
-    """Corner and opposite corner of what is drawn (in the order of the pictures), first and last frame of all rows."""
+    """Return the lowest and highest positions of the rows, and the first and last frame of all rows.
+
+    Axes have the order of the pictures.
+    """
     names = axes[::-1]
     bounds = np.array([region_nm.get(axis, (-np.inf, np.inf)) for axis in names], dtype=np.float64).T
     low, high, first, last = np.full(len(names), np.inf), np.full(len(names), -np.inf), 2**62, -1
@@ -118,7 +122,7 @@ def _extent(pieces: Pieces, axes: str, region_nm: Mapping[str, tuple[float, floa
 
 
 def _in_box(piece: Rows, axes: str, low: Floats, high: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Frames (N,) and positions (N, axes) of the rows in a box."""
+    """Return frames (N,) and positions (N, axes) of the rows in a box."""
     position = np.stack([np.asarray(piece[f"{axis}_nm"], dtype=np.float64) for axis in axes[::-1]], axis=1)
     if not np.isfinite(position).all():
         raise TableError(f"The table has rows without a finite {' or '.join(f'{a}_nm' for a in axes)}; remove them.")
@@ -127,7 +131,7 @@ def _in_box(piece: Rows, axes: str, low: Floats, high: Floats) -> tuple[npt.NDAr
 
 
 def _shape(extent_nm: Floats, pixel_nm: float) -> tuple[int, ...]:
-    """Pixels that cover an extent and are quick to transform."""
+    """Return the number of pixels along each axis that cover an extent and are fast to transform."""
     shape = tuple(scipy.fft.next_fast_len(max(int(size // pixel_nm) + 1, 16), real=True) for size in extent_nm)
     num = math.prod(shape)
     if num > MAX_PIXELS:

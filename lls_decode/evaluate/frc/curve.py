@@ -1,4 +1,4 @@
-"""A Fourier correlation, the resolution that it gives, and how far that can be trusted."""
+"""A Fourier correlation, the resulting resolution, and its reliability."""
 
 import math
 from dataclasses import dataclass
@@ -12,36 +12,37 @@ from lls_decode.evaluate.frc.rings import FIRST_RING, THRESHOLD
 Floats = npt.NDArray[np.float64]
 
 FEW_ROWS: Final = 500
-"""Fewer localizations that are not correlated are said to tell nothing."""
+"""Number of localizations below which uncorrelated halves are reported as inconclusive."""
 
 
 @dataclass(frozen=True)
 class FourierCorrelation:
-    """A curve, and the resolution that it gives."""
+    """A Fourier correlation curve and the resulting resolution."""
 
     resolution_nm: float
-    """NaN: the curve does not cross the threshold, or is below it in ring `FIRST_RING` (a tenth of the field)."""
+    """Resolution; NaN if the curve does not cross the threshold, or is below it already in ring `FIRST_RING` (a tenth
+    of the field)."""
     q_per_nm: Floats
     """(R,) spatial frequency of each ring, up to 1 / (2 pixels)."""
     correlation: Floats
-    """(R,)"""
+    """(R,) correlation of each ring."""
     smoothed: Floats
-    """(R,) by local lines (LOESS); its first crossing of the threshold gives the resolution."""
+    """(R,) smoothed by local lines (LOESS); the first crossing of the threshold gives the resolution."""
     num_localizations: tuple[int, int]
-    """In the two pictures."""
+    """Number of localizations in the two pictures."""
     num_blocks: int
     pixel_nm: float
     shape: tuple[int, ...]
-    """Of the pictures."""
+    """Shape of the pictures."""
     interval_nm: tuple[float, float] | None = None
-    """95 % interval of the resolution by the jackknife over parts of the frames; its end is infinite where the halves
-    may have nothing in common. None: not estimated (see ``interval_note``), or there is no resolution."""
+    """95 % interval of the resolution, by the jackknife over parts of the frames; infinite at its end if the halves may
+    have nothing in common. None: not estimated (see ``interval_note``), or there is no resolution."""
     num_parts: int = 0
-    """Parts of the frames that were left out in turn; 0 without an interval."""
+    """Number of parts of the frames that were left out in turn; 0 without an interval."""
     num_unresolved: int = 0
     """How many of these times the curve gave no resolution."""
     interval_note: str = ""
-    """Why there is no interval; empty where there is one."""
+    """Reason why there is no interval; empty if there is one."""
 
     @property
     def is_firm(self) -> bool:
@@ -51,14 +52,14 @@ class FourierCorrelation:
         return self.interval_nm[1] - self.interval_nm[0] <= 0.5 * self.resolution_nm
 
     def describe(self) -> list[str]:
-        """The resolution, and how far it can be trusted, in lines of text."""
+        """Return the resolution and its reliability in lines of text."""
         num = sum(self.num_localizations)
         if math.isnan(self.resolution_nm):
             if self.reaches_threshold:
                 return [f"finer than {2 * self.pixel_nm:g} nm: the curve stays above 1/7; choose a smaller --pixel-nm"]
             return [
                 "no resolution finer than a tenth of the field: the halves are not correlated; more localizations help",
-                f"{num} localizations tell nothing of the resolution" if num < FEW_ROWS else "",
+                f"{num} localizations do not suffice to judge the resolution" if num < FEW_ROWS else "",
             ][: 1 + (num < FEW_ROWS)]
         lines = [f"resolution {self.resolution_nm:.1f} nm (1/7)"]
         if self.interval_nm is None:
@@ -71,8 +72,8 @@ class FourierCorrelation:
         lines[0] += f" (each of {self.num_parts} parts of the frames left out in turn)"
         if self.num_unresolved:
             lines.append(
-                f"without one part the halves had nothing in common {self.num_unresolved} of {self.num_parts} times: "
-                "this number is not reliable"
+                f"in {self.num_unresolved} of {self.num_parts} cases the halves without one part had nothing in "
+                "common: this resolution is not reliable"
             )
         elif not self.is_firm:
             lines.append(f"{num} localizations are too few for a firm number; more frames narrow the interval")
@@ -80,11 +81,11 @@ class FourierCorrelation:
 
     @property
     def reaches_threshold(self) -> bool:
-        """Whether the halves have anything in common; when they have, NaN is a resolution finer than two pixels."""
+        """Whether the halves are correlated; the resolution is then NaN only if it is finer than two pixels."""
         return len(self.smoothed) >= FIRST_RING and bool(self.smoothed[FIRST_RING - 1] >= THRESHOLD)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "resolution_nm": None if math.isnan(self.resolution_nm) else self.resolution_nm,
             "threshold": THRESHOLD,

@@ -1,4 +1,4 @@
-"""How uncertain a resolution is: parts of the frames are left out in turn."""
+"""Uncertainty of a resolution, by leaving out parts of the frames in turn."""
 
 import math
 from dataclasses import replace
@@ -12,28 +12,28 @@ from lls_decode.evaluate.frc.curve import FourierCorrelation
 from lls_decode.evaluate.frc.rings import FIRST_RING, THRESHOLD, Picture, correlate, first_crossing, smooth
 
 MOST_ROWS: Final = 500_000
-"""Rows up to which an interval is estimated unasked."""
+"""Largest number of rows for which an interval is estimated without being requested."""
 MOST_INTERVAL_PIXELS: Final = 2**22
-"""Pixels of a picture up to which an interval is estimated unasked."""
+"""Largest number of pixels of a picture for which an interval is estimated without being requested."""
 _FEWEST_PARTS: Final = 10
 
 
 class Parts:
     """Rows by parts of the frames, each of which is left out in turn: the jackknife (Efron and Stein, 1981).
 
-    Parts lie within blocks. Rows of one molecule mostly share a part, so that it counts about once.
+    Parts lie within blocks. The rows of a molecule mostly lie in one part, so that it counts about once.
     """
 
     def __init__(self, blocks: int, num: int, shape: tuple[int, ...], *, wanted: bool | None) -> None:
-        """Cut ``num`` frames (volumes) into at least ten parts, where they are so many."""
+        """Cut ``num`` frames (volumes) into at least ten parts, if there are enough of them."""
         self._shape, self._span = shape, num
         self.num = blocks * max(1, -(-_FEWEST_PARTS // blocks))
-        """Parts in all."""
+        """Total number of parts."""
         self._most_rows = None if wanted else MOST_ROWS
         self.note = ""
-        """Why there is no interval."""
+        """Reason why there is no interval."""
         if wanted is False:
-            self.note = "it was not asked for"
+            self.note = "it was not requested"
         elif num < self.num:
             self.note = f"{num} frames or volumes cannot be cut into {self.num} parts"
         elif wanted is None and math.prod(shape) > MOST_INTERVAL_PIXELS:
@@ -42,7 +42,7 @@ class Parts:
         self._num_rows = 0
 
     def add(self, place: npt.NDArray[np.int64], odd: npt.NDArray[np.int64], volume: npt.NDArray[np.int64]) -> None:
-        """Keep the pixel, the half and the part of each row, unless they are too many."""
+        """Store pixel, half and part of each row, unless there are too many rows."""
         self._num_rows += len(place)
         if not self.note and self._most_rows is not None and self._num_rows > self._most_rows:
             self.note = f"there are more than {self._most_rows:,} localizations (--interval)"
@@ -52,7 +52,7 @@ class Parts:
             self._rows.append((place, (2 * part + odd).astype(np.uint16)))
 
     def with_interval(self, curve: FourierCorrelation) -> FourierCorrelation:
-        """A curve with the interval of its resolution, where there is one."""
+        """Return the curve with the interval of its resolution, if there is one."""
         if self.note or math.isnan(curve.resolution_nm):
             return replace(curve, interval_note=self.note or "there is no resolution")
         place, label = (np.concatenate(values) for values in zip(*self._rows, strict=True))

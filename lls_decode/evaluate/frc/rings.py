@@ -1,4 +1,4 @@
-"""Correlation of two pictures ring by ring (shell by shell), the smoothed curve, and its first crossing."""
+"""Correlation of two pictures ring by ring (or shell by shell), the smoothed curve, and its first crossing."""
 
 import math
 from typing import Final
@@ -12,13 +12,13 @@ Picture = npt.NDArray[np.float32]
 
 THRESHOLD: Final = 1 / 7
 FIRST_RING: Final = 10
-"""A crossing is looked for from here on: rings below have so few coefficients that noise alone crosses 1/7."""
+"""First ring in which a crossing is searched: lower rings have so few coefficients that noise alone crosses 1/7."""
 _TAPER = 1 / 8
-"""Share of a side over which the picture fades, so that its rim is no structure that both halves share."""
+"""Share of each side over which the picture fades out, so that its border is not a structure common to both halves."""
 
 
 def correlate(halves: list[Picture], *, pixel_nm: float) -> tuple[Floats, Floats]:
-    """Ring frequencies and correlations of two pictures of the same shape; the list is emptied as they are used up."""
+    """Return ring frequencies and correlations of two pictures of equal shape. The list is emptied to save memory."""
     shape = halves[0].shape
     spectra = []
     while halves:
@@ -26,7 +26,7 @@ def correlate(halves: list[Picture], *, pixel_nm: float) -> tuple[Floats, Floats
     longest = max(shape) * pixel_nm
     num_rings = int(longest / (2 * pixel_nm))
     frequency = [scipy.fft.fftfreq(size, pixel_nm) for size in shape[:-1]] + [scipy.fft.rfftfreq(shape[-1], pixel_nm)]
-    twice = np.full(len(frequency[-1]), 2.0)  # columns whose mirror image is not stored
+    twice = np.full(len(frequency[-1]), 2.0)  # counts columns whose mirror image is not stored
     twice[0] = 1.0
     if shape[-1] % 2 == 0:
         twice[-1] = 1.0
@@ -46,7 +46,7 @@ def correlate(halves: list[Picture], *, pixel_nm: float) -> tuple[Floats, Floats
 
 
 def smooth(curve: Floats) -> Floats:
-    """Local lines with tricube weights over a fortieth of the curve, five rings at least (LOESS)."""
+    """Smooth by local lines with tricube weights over a fortieth of the curve, at least five rings (LOESS)."""
     half = max(len(curve) // 80, 2) + 1
     offset = np.arange(-half, half + 1)
     weight = (1 - np.abs(offset / half) ** 3) ** 3
@@ -61,7 +61,7 @@ def smooth(curve: Floats) -> Floats:
 
 
 def first_crossing(q_per_nm: Floats, curve: Floats, threshold: float = THRESHOLD) -> float:
-    """One over the frequency at which a curve first falls below the threshold, nm; NaN when there is none."""
+    """Return one over the frequency at which the curve first falls below the threshold, nm; NaN if it does not."""
     below = curve[FIRST_RING - 1 :] < threshold
     if not len(below) or below[0] or not below.any():
         return math.nan
@@ -71,7 +71,7 @@ def first_crossing(q_per_nm: Floats, curve: Floats, threshold: float = THRESHOLD
 
 
 def _spectrum(picture: Picture) -> npt.NDArray[np.complex64]:
-    """Of a picture whose rim fades to its mean; the picture is overwritten."""
+    """Return the spectrum of a picture whose border is faded to its mean; the picture is overwritten."""
     picture -= picture.mean(dtype=np.float64).astype(np.float32)
     for axis, size in enumerate(picture.shape):
         ramp = np.clip((np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5) / (_TAPER * size), 0, 1)

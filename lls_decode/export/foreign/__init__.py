@@ -1,1 +1,1 @@
-"""What the columns of another program's table mean: their units, what they count from, which colour and file."""
+"""Interpretation of another program's columns: units, first numbers, channels and source files."""

@@ -1,4 +1,4 @@
-"""Columns of another program's file made complete, piece by piece, by the rules of `importing`."""
+"""Completion of an imported table: adds missing columns piece by piece, by the rules of `importing`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ _RANGES: Final = {
     "last_frame": (0, 2**32 - 1), "num_frames": (1, 2**32 - 1), "span_frames": (1, 2**32 - 1),
     "num_planes": (1, 2**16 - 1), "num_volumes": (1, 2**32 - 1),
 }  # fmt: skip
-"""Of whole numbers, both ends included."""
+"""Ranges of whole numbers, both ends included."""
 _FILLS: Final = {"z_nm": 0.0, "prob": 1.0}
-"""Of measured columns that a file lacks; the others become NaN."""
+"""Values of measured columns that a file lacks; other measured columns become NaN."""
 _DERIVED: Final = {
     "localizations": ("volume", "plane", "group"),
     "molecules": ("group", "last_frame", "num_frames", "num_planes", "num_volumes", "prob_any"),
 }
-"""Columns that follow from others where a file lacks them."""
+"""Columns that are derived from others if a file lacks them."""
 _END: Final = "an end"
 _ORDER: Final = ("frame", "x_nm", "y_nm", "z_nm", "num_frames", "span_frames", *_RANGES, _END)
 
 
 @dataclass
 class _Bad:
-    """Rows whose value in one column cannot be."""
+    """Rows with an impossible value in one column."""
 
     first_row: int
     first_value: float
@@ -42,26 +42,26 @@ class _Bad:
 
 
 class ColumnCompletion:
-    """Makes pieces of a file complete. What is wrong with any row is said by `check`, when all rows are known."""
+    """Completes the columns of a file piece by piece; `check` raises all faults after the last piece."""
 
     def __init__(
         self, path: Path, planes_per_volume: int | None, *, kind: Kind = "localizations", with_channel: bool = False
     ) -> None:
         self.schema: pa.Schema = (molecule_schema if kind == "molecules" else schema)(False, with_channel)
-        """Columns of the rows."""
+        """Columns of the completed rows."""
         self.num_rows = 0
-        """Rows so far."""
+        """Number of rows so far."""
         self._kind = kind
         self.absent: list[str] = []
-        """Columns that the file lacks; complete after `check`."""
+        """Columns that the file lacks; final after `check`."""
         self._path = path
         self._planes_per_volume = planes_per_volume
         self._bad: dict[str, _Bad] = {}
 
     def add(self, given: Mapping[str, npt.NDArray[Any]]) -> pa.Table:
-        """All canonical columns of a piece, rows in the order of the file; none once a row was wrong.
+        """Return all canonical columns of a piece, in the order of the file; an empty table once any row was faulty.
 
-        ``z_nm`` may still be NaN: see `with_depth`.
+        ``z_nm`` may still be NaN; see `with_depth`.
         """
         columns = dict(given)
         both = columns.pop("xy_sig", None)
@@ -90,10 +90,10 @@ class ColumnCompletion:
         Raises
         ------
         TableError
-            Names the first such row, and how many there are.
+            The message names the first such row and their number.
         """
         if "z_nm" not in self.absent and self._without_depth():
-            self.absent.insert(0, "z_nm")  # a column that is there and says nothing
+            self.absent.insert(0, "z_nm")  # the column exists, but has no values
             self._bad.pop("z_nm", None)
         for name in sorted(self._bad, key=_ORDER.index):
             bad = self._bad[name]
@@ -109,13 +109,14 @@ class ColumnCompletion:
                 )
             lowest, highest = _RANGES[name]
             raise TableError(
-                f"{self._path} has {name} {bad.first_value} in row {bad.first_row} when counted as here; expected "
+                f"{self._path} has {name} {bad.first_value} in row {bad.first_row}, after conversion to our numbering; "
+                f"expected "
                 f"whole numbers from {lowest} to {highest} ({bad.rows} rows are not)"
-                + (": --first-frame N says which number the first frame has." if "frame" in name else ".")
+                + (": give the number of the first frame with --first-frame N." if "frame" in name else ".")
             )
 
     def with_depth(self, rows: pa.Table) -> pa.Table:
-        """Rows of `add`, with a depth of 0 where no row of the file has one."""
+        """Return rows of `add` with a depth of 0 if the file has no depth in any row."""
         if "z_nm" not in self.absent:
             return rows
         place = rows.schema.get_field_index("z_nm")
@@ -134,12 +135,12 @@ class ColumnCompletion:
         return {"frame": frame, "volume": volume, "plane": plane, "group": group}
 
     def _of_molecules(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """What is counted of a molecule. Bounds where the file does not say: the detections follow each other."""
+        """Return the counts of molecules. Missing ones are bounds, as if detections were in consecutive frames."""
         planes = self._planes_per_volume or 1
         frame = self._whole("frame", columns["frame"])
         span = self._whole("span_frames", columns["span_frames"]) if "span_frames" in columns else None
         num_frames = self._whole("num_frames", columns["num_frames"]) if "num_frames" in columns else span
-        assert num_frames is not None  # `find_kind` has seen to that
+        assert num_frames is not None  # ensured by `find_kind`
         if "last_frame" in columns:
             last_frame = self._whole("last_frame", columns["last_frame"])
             self._note(_END, last_frame < frame, last_frame)

@@ -1,4 +1,4 @@
-"""Which column of a file is which of ours, as a user says it: ``x_nm=Xpos,photons=Int`` or a YAML file."""
+"""The user's mapping from columns of a file to ours: ``x_nm=Xpos,photons=Int`` or a YAML file."""
 
 import difflib
 import re
@@ -18,17 +18,17 @@ TARGETS: Final = {
     "num_frames": "detections of a molecule", "last_frame": "", "span_frames": "last_frame - frame + 1",
     "num_planes": "", "num_volumes": "", "prob_any": "",
 }  # fmt: skip
-"""Names on the left side, and what they mean where our table has no column of this name."""
+"""Names allowed on the left side, with an explanation for names that are not columns of our table."""
 
 _BETWEEN: Final = re.compile(r"\s*,\s*(?=[A-Za-z_]\w*\s*=)")
 _EXAMPLE: Final = "frame=T,x_nm=Xpos,y_nm=Ypos (px)"
 
 ColumnMap = Mapping[str, str | None]
-"""Their column by ours; None or an empty text: none, although it looks like one."""
+"""Their column by ours; None or an empty text: no column is taken, even if one looks like it."""
 
 
 def read_column_map(given: str | Path | Mapping[str, Any] | None) -> dict[str, str | None]:
-    """Read a map of columns.
+    """Read a column map.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def read_column_map(given: str | Path | Mapping[str, Any] | None) -> dict[str, s
     Raises
     ------
     ConfigError
-        It cannot be read, or names columns that our table does not have.
+        The map cannot be read, or names columns that our table does not have.
     """
     if given is None:
         return {}
@@ -51,7 +51,7 @@ def read_column_map(given: str | Path | Mapping[str, Any] | None) -> dict[str, s
     for ours, theirs in found.items():
         if ours not in TARGETS:
             raise ConfigError(
-                f"columns (--columns) names {ours!r}, which is no column of our table"
+                f"columns (--columns) names {ours!r}, which is not a column of our table"
                 f"{did_you_mean(str(ours), list(TARGETS))}; expected OURS=THEIRS with one of {', '.join(TARGETS)} on "
                 "the left."
             )
@@ -61,12 +61,12 @@ def read_column_map(given: str | Path | Mapping[str, Any] | None) -> dict[str, s
 
 
 def find_column(wanted: str, names: Sequence[str], *, source: Any) -> tuple[str, str | None]:
-    """A column of a file by its name, or by its name with a unit behind it; and that unit, None where it is not given.
+    """Find a column by its name, or by its name followed by a unit; return its name and the unit (None without one).
 
     Raises
     ------
     TableError
-        There is none; names the one that is meant.
+        There is no such column; the message suggests a similar name.
     """
     if wanted in names:
         return wanted, None
@@ -83,7 +83,7 @@ def find_column(wanted: str, names: Sequence[str], *, source: Any) -> tuple[str,
 
 
 def did_you_mean(wanted: str, names: Sequence[str]) -> str:
-    """The name that is like the wanted one, as a question in brackets; empty where there is none."""
+    """Return the most similar name as a question in brackets; empty if no name is similar."""
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(wanted.lower(), by_lower, n=1, cutoff=0.5)
     return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""

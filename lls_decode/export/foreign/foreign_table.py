@@ -1,4 +1,4 @@
-"""What a reader of another program's file gives, and the first look by which a file is recognized."""
+"""Common interface of the readers of other programs' files, and the head by which files are recognized."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,33 +17,34 @@ from lls_decode.table.csv_layouts import CsvLayout
 _HEAD_BYTES = 65_536
 
 Columns = Mapping[str, npt.NDArray[Any]]
-"""Some rows of a file; equally long columns by name."""
+"""Some rows of a file: columns of equal length, by name."""
 
 
 @dataclass(frozen=True)
 class ForeignTable:
-    """A file of another program, whose head was read and found good."""
+    """A file of another program whose head was read and found valid."""
 
     names: tuple[str, ...]
-    """Names of its columns."""
+    """Column names."""
     read: Callable[[Sequence[str], Collection[str], int], Iterator[Columns]]
-    """Columns of these names, those of the second list as text, about so many rows at a time; one piece at least."""
+    """Function of the wanted columns, those of them to return as text, and a number of rows; gives pieces of about that
+    many rows, at least one."""
     layout: CsvLayout | None = None
-    """Which column is which of ours; None: to be found by the names."""
+    """Mapping from its columns to ours; None: to be found by the column names."""
     pixel_size: PixelSize | None = None
-    """Size of a pixel that the file states."""
+    """Pixel size, if the file states it."""
     units: Mapping[str, str] = field(default_factory=dict)
-    """Of columns, where the file states them beside their names."""
+    """Units of columns, if the file states them separately from the names."""
     size: DatasetSize = field(default_factory=DatasetSize)
-    """Of the frames of the movie, as the file states it."""
+    """Size and number of the movie's frames, as far as the file states them."""
     moved_px: tuple[float, float] = (0.0, 0.0)
-    """By how many pixels x and y were moved, as the file states."""
+    """Shift of x and y in pixels that the file states."""
     channel_names: tuple[str, ...] = ()
-    """Names of its channels by their numbers, as the file states."""
+    """Names of the channels by number, as far as the file states them."""
     notes: tuple[str, ...] = ()
-    """What was changed or assumed, a short sentence each."""
+    """What was changed or assumed, in words."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What the file says of itself; JSON values."""
+    """Further statements of the file, as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class FileHead:
 
     @classmethod
     def of(cls, path: Path) -> "FileHead":
-        """Look into a file.
+        """Read the beginning of a file.
 
         Raises
         ------
         TableError
-            There is no such file, or it cannot be read.
+            The file does not exist, or cannot be read.
         """
         note_read(path)
         try:
@@ -77,7 +78,7 @@ class FileHead:
 
     @property
     def encoding(self) -> str:
-        """How its text is encoded: a spreadsheet's Unicode text is UTF-16, a text that is not UTF-8 is Latin-1."""
+        """Text encoding: UTF-16 (Unicode text of a spreadsheet), UTF-8, or Latin-1 for anything else."""
         if self.start[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return "utf-16"
         try:
@@ -88,7 +89,7 @@ class FileHead:
 
     @property
     def lines(self) -> list[str]:
-        """The first lines as text; none when it does not begin like text."""
+        """First lines as text; empty if the file does not begin like text."""
         encoding = self.encoding
         if encoding != "utf-16" and b"\0" in self.start.partition(b"\n")[0]:
             return []
@@ -96,6 +97,6 @@ class FileHead:
 
 
 def slices(num_rows: int, rows_at_once: int) -> Iterator[slice]:
-    """Of all rows in their order; an empty one when there are none."""
+    """Give slices that cover all rows in order; one empty slice if there are none."""
     for start in range(0, max(num_rows, 1), rows_at_once):
         yield slice(start, min(start + rows_at_once, num_rows))

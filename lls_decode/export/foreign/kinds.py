@@ -1,4 +1,4 @@
-"""Whether the rows of a file are localizations or molecules."""
+"""Detection of what the rows of a file are: localizations or molecules."""
 
 from typing import Final, Literal
 
@@ -12,28 +12,27 @@ UNUSED: Final[dict[Kind, tuple[str, ...]]] = {
     "localizations": ("num_frames", "last_frame", "span_frames", "num_planes", "num_volumes", "prob_any"),
     "molecules": ("volume", "plane"),
 }
-"""Columns of ours that only the rows of the other kind have."""
+"""Columns of ours that only rows of the other kind have."""
 _COUNTS: Final = ("num_frames", "span_frames")
 _MOST_NUMBERS: Final = 200_000
-"""Molecules that are looked at for a number that comes again."""
+"""Number of molecules that are checked for repeated numbers."""
 
 
 def find_kind(meaning: Meaning, rows_at_once: int, *, given: str | None, source: object) -> Kind:
-    """Decide what the rows of a file are, by the detections that it counts.
+    """Decide what the rows of a file are, from the numbers of detections that it states.
 
-    They are molecules where one row at least counts several, unless two such rows have the same number of a molecule:
-    SMAP writes the size of its molecule beside each localization.
+    Rows are molecules if at least one row counts several detections, unless two such rows have the same molecule
+    number: SMAP writes the size of the molecule beside each localization.
 
     Raises
     ------
     TableError
-        Molecules are wanted, and nothing says how many detections they have.
+        Molecules are requested, but no column states their numbers of detections.
     """
     counts = next((name for name in _COUNTS if name in meaning.theirs), None)
     if given == "molecules" and counts is None:
         raise TableError(
-            f"{source} has no column that says how many detections a molecule has; say which: --columns "
-            "num_frames=THEIRS."
+            f"{source} has no column with the number of detections of a molecule; name it: --columns num_frames=THEIRS."
         )
     if given is not None:
         return "molecules" if given == "molecules" else "localizations"

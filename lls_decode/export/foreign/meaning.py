@@ -1,7 +1,7 @@
-"""What the columns of a file mean to us, decided once, before a row is read.
+"""Interpretation of a file's columns, decided once before any row is read.
 
-By what a user says, then by the program that wrote the file, if that is beyond doubt; a header that merely looks like
-one of a known program is refused, with what to say instead, since frames and origin would be guessed.
+It follows the user's statements, then the program that wrote the file, if that is beyond doubt. A header that merely
+resembles that of a known program is refused, with advice, because frames and origin would be guessed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ _FILE_NAMES: Final = (
 
 @dataclass(frozen=True)
 class Given:
-    """What a user says of a file."""
+    """The user's statements about a file."""
 
     columns: ColumnMap
     first_frame: int | None = None
@@ -43,23 +43,23 @@ class Given:
 
 @dataclass(frozen=True)
 class Meaning:
-    """Which columns are taken, and what they count from."""
+    """The columns to read, and their conversion to ours."""
 
     table: ForeignTable
     theirs: Mapping[str, str]
-    """Name in the file by ours."""
+    """Names in the file by our names."""
     factors: Mapping[str, float]
     first_frame: int
     offset_nm: tuple[float, float]
-    """Position of the centre of the first pixel in the file."""
+    """Coordinates that the file gives to the centre of the first pixel."""
     origin: str
-    """The same in words."""
+    """Origin in words."""
     dropped: tuple[str, ...]
-    """Columns of the file that are not taken, by their names."""
+    """Names of the file's columns that are not read."""
     notes: tuple[str, ...]
 
     def pieces(self, rows_at_once: int, only: Sequence[str] | None = None) -> Iterator[Columns]:
-        """Rows by our names, in our units, counted as we count; all columns, or ``only`` some."""
+        """Give rows with our names, units and numbering; all columns, or only those in ``only``."""
         chosen = {ours: name for ours, name in self.theirs.items() if only is None or ours in only}
         texts = [chosen[ours] for ours in TEXTS if ours in chosen]
         for given in self.table.read(list(dict.fromkeys(chosen.values())), texts, rows_at_once):
@@ -75,23 +75,23 @@ class Meaning:
 
 
 def find_meaning(table: ForeignTable, given: Given, *, layout: CsvLayout | None, source: object) -> Meaning:
-    """Decide which column is which of ours, and what frames and positions count from.
+    """Decide which column is which of ours, and how frames and positions are counted.
 
     Parameters
     ----------
     layout
-        Of the program that wrote the file; None: only what is given is known.
+        Layout of the program that wrote the file; None: only the user's statements are known.
 
     Raises
     ------
     TableError, ConfigError
-        A column is missing or there twice, a unit does not fit, or the pixel size is needed and not known.
+        A column is missing or occurs twice, a unit does not fit, or the pixel size is needed but not known.
     """
     theirs, units = _named(table, given, source)
     mentioned = set(given.columns)
     if layout is not None:
         _add_layout(theirs, layout, table.names, mentioned)
-    else:  # names that are ours
+    else:  # columns that have our names
         theirs |= {name: name for name in TARGETS if name in table.names and name not in {*mentioned, *theirs.values()}}
     _add_categories(theirs, table.names, mentioned)
     _check_position(theirs, table.names, layout, source)
@@ -114,14 +114,14 @@ def find_meaning(table: ForeignTable, given: Given, *, layout: CsvLayout | None,
 
 
 def without(meaning: Meaning, unwanted: Sequence[str]) -> Meaning:
-    """The same without some of our columns, which are named as dropped."""
+    """Return a copy without some of our columns, which are listed as dropped."""
     dropped = [_shown(name) for ours, name in meaning.theirs.items() if ours in unwanted]
     theirs = {ours: name for ours, name in meaning.theirs.items() if ours not in unwanted}
     return replace(meaning, theirs=theirs, dropped=(*meaning.dropped, *dropped)) if dropped else meaning
 
 
 def _named(table: ForeignTable, given: Given, source: object) -> tuple[dict[str, str], dict[str, str]]:
-    """Columns that the user names, and the units that he gives them."""
+    """Return the columns named by the user, and the units given with them."""
     theirs, units = {}, {}
     for ours, wanted in given.columns.items():
         if wanted is None:
@@ -133,7 +133,7 @@ def _named(table: ForeignTable, given: Given, source: object) -> tuple[dict[str,
 
 
 def _add_layout(theirs: dict[str, str], layout: CsvLayout, names: Sequence[str], mentioned: set[str]) -> None:
-    """Columns by the program that wrote them; the first one where a program has several for one of ours."""
+    """Add the columns of a known program; if several fit one of ours, the first is taken."""
     explicit = set(theirs.values())
     for name, ours in {**layout.required, **layout.optional}.items():
         if ours and name in names and name not in explicit and ours not in mentioned and ours not in theirs:
@@ -145,7 +145,7 @@ def _add_layout(theirs: dict[str, str], layout: CsvLayout, names: Sequence[str],
 
 
 def _add_categories(theirs: dict[str, str], names: Sequence[str], mentioned: set[str]) -> None:
-    """Columns of channels and source files, which no table must lose, whoever wrote them."""
+    """Add columns of channels and source files, which must not get lost whichever program wrote the table."""
     for ours, known in (("channel", _CHANNEL_NAMES), ("file", _FILE_NAMES)):
         if ours in mentioned or ours in theirs:
             continue
@@ -181,29 +181,30 @@ def _unit_of(name: str, table: ForeignTable, layout: CsvLayout | None) -> str | 
         if name in layout.units:
             return layout.units[name]
         if name in layout.required or name in layout.optional:
-            return None  # ours, by what is known of this program
+            return None  # already in our unit
     return split_unit(name)[1]
 
 
 def _conventions(layout: CsvLayout | None, given: Given) -> tuple[Origin | None, int, tuple[str, ...]]:
-    """Origin, None where it is not known; first frame; and what to say about them."""
+    """Return the origin (None if unknown), the first frame, and notes about both."""
     notes = list(layout.notes) if layout else []
     known = given.origin
     if known is None and layout is not None and layout.origin_px is not None:
         known = Origin(layout.origin_px, layout.origin_px, "px")
     first_frame = given.first_frame if given.first_frame is not None else layout.first_frame if layout else 0
     if layout is None and given.first_frame is None:
-        notes.append("frames are taken to count from 0; --first-frame N if they do not")
+        notes.append("frames are assumed to count from 0; use --first-frame N if they do not")
     elif first_frame:
         notes.append(f"frames counted from 0 instead of {first_frame}")
     if layout is None and known is None:
-        notes.append("x and y are taken to be 0 at the centre of the first pixel; --origin if they are not")
+        notes.append("x and y are assumed to be 0 at the centre of the first pixel; use --origin if they are not")
     elif known is None:
         notes.append(
-            "where the origin lies in the first pixel is not documented; x and y as in the file (--origin changes it)"
+            "the position of the origin in the first pixel is not documented; x and y are kept as in the file "
+            "(--origin changes it)"
         )
     elif known.x or known.y:
-        notes.append(f"x and y moved by {known}: there the file has the centre of the first pixel")
+        notes.append(f"x and y moved by {known}, where the file has the centre of the first pixel")
     return known, first_frame, tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""Where a file has the centre of the first pixel: what is subtracted from its x and y."""
+"""Origin of a file: the coordinates of the first pixel's centre, which are subtracted from x and y."""
 
 import math
 import re
@@ -15,7 +15,7 @@ _TWO: Final = re.compile(r"^\s*(\S+?)\s*(?:,\s*(\S+?)\s*)?(nm|px)?\s*$")
 
 @dataclass(frozen=True)
 class Origin:
-    """Position of the centre of the first pixel in the coordinates of a file."""
+    """Coordinates that a file gives to the centre of the first pixel."""
 
     x: float
     y: float
@@ -23,18 +23,18 @@ class Origin:
     """``nm`` or ``px``."""
 
     def in_nm(self, pixel_size: PixelSize | None, *, source: object) -> tuple[float, float]:
-        """The same in nm.
+        """Return the coordinates in nm.
 
         Raises
         ------
         ConfigError
-            The pixel size is needed and not known.
+            The pixel size is needed but not known.
         """
         if self.unit == "nm" or (self.x == 0 and self.y == 0):
             return self.x, self.y
         if pixel_size is None:
             raise ConfigError(
-                f"{source} has the centre of the first pixel at {self}; give pixel_size (--pixel-nm), so that x and y "
+                f"{source} has the centre of the first pixel at {self}; give pixel_size (--pixel-nm) so that x and y "
                 "can be moved."
             )
         return self.x * pixel_size.x_nm, self.y * pixel_size.y_nm
@@ -48,12 +48,12 @@ CORNER: Final = Origin(0.5, 0.5, "px")
 
 
 def read_origin(given: str | Sequence[float] | Origin) -> Origin:
-    """Read ``centre``, ``corner``, or the coordinates of the centre of the first pixel: ``X,Y`` in nm, ``X,Ypx``.
+    """Read ``centre``, ``corner``, or the coordinates of the first pixel's centre: ``X,Y`` in nm, or ``X,Ypx``.
 
     Raises
     ------
     ConfigError
-        It is none of these.
+        The text is none of these.
     """
     if isinstance(given, Origin):
         return given
@@ -71,6 +71,6 @@ def read_origin(given: str | Sequence[float] | Origin) -> Origin:
     elif len(given) == 2:
         return Origin(float(given[0]), float(given[1]))
     raise ConfigError(
-        f"origin (--origin) is {given!r}; expected centre (0 is the centre of the first pixel), corner (its outer "
-        "corner), or where the file has that centre: X,Y in nm, e.g. 50,50."
+        f"origin (--origin) is {given!r}; expected centre (0 is the centre of the first pixel), corner (0 is its "
+        "outer corner), or the coordinates of that centre in the file: X,Y in nm, e.g. 50,50."
     )

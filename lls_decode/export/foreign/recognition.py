@@ -1,4 +1,4 @@
-"""Which program wrote a table, by its whole header; or what to ask."""
+"""Recognition of the program that wrote a table by its whole header, or the question to ask the user."""
 
 import re
 from collections.abc import Sequence
@@ -24,28 +24,28 @@ class _Match:
     doubts: tuple[str, ...]
 
     def is_part_of(self, other: "_Match") -> bool:
-        """Whether another layout needs all columns that this one needs, and more."""
+        """Return whether another layout requires all columns that this one requires, and more."""
         return self.layout.required.keys() < other.layout.required.keys()
 
 
 def recognize(
     head: CsvHead, layouts: dict[str, CsvLayout], given: Given, *, source: object, ours: Sequence[str]
 ) -> CsvLayout | None:
-    """The layout of a header; None where a user names frame, x and y, and no program is known that wrote it.
+    """Return the layout of a header; None if no program is recognized but the user names frame, x and y.
 
     Parameters
     ----------
     layouts
-        By the name that ``--format`` takes, in the order in which they are tried.
+        Layouts by their names in ``--format``, in the order in which they are tried.
 
     Raises
     ------
     TableError
-        The header is nobody's, or merely looks like that of a program; says what to give.
+        The header is unknown, or only resembles that of a program; the message says what to specify.
     """
     for wanted in given.columns.values():
         if wanted is not None:
-            find_column(wanted, head.names, source=source)  # what is said wrongly goes before what is not said
+            find_column(wanted, head.names, source=source)  # report wrong statements before missing ones
     fitting = [_Match(key, layout, layout.doubts(head)) for key, layout in layouts.items() if layout.fits(head.names)]
     fitting = [match for match in fitting if not any(match.is_part_of(other) for other in fitting)]
     best = min(fitting, key=lambda match: len(match.doubts), default=None)
@@ -53,7 +53,7 @@ def recognize(
     if best is not None and not best.doubts:
         return best.layout
     if best is not None and given.first_frame is not None and given.origin is not None:
-        return best.layout  # names with their units are clear, and nothing else is guessed
+        return best.layout  # names with units are unambiguous, and nothing else needs to be guessed
     if named:
         return None
     if best is None:
@@ -65,7 +65,7 @@ def _look_alike(match: _Match, given: Given, source: object) -> str:
     layout = match.layout
     origin = {0: "the centre of the first pixel", 0.5: "the corner of the first pixel"}
     where = (
-        "its origin is to be left as it is"
+        "its origin is to be kept"
         if layout.origin_px is None
         else f"its origin is {origin[layout.origin_px]}"
         if layout.origin_px in origin
@@ -80,7 +80,7 @@ def _look_alike(match: _Match, given: Given, source: object) -> str:
         if value is None
     )
     return (
-        f"{source} looks like a table of {layout.name}, but {'; '.join(match.doubts)}, so that another program may "
+        f"{source} looks like a table of {layout.name}, but {'; '.join(match.doubts)}, so another program may "
         f"have written it; give --format {match.key} if its frames count from {layout.first_frame} and {where}, else "
         f"{missing}."
     )
@@ -89,7 +89,7 @@ def _look_alike(match: _Match, given: Given, source: object) -> str:
 def _unknown(names: Sequence[str], layouts: dict[str, CsvLayout], source: object, ours: Sequence[str]) -> str:
     programs = ", ".join(list(dict.fromkeys(layout.name for layout in layouts.values()))[1:])
     return (
-        f"{source} has the columns {', '.join(names)[:300] or '(none)'}, which are those of no csv that is known; "
+        f"{source} has the columns {', '.join(names)[:300] or '(none)'}, which match no known csv; "
         f"expected {', '.join(ours)}, ..., or those of {programs}; say which is which with --columns "
         f"'{suggestion(names)}' (add a unit as in 'x_nm=X (px)'; --first-frame and --origin say what they count from), "
         "or rename the columns."
@@ -97,7 +97,7 @@ def _unknown(names: Sequence[str], layouts: dict[str, CsvLayout], source: object
 
 
 def suggestion(names: Sequence[str]) -> str:
-    """A map of columns to begin with, by names that look alike."""
+    """Return a column map to start from, guessed from the names."""
     found = []
     for ours, pattern in _LOOKS_LIKE.items():
         fitting = [name for name in names if pattern.search(name)]

@@ -1,4 +1,4 @@
-"""The rows of a file, completed, sorted and written as a table of ours that says where they come from."""
+"""Completion, sorting and writing of imported rows, with metadata that say where they come from."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -40,13 +40,13 @@ _FILLS_OF_MOLECULES: Final = {
 
 @dataclass(frozen=True)
 class _Categories:
-    """Columns of channels and source files."""
+    """Columns of channels and source files; None if the file has none."""
 
     channel: Category | None
     file: Category | None
 
     def of(self, piece: Columns) -> dict[str, Any]:
-        """A piece with a channel's code in place of its name, and only the rows that are taken."""
+        """Return a piece with channel codes in place of channel names, and with the selected rows only."""
         columns = dict(piece)
         rows: Any = None
         for category in (self.channel, self.file):
@@ -79,7 +79,7 @@ def write_rows(
     planes_per_volume: int | None,
     rows_at_once: int,
 ) -> None:
-    """Write all rows of a file, those of one ``channel`` or one source ``file``, in order."""
+    """Write the rows of a file in order; only those of one ``channel`` or source ``file`` if given."""
     categories = _Categories(
         _category(meaning, "channel", channel, path, layout), _category(meaning, "file", file, path, layout)
     )
@@ -131,7 +131,7 @@ def write_rows(
 
 
 def _finished(pieces: Iterator[pa.Table], channel: Category | None, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Rows with the number of their channel, or without that column."""
+    """Give rows with the numbers of their channels, or without the channel column."""
     for rows in pieces:
         if channel is not None:
             place = rows.schema.get_field_index("channel")
@@ -149,7 +149,7 @@ def _category(
     if chosen is None:
         return None
     raise TableError(
-        f"{path} has no column that tells one {ours} from another (--{ours} {chosen}); it has "
+        f"{path} has no column that states the {ours} of each row (--{ours} {chosen}); it has "
         f"{', '.join(meaning.table.names)}: name it with --columns {ours}=THEIRS."
     )
 
@@ -157,23 +157,23 @@ def _category(
 def _channels(
     channel: Category | None, layout: CsvLayout | None, stated: Sequence[str]
 ) -> tuple[bool, tuple[ChannelInfo, ...], tuple[str, ...]]:
-    """Whether the column is kept, the names of the channels, and what to say."""
+    """Return whether the channel column is kept, the channels, and notes for the user."""
     if channel is None:
         return False, (), ()
     if channel.chosen is not None:
         return False, (ChannelInfo(name=channel.chosen),), (f"only rows whose {channel.theirs} is {channel.chosen}",)
     numbers = channel.numbers()
     if layout is not None and layout.fills_channel and set(numbers) <= {"0"}:
-        return False, (), (f"{channel.theirs} is 0 in each row, as where there are no channels; not kept",)
+        return False, (), (f"{channel.theirs} is 0 in each row, as in files without channels; not kept",)
     words = ", ".join(f"{number} ({value})" if str(number) != value else value for value, number in numbers.items())
-    note = f"channels {words} are told apart by {channel.theirs}"
+    note = f"channels {words} are distinguished by {channel.theirs}"
     if channel.are_numbers():
         return True, tuple(ChannelInfo(name=name) for name in stated), (note,)
     return True, tuple(ChannelInfo(name=value) for value in sorted(numbers, key=numbers.__getitem__)), (note,)
 
 
 def _chosen(categories: _Categories) -> dict[str, str]:
-    """Source file and channel of all rows, where there is one."""
+    """Return the source file and channel that all rows share, as far as there are any."""
     found = {}
     if categories.channel is not None and categories.channel.chosen is not None:
         found["channel"] = categories.channel.chosen

@@ -1,4 +1,4 @@
-"""Units of columns: those in brackets behind a name, those that a file states, those that a user gives."""
+"""Units of columns: in brackets after a name, stated by a file, or given by the user."""
 
 import re
 from typing import Final
@@ -20,30 +20,30 @@ _IN_CAMERA_COUNTS: Final = ("adu", "count", "counts", "adc", "a.u.", "au", "dn",
 
 
 def split_unit(name: str) -> tuple[str, str | None]:
-    """A name without the unit in brackets at its end, and that unit; None where there are no brackets."""
+    """Split a name into the name proper and the unit in brackets at its end (None without brackets)."""
     found = _BRACKETS.match(name)
     return (found["stem"], found["unit"].strip()) if found else (name, None)
 
 
 def is_unit(unit: str) -> bool:
-    """Whether this is the unit of a length or a brightness."""
+    """Return whether a text is a known unit of length or brightness."""
     return unit.lower() in (*_NM, *_PIXELS, *_PHOTONS, *_IN_CAMERA_COUNTS)
 
 
 def factor(ours: str, theirs: str, unit: str | None, pixel_size: PixelSize | None) -> float:
-    """What a column is multiplied with to be in nm, or in photons.
+    """Return the factor that converts a column to nm or photons.
 
     Parameters
     ----------
     unit
-        None: ours.
+        Unit of the column; None: our unit.
 
     Raises
     ------
     ConfigError
-        The pixel size is needed and not known.
+        The pixel size is needed but not known.
     TableError
-        The unit is none from which ours follows.
+        The unit cannot be converted to ours.
     """
     if unit is None or unit == "":
         return 1.0
@@ -54,7 +54,7 @@ def factor(ours: str, theirs: str, unit: str | None, pixel_size: PixelSize | Non
         if lower in _PIXELS and ours != "z_nm" and ours != "z_sig":
             if pixel_size is None:
                 raise ConfigError(
-                    f"Column {theirs!r} is in pixels, and nothing says how large one is; give pixel_size (--pixel-nm)."
+                    f"Column {theirs!r} is in pixels, but the pixel size is not known; give pixel_size (--pixel-nm)."
                 )
             return pixel_size.y_nm if ours.startswith("y") else pixel_size.x_nm
         raise _unfit(ours, theirs, unit, "nm, um, mm, m, angstrom" + (", px" if ours[0] in "xy" else ""))
@@ -65,6 +65,6 @@ def factor(ours: str, theirs: str, unit: str | None, pixel_size: PixelSize | Non
 
 def _unfit(ours: str, theirs: str, unit: str, expected: str) -> TableError:
     return TableError(
-        f"Column {theirs!r} is in {unit!r}, from which {ours} does not follow; expected {expected}: convert the "
+        f"Column {theirs!r} is in {unit!r}, which cannot be converted to {ours}; expected {expected}: convert the "
         f"column, name its unit (--columns '{ours}={theirs} (UNIT)'), or leave it out (--columns '{ours}=')."
     )

@@ -1,1 +1,1 @@
-"""Table formats of other programs. A format is one module here and one line in `exporting` or `importing`."""
+"""Table formats of other programs. Each format is one module here and one entry in `exporting` or `importing`."""

@@ -1,7 +1,7 @@
-"""DECODE's own files, HDF5 and csv: x is the row axis there, frames count from 0, the first pixel's centre is 0.
+"""DECODE's own HDF5 and csv files. Their x is the row axis, frames count from 0, the first pixel's centre is at 0.
 
-The layout is exact, since other readers go by it: SMAP's takes the three root groups in their order, and the first
-attribute of ``meta`` for the unit. What is not known is an empty dataset, or an empty cell.
+The layout is reproduced exactly, since other readers rely on it: SMAP takes the three root groups in their order, and
+the first attribute of ``meta`` as the unit. Unknown values are empty datasets or empty cells.
 """
 
 import json
@@ -43,7 +43,7 @@ _CSV_OURS: Final = {
 
 
 def write_h5(table: ExportTable, out: Path) -> Written:
-    """Write the groups ``data``, ``decode`` and ``meta`` in nm."""
+    """Write an HDF5 file with the groups ``data``, ``decode`` and ``meta``, in nm."""
     h5py, num_rows = h5py_module(), table.survey.num_rows
     with written_aside(out) as temporary, table.by_frame(out) as pieces, h5py.File(temporary, "w") as file:
         data = file.create_group("data")
@@ -75,7 +75,7 @@ def write_h5(table: ExportTable, out: Path) -> Written:
 
 
 def write_csv_file(table: ExportTable, out: Path) -> Written:
-    """Write three comment lines, the names, and rows in nm."""
+    """Write a csv: three comment lines, column names, and rows in nm."""
     header = [
         _FIRST_LINE,
         "# " + json.dumps({"version": f"lls_decode {__version__}"}),
@@ -110,12 +110,12 @@ def _pixel_rows_columns(pixel: PixelSize) -> list[float]:
 
 
 def recognizes_h5(head: FileHead) -> bool:
-    """A group ``data``; older files have no other."""
+    """Return whether a file has the group ``data``, the only one in older files."""
     return "data" in head.hdf5_names
 
 
 def recognizes_csv(head: FileHead) -> bool:
-    """The first of the comment lines."""
+    """Return whether a file starts with DECODE's first comment line."""
     return head.start.startswith(_FIRST_LINE.encode())
 
 
@@ -126,7 +126,7 @@ _OURS_BY_THEIRS: Final = {
 
 
 def read_h5(path: Path) -> ForeignTable:
-    """Read ``data``, in px or nm; the columns of its triples by the names that they have in DECODE's csv."""
+    """Read ``data`` in px or nm, with columns named as in DECODE's csv."""
     with opened(path) as file:
         known = {name for name, item in file["data"].items() if getattr(item, "shape", None) is not None}
         meta = dict(file["meta"].attrs) if "meta" in file else {}
@@ -157,7 +157,7 @@ def _column(values: npt.NDArray[Any], number: int | None) -> npt.NDArray[Any]:
 
 
 def read_csv_file(path: Path) -> ForeignTable:
-    """Read the comment lines and the rows."""
+    """Read a csv with its comment lines."""
     head = FileHead.of(path)
     try:
         version = str(parse_json(head.lines[1].lstrip("# ")).get("version", ""))
@@ -182,7 +182,7 @@ def _with_units(
     if size is not None and len(size) == 2:
         pixel_size = PixelSize(x_nm=float(size[1]), y_nm=float(size[0]))
     if unit not in ("px", "nm"):
-        raise TableError(f"{path} has positions in {unit!r}; expected 'px' or 'nm' in its meta data.")
+        raise TableError(f"{path} has positions in {unit!r}; expected 'px' or 'nm' in its metadata.")
     layout = CsvLayout(
         "DECODE",
         required={"x": "y_nm", "y": "x_nm", "frame_ix": "frame"},
@@ -191,7 +191,7 @@ def _with_units(
         origin_px=0.0,
         notes=(
             "x and y exchanged",
-            "DECODE crops frames to multiples of 8 px and does not say so: x and y may be off by that",
+            "DECODE crops frames to multiples of 8 px without saying so: x and y may be off by that",
         ),
         units=dict.fromkeys(("x", "y", "x_sig", "y_sig"), unit),
     )

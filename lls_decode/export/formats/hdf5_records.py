@@ -1,4 +1,4 @@
-"""HDF5 of programs that we do not know: the one table in it, whose columns a user names."""
+"""HDF5 files of unknown programs: reads the one table in the file, whose columns the user names."""
 
 from functools import partial
 from pathlib import Path
@@ -9,12 +9,12 @@ from lls_decode.export.hdf5 import only_records, read_records
 
 
 def read(path: Path, *, has_map: bool) -> ForeignTable:
-    """Read the columns of the one table in a file.
+    """Read the columns of the only table in a file.
 
     Raises
     ------
     TableError
-        No columns are named, or there is not one table.
+        No columns are named, or the file does not hold exactly one table.
     """
     found = only_records(path)
     if found is None or not has_map:

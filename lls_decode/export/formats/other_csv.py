@@ -1,14 +1,14 @@
-"""csv of programs that we read and do not write; one entry each.
+"""Csv files of programs that are read but not written; one layout each.
 
-SMAP's csv has its positions as SMAP shows them, with the centre of the first pixel at 1 px. decode_fish puts the corner
-of the first pixel at 0 (its source adds half a pixel in all three axes) and gives the brightness in units of its own.
+SMAP's csv has the positions that SMAP shows, with the centre of the first pixel at 1 px. decode_fish puts the corner of
+the first pixel at 0 (its source adds half a pixel along all three axes) and states brightness in its own units.
 """
 
 from typing import Final
 
 from lls_decode.table.csv_layouts import CHALLENGE, CsvLayout
 
-_UNKNOWN_FRAMES: Final = ("from which number its frames count is not documented; as in the file",)
+_UNKNOWN_FRAMES: Final = ("the number of its first frame is not documented; frames are kept as in the file",)
 _OF_SMAP: Final = (
     "LLrel", "logLikelihood", "iterations", "PSFxnm", "PSFynm", "PSFxpix", "PSFypix", "xpix", "ypix", "xpixerr",
     "ypixerr", "photerr", "zerr", "numberInGroup", "clusterindex", "clusterdensity", "dbclusterN", "layer", "class",
@@ -49,8 +49,8 @@ DECODE_FISH: Final = CsvLayout(
     origin_px=0.5,
     other=("loc_idx", "comb_sig"),
     notes=(
-        "photons are decode_fish's int, whose unit is that of its training",
-        "z is that of its volume, as in the file",
+        "photons are decode_fish's int, in the unit of its training",
+        "z is relative to its volume, as in the file",
     ),
 )
 EASY_DHPSF: Final = CsvLayout(
@@ -119,7 +119,7 @@ NSTORM: Final = CsvLayout(
     ),
     notes=(
         *_UNKNOWN_FRAMES,
-        "x, y and z are those without the corrections of N-STORM for drift and colour (Xc, Xwc, ...)",
+        "x, y and z are the values without N-STORM's corrections for drift and colour (Xc, Xwc, ...)",
     ),
 )  # fmt: skip
 PICASSO_COLUMNS: Final = CsvLayout(
@@ -148,7 +148,7 @@ LOCAN: Final = CsvLayout(
     first_frame=0,
     origin_px=None,
     is_open=True,
-    asks="its frames and its origin are those of the file that locan had read",
+    asks="its frames and its origin depend on the file that locan had read",
 )  # fmt: skip
 SPLINE_FIT: Final = CsvLayout(
     "fit3Dcspline",
@@ -160,7 +160,7 @@ SPLINE_FIT: Final = CsvLayout(
     first_frame=1,
     origin_px=1.0,
     is_open=True,
-    asks="its names are also ours, and its frames and its origin are not",
+    asks="its column names are also ours, but its frames and origin are not",
 )  # fmt: skip
 
 LAYOUTS: Final = {
@@ -177,4 +177,4 @@ LAYOUTS: Final = {
     "locan": LOCAN,
     "fit3dcspline": SPLINE_FIT,
 }
-"""By their names on the command line."""
+"""Layouts by their names on the command line."""

@@ -1,10 +1,10 @@
-"""Picasso's HDF5: one compound dataset ``/locs``, and its metadata as YAML beside it and as JSON inside.
+"""Picasso's HDF5: one compound dataset ``/locs``, with metadata as YAML beside the file and as JSON inside.
 
-Pixels (z in nm), frames from 0, the centre of the first pixel at 0. Picasso knows one pixel size for both axes. When it
-loads a file it keeps what lies in its picture, from 0 to the width and the height. The picture is that of the dataset:
-where planes are tilted it begins elsewhere, so that all rows are moved by whole pixels, and the metadata say by how
-many. Molecules have the columns of Picasso's linked localizations: ``len`` frames from the first to the last, ``n``
-detections.
+Positions are in pixels (z in nm), frames count from 0, the centre of the first pixel is at 0. Picasso knows one pixel
+size for both axes. On loading it keeps only rows inside its picture, from 0 to width and height. The picture is that of
+the dataset. If planes are tilted, it begins elsewhere: all rows are then moved by whole pixels, and the metadata state
+the shift. Molecules have the columns of Picasso's linked localizations: ``len`` frames from the first to the last, and
+``n`` detections.
 """
 
 import json
@@ -32,11 +32,11 @@ from lls_decode.table.csv_layouts import CsvLayout
 from lls_decode.table.files import check_replaceable
 
 _CHUNK_BYTES = 2**20
-"""What HDF5 keeps at hand while a chunk is filled."""
+"""Size of the cache that HDF5 keeps while a chunk is filled."""
 _SHIFT = "Shift (px)"
 
 _PIXELS: Final = {"x": "x_nm", "y": "y_nm", "lpx": "x_sig", "lpy": "y_sig"}
-"""Columns in pixels there, in nm here."""
+"""Columns that Picasso has in pixels, and we in nm."""
 _SAME: Final = {
     "z": "z_nm",
     "photons": "photons",
@@ -59,18 +59,18 @@ _INTEGERS: Final = {
 
 
 def write(table: ExportTable, out: Path) -> Written:
-    """Write ``out`` and the YAML file of the same name beside it, rows by frame.
+    """Write ``out`` and a YAML file of the same name beside it, with rows sorted by frame.
 
     Raises
     ------
     TableError
-        Numbers that are missing or too large: Picasso stands none of it.
+        Numbers are missing or too large, which Picasso does not accept.
     """
     table.require("x_nm", "y_nm", "x_sig", "y_sig", reason="Picasso needs x, y, lpx and lpy of every localization")
     extra = [name for name in _SAME.values() if table.knows(name)]
     table.require(*extra, reason="Picasso allows no NaN")
     if table.survey.high["group"] > np.iinfo(np.int32).max:
-        raise TableError(f"{table.path} has groups above {np.iinfo(np.int32).max}, the largest that Picasso counts.")
+        raise TableError(f"{table.path} has groups above {np.iinfo(np.int32).max}, the largest number in Picasso.")
     field = table.field(_square(table))
     metadata = _metadata(table, field)
     columns = ["frame", "x", "y", "lpx", "lpy", *(theirs for theirs, ours in _SAME.items() if ours in extra)]
@@ -81,7 +81,7 @@ def write(table: ExportTable, out: Path) -> Written:
     dtype = np.dtype([(name, _INTEGERS.get(name, np.float32)) for name in columns])
     num_rows, outside = table.survey.num_rows, 0
     beside = out.with_suffix(".yaml")
-    check_replaceable(beside)  # before a table of any length is written
+    check_replaceable(beside)  # before the table, which may be long, is written
     with written_aside(out) as temporary, table.by_frame(out) as pieces:
         with h5py_module().File(temporary, "w") as file:
             locs = file.create_dataset(
@@ -112,7 +112,7 @@ def _square(table: ExportTable) -> PixelSize:
 
 
 def _metadata(table: ExportTable, field: Field) -> dict[str, Any]:
-    """Image size and pixel size, which Picasso needs, and where the rows come from."""
+    """Return Picasso's metadata: image size and pixel size, which it needs, and the origin of the rows."""
     found = {
         "Width": field.size_px[0],
         "Height": field.size_px[1],
@@ -141,7 +141,7 @@ def _says_outside(outside: int, num_rows: int, field: Field) -> list[str]:
     (left, top), (width, height) = field.first_px, field.size_px
     return [
         f"{outside} of {num_rows} rows lie outside the frames (x from {left} to {left + width}, y from {top} to "
-        f"{top + height} pixels): they are in the file, but Picasso drops them when it loads it; give another size or "
+        f"{top + height} pixels): they are in the file, but Picasso drops them on loading; give another size or "
         "first_px (--size, --first-pixel) to keep them"
     ]
 
@@ -171,7 +171,7 @@ def _their_rows(rows: Rows, table: ExportTable, dtype: np.dtype[Any], field: Fie
 
 
 def recognizes(head: FileHead) -> bool:
-    """A dataset ``/locs``."""
+    """Return whether a file has a dataset ``/locs``."""
     return "locs" in head.hdf5_names
 
 
@@ -192,7 +192,7 @@ LAYOUT: Final = CsvLayout(
 
 
 def read(path: Path) -> ForeignTable:
-    """Read ``/locs``; the pixel size comes from the metadata, inside or beside."""
+    """Read ``/locs``; the pixel size comes from the metadata inside the file or beside it."""
     with opened(path) as file:
         if not hasattr(file["locs"], "dtype"):
             raise TableError(f"{path} has a group /locs (SMAPpy's own HDF5), expected Picasso's table; save it as csv.")
@@ -200,7 +200,7 @@ def read(path: Path) -> ForeignTable:
         inside = file["metadata"][()] if "metadata" in file else None
     steps = _read_steps(path, inside)
     shift_px = next((step[_SHIFT] for step in steps if _SHIFT in step), (0, 0))
-    notes = (f"moved back by {shift_px} px, as the metadata say",) if any(shift_px) else ()
+    notes = (f"moved back by {shift_px} px, as stated in the metadata",) if any(shift_px) else ()
     size = DatasetSize() if any(shift_px) else _stored_size(steps)
     return ForeignTable(
         tuple(names),
@@ -222,7 +222,7 @@ def _channel_names(steps: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:
-    """One mapping for each step of processing, oldest first."""
+    """Return one mapping for each processing step, oldest first."""
     beside = path.with_suffix(".yaml")
     note_read(beside)
     try:
@@ -243,14 +243,14 @@ def _stored_pixel_size(steps: list[Mapping[str, Any]]) -> PixelSize | None:
 
 
 def _stored_size(steps: list[Mapping[str, Any]]) -> DatasetSize:
-    """What the latest step says of the movie."""
+    """Return the movie size that the latest steps state."""
     names = {"width": "Width", "height": "Height", "num_frames": "Frames"}
     said = {ours: next((step[name] for step in reversed(steps) if name in step), None) for ours, name in names.items()}
     return DatasetSize(**{name: int(value) for name, value in said.items() if isinstance(value, int | float)})
 
 
 def _plain(step: Mapping[str, Any]) -> dict[str, Any]:
-    """Short values only: a simulation's metadata hold the whole structure."""
+    """Return the short values only, since metadata of a simulation hold the whole structure."""
     return {
         str(key): value for key, value in step.items() if isinstance(value, str | int | float) and len(str(value)) < 200
     }

@@ -1,4 +1,4 @@
-"""csv with our own column names, which SMAPpy reads as it is; and SMAPpy's names for the same things."""
+"""Csv with our own column names, which SMAPpy reads unchanged; SMAPpy's own names are read, too."""
 
 from pathlib import Path
 from typing import Final
@@ -34,9 +34,9 @@ LAYOUT: Final = CsvLayout(
 
 
 def write(table: ExportTable, out: Path) -> Written:
-    """Write the columns that the table has, by our names and in its order of rows.
+    """Write the columns of the table with our names, in the table's row order.
 
-    x, y, z are those of the chosen coordinate system.
+    x, y and z are in the chosen coordinates.
     """
     names = table.columns
 

@@ -1,7 +1,7 @@
-"""rapidSTORM's text: a line of XML that names the columns, then rows separated by blanks.
+"""rapidSTORM's text: one line of XML that names the columns, then rows separated by blanks.
 
-Positions and their units are as that line says; frames count from 0. The amplitude is in counts of the camera, and is
-not taken for photons.
+The line states the units of positions; frames count from 0. Amplitudes are in camera counts and are therefore not
+imported as photons.
 """
 
 import re
@@ -31,12 +31,12 @@ LAYOUT: Final = CsvLayout(
 
 
 def recognizes(head: FileHead) -> bool:
-    """The line of XML."""
+    """Return whether a file starts with rapidSTORM's line of XML."""
     return head.start.startswith(_START.encode())
 
 
 def read(path: Path) -> ForeignTable:
-    """Read the names and units of the first line, and the rows."""
+    """Read names and units from the first line, then the rows."""
     line = FileHead.of(path).lines[0]
     try:
         fields = list(xml.etree.ElementTree.fromstring(line.lstrip("# ")).iter("field"))

@@ -1,7 +1,7 @@
-"""SMAP's ``_sml.mat``: MATLAB v7.3, that is HDF5 behind a block of 512 bytes.
+"""SMAP's ``_sml.mat``: MATLAB v7.3, which is HDF5 after a block of 512 bytes.
 
-SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vector of N rows is a dataset of shape
-(1, N), since MATLAB's order of axes is the other one.
+SMAP puts the centre of the first pixel at 1 px and counts frames from 1. A vector of N rows is stored as a dataset of
+shape (1, N), because MATLAB orders axes the other way round.
 """
 
 import math
@@ -25,12 +25,12 @@ from lls_decode.table.csv_layouts import CsvLayout
 
 SUFFIX: Final = "_sml.mat"
 ORIGIN_PX: Final = 1.0
-"""Where SMAP has the centre of the first pixel."""
+"""Position of the first pixel's centre in SMAP."""
 
 _USER_BLOCK_BYTES = 512
 _CHUNK_ROWS = 65_536
 _CHUNK_CACHE_BYTES = 2**20
-"""Of each field while it is written: two chunks of doubles."""
+"""Chunk cache of each field during writing: two chunks of doubles."""
 
 _FIELDS: Final = {
     "znm": "z_nm",
@@ -50,27 +50,27 @@ _FIELDS: Final = {
     "num_volumes": "num_volumes",
     "prob_any": "prob_any",
 }
-"""Fields of SMAP that are columns of ours unchanged; left out where we do not know them."""
+"""SMAP fields with the same values as our columns; fields of unknown columns are omitted."""
 
 
 def write(table: ExportTable, out: Path) -> Written:
-    """Write ``out``, whose name must end in ``_sml.mat``: by that SMAP knows what it is. Rows are written by frame.
+    """Write ``out``, whose name must end in ``_sml.mat`` so that SMAP recognizes it. Rows are sorted by frame.
 
-    A table without channels is of channel 0, which is what SMAP gives its own fits.
+    A table without channels gets channel 0, as SMAP's own fits do.
 
     Raises
     ------
     ConfigError, TableError
-        Wrong name, or a lateral sigma that is not known.
+        Wrong file name, or unknown lateral sigmas.
     """
     if not out.name.endswith(SUFFIX):
-        raise ConfigError(f"{out} has a name by which SMAP does not find its loader; let it end in {SUFFIX!r}.")
+        raise ConfigError(f"{out} has a name that SMAP does not recognize; let it end in {SUFFIX!r}.")
     table.require("x_sig", "y_sig", reason="SMAP drops rows without locprecnm when it loads them")
     field, notes = table.field(table.pixel_size), []
     if table.survey.num_imprecise:
         notes.append(
             f"{table.survey.num_imprecise} of {table.survey.num_rows} rows have a lateral sigma above "
-            f"{IMPRECISE_NM:g} nm; SMAP drops them when it loads the file"
+            f"{IMPRECISE_NM:g} nm; SMAP drops them on loading"
         )
     with written_aside(out) as temporary:
         with h5py_module().File(
@@ -87,14 +87,14 @@ def write(table: ExportTable, out: Path) -> Written:
 
 
 def _user_block() -> bytes:
-    """MATLAB's header: 116 characters, 8 bytes of zero, version 2 and the byte order, then nothing."""
+    """Return MATLAB's header: 116 characters, 8 zero bytes, version 2, byte order, then zeros."""
     text = f"MATLAB 7.3 MAT-file, Platform: lls-decode {__version__}, HDF5 schema 1.00 ."
     return (text.encode("ascii").ljust(116) + bytes(8) + b"\x00\x02IM").ljust(_USER_BLOCK_BYTES, b"\0")
 
 
 def _write_rows(saveloc: Any, table: ExportTable, out: Path) -> frozenset[str]:
-    """Write the fields of ``saveloc.loc``; return which columns of ours they hold."""
-    doubles = {"frame", "groupindex", "last_frame"}  # beyond what single counts exactly
+    """Write the fields of ``saveloc.loc``, and return which of our columns they hold."""
+    doubles = {"frame", "groupindex", "last_frame"}  # may exceed what single precision represents exactly
     known = {theirs: ours for theirs, ours in _FIELDS.items() if table.knows(ours)}
     fields = ["frame", "xnm", "ynm", "locprecnm", "filenumber", *known]
     fields += ["channel"] if "channel" not in known else []
@@ -104,7 +104,7 @@ def _write_rows(saveloc: Any, table: ExportTable, out: Path) -> frozenset[str]:
     fields += ["PSFxnm", "PSFynm"] if table.psf_sigma_nm else []
     num_rows = table.survey.num_rows
     loc = _struct(saveloc, "loc", *fields)
-    # held open: a dataset that is closed loses its chunk cache, and a chunk would be compressed once for each piece
+    # Datasets stay open: closing one discards its chunk cache, and each piece would compress its chunk again.
     datasets = {name: _vector(loc, name, num_rows, "double" if name in doubles else "single") for name in fields}
     start = 0
     with table.by_frame(out) as pieces:
@@ -151,7 +151,7 @@ def _their_rows(rows: Rows, table: ExportTable) -> dict[str, Any]:
 
 
 def _write_file_info(saveloc: Any, table: ExportTable, field: Field, out: Path) -> None:
-    """``saveloc.file``: which movie this is; the camera's values are for the user's eyes."""
+    """Write ``saveloc.file``, which describes the movie; the camera's values are for information only."""
     pixel, (width, height) = table.pixel_size, field.size_px
     numbers = {
         "Width": [width],
@@ -177,13 +177,13 @@ def _write_file_info(saveloc: Any, table: ExportTable, field: Field, out: Path) 
 
 
 def _camera_numbers(camera: Camera | None) -> dict[str, list[float]]:
-    """Electrons per count, offset and EM gain; NaN where a map has one value a pixel, or nothing is known."""
+    """Return electrons per count, offset and EM gain; NaN for per-pixel maps and unknown values."""
     conversion, offset, em_gain = (math.nan, math.nan, 1.0) if camera is None else camera.conversion()
     return {"conversion": [conversion], "offset": [offset], "emgain": [em_gain]}
 
 
 def _struct(parent: Any, name: str, *fields: str) -> Any:
-    """A MATLAB struct with its fields in this order."""
+    """Create a MATLAB struct with its fields in this order."""
     h5py = h5py_module()
     group = parent.create_group(name)
     _class(group, "struct")
@@ -199,12 +199,12 @@ def _class(item: Any, name: str) -> None:
 
 
 def _number(parent: Any, name: str, value: Any) -> None:
-    """A row of doubles; ``value`` in MATLAB's order, (rows, columns)."""
+    """Write a row of doubles; ``value`` has MATLAB's order, (rows, columns)."""
     _class(parent.create_dataset(name, data=np.atleast_2d(np.asarray(value, dtype=np.float64)).T), "double")
 
 
 def _text(parent: Any, name: str, text: str) -> None:
-    """A row of characters, UTF-16."""
+    """Write a row of UTF-16 characters."""
     codes: npt.NDArray[np.uint16] = np.frombuffer(text.encode("utf-16-le"), dtype="<u2").reshape(-1, 1)
     dataset = parent.create_dataset(name, data=codes)
     _class(dataset, "char")
@@ -221,7 +221,7 @@ def _empty_cell(parent: Any, name: str) -> None:
 
 
 def recognizes(head: FileHead) -> bool:
-    """A MATLAB file of either kind; the older kind is refused by `read`."""
+    """Return whether this is a MATLAB file of SMAP or an older MATLAB file, which `read` refuses."""
     return "saveloc" in head.hdf5_names or head.start.startswith(b"MATLAB 5.0")
 
 
@@ -231,7 +231,7 @@ LAYOUT: Final = CsvLayout(
     optional={
         **_FIELDS,
         "locprecnm": "xy_sig",
-        "phot_err": "phot_sig",  # of SMAP's DECODE loader
+        "phot_err": "phot_sig",  # name in SMAP's DECODE loader
         "groupindex": "group",
         "last_frame": "last_frame",
         "filenumber": "file",
@@ -243,7 +243,7 @@ LAYOUT: Final = CsvLayout(
 
 
 def read(path: Path) -> ForeignTable:
-    """Read ``saveloc.loc`` of a v7.3 file; ``locprecnm`` stands for both lateral sigmas when there are no others."""
+    """Read ``saveloc.loc`` of a v7.3 file; ``locprecnm`` gives both lateral sigmas if there are no others."""
     if not FileHead.of(path).hdf5_names:
         raise TableError(f"{path} is a MATLAB file older than v7.3; load it in SMAP, and save it again with -v7.3.")
     with opened(path) as file:
@@ -272,12 +272,12 @@ def read(path: Path) -> ForeignTable:
 
 
 def _part_of(vector: Any, part: slice) -> npt.NDArray[Any]:
-    """Of a row or a column of MATLAB's."""
+    """Return a part of a MATLAB row or column vector."""
     return np.asarray(vector[0, part] if vector.shape[0] == 1 else vector[part, 0])
 
 
 def _stored_pixel_size(saveloc: Any) -> PixelSize | None:
-    """Pixel size of the movie; None where there are several, whose sizes are behind references."""
+    """Return the pixel size of the movie; None if there are several movies, whose sizes are behind references."""
     info = saveloc.get("file/info")
     if info is None or not hasattr(info, "keys") or "cam_pixelsize_um" not in info:
         return None
@@ -288,7 +288,7 @@ def _stored_pixel_size(saveloc: Any) -> PixelSize | None:
 
 
 def _stored_size(saveloc: Any) -> DatasetSize:
-    """Frames of the movie and their size, where they are whole: a region of interest moves the rows of its own."""
+    """Return size and number of the movie's frames; no size for a region of interest, which moves its rows itself."""
     info = saveloc.get("file/info")
     if info is None or not hasattr(info, "keys"):
         return DatasetSize()

@@ -1,6 +1,6 @@
-"""The ``.smlm`` format 0.2: a zip of ``manifest.json`` and one table, packed rows of little-endian numbers.
+"""The ``.smlm`` format 0.2: a zip of ``manifest.json`` and one table of packed little-endian numbers.
 
-nm, with our origin and frames from 0, on which the format says nothing.
+Positions are in nm with our origin, and frames count from 0, since the format specifies neither.
 """
 
 import json
@@ -49,7 +49,7 @@ _NAMES: Final = {
     "num_volumes": ("num_volumes", "uint32", ""),
     "prob_any": ("prob_any", "float32", ""),
 }
-"""Our column, type and unit by name of the format; the format has no signed integers, hence the type of cluster."""
+"""Our column, type and unit by the format's name. The format has no signed integers, so cluster is a float."""
 
 _ALIASES: Final = {
     "position_z": "z_nm",
@@ -60,11 +60,11 @@ _ALIASES: Final = {
     "plane": "plane",
     "cluster_label": "group",
 }
-"""locan's names."""
+"""Our columns by locan's names."""
 
 
 def write(table: ExportTable, out: Path) -> Written:
-    """Write manifest and table, rows in its order; columns of which nothing is known are left out."""
+    """Write manifest and table, with rows in the table's order; columns without any known value are omitted."""
     names = [name for name, (ours, _, _) in _NAMES.items() if table.knows(ours)]
     if not table.has_groups:
         names = [name for name in names if name != "cluster"]
@@ -73,7 +73,7 @@ def write(table: ExportTable, out: Path) -> Written:
         written_aside(out) as temporary,
         zipfile.ZipFile(temporary, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
-        # a ZipInfo without a date: the same table gives the same bytes
+        # a ZipInfo without a date, so that the same table gives the same bytes
         manifest = zipfile.ZipInfo("manifest.json")
         manifest.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(manifest, json.dumps(_manifest(table, names), indent=1))
@@ -136,7 +136,7 @@ def _manifest(table: ExportTable, names: list[str]) -> dict[str, Any]:
 
 
 def recognizes(head: FileHead) -> bool:
-    """A zip with a manifest at its beginning."""
+    """Return whether a file is a zip that begins with a manifest."""
     return head.start.startswith(b"PK\x03\x04") and b"manifest.json" in head.start
 
 
@@ -146,13 +146,13 @@ LAYOUT: Final = CsvLayout(
     optional={name: ours for name, (ours, _, _) in _NAMES.items()} | _ALIASES,
     first_frame=0,
     origin_px=None,
-    notes=("the format does not say where its first frame is; as in the file",),
+    notes=("the format does not specify its origin; x and y are kept as in the file",),
 )
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One table of an archive."""
+    """One of the tables of an archive."""
 
     member: str
     channel: str
@@ -163,7 +163,7 @@ class _Part:
 
 
 def read(path: Path) -> ForeignTable:
-    """Read the tables of an archive, by the format's names or locan's; several are several channels, or files."""
+    """Read the tables of an archive, with the format's or locan's names; they are channels or files if several."""
     with _opened(path) as archive:
         manifest = read_archived_json(archive, "manifest.json")
         parts = [_part(path, manifest, entry) for entry in manifest["files"] if entry["type"] == "table"]
@@ -181,9 +181,9 @@ def read(path: Path) -> ForeignTable:
     names = tuple(parts[0].dtype.names or ())
     given = {alias: name for alias, name in (("position_x", "x"), ("position_y", "y")) if alias in names}
     added = _added(names, parts)
-    notes = [f"there are {len(parts)} tables, told apart by {' and '.join(added)}"] if len(parts) > 1 else []
+    notes = [f"there are {len(parts)} tables, distinguished by {' and '.join(added)}"] if len(parts) > 1 else []
     if "frame" in added:
-        notes.append("there is no column of frames; all rows are in frame 0")
+        notes.append("there is no frame column; all rows are in frame 0")
     return ForeignTable(
         (*(given.get(name, name) for name in names), *added),
         lambda wanted, texts, rows_at_once: _read_parts(path, parts, given, wanted, rows_at_once),
@@ -195,7 +195,7 @@ def read(path: Path) -> ForeignTable:
 
 
 def _added(names: Sequence[str], parts: Sequence[_Part]) -> list[str]:
-    """Columns that the rows lack, and the archive says."""
+    """Return the columns that rows lack but the archive states."""
     added = [] if "frame" in names else ["frame"]
     if len(parts) > 1:
         channels = {part.channel for part in parts}
@@ -226,7 +226,7 @@ def _values(part: _Part, rows: Any, name: str) -> Any:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive for reading; damage becomes a `TableError`."""
+    """Open an archive for reading; damage is raised as `TableError`."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -252,7 +252,7 @@ def _is_length(name: str) -> bool:
 
 
 def _dtype(path: Path, layout: dict[str, Any]) -> np.dtype[Any]:
-    """Type of a packed row."""
+    """Return the type of a packed row."""
     if layout.get("mode") != "binary":
         raise TableError(f"{path} holds its table as {layout.get('mode')!r}; expected 'binary'.")
     kinds = list(zip(layout["headers"], layout["dtype"], layout["shape"], strict=True))

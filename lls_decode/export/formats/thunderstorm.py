@@ -1,4 +1,4 @@
-"""ThunderSTORM's csv: nm from the corner of the first pixel, frames from 1."""
+"""ThunderSTORM's csv: positions in nm from the corner of the first pixel, frames from 1."""
 
 import math
 from pathlib import Path
@@ -21,12 +21,12 @@ _COMBINED: Final = "uncertainty_xy is the root mean square of x_sig and y_sig"
 
 
 def write(table: ExportTable, out: Path) -> Written:
-    """Write all columns of a table with z, or of one without: Picasso, which reads this format too, insists on them.
+    """Write all columns of a table with or without z, since Picasso, which reads this format too, requires them.
 
-    A column of which nothing is known is left out where it may be: Picasso drops every row with an empty cell.
-    Molecules have the column ``detections``, which ThunderSTORM's merging gives them.
-    ``bkgstd`` is the square root of the background, ``sigma1`` and ``sigma2`` (``sigma``, their root mean square, where
-    no z is known) the nominal PSF; one pixel, with a warning, where no PSF is known.
+    Optional columns without any known value are omitted, because Picasso drops every row with an empty cell. Molecules
+    have the column ``detections``, as after ThunderSTORM's merging. ``bkgstd`` is the square root of the background.
+    ``sigma1`` and ``sigma2`` are the nominal PSF (``sigma``, their root mean square, if no z is known), or one pixel,
+    with a warning, if the PSF is not known.
     """
     pixel = table.pixel_size
     sigma1_nm, sigma2_nm = table.psf_sigma_nm or (pixel.x_nm, pixel.y_nm)
@@ -59,5 +59,5 @@ def write(table: ExportTable, out: Path) -> Written:
 
     write_csv(table, out, [",".join(f'"{name}"' for name in names)], columns)
     known = [name for name in _OURS if table.knows(name) and name in table.columns]
-    notes = () if table.psf_sigma_nm else (f"{table.path} does not say how wide the PSF is: it is set to one pixel",)
+    notes = () if table.psf_sigma_nm else (f"{table.path} does not state the width of the PSF: it is set to one pixel",)
     return Written(frozenset(known), dict.fromkeys(("x_sig", "y_sig"), _COMBINED), notes)

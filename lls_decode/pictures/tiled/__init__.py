@@ -1,1 +1,1 @@
-"""Pictures that are drawn tile by tile, so that they may be larger than memory: pyramids, and files in colour."""
+"""Pictures drawn tile by tile, so that they may be larger than memory: pyramids and colour files."""

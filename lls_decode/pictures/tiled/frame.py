@@ -1,4 +1,4 @@
-"""What stands around a picture: a scale bar, a colour bar or the names of channels, and a word in a corner.
+"""Surroundings of a picture: a scale bar, a colour bar or names of channels, and a label in a corner.
 
 Each is drawn by matplotlib on a small figure of its own, and laid over the rows of the picture as they pass.
 """
@@ -20,21 +20,21 @@ Bytes = npt.NDArray[np.uint8]
 
 _DPI: Final = 100
 _SMALL_PX: Final = 700
-"""Smaller pictures are enlarged to about this."""
+"""Size to which smaller pictures are enlarged."""
 _EDGE: Final = (0x30, 0x34, 0x38)
 _POINT: Final = _DPI / 72
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A small picture with transparency, and where it lies in the large one."""
+    """A small picture with transparency, and its place in the large one."""
 
     top: int
     left: int
     rgba: Bytes
 
     def lay_over(self, rows: Bytes, first_row: int) -> None:
-        """Mix into the rows of the large picture that begin with ``first_row``."""
+        """Blend into those rows of the large picture that begin with ``first_row``."""
         height, width = self.rgba.shape[:2]
         top, stop = max(self.top, first_row), min(self.top + height, first_row + len(rows))
         left, right = max(self.left, 0), min(self.left + width, rows.shape[1])
@@ -48,7 +48,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of ``height`` x ``width`` pixels with what stands around it, all in whole pixels of the file."""
+    """A picture of ``height`` x ``width`` pixels with its surroundings, laid out in whole pixels of the file."""
 
     height: int
     width: int
@@ -57,28 +57,28 @@ class Frame:
     values: tuple[float, float] | None = None
     """Values of the first and the last colour; None: no colour bar."""
     title: str = ""
-    """What the colours stand for."""
+    """Quantity that the colours stand for."""
     names: Sequence[tuple[str, npt.NDArray[np.float64]]] = ()
-    """Channels with their colours, linear RGB."""
+    """Names and colours (linear RGB) of the channels."""
 
     @property
     def enlarged(self) -> int:
-        """Pixels of the file along each side of one of the picture."""
+        """Number of pixels in the file along each side of a pixel of the picture."""
         return max(1, math.ceil(_SMALL_PX / max(self.height, self.width)))
 
     @property
     def text(self) -> float:
-        """Size of words, relative."""
+        """Relative size of text."""
         return min(max(self.enlarged * max(self.height, self.width) / 1000, 0.8), 4.0)
 
     @property
     def margin(self) -> int:
-        """Pixels on each side of the picture."""
+        """Number of pixels on each side of the picture."""
         return round(14 * self.text)
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the file."""
+        """Number of rows and columns of the file."""
         longest = max((len(name) for name, _ in self.names), default=0)
         beside = round(max(108, 28 + 9 * longest) * self.text)
         rows = max(self.enlarged * self.height + 2 * self.margin, self._beside_rows)
@@ -86,11 +86,11 @@ class Frame:
 
     @property
     def top(self) -> int:
-        """Row of the file with the first one of the picture."""
+        """Row of the file in which the picture begins."""
         return (self.shape[0] - self.enlarged * self.height) // 2
 
     def rows(self, picture: Iterable[Bytes]) -> Iterator[Bytes]:
-        """The rows of the file, from those of the picture, ``(N, width, 3)``."""
+        """Give the rows of the file, from the rows ``(N, width, 3)`` of the picture."""
         patches = [patch for patch in (self._corner(), self._scale(), self._beside()) if patch is not None]
         first = 0
         for some in self._with_margins(picture):
@@ -111,7 +111,7 @@ class Frame:
         yield self._margin(self.shape[0] - self.top - self.enlarged * self.height, last=False)
 
     def _margin(self, num_rows: int, *, last: bool) -> Bytes:
-        """Dark rows above or below the picture, with its edge as the last or the first one."""
+        """Return dark rows above or below the picture; the last or the first one is the picture's edge."""
         rows = np.zeros((num_rows, self.shape[1], 3), dtype=np.uint8)
         rows[-1 if last else 0, self.margin - 1 : self.margin + self.enlarged * self.width + 1] = _EDGE
         return rows
@@ -130,7 +130,7 @@ class Frame:
         return Patch(self.top, self.margin, _drawn(figure))
 
     def _scale(self) -> Patch:
-        """A bar of a round length, about a fifth of the width, in the lower right corner."""
+        """Draw a bar of round length, about a fifth of the width, for the lower right corner."""
         length_nm = round_length(self.width * self.pixel_nm / 5)
         bar = max(1, round(length_nm / self.pixel_nm * self.enlarged))
         words = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
@@ -145,7 +145,7 @@ class Frame:
         return Patch(bottom - away - rows, right - away - columns, rgba)
 
     def _beside(self) -> Patch | None:
-        """A colour bar, or the names of channels, to the right, at half height."""
+        """Draw a colour bar, or the names of channels, for the right side at half height."""
         left = self.margin + self.enlarged * self.width + 1
         rows, columns = self._beside_rows, self.shape[1] - left
         figure, text = _clear_figure(rows, columns), self.text
@@ -167,7 +167,7 @@ def _clear_figure(rows: int, columns: int) -> Any:
 
 
 def _drawn(figure: Any) -> Bytes:
-    """RGBA pixels of a figure."""
+    """Return the RGBA pixels of a figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)

@@ -1,8 +1,8 @@
-"""Light of a picture, kept in a store while it is drawn, and given back row by row as bytes.
+"""Light of a picture, stored while it is drawn, and returned row by row as bytes.
 
-A picture is as bright as a percentile of its pixels says, which is known only when all are drawn: tiles are written to
-a store, and read again. The percentile is exact: values are counted by their upper bits while tiles come, and those
-that may be the one looked for are counted one by one in a second pass.
+The brightness of a picture is normalized to a percentile of its pixels, which is known only when all are drawn. So
+tiles are written to a store and read again. The percentile is exact: values are counted by their upper bits while tiles
+arrive, and the values that may be the percentile are counted individually in a second pass.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 
 PERCENTILE: Final = 99.5
-"""Of the lit pixels; that one has full brightness."""
+"""Percentile of the lit pixels that gets full brightness."""
 GAMMA: Final = 0.6
 _CHUNK: Final = (1, 256, 2048)
 _PIXELS_AT_ONCE: Final = 1 << 21
@@ -30,10 +30,10 @@ _NUM_UPPER: Final = 1 << 16
 
 
 class StoredLight:
-    """``(layers, Y, X)`` float32: three primaries that are as bright together, or channels, each by itself."""
+    """Light ``(layers, Y, X)``, float32: three primaries of one picture, or channels, each normalized by itself."""
 
     def __init__(self, path: Path, shape: tuple[int, int, int], *, together: bool) -> None:
-        """Make an empty store at ``path``; ``together``: the layers are primaries of one colour picture."""
+        """Create an empty store at ``path``; ``together``: the layers are primaries of one colour picture."""
         self.shape = shape
         self._together = together
         self._array: zarr.Array[Any] = zarr.create_array(
@@ -49,7 +49,7 @@ class StoredLight:
         self._full: list[np.float32 | None] = []
 
     def write(self, box: tuple[slice, slice, slice], light: Light) -> None:
-        """Take the light of a tile: of some layers, rows and columns."""
+        """Store the light of a tile, which covers some layers, rows and columns."""
         self._array[box] = light
         self._lit_rows[box[1]] = True
         if self._together:
@@ -59,7 +59,7 @@ class StoredLight:
             self._percentiles[layer].add(of_layer)
 
     def finish(self) -> None:
-        """Find how bright each layer is, after the last tile."""
+        """Determine the brightness of each layer, after the last tile."""
         waiting = [percentile for percentile in self._percentiles if percentile.begin_exact()]
         if waiting:
             for _, _, light in self._read():
@@ -71,7 +71,7 @@ class StoredLight:
         self._full = [percentile.value() for percentile in self._percentiles]
 
     def colour_rows(self, colours: npt.NDArray[np.float64] | None = None, *, upwards: bool = False) -> Iterator[Bytes]:
-        """``(rows, X, 3)`` sRGB bytes, some rows at a time, from the first (``upwards``: the last) to the other end.
+        """Give sRGB bytes ``(rows, X, 3)``, some rows at a time, from the first row on (``upwards``: from the last).
 
         ``colours``: linear RGB of each channel; None: the layers are the primaries.
         """
@@ -86,7 +86,7 @@ class StoredLight:
             yield rows[::-1] if upwards else rows
 
     def channel_rows(self, *, upwards: bool = False) -> Iterator[Bytes]:
-        """``(rows, X)`` bytes of one channel after the other, as bright as in `colour_rows`."""
+        """Give the bytes ``(rows, X)`` of one channel after another, as bright as in `colour_rows`."""
         for layer, full in enumerate(self._full):
             for start, stop, light in self._read(slice(layer, layer + 1), upwards=upwards, dark=True):
                 if light is None:
@@ -98,7 +98,7 @@ class StoredLight:
     def _read(
         self, layers: slice = slice(None), *, upwards: bool = False, dark: bool = False
     ) -> Iterator[tuple[int, int, Any]]:
-        """First row, one past the last, and their light; rows without light are left out, or None when ``dark``."""
+        """Give ranges of rows with their light; rows without light are skipped, or have None if ``dark``."""
         height = self.shape[1]
         at_once = max(1, _PIXELS_AT_ONCE // self.shape[2])
         step = at_once // _CHUNK[1] * _CHUNK[1] or at_once
@@ -112,7 +112,7 @@ class StoredLight:
 
 
 def _mixed(light: Light, full: Sequence[np.float32 | None], colours: npt.NDArray[np.float64]) -> Bytes:
-    """Light of all channels added up in their colours, as bytes."""
+    """Return the sum of all channels in their colours, as bytes."""
     total = np.zeros((3, *light.shape[1:]), dtype=np.float32)
     for of_layer, of_full, colour in zip(light, full, colours.astype(np.float32), strict=True):
         total += colour[:, None, None] * dimmed(of_layer, of_full, gamma=GAMMA)
@@ -120,9 +120,9 @@ def _mixed(light: Light, full: Sequence[np.float32 | None], colours: npt.NDArray
 
 
 class Percentile:
-    """A percentile of the lit pixels of a picture, which is seen twice, piece by piece.
+    """Percentile of the lit pixels of a picture that is passed twice, piece by piece.
 
-    It is the number that ``numpy.percentile`` finds among all values above `LIT` times the largest.
+    The result equals that of ``numpy.percentile`` over all values above `LIT` times the largest one.
     """
 
     def __init__(self, percentile: float = PERCENTILE) -> None:
@@ -131,15 +131,15 @@ class Percentile:
         self._largest = np.float32(0)
         self._wanted = np.zeros(_NUM_UPPER, dtype=np.bool_)
         self._exact: dict[int, int] = {}
-        """How often each value, by its bits, was seen among those wanted."""
+        """Count of each wanted value, by its bits."""
 
     def add(self, light: Light) -> None:
-        """Count by upper bits, which order positive numbers as they are themselves."""
+        """Count values by their upper bits, whose order is that of positive numbers."""
         self._largest = max(self._largest, light.max(initial=np.float32(0)))
         self._upper += np.bincount(_bits(light) >> _LOWER_BITS, minlength=_NUM_UPPER)
 
     def begin_exact(self) -> bool:
-        """Choose which values must be counted one by one in a second pass; False: none."""
+        """Choose the values to be counted individually in a second pass; return False if there are none."""
         if not self._largest > 0:
             return False
         bin_of_lit = self._least_lit() >> _LOWER_BITS
@@ -153,14 +153,14 @@ class Percentile:
         return True
 
     def add_exact(self, light: Light) -> None:
-        """Count the wanted values of the same pieces again."""
+        """Count the wanted values in the same pieces again."""
         bits = _bits(light)
         values, counts = np.unique(bits[self._wanted[bits >> _LOWER_BITS]], return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             self._exact[value] = self._exact.get(value, 0) + count
 
     def value(self) -> np.float32 | None:
-        """The percentile; None where nothing is lit."""
+        """Return the percentile; None if nothing is lit."""
         if not self._largest > 0:
             return None
         lit = self._least_lit()
@@ -173,20 +173,20 @@ class Percentile:
         rank, rest = self._rank(below, total)
         low, high = self._at(rank), self._at(min(rank + 1, total - 1))
         step = high - low
-        # in 32 bits, which NumPy 1 leaves when it multiplies by a Python number
+        # stay in float32, which NumPy 1 leaves when it multiplies by a Python number
         return low + step * np.float32(rest) if rest < 0.5 else high - step * np.float32(1 - rest)
 
     def _least_lit(self) -> int:
-        """Bits of the largest value that is not lit."""
+        """Return the bits of the largest value that is not lit."""
         return int(np.float32(self._largest * LIT).view(np.int32))
 
     def _rank(self, below: int, total: int) -> tuple[int, float]:
-        """Place in the order of all values, whole and rest, when so many of them are not lit."""
+        """Return the rank among all values (integer part and fraction), if ``below`` of them are not lit."""
         place = (total - below - 1) * self._share
         return below + int(place), place - int(place)
 
     def _at(self, rank: int) -> np.float32:
-        """The value at a place in the order of all."""
+        """Return the value at a rank among all values."""
         ends = np.cumsum(self._upper)
         upper = int(np.searchsorted(ends, rank, side="right"))
         rest = rank - (int(ends[upper - 1]) if upper else 0)
@@ -198,5 +198,5 @@ class Percentile:
 
 
 def _bits(light: Light) -> Integers:
-    """Bits of the values above 0, as integers."""
+    """Return the bits of the positive values, as integers."""
     return light[light > 0].view(np.int32).astype(np.int64)

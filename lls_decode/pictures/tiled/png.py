@@ -1,4 +1,4 @@
-"""PNG files, written row by row: libraries that write them (Pillow, matplotlib) hold the picture in memory.
+"""Writer of PNG files row by row, since libraries for PNG (Pillow, matplotlib) hold the whole picture in memory.
 
 W3C, Portable Network Graphics (third edition), sections 5, 9 and 11.
 """
@@ -23,16 +23,16 @@ _METRE: Final = 1
 
 def write_png(path: Path, rows: Iterable[Bytes], *, width: int, height: int, pixel_nm: float, text: Mapping[str, str]
               ) -> None:  # fmt: skip
-    """Write a picture in colour.
+    """Write a colour picture.
 
     Parameters
     ----------
     rows
-        ``(N, width, 3)`` bytes, ``height`` rows in all.
+        Bytes ``(N, width, 3)``, ``height`` rows in total.
     pixel_nm
-        Size of a pixel, written as pixels a metre (pHYs).
+        Size of a pixel, written as pixels per metre (pHYs).
     text
-        What the file says of itself (tEXt), Latin-1.
+        Texts about the file (tEXt), Latin-1.
     """
     with path.open("wb") as file:
         file.write(_SIGNATURE)
@@ -51,7 +51,7 @@ def write_png(path: Path, rows: Iterable[Bytes], *, width: int, height: int, pix
                 file.write(_chunk(b"IDAT", bytes(waiting)))
                 waiting.clear()
         if num_rows != height:
-            raise ValueError(f"{num_rows} rows of a picture of {height}")
+            raise ValueError(f"{num_rows} rows were given for a picture of {height} rows")
         file.write(_chunk(b"IDAT", bytes(waiting) + packer.flush()))
         file.write(_chunk(b"IEND", b""))
 
@@ -61,9 +61,9 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _filtered(rows: Bytes, above: Bytes) -> Bytes:
-    """Each row with the number of its filter before it: bytes, or their steps from the left, or from above.
+    """Return the filtered rows, each after the number of its filter: none, difference to the left, or to above.
 
-    The filter whose result, as signed numbers, has the least sum: heuristic of the specification, 12.7.
+    The filter with the least sum of absolute signed values is chosen: heuristic of the specification, 12.7.
     """
     candidates = [rows, rows.copy(), rows.copy()]
     candidates[1][:, 3:] -= rows[:, :-3]

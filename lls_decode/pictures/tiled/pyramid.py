@@ -1,8 +1,8 @@
 """Pictures of any size as pyramids that viewers open at once: OME-Zarr 0.5, and OME-TIFF made from it.
 
-Every level has half the pixels of the one before along each axis, each the mean of those it covers, so that a place has
-the same brightness at every level; beyond the end of a level there is darkness, so that nothing is lost at odd sizes.
-Levels are made tile by tile, tiles without light are neither read nor written.
+Every level has half as many pixels along each axis as the level before; each pixel is the mean of those that it covers,
+so a place has the same brightness at every level. Levels are padded with darkness, so that nothing is lost at odd
+sizes. Levels are made tile by tile; tiles without light are neither read nor written.
 """
 
 import itertools
@@ -22,21 +22,21 @@ from lls_decode.pictures.colours import channel_colours, to_srgb
 from lls_decode.pictures.tiled.tiles import Light, Shape
 
 TILE: Final[dict[bool, Shape]] = {False: (1, 2048, 2048), True: (64, 256, 256)}
-"""What is drawn at once, and one file of a store, for pictures (False) and volumes (True)."""
+"""Size of a tile, which is drawn at once and is one file of a store, for pictures (False) and volumes (True)."""
 _CHUNK: Final[dict[bool, Shape]] = {False: (1, 512, 512), True: (64, 64, 64)}
 _TIFF_TILE: Final = 512
 _BIG_TIFF_BYTES: Final = 1 << 31
 _BRIGHTEST: Final = 0.005
-"""Share of the pixels with light that a viewer shows as white."""
+"""Share of the lit pixels that a viewer shows as white."""
 _PIXELS_OF_A_TILE: Final = 1024
-"""From which that is reckoned."""
+"""Number of pixels in each tile from which this brightness is estimated."""
 
 Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of a picture, or a volume, lie."""
+    """Layout of the pixels of a picture or a volume."""
 
     shape: Shape
     """Z Y X; Z is 1 for a picture."""
@@ -44,7 +44,7 @@ class Grid:
     origin_nm: tuple[float, float, float]
     """Lower edges of the first pixel."""
     axes: str
-    """Names of the axes that are stored: all three for a volume, two for a picture, ``c`` first for several channels,
+    """Names of the stored axes: all three for a volume, two for a picture, preceded by ``c`` for several channels,
     which then take the place of planes."""
 
     @property
@@ -59,11 +59,11 @@ class Grid:
 
     @property
     def num_channels(self) -> int:
-        """Number of channels, 1 where they are not told apart."""
+        """Number of channels; 1 if they are not separated."""
         return self.shape[0] if self.has_channels else 1
 
     def levels(self) -> list[tuple[Shape, Shape]]:
-        """Shape of each level, and how many pixels of the first one a pixel of it covers, until one chunk holds all."""
+        """Return the shape of each level, and its pixel size in pixels of the first level, down to a single chunk."""
         chunk = _CHUNK[self.is_volume]
         levels = [(self.shape, (1, 1, 1))]
         first = 1 if self.has_channels else 0
@@ -79,10 +79,10 @@ class Grid:
 def write_ome_zarr(
     path: Path, grid: Grid, tiles: Iterable[tuple[Box, Light]], *, name: str, channels: Sequence[str] = ()
 ) -> None:
-    """Write a picture tile by tile (each a box of `TILE`, Z Y X) and its smaller levels, as OME-Zarr 0.5, float32.
+    """Write a picture tile by tile (each a box of `TILE`, Z Y X) and its smaller levels as OME-Zarr 0.5, float32.
 
-    The scale of each level is in nanometers, the translation that of the centre of its first pixel. Viewers are told
-    (``omero``) from where to where brightness goes, and names and colours of ``channels``.
+    The scale of each level is in nanometers, its translation is that of its first pixel's centre. The range of
+    brightness, and names and colours of ``channels``, are stored for viewers (``omero``).
     """
     root = zarr.create_group(path, zarr_format=3, attributes={"written_by": PROGRAM})
     brightness = [_Brightness() for _ in range(grid.num_channels)]
@@ -115,7 +115,7 @@ def write_ome_zarr(
 
 
 class _Brightness:
-    """What a viewer shows at first, from some pixels of each tile."""
+    """Initial range of brightness for viewers, from some pixels of each tile."""
 
     def __init__(self) -> None:
         self._max = 0.0
@@ -133,14 +133,14 @@ class _Brightness:
 
 
 def hex_colours(number: int) -> list[str]:
-    """Colours of channels as viewers are told them, RRGGBB; white where there is one."""
+    """Return the colours of channels for viewers, RRGGBB; white for a single channel."""
     if number == 1:
         return ["FFFFFF"]
     return [to_srgb(colour.astype(np.float32)).tobytes().hex().upper() for colour in channel_colours(number)]
 
 
 def halved(light_ZYX: Light, by: Shape) -> Light:
-    """Means over ``by`` (1 or 2) pixels along each axis; darkness is added at the end of an odd one."""
+    """Return means over ``by`` (1 or 2) pixels along each axis; darkness is added at the end of odd axes."""
     missing = [(0, -size % step) for size, step in zip(light_ZYX.shape, by, strict=True)]
     padded = np.pad(light_ZYX, missing) if any(end for _, end in missing) else light_ZYX
     total = padded[:: by[0], :: by[1], :: by[2]].copy()
@@ -151,9 +151,9 @@ def halved(light_ZYX: Light, by: Shape) -> Light:
 
 
 def write_ome_tiff(path: Path, store: Path, grid: Grid, *, channels: Sequence[str] = ()) -> None:
-    """Copy a picture (2-D) that `write_ome_zarr` has written to a tiled OME-TIFF with the same levels (SubIFDs).
+    """Copy a picture (2-D) of `write_ome_zarr` to a tiled OME-TIFF with the same levels (SubIFDs).
 
-    The position of its plane is that of the centre of the first pixel, as the translation of an OME-Zarr.
+    The position of its plane is that of the first pixel's centre, like the translation of an OME-Zarr.
     """
     try:
         import tifffile
@@ -182,7 +182,7 @@ def write_ome_tiff(path: Path, store: Path, grid: Grid, *, channels: Sequence[st
 
 
 def _ome_tiff(grid: Grid, channels: Sequence[str]) -> dict[str, Any]:
-    """What tifffile writes as OME-XML."""
+    """Return the metadata that tifffile writes as OME-XML."""
     num, (_, pixel_y, pixel_x), (_, top, left) = grid.num_channels, grid.pixel_nm, grid.origin_nm
     found = {
         "axes": "CYX" if grid.has_channels else "YX",
@@ -243,7 +243,7 @@ def _times(part: slice, by: int) -> slice:
 
 
 def _tiff_tiles(level: Any, shape: Shape) -> Iterator[Light]:
-    """Tiles of a level, channel by channel, row by row, those at its end filled up with darkness."""
+    """Give the tiles of a level, channel by channel and row by row; the last ones are padded with darkness."""
     num, height, width = shape
     steps = range(num), range(0, height, _TIFF_TILE), range(0, width, _TIFF_TILE)
     for channel, top, left in itertools.product(*steps):

@@ -1,6 +1,6 @@
-"""TIFF files as ImageJ reads them, written strip by strip, with the size of a pixel and where the picture lies.
+"""TIFF files for ImageJ, written strip by strip, with pixel size and place of the picture.
 
-Strips, since ImageJ reads no tiles. tifffile is asked for when a file is written.
+Strips are used because ImageJ reads no tiles. tifffile is imported only when a file is written.
 """
 
 import zlib
@@ -26,7 +26,7 @@ _CENTIMETRE_NM: Final = 1e7
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies along its two axes."""
+    """Place of a picture along its two axes."""
 
     pixel_nm: float
     left_nm: float
@@ -34,12 +34,12 @@ class Placement:
     top_nm: float
     """Upper edge of the first row."""
     upwards: bool
-    """The vertical coordinate grows from the last row to the first."""
+    """Whether the vertical coordinate increases from the last row to the first."""
     axes: str
     """Names of the horizontal and of the vertical axis."""
 
     def imagej(self) -> dict[str, Any]:
-        """Return what ImageJ reads (the place of zero in pixels from the upper left corner), and plain numbers."""
+        """Return ImageJ's metadata (zero in pixels from the upper left corner), and the same as plain numbers."""
         across, down = tuple(self.axes)
         origin = {"xorigin": -self.left_nm / self.pixel_nm}
         if self.upwards:
@@ -64,12 +64,12 @@ def write_tiff(
     labels: tuple[str, ...] = (),
     colours: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """Write a picture in colour, ``shape`` (Y, X, 3), or channels one after the other, (C, Y, X).
+    """Write a colour picture, ``shape`` (Y, X, 3), or channels one after another, (C, Y, X).
 
     Parameters
     ----------
     rows
-        Bytes, some rows at a time, of the last two axes of a picture in colour and of the last one of channels.
+        Bytes, some rows at a time: of the last two axes of a colour picture, or the last axis of channels.
     labels, colours
         Name and sRGB colour (0 to 1) of each channel.
     """
@@ -96,13 +96,13 @@ def write_tiff(
         return
     per_cm = _CENTIMETRE_NM / placement.pixel_nm
     words = "\n".join(f"{name}={value}" for name, value in metadata.items() if isinstance(value, str))
-    with tifffile.TiffWriter(path, bigtiff=True) as file:  # which ImageJ reads by Bio-Formats
+    with tifffile.TiffWriter(path, bigtiff=True) as file:  # ImageJ reads it with Bio-Formats
         file.write(strips, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER", description=words, metadata=None,
                    **options)  # fmt: skip
 
 
 def _strips(rows: Iterable[Bytes], num_rows: int, height: int) -> Iterator[Bytes]:
-    """The same rows in strips; each channel, of so many rows, begins with a new one."""
+    """Give the rows in strips; each channel, of ``height`` rows, begins with a new strip."""
     waiting: list[Bytes] = []
     num_waiting, left = 0, height
     for some in rows:

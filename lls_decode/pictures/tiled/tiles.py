@@ -1,8 +1,8 @@
-"""Pictures larger than memory: emitters are sorted into tiles in one pass, and the tiles drawn one after the other.
+"""Pictures larger than memory: emitters are sorted into tiles in one pass, and the tiles are drawn one after another.
 
-Every emitter becomes one integer (tile, sigma, pixel in the tile); these are sorted in memory, a few million at a time,
+Every emitter becomes one integer (tile, sigma, pixel in the tile). These are sorted in memory, a few million at a time,
 and appended to a file, so that those of a tile lie together in each sorted section. A tile is drawn from counts, with a
-margin as wide as the widest Gaussian reaches: each pixel is the same sum in the same order, whatever the tiles.
+margin as wide as the widest Gaussian reaches, so each pixel is the same sum in the same order, whatever the tiles.
 
 Suffixes: Z Y X planes, rows, columns of pixels; 3N a coordinate of N emitters in the order Z, Y, X.
 """
@@ -25,20 +25,20 @@ Light = npt.NDArray[np.float32]
 Shape = tuple[int, int, int]
 
 TRUNCATE: Final = 3.5
-"""Sigmas, where a Gaussian is cut off; what is left adds up to 1."""
+"""Cutoff of a Gaussian in sigmas; the remaining weights add up to 1."""
 _KEYS_IN_MEMORY: Final = 1 << 22
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a picture of Z Y X pixels is cut into tiles, each with a margin of pixels of its neighbours."""
+    """Division of a picture of Z Y X pixels into tiles, each with a margin that overlaps its neighbours."""
 
     shape: Shape
     tile: Shape
     margin: Shape
 
     def __post_init__(self) -> None:
-        """Margins reach to the next tile, not beyond it."""
+        """Refuse margins that reach beyond the next tile."""
         if any(margin > tile for margin, tile in zip(self.margin, self.tile, strict=True)):
             raise ConfigError(
                 f"Gaussians that reach over {max(self.margin)} pixels are too wide for tiles of {min(self.tile[1:])}; "
@@ -68,7 +68,7 @@ class Tiling:
         return math.prod(self.padded)
 
     def box(self, number: int) -> tuple[slice, slice, slice]:
-        """Where a tile lies in the picture; those at its end may be smaller."""
+        """Return the place of a tile in the picture; tiles at its end may be smaller."""
         places = np.unravel_index(number, self.tiles)
         z, y, x = (
             slice(int(place) * tile, min((int(place) + 1) * tile, size))
@@ -77,7 +77,7 @@ class Tiling:
         return z, y, x
 
     def locate(self, pixel_3N: Sequence[Integers]) -> Iterator[tuple[Integers, Integers, slice | Integers]]:
-        """Tile, flat index in the padded tile, and which emitters: those of the tiles, then those in their margins."""
+        """Give tile, flat index in the padded tile, and emitters: first those in the tiles, then those in margins."""
         parts = [np.divmod(pixel, tile) for pixel, tile in zip(pixel_3N, self.tile, strict=True)]
         yield *self._flat([part[0] for part in parts], [part[1] for part in parts]), slice(None)
         if not any(self.margin):
@@ -97,7 +97,7 @@ class Tiling:
                 yield *self._flat(places, withins), edge[seen]
 
     def _seen_from(self, step: tuple[int, ...], parts: Sequence[tuple[Integers, Integers]]) -> Integers:
-        """Emitters that lie in the margin of the tile one step away."""
+        """Return the emitters that lie in the margin of the tile one step away."""
         seen = np.ones(len(parts[0][0]), dtype=np.bool_)
         for axis, ahead in enumerate(step):
             place, within = parts[axis]
@@ -115,9 +115,9 @@ class Tiling:
 
 
 class Buckets:
-    """Integers of any number, kept in a file, and read back by bucket: those from ``bucket * span`` to the next.
+    """Any number of integers, kept in a file and read back by bucket: those from ``bucket * span`` to the next bucket.
 
-    Memory holds where each bucket of each sorted section begins; buckets without integers cost nothing.
+    Memory holds only where each bucket of each sorted section begins; empty buckets cost nothing.
     """
 
     def __init__(self, path: Path, *, span: int) -> None:
@@ -126,18 +126,18 @@ class Buckets:
         self._waiting: list[Integers] = []
         self._num_waiting = 0
         self._sections: list[tuple[Integers, Integers]] = []
-        """Buckets of each sorted section, and where in the file each begins and the last one ends."""
+        """Buckets of each sorted section, and their beginnings (and the last end) in the file."""
         self._num_written = 0
 
     def add(self, keys: Integers) -> None:
-        """Take integers, in any order."""
+        """Add integers, in any order."""
         self._waiting.append(keys)
         self._num_waiting += len(keys)
         if self._num_waiting >= _KEYS_IN_MEMORY:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting, as one more sorted section."""
+        """Write the collected integers as one more sorted section."""
         if not self._num_waiting:
             return
         keys = np.concatenate(self._waiting)
@@ -150,12 +150,12 @@ class Buckets:
         self._waiting, self._num_waiting = [], 0
 
     def filled(self) -> list[int]:
-        """Buckets that are not empty, in ascending order."""
+        """Return the buckets that are not empty, in ascending order."""
         found = [buckets for buckets, _ in self._sections]
         return [int(bucket) for bucket in np.unique(np.concatenate(found))] if found else []
 
     def sections(self, bucket: int) -> Iterator[Integers]:
-        """Integers of a bucket, counted from the first that it can hold, a sorted section after the other."""
+        """Give the integers of a bucket, relative to its first one, one sorted section after another."""
         for buckets, edges in self._sections:
             place = int(np.searchsorted(buckets, bucket))
             if place < len(buckets) and buckets[place] == bucket:
@@ -165,7 +165,7 @@ class Buckets:
                 yield keys - bucket * self._span
 
     def counts(self, bucket: int) -> Integers:
-        """How often each integer of a bucket was added, ``(span,)``."""
+        """Return how often each integer of a bucket was added, ``(span,)``."""
         total = np.zeros(self._span, dtype=np.int64)
         for keys in self.sections(bucket):
             total += np.bincount(keys, minlength=self._span)
@@ -173,13 +173,15 @@ class Buckets:
 
 
 class TiledCanvas:
-    """Emitters on a grid of any size: points, or Gaussians of a few sigmas along Y and X."""
+    """Canvas of any size for emitters: points, or Gaussians of a few sigmas along Y and X."""
 
     _num_kinds = 1
-    """Kinds of emitters that are told apart in a pixel."""
+    """Number of kinds of emitters that are distinguished within a pixel."""
 
     def __init__(self, tiling: Tiling, spill: Path, *, sigmas_px: Sequence[tuple[float, float]] = ()) -> None:
-        """``spill``: a file to be made, 8 bytes an emitter. ``sigmas_px``: (along Y, along X); none: points.
+        """Create a canvas.
+
+        ``spill``: path of a temporary file, 8 bytes per emitter. ``sigmas_px``: (along Y, along X); none: points.
 
         Raises
         ------
@@ -188,7 +190,7 @@ class TiledCanvas:
         """
         self.tiling = tiling
         self.num_drawn = 0
-        """Emitters inside the picture."""
+        """Number of emitters inside the picture."""
         self._sigmas_px = tuple(sigmas_px)
         self._num_levels = max(1, len(self._sigmas_px))
         self._span = tiling.area * self._num_kinds
@@ -205,7 +207,7 @@ class TiledCanvas:
         level: Integers | None = None,
         kind: Integers | None = None,
     ) -> None:
-        """Add emitters by their pixel, in whole numbers, the number of each one's sigma, and its kind; None: 0."""
+        """Add emitters by their pixels (whole numbers), with the number of each one's sigma, and its kind; None: 0."""
         inside = np.ones(len(pixel_3N[0]), dtype=np.bool_)
         for pixel, size in zip(pixel_3N, self.tiling.shape, strict=True):
             inside &= (pixel >= 0) & (pixel < size)
@@ -218,7 +220,7 @@ class TiledCanvas:
             self._buckets.add(key + place * self._num_kinds + kinds[chosen])
 
     def tiles(self) -> Iterator[tuple[tuple[slice, slice, slice], Light]]:
-        """Where each tile lies, and its light; dark tiles are left out."""
+        """Give the place of each tile, and its light; dark tiles are skipped."""
         self._buckets.flush()
         of_tile = itertools.groupby(self._buckets.filled(), key=lambda bucket: bucket // self._num_levels)
         for number, buckets in of_tile:
@@ -235,13 +237,13 @@ class TiledCanvas:
         return counts_ZYX[self._inside(box)].astype(np.float64)
 
     def _inner(self, box: tuple[slice, slice, slice]) -> tuple[slice, ...]:
-        """A tile in itself with its margins."""
+        """Return the place of a tile within itself and its margins."""
         return tuple(
             slice(margin, margin + part.stop - part.start) for part, margin in zip(box, self.tiling.margin, strict=True)
         )
 
     def _inside(self, box: tuple[slice, slice, slice]) -> tuple[slice, ...]:
-        """A tile with its margins, without what is beyond the end of the picture."""
+        """Return the part of a tile with margins that does not extend beyond the picture."""
         return tuple(
             slice(part.stop - part.start + 2 * margin) for part, margin in zip(box, self.tiling.margin, strict=True)
         )
@@ -254,9 +256,9 @@ class TiledCanvas:
 
 
 class ColouredCanvas(TiledCanvas):
-    """The same on one plane, whose emitters are of a few hundred colours; a tile is the light of each primary.
+    """Canvas of one plane for emitters of up to a few hundred colours; tiles have the light of each primary.
 
-    The sums are those of `lls_decode.pictures.canvas.DepthCanvas`, in its precision, so that the pixels are the same.
+    The sums equal those of `lls_decode.pictures.canvas.DepthCanvas`, in its precision, so that pixels are identical.
     """
 
     def __init__(
@@ -267,13 +269,13 @@ class ColouredCanvas(TiledCanvas):
         colours: npt.NDArray[np.float64],
         sigmas_px: Sequence[tuple[float, float]] = (),
     ) -> None:
-        """``colours``: ``(kinds, primaries)``, linear light of an emitter of each kind."""
+        """Create a canvas; ``colours`` ``(kinds, primaries)`` are the linear light of an emitter of each kind."""
         self._colours = colours.astype(np.float32)
         self._num_kinds = len(colours)
         super().__init__(tiling, spill, sigmas_px=sigmas_px)
 
     def _tile(self, buckets: Sequence[int], box: tuple[slice, slice, slice]) -> Light:
-        """``(primaries, Y, X)``."""
+        """Return the light ``(primaries, Y, X)`` of a tile."""
         _, rows, columns = self._inner(box)
         shape = [part.stop - part.start for part in (rows, columns)]
         total = np.zeros((self._colours.shape[1], *shape), dtype=np.float32)
@@ -282,7 +284,7 @@ class ColouredCanvas(TiledCanvas):
         return total
 
     def _light(self, bucket: int, box: tuple[slice, slice, slice]) -> Light:
-        """``(primaries, Y, X)`` of a tile and its margins before they are blurred."""
+        """Return the light ``(primaries, Y, X)`` of a tile and its margins before blurring."""
         num_primaries, (_, rows, columns) = self._colours.shape[1], self._inside(box)
         total = np.zeros((num_primaries, self.tiling.area))
         for keys in self._buckets.sections(bucket):
@@ -293,5 +295,5 @@ class ColouredCanvas(TiledCanvas):
 
 
 def reach_px(sigma_px: float) -> int:
-    """Pixels to which a Gaussian reaches, beyond its own."""
+    """Return the number of pixels that a Gaussian extends beyond its own pixel."""
     return int(TRUNCATE * sigma_px + 0.5)

@@ -98,7 +98,7 @@ def test_the_advice_undoes_the_mistake(tmp_path: Path, invoke: Invoke, mistake: 
     assert again["jaccard"] == pytest.approx(cause["after"]["jaccard"], abs=0.02)
     _, text, _ = invoke("evaluate", table, wrong)
     assert f"Use {cause['options']}" in text
-    assert "Nothing of this was applied" in text
+    assert "None of these corrections is applied" in text
     assert "Likely cause" not in invoke("evaluate", table, wrong, "--no-diagnosis")[1]
 
 
@@ -134,7 +134,7 @@ def test_only_covered_frames_count(tmp_path: Path, invoke: Invoke) -> None:
     assert result["diagnosis"]["causes"] == []
     _, text, _ = invoke("evaluate", table, path)
     assert "40 to 79 of 5 to 114" in text
-    assert "truth of the other frames does not count" in text
+    assert "truth rows in other frames do not count" in text
     fewer = evaluated(invoke, table, path, "--frames", "50:60")
     assert fewer["num_truth"] == int(((truth.frame >= 50) & (truth.frame < 60)).sum())
     assert fewer["frames"]["found_rows_outside"] > 0
@@ -262,7 +262,7 @@ def test_frc_says_how_uncertain_it_is(tmp_path: Path, invoke: Invoke, num: int, 
     assert "95 % interval" in text
     assert ("too few for a firm number" in text or "not reliable" in text) is not firm
     _, text, _ = invoke("frc", table, "--no-interval")
-    assert "no interval: it was not asked for" in text
+    assert "no interval: it was not requested" in text
 
 
 def test_frc_of_rows_that_share_nothing_gives_no_firm_number(tmp_path: Path, invoke: Invoke) -> None:

@@ -126,7 +126,7 @@ def test_shard_damaged_between_two_starts(
 def test_disk_that_damages_whatever_is_written(world: World, client: Client, tmp_path: Path) -> None:
     plan = world.plan(tmp_path)
     listener = AtMerge(flip, tmp_path / "shards" / DAMAGED, times=run_module.MOST_REPAIRS + 1)
-    with pytest.raises(ShardError, match=rf"{DAMAGED}.* run again"):
+    with pytest.raises(ShardError, match=rf"{DAMAGED}.* rerun"):
         run(plan, client, listeners=[listener])
     assert not (tmp_path / "localizations.parquet").exists()
     assert listener.events[-1]["exit_status"] == 3

@@ -1,11 +1,11 @@
-"""Neuroglancer's precomputed annotations: a folder of points that browsers load piece by piece, however many there are.
+"""Neuroglancer's precomputed annotations: a folder of points that browsers load piece by piece, however many.
 
-Written as Neuroglancer's documentation of the annotation format says (Google, Apache-2.0): points in nm with their
-properties, a spatial index of several levels, and an index by id. An id is the number of the row in the table. All
-indexes are sharded: a few large files, which a web server has to serve by ranges.
+The files follow Neuroglancer's documentation of the annotation format (Google, Apache-2.0): points in nm with their
+properties, a spatial index with several levels, and an index by id. The id is the number of the row in the table. All
+indexes are sharded, i.e. stored in a few large files that a web server has to serve by byte ranges.
 
-The table is read three times: for its limits, for the number of points in each cell of a fine grid, and to be written.
-Points wait in one scratch file (about 60 bytes each) until those of neighbouring cells are together.
+The table is read three times: for its limits, to count the points in each cell of a fine grid, and to write it.
+Meanwhile points wait in one scratch file (about 60 bytes each), so that points of neighbouring cells come together.
 """
 
 import json
@@ -39,21 +39,21 @@ _INFO: Final = "info"
 _IDS_AN_INDEX_BITS: Final = 12
 _CELLS_AN_INDEX_BITS: Final = 8
 _CROWD: Final = 20
-"""Times `CELL_POINTS`."""
-_MOVIE: Final = dict.fromkeys(("volume", "plane"), "the table has one plane a volume")
+"""Number of points in a cell, in multiples of `CELL_POINTS`, above which a warning is logged."""
+_MOVIE: Final = dict.fromkeys(("volume", "plane"), "the table has one plane per volume")
 _ROWS_AT_ONCE: Final = 500_000
-"""Rows that are put in order in memory."""
+"""Number of rows that are sorted in memory at a time."""
 
 
 def write(table: ExportTable, out: Path) -> Written:
-    """Write ``out``, a folder.
+    """Write the annotations to the folder ``out``.
 
     Raises
     ------
     TableError
-        Some rows have no z, or a number that Neuroglancer cannot hold.
+        Some rows have no z, or a number is too large for Neuroglancer.
     OutputError
-        Full disk, read-only folder, or something else is at ``out``.
+        Full disk, read-only folder, or ``out`` exists and must not be replaced.
     """
     annotations = Annotations(table)
     low, high = annotations.bounds_nm
@@ -79,7 +79,7 @@ def write(table: ExportTable, out: Path) -> Written:
 
 
 def _warn_of_a_crowd(table: ExportTable, finest: Level, low: Floats, high: Floats) -> None:
-    """Say where cells that cannot be smaller are so full that a browser waits for them."""
+    """Warn if cells of the smallest size hold so many points that a browser has to wait for them."""
     most = float(finest.expected.max())
     if most > _CROWD * CELL_POINTS:
         size = " x ".join(f"{each:.3g}" for each in (high - low) / finest.grid.shape)
@@ -92,15 +92,15 @@ def _warn_of_a_crowd(table: ExportTable, finest: Level, low: Floats, high: Float
 
 @dataclass(frozen=True)
 class _Range:
-    """Cells of one level whose points are put in order at once."""
+    """Range of cells of one level whose points are sorted together."""
 
     level: int
     first_key: int
-    """The first cell, by its key; the last one is the one before the next range of the level."""
+    """Key of the first cell; the range ends before the next range of the level."""
 
 
 def _count_cells(table: ExportTable, annotations: Annotations, grid: Grid) -> Integers:
-    """Points of each cell of a grid."""
+    """Return the number of points in each cell of a grid."""
     total = np.zeros(int(np.prod(grid.shape)), dtype=np.int64)
     for rows in table.pieces():
         cell = grid.cell(annotations.position(annotations.encode(rows)), *annotations.bounds_nm)
@@ -109,7 +109,7 @@ def _count_cells(table: ExportTable, annotations: Annotations, grid: Grid) -> In
 
 
 def _ranges(number: int, level: Level) -> list[_Range]:
-    """Cut the cells of a level, in the order of their keys, into ranges of about equally many points."""
+    """Split the cells of a level, in the order of their keys, into ranges with about equal numbers of points."""
     order = level.grid.key(np.indices(level.grid.shape)).ravel()
     expected = np.empty(order.shape)
     expected[order] = level.expected.ravel()
@@ -125,7 +125,7 @@ def _sort(
     by_id: Sharding,
     folder: Path,
 ) -> SortedByRange:
-    """Write the index by id, which is in the order of the table, and sort the points by range of cells."""
+    """Write the index by id, in the order of the table, and sort the points into ranges of cells."""
     record = np.dtype([("cell", "<u4"), ("annotation", annotations.dtype), ("id", "<u8")])
     waiting = SortedByRange(folder.parent / "points", record, num_ranges=len(ranges))
     level_of, first_key = (np.array([getattr(each, name) for each in ranges]) for name in ("level", "first_key"))
@@ -149,7 +149,7 @@ def _sort(
 
 
 def _range_of(level: Integers, cell: npt.NDArray[Any], level_of: Integers, first_key: Integers) -> Integers:
-    """The range of each point, by its level and its cell."""
+    """Return the range of each point, from its level and its cell."""
     both = (level_of.astype(np.int64) << 32) | first_key
     return np.searchsorted(both, (level.astype(np.int64) << 32) | cell.astype(np.int64), side="right") - 1
 
@@ -162,7 +162,7 @@ def _write_level(
     waiting: SortedByRange,
     ranges: list[_Range],
 ) -> dict[str, Any]:
-    """Write one level of the spatial index; returns its entry of the ``info`` file."""
+    """Write one level of the spatial index, and return its entry in the ``info`` file."""
     low, high = annotations.bounds_nm
     sharding = Sharding.of(
         key_bits=sum(level.grid.bits),
@@ -186,7 +186,7 @@ def _write_level(
 
 
 def _cells(points: npt.NDArray[Any]) -> tuple[Integers, Integers, bytes, int]:
-    """Keys and bytes of the cells that points lie in, in each in the order of their lots; and the most in one cell."""
+    """Return keys, sizes and bytes of the occupied cells (points sorted by lot), and the largest point count."""
     points = points[np.lexsort((row_lot(points["id"].astype(np.int64)), points["cell"]))]
     keys, first, count = np.unique(points["cell"], return_index=True, return_counts=True)
     values = []
@@ -217,7 +217,7 @@ def _info(
 
 
 def _read_info(folder: Path) -> dict[str, Any]:
-    """The ``info`` of a collection; empty where there is none."""
+    """Return the ``info`` of a collection; empty if there is none."""
     try:
         info = read_json(folder / _INFO)
     except (OSError, ValueError):
@@ -226,7 +226,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
 
 
 def _is_collection(folder: Path) -> bool:
-    """Whether a folder holds a collection of annotations and nothing else."""
+    """Return whether a folder holds a collection of annotations and nothing else."""
     info = _read_info(folder)
     parts = [info.get("by_id"), *info.get("spatial", []), *info.get("relationships", [])]
     known = {_INFO, *(str(part.get("key")) for part in parts if isinstance(part, dict))}

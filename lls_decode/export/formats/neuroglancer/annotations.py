@@ -1,4 +1,4 @@
-"""Rows as point annotations: which properties they have, and their bytes."""
+"""Conversion of rows to point annotations: their properties and their bytes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +23,7 @@ _MEASURED: Final = {
     "phot_sig": "sigma of photons",
     "prob": "detection probability",
 }
-"""Properties that are real numbers (float32), and their descriptions. A shader cannot see z otherwise."""
+"""Properties that are real numbers (float32), with descriptions. z is among them because shaders see no positions."""
 _COUNTED: Final = {
     "frame": "frame, 0-based",
     "volume": "volume, 0-based",
@@ -35,37 +35,37 @@ _COUNTED: Final = {
     "num_planes": "most detections of the molecule in one volume",
     "num_volumes": "volumes in which the molecule was detected",
 }
-"""Properties that are whole numbers (int32: uint32 is not shown by older browsers' Neuroglancer, and is misread by its
-Python package)."""
+"""Properties that are whole numbers, as int32: uint32 is not shown by Neuroglancer in older browsers, and is misread by
+its Python package."""
 _LARGEST: Final = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
 class Property:
-    """One property of all annotations."""
+    """A property that all annotations have."""
 
     id: str
     type: str
-    """One of Neuroglancer's names, 32 bits wide."""
+    """Neuroglancer's name of the type, 32 bits wide."""
     description: str
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """How the property is stored."""
+        """Stored type of the property."""
         return np.dtype(self.type).newbyteorder("<")
 
     def to_json(self) -> dict[str, str]:
-        """Entry of the ``info`` file."""
+        """Return the entry in the ``info`` file."""
         return {"id": self.id, "type": self.type, "description": self.description}
 
 
 class Annotations:
-    """Points of a table along x, y, z (x, y where no z is known), nm, and what is known of each.
+    """Annotations for the rows of a table: points along x, y, z (x, y if no z is known) in nm, with their properties.
 
     Raises
     ------
     TableError
-        Some rows have no z, or a molecule has a number that Neuroglancer cannot hold.
+        Some rows have no z, or a number of a molecule is too large for Neuroglancer.
     """
 
     def __init__(self, table: ExportTable) -> None:
@@ -75,11 +75,11 @@ class Annotations:
         self.properties = tuple(self._properties())
         names = [*((axis, "<f4") for axis in self.axes), *((each.id, each.dtype) for each in self.properties)]
         self.dtype = np.dtype([(f"at_{name}" if name in self.axes else name, dtype) for name, dtype in names])
-        """Of one encoded annotation: all fields take 4 bytes, so that there is no padding."""
+        """Type of one encoded annotation; all fields take 4 bytes, so there is no padding."""
 
     @cached_property
     def bounds_nm(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Lower bounds, and upper bounds that no point reaches, along each axis: whole numbers."""
+        """Lower bounds, and upper bounds that no point reaches, along each axis; whole numbers."""
         survey = self._table.survey
         low, high = (
             np.array([np.float32(found[f"{axis}_nm"]) for axis in self.axes], dtype=np.float64)
@@ -89,7 +89,7 @@ class Annotations:
 
     @property
     def columns(self) -> frozenset[str]:
-        """Columns of the table whose values annotations hold."""
+        """Columns of the table that the annotations store."""
         return frozenset((*(f"{axis}_nm" for axis in self.axes), *(each.id for each in self.properties)))
 
     def encode(self, rows: Rows) -> npt.NDArray[Any]:
@@ -102,21 +102,21 @@ class Annotations:
         return found
 
     def position(self, encoded: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return the positions of encoded annotations as a reader sees them, ``(rank, N)`` nm."""
+        """Return the positions of encoded annotations as readers see them, ``(rank, N)`` nm."""
         return np.stack([encoded[f"at_{axis}"].astype(np.float64) for axis in self.axes])
 
     def _properties(self) -> list[Property]:
         survey = self._table.survey
         known = [name for name in (*_MEASURED, *_COUNTED) if survey.num_known.get(name, 0)]
         if "group" in known and survey.high["group"] < 0:
-            known.remove("group")  # nothing is linked
+            known.remove("group")  # no row is linked
         if "plane" in known and survey.high["plane"] <= 0:
             known = [name for name in known if name not in ("plane", "volume")]  # a movie
         found = []
         for name in known:
             if name in _COUNTED and survey.high[name] > _LARGEST:
                 raise TableError(
-                    f"{self._table.path} has {name} up to {survey.high[name]:.0f}, and this format holds {_LARGEST} at "
+                    f"{self._table.path} has {name} up to {survey.high[name]:.0f}, but this format holds {_LARGEST} at "
                     "most; filter the table, or choose another format."
                 )
             kind = "int32" if name in _COUNTED else "float32"

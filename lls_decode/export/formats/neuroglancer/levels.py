@@ -1,10 +1,10 @@
-"""Levels of the spatial index: grids from coarse to fine, and which points each of them holds.
+"""Levels of the spatial index: grids from coarse to fine, and which points each level holds.
 
-A viewer loads the cells that it sees, level by level, until there are enough points on its screen. Each level holds a
-random choice of the points that coarser levels have left, so dense that the fullest cell has about `CELL_POINTS`. The
-finest grid holds the rest: in several levels where one of its cells would have more than `MOST_POINTS`, so that memory
-is bounded for points on one spot, or far apart, too. Whether a point is in a level depends on the number of its row
-only (`lls_decode.table.thinning.row_lot`).
+A viewer loads the visible cells, level by level, until it has enough points for the screen. Each level holds a random
+subset of the points that coarser levels leave, with about `CELL_POINTS` in the fullest cell. The finest grid holds all
+remaining points. It gets several levels if one of its cells would have more than `MOST_POINTS`, so that memory is
+bounded even if points lie all on one spot or far apart. The level of a point depends only on the number of its row
+(`lls_decode.table.thinning.row_lot`).
 """
 
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 CELL_POINTS: Final = 5000
-"""Points of the fullest cell of a level, about: some 300 kB."""
+"""Approximate number of points in the fullest cell of a level: some 300 kB."""
 MOST_POINTS: Final = 500_000
-"""Points of the fullest cell of the finest grid, about."""
+"""Approximate number of points in the fullest cell of the finest grid."""
 MOST_BITS: Final = 20
-"""Of the number of a cell in the finest grid: a million counts are kept in memory."""
+"""Bits of a cell number in the finest grid; a million counts are kept in memory."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of one level."""
+    """Grid of cells of one level."""
 
     bits: tuple[int, ...]
-    """Along each axis there are ``2**bits`` cells."""
+    """Number of bits along each axis, which has ``2**bits`` cells."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Cells along each axis."""
+        """Number of cells along each axis."""
         return tuple(1 << bits for bits in self.bits)
 
     def cell(self, position: Floats, low: Floats, high: Floats) -> Integers:
@@ -44,7 +44,7 @@ class Grid:
         return np.asarray(np.clip(cell, 0, shape - 1))
 
     def key(self, cell: Sequence[Integers] | Integers) -> Integers:
-        """Return the compressed Morton code of cells: their numbers, bit by bit, as far as each axis has bits."""
+        """Return the compressed Morton code of cells: the interleaved bits of their numbers along the axes."""
         code, place = np.zeros(np.shape(cell[0]), dtype=np.int64), 0
         for bit in range(max(self.bits)):
             for axis, bits in enumerate(self.bits):
@@ -55,7 +55,7 @@ class Grid:
 
 
 def grids(extent_nm: Floats) -> list[Grid]:
-    """Return grids from one cell on; each halves the cells along those axes where this brings them nearer to cubes."""
+    """Return grids from one cell to the finest; each halves the cells along axes where they become more cubic."""
     bits = np.zeros(len(extent_nm), dtype=np.int64)
     found = [Grid(tuple(bits.tolist()))]
     while True:
@@ -68,15 +68,15 @@ def grids(extent_nm: Floats) -> list[Grid]:
 
 @dataclass(frozen=True)
 class Level:
-    """One level of the index."""
+    """One level of the spatial index."""
 
     grid: Grid
     first_lot: float
-    """Points whose lot is from here ..."""
+    """First lot of the level: it holds the points with lots from here ..."""
     stop_lot: float
-    """... to here (excluded) are in this level."""
+    """... up to this lot (excluded)."""
     expected: npt.NDArray[np.float64]
-    """Points of each cell, about; shape of the grid."""
+    """Expected number of points in each cell; shape of the grid."""
 
 
 def plan_levels(counts: Integers, of: Sequence[Grid]) -> list[Level]:
@@ -85,9 +85,9 @@ def plan_levels(counts: Integers, of: Sequence[Grid]) -> list[Level]:
     Parameters
     ----------
     counts
-        Points of each cell of the finest grid.
+        Number of points in each cell of the finest grid.
     of
-        Grids, from coarse to fine; fewer are used where all points find a place before.
+        Grids from coarse to fine; the last ones are unused if the earlier levels hold all points.
     """
     levels: list[Level] = []
     first, finest = 0.0, len(of) - 1
@@ -103,6 +103,6 @@ def plan_levels(counts: Integers, of: Sequence[Grid]) -> list[Level]:
 
 
 def _coarser(counts: Integers, grid: Grid) -> Integers:
-    """Counts of the cells of a coarser grid."""
+    """Return the point counts of a coarser grid."""
     parts = [size for cells, by in zip(grid.shape, counts.shape, strict=True) for size in (cells, by // cells)]
     return np.asarray(counts.reshape(parts).sum(axis=tuple(range(1, 2 * len(grid.shape), 2))))

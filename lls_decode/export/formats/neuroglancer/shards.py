@@ -1,8 +1,8 @@
-"""Neuroglancer's sharded key-value stores: many small values in few files, with an index in each.
+"""Neuroglancer's sharded key-value stores: many small values in few files, each with its own index.
 
-A value's key is a 64-bit number. Its lowest ``preshift_bits`` bits say nothing of where the value lies; the next
-``minishard_bits`` choose one of the indexes of a file, and the ``shard_bits`` above choose the file. Keys are used as
-they are (hash ``identity``), so that values that come in the order of their keys can be written one after the other.
+Keys are 64-bit numbers. The lowest ``preshift_bits`` bits do not affect where a value is stored; the next
+``minishard_bits`` bits choose one of the indexes of a file, and the ``shard_bits`` above them choose the file. Keys are
+not hashed (hash ``identity``), so values that arrive in key order can be written one after another.
 """
 
 import gzip
@@ -19,13 +19,13 @@ import numpy.typing as npt
 Integers = npt.NDArray[np.int64]
 
 _SHARD_BYTES: Final = 1 << 27
-"""About the size of a file."""
+"""Approximate size of a file."""
 _INDEX_ENTRY_BYTES: Final = 16
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """Which bits of a key say where its value lies."""
+    """Division of a key's bits that determines where its value is stored."""
 
     preshift_bits: int
     minishard_bits: int
@@ -33,14 +33,14 @@ class Sharding:
 
     @classmethod
     def of(cls, *, key_bits: int, num_bytes: float, preshift_bits: int) -> Self:
-        """Return the sharding of keys below ``2**key_bits`` whose values have ``num_bytes`` together, about evenly."""
+        """Return a sharding for keys below ``2**key_bits``, whose values have ``num_bytes`` in total."""
         preshift = min(preshift_bits, key_bits)
         files = max(0, int(np.ceil(np.log2(max(num_bytes, 1) / _SHARD_BYTES))))
         shard = min(files, key_bits - preshift)
         return cls(preshift, key_bits - preshift - shard, shard)
 
     def to_json(self) -> dict[str, Any]:
-        """Entry of the ``info`` file."""
+        """Return the entry in the ``info`` file."""
         return {
             "@type": "neuroglancer_uint64_sharded_v1",
             "hash": "identity",
@@ -52,12 +52,12 @@ class Sharding:
         }
 
     def file_name(self, shard: int) -> str:
-        """Name of the file of a shard."""
+        """Return the file name of a shard."""
         return f"{shard:0{-(-self.shard_bits // 4)}x}.shard"
 
 
 class ShardWriter:
-    """Writes values in the ascending order of their keys."""
+    """Writer of values whose keys ascend."""
 
     def __init__(self, folder: Path, sharding: Sharding) -> None:
         self._folder, self._sharding = folder, sharding
@@ -79,16 +79,16 @@ class ShardWriter:
             self._file.close()
 
     def add(self, keys: Integers, sizes: Integers, values: bytes | memoryview) -> None:
-        """Write values one after the other.
+        """Write values one after another.
 
         Parameters
         ----------
         keys
-            Ascending, and above all that were added before.
+            Ascending keys, greater than all that were added before.
         sizes
-            Bytes of each value.
+            Size of each value in bytes.
         values
-            All of them.
+            The values, concatenated.
         """
         shard = keys >> (self._sharding.preshift_bits + self._sharding.minishard_bits)
         ends = np.concatenate([[0], np.cumsum(sizes)])
@@ -109,7 +109,7 @@ class ShardWriter:
         return self._file
 
     def _finish(self) -> None:
-        """Write the indexes of the file that is open, and close it."""
+        """Write the indexes of the open file, and close it."""
         if self._file is None:
             return
         with self._file as file:
@@ -120,7 +120,7 @@ class ShardWriter:
         self._file, self._keys, self._sizes = None, [], []
 
     def _indexes(self, keys: Integers, sizes: Integers) -> tuple[bytes, Sequence[bytes]]:
-        """Where each index lies, and the indexes. Offsets count from the end of the first."""
+        """Return the positions of the indexes, and the indexes. Offsets count from the end of the positions."""
         num = 1 << self._sharding.minishard_bits
         minishard = (keys >> self._sharding.preshift_bits) & (num - 1)
         ends = np.cumsum(sizes)
@@ -130,7 +130,7 @@ class ShardWriter:
         for first, stop in itertools.pairwise(edges):
             entries = np.zeros((3, stop - first), dtype="<u8")
             entries[0] = np.diff(keys[first:stop], prepend=0)
-            entries[1, 0] = ends[first] - sizes[first]  # the others begin where the one before ends
+            entries[1, 0] = ends[first] - sizes[first]  # each other value begins where the one before ends
             entries[2] = sizes[first:stop]
             indexes.append(gzip.compress(entries.tobytes(), compresslevel=6, mtime=0))
             where[minishard[first]] = place, place + len(indexes[-1])

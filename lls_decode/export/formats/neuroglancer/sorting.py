@@ -1,4 +1,4 @@
-"""Records of any number, kept in one file and read back range by range."""
+"""Any number of records, kept in one file and read back range by range."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -13,25 +13,26 @@ _RECORDS_IN_MEMORY: Final = 1_000_000
 
 
 class SortedByRange:
-    """Takes records with the number of the range that each belongs to, and gives back those of one range."""
+    """Sorter of records: takes records with the range of each, and returns the records of one range."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any], *, num_ranges: int) -> None:
         self._path, self._dtype, self._num_ranges = path, dtype, num_ranges
         self._waiting: list[tuple[Records, Integers]] = []
         self._num_waiting = 0
         self._sections: list[Integers] = []
-        """Where each range of each sorted section begins in the file, and where the last one ends."""
+        """File positions, in records, at which the ranges of each sorted section begin, and the end of the last
+        range."""
         self._num_written = 0
 
     def add(self, records: Records, range_of: Integers) -> None:
-        """Take records, in any order."""
+        """Add records, in any order."""
         self._waiting.append((records, range_of))
         self._num_waiting += len(records)
         if self._num_waiting >= _RECORDS_IN_MEMORY:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting, as one more sorted section."""
+        """Write the collected records as one more sorted section."""
         if not self._num_waiting:
             return
         records, range_of = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
@@ -44,7 +45,7 @@ class SortedByRange:
         self._waiting, self._num_waiting = [], 0
 
     def read(self, number: int) -> Records:
-        """Return the records of a range, in the order in which they came."""
+        """Return the records of a range, in the order in which they were added."""
         found = [np.empty(0, self._dtype)]
         with self._path.open("rb") as file:
             for section in self._sections:
