@@ -11,7 +11,7 @@ from lls_decode.cluster.settings import LOOPBACK
 
 
 def test_port_that_is_taken_at_the_last_moment() -> None:
-    """It was free when it was looked at, and is not when the scheduler starts: another one, without a word of dask's."""
+    """A port that is free when checked but taken when the scheduler starts is replaced, without a warning of dask."""
     with socket.socket() as other:
         other.bind((LOOPBACK, 0))
         port = other.getsockname()[1]
