@@ -228,13 +228,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def company(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ForkServer]":
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ForkServer]":
     """Start a server that forks processes within milliseconds, which tests may kill (see `run_processes`)."""
     from .run_processes import ForkServer
 
-    company = ForkServer(tmp_path_factory.mktemp("company"))
-    yield company
-    company.close()
+    fork_server = ForkServer(tmp_path_factory.mktemp("fork_server"))
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture(scope="session")

@@ -47,12 +47,12 @@ class ForkServer:
 class RunProcesses:
     """The actors of one test, identified by their process ids."""
 
-    def __init__(self, company: ForkServer, folder: Path, habits: dict[str, Any]) -> None:
+    def __init__(self, fork_server: ForkServer, folder: Path, habits: dict[str, Any]) -> None:
         self.workers: list[int] = []
         self.scheduler = 0
         self.address = ""
-        self._company = company
-        self._said = company.words.stat().st_size
+        self._fork_server = fork_server
+        self._said = fork_server.words.stat().st_size
         self._folder = folder
         self._habits = habits
         self._ended: dict[int, int] = {}
@@ -61,7 +61,7 @@ class RunProcesses:
     @property
     def words(self) -> str:
         """Output of the clients of this test."""
-        return self._company.words.read_bytes()[self._said :].decode()
+        return self._fork_server.words.read_bytes()[self._said :].decode()
 
     def start_scheduler(self) -> None:
         file = self._folder / "address"
@@ -84,7 +84,7 @@ class RunProcesses:
     def poll(self, pid: int) -> int | None:
         """Return the exit status of an actor, or None while it is running."""
         if pid not in self._ended:
-            status = self._company.ask("poll", pid)
+            status = self._fork_server.ask("poll", pid)
             if status is None:
                 return None
             self._ended[pid] = status
@@ -108,14 +108,14 @@ class RunProcesses:
                 self.wait(pid)
 
     def _start(self, *request: Any) -> int:
-        pid = int(self._company.ask("start", *request))
+        pid = int(self._fork_server.ask("start", *request))
         self._running.add(pid)
         return pid
 
 
-def run_undisturbed(company: ForkServer, plan: Plan, *, workers: int = 1) -> Path:
+def run_undisturbed(fork_server: ForkServer, plan: Plan, *, workers: int = 1) -> Path:
     """Run a plan without disturbance and return its run folder."""
-    with open_processes(company, plan.out.parent) as processes:
+    with open_processes(fork_server, plan.out.parent) as processes:
         processes.start_scheduler()
         processes.start_workers(workers)
         assert processes.wait(processes.start_client(plan)) == 0, processes.words
@@ -123,9 +123,9 @@ def run_undisturbed(company: ForkServer, plan: Plan, *, workers: int = 1) -> Pat
 
 
 @contextmanager
-def open_processes(company: ForkServer, folder: Path, **habits: Any) -> Iterator[RunProcesses]:
+def open_processes(fork_server: ForkServer, folder: Path, **habits: Any) -> Iterator[RunProcesses]:
     """Open the processes of a run and kill them at the end; ``habits`` are the habits of its workers."""
-    processes = RunProcesses(company, folder, habits)
+    processes = RunProcesses(fork_server, folder, habits)
     try:
         yield processes
     finally:
