@@ -1,9 +1,11 @@
-"""How long a process waits for compiled code: the first one, which compiles, and the next, which finds it in the cache.
+"""Measure how long a process waits for compiled code, with an empty cache and with a filled cache.
 
     python benchmarks/compiling.py [--device cpu] [--filters 24] [--side 64] [--graph fast]
 
-Each process computes a batch of frames, a second one of another size, and a single frame, compiled; the caches of the
-first one are empty. One JSON line a process: seconds of those first calls, without the import of torch; then the ratio.
+Two processes run one after the other. Each compiles the network and computes a batch of frames, a second batch of
+another size, and a single frame. The first process starts with empty caches; the second finds the compiled code in the
+cache. The program prints one JSON line per process with the seconds of these first calls, without the import of torch,
+and then the ratio.
 """
 
 import argparse

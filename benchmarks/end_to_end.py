@@ -1,14 +1,21 @@
-"""A whole run, zarr to committed Parquet, over datasets 1x, 4x and 16x long: speed, idle share, peak memory.
+"""Measure complete runs from zarr to merged Parquet for datasets of relative length 1, 4 and 16.
 
     python benchmarks/end_to_end.py [--model lls-paint] [--volumes 4] [--dtype float32] [--threads N] [--rounds 5]
 
-One worker on this machine. ``share_of_network`` is the speed of the run over that of the network path alone (the same
-frames through `Localizer.run` in one process, same threads, before and after the run); ``start_s``, the import of torch
-and the loading of the model, is constant and stands apart. ``cpu_share`` is the same of the worker's CPU-seconds, which
-others on the machine disturb less, and ``cpu_share_of_more`` of those that a run takes more than the shorter one: the
-start and the first pass drop out. The worker's ``peak_mb`` should not grow with the length (the client's is that of all
-lengths so far). One JSON line a length: the round with the median share without the start; ``rounds`` has that share
-of each, since a shared machine is now faster, now slower.
+The runs use one worker on this machine. Figures of each run:
+
+share_of_network     speed of the run divided by the speed of the network path alone, which is measured before and after
+                     the run: the same frames through `Localizer.run` in one process with the same threads
+start_s              time for importing torch and loading the model, which does not depend on the length
+share_without_start  ``share_of_network`` without ``start_s``
+cpu_share            the same ratio for the worker's CPU-seconds, which depend less on other programs
+cpu_share_of_more    the same ratio for the additional CPU-seconds compared with the next shorter run, which excludes
+                     the start and the first pass
+worker_peak_mb       peak memory of the worker, which should not grow with the length
+client_peak_mb       peak memory of the client, for all lengths so far
+
+The program prints one JSON line per length, for the round with the median ``share_without_start``. ``rounds`` lists
+this share for all rounds, because the speed of a shared machine varies.
 """
 
 import argparse
@@ -39,7 +46,7 @@ from lls_decode.pipelines.status.reader import read_status
 LENGTHS = (1, 4, 16)
 BLOCK_FRAMES = 64
 NETWORK_BLOCKS = 8
-"""At most, for the network path alone."""
+"""Maximum number of blocks for measuring the network path alone."""
 
 
 def main() -> None:
@@ -47,13 +54,13 @@ def main() -> None:
     parser.add_argument("--model", default="lls-paint")
     parser.add_argument("--volumes", type=int, default=4, help="Volumes of the shortest dataset.")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--threads", type=int, help="CPU threads of the worker; 1 where others keep the cores busy.")
+    parser.add_argument("--threads", type=int, help="CPU threads of the worker; use 1 on a busy machine.")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    # simulation and the network alone run elsewhere, so that they do not count as the client's memory
+    # simulation and network path run in another process, so that they do not count as the client's memory
     elsewhere = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     with elsewhere, tempfile.TemporaryDirectory() as folder:
-        shorter = (0, 0.0)  # frames and CPU-seconds of the run before
+        shorter = (0, 0.0)  # frames and CPU-seconds of the next shorter run
         for times in LENGTHS:
             scratch = Path(folder) / f"x{times}"
             config = load(MovieConfig, find_config("demo-movie")).replace(num_volumes=options.volumes * times)
@@ -77,7 +84,7 @@ def main() -> None:
 
 
 def measure(plan: Plan, elsewhere: ProcessPoolExecutor, shorter: tuple[int, float]) -> dict[str, Any]:
-    """One run, and the network path alone before and after it."""
+    """Measure one run, and the network path alone before and after the run."""
     network = [elsewhere.submit(network_speed, plan).result()]
     with connect("local", workers=1) as client:
         before = cpu_seconds(client)
@@ -113,7 +120,7 @@ def measure(plan: Plan, elsewhere: ProcessPoolExecutor, shorter: tuple[int, floa
 
 
 def cpu_seconds(client: Client) -> tuple[float, float]:
-    """Of this process and of its worker, all threads, so far."""
+    """Return the CPU-seconds of this process and of its worker so far, for all threads."""
     [worker] = client.run(getrusage, RUSAGE_SELF).values()
     here, there = (usage.ru_utime + usage.ru_stime for usage in (getrusage(RUSAGE_SELF), worker))
     return here, there
@@ -126,7 +133,7 @@ def simulate(config: MovieConfig, out: Path) -> None:
 
 
 def network_speed(plan: Plan) -> tuple[float, float]:
-    """Seconds and CPU-seconds a frame of the network path alone, in this process with a worker's threads."""
+    """Measure seconds and CPU-seconds per frame of the network path alone, with as many threads as a worker."""
     from lls_decode.localize import build_localizer
 
     threads = resolve_threads(plan.config, 1)

@@ -1,16 +1,24 @@
-"""Speed of the network on this machine: as DECODE's authors run it, and as we do, with the same weights and frames.
+"""Compare the speed of the network on this machine as DECODE's authors run it and as lls_decode runs it.
 
     python benchmarks/engine.py [--side 64] [--frames 256] [--filters 48] [--repeats 3] [--only ours]
 
-The authors' way is reproduced with our layers, which are theirs one by one: NCHW, float32, every frame encoded for each
-of its three windows, batches of 8 to 64 windows, malloc as it comes; and the same with malloc told to keep freed
-memory. With a checkout of their program in the environment variable DECODE_TREE their own network runs as well (random
-weights). Ours runs to the rows of a block: in both precisions, batches of several sizes, and with the heads besides the
-probability's evaluated everywhere instead of at detections only, at three densities, and light networks in place of the
-published one; ``is_default`` marks the settings of a run without options on this machine; ``post_share`` is what
-detection (those heads included) and placing take of it. Each case runs in a process of its own, the cases in turn,
-repeated; one JSON line a case with the median, as soon as its last run is there. ``cpu_s`` counts all threads and is
-the steadier figure on a machine that others use. The last line holds the ratios.
+All cases use the same frames; ``authors`` and ``ours`` use the same weights. The values of ``way``:
+
+authors        the authors' method with the layers of lls_decode, which equal theirs: NCHW, float32, every frame encoded
+               for each of its three windows, batches of 8 to 64 windows. malloc is either at its default or set to keep
+               freed memory (``tuned``).
+their program  the authors' own network with random weights. This case needs a checkout of their program, whose path is
+               in the environment variable DECODE_TREE.
+ours           lls_decode, from counts to the rows of a block: in two precisions, with several batch sizes, with light
+               networks in place of the published one, and at three densities with the heads other than the probability
+               evaluated either everywhere or at detections only.
+
+``is_default`` marks the settings of a run without options on this machine. ``post_share`` is the share of the CPU time
+for detection (including these heads) and for placing.
+
+Each case runs in its own process, and all cases are repeated in turn. The program prints one JSON line per case with
+the median of its runs, after its last run. ``cpu_s_per_mpx`` counts all threads and is the more stable figure on a
+shared machine. The last line holds the ratios.
 """
 
 import argparse
@@ -42,7 +50,7 @@ from lls_decode.model.network import LocNet
 
 Case = dict[str, Any]
 DEFAULT: Case = {"way": "ours", "batch_px": 1 << 16, "malloc": "tuned"}
-"""A run at its default settings, but for ``dtype``, which depends on the machine."""
+"""Default settings of a run, except ``dtype``, whose default depends on the machine."""
 
 
 def cases() -> list[Case]:
@@ -90,8 +98,8 @@ def run_authors(network: LocNet, frames: torch.Tensor, batch: int) -> Callable[[
 
 def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callable[[], None]:
     sys.path.insert(0, os.environ["DECODE_TREE"])
-    sys.modules.setdefault("spline", types.ModuleType("spline"))  # a binary that inference does not need
-    six = types.ModuleType("torch._six")  # which newer versions of torch no longer have
+    sys.modules.setdefault("spline", types.ModuleType("spline"))  # a binary module that inference does not need
+    six = types.ModuleType("torch._six")  # newer versions of torch do not have this module
     six.__dict__.update(string_classes=(str, bytes), int_classes=int, container_abcs=collections.abc)
     sys.modules.setdefault("torch._six", six)
     from decode.neuralfitter.models.model_speced_impl import SigmaMUNet
@@ -106,7 +114,7 @@ def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callabl
         activation=torch.nn.ELU(),
     ).eval()
     for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):  # given as booleans, which newer versions of torch refuse
+        if isinstance(module, torch.nn.Conv2d):  # padding given as booleans, which newer versions of torch refuse
             module.padding = tuple(int(side) for side in module.padding)
     last = len(frames) - 1
 
@@ -120,7 +128,7 @@ def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callabl
 
 
 def run_ours(case: Case, frames: npt.NDArray[np.uint16], filters: int, post: list[float]) -> Callable[[], None]:
-    """From counts to rows; the CPU-seconds of detection and placing go into ``post``."""
+    """Return a function that localizes frames; it appends the CPU-seconds of detection and placing to ``post``."""
     side = frames.shape[1]
     localizer = make_localizer(
         torch.device("cpu"),
@@ -160,7 +168,7 @@ def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any
 
 
 def measure(case: Case, side: int, frames: int, filters: int) -> Case:
-    """One case, in this process: seconds and CPU-seconds of the second pass."""
+    """Measure the second pass of one case in this process: seconds, CPU-seconds, page faults and memory."""
     if case["malloc"] == "tuned":
         keep_freed_memory()
     adu = np.random.default_rng(0).poisson(30, (frames, side, side)).astype(np.uint16) + 100
@@ -229,14 +237,14 @@ def main() -> None:
 
 
 def way_of(case: Case) -> str:
-    """What a case is called among the ratios."""
+    """Return the name of a case in the line of ratios."""
     variant = [str(case[name]) for name in ("dtype", "features", "malloc") if name in case]
     variant += [f"light {case['light']}"] if "light" in case else []
     return " ".join([case["way"], *variant])
 
 
 def line_of(case: Case, median: dict[str, float], options: argparse.Namespace, megapixels: float) -> Case:
-    """What is printed of a case."""
+    """Return the line that is printed for a case."""
     line = {
         "benchmark": "engine",
         **case,

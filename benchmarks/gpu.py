@@ -1,18 +1,23 @@
-"""Everything that waits for a GPU, in one command: speed of the engine, then full-size training in slices of time.
+"""Run all measurements that need a GPU: speed of the engine, then full-size training within a time limit.
 
     python benchmarks/gpu.py --out $OUT [--minutes 9] [--only engine|training] [--resume FOLDER]
 
-Engine (eight minutes at most): what the device can do (copy, bf16 matrix product), then all ways to compute the network
-against each other (`tournament.py`): Mpx/s of encode, decode, detect and of the whole path from counts in host memory
-to packed detections, for the full network and a light one; against the floor of each: its FLOP (1.16 million a pixel
-for the full one, features computed once) at the measured rate of a matrix product, or its values (2 471 a pixel, each
-convolution's input and output once, in the dtype in use) at that of a copy, whichever is longer.
+Engine (eight minutes at most): the program measures the limits of the device (copy, bf16 matrix product), and then
+compares all ways to compute the network (`tournament.py`). It reports Mpx/s of encode, decode, detect and of the whole
+path from counts in host memory to packed detections, for the full network and a light one. It compares each with the
+least possible time per pixel, which is the longer one of two times:
 
-Training: `lls-paint-48`, the full-size model that ships, as far as the minutes go. The checkpoint is written in parts
-of at most 12 MiB into ``OUT/training``; a later call with ``--resume`` pointing at a copy of that folder goes on, and
-the last one leaves the bundle. Needs no installation: run it from the repository's root (pydantic, pyarrow, zarr,
-numcodecs and safetensors must be importable; none of them is used on the device). ``--device cpu --scale 0.01`` tries
-the script out.
+* the network's FLOP (1.16 million per pixel for the full network, with features computed once) at the measured rate of
+  a matrix product;
+* the network's values (2 471 per pixel, input and output of each convolution once, in the dtype in use) at the measured
+  rate of a copy.
+
+Training: the program trains `lls-paint-48`, the full-size model that ships, until the time is over. It writes the
+checkpoint in parts of at most 12 MiB into ``OUT/training``. A later call with ``--resume`` and a copy of that folder
+resumes the training, and the last call writes the bundle.
+
+The script needs no installation: run it from the repository's root (pydantic, pyarrow, zarr, numcodecs and safetensors
+must be importable; none of them is used on the device). Test the script with ``--device cpu --scale 0.01``.
 """
 
 import argparse
@@ -49,9 +54,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--only", choices=("engine", "training"))
-    parser.add_argument("--resume", type=Path, help="Copy of an earlier OUT/training.")
+    parser.add_argument("--resume", type=Path, help="Copy of OUT/training of an earlier call.")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--scale", type=float, default=1.0, help="Smaller problems, to try the script out.")
+    parser.add_argument("--scale", type=float, default=1.0, help="Reduce the sizes, to test the script.")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     began = time.monotonic()
@@ -74,7 +79,7 @@ def name(device: torch.device) -> str:
 
 
 def engine(device: torch.device, scale: float, minutes: float) -> Iterator[dict[str, Any]]:
-    """Yield what the device can do, the cases of the tournament with their winners, and the profile of the winner."""
+    """Yield the limits of the device, the cases of the tournament with their winners, and the profile of the winner."""
     copy_bytes_per_s, flop_per_s = ceilings(device, scale)
     yield {"what": "ceilings", "copy_GB_per_s": copy_bytes_per_s / 1e9, "bf16_TFLOP_per_s": flop_per_s / 1e12}
 
@@ -90,7 +95,7 @@ def engine(device: torch.device, scale: float, minutes: float) -> Iterator[dict[
 
 
 def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
-    """Bytes per second of a copy (read and written), and FLOP per second of a bf16 matrix product."""
+    """Measure the bytes per second of a copy (read and written) and the FLOP per second of a bf16 matrix product."""
     values = torch.rand(int((1 << 28) * scale) + 1024, device=device)
     target = torch.empty_like(values)
     copy = 2 * values.nbytes / seconds(lambda: target.copy_(values), device)
@@ -100,7 +105,7 @@ def ceilings(device: torch.device, scale: float) -> tuple[float, float]:
 
 
 def profile(device: torch.device, way: str) -> dict[str, Any]:
-    """Where the time of the full network goes: share of each kernel, the largest ones."""
+    """Profile the full network, and return the share of time of its slowest kernels."""
     if device.type != "cuda":
         return {"kernels": []}
     torch.backends.cudnn.benchmark = True
@@ -125,7 +130,7 @@ def profile(device: torch.device, way: str) -> dict[str, Any]:
 
 
 def training(device: torch.device, out: Path, resume: Path | None, left_s: float, scale: float) -> dict[str, Any]:
-    """Go on with the full-size training for the time that is left."""
+    """Resume or start the full-size training for the remaining time."""
     config = load(TrainingConfig, find_config("lls-paint-48"))
     if scale != 1:
         config = config.replace(steps=20, validate_every=10, validation_frames=8, sequences=1, sequence_frames=2)
@@ -154,13 +159,13 @@ def training(device: torch.device, out: Path, resume: Path | None, left_s: float
         "steps": config.steps,
         "step_s": step_s,
         "simulate_s": simulate_s,
-        "step_against_simulation": step_s / simulate_s,  # the simulation runs beside the step on a GPU
+        "step_against_simulation": step_s / simulate_s,  # on a GPU, simulation and step run at the same time
         "accuracy": result.accuracy if result else None,
     }
 
 
 def split(work: Path, out: Path) -> None:
-    """Copy a training folder, large files in parts."""
+    """Copy a training folder, with large files split into parts."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for path in sorted(work.iterdir()):
@@ -173,7 +178,7 @@ def split(work: Path, out: Path) -> None:
 
 
 def join(folder: Path, work: Path) -> None:
-    """Undo `split`."""
+    """Copy a training folder written by `split`, and join its parts."""
     for path in sorted(folder.iterdir()):
         whole, _, part = path.name.partition(".part")
         with (work / whole).open("ab" if part else "wb") as file:

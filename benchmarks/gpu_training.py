@@ -1,16 +1,18 @@
-"""Train a model that ships on one GPU, within nine minutes, and recalibrate it: one command each.
+"""Train and calibrate a shipped model on one GPU within nine minutes, with one command per model.
 
     python benchmarks/gpu_training.py light --out $OUT            # the light network, taught by lls-paint-48
     python benchmarks/gpu_training.py light-alone --out $OUT      # the same without a teacher, over a wider range
     python benchmarks/gpu_training.py astigmatism --out $OUT      # wide-field 3-D, full size
 
-The training ends by time (`TrainingConfig.minutes`), with the learning rate at nothing, whatever the device; the rest
-of ``--minutes`` is for the thresholds, the sigmas and the validation. OUT then holds the folder of the training with
-its bundle, curve and checkpoint; a copy of that folder is resumed by the same command. Needs no installation: run it
-from the repository's root (pydantic, pyarrow, zarr, numcodecs and safetensors must be importable).
-``--device cpu --scale 0.02`` tries a command out.
+The training ends after a fixed time (`TrainingConfig.minutes`), at which the learning rate reaches zero on any device.
+The rest of ``--minutes`` is used for thresholds, sigmas and validation. OUT then holds the folder of the training with
+its bundle, curve and checkpoint. To resume a training, copy this folder to OUT and rerun the same command.
 
-A teacher cannot say what is beyond its scales: with it emitters reach 1.5 times the brightest expected, not twice.
+The script needs no installation: run it from the repository's root (pydantic, pyarrow, zarr, numcodecs and safetensors
+must be importable). Test a command with ``--device cpu --scale 0.02``.
+
+A teacher cannot describe emitters beyond its own scales: with a teacher, emitters reach 1.5 times the brightest
+expected emitters instead of twice.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from lls_decode.models import find_config
 from lls_decode.training import train
 
 AFTER_SHARE = 0.2
-"""Share of the minutes for thresholds, sigmas and validation."""
+"""Share of the time for thresholds, sigmas and validation."""
 ANY_STEPS = 10_000_000
 EMITTERS = 20_000
 LIGHT: dict[str, Any] = {"variant": "light", "filters": 64, "shift_px": 4}
@@ -53,9 +55,9 @@ def main() -> None:
     parser.add_argument("what", choices=WHAT)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--init-from", help="Bundle with the same network whose weights to begin with.")
+    parser.add_argument("--init-from", help="Bundle with the same network whose weights the training starts from.")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--scale", type=float, default=1.0, help="Smaller networks and batches, to try the script out.")
+    parser.add_argument("--scale", type=float, default=1.0, help="Reduce networks and batches, to test the script.")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     began, device = time.monotonic(), torch.device(options.device)
@@ -80,7 +82,7 @@ def main() -> None:
 
 
 def configuration(what: str, minutes: float, scale: float) -> TrainingConfig:
-    """The preset at the size for a GPU; smaller by ``scale``."""
+    """Return the preset at the size for a GPU, reduced by ``scale``."""
     chosen = WHAT[what]
     base = load(TrainingConfig, find_config(chosen["base"]))
     network = base.network.replace(**chosen["network"])

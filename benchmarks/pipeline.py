@@ -1,23 +1,24 @@
-"""From shards to what colleagues open: every step over a long run, its seconds, and memory that does not grow.
+"""Measure every step from shards to exported files for a long run: its time, and its memory, which should not grow.
 
     python benchmarks/pipeline.py [--rows 1000000 50000000] [--folder /fast/scratch]
 
-Sweeps of a stage scan of a simulated cell (membrane and filaments, 40 um wide), 50 000 rows a volume, in shards of
-eight volumes: molecules are seen in each plane within 400 nm, about four times, with an error of 15, 15, 40 nm at 1 500
-photons, while the sample drifts by 300 nm over all volumes. Each step runs in a process of its own, on the files of
-those before:
+The data are sweeps of a stage scan of a simulated cell (membrane and filaments, 40 um wide) with 50 000 rows per
+volume, in shards of eight volumes. Molecules are localized about four times, in each plane within 400 nm, with errors
+of 15, 15 and 40 nm at 1 500 photons. The sample drifts by 300 nm over all volumes. Each step runs in its own process,
+on the files of earlier steps:
 
 simulate   write the shards
-merge      one table of them, with their checksums compared
-drift      redundant cross-correlation; ``rms_nm`` is what it misses of the drift that was put in
-correct    the table as if nothing had moved
-link       molecules, and the table with their numbers
-filter     three columns
-render     a histogram of the filtered table, 20 nm a pixel, OME-Zarr
-export     molecules and filtered rows as files of SMAP and Picasso, and as annotations of Neuroglancer
-napari     the layer of points that napari is given
+merge      merge the shards into one table, and check their checksums
+drift      estimate the drift by redundant cross-correlation; ``rms_nm`` is the error of the estimated drift
+correct    write a drift-corrected table
+link       link molecules, and write the table with their numbers
+filter     filter rows by three columns
+render     render a histogram of the filtered table as OME-Zarr, with pixels of 20 nm
+export     export molecules and filtered rows to files of SMAP and Picasso, and to annotations of Neuroglancer
+napari     create the points layer for napari
 
-One JSON line a step; ``peak_mb`` is of its process. Needs 180 bytes of disk a row.
+The program prints one JSON line per step; ``peak_mb`` is the peak memory of its process. It needs 180 bytes of disk
+space per row.
 """
 
 import argparse
@@ -57,9 +58,9 @@ ROWS_PER_VOLUME = 50_000
 VOLUMES_PER_SHARD = 8
 SIGMA_NM = (15.0, 15.0, 40.0)
 PHOTONS = 1500.0
-"""Medians; both vary from detection to detection, and a column of one number would cost nothing to store."""
+"""Median photons; photons and sigmas vary between localizations, because constant columns would need no space."""
 SEEN_NM = 400.0
-"""From focus; a detection in each plane that is nearer."""
+"""Distance from the focus within which a molecule is localized in a plane."""
 CELL = Cell(
     radii_nm=(18_000.0, 20_000.0, 3000.0),
     membrane_share=0.5,
@@ -74,13 +75,13 @@ Floats = npt.NDArray[np.float64]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 50_000_000])
-    parser.add_argument("--folder", type=Path, help="Where scratch files go.")
+    parser.add_argument("--folder", type=Path, help="Folder for scratch files.")
     options = parser.parse_args()
     for num_rows in options.rows:
         num_volumes = max(20, num_rows // ROWS_PER_VOLUME)
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             for step in STEPS:
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # memory counted from nothing
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:  # to measure peak memory
                     record = pool.submit(measure, step.__name__, Path(folder), num_volumes).result()
                 print(json.dumps(record), flush=True)
 
@@ -171,7 +172,7 @@ def export_picasso(folder: Path, num_volumes: int) -> dict[str, Any]:
 
 
 def export_molecules(folder: Path, num_volumes: int) -> dict[str, Any]:
-    """They are sorted by frame on the way."""
+    """Export molecules to Picasso, which includes sorting them by frame."""
     made = export_table(folder / "linked" / "molecules.parquet", folder / "molecules.hdf5", format="picasso")
     return {"rows": made.rows}
 
@@ -209,7 +210,7 @@ STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
 
 
 def linked_table(folder: Path) -> Path:
-    """The table with numbers of molecules that `link` has written beside the molecules."""
+    """Return the path of the table with molecule numbers that `link` has written beside the table of molecules."""
     (table,) = (
         path
         for path in sorted((folder / "linked").glob("*.parquet"))
@@ -227,7 +228,7 @@ def blocks_of(num_volumes: int) -> tuple[Block, ...]:
 
 
 def wandering(num_volumes: int) -> Floats:
-    """Drift of each volume along the axes of the sample, nm."""
+    """Return the drift of each volume in sample coordinates, in nm."""
     t = np.arange(num_volumes) / num_volumes
     return 300.0 * np.stack(
         [t + 0.25 * np.sin(8.2 * t), 0.2 * np.cos(13.2 * t) - 0.7 * t**2, 0.5 * np.sin(4 * t)], axis=1
@@ -235,7 +236,7 @@ def wandering(num_volumes: int) -> Floats:
 
 
 def sweep(cell: CellStructure, volume: int, drift_nm: Floats, random: np.random.Generator) -> pa.Table:
-    """One volume: each molecule in the planes that see it."""
+    """Simulate one volume, with each molecule localized in all planes near its focus."""
     step = GEOMETRY.axial_step_nm
     num = round(ROWS_PER_VOLUME * step / (2 * SEEN_NM))
     s, y, h = (cell.sample(num, random) + drift_nm).T

@@ -1,4 +1,4 @@
-"""A localizer with random weights that finds as many emitters as a dense movie has, for benchmarks without a model."""
+"""A localizer with random weights that finds as many emitters as in a dense movie, for benchmarks without a model."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def make_localizer(
     density: float = DETECTIONS_PER_PX,
     variant: NetworkVariant = "published",
 ) -> Localizer:
-    """Random weights whose last layer is set so that about ``density`` detections a pixel are made."""
+    """Return a localizer with random weights whose last layer gives about ``density`` detections per pixel."""
     torch.manual_seed(0)
     config = NetworkConfig(filters=filters, context="time", variant=variant)
     network = LocNet(config).eval().requires_grad_(False)
@@ -61,13 +61,13 @@ def make_localizer(
 
 
 def _like_counts(device: torch.device) -> Tensor:
-    """Four scaled frames of background, as those of the benchmarks: 30 counts above the offset, 2 a photon."""
+    """Return four scaled frames of background as in the benchmarks: 30 counts above the offset, 2 per photon."""
     counts = torch.poisson(torch.full((4, 64, 64), 30.0))
     return ((counts / 2 - 15) / 4).to(device)
 
 
 def count_work(filters: int, variant: NetworkVariant) -> tuple[float, float]:
-    """FLOP a pixel, and values a pixel that convolutions read and write (activations between them included once)."""
+    """Return the FLOP per pixel, and the values per pixel that all convolutions read and write."""
     network = LocNet(NetworkConfig(filters=filters, context="time", variant=variant)).eval()
     flop = values = 0
 

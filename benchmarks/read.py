@@ -1,10 +1,11 @@
-"""How fast blocks of frames are read from zarr stores of different layouts.
+"""Measure how fast blocks of frames are read from zarr stores of different layouts.
 
     python benchmarks/read.py [--planes 512] [--side 512] [--repeats 3]
 
-Poisson frames (about 20 photons, gain 2, offset 100) in blosc zstd-1 with byte shuffle, page cache warm, blocks of 64
-frames with one of context; zarr's own codecs and, where it is installed, `zarrs`. One JSON line a case, with the share
-of decoded pixels that a block owns; MB are uncompressed.
+The stores hold Poisson frames (about 20 photons, gain 2, offset 100) in blosc zstd-1 with byte shuffle, and are in the
+page cache. Blocks have 64 frames and one frame of context. They are read with zarr's own codecs and, if it is
+installed, with `zarrs`. The program prints one JSON line per case, with the speed in uncompressed MB per second and the
+share of decoded pixels that the blocks own.
 """
 
 import argparse
@@ -31,7 +32,7 @@ BLOCK_FRAMES = 64
 
 
 def layouts(side: int) -> dict[str, tuple[tuple[int, int, int], tuple[int, int, int] | None]]:
-    """Chunks and shards of each layout, (planes, y, x)."""
+    """Return the shapes of chunks and shards of each layout as (planes, y, x)."""
     return {
         "one plane a chunk": ((1, side, side), None),
         "8 planes a chunk": ((8, side, side), None),
@@ -46,10 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("planes", 512), ("side", 512), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--codecs", choices=("zarr", "zarrs"), help="These only, in this process.")
+    parser.add_argument("--codecs", choices=("zarr", "zarrs"), help="Measure only these codecs, in this process.")
     options = parser.parse_args()
     if options.codecs is None:
-        for codecs in ("zarr", "zarrs"):  # in processes of their own: arrays that are open keep their codecs
+        for codecs in ("zarr", "zarrs"):  # in separate processes, because open arrays keep their codecs
             subprocess.run([sys.executable, __file__, *sys.argv[1:], "--codecs", codecs], check=True)
         return
     if options.codecs == "zarrs" and not use_fast_codecs():

@@ -1,11 +1,11 @@
-"""Reading blocks of frames from a remote store: bytes fetched for each byte of their chunks, and how fast.
+"""Measure how blocks of frames are read from a remote store: bytes fetched, and speed.
 
     python benchmarks/remote.py [--planes 512] [--side 256] [--latency-ms 20]
 
-A web server in a process of its own serves stores on this machine with a delay before each answer, and counts what it
-sends. Poisson frames in blosc zstd-1, blocks of 48 frames with one of context, so that each needs a part of its
-64-plane shards. ``fetched`` is bytes sent for each byte of the chunks that hold the blocks (their least cost). One JSON
-line a layout.
+A web server in a separate process serves stores on this machine. It delays each answer and counts the bytes that it
+sends. The stores hold Poisson frames in blosc zstd-1. Blocks have 48 frames and one frame of context, so that each
+block needs only a part of its 64-plane shards. ``fetched`` is the number of bytes sent divided by the number of bytes
+of the chunks that hold the blocks, which is the least possible. The program prints one JSON line per layout.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from lls_decode.frames import FrameSource, open_source
 BLOCK_FRAMES = 48
 SHARD_PLANES = 64
 LAYOUTS = {"shards of single planes": (1, True), "shards of 8 planes": (8, True), "8 planes a chunk": (8, False)}
-"""Planes of a chunk, and whether chunks lie in shards."""
+"""Number of planes in each chunk, and whether chunks are stored in shards."""
 
 
 def main() -> None:
@@ -51,10 +51,10 @@ def main() -> None:
 
 
 def measure(path: Path, address: str, sent: Any, layout: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Read all blocks once."""
+    """Read all blocks once, and return the figures of a layout."""
     source = open_source(address, InputConfig(axes="tyx"))
     blocks = plan_blocks(source.layout, "time", BLOCK_FRAMES)
-    source.read(blocks[0])  # opens it
+    source.read(blocks[0])  # opens the store
     sent.value = 0
     began = time.perf_counter()
     for block in blocks:
@@ -73,7 +73,7 @@ def measure(path: Path, address: str, sent: Any, layout: str, options: argparse.
 
 
 def bytes_of_chunks(path: Path, source: FrameSource, block: Block) -> int:
-    """Stored bytes of the chunks that hold a block, from the files and the indices of the shards."""
+    """Return the stored bytes of the chunks that hold a block, from sizes of files and indices of shards."""
     frames = block.frames[:, 0]
     planes = source.chunks[0]
     chunks = range(int(frames.min()) // planes, int(frames.max()) // planes + 1)
@@ -102,7 +102,7 @@ def write_store(path: Path, planes: int, side: int, chunk_planes: int, *, sharde
 
 
 def serve(folder: Path, latency_s: float) -> tuple[str, Any]:
-    """Start a server of a folder; its address, and the bytes that it has sent."""
+    """Start a server of a folder, and return its address and a counter of the bytes that it has sent."""
     sent = multiprocessing.Value("q", 0)
     port = multiprocessing.Queue()
     multiprocessing.Process(target=_serve, args=(folder, latency_s, sent, port), daemon=True).start()

@@ -1,10 +1,10 @@
-"""Rows to pictures: speed, and memory that grows neither with the table nor with the picture.
+"""Measure rendering: its speed, and its memory, which should grow neither with the table nor with the picture.
 
     OMP_NUM_THREADS=1 python benchmarks/rendering.py [--rows 1000000 4000000] [--what histogram ...] [--pixel-nm 20]
     OMP_NUM_THREADS=1 python benchmarks/rendering.py --rows 1000000 20000000 --what png tif --megapixels 4 30 120
 
-Localizations lie on filaments in a field of 53 x 53 µm, 600 nm deep, with sigmas of 5 to 40 nm. Each
-measurement runs in a process of its own, whose peak memory is ``peak_mb``. One JSON line a measurement.
+The simulated localizations lie on filaments in a field of 53 x 53 µm, 600 nm deep, with sigmas of 5 to 40 nm. Each
+measurement runs in its own process, whose peak memory is ``peak_mb``. The program prints one JSON line per measurement.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 4_000_000])
     parser.add_argument("--what", nargs="+", default=list(MEASURED), choices=list(MEASURED))
     parser.add_argument("--pixel-nm", type=float, default=20.0)
-    parser.add_argument("--megapixels", type=float, nargs="+", help="Sizes of the picture, instead.")
+    parser.add_argument("--megapixels", type=float, nargs="+", help="Sizes of the picture (replaces --pixel-nm).")
     options = parser.parse_args()
     sizes = [FIELD_NM / (1000 * area**0.5) for area in options.megapixels or ()] or [options.pixel_nm]
     for num_rows in options.rows:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def apart(function: Any, *arguments: Any) -> Any:
-    """Call in a process of its own, whose memory is counted from nothing."""
+    """Call a function in a new process, so that its peak memory can be measured."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 

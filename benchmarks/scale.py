@@ -1,16 +1,17 @@
-"""A run of very many blocks that compute nothing: what the machinery costs.
+"""Measure the overhead of a run with very many blocks that compute nothing.
 
     python benchmarks/scale.py [--blocks 100000] [--workers 1] [--no-tls] [--folder /fast/scratch]
 
-The real plan, run loop, ledger, shards (of 20 rows), merge and resume; a real scheduler and workers, each in a process
-of its own, which talk by TLS as in all runs (`--no-tls` shows what that costs); only the computation is left out
-(`scale_tasks.write_at_once`). CPU-seconds are of the whole process, so
-that others on the machine disturb little. One JSON line a part:
+Plan, run loop, ledger, shards (of 20 rows), merge and resume are those of real runs. Scheduler and workers are separate
+processes that communicate by TLS as in real runs; ``--no-tls`` shows the cost of TLS. Only the computation is omitted
+(`scale_tasks.write_at_once`). CPU-seconds are those of whole processes, which depend little on other programs.
+The program prints one JSON line per part:
 
-plan    opening, cutting into blocks, checking
-run     CPU-milliseconds a block of client, scheduler and worker; resident memory of client and scheduler as it goes on;
-        the scheduler's share of a worker's time with blocks of 2 s; then the merge
-resume  plan and run again, with all shards there: with the ledger, and as if the ledger were lost
+plan    opening the dataset, dividing it into blocks, and checking the plan
+run     CPU-milliseconds per block of client, scheduler and worker; resident memory of client and scheduler over time;
+        the scheduler's share of a worker's time if blocks take 2 s
+merge   merging all shards
+resume  planning and running again when all shards exist, with the ledger and after the ledger was deleted
 """
 
 import argparse
@@ -51,8 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--no-tls", dest="tls", action="store_false", help="Talk without encryption.")
-    parser.add_argument("--folder", type=Path, help="Where scratch files go.")
+    parser.add_argument("--no-tls", dest="tls", action="store_false", help="Communicate without encryption.")
+    parser.add_argument("--folder", type=Path, help="Folder for scratch files.")
     options = parser.parse_args()
     submission.localize_task = write_at_once
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -80,7 +81,7 @@ def plan_of(scratch: Path) -> Plan:
 
 
 class Timer:
-    """Prints how long its body took."""
+    """Context manager that prints how long its body took."""
 
     def __init__(self, part: str, blocks: int, **more: object) -> None:
         self._line = {"benchmark": "scale", "part": part, "blocks": blocks, **more}
@@ -95,7 +96,7 @@ class Timer:
 
 
 class Watch:
-    """Listener that looks at the processes now and then."""
+    """Listener that samples CPU time and memory of the processes of a run."""
 
     def __init__(self, blocks: int, others: dict[str, list[psutil.Process]]) -> None:
         self._every, self._blocks, self._done = max(1, blocks // SAMPLES), blocks, 0
@@ -107,7 +108,7 @@ class Watch:
         self._merged: Merged | None = None
 
     def __call__(self, event: Event) -> None:
-        """Count the event."""
+        """Count finished blocks, and sample the processes at regular intervals."""
         if isinstance(event, BlockDone):
             self._done += 1
             if self._done % self._every == 0:
@@ -119,7 +120,7 @@ class Watch:
             self._merged, self._merge_cpu = event, self._cpu_s()["client"] - self._after["client"]
 
     def report(self, workers: int, *, tls: bool) -> None:
-        """Print what was seen."""
+        """Print the lines of the run and of the merge."""
         ms = {name: 1000 * (self._after[name] - self._cpu[name]) / self._blocks for name in self._cpu}
         line = {
             "benchmark": "scale",
@@ -155,7 +156,7 @@ class Watch:
 
 
 def tls_settings(scratch: Path) -> dict[str, str]:
-    """Make keys for one cluster, write them, and return the settings of Dask that name them."""
+    """Create keys for one cluster, write them to a file, and return the settings of Dask that name this file."""
     keys = make_security()
     (scratch / "cluster.pem").write_text(keys.tls_client_cert + keys.tls_client_key)
     place = str(scratch / "cluster.pem")
@@ -167,7 +168,7 @@ def tls_settings(scratch: Path) -> dict[str, str]:
 def scheduler_and_workers(
     scratch: Path, workers: int, *, tls: bool
 ) -> Iterator[tuple[str, dict[str, list[psutil.Process]]]]:
-    """A scheduler and workers in processes of their own, with our settings."""
+    """Start a scheduler and workers as separate processes with the Dask settings of lls_decode."""
     file = scratch / "scheduler.json"
     keys = tls_settings(scratch) if tls else {}
     settings = {

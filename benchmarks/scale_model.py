@@ -1,11 +1,11 @@
-"""Hours for an acquisition of any length on 1 to 64 workers, from the measured cost of each part.
+"""Predict the hours for an acquisition of any length on 1 to 64 workers from the measured cost of each part.
 
     python benchmarks/scale_model.py [--volumes 70000] [--planes 144] [--side 512] [--compute-mpx-s 119] ...
 
-A model, not a measurement: every part is a throughput, parts that work at the same time hide each other, and the
-slowest one sets the pace. Defaults are what the other benchmarks have measured (`results/`); only the file system is
-assumed. One JSON line for the dataset, one for each number of workers, and one for each part: how long it works at a
-block, and with how many workers it is saturated.
+The figures are a model, not a measurement: every part of a run has a throughput, all parts work at the same time, and
+the slowest part sets the pace. The defaults are results of the other benchmarks (`results/`), except the speed of the
+file system, which is assumed. The program prints one JSON line for the dataset, one for each number of workers, and
+one for each part: the time that the part needs for a block, and the number of workers that saturates it.
 """
 
 import argparse
@@ -21,32 +21,33 @@ BYTES_PER_PX = 2
 
 @dataclass(frozen=True)
 class Parts:
-    """What each part can do."""
+    """Throughput of each part of a run."""
 
     compute_mpx_s: float
-    """One worker; the full network in bfloat16 on one H100, not compiled."""
+    """Speed of the full network in one worker: bfloat16 on one H100, not compiled."""
     read_mb_s: float
-    """Decoding in one worker, of pixels that blocks own."""
+    """Decoding speed in one worker, for pixels that blocks own."""
     storage_mb_s: float
-    """File system, all workers together, compressed bytes."""
+    """Speed of the file system for all workers together, in compressed bytes."""
     compression: float
-    """Bytes of pixels over bytes of file."""
+    """Ratio of the bytes of pixels to the bytes of files."""
     shard_ms: float
-    """Worker's CPU to write one shard."""
+    """CPU time of a worker for writing one shard."""
     scheduler_ms: float
-    """A block; one process for all workers."""
+    """CPU time of the scheduler per block; one process serves all workers."""
     client_ms: float
-    """A block; one process for all workers."""
+    """CPU time of the client per block; one process serves all workers."""
     merge_rows_s: float
+    """Speed of merging."""
     merge_shard_ms: float
-    """Opening one shard."""
+    """Time for opening one shard while merging."""
     start_s: float
-    """Until the workers compute."""
+    """Time until the workers start computing."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is to be done."""
+    """Size of a dataset and of its blocks."""
 
     volumes: int
     planes: int
@@ -56,12 +57,12 @@ class Dataset:
 
     @property
     def frames(self) -> int:
-        """All."""
+        """Number of frames of all volumes."""
         return self.volumes * self.planes
 
     @property
     def blocks(self) -> int:
-        """As `blocks.plan_blocks` cuts them: whole volumes while they fit."""
+        """Number of blocks from `blocks.plan_blocks`, which groups whole volumes if they fit into a block."""
         per_block = max(1, self.block_frames // self.planes) * self.planes if self.planes <= self.block_frames else 0
         return -(-self.frames // per_block) if per_block else self.volumes * -(-self.planes // self.block_frames)
 
@@ -105,19 +106,19 @@ def measured_parts() -> Parts:
 
 
 def line(name: str, **conditions: object) -> dict[str, Any]:
-    """The last line of results of which this is true."""
+    """Return the last line of a file of results that fulfils all conditions."""
     lines = [json.loads(text) for text in (RESULTS / f"{name}.jsonl").read_text().splitlines()]
     return [line for line in lines if all(line.get(key) == value for key, value in conditions.items())][-1]
 
 
 def say(part: str, **figures: object) -> None:
-    """One line."""
+    """Print a JSON line of rounded figures."""
     rounded = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in figures.items()}
     print(json.dumps({"benchmark": "scale-model", "part": part, **rounded}))
 
 
 def per_block_s(data: Dataset, parts: Parts) -> dict[str, float]:
-    """Seconds that one block keeps each part busy; the first two in its worker, the others shared by all workers."""
+    """Return the seconds that one block keeps each part busy; all workers share the parts except ``OF_A_WORKER``."""
     mb = data.mpx * BYTES_PER_PX / data.blocks
     return {
         "compute": data.mpx / data.blocks / parts.compute_mpx_s,
@@ -132,7 +133,7 @@ OF_A_WORKER = ("compute", "read")
 
 
 def say_hours(data: Dataset, parts: Parts) -> None:
-    """Hours, what limits, how busy the shared parts are."""
+    """Print the hours, the limiting part, and the utilization of the shared parts for each number of workers."""
     busy = per_block_s(data, parts)
     merge_s = max(data.frames * data.rows_per_frame / parts.merge_rows_s, data.blocks * parts.merge_shard_ms / 1000)
     alone: float | None = None
@@ -155,7 +156,7 @@ def say_hours(data: Dataset, parts: Parts) -> None:
 
 
 def say_saturation(data: Dataset, parts: Parts) -> None:
-    """How long each part works at a block; with how many workers a shared one has no time left."""
+    """Print the time that each part needs for a block, and the number of workers that saturates each shared part."""
     busy = per_block_s(data, parts)
     pace = max(busy[part] for part in OF_A_WORKER)
     for part, seconds in busy.items():

@@ -1,4 +1,4 @@
-"""What workers do in the benchmarks of the machinery: everything of a block but the computation."""
+"""Tasks for benchmarks of the overhead of a run: workers write shards but do not localize."""
 
 import os
 import threading
@@ -16,18 +16,21 @@ from lls_decode.pipelines.running.tasks import Task, TaskReport
 from lls_decode.table import schema, write_shard
 
 ROWS = 20
-"""In each shard."""
+"""Number of rows in each shard."""
 _one_at_a_time: "defaultdict[str, threading.Lock]" = defaultdict(threading.Lock)
-"""A worker computes one block at a time, as in a run; by its address, as several may live in one process."""
+"""Locks that let each worker compute one block at a time, as in a run.
+
+They are kept by the worker's address, because several workers may share one process.
+"""
 
 
 def write_at_once(task: Task) -> TaskReport:
-    """A shard of a few made-up rows, and nothing else."""
+    """Write a shard of a few artificial rows immediately."""
     return _write(task, 0.0)
 
 
 def sleep_and_write(task: Task) -> TaskReport:
-    """The same after ``compute.tile_px`` milliseconds, during which no other block of the worker goes on."""
+    """Write a shard after ``compute.tile_px`` milliseconds, during which the worker processes no other block."""
     compute_s = task.config.compute.tile_px / 1000
     with _one_at_a_time[get_worker().address]:
         time.sleep(compute_s)
@@ -43,7 +46,7 @@ def _write(task: Task, compute_s: float) -> TaskReport:
 
 
 def rows_of(block: Block) -> pa.Table:
-    """Rows spread over the block's frames (of a movie: one plane a volume)."""
+    """Return rows spread over the frames of a block of a movie."""
     table = _rows()
     volume = np.linspace(block.volume_start, block.volume_stop - 1, ROWS).astype(np.uint32)
     for name in ("frame", "volume"):

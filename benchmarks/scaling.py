@@ -1,14 +1,16 @@
-"""More workers, more blocks a second.
+"""Measure how the number of blocks per second grows with the number of workers.
 
     python benchmarks/scaling.py [--blocks 10] [--block-s 2] [--repeats 3] [--volumes 16] [--parts compute sleep]
 
-compute  the demo's acquisition and model with one and with two worker processes of one thread each, in turns:
-         ``efficiency`` is the speed with two over twice that with one (medians), ``cpu_efficiency`` the same of the
-         workers' CPU-seconds, which others on the machine disturb less: memory and caches are shared, cores are not
-sleep    1 to 64 workers whose blocks of 2 s only sleep, then write a shard of 20 rows: what scheduler and client can
-         feed. All of them live in this one process, on one core: a pessimistic figure
+compute  Run the demo's dataset and model with one and with two worker processes of one thread each, in turns.
+         ``efficiency`` is the speed with two workers divided by twice the speed with one (medians).
+         ``cpu_efficiency`` compares the workers' CPU-seconds, which depend less on other programs: it shows the cost of
+         sharing memory and caches, but not of sharing cores.
+sleep    Run 1 to 64 workers whose blocks only sleep for 2 s and then write a shard of 20 rows. This shows how many
+         workers the scheduler and the client can supply. The figure is pessimistic, because scheduler, client and all
+         workers run in a single process on one core.
 
-One JSON line a figure.
+The program prints one JSON line per figure.
 """
 
 import argparse
@@ -40,10 +42,10 @@ HARDWARE = f"{platform.machine()}, {os.cpu_count()} cores"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=10, help="Of each sleeping worker.")
+    parser.add_argument("--blocks", type=int, default=10, help="Blocks per sleeping worker.")
     parser.add_argument("--block-s", type=float, default=2.0)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--volumes", type=int, default=16, help="Of the acquisition that is computed.")
+    parser.add_argument("--volumes", type=int, default=16, help="Volumes of the dataset for 'compute'.")
     parser.add_argument("--parts", nargs="+", default=["compute", "sleep"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +75,7 @@ def measure_computing(scratch: Path, volumes: int, repeats: int) -> None:
                 scratch / "movie.zarr", find_bundle("lls-paint"), scratch / f"out{repeat}{workers}", config
             )
             with connect("local", workers=workers) as client:
-                run(warm, client)  # torch is loaded, the model built, the first pass made
+                run(warm, client)  # loads torch, builds the model, and makes the first pass
                 before, began = cpu_seconds(client), time.perf_counter()
                 run(plan, client)
                 wall[workers].append(time.perf_counter() - began)
@@ -95,7 +97,7 @@ def measure_computing(scratch: Path, volumes: int, repeats: int) -> None:
 
 
 def cpu_seconds(client: Client) -> float:
-    """Of all workers so far."""
+    """Return the CPU-seconds of all workers so far."""
     return sum(usage.ru_utime + usage.ru_stime for usage in client.run(getrusage, RUSAGE_SELF).values())
 
 
@@ -104,7 +106,9 @@ def measure_sleeping(scratch: Path, workers: int, blocks_per_worker: int, block_
     zarr.create_array(str(scratch / "movie.zarr"), shape=(blocks * 8, 16, 16), chunks=(64, 16, 16), dtype="u2")
     config = RunConfig(compute=ComputeConfig(tile_px=round(1000 * block_s)), execution=ExecutionConfig(block_frames=8))
     plan = make_plan(scratch / "movie.zarr", find_bundle("storm-2d"), scratch / "out", config)
-    few_ticks = {"distributed.admin.tick.interval": "2 s"}  # 64 event loops that watch themselves would be measured
+    few_ticks = {
+        "distributed.admin.tick.interval": "2 s"
+    }  # otherwise the self-monitoring of 64 event loops would be measured
     with (
         dask.config.set({**DASK_SETTINGS, **few_ticks}),
         LocalCluster(

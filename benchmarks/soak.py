@@ -1,12 +1,14 @@
-"""A long run with one stop and resume: its speed, its memory, and its table, which must be that of short runs.
+"""Check a long run with one interruption: constant speed, constant memory, and the same table as short runs.
 
     python benchmarks/soak.py [--scale 0.01] [--workers 2] [--filters 4] [--folder /fast/scratch]
 
-100 000 frames (times ``--scale``) of 128 x 128 px and a light network with random weights. Client, scheduler and
-workers are processes of their own. The client is interrupted when half of the blocks are done, and the same command
-resumes. Then ten runs of a tenth of the frames each make the same table again. One JSON line of numbers, then one line
-a criterion; exit status 1 where one is missed. Speed and memory mean something from ``--scale 0.1`` on: below, a tenth
-of the run is seconds long.
+The run processes 100 000 frames (times ``--scale``) of 128 x 128 px with a small network with random weights. Client,
+scheduler and workers are separate processes. The client is interrupted when half of the blocks are done, and the same
+command resumes the run. Then ten runs, each of a tenth of the frames, must give the same table.
+
+The program prints one JSON line of figures, and then one line per criterion. The exit status is 1 if a criterion is
+missed. Speed and memory are meaningful only from ``--scale 0.1`` on; for smaller scales a tenth of the run takes only
+seconds.
 """
 
 import argparse
@@ -43,21 +45,22 @@ if TYPE_CHECKING:
 FRAMES, SIDE, BLOCK_FRAMES = 100_000, 128, 100
 PARTS = 10
 SPEED_LOST = 0.05
-"""The last tenth of the run may be slower than the first by this share."""
+"""Allowed loss of speed in the last tenth of the run, relative to the first tenth."""
 GROWTH_MIB, GROWTH = 32.0, 0.05
-"""Memory in the last tenth of the time may be larger than in the second by the larger one of these."""
+"""Allowed growth of memory from the second to the last tenth of the time, absolute and relative; the larger one counts.
+"""
 SAMPLE_S = 0.5
 SHORT = 10_000
-"""Frames below which a tenth of the run is too short for its speed, and mostly the start of the processes."""
+"""Number of frames below which only the table is judged, because most of the time is the start of the processes."""
 
 
 def main() -> int:
-    """Run, stop, resume, run in parts, judge."""
+    """Run, stop and resume a long run, run its parts, and judge the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--filters", type=int, default=4)
-    parser.add_argument("--folder", type=Path, help="Where scratch files go.")
+    parser.add_argument("--folder", type=Path, help="Folder for scratch files.")
     options = parser.parse_args()
     frames = max(round(FRAMES * options.scale / (PARTS * BLOCK_FRAMES)), 1) * PARTS * BLOCK_FRAMES
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -87,7 +90,7 @@ def write_frames(path: Path, frames: int) -> None:
 
 
 def command(folder: Path, out: str, address: str, *more: str) -> list[str]:
-    """Words of a run."""
+    """Return the command line of a run."""
     words = [sys.executable, "-m", "lls_decode", "run", str(folder / "movie.zarr"), "--out", str(folder / out)]
     words += ["--model", str(folder / "model.lls"), "--block-frames", str(BLOCK_FRAMES), "--device", "cpu"]
     return [*words, "--set", "compute.threads=1", "--no-report", "--site", address, *more]
@@ -95,7 +98,7 @@ def command(folder: Path, out: str, address: str, *more: str) -> list[str]:
 
 @contextmanager
 def cluster(folder: Path, workers: int) -> "Iterator[tuple[str, dict[str, psutil.Process]]]":
-    """Start a scheduler and workers; gives the address, and the processes by name."""
+    """Start a scheduler and workers, and yield the address and the processes by name."""
     file = folder / "scheduler.json"
     file.unlink(missing_ok=True)
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -122,7 +125,7 @@ def cluster(folder: Path, workers: int) -> "Iterator[tuple[str, dict[str, psutil
 
 @contextmanager
 def sampled(processes: dict[str, psutil.Process]) -> "Iterator[dict[str, list[float]]]":
-    """Sample the resident memory of processes, MiB; a client is among them as long as it lives."""
+    """Sample the resident memory of processes in MiB; clients are included while they are running."""
     found: dict[str, list[float]] = defaultdict(list)
     over = threading.Event()
 
@@ -142,7 +145,7 @@ def sampled(processes: dict[str, psutil.Process]) -> "Iterator[dict[str, list[fl
 
 
 def stop_and_resume(folder: Path, address: str, processes: dict[str, psutil.Process], blocks: int) -> None:
-    """Run until half of the blocks are done, press Ctrl-C, and give the same command again."""
+    """Run until half of the blocks are done, interrupt the client like Ctrl-C, and rerun the same command."""
     for name, last in (("first client", blocks // 2), ("second client", blocks + 1)):
         client = subprocess.Popen(command(folder, "whole", address), stderr=subprocess.PIPE, text=True)
         processes[name] = psutil.Process(client.pid)
@@ -161,18 +164,18 @@ def stop_and_resume(folder: Path, address: str, processes: dict[str, psutil.Proc
 
 
 def done(folder: Path) -> list[BlockDone]:
-    """Records of the blocks that are done, in the order of their end."""
+    """Return the events of finished blocks in the order of their end."""
     records, _ = RunFolder(folder / "whole").read_ledger()
     return sorted((record for record in records if isinstance(record, BlockDone)), key=lambda record: record.at)
 
 
 def speed(records: list[BlockDone]) -> float:
-    """Frames a second between the first and the last end of these blocks."""
+    """Return the frames per second between the ends of the first and the last of these blocks."""
     return float(sum(record.frames for record in records[1:]) / max(records[-1].at - records[0].at, 1e-3))
 
 
 def judge(folder: Path, frames: int, memory: dict[str, list[float]], **conditions: int) -> int:
-    """Print numbers and criteria; gives the exit status."""
+    """Print figures and criteria, and return the exit status."""
     records = done(folder)
     tenth = max(len(records) // PARTS, 2)
     first, last = speed(records[:tenth]), speed(records[-tenth:])
@@ -198,7 +201,7 @@ def judge(folder: Path, frames: int, memory: dict[str, list[float]], **condition
 
 
 def _ends(values: list[float]) -> tuple[float, float]:
-    """Medians over the second and the last tenth of the samples."""
+    """Return the medians over the second and the last tenth of the samples."""
     tenth = max(len(values) // PARTS, 1)
     return round(statistics.median(values[tenth : 2 * tenth] or values), 1), round(
         statistics.median(values[-tenth:]), 1

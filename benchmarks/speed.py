@@ -1,9 +1,10 @@
-"""All figures of speed that need no GPU, measured anew for the pages: on an idle machine, half an hour on two cores.
+"""Measure all speed figures of the documentation that need no GPU; this takes half an hour on two idle cores.
 
     python benchmarks/speed.py [--only read tables ...] [--out benchmarks/results] [--scratch FOLDER]
 
-One benchmark after another, each as the page says that it was run. The lines of each go to ``OUT/NAME.jsonl``, when all
-of them are there; each also names the processor, its instructions for bfloat16, and the load of the machine before.
+The program runs one benchmark after another with the options that the documentation states. When a benchmark is
+complete, its lines are written to ``OUT/NAME.jsonl``. Each line also names the processor, its instructions for
+bfloat16, and the load of the machine before the benchmark.
 """
 
 import argparse
@@ -31,7 +32,7 @@ COMMANDS = {
     "pipeline": ["pipeline.py"],
     "scale-model": ["scale_model.py"],
 }
-"""What writes each file."""
+"""Commands whose output is written to each file of results."""
 SINGLE_THREAD = ("tables", "storage", "rendering", "pipeline")
 INSTRUCTIONS = {"avx512f": "AVX-512", "avx512_bf16": "bf16", "amx_bf16": "AMX"}
 
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def run(command: str, single_thread: bool, scratch: Path) -> list[dict[str, Any]]:
-    """Lines that a benchmark prints; its errors go to the terminal."""
+    """Run a benchmark and return the lines that it prints; its errors go to the terminal."""
     load = os.getloadavg()[0]
     environment = os.environ | {"TMPDIR": str(scratch)} | ({"OMP_NUM_THREADS": "1"} if single_thread else {})
     script, *arguments = command.split()
@@ -64,7 +65,7 @@ def run(command: str, single_thread: bool, scratch: Path) -> list[dict[str, Any]
 
 
 def processor() -> str:
-    """Its name, as Linux tells it, and the instructions that matter here."""
+    """Return the name of the processor according to Linux, and its instructions for 16-bit arithmetic."""
     known = dict(
         [part.strip() for part in line.split(":", 1)]
         for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,8 +1,10 @@
-"""What it costs to look at a run of 100 000 blocks: the first look, one that finds nothing new, one after 100 blocks.
+"""Measure the CPU time for reading the status of a run of 100 000 blocks.
 
     python benchmarks/status.py [--blocks 100000]
 
-Prints one JSON line a figure. The run folder is made up: a record, a ledger, and empty files for shards.
+The status is read for the first time, when nothing has changed, and after 100 new blocks; then the heat strip of the
+page is computed. The run folder is artificial: it holds a record, a ledger, and empty files for shards. The program
+prints one JSON line per figure.
 """
 
 import argparse

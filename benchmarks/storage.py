@@ -1,9 +1,10 @@
-"""How a table is best stored: bytes a row, and rows a second written and read, of several encodings of the same rows.
+"""Compare Parquet encodings of the same rows: bytes per row, and rows per second when writing and reading.
 
     OMP_NUM_THREADS=1 python benchmarks/storage.py [--volumes 40] [--repeats 3]
 
-The rows are those of `pipeline.py` (50 000 a volume), in row groups of our size, on one thread. ``ours`` is what the
-program writes; the best of the repeats counts. One JSON line an encoding.
+The rows come from the simulation of `pipeline.py` (50 000 per volume). They are written in row groups of the size that
+lls_decode uses, on one thread. ``ours`` is the encoding that lls_decode writes. The best of the repeats counts. The
+program prints one JSON line per encoding.
 """
 
 import argparse

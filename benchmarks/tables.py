@@ -1,10 +1,10 @@
-"""Tables to molecules, and other programs' tables to ours: speed, and memory that does not grow with the table.
+"""Measure linking, filtering and import of tables: their speed, and their memory, which should not grow with the table.
 
     OMP_NUM_THREADS=1 python benchmarks/tables.py [--rows 1000000 10000000] [--what link-sweeps ...]
 
-Tables are simulated in pieces: molecules that stay on for several planes (frames), each seen with the error that its
-sigmas say, at about one detection in 400 pixels. Each measurement runs in a process of its own; ``peak_mb`` is of that
-process and should be the same for all lengths. One JSON line a measurement.
+The tables are simulated piece by piece: molecules stay on for several planes (or frames) and are localized with errors
+that agree with their sigmas, at about one detection in 400 pixels. Each measurement runs in its own process, whose peak
+memory is ``peak_mb`` and should be the same for all lengths. The program prints one JSON line per measurement.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from lls_decode.table import TableMetadata, count_rows, schema, table_writer
 FIELD_NM = 512 * 104.0
 PLANES = 100
 SEEN = 4.0
-"""Mean number of planes, or frames, in which a molecule is seen."""
+"""Mean number of planes (or frames) in which a molecule is detected."""
 PER_FRAME = 650
 GEOMETRY = Geometry(motion="stage", stage_step_nm=400, angle_deg=31.8, propagation_axis="x")
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def apart(function: Any, *arguments: Any) -> Any:
-    """Call in a process of its own, whose memory is counted from nothing."""
+    """Call a function in a new process, so that its peak memory can be measured."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -108,7 +108,7 @@ def run_debias(table: Path, out: Path) -> dict[str, Any]:
 
 
 def write_foreign(table: Path, format: str) -> None:
-    """The table as another program's file, beside it."""
+    """Export a table in the format of another program, to a file beside the table."""
     for old in table.parent.glob("foreign*"):
         old.unlink()
     export_table(table, table.with_name(f"foreign{FORMATS[format].suffix}"), format=format)
@@ -132,7 +132,7 @@ MEASURED = {
 
 
 def simulate(path: Path, num_rows: int, movie: bool) -> None:
-    """A table of about so many rows, volume by volume (a hundred frames of a movie at a time)."""
+    """Write a table of about ``num_rows`` rows, one volume (or a hundred frames of a movie) at a time."""
     rng = np.random.default_rng(0)
     geometry = None if movie else GEOMETRY
     metadata = TableMetadata(
@@ -157,7 +157,7 @@ def simulate_volume(rng: np.random.Generator, volume: int, geometry: Geometry | 
     error = rng.normal(0, sigma)
     step = geometry.axial_step_nm if geometry else 0.0
     position = [x[molecule] + error[0], y[molecule] + error[1], z[molecule] + error[2]]
-    position[2] += (first[molecule] - plane) * step  # in focus of its first plane
+    position[2] += (first[molecule] - plane) * step  # in focus in its first plane
     order = np.lexsort((position[0], position[1], plane))
     columns = dict(zip(("x_nm", "y_nm", "z_nm"), position, strict=True))
     columns |= dict(zip(("x_sig", "y_sig", "z_sig"), sigma, strict=True))

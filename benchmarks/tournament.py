@@ -1,8 +1,9 @@
-"""Ways to compute the network on a GPU, tried against each other; `gpu.py --only engine` runs it.
+"""Compare ways to compute the network on a GPU; `gpu.py --only engine` runs this comparison.
 
-Round one: every way, for the full network and a light one, small frames in float16. Round two: the two best of each
-network at other sizes, and in bfloat16. A way that fails, or whose detections are not those of the plain network, is
-out, and why is said. Lines are given as soon as they are there, and no case begins after the deadline.
+The first round measures every way for the full network and for a light one, with small frames in float16. The second
+round measures the two best ways of each network with other sizes of frames, and in bfloat16. A way is excluded, with
+the reason, if it fails or if its detections differ from those of the plain network. Results are yielded as soon as
+they are available, and no case starts after the deadline.
 """
 
 import statistics
@@ -23,19 +24,21 @@ from lls_decode.model.network import LocNet
 
 NETWORKS: tuple[tuple[NetworkVariant, int], ...] = (("published", 48), ("light", 64))
 TOLERANCE = 0.01
-"""By how much the share of detections that are those of float32 may be smaller than that of the plain network in the
-same type. Random weights are near their thresholds everywhere; trained models are held to the gates by
-`accuracy/precision.py`."""
+"""Allowed loss of agreement with the detections in float32, compared with the plain network in the same type.
+
+With random weights, probabilities are close to the threshold everywhere, so that some detections always differ. Trained
+models are checked against the limits of `accuracy/precision.py`.
+"""
 MODES = {"compiled": None, "max-autotune": "max-autotune-no-cudagraphs", "CUDA graphs": "reduce-overhead"}
 WAYS: dict[str, tuple[str, str | None]] = {
     "plain": ("plain", None),
     "fast": ("fast", None),
     **{f"{graph}, {mode}": (graph, mode) for mode in MODES for graph in ("plain", "fast")},
 }
-"""Graph of each way, and how it is compiled."""
+"""Graph of each way, and the mode in which it is compiled (None: not compiled)."""
 SIDES = (64, 256, 512, 1024, 2048)
 PX = 1 << 23
-"""Pixels of a case."""
+"""Number of pixels in each case."""
 
 
 def tournament(device: torch.device, scale: float, floor: Callable[..., float], minutes: float) -> Iterator[Any]:
@@ -44,7 +47,8 @@ def tournament(device: torch.device, scale: float, floor: Callable[..., float], 
     Parameters
     ----------
     floor
-        Seconds a pixel that the device needs at least, of FLOP and values a pixel and bytes a value.
+        Function that returns the least possible seconds per pixel on the device, from FLOP per pixel, values per pixel
+        and bytes per value.
     """
     end = time.monotonic() + 60 * minutes
     for variant, filters in NETWORKS:
@@ -79,14 +83,14 @@ def tournament(device: torch.device, scale: float, floor: Callable[..., float], 
 def run_case(
     device: torch.device, case: dict[str, Any], scale: float, floor: Callable[..., float], end: float
 ) -> dict[str, Any]:
-    """Measure one case; what goes wrong is said in its line."""
+    """Measure one case, and return its line, which names the error if the case fails."""
     if time.monotonic() > end:
         return {**case, "failed": "no time was left"}
     frames = max(4, int(PX * scale) // case["side"] ** 2)
     began = time.monotonic()
     try:
         rates = measure(device, frames=frames, **case)
-    except Exception as error:  # of any compiler
+    except Exception as error:  # compilers raise errors of many types
         return {**case, "failed": f"{type(error).__name__}: {error}"[:300], "took_s": time.monotonic() - began}
     flop_per_px, values_per_px = count_work(case["filters"], case["variant"])
     floor_s = floor(flop_per_px, values_per_px, 4 if case["dtype"] == "float32" else 2)
@@ -97,7 +101,7 @@ def run_case(
 def measure(
     device: torch.device, *, variant: NetworkVariant, filters: int, side: int, frames: int, dtype: str, way: str
 ) -> dict[str, Any]:
-    """Return Mpx/s of the parts and of the whole, and the share of detections that the plain network makes, too."""
+    """Return the Mpx/s of the parts and of the whole path, and the agreement of the detections with float32."""
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = dtype != "float32"
     localizer = make_localizer(device, filters, dtype, 1 << 22, side, variant=variant)
@@ -143,7 +147,7 @@ def measure(
 
 
 def prepare(network: LocNet, way: str, dtype: torch.dtype) -> None:
-    """Have a network computed in one of the ways, in place."""
+    """Modify a network in place so that it is computed in one of the ways."""
     graph, mode = WAYS[way]
     if graph == "fast":
         use_fast_graph(network, dtype)
@@ -155,7 +159,7 @@ def prepare(network: LocNet, way: str, dtype: torch.dtype) -> None:
 
 
 def kept(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Copy what a replayed graph gives, which its next replay overwrites."""
+    """Return a function that copies the result of a replayed graph, because the next replay overwrites it."""
 
     def call(*arguments: Any) -> Tensor:
         torch.compiler.cudagraph_mark_step_begin()
@@ -170,13 +174,13 @@ def share_of_equals(one: set[tuple[int, int, int]], other: set[tuple[int, int, i
 
 
 def found_pixels(localizer: Localizer, adu: np.ndarray, windows: np.ndarray) -> set[tuple[int, int, int]]:
-    """Window, row and column of all detections."""
+    """Return window, row and column of all detections."""
     found = localizer.find(adu[: int(windows.max()) + 1], windows)
     return set(zip(found.window.tolist(), found.y_px.tolist(), found.x_px.tolist(), strict=True))
 
 
 def seconds(work: Callable[[], Any], device: torch.device, repeats: int = 10) -> float:
-    """Return the median time of one call, after two for warming up (one on a CPU)."""
+    """Return the median time of one call, after two calls for warming up (one on a CPU)."""
     warm, taken = (2 if device.type == "cuda" else 1), []
     for _ in range(repeats + warm):
         if device.type == "cuda":

@@ -1,9 +1,10 @@
-"""Where the time of a training step goes: simulation, forward, loss, backward, optimiser.
+"""Measure the time of a training step and the shares of simulation, forward pass, loss, backward pass and optimiser.
 
     python benchmarks/training_step.py [--threads 1] [--steps 10] [--filters 24]
 
-One JSON line for each network, precision and batch size: seconds of CPU time a step (on a GPU, of time) and of each
-part, and microseconds a target frame. The parts are those of `lls_decode.training.step.take_step`, in its order.
+The program prints one JSON line for each network, precision and batch size: CPU seconds per step (seconds on a GPU),
+the share of each part, and microseconds per target frame. The parts are those of
+`lls_decode.training.step.take_step`, in the same order.
 """
 
 import argparse
@@ -31,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--filters", type=int, default=24, help="Of the published network; the light one has 64.")
+    parser.add_argument(
+        "--filters", type=int, default=24, help="Filters of the published network; the light network has 64."
+    )
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -52,7 +55,7 @@ def main() -> None:
 
 
 def measure(config: TrainingConfig, device: torch.device, steps: int) -> dict[str, float]:
-    """Mean seconds a step and share of each part; the first steps are left out."""
+    """Return the mean seconds per step and the share of each part, without the first two steps."""
     state, scaling = new_state(config, device, restarts=[]), choose_scaling(config)
     network, lower = state.network.train(), config.precision == "bfloat16"
     clock = time.process_time if device.type == "cpu" else time.perf_counter

@@ -1,4 +1,4 @@
-"""Cameras of tests: one in memory, and a third kind that only the tests know."""
+"""Cameras for tests: an sCMOS camera with maps in memory, and a kind of camera that only the tests define."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from lls_decode.optics import CameraModel
 
 
 def scmos_model(offset: Any, gain: Any, variance: Any, quantum_efficiency: float = 1.0) -> CameraModel:
-    """An sCMOS camera from numbers or maps in memory."""
+    """Return an sCMOS camera model from numbers or from maps in memory."""
     config = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=0.0, quantum_efficiency=quantum_efficiency)
     values = {"offset_adu": offset, "gain_adu_per_e": gain, "variance_adu2": variance}
     return CameraModel(config, {name: torch.as_tensor(value) for name, value in values.items()})
 
 
 class PhotonCounter(BaseCamera):
-    """A camera that counts photo-electrons without read noise, above a pedestal, and misses none."""
+    """A camera that counts photoelectrons above a pedestal, without read noise and without losses."""
 
     kind: Literal["photon-counter"] = "photon-counter"
     pedestal_adu: float = Field(ge=0)
@@ -55,7 +55,7 @@ class PhotonCounter(BaseCamera):
 
 @contextmanager
 def listed(camera: type[BaseCamera]) -> Iterator[None]:
-    """Every configuration knows a camera, by the one line that lists it."""
+    """Make configurations accept a kind of camera while the context lasts, by adding it to ``CAMERAS``."""
     CAMERAS.append(camera)
     yield
     CAMERAS.remove(camera)

@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests needs."""
+"""Fixtures shared by several folders of tests."""
 
 import logging
 import os
@@ -16,15 +16,18 @@ WITHOUT_POSIX = Path(__file__).parent / "without_posix"
 
 
 def take_posix_away() -> None:
-    """Before any module of ours is imported, and in processes that tests start."""
+    """Hide POSIX from lls_decode in this process and in processes that tests start.
+
+    Call this function before any module of lls_decode is imported.
+    """
     assert not any(name.partition(".")[0] == "lls_decode" for name in sys.modules)
     others = [item for item in os.environ.get("PYTHONPATH", "").split(os.pathsep) if item]
-    if str(WITHOUT_POSIX) not in others:  # as in the workers of pytest-xdist, where Python has read it
+    if str(WITHOUT_POSIX) not in others:  # in workers of pytest-xdist Python has already loaded sitecustomize.py
         os.environ["PYTHONPATH"] = os.pathsep.join([str(WITHOUT_POSIX), *others])
         runpy.run_path(str(WITHOUT_POSIX / "sitecustomize.py"))
 
 
-if "--without-posix" in sys.argv:  # other files of this name are imported next
+if "--without-posix" in sys.argv:  # the conftest.py files imported after this one import lls_decode
     take_posix_away()
 
 
@@ -32,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--without-posix",
         action="store_true",
-        help="take away from lls_decode what Windows lacks (tests/without_posix), also in processes that tests start",
+        help="hide from lls_decode everything that Windows lacks (see tests/without_posix), also in processes that "
+        "tests start",
     )
 
 
@@ -45,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"without POSIX: {marker.args[0]}"))
 
 
-# Networks in tests are tiny: a second thread costs more than it gives, on a busy machine a hundred times as much.
+# Networks in tests are tiny: a second thread costs more than it gains, a hundred times as much on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -53,7 +57,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of third-party sample data, which is not part of the project."""
+    """Return the folder of third-party sample data, which is not part of the project."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"third-party sample data not found in {SHARED_DATA}")
     return SHARED_DATA
@@ -61,19 +65,25 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def root_logger() -> Iterator[None]:
-    """The root logger as it was: a command that a test calls logs to a stream that is closed after the test."""
+    """Restore the root logger after each test.
+
+    A command that a test calls makes the root logger write to a stream that is closed when the test ends.
+    """
     root = logging.getLogger()
     level = root.level
     yield
     for handler in list(root.handlers):
-        if type(handler) is logging.StreamHandler:  # not those of pytest, which are of other kinds
+        if type(handler) is logging.StreamHandler:  # handlers of pytest are of subclasses and stay
             root.removeHandler(handler)
     root.setLevel(level)
 
 
 @pytest.fixture
 def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system in memory, with options of mount (``size=64k``, ``ro``), and gives its folder."""
+    """Return a function that mounts a file system in memory and returns its folder.
+
+    The argument of the function holds options of ``mount``, for example ``size=64k`` or ``ro``.
+    """
     mounted: list[Path] = []
 
     def mount(options: str) -> Path:
@@ -97,7 +107,7 @@ def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """An S3 server with an empty bucket that everybody may list; its address."""
+    """Start an S3 server with an empty bucket that anybody can list, and return the server's address."""
     boto3 = pytest.importorskip("boto3")
     pytest.importorskip("obstore")
     server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -113,7 +123,7 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials in the environment, and nowhere else."""
+    """Provide S3 credentials through environment variables only."""
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
@@ -128,7 +138,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def s3(moto: str, credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """A gate before the S3 server, which the environment names as the endpoint."""
+    """Put a gate in front of the S3 server and make the gate the S3 endpoint in the environment."""
     with serve(gate_handler(moto)) as gate:
         monkeypatch.setenv("AWS_ENDPOINT_URL", gate.address)
         yield gate
@@ -136,6 +146,6 @@ def s3(moto: str, credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def web(tmp_path: Path, credentials: None) -> Iterator[Served]:
-    """A web server of the test's folder."""
+    """Serve the test's folder over HTTP."""
     with serve(folder_handler(tmp_path)) as server:
         yield server

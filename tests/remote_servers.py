@@ -1,7 +1,7 @@
-"""Real servers on this machine: one that serves a folder over HTTP with ranges, and a gate before any server.
+"""Real servers on this machine: a web server of a folder (with range requests), and a gate in front of any server.
 
-The gate forwards requests to a server (moto's S3), counts their bytes and does what accidents do: answers with an error
-status, cuts the connection in the middle of an answer, is gone for a while.
+The gate forwards requests to a server (moto's S3) and counts the bytes of the answers. It also reproduces accidents:
+it answers with an error status, cuts the connection in the middle of an answer, or disappears for a while.
 """
 
 import re
@@ -17,25 +17,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-BUCKET = "labdata"  # Google's client encodes a hyphen, which the server of the tests does not understand
+BUCKET = "labdata"  # no hyphen: Google's client encodes hyphens, and the tests' server does not decode them
 SECRET = "hush-SECRET-hush"
-"""What no record may hold."""
+"""A secret that must not appear in any record."""
 _DATED = {"Last-Modified": "Tue, 01 Jan 2030 00:00:00 GMT", "ETag": '"1"'}
 
 
 @dataclass
 class Accident:
-    """What happens to requests whose path fits."""
+    """A fault that the server applies to requests whose path matches a pattern."""
 
     pattern: str
     kind: int | str
-    """A status, or ``cut``."""
+    """HTTP status of the answer, or ``cut`` to cut the connection in the middle of the answer."""
     times: int = 10**9
+    """Number of requests that the fault still applies to."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A request and what became of it."""
+    """A request and the server's answer to it."""
 
     method: str
     path: str
@@ -64,7 +65,7 @@ class Served:
 
     @property
     def upstream(self) -> str:
-        """Address of the server behind a gate."""
+        """Address of the server behind the gate."""
         return self._handler.upstream
 
     def start(self) -> None:
@@ -76,7 +77,7 @@ class Served:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self) -> None:
-        """Be gone: nobody listens, and connections are cut."""
+        """Stop listening, and cut all connections."""
         self._server.shutdown()
         self._server.server_close()
         for connection in list(self._server.connections):
@@ -103,7 +104,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(*arguments)
 
     def handle_error(self, *_: Any) -> None:
-        """Clients that go away are expected."""
+        """Ignore errors: tests expect clients to disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -158,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def folder_handler(folder: Path, *, ranges: bool = True) -> type[_Handler]:
-    """Serve the files of a folder, as a web server does."""
+    """Return a handler that serves the files of a folder like a web server, with or without range requests."""
 
     class Handler(_Handler):
         def answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -184,7 +185,7 @@ def folder_handler(folder: Path, *, ranges: bool = True) -> type[_Handler]:
 
 
 def gate_handler(address: str) -> type[_Handler]:
-    """Forward requests to another server, signatures and all."""
+    """Return a handler that forwards requests to another server unchanged, including their signatures."""
 
     class Handler(_Handler):
         upstream = address
@@ -209,7 +210,7 @@ def _end_to_end(headers: Any) -> dict[str, str]:
 
 @contextmanager
 def serve(handler: type[_Handler], **options: Any) -> Iterator[Served]:
-    """A server for a while."""
+    """Run a server until the context ends."""
     served = Served(handler, **options)
     try:
         yield served
@@ -231,7 +232,7 @@ def upload(endpoint: str, bucket: str, folder: Path, prefix: str, *, acl: str = 
 
 
 def zip_store(folder: Path, path: Path, *, compressed: bool = False) -> Path:
-    """Zip a store, without compression unless it is asked for."""
+    """Write a store to a zip file, by default without compression."""
     import zipfile
 
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED

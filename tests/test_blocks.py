@@ -1,4 +1,7 @@
-"""Which frames a block owns and reads, and which pixels a tile does: all small layouts, ragged ends included."""
+"""Frames that a block owns and reads, and pixels that a tile owns and reads, for all small layouts.
+
+The layouts include those whose last block or tile is smaller than the others.
+"""
 
 import itertools
 
@@ -26,7 +29,7 @@ def owned(block: Block) -> list[tuple[int, int]]:
 
 
 def neighbours(context: ContextKind, volume: int, plane: int, num_volumes: int, planes: int) -> list[tuple[int, int]]:
-    """Previous, this, next as the design has it; the edge frame is repeated."""
+    """Return the previous, the current and the next frame as the design defines them; edge frames are repeated."""
     if context == "plane":
         return [(volume, min(max(plane + d, 0), planes - 1)) for d in (-1, 0, 1)]
     if context == "time":
@@ -40,7 +43,7 @@ def test_every_frame_is_owned_once() -> None:
         assert sorted(frames) == list(itertools.product(range(v), range(p))), (context, v, p, size)
 
 
-def test_windows_hold_the_right_neighbours() -> None:
+def test_windows_hold_the_neighbours_of_their_frame() -> None:
     for context, v, p, size in cases():
         for block in plan(context, v, p, size):
             for window in block.windows:
@@ -48,7 +51,7 @@ def test_windows_hold_the_right_neighbours() -> None:
                 assert seen == neighbours(context, *seen[1], v, p), (context, v, p, size, block)
 
 
-def test_blocks_of_a_part_own_its_volumes_and_see_those_beside_it() -> None:
+def test_blocks_of_a_part_own_its_volumes_and_read_adjacent_volumes() -> None:
     for context, v, p, size in cases():
         for first, last in [(0, v), (1, None), (None, v - 1), (1, v - 1), (-2, None), (v, None)]:
             part = plan_blocks(Layout(v, p, 8, 8), context, size, volumes=(first, last))
@@ -61,7 +64,7 @@ def test_blocks_of_a_part_own_its_volumes_and_see_those_beside_it() -> None:
                     assert seen == neighbours(context, *seen[1], v, p), (context, v, p, size, block)
 
 
-def test_no_frame_is_read_in_vain() -> None:
+def test_every_frame_that_a_block_reads_is_used() -> None:
     for context, v, p, size in cases():
         for block in plan(context, v, p, size):
             assert set(block.windows.flatten()) == set(range(block.num_read))
@@ -69,8 +72,8 @@ def test_no_frame_is_read_in_vain() -> None:
             assert block.num_owned == len(block.windows)
 
 
-def test_windows_reach_one_position_and_go_forward() -> None:
-    """What the engine counts on when it carries features over from one batch to the next."""
+def test_windows_advance_and_reach_at_most_one_position_to_each_side() -> None:
+    """The engine relies on this order when it carries features over from one batch to the next."""
     for context, v, p, size in cases():
         for block in plan(context, v, p, size):
             previous, this, following = block.windows.T
@@ -79,7 +82,7 @@ def test_windows_reach_one_position_and_go_forward() -> None:
             assert (np.diff(this) > 0).all()
 
 
-def test_shards_joined_by_number_are_sorted() -> None:
+def test_shards_concatenated_by_block_number_are_sorted() -> None:
     for context, v, p, size in cases():
         blocks = plan(context, v, p, size)
         assert [block.index for block in blocks] == list(range(len(blocks)))
@@ -87,7 +90,8 @@ def test_shards_joined_by_number_are_sorted() -> None:
             assert max(owned(before)) < min(owned(after)), (context, v, p, size)
 
 
-def test_blocks_have_about_the_size_asked_for() -> None:
+def test_blocks_are_not_larger_than_requested() -> None:
+    """With context in time, a block of at least one whole volume is allowed."""
     for context, v, p, size in cases():
         largest = max(block.num_owned for block in plan(context, v, p, size))
         assert largest <= (max(size, p) if context == "time" else size)
@@ -99,12 +103,12 @@ BLOCK = Block(3, 2, 4, 0, 5, num_volumes=6, planes_per_volume=5, context="time")
 @pytest.mark.parametrize(
     ("context", "volumes_read", "planes_read", "first_frames"),
     [
-        pytest.param("none", (2, 4), (0, 5), [(2, 0), (2, 1)], id="without context nothing more is read"),
-        pytest.param("plane", (2, 4), (0, 5), [(2, 0), (2, 1)], id="a volume is a whole sequence of planes"),
-        pytest.param("time", (1, 5), (0, 5), [(1, 0), (2, 0)], id="a plane through time: sequence-major"),
+        pytest.param("none", (2, 4), (0, 5), [(2, 0), (2, 1)], id="without context only owned frames are read"),
+        pytest.param("plane", (2, 4), (0, 5), [(2, 0), (2, 1)], id="context in planes needs no adjacent volume"),
+        pytest.param("time", (1, 5), (0, 5), [(1, 0), (2, 0)], id="context in time reads plane by plane"),
     ],
 )
-def test_reading(
+def test_frames_that_a_block_reads(
     context: ContextKind, volumes_read: tuple[int, int], planes_read: tuple[int, int], first_frames: list[object]
 ) -> None:
     block = Block(3, 2, 4, 0, 5, num_volumes=6, planes_per_volume=5, context=context)
@@ -113,12 +117,12 @@ def test_reading(
     assert [tuple(frame) for frame in block.frames[:2].tolist()] == first_frames
 
 
-def test_a_block_survives_its_record() -> None:
+def test_a_block_can_be_restored_from_its_record() -> None:
     assert Block(**BLOCK.to_dict()) == BLOCK
     assert BLOCK.id == "b000003"
 
 
-def test_an_empty_block_is_a_mistake() -> None:
+def test_a_block_size_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         plan_blocks(Layout(1, 1, 8, 8), "none", 0)
 
@@ -127,7 +131,7 @@ def test_an_empty_dataset_has_no_blocks() -> None:
     assert plan_blocks(Layout(0, 3, 8, 8), "plane", 4) == ()
 
 
-def test_planning_ten_million_frames_takes_no_arrays() -> None:
+def test_planning_ten_million_frames_allocates_no_arrays() -> None:
     blocks = plan_blocks(Layout(70_000, 150, 512, 512), "plane", 512)
     assert sum(block.num_owned for block in blocks) == 70_000 * 150
     assert not any("frames" in vars(block) for block in blocks[:10])
@@ -141,11 +145,11 @@ def test_tiles_own_every_pixel_once(halo: int, multiple: int) -> None:
         owners = np.zeros((height, width), dtype=int)
         for tile in tiles:
             owners[tile.y_start : tile.y_stop, tile.x_start : tile.x_stop] += 1
-            check_reading(tile, height, width, halo, 2 * halo, multiple)
+            check_read_range(tile, height, width, halo, 2 * halo, multiple)
         assert (owners == 1).all()
 
 
-def check_reading(
+def check_read_range(
     tile: Tile, height: int, width: int, halo_y: int, halo_x: int, multiple: int, *, owned_multiple: int = 0
 ) -> None:
     for start, stop, read_start, read_stop, length, halo in (
@@ -155,29 +159,31 @@ def check_reading(
         assert start % (owned_multiple or multiple) == 0
         assert read_start % multiple == 0
         assert 0 <= read_start <= start < stop <= read_stop <= length
-        assert read_start == 0 or start - read_start >= halo, "the halo is there, or the true edge"
+        assert read_start == 0 or start - read_start >= halo, "the read range includes the halo or ends at the edge"
         assert read_stop == length or read_stop - stop >= halo
-        assert read_stop == length or read_stop % multiple == 0, "padding happens at true edges only"
+        assert read_stop == length or read_stop % multiple == 0, "padding is needed only at edges of the frame"
 
 
 @pytest.mark.parametrize("multiple", [1, 4])
 @pytest.mark.parametrize("halo", [0, 3, 4, 9])
-def test_a_part_of_a_frame_reads_what_a_tile_does(halo: int, multiple: int) -> None:
+def test_a_region_of_interest_is_read_like_a_tile(halo: int, multiple: int) -> None:
     for start, stop in itertools.combinations(range(0, 30), 2):
         part = plan_part(30, 29, y=(start, stop), x=(3, 7), halo_yx_px=(halo, 2 * halo), multiple=multiple)
         assert (part.y_start, part.y_stop, part.x_start, part.x_stop) == (start, stop, 3, 7)
-        check_reading(part, 30, 29, halo, 2 * halo, multiple, owned_multiple=1)
-        assert start - part.read_y_start < halo + multiple, "and no more"
+        check_read_range(part, 30, 29, halo, 2 * halo, multiple, owned_multiple=1)
+        assert start - part.read_y_start < halo + multiple, "no more than the halo and the padding is read"
         assert part.read_y_stop - stop < halo + multiple
 
 
-def test_one_tile_is_the_whole_frame() -> None:
+def test_tile_size_zero_gives_one_tile_of_the_whole_frame() -> None:
     assert plan_tiles(15, 9, tile_px=0, halo_y_px=44, halo_x_px=44, multiple=4) == (Tile(0, 15, 0, 9, 0, 15, 0, 9),)
 
 
 @pytest.mark.parametrize("context", ["none", "time", "plane"])
 @pytest.mark.parametrize(("planes", "block_frames"), [(1, 1), (1, 3), (4, 3), (4, 4), (4, 9)])
-def test_settled_blocks_stay_as_the_dataset_grows(context: ContextKind, planes: int, block_frames: int) -> None:
+def test_settled_blocks_do_not_change_while_the_dataset_grows(
+    context: ContextKind, planes: int, block_frames: int
+) -> None:
     def layout(volumes: int) -> Layout:
         return Layout(volumes, planes, 8, 8)
 
@@ -191,12 +197,12 @@ def test_settled_blocks_stay_as_the_dataset_grows(context: ContextKind, planes: 
                 np.testing.assert_array_equal(block.windows, final.windows)
         next_one = plan_blocks(layout(12), context, block_frames)[len(settled)]
         ahead = 1 if context == "time" else 0
-        assert next_one.volume_stop + ahead > volumes, "a block that could be done is left out"
+        assert next_one.volume_stop + ahead > volumes, "the next block could already be processed"
         for start in range(len(settled) + 2):
             assert plan_settled_blocks(layout(volumes), context, block_frames, start=start) == settled[start:]
 
 
-def test_same_work_is_the_same_frames_and_windows() -> None:
+def test_blocks_are_the_same_work_if_their_frames_and_windows_agree() -> None:
     def same(one: Block, other: Block) -> bool:
         pairs = ((one.frames, other.frames), (one.windows, other.windows))
         return one.index == other.index and all(np.array_equal(a, b) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Emitters on the host."""
+"""Emitters in host memory."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from lls_decode.emitters import Emitters
 COLUMNS = {"frame": [3, 1, 2], "x_nm": [10, 20.5, 30], "y_nm": [1.0, 2.0, 3.0]}
 
 
-def test_absent_columns_are_unknown() -> None:
+def test_absent_columns_are_filled_with_unknown_values() -> None:
     emitters = Emitters.from_columns(COLUMNS)
     assert len(emitters) == 3
     assert emitters.frame.dtype == np.int64
@@ -17,7 +17,7 @@ def test_absent_columns_are_unknown() -> None:
     assert emitters.id.tolist() == [-1, -1, -1]
 
 
-def test_columns_of_a_table_are_taken_over() -> None:
+def test_known_columns_of_a_table_are_copied() -> None:
     emitters = Emitters.from_columns({**COLUMNS, "photons": [5, 6, 7], "id": [7, 8, 9], "unrelated": [0, 0, 0]})
     assert emitters.photons.dtype == np.float64
     assert emitters.photons.tolist() == [5.0, 6.0, 7.0]

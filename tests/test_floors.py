@@ -1,4 +1,4 @@
-"""Imports point down (STYLE.md, "Floors"), and torch stays where it is needed."""
+"""Modules import only from lower floors (STYLE.md, "Floors"), and only folders that need torch import it."""
 
 import ast
 import subprocess
@@ -61,21 +61,21 @@ FLOORS = {
 KNOWN_TO_CLUSTER = {
     "lls_decode", "lls_decode.errors", "lls_decode.documents", "lls_decode.config.base", "lls_decode.system",
 }  # fmt: skip
-"""All of ours that ``cluster/`` may import: how to say no, how to read YAML and JSON, which signals there are. Nothing
-of microscopy."""
+"""Modules of lls_decode that ``cluster/`` may import: errors, YAML and JSON documents, system calls, and the base class
+of configurations. None of them concerns microscopy."""
 
 TORCH_FOLDERS = {f"lls_decode.{name}" for name in ("optics", "model", "simulate", "refine", "localize", "training")}
 TORCH_FREE = {"lls_decode.model", "lls_decode.model.info", "lls_decode.model.weights"}
-"""Read by planning, which runs without torch."""
+"""Modules of torch folders that must not import torch, because planning imports them."""
 TORCH_LATE = {name for name in FLOORS if name.startswith("lls_decode.pipelines")}
-"""May import torch inside a function: when a worker's first task arrives, when a doctor looks at it."""
+"""Folders that may import torch inside functions only: for a worker's first task, and for the checks of ``doctor``."""
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 @cache
 def sources() -> dict[str, Path]:
-    """Installed name and file of every module of ours."""
+    """Return the file of every module of lls_decode by its installed name."""
     found = {}
     for folder, package in (("lls_decode", ()), ("pipelines", ("lls_decode",)), ("cluster", ("lls_decode",))):
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -85,7 +85,7 @@ def sources() -> dict[str, Path]:
 
 
 def unit(module: str) -> str:
-    """The entry of the floor table that a module belongs to."""
+    """Return the entry of ``FLOORS`` that a module belongs to."""
     name = module
     while name not in FLOORS:
         name, _, last = name.rpartition(".")
@@ -95,7 +95,7 @@ def unit(module: str) -> str:
 
 
 def imports(module: str, path: Path) -> Iterator[tuple[str, bool]]:
-    """Modules that a module imports anywhere in its text, and whether that happens when it is imported."""
+    """Yield each module that a module imports, and whether importing the module imports it at once."""
     tree = ast.parse(path.read_text())
     lazy = {id(node) for function in ast.walk(tree) if isinstance(function, FUNCTIONS) for node in ast.walk(function)}
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
@@ -131,7 +131,7 @@ def test_cluster_knows_nothing_of_microscopy(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", sorted(sources()))
-def test_torch_is_imported_only_where_the_method_is(module: str) -> None:
+def test_only_folders_of_the_method_import_torch(module: str) -> None:
     allowed = unit(module) in TORCH_FOLDERS and module not in TORCH_FREE
     torches = [at_once for name, at_once in imports(module, sources()[module]) if name.split(".")[0] == "torch"]
     if unit(module) in TORCH_LATE:
@@ -141,7 +141,7 @@ def test_torch_is_imported_only_where_the_method_is(module: str) -> None:
 
 
 def test_planning_merging_and_help_run_without_torch() -> None:
-    """The imports above are of single modules; what they pull in counts too."""
+    """No module that planning, merging and ``--help`` need imports torch, directly or through other modules."""
     light = [name for name in sorted(sources()) if unit(name) not in TORCH_FOLDERS or name in TORCH_FREE]
     assert {"lls_decode.model.info", "lls_decode.table", "lls_decode.frames", "lls_decode.evaluate"} <= set(light)
     script = (
@@ -157,7 +157,7 @@ def test_planning_merging_and_help_run_without_torch() -> None:
 
 @pytest.mark.parametrize("folder", ["pipelines", "cluster"])
 def test_folders_refuse_to_be_imported_by_another_name(folder: str) -> None:
-    """From the repository root ``import pipelines`` would find the folder, and every class in it twice."""
+    """``import pipelines`` fails in the repository root, because it would load a second copy of every class."""
     done = subprocess.run(
         [sys.executable, "-c", f"import {folder}"], capture_output=True, text=True, cwd=ROOT, check=False
     )

@@ -1,4 +1,4 @@
-"""``import lls_decode as lls``: everything that a script needs, from paths, names, arrays and dictionaries."""
+"""The front door, ``import lls_decode as lls``: functions that take paths, names, arrays and dictionaries."""
 
 import ast
 import inspect
@@ -34,9 +34,9 @@ from tests.pipelines.conftest import write_bundle, write_movie
 
 CONFIG = {"compute": {"device": "cpu"}, "compute.threads": 1, "execution.block_frames": 16}
 GROUPS = {"model", "config", "cluster"}
-"""Commands that are groups of others, which show and make files."""
+"""Commands that only group other commands and therefore have no function."""
 NAMES = {"import": "import_table"}
-"""Commands whose name is no name in Python."""
+"""Functions of commands whose name is a reserved word in Python."""
 
 SCRIPT = """
 import sys
@@ -68,7 +68,7 @@ print("all the same", result.exit_status, result.merged)
 
 
 class Place:
-    """A small movie, a small acquisition of volumes, and a model for each."""
+    """A folder with a small movie, a small dataset of volumes, and a model for each of them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -94,7 +94,7 @@ def in_memory(frames: np.ndarray[Any, Any]) -> "zarr.Array[Any]":
     return array
 
 
-def test_the_import_is_light() -> None:
+def test_importing_the_package_imports_no_heavy_library() -> None:
     heavy = ("torch", "dask", "distributed", "pandas", "zarr", "pyarrow", "numpy")
     program = f"import sys, lls_decode; dir(lls_decode); print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -105,13 +105,13 @@ COMMANDS = [command for commands in SECTIONS.values() for command in commands]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
-def test_every_command_has_its_function(command: Any) -> None:
+def test_every_command_has_a_function(command: Any) -> None:
     name = NAMES.get(command.name, command.name.replace("-", "_"))
     assert (name in lls.FRONT_DOOR) == (name not in GROUPS)
 
 
 @pytest.mark.parametrize("name", lls.FRONT_DOOR)
-def test_names_are_what_the_table_says(name: str) -> None:
+def test_names_refer_to_the_objects_listed_in_the_table(name: str) -> None:
     module, _, attribute = lls.FRONT_DOOR[name].partition(":")
     found = getattr(lls, name)
     assert inspect.unwrap(found) is inspect.unwrap(getattr(import_module(module), attribute))
@@ -119,7 +119,7 @@ def test_names_are_what_the_table_says(name: str) -> None:
     assert name in dir(lls)
 
 
-def test_the_stub_says_the_same_as_the_table() -> None:
+def test_the_stub_lists_the_same_names_as_the_table() -> None:
     tree = ast.parse(Path(lls.__file__).with_suffix(".pyi").read_text())
     imported = {
         alias.asname or alias.name: f"{node.module}:{alias.name}"
@@ -132,17 +132,17 @@ def test_the_stub_says_the_same_as_the_table() -> None:
     assert set(ast.literal_eval(exported)) == {*lls.FRONT_DOOR, "FRONT_DOOR", "__version__"}
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     assert Path(lls.__file__).with_name("py.typed").exists()
 
 
-def test_unknown_names_are_attribute_errors() -> None:
+def test_unknown_names_raise_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'localise'"):
         _ = lls.localise  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["drift", "evaluate", "export", "localize", "simulate"])
-def test_a_function_and_a_package_share_a_name(name: str) -> None:
+def test_a_function_gives_access_to_the_package_of_the_same_name(name: str) -> None:
     package = import_module(f"lls_decode.{name}")
     found: Any = getattr(lls, name)
     assert found is not package
@@ -151,12 +151,12 @@ def test_a_function_and_a_package_share_a_name(name: str) -> None:
     assert inspect.unwrap(pickle.loads(pickle.dumps(found))) is inspect.unwrap(found)
 
 
-def test_python_m_is_the_command_line() -> None:
+def test_python_m_runs_the_command_line() -> None:
     done = subprocess.run([sys.executable, "-m", "lls_decode", "--version"], capture_output=True, text=True, check=True)
     assert lls.__version__ in done.stdout
 
 
-def test_ten_lines_without_a_guard(place: Place, tmp_path: Path) -> None:
+def test_a_short_script_runs_without_a_main_guard(place: Place, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
@@ -201,7 +201,7 @@ def test_a_table_has_the_metadata_of_a_run(place: Place) -> None:
     assert b"PANDAS_ATTRS" in place.table.schema.metadata
 
 
-def test_volumes_of_planes(place: Place) -> None:
+def test_volumes_in_any_form_give_the_same_table(place: Place) -> None:
     expected = lls.localize(place.sweeps, place.plane_model, config=CONFIG)
     assert expected.num_rows > 500
     assert "xs_nm" in expected.column_names
@@ -214,7 +214,7 @@ def test_volumes_of_planes(place: Place) -> None:
     assert rows.compute(scheduler="sync").reset_index(drop=True).equals(expected.to_pandas())
 
 
-def test_parts_of_an_array(place: Place) -> None:
+def test_a_part_of_an_array_gives_the_table_of_the_same_part_of_a_file(place: Place) -> None:
     config = {**CONFIG, "part": {"volumes": [10, 30], "roi": {"x": [8, 40], "y": [4, 20]}}}
     expected = place.localize(place.movie, config)
     assert 50 < expected.num_rows < place.table.num_rows
@@ -224,7 +224,7 @@ def test_parts_of_an_array(place: Place) -> None:
 
 def test_arrays_are_read_block_by_block(place: Place) -> None:
     class Recording:
-        """An array that knows what was asked of it."""
+        """An array that records the largest number of frames read at once."""
 
         shape, dtype = place.frames.shape, place.frames.dtype
 
@@ -238,10 +238,10 @@ def test_arrays_are_read_block_by_block(place: Place) -> None:
 
     array = Recording()
     assert place.localize(array).equals(place.table)
-    assert array.largest == 18  # a block and its neighbours
+    assert array.largest == 18  # a block and one frame of context on either side
 
 
-def test_a_dask_array_computes_each_block_alone(place: Place) -> None:
+def test_a_block_computes_only_its_own_frames_of_a_dask_array(place: Place) -> None:
     computed: list[int] = []
 
     def frame(block_info: Any = None) -> Any:
@@ -253,7 +253,7 @@ def test_a_dask_array_computes_each_block_alone(place: Place) -> None:
     rows = lls.to_dask_dataframe(lazy, place.model, config=CONFIG)
     computed.clear()
     part = rows.partitions[1].compute(scheduler="sync")
-    assert sorted(computed) == list(range(15, 33))  # a block and its neighbours
+    assert sorted(computed) == list(range(15, 33))  # a block and one frame of context on either side
     expected = place.table.to_pandas()
     expected = expected[(expected.frame >= 16) & (expected.frame < 32)]
     assert part.reset_index(drop=True).equals(expected.reset_index(drop=True))
@@ -297,7 +297,7 @@ def test_without_pandas_a_dataframe_is_refused(place: Place, monkeypatch: pytest
         lls.to_dask_dataframe(place.movie, place.model)
 
 
-def test_configurations_in_every_form(place: Place, tmp_path: Path) -> None:
+def test_configurations_of_every_form_give_the_same_run(place: Place, tmp_path: Path) -> None:
     nested = {"compute": {"device": "cpu", "threads": 1}, "execution": {"block_frames": 16}}
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(nested))
@@ -315,7 +315,7 @@ def test_a_model_by_name_and_an_empty_configuration_build_a_localizer() -> None:
     assert localizer.geometry == localizer.bundle.info.geometry
 
 
-def test_a_resolved_configuration_says_the_same(place: Place, tmp_path: Path) -> None:
+def test_a_resolved_configuration_gives_the_same_run(place: Place, tmp_path: Path) -> None:
     plan = make_plan(place.movie, place.model, tmp_path, CONFIG)
     assert type(plan.config) is ResolvedRunConfig
     plain = RunConfig.model_validate(plan.config.to_dict())
@@ -326,7 +326,7 @@ def test_a_resolved_configuration_says_the_same(place: Place, tmp_path: Path) ->
         parse(ResolvedRunConfig, {"pixel_size": {"x_nm": 100, "y_nm": 100}}, source="test")
 
 
-def test_an_opened_dataset_keeps_what_a_call_does_not_say(place: Place) -> None:
+def test_an_opened_dataset_provides_the_settings_that_a_call_omits(place: Place) -> None:
     opened = lls.open(place.movie, axes="tyx", config={**CONFIG, "detection.accept": 1.2})
     kept = lls.localize(opened, place.model)
     assert 0 < kept.num_rows < place.table.num_rows
@@ -337,7 +337,7 @@ def test_an_opened_dataset_keeps_what_a_call_does_not_say(place: Place) -> None:
     assert metadata.run_digest == settle_here(command).run_digest
 
 
-def test_a_lost_chunk_is_no_silence(place: Place) -> None:
+def test_a_lost_chunk_raises_an_error(place: Place) -> None:
     array = in_memory(place.frames)
     store: Any = array.store
     del store._store_dict["c/3/0/0"]
@@ -352,7 +352,7 @@ def nan_frames(place: Place) -> Any:
 
 
 def call(name: str, *arguments: Any, **options: Any) -> Callable[[Place], Any]:
-    """A call of the front door; functions among the arguments are given the place."""
+    """Return a function of a place that calls the front door; callable arguments are first called with the place."""
 
     def run(place: Place) -> Any:
         given = [item(place) if callable(item) else item for item in arguments]
@@ -435,7 +435,7 @@ WRONG: dict[str, tuple[Callable[[Place], Any], type[LlsDecodeError], str]] = {
 
 
 @pytest.mark.parametrize(("wrong", "error", "words"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_use_is_one_sentence(
+def test_wrong_use_gives_a_message_of_one_line(
     wrong: Callable[[Place], Any],
     error: type[LlsDecodeError],
     words: str,
@@ -452,7 +452,7 @@ def test_wrong_use_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_that_name_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_not_mistaken_for_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lls-paint").mkdir()
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -461,7 +461,7 @@ def test_a_folder_of_that_name_is_no_model(tmp_path: Path, monkeypatch: pytest.M
         find_bundle("mine")
 
 
-def test_a_file_keeps_the_camera_of_an_opened_dataset(place: Place, tmp_path: Path) -> None:
+def test_a_configuration_file_keeps_the_camera_of_an_opened_dataset(place: Place, tmp_path: Path) -> None:
     camera = {"kind": "scmos", "offset_adu": 90.0, "gain_adu_per_e": 1.0, "variance_adu2": 2.0}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"detection": {"accept": 0.7}}))
     opened = lls.open(place.movie, config={**CONFIG, "camera": camera})

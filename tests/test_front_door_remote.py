@@ -1,4 +1,4 @@
-"""The front door takes addresses: over HTTP every function gives what it gives for a local path."""
+"""The front door accepts addresses: every function gives the same result over HTTP as for a local path."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def expected(folder: Path) -> Any:
     return lls.localize(folder / "movie.zarr", folder / "time.lls", config=CONFIG)
 
 
-def test_open_and_localize(folder: Path, movie: str, expected: Any) -> None:
+def test_opening_and_localizing_by_address_equals_the_local_result(folder: Path, movie: str, expected: Any) -> None:
     model = folder / "time.lls"
     opened = lls.open(movie)
     assert (opened.path, opened.shape) == (movie, (50, 1, 40, 48))
@@ -56,21 +56,23 @@ def test_open_and_localize(folder: Path, movie: str, expected: Any) -> None:
     assert rows.compute(scheduler="sync").reset_index(drop=True).equals(expected.to_pandas())
 
 
-def test_a_run_its_workers_and_its_resumption(folder: Path, movie: str, expected: Any, tmp_path: Path) -> None:
+def test_a_run_of_an_address_can_be_resumed_with_a_local_copy(
+    folder: Path, movie: str, expected: Any, tmp_path: Path
+) -> None:
     result = lls.run(movie, folder / "time.lls", tmp_path / "out", config=CONFIG, workers=1, report=False)
     assert result.exit_status == 0
     table = lls.read_table(tmp_path / "out/localizations.parquet")
     assert table.equals(expected)
     assert table.schema.metadata[b"lls_decode"].decode().count(movie) >= 1
     (tmp_path / "out/localizations.parquet").unlink()
-    local = folder / "movie.zarr"  # a copy: the same run
+    local = folder / "movie.zarr"  # a copy of the dataset belongs to the same run
     assert (
         lls.run(local, folder / "time.lls", tmp_path / "out", config=CONFIG, workers=1, report=False).exit_status == 0
     )
     assert lls.read_table(tmp_path / "out/localizations.parquet").equals(expected)
 
 
-def test_a_batch(movie: str, folder: Path, expected: Any, tmp_path: Path) -> None:
+def test_a_batch_accepts_addresses_and_paths(movie: str, folder: Path, expected: Any, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.csv"
     sheet.write_text(f"dataset\n{movie}\n{folder / 'movie.zarr'}\n")
     lls.batch(sheet, tmp_path / "out", model=folder / "time.lls", config=CONFIG, workers=1)
@@ -80,7 +82,7 @@ def test_a_batch(movie: str, folder: Path, expected: Any, tmp_path: Path) -> Non
         assert lls.read_table(table).equals(expected)
 
 
-def test_looking_and_copying(movie: str, folder: Path, tmp_path: Path) -> None:
+def test_inspect_preview_and_convert_accept_an_address(movie: str, folder: Path, tmp_path: Path) -> None:
     assert lls.inspect(movie, camera_frames=8)["path"] == movie
     lls.preview(movie, folder / "time.lls", tmp_path / "a.png", config=CONFIG, volume=3)
     assert (tmp_path / "a.png").stat().st_size > 1000
@@ -90,7 +92,7 @@ def test_looking_and_copying(movie: str, folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(copied, frames)
 
 
-def test_what_is_refused(movie: str, folder: Path, web: Served) -> None:
+def test_addresses_that_cannot_be_used_are_refused(movie: str, folder: Path, web: Served) -> None:
     model, opened = folder / "time.lls", lls.open(movie)
     to_file_system = "is an address, and results are written to a file system only"
     refused = (
@@ -109,7 +111,9 @@ def test_what_is_refused(movie: str, folder: Path, web: Served) -> None:
         assert "hush" not in str(caught.value)
 
 
-def test_a_server_that_fails_is_no_lost_frame(movie: str, web: Served, folder: Path, monkeypatch: Any) -> None:
+def test_a_failing_server_is_a_storage_error_and_not_a_lost_frame(
+    movie: str, web: Served, folder: Path, monkeypatch: Any
+) -> None:
     from lls_decode.frames.storage import client as clients
 
     monkeypatch.setattr(clients, "PATIENCE_S", 0.3)
@@ -119,7 +123,7 @@ def test_a_server_that_fails_is_no_lost_frame(movie: str, web: Served, folder: P
         lls.localize(opened, folder / "time.lls", config=CONFIG)
 
 
-def test_the_import_needs_no_client() -> None:
+def test_importing_the_package_imports_no_storage_client() -> None:
     program = "import sys, lls_decode as lls; lls.open; print([m for m in ('obstore', 'boto3') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The packages that pyproject.toml lists are the folders that hold Python files."""
+"""The packages listed in pyproject.toml are exactly the folders that hold Python files."""
 
 import tomllib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {"lls_decode": "lls_decode", "pipelines": "lls_decode.pipelines", "cluster": "lls_decode.cluster"}
-"""Folder of the repository and the package it is installed as."""
+"""Installed package of each source folder of the repository."""
 
 
 def test_every_folder_is_installed() -> None:
@@ -19,8 +19,8 @@ def test_every_folder_is_installed() -> None:
     assert set(listed) == found
 
 
-def test_every_package_says_what_it_is_for() -> None:
-    """A folder without ``__init__.py`` would be a namespace package, which is not installed."""
+def test_every_folder_has_an_init_file() -> None:
+    """A folder without ``__init__.py`` would be a namespace package, and setuptools would not install it."""
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):
             assert (path.parent / "__init__.py").is_file()

@@ -1,4 +1,4 @@
-"""What a system may lack is named in one module; paths of Windows are read as such; names suit every system."""
+"""Portability: one module wraps the system calls that Windows lacks, and paths and file names suit every system."""
 
 import ast
 import os
@@ -47,10 +47,10 @@ POSIX_NAMES = {
 }
 ALLOWED = {
     "lls_decode/system.py": {"os.rename", "Path.rename", "os.replace", "os.fsync", "ctypes.CDLL"},
-    "pipelines/journal/json_lines.py": {"os.fsync"},  # of a file that it writes
+    "pipelines/journal/json_lines.py": {"os.fsync"},  # called for a file open for writing
     "pipelines/doctor/folder.py": {"os.fsync"},
-    "cluster/slurm/rendezvous.py": {"os.fsync", "Path.replace"},  # SLURM
-    "cluster/slurm/worker.py": {"os.kill"},  # SLURM
+    "cluster/slurm/rendezvous.py": {"os.fsync", "Path.replace"},  # SLURM runs on Linux only
+    "cluster/slurm/worker.py": {"os.kill"},  # SLURM runs on Linux only
 }
 
 
@@ -59,7 +59,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def posix_only(path: Path) -> Iterator[str]:
-    """Names in a module that a system may lack, or that behave in another way there."""
+    """Yield the names that a module uses and that Windows lacks or implements differently."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.attr in POSIX_NAMES.get(node.value.id, ()):
@@ -77,13 +77,13 @@ def posix_only(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_one_module_knows_what_systems_lack(path: Path) -> None:
+def test_only_the_system_module_uses_names_that_windows_lacks(path: Path) -> None:
     found = set(posix_only(path)) - ALLOWED.get(path.relative_to(ROOT).as_posix(), set())
     assert not found, f"{sorted(found)}: use lls_decode.system"
 
 
 def texts_without_encoding(path: Path) -> Iterator[int]:
-    """Lines that read or write text as the system's language has it: not in UTF-8 on Windows."""
+    """Yield the lines that read or write text in the system's default encoding, which is not UTF-8 on Windows."""
     for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Call) or any(word.arg in ("encoding", None) for word in node.keywords):
             continue
@@ -96,7 +96,7 @@ def texts_without_encoding(path: Path) -> Iterator[int]:
 
 
 def is_text_mode(node: ast.Call, words: dict[str | None, ast.expr]) -> bool:
-    """Whether a call opens a file as text: ``open(path)``, ``path.open("w")``, ``os.fdopen(file, "w")``."""
+    """Return whether a call opens a file as text: ``open(path)``, ``path.open("w")``, ``os.fdopen(file, "w")``."""
     modes = [*node.args[:2], *(value for name, value in words.items() if name == "mode")]
     constants = [item.value for item in modes if isinstance(item, ast.Constant) and isinstance(item.value, str)]
     stated = [text for text in constants if re.fullmatch(r"[rwaxbt+]{1,3}", text)]
@@ -106,7 +106,7 @@ def is_text_mode(node: ast.Call, words: dict[str | None, ast.expr]) -> bool:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_text_is_utf8_everywhere(path: Path) -> None:
+def test_text_files_are_opened_with_an_explicit_encoding(path: Path) -> None:
     assert not list(texts_without_encoding(path)), "give encoding='utf-8'"
 
 
@@ -123,7 +123,7 @@ WINDOWS_PATHS = [
 
 
 @pytest.mark.parametrize("text", WINDOWS_PATHS)
-def test_path_of_windows_is_no_address(text: str) -> None:
+def test_a_windows_path_is_not_an_address(text: str) -> None:
     assert not is_address(text)
     assert resolve_dataset(text, windows=True) == text
     refuse_remote_output(PureWindowsPath(text))
@@ -139,7 +139,7 @@ FILE_ADDRESSES = {
 
 
 @pytest.mark.parametrize(("text", "paths"), FILE_ADDRESSES.items(), ids=FILE_ADDRESSES.keys())
-def test_address_of_a_file(text: str, paths: tuple[str, str | None]) -> None:
+def test_a_file_address_is_resolved_to_a_path(text: str, paths: tuple[str, str | None]) -> None:
     windows, posix = paths
     assert is_address(text)
     assert resolve_dataset(text, windows=True) == windows
@@ -152,7 +152,7 @@ def test_address_of_a_file(text: str, paths: tuple[str, str | None]) -> None:
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/key", "gs://bucket/key", "https://host/key"])
-def test_results_are_not_written_to_an_address_that_has_been_a_path_of_windows(text: str) -> None:
+def test_an_output_address_is_refused_even_as_a_windows_path_object(text: str) -> None:
     with pytest.raises(OutputError, match=re.escape(text)):
         refuse_remote_output(PureWindowsPath(text))
 
@@ -177,13 +177,13 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "made"), NAMES.items(), ids=map(repr, NAMES))
-def test_names_for_every_system(name: str, made: str) -> None:
+def test_portable_names_replace_what_some_systems_refuse(name: str, made: str) -> None:
     assert portable_name(name) == made
     assert is_portable_name(name) == (name == made)
     assert is_portable_name(made)
 
 
-def test_names_of_blocks_shares_and_temporary_files_suit_every_system(tmp_path: Path) -> None:
+def test_names_of_blocks_shares_and_temporary_files_are_portable(tmp_path: Path) -> None:
     from lls_decode.axes import Layout
     from lls_decode.table.files import temporary_beside
 
@@ -194,7 +194,7 @@ def test_names_of_blocks_shares_and_temporary_files_suit_every_system(tmp_path: 
     assert len({name.casefold() for name in names}) == len(names)
 
 
-def test_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lock_has_one_holder_and_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     with locked_file(path), pytest.raises(BlockingIOError), locked_file(path):
         pass
@@ -217,7 +217,7 @@ def test_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_lock_ends_with_its_process(tmp_path: Path) -> None:
+def test_the_end_of_a_process_releases_its_lock(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     code = f"""
 import os
@@ -237,8 +237,10 @@ def no_links(*args: object) -> None:
     raise OSError(1, "Operation not permitted")
 
 
-@pytest.mark.parametrize("links", [True, False], ids=["hard links", "none, as on exFAT"])
-def test_first_file_of_a_name_keeps_it(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("links", [True, False], ids=["with hard links", "without hard links, as on exFAT"])
+def test_only_the_first_of_several_writers_publishes_a_file(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     final = tmp_path / "run.json"
@@ -255,7 +257,7 @@ def test_first_file_of_a_name_keeps_it(links: bool, tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path) == ["run.json"]
 
 
-def test_what_windows_refuses_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operation_that_windows_refuses_temporarily_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     refusals = 3
 
     def refuse() -> str:
@@ -273,7 +275,7 @@ def test_what_windows_refuses_for_a_moment_is_asked_again(monkeypatch: pytest.Mo
         system.patiently(refuse)
 
 
-def test_process_is_alive() -> None:
+def test_running_and_ended_processes_are_told_apart() -> None:
     assert system.is_alive(os.getpid())
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
@@ -283,7 +285,7 @@ def test_process_is_alive() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "statvfs"), reason="no statvfs to compare with")
-def test_disk_and_memory_are_those_of_the_system(tmp_path: Path) -> None:
+def test_free_files_and_memory_agree_with_the_system(tmp_path: Path) -> None:
     free = system.free_files(tmp_path)
     assert free is None or 0 <= free <= os.statvfs(tmp_path).f_files
     assert 1e8 < system.memory_bytes() < 1e15

@@ -1,7 +1,7 @@
-"""Every file of the third-party sample data: what comes of it, file by file.
+"""Expected result of reading each file of the third-party sample data.
 
-A file is read (opened, inspected, frames or rows taken) or refused with a clear reason; or it goes with another file.
-One that has no entry here fails.
+A file is either read (opened, inspected, and frames or localizations are read), refused with a clear reason, or read
+along with another file. A file without an entry in ``EXPECTED`` fails the test.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from lls_decode.table import iter_tables
 
 @dataclass(frozen=True)
 class Movie:
-    """Converted, opened, inspected, read."""
+    """A movie that can be converted, opened, inspected and read."""
 
     volumes: int
     planes: int
@@ -33,30 +33,32 @@ class Movie:
     width: int
     dtype: str = "uint16"
     says: str = ""
-    """In a note, or in what is logged."""
+    """Text expected in a note of ``inspect`` or in the log."""
     salvage: bool = False
-    """Refused without ``--salvage``."""
+    """Whether the movie is refused without ``--salvage``."""
 
 
 @dataclass(frozen=True)
 class Store(Movie):
-    """A zarr store, which needs no conversion; with these values of an input configuration."""
+    """A zarr store, which is opened without conversion."""
 
     channel: int | None = None
+    """Channel in the input configuration."""
     lost: str = ""
-    """Why no frame can be read."""
+    """Reason why no frame can be read; empty if frames can be read."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Imported, and read as ours."""
+    """A table of localizations that can be imported and then read as a table of this package."""
 
     rows: int
+    """Number of localizations."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Read as the true emitters of a movie."""
+    """A file that is read as the true emitters of a movie."""
 
     emitters: int
     pixel_nm: float
@@ -64,16 +66,18 @@ class Truth:
 
 @dataclass(frozen=True)
 class Refused:
-    """As a movie, as a dataset or as a table, whatever it is given for; as a table with this reason."""
+    """A file that is refused as a movie, as a dataset and as a table."""
 
     reason: str
+    """Reason in the message that refuses the file as a table."""
 
 
 @dataclass(frozen=True)
 class With:
-    """Read along with another file, or as truth or calibration by tests of their own."""
+    """A file that is read along with another file, or by other tests as truth or calibration."""
 
     what: str
+    """The other file, or the purpose of the file."""
 
 
 MOVIES = {
@@ -164,17 +168,17 @@ def test_every_file_has_an_entry_and_every_entry_a_file(shared_data):
 
 
 @pytest.mark.parametrize("name", [name for name, expected in EXPECTED.items() if not isinstance(expected, With)])
-def test_what_comes_of_it(name, shared_data, tmp_path, caplog):
+def test_file_is_read_or_refused_as_expected(name, shared_data, tmp_path, caplog):
     path, expected = shared_data / name, EXPECTED[name]
     match expected:
         case Store():
-            look_at(open_source(path, InputConfig(channel=expected.channel)), expected, caplog.text)
+            check_source(open_source(path, InputConfig(channel=expected.channel)), expected, caplog.text)
         case Movie():
             pytest.importorskip("tifffile")
             if expected.salvage:
                 with pytest.raises(InputError, match="--salvage"):
                     convert(path, tmp_path / "a.zarr")
-            look_at(convert(path, tmp_path / "a.zarr", salvage=expected.salvage), expected, caplog.text)
+            check_source(convert(path, tmp_path / "a.zarr", salvage=expected.salvage), expected, caplog.text)
             assert verify_store(tmp_path / "a.zarr") == ()
         case Table():
             pytest.importorskip("h5py")
@@ -193,14 +197,14 @@ def test_what_comes_of_it(name, shared_data, tmp_path, caplog):
             assert list(tmp_path.iterdir()) == []
 
 
-def look_at(source, expected, logged):
-    """Opened as expected, inspected without damage, and frames of both ends can be read."""
+def check_source(source, expected, logged):
+    """Check that a source has the expected layout, shows no damage, and that its first and last blocks can be read."""
     assert source.layout == Layout(expected.volumes, expected.planes, expected.height, expected.width)
     assert source.dtype == expected.dtype
     report = inspect_source(source, camera_frames=64)
     blocks = plan_blocks(source.layout, "time", 16)
     lost = getattr(expected, "lost", "")
-    if lost:  # all of it was zero, which its writer leaves out, and which we cannot tell from a loss
+    if lost:  # the writer omits chunks of zeros, which cannot be told apart from lost chunks
         assert all(lost in text for text in report["damaged"])
         with pytest.raises(ChunkError, match=lost):
             source.read(blocks[0])

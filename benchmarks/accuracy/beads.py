@@ -1,12 +1,13 @@
-"""PSFs from third-party bead stacks: z of fits against z of the stage, in data the PSF has not seen.
+"""Measure the z error of PSFs calibrated from third-party bead stacks, in held-out data.
 
     python benchmarks/accuracy/beads.py [--data ../shared/data]
 
-One JSON line a stack. Held out are every second slice (one bead), or one bead of all (several). z_mean_* is of the mean
-over beads at each slice, which is what the PSF gets wrong; the rest is noise. Ratios are to the Cramer-Rao bound at the
-noise the data have: counts an electron come from the second differences of slices (variance over mean), which
-includes the excess noise of an EMCCD; of an averaged volume, whose noise is gone, the bound says nothing. Lateral
-wobble is that of the PSF's centre of light.
+Fitted z is compared with the z of the stage. Held out are every second slice of a stack with a single bead, or one of
+several beads. ``z_mean_*`` refers to the mean error over beads in each slice, which is the error of the PSF; the rest
+is noise. Ratios refer to the Cramer-Rao bound at the noise of the data: counts per electron are estimated from second
+differences of slices (variance over mean), which includes the excess noise of an EMCCD. For an averaged volume, which
+has almost no noise, the bound is meaningless. ``wobble_*`` is the lateral motion of the PSF's centre of light. The
+program prints one JSON line per stack.
 """
 
 import argparse
@@ -38,7 +39,10 @@ STACKS = {
     "lattice light-sheet": ("lls/lls_bead_psf.tif", 100.0, (101.9, 101.9), 21, 100.0),
     "averaged volume": ("beads/pyme_psf/psf_astig.tif", 50.0, (74.0, 72.0), 41, 0.0),
 }
-"""File, z step (the tetrapod's falls; the volume's is not stated), pixel, side of the PSF, camera offset."""
+"""File, z step, pixel, side of the PSF and camera offset of each stack.
+
+The z of the tetrapod stack decreases; the z step of the averaged volume is not stated by its authors.
+"""
 
 
 def main() -> None:
@@ -67,7 +71,7 @@ def main() -> None:
 
 
 def counts_an_electron(adu_BZYX: Floats) -> float:
-    """Variance over mean in pixels of medium brightness, where second differences of slices are noise alone."""
+    """Return variance over mean in pixels of medium brightness, where second differences of slices are pure noise."""
     second = adu_BZYX[:, 2:] - 2 * adu_BZYX[:, 1:-1] + adu_BZYX[:, :-2]
     mean = adu_BZYX[:, 1:-1]
     low, high = 0.01 * adu_BZYX.max(), 0.1 * adu_BZYX.max()
@@ -78,7 +82,7 @@ def counts_an_electron(adu_BZYX: Floats) -> float:
 def every_second_slice(
     scans: list[Floats], step_nm: float, **how: object
 ) -> tuple[Calibration, Floats, Floats, Floats]:
-    """Even slices calibrate, odd ones are fitted."""
+    """Calibrate from even slices, and fit odd slices."""
     found = _calibrate([scans[0][::2]], 2 * step_nm, **how)
     z_nm = (found.average_z_nm + step_nm)[: len(scans[0][1::2])]
     fitted, bound = _fit(found, scans[0][1::2], how["gain_adu_per_e"])
@@ -86,7 +90,7 @@ def every_second_slice(
 
 
 def one_bead_of_all(scans: list[Floats], step_nm: float, **how: object) -> tuple[Calibration, Floats, Floats, Floats]:
-    """All beads but one calibrate, that one is fitted; the scan is the same for all."""
+    """Calibrate from all beads but one and fit this bead, for each bead in turn; all beads share one scan."""
     residuals, bounds = [], []
     for b, scan in enumerate(scans):
         found = _calibrate([other for o, other in enumerate(scans) if o != b], step_nm, **how)
@@ -97,7 +101,7 @@ def one_bead_of_all(scans: list[Floats], step_nm: float, **how: object) -> tuple
 
 
 def figures(z_nm: Floats, residual_BZ: Floats, bound_BZ: Floats) -> dict[str, object]:
-    """Numbers within the range, and by hundreds of nanometres."""
+    """Return errors and bounds within the range of z, and in intervals of 100 nm."""
     near = np.abs(z_nm) <= WITHIN_NM
     residual, bound = residual_BZ[:, near], bound_BZ[:, near]
     mean = residual.mean(axis=0)
@@ -131,7 +135,7 @@ def _calibrate(scans: list[Floats], step_nm: float, **how: object) -> Calibratio
 
 
 def _fit(found: Calibration, adu_ZYX: Floats, gain: object) -> tuple[Floats, Floats]:
-    """Fitted z in each slice, and its bound."""
+    """Return the fitted z in each slice, and its bound."""
     inner = slice(RIM_PX, -RIM_PX)
     fits = fit_spots(SplineModel(found.spline), torch.as_tensor(adu_ZYX[:, inner, inner] / gain).clamp_min(0))
     return fits.spots.z_nm.numpy(), fits.sigmas.z_nm.numpy()

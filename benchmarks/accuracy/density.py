@@ -1,11 +1,12 @@
-"""Density and signal-to-noise ratio, context on and off, and whether the sigmas can be believed (paper, Fig. 2c).
+"""Measure accuracy and sigmas over density and signal-to-noise ratio, with and without context (paper, Fig. 2c).
 
     lls-decode calibrate ../shared/data/beads/astig_single_bead_real/single_bead.tif --z-step-nm 10 --pixel-nm 132 \
         --roi-px 17 --offset-adu 400 --gain-adu-per-e 10 --out work/bead.npz
     python benchmarks/accuracy/density.py --psf work/bead.npz [--models MODEL.lls ...] [--frames 64]
 
-One JSON line for each model, signal-to-noise ratio and density: emitters anywhere in frames of 64 x 64 pixels, on for
-two frames on average; all with at least 50 photons in the frame count, also those at the border and on top of another.
+The program prints one JSON line for each model, signal-to-noise ratio and density. Emitters are at random positions in
+frames of 64 x 64 pixels and are on for two frames on average. All emitters with at least 50 photons in the frame count,
+including those at the border and overlapping ones.
 """
 
 import argparse
@@ -43,7 +44,10 @@ def main() -> None:
 
 
 def conditions(trained: dict[str, object], psf: str, snr: str, density: float, frames: int) -> TrainingConfig:
-    """The training configuration with the light and the density of one experiment; about as many emitters in each."""
+    """Return the training configuration with the light and the density of one experiment.
+
+    The number of frames is chosen so that all experiments have a similar number of emitters.
+    """
     config = recorded_training(trained, source="bundle").replace(variety=None)
     photons, bg = SNRS[snr]
     emitters = config.simulation.emitters.replace(

@@ -1,16 +1,17 @@
-"""Drift that is measured against drift that was put in: error, stated uncertainty, seconds and memory.
+"""Compare estimated drift with simulated drift: error, stated uncertainty, time and memory.
 
     python benchmarks/accuracy/drift.py [--rows 1e6 1e7] [--only kinds|accuracy|scale] [--picture drift.png]
 
-Kinds: twelve kinds of acquisition (`drift_kinds`), each with several drifts. Errors are those of the rows, since only
-rows are moved, after their mean; ``error_over_uncertainty`` is their root mean square in units of the stated standard
-deviations, over the axes and the drifts of a kind.
+kinds     Twelve kinds of acquisition (`drift_kinds`), each with several drifts. Errors are evaluated at the
+          localizations, after subtracting their mean. ``error_over_uncertainty`` is their root mean square in units of
+          the stated standard deviations, over all axes and drifts of a kind.
+accuracy  Sweeps of a stage scan of a simulated cell (membrane and filaments, 10 um wide). Localizations have errors of
+          15, 15 and 40 nm. The drift is smooth, 300 to 500 nm, with and without a jump of 120, 84, 96 nm between two
+          volumes. Errors are root mean squares over volumes along x, y, z of the sample.
+scale     Time and peak memory for tables of ``--rows`` localizations, each in its own process. Times are CPU-seconds,
+          because machines are shared.
 
-Accuracy and scale: sweeps of a stage scan of a simulated cell (membrane and filaments, 10 um wide), localizations 15,
-15, 40 nm precise, a smooth drift of 300 to 500 nm, with and without a jump of 120, 84, 96 nm between two volumes.
-Errors are root mean squares over volumes along x, y, z of the sample. ``--rows``: time and peak memory of whole
-estimates, each in its own process; seconds are those of the processor, since machines are shared. Prints one JSON line
-a case.
+The program prints one JSON line per case.
 """
 
 import argparse
@@ -54,8 +55,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", type=float, default=[1e6, 1e7])
     parser.add_argument("--only", choices=["kinds", "accuracy", "scale"])
-    parser.add_argument("--repeats", type=int, default=3, help="Drifts of each kind.")
-    parser.add_argument("--picture", type=Path, help="Of one curve and its truth.")
+    parser.add_argument("--repeats", type=int, default=3, help="Number of drifts for each kind.")
+    parser.add_argument("--picture", type=Path, help="File for a picture of one curve and its truth.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.only in (None, "kinds"):
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def report_kind(folder: Path, kind: Kind, repeats: int) -> None:
-    """Errors and stated uncertainties over the rows of tables of one kind."""
+    """Print errors and stated uncertainties at the localizations of tables of one kind."""
     start = time.process_time()
     errors, sigmas, beyond = [], [], []
     for seed in range(repeats):
@@ -127,7 +128,7 @@ def report(folder: Path, rows: int, jump: float, windows: int | None, picture: P
 
 
 def scale(folder: Path, rows: int) -> None:
-    """In a process of its own, whose peak memory is that of this case."""
+    """Measure one case in a new process, so that its peak memory can be measured."""
     truth = wandering(1000, 0.0)
     table = folder / "large.parquet"
     write_sweeps(table, rows, truth)
@@ -182,7 +183,7 @@ def write_sweeps(path: Path, num_rows: int, drift_V3: Floats) -> None:
 
 
 def volumes(cell: CellStructure, num_rows: int, drift_V3: Floats) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Columns of a few volumes at a time."""
+    """Yield the columns of a few volumes at a time."""
     random = np.random.default_rng(0)
     per_volume = np.bincount(random.integers(0, len(drift_V3), num_rows), minlength=len(drift_V3))
     for some in np.array_split(np.arange(len(drift_V3)), max(1, num_rows // 200_000)):

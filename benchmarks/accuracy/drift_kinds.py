@@ -1,4 +1,4 @@
-"""Tables of twelve kinds of acquisition with a known drift, for `drift.py`."""
+"""Simulated tables of twelve kinds of acquisition with a known drift, for `drift.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,21 +29,21 @@ class Kind:
 
     name: str
     make: Callable[[Random, Floats], dict[str, Any]]
-    """Columns of a table, from the drift in each frame."""
+    """Function that returns the columns of a table for a given drift of each frame."""
     drift: Callable[[Random], Floats]
-    """``(FRAMES, 3)`` nm."""
+    """Function that returns a drift, ``(FRAMES, 3)`` nm."""
     method: Literal["rcc", "fiducials"] = "rcc"
 
 
 def smooth(random: Random) -> Floats:
-    """A drift of some 150 nm that turns a few times."""
+    """Return a drift of about 150 nm that changes direction a few times."""
     t = np.linspace(0, 1, FRAMES)
     rate, phase, slope = random.uniform(1, 4, 3), random.uniform(0, 6, 3), random.uniform(-1, 1, 3)
     return np.asarray(150 * (np.sin(2 * t[:, None] * rate + phase) + t[:, None] * slope))
 
 
 def jumping(random: Random) -> Floats:
-    """The same with two jumps of some 100 nm."""
+    """Return a smooth drift with two jumps of about 100 nm."""
     steps = np.zeros((FRAMES, 3))
     for place in random.integers(FRAMES // 6, 5 * FRAMES // 6, 2):
         steps[place:] += random.normal(0, 100, 3)
@@ -51,35 +51,35 @@ def jumping(random: Random) -> Floats:
 
 
 def walking(random: Random) -> Floats:
-    """A random walk of 1 nm a frame."""
+    """Return a random walk of 1 nm per frame."""
     return np.asarray(np.cumsum(random.normal(0, 1.0, (FRAMES, 3)), axis=0))
 
 
 def resting(random: Random) -> Floats:
-    """No drift."""
+    """Return a drift of zero."""
     del random
     return np.zeros((FRAMES, 3))
 
 
 def evenly(count: int) -> Callable[[Random, Floats], dict[str, Any]]:
-    """Rows that are spread evenly over the frames."""
+    """Return a function that makes localizations distributed evenly over the frames."""
     return lambda random, drift: columns(random, random.integers(0, FRAMES, count), drift)
 
 
 def bleaching(random: Random, drift: Floats) -> dict[str, Any]:
-    """Nearly all rows in the first half."""
+    """Make localizations of which nearly all are in the first half of the frames."""
     frame = random.exponential(FRAMES / 8, 60_000).astype(np.int64)
     return columns(random, frame[frame < FRAMES], drift)
 
 
 def gap(random: Random, drift: Floats) -> dict[str, Any]:
-    """Nothing between 30 and 70 % of the time."""
+    """Make localizations with a gap between 30 and 70 % of the time."""
     early, late = random.integers(0, 3 * FRAMES // 10, 20_000), random.integers(7 * FRAMES // 10, FRAMES, 20_000)
     return columns(random, np.concatenate([early, late]), drift)
 
 
 def long_on(random: Random, drift: Floats) -> dict[str, Any]:
-    """Molecules that stay on for ten frames."""
+    """Make localizations of molecules that stay on for ten frames on average."""
     number = 5_000
     length = np.minimum(random.geometric(0.1, number), 50)
     start = random.integers(0, FRAMES - 60, number)
@@ -89,7 +89,7 @@ def long_on(random: Random, drift: Floats) -> dict[str, Any]:
 
 
 def rebinding(random: Random, drift: Floats) -> dict[str, Any]:
-    """300 sites, each visited some fifty times for two frames."""
+    """Make localizations of 300 sites, each of them visited about fifty times for two frames."""
     sites = filaments(random, 300)
     visit = random.integers(0, len(sites), 15_000)
     frame = random.integers(0, FRAMES - 1, len(visit))
@@ -97,7 +97,7 @@ def rebinding(random: Random, drift: Floats) -> dict[str, Any]:
 
 
 def with_beads(*, loose: int | None = None, count: int = 3) -> Callable[[Random, Floats], dict[str, Any]]:
-    """Beads in most frames; the loose one walks by 1 nm a frame."""
+    """Return a function that adds beads, which are seen in most frames; a loose bead walks by 1 nm per frame."""
 
     def make(random: Random, drift: Floats) -> dict[str, Any]:
         frames = [random.integers(0, FRAMES, 15_000)]
@@ -131,7 +131,7 @@ KINDS: Final = (
 
 
 def filaments(random: Random, count: int) -> Floats:
-    """``(count, 3)`` nm on twelve curved filaments, the same ones at every call."""
+    """Return random positions, ``(count, 3)`` nm, on twelve curved filaments that are the same for every call."""
     fixed = np.random.default_rng(7)
     start, angle = fixed.uniform(0, _FIELD_NM, (_FILAMENTS, 2)), fixed.uniform(0, 2 * np.pi, _FILAMENTS)
     swing, phase = fixed.uniform(200, 800, _FILAMENTS), fixed.uniform(0, 6, _FILAMENTS)
@@ -149,7 +149,7 @@ def columns(
     place: Floats | None = None,
     sigma: Floats | None = None,
 ) -> dict[str, Any]:
-    """Rows at places (or anywhere on the filaments), moved by the drift, with errors as stated."""
+    """Return localizations at given places or on the filaments, moved by the drift, with errors of the given sigmas."""
     place = filaments(random, len(frame)) if place is None else place
     sigma = np.broadcast_to(SIGMA_NM, place.shape) if sigma is None else sigma
     seen = place + drift[frame] + sigma * random.standard_normal(place.shape)

@@ -1,9 +1,9 @@
-"""What `lls-decode estimate` finds in a movie whose simulation is known: NAIRR 3DAS_LD.
+"""Run `lls-decode estimate` on a simulated movie with known parameters: NAIRR 3DAS_LD.
 
     python benchmarks/accuracy/estimate.py [--data ../shared/data/movies/nairr_3DAS_LD]
 
-One JSON line. Its authors state 2400 photons, a background of 30 and about two frames; the density is that of their
-table.
+The program prints one JSON line. The movie's authors state 2400 photons, a background of 30 and an on-time of about two
+frames; the true density follows from their table.
 """
 
 import argparse

@@ -1,12 +1,13 @@
-"""Isolated emitters against the Cramer-Rao bound, over z, with context and without (Speiser et al. 2021, Fig. 2a).
+"""Compare errors of isolated emitters with the Cramer-Rao bound over z, with and without context.
 
     lls-decode calibrate ../shared/data/beads/astig_single_bead_real/single_bead.tif --z-step-nm 10 --pixel-nm 132 \
         --roi-px 17 --offset-adu 400 --gain-adu-per-e 10 --out work/bead.npz
     python benchmarks/accuracy/isolated.py --psf work/bead.npz [--models MODEL.lls ...] [--emitters 400]
 
-One JSON line for each model, signal-to-noise ratio and on-time. Emitters are on for one frame, or for the three of a
-window with the same brightness; the bound is that of one frame, and an emitter that is on for three of them has
-3^-1/2 of it. Lists run over z.
+This is the experiment of Speiser et al. 2021, Fig. 2a. The program prints one JSON line for each model,
+signal-to-noise ratio and on-time; lists run over z. Emitters are on for one frame, or with constant brightness for
+all three frames of a window. The stated bound is that of one frame; for an emitter that is on for three frames,
+multiply it by 3^-1/2.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from lls_decode.simulate.molecules import Activations
 
 HERE = Path(__file__).resolve().parent
 SNRS = {"low": (1000.0, 50.0), "middle": (2500.0, 30.0), "high": (5000.0, 10.0)}
-"""Photons of an emitter and of the background a pixel."""
+"""Photons of an emitter, and background photons per pixel."""
 FIELD_PX = 32
 ON_TIMES = (1, 3)
 LEAST_RECALL = 0.5
@@ -47,7 +48,7 @@ def main() -> None:
         nargs="+",
         default=[HERE / "bead-3d-sparse.lls", HERE / "bead-3d-sparse-single.lls"],
     )
-    parser.add_argument("--emitters", type=int, default=400, help="For each z.")
+    parser.add_argument("--emitters", type=int, default=400, help="Number of emitters for each z.")
     options = parser.parse_args()
     for path in options.models:
         bundle = load_bundle(path)
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def measure(bundle: ModelBundle, psf: str, snr: str, on_time: int, count: int) -> dict[str, object]:
-    """Errors, predicted sigmas and bounds over z, nm, and their ratios."""
+    """Return errors, predicted sigmas and bounds over z in nm, and their ratios."""
     s = SimulationConfig.model_validate(bundle.info.training["configuration"]["simulation"])
     s = s.replace(psf=SplinePsf(path=psf), geometry=None)
     photons, bg = SNRS[snr]
@@ -75,7 +76,7 @@ def measure(bundle: ModelBundle, psf: str, snr: str, on_time: int, count: int) -
 
 
 def ratios(table: dict[str, list[float]]) -> dict[str, float]:
-    """Error over bound and over predicted sigma: medians over the z at which half of the emitters or more are found."""
+    """Return the medians of error / bound and error / sigma over all z with a recall of at least one half."""
     seen = np.asarray(table["recall"]) >= LEAST_RECALL
     line: dict[str, float] = {"z_seen": int(seen.sum())}
     for axis in "xyz":
@@ -95,7 +96,7 @@ def one_z(
     count: int,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Recall, and for each axis r.m.s. error, r.m.s. predicted sigma and r.m.s. bound."""
+    """Return recall, and r.m.s. error, bias, r.m.s. predicted sigma and r.m.s. bound of each axis, for one z."""
     middle = (FIELD_PX - 1) / 2
     x_px, y_px = middle - 0.5 + torch.rand((2, count), generator=generator)
     frames = torch.tensor([1]) if on_time == 1 else torch.arange(3)
@@ -138,7 +139,7 @@ def one_z(
 
 
 def localize(bundle: ModelBundle, camera: CameraModel, adu_TYX: np.ndarray, windows_N3: np.ndarray) -> Emitters:
-    """Emitters of windows of counts; their frame is the number of the window."""
+    """Localize windows of frames; the frame of each emitter is the number of its window."""
     localizer = Localizer(
         bundle=bundle,
         camera=camera,

@@ -1,9 +1,10 @@
-"""The light network beside its teacher: accuracy on the same frames, and speed.
+"""Compare the light network with its teacher: accuracy on the same frames, and speed.
 
     python benchmarks/accuracy/light.py [--models FOLDER] [--frames 640]
 
-One JSON line a model: `lls-paint` (the teacher) and `light`. CPU-seconds for a megapixel of the
-network alone (encode and decode, float32 and bfloat16, one thread), measured in turns.
+The program prints one JSON line for `lls-paint` (the teacher) and one for `light`. The speed is stated as CPU-seconds
+per megapixel of the network alone (encode and decode, in float32 and bfloat16, one thread); both networks are measured
+in turns.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def cost(bundle: ModelBundle, lower: bool) -> float:
-    """CPU-seconds a megapixel, every frame encoded once."""
+    """Return the CPU-seconds per megapixel if every frame is encoded once."""
     frames, this = torch.zeros(16, 64, 64), torch.arange(16)
     windows = torch.stack([(this - 1).clamp_min(0), this, (this + 1).clamp_max(15)], dim=1)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=lower):

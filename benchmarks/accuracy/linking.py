@@ -1,21 +1,24 @@
-"""Linking against the truth: molecules found once, split, fused, and what linking gains in precision.
+"""Compare linking with the truth: molecules that are correct, split or fused, and the gain in precision.
 
     python benchmarks/accuracy/linking.py [--densities 0.1 0.3 1 3] [--gates 4] [--demo demo_out]
 
-Detections are made from simulated molecules with given sigmas: those of a Gaussian PSF of 130 nm at the photons and
-the background of the frame (Mortensen et al. 2010, with twice that along z), each found with a probability of 0.9
-where it has 50 photons at least. Two ways to record them: a movie, on for three frames on average as in the paper's
-Extended Data Fig. 2, and sweeps of a lattice light sheet. ``oracle`` is the precision of weighted means over the true
-molecules. ``--demo`` adds the demo's acquisition, localized by ``lls-paint``: the folder that `lls-decode demo` has
-left. One JSON line for each movie, density and gate:
+Localizations are simulated from molecules. Their sigmas are those of a Gaussian PSF of 130 nm at the photons and the
+background of the frame (Mortensen et al. 2010), and twice as large along z. Each localization with at least 50
+photons is found with a probability of 0.9. There are two kinds of data: a movie, in which molecules are on for three
+frames on average, as in the paper's Extended Data Fig. 2, and sweeps of a lattice light sheet. ``--demo`` adds the
+demo's dataset, localized by ``lls-paint``, from a folder written by `lls-decode demo`. The program prints one JSON
+line for each kind of data, density and gate:
 
-    once      share of the molecules with a detection that are one row, of this molecule alone
-    split     that are several rows
-    fused     that share a row with another molecule
-    ratio     rows of molecules / rows of localizations, and what it would be if every molecule were found once
-    single, linked, oracle    r.m.s. of the errors in x and y (one axis), nm: of localizations, and of these with the
-              coordinates of their molecules; ``z`` the same along z
-    zscore    r.m.s. of error / sigma in y of molecules seen more than once; ``zscore_x`` and ``zscore_z`` along x and z
+    once          share of the detected molecules that are exactly one row of the molecule table and share it with none
+    split         share of the detected molecules that are several rows
+    fused         share of the detected molecules that share a row with another molecule
+    ratio         number of molecules / number of localizations
+    ratio_true    the same ratio for perfect linking
+    single        r.m.s. error of localizations in x and y (per axis), nm; ``single_z`` along z
+    linked        the same after replacing the coordinates of localizations by those of their molecules
+    oracle        the same for weighted means over the true molecules
+    zscore        r.m.s. of error / sigma in y of molecules seen more than once; ``zscore_x`` and ``zscore_z`` along x
+                  and z
 """
 
 import argparse
@@ -54,17 +57,23 @@ PIXEL = PixelSize(x_nm=104.0, y_nm=104.0)
 SIDE_PX = 128
 STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8, propagation_axis="x")
 WAYS: dict[str, dict[str, Any]] = {
-    "movie": {"planes": 1, "on_time": 2.0, "geometry": None},  # 2 + 1 frames, the first and last partly
+    "movie": {
+        "planes": 1,
+        "on_time": 2.0,
+        "geometry": None,
+    },  # 2 + 1 frames, because the first and the last are partial
     "sweeps": {"planes": 40, "on_time": 12.0, "geometry": STAGE},
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--densities", type=float, nargs="*", default=[0.1, 0.3, 1.0, 3.0], help="Per um^2 and frame.")
-    parser.add_argument("--gates", type=float, nargs="+", default=[4.0], help="Sigmas.")
-    parser.add_argument("--detections", type=int, default=40_000, help="About so many.")
-    parser.add_argument("--demo", type=Path, help="Folder that 'lls-decode demo' has left.")
+    parser.add_argument(
+        "--densities", type=float, nargs="*", default=[0.1, 0.3, 1.0, 3.0], help="Emitters per um^2 and frame."
+    )
+    parser.add_argument("--gates", type=float, nargs="+", default=[4.0], help="Gates of linking in sigmas.")
+    parser.add_argument("--detections", type=int, default=40_000, help="Approximate number of localizations.")
+    parser.add_argument("--demo", type=Path, help="Folder written by 'lls-decode demo'.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for way in WAYS:
@@ -91,11 +100,14 @@ def say(record: dict[str, Any]) -> None:
 
 
 def score_links(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -> dict[str, Any]:
-    """Link a table and compare it with the truth: molecule and true position of each row, id -1 where there is none."""
+    """Link a table and compare it with the truth.
+
+    The truth holds the true molecule and its position for each row of the table; the id is -1 if there is none.
+    """
     made = link(table, out=folder / "linked", gate=Gate(sigmas=sigmas), volume_gap=None)
     molecules = pq.read_table(made.molecules).to_pandas().set_index("group")
     rows = pq.read_table(made.localizations).to_pandas()
-    # errors are taken in sample coordinates, where molecules stand still; in a movie, in the camera's
+    # errors are measured in sample coordinates, in which molecules do not move; for a movie in camera coordinates
     names = [f"{axis}s_nm" if "xs_nm" in rows else f"{axis}_nm" for axis in "xyz"]
     rows = pd.DataFrame(rows[[*names, "x_sig", "y_sig", "z_sig", "group"]]).assign(
         id=truth["id"].to_numpy(), **{f"true_{name}": truth[name].to_numpy() for name in names}
@@ -139,7 +151,10 @@ def score_links(table: Path, truth: pd.DataFrame, sigmas: float, folder: Path) -
 
 
 def means(known: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Of each row, the weighted mean of the rows of its true molecule (weights in y and z alike along S and H)."""
+    """Return, for each row, the weighted mean of all rows of its true molecule.
+
+    In sample coordinates, the sigmas of x, y and z are used as the weights of the corresponding sample axes.
+    """
     result = {}
     for name, sigma in zip(names, ("x_sig", "y_sig", "z_sig"), strict=True):
         weight = 1 / known[sigma].astype(float) ** 2
@@ -153,7 +168,7 @@ def rms(values: npt.ArrayLike) -> float:
 
 
 def simulate(folder: Path, way: str, density: float, detections: int) -> tuple[Path, pd.DataFrame]:
-    """A table of detections, and the truth row by row."""
+    """Write a table of simulated localizations, and return its path and the truth of each row."""
     planes, geometry = WAYS[way]["planes"], WAYS[way]["geometry"]
     frames = int(detections / (density * (SIDE_PX * PIXEL.x_nm / 1000) ** 2)) + 1
     volumes, length = (1, frames) if planes == 1 else (frames // planes + 1, planes)
@@ -205,14 +220,17 @@ def simulate(folder: Path, way: str, density: float, detections: int) -> tuple[P
 
 
 def precision_nm(photons: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of maximum likelihood fits of a Gaussian PSF (Mortensen et al. 2010; closed form: Rieger, Stallinga 2014)."""
+    """Return the precision of maximum likelihood fits of a Gaussian PSF.
+
+    See Mortensen et al. 2010; the closed form is from Rieger and Stallinga 2014.
+    """
     variance = PSF_NM**2 + PIXEL.x_nm**2 / 12
     tau = 2 * np.pi * variance * BG / (photons * PIXEL.x_nm**2)
     return np.asarray(np.sqrt(variance / photons * (1 + 4 * tau + np.sqrt(2 * tau / (1 + 4 * tau)))))
 
 
 def read_demo(folder: Path) -> tuple[Path, pd.DataFrame]:
-    """What `lls-decode demo` has left; each row with the true emitter that it matches."""
+    """Return the table that `lls-decode demo` has written, and the true emitter that matches each row."""
     table, exact = folder / "results" / "localizations.parquet", folder / "movie" / "truth.parquet"
     found = read_emitters(table)
     pairs = match(read_truth(exact), found)

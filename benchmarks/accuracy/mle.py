@@ -1,11 +1,11 @@
-"""Single-emitter fits against the Cramer-Rao bound, over PSFs, noise, photons and z.
+"""Compare single-emitter fits with the Cramer-Rao bound for several PSFs, kinds of noise, photons and z.
 
     python benchmarks/accuracy/mle.py [--fits 1000] [--data ../shared/data]
 
-One JSON line a case: for each parameter the root mean square error over the bound (1 is the best there can be) with the
-statistical error of that ratio, the share of fits that converged, and fits a second on one thread (from photons to
-parameters and their uncertainties, all starts along z included). The spline of a real astigmatic bead is left out, and
-said to be, where the sample data are not there.
+The program prints one JSON line per case: for each parameter, the ratio of the root mean square error and the bound
+(1 is the best possible) with its statistical error; the share of fits that converged; and fits per second on one thread
+(from photons to parameters and their uncertainties, including all starting values of z). The spline of a real
+astigmatic bead is omitted, with a line that says so, if the sample data are missing.
 """
 
 import argparse
@@ -36,7 +36,7 @@ BG = 10.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fits", type=int, default=1000, help="Fits a case.")
+    parser.add_argument("--fits", type=int, default=1000, help="Number of fits in each case.")
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared/data")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def psfs(data: Path) -> Iterator[tuple[str, PsfModel, int, tuple[float, ...]]]:
-    """Name, PSF, side of the region of interest, z to try."""
+    """Yield name, PSF, side of the region of interest and tested z of each PSF."""
     yield "2-D Gaussian", build_psf(FLAT, pixel=PIXEL), 13, (0.0,)
     yield "astigmatic Gaussian", build_psf(ASTIGMATIC, pixel=PIXEL), 13, (-400.0, 0.0, 400.0)
     yield "double-helix spline", double_helix(), 17, (-600.0, 0.0, 600.0)
@@ -64,7 +64,7 @@ def psfs(data: Path) -> Iterator[tuple[str, PsfModel, int, tuple[float, ...]]]:
 
 
 def double_helix() -> SplineModel:
-    """Two lobes that turn by 160 degrees over 1.8 micrometres."""
+    """Return a PSF of two lobes that rotate by 160 degrees over 1.8 micrometres."""
     y, x = np.mgrid[:17, :17] - 8.0
     slices = []
     for z in np.arange(-900.0, 901.0, 50.0):
@@ -77,7 +77,10 @@ def double_helix() -> SplineModel:
 def measure(
     model: PsfModel, *, size: int, photons: float, z_nm: float, noise: str, count: int
 ) -> dict[str, float | dict[str, float]]:
-    """Simulate, fit and compare; emitters lie anywhere within a pixel of the middle and 50 nm of the depth."""
+    """Simulate and fit emitters, and compare their errors with the bound.
+
+    Emitters are at random positions in the central pixel, and within 50 nm of the depth.
+    """
     draw = torch.Generator().manual_seed(1)
     wide = torch.rand(3, count, generator=draw, dtype=torch.float64) - 0.5
     one = torch.ones(count, dtype=torch.float64)
@@ -86,7 +89,7 @@ def measure(
     shares = model.shares(truth.x_px, truth.y_px, truth.z_nm, height=size, width=size)
     mean = truth.photons[:, None, None] * shares + BG
     electrons, variance = torch.poisson(mean.clamp_min(0), generator=draw), torch.zeros_like(mean)
-    if noise == "sCMOS":  # 1.6 electrons, spread over the chip, and 2 % of hot pixels with 11
+    if noise == "sCMOS":  # read noise of about 1.6 electrons, varying over the chip, and 11 electrons in 2 % hot pixels
         variance = 2.5 * torch.exp(0.5 * torch.randn(mean.shape, generator=draw, dtype=torch.float64))
         variance[torch.rand(mean.shape, generator=draw) < 0.02] *= 50
         electrons += variance.sqrt() * torch.randn(mean.shape, generator=draw, dtype=torch.float64)
@@ -105,7 +108,7 @@ def measure(
 
 
 def _ratio(found: Tensor, truth: Tensor, bound: Tensor) -> tuple[float, float]:
-    """Root mean square error over that of the bound, and the standard error of this ratio."""
+    """Return the ratio of the root mean square error and the bound, and the standard error of this ratio."""
     share = (found - truth).square() / bound.square().mean()
     ratio = share.mean().sqrt()
     return float(ratio), float(share.std() / math.sqrt(len(share)) / (2 * ratio))

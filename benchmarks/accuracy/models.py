@@ -1,9 +1,9 @@
-"""What each model says of itself: its accuracy on validation frames, with sigmas calibrated on others.
+"""Print the accuracy that each model bundle records, on validation frames and with sigmas calibrated on other frames.
 
     python benchmarks/accuracy/models.py
 
-One JSON line for each model that ships and for the small ones of this folder, from its bundle
-(`lls-decode train`, `lls-decode model recalibrate`); nothing is run.
+The program prints one JSON line for each shipped model and for each small model in this folder. The figures were
+written to the bundles by `lls-decode train` and `lls-decode model recalibrate`; nothing is computed.
 """
 
 import json

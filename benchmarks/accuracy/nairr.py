@@ -1,11 +1,12 @@
-"""Score our models on a benchmark that somebody else simulated: NAIRR 3DAS_LD, 500 frames with truth per frame.
+"""Score models on a third-party benchmark: NAIRR 3DAS_LD, 500 simulated frames with a truth for each frame.
 
     python benchmarks/accuracy/nairr.py [--data ../shared/data/movies/nairr_3DAS_LD]
 
-Prints one JSON line a model: with temporal context, and single frames (same size, same number of training steps). The
-movie goes the way of a user's: TIFF -> zarr -> blocks on a local cluster -> Parquet -> score against the csv.
-``rmsmd_partition_nm`` is taken as RMSMD-P on the leaderboards of NAIRR-SMLM, but on another movie than theirs: the
-validation movie, random emitters in 32 x 32 pixels; the truth of the benchmark movie, a circle, is not public.
+The program prints one JSON line for a model with temporal context, and one for a model of single frames (same size,
+same number of training steps). The movie is processed like a user's movie: TIFF -> zarr -> blocks on a local cluster
+-> Parquet -> score against the csv. ``rmsmd_partition_nm`` is computed like RMSMD-P on the leaderboards of
+NAIRR-SMLM, but for the validation movie (random emitters in 32 x 32 pixels), because the truth of the leaderboards'
+movie, a circle, is not public.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Context along the planes of a sweep against single planes: simulated LLS-PAINT, both scans, same training budget.
+"""Compare models with context along planes and models of single planes, trained with the same budget.
 
     python benchmarks/accuracy/planes.py [--models FOLDER] [--frames 640]
 
-One JSON line a model. Both models of a scan see the same frames: sweeps of simulated molecules everywhere, as in their
-training. The models are trained by `lls-decode train --config benchmarks/accuracy/planes-SCAN[-single].yaml`.
+The data are simulated LLS-PAINT sweeps of a stage scan and of an objective scan. Both models of a scan get the same
+frames, with molecules at random positions as in their training. Train the models with
+`lls-decode train --config benchmarks/accuracy/planes-SCAN[-single].yaml`. The program prints one JSON line per model.
 """
 
 import argparse
@@ -21,14 +22,14 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, default=HERE, help="Folder with planes-stage.lls and the others.")
+    parser.add_argument("--models", type=Path, default=HERE, help="Folder with planes-stage.lls and the other models.")
     parser.add_argument("--frames", type=int, default=640)
     options = parser.parse_args()
     for scan in ("stage", "objective"):
         config = load(TrainingConfig, HERE / f"planes-{scan}.yaml").replace(
             validation_frames=options.frames, variety=None
         )
-        validate = build_validator(config)  # sweeps, for the single planes too: they do not look at the neighbours
+        validate = build_validator(config)  # sweeps for both models; models of single planes ignore the neighbours
         for name in (f"planes-{scan}", f"planes-{scan}-single"):
             bundle = load_bundle(options.models / f"{name}.lls")
             line = {"benchmark": "planes", "scan": scan, "model": name, "context": bundle.info.network.context}

@@ -1,10 +1,10 @@
-"""What 16 bits change: the demo's frames through a model in float32 and in bfloat16 or float16, matched.
+"""Compare localizations of the demo's frames in float32 and in 16-bit arithmetic (bfloat16 or float16).
 
     python benchmarks/accuracy/precision.py [--volumes 12] [--dtype bfloat16] [--device cpu] [--model lls-paint]
 
-The gate is a Jaccard index above 0.995; `tests/localize/test_precision.py` holds it. One JSON line: Jaccard of the two
-sets of detections, differences of their positions in units of the predicted sigma, and the score of each against the
-truth.
+The required Jaccard index is above 0.995; `tests/localize/test_precision.py` enforces it. The program prints one JSON
+line: the Jaccard index of the two sets of localizations, the differences of their positions in units of the predicted
+sigma, and the score of each set against the truth.
 """
 
 import argparse

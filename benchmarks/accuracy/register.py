@@ -1,8 +1,11 @@
-"""How well `register` knows the map between two tables: its error, the stated sigma, and their ratio, over seeds.
+"""Measure the accuracy of `register`: its error, the stated sigma, and their ratio, over several seeds.
 
-Each pair shows the same sample, of which other molecules are labelled, and one is moved by (180, -95, 640) nm and 2
-degrees. One JSON line a kind: the r.m.s. error of moved points over the field (x, y, z), the stated one, the ratio
-error / sigma (1 is right), and how often the tables did not tell: ``python -m benchmarks.accuracy.register``.
+    python -m benchmarks.accuracy.register [--seeds 10] [--kinds KIND ...]
+
+The two tables of each pair show the same sample with different labelled molecules, and one is moved by
+(180, -95, 640) nm and 2 degrees. The program prints one JSON line per kind of sample: the r.m.s. error of moved points
+over the field (x, y, z), the stated sigma, the ratio of error and sigma (ideally 1), and how often registration was not
+possible (``untold``).
 """
 
 import argparse
@@ -30,14 +33,14 @@ SIGMA: Final = np.array([12.0, 12.0, 30.0])
 
 
 def clusters(random: Random) -> Floats:
-    """Binding sites in small clusters."""
+    """Return binding sites in small clusters."""
     centre = np.column_stack([random.uniform(0, FIELD_NM, (180, 2)), random.uniform(-300, 300, 180)])
     which = random.integers(0, 180, 3600)
     return np.asarray(centre[which] + random.normal(0, 50, (3600, 3)))
 
 
 def filaments(random: Random) -> Floats:
-    """Binding sites along bent lines."""
+    """Return binding sites along bent lines."""
     found = []
     for _ in range(30):
         along = np.arange(random.integers(200, 600)) * 25.0
@@ -50,17 +53,17 @@ def filaments(random: Random) -> Floats:
 
 
 def single_sites(random: Random) -> Floats:
-    """Binding sites anywhere."""
+    """Return binding sites at random positions."""
     return np.column_stack([random.uniform(0, FIELD_NM, (2500, 2)), random.uniform(-300, 300, 2500)])
 
 
 def beads(random: Random) -> Floats:
-    """Beads anywhere."""
+    """Return beads at random positions."""
     return np.column_stack([random.uniform(0, FIELD_NM, (20, 2)), random.uniform(-300, 300, 20)])
 
 
 def of_molecules(sites: Floats, random: Random, labelled: float) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Localizations of labelled sites, and one stray for each ten of them."""
+    """Return localizations of labelled sites, and one stray localization for every ten of them, with their volumes."""
     place = sites[random.random(len(sites)) < labelled]
     place = np.repeat(place, random.poisson(3, len(place)), axis=0)
     place = place + random.normal(0, 1, place.shape) * SIGMA
@@ -72,7 +75,7 @@ def of_molecules(sites: Floats, random: Random, labelled: float) -> tuple[Floats
 
 
 def of_beads(sites: Floats, random: Random, labelled: float) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Detections of a part of the beads in 50 volumes."""
+    """Return localizations of a random part of the beads in 50 volumes, with their volumes."""
     there = sites[random.random(len(sites)) < labelled]
     which, volume = np.nonzero(random.random((len(there), 50)) < 0.9)
     return there[which] + random.normal(0, 1, (len(which), 3)) * SIGMA, volume
@@ -89,7 +92,7 @@ KINDS: Final[dict[str, tuple[Callable[[Random], Floats], Any, ModelName]]] = {
 
 
 def register_pair(kind: str, seed: int) -> tuple[Floats, Floats, Transformation]:
-    """Error and stated sigma, ``(N, 3)`` nm, of points over the field; and what was measured."""
+    """Register a simulated pair; return error and stated sigma of points over the field, ``(N, 3)`` nm, and the map."""
     make, observe, model = KINDS[kind]
     random = np.random.default_rng(seed)
     sites = make(random)
@@ -108,7 +111,7 @@ def register_pair(kind: str, seed: int) -> tuple[Floats, Floats, Transformation]
 
 
 def main() -> None:
-    """Print one line a kind."""
+    """Print one line for each kind of sample."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))

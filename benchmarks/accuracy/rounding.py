@@ -1,12 +1,13 @@
-"""What float16 throughout would change on a GPU, found out on a CPU: every result rounded to float16.
+"""Emulate on a CPU how float16 arithmetic on a GPU changes localizations, by rounding every result to float16.
 
     python benchmarks/accuracy/rounding.py [--volumes 4] [--models lls-paint lls-paint-48] [--graphs plain fast]
 
-The demo's frames through a model in float32, and again with weights in float16 and the result of every operation of
-the network rounded to float16 (each convolution, sum and activation; within a convolution sums are float32, as in the
-matrix units of GPUs). ``plain`` are the layers of `LocNet`, ``fast`` those of `lls_decode.model.fast`, whose sums of
-parts are rounded too. The gate is 99.8 % equal detections. One JSON line for each model and graph, as soon as it is
-there: Jaccard of the two sets of detections, and differences of their positions in units of the predicted sigma.
+The demo's frames are localized twice: in float32, and with weights in float16 and the result of every operation of
+the network (convolution, sum, activation) rounded to float16. Sums within a convolution stay in float32, as in the
+matrix units of GPUs. The graph ``plain`` uses the layers of `LocNet`; ``fast`` uses those of `lls_decode.model.fast`,
+whose partial sums are also rounded. At least 99.8 % of the localizations must agree. The program prints one JSON line
+for each model and graph: the Jaccard index of the two sets of localizations, and the differences of their positions
+in units of the predicted sigma.
 """
 
 import argparse
@@ -39,15 +40,15 @@ GATE = 0.998
 
 
 class Rounding(TorchDispatchMode):
-    """Every float32 result of an operation, rounded to float16."""
+    """Mode in which every float32 result of an operation is rounded to float16."""
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Compute the operation and round what it gives."""
+        """Compute an operation and round its result."""
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.dtype == torch.float32:
-            if args and result is args[0]:  # in place
+            if args and result is args[0]:  # an operation in place
                 return result.copy_(result.half())
             places = {value.untyped_storage().data_ptr() for value in args if isinstance(value, Tensor)}
             is_view = result.untyped_storage().data_ptr() in places
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def localize(movie: Movie, model: str, graph: str) -> Emitters:
-    """Localize the frames with the network as it is (``exact``), or rounded."""
+    """Localize the frames with the unchanged network (``exact``) or with a rounded one (``plain``, ``fast``)."""
     source = open_source(movie.store)
     config = load_run_config(movie.run_config).replace(compute=ComputeConfig(device="cpu", dtype="float32"))
     localizer = build_localizer(find_bundle(model), config, source.layout)
@@ -87,7 +88,7 @@ def localize(movie: Movie, model: str, graph: str) -> Emitters:
 
 
 def round_network(network: LocNet, graph: str) -> None:
-    """Have a network compute in rounded numbers, in place; the heads at detections stay in float32, as on a GPU."""
+    """Make a network compute with rounded numbers, in place; heads at detections stay in float32, as on a GPU."""
     if graph == "fast":
         fast = FastNet(network, torch.float16).float()
         fast.dtype = torch.float32
@@ -101,7 +102,7 @@ def round_network(network: LocNet, graph: str) -> None:
 
 
 def rounded(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return a function that rounds each result inside of another."""
+    """Return a function that calls another with every intermediate result rounded."""
 
     def call(*arguments: Any) -> Tensor:
         with Rounding():
@@ -111,7 +112,7 @@ def rounded(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def compare(exact: Emitters, found: Emitters) -> dict[str, Any]:
-    """Return how far two sets of detections are the same."""
+    """Return figures of the agreement between two sets of localizations."""
     pairs = match(exact, found)
     one, other = exact.select(pairs.truth), found.select(pairs.found)
     jaccard = len(pairs) / (len(exact) + len(found) - len(pairs))

@@ -1,12 +1,12 @@
-"""Predicted sigmas against measured errors where emitters overlap (Speiser et al. 2021, Fig. 2b).
+"""Compare predicted sigmas with measured errors of overlapping emitters (Speiser et al. 2021, Fig. 2b).
 
     lls-decode calibrate ../shared/data/beads/astig_single_bead_real/single_bead.tif --z-step-nm 10 --pixel-nm 132 \
         --roi-px 17 --offset-adu 400 --gain-adu-per-e 10 --out work/bead.npz
     python benchmarks/accuracy/sigma.py --psf work/bead.npz [--models MODEL.lls ...] [--density 1] [--repeats 100]
 
-One dense configuration of emitters is simulated again and again with new noise. One JSON line a model: the correlation,
-over emitters found at least 10 times, of the root mean square error with the mean predicted sigma, and with the
-Cramer-Rao bound of the emitter if it were alone (the paper: 0.86 and 0.07); and std(error / sigma).
+One dense configuration of emitters is simulated repeatedly with new noise. The program prints one JSON line per model:
+the correlation, over emitters found at least 10 times, of the root mean square error with the mean predicted sigma and
+with the Cramer-Rao bound of an isolated emitter (0.86 and 0.07 in the paper), and std(error / sigma).
 """
 
 import argparse
@@ -78,7 +78,7 @@ def measure(bundle: ModelBundle, psf: str, snr: str, density: float, repeats: in
 
 
 def scene(s: SimulationConfig, bg: float, generator: torch.Generator) -> tuple[torch.Tensor, Emitters]:
-    """Expected photons (S, T, Y, X), and the emitters of each middle frame, which are numbered."""
+    """Return the expected photons (S, T, Y, X), and the emitters of each middle frame with their numbers as ids."""
     size = {"num_frames": FRAMES, "height": FIELD_PX, "width": FIELD_PX}
     radius = stamp_radius_px(s.psf, s.emitters.z_rendered_nm, s.pixel_size)
     molecules = sample_molecules(s, num_sequences=SEQUENCES, margin_px=radius, generator=generator, **size)
@@ -97,7 +97,7 @@ def scene(s: SimulationConfig, bg: float, generator: torch.Generator) -> tuple[t
 
 
 def alone(found: Comparison, truth: Emitters, s: SimulationConfig, bundle: ModelBundle) -> tuple[SigmaAgreement, ...]:
-    """Agreement of the errors with the bounds of emitters that nobody is near to."""
+    """Return the agreement of the errors with the bounds of isolated emitters."""
     bounds = with_bounds(truth.select(found.true_rows), s.psf, camera=bundle.info.camera, pixel=s.pixel_size)
     sigmas = {name: getattr(bounds, name) for name in ("x_sig", "y_sig", "z_sig", "phot_sig")}
     return sigma_agreements(replace(found, seen=replace(found.seen, **sigmas)))

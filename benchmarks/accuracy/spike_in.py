@@ -1,10 +1,13 @@
-"""Spike-in on a real movie, and on a simulated one where its estimate can be compared with the true score.
+"""Run spike-in on a real movie, and on a simulated movie for which the true score is known.
 
     python benchmarks/accuracy/spike_in.py --out folder/ [--data ../shared/data/movies/storm_scmos_real]
 
-Prints JSON lines. (a) The real 2-D STORM movie with its sCMOS maps. (b) The demo's cell, 12 volumes: recall and
-r.m.s.e. of emitters that were spiked in, everywhere and weighted to where the cell is (``where_own``), and of the true
-ones. The true emitters are weighted to the photons of the spiked ones, whose on-times are those of the training.
+The program prints one JSON line for each movie:
+
+(a) The real 2-D STORM movie with its sCMOS maps.
+(b) The demo's cell, 12 volumes: recall and r.m.s. errors of spiked-in emitters, unweighted and weighted to the places
+    of the cell (``where_own``), and of the true emitters. The true emitters are weighted to the photons of the
+    spiked-in emitters, whose on-times are those of the training.
 """
 
 import argparse
@@ -31,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 HARDWARE = f"{platform.machine()}, {os.cpu_count()} cores"
 VOLUMES = 12
 DENSITY_PER_UM2 = 0.04
-"""Twice the default, so that those on the cell are enough."""
+"""Density of spiked-in emitters, twice the default, so that enough of them are on the cell."""
 PHOTON_BINS = 12
 
 
@@ -74,7 +77,7 @@ def demo_movie(out: Path) -> None:
 
 
 def true_score(plan: Plan, truth: Emitters, result: SpikeResult) -> dict[str, Any]:
-    """The same score for the emitters that are there, weighted to the photons of the spiked ones."""
+    """Return the score of the true emitters, weighted to the photons of the spiked-in emitters."""
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     parts = []
     for block in plan_blocks(plan.layout, plan.bundle.network.context, 128):

@@ -2,8 +2,9 @@
 
     python benchmarks/accuracy/storm_scmos.py --out picture.png [--data ../shared/data/movies/storm_scmos_real]
 
-There is no truth: prints one JSON line with counts and medians, with the camera's maps and with their medians instead,
-and how many detections sit on the chip's noisiest pixels (where there should be no more than anywhere else).
+The movie has no truth. The program localizes it once with the camera's maps and once with the medians of the maps, and
+prints one JSON line for each: counts, medians, and the share of localizations on the noisiest 1 % of the chip's pixels,
+which should be no more than 1 %.
 """
 
 import argparse
@@ -37,7 +38,9 @@ def main() -> None:
     noisy = variance > np.quantile(variance, 1 - NOISY_SHARE)
     with tempfile.TemporaryDirectory() as folder, connect("local", workers=1) as client:
         scratch = Path(folder)
-        convert(arguments.data / "sample.dax", scratch / "movie.zarr", salvage=True)  # one frame more than its .inf
+        convert(
+            arguments.data / "sample.dax", scratch / "movie.zarr", salvage=True
+        )  # the file has one frame more than its .inf states
         maps = {"offset_adu": offset, "gain_adu_per_e": gain, "variance_adu2": variance}
         for name, values in maps.items():
             np.save(scratch / f"{name}.npy", values)

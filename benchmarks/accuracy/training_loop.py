@@ -1,11 +1,11 @@
-"""How to train on a fixed budget: batch, schedule, averaging, precision and variety, for equal CPU time.
+"""Compare ways to train with the same CPU time: batch size, schedule, averaging, precision and variety.
 
-    python benchmarks/accuracy/training_loop.py --out OUT [--cpu-minutes 3] [--only batch-8 ...] [--seeds 1]
+    python benchmarks/accuracy/training_loop.py --out OUT [--cpu-minutes 3] [--only "batch of 32" ...] [--seeds 1]
 
-Each training has 16 filters and the CPU seconds of the budget: its number of steps is the budget over the measured cost
-of its first steps. All are scored by the same validation frames, with the thresholds that each chooses for itself on
-others: those of the stated distribution (`expected`) and those with variety (`varied`). One JSON line a training, as
-soon as it is there; a training of OUT that is complete is not repeated.
+All networks have 16 filters. The number of steps of each training is the budget of CPU time divided by the measured
+time of its first steps. All trainings are scored on the same validation frames, which follow the stated distribution
+(`expected`) or have variety (`varied`). The thresholds of each network are chosen on other frames. The program prints
+one JSON line per training as soon as it is complete. Trainings that are already complete in OUT are not repeated.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def result(config: TrainingConfig, folder: Path, budget_s: float, base: TrainingConfig) -> dict[str, Any]:
-    """Train, unless that is done already, and score."""
+    """Train a network and return its scores; return the saved scores if the training is already complete."""
     kept = folder / "score.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
@@ -89,7 +89,7 @@ def result(config: TrainingConfig, folder: Path, budget_s: float, base: Training
 
 
 def step_cost(config: TrainingConfig, steps: int = 5) -> float:
-    """CPU seconds of a step."""
+    """Measure the CPU-seconds of a training step."""
     state, scaling = new_state(config, torch.device("cpu"), restarts=[]), choose_scaling(config)
     take_step(config, scaling, state, None)
     began = time.process_time()

@@ -1,10 +1,10 @@
-"""Models on the same frames: exactly as a configuration states, and with the variety that users' data have.
+"""Compare models on frames that follow a configuration exactly, and on frames that vary like users' data.
 
     python benchmarks/accuracy/varied.py lls-paint work/new/lls-paint.lls [--config lls-paint] [--frames 160]
 
-One JSON line for each model and kind of frames, with the thresholds and sigmas of each bundle: ``expected`` (as
-stated), ``varied`` (`Variety`), ``bright`` (sparse, twice the brightest expected), ``dense`` (twice the highest stated
-density).
+The program prints one JSON line for each model and kind of frames, with the thresholds and sigmas of each bundle. The
+kinds of frames are ``expected`` (as the configuration states), ``varied`` (with `Variety`), ``bright`` (sparse
+emitters, twice as bright as the brightest expected) and ``dense`` (twice the highest stated density).
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def kinds(base: TrainingConfig) -> dict[str, TrainingConfig]:
-    """The kinds of frames."""
+    """Return the training configuration of each kind of frames."""
     emitters = base.simulation.emitters
     light = 2 * (emitters.photons_mean + 2 * emitters.photons_sd)
     bright = emitters.replace(density_per_um2=0.05, density_spread=0.0, photons_mean=light, photons_sd=0.0)

@@ -1,4 +1,4 @@
-"""The container's definition names files that are there, and takes the pinned versions."""
+"""The definition of the container names files that exist, and installs the pinned versions."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def section(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def test_files_are_there() -> None:
+def test_files_of_the_definition_exist() -> None:
     sources = [line.split()[0] for line in section("files")]
     assert {"pyproject.toml", "constraints.txt", "lls_decode", "pipelines", "cluster"} <= set(sources)
     assert [name for name in sources if not (ROOT / name).exists()] == []

@@ -1,4 +1,4 @@
-"""A site is tried before a run is begun on it: what its workers would run in is what runs here, or it is said."""
+"""Diagnosis of a site before a run: differences between the environments of its workers and of the client."""
 
 import os
 import sys
@@ -25,9 +25,9 @@ HERE = {"python": "3.11.7", "dask": "2026.8.0", "torch": "2.13.0"}
         (HERE | {"dask": "2024.8.0", "zarr": "3.1.6"}, ["dask 2024.8.0 (here 2026.8.0)", "zarr 3.1.6 (here missing)"]),
         ({"python": "3.11.7", "dask": "2026.8.0"}, ["torch missing (here 2.13.0)"]),
     ],
-    ids=["equal", "what does not count", "second number", "packages", "missing"],
+    ids=["equal", "patch and local version", "minor version of Python", "packages", "missing"],
 )
-def test_differences(there: dict[str, str], words: list[str]) -> None:
+def test_differences_that_matter_are_listed(there: dict[str, str], words: list[str]) -> None:
     assert list(differences(HERE, there).values()) == words
 
 
@@ -36,8 +36,8 @@ def site(**values: Any) -> SlurmSite:
 
 
 @pytest.mark.posix("jobs of SLURM start in bash")
-def test_interpreter_of_jobs_is_this_one() -> None:
-    """Setup lines come before it, and the command of a container around it."""
+def test_interpreter_of_jobs_is_found_after_setup_and_inside_a_container() -> None:
+    """Jobs run the setup lines first, and start Python with the container command."""
     assert interpreter_versions(site()) == versions_here()
     found = site(setup=["echo loaded cuda/12; PREFIX=env"], container="$PREFIX LC_ALL=C")
     assert interpreter_versions(found) == versions_here()
@@ -45,8 +45,8 @@ def test_interpreter_of_jobs_is_this_one() -> None:
 
 
 @pytest.mark.posix("jobs of SLURM start in bash")
-def test_interpreter_with_another_package(tmp_path: Path) -> None:
-    """What setup puts on the path comes first, as a module file of the site would."""
+def test_other_package_versions_of_jobs_are_reported(tmp_path: Path) -> None:
+    """The setup lines put other versions on the path, as an environment module of a site would."""
     for name, version in (("dask", "2024.8.0"), ("lls_decode", "0.0.9")):
         metadata = tmp_path / f"{name}-{version}.dist-info" / "METADATA"
         metadata.parent.mkdir()
@@ -71,12 +71,12 @@ def test_interpreter_with_another_package(tmp_path: Path) -> None:
     ],
     ids=["interpreter", "container", "environment"],
 )
-def test_interpreter_that_cannot_work(values: dict[str, Any], words: str) -> None:
+def test_interpreter_that_cannot_run_lls_decode_is_reported(values: dict[str, Any], words: str) -> None:
     state, said = examine_interpreter(site(setup=["unset PYTHONPATH"], **values))
     assert (state, words in said) == ("wrong", True), said
 
 
-def test_sites_without_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sites_without_jobs_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert list(examine_site("local")) == [("ok", "workers on this machine")]
     assert list(examine_site("cuda")) == [("wrong", "0 GPUs can be used")]

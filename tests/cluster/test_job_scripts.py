@@ -1,4 +1,4 @@
-"""Job scripts as text, and as programs that a shell runs; no scheduler is asked."""
+"""Job scripts of SLURM, compared as text and run by a shell without SLURM."""
 
 import os
 import signal
@@ -80,11 +80,11 @@ exit "$status"
 """
 
 
-def test_worker_script() -> None:
+def test_worker_script_is_as_expected() -> None:
     assert job_scripts(site(**SITE), OUT, [])["worker"] == WORKER
 
 
-def test_driver_script() -> None:
+def test_driver_script_requests_the_resources_of_the_driver() -> None:
     text = job_scripts(site(**SITE), OUT, ["-m", "a.program", "my movie.zarr"])["driver"]
     lines = text.splitlines()
     asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
@@ -94,14 +94,14 @@ def test_driver_script() -> None:
     assert "  scontrol requeue \"$SLURM_JOB_ID\" || sbatch '/data/my results/50%/site/driver.sh'" in lines
 
 
-def test_job_without_gpu_sees_none() -> None:
+def test_job_without_gpu_hides_all_gpus() -> None:
     text = job_scripts(site(), OUT, [])["worker"]
     assert '\nexport CUDA_VISIBLE_DEVICES=""\n' in text
     assert "--gres" not in text
 
 
-def test_interactive_script() -> None:
-    """Its workers are the same jobs, which meet this process in a folder of the session."""
+def test_interactive_script_differs_only_in_name_and_folder() -> None:
+    """Interactive workers are the same jobs, and find the client through a folder of the session."""
     text = describe_scripts(site(**SITE, mode="interactive"), OUT, [])
     first, _, script = text.partition("\n")
     assert first == "# sbatch --array=0-7 /data/my results/50%/site/SESSION/worker.sh"
@@ -113,16 +113,18 @@ def test_interactive_script() -> None:
 
 
 MEMORY: dict[str, tuple[dict[str, Any], list[str], bool]] = {
-    "of the job": ({"memory_gib": 1.5}, ["--mem=1536M"], True),
-    "of each cpu": ({"memory_per_cpu_gib": 1.5}, ["--mem-per-cpu=1536M"], True),
-    "not asked for": ({"memory_gib": None}, [], False),
+    "per job": ({"memory_gib": 1.5}, ["--mem=1536M"], True),
+    "per cpu": ({"memory_per_cpu_gib": 1.5}, ["--mem-per-cpu=1536M"], True),
+    "no memory requested": ({"memory_gib": None}, [], False),
 }
 
 
 @pytest.mark.parametrize("job", ["driver", "worker"])
 @pytest.mark.parametrize(("values", "lines", "known"), MEMORY.values(), ids=MEMORY.keys())
-def test_memory_of_a_job(values: dict[str, Any], lines: list[str], known: bool, job: str) -> None:
-    """Where it is not asked for no line names memory, and the worker is told of none."""
+def test_script_requests_the_memory_of_the_profile(
+    values: dict[str, Any], lines: list[str], known: bool, job: str
+) -> None:
+    """Without a memory request, neither the job lines nor the worker's command mention memory."""
     text = job_scripts(site(**{job: values}), OUT, [])[job]
     asked = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
     assert [line for line in asked if "mem" in line] == lines
@@ -132,7 +134,7 @@ def test_memory_of_a_job(values: dict[str, Any], lines: list[str], known: bool, 
 @pytest.mark.parametrize(
     ("hours", "text"), [(1 / 60, "0-00:01:00"), (1.5, "0-01:30:00"), (23.9999999, "1-00:00:00"), (240, "10-00:00:00")]
 )
-def test_wall_time(hours: float, text: str) -> None:
+def test_wall_time_is_written_in_days_and_rounded(hours: float, text: str) -> None:
     assert wall_time(hours) == text
 
 
@@ -142,7 +144,7 @@ def test_jobs_are_named_by_their_folder(tmp_path: Path) -> None:
     assert job_name(tmp_path / "cell 1").startswith("lls-cell-1-")
 
 
-# --- the same scripts in a shell --------------------------------------------------------------------------------------
+# --- scripts run by a shell -------------------------------------------------------------------------------------------
 
 PROGRAM = """
 import signal, sys, time
@@ -159,7 +161,7 @@ sys.exit(3)
 
 
 class Job:
-    """A driver's script in a folder, run by a shell, with SLURM's commands as programs that write down their words."""
+    """A driver's script that a shell runs in a folder, with fake SLURM commands that record their arguments."""
 
     def __init__(self, folder: Path, *, requeue_fails: bool = False) -> None:
         self.folder = folder
@@ -212,7 +214,7 @@ def test_driver_is_submitted_again_where_jobs_are_not_requeued(tmp_path: Path) -
     assert job.said == ["scontrol requeue 7", f"sbatch {tmp_path}/site/driver.sh"]
 
 
-def test_driver_that_has_ended_tells_its_workers(tmp_path: Path) -> None:
+def test_driver_that_has_ended_stops_its_workers(tmp_path: Path) -> None:
     job = Job(tmp_path)
     (tmp_path / "finish").touch()
     status, out = job.end()

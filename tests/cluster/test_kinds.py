@@ -1,4 +1,4 @@
-"""Every kind of site answers the same questions, and a new kind is one class and one line."""
+"""Contract that every kind of site fulfils; a new kind needs one class and one line that lists it."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,16 +17,16 @@ from lls_decode.errors import SiteError
 from lls_decode.pipelines.cli.machines import show_site
 
 VALUES: dict[str, dict[str, Any]] = {"scheduler": {"address": "tcp://node17:8786"}}
-"""What a kind must be told, beside its name."""
+"""Required keys of the kinds that have any."""
 
 
 @pytest.fixture(params=KINDS)
 def profile(request: pytest.FixtureRequest) -> SiteProfile:
-    """One profile of each kind."""
+    """Return a profile of each kind in turn."""
     return parse(KINDS[request.param], VALUES.get(request.param, {}), source="test")
 
 
-def test_profile_survives_a_file(profile: SiteProfile, tmp_path: Path) -> None:
+def test_profile_can_be_written_and_read_back(profile: SiteProfile, tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(profile.to_yaml())
     assert load_profile(path) == profile
@@ -51,7 +51,7 @@ def test_limits_are_positive_where_they_are_known(profile: SiteProfile) -> None:
 
 
 class ThreadSite(SiteProfile):
-    """Workers that are threads of this process."""
+    """A site whose workers are threads of this process."""
 
     kind: Literal["threads"] = "threads"
     workers: int = 2
@@ -71,7 +71,7 @@ class ThreadSite(SiteProfile):
         yield "ok", f"{self.workers} threads"
 
 
-def test_new_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_new_kind_can_be_used_after_listing_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(KINDS, "threads", ThreadSite)
     path = tmp_path / "mine.yaml"
     path.write_text("kind: threads  # few\nworkers: 3\n")

@@ -1,4 +1,4 @@
-"""A scheduler that dies right after it has answered: one sentence, with the status of machines that cannot be had."""
+"""A scheduler that dies right after it has answered is reported as an error of the site."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from lls_decode.pipelines.running.run import _smallest_memory
 
 @pytest.fixture
 def lost() -> Iterator[Client]:
-    """A client whose scheduler is gone."""
+    """Return a client whose scheduler has ended."""
     with LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as cluster:
         client = Client(cluster.scheduler_address, timeout=10, set_as_default=False)
         with quiet():
@@ -22,7 +22,7 @@ def lost() -> Iterator[Client]:
             client.close(timeout=5)
 
 
-def test_lost_scheduler_is_said(lost: Client) -> None:
+def test_lost_scheduler_raises_a_site_error(lost: Client) -> None:
     with pytest.raises(SiteError, match="scheduler"):
         check_versions(lost, "tcp://somewhere")
     with pytest.raises(SiteError):

@@ -1,4 +1,4 @@
-"""Site profiles: what ships is valid and documented, and what cannot be meant is refused in one sentence."""
+"""Site profiles: shipped profiles are valid and list every key, and invalid or contradictory profiles are refused."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ from lls_decode.config.base import parse
 from lls_decode.errors import ConfigError, SiteError
 
 
-def test_shipped_profiles() -> None:
+def test_shipped_profiles_are_valid() -> None:
     kinds = {name: type(find_site(name)) for name in shipped_profiles()}
     assert kinds == {"local": LocalSite, "cuda": CudaSite, "slurm": SlurmSite, "slurm-gpu": SlurmSite}
     gpu = find_site("slurm-gpu")
@@ -26,7 +26,7 @@ def test_shipped_profiles() -> None:
 
 
 @pytest.mark.parametrize("name", ["local", "cuda", "slurm", "slurm-gpu"])
-def test_shipped_profiles_show_every_key(name: str) -> None:
+def test_shipped_profiles_list_every_key(name: str) -> None:
     data = yaml.safe_load(shipped_profiles()[name].read_text())
     profile = find_site(name)
     assert set(data) == set(type(profile).model_fields)
@@ -57,22 +57,22 @@ REFUSED: dict[str, tuple[str, str]] = {
     "extra": ("{kind: slurm, worker: {extra: [constraint=a100]}}", "'constraint=a100' is not an option of sbatch"),
     "extra with a key": (
         "{kind: slurm, worker: {extra: [--time=3]}}", "--time cannot be given in extra; use"),
-    "extra of ours": (
+    "extra that is set already": (
         "{kind: slurm, worker: {extra: [--output=x]}}", "--output cannot be given in extra; it is set"),
     "setup": ("{kind: slurm, setup: \"module load a\"}", "setup"),
-    "no mapping": ("[1, 2]", "expected a mapping"),
+    "not a mapping": ("[1, 2]", "expected a mapping"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused(text: str, words: str, tmp_path: Path) -> None:
+def test_invalid_profile_is_refused(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(words)):
         load_profile(path)
 
 
-def test_unknown_name() -> None:
+def test_unknown_site_name_and_missing_file_are_refused() -> None:
     with pytest.raises(SiteError, match=r"Unknown site 'slurm-gpus' \(did you mean 'slurm-gpu'\?\)"):
         find_site("slurm-gpus")
     with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
@@ -83,38 +83,38 @@ GPUS = {None: 0, "gpu": 1, "gpu:2": 2, "gpu:a100": 1, "gpu:a100:4": 4, "lscratch
 
 
 @pytest.mark.parametrize(("gres", "count"), GPUS.items())
-def test_gpus_of_a_job(gres: str | None, count: int) -> None:
+def test_number_of_gpus_is_read_from_gres(gres: str | None, count: int) -> None:
     assert SlurmJob(gres=gres).gpus == count
 
 
-def test_processes_share_a_job() -> None:
+def test_worker_processes_share_cpus_and_memory_of_their_job() -> None:
     site = slurm(worker={"cpus": 8, "memory_gib": 40, "gres": "gpu:4"})
     assert (site.worker_threads, site.worker_bytes) == (2, int(0.9 * 40 * 2**30) // 4)
 
 
 MEMORY: dict[str, tuple[dict[str, Any], int | None]] = {
-    "of the job": ({"memory_gib": 8}, 8 * 2**30),
-    "of each cpu": ({"memory_per_cpu_gib": 1.5}, 6 * 2**30),
-    "of each cpu, said twice": ({"memory_gib": None, "memory_per_cpu_gib": 2}, 8 * 2**30),
-    "not asked for": ({"memory_gib": None}, None),
+    "per job": ({"memory_gib": 8}, 8 * 2**30),
+    "per cpu": ({"memory_per_cpu_gib": 1.5}, 6 * 2**30),
+    "per cpu, with memory_gib null": ({"memory_gib": None, "memory_per_cpu_gib": 2}, 8 * 2**30),
+    "no memory requested": ({"memory_gib": None}, None),
 }
 
 
 @pytest.mark.parametrize(("values", "memory"), MEMORY.values(), ids=MEMORY.keys())
-def test_memory_of_a_job(values: dict[str, Any], memory: int | None) -> None:
+def test_memory_of_a_job_follows_from_its_profile(values: dict[str, Any], memory: int | None) -> None:
     site = slurm(worker={"cpus": 4, **values})
     assert site.worker.memory_bytes == memory
     assert site.worker_bytes == (None if memory is None else int(0.9 * memory))
     assert site.replace(mode="interactive").worker == site.worker
 
 
-def test_scheduler_that_has_a_profile(tmp_path: Path) -> None:
+def test_profile_of_a_running_scheduler_equals_its_address(tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text("kind: scheduler\naddress: tcp://node17:8786\n")
     assert load_profile(path) == find_site("tcp://node17:8786") == RunningScheduler(address="tcp://node17:8786")
 
 
-def test_driver_is_asked_for_as_workers_are() -> None:
+def test_driver_job_inherits_account_and_qos_of_the_workers() -> None:
     site = slurm(worker={"partition": "gpu", "account": "lab", "qos": "long"}, driver={"partition": "cpu"})
     job = site.driver_job
     assert (job.partition, job.account, job.qos) == ("cpu", "lab", "long")

@@ -1,4 +1,4 @@
-"""Sites give a client that works, say what to do when they cannot, and close what they opened."""
+"""Sites open a working client, or say what to do if they cannot, and close everything that they opened."""
 
 import logging
 import operator
@@ -37,7 +37,7 @@ def start(*arguments: str) -> "subprocess.Popen[bytes]":
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    """A scheduler without workers, as somebody else would start it."""
+    """Start a scheduler without workers, like another user would, and return its address."""
     port = free_port()
     process = start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     limit = time.monotonic() + 60
@@ -56,23 +56,23 @@ REFUSED = {
     "unknown": ("slurn", "Unknown site 'slurn' (did you mean 'slurm'?); expected cuda, local, "),
     "an address without scheme": ("node17:8786", "for a running scheduler, tcp://node17:8786"),
     "an address without port": ("tcp://node17", "give tcp://HOST:PORT"),
-    "nobody there": (f"tcp://127.0.0.1:{free_port()}", "start one with 'dask scheduler"),
+    "an address without a scheduler": (f"tcp://127.0.0.1:{free_port()}", "start one with 'dask scheduler"),
     "encryption without keys": (f"tls://127.0.0.1:{free_port()}", "Dask has no keys; set distributed.comm.tls"),
 }
 
 
 @pytest.mark.parametrize(("site", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_site_refused(site: str, words: str) -> None:
+def test_site_that_cannot_be_used_is_refused(site: str, words: str) -> None:
     with pytest.raises(SiteError, match=re.escape(words)), connect(site, timeout_s=1):
         pass
 
 
-def test_no_workers_is_an_error() -> None:
+def test_zero_workers_are_refused() -> None:
     with pytest.raises(SiteError, match="--workers is 0"), connect("local", workers=0):
         pass
 
 
-def test_scheduler_without_workers(scheduler: str) -> None:
+def test_scheduler_without_workers_is_refused_after_the_timeout(scheduler: str) -> None:
     with (
         pytest.raises(SiteError, match=f"has 0 of 1 workers after 1 s; start some with 'dask worker .* {scheduler}'"),
         connect(scheduler, timeout_s=1),
@@ -100,10 +100,10 @@ def test_running_scheduler_is_used_and_left_running(scheduler: str) -> None:
     ],
     ids=["another package", "another lls-decode"],
 )
-def test_worker_of_another_version(
+def test_worker_with_another_version_is_reported_or_refused(
     package: str, words: str | None, scheduler: str, log: "Lines", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other packages are said; another lls-decode is refused, since it may compute another table."""
+    """Another version of a library is logged; another lls-decode is refused, since its tables may differ."""
     metadata = tmp_path / f"{package.replace('-', '_')}-0.0.9.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.9\n")
@@ -122,7 +122,7 @@ def test_worker_of_another_version(
 
 
 def loopback_only(pid: int) -> bool:
-    """Whether a process listens on 127.0.0.1 alone; reads the kernel's table of its own sockets."""
+    """Return whether a process listens on 127.0.0.1 only, according to the kernel's table of its sockets."""
     inodes = set()
     for handle in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -140,7 +140,7 @@ def loopback_only(pid: int) -> bool:
 
 
 class Lines(logging.Handler):
-    """Keeps what is logged."""
+    """A logging handler that keeps all messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Lines]:
-    """What sites log, whatever other tests, or a command line, have done to the root logger."""
+    """Record what sites log, independently of the state of the root logger."""
     logger, lines = logging.getLogger("lls_decode.cluster"), Lines()
     level = logger.level
     logger.addHandler(lines)
@@ -164,7 +164,9 @@ def log() -> Iterator[Lines]:
     logger.removeHandler(lines)
 
 
-def test_local_site(log: Lines, capfd: pytest.CaptureFixture[str]) -> None:
+def test_local_site_computes_listens_on_loopback_only_and_stops_its_workers(
+    log: Lines, capfd: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -186,7 +188,7 @@ def test_local_site(log: Lines, capfd: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_settings_are_in_force_in_the_site_only(scheduler: str) -> None:
+def test_dask_settings_of_a_site_are_restored_when_it_closes(scheduler: str) -> None:
     name = "distributed.scheduler.worker-ttl"
     with dask.config.set({name: "77 s"}):
         with pytest.raises(SiteError), connect(scheduler, timeout_s=0.2):
@@ -199,6 +201,6 @@ def test_default_workers(cores: int, workers: int) -> None:
     assert default_workers(cores) == workers
 
 
-def test_settings_have_names_that_dask_knows() -> None:
+def test_dask_knows_the_names_of_all_settings() -> None:
     unknown = [key for key in DASK_SETTINGS if dask.config.get(key, default="unknown") == "unknown"]
     assert unknown == []

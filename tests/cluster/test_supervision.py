@@ -1,4 +1,4 @@
-"""Which worker jobs are taken for lost, when others are submitted, and what is said of those that wait."""
+"""Supervision of worker jobs: detection of lost jobs, submission of replacements, and reasons why jobs wait."""
 
 import os
 
@@ -12,25 +12,25 @@ from lls_decode.cluster.slurm.worker import given_devices, given_memory
 from lls_decode.errors import SiteError
 
 
-def test_shortage_is_met_when_it_lasts() -> None:
+def test_replacements_are_submitted_only_after_a_lasting_shortage() -> None:
     shortage = Shortage(wanted=4, missing_s=15)
     counts = [(0, 4), (5, 3), (15, 3), (19, 3), (20, 3), (21, 4)]
     assert [shortage.count(jobs, workers_seen=4, now=now) for now, jobs in counts] == [0, 0, 0, 0, 1, 0]
 
 
-def test_requeued_job_is_no_shortage() -> None:
-    """It may be in no queue for a moment."""
+def test_requeued_job_does_not_count_as_a_shortage() -> None:
+    """A requeued job may be missing from the queue for a moment."""
     shortage = Shortage(wanted=2, missing_s=15)
     assert [shortage.count(jobs, 2, now) for now, jobs in [(0, 1), (10, 2), (14, 1), (28, 1)]] == [0, 0, 0, 0]
 
 
-def test_jobs_that_cannot_start_are_submitted_ever_more_rarely() -> None:
+def test_jobs_that_cannot_start_are_submitted_at_growing_intervals() -> None:
     shortage = Shortage(wanted=3, missing_s=15)
     submitted = [now for now in range(0, 1000, 5) if shortage.count(0, 0, now)]
     assert submitted == [15, 45, 105, 225, 465, 945]
 
 
-def test_worker_that_comes_ends_the_patience() -> None:
+def test_arriving_worker_resets_the_interval_between_submissions() -> None:
     shortage = Shortage(wanted=1, missing_s=15)
     submitted = [now for now in range(0, 400, 5) if shortage.count(0, int(now >= 300), now)]
     assert submitted == [15, 45, 105, 225, 300, 330, 390]
@@ -40,7 +40,7 @@ def queued(job: str, state: str, reason: str) -> QueuedJob:
     return QueuedJob(job, state, reason, "")
 
 
-def test_reasons_in_words() -> None:
+def test_reasons_of_waiting_jobs_are_explained() -> None:
     jobs = [
         queued("5", "PENDING", "Priority"),
         queued("7_0", "PENDING", "Resources"),
@@ -64,11 +64,11 @@ HOURS = {"infinite": None, "30": 0.5, "30:00": 0.5, "1:30:00": 1.5, "2-00:00:00"
 
 
 @pytest.mark.parametrize(("text", "hours"), HOURS.items())
-def test_time_limits(text: str, hours: float | None) -> None:
+def test_time_limits_of_slurm_are_read_as_hours(text: str, hours: float | None) -> None:
     assert read_hours(text) == hours
 
 
-def test_nodes() -> None:
+def test_properties_of_a_node_are_read_from_sinfo() -> None:
     node = _node("gpu*|7-00:00:00|64|515000|gpu:a100:4(S:0,1),gpu:1g.5gb:7,lscratch:3(S:0)|idle")
     assert (node.partition, node.default, node.hours, node.cpus) == ("gpu", True, 168, 64)
     assert node.gres == ("gpu:a100:4", "gpu:1g.5gb:7", "lscratch:3")
@@ -85,7 +85,7 @@ def test_one_process_for_each_device(visible: str, devices: list[str]) -> None:
     assert given_devices(visible, wanted=0) == devices
 
 
-def test_job_that_did_not_get_its_gpu_does_not_compute() -> None:
+def test_job_without_its_requested_gpus_is_refused() -> None:
     with pytest.raises(SiteError, match="requested 2 GPUs"):
         given_devices("", wanted=2)
 
@@ -96,19 +96,22 @@ CPUS = os.cpu_count() or 1
 MEMORY = {
     "--mem": ({"SLURM_MEM_PER_NODE": "4096", "SLURM_CPUS_ON_NODE": "2"}, 4 * GIB, None),
     "--mem-per-cpu": ({"SLURM_MEM_PER_CPU": "1024", "SLURM_CPUS_ON_NODE": "3"}, 3 * GIB, None),
-    "a cgroup": ({"SLURM_CPUS_ON_NODE": "1"}, GIB, GIB),
+    "limit of a cgroup": ({"SLURM_CPUS_ON_NODE": "1"}, GIB, GIB),
     "unlimited by SLURM": ({"SLURM_MEM_PER_NODE": "0", "SLURM_CPUS_ON_NODE": "1"}, GIB, GIB),
     "share of a node": ({"SLURM_CPUS_ON_NODE": "1"}, MACHINE // CPUS, MACHINE),
     "a whole node": ({"SLURM_CPUS_ON_NODE": str(CPUS)}, MACHINE, MACHINE),
-    "nothing is known": ({}, MACHINE, MACHINE),
+    "without information": ({}, MACHINE, MACHINE),
 }
 
 
 @pytest.mark.parametrize(("job", "memory", "limit"), MEMORY.values(), ids=MEMORY.keys())
-def test_memory_that_a_job_was_given(
+def test_memory_of_a_job_is_found_from_its_environment(
     job: dict[str, str], memory: int, limit: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its environment; else by what limits this process (``limit``), of which jobs on one node have a share each."""
+    """Without SLURM's variables, the memory is the limit of this process, shared by the CPUs of the machine.
+
+    The parameter ``limit`` replaces the limit that Dask finds for this process.
+    """
     if limit is not None:
         monkeypatch.setattr("lls_decode.cluster.slurm.worker.MEMORY_LIMIT", limit)
     assert given_memory(job) == int(0.9 * memory)

@@ -1,4 +1,4 @@
-"""Worker processes: those of GPUs see one each, and those of a job that ends leave in order."""
+"""Worker processes: each GPU worker sees one GPU, and workers of an ending job leave in an orderly way."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ from lls_decode.cluster.slurm.worker import main as worker_main
 from lls_decode.errors import SiteError
 
 PATIENCE_S = 200
-"""Until something that must come is given up: a worker process takes a minute to start on a busy machine."""
+"""Timeout for expected events: a worker process can take a minute to start on a busy machine."""
 SLURM = pytest.mark.posix("workers of SLURM's jobs listen to its signals")
 SMI = '#!/bin/bash\nfor number in 0 1; do echo "GPU $number: NVIDIA H100 (UUID: GPU-$number)"; done\n'
 
 
 @pytest.fixture
 def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which nvidia-smi lists two GPUs."""
+    """Put a fake nvidia-smi on the path that lists two GPUs."""
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
     program.write_text(SMI)
@@ -52,7 +52,7 @@ def test_each_worker_sees_its_gpu() -> None:
     ("visible", "workers", "words"),
     [("", None, "needs an NVIDIA GPU"), ("1", 2, "2 workers were requested, but there are 1 GPUs")],
 )
-def test_gpus_that_are_not_there(
+def test_missing_gpus_are_reported(
     visible: str, workers: int | None, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -61,7 +61,7 @@ def test_gpus_that_are_not_there(
 
 
 @pytest.mark.gpu
-def test_real_gpu() -> None:
+def test_worker_on_a_real_gpu_sees_one_device() -> None:
     def name() -> str:
         import torch
 
@@ -76,7 +76,7 @@ def test_real_gpu() -> None:
 
 @contextmanager
 def driver(folder: Path, *, encrypt: bool = False) -> Iterator[Client]:
-    """What the driver job is to its workers: a scheduler in this process, and a file that says where."""
+    """Emulate a driver job: run a scheduler in this process, and write the file that tells workers its address."""
     security = make_security() if encrypt else None
     protocol = "tls://" if security else "tcp://"
     options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "security": security}
@@ -90,7 +90,7 @@ def driver(folder: Path, *, encrypt: bool = False) -> Iterator[Client]:
 
 @contextmanager
 def worker(folder: Path, *, grace_s: float = 20) -> "Iterator[subprocess.Popen[bytes]]":
-    """The program of a worker job."""
+    """Start the program of a worker job."""
     words = ["-P", "-m", "lls_decode.cluster.slurm.worker", str(folder), "--name", "lls-test", "--interface", "lo"]
     process = subprocess.Popen(
         [sys.executable, *words, "--memory", str(2**30), "--grace", str(grace_s)],
@@ -105,7 +105,7 @@ def worker(folder: Path, *, grace_s: float = 20) -> "Iterator[subprocess.Popen[b
 
 
 def command(folder: Path, seconds: float) -> list[str]:
-    """Says that it has begun, and takes some time; run by `subprocess.call` on a worker."""
+    """Return a command that creates the file ``began`` and then sleeps; workers run it with `subprocess.call`."""
     return ["bash", "-c", f"touch {folder}/began; sleep {seconds}"]
 
 
@@ -122,8 +122,10 @@ def wait_for(path: Path) -> None:
     [(signal.SIGTERM, 30, True), (signal.SIGUSR1, 1, False)],
     ids=["SIGTERM, finished", "SIGUSR1, dropped"],
 )
-def test_worker_that_is_asked_to_leave(number: signal.Signals, grace_s: float, finishes: bool, tmp_path: Path) -> None:
-    """A running task ends when it can, a long one is left to another worker; no later one begins."""
+def test_leaving_worker_finishes_short_tasks_and_drops_long_ones(
+    number: signal.Signals, grace_s: float, finishes: bool, tmp_path: Path
+) -> None:
+    """A leaving worker starts no new tasks; they are left to another worker."""
     with driver(tmp_path) as client, worker(tmp_path, grace_s=grace_s) as process:
         client.wait_for_workers(1, timeout=PATIENCE_S)
         first = client.submit(subprocess.call, command(tmp_path, 3 if finishes else 100), pure=False)
@@ -154,14 +156,16 @@ asyncio.run(main())
 
 
 @SLURM
-def test_worker_is_asked_to_leave_while_its_driver_hangs(tmp_path: Path) -> None:
-    """A driver that accepts connections and says nothing must not keep a job until its wall time is over."""
+def test_worker_leaves_while_its_driver_hangs(tmp_path: Path) -> None:
+    """A driver that accepts connections but never answers must not keep a worker until the end of its wall time."""
     hanging = subprocess.Popen([sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True)
     assert hanging.stdout is not None
     try:
         Rendezvous(hanging.stdout.readline().strip(), "host", "7", 0, "", "").write(tmp_path)
         with worker(tmp_path) as process:
-            assert [hanging.stdout.readline() for _ in range(2)] == ["somebody\n"] * 2  # a look, and a worker's start
+            assert [hanging.stdout.readline() for _ in range(2)] == [
+                "somebody\n"
+            ] * 2  # a check, and the start of a worker
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=START_S / 2) == 0
     finally:
@@ -182,7 +186,7 @@ def test_worker_finds_the_next_driver(tmp_path: Path) -> None:
 
 @SLURM
 def test_worker_ends_when_there_is_no_driver_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that was killed leaves its address behind; SLURM knows better."""
+    """A killed driver leaves its address behind, but SLURM's queue shows that no driver job exists."""
     program = tmp_path / "squeue"
     program.write_text("#!/bin/sh\necho '9_0|RUNNING|None|n1'\n")
     program.chmod(0o755)
@@ -193,7 +197,7 @@ def test_worker_ends_when_there_is_no_driver_job(tmp_path: Path, monkeypatch: py
 
 
 @SLURM
-def test_encrypted_worker(tmp_path: Path) -> None:
+def test_worker_of_an_encrypted_driver_uses_private_keys(tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
     with driver(tmp_path, encrypt=True) as client, worker(tmp_path):
         client.wait_for_workers(1, timeout=PATIENCE_S)
@@ -206,7 +210,7 @@ def test_encrypted_worker(tmp_path: Path) -> None:
     assert read_rendezvous(tmp_path) is None
 
 
-def test_rendezvous_of_the_next_driver_is_left_alone(tmp_path: Path) -> None:
+def test_driver_does_not_remove_the_rendezvous_of_the_next_driver(tmp_path: Path) -> None:
     old, new = (Rendezvous(f"tcp://10.0.0.{n}:1", "host", "7", 0, "", "") for n in (1, 2))
     old.write(tmp_path)
     new.write(tmp_path)
@@ -216,7 +220,7 @@ def test_rendezvous_of_the_next_driver_is_left_alone(tmp_path: Path) -> None:
     assert read_rendezvous(tmp_path) is None
 
 
-def test_addresses() -> None:
+def test_own_address_and_tunnel_command() -> None:
     assert own_address("lo") == "127.0.0.1"
     with pytest.raises(SiteError, match=r"interface is 'ib9', but .* has .*lo"):
         own_address("ib9")

@@ -1,4 +1,4 @@
-"""Hostile and broken files: each case makes its files in a folder, and gives the command line that reads them."""
+"""Hostile and broken files: each case creates its files in a folder and returns the command line that reads them."""
 
 import json
 import os
@@ -23,9 +23,9 @@ from lls_decode.table import TableMetadata, schema, table_writer
 from tests.pipelines.run_folders import make_folder
 
 Case = Callable[[Path], list[str]]
-"""Makes files in an empty folder, and returns the arguments of ``lls-decode``."""
+"""Function that creates files in an empty folder and returns the arguments of ``lls-decode``."""
 CASES: dict[str, dict[str, Case]] = {}
-"""By group, and by name; the cases of a group share a process."""
+"""Cases by group and by name; the cases of a group run in one process."""
 
 _LEVELS = 100_000
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -42,7 +42,7 @@ def _case(group: str, name: str) -> Callable[[Case], Case]:
 
 
 def _add_all(group: str, makers: dict[str, Callable[[Path], None]], arguments: Callable[[Path], list[str]]) -> None:
-    """One case for each way to make the file ``folder / "x"``."""
+    """Add one case for each function that creates the file ``folder / "x"``."""
     for name, make in makers.items():
 
         def case(folder: Path, make: Callable[[Path], None] = make) -> list[str]:
@@ -58,7 +58,7 @@ def _text(text: str, encoding: str = "utf-8") -> Callable[[Path], None]:
 
 def _socket(path: Path) -> None:
     here = Path.cwd()
-    os.chdir(path.parent)  # names of sockets are short
+    os.chdir(path.parent)  # the name of a socket must be short
     try:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(path.name)
@@ -88,7 +88,7 @@ YAML: dict[str, Callable[[Path], None]] = {
     **NO_FILES,
     "latin-1": _text("detection: {rule: mödel}\n", "latin-1"),
     "utf-16 with unknown keys": _text("detektion: {rule: model}\n", "utf-16"),
-    "utf-16 without a mark": _text("detection: {rule: model}\n", "utf-16-le"),
+    "utf-16 without a byte order mark": _text("detection: {rule: model}\n", "utf-16-le"),
     "alias bomb": _text(_BOMB),
     "alias of itself": _text("a: &a [*a]\n"),
     "flow nesting": _text("[" * _LEVELS),
@@ -96,9 +96,9 @@ YAML: dict[str, Callable[[Path], None]] = {
     "block nesting": _text("- " * _LEVELS),
     "a long number": _text("a: " + "1" * 3_000_000),
     "a long sexagesimal": _text("a: " + "1:" * 1_000_000 + "1"),
-    "a date that is none": _text("a: 2001-99-99\n"),
-    "a tag that is none": _text("a: !!timestamp soon\n"),
-    "an object": _text("a: !!python/object/apply:os.system ['true']\n"),
+    "an invalid date": _text("a: 2001-99-99\n"),
+    "an invalid timestamp": _text("a: !!timestamp soon\n"),
+    "a Python object": _text("a: !!python/object/apply:os.system ['true']\n"),
     "many values": _text("- a\n" * 900_000),
     "many unknown keys": _text("".join(f"k{i}: 1\n" for i in range(50_000))),
     "a long key": _text(f"? {'k' * 1_000_000}\n: 1\n"),
@@ -110,7 +110,7 @@ YAML: dict[str, Callable[[Path], None]] = {
 
 
 def _bundle(path: Path, *, change: Callable[[dict[str, Any]], Any] | None = None, weight: float | None = None) -> None:
-    """A small bundle, with another record or weight."""
+    """Write a small bundle, optionally with a changed record or with a given value as one weight."""
     torch.manual_seed(0)
     network = LocNet(NetworkConfig(filters=4))
     if weight is not None:
@@ -138,7 +138,7 @@ def _filters(record: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _nested(document: dict[str, Any], key: str) -> str:
-    """JSON whose value of a key is nested deeply."""
+    """Return a JSON document in which the value of one key is deeply nested."""
     return json.dumps({**document, key: 0}).replace(f'"{key}": 0', f'"{key}": {"[" * 5000}{"]" * 5000}')
 
 
@@ -173,7 +173,7 @@ BUNDLES: dict[str, Callable[[Path], None]] = {
 
 
 def _table(path: Path, *, key: bytes | None = None, columns: dict[str, Any] | None = None, rows: int = 10) -> None:
-    """A small table, with another metadata text or other columns."""
+    """Write a small table, optionally with other metadata or with other values in some columns."""
     canonical = schema(with_sample=False)
     values = [pa.array(np.zeros(rows, field.type.to_pandas_dtype())) for field in canonical]
     with table_writer(path, canonical, TableMetadata(), own_folder=True) as writer:
@@ -198,7 +198,7 @@ def _truncated_table(path: Path) -> None:
 TABLES: dict[str, Callable[[Path], None]] = {
     **NO_FILES,
     "nesting in its metadata": lambda path: _table(path, key=b"[" * _LEVELS),
-    "metadata that are no text": lambda path: _table(path, key=b"\xff\xfe\x00"),
+    "metadata that is not text": lambda path: _table(path, key=b"\xff\xfe\x00"),
     "metadata of other types": lambda path: _table(path, key=json.dumps({"version": "abc"}).encode()),
     "a list as metadata": lambda path: _table(path, key=b"[1]"),
     "text in a number column": lambda path: _table(path, columns={"x_nm": ["one"] * 10}),
@@ -213,8 +213,8 @@ CSV: dict[str, Callable[[Path], None]] = {
     "one line of 100 MB": lambda path: path.write_bytes(b"frame,x_nm,y_nm\n" + b"1," * 50_000_000) and None,
     "a head of 100 MB": lambda path: path.write_bytes(b"a," * 50_000_000) and None,
     "zero bytes": _sparse(100_000),
-    "rows of other lengths": _text("frame,x_nm,y_nm\n1,2,3\n1,2\n"),
-    "a quote that does not end": _text('frame,x_nm,y_nm\n1,2,"3\n' + "4,5,6\n" * 100_000),
+    "rows of different lengths": _text("frame,x_nm,y_nm\n1,2,3\n1,2\n"),
+    "an unclosed quote": _text('frame,x_nm,y_nm\n1,2,"3\n' + "4,5,6\n" * 100_000),
 }
 
 
@@ -301,9 +301,9 @@ UNHARMED: dict[str, Callable[[Path], None]] = {
     "a sparse gigabyte as lock": _replaced("run.lock", _sparse(1 << 30)),
     "a ledger of zero bytes": _replaced("ledger.jsonl", _sparse(1 << 20)),
     "nesting in the ledger": _replaced("ledger.jsonl", _text('{"event":"BlockDone","at":' + "[" * _LEVELS + "\n")),
-    "a ledger that is no text": _replaced("ledger.jsonl", lambda path: path.write_bytes(os.urandom(10_000)) and None),
+    "a ledger that is not text": _replaced("ledger.jsonl", lambda path: path.write_bytes(os.urandom(10_000)) and None),
 }
-"""Files of a run folder whose damage is no reason not to say how the run stands."""
+"""Damaged files of a run folder that must not keep ``status`` from reporting the progress of the run."""
 
 
 def _run(folder: Path) -> list[str]:

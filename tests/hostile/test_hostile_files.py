@@ -1,4 +1,4 @@
-"""Hostile and broken files end in one sentence, with exit status 2 or 3, in bounded time and memory."""
+"""Hostile and broken files give a message of one line and exit status 2 or 3, in bounded time and memory."""
 
 import json
 import subprocess
@@ -17,14 +17,14 @@ PROCESSES = (
     ("yaml", "columns", "bundles", "runs", "unharmed runs"),
     ("tables", "filtered tables", "csv", "datasets", "bombs"),
 )
-"""Groups that share a process, whose peak memory is that of all of them."""
+"""Groups that run in the same process; the memory limit applies to the whole process."""
 UNHARMED = ("unharmed runs", "bombs")
-"""Groups in which the damage is a part of what is said, and no reason to say nothing."""
+"""Groups in which the command reports the damage and succeeds."""
 
 
 @pytest.fixture(scope="module", params=PROCESSES, ids=" and ".join)
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """How each case of some groups ends."""
+    """Return the outcome of each case of some groups."""
     folder = tmp_path_factory.mktemp("hostile")
     done = subprocess.run(
         [sys.executable, "-m", "tests.hostile.try_files", str(folder), *request.param],
@@ -36,7 +36,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return found
 
 
-def test_each_ends_in_a_sentence(outcomes: list[dict[str, Any]]) -> None:
+def test_each_case_ends_with_a_message_of_one_line(outcomes: list[dict[str, Any]]) -> None:
     wrong = [
         item
         for item in outcomes
@@ -48,10 +48,10 @@ def test_each_ends_in_a_sentence(outcomes: list[dict[str, Any]]) -> None:
     assert [words for words in refused if not words.isprintable() or len(words) > 4100] == []
 
 
-def test_time_and_memory(outcomes: list[dict[str, Any]]) -> None:
+def test_time_and_memory_are_bounded(outcomes: list[dict[str, Any]]) -> None:
     assert [item for item in outcomes if item["seconds"] > MOST_S] == []
     assert max(item["peak_kb"] for item in outcomes) < MOST_KB
 
 
-def test_all_groups_are_tried() -> None:
+def test_all_groups_are_run() -> None:
     assert {group for groups in PROCESSES for group in groups} == CASES.keys()

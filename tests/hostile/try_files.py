@@ -1,4 +1,4 @@
-"""Run the cases of some groups in this process; one JSON line for each: status, seconds, peak memory, words."""
+"""Run the cases of some groups in this process, and print status, seconds, peak memory and messages of each as JSON."""
 
 import contextlib
 import io
@@ -15,20 +15,20 @@ from tests.hostile.files import CASES
 
 
 def attempt(arguments: list[str]) -> tuple[int, str]:
-    """Exit status of a command line, and what it says on stderr."""
+    """Run a command line and return its exit status and its output on stderr."""
     words = io.StringIO()
     with contextlib.redirect_stderr(words), contextlib.redirect_stdout(io.StringIO()):
         try:
             main(arguments)
         except SystemExit as end:
             return int(end.code or 0), words.getvalue()
-        except BaseException:  # what a user would see as a traceback
+        except BaseException:  # a user would see a traceback
             return -1, words.getvalue() + traceback.format_exc()
     return 0, words.getvalue()
 
 
 def peak_kb() -> int:
-    """Return the most memory that this program has had; ``ru_maxrss`` counts the program that started it, too."""
+    """Return the peak memory of this process; ``ru_maxrss`` also counts memory of the process that started it."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -37,7 +37,7 @@ def peak_kb() -> int:
 
 
 def try_all(group: str, folder: Path) -> None:
-    """Print how each case ends."""
+    """Run the cases of a group and print the outcome of each."""
     for number, (name, case) in enumerate(CASES[group].items()):
         place = folder / f"{group}-{number}"
         place.mkdir()

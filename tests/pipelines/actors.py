@@ -1,8 +1,11 @@
-"""Scheduler, workers and client of a run as processes that begin in milliseconds: forks of one that has imported all.
+"""Scheduler, workers and client of a run as processes that start within milliseconds.
 
-``python actors.py FOLDER`` keeps there what they say, by role. It reads requests, one JSON list a line, and answers
-each with one JSON value: ``["start", ROLE, ARGUMENTS...]`` with the process id, ``["poll", PID]`` with the exit status,
-or null while it runs.
+``python actors.py FOLDER`` imports all modules once and then forks each process ("actor") from itself. It writes the
+output of the actors to files in FOLDER, one for each role. It reads requests from stdin, one JSON list per line, and
+answers each with one JSON value:
+
+* ``["start", ROLE, ARGUMENTS...]`` starts an actor; the answer is its process id.
+* ``["poll", PID]`` asks for the exit status of an actor; the answer is null while the actor is running.
 """
 
 import asyncio
@@ -34,7 +37,7 @@ from lls_decode.table import TableWriter
 
 
 def scheduler(address_file: str) -> int:
-    """Say where it listens, and serve for ever."""
+    """Start a scheduler, write its address to a file, and serve until the process is killed."""
 
     async def serve() -> None:
         async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as server:
@@ -48,10 +51,12 @@ def scheduler(address_file: str) -> int:
 
 
 def worker(address: str, habits: dict[str, Any]) -> int:
-    """Work for a scheduler until it is gone.
+    """Work for a scheduler until the scheduler ends, with optional habits that emulate faults.
 
-    Habits: ``read_s`` (a slow disk), ``hungry`` (a block that is read into too much memory), ``stop`` (a block before
-    whose shard gets its name the process stops, once, when it can take the file ``charge`` away).
+    * ``read_s``: time that each read takes in addition, as on a slow disk
+    * ``hungry``: index of a block that fails with a lack of memory
+    * ``stop``: name of a shard; the worker's thread stops for good before it renames the shard to this name.
+      This happens only once, if the file ``charge`` exists, which the worker then deletes.
     """
     read, replace = FrameSource.read, os.replace
 
@@ -69,7 +74,7 @@ def worker(address: str, habits: dict[str, Any]) -> int:
     def stop_before_renaming(source: Any, target: Any) -> None:
         if Path(target).name == habits.get("stop") and Path(habits["charge"]).exists():
             Path(habits["charge"]).unlink()
-            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread takes no further step
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread does not continue
         replace(source, target)
 
     FrameSource.read = read_slowly  # type: ignore[method-assign]
@@ -86,7 +91,7 @@ def worker(address: str, habits: dict[str, Any]) -> int:
 
 
 def client(words: list[str], dies_at: str | None = None, by: int = signal.SIGKILL) -> int:
-    """``lls-decode`` with these words. It gets a signal where it would write the first event of a kind."""
+    """Run ``lls-decode`` with these arguments, and send it a signal before it writes the first event of a kind."""
 
     def die() -> None:
         os.kill(os.getpid(), by)
@@ -113,7 +118,7 @@ ROLES: dict[str, Callable[..., int]] = {role.__name__: role for role in (schedul
 
 
 def start(log: str, role: str, *arguments: Any) -> int:
-    """Fork an actor."""
+    """Fork an actor and return its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -134,7 +139,7 @@ def start(log: str, role: str, *arguments: Any) -> int:
 
 
 def poll(pid: int) -> int | None:
-    """The exit status of an actor that has ended, negative for a signal."""
+    """Return the exit status of an actor (negative for a signal), or None while the actor is running."""
     ended, status = os.waitpid(pid, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if ended else None
 

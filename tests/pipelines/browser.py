@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by the DevTools protocol: opens a page, asks it questions, takes its picture."""
+"""A headless Chromium that opens pages, evaluates scripts and takes screenshots through the DevTools protocol."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ FIGURES = """
   return found;
 })()
 """
-"""Figures of the page by name; Bokeh keeps its widgets in shadow trees."""
+"""Script that returns the figures on the page by name; it also searches the shadow trees of Bokeh's widgets."""
 
 TEXT = """
 (() => {
@@ -49,17 +49,17 @@ TEXT = """
 
 
 def find_browser() -> str | None:
-    """A Chromium of this machine."""
+    """Return the path of a Chromium on this machine, or None."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Page:
-    """One open page."""
+    """An open page of the browser."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.complaints: list[str] = []
-        """What the page wrote to its console as an error."""
+        """Errors that the page wrote to its console."""
 
     async def open(self, url: str) -> None:
         request = HTTPRequest(f"http://127.0.0.1:{self._port}/json/new?{url}", method="PUT", body="")
@@ -87,7 +87,7 @@ class Page:
         return (await self.ask("Runtime.evaluate", expression=script, returnByValue=True))["result"].get("value")
 
     async def wait_for(self, script: str, timeout_s: float = 120.0) -> Any:
-        """The script's value, once it is true."""
+        """Wait until the value of a script is true, and return the value."""
         limit = time.monotonic() + timeout_s
         while not (value := await self.evaluate(script)):
             assert time.monotonic() < limit, f"{script} was not true within {timeout_s} s; {self.complaints}"
@@ -95,12 +95,12 @@ class Page:
         return value
 
     async def size(self, width: int, height: int | None = None) -> None:
-        """Size of the window; None: as tall as the page."""
+        """Set the size of the window; without a height, the window becomes as tall as the page."""
         height = height or int(await self.evaluate("document.documentElement.scrollHeight")) + 10
         await self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
-        await asyncio.sleep(1)  # until everything is drawn anew
+        await asyncio.sleep(1)  # until everything is redrawn
 
     async def screenshot(self, path: Path) -> None:
         answer = await self.ask("Page.captureScreenshot", format="png")
@@ -110,7 +110,7 @@ class Page:
 
 @contextmanager
 def browser(executable: str, profile: Path) -> Iterator[int]:
-    """Start a browser with a profile of its own; gives the port of its DevTools."""
+    """Start a browser with its own profile, and yield the port of its DevTools."""
     process = subprocess.Popen(
         [
             executable, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",

@@ -1,4 +1,4 @@
-"""A small world to run in: random frames, a small network with random weights, and two worker processes."""
+"""Fixtures for small runs: random frames, a small network with random weights, and two worker processes."""
 
 import json
 import os
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 HEIGHT, WIDTH = 40, 48
 Invoke = Callable[..., tuple[int, str, str]]
-"""Runs a command line; gives exit status, stdout, stderr."""
+"""Function that runs a command line and returns its exit status, stdout and stderr."""
 CAMERA = ScmosCamera(offset_adu=100, gain_adu_per_e=1, variance_adu2=2)
 
 CLIENT_PROGRAM = """
@@ -65,13 +65,13 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class World:
-    """Where datasets and bundles of the tests lie."""
+    """A folder with the datasets and model bundles of the tests."""
 
     folder: Path
 
     @property
     def movie(self) -> Path:
-        """120 frames, one a chunk file of four."""
+        """Dataset of 120 frames, with four frames in each chunk."""
         return self.folder / "movie.zarr"
 
     def bundle(self, context: str = "time") -> Path:
@@ -82,7 +82,7 @@ class World:
 
 
 def keys_of(client: Client, path: Path) -> dict[str, str]:
-    """Write the keys of a cluster, and return the variables by which Dask finds them in another process."""
+    """Write the keys of a cluster, and return the environment variables that make Dask find them in other processes."""
     security: Any = client.security
     path.write_text(security.tls_client_cert + security.tls_client_key)
     names = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
@@ -109,7 +109,7 @@ def write_movie(path: Path, shape: tuple[int, ...], *, dtype: str = "uint16", se
 
 
 def write_bundle(path: Path, *, seed: int = 0, filters: int = 4, **network: Any) -> Path:
-    """Random weights; the last layer is set so that about two pixels in a hundred are detections."""
+    """Write a model with random weights whose last layer makes about 2 % of all pixels detections."""
     torch.manual_seed(seed)
     config = NetworkConfig(filters=filters, **network)
     net = LocNet(config).eval()
@@ -139,12 +139,12 @@ def write_bundle(path: Path, *, seed: int = 0, filters: int = 4, **network: Any)
 
 
 def stage_scan(shift_px: float, **changes: Any) -> Geometry:
-    """A stage scan that moves by so many pixels of 100 nm from plane to plane."""
+    """Return the geometry of a stage scan that shifts by a number of pixels of 100 nm from plane to plane."""
     return Geometry(motion="stage", angle_deg=60, stage_step_nm=shift_px * 100 / np.cos(np.radians(60)), **changes)
 
 
 def start_program(world: World, plan: Plan) -> "subprocess.Popen[bytes]":
-    """A client in a process (and a process group) of its own, with one worker."""
+    """Start a client with one worker in its own process and process group."""
     arguments = [plan.dataset, plan.bundle_path, str(plan.out), plan.config.model_dump_json()]
     return subprocess.Popen(
         [sys.executable, "-c", CLIENT_PROGRAM, *arguments],
@@ -167,19 +167,19 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) 
 
 
 def shard_identities(plan: Plan) -> dict[str, tuple[int, int]]:
-    """Inode and modification time of each shard."""
+    """Return the inode and the modification time of each shard."""
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in (plan.out / "shards").glob("b*.parquet")}
 
 
 def assert_same_table(out: Path, undisturbed: Path) -> None:
-    """The merged tables in two run folders are the same, value for value."""
+    """Check that the merged tables in two run folders are equal."""
     found, expected = (pq.read_table(folder / "localizations.parquet") for folder in (out, undisturbed))
     assert found.num_rows > 1000
     assert found.equals(expected)
 
 
 def assert_same_rows(found: Path | pa.Table, expected: Path | pa.Table) -> None:
-    """The same detections, values to rounding."""
+    """Check that two tables hold the same localizations up to rounding."""
     one, other = (pq.read_table(item) if isinstance(item, Path) else item for item in (found, expected))
     assert one.num_rows == other.num_rows > 100
     assert one.column_names == other.column_names
@@ -188,7 +188,7 @@ def assert_same_rows(found: Path | pa.Table, expected: Path | pa.Table) -> None:
 
 
 class Recorder:
-    """Listener that keeps events, and does something at the n-th finished block."""
+    """Listener that keeps all events and calls a function when the n-th block is finished."""
 
     def __init__(self, at: int = 0, action: Callable[[], None] = lambda: None) -> None:
         self.events: list[Event] = []
@@ -207,7 +207,7 @@ class Recorder:
 
 
 def harmful(plan: Plan, folder: Path, charges: int, **manner: bool) -> Plan:
-    """A plan whose block 5 does harm to its first readers, ``charges`` of them."""
+    """Return a plan whose block 5 harms its first ``charges`` readers."""
     from harmful_source import HarmfulSource
 
     folder.mkdir()
@@ -228,18 +228,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def company(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ForkServer]":
-    """Processes that begin in milliseconds, to be killed (see `run_processes`)."""
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ForkServer]":
+    """Start a server that forks processes within milliseconds, which tests may kill (see `run_processes`)."""
     from .run_processes import ForkServer
 
-    company = ForkServer(tmp_path_factory.mktemp("company"))
-    yield company
-    company.close()
+    fork_server = ForkServer(tmp_path_factory.mktemp("fork_server"))
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
-    """Two worker processes; tests may kill them, nannies bring them back."""
+    """Return a client with two worker processes; tests may kill the workers, and their nannies restart them."""
     here = str(Path(__file__).parent)  # for harmful_source.py
     sys.path.append(here)
     before = os.environ.get("PYTHONPATH")
@@ -252,7 +252,7 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture
 def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Type a command; gives exit status, stdout, stderr."""
+    """Return a function that runs a command line and returns its exit status, stdout and stderr."""
 
     def call(*words: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:

@@ -1,4 +1,4 @@
-"""A dataset that does harm to whoever reads it. Workers import this module by its bare name (see ``client``)."""
+"""A dataset that harms the workers that read it. Workers import this module by its bare name (see ``client``)."""
 
 import os
 import signal
@@ -14,13 +14,14 @@ BAD_BLOCK = 5
 
 @dataclass(frozen=True)
 class HarmfulSource(FrameSource):
-    """A dataset with a block that kills, or holds up, its reader, as long as there are charges left."""
+    """A dataset with one block that kills or delays its reader, as long as charges are left."""
 
     charges: str = ""
-    """Folder of files; each harm takes one away."""
+    """Folder of files, one for each time that a reader is harmed; the reader deletes one of them."""
     hangs: bool = False
+    """Whether the reader sleeps for a long time before it is killed."""
     eats: bool = False
-    """Takes memory until somebody else ends it."""
+    """Whether the reader allocates memory until another program ends it."""
 
     def read(self, block: Block) -> FrameStack:
         charge = next(Path(self.charges).iterdir(), None) if block.index == BAD_BLOCK else None
@@ -35,7 +36,7 @@ class HarmfulSource(FrameSource):
 
 
 def eat(most_bytes: int = 6 << 30) -> None:
-    """Take memory, 16 MiB at a time and not faster than it can be noticed."""
+    """Allocate memory in steps of 16 MiB, slowly enough for a supervisor to notice."""
     food = []
     while len(food) << 24 < most_bytes:
         food.append(b"x" * (1 << 24))

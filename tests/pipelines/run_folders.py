@@ -1,4 +1,4 @@
-"""Run folders that no run has made: a record, lines of a ledger, shards."""
+"""Run folders written by tests instead of a run, with a record, lines of a ledger, and shards."""
 
 import json
 import time
@@ -20,7 +20,7 @@ from lls_decode.table import TableMetadata, schema, write_shard
 
 @dataclass
 class Folder:
-    """The folder of a run that began a while ago."""
+    """The folder of a run that started some time ago."""
 
     out: Path
     blocks: tuple[Block, ...]
@@ -31,7 +31,7 @@ class Folder:
             file.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
 
     def done(self, index: int, after_s: float, *, rows: int = 10, worker: str = "tcp://w:1", **more: Any) -> None:
-        """A block that was done so long after the start: its shard (empty) and its line."""
+        """Write the ledger line and an empty shard of a block that was finished ``after_s`` after the start."""
         (self.out / "shards" / f"{self.blocks[index].id}.parquet").touch()
         times = {"read_s": 0.5, "start_s": 0.0, "compute_s": 1.0, "write_s": 0.0}
         self.write(
@@ -54,7 +54,7 @@ class Folder:
         self.write("events.jsonl", {"event": kind, "at": self.started_at + after_s, **values})
 
     def shard(self, index: int, x_nm: npt.ArrayLike, y_nm: npt.ArrayLike, z_nm: npt.ArrayLike) -> None:
-        """A real shard, with emitters in the first frame of its block."""
+        """Write a real shard with emitters in the first frame of its block."""
         block, positions = self.blocks[index], {"x_nm": x_nm, "y_nm": y_nm, "z_nm": z_nm}
         number = len(np.asarray(x_nm))
         values = {"volume": block.volume_start, "plane": block.plane_start, "group": -1, **positions}
@@ -67,7 +67,7 @@ class Folder:
 
 
 def make_record(layout: Layout, *, started_at: float = 1000.0, block_frames: int = 4) -> RunRecord:
-    """The record of a run without a configuration of its own, over frames of 100 nm pixels."""
+    """Return the record of a run with the default configuration and pixels of 100 nm."""
     config = ResolvedRunConfig(
         camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0),
         execution=ExecutionConfig(block_frames=block_frames),

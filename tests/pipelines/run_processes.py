@@ -1,4 +1,4 @@
-"""The processes of a run, to be killed: a scheduler, workers, and the command that the user gives."""
+"""Processes of a run that tests can kill: a scheduler, workers, and the command that the user starts."""
 
 import json
 import os
@@ -15,15 +15,15 @@ from lls_decode.pipelines.planning.plan import Plan
 from .conftest import wait_for
 
 PATIENCE_S = 240.0
-"""What takes seconds takes minutes on a machine with much to do."""
+"""Timeout for expected events, which can take minutes instead of seconds on a busy machine."""
 
 
 class ForkServer:
-    """The process that actors are forks of."""
+    """The process that forks all actors (see `actors`)."""
 
     def __init__(self, folder: Path) -> None:
         self.words = folder / "client"
-        """What clients have said."""
+        """File with the output of all clients."""
         self.words.touch()
         self._server = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("actors.py")), str(folder)],
@@ -45,14 +45,14 @@ class ForkServer:
 
 
 class RunProcesses:
-    """The actors of one test; each is named by its process id."""
+    """The actors of one test, identified by their process ids."""
 
-    def __init__(self, company: ForkServer, folder: Path, habits: dict[str, Any]) -> None:
+    def __init__(self, fork_server: ForkServer, folder: Path, habits: dict[str, Any]) -> None:
         self.workers: list[int] = []
         self.scheduler = 0
         self.address = ""
-        self._company = company
-        self._said = company.words.stat().st_size
+        self._fork_server = fork_server
+        self._said = fork_server.words.stat().st_size
         self._folder = folder
         self._habits = habits
         self._ended: dict[int, int] = {}
@@ -60,8 +60,8 @@ class RunProcesses:
 
     @property
     def words(self) -> str:
-        """What the clients of this test have said."""
-        return self._company.words.read_bytes()[self._said :].decode()
+        """Output of the clients of this test."""
+        return self._fork_server.words.read_bytes()[self._said :].decode()
 
     def start_scheduler(self) -> None:
         file = self._folder / "address"
@@ -71,20 +71,20 @@ class RunProcesses:
         self.address = file.read_text()
 
     def start_workers(self, number: int, **habits: Any) -> None:
-        """So many more."""
+        """Start a number of additional workers."""
         self.workers += [self._start("worker", self.address, {**self._habits, **habits}) for _ in range(number)]
 
     def start_client(self, plan: Plan, *, dies_at: str | None = None, by: int = signal.SIGKILL) -> int:
-        """``lls-decode run`` of a plan; it gets a signal at the first event of a kind."""
+        """Start ``lls-decode run`` for a plan; the process gets a signal at the first event of a kind."""
         config = self._folder / "run.yaml"
         config.write_text(plan.config.to_yaml())
         words = ["run", plan.dataset, "--model", plan.bundle_path, "--out", str(plan.out), "--config", str(config)]
         return self._start("client", [*words, "--site", self.address, "--no-report"], dies_at, by)
 
     def poll(self, pid: int) -> int | None:
-        """Exit status; None while it runs."""
+        """Return the exit status of an actor, or None while it is running."""
         if pid not in self._ended:
-            status = self._company.ask("poll", pid)
+            status = self._fork_server.ask("poll", pid)
             if status is None:
                 return None
             self._ended[pid] = status
@@ -92,12 +92,12 @@ class RunProcesses:
         return self._ended[pid]
 
     def wait(self, pid: int, timeout_s: float = PATIENCE_S) -> int:
-        """Wait for the end of an actor."""
+        """Wait for the end of an actor and return its exit status."""
         wait_for(lambda: self.poll(pid) is not None, "the end of an actor", timeout_s)
         return self._ended[pid]
 
     def kill(self, pid: int) -> None:
-        """SIGKILL; returns when it is dead."""
+        """Kill an actor with SIGKILL and wait for its end."""
         os.kill(pid, signal.SIGKILL)
         assert self.wait(pid) == -signal.SIGKILL
 
@@ -108,14 +108,14 @@ class RunProcesses:
                 self.wait(pid)
 
     def _start(self, *request: Any) -> int:
-        pid = int(self._company.ask("start", *request))
+        pid = int(self._fork_server.ask("start", *request))
         self._running.add(pid)
         return pid
 
 
-def run_undisturbed(company: ForkServer, plan: Plan, *, workers: int = 1) -> Path:
-    """Run a plan to which nothing happens; gives its folder."""
-    with open_processes(company, plan.out.parent) as processes:
+def run_undisturbed(fork_server: ForkServer, plan: Plan, *, workers: int = 1) -> Path:
+    """Run a plan without disturbance and return its run folder."""
+    with open_processes(fork_server, plan.out.parent) as processes:
         processes.start_scheduler()
         processes.start_workers(workers)
         assert processes.wait(processes.start_client(plan)) == 0, processes.words
@@ -123,9 +123,9 @@ def run_undisturbed(company: ForkServer, plan: Plan, *, workers: int = 1) -> Pat
 
 
 @contextmanager
-def open_processes(company: ForkServer, folder: Path, **habits: Any) -> Iterator[RunProcesses]:
-    """The processes of a run, none of which is left behind; ``habits`` are those of its workers."""
-    processes = RunProcesses(company, folder, habits)
+def open_processes(fork_server: ForkServer, folder: Path, **habits: Any) -> Iterator[RunProcesses]:
+    """Open the processes of a run and kill them at the end; ``habits`` are the habits of its workers."""
+    processes = RunProcesses(fork_server, folder, habits)
     try:
         yield processes
     finally:

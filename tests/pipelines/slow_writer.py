@@ -1,8 +1,9 @@
-"""A microscope for tests: writes a movie frame by frame, slowly and irregularly, in one of the ways that writers have.
+"""Emulate a microscope: write a movie frame by frame, slowly and irregularly, in one of several ways (``WAYS``).
 
 python slow_writer.py WAY OUT FRAMES.npy SECONDS
 
-Half way it waits for a file OUT.go, so that whoever follows it has time; at the end it makes a file OUT.over.
+The program waits half-way until a file OUT.go exists, so that the program under test has time to follow. At the end it
+creates a file OUT.over.
 """
 
 import os
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 class Pauses:
-    """After each of so many pieces of work, ``seconds`` together."""
+    """Random pauses after each piece of work; all pauses together take ``seconds`` on average."""
 
     def __init__(self, out: Path, pieces: int, seconds: float) -> None:
         self._go, self._left, self._half, self._mean_s = Path(f"{out}.go"), pieces, pieces // 2, seconds / pieces
@@ -38,7 +39,7 @@ class Pauses:
 
 
 def append(out: Path, data: np.ndarray, pause: Pauses, *, zarr_format: int) -> None:
-    """Resized frame by frame: each chunk is written again with every frame that it gets."""
+    """Append frame by frame to an array, which rewrites a chunk with every frame that is added to it."""
     chunks = (CHUNK, *data.shape[1:])
     array = zarr.create_array(str(out), shape=(0, *data.shape[1:]), chunks=chunks, dtype="u2", zarr_format=zarr_format)
     for frame in data:
@@ -47,7 +48,7 @@ def append(out: Path, data: np.ndarray, pause: Pauses, *, zarr_format: int) -> N
 
 
 def declared(out: Path, data: np.ndarray, pause: Pauses) -> None:
-    """Declared in full, v3 shards; files are filled in place, in pieces, and neighbours out of order."""
+    """Create an array of the final shape, and write its zarr v3 shards in place, in pieces and partly out of order."""
     aside = out.with_name("aside.zarr")
     arguments = {"shape": data.shape, "dtype": "u2", "chunks": (2, *data.shape[1:]), "shards": (6, *data.shape[1:])}
     zarr.create_array(str(aside), **arguments)[:] = data
@@ -67,7 +68,7 @@ def declared(out: Path, data: np.ndarray, pause: Pauses) -> None:
 
 
 def volumes(out: Path, data: np.ndarray, pause: Pauses) -> None:
-    """One array a volume, first under another name."""
+    """Write one array per volume under a temporary name, and rename the array when it is complete."""
     out.mkdir()
     for number, volume in enumerate(data):
         aside = out / f"v{number}.zarr.tmp"

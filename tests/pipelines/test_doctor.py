@@ -1,4 +1,4 @@
-"""A doctor says what is wrong in words, each fault made for real where that can be done."""
+"""``doctor`` explains what is wrong; the tests cause each fault for real where possible."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def found(checks: Iterator[Check]) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a shell script in the place of nvidia-smi."""
+    """Return a function that replaces nvidia-smi by a shell script."""
     if torch.cuda.is_available():
         pytest.skip("this machine's GPU works")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -38,7 +38,7 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
     return put
 
 
-def test_torch_without_cuda_beside_a_gpu(smi: Callable[[str], None]) -> None:
+def test_torch_without_cuda_on_a_machine_with_a_gpu_is_reported(smi: Callable[[str], None]) -> None:
     if torch.version.cuda is not None:
         pytest.skip("torch is a CUDA build")
     smi(f"echo '{H100}'")
@@ -48,13 +48,13 @@ def test_torch_without_cuda_beside_a_gpu(smi: Callable[[str], None]) -> None:
     assert "UUID" not in words
 
 
-def test_driver_that_does_not_run(smi: Callable[[str], None]) -> None:
+def test_driver_that_does_not_work_is_reported(smi: Callable[[str], None]) -> None:
     smi("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     state, words = found(examine_gpu())["gpu"]
     assert (state, "nvidia-smi sees no GPU: Failed to initialize NVML: Driver/library" in words) == ("wrong", True)
 
 
-def test_hidden_gpus(smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_gpus_are_noted(smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     smi(f"echo '{H100}'")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert found(examine_gpu())["gpu"] == (
@@ -71,12 +71,14 @@ def test_hidden_gpus(smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
         (None, "it is built for CUDA 12.6; install a newer driver, or a torch for an older CUDA"),
     ],
 )
-def test_cuda_of_driver_and_of_torch(has: str | None, words: str, smi: Callable[[str], None]) -> None:
+def test_cuda_versions_of_driver_and_torch_are_compared(
+    has: str | None, words: str, smi: Callable[[str], None]
+) -> None:
     smi(f"echo 'CUDA Version                              : {has}'" if has else "exit 9")
     assert compare_cuda("12.6").startswith(words)
 
 
-def test_card_without_driver(tmp_path: Path) -> None:
+def test_graphics_cards_are_counted_without_their_driver(tmp_path: Path) -> None:
     for number, (vendor, kind) in enumerate([("0x10de", "0x030200"), ("0x10de", "0x040300"), ("0x8086", "0x030000")]):
         device = tmp_path / f"0000:0{number}:00.0"
         device.mkdir()
@@ -86,12 +88,12 @@ def test_card_without_driver(tmp_path: Path) -> None:
     assert cards_in_machine(tmp_path / "none") == 0
 
 
-# --- the folder of results --------------------------------------------------------------------------------------------
+# --- the output folder ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts a file system in memory with options of its own; needs root."""
+    """Return a function that mounts a file system in memory with given options; mounting needs root."""
     mounted = []
 
     def make(options: str) -> Path:
@@ -108,35 +110,35 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_good_folder(tmp_path: Path) -> None:
-    """One that is not there yet stands for the nearest above it; nothing is left behind."""
+def test_good_folder_passes(tmp_path: Path) -> None:
+    """For a folder that does not exist yet, the nearest existing parent is checked; no file is left behind."""
     checks = found(examine_folder(tmp_path / "not" / "yet"))
     assert checks["rename"] == ("ok", "renames are atomic, also while the file is being read")
     assert f"MB/s written to {tmp_path}" in checks["folder"][1]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_slow_disk(tmp_path: Path) -> None:
-    """This disk, beside one that nobody has."""
+def test_slow_disk_is_noted(tmp_path: Path) -> None:
+    """An unrealistically high limit makes this disk count as slow."""
     state, words = found(examine_folder(tmp_path, slow_mb_per_s=1e6))["folder"]
     assert (state, words.endswith("; slow (under 1e+06)")) == ("note", True)
 
 
 @pytest.mark.posix("no file system there counts its files")
-def test_little_space_and_few_files(mount: Callable[[str], Path]) -> None:
+def test_little_space_and_few_inodes_are_reported(mount: Callable[[str], Path]) -> None:
     checks = found(examine_folder(mount("size=2m,nr_inodes=20")))
     assert (checks["space"][0], "little: merging the shards of a run" in checks["space"][1]) == ("wrong", True)
     assert (checks["files"][0], checks["files"][1].startswith("19 more files can be created")) == ("wrong", True)
     assert (checks["folder"][0], "(No space left on device); free space" in checks["folder"][1]) == ("wrong", True)
 
 
-def test_read_only(mount: Callable[[str], Path]) -> None:
+def test_read_only_folder_is_reported(mount: Callable[[str], Path]) -> None:
     state, words = found(examine_folder(mount("ro")))["folder"]
     assert (state, "cannot be written (Read-only file system); give --out a folder" in words) == ("wrong", True)
 
 
-def test_names_that_cannot_be_exchanged(tmp_path: Path) -> None:
-    """A folder to which files can only be added stands for file systems that do not rename."""
+def test_folder_in_which_files_cannot_be_replaced_is_reported(tmp_path: Path) -> None:
+    """An append-only folder emulates a file system on which files cannot be replaced by renaming."""
     if shutil.which("chattr") is None or subprocess.run(["chattr", "+a", tmp_path], check=False).returncode:
         pytest.skip("this file system has no folders to which files can only be added")
     try:
@@ -146,11 +148,11 @@ def test_names_that_cannot_be_exchanged(tmp_path: Path) -> None:
     assert (state, "a finished file cannot replace another one (Operation not permitted)" in words) == ("wrong", True)
 
 
-# --- all of it --------------------------------------------------------------------------------------------------------
+# --- all checks together ----------------------------------------------------------------------------------------------
 
 
-def test_doctor_survives_a_part_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What breaks is one finding, and the others are still there."""
+def test_doctor_survives_a_check_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that raises an error becomes one finding, and all other checks still run."""
 
     def broken() -> Iterator[Check]:
         raise RuntimeError("the interpreter is gone")

@@ -1,4 +1,4 @@
-"""Whatever a run folder or a table says is shown as text: markup is in constants, and browsers run no other script."""
+"""Pages and reports show values of run folders and tables as text only, never as markup or scripts."""
 
 import ast
 import base64
@@ -29,7 +29,7 @@ _TAG = re.compile(r"</?[a-z]|&nbsp;")
 
 
 def _tags(page: str) -> list[str]:
-    """Names of all elements of a page, and of all attributes that would run."""
+    """Return the names of all elements of a page, and of all attributes that hold scripts."""
     found: list[str] = []
 
     class Parser(HTMLParser):
@@ -41,7 +41,7 @@ def _tags(page: str) -> list[str]:
 
 
 def _unescaped(source: str) -> list[str]:
-    """Lines of a module that put a value into markup without escaping it."""
+    """Return the lines of a module that insert a value into markup without escaping it."""
     found = []
     for node in ast.walk(ast.parse(source)):
         name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
@@ -90,7 +90,7 @@ def test_no_value_is_put_into_markup_unescaped(path: Path) -> None:
         "HTMLTemplateFormatter(template='x')",
     ],
 )
-def test_the_search_finds(source: str) -> None:
+def test_unescaped_values_are_found(source: str) -> None:
     assert _unescaped(source)
 
 
@@ -109,7 +109,7 @@ def test_the_search_finds(source: str) -> None:
         html.page(HARM, [HARM]),
     ],
 )
-def test_pieces_escape_what_is_put_into_them(piece: Markup) -> None:
+def test_building_blocks_of_a_report_escape_their_content(piece: Markup) -> None:
     found = _tags(piece)
     assert "script" not in found
     assert "onerror" not in found
@@ -117,7 +117,7 @@ def test_pieces_escape_what_is_put_into_them(piece: Markup) -> None:
 
 
 def _harmed(value: Any) -> Any:
-    """The same values with harm at the end of every text that is not one of a few words."""
+    """Return the same values with harmful markup appended to every text."""
     if isinstance(value, dict):
         return {key: _harmed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -127,7 +127,7 @@ def _harmed(value: Any) -> Any:
 
 @pytest.fixture
 def harmed(tmp_path: Path) -> Path:
-    """A run folder in whose record, ledger and events every text that may be free is harmful."""
+    """Return a run folder in which every free text of the record, the ledger and the events holds harmful markup."""
     folder = make_folder(tmp_path / "out <img src=x onerror=alert(3)>")
     folder.done(0, 10, worker=f"tcp://{HARM}", reason=HARM)
     folder.failed(1, 20, reason=HARM)
@@ -156,7 +156,7 @@ def harmed(tmp_path: Path) -> Path:
     return folder.out
 
 
-def test_report_of_a_harmful_folder(harmed: Path) -> None:
+def test_report_of_a_harmful_folder_is_escaped(harmed: Path) -> None:
     pytest.importorskip("matplotlib", reason="a report needs matplotlib")
     text = write_report(harmed).read_text()
     found = _tags(text)
@@ -165,7 +165,7 @@ def test_report_of_a_harmful_folder(harmed: Path) -> None:
     assert found.count("img") == text.count('<img src="data:image/')
 
 
-def test_page_of_a_harmful_folder(harmed: Path) -> None:
+def test_page_of_a_harmful_folder_is_escaped(harmed: Path) -> None:
     watcher = Watcher(harmed)
     status = watcher.take_snapshot().status
     assert status == read_status(harmed) or status.dataset.endswith(HARM)
@@ -175,7 +175,7 @@ def test_page_of_a_harmful_folder(harmed: Path) -> None:
     assert "alert" in sections.verdict(status, HARM)
 
 
-def test_report_names_what_a_browser_may_do() -> None:
+def test_report_has_a_strict_content_security_policy() -> None:
     text = html.page("a", [html.words("b")])
     style = re.search(r"<style>(.*)</style>", text, re.S)
     assert style is not None
@@ -187,7 +187,7 @@ def test_report_names_what_a_browser_may_do() -> None:
     assert "unsafe" not in policy[1]
 
 
-def test_page_runs_its_own_scripts_only(harmed: Path) -> None:
+def test_page_allows_only_its_own_scripts(harmed: Path) -> None:
     with served(harmed) as link, urlopen(link, timeout=60) as answer:
         text, policy = answer.read().decode(), answer.headers["Content-Security-Policy"]
     scripts = policy.partition("script-src")[2].partition(";")[0]

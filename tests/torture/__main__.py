@@ -1,8 +1,9 @@
-"""``python -m tests.torture --rounds 50 --seed 0``: runs that are killed, stopped, damaged and starved at random.
+"""Torture test: kill, stop, damage and starve runs at random (``python -m tests.torture --rounds 50 --seed 0``).
 
-A round is one folder: some disturbed starts of the same run with other workers, threads and batches, damage between
-them, and then the same command until it has done everything. Its table must have the bytes of an undisturbed run, no
-start may show a traceback, and no process or temporary file may be left. Exit status 1 when one did not.
+A round uses one folder. It starts the same run a few times with varying numbers of workers, threads and batches,
+disturbs each start, and damages files between starts. Then it repeats the same command until the run is finished.
+The table must equal the table of an undisturbed run, no start may print a traceback, and no process or temporary file
+may be left behind. The exit status is 1 if any round fails.
 """
 
 import argparse
@@ -26,19 +27,19 @@ from .misfortunes import AT_REST, DURING, mount, remount, unmount
 from .starts import Round, started
 
 MOST_PLAIN_STARTS = 5
-"""The same command must have done everything after so many undisturbed starts."""
+"""Maximum number of undisturbed starts until the run must be finished."""
 LAST_BREATH_S = 60.0
-"""Time that processes get to notice that their master is gone."""
+"""Time that processes have to notice that their parent process has ended."""
 LOCKS_OF_DASK = (".lock", ".dirlock")
-"""Endings of empty files in Dask's folder: two that it keeps, and those of killed workers until its next start."""
+"""Suffixes of lock files in Dask's folder, which Dask keeps or, for killed workers, removes at its next start."""
 
 
 def main() -> int:
-    """Torture, count, print the counts."""
+    """Run all rounds, and print how often each misfortune and each fault occurred."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="Round i is drawn from seed + i.")
-    parser.add_argument("--only", help="Only misfortunes that contain this text.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the random choices; round i uses seed + i.")
+    parser.add_argument("--only", help="Use only misfortunes whose name contains this text.")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
@@ -65,7 +66,7 @@ def main() -> int:
 
 
 def undisturbed(round: Round) -> dict[str, str]:
-    """Run once without disturbance; gives the digests of what it leaves."""
+    """Run once without disturbance and return the digests of its table."""
     (round.folder / "disk").mkdir(parents=True)
     with started(round) as start:
         status = start.wait()
@@ -75,7 +76,7 @@ def undisturbed(round: Round) -> dict[str, str]:
 
 
 def digest(round: Round) -> dict[str, str]:
-    """SHA-256 of the rows and of the metadata of the table, without the settings that were drawn."""
+    """Return SHA-256 digests of the table's rows and metadata, without the randomly chosen settings."""
     found = {}
     table = pq.read_table(round.out / "localizations.parquet")
     record = json.loads(table.schema.metadata[b"lls_decode"])
@@ -89,7 +90,7 @@ def digest(round: Round) -> dict[str, str]:
 
 
 def play(round: Round, reference: dict[str, str], counts: Counter[str], only: str) -> list[str]:
-    """Play one round; gives its faults."""
+    """Play one round and return its faults."""
     has_disk = mount(round)
     try:
         for _ in range(round.random.randint(1, 3)):
@@ -115,7 +116,7 @@ def play(round: Round, reference: dict[str, str], counts: Counter[str], only: st
 
 
 def disturb(round: Round, counts: Counter[str], only: str, *, has_disk: bool) -> None:
-    """Start the run, let something happen to it, and then something to its folder."""
+    """Start the run, disturb it while it is running, and then possibly damage its folder."""
     during = [name for name in DURING if only in name] or ["nothing"]
     name = round.random.choice(during)
     read_only = has_disk and only in "read-only folder" and round.random.random() < 0.1
@@ -143,7 +144,7 @@ def disturb(round: Round, counts: Counter[str], only: str, *, has_disk: bool) ->
 
 
 def leftovers(round: Round) -> list[str]:
-    """Name processes and temporary files that outlive the round."""
+    """Return a fault for each process and temporary file that outlives the round."""
     limit = time.monotonic() + LAST_BREATH_S
     while round.processes() and time.monotonic() < limit:
         time.sleep(0.5)

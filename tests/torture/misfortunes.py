@@ -1,4 +1,4 @@
-"""What happens to a run and its folder: each is a function that lets it happen at a random moment, listed by name."""
+"""Misfortunes of a run and its folder, each a function that is listed by name."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ import psutil
 from .starts import Round, Start, started
 
 FOREIGN = ("notes.txt", "b000000 (copy).parquet", "Thumbs.db")
-"""Files of somebody else, which must neither count nor vanish."""
+"""Files that do not belong to the run; the run must neither use nor delete them."""
 
 
 def _named(start: Start, *words: str) -> list[psutil.Process]:
@@ -38,38 +38,38 @@ def _signal(processes: list[psutil.Process], number: int) -> None:
 
 
 def kill_client(start: Start) -> None:
-    """SIGKILL the command that the user gave."""
+    """Kill the command that the user started with SIGKILL."""
     start.client.send_signal(signal.SIGKILL)
 
 
 def interrupt_client(start: Start) -> None:
-    """Press Ctrl-C, or be told to end by a batch system."""
+    """Send SIGINT, like Ctrl-C, or SIGTERM, like a batch system."""
     start.client.send_signal(start.round.random.choice((signal.SIGINT, signal.SIGTERM)))
 
 
 def kill_worker(start: Start) -> None:
-    """SIGKILL one worker; whoever watches it starts another."""
+    """Kill one worker with SIGKILL; its nanny starts a new worker."""
     workers = _workers(start)
     _signal([start.round.random.choice(workers)] if workers else [], signal.SIGKILL)
 
 
 def kill_workers(start: Start) -> None:
-    """SIGKILL all workers at once."""
+    """Kill all workers at once with SIGKILL."""
     _signal(_workers(start), signal.SIGKILL)
 
 
 def kill_nanny(start: Start) -> None:
-    """SIGKILL what watches the workers of a running cluster, and the workers with it."""
+    """Kill the workers of a running cluster and their nannies with SIGKILL."""
     _signal([*_named(start, "worker", "--scheduler-file"), *_workers(start)], signal.SIGKILL)
 
 
 def kill_scheduler(start: Start) -> None:
-    """SIGKILL the scheduler of a running cluster."""
+    """Kill the scheduler of a running cluster with SIGKILL."""
     _signal(_named(start, "scheduler", "--no-dashboard", "--port"), signal.SIGKILL)
 
 
 def stop_and_continue(start: Start) -> None:
-    """Stop any process for some seconds, as a laptop that is closed does."""
+    """Stop a random process for a few seconds, as when a laptop is closed."""
     process = start.round.random.choice(start.round.processes() or [psutil.Process(start.client.pid)])
     _signal([process], signal.SIGSTOP)
     time.sleep(start.round.random.uniform(0.5, 6.0))
@@ -77,14 +77,14 @@ def stop_and_continue(start: Start) -> None:
 
 
 def run_twice(start: Start) -> None:
-    """Give the same command again while the first is at work: the second is refused, the first goes on."""
+    """Start the same command a second time while the first is running: the second is refused, the first continues."""
     if start.client.poll() is None:
         with started(start.round) as second:
             second.wait()
 
 
 def fill_disk(start: Start) -> None:
-    """Let somebody else fill the disk."""
+    """Fill the disk with a file that does not belong to the run."""
     ballast = start.round.folder / "disk" / "ballast"
     with suppress(OSError), ballast.open("wb") as file:
         while True:
@@ -93,7 +93,7 @@ def fill_disk(start: Start) -> None:
 
 
 def nothing(start: Start) -> None:
-    """Leave it alone."""
+    """Do not disturb the run."""
 
 
 DURING: dict[str, Callable[[Start], None]] = {
@@ -108,7 +108,7 @@ DURING: dict[str, Callable[[Start], None]] = {
     "full disk": fill_disk,
     "nothing": nothing,
 }
-"""What happens while a run is at work."""
+"""Misfortunes that happen while a run is running."""
 
 
 def _victim(round: Round, pattern: str) -> Path | None:
@@ -154,11 +154,14 @@ AT_REST: dict[str, tuple[Callable[[Round, str], None], str]] = {
     for verb, harm in (("flip", _flip), ("truncate", _truncate), ("delete", _delete))
     for name, pattern in _FILES.items()
 } | {"foreign files": (_foreign_files, "")}
-"""What happens to the folder while nobody works in it."""
+"""Damage to the folder while no run is running: a function and the files it may damage."""
 
 
 def mount(round: Round) -> bool:
-    """Give the round a disk of its own where this is root, so that it can be full or read-only."""
+    """Mount a small disk for the round, which can be full or read-only, and return whether mounting succeeded.
+
+    Mounting needs root.
+    """
     disk = round.folder / "disk"
     disk.mkdir(parents=True)
     words = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
@@ -171,5 +174,5 @@ def remount(round: Round, option: str) -> None:
 
 
 def unmount(round: Round) -> None:
-    """Take the disk away."""
+    """Unmount the disk of the round."""
     subprocess.run(["umount", "--lazy", str(round.folder / "disk")], check=True)

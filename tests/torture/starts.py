@@ -1,4 +1,4 @@
-"""Starts of ``lls-decode run`` in one folder, in the two manners that users have: own workers or a running cluster."""
+"""Starts of ``lls-decode run`` in one folder, with workers of their own or on a cluster that is already running."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from pathlib import Path
 import psutil
 
 MARK = "LLS_TORTURE"
-"""Environment variable that every process of a round inherits; by its value the round's processes are found."""
+"""Environment variable that every process of a round inherits; its value identifies the round's processes."""
 PATIENCE_S = 600.0
-"""Limit of one start. What takes seconds takes minutes on a busy machine."""
+"""Time limit of one start. A start that takes seconds can take minutes on a busy machine."""
 
 
 BATCHES_PX = (10_000, 20_000, 100_000)
-"""Batches of 5 frames or more: one small frame alone is summed in another order, and changes bits of sigmas."""
+"""Batch sizes of at least 5 frames. A batch of one small frame is summed in another order, which changes sigmas."""
 
 
 @dataclass
 class Round:
-    """One folder and everything that is started for it."""
+    """One folder, and the choices and results of all starts in it."""
 
     folder: Path
     movie: Path
@@ -34,23 +34,23 @@ class Round:
     random: random.Random
     mark: str
     told: list[str] = field(default_factory=list)
-    """What was done, and how each start ended."""
+    """Log of the misfortunes and of the exit status of each start."""
     tracebacks: int = 0
 
     @property
     def out(self) -> Path:
-        """Run folder."""
+        """Folder of the run."""
         return self.folder / "disk" / "out"
 
     def environment(self) -> dict[str, str]:
-        """Environment of the round's processes: marked, with a folder for temporary files of their own."""
+        """Return the environment of the round's processes, with the mark of the round and its own temporary folder."""
         scratch = self.folder / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         threads = str(self.random.choice((1, 2, 3)))
         return os.environ | {MARK: self.mark, "TMPDIR": str(scratch), "OMP_NUM_THREADS": threads}
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process of the round."""
+        """Return all running processes of the round."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -61,15 +61,15 @@ class Round:
 
 @dataclass
 class Start:
-    """One ``lls-decode run`` that is under way."""
+    """One ``lls-decode run`` that is running."""
 
     client: "subprocess.Popen[bytes]"
     words: Path
-    """File of all that it says."""
+    """File with the output of the command."""
     round: Round
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
-        """Wait for its end; note tracebacks."""
+        """Wait for the command to end, count tracebacks in its output, and return its exit status."""
         try:
             status = self.client.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -84,11 +84,11 @@ class Start:
         return status
 
     def shards(self) -> int:
-        """Blocks that are done."""
+        """Return the number of finished blocks."""
         return len(list((self.round.out / "shards").glob("b*.parquet")))
 
     def wait_for_work(self, timeout_s: float = 120.0) -> None:
-        """Wait for a random moment: while it starts, at its first shard, or some shards later."""
+        """Wait until a random moment: during startup, at the first shard, or a few shards later."""
         if self.round.random.random() < 0.25:
             time.sleep(self.round.random.uniform(0.0, 8.0))
             return
@@ -100,7 +100,7 @@ class Start:
 
 
 def command(round: Round) -> list[str]:
-    """Words of the run, with settings that must not show in the table, drawn anew for each start."""
+    """Return the command line of the run with random settings, none of which may change the table."""
     words = [sys.executable, "-m", "lls_decode", "run", str(round.movie), "--model", str(round.model)]
     words += ["--out", str(round.out), "--block-frames", "8", "--device", "cpu", "--no-report"]
     words += ["--set", f"compute.threads={round.random.choice((1, 2, 3))}"]
@@ -111,7 +111,7 @@ def command(round: Round) -> list[str]:
 
 @contextmanager
 def started(round: Round, *more: str, limit_bytes: int | None = None) -> Iterator[Start]:
-    """Start the run with workers of its own or on a cluster that runs already, and end what is left of it."""
+    """Start the run with workers of its own or on a running cluster, and kill it if it is still running at the end."""
     workers = round.random.choice((1, 1, 2))
     if limit_bytes is None and round.random.random() < 0.4:
         with _cluster(round, workers) as address, _client(round, [*command(round), "--site", address, *more]) as start:
@@ -140,7 +140,7 @@ def _client(round: Round, words: list[str], limit_bytes: int | None = None) -> I
 
 @contextmanager
 def _cluster(round: Round, workers: int) -> Iterator[str]:
-    """A scheduler and workers as processes of their own, as ``dask scheduler`` and ``dask worker`` start them."""
+    """Start a scheduler and workers as separate processes, with ``dask scheduler`` and ``dask worker``."""
     file = round.folder / f"scheduler{len(round.told)}.json"
     log = (round.folder / "cluster.txt").open("ab")
     base = [sys.executable, "-m", "dask"]

@@ -1,10 +1,17 @@
-"""Linux as a poor Windows, for the modules of lls_decode: ``pytest --without-posix`` puts this folder on PYTHONPATH.
+"""Emulate on Linux, for the modules of lls_decode only, what Windows lacks and what it refuses.
 
-Python imports a ``sitecustomize`` before anything else, so that processes which tests start are served too. Modules of
-ours get other modules ``os``, ``signal``, ``sys`` and ``ctypes``, without what Windows lacks, and no ``fcntl`` or
-``resource``; tests and libraries keep theirs. What our modules do with files is refused as Windows refuses it: a file
-that this process has open is neither replaced nor removed, a rename finds its new name free (os.replace excepted), and
-no name is made that is reserved there. Not imitated: files that another process has open, backslashes, drives.
+``pytest --without-posix`` puts this folder on PYTHONPATH. Python imports ``sitecustomize`` before anything else, so
+that the emulation also covers processes that tests start.
+
+Modules of lls_decode see reduced versions of ``os``, ``signal``, ``sys`` and ``ctypes``, and cannot import ``fcntl`` or
+``resource``. Tests and libraries see the complete modules. Operations of lls_decode on files fail as they would on
+Windows:
+
+* a file that this process has open cannot be replaced or removed;
+* ``os.rename`` refuses a target that exists (``os.replace`` does not);
+* files cannot have names that Windows reserves.
+
+Not emulated: files that another process has open, backslashes, and drives.
 """
 
 import builtins
@@ -48,8 +55,8 @@ HIDDEN = {
 RESERVED = re.compile(r'[\x00-\x1f<>:"|?*\\]|[. ]$|^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)', re.IGNORECASE)
 
 
-class Poorer(ModuleType):
-    """A module without some of its names, and with others instead."""
+class ReducedModule(ModuleType):
+    """A module that hides some names of another module and replaces others."""
 
     def __init__(self, whole: ModuleType, hidden: set[str], instead: dict[str, Any]) -> None:
         super().__init__(whole.__name__)
@@ -65,14 +72,14 @@ class Poorer(ModuleType):
 
 
 def open_file(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-    """``os.open``, which opens no folders on Windows, and does not write through a handle opened for reading."""
+    """Replace ``os.open``, which cannot open folders on Windows."""
     if os.path.isdir(path):
         raise PermissionError(13, "Permission denied", str(path))
     return os.open(path, flags, *args, **kwargs)
 
 
 def flush(descriptor: int) -> None:
-    """``os.fsync``, for which a file must be open for writing."""
+    """Replace ``os.fsync``, which needs a file that is open for writing on Windows."""
     flags = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split("flags:")[1].split()[0]
     if int(flags, 8) & os.O_ACCMODE == os.O_RDONLY:
         raise OSError(9, "Bad file descriptor")
@@ -80,19 +87,19 @@ def flush(descriptor: int) -> None:
 
 
 def rename(source: Any, target: Any) -> None:
-    """``os.rename``, which replaces nothing."""
+    """Replace ``os.rename``, which refuses a target that exists on Windows."""
     if os.path.lexists(target):
         raise FileExistsError(17, "File exists", str(target))
     os.rename(source, target)
 
 
 def end_process(pid: int, number: int) -> None:
-    """``os.kill``, which ends a process whatever the number."""
+    """Replace ``os.kill``, which ends the process on Windows whatever the signal number."""
     raise AssertionError(f"os.kill({pid}, {number}) would end the process on Windows")
 
 
 class Library(ctypes.CDLL):
-    """``ctypes.CDLL``, which needs a name."""
+    """Replacement for ``ctypes.CDLL``, which needs the name of a library on Windows."""
 
     def __init__(self, name: str | None, *args: Any, **kwargs: Any) -> None:
         if name is None:
@@ -106,14 +113,14 @@ INSTEAD: dict[str, dict[str, Any]] = {
     "signal": {"SIGBREAK": signal.SIGUSR2},
     "ctypes": {"CDLL": Library},
 }
-poorer: dict[str, Poorer] = {}
+reduced: dict[str, ReducedModule] = {}
 whole_import = builtins.__import__
 
 
-def poor_import(
+def reduced_import(
     name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
-) -> ModuleType:  # as builtins.__import__
-    """Import for our modules what Windows has of a module; for all others the module."""
+) -> ModuleType:  # signature of builtins.__import__
+    """Import the reduced version of a module for modules of lls_decode, and the module itself for all others."""
     file = (globals or {}).get("__file__") or ""
     if level or not file.startswith(OURS):
         return whole_import(name, globals, locals, fromlist, level)
@@ -122,26 +129,26 @@ def poor_import(
         raise ModuleNotFoundError(f"No module named {top!r} without POSIX", name=top)
     module = whole_import(name, globals, locals, fromlist, level)
     if (top in HIDDEN or top in INSTEAD) and module.__name__ == top:
-        if top not in poorer:
-            poorer[top] = Poorer(module, HIDDEN.get(top, set()), INSTEAD.get(top, {}))
-        return poorer[top]
+        if top not in reduced:
+            reduced[top] = ReducedModule(module, HIDDEN.get(top, set()), INSTEAD.get(top, {}))
+        return reduced[top]
     return module
 
 
-def whose(frame: FrameType | None) -> str:
-    """Whether a module of ours or a test is nearer to what is done, and which."""
+def responsible_module(frame: FrameType | None) -> str:
+    """Return the file of the module of lls_decode that caused an operation, or "" if a test or tempfile caused it."""
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(OURS):
             return file
         if file.startswith(TESTS) or file.endswith(("/tempfile.py", "/filelock/_unix.py")):
-            return "" if not file.startswith(__file__) else whose(frame.f_back)
+            return "" if not file.startswith(__file__) else responsible_module(frame.f_back)
         frame = frame.f_back
     return ""
 
 
 def open_files() -> set[str]:
-    """Files that this process has open or mapped."""
+    """Return the files that this process has open or mapped."""
     found = set()
     for link in os.scandir("/proc/self/fd"):
         try:
@@ -154,7 +161,7 @@ def open_files() -> set[str]:
 
 
 def refuse_open(path: Any, whole_folder: bool) -> None:
-    """Refuse to rename or remove a file that is open, or a folder with one."""
+    """Refuse to rename or remove an open file, or a folder that contains an open file."""
     place = os.path.realpath(os.path.dirname(os.path.abspath(path))) + os.sep + os.path.basename(os.path.abspath(path))
     inside = place + os.sep
     held = [name for name in open_files() if name == place or (whole_folder and name.startswith(inside))]
@@ -164,30 +171,30 @@ def refuse_open(path: Any, whole_folder: bool) -> None:
 
 
 def refuse_name(path: Any) -> None:
-    """Refuse a reserved name."""
+    """Refuse a file name that Windows reserves."""
     name = os.path.basename(os.path.abspath(os.fsdecode(path)))
     if RESERVED.search(name):
         raise OSError(22, "The filename, directory name, or volume label syntax is incorrect", os.fsdecode(path))
 
 
 def watch(event: str, args: tuple[Any, ...]) -> None:
-    """Audit hook: refuse what Windows would, where a module of ours asks for it."""
+    """Refuse operations of lls_decode that Windows would refuse; this function is an audit hook."""
     if event == "open":
         path, _, flags = args
         makes = isinstance(path, str | bytes) and isinstance(flags, int) and flags & os.O_CREAT
-        if makes and not os.fsdecode(path).startswith("/dev/") and whose(sys._getframe(1)):
+        if makes and not os.fsdecode(path).startswith("/dev/") and responsible_module(sys._getframe(1)):
             refuse_name(path)
     elif event == "os.mkdir":
-        if whose(sys._getframe(1)):
+        if responsible_module(sys._getframe(1)):
             refuse_name(args[0])
     elif event == "os.remove":
-        if args[1] == -1 and whose(sys._getframe(1)):
+        if args[1] == -1 and responsible_module(sys._getframe(1)):
             refuse_open(args[0], False)
-    elif event == "os.rename" and whose(sys._getframe(1)):
+    elif event == "os.rename" and responsible_module(sys._getframe(1)):
         refuse_name(args[1])
         for path in args[:2]:
             refuse_open(path, True)
 
 
-builtins.__import__ = poor_import  # type: ignore[assignment]
+builtins.__import__ = reduced_import  # type: ignore[assignment]
 sys.addaudithook(watch)

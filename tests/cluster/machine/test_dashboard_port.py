@@ -1,4 +1,4 @@
-"""The dashboard's port, of which other programs take hold as well."""
+"""Port of the dashboard, which another program may take first."""
 
 import asyncio
 import socket
@@ -10,8 +10,8 @@ from lls_decode.cluster.addresses import free_address
 from lls_decode.cluster.settings import LOOPBACK
 
 
-def test_port_that_is_taken_at_the_last_moment() -> None:
-    """It was free when it was looked at, and is not when the scheduler starts: another one, without a word of dask's."""
+def test_port_taken_at_the_last_moment_is_replaced_without_warning() -> None:
+    """A port that is free when checked but taken when the scheduler starts is replaced, without a warning of dask."""
     with socket.socket() as other:
         other.bind((LOOPBACK, 0))
         port = other.getsockname()[1]

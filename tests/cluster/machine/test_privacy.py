@@ -1,4 +1,4 @@
-"""Other users of the machine cannot use a local cluster, whichever of its ports they try."""
+"""Other users of the machine cannot use a local cluster through any of its ports."""
 
 import json
 import os
@@ -68,7 +68,10 @@ def listening_ports() -> list[int]:
 
 
 def answers(ports: list[int], keys: Any = None) -> dict[tuple[int, str], str]:
-    """Return what each port says to another user (if this is root), who has these keys or keys of their own."""
+    """Return the answer of each port, by port and protocol, to another process.
+
+    The process uses the given keys, or keys of its own. If the test runs as root, the process runs as another user.
+    """
     secret = {"key": "", "certificate": ""}
     if keys is not None:
         secret = {"key": keys.tls_client_key, "certificate": keys.tls_client_cert}
@@ -91,7 +94,7 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def test_strangers_are_refused_by_every_port(client: Client) -> None:
+def test_every_port_refuses_processes_without_keys(client: Client) -> None:
     ports = listening_ports()
     assert int(client.scheduler.address.rpartition(":")[2]) in ports
     said = answers(ports)
@@ -99,7 +102,7 @@ def test_strangers_are_refused_by_every_port(client: Client) -> None:
     assert all(words.startswith("refused") for words in said.values()), said
 
 
-def test_keys_of_the_cluster_are_what_decides(client: Client) -> None:
-    """The same attempt succeeds with the right keys, so that it is no other fault by which strangers fail."""
+def test_ports_accept_a_process_with_the_keys_of_the_cluster(client: Client) -> None:
+    """The same attempt succeeds with the right keys, which shows that the keys alone decide."""
     said = answers(listening_ports(), client.security)
     assert {"Scheduler", "Worker", "Nanny"} <= set(said.values())

@@ -1,4 +1,4 @@
-"""A plain script without a ``__main__`` guard starts local workers, which never import it, and leaves none behind."""
+"""A script without a ``__main__`` guard can start local workers: they never import the script and end with it."""
 
 import os
 import re
@@ -59,21 +59,21 @@ def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 def listen_to_ctrl_c() -> None:
-    """As a program at a terminal does; a shell has those that it puts into the background ignore it."""
+    """Make a program stop on Ctrl-C as at a terminal, because shells let background programs ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("words", [("script.py",), ("-m", "script")], ids=" ".join)
-def test_script_without_guard(words: tuple[str, ...], tmp_path: Path) -> None:
-    """Its own functions and classes reach the workers, also one that its nanny has restarted."""
+def test_workers_get_functions_of_a_script_without_guard(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Functions and classes of the script reach all workers, including a worker that its nanny has restarted."""
     out, err = start(tmp_path, *words).communicate(timeout=PATIENCE_S)
     lines = [line for line in out.splitlines() if not line.startswith("pids")]
     assert lines == ["imported", "sum 3", "sum 7"], err
     assert "Traceback" not in err
 
 
-def test_example_of_the_documentation(tmp_path: Path) -> None:
-    """Saved as a script, with a profile of this machine."""
+def test_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    """The Python example of docs/hpc.md runs as a script, with a profile for local workers."""
     text = (Path(__file__).parents[3] / "docs" / "hpc.md").read_text()
     example = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "mine.yaml" in block)
     (tmp_path / "mine.yaml").write_text("kind: local\nmemory_gib: 1\n")

@@ -1,4 +1,4 @@
-"""A virtual SLURM for the whole session, and runs on it that can be held up while something happens to them."""
+"""Fixtures for a virtual SLURM that lasts for the whole session, and for runs on it that tests can hold up."""
 
 import json
 import os
@@ -25,16 +25,20 @@ from tests.pipelines.conftest import write_bundle, write_movie
 from .virtual import PATIENCE_S, VirtualSlurm, wait_for, why_not
 
 AT_WORK = "working for the driver"
-"""In a worker's log, once for each driver that it has found."""
+"""Text in a worker's log, written once for each driver that the worker has found."""
 BLOCKS = 30
 FREE_BLOCKS = 6
-"""Of `slow_reading`: blocks that are read although the store is closed."""
+"""Number of blocks that can be read even while the store is closed (see `slow_reading`)."""
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[VirtualSlurm]:
-    """In a folder of its own: munge wants parents that others may look into, which each start of pytest closes."""
+    """Start a virtual SLURM in a temporary folder.
+
+    pytest's own folders cannot be used: munge needs parent folders that other users can read, and pytest makes them
+    private.
+    """
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
@@ -44,7 +48,7 @@ def slurm() -> Iterator[VirtualSlurm]:
 
 @pytest.fixture
 def nodes(slurm: VirtualSlurm) -> Iterator[VirtualSlurm]:
-    """The virtual SLURM with all nodes up, and no jobs afterwards."""
+    """Return the virtual SLURM with all nodes up, and cancel all jobs after the test."""
     slurm.wait_until_up()
     yield slurm
     for name in slurm.job_names():
@@ -53,7 +57,7 @@ def nodes(slurm: VirtualSlurm) -> Iterator[VirtualSlurm]:
 
 @dataclass(frozen=True)
 class World:
-    """A dataset, a model, and the table of a run to which nothing happened."""
+    """A dataset, a model, and the table of an undisturbed run."""
 
     movie: Path
     bundle: Path
@@ -73,7 +77,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 class Run:
-    """``lls-decode run --site slurm`` in a process of its own, over a store that can be closed for a while."""
+    """``lls-decode run --site slurm`` in a separate process, with a store that can be closed temporarily."""
 
     def __init__(self, world: World, folder: Path, **profile: Any) -> None:
         self._world = world
@@ -117,13 +121,13 @@ class Run:
         return self
 
     def end(self, timeout_s: float = PATIENCE_S) -> tuple[int, str, str]:
-        """Exit status and what it said."""
+        """Wait for the end of the command and return its exit status, stdout and stderr."""
         assert self.process is not None
         out, err = self.process.communicate(timeout=timeout_s)
         return self.process.returncode, out, err
 
     def close(self) -> None:
-        """From now on most blocks wait when they are read."""
+        """Close the store: from now on, reading most blocks waits until the store is opened."""
         (self.store / "closed").touch()
 
     def open(self) -> None:
@@ -148,20 +152,20 @@ class Run:
         return "".join(path.read_text() for path in sorted((self.out / "logs").glob(f"{kind}-*.log")))
 
     def wait_for_log(self, kind: str, words: str, count: int = 1) -> None:
-        """Until the logs of the workers, or of the driver, have said something so many times."""
+        """Wait until the logs of the workers, or of the driver, contain a text a given number of times."""
         wait_for(lambda: self.logs(kind).count(words) >= count, lambda: self._story(f"{words!r} in the {kind}'s log"))
 
     def wait_until_held(self, workers: int = 2) -> None:
-        """Until so many workers are at work, and wait for the closed store."""
+        """Wait until a given number of workers have found the driver and wait for the closed store."""
         wait_for(lambda: self.shards() >= FREE_BLOCKS, lambda: self._story("the first blocks"))
         self.wait_for_log("worker", AT_WORK, workers)
 
     def _story(self, what: str) -> str:
-        """What is there to be read when something has not come."""
+        """Return the queue and the end of the logs, to explain why something did not happen."""
         return f"{what}\n{self.jobs()}\n{self.logs('*')[-5000:]}"
 
     def summary(self) -> dict[str, Any]:
-        """The end of a run that went well, as ``--json`` tells it."""
+        """Wait for the run, check that it succeeded, and return its summary from ``--json``."""
         status, out, err = self.end()
         assert status == 0, err + self.logs("driver")[-3000:]
         found: dict[str, Any] = json.loads(out)
@@ -170,13 +174,13 @@ class Run:
 
 
 def _listen_to_ctrl_c() -> None:
-    """As a program at a terminal does; a shell has those that it puts into the background ignore it."""
+    """Make a program stop on Ctrl-C as at a terminal, because shells let background programs ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
 def runs(nodes: VirtualSlurm, world: World, tmp_path: Path) -> "Iterator[Callable[..., Run]]":
-    """Makes runs, and ends those that a failed test has left."""
+    """Return a function that creates runs; after the test, kill the runs that are still running."""
     made = []
 
     def make(**profile: Any) -> Run:

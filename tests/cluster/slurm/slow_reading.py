@@ -1,8 +1,10 @@
-"""A Dask preload module for workers in tests: frames come from a store that can be held up, and memory can be eaten.
+"""A Dask preload module for workers in tests, which makes reading wait or fills a job's memory on request.
 
-Workers import it by its bare name (``DASK_DISTRIBUTED__WORKER__PRELOAD``). In the folder ``$SLOW_READING``: as long as
-there is a file ``closed``, reads of blocks after the first few wait; a file ``eat-JOB`` has a reader in that job start
-a process that takes much memory.
+Workers import this module by its bare name (``DASK_DISTRIBUTED__WORKER__PRELOAD``). Two files in the folder
+``$SLOW_READING`` control it:
+
+* While the file ``closed`` exists, reads of all blocks except the first few wait.
+* The file ``eat-JOB`` makes a worker of that job start a process that uses much memory.
 """
 
 import os
@@ -18,12 +20,12 @@ from lls_decode.blocks import Block
 from lls_decode.frames import FrameSource, FrameStack
 
 FREE_BLOCKS = 6
-"""Blocks that are read also when the store is closed."""
+"""Number of blocks that can be read even while the store is closed."""
 EATER = "import time; food = bytearray(3 << 30); food[::4096] = b'x' * len(food[::4096]); time.sleep(60)"
 
 FOLDER = Path(os.environ["SLOW_READING"])
 JOB = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
-"""As squeue has it."""
+"""Job id in the format of squeue."""
 read = FrameSource.read
 
 

@@ -1,4 +1,4 @@
-"""Whatever SLURM does to the jobs of a run, the table is that of a local run to which nothing happened."""
+"""Whatever SLURM does to the jobs of a run, the table equals the table of an undisturbed local run."""
 
 import re
 import signal
@@ -25,7 +25,7 @@ Runs = Callable[..., Run]
 
 
 def check(run: Run, world: World) -> None:
-    """The run ends well, and with the rows of the undisturbed one, each block computed into one shard."""
+    """Check that a run succeeds and that its table has the same rows as the table of the undisturbed run."""
     found = run.summary()
     assert Path(found["table"]) == run.out / "localizations.parquet"
     assert found["rows"] == read_table(world.table)[0].num_rows
@@ -33,7 +33,10 @@ def check(run: Run, world: World) -> None:
 
 
 def watched(run: Run, state: str) -> int:
-    """Blocks of a run by the page that the driver has named in its log; 0 while the page has not looked at the run."""
+    """Return the number of blocks in a state according to the web page that the driver's log names.
+
+    The number is 0 until the page has read the run folder for the first time.
+    """
     (page,) = re.findall(r"this run: (http://127\.0\.0\.1:\d+/lls-decode)", run.logs("driver"))
     with urlopen(page, timeout=60) as answer:
         assert "<title>" in answer.read().decode()
@@ -42,8 +45,8 @@ def watched(run: Run, state: str) -> int:
     return int(found[1]) if found else 0
 
 
-def test_gpus_are_those_that_slurm_gave(runs: Runs, world: World) -> None:
-    """Two jobs on one node, one with two GPUs: each worker process has a device of its own."""
+def test_workers_use_the_gpus_that_slurm_allocated(runs: Runs, world: World) -> None:
+    """A job with two GPUs starts two worker processes, each of which uses its own device."""
     run = runs(workers_max=1, worker={"gres": "gpu:2", "extra": ["--nodelist=n2"]}).start()
     check(run, world)
     assert "GPUs: 0, 1" in run.logs("worker")
@@ -54,7 +57,7 @@ def test_gpus_are_those_that_slurm_gave(runs: Runs, world: World) -> None:
 
 
 def test_workers_lost_for_good_are_replaced(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """One is cancelled, the other one takes more memory than it asked for: SLURM requeues neither."""
+    """One job is cancelled, the other uses more memory than it requested; SLURM requeues neither of them."""
     run = runs()
     run.close()
     run.start().wait_until_held()
@@ -67,8 +70,11 @@ def test_workers_lost_for_good_are_replaced(runs: Runs, world: World, nodes: Vir
     check(run, world)
 
 
-def test_nodes_that_die_or_are_cut_off(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """SLURM starts their jobs elsewhere; those on the node that was cut off live on, and do the same blocks."""
+def test_run_survives_nodes_that_crash_or_lose_their_network(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+    """SLURM restarts the jobs of both nodes elsewhere, while workers on the node without network keep running.
+
+    These workers may process the same blocks as their replacements.
+    """
     run = runs(worker={"cpus": 3, "extra": ["--exclude=n1,n4"]}, driver={"extra": ["--nodelist=n1"]})
     run.close()
     run.start().wait_until_held()
@@ -100,13 +106,13 @@ def test_preempted_worker_comes_back(runs: Runs, world: World, nodes: VirtualSlu
 
 
 def test_jobs_leave_before_their_wall_time(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """Worker and driver drop what would not end in time, and go back to the queue by themselves."""
+    """Worker and driver drop the work that would not finish in time, and requeue their own jobs."""
     run = runs(workers_max=1, worker={"hours": 1 / 60}, driver={"hours": 1 / 60}, notice_s=10)
     run.close()
     run.start()
     for kind in ("worker", "driver"):
         run.wait_for_log(kind, f"{kind}: back to the queue")
-    for job in run.jobs():  # one minute may be short for the second start on a busy machine
+    for job in run.jobs():  # on a busy machine one minute may be too short for the second start
         nodes.say("scontrol", "update", f"jobid={job.id}", "timelimit=60")
     run.open()
     check(run, world)
@@ -115,8 +121,11 @@ def test_jobs_leave_before_their_wall_time(runs: Runs, world: World, nodes: Virt
     assert "were lost and replaced" not in run.logs("driver")
 
 
-def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """It needs no terminal, and when its node dies its workers find the next one; the same command follows it again."""
+def test_driver_survives_its_terminal_and_its_node(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+    """The driver job continues after Ctrl-C at the terminal, and is restarted after its node crashes.
+
+    Its workers find the restarted driver, and rerunning the same command follows the run again.
+    """
     run = runs(worker={"extra": ["--nodelist=n3"]}, driver={"extra": ["--exclude=n3"]})
     run.close()
     run.start().wait_until_held()
@@ -140,22 +149,24 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
 
 
 MEMORY: dict[str, tuple[dict[str, Any], str]] = {
-    "of each cpu": ({"cpus": 2, "memory_gib": None, "memory_per_cpu_gib": 0.75}, "1.35 GiB"),
-    "not asked for": ({"memory_gib": None}, "7.03 GiB"),
+    "memory per cpu": ({"cpus": 2, "memory_gib": None, "memory_per_cpu_gib": 0.75}, "1.35 GiB"),
+    "no memory requested": ({"memory_gib": None}, "7.03 GiB"),
 }
 
 
 @pytest.mark.parametrize(("worker", "limit"), MEMORY.values(), ids=MEMORY.keys())
-def test_memory_that_slurm_gives(worker: dict[str, Any], limit: str, runs: Runs, world: World) -> None:
-    """A job that asks for no memory is given that of the node here, 7.8 GiB, and keeps to nine tenths of it."""
+def test_workers_use_nine_tenths_of_the_memory_of_their_job(
+    worker: dict[str, Any], limit: str, runs: Runs, world: World
+) -> None:
+    """A job that requests no memory gets all memory of the node, 7.8 GiB."""
     run = runs(workers_max=1, worker={**worker, "extra": ["--exclude=n1"]}, driver={"extra": ["--nodelist=n1"]}).start()
     check(run, world)
     assert f"Memory: {limit}" in re.sub(r"Memory: +", "Memory: ", run.logs("worker"))
     assert ("--mem" in (run.out / "site" / "worker.sh").read_text()) == ("memory_per_cpu_gib" in worker)
 
 
-def test_interactive_jobs_are_kept(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
-    """The cancelled one is replaced, the one whose time is up comes back by itself, and all end with the run."""
+def test_interactive_jobs_are_replaced_and_end_with_the_run(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+    """A cancelled job is replaced, a job whose wall time is over requeues itself, and all jobs end with the run."""
     run = runs(mode="interactive")
     run.close()
     run.start()
@@ -168,16 +179,16 @@ def test_interactive_jobs_are_kept(runs: Runs, world: World, nodes: VirtualSlurm
     assert run.shards() == FREE_BLOCKS
     nodes.say("scancel", first)
     soon = ("scontrol", "update", f"jobid={second}", "EndTime=now+10seconds")
-    wait_for(lambda: nodes.say(*soon) is not None, "a wall time that is near")  # refused when it takes longer than that
-    wait_for(lambda: first not in {job.id for job in run.jobs()}, "the end of the one that was cancelled")
+    wait_for(lambda: nodes.say(*soon) is not None, "a shorter wall time")  # SLURM refuses an end time that is past
+    wait_for(lambda: first not in {job.id for job in run.jobs()}, "the end of the cancelled job")
 
-    def has_left() -> bool:  # put back by its own shell, or ended by SLURM where that took too long
+    def has_left() -> bool:  # requeued by its own shell, or ended by SLURM if that took too long
         shown = nodes.say("scontrol", "show", "job", second)
         return shown is None or "Restarts=0" not in shown or "TIMEOUT" in shown
 
-    wait_for(has_left, "the end of the one whose time was up")
-    nodes.say("scontrol", "update", f"jobid={second}", "TimeLimit=60")  # it would leave again and again
-    wait_for(lambda: {job.id for job in run.running()} - {first, second} != set(), "another one")
+    wait_for(has_left, "the end of the job whose wall time was over")
+    nodes.say("scontrol", "update", f"jobid={second}", "TimeLimit=60")  # otherwise it would leave again and again
+    wait_for(lambda: {job.id for job in run.running()} - {first, second} != set(), "a new job")
     run.open()
     check(run, world)
     wait_for(lambda: run.jobs() == [], "the end of all jobs")
@@ -185,7 +196,7 @@ def test_interactive_jobs_are_kept(runs: Runs, world: World, nodes: VirtualSlurm
 
 
 def test_interactive_jobs_end_when_their_client_is_killed(runs: Runs, nodes: VirtualSlurm) -> None:
-    """It can cancel nothing any more."""
+    """A killed client cannot cancel its jobs, so that the workers end by themselves."""
     run = runs(mode="interactive")
     run.close()
     run.start()
@@ -200,14 +211,14 @@ def test_interactive_jobs_end_when_their_client_is_killed(runs: Runs, nodes: Vir
     assert "the driver job no longer exists" in run.logs("worker")
 
 
-def test_cluster_of_the_user(nodes: VirtualSlurm, world: World, tmp_path: Path) -> None:
-    """Workers that the user has started with dask-jobqueue, as docs/hpc.md shows."""
+def test_run_on_a_dask_jobqueue_cluster(nodes: VirtualSlurm, world: World, tmp_path: Path) -> None:
+    """A run can use workers that the user has started with dask-jobqueue, as docs/hpc.md shows."""
     jobqueue = pytest.importorskip("dask_jobqueue")
     options = {"cores": 2, "processes": 1, "memory": "2GB", "job_cpu": 1, "walltime": "1:00:00"}
     places = {"interface": "lo", "log_directory": str(tmp_path), "local_directory": "/tmp"}
     config = RunConfig(compute=ComputeConfig(device="cpu", threads=1), execution=ExecutionConfig(block_frames=60))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own use of what is deprecated
+        warnings.simplefilter("ignore")  # dask-jobqueue uses deprecated functions
         cluster = jobqueue.SLURMCluster(**options, **places, scheduler_options={"dashboard_address": "127.0.0.1:0"})
     try:
         cluster.scale(jobs=1)

@@ -1,4 +1,4 @@
-"""What SLURM will not give is refused in one sentence before anything is submitted, and a doctor says what is wrong."""
+"""Requests that SLURM cannot satisfy are refused before any job is submitted, and ``doctor`` finds SLURM's faults."""
 
 import re
 from pathlib import Path
@@ -28,12 +28,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "cpus": ({"cpus": 5}, "worker.cpus is 5, but the largest node of partition main is 4 cpus"),
     "memory": ({"memory_gib": 100}, "worker.memory_gib is 100, but the largest node of partition main is 7.8125 GiB"),
     "wall time": ({"hours": 13}, "worker.hours is 13, but the longest wall time of partition main is 12 h"),
-    "what SLURM alone knows": ({"extra": ["--constraint=a100"]}, "SLURM refuses the worker job of this profile: "),
+    "a constraint that only SLURM can check": (
+        {"extra": ["--constraint=a100"]},
+        "SLURM refuses the worker job of this profile: ",
+    ),
 }
 
 
 @pytest.mark.parametrize(("changes", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused(changes: dict[str, Any], words: str, nodes: VirtualSlurm) -> None:
+def test_request_that_slurm_cannot_satisfy_is_refused(changes: dict[str, Any], words: str, nodes: VirtualSlurm) -> None:
     job = {"cpus": 1, "memory_gib": 1, "hours": 1}
     site = parse(SlurmSite, {"worker": job | changes, "driver": job}, source="test")
     with pytest.raises(SiteError, match=f"^{re.escape(words)}"):
@@ -41,7 +44,7 @@ def test_refused(changes: dict[str, Any], words: str, nodes: VirtualSlurm) -> No
     assert nodes.job_names() == set()
 
 
-def test_accepted(nodes: VirtualSlurm) -> None:
+def test_request_that_slurm_can_satisfy_is_accepted_without_submitting_jobs(nodes: VirtualSlurm) -> None:
     job = {"cpus": 1, "memory_gib": 1, "hours": 1}
     check_site(parse(SlurmSite, {"worker": job | {"gres": "gpu:2"}, "driver": job}, source="test"))
     assert nodes.job_names() == set()
@@ -53,7 +56,7 @@ def test_waiting_jobs_are_explained(nodes: VirtualSlurm) -> None:
     assert explain(list_jobs("held")) == ["3 worker jobs wait: JobHeldUser (it is held; 'scontrol release' lets it go)"]
 
 
-def test_doctor(nodes: VirtualSlurm) -> None:
+def test_doctor_lists_partitions(nodes: VirtualSlurm) -> None:
     state, words = examine()[0]
     assert state == "ok"
     assert "main (default) 4/4 nodes" in words
@@ -86,8 +89,8 @@ def test_doctor_without_configuration(nodes: VirtualSlurm, monkeypatch: pytest.M
     assert (state, "find no slurm.conf; run this on a login node" in words) == ("wrong", True)
 
 
-def test_doctor_of_a_profile(nodes: VirtualSlurm, tmp_path: Path) -> None:
-    """What SLURM gives, and the interpreter of the jobs."""
+def test_doctor_checks_a_profile(nodes: VirtualSlurm, tmp_path: Path) -> None:
+    """``doctor`` checks whether SLURM can satisfy the profile, and the Python interpreter of the jobs."""
     path = tmp_path / "mine.yaml"
     job = "{cpus: 1, memory_gib: 1, hours: 1}"
     path.write_text(f"kind: slurm\nworker: {job}\ndriver: {job}\n")

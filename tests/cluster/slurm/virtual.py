@@ -1,8 +1,8 @@
-"""A real SLURM on this one machine, for tests: one controller, and a daemon for each of some virtual nodes.
+"""A real SLURM on this machine for tests, with one controller and one daemon for each virtual node.
 
-Everything lies in one folder and listens on the loopback only; a SLURM that the machine may have of its own is left
-alone. Nodes share the machine, and their CPUs, memory and GPUs need not exist. Times that are minutes on a real cluster
-are seconds here. Needs root, and Debian's packages.
+All its files are in one folder, and its daemons listen on the loopback interface only. A SLURM that is already
+installed on the machine is not touched. The nodes share the machine; their CPUs, memory and GPUs need not exist.
+Timeouts of minutes on a real cluster are shortened to seconds. The virtual SLURM needs root and Debian's packages.
 """
 
 import ctypes
@@ -21,15 +21,15 @@ from pathlib import Path
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 CLUSTER = "virtual"
 KILL_WAIT_S = 8
-"""Between SIGTERM and SIGKILL (30 on a real cluster)."""
+"""Time between SIGTERM and SIGKILL (30 s on a real cluster)."""
 NODE_TIMEOUT_S = 10
-"""Until a silent node is taken for lost, and a third more (300 on a real cluster)."""
+"""Time without an answer after which SLURM considers a node lost, up to a third more (300 s on a real cluster)."""
 REQUEUE_S = 10
-"""Until a requeued job may begin again (120 on a real cluster)."""
+"""Time until a requeued job may start again (120 s on a real cluster)."""
 PATIENCE_S = 300
-"""Until something that must come is given up: a busy machine needs ten times as long as an idle one."""
+"""Default timeout of tests for expected events: a busy machine needs ten times as long as an idle one."""
 MAIN, SCAVENGE = "main", "scavenge"
-"""Jobs of the first partition have those of the second requeued when they need the room."""
+"""Names of the two partitions; jobs of the first preempt jobs of the second, which SLURM then requeues."""
 
 CONFIGURATION = """\
 ClusterName={cluster}
@@ -75,7 +75,7 @@ PartitionName={scavenge} Nodes={names} DefaultTime=60 MaxTime=12:00:00 PriorityT
 
 
 def why_not() -> str | None:
-    """Why SLURM cannot be started here, after it was tried to install it; None when it can."""
+    """Install SLURM if necessary, and return the reason why it cannot be started here, or None if it can."""
     if os.geteuid() != 0:
         return "a virtual SLURM needs root"
     if not _may_make_devices():
@@ -84,7 +84,7 @@ def why_not() -> str | None:
         return None
     if shutil.which("apt-get") is None:
         return "SLURM is not installed, and there is no apt-get to install it"
-    options = ["-q", "-y", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=15"]  # without a network: soon
+    options = ["-q", "-y", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=15"]  # without network fail soon
     install = ["apt-get", "install", *options, "--no-install-recommends", *PACKAGES]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     said = ""
@@ -109,7 +109,10 @@ def _may_make_devices() -> bool:
 
 
 class VirtualSlurm:
-    """Use as a context; ``os.environ['SLURM_CONF']`` leads SLURM's commands here meanwhile."""
+    """A running SLURM, used as a context manager.
+
+    While the context lasts, ``os.environ['SLURM_CONF']`` makes SLURM's commands use this SLURM.
+    """
 
     def __init__(self, folder: Path, *, nodes: int = 4, cpus: int = 4, memory_mib: int = 8000, gpus: int = 2) -> None:
         self.folder = folder
@@ -148,16 +151,16 @@ class VirtualSlurm:
     # --- the controller ----------------------------------------------------------------------------------------------
 
     def start_controller(self) -> None:
-        """Start it, with the queue that it has saved."""
+        """Start the controller, which loads the queue that it has saved."""
         self._start("slurmctld", "slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
         wait_for(lambda: self.say("scontrol", "ping") is not None, "the controller")
 
     def stop_controller(self) -> None:
-        """Have it save its queue and end."""
+        """Stop the controller, which saves its queue."""
         self._stop("slurmctld")
 
     def start_munge(self) -> None:
-        """Start the daemon that tells machines apart from impostors."""
+        """Start munged, the daemon that authenticates users to SLURM."""
         key, at = self.folder / "munge.key", self.folder / "munge.socket"
         if not key.exists():
             key.touch(mode=0o600)
@@ -167,11 +170,11 @@ class VirtualSlurm:
         wait_for(lambda: self.say("munge", "-n", "-S", str(at)) is not None, "munged")
 
     def stop_munge(self) -> None:
-        """End it."""
+        """Stop munged."""
         self._stop("munged")
 
     def say(self, *words: str) -> str | None:
-        """What a command of SLURM answers; None when it fails."""
+        """Run a command of SLURM and return its output, or None if it fails."""
         try:
             result = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
         except subprocess.TimeoutExpired:
@@ -179,25 +182,25 @@ class VirtualSlurm:
         return result.stdout if result.returncode == 0 else None
 
     def job_names(self) -> set[str]:
-        """Names of all jobs in the queue."""
+        """Return the names of all jobs in the queue."""
         if "slurmctld" not in self._daemons:
             return set()
         return set((self.say("squeue", "--noheader", "--format=%j") or "").split())
 
     def cancel(self, name: str) -> None:
-        """Cancel the jobs of a name, and wait until they are gone."""
+        """Cancel all jobs of a name, and wait until they have left the queue."""
         self.say("scancel", f"--name={name}")
         wait_for(lambda: name not in self.job_names(), f"the end of {name}")
 
-    # --- nodes and what happens to them ------------------------------------------------------------------------------
+    # --- nodes and their accidents -----------------------------------------------------------------------------------
 
     def crash(self, node: str) -> None:
-        """Power loss: the daemon of the node and all processes of its jobs are gone at once."""
+        """Emulate a power loss: kill the daemon of the node and all processes of its jobs."""
         self.cut(node)
         self._end_jobs(node)
 
     def cut(self, node: str) -> None:
-        """The network of the node is lost: its daemon is silent, its jobs live on."""
+        """Emulate a lost network: kill the daemon of the node, while its jobs keep running."""
         daemon = self._daemons.pop(node)
         daemon.kill()
         daemon.wait()
@@ -207,7 +210,7 @@ class VirtualSlurm:
         self._start(node, "slurmd", "-D", "-N", node, "-f", str(self.folder / "slurm.conf"))
 
     def wait_until_up(self) -> None:
-        """Wait until all nodes can take jobs; those that an accident has set down are mended and resumed."""
+        """Wait until all nodes accept jobs, after restarting the daemons of lost nodes and resuming these nodes."""
 
         def up() -> bool:
             states = (self.say("sinfo", "-h", "-N", "-p", MAIN, "-o", "%T") or "").split()
@@ -216,7 +219,7 @@ class VirtualSlurm:
         def back() -> bool:
             if up():
                 return True
-            for node in self.nodes:  # refused, without harm, for nodes that are up
+            for node in self.nodes:  # SLURM refuses this command for nodes that are up, without harm
                 self.say("scontrol", "update", f"nodename={node}", "state=resume")
             return False
 
@@ -226,7 +229,7 @@ class VirtualSlurm:
         wait_for(back, "nodes that are up", every_s=1)
 
     def processes_of(self, node: str) -> list[int]:
-        """Processes of jobs on a node."""
+        """Return the processes of jobs on a node."""
         return self._job_processes(node)
 
     # --- parts -------------------------------------------------------------------------------------------------------
@@ -257,7 +260,7 @@ class VirtualSlurm:
             scavenge=SCAVENGE,
         )
         (self.folder / "slurm.conf").write_text(text)
-        for number in range(self._gpus):  # SLURM wants character devices: twins of /dev/null
+        for number in range(self._gpus):  # SLURM needs character devices: copies of /dev/null
             device = self.folder / f"gpu{number}"
             if not device.exists():
                 os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
@@ -287,7 +290,7 @@ class VirtualSlurm:
             daemon.wait()
 
     def _end_jobs(self, node: str | None = None) -> None:
-        """Kill until none is left: a killed process takes a moment to go, and may have begun another one meanwhile."""
+        """Kill all processes of jobs, repeatedly, because a process may start another one before it ends."""
 
         def none_left() -> bool:
             for pid in (processes := self._job_processes(node)):
@@ -297,7 +300,10 @@ class VirtualSlurm:
         wait_for(none_left, "the end of the killed jobs")
 
     def _job_processes(self, node: str | None = None) -> list[int]:
-        """Processes of jobs, and the daemons above them: those first, since they would report the end of a job."""
+        """Return the processes of jobs and the daemons that started them.
+
+        The daemons come first so that they are killed before they can report the end of a job.
+        """
         jobs, above = [], []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -318,7 +324,7 @@ class VirtualSlurm:
 def wait_for(
     condition: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = PATIENCE_S, *, every_s: float = 0.1
 ) -> None:
-    """Wait until something is so; ``what`` may tell more when it was waited in vain."""
+    """Wait until a condition is true; otherwise raise an error that names ``what`` did not happen in time."""
     limit = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > limit:
@@ -347,5 +353,5 @@ def _kill(pid: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Daemons are not left behind by a test run that was killed (prctl, PR_SET_PDEATHSIG)."""
+    """Make a daemon end when its parent ends, so that a killed test leaves none (prctl, PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A batch over an archive in which some datasets are broken, some are done, and the power fails."""
+"""A batch over an archive in which some datasets are broken and some are already done, with an interruption."""
 
 import csv
 import json
@@ -27,12 +27,12 @@ from tests.pipelines.conftest import HEIGHT, WIDTH, World, keys_of, wait_for, wr
 
 NUMBER = 50
 MISSING, AXES, CHUNK = (7, 33), (12, 41), (20, 45)
-"""Datasets without metadata, with other axes than those of a movie, and with a truncated chunk."""
+"""Numbers of datasets without metadata, with axes that do not fit a movie, and with a truncated chunk."""
 BROKEN = {*MISSING, *AXES, *CHUNK}
 OTHER = (9, 31)
-"""Datasets that are done with other settings before the batch begins."""
+"""Numbers of datasets that were processed with other settings before the batch starts."""
 DONE = tuple(number for number in range(0, NUMBER, 2) if number not in BROKEN)
-"""Datasets that are done with its settings before."""
+"""Numbers of datasets that were processed with the settings of the batch before it starts."""
 CHANGES = {
     "compute.device": "cpu",
     "compute.threads": 1,
@@ -47,7 +47,7 @@ def name_of(number: int) -> str:
 
 
 def frames_of(number: int) -> int:
-    """One block, or three of which two need the truncated chunk."""
+    """Return the number of frames: one block, or three blocks of which two need the truncated chunk."""
     return 12 if number in CHUNK else 4
 
 
@@ -82,22 +82,22 @@ def datasets(
 def undisturbed(
     datasets: Callable[[Path], list[BatchEntry]], client: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The folder of a batch to which nothing happened."""
+    """Return the folder of an undisturbed batch."""
     out = tmp_path_factory.mktemp("undisturbed")
     items = datasets(out)
     summary = BatchTable.of(out, items)
     result = batch(items, plan_batch(items), client, summary.write)
-    assert result.exit_status == 1, "some are broken"
+    assert result.exit_status == 1, "some datasets are broken"
     assert Counter(row.status for row in result.rows) == {"done": NUMBER - 6, "failed": 4, "incomplete": 2}
     return out
 
 
 def by_name(out: Path) -> dict[str, BatchRow]:
-    """The table of a batch, by the name of the run folder."""
+    """Return the rows of the batch table by the name of the run folder."""
     return {str(Path(row.table).parent.relative_to(out)): row for row in read_rows(out / "batch.csv")}
 
 
-def test_broken_data_sets_are_rows_with_a_reason(undisturbed: Path) -> None:
+def test_broken_datasets_are_listed_with_a_reason(undisturbed: Path) -> None:
     found = by_name(undisturbed)
     assert list(found) == sorted(name_of(number) for number in range(NUMBER))
     for numbers, status, words in (
@@ -117,7 +117,7 @@ def test_broken_data_sets_are_rows_with_a_reason(undisturbed: Path) -> None:
     assert header == ["dataset", "status", "reason", "rows", "blocks", "failed", "seconds", "digest", "table"]
 
 
-def test_interrupted_and_done_again_it_is_as_if_nothing_had_happened(
+def test_interrupted_batch_gives_the_undisturbed_results_after_a_rerun(
     datasets: Callable[[Path], list[BatchEntry]],
     undisturbed: Path,
     archive: Path,
@@ -170,13 +170,13 @@ def done(out: Path) -> int:
     return sum(row.status == "done" for row in read_rows(out / "batch.csv"))
 
 
-def test_what_failed_is_done_when_it_has_been_mended(
+def test_repaired_dataset_is_processed_by_a_rerun(
     datasets: Callable[[Path], list[BatchEntry]],
     undisturbed: Path,
     client: Client,
     tmp_path: Path,
 ) -> None:
-    """Only its lost blocks are done."""
+    """Only the blocks with lost frames are recomputed."""
     number = CHUNK[0]
     (item,) = (item for item in datasets(tmp_path) if item.name == name_of(number))
     shutil.copytree(undisturbed / item.name, item.out)
@@ -189,7 +189,7 @@ def test_what_failed_is_done_when_it_has_been_mended(
     assert (item.out / "shards" / "b000000.parquet").stat().st_ino == shard
 
 
-def test_looking_writes_nothing(
+def test_planning_a_batch_writes_nothing(
     datasets: Callable[[Path], list[BatchEntry]], undisturbed: Path, tmp_path: Path
 ) -> None:
     items = datasets(tmp_path)
@@ -210,9 +210,7 @@ def test_looking_writes_nothing(
         assert "in use by process" in plan_batch(there[:1])[0].reason
 
 
-def test_the_table_keeps_what_a_start_leaves_alone(
-    datasets: Callable[[Path], list[BatchEntry]], tmp_path: Path
-) -> None:
+def test_batch_table_keeps_rows_of_earlier_starts(datasets: Callable[[Path], list[BatchEntry]], tmp_path: Path) -> None:
     items = datasets(tmp_path)
     tables = [str(item.out / "localizations.parquet") for item in items]
     first = BatchRow(items[3].dataset, "done", rows=7, blocks=2, failed=0, seconds=1.5, digest="a", table=tables[3])
@@ -229,7 +227,9 @@ def test_the_table_keeps_what_a_start_leaves_alone(
     assert [row.status for row in read_rows(tmp_path / "batch.1-of-10.csv")] == ["waiting"] * 3 + ["done", "failed"]
     (tmp_path / "batch.csv").unlink()
     BatchTable.of(tmp_path, items).write([again])
-    assert read_rows(tmp_path / "batch.csv")[3] == replace(again, seconds=2.5), "joined from those of the shares"
+    assert read_rows(tmp_path / "batch.csv")[3] == replace(again, seconds=2.5), (
+        "the table is joined from the tables of the shares"
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,10 +237,10 @@ def test_the_table_keeps_what_a_start_leaves_alone(
     [
         pytest.param(["--only", "*/day2/*"], NUMBER // 3, id="by pattern"),
         pytest.param(["--only", "day2/cell0?"], 3, id="by name"),
-        pytest.param(["--share", "2/7"], 7, id="a share"),
+        pytest.param(["--share", "2/7"], 7, id="by share"),
     ],
 )
-def test_typed(
+def test_options_select_datasets(
     words: list[str],
     expected: int,
     archive: Path,

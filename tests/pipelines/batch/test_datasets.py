@@ -1,4 +1,4 @@
-"""Which datasets a batch has, what each is done with, and how its folder is called."""
+"""Datasets of a batch, with the settings and the run folder of each."""
 
 import json
 import re
@@ -18,14 +18,14 @@ PATTERNS: Mapping[str, tuple[str, dict[str, str]]] = {
         {
             "a.zarr": "a",
             "day1/a.ome.zarr": "day1/a",
-            "day1/b.zarr": "day1/b_zarr",  # whose folder would hold that of the next one
+            "day1/b.zarr": "day1/b_zarr",  # a folder day1/b would contain the folder of the next dataset
             "day1/b/c.zarr": "day1/b/c",
             "day2/raw/a.zarr": "day2/raw/a",
         },
     ),
     "one level": ("day*/*.zarr", {"day1/a.ome.zarr": "day1/a", "day1/b.zarr": "day1/b"}),
-    "below a name": ("**/raw/*", {"day2/raw/a.zarr": "day2/raw/a", "day2/raw/movie": "day2/raw/movie"}),
-    "one of its kind": ("day?/[b-z].zarr", {"day1/b.zarr": "day1/b"}),
+    "below a folder name": ("**/raw/*", {"day2/raw/a.zarr": "day2/raw/a", "day2/raw/movie": "day2/raw/movie"}),
+    "a single match": ("day?/[b-z].zarr", {"day1/b.zarr": "day1/b"}),
     "without a wildcard": ("day1/b.zarr", {"b.zarr": "b"}),
 }
 
@@ -42,7 +42,9 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("pattern", "expected"), PATTERNS.values(), ids=PATTERNS.keys())
-def test_data_sets_of_an_archive(pattern: str, expected: dict[str, str], archive: Path, tmp_path: Path) -> None:
+def test_datasets_of_an_archive_are_found_and_named(
+    pattern: str, expected: dict[str, str], archive: Path, tmp_path: Path
+) -> None:
     found = read_datasets(str(archive / pattern), tmp_path / "out", settings=BatchSettings(model="lls-paint"))
     root = archive / "day1" if pattern == "day1/b.zarr" else archive
     assert {str(Path(item.dataset).relative_to(root)): item.name for item in found} == expected
@@ -51,7 +53,7 @@ def test_data_sets_of_an_archive(pattern: str, expected: dict[str, str], archive
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str], Path]:
-    """A file in a folder with a configuration and a model."""
+    """Return a function that writes a file into a folder that also holds configurations and a model."""
     (tmp_path / "run.yaml").write_text("execution: {block_frames: 100}\ndetection: {accept: 0.5}\n")
     (tmp_path / "other.yaml").write_text("execution: {block_frames: 200}\n")
     (tmp_path / "own.lls").touch()
@@ -93,7 +95,7 @@ datasets:
 """
 
 
-def test_a_table_and_a_list_say_the_same(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+def test_a_csv_table_and_a_yaml_list_give_the_same_datasets(write: Callable[[str, str], Path], tmp_path: Path) -> None:
     settings = BatchSettings(model="lls-paint", config=str(tmp_path / "run.yaml"))
     for found in (
         read_datasets(write("sheet.csv", SHEET), tmp_path / "out", settings=settings),
@@ -102,8 +104,8 @@ def test_a_table_and_a_list_say_the_same(write: Callable[[str, str], Path], tmp_
         assert [settings_of(item, tmp_path) for item in found] == SAME
 
 
-def test_who_says_what(write: Callable[[str, str], Path], tmp_path: Path) -> None:
-    """The command line is before the defaults of the file, a dataset before both."""
+def test_precedence_of_settings(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    """Settings of a dataset override the command line, which overrides the defaults of the file."""
     job = yaml.safe_load(JOB)
     job["defaults"]["changes"] = {"detection.accept": 0.9, "execution.block_frames": 7}
     path = write("job.yaml", json.dumps(job))
@@ -145,7 +147,7 @@ REFUSED: Mapping[str, tuple[str, str, type[LlsDecodeError], str]] = {
 
 
 @pytest.mark.parametrize(("name", "text", "error", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused(
+def test_invalid_list_of_datasets_is_refused(
     name: str, text: str, error: type[LlsDecodeError], words: str, write: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     path = write(name, text) if name else tmp_path / "absent.csv"
@@ -154,6 +156,6 @@ def test_refused(
         read_datasets(path, tmp_path / "out", settings=settings)
 
 
-def test_a_pattern_that_fits_nothing(tmp_path: Path) -> None:
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="matches no dataset"):
         read_datasets(str(tmp_path / "**/*.zarr"), tmp_path / "out", settings=BatchSettings(model="lls-paint"))

@@ -1,4 +1,4 @@
-"""The command line as a user types it: one clear sentence and the right exit status."""
+"""Commands as a user types them: results, messages of one line for mistakes, and exit statuses."""
 
 import json
 import subprocess
@@ -58,8 +58,8 @@ BAD = {
     "unknown option": (["{movie}", "--bolck-frames", "3"], 2, "--block-frames"),
     "unknown site": (["{movie}", "--site", "moon"], 2, "moon"),
     "no such profile": (["{movie}", "--site", "absent.yaml"], 2, "absent.yaml cannot be read"),
-    "detach from what ends": (["{movie}", "--detach"], 2, "--detach needs an unattended site"),
-    "end of what is not followed": (["{movie}", "--idle-timeout", "5"], 2, "need --follow; add it"),
+    "detaching from an interactive site": (["{movie}", "--detach"], 2, "--detach needs an unattended site"),
+    "a stop condition without following": (["{movie}", "--idle-timeout", "5"], 2, "need --follow; add it"),
     "following a part": (["{movie}", "--follow", "--volumes", "0:3"], 2, "--follow localizes whole datasets"),
     "following by jobs": (["{movie}", "--follow", "--site", "slurm"], 2, "--follow needs an interactive site"),
     "memory of a job": (["{movie}", "--site", "slurm", "--memory-limit", "3 GiB"], 2, "set worker.memory_gib"),
@@ -74,7 +74,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("words", "expected", "says"), BAD.values(), ids=BAD.keys())
-def test_bad_usage_is_one_sentence(
+def test_bad_usage_gives_a_message_of_one_line(
     words: list[str], expected: int, says: str, world: World, tmp_path: Path, invoke: Invoke
 ) -> None:
     np.save(tmp_path / "map.npy", np.ones((3, 4)))
@@ -94,7 +94,7 @@ def test_bad_usage_is_one_sentence(
 
 
 def test_impossible_light_can_be_forced(world: World, tmp_path: Path, invoke: Invoke) -> None:
-    """In a plan and in a preview, which say what was found; without --force they refuse it."""
+    """A dry run and a preview refuse impossible light; with ``--force`` they accept it and print the finding."""
     words = [world.movie, "--model", world.bundle(), "--set", f"camera={WRONG_CAMERA.format()}"]
     for command in (
         ["run", *words, "--out", tmp_path / "out", "--dry-run"],
@@ -121,8 +121,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(world: World, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_from_simulation_to_picture(world: World, tmp_path: Path, invoke: Invoke) -> None:
-    """All commands in the order of a tutorial, on a small movie."""
+def test_commands_from_simulation_to_picture(world: World, tmp_path: Path, invoke: Invoke) -> None:
+    """The commands work in the order of a tutorial, on a small movie."""
     movie = {
         "name": "small",
         "simulation": {
@@ -196,7 +196,7 @@ def test_from_simulation_to_picture(world: World, tmp_path: Path, invoke: Invoke
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_render_by_ending(invoke: Invoke, tmp_path: Path) -> None:
+def test_render_chooses_the_format_by_the_file_extension(invoke: Invoke, tmp_path: Path) -> None:
     columns = {"x_nm": [100, 900, 500], "y_nm": [100, 500, 300], "z_nm": [-400, 400, 0], "frame": [0, 7, 9]}
     table = write_pieces(tmp_path / "t.parquet", **columns)
     status, text, _ = invoke("render", table, tmp_path / "a.tif", "--colour", "time", "--frames", "5:", "--view", "xz")
@@ -221,7 +221,7 @@ def test_config_show_round_trips(invoke: Invoke, tmp_path: Path) -> None:
 
 
 def allows(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
-    """Whether a schema allows a value: the part of JSON schema that says which keys there are, and of which type."""
+    """Return whether a JSON schema allows a value; only keys and types are checked."""
     if "$ref" in schema:
         return allows(root["$defs"][schema["$ref"].rpartition("/")[2]], value, root)
     if choices := schema.get("anyOf") or schema.get("oneOf"):
@@ -254,7 +254,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
-def test_a_schema_for_editors(kind: str, invoke: Invoke) -> None:
+def test_a_schema_for_editors_accepts_valid_files_and_refuses_unknown_keys(kind: str, invoke: Invoke) -> None:
     status, text, _ = invoke("config", "schema", kind)
     schema = json.loads(text)
     assert (status, schema["$schema"].partition("/draft")[0]) == (0, "https://json-schema.org")
@@ -281,7 +281,7 @@ def test_shipped_movie_configuration_is_valid() -> None:
     assert load(MovieConfig, find_config("demo-movie")).layout.num_frames >= 600
 
 
-def test_training_is_interrupted_and_goes_on(tmp_path: Path, invoke: Invoke) -> None:
+def test_an_interrupted_training_can_be_resumed(tmp_path: Path, invoke: Invoke) -> None:
     small = ["network.filters=4", "steps=4", "crop_px=16", "sequences=1", "sequence_frames=2", "validation_frames=2"]
     words = ["train", "--config", "storm-2d", "--out", tmp_path, *(w for s in small for w in ("--set", s))]
     status, text, _ = invoke(*words, "--stop-after", "2")
@@ -294,7 +294,7 @@ def test_training_is_interrupted_and_goes_on(tmp_path: Path, invoke: Invoke) -> 
     assert (status, "another configuration" in err) == (2, True)
 
 
-def test_a_shipped_model_is_fine_tuned(tmp_path: Path, invoke: Invoke) -> None:
+def test_a_shipped_model_can_be_fine_tuned(tmp_path: Path, invoke: Invoke) -> None:
     small = ["steps=2", "crop_px=16", "sequences=1", "sequence_frames=2", "validation_frames=2"]
     words = ["train", "--config", "storm-2d", "--out", tmp_path / "out", *(w for s in small for w in ("--set", s))]
     status, _, err = invoke(*words, "--set", "network.filters=64", "--init-from", "lls-paint")
@@ -305,7 +305,7 @@ def test_a_shipped_model_is_fine_tuned(tmp_path: Path, invoke: Invoke) -> None:
     assert (status, "began with the model storm-2d" in err) == (2, True)
 
 
-def test_a_configuration_for_ones_own_microscope(tmp_path: Path, invoke: Invoke) -> None:
+def test_a_configuration_for_a_users_microscope_can_be_created(tmp_path: Path, invoke: Invoke) -> None:
     path = tmp_path / "mine.yaml"
     words = ["config", "init", "lls-paint", "--out", path]
     status, text, err = invoke(*words, "--pixel-nm", "130", "--set", "seed=5")
@@ -319,7 +319,7 @@ def test_a_configuration_for_ones_own_microscope(tmp_path: Path, invoke: Invoke)
     assert all(f"\n{preset} " in text for preset in ("lls-paint", "astigmatism", "2d"))
 
 
-def test_a_prefit_gives_a_configuration_that_trains(tmp_path: Path, invoke: Invoke) -> None:
+def test_estimate_writes_a_configuration_that_can_be_trained(tmp_path: Path, invoke: Invoke) -> None:
     simulation = load(TrainingConfig, find_config("storm-2d")).simulation
     movie = {"name": "m", "simulation": simulation.to_dict(), "num_volumes": 30, "height": 64, "width": 64}
     config, out = tmp_path / "movie.yaml", tmp_path / "prefit"
@@ -343,15 +343,15 @@ def test_a_prefit_gives_a_configuration_that_trains(tmp_path: Path, invoke: Invo
     assert (status, "correct camera.offset_adu" in err) == (2, True)
 
 
-def test_doctor_speaks(invoke: Invoke) -> None:
+def test_doctor_reports_its_checks_as_json(invoke: Invoke) -> None:
     _, text, _ = invoke("doctor", "--json", "--site", "slurn")
     checks = {check["name"]: check for check in json.loads(text)}
     assert (checks["site"]["state"], "did you mean 'slurm'" in checks["site"]["words"]) == ("wrong", True)
-    assert checks["worker"]["state"] != "wrong"  # a busy machine makes it slow
+    assert checks["worker"]["state"] != "wrong"  # a busy machine may give a note
     assert checks["torch"]["state"] == "ok"
 
 
-def test_slurm_where_there_is_none(
+def test_site_slurm_is_refused_on_a_machine_without_slurm(
     world: World, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -367,7 +367,7 @@ def test_slurm_where_there_is_none(
     assert (state, "squeue, sinfo, scancel, scontrol not found" in words_of_doctor) == ("wrong", True)
 
 
-def test_profiles_are_shown(tmp_path: Path, invoke: Invoke) -> None:
+def test_profiles_and_job_scripts_are_shown(tmp_path: Path, invoke: Invoke) -> None:
     status, text, _ = invoke("cluster", "list")
     assert (status, [line.split()[0] for line in text.splitlines()][:4]) == (0, ["cuda", "local", "slurm-gpu", "slurm"])
     status, text, _ = invoke("cluster", "show", "slurm-gpu", "--profile")

@@ -1,4 +1,4 @@
-"""What a shell offers when Tab is pressed: click's own protocol, asked as the shell asks."""
+"""Completion of names in shells, tested through click's own protocol."""
 
 import os
 import subprocess
@@ -18,8 +18,8 @@ MODELS, SITES = sorted(shipped(".lls")), sorted(shipped_profiles())
 TRAININGS = ["astigmatism", "lls-paint", "lls-paint-48", "storm-2d"]
 CASES = {
     "models of run": (("run", "cell.zarr", "--model"), "", MODELS),
-    "models that begin so": (("run", "cell.zarr", "--model"), "st", ["storm-2d"]),
-    "no model begins so": (("run", "cell.zarr", "--model"), "my/", []),
+    "models with a prefix": (("run", "cell.zarr", "--model"), "st", ["storm-2d"]),
+    "no model with a prefix": (("run", "cell.zarr", "--model"), "my/", []),
     "models of preview": (("preview", "cell.zarr", "--model"), "", MODELS),
     "models of batch": (("batch", "cells", "--model"), "", MODELS),
     "models of spike-in": (("spike-in", "cell.zarr", "--model"), "", MODELS),
@@ -28,7 +28,7 @@ CASES = {
     "models to distil": (("train", "--teacher"), "", MODELS),
     "models of model info": (("model", "info"), "", MODELS),
     "sites of run": (("run", "cell.zarr", "--site"), "", SITES),
-    "sites that begin so": (("batch", "cells", "--site"), "slurm", ["slurm", "slurm-gpu"]),
+    "sites with a prefix": (("batch", "cells", "--site"), "slurm", ["slurm", "slurm-gpu"]),
     "sites of demo": (("demo", "--site"), "", SITES),
     "sites of doctor": (("doctor", "--site"), "", SITES),
     "sites of cluster show": (("cluster", "show"), "c", ["cuda"]),
@@ -38,7 +38,7 @@ CASES = {
     "movies": (("simulate", "--config"), "", ["demo-movie"]),
     "configurations": (("config", "show"), "", sorted(["run", "demo-movie", *TRAININGS])),
 }
-"""Words typed before, the word that is begun, the names that are offered."""
+"""Words typed before, the incomplete word, and the names that are offered."""
 
 
 def complete(words: tuple[str, ...], begun: str) -> list[tuple[str, str]]:
@@ -60,7 +60,7 @@ def _commands(group: click.Group, *path: str) -> list[tuple[tuple[str, ...], cli
 
 
 def test_files_are_completed_too() -> None:
-    """A shell with our completion completes no files by itself: each argument that is a path must ask for them."""
+    """Every argument that is a path requests completion of files, because the shell no longer offers them by itself."""
     for words, command in _commands(cli):
         first = next((param for param in command.params if isinstance(param, click.Argument)), None)
         if first is None or isinstance(first.type, click.Choice):
@@ -70,7 +70,7 @@ def test_files_are_completed_too() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_documented_line_gives_a_script(shell: str) -> None:
+def test_the_documented_line_prints_a_completion_script(shell: str) -> None:
     text = (Path(__file__).parents[3] / "docs" / "completion.md").read_text()
     assert f"_LLS_DECODE_COMPLETE={shell}_source lls-decode" in text
     if shell == "bash" and not Path("/bin/bash").exists():
@@ -92,6 +92,6 @@ def _ask(instruction: str, **more: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_python_m_is_the_command() -> None:
+def test_python_m_runs_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "lls_decode", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("lls-decode, version ")

@@ -1,4 +1,4 @@
-"""No command changes a file that was there before, unless that is its declared output: every option, every file."""
+"""No command changes an existing file that is not its declared output; tested for each option and kind of file."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ from lls_decode.table import TableMetadata, schema, table_writer
 from lls_decode.table.marks import kind_of
 
 NOT_WRITTEN = {"doctor": {"out"}, "cluster show": {"out"}, "status": {"out"}, "watch": {"out"}}
-"""Folders that a command looks at, or only names."""
+"""Options named like outputs whose folders the command only reads or prints."""
 
 
 def invoke(*words: object) -> Result:
@@ -62,7 +62,7 @@ def test_outputs_are_declared(name: str, command: click.Command) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file of each kind, ours and others'."""
+    """Return a folder with a file of each kind, written by lls_decode and by others."""
     folder = tmp_path_factory.mktemp("files")
     write_localizations(folder / "table.parquet")
     write_localizations(folder / "other.parquet", seed=2)
@@ -148,7 +148,7 @@ SLOW: dict[str, Sequence[str]] = {
     "merge": ("merge", "{zarr}", "--to", "{out}"),
     "report": ("report", "{zarr}", "--table", "{table}", "--to", "{out}"),
 }
-"""Commands that compute for long once they begin; they are tried on files that they have to refuse before."""
+"""Commands with long computations; they are tested only with files that they must refuse before they start."""
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def slots(whole: Path) -> dict[str, Path]:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """What each file holds; of a link, where it leads."""
+    """Return the content of each file, or the target of a link."""
     return {
         path: os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -182,7 +182,10 @@ def restore(folder: Path, before: dict[Path, bytes]) -> None:
 
 
 def try_on_all(words: Sequence[str], slots: dict[str, Path], folder: Path, *, only_refused: bool) -> None:
-    """Try a command with each file for its output, and with force on what it reads and on a file of somebody else."""
+    """Run a command with each existing file as its output, and check that no other file changes.
+
+    ``--force`` is added for files that the command reads and for a file of another program.
+    """
     used = [slots[word.strip("{}")] for word in words if word.startswith("{") and word.strip("{}") in slots]
     before = contents(folder)
     for target, force in itertools.product(before, (False, True)):
@@ -199,7 +202,7 @@ def try_on_all(words: Sequence[str], slots: dict[str, Path], folder: Path, *, on
         allowed = {target} if not is_read and (force or kind is not None) else set()
         beside = target.with_suffix(".yaml")
         if target in allowed and words[-1] == "picasso" and (force or kind_of(beside) is not None):
-            allowed.add(beside)  # a part of the same output
+            allowed.add(beside)  # the YAML file belongs to the same output
         assert changed <= allowed, (given, force, changed, result.output, result.exception)
         assert not list(folder.rglob(".tmp-*")), given
         if is_read or (kind is None and not force):
@@ -213,21 +216,23 @@ def test_only_the_declared_output_changes(words: Sequence[str], slots: dict[str,
 
 
 @pytest.mark.parametrize("words", SLOW.values(), ids=SLOW.keys())
-def test_long_commands_refuse_before_they_begin(words: Sequence[str], slots: dict[str, Path], whole: Path) -> None:
+def test_long_commands_refuse_files_before_they_start(
+    words: Sequence[str], slots: dict[str, Path], whole: Path
+) -> None:
     try_on_all(words, slots, whole, only_refused=True)
 
 
-def test_force_replaces_and_says_where_it_would_help(slots: dict[str, Path], tmp_path: Path) -> None:
+def test_force_replaces_a_file_of_another_program(slots: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "picture.png"
     out.write_text("mine")
     failed = invoke("render", slots["table"], out, "--pixel-nm", 200)
     assert "--force" in str(failed.exception)
     assert invoke("render", slots["table"], out, "--pixel-nm", 200, "--force").exit_code == 0
     assert kind_of(out) == "a picture (PNG)"
-    assert invoke("render", slots["table"], out, "--pixel-nm", 100).exit_code == 0  # ours by now
+    assert invoke("render", slots["table"], out, "--pixel-nm", 100).exit_code == 0  # now written by lls_decode
 
 
-def test_the_yaml_beside_a_picasso_table_is_the_users(slots: dict[str, Path], tmp_path: Path) -> None:
+def test_a_users_yaml_file_beside_a_picasso_table_is_not_overwritten(slots: dict[str, Path], tmp_path: Path) -> None:
     beside = tmp_path / "mine.yaml"
     beside.write_text("settings: of the user\n")
     failed = invoke("export", slots["table"], tmp_path / "mine.hdf5")
@@ -239,7 +244,7 @@ def test_the_yaml_beside_a_picasso_table_is_the_users(slots: dict[str, Path], tm
     assert "Generated by" in beside.read_text()
 
 
-def test_in_place_is_said(slots: dict[str, Path], tmp_path: Path) -> None:
+def test_changing_a_table_in_place_needs_an_option(slots: dict[str, Path], tmp_path: Path) -> None:
     table = tmp_path / "table.parquet"
     table.write_bytes(slots["table"].read_bytes())
     failed = invoke("drift", table, "--apply", slots["curve"], "--out", table)
@@ -252,7 +257,7 @@ def test_in_place_is_said(slots: dict[str, Path], tmp_path: Path) -> None:
     assert invoke("link", table, "--undo").exit_code == 0
 
 
-def test_link_keeps_molecules_that_others_wrote(slots: dict[str, Path], tmp_path: Path) -> None:
+def test_link_does_not_overwrite_a_file_of_another_program(slots: dict[str, Path], tmp_path: Path) -> None:
     table, molecules = tmp_path / "table.parquet", tmp_path / "molecules.parquet"
     table.write_bytes(slots["table"].read_bytes())
     molecules.write_text("mine")
@@ -261,7 +266,7 @@ def test_link_keeps_molecules_that_others_wrote(slots: dict[str, Path], tmp_path
     assert table.read_bytes() == slots["table"].read_bytes()
 
 
-def test_a_batch_does_not_replace_its_own_list(slots: dict[str, Path], tmp_path: Path) -> None:
+def test_a_batch_does_not_overwrite_its_own_list(slots: dict[str, Path], tmp_path: Path) -> None:
     listed = tmp_path / "batch.csv"
     listed.write_text(f"dataset\n{slots['zarr']}\n")
     result = invoke("batch", listed, "--model", slots["model"], "--config", slots["config"], "--out", tmp_path)
@@ -269,7 +274,7 @@ def test_a_batch_does_not_replace_its_own_list(slots: dict[str, Path], tmp_path:
     assert listed.read_text() == f"dataset\n{slots['zarr']}\n"
 
 
-def test_a_store_of_others_is_not_converted_over(slots: dict[str, Path], tmp_path: Path) -> None:
+def test_convert_does_not_overwrite_a_store_of_another_program(slots: dict[str, Path], tmp_path: Path) -> None:
     import zarr
 
     store, movie = tmp_path / "theirs.zarr", tmp_path / "movie.tif"
@@ -283,4 +288,4 @@ def test_a_store_of_others_is_not_converted_over(slots: dict[str, Path], tmp_pat
     assert status(invoke("convert", movie, tmp_path, "--overwrite", "--force")) == 2
     assert contents(store) == before
     assert invoke("convert", movie, store, "--overwrite", "--force").exit_code == 0
-    assert invoke("convert", movie, store, "--overwrite").exit_code == 0  # ours by now
+    assert invoke("convert", movie, store, "--overwrite").exit_code == 0  # now written by lls_decode

@@ -1,4 +1,4 @@
-"""Commands that read a dataset understand the same options, and what an error advises works in each."""
+"""Commands that read a dataset accept the same options, and the advice in error messages works for each command."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.pipelines.conftest import HEIGHT, WIDTH, Invoke, World
 SELECTING = ("array", "axes", "channel", "select", "planes_per_volume", "config_path", "changes")
 
 
-def test_the_commands_have_the_same_options() -> None:
+def test_commands_that_read_a_dataset_have_the_same_options() -> None:
     def options(name: str) -> dict[str, list[str]]:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
@@ -35,7 +35,7 @@ def two_positions(path: Path) -> Path:
     return path
 
 
-def test_an_error_of_one_command_is_settled_alike_in_all(world: World, invoke: Invoke, tmp_path: Path) -> None:
+def test_the_advised_option_works_for_all_commands(world: World, invoke: Invoke, tmp_path: Path) -> None:
     path = two_positions(tmp_path / "a.zarr")
     model = ["--model", world.bundle()]
     commands = {
@@ -52,7 +52,7 @@ def test_an_error_of_one_command_is_settled_alike_in_all(world: World, invoke: I
         assert "axis 'p': entry 0 of 2 is read" in text + err
 
 
-def test_a_selection_is_that_of_the_configuration(invoke: Invoke, tmp_path: Path) -> None:
+def test_a_selection_works_as_option_and_in_the_configuration(invoke: Invoke, tmp_path: Path) -> None:
     path = two_positions(tmp_path / "a.zarr")
     (tmp_path / "run.yaml").write_text("input: {select: {p: 1}}")
     ways = (["--select", "p=1"], ["--set", "input.select.p=1"], ["--config", tmp_path / "run.yaml"])
@@ -63,11 +63,11 @@ def test_a_selection_is_that_of_the_configuration(invoke: Invoke, tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["p", "p=", "=1", "p=x", "p=-1"])
-def test_a_selection_that_is_none(text: str, invoke: Invoke, tmp_path: Path) -> None:
+def test_an_invalid_selection_is_refused(text: str, invoke: Invoke, tmp_path: Path) -> None:
     status, _, err = invoke("inspect", two_positions(tmp_path / "a.zarr"), "--select", text)
     assert (status, "expected AXIS=N with N counted from 0" in err) == (2, True)
 
 
-def test_a_table_has_no_axes_to_choose(invoke: Invoke, tmp_path: Path) -> None:
+def test_dataset_options_are_refused_for_a_table(invoke: Invoke, tmp_path: Path) -> None:
     status, _, err = invoke("inspect", tmp_path / "a.parquet", "--axes", "tyx")
     assert (status, "is a table" in err) == (2, True)

@@ -1,4 +1,4 @@
-"""link, filter, debias as a user types them."""
+"""The commands ``link``, ``filter`` and ``debias`` as a user types them."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from lls_decode.table import TableMetadata, read_table, schema, table_writer
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """A thousand molecules all over the field, in two frames each, pulled to the centres of pixels along x."""
+    """Write a table of a thousand molecules in two frames each, with x rounded to the centres of pixels."""
     random, num = np.random.default_rng(0), 1000
     x, y = 100 * np.round(random.uniform(0, 200, num)), random.uniform(0, 20_000, num)
     values = {
@@ -35,17 +35,17 @@ def invoke(*words: object) -> Result:
     return CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=True)
 
 
-def test_link_and_undo(table: Path) -> None:
+def test_link_can_be_undone(table: Path) -> None:
     said = json.loads(invoke("link", table, "--gate", "3", "--json").stdout)
     assert said["molecules"] == str(table.with_name("molecules.parquet"))
     assert said["num_molecules"] == read_table(said["molecules"])[0].num_rows
-    assert 990 <= said["num_molecules"] <= 1000  # a few share a place
+    assert 990 <= said["num_molecules"] <= 1000  # a few molecules coincide
     assert "2000 localizations, 2.0" in invoke("link", table).stdout
     assert "molecule numbers removed" in invoke("link", table, "--undo").stdout
     assert not table.with_name("molecules.parquet").exists()
 
 
-def test_filter(table: Path, tmp_path: Path) -> None:
+def test_filter_selects_localizations(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     assert "500 of 2000 rows" in invoke("filter", table, out, "--where", "x_sig < 15 and frame == 1").stdout
     said = invoke("filter", table, out, "--best", "0.5", "--volumes", "1:4").stdout
@@ -63,9 +63,9 @@ def test_filter(table: Path, tmp_path: Path) -> None:
     assert "did you mean 'x_sig'" in str(failed.exception)
 
 
-def test_debias_says_what_was_there_and_what_is_left(table: Path, tmp_path: Path) -> None:
+def test_debias_reports_the_modulation_before_and_after(table: Path, tmp_path: Path) -> None:
     said = json.loads(invoke("debias", table, tmp_path / "out.parquet", "--json").stdout)
-    assert said["before"][0]["modulation"] == pytest.approx(2, abs=0.05)  # all in the centre
+    assert said["before"][0]["modulation"] == pytest.approx(2, abs=0.05)  # all localizations are in pixel centres
     assert said["before"][1] == said["after"][1]
     assert "modulation +1.9" in invoke("debias", table, tmp_path / "out.parquet").stdout
     failed = invoke("debias", table, table)

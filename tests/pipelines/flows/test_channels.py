@@ -1,4 +1,4 @@
-"""Resolution of one channel of a table: that of the channel alone."""
+"""Resolution of one channel of a table equals the resolution of a table of this channel alone."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from lls_decode.pipelines.flows.evaluation import frc
 from tests.register.conftest import write
 
 
-def test_frc_of_one_channel(tmp_path: Path) -> None:
+def test_frc_of_one_channel_equals_that_of_its_own_table(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     sites = np.column_stack([random.uniform(0, 3000, (300, 2)), np.zeros(300)]).repeat(20, axis=0)
     frame = np.tile(np.arange(20), 300)

@@ -1,4 +1,4 @@
-"""The demonstration, whole: what `make demo` promises a newcomer."""
+"""The complete demonstration (`make demo`) and the accuracy that the documentation promises for it."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from lls_decode.pipelines.flows.demo import demo
 from lls_decode.table import read_metadata, read_table
 
 
-def test_demonstration_keeps_its_promises(client: Client, tmp_path: Path) -> None:
+def test_demonstration_reaches_the_promised_accuracy(client: Client, tmp_path: Path) -> None:
     result = demo(tmp_path, client)
     record = json.loads(result.scores.read_text())
     assert 0.3 <= record["density_per_um2"] <= 0.5

@@ -1,4 +1,4 @@
-"""Evaluations of tables on disk, as a user types them: with bounds, without a truth, Fourier correlation."""
+"""The commands ``evaluate`` and ``frc``: comparison with bounds, tables without a truth, Fourier ring correlation."""
 
 import json
 import math
@@ -22,7 +22,7 @@ INFO = read_bundle_info(find_bundle(MODEL))
 
 
 def write_table(path: Path, columns: dict[str, np.ndarray], **metadata: object) -> Path:
-    """A table with what is given, and zeros elsewhere."""
+    """Write a table with the given columns, and zeros in all other columns."""
     canonical = schema(with_sample=False)
     length = len(columns["frame"])
     arrays = [
@@ -36,7 +36,7 @@ def write_table(path: Path, columns: dict[str, np.ndarray], **metadata: object) 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """Found with errors of exactly the bound, its truth, and the same truth without background."""
+    """Write a table whose errors equal the bound, its truth, and the same truth without background."""
     random = np.random.default_rng(0)
     num = 3000
     low, high = INFO.z_range_nm
@@ -66,7 +66,7 @@ def tables(tmp_path: Path) -> tuple[Path, Path, Path]:
     return table, tmp_path / "truth.parquet", tmp_path / "dark.parquet"
 
 
-def test_the_ratio_to_the_bound_is_that_of_the_bundle(tables: tuple[Path, Path, Path], invoke: Invoke) -> None:
+def test_errors_equal_to_the_bound_give_a_ratio_of_one(tables: tuple[Path, Path, Path], invoke: Invoke) -> None:
     table, truth, dark = tables
     options = ("--axial-nm", 2000, "--json")
     status, text, err = invoke("evaluate", table, truth, "--model", MODEL, *options)
@@ -77,7 +77,7 @@ def test_the_ratio_to_the_bound_is_that_of_the_bundle(tables: tuple[Path, Path, 
         assert item["ratio"] == pytest.approx(1, abs=0.04)
     for item in values["sigmas"]:
         assert item["rmse"] / item["sigma_rms"] == pytest.approx(1, abs=0.04)
-    # the same background by hand; four times as much of it makes the bound larger
+    # --bg replaces the background of the truth; four times the background makes the bound larger
     _, text, _ = invoke("evaluate", table, dark, "--model", MODEL, "--bg", 12, *options)
     assert json.loads(text)["bounds"] == values["bounds"]
     _, text, _ = invoke("evaluate", table, dark, "--model", MODEL, "--bg", 48, *options)
@@ -88,7 +88,7 @@ def test_the_ratio_to_the_bound_is_that_of_the_bundle(tables: tuple[Path, Path, 
     assert "--bg" in err
 
 
-def test_report_and_words(tables: tuple[Path, Path, Path], tmp_path: Path, invoke: Invoke) -> None:
+def test_report_and_printed_scores(tables: tuple[Path, Path, Path], tmp_path: Path, invoke: Invoke) -> None:
     table, truth, _ = tables
     report = tmp_path / "report.png"
     status, text, err = invoke("evaluate", table, truth, "--model", MODEL, "--report", report)
@@ -98,7 +98,7 @@ def test_report_and_words(tables: tuple[Path, Path, Path], tmp_path: Path, invok
         assert words in text
 
 
-def test_without_truth_there_is_the_bias_of_pixels(tmp_path: Path, invoke: Invoke) -> None:
+def test_subpixel_bias_is_evaluated_without_a_truth(tmp_path: Path, invoke: Invoke) -> None:
     random = np.random.default_rng(1)
     pixel = PixelSize(x_nm=104.0, y_nm=98.0)
     num = 20_000
@@ -118,7 +118,7 @@ def test_without_truth_there_is_the_bias_of_pixels(tmp_path: Path, invoke: Invok
     assert json.loads(text)["subpixel"][0] == x
 
 
-def test_a_table_that_is_none(tmp_path: Path, invoke: Invoke) -> None:
+def test_file_that_is_not_a_table_is_refused(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "text.parquet").write_text("frame,x_nm")
     for name in ("absent.parquet", "text.parquet"):
         status, _, err = invoke("evaluate", tmp_path / name)
@@ -133,7 +133,7 @@ def test_a_table_that_is_none(tmp_path: Path, invoke: Invoke) -> None:
         pytest.param(["{table}", "{truth}", "--bg", "3"], "give --model too", id="background without camera"),
     ],
 )
-def test_options_that_need_others(
+def test_options_that_need_other_arguments_are_refused_without_them(
     tables: tuple[Path, Path, Path], invoke: Invoke, words: list[str], message: str
 ) -> None:
     table, truth, _ = tables
@@ -154,7 +154,7 @@ def test_model_without_psf_is_refused(tables: tuple[Path, Path, Path], tmp_path:
 
 
 def write_structure(path: Path, *, sigma: float, geometry: Geometry | None = None) -> Path:
-    """Random molecules, each localized once in each of 10 volumes of 4 planes."""
+    """Write a table of random molecules, each of them localized once in each of 10 volumes of 4 planes."""
     random = np.random.default_rng(2)
     num, volumes, planes = 3000, 10, 4
     site = random.uniform(0, 2500, (num, 2))
@@ -166,13 +166,13 @@ def write_structure(path: Path, *, sigma: float, geometry: Geometry | None = Non
     return write_table(path, columns, planes_per_volume=planes, geometry=geometry)
 
 
-def test_frc_of_a_table(tmp_path: Path, invoke: Invoke) -> None:
+def test_frc_of_a_table_agrees_with_theory(tmp_path: Path, invoke: Invoke) -> None:
     table = write_structure(tmp_path / "t.parquet", sigma=15.0)
     status, text, err = invoke("frc", table, "--json", "--out", tmp_path / "frc.png")
     assert status == 0, err
     values = json.loads(text)
     assert values["num_localizations"] == [15_000, 15_000]
-    # five in either half: 5 g / (1 + 4 g) = 1/7
+    # five localizations of each molecule in either half: 5 g / (1 + 4 g) = 1/7
     assert values["resolution_nm"] == pytest.approx(2 * math.pi * 15.0 / math.sqrt(math.log(31)), rel=0.05)
     assert (tmp_path / "frc.png").read_bytes().startswith(b"\x89PNG")
     status, text, _ = invoke("frc", table, "--x-nm", "0:1000", "--pixel-nm", 10)
@@ -182,8 +182,8 @@ def test_frc_of_a_table(tmp_path: Path, invoke: Invoke) -> None:
     assert (status, "spans 10 volumes" in err) == (2, True)
 
 
-def test_frc_in_the_frame_of_the_sample(tmp_path: Path, invoke: Invoke) -> None:
-    """A stage scan: raw x of different planes do not belong together; in the sample S = k * step + x cos(a)."""
+def test_frc_in_sample_coordinates(tmp_path: Path, invoke: Invoke) -> None:
+    """Camera x of different planes of a stage scan cannot be compared; the sample coordinate is k * step + x cos(a)."""
     geometry = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=60.0)
     table = write_structure(tmp_path / "t.parquet", sigma=15.0, geometry=geometry)
     shape = {}
@@ -196,7 +196,7 @@ def test_frc_in_the_frame_of_the_sample(tmp_path: Path, invoke: Invoke) -> None:
     assert shape["sample"][1] * 10 == pytest.approx(1200 + 1250, abs=120)
 
 
-def test_halves_without_anything_in_common_say_so(tmp_path: Path, invoke: Invoke) -> None:
+def test_uncorrelated_halves_are_reported(tmp_path: Path, invoke: Invoke) -> None:
     random = np.random.default_rng(3)
     columns = {"frame": np.arange(4000), **{f"{axis}_nm": random.uniform(0, 3000, 4000) for axis in "xy"}}
     status, text, _ = invoke("frc", write_table(tmp_path / "t.parquet", columns))

@@ -1,4 +1,4 @@
-"""What `lls-decode evaluate` and `frc` say when something is wrong, as a user types them."""
+"""Output of `lls-decode evaluate` and `frc` for tables and truths with typical mistakes."""
 
 import json
 import math
@@ -24,7 +24,7 @@ NAMES = ("frame", "x_nm", "y_nm", "z_nm", "photons")
 
 
 def emitters(*, with_z: bool = True, num: int = 900) -> tuple[Emitters, Emitters]:
-    """A truth and what a good program finds; nothing in the first and last five frames."""
+    """Return a truth and typical localizations of it; the first and last five frames are empty."""
     random = np.random.default_rng(5)
     truth = Emitters.from_columns(
         {
@@ -81,7 +81,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_advice_undoes_the_mistake(tmp_path: Path, invoke: Invoke, mistake: str) -> None:
+def test_the_advised_options_correct_the_mistake(tmp_path: Path, invoke: Invoke, mistake: str) -> None:
     truth, found = emitters()
     table = save_found(tmp_path / "found.parquet", found)
     good = evaluated(invoke, table, save_truth(tmp_path / "truth.parquet", truth))
@@ -90,7 +90,7 @@ def test_the_advice_undoes_the_mistake(tmp_path: Path, invoke: Invoke, mistake: 
     bad = evaluated(invoke, table, wrong, "--report", tmp_path / "report.png")
     (cause,) = bad["diagnosis"]["causes"]
     assert cause["cause"] == mistake
-    # not applied: the scores are those of the tables as they are
+    # the correction is not applied: the scores belong to the uncorrected truth
     assert bad["jaccard"] == pytest.approx(cause["before"]["jaccard"], abs=0.02)
     again = evaluated(invoke, table, wrong, *shlex.split(bad["diagnosis"]["options"]))
     assert again["diagnosis"]["causes"] == []
@@ -102,8 +102,8 @@ def test_the_advice_undoes_the_mistake(tmp_path: Path, invoke: Invoke, mistake: 
     assert "Likely cause" not in invoke("evaluate", table, wrong, "--no-diagnosis")[1]
 
 
-def test_frames_of_a_csv_that_begin_with_0(tmp_path: Path, invoke: Invoke) -> None:
-    """A ThunderSTORM header says that frames begin with 1; a truth that begins with 0 is read when this is said."""
+def test_frames_of_a_thunderstorm_truth_can_start_at_0(tmp_path: Path, invoke: Invoke) -> None:
+    """A ThunderSTORM header implies that frames start at 1; ``--truth-first-frame 0`` is needed if they start at 0."""
     truth, found = emitters()
     table, csv = save_found(tmp_path / "found.parquet", found), tmp_path / "truth.csv"
     rows = np.column_stack(
@@ -128,7 +128,7 @@ def test_only_covered_frames_count(tmp_path: Path, invoke: Invoke) -> None:
     path = save_truth(tmp_path / "truth.parquet", truth)
     result = evaluated(invoke, table, path)
     expected = int(((truth.frame >= 40) & (truth.frame < 80)).sum())
-    assert result["num_truth"] == expected  # the empty frame among them
+    assert result["num_truth"] == expected  # including frame 60, in which nothing was found
     assert result["frames"]["counted"] == [[40, 80]]
     assert result["frames"]["truth_rows_outside"] == len(truth) - expected
     assert result["diagnosis"]["causes"] == []
@@ -165,12 +165,12 @@ def test_only_the_region_of_a_run_counts(tmp_path: Path, invoke: Invoke) -> None
 
 
 def test_empty_frames_at_the_ends_are_covered(tmp_path: Path, invoke: Invoke) -> None:
-    """Nothing was found in the last frames of the run: what is there was missed."""
+    """Emitters in the last frames of the run, where nothing was found, count as missed."""
     truth, found = emitters()
     table = save_found(tmp_path / "dim.parquet", found.select(found.frame < 60))
     path = save_truth(tmp_path / "truth.parquet", truth)
     assert evaluated(invoke, table, path)["num_truth"] == len(truth)
-    # another program's table does not say what it covers: its rows do, and this is said
+    # a table of another program does not state its frames: they are taken from its rows, and the output says so
     bare = tmp_path / "bare.parquet"
     pq.write_table(pa.table({name: getattr(found.select(found.frame < 60), name) for name in NAMES}), bare)
     result = evaluated(invoke, bare, path)
@@ -179,7 +179,7 @@ def test_empty_frames_at_the_ends_are_covered(tmp_path: Path, invoke: Invoke) ->
     assert evaluated(invoke, bare, path, "--frames", "0:120")["num_truth"] == len(truth)
 
 
-def test_a_filter_of_frames_narrows_what_is_covered(tmp_path: Path, invoke: Invoke) -> None:
+def test_a_filter_of_frames_narrows_the_covered_frames(tmp_path: Path, invoke: Invoke) -> None:
     truth, found = emitters()
     table = save_found(tmp_path / "found.parquet", found)
     path = save_truth(tmp_path / "truth.parquet", truth)
@@ -187,7 +187,7 @@ def test_a_filter_of_frames_narrows_what_is_covered(tmp_path: Path, invoke: Invo
         part = tmp_path / f"part{number}.parquet"
         status, _, err = invoke("filter", table, part, *words)
         assert status == 0, err
-        if number == 1:  # volumes of the rows that this test writes are all 0: by its metadata alone
+        if number == 1:  # all rows of this table have volume 0, so that only the metadata can state the frames
             assert read_metadata(part).frames == ((0, FRAMES),)
         result = evaluated(invoke, part, path)
         assert result["frames"]["counted"] == [[0, 48]]
@@ -195,7 +195,7 @@ def test_a_filter_of_frames_narrows_what_is_covered(tmp_path: Path, invoke: Invo
 
 
 def words_of_depth(value: Any) -> list[str]:
-    """Keys and quantities that speak of z, at any depth."""
+    """Return the keys and quantities at any level that refer to z."""
     if isinstance(value, dict):
         own = [key for key in value if "axial" in key or {"z", "zs"} & set(key.split("_"))]
         return own + [word for item in value.values() for word in words_of_depth(item)]
@@ -230,7 +230,7 @@ def test_two_dimensional_tables_have_no_z(tmp_path: Path, invoke: Invoke, kind: 
     assert (status, "is two-dimensional" in err) == (2, True)
 
 
-def test_a_table_with_depth_against_a_flat_truth_says_so(tmp_path: Path, invoke: Invoke) -> None:
+def test_a_truth_without_z_is_reported_for_a_three_dimensional_table(tmp_path: Path, invoke: Invoke) -> None:
     truth, found = emitters()
     flat = replace(truth, z_nm=np.full(len(truth), np.nan))
     table = save_found(tmp_path / "found.parquet", found)
@@ -239,7 +239,7 @@ def test_a_table_with_depth_against_a_flat_truth_says_so(tmp_path: Path, invoke:
 
 
 def structure(path: Path, num: int) -> Path:
-    """Molecules, each seen once in each of 20 frames."""
+    """Write a table of molecules, each of them localized once in each of 20 frames."""
     random = np.random.default_rng(2)
     site, frame = random.uniform(0, 2500, (num, 2)), np.repeat(np.arange(20), num)
     x, y = (np.tile(site, (20, 1)) + random.normal(0, 15, (num * 20, 2))).T
@@ -247,13 +247,13 @@ def structure(path: Path, num: int) -> Path:
 
 
 @pytest.mark.parametrize(("num", "firm"), [(2000, True), (4, False)])
-def test_frc_says_how_uncertain_it_is(tmp_path: Path, invoke: Invoke, num: int, firm: bool) -> None:
+def test_frc_reports_its_uncertainty(tmp_path: Path, invoke: Invoke, num: int, firm: bool) -> None:
     table = structure(tmp_path / "t.parquet", num)
     status, text, err = invoke("frc", table, "--json", "--out", tmp_path / "frc.png")
     assert status == 0, err
     values = json.loads(text)
     low, high = values["interval_nm"]
-    # ten in either half: 10 g / (1 + 9 g) = 1/7
+    # ten localizations of each molecule in either half: 10 g / (1 + 9 g) = 1/7
     true = 2 * math.pi * 15 / math.sqrt(math.log(61))
     assert low <= true <= (high or math.inf)
     assert low < values["resolution_nm"] < (high or math.inf)
@@ -265,7 +265,7 @@ def test_frc_says_how_uncertain_it_is(tmp_path: Path, invoke: Invoke, num: int, 
     assert "no interval: it was not requested" in text
 
 
-def test_frc_of_rows_that_share_nothing_gives_no_firm_number(tmp_path: Path, invoke: Invoke) -> None:
+def test_frc_of_uncorrelated_localizations_is_not_firm(tmp_path: Path, invoke: Invoke) -> None:
     for seed in range(8):
         random = np.random.default_rng(seed)
         columns = {"frame": np.arange(60), **{f"{axis}_nm": random.uniform(0, 3000, 60) for axis in "xy"}}

@@ -1,4 +1,4 @@
-"""Training configurations for a user's own microscope."""
+"""Training configurations for a user's own microscope, made from presets."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ NOTHING = Microscope()
 
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_text_is_the_configuration(preset: str, gpu: bool, tmp_path: Path) -> None:
+def test_the_commented_text_can_be_read_back_as_the_configuration(preset: str, gpu: bool, tmp_path: Path) -> None:
     config = preset_config(preset, name="mine", microscope=NOTHING, gpu=gpu)
     path = tmp_path / "mine.yaml"
     path.write_text(preset_text(config, preset=preset, path=path))
@@ -40,8 +40,8 @@ def test_the_text_is_the_configuration(preset: str, gpu: bool, tmp_path: Path) -
     assert config.restart is not None
 
 
-def test_a_run_configuration_is_taken_over() -> None:
-    """With the plane shift of its geometry."""
+def test_settings_of_a_run_configuration_are_used() -> None:
+    """Camera, pixel size and geometry are used, and the network gets the plane shift of the geometry."""
     geometry = Geometry(motion="stage", stage_step_nm=500.0, angle_deg=45.0, propagation_axis="y", scan_direction=-1)
     camera = EmccdCamera(baseline_adu=100.0, e_per_adu=5.0, em_gain=300.0, read_sigma_e=70.0)
     run = RunConfig(camera=camera, pixel_size=PixelSize(x_nm=110.0, y_nm=120.0), geometry=geometry)
@@ -54,7 +54,7 @@ def test_a_run_configuration_is_taken_over() -> None:
     assert (config.simulation.pixel_size, config.network.shift_px) == (pixel, -4)
 
 
-def test_statistics_of_a_chip_are_those_its_maps_were_drawn_from() -> None:
+def test_statistics_of_a_chip_agree_with_the_distributions_of_its_maps() -> None:
     rng = np.random.default_rng(0)
     shape = (300, 300)
     variance = 6.0 * np.exp(0.4 * rng.normal(size=shape))
@@ -73,7 +73,7 @@ def test_statistics_of_a_chip_are_those_its_maps_were_drawn_from() -> None:
     assert chip.quantum_efficiency == 0.7
 
 
-def test_equal_pixels_have_no_spread_and_none_is_hot() -> None:
+def test_a_chip_of_equal_pixels_has_no_spread_and_no_hot_pixels() -> None:
     one = np.ones((4, 4))
     chip = chip_statistics(100 * one, np.asarray(2.0), 5 * one, quantum_efficiency=1.0)
     assert (chip.offset_sd_adu, chip.gain_sd_adu_per_e, chip.variance_spread, chip.hot_fraction) == (0, 0, 0, 0)
@@ -81,7 +81,7 @@ def test_equal_pixels_have_no_spread_and_none_is_hot() -> None:
         chip_statistics(one, one, 0 * one, quantum_efficiency=1.0)
 
 
-def test_maps_of_a_camera_become_its_chip(tmp_path: Path) -> None:
+def test_camera_maps_are_summarized_as_a_chip(tmp_path: Path) -> None:
     np.save(tmp_path / "variance.npy", np.full((50, 60), 7.0))
     camera = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=str(tmp_path / "variance.npy"))
     config = preset_config("2d", name="mine", microscope=Microscope(run=RunConfig(camera=camera)))
@@ -96,7 +96,7 @@ def test_maps_of_a_camera_become_its_chip(tmp_path: Path) -> None:
         preset_config("2d", name="mine", microscope=Microscope(run=absent))
 
 
-def test_a_real_chip(shared_data: Path) -> None:
+def test_statistics_of_a_real_chip_agree_with_its_maps(shared_data: Path) -> None:
     offset, variance, gain = np.load(shared_data / "movies" / "storm_scmos_real" / "calib.npy")
     chip = chip_statistics(offset, gain, variance, quantum_efficiency=1.0)
     assert (chip.offset_adu, chip.variance_adu2, chip.gain_adu_per_e) == pytest.approx((90.4, 5.73, 2.11), rel=0.01)
@@ -106,7 +106,7 @@ def test_a_real_chip(shared_data: Path) -> None:
     assert mean == pytest.approx(variance.mean(), rel=0.25)
 
 
-def test_a_calibration_brings_its_pixel_size_and_its_range(tmp_path: Path) -> None:
+def test_a_calibrated_psf_sets_pixel_size_and_z_range(tmp_path: Path) -> None:
     y, x = np.mgrid[-6:7, -6:7]
     volume = np.stack([np.exp(-(x**2 + y**2) / (3 + 0.2 * z)) for z in range(13)])
     pixel = PixelSize(x_nm=117.0, y_nm=118.0)

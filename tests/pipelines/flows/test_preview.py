@@ -1,4 +1,4 @@
-"""One volume, localized and drawn."""
+"""Preview: one volume is localized and drawn."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def picture(path):
     return imread(path)
 
 
-def test_a_preview_finds_what_a_run_finds_in_that_volume(world: World, tmp_path):
+def test_a_preview_finds_the_same_localizations_as_a_run_of_the_volume(world: World, tmp_path):
     pixel = PixelSize(x_nm=100, y_nm=100)
     config = RunConfig(geometry=Geometry(motion="stage", stage_step_nm=400, angle_deg=31.8), pixel_size=pixel)
     dataset, bundle = write_movie(tmp_path / "sweeps.zarr", (3, 5, HEIGHT, WIDTH)), world.bundle("plane")
@@ -44,7 +44,7 @@ def test_a_preview_finds_what_a_run_finds_in_that_volume(world: World, tmp_path)
     assert image.shape[1] > 1400
 
 
-def test_of_a_movie_some_frames_are_shown(world, tmp_path):
+def test_a_preview_of_a_movie_shows_some_frames_from_its_middle(world, tmp_path):
     result = preview(world.movie, world.bundle("time"), tmp_path / "p.png")
     frames = make_plan(world.movie, world.bundle("time"), tmp_path, RunConfig()).layout.num_frames
     assert result.num_frames == min(MOVIE_FRAMES, frames)
@@ -60,7 +60,7 @@ def test_of_a_movie_some_frames_are_shown(world, tmp_path):
         ("nothing", "p.png", {}, InputError, "does not exist"),
     ],
 )
-def test_what_cannot_be_previewed_is_refused(dataset, name, options, error, message, world, tmp_path):
+def test_invalid_arguments_of_a_preview_are_refused(dataset, name, options, error, message, world, tmp_path):
     path = world.movie if dataset == "movie" else tmp_path / "nothing.zarr"
     with pytest.raises(error, match=message):
         preview(path, world.bundle("time"), tmp_path / name, **options)
@@ -82,12 +82,12 @@ def test_detections_are_drawn_in_the_colours_of_their_depth(number, shape, tmp_p
     adu = random.integers(90, 110, shape).astype("uint16")
     preview_figure(tmp_path / "p.png", adu, spots, title="a title", pixel_nm=104)
     image = picture(tmp_path / "p.png")[..., :3]
-    panels = image[90:740, : int(0.93 * image.shape[1])]  # without the bars below and the colours of depth
+    panels = image[90:740, : int(0.93 * image.shape[1])]  # without the colour bars
     coloured = (np.ptp(panels, axis=2) > 0.2).sum()
     assert (coloured > 0) == (number > 0)
 
 
-def test_the_command_says_what_it_found(world, tmp_path: Path, capsys):
+def test_the_preview_command_prints_a_summary(world, tmp_path: Path, capsys):
     out = tmp_path / "p.png"
     with pytest.raises(SystemExit) as end:
         main(["preview", str(world.movie), "--model", str(world.bundle()), "--out", str(out), "--volume", "2"])
@@ -98,8 +98,8 @@ def test_the_command_says_what_it_found(world, tmp_path: Path, capsys):
     assert out.exists()
 
 
-def test_inspect_tells_geometry_camera_and_lost_frames_to_people(tmp_path, capsys):
-    """From a movie of another format to what a user reads."""
+def test_inspect_prints_geometry_camera_and_lost_frames(tmp_path, capsys):
+    """A movie in another format is converted and then inspected."""
     data = np.random.default_rng(0).poisson(np.linspace(10, 80, 32), (48, 32, 32)).astype("<u2") + 100
     (tmp_path / "a.dax").write_bytes(data.tobytes())
     (tmp_path / "a.inf").write_text("little endian\nframe dimensions = 32 x 32\nnumber of frames = 48\n")

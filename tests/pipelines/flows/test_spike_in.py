@@ -1,4 +1,4 @@
-"""Spike-in: where the truth is known it gives the accuracy of the emitters that are there."""
+"""Spike-in: for simulated movies it gives the same accuracy as the known truth."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ SIDE, FRAMES = 72, 64
 
 @pytest.fixture(scope="module")
 def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
-    """A 2-D STORM movie whose molecules are everywhere."""
+    """Simulate a 2-D STORM movie with molecules across the whole field."""
     simulation = load(TrainingConfig, find_config("storm-2d")).simulation
     emitters = simulation.emitters.replace(density_per_um2=0.25, density_spread=0.0)
     config = MovieConfig(
@@ -53,7 +53,7 @@ def result(movie: Movie, tmp_path_factory: pytest.TempPathFactory) -> SpikeResul
 
 
 def true_score(plan: Plan, truth: Emitters) -> SpikeScore:
-    """The score of the emitters that are there, by the truth of the simulation."""
+    """Return the score of the simulated emitters according to their known truth."""
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     tables = [localizer.run(plan.source.read(block)) for block in plan_blocks(plan.layout, "time", 32)]
     found = [Emitters.from_columns({name: t[name].to_numpy() for name in t.column_names}) for t in tables]
@@ -62,7 +62,9 @@ def true_score(plan: Plan, truth: Emitters) -> SpikeScore:
     return score_spikes(SpikeRows(truth, matches.found, matches.is_found, unknown).select(truth.photons >= 50))
 
 
-def test_spikes_are_found_as_the_emitters_that_are_there(movie: Movie, result: SpikeResult, tmp_path: Path) -> None:
+def test_spikes_are_found_as_accurately_as_the_simulated_emitters(
+    movie: Movie, result: SpikeResult, tmp_path: Path
+) -> None:
     plan = make_plan(movie.store, find_bundle("storm-2d"), tmp_path, run_config(movie))
     true, spiked = true_score(plan, read_truth(movie.truth)), result.report.total
     assert true.num_spikes > 1200
@@ -78,7 +80,7 @@ def test_spikes_are_found_as_the_emitters_that_are_there(movie: Movie, result: S
     assert spiked.photon_ratio == pytest.approx(true.photon_ratio, abs=0.03)
 
 
-def test_what_a_spike_in_leaves(result: SpikeResult) -> None:
+def test_outputs_of_a_spike_in_agree_with_its_report(result: SpikeResult) -> None:
     report, record = result.report, json.loads(result.scores.read_text())
     assert record == json.loads(json.dumps(report.to_dict()))
     assert record["settings"]["frames"] == FRAMES
@@ -101,7 +103,7 @@ def test_what_a_spike_in_leaves(result: SpikeResult) -> None:
 
 
 def test_the_same_seed_and_block_give_the_same_spikes(world: World, tmp_path: Path) -> None:
-    """Whatever was done before."""
+    """Earlier blocks do not influence the spikes."""
     plan = world.plan(tmp_path)
     simulation = spiked_emitters(plan, psf=None, photons=1500.0, density_per_um2=0.3)
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
@@ -114,7 +116,7 @@ def test_the_same_seed_and_block_give_the_same_spikes(world: World, tmp_path: Pa
     np.testing.assert_array_equal(one.is_found, again.is_found)
     for other in (following, another):
         assert len(one) != len(other) or (one.spikes.x_nm != other.spikes.x_nm).any()
-    assert np.quantile(one.spikes.photons, 0.9) > 1500  # as asked
+    assert np.quantile(one.spikes.photons, 0.9) > 1500  # as requested
 
 
 def plan_of(layout: Layout, folder: Path, context: str, world: World) -> Plan:
@@ -150,7 +152,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "words"), BAD.values(), ids=BAD.keys())
-def test_what_cannot_be_done_is_refused_before_anything_is_computed(
+def test_invalid_requests_are_refused_before_anything_is_computed(
     changes: dict[str, Any], words: str, world: World, tmp_path: Path
 ) -> None:
     changes = dict(changes)
@@ -161,8 +163,8 @@ def test_what_cannot_be_done_is_refused_before_anything_is_computed(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_records_no_training_gets_emitters_of_its_ranges(world: World, tmp_path: Path) -> None:
-    """Such are imported models; with random weights nothing sensible is found, and the report says so."""
+def test_emitters_for_a_model_without_training_record_follow_its_ranges(world: World, tmp_path: Path) -> None:
+    """Imported models have no training record. The random weights of this model give a low recall."""
     result = spike_in(world.movie, world.bundle(), tmp_path / "out", RunConfig(), frames=64, density_per_um2=0.1)
     emitters = result.report.settings["emitters"]
     assert (emitters["photons_mean"], emitters["photons_sd"]) == (550.0, 225.0)
@@ -178,7 +180,10 @@ def type_in(*words: object) -> int:
 
 USAGE: dict[str, tuple[list[str], str]] = {
     "nothing": ([], "Missing argument 'DATASET'"),
-    "a truth too many": (["x.zarr", "truth.parquet", "--model", "m.lls", "--out", "o"], "unexpected extra argument"),
+    "an additional argument": (
+        ["x.zarr", "truth.parquet", "--model", "m.lls", "--out", "o"],
+        "unexpected extra argument",
+    ),
     "no model": (["x.zarr"], "Missing option '--model'"),
     "no folder": (["x.zarr", "--model", "lls-paint"], "Missing option '--out'"),
     "an option of evaluate": (["x.zarr", "--border-nm", "3"], "No such option"),
@@ -186,12 +191,14 @@ USAGE: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("words", "says"), USAGE.values(), ids=USAGE.keys())
-def test_bad_usage(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_usage_of_the_command_is_refused(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert type_in(*words) == 2
     assert says in capsys.readouterr().err
 
 
-def test_the_command(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_scores_and_writes_its_outputs(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [world.movie, "--model", world.bundle(), "--out", tmp_path / "out", "--frames", "64"]
     words += ["--density", "0.1", "--set", "compute.threads=1", "--photons", "900", "--seed", "2"]
     assert type_in(*words) == 0

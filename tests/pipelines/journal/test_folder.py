@@ -1,4 +1,4 @@
-"""One program writes into an output folder at a time; files that a killed program left are no obstacle."""
+"""Only one program at a time can write into a run folder, and files left by a killed program do not block it."""
 
 import json
 import os
@@ -40,14 +40,14 @@ def write_lock(folder: RunFolder, *, host: str, pid: int, age_s: float = 0.0) ->
 LOCKS: dict[str, tuple[str, int, float, bool]] = {
     "a living process here": (socket.gethostname(), os.getppid(), 0.0, True),
     "a dead process here": (socket.gethostname(), 0, 0.0, False),
-    "a process elsewhere, heard of lately": ("elsewhere", 1, STALE_S / 2, True),
-    "a process elsewhere, silent": ("elsewhere", 1, STALE_S * 2, False),
-    "a number used again after a reboot": (socket.gethostname(), os.getppid(), STALE_S * 2, False),
+    "a process on another machine with a recent heartbeat": ("elsewhere", 1, STALE_S / 2, True),
+    "a process on another machine without a heartbeat": ("elsewhere", 1, STALE_S * 2, False),
+    "a process id reused after a reboot": (socket.gethostname(), os.getppid(), STALE_S * 2, False),
 }
 
 
 @pytest.mark.parametrize(("host", "pid", "age_s", "held"), LOCKS.values(), ids=LOCKS.keys())
-def test_lock_of(
+def test_lock_is_kept_for_a_living_owner_and_taken_from_a_dead_one(
     host: str, pid: int, age_s: float, held: bool, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock_module, "WATCH_S", 0.1)
@@ -64,14 +64,14 @@ def test_lock_of(
     assert sorted(p.name for p in folder.out.iterdir() if p.name.startswith(".")) == []
 
 
-def test_lock_is_given_back_after_an_error(folder: RunFolder) -> None:
+def test_lock_is_released_after_an_error(folder: RunFolder) -> None:
     with pytest.raises(ZeroDivisionError), folder.locked():
         _ = 1 / 0
     with folder.locked():
         pass
 
 
-def test_many_that_want_a_stale_lock_get_it_one_at_a_time(folder: RunFolder) -> None:
+def test_stale_lock_is_acquired_by_one_thread_at_a_time(folder: RunFolder) -> None:
     write_lock(folder, host=socket.gethostname(), pid=dead_process())
     inside, most, refused = 0, 0, 0
     guard = threading.Lock()
@@ -99,7 +99,7 @@ def test_many_that_want_a_stale_lock_get_it_one_at_a_time(folder: RunFolder) -> 
     assert refused >= 1
 
 
-def test_program_that_slept_learns_that_its_folder_was_taken(
+def test_program_that_slept_notices_that_it_has_lost_its_lock(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
@@ -110,7 +110,7 @@ def test_program_that_slept_learns_that_its_folder_was_taken(
     assert json.loads(folder.lock.read_text())["token"] == "theirs"
 
 
-def test_heartbeat_keeps_the_lock_young(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_keeps_the_lock_fresh(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
     with folder.locked():
         os.utime(folder.lock, (0, 0))
@@ -118,20 +118,20 @@ def test_heartbeat_keeps_the_lock_young(folder: RunFolder, monkeypatch: pytest.M
         assert time.time() - folder.lock.stat().st_mtime < STALE_S
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written: a part of the path is a file"):
         RunFolder(tmp_path / "file" / "out").create()
 
 
-def test_record_that_is_damaged(folder: RunFolder) -> None:
+def test_damaged_record_is_refused(folder: RunFolder) -> None:
     assert folder.read_record() is None
     folder.record.write_text('{"run_dig')
     with pytest.raises(OutputError, match=r"run\.json cannot be read"):
         folder.read_record()
 
 
-def test_lines_are_whole_also_after_a_kill(tmp_path: Path) -> None:
+def test_lines_after_an_incomplete_line_are_read(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"event":"RunInterrupted","at":1,"signal":"SIGINT"}\n{"event":"RunInte')
     writer = EventWriter(path, [RunInterrupted])
@@ -143,7 +143,7 @@ def test_lines_are_whole_also_after_a_kill(tmp_path: Path) -> None:
     assert broken == 1
 
 
-def test_event_says_its_kind() -> None:
+def test_event_is_written_with_its_kind() -> None:
     event = BlockRetried(block=3, block_id="b000003", attempts=1, reason="why", alone=False, at=5.0)
     assert event.to_dict() == {
         "event": "BlockRetried",
@@ -156,7 +156,7 @@ def test_event_says_its_kind() -> None:
     }
 
 
-def test_full_disk_is_said_in_words() -> None:
+def test_full_disk_raises_an_output_error() -> None:
     writer = EventWriter(Path("/dev/full"))
     with pytest.raises(OutputError, match="/dev/full cannot be written"):
         writer(Event())

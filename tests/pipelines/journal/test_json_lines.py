@@ -1,4 +1,4 @@
-"""Events are read back as the events that were written; lines that are damaged or newer cost no other line."""
+"""Events are read back as they were written; damaged lines and lines of later versions are skipped."""
 
 import dataclasses
 import json
@@ -31,13 +31,13 @@ from lls_decode.pipelines.journal.json_lines import (
 
 KINDS = Event.__subclasses__()
 TEXTS = st.text() | st.just("caf\udce9.zarr")
-"""Also a file name that is not UTF-8, as Python spells it."""
+"""Texts, including a file name that is not UTF-8 in Python's representation."""
 OPTIONAL: dict[type[Event], set[str]] = {
     BlockDone: {"gpu_bytes", "lost", "frames_lost", "filled", "reason"},
     WorkersExamined: {"devices", "workers"},
     Merged: {"bytes", "crc32"},
 }
-"""Fields with a default, which examples have."""
+"""Fields with a default that the examples contain."""
 RANGES = st.tuples(st.integers(0, 10**9), st.integers(0, 10**9))
 VALUES: dict[object, st.SearchStrategy[object]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
@@ -72,7 +72,7 @@ def example(kind: type[Event]) -> Event:
     return kind(**{name: values[hint] for name, hint in typing.get_type_hints(kind).items()})
 
 
-def test_every_kind_is_tried() -> None:
+def test_every_kind_of_event_is_tested() -> None:
     defined = [kind for kind in vars(events_module).values() if isinstance(kind, type) and issubclass(kind, Event)]
     assert set(KINDS) == set(defined) - {Event}
 
@@ -91,7 +91,7 @@ def test_event_is_read_as_it_was_written(event: Event) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_line_that_is_cut_is_no_event(kind: type[Event]) -> None:
+def test_truncated_line_is_refused(kind: type[Event]) -> None:
     line = format_event(example(kind)).rstrip()
     for stop in range(len(line)):
         with pytest.raises(ValueError, match=r"."):
@@ -99,7 +99,7 @@ def test_line_that_is_cut_is_no_event(kind: type[Event]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_line_that_lacks_a_field_is_no_event(kind: type[Event]) -> None:
+def test_line_without_a_required_field_is_refused(kind: type[Event]) -> None:
     values = example(kind).to_dict()
     needed = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
     optional = OPTIONAL.get(kind, set())
@@ -113,19 +113,19 @@ def test_line_that_lacks_a_field_is_no_event(kind: type[Event]) -> None:
     "line",
     ["", "null", "[1]", "3", '{"event":"BlockDone"', '{"event":"OfALaterVersion","at":3', "#" * 40, '{"event":"RunSta'],
 )
-def test_line_that_is_no_object(line: str) -> None:
+def test_line_that_is_not_an_event_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_event(line.encode())
 
 
-def test_value_of_another_kind_is_no_event() -> None:
+def test_value_of_a_wrong_type_is_refused() -> None:
     values = example(BlockDone).to_dict()
     for wrong in ({"rows": None}, {"rows": "many"}, {"worker": 3}, {"read_s": [1]}, {"block": 1.5}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             parse_event(json.dumps({**values, **wrong}).encode())
 
 
-def test_what_a_later_version_writes_is_passed_over(tmp_path: Path) -> None:
+def test_kinds_and_fields_of_a_later_version_are_ignored(tmp_path: Path) -> None:
     path, event = tmp_path / "ledger.jsonl", example(BlockDone)
     with path.open("w") as file:
         for values in ({"event": "OfALaterVersion", "at": 3, "colour": "red"}, {"no": "kind"},
@@ -137,8 +137,8 @@ def test_what_a_later_version_writes_is_passed_over(tmp_path: Path) -> None:
     assert (reader.broken, reader.unfinished) == (0, False)
 
 
-def test_ledger_that_was_cut_in_a_line(tmp_path: Path) -> None:
-    """The program is killed within its second line, and started again: two lines are whole, and one is lost."""
+def test_ledger_with_a_truncated_line_loses_only_this_line(tmp_path: Path) -> None:
+    """The program is killed while it writes its second line, and restarted: two lines are complete, one is lost."""
     path, events_ = tmp_path / "ledger.jsonl", [dataclasses.replace(example(BlockDone), block=n) for n in range(3)]
     path.write_bytes(format_event(events_[0]) + format_event(events_[1])[:-20])
     reader = EventReader(path)
@@ -154,7 +154,7 @@ def test_ledger_that_was_cut_in_a_line(tmp_path: Path) -> None:
     assert list(reader.read()) == []
 
 
-def test_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
+def test_line_is_read_when_it_is_complete(tmp_path: Path) -> None:
     path, event = tmp_path / "events.jsonl", example(RunStarted)
     line = format_event(event)
     reader = EventReader(path)
@@ -164,7 +164,7 @@ def test_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(line[30:])
     assert list(reader.read()) == [event]
-    path.write_bytes(format_event(example(RunInterrupted)))  # a shorter file: cleared for a new run
+    path.write_bytes(format_event(example(RunInterrupted)))  # a shorter file was cleared for a new run
     assert list(reader.read()) == [example(RunInterrupted)]
 
 
@@ -177,7 +177,7 @@ def test_kinds_that_are_skipped_are_not_parsed(tmp_path: Path) -> None:
     assert reader.broken == 0
 
 
-def test_latest_of_a_kind(tmp_path: Path) -> None:
+def test_position_of_the_latest_event_of_a_kind_is_found(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     assert find_latest(path, RunStarted) == 0
     lines = [format_event(example(kind)) for kind in (RunStarted, RunFinished, RunStarted, RunInterrupted)]

@@ -1,4 +1,4 @@
-"""A run record is read as it was written; one of another version is refused in one sentence, wherever it is read."""
+"""Run records are read back as they were written, and records of other versions are refused with advice."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from lls_decode.table import TableMetadata
 from tests.pipelines.run_folders import make_record
 
 TEXTS = st.text() | st.just("caf\udce9.zarr")
-"""Also a file name that is not UTF-8, as Python spells it."""
+"""Texts, including a file name that is not UTF-8 in Python's representation."""
 SIZES = st.integers(1, 10**6)
 TIMES = st.floats(0, 1e10)
 PLAIN = st.recursive(
@@ -70,7 +70,7 @@ def rewrite(folder: RunFolder, values: object) -> None:
 
 
 def paths(values: Any) -> Iterator[tuple[str, ...]]:
-    """All keys of a record, by their place; those of a mapping that is free to hold anything are not among them."""
+    """Yield the paths of all keys of a record, except keys inside the free mappings ``identity`` and ``software``."""
     for key, value in values.items():
         yield (key,)
         if isinstance(value, dict) and key not in ("identity", "software"):
@@ -83,7 +83,7 @@ def test_record_is_read_as_it_was_written(record: RunRecord) -> None:
     assert RunRecord.from_dict(json.loads(json.dumps(record.to_dict())), source="run.json") == record
 
 
-def test_record_in_its_folder(folder: RunFolder) -> None:
+def test_record_is_stored_with_its_version_and_its_layout_can_be_updated(folder: RunFolder) -> None:
     record = folder.read_run()
     assert record == make_record(Layout(6, 4, 40, 60))
     assert len(record.plan_blocks()) == 6
@@ -95,12 +95,12 @@ def test_record_in_its_folder(folder: RunFolder) -> None:
 
 WHOLE = make_record(Layout(6, 4, 40, 60)).to_dict()
 KIND = ("config", "camera", "kind")
-"""Says which camera the others are keys of; a record without it has a sentence of its own."""
+"""Path of the key that selects the kind of camera; its absence gives a different message."""
 PLACES = [place for place in paths(WHOLE) if place != KIND]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
-def test_record_that_lacks_a_key(place: tuple[str, ...], folder: RunFolder) -> None:
+def test_record_without_a_key_is_refused(place: tuple[str, ...], folder: RunFolder) -> None:
     values = json.loads(folder.record.read_text())
     inner = values
     for key in place[:-1]:
@@ -112,7 +112,7 @@ def test_record_that_lacks_a_key(place: tuple[str, ...], folder: RunFolder) -> N
 
 
 @pytest.mark.parametrize("version", [RECORD_VERSION + 1, 0, "1", None])
-def test_record_of_another_version(version: object, folder: RunFolder) -> None:
+def test_record_of_another_version_is_refused(version: object, folder: RunFolder) -> None:
     rewrite(folder, {**json.loads(folder.record.read_text()), "version": version})
     message = rf"run\.json is a record of version {version}, but this program reads version {RECORD_VERSION}: {ADVICE}"
     with pytest.raises(InputError, match=message):
@@ -130,7 +130,7 @@ def test_record_of_another_version(version: object, folder: RunFolder) -> None:
         ("config", WHOLE["config"] | {"camera": {"offset_adu": 100.0}}, "config.camera"),
     ],
 )
-def test_record_with_a_value_of_another_kind(key: str, value: object, place: str, folder: RunFolder) -> None:
+def test_record_with_an_invalid_value_is_refused(key: str, value: object, place: str, folder: RunFolder) -> None:
     rewrite(folder, {**json.loads(folder.record.read_text()), key: value})
     with pytest.raises(
         InputError, match=rf"run\.json does not have the format of this version \({place}: .*\): {ADVICE}"
@@ -139,7 +139,7 @@ def test_record_with_a_value_of_another_kind(key: str, value: object, place: str
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"run"'])
-def test_record_that_is_no_object(text: str, folder: RunFolder) -> None:
+def test_record_that_is_not_a_json_object_is_refused(text: str, folder: RunFolder) -> None:
     folder.record.write_text(text)
     with pytest.raises(OutputError, match=r"run\.json .*; restore it, or use another folder\."):
         folder.read_record()

@@ -1,6 +1,7 @@
-"""Clocks that differ, or are set while a program runs: no lock is taken from the living or kept for the dead.
+"""Locks and temporary files with clocks that differ between machines or change while a program is running.
 
-Files in a folder are dated by the clock of its file system, which may be that of a server.
+A living program keeps its lock, and the lock of a dead program blocks nobody. Modification times come from the clock of
+the file system, which may be the clock of a server.
 """
 
 import json
@@ -25,7 +26,7 @@ SKEWS = {"a year ago": -365 * 24 * HOUR_S, "an hour ago": -HOUR_S, "in an hour":
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """With a quick watch: 25 s are a second."""
+    """Return a run folder whose lock is observed for 1 s instead of 25 s."""
     monkeypatch.setattr(lock_module, "WATCH_S", 1.0)
     monkeypatch.setattr(lock_module, "WATCH_POLL_S", 0.02)
     folder = RunFolder(tmp_path / "out")
@@ -40,7 +41,7 @@ def write_lock(folder: RunFolder, skew_s: float, *, host: str = "elsewhere", pid
 
 @contextmanager
 def beating(lock: Path, skew_s: float) -> Iterator[None]:
-    """The heartbeat of a living program, dated by a clock that is wrong."""
+    """Emulate the heartbeat of a living program whose clock is wrong."""
     stop = threading.Event()
 
     def beat() -> None:
@@ -65,7 +66,7 @@ def test_living_owner_keeps_its_lock(host: str, skew_s: float, folder: RunFolder
 
 
 @pytest.mark.parametrize("skew_s", SKEWS.values(), ids=SKEWS.keys())
-def test_lock_of_the_dead_keeps_nobody_out(skew_s: float, folder: RunFolder) -> None:
+def test_lock_of_a_dead_program_blocks_nobody(skew_s: float, folder: RunFolder) -> None:
     write_lock(folder, skew_s)
     assert folder.owner() is None
     folder.wait_until_free()
@@ -74,8 +75,8 @@ def test_lock_of_the_dead_keeps_nobody_out(skew_s: float, folder: RunFolder) -> 
     assert not list(folder.out.glob(".*"))
 
 
-def test_lock_that_was_never_written(folder: RunFolder) -> None:
-    """Its process died between making the file and filling it."""
+def test_empty_lock_is_respected_until_it_is_old(folder: RunFolder) -> None:
+    """A process that dies between creating and filling its lock leaves an empty lock."""
     folder.lock.touch()
     with pytest.raises(RunConflictError, match=r"process \(unknown\) on \(unknown\)"), folder.locked():
         pass
@@ -84,7 +85,7 @@ def test_lock_that_was_never_written(folder: RunFolder) -> None:
         pass
 
 
-def test_owner_whose_clock_jumps_stays_the_owner(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_owner_keeps_its_lock_when_the_clock_jumps(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.1)
     with folder.locked() as lock:
         for skew_s in SKEWS.values():
@@ -95,10 +96,10 @@ def test_owner_whose_clock_jumps_stays_the_owner(folder: RunFolder, monkeypatch:
 
 
 @pytest.mark.parametrize("skew_s", SKEWS.values(), ids=SKEWS.keys())
-def test_what_is_being_written_is_left_alone_by_a_wrong_clock(
+def test_cleaning_with_a_wrong_clock_keeps_files_that_are_being_written(
     skew_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock of this machine is wrong, that of the file system is not; what a dead writer has left goes."""
+    """Only the clock of this machine is wrong, not that of the file system; files of a dead writer are removed."""
     writer, dead = tmp_path / ".tmp-b000000-1.parquet", tmp_path / ".tmp-b000001-2.parquet"
     for file in (writer, dead):
         file.touch()
@@ -109,8 +110,8 @@ def test_what_is_being_written_is_left_alone_by_a_wrong_clock(
     assert [path.name for path in tmp_path.iterdir()] == [writer.name]
 
 
-def test_writer_whose_file_was_taken_away_leaves_nothing(tmp_path: Path) -> None:
-    """It slept for hours and was thought dead: an error, and no half a file under the final name."""
+def test_writer_whose_temporary_file_was_removed_raises_an_error(tmp_path: Path) -> None:
+    """A writer that slept for hours was considered dead; it leaves no incomplete file under the final name."""
 
     def write_slowly() -> None:
         with files.written_aside(tmp_path / "b000000.parquet") as temporary:

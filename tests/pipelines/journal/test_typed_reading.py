@@ -1,7 +1,7 @@
-"""What a run folder holds is read through the types of ``journal/`` alone: nobody else knows the keys of its files.
+"""Files of a run folder are read only through the types of ``journal/``; no other module uses the keys of these files.
 
-mypy refuses a string as the index of a record or an event; this also finds values of type ``Any``, and JSON that is
-read past the journal.
+mypy refuses a string as the index of a record or an event. These tests also find lookups in values of type ``Any``, and
+modules that read the JSON files without the journal.
 """
 
 import ast
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 READING = {"read_record", "read_run", "read_ledger", "read_events", "read_own_record", "parse_event", "EventReader"}
-"""Functions and classes that give a record or events."""
+"""Functions and classes that return a record or events."""
 FILES = ("run.json", "ledger.jsonl", "events.jsonl", '{"event"')
 SOURCES = sorted(
     path
@@ -23,7 +23,7 @@ SOURCES = sorted(
 
 
 def reads(node: ast.AST, known: set[str]) -> bool:
-    """Whether an expression comes from a record or an event."""
+    """Return whether an expression uses a record or an event."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and inner.id in known | READING:
             return True
@@ -37,9 +37,9 @@ def names(target: ast.AST) -> set[str]:
 
 
 def known_names(function: ast.AST) -> set[str]:
-    """Names of records and events in a function: by convention, or because they are assigned from one."""
+    """Return the names of records and events in a function, by convention or because of their assignment."""
     known = {"record", "event", "ledger"}
-    for _ in range(3):  # a name may be used above the line that assigns it: a loop
+    for _ in range(3):  # repeated, because in a loop a name may be used above the line that assigns it
         for node in ast.walk(function):
             if isinstance(node, ast.Assign) and reads(node.value, known):
                 known |= {name for target in node.targets for name in names(target)}
@@ -49,7 +49,7 @@ def known_names(function: ast.AST) -> set[str]:
 
 
 def journal_is_used(tree: ast.AST) -> bool:
-    """Whether a module imports from the journal, or a reader of it."""
+    """Return whether a module imports the journal or a module that reads it."""
     modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return any(module.endswith(("reader", "ownership")) or ".journal" in module for module in modules)
 
@@ -59,7 +59,10 @@ def is_string(node: ast.AST) -> bool:
 
 
 def direct(node: ast.AST, known: set[str]) -> bool:
-    """Whether an expression is a record or an event, or an item or field of one; not what a function made of it."""
+    """Return whether an expression is a record or an event, or an item or field of one.
+
+    Results of other functions that take a record or an event do not count.
+    """
     while isinstance(node, ast.Subscript | ast.Attribute):
         if isinstance(node, ast.Attribute):
             return node.attr in {"record", "_record"}
@@ -70,7 +73,7 @@ def direct(node: ast.AST, known: set[str]) -> bool:
 
 
 def find_untyped(tree: ast.AST) -> Iterator[int]:
-    """Lines that look something up by a string in a record or an event."""
+    """Yield the lines that look up a string key in a record or an event."""
     if not journal_is_used(tree):
         return
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -85,7 +88,7 @@ def find_untyped(tree: ast.AST) -> Iterator[int]:
 
 
 def find_files(tree: ast.AST) -> Iterator[int]:
-    """Lines that name a file of the journal, or the beginning of its lines, outside of a docstring or a message."""
+    """Yield the lines that name a file of the journal, or the beginning of its lines, outside of texts."""
     for node in ast.walk(tree):
         value = node.value if isinstance(node, ast.Constant) else None
         text = value.decode(errors="replace") if isinstance(value, bytes) else value
@@ -96,7 +99,7 @@ def find_files(tree: ast.AST) -> Iterator[int]:
 UNTYPED = {
     "record by key": 'record = folder.read_record()\n    return record["dataset"]',
     "record by get": 'found = RunFolder(out).read_run()\n    return found.get("dataset")',
-    "at once": 'return folder.read_run()["dataset"]',
+    "in one expression": 'return folder.read_run()["dataset"]',
     "attribute": 'return reader.record["layout"]',
     "nested": 'return reader.record["model"]["name"]',
     "line of a ledger": 'lines, broken = folder.read_ledger()\n    return [line["rows"] for line in lines]',
@@ -132,6 +135,6 @@ def test_records_and_events_are_read_by_their_types(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_of_the_journal_are_named_there_alone(path: Path) -> None:
+def test_only_the_journal_names_its_files(path: Path) -> None:
     lines = list(find_files(ast.parse(path.read_text())))
     assert not lines, f"{path}:{lines} name a file of the journal; use the paths and functions of RunFolder"

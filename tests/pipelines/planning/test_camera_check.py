@@ -1,4 +1,4 @@
-"""Light outside of what a model was trained for is said in words before a run; impossible light is refused."""
+"""Checks of the light before a run: light outside the training range is noted, and impossible light is refused."""
 
 import re
 from collections.abc import Callable
@@ -27,14 +27,14 @@ NUM_FRAMES = 12
 def test_background_outside_the_training_range_is_a_note(
     offset: float, noted: bool, world: World, tmp_path: Path
 ) -> None:
-    """The movie has 20 photons over an offset of 100, the model was trained for 1 to 50."""
+    """The movie has 20 photons of background above an offset of 100, and the model was trained for 1 to 50."""
     config = RunConfig(camera=CAMERA.replace(offset_adu=offset))
     notes = make_plan(world.movie, world.bundle(), tmp_path, config).notes
     assert any("trained for 1 to 50" in note for note in notes) == noted
 
 
 def counts(camera: ScmosCamera | EmccdCamera = STORM, *, bg: float = 12.0) -> np.ndarray:
-    """Frames of emitters that the model storm-2d was trained for, over a background, as a camera counts them."""
+    """Return simulated camera counts of emitters that storm-2d was trained for, above a given background."""
     config = load(TrainingConfig, find_config("storm-2d")).simulation
     config = config.replace(camera=camera, background=config.background.replace(low=bg, high=bg))
     made = simulate_frames(
@@ -46,7 +46,7 @@ def counts(camera: ScmosCamera | EmccdCamera = STORM, *, bg: float = 12.0) -> np
         generator=torch.Generator().manual_seed(0),
     )
     none, one = (made.camera.to_photons(torch.tensor(count)) for count in (0, 1))
-    adu = (made.photons_STYX[0] - none) / (one - none)  # as they were before they were converted
+    adu = (made.photons_STYX[0] - none) / (one - none)  # invert the conversion to photons
     return adu.round().clip(0, 65535).numpy().astype(np.uint16)
 
 
@@ -90,7 +90,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], np.ndarray], ScmosCamera | EmccdCamera,
 
 
 @pytest.mark.parametrize(("adu", "camera", "words"), IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
-def test_impossible_light_is_refused_with_its_cause(
+def test_impossible_light_is_refused_with_its_probable_cause(
     adu: Callable[[], np.ndarray], camera: ScmosCamera | EmccdCamera, words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(BundleError, match=words) as caught:
@@ -116,14 +116,14 @@ POSSIBLE: dict[str, tuple[Callable[[], np.ndarray], ScmosCamera | EmccdCamera]] 
 
 
 @pytest.mark.parametrize(("adu", "camera"), POSSIBLE.values(), ids=POSSIBLE.keys())
-def test_possible_light_is_planned(
+def test_possible_light_is_accepted(
     adu: Callable[[], np.ndarray], camera: ScmosCamera | EmccdCamera, tmp_path: Path
 ) -> None:
     assert plan(adu(), tmp_path, camera).blocks
 
 
-def test_the_advice_works(tmp_path: Path) -> None:
-    """The offset that is named, and the camera for photons."""
+def test_the_advice_of_the_messages_works(tmp_path: Path) -> None:
+    """Planning succeeds with the offset, and with the camera for photons, that the messages name."""
     with pytest.raises(BundleError) as caught:
         plan(counts(), tmp_path, STORM.replace(offset_adu=180))
     named = re.search(r"fits offset_adu (\d+)", str(caught.value))
@@ -140,21 +140,21 @@ def test_the_advice_works(tmp_path: Path) -> None:
     assert not any("trained for" in note for note in made.notes)
 
 
-def test_a_camera_that_was_not_given_is_named_so(tmp_path: Path) -> None:
+def test_the_message_says_when_the_camera_comes_from_the_model(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no camera was given, so that of the model is used"):
         plan(counts(STORM.replace(offset_adu=400)) * 0 + 40, tmp_path, None)
 
 
-def test_frames_of_the_part_count(tmp_path: Path) -> None:
-    """What lies outside of the part that is localized is not looked at."""
+def test_only_frames_of_the_part_are_checked(tmp_path: Path) -> None:
+    """Frames outside the part of the run are ignored."""
     adu = counts()
-    adu[: NUM_FRAMES // 2] = 20  # the shutter was closed, and the amplifier off
+    adu[: NUM_FRAMES // 2] = 20  # shutter closed and amplifier off
     with pytest.raises(BundleError, match="offset_adu is too high"):
         plan(adu, tmp_path)
     assert plan(adu, tmp_path, part=PartConfig(volumes=(NUM_FRAMES // 2, None))).blocks
 
 
-def test_frames_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
+def test_unreadable_frames_do_not_prevent_the_check_of_the_others(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="offset_adu is too high"):
         plan(counts(), tmp_path, STORM.replace(offset_adu=180))
     first = (

@@ -1,4 +1,4 @@
-"""Ranges as they are typed: one syntax for all options, whose advice works."""
+"""Ranges on the command line: all options share one syntax, and the advice in error messages works."""
 
 import re
 
@@ -12,13 +12,13 @@ RANGES: dict[str, IndexRange] = {"3:7": (3, 7), "3:": (3, None), ":7": (None, 7)
 
 
 @pytest.mark.parametrize(("text", "bounds"), RANGES.items(), ids=RANGES)
-def test_a_range(text: str, bounds: IndexRange) -> None:
+def test_a_range_is_parsed_and_formatted(text: str, bounds: IndexRange) -> None:
     assert parse_range(text, option="--volumes") == bounds
     assert range_text(bounds) == text.strip()
 
 
 @pytest.mark.parametrize("text", ["-10:", ":-1", "-5:-2", "3:-1", "-3:9"])
-def test_from_the_end_only_where_that_means_something(text: str) -> None:
+def test_negative_numbers_are_accepted_only_where_they_are_defined(text: str) -> None:
     bounds = parse_range(text, option="--volumes", from_end=True)
     assert range_text(bounds) == text
     with pytest.raises(ConfigError, match=r"--frames .*expected START:STOP"):
@@ -53,7 +53,7 @@ def test_the_advice_of_an_error_works(text: str, advice: str) -> None:
     assert (start, stop) == (int(found[2]), int(found[3] or found[2]) + 1)
 
 
-def test_limits_and_regions() -> None:
+def test_limits_and_regions_are_parsed_or_refused() -> None:
     assert parse_limits("-500:500.5", option="--z-nm") == (-500.0, 500.5)
     for wrong in ("5", "5:", "5:5", "9:5", "a:b", "nan:3", "0:inf", "1:2:3"):
         with pytest.raises(ConfigError, match=r"--z-nm .*expected LOW:HIGH"):

@@ -1,4 +1,5 @@
-"""Parts: of a dataset (its rows are those of the whole there), and of the blocks (one after the other, or at once)."""
+"""Parts and shares: a part gives the localizations of the whole dataset within the part, and shares of blocks can be
+processed one after the other or at the same time."""
 
 import json
 import os
@@ -31,7 +32,7 @@ from tests.pipelines.conftest import CAMERA, World, assert_same_rows, keys_of, r
 from tests.pipelines.run_folders import make_record
 
 LARGE = (150, 140)
-"""Rows and columns of frames that a region with its halo does not fill."""
+"""Rows and columns of frames that are larger than a region of interest with its halo."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def large(world: World) -> Path:
 
 
 def rows(plan: Plan, roi: Roi | None = None) -> pa.Table:
-    """What a run of the plan gives, without one; only what is detected inside a region, by the definition."""
+    """Compute the localizations of a plan without a run, optionally only those of detections inside a region."""
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     parts = []
     for block in plan.blocks:
@@ -54,7 +55,9 @@ def rows(plan: Plan, roi: Roi | None = None) -> pa.Table:
 
 
 @pytest.mark.parametrize("context", ["time", "plane"])
-def test_rows_of_a_part_are_those_of_the_whole_there(context: str, world: World, large: Path, tmp_path: Path) -> None:
+def test_a_part_has_the_same_localizations_as_the_whole_dataset(
+    context: str, world: World, large: Path, tmp_path: Path
+) -> None:
     for name in ("offset", "gain"):
         values = np.random.default_rng(1).uniform(0.9, 1.1, LARGE) * (100 if name == "offset" else 1)
         np.save(tmp_path / f"{name}.npy", values)
@@ -74,9 +77,12 @@ def test_rows_of_a_part_are_those_of_the_whole_there(context: str, world: World,
 
 PARTS: Mapping[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "nothing": ({}, {"volumes": None, "roi": None}),
-    "all, said in full": ({"volumes": (0, None), "roi": {"x": (0, 48), "y": (0, 40)}}, {"volumes": None, "roi": None}),
+    "everything, explicitly": (
+        {"volumes": (0, None), "roi": {"x": (0, 48), "y": (0, 40)}},
+        {"volumes": None, "roi": None},
+    ),
     "from the end": ({"volumes": (-3, None)}, {"volumes": [117, 120], "roi": None}),
-    "more than there are": ({"volumes": (100, 500)}, {"volumes": [100, 120], "roi": None}),
+    "beyond the last volume": ({"volumes": (100, 500)}, {"volumes": [100, 120], "roi": None}),
     "no volumes": ({"volumes": (7, 7)}, None),
     "volumes after the last": ({"volumes": (120, None)}, None),
     "pixels outside": ({"roi": {"x": (0, 49), "y": (0, 40)}}, None),
@@ -84,7 +90,7 @@ PARTS: Mapping[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
 
 
 @pytest.mark.parametrize(("part", "settled"), PARTS.values(), ids=PARTS.keys())
-def test_a_part_in_plain_numbers(
+def test_a_part_is_resolved_to_positive_numbers_or_refused(
     part: dict[str, Any], settled: dict[str, Any] | None, world: World, tmp_path: Path
 ) -> None:
     if settled is None:
@@ -96,7 +102,9 @@ def test_a_part_in_plain_numbers(
     assert (plan.run_digest == world.plan(tmp_path).run_digest) == (settled == PARTS["nothing"][1])
 
 
-def test_a_part_of_a_dataset_is_run_and_read_back(world: World, client: Client, tmp_path: Path) -> None:
+def test_a_run_of_a_part_gives_the_same_localizations_as_the_whole(
+    world: World, client: Client, tmp_path: Path
+) -> None:
     whole = run(world.plan(tmp_path / "whole"), client)
     plan = world.plan(tmp_path / "part", part=PartConfig(volumes=(10, 50)))
     result = run(plan, client)
@@ -119,7 +127,7 @@ TYPED: Mapping[str, tuple[list[str], str]] = {
         ["--roi", "0:141,0:4"],
         "Error: part.roi has pixels x 0:141, y 0:4, the frames have 140",
     ),
-    "a share too many": (["--share", "4/3"], "Error: --share 4/3: expected I/N"),
+    "a share beyond the last": (["--share", "4/3"], "Error: --share 4/3: expected I/N"),
     "no such block": (
         ["--only", "2"],
         "Error: --only 2: the plan has no such block; expected blocks of the plan, which are 0:2",
@@ -128,7 +136,7 @@ TYPED: Mapping[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("words", "expected"), TYPED.values(), ids=TYPED.keys())
-def test_typed(
+def test_options_for_parts_and_shares_are_accepted_or_refused(
     words: list[str], expected: str, world: World, large: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", str(large), "--model", str(world.bundle()), "--out", str(tmp_path), "--dry-run"]
@@ -140,7 +148,7 @@ def test_typed(
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])
-def test_shares_are_all_blocks_each_once(number: int) -> None:
+def test_shares_cover_all_blocks_once(number: int) -> None:
     for size in range(12):
         shares = [Share(i + 1, number).take(range(size)) for i in range(number)]
         assert [item for share in shares for item in share] == list(range(size))
@@ -148,12 +156,12 @@ def test_shares_are_all_blocks_each_once(number: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["0/8", "9/8", "3", "a/b", "-1/8", "1/0"])
-def test_no_share(text: str) -> None:
+def test_an_invalid_share_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"--share {text}: expected I/N, share I (from 1) of N")):
         parse_share(text)
 
 
-def test_blocks_by_name(world: World, tmp_path: Path) -> None:
+def test_blocks_are_selected_by_number_or_name(world: World, tmp_path: Path) -> None:
     blocks = world.plan(tmp_path, block_frames=8).blocks
     assert parse_blocks("3, 7:10,b000012,b000000:b000002", blocks) == {0, 1, 3, 7, 8, 9, 12}
     assert parse_blocks(":2,13:", blocks) == {0, 1, 13, 14}
@@ -165,7 +173,9 @@ def test_blocks_by_name(world: World, tmp_path: Path) -> None:
             parse_blocks(wrong, blocks)
 
 
-def test_named_blocks_are_made_anew_and_merged_when_all_are_there(world: World, client: Client, tmp_path: Path) -> None:
+def test_selected_blocks_are_recomputed_and_merged_when_all_blocks_exist(
+    world: World, client: Client, tmp_path: Path
+) -> None:
     plan = world.plan(tmp_path)
     first = run(plan, client, only={2, 5})
     assert (first.done, first.exit_status, first.merged) == (2, 0, None)
@@ -183,7 +193,7 @@ def test_named_blocks_are_made_anew_and_merged_when_all_are_there(world: World, 
     assert pq.read_table(whole.merged).equals(table)
 
 
-def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tmp_path: Path) -> None:
+def test_concurrent_shares_give_one_table(world: World, client: Client, tmp_path: Path) -> None:
     expected = run(world.plan(tmp_path / "alone"), client).merged
     assert expected is not None
     out = tmp_path / "shared"
@@ -216,7 +226,7 @@ def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tm
     assert not list(out.glob("run*.lock"))
     assert merge(out, to=tmp_path / "again.parquet").rows == status.rows
     with RunFolder(out).locked():
-        assert merge(out, to=tmp_path / "again.parquet").rows == status.rows  # in nobody's way
+        assert merge(out, to=tmp_path / "again.parquet").rows == status.rows  # a table elsewhere needs no lock
         with pytest.raises(RunConflictError, match=f"in use by process {os.getpid()}"):
             merge(out)
     assert merge(out).rows == status.rows
@@ -227,7 +237,9 @@ def test_shares_at_the_same_time_make_one_table(world: World, client: Client, tm
         read_status(out)
 
 
-def test_who_may_work_in_a_folder_together(world: World, client: Client, tmp_path: Path) -> None:
+def test_only_different_shares_of_one_run_can_use_a_folder_together(
+    world: World, client: Client, tmp_path: Path
+) -> None:
     plan = world.plan(tmp_path)
     folder = RunFolder(tmp_path, "1-of-2")
     folder.create()
@@ -250,7 +262,7 @@ def test_who_may_work_in_a_folder_together(world: World, client: Client, tmp_pat
     assert run(plan, client, share=Share(1, 2)).merged == tmp_path / "localizations.parquet"
 
 
-def test_of_two_new_records_one_wins(tmp_path: Path) -> None:
+def test_only_the_first_of_two_new_records_is_kept(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "1-of-2")
     folder.create()
     first, second = (make_record(Layout(volumes, 4, 8, 8)) for volumes in (2, 3))

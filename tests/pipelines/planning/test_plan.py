@@ -1,4 +1,4 @@
-"""A plan settles what the user left open, refuses what cannot be meant, and knows what determines the rows."""
+"""A plan fills in settings that the user left open, refuses invalid combinations, and identifies runs by a digest."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ from tests.pipelines.conftest import CAMERA, HEIGHT, WIDTH, World, run_config, s
 
 @pytest.fixture(scope="module")
 def sweeps(world: World) -> Path:
-    """Four volumes of five planes."""
+    """Write a dataset of four volumes of five planes."""
     return write_movie(world.folder / "sweeps.zarr", (4, 5, HEIGHT, WIDTH))
 
 
@@ -34,7 +34,7 @@ def camera_map(path: Path, shape: tuple[int, int], value: float = 1.0) -> str:
 REFUSED: dict[str, tuple[str, dict[str, Any], type[LlsDecodeError], str]] = {
     "pixels of another size": ("movie", {"pixel_size": PixelSize(x_nm=100, y_nm=103)}, BundleError, "100 x 103 nm"),
     "a frame smaller than the network": ("tiny", {}, InputError, "12 x 64 pixels"),
-    "planes wanted, none there": ("movie", {"bundle": "plane"}, BundleError, "one plane per volume"),
+    "a model for planes, a dataset without": ("movie", {"bundle": "plane"}, BundleError, "one plane per volume"),
     "another plane-to-plane shift": (
         "sweeps",
         {"bundle": "plane", "geometry": stage_scan(5.0)},
@@ -57,7 +57,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[LlsDecodeError], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_refused(
+def test_invalid_combinations_are_refused(
     case: tuple[str, dict[str, Any], type[LlsDecodeError], str], world: World, sweeps: Path, tiny: Path, tmp_path: Path
 ) -> None:
     name, changes, error, words = case
@@ -75,9 +75,11 @@ def test_refused(
         ((HEIGHT, WIDTH), np.nan, "no numbers"),
         ((HEIGHT, WIDTH), 0.0, "above 0"),
     ],
-    ids=["of another shape", "with NaN", "of no gain"],
+    ids=["of another shape", "with NaN", "with a gain of zero"],
 )
-def test_camera_map_refused(shape: tuple[int, int], value: float, words: str, world: World, tmp_path: Path) -> None:
+def test_invalid_camera_map_is_refused(
+    shape: tuple[int, int], value: float, words: str, world: World, tmp_path: Path
+) -> None:
     camera = CAMERA.replace(gain_adu_per_e=camera_map(tmp_path / "gain.npy", shape, value))
     with pytest.raises(ConfigError, match=words):
         world.plan(tmp_path / "out", camera=camera)
@@ -89,7 +91,7 @@ def test_absent_camera_map_is_refused_with_its_path(world: World, tmp_path: Path
         world.plan(tmp_path / "out", camera=camera)
 
 
-def test_models_with_a_noise_map_want_the_map_of_an_scmos_camera(world: World, tmp_path: Path) -> None:
+def test_models_with_a_noise_map_need_the_variance_map_of_an_scmos_camera(world: World, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "noise.lls", context="time", noise_map=True)
 
     def notes(camera: Camera) -> str:
@@ -98,7 +100,7 @@ def test_models_with_a_noise_map_want_the_map_of_an_scmos_camera(world: World, t
     assert "camera.variance_adu2 is one number for all" in notes(CAMERA)
     variance = camera_map(tmp_path / "variance.npy", (HEIGHT, WIDTH), 4.0)
     assert "read noise" not in notes(CAMERA.replace(variance_adu2=variance))
-    assert "read noise" not in "\n".join(world.plan(tmp_path / "out").notes), "others do not ask for it"
+    assert "read noise" not in "\n".join(world.plan(tmp_path / "out").notes), "other models do not need a map"
     emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
     with pytest.raises(
         BundleError, match="read noise of each pixel of an sCMOS camera, but the camera of the run is emccd"
@@ -106,7 +108,7 @@ def test_models_with_a_noise_map_want_the_map_of_an_scmos_camera(world: World, t
         notes(emccd)
 
 
-def test_what_was_left_open_is_said_in_words(world: World, sweeps: Path, tmp_path: Path) -> None:
+def test_settings_taken_from_the_model_are_noted(world: World, sweeps: Path, tmp_path: Path) -> None:
     plan = make_plan(sweeps, world.bundle("plane"), tmp_path / "out", run_config(5))
     assert plan.config.camera == CAMERA
     assert plan.config.pixel_size == PixelSize(x_nm=100, y_nm=100)
@@ -124,7 +126,7 @@ def test_what_was_left_open_is_said_in_words(world: World, sweeps: Path, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_subpixel_difference_of_the_shift_is_a_note(world: World, sweeps: Path, tmp_path: Path) -> None:
+def test_subpixel_difference_of_the_shift_is_noted(world: World, sweeps: Path, tmp_path: Path) -> None:
     plan = make_plan(sweeps, world.bundle("plane"), tmp_path / "out", run_config(5, geometry=stage_scan(2.8)))
     assert "planes shift by 2.80 px, but the model was trained for 3.27 px" in plan.notes
 
@@ -145,20 +147,24 @@ OTHER_ROWS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", SAME_ROWS.values(), ids=SAME_ROWS.keys())
-def test_run_digest_stays(changes: dict[str, Any], world: World, tmp_path: Path) -> None:
+def test_run_digest_ignores_settings_that_do_not_change_the_table(
+    changes: dict[str, Any], world: World, tmp_path: Path
+) -> None:
     plan = world.plan(tmp_path / "a")
     other = make_plan(world.movie, world.bundle(), tmp_path / "b", plan.config.replace(**changes))
     assert other.run_digest == plan.run_digest
 
 
 @pytest.mark.parametrize("changes", OTHER_ROWS.values(), ids=OTHER_ROWS.keys())
-def test_run_digest_changes(changes: dict[str, Any], world: World, tmp_path: Path) -> None:
+def test_run_digest_depends_on_settings_that_change_the_table(
+    changes: dict[str, Any], world: World, tmp_path: Path
+) -> None:
     plan = world.plan(tmp_path / "a")
     other = make_plan(world.movie, world.bundle(), tmp_path / "b", plan.config.replace(**changes))
     assert other.run_digest != plan.run_digest
 
 
-def test_camera_maps_count_by_content_not_by_path(world: World, tmp_path: Path) -> None:
+def test_run_digest_depends_on_the_content_of_camera_maps_and_not_on_their_path(world: World, tmp_path: Path) -> None:
     def plan(name: str, value: float) -> str:
         camera = CAMERA.replace(offset_adu=camera_map(tmp_path / name, (HEIGHT, WIDTH), value))
         return world.plan(tmp_path / "out", camera=camera).run_digest
@@ -166,7 +172,7 @@ def test_camera_maps_count_by_content_not_by_path(world: World, tmp_path: Path) 
     assert plan("one.npy", 100) == plan("two.npy", 100) != plan("three.npy", 101)
 
 
-def test_differences_in_words() -> None:
+def test_differences_of_configurations_are_described() -> None:
     old = {"config": {"detection": {"accept": 0.7, "rule": "paper"}, "camera": {"kind": "emccd"}}, "model": "aa"}
     new = {"config": {"detection": {"accept": 0.6, "rule": "paper"}, "camera": None}, "model": "aa"}
     assert differences(old, new) == [
@@ -176,7 +182,7 @@ def test_differences_in_words() -> None:
     ]
 
 
-def test_blocks_that_cannot_fit_are_refused(world: World, tmp_path: Path) -> None:
+def test_blocks_that_do_not_fit_into_memory_are_refused(world: World, tmp_path: Path) -> None:
     plan = world.plan(tmp_path / "out")
     plan.check_memory(plan.worker_bytes)
     plan.check_memory(0)  # a worker without a limit
@@ -184,7 +190,7 @@ def test_blocks_that_cannot_fit_are_refused(world: World, tmp_path: Path) -> Non
         plan.check_memory(plan.worker_bytes - 1)
 
 
-def test_bytes_to_read_count_context(world: World, tmp_path: Path) -> None:
+def test_bytes_to_read_include_context_frames(world: World, tmp_path: Path) -> None:
     plan = world.plan(tmp_path / "out", block_frames=50)  # 50 + 1, 1 + 50 + 1, 1 + 20 frames
     assert plan.read_bytes == (51 + 52 + 21) * HEIGHT * WIDTH * 2
 

@@ -1,4 +1,4 @@
-"""Sizes that a dataset says of itself must be those of the configuration and of the model, or the user decides."""
+"""Sizes stated in a dataset must agree with the configuration and the model, unless the user overrides them."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.pipelines.conftest import HEIGHT, WIDTH, World, run_config, stage_sca
 
 SQUARE = PixelSize(x_nm=100, y_nm=100)
 SCAN = stage_scan(3.27)
-"""Of the model: 60 degrees, 654 nm of travel, 566 nm along z."""
+"""Geometry of the model: an angle of 60 degrees and a step of 654 nm, which is 566 nm along z."""
 OBJECTIVE = Geometry(motion="objective", stage_step_nm=300)
 
 
@@ -35,13 +35,15 @@ AGREE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "all three": ({"pixel_size": SQUARE, "z_step_nm": 654, "angle_deg": 60}, {}),
     "step along z": ({"z_step_nm": 566.4}, {}),
     "within 2 %": ({"pixel_size": PixelSize(x_nm=101, y_nm=99), "z_step_nm": 660, "angle_deg": 60.5}, {}),
-    "told, too": ({"pixel_size": SQUARE, "z_step_nm": 654}, {"pixel_size": SQUARE, "geometry": SCAN}),
+    "also in the configuration": ({"pixel_size": SQUARE, "z_step_nm": 654}, {"pixel_size": SQUARE, "geometry": SCAN}),
     "no sizes": ({}, {"pixel_size": SQUARE, "geometry": SCAN}),
 }
 
 
 @pytest.mark.parametrize(("sizes", "changes"), AGREE.values(), ids=AGREE)
-def test_sizes_that_agree(sizes: dict[str, Any], changes: dict[str, Any], world: World, tmp_path: Path) -> None:
+def test_sizes_that_agree_are_accepted_without_a_note(
+    sizes: dict[str, Any], changes: dict[str, Any], world: World, tmp_path: Path
+) -> None:
     source = open_source(dataset(tmp_path / "a.zarr", **sizes))
     assert source.angle_deg == sizes.get("angle_deg")
     found = plan(world, tmp_path / "a.zarr", **changes)
@@ -75,7 +77,10 @@ def test_a_model_for_another_size_is_refused_and_the_advice_works(
 
 
 def follow_advice(world: World, path: Path, error: LlsDecodeError) -> None:
-    """Set what the message names: alone it contradicts the dataset, together with the trust it holds."""
+    """Set the key that the message names.
+
+    The key alone contradicts the dataset and is refused; together with ``input.trust`` it takes effect.
+    """
     (key,) = re.findall(r"set (pixel_size|geometry)\b", str(error))
     (trust,) = re.findall(r"input\.trust=(\w+)", str(error))
     told = {key: TOLD[key]}
@@ -107,24 +112,24 @@ OTHERS = {
 def test_a_configuration_that_contradicts_the_dataset_is_refused(
     sizes: dict[str, Any], changes: dict[str, Any], words: str, world: World, tmp_path: Path
 ) -> None:
-    """Whatever the model was trained for: one along time has no geometry."""
+    """The check does not depend on the model: a model with context in time has no geometry."""
     path = dataset(tmp_path / "a.zarr", **sizes)
     with pytest.raises(ConfigError, match=words) as caught:
         plan(world, path, "time", **changes)
     assert "input.trust=configuration" in str(caught.value)
 
 
-def test_a_movie_has_no_step(world: World, tmp_path: Path) -> None:
+def test_the_geometry_of_a_movie_is_not_checked(world: World, tmp_path: Path) -> None:
     path = dataset(tmp_path / "a.zarr", planes=1, angle_deg=31.8)
     assert plan(world, path, "time", geometry=SCAN).config.geometry == SCAN
 
 
 STEEP = stage_scan(3.27).replace(angle_deg=30, stage_step_nm=327 / np.cos(np.radians(30)))
-"""Shifts planes like the model, and moves them by a third along z."""
+"""Geometry with the plane-to-plane shift of the model, but with a third of its step along z."""
 
 
-def test_planes_at_other_steps_along_z_than_in_the_training(world: World, tmp_path: Path) -> None:
-    """Refused when the dataset says so, too; else a note: the network is at its worst, but the user may know better."""
+def test_another_z_step_than_in_training_is_noted_or_refused(world: World, tmp_path: Path) -> None:
+    """The step is refused if the dataset states it, too; otherwise it is noted, because the user may know better."""
     silent, telling = dataset(tmp_path / "a.zarr"), dataset(tmp_path / "b.zarr", z_step_nm=STEEP.stage_step_nm)
     words = r"planes move by 188\.8 nm along z, but model plane was trained for 566\.4 nm"
     assert any(re.search(words, note) for note in plan(world, silent, geometry=STEEP).notes)
@@ -138,7 +143,7 @@ def test_planes_at_other_steps_along_z_than_in_the_training(world: World, tmp_pa
     )
 
 
-def test_trust_changes_no_row(world: World, tmp_path: Path) -> None:
+def test_trust_does_not_change_the_run_digest(world: World, tmp_path: Path) -> None:
     path = dataset(tmp_path / "a.zarr", pixel_size=SQUARE)
     before = plan(world, path)
     trusting = change(before.config, {"input.trust": "configuration"}, source="test")

@@ -1,4 +1,4 @@
-"""The page about a run: numbers of table and ledger, no need of another file, and what is lost is named."""
+"""Report of a run: its numbers agree with table and ledger, it is a single file, and it names lost frames."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ TILE_PX = 20
 
 
 class Page(HTMLParser):
-    """What a reader finds on a page: facts, tables, pictures, text to copy, all words."""
+    """Parser that collects the content of a report: facts, tables, pictures, code to copy, and all text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def first_number(text: str) -> float:
 
 @pytest.fixture(scope="module")
 def done(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A run whose frames were cut into tiles."""
+    """Return the plan of a finished run whose frames were divided into tiles."""
     config = run_config(16).replace(compute=ComputeConfig(device="cpu", threads=1, tile_px=TILE_PX, dtype="float32"))
     plan = make_plan(world.movie, world.bundle(), tmp_path_factory.mktemp("done") / "out", config)
     assert run(plan, client).exit_status == 0
@@ -113,7 +113,7 @@ def rows_of(plan: Plan) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def test_numbers_are_those_of_the_table(done: Plan, page: Page) -> None:
+def test_numbers_agree_with_the_table(done: Plan, page: Page) -> None:
     rows = rows_of(done)
     num = len(rows["frame"])
     assert "Complete: all 8 blocks, 120 frames, are done" in page.words
@@ -128,7 +128,7 @@ def test_numbers_are_those_of_the_table(done: Plan, page: Page) -> None:
         np.testing.assert_allclose(found, np.quantile(rows[name], [0.5, 0.05, 0.95, 0, 1]), rtol=0.02, atol=2.0)
 
 
-def test_numbers_are_those_of_the_ledger(done: Plan, page: Page) -> None:
+def test_numbers_agree_with_the_ledger(done: Plan, page: Page) -> None:
     blocks = ledger(done)
     start = json.loads((done.out / "events.jsonl").read_text().splitlines()[0])["at"]
     seconds = max(block["at"] for block in blocks) - start
@@ -139,8 +139,8 @@ def test_numbers_are_those_of_the_ledger(done: Plan, page: Page) -> None:
     assert (page.number("starts"), page.number("retries")) == (1, 0)
 
 
-def test_seams_are_looked_for_where_the_cuts_are(done: Plan, page: Page) -> None:
-    """Rows of the frames, and of the columns of pixels, on both sides of each cut."""
+def test_seams_are_measured_at_the_cuts_between_blocks_and_tiles(done: Plan, page: Page) -> None:
+    """Localizations are counted in the frames and columns of pixels on both sides of each cut."""
     rows = rows_of(done)
     frames = np.bincount(rows["frame"], minlength=120)
     column = np.floor(rows["x_nm"].astype(float) / 100 + 0.5).astype(int)
@@ -157,7 +157,7 @@ def test_seams_are_looked_for_where_the_cuts_are(done: Plan, page: Page) -> None
         assert page.facts[name].endswith(f"at {len(cuts)} cuts")
 
 
-def test_the_page_needs_no_other_file(page: Page) -> None:
+def test_the_report_is_a_single_file(page: Page) -> None:
     assert page.size < MOST_BYTES
     assert len(page.images) >= 9
     for source in page.images:
@@ -168,7 +168,7 @@ def test_the_page_needs_no_other_file(page: Page) -> None:
     assert "http" not in page.words
 
 
-def test_the_command_on_the_page_is_the_same_run(done: Plan, page: Page, tmp_path: Path) -> None:
+def test_the_command_in_the_report_gives_the_same_run(done: Plan, page: Page, tmp_path: Path) -> None:
     text = next(item for item in page.code if "lls-decode run" in item)
     first, *lines, end, command = text.splitlines()
     assert (first, end) == ("cat > run.yaml <<'END'", "END")
@@ -180,7 +180,7 @@ def test_the_command_on_the_page_is_the_same_run(done: Plan, page: Page, tmp_pat
     assert again.run_digest == done.run_digest
 
 
-def test_the_page_shows_how_to_read_the_table(done: Plan, page: Page) -> None:
+def test_the_report_shows_how_to_read_the_table(done: Plan, page: Page) -> None:
     found = "\n".join(page.code)
     assert f"read_parquet('{(done.out / 'localizations.parquet').resolve()}'" in found
     assert "parquetread(" in found
@@ -206,13 +206,13 @@ def test_lost_frames_are_named(world: World, client: Client, tmp_path: Path) -> 
     assert not (plan.out / "report.html").exists()
     assert inspect_table(table)["lost_frames"] == ["40-43"]
 
-    table.unlink()  # a run that was not merged still says what is lost
+    table.unlink()  # the report of a run that was not merged also names lost frames
     page = Page(write_report(plan.out))
     assert "no table was merged yet" in page.words
     assert page.row("b000001")[1] == "4"
 
 
-def test_what_was_done_to_a_table_is_told(done: Plan, tmp_path: Path) -> None:
+def test_processing_steps_of_a_table_are_listed(done: Plan, tmp_path: Path) -> None:
     table = tmp_path / "moved.parquet"
     original = done.out / "localizations.parquet"
     metadata = read_metadata(original).with_step("drift", method="rcc", largest_nm=12.5)
@@ -222,7 +222,7 @@ def test_what_was_done_to_a_table_is_told(done: Plan, tmp_path: Path) -> None:
             writer.write(piece)
     page = Page(write_report(done.out, table=table, to=tmp_path / "moved.html"))
     assert page.facts["drift"] == "method rcc, largest nm 12.5"
-    assert "sub-pixel modulation, x" not in page.facts  # positions are no longer those in the frame
+    assert "sub-pixel modulation, x" not in page.facts  # positions no longer refer to pixels
     assert inspect_table(table)["history"] == ["drift: method rcc, largest nm 12.5"]
 
 
@@ -235,7 +235,7 @@ def test_molecules_are_called_molecules(done: Plan, tmp_path: Path) -> None:
     assert "Possible artefacts" not in page.words
 
 
-def test_inspect_agrees_with_numpy(done: Plan) -> None:
+def test_inspect_agrees_with_values_from_numpy(done: Plan) -> None:
     rows, found = rows_of(done), inspect_table(done.out / "localizations.parquet")
     assert found["rows"] == len(rows["frame"])
     assert found["volumes"] == {"first": int(rows["volume"].min()), "last": int(rows["volume"].max())}
@@ -250,8 +250,8 @@ def test_inspect_agrees_with_numpy(done: Plan) -> None:
     json.dumps(found)
 
 
-def test_dense_pictures_stay_small(tmp_path: Path) -> None:
-    """Noise all over a large field, which no PNG makes small."""
+def test_pictures_of_dense_tables_stay_small(tmp_path: Path) -> None:
+    """Noise across a large field cannot be compressed well as PNG and is stored as JPEG."""
     rng, num = np.random.default_rng(1), 300_000
     canonical = schema(with_sample=False)
     columns = {name: rng.uniform(0, 40_000, num) for name in ("x_nm", "y_nm")} | {"z_nm": rng.uniform(0, 900, num)}
@@ -269,7 +269,7 @@ def test_dense_pictures_stay_small(tmp_path: Path) -> None:
     assert sum(len(image) for *_, image in drawn) < MOST_BYTES / 2
 
 
-def test_a_stray_row_makes_no_coarse_picture(tmp_path: Path) -> None:
+def test_a_stray_localization_does_not_coarsen_the_picture(tmp_path: Path) -> None:
     rng, canonical = np.random.default_rng(1), schema(with_sample=False)
     x, y = rng.uniform(0, 40_000, (2, 500))
     x[-1] = 25e6
@@ -307,7 +307,7 @@ def with_a_damaged_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("harm", "word"), [(without_matplotlib, "matplotlib"), (with_a_damaged_table, "Input/output")])
-def test_a_report_that_cannot_be_drawn_is_a_line(
+def test_a_report_that_cannot_be_written_is_logged_as_one_warning(
     done: Plan,
     harm: Callable[[pytest.MonkeyPatch], None],
     word: str,
@@ -322,7 +322,9 @@ def test_a_report_that_cannot_be_drawn_is_a_line(
     assert word in caplog.text
 
 
-def test_the_command_draws_and_a_current_page_is_kept(done: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_report_and_an_up_to_date_report_is_kept(
+    done: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
         main(["report", str(done.out)])
     assert end.value.code == 0

@@ -1,4 +1,4 @@
-"""An acquisition that is localized while it is being written gives the table of the finished one."""
+"""Localizing an acquisition while it is being written gives the same table as localizing the finished dataset."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from tests.pipelines.conftest import HEIGHT, WIDTH, World, run_config, shard_ide
 WRITER = Path(__file__).parents[1] / "slow_writer.py"
 WRITING_S = 1.5
 SETTLE_S = 1.0
-"""Longer than the writer ever pauses, as it has to be where files are filled in place."""
+"""Settling time, which must be longer than any pause of the writer when files are filled in place."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def writer(way: str, out: Path, shape: tuple[int, ...]) -> Iterator[None]:
 
 
 class Follower:
-    """An acquisition of the tests, and what its run has told."""
+    """An acquisition, and the events of the run that follows it."""
 
     def __init__(
         self, world: World, dataset: Path, out: Path, *, context: str = "time", ending: StopConditions
@@ -66,7 +66,10 @@ def one_worker() -> Iterator[Client]:
 
 
 def assert_as_ordinary_run(plan: Plan, client: Client, out: Path) -> None:
-    """The table, and what it says of itself, are those of a run of the finished dataset, which finds all done."""
+    """Check that a table and its metadata equal those of an ordinary run of the finished dataset.
+
+    An ordinary run in the same folder must find all blocks finished.
+    """
     ordinary = make_plan(plan.dataset, plan.bundle_path, out, plan.config)
     assert run(ordinary, client).exit_status == 0
     table, expected = plan.out / "localizations.parquet", out / "localizations.parquet"
@@ -89,12 +92,12 @@ def assert_as_ordinary_run(plan: Plan, client: Client, out: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_table_is_that_of_the_finished_dataset(
+def test_followed_acquisition_gives_the_table_of_the_finished_dataset(
     way: str, shape: tuple[int, ...], context: str, world: World, one_worker: Client, tmp_path: Path
 ) -> None:
     dataset, go, over = (tmp_path / name for name in ("data.zarr", "data.zarr.go", "data.zarr.over"))
     follower = Follower(world, dataset, tmp_path / "out", context=context, ending=StopConditions(file=over))
-    with writer(way, dataset, shape):  # which goes on after the first block, and so is not over before that
+    with writer(way, dataset, shape):  # the writer waits half-way until the first block is done
         plan = follower.run(one_worker, lambda event: go.touch() if isinstance(event, BlockDone) else None)
     assert any(isinstance(event, DatasetGrown) for event in follower.events)
     assert plan.layout.num_volumes == shape[0]
@@ -104,10 +107,12 @@ def test_table_is_that_of_the_finished_dataset(
 @pytest.mark.parametrize(
     ("ending", "stop"),
     [(StopConditions(volumes=120), False), (StopConditions(idle_s=0.3), False), (StopConditions(), True)],
-    ids=["number of volumes", "nothing new", "STOP"],
+    ids=["number of volumes", "no new frames", "file STOP"],
 )
-def test_ends(ending: StopConditions, stop: bool, world: World, tmp_path: Path) -> None:
-    """Of a dataset that is complete, blocks are ready one after the other, but not the last: a frame may yet come."""
+def test_acquisition_ends_when_a_stop_condition_is_met(
+    ending: StopConditions, stop: bool, world: World, tmp_path: Path
+) -> None:
+    """Blocks become ready in order, except the last one, whose context may still arrive until the acquisition ends."""
     acquisition = Acquisition(
         world.movie, world.bundle(), tmp_path, run_config(16), ending=ending, poll_s=0.01, settle_s=0.2
     )
@@ -121,11 +126,11 @@ def test_ends(ending: StopConditions, stop: bool, world: World, tmp_path: Path) 
     assert plan.run_digest == world.plan(tmp_path).run_digest
 
 
-@pytest.mark.parametrize("look_s", [0.0, 0.4], ids=["held up between looks", "in slow looks"])
-def test_what_came_unseen_is_waited_for(
+@pytest.mark.parametrize("look_s", [0.0, 0.4], ids=["delayed between checks", "slow checks"])
+def test_volumes_that_arrive_during_a_delay_must_settle(
     look_s: float, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asks for blocks was held up for long: what came meanwhile may be incomplete, whatever says it is over."""
+    """Volumes that arrive while nobody checks the dataset may be incomplete, even if the acquisition is over."""
     dataset, over = tmp_path / "data.zarr", tmp_path / "over"
 
     def write_volumes(numbers: range) -> None:
@@ -166,10 +171,10 @@ def test_what_came_unseen_is_waited_for(
     assert acquisition.source.layout.num_volumes == 7
 
 
-def test_first_volume_that_is_written_during_a_slow_look(
+def test_first_volume_that_changes_during_a_slow_check_must_settle(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is over, and there is but one volume: that is planned only when it has not changed for a while."""
+    """The single volume of a finished acquisition is planned only after it has not changed for the settling time."""
     dataset, settle_s = tmp_path / "data.zarr", 0.3
     volume = zarr.create_array(
         str(dataset / "v0.zarr"), shape=(4, HEIGHT, WIDTH), dtype="u2", chunks=(1, HEIGHT, WIDTH)
@@ -201,7 +206,7 @@ def test_first_volume_that_is_written_during_a_slow_look(
     assert plan.layout.num_volumes == 1
 
 
-def test_more_volumes_than_expected_yet(world: World, tmp_path: Path) -> None:
+def test_acquisition_does_not_end_before_the_expected_number_of_volumes(world: World, tmp_path: Path) -> None:
     acquisition = Acquisition(
         world.movie,
         world.bundle(),
@@ -219,7 +224,7 @@ def test_more_volumes_than_expected_yet(world: World, tmp_path: Path) -> None:
     pytest.fail("it ended although a volume is missing")
 
 
-def test_acquisition_that_never_begins(world: World, tmp_path: Path) -> None:
+def test_acquisition_that_never_starts_is_an_error(world: World, tmp_path: Path) -> None:
     never = tmp_path / "never.zarr"
     acquisition = Acquisition(
         never,
@@ -234,7 +239,9 @@ def test_acquisition_that_never_begins(world: World, tmp_path: Path) -> None:
         acquisition.wait()
 
 
-def test_interrupted_and_taken_up_without_following(world: World, one_worker: Client, tmp_path: Path) -> None:
+def test_interrupted_acquisition_can_be_resumed_without_following(
+    world: World, one_worker: Client, tmp_path: Path
+) -> None:
     follower = Follower(world, world.movie, tmp_path / "out", ending=StopConditions())
     plan = follower.acquisition.wait()
 
@@ -253,8 +260,10 @@ def test_interrupted_and_taken_up_without_following(world: World, one_worker: Cl
     assert_as_ordinary_run(whole, one_worker, tmp_path / "ordinary")
 
 
-def test_ordinary_run_goes_on_when_the_dataset_has_grown(world: World, one_worker: Client, tmp_path: Path) -> None:
-    """What touched the end is done again, the rest is kept."""
+def test_ordinary_run_can_be_resumed_after_the_dataset_has_grown(
+    world: World, one_worker: Client, tmp_path: Path
+) -> None:
+    """Blocks at the former end of the dataset are recomputed, and all other blocks are kept."""
     dataset = write_movie(tmp_path / "data.zarr", (42, HEIGHT, WIDTH))
     frames = zarr.open_array(str(dataset), mode="r")[:]
     zarr.open_array(str(dataset), mode="r+").resize((28, HEIGHT, WIDTH))

@@ -1,4 +1,4 @@
-"""One arithmetic for a run: decided by its workers, recorded, and kept when the run is resumed."""
+"""All blocks of a run use the same arithmetic, which the workers determine and a resumed run keeps."""
 
 import json
 from pathlib import Path
@@ -28,22 +28,22 @@ NATIVE = native_dtypes(torch.device("cpu"))[0]
     ("devices", "dtype"),
     [
         pytest.param([H100, H100], "float16", id="GPUs"),
-        pytest.param([GENOA, GENOA], "bfloat16", id="CPUs with units"),
-        pytest.param([MILAN], "float32", id="CPU without"),
+        pytest.param([GENOA, GENOA], "bfloat16", id="CPUs with 16-bit units"),
+        pytest.param([MILAN], "float32", id="CPU without 16-bit units"),
         pytest.param([P100], "float32", id="old GPU"),
         pytest.param([GENOA, H100], "bfloat16", id="a GPU and a CPU that have one type in common"),
-        pytest.param([H100, GENOA], "bfloat16", id="in any order"),
-        pytest.param([GENOA, MILAN, GENOA], "float32", id="one CPU lacks them"),
+        pytest.param([H100, GENOA], "bfloat16", id="the same in the other order"),
+        pytest.param([GENOA, MILAN, GENOA], "float32", id="one of three CPUs without 16-bit units"),
     ],
 )
-def test_the_best_type_that_all_have(devices: list[WorkerDevice], dtype: str) -> None:
+def test_the_fastest_type_common_to_all_devices_is_chosen(devices: list[WorkerDevice], dtype: str) -> None:
     found, reason = choose_dtype(devices)
     assert found == dtype
     assert all(device.name in reason for device in devices)
     assert ("faster" in reason) == any(device.dtypes[0] != dtype for device in devices)
 
 
-def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path) -> None:
+def test_arithmetic_is_decided_by_the_workers_recorded_and_kept(world: World, client: Client, tmp_path: Path) -> None:
     plan = world.plan(tmp_path, block_frames=64, dtype="auto")
     assert plan.is_open
     assert "arithmetic auto: decided on the workers" in plan.describe()
@@ -65,7 +65,7 @@ def test_decided_recorded_and_kept(world: World, client: Client, tmp_path: Path)
 
 
 def test_a_run_that_is_resumed_keeps_its_arithmetic(world: World, client: Client, tmp_path: Path) -> None:
-    """That of its record, though these workers would choose another, or though it has no shards."""
+    """The arithmetic in the record is kept, even if these workers would choose another, or if no shards exist."""
     explicit = run_config(64)
     first = run(make_plan(world.movie, world.bundle(), tmp_path, explicit), client)
     plan = world.plan(tmp_path, block_frames=64, dtype="auto")
@@ -87,16 +87,16 @@ def test_a_run_that_is_resumed_keeps_its_arithmetic(world: World, client: Client
     assert "dtype" not in str(conflict.value)
 
 
-def test_machines_without_units_for_a_run_are_refused(world: World, tmp_path: Path) -> None:
+def test_machines_that_lack_the_arithmetic_of_a_resumed_run_are_refused(world: World, tmp_path: Path) -> None:
     plan = world.plan(tmp_path, block_frames=64, dtype="auto").with_dtype("bfloat16", is_adopted=True)
     assert settle_dtype(plan, [GENOA, H100]) == plan
     with pytest.raises(ConfigError, match=r"computes in bfloat16, which 1 of 2 workers \(EPYC Milan\) do not"):
         settle_dtype(plan, [GENOA, MILAN])
     chosen = world.plan(tmp_path, block_frames=64, dtype="auto").with_dtype("bfloat16")
-    assert settle_dtype(chosen, [MILAN]) == chosen  # whoever asks for it gets it
+    assert settle_dtype(chosen, [MILAN]) == chosen  # an explicit setting is not refused
 
 
-def test_a_device_that_workers_lack_is_an_error(world: World, client: Client) -> None:
+def test_a_device_that_workers_lack_is_refused(world: World, client: Client) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     compute = run_config(64, dtype="auto").compute.replace(device="cuda")
@@ -104,7 +104,7 @@ def test_a_device_that_workers_lack_is_an_error(world: World, client: Client) ->
         ask_workers(client, compute, check=lambda: None, patience_s=60)
 
 
-def test_no_workers_is_an_error(tmp_path: Path) -> None:
+def test_missing_workers_are_an_error_after_the_timeout(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
     with (

@@ -1,4 +1,4 @@
-"""Files that are damaged after the fact, shards of ours and chunks of the dataset: found, named, and done again."""
+"""Damaged shards and damaged chunks of the dataset are found and named, and their blocks are recomputed."""
 
 import json
 import os
@@ -29,13 +29,13 @@ from tests.pipelines.conftest import (
 )
 
 BLOCKS = 8
-"""Of 16 frames each."""
+"""Number of blocks, of 16 frames each."""
 DAMAGED = "b000003.parquet"
 
 
 @pytest.fixture(scope="module")
 def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run to which nothing happened."""
+    """Return the folder of an undisturbed run."""
     plan = world.plan(tmp_path_factory.mktemp("undisturbed"))
     assert run(plan, client).exit_status == 0
     return plan.out
@@ -49,7 +49,7 @@ def truncate(shard: Path) -> None:
 
 
 def flip(shard: Path) -> None:
-    """A bit of the rows: the footer, by which a resumed run knows what is done, is whole."""
+    """Flip a bit of the rows, and leave the footer intact, which a resumed run checks."""
     content = bytearray(shard.read_bytes())
     content[len(content) // 3] ^= 8
     shard.write_bytes(content)
@@ -60,7 +60,7 @@ def remove(shard: Path) -> None:
 
 
 def replace(shard: Path) -> None:
-    """The shard of another block."""
+    """Overwrite a shard with the shard of another block."""
     shard.write_bytes(shard.with_name("b000004.parquet").read_bytes())
 
 
@@ -68,7 +68,7 @@ DAMAGES = (truncate, flip, remove, replace)
 
 
 class AtMerge:
-    """Listener that damages a shard when a merge begins."""
+    """Listener that damages a shard when a merge starts."""
 
     def __init__(self, damage: Callable[[Path], None], shard: Path, *, times: int = 1) -> None:
         self.events: list[dict[str, Any]] = []
@@ -91,7 +91,7 @@ def assert_as_undisturbed(plan: Plan, undisturbed: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_shard_damaged_before_the_merge(
+def test_shard_damaged_before_the_merge_is_recomputed(
     damage: Callable[[Path], None], world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
     plan = world.plan(tmp_path)
@@ -106,10 +106,10 @@ def test_shard_damaged_before_the_merge(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_shard_damaged_between_two_starts(
+def test_shard_damaged_between_two_starts_is_recomputed(
     damage: Callable[[Path], None], world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
-    """The footer tells at once, or the checksum when shards are merged."""
+    """The damage is found from the footer when the run starts, or from the checksum when shards are merged."""
     plan = world.plan(tmp_path)
     for path in (undisturbed / "shards").glob("b*"):
         plan.out.joinpath("shards").mkdir(exist_ok=True)
@@ -123,7 +123,7 @@ def test_shard_damaged_between_two_starts(
     assert changed == {DAMAGED}
 
 
-def test_disk_that_damages_whatever_is_written(world: World, client: Client, tmp_path: Path) -> None:
+def test_disk_that_damages_every_written_shard_stops_the_run(world: World, client: Client, tmp_path: Path) -> None:
     plan = world.plan(tmp_path)
     listener = AtMerge(flip, tmp_path / "shards" / DAMAGED, times=run_module.MOST_REPAIRS + 1)
     with pytest.raises(ShardError, match=rf"{DAMAGED}.* rerun"):
@@ -135,8 +135,10 @@ def test_disk_that_damages_whatever_is_written(world: World, client: Client, tmp
 # --- chunks of the dataset --------------------------------------------------------------------------------------------
 
 
-def test_chunks_that_cannot_be_read(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
-    """One that is missing, one cut short, one of other bytes; each of four frames in the middle of a block."""
+def test_unreadable_chunks_lose_their_frames_until_they_are_repaired(
+    world: World, client: Client, undisturbed: Path, tmp_path: Path
+) -> None:
+    """One chunk is missing, one is truncated, one holds wrong bytes; each has four frames in the middle of a block."""
     movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH))
     chunks = {number: movie / "c" / str(number) / "0" / "0" for number in (9, 17, 25)}
     whole = {number: path.read_bytes() for number, path in chunks.items()}

@@ -1,4 +1,4 @@
-"""Disks that are full, or cannot be written: one sentence, nothing lost, and the same command finishes later."""
+"""Full or read-only disks stop a run with a message of one line; rerunning the same command completes the run."""
 
 import os
 import subprocess
@@ -21,14 +21,14 @@ from tests.pipelines.conftest import World, shard_identities
 MountDisk = Callable[[str], Path]
 
 BLOCKS = 30
-"""Of 4 frames each."""
+"""Number of blocks, of 4 frames each."""
 FULL = "cannot be written: the disk is full; free some space"
 READ_ONLY = "cannot be written: the file system is read-only"
 
 
 @pytest.fixture(scope="module")
 def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table of a run to which nothing happened."""
+    """Return the table of an undisturbed run."""
     merged = run(world.plan(tmp_path_factory.mktemp("undisturbed"), block_frames=4), client).merged
     assert merged is not None
     return merged
@@ -39,7 +39,7 @@ def plan_in(world: World, out: Path) -> Plan:
 
 
 def fill(disk: Path, *, leave: int = 0) -> Path:
-    """A file that takes all space but so many bytes."""
+    """Write a file that takes all space except ``leave`` bytes, and return the file."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -51,7 +51,7 @@ def fill(disk: Path, *, leave: int = 0) -> Path:
 
 
 class When:
-    """Listener that acts once, at the n-th event of a kind."""
+    """Listener that calls a function once, at the n-th event of a kind."""
 
     def __init__(self, kind: type[Event], number: int, action: Callable[[], object]) -> None:
         self._kind, self._left, self._action = kind, number, action
@@ -64,7 +64,7 @@ class When:
 
 
 def assert_stops(plan: Plan, client: Client, listener: When, words: str) -> dict[str, tuple[int, int]]:
-    """It stops with one sentence and leaves a folder to go on with; the shards that are in it."""
+    """Check that a run stops with a message of one line and leaves a resumable folder; return the shards in it."""
     with pytest.raises(OutputError, match=words) as caught:
         run(plan, client, listeners=[listener])
     assert "\n" not in str(caught.value)
@@ -75,7 +75,7 @@ def assert_stops(plan: Plan, client: Client, listener: When, words: str) -> dict
 
 
 def assert_finishes(plan: Plan, client: Client, undisturbed: Path, before: dict[str, tuple[int, int]]) -> None:
-    """The same command does what is left, and only that."""
+    """Check that rerunning the same command processes only the remaining blocks and gives the undisturbed table."""
     result = run(plan, client)
     assert (result.done, result.exit_status) == (BLOCKS, 0)
     assert result.merged is not None
@@ -85,7 +85,7 @@ def assert_finishes(plan: Plan, client: Client, undisturbed: Path, before: dict[
     assert (read_status(plan.out).state, read_status(plan.out).rows) == ("done", result.rows)
 
 
-def test_no_room_for_shards(
+def test_full_disk_of_the_shards_stops_the_run(
     world: World, client: Client, undisturbed: Path, mount_disk: MountDisk, tmp_path: Path
 ) -> None:
     plan = plan_in(world, tmp_path / "out")
@@ -100,17 +100,17 @@ def test_no_room_for_shards(
 
 
 def disk_without_shards(mount_disk: MountDisk, folder: Path) -> Path:
-    """A small disk for a run folder whose shards lie in ``folder``, which has room."""
+    """Return a small disk for a run folder whose shards are stored in ``folder``, which has enough space."""
     disk = mount_disk("size=2m")
     (folder / "shards").mkdir()
     (disk / "shards").symlink_to(folder / "shards")
     return disk
 
 
-def test_no_room_for_a_line_of_the_ledger(
+def test_full_disk_of_the_ledger_stops_the_run(
     world: World, client: Client, undisturbed: Path, mount_disk: MountDisk, tmp_path: Path
 ) -> None:
-    """The line is cut where a page of the disk ends; it is closed, and its block counted, by the next start."""
+    """A line of the ledger is truncated at the end of a disk page; the next start ends it and counts its block."""
     out = disk_without_shards(mount_disk, tmp_path)
     plan = plan_in(world, out)
     before = assert_stops(plan, client, When(BlockDone, 2, lambda: fill(out)), rf"(ledger|events)\.jsonl {FULL}")
@@ -119,7 +119,7 @@ def test_no_room_for_a_line_of_the_ledger(
     assert_finishes(plan, client, undisturbed, before)
 
 
-def test_no_room_for_the_table(
+def test_full_disk_of_the_table_stops_the_run(
     world: World, client: Client, undisturbed: Path, mount_disk: MountDisk, tmp_path: Path
 ) -> None:
     out = disk_without_shards(mount_disk, tmp_path)
@@ -132,7 +132,9 @@ def test_no_room_for_the_table(
     assert_finishes(plan, client, undisturbed, before)
 
 
-def test_no_room_to_begin_with(world: World, client: Client, mount_disk: MountDisk, undisturbed: Path) -> None:
+def test_run_on_a_full_disk_does_not_start(
+    world: World, client: Client, mount_disk: MountDisk, undisturbed: Path
+) -> None:
     out = mount_disk("size=2m")
     plan = plan_in(world, out)
     for folder in ("shards", "logs"):
@@ -149,14 +151,17 @@ def test_no_room_to_begin_with(world: World, client: Client, mount_disk: MountDi
 
 
 def remount(disk: Path, how: str) -> None:
-    """As an administrator, or a file system that has met an error, does; waits for files that are being written."""
+    """Remount a disk read-only or writable, after waiting for files that are being written.
+
+    A disk becomes read-only when an administrator remounts it, or when its file system has met an error.
+    """
     limit = time.monotonic() + 30
     while subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], capture_output=True, check=False).returncode:
         assert time.monotonic() < limit, f"{disk} cannot be made {how}"
         time.sleep(0.01)
 
 
-def test_folder_that_turns_read_only(
+def test_disk_that_becomes_read_only_stops_the_run(
     world: World, client: Client, undisturbed: Path, mount_disk: MountDisk, tmp_path: Path
 ) -> None:
     disk = mount_disk("size=2m")
@@ -169,13 +174,13 @@ def test_folder_that_turns_read_only(
     assert_finishes(plan, client, undisturbed, before)
 
 
-def test_read_only_folder_with_a_lock_of_the_dead(
+def test_read_only_folder_with_a_stale_lock_is_refused(
     world: World, client: Client, undisturbed: Path, mount_disk: MountDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "WATCH_S", 0.1)
     out = mount_disk("size=2m")
     plan = plan_in(world, out)
-    (out / "run.lock").write_text("")  # its process died while it wrote it
+    (out / "run.lock").write_text("")  # the process that created the lock died before it filled it
     os.utime(out / "run.lock", (0, 0))
     (out / "shards").mkdir()
     (out / "logs").mkdir()
@@ -187,6 +192,6 @@ def test_read_only_folder_with_a_lock_of_the_dead(
     assert_finishes(plan, client, undisturbed, {})
 
 
-def test_new_folder_on_a_read_only_disk(world: World, client: Client, mount_disk: MountDisk) -> None:
+def test_new_folder_on_a_read_only_disk_is_refused(world: World, client: Client, mount_disk: MountDisk) -> None:
     with pytest.raises(OutputError, match=READ_ONLY):
         run(plan_in(world, mount_disk("ro") / "out"), client)

@@ -1,4 +1,4 @@
-"""SIGKILL for any process of a run, at any moment: the table is, row for row, that of a run that nobody disturbed."""
+"""Killing any process of a run at any moment (SIGKILL) leaves the table equal to the table of an undisturbed run."""
 
 import json
 import random
@@ -15,23 +15,23 @@ from tests.pipelines.run_processes import PATIENCE_S, ForkServer, RunProcesses, 
 
 WORKERS = 2
 READ_S = 0.2
-"""A block takes tenths of a second, so that a kill meets it half done."""
+"""Time to read a block, long enough for a kill to hit blocks that are being processed."""
 
 
 def plan_in(world: World, out: Path) -> Plan:
-    """120 blocks of a frame."""
+    """Return a plan of 120 blocks of one frame."""
     return world.plan(out, block_frames=1)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: World, company: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run to which nothing happened."""
+def undisturbed(world: World, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an undisturbed run."""
     plan = plan_in(world, tmp_path_factory.mktemp("undisturbed") / "out")
-    return run_undisturbed(company, plan, workers=WORKERS)
+    return run_undisturbed(fork_server, plan, workers=WORKERS)
 
 
-def assert_nothing_happened(plan: Plan, undisturbed: Path) -> None:
-    """Every shard and every row as if there had been no kill, each once; the ledger knows all blocks."""
+def assert_as_undisturbed(plan: Plan, undisturbed: Path) -> None:
+    """Check that shards and table equal those of the undisturbed run, and that the ledger lists all blocks."""
     assert_same_table(plan.out, undisturbed)
     for shard in sorted((undisturbed / "shards").glob("b*.parquet")):
         assert (plan.out / "shards" / shard.name).read_bytes() == shard.read_bytes(), shard.name
@@ -43,50 +43,50 @@ def assert_nothing_happened(plan: Plan, undisturbed: Path) -> None:
 
 
 class Stage:
-    """A run that goes on whatever is killed: who has died is started again, the client with the same command."""
+    """A run whose killed processes are restarted; the client is restarted with the same command."""
 
-    def __init__(self, cast: RunProcesses, plan: Plan) -> None:
-        self.cast, self.plan = cast, plan
-        cast.start_scheduler()
-        cast.start_workers(WORKERS)
-        self.client = cast.start_client(plan)
+    def __init__(self, processes: RunProcesses, plan: Plan) -> None:
+        self.processes, self.plan = processes, plan
+        processes.start_scheduler()
+        processes.start_workers(WORKERS)
+        self.client = processes.start_client(plan)
 
     def wait_for_blocks(self, number: int) -> None:
-        """Until so many more shards are there."""
+        """Wait until a given number of additional shards exist."""
         before = self._shards()
 
         def enough() -> bool:
-            status = self.cast.poll(self.client)
-            assert status is None, f"the client has ended with {status}: {self.cast.words[-2000:]}"
+            status = self.processes.poll(self.client)
+            assert status is None, f"the client has ended with {status}: {self.processes.words[-2000:]}"
             return self._shards() >= before + number
 
         wait_for(enough, f"{number} more shards", PATIENCE_S)
 
     def kill(self, victim: str) -> None:
-        cast = self.cast
+        processes = self.processes
         if victim == "a worker":
-            cast.kill(cast.workers.pop(0))
-            cast.start_workers(1)
+            processes.kill(processes.workers.pop(0))
+            processes.start_workers(1)
         elif victim == "all workers":
-            while cast.workers:
-                cast.kill(cast.workers.pop())
-            cast.start_workers(WORKERS)
+            while processes.workers:
+                processes.kill(processes.workers.pop())
+            processes.start_workers(WORKERS)
         elif victim == "the client":
-            cast.kill(self.client)
-            self.client = cast.start_client(self.plan)
+            processes.kill(self.client)
+            self.client = processes.start_client(self.plan)
         else:
-            cast.kill(cast.scheduler)
-            assert cast.wait(self.client) == 2
-            assert "Error: The connection to the scheduler is lost" in cast.words
-            assert self._owner() != self.client  # one that was killed before may have left its lock
-            while cast.workers:
-                cast.wait(cast.workers.pop())  # by itself
-            cast.start_scheduler()
-            cast.start_workers(WORKERS)
-            self.client = cast.start_client(self.plan)
+            processes.kill(processes.scheduler)
+            assert processes.wait(self.client) == 2
+            assert "Error: The connection to the scheduler is lost" in processes.words
+            assert self._owner() != self.client  # the lock of a client that was killed before may exist
+            while processes.workers:
+                processes.wait(processes.workers.pop())  # workers end by themselves
+            processes.start_scheduler()
+            processes.start_workers(WORKERS)
+            self.client = processes.start_client(self.plan)
 
     def _owner(self) -> int | None:
-        """Process that has taken the folder, or had when it was killed."""
+        """Return the process in the lock of the folder, which may have been killed."""
         lock = self.plan.out / "run.lock"
         pid: int | None = json.loads(lock.read_text())["pid"] if lock.exists() else None
         return pid
@@ -102,9 +102,9 @@ ALL = ("a worker", "all workers", "the scheduler", "the client")
 @pytest.mark.parametrize(
     ("victims", "blocks_between", "seed"),
     [
-        pytest.param(ALL, 8, 0, id="each once"),
+        pytest.param(ALL, 8, 0, id="one kill of each kind"),
         pytest.param((*ALL * 5, "a worker"), 3, 1, id="21 kills", marks=SLOW),
-        pytest.param(("a worker", *ALL * 5), 2, 2, id="21 kills, quicker", marks=SLOW),
+        pytest.param(("a worker", *ALL * 5), 2, 2, id="21 kills in quick succession", marks=SLOW),
     ],
 )
 def test_run_survives_kills(
@@ -112,45 +112,47 @@ def test_run_survives_kills(
     blocks_between: int,
     seed: int,
     world: World,
-    company: ForkServer,
+    fork_server: ForkServer,
     undisturbed: Path,
     tmp_path: Path,
 ) -> None:
     plan = plan_in(world, tmp_path / "out")
     chance = random.Random(seed)
-    with open_processes(company, tmp_path, read_s=READ_S) as cast:
-        stage = Stage(cast, plan)
+    with open_processes(fork_server, tmp_path, read_s=READ_S) as processes:
+        stage = Stage(processes, plan)
         for victim in chance.sample(victims, len(victims)):
             stage.wait_for_blocks(blocks_between)
-            time.sleep(chance.uniform(0, READ_S))  # a moment that no event marks
+            time.sleep(chance.uniform(0, READ_S))  # a moment unrelated to any event
             stage.kill(victim)
-        assert cast.wait(stage.client) == 0
-        assert "Traceback" not in cast.words
-    assert_nothing_happened(plan, undisturbed)
+        assert processes.wait(stage.client) == 0
+        assert "Traceback" not in processes.words
+    assert_as_undisturbed(plan, undisturbed)
 
 
 MOMENTS = {
     "RunStarted": "before the first block is submitted",
-    "BlockDone": "when a shard is there and no line of the ledger",
+    "BlockDone": "after a shard is written, before its line in the ledger",
     "MergeStarted": "between the last block and the merge",
     "half a table": "when all rows are in a temporary file",
-    "Merged": "when the table is there and no line says so",
+    "Merged": "after the table is written, before its event",
     "RunFinished": "at the end",
 }
 
 
-def test_client_killed_at_chosen_moments(world: World, company: ForkServer, undisturbed: Path, tmp_path: Path) -> None:
-    """One folder, one run: the same command, killed six times, and then left alone."""
+def test_run_survives_kills_of_the_client_at_critical_moments(
+    world: World, fork_server: ForkServer, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The same command is killed six times at different moments, and then completes the run."""
     plan = plan_in(world, tmp_path / "out")
-    with open_processes(company, tmp_path) as cast:
-        cast.start_scheduler()
-        cast.start_workers(1)
+    with open_processes(fork_server, tmp_path) as processes:
+        processes.start_scheduler()
+        processes.start_workers(1)
         for moment, words in MOMENTS.items():
-            assert cast.wait(cast.start_client(plan, dies_at=moment)) == -9, words
+            assert processes.wait(processes.start_client(plan, dies_at=moment)) == -9, words
             assert read_status(plan.out).owner is None
         assert (plan.out / "localizations.parquet").exists()
-        assert not list(plan.out.glob(".tmp-localizations-*")), "what a killed merge left is removed by the next start"
-        assert cast.wait(cast.start_client(plan)) == 0
-    assert_nothing_happened(plan, undisturbed)
+        assert not list(plan.out.glob(".tmp-localizations-*")), "the next start removes the temporary table"
+        assert processes.wait(processes.start_client(plan)) == 0
+    assert_as_undisturbed(plan, undisturbed)
     events = [json.loads(line)["event"] for line in (plan.out / "events.jsonl").read_text().splitlines()]
     assert events[-1] == "RunFinished"

@@ -1,4 +1,4 @@
-"""Workers that come back late, with what others have done meanwhile, and blocks that do not fit into memory."""
+"""Workers that return late, after other workers have processed their blocks, and blocks that do not fit into memory."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.pipelines.run_processes import PATIENCE_S, ForkServer, open_processes
 
 LATE = "b000005.parquet"
 BLOCKS = 15
-"""Of 8 frames each."""
+"""Number of blocks, of 8 frames each."""
 
 
 def plan_in(world: World, folder: Path) -> Plan:
@@ -26,29 +26,29 @@ def plan_in(world: World, folder: Path) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world: World, company: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run to which nothing happened."""
-    return run_undisturbed(company, plan_in(world, tmp_path_factory.mktemp("undisturbed")))
+def undisturbed(world: World, fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an undisturbed run."""
+    return run_undisturbed(fork_server, plan_in(world, tmp_path_factory.mktemp("undisturbed")))
 
 
-def test_worker_that_comes_back_late(world: World, company: ForkServer, undisturbed: Path, tmp_path: Path) -> None:
-    """Its machine sleeps when a shard is written and has no name yet; others do its blocks; then it goes on."""
+def test_late_worker_does_no_harm(world: World, fork_server: ForkServer, undisturbed: Path, tmp_path: Path) -> None:
+    """A worker is suspended before it renames a shard, other workers process its blocks, and then it continues."""
     plan, charge = plan_in(world, tmp_path), tmp_path / "charge"
     charge.touch()
     shard = plan.out / "shards" / LATE
-    with open_processes(company, tmp_path, stop=LATE, charge=str(charge)) as cast:
-        cast.start_scheduler()
-        cast.start_workers(1)
-        client = cast.start_client(plan)
-        wait_for(lambda: not charge.exists(), "the sleep of the worker", PATIENCE_S)
-        (sleeper,) = cast.workers
-        wait_for(lambda: "State:\tT" in Path(f"/proc/{sleeper}/status").read_text(), "its sleep", PATIENCE_S)
+    with open_processes(fork_server, tmp_path, stop=LATE, charge=str(charge)) as processes:
+        processes.start_scheduler()
+        processes.start_workers(1)
+        client = processes.start_client(plan)
+        wait_for(lambda: not charge.exists(), "the suspension of the worker", PATIENCE_S)
+        (sleeper,) = processes.workers
+        wait_for(lambda: "State:\tT" in Path(f"/proc/{sleeper}/status").read_text(), "the stopped state", PATIENCE_S)
         assert not shard.exists()
-        cast.kill(cast.scheduler)
-        assert cast.wait(client) == 2, cast.words
-        cast.start_scheduler()
-        cast.start_workers(1)
-        assert cast.wait(cast.start_client(plan)) == 0, cast.words
+        processes.kill(processes.scheduler)
+        assert processes.wait(client) == 2, processes.words
+        processes.start_scheduler()
+        processes.start_workers(1)
+        assert processes.wait(processes.start_client(plan)) == 0, processes.words
         assert_same_table(plan.out, undisturbed)
         assert len(list(shard.parent.glob(".tmp-*"))) == 1
         before = shard_identities(plan)
@@ -61,18 +61,20 @@ def test_worker_that_comes_back_late(world: World, company: ForkServer, undistur
         receipts, reasons = scan_shards(shard.parent, plan.blocks, run_digest=plan.run_digest)
         assert (len(receipts), reasons) == (BLOCKS, [])
         (plan.out / "localizations.parquet").unlink()
-        assert cast.wait(cast.start_client(plan)) == 0, cast.words
+        assert processes.wait(processes.start_client(plan)) == 0, processes.words
     assert_same_table(plan.out, undisturbed)
     assert read_status(plan.out).blocks_done == BLOCKS
 
 
-def test_block_without_memory(world: World, company: ForkServer, undisturbed: Path, tmp_path: Path) -> None:
-    """The system refuses memory to its reader: it is tried again alone, then put aside; the others are done."""
+def test_block_that_needs_too_much_memory_fails_alone(
+    world: World, fork_server: ForkServer, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The block is retried alone after all others and then fails; all other blocks are finished."""
     plan = plan_in(world, tmp_path)
-    with open_processes(company, tmp_path) as cast:
-        cast.start_scheduler()
-        cast.start_workers(1, hungry=5)
-        assert cast.wait(cast.start_client(plan)) == 1, cast.words
+    with open_processes(fork_server, tmp_path) as processes:
+        processes.start_scheduler()
+        processes.start_workers(1, hungry=5)
+        assert processes.wait(processes.start_client(plan)) == 1, processes.words
         status = read_status(plan.out)
         assert (status.blocks_done, status.blocks_failed) == (BLOCKS - 1, 1)
         assert [(item.block_id, item.cause) for item in status.failed] == [("b000005", "MemoryError")]
@@ -82,18 +84,18 @@ def test_block_without_memory(world: World, company: ForkServer, undisturbed: Pa
         assert alone == [5]
         done = [number for number, event in enumerate(events) if event["event"] == "BlockDone"]
         assert events[done[-1] + 1]["event"] == "BlockFailed"
-        cast.kill(cast.workers.pop())
-        cast.start_workers(1)
-        assert cast.wait(cast.start_client(plan)) == 0, cast.words
+        processes.kill(processes.workers.pop())
+        processes.start_workers(1)
+        assert processes.wait(processes.start_client(plan)) == 0, processes.words
     assert_same_table(plan.out, undisturbed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_worker_killed_for_its_memory(
+def test_block_whose_workers_are_killed_for_their_memory_fails_alone(
     world: World, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dask's nannies kill what takes more than its share: six workers, and six more when the block is alone."""
+    """Dask's nannies kill workers that exceed their memory: six workers, and six more while the block runs alone."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))  # for harmful_source.py
     plan = plan_in(world, tmp_path)
     recorder = Recorder()

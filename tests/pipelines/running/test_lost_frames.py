@@ -1,4 +1,4 @@
-"""Frames that cannot be read are missing from the table, and nothing else is."""
+"""Only localizations of frames that cannot be read are missing from the table."""
 
 import json
 import os
@@ -34,14 +34,14 @@ ONCE = {"retries": 0}
 
 
 def write(path: Path, frames: "np.ndarray[Any, Any]", *, without: Iterable[int] = (), axes: str = "tyx") -> Path:
-    """A store of single frames a chunk; those of ``without`` are absent."""
+    """Write a store with one frame in each chunk, and delete the chunks of the frames in ``without``."""
     chunks = (*(1,) * (frames.ndim - 2), *frames.shape[-2:])
     with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
         array = zarr.create_array(
             str(path), shape=frames.shape, chunks=chunks, dtype="uint16", dimension_names=list(axes),
             config={"write_empty_chunks": True},
         )  # fmt: skip
-        array[:] = frames  # zarrs, which a task may have chosen for this process, leaves out chunks of zeros
+        array[:] = frames  # the zarrs pipeline, which a task may have set in this process, omits chunks of zeros
     for number in without:
         place = np.unravel_index(number, frames.shape[:-2])
         os.unlink(path / "c" / "/".join(map(str, place)) / "0" / "0")
@@ -54,7 +54,7 @@ def frames() -> "np.ndarray[Any, Any]":
 
 
 def assert_same_rows(found: pa.Table, expected: pa.Table) -> None:
-    """The same detections; values to the rounding of sums over batches of other sizes."""
+    """Check that two tables hold the same localizations up to the rounding of sums in batches of different sizes."""
     assert found.num_rows == expected.num_rows > 100
     assert found.column_names == expected.column_names
     for name in found.column_names:
@@ -71,10 +71,10 @@ def of_frames(table: pa.Table, numbers: Iterable[int]) -> pa.Table:
     return table.filter(np.isin(table["frame"].to_numpy(), list(numbers)))
 
 
-def test_all_other_rows_are_those_of_the_whole_dataset(
+def test_a_lost_frame_changes_only_its_neighbours(
     frames: "np.ndarray[Any, Any]", world: World, client: Client, tmp_path: Path
 ) -> None:
-    """And the neighbours' are those of movies that end there; whatever the blocks are."""
+    """The frames beside a lost frame give the localizations of movies that end there, for any size of blocks."""
     whole = write(tmp_path / "whole.zarr", frames)
     short = write(tmp_path / "short.zarr", frames, without=[LOST])
     pieces = {0: frames[:LOST], LOST + 1: frames[LOST + 1 :]}
@@ -102,7 +102,9 @@ def test_all_other_rows_are_those_of_the_whole_dataset(
         assert_same_rows(of_frames(tables[0], range(first, first + len(piece))), alone)
 
 
-def test_planes_of_volumes(frames: "np.ndarray[Any, Any]", world: World, client: Client, tmp_path: Path) -> None:
+def test_lost_planes_of_volumes_give_the_same_table_for_any_block_size(
+    frames: "np.ndarray[Any, Any]", world: World, client: Client, tmp_path: Path
+) -> None:
     sweeps = frames.reshape(10, 10, HEIGHT, WIDTH)
     lost = [0, 25, 39, 40]  # at an end of a volume, in the middle, and on both sides of a border
     short = write(tmp_path / "short.zarr", sweeps, without=lost, axes="tzyx")
@@ -124,13 +126,13 @@ def test_planes_of_volumes(frames: "np.ndarray[Any, Any]", world: World, client:
     assert set(tables[0]["frame"].to_pylist()).isdisjoint(lost)
 
 
-def test_blocks_without_any_frame_are_done(
+def test_blocks_without_any_readable_frame_count_as_done(
     frames: "np.ndarray[Any, Any]", world: World, client: Client, tmp_path: Path
 ) -> None:
     short = write(tmp_path / "short.zarr", frames[:40], without=range(10, 30))
     recorder = Recorder()
     plan = world.plan(tmp_path / "out", dataset=short, block_frames=10, execution={"retries": 3})
-    result = run(plan, client, listeners=[recorder])  # what is absent is not tried again
+    result = run(plan, client, listeners=[recorder])  # absent chunks are not retried
     assert (result.exit_status, result.done, result.failed, result.num_lost) == (1, 4, (), 20)
     assert not recorder.of(BlockRetried)
     assert read_status(plan.out).frames_done == 20
@@ -174,15 +176,15 @@ def test_the_advice_to_fill_absent_chunks_works_in_the_same_folder(
     assert (status.state, status.frames_done, status.frames_filled) == ("done", FRAMES, 1)
     assert run(plan(absent="fill"), client).exit_status == 0
 
-    back = run(plan(), client)  # rows of filled frames are none of this configuration
+    back = run(plan(), client)  # with this configuration, the table has no rows of filled frames
     assert (back.exit_status, back.lost) == (1, ((LOST, LOST + 1),))
     assert_same_rows(rows_of(back), rows_of(first))
 
 
-def test_a_run_that_is_not_the_first_repairs_what_it_can(
+def test_a_rerun_recomputes_blocks_whose_chunks_are_readable_again(
     frames: "np.ndarray[Any, Any]", world: World, client: Client, tmp_path: Path
 ) -> None:
-    """One of two chunks is back: its block is done again, the other one read and left."""
+    """One of two lost chunks is restored: its block is recomputed, and the block of the other one is left as it is."""
     path = write(tmp_path / "a.zarr", frames, without=[14, 75])
     plan = world.plan(tmp_path / "out", dataset=path, block_frames=10, execution=ONCE)
     assert run(plan, client).lost == ((14, 15), (75, 76))

@@ -1,4 +1,4 @@
-"""A record that is gone or damaged is made again from the shards; a table that was damaged is noticed."""
+"""A lost or damaged run record is rebuilt from the shards, and damage of the merged table is noticed."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.pipelines.conftest import World
 
 
 def _done(plan: Plan, *, run_digest: str = "") -> RunFolder:
-    """A run folder with all shards, empty ones."""
+    """Return the run folder of a plan with empty shards for all blocks."""
     folder = RunFolder(plan.out)
     folder.create()
     take_ownership(plan, folder, force=False)
@@ -29,7 +29,7 @@ def _done(plan: Plan, *, run_digest: str = "") -> RunFolder:
 
 
 @pytest.mark.parametrize("damage", ["gone", "truncated", "a list", "zeros"])
-def test_record_is_made_again(world: World, tmp_path: Path, damage: str) -> None:
+def test_record_is_rebuilt(world: World, tmp_path: Path, damage: str) -> None:
     plan = world.plan(tmp_path / "out")
     folder = _done(plan)
     before = folder.read_run()
@@ -46,7 +46,7 @@ def test_record_is_made_again(world: World, tmp_path: Path, damage: str) -> None
 
 
 @pytest.mark.parametrize("damage", ["gone", "truncated"])
-def test_shards_of_another_run_are_not_taken_over(world: World, tmp_path: Path, damage: str) -> None:
+def test_shards_of_another_run_are_refused(world: World, tmp_path: Path, damage: str) -> None:
     plan = world.plan(tmp_path / "out")
     folder = _done(plan)
     (folder.shards / f"{plan.blocks[0].id}.parquet").unlink()
@@ -82,7 +82,7 @@ def test_damaged_table_is_noticed_and_merged_again(world: World, tmp_path: Path,
     assert read_status(folder.out).table_damage is None
 
 
-def test_copied_table_is_not_damaged(world: World, tmp_path: Path) -> None:
+def test_copied_table_does_not_count_as_damaged(world: World, tmp_path: Path) -> None:
     folder = _done(world.plan(tmp_path / "out"))
     merge(folder.out)
 
@@ -91,7 +91,7 @@ def test_copied_table_is_not_damaged(world: World, tmp_path: Path) -> None:
     assert find_table_damage(folder.table, None, whole=True) is None
 
 
-def test_what_a_killed_merge_has_left_is_removed(world: World, tmp_path: Path) -> None:
+def test_temporary_file_of_a_killed_merge_is_removed(world: World, tmp_path: Path) -> None:
     folder = _done(world.plan(tmp_path / "out"))
     left = folder.out / ".tmp-localizations-0123.parquet"
     other = folder.out / ".tmp-molecules-0123.parquet"
@@ -102,7 +102,7 @@ def test_what_a_killed_merge_has_left_is_removed(world: World, tmp_path: Path) -
     assert other.exists()
 
 
-def test_nothing_is_removed_while_others_work(world: World, tmp_path: Path) -> None:
+def test_temporary_files_are_kept_while_another_share_is_running(world: World, tmp_path: Path) -> None:
     folder = _done(world.plan(tmp_path / "out"))
     left = folder.out / ".tmp-localizations-0123.parquet"
     left.write_bytes(bytes(1000))
@@ -115,7 +115,7 @@ def test_nothing_is_removed_while_others_work(world: World, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("place", ["the dataset", "in the dataset", "in another store"])
-def test_output_in_data_is_refused(world: World, tmp_path: Path, place: str) -> None:
+def test_output_inside_a_dataset_is_refused(world: World, tmp_path: Path, place: str) -> None:
     (tmp_path / "other.zarr").mkdir()
     (tmp_path / "other.zarr" / "zarr.json").write_text("{}")
     places = {

@@ -1,4 +1,4 @@
-"""A folder whose record another version wrote is refused, and discarded only when that is asked for."""
+"""A run folder written by another version is refused, and is discarded only with ``--force``."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,12 @@ from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running.ownership import read_own_record, refuse_conflict, take_ownership
 from tests.pipelines.conftest import World
 
-CHANGES = {"a later version": {"version": 99}, "an earlier one, with fewer keys": {"samples": None}}
+CHANGES = {"a later version": {"version": 99}, "an earlier version with fewer keys": {"samples": None}}
 
 
 @pytest.fixture(params=CHANGES.values(), ids=CHANGES.keys())
 def plan(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Plan:
-    """Plan of a run that another version has begun in the same folder."""
+    """Return the plan of a run that another version has started in the same folder."""
     plan = world.plan(tmp_path / "out")
     folder = RunFolder(plan.out)
     folder.create()
@@ -28,7 +28,7 @@ def plan(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Plan:
     return plan
 
 
-def test_record_of_the_same_run(world: World, tmp_path: Path) -> None:
+def test_record_of_the_same_run_is_kept(world: World, tmp_path: Path) -> None:
     plan = world.plan(tmp_path / "out")
     folder = RunFolder(plan.out)
     folder.create()
@@ -54,7 +54,7 @@ def test_record_of_another_version_is_refused(plan: Plan) -> None:
         take_ownership(plan, RunFolder(plan.out), force=False)
 
 
-def test_record_of_another_version_is_discarded_when_asked(plan: Plan, caplog: pytest.LogCaptureFixture) -> None:
+def test_record_of_another_version_is_discarded_with_force(plan: Plan, caplog: pytest.LogCaptureFixture) -> None:
     dataset = BatchEntry(plan.dataset, "out", plan.out, Path(plan.bundle_path), plan.config)
     assert [(row.status, "another version" in row.reason) for row in plan_batch([dataset])] == [("failed", True)]
     assert [(row.status, row.reason) for row in plan_batch([dataset], force=True)] == [("new", "discards another run")]

@@ -1,4 +1,4 @@
-"""A run over a web server: frames that it lacks are lost, frames that it refuses stop the run."""
+"""A run of a dataset on a web server: absent frames are lost, and refused access stops the run."""
 
 from pathlib import Path
 

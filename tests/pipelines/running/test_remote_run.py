@@ -1,4 +1,4 @@
-"""A run that another program does is followed from its files, over interruptions, until it is over."""
+"""Following the run of another program through its files, across interruptions, until it is finished."""
 
 import threading
 import time
@@ -41,8 +41,8 @@ def collect(out: Path, since: int, is_alive: Callable[[], bool]) -> tuple[object
     return follow(out, since=since, is_alive=is_alive, listeners=[seen.append]), seen
 
 
-def test_interrupted_run_is_followed_until_it_is_over(tmp_path: Path) -> None:
-    write(tmp_path, STARTED, finished(0))  # an earlier start, which is not this one's end
+def test_interrupted_run_is_followed_until_it_is_finished(tmp_path: Path) -> None:
+    write(tmp_path, STARTED, finished(0))  # an earlier start, whose end does not count
     since = end_of_events(tmp_path)
 
     def work() -> None:
@@ -62,7 +62,7 @@ def test_interrupted_run_is_followed_until_it_is_over(tmp_path: Path) -> None:
     assert [type(event).__name__ for event in seen].count("RunStarted") == 2
 
 
-def test_follower_gives_up_when_nobody_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_stops_when_no_program_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, STARTED, finished(143))
     monkeypatch.setattr("lls_decode.pipelines.running.remote_run.LOOK_S", 0.0)
     result, seen = collect(tmp_path, 0, lambda: False)
@@ -70,7 +70,7 @@ def test_follower_gives_up_when_nobody_works(tmp_path: Path, monkeypatch: pytest
     assert len(seen) == 2
 
 
-def test_latest_start(tmp_path: Path) -> None:
+def test_following_can_begin_at_the_latest_start(tmp_path: Path) -> None:
     assert (latest_start(tmp_path), end_of_events(tmp_path)) == (0, 0)
     write(tmp_path, STARTED, finished(143), STARTED, WorkersChanged(workers=1))
     seen: list[Event] = []

@@ -1,4 +1,4 @@
-"""A run over a remote store gives the table of the local one, and keeps no secret anywhere."""
+"""A run of a remote store gives the same table as a local run, and writes credentials nowhere."""
 
 import csv
 import json
@@ -25,19 +25,19 @@ from tests.remote_servers import BUCKET, SECRET, Served, folder_handler, serve, 
 
 @pytest.fixture
 def movie(world: World, s3: Served) -> str:
-    """The world's movie in a bucket."""
+    """Upload the movie to a bucket and return its address."""
     upload(s3.upstream, BUCKET, world.movie, "world/movie.zarr")
     return f"s3://{BUCKET}/world/movie.zarr"
 
 
 @pytest.fixture
 def workers(movie: str) -> Iterator[Client]:
-    """Two workers with the credentials of the test in their environment."""
+    """Return a client with two workers whose environment holds the credentials of the test."""
     with connect("local", workers=2, dashboard_address="127.0.0.1:0") as client:
         yield client
 
 
-def test_the_same_table_from_everywhere_and_no_secret(
+def test_all_stores_give_the_same_table_and_no_file_holds_a_secret(
     world: World, movie: str, workers: Client, s3: Served, tmp_path: Path
 ) -> None:
     local = world.plan(tmp_path / "local")
@@ -64,7 +64,10 @@ def test_the_same_table_from_everywhere_and_no_secret(
 
 
 def _restart(server: Served, num_answers: list[int]) -> None:
-    """Be gone for longer than the client library waits by itself; notes how many chunks were sent before."""
+    """Stop a server for longer than the client library waits by itself, and restart it.
+
+    The number of chunks that the server sent before is appended to ``num_answers``.
+    """
     server.stop()
     num_answers.append(len([answer for answer in server.answers if "/c/" in answer.path]))
     time.sleep(2.5)
@@ -72,7 +75,7 @@ def _restart(server: Served, num_answers: list[int]) -> None:
 
 
 def _continue_elsewhere(plan: Plan, dataset: str, workers: Client) -> None:
-    """The data were moved: the run is the same, and everything is done."""
+    """Check that a run of the moved dataset is the same run and finds all blocks finished."""
     lines = ledger(plan)
     moved = make_plan(dataset, plan.bundle_path, plan.out, run_config(16))
     assert run(moved, workers).exit_status == 0
@@ -80,7 +83,7 @@ def _continue_elsewhere(plan: Plan, dataset: str, workers: Client) -> None:
 
 
 def _resume(plan: Plan, workers: Client) -> None:
-    """Lose a shard and the table: the same command computes this block alone."""
+    """Delete a shard and the table, and check that a rerun computes only the block of this shard."""
     lost = plan.blocks[3]
     for name in ("localizations.parquet", f"shards/{lost.id}.parquet"):
         (plan.out / name).unlink()
@@ -90,12 +93,14 @@ def _resume(plan: Plan, workers: Client) -> None:
     assert [line["block"] for line in ledger(plan)[done_before:]] == [lost.index]
 
 
-def test_a_preview_of_a_remote_store(world: World, movie: str, tmp_path: Path) -> None:
+def test_a_preview_reads_a_remote_store(world: World, movie: str, tmp_path: Path) -> None:
     preview(movie, world.bundle(), tmp_path / "preview.png", config=run_config(16), volume=3)
     assert (tmp_path / "preview.png").stat().st_size > 1000
 
 
-def test_the_commands(world: World, movie: str, s3: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_accept_datasets_at_addresses_and_refuse_outputs(
+    world: World, movie: str, s3: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = str(world.bundle())
     assert _main(["inspect", movie, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["path"] == movie
@@ -122,7 +127,7 @@ def _main(words: list[str]) -> object:
     return caught.value.code
 
 
-def test_a_batch_over_a_bucket(world: World, s3: Served, tmp_path: Path) -> None:
+def test_a_batch_finds_the_datasets_of_a_bucket(world: World, s3: Served, tmp_path: Path) -> None:
     for name in ("day1/a.zarr", "day1/b.zarr", "day2/deep/a.zarr", "day2/other.txt"):
         upload(s3.upstream, BUCKET, world.movie if name.endswith("zarr") else world.bundle(), f"archive/{name}")
     model = BatchSettings(model=str(world.bundle()))
@@ -148,7 +153,7 @@ def test_a_batch_over_a_bucket(world: World, s3: Served, tmp_path: Path) -> None
         read_datasets(f"s3://{BUCKET}/sheet.csv", tmp_path, settings=model)
 
 
-def test_a_batch_runs(world: World, movie: str, tmp_path: Path) -> None:
+def test_a_batch_of_a_remote_store_runs(world: World, movie: str, tmp_path: Path) -> None:
     words = ["batch", movie, "--model", str(world.bundle()), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert _main([*words, "--set", "compute.threads=1"]) == 0
     with (tmp_path / "out/batch.csv").open(newline="") as file:
@@ -161,7 +166,7 @@ def test_a_batch_runs(world: World, movie: str, tmp_path: Path) -> None:
 
 
 def _assert_no_secret(folder: Path) -> None:
-    """No file holds the credentials; records are there, so that something was looked at."""
+    """Check that a folder holds run records, and that none of its files contains the credentials."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert any(path.name == "run.json" for path in files)
     for path in files:

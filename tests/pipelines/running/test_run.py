@@ -1,4 +1,4 @@
-"""Whatever happens to a run, the table is that of the run to which nothing happened."""
+"""Whatever happens to a run, its table equals the table of an undisturbed run."""
 
 import json
 import os
@@ -48,26 +48,26 @@ from tests.pipelines.conftest import (
 )
 
 ALL_BLOCKS = 15
-"""Of 8 frames each."""
+"""Number of blocks, of 8 frames each."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table of a run to which nothing happened."""
+    """Return the table of an undisturbed run."""
     result = run(world.plan(tmp_path_factory.mktemp("undisturbed"), block_frames=64), client)
     assert (result.done, result.failed, result.exit_status) == (2, (), 0)
     assert result.merged is not None
     return result.merged
 
 
-def test_table_is_that_of_one_localizer_over_all_frames(world: World, undisturbed: Path, tmp_path: Path) -> None:
+def test_table_equals_that_of_one_localizer_over_all_frames(world: World, undisturbed: Path, tmp_path: Path) -> None:
     plan = world.plan(tmp_path)
     (whole,) = plan_blocks(plan.layout, "time", 1000)
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     assert_same_rows(undisturbed, localizer.run(plan.source.read(whole)))
 
 
-def test_block_size_does_not_show(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
+def test_block_size_does_not_change_the_table(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
     result = run(world.plan(tmp_path, block_frames=7), client)
     assert (result.done, result.exit_status) == (18, 0)
     assert result.merged is not None
@@ -75,7 +75,7 @@ def test_block_size_does_not_show(world: World, client: Client, undisturbed: Pat
 
 
 def test_scheduler_keeps_nothing_of_finished_blocks(world: World, client: Client, tmp_path: Path) -> None:
-    """With one block in flight there is a moment without any, of which Dask would keep a record."""
+    """With one block in flight, the scheduler is sometimes without tasks, and Dask would keep a record each time."""
 
     def records(dask_scheduler: Any = None) -> int:
         return len(dask_scheduler.extensions["spans"].spans)
@@ -85,7 +85,7 @@ def test_scheduler_keeps_nothing_of_finished_blocks(world: World, client: Client
     assert client.run_on_scheduler(records) - before <= 1
 
 
-def test_table_says_where_it_comes_from(world: World, undisturbed: Path) -> None:
+def test_table_records_run_model_dataset_and_configuration(world: World, undisturbed: Path) -> None:
     metadata = read_metadata(undisturbed)
     record = json.loads((undisturbed.parent / "run.json").read_text())
     assert metadata.run_digest == record["run_digest"]
@@ -97,7 +97,7 @@ def test_table_says_where_it_comes_from(world: World, undisturbed: Path) -> None
     assert metadata.missing_blocks == ()
 
 
-def test_finished_run_is_left_alone(world: World, client: Client, tmp_path: Path) -> None:
+def test_rerun_of_a_finished_run_changes_no_file(world: World, client: Client, tmp_path: Path) -> None:
     plan = world.plan(tmp_path, block_frames=64)
     first = run(plan, client)
     before, table = shard_identities(plan), (tmp_path / "localizations.parquet").stat().st_mtime_ns
@@ -107,7 +107,9 @@ def test_finished_run_is_left_alone(world: World, client: Client, tmp_path: Path
     assert (tmp_path / "localizations.parquet").stat().st_mtime_ns == table
 
 
-def test_killed_worker_costs_nothing(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_worker_does_not_change_the_table(
+    world: World, client: Client, undisturbed: Path, tmp_path: Path
+) -> None:
     victim = next(iter(client.run(os.getpid).values()))
     recorder = Recorder(3, lambda: os.kill(victim, signal.SIGKILL))
     result = run(world.plan(tmp_path, block_frames=4), client, listeners=[recorder])
@@ -119,7 +121,7 @@ def test_killed_worker_costs_nothing(world: World, client: Client, undisturbed: 
     assert victim not in client.run(os.getpid).values()
 
 
-def test_killed_client_is_taken_up_by_the_same_command(
+def test_run_of_a_killed_client_is_resumed_by_the_same_command(
     world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
     plan = world.plan(tmp_path, block_frames=2)
@@ -129,7 +131,7 @@ def test_killed_client_is_taken_up_by_the_same_command(
     program.wait()
     wait_for(lambda: not processes_of_group(program.pid), "the end of the orphaned worker")
     with (tmp_path / "ledger.jsonl").open("a") as file:
-        file.write('{"event":"BlockDone","blo')  # as if it had been killed while writing
+        file.write('{"event":"BlockDone","blo')  # as if the client had been killed while writing
     before = shard_identities(plan)
     assert 4 <= len(before) < 60
     assert read_status(tmp_path).state == "incomplete"
@@ -147,7 +149,7 @@ def test_killed_client_is_taken_up_by_the_same_command(
 
 
 def processes_of_group(group: int) -> list[int]:
-    """Living processes of a process group."""
+    """Return the running processes of a process group."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -166,7 +168,7 @@ def processes_of_group(group: int) -> list[int]:
         (signal.SIGTERM, False, 143),
         pytest.param(signal.SIGUSR1, True, 143, marks=pytest.mark.posix("there is no SIGUSR1")),
     ],
-    ids=["Ctrl-C in a terminal", "SIGTERM to the client", "SIGUSR1 to all, as SLURM sends it"],
+    ids=["Ctrl-C in a terminal", "SIGTERM to the client", "SIGUSR1 to all processes, as SLURM sends it"],
 )
 def test_interrupted_run_is_resumable(
     number: signal.Signals,
@@ -200,7 +202,7 @@ def test_interrupted_run_is_resumable(
     assert_same_rows(result.merged, undisturbed)
 
 
-def test_interrupt_in_this_process_gives_a_result(world: World, client: Client, tmp_path: Path) -> None:
+def test_interrupted_run_in_this_process_returns_a_result(world: World, client: Client, tmp_path: Path) -> None:
     recorder = Recorder(2, lambda: os.kill(os.getpid(), signal.SIGINT))
     before = signal.getsignal(signal.SIGINT)
     result = run(world.plan(tmp_path, block_frames=4), client, listeners=[recorder])
@@ -211,24 +213,24 @@ def test_interrupt_in_this_process_gives_a_result(world: World, client: Client, 
     assert signal.getsignal(signal.SIGINT) is before
 
 
-class _SignalsWhenItGoes:
-    """Python passes over what is raised in a destructor."""
+class _SignalsWhenDeleted:
+    """Object whose destructor raises a signal; Python ignores exceptions that are raised in destructors."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_signal_whose_exception_python_swallows(world: World, client: Client, tmp_path: Path) -> None:
-    def let_one_go() -> None:
-        _SignalsWhenItGoes()
+def test_signal_whose_exception_python_ignores_stops_the_run(world: World, client: Client, tmp_path: Path) -> None:
+    def delete_one() -> None:
+        _SignalsWhenDeleted()
 
-    recorder = Recorder(2, let_one_go)
+    recorder = Recorder(2, delete_one)
     result = run(world.plan(tmp_path, block_frames=4), client, listeners=[recorder])
     assert result.exit_status == 143
     assert 2 <= result.done < 30
 
 
-def test_folder_of_another_run(world: World, client: Client, tmp_path: Path) -> None:
+def test_folder_of_another_run_is_refused_or_discarded_with_force(world: World, client: Client, tmp_path: Path) -> None:
     first = run(world.plan(tmp_path, block_frames=64), client)
     other = world.plan(tmp_path, block_frames=64, detection=PaperRule(accept=0.9))
     with pytest.raises(RunConflictError, match=r"detection\.accept: 0\.7 -> 0\.9.*--force"):
@@ -248,8 +250,8 @@ def test_table_without_a_record_is_not_overwritten(world: World, client: Client,
     assert (tmp_path / "localizations.parquet").read_text() == "somebody's"
 
 
-@pytest.mark.parametrize("chunks", [[0], [0, 15, 29]], ids=["the first", "all that are sampled"])
-def test_repaired_chunk_makes_no_other_dataset(
+@pytest.mark.parametrize("chunks", [[0], [0, 15, 29]], ids=["the first chunk", "all sampled chunks"])
+def test_dataset_with_repaired_chunks_counts_as_the_same(
     chunks: list[int], world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
     movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH))
@@ -271,7 +273,9 @@ def test_repaired_chunk_makes_no_other_dataset(
     assert_same_rows(second.merged, undisturbed)
 
 
-def test_another_movie_of_the_same_shape_at_the_same_path(world: World, client: Client, tmp_path: Path) -> None:
+def test_another_movie_of_the_same_shape_at_the_same_path_is_noticed(
+    world: World, client: Client, tmp_path: Path
+) -> None:
     movie = write_movie(tmp_path / "movie.zarr", (24, HEIGHT, WIDTH))
     out = tmp_path / "out"
     first = run(world.plan(out, dataset=movie, block_frames=24), client)
@@ -337,10 +341,10 @@ def test_truncated_chunk_loses_its_frames_until_it_is_repaired(
 
 
 @pytest.mark.parametrize("moment", [BlockFailed, MergeStarted])
-def test_shard_that_comes_after_its_block_was_given_up(
+def test_shard_that_arrives_after_its_block_has_failed_counts(
     moment: type[Event], world: World, client: Client, tmp_path: Path
 ) -> None:
-    """A worker was slow, not lost: what it has written counts, before the merge begins and while it is going on."""
+    """The shard of a slow worker counts if it is written before the merge starts or when the merge starts."""
     movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH), dtype="float32")
     whole = run(world.plan(tmp_path / "whole", dataset=movie, block_frames=8), client)
     assert whole.merged is not None
@@ -361,7 +365,7 @@ def test_shard_that_comes_after_its_block_was_given_up(
     assert (status.blocks_done, status.blocks_failed, status.rows) == (ALL_BLOCKS - 1, 1, result.rows)
 
 
-def test_nan_frames_fail_their_block_only(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
+def test_nan_frames_make_only_their_block_fail(world: World, client: Client, undisturbed: Path, tmp_path: Path) -> None:
     movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH), dtype="float32")
     array = zarr.open_array(str(movie))
     array[64, 3, 4] = np.nan
@@ -372,12 +376,12 @@ def test_nan_frames_fail_their_block_only(world: World, client: Client, undistur
     assert (result.done, result.exit_status) == (1, 1)
 
 
-# --- tasks that do harm -----------------------------------------------------------------------------------------------
+# --- tasks that harm their workers ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def one_death_is_enough(client: Client) -> Iterator[None]:
-    """The scheduler gives a task up when one worker has died under it."""
+    """Make the scheduler fail a task after a single worker has died while running it."""
 
     def allow(dask_scheduler: object, number: int) -> int:
         before: int = dask_scheduler.allowed_failures  # type: ignore[attr-defined]
@@ -392,7 +396,7 @@ def one_death_is_enough(client: Client) -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_death_is_enough")
 @pytest.mark.parametrize(("charges", "survives"), [(1, True), (2, False)], ids=["kills once", "kills again when alone"])
-def test_block_that_kills_its_worker(
+def test_block_that_kills_its_worker_is_retried_alone(
     charges: int, survives: bool, world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
     plan = harmful(world.plan(tmp_path / "out", block_frames=8), tmp_path / "charges", charges)
@@ -409,7 +413,7 @@ def test_block_that_kills_its_worker(
         assert (result.done, result.exit_status) == (ALL_BLOCKS - 1, 1)
 
 
-def test_block_that_hangs_is_timed_out_and_tried_again(
+def test_block_that_hangs_is_retried_after_a_timeout(
     world: World, client: Client, undisturbed: Path, tmp_path: Path
 ) -> None:
     plan = world.plan(tmp_path / "out", block_frames=8, execution={"block_timeout_s": 10.0})
@@ -438,7 +442,7 @@ def test_shards_that_cannot_be_written_stop_the_run(world: World, client: Client
     assert run(plan, client).exit_status == 0
 
 
-def test_run_outside_of_the_main_thread(world: World, client: Client, tmp_path: Path) -> None:
+def test_run_works_outside_the_main_thread(world: World, client: Client, tmp_path: Path) -> None:
     results = []
     plan = world.plan(tmp_path, block_frames=64)
     thread = threading.Thread(target=lambda: results.append(run(plan, client)))
@@ -447,12 +451,12 @@ def test_run_outside_of_the_main_thread(world: World, client: Client, tmp_path: 
     assert [result.exit_status for result in results] == [0]
 
 
-# --- a scheduler that somebody else has started ---------------------------------------------------------------------
+# --- a scheduler that another program has started -------------------------------------------------------------------
 
 
 @pytest.fixture
 def started() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
-    """Starts ``dask`` programs, and ends them."""
+    """Return a function that starts ``dask`` programs; they are killed after the test."""
     programs = []
 
     def start(*arguments: str) -> "subprocess.Popen[bytes]":
@@ -467,7 +471,7 @@ def started() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
         program.wait(timeout=20)
 
 
-def test_scheduler_that_dies_leaves_a_folder_to_go_on_with(
+def test_run_can_be_resumed_after_its_scheduler_died(
     world: World,
     client: Client,
     undisturbed: Path,

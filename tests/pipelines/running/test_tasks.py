@@ -1,4 +1,4 @@
-"""One task: done twice it leaves one shard; what goes wrong is said once and travels between processes."""
+"""Tasks: repeating a task leaves one shard, and its errors keep their cause between processes."""
 
 import os
 import pickle
@@ -32,7 +32,7 @@ def task_of(plan: Plan, index: int, shards: Path) -> Task:
     )
 
 
-def test_done_twice_is_done_once(world: World, tmp_path: Path) -> None:
+def test_repeated_task_finds_its_shard(world: World, tmp_path: Path) -> None:
     task = task_of(world.plan(tmp_path / "out", block_frames=16), 2, tmp_path)
     first = localize_task(pickle.loads(pickle.dumps(task)))
     shard = tmp_path / "b000002.parquet"
@@ -46,7 +46,7 @@ def test_done_twice_is_done_once(world: World, tmp_path: Path) -> None:
     assert first.pid == os.getpid()
 
 
-def test_damaged_or_foreign_shard_is_written_anew(world: World, tmp_path: Path) -> None:
+def test_damaged_or_foreign_shard_is_overwritten(world: World, tmp_path: Path) -> None:
     task = task_of(world.plan(tmp_path / "out", block_frames=16), 0, tmp_path)
     receipt = localize_task(task).receipt
     shard = tmp_path / "b000000.parquet"
@@ -66,7 +66,7 @@ def failing_task(world: World, tmp_path: Path) -> Task:
     return task_of(world.plan(tmp_path / "out", dataset=movie, block_frames=16), 0, tmp_path)
 
 
-def test_failure_names_block_place_and_cause(world: World, tmp_path: Path) -> None:
+def test_error_names_block_volumes_planes_and_cause(world: World, tmp_path: Path) -> None:
     with pytest.raises(BlockError, match=r"Block b000000 \(volumes 0 to 15, planes 0 to 0\).*c/3/0/0") as caught:
         localize_task(failing_task(world, tmp_path))
     assert isinstance(caught.value.__cause__, ChunkError)
@@ -75,7 +75,7 @@ def test_failure_names_block_place_and_cause(world: World, tmp_path: Path) -> No
     assert (type(again), str(again), again.cause) == (BlockError, str(caught.value), "ChunkError")
 
 
-def test_failure_survives_the_way_from_a_worker(world: World, client: Client, tmp_path: Path) -> None:
+def test_error_of_a_worker_keeps_its_cause(world: World, client: Client, tmp_path: Path) -> None:
     future = client.submit(localize_task, failing_task(world, tmp_path), pure=False)
     error = future.exception(timeout=30)
     assert isinstance(error, BlockError)
@@ -84,14 +84,14 @@ def test_failure_survives_the_way_from_a_worker(world: World, client: Client, tm
     assert "failed on tls://" in str(error)
 
 
-def test_bundle_that_was_exchanged_since_planning_is_refused(world: World, tmp_path: Path) -> None:
+def test_bundle_that_was_replaced_after_planning_is_refused(world: World, tmp_path: Path) -> None:
     task = replace(task_of(world.plan(tmp_path / "out"), 0, tmp_path), bundle_digest="f" * 16, run_digest="e" * 16)
     with pytest.raises(BlockError, match="planned with ffff") as caught:
         localize_task(task)
     assert caught.value.cause == "BundleError"
 
 
-def test_bundle_that_a_worker_cannot_see(world: World, tmp_path: Path) -> None:
+def test_bundle_that_a_worker_cannot_read_is_an_error(world: World, tmp_path: Path) -> None:
     task = task_of(world.plan(tmp_path / "out"), 0, tmp_path)
     task = replace(task, bundle_path="/nowhere/model.lls", run_digest="d" * 16)
     with pytest.raises(BlockError, match=r"/nowhere/model\.lls cannot be read") as caught:
@@ -99,7 +99,7 @@ def test_bundle_that_a_worker_cannot_see(world: World, tmp_path: Path) -> None:
     assert caught.value.cause == "BundleError"
 
 
-def test_threads_are_the_cores_divided_by_the_workers() -> None:
+def test_default_threads_are_the_cores_divided_by_the_workers() -> None:
     silent = run_config(8).replace(compute={"device": "cpu"})
     cores = resolve_threads(silent, 1)
     assert resolve_threads(silent, cores) == 1
@@ -107,8 +107,10 @@ def test_threads_are_the_cores_divided_by_the_workers() -> None:
     assert resolve_threads(silent.replace(compute={"threads": 7}), 10 * cores) == 7
 
 
-def test_one_thread_computes(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever threads the tasks run in: OpenMP would start as many again for a second one."""
+def test_tasks_of_several_threads_compute_in_one_thread(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second computing thread would make OpenMP start a second set of its own threads."""
     plan, seen, run = world.plan(tmp_path / "out", block_frames=16), [], Localizer.run
 
     def watch(self: Localizer, stack: FrameStack) -> pa.Table:
@@ -124,6 +126,6 @@ def test_one_thread_computes(world: World, tmp_path: Path, monkeypatch: pytest.M
     assert len(set(seen)) == 1
 
 
-def test_task_is_small(world: World, tmp_path: Path) -> None:
+def test_pickled_task_is_small(world: World, tmp_path: Path) -> None:
     plan = world.plan(tmp_path / "out", block_frames=16)
     assert len(pickle.dumps(task_of(plan, 3, tmp_path))) < 10_000

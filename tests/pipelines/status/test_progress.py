@@ -1,4 +1,4 @@
-"""A bar on a terminal, lines elsewhere; both count the same."""
+"""Progress of a run, shown as a bar on a terminal and as log lines elsewhere, with the same figures."""
 
 import io
 import logging
@@ -57,7 +57,7 @@ EVENTS: list[Event] = [
 ]
 
 
-def test_rates() -> None:
+def test_counts_and_rates_follow_from_the_events() -> None:
     rates = RunCounts()
     for event in EVENTS:
         rates.count(event)
@@ -70,8 +70,8 @@ def test_rates() -> None:
     )
 
 
-def test_time_to_go_follows_the_last_minutes() -> None:
-    """A day at one block a second, then workers leave and it is one in ten seconds."""
+def test_remaining_time_follows_the_recent_speed() -> None:
+    """A run processes one block per second for a day, and then one block every ten seconds."""
     rates = RunCounts()
     rates.count(RunStarted(at=0, run_digest="a", blocks=90_000, blocks_found=0, frames=900_000, frames_found=0,
                            rows_found=0))  # fmt: skip
@@ -83,7 +83,7 @@ def test_time_to_go_follows_the_last_minutes() -> None:
     assert rates.left_s == pytest.approx(99_000, rel=0.05)
 
 
-def test_lines_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), show_progress(Console(file=io.StringIO()), interval_s=0) as listener:
         for event in [
             *EVENTS,
@@ -97,14 +97,14 @@ def test_lines_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> N
     assert "5 blocks done, 1 failed, 0 left, 150 rows in 4.0 s" in lines[-1]
 
 
-def test_lines_are_not_more_than_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged_at_most_once_per_interval(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), show_progress(Console(file=io.StringIO()), interval_s=1000) as listener:
         for event in EVENTS:
             listener(event)
     assert len(caplog.records) == 1
 
 
-def test_bar_on_a_terminal() -> None:
+def test_progress_is_a_bar_on_a_terminal() -> None:
     screen = io.StringIO()
     with show_progress(Console(file=screen, force_terminal=True, width=150)) as listener:
         for event in EVENTS:

@@ -1,4 +1,4 @@
-"""Speed now, speed by time: closed forms, and bounded memory."""
+"""Recent speed and history of speed: they agree with closed forms and use bounded memory."""
 
 import pytest
 
@@ -13,7 +13,9 @@ RATES = {
 
 
 @pytest.mark.parametrize(("blocks", "window_s", "expected"), RATES.values(), ids=RATES.keys())
-def test_recent_rate(blocks: list[tuple[float, int, int]], window_s: float, expected: tuple[float, float]) -> None:
+def test_recent_speed_uses_the_last_blocks_only(
+    blocks: list[tuple[float, int, int]], window_s: float, expected: tuple[float, float]
+) -> None:
     speed = Speed(0.0, window_s)
     assert speed.recent() is None
     for at, frames, rows in blocks:
@@ -24,7 +26,7 @@ def test_recent_rate(blocks: list[tuple[float, int, int]], window_s: float, expe
 
 
 @pytest.mark.parametrize("seconds", [1, 59, 1000, 300_000])
-def test_history_keeps_every_frame_in_few_bins(seconds: int) -> None:
+def test_history_counts_every_frame_in_a_limited_number_of_bins(seconds: int) -> None:
     history = SpeedHistory(100.0)
     for second in range(1, seconds + 1, max(1, seconds // 5000)):
         history.add(100.0 + second, 7, 11)
@@ -34,7 +36,7 @@ def test_history_keeps_every_frame_in_few_bins(seconds: int) -> None:
 
 
 def test_history_of_a_steady_run_is_flat() -> None:
-    """One block of 20 frames every half second for an hour, then half as fast for an hour."""
+    """A block of 20 frames takes half a second during the first hour, and a second during the second hour."""
     history = SpeedHistory(0.0)
     for step in range(7200):
         history.add((step + 1) / 2, 20, 60)
@@ -46,7 +48,7 @@ def test_history_of_a_steady_run_is_flat() -> None:
     assert rows == pytest.approx([3 * value for value in frames])
 
 
-def test_few_blocks_make_few_points() -> None:
+def test_history_of_a_few_blocks_has_a_single_point() -> None:
     history = SpeedHistory(0.0)
     assert history.rates() == ([], [], [])
     for at in (10.0, 20.0, 30.0):

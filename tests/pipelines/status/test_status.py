@@ -1,4 +1,4 @@
-"""A run is read from its files, a little at a time, and says the same as when it is read at once."""
+"""Status of a run: reading its files incrementally gives the same status as reading them from the beginning."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from tests.pipelines.run_folders import Folder, make_folder
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """Six volumes of four planes, one block each."""
+    """Return a run folder with six blocks, one for each volume of four planes."""
     return make_folder(tmp_path / "out")
 
 
-def test_reading_on_is_reading_anew(folder: Folder) -> None:
+def test_incremental_reading_equals_reading_from_the_beginning(folder: Folder) -> None:
     reader = RunReader(folder.out)
     steps = [
         lambda: folder.event("WorkersChanged", 1, workers=2),
@@ -31,7 +31,7 @@ def test_reading_on_is_reading_anew(folder: Folder) -> None:
         lambda: folder.failed(2, 14),
         lambda: folder.write("ledger.jsonl"),
         lambda: folder.done(5, 20),
-        lambda: folder.done(2, 30),  # taken up again
+        lambda: folder.done(2, 30),  # the failed block succeeds after a rerun
     ]
     for step in steps:
         step()
@@ -45,7 +45,7 @@ def test_reading_on_is_reading_anew(folder: Folder) -> None:
     }
 
 
-def test_what_was_read_is_not_read_again(folder: Folder) -> None:
+def test_lines_that_were_read_are_not_read_again(folder: Folder) -> None:
     folder.done(0, 10)
     reader = RunReader(folder.out)
     before = reader.read()
@@ -58,7 +58,7 @@ def test_what_was_read_is_not_read_again(folder: Folder) -> None:
     assert read_status(folder.out).broken_lines == 1
 
 
-def test_states_and_volumes(folder: Folder) -> None:
+def test_states_of_blocks_are_shown_by_volume(folder: Folder) -> None:
     folder.done(0, 10)
     folder.done(1, 11)
     folder.failed(3, 12)
@@ -74,7 +74,7 @@ def test_states_and_volumes(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("block_frames", [3, 7, 10, 25, 1000])
-def test_volumes_against_frames_counted_one_by_one(tmp_path: Path, block_frames: int) -> None:
+def test_states_of_volumes_agree_with_the_states_of_their_frames(tmp_path: Path, block_frames: int) -> None:
     folder = make_folder(tmp_path / "out", volumes=23, planes=10, block_frames=block_frames)
     random = np.random.default_rng(block_frames)
     fate = random.choice(["done", "failed", "left"], len(folder.blocks), p=[0.6, 0.1, 0.3])
@@ -93,8 +93,8 @@ def test_volumes_against_frames_counted_one_by_one(tmp_path: Path, block_frames:
     assert sum(item.stop - item.start for item in status.volumes) == 23
 
 
-def test_worker_that_waits_is_idle(folder: Folder) -> None:
-    """Blocks of 1 s at 10 s and 14 s, read in 0.5 s each: of 5.5 s, 2 s were computed."""
+def test_waiting_time_of_a_worker_counts_as_idle(folder: Folder) -> None:
+    """Two blocks end at 10 s and 14 s, after 0.5 s of reading and 1 s of computing each: 2 of 5.5 s are computing."""
     folder.done(0, 10)
     folder.done(1, 14)
     (worker,) = read_status(folder.out).workers
@@ -102,13 +102,13 @@ def test_worker_that_waits_is_idle(folder: Folder) -> None:
     assert worker.idle == pytest.approx(1 - 2 / 5.5)
 
 
-def test_shard_that_is_gone_is_not_done(folder: Folder) -> None:
+def test_block_without_its_shard_does_not_count_as_done(folder: Folder) -> None:
     folder.done(0, 10)
     (folder.out / "shards" / "b000000.parquet").unlink()
     assert (read_status(folder.out).blocks_done, read_status(folder.out).rows) == (0, 0)
 
 
-def test_damaged_shard_is_done_again(folder: Folder) -> None:
+def test_block_of_a_damaged_shard_counts_as_done_after_its_repetition(folder: Folder) -> None:
     reader = RunReader(folder.out)
     folder.done(0, 10)
     folder.event("MergeStarted", 11, blocks=1, rows=10)
@@ -120,7 +120,7 @@ def test_damaged_shard_is_done_again(folder: Folder) -> None:
     assert (reader.read().blocks_done, reader.read().rows) == (1, 10)
 
 
-def test_several_programs_write_one_ledger_each(folder: Folder) -> None:
+def test_status_combines_the_ledgers_of_several_programs(folder: Folder) -> None:
     folder.done(0, 10)
     folder.failed(2, 14)
     os.rename(folder.out / "ledger.jsonl", folder.out / "ledger.2-of-2.jsonl")
@@ -132,7 +132,7 @@ def test_several_programs_write_one_ledger_each(folder: Folder) -> None:
     assert status.failed[0].reason == "Chunk c/3 is truncated."
 
 
-def test_new_start_counts_from_there(folder: Folder) -> None:
+def test_speed_and_workers_count_from_the_latest_start(folder: Folder) -> None:
     folder.done(0, 10)
     reader = RunReader(folder.out)
     assert reader.read().frames_per_s is not None
@@ -147,7 +147,7 @@ def test_new_start_counts_from_there(folder: Folder) -> None:
         reader.read()
 
 
-def test_gpu_memory_is_left_out_without_a_gpu() -> None:
+def test_gpu_memory_is_recorded_only_with_a_gpu() -> None:
     event = BlockDone(
         block=0, block_id="b000000", frames=1, rows=1, bytes=1, attempts=1, read_s=0.0, start_s=0.0, compute_s=0.0,
         write_s=0.0, worker="w", pid=1,
@@ -158,7 +158,7 @@ def test_gpu_memory_is_left_out_without_a_gpu() -> None:
     assert parse_event(format_event(on_gpu)) == on_gpu
 
 
-def test_part_of_a_dataset(tmp_path: Path) -> None:
+def test_status_of_a_part_of_a_dataset_counts_its_blocks_only(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "out", volumes=9)
     record = json.loads((folder.out / "run.json").read_text())
     record["config"]["part"]["volumes"] = [3, 7]

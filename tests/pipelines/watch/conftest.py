@@ -1,4 +1,4 @@
-"""Pages of runs that are served while a test looks at them."""
+"""Serve pages of runs in the background while a test reads them."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 
 @contextmanager
 def served_by_a_thread(page: Callable[[], AbstractAsyncContextManager[str]]) -> Iterator[str]:
-    """Open a page in the event loop of a thread of its own, and yield its address."""
+    """Open a page in the event loop of a separate thread, and yield its address."""
     ready, stop, found = threading.Event(), threading.Event(), []
 
     async def work() -> None:

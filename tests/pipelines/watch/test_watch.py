@@ -1,4 +1,4 @@
-"""The heat strip, the picture and the figures: each against a truth counted in another way."""
+"""The heat strip, the picture and the metrics of a run's page agree with values computed independently."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ SHAPES = {"movie": (1, 5000, 10), "volumes": (50, 70, 50), "long volumes": (3, 3
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """Six volumes of four planes, one block each."""
+    """Return a run folder with six blocks, one for each volume of four planes."""
     return make_folder(tmp_path / "out")
 
 
 @pytest.mark.parametrize(("volumes", "planes", "block_frames"), SHAPES.values(), ids=SHAPES.keys())
-def test_cells_hold_each_block_once(volumes: int, planes: int, block_frames: int) -> None:
+def test_cells_cover_each_block_once(volumes: int, planes: int, block_frames: int) -> None:
     blocks = plan_blocks(Layout(volumes, planes, 8, 8), "plane", block_frames)
     states = np.random.default_rng(0).choice([0, DONE, FAILED, RETRIED], len(blocks), p=[0.5, 0.48, 0.01, 0.01])
     cells = make_cells(blocks, states.astype(np.uint8))
@@ -40,7 +40,7 @@ def test_cells_hold_each_block_once(volumes: int, planes: int, block_frames: int
     assert sum(int(rest.split()[0]) for _, rest in counted) == len(blocks)
 
 
-def test_one_lost_block_shows_among_thousands() -> None:
+def test_one_failed_block_is_visible_among_thousands() -> None:
     blocks = plan_blocks(Layout(100_000, 1, 8, 8), "time", 1)
     states = np.full(len(blocks), DONE, dtype=np.uint8)
     states[54_321] = FAILED
@@ -51,7 +51,7 @@ def test_one_lost_block_shows_among_thousands() -> None:
 
 
 def test_picture_shows_each_emitter_where_it_is(folder: Folder) -> None:
-    """A bright spot at x = 1.5 um, y = 3 um, seen in every shard."""
+    """Every shard has a bright spot at x = 1.5 um, y = 3 um."""
     for index in range(4):
         folder.shard(index, np.full(300, 1500.0), np.full(300, 3000.0), np.linspace(-400, 400, 300))
     reader = RunReader(folder.out)
@@ -64,7 +64,7 @@ def test_picture_shows_each_emitter_where_it_is(folder: Folder) -> None:
     picture = live.picture()
     assert picture is not None
     assert (picture.num_rows, picture.num_shards) == (1200, 4)
-    assert 4 <= steps <= 12  # begun again as the range of depths became known
+    assert 4 <= steps <= 12  # the picture is restarted when the range of depths becomes known
     assert picture.z_range_nm == pytest.approx((-400, 400), abs=10)
     (x0, x1), (y0, y1) = picture.extent_nm
     assert ((x0, x1), (y0, y1)) == ((-50, 5950), (-50, 3950))
@@ -74,7 +74,7 @@ def test_picture_shows_each_emitter_where_it_is(folder: Folder) -> None:
     assert picture.image.shape[0] * picture.image.shape[1] <= MOST_PIXELS
 
 
-def test_picture_passes_over_what_cannot_be_read(folder: Folder) -> None:
+def test_picture_skips_shards_that_cannot_be_read(folder: Folder) -> None:
     folder.shard(0, [1000.0] * 600, [1000.0] * 600, np.linspace(0, 100, 600))
     (folder.out / "shards" / "b000001.parquet").write_bytes(b"PAR1 and nothing else")
     reader = RunReader(folder.out)
@@ -87,14 +87,14 @@ def test_picture_passes_over_what_cannot_be_read(folder: Folder) -> None:
     assert picture.num_rows == 600
 
 
-def test_field_of_a_stage_scan_is_that_of_the_sample() -> None:
+def test_field_of_a_stage_scan_is_in_sample_coordinates() -> None:
     geometry = Geometry(motion="stage", angle_deg=60, stage_step_nm=1000)
     (x0, x1), (y0, y1) = field_extent(Layout(2, 11, 10, 20), PixelSize(x_nm=100, y_nm=200), geometry)
     assert (x0, x1) == pytest.approx((-25, 10_000 + 0.5 * 1950))
     assert (y0, y1) == (-100, 1900)
 
 
-def test_figures_are_those_of_the_run(folder: Folder, tmp_path: Path) -> None:
+def test_metrics_agree_with_the_run_folder(folder: Folder, tmp_path: Path) -> None:
     folder.done(0, 10, rows=11)
     folder.done(1, 12, rows=12, gpu_bytes=77)
     folder.failed(2, 13)

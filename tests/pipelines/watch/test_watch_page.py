@@ -1,4 +1,4 @@
-"""The page and its figures over real HTTP: in Dask's dashboard, and served on its own."""
+"""The page of a run and its metrics over real HTTP, within Dask's dashboard and served separately."""
 
 import asyncio
 import subprocess
@@ -26,12 +26,12 @@ from tests.pipelines.run_folders import Folder, make_folder
 from .conftest import served_by_a_thread
 
 ARTEFACTS = Path(__file__).resolve().parents[3] / "build" / "artefacts"
-"""Where pictures of the page are left, to be looked at."""
+"""Folder in which screenshots of the page are saved for inspection."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """Six volumes of four planes, one block each."""
+    """Return a run folder with six blocks, one for each volume of four planes."""
     return make_folder(tmp_path / "out")
 
 
@@ -41,7 +41,7 @@ def get(link: str) -> str:
 
 
 def figures(link: str, out: Path) -> dict[tuple[str, str], float]:
-    """Our figures of one run, by name and state."""
+    """Return the metrics of lls_decode for one run by name and state."""
     return {
         (sample.name.removeprefix("lls_decode_"), sample.labels.get("state", "")): sample.value
         for family in text_string_to_metric_families(get(link))
@@ -52,7 +52,7 @@ def figures(link: str, out: Path) -> dict[tuple[str, str], float]:
 
 @contextmanager
 def served(out: Path) -> Iterator[str]:
-    """The page of a folder, served by a thread; gives its address."""
+    """Serve the page of a folder in a thread, and yield its address."""
 
     @asynccontextmanager
     async def page() -> AsyncIterator[str]:
@@ -65,13 +65,15 @@ def served(out: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def damaged(world: World, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A run that was watched from its beginning, in which frames are lost and a block has failed; its page is in the
-    dashboard."""
+    """Return the plan of a finished run with lost frames and a failed block.
+
+    The run's page was part of the dashboard from the beginning.
+    """
     folder = tmp_path_factory.mktemp("watched")
     movie = write_movie(folder / "movie.zarr", (120, HEIGHT, WIDTH), dtype="float32")
-    chunk = movie / "c" / "11" / "0" / "0"  # frames 44 to 47; those before need only frame 43
+    chunk = movie / "c" / "11" / "0" / "0"  # frames 44 to 47
     chunk.write_bytes(chunk.read_bytes()[:100])
-    zarr.open_array(str(movie))[100, 3, 4] = np.nan  # fails its block
+    zarr.open_array(str(movie))[100, 3, 4] = np.nan  # makes its block fail
     plan = world.plan(folder / "out", dataset=movie, block_frames=8, execution={"retries": 0})
     assert attach(client, plan.out) == str(client.dashboard_link).replace("/status", "/lls-decode")
     run(plan, client)
@@ -79,7 +81,7 @@ def damaged(world: World, client: Client, tmp_path_factory: pytest.TempPathFacto
 
 
 def expected(plan: Plan) -> dict[str, int]:
-    """What the ledger says."""
+    """Return the figures that follow from the ledger."""
     done = [item for item in ledger(plan) if item["event"] == "BlockDone"]
     failed = [item for item in ledger(plan) if item["event"] == "BlockFailed"]
     lost = sum(item.get("frames_lost", 0) for item in done)
@@ -95,11 +97,11 @@ def expected(plan: Plan) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("page", ["/metrics", "/lls-decode/metrics"])
-def test_scheduler_gives_our_figures(damaged: Plan, client: Client, page: str) -> None:
+def test_scheduler_serves_the_metrics_of_the_run(damaged: Plan, client: Client, page: str) -> None:
     link = str(client.dashboard_link).removesuffix("/status")
     truth = expected(damaged)
 
-    def agree() -> bool:  # it looks every two seconds
+    def agree() -> bool:  # the page reads the run folder every two seconds
         found = figures(link + page, damaged.out.resolve())
         return found.get(("run_active", "")) == 0 and found.get(("rows", "")) == truth["rows"]
 
@@ -112,7 +114,7 @@ def test_scheduler_gives_our_figures(damaged: Plan, client: Client, page: str) -
     assert ("dask_scheduler_workers" in get(link + page)) == (page == "/metrics")
 
 
-def test_dashboard_leads_to_the_page(damaged: Plan, client: Client) -> None:
+def test_dashboard_links_to_the_page(damaged: Plan, client: Client) -> None:
     link = str(client.dashboard_link).removesuffix("/status")
     assert get(f"{link}/status").count('<a href="lls-decode">') == 1
     page = get(f"{link}/lls-decode")
@@ -120,12 +122,16 @@ def test_dashboard_leads_to_the_page(damaged: Plan, client: Client) -> None:
     assert "bokeh" in page
 
 
-def test_page_of_its_own(folder: Folder) -> None:
+def test_separately_served_page_follows_the_run(folder: Folder) -> None:
     folder.done(0, 10)
     with served(folder.out) as link:
-        wait_for(lambda: figures(f"{link}metrics", folder.out).get(("blocks", "done")) == 1, "one block is done")
+        wait_for(
+            lambda: figures(f"{link}metrics", folder.out).get(("blocks", "done")) == 1, "the first update of the page"
+        )
         folder.done(1, 20)
-        wait_for(lambda: figures(f"{link}metrics", folder.out).get(("blocks", "done")) == 2, "it looks again", 90)
+        wait_for(
+            lambda: figures(f"{link}metrics", folder.out).get(("blocks", "done")) == 2, "an update of the page", 90
+        )
         assert "bokeh" in get(link)
         with (
             pytest.raises(SiteError, match="give another --port"),
@@ -134,12 +140,12 @@ def test_page_of_its_own(folder: Folder) -> None:
             pass
 
 
-def test_folder_without_a_run(tmp_path: Path) -> None:
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="contains no run"), serve(tmp_path, port=0):
         pass
 
 
-def test_way_from_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssh_command_is_given_only_for_a_local_page_in_an_ssh_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
     assert tunnel_to("http://127.0.0.1:8788/") is None
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.5 50000 10.0.0.9 22")
@@ -150,7 +156,7 @@ def test_way_from_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     assert words.endswith(", then http://127.0.0.1:8787/lls-decode")
 
 
-def test_command_line_says_where_the_page_is(folder: Folder) -> None:
+def test_watch_command_prints_the_address_of_the_page(folder: Folder) -> None:
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "lls_decode.pipelines.cli", "watch", str(folder.out), "--port", "0"],
         stdout=subprocess.PIPE,
@@ -166,7 +172,7 @@ def test_command_line_says_where_the_page_is(folder: Folder) -> None:
 
 
 async def look_at(port: int, link: str, truth: dict[str, int], picture: Path) -> str:
-    """Open the page, wait until its figures are those expected, leave a picture of it; gives its words."""
+    """Open the page, wait until it shows the expected figures, save a screenshot, and return the text of the page."""
     page = Page(port)
     await page.open(link)
     await page.size(1400, 1000)
@@ -179,9 +185,7 @@ async def look_at(port: int, link: str, truth: dict[str, int], picture: Path) ->
 
 
 @pytest.mark.parametrize("place", ["dashboard", "alone"])
-def test_what_is_seen_in_a_browser_is_what_the_ledger_says(
-    damaged: Plan, client: Client, tmp_path: Path, place: str
-) -> None:
+def test_page_in_a_browser_agrees_with_the_ledger(damaged: Plan, client: Client, tmp_path: Path, place: str) -> None:
     executable = find_browser()
     if executable is None:
         pytest.skip("no Chromium is installed here (Debian: apt install chromium); the page was not looked at")

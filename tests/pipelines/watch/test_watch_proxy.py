@@ -1,4 +1,4 @@
-"""The page behind a reverse proxy that shows it under a path, as JupyterHub and Open OnDemand do."""
+"""The page of a run behind a reverse proxy that serves it under a path, like JupyterHub and Open OnDemand."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ _OWN = re.compile(r'(?:src|href)="([^"]*)"')
 
 
 class Forward(RequestHandler):
-    """Passes a request on, without the path under which it came."""
+    """Handler that forwards a request without the path prefix of the proxy."""
 
     async def get(self, place: str) -> None:
         query = f"?{self.request.query}" if self.request.query else ""
@@ -43,12 +43,12 @@ class Forward(RequestHandler):
 
 
 class ForwardSocket(WebSocketHandler):
-    """Passes messages of a websocket on, both ways, with the origin of the browser."""
+    """Handler that forwards the messages of a websocket in both directions, with the origin of the browser."""
 
     other: WebSocketClientConnection | None = None
 
     def check_origin(self, origin: str) -> bool:
-        return True  # a proxy leaves that to whom it stands for
+        return True  # the server behind the proxy checks the origin
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return "bokeh" if "bokeh" in subprotocols else None
@@ -84,7 +84,10 @@ class ForwardSocket(WebSocketHandler):
 
 @contextmanager
 def behind_a_proxy(out: Path, *, named: bool = True) -> Iterator[str]:
-    """The page of a folder, served by a thread behind a proxy in another one; gives its address at the proxy."""
+    """Serve the page of a folder behind a proxy, both in a thread, and yield the page's address at the proxy.
+
+    If ``named`` is true, the server is told the origin of the proxy.
+    """
 
     @asynccontextmanager
     async def page() -> AsyncIterator[str]:
@@ -107,7 +110,10 @@ def get(link: str) -> str:
 
 
 async def first_message(link: str, token: str) -> dict[str, Any]:
-    """What the server says first when the script of the page connects, at the address that it makes of its own."""
+    """Return the server's first message after connecting like the script of the page.
+
+    The script derives the address of the websocket from the address of the page.
+    """
     place = urlsplit(link)
     request = HTTPRequest(
         f"ws://{place.netloc}{place.path.rstrip('/')}/ws", headers={"Origin": f"{place.scheme}://{place.netloc}"}
@@ -119,7 +125,7 @@ async def first_message(link: str, token: str) -> dict[str, Any]:
     return dict(json.loads(message))
 
 
-def test_page_scripts_and_events_come_through_a_path(tmp_path: Path) -> None:
+def test_page_scripts_and_events_work_under_a_path_of_a_proxy(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "out")
     folder.done(0, 10)
     with behind_a_proxy(folder.out) as link:
@@ -130,14 +136,14 @@ def test_page_scripts_and_events_come_through_a_path(tmp_path: Path) -> None:
             assert not place.startswith(("/", "http:", "https:")), place
             assert len(get(urljoin(link, place))) > 1000
         with pytest.raises(HTTPError):
-            get(urljoin(link, f"/{own[0]}"))  # what a page with addresses from the root would ask for
+            get(urljoin(link, f"/{own[0]}"))  # a page with absolute paths would request this address
         assert "lls_decode_blocks" in get(urljoin(link, "metrics"))
         token = re.search(r'"token":"([^"]+)"', page)
         assert token is not None
         assert asyncio.run(first_message(link, token[1]))["msgtype"] == "ACK"
 
 
-def test_a_browser_sees_the_run_through_the_proxy(tmp_path: Path) -> None:
+def test_a_browser_follows_the_run_through_the_proxy(tmp_path: Path) -> None:
     executable = find_browser()
     if executable is None:
         pytest.skip("no Chromium is installed here (Debian: apt install chromium); the page was not looked at")
@@ -149,14 +155,14 @@ def test_a_browser_sees_the_run_through_the_proxy(tmp_path: Path) -> None:
         await page.open(link)
         await page.wait_for(f"({FIGURES.strip()}).blocks_done == 1")
         folder.done(1, 20)
-        await page.wait_for(f"({FIGURES.strip()}).blocks_done == 2")  # events come through as well
+        await page.wait_for(f"({FIGURES.strip()}).blocks_done == 2")  # events also pass the proxy
         return page.complaints
 
     with browser(executable, tmp_path / "profile") as port, behind_a_proxy(folder.out) as link:
         assert asyncio.run(look(port, link)) == []
 
 
-def test_a_proxy_that_is_not_named_is_refused_and_the_option_said(
+def test_an_unknown_proxy_is_refused_with_the_option_that_allows_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_folder(tmp_path / "out")
@@ -169,7 +175,7 @@ def test_a_proxy_that_is_not_named_is_refused_and_the_option_said(
     assert "allow-websocket-origin" not in caplog.text
 
 
-def test_way_through_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_and_host_of_a_page_behind_jupyterhub(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_PUBLIC_URL"):
         monkeypatch.delenv(name, raising=False)
     assert hub_path("http://127.0.0.1:8788/") is None
