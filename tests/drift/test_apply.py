@@ -54,7 +54,9 @@ def test_rows_beyond_the_curve_get_its_first_or_last_shift(first: int, last: int
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("when", ["volume", "frame"])
 @pytest.mark.parametrize("with_z", [True, False])
-def test_csv_curves_of_volumes_or_frames_are_read_and_applied(separator: str, when: str, with_z: bool, movie: Made, tmp_path: Path) -> None:
+def test_csv_curves_of_volumes_or_frames_are_read_and_applied(
+    separator: str, when: str, with_z: bool, movie: Made, tmp_path: Path
+) -> None:
     names = [when, "dx_nm", "dy_nm", *(["dz_nm"] if with_z else [])]
     rows = np.column_stack([np.arange(FRAMES), movie.drift_V3])[:, : len(names)]
     path = tmp_path / "curve.csv"

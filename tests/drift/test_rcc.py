@@ -60,7 +60,9 @@ def test_tables_and_options_that_give_no_drift_are_refused(tmp_path: Path, small
         estimate_drift(small_sweeps.path, max_shift_nm=-3.0)
 
 
-def test_missing_comet_is_reported_with_the_command_to_install_it(small_sweeps: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_comet_is_reported_with_the_command_to_install_it(
+    small_sweeps: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "comet", None)
     with pytest.raises(ConfigError, match=r"pip install 'lls-decode\[drift\]'"):
         estimate_drift(small_sweeps.path, method="comet")
