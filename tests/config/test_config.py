@@ -245,7 +245,10 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
     [
         pytest.param(PixelSize, {"x_nm": 1, "y_nn": 2}, ["unknown key 'y_nn'", "did you mean 'y_nm'"], id="misspelt"),
         pytest.param(
-            RunConfig, {"compute": {"tilepx": 4}}, ["'compute.tilepx'", "did you mean 'tile_px'"], id="misspelt inside"
+            RunConfig,
+            {"compute": {"tilepx": 4}},
+            ["'compute.tilepx'", "did you mean 'tile_px'"],
+            id="misspelt in a section",
         ),
         pytest.param(
             RunConfig, {"tile_px": 4}, ["unknown key 'tile_px'", "did you mean 'tile_px'"], id="in the wrong place"

@@ -33,7 +33,7 @@ def test_reliability_gives_the_ratio_of_error_and_sigma(factor: float) -> None:
         assert sum(curve.num) == item.num == 40_000
         assert np.all(np.diff(curve.predicted) > 0)
         off = np.abs(np.array(curve.measured) - factor * np.array(curve.predicted)) / curve.error
-        assert off.max() < 4  # standard errors
+        assert off.max() < 4  # in standard errors
     assert agreements["x"].zscore == pytest.approx(factor, rel=0.02)
 
 

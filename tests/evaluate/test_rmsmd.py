@@ -107,7 +107,7 @@ def test_distances_are_two_dimensional_if_either_table_has_no_z() -> None:
     assert rmsmd(truth, found).pooled_nm == pytest.approx(5)
 
 
-def test_known_error_of_separate_molecules() -> None:
+def test_separate_molecules_give_the_error_of_their_detections() -> None:
     """The distance is the r.m.s. error of detections, corrected for the nearest detection of each molecule."""
     random = np.random.default_rng(1)
     M, N, sigma = 100, 50, 10.0

@@ -151,7 +151,7 @@ def test_bins_and_cells_contain_every_spike_once() -> None:
     field = score_field(rows, extent_x_nm=(0.0, 8000.0), extent_y_nm=(0.0, 8000.0))
     assert sum(cell.num_spikes for line in field.cells for cell in line) == 6000
     recall = np.array([[cell.recall for cell in line] for line in field.cells])
-    assert (recall[:, : len(field.x_nm) // 2] == 1).all()  # columns are x
+    assert (recall[:, : len(field.x_nm) // 2] == 1).all()  # the second axis of cells is x
     assert (recall[:, -(len(field.x_nm) // 2) + 1 :] == 0).all()
 
 

@@ -250,7 +250,7 @@ def test_a_column_map_can_be_a_file_or_a_mapping(tmp_path: Path) -> None:
     found, about = columns_of(import_table(path, tmp_path / "a.parquet", columns=chosen, pixel_size=PIXEL))
     assert (found["x_nm"][0], found["y_nm"][0], found["frame"][0]) == (150, 240, 4)
     assert about.input["dropped"] == ["Zpos", "Int [photon]", "Prec"]
-    assert sum("--first-frame" in note or "--origin" in note for note in about.input["notes"]) == 2  # not silent
+    assert sum("--first-frame" in note or "--origin" in note for note in about.input["notes"]) == 2  # both are stated
     given = {"frame": "T", "x_nm": "Xpos (um)", "y_nm": "Ypos (um)"}
     assert columns_of(import_table(path, tmp_path / "a.parquet", columns=given))[0]["x_nm"][0] == 1500
 

@@ -67,7 +67,7 @@ ADVICE = {
     "planes of a flat stream": (plain((2, 3, Y, X)), {"planes_per_volume": 2}, with_(axes="tpyx", select={"p": 0})),
     "too short": (plain((3, Y, X)), {"planes_per_volume": 4}, with_(planes_per_volume=3)),
     "all skipped": (plain((8, Y, X)), {"planes_per_volume": 4, "skip_first": 3, "skip_last": 1}, without("skip_last")),
-    "movie skipped": (plain((8, Y, X)), {"skip_first": 1}, with_(planes_per_volume=4)),
+    "skipped from volumes of one frame": (plain((8, Y, X)), {"skip_first": 1}, with_(planes_per_volume=4)),
     "frames last": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, option("axes", 0)),
     "frames last, second suggestion": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, option("axes", 1)),
     "too few axes": (plain((3, Y, X)), {"axes": "yx"}, with_(axes="tyx")),

@@ -77,7 +77,7 @@ NAMED = {
     "p with two entries": ("ptyx", (2, T, Y, X), {"select": {"p": 1}}, Layout(T, 1, Y, X)),
     "p and s with two entries": ("psyx", (2, 2, Y, X), {"select": {"p": 1, "s": 0}}, Layout(1, 1, Y, X)),
     "six axes": ("ptczyx", (2, T, C, Z, Y, X), {"select": {"p": 0}, "channel": 1}, Layout(T, Z, Y, X)),
-    "p last but two": ("zpyx", (Z, 2, Y, X), {"select": {"p": 1}}, Layout(1, Z, Y, X)),
+    "p between z and y": ("zpyx", (Z, 2, Y, X), {"select": {"p": 1}}, Layout(1, Z, Y, X)),
     "a volume": ("zyx", (Z, Y, X), {}, Layout(1, Z, Y, X)),
     "volumes, z first": ("ztyx", (Z, T, Y, X), {}, Layout(T, Z, Y, X)),
     "full words": (

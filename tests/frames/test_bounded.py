@@ -49,7 +49,7 @@ KINDS: dict[str, tuple[Any, Callable[[bytes], bytes]]] = {
 
 @pytest.fixture(params=["zarr", "zarrs"])
 def pipeline(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Use either codec pipeline."""
+    """Run each test with each of the two codec pipelines."""
     before = zarr.config.get("codec_pipeline.path")
     if request.param == "zarrs":
         if importlib.util.find_spec("zarrs") is None:

@@ -112,7 +112,7 @@ STACKS = {
 
 @pytest.fixture(params=[False, True], ids=["zarr", "zarrs"])
 def fast(request):
-    """Use either codec pipeline."""
+    """Run each test with each of the two codec pipelines."""
     if not request.param:
         yield False
         return
@@ -214,7 +214,7 @@ SCALES = {
     "1.0 is unknown": ([1, 1.0, 1.0, 1.0], "micrometer", None, None),
     "z unknown": ([1, 1.0, 0.1, 0.1], "micrometer", PixelSize(x_nm=100, y_nm=100), None),
     "no unit": ([1, 0.4, 0.1, 0.1], None, None, None),
-    "half known": ([1, 0.4, 1.0, 0.1], "um", None, 400.0),
+    "y unknown": ([1, 0.4, 1.0, 0.1], "um", None, 400.0),
 }
 
 
@@ -403,7 +403,7 @@ REFUSED = {
     "planes of a stack": (plain((2, 3, Y, X)), {"planes_per_volume": 4}, "3 planes along z .* planes_per_volume is 4"),
     "too short": (plain((3, Y, X)), {"planes_per_volume": 4}, "3 frames, fewer than one volume of 4"),
     "all skipped": (plain((8, Y, X)), {"planes_per_volume": 4, "skip_first": 3, "skip_last": 1}, "leave no plane"),
-    "movie skipped": (plain((8, Y, X)), {"skip_first": 1}, "leave no plane of the 1"),
+    "skipped from volumes of one frame": (plain((8, Y, X)), {"skip_first": 1}, "leave no plane of the 1"),
     "frames last, shown by chunks": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, "--axes yxt if frames come first"),
     "frames last, shown by shape": (plain((32, 32, 200), chunks=(16, 16, 16)), {}, "does not look like tyx"),
     "frames last, Fortran": (plain((32, 40, 50), zarr_format=2, order="F"), {}, "Fortran order"),

@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "planes": ({"planes": 4}, {}, "another planes a volume .5 and 4."),
     "geometry": ({"geometry": STAGE}, {}, "differ in the columns xs_nm, ys_nm, zs_nm"),
     "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not say which channel .*--channels"),
-    "one with a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not say which channel"),
+    "only one has a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not say which channel"),
     "too few names": ({}, {"channels": ["a"]}, "1 names of channels"),
     "same channel, same frames": (
         {"channels": [ACTIN]}, {"first": {"channels": [ACTIN]}, "same_frames": True}, "both of channel 'actin'"

@@ -55,7 +55,7 @@ def test_a_compiled_network_gives_the_outputs_of_the_plain_one(variant: str, cap
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # raised by torch itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler (g++) is installed here")
 def test_generated_machine_code_gives_the_same_outputs() -> None:
     network = make_network()

@@ -133,7 +133,7 @@ def test_pixel_numbers_are_exact_in_large_batches() -> None:
     assert (found.window[0], found.y_px[0], found.x_px[0]) == (4, 2047, 2046)
 
 
-def test_concatenate_and_select() -> None:
+def test_concatenated_detections_can_be_selected_by_mask() -> None:
     first, second = detect(random_maps(0), RULE), detect(random_maps(1), RULE)
     both = Detections.concatenate([first, second])
     assert len(both) == len(first) + len(second)

@@ -26,7 +26,7 @@ CUTS = {
     "tiles": {"compute.threads": 2, "compute.tile_px": 48},
     "tiles in small batches": {"compute.threads": 3, "compute.tile_px": 96, "compute.batch_px": 21_000},
     "blocks": {"compute.threads": 1, "execution.block_frames": 3},
-    "all at once": {"execution.block_frames": 7, "compute.tile_px": 64, "compute.batch_px": 30_000},
+    "blocks, tiles and batches": {"execution.block_frames": 7, "compute.tile_px": 64, "compute.batch_px": 30_000},
 }
 bfloat16 = pytest.param("bfloat16", marks=pytest.mark.skipif(not has_units("bfloat16"), reason="no units for bfloat16"))
 

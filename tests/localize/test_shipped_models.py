@@ -30,7 +30,7 @@ def test_a_shipped_bundle_contains_the_shipped_configuration(name: str) -> None:
     info = load_bundle(find_bundle(name)).info
     recorded = recorded_training(info.training["configuration"], source=name)
     shipped_beside = load(TrainingConfig, find_config(name))
-    if recorded.variety is None:  # trained before variety existed; the shipped file uses it for the next training
+    if recorded.variety is None:  # trained before ``variety`` existed, which the shipped file sets
         assert shipped_beside.variety == Variety()
         shipped_beside = shipped_beside.replace(variety=None, average_decay=0.0)
     assert recorded == shipped_beside

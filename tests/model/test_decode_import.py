@@ -59,7 +59,7 @@ PARAMS: Params = {
 SPANS = (1, 1, 2, 2, 2, 3, 3, 3, 3, 1)
 """Range spanned by each output of DECODE: probability, photons, x, y, z, their four sigmas, background."""
 DECODE_ORDER = ("probability", "photons", "y", "x", "z", "photons_sig", "y_sig", "x_sig", "z_sig", "bg")
-"""Our name of each output of DECODE, whose x is the row coordinate."""
+"""Our name for each output of DECODE, whose x is the row coordinate."""
 
 
 # --- DECODE's network, as shapes of weights and as formulas ----------------------------------------------------------
@@ -304,7 +304,7 @@ def test_imported_networks_give_the_same_outputs(f: int, g: int, changes: Params
 
     network = load_bundle(tmp_path / "a.lls").network.double()
     found = in_decode_order(network.decode(network.encode(frames), torch.from_numpy(windows)))
-    assert found.std(dim=(0, 2, 3))[[0, 1, 2, 3, 5, 6, 7, 9]].min() > 0.01, "not a test of constants"
+    assert found.std(dim=(0, 2, 3))[[0, 1, 2, 3, 5, 6, 7, 9]].min() > 0.01, "constant outputs would test nothing"
     torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
 
 
@@ -346,7 +346,7 @@ def test_imported_networks_with_a_noise_map_give_the_same_outputs(frames: int, t
         features = localizer._encode(torch.from_numpy(counts), localizer.camera)
         found = in_decode_order(localizer.bundle.network.decode(features, torch.from_numpy(windows)))
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=0)
-    assert found.std(dim=(0, 2, 3))[[0, 1, 2, 3, 5, 6, 7, 9]].min() > 0.01, "not a test of constants"
+    assert found.std(dim=(0, 2, 3))[[0, 1, 2, 3, 5, 6, 7, 9]].min() > 0.01, "constant outputs would test nothing"
 
 
 def test_models_trained_on_a_sweep_get_plane_context(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -56,7 +56,7 @@ def windows(num: int = 6) -> Tensor:
         ),
     ],
 )
-def test_number_of_weights(config: NetworkConfig, weights: int) -> None:
+def test_the_network_has_the_expected_number_of_weights(config: NetworkConfig, weights: int) -> None:
     assert sum(p.numel() for p in LocNet(config).parameters()) == weights
 
 
@@ -161,10 +161,10 @@ FEATURES = torch.arange(12.0).reshape(1, 1, 3, 4)
 @pytest.mark.parametrize(
     ("shift", "axis", "rows"),
     [
-        pytest.param(1, "x", [[0, 0, 1, 2], [0, 4, 5, 6], [0, 8, 9, 10]], id="right"),
-        pytest.param(-2, "x", [[2, 3, 0, 0], [6, 7, 0, 0], [10, 11, 0, 0]], id="left"),
-        pytest.param(1, "y", [[0, 0, 0, 0], [0, 1, 2, 3], [4, 5, 6, 7]], id="down"),
-        pytest.param(-1, "y", [[4, 5, 6, 7], [8, 9, 10, 11], [0, 0, 0, 0]], id="up"),
+        pytest.param(1, "x", [[0, 0, 1, 2], [0, 4, 5, 6], [0, 8, 9, 10]], id="moves right"),
+        pytest.param(-2, "x", [[2, 3, 0, 0], [6, 7, 0, 0], [10, 11, 0, 0]], id="moves left"),
+        pytest.param(1, "y", [[0, 0, 0, 0], [0, 1, 2, 3], [4, 5, 6, 7]], id="moves down"),
+        pytest.param(-1, "y", [[4, 5, 6, 7], [8, 9, 10, 11], [0, 0, 0, 0]], id="moves up"),
         pytest.param(0, "x", [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], id="no shift"),
         pytest.param(4, "x", [[0] * 4] * 3, id="just out of the frame"),
         pytest.param(9, "x", [[0] * 4] * 3, id="far out of the frame"),
@@ -208,7 +208,7 @@ def test_receptive_radius_is_exact_for_every_phase_of_the_pixel() -> None:
     assert max(backwards.values()) == net.config.reach_px
 
 
-def test_receptive_radius_of_the_light_network() -> None:
+def test_the_light_network_reaches_exactly_as_far_as_its_configuration_says() -> None:
     net = network(NetworkConfig(variant="light", filters=4))
     reaches = [reach_px(net, 64 + phase, 64 + phase, 132) for phase in range(STRIDE)]
     assert max(max(reach) for reach in reaches) == net.config.reach_px

@@ -22,7 +22,7 @@ def points(
 CASES = {
     "consecutive": ([0, 1, 2], [0, 1, 2], 0, [-1, 0, 1]),
     "too far in sigmas": ([0, 1], [0, 60], 0, [-1, -1]),
-    "just within": ([0, 1], [0, 56], 0, [-1, 0]),  # 4 * sqrt(2) * 10 = 56.6
+    "just near enough in sigmas": ([0, 1], [0, 56], 0, [-1, 0]),  # 4 * sqrt(2) * 10 = 56.6
     "a dark step ends the chain": ([0, 2], [0, 0], 0, [-1, -1]),
     "a dark step is bridged": ([0, 2], [0, 0], 1, [-1, 0]),
     "two dark steps are not bridged": ([0, 3], [0, 0], 1, [-1, -1]),

@@ -45,7 +45,7 @@ FOUND = {
     "a pattern of times": (["7_b_1.tif", "9_a_2.tif"], 1, {"pattern": "*_{t}.tif"}, [0, 1]),
     "a pattern with all fields": (["A1-2.tif", "B1-2.tif"], 1, {"pattern": "{p}{t}-{z}.tif", "position": "B"}, [1]),
     "an allowed gap": (["v0.tif", "v1.tif", "v3.tif"], 2, {"allow_gaps": True}, [*range(6)]),
-    "a volume left out": (
+    "an incomplete volume is left out": (
         ["t0_z0.tif", "t0_z1.tif", "t1_z0.tif", "t2_z0.tif", "t2_z1.tif"], 1, {"allow_gaps": True}, [0, 1, 3, 4]
     ),
     "iterations": ([lls(0, s, i) for i in range(2) for s in range(3)], 2, {}, [*range(12)]),

@@ -34,7 +34,7 @@ def check_moments(adu: Tensor, mean: float, variance: float) -> None:
 
 
 @pytest.mark.parametrize("photons", PHOTONS)
-def test_scmos_noise(photons: float) -> None:
+def test_scmos_noise_has_the_expected_mean_and_variance(photons: float) -> None:
     electrons, gain = 0.8 * photons, 2.1
     adu = count(build_camera(SCMOS, SIDE, SIDE), photons)
     assert adu.dtype == torch.float32
@@ -65,7 +65,7 @@ def test_an_emccd_has_no_map_of_read_noise() -> None:
 
 
 @pytest.mark.parametrize("photons", PHOTONS)
-def test_emccd_noise(photons: float) -> None:
+def test_emccd_noise_has_the_expected_mean_and_variance(photons: float) -> None:
     electrons, per_adu = 0.9 * photons + 0.02, 45.0
     adu = count(build_camera(EMCCD, SIDE, SIDE), photons)
     assert (adu == adu.round()).all()
@@ -205,7 +205,7 @@ def test_added_light_is_amplified_by_an_emccd() -> None:
 
 
 @pytest.mark.parametrize("config", [SCMOS, EMCCD], ids=lambda config: config.kind)
-def test_no_light_adds_nothing(config: ScmosCamera | EmccdCamera) -> None:
+def test_adding_no_light_leaves_the_frame_unchanged(config: ScmosCamera | EmccdCamera) -> None:
     """Read noise and spurious charge are not added again, because the recorded frame already contains them."""
     added = build_camera(config, 6, 9).added_adu(torch.zeros(500, 6, 9), torch.Generator().manual_seed(0))
     assert (added == 0).all()

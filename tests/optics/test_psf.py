@@ -82,7 +82,7 @@ def test_each_pixel_is_an_integral_of_the_gaussian() -> None:
         assert image[row, column].item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_astigmatic_widths() -> None:
+def test_astigmatic_widths_have_the_closed_form_values() -> None:
     z = torch.tensor([-220.0, 250.0, 80.0], dtype=torch.float64)
     sigma_x, sigma_y = psf_sigmas_nm(ASTIGMATIC, z)
     assert sigma_x[0].item() == 130.0

@@ -191,4 +191,4 @@ def test_colours_of_channels_differ_and_have_names(number: int) -> None:
     assert len(channel_names(number)) == number
     assert len(np.unique(colours, axis=0)) == min(number, 7)
     if number in (2, 3):
-        assert (colours.sum(axis=0) > 0).all()  # together they are white
+        assert (colours.sum(axis=0) > 0).all()  # together they contain red, green and blue

@@ -101,7 +101,7 @@ def test_png_and_tiff_have_the_same_pixels(tmp_path: Path, pixel_nm: float, proj
     words[-int(48 * scale) :, -int(wide / 4 + 90 * scale) :] = True
     assert len(differing)
     assert words[tuple(differing.T)].all()
-    assert not picture[0].any()  # the margin
+    assert not picture[0].any()  # the first row is a black margin
 
 
 def test_a_png_records_pixel_size_and_position(tmp_path: Path) -> None:

@@ -497,7 +497,7 @@ BAD = {
         "one plane a volume",
         lambda f: estimate_array(f, dark(), base=load(TrainingConfig, find_config("lls-paint"))),
     ),
-    "PSF of other pixels": (ConfigError, "calibrated with pixels of 100", lambda f: estimate_with_other_pixels(f)),
+    "PSF pixel size differs": (ConfigError, "calibrated with pixels of 100", lambda f: estimate_with_other_pixels(f)),
     "wrong PSF": (
         InputError,
         "check that PSF",

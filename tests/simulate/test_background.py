@@ -120,11 +120,11 @@ def test_textures_have_the_stated_mean_and_contrast(contrast: float) -> None:
         pytest.param(None, 0, 3, 5, id="diagonally"),
         pytest.param(None, 0, 0, 21, id="beyond two lattice constants"),
         pytest.param(None, 2, 0, 0, id="in time"),
-        pytest.param(OBJECTIVE, 2, 0, 0, id="the second next plane of an objective scan"),
+        pytest.param(OBJECTIVE, 2, 0, 0, id="two planes further in an objective scan"),
         pytest.param(OBJECTIVE, 1, 0, 3, id="the next plane of an objective scan, along x"),
         pytest.param(STAGE, 1, 0, 0, id="the next plane of a stage scan"),
         pytest.param(STAGE, 1, 0, -3, id="the next plane of a stage scan, following the sample"),
-        pytest.param(STAGE, 2, 2, -7, id="the second next plane of a stage scan, diagonally"),
+        pytest.param(STAGE, 2, 2, -7, id="two planes further in a stage scan, diagonally"),
     ],
 )
 def test_textures_are_correlated_in_sample_coordinates(

@@ -179,7 +179,7 @@ def test_read_noise_maps_are_those_of_the_simulated_chips(context: ContextKind) 
     assert chi_square(noise[own].flip(0)) > 1.15
 
 
-def test_read_noise_of_cameras_without_maps() -> None:
+def test_an_scmos_camera_without_maps_has_uniform_read_noise_and_an_emccd_none() -> None:
     scmos = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=9.0, quantum_efficiency=0.5)
     emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
     noise = batch("time", simulation(camera=scmos)).read_noise_TYX

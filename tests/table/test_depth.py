@@ -61,12 +61,12 @@ def test_a_block_owns_one_range_of_frames(context: Any, block_frames: int) -> No
 @pytest.mark.parametrize(
     ("ranges", "taken", "left"),
     [
-        pytest.param(((0, 10),), ((3, 5),), ((0, 3), (5, 10)), id="a hole"),
-        pytest.param(((0, 10),), ((0, 2), (8, 12)), ((2, 8),), id="both ends"),
-        pytest.param(((0, 4), (6, 10)), ((3, 7),), ((0, 3), (7, 10)), id="across two"),
+        pytest.param(((0, 10),), ((3, 5),), ((0, 3), (5, 10)), id="a cut from the middle"),
+        pytest.param(((0, 10),), ((0, 2), (8, 12)), ((2, 8),), id="cuts from both ends"),
+        pytest.param(((0, 4), (6, 10)), ((3, 7),), ((0, 3), (7, 10)), id="a cut from two intervals"),
         pytest.param(((0, 4),), ((0, 4),), (), id="all"),
         pytest.param(((0, 4),), (), ((0, 4),), id="nothing"),
     ],
 )
-def test_subtract_ranges(ranges: Any, taken: Any, left: Any) -> None:
+def test_taken_ranges_are_subtracted(ranges: Any, taken: Any, left: Any) -> None:
     assert subtract_ranges(ranges, taken) == left

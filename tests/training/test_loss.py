@@ -169,15 +169,15 @@ def test_every_kind_of_error_increases_the_loss() -> None:
         "beside the emitter": best._replace(x=best.x + 0.2),
         "at another height": best._replace(z=best.z + 0.2),
         "too bright": best._replace(photons=best.photons + 0.2),
-        "too sure": best._replace(x=best.x + 0.2, x_sig=best.x_sig * 0.2),
-        "too unsure": best._replace(x_sig=best.x_sig * 5),
+        "sigma too small": best._replace(x=best.x + 0.2, x_sig=best.x_sig * 0.2),
+        "sigma too large": best._replace(x_sig=best.x_sig * 5),
         "another background": best._replace(bg=best.bg + 0.1),
     }
     for name, maps in worse.items():
         assert decode_loss(maps, truth).total.item() > lowest + 0.1, name
 
 
-def test_a_detection_in_an_empty_frame_is_punished() -> None:
+def test_a_detection_in_an_empty_frame_increases_the_loss() -> None:
     dark = perfect(2.2, 3.1)._replace(logit=torch.full((1, HEIGHT, WIDTH), -LOGIT_LIMIT))
     nothing = targets([], 1)
     assert decode_loss(perfect(2.2, 3.1), nothing).count > decode_loss(dark, nothing).count + 1
