@@ -1,4 +1,4 @@
-"""Maps of a camera from every format that people have them in; one derivation of what to train with."""
+"""Camera maps are read from every supported file format, and reduced to the camera that training simulates."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +53,7 @@ def matlab_5_struct(path: Path) -> str:
 
 
 def matlab_73(path: Path) -> str:
-    """HDF5 behind a block of 512 bytes, axes in the other order."""
+    """Write a MATLAB 7.3 file: HDF5 after a user block of 512 bytes, with reversed axes."""
     with h5py.File(path.with_suffix(".mat"), "w", userblock_size=512) as file:
         for name, values in (("cal/gain", GAIN), ("cal/offset", 0 * GAIN)):
             file.create_dataset(name, data=values.T).attrs["MATLAB_class"] = np.bytes_("double")
@@ -68,7 +68,7 @@ WRITERS = [npy, npz, npz_of_several, npz_by_name, tiff, matlab_5, matlab_5_struc
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
-def test_a_map_is_read(write: Callable[[Path], str], tmp_path: Path) -> None:
+def test_maps_are_read_from_every_format(write: Callable[[Path], str], tmp_path: Path) -> None:
     camera = CAMERA.replace(gain_adu_per_e=write(tmp_path / "gain"))
     np.testing.assert_array_equal(camera.read_values(SIZE)["gain_adu_per_e"], GAIN)
     relative = camera.replace(gain_adu_per_e=str(Path(camera.gain_adu_per_e).name))
@@ -103,23 +103,23 @@ BAD: dict[str, tuple[Callable[[Path], str], str]] = {
     "damaged tiff": (lambda path: damaged(path, ".tif"), "cannot be read"),
     "damaged mat": (lambda path: damaged(path, ".mat"), "cannot be read"),
     "damaged mat v7.3": (lambda path: damaged(path, ".mat", bytes(512) + b"\x89HDF\r\n\x1a\n"), "cannot be read"),
-    "absent": (lambda path: f"{path}.tif", r"cannot be read .*gain\.tif"),
-    "of another type": (lambda path: damaged(path, ".xlsx"), r"unknown type '\.xlsx'; give a number, or a \.npy"),
+    "missing file": (lambda path: f"{path}.tif", r"cannot be read .*gain\.tif"),
+    "unknown file type": (lambda path: damaged(path, ".xlsx"), r"unknown type '\.xlsx'; give a number, or a \.npy"),
     "several arrays": (several, r"arrays one, two, expected one array.*gain\.npz::one"),
     "no such array": (lambda path: several(path) + "::three", "arrays one, two, not 'three'"),
     "a stack": (stack, r"shape \(3, 6, 9\), expected rows and columns"),
-    "words": (no_numbers, "no numbers"),
+    "text instead of numbers": (no_numbers, "no numbers"),
 }
 
 
 @pytest.mark.parametrize(("write", "words"), BAD.values(), ids=BAD.keys())
-def test_what_is_no_map_is_refused(write: Callable[[Path], str], words: str, tmp_path: Path) -> None:
+def test_files_without_a_valid_map_are_refused(write: Callable[[Path], str], words: str, tmp_path: Path) -> None:
     camera = CAMERA.replace(gain_adu_per_e=write(tmp_path / "gain"))
     with pytest.raises(ConfigError, match=rf"^camera\.gain_adu_per_e: map .*{words}"):
         camera.read_values(SIZE)
 
 
-def test_the_array_that_is_advised_is_read(tmp_path: Path) -> None:
+def test_the_array_suggested_by_the_error_can_be_read(tmp_path: Path) -> None:
     camera = CAMERA.replace(gain_adu_per_e=several(tmp_path / "gain"))
     with pytest.raises(ConfigError) as caught:
         camera.read_values(SIZE)
@@ -127,14 +127,14 @@ def test_the_array_that_is_advised_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(CAMERA.replace(gain_adu_per_e=advised).read_values(SIZE)["gain_adu_per_e"], GAIN)
 
 
-def test_impossible_numbers_are_refused_when_they_are_read() -> None:
+def test_impossible_numbers_are_refused_by_the_configuration() -> None:
     for name, value, words in (("gain_adu_per_e", 0.0, "positive gain"), ("variance_adu2", -1.0, "never below 0")):
         with pytest.raises(ConfigError, match=words):
             CAMERA.replace(**{name: value})
 
 
 def maps_with_broken_pixels(folder: Path) -> ScmosCamera:
-    """96 x 96 pixels, 11 of which hold what a broken pixel holds."""
+    """Return a camera of 96 x 96 pixels whose maps have outliers at 11 broken pixels."""
     random, size = np.random.default_rng(1), (96, 96)
     maps = {
         "offset_adu": random.normal(100, 3, size),
@@ -148,7 +148,7 @@ def maps_with_broken_pixels(folder: Path) -> ScmosCamera:
     return ScmosCamera(**{name: str(folder / f"{name}.npy") for name in maps}, quantum_efficiency=0.8)
 
 
-def test_broken_pixels_do_not_spoil_the_camera_to_train_with(tmp_path: Path) -> None:
+def test_broken_pixels_do_not_bias_the_training_camera(tmp_path: Path) -> None:
     chip = maps_with_broken_pixels(tmp_path).for_training()
     assert isinstance(chip, ScmosChip)
     assert (chip.offset_adu, chip.offset_sd_adu) == (pytest.approx(100, abs=0.1), pytest.approx(3, rel=0.05))
@@ -161,7 +161,7 @@ def test_broken_pixels_do_not_spoil_the_camera_to_train_with(tmp_path: Path) -> 
     assert chip.quantum_efficiency == 0.8
 
 
-def test_a_value_that_all_pixels_share_stays_what_it_is(tmp_path: Path) -> None:
+def test_a_value_shared_by_all_pixels_is_kept_exactly(tmp_path: Path) -> None:
     np.save(tmp_path / "variance.npy", np.random.default_rng(0).uniform(3, 5, (20, 20)))
     camera = ScmosCamera(offset_adu=100.123, gain_adu_per_e=2.0987, variance_adu2=str(tmp_path / "variance.npy"))
     chip = camera.for_training((20, 20))

@@ -1,4 +1,4 @@
-"""The door through which configuration comes in."""
+"""Configuration is read from YAML, validated and written back unchanged."""
 
 import inspect
 from importlib import resources
@@ -160,7 +160,7 @@ EVERY = [
 ]
 
 
-def test_every_kind_of_configuration_is_in_the_list() -> None:
+def test_every_configuration_class_is_in_the_list_of_examples() -> None:
     def below(kind: type[Config]) -> set[type[Config]]:
         return {kind}.union(*(below(child) for child in kind.__subclasses__()))
 
@@ -186,7 +186,7 @@ def test_comments_change_no_value(config: Config, tmp_path: Path) -> None:
     assert path.read_text().startswith("# first\n# second\n")
 
 
-def test_comments_are_those_of_the_code() -> None:
+def test_yaml_comments_come_from_the_field_docstrings() -> None:
     lines = commented_yaml(TRAINING).splitlines()
     assert lines[lines.index("    photons_mean: 2000.0") - 1] == (
         "    # Mean photon flux of an emitter at full excitation, photons per frame."
@@ -198,8 +198,8 @@ def test_comments_are_those_of_the_code() -> None:
     )
 
 
-def test_what_may_be_meant() -> None:
-    """Near the refusals, and legitimate."""
+def test_unusual_but_valid_training_configurations_are_accepted() -> None:
+    """Each change is close to one that is refused, but valid."""
     for changes in (
         {"simulation__emitters__photons_sd": 2000.0},
         {"simulation__background": {"low": 0.0, "high": 0.0}},
@@ -212,12 +212,12 @@ def test_what_may_be_meant() -> None:
         assert parse(TrainingConfig, change(TRAINING, **changes), source="x").steps == 100
 
 
-def test_frozen() -> None:
+def test_configuration_is_immutable() -> None:
     with pytest.raises(Exception, match="frozen"):
         PIXEL.x_nm = 1.0
 
 
-def test_replace_makes_another_one_and_validates_it() -> None:
+def test_replace_returns_a_validated_copy() -> None:
     other = TRAINING.replace(steps=200)
     assert (other.steps, TRAINING.steps) == (200, 100)
     assert other.simulation == TRAINING.simulation
@@ -229,7 +229,7 @@ def test_replace_makes_another_one_and_validates_it() -> None:
 
 
 def change(config: Config, **changes: Any) -> dict[str, Any]:
-    """Plain values of a configuration with some changed; a dot in a name is ``__``."""
+    """Return the plain values of a configuration with changes; ``__`` separates the levels of a nested name."""
     data = config.to_dict()
     for name, value in changes.items():
         *parents, last = name.split("__")
@@ -245,19 +245,22 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
     [
         pytest.param(PixelSize, {"x_nm": 1, "y_nn": 2}, ["unknown key 'y_nn'", "did you mean 'y_nm'"], id="misspelt"),
         pytest.param(
-            RunConfig, {"compute": {"tilepx": 4}}, ["'compute.tilepx'", "did you mean 'tile_px'"], id="misspelt inside"
+            RunConfig,
+            {"compute": {"tilepx": 4}},
+            ["'compute.tilepx'", "did you mean 'tile_px'"],
+            id="misspelt in a section",
         ),
         pytest.param(
             RunConfig, {"tile_px": 4}, ["unknown key 'tile_px'", "did you mean 'tile_px'"], id="in the wrong place"
         ),
-        pytest.param(PixelSize, {"x_nm": 1, "y_nm": 2, "zzz": 3}, ["unknown key 'zzz'"], id="like nothing known"),
+        pytest.param(PixelSize, {"x_nm": 1, "y_nm": 2, "zzz": 3}, ["unknown key 'zzz'"], id="resembles no known key"),
         pytest.param(PixelSize, {"x_nm": 104.0}, ["y_nm", "required"], id="missing"),
         pytest.param(PixelSize, {"x_nm": 0, "y_nm": 1}, ["x_nm", "greater than 0", "found 0"], id="zero pixel"),
         pytest.param(PixelSize, {"x_nm": float("nan"), "y_nm": 1}, ["x_nm", "finite"], id="not a number"),
         pytest.param(PixelSize, {"x_nm": "wide", "y_nm": 1}, ["x_nm", "found 'wide'"], id="text"),
         pytest.param(Geometry, change(GEOMETRY, angle_deg=131.8), ["angle_deg", "found 131.8"], id="angle"),
         pytest.param(Geometry, change(GEOMETRY, scan_direction=0), ["scan_direction", "found 0"], id="direction"),
-        pytest.param(EmitterConfig, change(EMITTERS, z_range_nm=[500, -500]), ["500 to -500"], id="z upside down"),
+        pytest.param(EmitterConfig, change(EMITTERS, z_range_nm=[500, -500]), ["500 to -500"], id="z range reversed"),
         pytest.param(
             EmitterConfig, change(EMITTERS, z_render_nm=[-400, 400]), ["must include z_range_nm"], id="z not rendered"
         ),
@@ -277,7 +280,7 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
             TrainingConfig,
             change(TRAINING, simulation__emitters__photons_mean=40.0),
             ["photons_mean (40) is below photons_min (50)", "lower photons_min"],
-            id="all too dim",
+            id="mean photons below the minimum",
         ),
         pytest.param(
             TrainingConfig,
@@ -289,7 +292,7 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
             TrainingConfig,
             change(TRAINING, simulation__psf={"kind": "gaussian", "sigma_nm": 130.0}),
             ["the same at every z", "predict_z"],
-            id="z of a round spot",
+            id="z of a PSF that is the same at every z",
         ),
         pytest.param(
             TrainingConfig,
@@ -320,7 +323,9 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_refusals(kind: type[Config], data: dict[str, Any], words: list[str]) -> None:
+def test_invalid_configuration_is_refused_in_one_short_sentence(
+    kind: type[Config], data: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(kind, data, source="run.yaml")
     message = str(caught.value)
@@ -339,26 +344,26 @@ def test_refusals(kind: type[Config], data: dict[str, Any], words: list[str]) ->
         pytest.param("", "holds NoneType, expected a mapping", id="empty"),
     ],
 )
-def test_files_that_hold_no_configuration(tmp_path: Path, text: str, words: str) -> None:
+def test_files_without_a_mapping_are_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "pixel.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):
         load(PixelSize, path)
 
 
-def test_an_absent_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.yaml"):
         load(PixelSize, tmp_path / "absent.yaml")
 
 
-def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
+def test_yaml_cannot_construct_python_objects(tmp_path: Path) -> None:
     path = tmp_path / "pixel.yaml"
     path.write_text("x_nm: !!python/object/apply:os.getpid []\ny_nm: 1")
     with pytest.raises(ConfigError, match="is not YAML"):
         load(PixelSize, path)
 
 
-def test_map_paths_belong_to_the_folder_of_the_configuration(tmp_path: Path) -> None:
+def test_relative_map_paths_start_at_the_folder_of_the_configuration(tmp_path: Path) -> None:
     camera = ScmosCamera(offset_adu="maps/offset.npy", gain_adu_per_e=2.1, variance_adu2="/absolute/variance.npy")
     resolved = camera.resolve(tmp_path)
     assert resolved.offset_adu == str((tmp_path / "maps" / "offset.npy").resolve())
@@ -371,7 +376,7 @@ def packaged(name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["lls-paint", "storm-2d"])
-def test_the_models_that_come_along_can_be_repeated(name: str) -> None:
+def test_training_configurations_of_shipped_models_are_valid(name: str) -> None:
     config = load(TrainingConfig, packaged(f"{name}.yaml"))
     assert config.name == name
     geometry = config.simulation.geometry
@@ -381,7 +386,7 @@ def test_the_models_that_come_along_can_be_repeated(name: str) -> None:
         assert config.network.shift_axis == geometry.propagation_axis
 
 
-def test_the_movie_of_the_demo_fits_its_model() -> None:
+def test_the_demo_movie_matches_its_model() -> None:
     movie = load(MovieConfig, packaged("demo-movie.yaml")).simulation
     model = load(TrainingConfig, packaged("lls-paint.yaml")).simulation
     assert (movie.psf, movie.pixel_size, movie.geometry) == (model.psf, model.pixel_size, model.geometry)

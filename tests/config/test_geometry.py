@@ -1,4 +1,4 @@
-"""Stage and objective scans against the formulas of the design and against a moving microscope."""
+"""Scan geometry agrees with its formulas and with a simulated scan, for stage and objective scans."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ def objective(direction: int = 1) -> Geometry:
     return Geometry.model_validate({"motion": "objective", "stage_step_nm": 250.0, "scan_direction": direction})
 
 
-def test_plane_shift_of_the_paint_data() -> None:
+def test_plane_shift_of_the_paint_dataset() -> None:
     assert stage().plane_shift_px(PIXEL) == pytest.approx(3.27, abs=0.005)
     assert stage().whole_shift_px(PIXEL) == 3
     assert stage("x", -1).whole_shift_px(PIXEL) == -3
@@ -42,7 +42,7 @@ def test_plane_shift_of_the_paint_data() -> None:
 
 
 @pytest.mark.parametrize(("axis", "direction"), SCANS)
-def test_sample_positions_are_those_of_the_design(axis: str, direction: int) -> None:
+def test_deskewed_and_sample_coordinates_follow_the_formulas(axis: str, direction: int) -> None:
     random = np.random.default_rng(0)
     x, y, z = random.uniform(-5e4, 5e4, (3, 50))
     k = random.integers(0, 150, 50)
@@ -64,7 +64,7 @@ def test_sample_positions_are_those_of_the_design(axis: str, direction: int) -> 
 
 
 @pytest.mark.parametrize(("axis", "direction"), SCANS)
-def test_sample_is_the_deskewed_frame_turned_by_the_angle(axis: str, direction: int) -> None:
+def test_sample_coordinates_are_deskewed_coordinates_rotated_by_the_angle(axis: str, direction: int) -> None:
     random = np.random.default_rng(1)
     x, y, z = random.uniform(-5e4, 5e4, (3, 50))
     k = random.integers(0, 150, 50)
@@ -76,13 +76,13 @@ def test_sample_is_the_deskewed_frame_turned_by_the_angle(axis: str, direction: 
 
 
 @pytest.mark.parametrize(("axis", "direction"), SCANS)
-def test_a_bead_on_a_moving_stage(axis: str, direction: int) -> None:
-    """The sample moves against the scan; the camera sees a tilted plane through it. All planes give one position."""
+def test_a_bead_has_one_sample_position_in_all_planes_of_a_stage_scan(axis: str, direction: int) -> None:
+    """The stage moves the bead against the scan direction, and each plane cuts it at the sheet's angle."""
     c, s = math.cos(math.radians(ANGLE)), math.sin(math.radians(ANGLE))
-    travel, height, across = 12_345.0, 678.0, 2_222.0  # of the bead at rest, along the coverslip and above it
+    travel, height, across = 12_345.0, 678.0, 2_222.0  # the bead: along the scan, height, across
     k = np.arange(-20, 20)
-    beneath = travel - k * direction * STEP  # of the bead, from the objective
-    along, z = beneath * c - height * s, beneath * s + height * c  # on the tilted camera
+    beneath = travel - k * direction * STEP  # the bead's distance from the objective along the scan, in each plane
+    along, z = beneath * c - height * s, beneath * s + height * c  # camera coordinates of the bead
     fixed = np.full(len(k), across)
     x, y = (along, fixed) if axis == "x" else (fixed, along)
 
@@ -97,21 +97,21 @@ def test_a_bead_on_a_moving_stage(axis: str, direction: int) -> None:
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-def test_objective_scan_moves_the_focus_only(direction: int) -> None:
+def test_an_objective_scan_shifts_z_only(direction: int) -> None:
     x, y, z, k = np.array([1.0]), np.array([2.0]), np.array([3.0]), 4
     expected = (1.0, 2.0, 3.0 + 4 * 250.0 * direction)
     for positions in (objective(direction).to_sample(x, y, z, k), objective(direction).to_deskewed(x, y, z, k)):
         assert tuple(float(value[0]) for value in positions) == expected
 
 
-def test_a_right_angle_is_an_objective_scan() -> None:
-    """A stage that travels across the sheet: no shift, the whole step along z."""
+def test_a_stage_scan_at_a_right_angle_equals_an_objective_scan() -> None:
+    """A stage that moves perpendicular to the sheet shifts planes along z only, by the whole step."""
     right = Geometry(motion="stage", stage_step_nm=250.0, angle_deg=90.0)
     assert right.plane_shift_px(PIXEL) == pytest.approx(0.0, abs=1e-12)
     assert right.axial_step_nm == 250.0
 
 
-def test_the_geometry_in_words() -> None:
+def test_geometry_describes_itself_in_words() -> None:
     assert stage("x", -1).describe(PIXEL) == (
         "stage scan at 31.8 deg, plane-to-plane shift = -3.27 px along x and -211 nm along z"
     )
@@ -119,7 +119,7 @@ def test_the_geometry_in_words() -> None:
 
 
 @pytest.mark.parametrize("geometry", [stage("x"), stage("y", -1), objective()], ids=["along x", "along y", "objective"])
-def test_a_displacement_of_the_sample_is_one_within_each_plane(geometry: Geometry) -> None:
+def test_raw_displacement_moves_sample_coordinates_as_requested(geometry: Geometry) -> None:
     random = np.random.default_rng(1)
     x, y, z = random.uniform(-5e3, 5e3, (3, 50))
     plane, moved = random.integers(0, 150, 50), random.uniform(-300, 300, (3, 50))

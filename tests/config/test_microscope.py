@@ -1,4 +1,4 @@
-"""A microscope enters a training base in one way, whoever asks for it."""
+"""Known microscope parameters replace those of a training base in the same way for every caller."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ CAMERA = EmccdCamera(baseline_adu=100.0, e_per_adu=5.0, em_gain=300.0, read_sigm
 
 
 def light_base() -> TrainingConfig:
-    """A valid base whose features are two pixels wide."""
+    """Return a valid base of the light variant, whose plane shift must be a multiple of two pixels."""
     base = load(TrainingConfig, find_config("lls-paint"))
     geometry = base.simulation.geometry
     assert geometry is not None
@@ -40,7 +40,7 @@ def light_base() -> TrainingConfig:
 
 
 @pytest.mark.parametrize("name", ["lls-paint", "storm-2d", "astigmatism"])
-def test_what_is_not_known_stays(name: str) -> None:
+def test_unknown_parameters_keep_the_values_of_the_base(name: str) -> None:
     base = load(TrainingConfig, find_config(name))
     assert with_microscope(base) == base
 
@@ -48,8 +48,8 @@ def test_what_is_not_known_stays(name: str) -> None:
 @pytest.mark.parametrize(
     ("base", "shift_px"), [(load(TrainingConfig, find_config("lls-paint")), -3), (light_base(), -2)]
 )
-def test_what_is_known_replaces_that_of_the_base(base: TrainingConfig, shift_px: int) -> None:
-    """The shift is -2.95 pixels, which is nearer to -2 than to -4."""
+def test_known_parameters_replace_the_values_of_the_base(base: TrainingConfig, shift_px: int) -> None:
+    """The shift of -2.95 pixels rounds to -3, or to -2 where it must be even."""
     made = with_microscope(base, camera=CAMERA, pixel_size=PIXEL, geometry=SWEEP)
     s = made.simulation
     assert (s.camera, s.pixel_size, s.geometry, s.psf) == (CAMERA, PIXEL, SWEEP, base.simulation.psf)
@@ -66,14 +66,14 @@ def source(tmp_path: Path) -> FrameSource:
     return open_source(tmp_path / "movie.zarr")
 
 
-def test_an_estimate_takes_a_light_base(source: FrameSource) -> None:
+def test_an_estimate_accepts_a_base_of_the_light_variant(source: FrameSource) -> None:
     known, camera, _ = fill_in(source, light_base(), camera=CAMERA, pixel_size=PIXEL, geometry=SWEEP, psf=None)
     assert camera == CAMERA
     assert (known.network.variant, known.network.shift_px, known.network.shift_axis) == ("light", -2, "y")
 
 
 def test_an_estimate_and_a_preset_train_for_the_same_camera(source: FrameSource, tmp_path: Path) -> None:
-    """Also where 11 pixels of the maps are broken."""
+    """The simulated camera, too, is the same, even though 11 pixels of its offset map are broken."""
     random = np.random.default_rng(1)
     offset = random.normal(100, 3, (96, 96))
     offset.ravel()[random.choice(96 * 96, 11, replace=False)] = 3000.0
@@ -95,7 +95,7 @@ def test_an_estimate_and_a_preset_train_for_the_same_camera(source: FrameSource,
     [(0.1, "0.1 um is 100 nm: give 100"), (0.65, "0.65 um is 650 nm: give 650"), (1.04e-7, "m is 104 nm: give 104")],
 )
 def test_pixels_in_another_unit_are_refused(size: float, words: str, tmp_path: Path) -> None:
-    """When the configuration is read; the number that is advised is accepted."""
+    """Whoever reads a pixel size refuses micrometres and metres, and accepts the number that the error suggests."""
     told = rf"x_nm is {size:g}, expected nm, 3 or more .*{words}"
     path = tmp_path / "run.yaml"
     path.write_text(f"pixel_size: {{x_nm: {size}, y_nm: {size}}}")

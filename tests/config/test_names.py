@@ -1,4 +1,4 @@
-"""Names that files are named by are refused when they are read, before anything long is done."""
+"""Names that become file names are validated when the configuration is read, before any long computation."""
 
 import pytest
 
@@ -12,11 +12,11 @@ OTHERS = (".hidden", "-rf", "end.", " a", "a ", "NUL", "com1.x", "n" * 200)
 
 
 @pytest.mark.parametrize("name", SEPARATORS + OTHERS)
-def test_name_that_no_file_can_have(name: str) -> None:
+def test_names_that_are_invalid_file_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"name: .*(named by it|characters)"):
         change(as_config(TrainingConfig, "lls-paint"), {"name": name}, source="--set")
 
 
 @pytest.mark.parametrize("name", ["cell-3", "Zelle 3", "größe", "a.b", "console"])
-def test_name_that_files_can_have(name: str) -> None:
+def test_names_that_are_valid_file_names_are_accepted(name: str) -> None:
     assert change(as_config(TrainingConfig, "lls-paint"), {"name": name}, source="--set").name == name

@@ -1,4 +1,4 @@
-"""Tables of a structure that drifts by a known curve."""
+"""Simulated tables of a structure that drifts by a known curve."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,23 +24,23 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Made:
-    """A table and the drift in it."""
+    """Simulated table and its true drift."""
 
     path: Path
     drift_V3: Floats
-    """In sample coordinates where there is a geometry, mean zero."""
+    """True drift of each volume with mean zero, nm; in sample coordinates if there is a geometry."""
 
     def volumes(self) -> Any:
-        """(N,) volume of each row."""
+        """Return the volume of each row, (N,)."""
         return pq.read_table(self.path, columns=["volume"])["volume"].to_numpy().astype(np.int64)
 
     def errors(self, shift_V3: Floats) -> Floats:
-        """Root mean square over volumes of what a curve misses, ``(3,)`` nm."""
+        """Return the root mean square error of a curve over all volumes, ``(3,)`` nm."""
         return np.asarray(np.sqrt(np.mean((shift_V3 - self.drift_V3) ** 2, axis=0)))
 
 
 def wandering(num_volumes: int, *, jump_nm: float = 0.0, amplitude_nm: float = 300.0) -> Floats:
-    """A smooth drift in three axes, and a jump after 37 % of the time."""
+    """Return a smooth drift along three axes, with a jump after 37 % of the time."""
     t = np.arange(num_volumes)[:, None] / num_volumes
     smooth = np.concatenate(
         [t + 0.25 * np.sin(2 * np.pi * 1.3 * t), 0.2 * np.cos(2 * np.pi * 2.1 * t) - 0.7 * t**2, 0.5 * np.sin(4 * t)],
@@ -50,7 +50,7 @@ def wandering(num_volumes: int, *, jump_nm: float = 0.0, amplitude_nm: float = 3
 
 
 def binding_sites(count: int, random: np.random.Generator, *, planes: int) -> Floats:
-    """Sites ``(count, 3)`` on a cell's membrane and filaments, in sample coordinates of x, y, z."""
+    """Return sites ``(count, 3)`` on a cell's membrane and filaments, in sample coordinates x, y, z."""
     cell = Cell(
         radii_nm=(5000.0, 5000.0, 1200.0),
         membrane_share=0.2,
@@ -63,7 +63,7 @@ def binding_sites(count: int, random: np.random.Generator, *, planes: int) -> Fl
 
 
 def write_rows(path: Path, columns: dict[str, Any], *, geometry: Geometry | None, planes: int) -> Path:
-    """A table in canonical order."""
+    """Write rows as a table in canonical order."""
     order = np.lexsort([columns[name] for name in ("x_nm", "y_nm", "plane", "volume")])
     columns = {name: np.asarray(values)[order] for name, values in columns.items()}
     columns = {"photons": np.full(len(order), 1000.0), "bg": np.full(len(order), 20.0), **columns}
@@ -86,7 +86,7 @@ def sigma_columns(count: int, sigma_nm: tuple[float, ...] = SIGMA_NM) -> dict[st
 
 
 def write_movie(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0, flat: bool = False) -> Made:
-    """A movie of planes one by one: raw coordinates; ``flat``: z is 0, as in two dimensions."""
+    """Write a movie in camera coordinates with random rows; ``flat`` sets z to 0, as in two dimensions."""
     random = np.random.default_rng(seed)
     volume = random.integers(0, len(drift_V3), num_rows)
     volume[:2] = 0, len(drift_V3) - 1
@@ -101,14 +101,14 @@ def write_movie(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0, f
 
 
 def write_some(path: Path, volume: Any, drift_V3: Floats, *, seed: int = 0, flat: bool = False) -> Made:
-    """A movie with one row in each of these volumes, precise to `SIGMA_NM`."""
+    """Write a movie with one row at a random site for each given volume, precise to `SIGMA_NM`."""
     random = np.random.default_rng(seed)
     volume = np.asarray(volume, dtype=np.int64)
     return write_at(path, volume, binding_sites(len(volume), random, planes=1), drift_V3, seed=seed, flat=flat)
 
 
 def write_at(path: Path, volume: Any, place_N3: Floats, drift_V3: Floats, *, seed: int = 0, flat: bool = False) -> Made:
-    """A movie with rows at these places of the sample, moved by the drift of their volume."""
+    """Write a movie with rows at the given places, moved by the drift of their volumes."""
     random = np.random.default_rng(seed + 1000)
     position = place_N3 + drift_V3[volume] + random.standard_normal(place_N3.shape) * np.array(SIGMA_NM)
     if flat:
@@ -120,8 +120,8 @@ def write_at(path: Path, volume: Any, place_N3: Floats, drift_V3: Floats, *, see
 
 
 def place_in_sweep(sample_N3: Floats, random: np.random.Generator) -> dict[str, Any]:
-    """Raw columns of positions in the sample, each in a plane whose focus is near."""
-    away = GEOMETRY.raw_displacement(*sample_N3.T)  # deskewed: linear, so that plane 0 tells all
+    """Return camera coordinates of sample positions, each in a plane whose focus is near."""
+    away = GEOMETRY.raw_displacement(*sample_N3.T)  # deskewing is linear, so that plane 0 suffices
     plane = np.rint((away.z_nm + random.uniform(-400, 400, len(sample_N3))) / GEOMETRY.axial_step_nm)
     plane = np.clip(plane, 0, PLANES - 1).astype(np.int64)
     return {
@@ -133,7 +133,7 @@ def place_in_sweep(sample_N3: Floats, random: np.random.Generator) -> dict[str, 
 
 
 def write_sweeps(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0) -> Made:
-    """Volumes of a stage scan: the sample moves, errors are those of raw coordinates."""
+    """Write volumes of a stage scan: drift moves the sample, and errors are independent in camera coordinates."""
     random = np.random.default_rng(seed)
     volume = random.integers(0, len(drift_V3), num_rows)
     volume[:2] = 0, len(drift_V3) - 1
@@ -147,7 +147,7 @@ def write_sweeps(path: Path, num_rows: int, drift_V3: Floats, *, seed: int = 0) 
 def write_beads(
     path: Path, drift_V3: Floats, *, geometry: Geometry | None, share: float = 0.95, num_molecules: int = 2000
 ) -> tuple[Made, Floats]:
-    """Three beads that are seen in most volumes, in several planes of a sweep, among molecules; and their places."""
+    """Write three beads, visible in most volumes and several planes, among molecules; return also their places."""
     random = np.random.default_rng(5)
     num_volumes = len(drift_V3)
     middle = binding_sites(1000, random, planes=PLANES).mean(axis=0)
@@ -175,7 +175,7 @@ def write_beads(
 
 
 def walking_bead(path: Path) -> Path:
-    """A bead that walks, alone among molecules at rest, in 200 frames."""
+    """Write 200 frames of a single bead that moves randomly among molecules at rest."""
     random, num_volumes = np.random.default_rng(0), 200
     walk = np.cumsum(random.normal(0, 10, (num_volumes, 3)), axis=0)
     place = binding_sites(6000, random, planes=1)
@@ -189,5 +189,5 @@ def walking_bead(path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_sweeps(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Sweeps for what does not depend on how well the drift is known."""
+    """Write a small table of sweeps for tests that need no accurate drift."""
     return write_sweeps(tmp_path_factory.mktemp("sweeps") / "sweeps.parquet", 3000, wandering(50))

@@ -1,4 +1,4 @@
-"""Curves whose ends are not those of the table, csv curves, and curves that were applied before."""
+"""Applying curves that cover a part of the table, csv curves, and curves that were already applied."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def part_of(made: Made, first: int, last: int) -> DriftCurve:
 
 
 @pytest.mark.parametrize(("first", "last"), [(2, 57), (0, 40), (30, 59), (0, 59)])
-def test_rows_beyond_the_ends_move_as_those_at_the_ends(first: int, last: int, movie: Made, tmp_path: Path) -> None:
+def test_rows_beyond_the_curve_get_its_first_or_last_shift(first: int, last: int, movie: Made, tmp_path: Path) -> None:
     curve, out = part_of(movie, first, last), tmp_path / "out.parquet"
     correct_table(movie.path, curve, out)
     volume = movie.volumes()
@@ -54,7 +54,9 @@ def test_rows_beyond_the_ends_move_as_those_at_the_ends(first: int, last: int, m
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("when", ["volume", "frame"])
 @pytest.mark.parametrize("with_z", [True, False])
-def test_csv_curves(separator: str, when: str, with_z: bool, movie: Made, tmp_path: Path) -> None:
+def test_csv_curves_of_volumes_or_frames_are_read_and_applied(
+    separator: str, when: str, with_z: bool, movie: Made, tmp_path: Path
+) -> None:
     names = [when, "dx_nm", "dy_nm", *(["dz_nm"] if with_z else [])]
     rows = np.column_stack([np.arange(FRAMES), movie.drift_V3])[:, : len(names)]
     path = tmp_path / "curve.csv"
@@ -66,7 +68,7 @@ def test_csv_curves(separator: str, when: str, with_z: bool, movie: Made, tmp_pa
     assert done.benefit.verdict == "better"
 
 
-def test_frames_of_a_volume_are_averaged(tmp_path: Path) -> None:
+def test_a_curve_of_frames_is_averaged_over_volumes(tmp_path: Path) -> None:
     frames = np.column_stack([np.arange(40), np.arange(40.0), np.zeros(40)])
     np.savetxt(tmp_path / "c.csv", frames, delimiter=",", header="frame,dx_nm,dy_nm", comments="")
     curve = read_curve(tmp_path / "c.csv", coords="raw", planes_per_volume=20)
@@ -93,8 +95,8 @@ def test_bad_csv_curves_are_refused(text: str, says: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("as_csv", [False, True])
-def test_a_curve_is_applied_once(as_csv: bool, movie: Made, tmp_path: Path) -> None:
-    """However it is written, and whatever its zero is; after it was taken out it can be applied again."""
+def test_a_curve_is_not_applied_twice(as_csv: bool, movie: Made, tmp_path: Path) -> None:
+    """It is recognized as csv, and with another zero; once it is undone it can be applied again."""
     curve, one = part_of(movie, 0, FRAMES - 1), tmp_path / "one.parquet"
     path = write_curve(tmp_path / "curve.parquet", curve)
     correct_drift(movie.path, apply=path, out=one)
@@ -109,7 +111,7 @@ def test_a_curve_is_applied_once(as_csv: bool, movie: Made, tmp_path: Path) -> N
     assert correct_drift(tmp_path / "back.parquet", apply=path, out=tmp_path / "again.parquet").rows == 2000
 
 
-def test_another_curve_is_no_repetition(movie: Made, tmp_path: Path) -> None:
+def test_another_curve_can_be_applied_afterwards(movie: Made, tmp_path: Path) -> None:
     correct_table(movie.path, part_of(movie, 0, FRAMES - 1), tmp_path / "one.parquet")
     other = make_curve(0, wandering(FRAMES) * 0.1, np.ones((FRAMES, 3)), coords="raw", method="given", details={})
     assert correct_table(tmp_path / "one.parquet", other, tmp_path / "two.parquet") == 2000

@@ -1,4 +1,4 @@
-"""Whether a correction helps is told by rows that it was not made from."""
+"""Whether a correction helps is judged by rows that were not used to estimate it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.mark.parametrize("method", ["given", "rcc"])
-def test_drift_that_is_taken_off_helps(method: str, moved: Made) -> None:
+def test_removing_the_true_drift_helps(method: str, moved: Made) -> None:
     curve = make_curve(0, moved.drift_V3, np.ones((FRAMES, 3)), coords="raw", method=method, details={})
     found = judge_drift(moved.path, curve)
     assert found.verdict == "better"
@@ -39,7 +39,7 @@ def test_drift_that_is_taken_off_helps(method: str, moved: Made) -> None:
     assert "it helps" in found.words()
 
 
-def test_drift_that_is_not_there_makes_it_worse(still: Made) -> None:
+def test_correcting_a_table_at_rest_makes_it_worse(still: Made) -> None:
     wrong = make_curve(0, wandering(FRAMES), np.ones((FRAMES, 3)), coords="raw", method="given", details={})
     found = judge_drift(still.path, wrong)
     assert found.verdict == "worse"
@@ -48,20 +48,20 @@ def test_drift_that_is_not_there_makes_it_worse(still: Made) -> None:
     assert "worse" in found.words()
 
 
-def test_nothing_to_correct_is_no_gain(still: Made) -> None:
-    """The drift of one half, judged by the other: not by the rows that made it."""
+def test_correcting_negligible_drift_is_no_gain(still: Made) -> None:
+    """The drift of one half of the rows is judged by the other half."""
     found = judge_drift(still.path, replace(estimate_drift(still.path)))
     assert found.verdict in ("no difference", "worse")
 
 
-def test_too_few_rows_are_not_told(tmp_path: Path) -> None:
+def test_too_few_rows_give_no_verdict(tmp_path: Path) -> None:
     few = write_movie(tmp_path / "t.parquet", 20, np.zeros((20, 3)))
     flat = make_curve(0, np.zeros((20, 3)), np.ones((20, 3)), coords="raw", method="given", details={})
     assert judge_drift(few.path, flat).verdict == "not told"
 
 
-def test_a_correction_that_makes_it_worse_is_written_by_force_only(tmp_path: Path) -> None:
-    """A bead that walks, alone among molecules at rest: its drift is not theirs."""
+def test_a_correction_that_makes_the_table_worse_is_written_by_force_only(tmp_path: Path) -> None:
+    """A single moving bead among molecules at rest gives a drift that does not apply to the molecules."""
     made = walking_bead(tmp_path / "t.parquet")
     out = tmp_path / "out.parquet"
     with pytest.raises(TableError, match=r"makes the table worse.*--force"):
@@ -75,8 +75,8 @@ def test_a_correction_that_makes_it_worse_is_written_by_force_only(tmp_path: Pat
     assert read_metadata(out).history[-1]["step"] == "drift"
 
 
-def test_corrected_tables_are_told_too(moved: Made, tmp_path: Path) -> None:
-    """What is left after a good correction is nothing that could be measured, or little."""
+def test_undoing_a_correct_correction_is_judged_worse(moved: Made, tmp_path: Path) -> None:
+    """Applying the negative drift to a corrected table makes it worse."""
     curve = make_curve(0, moved.drift_V3, np.ones((FRAMES, 3)), coords="raw", method="given", details={})
     correct_table(moved.path, curve, tmp_path / "t.parquet")
     back = make_curve(0, -moved.drift_V3, np.ones((FRAMES, 3)), coords="raw", method="given", details={})

@@ -1,4 +1,4 @@
-"""Channels that are not registered tell one drift, and not the difference between them."""
+"""Drift of tables with unregistered channels is estimated without mixing up their offset with drift."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ OFFSET_NM = np.array([150.0, -200.0, 0.0])
 
 
 def write_two(path: Path, *, channel_column: bool = True, both_share: float = 1.25) -> Made:
-    """A sample of which one colour fades, over a share of the time, while another one, which lies elsewhere, begins."""
+    """Write two channels with an offset, the second of which replaces the first over a share of the time."""
     random = np.random.default_rng(5)
     t = np.linspace(0, 1, VOLUMES)
     drift_V3 = np.stack([80 * np.sin(3 * t), 60 * t, 40 * np.cos(4 * t)], axis=1)
@@ -32,21 +32,21 @@ def write_two(path: Path, *, channel_column: bool = True, both_share: float = 1.
 
 
 def off(shift_V3: np.ndarray, made: Made) -> float:
-    """Largest error, nm, wherever zero is."""
+    """Return the largest error (nm) after removing a constant."""
     away = shift_V3 - made.drift_V3
     return float(np.abs(away - np.median(away, axis=0)).max())
 
 
-def test_all_channels_tell_one_curve(tmp_path: Path) -> None:
+def test_all_channels_together_give_one_accurate_curve(tmp_path: Path) -> None:
     made = write_two(tmp_path / "t.parquet", both_share=0.15)
     curve = estimate_drift(made.path)
     assert len(curve.shift_nm) == VOLUMES
     assert off(curve.shift_nm, made) < 25
     mixed = write_two(tmp_path / "mixed.parquet", channel_column=False, both_share=0.15)
-    assert off(estimate_drift(mixed.path).shift_nm, mixed) > 50  # what the column is for
+    assert off(estimate_drift(mixed.path).shift_nm, mixed) > 50  # here the offset looks like drift
 
 
-def test_one_channel_tells_the_drift_of_all(tmp_path: Path) -> None:
+def test_the_drift_of_one_channel_corrects_all_channels(tmp_path: Path) -> None:
     made = write_two(tmp_path / "t.parquet")
     found = correct_drift(made.path, out=tmp_path / "corrected.parquet", channel=0)
     assert found.benefit.verdict == "better"
@@ -57,7 +57,7 @@ def test_one_channel_tells_the_drift_of_all(tmp_path: Path) -> None:
     np.testing.assert_allclose(moved, found.curve.shift_nm[before["volume"].to_numpy(), 0], atol=0.01)
 
 
-def test_beads_need_a_channel(tmp_path: Path) -> None:
+def test_drift_from_fiducials_needs_a_channel(tmp_path: Path) -> None:
     made = write_two(tmp_path / "t.parquet")
     with pytest.raises(ConfigError, match="a bead is not at the same place in each"):
         estimate_drift(made.path, method="fiducials")

@@ -1,4 +1,4 @@
-"""``lls-decode drift`` from the outside."""
+"""The command ``lls-decode drift``: options, output, written files and errors."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_measure_correct_apply_undo(small_sweeps: Made, tmp_path: Path, run: Run) -> None:
+def test_drift_is_estimated_corrected_applied_and_undone(small_sweeps: Made, tmp_path: Path, run: Run) -> None:
     table = tmp_path / "table.parquet"
     table.write_bytes(small_sweeps.path.read_bytes())
     status, out, _ = run(table, "--windows", "3", "--out", tmp_path / "out.parquet", "--json")
@@ -45,8 +45,8 @@ def test_measure_correct_apply_undo(small_sweeps: Made, tmp_path: Path, run: Run
     assert read_metadata(table) == read_metadata(small_sweeps.path)
 
 
-def test_a_curve_of_a_part_is_applied_to_all(tmp_path: Path, run: Run) -> None:
-    """The rows outside are counted, and what they got is printed."""
+def test_a_curve_of_a_part_is_applied_to_the_whole_table(tmp_path: Path, run: Run) -> None:
+    """The command prints how many rows are outside the curve and which shift they got."""
     made = write_movie(tmp_path / "all.parquet", 4000, wandering(60))
     volume = made.volumes()
     rows = np.column_stack([np.arange(2, 58), made.drift_V3[2:58]])
@@ -68,7 +68,7 @@ def test_a_curve_of_a_part_is_applied_to_all(tmp_path: Path, run: Run) -> None:
     assert not (tmp_path / "twice.parquet").exists()
 
 
-def test_a_correction_that_makes_it_worse_is_not_written(tmp_path: Path, run: Run) -> None:
+def test_a_correction_that_makes_the_table_worse_is_not_written(tmp_path: Path, run: Run) -> None:
     made = walking_bead(tmp_path / "t.parquet")
     words = (made, "--method", "fiducials", "--fiducials=-20000,-20000", "--radius-nm", "2000")
     status, out, _ = run(*words)
@@ -86,19 +86,19 @@ def test_a_correction_that_makes_it_worse_is_not_written(tmp_path: Path, run: Ru
 
 BAD = {
     "no table": (["absent.parquet"], 3, "absent.parquet"),
-    "onto itself": (["{table}", "--out", "{table}"], 2, "--in-place"),
-    "both": (["{table}", "--out", "x.parquet", "--in-place"], 2, "not both"),
-    "undo into nothing": (["{table}", "--undo"], 2, "--in-place"),
-    "apply into nothing": (["{table}", "--apply", "{table}"], 2, "--in-place"),
-    "no curve": (["{table}", "--apply", "{table}", "--out", "x.parquet"], 3, "no column 'dx_nm'"),
-    "no place": (["{table}", "--method", "fiducials", "--fiducials", "here"], 2, "'here'"),
-    "beads for another method": (["{table}", "--fiducials", "1,2"], 2, "--method fiducials"),
-    "nothing corrected": (["{table}", "--undo", "--out", "x.parquet"], 2, "nothing to undo"),
+    "output is the input": (["{table}", "--out", "{table}"], 2, "--in-place"),
+    "two outputs": (["{table}", "--out", "x.parquet", "--in-place"], 2, "not both"),
+    "undo without output": (["{table}", "--undo"], 2, "--in-place"),
+    "apply without output": (["{table}", "--apply", "{table}"], 2, "--in-place"),
+    "not a curve": (["{table}", "--apply", "{table}", "--out", "x.parquet"], 3, "no column 'dx_nm'"),
+    "invalid position of a fiducial": (["{table}", "--method", "fiducials", "--fiducials", "here"], 2, "'here'"),
+    "fiducials for another method": (["{table}", "--fiducials", "1,2"], 2, "--method fiducials"),
+    "undo without correction": (["{table}", "--undo", "--out", "x.parquet"], 2, "nothing to undo"),
 }
 
 
 @pytest.mark.parametrize(("words", "expected", "says"), BAD.values(), ids=BAD.keys())
-def test_bad_usage_is_one_sentence(
+def test_wrong_usage_is_reported_without_a_traceback(
     words: list[str],
     expected: int,
     says: str,

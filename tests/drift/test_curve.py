@@ -19,7 +19,7 @@ def curve() -> DriftCurve:
     return make_curve(7, shift, np.full((300, 3), 2.0), coords="sample", method="rcc", details=details)
 
 
-def test_packed_is_equal_and_small(curve: DriftCurve) -> None:
+def test_a_packed_curve_is_exact_and_small(curve: DriftCurve) -> None:
     again = unpack(pack(curve))
     assert np.array_equal(again.shift_nm, curve.shift_nm)
     assert (again.first_volume, again.coords) == (7, "sample")
@@ -28,12 +28,12 @@ def test_packed_is_equal_and_small(curve: DriftCurve) -> None:
     assert len(pack(smooth)["shifts"]) < 100_000
 
 
-def test_damaged_packing_is_named() -> None:
+def test_a_damaged_packed_curve_is_refused() -> None:
     with pytest.raises(TableError, match="damaged"):
         unpack({"shifts": "AAAA", "first_volume": 0, "num_volumes": 3, "coords": "raw"})
 
 
-def test_file_is_equal(curve: DriftCurve, tmp_path: Path) -> None:
+def test_a_curve_round_trips_through_its_file(curve: DriftCurve, tmp_path: Path) -> None:
     again = read_curve(write_curve(tmp_path / "curve.parquet", curve), coords="raw")
     assert np.array_equal(again.shift_nm, curve.shift_nm)
     assert np.array_equal(again.sigma_nm, curve.sigma_nm)
@@ -41,7 +41,7 @@ def test_file_is_equal(curve: DriftCurve, tmp_path: Path) -> None:
     assert again.details == curve.details
 
 
-def test_mean_is_zero(curve: DriftCurve) -> None:
+def test_a_curve_has_mean_zero(curve: DriftCurve) -> None:
     assert np.abs(curve.shift_nm.mean(axis=0)).max() < 0.01
 
 
@@ -66,7 +66,7 @@ def test_a_later_version_is_refused(curve: DriftCurve, tmp_path: Path) -> None:
         read_curve(tmp_path / "curve.parquet", coords="raw")
 
 
-def test_no_overshoot_at_a_jump_and_straight_on_at_the_ends() -> None:
+def test_interpolation_has_no_overshoot_at_a_jump_and_is_linear_at_the_ends() -> None:
     centres = np.array([5.0, 15.0, 25.0, 35.0])
     reach, sigma = np.full(4, 5.0), np.ones((4, 1))
     values = held(Knots(centres, reach, np.array([[0.0], [0.0], [100.0], [100.0]]), sigma), 0, 40)
@@ -76,7 +76,7 @@ def test_no_overshoot_at_a_jump_and_straight_on_at_the_ends() -> None:
     np.testing.assert_allclose(line[:, 0], 3 * np.arange(41), atol=1e-9)
 
 
-def test_a_picture_is_drawn(curve: DriftCurve, tmp_path: Path) -> None:
+def test_a_curve_is_drawn_as_png(curve: DriftCurve, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     draw_curve(tmp_path / "curve.png", curve, title="a table")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Beads: found or given, in movies and sweeps, and a real one."""
+"""Drift from fiducials, which are found or given, in movies, sweeps and real data."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ REAL = Path(__file__).resolve().parents[3] / "shared/data/tables/sotilt3d/fiduci
 
 
 @pytest.mark.parametrize("geometry", [None, GEOMETRY], ids=["movie", "sweeps"])
-def test_beads_are_found_and_followed(geometry: Geometry | None, tmp_path: Path) -> None:
+def test_fiducials_are_found_and_give_the_drift(geometry: Geometry | None, tmp_path: Path) -> None:
     made, beads = write_beads(tmp_path / "beads.parquet", wandering(400, jump_nm=60.0), geometry=geometry)
     places = find_beads(TableView.of(made.path), first_volume=0, last_volume=399, radius_nm=500.0, min_share=0.8)
     assert len(places) >= 3
@@ -31,8 +31,8 @@ def test_beads_are_found_and_followed(geometry: Geometry | None, tmp_path: Path)
     assert np.all(np.median(np.abs(z_score), axis=0) < 1.2)
 
 
-def test_given_beads_and_a_smooth_drift(tmp_path: Path) -> None:
-    """A slow drift is smoothed over many volumes, to a part of the precision of one."""
+def test_given_fiducials_give_a_smooth_drift(tmp_path: Path) -> None:
+    """A slow drift is smoothed over several volumes, which makes it more precise than single positions."""
     made, beads = write_beads(tmp_path / "beads.parquet", wandering(400), geometry=None)
     (tmp_path / "beads.csv").write_text("name,x_nm,y_nm\n" + "".join(f"7,{x},{y}\n" for x, y, _ in beads[:2]))
     curve = estimate_drift(made.path, method="fiducials", fiducials=tmp_path / "beads.csv")
@@ -43,21 +43,21 @@ def test_given_beads_and_a_smooth_drift(tmp_path: Path) -> None:
     assert np.array_equal(same.shift_nm, curve.shift_nm)
 
 
-def test_beads_that_come_and_go(tmp_path: Path) -> None:
+def test_fiducials_visible_in_some_volumes_give_the_drift(tmp_path: Path) -> None:
     made, beads = write_beads(tmp_path / "beads.parquet", wandering(400), geometry=None, share=0.4)
     places = [(float(x), float(y)) for x, y, _ in beads]
     curve = estimate_drift(made.path, method="fiducials", fiducials=places)
     assert np.all(made.errors(curve.shift_nm) < 5.0)
 
 
-def test_molecules_are_no_beads(small_sweeps: Made) -> None:
+def test_molecules_are_not_taken_for_fiducials(small_sweeps: Made) -> None:
     with pytest.raises(TableError, match="no place at which something is seen in 80%"):
         estimate_drift(small_sweeps.path, method="fiducials", radius_nm=100.0)
     with pytest.raises(TableError, match="None of 1 places"):
         estimate_drift(small_sweeps.path, method="fiducials", fiducials=[(0.0, 0.0)])
 
 
-def test_bad_places_are_refused(tmp_path: Path) -> None:
+def test_invalid_lists_of_fiducials_are_refused(tmp_path: Path) -> None:
     (tmp_path / "beads.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="'x_nm,y_nm'"):
         read_beads(tmp_path / "beads.csv")
@@ -65,9 +65,9 @@ def test_bad_places_are_refused(tmp_path: Path) -> None:
         read_beads([])
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is not here")
-def test_a_real_bead_predicts_itself(tmp_path: Path) -> None:
-    """Drift from every second frame of a real bead, against its positions in the others."""
+@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} is missing")
+def test_the_drift_of_a_real_bead_predicts_its_other_frames(tmp_path: Path) -> None:
+    """Drift estimated from every second frame of a real bead explains its positions in the other frames."""
     frame, molecule, *position = np.genfromtxt(REAL, delimiter=",", skip_header=1, usecols=range(5)).T
     use = (molecule == 1) & np.isfinite(position).all(axis=0)
     frame, position_N3 = frame[use].astype(int) - 1, np.stack(position, axis=1)[use]
@@ -83,13 +83,13 @@ def test_a_real_bead_predicts_itself(tmp_path: Path) -> None:
     kept = np.all(np.abs(left - np.median(left, axis=0)) < 200, axis=1)
     assert kept.mean() > 0.97
     scatter = np.array(curve.details["scatter_nm"][0])
-    # what is left is the noise of single positions, not the drift of the whole track
+    # residuals are the noise of single positions, much smaller than the drift
     assert np.all(left[kept].std(axis=0) < 1.5 * scatter)
     assert np.any(np.ptp(curve.shift_nm, axis=0) > 2 * scatter)
 
 
-def beads_with_a_loose_one(path: Path, count: int, *, step_nm: float = 2.0, late: bool = False) -> Made:
-    """Beads in most of 1200 frames; the second one walks, all the time or in the last quarter only."""
+def beads_with_a_moving_one(path: Path, count: int, *, step_nm: float = 2.0, late: bool = False) -> Made:
+    """Write beads in most of 1200 frames, the second of which moves randomly, always or in the last quarter only."""
     random, frames = np.random.default_rng(count), 1200
     drift = wandering(frames)
     walk = np.cumsum(random.normal(0, step_nm, (frames, 3)) * (np.arange(frames)[:, None] > 900 * late), axis=0)
@@ -108,8 +108,8 @@ def beads_with_a_loose_one(path: Path, count: int, *, step_nm: float = 2.0, late
 
 @pytest.mark.parametrize("count", [3, 4, 6])
 @pytest.mark.parametrize("late", [False, True])
-def test_a_bead_that_disagrees_is_named_and_left_out(count: int, late: bool, tmp_path: Path) -> None:
-    made = beads_with_a_loose_one(tmp_path / "t.parquet", count, late=late)
+def test_a_bead_that_disagrees_is_reported_and_excluded(count: int, late: bool, tmp_path: Path) -> None:
+    made = beads_with_a_moving_one(tmp_path / "t.parquet", count, late=late)
     places = [(6000.0 * number, 3000.0 * (number % 2)) for number in range(count)]
     curve = estimate_drift(made.path, method="fiducials", fiducials=places, radius_nm=900.0)
     assert curve.details["num_fiducials"] == count - 1
@@ -120,7 +120,7 @@ def test_a_bead_that_disagrees_is_named_and_left_out(count: int, late: bool, tmp
 
 
 def test_two_beads_that_disagree_widen_the_uncertainty(tmp_path: Path) -> None:
-    made = beads_with_a_loose_one(tmp_path / "t.parquet", 2)
+    made = beads_with_a_moving_one(tmp_path / "t.parquet", 2)
     curve = estimate_drift(made.path, method="fiducials", fiducials=[(0.0, 0.0), (6000.0, 3000.0)], radius_nm=900.0)
     assert curve.details["num_fiducials"] == 2
     assert "it is not known which one moves" in curve.details["doubt"]
@@ -130,7 +130,7 @@ def test_two_beads_that_disagree_widen_the_uncertainty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_beads_that_agree_are_all_kept(count: int, tmp_path: Path) -> None:
-    made = beads_with_a_loose_one(tmp_path / "t.parquet", count, step_nm=0.0)
+    made = beads_with_a_moving_one(tmp_path / "t.parquet", count, step_nm=0.0)
     places = [(6000.0 * number, 3000.0 * (number % 2)) for number in range(count)]
     curve = estimate_drift(made.path, method="fiducials", fiducials=places, radius_nm=900.0)
     assert curve.details["num_fiducials"] == count
@@ -140,7 +140,7 @@ def test_beads_that_agree_are_all_kept(count: int, tmp_path: Path) -> None:
     assert 0.7 < np.sqrt(np.mean(z_score**2)) < 1.4
 
 
-def test_one_bead_alone_is_doubted(tmp_path: Path) -> None:
-    made = beads_with_a_loose_one(tmp_path / "t.parquet", 1)
+def test_a_single_bead_is_reported_as_doubtful(tmp_path: Path) -> None:
+    made = beads_with_a_moving_one(tmp_path / "t.parquet", 1)
     curve = estimate_drift(made.path, method="fiducials", fiducials=[(0.0, 0.0)], radius_nm=900.0)
     assert "is the only one" in curve.details["doubt"]

@@ -1,4 +1,4 @@
-"""Frames of one molecule are one observation; visits to one site are not."""
+"""Consecutive frames of one molecule count as one observation, but repeated visits to a site count separately."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ FRAMES = 2000
 
 
 def staying_on(path: Path, number: int, drift_V3: Floats, *, frames: float, seed: int = 0) -> Made:
-    """Molecules that stay on for so many frames on average, at most 50."""
+    """Write molecules that stay on for ``frames`` frames on average, at most 50."""
     random = np.random.default_rng(seed)
     length = np.minimum(random.geometric(1 / frames, number), 50)
     start = random.integers(0, len(drift_V3) - 50, number)
@@ -25,14 +25,14 @@ def staying_on(path: Path, number: int, drift_V3: Floats, *, frames: float, seed
 
 
 def revisited(path: Path, number: int, sites: int, drift_V3: Floats, *, seed: int = 0) -> Made:
-    """Sites that are visited again and again, for one frame."""
+    """Write sites that are visited repeatedly, for one frame each time."""
     random = np.random.default_rng(seed)
     place = binding_sites(sites, random, planes=1)[random.integers(0, sites, number)]
     return write_at(path, random.integers(0, len(drift_V3), number), place, drift_V3, seed=seed, flat=True)
 
 
 @pytest.mark.parametrize("frames", [3.0, 10.0])
-def test_a_molecule_is_one_point(frames: float, tmp_path: Path) -> None:
+def test_a_molecule_counts_as_one_point(frames: float, tmp_path: Path) -> None:
     made = staying_on(tmp_path / "t.parquet", 1500, np.zeros((FRAMES, 3)), frames=frames)
     points = read_points(TableView.of(made.path))
     found = one_of_each_molecule(points)
@@ -42,22 +42,22 @@ def test_a_molecule_is_one_point(frames: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sites", [40, 100_000])
-def test_single_frames_and_visits_stay_as_they_are(sites: int, tmp_path: Path) -> None:
+def test_single_frames_and_repeated_visits_are_all_kept(sites: int, tmp_path: Path) -> None:
     made = revisited(tmp_path / "t.parquet", 4000, sites, np.zeros((FRAMES, 3)))
     points = read_points(TableView.of(made.path))
     assert one_of_each_molecule(points) is points
 
 
-def test_what_is_always_there_stays_as_it_is(tmp_path: Path) -> None:
-    """A bead is as near to itself long after as in the next frame: it follows the drift, and is no molecule."""
+def test_permanent_emitters_are_not_reduced(tmp_path: Path) -> None:
+    """A bead is as near to itself much later as in the next frame, so it is no molecule and follows the drift."""
     place = np.repeat(binding_sites(5, np.random.default_rng(0), planes=1), FRAMES, axis=0)
     made = write_at(tmp_path / "t.parquet", np.tile(np.arange(FRAMES), 5), place, np.zeros((FRAMES, 3)))
     points = read_points(TableView.of(made.path))
     assert one_of_each_molecule(points) is points
 
 
-def test_long_on_times_neither_make_drift_nor_hide_the_uncertainty(tmp_path: Path) -> None:
-    """1500 molecules on for ten frames, at rest: in windows of molecules they differ by some nanometres."""
+def test_long_on_times_do_not_bias_drift_or_its_uncertainty(tmp_path: Path) -> None:
+    """1500 molecules at rest, each on for ten frames, give errors of a few nanometres that match the uncertainty."""
     errors, sigmas = [], []
     for seed in range(3):
         made = staying_on(tmp_path / "t.parquet", 1500, np.zeros((FRAMES, 3)), frames=10.0, seed=seed)
@@ -72,8 +72,8 @@ def test_long_on_times_neither_make_drift_nor_hide_the_uncertainty(tmp_path: Pat
     assert np.all(np.sqrt(np.mean(error**2, axis=0)) < 6.0)
 
 
-def test_visits_tell_the_drift_and_how_well(tmp_path: Path) -> None:
-    """60 sites, each visited some 250 times: many pairs, but only so many sites."""
+def test_repeated_visits_give_the_drift_and_its_uncertainty(tmp_path: Path) -> None:
+    """60 sites visited about 250 times each give many pairs, which are not independent."""
     made = revisited(tmp_path / "t.parquet", 15_000, 60, wandering(FRAMES))
     curve = estimate_drift(made.path)
     volume = made.volumes()
@@ -84,7 +84,7 @@ def test_visits_tell_the_drift_and_how_well(tmp_path: Path) -> None:
     assert 0.6 < np.sqrt(np.mean((error / sigma) ** 2)) < 1.5
 
 
-def test_points_are_the_rows_where_chance_neighbours_are_many(tmp_path: Path) -> None:
+def test_all_rows_are_kept_if_chance_neighbours_are_frequent(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     made = write_some(tmp_path / "t.parquet", random.integers(0, 100, 40_000), np.zeros((100, 3)), flat=True)
     points = read_points(TableView.of(made.path))

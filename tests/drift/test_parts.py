@@ -1,4 +1,4 @@
-"""Windows, correlograms and the redundant least squares, each against what is known beforehand."""
+"""Windows, correlation and redundant least squares, each tested against known results."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from lls_decode.drift.correlation.windows import MIN_POINTS, bends, cut_evenly, 
 
 
 def two_clouds(num_axes: int, shift: list[float], count: int = 3000) -> list[np.ndarray]:
-    """Two sets of localizations, 10 nm precise, of the same 150 spots; the second is displaced."""
+    """Return two sets of localizations of the same 150 spots, precise to 10 nm, the second one displaced."""
     random = np.random.default_rng(3)
     spots = random.uniform(0, 5000, (150, num_axes))
     clouds = [spots[random.integers(150, size=count)] + random.normal(0, 10, (count, num_axes)) for _ in range(2)]
@@ -17,7 +17,7 @@ def two_clouds(num_axes: int, shift: list[float], count: int = 3000) -> list[np.
 
 
 @pytest.mark.parametrize("shift", [[0.0, 0.0], [21.3, -9.7], [13.2, 4.1, -17.9]])
-def test_near_points_tell_the_displacement_within_its_uncertainty(shift: list[float]) -> None:
+def test_correlation_of_near_points_gives_the_displacement_within_its_uncertainty(shift: list[float]) -> None:
     first, second = two_clouds(len(shift), shift)
     peak = NearCorrelator(second, np.full(len(shift), 14.0)).peak(first)
     assert peak is not None
@@ -26,13 +26,13 @@ def test_near_points_tell_the_displacement_within_its_uncertainty(shift: list[fl
     assert np.all(np.abs(peak.shift_nm - shift) < 6 * peak.sigma_nm)
 
 
-def test_nothing_near_is_none() -> None:
+def test_correlation_without_near_points_gives_none() -> None:
     first, second = two_clouds(2, [100_000.0, 0.0], count=50)
     assert NearCorrelator(second, np.full(2, 14.0)).peak(first) is None
 
 
 @pytest.mark.parametrize("shift", [[1500.0, -700.0], [900.0, 1100.0, -600.0]])
-def test_the_grid_finds_large_displacements_roughly(shift: list[float]) -> None:
+def test_grid_correlation_finds_large_displacements_approximately(shift: list[float]) -> None:
     first, second = two_clouds(len(shift), shift)
     n = len(shift)
     grid = GridCorrelator(np.zeros(n), np.full(n, 6500.0), kernel_nm=np.full(n, 40.0), max_shift_nm=2000.0)
@@ -41,7 +41,7 @@ def test_the_grid_finds_large_displacements_roughly(shift: list[float]) -> None:
 
 
 @pytest.mark.parametrize("num_windows", [2, 3, 30, 100, 500])
-def test_pairs_are_unique_ordered_and_near_and_far(num_windows: int) -> None:
+def test_pairs_of_windows_are_unique_ordered_and_of_all_distances(num_windows: int) -> None:
     pairs = choose_pairs(num_windows)
     assert len(np.unique(pairs, axis=0)) == len(pairs)
     assert np.all(pairs[:, 0] < pairs[:, 1])
@@ -63,7 +63,7 @@ def redundant(num_windows: int = 20, num_wrong: int = 0) -> tuple[np.ndarray, ..
 
 
 @pytest.mark.parametrize("num_wrong", [0, 40])
-def test_wrong_pairs_do_no_harm_and_uncertainties_are_right(num_wrong: int) -> None:
+def test_wrong_pairs_are_rejected_and_uncertainties_match(num_wrong: int) -> None:
     drift, pairs, shift, sigma = redundant(num_wrong=num_wrong)
     found = solve(pairs, shift, sigma, len(drift))
     assert np.abs(found.drift_nm - drift).max() < 2.0
@@ -71,7 +71,7 @@ def test_wrong_pairs_do_no_harm_and_uncertainties_are_right(num_wrong: int) -> N
     assert num_wrong * 0.8 <= found.num_rejected <= num_wrong + 10
 
 
-def test_a_window_without_pairs_is_not_known() -> None:
+def test_a_window_without_pairs_is_reported_as_unknown() -> None:
     drift, pairs, shift, sigma = redundant()
     shift[(pairs == 4).any(axis=1)] = np.nan
     found = solve(pairs, shift, sigma, len(drift))
@@ -97,7 +97,7 @@ def test_one_volume_is_not_split() -> None:
     assert len(split(windows, np.full(3, 2))) == 3
 
 
-def test_bends_are_where_the_drift_leaves_the_straight_line() -> None:
+def test_bends_are_found_where_the_drift_is_not_linear() -> None:
     centres = np.arange(12.0)
     straight = (4 * centres)[:, None]
     assert not bends(centres, straight, np.full((12, 1), 0.5)).any()

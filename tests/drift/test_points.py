@@ -1,4 +1,4 @@
-"""Positions as the estimation of drift holds them: few enough, and only those that are known."""
+"""Reading positions for drift estimation: at most a given number, without unknown ones."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ NUM_ROWS = 3000
 
 
 def points_of(path: Path, x_nm: np.ndarray[tuple[int], np.dtype[np.float64]], **options: int) -> Points:
-    """Of a movie with so many positions; y tells the row, z is flat, sigmas grow with the row."""
+    """Read the points of a movie with given x, in which y is the number of the row and sigmas of x grow with it."""
     row = np.arange(len(x_nm))
     columns = {"x_nm": x_nm, "y_nm": row.astype(float), "z_nm": np.zeros(len(row)), **sigma_columns(len(row))}
     columns |= {"volume": row // 10, "plane": np.zeros(len(row), int), "frame": row // 10, "x_sig": 1.0 + row}
@@ -31,7 +31,7 @@ def test_rows_without_a_position_are_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("max_points", [NUM_ROWS, 1000, 7])
-def test_rows_are_evenly_spread(max_points: int, tmp_path: Path) -> None:
+def test_selected_rows_are_evenly_spaced(max_points: int, tmp_path: Path) -> None:
     found = points_of(tmp_path / "rows.parquet", np.linspace(100, 9000, NUM_ROWS), max_points=max_points)
     stride = -(-NUM_ROWS // max_points)
     np.testing.assert_array_equal(found.position_nm[:, 1] + found.origin_nm[1], np.arange(0, NUM_ROWS, stride))

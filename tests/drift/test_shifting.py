@@ -1,4 +1,4 @@
-"""Tables are moved by a curve, consistently, and back."""
+"""Correcting a table by a curve moves all coordinates consistently and can be undone."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def columns(path: Path, names: tuple[str, ...]) -> np.ndarray:
     return np.stack([read_table(path)[0][name].to_numpy() for name in names])
 
 
-def test_sample_and_raw_coordinates_stay_one(small_sweeps: Made, tmp_path: Path) -> None:
+def test_sample_and_raw_coordinates_stay_consistent(small_sweeps: Made, tmp_path: Path) -> None:
     curve = known(small_sweeps)
     rows = correct_table(small_sweeps.path, curve, tmp_path / "out.parquet")
     before, after = read_table(small_sweeps.path)[0], read_table(tmp_path / "out.parquet")[0]
@@ -41,7 +41,7 @@ def test_sample_and_raw_coordinates_stay_one(small_sweeps: Made, tmp_path: Path)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_undo_gives_the_table_back(in_place: bool, small_sweeps: Made, tmp_path: Path) -> None:
+def test_undo_restores_the_table(in_place: bool, small_sweeps: Made, tmp_path: Path) -> None:
     table = tmp_path / "table.parquet"
     table.write_bytes(small_sweeps.path.read_bytes())
     corrected = table if in_place else tmp_path / "corrected.parquet"
@@ -76,7 +76,7 @@ def test_a_raw_movie_is_moved_in_raw_coordinates(tmp_path: Path) -> None:
         correct_table(made.path, known(made, "sample"), tmp_path / "no.parquet")
 
 
-def test_refusals(small_sweeps: Made, tmp_path: Path) -> None:
+def test_a_curve_without_overlap_and_undo_without_correction_are_refused(small_sweeps: Made, tmp_path: Path) -> None:
     later = make_curve(60, np.zeros((5, 3)), np.ones((5, 3)), coords="sample", method="given", details={})
     with pytest.raises(ConfigError, match="covers 60 to 64"):
         correct_table(small_sweeps.path, later, tmp_path / "out.parquet")
@@ -86,7 +86,7 @@ def test_refusals(small_sweeps: Made, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "fine"), [("filter", True), ("link", True), ("stretch", False)])
-def test_undo_after_other_steps(step: str, fine: bool, small_sweeps: Made, tmp_path: Path) -> None:
+def test_undo_is_possible_after_some_steps_only(step: str, fine: bool, small_sweeps: Made, tmp_path: Path) -> None:
     corrected, later = tmp_path / "corrected.parquet", tmp_path / "later.parquet"
     correct_table(small_sweeps.path, known(small_sweeps), corrected)
     table, metadata = read_table(corrected)

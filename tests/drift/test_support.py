@@ -1,4 +1,4 @@
-"""What is said of a drift between and beyond the times at which it was measured."""
+"""Uncertainty and support of a drift curve between and beyond the times at which drift was measured."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ FRAMES = 4000
 
 
 def at_rows(made: Made, curve: DriftCurve) -> tuple[Floats, Floats, Floats]:
-    """Errors and uncertainties of rows and the volumes of these; errors around their mean, since it moves nothing."""
+    """Return errors (with mean zero), uncertainties and volumes of all rows."""
     volume = made.volumes()
     error = curve.at(volume) - made.drift_V3[volume]
     return error - error.mean(axis=0), curve.sigma_nm[volume - curve.first_volume], volume
 
 
 def gauged(made: Made, curve: DriftCurve) -> Floats:
-    """``(V, 3)`` errors of all volumes, with those of the rows around zero."""
+    """Return errors ``(V, 3)`` of all volumes, relative to the mean error of rows."""
     volume = made.volumes()
     offset = (curve.at(volume) - made.drift_V3[volume]).mean(axis=0)
     return curve.shift_nm - made.drift_V3[curve.volume] - offset
@@ -47,7 +47,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Made, DriftCu
     return made, estimate_drift(made.path)
 
 
-def test_where_few_rows_are_left_the_uncertainty_says_it(bleached: tuple[Made, DriftCurve]) -> None:
+def test_uncertainty_grows_where_few_rows_are_left(bleached: tuple[Made, DriftCurve]) -> None:
     made, curve = bleached
     error, sigma, volume = at_rows(made, curve)
     assert 0.6 < np.sqrt(np.mean((error / sigma) ** 2)) < 1.5
@@ -58,7 +58,7 @@ def test_where_few_rows_are_left_the_uncertainty_says_it(bleached: tuple[Made, D
     assert np.all(curve.sigma_nm[late].mean(axis=0) > 5 * curve.sigma_nm[: FRAMES // 4].mean(axis=0))
 
 
-def test_a_gap_is_bridged_and_known_as_one(interrupted: tuple[Made, DriftCurve]) -> None:
+def test_a_gap_is_bridged_and_reported_as_unsupported(interrupted: tuple[Made, DriftCurve]) -> None:
     made, curve = interrupted
     error, sigma, volume = at_rows(made, curve)
     assert 0.6 < np.sqrt(np.mean((error / sigma) ** 2)) < 1.5
@@ -74,7 +74,7 @@ def test_a_gap_is_bridged_and_known_as_one(interrupted: tuple[Made, DriftCurve])
     assert np.mean(off > 3 * curve.sigma_nm[inside]) < 0.05
 
 
-def test_support_is_kept_in_the_file_and_drawn(interrupted: tuple[Made, DriftCurve], tmp_path: Path) -> None:
+def test_support_is_stored_in_the_file_and_drawn(interrupted: tuple[Made, DriftCurve], tmp_path: Path) -> None:
     _, curve = interrupted
     again = read_curve(write_curve(tmp_path / "curve.parquet", curve), coords="raw")
     assert curve.supported is not None
@@ -86,7 +86,7 @@ def test_support_is_kept_in_the_file_and_drawn(interrupted: tuple[Made, DriftCur
     assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
-def test_beyond_the_data_the_curve_is_held_and_less_and_less_known() -> None:
+def test_beyond_the_data_the_curve_is_constant_with_growing_uncertainty() -> None:
     random = np.random.default_rng(0)
     time = np.arange(50.0, 1000.0, 10.0)
     drift = np.cumsum(random.normal(0, 3, (len(time), 2)), axis=0)
@@ -102,8 +102,8 @@ def test_beyond_the_data_the_curve_is_held_and_less_and_less_known() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.3, 3.0])
-def test_uncertainty_between_knots_is_that_of_a_random_walk(scale: float) -> None:
-    """Knots every 50 volumes of walks that are known in each."""
+def test_uncertainty_between_knots_matches_a_random_walk(scale: float) -> None:
+    """Knots every 50 volumes are compared with random walks that are known in each volume."""
     random = np.random.default_rng(1)
     walk = np.cumsum(random.normal(0, scale, (5000, 3)), axis=0)
     time = np.arange(25, 5000, 50)
@@ -116,7 +116,7 @@ def test_uncertainty_between_knots_is_that_of_a_random_walk(scale: float) -> Non
     assert 0.8 < np.sqrt(np.mean((error / sigma[inside]) ** 2)) < 1.25
 
 
-def test_uncertainty_of_a_smooth_drift_is_that_of_its_knots() -> None:
+def test_uncertainty_of_a_smooth_drift_matches_that_of_its_knots() -> None:
     time = np.arange(25.0, 5000.0, 50.0)
     drift = 200 * np.sin(time[:, None] / 900 + np.arange(3))
     knots = Knots(time, np.full(len(time), 25.0), drift, np.full((len(time), 3), 0.5))
@@ -125,7 +125,7 @@ def test_uncertainty_of_a_smooth_drift_is_that_of_its_knots() -> None:
     assert supported.all()
 
 
-def test_a_jump_is_uncertain_where_it_is_and_nowhere_else() -> None:
+def test_a_jump_is_uncertain_only_near_the_jump() -> None:
     time = np.arange(25.0, 2000.0, 50.0)
     drift = np.where(time[:, None] > 1000, 100.0, 0.0) + np.random.default_rng(2).normal(0, 0.5, (len(time), 1))
     knots = Knots(time, np.full(len(time), 25.0), drift, np.full((len(time), 1), 0.5))
@@ -134,7 +134,7 @@ def test_a_jump_is_uncertain_where_it_is_and_nowhere_else() -> None:
     assert np.all(sigma[100:900, 0] < 2)
 
 
-def test_windows_do_not_reach_over_gaps_or_last_for_ever() -> None:
+def test_windows_do_not_span_gaps_and_are_not_too_long() -> None:
     random = np.random.default_rng(0)
     volume = np.sort(np.concatenate([random.integers(0, 300, 3000), random.integers(900, 1000, 900)]))
     windows = cut_at_gaps(cut_evenly(volume, 5))
@@ -147,7 +147,7 @@ def test_windows_do_not_reach_over_gaps_or_last_for_ever() -> None:
     assert len(cut_long(cut_at_gaps(same))) == len(same)
 
 
-def test_halves_share_no_cell_and_are_alike() -> None:
+def test_halves_share_no_cell_and_have_similar_sizes() -> None:
     position = np.random.default_rng(0).uniform(0, 20_000, (5000, 3))
     cell = cells_of(position, np.array([17.0, 17.0, 34.0]))
     first = halve(cell, 0)
@@ -156,7 +156,7 @@ def test_halves_share_no_cell_and_are_alike() -> None:
     assert np.any(first != halve(cell, 1))
 
 
-def test_uncertainties_are_calibrated_by_size_too() -> None:
+def test_uncertainties_are_calibrated_as_a_function_of_their_size() -> None:
     random = np.random.default_rng(0)
     stated = np.exp(random.uniform(-1, 2, (400, 2)))
     truth = 3.0 * stated ** np.array([1.0, 0.5])

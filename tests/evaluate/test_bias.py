@@ -1,4 +1,4 @@
-"""Errors taken apart: closed forms, and that a bias is called one only when it is significant."""
+"""Errors are split into bias and spread, and a bias is reported only if it is significant."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from lls_decode.evaluate.wording import bound_lines, error_lines
 def tables(
     seed: int, *, num: int = 400, bias: float = 0.0, each: int = 1, shared: float = 0.0
 ) -> tuple[Emitters, Emitters]:
-    """A truth and what was found of it: x errors of 10 nm, ``shared`` of which rows of one molecule have in common."""
+    """Return a truth and localizations with x errors of 10 nm; ``shared`` is the part common to a molecule's rows."""
     random = np.random.default_rng(seed)
     molecule = np.repeat(np.arange(num // each), each)
     truth = {
@@ -33,7 +33,7 @@ def tables(
     return Emitters.from_columns(truth), Emitters.from_columns(found)
 
 
-def test_a_bias_and_what_is_left_without_it() -> None:
+def test_bias_and_remaining_error_are_separated() -> None:
     truth, found = tables(0, bias=30.0)
     x, y, z, photons = error_statistics(compare(truth, found))
     assert [item.quantity for item in (x, y, z, photons)] == ["x", "y", "z", "photons"]
@@ -52,23 +52,23 @@ def test_a_bias_and_what_is_left_without_it() -> None:
     assert photons.is_biased
 
 
-def test_without_a_bias_none_is_called_one() -> None:
+def test_no_bias_is_reported_for_unbiased_errors() -> None:
     num = sum(item.is_biased for seed in range(200) for item in error_statistics(compare(*tables(seed)))[:3:2])
     assert num <= 4  # 400 quantities at a level of 0.001: 0.4 are expected
     assert SIGNIFICANCE == 0.001
 
 
-def test_rows_of_one_molecule_count_as_one() -> None:
-    """20 rows each share their error: its mean is known as well as that of 20 molecules, not that of 400 rows."""
+def test_rows_of_one_molecule_count_as_one_observation() -> None:
+    """20 molecules of 20 rows each have correlated errors, so that the mean has the error of 20 values, not of 400."""
     biased = [error_statistics(compare(*tables(seed, each=20, shared=0.95)))[0] for seed in range(60)]
     spread = np.std([item.bias for item in biased])
     assert np.mean([item.bias_error for item in biased]) == pytest.approx(spread, rel=0.3)
-    assert spread > 1.5  # 400 independent rows: 0.5
+    assert spread > 1.5  # 400 independent rows would give 0.5
     assert {item.num_independent for item in biased} == {20}
     assert sum(item.is_biased for item in biased) <= 1
 
 
-def test_mean_of_few() -> None:
+def test_the_mean_of_few_values_has_an_error_or_nan() -> None:
     nobody = np.full(3, -1)
     assert mean_with_error(np.array([1.0, 2.0, 3.0]), nobody) == (2.0, pytest.approx(1 / np.sqrt(3)), 3)
     mean, error, num = mean_with_error(np.array([5.0]), nobody[:1])
@@ -77,7 +77,7 @@ def test_mean_of_few() -> None:
     assert mean_with_error(np.empty(0), nobody[:0])[2] == 0
 
 
-def test_the_words_say_what_is_significant() -> None:
+def test_printed_lines_report_significant_biases_only() -> None:
     truth, found = tables(0, bias=30.0)
     x, y, _, photons = error_lines(evaluate(truth, found))
     assert "(a bias)" in x
@@ -87,8 +87,8 @@ def test_the_words_say_what_is_significant() -> None:
     assert "found / true, median: 0.900" in photons
 
 
-def test_bounds_are_told_by_brightness_as_medians() -> None:
-    """Errors of twice a bound that falls with brightness; a few emitters with huge bounds do not matter."""
+def test_bounds_are_reported_as_medians_by_brightness() -> None:
+    """Errors are twice a bound that falls with brightness; medians ignore a few emitters with huge bounds."""
     random = np.random.default_rng(1)
     num = 5000
     photons = random.uniform(100, 10_000, num)
@@ -102,7 +102,7 @@ def test_bounds_are_told_by_brightness_as_medians() -> None:
     (item,) = result.bounds
     assert item.bound_median == pytest.approx(np.median(1000 / np.sqrt(photons)), rel=0.05)
     assert item.ratio_median == pytest.approx(2, abs=4 * item.ratio_median_error + 0.08)
-    assert item.ratio < 0.5  # the root mean square is that of the few
+    assert item.ratio < 0.5  # the root mean square is dominated by the few
     medians = [part.bounds[0].bound_median for part in result.by_photons]
     assert medians == sorted(medians, reverse=True)
     lines = list(bound_lines(result))

@@ -1,4 +1,4 @@
-"""Mistakes between a truth and a table: each is named and measured, and tables that belong together give none."""
+"""Diagnosis names and measures mistakes in a truth table, and reports none for tables that match."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ def tables(
     bias: float = 0.0,
     with_z: bool = True,
 ) -> tuple[Emitters, Emitters]:
-    """A truth and a table that belong together; molecules stay ``on`` for so many frames."""
+    """Return a truth and a matching table, in which molecules stay on for ``on`` frames."""
     random = np.random.default_rng(seed)
     num = frames * per_frame // on
     x, y = {
@@ -95,10 +95,10 @@ MISTAKES: dict[str, tuple[Callable[[Emitters], Emitters], list[str]]] = {
     "frames from -1": (later(-1), ["frames"]),
     "five frames later": (later(5), ["frames"]),
     "another part of the movie": (later(4000), ["frames"]),
-    "x and y": (exchanged, ["axes exchanged"]),
+    "x and y exchanged": (exchanged, ["axes exchanged"]),
     "x mirrored": (lambda t: replace(t, x_nm=SIZE - PIXEL.x_nm - t.x_nm), ["x mirrored"]),
     "y mirrored about 0": (lambda t: replace(t, y_nm=-t.y_nm), ["y mirrored"]),
-    "turned by 180": (lambda t: replace(t, x_nm=SIZE - t.x_nm, y_nm=SIZE - t.y_nm), ["x mirrored", "y mirrored"]),
+    "rotated by 180": (lambda t: replace(t, x_nm=SIZE - t.x_nm, y_nm=SIZE - t.y_nm), ["x mirrored", "y mirrored"]),
     "corner of the pixel": (moved(55, 55), ["place"]),
     "half a pixel in x": (moved(-55, 0), ["place"]),
     "pixels from 1": (moved(110, 110), ["place"]),
@@ -107,13 +107,13 @@ MISTAKES: dict[str, tuple[Callable[[Emitters], Emitters], list[str]]] = {
     "pixel of 160 nm": (scaled(160 / 110), ["scale"]),
     "in pixels": (scaled(1 / 110), ["scale"]),
     "in micrometres": (scaled(1e-3, 1e-3), ["scale", "z scale"]),
-    "z = 0 elsewhere": (moved(z=120), ["z offset"]),
-    "z = 0 far away": (moved(z=-900), ["z offset"]),
-    "z upside down": (lambda t: replace(t, z_nm=-t.z_nm), ["z mirrored"]),
-    "z without index": (scaled(1, 1.4), ["z scale"]),
+    "z offset": (moved(z=120), ["z offset"]),
+    "large z offset": (moved(z=-900), ["z offset"]),
+    "z mirrored": (lambda t: replace(t, z_nm=-t.z_nm), ["z mirrored"]),
+    "z without refractive index": (scaled(1, 1.4), ["z scale"]),
     "z is 0": (lambda t: replace(t, z_nm=0 * t.z_nm), ["missing z"]),
     "photons in counts": (lambda t: replace(t, photons=t.photons * 2.1), ["photons"]),
-    "planes from the last": (lambda t: replace(t, frame=t.frame // PLANES * PLANES + 9 - t.frame % PLANES), ["planes"]),
+    "planes in reverse": (lambda t: replace(t, frame=t.frame // PLANES * PLANES + 9 - t.frame % PLANES), ["planes"]),
     "plane by plane": (transposed, ["planes"]),
     "ThunderSTORM for ours": (lambda t: moved(55, 55)(later(1)(t)), ["frames", "place"]),
     "MATLAB for Python": (lambda t: exchanged(moved(110, 110)(later(1)(t))), ["frames", "axes exchanged", "place"]),
@@ -121,14 +121,14 @@ MISTAKES: dict[str, tuple[Callable[[Emitters], Emitters], list[str]]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_each_mistake_is_named_and_undone(mistake: str) -> None:
+def test_each_mistake_is_named_and_the_advice_undoes_it(mistake: str) -> None:
     truth, found = tables(0)
     make, causes = MISTAKES[mistake]
     right = score(truth, found, method="greedy").jaccard
     wrong = make(truth)
     result = diagnose(wrong, found, pixel=PIXEL, planes_per_volume=PLANES, photons_per_count=1 / 2.1)
     assert [cause.name for cause in result.causes] == causes
-    # what is advised brings the score back, and every single cause is worth its mention
+    # following the advice restores the score, and every cause that is named has an effect
     assert result.after.jaccard == pytest.approx(right, abs=0.005)
     undone = result.change.apply(wrong, planes_per_volume=PLANES)
     for name in ("x_nm", "y_nm", "z_nm"):
@@ -143,7 +143,7 @@ def test_each_mistake_is_named_and_undone(mistake: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "mistake", ["frames from 1", "x and y", "corner of the pixel", "pixel of 108 nm", "z upside down"]
+    "mistake", ["frames from 1", "x and y exchanged", "corner of the pixel", "pixel of 108 nm", "z mirrored"]
 )
 @pytest.mark.parametrize(
     "kind",
@@ -156,7 +156,7 @@ def test_each_mistake_is_named_and_undone(mistake: str) -> None:
         pytest.param({"recall": 0.5, "false": 0.6, "sigma": 35.0}, id="a poor table"),
     ],
 )
-def test_mistakes_in_other_tables(mistake: str, kind: dict[str, Any]) -> None:
+def test_mistakes_are_named_for_tables_of_all_kinds(mistake: str, kind: dict[str, Any]) -> None:
     truth, found = tables(3, **kind)
     make, causes = MISTAKES[mistake]
     assert named(make(truth), found) == causes
@@ -178,7 +178,7 @@ CORRECT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", CORRECT)
-def test_tables_that_belong_together_give_no_cause(kind: str) -> None:
+def test_matching_tables_give_no_cause(kind: str) -> None:
     for seed in range(3):
         truth, found = tables(100 + seed, **CORRECT[kind])
         result = diagnose(truth, found, pixel=PIXEL, planes_per_volume=PLANES)
@@ -186,21 +186,21 @@ def test_tables_that_belong_together_give_no_cause(kind: str) -> None:
         assert result.options == ""
 
 
-def test_small_tables_that_belong_together_give_no_cause() -> None:
+def test_small_matching_tables_give_no_cause() -> None:
     for seed in range(60):
         truth, found = tables(seed, frames=8 + seed % 30, per_frame=1)
         result = diagnose(truth, found, pixel=PIXEL)
         assert result.causes == (), (seed, result.lines())
 
 
-def test_tables_that_have_nothing_to_do_with_each_other_give_no_cause() -> None:
+def test_unrelated_tables_give_no_cause() -> None:
     for seed in range(4):
         truth, _ = tables(seed)
         _, found = tables(1000 + seed, places="lines" if seed % 2 else "anywhere")
         assert named(truth, found) == []
 
 
-def test_what_was_changed_already_is_part_of_the_advice() -> None:
+def test_the_advice_includes_changes_already_applied() -> None:
     truth, found = tables(1)
     wrong = exchanged(later(1)(truth))
     start = TruthChange(axes=("y", "x", "z"))
@@ -209,7 +209,7 @@ def test_what_was_changed_already_is_part_of_the_advice() -> None:
     assert result.options == "--truth-first-frame=2 --truth-axes=y,x,z"
 
 
-def test_a_table_of_some_frames_is_judged_in_these() -> None:
+def test_a_table_of_some_frames_is_judged_in_its_frames_only() -> None:
     truth, found = tables(2)
     part = found.select((found.frame >= 50) & (found.frame < 120))
     coverage = FrameCoverage(((50, 120),), "these")
@@ -234,7 +234,7 @@ def test_missing_depth_is_noted() -> None:
 
 
 @pytest.mark.parametrize("empty", ["truth", "found"])
-def test_nothing_to_compare(empty: str) -> None:
+def test_empty_tables_give_no_cause(empty: str) -> None:
     truth, found = tables(0, frames=5)
     none = truth.select(np.zeros(len(truth), dtype=bool))
     result = diagnose(none if empty == "truth" else truth, none if empty == "found" else found)
@@ -269,17 +269,17 @@ def test_changes_compose_and_invert() -> None:
     ("values", "message"),
     [
         pytest.param({"axes": ("x", "x", "z")}, "expected x and y in either order", id="one axis twice"),
-        pytest.param({"axes": ("z", "y", "x")}, "expected x and y in either order", id="z elsewhere"),
-        pytest.param({"scale": 0.0}, "expected a number above 0", id="no factor"),
+        pytest.param({"axes": ("z", "y", "x")}, "expected x and y in either order", id="z not last"),
+        pytest.param({"scale": 0.0}, "expected a number above 0", id="scale of zero"),
         pytest.param({"planes": "shuffled"}, "expected one of", id="unknown order"),
     ],
 )
-def test_changes_that_make_no_sense(values: dict[str, Any], message: str) -> None:
+def test_invalid_changes_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TruthChange(**values)
 
 
-def test_planes_of_single_planes_are_refused() -> None:
+def test_reordering_planes_is_refused_for_one_plane_per_volume() -> None:
     truth, _ = tables(0, frames=5)
     with pytest.raises(ConfigError, match="one plane per volume"):
         TruthChange(planes="reversed").apply(truth)

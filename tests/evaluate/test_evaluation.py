@@ -1,4 +1,4 @@
-"""Everything at once: bins, bounds, and the picture."""
+"""Complete evaluations: scores in bins, ratios to the bound, JSON and report pictures."""
 
 import json
 import math
@@ -18,7 +18,7 @@ NUM = 6000
 
 
 def tables(*, factor: float = 1.0, with_z: bool = True) -> tuple[Emitters, Emitters, Emitters]:
-    """Truth, found with errors of ``factor`` times the bound, and the truth with its bounds; 1 of 6 missed, 1 false."""
+    """Return truth, localizations with ``factor`` times the bound as error, and bounds; 1 of 6 is missed, 1 false."""
     random = np.random.default_rng(0)
     x, y = random.uniform(0, 20_000, (2, NUM))
     z, photons = random.uniform(-400, 400, NUM), random.uniform(500, 3000, NUM)
@@ -48,7 +48,7 @@ def tables(*, factor: float = 1.0, with_z: bool = True) -> tuple[Emitters, Emitt
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.7])
-def test_ratio_to_the_bound_overall_and_in_each_bin(factor: float) -> None:
+def test_the_ratio_to_the_bound_is_right_overall_and_in_each_bin(factor: float) -> None:
     truth, found, bounds = tables(factor=factor)
     result = evaluate(truth, found, bounds=bounds)
     assert [item.quantity for item in result.bounds] == ["x", "y", "z", "photons"]
@@ -59,13 +59,13 @@ def test_ratio_to_the_bound_overall_and_in_each_bin(factor: float) -> None:
     for part in (*result.by_z, *result.by_photons):
         assert [bound.ratio for bound in part.bounds] == pytest.approx([factor] * 4, rel=0.15)
         assert sum(bound.num for bound in part.bounds) == 4 * round(part.num_truth * part.recall)
-    # the bound grows with depth, and the bins see it
+    # the bound grows with depth, and so do the bounds of the bins
     x = [next(bound.bound for bound in part.bounds if bound.quantity == "x") for part in result.by_z]
     assert x[0] > 1.4 * x[3]
     assert x[7] > 1.4 * x[4]
 
 
-def test_bounds_are_taken_from_the_rows_that_were_matched() -> None:
+def test_bounds_belong_to_the_matched_rows() -> None:
     truth, found, bounds = tables()
     order = np.random.default_rng(1).permutation(NUM)
     shuffled = evaluate(truth.select(order), found, bounds=bounds.select(order), photons_min=1000)
@@ -74,7 +74,7 @@ def test_bounds_are_taken_from_the_rows_that_were_matched() -> None:
     assert plain.bounds[0].num < 4500
 
 
-def test_infinite_and_unknown_bounds_are_left_out() -> None:
+def test_infinite_and_unknown_bounds_are_excluded() -> None:
     truth, found, bounds = tables()
     x_sig = np.where(np.arange(NUM) % 6 == 2, np.inf, bounds.x_sig)
     changed = Emitters(**{**vars(bounds), "x_sig": x_sig, "z_sig": np.full(NUM, np.nan)})
@@ -88,7 +88,7 @@ def test_bins_add_up_to_the_whole() -> None:
     whole = score(truth, found)
     for bins in (result.by_z, result.by_photons):
         assert sum(part.num_truth for part in bins) == whole.num_truth == NUM
-        # false ones may lie outside the bins, by their errors
+        # errors may move false detections out of the bins
         assert 0 <= whole.num_found - sum(part.num_found for part in bins) < 60
         for part in bins:
             assert part.recall == pytest.approx(5 / 6, abs=0.08)
@@ -105,10 +105,10 @@ def test_bins_add_up_to_the_whole() -> None:
     [
         pytest.param([0.0, 0.0], [0, 100], id="one depth"),
         pytest.param([-100.0, 100.0], [-100, 0, 100, 200], id="an end on an edge"),
-        pytest.param([-1500.0, 1500.0], list(range(-1500, 1751, 250)), id="no more than a dozen or so"),
+        pytest.param([-1500.0, 1500.0], list(range(-1500, 1751, 250)), id="at most about a dozen bins"),
     ],
 )
-def test_bins_of_depth(z: list[float], edges: list[float]) -> None:
+def test_bins_of_depth_have_round_edges(z: list[float], edges: list[float]) -> None:
     truth = Emitters.from_columns({"frame": [0, 1], "x_nm": [0, 0], "y_nm": [0, 0], "z_nm": z})
     result = evaluate(truth, truth)
     assert [part.low for part in result.by_z] + [result.by_z[-1].high] == edges
@@ -116,7 +116,7 @@ def test_bins_of_depth(z: list[float], edges: list[float]) -> None:
     assert result.by_photons == ()
 
 
-def test_json_is_plain_and_keeps_the_score_on_top() -> None:
+def test_the_evaluation_is_valid_json_with_the_score_at_top_level() -> None:
     truth, found, bounds = tables()
     result = evaluate(truth, found, bounds=bounds, pixel=PIXEL)
     values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
@@ -124,7 +124,7 @@ def test_json_is_plain_and_keeps_the_score_on_top() -> None:
     assert values["bounds"][0]["ratio"] == result.bounds[0].ratio
     assert values["sigmas"][0]["curve"]["num"] == list(result.sigmas[0].curve.num)
     assert {bias["axis"] for bias in values["subpixel"]} == {"x", "y"}
-    assert values["sigmas"][-1]["zscore"] is None  # position has none
+    assert values["sigmas"][-1]["zscore"] is None  # undefined for positions
 
 
 def test_bounds_of_another_truth_are_refused() -> None:
@@ -134,7 +134,7 @@ def test_bounds_of_another_truth_are_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["all", "2-D", "nothing found", "no sigmas"])
-def test_a_report_is_drawn_of_whatever_is_known(tmp_path, kind: str) -> None:
+def test_a_report_is_drawn_from_any_available_results(tmp_path, kind: str) -> None:
     from matplotlib.image import imread
 
     truth, found, bounds = tables(with_z=kind != "2-D")
@@ -150,7 +150,7 @@ def test_a_report_is_drawn_of_whatever_is_known(tmp_path, kind: str) -> None:
     assert picture[..., :3].std() > 0.05
 
 
-def test_a_curve_is_drawn(tmp_path) -> None:
+def test_a_correlation_curve_is_drawn(tmp_path) -> None:
     random = np.random.default_rng(2)
     site = random.uniform(0, 1000, (500, 2))
     pieces = [

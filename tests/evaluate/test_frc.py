@@ -1,7 +1,7 @@
-"""Fourier correlations against the closed forms of known structures.
+"""Fourier ring and shell correlations agree with closed forms of known structures.
 
-Molecules at random places, each localized ``n`` times in either half with error sigma (a coordinate): numerator n^2 g,
-power n + n (n - 1) g, so that FRC(q) = n g / (1 + (n - 1) g) with g = exp(-4 pi^2 sigma^2 q^2).
+For molecules at random places, localized ``n`` times in each half with error sigma per coordinate, the numerator is
+n^2 g and the power n + n (n - 1) g, so that FRC(q) = n g / (1 + (n - 1) g) with g = exp(-4 pi^2 sigma^2 q^2).
 """
 
 import math
@@ -23,7 +23,7 @@ def rows(position: np.ndarray, frame: np.ndarray | int) -> dict[str, np.ndarray]
 def molecules(
     *, num: int, times: int, sigma: float, size_nm: float, dimensions: int = 2, seed: int = 0
 ) -> list[dict[str, np.ndarray]]:
-    """``times`` localizations of each molecule in each of two frames."""
+    """Return ``times`` localizations of each molecule in each of two frames."""
     random = np.random.default_rng(seed)
     site = random.uniform(0, size_nm, (num, dimensions))
     every = np.repeat(site, times, axis=0)
@@ -36,12 +36,12 @@ def expected(curve: FourierCorrelation, *, times: int, sigma: float) -> np.ndarr
 
 
 @pytest.mark.parametrize(("times", "sigma"), [(1, 10.0), (1, 25.0), (5, 12.0)])
-def test_rings_of_random_molecules(times: int, sigma: float) -> None:
+def test_ring_correlation_of_random_molecules_equals_the_closed_form(times: int, sigma: float) -> None:
     pieces = molecules(num=20_000, times=times, sigma=sigma, size_nm=4000.0)
     curve = fourier_correlation(lambda: pieces, pixel_nm=5.0, blocks=2)
     ideal = expected(curve, times=times, sigma=sigma)
     assert curve.num_localizations == (20_000 * times,) * 2
-    # ring k has pi k independent coefficients; of uncorrelated ones the spread is 1 / sqrt(2 pi k), of others less
+    # ring k has pi k independent coefficients, so that the spread is 1 / sqrt(2 pi k), or less where correlated
     scaled = (curve.correlation - ideal) * np.sqrt(2 * np.pi * np.arange(1, len(ideal) + 1))
     assert abs(scaled[10:].mean()) < 0.2
     assert scaled[200:].std() == pytest.approx(1, abs=0.2)
@@ -51,7 +51,7 @@ def test_rings_of_random_molecules(times: int, sigma: float) -> None:
     assert curve.resolution_nm == pytest.approx(2 * math.pi * sigma / math.sqrt(-math.log(g)), rel=0.05)
 
 
-def test_shells_of_random_molecules() -> None:
+def test_shell_correlation_of_random_molecules_equals_the_closed_form() -> None:
     pieces = molecules(num=3000, times=1, sigma=20.0, size_nm=1200.0, dimensions=3)
     curve = fourier_correlation(lambda: pieces, pixel_nm=15.0, axes="xyz", blocks=2)
     assert len(curve.shape) == 3
@@ -59,10 +59,10 @@ def test_shells_of_random_molecules() -> None:
     assert curve.resolution_nm == pytest.approx(2 * math.pi * 20.0 / math.sqrt(math.log(7)), rel=0.07)
 
 
-def test_lines_along_which_molecules_lie() -> None:
-    """Parallel filaments, localized anywhere along them: power N + N^2 |S|^2 g, numerator N^2 |S|^2 g, S of the lines.
+def test_parallel_filaments_give_peaks_at_their_spacing() -> None:
+    """With the structure factor S of the lines, the power is N + N^2 |S|^2 g and the numerator N^2 |S|^2 g.
 
-    |S|^2 is averaged over rings by summing it over the plane of spatial frequencies.
+    |S|^2 is averaged over rings in the plane of spatial frequencies.
     """
     random = np.random.default_rng(2)
     sigma, size, spacing, num = 9.0, 3000.0, 150.0, 4000
@@ -74,8 +74,8 @@ def test_lines_along_which_molecules_lie() -> None:
 
     pieces = [half(frame) for frame in range(2)]
     curve = fourier_correlation(lambda: pieces, pixel_nm=4.0, blocks=2)
-    # the lines are along y over the whole field: S is that of a comb in x, at frequencies 0 in y; a ring of radius q
-    # and width 1/L holds the line q_y = 0 twice, of its 2 pi q L coefficients
+    # lines along y over the whole field: S is that of a comb in x at q_y = 0; of its 2 pi q L coefficients, a ring of
+    # radius q and width 1/L contains the line q_y = 0 twice
     q = curve.q_per_nm
     comb = np.abs(np.exp(2j * np.pi * q[:, None] * at).mean(axis=1)) ** 2
     signal = num * comb * np.exp(-4 * np.pi**2 * sigma**2 * q**2) / (np.pi * q * size)
@@ -88,11 +88,11 @@ def test_lines_along_which_molecules_lie() -> None:
     assert abs(curve.correlation[between].mean()) < 0.02
 
 
-def test_filaments_have_the_resolution_of_their_localizations() -> None:
-    """Many random straight filaments, densely localized: the resolution lies between that of 1 and of 10 localizations.
+def test_resolution_of_random_filaments_is_within_its_limits() -> None:
+    """The resolution of densely localized filaments lies between that of molecules with 1 and with 10 localizations.
 
-    A molecule localized n times has 2 pi sigma / sqrt(ln(7 n - n + 1)); filaments count as molecules that are seen
-    several times, since neighbours closer than the resolution are the same structure.
+    A molecule localized n times has 2 pi sigma / sqrt(ln(7 n - n + 1)); filaments resemble molecules localized several
+    times, because neighbours closer than the resolution belong to the same structure.
     """
     random = np.random.default_rng(3)
     sigma, size, filaments, num = 8.0, 3000.0, 60, 40_000
@@ -122,8 +122,8 @@ def test_independent_halves_are_not_correlated() -> None:
     assert not curve.reaches_threshold
 
 
-def test_the_rim_of_the_field_is_no_structure() -> None:
-    """A field that ends sharply inside the picture: without fading, a cross of high correlation on its axes."""
+def test_the_edge_of_the_field_does_not_correlate() -> None:
+    """A field that ends sharply inside the picture would, without fading, give high correlation along the axes."""
     random = np.random.default_rng(5)
     pieces = [rows(random.uniform(0, 2000, (200_000, 2)), frame) for frame in range(2)]
     curve = fourier_correlation(lambda: pieces, pixel_nm=10.0, blocks=2)
@@ -141,15 +141,17 @@ def test_identical_halves_are_fully_correlated_and_have_no_crossing() -> None:
 @pytest.mark.parametrize(
     ("frames", "blocks", "per_volume", "even"),
     [
-        pytest.param(range(10), 10, 1, {0, 2, 4, 6, 8}, id="one frame a block"),
+        pytest.param(range(10), 10, 1, {0, 2, 4, 6, 8}, id="one frame per block"),
         pytest.param(range(10), 2, 1, set(range(5)), id="two blocks"),
-        pytest.param(range(100, 112), 4, 1, {100, 101, 102, 106, 107, 108}, id="does not begin at 0"),
+        pytest.param(range(100, 112), 4, 1, {100, 101, 102, 106, 107, 108}, id="does not start at 0"),
         pytest.param(range(12), 2, 4, set(range(8)), id="three volumes: two against one"),
-        pytest.param(range(6, 18), 2, 6, set(range(6, 12)), id="begins with the second volume"),
+        pytest.param(range(6, 18), 2, 6, set(range(6, 12)), id="starts with the second volume"),
     ],
 )
-def test_blocks_of_frames(frames: range, blocks: int, per_volume: int, even: set[int]) -> None:
-    # frame f has f + 1 rows: their numbers tell which frames are in a half
+def test_blocks_of_frames_alternate_between_the_halves(
+    frames: range, blocks: int, per_volume: int, even: set[int]
+) -> None:
+    # frame f has f + 1 rows, so that numbers of rows identify the frames of a half
     random = np.random.default_rng(7)
     pieces = [rows(random.uniform(0, 1000, (frame + 1, 2)), frame) for frame in frames]
     curve = fourier_correlation(lambda: pieces, pixel_nm=10.0, blocks=blocks, frames_per_volume=per_volume)
@@ -171,7 +173,7 @@ def test_pieces_in_any_order_and_size_give_the_same_curve() -> None:
     assert np.array_equal(one.correlation, other.correlation)
 
 
-def test_a_region_is_cut_out_in_every_axis() -> None:
+def test_a_region_limits_every_axis() -> None:
     pieces = molecules(num=4000, times=1, sigma=10.0, size_nm=2000.0, dimensions=3)
     curve = fourier_correlation(lambda: pieces, pixel_nm=5.0, blocks=2, region_nm={"x": (0, 500), "y": (500, 1500)})
     assert curve.shape[0] == pytest.approx(1000 / 5, abs=8)
@@ -183,8 +185,8 @@ def test_a_region_is_cut_out_in_every_axis() -> None:
     assert curve.num_localizations == tuple(inside)
 
 
-def test_rings_are_those_of_a_plain_transform() -> None:
-    """Against sums over the whole plane, for odd and even sides; fading and mean are taken off before."""
+def test_ring_correlation_equals_sums_over_a_plain_transform() -> None:
+    """Sums over the whole plane, after fading and subtracting the mean, agree for odd and even sides."""
     for shape in ((22, 30), (25, 27)):
         random = np.random.default_rng(9)
         first = random.normal(size=shape).astype(np.float32)
@@ -217,14 +219,23 @@ def test_smoothing_keeps_lines_and_crossings_are_interpolated() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        pytest.param({"blocks": 3}, ConfigError, "The number of blocks is 3; expected an even number", id="odd"),
+        pytest.param(
+            {"blocks": 3}, ConfigError, "The number of blocks is 3; expected an even number", id="odd number of blocks"
+        ),
         pytest.param({"blocks": 4}, ConfigError, "spans 2 frames, fewer than the 4 blocks", id="few frames"),
         pytest.param({"blocks": 2, "frames_per_volume": 2}, ConfigError, "spans 1 volumes", id="few volumes"),
-        pytest.param({"blocks": 2, "pixel_nm": 0.01}, ConfigError, "choose pixels of 0.1 nm, or a region", id="huge"),
-        pytest.param({"blocks": 2, "region_nm": {"x": (9e3, 9e4)}}, TableError, "no localizations", id="elsewhere"),
+        pytest.param(
+            {"blocks": 2, "pixel_nm": 0.01}, ConfigError, "choose pixels of 0.1 nm, or a region", id="picture too large"
+        ),
+        pytest.param(
+            {"blocks": 2, "region_nm": {"x": (9e3, 9e4)}},
+            TableError,
+            "no localizations",
+            id="region without localizations",
+        ),
     ],
 )
-def test_refused(options: dict, error: type[Exception], message: str) -> None:
+def test_unsuitable_options_are_refused(options: dict, error: type[Exception], message: str) -> None:
     pieces = molecules(num=100, times=1, sigma=1.0, size_nm=1000.0)
     with pytest.raises(error, match=message):
         fourier_correlation(lambda: pieces, **{"pixel_nm": 5.0, **options})

@@ -1,4 +1,4 @@
-"""Pairs of true and found emitters: against brute force, and by hand."""
+"""Matching of true and found emitters agrees with brute force and hand-made cases."""
 
 import itertools
 import time
@@ -16,13 +16,13 @@ LATERAL, AXIAL = 250.0, 500.0
 
 
 def emitters(rows: list[tuple[float, ...]]) -> Emitters:
-    """Rows of frame, x, y, z."""
+    """Return emitters from rows of frame, x, y, z."""
     frame, x, y, z = np.array(rows, dtype=float).reshape(-1, 4).T
     return Emitters.from_columns({"frame": frame.astype(int), "x_nm": x, "y_nm": y, "z_nm": z})
 
 
 def distance(a: Emitters, i: int, b: Emitters, j: int) -> float:
-    """Of a pair in the cylinder; infinite for other pairs."""
+    """Return the distance of a pair within the cylinder, or infinity for other pairs."""
     lateral = np.hypot(a.x_nm[i] - b.x_nm[j], a.y_nm[i] - b.y_nm[j])
     dz = a.z_nm[i] - b.z_nm[j]
     dz = 0.0 if np.isnan(dz) else dz
@@ -41,7 +41,7 @@ def greedy_by_hand(truth: Emitters, found: Emitters) -> dict[int, int]:
 
 
 def best_by_hand(truth: Emitters, found: Emitters) -> tuple[int, float]:
-    """Largest number of pairs, and the smallest sum of distances among those choices, by trying all."""
+    """Return the largest number of pairs and its smallest sum of distances, by trying all choices."""
     best = (0, 0.0)
     columns = [*range(len(found)), *[None] * len(truth)]
     for choice in set(itertools.permutations(columns, len(truth))):
@@ -51,7 +51,7 @@ def best_by_hand(truth: Emitters, found: Emitters) -> tuple[int, float]:
     return -best[0], best[1]
 
 
-# coordinates on a coarse grid, so that ties, exact rims and crowds are common
+# coordinates on a coarse grid make ties, exact limits and crowds common
 row = st.tuples(
     st.integers(0, 2),
     st.integers(0, 6).map(lambda v: 125.0 * v),
@@ -62,7 +62,7 @@ row = st.tuples(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(row, max_size=8), st.lists(row, max_size=8))
-def test_greedy_takes_the_closest_pair_again_and_again(true: list, seen: list) -> None:
+def test_greedy_matching_repeatedly_takes_the_closest_pair(true: list, seen: list) -> None:
     truth, found = emitters(true), emitters(seen)
     result = match(truth, found)
     assert dict(zip(result.truth.tolist(), result.found.tolist(), strict=True)) == greedy_by_hand(truth, found)
@@ -72,7 +72,7 @@ def test_greedy_takes_the_closest_pair_again_and_again(true: list, seen: list) -
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(row, max_size=4), st.lists(row, max_size=4))
-def test_hungarian_is_the_best_of_all_choices(true: list, seen: list) -> None:
+def test_hungarian_matching_is_the_best_of_all_choices(true: list, seen: list) -> None:
     truth, found = emitters(true), emitters(seen)
     result = match(truth, found, method="hungarian")
     total = sum(distance(truth, i, found, j) for i, j in zip(result.truth, result.found, strict=True))
@@ -81,8 +81,8 @@ def test_hungarian_is_the_best_of_all_choices(true: list, seen: list) -> None:
     assert total == pytest.approx(expected)
 
 
-def test_greedy_and_hungarian_differ_where_they_should() -> None:
-    # 0 --200-- 200 --90-- 290: the close pair in the middle leaves its neighbours alone, unless numbers count more
+def test_hungarian_matching_prefers_more_pairs_to_the_closest_pair() -> None:
+    # x of true 0, found 200, true 290, found 520: matching the close pair 200-290 first leaves the others unmatched
     truth, found = emitters([(0, 0, 0, 0), (0, 290, 0, 0)]), emitters([(0, 200, 0, 0), (0, 520, 0, 0)])
     assert match(truth, found).found.tolist() == [0]
     assert match(truth, found).truth.tolist() == [1]
@@ -92,18 +92,18 @@ def test_greedy_and_hungarian_differ_where_they_should() -> None:
 @pytest.mark.parametrize(
     ("shift", "matched"),
     [
-        pytest.param((0, 250.0, 0, 0), True, id="on the rim"),
-        pytest.param((0, 250.01, 0, 0), False, id="beyond the rim"),
-        pytest.param((0, 150.0, 200.0, 0), True, id="on the rim, diagonally"),
-        pytest.param((0, 0, 0, 500.0), True, id="on the lid"),
-        pytest.param((0, 0, 0, 500.01), False, id="above the lid"),
+        pytest.param((0, 250.0, 0, 0), True, id="at the lateral limit"),
+        pytest.param((0, 250.01, 0, 0), False, id="beyond the lateral limit"),
+        pytest.param((0, 150.0, 200.0, 0), True, id="at the lateral limit, diagonally"),
+        pytest.param((0, 0, 0, 500.0), True, id="at the axial limit"),
+        pytest.param((0, 0, 0, 500.01), False, id="beyond the axial limit"),
         pytest.param((0, 249, 0, 499), True, id="a cylinder, not a ball"),
         pytest.param((1, 0, 0, 0), False, id="next frame"),
         pytest.param((0, 100, 0, np.nan), True, id="2-D"),
     ],
 )
 @pytest.mark.parametrize("frame", [0, 12_000_000], ids=["first frame", "frame 12 million"])
-def test_cylinder(shift: tuple[float, ...], matched: bool, frame: int) -> None:
+def test_pairs_must_lie_within_the_cylinder(shift: tuple[float, ...], matched: bool, frame: int) -> None:
     truth = emitters([(frame, 1000, 2000, 100)])
     found = emitters([(frame + shift[0], 1000 + shift[1], 2000 + shift[2], 100 + shift[3])])
     assert len(match(truth, found)) == matched
@@ -126,12 +126,12 @@ def _pairs(result):
     return result.truth.tolist(), result.found.tolist()
 
 
-def test_position_without_number_is_refused() -> None:
+def test_rows_without_a_finite_position_are_refused() -> None:
     with pytest.raises(TableError, match=r"found table has 1 rows without a finite x_nm and y_nm \(first: row 1\)"):
         match(emitters([(0, 0, 0, 0)]), emitters([(0, 0, 0, 0), (0, np.nan, 0, 0)]))
 
 
-def test_many_frames_are_matched_at_once() -> None:
+def test_matching_many_frames_is_fast() -> None:
     n = 100_000
     random = np.random.default_rng(1)
     frame = np.arange(n) // 2

@@ -1,4 +1,4 @@
-"""RMSMD: against loops that follow the definition, and cases worked out by hand."""
+"""RMSMD agrees with loops that follow its definition and with cases worked out by hand."""
 
 import math
 
@@ -22,7 +22,7 @@ def minimum_by_hand(S: np.ndarray, X: np.ndarray) -> float:
 
 
 def partition_by_hand(S: np.ndarray, activations: np.ndarray, X: np.ndarray) -> float:
-    """All pairs are looked at again for each step."""
+    """Compute the partition distance literally, examining all pairs again at each step."""
     joint = len(X) < 2 * len(S)
     share = [1 / len(S) if joint else a / sum(activations) for a in activations]
     room = [math.floor(len(X) * part + 0.5) for part in share]
@@ -52,7 +52,7 @@ points = st.lists(st.tuples(*[st.floats(-1000, 1000, width=32)] * 3), min_size=1
 
 @settings(max_examples=150, deadline=None)
 @given(points, points, st.randoms(use_true_random=False))
-def test_loops_agree(true: list, seen: list, random) -> None:
+def test_distances_equal_loops_over_the_definition(true: list, seen: list, random) -> None:
     S, X = np.array(true, dtype=float), np.array(seen, dtype=float)
     activations = np.array([random.randint(1, 5) for _ in true])
     assert minimum_distance(S, X) == pytest.approx(minimum_by_hand(S, X), abs=1e-6)
@@ -60,7 +60,7 @@ def test_loops_agree(true: list, seen: list, random) -> None:
     assert partition_distance(S, activations, X) == pytest.approx(partition_by_hand(S, activations, X), abs=1e-6)
 
 
-def test_loops_agree_on_many_positions_a_molecule() -> None:
+def test_distances_equal_loops_for_many_positions_per_molecule() -> None:
     random = np.random.default_rng(0)
     S = random.uniform(0, 300, (12, 3))
     activations = random.integers(1, 20, 12)
@@ -69,17 +69,17 @@ def test_loops_agree_on_many_positions_a_molecule() -> None:
     assert partition_distance(S, activations, X) == pytest.approx(partition_by_hand(S, activations, X))
 
 
-def test_by_hand() -> None:
-    # molecules at 0 and 100; found 3, 104, and one far out at 400
+def test_distances_of_a_small_example_are_right() -> None:
+    # molecules at 0 and 100; found at 3, 104, and an outlier at 400
     S, X = np.array([[0.0], [100.0]]), np.array([[3.0], [104.0], [400.0]])
     assert minimum_distance(S, X) == pytest.approx(math.sqrt((9 + 16 + 9 + 16 + 300**2) / 5))
-    # fewer than 2 positions a molecule: 1.5, rounded to 2, for each; the outlier goes to the nearer molecule
+    # 1.5 positions per molecule round to a quota of 2 each; the outlier goes to the nearer molecule
     assert partition(S, np.array([9, 1]), X).tolist() == [0, 1, 1]
     assert partition_distance(S, np.array([9, 1]), X) == pytest.approx(math.sqrt((9 + 16 + 9 + 16 + 300**2) / 5))
 
 
-def test_quota_sends_a_crowd_to_another_molecule() -> None:
-    # four positions at the first molecule, which was on as often as the second: two of them belong to the second
+def test_the_quota_moves_surplus_positions_to_another_molecule() -> None:
+    # four positions near the first molecule, but both were on equally often: two of them are assigned to the second
     S, X = np.array([[0.0], [100.0]]), np.array([[1.0], [2.0], [3.0], [4.0]])
     assert partition(S, np.array([5, 5]), X).tolist() == [0, 0, 1, 1]
     expected = math.sqrt((1 + 4 + 97**2 + 96**2 + 1 + 96**2) / 6)
@@ -87,28 +87,28 @@ def test_quota_sends_a_crowd_to_another_molecule() -> None:
     assert minimum_distance(S, X) == pytest.approx(math.sqrt((1 + 4 + 9 + 16 + 1 + 96**2) / 6))
 
 
-def test_of_tables() -> None:
+def test_distances_of_tables_are_pooled_and_by_frame() -> None:
     truth = Emitters.from_columns(
         {"frame": [0, 1, 1, 2], "x_nm": [0, 0, 100, 0], "y_nm": [0, 0, 0, 0], "z_nm": [0, 0, 0, 0], "id": [7, 7, 9, 7]}
     )
     found = Emitters.from_columns({"frame": [0, 1, 5], "x_nm": [3, 104, 0], "y_nm": [0, 0, 4], "z_nm": [4, 0, 0]})
     result = rmsmd(truth, found)
-    # pooled: molecules at (0, 0, 0) and (100, 0, 0), each once; all three found rows
+    # pooled: molecules at (0, 0, 0) and (100, 0, 0), each counted once, and all three found rows
     assert result.pooled_nm == pytest.approx(math.sqrt((16 + 16 + 25 + 16 + 16) / 5))
-    # frame 0: 5 nm both ways; frame 1: truths 104 and 4 from the one found, which is 4 from the nearer
+    # frame 0: 5 nm in both directions; frame 1: true positions at 104 and 4 nm from the found one, which is 4 nm away
     assert result.frames_nm == pytest.approx(math.sqrt((25 + 25 + 104**2 + 16 + 16) / 5))
     assert (result.alone_truth, result.alone_found) == (1, 1)
     assert result.to_dict()["pooled_nm"] == result.pooled_nm
 
 
-def test_two_dimensions_where_either_side_has_no_z() -> None:
+def test_distances_are_two_dimensional_if_either_table_has_no_z() -> None:
     truth = Emitters.from_columns({"frame": [0], "x_nm": [0], "y_nm": [0], "id": [0]})
     found = Emitters.from_columns({"frame": [0], "x_nm": [3], "y_nm": [4], "z_nm": [500]})
     assert rmsmd(truth, found).pooled_nm == pytest.approx(5)
 
 
-def test_known_error_of_separate_molecules() -> None:
-    """Far apart molecules, one detection each a frame: the r.m.s. error, but for the nearest of each molecule."""
+def test_separate_molecules_give_the_error_of_their_detections() -> None:
+    """The distance is the r.m.s. error of detections, corrected for the nearest detection of each molecule."""
     random = np.random.default_rng(1)
     M, N, sigma = 100, 50, 10.0
     site = np.stack(np.meshgrid(np.arange(10), np.arange(10)), axis=-1).reshape(-1, 2) * 1000.0
@@ -126,7 +126,7 @@ def test_known_error_of_separate_molecules() -> None:
     assert result.partition_nm == pytest.approx(result.pooled_nm)
 
 
-def test_nothing_found_or_no_numbers() -> None:
+def test_empty_tables_and_unnumbered_molecules_give_no_distance() -> None:
     truth = Emitters.from_columns({"frame": [0], "x_nm": [0], "y_nm": [0]})
     nothing = Emitters.from_columns({"frame": [], "x_nm": [], "y_nm": []})
     assert rmsmd(truth, nothing).to_dict() == {

@@ -1,4 +1,4 @@
-"""Scores of small tables that can be worked out by hand."""
+"""Scores of small tables agree with values worked out by hand."""
 
 import json
 import math
@@ -34,7 +34,7 @@ FOUND = Emitters.from_columns(
 )
 
 
-def test_all_truths_count() -> None:
+def test_scores_of_a_small_example_are_right() -> None:
     s = score(TRUTH, FOUND)
     assert (s.num_truth, s.num_found) == (4, 5)
     assert (s.true_positives, s.false_positives, s.false_negatives) == (4, 1, 0)
@@ -58,35 +58,41 @@ def test_all_truths_count() -> None:
 @pytest.mark.parametrize(
     ("options", "tp", "fp", "fn"),
     [
-        pytest.param({"photons_min": 50.0}, 3, 1, 0, id="a dim truth that was found is neither right nor wrong"),
-        pytest.param({"z_range_nm": (-500.0, 500.0)}, 3, 1, 0, id="a truth out of focus likewise"),
+        pytest.param({"photons_min": 50.0}, 3, 1, 0, id="a detection of a dim emitter is neither true nor false"),
+        pytest.param(
+            {"z_range_nm": (-500.0, 500.0)},
+            3,
+            1,
+            0,
+            id="a detection of an emitter out of focus is neither true nor false",
+        ),
         pytest.param({"border_nm": 100.0, "field_nm": (6400.0, 6400.0)}, 4, 0, 0, id="false detection in the border"),
-        pytest.param({"border_nm": 500.0, "field_nm": (3400.0, 6400.0)}, 3, 0, 0, id="truth in the border of x"),
-        pytest.param({"border_nm": 500.0, "field_nm": (6400.0, 3400.0)}, 3, 0, 0, id="truth in the border of y"),
+        pytest.param({"border_nm": 500.0, "field_nm": (3400.0, 6400.0)}, 3, 0, 0, id="emitter in the border of x"),
+        pytest.param({"border_nm": 500.0, "field_nm": (6400.0, 3400.0)}, 3, 0, 0, id="emitter in the border of y"),
         pytest.param({"lateral_nm": 35.0}, 3, 2, 1, id="narrow cylinder"),
     ],
 )
 @pytest.mark.parametrize("method", ["greedy", "hungarian"])
-def test_excluded(options: dict, tp: int, fp: int, fn: int, method: str) -> None:
+def test_excluded_emitters_and_detections_do_not_count(options: dict, tp: int, fp: int, fn: int, method: str) -> None:
     s = score(TRUTH, FOUND, method=method, **options)
     assert (s.true_positives, s.false_positives, s.false_negatives) == (tp, fp, fn)
 
 
-def test_excluded_truth_takes_its_detection_away_from_its_neighbour() -> None:
-    # matched against all truths first: the detection belongs to the dim emitter, so the bright one was missed
+def test_an_excluded_emitter_keeps_its_detection_from_its_neighbour() -> None:
+    # matching considers all emitters first: the detection belongs to the dim emitter, so the bright one is missed
     truth = Emitters.from_columns({"frame": [0, 0], "x_nm": [0, 100], "y_nm": [0, 0], "photons": [10, 1000]})
     found = Emitters.from_columns({"frame": [0], "x_nm": [20], "y_nm": [0]})
     s = score(truth, found, photons_min=50)
     assert (s.true_positives, s.false_positives, s.false_negatives) == (0, 0, 1)
 
 
-def test_hungarian_may_give_the_detection_of_an_excluded_truth_to_a_required_one() -> None:
-    # dim at 0, bright at 290; found at -240 and 60: greedy pairs dim with 60, and the rest is too far apart (530 nm)
+def test_hungarian_matching_may_give_the_detection_of_an_excluded_emitter_to_another() -> None:
+    # dim at 0, bright at 290; found at -240 and 60: greedy pairs dim with 60, and the others are 530 nm apart
     truth = Emitters.from_columns({"frame": [0, 0], "x_nm": [0, 290], "y_nm": [0, 0], "photons": [10, 1000]})
     found = Emitters.from_columns({"frame": [0, 0], "x_nm": [-240, 60], "y_nm": [0, 0]})
     greedy = score(truth, found, photons_min=50)
     assert (greedy.true_positives, greedy.false_positives, greedy.false_negatives) == (0, 1, 1)
-    # as many pairs as possible: 60 goes to the bright one, -240 to the dim one, which makes it neither right nor wrong
+    # hungarian makes two pairs: 60 goes to the bright emitter, -240 to the dim one and hence does not count
     hungarian = score(truth, found, photons_min=50, method="hungarian")
     assert (hungarian.true_positives, hungarian.false_positives, hungarian.false_negatives) == (1, 0, 0)
 
@@ -115,7 +121,7 @@ def test_two_dimensions_have_the_lateral_efficiency_only() -> None:
     assert math.isnan(s.rmse_volume_nm)
 
 
-def test_predicted_sigma_is_judged_by_its_spread() -> None:
+def test_zscores_give_the_ratio_of_error_and_sigma() -> None:
     random = np.random.default_rng(0)
     n = 20_000
     sigma = random.uniform(5, 30, n)
@@ -133,10 +139,12 @@ NOTHING = TRUTH.select(np.zeros(4, dtype=bool))
     [
         pytest.param(NOTHING, NOTHING, (0, 0, 0), None, id="nothing to find, nothing found"),
         pytest.param(TRUTH, NOTHING, (0, 0, 4), 0.0, id="nothing found"),
-        pytest.param(NOTHING, FOUND, (0, 5, 0), 0.0, id="all wrong"),
+        pytest.param(NOTHING, FOUND, (0, 5, 0), 0.0, id="all detections false"),
     ],
 )
-def test_empty(truth: Emitters, found: Emitters, counts: tuple[int, int, int], efficiency: float | None) -> None:
+def test_scores_of_empty_tables_are_defined(
+    truth: Emitters, found: Emitters, counts: tuple[int, int, int], efficiency: float | None
+) -> None:
     s = score(truth, found)
     assert (s.true_positives, s.false_positives, s.false_negatives) == counts
     values = json.loads(json.dumps(s.to_dict(), allow_nan=False))

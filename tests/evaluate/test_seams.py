@@ -1,4 +1,4 @@
-"""Rows beside cuts: counted by distance, compared with their surroundings, found where they are too many."""
+"""Rows near cuts between blocks or tiles are counted by distance and compared with their surroundings."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lls_decode.evaluate.seams import DISTANCES
 
 
 def slow_distance(position: int, starts: list[int], stop: int) -> int:
-    """From the nearest cut; cuts lie before each start but the first."""
+    """Return the distance to the nearest cut; cuts lie before each start except the first."""
     return min((min(abs(position - cut), abs(position - (cut - 1))) for cut in starts[1:]), default=DISTANCES)
 
 
@@ -20,7 +20,7 @@ def slow_distance(position: int, starts: list[int], stop: int) -> int:
 def test_distances_agree_with_a_slow_count(starts: list[int], stop: int) -> None:
     cuts = CutCounts(starts, stop)
     positions = np.arange(starts[0] - 3, stop + 3)
-    cuts.add(positions)  # one row at each
+    cuts.add(positions)  # one row at each position
     slow = [slow_distance(p, starts, stop) for p in range(starts[0], stop)]
     assert cuts.counts.tolist() == [slow.count(distance) for distance in range(DISTANCES)]
     assert cuts.positions.tolist() == cuts.counts.tolist()
@@ -30,7 +30,7 @@ def test_distances_agree_with_a_slow_count(starts: list[int], stop: int) -> None
 
 
 @pytest.mark.parametrize(("excess", "expected"), [(1.0, 1.0), (0.5, 0.5), (1.4, 1.4)])
-def test_a_seam_is_measured(excess: float, expected: float) -> None:
+def test_an_excess_of_rows_at_cuts_is_measured(excess: float, expected: float) -> None:
     rng = np.random.default_rng(3)
     rate = np.full(200, 400.0)
     for cut in range(20, 200, 20):
@@ -50,7 +50,7 @@ CONTEXTS: list[tuple[ContextKind, int, list[int] | None]] = [
 
 
 @pytest.mark.parametrize(("context", "block_frames", "starts"), CONTEXTS)
-def test_cuts_of_blocks_lie_across_their_context(
+def test_cuts_between_blocks_follow_the_axis_of_context(
     context: ContextKind, block_frames: int, starts: list[int] | None
 ) -> None:
     layout = Layout(num_volumes=7, planes_per_volume=3, height=8, width=8)
@@ -71,7 +71,7 @@ def test_frames_of_missing_blocks_are_not_expected(context: ContextKind, block_f
     assert cuts.counts.tolist() == cuts.positions.tolist()
 
 
-def test_cuts_of_tiles() -> None:
+def test_cuts_between_tiles_lie_at_their_starts() -> None:
     assert tile_cuts(40, 48, 0) is None
     assert tile_cuts(40, 48, 64) is None
     cuts = tile_cuts(40, 48, 18)

@@ -1,4 +1,4 @@
-"""Matching of spikes beside a user's own emitters, and scores that say how sure they are."""
+"""Matching of spikes among a user's own emitters, and scores with confidence intervals."""
 
 import json
 from typing import Any
@@ -20,27 +20,27 @@ from lls_decode.evaluate import (
 
 
 def at(*x_nm: float, **columns: Any) -> Emitters:
-    """Emitters of frame 0 on a line."""
+    """Return emitters of frame 0 on a line."""
     return Emitters.from_columns({"frame": [0] * len(x_nm), "x_nm": x_nm, "y_nm": [0.0] * len(x_nm), **columns})
 
 
-# spikes, localizations before, after; found, lost, other
+# spikes, localizations before and after; expected is_found, num_lost, num_other
 MATCHES: dict[str, tuple[Emitters, Emitters, Emitters, list[bool], int, int]] = {
     "found": (at(0), at(), at(20), [True], 0, 0),
     "missed": (at(0), at(), at(), [False], 0, 0),
-    "what was there before is no spike": (at(0), at(100), at(100), [False], 0, 0),
-    "both are there": (at(0), at(100), at(10, 95), [True], 0, 0),
-    "one for two: nearer to the spike": (at(0), at(100), at(30), [True], 1, 0),
-    "one for two: nearer to the own one": (at(0), at(100), at(70), [False], 0, 0),
-    "an own one is lost": (at(0), at(5000), at(0), [True], 1, 0),
+    "an own emitter is no spike": (at(0), at(100), at(100), [False], 0, 0),
+    "both are found": (at(0), at(100), at(10, 95), [True], 0, 0),
+    "one localization for two, nearer to the spike": (at(0), at(100), at(30), [True], 1, 0),
+    "one localization for two, nearer to the own emitter": (at(0), at(100), at(70), [False], 0, 0),
+    "an own emitter is lost": (at(0), at(5000), at(0), [True], 1, 0),
     "too far": (at(0), at(), at(300), [False], 0, 1),
-    "two for one": (at(0), at(), at(10, -20), [True], 0, 1),
+    "two localizations for one spike": (at(0), at(), at(10, -20), [True], 0, 1),
     "another frame": (at(0), at(), Emitters.from_columns({"frame": [1], "x_nm": [0.0], "y_nm": [0.0]}), [False], 0, 1),
 }
 
 
 @pytest.mark.parametrize(("spikes", "before", "after", "found", "lost", "other"), MATCHES.values(), ids=MATCHES.keys())
-def test_matching_beside_the_emitters_that_are_there(
+def test_spikes_are_matched_among_own_emitters(
     spikes: Emitters, before: Emitters, after: Emitters, found: list[bool], lost: int, other: int
 ) -> None:
     matches = match_spikes(spikes, before, after)
@@ -49,15 +49,15 @@ def test_matching_beside_the_emitters_that_are_there(
     assert np.isfinite(matches.found.x_nm).tolist() == found
 
 
-def test_what_was_found_stands_beside_its_spike() -> None:
+def test_found_rows_are_in_the_order_of_their_spikes() -> None:
     spikes = at(0.0, 1000.0, 2000.0, photons=[1.0, 2.0, 3.0], id=[7, 8, 9])
     matches = match_spikes(spikes, at(5000.0), at(5000.0, 2010.0, -5.0, photons=[9.0, 33.0, 11.0]))
     assert matches.found.photons.tolist() == pytest.approx([11.0, np.nan, 33.0], nan_ok=True)
     assert matches.found.id.tolist() == [7, 8, 9]
 
 
-def test_the_interval_is_wilsons_for_independent_emitters() -> None:
-    """Wilson (1927) for 81 of 263: a textbook's example."""
+def test_independent_emitters_have_the_wilson_interval() -> None:
+    """The values for 81 of 263 are a textbook example of Wilson's interval (1927)."""
     found = np.arange(263) < 81
     share, low, high = recall_interval(found, np.arange(263))
     assert share == pytest.approx(81 / 263)
@@ -67,9 +67,9 @@ def test_the_interval_is_wilsons_for_independent_emitters() -> None:
     )
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
-def test_the_interval_holds_the_truth_when_molecules_are_found_as_a_whole(weighted: bool) -> None:
-    """80 molecules of 1 to 12 frames, nearly always found or missed together: an interval for rows would be far off."""
+@pytest.mark.parametrize("weighted", [False, True], ids=["equal weights", "weighted"])
+def test_the_interval_covers_the_truth_for_correlated_rows(weighted: bool) -> None:
+    """Rows of a molecule are mostly found or missed together, so that an interval for single rows is too narrow."""
     random = np.random.default_rng(0)
     inside, rows_inside, trials = 0, 0, 400
     for _ in range(trials):
@@ -85,15 +85,15 @@ def test_the_interval_holds_the_truth_when_molecules_are_found_as_a_whole(weight
     assert rows_inside / trials < 0.85
 
 
-def test_nothing_is_certain_when_all_were_found() -> None:
+def test_the_interval_is_not_empty_when_all_are_found() -> None:
     one = recall_interval(np.ones(20, dtype=bool), np.zeros(20, dtype=np.int64))
     many = recall_interval(np.ones(20, dtype=bool), np.arange(20))
-    assert one[1] == pytest.approx(1 / (1 + 1.959964**2))  # one molecule is one emitter
+    assert one[1] == pytest.approx(1 / (1 + 1.959964**2))  # 20 rows of one molecule count as one
     assert many[1] == pytest.approx(20 / (20 + 1.959964**2))
 
 
 def rows_of(count: int = 6000, *, seed: int = 0, ghosts: bool = True) -> SpikeRows:
-    """Gaussian errors of 10, 12, 30 nm with sigmas of 10, 10, 10; every second half of the field is empty of finds."""
+    """Return rows with errors of 10, 12 and 30 nm and sigmas of 10 nm; ``ghosts`` leaves half of the field unfound."""
     random = np.random.default_rng(seed)
     spikes = Emitters.from_columns(
         {
@@ -115,7 +115,7 @@ def rows_of(count: int = 6000, *, seed: int = 0, ghosts: bool = True) -> SpikeRo
     return SpikeRows(spikes, found, is_found, bound)
 
 
-def test_scores_of_known_errors() -> None:
+def test_scores_agree_with_known_errors() -> None:
     score = score_spikes(rows_of())
     assert (score.num_spikes, score.num_molecules) == (6000, 3000)
     assert score.recall == score.num_found / 6000 == pytest.approx(0.5, abs=0.03)
@@ -128,7 +128,7 @@ def test_scores_of_known_errors() -> None:
     assert np.isnan([score.bound_z_nm, score.over_bound_z]).all()
 
 
-def test_weights_choose_among_spikes() -> None:
+def test_zero_weights_act_like_selecting_rows() -> None:
     rows = rows_of()
     some = rows.spikes.z_nm > 0
     one, other = score_spikes(rows, some.astype(float)), score_spikes(rows.select(some))
@@ -137,7 +137,7 @@ def test_weights_choose_among_spikes() -> None:
     assert one.photon_ratio == pytest.approx(other.photon_ratio)
 
 
-def test_bins_and_cells_hold_every_spike_once() -> None:
+def test_bins_and_cells_contain_every_spike_once() -> None:
     rows = rows_of()
     for values, limits in ((rows.spikes.photons, None), (rows.spikes.z_nm, (-500.0, 500.0))):
         bins = score_over(rows, values, limits=limits)
@@ -151,11 +151,11 @@ def test_bins_and_cells_hold_every_spike_once() -> None:
     field = score_field(rows, extent_x_nm=(0.0, 8000.0), extent_y_nm=(0.0, 8000.0))
     assert sum(cell.num_spikes for line in field.cells for cell in line) == 6000
     recall = np.array([[cell.recall for cell in line] for line in field.cells])
-    assert (recall[:, : len(field.x_nm) // 2] == 1).all()  # columns are x
+    assert (recall[:, : len(field.x_nm) // 2] == 1).all()  # the second axis of cells is x
     assert (recall[:, -(len(field.x_nm) // 2) + 1 :] == 0).all()
 
 
-def test_a_report_is_plain_json() -> None:
+def test_a_report_is_valid_json() -> None:
     rows = rows_of(40)
     field = score_field(rows, extent_x_nm=(0.0, 8000.0), extent_y_nm=(0.0, 8000.0))
     over = {"photons": score_over(rows, rows.spikes.photons)}
@@ -165,8 +165,8 @@ def test_a_report_is_plain_json() -> None:
 
 
 @pytest.mark.parametrize("planes", [1, 4])
-def test_own_density_counts_other_frames_only(planes: int) -> None:
-    """Homogeneous localizations of 10 per square micrometre, but none in the frames of the spikes and beside them."""
+def test_own_density_excludes_the_frames_of_the_spikes(planes: int) -> None:
+    """The density of 10 per square micrometre is found without using frames of the spikes and adjacent ones."""
     random = np.random.default_rng(0)
     volumes, apart = 60, 2
     frame = np.repeat(np.arange(volumes * planes), 1000)

@@ -1,4 +1,4 @@
-"""Statistics that come from pieces agree with numpy's of the whole, and their memory does not grow."""
+"""Statistics accumulated over pieces agree with numpy's statistics of the whole, in constant memory."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,11 @@ from lls_decode.evaluate.counts import FieldCounts, FoldedCounts, ValueCounts
 
 RNG = np.random.default_rng(7)
 VALUES = {
-    "photons, over decades": RNG.lognormal(7, 1.5, 20_000),
-    "depth, both signs": RNG.normal(-40, 300, 20_000),
+    "photons over decades": RNG.lognormal(7, 1.5, 20_000),
+    "depth of both signs": RNG.normal(-40, 300, 20_000),
     "negative only": -RNG.exponential(5, 20_000),
     "a single value": np.full(1000, 0.7),
-    "around zero, and zero": np.concatenate([RNG.normal(0, 1e-3, 5000), np.zeros(101)]),
+    "around zero and zero": np.concatenate([RNG.normal(0, 1e-3, 5000), np.zeros(101)]),
 }
 
 
@@ -21,7 +21,7 @@ def pieces(values: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=list(VALUES))
-def test_values_agree_with_numpy(values: np.ndarray) -> None:
+def test_quantiles_and_mean_agree_with_numpy(values: np.ndarray) -> None:
     counts = ValueCounts()
     for piece in pieces(values):
         counts.add(piece)
@@ -34,20 +34,20 @@ def test_values_agree_with_numpy(values: np.ndarray) -> None:
         assert low - slack <= counts.quantile(share) <= high + slack
 
 
-@pytest.mark.parametrize("values", [VALUES["photons, over decades"], VALUES["depth, both signs"]])
+@pytest.mark.parametrize("values", [VALUES["photons over decades"], VALUES["depth of both signs"]])
 def test_histograms_agree_with_numpy(values: np.ndarray) -> None:
     counts = ValueCounts()
     counts.add(values)
     edges = np.linspace(np.quantile(values, 0.02), np.quantile(values, 0.9), 41)
     expected, _ = np.histogram(values.astype(np.float32), edges)
     found = counts.histogram(edges)
-    # values of a bin are taken to lie evenly: off by a few of those within 0.2 % of an edge
+    # values are assumed uniform within internal bins, which misplaces a few of those within 0.2 % of an edge
     np.testing.assert_allclose(found, expected, atol=5 * np.sqrt(expected.max()) * 0.5)
     assert found.sum() == pytest.approx(expected.sum(), rel=0.005)
     assert counts.histogram([counts.low - 1, counts.high + 1]).sum() == pytest.approx(len(values))
 
 
-def test_unknown_values_are_counted_apart() -> None:
+def test_unknown_values_are_counted_separately() -> None:
     counts = ValueCounts()
     assert np.isnan(counts.mean)
     assert np.isnan(counts.quantile(0.5))
@@ -57,7 +57,7 @@ def test_unknown_values_are_counted_apart() -> None:
 
 
 @pytest.mark.parametrize("last", [5, 15, 16, 17, 1000])
-def test_long_axes_are_folded(last: int) -> None:
+def test_long_axes_are_counted_in_wider_bins(last: int) -> None:
     numbers = RNG.integers(0, last + 1, 4000)
     numbers[-1] = last
     counts = FoldedCounts(16)
@@ -68,7 +68,7 @@ def test_long_axes_are_folded(last: int) -> None:
     assert counts.counts.tolist() == expected.tolist()
 
 
-def test_field_is_counted_in_whole_pixels() -> None:
+def test_bins_of_the_field_are_whole_pixels() -> None:
     field = FieldCounts(300, 10, most_bins=100)
     assert field.bin_px == 3
     assert field.counts.shape == (100, 4)
@@ -76,7 +76,7 @@ def test_field_is_counted_in_whole_pixels() -> None:
     assert (field.counts[0, 0], field.counts[0, 1], field.counts[99, 3], field.counts.sum()) == (2, 1, 1, 4)
 
 
-def test_summary_of_a_table() -> None:
+def test_the_summary_of_a_table_agrees_with_numpy() -> None:
     planes = 5
     rows = {
         "frame": RNG.integers(7, 93, 3000).astype(np.uint32),
@@ -99,7 +99,7 @@ def test_summary_of_a_table() -> None:
     assert found.sum_prob == pytest.approx(np.minimum(rows["prob"], 1).sum(dtype=float))
 
 
-def test_summary_of_nothing() -> None:
+def test_the_summary_of_an_empty_table_is_empty() -> None:
     found = TableSummary(("frame", "photons"), 3)
     found.add({"frame": np.array([], np.uint32), "photons": np.array([], np.float32)})
     assert (found.rows, found.volumes, found.planes) == (0, None, None)

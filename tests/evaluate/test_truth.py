@@ -1,4 +1,4 @@
-"""Truth tables: each format read into our coordinate system, everything else refused by name."""
+"""Truth tables of known formats are read into camera coordinates; other files are refused by name."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import tifffile
 from lls_decode.errors import TableError
 from lls_decode.evaluate import read_truth
 
-# path, pixel (nm), rows, frames from 0, and smallest and largest x, y, z, photons as written in the file (nm)
+# path, pixel (nm), rows, first and last frame from 0, and (minimum, maximum) of x, y, z, photons in the file
 KNOWN = [
     ("movies/nairr_3DAS_LD/3DAS_LD_Validate_xyz.csv", 100, 4225, (0, 499),
      ((2.786, 3176.883), (5.790, 3199.199), (-399.077, 396.173), (2400, 2400))),
@@ -29,14 +29,14 @@ KNOWN = [
      ((1.793, 6398.764), (0.837, 6398.547), (-667.568, 634.808), (78.572, 10578.739))),
     ("tables/thunderstorm_3d/3d_localizations.csv", 100, 13988, (0, 34),
      ((319.129, 50968.386), (72.383, 51119.308), (-3881.935, 4518.645), (220.834, 3406759.112))),
-    # its header was one quoted cell
+    # the header of this file is one quoted cell
     ("tables/locan/Thunderstorm_dstorm_data.csv", 100, 19, (2000, 2000),
      ((1320.110, 16566.237), (1432.208, 27944.917), None, (196.095, 7377.065))),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "pixel_nm", "rows", "frames", "ranges"), KNOWN, ids=[case[0] for case in KNOWN])
-def test_known_formats(
+def test_known_formats_are_read(
     shared_data: Path,
     name: str,
     pixel_nm: float,
@@ -73,8 +73,10 @@ def test_known_formats(
     ],
     ids=["NAIRR 3-D", "NAIRR 2-D", "challenge", "ThunderSTORM"],
 )
-def test_truth_lies_on_its_frames(shared_data: Path, frames: str, table: str, pixel_nm: float) -> None:
-    """The light-weighted centre of small windows around emitters is where the truth says, to a tenth of a pixel."""
+def test_true_positions_agree_with_the_light_in_frames(
+    shared_data: Path, frames: str, table: str, pixel_nm: float
+) -> None:
+    """On average, centroids of small windows around emitters agree with the truth within a tenth of a pixel."""
     movie = np.atleast_3d(tifffile.imread(shared_data / "movies" / frames).astype(float))
     movie = movie.transpose(2, 0, 1) if movie.shape[2] == 1 else movie
     movie = movie - np.median(movie)
@@ -91,12 +93,12 @@ def test_truth_lies_on_its_frames(shared_data: Path, frames: str, table: str, pi
         row[inside, None, None] + offset[:, None],
         column[inside, None, None] + offset[None, :],
     ]
-    # neighbours add light on all sides alike: what is left in the mean over emitters is the error of the origin
+    # neighbours add light equally on all sides, so that the mean over emitters shows the error of the origin
     weight = np.exp(-(offset[:, None] ** 2 + offset[None, :] ** 2) / 4)
     dx, dy = x[inside] - column[inside], y[inside] - row[inside]
     light = window * weight
     total = light.sum()
-    # slope of 1 between sub-pixel truth and centroid would need no window; the mean needs only symmetry
+    # the window reduces the slope between truth and centroid, but the mean needs only symmetry
     assert (light * offset[None, None, :]).sum() / total == pytest.approx(dx.mean(), abs=0.1)
     assert (light * offset[None, :, None]).sum() / total == pytest.approx(dy.mean(), abs=0.1)
     centroid_x = (light * offset[None, None, :]).sum((1, 2)) / light.sum((1, 2)).clip(1)
@@ -130,7 +132,7 @@ def test_unknown_formats_are_refused(shared_data: Path, name: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
-def test_challenge_layout_is_brought_to_pixel_centres(tmp_path: Path) -> None:
+def test_challenge_tables_are_converted_to_pixel_centres(tmp_path: Path) -> None:
     path = tmp_path / "truth.csv"
     path.write_text("Ground-truth,frame,xnano,ynano,znano,intensity \n   1, 3, 75.0, 225.5, -30.25, 900.5 \n")
     truth = read_truth(path, pixel_nm=150.0)
@@ -139,7 +141,7 @@ def test_challenge_layout_is_brought_to_pixel_centres(tmp_path: Path) -> None:
     assert np.isnan(truth.x_sig).all()
 
 
-def test_thunderstorm_layout_has_uncertainty_and_background(tmp_path: Path) -> None:
+def test_thunderstorm_tables_keep_uncertainty_and_background(tmp_path: Path) -> None:
     path = tmp_path / "ts.csv"
     path.write_text(
         '"id","frame","x [nm]","y [nm]","intensity [photon]","offset [photon]","uncertainty [nm]"\r\n'
@@ -151,7 +153,7 @@ def test_thunderstorm_layout_has_uncertainty_and_background(tmp_path: Path) -> N
     assert np.isnan(truth.z_nm[0])
 
 
-def test_parquet_and_csv_with_our_names_are_in_our_frame(tmp_path: Path) -> None:
+def test_tables_with_our_column_names_are_read_unchanged(tmp_path: Path) -> None:
     columns = {"frame": [0, 7], "x_nm": [1.5, 2.5], "y_nm": [3.0, 4.0], "z_nm": [5.0, 6.0], "id": [4, 5]}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     (tmp_path / "t.csv").write_text("id,frame,x_nm,y_nm,z_nm\n4,0,1.5,3,5\n5,7,2.5,4,6\n")
@@ -166,9 +168,9 @@ def test_parquet_and_csv_with_our_names_are_in_our_frame(tmp_path: Path) -> None
     ("text", "message"),
     [
         pytest.param("frame,xnano,ynano,znano,intensity\n0,1,2,3,4\n", "frame 0 in row 1", id="0-based frames"),
-        pytest.param("frame,xnano,ynano,znano,intensity\n1.5,1,2,3,4\n", "frame 1.5 in row 1", id="half a frame"),
+        pytest.param("frame,xnano,ynano,znano,intensity\n1.5,1,2,3,4\n", "frame 1.5 in row 1", id="fractional frame"),
         pytest.param(
-            "frame,xnano,ynano,znano,intensity\n1,one,2,3,4\n", "cannot be read as a table of numbers", id="words"
+            "frame,xnano,ynano,znano,intensity\n1,one,2,3,4\n", "cannot be read as a table of numbers", id="text"
         ),
         pytest.param(
             "frame,xnano,ynano,znano,intensity\n1,1,2\n", "cannot be read as a table of numbers", id="short row"
@@ -189,7 +191,7 @@ def test_header_without_rows_is_an_empty_truth(tmp_path: Path) -> None:
     assert len(read_truth(path, pixel_nm=100.0)) == 0
 
 
-def test_absent_file_and_empty_folder(tmp_path: Path) -> None:
+def test_missing_files_and_empty_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="does not exist"):
         read_truth(tmp_path / "no.csv")
     with pytest.raises(TableError, match="has no csv files"):

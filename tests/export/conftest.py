@@ -1,4 +1,4 @@
-"""Tables with every column filled, to be exported and read back."""
+"""Fixtures and functions that write tables with every column filled, for export and import tests."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ WriteTable = Callable[..., Path]
 
 
 def random_columns(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
-    """Every canonical column but those in sample coordinates, sorted by frame."""
+    """Return random values of every canonical column except sample coordinates, sorted by frame."""
     random = np.random.default_rng(seed)
     frame = np.sort(random.integers(0, 20 * PLANES, num_rows))
     columns = {
@@ -49,7 +49,7 @@ def random_columns(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any,
 
 
 def random_molecules(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
-    """Every column of molecules but those in sample coordinates, in the order of `link`: by the last volume."""
+    """Return random values of all columns of molecules but sample coordinates, sorted by last volume as in `link`."""
     random, columns = np.random.default_rng(seed), random_columns(num_rows, seed=seed)
     duration = random.integers(1, 4 * PLANES, num_rows)
     seen = random.integers(1, duration + 1)
@@ -64,7 +64,7 @@ def random_molecules(num_rows: int, *, seed: int = 0) -> dict[str, np.ndarray[An
 def write_molecules(
     path: Path, columns: Mapping[str, Any], *, geometry: Geometry | None = None, **metadata: Any
 ) -> Path:
-    """A table of molecules; with a geometry it has sample coordinates, by columns a channel."""
+    """Write molecules, with sample coordinates if there is a geometry; ``columns`` may include ``channel``."""
     columns = dict(columns)
     if geometry is not None:
         place = (np.asarray(columns[name], dtype=np.float64) for name in ("x_nm", "y_nm", "z_nm"))
@@ -79,7 +79,7 @@ def write_molecules(
 
 
 def write_table(path: Path, columns: Mapping[str, Any], *, geometry: Geometry | None = None, **metadata: Any) -> Path:
-    """A table of localizations; with a geometry it has sample coordinates, by columns a channel."""
+    """Write localizations, with sample coordinates if there is a geometry; ``columns`` may include ``channel``."""
     columns = dict(columns)
     if geometry is not None:
         x, y, z = (np.asarray(columns[name], dtype=np.float64) for name in ("x_nm", "y_nm", "z_nm"))
@@ -94,7 +94,7 @@ def write_table(path: Path, columns: Mapping[str, Any], *, geometry: Geometry | 
 
 
 def write_pieces(path: Path, *, group_rows: int | None = None, **columns: Any) -> Path:
-    """A table with the given columns, zero elsewhere; one row group, or many."""
+    """Write a table with the given columns and zeros in the others, in one or many row groups."""
     canonical = schema(with_sample=False)
     length = len(next(iter(columns.values())))
     values = [np.asarray(columns.get(f.name, np.zeros(length)), f.type.to_pandas_dtype()) for f in canonical]
@@ -114,5 +114,5 @@ def columns() -> dict[str, np.ndarray[Any, Any]]:
 
 @pytest.fixture
 def table(tmp_path: Path, columns: dict[str, np.ndarray[Any, Any]]) -> Path:
-    """A table without geometry."""
+    """Write a table without geometry."""
     return write_table(tmp_path / "table.parquet", columns, model=MODEL)

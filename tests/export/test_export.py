@@ -1,4 +1,4 @@
-"""Our tables as other programs' files: every column there and back, and the bytes that others go by."""
+"""Export to other programs' formats: columns survive a round trip, and files have the expected structure."""
 
 import json
 import subprocess
@@ -46,10 +46,10 @@ LOST = {
     "thunderstorm": {"volume", "plane", "phot_sig", "prob", "group"},
     "decode-csv": {"volume", "plane"},
 }
-"""Columns of ours for which a format has no place."""
+"""Columns that each format cannot store."""
 
 TOLERANCE_NM = 0.01
-"""float32, at 30 um, through a division by the pixel size."""
+"""Rounding of float32 positions of 30 um after a division by the pixel size."""
 
 
 def export(table: Path, format: str, **options: Any) -> Path:
@@ -57,7 +57,7 @@ def export(table: Path, format: str, **options: Any) -> Path:
 
 
 def back(path: Path, *, format: str, **options: Any) -> Columns:
-    # a text does not hold the pixel size; the others do
+    # only text formats lack the pixel size
     needs_pixel = FORMATS[format].suffix == ".csv"
     out = import_table(path, path.with_name("back.parquet"), pixel_size=PIXEL if needs_pixel else None, **options)
     return {
@@ -81,12 +81,12 @@ def expected_back(format: str, columns: Columns) -> Columns:
     return in_order(expected)
 
 
-def test_every_format_is_known_here() -> None:
+def test_every_format_that_import_reads_is_in_the_table() -> None:
     assert set(LOST) == set(COMING_BACK)
 
 
 @pytest.mark.parametrize("format", COMING_BACK)
-def test_every_column_there_and_back(format: str, table: Path, columns: Columns) -> None:
+def test_every_column_survives_a_round_trip(format: str, table: Path, columns: Columns) -> None:
     path = export(table, format)
     found = back(path, format=format, planes_per_volume=PLANES)
     expected = expected_back(format, columns)
@@ -110,7 +110,7 @@ coordinate = st.floats(-60_000, 60_000, width=32)
 
 @settings(max_examples=8, deadline=None)
 @given(points=st.lists(st.tuples(coordinate, coordinate, coordinate), min_size=1, max_size=8))
-def test_any_position_there_and_back(points: list[tuple[float, float, float]]) -> None:
+def test_any_position_survives_a_round_trip(points: list[tuple[float, float, float]]) -> None:
     columns = random_columns(len(points))
     columns |= dict(zip(("x_nm", "y_nm", "z_nm"), np.array(points, dtype=np.float32).T, strict=True))
     expected = in_order(columns)
@@ -124,14 +124,14 @@ def test_any_position_there_and_back(points: list[tuple[float, float, float]]) -
 
 
 def _by_photons(columns: Columns) -> Columns:
-    order = np.argsort(columns["photons"])  # rows at nearly the same place may change their order
+    order = np.argsort(columns["photons"])  # rows at nearly equal positions may change their order
     return {name: values[order] for name, values in columns.items()}
 
 
-# --- frames of reference ---------------------------------------------------------------------------------------------
+# --- coordinate systems ----------------------------------------------------------------------------------------------
 
 
-def test_sample_coordinates_are_the_default_where_the_geometry_is_known(tmp_path: Path, columns: Columns) -> None:
+def test_sample_coordinates_are_the_default_if_the_geometry_is_known(tmp_path: Path, columns: Columns) -> None:
     table = write_table(tmp_path / "table.parquet", columns, geometry=GEOMETRY)
     made = export_table(table, tmp_path / "out.csv")
     assert made.coords == "sample"
@@ -151,7 +151,7 @@ def test_sample_coordinates_are_the_default_where_the_geometry_is_known(tmp_path
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=TOLERANCE_NM, err_msg=name)
 
 
-def test_raw_and_deskewed_coordinates(tmp_path: Path, columns: Columns) -> None:
+def test_raw_and_deskewed_coordinates_are_exported(tmp_path: Path, columns: Columns) -> None:
     table = write_table(tmp_path / "table.parquet", columns, geometry=GEOMETRY)
     x, y, z = (columns[name].astype(float) for name in ("x_nm", "y_nm", "z_nm"))
     for coords, position in (("raw", (x, y, z)), ("deskewed", GEOMETRY.to_deskewed(x, y, z, columns["plane"]))):
@@ -162,16 +162,16 @@ def test_raw_and_deskewed_coordinates(tmp_path: Path, columns: Columns) -> None:
 
 
 @pytest.mark.parametrize("coords", ["sample", "deskewed"])
-def test_no_geometry_no_such_coordinates(coords: Any, table: Path) -> None:
+def test_sample_and_deskewed_coordinates_need_a_geometry(coords: Any, table: Path) -> None:
     with pytest.raises(ConfigError, match="use raw coordinates"):
         export(table, "csv", coords=coords)
     assert export_table(table, table.with_name("out.csv")).coords == "raw"
 
 
-# --- the bytes that others go by -------------------------------------------------------------------------------------
+# --- structure of files ----------------------------------------------------------------------------------------------
 
 
-def test_smap_header_and_fields(table: Path, columns: Columns) -> None:
+def test_smap_files_have_the_expected_header_and_fields(table: Path, columns: Columns) -> None:
     path = export(table, "smap")
     start = path.read_bytes()[:520]
     assert start.startswith(b"MATLAB 7.3 MAT-file")
@@ -196,7 +196,7 @@ def test_smap_header_and_fields(table: Path, columns: Columns) -> None:
         assert (np.unique(loc["PSFxnm"]), np.unique(loc["PSFynm"])) == (130, 140)
         fields = [b"".join(name).decode() for name in loc.attrs["MATLAB_fields"]]
         assert set(fields) == set(loc)
-        np.testing.assert_array_equal(loc["photerr"][0], columns["phot_sig"])  # as SMAP's own fits name it
+        np.testing.assert_array_equal(loc["photerr"][0], columns["phot_sig"])  # SMAP's own fits use this name
         info = file["saveloc/file/info"]
         np.testing.assert_allclose(info["cam_pixelsize_um"][:, 0], [0.104, 0.098])
         assert info["roi"].shape == (4, 1)
@@ -204,15 +204,15 @@ def test_smap_header_and_fields(table: Path, columns: Columns) -> None:
         assert (file["saveloc/file/number"][0, 0], file["saveloc/file/numberOfTif"][0, 0]) == (1, 0)
 
 
-def test_the_name_that_smap_gives_decodes_photon_errors(table: Path, columns: Columns) -> None:
+def test_import_accepts_the_name_that_smap_gives_decodes_photon_errors(table: Path, columns: Columns) -> None:
     path = export(table, "smap")
     with h5py.File(path, "r+") as file:
         file["saveloc/loc"].move("photerr", "phot_err")
     np.testing.assert_array_equal(back(path, format="smap")["phot_sig"], in_order(columns)["phot_sig"])
 
 
-def test_smap_structure_is_that_of_a_real_file(table: Path, shared_data: Path) -> None:
-    """What we write has the classes, and the numbers of axes, that MATLAB gave the same fields."""
+def test_smap_files_have_the_structure_of_a_real_file(table: Path, shared_data: Path) -> None:
+    """Exported fields have the MATLAB classes and numbers of axes of the same fields in a real file."""
 
     def structure(file: h5py.File) -> dict[str, tuple[str, Any, int]]:
         found: dict[str, tuple[str, Any, int]] = {}
@@ -226,12 +226,12 @@ def test_smap_structure_is_that_of_a_real_file(table: Path, shared_data: Path) -
 
     with h5py.File(export(table, "smap")) as ours, h5py.File(shared_data / "lls/lls_dstorm_smap_sml.mat") as theirs:
         mine, real = structure(ours), structure(theirs)
-    common = set(mine) & set(real) - {"saveloc/loc/bg", "saveloc/history"}  # doubles there; not empty there
+    common = set(mine) & set(real) - {"saveloc/loc/bg", "saveloc/history"}  # doubles, or not empty, in the real file
     assert {"saveloc/loc/xnm", "saveloc/file/info/roi", "fileformat/name", "saveloc/file/name"} <= common
     assert {name: mine[name] for name in common} == {name: real[name] for name in common}
 
 
-def test_decode_h5_is_laid_out_as_decode_does(table: Path, columns: Columns, shared_data: Path) -> None:
+def test_decode_h5_files_have_the_layout_of_decodes_own(table: Path, columns: Columns, shared_data: Path) -> None:
     def layout(path: Path) -> dict[str, Any]:
         with h5py.File(path) as file:
             data = {name: (item.dtype, item.shape is None or len(item.shape)) for name, item in file["data"].items()}
@@ -257,7 +257,7 @@ def first_lines(path: Path, number: int) -> list[str]:
     return path.read_text().splitlines()[:number]
 
 
-def test_csv_headers(table: Path, shared_data: Path) -> None:
+def test_csv_files_have_the_expected_headers(table: Path, shared_data: Path) -> None:
     thunderstorm = (
         '"id","frame","x [nm]","y [nm]","z [nm]","sigma1 [nm]","sigma2 [nm]","intensity [photon]","offset [photon]",'
         '"bkgstd [photon]","uncertainty_xy [nm]","uncertainty_z [nm]"'
@@ -272,7 +272,7 @@ def test_csv_headers(table: Path, shared_data: Path) -> None:
     assert written[2] == '# {"xy_unit": "nm", "px_size": [98.0, 104.0]}'
 
 
-def test_thunderstorm_rows(tmp_path: Path) -> None:
+def test_thunderstorm_files_have_the_expected_rows(tmp_path: Path) -> None:
     row = {name: values[:1] for name, values in random_columns(1).items()}
     row |= {"frame": [7], "x_nm": [100.0], "y_nm": [200.0], "z_nm": [-5.0], "photons": [500.0], "bg": [16.0]}
     row |= {"x_sig": [3.0], "y_sig": [3.0], "z_sig": [9.5]}
@@ -280,8 +280,8 @@ def test_thunderstorm_rows(tmp_path: Path) -> None:
     assert first_lines(export(table, "thunderstorm"), 2)[1] == "1,8,152,249,-5,130,140,500,16,4,3,9.5"
 
 
-def test_thunderstorm_without_z(tmp_path: Path, columns: Columns) -> None:
-    """The columns of a two-dimensional table: an empty cell costs the row when Picasso reads it."""
+def test_thunderstorm_files_without_z_have_no_z_columns(tmp_path: Path, columns: Columns) -> None:
+    """Columns without values are left out, because Picasso drops rows with empty cells."""
     nothing = np.full(500, np.nan, np.float32)
     table = write_table(tmp_path / "table.parquet", {**columns, "z_nm": nothing, "z_sig": nothing}, model=MODEL)
     path = export(table, "thunderstorm")
@@ -296,7 +296,7 @@ def test_thunderstorm_without_z(tmp_path: Path, columns: Columns) -> None:
     np.testing.assert_array_equal(back(path, format="thunderstorm")["z_nm"], 0)
 
 
-def test_thunderstorm_without_sigma_of_z(tmp_path: Path, columns: Columns) -> None:
+def test_thunderstorm_files_without_sigma_of_z_have_no_such_column(tmp_path: Path, columns: Columns) -> None:
     table = write_table(tmp_path / "table.parquet", without(columns, "z_sig", EVERY), model=MODEL)
     names = first_lines(export(table, "thunderstorm"), 1)[0]
     assert '"z [nm]","sigma1 [nm]","sigma2 [nm]"' in names
@@ -304,7 +304,7 @@ def test_thunderstorm_without_sigma_of_z(tmp_path: Path, columns: Columns) -> No
 
 
 def picasso_file(path: Path) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-    """Rows and metadata, of which both copies are the same."""
+    """Return rows and metadata, after checking that both copies of the metadata are equal."""
     (beside,) = yaml.safe_load_all(path.with_suffix(".yaml").read_text())
     with h5py.File(path) as file:
         assert json.loads(file["metadata"][()]) == [beside]
@@ -312,23 +312,23 @@ def picasso_file(path: Path) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
 
 
 def smap_info(path: Path) -> dict[str, Any]:
-    """Numbers of ``saveloc.file.info`` that say how large the movie is."""
+    """Return the fields of ``saveloc.file.info`` that give the size of the movie."""
     with h5py.File(path) as file:
         info = file["saveloc/file/info"]
         return {name: info[name][:].ravel().tolist() for name in ("Width", "Height", "roi", "numberOfFrames")}
 
 
 DATASET = {"width": 250, "height": 240, "num_frames": 900}
-"""What the metadata of a table say of the frames."""
+"""Size of the dataset in the metadata of a table."""
 
 
-def test_picasso_metadata_inside_and_beside(tmp_path: Path, columns: Columns) -> None:
+def test_picasso_metadata_are_in_the_file_and_in_a_yaml_file(tmp_path: Path, columns: Columns) -> None:
     table = write_table(tmp_path / "table.parquet", columns, model=MODEL, **DATASET)
     locs, about = picasso_file(export(table, "picasso"))
     assert locs.dtype["frame"] == np.uint32
     assert {locs.dtype[name].str for name in ("x", "y", "z", "lpx", "lpy", "photons")} == {"<f4"}
     expected = {"Width": 250, "Height": 227, "Frames": 900, "Pixelsize": 104.0, "Shift (px)": [0, 0]}
-    assert about.items() >= expected.items()  # 240 pixels of 98 nm are 227 of 104 nm: Picasso knows one size
+    assert about.items() >= expected.items()  # 240 pixels of 98 nm are 227 of 104 nm, because Picasso has square pixels
     np.testing.assert_allclose(locs["x"] * 104, columns["x_nm"], atol=TOLERANCE_NM)
     np.testing.assert_allclose(locs["y"] * 104, columns["y_nm"], atol=TOLERANCE_NM)
 
@@ -345,14 +345,14 @@ def test_rows_that_picasso_will_drop_are_counted(
     assert "12 of 500 rows lie outside" in note
     assert note in caplog.text
     again = export_table(table, tmp_path / "out.hdf5", first_px=(-1, -1), size=(253, 250))
-    assert again.notes == ()  # as the note advises
+    assert again.notes == ()  # follows the advice of the note
     _, about = picasso_file(again.path)
     assert (about["Shift (px)"], about["Width"]) == ([1, 1], 254)
     np.testing.assert_allclose(back(again.path, format="picasso")["x_nm"], in_order(columns)["x_nm"], atol=TOLERANCE_NM)
 
 
-def test_picasso_is_as_large_as_what_is_rounded(tmp_path: Path) -> None:
-    """The largest x is a whole number of pixels as float32: Picasso drops what is not below the width."""
+def test_the_width_for_picasso_includes_rounded_positions(tmp_path: Path) -> None:
+    """Picasso drops rows at or beyond the width, so that an x rounded up to a whole pixel needs one more."""
     columns = random_columns(2)
     x = np.float32([0, np.nextafter(np.float64(104 * 503), 0)])
     columns |= {"x_nm": x, "y_nm": np.float32([5, 5]), "frame": [0, 1]}
@@ -362,14 +362,14 @@ def test_picasso_is_as_large_as_what_is_rounded(tmp_path: Path) -> None:
     assert about["Width"] == 504
 
 
-def test_picasso_without_groups_and_psf(tmp_path: Path, columns: Columns) -> None:
+def test_picasso_files_without_groups_and_psf_lack_these_columns(tmp_path: Path, columns: Columns) -> None:
     columns |= {"group": np.full(500, -1)}
     with h5py.File(export(write_table(tmp_path / "table.parquet", columns), "picasso")) as file:
         assert "group" not in file["locs"].dtype.names
-        assert "sx" not in file["locs"].dtype.names  # no PSF is known
+        assert "sx" not in file["locs"].dtype.names  # the PSF is unknown
 
 
-def test_smlm_manifest_and_rows(table: Path, columns: Columns) -> None:
+def test_smlm_files_have_the_expected_manifest_and_rows(table: Path, columns: Columns) -> None:
     path = export(table, "smlm")
     with zipfile.ZipFile(path) as archive:
         manifest = json.loads(archive.read("manifest.json"))
@@ -386,7 +386,7 @@ def test_smlm_manifest_and_rows(table: Path, columns: Columns) -> None:
     assert export(table, "smlm").read_bytes() == again
 
 
-# --- what is not known -----------------------------------------------------------------------------------------------
+# --- unknown values --------------------------------------------------------------------------------------------------
 
 
 def without(columns: Columns, name: str, rows: slice) -> Columns:
@@ -406,7 +406,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("format", "name", "rows", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused_for_what_is_not_known(
+def test_unknown_values_that_a_format_requires_are_refused(
     format: str, name: str, rows: slice, says: str, tmp_path: Path, columns: Columns
 ) -> None:
     table = write_table(tmp_path / "table.parquet", without(columns, name, rows))
@@ -415,7 +415,7 @@ def test_refused_for_what_is_not_known(
     assert [path.name for path in tmp_path.iterdir()] == ["table.parquet"]
 
 
-def test_unknown_is_empty(tmp_path: Path, columns: Columns) -> None:
+def test_unknown_values_are_written_as_empty_or_nan(tmp_path: Path, columns: Columns) -> None:
     columns = without(without(columns, "phot_sig", EVERY), "z_sig", SOME)
     table = write_table(tmp_path / "table.parquet", columns)
     with h5py.File(export(table, "decode")) as file:
@@ -436,31 +436,31 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
         export(table, "csv")
 
 
-def test_a_table_without_pixel_size(tmp_path: Path, columns: Columns) -> None:
+def test_formats_that_need_a_pixel_size_ask_for_it(tmp_path: Path, columns: Columns) -> None:
     table = write_table(tmp_path / "table.parquet", columns, pixel_size=None)
     with pytest.raises(ConfigError, match="does not state the pixel size"):
         export(table, "smap")
     assert export(table, "smap", pixel_size=PIXEL).exists()
-    assert export(table, "smlm").exists()  # has its origin where we have it
+    assert export(table, "smlm").exists()  # SMLM has our origin and needs no pixel size
 
 
 WRONG = {
-    "name of SMAP": ("out.mat", {"format": "smap"}, "_sml.mat"),
-    "no such format": ("out.csv", {"format": "excel"}, "thunderstorm"),
-    "no such ending": ("out.xlsx", {}, ".smlm"),
-    "itself": ("table.parquet", {"format": "csv"}, "the table itself"),
+    "wrong name for SMAP": ("out.mat", {"format": "smap"}, "_sml.mat"),
+    "unknown format": ("out.csv", {"format": "excel"}, "thunderstorm"),
+    "unknown suffix": ("out.xlsx", {}, ".smlm"),
+    "output is the input": ("table.parquet", {"format": "csv"}, "the table itself"),
 }
 
 
 @pytest.mark.parametrize(("out", "options", "says"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_usage(out: str, options: dict[str, Any], says: str, table: Path) -> None:
+def test_wrong_usage_is_refused(out: str, options: dict[str, Any], says: str, table: Path) -> None:
     before = table.read_bytes()
     with pytest.raises(ConfigError, match=says):
         export_table(table, table.with_name(out), **options)
     assert table.read_bytes() == before
 
 
-def test_too_many_rows_for_a_text(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_rows_for_a_text_format_need_force(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {name: kind.__class__(kind.write, kind.suffix, kind.max_rows and 499) for name, kind in FORMATS.items()}
     monkeypatch.setattr("lls_decode.export.exporting.FORMATS", small)
     with pytest.raises(ConfigError, match="500 rows"):
@@ -477,7 +477,7 @@ def test_rows_that_smap_will_drop_are_counted(
     assert "7 of 500 rows" in caplog.text
 
 
-def test_hdf5_without_h5py(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hdf5_formats_without_h5py_are_refused_with_advice(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     for format in ("smap", "picasso", "decode"):
         with pytest.raises(ConfigError, match=r"pip install 'lls-decode\[export\]'"):
@@ -485,7 +485,9 @@ def test_hdf5_without_h5py(table: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert export(table, "csv").exists()
 
 
-def test_commands(tmp_path: Path, columns: Columns, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_export_and_import_commands_report_what_they_do(
+    tmp_path: Path, columns: Columns, capsys: pytest.CaptureFixture[str]
+) -> None:
     from lls_decode.pipelines.cli import main
 
     table = write_table(tmp_path / "table.parquet", columns, geometry=GEOMETRY)
@@ -513,7 +515,7 @@ from pathlib import Path
 from lls_decode.export.exporting import FORMATS, export_table
 small, large, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 def peak_mb():
-    # not resource.ru_maxrss, which a process inherits from the one that started it
+    # not resource.ru_maxrss, which a process inherits from its parent
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 out = small.with_name("out" + FORMATS[name].suffix)
@@ -526,7 +528,7 @@ PIECE_ROWS = 32_768
 
 
 def in_small_pieces(path: Path, num_rows: int, kind: str) -> Path:
-    """Row groups smaller than ours, so that a piece is small beside the table."""
+    """Write a table with small row groups, so that a piece is small compared with the table."""
     if kind == "molecules":
         whole = pq.read_table(write_molecules(path, random_molecules(num_rows), model=MODEL))
     else:
@@ -537,7 +539,7 @@ def in_small_pieces(path: Path, num_rows: int, kind: str) -> Path:
 
 @pytest.fixture(scope="module", params=["localizations", "molecules"])
 def growing(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, Path]:
-    """A table of some pieces, as many as are sorted at a time, and one of a million rows."""
+    """Write a table with as many pieces as are sorted at a time, and one with a million rows."""
     folder = tmp_path_factory.mktemp("growing")
     small, large = (
         in_small_pieces(folder / f"{name}.parquet", num_rows, request.param)
@@ -550,7 +552,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("format", ["smap", "picasso", "decode", "smlm", "thunderstorm"])
 def test_memory_does_not_grow_with_the_table(format: str, growing: tuple[Path, Path]) -> None:
-    """670 thousand rows more are 80 MB of float64, if they were held."""
+    """Holding the additional 670 thousand rows would take 80 MB of float64."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *growing, format], capture_output=True, text=True, check=False
     )
@@ -558,6 +560,6 @@ def test_memory_does_not_grow_with_the_table(format: str, growing: tuple[Path, P
     assert float(done.stdout) < 40, f"{format}: {done.stdout} MB more"
 
 
-def test_errors_are_ours(table: Path) -> None:
+def test_exporting_into_a_missing_folder_raises_our_error(table: Path) -> None:
     with pytest.raises(LlsDecodeError):
         export_table(table, table.parent / "absent" / "out.csv")

@@ -1,4 +1,4 @@
-"""The picture of Picasso and SMAP is that of the dataset: rows outside it move nothing, and are named."""
+"""The field of Picasso and SMAP files is that of the dataset; rows outside it shift no others and are reported."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ STRAYS = {
 
 
 def table(path: Path, kind: str, extra: dict[str, float] | None, **metadata: Any) -> Path:
-    """Rows within the frames, and one more: the first of all, where it is put."""
+    """Write rows within the frames, and optionally a first row at the given position."""
     columns = (random_columns if kind == "localizations" else random_molecules)(400)
     columns |= {name: np.abs(columns[name]) for name in ("x_nm", "y_nm")}
     if extra is not None:
@@ -39,7 +39,7 @@ def table(path: Path, kind: str, extra: dict[str, float] | None, **metadata: Any
 
 
 def picasso(made: Exported) -> tuple[dict[float, tuple[float, float]], dict[str, Any]]:
-    """Position by photons, which tell rows apart; and the metadata."""
+    """Return positions by number of photons, which identifies rows, and the metadata."""
     (about,) = yaml.safe_load_all(made.path.with_suffix(".yaml").read_text())
     with h5py.File(made.path) as file:
         locs = file["locs"][:]
@@ -63,7 +63,7 @@ Format = Literal["picasso", "smap"]
 @pytest.mark.parametrize("geometry", [None, GEOMETRY], ids=["movie", "tilted"])
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
 @pytest.mark.parametrize("format", READ)
-def test_one_row_more_moves_no_other(
+def test_a_stray_row_shifts_no_other_row(
     format: Format, kind: str, geometry: Geometry | None, size: dict[str, int], where: str, tmp_path: Path
 ) -> None:
     read, suffix = READ[format]
@@ -77,7 +77,7 @@ def test_one_row_more_moves_no_other(
     (without, about), (with_it, about_it) = map(read, made)
     stray = with_it.pop(12_345.0)
     assert with_it == without
-    if size:  # nothing at all depends on rows
+    if size:  # with a known size the metadata do not depend on rows
         assert about_it | {"Source": ""} == about | {"Source": ""}
         assert not made[0].notes
     else:
@@ -91,7 +91,7 @@ def test_one_row_more_moves_no_other(
 
 
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
-def test_sizes_are_those_of_the_dataset(kind: str, tmp_path: Path) -> None:
+def test_exported_sizes_come_from_the_dataset_or_the_options(kind: str, tmp_path: Path) -> None:
     path = table(tmp_path / "table.parquet", kind, None, **DATASET)
     _, about = picasso(export_table(path, tmp_path / "out.hdf5"))
     assert about.items() >= {"Width": 300, "Height": 260, "Frames": 900, "Shift (px)": [0, 0]}.items()
@@ -106,10 +106,10 @@ def test_sizes_are_those_of_the_dataset(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("direction", [1, -1])
 @pytest.mark.parametrize("axis", ["x", "y"])
 @pytest.mark.parametrize("coords", ["sample", "deskewed"])
-def test_tilted_planes_lie_in_the_field(
+def test_the_field_of_a_tilted_scan_covers_all_planes_with_a_margin(
     coords: Literal["sample", "deskewed"], axis: Literal["x", "y"], direction: Literal[1, -1], tmp_path: Path
 ) -> None:
-    """Whatever is seen in any pixel of any plane, within the range of the model, and no more than the margin beyond."""
+    """The field contains every pixel of every plane within the model's z range, and extends by the margin only."""
     geometry = GEOMETRY.replace(propagation_axis=axis, scan_direction=direction)
     columns = random_columns(3000)
     random = np.random.default_rng(1)
@@ -129,15 +129,15 @@ def test_tilted_planes_lie_in_the_field(
     assert said["Shift (px)"]["xy".index(other)] == 0
 
 
-def test_an_objective_scan_is_not_tilted() -> None:
+def test_an_objective_scan_keeps_the_field_of_the_camera() -> None:
     tilt = Tilt(Geometry(motion="objective", stage_step_nm=200.0), True, 30, (-500.0, 500.0))
     size = DatasetSize(512, 400, 3000)
     field = field_of(size, pixel=PIXEL, camera_pixel=PIXEL, tilt=tilt, first_px=None, highest={}, source="t")
     assert (field.first_px, field.size_px, field.num_frames, field.notes) == ((0, 0), (512, 400), 3000, ())
 
 
-def test_the_size_of_a_movie_comes_back_from_other_programs(tmp_path: Path) -> None:
-    """Import takes what Picasso and SMAP say, so that a second export is as large as the first."""
+def test_import_restores_the_size_of_the_dataset(tmp_path: Path) -> None:
+    """Import reads the size from Picasso and SMAP files, so that a second export needs no note."""
     path = table(tmp_path / "table.parquet", "localizations", None, **DATASET)
     for name in ("out.hdf5", "out_sml.mat"):
         export_table(path, tmp_path / name)
@@ -147,14 +147,14 @@ def test_the_size_of_a_movie_comes_back_from_other_programs(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("options", [{"size": (3, 3)}, {"num_frames": 3}, {"first_px": (0, 0)}])
-def test_formats_without_a_place_for_it_refuse_a_size(options: dict[str, Any], tmp_path: Path) -> None:
+def test_formats_that_store_no_size_refuse_one(options: dict[str, Any], tmp_path: Path) -> None:
     path = table(tmp_path / "table.parquet", "localizations", None)
     with pytest.raises(ConfigError, match="smap, picasso"):
         export_table(path, tmp_path / "out.csv", **options)
 
 
 @pytest.mark.parametrize("options", [{"size": (0, 3)}, {"num_frames": 0}])
-def test_impossible_sizes(options: dict[str, Any], tmp_path: Path) -> None:
+def test_impossible_sizes_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     path = table(tmp_path / "table.parquet", "localizations", None)
     with pytest.raises(ConfigError, match="expected 1 or more"):
         export_table(path, tmp_path / "out.hdf5", **options)

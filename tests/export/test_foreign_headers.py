@@ -1,4 +1,4 @@
-"""Which program wrote a table is known by its whole header, or asked; what a user says goes before any guess."""
+"""Import recognizes the program of a table by its whole header, otherwise asks; options of the user take precedence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ Call = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def call(capfd: pytest.CaptureFixture[str]) -> Call:
-    """The command ``import`` with these words: its exit status, and what it printed."""
+    """Return a function that runs the command ``import`` and returns its exit status and output."""
 
     def run(*words: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
@@ -39,7 +39,7 @@ def columns_of(out: Path) -> tuple[dict[str, Any], TableMetadata]:
 
 
 def text(header: str, row: str, *, separator: str = ",", rows: int = 3) -> str:
-    """A file with the same row several times, frames ascending from the number in ``row`` at ``{frame}``."""
+    """Return a file that repeats a row, with ``{frame}`` replaced by numbers from 3 and ``{id}`` by numbers from 0."""
     lines = [header, *(row.format(frame=3 + number, id=number) for number in range(rows))]
     return "\n".join(lines).replace(",", separator) + "\n"
 
@@ -47,7 +47,7 @@ def text(header: str, row: str, *, separator: str = ",", rows: int = 3) -> str:
 # --- look-alikes -----------------------------------------------------------------------------------------------------
 
 LOOK_ALIKES: dict[str, tuple[str, str, str]] = {
-    # what stands in the file, the program that it looks like, and what is said against that
+    # content of the file, format that it resembles, and the difference that the message names
     "names without quotes, ids from 0, two sigmas without z": (
         text(
             "id,frame,x [nm],y [nm],sigma1 [nm],sigma2 [nm],intensity [photon],offset [photon],uncertainty_xy [nm]",
@@ -56,13 +56,13 @@ LOOK_ALIKES: dict[str, tuple[str, str, str]] = {
         "thunderstorm",
         "not in quotes",
     ),
-    "names without quotes alone": (
+    "names without quotes only": (
         text("id,frame,x [nm],y [nm],sigma [nm]", "1,{frame},150,240,150"),
         "thunderstorm",
         "not in quotes",
     ),
     "ids from 0": (text('"id","frame","x [nm]","y [nm]"', "{id},{frame},150,240"), "thunderstorm", "its id is 0"),
-    "one column more": (
+    "an additional column": (
         text('"id","frame","x [nm]","y [nm]","cluster"', "1,{frame},150,240,7"), "thunderstorm", "it has 'cluster'",
     ),
     "another order": (
@@ -75,15 +75,15 @@ LOOK_ALIKES: dict[str, tuple[str, str, str]] = {
     ),
     "tabs": (text("frame,x [nm],y [nm]", "{frame},150,240", separator="\t"), "thunderstorm", "not in quotes"),
     "semicolons": (text("frame,x [nm],y [nm]", "{frame},150,240", separator=";"), "thunderstorm", "not in quotes"),
-    "SMAP and a column more": (text("frame,x,y,locprec,cell", "{frame},150,240,7,1"), "smap-csv", "it has 'cell'"),
-    "SMAP's fields, and a column more": (
+    "SMAP and another column": (text("frame,x,y,locprec,cell", "{frame},150,240,7,1"), "smap-csv", "it has 'cell'"),
+    "SMAP's fields with an additional column": (
         text("frame,xnm,ynm,cell", "{frame},150,240,1"), "smap-fields", "it has 'cell'",
     ),
     "frames of SMAP from 0": (text("frame,x,y,locprec", "0,150,240,7"), "smap-csv", "its frame is 0"),
-    "the challenge and a column more": (
+    "the challenge with an additional column": (
         text("frame,xnano,ynano,quality", "{frame},150,240,1"), "challenge", "it has 'quality'",
     ),
-    "decode_fish and a column more": (
+    "decode_fish with an additional column": (
         text("frame_idx,x,y,int,cell", "{frame},150,240,9,1"), "decode-fish", "it has 'cell'",
     ),
     "vLUME without its line": (text("frame,x,y,z,int", "{frame},150,240,5,9"), "vlume", "does not begin with '#LUME'"),
@@ -97,7 +97,7 @@ LOOK_ALIKES: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)
-def test_a_look_alike_is_asked_for(name: str, call: Call, tmp_path: Path) -> None:
+def test_a_table_that_resembles_a_format_needs_options_to_be_imported(name: str, call: Call, tmp_path: Path) -> None:
     content, format, says = LOOK_ALIKES[name]
     path, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
     path.write_text(content)
@@ -109,8 +109,8 @@ def test_a_look_alike_is_asked_for(name: str, call: Call, tmp_path: Path) -> Non
     assert "Traceback" not in words
     code, words = call(path, out, "--pixel-nm", 100, "--first-frame", 0)
     assert code == 3
-    assert "--first-frame N" not in words  # what is known is not asked again
-    # the advice works, each way
+    assert "--first-frame N" not in words  # the message does not ask for options already given
+    # every suggested option works
     low = int(next(iter(pd.read_csv(path, sep=None, engine="python", comment="#").filter(like="frame").min())))
     for first_frame, origin, shift in ((0, "centre", 0), (0, "corner", 50), (-2, "50,-1", (50, -1)), (low, "1px", 100)):
         code, words = call(path, out, "--pixel-nm", 100, "--first-frame", first_frame, "--origin", origin)
@@ -120,11 +120,11 @@ def test_a_look_alike_is_asked_for(name: str, call: Call, tmp_path: Path) -> Non
         assert (found["x_nm"][0], found["y_nm"][0]) == (150 - shifts[0], 240 - shifts[1])
         assert found["frame"].min() == low - first_frame
         assert about.input["first_frame"] == first_frame
-    if "smap" not in name.lower() or "0" not in name:  # a frame of 0 is none of SMAP's
+    if "smap" not in name.lower() or "0" not in name:  # SMAP has no frame 0
         assert call(path, out, "--pixel-nm", 100, "--format", format)[0] == 0
 
 
-def test_a_parquet_with_the_names_of_a_csv(tmp_path: Path) -> None:
+def test_a_parquet_file_with_column_names_of_a_csv_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pd.DataFrame({"frame": [3], "x [nm]": [150.0], "y [nm]": [240.0]}).to_parquet(path)
     with pytest.raises(TableError, match="it is not a csv"):
@@ -196,7 +196,7 @@ GENUINE: dict[str, tuple[str, dict[str, float], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", GENUINE)
-def test_a_whole_header_is_recognized(name: str, call: Call, tmp_path: Path) -> None:
+def test_complete_headers_are_recognized(name: str, call: Call, tmp_path: Path) -> None:
     content, expected, dropped = GENUINE[name]
     path, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
     path.write_text(content)
@@ -222,7 +222,7 @@ about_ours = "lls-decode or SMAPpy"
 UNKNOWN = "T,Xpos,Ypos,Zpos,Int [photon],Prec\n5,1.5,3,-0.25,900,0.11\n4,1.5,3,-0.25,900,0.11\n"
 
 
-def test_an_unknown_header_names_what_to_say(call: Call, tmp_path: Path) -> None:
+def test_an_unknown_header_gives_an_error_that_suggests_options(call: Call, tmp_path: Path) -> None:
     path, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
     path.write_text(UNKNOWN)
     code, words = call(path, out)
@@ -243,31 +243,31 @@ def test_an_unknown_header_names_what_to_say(call: Call, tmp_path: Path) -> None
     assert (about.input["dropped"], about.input["origin"]) == ([], "0.5 px")
 
 
-def test_a_map_in_a_file_and_as_a_mapping(tmp_path: Path) -> None:
+def test_a_column_map_can_be_a_file_or_a_mapping(tmp_path: Path) -> None:
     path, chosen = tmp_path / "rows.csv", tmp_path / "map.yaml"
     path.write_text(UNKNOWN)
     chosen.write_text("frame: T\nx_nm: Xpos (px)\ny_nm: Ypos (px)\nphotons:\n")
     found, about = columns_of(import_table(path, tmp_path / "a.parquet", columns=chosen, pixel_size=PIXEL))
     assert (found["x_nm"][0], found["y_nm"][0], found["frame"][0]) == (150, 240, 4)
     assert about.input["dropped"] == ["Zpos", "Int [photon]", "Prec"]
-    assert sum("--first-frame" in note or "--origin" in note for note in about.input["notes"]) == 2  # said, not silent
+    assert sum("--first-frame" in note or "--origin" in note for note in about.input["notes"]) == 2  # both are stated
     given = {"frame": "T", "x_nm": "Xpos (um)", "y_nm": "Ypos (um)"}
     assert columns_of(import_table(path, tmp_path / "a.parquet", columns=given))[0]["x_nm"][0] == 1500
 
 
-def test_a_unit_in_the_name_of_a_column_holds(tmp_path: Path) -> None:
+def test_the_unit_in_a_column_name_is_used(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes("t,x (px),y [µm],z\n4,1.5,0.24,5\n".encode("latin-1"))
     given = "frame=t,x_nm=x (px),y_nm=y [µm]"
     found, _ = columns_of(import_table(path, tmp_path / "a.parquet", columns=given, pixel_size=PIXEL))
     assert (found["x_nm"][0], found["y_nm"][0]) == (150, 240)
-    given = "frame=t,x_nm=x (px) (nm),y_nm=z (angstrom)"  # the user knows better
+    given = "frame=t,x_nm=x (px) (nm),y_nm=z (angstrom)"  # a unit given by the user takes precedence
     found, _ = columns_of(import_table(path, tmp_path / "a.parquet", columns=given))
     assert (found["x_nm"][0], found["y_nm"][0]) == (1.5, 0.5)
 
 
-def test_a_map_corrects_a_known_layout(tmp_path: Path) -> None:
-    """The corrected columns of EasyDHPSF in place of the others, and no molecule."""
+def test_a_column_map_overrides_a_known_layout(tmp_path: Path) -> None:
+    """The map selects the corrected columns of EasyDHPSF and drops its molecule numbers."""
     path = tmp_path / "rows.csv"
     path.write_text(
         "frame num,molecule num,x (nm),y (nm),x fid-corrected (nm),y fid-corrected (nm)\n1,7,150,240,151,241\n"
@@ -278,7 +278,7 @@ def test_a_map_corrects_a_known_layout(tmp_path: Path) -> None:
     assert about.input["dropped"] == ["molecule num", "x (nm)", "y (nm)"]
 
 
-def test_conventions_of_a_binary_file_can_be_corrected(tmp_path: Path) -> None:
+def test_options_override_the_conventions_of_a_binary_file(tmp_path: Path) -> None:
     import h5py
 
     path = tmp_path / "locs.hdf5"
@@ -299,14 +299,14 @@ def test_conventions_of_a_binary_file_can_be_corrected(tmp_path: Path) -> None:
     assert found["z_nm"][0] == pytest.approx(100)
 
 
-def test_a_frame_before_the_first_one_does_not_wrap(tmp_path: Path) -> None:
+def test_a_frame_below_the_first_frame_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pd.DataFrame({"frame": np.array([0, 3], np.uint32), "x_nm": [1.0, 2.0], "y_nm": [1.0, 2.0]}).to_parquet(path)
     with pytest.raises(TableError, match=r"frame -1\.0 in row 1.*--first-frame N"):
         import_table(path, tmp_path / "out.parquet", first_frame=1)
 
 
-def test_columns_of_hdf5_that_nobody_knows(tmp_path: Path) -> None:
+def test_hdf5_of_unknown_layout_is_imported_with_a_column_map(tmp_path: Path) -> None:
     import h5py
 
     path = tmp_path / "table.h5"
@@ -320,13 +320,13 @@ def test_columns_of_hdf5_that_nobody_knows(tmp_path: Path) -> None:
 
 
 WRONG_MAPS = {
-    "a name that is not ours": ("frme=T,x_nm=Xpos,y_nm=Ypos", "did you mean 'frame'"),
-    "a name that is not theirs": ("frame=T,x_nm=Xpo,y_nm=Ypos", "did you mean 'Xpos'"),
+    "unknown name of ours": ("frme=T,x_nm=Xpos,y_nm=Ypos", "did you mean 'frame'"),
+    "unknown name in the file": ("frame=T,x_nm=Xpo,y_nm=Ypos", "did you mean 'Xpos'"),
     "no pairs": ("T,Xpos", "cannot be read"),
     "half a pair": ("frame=T,=Xpos", "no column 'T,=Xpos'"),
-    "one of ours twice": ("frame=T,x_nm=Xpos,x_nm=Ypos", "gives x_nm twice"),
-    "a unit of no length": ("frame=T,x_nm=Xpos (parsec),y_nm=Ypos", "the unit 'parsec'; expected nm, um"),
-    "pixels of no size": ("frame=T,x_nm=Xpos (px),y_nm=Ypos", "give pixel_size (--pixel-nm)"),
+    "one of our names twice": ("frame=T,x_nm=Xpos,x_nm=Ypos", "gives x_nm twice"),
+    "an unknown unit": ("frame=T,x_nm=Xpos (parsec),y_nm=Ypos", "the unit 'parsec'; expected nm, um"),
+    "pixels without pixel size": ("frame=T,x_nm=Xpos (px),y_nm=Ypos", "give pixel_size (--pixel-nm)"),
     "a depth in pixels": ("frame=T,x_nm=Xpos,y_nm=Ypos,z_nm=Zpos (px)", "in 'px', which cannot be converted to z_nm"),
     "counts for photons": ("frame=T,x_nm=Xpos,y_nm=Ypos,photons=Zpos (ADU)", "which cannot be converted to photons"),
     "no x": ("frame=T,y_nm=Ypos", "columns T, Xpos"),
@@ -334,7 +334,7 @@ WRONG_MAPS = {
 
 
 @pytest.mark.parametrize("name", WRONG_MAPS)
-def test_a_map_that_is_wrong(name: str, call: Call, tmp_path: Path) -> None:
+def test_invalid_column_maps_are_refused(name: str, call: Call, tmp_path: Path) -> None:
     given, says = WRONG_MAPS[name]
     path, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
     path.write_text(UNKNOWN)
@@ -346,12 +346,12 @@ def test_a_map_that_is_wrong(name: str, call: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("origin", ["middle", "1,2,3", "x,y", "nan,1", ""])
-def test_an_origin_that_is_none(origin: str, tmp_path: Path) -> None:
+def test_invalid_origins_are_refused(origin: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected centre"):
         import_table(tmp_path / "rows.csv", tmp_path / "out.parquet", origin=origin)
 
 
-def test_nothing_of_a_table_of_ours_is_said_again(tmp_path: Path) -> None:
+def test_options_for_foreign_tables_are_refused_for_our_tables(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")
     table = import_table(path, tmp_path / "a.parquet")
@@ -359,25 +359,25 @@ def test_nothing_of_a_table_of_ours_is_said_again(tmp_path: Path) -> None:
         import_table(table, tmp_path / "b.parquet", first_frame=1)
 
 
-# --- texts that are none ---------------------------------------------------------------------------------------------
+# --- unusable text files ---------------------------------------------------------------------------------------------
 
 BAD = {
-    "nothing": (b"", "is empty"),
-    "blanks": (b" \n\n", "is empty"),
-    "a header alone": (b"frame,x_nm,y_nm\n", "no rows"),
-    "words": (b"frame,x_nm,y_nm\n0,1,2\n1,one,2\n", "in column 'x_nm'"),
+    "empty file": (b"", "is empty"),
+    "only blanks": (b" \n\n", "is empty"),
+    "only a header": (b"frame,x_nm,y_nm\n", "no rows"),
+    "text in a number": (b"frame,x_nm,y_nm\n0,1,2\n1,one,2\n", "in column 'x_nm'"),
     "a long row": (b"frame,x_nm,y_nm\n0,1,2\n1,1,2,3\n", "Expected 3 columns, got 4"),
     "a short row": (b"frame,x_nm,y_nm\n0,1,2\n1,1\n", "Expected 3 columns, got 2"),
-    "one name twice": (b"frame,x_nm,y_nm,x_nm\n0,1,2,3\n", "2 columns 'x_nm', expected one"),
+    "repeated column name": (b"frame,x_nm,y_nm,x_nm\n0,1,2,3\n", "2 columns 'x_nm', expected one"),
     "decimal commas between commas": (b'frame,x_nm,y_nm\n0,"1,5",2\n', "write decimals with a point"),
     "gzip": (b"\x1f\x8b\x08\x00abc", "unpack it"),
     "a workbook": (b"PK\x03\x04 xl/workbook.xml", "save it as csv"),
-    "numbers alone": (b"0,1,2\n1,1,2\n", "without a line of column names"),
+    "only numbers": (b"0,1,2\n1,1,2\n", "without a line of column names"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_text_ends_in_one_sentence(name: str, call: Call, tmp_path: Path) -> None:
+def test_unusable_text_files_are_refused_in_one_sentence(name: str, call: Call, tmp_path: Path) -> None:
     content, says = BAD[name]
     path, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
     path.write_bytes(content)
@@ -388,14 +388,14 @@ def test_a_bad_text_ends_in_one_sentence(name: str, call: Call, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_name_twice_that_is_not_taken_does_not_matter(tmp_path: Path) -> None:
+def test_a_repeated_name_of_an_unused_column_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm,q,q\n0,1,2,3,4\n")
     assert columns_of(import_table(path, tmp_path / "a.parquet"))[1].input["dropped"] == ["q"]
 
 
-def test_names_in_a_comment_and_blanks_between_cells(tmp_path: Path) -> None:
-    """As numpy.savetxt writes them."""
+def test_column_names_in_a_comment_and_cells_separated_by_blanks_are_read(tmp_path: Path) -> None:
+    """numpy.savetxt writes such files."""
     path, rows = tmp_path / "rows.txt", np.array([[4, 1.5, 2], [3, 2.5, 2]])
     for names, separator in (("frame x_nm y_nm", " "), ("frame,x_nm,y_nm", ",")):
         np.savetxt(path, rows, delimiter=separator, header=f"made on Monday\n{names}")
@@ -407,7 +407,7 @@ def test_names_in_a_comment_and_blanks_between_cells(tmp_path: Path) -> None:
     assert (found["x_nm"].tolist(), about.input["notes"][0]) == ([1.5], "cells are separated by blanks")
 
 
-def test_unicode_text_of_a_spreadsheet(tmp_path: Path) -> None:
+def test_utf_16_text_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_bytes("frame\tx_nm\ty_nm\n4\t1,5\t2\n".encode("utf-16"))
     found, about = columns_of(import_table(path, tmp_path / "a.parquet"))

@@ -1,4 +1,4 @@
-"""Other programs' files as our table: every file of the sample collection is read, or refused with a reason."""
+"""Import of other programs' files: every file of the sample collection is read, or refused with a reason."""
 
 import json
 import zipfile
@@ -39,7 +39,7 @@ FILES: dict[str, tuple[float | None, int | str]] = {
     "../decode_official/emitters.h5": (None, 1594),
     "../decode_official/emitters.csv": (None, 1594),
 }
-"""Pixel size to be given, and the number of rows, or why there are none."""
+"""Pixel size that must be given, and the expected number of rows or error message, by file."""
 
 
 def test_every_table_of_the_collection_is_listed(shared_data: Path) -> None:
@@ -48,7 +48,7 @@ def test_every_table_of_the_collection_is_listed(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "pixel_nm", "expected"), [(k, *v) for k, v in FILES.items()], ids=FILES.keys())
-def test_read_or_refused(
+def test_sample_files_are_read_or_refused_with_a_reason(
     name: str, pixel_nm: float | None, expected: int | str, shared_data: Path, tmp_path: Path
 ) -> None:
     path, out = shared_data / "tables" / name, tmp_path / "out.parquet"
@@ -71,13 +71,13 @@ def test_read_or_refused(
 @pytest.mark.parametrize(
     "name", [name for name, (pixel_nm, rows) in FILES.items() if pixel_nm and isinstance(rows, int)]
 )
-def test_an_origin_cannot_be_moved_without_pixel_size(name: str, shared_data: Path, tmp_path: Path) -> None:
+def test_converting_the_origin_needs_a_pixel_size(name: str, shared_data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give pixel_size"):
         import_table(shared_data / "tables" / name, tmp_path / "out.parquet")
 
 
 def read(path: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, Any], TableMetadata]:
-    """Columns and metadata of an imported file."""
+    """Import a file and return its columns and metadata."""
     table, metadata = read_table(import_table(path, tmp_path / "out.parquet", **options))
     return {name: table[name].to_numpy() for name in table.column_names}, metadata
 
@@ -87,10 +87,10 @@ def by_photons(columns: dict[str, Any]) -> dict[str, Any]:
     return {name: np.asarray(values)[order] for name, values in columns.items()}
 
 
-# --- numbers, against the files themselves ----------------------------------------------------------------------------
+# --- comparison with the numbers in the files -------------------------------------------------------------------------
 
 
-def test_decode_is_turned_into_our_axes(shared_data: Path, tmp_path: Path) -> None:
+def test_axes_of_decode_are_exchanged(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "tables/locan/decode_dstorm_data.h5"
     found, metadata = read(path, tmp_path)
     assert metadata.pixel_size == PixelSize(x_nm=117.0, y_nm=127.0)
@@ -107,20 +107,20 @@ def test_decode_is_turned_into_our_axes(shared_data: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(ours["frame"], theirs["frame"])
 
 
-def test_both_files_of_decode_are_the_same(shared_data: Path, tmp_path: Path) -> None:
+def test_both_formats_of_decode_give_the_same_table(shared_data: Path, tmp_path: Path) -> None:
     hdf5, _ = read(shared_data / "decode_official/emitters.h5", tmp_path)
     text, _ = read(shared_data / "decode_official/emitters.csv", tmp_path)
     for name, values in hdf5.items():
         np.testing.assert_allclose(text[name], values, rtol=1e-5, atol=1e-3, err_msg=name)
 
 
-def test_picasso_pixels(shared_data: Path, tmp_path: Path) -> None:
+def test_pixels_of_picasso_are_converted_to_nm(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "tables/picasso/testdata_locs.hdf5"
     found, metadata = read(path, tmp_path)
     with h5py.File(path) as file:
         locs = np.sort(file["locs"][:], order="photons")
     ours = by_photons(found)
-    assert metadata.pixel_size == PixelSize(x_nm=130.0, y_nm=130.0)  # of the YAML file beside it
+    assert metadata.pixel_size == PixelSize(x_nm=130.0, y_nm=130.0)  # from the YAML file of the same name
     np.testing.assert_allclose(ours["x_nm"], locs["x"] * 130, rtol=1e-6)
     np.testing.assert_allclose(ours["x_sig"], locs["lpx"] * 130, rtol=1e-6)
     np.testing.assert_array_equal(ours["frame"], locs["frame"])
@@ -135,7 +135,7 @@ def test_picasso_pixels(shared_data: Path, tmp_path: Path) -> None:
     )
 
 
-def test_smap_counts_from_one(shared_data: Path, tmp_path: Path) -> None:
+def test_pixels_and_frames_of_smap_are_counted_from_one(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "lls/lls_dstorm_smap_sml.mat"
     found, metadata = read(path, tmp_path)
     assert metadata.pixel_size == PixelSize(x_nm=104.0, y_nm=104.0)
@@ -148,7 +148,7 @@ def test_smap_counts_from_one(shared_data: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.sort(found["x_sig"]), np.sort(loc["xnmerr"]))
 
 
-def test_a_header_damaged_by_a_spreadsheet_is_unpacked(shared_data: Path, tmp_path: Path) -> None:
+def test_a_header_in_one_quoted_cell_is_read(shared_data: Path, tmp_path: Path) -> None:
     found, metadata = read(shared_data / "tables/locan/Thunderstorm_dstorm_data.csv", tmp_path, pixel_size=PIXEL_100)
     assert any("one quoted cell" in note for note in metadata.input["notes"])
     np.testing.assert_allclose(found["x_nm"].min(), 1320.109670647555 - 50, atol=0.01)
@@ -156,7 +156,7 @@ def test_a_header_damaged_by_a_spreadsheet_is_unpacked(shared_data: Path, tmp_pa
     np.testing.assert_array_equal(found["x_sig"], found["y_sig"])
 
 
-# --- small files by hand ---------------------------------------------------------------------------------------------
+# --- small hand-made files -------------------------------------------------------------------------------------------
 
 TEXTS: dict[str, tuple[str, dict[str, float]]] = {
     "thunderstorm": (
@@ -186,7 +186,7 @@ TEXTS: dict[str, tuple[str, dict[str, float]]] = {
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS.values(), ids=TEXTS.keys())
-def test_a_row_of_each_csv(text: str, expected: dict[str, float], tmp_path: Path) -> None:
+def test_each_csv_format_is_converted(text: str, expected: dict[str, float], tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text)
     found, _ = read(path, tmp_path, pixel_size=PIXEL_100)
@@ -196,23 +196,23 @@ def test_a_row_of_each_csv(text: str, expected: dict[str, float], tmp_path: Path
 
 
 BAD: dict[str, tuple[str, str]] = {
-    "no position": ("frame,x_nm,y_nm\n0,1,2\n1,,2\n", "1 of 2 rows without x_nm .the first is row 2"),
-    "half a frame": ("frame,x_nm,y_nm\n0.5,1,2\n", "frame 0.5 in row 1"),
+    "missing position": ("frame,x_nm,y_nm\n0,1,2\n1,,2\n", "1 of 2 rows without x_nm .the first is row 2"),
+    "fractional frame": ("frame,x_nm,y_nm\n0.5,1,2\n", "frame 0.5 in row 1"),
     "frame zero of a format from one": ('"frame","x [nm]","y [nm]"\n0,1,2\n', "frame -1"),
-    "words": ("frame,x_nm,y_nm\n0,one,2\n", "one"),
+    "text in a number": ("frame,x_nm,y_nm\n0,one,2\n", "one"),
     "a short row": ("frame,x_nm,y_nm\n0,1,2\n1,2\n", "Expected 3 columns, got 2"),
     "a DECODE csv without frames": (
         '# DECODE EmitterSet\n# {"version": "v"}\n# {"xy_unit": "nm", "px_size": [100, 100]}\nx,y\n1,2\n',
         "no column 'frame_ix'",
     ),
-    "unknown": ("t,a,b\n1,2,3\n", "has the columns t, a, b"),
-    "no text": ("\x00\x01\x02", "of unknown kind"),
-    "a cut HDF5": ("\x89HDF\r\n\x1a\n", "damaged or incomplete"),
+    "unknown columns": ("t,a,b\n1,2,3\n", "has the columns t, a, b"),
+    "not a text file": ("\x00\x01\x02", "of unknown kind"),
+    "a truncated HDF5 file": ("\x89HDF\r\n\x1a\n", "damaged or incomplete"),
 }
 
 
 @pytest.mark.parametrize(("text", "says"), BAD.values(), ids=BAD.keys())
-def test_bad_files_are_one_sentence(text: str, says: str, tmp_path: Path) -> None:
+def test_unusable_files_are_refused(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(TableError, match=says):
@@ -220,7 +220,7 @@ def test_bad_files_are_one_sentence(text: str, says: str, tmp_path: Path) -> Non
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_planes_of_a_volume(tmp_path: Path) -> None:
+def test_planes_per_volume_split_frames_into_volumes_and_planes(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm\n7,1,2\n12,1,2\n")
     found, metadata = read(path, tmp_path, planes_per_volume=5)
@@ -230,17 +230,19 @@ def test_planes_of_a_volume(tmp_path: Path) -> None:
     assert (found["volume"].tolist(), found["plane"].tolist()) == ([7, 12], [0, 0])
 
 
-def test_rows_come_in_our_order(tmp_path: Path) -> None:
+def test_imported_rows_are_sorted(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm,photons\n2,5,1,10\n0,9,9,11\n2,4,1,12\n0,9,8,13\n")
     assert read(path, tmp_path)[0]["photons"].tolist() == [13, 11, 12, 10]
 
 
-@pytest.mark.parametrize("shuffled", [False, True], ids=["in order", "in disorder"])
+@pytest.mark.parametrize("shuffled", [False, True], ids=["sorted", "shuffled"])
 @pytest.mark.parametrize("format", COMING_BACK)
-def test_pieces_and_order_of_the_file_do_not_show(format: str, shuffled: bool, tmp_path: Path) -> None:
+def test_the_imported_table_does_not_depend_on_pieces_and_order_of_rows(
+    format: str, shuffled: bool, tmp_path: Path
+) -> None:
     if shuffled and format == "picasso":
-        pytest.skip("Picasso's tables are in order")
+        pytest.skip("Picasso's tables are sorted")
     columns = random_columns(3000)
     order = np.random.default_rng(1).permutation(3000) if shuffled else np.arange(3000)
     table = write_table(tmp_path / "t.parquet", {name: values[order] for name, values in columns.items()})
@@ -254,15 +256,15 @@ def test_pieces_and_order_of_the_file_do_not_show(format: str, shuffled: bool, t
             np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
 
 
-def test_rows_are_numbered_over_the_pieces(tmp_path: Path) -> None:
-    """A text is read in pieces of 64 kB at least."""
+def test_rows_in_errors_are_numbered_across_pieces(tmp_path: Path) -> None:
+    """The text is long enough to be read in several pieces of 64 kB."""
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm\n" + "0,1,2\n" * 30_000 + "0,,2\n" + "0,1,2\n" * 30_000 + "0,,2\n")
     with pytest.raises(TableError, match=r"2 of 60002 rows without x_nm \(the first is row 30001"):
         import_table(path, tmp_path / "out.parquet", rows_at_once=100)
 
 
-def test_a_table_of_two_dimensions_says_so(tmp_path: Path) -> None:
+def test_a_table_without_z_is_recorded_as_two_dimensional(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm,z_nm\n2,5,1,\n0,9,9,\n")
     found, metadata = read(path, tmp_path)
@@ -270,7 +272,7 @@ def test_a_table_of_two_dimensions_says_so(tmp_path: Path) -> None:
     assert metadata.input["filled"]["z_nm"].startswith("0")
 
 
-def test_what_cannot_be_imported(tmp_path: Path) -> None:
+def test_missing_files_and_unknown_formats_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")
     with pytest.raises(TableError, match="cannot be read"):
@@ -290,7 +292,7 @@ def write_smlm(path: Path, units: list[str], table: np.ndarray[Any, Any], **file
     return path
 
 
-def test_smlm_units_and_offsets(tmp_path: Path) -> None:
+def test_units_and_offsets_of_smlm_files_are_applied(tmp_path: Path) -> None:
     rows = np.array([(3, 1.5, 2.0)], dtype=[("frame", "<u2"), ("x", "<f4"), ("y", "<f4")])
     path = write_smlm(tmp_path / "a.smlm", ["frame", "um", "pixel"], rows, offset={"frame": 4, "x": 0.25})
     found, _ = read(path, tmp_path, pixel_size=PIXEL_100)
@@ -303,7 +305,7 @@ def test_smlm_units_and_offsets(tmp_path: Path) -> None:
         import_table(write_smlm(tmp_path / "c.smlm", ["", "nm", "nm"], rows, rows=2), tmp_path / "out.parquet")
 
 
-def test_a_matlab_file_of_the_older_kind(tmp_path: Path) -> None:
+def test_a_matlab_file_older_than_7_3_is_refused(tmp_path: Path) -> None:
     from scipy.io import savemat
 
     path = tmp_path / "old_sml.mat"
@@ -312,7 +314,7 @@ def test_a_matlab_file_of_the_older_kind(tmp_path: Path) -> None:
         import_table(path, tmp_path / "out.parquet")
 
 
-def test_metadata_name_the_source(tmp_path: Path) -> None:
+def test_metadata_record_the_source_and_filled_columns(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm,photons\n0,1,2,3\n")
     metadata = read_metadata(import_table(path, tmp_path / "out.parquet", pixel_size=PIXEL_100))

@@ -1,4 +1,4 @@
-"""Colours and source files of other programs' tables: kept, chosen, or asked for; never pooled."""
+"""Import keeps or selects channels and source files of other programs' tables, and never merges them silently."""
 
 import json
 import zipfile
@@ -21,7 +21,7 @@ NUM_ROWS = 2000
 
 
 def two_colours(values: list[Any], *, seed: int = 5) -> pd.DataFrame:
-    """Rows of several colours, x of which tells which it is."""
+    """Return rows of several channels, which x identifies."""
     random = np.random.default_rng(seed)
     which = random.integers(0, len(values), NUM_ROWS)
     columns = {
@@ -34,18 +34,18 @@ def two_colours(values: list[Any], *, seed: int = 5) -> pd.DataFrame:
 
 NAMES = ["Channel", "channel", "Channel Index", "colour", "Color", "Wavelength [nm]", "Probe", "Dye"]
 VALUES: dict[str, tuple[list[Any], list[int], list[str]]] = {
-    # values in the file, our numbers of them, and the names that are kept beside these
+    # values in the file, our channel numbers, and the recorded channel names
     "numbers": ([0, 1], [0, 1], []),
     "numbers from 1": ([1, 2, 3], [1, 2, 3], []),
     "wavelengths": ([647, 488, 561], [2, 0, 1], ["488", "561", "647"]),
-    "words": (["Cy5", "A488"], [1, 0], ["A488", "Cy5"]),
+    "names": (["Cy5", "A488"], [1, 0], ["A488", "Cy5"]),
 }
 
 
 @pytest.mark.parametrize("kind", VALUES)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_column_of_colours_is_kept(name: str, kind: str, suffix: str, tmp_path: Path) -> None:
+def test_a_column_of_channels_is_imported(name: str, kind: str, suffix: str, tmp_path: Path) -> None:
     values, numbers, names = VALUES[kind]
     table, path = two_colours(values).rename(columns={"colour": name}), tmp_path / f"rows.{suffix}"
     table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
@@ -62,8 +62,10 @@ def test_a_column_of_colours_is_kept(name: str, kind: str, suffix: str, tmp_path
         assert [channel.name for channel in about.channels] == [about.input["channel"]] == [str(value)]
 
 
-def test_the_command(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A Nanoimager table of two colours, as its program writes it."""
+def test_the_import_command_keeps_selects_and_merges_channels(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The table has two channels and the format of the Nanoimager's program."""
     random, path, out = np.random.default_rng(5), tmp_path / "rows.csv", tmp_path / "out.parquet"
     x, channel = random.uniform(0, 20_000, NUM_ROWS), random.integers(0, 2, NUM_ROWS)
     pd.DataFrame(
@@ -90,18 +92,18 @@ def test_the_command(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, words = call("--channel", 2)
     assert (code, "no row whose Channel is '2' (--channel); there are '0', '1'" in words) == (3, True)
     code, words = call("--columns", "channel=")
-    assert (code, "left out: Channel, p-value" in words) == (0, True)  # pooled, as the user says
+    assert (code, "left out: Channel, p-value" in words) == (0, True)  # merged, because the user asked for it
     assert "channel" not in read_table(out)[0].column_names
 
 
-def test_a_channel_where_there_is_none(tmp_path: Path) -> None:
+def test_selecting_a_channel_of_a_table_without_channels_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")
     with pytest.raises(TableError, match="no column that states the channel of each row"):
         import_table(path, tmp_path / "out.parquet", channel=1)
 
 
-def test_a_column_that_is_no_colour(tmp_path: Path) -> None:
+def test_a_column_with_too_many_values_is_no_channel(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     table = two_colours([0])
     table.assign(colour=np.arange(NUM_ROWS) / 7).to_csv(path, index=False)
@@ -112,7 +114,7 @@ def test_a_column_that_is_no_colour(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["filenumber", "File name", "dataset", "movie", "FOV"])
 @pytest.mark.parametrize("values", [[1, 2], ["a.tif", "b.tif"]], ids=["numbers", "names"])
-def test_rows_of_several_files_are_asked_for(name: str, values: list[Any], tmp_path: Path) -> None:
+def test_rows_of_several_files_must_be_selected_or_merged(name: str, values: list[Any], tmp_path: Path) -> None:
     path, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
     two_colours(values).rename(columns={"colour": name}).to_csv(path, index=False)
     with pytest.raises(TableError, match=rf"rows of 2 files \('{values[0]}', '{values[1]}' in column '{name}'.*--file"):
@@ -127,8 +129,8 @@ def test_rows_of_several_files_are_asked_for(name: str, values: list[Any], tmp_p
     assert read_table(import_table(path, out))[1].input["file"] == str(values[0])
 
 
-def test_files_and_channels_of_smap(tmp_path: Path) -> None:
-    """A SMAP file of one movie has channel 0 and filenumber 1 everywhere, which says nothing."""
+def test_files_and_channels_of_smap_are_recognized(tmp_path: Path) -> None:
+    """Channel 0 and filenumber 1 in all rows are SMAP's defaults and are ignored."""
 
     def written(channel: Any, filenumber: Any) -> Path:
         path = tmp_path / "rows_sml.mat"

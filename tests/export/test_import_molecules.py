@@ -1,4 +1,4 @@
-"""Molecules of other programs: known by the detections that they count, and the same after a round trip."""
+"""Tables of molecules are recognized by their count of detections, and survive a round trip."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def shuffled(columns: Columns) -> Columns:
 
 @pytest.mark.parametrize("num_channels", [1, 2])
 @pytest.mark.parametrize("format", COMING_BACK)
-def test_there_and_back(format: str, num_channels: int, tmp_path: Path) -> None:
+def test_molecules_survive_a_round_trip(format: str, num_channels: int, tmp_path: Path) -> None:
     columns = random_molecules(NUM_ROWS)
     about: dict[str, Any] = {"model": MODEL}
     if num_channels > 1:
@@ -54,7 +54,7 @@ def test_there_and_back(format: str, num_channels: int, tmp_path: Path) -> None:
     said = read_metadata(out)
     assert said.kind == (
         "localizations" if format.startswith("decode") else "molecules"
-    )  # DECODE has no place for them
+    )  # DECODE cannot store molecules
     for name in expected.keys() - made.left_out.keys():
         largest = np.abs(expected[name]).max()
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=3e-7 * largest, err_msg=name)
@@ -65,8 +65,8 @@ def test_there_and_back(format: str, num_channels: int, tmp_path: Path) -> None:
         assert [channel.name for channel in said.channels] == ["red", "green"]
 
 
-def test_linked_localizations_of_picasso(tmp_path: Path) -> None:
-    """``len`` frames from the first to the last, ``n`` of them with a detection."""
+def test_linked_localizations_of_picasso_are_imported_as_molecules(tmp_path: Path) -> None:
+    """In Picasso ``len`` is the number of frames from first to last, and ``n`` the number with a detection."""
     path = tmp_path / "linked.hdf5"
     rows = [(9, 1.5, 3.0, 0.1, 0.1, 900.0, 5, 3, 300.0), (2, 2.5, 3.0, 0.1, 0.1, 800.0, 1, 1, 800.0)]
     names = ("frame", "x", "y", "lpx", "lpy", "photons", "len", "n", "photon_rate")
@@ -81,7 +81,7 @@ def test_linked_localizations_of_picasso(tmp_path: Path) -> None:
         "x_nm": [250, 150], "photons": [800, 900], "group": [1, 0], "prob": [1, 1], "prob_any": [1, 1],
     }  # fmt: skip
     assert {name: found[name].tolist() for name in expected} == expected
-    # the commands take it
+    # other commands accept the table
     assert filter_table(out, tmp_path / "some.parquet", where="num_frames > 1").num_kept == 1
     render_png(out, tmp_path / "picture.png", pixel_nm=20)
     assert (
@@ -91,7 +91,7 @@ def test_linked_localizations_of_picasso(tmp_path: Path) -> None:
     assert {"len", "n"} < set(read_metadata(tmp_path / "b.parquet").input["dropped"])
 
 
-def test_merged_molecules_of_thunderstorm(tmp_path: Path) -> None:
+def test_merged_molecules_of_thunderstorm_are_imported(tmp_path: Path) -> None:
     path = tmp_path / "merged.csv"
     path.write_text(
         '"id","frame","x [nm]","y [nm]","intensity [photon]","uncertainty [nm]","detections"\n'
@@ -106,7 +106,7 @@ def test_merged_molecules_of_thunderstorm(tmp_path: Path) -> None:
     assert [planes[name].tolist() for name in ("num_volumes", "num_planes")] == [[1, 2], [1, 2]]
 
 
-def test_merging_that_merged_nothing_gives_localizations(tmp_path: Path) -> None:
+def test_a_merged_table_with_single_detections_only_gives_localizations(tmp_path: Path) -> None:
     path = tmp_path / "merged.csv"
     path.write_text('"id","frame","x [nm]","y [nm]","detections"\n1,7,150,250,1\n2,8,150,250,1\n')
     about = read_metadata(import_table(path, tmp_path / "out.parquet", pixel_size=PIXEL_100))
@@ -116,7 +116,7 @@ def test_merging_that_merged_nothing_gives_localizations(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("grouped", [True, False])
-def test_smap_writes_the_size_of_a_group_beside_each_of_its_localizations(grouped: bool, tmp_path: Path) -> None:
+def test_group_sizes_of_smap_are_no_molecules_if_groups_have_several_rows(grouped: bool, tmp_path: Path) -> None:
     group = np.array([1, 2, 3]) if grouped else np.repeat([1, 2, 3], [4, 1, 2])
     size = np.array([4, 1, 2])[group - 1]
     columns = {"frame": np.arange(1, len(group) + 1), "xnm": 150 + group, "ynm": 250 + group, "groupindex": group}
@@ -130,7 +130,7 @@ def test_smap_writes_the_size_of_a_group_beside_each_of_its_localizations(groupe
     assert sorted(columns_of(tmp_path / "out.parquet")["group"].tolist()) == group.tolist()
 
 
-def test_molecules_without_a_count_of_detections(tmp_path: Path) -> None:
+def test_molecules_need_a_count_of_detections(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm,hits\n3,1,2,4\n")
     with pytest.raises(TableError, match="--columns num_frames=THEIRS"):
@@ -143,14 +143,14 @@ def test_molecules_without_a_count_of_detections(tmp_path: Path) -> None:
     ("row", "says"),
     [("3,1,2,0", "num_frames 0"), ("3,1,2,2.5", "num_frames 2.5"), ("3,1,2,", "num_frames nan")],
 )
-def test_molecules_that_cannot_be(row: str, says: str, tmp_path: Path) -> None:
+def test_invalid_counts_of_detections_are_refused(row: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(f"frame,x_nm,y_nm,num_frames\n1,1,2,5\n{row}\n")
     with pytest.raises(TableError, match=says):
         import_table(path, tmp_path / "out.parquet")
 
 
-def test_a_molecule_does_not_end_before_it_begins(tmp_path: Path) -> None:
+def test_a_molecule_with_last_frame_before_first_frame_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,last_frame,x_nm,y_nm,num_frames\n5,4,1,2,2\n")
     with pytest.raises(TableError, match="last_frame 4"):
@@ -158,8 +158,10 @@ def test_a_molecule_does_not_end_before_it_begins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planes", [1, 30])
-def test_molecules_are_sorted_by_way_of_the_disk(planes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many sections, as a large table has them, whatever the order of the file."""
+def test_molecules_of_large_tables_are_sorted_on_disk(
+    planes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small sections force sorting on disk; the file is shuffled."""
     monkeypatch.setattr(sorting, "_SECTION_ROWS", 50)
     monkeypatch.setattr(sorting, "_GROUP_ROWS", 7)
     columns = random_molecules(NUM_ROWS)
@@ -171,7 +173,7 @@ def test_molecules_are_sorted_by_way_of_the_disk(planes: int, tmp_path: Path, mo
     np.testing.assert_array_equal(by_photons(found)["group"], by_photons(columns)["group"])
 
 
-def test_a_table_of_molecules_comes_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shuffled_table_of_molecules_is_imported_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = write_molecules(tmp_path / "table.parquet", random_molecules(NUM_ROWS))
     ours = import_table(table, tmp_path / "ours.parquet")
     pd.read_parquet(table).sample(frac=1, random_state=1).to_parquet(tmp_path / "back.parquet")

@@ -1,4 +1,4 @@
-"""Neuroglancer's annotations, read back by the words of the specification: every point once, level by level."""
+"""Neuroglancer annotations, read by the specification, contain every point once with its properties."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ ROWS = 40_000
 
 
 def values_of(folder: Path, sharding: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
-    """Keys and values of a sharded store, as its specification reads."""
+    """Yield keys and values of a sharded store, read by its specification."""
     num = 1 << sharding["minishard_bits"]
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
@@ -56,7 +56,7 @@ def cell_of(key: int, shape: list[int]) -> tuple[int, ...]:
 
 
 def read_back(folder: Path) -> tuple[dict[str, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The info, all points in the order of their ids, and the level of each."""
+    """Return the info, all points in order of their ids, and the level of each point."""
     info = json.loads((folder / "info").read_text())
     types = {"float32": "<f4", "int32": "<i4"}
     dtype = np.dtype([("at", "<f4", (len(info["dimensions"]),)),
@@ -87,7 +87,7 @@ def read_back(folder: Path) -> tuple[dict[str, Any], np.ndarray[Any, Any], np.nd
 
 
 @pytest.mark.parametrize("geometry", [None, GEOMETRY], ids=["camera", "sample"])
-def test_every_point_is_there_once_with_its_properties(tmp_path: Path, geometry: Any) -> None:
+def test_every_point_occurs_once_with_its_properties(tmp_path: Path, geometry: Any) -> None:
     columns = random_columns(ROWS)
     table = write_table(tmp_path / "t.parquet", columns, geometry=geometry, model=MODEL)
     made = export_table(table, tmp_path / "t.precomputed")
@@ -109,8 +109,8 @@ def test_every_point_is_there_once_with_its_properties(tmp_path: Path, geometry:
     assert np.array_equal(np.unique(level), np.arange(level.max() + 1))
 
 
-def test_levels_are_even_samples_of_what_is_left(tmp_path: Path) -> None:
-    """Each region has its share of each level: within five standard deviations of a binomial choice."""
+def test_levels_are_uniform_samples_of_the_remaining_points(tmp_path: Path) -> None:
+    """Each quarter has its share of each level, within five standard deviations of a binomial distribution."""
     table = write_table(tmp_path / "t.parquet", random_columns(ROWS), model=MODEL)
     info, points, level = read_back(export_table(table, tmp_path / "t.precomputed").path)
     quarter = (points["at"][:, 0] < 13_000).astype(int) * 2 + (points["at"][:, 1] < 13_000)
@@ -125,11 +125,11 @@ def test_levels_are_even_samples_of_what_is_left(tmp_path: Path) -> None:
     for entry in info["spatial"][:-1]:
         assert entry["limit"] < levels.CELL_POINTS * 1.1
     frames = np.sort(points["frame"][level == 0])
-    assert abs(np.median(frames) - 300) < 30  # early and late rows alike
+    assert abs(np.median(frames) - 300) < 30  # early and late rows are equally likely
 
 
-def test_a_crowd_and_a_desert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One spot with most rows: levels end where cells cannot be smaller, and the ranges that are sorted still fit."""
+def test_extremely_uneven_points_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If most rows share one position, levels end at the smallest cells, and sorting still fits into memory."""
     monkeypatch.setattr(levels, "CELL_POINTS", 200)
     monkeypatch.setattr(levels, "MOST_BITS", 6)
     monkeypatch.setattr("lls_decode.export.formats.neuroglancer._ROWS_AT_ONCE", 1000)
@@ -143,8 +143,10 @@ def test_a_crowd_and_a_desert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert info["spatial"][-1]["limit"] > 1000
 
 
-def test_one_row_far_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """All others are then in one cell of the finest grid: in parts that fit into memory, and this is said."""
+def test_one_distant_row_gives_limited_levels_and_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All other rows are then in one cell, which is split into levels that fit into memory."""
     monkeypatch.setattr(levels, "CELL_POINTS", 20)
     monkeypatch.setattr(levels, "MOST_POINTS", 3000)
     monkeypatch.setattr("lls_decode.export.formats.neuroglancer.CELL_POINTS", 20)
@@ -162,7 +164,7 @@ def test_one_row_far_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplo
     assert "3000000" in caplog.text
 
 
-def test_the_files_do_not_depend_on_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exported_files_do_not_depend_on_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = random_columns(9000)
     contents = []
     for name, group_rows, in_memory in (("one", 9000, 1_000_000), ("many", 700, 1000)):
@@ -175,7 +177,7 @@ def test_the_files_do_not_depend_on_row_groups(tmp_path: Path, monkeypatch: pyte
     assert contents[0] == contents[1]
 
 
-def test_a_flat_table_has_two_axes(tmp_path: Path) -> None:
+def test_a_table_without_z_has_two_axes(tmp_path: Path) -> None:
     columns = random_columns(500)
     columns |= {"z_nm": np.full(500, np.nan), "z_sig": np.full(500, np.nan), "group": np.full(500, -1)}
     columns |= {"volume": columns["frame"], "plane": 0 * columns["frame"]}
@@ -185,7 +187,7 @@ def test_a_flat_table_has_two_axes(tmp_path: Path) -> None:
     assert not {"z_nm", "z_sig", "group", "plane", "volume"} & set(points.dtype.names)
 
 
-def test_rows_without_z_are_named(tmp_path: Path) -> None:
+def test_rows_without_z_are_refused(tmp_path: Path) -> None:
     columns = random_columns(500)
     columns["z_nm"][3] = np.nan
     table = write_table(tmp_path / "t.parquet", columns)
@@ -195,7 +197,7 @@ def test_rows_without_z_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shard_bits", [0, 1, 5])
-def test_shards_of_any_number(tmp_path: Path, shard_bits: int) -> None:
+def test_stores_with_any_number_of_shards_are_read_back(tmp_path: Path, shard_bits: int) -> None:
     sharding = Sharding(preshift_bits=2, minishard_bits=2, shard_bits=shard_bits)
     random = np.random.default_rng(1)
     keys = np.flatnonzero(random.random(1 << (4 + shard_bits)) < 0.4)
@@ -208,12 +210,12 @@ def test_shards_of_any_number(tmp_path: Path, shard_bits: int) -> None:
     assert found == list(zip(keys.tolist(), values, strict=True))
 
 
-class TestWhatIsReplaced:
+class TestOverwriting:
     @pytest.fixture
     def small(self, tmp_path: Path) -> Path:
         return write_table(tmp_path / "t.parquet", random_columns(100))
 
-    def test_ours_and_an_empty_folder(self, small: Path, tmp_path: Path) -> None:
+    def test_our_export_and_an_empty_folder_are_overwritten(self, small: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         out.mkdir()
         for _ in range(2):
@@ -222,7 +224,7 @@ class TestWhatIsReplaced:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "t.parquet"]
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_no_folder_with_other_things(self, small: Path, tmp_path: Path, force: bool) -> None:
+    def test_a_folder_with_other_files_is_never_overwritten(self, small: Path, tmp_path: Path, force: bool) -> None:
         out = tmp_path / "out"
         export_table(small, out, format="neuroglancer")
         (out / "notes.txt").write_text("mine")
@@ -232,13 +234,13 @@ class TestWhatIsReplaced:
         assert (out / "info").exists()
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_no_file(self, small: Path, tmp_path: Path, force: bool) -> None:
+    def test_a_file_is_never_overwritten(self, small: Path, tmp_path: Path, force: bool) -> None:
         (tmp_path / "out").write_text("mine")
         with pytest.raises(OutputError, match="is a file"), command(force=force):
             export_table(small, tmp_path / "out", format="neuroglancer")
         assert (tmp_path / "out").read_text() == "mine"
 
-    def test_others_by_force_only(self, small: Path, tmp_path: Path) -> None:
+    def test_annotations_of_other_programs_are_overwritten_by_force_only(self, small: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         export_table(small, out, format="neuroglancer")
         info = json.loads((out / "info").read_text())
@@ -253,21 +255,21 @@ class TestWhatIsReplaced:
         assert "written_by" in json.loads((out / "info").read_text())
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_no_folder_with_the_table(self, small: Path, tmp_path: Path, force: bool) -> None:
+    def test_the_folder_of_the_table_is_never_overwritten(self, small: Path, tmp_path: Path, force: bool) -> None:
         words = ["export", str(small), str(tmp_path), "--format", "neuroglancer", *(["--force"] if force else [])]
         result = CliRunner().invoke(cli, words)
         assert isinstance(result.exception, ConfigError)
         assert isinstance(result.exception, LlsDecodeError)
         assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
-    def test_two_in_one_command(self, small: Path, tmp_path: Path) -> None:
+    def test_one_command_cannot_export_twice_to_one_folder(self, small: Path, tmp_path: Path) -> None:
         with command():
             export_table(small, tmp_path / "out", format="neuroglancer")
             with pytest.raises(ConfigError, match="just been written"):
                 export_table(small, tmp_path / "out", format="neuroglancer")
 
 
-def test_planes_of_movies_are_left_out_and_of_volumes_kept(tmp_path: Path) -> None:
+def test_planes_of_volumes_are_kept(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.parquet", random_columns(200))
     _, points, _ = read_back(export_table(table, tmp_path / "t.precomputed").path)
     np.testing.assert_array_equal(points["plane"], points["frame"] % PLANES)

@@ -1,4 +1,4 @@
-"""csv of spreadsheets and other locales: semicolons, tabs, decimal commas. And Parquet of other programs."""
+"""Import of csv with semicolons, tabs or decimal commas, and of Parquet of other programs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def write_csv(path: Path, *, separator: str, decimal: str = ".", header: str = "
 
 @pytest.mark.parametrize("decimal", [".", ","])
 @pytest.mark.parametrize(("separator", "name"), [(";", "semicolon"), ("\t", "tab"), (",", "comma")])
-def test_separators(separator: str, name: str, decimal: str, tmp_path: Path) -> None:
+def test_separators_and_decimal_commas_are_recognized(separator: str, name: str, decimal: str, tmp_path: Path) -> None:
     if separator == decimal:
         pytest.skip("cells and decimals cannot both have a comma")
     path = write_csv(tmp_path / "rows.csv", separator=separator, decimal=decimal)
@@ -40,7 +40,7 @@ def test_separators(separator: str, name: str, decimal: str, tmp_path: Path) -> 
     assert read_truth(path).x_nm.tolist() == X_NM
 
 
-def test_thunderstorm_from_a_spreadsheet(tmp_path: Path) -> None:
+def test_a_thunderstorm_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
     path = tmp_path / "ts.csv"
     path.write_text('"id";"frame";"x [nm]";"y [nm]"\n1;1;150,5;50\n2;3;250;1050,25\n')
     rows, _ = read_table(import_table(path, tmp_path / "a.parquet", pixel_size=PixelSize(x_nm=100, y_nm=100)))
@@ -48,7 +48,7 @@ def test_thunderstorm_from_a_spreadsheet(tmp_path: Path) -> None:
     assert rows["frame"].to_pylist() == [0, 2]
 
 
-def test_a_separator_that_is_wrong(tmp_path: Path) -> None:
+def test_wrong_separators_are_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", separator=";")
     with pytest.raises(TableError, match="rename the columns"):
         import_table(path, tmp_path / "a.parquet", separator="tab")
@@ -59,7 +59,7 @@ def test_a_separator_that_is_wrong(tmp_path: Path) -> None:
         import_table(table, tmp_path / "b.parquet", separator="tab", format="parquet")
 
 
-def test_commas_inside_quoted_names(tmp_path: Path) -> None:
+def test_commas_in_quoted_names_are_no_separators(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('frame;x_nm;y_nm;"a, b, c, d, e, f"\n0;1;2;3\n')
     rows, _ = read_table(import_table(path, tmp_path / "a.parquet"))
@@ -102,14 +102,14 @@ def test_a_shuffled_table_is_imported_in_order(rewrite: Callable[[Path, Path], N
     link(again, out=tmp_path / "linked")
 
 
-def test_planes_of_a_table_of_ours_are_its_own(tmp_path: Path) -> None:
+def test_planes_per_volume_of_our_tables_cannot_be_changed(tmp_path: Path) -> None:
     table = write_table(tmp_path / "table.parquet", random_columns(10))
     with pytest.raises(ConfigError, match="30 planes per volume"):
         import_table(table, tmp_path / "a.parquet", planes_per_volume=7)
     assert import_table(table, tmp_path / "a.parquet", planes_per_volume=PLANES).exists()
 
 
-def test_parquet_of_other_programs(tmp_path: Path) -> None:
+def test_parquet_of_other_programs_needs_a_format_or_known_columns(tmp_path: Path) -> None:
     foreign = pd.DataFrame({"frame": [2, 1], "x [nm]": [150.0, 250.0], "y [nm]": [50, 60], "cell": ["a", "b"]})
     foreign.to_parquet(tmp_path / "ts.parquet")
     with pytest.raises(TableError, match="looks like a table of ThunderSTORM, but it has 'cell'"):
@@ -129,7 +129,7 @@ def test_parquet_of_other_programs(tmp_path: Path) -> None:
         import_table(tmp_path / "words.parquet", tmp_path / "b.parquet", first_frame=0, origin="centre")
 
 
-def test_molecules_come_back(tmp_path: Path) -> None:
+def test_a_rewritten_table_of_molecules_is_imported(tmp_path: Path) -> None:
     table = write_table(tmp_path / "table.parquet", random_columns(200), geometry=GEOMETRY)
     made = link(table, out=tmp_path / "out")
     by_polars(made.molecules, tmp_path / "back.parquet")

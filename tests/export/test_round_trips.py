@@ -1,4 +1,4 @@
-"""Every column of every kind of table in every format: equal when others' libraries read it, or named as left out."""
+"""In every format each column of every kind of table is read back equal, or reported as left out."""
 
 import json
 import zipfile
@@ -36,11 +36,11 @@ NUM_ROWS = 700
 X_NM, Y_NM = PIXEL.x_nm, PIXEL.y_nm
 
 
-# --- files, read as their documentation says, by libraries that know nothing of us -----------------------------------
+# --- readers that follow the formats' documentation, independent of lls_decode ---------------------------------------
 
 
 def read_picasso(path: Path) -> Columns:
-    """Pixels of one size, frames from 0; ``len`` frames from the first to the last, ``n`` detections."""
+    """Read square pixels and frames from 0; ``len`` is the number of frames from first to last, ``n`` of detections."""
     (about,) = yaml.safe_load_all(path.with_suffix(".yaml").read_text())
     with h5py.File(path) as file:
         locs = file["locs"][:]
@@ -57,7 +57,7 @@ def read_picasso(path: Path) -> Columns:
 
 
 def read_smap(path: Path) -> Columns:
-    """The centre of the first pixel at one pixel, frames from 1."""
+    """Read positions with the first pixel's centre at one pixel, and frames from 1."""
     with h5py.File(path) as file:
         found = {name: item[0] for name, item in file["saveloc/loc"].items()}
     theirs = {"znm": "z_nm", "phot": "photons", "xnmerr": "x_sig", "ynmerr": "y_sig", "locprecznm": "z_sig",
@@ -68,7 +68,7 @@ def read_smap(path: Path) -> Columns:
 
 
 def read_decode(path: Path) -> Columns:
-    """x is the axis of rows."""
+    """Read positions whose x is the row coordinate."""
     with h5py.File(path) as file:
         data = {name: item[:] for name, item in file["data"].items() if item.shape is not None}
     place, sigma = data["xyz"].T, data["xyz_sig"].T
@@ -94,7 +94,7 @@ def read_smlm(path: Path) -> Columns:
 
 
 def read_thunderstorm(path: Path) -> Columns:
-    """The corner of the first pixel at 0, frames from 1."""
+    """Read positions with the first pixel's corner at 0, and frames from 1."""
     theirs = {"x [nm]": "x_nm", "y [nm]": "y_nm", "z [nm]": "z_nm", "intensity [photon]": "photons",
               "offset [photon]": "bg", "uncertainty_z [nm]": "z_sig", "detections": "num_frames"}  # fmt: skip
     found = columns_of(pd.read_csv(path).rename(columns=theirs))
@@ -142,7 +142,7 @@ def a_table(path: Path, kind: str, num_channels: int, *, tilted: bool = False, *
 
 
 def as_exported(path: Path, coords: str) -> Columns:
-    """The columns of a table, in the coordinate system of the export."""
+    """Return the columns of a table in the coordinate system of the export."""
     rows, metadata = read_table(path)
     found = {name: rows[name].to_numpy().astype(float) for name in rows.column_names}
     if coords == "sample":
@@ -157,12 +157,12 @@ def as_exported(path: Path, coords: str) -> Columns:
 
 
 def by_photons(columns: Columns) -> Columns:
-    """Rows by a column that has each value once."""
+    """Sort rows by photons, whose values are unique."""
     order = np.argsort(columns["photons"].astype(np.float32))
     return {name: np.asarray(values)[order] for name, values in columns.items()}
 
 
-def assert_equal_or_named(made: Exported, table: Path) -> None:
+def assert_equal_or_reported(made: Exported, table: Path) -> None:
     found, expected = READERS[made.format](made.path), as_exported(table, made.coords)
     if made.format in BY_FRAME:
         assert np.all(np.diff(found["frame"].astype(int)) >= 0)
@@ -172,7 +172,7 @@ def assert_equal_or_named(made: Exported, table: Path) -> None:
         if name in NO_PLACE[made.format]:
             assert name in made.left_out, name
         elif not (name in ("x_nm", "y_nm", "z_nm") and made.coords != "raw"):
-            assert name not in named, name  # nothing is left out for which there is a place
+            assert name not in named, name  # a column that the format can store is not left out
         if name not in NO_PLACE[made.format]:
             largest = np.abs(values).max()
             np.testing.assert_allclose(found[name], values, rtol=0, atol=3e-7 * largest, err_msg=name)
@@ -182,13 +182,13 @@ def assert_equal_or_named(made: Exported, table: Path) -> None:
 @pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
 @pytest.mark.parametrize("format", COMING_BACK)
-def test_every_column_is_equal_or_named(
+def test_every_column_is_equal_or_reported_as_left_out(
     format: str, kind: str, num_channels: int, tilted: bool, tmp_path: Path
 ) -> None:
     table = a_table(tmp_path / "table.parquet", kind, num_channels, tilted=tilted)
     made = export_table(table, tmp_path / f"out{FORMATS[format].suffix}", format=format)
     assert (made.kind, made.coords) == (kind, "sample" if tilted else "raw")
-    assert_equal_or_named(made, table)
+    assert_equal_or_reported(made, table)
     assert all(made.left_out.values())
     if tilted:
         assert {"x_nm", "y_nm", "z_nm"} <= set(made.left_out)
@@ -197,10 +197,10 @@ def test_every_column_is_equal_or_named(
 @pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
 @pytest.mark.parametrize("format", sorted(name for name, format in FORMATS.items() if not format.comes_back))
-def test_columns_of_a_form_for_viewing_are_there_or_named(
+def test_columns_of_formats_for_viewing_are_written_or_reported_as_left_out(
     format: str, kind: str, num_channels: int, tmp_path: Path
 ) -> None:
-    """Their values are read back in the tests of the format."""
+    """The tests of each such format check the values."""
     table = a_table(tmp_path / "table.parquet", kind, num_channels, tilted=False)
     made = export_table(table, tmp_path / f"out{FORMATS[format].suffix}", format=format)
     info = json.loads((made.path / "info").read_text())
@@ -210,8 +210,8 @@ def test_columns_of_a_form_for_viewing_are_there_or_named(
 
 
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
-def test_deskewed_coordinates(kind: str, tmp_path: Path) -> None:
-    """Those in which molecules are stored."""
+def test_deskewed_coordinates_are_exported(kind: str, tmp_path: Path) -> None:
+    """Molecules are stored in deskewed coordinates, so that none of their coordinates are left out."""
     table = a_table(tmp_path / "table.parquet", kind, 1, tilted=True)
     made = export_table(table, tmp_path / "out.smlm", coords="deskewed")
     found, expected = (by_photons(columns) for columns in (read_smlm(made.path), as_exported(table, "deskewed")))
@@ -228,8 +228,8 @@ def test_molecules_of_planes_have_no_camera_coordinates(tmp_path: Path) -> None:
         export_table(table, tmp_path / "out.smlm", coords="raw")
 
 
-def test_rows_are_sorted_by_way_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sections of a few rows, as a large table has them; those of one frame keep their order."""
+def test_rows_of_large_tables_are_sorted_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small sections force sorting on disk; rows of one frame keep their order."""
     columns = random_molecules(NUM_ROWS)
     columns["photons"] = np.arange(NUM_ROWS, dtype=np.float32)
     columns["frame"] = np.random.default_rng(2).integers(0, 50, NUM_ROWS)
@@ -249,15 +249,15 @@ def test_rows_are_sorted_by_way_of_the_disk(tmp_path: Path, monkeypatch: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.hdf5", "out.yaml", "table.parquet"]
 
 
-def test_names_of_channels_are_written_where_there_is_a_place(tmp_path: Path) -> None:
+def test_picasso_files_store_channel_names(tmp_path: Path) -> None:
     table = a_table(tmp_path / "table.parquet", "molecules", 2)
     export_table(table, tmp_path / "out.hdf5")
     (about,) = yaml.safe_load_all((tmp_path / "out.yaml").read_text())
     assert about["Channels"] == ["colour 0", "colour 1"]
 
 
-def test_columns_of_the_user_are_named(tmp_path: Path) -> None:
-    """A column that somebody has added with pandas, and one without any value."""
+def test_columns_of_the_user_are_reported_as_left_out(tmp_path: Path) -> None:
+    """The table has a column added with pandas, and a column without any value."""
     frame = pd.read_parquet(write_table(tmp_path / "table.parquet", random_columns(50), model=MODEL))
     frame["score"], frame["phot_sig"] = 1.5, np.float32("nan")
     frame.to_parquet(tmp_path / "scored.parquet")
@@ -268,7 +268,7 @@ def test_columns_of_the_user_are_named(tmp_path: Path) -> None:
         assert made.left_out.get("phot_sig") == (None if is_written else "not known in any row")
 
 
-def test_what_is_left_out_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_export_command_prints_columns_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = a_table(tmp_path / "table.parquet", "molecules", 2)
 
     def call(*words: object) -> str:
@@ -291,15 +291,15 @@ def test_what_is_left_out_is_printed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (about["Width"], about["Height"], about["Frames"]) == (300, 189, 5000)
 
 
-# --- through our own import ------------------------------------------------------------------------------------------
+# --- round trip through import ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
 @pytest.mark.parametrize("format", ["picasso", "smap", "smlm", "csv", "thunderstorm"])
-def test_molecules_come_back(format: str, num_channels: int, tmp_path: Path) -> None:
+def test_molecules_survive_a_round_trip_through_import(format: str, num_channels: int, tmp_path: Path) -> None:
     table = a_table(tmp_path / "table.parquet", "molecules", num_channels)
     made = export_table(table, tmp_path / f"out{FORMATS[format].suffix}", format=format)
-    is_text = FORMATS[format].suffix == ".csv"  # a text does not hold the pixel size
+    is_text = FORMATS[format].suffix == ".csv"  # text formats lack the pixel size
     back = import_table(made.path, tmp_path / "back.parquet", pixel_size=PIXEL if is_text else None)
     rows, metadata = read_table(back)
     assert metadata.kind == "molecules"
@@ -312,7 +312,7 @@ def test_molecules_come_back(format: str, num_channels: int, tmp_path: Path) -> 
             np.testing.assert_allclose(found[name], values, rtol=0, atol=3e-7 * np.abs(values).max(), err_msg=name)
 
 
-# --- tables that other programs have rewritten -----------------------------------------------------------------------
+# --- tables rewritten by other programs ------------------------------------------------------------------------------
 
 
 def by_pandas(source: Path, out: Path) -> None:
@@ -331,10 +331,10 @@ def by_duckdb(source: Path, out: Path) -> None:
 @pytest.mark.parametrize("num_channels", [1, 2], ids=["one channel", "two channels"])
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
 @pytest.mark.parametrize("rewrite", [by_pandas, by_polars, by_duckdb])
-def test_rewritten_tables_are_exported_as_before(
+def test_tables_rewritten_by_other_programs_give_the_same_export(
     rewrite: Callable[[Path, Path], None], kind: str, num_channels: int, tilted: bool, tmp_path: Path
 ) -> None:
-    """By pandas, polars and DuckDB, in another order of rows: every column, and the file that we make of it."""
+    """After pandas, polars or DuckDB reorder the rows, every column and the exported file are the same."""
     table, back = tmp_path / "table.parquet", tmp_path / "back.parquet"
     a_table(table, kind, num_channels, tilted=tilted)
     rewrite(table, back)
@@ -344,7 +344,7 @@ def test_rewritten_tables_are_exported_as_before(
         expected, about = read_table(table)
         assert (metadata, found.schema.names) == (about, expected.schema.names)
         assert found.sort_by("photons").equals(expected.sort_by("photons"))
-        assert_equal_or_named(made, back)
+        assert_equal_or_reported(made, back)
     assert made.left_out == export_table(table, tmp_path / "straight.hdf5").left_out
     one, other = (by_photons(read_picasso(tmp_path / name)) for name in ("out.hdf5", "straight.hdf5"))
     for name, values in one.items():

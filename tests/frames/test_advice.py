@@ -1,4 +1,4 @@
-"""What an error of a dataset advises gets further. Advice on axes' names and on lost frames is followed elsewhere."""
+"""Advice in errors about datasets works. Other files test advice about names of axes and about lost frames."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from tests.frames.test_open import SEVERAL, X, Y, camera, ome_of, plain, two_dat
 
 
 def option(name, choice=0):
-    """Take the value that the message gives an option."""
+    """Return a function that sets an option to the value suggested by the message."""
 
     def follow(path, config, message):
         value = re.findall(rf"--{name} (\w+)", message)[choice]
@@ -48,7 +48,7 @@ def levels(path):
 
 
 def beside(shape, **options):
-    """An array that is no movie in a group with one that is."""
+    """Return a function that writes a group with an unusable array ``a`` and a usable array ``b``."""
 
     def make(path):
         zarr.create_group(path)
@@ -62,14 +62,14 @@ def beside(shape, **options):
 ADVICE = {
     "channels": (plain((2, 2, 3, Y, X)), {}, option("channel")),
     "no such channel": (plain((2, 2, 3, Y, X)), {"channel": 2}, option("channel")),
-    "channel of none": (plain((3, Y, X)), {"channel": 1}, without("channel")),
+    "channel of a movie without channels": (plain((3, Y, X)), {"channel": 1}, without("channel")),
     "planes of a stack": (plain((2, 3, Y, X)), {"planes_per_volume": 4}, without("planes_per_volume")),
     "planes of a flat stream": (plain((2, 3, Y, X)), {"planes_per_volume": 2}, with_(axes="tpyx", select={"p": 0})),
     "too short": (plain((3, Y, X)), {"planes_per_volume": 4}, with_(planes_per_volume=3)),
     "all skipped": (plain((8, Y, X)), {"planes_per_volume": 4, "skip_first": 3, "skip_last": 1}, without("skip_last")),
-    "movie skipped": (plain((8, Y, X)), {"skip_first": 1}, with_(planes_per_volume=4)),
+    "skipped from volumes of one frame": (plain((8, Y, X)), {"skip_first": 1}, with_(planes_per_volume=4)),
     "frames last": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, option("axes", 0)),
-    "frames last, said otherwise": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, option("axes", 1)),
+    "frames last, second suggestion": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, option("axes", 1)),
     "too few axes": (plain((3, Y, X)), {"axes": "yx"}, with_(axes="tyx")),
     "six axes": (plain((1, 1, 1, 3, Y, X)), {}, with_(axes="pmctyx")),
     "another array, 1-D": (beside((9,)), {"array": "a"}, with_(array="b")),
@@ -86,7 +86,7 @@ ADVICE = {
 
 
 @pytest.mark.parametrize(("make", "config", "follow"), ADVICE.values(), ids=ADVICE)
-def test_advice_gets_further(make, config, follow, tmp_path):
+def test_following_the_advice_opens_the_dataset(make, config, follow, tmp_path):
     path = make(tmp_path / "a.zarr")
     with pytest.raises(InputError) as caught:
         open_source(path, InputConfig(**config))

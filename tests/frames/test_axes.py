@@ -1,4 +1,4 @@
-"""Names of axes are believed, whoever wrote them; what they leave open is asked for, and the advice works."""
+"""Names of axes are used whoever wrote them; ambiguous names give an error whose advice works."""
 
 import json
 import re
@@ -71,25 +71,35 @@ def by_ome_0_6(path, data, names, transforms=None, **more):
 WRITERS = [by_dimension_names, by_xarray, by_ome_0_4, by_ome_0_5, by_ome_0_6]
 
 NAMED = {
-    "p of one": ("ptyx", (1, T, Y, X), {}, Layout(T, 1, Y, X)),
-    "p and c of one": ("ptcyx", (1, T, 1, Y, X), {}, Layout(T, 1, Y, X)),
-    "m of one, volumes": ("tmzyx", (T, 1, Z, Y, X), {}, Layout(T, Z, Y, X)),
-    "p of two": ("ptyx", (2, T, Y, X), {"select": {"p": 1}}, Layout(T, 1, Y, X)),
-    "p and s of two": ("psyx", (2, 2, Y, X), {"select": {"p": 1, "s": 0}}, Layout(1, 1, Y, X)),
+    "p with one entry": ("ptyx", (1, T, Y, X), {}, Layout(T, 1, Y, X)),
+    "p and c with one entry": ("ptcyx", (1, T, 1, Y, X), {}, Layout(T, 1, Y, X)),
+    "m with one entry, volumes": ("tmzyx", (T, 1, Z, Y, X), {}, Layout(T, Z, Y, X)),
+    "p with two entries": ("ptyx", (2, T, Y, X), {"select": {"p": 1}}, Layout(T, 1, Y, X)),
+    "p and s with two entries": ("psyx", (2, 2, Y, X), {"select": {"p": 1, "s": 0}}, Layout(1, 1, Y, X)),
     "six axes": ("ptczyx", (2, T, C, Z, Y, X), {"select": {"p": 0}, "channel": 1}, Layout(T, Z, Y, X)),
-    "p last but two": ("zpyx", (Z, 2, Y, X), {"select": {"p": 1}}, Layout(1, Z, Y, X)),
+    "p between z and y": ("zpyx", (Z, 2, Y, X), {"select": {"p": 1}}, Layout(1, Z, Y, X)),
     "a volume": ("zyx", (Z, Y, X), {}, Layout(1, Z, Y, X)),
     "volumes, z first": ("ztyx", (Z, T, Y, X), {}, Layout(T, Z, Y, X)),
-    "words": (("position", "time", "row", "column"), (2, T, Y, X), {"select": {"position": 1}}, Layout(T, 1, Y, X)),
-    "words by letter": (("position", "plane", "y", "x"), (2, Z, Y, X), {"select": {"p": 1}}, Layout(1, Z, Y, X)),
+    "full words": (
+        ("position", "time", "row", "column"),
+        (2, T, Y, X),
+        {"select": {"position": 1}},
+        Layout(T, 1, Y, X),
+    ),
+    "full words selected by letter": (
+        ("position", "plane", "y", "x"),
+        (2, Z, Y, X),
+        {"select": {"p": 1}},
+        Layout(1, Z, Y, X),
+    ),
     "capitals": ("PTYX", (2, T, Y, X), {"select": {"P": 1}}, Layout(T, 1, Y, X)),
-    "t that cannot be p": (("tile", "t", "y", "x"), (2, T, Y, X), {"select": {"tile": 0}}, Layout(T, 1, Y, X)),
-    "flat stream in five": ("tczyx", (6, 1, 1, Y, X), {"planes_per_volume": 3}, Layout(2, 3, Y, X)),
+    "tile beside t": (("tile", "t", "y", "x"), (2, T, Y, X), {"select": {"tile": 0}}, Layout(T, 1, Y, X)),
+    "flat stream with five axes": ("tczyx", (6, 1, 1, Y, X), {"planes_per_volume": 3}, Layout(2, 3, Y, X)),
 }
 
 
 def truth(data, names, select, channel):
-    """Frames in the order of time, then planes."""
+    """Return the expected frames in order of time, then planes."""
     letters = [{"position": "p", "time": "t", "plane": "z", "row": "y", "column": "x"}.get(n, n).lower() for n in names]
     index = {letter: {**{k[0].lower(): v for k, v in select.items()}, "tile": select.get("tile", 0)}.get(letter, 0)
              for letter in letters}  # fmt: skip
@@ -101,7 +111,7 @@ def truth(data, names, select, channel):
 
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize(("names", "shape", "config", "layout"), NAMED.values(), ids=NAMED)
-def test_names_are_believed(writer, names, shape, config, layout, tmp_path):
+def test_names_of_axes_determine_layout_and_frames(writer, names, shape, config, layout, tmp_path):
     data = counts(shape)
     source = open_source(writer(tmp_path / "a.zarr", data, names), InputConfig(**config))
     assert source.layout == layout
@@ -122,20 +132,20 @@ def test_an_axis_with_several_entries_asks_for_one_and_the_advice_works(writer, 
     source = open_source(path, InputConfig(select={name: int(index)}))
     np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "none", 9)[0]).adu_TYX, data[2])
     assert source.identity != open_source(path, InputConfig(select={"p": 0})).identity
-    said = open_source(path, InputConfig(axes="ztyx"))  # the other way out
+    said = open_source(path, InputConfig(axes="ztyx"))  # the alternative advice
     assert said.layout == Layout(T, 3, Y, X)
 
 
-def test_axes_that_are_said_may_have_others_too(tmp_path):
+def test_axes_given_by_the_user_may_include_other_axes(tmp_path):
     data = counts((2, T, Y, X))
     source = open_source(write(tmp_path / "a.zarr", data), InputConfig(axes="ptyx", select={"p": 1}))
     np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "none", 9)[0]).adu_TYX, data[1])
 
 
 NOT_SELECTED = {
-    "none such": ("ptyx", {"q": 0}, r"has no axis 'q' to select from \(its other axes: 'p'\)"),
+    "unknown axis": ("ptyx", {"q": 0}, r"has no axis 'q' to select from \(its other axes: 'p'\)"),
     "no other axis": ("tzyx", {"p": 0}, "its other axes: none"),
-    "too far": ("ptyx", {"p": 2}, "has 2 entries along axis 'p', there is no entry 2; choose one of 0 to 1"),
+    "entry out of range": ("ptyx", {"p": 2}, "has 2 entries along axis 'p', there is no entry 2; choose one of 0 to 1"),
     "channel": ("ctyx", {"c": 0}, "choose a channel with --channel"),
     "time": ("ptyx", {"p": 0, "t": 1}, "choose a part with --volumes"),
     "plane": ("tzyx", {"z": 1}, "leave --select out"),
@@ -152,14 +162,14 @@ def test_a_selection_that_does_not_fit_is_refused(names, select, words, tmp_path
 HALF_NAMED = {
     "z without y and x": (["z", "dim_1", "dim_2"], (Z, Y, X), "zyx", Layout(1, Z, Y, X)),
     "p without y and x": (["p", "t", "dim_2", "dim_3"], (1, T, Y, X), "ptyx", Layout(T, 1, Y, X)),
-    "the rest unnamed": (["z", None, "y", "x"], (Z, T, Y, X), "ztyx", Layout(T, Z, Y, X)),
-    "twice t": (["t", "time", "y", "x"], (T, Z, Y, X), "tzyx", Layout(T, Z, Y, X)),
+    "one axis unnamed": (["z", None, "y", "x"], (Z, T, Y, X), "ztyx", Layout(T, Z, Y, X)),
+    "t twice": (["t", "time", "y", "x"], (T, Z, Y, X), "tzyx", Layout(T, Z, Y, X)),
     "frames last": (["x", "y", None], (X, Y, T), "xyt", Layout(T, 1, Y, X)),
 }
 
 
 @pytest.mark.parametrize(("names", "shape", "axes", "layout"), HALF_NAMED.values(), ids=HALF_NAMED)
-def test_names_that_contradict_the_guess_are_not_overruled(names, shape, axes, layout, tmp_path):
+def test_names_that_contradict_the_guessed_axes_are_an_error(names, shape, axes, layout, tmp_path):
     path = by_dimension_names(tmp_path / "a.zarr", counts(shape), names)
     with pytest.raises(InputError, match="not all of them; say what the axes are with --axes"):
         open_source(path)
@@ -167,19 +177,19 @@ def test_names_that_contradict_the_guess_are_not_overruled(names, shape, axes, l
 
 
 @pytest.mark.parametrize("names", [[None, "z", "y", "x"], ["t", None, None, None], ["4", "3", "10", "12"]])
-def test_names_that_agree_with_the_guess_leave_it(names, tmp_path):
+def test_names_that_agree_with_the_guessed_axes_are_accepted(names, tmp_path):
     source = open_source(by_dimension_names(tmp_path / "a.zarr", counts((T, Z, Y, X)), names))
     assert source.layout == Layout(T, Z, Y, X)
     assert any("axes taken as tzyx" in note for note in source.notes)
 
 
-def test_shapes_in_the_place_of_names_are_passed_over(tmp_path):
-    """As a light-sheet program writes them."""
+def test_sizes_in_place_of_names_are_ignored(tmp_path):
+    """A light-sheet program writes sizes where names of axes belong."""
     path = by_xarray(tmp_path / "a.zarr", counts((T, Z, Y, X)), (T, Z, Y, X))
     assert open_source(path).layout == Layout(T, Z, Y, X)
 
 
-def test_an_image_and_its_array_that_disagree_are_refused_until_it_is_said(tmp_path):
+def test_contradictory_axes_of_image_and_array_must_be_given_by_the_user(tmp_path):
     path = by_ome_0_5(tmp_path / "a.zarr", counts((T, Z, Y, X)), "tzyx")
     text = (path / "0" / "zarr.json").read_text()
     (path / "0" / "zarr.json").write_text(text.replace('"t",', '"w",').replace('"z",', '"t",').replace('"w",', '"z",'))
@@ -188,7 +198,7 @@ def test_an_image_and_its_array_that_disagree_are_refused_until_it_is_said(tmp_p
     assert open_source(path, InputConfig(axes="ztyx")).layout == Layout(Z, T, Y, X)
 
 
-def test_an_old_image_without_axes_has_those_of_its_array(tmp_path):
+def test_an_image_without_axes_has_those_of_its_array(tmp_path):
     path = by_ome_0_5(tmp_path / "a.zarr", counts((Z, Y, X)), "zyx")
     zarr.open_group(path).attrs["ome"] = {"version": "0.5", "multiscales": [{"datasets": [{"path": "0"}]}]}
     assert open_source(path).layout == Layout(1, Z, Y, X)
@@ -228,7 +238,7 @@ def with_units(path):
 
 
 @pytest.mark.parametrize("transforms", SIMPLE.values(), ids=SIMPLE)
-def test_simple_transformations_give_sizes(transforms, tmp_path):
+def test_simple_transformations_give_pixel_size_and_z_step(transforms, tmp_path):
     data = counts((Z, Y, X))
     source = open_source(with_units(by_ome_0_6(tmp_path / "a.zarr", data, "zyx", transforms)))
     assert source.layout == Layout(1, Z, Y, X)
@@ -236,8 +246,8 @@ def test_simple_transformations_give_sizes(transforms, tmp_path):
     np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "none", 9)[0]).adu_TYX, data)
 
 
-def test_a_further_system_does_not_count(tmp_path):
-    """What leads on from the physical system, a shear into that of the sample, changes no pixel."""
+def test_transformations_beyond_the_physical_system_are_ignored(tmp_path):
+    """A shear from the physical system to that of the sample does not change the pixel size."""
     shear = {"type": "affine", "affine": [[1, 0, 0, 0]] * 3, "input": "physical", "output": "sample"}
     path = by_ome_0_6(tmp_path / "a.zarr", counts((Z, Y, X)), "zyx", SIMPLE["scale"], coordinateTransformations=[shear])
     assert open_source(with_units(path)).z_step_nm == 400
@@ -250,9 +260,9 @@ NOT_SIMPLE = {
         [{"type": "sequence", "transformations": [{"type": "rotation"}], "output": "physical"}],
         "of type 'rotation'",
     ),
-    "in an array": ([{"type": "scale", "path": "scales", "output": "physical"}], "in an array of its own"),
-    "to nowhere": ([scale(1, 1, 1, output="elsewhere")], "system 'elsewhere', expected one of: physical"),
-    "none": ([], "0 transformations of level 0, expected one"),
+    "stored in an array": ([{"type": "scale", "path": "scales", "output": "physical"}], "in an array of its own"),
+    "to an unknown system": ([scale(1, 1, 1, output="elsewhere")], "system 'elsewhere', expected one of: physical"),
+    "no transformation": ([], "0 transformations of level 0, expected one"),
 }
 
 
@@ -286,7 +296,7 @@ def test_stores_of_one_volume_each_are_volumes(as_glob, names, shape, writer, tm
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1, Y, X), (2, 1, Y, X)])
-def test_stores_of_frames_go_on_one_after_the_other(shape, tmp_path):
+def test_stores_of_frames_are_concatenated(shape, tmp_path):
     data = counts((3, *shape))
     for v in range(3):
         write(tmp_path / f"v{v}.zarr", data[v])
@@ -295,21 +305,21 @@ def test_stores_of_frames_go_on_one_after_the_other(shape, tmp_path):
     np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "none", 9)[0]).adu_TYX, data.reshape(6, Y, X))
 
 
-def test_an_acquisition_of_one_position_of_several_grows(tmp_path):
-    """Its files alone tell how far it has come."""
+def test_one_of_several_positions_can_be_followed_while_it_grows(tmp_path):
+    """Only the files of the selected position determine how many volumes are complete."""
     data = counts((2, 6, Y, X))
     path = write(tmp_path / "a.zarr", data, dimension_names=["p", "t", "y", "x"])
     shutil.rmtree(path / "c" / "1")
     growth = Growth(path, InputConfig(select={"p": 0}), settle_s=0)
     source = growth.look()
     assert source is not None
-    assert source.layout.num_volumes == 5  # of the last one nothing later tells that it is complete
+    assert source.layout.num_volumes == 5  # the last volume counts as complete only when a later one exists
     other = Growth(path, InputConfig(select={"p": 1}), settle_s=0).look()
     assert other is None
 
 
-def test_a_chunk_of_several_positions(tmp_path):
-    """A chunk may hold several positions; of them one is read, which costs the others."""
+def test_a_position_is_read_from_chunks_of_several_positions(tmp_path):
+    """Reading one position decodes all positions of a chunk, which a note says."""
     data = counts((3, T, Y, X))
     path = write(tmp_path / "a.zarr", data, chunks=(3, 1, Y, X), dimension_names=["p", "t", "y", "x"])
     source = open_source(path, InputConfig(select={"p": 1}))

@@ -1,4 +1,4 @@
-"""Chunks that unpack to far more than their pixels are refused before they are unpacked, by both sets of codecs."""
+"""Both codec pipelines refuse chunks that would decompress to far more than their pixels."""
 
 import gzip
 import importlib.util
@@ -23,14 +23,14 @@ SHAPE = (2, 32, 32)
 
 
 def _lying_blosc(pixels: bytes) -> bytes:
-    """A chunk whose header says that it is longer than it is: its library would read beyond the end."""
+    """Return a chunk whose header states a too large size, which makes its library read beyond the end."""
     data = bytearray(numcodecs.Blosc(cname="lz4", shuffle=0).encode(pixels))
     data[12:16] = (len(data) + 1_000_000).to_bytes(4, "little")
     return bytes(data)
 
 
 def _unsized_zstd(pixels: bytes) -> bytes:
-    """Zstandard without its size: a frame of repeated bytes, in blocks of 128 KiB."""
+    """Return a Zstandard frame without content size: repeated bytes in blocks of 128 KiB."""
     blocks = len(pixels) // (128 << 10)
     block = 128 << 10 << 3 | 1 << 1
     return b"\x28\xb5\x2f\xfd\x00\x58" + b"".join(
@@ -40,7 +40,7 @@ def _unsized_zstd(pixels: bytes) -> bytes:
 
 KINDS: dict[str, tuple[Any, Callable[[bytes], bytes]]] = {
     "blosc": (BloscCodec(), lambda pixels: bytes(numcodecs.Blosc().encode(pixels))),
-    "a lying blosc header": (BloscCodec(), lambda pixels: _lying_blosc(pixels[: np.prod(SHAPE) * 2])),
+    "blosc with a wrong header": (BloscCodec(), lambda pixels: _lying_blosc(pixels[: np.prod(SHAPE) * 2])),
     "zstd": (ZstdCodec(), lambda pixels: bytes(numcodecs.Zstd().encode(pixels))),
     "zstd without size": (ZstdCodec(), _unsized_zstd),
     "gzip": (GzipCodec(), gzip.compress),
@@ -49,7 +49,7 @@ KINDS: dict[str, tuple[Any, Callable[[bytes], bytes]]] = {
 
 @pytest.fixture(params=["zarr", "zarrs"])
 def pipeline(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Either set of codecs."""
+    """Run each test with each of the two codec pipelines."""
     before = zarr.config.get("codec_pipeline.path")
     if request.param == "zarrs":
         if importlib.util.find_spec("zarrs") is None:
@@ -61,7 +61,7 @@ def pipeline(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sharded", [False, True], ids=["chunks", "shards"])
-def test_bomb_is_refused(tmp_path: Path, pipeline: str, kind: str, sharded: bool) -> None:
+def test_decompression_bombs_are_refused(tmp_path: Path, pipeline: str, kind: str, sharded: bool) -> None:
     codec, pack = KINDS[kind]
     array = zarr.create_array(
         tmp_path / "a.zarr", shape=SHAPE, chunks=SHAPE, shards=SHAPE if sharded else None, dtype="u2",
@@ -84,7 +84,7 @@ def test_bomb_is_refused(tmp_path: Path, pipeline: str, kind: str, sharded: bool
         tracemalloc.stop()
 
 
-def test_v2_and_filters(tmp_path: Path) -> None:
+def test_decompression_bombs_in_zarr_v2_with_filters_are_refused(tmp_path: Path) -> None:
     array = zarr.create_array(
         tmp_path / "a.zarr", shape=SHAPE, chunks=SHAPE, dtype="u2", zarr_format=2, filters=[numcodecs.Delta("u2")],
         compressors=[numcodecs.Zlib()],
@@ -106,7 +106,7 @@ def test_chunks_of_the_right_size_are_read(codec: str, pixels_bytes: int) -> Non
 
 
 @pytest.mark.parametrize("codec", ["Blosc", "Zstd", "GZip", "Zlib", "LZ4", "BZ2", "LZMA"])
-def test_every_codec_is_looked_at(codec: str) -> None:
+def test_every_codec_is_checked(codec: str) -> None:
     data = bytes(getattr(numcodecs, codec)().encode(bytes(BOMB_BYTES)))
     with pytest.raises(ValueError, match="unpacks to"):
         check_compressed(codec.lower(), len(data), lambda most: data[:most], 1000)

@@ -1,4 +1,4 @@
-"""The name of the channel that is read: from labels, from a converted movie, else its number."""
+"""The name of the selected channel comes from labels or from a converted movie, or is its number."""
 
 from pathlib import Path
 
@@ -31,17 +31,17 @@ def write_ome_zarr(path: Path, *, num_channels: int, labels: list[object] | None
 
 CASES = {
     "labelled": (2, ["tubulin", "actin"], 1, "actin"),
-    "labelled, one": (1, ["tubulin"], None, "tubulin"),
+    "one labelled channel": (1, ["tubulin"], None, "tubulin"),
     "without labels": (2, None, 0, "channel 0"),
-    "one without label": (2, ["tubulin", None], 1, "channel 1"),
+    "one channel without label": (2, ["tubulin", None], 1, "channel 1"),
     "too few labels": (3, ["tubulin"], 2, "channel 2"),
-    "a label that is no text": (2, [5, 6], 1, "channel 1"),
-    "only one, without a name": (1, None, None, ""),
+    "labels that are not text": (2, [5, 6], 1, "channel 1"),
+    "a single channel without a name": (1, None, None, ""),
 }
 
 
 @pytest.mark.parametrize(("num", "labels", "channel", "expected"), CASES.values(), ids=CASES.keys())
-def test_names_of_ome_zarr(
+def test_channel_names_are_read_from_ome_zarr(
     tmp_path: Path, num: int, labels: list[object] | None, channel: int | None, expected: str
 ) -> None:
     path = write_ome_zarr(tmp_path / "cell.zarr", num_channels=num, labels=labels)
@@ -50,7 +50,7 @@ def test_names_of_ome_zarr(
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [("1", "channel 1"), (None, "")])
-def test_a_converted_movie_says_which_channel_it_holds(tmp_path: Path, chosen: str | None, expected: str) -> None:
+def test_a_converted_movie_records_its_channel(tmp_path: Path, chosen: str | None, expected: str) -> None:
     frames = np.random.default_rng(0).integers(0, 99, (4, 2, 16, 16)).astype(np.uint16)
     movie = tmp_path / "movie.tif"
     if chosen is None:

@@ -1,4 +1,4 @@
-"""Chunks that are lost, cut short or overwritten: their blocks fail, with the chunk's key and its frames."""
+"""Blocks with missing, truncated or overwritten chunks fail with an error that names the chunk and its frames."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def fast(request):
         yield
 
 
-# bare pixels have no check: any bytes of their length are an image
+# uncompressed pixels have no checksum: any bytes of the right length are a valid image
 CASES = [
     pytest.param(options, damage, id=f"{name}, {damage.__name__}")
     for name, options in STORES.items()
@@ -93,14 +93,14 @@ def test_a_damaged_file_fails_its_blocks_only(options, damage, tmp_path):
             assert "\n" not in message
         else:
             np.testing.assert_array_equal(stack.adu_TYX, data[block.frames[:, 0]])
-    # its own, and the neighbours that need one frame of it as context; zarrs can read the sound part of bare pixels
+    # the chunk's block and its neighbours, for which it is context; zarrs reads intact parts of uncompressed pixels
     is_bare = options.get("compressors", 1) is None and damage is truncate
     assert failed == [2, 3, 4] or (is_bare and failed == [3, 4])
 
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("options", STORES.values(), ids=STORES)
-def test_of_a_part_of_the_frame_its_chunks_are_read_and_no_others(options, tmp_path):
+def test_a_region_reads_only_the_chunks_that_it_needs(options, tmp_path):
     data = movie()
     tiled = {"shards": (4, 5, 4)} if "shards" in options else {}
     array = make(tmp_path / "a.zarr", data, **options | {"chunks": (options["chunks"][0], 5, 4)} | tiled)
@@ -146,7 +146,7 @@ def test_an_undecodable_inner_chunk_is_named(tmp_path):
     assert (source.read(plan_blocks(source.layout, "none", 10)[0]).adu_TYX == data[:10]).all()
 
 
-def test_a_chunk_of_zeros_that_exists_is_no_error(tmp_path):
+def test_a_stored_chunk_of_zeros_is_no_error(tmp_path):
     data = movie()
     data[4:12] = 0
     for name, more in {"a": {"chunks": (2, Y, X)}, "b": {"chunks": (2, Y, X), "shards": (8, Y, X)}}.items():
@@ -172,7 +172,7 @@ def test_the_index_of_a_shard_may_be_at_either_end(location, tmp_path):
         source.read(plan_blocks(source.layout, "none", 100)[0])
 
 
-def test_many_lost_chunks_are_counted(tmp_path):
+def test_an_error_counts_many_missing_chunks(tmp_path):
     make(tmp_path / "a.zarr", movie(), chunks=(2, Y, X))
     source = open_source(tmp_path / "a.zarr")
     for i in range(12):
@@ -200,16 +200,16 @@ def test_a_lost_volume_of_a_directory_is_named(tmp_path):
         source.read(blocks[1])
 
 
-def test_frames_that_are_named_follow_reversed_volumes(tmp_path):
+def test_frames_in_errors_account_for_reversed_volumes(tmp_path):
     make(tmp_path / "a.zarr", movie(), chunks=(2, Y, X))
     source = open_source(tmp_path / "a.zarr", InputConfig(planes_per_volume=8, skip_first=2, bidirectional=True))
-    (tmp_path / "a.zarr" / "c/5/0/0").unlink()  # raw frames 10 and 11: the first two of volume 1 that are kept
+    (tmp_path / "a.zarr" / "c/5/0/0").unlink()  # raw frames 10 and 11 are the first two kept frames of volume 1
     with pytest.raises(ChunkError, match="volume 1, planes 4 to 5"):
         source.read(plan_blocks(source.layout, "plane", 100)[0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_frames_with_values_that_are_no_numbers(value, tmp_path):
+def test_frames_with_nan_or_infinite_values_are_refused(value, tmp_path):
     data = movie().astype("float32")
     data[9, 3, 3] = data[13, 0, 0] = value
     make(tmp_path / "a.zarr", data, chunks=(4, Y, X))
@@ -222,7 +222,7 @@ def test_frames_with_values_that_are_no_numbers(value, tmp_path):
         source.read(plan_blocks(source.layout, "time", 24)[0])
 
 
-def test_a_missing_chunk_of_not_a_number_fill(tmp_path):
+def test_a_missing_chunk_with_fill_value_nan_is_reported_as_missing(tmp_path):
     data = movie().astype("float32")
     make(tmp_path / "a.zarr", data, chunks=(4, Y, X), fill_value=np.nan)
     source = open_source(tmp_path / "a.zarr")

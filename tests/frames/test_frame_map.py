@@ -1,4 +1,4 @@
-"""Which stored frame is which plane of which volume: integers only."""
+"""Mapping between stored frames and planes of volumes, as integer arithmetic."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ MAPS = {
 
 
 def stream(frame_map: FrameMap) -> list[tuple[int, int, int]]:
-    """(array, t, z) of all raw frames in acquisition order, by plain loops."""
+    """Return (array, t, z) of all raw frames in acquisition order, by plain loops."""
     return [
         (array, t, z)
         for array in range(frame_map.num_arrays)
@@ -42,7 +42,7 @@ def expected(frame_map: FrameMap, volume: int, plane: int) -> tuple[int, int, in
 @pytest.mark.parametrize("frame_map", MAPS.values(), ids=MAPS)
 @pytest.mark.parametrize("context", ["none", "time", "plane"])
 @pytest.mark.parametrize("block_frames", [1, 3, 8, 100])
-def test_slabs_hold_the_frames_of_every_block_once(frame_map, context, block_frames):
+def test_slabs_contain_the_frames_of_every_block_once(frame_map, context, block_frames):
     for block in plan_blocks(frame_map.layout, context, block_frames):
         found = {}
         for slab in frame_map.slabs(block.frames):
@@ -74,7 +74,7 @@ def test_a_block_of_whole_volumes_is_one_slab():
     assert (slab.t_start, slab.t_stop, slab.z_start, slab.z_stop) == (0, 4, 0, 5)
 
 
-def test_scattered_frames_do_not_read_what_lies_between():
+def test_scattered_frames_are_read_without_frames_in_between():
     frame_map = FrameMap("tyx", (1000, 2, 3), 1, 0, 100, 0, 0, False)
     slabs = frame_map.slabs(np.array([[0, 0], [5, 1], [9, 99]]))
     assert [(slab.t_start, slab.t_stop) for slab in slabs] == [(0, 1), (501, 502), (999, 1000)]
@@ -92,5 +92,5 @@ def test_scattered_frames_do_not_read_what_lies_between():
         ([], 2, "no frame that is used"),
     ],
 )
-def test_frames_in_words(frames, planes, text):
+def test_frames_are_named_in_words(frames, planes, text):
     assert name_frames(np.array(frames, dtype=np.int64).reshape(-1, 2), planes) == text

@@ -1,4 +1,4 @@
-"""What is complete of a dataset that is still being written, decided from files and a clock that the test sets."""
+"""Number of complete volumes of a growing dataset, decided from its files and a clock set by the test."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ SETTLE_S, LATE_S = 10.0, 100.0
 
 
 class World:
-    """A dataset, and the time on the clocks of its files and of who looks at it."""
+    """Dataset that grows, with a simulated clock for its files and its reader."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class World:
         zarr.create_array(str(self.path), shape=shape, chunks=chunks, dtype="u2", **how)
 
     def write(self, start: int, stop: int) -> None:
-        """Frames of an array, now."""
+        """Write frames of the array at the current simulated time."""
         before = self.files()
         array = zarr.open_array(str(self.path), mode="r+")
         if array.shape[0] < stop:
@@ -49,7 +49,7 @@ class World:
         return {path: path.stat().st_mtime for path in self.path.rglob("*") if path.is_file()}
 
     def look(self, after_s: float = 0.0) -> int:
-        """Complete volumes after so many seconds."""
+        """Return the number of complete volumes after ``after_s`` seconds."""
         self.now += after_s
         source = self.growth.look()
         return 0 if source is None else source.layout.num_volumes
@@ -62,22 +62,24 @@ def world(tmp_path: Path) -> World:
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("length", [0, 20], ids=["resized", "declared in full"])
-def test_chunks_count_when_later_ones_are_there_and_they_rest(world: World, zarr_format: int, length: int) -> None:
+def test_chunks_are_complete_once_later_ones_exist_and_they_are_old_enough(
+    world: World, zarr_format: int, length: int
+) -> None:
     assert world.look() == 0
     world.create(length, zarr_format=zarr_format)
     assert world.look() == 0
     world.write(0, 2)
-    assert world.look(50) == 0, "nothing is after it: it may still be written"
+    assert world.look(50) == 0, "the last chunk may still be written"
     world.write(2, 3)
     assert world.look() == 2
     world.write(3, 6)
-    assert world.look(1) == 2, "the second chunk has just been written"
+    assert world.look(1) == 2, "the second chunk was modified just now"
     assert not world.growth.is_quiet()
     assert world.look(SETTLE_S) == 4
     assert world.growth.is_quiet()
 
 
-def test_chunk_written_again_is_waited_for(world: World) -> None:
+def test_a_modified_chunk_must_settle_again(world: World) -> None:
     world.create(0)
     world.write(0, 4)
     world.look()
@@ -88,7 +90,7 @@ def test_chunk_written_again_is_waited_for(world: World) -> None:
     assert world.look(1) == 2
 
 
-def test_planes_make_a_volume_together(world: World) -> None:
+def test_a_volume_is_complete_with_all_its_planes(world: World) -> None:
     world.create(8, chunk=1, planes=3)
     world.write(0, 3)
     late = world.path / "c/1/2/0/0"
@@ -102,7 +104,7 @@ def test_planes_make_a_volume_together(world: World) -> None:
     assert world.look(SETTLE_S) == 2
 
 
-def test_lost_chunk_does_not_hold_up_the_rest(world: World) -> None:
+def test_a_missing_chunk_delays_later_ones_for_a_limited_time(world: World) -> None:
     world.create(0)
     world.write(0, 2)
     world.write(4, 10)
@@ -111,19 +113,19 @@ def test_lost_chunk_does_not_hold_up_the_rest(world: World) -> None:
     assert world.look(1) == 8
 
 
-def test_shards_and_empty_files(world: World) -> None:
+def test_an_empty_shard_is_not_complete(world: World) -> None:
     world.create(16, shards=(4, SIDE, SIDE))
     world.write(0, 4)
     second = world.path / "c/1/0/0"
     second.parent.mkdir(parents=True)
     second.touch()
     os.utime(second, (world.now + SETTLE_S, world.now + SETTLE_S))
-    assert world.look(SETTLE_S) == 0, "the second shard is empty: it has been opened, not written"
+    assert world.look(SETTLE_S) == 0, "the second shard is empty, so that it is not written yet"
     world.write(4, 8)
     assert world.look(SETTLE_S) == 4
 
 
-def test_volumes_appear_in_a_directory(world: World) -> None:
+def test_volumes_in_a_directory_are_complete_once_later_ones_exist(world: World) -> None:
     def add(name: str) -> None:
         array = zarr.create_array(str(world.path / name), shape=(3, SIDE, SIDE), chunks=(1, SIDE, SIDE), dtype="u2")
         array[:] = 7
@@ -146,7 +148,7 @@ def test_volumes_appear_in_a_directory(world: World) -> None:
         world.look()
 
 
-def test_what_is_complete_can_be_read_while_more_comes(world: World) -> None:
+def test_complete_volumes_can_be_read_while_the_dataset_grows(world: World) -> None:
     world.create(0)
     world.write(0, 4)
     world.look()
@@ -166,7 +168,7 @@ def test_what_is_complete_can_be_read_while_more_comes(world: World) -> None:
         )
 
 
-def test_description_does_not_depend_on_the_length(world: World) -> None:
+def test_the_description_of_a_dataset_does_not_depend_on_its_length(world: World) -> None:
     world.create(0)
     world.write(0, 4)
     before = open_source(world.path)
@@ -188,13 +190,13 @@ def zipped(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("make", "name"), [(one_volume, "data.zarr"), (zipped, "data.zarr.zip")])
-def test_what_cannot_grow_is_refused(make: Callable[[Path], None], name: str, tmp_path: Path) -> None:
+def test_datasets_that_cannot_grow_are_refused(make: Callable[[Path], None], name: str, tmp_path: Path) -> None:
     make(tmp_path / "data.zarr")
     with pytest.raises(InputError, match="cannot grow"):
         Growth(tmp_path / name, InputConfig()).look()
 
 
-def test_another_shape_is_refused(world: World) -> None:
+def test_a_dataset_that_changes_its_frame_size_is_refused(world: World) -> None:
     world.create(4)
     world.write(0, 4)
     world.look()

@@ -1,4 +1,4 @@
-"""What `inspect` finds out, on frames whose truth is known."""
+"""`inspect` estimates camera, saturation and deskewing correctly for simulated and real frames."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ PIXEL = PixelSize(x_nm=104, y_nm=104)
 
 
 def record(num_frames, *, side=64, gain, offset, read_adu=1.5, low=4, high=50, molecules=4, hot=0.0, em=None, seed=0):
-    """Frames of a camera, under uneven light, with molecules that blink from frame to frame."""
+    """Simulate frames of a camera with uneven illumination and molecules that change in every frame."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     light = low + (high - low) * np.exp(-((x - side / 2) ** 2 + (y - side / 2) ** 2) / (2 * (side / 3) ** 2))
@@ -51,7 +51,7 @@ CAMERAS = {
 
 
 @pytest.mark.parametrize(("camera", "gain", "kind"), CAMERAS.values(), ids=CAMERAS)
-def test_the_guess_at_the_camera_is_within_a_tenth(camera, gain, kind, tmp_path):
+def test_the_camera_is_estimated_within_ten_percent(camera, gain, kind, tmp_path):
     report = inspect_source(store(tmp_path / "a.zarr", record(200, **camera)))["camera_guess"]
     assert report["gain_adu_per_e"] == pytest.approx(gain, rel=0.1)
     where_the_line_meets_zero = camera["offset"] - camera.get("read_adu", 1.5) ** 2 / gain
@@ -61,7 +61,7 @@ def test_the_guess_at_the_camera_is_within_a_tenth(camera, gain, kind, tmp_path)
     assert report["frames"] >= 192
 
 
-def test_the_guess_from_volumes_compares_planes_with_themselves(tmp_path):
+def test_the_camera_estimate_compares_the_same_plane_of_several_volumes(tmp_path):
     planes = [record(48, gain=2.17, offset=98.4, low=4 + 30 * k, high=50 + 30 * k, seed=k) for k in range(5)]
     source = store(tmp_path / "a.zarr", np.stack(planes, axis=1).reshape(-1, 64, 64), planes=5)
     report = inspect_source(source)["camera_guess"]
@@ -78,7 +78,7 @@ def test_the_guess_from_volumes_compares_planes_with_themselves(tmp_path):
         (np.full((40, 32, 32), 100, "uint16"), "same light"),
     ],
 )
-def test_no_guess_is_made_where_nothing_can_be_told(frames, why, tmp_path):
+def test_no_camera_is_estimated_from_unsuitable_frames(frames, why, tmp_path):
     report = inspect_source(store(tmp_path / "a.zarr", frames))["camera_guess"]
     assert why in report["none_because"]
     assert "gain_adu_per_e" not in report
@@ -95,15 +95,15 @@ SATURATIONS = {
     "16 bits": (bright(65535, scale=40), 65535, 16),
     "8 bits": (bright(255, "uint8"), 255, 8),
     "a full well below the converter": (bright(1800), 1800, None),
-    "bright and whole": (bright(65535), None, None),
+    "bright, not saturated": (bright(65535), None, None),
     "dim": (record(8, gain=2, offset=100), None, None),
     "constant": (np.full((3, 8, 8), 100, "uint16"), None, None),
-    "real numbers": (bright(1800).astype("float32"), None, None),
+    "floats": (bright(1800).astype("float32"), None, None),
 }
 
 
 @pytest.mark.parametrize(("frames", "level", "bits"), SATURATIONS.values(), ids=SATURATIONS)
-def test_saturation_is_seen_at_whatever_value_it_happens(frames, level, bits, tmp_path):
+def test_saturation_is_found_at_any_level(frames, level, bits, tmp_path):
     found = find_saturation(frames)
     if level is None:
         assert found is None
@@ -118,7 +118,7 @@ def test_saturation_is_seen_at_whatever_value_it_happens(frames, level, bits, tm
     assert (f"of a {bits}-bit camera" in note) == (bits in (12, 14))
 
 
-def test_saturation_in_a_single_pixel_of_bright_frames_is_none():
+def test_a_single_bright_pixel_is_no_saturation():
     frames = record(8, gain=2, offset=100)
     frames[3, 5, 5] = 4095
     assert find_saturation(frames) is None
@@ -129,7 +129,7 @@ SWEEPS = {"along x": STAGE, "along y": STAGE.replace(propagation_axis="y"), "bac
 
 @pytest.mark.parametrize("geometry", SWEEPS.values(), ids=SWEEPS)
 @pytest.mark.parametrize("fill_adu", [0, 100])
-def test_deskewed_volumes_are_noticed_by_their_wedges(geometry, fill_adu, tmp_path):
+def test_deskewed_volumes_are_recognized_by_their_empty_wedges(geometry, fill_adu, tmp_path):
     raw = record(12, gain=2, offset=100)
     skewed = deskew(raw, geometry, PIXEL, fill_adu=fill_adu).adu_ZYX
     assert has_wedge(skewed)
@@ -139,7 +139,7 @@ def test_deskewed_volumes_are_noticed_by_their_wedges(geometry, fill_adu, tmp_pa
 
 
 @pytest.mark.parametrize(("axis", "geometry"), [("x", STAGE), ("y", STAGE.replace(propagation_axis="y"))])
-def test_deskewed_volumes_whose_wedges_were_cropped_are_noticed_by_their_noise(axis, geometry, tmp_path):
+def test_cropped_deskewed_volumes_are_recognized_by_correlated_noise(axis, geometry, tmp_path):
     raw = record(16, side=128, gain=2, offset=100)
     skewed = np.rint(deskew(raw, geometry, PIXEL).adu_ZYX).astype("uint16")
     inner = skewed[:, :, 60:-60] if axis == "x" else skewed[:, 60:-60]
@@ -150,7 +150,7 @@ def test_deskewed_volumes_whose_wedges_were_cropped_are_noticed_by_their_noise(a
 
 
 @pytest.mark.parametrize("camera", [camera for camera, _, _ in CAMERAS.values()], ids=CAMERAS)
-def test_raw_frames_are_not_taken_for_deskewed_ones(camera, tmp_path):
+def test_raw_frames_are_not_mistaken_for_deskewed_ones(camera, tmp_path):
     frames = record(16, **camera)
     along_x, along_y = noise_correlation(frames)
     assert abs(along_x - along_y) < LEAST_CORRELATION / 2
@@ -158,20 +158,20 @@ def test_raw_frames_are_not_taken_for_deskewed_ones(camera, tmp_path):
     assert not [note for note in notes if "deskewed" in note]
 
 
-def test_third_party_pair_raw_and_deskewed(shared_data):
+def test_a_third_party_pair_is_recognized_as_raw_and_deskewed(shared_data):
     tifffile = pytest.importorskip("tifffile")
     folder = shared_data / "lls" / "deskew_pair"
     raw = tifffile.imread(folder / "im_raw_rows100-131.tif")
     deskewed = tifffile.imread(folder / "im_deskewed_rows100-131.tif")
     assert (has_wedge(raw), has_wedge(deskewed)) == (False, True)
-    inner = deskewed[20:68, :, 170:310]  # where all planes are
+    inner = deskewed[20:68, :, 170:310]  # region that all planes cover
     correlations = [noise_correlation(frames) for frames in (raw, inner)]
     (raw_x, raw_y), (inner_x, inner_y) = correlations
     assert abs(raw_x - raw_y) < LEAST_CORRELATION
     assert inner_x - inner_y > LEAST_CORRELATION
 
 
-def test_geometry_is_told_in_words(tmp_path):
+def test_the_report_describes_the_geometry(tmp_path):
     source = store(tmp_path / "a.zarr", record(8, gain=2, offset=100), planes=4)
     assert inspect_source(source)["geometry"].startswith("not known")
     told = inspect_source(source, pixel_size=PIXEL, geometry=STAGE)
@@ -182,7 +182,7 @@ def test_geometry_is_told_in_words(tmp_path):
     assert inspect_source(movie, geometry=STAGE)["geometry"] is None
 
 
-def test_cost_of_reading_counts_whole_chunks(tmp_path):
+def test_the_cost_of_reading_counts_whole_chunks(tmp_path):
     source = store(tmp_path / "a.zarr", record(64, side=16, gain=2, offset=100), planes=16)
     report = inspect_source(source, block_frames=4, context="plane")
     assert source.chunks == (1, 8, 16, 16)

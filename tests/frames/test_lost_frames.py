@@ -1,4 +1,4 @@
-"""A chunk that cannot be had loses its frames and no others; why, and what to do, is told apart."""
+"""An unreadable chunk loses only its own frames, and errors distinguish causes and remedies."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def fast(request):
 
 @contextlib.contextmanager
 def nobody():
-    """Be a user whom permissions concern."""
+    """Act as an ordinary user, because permissions do not restrict root."""
     if os.getuid() != 0:
         yield
         return
@@ -43,7 +43,7 @@ def nobody():
 
 @pytest.fixture
 def open_folder(tmp_path):
-    """A folder that everybody may enter, as its parents."""
+    """Return a folder that, like its parents, every user may enter."""
     folder = tmp_path
     while folder != folder.parent and folder.stat().st_uid == os.getuid() and folder.name:
         folder.chmod(folder.stat().st_mode | 0o755)
@@ -51,7 +51,7 @@ def open_folder(tmp_path):
     return tmp_path
 
 
-# --- which frames -----------------------------------------------------------------------------------------------------
+# --- frames that are lost ---------------------------------------------------------------------------------------------
 
 
 DAMAGES = [
@@ -64,7 +64,7 @@ DAMAGES = [
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize(("options", "damage"), DAMAGES)
-def test_the_frames_of_a_damaged_file_are_lost_and_no_others(options, damage, tmp_path):
+def test_only_the_frames_of_a_damaged_file_are_lost(options, damage, tmp_path):
     data = movie()
     array = make(tmp_path / "a.zarr", data, **options)
     source = open_source(tmp_path / "a.zarr")
@@ -76,7 +76,7 @@ def test_the_frames_of_a_damaged_file_are_lost_and_no_others(options, damage, tm
             lost = expand_ranges(stack.lost)
             if (
                 damage is truncate and options.get("compressors", 1) is None
-            ):  # zarrs reads the sound part of bare pixels
+            ):  # zarrs reads intact parts of uncompressed pixels
                 assert set(lost) <= set(block.frames[is_lost, 0])
                 continue
             np.testing.assert_array_equal(lost, block.frames[is_lost, 0])
@@ -85,7 +85,7 @@ def test_the_frames_of_a_damaged_file_are_lost_and_no_others(options, damage, tm
 
 
 @pytest.mark.parametrize("planes", [1, 4])
-def test_several_losses_in_one_block(planes, tmp_path):
+def test_several_damaged_chunks_of_one_block_are_reported(planes, tmp_path):
     data = movie()
     make(tmp_path / "a.zarr", data, chunks=(2, Y, X))
     source = open_source(tmp_path / "a.zarr", InputConfig(planes_per_volume=planes))
@@ -100,7 +100,7 @@ def test_several_losses_in_one_block(planes, tmp_path):
     assert "\n" not in stack.reason
 
 
-def test_one_tile_of_a_frame_loses_the_frame(tmp_path):
+def test_a_damaged_tile_loses_the_whole_frame(tmp_path):
     data = movie()
     make(tmp_path / "a.zarr", data, chunks=(2, 5, 4))
     source = open_source(tmp_path / "a.zarr")
@@ -109,7 +109,7 @@ def test_one_tile_of_a_frame_loses_the_frame(tmp_path):
     stack = source.read_partly(block)
     assert stack.lost == ((6, 8),)
     np.testing.assert_array_equal(stack.adu_TYX, np.delete(data, [6, 7], axis=0))
-    part = replace(source, tile=Tile(0, 4, 0, 4, 0, 5, 0, 8))  # which does not read that tile
+    part = replace(source, tile=Tile(0, 4, 0, 4, 0, 5, 0, 8))  # this region does not need the damaged tile
     np.testing.assert_array_equal(part.read_partly(block).adu_TYX, data[:, :5, :8])
 
 
@@ -127,7 +127,7 @@ def test_an_undecodable_inner_chunk_loses_its_own_frames(tmp_path):
     np.testing.assert_array_equal(stack.adu_TYX, np.delete(data, [10, 11], axis=0))
 
 
-def test_volumes_in_stores_of_their_own(tmp_path):
+def test_lost_frames_of_volumes_in_separate_stores_are_reported(tmp_path):
     data = movie().reshape(6, 4, Y, X)
     for v in range(6):
         make(tmp_path / "all" / f"v{v}.zarr", data[v], chunks=(2, Y, X))
@@ -141,12 +141,12 @@ def test_volumes_in_stores_of_their_own(tmp_path):
     assert stack.reason.endswith("And 2 more arrays are concerned.")
 
 
-# --- what their neighbours see ----------------------------------------------------------------------------------------
+# --- context of neighbouring frames -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("context", ["none", "time", "plane"])
 @pytest.mark.parametrize("block_frames", [1, 4, 7, 100])
-def test_a_lost_frame_ends_a_sequence(context, block_frames, tmp_path):
+def test_a_lost_frame_is_replaced_as_context_like_the_end_of_a_sequence(context, block_frames, tmp_path):
     data = movie()
     make(tmp_path / "a.zarr", data, chunks=(1, Y, X))
     source = open_source(tmp_path / "a.zarr", InputConfig(planes_per_volume=4))
@@ -169,7 +169,7 @@ def test_a_lost_frame_ends_a_sequence(context, block_frames, tmp_path):
             np.testing.assert_array_equal(found, data[other if there else frame])
 
 
-def test_a_block_without_any_frame(tmp_path):
+def test_a_block_that_lost_all_frames_is_empty(tmp_path):
     make(tmp_path / "a.zarr", movie(), chunks=(4, Y, X))
     source = open_source(tmp_path / "a.zarr")
     remove(tmp_path / "a.zarr/c/1/0/0")
@@ -177,7 +177,7 @@ def test_a_block_without_any_frame(tmp_path):
     assert (stack.adu_TYX.shape, stack.windows.shape, stack.lost) == ((0, Y, X), (0, 3), ((4, 8),))
 
 
-def test_ranges_of_frames():
+def test_ranges_of_frames_are_found_expanded_and_joined():
     assert find_ranges([]) == ()
     assert find_ranges([7, 3, 4, 0, 4]) == ((0, 1), (3, 5), (7, 8))
     assert expand_ranges(()).tolist() == []
@@ -185,7 +185,7 @@ def test_ranges_of_frames():
     assert join_ranges([((3, 5), (7, 8)), (), ((4, 6), (8, 9))]) == ((3, 6), (7, 9))
 
 
-# --- absent chunks that are meant -------------------------------------------------------------------------------------
+# --- chunks left out because they hold only the fill value ------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("fast")
@@ -193,7 +193,7 @@ def test_ranges_of_frames():
     "options", [{"chunks": (1, Y, X)}, {"chunks": (1, Y, X), "shards": (4, Y, X)}, {"chunks": (2, 5, X)}]
 )
 @pytest.mark.parametrize("fill", [0, 100])
-def test_absent_chunks_are_lost_until_they_are_filled(fill, options, tmp_path):
+def test_missing_chunks_are_lost_unless_they_are_filled(fill, options, tmp_path):
     data = movie()
     data[8:12] = data[17] = fill
     make(tmp_path / "a.zarr", data, fill_value=fill, config={"write_empty_chunks": False}, **options)
@@ -213,7 +213,7 @@ def test_absent_chunks_are_lost_until_they_are_filled(fill, options, tmp_path):
     assert filling.identity == source.identity
 
 
-def test_damage_is_no_absence(tmp_path):
+def test_damaged_chunks_are_not_filled(tmp_path):
     data = movie()
     make(tmp_path / "a.zarr", data, chunks=(2, Y, X))
     source = open_source(tmp_path / "a.zarr", InputConfig(absent="fill"))
@@ -233,7 +233,7 @@ def test_damage_is_no_absence(tmp_path):
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("options", [{"chunks": (2, Y, X)}, {"chunks": (2, Y, X), "shards": (4, Y, X)}])
-def test_a_file_that_may_not_be_read_is_not_damaged(options, open_folder):
+def test_a_file_without_read_permission_is_not_reported_as_damaged(options, open_folder):
     data = movie()
     array = make(open_folder / "a.zarr", data, **options)
     file = open_folder / "a.zarr" / array.metadata.encode_chunk_key((2, 0, 0))
@@ -248,14 +248,14 @@ def test_a_file_that_may_not_be_read_is_not_damaged(options, open_folder):
         stack = source.read_partly(block)
         np.testing.assert_array_equal(expand_ranges(stack.lost), lost)
         np.testing.assert_array_equal(stack.adu_TYX, np.delete(data, lost, axis=0))
-        small = plan_blocks(source.layout, "none", 2)[lost[0] // 2]  # all of its frames, but others can be read
+        small = plan_blocks(source.layout, "none", 2)[lost[0] // 2]  # a block that loses all its frames
         assert len(source.read_partly(small).adu_TYX) == 0
     file.chmod(0o644)
     with nobody():
         np.testing.assert_array_equal(source.read(block).adu_TYX, data)
 
 
-def test_chunks_that_may_not_be_read_at_all_are_no_loss(open_folder):
+def test_chunks_that_are_all_unreadable_are_an_access_error(open_folder):
     make(open_folder / "a.zarr", movie(), chunks=(2, Y, X))
     with nobody():
         source = open_source(open_folder / "a.zarr")
@@ -271,22 +271,22 @@ def test_chunks_that_may_not_be_read_at_all_are_no_loss(open_folder):
 
 
 UNREADABLE = {
-    "the store": ("a.zarr", "a.zarr"),
-    "its metadata": ("a.zarr/zarr.json", "a.zarr"),
-    "its chunks": ("a.zarr/c", "a.zarr"),
-    "a folder of stores": ("", ""),
-    "one of them": ("b.zarr", ""),
+    "store": ("a.zarr", "a.zarr"),
+    "metadata of the store": ("a.zarr/zarr.json", "a.zarr"),
+    "chunks of the store": ("a.zarr/c", "a.zarr"),
+    "folder of stores": ("", ""),
+    "one store of a folder": ("b.zarr", ""),
 }
 
 
-@pytest.mark.parametrize("mode", [0, 0o444], ids=["closed", "may be listed"])
+@pytest.mark.parametrize("mode", [0, 0o444], ids=["no permission", "listing only"])
 @pytest.mark.parametrize(("closed", "given"), UNREADABLE.values(), ids=UNREADABLE)
-def test_an_unreadable_folder_is_a_message(closed, given, mode, open_folder):
+def test_unreadable_files_and_folders_give_a_message_about_permissions(closed, given, mode, open_folder):
     for name in "ab":
         make(open_folder / "all" / f"{name}.zarr", movie()[:4], chunks=(2, Y, X))
     path = open_folder / "all" / closed
     if path.is_file() and mode:
-        pytest.skip("a file that may be read")
+        pytest.skip("this file is readable")
     before = path.stat().st_mode
     path.chmod(mode)
     try:
@@ -299,7 +299,7 @@ def test_an_unreadable_folder_is_a_message(closed, given, mode, open_folder):
         assert open_source(open_folder / "all" / given).layout.num_frames == (4 if given else 8)
 
 
-def test_entries_that_may_not_be_entered_are_passed_over_with_a_note(open_folder):
+def test_unreadable_entries_that_are_no_stores_are_skipped_with_a_note(open_folder):
     for name in "ab":
         make(open_folder / "all" / f"{name}.zarr", movie()[:4], chunks=(2, Y, X))
     (open_folder / "all" / "lost+found").mkdir(mode=0)
@@ -323,7 +323,7 @@ CODECS = {
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize(("options", "name", "edit"), CODECS.values(), ids=CODECS)
-def test_a_codec_that_is_not_installed_is_named(options, name, edit, tmp_path):
+def test_a_missing_codec_is_named(options, name, edit, tmp_path):
     make(tmp_path / "a.zarr", movie(), chunks=(2, Y, X), **options)
     source = open_source(tmp_path / "a.zarr")
     metadata = json.loads((tmp_path / "a.zarr" / name).read_text())
@@ -333,14 +333,14 @@ def test_a_codec_that_is_not_installed_is_named(options, name, edit, tmp_path):
         AccessError, match=r"needs a codec that is not installed \(.*jetraw.*install the Python package"
     ):
         open_source(tmp_path / "a.zarr")
-    with pytest.raises(AccessError, match="jetraw"):  # on a worker that lacks it
+    with pytest.raises(AccessError, match="jetraw"):  # on a worker without the codec
         replace(source, identity="of a process that has not opened it").read(plan_blocks(source.layout, "none", 9)[0])
 
 
-# --- what a user is told ----------------------------------------------------------------------------------------------
+# --- reports to the user ----------------------------------------------------------------------------------------------
 
 
-def test_many_lost_frames_are_one_warning(tmp_path):
+def test_many_lost_frames_give_one_line_of_the_report(tmp_path):
     zarr.create_array(tmp_path / "a.zarr", shape=(100, Y, X), chunks=(1, Y, X), dtype="uint16")
     source = open_source(tmp_path / "a.zarr")
     report = inspect_source(source)

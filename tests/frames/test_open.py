@@ -1,4 +1,4 @@
-"""Stores of all kinds open as the same frames, and what cannot be meant is refused with a way out."""
+"""Stores of all kinds give the same frames, and unusable ones are refused with advice."""
 
 import json
 import pickle
@@ -28,7 +28,7 @@ def camera(shape, dtype="uint16", seed=0):
 
 
 def ome(axes, scale, path="0", unit="micrometer", version="0.4", **more):
-    """OME-Zarr metadata as other software writes them."""
+    """Return OME-Zarr metadata as other software writes it."""
     records = [
         {"name": a, "type": "time"}
         if a == "t"
@@ -112,7 +112,7 @@ STACKS = {
 
 @pytest.fixture(params=[False, True], ids=["zarr", "zarrs"])
 def fast(request):
-    """Both codec pipelines."""
+    """Run each test with each of the two codec pipelines."""
     if not request.param:
         yield False
         return
@@ -140,7 +140,7 @@ def test_every_block_of_every_store_equals_numpy_indexing(make, tmp_path, fast):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "uint32", "float32", "float64", ">f4", ">i2"])
-def test_number_types(dtype, tmp_path):
+def test_frames_keep_their_dtype_in_native_byte_order(dtype, tmp_path):
     data = camera((5, Y, X), dtype)
     source = open_source(write(tmp_path / "a.zarr", data, zarr_format=2, chunks=(2, Y, X)))
     block = plan_blocks(source.layout, "time", 100)[0]
@@ -162,14 +162,14 @@ PLAIN = {
 
 
 @pytest.mark.parametrize(("shape", "config", "layout"), PLAIN.values(), ids=PLAIN)
-def test_plain_arrays(shape, config, layout, tmp_path):
+def test_plain_arrays_open_with_the_expected_layout(shape, config, layout, tmp_path):
     source = open_source(write(tmp_path / "a.zarr", camera(shape)), InputConfig(**config))
     assert source.layout == layout
 
 
 @pytest.mark.parametrize("both_ways", [False, True])
 @pytest.mark.parametrize("context", ["none", "time", "plane"])
-def test_flat_stream_with_fly_back(both_ways, context, tmp_path):
+def test_a_flat_stream_drops_fly_back_frames_and_reverses_volumes(both_ways, context, tmp_path):
     flat = camera((23, Y, X))
     source = open_source(
         write(tmp_path / "a.zarr", flat, chunks=(4, Y, X)),
@@ -183,7 +183,7 @@ def test_flat_stream_with_fly_back(both_ways, context, tmp_path):
     assert any(note.startswith("3 of 23 frames") for note in source.notes)
 
 
-def test_volumes_are_taken_in_natural_order(tmp_path):
+def test_volumes_are_read_in_natural_order_of_names(tmp_path):
     data = camera((12, 3, Y, X))
     write_volumes(tmp_path / "all", data, chunks=(3, Y, X))  # v0, v7, v14, ..., v70, v77
     (tmp_path / "all" / "Settings").mkdir()
@@ -193,7 +193,7 @@ def test_volumes_are_taken_in_natural_order(tmp_path):
     assert any("Settings" in note for note in source.notes)
 
 
-def test_single_frames_in_stores_make_volumes(tmp_path):
+def test_stores_of_single_frames_form_volumes(tmp_path):
     data = camera((6, Y, X))
     write_volumes(tmp_path / "all", data)
     assert open_source(tmp_path / "all").layout == Layout(6, 1, Y, X)
@@ -201,7 +201,7 @@ def test_single_frames_in_stores_make_volumes(tmp_path):
     np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "plane", 9)[0]).adu_TYX, data)
 
 
-def test_a_source_is_small_and_survives_pickling(tmp_path):
+def test_a_pickled_source_is_small_and_equal(tmp_path):
     write_volumes(tmp_path / "all", camera((30, 2, Y, X)), chunks=(2, Y, X))
     source = open_source(tmp_path / "all")
     assert len(pickle.dumps(source)) < 3000
@@ -214,13 +214,13 @@ SCALES = {
     "1.0 is unknown": ([1, 1.0, 1.0, 1.0], "micrometer", None, None),
     "z unknown": ([1, 1.0, 0.1, 0.1], "micrometer", PixelSize(x_nm=100, y_nm=100), None),
     "no unit": ([1, 0.4, 0.1, 0.1], None, None, None),
-    "half known": ([1, 0.4, 1.0, 0.1], "um", None, 400.0),
+    "y unknown": ([1, 0.4, 1.0, 0.1], "um", None, 400.0),
 }
 
 
 @pytest.mark.parametrize(("scale", "unit", "pixel", "step"), SCALES.values(), ids=SCALES)
 @pytest.mark.parametrize("writer", [write_v2_ome, write_v3_ome], ids=["0.4", "0.5"])
-def test_scale(writer, scale, unit, pixel, step, tmp_path):
+def test_pixel_size_and_z_step_are_read_from_ome_scales(writer, scale, unit, pixel, step, tmp_path):
     source = open_source(writer(tmp_path / "a.zarr", camera((2, 3, Y, X)), "tzyx", scale, unit=unit))
     assert source.pixel_size == pixel
     assert source.z_step_nm == step
@@ -235,7 +235,7 @@ def test_scale_of_the_group_is_applied(tmp_path):
 
 
 def positions(path):
-    """Two images beside each other."""
+    """Write a group with two images."""
     for name in ("p0", "p1"):
         write_v2_ome(path / name, camera((3, Y, X)), "tyx", [1, 0.1, 0.1])
     (path / ".zgroup").write_text('{"zarr_format": 2}')
@@ -265,7 +265,7 @@ def plate(path):
 
 
 def navigate(path):
-    """Several multiscales in one group, their arrays at its root."""
+    """Write a group with several multiscales whose arrays are at its root."""
     multiscales = [ome("tyx", [1, 0.1, 0.1], path=name) for name in ("p0_0", "p1_0")]
     for name in ("p0_0", "p1_0"):
         write(path / name, camera((3, Y, X)), zarr_format=2, chunks=(1, Y, X))
@@ -283,7 +283,7 @@ SEVERAL = {
 
 
 @pytest.mark.parametrize(("make", "chosen", "array"), SEVERAL.values(), ids=SEVERAL)
-def test_several_images_are_listed_and_one_is_chosen(make, chosen, array, tmp_path):
+def test_several_images_are_listed_and_one_can_be_chosen(make, chosen, array, tmp_path):
     path = make(tmp_path / "a.zarr")
     with pytest.raises(InputError, match=r"holds 2 images .*--array") as caught:
         open_source(path)
@@ -307,7 +307,7 @@ def test_a_reduced_level_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("writer", [write_v2_ome, write_v3_ome], ids=["0.4", "0.5"])
-def test_an_array_given_by_its_own_path_is_understood_by_its_image(writer, tmp_path):
+def test_an_array_given_by_its_path_uses_the_metadata_of_its_image(writer, tmp_path):
     path = writer(tmp_path / "a.zarr", camera((3, Y, X)), "zyx", [0.4, 0.1, 0.1])
     inside, outside = open_source(path / "0"), open_source(path)
     assert inside.layout == outside.layout == Layout(1, 3, Y, X)
@@ -316,12 +316,12 @@ def test_an_array_given_by_its_own_path_is_understood_by_its_image(writer, tmp_p
     np.testing.assert_array_equal(inside.read_frames(np.array([[0, 2]])), outside.read_frames(np.array([[0, 2]])))
 
 
-def test_axes_that_the_metadata_name_wrongly_can_be_told(tmp_path):
+def test_axes_given_by_the_user_override_wrong_metadata(tmp_path):
     path = write_v2_ome(tmp_path / "a.zarr", camera((2, 3, Y, X)), "tqyx", [1, 1, 1, 1])
     assert open_source(path, InputConfig(axes="tzyx")).layout == Layout(2, 3, Y, X)
 
 
-def test_an_array_below_metadata_that_cannot_be_understood_can_be_told(tmp_path):
+def test_an_array_below_invalid_metadata_opens_by_its_path(tmp_path):
     path = ome_text({"multiscales": [5]})(tmp_path / "a.zarr")
     assert open_source(path / "0").layout == Layout(3, 1, Y, X)
 
@@ -396,16 +396,16 @@ REFUSED = {
     "6-D": (plain((1, 1, 1, 1, 2, 2)), {}, "expected 2 to 5 dimensions"),
     "too few axes": (plain((3, Y, X)), {"axes": "yx"}, "one letter a dimension"),
     "no x": (plain((3, Y, X)), {"axes": "tzy"}, "expected y and x"),
-    "twice t": (plain((2, 3, Y, X)), {"axes": "ttyx"}, "at most once each"),
+    "t twice": (plain((2, 3, Y, X)), {"axes": "ttyx"}, "at most once each"),
     "channels": (plain((2, 2, 3, Y, X)), {}, "has 2 channels; choose one with --channel 0 to 1"),
     "no such channel": (plain((2, 2, 3, Y, X)), {"channel": 2}, "there is no channel 2"),
-    "channel of none": (plain((3, Y, X)), {"channel": 1}, "has 1 channel, there is no channel 1"),
+    "channel of a movie without channels": (plain((3, Y, X)), {"channel": 1}, "has 1 channel, there is no channel 1"),
     "planes of a stack": (plain((2, 3, Y, X)), {"planes_per_volume": 4}, "3 planes along z .* planes_per_volume is 4"),
     "too short": (plain((3, Y, X)), {"planes_per_volume": 4}, "3 frames, fewer than one volume of 4"),
     "all skipped": (plain((8, Y, X)), {"planes_per_volume": 4, "skip_first": 3, "skip_last": 1}, "leave no plane"),
-    "movie skipped": (plain((8, Y, X)), {"skip_first": 1}, "leave no plane of the 1"),
-    "frames last, by chunk": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, "--axes yxt if frames come first"),
-    "frames last, by shape": (plain((32, 32, 200), chunks=(16, 16, 16)), {}, "does not look like tyx"),
+    "skipped from volumes of one frame": (plain((8, Y, X)), {"skip_first": 1}, "leave no plane of the 1"),
+    "frames last, shown by chunks": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, "--axes yxt if frames come first"),
+    "frames last, shown by shape": (plain((32, 32, 200), chunks=(16, 16, 16)), {}, "does not look like tyx"),
     "frames last, Fortran": (plain((32, 40, 50), zarr_format=2, order="F"), {}, "Fortran order"),
     "unknown ome axis": (ome_of("tqyx", (2, 3, Y, X)), {}, "axis 'q', expected t, c, z, y, x"),
     "ome without levels": (ome_text({"multiscales": [{"datasets": []}]}), {}, "OME metadata that cannot be understood"),
@@ -423,14 +423,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("make", "config", "message"), REFUSED.values(), ids=REFUSED)
-def test_refused_in_one_sentence(make, config, message, tmp_path):
+def test_unusable_input_is_refused_in_one_sentence(make, config, message, tmp_path):
     path = make(tmp_path / "a.zarr")
     with pytest.raises(InputError, match=message) as caught:
         open_source(path, InputConfig(**config))
     assert "\n" not in str(caught.value)
 
 
-def test_frames_last_can_be_read_when_it_is_said(tmp_path):
+def test_an_array_with_frames_last_is_read_with_axes_from_the_user(tmp_path):
     data = camera((Y, X, 40))
     path = write(tmp_path / "a.zarr", data, chunks=(Y, X, 1))
     with pytest.raises(InputError, match="--axes yxt"):
@@ -441,12 +441,12 @@ def test_frames_last_can_be_read_when_it_is_said(tmp_path):
     assert any("stored as yxt" in note for note in source.notes)
 
 
-def test_dimension_names_that_are_no_axes_are_said(tmp_path):
+def test_dimension_names_that_are_no_axes_give_a_note(tmp_path):
     path = write(tmp_path / "a.zarr", camera((3, Y, X)), dimension_names=["dim_0", "dim_1", "dim_2"])
     assert any("dim_0" in note for note in open_source(path).notes)
 
 
-def test_identity_is_of_the_data_and_not_of_the_place(tmp_path):
+def test_the_identity_depends_on_the_data_not_on_its_path(tmp_path):
     data = camera((12, Y, X))
     path = write(tmp_path / "a.zarr", data, chunks=(2, Y, X))
     identity = open_source(path).identity
@@ -459,7 +459,7 @@ def test_identity_is_of_the_data_and_not_of_the_place(tmp_path):
     assert open_source(other).identity != identity
 
 
-def test_identity_tells_volumes_apart(tmp_path):
+def test_the_identity_depends_on_every_volume(tmp_path):
     data = camera((5, 3, Y, X))
     first = open_source(write_volumes(tmp_path / "a", data, chunks=(3, Y, X)))
     data[-1] += 1
@@ -467,7 +467,7 @@ def test_identity_tells_volumes_apart(tmp_path):
     assert first.identity != second.identity
 
 
-def test_a_store_written_anew_at_the_same_path_is_read_anew(tmp_path):
+def test_a_store_rewritten_at_the_same_path_is_read_again(tmp_path):
     for seed in (1, 2):
         data = camera((4, Y, X), seed=seed)
         shutil.rmtree(tmp_path / "a.zarr", ignore_errors=True)
@@ -475,17 +475,17 @@ def test_a_store_written_anew_at_the_same_path_is_read_anew(tmp_path):
         np.testing.assert_array_equal(source.read(plan_blocks(source.layout, "none", 9)[0]).adu_TYX, data)
 
 
-def test_a_volume_that_appears_during_a_run_is_noticed(tmp_path):
+def test_a_volume_added_during_a_run_is_an_error(tmp_path):
     write_volumes(tmp_path / "all", camera((3, 2, Y, X)))
     source = open_source(tmp_path / "all")
     write(tmp_path / "all" / "v1.zarr", camera((2, Y, X)))
-    open_source(tmp_path / "all")  # as another process would, this one lists the directory anew
+    open_source(tmp_path / "all")  # list the directory again, as another process does
     with pytest.raises(InputError, match="holds 4 arrays, 3 when it was opened"):
         source.read(plan_blocks(source.layout, "none", 9)[0])
 
 
 @pytest.mark.parametrize("edge", [0, 120])
-def test_deskewed_input_is_noticed(edge, tmp_path):
+def test_deskewed_input_gives_a_note(edge, tmp_path):
     data = np.full((1, 20, 16, 100), edge, "uint16")
     for k in range(20):
         data[0, k, :, 3 * k : 3 * k + 40] = camera((16, 40), seed=k)
@@ -494,7 +494,7 @@ def test_deskewed_input_is_noticed(edge, tmp_path):
     assert not any("deskewed" in note for note in raw.notes)
 
 
-def test_two_threads_read_at_once(tmp_path):
+def test_several_threads_can_read_at_once(tmp_path):
     data = camera((64, Y, X))
     source = open_source(write(tmp_path / "a.zarr", data, chunks=(2, Y, X)))
     blocks = plan_blocks(source.layout, "time", 4)
@@ -503,7 +503,7 @@ def test_two_threads_read_at_once(tmp_path):
             np.testing.assert_array_equal(stack.adu_TYX, data[stack.block.frames[:, 0]])
 
 
-def test_importing_loads_neither_torch_nor_optional_packages():
+def test_importing_frames_loads_neither_torch_nor_optional_packages():
     code = "import sys, lls_decode.frames; print({'torch', 'tifffile', 'zarrs', 'dask'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
@@ -527,7 +527,7 @@ def test_third_party_stores_open_or_are_refused_with_a_reason(shared_data):
         if path.name.startswith("ng_"):
             assert source.pixel_size == PixelSize(x_nm=30, y_nm=4)
             np.testing.assert_array_equal(source.read(block).adu_TYX, np.arange(100).reshape(1, 10, 10))
-        else:  # these hold no chunk at all
+        else:  # these stores have no chunks
             assert source.pixel_size == PixelSize(x_nm=500, y_nm=500)
             assert source.z_step_nm == 2000
             with pytest.raises(InputError, match="is missing, it holds"):

@@ -1,4 +1,4 @@
-"""Remote stores give the frames that they give on a file system, for the bytes of the chunks that hold them."""
+"""Remote stores give the same frames as local ones, and transfer only the chunks that are needed."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def sharded(path: Path) -> Path:
 
 
 def stream(path: Path) -> Path:
-    """One plane a chunk, all in one shard."""
+    """Write a store with one plane per chunk and all chunks in one shard."""
     return write(path, camera((64, Y, X)), chunks=(1, Y, X), shards=(64, Y, X), dimension_names=["t", "y", "x"])
 
 
@@ -45,21 +45,21 @@ STORES = {
 
 
 def remotely(scheme: str, path: Path, s3: Served, web: Served) -> tuple[str, InputConfig]:
-    """Address of a copy of a store, and what must be said about it."""
+    """Return the address of a remote copy of a store, and the configuration needed to read it."""
     if scheme == "file":
         return path.as_uri(), InputConfig()
     if scheme == "http":
         return f"{web.address}/{path.name}", InputConfig()
     name = f"{path.parent.name}/{path.name}"
     upload(s3.upstream, BUCKET, path, name, acl="public-read" if scheme == "gs" else "private")
-    # the server of the tests understands what Google's client asks for, but not its signatures
+    # the test server understands requests of Google's client, but not its signatures
     storage = StorageConfig(endpoint=s3.address, anonymous=True) if scheme == "gs" else StorageConfig()
     return f"{scheme}://{BUCKET}/{name}", InputConfig(storage=storage)
 
 
 @pytest.mark.parametrize("scheme", ["file", "http", "s3", "gs"])
 @pytest.mark.parametrize("make", STORES.values(), ids=STORES)
-def test_the_same_frames_and_identity(make, scheme, tmp_path, s3, web):
+def test_remote_stores_have_the_frames_and_identity_of_local_ones(make, scheme, tmp_path, s3, web):
     path = make(tmp_path / "cell.zarr")
     local = open_source(path)
     address, config = remotely(scheme, path, s3, web)
@@ -71,7 +71,7 @@ def test_the_same_frames_and_identity(make, scheme, tmp_path, s3, web):
 
 
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_an_array_that_is_given_itself_knows_its_image(scheme, tmp_path, s3, web):
+def test_a_remote_array_given_by_its_path_uses_the_metadata_of_its_image(scheme, tmp_path, s3, web):
     path = write_v2_ome(tmp_path / "cell.zarr", camera((T, Z, Y, X)), "tzyx", [1, 0.3, 0.1, 0.1])
     address, config = remotely(scheme, path, s3, web)
     assert open_source(f"{address}/0", config).z_step_nm == 300
@@ -79,7 +79,7 @@ def test_an_array_that_is_given_itself_knows_its_image(scheme, tmp_path, s3, web
 
 @pytest.mark.parametrize("index_location", ["start", "end"])
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_a_block_costs_the_bytes_of_its_chunks(scheme, index_location, tmp_path, s3, web):
+def test_a_block_transfers_only_the_bytes_of_its_chunks(scheme, index_location, tmp_path, s3, web):
     data = camera((256, 64, 64))
     chunks = {"shape": (256, 64, 64), "index_location": index_location}
     path = write(tmp_path / "cell.zarr", data, chunks=(1, 64, 64), shards=chunks, dimension_names=["t", "y", "x"])
@@ -94,7 +94,7 @@ def test_a_block_costs_the_bytes_of_its_chunks(scheme, index_location, tmp_path,
 
 
 def _bytes_of_chunks(path: Path, planes: range) -> int:
-    """Of inner chunks of one plane each, in the one shard of a store."""
+    """Return the size of the inner chunks of the given planes, in a store with a single shard."""
     shard = (path / "c/0/0/0").read_bytes()
     at_start = "start" in (path / "zarr.json").read_text().split("index_location")[1][:12]
     index = shard[: 16 * 256] if at_start else shard[-(16 * 256 + 4) : -4]
@@ -102,7 +102,7 @@ def _bytes_of_chunks(path: Path, planes: range) -> int:
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
-def test_volumes_in_a_folder_of_a_bucket(scheme, tmp_path, s3, web):
+def test_volumes_in_a_folder_of_a_bucket_form_a_dataset(scheme, tmp_path, s3, web):
     folder = tmp_path / "volumes"
     for v in (0, 1, 2, 10):
         write(folder / f"v{v}.zarr", camera((Z, Y, X), seed=v), chunks=(1, Y, X))
@@ -119,7 +119,7 @@ CONSOLIDATED = {"v3": 3, "v2": 2}
 
 
 @pytest.mark.parametrize("version", CONSOLIDATED.values(), ids=CONSOLIDATED)
-def test_consolidated_metadata_stand_in_for_a_listing(version, tmp_path, web):
+def test_consolidated_metadata_replace_a_listing(version, tmp_path, web):
     path = tmp_path / "cell.zarr"
     group = zarr.create_group(path, zarr_format=version)
     data = camera((T, Y, X))
@@ -134,7 +134,7 @@ def test_consolidated_metadata_stand_in_for_a_listing(version, tmp_path, web):
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_bioformats2raw_without_a_listing(told, tmp_path, web):
+def test_images_of_bioformats2raw_are_found_without_a_listing(told, tmp_path, web):
     path = tmp_path / "plate.zarr"
     zarr.create_group(path, attributes={"ome": {"version": "0.5", "bioformats2raw.layout": 3}})
     if told:
@@ -145,7 +145,7 @@ def test_bioformats2raw_without_a_listing(told, tmp_path, web):
         open_source(f"{web.address}/plate.zarr")
 
 
-def test_importing_and_opening_local_stores_needs_no_extra(tmp_path):
+def test_local_stores_need_no_optional_package(tmp_path):
     path = sharded(tmp_path / "cell.zarr")
     program = (
         "import sys\n"
@@ -163,7 +163,7 @@ def test_importing_and_opening_local_stores_needs_no_extra(tmp_path):
     assert "pip install 'lls-decode[remote]'" in done.stderr
 
 
-def test_checksums_are_compared_from_afar(tmp_path, s3, web):
+def test_checksums_of_remote_stores_are_verified(tmp_path, s3, web):
     movie = create_store(tmp_path / "movie.zarr", Layout(T, Z, Y, X))
     movie[:] = camera((T, Z, Y, X))
     convert(tmp_path / "movie.zarr", tmp_path / "cell.zarr")

@@ -1,4 +1,4 @@
-"""What a remote store does wrong: transient failures are outlived, permanent ones are one sentence with a way out."""
+"""Failures of remote stores: transient ones are retried, permanent ones give one sentence with advice."""
 
 import datetime
 import ipaddress
@@ -32,7 +32,7 @@ SHAPE = (24, 16, 20)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """Chunks of one frame, each a file."""
+    """Write a store with one frame per chunk and one file per chunk."""
     return write(tmp_path / "cell.zarr", camera(SHAPE), chunks=(1, 16, 20), dimension_names=["t", "y", "x"])
 
 
@@ -45,7 +45,7 @@ def in_s3(store, s3) -> str:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Nobody waits long."""
+    """Shorten the time during which failures are retried."""
     monkeypatch.setattr(clients, "FIRST_PATIENCE_S", 0.3)
     monkeypatch.setattr(clients, "PATIENCE_S", 0.6)
 
@@ -60,7 +60,7 @@ TRANSIENT = {"500": 500, "503": 503, "429": 429, "cut": "cut"}
 @pytest.mark.parametrize("times", [1, 4])
 @pytest.mark.parametrize("kind", TRANSIENT.values(), ids=TRANSIENT)
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_transient_failures_are_outlived(scheme, kind, times, store, in_s3, s3, web):
+def test_transient_failures_are_retried(scheme, kind, times, store, in_s3, s3, web):
     server = s3 if scheme == "s3" else web
     server.accidents = [Accident(r"zarr\.json", kind, times), Accident(r"c/7/", kind, times)]
     source = open_source(in_s3 if scheme == "s3" else f"{web.address}/cell.zarr")
@@ -68,7 +68,7 @@ def test_transient_failures_are_outlived(scheme, kind, times, store, in_s3, s3, 
     assert all(accident.times == 0 for accident in server.accidents)
 
 
-def test_a_cut_is_outlived_when_the_server_gives_no_entity_tags(store, credentials, tmp_path):
+def test_an_interrupted_answer_without_entity_tag_is_retried(store, credentials, tmp_path):
     class NoTags(folder_handler(tmp_path)):  # type: ignore[misc]
         def answer(self):
             status, headers, body = super().answer()
@@ -80,7 +80,7 @@ def test_a_cut_is_outlived_when_the_server_gives_no_entity_tags(store, credentia
 
 
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_a_server_that_restarts_is_waited_for(scheme, store, in_s3, s3, web, caplog):
+def test_requests_are_retried_until_a_server_has_restarted(scheme, store, in_s3, s3, web, caplog):
     server = s3 if scheme == "s3" else web
     source = open_source(in_s3 if scheme == "s3" else f"{web.address}/cell.zarr")
     server.stop()
@@ -91,7 +91,7 @@ def test_a_server_that_restarts_is_waited_for(scheme, store, in_s3, s3, web, cap
     assert "repeated for up to 180 s" in caplog.text
 
 
-def test_a_server_that_stays_away(store, web, quick):
+def test_a_server_that_stays_down_is_an_error(store, web, quick):
     source = open_source(f"{web.address}/cell.zarr")
     web.stop()
     with pytest.raises(StorageError, match=r"cell\.zarr/c/\d+/0/0: the server cannot be reached") as caught:
@@ -133,7 +133,7 @@ PERMANENT = {
     "absent zip": (lambda web, s3: f"{web.address}/other.zarr.zip", "is no zarr store"),
     "no such bucket": (lambda web, s3: "s3://no-such-bucket/cell.zarr", "there is no such bucket"),
     "pattern in no bucket": (lambda web, s3: "s3://no-such-bucket/*.zarr", "there is no such bucket"),
-    "pattern that fits nothing": (lambda web, s3: f"s3://{BUCKET}/nothing-*.zarr", "No zarr store matches"),
+    "pattern without match": (lambda web, s3: f"s3://{BUCKET}/nothing-*.zarr", "No zarr store matches"),
     "pattern on a web server": (lambda web, s3: f"{web.address}/*.zarr", "a folder cannot be listed over HTTP"),
     "403": (_answering(403), r"access was denied \(403\); check its permissions on the server"),
     "401": (_answering(401), r"asks for credentials \(401\); put user name and password of this host into ~/.netrc"),
@@ -141,7 +141,7 @@ PERMANENT = {
     "other region": (_s3_answering(301), "another region; set AWS_REGION, or input.storage.region"),
     "server error": (_answering(500), "answered with 500 Internal Server Error; try again later"),
     "teapot": (_answering(418), "answered with 418"),
-    "nobody there": (_closed, r"cannot be reached \(connection refused\)"),
+    "connection refused": (_closed, r"cannot be reached \(connection refused\)"),
     "no such host": (lambda web, s3: "http://no-such-host.invalid/cell.zarr", "its host is unknown"),
 }
 
@@ -162,7 +162,7 @@ def _is_a_sentence(error):
     assert SECRET not in text
 
 
-def test_no_credentials(store, s3, quick, monkeypatch, tmp_path):
+def test_missing_credentials_are_reported(store, s3, quick, monkeypatch, tmp_path):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("HOME", str(tmp_path))
     clients.connect.cache_clear()
@@ -170,7 +170,7 @@ def test_no_credentials(store, s3, quick, monkeypatch, tmp_path):
         open_source(f"s3://{BUCKET}/cell.zarr")
 
 
-def test_credentials_of_a_profile(in_s3, s3, monkeypatch, tmp_path):
+def test_credentials_come_from_a_profile(in_s3, s3, monkeypatch, tmp_path):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     (tmp_path / "credentials").write_text(f"[lab]\naws_access_key_id = AKIALAB\naws_secret_access_key = {SECRET}\n")
@@ -181,7 +181,7 @@ def test_credentials_of_a_profile(in_s3, s3, monkeypatch, tmp_path):
 
 
 def test_public_data_are_read_without_credentials(in_s3, s3, moto, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # the configuration is before the environment
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # the configuration takes precedence
     config = InputConfig(storage=StorageConfig(endpoint=s3.address, region="eu-west-3", anonymous=True))
     with pytest.raises(AccessError, match=r"\(403\); it is not public, so leave input.storage.anonymous out"):
         open_source(in_s3, config)
@@ -210,7 +210,7 @@ def test_credentials_for_a_web_server_come_from_netrc(store, tmp_path, credentia
 
 
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_an_absent_chunk_is_lost_and_a_denied_one_is_not(scheme, in_s3, s3, web):
+def test_a_missing_chunk_is_lost_but_a_denied_one_is_an_access_error(scheme, in_s3, s3, web):
     server, address = (s3, in_s3) if scheme == "s3" else (web, f"{web.address}/cell.zarr")
     source = open_source(address)
     server.accidents = [Accident(r"c/7/0/0$", 404)]
@@ -223,13 +223,13 @@ def test_an_absent_chunk_is_lost_and_a_denied_one_is_not(scheme, in_s3, s3, web)
     np.testing.assert_array_equal(all_frames(source), camera(SHAPE))
 
 
-def test_a_store_in_a_bucket_that_may_not_be_listed(in_s3, s3, store):
-    """S3 then answers 403 for each key that is absent, as the metadata of other versions of zarr are."""
+def test_a_store_in_a_bucket_without_list_permission_is_read(in_s3, s3, store):
+    """S3 then answers 403 for missing keys, such as the metadata of another version of zarr."""
     s3.accidents = [Accident(r"\.z(array|group|attrs|metadata)$", 403)]
     np.testing.assert_array_equal(all_frames(open_source(in_s3)), camera(SHAPE))
 
 
-def test_a_server_without_ranges(tmp_path, credentials):
+def test_a_server_without_range_requests_serves_chunks_but_not_shards(tmp_path, credentials):
     create_store(tmp_path / "cell.zarr", Layout(4, 8, 16, 20))[:] = camera((4, 8, 16, 20))
     write(tmp_path / "whole.zarr", camera(SHAPE), chunks=(1, 16, 20), dimension_names=["t", "y", "x"])
     with serve(folder_handler(tmp_path, ranges=False)) as web:
@@ -242,9 +242,9 @@ SECRETS = {
     "password": "https://alice:hush@host/cell.zarr",
     "password with a slash": "https://alice:hu/sh@host/cell.zarr",
     "token": "https://hush@host/cell.zarr",
-    "no at": "https://alice:hush/cell.zarr",
+    "password without a host": "https://alice:hush/cell.zarr",
     "keys": "s3://AKIA:hush@bucket/cell.zarr",
-    "keys alone": "s3://AKIA:hush/cell.zarr",
+    "keys without a bucket": "s3://AKIA:hush/cell.zarr",
     "presigned": "https://host/cell.zarr.zip?X-Amz-Signature=hush",
     "presigned key": "s3://bucket/cell.zarr?X-Amz-Signature=hush",
     "shared access": "https://host/cell.zarr?sv=1&sig=hush",
@@ -271,7 +271,7 @@ def test_an_endpoint_with_a_secret_is_refused_without_repeating_it():
         assert "hush" not in str(caught.value)
 
 
-def test_harmless_addresses():
+def test_addresses_without_secrets_are_accepted():
     for address in (
         "s3://b/a/cell.zarr",
         "gs://b/day 1/*.zarr",
@@ -285,7 +285,7 @@ def test_harmless_addresses():
     assert resolve_dataset("a:b/c") == "a:b/c"
 
 
-def test_results_stay_on_a_file_system(tmp_path):
+def test_results_must_be_written_to_a_file_system(tmp_path):
     for out in ("s3://bucket/results", Path("s3://bucket/results"), "https://host/a.parquet"):
         with pytest.raises(OutputError, match=r"(s3|https)://\S+ is an address, and results are written to a file"):
             refuse_remote_output(out)
@@ -294,7 +294,7 @@ def test_results_stay_on_a_file_system(tmp_path):
         create_store("s3://bucket/cell.zarr", Layout(1, 1, 16, 16))
 
 
-def test_an_untrusted_certificate(tmp_path, store, credentials, quick):
+def test_an_untrusted_certificate_is_refused_with_advice(tmp_path, store, credentials, quick):
     files = _certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
@@ -320,7 +320,7 @@ def test_an_untrusted_certificate(tmp_path, store, credentials, quick):
 
 
 def _certificate(folder):
-    """Files of a certificate that nobody has signed, and of its key."""
+    """Write a self-signed certificate and its key; return both paths."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -344,7 +344,7 @@ def test_a_remote_acquisition_cannot_be_followed():
         Growth("s3://bucket/cell.zarr")
 
 
-def test_an_answer_is_not_waited_for_without_end(store, web, quick):
+def test_retrying_ends_after_a_limited_time(store, web, quick):
     source = open_source(f"{web.address}/cell.zarr")
     web.accidents = [Accident("c/3/", 503)]
     began = time.monotonic()
@@ -360,7 +360,7 @@ def _whole(source):
 
 
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_an_absent_chunk_loses_its_frames_and_no_others(scheme, in_s3, s3, web):
+def test_a_missing_remote_chunk_loses_only_its_frames(scheme, in_s3, s3, web):
     server, address = (s3, in_s3) if scheme == "s3" else (web, f"{web.address}/cell.zarr")
     server.accidents = [Accident(r"c/7/0/0$", 404)]
     source = open_source(address)
@@ -378,7 +378,7 @@ ZIPS = {"stored": False, "compressed": True}
 
 
 @pytest.mark.parametrize("compressed", ZIPS.values(), ids=ZIPS)
-def test_damage_in_a_remote_zip_loses_its_frames(compressed, tmp_path, web):
+def test_damage_in_a_remote_zip_loses_only_its_frames(compressed, tmp_path, web):
     whole = write(tmp_path / "a.zarr", camera(SHAPE), chunks=(1, 16, 20), dimension_names=["t", "y", "x"])
     path = zip_store(whole, tmp_path / "cell.zarr.zip", compressed=compressed)
     with zipfile.ZipFile(path) as archive:
@@ -393,7 +393,7 @@ def test_damage_in_a_remote_zip_loses_its_frames(compressed, tmp_path, web):
 
 
 @pytest.mark.parametrize("scheme", ["http", "s3"])
-def test_damage_in_a_remote_shard_loses_its_frames(scheme, tmp_path, s3, web):
+def test_damage_in_a_remote_shard_loses_only_its_frames(scheme, tmp_path, s3, web):
     data = camera((64, 16, 20))
     path = write(tmp_path / "cell.zarr", data, chunks=(1, 16, 20), shards=(64, 16, 20), dimension_names=["t", "y", "x"])
     shard = bytearray((path / "c/0/0/0").read_bytes())
@@ -412,8 +412,8 @@ def test_damage_in_a_remote_shard_loses_its_frames(scheme, tmp_path, s3, web):
         np.testing.assert_array_equal(found.adu_TYX, local.adu_TYX)
 
 
-def test_no_frame_is_lost_to_a_failing_server(in_s3, s3, quick):
-    """Neither is to one that has refused access: what a server says then is not about the bytes."""
+def test_a_failing_server_is_an_error_and_loses_no_frame(in_s3, s3, quick):
+    """A server error or denied access says nothing about the chunk, so that no frame counts as lost."""
     source = open_source(in_s3)
     for kind, error, words in ((503, StorageError, "try again later"), (403, AccessError, r"denied \(403\)")):
         s3.accidents = [Accident("c/7/", kind)]

@@ -1,4 +1,4 @@
-"""Tables joined: nothing lost, nothing mixed up, and what each was is kept."""
+"""Joining tables keeps all rows, frames and channels apart, and records where each table came from."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ TUBULIN, ACTIN = ChannelInfo(name="tubulin", excitation_nm=560), ChannelInfo(nam
 
 
 def write(path: Path, *, seed: int, planes: int = 5, volumes: int = 8, rows: int = 300, **about: Any) -> Path:
-    """Random localizations; ``columns`` replaces some, ``channel`` adds that column."""
+    """Write random localizations; ``columns`` replaces columns and may add ``channel``; the rest is metadata."""
     columns = about.pop("columns", {})
     random = np.random.default_rng(seed)
     geometry = about.get("geometry")
@@ -48,9 +48,9 @@ def plain(table: pa.Table) -> pa.Table:
 
 
 @pytest.mark.parametrize("geometry", [None, STAGE], ids=["movie", "stage scan"])
-def test_frames_follow_each_other(geometry: Geometry | None, tmp_path: Path) -> None:
+def test_frames_of_joined_tables_are_consecutive(geometry: Geometry | None, tmp_path: Path) -> None:
     one = write(tmp_path / "one.parquet", seed=1, num_frames=60, geometry=geometry, lost_frames=[[3, 5]])
-    two = write(tmp_path / "two.parquet", seed=2, geometry=geometry, lost_frames=[[0, 2]])  # of 8 volumes, by its rows
+    two = write(tmp_path / "two.parquet", seed=2, geometry=geometry, lost_frames=[[0, 2]])  # rows in 8 volumes
     three = write(tmp_path / "three.parquet", seed=3, geometry=geometry, num_frames=40)
     made = join_tables([one, two, three], tmp_path / "all.parquet")
     rows, metadata = read_table(made.path)
@@ -70,7 +70,7 @@ def test_frames_follow_each_other(geometry: Geometry | None, tmp_path: Path) -> 
     assert np.all(np.diff(rows["frame"].to_numpy().astype(int)) >= 0)
 
 
-def test_what_each_was_is_kept(tmp_path: Path) -> None:
+def test_the_history_describes_every_joined_table(tmp_path: Path) -> None:
     one = write(tmp_path / "one.parquet", seed=1, num_frames=40, run_digest="feed", model_digest="m")
     two = write(tmp_path / "two.parquet", seed=2, num_frames=40, run_digest="beef", model_digest="m")
     filter_table(two, tmp_path / "kept.parquet", where="x_nm < 4000")
@@ -87,7 +87,7 @@ def test_what_each_was_is_kept(tmp_path: Path) -> None:
     assert len(metadata.steps("filter")) == 1
 
 
-def test_molecules_get_numbers_of_their_own(tmp_path: Path) -> None:
+def test_joined_molecules_keep_distinct_numbers(tmp_path: Path) -> None:
     still = {"x_nm": np.repeat(np.arange(30) * 2000.0, 10), "y_nm": np.full(300, 5.0), "z_nm": np.zeros(300),
              "x_sig": np.full(300, 10.0), "y_sig": np.full(300, 10.0), "z_sig": np.full(300, 10.0),
              "frame": np.tile(np.arange(10), 30), "volume": np.tile(np.arange(10), 30),
@@ -109,7 +109,7 @@ def test_molecules_get_numbers_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["localizations", "molecules"])
-def test_channels_of_the_same_frames(kind: str, tmp_path: Path) -> None:
+def test_channels_of_the_same_frames_are_interleaved_by_frame(kind: str, tmp_path: Path) -> None:
     paths = []
     for name, info, seed in (("a", TUBULIN, 5), ("b", ACTIN, 6)):
         path = write(tmp_path / f"{name}.parquet", seed=seed, planes=1, volumes=40, channels=[info])
@@ -131,23 +131,23 @@ def test_channels_of_the_same_frames(kind: str, tmp_path: Path) -> None:
 
 
 KNOWN = {
-    "the same, twice": ([[TUBULIN], [TUBULIN]], None, None, ((0,), (0,)), ("tubulin",)),
-    "two": ([[TUBULIN], [ACTIN]], None, None, ((0,), (1,)), ("tubulin", "actin")),
-    "unknown": ([[], []], None, None, ((0,), (0,)), ()),
-    "named": ([[], []], None, ["R1", "R2"], ((0,), (1,)), ("R1", "R2")),
-    "named alike": ([[], []], None, ["R1", "R1"], ((0,), (0,)), ("R1",)),
-    "columns": (
+    "the same channel twice": ([[TUBULIN], [TUBULIN]], None, None, ((0,), (0,)), ("tubulin",)),
+    "two channels": ([[TUBULIN], [ACTIN]], None, None, ((0,), (1,)), ("tubulin", "actin")),
+    "unknown channels": ([[], []], None, None, ((0,), (0,)), ()),
+    "names from the command": ([[], []], None, ["R1", "R2"], ((0,), (1,)), ("R1", "R2")),
+    "equal names from the command": ([[], []], None, ["R1", "R1"], ((0,), (0,)), ("R1",)),
+    "channel columns in another order": (
         [[TUBULIN, ACTIN], [ACTIN, TUBULIN]], [[0, 1], [0, 1]], None, ((0, 1), (0, 1)), ("tubulin", "actin")
     ),
-    "a third": (
+    "a third channel": (
         [[TUBULIN, ACTIN], [ChannelInfo(name="c")]], [[0, 1], None], None, ((0, 1), (2,)), ("tubulin", "actin", "c")
     ),
-    "nameless columns": ([[], []], [[0, 3], [0, 1]], None, ((0, 3), (0, 4)), ()),
+    "channel columns without names": ([[], []], [[0, 3], [0, 1]], None, ((0, 3), (0, 4)), ()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("infos", "columns", "names", "expected", "labels"), KNOWN.values(), ids=KNOWN.keys())
-def test_which_channel_is_which(
+def test_channels_are_matched_by_name(
     infos: Any, columns: Any, names: Any, expected: Any, labels: tuple[str, ...], tmp_path: Path
 ) -> None:
     paths = []
@@ -166,7 +166,7 @@ def test_which_channel_is_which(
         np.testing.assert_array_equal(second, 1 - read_table(paths[1])[0]["channel"].to_numpy())
 
 
-def test_one_channel_of_a_joined_table_is_the_table(tmp_path: Path) -> None:
+def test_filtering_one_channel_of_a_joined_table_restores_its_input(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{i}.parquet", seed=i, channels=[info]) for i, info in enumerate((TUBULIN, ACTIN))]
     made = join_tables(paths, tmp_path / "all.parquet", same_frames=True)
     filter_table(made.path, tmp_path / "back.parquet", where="channel=1")
@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "planes": ({"planes": 4}, {}, "differ in planes per volume .5 and 4."),
     "geometry": ({"geometry": STAGE}, {}, "differ in the columns xs_nm, ys_nm, zs_nm"),
     "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not state its channel .*--channels"),
-    "one with a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not state its channel"),
+    "only one has a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not state its channel"),
     "too few names": ({}, {"channels": ["a"]}, "1 names of channels"),
     "same channel, same frames": (
         {"channels": [ACTIN]}, {"first": {"channels": [ACTIN]}, "same_frames": True}, "both of channel 'actin'"
@@ -193,7 +193,9 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("second", "options", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused(second: dict[str, Any], options: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_tables_that_do_not_match_are_refused(
+    second: dict[str, Any], options: dict[str, Any], says: str, tmp_path: Path
+) -> None:
     options = dict(options)
     one = write(tmp_path / "one.parquet", seed=1, **options.pop("first", {}))
     two = write(tmp_path / "two.parquet", seed=2, **second)
@@ -202,7 +204,7 @@ def test_refused(second: dict[str, Any], options: dict[str, Any], says: str, tmp
     assert not (tmp_path / "all.parquet").exists()
 
 
-def test_other_refusals(tmp_path: Path) -> None:
+def test_invalid_combinations_of_inputs_are_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "one.parquet", seed=1, planes=1)
     two = write(tmp_path / "two.parquet", seed=2, planes=1)
     molecules = link(two, out=tmp_path / "linked").molecules
@@ -221,8 +223,8 @@ def test_other_refusals(tmp_path: Path) -> None:
         join_tables([one, tmp_path / "mixed.parquet"], tmp_path / "all.parquet", same_frames=True)
 
 
-def test_steps_of_joined_tables_count(tmp_path: Path) -> None:
-    """What must not be done twice, or not after another step, is known through the join."""
+def test_the_history_of_joined_tables_prevents_invalid_steps(tmp_path: Path) -> None:
+    """A step that must not follow linking is refused if one of the joined tables was linked."""
     path = write(tmp_path / "a.parquet", seed=1, planes=1)
     link(path, out=tmp_path / "linked")
     other = write(tmp_path / "b.parquet", seed=2, planes=1)
@@ -231,7 +233,7 @@ def test_steps_of_joined_tables_count(tmp_path: Path) -> None:
         debias(tmp_path / "all.parquet", tmp_path / "even.parquet")
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_join_command_reports_frames_and_channels(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{i}.parquet", seed=i, num_frames=40) for i in range(2)]
     words = ["join", *map(str, paths), "--out", str(tmp_path / "all.parquet"), "--channels", "R1, R2"]
     said = CliRunner().invoke(cli, words)

@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory: halved, said, and never seen in the result."""
+"""Batches that do not fit into memory are halved, with a warning and without a change of results."""
 
 import json
 import logging
@@ -18,11 +18,11 @@ FITTING = 3
 
 def work(items: np.ndarray, factor: int) -> np.ndarray:
     if len(items) > FITTING:
-        torch.empty(1 << 60, dtype=torch.uint8)  # the real error of the real allocator
+        torch.empty(1 << 60, dtype=torch.uint8)  # the allocator's own error
     return items * factor
 
 
-def test_halved_until_it_fits(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_is_halved_until_it_fits(caplog: pytest.LogCaptureFixture) -> None:
     batch = BatchSize(20 * 100)
     done: list[int] = []
     with caplog.at_level(logging.WARNING):
@@ -31,12 +31,12 @@ def test_halved_until_it_fits(caplog: pytest.LogCaptureFixture) -> None:
             done += result.tolist()
             assert count == len(result)
     assert done == list(range(0, 34, 2))
-    assert batch.px == 2 * 100, "17, 8, 4, 2; remembered"
+    assert batch.px == 2 * 100, "sizes 17, 8 and 4 fail, and the size that fits is kept"
     assert [record.args[0] for record in caplog.records if record.args] == [17, 8, 4]
     assert "not enough memory" in caplog.text or "can't allocate memory" in caplog.text
 
 
-def test_larger_frames_count_as_more() -> None:
+def test_the_number_of_frames_per_batch_depends_on_their_size() -> None:
     batch = BatchSize(1000)
     assert [batch.attempt(len, range(50), px)[1] for px in (10, 100, 600, 5000)] == [50, 10, 1, 1]
 
@@ -49,7 +49,7 @@ def test_a_single_frame_that_does_not_fit_is_an_error() -> None:
         BatchSize(10**6).attempt(nothing_fits, np.arange(8), 4096)
 
 
-def test_other_errors_are_not_tried_again() -> None:
+def test_other_errors_are_not_retried() -> None:
     calls = []
 
     def wrong(items: np.ndarray) -> None:
@@ -70,16 +70,16 @@ def test_other_errors_are_not_tried_again() -> None:
         pytest.param(MemoryError(), id="numpy"),
     ],
 )
-def test_errors_of_other_allocators(error: RuntimeError | MemoryError) -> None:
+def test_out_of_memory_errors_of_all_allocators_are_recognized(error: RuntimeError | MemoryError) -> None:
     assert is_out_of_memory(error)
 
 
-def test_a_cpu_has_one_size() -> None:
+def test_a_cpu_has_a_fixed_batch_size() -> None:
     assert default_batch_px(torch.device("cpu"), 48) == CPU_BATCH_PX
 
 
 @pytest.mark.gpu
-def test_a_gpu_takes_what_its_memory_holds() -> None:
+def test_the_batch_size_of_a_gpu_follows_its_free_memory() -> None:
     device = torch.device("cuda")
     free_bytes, _ = torch.cuda.mem_get_info(device)
     assert CPU_BATCH_PX <= default_batch_px(device, 48) * 48 <= max(free_bytes, 48 * CPU_BATCH_PX)
@@ -119,9 +119,9 @@ print(json.dumps({"expected": len(expected), "found": len(found), "same": same, 
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
-def test_a_process_without_memory_goes_on_with_smaller_batches() -> None:
-    """The shipped network in a process whose address space is nearly used up."""
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space exist on Linux only")
+def test_a_process_short_of_memory_continues_with_smaller_batches() -> None:
+    """A process whose address space is nearly used up runs the shipped network with equal results."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

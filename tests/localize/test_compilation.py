@@ -1,4 +1,4 @@
-"""A compiled network gives the numbers of the plain one, whatever the sizes; where it cannot be compiled it says so."""
+"""A compiled network gives the outputs of the plain one for all sizes; a failed compilation is reported."""
 
 import logging
 import shutil
@@ -15,7 +15,7 @@ from lls_decode.model.network import LocNet
 
 CPU = torch.device("cpu")
 SIZES = ((5, 24, 32), (3, 24, 32), (1, 24, 32), (4, 16, 20), (5, 24, 32))
-"""Frames, rows and columns: a full batch, a last one, a single frame, a tile at the edge."""
+"""Numbers of frames, rows and columns of a full batch, the last batch, a single frame and a tile at the edge."""
 
 
 def make_network(**changes: object) -> LocNet:
@@ -42,12 +42,12 @@ def check_same_numbers(compiled: LocNet, plain: LocNet, *, rounding: float = 1e-
         torch.testing.assert_close(outputs(compiled, size), outputs(plain, size), rtol=0, atol=rounding)
     lower, exact = (outputs(network, SIZES[0], torch.bfloat16) for network in (compiled, plain))
     torch.testing.assert_close(lower, exact, rtol=0, atol=0.05)
-    assert not torch.equal(lower, outputs(plain, SIZES[0]))  # it was in 16 bits
+    assert not torch.equal(lower, outputs(plain, SIZES[0]))  # the computation used 16 bits
 
 
 @pytest.mark.parametrize("variant", ["published", "light"])
-def test_numbers_are_those_of_the_plain_network(variant: str, caplog: pytest.LogCaptureFixture) -> None:
-    """As torch captures it, with what it does for other sizes; machine code is made in the slow test."""
+def test_a_compiled_network_gives_the_outputs_of_the_plain_one(variant: str, caplog: pytest.LogCaptureFixture) -> None:
+    """This test checks the graph that torch captures for all sizes; the slow test also generates machine code."""
     network = make_network(variant=variant)
     compile_network(network, required=True, backend="eager")
     check_same_numbers(network, make_network(variant=variant))
@@ -55,43 +55,43 @@ def test_numbers_are_those_of_the_plain_network(variant: str, caplog: pytest.Log
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # raised by torch itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler (g++) is installed here")
-def test_machine_code_gives_the_same_numbers() -> None:
+def test_generated_machine_code_gives_the_same_outputs() -> None:
     network = make_network()
     compile_network(network, required=True)
-    check_same_numbers(network, make_network(), rounding=2e-4)  # of sums in another order, over some twenty layers
+    check_same_numbers(network, make_network(), rounding=2e-4)  # sums in another order, over about twenty layers
 
 
 def no_compiler(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
     raise OSError("no compiler is installed")
 
 
-def test_what_cannot_be_compiled_is_computed_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_network_that_cannot_be_compiled_runs_uncompiled_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     network = make_network()
     compile_network(network, backend=no_compiler)
     with caplog.at_level(logging.WARNING):
         check_same_numbers(network, make_network())
     words = words_of(caplog)
-    assert len(words) == 3  # of the frames, of the windows, and of the probability
+    assert len(words) == 3  # one each for the frames, the windows and the probability
     assert all("cannot be compiled here" in line and "no compiler is installed" in line for line in words)
 
 
-def test_where_it_is_asked_for_it_is_an_error() -> None:
+def test_a_failed_compilation_is_an_error_if_it_was_requested() -> None:
     network = make_network()
     compile_network(network, required=True, backend=no_compiler)
     with pytest.raises(ConfigError, match=r"compute\.compile is on, but .*no compiler is installed.*auto or off"):
         outputs(network, SIZES[0])
 
 
-def test_errors_of_the_network_itself_pass() -> None:
+def test_errors_of_the_network_itself_are_raised() -> None:
     network = make_network()
     compile_network(network, backend="eager")
     with pytest.raises(RuntimeError, match="channels"), torch.inference_mode():
         network.decode(torch.zeros(2, 5, 8, 8), torch.zeros(2, 3, dtype=torch.int64))
 
 
-def test_who_compiles() -> None:
+def test_automatic_compilation_depends_on_device_and_amount_of_work() -> None:
     gpu = torch.device("cuda")
     assert is_compiled(True, CPU, 1)
     assert not is_compiled(False, gpu, WORTH_PX)
@@ -99,7 +99,7 @@ def test_who_compiles() -> None:
     assert not is_compiled("auto", CPU, WORTH_PX)
 
 
-def test_no_word_where_nothing_is_imitated(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_warning_without_emulated_arithmetic(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         warn_of_slow_arithmetic(ComputeConfig(dtype="float32"), CPU)
         warn_of_slow_arithmetic(ComputeConfig(dtype="bfloat16"), torch.device("cuda"))

@@ -1,4 +1,4 @@
-"""The paper's rule: named cases, and every pixel against a plain loop."""
+"""Detection by the paper's rule: named cases, and comparison with a plain loop."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ NAMES = ("photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg
 
 
 def maps_of(probability_NYX: Tensor) -> OutputMaps:
-    """Output maps with this probability; the others count the pixels, each with another start."""
+    """Return output maps with this probability; every other map numbers the pixels from its own start."""
     count = torch.arange(probability_NYX.numel(), dtype=torch.float32).reshape(probability_NYX.shape)
     others = {name: count + 10_000 * (i + 1) for i, name in enumerate(NAMES)}
     return OutputMaps(logit=torch.logit(probability_NYX, eps=1e-9), **others)
 
 
 def found_in(rows: list[list[float]]) -> dict[tuple[int, int], float]:
-    """Pixel (y, x) and probability of the detections in one map."""
+    """Return the probability of each detection in one map by its pixel (y, x)."""
     found = detect(maps_of(torch.tensor([rows])), RULE)
     return {(int(y), int(x)): float(p) for y, x, p in zip(found.y_px, found.x_px, found.prob, strict=True)}
 
@@ -32,33 +32,37 @@ def found_in(rows: list[list[float]]) -> dict[tuple[int, int], float]:
 CASES = [
     pytest.param([[0, 0, 0], [0, 0.9, 0], [0, 0, 0]], {(1, 1): 0.9}, id="one emitter in one pixel"),
     pytest.param([[0, 0, 0], [0, 0.65, 0.66], [0, 0, 0]], {(1, 1): 1.0, (1, 2): 1.0}, id="two confident neighbours"),
-    pytest.param([[0, 0.1, 0], [0.2, 0.35, 0.1], [0, 0, 0]], {(1, 1): 0.75}, id="a cluster of low ones is one emitter"),
+    pytest.param(
+        [[0, 0.1, 0], [0.2, 0.35, 0.1], [0, 0, 0]], {(1, 1): 0.75}, id="a cluster of low probabilities is one emitter"
+    ),
     pytest.param([[0, 0.1, 0], [0.1, 0.35, 0.1], [0, 0, 0]], {}, id="the sum is below 0.7"),
-    pytest.param([[0, 0, 0], [0, 0.65, 0], [0, 0, 0]], {}, id="confident, but alone and below 0.7"),
+    pytest.param([[0, 0, 0], [0, 0.65, 0], [0, 0, 0]], {}, id="confident, but isolated and below 0.7"),
     pytest.param([[0, 0.28, 0], [0.28, 0.28, 0.28], [0, 0.28, 0]], {}, id="a large sum without a candidate"),
     pytest.param([[0, 0, 0], [0, 0.65, 0.5], [0, 0, 0]], {(1, 1): 1.0}, id="the lower neighbour is no maximum"),
     pytest.param([[0.5, 0, 0], [0, 0.4, 0], [0, 0, 0]], {}, id="corners are not added"),
     pytest.param(
-        [[0.5, 0.25, 0], [0, 0.45, 0], [0, 0, 0]], {(0, 0): 0.75, (1, 1): 0.7 + 1e-7}, id="shared between two"
+        [[0.5, 0.25, 0], [0, 0.45, 0], [0, 0, 0]], {(0, 0): 0.75, (1, 1): 0.7 + 1e-7}, id="a neighbour shared by two"
     ),
-    pytest.param([[0, 0, 0], [0.5, 0.5, 0], [0, 0, 0]], {(1, 0): 1.0}, id="a tie: the left one"),
-    pytest.param([[0, 0.5, 0], [0, 0.5, 0], [0, 0, 0]], {(0, 1): 1.0}, id="a tie: the upper one"),
-    pytest.param([[0.4, 0.4], [0.4, 0.4]], {(0, 0): 1.0}, id="a flat square: its upper left corner"),
+    pytest.param([[0, 0, 0], [0.5, 0.5, 0], [0, 0, 0]], {(1, 0): 1.0}, id="equal neighbours: the left one"),
+    pytest.param([[0, 0.5, 0], [0, 0.5, 0], [0, 0, 0]], {(0, 1): 1.0}, id="equal neighbours: the upper one"),
+    pytest.param([[0.4, 0.4], [0.4, 0.4]], {(0, 0): 1.0}, id="a uniform square: its upper left corner"),
     pytest.param([[0.4, 0.35], [0, 0]], {(0, 0): 0.75}, id="upper left corner of the frame"),
     pytest.param([[0, 0, 0], [0, 0.35, 0.4]], {(1, 2): 0.75}, id="lower right corner of the frame"),
     pytest.param([[0.8]], {(0, 0): 0.8}, id="a frame of one pixel"),
-    pytest.param([[0.0, 0.0], [0.0, 0.0]], {}, id="nothing"),
+    pytest.param([[0.0, 0.0], [0.0, 0.0]], {}, id="no detection"),
 ]
 
 
 @pytest.mark.parametrize(("rows", "expected"), CASES)
-def test_the_rule_of_the_paper(rows: list[list[float]], expected: dict[tuple[int, int], float]) -> None:
-    # the network's probabilities keep 3.35e-4 from 0 and 1
+def test_the_papers_rule_gives_the_expected_detections(
+    rows: list[list[float]], expected: dict[tuple[int, int], float]
+) -> None:
+    # the network limits probabilities to 3.35e-4 above 0 and below 1
     assert found_in([[float(p) for p in row] for row in rows]) == pytest.approx(expected, abs=2e-3)
 
 
 def by_hand(p: np.ndarray, rule: PaperRule) -> dict[tuple[int, ...], float]:
-    """The rule as a sentence, pixel by pixel."""
+    """Apply the rule literally, pixel by pixel."""
     found = {}
     N, Y, X = p.shape
     for n, y, x in np.ndindex(N, Y, X):
@@ -84,8 +88,8 @@ STEPS = st.integers(0, 64).map(lambda step: np.float32(step / 64))
     st.sampled_from([RULE, PaperRule(candidate=0.1, confident=0.5, accept=0.9)]),
 )
 @settings(max_examples=200, deadline=None)
-def test_every_pixel_against_a_plain_loop(p: np.ndarray, rule: PaperRule) -> None:
-    """Probabilities in steps of 1/64: sums are exact and ties are common."""
+def test_the_papers_rule_equals_a_plain_loop(p: np.ndarray, rule: PaperRule) -> None:
+    """Probabilities in steps of 1/64 make sums exact and ties common."""
     mask, integrated = candidate_maps(torch.from_numpy(p), rule)
     found = {tuple(place): float(integrated[tuple(place)]) for place in mask.nonzero().tolist()}
     assert found == by_hand(p, rule)
@@ -96,7 +100,7 @@ def random_maps(seed: int = 0) -> OutputMaps:
     return maps_of(noise**3)
 
 
-def test_values_are_those_of_the_pixel() -> None:
+def test_a_detection_has_the_outputs_of_its_pixel() -> None:
     maps = random_maps()
     found = detect(maps, RULE)
     assert len(found) > 20
@@ -108,14 +112,14 @@ def test_values_are_those_of_the_pixel() -> None:
     assert found.window.dtype == found.y_px.dtype == found.x_px.dtype == np.int64
 
 
-def test_order_is_window_then_row_then_column() -> None:
+def test_detections_are_ordered_by_window_row_and_column() -> None:
     found = detect(random_maps(), RULE)
     order = np.lexsort((found.x_px, found.y_px, found.window))
     np.testing.assert_array_equal(order, np.arange(len(found)))
 
 
-def test_windows_do_not_touch_each_other() -> None:
-    """The last row of one window is no neighbour of the first row of the next."""
+def test_windows_are_independent() -> None:
+    """The last row of one window and the first row of the next are not neighbours."""
     p = torch.zeros(2, 3, 3)
     p[0, 2, 1] = 0.5
     p[1, 0, 1] = 0.5
@@ -124,12 +128,12 @@ def test_windows_do_not_touch_each_other() -> None:
 
 def test_pixel_numbers_are_exact_in_large_batches() -> None:
     p = torch.zeros(5, 2048, 2048)
-    p[4, 2047, 2046] = 0.9  # pixel 20 971 518: float32 has only even numbers there
+    p[4, 2047, 2046] = 0.9  # pixel 20 971 518, near which float32 represents only even numbers
     found = detect(OutputMaps(torch.logit(p, eps=1e-9), *[p] * 9), RULE)
     assert (found.window[0], found.y_px[0], found.x_px[0]) == (4, 2047, 2046)
 
 
-def test_concatenate_and_select() -> None:
+def test_concatenated_detections_can_be_selected_by_mask() -> None:
     first, second = detect(random_maps(0), RULE), detect(random_maps(1), RULE)
     both = Detections.concatenate([first, second])
     assert len(both) == len(first) + len(second)

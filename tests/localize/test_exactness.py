@@ -1,6 +1,6 @@
-"""The table of a run has the same bytes however the work is cut, and whatever computes it side by side.
+"""The table of a run is bit-identical however the work is split into threads, batches, tiles and blocks.
 
-Simulated frames (spots on a background) through the shipped models.
+The shipped models run on simulated frames with spots on a background.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from lls_decode.model.layers import ExactELU, in_whole_vectors
 
 LIGHT = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy" / "light.lls"
 HEIGHT, WIDTH, PLANES = 118, 106, 3
-"""No multiples of 4, of a tile or of a vector."""
+"""Size of the frames, deliberately no multiple of 4, of a tile or of a vector."""
 CUTS = {
     "two threads": {"compute.threads": 2},
     "three threads": {"compute.threads": 3},
@@ -26,7 +26,7 @@ CUTS = {
     "tiles": {"compute.threads": 2, "compute.tile_px": 48},
     "tiles in small batches": {"compute.threads": 3, "compute.tile_px": 96, "compute.batch_px": 21_000},
     "blocks": {"compute.threads": 1, "execution.block_frames": 3},
-    "all at once": {"execution.block_frames": 7, "compute.tile_px": 64, "compute.batch_px": 30_000},
+    "blocks, tiles and batches": {"execution.block_frames": 7, "compute.tile_px": 64, "compute.batch_px": 30_000},
 }
 bfloat16 = pytest.param("bfloat16", marks=pytest.mark.skipif(not has_units("bfloat16"), reason="has to emulate"))
 
@@ -58,7 +58,9 @@ def localize(frames: npt.NDArray[np.uint16], model: str, dtype: str, **cut: int)
 
 @pytest.mark.parametrize("dtype", ["float32", bfloat16])
 @pytest.mark.parametrize("model", ["lls-paint", str(LIGHT)], ids=["lls-paint", "light"])
-def test_no_cut_shows_in_a_table(frames: npt.NDArray[np.uint16], model: str, dtype: str) -> None:
+def test_a_table_does_not_depend_on_how_the_work_is_split(
+    frames: npt.NDArray[np.uint16], model: str, dtype: str
+) -> None:
     whole = localize(frames, model, dtype)
     assert whole.num_rows > 100
     for name, cut in CUTS.items():
@@ -68,10 +70,10 @@ def test_no_cut_shows_in_a_table(frames: npt.NDArray[np.uint16], model: str, dty
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 @pytest.mark.parametrize("shape", [(3, 4, 20, 12), (1, 4, 4, 4), (5, 48, 118, 106), (7,), (2, 131, 1009), (0, 8, 4, 4)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_elementwise_functions_take_whole_vectors(
+def test_elementwise_functions_give_equal_values_at_every_position(
     shape: tuple[int, ...], threads: int, layout: torch.memory_format
 ) -> None:
-    """Each value as it is in the middle of a vector: repeated, it fills one."""
+    """Each value is computed as in the middle of a full vector, which the expected value comes from."""
     if layout == torch.channels_last and len(shape) != 4:
         pytest.skip("four dimensions only")
     torch.set_num_threads(threads)

@@ -1,9 +1,9 @@
-"""Nothing shows how the work was cut: batches, tiles and blocks against frames taken one by one.
+"""Results do not depend on batches, tiles and blocks: they equal those of frames processed one by one.
 
-`far_sighted` is a network whose output at a pixel is a sum of inputs as far away as the network can look, in all four
-diagonal directions, in all three frames, and in whole numbers: float32 is exact, so tables must be equal to the bit,
-and a halo that is too small is seen at once. A network with random weights looks everywhere a little; with it, pixels
-within rounding of a threshold are left out of the comparison.
+`far_sighted` is a network whose output at a pixel is a sum of the farthest inputs in its receptive field, in all four
+diagonal directions and all three frames. Its numbers are integers, so that float32 is exact, tables must be equal to
+the bit and a halo that is too small shows at once. A network with random weights depends on all inputs; with it,
+pixels within rounding of a threshold are left out of the comparison.
 
 Shape letters: ``V K`` volumes and planes, ``T`` frames, ``Y X`` pixels.
 """
@@ -55,7 +55,7 @@ STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
 HEIGHT, WIDTH = 118, 110
 LAYOUT = Layout(3, 3, HEIGHT, WIDTH)
 DIRECTIONS = list(itertools.product((-1, 1), (-1, 1)))
-"""Where channel 0 to 3 look: (down, right)."""
+"""Directions (down, right) of the inputs of channels 0 to 3."""
 
 
 def record(config: NetworkConfig, **scaling: float) -> BundleInfo:
@@ -74,7 +74,7 @@ def record(config: NetworkConfig, **scaling: float) -> BundleInfo:
 
 
 def far_sighted(config: NetworkConfig) -> ModelBundle:
-    """A network that passes whole numbers on unchanged, each convolution from its farthest pixel."""
+    """Return a network that copies integers, each convolution taking its farthest pixel."""
     network = LocNet(config).requires_grad_(False).eval()
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
@@ -82,7 +82,7 @@ def far_sighted(config: NetworkConfig) -> ModelBundle:
     blind = config.context == "none"
 
     def look(conv: nn.Module, sources: dict[int, float]) -> None:
-        """Channel c is the weighted sum of the channels ``c + start`` at the tap in its direction."""
+        """Make channel c the weighted sum of the channels ``c + start`` at the tap in the direction of c."""
         weight = conv.weight
         assert isinstance(weight, Tensor)
         for c, (down, right) in enumerate(DIRECTIONS):
@@ -91,7 +91,7 @@ def far_sighted(config: NetworkConfig) -> ModelBundle:
             if size == 2:
                 row, column = (down + 1) // 2, (right + 1) // 2
             for start, factor in sources.items():
-                # frames (and their noise map) as they come in have no channels for the directions
+                # input frames and their noise map have no channels for the directions
                 weight[c, slice(None) if weight.shape[1] <= 2 else c + start, row, column] = factor
 
     def look_through(unet: UNet, sources: dict[int, float]) -> None:
@@ -100,7 +100,7 @@ def far_sighted(config: NetworkConfig) -> ModelBundle:
             look(conv, {0: 1.0})
         for conv in (*unet.poolers, *unet.upsamplers, unet.decoder[0][2], unet.decoder[1][2], unet.out_conv):
             look(conv, {0: 1.0})
-        look(unet.decoder[0][0], {2 * f: 1.0})  # what comes from below, not the skip connection
+        look(unet.decoder[0][0], {2 * f: 1.0})  # from the level below, not from the skip connection
         look(unet.decoder[1][0], {f: 1.0})
 
     look_through(network.frame_net, {0: 1.0})
@@ -115,7 +115,7 @@ def far_sighted(config: NetworkConfig) -> ModelBundle:
 
 
 def random_network(config: NetworkConfig) -> ModelBundle:
-    """Random weights; log-odds of -3 on average and a spread of 2, so that all cases of the rule occur."""
+    """Return a network with random weights; log-odds of mean -3 and spread 2 make all cases of the rule occur."""
     torch.manual_seed(5)
     units = {"input_offset": 3.0, "input_scale": 2.0, "noise_offset": 0.25, "noise_scale": 1.0}
     bundle = ModelBundle(LocNet(config).requires_grad_(False).eval(), record(config, **units))
@@ -128,7 +128,7 @@ def random_network(config: NetworkConfig) -> ModelBundle:
 
 
 def encode_whole(bundle: ModelBundle, adu_TYX: npt.NDArray[np.uint16]) -> Tensor:
-    """Features of whole frames by the definition of the network's units."""
+    """Return features of whole frames, computed by the definition of the network's units."""
     scaling, noise = bundle.info.scaling, None
     photons = camera().to_photons(torch.from_numpy(adu_TYX))
     if bundle.info.network.noise_map:
@@ -137,7 +137,7 @@ def encode_whole(bundle: ModelBundle, adu_TYX: npt.NDArray[np.uint16]) -> Tensor
 
 
 def camera() -> CameraModel:
-    """Another offset in every pixel, and read noise in some: a tile with the wrong piece of a map is noticed."""
+    """Return a camera with varying offset and read noise, which reveal a tile that uses the wrong part of a map."""
     random = torch.Generator().manual_seed(1)
     offset = torch.randint(100, 110, (HEIGHT, WIDTH), generator=random).float()
     noise = (torch.rand((HEIGHT, WIDTH), generator=random) < 0.02).float()
@@ -145,7 +145,7 @@ def camera() -> CameraModel:
 
 
 def make_movie() -> npt.NDArray[np.uint16]:
-    """(V, K, Y, X) counts: few bright pixels, up to all edges."""
+    """Return counts (V, K, Y, X) with few bright pixels, some of them at the edges."""
     random = np.random.default_rng(2)
     shape = (LAYOUT.num_volumes, LAYOUT.planes_per_volume, HEIGHT, WIDTH)
     photons = np.where(random.random(shape) < 0.04, random.integers(1, 4, shape), 0)
@@ -168,7 +168,7 @@ def localizer(bundle: ModelBundle, **compute: Any) -> Localizer:
 
 
 Key = tuple[int, int, int]
-"""Frame, row and column of a detection."""
+"""Key of a detection: frame, row and column."""
 VALUES = ("prob", "near", "crowd", "photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
 Found = dict[Key, list[float]]
 
@@ -179,7 +179,7 @@ def stacks(context: ContextKind, block_frames: int) -> list[FrameStack]:
 
 
 def find_all(bundle: ModelBundle, block_frames: int = 100, **compute: Any) -> Found:
-    """Detections of the whole movie, cut as told."""
+    """Return the detections of the whole movie, processed in blocks and batches as given."""
     engine, found = localizer(bundle, **compute), {}
     for stack in stacks(bundle.info.network.context, block_frames):
         found |= keyed(engine.find(stack.adu_TYX, stack.block.windows), stack)
@@ -191,20 +191,20 @@ def keyed(detections: Detections, stack: FrameStack) -> Found:
     keys = zip(volume * LAYOUT.planes_per_volume + plane, detections.y_px, detections.x_px, strict=True)
     values = np.stack([getattr(detections, name) for name in VALUES], axis=1)
     found = {(int(f), int(y), int(x)): row for (f, y, x), row in zip(keys, values.tolist(), strict=True)}
-    assert len(found) == len(detections), "no pixel is found twice"
+    assert len(found) == len(detections), "no pixel is detected twice"
     return found
 
 
 @cache
 def found_whole(config: NetworkConfig) -> Found:
-    """Without any cut."""
+    """Return the detections of the whole movie in a single batch."""
     return find_all(far_sighted(config), batch_px=10**9)
 
 
 def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, set[Key]]:
-    """What must be found: every frame with its two neighbours through the network, alone and whole.
+    """Return the expected detections, with each frame and its two neighbours processed separately as a whole.
 
-    Also the pixels that are nearer than ``rounding`` to a threshold, or to an equal neighbour.
+    The second result are pixels nearer than ``rounding`` to a threshold or to an equal neighbour.
     """
     config, rule = bundle.info.network, PaperRule()
     V, K = LAYOUT.num_volumes, LAYOUT.planes_per_volume
@@ -237,7 +237,7 @@ def find_one_by_one(bundle: ModelBundle, rounding: float = 0.0) -> tuple[Found, 
 
 
 def others_around(p: Tensor, radius: int) -> Tensor:
-    """Probability in the square around each pixel but for the pixel and its four neighbours, by its definition."""
+    """Return the sum of probability in the square around each pixel, without the pixel and its four neighbours."""
     kernel = torch.ones(1, 1, 2 * radius + 1, 2 * radius + 1, dtype=torch.float64)
     kernel[0, 0, radius - 1 : radius + 2, radius] = 0
     kernel[0, 0, radius, radius - 1 : radius + 2] = 0
@@ -262,19 +262,19 @@ NETWORKS = [
     pytest.param(network_config("plane", 3).replace(noise_map=True), id="along planes, with a noise map"),
 ]
 CUTS = [
-    pytest.param({"batch_px": 1}, 100, id="one frame a batch"),
-    pytest.param({"batch_px": 4 * HEIGHT * WIDTH}, 100, id="four frames a batch"),
-    pytest.param({}, 1, id="blocks of a frame"),
-    pytest.param({}, 2, id="blocks that cut a volume"),
-    pytest.param({}, 4, id="blocks of a volume"),
+    pytest.param({"batch_px": 1}, 100, id="one frame per batch"),
+    pytest.param({"batch_px": 4 * HEIGHT * WIDTH}, 100, id="four frames per batch"),
+    pytest.param({}, 1, id="blocks of one frame"),
+    pytest.param({}, 2, id="blocks that split a volume"),
+    pytest.param({}, 4, id="blocks of one volume"),
     pytest.param({"tile_px": 56}, 100, id="tiles of 56"),
     pytest.param({"tile_px": 37}, 2, id="tiles of 37 (40), blocks of two"),
-    pytest.param({"tile_px": 92, "batch_px": 1}, 5, id="tiles of 92, one frame a batch"),
+    pytest.param({"tile_px": 92, "batch_px": 1}, 5, id="tiles of 92, one frame per batch"),
 ]
 
 
 @pytest.mark.parametrize("config", NETWORKS)
-def test_frames_one_by_one(config: NetworkConfig) -> None:
+def test_detections_equal_those_of_frames_processed_one_by_one(config: NetworkConfig) -> None:
     bundle = far_sighted(config)
     expected, _ = find_one_by_one(bundle)
     assert 300 < len(expected) < 100_000
@@ -283,7 +283,9 @@ def test_frames_one_by_one(config: NetworkConfig) -> None:
 
 @pytest.mark.parametrize("config", NETWORKS)
 @pytest.mark.parametrize(("compute", "block_frames"), CUTS)
-def test_cuts_do_not_show(config: NetworkConfig, compute: dict[str, int], block_frames: int) -> None:
+def test_detections_do_not_depend_on_batches_blocks_and_tiles(
+    config: NetworkConfig, compute: dict[str, int], block_frames: int
+) -> None:
     check_equal(find_all(far_sighted(config), block_frames, **compute), found_whole(config))
 
 
@@ -294,8 +296,8 @@ LIGHT = [
 
 
 @pytest.mark.parametrize("config", [*NETWORKS, *LIGHT])
-def test_cuts_do_not_show_with_random_weights(config: NetworkConfig) -> None:
-    """Which looks at padding, too: zeros beyond the true edges, and nowhere else."""
+def test_detections_of_random_weights_do_not_depend_on_batches_blocks_and_tiles(config: NetworkConfig) -> None:
+    """Random weights also depend on padding, which must be zeros beyond the true edges and nowhere else."""
     bundle = random_network(config)
     expected, doubtful = find_one_by_one(bundle, rounding=1e-3)
     assert len(expected) > 300
@@ -309,13 +311,15 @@ def test_cuts_do_not_show_with_random_weights(config: NetworkConfig) -> None:
 @pytest.mark.parametrize(
     ("radius_px", "exact"),
     [
-        pytest.param(RECEPTIVE_RADIUS_PX["published"], True, id="as it is: a halo of 48 px"),
-        pytest.param(42, True, id="44 px: tiles begin where the network looks 42 px back"),
+        pytest.param(RECEPTIVE_RADIUS_PX["published"], True, id="true radius: a halo of 48 px"),
+        pytest.param(42, True, id="44 px: enough, as tiles start where the network reaches 42 px back"),
         pytest.param(38, False, id="40 px: one stride too small"),
         pytest.param(0, False, id="4 px"),
     ],
 )
-def test_a_halo_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch, radius_px: int, exact: bool) -> None:
+def test_a_halo_that_is_too_small_changes_detections(
+    monkeypatch: pytest.MonkeyPatch, radius_px: int, exact: bool
+) -> None:
     bundle = far_sighted(network_config("time"))
     whole = find_all(bundle)
     monkeypatch.setattr(NetworkConfig, "reach_px", radius_px)
@@ -334,13 +338,15 @@ def test_the_halo_covers_the_plane_shift(shift: int, axis: ScanAxis) -> None:
 @pytest.mark.parametrize(
     "roi",
     [
-        pytest.param(Roi(x=(50, 60), y=(53, 66)), id="inside, at no multiple of anything"),
+        pytest.param(Roi(x=(50, 60), y=(53, 66)), id="inside, at odd positions"),
         pytest.param(Roi(x=(0, 7), y=(0, 118)), id="a strip along an edge"),
         pytest.param(Roi(x=(97, 110), y=(101, 118)), id="the last corner"),
         pytest.param(Roi(x=(55, 56), y=(58, 59)), id="one pixel"),
     ],
 )
-def test_a_region_has_the_detections_of_the_whole_frame(config: NetworkConfig, roi: Roi, tile_px: int) -> None:
+def test_a_region_of_interest_has_the_detections_of_the_whole_frame(
+    config: NetworkConfig, roi: Roi, tile_px: int
+) -> None:
     bundle = far_sighted(config)
     part = bundle.info.tile_of(roi, LAYOUT)
     assert part is not None
@@ -374,8 +380,8 @@ def test_every_frame_is_encoded_once(config: NetworkConfig, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("per_batch", [1, 2, 3, 4, 6])
-def test_frames_that_no_window_looks_at(per_batch: int) -> None:
-    """As in sequences whose first window stands at the beginning of an acquisition, wherever a batch ends."""
+def test_frames_that_no_window_uses_are_accepted(per_batch: int) -> None:
+    """Unused frames occur in sequences at the start of an acquisition, and may lie anywhere in a batch."""
     bundle = far_sighted(network_config("time"))
     frames = MOVIE.reshape(-1, HEIGHT, WIDTH)[:9]
     windows = np.array([[1, 1, 2], [1, 2, 3], [4, 4, 5], [7, 7, 8]])
@@ -389,7 +395,7 @@ def test_frames_that_no_window_looks_at(per_batch: int) -> None:
 
 
 def test_memory_is_bounded_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more features are held than a batch and the windows that wait for their neighbour."""
+    """At most the features of one batch and of windows that wait for a neighbour are held."""
     bundle = far_sighted(network_config("time"))
     decode, held = bundle.network.decode_sparsely, []
 
@@ -406,7 +412,7 @@ def test_memory_is_bounded_by_the_batch(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("method", ["encode", "decode_sparsely"])
 def test_batches_that_do_not_fit_into_memory_are_halved(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing lost and nothing twice; the next block begins with what did fit."""
+    """Nothing is lost or repeated, and later blocks start with the size that fits."""
     config = network_config("plane", 3)
     bundle = far_sighted(config)
     real, sizes = getattr(bundle.network, method), []
@@ -422,8 +428,8 @@ def test_batches_that_do_not_fit_into_memory_are_halved(method: str, monkeypatch
     assert sizes == [3] + 9 * [1]
 
 
-def test_counts_out_of_the_range_of_float16_are_an_error() -> None:
-    """They would become NaN, and the emitters around them be lost without a word."""
+def test_counts_beyond_the_range_of_float16_are_an_error() -> None:
+    """They would become NaN, and emitters around them would be lost silently."""
     engine = localizer(far_sighted(network_config("time")), dtype="float16")
     stack = stacks("time", 100)[0]
     dark = np.full_like(stack.adu_TYX, 105)
@@ -434,8 +440,8 @@ def test_counts_out_of_the_range_of_float16_are_an_error() -> None:
         engine.find(dark, stack.block.windows)
 
 
-def test_outputs_that_are_no_numbers_are_an_error() -> None:
-    """A network that has diverged would find nothing, and that would look like an empty sample."""
+def test_nan_outputs_are_an_error() -> None:
+    """A diverged network would find nothing, which would look like an empty sample."""
     bundle = far_sighted(network_config("time"))
     engine = localizer(bundle, dtype="float32")
     stack = stacks("time", 100)[0]
@@ -455,7 +461,7 @@ def test_outputs_that_are_no_numbers_are_an_error() -> None:
     tile_px=st.sampled_from([0, 24, 50, 64, 101]),
     per_batch=st.integers(1, 4),
 )
-def test_no_cut_of_any_frames_shows(
+def test_tables_of_frames_of_any_size_do_not_depend_on_how_they_are_split(
     config: NetworkConfig, height: int, width: int, block_frames: int, tile_px: int, per_batch: int
 ) -> None:
     layout = Layout(LAYOUT.num_volumes, LAYOUT.planes_per_volume, height, width)
@@ -474,7 +480,7 @@ def test_no_cut_of_any_frames_shows(
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int32", "uint64", "float32", "float64"])
-def test_counts_of_any_type(dtype: str) -> None:
+def test_counts_of_every_dtype_give_the_same_detections(dtype: str) -> None:
     engine = localizer(far_sighted(network_config("time")), tile_px=56)
     stack = stacks("time", 100)[0]
     found, expected = (engine.find(stack.adu_TYX.astype(d), stack.block.windows) for d in (dtype, "uint16"))
@@ -483,8 +489,8 @@ def test_counts_of_any_type(dtype: str) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
-def test_a_view_of_frames_is_not_written_to() -> None:
-    """Frames that come straight from a memory map are read-only, and need not lie in one piece."""
+def test_read_only_views_of_frames_are_accepted() -> None:
+    """Frames from a memory map are read-only and need not be contiguous."""
     engine = localizer(far_sighted(network_config("time")))
     stack = stacks("time", 100)[0]
     odd = np.repeat(stack.adu_TYX, 2, axis=2)[:, :, ::2]
@@ -492,7 +498,7 @@ def test_a_view_of_frames_is_not_written_to() -> None:
     assert len(engine.find(odd, stack.block.windows)) == len(engine.find(stack.adu_TYX, stack.block.windows))
 
 
-def test_frames_without_detections() -> None:
+def test_dark_frames_give_an_empty_table() -> None:
     engine = localizer(far_sighted(network_config("time")), tile_px=56)
     stack = stacks("time", 100)[0]
     dark = np.zeros_like(stack.adu_TYX)
@@ -500,7 +506,7 @@ def test_frames_without_detections() -> None:
     assert table.num_rows == 0
 
 
-def test_rows_of_a_block() -> None:
+def test_the_table_of_a_block_has_its_detections() -> None:
     engine = localizer(far_sighted(network_config("plane", 3)))
     stack = stacks("plane", 5)[1]
     table = engine.run(stack)
@@ -516,8 +522,8 @@ def save(path: Path, config: NetworkConfig | None = None) -> Path:
     return path
 
 
-def test_the_one_place_that_assembles(tmp_path: Path) -> None:
-    """The same detections as with parts put together by hand; camera maps come from files."""
+def test_build_localizer_assembles_the_expected_parts(tmp_path: Path) -> None:
+    """Detections equal those of a localizer put together by hand; camera maps come from files."""
     np.save(tmp_path / "offset.npy", camera().values["offset_adu"].numpy())
     chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=1.0, variance_adu2=1.0)
     config = RunConfig(
@@ -533,7 +539,7 @@ def test_the_one_place_that_assembles(tmp_path: Path) -> None:
 
 
 def test_the_noise_map_of_a_run_comes_from_its_camera(tmp_path: Path) -> None:
-    """Per pixel from a file, or one number for all; in photons."""
+    """The noise map, in photons, comes from a file with one value per pixel, or from one number for all pixels."""
     config = network_config("time").replace(noise_map=True)
     np.save(tmp_path / "variance.npy", camera().values["variance_adu2"].numpy() * 4.0)
     np.save(tmp_path / "offset.npy", camera().values["offset_adu"].numpy())
@@ -567,14 +573,14 @@ def test_a_camera_of_another_shape_is_refused(tmp_path: Path) -> None:
         build_localizer(save(tmp_path / "far.lls"), RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
 
 
-def test_an_absent_bundle_is_refused(tmp_path: Path) -> None:
+def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
     chip = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=1.0)
     with pytest.raises(BundleError, match="cannot be read"):
         build_localizer(tmp_path / "absent.lls", RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_an_absent_device_is_refused(tmp_path: Path) -> None:
+def test_a_missing_device_is_refused(tmp_path: Path) -> None:
     chip = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=1.0)
     config = RunConfig(camera=chip, pixel_size=PIXEL, compute=ComputeConfig(device="cuda"))
     with pytest.raises(ConfigError, match="sees no CUDA device"):

@@ -1,4 +1,4 @@
-"""From pixels to nanometres."""
+"""Conversion of detections in pixels and network units to table rows in nm and photons."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ STAGE = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8, propagatio
 
 
 def block(context: ContextKind) -> Block:
-    """Two volumes in the middle of a dataset."""
+    """Return a block of two volumes in the middle of a dataset."""
     return Block(7, 4, 6, 0, 3, num_volumes=10, planes_per_volume=3, context=context)
 
 
 def detections(**columns: object) -> Detections:
-    """One detection in the middle of the first pixel, or as told."""
+    """Return one detection in the middle of the first pixel, or detections with the given columns."""
     length = max((len(value) for value in columns.values() if isinstance(value, list)), default=1)
     whole = {name: np.zeros(length, dtype=np.int64) for name in ("window", "y_px", "x_px")}
     parts = ("prob", "photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg", "near", "crowd")
@@ -42,7 +42,7 @@ def test_zero_is_the_centre_of_the_first_pixel() -> None:
     assert (row["x_nm"], row["y_nm"], row["z_nm"]) == ([0.0], [0.0], [0.0])
 
 
-def test_units() -> None:
+def test_network_units_are_converted_to_nm_and_photons() -> None:
     found = detections(
         x_px=3, x=-0.25, y_px=2, y=0.5, z=-0.5, photons=0.5, bg=0.1, x_sig=0.1, y_sig=0.2, z_sig=0.05, photons_sig=0.02
     )
@@ -57,8 +57,8 @@ def test_units() -> None:
     assert row["group"] == -1
 
 
-def test_sigmas_are_those_of_the_errors() -> None:
-    """Each has its own factor; nothing else changes."""
+def test_each_sigma_is_multiplied_by_its_factor() -> None:
+    """Factors change no other column."""
     found = detections(x=0.3, z=-0.5, photons=0.5, x_sig=0.1, y_sig=0.2, z_sig=0.05, photons_sig=0.02)
     factors = {"x_sig": 1.5, "y_sig": 2.0, "z_sig": 3.0, "photons_sig": 4.0}
     columns = physical_columns(found, SCALING.replace(**factors), PIXEL)
@@ -72,7 +72,7 @@ def test_sigmas_are_those_of_the_errors() -> None:
 
 
 def test_positions_far_from_the_origin_are_exact() -> None:
-    """float32 pixels plus offsets would round to 1e-4 px at column 2000."""
+    """Adding offsets to pixel numbers in float32 would round to 1e-4 px at column 2000."""
     row = rows(detections(x_px=2047, x=0.123456))
     assert row["x_nm"][0] == pytest.approx(np.float32(2047 * 100 + 12.3456), abs=0.016)
 
@@ -80,13 +80,13 @@ def test_positions_far_from_the_origin_are_exact() -> None:
 @pytest.mark.parametrize(
     ("context", "frames"),
     [
-        # Windows count owned frames in stack order: along planes it is volume by volume, along time plane by plane.
+        # Windows number the owned frames in stack order: volume by volume along planes, plane by plane along time.
         pytest.param("plane", [(4, 0), (4, 1), (4, 2), (5, 0), (5, 1), (5, 2)], id="plane"),
         pytest.param("none", [(4, 0), (4, 1), (4, 2), (5, 0), (5, 1), (5, 2)], id="none"),
         pytest.param("time", [(4, 0), (5, 0), (4, 1), (5, 1), (4, 2), (5, 2)], id="time"),
     ],
 )
-def test_frames_of_windows(context: ContextKind, frames: list[tuple[int, int]]) -> None:
+def test_windows_map_to_volumes_planes_and_frames(context: ContextKind, frames: list[tuple[int, int]]) -> None:
     for window, (volume, plane) in enumerate(frames):
         row = rows(detections(window=window), context)
         assert (row["volume"], row["plane"], row["frame"]) == ([volume], [plane], [3 * volume + plane])
@@ -108,7 +108,7 @@ def test_rows_are_sorted(context: ContextKind) -> None:
     assert sorted(row["prob"]) == sorted(found.prob.tolist()), "whole rows are sorted, none is lost"
 
 
-def test_sample_columns() -> None:
+def test_sample_coordinates_follow_the_geometry() -> None:
     found = detections(window=[1, 5], x_px=[10, 20], y_px=[30, 40], z=[0.5, -0.25])
     row = rows(found, geometry=STAGE)
     x, y, z = (np.array(row[name]) for name in ("x_nm", "y_nm", "z_nm"))
@@ -119,12 +119,12 @@ def test_sample_columns() -> None:
     assert "xs_nm" not in rows(found)
 
 
-def test_no_detections() -> None:
+def test_no_detections_give_no_rows() -> None:
     empty = detections().select(np.zeros(1, dtype=bool))
     assert rows(empty, geometry=STAGE)["frame"] == []
 
 
-def test_emitters_of_windows() -> None:
+def test_to_emitters_uses_the_window_as_frame() -> None:
     found = detections(window=[3, 4], x_px=[1, 2], photons=0.5)
     emitters = to_emitters(found, SCALING, PIXEL)
     assert emitters.frame.tolist() == [3, 4]

@@ -1,4 +1,4 @@
-"""Sigmas are those of the errors in every condition: laws that are known, and what is read back from a bundle."""
+"""Recalibrated sigmas match the errors under all conditions, and a calibration is stored in the bundle."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def terms(**values: tuple[float, ...]) -> tuple[SigmaTerm, ...]:
-    """Terms over the same three knots."""
+    """Return terms over the same three knots."""
     return tuple(SigmaTerm(feature=name, knots=(-2.0, 0.0, 3.0), values=each) for name, each in values.items())  # type: ignore[arg-type]
 
 
@@ -82,22 +82,22 @@ def some_detections(num: int = 300, **columns: Any) -> Detections:
 
 
 REFUSED = {
-    "a sigma that falls with the crowd": ({"feature": "crowd", "knots": (0, 1), "values": (0.1, 0.0)}, "falls"),
-    "one that falls where the predicted one rises": ({"feature": "sigma", "knots": (0, 1), "values": (0, -1)}, "falls"),
+    "sigma decreases with crowding": ({"feature": "crowd", "knots": (0, 1), "values": (0.1, 0.0)}, "falls"),
+    "sigma decreases with the predicted sigma": ({"feature": "sigma", "knots": (0, 1), "values": (0, -1)}, "falls"),
     "knots out of order": ({"feature": "bg", "knots": (1, 1), "values": (0, 0)}, "rising order"),
-    "a value too few": ({"feature": "bg", "knots": (0, 1, 2), "values": (0, 0)}, "3 knots and 2 values"),
+    "too few values": ({"feature": "bg", "knots": (0, 1, 2), "values": (0, 0)}, "3 knots and 2 values"),
     "an unknown feature": ({"feature": "moon", "knots": (0, 1), "values": (0, 0)}, "feature"),
 }
 
 
 @pytest.mark.parametrize(("term", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_calibration_that_is_none(term: dict[str, Any], words: str) -> None:
+def test_invalid_calibrations_are_refused(term: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse(SigmaTerm, term, source="a bundle")
 
 
-def test_closed_form() -> None:
-    """The factor is e to the offset and the terms at the features."""
+def test_calibrated_columns_equal_the_closed_form() -> None:
+    """The factor of a sigma is the exponential of the offset plus the terms at the features."""
     found = some_detections(3)
     before = physical_columns(found, SCALING, PIXEL)
     after = physical_columns(found, SCALING.replace(calibration=CALIBRATION), PIXEL)
@@ -129,7 +129,7 @@ def test_a_model_without_calibration_keeps_its_sigmas_and_probabilities() -> Non
     name=st.sampled_from(["x_sig", "y_sig", "z_sig", "near", "crowd", "bg"]),
     factor=st.floats(1.01, 20.0),
 )
-def test_sigmas_rise_with_what_makes_errors_large(name: str, factor: float) -> None:
+def test_calibrated_sigmas_never_decrease_with_their_features(name: str, factor: float) -> None:
     scaling = SCALING.replace(calibration=CALIBRATION)
     found = some_detections()
     more = replace(found, **{name: getattr(found, name) * np.float32(factor)})
@@ -140,7 +140,7 @@ def test_sigmas_rise_with_what_makes_errors_large(name: str, factor: float) -> N
         assert (after[name] > before[name]).all()
 
 
-def test_curves_are_constant_beyond_their_ends() -> None:
+def test_curves_are_constant_beyond_their_outer_knots() -> None:
     curve = Curve(knots=(0.0, 1.0, 4.0), values=(1.0, 2.0, 2.5))
     x = np.array([-9, 0, 0.5, 1, 2.5, 4, 99], dtype=np.float32)
     np.testing.assert_allclose(curve_at(x, curve), [1, 1, 1.5, 2, 2.25, 2.5, 2.5], rtol=1e-6)
@@ -159,7 +159,7 @@ def test_a_bundle_keeps_its_calibration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compute", [{"tile_px": 56}, {"tile_px": 37, "batch_px": 1}])
-def test_calibrated_rows_do_not_show_how_frames_were_cut(compute: dict[str, int]) -> None:
+def test_calibrated_rows_do_not_depend_on_tiles_and_batches(compute: dict[str, int]) -> None:
     bundle = random_network(network_config("plane", 3))
     scaling = bundle.info.scaling.replace(calibration=CALIBRATION)
     bundle = replace(bundle, info=bundle.info.replace(scaling=scaling))
@@ -170,13 +170,13 @@ def test_calibrated_rows_do_not_show_how_frames_were_cut(compute: dict[str, int]
     for one, other in zip(whole, cut, strict=True):
         keys = ["frame", "x_nm", "y_nm"]
         both = one.round({"x_nm": 1, "y_nm": 1}).merge(other.round({"x_nm": 1, "y_nm": 1}), on=keys)
-        assert len(both) > 0.98 * len(one)  # but for pixels within rounding of a threshold
+        assert len(both) > 0.98 * len(one)  # except pixels within rounding of a threshold
         for name in ("x_sig", "y_sig", "z_sig", "phot_sig", "prob"):
             np.testing.assert_allclose(both[f"{name}_x"], both[f"{name}_y"], rtol=2e-3)
 
 
 def law(num: int, seed: int) -> tuple[Detections, dict[str, Any], Floats, npt.NDArray[np.int64]]:
-    """Errors that grow with the crowd, where the network says the same everywhere; 20 conditions, sparse to dense."""
+    """Return detections with constant predicted sigmas and errors that grow with crowding, in 20 conditions."""
     random = np.random.default_rng(seed)
     condition = np.arange(num) % 20
     crowd = random.exponential(0.02 * 1.4**condition)
@@ -187,8 +187,8 @@ def law(num: int, seed: int) -> tuple[Detections, dict[str, Any], Floats, npt.ND
     return found, columns, error, condition
 
 
-def test_a_law_is_found() -> None:
-    """Sigmas are right in each condition, on other errors than those that were fitted."""
+def test_fitted_sigmas_match_errors_that_grow_with_crowding() -> None:
+    """Sigmas are right under each condition, for errors that were not used in the fit."""
     found, columns, error, condition = law(20_000, 1)
     curve = fit_sigmas(error_features(columns, found, "x", with_z=True), columns["x_sig"], error, condition)
     quiet = SigmaCurve(offset=0.0, terms=())
@@ -202,7 +202,7 @@ def test_a_law_is_found() -> None:
     assert 0.9 < min(after) < max(after) < 1.1
 
 
-def test_correlation_is_found() -> None:
+def test_the_correlation_of_errors_is_measured() -> None:
     random = np.random.default_rng(1)
     num, length = 2000, 5
     apart = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
@@ -222,7 +222,7 @@ def test_correlation_is_found() -> None:
     assert found.z == ()
 
 
-def test_a_probability_is_the_share_of_right_detections() -> None:
+def test_calibrated_probability_is_the_share_of_true_detections() -> None:
     random = np.random.default_rng(2)
     prob = np.minimum(random.uniform(0.4, 1.2, 20_000), 1.0)
     right = random.uniform(size=len(prob)) < 0.3 + 0.65 * prob**2
@@ -234,7 +234,7 @@ def test_a_probability_is_the_share_of_right_detections() -> None:
     assert fit_probability(prob[:20], right[:20], np.ones(20)) is None
 
 
-def test_conditions_span_what_was_trained_for() -> None:
+def test_simulated_conditions_span_the_range_of_training() -> None:
     config = training().replace(validation_frames=400, variety=None)
     config = config.replace(
         simulation=config.simulation.replace(
@@ -262,7 +262,7 @@ def test_conditions_span_what_was_trained_for() -> None:
     assert one.psf_focus_sd_nm == Variety().psf_focus_sd_nm
 
 
-def test_a_recalibration_can_be_repeated(tmp_path: Path) -> None:
+def test_recalibration_is_reproducible(tmp_path: Path) -> None:
     old = shorter(tmp_path)
     for name in ("a.lls", "b.lls"):
         made = recalibrate(old, tmp_path / name, emitters=2500)
@@ -275,10 +275,10 @@ def test_a_recalibration_can_be_repeated(tmp_path: Path) -> None:
     assert known.correlation.along == "time"
     assert 0.2 < known.correlation.x[0] < 0.95
     again = recalibrate(tmp_path / "a.lls", tmp_path / "c.lls", emitters=2500)
-    assert again.scaling == made.scaling, "a calibration is not built on another one"
+    assert again.scaling == made.scaling, "an existing calibration is ignored"
 
 
-def test_words_and_picture(tmp_path: Path) -> None:
+def test_a_calibration_is_described_and_drawn(tmp_path: Path) -> None:
     text = "\n".join(describe_calibration(CALIBRATION))
     assert "x 0.90 to 1.10" in text
     assert "along plane: x 0.70 0.30; y 0.60" in text

@@ -1,4 +1,4 @@
-"""The models that ship with the package still do on fresh frames what their records claim."""
+"""Shipped models reach their recorded accuracy on new simulated frames."""
 
 import pytest
 
@@ -11,8 +11,8 @@ FRAMES = 48
 
 
 @pytest.mark.parametrize("name", sorted(shipped(".lls")))
-def test_accuracy_is_the_recorded_one(name: str) -> None:
-    """A sixth of the validation frames: the recorded accuracy within what so few emitters allow."""
+def test_shipped_models_reach_their_recorded_accuracy(name: str) -> None:
+    """A sixth of the validation frames give the recorded accuracy within the error of that few emitters."""
     bundle = load_bundle(find_bundle(name))
     config = recorded_training(bundle.info.training["configuration"], source=name)
     found = build_validator(config.replace(validation_frames=FRAMES))(bundle.network, bundle.info)
@@ -26,11 +26,11 @@ def test_accuracy_is_the_recorded_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(shipped(".lls")))
-def test_bundle_holds_the_configuration_that_ships_beside_it(name: str) -> None:
+def test_a_shipped_bundle_contains_the_shipped_configuration(name: str) -> None:
     info = load_bundle(find_bundle(name)).info
     recorded = recorded_training(info.training["configuration"], source=name)
     shipped_beside = load(TrainingConfig, find_config(name))
-    if recorded.variety is None:  # trained before there was variety, which the next training with this file has
+    if recorded.variety is None:  # trained before ``variety`` existed, which the shipped file sets
         assert shipped_beside.variety == Variety()
         shipped_beside = shipped_beside.replace(variety=None, average_decay=0.0)
     assert recorded == shipped_beside

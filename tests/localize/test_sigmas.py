@@ -1,4 +1,4 @@
-"""Predicted sigmas are those of the errors, after a measurement on simulated frames."""
+"""Sigma factors measured on simulated frames make predicted sigmas match the errors."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from .test_validate import BrightestPixels, training
 SIGMA = 0.1
 
 
-class SureOfItself(BrightestPixels):
-    """Puts each emitter into the centre of the brightest pixel and in focus, with small sigmas."""
+class Overconfident(BrightestPixels):
+    """Network that puts each emitter at the centre of its brightest pixel and in focus, with too small sigmas."""
 
     def decode(self, features_TDYX: torch.Tensor, windows_N3: torch.Tensor) -> OutputMaps:
         maps = super().decode(features_TDYX, windows_N3)
@@ -32,11 +32,11 @@ class SureOfItself(BrightestPixels):
     decode_sparsely = decode  # type: ignore[assignment]
 
 
-def test_factors_make_errors_of_one_sigma() -> None:
-    """All z are told to be 0, so that their errors are those of a uniform distribution."""
+def test_sigma_factors_give_zscores_of_one() -> None:
+    """All predicted z are 0, so that their errors have the spread of a uniform distribution."""
     config = training().replace(validation_frames=96, variety=None)
     info = bundle_info(config, choose_scaling(config))
-    network = SureOfItself(config.network)
+    network = Overconfident(config.network)
     scaling = build_calibrator(config, emitters=2500)(network, info)
     assert scaling.z_sig * info.scaling.z_nm * SIGMA == pytest.approx(800 / np.sqrt(12), rel=0.15)
     unchanged = {name: getattr(info.scaling, name) for name in ("input_scale", "input_offset", "photons", "z_nm", "bg")}
@@ -50,8 +50,8 @@ def test_factors_make_errors_of_one_sigma() -> None:
     assert again.x_sig == pytest.approx(scaling.x_sig), "factors are not multiplied twice"
 
 
-def test_a_few_wild_errors_do_not_widen_all_sigmas() -> None:
-    """The spread of normal errors is theirs; one in a thousand that is far off counts as five sigma, however far."""
+def test_a_few_outliers_do_not_widen_all_sigmas() -> None:
+    """The spread of normal errors is their standard deviation; any outlier counts as five sigma."""
     ratio = 1.3 * np.random.default_rng(1).standard_normal(20_000) + 0.2
     assert spread(ratio) == pytest.approx(1.3, rel=0.02)
     for far in (100.0, 1e6):
@@ -60,17 +60,17 @@ def test_a_few_wild_errors_do_not_widen_all_sigmas() -> None:
         )
 
 
-def test_too_few_pairs_leave_the_factors(caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_pairs_leave_the_factors_unchanged(caplog: pytest.LogCaptureFixture) -> None:
     config = training()
     info = bundle_info(config, choose_scaling(config))
     network = LocNet(config.network).eval()
-    torch.nn.init.zeros_(network.heads["probability"].out_conv.weight)  # the bias is left: nothing is found
+    torch.nn.init.zeros_(network.heads["probability"].out_conv.weight)  # nothing is found
     assert build_calibrator(config, emitters=300)(network, info) == info.scaling
     assert "too few to calibrate" in caplog.text
 
 
 def shorter(folder: Path) -> Path:
-    """A shipped model whose record asks for fewer validation frames."""
+    """Save a shipped model whose record has fewer validation frames; return its path."""
     bundle = load_bundle(find_bundle("storm-2d"))
     config = recorded_training(bundle.info.training["configuration"], source="storm-2d")
     training = bundle.info.training | {"configuration": config.replace(validation_frames=48).to_dict()}
@@ -80,7 +80,7 @@ def shorter(folder: Path) -> Path:
     return folder / "old.lls"
 
 
-def test_a_bundle_is_recalibrated(tmp_path: Path) -> None:
+def test_recalibrating_a_bundle_changes_only_its_scaling(tmp_path: Path) -> None:
     old, new = shorter(tmp_path), tmp_path / "new.lls"
     made = recalibrate(old, new, emitters=2500)
     before, after = load_bundle(old).info, load_bundle(new).info
@@ -95,13 +95,13 @@ def test_a_bundle_is_recalibrated(tmp_path: Path) -> None:
     assert after.training["recalibrated_from"] != before.training.get("recalibrated_from")
 
 
-def test_a_bundle_that_does_not_know_its_training(tmp_path: Path) -> None:
+def test_a_bundle_without_training_record_cannot_be_recalibrated(tmp_path: Path) -> None:
     bundle = load_bundle(find_bundle("storm-2d"))
     save_bundle(tmp_path / "a.lls", bundle.network, bundle.info.replace(training={"imported_from": "DECODE"}))
     with pytest.raises(BundleError, match="imported from DECODE"):
         recalibrate(tmp_path / "a.lls", tmp_path / "b.lls")
 
 
-def test_an_unwritable_place(tmp_path: Path) -> None:
+def test_recalibrating_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         recalibrate(shorter(tmp_path), tmp_path / "absent" / "new.lls", emitters=50)

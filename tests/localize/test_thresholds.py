@@ -1,4 +1,4 @@
-"""Detection thresholds are those with which a model finds most, as long as what it finds is right."""
+"""Detection thresholds are chosen to maximize a model's true detections while limiting false ones."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ THRESHOLDS = DetectionThresholds(candidate=0.2, confident=0.9, accept=0.5)
 
 
 class Unsure(BrightestPixels):
-    """Gives each bright pixel ``prob``, and dark ones in every eighth row and column ``doubt``."""
+    """Network that gives bright pixels the probability ``prob``, and dark pixels on a coarse grid ``doubt``."""
 
     prob, doubt = 0.6, 0.0
 
@@ -36,22 +36,22 @@ def choose(network: LocNet) -> DetectionThresholds | None:
     return build_threshold_chooser(config, emitters=2000)(network, bundle_info(config, choose_scaling(config)))
 
 
-def test_what_a_model_is_unsure_of_is_found() -> None:
-    """All its detections are right with a probability of 0.6, which the published thresholds refuse."""
+def test_chosen_thresholds_accept_correct_detections_of_low_probability() -> None:
+    """All detections of this model are true but have a probability of 0.6, which the published thresholds reject."""
     found = choose(Unsure(training().network))
     assert found is not None
     assert found.accept == 0.6
     assert found.chosen is not None
     assert found.published is not None
     assert found.published.recall is not None
-    assert found.published.recall < 0.05, "but for spots that touch"
+    assert found.published.recall < 0.05, "only overlapping spots are accepted"
     assert found.chosen.recall is not None
     assert found.chosen.recall > 0.4
     assert [point.accept for point in found.curve] == sorted(point.accept for point in found.curve)
 
 
-def test_doubtful_detections_stay_out() -> None:
-    """A lower threshold would find no more, and let in what is wrong."""
+def test_chosen_thresholds_reject_false_detections() -> None:
+    """A lower threshold would accept false detections without finding more emitters."""
     network = Unsure(training().network)
     network.doubt = 0.45
     found = choose(network)
@@ -65,8 +65,8 @@ def test_doubtful_detections_stay_out() -> None:
     assert found.chosen.precision > 0.8
 
 
-def test_the_curve_is_what_a_user_gets() -> None:
-    """The localizer, with the chosen thresholds in the bundle, scores on the same frames as the curve says."""
+def test_the_curve_of_scores_agrees_with_the_localizer() -> None:
+    """With the chosen thresholds in the bundle, the localizer gets the score of the curve on the same frames."""
     config = training().replace(validation_frames=64)
     info = bundle_info(config, choose_scaling(config))
     network = Unsure(config.network)
@@ -91,25 +91,25 @@ def test_a_network_that_finds_nothing_has_no_thresholds(caplog: pytest.LogCaptur
 @pytest.mark.parametrize(
     ("rule", "thresholds", "expected"),
     [
-        pytest.param(ModelRule(), THRESHOLDS, (0.2, 0.9, 0.5), id="of the model"),
-        pytest.param(ModelRule(accept=0.8), THRESHOLDS, (0.2, 0.9, 0.8), id="one by the user"),
-        pytest.param(ModelRule(), None, (0.3, 0.6, 0.7), id="a model without"),
-        pytest.param(PaperRule(), THRESHOLDS, (0.3, 0.6, 0.7), id="published"),
+        pytest.param(ModelRule(), THRESHOLDS, (0.2, 0.9, 0.5), id="thresholds of the model"),
+        pytest.param(ModelRule(accept=0.8), THRESHOLDS, (0.2, 0.9, 0.8), id="one threshold given by the user"),
+        pytest.param(ModelRule(), None, (0.3, 0.6, 0.7), id="a model without thresholds"),
+        pytest.param(PaperRule(), THRESHOLDS, (0.3, 0.6, 0.7), id="published thresholds"),
     ],
 )
-def test_rules_are_resolved(
+def test_rules_resolve_to_the_expected_thresholds(
     rule: ModelRule | PaperRule, thresholds: DetectionThresholds | None, expected: tuple[float, float, float]
 ) -> None:
     assert rule.resolve(thresholds).thresholds == expected
     assert rule.resolve(thresholds).resolve(None).thresholds == expected
 
 
-def test_a_rule_that_is_not_resolved_has_no_thresholds() -> None:
+def test_an_unresolved_rule_has_no_thresholds() -> None:
     with pytest.raises(ValueError, match="before it is resolved"):
         _ = ModelRule(accept=0.5).thresholds
 
 
-def test_words_warn_of_a_model_that_misses_much() -> None:
+def test_the_description_warns_of_low_recall() -> None:
     point = ThresholdScore(accept=0.5, precision=0.98, recall=0.5, jaccard=0.49, efficiency=0.4)
     text = "\n".join(describe_thresholds(THRESHOLDS.replace(curve=(point,))))
     assert "0.980   0.500    0.490       0.400  chosen" in text

@@ -1,4 +1,4 @@
-"""A network is scored on frames it has not seen, as users' frames are."""
+"""Validation scores a network on new frames, processed as users' frames are."""
 
 import math
 from typing import Any
@@ -55,7 +55,7 @@ def training(context: ContextKind = "time", **changes: Any) -> TrainingConfig:
 
 
 class BrightestPixels(LocNet):
-    """Finds each pixel that is brighter than its neighbours and than ten times the background."""
+    """Network that detects each pixel brighter than its neighbours and than ten times the background."""
 
     def decode(self, features_TDYX: torch.Tensor, windows_N3: torch.Tensor) -> OutputMaps:
         frames = features_TDYX[windows_N3[:, 1], 0]
@@ -71,8 +71,8 @@ class BrightestPixels(LocNet):
 
 
 @pytest.mark.parametrize("context", ["none", "time", "plane"])
-def test_frames_and_truth_belong_together(context: ContextKind) -> None:
-    """Even a crude finder is right most of the time, to within a pixel, when it looks at the right frames."""
+def test_validation_frames_and_truth_match(context: ContextKind) -> None:
+    """Even a crude detector is mostly right to within a pixel, if it gets the right frames."""
     config = training(context)
     info = bundle_info(config, choose_scaling(config))
     score = build_validator(config)(BrightestPixels(config.network), info)
@@ -96,7 +96,7 @@ CHIP = ScmosChip(
 
 
 class WatchesNoise(BrightestPixels):
-    """Keeps what it is shown."""
+    """Network that records its input frames and noise maps."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
@@ -108,8 +108,8 @@ class WatchesNoise(BrightestPixels):
 
 
 @pytest.mark.parametrize("context", ["time", "plane"])
-def test_networks_with_a_noise_map_are_shown_that_of_each_sequence(context: ContextKind) -> None:
-    """And the same is found as without it by one that does not look at it."""
+def test_networks_with_a_noise_map_get_that_of_each_sequence(context: ContextKind) -> None:
+    """A network that ignores the noise map has the same score as one without it."""
     plain = training(context)
     plain = plain.replace(simulation=plain.simulation.replace(camera=CHIP))
     mapped = plain.replace(network=plain.network.replace(noise_map=True))
@@ -136,7 +136,7 @@ def test_networks_with_a_noise_map_are_shown_that_of_each_sequence(context: Cont
         torch.testing.assert_close(shown[1].expand_as(expected[1]), expected[1])
 
 
-def test_a_network_that_finds_nothing_has_a_score() -> None:
+def test_a_network_that_finds_nothing_has_a_score_of_zero() -> None:
     config = training()
     network = LocNet(config.network).eval()
     nn.init.constant_(network.heads["probability"].out_conv.bias, -1000.0)
@@ -145,8 +145,8 @@ def test_a_network_that_finds_nothing_has_a_score() -> None:
     assert math.isnan(score.rmse_lateral_nm)
 
 
-def test_all_networks_of_a_configuration_see_the_same_frames() -> None:
-    """Also those of another seed or length: curves can be compared."""
+def test_validation_frames_do_not_depend_on_seed_and_learning_rate() -> None:
+    """Equal frames make the learning curves of different trainings comparable."""
     info = bundle_info(training(), choose_scaling(training()))
     finder = BrightestPixels(training().network)
     first = build_validator(training())(finder, info)

@@ -1,4 +1,4 @@
-"""A trained model in one file, and files that are none."""
+"""Model bundles are written and read back; other files are refused."""
 
 import json
 import pickle
@@ -47,7 +47,7 @@ def bundle(tmp_path: Path) -> Path:
     return path
 
 
-def test_round_trip(bundle: Path) -> None:
+def test_a_bundle_round_trips_through_its_file(bundle: Path) -> None:
     loaded = load_bundle(bundle)
     assert loaded.info == INFO == read_bundle_info(bundle)
     assert loaded.network.config == INFO.network
@@ -55,10 +55,10 @@ def test_round_trip(bundle: Path) -> None:
         assert torch.equal(loaded.network.state_dict()[name], value), name
     assert not loaded.network.training
     assert not any(p.requires_grad for p in loaded.network.parameters())
-    assert list(bundle.parent.iterdir()) == [bundle], "nothing is left beside it"
+    assert list(bundle.parent.iterdir()) == [bundle], "no temporary file is left"
 
 
-def test_the_loaded_network_gives_the_same_numbers(bundle: Path) -> None:
+def test_the_loaded_network_gives_the_same_outputs(bundle: Path) -> None:
     frames, windows = torch.randn(2, 16, 16, dtype=torch.float64), torch.tensor([[0, 0, 1]])
     loaded, saved = load_bundle(bundle).network.double(), network().double()
     found = loaded.decode(loaded.encode(frames), windows)
@@ -67,7 +67,7 @@ def test_the_loaded_network_gives_the_same_numbers(bundle: Path) -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_round_trip_with_a_noise_map(tmp_path: Path) -> None:
+def test_a_bundle_with_a_noise_map_round_trips(tmp_path: Path) -> None:
     config = INFO.network.replace(noise_map=True)
     info = INFO.replace(network=config, scaling=INFO.scaling.replace(noise_scale=3.9, noise_offset=0.5))
     saved = LocNet(config)
@@ -78,16 +78,16 @@ def test_round_trip_with_a_noise_map(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded.network.encode(frames, noise), saved.encode(frames, noise))
 
 
-def test_records_from_before_noise_maps(bundle: Path) -> None:
-    """Their networks have none."""
+def test_records_written_before_noise_maps_are_read(bundle: Path) -> None:
+    """A record without the noise map's fields describes a network without a noise map."""
     record = INFO.to_dict()
     for part, name in (("network", "noise_map"), ("scaling", "noise_scale"), ("scaling", "noise_offset")):
         del record[part][name]
     assert parse(BundleInfo, record, source="an old record") == INFO
 
 
-def test_equal_models_are_equal_files(bundle: Path, tmp_path: Path) -> None:
-    """The digest of a run's model does not change by saving it again."""
+def test_equal_models_have_equal_digests(bundle: Path, tmp_path: Path) -> None:
+    """Loading a model and saving it again keeps its digest; another name changes it."""
     again = tmp_path / "again.lls"
     save_bundle(again, load_bundle(bundle).network, INFO)
     assert bundle_digest(again) == bundle_digest(bundle)
@@ -138,7 +138,7 @@ def without(name: str) -> dict[str, Any]:
 
 
 FOREIGN = [
-    pytest.param(remove, "cannot be read", id="absent"),
+    pytest.param(remove, "cannot be read", id="missing file"),
     pytest.param(make_folder, "cannot be read", id="a folder"),
     pytest.param(lambda path: path.write_bytes(b""), "not a model bundle", id="empty"),
     pytest.param(lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00"), "not a model bundle", id="another format"),
@@ -158,12 +158,16 @@ FOREIGN = [
     ),
     pytest.param(lambda path: with_record(path, without("format_version")), "bundle format None", id="no version"),
     pytest.param(lambda path: with_record(path, without("scaling")), "scaling: Field required", id="no scaling"),
-    pytest.param(lambda path: with_record(path, INFO.to_dict() | {"extra": 1}), "unknown key 'extra'", id="more"),
+    pytest.param(
+        lambda path: with_record(path, INFO.to_dict() | {"extra": 1}), "unknown key 'extra'", id="unknown key"
+    ),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "words"), FOREIGN)
-def test_files_that_are_no_bundles(bundle: Path, spoil: Callable[[Path], object], words: str) -> None:
+def test_files_that_are_not_valid_bundles_are_refused(
+    bundle: Path, spoil: Callable[[Path], object], words: str
+) -> None:
     spoil(bundle)
     for read in (read_bundle_info, load_bundle):
         with pytest.raises(BundleError, match=words) as caught:
@@ -171,7 +175,7 @@ def test_files_that_are_no_bundles(bundle: Path, spoil: Callable[[Path], object]
         assert str(bundle) in str(caught.value)
 
 
-def test_nothing_is_unpickled(bundle: Path) -> None:
+def test_reading_a_bundle_never_unpickles(bundle: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
             return pytest.fail, ("a pickle was executed",)
@@ -187,14 +191,14 @@ def test_nothing_is_unpickled(bundle: Path) -> None:
 
 @given(st.binary(max_size=300))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_bytes(tmp_path: Path, content: bytes) -> None:
+def test_files_of_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "random.lls"
     path.write_bytes(content)
     with pytest.raises(BundleError):
         read_bundle_info(path)
 
 
-def test_every_truncation_is_noticed(bundle: Path) -> None:
+def test_truncated_bundles_are_refused(bundle: Path) -> None:
     content = bundle.read_bytes()
     for length in (0, 7, 8, 100, len(content) // 2, len(content) - 1):
         bundle.write_bytes(content[:length])
@@ -205,17 +209,17 @@ def test_every_truncation_is_noticed(bundle: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(NetworkConfig(filters=5, context="plane"), id="wider"),
+        pytest.param(NetworkConfig(filters=5, context="plane"), id="more filters"),
         pytest.param(NetworkConfig(filters=4, context="none"), id="without context"),
     ],
 )
-def test_weights_of_another_network(bundle: Path, other: NetworkConfig) -> None:
+def test_weights_of_another_network_are_refused(bundle: Path, other: NetworkConfig) -> None:
     save_bundle(bundle, network(other), INFO)
     with pytest.raises(BundleError, match="do not fit the network"):
         load_bundle(bundle)
 
 
-def test_a_missing_tensor(bundle: Path) -> None:
+def test_a_bundle_with_a_missing_tensor_is_refused(bundle: Path) -> None:
     weights = load_file(bundle)
     del weights["context_net.out_conv.bias"]
     save_file(weights, bundle, metadata={METADATA_KEY: json.dumps(INFO.to_dict())})

@@ -1,4 +1,4 @@
-"""The rearranged network gives the numbers of the plain one, whatever the sizes, shifts and edges."""
+"""The optimized network graph gives the outputs of the plain network for all sizes, shifts and edges."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ NETWORKS = {
     "planes, along y": {"context": "plane", "shift_px": 4, "shift_axis": "y"},
     "planes, up": {"context": "plane", "shift_px": -2, "shift_axis": "y"},
     "planes, by a frame's width": {"context": "plane", "shift_px": 20},
-    "planes, by nearly that": {"context": "plane", "shift_px": -18},
+    "planes, by nearly a frame's width": {"context": "plane", "shift_px": -18},
     "planes, by more than a frame": {"context": "plane", "shift_px": 40, "shift_axis": "y"},
     "noise map": {"context": "time", "noise_map": True},
 }
 SIZES = ((4, 24, 20), (1, 24, 20), (3, 4, 4), (2, 44, 12))
-"""Frames, rows and columns."""
+"""Numbers of frames, rows and columns."""
 
 
 def make_network(variant: str, **changes: object) -> LocNet:
@@ -35,12 +35,12 @@ def make_network(variant: str, **changes: object) -> LocNet:
     with torch.no_grad():
         for name, value in network.named_parameters():
             if name.endswith("bias"):
-                value.normal_(std=0.3)  # at edges zeros are padded after a bias
+                value.normal_(std=0.3)  # a nonzero bias reveals zeros that are padded before instead of after it
     return network.to(memory_format=torch.channels_last)
 
 
 def windows_of(frames: int) -> torch.Tensor:
-    """Neighbours in order, ends that repeat, and windows that skip frames."""
+    """Return windows of consecutive frames with repeated ends; the last window occurs three times."""
     this = torch.arange(frames)
     usual = torch.stack([(this - 1).clamp_min(0), this, (this + 1).clamp_max(frames - 1)], dim=1)
     return torch.cat([usual, usual[-1:], usual.flip(0)[:1]])
@@ -58,7 +58,7 @@ def outputs(network: LocNet, size: tuple[int, int, int]) -> tuple[torch.Tensor, 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("variant", ["published", "light"])
 @pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS.keys())
-def test_numbers_are_those_of_the_plain_network(
+def test_the_fast_graph_gives_the_outputs_of_the_plain_network(
     changes: dict[str, object], variant: str, size: tuple[int, int, int]
 ) -> None:
     plain, fast = make_network(variant, **changes), make_network(variant, **changes)
@@ -69,7 +69,7 @@ def test_numbers_are_those_of_the_plain_network(
 
 
 @pytest.mark.parametrize("model", ["lls-paint", "lls-paint-48", str(LIGHT)])
-def test_numbers_are_those_of_shipped_models(model: str) -> None:
+def test_the_fast_graph_gives_the_outputs_of_shipped_models(model: str) -> None:
     plain, fast = (load_bundle(find_bundle(model)).network for _ in range(2))
     use_fast_graph(fast, torch.float32)
     for expected, found in zip(outputs(plain, (3, 36, 28)), outputs(fast, (3, 36, 28)), strict=True):

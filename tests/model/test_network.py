@@ -1,4 +1,4 @@
-"""The network by shape, by exact gradients, and against its plain definition."""
+"""Shapes, value ranges and receptive field of the network, and agreement with its plain definition."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def frames(num: int = 6, height: int = 24, width: int = 32) -> Tensor:
 
 
 def windows(num: int = 6) -> Tensor:
-    """Of one sequence: both ends repeat their frame."""
+    """Return the windows of one sequence, in which both ends repeat their frame."""
     this = torch.arange(num)
     return torch.stack([(this - 1).clamp_min(0), this, (this + 1).clamp_max(num - 1)], dim=1)
 
@@ -37,7 +37,7 @@ def windows(num: int = 6) -> Tensor:
 @pytest.mark.parametrize(
     ("config", "weights"),
     [
-        # 2 199 419 in the authors' code, which also counts one constant (the epsilon of sigma) as a parameter.
+        # The authors' code has 2 199 419, because it also counts a constant, the epsilon of sigma, as a parameter.
         pytest.param(NetworkConfig(filters=48, context="time"), 2_199_418, id="published"),
         pytest.param(NetworkConfig(filters=48, context="plane", shift_px=3), 2_199_418, id="context along planes"),
         pytest.param(NetworkConfig(filters=48, noise_map=True), 2_199_418 + 48 * 9, id="with a noise map"),
@@ -56,14 +56,16 @@ def windows(num: int = 6) -> Tensor:
         ),
     ],
 )
-def test_number_of_weights(config: NetworkConfig, weights: int) -> None:
+def test_the_network_has_the_expected_number_of_weights(config: NetworkConfig, weights: int) -> None:
     assert sum(p.numel() for p in LocNet(config).parameters()) == weights
 
 
 @pytest.mark.parametrize("context", ["none", "time", "plane"])
 @pytest.mark.parametrize("filters", [4, 6])
 @pytest.mark.parametrize("variant", ["published", "light"])
-def test_shapes_and_ranges(context: ContextKind, filters: int, variant: NetworkVariant) -> None:
+def test_features_and_outputs_have_the_expected_shapes_and_ranges(
+    context: ContextKind, filters: int, variant: NetworkVariant
+) -> None:
     shift = 2 if context == "plane" else 0
     net = network(NetworkConfig(variant=variant, filters=filters, context=context, shift_px=shift))
     features = net.encode(10 * frames())
@@ -78,7 +80,7 @@ def test_shapes_and_ranges(context: ContextKind, filters: int, variant: NetworkV
         assert ((value >= low) & (value <= high)).all(), name
 
 
-def test_probability_has_limits() -> None:
+def test_probability_is_limited() -> None:
     extreme = torch.tensor([-1e9, -LOGIT_LIMIT, 0.0, LOGIT_LIMIT, 1e9]).reshape(1, 1, 5)
     p = OutputMaps(extreme, *[torch.zeros_like(extreme)] * 9).probability.flatten()
     assert p[0] == p[1] == pytest.approx(3.3535e-4, rel=1e-4)
@@ -86,7 +88,7 @@ def test_probability_has_limits() -> None:
     assert p[2] == 0.5
 
 
-def test_two_dimensional_data_have_no_z() -> None:
+def test_a_network_without_z_gives_constant_z() -> None:
     maps = network(NetworkConfig(filters=4, predict_z=False)).decode(torch.randn(6, 4, 24, 32), windows())
     assert (maps.z == 0).all()
     assert (maps.z_sig == maps.z_sig[0, 0, 0]).all()
@@ -103,10 +105,10 @@ def test_two_dimensional_data_have_no_z() -> None:
         pytest.param(NetworkConfig(variant="light", filters=4, context="plane", shift_px=4), id="light, planes"),
     ],
 )
-def test_features_encoded_once_serve_three_windows(config: NetworkConfig) -> None:
-    """As the paper draws it: three frames, each through the same U-Net, side by side into the second one.
+def test_features_encoded_once_are_shared_by_three_windows(config: NetworkConfig) -> None:
+    """Shared features give the outputs of the published scheme, which encodes the three frames of every window anew.
 
-    In float64, so that a wrong frame or shift is not taken for rounding, nor the other way round.
+    Computing in float64 separates a wrong frame or shift from rounding.
     """
     net, movie = network(config).double(), frames().double()
     shared = net.decode(net.encode(movie), windows())
@@ -132,10 +134,10 @@ def test_features_encoded_once_serve_three_windows(config: NetworkConfig) -> Non
 @pytest.mark.parametrize("axis", ["x", "y"])
 @pytest.mark.parametrize("shift", [3, -2])
 @pytest.mark.parametrize("variant", ["published", "light"])
-def test_planes_that_are_moved_by_the_shift_look_at_rest(shift: int, axis: str, variant: NetworkVariant) -> None:
-    """A molecule appears ``shift`` pixels lower in the next plane; the network meets it where it was.
+def test_the_plane_shift_compensates_the_motion_between_planes(shift: int, axis: str, variant: NetworkVariant) -> None:
+    """Planes that move by ``shift`` pixels give the outputs of planes at rest.
 
-    By whole strides, so that the features move as the image does; in float64, where rounding is no matter.
+    Shifts are whole strides, so that features move exactly as images do; float64 makes rounding negligible.
     """
     shift *= STRIDE
     config = {"variant": variant, "filters": 4, "context": "plane", "shift_px": shift, "shift_axis": axis}
@@ -159,22 +161,22 @@ FEATURES = torch.arange(12.0).reshape(1, 1, 3, 4)
 @pytest.mark.parametrize(
     ("shift", "axis", "rows"),
     [
-        pytest.param(1, "x", [[0, 0, 1, 2], [0, 4, 5, 6], [0, 8, 9, 10]], id="right"),
-        pytest.param(-2, "x", [[2, 3, 0, 0], [6, 7, 0, 0], [10, 11, 0, 0]], id="left"),
-        pytest.param(1, "y", [[0, 0, 0, 0], [0, 1, 2, 3], [4, 5, 6, 7]], id="down"),
-        pytest.param(-1, "y", [[4, 5, 6, 7], [8, 9, 10, 11], [0, 0, 0, 0]], id="up"),
-        pytest.param(0, "x", [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], id="nowhere"),
+        pytest.param(1, "x", [[0, 0, 1, 2], [0, 4, 5, 6], [0, 8, 9, 10]], id="moves right"),
+        pytest.param(-2, "x", [[2, 3, 0, 0], [6, 7, 0, 0], [10, 11, 0, 0]], id="moves left"),
+        pytest.param(1, "y", [[0, 0, 0, 0], [0, 1, 2, 3], [4, 5, 6, 7]], id="moves down"),
+        pytest.param(-1, "y", [[4, 5, 6, 7], [8, 9, 10, 11], [0, 0, 0, 0]], id="moves up"),
+        pytest.param(0, "x", [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]], id="no shift"),
         pytest.param(4, "x", [[0] * 4] * 3, id="just out of the frame"),
         pytest.param(9, "x", [[0] * 4] * 3, id="far out of the frame"),
         pytest.param(-9, "y", [[0] * 4] * 3, id="far out of the frame, upwards"),
     ],
 )
-def test_shift_features(shift: int, axis: str, rows: list[list[int]]) -> None:
+def test_shift_features_moves_features_and_pads_with_zeros(shift: int, axis: str, rows: list[list[int]]) -> None:
     assert shift_features(FEATURES, shift, "x" if axis == "x" else "y")[0, 0].tolist() == rows
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 12), (9, 12), (7, 14), (1, 3)])
-def test_padding_moves_nothing(height: int, width: int) -> None:
+def test_padding_keeps_the_image_and_adds_zeros(height: int, width: int) -> None:
     movie = frames(2, height, width)
     padded = pad_to_stride(movie)
     for side, was in zip(padded.shape[1:], (height, width), strict=True):
@@ -186,7 +188,7 @@ def test_padding_moves_nothing(height: int, width: int) -> None:
 
 
 def reach_px(net: LocNet, y: int, x: int, side: int) -> tuple[int, int, int, int]:
-    """How far up, down, left and right of an output pixel input pixels change it, by exact gradients."""
+    """Return how far up, down, left and right input pixels affect an output pixel, measured by exact gradients."""
     movie = frames(3, side, side).requires_grad_()
     maps = net.decode(net.encode(movie), torch.tensor([[0, 1, 2]]))
     sum(value[0, y, x] for value in maps).backward()
@@ -195,8 +197,8 @@ def reach_px(net: LocNet, y: int, x: int, side: int) -> tuple[int, int, int, int
     return tuple(int(v) for v in (y - rows.min(), rows.max() - y, x - columns.min(), columns.max() - x))
 
 
-def test_receptive_radius() -> None:
-    """41 to 44 px, by the phase of the pixel; never farther, and attained."""
+def test_receptive_radius_is_exact_for_every_phase_of_the_pixel() -> None:
+    """The radius is 41 to 44 px, depending on the pixel's position modulo the stride."""
     net = network()
     backwards = {0: 42, 1: 43, 2: 44, 3: 41}
     for phase in range(STRIDE):
@@ -206,14 +208,14 @@ def test_receptive_radius() -> None:
     assert max(backwards.values()) == net.config.reach_px
 
 
-def test_receptive_radius_of_the_light_network() -> None:
+def test_the_light_network_reaches_exactly_as_far_as_its_configuration_says() -> None:
     net = network(NetworkConfig(variant="light", filters=4))
     reaches = [reach_px(net, 64 + phase, 64 + phase, 132) for phase in range(STRIDE)]
     assert max(max(reach) for reach in reaches) == net.config.reach_px
 
 
 @pytest.mark.parametrize("shift", [1, -3])
-def test_the_light_network_moves_planes_by_whole_features(shift: int) -> None:
+def test_the_light_network_refuses_plane_shifts_that_are_not_whole_features(shift: int) -> None:
     with pytest.raises(ValidationError, match=f"shift_px is {shift}, but features of the light network are 2 pixels"):
         NetworkConfig(variant="light", context="plane", shift_px=shift)
 
@@ -225,7 +227,7 @@ def test_equal_seeds_give_equal_networks() -> None:
 
 
 def test_a_noise_map_is_the_second_channel_of_the_first_convolution() -> None:
-    """The plain network plus a convolution of the map; where the map is 0 nothing changes."""
+    """The first layer is that of the plain network plus a convolution of the map; a map of zeros changes nothing."""
     plain, net = network().double(), network(NetworkConfig(filters=4, noise_map=True), seed=1).double()
     first = net.frame_net.encoder[0][0].weight
     kernel = first[:, 1:].clone()
@@ -242,7 +244,7 @@ def test_a_noise_map_is_the_second_channel_of_the_first_convolution() -> None:
     torch.testing.assert_close(seen[0] - seen[1], torch.nn.functional.conv2d(noise[:, None], kernel, padding=1))
 
 
-def test_one_noise_map_for_all_frames_is_one_for_each() -> None:
+def test_a_shared_noise_map_equals_a_copy_for_each_frame() -> None:
     net = network(NetworkConfig(filters=4, noise_map=True))
     noise = torch.rand(24, 32, generator=torch.Generator().manual_seed(2))
     assert torch.equal(net.encode(frames(), noise), net.encode(frames(), noise.repeat(6, 1, 1)))
@@ -250,7 +252,7 @@ def test_one_noise_map_for_all_frames_is_one_for_each() -> None:
 
 
 @pytest.mark.parametrize("noise_map", [True, False])
-def test_a_noise_map_too_few_or_too_many(noise_map: bool) -> None:
+def test_missing_and_unexpected_noise_maps_are_refused(noise_map: bool) -> None:
     with pytest.raises(AssertionError, match="only then"):
         network(NetworkConfig(filters=4, noise_map=noise_map)).encode(frames(), None if noise_map else frames())
 
@@ -264,8 +266,8 @@ def test_a_noise_map_too_few_or_too_many(noise_map: bool) -> None:
         pytest.param(NetworkConfig(variant="light", filters=4, context="time"), id="light"),
     ],
 )
-def test_heads_at_single_pixels_say_what_their_maps_say(config: NetworkConfig) -> None:
-    """In float64, at every pixel, those at the edges and corners included, in any order."""
+def test_heads_at_single_pixels_equal_the_dense_maps(config: NetworkConfig) -> None:
+    """Values agree in float64 at every pixel, edges and corners included, and in reversed order of pixels."""
     net, movie = network(config).double(), frames().double()
     features = net.encode(movie)
     dense, sparse = net.decode(features, windows()), net.decode_sparsely(features, windows())
@@ -282,8 +284,8 @@ def test_heads_at_single_pixels_say_what_their_maps_say(config: NetworkConfig) -
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_probability_head_and_values_at_pixels_are_exact_in_16_bits(dtype: torch.dtype) -> None:
-    """Of the features that they are given; heads computed in 16 bits are a thousand times farther off."""
+def test_heads_are_exact_for_16_bit_features(dtype: torch.dtype) -> None:
+    """Heads compute in float32; computing them in 16 bits would give a thousand times the error."""
     net = network()
     hidden = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3)).to(dtype)
     pixels = torch.ones(2, 8, 8).nonzero()
@@ -297,7 +299,7 @@ def test_the_probability_head_and_values_at_pixels_are_exact_in_16_bits(dtype: t
 
 
 def test_features_and_hidden_maps_stay_channels_last() -> None:
-    """Which is how CPUs and GPUs are fast, and what gathering pixels without a copy needs."""
+    """This layout is fast on CPUs and GPUs and lets pixels be gathered without a copy."""
     net = network().to(memory_format=torch.channels_last)
     features = net.encode(frames())
     hidden = net.decode_sparsely(features, windows()).hidden_NDYX

@@ -1,4 +1,4 @@
-"""A model whose weights are no numbers is refused, instead of finding nothing in any frame."""
+"""A model with NaN or infinite weights is refused, because it would silently find nothing."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ INFO = BundleInfo(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_weights_that_are_no_numbers(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+def test_nan_and_infinite_weights_are_refused(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
     network, path = LocNet(INFO.network), tmp_path / "a.lls"
     save_bundle(path, network, INFO, dtype=dtype)
     check_weights(path)
@@ -33,7 +33,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path, value: float, dtype: torch.
             read(path)
 
 
-def test_record_of_another_network(tmp_path: Path) -> None:
+def test_a_record_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.lls"
     save_bundle(path, LocNet(INFO.network), INFO.replace(network=NetworkConfig(filters=500)))
     with pytest.raises(BundleError, match="do not fit the network"):

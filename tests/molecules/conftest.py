@@ -1,4 +1,4 @@
-"""Tables of detections of known molecules."""
+"""Fixtures that write tables of localizations for the tests of molecules."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ WriteRows = Callable[..., Path]
 
 @pytest.fixture
 def write_rows(tmp_path: Path) -> WriteRows:
-    """Write rows as a table: by columns, of which ``frame`` is needed; others have defaults."""
+    """Return a function that writes a table from columns; only ``frame`` is required, others have defaults."""
 
     def write(
         columns: Mapping[str, npt.ArrayLike],
@@ -61,7 +61,7 @@ def make_rows(columns: Mapping[str, npt.ArrayLike], *, planes: int = 1, geometry
 
 
 def recut(path: Path, piece_rows: int) -> None:
-    """The same file in other row groups."""
+    """Rewrite a file with row groups of another size."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)

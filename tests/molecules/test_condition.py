@@ -1,4 +1,4 @@
-"""Conditions as text: what they select, and what is refused."""
+"""Conditions given as text: selected rows and refused texts."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ SELECTED = {
         (r["x_sig"] < 30) & (r["prob"] > 0.8) & (r["z_nm"] >= 0) & (r["z_nm"] < 50)
     ),
     "not (x_nm > 0 or y_nm > 0)": lambda r: ~((r["x_nm"] > 0) | (r["y_nm"] > 0)),
-    "prob == 0.9": lambda r: r["prob"] > 0.8,  # as float32, as the column
+    "prob == 0.9": lambda r: r["prob"] > 0.8,  # compared as float32, like the column
     "0.9 <= prob": lambda r: r["prob"] > 0.8,
     "prob != 0.9": lambda r: r["prob"] < 0.8,
     "frame - 100 >= -1": lambda r: r["frame"] >= 99,  # unsigned: must not wrap
@@ -43,7 +43,7 @@ SELECTED = {
     "sqrt(x_nm**2 + y_nm**2) < 50": lambda r: np.hypot(r["x_nm"], r["y_nm"]) < 50,
     "abs(x_nm) / x_sig > 2 * 1.5": lambda r: np.abs(r["x_nm"]) / r["x_sig"] > 3,
     "isfinite(z_nm)": lambda r: np.isfinite(r["z_nm"]),
-    "z_nm > -1000": lambda r: r["z_nm"] > -1000,  # NaN is not
+    "z_nm > -1000": lambda r: r["z_nm"] > -1000,  # NaN is not selected
     "frame=17": lambda r: r["frame"] == 17,
     "frame = 17 or group=-1 and plane == 0": lambda r: np.ones(NUM, bool),
     "x_nm < y_nm": lambda r: r["x_nm"] < r["y_nm"],
@@ -52,7 +52,7 @@ SELECTED = {
 
 
 @pytest.mark.parametrize("text", SELECTED)
-def test_selects_the_same_as_numpy(rows: Table, text: str) -> None:
+def test_conditions_select_the_same_rows_as_numpy(rows: Table, text: str) -> None:
     values = {name: rows[name].to_numpy() for name in rows.column_names}
     with np.errstate(all="ignore"):
         expected = SELECTED[text](values)
@@ -61,7 +61,7 @@ def test_selects_the_same_as_numpy(rows: Table, text: str) -> None:
     assert found.schema.equals(rows.schema)
 
 
-def test_columns_are_named(rows: Table) -> None:
+def test_a_condition_lists_its_columns(rows: Table) -> None:
     assert parse_condition("x_sig < 30 and x_nm + y_nm > 0", rows.schema).columns == {"x_sig", "x_nm", "y_nm"}
 
 
@@ -98,7 +98,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("text", REFUSED)
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
-def test_refused(rows: Table, text: str) -> None:
+def test_invalid_conditions_are_refused(rows: Table, text: str) -> None:
     with pytest.raises(ConfigError, match=REFUSED[text]):
         parse_condition(text, rows.schema)
 

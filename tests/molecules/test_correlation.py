@@ -1,4 +1,4 @@
-"""Errors that neighbouring frames have in common count in the sigmas of molecules."""
+"""Sigmas of molecules account for errors that are correlated between neighbouring frames."""
 
 from itertools import pairwise
 from typing import Any
@@ -17,14 +17,14 @@ SERIES = {"x": [0.7, 0.4, 0.1], "y": [0.5], "z": [0.6, 0.2]}
 
 
 def model(along: str) -> dict[str, Any]:
-    """What a bundle says of itself, as far as it matters here."""
+    """Return a model's metadata with the given correlation of errors."""
     return {"scaling": {"calibration": {"correlation": {"along": along, **SERIES}}}}
 
 
 def correlated(along: str, num: int = 1500, length: int = 6) -> tuple[dict[str, Any], np.ndarray]:
-    """Molecules far from each other, seen in some of ``length`` frames, with errors that have the series' correlation.
+    """Return rows and true positions of isolated molecules in ``length`` frames, with errors correlated as in `SERIES`.
 
-    Half of them are missed in a frame.
+    Every second molecule lacks a localization in one frame.
     """
     random = np.random.default_rng(3)
     side = int(np.ceil(np.sqrt(num)))
@@ -58,7 +58,7 @@ def linked(write_rows: WriteRows, along: str, **about: Any) -> tuple[pd.DataFram
 
 
 @pytest.mark.parametrize("along", ["time", "plane"])
-def test_sigmas_of_molecules_are_those_of_their_errors(write_rows: WriteRows, along: str) -> None:
+def test_sigmas_of_molecules_match_their_errors(write_rows: WriteRows, along: str) -> None:
     found, truth = linked(write_rows, along, model=model(along))
     for row, axis in zip(truth, "xyz", strict=True):
         ratio = (found[f"{axis}_nm"] - row) / found[f"{axis}_sig"]
@@ -66,8 +66,8 @@ def test_sigmas_of_molecules_are_those_of_their_errors(write_rows: WriteRows, al
 
 
 @pytest.mark.parametrize("along", ["time", "plane"])
-def test_sums_over_pairs(write_rows: WriteRows, along: str) -> None:
-    """The variance is the double sum of the docstring, whatever the batches."""
+def test_variances_are_double_sums_over_pairs_of_localizations(write_rows: WriteRows, along: str) -> None:
+    """Variances equal the double sum over all pairs, whatever the size of batches."""
     columns, _ = correlated(along)
     planes, geometry = (6, STAGE) if along == "plane" else (1, None)
     path = write_rows(columns, planes=planes, geometry=geometry, model=model(along))
@@ -83,8 +83,8 @@ def test_sums_over_pairs(write_rows: WriteRows, along: str) -> None:
             assert found.loc[number, f"{axis}_sig"] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_without_a_correlation_nothing_changes(write_rows: WriteRows) -> None:
-    """Tables of other programs, of older models, and of models that share frames along another axis."""
+def test_without_a_matching_correlation_sigmas_are_independent(write_rows: WriteRows) -> None:
+    """This holds for tables of other programs, of older models, and of models with correlation along another axis."""
     tables = [
         linked(write_rows, "time", model=about)[0] for about in ({}, {"scaling": {"calibration": None}}, model("plane"))
     ]

@@ -1,4 +1,4 @@
-"""Sub-pixel bias: a known one is taken out, an absent one is not invented."""
+"""Sub-pixel bias: a known bias is removed, and unbiased positions stay unchanged."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SIZES = {"x": PIXEL.x_nm, "y": PIXEL.y_nm}
 
 
 def positions(num: int = NUM) -> dict[str, np.ndarray]:
-    """Uniform over a field of fifty pixels, sigmas from 0.05 to 0.5 pixels."""
+    """Return positions uniform over fifty pixels, with sigmas from 0.05 to 0.5 pixels."""
     random = np.random.default_rng(0)
     rows: dict[str, np.ndarray] = {"frame": np.sort(random.integers(0, 1000, num))}
     for axis, size in SIZES.items():
@@ -30,11 +30,11 @@ def positions(num: int = NUM) -> dict[str, np.ndarray]:
 
 
 def pulled(place_px: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Towards the centres of pixels; monotonic up to a strength of 1, which has a modulation of about 1."""
+    """Pull positions towards the centres of pixels; a strength of up to 1 keeps their order."""
     return np.asarray(place_px - strength * np.sin(2 * np.pi * place_px) / (2 * np.pi))
 
 
-def test_a_known_bias_that_grows_with_sigma_is_taken_out(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_a_known_bias_that_grows_with_sigma_is_removed(write_rows: WriteRows, tmp_path: Path) -> None:
     true, found = positions(), positions()
     for axis, size in SIZES.items():
         sigma_px = true[f"{axis}_sig"] / size
@@ -46,7 +46,7 @@ def test_a_known_bias_that_grows_with_sigma_is_taken_out(write_rows: WriteRows, 
         error_before = (found[f"{axis}_nm"] - true[f"{axis}_nm"]) / size
         error_after = (after[f"{axis}_nm"].to_numpy() - true[f"{axis}_nm"]) / size
         assert rms(error_before) > 0.03
-        assert rms(error_after) < 0.008  # of a pixel: the width of a bin of sigma, and counting
+        assert rms(error_after) < 0.008  # pixels; limited by the bins of sigma and by counting noise
     before_x, _ = subpixel_bias([found], PIXEL)
     after_x, after_y = subpixel_bias([{name: after[name].to_numpy() for name in ("x_nm", "y_nm")}], PIXEL)
     assert before_x.modulation > 0.2
@@ -61,25 +61,25 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def test_unbiased_positions_stay_as_they_are(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_unbiased_positions_are_unchanged(write_rows: WriteRows, tmp_path: Path) -> None:
     path = write_rows(positions())
     made = debias(path, tmp_path / "out.parquet")
     assert made.rms_shift_nm == (0, 0)
     assert read_table(made.path)[0].equals(read_table(path)[0])
 
 
-def test_without_noise_the_map_is_the_inverse() -> None:
+def test_without_noise_the_correction_inverts_the_bias() -> None:
     place = (np.arange(400_000) + 0.5) / 400_000 - 0.5
     for strength in (0.1, 0.5, 0.9):
         counts = np.histogram(pulled(place, np.array(strength)), bins=PARTS, range=(-0.5, 0.5))[0]
         edges = np.linspace(-0.5, 0.5, PARTS + 1)
         true = np.linspace(-0.5, 0.5, 100_001)
         inverse = np.interp(edges, pulled(true, np.array(strength)), true)
-        shift = equalizing_shift(1000 * counts)  # so many that nothing is noise
+        shift = equalizing_shift(1000 * counts)  # enough counts to make noise negligible
         np.testing.assert_allclose(edges + shift, inverse, atol=2e-4)
 
 
-def test_a_lean_to_one_side_is_evened_without_moving_the_mean() -> None:
+def test_a_bias_to_one_side_is_removed_without_moving_the_mean() -> None:
     place = (np.arange(400_000) + 0.5) / 400_000 - 0.5
     leaning = pulled(place + 0.25, np.array(0.5)) - 0.25
     leaning -= np.floor(leaning + 0.5)
@@ -91,7 +91,9 @@ def test_a_lean_to_one_side_is_evened_without_moving_the_mean() -> None:
 
 
 @pytest.mark.parametrize("axis", ["x", "y"])
-def test_columns_of_the_sample_move_along(write_rows: WriteRows, tmp_path: Path, axis: str) -> None:
+def test_sample_coordinates_are_corrected_with_camera_coordinates(
+    write_rows: WriteRows, tmp_path: Path, axis: str
+) -> None:
     geometry: Geometry = STAGE.replace(propagation_axis=axis)
     found = positions(50_000)
     found["x_nm"] = pulled(found["x_nm"] / PIXEL.x_nm, np.array(0.5)) * PIXEL.x_nm
@@ -106,21 +108,21 @@ def test_columns_of_the_sample_move_along(write_rows: WriteRows, tmp_path: Path,
     assert rms(after["xs_nm"].to_numpy() - read_table(path)[0]["xs_nm"].to_numpy()) > 1
 
 
-def test_what_the_table_says_of_it(write_rows: WriteRows) -> None:
+def test_the_history_records_the_largest_shift(write_rows: WriteRows) -> None:
     found = positions(50_000)
     found["x_nm"] = pulled(found["x_nm"] / PIXEL.x_nm, np.array(0.5)) * PIXEL.x_nm
     path = write_rows(found)
     debias(path, path)
     [step] = read_metadata(path).history
     assert step["step"] == "debias"
-    # the largest of ten noisy maps
+    # maximum over ten noisy corrections
     assert step["largest_shift_nm"] == [
         pytest.approx(0.5 / (2 * np.pi) * PIXEL.x_nm, rel=0.25),
         0,
     ]
 
 
-def test_few_rows_or_none_stay_as_they_are(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_tables_with_few_or_no_rows_are_accepted(write_rows: WriteRows, tmp_path: Path) -> None:
     for num in (0, 1, 20):
         made = debias(write_rows({"frame": np.arange(num), "y_sig": np.full(num, np.nan)}), tmp_path / "out.parquet")
         assert made.rms_shift_nm[1] < 60
@@ -128,7 +130,7 @@ def test_few_rows_or_none_stay_as_they_are(write_rows: WriteRows, tmp_path: Path
     assert np.isnan(pq.read_table(debias(path, tmp_path / "out.parquet").path)["x_nm"].to_pylist()[0])
 
 
-def test_refused(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_tables_that_cannot_be_debiased_are_refused(write_rows: WriteRows, tmp_path: Path) -> None:
     made = link(write_rows({"frame": [0, 1]}))
     with pytest.raises(TableError, match="is a table of molecules"):
         debias(made.molecules, tmp_path / "out.parquet")

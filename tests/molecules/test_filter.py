@@ -1,4 +1,4 @@
-"""Fewer rows: which, in which order, and what the table says of it."""
+"""Filtering keeps the right rows in their order, and records the filter in the table's history."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def table(write_rows: WriteRows) -> Path:
     )
 
 
-def test_rows_that_meet_a_condition(table: Path, tmp_path: Path) -> None:
+def test_rows_that_meet_all_conditions_are_kept(table: Path, tmp_path: Path) -> None:
     before = read_table(table)[0]
     made = filter_table(table, tmp_path / "out.parquet", where="x_sig < 20", volumes=(2, 7), planes=(None, 8))
     after, metadata = read_table(made.path)
@@ -46,7 +46,7 @@ def test_rows_that_meet_a_condition(table: Path, tmp_path: Path) -> None:
     keep &= (before["volume"].to_numpy() >= 2) & (before["volume"].to_numpy() <= 6)
     assert same(after, before.filter(keep))
     assert (made.num_rows, made.num_kept) == (NUM, keep.sum())
-    # ten row groups of fifty rows, one a volume
+    # ten row groups of fifty rows, one per volume
     assert (made.row_groups_read, made.row_groups) == (5, 10)
     [step] = metadata.history
     assert {name: step[name] for name in ("step", "where", "volumes", "rows_before")} == {
@@ -81,7 +81,7 @@ def test_best_is_an_exact_quantile(table: Path, tmp_path: Path, best: float, whe
     assert made.num_kept == np.ceil(best * len(sigma))
 
 
-def test_sigmas_of_all_sizes_and_none(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_quantiles_are_exact_for_sigmas_of_any_size_and_unknown_ones(write_rows: WriteRows, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     sigma = np.exp(random.normal(0, 20, 1000)).astype(np.float32)
     sigma[:10], sigma[10:20] = np.nan, np.inf
@@ -99,7 +99,7 @@ def test_sigmas_of_all_sizes_and_none(write_rows: WriteRows, tmp_path: Path) -> 
     assert (made.num_kept, made.sigma_max_nm) == (0, None)
 
 
-def test_neighbours_in_space_are_counted_whenever_they_were_seen(table: Path, tmp_path: Path) -> None:
+def test_neighbours_are_counted_in_space_regardless_of_time(table: Path, tmp_path: Path) -> None:
     made = filter_table(table, tmp_path / "out.parquet", min_neighbours=2, radius_nm=150.0, where="y_nm < 800")
     before = read_table(table)[0]
     before = before.filter(before["y_nm"].to_numpy() < 800)
@@ -117,7 +117,7 @@ def test_neighbours_in_space_are_counted_whenever_they_were_seen(table: Path, tm
     st.integers(1, 70),
     st.integers(1, 70),
 )
-def test_no_tile_shows(
+def test_counting_neighbours_does_not_depend_on_tiles_and_pieces(
     places: list[tuple[int, int, int]], min_neighbours: int, radius_nm: float, rows_at_once: int, piece: int
 ) -> None:
     position = np.array(places, dtype=np.float64).reshape(-1, 3)
@@ -139,7 +139,7 @@ def test_rows_without_a_position_have_no_neighbours() -> None:
     assert marked(bits, 0, 4).tolist() == [True, True, False, False]
 
 
-def test_molecules_are_filtered_too(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_tables_of_molecules_are_filtered(write_rows: WriteRows, tmp_path: Path) -> None:
     molecules = link(write_rows({"frame": [0, 1, 9]})).molecules
     made = filter_table(molecules, tmp_path / "out.parquet", where="num_frames >= 2", min_neighbours=1, radius_nm=1)
     assert made.num_kept == 0
@@ -151,26 +151,26 @@ def test_molecules_are_filtered_too(write_rows: WriteRows, tmp_path: Path) -> No
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nothing": ({}, "No condition was given"),
+    "no condition": ({}, "No condition was given"),
     "unknown column": ({"where": "sigma < 3"}, "'sigma', which is not a column"),
     "no volumes": ({"volumes": (7, 7)}, "volumes 7:7 is empty or negative; expected START:STOP with the end excluded"),
     "planes from the end": ({"planes": (-3, None)}, "planes -3: is empty or negative"),
-    "share": ({"best": 1.5}, "best is 1.5; expected a share"),
+    "share above one": ({"best": 1.5}, "best is 1.5; expected a share"),
     "no radius": ({"min_neighbours": 3}, "Only one of min_neighbours"),
-    "no number": ({"radius_nm": 30}, "Only one of min_neighbours"),
-    "too few": ({"min_neighbours": 0, "radius_nm": 30}, "min_neighbours is 0"),
-    "no distance": ({"min_neighbours": 1, "radius_nm": 0}, "radius_nm is 0"),
+    "no number of neighbours": ({"radius_nm": 30}, "Only one of min_neighbours"),
+    "zero neighbours": ({"min_neighbours": 0, "radius_nm": 30}, "min_neighbours is 0"),
+    "zero radius": ({"min_neighbours": 1, "radius_nm": 0}, "radius_nm is 0"),
 }
 
 
 @pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED)
-def test_refused(table: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(table: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         filter_table(table, tmp_path / "out.parquet", **options)
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_neighbours_need_to_know_where_planes_lie(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_counting_neighbours_across_planes_needs_a_geometry(write_rows: WriteRows, tmp_path: Path) -> None:
     path = write_rows({"frame": [0, 1]}, planes=2)
     with pytest.raises(TableError, match="positions in different planes cannot be compared"):
         filter_table(path, tmp_path / "out.parquet", min_neighbours=1, radius_nm=30)

@@ -1,4 +1,4 @@
-"""From rows to molecules: closed forms, truth, cuts, and the way back."""
+"""Linking localizations into molecules: closed forms, known truth, independence of batches, and undoing."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ Columns = dict[str, Any]
 def seen_molecules(
     *, num: int, planes: int, volumes: int, per_molecule: int, geometry: Geometry | None, seed: int = 0
 ) -> tuple[Columns, np.ndarray]:
-    """Detections, in the order of a table, of molecules far from each other, and the true (3, num) deskewed places."""
+    """Return localizations of isolated molecules in the order of a table, and true deskewed positions (3, num)."""
     random = np.random.default_rng(seed)
     side = int(np.ceil(np.sqrt(num)))
     truth = np.stack([np.arange(num) % side * 2000.0, np.arange(num) // side * 2000.0, random.uniform(-300, 300, num)])
@@ -41,7 +41,7 @@ def seen_molecules(
     x, y, z = truth[:, molecule] + random.normal(0, sigma)
     plane = frame % planes
     if geometry is not None:
-        truth[2] += first * geometry.axial_step_nm  # near the focus of the planes that see it
+        truth[2] += first * geometry.axial_step_nm  # near the focus of the planes in which the molecule is visible
         truth[0] += first * geometry.lateral_step_nm
         x += (first[molecule] - plane) * geometry.lateral_step_nm
         z += (first[molecule] - plane) * geometry.axial_step_nm
@@ -78,7 +78,7 @@ def test_isolated_molecules_have_the_errors_of_weighted_means(write_rows: WriteR
     assert made.num_molecules == len(found) == num
     assert made.num_rows == len(rows) == num * per_molecule
 
-    # the rows of a true molecule, and no others, have one number; numbers count first detections
+    # each true molecule has its own number; numbers follow the order of first localizations
     true_of = rows.assign(molecule=molecule).groupby("group").molecule.agg(["min", "max"])
     assert (true_of["min"] == true_of["max"]).all()
     assert rows.group.drop_duplicates().tolist() == list(range(num))
@@ -114,13 +114,15 @@ def along_x(way: dict[str, Any]) -> dict[str, Any]:
 
 
 def turned(columns: Columns) -> Columns:
-    """x and y exchanged, and rows in the order of a table again."""
+    """Exchange x and y."""
     swap = {"x_nm": "y_nm", "y_nm": "x_nm", "x_sig": "y_sig", "y_sig": "x_sig"}
     return {name: columns[swap.get(name, name)] for name in columns}
 
 
 @pytest.mark.parametrize("num_sightings", [1, 4, 16])
-def test_error_falls_with_the_root_of_the_number(write_rows: WriteRows, num_sightings: int) -> None:
+def test_the_error_falls_with_the_square_root_of_the_number_of_sightings(
+    write_rows: WriteRows, num_sightings: int
+) -> None:
     random, num, sigma = np.random.default_rng(1), 3000, 12.0
     frame = np.repeat(np.arange(num_sightings), num)
     true_x = np.tile(np.arange(num) * 500.0, num_sightings)
@@ -132,7 +134,7 @@ def test_error_falls_with_the_root_of_the_number(write_rows: WriteRows, num_sigh
     assert np.std(error) == pytest.approx(sigma / np.sqrt(num_sightings), rel=4 / np.sqrt(2 * num))
 
 
-def test_gaps_in_frames_planes_and_volumes(write_rows: WriteRows) -> None:
+def test_gaps_in_frames_planes_and_volumes_are_bridged_as_configured(write_rows: WriteRows) -> None:
     def num_molecules(frames: list[int], planes: int = 1, **options: Any) -> int:
         x = [-(frame % planes) * STAGE.lateral_step_nm for frame in frames]
         z = [-(frame % planes) * STAGE.axial_step_nm for frame in frames]
@@ -143,16 +145,16 @@ def test_gaps_in_frames_planes_and_volumes(write_rows: WriteRows) -> None:
     assert num_molecules([0, 1, 3], gap=0) == 2
     assert num_molecules([0, 1, 3], gap=1) == 1
     assert num_molecules([0, 1, 4], gap=1) == 2
-    # ten planes a volume: 2, 4 of volume 0, 3 of volume 1, 3 of volume 3
+    # with ten planes per volume: planes 2 and 4 of volume 0, plane 3 of volume 1, plane 3 of volume 3
     assert num_molecules([2, 4, 13, 33], planes=10, gap=0, volume_gap=None) == 4
     assert num_molecules([2, 4, 13, 33], planes=10, gap=1, volume_gap=None) == 3
     assert num_molecules([2, 4, 13, 33], planes=10, gap=1, volume_gap=0) == 2
     assert num_molecules([2, 4, 13, 33], planes=10, gap=1, volume_gap=1) == 1
-    # the end of a sweep is not followed by the beginning of the next, however large the gap between planes
+    # the last plane of a sweep is never linked to the first of the next as if they were neighbours
     assert num_molecules([9, 10], planes=10, gap=20, volume_gap=None) == 2
 
 
-def test_counts_across_volumes(write_rows: WriteRows) -> None:
+def test_molecules_across_volumes_count_frames_planes_and_volumes(write_rows: WriteRows) -> None:
     frames = [2, 3, 12, 13, 14, 23]
     x = [-(frame % 10) * STAGE.lateral_step_nm for frame in frames]
     z = [-(frame % 10) * STAGE.axial_step_nm for frame in frames]
@@ -164,8 +166,8 @@ def test_counts_across_volumes(write_rows: WriteRows) -> None:
     assert found["z_nm"] == pytest.approx(0, abs=0.01)
 
 
-def test_what_was_corrected_in_the_columns_of_the_sample_counts(write_rows: WriteRows) -> None:
-    """Drift from volume to volume, taken out of the columns of the sample only."""
+def test_linking_uses_corrected_sample_coordinates(write_rows: WriteRows) -> None:
+    """Drift between volumes is removed from the sample coordinates only, which lets the rows be linked."""
     drift = np.array([0.0, 80.0, 160.0])
     rows = make_rows({"frame": [0, 10, 20], "x_nm": drift}, planes=10, geometry=STAGE).to_pydict()
     apart = link(write_rows(rows, planes=10, geometry=STAGE))
@@ -188,8 +190,8 @@ def test_without_z_molecules_are_linked_in_the_plane(write_rows: WriteRows) -> N
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("batch_rows", [40, 10_000])
-def test_channels_are_linked_as_if_each_were_alone(way: dict[str, Any], batch_rows: int, write_rows: WriteRows) -> None:
-    """Molecules of two channels at the same places, in the same frames, are never one molecule."""
+def test_channels_are_linked_separately(way: dict[str, Any], batch_rows: int, write_rows: WriteRows) -> None:
+    """Linking both channels together gives the same molecules as linking each alone, even at the same places."""
     parts = [seen_molecules(num=40, per_molecule=4, seed=seed, **way)[0] for seed in (3, 4)]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     rows["channel"] = np.repeat([0, 2], [len(part["frame"]) for part in parts])
@@ -220,7 +222,7 @@ def test_an_empty_table_has_no_molecules(write_rows: WriteRows) -> None:
 
 @st.composite
 def crowded(draw: st.DrawFn) -> tuple[Columns, int]:
-    """A few rows on a small lattice: rivals, ties, gaps, runs of empty frames."""
+    """Draw a few rows on a small lattice, with competing candidates, ties, gaps and empty frames."""
     num = draw(st.integers(1, 40))
     frame = np.sort(draw(st.lists(st.integers(0, 30), min_size=num, max_size=num)))
     place = st.lists(st.integers(-4, 4), min_size=num, max_size=num)
@@ -231,7 +233,7 @@ def crowded(draw: st.DrawFn) -> tuple[Columns, int]:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(crowded(), st.sampled_from([1, 4]), st.integers(1, 12), st.integers(1, 12))
-def test_no_cut_shows(
+def test_molecules_do_not_depend_on_row_groups_and_batches(
     write_rows: WriteRows, crowd: tuple[Columns, int], planes: int, piece_rows: int, batch_rows: int
 ) -> None:
     columns, gap = crowd
@@ -249,7 +251,7 @@ def plain(table: pa.Table) -> pa.Table:
     return table.replace_schema_metadata(None).combine_chunks()
 
 
-def test_files_and_what_they_say(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_linking_writes_both_tables_with_metadata_and_history(write_rows: WriteRows, tmp_path: Path) -> None:
     path = write_rows({"frame": [0, 1, 5]}, run_digest="feed")
     before = read_table(path)[0]
     made = link(path, gate=Gate(lateral_nm=99))
@@ -272,7 +274,7 @@ def test_files_and_what_they_say(write_rows: WriteRows, tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, MOLECULES]
 
 
-def test_linking_again_replaces_and_undoing_brings_back_the_same_bytes(write_rows: WriteRows) -> None:
+def test_linking_again_replaces_the_result_and_undoing_restores_the_table(write_rows: WriteRows) -> None:
     path = write_rows({"frame": [0, 1, 5], "x_nm": [0.0, 40.0, 0.0]})
     unlink_me = path.read_bytes()
     link(path, gap=5)
@@ -288,7 +290,7 @@ def test_linking_again_replaces_and_undoing_brings_back_the_same_bytes(write_row
         unlink(path)
 
 
-def test_into_another_folder_nothing_is_changed(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_linking_into_another_folder_leaves_the_table_unchanged(write_rows: WriteRows, tmp_path: Path) -> None:
     path = write_rows({"frame": [0, 1]})
     before = path.read_bytes()
     made = link(path, out=tmp_path / "linked")
@@ -302,13 +304,13 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] 
     "no sigma": ({"x_sig": [1.0, np.nan]}, {}, TableError, r"without a position or a sigma in x and y .*frame 1"),
     "zero sigma": ({"y_sig": [0.0, 1.0]}, {}, TableError, r"first in frame 0"),
     "no position": ({"x_nm": [np.inf, 1.0]}, {}, TableError, r"first in frame 0"),
-    "order": ({"frame": [1, 0]}, {}, TableError, "not sorted by frame"),
+    "unsorted frames": ({"frame": [1, 0]}, {}, TableError, "not sorted by frame"),
     "planes without geometry": ({}, {"planes": 5}, TableError, "5 planes per volume but no columns xs_nm"),
 }
 
 
 @pytest.mark.parametrize(("columns", "options", "kind", "message"), REFUSED.values(), ids=REFUSED)
-def test_refused(
+def test_tables_that_cannot_be_linked_are_refused(
     write_rows: WriteRows, columns: Columns, options: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
     path = write_rows({"frame": [0, 1], **columns}, **options)
@@ -319,7 +321,7 @@ def test_refused(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_molecules_are_not_linked_again_and_gaps_are_not_negative(write_rows: WriteRows) -> None:
+def test_tables_of_molecules_negative_gaps_and_conflicting_names_are_refused(write_rows: WriteRows) -> None:
     path = write_rows({"frame": [0, 1]})
     made = link(path)
     with pytest.raises(TableError, match="is a table of molecules; give the table of localizations"):
@@ -341,7 +343,7 @@ def test_a_table_of_an_unknown_kind_or_version_is_refused(write_rows: WriteRows)
             read_metadata(made.molecules)
 
 
-def test_other_commands_take_the_table_of_molecules(write_rows: WriteRows, tmp_path: Path) -> None:
+def test_other_commands_accept_the_table_of_molecules(write_rows: WriteRows, tmp_path: Path) -> None:
     frames = [2, 3, 4, 15]
     x = [100 - (frame % 10) * STAGE.lateral_step_nm for frame in frames]
     z = [-(frame % 10) * STAGE.axial_step_nm for frame in frames]

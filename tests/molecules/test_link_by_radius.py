@@ -1,4 +1,4 @@
-"""Linking by distance alone: tables without sigmas, as other programs write them."""
+"""Linking by distance alone, for tables of other programs that have no sigmas."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ Columns = dict[str, np.ndarray[Any, Any]]
 
 
 def blinking(num: int = 50, per_molecule: int = 4) -> Columns:
-    """Molecules 500 nm apart, each in some frames of its own, 12 nm about its place; rows in the order of frames."""
+    """Return rows, ordered by frame, of molecules 500 nm apart in four frames each, with errors of 12 nm."""
     random = np.random.default_rng(5)
     molecule = np.repeat(np.arange(num), per_molecule)
     frame = 3 * molecule + np.tile(np.arange(per_molecule), num)
@@ -41,9 +41,11 @@ def blinking(num: int = 50, per_molecule: int = 4) -> Columns:
 UNKNOWN = {"zero": 0.0, "NaN": np.nan, "infinite": np.inf}
 
 
-@pytest.mark.parametrize("sigma", [*UNKNOWN, "absent", "one missing"])
+@pytest.mark.parametrize("sigma", [*UNKNOWN, "no column", "one missing"])
 @pytest.mark.parametrize("planes", [1, 10])
-def test_tables_without_sigmas(write_rows: WriteRows, sigma: str, planes: int) -> None:
+def test_tables_without_sigmas_are_linked_by_radius_with_plain_means(
+    write_rows: WriteRows, sigma: str, planes: int
+) -> None:
     columns = blinking()
     molecule = columns.pop("molecule")
     if sigma in UNKNOWN:
@@ -52,7 +54,7 @@ def test_tables_without_sigmas(write_rows: WriteRows, sigma: str, planes: int) -
         columns["y_sig"] = np.where(np.arange(len(molecule)) == 7, np.nan, 10.0)
     geometry = STAGE.replace(stage_step_nm=1.0) if planes > 1 else None
     path = write_rows(columns, planes=planes, geometry=geometry)
-    if sigma == "absent":
+    if sigma == "no column":
         rows = pq.read_table(path).drop_columns(["x_sig", "y_sig", "z_sig", "phot_sig"])
         pq.write_table(rows, path)
     before = path.read_bytes()
@@ -73,7 +75,7 @@ def test_tables_without_sigmas(write_rows: WriteRows, sigma: str, planes: int) -
     assert "sigmas" not in step
 
 
-def test_with_sigmas_means_are_weighted(write_rows: WriteRows) -> None:
+def test_tables_with_sigmas_get_weighted_means(write_rows: WriteRows) -> None:
     columns = blinking()
     molecule = columns.pop("molecule")
     sigma = np.random.default_rng(1).uniform(5, 30, len(molecule))
@@ -87,13 +89,13 @@ def test_with_sigmas_means_are_weighted(write_rows: WriteRows) -> None:
 
 
 @pytest.mark.parametrize(("apart_nm", "deep_nm", "num"), [(59.9, 0, 1), (60.1, 0, 2), (10, 499, 1), (10, 501, 2)])
-def test_the_limits(write_rows: WriteRows, apart_nm: float, deep_nm: float, num: int) -> None:
+def test_radius_and_depth_limit_linking(write_rows: WriteRows, apart_nm: float, deep_nm: float, num: int) -> None:
     along = apart_nm / np.sqrt(2)
     rows = {"frame": [0, 1], "x_nm": [0, along], "y_nm": [0, along], "z_nm": [0, deep_nm], "x_sig": [1, 1]}
     assert link(write_rows(rows), gate=Gate(radius_nm=RADIUS_NM)).num_molecules == num
 
 
-def test_the_nearest_is_taken(write_rows: WriteRows) -> None:
+def test_the_nearest_candidate_is_linked(write_rows: WriteRows) -> None:
     rows = {"frame": [0, 0, 1, 1], "x_nm": [0, 50, 20, 45], "x_sig": np.zeros(4), "y_sig": np.zeros(4)}
     path = write_rows(rows)
     link(path, gate=Gate(radius_nm=RADIUS_NM))
@@ -102,7 +104,7 @@ def test_the_nearest_is_taken(write_rows: WriteRows) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from([1, 4]), st.integers(1, 12), st.integers(1, 12))
-def test_no_cut_shows(
+def test_linking_by_radius_does_not_depend_on_row_groups_and_batches(
     write_rows: WriteRows, data: st.DataObject, planes: int, piece_rows: int, batch_rows: int
 ) -> None:
     num = data.draw(st.integers(1, 40))
@@ -127,7 +129,7 @@ def run(*words: object) -> Any:
     return CliRunner().invoke(cli, [str(word) for word in words])
 
 
-def test_an_imported_table_is_linked_by_following_the_error(tmp_path: Path) -> None:
+def test_the_advice_of_the_error_links_an_imported_table(tmp_path: Path) -> None:
     columns = blinking()
     pd.DataFrame({"frame": columns["frame"], "x_nm": columns["x_nm"], "y_nm": columns["y_nm"]}).to_csv(
         tmp_path / "theirs.csv", index=False
@@ -148,7 +150,7 @@ def test_an_imported_table_is_linked_by_following_the_error(tmp_path: Path) -> N
     assert isinstance(failed.exception, TableError)
 
 
-def test_rows_without_a_position_are_named(write_rows: WriteRows) -> None:
+def test_rows_without_a_position_are_refused_by_frame(write_rows: WriteRows) -> None:
     path = write_rows({"frame": [0, 1], "x_nm": [0, np.nan], "x_sig": [0, 0]})
     with pytest.raises(TableError, match=r"without a position in x and y \(the first in frame 1\)"):
         link(path, gate=Gate(radius_nm=RADIUS_NM))

@@ -1,4 +1,4 @@
-"""Random movies of all formats, damaged or not, with the frames that are really in them."""
+"""Random movies of all formats, intact or damaged, with the frames that they really contain."""
 
 import struct
 from collections.abc import Callable
@@ -14,19 +14,19 @@ H, W = 8, 11
 
 @dataclass
 class Case:
-    """A movie, how to open it, and what must come of it."""
+    """Movie, options to open it, and the expected result."""
 
     path: Path
     options: dict
     truth: np.ndarray
     """All frames ``(n, Y, X)`` in the order of acquisition."""
     places: dict[Path, np.ndarray]
-    """Where the pixels of each frame begin, by file, in the order of ``truth``; empty for compressed ones."""
+    """Start offsets and stored sizes of the frames in each file, in the order of ``truth``."""
     whole: list[int]
-    """Numbers of the frames whose bytes are all there."""
+    """Numbers of the frames that are completely in the file."""
     is_damaged: bool = False
     may_refuse: bool = False
-    """Whether nothing can be salvaged, as the beginning of the file is gone."""
+    """Whether salvage may fail, because the start of the file is lost or no frame is complete."""
     told: str = ""
 
 
@@ -89,7 +89,7 @@ TIFFS: dict[str, Callable] = {f.__name__: f for f in (plain_pages, one_piece, sh
 
 
 def single(folder, rng):
-    """One file of any format, perhaps damaged."""
+    """Make one file of a random format, intact or damaged."""
     kind = rng.choice([*TIFFS, "dax", "raw"])
     sizes = None
     n = int(rng.integers(2, 13))
@@ -142,7 +142,7 @@ def _damage(case, damage, kind, rng):
     else:
         extra = rng.integers(1, 255, int(rng.integers(1, 4)) * size + 3).astype("uint8").tobytes()
         path.write_bytes(before + extra)
-        if kind in ("dax", "raw"):  # the bytes are there, whatever the description says
+        if kind in ("dax", "raw"):  # the additional bytes are frames, although the description does not count them
             more = np.frombuffer(extra[: len(extra) // size * size], case.truth.dtype).reshape(-1, H, W)
             case.truth = np.concatenate([case.truth, more])
             case.whole = list(range(len(case.truth)))
@@ -178,7 +178,7 @@ POSITIONS, CHANNELS = {"bare, ome", "words", "micro-manager 2"}, {"words", "micr
 
 
 def series(folder, rng):
-    """Files of one folder, perhaps with one too few, too many, or of another kind."""
+    """Make a folder of files, in which one may be missing, additional or of another kind."""
     style = str(rng.choice(list(NAMES)))
     one_frame = style.startswith("micro")
     n, planes = int(rng.integers(3, 13)), 1 if one_frame else int(rng.integers(1, 5))
@@ -205,7 +205,7 @@ def series(folder, rng):
         writer(folder / name(middle, 0, 1), extra, rng)
     elif damage == "projection":
         writer(folder / f"MAX_{name(0, 0, 0)}", extra[:1], rng)
-        case.is_damaged = style != "lls"  # named, and left out
+        case.is_damaged = style != "lls"  # left out with a warning
     elif damage == "snapshot":
         writer(folder / "snapshot.tif", extra[:1], rng)
         case.is_damaged = style != "lls"
@@ -220,14 +220,14 @@ def series(folder, rng):
         place.write_bytes(content[: int(rng.integers(len(content) // 10, len(content)))])
     elif damage == "last":
         (folder / name(n - 1, 0, 0)).unlink()
-        case.truth, case.is_damaged = data[:-1].reshape(-1, H, W), False  # nobody can know
+        case.truth, case.is_damaged = data[:-1].reshape(-1, H, W), False  # the loss cannot be detected
     else:
         case.is_damaged = False
     return case
 
 
 def choice(folder, rng):
-    """Files of several channels or positions, all complete: one must be chosen, and is what was asked for."""
+    """Make complete files of two channels or positions, of which the options may select one."""
     style = str(rng.choice(sorted(POSITIONS | CHANNELS)))
     what = "position" if style in POSITIONS and (style not in CHANNELS or rng.integers(2)) else "channel"
     n = int(rng.integers(2, 6))
@@ -245,7 +245,7 @@ def choice(folder, rng):
 
 
 def ome_set(folder, rng):
-    """A set of OME-TIFFs that name each other, one of them perhaps missing, cut, or beside a stranger."""
+    """Make OME-TIFFs that refer to each other; one may be missing or truncated, or an unrelated file added."""
     lengths = [int(rng.integers(1, 5)) for _ in range(int(rng.integers(2, 5)))]
     data = frames(rng, sum(lengths))
     names = [
@@ -294,7 +294,7 @@ def ome_set(folder, rng):
 
 
 def ndtiff(folder, rng):
-    """An NDTiff dataset whose index or files may be short, or lack times."""
+    """Make an NDTiff dataset whose index or files may be truncated, or lack time points."""
     from tests.movies.test_ndtiff import grid, write_ndtiff
 
     times, planes = int(rng.integers(3, 7)), int(rng.integers(1, 4))

@@ -1,4 +1,4 @@
-"""What files announce, what is found and what their bytes hold must agree; whole frames are salvaged on demand."""
+"""Announced frames, found frames and bytes of a file must agree; whole frames can be salvaged on request."""
 
 import json
 
@@ -38,7 +38,7 @@ def imagej_cut(path):
 
 
 def imagej_without_pages(path):
-    """As ImageJ writes more than 4 GB: one page, and all pixels behind it."""
+    """Write a file like those of ImageJ above 4 GB: one page followed by all pixels."""
     text = "ImageJ=1.53\nimages=12\nframes=12\n"
     tifffile.imwrite(path, MOVIE[:1], photometric="minisblack", description=text, metadata=None)
     return change(path, path.read_bytes() + MOVIE[1:].tobytes())
@@ -102,16 +102,16 @@ def ome_announces_fewer(path):
 
 
 DAMAGED = {
-    "imagej, cut": (imagej_cut, range(7), "announced 12 frames, whole 7, .* bytes: truncated"),
-    "imagej without pages, cut": (imagej_without_pages_cut, range(11), "announced 12 frames, whole 11"),
+    "imagej, truncated": (imagej_cut, range(7), "announced 12 frames, whole 7, .* bytes: truncated"),
+    "imagej without pages, truncated": (imagej_without_pages_cut, range(11), "announced 12 frames, whole 11"),
     "list of pages ends early": (list_ends, range(8), "whole 8, .*belong to no page, room for 4 frames"),
-    "list of pages cut": (list_cut, range(8), "whole 8, .*truncated"),
+    "list of pages truncated": (list_cut, range(8), "whole 8, .*truncated"),
     "zeros at the end": (zero_tail, range(8), "whole 8, .*zeros"),
     "zeros in one piece": (zero_tail_in_one_piece, range(8), "whole 8, .*zeros"),
     "more bytes than pages": (more_behind, range(12), f"whole 12, .*{2 * FRAME} bytes .* belong to no page"),
-    "a strip of a page": (strip_lost, [0, 1, 2, 3, *range(5, 12)], "page 4 cannot be decoded"),
-    "a strip that is not there": (strip_absent, [0, 1, 2, 3, *range(5, 12)], "whole 11, .*truncated"),
-    "fewer announced": (ome_announces_fewer, range(8), "announces 8 frames, its list has 9 pages"),
+    "damaged strip of a page": (strip_lost, [0, 1, 2, 3, *range(5, 12)], "page 4 cannot be decoded"),
+    "missing strip of a page": (strip_absent, [0, 1, 2, 3, *range(5, 12)], "whole 11, .*truncated"),
+    "fewer frames announced than stored": (ome_announces_fewer, range(8), "announces 8 frames, its list has 9 pages"),
 }  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def every_frame(source):
 
 
 @pytest.mark.parametrize(("make", "whole", "message"), DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_file_is_refused_with_numbers_and_salvaged_on_demand(make, whole, message, tmp_path, caplog, capfd):
+def test_a_damaged_file_is_refused_with_counts_and_salvaged_on_request(make, whole, message, tmp_path, caplog, capfd):
     path = make(tmp_path / "a.tif")
     with pytest.raises(InputError, match=message) as refusal:
         convert(path, tmp_path / "a.zarr")
@@ -136,7 +136,7 @@ def test_a_damaged_file_is_refused_with_numbers_and_salvaged_on_demand(make, who
     assert "tifffile" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_a_damaged_tag_does_not_lose_a_frame_and_is_not_told_in_the_words_of_a_library(tmp_path, caplog, capfd):
+def test_a_damaged_tag_loses_no_frame_and_is_reported_in_our_words(tmp_path, caplog, capfd):
     pages(tmp_path / "a.tif", compression="zlib")
     data = bytearray((tmp_path / "a.tif").read_bytes())
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
@@ -149,12 +149,12 @@ def test_a_damaged_tag_does_not_lose_a_frame_and_is_not_told_in_the_words_of_a_l
     assert "tifffile" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_pages_that_imagej_left_out_are_read(tmp_path):
+def test_frames_without_pages_in_imagej_files_are_read(tmp_path):
     path = imagej_without_pages(tmp_path / "a.tif")
     np.testing.assert_array_equal(every_frame(convert(path, tmp_path / "a.zarr")), MOVIE)
 
 
-def test_frames_may_end_in_zeros_and_be_dark_where_others_are(tmp_path):
+def test_dark_frames_at_the_end_are_not_mistaken_for_damage(tmp_path):
     data = MOVIE.copy()
     data[:, :, 0] = 0
     data[-2:] = 0
@@ -162,7 +162,7 @@ def test_frames_may_end_in_zeros_and_be_dark_where_others_are(tmp_path):
     np.testing.assert_array_equal(every_frame(convert(tmp_path / "a.tif", tmp_path / "a.zarr")), data)
 
 
-def test_the_command_line_exits_with_3_and_inspect_lists_what_is_missing(tmp_path):
+def test_convert_exits_with_status_3_and_inspect_lists_missing_frames(tmp_path):
     path, run = list_ends(tmp_path / "a.tif"), CliRunner().invoke
     refused = run(cli, ["convert", str(path), str(tmp_path / "a.zarr")])
     assert isinstance(refused.exception, InputError)
@@ -175,7 +175,7 @@ def test_the_command_line_exits_with_3_and_inspect_lists_what_is_missing(tmp_pat
     assert len(told["missing"]) == 1
 
 
-def test_a_whole_store_says_nothing_of_missing_frames(tmp_path):
+def test_a_complete_store_reports_no_missing_frames(tmp_path):
     pages(tmp_path / "a.tif")
     source = convert(tmp_path / "a.tif", tmp_path / "a.zarr", salvage=True)
     assert source.notes == ()
@@ -183,7 +183,7 @@ def test_a_whole_store_says_nothing_of_missing_frames(tmp_path):
     assert "missing" not in CliRunner().invoke(cli, ["inspect", str(tmp_path / "a.zarr")]).output
 
 
-def test_volumes_are_not_mixed_where_frames_are_missing(tmp_path):
+def test_volumes_are_not_formed_across_missing_frames(tmp_path):
     path = strip_lost(tmp_path / "a.tif")
     with pytest.raises(InputError, match="lacks frames between others, so that 3 frames in a row are no volume"):
         convert(path, tmp_path / "a.zarr", salvage=True, planes_per_volume=3)
@@ -191,7 +191,7 @@ def test_volumes_are_not_mixed_where_frames_are_missing(tmp_path):
     assert (movie.num_frames, movie.planes) == (11, 1)
 
 
-def test_whole_volumes_are_kept_of_a_damaged_stack(tmp_path):
+def test_complete_volumes_of_a_damaged_stack_are_kept(tmp_path):
     text = {"axes": "TZYX"}
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(MOVIE.reshape(3, 4, H, W), photometric="minisblack", metadata=text, compression="zlib")
@@ -205,13 +205,13 @@ def test_whole_volumes_are_kept_of_a_damaged_stack(tmp_path):
     np.testing.assert_array_equal(every_frame(source), np.concatenate([MOVIE[:4], MOVIE[8:]]))
 
 
-def test_a_conversion_that_was_salvaged_is_not_resumed_by_another(tmp_path):
+def test_a_salvaged_movie_has_its_own_identity(tmp_path):
     whole = open_movie(list_ends(tmp_path / "a.tif"), Choices(salvage=True)).identity()
     pages(tmp_path / "b.tif", MOVIE[:8])
     assert open_movie(tmp_path / "b.tif").identity() != whole
 
 
-def test_small_things(tmp_path):
+def test_frame_ranges_trailing_zeros_and_unknown_pattern_fields(tmp_path):
     assert ranges([7, 0, 1, 2, 3]) == "0-3, 7"
     assert ranges([]) == "none"
     assert end_of_data(change(tmp_path / "a", b"\0\1" + bytes(3 << 20))) == 2

@@ -1,4 +1,4 @@
-"""The advice of an error gets a user further: every refusal that can be settled is settled by what it says."""
+"""Following the advice of errors, step by step, leads to a converted store."""
 
 import re
 
@@ -20,7 +20,7 @@ MAX_STEPS = 4
 
 
 def follow(message, folder, options):
-    """Options, and perhaps another path, that a message asks for; None where it asks for none."""
+    """Return the path and options that a message suggests, or None if it suggests none."""
     changed = dict(options)
     if found := re.search(r"leave --(\w+) out", message):
         changed.pop(found[1])
@@ -92,16 +92,16 @@ INPUTS = {
     "positions of a file": (of_file(shaped("PTYX", (2, 6))), {}),
     "unknown axes": (of_file(shaped("AZYX", (2, 6))), {}),
     "axes of too few letters": (of_file(shaped("TZYX", (2, 6))), {"axes": "zyx"}),
-    "a channel in vain": (of_file(shaped("TYX", (12,))), {"channel": "1"}),
-    "a position in vain": (of_file(shaped("TYX", (12,))), {"position": "1"}),
-    "a channel that is not there": (lls_channels, {"channel": "7"}),
-    "a pattern in vain": (lambda f: series.write(f, ["v0.tif", "v1.tif"], 2), {"pattern": "w*"}),
+    "a channel of a movie without channels": (of_file(shaped("TYX", (12,))), {"channel": "1"}),
+    "a position of a movie without positions": (of_file(shaped("TYX", (12,))), {"position": "1"}),
+    "an unknown channel": (lls_channels, {"channel": "7"}),
+    "a pattern without match": (lambda f: series.write(f, ["v0.tif", "v1.tif"], 2), {"pattern": "w*"}),
     "a pattern for one file": (of_file(shaped("TYX", (12,))), {"pattern": "w*"}),
     "lls channels": (lls_channels, {}),
     "lls names": (lambda f: write_lls(f, {"a_1.tif": MOVIE[:4], "a_2.tif": MOVIE[4:8]}, settings_text()), {}),
-    "a stray": (other_shape, {}),
-    "ndtiff, a time": (ndtiff_without_time, {}),
-    "ndtiff, a file": (lambda f: without(write_ndtiff(f, grid(camera(8), "time")), "a_NDTiffStack_1.tif"), {}),
+    "an unrelated file": (other_shape, {}),
+    "ndtiff, missing time": (ndtiff_without_time, {}),
+    "ndtiff, missing file": (lambda f: without(write_ndtiff(f, grid(camera(8), "time")), "a_NDTiffStack_1.tif"), {}),
     "ndtiff, channels": (lambda f: write_ndtiff(f, grid(camera(2, 3), "channel", "time")), {}),
     "volumes across a gap": (of_file(damaged.strip_lost), {"salvage": True, "planes_per_volume": 3}),
     "folders": (in_folder, {}),
@@ -118,8 +118,8 @@ def test_following_the_advice_ends_in_a_store(make, options, tmp_path):
         except LlsDecodeError as error:
             seen.append(str(error))
             step = follow(seen[-1], path, options)
-        assert step is not None, f"no way on from: {seen[-1]}"
-        assert step != (path, options), f"the same again: {seen}"
+        assert step is not None, f"no advice in: {seen[-1]}"
+        assert step != (path, options), f"the advice changes nothing: {seen}"
         path, options = step
     else:
         pytest.fail("\n".join(seen))

@@ -1,4 +1,4 @@
-"""Andor Solis: real files of the third-party data, and synthetic ones with padded rows, packed pixels and cuts."""
+"""Andor Solis movies: real files, and synthetic ones with padded rows, packed pixels or truncation."""
 
 import re
 import shutil
@@ -36,7 +36,7 @@ def write_sif(path, data, *, tail=b"0\n0\n0\n0\n", **options):
 
 
 @pytest.mark.parametrize("stamps", ["old", "flag 0", "flag 1"])
-def test_frames_of_a_sif_come_in_order_whatever_its_version(stamps, tmp_path):
+def test_frames_of_a_sif_are_read_for_every_version(stamps, tmp_path):
     data = counts(6, "float32")
     source = convert(write_sif(tmp_path / "a.sif", data, stamps=stamps), tmp_path / "a.zarr")
     assert source.layout == Layout(6, 1, H, W)
@@ -50,7 +50,7 @@ def test_binned_pixels_of_a_sif_are_counted_once(tmp_path):
 
 
 @pytest.mark.parametrize("frames", [0.5, 2, 4.25])
-def test_a_cut_sif_is_refused_with_numbers_and_salvaged_to_its_whole_frames(frames, tmp_path):
+def test_a_truncated_sif_is_refused_with_counts_and_its_whole_frames_are_salvaged(frames, tmp_path):
     data = counts(6, "float32")
     path = write_sif(tmp_path / "a.sif", data)
     size = len(sif_text(*data.shape)) + int(frames * H * W * 4)
@@ -65,21 +65,21 @@ def test_a_cut_sif_is_refused_with_numbers_and_salvaged_to_its_whole_frames(fram
 
 
 @pytest.mark.parametrize("size", [10, 60, 200, 300])
-def test_a_sif_cut_in_its_header_is_refused(size, tmp_path):
+def test_a_sif_truncated_in_its_header_is_refused(size, tmp_path):
     path = write_sif(tmp_path / "a.sif", counts(9, "float32"))
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match=r"restore|no Andor file"):
         open_movie(path, Choices(salvage=True))
 
 
-def test_bytes_behind_the_frames_of_a_sif_that_are_no_section_are_told(tmp_path):
+def test_unknown_bytes_after_the_frames_of_a_sif_are_reported(tmp_path):
     path = write_sif(tmp_path / "a.sif", counts(2, "float32"), tail=b"\x00\x01" * 70)
     with pytest.raises(InputError, match="140 bytes follow the frames"):
         open_movie(path)
 
 
 def packed(data, stride):
-    """12 bits a pixel: the high eight bits of the first, the low four of both, the high eight of the second."""
+    """Pack pixels of 12 bits: high eight bits of the first, low four of both, high eight of the second."""
     rows = np.zeros((*data.shape[:2], stride), np.uint8)
     for x in range(data.shape[2]):
         at = x // 2 * 3
@@ -103,7 +103,7 @@ ENCODINGS = {"Mono12Packed": ("uint16", packed, 12), "Mono16": ("uint16", plain,
 
 
 def write_spool(folder, data, encoding, *, per_file=4, announced=None, extra=40):
-    """Images with padded rows and bytes of the camera behind them; the last file is filled up with zeros."""
+    """Write spool files of images with padded rows and trailing camera bytes; zeros fill up the last file."""
     _, encode, stride = ENCODINGS[encoding]
     folder.mkdir()
     rows = encode(data, stride).reshape(len(data), -1)
@@ -126,11 +126,11 @@ def images(encoding, n):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_spooled_pixels_are_unpacked_and_their_rows_without_padding(encoding, tmp_path):
+def test_spooled_pixels_are_unpacked_and_row_padding_is_removed(encoding, tmp_path):
     data = images(encoding, 50)
     source = convert(write_spool(tmp_path / "in", data, encoding), tmp_path / "a.zarr")
     assert source.dtype == data.dtype
-    np.testing.assert_array_equal(stored(source), data)  # 13 files: the order of names is not that of numbers
+    np.testing.assert_array_equal(stored(source), data)  # 13 files, whose names do not sort by number
 
 
 @pytest.mark.parametrize("name", ["Spooled files.sifx", "1000000000spool.dat", "acquisitionmetadata.ini"])
@@ -141,7 +141,7 @@ def test_a_spooled_acquisition_is_found_by_any_of_its_files(name, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["Mono12Packed", "Mono16"])
 @pytest.mark.parametrize("whole", [0, 1, 3])
-def test_a_cut_spool_file_is_refused_with_numbers_and_salvaged(encoding, whole, tmp_path):
+def test_a_truncated_spool_file_is_refused_with_counts_and_salvaged(encoding, whole, tmp_path):
     data = images(encoding, 10)
     folder = write_spool(tmp_path / "in", data, encoding)
     path = folder / "1000000000spool.dat"
@@ -155,7 +155,7 @@ def test_a_cut_spool_file_is_refused_with_numbers_and_salvaged(encoding, whole, 
 
 
 @pytest.mark.parametrize("encoding", ["Mono12Packed", "Mono16"])
-def test_spool_files_that_were_reserved_and_never_filled_are_refused(encoding, tmp_path):
+def test_preallocated_spool_files_with_a_tail_of_zeros_are_refused(encoding, tmp_path):
     data = images(encoding, 10)
     folder = write_spool(tmp_path / "in", data, encoding)
     path = folder / "1000000000spool.dat"
@@ -167,7 +167,7 @@ def test_spool_files_that_were_reserved_and_never_filled_are_refused(encoding, t
     np.testing.assert_array_equal(movie.read(0, movie.num_frames), data[[*range(6), 8, 9]])
 
 
-def test_a_spool_file_that_is_absent_is_named(tmp_path):
+def test_a_missing_spool_file_is_named(tmp_path):
     data = images("Mono16", 12)
     folder = write_spool(tmp_path / "in", data, "Mono16")
     (folder / "1000000000spool.dat").unlink()
@@ -196,7 +196,7 @@ def test_the_sifx_and_the_files_must_agree(announced, says, tmp_path):
         ("AOIWidth = 7", "AOIWidth = 6", "says frames of 5 x 7 pixels"),
     ],
 )
-def test_a_description_of_another_kind_is_refused(old, new, says, tmp_path):
+def test_unusable_spool_descriptions_are_refused(old, new, says, tmp_path):
     folder = write_spool(tmp_path / "in", images("Mono16", 4), "Mono16")
     ini = folder / "acquisitionmetadata.ini"
     ini.write_text(ini.read_text().replace(old, new))
@@ -204,7 +204,7 @@ def test_a_description_of_another_kind_is_refused(old, new, says, tmp_path):
         open_movie(folder)
 
 
-def test_the_real_spooled_acquisition_has_the_counts_of_its_text(shared_data, tmp_path):
+def test_a_real_spooled_acquisition_has_the_counts_of_its_text_export(shared_data, tmp_path):
     folder = shared_data / "movies" / "andor" / "spool_Mono16"
     lines = (folder / "Spooled files_text.asc").read_text().splitlines()[:200]
     columns = np.array([line.split("\t")[1:201] for line in lines], int)
@@ -220,7 +220,7 @@ def test_the_real_spooled_acquisition_has_the_counts_of_its_text(shared_data, tm
         open_movie(copy)
 
 
-def test_the_real_sif_file_has_the_values_at_its_end(shared_data, tmp_path):
+def test_a_real_sif_file_has_the_values_at_its_end(shared_data, tmp_path):
     path = shared_data / "movies" / "andor" / "movie.sif"
     data = path.read_bytes()
     truth = np.frombuffer(data[-8 - 4 * 256 * 256 : -8], "<f4").reshape(256, 256)
@@ -232,7 +232,7 @@ def test_the_real_sif_file_has_the_values_at_its_end(shared_data, tmp_path):
         open_movie(cut)
 
 
-def test_a_folder_of_sif_files_is_one_movie_in_the_order_of_their_numbers(tmp_path):
+def test_a_folder_of_sif_files_is_one_movie_in_order_of_numbers(tmp_path):
     data = counts(23, "float32")
     parts = [data[0:2], *np.split(data[2:], range(2, 21, 2))]
     for number, part in enumerate(parts):
@@ -251,14 +251,14 @@ def test_a_folder_of_sif_files_is_one_movie_in_the_order_of_their_numbers(tmp_pa
 
 
 @pytest.mark.parametrize(("shape", "says"), [((2, H, W + 1), "must be alike"), ((3, H, W), "a-1.sif has 3 frames")])
-def test_files_of_another_size_do_not_join(shape, says, tmp_path):
+def test_sif_files_of_different_size_are_refused(shape, says, tmp_path):
     for number in range(3):
         write_sif(tmp_path / f"a-{number}.sif", np.ones(shape if number == 1 else (2, H, W)))
     with pytest.raises(InputError, match=re.escape(says)):
         open_movie(tmp_path)
 
 
-def test_of_two_kinds_of_files_one_is_chosen_by_a_pattern(tmp_path):
+def test_a_pattern_selects_one_of_two_kinds_of_files(tmp_path):
     data = counts(4, "float32")
     for number in range(2):
         write_sif(tmp_path / f"a-{number}.sif", data[2 * number : 2 * number + 2])

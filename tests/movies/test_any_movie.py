@@ -1,4 +1,4 @@
-"""Whatever files there are: a movie equals the truth frame by frame, or is refused; salvaged it is the whole frames."""
+"""Any movie is read exactly or refused, and salvage gives exactly its whole frames."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.movies.any_movie import MAKERS
 CASES = 800
 GROUP = 40
 CONVERTED = 20
-"""Of so many cases one goes through a whole conversion; the others are read as a conversion reads them."""
+"""One of this many cases is converted completely; the others are read as a conversion reads them."""
 
 
 def opened(case, **options):
@@ -30,7 +30,7 @@ def equal(frames, truth):
 
 
 def contains(truth, frames):
-    """Whether frames are some of the truth, in its order."""
+    """Return whether the frames are a subsequence of the truth."""
     at = 0
     for frame in frames:
         while at < len(truth) and not equal(frame, truth[at]):
@@ -42,7 +42,7 @@ def contains(truth, frames):
 
 
 @pytest.mark.parametrize("first", range(0, CASES, GROUP))
-def test_a_movie_is_the_truth_or_is_refused(first, tmp_path):
+def test_any_movie_is_read_exactly_or_refused(first, tmp_path):
     refused = 0
     for seed in range(first, first + GROUP):
         folder = tmp_path / str(seed)

@@ -1,4 +1,4 @@
-"""Stores we write, and movies of other formats that become such stores without losing a frame."""
+"""Created stores, and conversion of movies of other formats into stores without losing a frame."""
 
 import builtins
 import json
@@ -32,7 +32,7 @@ def frames_of(source):
     "layout", [Layout(70, 1, 9, 11), Layout(5, 13, 9, 11), Layout(2, 100, 9, 11), Layout(1, 1, 9, 11)]
 )
 @pytest.mark.parametrize("sharded", [True, False])
-def test_a_created_store_gives_back_frames_and_metadata(layout, sharded, tmp_path):
+def test_a_created_store_returns_its_frames_and_metadata(layout, sharded, tmp_path):
     array = create_store(
         tmp_path / "a.zarr",
         layout,
@@ -66,7 +66,7 @@ def test_frames_of_zeros_are_stored(tmp_path):
     assert not frames_of(open_source(tmp_path / "a.zarr")).any()
 
 
-def test_camera_noise_is_compressed_by_bytes(tmp_path):
+def test_camera_noise_is_compressed_to_less_than_half(tmp_path):
     data = np.random.default_rng(0).poisson(100, (64, 64, 64)).astype("uint16")
     create_store(tmp_path / "a.zarr", Layout(64, 1, 64, 64))[...] = data
     stored = sum(file.stat().st_size for file in (tmp_path / "a.zarr").rglob("*") if file.is_file())
@@ -85,11 +85,11 @@ def test_camera_noise_is_compressed_by_bytes(tmp_path):
         (Layout(1, 21, 256, 256), (1, 8, 256, 256), (1, 24, 256, 256)),
     ],
 )
-def test_chunks_are_whole_planes_and_shards_are_files_of_a_good_size(layout, chunks, shards):
+def test_chunks_are_whole_planes_and_shards_have_a_suitable_size(layout, chunks, shards):
     assert chunk_shapes(layout, 2) == (chunks, shards)
 
 
-def test_what_is_there_is_not_written_over(tmp_path):
+def test_existing_stores_are_overwritten_on_request_and_other_folders_never(tmp_path):
     layout = Layout(2, 1, 9, 11)
     create_store(tmp_path / "a.zarr", layout)
     with pytest.raises(OutputError, match="exists"):
@@ -137,7 +137,7 @@ TIFFS = {
 
 @pytest.mark.parametrize(("shape", "write", "options", "layout"), TIFFS.values(), ids=TIFFS)
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_tiff(shape, write, options, layout, dtype, tmp_path):
+def test_tiff_files_are_converted(shape, write, options, layout, dtype, tmp_path):
     data = camera(shape, dtype)
     name = "a.ome.tif" if write.get("ome") else "a.tif"
     tifffile.imwrite(tmp_path / name, data, photometric="minisblack", **write)
@@ -152,7 +152,7 @@ def test_tiff(shape, write, options, layout, dtype, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if ".partial" in path.name] == []
 
 
-def test_planes_that_are_stored_before_times_are_put_in_order(tmp_path):
+def test_planes_stored_before_times_are_reordered(tmp_path):
     data = camera((2, 3, 9, 11))
     tifffile.imwrite(tmp_path / "a.ome.tif", data, metadata={"axes": "ZTYX"})
     source = convert(tmp_path / "a.ome.tif", tmp_path / "a.zarr")
@@ -160,7 +160,7 @@ def test_planes_that_are_stored_before_times_are_put_in_order(tmp_path):
     np.testing.assert_array_equal(frames_of(source), data.swapaxes(0, 1).reshape(-1, 9, 11))
 
 
-def test_ome_tiff_sizes(tmp_path):
+def test_pixel_sizes_of_ome_tiff_are_read_and_can_be_overridden(tmp_path):
     metadata = {
         "axes": "TZYX",
         "PhysicalSizeX": 0.1,
@@ -178,7 +178,7 @@ def test_ome_tiff_sizes(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["", "/frame*.tif"])
-def test_directory_of_tiffs_in_natural_order(pattern, tmp_path):
+def test_a_directory_of_tiffs_is_read_in_natural_order(pattern, tmp_path):
     data = camera((12, 9, 11))
     (tmp_path / "in").mkdir()
     for i, frame in enumerate(data):
@@ -189,7 +189,7 @@ def test_directory_of_tiffs_in_natural_order(pattern, tmp_path):
     np.testing.assert_array_equal(frames_of(source), data)
 
 
-def test_a_directory_of_volumes(tmp_path):
+def test_a_directory_of_volumes_is_converted(tmp_path):
     data = camera((3, 70, 9, 11))
     (tmp_path / "in").mkdir()
     for i, volume in enumerate(data):
@@ -199,7 +199,7 @@ def test_a_directory_of_volumes(tmp_path):
     np.testing.assert_array_equal(frames_of(source), data.reshape(-1, 9, 11))
 
 
-def test_an_ome_tiff_in_several_files_is_not_read_several_times(tmp_path):
+def test_an_ome_tiff_in_several_files_is_read_once(tmp_path):
     (tmp_path / "in").mkdir()
     data = camera((4, 9, 11))
     tifffile.imwrite(tmp_path / "in" / "a_0.ome.tif", data[:2], metadata={"axes": "TYX"})
@@ -218,7 +218,7 @@ def test_leftover_frames_are_kept(tmp_path, caplog):
     np.testing.assert_array_equal(frames_of(open_source(tmp_path / "a.zarr")), data)
 
 
-def test_long_movies_are_written_in_many_pieces(tmp_path):
+def test_long_movies_are_written_in_several_pieces(tmp_path):
     data = camera((200, 9, 11))
     tifffile.imwrite(tmp_path / "a.tif", data)
     np.testing.assert_array_equal(frames_of(convert(tmp_path / "a.tif", tmp_path / "a.zarr")), data)
@@ -260,11 +260,11 @@ def bare(name, data, **described):
 INF = "data type = 16 bit integers (binary, little endian)\nframe dimensions = 4 x 3\nnumber of frames = 2\n"
 BAD_MOVIES = {
     "missing": (lambda p: p / "no.tif", "does not exist"),
-    "unknown": (bare("a.xyz", b"x"), "unknown type '.xyz'.*bioformats2raw a.xyz a.zarr"),
-    "no tiff": (bare("a.tif", b"no tiff"), "cannot be read as TIFF"),
+    "unknown type": (bare("a.xyz", b"x"), "unknown type '.xyz'.*bioformats2raw a.xyz a.zarr"),
+    "not a tiff": (bare("a.tif", b"no tiff"), "cannot be read as TIFF"),
     "truncated": (cut, "truncated|cannot be"),
     "empty folder": (lambda p: p, "has no TIFF files"),
-    "unequal": (unequal, "must be alike"),
+    "unequal frames": (unequal, "must be alike"),
     "channels": (tiff_of((2, 3, 9, 11), metadata={"axes": "CTYX"}), "2 channels: 0, 1; choose one with --channel"),
     "colour": (tiff_of((9, 11, 3), photometric="rgb", dtype="uint8"), "grey frames"),
     "complex": (tiff_of((9, 11), dtype="complex64"), "complex64"),
@@ -278,14 +278,14 @@ BAD_MOVIES = {
 
 
 @pytest.mark.parametrize(("make", "message"), BAD_MOVIES.values(), ids=BAD_MOVIES)
-def test_bad_movies_are_refused_and_leave_nothing(make, message, tmp_path, caplog):
+def test_unusable_movies_are_refused_and_leave_no_files(make, message, tmp_path, caplog):
     (tmp_path / "in").mkdir()
     with pytest.raises(InputError, match=message):
         convert(make(tmp_path / "in"), tmp_path / "a.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_without_tifffile_the_extra_is_named(tmp_path, monkeypatch):
+def test_missing_tifffile_is_reported_with_the_command_to_install_it(tmp_path, monkeypatch):
     real = builtins.__import__
 
     def absent(name, *args, **kwargs):
@@ -300,7 +300,7 @@ def test_without_tifffile_the_extra_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("order", ["big", "little"])
-def test_dax_of_either_byte_order_and_of_oblong_frames(order, tmp_path):
+def test_dax_files_of_either_byte_order_are_salvaged(order, tmp_path):
     data = camera((5, 3, 4))
     (tmp_path / "a.dax").write_bytes(data.astype(">u2" if order == "big" else "<u2").tobytes() + b"abc")
     (tmp_path / "a.inf").write_text(INF.replace("little", order))
@@ -319,13 +319,13 @@ def test_more_planes_than_frames_are_refused(tmp_path):
         convert(tmp_path / "a.tif", tmp_path / "a.zarr", planes_per_volume=0)
 
 
-def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
+def test_an_unwritable_output_is_an_output_error(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", camera((6, 9, 11)))
     with pytest.raises(OutputError, match="cannot be"):
         convert(tmp_path / "a.tif", tmp_path / "a.tif" / "a.zarr")
 
 
-def test_overwriting_is_on_purpose_and_checked_before_the_work(tmp_path):
+def test_a_store_is_overwritten_on_request_only(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", camera((6, 9, 11)))
     convert(tmp_path / "a.tif", tmp_path / "a.zarr")
     with pytest.raises(OutputError, match="exists"):
@@ -333,7 +333,7 @@ def test_overwriting_is_on_purpose_and_checked_before_the_work(tmp_path):
     assert convert(tmp_path / "a.tif", tmp_path / "a.zarr", overwrite=True, planes_per_volume=3).layout.num_volumes == 2
 
 
-def test_inspect_is_json_and_tells_costs_and_saturation(tmp_path):
+def test_the_report_of_inspect_is_json_with_costs_and_saturation(tmp_path):
     data = camera((3, 16, 9, 11))
     data[1, 8, :4] = 65535
     data[2, 15] = 100
@@ -341,7 +341,7 @@ def test_inspect_is_json_and_tells_costs_and_saturation(tmp_path):
     array[...] = data
     source = open_source(tmp_path / "a.zarr")
     report = json.loads(json.dumps(inspect_source(source, sample_frames=48, block_frames=16)))
-    assert report["read_amplification"] == 3.0  # a block is one volume, a chunk has planes of three
+    assert report["read_amplification"] == 3.0  # a block is one volume, but a chunk has planes of three volumes
     assert (report["volumes"], report["planes_per_volume"], report["frames"]) == (3, 16, 48)
     assert report["intensity"]["max"] == 65535
     assert report["intensity"]["saturated_fraction"] == pytest.approx(44 / data.size)
@@ -349,10 +349,10 @@ def test_inspect_is_json_and_tells_costs_and_saturation(tmp_path):
     assert report["damaged"] == []
     assert any("one value throughout" in note for note in report["notes"])
     blocks = plan_blocks(source.layout, "plane", 4)
-    assert decoded_pixels(source, blocks[1]) == 3 * 12 * 99  # the planes before and after are in other chunks
+    assert decoded_pixels(source, blocks[1]) == 3 * 12 * 99  # the preceding and following planes are in other chunks
 
 
-def test_third_party_movies(shared_data, tmp_path):
+def test_third_party_movies_are_converted(shared_data, tmp_path):
     movies = shared_data / "movies"
     dax = np.fromfile(movies / "storm_scmos_real" / "sample.dax", ">u2").reshape(-1, 256, 256)
     with pytest.raises(InputError, match=r"says 10 frames, sample\.dax holds 11"):
@@ -375,7 +375,7 @@ def test_third_party_movies(shared_data, tmp_path):
     assert source.pixel_size == PixelSize(x_nm=160, y_nm=160)
 
 
-def test_third_party_deskewed_stack_is_noticed(shared_data, tmp_path):
+def test_a_third_party_deskewed_stack_is_recognized(shared_data, tmp_path):
     pair = shared_data / "lls" / "deskew_pair"
     raw = convert(pair / "im_raw_rows100-131.tif", tmp_path / "r.zarr", planes_per_volume=88)
     assert raw.notes == ()

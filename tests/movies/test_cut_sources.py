@@ -1,4 +1,4 @@
-"""Files of cameras and microscopes that end at any byte, or hold other bytes in places: the truth, or a refusal."""
+"""Camera files truncated at any byte, or with overwritten bytes, are read exactly or refused."""
 
 import numpy as np
 import pytest
@@ -49,13 +49,13 @@ SOURCES = {
 
 
 def is_part(frames, truth):
-    """Whether frames are some of the truth, in its order."""
+    """Return whether the frames are a subsequence of the truth."""
     left = iter(truth)
     return all(any(np.array_equal(frame, other) for other in left) for frame in frames)
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_file_that_ends_anywhere_is_refused_and_salvage_takes_true_frames(name, tmp_path):
+def test_a_file_truncated_anywhere_is_refused_and_salvage_gives_true_frames(name, tmp_path):
     suffix, shape, dtype, write = SOURCES[name]
     rng = np.random.default_rng(len(name))
     data = rng.integers(90, 4000, shape).astype(dtype)
@@ -81,12 +81,12 @@ def test_a_file_that_ends_anywhere_is_refused_and_salvage_takes_true_frames(name
             continue
         assert is_part(frames, data), f"{size} of {len(whole)} bytes"
         salvaged += 1
-    assert salvaged or name in ("nd2", "stk description last", "hdf5 chunks")  # what describes frames is at the end
+    assert salvaged or name in ("nd2", "stk description last", "hdf5 chunks")  # described at the end
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_file_with_a_page_of_zeros_gives_no_other_error(name, tmp_path):
-    """Pixels may be zero by right; but whatever is overwritten, a file is read or refused in words."""
+def test_a_file_with_overwritten_bytes_is_read_or_refused(name, tmp_path):
+    """Zeros may be valid pixels, but no overwritten bytes may cause an unexpected error."""
     suffix, shape, dtype, write = SOURCES[name]
     rng = np.random.default_rng(len(name))
     path = write(tmp_path / f"a{suffix}", rng.integers(90, 4000, shape).astype(dtype))

@@ -1,4 +1,4 @@
-"""Zeiss files, written with Zeiss's own library (pylibCZIrw), which is the truth here; cut and damaged by hand."""
+"""Zeiss files written with Zeiss's own library (pylibCZIrw), then truncated or damaged."""
 
 import re
 import sys
@@ -53,7 +53,7 @@ CODECS = {
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
-def test_planes_come_in_the_order_of_time_whatever_the_compression_and_order(compression, dtype, tmp_path):
+def test_planes_are_read_in_order_of_time_for_every_compression(compression, dtype, tmp_path):
     if compression and (dtype == "float32" or ("HiLo" in compression and dtype == "uint8")):
         compression = None if dtype == "float32" else CODECS["zstd1"]
     data = counts(12, dtype=dtype)
@@ -63,7 +63,7 @@ def test_planes_come_in_the_order_of_time_whatever_the_compression_and_order(com
     np.testing.assert_array_equal(read(movie), data)
 
 
-def test_a_conversion_of_one_channel_of_volumes(tmp_path):
+def test_one_channel_of_volumes_is_converted(tmp_path):
     data = counts(3, 4, 2)
     about = {"channel_names": {0: "488", 1: "642"}, "scale_x": 1.04e-7, "scale_y": 1.1e-7, "scale_z": 4e-7}
     path = write_czi(tmp_path / "a.czi", data, "TZC", about=about)
@@ -76,7 +76,7 @@ def test_a_conversion_of_one_channel_of_volumes(tmp_path):
     np.testing.assert_array_equal(stored(source), data[:, :, 1].reshape(-1, H, W))
 
 
-def test_one_scene_is_chosen_by_its_number(tmp_path):
+def test_a_scene_is_selected_by_its_number(tmp_path):
     data = counts(3, 5)
     path = write_czi(tmp_path / "a.czi", data, "ST", scenes=True)
     with pytest.raises(InputError, match="--position"):
@@ -84,7 +84,7 @@ def test_one_scene_is_chosen_by_its_number(tmp_path):
     np.testing.assert_array_equal(read(open_movie(path, Choices(position="2"))), data[2])
 
 
-def test_frames_that_were_written_as_tiles_side_by_side_are_whole_again(tmp_path):
+def test_frames_stored_as_tiles_are_assembled(tmp_path):
     data = counts(3)
     with zeiss.create_czi(str(tmp_path / "a.czi")) as file:
         for time, frame in enumerate(data):
@@ -102,14 +102,14 @@ def test_overlapping_tiles_are_refused(tmp_path):
         open_movie(tmp_path / "a.czi")
 
 
-def test_colours_are_refused(tmp_path):
+def test_colour_images_are_refused(tmp_path):
     with zeiss.create_czi(str(tmp_path / "a.czi")) as file:
         file.write(np.ones((H, W, 3), "uint8"), plane={"T": 0})
     with pytest.raises(InputError, match="expected grey ones"):
         open_movie(tmp_path / "a.czi")
 
 
-def test_planes_that_the_directory_lacks_are_not_filled(tmp_path):
+def test_planes_missing_from_the_directory_are_not_filled(tmp_path):
     data = counts(6)
     path = write_czi(tmp_path / "a.czi", data, order=lambda places: [p for p in places if p != (3,)])
     with pytest.raises(InputError, match=r"announced 6 frames, whole 5.*lists no pixels for 1"):
@@ -120,7 +120,7 @@ def test_planes_that_the_directory_lacks_are_not_filled(tmp_path):
 
 
 @pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
-def test_a_cut_file_is_refused_with_numbers_and_salvaged_to_its_whole_planes(compression, tmp_path):
+def test_a_truncated_file_is_refused_with_its_size_and_whole_planes_are_salvaged(compression, tmp_path):
     data = counts(20)
     path = write_czi(tmp_path / "a.czi", data, compression=compression)
     whole = path.read_bytes()
@@ -138,7 +138,7 @@ def test_a_cut_file_is_refused_with_numbers_and_salvaged_to_its_whole_planes(com
         open_movie(path, Choices(salvage=True))
 
 
-def test_pixels_that_cannot_be_decoded_are_told(tmp_path):
+def test_undecodable_pixels_are_reported_and_left_out_by_salvage(tmp_path):
     data = counts(5)
     path = write_czi(tmp_path / "a.czi", data, compression=CODECS["zstd0"])
     damaged = bytearray(path.read_bytes())
@@ -151,7 +151,7 @@ def test_pixels_that_cannot_be_decoded_are_told(tmp_path):
     np.testing.assert_array_equal(read(open_movie(path, Choices(salvage=True))), np.delete(data, 2, axis=0))
 
 
-def test_without_a_codec_the_extra_is_named(tmp_path, monkeypatch):
+def test_a_missing_codec_is_reported_with_the_command_to_install_it(tmp_path, monkeypatch):
     path = write_czi(tmp_path / "a.czi", counts(2), compression=CODECS["zstd0"])
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(InputError, match=re.escape("run: pip install 'lls-decode[convert]'")):

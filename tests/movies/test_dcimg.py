@@ -1,7 +1,7 @@
-"""Hamamatsu files, written by hand in both versions of the format: no sample of a camera could be had.
+"""Hamamatsu files, written here in both versions of the format, because no file of a camera is available.
 
-The layout is that which the package dcimg (MIT) documents in its structures; it does not run with NumPy 2.4, so that
-it cannot be the judge here.
+The layout follows the structures in the package dcimg (MIT), which does not run with NumPy 2.4 and so cannot serve
+as a reference reader.
 """
 
 import re
@@ -30,7 +30,7 @@ def file_header(version, frames, size, sessions=1):
 
 
 def padded(data, row_bytes):
-    """Lines filled up with 7; the first four pixels of a line that lie apart are zero here."""
+    """Return rows padded with 7; four pixels that are stored separately are zero in them."""
     item = data.dtype.itemsize
     rows = np.full((*data.shape[:2], row_bytes), 7, np.uint8)
     rows[..., : W * item] = np.ascontiguousarray(data).view(np.uint8).reshape(*data.shape[:2], -1)
@@ -84,7 +84,7 @@ WRITERS = {"new": write_new, "old": write_old}
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize(("line", "pad"), [(0, 0), (2, 6), (5, 3), (None, 4)])
 @pytest.mark.parametrize("version", WRITERS)
-def test_frames_come_in_order_with_the_four_pixels_that_lie_apart(version, line, pad, dtype, tmp_path):
+def test_frames_include_the_four_pixels_stored_separately(version, line, pad, dtype, tmp_path):
     data = counts(7, dtype)
     source = convert(WRITERS[version](tmp_path / "a.dcimg", data, line=line, pad=pad), tmp_path / "a.zarr")
     assert source.layout == Layout(7, 1, H, W)
@@ -93,7 +93,7 @@ def test_frames_come_in_order_with_the_four_pixels_that_lie_apart(version, line,
 
 @pytest.mark.parametrize("frames", [0.5, 2, 4.7])
 @pytest.mark.parametrize("version", WRITERS)
-def test_a_cut_file_is_refused_with_numbers_and_salvaged_to_its_whole_frames(version, frames, tmp_path):
+def test_a_truncated_file_is_refused_with_counts_and_its_whole_frames_are_salvaged(version, frames, tmp_path):
     data = counts(7)
     path = WRITERS[version](tmp_path / "a.dcimg", data, pad=0)
     whole_size = path.stat().st_size
@@ -107,11 +107,11 @@ def test_a_cut_file_is_refused_with_numbers_and_salvaged_to_its_whole_frames(ver
         taken, truth = movie.read(0, movie.num_frames), data[: int(frames)].copy()
         assert any("four pixels" in note for note in movie.notes) == (version == "old")
         if version == "old":
-            truth[:, 0, :4] = 0  # lost, and told
+            truth[:, 0, :4] = 0  # lost, as a note says
         np.testing.assert_array_equal(taken, truth)
 
 
-def test_bytes_that_the_header_does_not_count_are_told(tmp_path):
+def test_bytes_beyond_the_size_in_the_header_are_reported(tmp_path):
     path = write_new(tmp_path / "a.dcimg", counts(3))
     path.write_bytes(path.read_bytes() + b"x" * 100)
     with pytest.raises(InputError, match="100 bytes more than it says"):
@@ -128,7 +128,7 @@ def test_bytes_that_the_header_does_not_count_are_told(tmp_path):
         ((232 + 64, struct.pack("<I", 3)), "contradict each other"),
     ],
 )
-def test_headers_that_cannot_be_right_are_refused(change, says, tmp_path):
+def test_inconsistent_headers_are_refused(change, says, tmp_path):
     path = write_new(tmp_path / "a.dcimg", counts(3))
     data = bytearray(path.read_bytes())
     data[change[0] : change[0] + len(change[1])] = change[1]
@@ -138,7 +138,7 @@ def test_headers_that_cannot_be_right_are_refused(change, says, tmp_path):
 
 
 @pytest.mark.parametrize("size", [20, 100, 240])
-def test_a_file_cut_in_its_header_is_refused(size, tmp_path):
+def test_a_file_truncated_in_its_header_is_refused(size, tmp_path):
     path = write_new(tmp_path / "a.dcimg", counts(3))
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match="restore the file"):

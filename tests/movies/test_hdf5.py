@@ -1,4 +1,4 @@
-"""HDF5 and Imaris files, written with h5py, whole, unfinished and cut; read by the paths that a user gives."""
+"""HDF5 and Imaris files written with h5py, complete, unfinished or truncated, and addressed by paths inside them."""
 
 import re
 
@@ -33,7 +33,7 @@ def read(movie):
 
 STORAGE = {
     "contiguous": {},
-    "a chunk a frame": {"chunks": (1, H, W)},
+    "one frame per chunk": {"chunks": (1, H, W)},
     "chunks of several frames and parts of them": {"chunks": (4, 4, 5), "compression": "gzip", "shuffle": True},
     "with checksums": {"chunks": (3, H, W), "fletcher32": True},
 }
@@ -41,7 +41,7 @@ STORAGE = {
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u2", "u1", "<f4", "<i4"])
 @pytest.mark.parametrize("options", STORAGE.values(), ids=STORAGE)
-def test_frames_come_in_order_whatever_the_storage(options, dtype, tmp_path):
+def test_frames_are_read_for_every_storage_layout(options, dtype, tmp_path):
     data = counts(10, dtype=dtype)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("images", data=data, **options)
@@ -50,7 +50,7 @@ def test_frames_come_in_order_whatever_the_storage(options, dtype, tmp_path):
     assert movie.dtype == np.dtype(dtype).newbyteorder("=")
 
 
-def test_a_conversion_of_a_named_dataset(tmp_path):
+def test_a_named_dataset_is_converted(tmp_path):
     data = counts(7, 3)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["others/dark"] = counts(4)
@@ -66,7 +66,7 @@ def test_a_conversion_of_a_named_dataset(tmp_path):
     np.testing.assert_array_equal(stored(source), data.reshape(-1, H, W))
 
 
-def test_of_several_datasets_one_must_be_named_and_the_advice_works(tmp_path):
+def test_one_of_several_datasets_must_be_named_as_advised(tmp_path):
     data = counts(4)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["b"], file["g/c"], file["flat"] = data, data + 1, np.ones((H, W))
@@ -79,7 +79,7 @@ def test_of_several_datasets_one_must_be_named_and_the_advice_works(tmp_path):
         open_movie(f"{tmp_path}/b.h5::/d")
 
 
-def test_axes_without_names_are_asked_for(tmp_path):
+def test_unnamed_axes_must_be_given(tmp_path):
     data = counts(4, 3)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a"] = data
@@ -90,7 +90,7 @@ def test_axes_without_names_are_asked_for(tmp_path):
     np.testing.assert_array_equal(read(movie), data.swapaxes(0, 1).reshape(-1, H, W))
 
 
-def test_channels_and_positions_are_chosen(tmp_path):
+def test_a_channel_and_a_position_are_selected(tmp_path):
     data = counts(2, 3, 4)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         stack = file.create_dataset("a", data=data)
@@ -102,7 +102,7 @@ def test_channels_and_positions_are_chosen(tmp_path):
 
 
 @pytest.mark.parametrize("chunks", [(1, H, W), (4, 4, 5)])
-def test_frames_that_were_never_written_are_refused_and_left_out_by_salvage(chunks, tmp_path):
+def test_unwritten_frames_are_refused_and_left_out_by_salvage(chunks, tmp_path):
     data = counts(7)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         stack = file.create_dataset("a", (20, H, W), "u2", chunks=chunks)
@@ -114,7 +114,7 @@ def test_frames_that_were_never_written_are_refused_and_left_out_by_salvage(chun
 
 
 @pytest.mark.parametrize("options", STORAGE.values(), ids=STORAGE)
-def test_a_cut_file_is_refused_with_numbers_and_salvaged_where_its_description_is_there(options, tmp_path):
+def test_a_truncated_file_is_refused_with_its_size_and_salvaged(options, tmp_path):
     data = counts(40)
     path = tmp_path / "a.h5"
     with h5py.File(path, "w", libver="latest") as file:
@@ -130,7 +130,7 @@ def test_a_cut_file_is_refused_with_numbers_and_salvaged_where_its_description_i
 
 
 @pytest.mark.parametrize("size", [200, 700])
-def test_a_file_that_is_cut_in_its_description_cannot_be_salvaged(size, tmp_path):
+def test_a_file_truncated_in_its_metadata_cannot_be_salvaged(size, tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("a", data=counts(40), chunks=(1, H, W))
@@ -142,7 +142,7 @@ def test_a_file_that_is_cut_in_its_description_cannot_be_salvaged(size, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["gzip", "fletcher32"])
-def test_a_chunk_that_cannot_be_decoded_is_told_and_left_out_by_salvage(kind, tmp_path):
+def test_an_undecodable_chunk_is_reported_and_left_out_by_salvage(kind, tmp_path):
     data = counts(6)
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -174,14 +174,14 @@ def test_a_virtual_dataset_needs_all_its_files(tmp_path):
         open_movie(tmp_path / "all.h5")
 
 
-def test_no_hdf5(tmp_path):
+def test_a_file_that_is_not_hdf5_is_refused(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"not at all" * 100)
     with pytest.raises(InputError, match="cannot be read as HDF5"):
         open_movie(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize("name", ["a.h5", "a.ims"])
-def test_without_h5py_the_extra_is_named(name, tmp_path, monkeypatch):
+def test_missing_h5py_is_reported_with_the_command_to_install_it(name, tmp_path, monkeypatch):
     (tmp_path / name).write_bytes(b"x")
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(InputError, match=re.escape("run: pip install 'lls-decode[convert]'")):
@@ -193,7 +193,7 @@ def characters(text):
 
 
 def write_ims(path, data, *, padding=(3, 2, 7), extent=True, announced=None):
-    """``data``: t, c, z, y, x. Datasets are larger than the image, as Imaris writes them."""
+    """Write ``data`` (t, c, z, y, x) in datasets larger than the image, as Imaris does."""
     with h5py.File(path, "w") as file:
         for t, c in np.ndindex(data.shape[:2]):
             group = file.create_group(f"DataSet/ResolutionLevel 0/TimePoint {t}/Channel {c}")
@@ -213,7 +213,7 @@ def write_ims(path, data, *, padding=(3, 2, 7), extent=True, announced=None):
     return path
 
 
-def test_an_imaris_file_gives_volumes_of_one_channel_without_padding(tmp_path):
+def test_one_channel_of_an_imaris_file_is_converted_without_padding(tmp_path):
     data = counts(12, 2, 3)
     path = write_ims(tmp_path / "a.ims", data)
     with pytest.raises(InputError, match="488, 642; choose one with --channel"):
@@ -225,14 +225,14 @@ def test_an_imaris_file_gives_volumes_of_one_channel_without_padding(tmp_path):
     np.testing.assert_array_equal(stored(source), data[:, 1].reshape(-1, H, W))
 
 
-def test_an_imaris_movie_of_single_planes(tmp_path):
+def test_an_imaris_movie_of_single_planes_is_read(tmp_path):
     data = counts(11, 1, 1)
     movie = open_movie(write_ims(tmp_path / "a.ims", data, padding=(0, 0, 0), extent=False))
     assert (movie.planes, movie.pixel_size) == (1, None)
     np.testing.assert_array_equal(read(movie), data[:, 0, 0])
 
 
-def test_time_points_that_an_imaris_file_lacks_are_told(tmp_path):
+def test_missing_time_points_of_an_imaris_file_are_reported(tmp_path):
     data = counts(5, 1, 3)
     path = write_ims(tmp_path / "a.ims", data)
     with h5py.File(path, "a") as file:
@@ -246,8 +246,8 @@ def test_time_points_that_an_imaris_file_lacks_are_told(tmp_path):
         open_movie(write_ims(tmp_path / "b.ims", data, announced=7))
 
 
-def test_another_channel_or_dataset_does_not_resume_an_interrupted_conversion(tmp_path):
-    """Files and shapes are the same; the shards of the other one must not be kept."""
+def test_the_identity_depends_on_channel_and_dataset(tmp_path):
+    """Otherwise an interrupted conversion of one dataset would keep shards of another of the same file and shape."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a"], file["b"] = counts(4), counts(4) + 1
     one, other = (open_movie(f"{tmp_path}/a.h5::/{name}").identity() for name in "ab")

@@ -1,4 +1,4 @@
-"""Conversions that are killed, fail, or meet damage: they go on where they were, and every frame is proven."""
+"""Interrupted and failed conversions are resumed, and checksums verify every frame."""
 
 import fcntl
 import hashlib
@@ -62,7 +62,7 @@ def killed_once(tmp_path_factory):
 
 @pytest.fixture
 def killed(killed_once, data, tmp_path):
-    """What a conversion leaves that was killed after three of five shards; its folder."""
+    """Return the folder left by a conversion that was killed after three of five shards."""
     shutil.copytree(killed_once, tmp_path, dirs_exist_ok=True)
     return tmp_path / ".a.zarr.partial"
 
@@ -81,7 +81,7 @@ def flip_a_byte(path, at=100):
     path.write_bytes(data)
 
 
-def test_a_killed_conversion_goes_on_and_keeps_its_shards(killed, movie, data, tmp_path, caplog):
+def test_a_killed_conversion_resumes_and_keeps_its_shards(killed, movie, data, tmp_path, caplog):
     before = {name: time for name, time in shard_times(killed).items() if name in "012"}
     calls = []
     with caplog.at_level(logging.INFO):
@@ -91,25 +91,25 @@ def test_a_killed_conversion_goes_on_and_keeps_its_shards(killed, movie, data, t
     assert before.items() <= shard_times(tmp_path / "a.zarr").items()
     assert "3 of 5 shards are there already" in caplog.text
     assert {total for _, total in calls} == {300}
-    assert sorted(np.diff([192, *(done for done, _ in calls)])) == [44, 64]  # the last two shards end in either order
+    assert sorted(np.diff([192, *(done for done, _ in calls)])) == [44, 64]  # the last shards, in either order
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dax", "a.inf", "a.zarr"]
     assert verify_store(tmp_path / "a.zarr") == ()
 
 
-def test_a_shard_that_was_damaged_since_is_converted_again(killed, movie, data, tmp_path, caplog):
+def test_a_shard_damaged_in_between_is_converted_again(killed, movie, data, tmp_path, caplog):
     flip_a_byte(killed / "0" / "c" / "1" / "0" / "0")
     np.testing.assert_array_equal(stored(convert(movie, tmp_path / "a.zarr")), data)
     assert "1 shards, or their files, changed since" in caplog.text
 
 
-def test_files_that_changed_since_are_compared_with_what_is_stored(killed, movie, data, tmp_path, caplog):
+def test_shards_of_a_changed_file_are_converted_again(killed, movie, data, tmp_path, caplog):
     data[70] += 1
     movie.write_bytes(data.tobytes())
     np.testing.assert_array_equal(stored(convert(movie, tmp_path / "a.zarr")), data)
     assert "1 shards, or their files, changed since" in caplog.text
 
 
-def test_the_shards_of_another_movie_are_not_mixed_in(killed, movie, data, tmp_path):
+def test_shards_of_another_movie_are_refused(killed, movie, data, tmp_path):
     movie.write_bytes(np.concatenate([data, data[:5]]).tobytes())
     movie.with_suffix(".inf").write_text(INF.replace(str(len(data)), str(len(data) + 5)))
     with pytest.raises(OutputError, match="shards of another conversion"):
@@ -118,7 +118,7 @@ def test_the_shards_of_another_movie_are_not_mixed_in(killed, movie, data, tmp_p
     assert convert(movie, tmp_path / "a.zarr", overwrite=True).layout.num_frames == 305
 
 
-def test_two_conversions_to_one_place_do_not_meet(killed, movie, tmp_path):
+def test_a_second_conversion_to_the_same_place_is_refused(killed, movie, tmp_path):
     before = (killed / "checksums" / "manifest.jsonl").read_text()
     with open(tmp_path / ".a.zarr.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -127,13 +127,13 @@ def test_two_conversions_to_one_place_do_not_meet(killed, movie, tmp_path):
     assert (killed / "checksums" / "manifest.jsonl").read_text() == before
 
 
-def test_a_line_that_was_cut_short_is_a_shard_that_is_not_there(killed, movie, data, tmp_path):
+def test_a_truncated_line_of_the_manifest_counts_as_a_missing_shard(killed, movie, data, tmp_path):
     manifest = killed / "checksums" / "manifest.jsonl"
     manifest.write_text(manifest.read_text()[:-20])
     np.testing.assert_array_equal(stored(convert(movie, tmp_path / "a.zarr")), data)
 
 
-def test_what_was_finished_before_a_damaged_page_stays_until_the_file_is_restored(data, tmp_path, caplog):
+def test_shards_before_a_damaged_page_are_kept_until_the_file_is_restored(data, tmp_path, caplog):
     tifffile = pytest.importorskip("tifffile")
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, data, compression="zlib", photometric="minisblack")
@@ -153,7 +153,7 @@ def test_what_was_finished_before_a_damaged_page_stays_until_the_file_is_restore
     ("layout", "lengths"),
     [(Layout(300, 1, H, W), {64, 44}), (Layout(3, 100, H, W), {64, 36}), (Layout(30, 10, H, W), {10})],
 )
-def test_digests_are_those_of_the_pixels_of_each_volume(layout, lengths, movie, data, tmp_path):
+def test_digests_of_the_manifest_match_the_pixels(layout, lengths, movie, data, tmp_path):
     convert(movie, tmp_path / "a.zarr", planes_per_volume=layout.planes_per_volume)
     manifest = checksums.read_manifest(tmp_path / "a.zarr")
     assert manifest.header["converted_from"] == "a.dax"
@@ -164,7 +164,7 @@ def test_digests_are_those_of_the_pixels_of_each_volume(layout, lengths, movie, 
         assert run.sha256 == hashlib.sha256(data[run.first : run.last + 1].tobytes()).hexdigest()
 
 
-def test_a_store_that_was_damaged_later_is_found_by_its_checksums(movie, tmp_path):
+def test_checksums_detect_damage_to_a_store(movie, tmp_path):
     convert(movie, tmp_path / "a.zarr", planes_per_volume=10)
     flip_a_byte(tmp_path / "a.zarr" / "0" / "c" / "1" / "0" / "0" / "0")
     lost = verify_store(tmp_path / "a.zarr")
@@ -176,7 +176,7 @@ def test_a_store_that_was_damaged_later_is_found_by_its_checksums(movie, tmp_pat
         verify_store(tmp_path / "b.zarr")
 
 
-def test_a_disk_that_gives_back_something_else_is_noticed(movie, tmp_path, monkeypatch):
+def test_a_disk_that_returns_wrong_data_is_detected(movie, tmp_path, monkeypatch):
     real = checksums.read_piece
     monkeypatch.setattr(filling, "read_piece", lambda *where: real(*where) ^ 1)
     with pytest.raises(OutputError, match="read back are not those written"):
@@ -184,14 +184,14 @@ def test_a_disk_that_gives_back_something_else_is_noticed(movie, tmp_path, monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dax", "a.inf"]
 
 
-def test_many_threads_write_what_one_writes(movie, data, tmp_path):
+def test_the_result_does_not_depend_on_the_number_of_threads(movie, data, tmp_path):
     for workers in (1, 5):
         convert(movie, tmp_path / f"{workers}.zarr", workers=workers)
     one, five = (checksums.read_manifest(tmp_path / f"{workers}.zarr").runs for workers in (1, 5))
     assert one == five
 
 
-def test_other_readers_of_zarr_are_not_confused_by_the_manifest(movie, tmp_path):
+def test_the_manifest_does_not_disturb_other_zarr_readers(movie, tmp_path):
     import zarr
 
     convert(movie, tmp_path / "a.zarr")

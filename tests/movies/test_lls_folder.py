@@ -1,4 +1,4 @@
-"""Folders of lattice light-sheet software: which stack is which volume, and what Settings.txt says of the geometry."""
+"""Folders of lattice light-sheet software: order of stacks, and geometry from Settings.txt."""
 
 import logging
 import re
@@ -56,7 +56,7 @@ def mosaic(iteration):
 
 
 def write(folder, stacks, text=None):
-    """``stacks``: pixels by file name."""
+    """Write a folder of stacks, given as pixels by file name, with its settings."""
     folder.mkdir(exist_ok=True)
     for name, data in stacks.items():
         tifffile.imwrite(folder / name, data, photometric="minisblack")
@@ -99,7 +99,7 @@ def test_a_folder_becomes_a_store_and_a_run_configuration(changes, geometry, tmp
     assert geometry.describe(config.pixel_size) in text
 
 
-def test_a_run_configuration_that_is_there_is_the_users(tmp_path, caplog):
+def test_an_existing_run_configuration_is_not_changed(tmp_path, caplog):
     folder = write(tmp_path / "in", {janelia(0, 0): camera(4, 9, 11)})
     (tmp_path / "cell.run.yaml").write_text("pixel_size: {x_nm: 1, y_nm: 1}\n")
     convert(folder, tmp_path / "cell.zarr")
@@ -108,7 +108,7 @@ def test_a_run_configuration_that_is_there_is_the_users(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("told", "channel"), [("1", 1), ("ch1", 1), ("560", 1), ("0", 0)])
-def test_one_channel_of_several(told, channel, tmp_path):
+def test_one_channel_is_selected_by_number_name_or_wavelength(told, channel, tmp_path):
     data = camera(2, 3, 4, 9, 11)
     stacks = {janelia(c, t, (488, 560)[c]): data[c, t] for c in range(2) for t in range(3)}
     folder = write(tmp_path / "in", stacks)
@@ -120,7 +120,7 @@ def test_one_channel_of_several(told, channel, tmp_path):
         convert(folder, tmp_path / "b.zarr", channel="2")
 
 
-def test_mosaic_names_and_sweeps(tmp_path):
+def test_mosaic_names_and_sweeps_are_understood(tmp_path):
     data = camera(3, 4, 9, 11)
     text = settings_text(motion="X stage").replace("S PZT", "X Stage")
     folder = write(tmp_path / "in", {mosaic(i): data[i] for i in range(3)}, text)
@@ -129,14 +129,14 @@ def test_mosaic_names_and_sweeps(tmp_path):
     assert load_run_config(tmp_path / "a.run.yaml").geometry == MOTIONS["stage"][1]
 
 
-def test_what_is_no_stack_is_named_and_left_out(tmp_path, caplog):
+def test_files_that_are_no_stacks_are_left_out_with_a_warning(tmp_path, caplog):
     folder = write(tmp_path / "in", {janelia(0, 0): camera(4, 9, 11), "MAX_cell5.tif": camera(9, 11)})
     (folder / "._junk.tif").write_bytes(b"x")
     assert convert(folder, tmp_path / "a.zarr").layout == Layout(1, 4, 9, 11)
     assert "1 TIFF files are not named as stacks and were left out: MAX_cell5.tif" in caplog.text
 
 
-def test_a_last_stack_that_was_cut_short_keeps_its_frames(tmp_path):
+def test_an_incomplete_last_stack_keeps_its_frames(tmp_path):
     data = camera(9, 9, 11)
     folder = write(tmp_path / "in", {janelia(0, 0): data[:4], janelia(0, 1): data[4:8], janelia(0, 2): data[8]})
     source = convert(folder, tmp_path / "a.zarr")
@@ -157,21 +157,21 @@ def test_a_last_stack_that_was_cut_short_keeps_its_frames(tmp_path):
         ),
     ],
 )
-def test_folders_whose_volumes_cannot_be_numbered_are_refused(names, message, tmp_path):
+def test_folders_without_a_unique_order_of_volumes_are_refused(names, message, tmp_path):
     folder = write(tmp_path / "in", {name: camera(4, 9, 11) for name in names})
     with pytest.raises(InputError, match=message):
         convert(folder, tmp_path / "a.zarr")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
-def test_a_stack_in_the_middle_that_was_cut_short_is_refused(tmp_path):
+def test_an_incomplete_stack_in_the_middle_is_refused(tmp_path):
     folder = write(tmp_path / "in", {janelia(0, i): camera(3 if i == 1 else 4, 9, 11) for i in range(3)})
     with pytest.raises(InputError, match=r"stack0001.* has 3 planes, .*stack0000.* has 4"):
         convert(folder, tmp_path / "a.zarr")
 
 
-def test_files_that_only_look_alike_are_found_when_they_are_read(tmp_path):
-    """Files of equal size are not opened one by one before: a series may have 100 000."""
+def test_a_stack_of_another_shape_is_found_when_it_is_read(tmp_path):
+    """Stacks of equal file size are not checked in advance, because a series may have 100 000 files."""
     folder = write(tmp_path / "in", {janelia(0, 0): camera(4, 9, 12), janelia(0, 1): camera(4, 12, 9)})
     with pytest.raises(InputError, match=r"shape \(12, 9\).*must be alike"):
         convert(folder, tmp_path / "a.zarr")
@@ -186,7 +186,7 @@ def test_files_that_only_look_alike_are_found_when_they_are_read(tmp_path):
         ({"planes": 5}, "says 5 planes a volume, the stacks have 4"),
     ],
 )
-def test_what_settings_do_not_tell_is_said(changes, note, tmp_path, caplog):
+def test_missing_and_contradictory_settings_give_a_warning(changes, note, tmp_path, caplog):
     folder = write(tmp_path / "in", {janelia(0, 0): camera(4, 9, 11)}, settings_text(**changes))
     with caplog.at_level(logging.WARNING):
         assert convert(folder, tmp_path / "a.zarr").layout == Layout(1, 4, 9, 11)
@@ -204,8 +204,8 @@ def test_settings_without_a_sweep_are_refused(tmp_path):
         read_settings(tmp_path / "Settings.txt")
 
 
-def test_third_party_settings_with_a_third_party_stack(shared_data, tmp_path):
-    """The acquisition settings and a stack of one kind of instrument, as one folder."""
+def test_third_party_settings_and_stack_are_converted(shared_data, tmp_path):
+    """Settings and a stack of the same kind of instrument are put into one folder."""
     lls = shared_data / "lls"
     found = read_settings(lls / "settings" / "example_Settings.txt")
     assert found.geometry == Geometry(motion="stage", stage_step_nm=300, angle_deg=31.5)
@@ -220,7 +220,7 @@ def test_third_party_settings_with_a_third_party_stack(shared_data, tmp_path):
     assert config.geometry.plane_shift_px(config.pixel_size) == pytest.approx(2.5579 / 1.0188, abs=1e-3)
 
 
-def test_channels_are_asked_of_those_who_have_them_only(tmp_path):
+def test_a_channel_is_refused_for_a_movie_without_channels(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", camera(9, 11))
     with pytest.raises(InputError, match="leave --channel out"):
         convert(tmp_path / "a.tif", tmp_path / "a.zarr", channel="0")

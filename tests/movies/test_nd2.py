@@ -1,4 +1,4 @@
-"""Nikon files, read through nd2. No sample could be had: files are written here, chunk by chunk, as nd2 reads them."""
+"""Nikon files, read by the package nd2. As no real file is available, tests write files chunk by chunk."""
 
 import re
 import struct
@@ -50,7 +50,7 @@ def loop(axis, count, inner):
 
 
 def write_nd2(path, data, axes="T", *, channels=("488",), absent=(), compressed=False, pad=0):
-    """``data``: axes, channels, y, x; the channels of a frame lie together in each pixel."""
+    """Write ``data`` (axes, channels, y, x) with the channels of a frame interleaved pixel by pixel."""
     shape, item, components = data.shape[: len(axes)], data.dtype.itemsize, len(channels)
     chunks, places = [b""], {}
 
@@ -102,7 +102,7 @@ def read(movie):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("options", [{}, {"pad": 3}, {"compressed": True}], ids=str)
-def test_frames_come_in_order_whatever_the_storage(options, dtype, tmp_path):
+def test_frames_are_read_for_every_storage_layout(options, dtype, tmp_path):
     data = counts(12, 1, dtype=dtype)
     source = convert(write_nd2(tmp_path / "a.nd2", data, **options), tmp_path / "a.zarr")
     assert source.layout == Layout(12, 1, H, W)
@@ -111,7 +111,7 @@ def test_frames_come_in_order_whatever_the_storage(options, dtype, tmp_path):
     np.testing.assert_array_equal(stored(source), data[:, 0])
 
 
-def test_one_channel_and_position_of_volumes_is_chosen_by_name(tmp_path):
+def test_a_channel_and_a_position_of_volumes_are_selected_by_name(tmp_path):
     data = counts(3, 2, 4, 2)
     path = write_nd2(tmp_path / "a.nd2", data, "TPZ", channels=("488", "642"))
     with pytest.raises(InputError, match="well0, well1; choose one with --position"):
@@ -123,7 +123,7 @@ def test_one_channel_and_position_of_volumes_is_chosen_by_name(tmp_path):
     np.testing.assert_array_equal(read(movie), data[:, 1, :, 1].reshape(-1, H, W))
 
 
-def test_frames_that_the_file_lacks_are_not_black_ones(tmp_path):
+def test_missing_frames_are_refused_and_left_out_by_salvage(tmp_path):
     data = counts(8, 1)
     path = write_nd2(tmp_path / "a.nd2", data, absent=(2, 6, 7))
     with pytest.raises(InputError, match=r"announced 8 frames, whole 5.*3 frames of its loops are not in the file"):
@@ -133,7 +133,7 @@ def test_frames_that_the_file_lacks_are_not_black_ones(tmp_path):
     assert movie.is_closed_up
 
 
-def test_a_compressed_frame_that_cannot_be_decoded_is_told(tmp_path):
+def test_an_undecodable_frame_is_reported_and_left_out_by_salvage(tmp_path):
     data = counts(5, 1)
     path = write_nd2(tmp_path / "a.nd2", data, compressed=True)
     content = bytearray(path.read_bytes())
@@ -146,7 +146,7 @@ def test_a_compressed_frame_that_cannot_be_decoded_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 200, 20_000])
-def test_a_cut_file_is_refused_with_its_size(cut, tmp_path):
+def test_a_truncated_file_is_refused_with_its_size(cut, tmp_path):
     path = write_nd2(tmp_path / "a.nd2", counts(8, 1))
     size = path.stat().st_size - cut
     path.write_bytes(path.read_bytes()[:size])
@@ -154,7 +154,7 @@ def test_a_cut_file_is_refused_with_its_size(cut, tmp_path):
         open_movie(path, Choices(salvage=True))
 
 
-def test_without_nd2_the_extra_is_named(tmp_path, monkeypatch):
+def test_missing_nd2_is_reported_with_the_command_to_install_it(tmp_path, monkeypatch):
     path = write_nd2(tmp_path / "a.nd2", counts(2, 1))
     monkeypatch.setitem(sys.modules, "nd2", None)
     with pytest.raises(InputError, match=re.escape("run: pip install 'lls-decode[nd2]'")):

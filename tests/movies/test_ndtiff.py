@@ -1,4 +1,4 @@
-"""NDTiff data sets, written here by the published description of the format, and read back."""
+"""NDTiff datasets, written here by the published description of the format."""
 
 import json
 import struct
@@ -16,7 +16,7 @@ H, W = 5, 7
 
 
 def write_ndtiff(folder, images, *, per_file=5, kind=1, minor=None, order="<", summary=None, about=None):
-    """``images``: axes and pixels in the order of writing; a new TIFF file every ``per_file`` images."""
+    """Write ``images`` (axes and pixels, in order of writing) with ``per_file`` images per TIFF file."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary or {}).encode()
     index = b""
@@ -54,7 +54,7 @@ def stored(source):
 SETS = {
     "times": (("time",), (12,), {}, Layout(12, 1, H, W)),
     "volumes": (("time", "z"), (3, 4), {}, Layout(3, 4, H, W)),
-    "planes alone": (("z",), (6,), {}, Layout(1, 6, H, W)),
+    "planes only": (("z",), (6,), {}, Layout(1, 6, H, W)),
     "an axis of the user": (("burst", "z"), (3, 4), {}, Layout(3, 4, H, W)),
     "one position": (("position", "time"), (1, 6), {}, Layout(6, 1, H, W)),
     "version 3.3": (("time", "z"), (3, 4), {"minor": 3}, Layout(3, 4, H, W)),
@@ -65,9 +65,7 @@ SETS = {
 
 
 @pytest.mark.parametrize(("names", "shape", "options", "layout"), SETS.values(), ids=SETS)
-def test_images_come_in_the_order_of_time_and_plane_whatever_the_order_of_writing(
-    names, shape, options, layout, tmp_path
-):
+def test_images_are_read_in_order_of_time_and_plane(names, shape, options, layout, tmp_path):
     data = camera(*shape)
     images = grid(data, *names)
     np.random.default_rng(1).shuffle(images)
@@ -76,7 +74,7 @@ def test_images_come_in_the_order_of_time_and_plane_whatever_the_order_of_writin
     np.testing.assert_array_equal(stored(source), data.reshape(-1, H, W))
 
 
-def test_eight_bits(tmp_path):
+def test_eight_bit_images_are_read(tmp_path):
     data = camera(3, dtype="uint8")
     source = convert(write_ndtiff(tmp_path / "in", grid(data, "time"), kind=0), tmp_path / "a.zarr")
     assert source.dtype == "uint8"
@@ -84,7 +82,7 @@ def test_eight_bits(tmp_path):
 
 
 @pytest.mark.parametrize("minor", [None, 0])
-def test_sizes_of_the_metadata(minor, tmp_path):
+def test_pixel_size_and_z_step_are_read_from_the_metadata(minor, tmp_path):
     summary, about = {"z-step_um": -0.4}, {"PixelSizeUm": 0.104}
     images = grid(camera(2, 3), "time", "z")
     write_ndtiff(tmp_path / "in", images, summary=summary, about=about, minor=minor)
@@ -92,14 +90,14 @@ def test_sizes_of_the_metadata(minor, tmp_path):
     assert (source.pixel_size, source.z_step_nm) == (PixelSize(x_nm=104, y_nm=104), 400)
 
 
-def test_sizes_that_were_never_set_stay_unknown(tmp_path):
+def test_default_sizes_in_the_metadata_count_as_unknown(tmp_path):
     write_ndtiff(tmp_path / "in", grid(camera(2, 3), "time", "z"), summary={"z-step_um": 0}, about={"PixelSizeUm": 1.0})
     source = convert(tmp_path / "in", tmp_path / "a.zarr")
     assert (source.pixel_size, source.z_step_nm) == (None, None)
 
 
 @pytest.mark.parametrize(("told", "number"), [("561", 1), ("1", 1), ("488", 0)])
-def test_one_channel_of_several_by_name_or_number(told, number, tmp_path):
+def test_one_channel_is_selected_by_name_or_number(told, number, tmp_path):
     data = camera(3, 2)
     images = [({"channel": ("488", "561")[axes["c"]], "time": axes["time"]}, p) for axes, p in grid(data, "time", "c")]
     folder = write_ndtiff(tmp_path / "in", images)
@@ -110,13 +108,13 @@ def test_one_channel_of_several_by_name_or_number(told, number, tmp_path):
         convert(folder, tmp_path / "b.zarr", channel="640")
 
 
-def test_one_position_of_several(tmp_path):
+def test_one_position_is_selected(tmp_path):
     data = camera(2, 4)
     folder = write_ndtiff(tmp_path / "in", grid(data, "position", "time"))
     np.testing.assert_array_equal(stored(convert(folder, tmp_path / "a.zarr", position="1")), data[1])
 
 
-def test_the_last_image_of_one_place_counts_and_a_pyramid_is_read_at_full_resolution(tmp_path):
+def test_the_last_of_repeated_images_is_read_at_full_resolution(tmp_path):
     data = camera(4)
     images = [({"time": 2}, data[0]), *grid(data, "time")]
     write_ndtiff(tmp_path / "in" / "Full resolution", images)
@@ -124,7 +122,7 @@ def test_the_last_image_of_one_place_counts_and_a_pyramid_is_read_at_full_resolu
     np.testing.assert_array_equal(stored(convert(tmp_path / "in", tmp_path / "a.zarr")), data)
 
 
-def test_an_acquisition_that_was_stopped_keeps_all_its_images(tmp_path, caplog):
+def test_a_stopped_acquisition_keeps_all_its_images(tmp_path, caplog):
     data = camera(3, 4)
     folder = write_ndtiff(tmp_path / "in", grid(data, "time", "z")[:-2])
     source = convert(folder, tmp_path / "a.zarr")
@@ -133,7 +131,7 @@ def test_an_acquisition_that_was_stopped_keeps_all_its_images(tmp_path, caplog):
     assert "planes_per_volume: 4" in (tmp_path / "a.run.yaml").read_text()
 
 
-def test_an_index_that_was_cut_short_gives_what_it_has_when_this_is_allowed(tmp_path):
+def test_a_truncated_index_is_refused_and_its_images_are_salvaged(tmp_path):
     data = camera(6)
     folder = write_ndtiff(tmp_path / "in", grid(data, "time"))
     index = (folder / "NDTiff.index").read_bytes()
@@ -166,17 +164,17 @@ BAD = {
     "gap": (lambda p: write_ndtiff(p, grid(camera(3, 4), "time", "z")[:5] + grid(camera(3, 4), "time", "z")[6:]),
             "no image at time 1, z 1, but later ones"),
     "tiles": (lambda p: write_ndtiff(p, grid(camera(2, 3), "row", "column")), "images along column, row"),
-    "file": (lambda p: without(write_ndtiff(p, grid(camera(6), "time")), "a_NDTiffStack_1.tif"), "not beside it"),
+    "lost file": (lambda p: without(write_ndtiff(p, grid(camera(6), "time")), "a_NDTiffStack_1.tif"), "not beside it"),
     "colour": (lambda p: write_ndtiff(p, grid(camera(2), "time"), kind=2), "pixel type 2"),
-    "sizes": (lambda p: write_ndtiff(p, [({"time": 0}, camera()), ({"time": 1}, camera()[:, 1:])]), "must be alike"),
-    "empty": (lambda p: with_index(p, b""), "is empty"),
-    "no index": (lambda p: with_index(p, b"\xff" * 40), "is no index of images"),
-    "pixels": (lambda p: cut_short(write_ndtiff(p, grid(camera(4), "time"))), "truncated"),
+    "shapes": (lambda p: write_ndtiff(p, [({"time": 0}, camera()), ({"time": 1}, camera()[:, 1:])]), "must be alike"),
+    "empty index": (lambda p: with_index(p, b""), "is empty"),
+    "invalid index": (lambda p: with_index(p, b"\xff" * 40), "is no index of images"),
+    "truncated pixels": (lambda p: cut_short(write_ndtiff(p, grid(camera(4), "time"))), "truncated"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
-def test_bad_data_sets_are_refused_and_leave_nothing(make, message, tmp_path):
+def test_unusable_datasets_are_refused_and_leave_no_files(make, message, tmp_path):
     with pytest.raises(InputError, match=message):
         convert(make(tmp_path / "in"), tmp_path / "a.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

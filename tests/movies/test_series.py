@@ -1,4 +1,4 @@
-"""Which files of a folder, in which order, as which axis: by metadata, then by names, and never by guess."""
+"""Selection, order and axes of the files of a folder follow metadata and names, and are never guessed."""
 
 import logging
 import re
@@ -32,20 +32,20 @@ def lls(channel, stack, iteration=None):
 
 FOUND = {
     "natural order": ([f"v{i}.tif" for i in (0, 2, 1, *range(3, 12))], 1, {}, [0, 2, 1, *range(3, 12)]),
-    "bare stem first": (["m-1.tif", "m.tif", "m-2.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
-    "bare stem, file002": (["m-file002.tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
-    "bare stem, copies": (["m (1).tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
+    "name without number first": (["m-1.tif", "m.tif", "m-2.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
+    "name without number, file002": (["m-file002.tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
+    "name without number, copies": (["m (1).tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
     "4 GB pieces": (["a_MMStack_Pos0_1.tif", "a_MMStack_Pos0.tif", "a_MMStack_Pos0_2.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
-    "last part shorter": (["a1.tif", "a2.tif", "a3.tif"], 10, {}, [*range(24)]),
+    "shorter last part": (["a1.tif", "a2.tif", "a3.tif"], 10, {}, [*range(24)]),
     "planes and times": (["z1_t0.tif", "z0_t0.tif", "z0_t1.tif", "z1_t1.tif"], 1, {}, [1, 0, 2, 3]),
     "one position": (["p0_1.tif", "p1_1.tif", "p0_2.tif", "p1_2.tif"], 2, {"position": "1"}, [2, 3, 6, 7]),
     "one channel": (["a_488nm_1.tif", "a_561nm_1.tif"], 2, {"channel": "561"}, [2, 3]),
-    "a channel by place": (["img_000000000_Cy3_000.tif", "img_000000000_Cy5_000.tif"], 1, {"channel": "1"}, [1]),
+    "a channel by number": (["img_000000000_Cy3_000.tif", "img_000000000_Cy5_000.tif"], 1, {"channel": "1"}, [1]),
     "a pattern": (["r1_1.tif", "r1_2.tif", "r2_1.tif", "r2_2.tif"], 1, {"pattern": "r2_{t}.tif"}, [2, 3]),
     "a pattern of times": (["7_b_1.tif", "9_a_2.tif"], 1, {"pattern": "*_{t}.tif"}, [0, 1]),
-    "a pattern of all": (["A1-2.tif", "B1-2.tif"], 1, {"pattern": "{p}{t}-{z}.tif", "position": "B"}, [1]),
-    "a gap that is allowed": (["v0.tif", "v1.tif", "v3.tif"], 2, {"allow_gaps": True}, [*range(6)]),
-    "a volume left out": (
+    "a pattern with all fields": (["A1-2.tif", "B1-2.tif"], 1, {"pattern": "{p}{t}-{z}.tif", "position": "B"}, [1]),
+    "an allowed gap": (["v0.tif", "v1.tif", "v3.tif"], 2, {"allow_gaps": True}, [*range(6)]),
+    "an incomplete volume is left out": (
         ["t0_z0.tif", "t0_z1.tif", "t1_z0.tif", "t2_z0.tif", "t2_z1.tif"], 1, {"allow_gaps": True}, [0, 1, 3, 4]
     ),
     "iterations": ([lls(0, s, i) for i in range(2) for s in range(3)], 2, {}, [*range(12)]),
@@ -54,19 +54,19 @@ FOUND = {
 
 
 @pytest.mark.parametrize(("names", "planes", "options", "order"), FOUND.values(), ids=FOUND)
-def test_frames_come_in_the_order_that_names_say(names, planes, options, order, tmp_path):
+def test_frames_follow_the_order_of_names(names, planes, options, order, tmp_path):
     movie = open_movie(write(tmp_path / "in", names, planes), Choices(**options))
     np.testing.assert_array_equal(movie.read(0, movie.num_frames), MOVIE[order])
 
 
 REFUSED = {
     "a gap": (["v0.tif", "v1.tif", "v3.tif"], 1, "lacks the files between v1.tif and v3.tif"),
-    "a gap behind the bare stem": (["v.tif", "v_2.tif"], 1, "1 files like .*, and 1 others"),
-    "the beginning": (["v2.tif", "v3.tif"], 1, r"lacks the files before v2.tif \(1\)"),
-    "the first stack": ([lls(0, 1), lls(0, 2)], 2, "lacks the stacks before .*stack0001"),
-    "steps": (["v0.tif", "v10.tif"], 1, "between v0.tif and v10.tif"),
-    "a plane": (["t0_z0.tif", "t0_z1.tif", "t1_z0.tif"], 1, r"of the volume of t1_z0.tif \(1 of 2 planes\)"),
-    "an iteration's end": ([lls(0, s, i) for i, s in ((0, 0), (0, 1), (1, 0), (2, 0))], 2, "lacks the stacks between"),
+    "a gap after the name without number": (["v.tif", "v_2.tif"], 1, "1 files like .*, and 1 others"),
+    "missing first files": (["v2.tif", "v3.tif"], 1, r"lacks the files before v2.tif \(1\)"),
+    "missing first stack": ([lls(0, 1), lls(0, 2)], 2, "lacks the stacks before .*stack0001"),
+    "numbers in steps": (["v0.tif", "v10.tif"], 1, "between v0.tif and v10.tif"),
+    "missing plane": (["t0_z0.tif", "t0_z1.tif", "t1_z0.tif"], 1, r"of the volume of t1_z0.tif \(1 of 2 planes\)"),
+    "incomplete sweep": ([lls(0, s, i) for i, s in ((0, 0), (0, 1), (1, 0), (2, 0))], 2, "lacks the stacks between"),
     "positions": (["a_Pos0_0.tif", "a_Pos1_0.tif"], 1, "2 positions: Pos0, Pos1; choose one with --position"),
     "cells": (["cell1.tif", "cell2.tif"], 1, "2 positions: cell1, cell2; choose one with --position"),
     "channels": (["a_ch0_t0.tif", "a_ch1_t0.tif"], 1, "2 channels: ch0, ch1; choose one with --channel"),
@@ -79,13 +79,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("names", "planes", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_names_leave_open_is_refused_by_name(names, planes, message, tmp_path):
+def test_ambiguous_and_incomplete_names_are_refused(names, planes, message, tmp_path):
     with pytest.raises(InputError, match=message):
         open_movie(write(tmp_path / "in", names, planes))
 
 
 @pytest.mark.parametrize("short", [0, 1, 3])
-def test_a_short_volume_is_refused_and_left_out_on_demand(short, tmp_path):
+def test_an_incomplete_volume_is_refused_and_left_out_on_request(short, tmp_path):
     folder = write(tmp_path / "in", [f"v{i}.tif" for i in range(4)], 5)
     tifffile.imwrite(
         folder / f"v{short}.tif", MOVIE[5 * short : 5 * short + 3], photometric="minisblack", metadata=None
@@ -109,7 +109,7 @@ def test_a_short_volume_is_refused_and_left_out_on_demand(short, tmp_path):
         (lambda data: data.astype("float32"), "type float32.*uint16.*must be alike"),
     ],
 )
-def test_a_member_of_another_shape_or_type_is_refused(change, message, tmp_path):
+def test_a_file_of_another_shape_or_dtype_is_refused(change, message, tmp_path):
     folder = write(tmp_path / "in", ["v0.tif", "v1.tif", "v2.tif"], 2)
     tifffile.imwrite(folder / "v1.tif", change(MOVIE[:2]), photometric="minisblack")
     with pytest.raises(InputError, match=message):
@@ -133,13 +133,13 @@ LINES = {
 
 
 @pytest.mark.parametrize(("line", "names", "planes", "options"), [(k, *v) for k, v in LINES.items()], ids=LINES)
-def test_one_line_says_which_files_come_in_which_order(line, names, planes, options, tmp_path, caplog):
+def test_one_log_line_reports_the_files_and_their_order(line, names, planes, options, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         convert(write(tmp_path / "in", names, planes), tmp_path / "a.zarr", **options)
     assert line in caplog.text.splitlines()[0]
 
 
-def test_of_many_files_one_of_each_size_is_looked_at_before_reading(tmp_path, monkeypatch):
+def test_of_many_files_only_one_of_each_size_is_checked_before_reading(tmp_path, monkeypatch):
     monkeypatch.setattr("lls_decode.movies.formats.tiff.movies.SURVEY_ALL", 2)
     folder = write(tmp_path / "in", [f"v{i}.tif" for i in range(6)], 2)
     movie = open_movie(folder)
@@ -151,7 +151,7 @@ def test_of_many_files_one_of_each_size_is_looked_at_before_reading(tmp_path, mo
         open_movie(folder).read(0, 12)
 
 
-def test_a_folder_of_folders_is_not_a_movie(tmp_path):
+def test_a_folder_of_folders_is_refused(tmp_path):
     write(tmp_path / "Pos0", ["a.tif"], 1)
     with pytest.raises(InputError, match="has no TIFF files, but folders of them: Pos0; give one of these"):
         open_movie(tmp_path)
@@ -172,12 +172,12 @@ def test_a_folder_of_folders_is_not_a_movie(tmp_path):
         ("a_561nm_z-03.tif", {"channel": "561nm", "plane": 3}),
     ],
 )
-def test_names(name, said):
+def test_file_names_are_parsed(name, said):
     found = read_name(Path(name))
     assert {key: getattr(found, key) for key in said} == said
 
 
-def test_a_pattern_is_matched_from_end_to_end():
+def test_a_pattern_matches_the_whole_name():
     assert read_pattern("v_{t}.tif")(Path("MAX_v_1.tif")) is None
     assert read_pattern("v_{t}.tif")(Path("v_x1.tif")) is None
     assert read_pattern("v_[12].tif")(Path("v_2.tif")) is not None

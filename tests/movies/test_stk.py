@@ -1,4 +1,4 @@
-"""MetaMorph stacks, written by hand: one TIFF page, the tags UIC1 to UIC3, and planes in a row."""
+"""MetaMorph stacks, written here as one TIFF page with the tags UIC1 to UIC3 and consecutive planes."""
 
 import re
 import struct
@@ -24,7 +24,7 @@ def counts(n, dtype="uint16"):
 
 
 def write_stk(path, data, *, z_um=0.0, strips=2, description_first=True):
-    """Tags, then planes (or the other way round); pixels of 108 nm."""
+    """Write tags and planes in either order, with pixels of 108 nm."""
     planes, item = len(data), data.dtype.itemsize
     extra = b""
     base = 8 if description_first else 8 + data.nbytes
@@ -64,7 +64,7 @@ def write_stk(path, data, *, z_um=0.0, strips=2, description_first=True):
 
 @pytest.mark.parametrize("description_first", [True, False])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_planes_come_in_order_and_with_their_pixel_size(dtype, description_first, tmp_path):
+def test_planes_and_pixel_size_are_read(dtype, description_first, tmp_path):
     data = counts(11, dtype)
     source = convert(write_stk(tmp_path / "a.stk", data, description_first=description_first), tmp_path / "a.zarr")
     assert source.layout == Layout(11, 1, H, W)
@@ -72,7 +72,7 @@ def test_planes_come_in_order_and_with_their_pixel_size(dtype, description_first
     np.testing.assert_array_equal(stored(source), data)
 
 
-def test_planes_with_a_distance_are_a_volume(tmp_path):
+def test_planes_with_a_z_distance_form_a_volume(tmp_path):
     data = counts(7)
     movie = open_movie(write_stk(tmp_path / "a.stk", data, z_um=0.25, strips=3))
     assert (movie.planes, movie.z_step_nm) == (7, 250)
@@ -80,7 +80,7 @@ def test_planes_with_a_distance_are_a_volume(tmp_path):
 
 
 @pytest.mark.parametrize("planes", [0.5, 3, 6.5])
-def test_a_cut_stack_is_refused_with_numbers_and_salvaged(planes, tmp_path):
+def test_a_truncated_stack_is_refused_with_counts_and_salvaged(planes, tmp_path):
     data = counts(9)
     path = write_stk(tmp_path / "a.stk", data)
     size = path.stat().st_size - data.nbytes + int(planes * H * W * 2)
@@ -92,14 +92,14 @@ def test_a_cut_stack_is_refused_with_numbers_and_salvaged(planes, tmp_path):
         np.testing.assert_array_equal(movie.read(0, movie.num_frames), data[: int(planes)])
 
 
-def test_a_stack_whose_description_is_cut_away_is_refused(tmp_path):
+def test_a_stack_without_its_tags_is_refused(tmp_path):
     path = write_stk(tmp_path / "a.stk", counts(9), description_first=False)
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match="900 bytes: restore the file"):
         open_movie(path, Choices(salvage=True))
 
 
-def test_a_reserved_tail_of_zeros_is_refused(tmp_path):
+def test_a_preallocated_tail_of_zeros_is_refused(tmp_path):
     data = counts(9)
     path = write_stk(tmp_path / "a.stk", data)
     written = path.read_bytes()[: -4 * H * W * 2]
@@ -110,7 +110,7 @@ def test_a_reserved_tail_of_zeros_is_refused(tmp_path):
     np.testing.assert_array_equal(movie.read(0, movie.num_frames), data[:5])
 
 
-def test_a_plain_tiff_of_this_name_is_refused(tmp_path):
+def test_a_plain_tiff_with_suffix_stk_is_refused(tmp_path):
     import tifffile
 
     tifffile.imwrite(tmp_path / "a.tif", counts(3), photometric="minisblack")
@@ -121,7 +121,7 @@ def test_a_plain_tiff_of_this_name_is_refused(tmp_path):
     assert open_movie(tmp_path / "a.tif").num_frames == 3
 
 
-def test_without_tifffile_the_extra_is_named(tmp_path, monkeypatch):
+def test_missing_tifffile_is_reported_with_the_command_to_install_it(tmp_path, monkeypatch):
     path = write_stk(tmp_path / "a.stk", counts(2))
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(InputError, match=re.escape("run: pip install 'lls-decode[convert]'")):

@@ -1,4 +1,4 @@
-"""Pixel size, z step and axes, in the words of every program; what is not said stays unknown."""
+"""Pixel size, z step and axes are read from the metadata of every program; missing ones stay unknown."""
 
 import json
 from fractions import Fraction
@@ -25,7 +25,7 @@ UM = 0.108
 
 
 def rational(value):
-    """Two whole numbers, as the tag has them: old versions of tifffile find worse ones by themselves."""
+    """Return the two integers of a resolution tag, because old versions of tifffile approximate less well."""
     return Fraction(value).limit_denominator(10_000).as_integer_ratio()
 
 
@@ -98,7 +98,7 @@ SIZES = {
 
 @pytest.mark.parametrize("in_folder", [False, True])
 @pytest.mark.parametrize(("make", "pixel_um", "step_nm"), SIZES.values(), ids=SIZES)
-def test_sizes(make, pixel_um, step_nm, in_folder, tmp_path):
+def test_pixel_size_and_z_step_are_read_in_every_unit(make, pixel_um, step_nm, in_folder, tmp_path):
     path = tmp_path / "in" / ("a.ome.tif" if make.__qualname__.startswith("ome") else "a.tif")
     path.parent.mkdir()
     make(path)
@@ -108,14 +108,14 @@ def test_sizes(make, pixel_um, step_nm, in_folder, tmp_path):
     assert movie.z_step_nm == step_nm
 
 
-def test_an_unknown_unit_is_said(tmp_path):
+def test_an_unknown_unit_gives_a_note(tmp_path):
     imagej("furlong", UM)(tmp_path / "a.tif")
     assert any(
         "'furlong' of its sizes is not known; give --pixel-nm" in n for n in open_movie(tmp_path / "a.tif").notes
     )
 
 
-def test_the_store_keeps_sizes_and_geometry(tmp_path):
+def test_a_converted_store_keeps_sizes_and_geometry(tmp_path):
     stacks = {janelia(0, i): MOVIE[4 * i : 4 * i + 4] for i in range(3)}
     source = convert(write_lls(tmp_path / "in", stacks), tmp_path / "a.zarr")
     assert (source.pixel_size, source.z_step_nm) == (PixelSize(x_nm=104, y_nm=104), 400)
@@ -123,7 +123,7 @@ def test_the_store_keeps_sizes_and_geometry(tmp_path):
     assert Geometry(**kept) == Geometry(motion="stage", stage_step_nm=400, angle_deg=31.8)
 
 
-def test_micro_manager_metadata(tmp_path):
+def test_sizes_are_read_from_micro_manager_metadata(tmp_path):
     about = json.dumps({"PixelSizeUm": UM, "z-step_um": -0.4}).encode() + b"\0"
     extra = [(51123, 2, len(about), about, True)]
     tifffile.imwrite(tmp_path / "a.tif", MOVIE, photometric="minisblack", metadata={"axes": "ZYX"}, extratags=extra)
@@ -131,7 +131,7 @@ def test_micro_manager_metadata(tmp_path):
     assert (movie.pixel_size, movie.z_step_nm) == (PixelSize(x_nm=108, y_nm=108), 400)
 
 
-def test_units():
+def test_units_are_converted_to_nm():
     assert unit_nm("\u03bcm") == unit_nm("\u00b5m") == unit_nm("um") == 1e3
     assert (unit_nm("Mm"), unit_nm("mm"), unit_nm("Pm"), unit_nm("pm")) == (1e15, 1e6, 1e24, 1e-3)
     assert (length_nm("0.108", "um"), length_nm(1, "um"), length_nm(0, "um"), length_nm("x", "um")) == (
@@ -152,7 +152,7 @@ def test_units():
         ({"s": ",4"}, (400, 31.8)),
     ],
 )
-def test_settings_with_decimal_commas(changes, geometry, tmp_path):
+def test_settings_may_have_decimal_commas(changes, geometry, tmp_path):
     (tmp_path / "Settings.txt").write_text(settings_text(**changes))
     found = read_settings(tmp_path / "Settings.txt").geometry
     assert (found.stage_step_nm, found.angle_deg) == geometry
@@ -170,13 +170,13 @@ def test_settings_with_decimal_commas(changes, geometry, tmp_path):
         ({"binning": "two"}, "for the binning"),
     ],
 )
-def test_settings_that_cannot_be_read_are_an_error(changes, message, tmp_path):
+def test_invalid_settings_are_refused(changes, message, tmp_path):
     (tmp_path / "Settings.txt").write_text(settings_text(**changes))
     with pytest.raises(InputError, match=message):
         read_settings(tmp_path / "Settings.txt")
 
 
-def test_the_settings_whose_name_fits_are_taken_whatever_their_case(tmp_path):
+def test_the_settings_file_is_chosen_by_name_ignoring_case(tmp_path):
     folder = write_lls(tmp_path / "in", {janelia(0, 0): MOVIE[:4]})
     (folder / "cell5_Settings.txt").unlink()
     (folder / "cell5_settings.txt").write_text(settings_text(angle=32.0))
@@ -200,18 +200,18 @@ def shaped(axes, shape):
 ALL = np.arange(12)
 AXES = {
     "zyx": (shaped("ZYX", (12,)), {}, ALL, 12),
-    "length one": (shaped("ARZYX", (1, 1, 12)), {}, ALL, 12),
+    "axes of length one": (shaped("ARZYX", (1, 1, 12)), {}, ALL, 12),
     "positions": (shaped("PTYX", (2, 6)), {"position": "1"}, ALL[6:], 1),
-    "positions behind": (shaped("TPYX", (6, 2)), {"position": "1"}, ALL[1::2], 1),
+    "positions after times": (shaped("TPYX", (6, 2)), {"position": "1"}, ALL[1::2], 1),
     "channels": (shaped("CTYX", (2, 6)), {"channel": "0"}, ALL[:6], 1),
     "channels and planes": (shaped("TCZYX", (2, 2, 3)), {"channel": "1"}, ALL.reshape(2, 2, 3)[:, 1].ravel(), 3),
     "planes before times": (shaped("ZTYX", (4, 3)), {}, ALL.reshape(4, 3).T.ravel(), 4),
-    "told": (shaped("AQYX", (3, 4)), {"axes": "tzyx"}, ALL, 4),
+    "axes given by the user": (shaped("AQYX", (3, 4)), {"axes": "tzyx"}, ALL, 4),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "options", "order", "planes"), AXES.values(), ids=AXES)
-def test_names_of_axes_are_believed(make, options, order, planes, tmp_path):
+def test_axes_are_read_from_their_names(make, options, order, planes, tmp_path):
     make(tmp_path / "a.tif")
     movie = open_movie(tmp_path / "a.tif", Choices(**options))
     np.testing.assert_array_equal(movie.read(0, movie.num_frames), MOVIE[order])
@@ -227,14 +227,14 @@ def test_names_of_axes_are_believed(make, options, order, planes, tmp_path):
         ("AZYX", (2, 6), "axes 'az', expected .*--axes tzyx"),
     ],
 )
-def test_axes_that_nobody_chose_are_refused(axes, shape, message, tmp_path):
+def test_axes_without_a_selection_are_refused(axes, shape, message, tmp_path):
     shaped(axes, shape)(tmp_path / "a.tif")
     with pytest.raises(InputError, match=message):
         open_movie(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(("told", "number"), [("0", 0), ("640", 0), ("561", 1), ("1", 1)])
-def test_a_channel_of_an_ome_tiff_by_number_or_name(told, number, tmp_path):
+def test_a_channel_of_an_ome_tiff_is_selected_by_number_or_name(told, number, tmp_path):
     text = {"axes": "TCYX", "Channel": {"Name": ["640", "561"]}}
     tifffile.imwrite(tmp_path / "a.ome.tif", MOVIE.reshape(6, 2, H, W), metadata=text)
     source = convert(tmp_path / "a.ome.tif", tmp_path / "a.zarr", channel=told)
@@ -244,7 +244,7 @@ def test_a_channel_of_an_ome_tiff_by_number_or_name(told, number, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
-def test_one_of_several_images_in_a_file(name, tmp_path):
+def test_one_of_several_images_in_a_file_is_selected(name, tmp_path):
     with tifffile.TiffWriter(tmp_path / name) as writer:
         for k, data in enumerate((MOVIE[:5], MOVIE[5:, :6])):
             text = {"axes": "TYX", "Name": f"cell_Pos{k}"}

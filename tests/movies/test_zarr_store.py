@@ -1,4 +1,4 @@
-"""Zarr stores of other layouts, copied into the chunks that we recommend."""
+"""Conversion of zarr stores with other layouts into the recommended chunks."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def write(path, data, axes=None, *, chunks=None, version=3):
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("chunks", [(1, 1, H, W), (5, 2, 3, 4), (10, 3, H, W)])
-def test_a_store_is_re_chunked(chunks, version, tmp_path):
+def test_a_store_is_rechunked(chunks, version, tmp_path):
     data = counts(10, 3)
     source = convert(write(tmp_path / "a.zarr", data, "tzyx", chunks=chunks, version=version), tmp_path / "b.zarr")
     assert source.layout == Layout(10, 3, H, W)
@@ -47,7 +47,7 @@ def test_a_store_is_re_chunked(chunks, version, tmp_path):
     np.testing.assert_array_equal(stored(source), data.reshape(-1, H, W))
 
 
-def test_one_channel_and_position_is_chosen(tmp_path):
+def test_a_channel_and_a_position_are_selected(tmp_path):
     data = counts(2, 3, 5)
     path = write(tmp_path / "a.zarr", data, "pctyx")
     with pytest.raises(InputError, match="--position 0 to --position 1"):
@@ -58,14 +58,14 @@ def test_one_channel_and_position_is_chosen(tmp_path):
     np.testing.assert_array_equal(movie.read(0, 5), data[1, 2])
 
 
-def test_axes_without_names_are_told(tmp_path):
+def test_unnamed_axes_are_given_by_the_user(tmp_path):
     data = counts(4, 3)
     movie = open_movie(write(tmp_path / "a.zarr", data), Choices(axes="ztyx"))
     assert movie.planes == 4
     np.testing.assert_array_equal(movie.read(0, 12), data.swapaxes(0, 1).reshape(-1, H, W))
 
 
-def test_of_several_images_the_advice_is_followed(tmp_path):
+def test_one_of_several_images_is_chosen_as_advised(tmp_path):
     root = zarr.create_group(tmp_path / "a.zarr")
     data = counts(4)
     for number in range(2):
@@ -77,7 +77,7 @@ def test_of_several_images_the_advice_is_followed(tmp_path):
     np.testing.assert_array_equal(open_movie(f"{tmp_path}/a.zarr::run1").read(0, 4), data + 1)
 
 
-def test_what_a_converted_store_says_of_itself_is_kept(tmp_path):
+def test_metadata_of_a_converted_store_are_kept(tmp_path):
     data = counts(4, 3)
     geometry = Geometry(angle_deg=31.8, stage_step_nm=400, motion="stage")
     create_store(
@@ -91,7 +91,7 @@ def test_what_a_converted_store_says_of_itself_is_kept(tmp_path):
     np.testing.assert_array_equal(stored(source), data.reshape(-1, H, W))
 
 
-def test_a_folder_of_volumes_is_one_store(tmp_path):
+def test_a_folder_of_volumes_is_one_movie(tmp_path):
     data = counts(12, 3)
     for number, volume in enumerate(data):
         write(tmp_path / "in" / f"v{number}.zarr", volume, "zyx")
@@ -101,7 +101,7 @@ def test_a_folder_of_volumes_is_one_store(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut"])
-def test_a_chunk_that_cannot_be_read_is_refused_and_left_out_by_salvage(damage, tmp_path):
+def test_an_unreadable_chunk_is_refused_and_left_out_by_salvage(damage, tmp_path):
     data = counts(20)
     path = write(tmp_path / "a.zarr", data, "tyx", chunks=(2, H, W))
     chunk = path / "c" / "3" / "0" / "0"
@@ -115,7 +115,7 @@ def test_a_chunk_that_cannot_be_read_is_refused_and_left_out_by_salvage(damage, 
     assert "frames 6-7" in read_salvage(str(tmp_path / "c.zarr"))[0]
 
 
-def test_a_store_is_not_written_over_itself(tmp_path):
+def test_a_store_is_not_converted_onto_itself(tmp_path):
     data = counts(4)
     path = write(tmp_path / "a.zarr", data, "tyx")
     for out in (path, tmp_path):
@@ -124,7 +124,7 @@ def test_a_store_is_not_written_over_itself(tmp_path):
     np.testing.assert_array_equal(zarr.open_array(path)[...], data)
 
 
-def test_inspect_says_when_a_copy_pays_and_the_copy_needs_none(tmp_path):
+def test_inspect_suggests_conversion_only_if_chunks_are_unsuitable(tmp_path):
     data = counts(64)
     large = write(tmp_path / "a.zarr", data, "tyx", chunks=(64, H, W))
     notes = inspect_source(open_source(large), block_frames=8, camera_frames=0)["notes"]

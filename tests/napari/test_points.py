@@ -1,4 +1,4 @@
-"""What the plugin gives to napari, without napari; the program itself is asked in ``tests/peers/test_napari.py``."""
+"""Layers that the plugin passes to napari, tested without napari; ``tests/peers/test_napari.py`` runs napari itself."""
 
 import importlib
 import shutil
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "lls_decode" / "napari"
 
 
-def test_all_rows_with_all_columns(tmp_path: Path) -> None:
+def test_a_small_table_becomes_points_with_all_rows_and_columns(tmp_path: Path) -> None:
     table = write_table(tmp_path / "cell.parquet", random_columns(300), geometry=GEOMETRY)
     data, layer, kind = points_layer(table)
     rows = read_table(table)[0]
@@ -48,7 +48,7 @@ def test_all_rows_with_all_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100, 999])
-def test_a_thinned_table_is_even_the_same_every_time_and_says_so(tmp_path: Path, limit: int) -> None:
+def test_thinning_is_even_and_reproducible_and_shown_in_the_layer_name(tmp_path: Path, limit: int) -> None:
     columns = random_columns(1000)
     columns["photons"] = np.arange(1000.0)  # the number of the row
     found = []
@@ -63,12 +63,12 @@ def test_a_thinned_table_is_even_the_same_every_time_and_says_so(tmp_path: Path,
         assert (about["rows"], about["rows_taken"]) == (1000, limit)
     np.testing.assert_array_equal(*found)
     parts = np.floor(found[0] * limit / 1000).astype(int)
-    assert np.abs(parts - np.arange(limit)).max() <= 1  # one from each part
+    assert np.abs(parts - np.arange(limit)).max() <= 1  # one row from each of `limit` equal parts of the table
     assert len(np.unique(found[0])) == limit
 
 
-def test_thinning_sees_no_pattern_through_a_comb() -> None:
-    """Every tenth row is another molecule: it has its share, whichever part of the rows is taken."""
+def test_thinning_does_not_alias_with_periodic_rows() -> None:
+    """If every tenth row belongs to one molecule, about a tenth of the rows that remain belong to it."""
     rows = thinned_rows(1_000_000, 100_000)
     share = np.mean(rows % 10 == 3)
     assert abs(share - 0.1) < 5 * np.sqrt(0.09 / 100_000)
@@ -81,7 +81,7 @@ def test_thinning_sees_no_pattern_through_a_comb() -> None:
 
 @pytest.mark.parametrize("num_groups", [4, 40])
 def test_memory_does_not_grow_with_the_table(tmp_path: Path, num_groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Arrow holds while a table is read: some row groups, however many there are."""
+    """While a table is read, Arrow holds less than four row groups, whatever their number."""
     group_rows = 5000
     table = write_pieces(tmp_path / "cell.parquet", group_rows=group_rows, **random_columns(group_rows * num_groups))
     group_bytes = read_table(table)[0].nbytes / num_groups
@@ -98,7 +98,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path, num_groups: int, mo
     assert max(held) < 4 * group_bytes
 
 
-def test_without_z_colour_is_time(tmp_path: Path) -> None:
+def test_points_without_z_are_coloured_by_frame(tmp_path: Path) -> None:
     columns = random_columns(50)
     columns["z_nm"] = np.full(50, np.nan)
     data, layer, _ = points_layer(write_table(tmp_path / "movie.parquet", columns))
@@ -119,12 +119,12 @@ def test_rows_without_a_position_are_left_out_and_counted(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sigma", [np.nan, 0.0])
-def test_points_have_a_size_without_sigmas(tmp_path: Path, sigma: float) -> None:
+def test_points_without_sigmas_have_the_default_size(tmp_path: Path, sigma: float) -> None:
     columns = random_columns(50) | {name: np.full(50, sigma, np.float32) for name in ("x_sig", "y_sig")}
     assert points_layer(write_table(tmp_path / "t.parquet", columns))[1]["size"] == 30
 
 
-def test_tables_that_are_ours_are_taken_and_no_others(tmp_path: Path) -> None:
+def test_the_reader_accepts_tables_of_localizations_and_molecules_only(tmp_path: Path) -> None:
     table = write_table(tmp_path / "localizations.parquet", random_columns(50), geometry=GEOMETRY)
     molecules = link(table, out=tmp_path / "linked").molecules
     (tmp_path / "text.parquet").write_text("no Parquet")
@@ -139,10 +139,10 @@ def test_tables_that_are_ours_are_taken_and_no_others(tmp_path: Path) -> None:
         assert layer["name"].startswith(f"{path.parent.name} {path.stem} (")
     for name in ("text.parquet", "theirs.parquet", "curve.parquet", "absent.parquet"):
         assert table_reader(str(tmp_path / name)) is None
-    assert table_reader([str(table), str(molecules)]) is None  # a stack
+    assert table_reader([str(table), str(molecules)]) is None  # several files are a stack
 
 
-def test_a_table_that_went_through_pandas_is_taken(tmp_path: Path) -> None:
+def test_the_reader_accepts_a_table_that_pandas_wrote(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.parquet", random_columns(50))
     pd.read_parquet(table).query("photons > 0").to_parquet(tmp_path / "back.parquet")
     reader = table_reader(str(tmp_path / "back.parquet"))
@@ -150,7 +150,9 @@ def test_a_table_that_went_through_pandas_is_taken(tmp_path: Path) -> None:
     assert len(reader(str(tmp_path / "back.parquet"))[0][0]) == 50
 
 
-def test_a_newer_table_is_not_declined_but_its_error_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reader_accepts_a_table_of_a_newer_version_and_raises_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = write_table(tmp_path / "t.parquet", random_columns(50))
     monkeypatch.setitem(VERSIONS, "localizations", (99, 0))
     reader = table_reader(str(table))
@@ -160,7 +162,7 @@ def test_a_newer_table_is_not_declined_but_its_error_shown(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("deep", [False, True], ids=["picture", "volume"])
-def test_a_picture_lies_under_its_points(tmp_path: Path, deep: bool) -> None:
+def test_a_picture_is_aligned_with_the_points_of_its_table(tmp_path: Path, deep: bool) -> None:
     table = write_table(tmp_path / "t.parquet", random_columns(3000), geometry=GEOMETRY)
     out = tmp_path / "p.zarr"
     render_pyramid(table, out, mode="histogram", pixel_nm=40, z_pixel_nm=230 if deep else None)
@@ -174,13 +176,13 @@ def test_a_picture_lies_under_its_points(tmp_path: Path, deep: bool) -> None:
     data = data[:, -levels[0].ndim :]
     pixel = np.rint((data - layer["translate"]) / layer["scale"])
     counts, _ = np.histogramdd(pixel, bins=[np.arange(size + 1) - 0.5 for size in levels[0].shape])
-    assert np.abs(counts - np.asarray(levels[0])).sum() <= 2  # points on an edge, as it is rounded
+    assert np.abs(counts - np.asarray(levels[0])).sum() <= 2  # rounding may move points on the edge of a pixel
     assert counts.sum() == 3000
     assert layer["units"] == ("nm",) * levels[0].ndim
     assert 0 == layer["contrast_limits"][0] < layer["contrast_limits"][1]
 
 
-def test_other_stores_are_declined_and_broken_ones_named(tmp_path: Path) -> None:
+def test_stores_of_other_programs_are_declined_and_damaged_pictures_are_named(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.parquet", random_columns(300))
     out = tmp_path / "p.zarr"
     render_pyramid(table, out, mode="histogram", pixel_nm=200)
@@ -192,7 +194,7 @@ def test_other_stores_are_declined_and_broken_ones_named(tmp_path: Path) -> None
         picture_layer(out)
 
 
-def test_the_manifest_names_what_there_is() -> None:
+def test_every_command_of_the_manifest_exists() -> None:
     manifest = yaml.safe_load((PLUGIN / "napari.yaml").read_text())
     commands = {command["id"]: command["python_name"] for command in manifest["contributions"]["commands"]}
     for name in commands.values():
@@ -204,7 +206,7 @@ def test_the_manifest_names_what_there_is() -> None:
     assert "napari.yaml" in settings["tool"]["setuptools"]["package-data"]["lls_decode.napari"]
 
 
-def test_neither_napari_nor_torch_is_needed(tmp_path: Path) -> None:
+def test_the_reader_imports_neither_napari_nor_torch(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.parquet", random_columns(50))
     script = (
         "import sys\n"

@@ -1,4 +1,4 @@
-"""Cameras: their noise against closed forms, and counts back to photons."""
+"""Camera models: noise agrees with closed forms, and counts are converted back to photons."""
 
 from pathlib import Path
 
@@ -22,19 +22,19 @@ PHOTONS = [0.0, 3.0, 40.0, 900.0]
 
 
 def count(camera: CameraModel, photons: float, seed: int = 0) -> Tensor:
-    """Counts of many pixels in the same light."""
+    """Return counts of many pixels that receive the same number of photons."""
     return camera.to_adu(torch.full((SIDE, SIDE), photons), torch.Generator().manual_seed(seed))
 
 
 def check_moments(adu: Tensor, mean: float, variance: float) -> None:
-    """Five standard errors."""
+    """Check mean and variance within five standard errors."""
     n = adu.numel()
     assert adu.double().mean().item() == pytest.approx(mean, abs=5 * (variance / n) ** 0.5)
     assert adu.double().var().item() == pytest.approx(variance, rel=5 * (8 / n) ** 0.5)
 
 
 @pytest.mark.parametrize("photons", PHOTONS)
-def test_scmos_noise(photons: float) -> None:
+def test_scmos_noise_has_the_expected_mean_and_variance(photons: float) -> None:
     electrons, gain = 0.8 * photons, 2.1
     adu = count(build_camera(SCMOS, SIDE, SIDE), photons)
     assert adu.dtype == torch.float32
@@ -43,16 +43,16 @@ def test_scmos_noise(photons: float) -> None:
     check_moments(adu, 100.0 + gain * electrons, gain**2 * electrons + 6.0 + 1 / 12)
 
 
-def test_read_noise_is_that_of_dark_frames() -> None:
-    """In photons, as counts are converted; rounding adds its own."""
+def test_read_noise_matches_the_variance_of_dark_frames() -> None:
+    """The variance is in photons; rounding of counts adds 1/12 count squared."""
     chip = build_camera(SCMOS, SIDE, SIDE)
     dark = chip.to_photons(count(chip, 0.0))
     rounding = 1 / 12 / (2.1 * 0.8) ** 2
     assert dark.double().var().item() == pytest.approx(float(chip.read_noise) ** 2 + rounding, rel=0.02)
 
 
-def test_read_noise_of_pixels() -> None:
-    """Of the shape of the maps that make it, and cut with them."""
+def test_read_noise_is_a_map_that_is_cropped_with_the_camera() -> None:
+    """Read noise in photons is the square root of the variance map, divided by gain and quantum efficiency."""
     variance = torch.tensor([[4.0, 9.0], [16.0, 1.0]])
     chip = scmos_model(100.0, [[1.0, 2.0], [2.0, 1.0]], variance, 0.5)
     assert torch.equal(chip.read_noise, torch.tensor([[4.0, 3.0], [4.0, 2.0]]))
@@ -65,20 +65,20 @@ def test_an_emccd_has_no_map_of_read_noise() -> None:
 
 
 @pytest.mark.parametrize("photons", PHOTONS)
-def test_emccd_noise(photons: float) -> None:
+def test_emccd_noise_has_the_expected_mean_and_variance(photons: float) -> None:
     electrons, per_adu = 0.9 * photons + 0.02, 45.0
     adu = count(build_camera(EMCCD, SIDE, SIDE), photons)
     assert (adu == adu.round()).all()
     # Amplification doubles the variance of the electrons (excess noise); counts are rounded down.
     variance = (2 * 300.0**2 * electrons + 74.4**2) / per_adu**2 + 1 / 12
-    if photons == 0.0:  # nearly all pixels are dark: a heavy tail, for which the mean is what can be tested
+    if photons == 0.0:  # nearly all pixels are dark and the rest form a heavy tail, so only the mean is tested
         assert adu.mean().item() == pytest.approx(100.0 - 0.5 + 300.0 * electrons / per_adu, abs=0.02)
     else:
         check_moments(adu, 100.0 - 0.5 + 300.0 * electrons / per_adu, variance)
 
 
 @pytest.mark.parametrize("photons", PHOTONS)
-def test_photons_come_back_on_average(photons: float) -> None:
+def test_counts_convert_back_to_the_mean_number_of_photons(photons: float) -> None:
     scmos, emccd = build_camera(SCMOS, SIDE, SIDE), build_camera(EMCCD, SIDE, SIDE)
     for camera, excess, lost in ((scmos, 1.0, 0.0), (emccd, 2.0, 0.5 * 45.0 / 300.0 / 0.9)):
         back = camera.to_photons(count(camera, photons))
@@ -101,7 +101,7 @@ def test_equal_seeds_give_equal_counts() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.int32, torch.float32, torch.float64])
-def test_counts_of_any_type(dtype: torch.dtype) -> None:
+def test_counts_of_every_dtype_convert_to_float32_photons(dtype: torch.dtype) -> None:
     adu = torch.tensor([[100, 142, 184]], dtype=dtype)
     photons = build_camera(SCMOS, 1, 3).to_photons(adu)
     assert photons.dtype == torch.float32
@@ -135,12 +135,12 @@ def test_every_pixel_has_its_own_offset_gain_and_variance(tmp_path: Path) -> Non
     np.testing.assert_allclose(back, 50.0, atol=1.0)
 
 
-def test_the_camera_behind_a_rectangle(tmp_path: Path) -> None:
+def test_a_cropped_camera_converts_as_the_whole_camera(tmp_path: Path) -> None:
     camera = build_camera(camera_with_maps(tmp_path), 6, 9)
     adu = torch.arange(54, dtype=torch.float32).reshape(1, 6, 9) * 10
     y, x = slice(2, 5), slice(4, 9)
     assert torch.equal(camera.crop(y, x).to_photons(adu[:, y, x]), camera.to_photons(adu)[:, y, x])
-    for config in (SCMOS, EMCCD):  # no maps: the same camera everywhere
+    for config in (SCMOS, EMCCD):  # without maps all pixels are equal
         plain = build_camera(config, 6, 9)
         assert torch.equal(plain.crop(y, x).to_photons(adu[:, y, x]), plain.to_photons(adu)[:, y, x])
 
@@ -156,29 +156,29 @@ def test_the_camera_behind_a_rectangle(tmp_path: Path) -> None:
         pytest.param("offset_adu", np.array([object()] * 2), "cannot be read", id="objects are not unpickled"),
     ],
 )
-def test_maps_that_do_not_fit(tmp_path: Path, name: str, values: np.ndarray, words: str) -> None:
+def test_unsuitable_maps_are_refused(tmp_path: Path, name: str, values: np.ndarray, words: str) -> None:
     config = camera_with_maps(tmp_path).replace(**{name: save(tmp_path, "bad", values)})
     with pytest.raises(ConfigError, match=words) as caught:
         build_camera(config, 6, 9)
     assert name in str(caught.value)
 
 
-def test_an_absent_map(tmp_path: Path) -> None:
+def test_a_missing_map_is_refused_by_path(tmp_path: Path) -> None:
     config = SCMOS.replace(offset_adu=str(tmp_path / "absent.npy"))
     with pytest.raises(ConfigError, match=r"camera\.offset_adu: map .*absent\.npy cannot be read .*No such file"):
         build_camera(config, 6, 9)
 
 
 def more_light(camera: CameraModel, before: float, more: float, frames: int, seed: int = 0) -> np.ndarray:
-    """Recorded frames, (frames, 6, 9), with light added to their counts."""
+    """Return counts (frames, 6, 9) of recorded frames to which the counts of further light were added."""
     generator = torch.Generator().manual_seed(seed)
     shape = (frames, 6, 9)
     recorded = camera.to_adu(torch.full(shape, before), generator)
     return (recorded + camera.added_adu(torch.full(shape, more), generator)).double().numpy()
 
 
-def test_added_light_is_as_if_it_had_been_there_in_every_pixel(tmp_path: Path) -> None:
-    """Mean and variance of frames that got light afterwards: those of the sum, with the read noise once."""
+def test_added_light_gives_the_moments_of_light_recorded_together(tmp_path: Path) -> None:
+    """Each pixel has the mean and variance of the summed light, and read noise counts only once."""
     camera = build_camera(camera_with_maps(tmp_path), 6, 9)
     offset, gain, variance = (np.load(tmp_path / f"{name}.npy") for name in ("offset", "gain", "variance"))
     adu = more_light(camera, 20.0, 30.0, 20_000)
@@ -189,7 +189,7 @@ def test_added_light_is_as_if_it_had_been_there_in_every_pixel(tmp_path: Path) -
 
 
 def test_added_light_has_the_poisson_distribution_of_the_sum() -> None:
-    """Without read noise and with one count an electron: the counts themselves are Poisson numbers of the sum."""
+    """Without read noise and at one count per electron, counts follow the Poisson distribution of the summed light."""
     plain = ScmosCamera(offset_adu=0.0, gain_adu_per_e=1.0, variance_adu2=0.0, quantum_efficiency=0.5)
     adu = more_light(build_camera(plain, 6, 9), 4.0, 6.0, 4000).astype(int).ravel()
     probability = stats.poisson(5.0).pmf(np.arange(12))
@@ -205,7 +205,7 @@ def test_added_light_is_amplified_by_an_emccd() -> None:
 
 
 @pytest.mark.parametrize("config", [SCMOS, EMCCD], ids=lambda config: config.kind)
-def test_no_light_adds_nothing(config: ScmosCamera | EmccdCamera) -> None:
-    """No read noise, no spurious charge: they are in the recorded frame."""
+def test_adding_no_light_leaves_the_frame_unchanged(config: ScmosCamera | EmccdCamera) -> None:
+    """Read noise and spurious charge are not added again, because the recorded frame already contains them."""
     added = build_camera(config, 6, 9).added_adu(torch.zeros(500, 6, 9), torch.Generator().manual_seed(0))
     assert (added == 0).all()

@@ -1,4 +1,4 @@
-"""What every camera must do, and a third one that is a class and a line."""
+"""Contract of every camera, and proof that a new camera needs only one class and one line in the list."""
 
 import json
 import math
@@ -40,7 +40,7 @@ FRAMES = 400
 
 
 class CameraContract:
-    """Every camera, with numbers or maps, inherits these tests."""
+    """Tests that every camera must pass, with numbers and with maps."""
 
     def make(self, folder: Path) -> BaseCamera:
         raise NotImplementedError
@@ -61,8 +61,8 @@ class CameraContract:
     def adu(self, camera: CameraModel) -> torch.Tensor:
         return camera.to_adu(torch.full((FRAMES, HEIGHT, WIDTH), 50.0), torch.Generator().manual_seed(0))
 
-    def test_photons_come_back(self, camera: CameraModel, adu: torch.Tensor) -> None:
-        """In the mean of all pixels, up to the rounding of counts."""
+    def test_counts_convert_back_to_photons(self, camera: CameraModel, adu: torch.Tensor) -> None:
+        """The mean over all pixels is exact up to the rounding of counts."""
         assert (adu == adu.round()).all()
         assert adu.min() >= 0
         noise, one = camera.shot_noise, camera.to_photons(torch.ones(())) - camera.to_photons(torch.zeros(()))
@@ -71,8 +71,8 @@ class CameraContract:
         error = 5 * (variance / adu.numel()) ** 0.5 + 0.51 * one.abs().max().item()
         assert camera.to_photons(adu).double().mean().item() == pytest.approx(50.0, abs=error)
 
-    def test_noise_is_what_it_says(self, camera: CameraModel, adu: torch.Tensor) -> None:
-        """In shot units the variance of each pixel is its mean plus what the dark adds."""
+    def test_noise_matches_the_stated_noise(self, camera: CameraModel, adu: torch.Tensor) -> None:
+        """In shot-noise units the variance of each pixel is its mean plus the variance in the dark and of rounding."""
         detector = Detector.of(camera, HEIGHT, WIDTH)
         units = detector.to_units(adu.numpy())
         none, one = (detector.to_units(np.full((1, HEIGHT, WIDTH), count)) for count in (0, 1))
@@ -86,7 +86,7 @@ class CameraContract:
         assert isinstance(in_numpy, np.ndarray)
         np.testing.assert_allclose(camera.to_photons(adu).numpy(), in_numpy, rtol=1e-5, atol=1e-3)
 
-    def test_a_crop_is_the_camera_of_cropped_maps(
+    def test_a_cropped_camera_equals_a_camera_with_cropped_maps(
         self, config: BaseCamera, values: Values, camera: CameraModel, adu: torch.Tensor
     ) -> None:
         y, x = slice(5, 17), slice(8, 40)
@@ -97,43 +97,47 @@ class CameraContract:
             config.to_photons(adu.numpy()[:, y, x], cropped), config.to_photons(adu.numpy(), values)[:, y, x]
         )
 
-    def test_added_light_is_as_if_it_had_been_there(self, camera: CameraModel, adu: torch.Tensor) -> None:
+    def test_added_light_is_measured_as_light_recorded_together(self, camera: CameraModel, adu: torch.Tensor) -> None:
         more = camera.added_adu(torch.full(adu.shape, 30.0), torch.Generator().manual_seed(1))
         both = camera.to_photons(adu + more).double().mean().item()
         assert both - camera.to_photons(adu).double().mean().item() == pytest.approx(30.0, rel=0.01)
         assert (camera.added_adu(torch.zeros(adu.shape), torch.Generator()) == 0).all()
 
-    def test_no_light_gives_the_dark_level(self, config: BaseCamera, values: Values, camera: CameraModel) -> None:
+    def test_frames_without_light_have_the_dark_level(
+        self, config: BaseCamera, values: Values, camera: CameraModel
+    ) -> None:
         name, level = config.dark_level(values)
         assert name in type(config).model_fields
         dark = camera.to_adu(torch.zeros(FRAMES, HEIGHT, WIDTH), torch.Generator().manual_seed(0))
         assert dark.median().item() == pytest.approx(level, abs=1.0)
 
-    def test_it_is_read_back_from_yaml(self, config: BaseCamera, tmp_path: Path) -> None:
+    def test_the_camera_round_trips_through_yaml_and_json(self, config: BaseCamera, tmp_path: Path) -> None:
         path = tmp_path / "run.yaml"
         path.write_text(RunConfig(camera=config).to_yaml())
         assert load_run_config(path).camera == config
         assert RunConfig.model_validate_json(RunConfig(camera=config).model_dump_json()).camera == config
         assert RunConfig(camera=config).replace(part={}).camera == config
 
-    def test_it_describes_itself(self, config: BaseCamera) -> None:
+    def test_the_description_names_every_parameter_on_one_line(self, config: BaseCamera) -> None:
         words = config.describe()
         assert words.startswith(f"{config.kind}: ")
         assert "\n" not in words
         assert all(name in words for name in type(config).model_fields if name != "kind")
 
-    def test_it_is_known_by_content(self, config: BaseCamera, tmp_path: Path) -> None:
-        """Plain values, in which no path of this machine is left."""
+    def test_identity_depends_on_map_contents_not_on_paths(self, config: BaseCamera, tmp_path: Path) -> None:
+        """The identity is made of plain values and contains no path of this machine."""
         assert str(tmp_path) not in json.dumps(config.identity())
         assert config.identity() == config.resolve(Path("/elsewhere")).identity()
 
-    def test_paths_are_found_from_the_configuration(self, config: BaseCamera, tmp_path: Path) -> None:
+    def test_relative_map_paths_resolve_against_the_folder_of_the_configuration(
+        self, config: BaseCamera, tmp_path: Path
+    ) -> None:
         names = {name: Path(path).name for name, path in config.map_paths().items()}
         relative = config.replace(**names)
         assert relative.resolve(tmp_path) == config
 
-    def test_training_draws_it(self, config: BaseCamera, tmp_path: Path) -> None:
-        """Without maps, in frames of any size, and into a valid training configuration."""
+    def test_training_can_simulate_the_camera(self, config: BaseCamera, tmp_path: Path) -> None:
+        """The training camera has no maps, suits frames of any size and round-trips in a training configuration."""
         known = config.for_training((HEIGHT, WIDTH))
         nominal = known.nominal()
         assert type(nominal) is type(config)
@@ -145,8 +149,8 @@ class CameraContract:
         (tmp_path / "training.yaml").write_text(training.to_yaml())
         assert load(TrainingConfig, tmp_path / "training.yaml").simulation.camera == known
 
-    def test_other_programs_get_its_numbers(self, config: BaseCamera, values: Values) -> None:
-        """Of a map there is no number."""
+    def test_the_conversion_for_other_programs_matches_the_camera(self, config: BaseCamera, values: Values) -> None:
+        """Values that come from a map are NaN, because no single number describes a map."""
         numbers, level = config.conversion(), config.dark_level(values).adu
         assert numbers.em_gain >= 1
         if config.map_paths():
@@ -191,7 +195,7 @@ class TestEmccd(CameraContract):
 
 
 class TestThirdCamera(CameraContract):
-    """Defined in one class of the tests (`tests.cameras`), and listed in one line."""
+    """A camera that only the tests know: one class in `tests.cameras`, and one line in the list."""
 
     @pytest.fixture(autouse=True)
     def _listed(self) -> Iterator[None]:
@@ -201,8 +205,8 @@ class TestThirdCamera(CameraContract):
     def make(self, folder: Path) -> BaseCamera:
         return PhotonCounter(pedestal_adu=20.0, adu_per_e=3.0, dark_e=0.1, quantum_efficiency=0.9)
 
-    def test_it_localizes_a_movie(self, tmp_path: Path) -> None:
-        """Simulated with this camera, planned, localized by a shipped model, scored; and as sCMOS it is refused."""
+    def test_a_movie_of_the_new_camera_is_simulated_and_localized(self, tmp_path: Path) -> None:
+        """A shipped model localizes the movie; its configuration is refused once the camera is no longer listed."""
         base = load(TrainingConfig, find_config("storm-2d")).simulation
         camera = self.make(tmp_path)
         movie = simulate_movie(
@@ -227,7 +231,7 @@ class TestThirdCamera(CameraContract):
         CAMERAS.append(PhotonCounter)
 
 
-def test_cameras_of_a_configuration_are_those_listed() -> None:
-    """A camera that is forgotten in the list is noticed."""
+def test_every_camera_class_is_in_the_list() -> None:
+    """This test fails when somebody adds a camera class but forgets to list it."""
     below = {kind for kind in BaseCamera.__subclasses__() if kind.__module__.startswith("lls_decode")}
     assert set(CAMERAS) == below

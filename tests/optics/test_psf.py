@@ -1,4 +1,4 @@
-"""Spots of light against closed forms."""
+"""Simulated spots agree with closed forms of the PSF."""
 
 import math
 
@@ -20,7 +20,7 @@ Z_RANGE = (-500.0, 500.0)
 
 
 def draw(psf: Psf, rows: list[tuple[float, ...]], *, num_frames: int = 1, height: int = 40, width: int = 48) -> Tensor:
-    """Frames of emitters given as frame, x, y, z, photons."""
+    """Render frames of emitters, each given as (frame, x, y, z, photons)."""
     frame, x, y, z, photons = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5).T
     return expected_photons(
         psf,
@@ -38,7 +38,7 @@ def draw(psf: Psf, rows: list[tuple[float, ...]], *, num_frames: int = 1, height
 
 
 def moments(image: Tensor) -> tuple[float, float, float, float]:
-    """Mean x, mean y and their variances, nm; 0 is the centre of the first pixel."""
+    """Return mean x, mean y (nm) and their variances (nm^2); 0 is the centre of the first pixel."""
     share = image.double().numpy()
     share /= share.sum()
     x = np.arange(share.shape[1]) * PIXEL.x_nm
@@ -49,7 +49,7 @@ def moments(image: Tensor) -> tuple[float, float, float, float]:
 
 SPOTS = [
     pytest.param(GAUSSIAN, 2300.0, 2500.0, 0.0, id="in the centre of a pixel"),
-    pytest.param(GAUSSIAN, 2337.0, 2461.0, 0.0, id="anywhere"),
+    pytest.param(GAUSSIAN, 2337.0, 2461.0, 0.0, id="at a general position"),
     pytest.param(GAUSSIAN, 2350.0, 2562.5, 0.0, id="on a corner"),
     pytest.param(ASTIGMATIC, 2337.0, 2461.0, -220.0, id="x in focus"),
     pytest.param(ASTIGMATIC, 2312.0, 2561.0, 500.0, id="at the end of the z range"),
@@ -57,7 +57,7 @@ SPOTS = [
 
 
 @pytest.mark.parametrize(("psf", "x", "y", "z"), SPOTS)
-def test_photons_position_and_width(psf: Psf, x: float, y: float, z: float) -> None:
+def test_a_spot_has_the_photons_position_and_width_of_its_emitter(psf: Psf, x: float, y: float, z: float) -> None:
     image = draw(psf, [(0, x, y, z, 1000.0)])[0]
     assert image.sum().item() == pytest.approx(1000.0, rel=2e-5)
     mean_x, mean_y, variance_x, variance_y = moments(image)
@@ -82,7 +82,7 @@ def test_each_pixel_is_an_integral_of_the_gaussian() -> None:
         assert image[row, column].item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_astigmatic_widths() -> None:
+def test_astigmatic_widths_have_the_closed_form_values() -> None:
     z = torch.tensor([-220.0, 250.0, 80.0], dtype=torch.float64)
     sigma_x, sigma_y = psf_sigmas_nm(ASTIGMATIC, z)
     assert sigma_x[0].item() == 130.0
@@ -91,8 +91,8 @@ def test_astigmatic_widths() -> None:
     assert sigma_y[2].item() == pytest.approx(140.0 * math.hypot(1, 170 / 350))
 
 
-def test_light_of_emitters_outside_the_frame_comes_in() -> None:
-    """What a larger field would show, cut to the frame, wherever the emitter lies."""
+def test_emitters_outside_the_frame_contribute_their_light() -> None:
+    """A frame equals the crop of a larger frame, wherever the emitter lies."""
     shift = 12
     for x, y in [(-90.0, 1250.0), (-300.0, -300.0), (2390.0, 1250.0), (1200.0, 2600.0), (2500.0, -300.0)]:
         small = draw(GAUSSIAN, [(0, x, y, 0.0, 1000.0)], height=20, width=24)[0]
@@ -102,7 +102,7 @@ def test_light_of_emitters_outside_the_frame_comes_in() -> None:
         assert small.sum() > 1
 
 
-def test_far_emitters_are_left_out() -> None:
+def test_emitters_far_outside_the_frame_contribute_nothing() -> None:
     assert draw(GAUSSIAN, [(0, -5000.0, 1000.0, 0.0, 1e6), (0, 1000.0, 1e5, 0.0, 1e6)]).sum() == 0
 
 
@@ -115,5 +115,5 @@ def test_frames_are_kept_apart_and_emitters_add_up() -> None:
     torch.testing.assert_close(images[2], alone)
 
 
-def test_no_emitters() -> None:
+def test_frames_without_emitters_are_dark() -> None:
     assert draw(GAUSSIAN, [], num_frames=2).abs().sum() == 0

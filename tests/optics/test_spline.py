@@ -1,4 +1,4 @@
-"""Spline PSFs against the functions they were made of, and calibration files."""
+"""Spline PSFs reproduce the function that they interpolate; calibration files are read and written."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ Z = (torch.arange(SLICES, dtype=torch.float64) - PLACE["focus"]) * STEP
 
 
 def volume() -> np.ndarray:
-    """Slices of an astigmatic spot that is not in the middle of anything."""
+    """Return slices of an astigmatic spot whose centre is neither in the middle of the slices nor on a pixel."""
     x, y = (torch.full((SLICES,), PLACE[f"centre_{axis}"], dtype=torch.float64) for axis in "xy")
     return build_psf(ASTIGMATIC, pixel=PIXEL).shares(x, y, Z, height=SIZE, width=SIZE).numpy()
 
@@ -52,28 +52,28 @@ def anywhere(count: int, low: float = 8.0, high: float = 12.0) -> tuple[Tensor, 
     return low + (high - low) * x, low + (high - low) * y, -500 + 1000 * z
 
 
-def test_the_spline_goes_through_the_voxels() -> None:
+def test_the_spline_equals_the_volume_at_its_voxels() -> None:
     x, y = (torch.full((SLICES,), PLACE[f"centre_{axis}"], dtype=torch.float64) for axis in "xy")
     drawn = model(spline()).shares(x, y, Z, height=SIZE, width=SIZE).numpy()
     scale = drawn.sum() / volume().sum()
     np.testing.assert_allclose(drawn, scale * volume(), atol=1e-12)
 
 
-def test_between_the_voxels_it_is_the_function_they_were_taken_from() -> None:
+def test_the_spline_approximates_the_sampled_function_between_voxels() -> None:
     x, y, z = anywhere(200)
     smooth = build_psf(ASTIGMATIC, pixel=PIXEL).shares(x, y, z, height=SIZE, width=SIZE)
     drawn = model(spline()).shares(x, y, z, height=SIZE, width=SIZE)
     torch.testing.assert_close(drawn, smooth, atol=0.01 * smooth.max().item(), rtol=0)
 
 
-def test_light_in_focus_is_one() -> None:
+def test_light_in_focus_is_normalised_to_one() -> None:
     assert spline().light_in_focus() == pytest.approx(1.0)
     twice = spline_from_volume(7 * volume(), z_step_nm=STEP, pixel=PIXEL, **PLACE)
     np.testing.assert_allclose(twice.coefficients_ZYX444, spline().coefficients_ZYX444, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["spline", "astigmatic"])
-def test_derivatives_are_those_of_small_differences(kind: str) -> None:
+def test_gradients_match_finite_differences(kind: str) -> None:
     psf: PsfModel = model(spline()) if kind == "spline" else build_psf(ASTIGMATIC, pixel=PIXEL)
     place = anywhere(50)
     shares, gradient = psf.shares_and_gradient(*place, height=17, width=SIZE)
@@ -85,7 +85,7 @@ def test_derivatives_are_those_of_small_differences(kind: str) -> None:
 
 
 def test_value_slope_and_curvature_are_continuous_at_the_nodes() -> None:
-    """Positions just before and after a pixel, and a slice, boundary; only third derivatives may jump."""
+    """Across the boundary of a pixel or a slice only third derivatives may jump."""
     psf, h = model(spline()), 1e-3
     steps = torch.arange(-4, 4, dtype=torch.float64)[:, None] * h + 0.5 * h
     for axis, unit in enumerate((1.0, 1.0, STEP)):
@@ -97,7 +97,7 @@ def test_value_slope_and_curvature_are_continuous_at_the_nodes() -> None:
         assert third < 1.0  # a jump in curvature of 0.001 of the peak would give 0.05 / h = 50
 
 
-def test_beyond_the_calibrated_range_the_spot_is_that_of_the_limit() -> None:
+def test_beyond_the_calibrated_z_range_the_spot_stays_that_of_the_limit() -> None:
     psf = model(spline())
     low, high = psf.z_range_nm
     assert (low, high) == (-550.0, 650.0)
@@ -110,8 +110,8 @@ def test_beyond_the_calibrated_range_the_spot_is_that_of_the_limit() -> None:
     assert gradient[:, :2].abs().max() > 0
 
 
-def test_stamps_are_whole_wherever_the_emitter_lies_in_its_pixel(tmp_path: Path) -> None:
-    """The same light, moved, for emitters at either side of a pixel's edge and of a frame's."""
+def test_stamps_are_complete_wherever_the_emitter_lies_in_its_pixel(tmp_path: Path) -> None:
+    """Moving an emitter by whole pixels moves its spot unchanged, on both sides of pixel and frame edges."""
     write(tmp_path / "psf.npz")
     psf = SplinePsf(path=str(tmp_path / "psf.npz"))
     radius = stamp_radius_px(psf, (-500.0, 500.0), PIXEL)
@@ -142,14 +142,14 @@ def test_stamps_are_whole_wherever_the_emitter_lies_in_its_pixel(tmp_path: Path)
         assert below.sum() > 1
 
 
-def test_a_spline_reaches_float32_on_the_drawn_stamp() -> None:
+def test_a_float32_spline_agrees_with_float64() -> None:
     x, y, z = anywhere(100)
     exact = model(spline()).shares(x, y, z, height=SIZE, width=SIZE)
     single = SplineModel(spline()).shares(x.float(), y.float(), z.float(), height=SIZE, width=SIZE)
     torch.testing.assert_close(single.double(), exact, atol=1e-6, rtol=0)
 
 
-def test_no_emitters() -> None:
+def test_a_spline_accepts_zero_emitters() -> None:
     none = torch.zeros(0, dtype=torch.float64)
     shares, gradient = model(spline()).shares_and_gradient(none, none, none, height=9, width=7)
     assert (shares.shape, gradient.shape) == ((0, 9, 7), (0, 3, 9, 7))
@@ -169,7 +169,7 @@ def test_npz_round_trip(tmp_path: Path) -> None:
     assert (read.focus, read.centre_x, read.z_step_nm, read.pixel) == (11.0, 11.3, STEP, PIXEL)
 
 
-def test_a_calibration_that_was_written_again_is_read_again(tmp_path: Path) -> None:
+def test_an_overwritten_calibration_file_is_read_again(tmp_path: Path) -> None:
     psf = SplinePsf(path=str(tmp_path / "psf.npz"))
     write(tmp_path / "psf.npz")
     before = build_psf(psf, pixel=PIXEL)
@@ -190,7 +190,7 @@ def test_smap_round_trip(tmp_path: Path, z_step_nm: float) -> None:
 
 
 def test_smap_has_one_centre_for_both_axes(tmp_path: Path) -> None:
-    """Centres (10.3, 9.8): drawn anew with the emitter on a pixel."""
+    """A PSF centred at (10.3, 9.8) is resampled with its centre on a pixel before it is written."""
     write_smap(tmp_path / "bead_3dcal.mat", spline())
     x, y, z = anywhere(50)
     expected = model(spline()).shares(x, y, z, height=SIZE, width=SIZE)
@@ -199,7 +199,7 @@ def test_smap_has_one_centre_for_both_axes(tmp_path: Path) -> None:
 
 
 def smap_value(coeff: np.ndarray, u: float, v: float, w: float) -> float:
-    """The rule that DECODE evaluates, written out for one pixel."""
+    """Evaluate the cubic spline of one pixel as DECODE does, written out as a sum."""
     cell = coeff[int(u), int(v), int(w)]
     return float(
         sum(
@@ -212,8 +212,8 @@ def smap_value(coeff: np.ndarray, u: float, v: float, w: float) -> float:
 
 
 @pytest.mark.parametrize("version", ["v7", "v7.3"])
-def test_smap_files_are_read_by_the_rule_of_decode(tmp_path: Path, version: str) -> None:
-    """Rows and columns, the sign of z, the order of the coefficients; a file with random ones."""
+def test_smap_files_are_evaluated_as_decode_does(tmp_path: Path, version: str) -> None:
+    """Random coefficients reveal swapped axes, a wrong sign of z and a wrong order of coefficients."""
     rng = np.random.default_rng(0)
     coeff, x0, z0, dz = rng.random((9, 9, 6, 64)), 5.0, 2.5, 40.0
     path = tmp_path / "random_3dcal.mat"
@@ -247,7 +247,7 @@ def test_smap_files_are_read_by_the_rule_of_decode(tmp_path: Path, version: str)
     assert psf.spline.light_in_focus() == pytest.approx(1.0)
 
 
-def test_a_measured_volume_of_other_software(shared_data: Path) -> None:
+def test_a_psf_volume_measured_by_other_software_is_reproduced(shared_data: Path) -> None:
     import tifffile
 
     measured = tifffile.imread(shared_data / "beads" / "pyme_psf" / "psf_astig.tif")[20:41, 15:46, 15:46]
@@ -267,13 +267,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("values", "changes", "words"), REFUSED)
-def test_volumes_that_are_refused(values: np.ndarray, changes: dict[str, float], words: str) -> None:
+def test_unusable_volumes_are_refused(values: np.ndarray, changes: dict[str, float], words: str) -> None:
     with pytest.raises(ConfigError) as raised:
         spline_from_volume(values, **{"z_step_nm": 50.0, "pixel": PIXEL, **changes})  # type: ignore[arg-type]
     assert words in str(raised.value)
 
 
-def test_files_that_are_refused(tmp_path: Path) -> None:
+def test_unusable_calibration_files_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "psf.npz")
     (tmp_path / "text.mat").write_text("nothing")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "psf.npz").read_bytes()[:500])

@@ -1,8 +1,8 @@
-"""Other people's programs, each installed in an environment of its own, in which they read and write files.
+"""Other programs, each installed in its own environment, which read our files and write files for us to read.
 
-`REQUIREMENTS` is the one place that says which versions are tried. An environment is kept under ``build/peers`` until
-its requirement, or Python, changes. What runs in it is a script of ``readers/``, which knows the program and numpy (and
-the pandas that comes with it), and nothing of ours; except for napari, into whose environment our plugin is installed.
+`REQUIREMENTS` alone states the tested versions. An environment is kept under ``build/peers`` until
+its requirement, or Python, changes. It runs scripts of ``readers/``, which use the program and numpy (and
+the pandas that comes with it), but nothing of lls_decode. Only the environment of napari also contains our plugin.
 """
 
 import json
@@ -41,14 +41,14 @@ Columns = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Peer:
-    """A program in its environment."""
+    """Another program, installed in its own environment."""
 
     python: Path
     home: Path
-    """In place of the user's, whose settings are left alone."""
+    """Home folder of the program, so that it neither reads nor changes the user's settings."""
 
     def call(self, script: str, *arguments: object) -> None:
-        """Run a script of ``readers/``; what it has to say is shown when it fails."""
+        """Run a script of ``readers/``, and show its output if it fails."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment |= {"HOME": str(self.home), "MPLBACKEND": "Agg", "QT_QPA_PLATFORM": "offscreen"}
         command = [str(self.python), str(READERS / f"{script}.py"), *map(str, arguments)]
@@ -56,7 +56,7 @@ class Peer:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 
     def read(self, script: str, *arguments: object) -> tuple[Columns, dict[str, Any]]:
-        """Columns of a file as the program sees them, and what it says about them."""
+        """Return the columns of a file as the program reads them, and what the program reports about them."""
         out = self.home / "columns.npz"
         self.call(script, *arguments, out)
         with np.load(out) as file:
@@ -65,7 +65,7 @@ class Peer:
         return columns, json.loads(str(columns.pop("about")))
 
     def write(self, script: str, kind: str, columns: Mapping[str, Any], *arguments: object) -> None:
-        """Let the program write columns, in its own names and units."""
+        """Let the program write columns that have its own names and units."""
         given = self.home / "given.npz"
         np.savez(given, **columns)
         self.call(script, kind, given, *arguments)
@@ -76,7 +76,7 @@ def _peer(name: str, factory: pytest.TempPathFactory) -> Peer:
 
 
 def _installed(name: str) -> Path:
-    """The Python of an environment, made when it is not there or is another one; skips where that cannot be."""
+    """Return the Python of an environment, created if it is missing or outdated; skip the test if that fails."""
     folder, requirements = ENVIRONMENTS / name, REQUIREMENTS[name]
     python, record = folder / "bin" / "python", folder / "installed.txt"
     wanted = "\n".join([sys.version, *requirements])

@@ -1,4 +1,4 @@
-"""Tables for other programs to read, with all that they hold in the coordinate system that is exported."""
+"""Tables for other programs to read, and the values expected in the exported coordinate system."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,31 +14,31 @@ from .conftest import Columns
 
 NUM_ROWS = 3000
 FIRST_FRAME = 137
-"""Of all tables: frames begin late and have gaps."""
+"""First frame of all tables, whose frames start late and have gaps."""
 X_NM, Y_NM = PIXEL.x_nm, PIXEL.y_nm
-"""Size of a pixel; the two are not the same."""
+"""Size of a pixel, which differs between the axes."""
 PSF_NM = (130.0, 140.0)
-"""Of `MODEL`."""
+"""Widths of the PSF of `MODEL` along x and y."""
 SIZE = {"width": 255, "height": 270, "num_frames": 900}
-"""Of the dataset: more than the rows reach."""
+"""Size of the dataset, larger than the range of the rows."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A table of ours."""
+    """Table of lls_decode and its expected values."""
 
     columns: Columns
-    """By our names, positions and sigmas as they are exported; float64 where they are measured."""
+    """Exported values by our column names; measured ones are float64."""
     stored: Mapping[str, Any]
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def exported(self, folder: Path, format: str) -> Path:
-        """The file of a format, written through the public function."""
+        """Export the table in a format through the public function, and return the file's path."""
         table = write_table(folder / "table.parquet", self.stored, **self.metadata)
         return export_table(table, folder / f"out{FORMATS[format].suffix}", format=format).path
 
     def rms_nm(self) -> np.ndarray[Any, Any]:
-        """One lateral sigma: root mean square of the two."""
+        """Return one lateral sigma, the root mean square of those of x and y."""
         return np.sqrt((self.columns["x_sig"] ** 2 + self.columns["y_sig"] ** 2) / 2)
 
 
@@ -48,7 +48,7 @@ def _case(stored: Columns, **metadata: Any) -> Case:
 
 
 def _rows() -> Columns:
-    """Some twenty volumes, all columns known; positions reach below zero, z on both sides of the focus."""
+    """Return rows of about twenty volumes without unknown values; some positions are negative, z has both signs."""
     columns = random_columns(NUM_ROWS)
     frame = columns["frame"] + FIRST_FRAME
     columns |= {"frame": frame, "volume": frame // PLANES, "plane": frame % PLANES}
@@ -57,7 +57,7 @@ def _rows() -> Columns:
 
 
 def _movie() -> Columns:
-    """Two-dimensional: no z, no sigma of z or of photons, nothing linked, a volume a frame."""
+    """Return rows of two-dimensional data: z, its sigma and that of photons unknown, unlinked, one frame per volume."""
     columns = _rows()
     unknown = np.full(NUM_ROWS, np.nan, np.float32)
     columns |= {"z_nm": unknown, "z_sig": unknown, "phot_sig": unknown, "group": np.full(NUM_ROWS, -1)}
@@ -65,7 +65,7 @@ def _movie() -> Columns:
 
 
 def _gaps() -> Columns:
-    """Sigmas of z and of photons are not known in some rows."""
+    """Return rows in which some sigmas of z and of photons are unknown."""
     columns = _rows()
     for name, rows in (("z_sig", slice(3, None, 7)), ("phot_sig", slice(0, None, 5))):
         columns[name][rows] = np.nan
@@ -73,7 +73,7 @@ def _gaps() -> Columns:
 
 
 def _tilted() -> Case:
-    """A stage scan, exported in sample coordinates, by the formulas of the documentation."""
+    """Return a stage scan that is exported in sample coordinates, computed by the formulas of the documentation."""
     case = _case(_rows(), geometry=GEOMETRY, model=MODEL)
     found, angle = dict(case.columns), np.radians(31.8)
     x, z, cos, sin = found["x_nm"], found["z_nm"], np.cos(angle), np.sin(angle)
@@ -92,11 +92,11 @@ CASES = {
     FLAT: _case(_movie(), planes_per_volume=1),
 }
 FILLED = {name: CASES[name] for name in ("volumes", "sample coordinates")}
-"""With a number in each cell."""
+"""Cases without unknown values."""
 
 
 def assert_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """The same columns, and in each the same values: whole numbers exactly, others as float32 rounds the largest."""
+    """Check that columns and values agree: integers exactly, others within float32 rounding of the largest value."""
     assert sorted(found) == sorted(expected)
     for name, values in expected.items():
         wanted = np.broadcast_to(values, found[name].shape)
@@ -108,6 +108,6 @@ def assert_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 
 def in_order_of(columns: Columns, name: str) -> Columns:
-    """All columns in the order of one, for programs that sort."""
+    """Sort all columns by one of them, for programs that change the order of rows."""
     order = np.argsort(columns[name], kind="stable")
     return {name: np.broadcast_to(values, order.shape)[order] for name, values in columns.items()}

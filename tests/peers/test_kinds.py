@@ -1,7 +1,7 @@
-"""Localizations and molecules, one and two channels, in each program and format: every column equal or named.
+"""Every column of localizations and molecules is read by other programs with equal values, or reported as left out.
 
-What a program calls our columns is a table here; a column that is in none must be named by the export as left out, or
-stand in `NOT_SHOWN`: in the file, but not taken by the program.
+Tables below map our columns to the names of each program. A column in no table must be named by the export as left
+out, or be listed in `NOT_SHOWN`, which means that the file has it but the program ignores it.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ COUNTS = ("last_frame", "num_frames", "num_planes", "num_volumes")
 
 @dataclass(frozen=True)
 class Names:
-    """Columns of a program that are ours: times a factor, plus an offset."""
+    """Names of our columns in another program; times a factor plus an offset its values are ours."""
 
     names: Mapping[str, str]
-    """Theirs by ours."""
+    """Maps our column name to that of the program."""
     factors: Mapping[str, float] = field(default_factory=dict)
     offsets: Mapping[str, float] = field(default_factory=dict)
 
@@ -47,7 +47,7 @@ def same(*names: str) -> dict[str, str]:
 
 
 BY_OUR_NAME = same("frame", "prob", "prob_any", "plane", "volume", "channel", "num_planes", "num_volumes")
-"""Where a program takes any column."""
+"""Columns that keep our names in programs that accept any column."""
 SMAP_FIELDS = {**BY_OUR_NAME, "last_frame": "last_frame", "num_frames": "numberInGroup", "group": "groupindex"}
 FROM_ONE = dict.fromkeys(("frame", "last_frame"), -1)
 PICASSO = Names(
@@ -89,12 +89,12 @@ PROGRAMS: dict[tuple[str, str], Names] = {
     ),
 }  # fmt: skip
 NOT_SHOWN = {("smappy", "thunderstorm"): {"num_frames"}}
-"""SMAPpy takes the columns of a csv that it knows by their names, and does not know ``detections``."""
+"""Columns in the file that the program ignores; SMAPpy does not know the column ``detections`` of a csv."""
 TABLES = [(kind, channels) for kind in ("localizations", "molecules") for channels in (1, 2)]
 
 
 def a_table(path: Path, kind: str, num_channels: int) -> tuple[Path, Columns]:
-    """All columns known, every row within the frames of the dataset."""
+    """Write a table without unknown values, all positions within the frame; return its path and columns."""
     columns = (random_columns if kind == "localizations" else random_molecules)(NUM_ROWS)
     columns |= {name: np.abs(columns[name]) for name in ("x_nm", "y_nm")}
     if kind == "localizations":
@@ -122,7 +122,7 @@ def peers(picasso: Peer, locan: Peer, smappy: Peer) -> dict[str, Peer]:
 
 @pytest.mark.parametrize(("kind", "channels"), TABLES)
 @pytest.mark.parametrize(("program", "format"), PROGRAMS)
-def test_every_column_is_equal_or_named(
+def test_every_column_is_equal_or_reported_as_left_out(
     peers: dict[str, Peer], program: str, format: str, kind: str, channels: int, tmp_path: Path
 ) -> None:
     table, columns = a_table(tmp_path / "table.parquet", kind, channels)
@@ -139,8 +139,8 @@ def test_every_column_is_equal_or_named(
 
 
 @pytest.mark.parametrize(("kind", "channels"), TABLES)
-def test_csv_of_our_names(peers: dict[str, Peer], kind: str, channels: int, tmp_path: Path) -> None:
-    """Each column by its own name, in locan and in SMAPpy with a mapping."""
+def test_csv_columns_keep_our_names(peers: dict[str, Peer], kind: str, channels: int, tmp_path: Path) -> None:
+    """Locan, and SMAPpy with a column mapping, read every column of a csv by our name."""
     table, columns = a_table(tmp_path / "table.parquet", kind, channels)
     made = export_table(table, tmp_path / "out.csv")
     assert not made.left_out

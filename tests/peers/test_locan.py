@@ -1,4 +1,4 @@
-"""locan: numbers as they are in a file, under its own names; from where they count it does not ask."""
+"""Files that locan reads and writes. It renames columns, but keeps a file's numbers and origins of coordinates."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ NM = {"position_x": "nm", "position_y": "nm", "position_z": "nm"}
 
 
 def read(locan: Peer, kind: str, case: Case, folder: Path) -> Columns:
-    """What locan loads; its units are nm."""
+    """Return the columns that locan loads, after checking that positions are in nm."""
     columns, about = locan.read(
         "locan_read",
         kind,
@@ -32,8 +32,8 @@ def read(locan: Peer, kind: str, case: Case, folder: Path) -> Columns:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_smap(locan: Peer, name: str, tmp_path: Path) -> None:
-    """The first pixel's centre at 1 px, frames from 1."""
+def test_locan_reads_smap_files(locan: Peer, name: str, tmp_path: Path) -> None:
+    """SMAP puts the first pixel's centre at 1 px and counts frames from 1."""
     case, columns = CASES[name], CASES[name].columns
     expected = {
         "frame": columns["frame"] + 1,
@@ -55,8 +55,8 @@ def test_smap(locan: Peer, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_decode(locan: Peer, name: str, tmp_path: Path) -> None:
-    """x is the axis of rows, the first pixel's centre is 0, frames count from 0."""
+def test_locan_reads_decode_files(locan: Peer, name: str, tmp_path: Path) -> None:
+    """DECODE's x is the row coordinate, the first pixel's centre is 0, and frames count from 0."""
     case, columns = CASES[name], CASES[name].columns
     expected = {
         "frame": columns["frame"],
@@ -76,8 +76,8 @@ def test_decode(locan: Peer, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_smlm(locan: Peer, name: str, tmp_path: Path) -> None:
-    """The format names no origin; ours."""
+def test_locan_reads_smlm_files(locan: Peer, name: str, tmp_path: Path) -> None:
+    """The SMLM format defines no origin, so we use our own."""
     case, columns = CASES[name], CASES[name].columns
     expected = {
         "frame": columns["frame"],
@@ -98,21 +98,21 @@ def test_smlm(locan: Peer, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_thunderstorm(locan: Peer, name: str, tmp_path: Path) -> None:
-    """The first pixel's corner at 0, frames from 1."""
+def test_locan_reads_thunderstorm_files(locan: Peer, name: str, tmp_path: Path) -> None:
+    """ThunderSTORM puts the first pixel's corner at 0 and counts frames from 1."""
     case, columns = CASES[name], CASES[name].columns
     expected = {
         "original_index": np.arange(len(columns["frame"])) + 1,
         "frame": columns["frame"] + 1,
         "position_x": columns["x_nm"] + X_NM / 2,
         "position_y": columns["y_nm"] + Y_NM / 2,
-        "uncertainty_x": case.rms_nm(),  # of both axes
+        "uncertainty_x": case.rms_nm(),  # one value for both axes
         "intensity": columns["photons"],
         "local_background": columns["bg"],
         "local_background_sigma": np.sqrt(columns["bg"]),
     }
     if name == FLAT:
-        expected |= {"psf_sigma": np.hypot(X_NM, Y_NM) / np.sqrt(2)}  # not known: a pixel
+        expected |= {"psf_sigma": np.hypot(X_NM, Y_NM) / np.sqrt(2)}  # an unknown PSF is written as one pixel
     else:
         expected |= {"position_z": columns["z_nm"], "uncertainty_z": columns["z_sig"]}
         expected |= {"psf_sigma_x": PSF_NM[0], "psf_sigma_y": PSF_NM[1]}
@@ -120,17 +120,17 @@ def test_thunderstorm(locan: Peer, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_csv(locan: Peer, name: str, tmp_path: Path) -> None:
-    """A text with names that locan does not know: each column by its own."""
+def test_locan_reads_csv_files(locan: Peer, name: str, tmp_path: Path) -> None:
+    """Locan does not know our column names and keeps them."""
     case = CASES[name]
     assert_same(read(locan, "csv", case, tmp_path), case.columns)
 
 
-# --- what locan writes -----------------------------------------------------------------------------------------------
+# --- files that locan writes -----------------------------------------------------------------------------------------
 
 
-def their_columns() -> dict[str, Any]:
-    """Columns by locan's names."""
+def locan_columns() -> dict[str, Any]:
+    """Return random columns with locan's names."""
     random, num_rows = np.random.default_rng(7), 1000
     columns: dict[str, Any] = {"frame": random.integers(1, 5000, num_rows).astype(np.int32)}
     for name, limits in {
@@ -141,18 +141,18 @@ def their_columns() -> dict[str, Any]:
     return columns
 
 
-OF_THEIRS = {
-    # origin of x and y in pixels, first frame, our names of the sigmas that the file says
+LOCAN_FILES = {
+    # suffix, origin of x and y in pixels, first frame, locan's name of each of our sigmas that the file has
     "thunderstorm": (".csv", 0.5, 1, {"x_sig": "uncertainty_x", "y_sig": "uncertainty_x", "z_sig": "uncertainty_z"}),
     "smap-csv": (".csv", 1.0, 1, {}),
     "smlm": (".smlm", 0.0, 0, {"x_sig": "uncertainty_x", "z_sig": "uncertainty_z"}),
 }
 
 
-@pytest.mark.parametrize("kind", OF_THEIRS)
-def test_of_theirs(locan: Peer, kind: str, tmp_path: Path) -> None:
-    suffix, origin_px, first_frame, sigmas = OF_THEIRS[kind]
-    theirs, path = their_columns(), tmp_path / f"theirs{suffix}"
+@pytest.mark.parametrize("kind", LOCAN_FILES)
+def test_files_that_locan_wrote_are_imported(locan: Peer, kind: str, tmp_path: Path) -> None:
+    suffix, origin_px, first_frame, sigmas = LOCAN_FILES[kind]
+    theirs, path = locan_columns(), tmp_path / f"theirs{suffix}"
     locan.write("locan_write", kind, theirs, path)
     expected = {
         "frame": theirs["frame"] - first_frame,

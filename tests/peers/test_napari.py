@@ -1,4 +1,4 @@
-"""Our plugin in napari itself, without a screen: points, pictures, and that both lie at the same place."""
+"""Our plugin in napari, without a screen: points and pictures open and lie at the same place."""
 
 import subprocess
 from pathlib import Path
@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 4000
-"""As many as napari is shown whole."""
+"""Number of rows that napari shows without thinning."""
 
 
 @pytest.fixture(scope="module")
 def plugin(napari: Peer) -> Peer:
-    """Napari with this very program installed beside it, as a wheel, without what the plugin does not need (torch)."""
+    """Install lls_decode into napari's environment without dependencies, because the plugin does not need torch."""
     command = [napari.python, "-m", "pip", "--quiet", "install", "--no-deps", "--force-reinstall", ROOT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -33,7 +33,7 @@ def plugin(napari: Peer) -> Peer:
 
 
 @pytest.mark.parametrize("place", ["sample", "camera"])
-def test_points_lie_in_the_pixels_that_they_are_drawn_in(plugin: Peer, place: str, tmp_path: Path) -> None:
+def test_points_lie_in_the_pixels_that_count_them(plugin: Peer, place: str, tmp_path: Path) -> None:
     geometry = GEOMETRY if place == "sample" else None
     columns = random_columns(ROWS)
     table = write_table(tmp_path / "localizations.parquet", columns, geometry=geometry)
@@ -51,18 +51,18 @@ def test_points_lie_in_the_pixels_that_they_are_drawn_in(plugin: Peer, place: st
         np.testing.assert_array_equal(found[f"0_{name}"], rows[name].to_numpy(), err_msg=name)
     depth = np.argsort(found["0_data"][:, 0])
     shallow, deep = found["0_colour"][depth[: ROWS // 20]].mean(0), found["0_colour"][depth[-ROWS // 20 :]].mean(0)
-    assert shallow[2] > shallow[0]  # blue ...
-    assert deep[0] > deep[2]  # ... to red, as in pictures
+    assert shallow[2] > shallow[0]  # low z is blue ...
+    assert deep[0] > deep[2]  # ... and high z red, as in pictures
     assert layers[0]["metadata"]["coordinates"] == place
     for number in (1, 2):
         counts, level = found[f"{number}_counts"], found[f"{number}_level"]
         assert level.sum() == counts.sum() == ROWS
-        # a point on the edge of two pixels may be drawn in either, as it is rounded
+        # rounding decides in which pixel a point on an edge is counted
         assert np.abs(counts - level).sum() <= 2
         assert np.count_nonzero(level) > ROWS / 3
 
 
-def test_molecules_are_points_too(plugin: Peer, tmp_path: Path) -> None:
+def test_molecules_open_as_points(plugin: Peer, tmp_path: Path) -> None:
     table = write_table(tmp_path / "localizations.parquet", random_columns(500), geometry=GEOMETRY)
     made = link(table, out=tmp_path / "linked", gate=Gate())
     found, about = plugin.read("napari_open", made.molecules)
@@ -72,7 +72,7 @@ def test_molecules_are_points_too(plugin: Peer, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["0_data"][:, 2], rows["xs_nm"].to_numpy())
 
 
-def test_two_dimensional_and_large_tables(plugin: Peer, tmp_path: Path) -> None:
+def test_a_large_two_dimensional_table_is_thinned(plugin: Peer, tmp_path: Path) -> None:
     columns = random_columns(600_000)
     columns["z_nm"], columns["z_sig"] = np.full(600_000, np.nan), np.full(600_000, np.nan)
     table = write_table(tmp_path / "movie.parquet", columns)
@@ -85,7 +85,7 @@ def test_two_dimensional_and_large_tables(plugin: Peer, tmp_path: Path) -> None:
     assert len(np.unique(found["0_frame"] % PLANES)) == PLANES
 
 
-def test_others_are_declined(plugin: Peer, tmp_path: Path) -> None:
+def test_tables_of_other_programs_are_declined(plugin: Peer, tmp_path: Path) -> None:
     pq.write_table(pa.table({"frame": [0, 1], "x_nm": [1.0, 2.0], "y_nm": [1.0, 2.0]}), tmp_path / "theirs.parquet")
     _, about = plugin.read("napari_open", tmp_path / "theirs.parquet")
     assert "error" in about["layers"][0]

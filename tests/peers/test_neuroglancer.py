@@ -1,4 +1,4 @@
-"""Exported annotations, read by Neuroglancer's own Python package (and TensorStore, on which it stands)."""
+"""Exported annotations, read by Neuroglancer's own Python package, which uses TensorStore."""
 
 from pathlib import Path
 
@@ -12,7 +12,9 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_point_comes_back(neuroglancer: Peer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neuroglancer_reads_every_point(
+    neuroglancer: Peer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lls_decode.export.formats.neuroglancer.levels.CELL_POINTS", 100)
     case = CASES[name]
     folder = case.exported(tmp_path, "neuroglancer")

@@ -1,7 +1,7 @@
-"""Picasso: its HDF5, and the files of ThunderSTORM and SMAP that it imports.
+"""Picasso reads our HDF5, ThunderSTORM and SMAP files, and we read its HDF5.
 
-Pixels of one size for both axes with the first one's centre at 0, z in nm, frames from 0. It keeps no row with a NaN,
-with x or y below 0, or beyond the width or height that the metadata say.
+Picasso uses square pixels with the first centre at 0, z in nm and frames from 0. It drops rows with a NaN,
+with negative x or y, or beyond the width or height in the metadata.
 """
 
 import json
@@ -23,17 +23,17 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
 SIZES = {"x": "Width", "y": "Height"}
 PIXEL_NM = 100.0
-"""What Picasso is told when a file does not say it."""
+"""Pixel size that Picasso is given if a file does not state it."""
 
 
 def known(columns: Columns, *names: str) -> Columns:
-    """Those of the columns that are known somewhere."""
+    """Return the named columns that have at least one known value."""
     return {name: columns[name] for name in names if np.isfinite(columns[name]).any()}
 
 
 @pytest.mark.parametrize("name", [*FILLED, FLAT])
-def test_hdf5(picasso: Peer, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Rows outside the frames are those that our warning counts."""
+def test_picasso_reads_hdf5_files(picasso: Peer, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Picasso drops exactly the rows outside the frame, whose number our warning states."""
     case = CASES[name]
     found, about = picasso.read("picasso_read", "hdf5", case.exported(tmp_path, "picasso"), 0)
     (step,) = about["steps"]
@@ -60,8 +60,8 @@ def test_hdf5(picasso: Peer, name: str, tmp_path: Path, caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_thunderstorm(picasso: Peer, name: str, tmp_path: Path) -> None:
-    """Positions stay relative to the corner of the first pixel, frames begin at 0, photons become whole."""
+def test_picasso_reads_thunderstorm_files(picasso: Peer, name: str, tmp_path: Path) -> None:
+    """Picasso keeps positions relative to the first pixel's corner, starts frames at 0 and truncates photons."""
     case = CASES[name]
     path = case.exported(tmp_path, "thunderstorm")
     found, _ = picasso.read("picasso_read", "thunderstorm", path, PIXEL_NM)
@@ -77,7 +77,7 @@ def test_thunderstorm(picasso: Peer, name: str, tmp_path: Path) -> None:
         "lpx": case.rms_nm() / PIXEL_NM,
         "lpy": case.rms_nm() / PIXEL_NM,
     }
-    if name == FLAT:  # whose PSF is not known: a pixel
+    if name == FLAT:  # an unknown PSF is written as one pixel
         expected |= dict.fromkeys(("sx", "sy"), np.hypot(X_NM, Y_NM) / np.sqrt(2) / PIXEL_NM)
     else:
         expected |= {"sx": PSF_NM[0] / PIXEL_NM, "sy": PSF_NM[1] / PIXEL_NM}
@@ -89,8 +89,8 @@ def test_thunderstorm(picasso: Peer, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_smap(picasso: Peer, name: str, tmp_path: Path) -> None:
-    """Positions stay as SMAP has them, with the first pixel's centre at 1, frames begin at 0."""
+def test_picasso_reads_smap_files(picasso: Peer, name: str, tmp_path: Path) -> None:
+    """Picasso keeps SMAP's positions, with the first pixel's centre at 1, and starts frames at 0."""
     case = CASES[name]
     found, _ = picasso.read("picasso_read", "smap", case.exported(tmp_path, "smap"), PIXEL_NM)
     columns = case.columns
@@ -104,7 +104,7 @@ def test_smap(picasso: Peer, name: str, tmp_path: Path) -> None:
         **{"LLrel": columns["prob"] - 1, "channel": 0, "filenumber": 1},
     }
     if name == FLAT:
-        expected |= {"sx": 1.0, "sy": 1.0}  # Picasso's own filling
+        expected |= {"sx": 1.0, "sy": 1.0}  # Picasso's default
     else:
         expected |= {"z": columns["z_nm"], "lpz": columns["z_sig"], "znmerr": columns["z_sig"]}
         expected |= {"sx": PSF_NM[0] / PIXEL_NM, "sy": PSF_NM[1] / PIXEL_NM, "photerr": columns["phot_sig"]}
@@ -112,11 +112,11 @@ def test_smap(picasso: Peer, name: str, tmp_path: Path) -> None:
     assert_same(in_order_of(found, "photons"), in_order_of(expected, "photons"))
 
 
-# --- what Picasso writes ---------------------------------------------------------------------------------------------
+# --- files that Picasso writes ---------------------------------------------------------------------------------------
 
 
-def their_columns() -> Columns:
-    """Columns in Picasso's units, by frame; the first pixel's centre among them."""
+def picasso_columns() -> Columns:
+    """Return random columns in Picasso's units, ordered by frame; one row is at the first pixel's centre."""
     random, num_rows = np.random.default_rng(5), 1000
     columns: dict[str, Any] = {"frame": np.sort(random.integers(0, 5000, num_rows)).astype(np.uint32)}
     for name, limits in {
@@ -136,8 +136,8 @@ def written(picasso: Peer, kind: str, columns: Columns, out: Path) -> Path:
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["yaml beside", "metadata inside"])
-def test_hdf5_of_theirs(picasso: Peer, beside: bool, tmp_path: Path) -> None:
-    theirs = their_columns()
+def test_hdf5_files_that_picasso_wrote_are_imported(picasso: Peer, beside: bool, tmp_path: Path) -> None:
+    theirs = picasso_columns()
     path = written(picasso, "hdf5", theirs, tmp_path / "theirs.hdf5")
     if not beside:
         path.with_suffix(".yaml").unlink()
@@ -161,14 +161,14 @@ def test_hdf5_of_theirs(picasso: Peer, beside: bool, tmp_path: Path) -> None:
 
 
 NOT_READ = {
-    "thunderstorm": (".csv", "looks like a table of ThunderSTORM"),  # whose frames count from 1, Picasso's from 0
+    "thunderstorm": (".csv", "looks like a table of ThunderSTORM"),  # Picasso counts its frames from 0
     "smap": ("_sml.mat", "older than v7"),
 }
 
 
 @pytest.mark.parametrize("kind", NOT_READ)
-def test_what_is_not_read_of_theirs_is_refused(picasso: Peer, kind: str, tmp_path: Path) -> None:
+def test_unsupported_files_that_picasso_wrote_are_refused(picasso: Peer, kind: str, tmp_path: Path) -> None:
     suffix, says = NOT_READ[kind]
-    path = written(picasso, kind, their_columns(), tmp_path / f"theirs{suffix}")
+    path = written(picasso, kind, picasso_columns(), tmp_path / f"theirs{suffix}")
     with pytest.raises(TableError, match=says):
         import_table(path, tmp_path / "out.parquet", pixel_size=PixelSize(x_nm=130.0, y_nm=130.0))

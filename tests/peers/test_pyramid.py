@@ -1,4 +1,4 @@
-"""Rendered OME-Zarr, read by ome-zarr, by ngff-zarr, which validates it, and by the reader that napari calls."""
+"""Rendered OME-Zarr is read by ome-zarr, by ngff-zarr, which also validates it, and by napari's reader."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from .conftest import Columns, Peer
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
 LIMITS_NM = {"z": (100, 700), "y": (500, 5000), "x": (1000, 9000)}
-"""None begins at zero."""
+"""Limits of the picture along each axis; no axis starts at zero."""
 PICTURE_NM = {"y": 10, "x": 10}
 VOLUME_NM = {"z": 40, "y": 50, "x": 50}
 
@@ -28,7 +28,7 @@ def columns() -> Columns:
 def expected_levels(
     found: Columns, pixel_nm: dict[str, int]
 ) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-    """The histogram, and each level from the one before: means of 2 pixels along each axis, darkness beyond the end."""
+    """Return the histogram and its coarser levels, means of 2 pixels along each axis with zeros beyond the end."""
     places = np.stack([found[f"{axis}_nm"] for axis in pixel_nm], axis=1).astype(float)
     edges = [np.arange(low, high + 1, pixel_nm[axis]) for axis, (low, high) in LIMITS_NM.items() if axis in pixel_nm]
     levels, axes = [np.histogramdd(places, bins=edges)[0]], range(len(pixel_nm))
@@ -45,7 +45,9 @@ def expected_levels(
 
 @pytest.mark.parametrize("pixel_nm", [PICTURE_NM, VOLUME_NM], ids=["picture", "volume"])
 @pytest.mark.parametrize("program", ["ngff-zarr", "ome-zarr", "napari"])
-def test_pixels_and_where_they_lie(zarr_readers: Peer, program: str, pixel_nm: dict[str, int], tmp_path: Path) -> None:
+def test_other_programs_read_pixels_and_their_positions(
+    zarr_readers: Peer, program: str, pixel_nm: dict[str, int], tmp_path: Path
+) -> None:
     rows, path = columns(), tmp_path / "picture.zarr"
     sigmas = {f"{axis}_sig": np.full(5000, 20.0) for axis in "xyz"}
     view = View(x_nm=LIMITS_NM["x"], y_nm=LIMITS_NM["y"], slab_nm=LIMITS_NM["z"])
@@ -65,7 +67,7 @@ def test_pixels_and_where_they_lie(zarr_readers: Peer, program: str, pixel_nm: d
         assert about["kind"] == "image"
         assert 0 == about["brightness"][0] < about["brightness"][1] <= expected[0].max()
         assert about["scale"] == scales[0]
-        assert about["translation"] == [0] * len(pixel_nm)  # this version takes the first transformation and no other
+        assert about["translation"] == [0] * len(pixel_nm)  # this version uses only the first transformation
     else:
         assert about["scale"] == scales
         edges = [LIMITS_NM[axis][0] for axis in pixel_nm]

@@ -1,4 +1,4 @@
-"""SMAPpy, the successor of SMAP: ``_sml.mat``, and csv whose columns it guesses by their names; frames from 0 in it."""
+"""Files that SMAPpy, SMAP's successor, reads: ``_sml.mat``, and csv files whose columns it guesses by name."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_smap(smappy: Peer, name: str, tmp_path: Path) -> None:
-    """Positions stay as SMAP has them, with the first pixel's centre at 1; filenumber is left out."""
+def test_smappy_reads_smap_files(smappy: Peer, name: str, tmp_path: Path) -> None:
+    """SMAPpy keeps SMAP's positions, with the first pixel's centre at 1, counts frames from 0 and drops filenumber."""
     case, columns = CASES[name], CASES[name].columns
     found, about = smappy.read("smappy_read", "smap", case.exported(tmp_path, "smap"))
     expected = {
@@ -39,8 +39,8 @@ def test_smap(smappy: Peer, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_csv_is_guessed(smappy: Peer, name: str, tmp_path: Path) -> None:
-    """What it knows by our names; the rest is not taken."""
+def test_smappy_recognizes_some_csv_columns(smappy: Peer, name: str, tmp_path: Path) -> None:
+    """SMAPpy recognizes six columns of our csv by name and ignores the others."""
     case, columns = CASES[name], CASES[name].columns
     found, about = smappy.read("smappy_read", "csv", case.exported(tmp_path, "csv"))
     assert about["format"] == "csv"
@@ -49,15 +49,15 @@ def test_csv_is_guessed(smappy: Peer, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_csv_by_a_given_mapping(smappy: Peer, name: str, tmp_path: Path) -> None:
+def test_smappy_reads_all_csv_columns_with_a_mapping(smappy: Peer, name: str, tmp_path: Path) -> None:
     case = CASES[name]
     found, _ = smappy.read("smappy_read", "csv-all", case.exported(tmp_path, "csv"))
     assert_same(found, {**case.columns, "group": case.columns["group"].astype(float)})  # float32 in SMAPpy
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_thunderstorm(smappy: Peer, name: str, tmp_path: Path) -> None:
-    """As in the file: the first pixel's corner at 0, frames from 1."""
+def test_smappy_reads_thunderstorm_files(smappy: Peer, name: str, tmp_path: Path) -> None:
+    """SMAPpy keeps the file's positions, with the first pixel's corner at 0, and its frames from 1."""
     case, columns = CASES[name], CASES[name].columns
     found, _ = smappy.read("smappy_read", "csv", case.exported(tmp_path, "thunderstorm"))
     expected = {
@@ -71,7 +71,7 @@ def test_thunderstorm(smappy: Peer, name: str, tmp_path: Path) -> None:
         "background_std": np.sqrt(columns["bg"]),
     }
     if name == FLAT:
-        expected |= {"sigma_nm": np.hypot(X_NM, Y_NM) / np.sqrt(2)}  # not known: a pixel
+        expected |= {"sigma_nm": np.hypot(X_NM, Y_NM) / np.sqrt(2)}  # an unknown PSF is written as one pixel
     else:
         expected |= {"z_nm": columns["z_nm"], "z_err_nm": columns["z_sig"]}
         expected |= {"sigma_nm": PSF_NM[0], "sigma_y_nm": PSF_NM[1]}

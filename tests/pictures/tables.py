@@ -1,4 +1,4 @@
-"""Tables with a few columns filled, to be drawn."""
+"""Simulated tables for tests of pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ Columns = dict[str, Any]
 
 
 def write(path: Path, *, group_rows: int | None = None, about: TableMetadata | None = None, **columns: Any) -> Path:
-    """A table with the given columns, zero elsewhere; one row group, or many."""
+    """Write a table with the given columns and zeros in the others, in one or many row groups."""
     canonical = schema("xs_nm" in columns, "channel" in columns)
     length = len(next(iter(columns.values())))
     values = [np.asarray(columns.get(f.name, np.zeros(length)), f.type.to_pandas_dtype()) for f in canonical]
@@ -26,7 +26,7 @@ def write(path: Path, *, group_rows: int | None = None, about: TableMetadata | N
 
 
 def filaments(number: int, *, size_nm: float = 6000.0, seed: int = 0) -> Columns:
-    """Localizations on curves in a square field, of many sigmas."""
+    """Return localizations with various sigmas on curves in a square field."""
     random = np.random.default_rng(seed)
     which, along = random.integers(0, 12, number), random.uniform(0, 1, number)
     x = size_nm * (0.5 + 0.45 * np.cos(which + 3 * along)) + random.normal(0, 15, number)

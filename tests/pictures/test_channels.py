@@ -1,4 +1,4 @@
-"""Two colours stay apart in pictures: each in its own colour, or along its own axis, or one of them."""
+"""Pictures show channels in separate colours, along a channel axis, or only the selected one."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ NAMES = TableMetadata(channels=(ChannelInfo(name="actin"), ChannelInfo(emission_
 
 
 def two_channels(number: int = 3000, numbers: tuple[int, ...] = (0, 1)) -> Columns:
-    """A tenth of the localizations are of the last channel."""
+    """Return localizations, a tenth of which belong to the last channel."""
     columns = filaments(number)
     share = np.r_[[0.9 / (len(numbers) - 1)] * (len(numbers) - 1), 0.1]
     return columns | {"channel": np.random.default_rng(8).choice(numbers, number, p=share)}
@@ -64,10 +64,10 @@ def test_each_channel_has_its_own_colour(table: Path, tmp_path: Path, columns: C
     assert np.array_equal(green, first)
     assert np.array_equal(red, second)
     assert np.array_equal(blue, second)
-    assert pixels[second][:, 0].max() == 255  # the few are as bright as the many
+    assert pixels[second][:, 0].max() == 255  # each channel has its own brightness scale
 
 
-def test_a_tiff_has_one_channel_after_the_other(table: Path, tmp_path: Path) -> None:
+def test_a_tiff_stores_channels_separately(table: Path, tmp_path: Path) -> None:
     drawn = render_png(table, tmp_path / "a.tif", pixel_nm=20, blur_nm=25)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         facts, image = file.imagej_metadata, file.asarray()
@@ -123,7 +123,7 @@ def test_pyramids_have_an_axis_of_channels(table: Path, tmp_path: Path, columns:
     assert [channel["Color"] % 2**32 for channel in channels] == [0x00FF00FF, 0xFF00FFFF]
 
 
-def test_numbers_of_channels_may_have_gaps(tmp_path: Path) -> None:
+def test_channel_numbers_may_have_gaps(tmp_path: Path) -> None:
     columns = two_channels(numbers=(2, 5, 9))
     table = write(tmp_path / "t.parquet", **columns)
     drawn = render_pyramid(table, tmp_path / "a.zarr", view=REGION, mode="histogram", pixel_nm=20)
@@ -135,7 +135,9 @@ def test_numbers_of_channels_may_have_gaps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.zarr", "a.ome.tif"])
-def test_one_channel_is_drawn_as_a_table_of_its_own(table: Path, tmp_path: Path, columns: Columns, name: str) -> None:
+def test_a_selected_channel_is_drawn_like_a_separate_table(
+    table: Path, tmp_path: Path, columns: Columns, name: str
+) -> None:
     draw: Any = render_png if name in ("a.png", "a.tif") else render_pyramid
     chosen = {key: values[columns["channel"] == 1] for key, values in columns.items() if key != "channel"}
     alone = draw(write(tmp_path / "alone.parquet", **chosen), tmp_path / f"alone-{name}", mode="histogram")
@@ -146,7 +148,7 @@ def test_one_channel_is_drawn_as_a_table_of_its_own(table: Path, tmp_path: Path,
         assert np.array_equal(tifffile.imread(tmp_path / name), tifffile.imread(tmp_path / f"alone-{name}"))
 
 
-def test_channels_are_never_drawn_together_without_a_word(table: Path, tmp_path: Path) -> None:
+def test_drawing_channels_together_gives_a_note(table: Path, tmp_path: Path) -> None:
     drawn = render_png(table, tmp_path / "a.png", colour="depth")
     assert (drawn.channels, len(drawn.notes)) == ((), 1)
     assert "the channels (actin, 640 nm) are drawn together" in drawn.notes[0]
@@ -156,7 +158,7 @@ def test_channels_are_never_drawn_together_without_a_word(table: Path, tmp_path:
     assert len(one.shape) == 3
 
 
-def test_channels_that_are_not_there(table: Path, tmp_path: Path) -> None:
+def test_missing_channels_are_refused(table: Path, tmp_path: Path) -> None:
     with pytest.raises(TableError, match="choose another channel than 7"):
         render_png(table, tmp_path / "a.png", view=View(channel=7))
     plain = write(tmp_path / "plain.parquet", **filaments(50))
@@ -165,7 +167,7 @@ def test_channels_that_are_not_there(table: Path, tmp_path: Path) -> None:
             render_png(plain, tmp_path / "a.png", **how)  # type: ignore[arg-type]
 
 
-def test_a_table_of_one_channel_is_coloured_by_depth(tmp_path: Path) -> None:
+def test_a_table_with_a_single_channel_is_coloured_by_depth(tmp_path: Path) -> None:
     table = write(tmp_path / "t.parquet", **filaments(100), channel=[3] * 100)
     drawn = render_png(table, tmp_path / "a.png")
     assert drawn.channels == ()
@@ -174,7 +176,7 @@ def test_a_table_of_one_channel_is_coloured_by_depth(tmp_path: Path) -> None:
     assert render_pyramid(table, tmp_path / "a.zarr").channels == ()
 
 
-def test_the_command_line_prints_a_legend(table: Path, tmp_path: Path) -> None:
+def test_the_render_command_prints_a_legend_of_channels(table: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["render", str(table), str(tmp_path / "a.png")])
     assert "actin: green, 640 nm: magenta" in result.output, result.output
     result = CliRunner().invoke(cli, ["render", str(table), str(tmp_path / "b.png"), "--channel", "1"])
@@ -189,4 +191,4 @@ def test_colours_of_channels_differ_and_have_names(number: int) -> None:
     assert len(channel_names(number)) == number
     assert len(np.unique(colours, axis=0)) == min(number, 7)
     if number in (2, 3):
-        assert (colours.sum(axis=0) > 0).all()  # together they are white
+        assert (colours.sum(axis=0) > 0).all()  # together they contain red, green and blue

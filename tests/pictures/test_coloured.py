@@ -1,4 +1,4 @@
-"""Coloured pictures: drawn by tiles and written by rows, with the pixels of a canvas that holds the whole picture."""
+"""Coloured pictures, drawn in tiles and written row by row, equal those drawn on a single canvas."""
 
 import json
 import zlib
@@ -30,16 +30,16 @@ Bytes = npt.NDArray[np.uint8]
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many tiles, chunks, bands and strips in a small picture."""
+    """Make a small picture consist of many tiles, chunks, bands and strips."""
     monkeypatch.setattr(drawing_plan, "TILE", {False: (1, 96, 96)})
     monkeypatch.setattr(light, "_CHUNK", (1, 32, 96))
     monkeypatch.setattr(light, "_PIXELS_AT_ONCE", 32 * 500)
     monkeypatch.setattr(tiff, "_STRIP_BYTES", 7000)
 
 
-def held(table: Path, view: View, *, mode: str = "gaussian", blur_nm: float | None = None, colour: Any = "depth",
+def drawn_whole(table: Path, view: View, *, mode: str = "gaussian", blur_nm: float | None = None, colour: Any = "depth",
          pixel_nm: float = 20.0) -> Bytes:  # fmt: skip
-    """The picture, drawn on a canvas as large as it is."""
+    """Return the picture drawn on a single canvas."""
     source = ViewedTable(table, view, colour=colour)
     survey = survey_table(source)
     horizontal, vertical, _ = AXES[view.projection]
@@ -57,7 +57,7 @@ def held(table: Path, view: View, *, mode: str = "gaussian", blur_nm: float | No
     return image[::-1] if vertical == "z" else image
 
 
-VIEWS = {"from above": View(), "from the side": View(projection="xz"), "turned": View(tilt_deg=30, slab_nm=(-9e3, 90))}
+VIEWS = {"from above": View(), "from the side": View(projection="xz"), "tilted": View(tilt_deg=30, slab_nm=(-9e3, 90))}
 HOW: dict[str, Any] = {
     "own sigma": {},
     "histogram": {"mode": "histogram"},
@@ -70,18 +70,18 @@ HOW: dict[str, Any] = {
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("how", HOW.values(), ids=HOW)
-def test_pixels_are_those_of_a_canvas_that_holds_the_picture(tmp_path: Path, view: View, how: Any) -> None:
+def test_tiled_pictures_equal_those_of_a_single_canvas(tmp_path: Path, view: View, how: Any) -> None:
     table = write(tmp_path / "t.parquet", group_rows=700, **filaments(4000))
     drawn = render_png(table, tmp_path / "a.tif", view=view, **how)
-    found, expected = tifffile.imread(tmp_path / "a.tif"), held(table, view, **how)
+    found, expected = tifffile.imread(tmp_path / "a.tif"), drawn_whole(table, view, **how)
     assert found.shape == expected.shape == (*drawn.shape, 3)
     assert expected.any()
     assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("projection", ["xy", "xz"])
-@pytest.mark.parametrize("pixel_nm", [5.0, 20.0, 60.0], ids=["as it is", "enlarged", "enlarged much"])
-def test_png_has_the_same_pixels(tmp_path: Path, pixel_nm: float, projection: Any) -> None:
+@pytest.mark.parametrize("pixel_nm", [5.0, 20.0, 60.0], ids=["not enlarged", "enlarged", "enlarged more"])
+def test_png_and_tiff_have_the_same_pixels(tmp_path: Path, pixel_nm: float, projection: Any) -> None:
     table = write(tmp_path / "t.parquet", **filaments(2000))
     for name in ("a.png", "a.tif"):
         drawn = render_png(table, tmp_path / name, pixel_nm=pixel_nm, view=View(projection=projection))
@@ -95,16 +95,16 @@ def test_png_has_the_same_pixels(tmp_path: Path, pixel_nm: float, projection: An
     within = picture[top : top + tall, left : left + wide]
     large = expected.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
     differing = np.argwhere((within != large).any(axis=2))
-    words = np.zeros((tall, wide), dtype=bool)  # what is laid over: words in one corner, the bar in the other
+    words = np.zeros((tall, wide), dtype=bool)  # overlaid text in one corner and scale bar in the other
     scale = max(0.8, max(tall, wide) / 1000)
     words[: int(34 * scale), : int(250 * scale)] = True
     words[-int(48 * scale) :, -int(wide / 4 + 90 * scale) :] = True
     assert len(differing)
     assert words[tuple(differing.T)].all()
-    assert not picture[0].any()  # the margin
+    assert not picture[0].any()  # the first row is a black margin
 
 
-def test_a_png_says_how_large_a_pixel_is_and_where_it_lies(tmp_path: Path) -> None:
+def test_a_png_records_pixel_size_and_position(tmp_path: Path) -> None:
     table = write(tmp_path / "t.parquet", **filaments(500))
     drawn = render_png(table, tmp_path / "a.png", pixel_nm=4.0)
     with Image.open(tmp_path / "a.png") as file:
@@ -118,7 +118,7 @@ def test_a_png_says_how_large_a_pixel_is_and_where_it_lies(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [1, 2, 3, 50])
 @pytest.mark.parametrize("band", [1, 7, 1000])
-def test_png_rows_come_back(tmp_path: Path, number: int, band: int) -> None:
+def test_png_rows_are_read_back(tmp_path: Path, number: int, band: int) -> None:
     random = np.random.default_rng(number)
     noise = random.integers(0, 256, (number, 19, 3)).astype(np.uint8)
     slope = np.add.outer(np.arange(number), np.arange(57)).reshape(number, 19, 3).astype(np.uint8)
@@ -134,7 +134,7 @@ def test_png_rows_come_back(tmp_path: Path, number: int, band: int) -> None:
 @pytest.mark.parametrize("shape", [(50, 20, 3), (2, 50, 60)], ids=["colour", "two channels"])
 @pytest.mark.parametrize("num_rows", [1, 7, 50])
 @pytest.mark.parametrize("band", [1, 9, 50])
-def test_strips_hold_the_rows_in_their_order(shape: tuple[int, ...], num_rows: int, band: int) -> None:
+def test_strips_contain_the_rows_in_order(shape: tuple[int, ...], num_rows: int, band: int) -> None:
     whole = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
     pages = [whole] if shape[2] == 3 else list(whole)
     bands = [page[start : start + band] for page in pages for start in range(0, 50, band)]
@@ -148,18 +148,18 @@ def test_strips_hold_the_rows_in_their_order(shape: tuple[int, ...], num_rows: i
 KINDS: dict[str, Any] = {
     "spread": lambda random: random.lognormal(0, 3, 5000),
     "counts": lambda random: random.poisson(0.4, 5000),
-    "few": lambda random: random.uniform(0, 1, 3),
-    "one": lambda random: np.array([0.3]),
-    "equal": lambda random: np.full(400, 2.5),
-    "at the end": lambda random: np.r_[random.uniform(0, 1e-3, 3000), 10.0],
-    "just not lit": lambda random: np.r_[np.full(500, 1e-4), np.nextafter(np.float32(1e-4), np.float32(1)), 1.0],
+    "few values": lambda random: random.uniform(0, 1, 3),
+    "one value": lambda random: np.array([0.3]),
+    "equal values": lambda random: np.full(400, 2.5),
+    "one large value at the end": lambda random: np.r_[random.uniform(0, 1e-3, 3000), 10.0],
+    "just above darkness": lambda random: np.r_[np.full(500, 1e-4), np.nextafter(np.float32(1e-4), np.float32(1)), 1.0],
     "dark": lambda random: np.zeros(10),
 }
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("percentile", [99.5, 50.0, 100.0, 0.0])
-def test_the_percentile_is_that_of_all_pixels_at_once(make: Any, percentile: float) -> None:
+def test_the_percentile_over_pieces_equals_that_of_all_pixels(make: Any, percentile: float) -> None:
     values = make(np.random.default_rng(5)).astype(np.float32)
     lit = values[values > values.max() * 1e-4]
     found = Percentile(percentile)
@@ -175,7 +175,7 @@ def test_the_percentile_is_that_of_all_pixels_at_once(make: Any, percentile: flo
 
 
 @pytest.mark.usefixtures("small_tiles")
-def test_rows_without_light_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dark_rows_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = StoredLight(tmp_path / "light.zarr", (3, 10_000, 40), together=True)
     stored.write((slice(0, 3), slice(9000, 9040), slice(0, 40)), np.ones((3, 40, 40), np.float32))
     stored.finish()
@@ -188,7 +188,7 @@ def test_rows_without_light_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 class _Noted:
-    """An array that notes what is read of it."""
+    """Array that records which parts are read."""
 
     def __init__(self, array: Any, read: list[Any]) -> None:
         self._array, self._read = array, read
@@ -198,14 +198,14 @@ class _Noted:
         return self._array[part]
 
 
-def test_words_and_bars_lie_where_they_should() -> None:
+def test_scale_bar_and_colour_bar_are_at_their_places() -> None:
     frame = Frame(height=900, width=1200, pixel_nm=10, label="xy", values=(-100.0, 100.0), title="z (nm)")
     rows = np.concatenate(list(frame.rows([np.zeros((900, 1200, 3), dtype=np.uint8)])))
     assert rows.shape == (*frame.shape, 3)
     picture = rows[frame.top : frame.top + 900, frame.margin : frame.margin + 1200]
     white_px = np.argwhere((picture == 255).all(axis=2))
     bar = max(np.bincount(white_px[:, 0]))
-    assert bar == 200  # 2 um of 10 nm, a sixth of the width
+    assert bar == 200  # 2 um in pixels of 10 nm, a sixth of the width
     assert white_px[:, 1].min() > 900
     beside = rows[:, frame.margin + 1202 :]
     assert len(np.unique(beside.reshape(-1, 3), axis=0)) > 100  # the colours of depths

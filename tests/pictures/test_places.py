@@ -1,4 +1,4 @@
-"""Pictures say how large their pixels are and where they lie: as ImageJ, OME readers, and our own, read it."""
+"""ImageJ, OME readers and our own readers find the pixel size and position of pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ def table(tmp_path: Path) -> Path:
 
 
 def brightest(image: Any) -> tuple[int, int]:
-    """Row and column of the last emitter, the one of the largest coordinates."""
+    """Return row and column of the emitter with the largest coordinates."""
     lit = np.argwhere(image.reshape(*image.shape[:2], -1).any(axis=2))
     row, column = max(lit.tolist(), key=lambda place: place[1])
     return row, column
 
 
 @pytest.mark.parametrize("projection", ["xy", "xz", "yz"])
-def test_imagej_reads_coordinates(table: Path, tmp_path: Path, projection: Any) -> None:
+def test_imagej_metadata_give_coordinates(table: Path, tmp_path: Path, projection: Any) -> None:
     render_png(table, tmp_path / "a.tif", pixel_nm=PIXEL_NM, view=View(projection=projection), mode="histogram")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         facts, page, image = file.imagej_metadata, file.pages[0], file.asarray()
@@ -46,7 +46,7 @@ def test_imagej_reads_coordinates(table: Path, tmp_path: Path, projection: Any) 
     assert (facts["unit"], 1000 / per_um) == ("um", PIXEL_NM)
     row, column = brightest(image)
     across, down = projection
-    # ImageJ's Calibration: x = (column - xorigin) * width; y likewise, or (yorigin - row) * height when inverted
+    # ImageJ computes x = (column - xorigin) * width, y likewise, or (yorigin - row) * height if inverted
     x_nm = (column + 0.5 - facts["xorigin"]) * PIXEL_NM
     assert x_nm == pytest.approx(PLACES[f"{across}_nm"][-1], abs=PIXEL_NM / 2)
     inverted = facts.get("inverty", False)
@@ -58,7 +58,7 @@ def test_imagej_reads_coordinates(table: Path, tmp_path: Path, projection: Any) 
 
 
 @pytest.mark.parametrize("projection", ["xy", "xz"])
-def test_ome_readers_read_coordinates(table: Path, tmp_path: Path, projection: Any) -> None:
+def test_ome_metadata_give_coordinates(table: Path, tmp_path: Path, projection: Any) -> None:
     for name in ("a.ome.tif", "a.zarr"):
         drawn = render_pyramid(
             table, tmp_path / name, pixel_nm=PIXEL_NM, view=View(projection=projection), mode="histogram"
@@ -78,7 +78,7 @@ def test_ome_readers_read_coordinates(table: Path, tmp_path: Path, projection: A
     assert plane["PositionX"] - PIXEL_NM / 2 == pytest.approx(drawn.extent_nm[0][0])
 
 
-def test_our_own_readers_read_the_size_of_a_pixel(tmp_path: Path) -> None:
+def test_our_readers_find_the_pixel_size(tmp_path: Path) -> None:
     columns = filaments(300)
     table = write(tmp_path / "t.parquet", **columns, channel=np.arange(300) % 2)
     render_png(table, tmp_path / "a.tif", pixel_nm=12.5)
@@ -90,7 +90,9 @@ def test_our_own_readers_read_the_size_of_a_pixel(tmp_path: Path) -> None:
     assert open_source(tmp_path / "a.zarr", InputConfig(channel=0)).pixel_size == expected
 
 
-def test_a_file_beyond_4_gb_is_a_big_tiff_with_the_same_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_beyond_4_gb_is_a_bigtiff_with_the_same_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tiff, "_BIG_TIFF_BYTES", 1000)
     picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3)).astype(np.uint8)
     placement = Placement(20.0, -130.0, 55.0, False, "xy")

@@ -1,4 +1,4 @@
-"""Pyramids: nothing is lost between the levels, and other programs read where each pixel lies."""
+"""Pyramids: levels conserve the light, and metadata give the position of every pixel."""
 
 import math
 from pathlib import Path
@@ -35,7 +35,7 @@ def table(columns: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many tiles in a small picture."""
+    """Make a small picture consist of many tiles."""
     for name in ("TILE", "_CHUNK"):
         monkeypatch.setattr(pyramid, name, {False: (1, 64, 64), True: (16, 32, 32)})
     monkeypatch.setattr(drawing_plan, "TILE", pyramid.TILE)
@@ -58,7 +58,7 @@ def test_a_histogram_counts_every_emitter_at_every_level(table: Path, tmp_path: 
         columns["y_nm"], columns["x_nm"], bins=(250, 450), range=((0, 5000), (0, 9000))
     )  # fmt: skip
     assert np.array_equal(found[0], expected)
-    assert [float(level.sum() * 4**number) for number, level in enumerate(found)] == [ROWS] * 4  # exactly
+    assert [float(level.sum() * 4**number) for number, level in enumerate(found)] == [ROWS] * 4
     assert (drawn.num_drawn, drawn.num_filtered, drawn.num_outside, drawn.shape) == (ROWS, 0, 0, (250, 450))
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
 
@@ -67,31 +67,31 @@ def test_a_histogram_counts_every_emitter_at_every_level(table: Path, tmp_path: 
     "how", [{"mode": "histogram"}, {}, {"blur_nm": 35.0}], ids=["points", "own sigma", "one sigma"]
 )
 @pytest.mark.parametrize("view", [View(), View(projection="xz"), View(tilt_deg=20, slab_nm=(-2000, 500))])
-def test_neither_tiles_nor_row_groups_are_seen(
+def test_pyramids_do_not_depend_on_tiles_and_row_groups(
     table: Path, columns: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: Any, view: View
 ) -> None:
     render(table, tmp_path / "whole.zarr", view=view, **how)
-    # tiles that the widest margin fits into
+    # tiles large enough for the widest margin
     monkeypatch.setattr(pyramid, "TILE", {False: (1, 128, 128)})
     monkeypatch.setattr(pyramid, "_CHUNK", {False: (1, 128, 128)})
     monkeypatch.setattr(drawing_plan, "TILE", pyramid.TILE)
     pieced = write_pieces(tmp_path / "pieced.parquet", group_rows=311, **columns)
     render(pieced, tmp_path / "tiled.zarr", view=view, **how)
     whole, tiled = levels(tmp_path / "whole.zarr"), levels(tmp_path / "tiled.zarr")
-    assert len(tiled) > len(whole)  # the smaller chunks
+    assert len(tiled) > len(whole)  # because of the smaller chunks
     assert whole[0].any()
     assert all(np.array_equal(one, other) for one, other in zip(whole, tiled, strict=False))
 
 
-def test_gaussians_add_up_to_the_emitters(table: Path, tmp_path: Path) -> None:
-    extent = ((-2000.0, 11000.0), (-2000.0, 7000.0))  # no light falls beyond
+def test_gaussians_sum_to_the_number_of_emitters(table: Path, tmp_path: Path) -> None:
+    extent = ((-2000.0, 11000.0), (-2000.0, 7000.0))  # includes all light
     render(table, tmp_path / "a.zarr", extent_nm=extent)
     for number, level in enumerate(levels(tmp_path / "a.zarr")):
         assert level.sum(dtype=float) * 4**number == pytest.approx(ROWS, rel=1e-5)
 
 
 @pytest.mark.usefixtures("small_tiles")
-def test_a_volume(table: Path, tmp_path: Path, columns: dict[str, Any]) -> None:
+def test_a_volume_counts_emitters_at_every_level(table: Path, tmp_path: Path, columns: dict[str, Any]) -> None:
     view = View(x_nm=(0, 9000), y_nm=(0, 5000), slab_nm=(100, 700))
     drawn = render(table, tmp_path / "a.ome.zarr", view=view, mode="histogram", pixel_nm=50, z_pixel_nm=40)
     found = levels(tmp_path / "a.ome.zarr")
@@ -110,7 +110,9 @@ def test_a_volume(table: Path, tmp_path: Path, columns: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("projection", "axes"), [("xy", "yx"), ("xz", "zx"), ("yz", "zy")])
 @pytest.mark.usefixtures("small_tiles")
-def test_other_programs_read_where_pixels_lie(table: Path, tmp_path: Path, projection: Any, axes: str) -> None:
+def test_ome_metadata_give_scale_and_position_of_every_level(
+    table: Path, tmp_path: Path, projection: Any, axes: str
+) -> None:
     drawn = render(table, tmp_path / "a.zarr", view=View(projection=projection), mode="histogram", pixel_nm=25)
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     ome: Any = group.attrs["ome"]
@@ -131,7 +133,7 @@ def test_other_programs_read_where_pixels_lie(table: Path, tmp_path: Path, proje
 
 
 @pytest.mark.usefixtures("small_tiles")
-def test_viewers_are_told_how_bright_it_is(table: Path, tmp_path: Path) -> None:
+def test_ome_metadata_give_a_brightness_window(table: Path, tmp_path: Path) -> None:
     render(table, tmp_path / "a.zarr", mode="gaussian")
     ome: Any = zarr.open_group(tmp_path / "a.zarr", mode="r").attrs["ome"]
     (channel,) = ome["omero"]["channels"]
@@ -164,19 +166,19 @@ def test_ome_tiff_has_the_same_levels(table: Path, tmp_path: Path, mode: Any, pi
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ome.tif", "a.zarr"]
 
 
-def test_a_picture_larger_than_memory(tmp_path: Path) -> None:
-    """Two emitters, 400 by 400 thousand pixels: 640 GB, of which two tiles are lit."""
+def test_a_picture_larger_than_memory_is_written(tmp_path: Path) -> None:
+    """The picture has 400 by 400 thousand pixels, or 640 GB, but only two tiles contain light."""
     path = write_pieces(tmp_path / "t.parquet", x_nm=[0, 2e6], y_nm=[0, 2e6], x_sig=[10, 10], y_sig=[10, 10])
     drawn = render(path, tmp_path / "a.zarr", pixel_nm=5, mode="histogram")
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     assert drawn.shape == (400_004, 400_004)
     level: Any = group["9"]
     assert float(np.asarray(level).sum()) * 4**9 == 2.0
-    assert len(list((tmp_path / "a.zarr").rglob("c/*/*"))) == 2 * 8 + 3  # one from level 8 on
+    assert len(list((tmp_path / "a.zarr").rglob("c/*/*"))) == 2 * 8 + 3  # a single chunk per level from level 8 on
 
 
 @pytest.mark.parametrize("by", [(1, 2, 2), (2, 2, 2), (2, 1, 2)])
-def test_halved_is_the_mean_with_darkness_at_the_end(by: Any) -> None:
+def test_halving_averages_pixels_and_pads_with_zeros(by: Any) -> None:
     light = np.random.default_rng(0).integers(0, 99, (3, 5, 6)).astype(np.float32)
     shape = [-(-size // step) for size, step in zip(light.shape, by, strict=True)]
     padded = np.zeros([size * step for size, step in zip(shape, by, strict=True)])
@@ -197,13 +199,13 @@ def test_halved_is_the_mean_with_darkness_at_the_end(by: Any) -> None:
         ("a.zarr", {"extent_nm": ((0.0, 0.0), (0.0, 1.0))}, "give larger limits"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(table: Path, tmp_path: Path, name: str, how: Any, message: str) -> None:
+def test_impossible_pyramids_are_refused(table: Path, tmp_path: Path, name: str, how: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         render(table, tmp_path / name, **how)
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_replaced_and_nothing_left_behind(table: Path, tmp_path: Path) -> None:
+def test_failed_drawing_overwrites_nothing_and_leaves_no_files(table: Path, tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(OutputError, match="exists"):
         render(table, tmp_path / "a.zarr")

@@ -1,4 +1,4 @@
-"""Pictures: light lands where it should, nothing is left out unsaid, and memory does not grow with the table."""
+"""Pictures: positions, colours and blur of light, filters, sizes and optional packages."""
 
 import math
 import subprocess
@@ -25,7 +25,7 @@ RANGE = (-500.0, 500.0)
 
 
 def write(path: Path, *, geometry: Geometry | None = None, **columns: object) -> Path:
-    """A table with the given columns, zero elsewhere."""
+    """Write a table with the given columns and zeros in the others."""
     canonical = schema(with_sample="xs_nm" in columns)
     length = len(next(iter(columns.values())))  # type: ignore[arg-type]
     values = [np.asarray(columns.get(f.name, np.zeros(length)), f.type.to_pandas_dtype()) for f in canonical]
@@ -35,13 +35,13 @@ def write(path: Path, *, geometry: Geometry | None = None, **columns: object) ->
 
 
 def draw(x_nm: Floats, y_nm: Floats, z_nm: Floats, **canvas: Any) -> Image:
-    """A histogram of emitters."""
+    """Return a histogram of emitters."""
     made = DepthCanvas(**canvas)
     made.add(x_nm, y_nm, z_nm)
     return made.image()
 
 
-def test_an_emitter_is_one_pixel_of_the_colour_of_its_depth() -> None:
+def test_an_emitter_is_one_pixel_with_the_colour_of_its_depth() -> None:
     image = draw(
         np.array([105.0]), np.array([599.0]), np.array([500.0]), pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE
     )
@@ -52,7 +52,7 @@ def test_an_emitter_is_one_pixel_of_the_colour_of_its_depth() -> None:
     assert red > blue
 
 
-def test_depth_runs_from_blue_to_red_at_one_lightness() -> None:
+def test_depth_colours_run_from_blue_to_red_at_similar_luminance() -> None:
     colours = depth_colours()
     assert colours[0].argmax() == 2
     assert colours[128].argmax() == 1
@@ -63,7 +63,7 @@ def test_depth_runs_from_blue_to_red_at_one_lightness() -> None:
 
 
 def width_px(light: np.ndarray) -> tuple[float, float]:
-    """Standard deviation along x and along y."""
+    """Return the standard deviations along x and y, in pixels."""
     plane = light.sum(axis=0).astype(float)
     y, x = np.indices(plane.shape)
     mean = [(plane * axis).sum() / plane.sum() for axis in (x, y)]
@@ -73,9 +73,9 @@ def width_px(light: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("sigma_nm", "tolerance"),
     [(10.0, 0.02), (37.0, 0.02), (np.array([37.0]), 0.19), (np.array([80.0]), 0.02)],
-    ids=["one pixel", "one for all", "rounded to half an octave", "exactly on a level"],
+    ids=["one pixel", "common sigma", "rounded to half an octave", "exactly on a level"],
 )
-def test_blur_has_the_width_that_was_asked_for(sigma_nm: float | np.ndarray, tolerance: float) -> None:
+def test_blur_has_the_requested_width(sigma_nm: float | np.ndarray, tolerance: float) -> None:
     canvas = DepthCanvas(pixel_nm=10, extent_nm=((0, 1010), (0, 1010)), z_range_nm=RANGE, vertical_blur=1.5)
     canvas.add(np.array([505.0]), np.array([505.0]), np.array([0.0]), sigma_nm=sigma_nm)
     across, down = width_px(canvas.light())
@@ -83,7 +83,7 @@ def test_blur_has_the_width_that_was_asked_for(sigma_nm: float | np.ndarray, tol
     assert down == pytest.approx(1.5 * across, rel=0.02)
 
 
-def test_emitters_of_many_sigmas_are_blurred_each_by_its_own() -> None:
+def test_each_emitter_is_blurred_by_its_own_sigma() -> None:
     canvas = DepthCanvas(pixel_nm=10, extent_nm=((0, 2000), (0, 1000)), z_range_nm=RANGE)
     canvas.add(np.array([500.0, 1500.0]), np.array([500.0, 500.0]), np.zeros(2), sigma_nm=np.array([10.0, 80.0]))
     light = canvas.light()
@@ -92,7 +92,7 @@ def test_emitters_of_many_sigmas_are_blurred_each_by_its_own() -> None:
     assert light[:, :, :100].sum() == pytest.approx(light[:, :, 100:].sum(), rel=1e-3)
 
 
-def test_weights_and_pieces_add_up() -> None:
+def test_pieces_and_equal_weights_do_not_change_the_picture() -> None:
     random = np.random.default_rng(0)
     x, y, z = random.uniform(0, 1000, 500), random.uniform(0, 600, 500), random.uniform(-500, 500, 500)
     options = {"pixel_nm": 20.0, "extent_nm": EXTENT, "z_range_nm": RANGE}
@@ -106,7 +106,7 @@ def test_weights_and_pieces_add_up() -> None:
     assert whole.num_drawn == pieces.num_drawn == 500
 
 
-def test_depths_behind_each_other_mix() -> None:
+def test_colours_of_overlapping_depths_mix() -> None:
     blue = np.array([-500.0])
     red = np.array([500.0])
     at = np.array([5.0])
@@ -118,13 +118,13 @@ def test_depths_behind_each_other_mix() -> None:
     assert not np.array_equal(both, pure[1])
 
 
-def test_dark_picture() -> None:
+def test_a_picture_without_emitters_is_dark() -> None:
     nothing = np.zeros(0)
     assert not draw(nothing, nothing, nothing, pixel_nm=10, extent_nm=EXTENT, z_range_nm=RANGE).any()
     assert not tone_map(np.zeros((3, 4, 5), dtype=np.float32), percentile=99, gamma=0.5).any()
 
 
-def test_too_large_a_picture_is_refused_with_the_pixel_that_fits() -> None:
+def test_a_picture_that_is_too_large_is_refused_with_a_suitable_pixel_size() -> None:
     with pytest.raises(ConfigError, match="use pixels of 8 nm"):
         DepthCanvas(pixel_nm=1, extent_nm=((0, 1e5), (0, 1e5)), z_range_nm=RANGE)
     assert MAX_PIXELS > (1e5 / 8.2) ** 2
@@ -139,7 +139,7 @@ def table(tmp_path: Path) -> Path:
     )  # fmt: skip
 
 
-def test_filters_and_limits_are_counted(table: Path, tmp_path: Path) -> None:
+def test_filtered_and_outside_localizations_are_counted(table: Path, tmp_path: Path) -> None:
     drawn = render_png(table, tmp_path / "a.png")
     assert (drawn.num_drawn, drawn.num_filtered, drawn.num_outside, drawn.coords) == (4, 0, 0, "raw")
     drawn = render_png(
@@ -155,7 +155,7 @@ def test_filters_and_limits_are_counted(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "how", [{}, {"mode": "histogram"}, {"blur_nm": 25.0}], ids=["own sigma", "histogram", "one sigma"]
 )
-def test_tiff_has_the_bare_pixels_and_their_size(
+def test_tiff_has_the_pixels_without_margin_and_their_size(
     table: Path, tmp_path: Path, projection: Projection, how: dict[str, Any]
 ) -> None:
     drawn = render_png(table, tmp_path / "a.tif", view=View(projection=projection), pixel_nm=20, **how)
@@ -165,13 +165,13 @@ def test_tiff_has_the_bare_pixels_and_their_size(
     (left, right), (top, bottom) = drawn.extent_nm
     assert image.shape == (math.ceil((bottom - top) / 20), math.ceil((right - left) / 20), 3)
     assert image.any()
-    if projection == "xz":  # up is up: the highest emitter is at x = 900
+    if projection == "xz":  # z points upwards: the highest emitter is at x = 900
         row, column = np.argwhere(image.any(axis=2))[0]
         assert row < image.shape[0] / 4
         assert column > image.shape[1] / 2
 
 
-def test_sample_coordinates(tmp_path: Path) -> None:
+def test_sample_coordinates_are_drawn_if_the_table_has_them(tmp_path: Path) -> None:
     columns = {"x_nm": [0.0, 100.0], "y_nm": [0.0, 50.0], "z_nm": [0.0, 10.0], "x_sig": [10, 10], "z_sig": [40, 40]}
     plain = write(tmp_path / "plain.parquet", **columns)
     with pytest.raises(ConfigError, match="has no sample coordinates"):
@@ -188,17 +188,17 @@ def test_sample_coordinates(tmp_path: Path) -> None:
     assert render_png(tilted, tmp_path / "a.png", pixel_nm=10, view=View(coords="raw")).extent_nm[0] == (-20.0, 120.0)
 
 
-def test_png_is_whole_or_absent_and_large_enough_to_read(table: Path, tmp_path: Path) -> None:
+def test_png_is_enlarged_and_no_temporary_file_remains(table: Path, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
     render_png(table, tmp_path / "a.png", pixel_nm=20)
     image = imread(tmp_path / "a.png")
     assert max(image.shape) > 700
-    assert image[..., :3].max() == 1.0  # words and bars are white
+    assert image[..., :3].max() == 1.0  # text and scale bars are white
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "t.parquet"]
 
 
-def test_hue_is_what_was_asked_for_and_white_without(tmp_path: Path) -> None:
+def test_colour_shows_the_requested_column_or_white(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", frame=[0, 99], x_nm=[0, 400], photons=[5000, 100], x_sig=[10, 10])
     found = {}
     for colour in ("time", "photons", "none"):
@@ -220,17 +220,17 @@ def test_hue_is_what_was_asked_for_and_white_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [{"mode": "histogram", "blur_nm": 5.0}, {"blur_nm": 0.0}])
-def test_a_blur_of_nothing_is_refused(table: Path, tmp_path: Path, how: dict[str, Any]) -> None:
+def test_a_blur_of_zero_or_of_a_histogram_is_refused(table: Path, tmp_path: Path, how: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"A blur of \d nm makes no"):
         render_png(table, tmp_path / "a.png", **how)
 
 
-def test_unknown_ending(table: Path, tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_refused(table: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ending '\.jpg'"):
         render_png(table, tmp_path / "a.jpg")
 
 
-def test_demo_figure(tmp_path: Path) -> None:
+def test_the_demo_figure_is_drawn_with_and_without_detections(tmp_path: Path) -> None:
     from matplotlib.image import imread
 
     random = np.random.default_rng(0)
@@ -250,7 +250,7 @@ def test_demo_figure(tmp_path: Path) -> None:
     assert (tmp_path / "none.png").stat().st_size > 0
 
 
-def test_without_matplotlib_one_is_told_what_to_install(table: Path, tmp_path: Path) -> None:
+def test_missing_matplotlib_is_reported_with_the_command_to_install_it(table: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None\n"
         "from lls_decode.errors import ConfigError\n"

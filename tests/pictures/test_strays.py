@@ -1,4 +1,4 @@
-"""Rows that lie far away, or nowhere: left out of a picture and named, unless they are asked for."""
+"""Distant rows and rows without position are left out of a picture with a note, unless all are requested."""
 
 from pathlib import Path
 from typing import Any
@@ -22,27 +22,27 @@ SIDE_NM = 6000.0
 
 
 def with_rows(columns: Columns, **more: list[float]) -> Columns:
-    """The same rows and further ones, which are like the first ones elsewhere."""
+    """Append rows with the given values, which equal the first rows in all other columns."""
     number = len(next(iter(more.values())))
     return {name: np.r_[values, more.get(name, values[:number])] for name, values in columns.items()}
 
 
 STRAYS: dict[str, tuple[dict[str, list[float]], int, int]] = {
-    "one far away": ({"y_nm": [25e6]}, 1, 0),
-    "a fill value": ({"x_nm": [-1e9, -1e9, -1e9], "y_nm": [-1e9, -1e9, -1e9]}, 3, 0),
-    "one as large as a float can be": ({"x_nm": [3e38]}, 1, 0),
-    "a handful, everywhere": ({"x_nm": [3e5, -7e6, 1e8, 2e5, -9e7], "y_nm": [9e9, 4e6, -8e8, 5e4, 2e7]}, 5, 0),
+    "one distant row": ({"y_nm": [25e6]}, 1, 0),
+    "rows with a fill value": ({"x_nm": [-1e9, -1e9, -1e9], "y_nm": [-1e9, -1e9, -1e9]}, 3, 0),
+    "the largest float": ({"x_nm": [3e38]}, 1, 0),
+    "a few scattered rows": ({"x_nm": [3e5, -7e6, 1e8, 2e5, -9e7], "y_nm": [9e9, 4e6, -8e8, 5e4, 2e7]}, 5, 0),
     "not a number": ({"x_nm": [np.nan, 100.0], "y_nm": [100.0, np.nan]}, 0, 2),
     "infinite": ({"x_nm": [np.inf, -np.inf]}, 0, 2),
-    "of each kind": ({"x_nm": [np.nan, 8e7, -np.inf, 100.0], "y_nm": [1.0, 2.0, 3.0, -1e9]}, 2, 2),
-    "many with a fill value": ({"x_nm": [-1e9] * 100}, 100, 0),
+    "rows of each kind": ({"x_nm": [np.nan, 8e7, -np.inf, 100.0], "y_nm": [1.0, 2.0, 3.0, -1e9]}, 2, 2),
+    "many rows with a fill value": ({"x_nm": [-1e9] * 100}, 100, 0),
 }
 
 
 @pytest.mark.parametrize(("more", "beyond", "nowhere"), STRAYS.values(), ids=STRAYS)
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.zarr", "a.ome.tif"])
 @pytest.mark.parametrize("group_rows", [None, 300])
-def test_strays_are_left_out_and_named(
+def test_strays_are_left_out_with_a_note(
     tmp_path: Path, name: str, more: dict[str, list[float]], beyond: int, nowhere: int, group_rows: int | None
 ) -> None:
     draw = render_png if name in ("a.png", "a.tif") else render_pyramid
@@ -62,7 +62,7 @@ def test_strays_are_left_out_and_named(
         assert any(f"{axis[0]} {np.float32(place):.0f} nm" in told for place in places)
 
 
-def test_all_is_all(tmp_path: Path) -> None:
+def test_extent_all_draws_every_row(tmp_path: Path) -> None:
     columns = with_rows(filaments(2000), y_nm=[25e6])
     table = write(tmp_path / "t.parquet", **columns)
     drawn = render_pyramid(table, tmp_path / "a.zarr", mode="histogram", extent_nm="all")
@@ -71,7 +71,7 @@ def test_all_is_all(tmp_path: Path) -> None:
     assert float(np.asarray(zarr.open_group(tmp_path / "a.zarr", mode="r")["8"]).sum()) * 4**8 == 2001.0
 
 
-def test_another_field_of_view_is_no_stray(tmp_path: Path) -> None:
+def test_a_second_field_of_view_is_drawn(tmp_path: Path) -> None:
     first, second = filaments(2000), filaments(500, seed=1)
     second["x_nm"] = second["x_nm"] + 4e6
     columns = {name: np.r_[values, second[name]] for name, values in first.items()}
@@ -81,7 +81,7 @@ def test_another_field_of_view_is_no_stray(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])
-def test_a_table_of_few_rows_loses_none(tmp_path: Path, number: int) -> None:
+def test_small_tables_are_drawn_completely(tmp_path: Path, number: int) -> None:
     columns = {"x_nm": [0.0] * number + [90_000.0], "y_nm": [0.0] * (number + 1)}
     drawn = render_png(write(tmp_path / "t.parquet", **columns), tmp_path / "a.png", mode="histogram")
     assert (drawn.num_drawn, drawn.notes) == (number + 1, ())
@@ -91,7 +91,7 @@ def about(**more: Any) -> TableMetadata:
     return TableMetadata(pixel_size=PixelSize(x_nm=100, y_nm=100), width=60, height=60, **more)
 
 
-def test_the_field_of_view_decides_where_it_is_known(tmp_path: Path) -> None:
+def test_a_known_field_of_view_limits_the_picture(tmp_path: Path) -> None:
     columns = with_rows(filaments(2000), x_nm=[9_500.0, 6_500.0])
     unknown = render_png(write(tmp_path / "u.parquet", **columns), tmp_path / "u.tif", mode="histogram")
     assert (unknown.num_drawn, unknown.notes) == (2002, ())
@@ -100,14 +100,14 @@ def test_the_field_of_view_decides_where_it_is_known(tmp_path: Path) -> None:
     assert "left out 1 localization beyond the limits of the picture, at x 9500 nm" in known.notes[0]
 
 
-def test_a_field_of_view_that_is_of_other_rows_is_not_believed(tmp_path: Path) -> None:
+def test_a_field_of_view_that_does_not_fit_the_rows_is_ignored(tmp_path: Path) -> None:
     columns = filaments(2000)
     columns["x_nm"] = columns["x_nm"] + np.where(np.arange(2000) % 10, 0, 50_000)
     drawn = render_png(write(tmp_path / "t.parquet", about=about(), **columns), tmp_path / "a.tif", mode="histogram")
     assert (drawn.num_drawn, drawn.notes) == (2000, ())
 
 
-def test_the_field_of_a_stage_scan_is_that_of_the_sample(tmp_path: Path) -> None:
+def test_the_field_of_a_stage_scan_is_in_sample_coordinates(tmp_path: Path) -> None:
     geometry = Geometry(motion="stage", stage_step_nm=400, angle_deg=30)
     columns = with_rows(filaments(2000), x_nm=[100.0])
     sample = {
@@ -120,7 +120,7 @@ def test_the_field_of_a_stage_scan_is_that_of_the_sample(tmp_path: Path) -> None
     assert (drawn.coords, drawn.num_drawn, drawn.num_outside) == ("sample", 2000, 1)
 
 
-def test_a_stray_depth_spoils_no_colours(tmp_path: Path) -> None:
+def test_a_stray_depth_does_not_change_the_range_of_colours(tmp_path: Path) -> None:
     columns = filaments(60)
     table = write(tmp_path / "t.parquet", **with_rows(columns, z_nm=[1e9]))
     drawn = render_png(table, tmp_path / "a.png", mode="histogram")
@@ -132,7 +132,7 @@ def test_a_stray_depth_spoils_no_colours(tmp_path: Path) -> None:
     assert (side.num_drawn, side.num_outside, side.shape[0] < 60) == (60, 1, True)
 
 
-def test_what_cannot_be_made_is_refused_with_advice_that_works(tmp_path: Path) -> None:
+def test_a_picture_that_is_too_large_is_refused_with_advice_that_works(tmp_path: Path) -> None:
     table = write(tmp_path / "t.parquet", **with_rows(filaments(2000), y_nm=[25e6], x_nm=[25e6]))
     with pytest.raises(ConfigError, match=r"is too large; use pixels of (\d+) nm") as caught:
         render_png(table, tmp_path / "a.png", mode="histogram", extent_nm="all", pixel_nm=2)
@@ -145,7 +145,7 @@ def test_what_cannot_be_made_is_refused_with_advice_that_works(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("where", ["8e37", "-8e37"])
-def test_pixels_that_cannot_be_numbered_are_refused(tmp_path: Path, where: str) -> None:
+def test_positions_beyond_the_range_of_pixel_numbers_are_refused(tmp_path: Path, where: str) -> None:
     columns = with_rows(filaments(100), x_nm=[float(where)], y_nm=[float(where)])
     table = write(tmp_path / "t.parquet", **columns)
     for draw, name in ((render_png, "a.png"), (render_pyramid, "a.zarr")):
@@ -161,7 +161,7 @@ EXTENTS = {
 
 
 @pytest.mark.parametrize(("extent", "expected"), EXTENTS.items(), ids=list(EXTENTS))
-def test_the_command_line_takes_and_prints_limits(tmp_path: Path, extent: str, expected: Any) -> None:
+def test_the_render_command_accepts_and_prints_limits(tmp_path: Path, extent: str, expected: Any) -> None:
     table = write(tmp_path / "t.parquet", **with_rows(filaments(2000), y_nm=[2e6]))
     words = ["render", str(table), str(tmp_path / "a.tif"), "--extent", extent, "--mode", "histogram"]
     result = CliRunner().invoke(cli, words)
@@ -176,7 +176,7 @@ def test_the_command_line_takes_and_prints_limits(tmp_path: Path, extent: str, e
 
 
 @pytest.mark.parametrize("extent", ["1:2", "everything", "5:1,0:9", "0:nan,1:2", ""])
-def test_limits_that_are_none_are_refused(tmp_path: Path, extent: str) -> None:
+def test_invalid_limits_are_refused(tmp_path: Path, extent: str) -> None:
     table = write(tmp_path / "t.parquet", **filaments(50))
     result = CliRunner().invoke(cli, ["render", str(table), str(tmp_path / "a.tif"), "--extent", extent])
     assert isinstance(result.exception, ConfigError)
@@ -184,9 +184,7 @@ def test_limits_that_are_none_are_refused(tmp_path: Path, extent: str) -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 5, 200])
-def test_a_spread_does_not_depend_on_pieces_nor_on_the_number_of_bins(
-    pieces: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_spread_does_not_depend_on_pieces_and_number_of_bins(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(2)
     values = np.r_[random.normal(0, 2e4, 3000), random.uniform(-1e8, 1e8, 30), 3e38, np.nan, -np.inf]
     random.shuffle(values)

@@ -1,4 +1,4 @@
-"""Tiles: every emitter in its tile and in the margins of its neighbours, and pictures that do not show them."""
+"""Tiled drawing: emitters are in their tile and in the margins of its neighbours, and pictures show no seams."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,7 @@ SIGMAS = [(0.5, 0.4), (1.2, 1.0), (2.0, 1.7)]
 
 
 def emitters(number: int, shape: Shape = SHAPE, seed: int = 0) -> tuple[list[Any], npt.NDArray[np.int64]]:
-    """Pixels, some of them outside, and levels."""
+    """Return random pixels, some of them outside the picture, and levels of blur."""
     random = np.random.default_rng(seed)
     pixels = [random.integers(-2, size + 2, number).astype(float) for size in shape]
     return pixels, random.integers(0, 3, number)
@@ -31,24 +31,26 @@ def draw(folder: Path, tiling: Tiling, *, pieces: int = 1, sigmas: Any = SIGMAS,
         canvas.add([pixel[part] for pixel in pixels], levels[part] if sigmas else None)
     picture = np.zeros(tiling.shape, dtype=np.float32)
     for box, light in canvas.tiles():
-        assert not picture[box].any()  # each tile comes once
+        assert not picture[box].any()  # each tile occurs once
         picture[box] = light
     return picture, canvas.num_drawn
 
 
 @pytest.mark.parametrize("tile", [(3, 37, 50), (1, 16, 16), (2, 8, 20), (1, 7, 7), (5, 64, 64)])
 @pytest.mark.parametrize("margin", [(0, 0, 0), (0, 7, 6)], ids=["points", "Gaussians"])
-def test_seams_are_invisible(tmp_path: Path, tile: Shape, margin: Shape) -> None:
+def test_tiled_pictures_are_bit_identical_to_whole_ones(tmp_path: Path, tile: Shape, margin: Shape) -> None:
     sigmas = SIGMAS if any(margin) else []
     whole, number = draw(tmp_path, Tiling(SHAPE, SHAPE, margin), sigmas=sigmas)
     tiled, same = draw(tmp_path, Tiling(SHAPE, tile, margin), sigmas=sigmas)
-    assert np.array_equal(whole, tiled)  # bit for bit
+    assert np.array_equal(whole, tiled)
     assert number == same
     assert whole.any()
 
 
 @pytest.mark.parametrize("pieces", [2, 7, 400])
-def test_pieces_and_runs_make_no_difference(tmp_path: Path, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_do_not_depend_on_pieces_and_memory(
+    tmp_path: Path, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiling = Tiling(SHAPE, (1, 16, 16), (0, 7, 6))
     whole, _ = draw(tmp_path, tiling)
     monkeypatch.setattr(tiles, "_KEYS_IN_MEMORY", 500)
@@ -56,7 +58,7 @@ def test_pieces_and_runs_make_no_difference(tmp_path: Path, pieces: int, monkeyp
     assert np.array_equal(whole, pieced)
 
 
-def test_points_are_counted(tmp_path: Path) -> None:
+def test_a_picture_of_points_is_their_histogram(tmp_path: Path) -> None:
     picture, number = draw(tmp_path, Tiling(SHAPE, (2, 8, 20), (0, 0, 0)), sigmas=[])
     pixels, _ = emitters(4000)
     edges = [np.arange(size + 1) - 0.5 for size in SHAPE]
@@ -66,11 +68,11 @@ def test_points_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sigma_y", "sigma_x"), [(2.0, 3.0), (0.4, 5.0), (4.0, 4.0)])
-def test_a_gaussian_has_its_sum_and_its_shape(tmp_path: Path, sigma_y: float, sigma_x: float) -> None:
+def test_a_gaussian_has_sum_one_and_the_right_shape(tmp_path: Path, sigma_y: float, sigma_x: float) -> None:
     shape = (1, 101, 121)
     margin = (0, reach_px(sigma_y), reach_px(sigma_x))
     canvas = TiledCanvas(Tiling(shape, (1, 32, 32), margin), tmp_path / "spill", sigmas_px=[(sigma_y, sigma_x)])
-    canvas.add([np.zeros(1), np.array([50.0]), np.array([63.0])])  # at the seam of four tiles
+    canvas.add([np.zeros(1), np.array([50.0]), np.array([63.0])])  # near the corner of tiles
     picture = np.zeros(shape)
     for box, light in canvas.tiles():
         picture[box] = light
@@ -83,7 +85,7 @@ def test_a_gaussian_has_its_sum_and_its_shape(tmp_path: Path, sigma_y: float, si
 
 
 @pytest.mark.parametrize("margin", [0, 1, 4])
-def test_every_tile_knows_all_emitters_within_its_margin(margin: int) -> None:
+def test_every_tile_contains_the_emitters_within_its_margin(margin: int) -> None:
     tiling = Tiling((1, 10, 9), (1, 4, 5), (0, margin, margin))
     y, x = (values.ravel() for values in np.indices((10, 9)))
     found = set()
@@ -102,7 +104,7 @@ def test_every_tile_knows_all_emitters_within_its_margin(margin: int) -> None:
     assert found == expected
 
 
-def test_buckets_give_back_what_they_got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buckets_return_the_counts_of_all_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "_KEYS_IN_MEMORY", 64)
     buckets = Buckets(tmp_path / "keys", span=10)
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Cuts: the rows that should be seen are, where they should be, and no others are read."""
+"""Views select and rotate the right rows, and read only the row groups that they need."""
 
 import dataclasses
 import math
@@ -48,7 +48,7 @@ WHICH: dict[str, tuple[View, Any]] = {
 
 @pytest.mark.parametrize("group_rows", [None, 100], ids=["one row group", "thirty"])
 @pytest.mark.parametrize(("view", "chosen"), WHICH.values(), ids=WHICH)
-def test_rows_that_are_seen(
+def test_a_view_selects_the_expected_rows(
     tmp_path: Path, columns: dict[str, Any], view: View, chosen: Any, group_rows: int | None
 ) -> None:
     found = seen(write_pieces(tmp_path / "t.parquet", group_rows=group_rows, **columns), view)
@@ -58,7 +58,7 @@ def test_rows_that_are_seen(
         assert np.array_equal(found[axis], columns[f"{axis}_nm"][keep])
 
 
-TURNS = {
+ROTATIONS = {
     "x": lambda a: [[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]],
     "y": lambda a: [[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]],
     "z": lambda a: [[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]],
@@ -67,7 +67,7 @@ TURNS = {
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
 @pytest.mark.parametrize("projection", ["xy", "xz", "yz"])
-def test_a_tilted_slab_is_one_of_turned_coordinates(
+def test_a_tilted_slab_is_a_slab_of_rotated_coordinates(
     tmp_path: Path, columns: dict[str, Any], axis: Any, projection: Any
 ) -> None:
     view = View(
@@ -82,14 +82,14 @@ def test_a_tilted_slab_is_one_of_turned_coordinates(
     inside = (columns["x_nm"] >= -800) & (columns["x_nm"] < 900)
     pivot = np.array([[100], [-50], [30]])
     raw = np.stack([columns[f"{name}_nm"].astype(float) for name in "xyz"])[:, inside]
-    turned = np.array(TURNS[axis](math.radians(31.8))) @ (raw - pivot) + pivot
+    turned = np.array(ROTATIONS[axis](math.radians(31.8))) @ (raw - pivot) + pivot
     normal = turned[{"xy": 2, "xz": 1, "yz": 0}[projection]]
     expected = turned[:, (normal >= -200) & (normal < 300)]
     assert expected.shape[1] > 100
     assert np.allclose(np.stack([found[name] for name in "xyz"]), expected, atol=1e-9)
 
 
-def test_sigmas_are_turned_too(tmp_path: Path) -> None:
+def test_sigmas_are_rotated_with_positions(tmp_path: Path) -> None:
     path = write_pieces(tmp_path / "t.parquet", x_nm=[0], x_sig=[10], y_sig=[20], z_sig=[40])
     (quarter,) = ViewedTable(path, View(tilt_deg=90, tilt_axis="y")).pieces()
     assert [float(quarter.sigma_nm[axis][0]) for axis in ("x", "y", "z")] == pytest.approx([40, 20, 10])
@@ -98,7 +98,7 @@ def test_sigmas_are_turned_too(tmp_path: Path) -> None:
     assert [float(eighth.sigma_nm[axis][0]) for axis in ("x", "y", "z")] == pytest.approx([10, both, both])
 
 
-def test_row_groups_without_anything_to_see_are_not_read(tmp_path: Path, columns: dict[str, Any]) -> None:
+def test_row_groups_outside_the_view_are_not_read(tmp_path: Path, columns: dict[str, Any]) -> None:
     path = write_pieces(tmp_path / "t.parquet", group_rows=100, **columns)
     assert ViewedTable(path, View()).num_row_groups_read == 30
     assert ViewedTable(path, View(frames=(0, 2))).num_row_groups_read <= 3
@@ -117,7 +117,7 @@ def test_empty_limits_are_refused(wrong: dict[str, Any]) -> None:
         View(**wrong)
 
 
-def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_column_is_refused(tmp_path: Path) -> None:
     fields = [field for field in schema(with_sample=False) if field.name not in ("volume", "photons")]
     rows = pa.table([pa.array([0], field.type) for field in fields], schema=pa.schema(fields))
     with table_writer(tmp_path / "t.parquet", rows.schema, TableMetadata()) as writer:

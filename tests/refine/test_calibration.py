@@ -1,4 +1,4 @@
-"""Beads of known position become the PSF they were drawn with; real ones are fitted back to where the stage was."""
+"""Calibration recovers the PSF of simulated beads, and fits of real beads agree with the stage position."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ BEADS = [(2010.0, 2043.0, 0.0), (6030.0, 1980.0, 40.0), (2075.0, 6015.0, -30.0),
 
 
 def bead_stack(*, photons: float = 50_000.0, beads: list[tuple[float, float, float]] = BEADS) -> np.ndarray:
-    """A noisy z-scan: offset 100, gain 0.5 counts an electron."""
+    """Return a noisy z scan of beads with offset 100 and gain 0.5 counts per electron."""
     z_nm = (torch.arange(SLICES, dtype=torch.float64) - (SLICES - 1) / 2) * STEP
     rows = [(frame, x, y, z + dz) for x, y, dz in beads for frame, z in enumerate(z_nm.tolist())]
     frame, x, y, z = torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).T
@@ -56,14 +56,14 @@ def save(path: Path, stack: np.ndarray) -> Path:
     return path
 
 
-def test_beads_give_the_psf_they_were_drawn_with(tmp_path: Path) -> None:
+def test_calibration_recovers_the_psf_of_simulated_beads(tmp_path: Path) -> None:
     found = calibrate(
         [save(tmp_path / "beads.tif", bead_stack())], pixel=PIXEL, z_step_nm=STEP, offset_adu=100, gain_adu_per_e=0.5
     )
     assert [bead.used for bead in found.beads] == [True] * 4
     summary = found.summary()
     assert summary["z_rms_nm"] < 4
-    # Positions relative to each other, from where the beads were put.
+    # Positions relative to the first bead agree with the simulated ones.
     measured = np.array(
         [(b.x_px * 100 + b.shift_nm[0], b.y_px * 100 + b.shift_nm[1], -b.shift_nm[2]) for b in found.beads]
     )
@@ -71,7 +71,7 @@ def test_beads_give_the_psf_they_were_drawn_with(tmp_path: Path) -> None:
     np.testing.assert_allclose(measured[:, 0] - measured[0, 0], placed[:, 0] - placed[0, 0], atol=4)
     np.testing.assert_allclose(measured[:, 1] - measured[0, 1], placed[:, 1] - placed[0, 1], atol=4)
     np.testing.assert_allclose(measured[:, 2] - measured[0, 2], placed[:, 2] - placed[0, 2], atol=6)
-    # The written file draws the spots the beads came from, but for a common shift of z.
+    # The written PSF equals the simulated one except for a common shift of z.
     found.write(tmp_path / "psf.npz")
     model = build_psf(SplinePsf(path=str(tmp_path / "psf.npz")), pixel=PIXEL)
     z = torch.linspace(-400, 400, 17, dtype=torch.float64)
@@ -83,13 +83,13 @@ def test_beads_give_the_psf_they_were_drawn_with(tmp_path: Path) -> None:
     assert abs(offset.mean().item()) < 45
 
 
-def test_the_sign_of_the_step_is_the_sign_of_z(tmp_path: Path) -> None:
+def test_the_sign_of_the_z_step_gives_the_sign_of_z(tmp_path: Path) -> None:
     path = save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))
     camera = {"offset_adu": 100.0, "gain_adu_per_e": 0.5}
     up, down = (calibrate([path], pixel=PIXEL, z_step_nm=step, **camera) for step in (STEP, -STEP))
     assert up.beads[0].stage_z_nm[0] < 0 < down.beads[0].stage_z_nm[0]
     assert up.spline.z_step_nm == -down.spline.z_step_nm
-    assert down.summary()["z_rms_nm"] < 8  # bound of the fits 3.5 nm, and as much again from the PSF of one bead
+    assert down.summary()["z_rms_nm"] < 8  # the fits' bound is 3.5 nm, and the PSF of one bead adds a similar error
 
 
 @pytest.mark.parametrize("name", ["psf.npz", "bead_3dcal.mat"])
@@ -101,7 +101,7 @@ def test_written_calibrations_are_read(tmp_path: Path, name: str) -> None:
     assert spline.z_range_nm == pytest.approx(found.spline.z_range_nm)
 
 
-def test_report(tmp_path: Path) -> None:
+def test_a_calibration_report_is_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     found = calibrate([save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))], pixel=PIXEL, z_step_nm=STEP)
     write_report(tmp_path / "report.png", found, photons=100.0, background=200.0)
@@ -109,8 +109,8 @@ def test_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("shift_nm", "step"), [(200.0, STEP), (-150.0, STEP), (200.0, -STEP)])
-def test_it_says_which_slice_is_z_0(tmp_path: Path, shift_nm: float, step: float) -> None:
-    """A bead that is in focus earlier in the scan than its middle, or later; the slices have no direction of z."""
+def test_the_calibration_reports_the_slice_in_focus(tmp_path: Path, shift_nm: float, step: float) -> None:
+    """The slice in focus is found before or after the middle of the scan, for both signs of the z step."""
     path = save(tmp_path / "bead.tif", bead_stack(beads=[(2010.0, 2043.0, shift_nm)]))
     found = calibrate([path], pixel=PIXEL, z_step_nm=step)
     assert found.focus_from_middle_nm == pytest.approx(-shift_nm, abs=25)
@@ -125,8 +125,8 @@ def test_it_says_which_slice_is_z_0(tmp_path: Path, shift_nm: float, step: float
     assert given.focus_from_middle_nm == (30 - 24) * STEP
 
 
-def test_the_bound_is_that_of_the_photons_and_background_of_a_user(tmp_path: Path) -> None:
-    """Four times the light, emitter and background, halve it exactly; more background alone makes it worse."""
+def test_the_bound_follows_the_given_photons_and_background(tmp_path: Path) -> None:
+    """Four times the photons and background halve the bound exactly; more background alone increases it."""
     found = calibrate([save(tmp_path / "bead.tif", bead_stack())], pixel=PIXEL, z_step_nm=STEP)
     z_nm = np.array([-300.0, 0.0, 300.0])
     few, many, behind = (found.bound_nm(*light, z_nm) for light in ((1e3, 5.0), (4e3, 20.0), (1e3, 100.0)))
@@ -139,7 +139,7 @@ def test_the_bound_is_that_of_the_photons_and_background_of_a_user(tmp_path: Pat
     np.testing.assert_allclose(found.bound_nm(2000.0, 20.0, z_nm)[2], wanted.z_nm.numpy(), rtol=0.02)
 
 
-def test_the_command_says_what_photons_are_and_where_z_is_0(tmp_path: Path) -> None:
+def test_the_calibrate_command_reports_focus_photons_and_bounds(tmp_path: Path) -> None:
     save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))
     given = ["calibrate", str(tmp_path / "bead.tif"), "--pixel-nm", "100", "--z-step-nm", "25"]
     given += ["--photons", "2500", "--background", "30"]
@@ -157,7 +157,7 @@ def test_the_command_says_what_photons_are_and_where_z_is_0(tmp_path: Path) -> N
     )
 
 
-def test_beads_that_are_left_out_are_named(tmp_path: Path) -> None:
+def test_excluded_beads_are_listed_with_reasons(tmp_path: Path) -> None:
     crowded = [*BEADS[:2], (2800.0, 6000.0, 0.0), (3500.0, 6700.0, 0.0), (7700.0, 4300.0, 0.0)]
     found = calibrate([save(tmp_path / "beads.tif", bead_stack(beads=crowded))], pixel=PIXEL, z_step_nm=STEP)
     assert len(found.beads) == 2
@@ -168,7 +168,7 @@ def test_beads_that_are_left_out_are_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_real_astigmatic_bead_is_fitted_back_to_the_stage(shared_data: Path) -> None:
+def test_fits_of_a_real_astigmatic_bead_agree_with_the_stage(shared_data: Path) -> None:
     found = calibrate(
         [shared_data / "beads" / "astig_single_bead_real" / "single_bead.tif"],
         pixel=PixelSize(x_nm=132.0, y_nm=132.0),
@@ -180,8 +180,8 @@ def test_a_real_astigmatic_bead_is_fitted_back_to_the_stage(shared_data: Path) -
     assert found.beads[0].converged.all()
 
 
-def test_a_real_bead_that_the_calibration_has_not_seen(shared_data: Path, tmp_path: Path) -> None:
-    """Every other slice makes the PSF, the others are fitted with it."""
+def test_slices_of_a_real_bead_outside_the_calibration_are_fitted(shared_data: Path, tmp_path: Path) -> None:
+    """The PSF is made from every second slice and fitted to the remaining ones."""
     stack = tifffile.imread(shared_data / "beads" / "astig_single_bead_real" / "single_bead.tif")
     found = calibrate(
         [save(tmp_path / "even.tif", stack[::2])], pixel=PixelSize(x_nm=132.0, y_nm=132.0), z_step_nm=20.0
@@ -196,8 +196,8 @@ def test_a_real_bead_that_the_calibration_has_not_seen(shared_data: Path, tmp_pa
     assert np.sqrt(np.mean(residual**2)) < 4
 
 
-def test_the_challenge_beads(shared_data: Path, tmp_path: Path) -> None:
-    """2-D modality: two sides of the focus differ little, and still z is found."""
+def test_beads_of_the_challenge_are_calibrated(shared_data: Path, tmp_path: Path) -> None:
+    """z is found although the two sides of the focus differ little in this 2-D modality."""
     stack = tifffile.imread(shared_data / "beads" / "challenge2016_beads_2D" / "z-stack-Beads-2D-Exp.tif")
     found = calibrate(
         [save(tmp_path / "beads.tif", stack[::5, :90, :115])],
@@ -224,7 +224,7 @@ def _scan(order: list[int]) -> np.ndarray:
 
 
 def _there_and_back() -> np.ndarray:
-    """Down and up in one file, each with noise of its own."""
+    """Return a scan in one direction followed by one in the other, with independent noise."""
     stack = bead_stack()
     return np.concatenate([stack[::2], stack[1::2][::-1]])
 
@@ -256,20 +256,20 @@ REFUSED = [
     pytest.param(lambda: _scan(BY_NAME), GOOD, "slice 2 does not follow slice 1", id="files sorted 1, 10, 2"),
     pytest.param(lambda: _scan(SHUFFLED), GOOD, "slices are", id="shuffled"),
     pytest.param(lambda: _scan(UP[:20] + UP[30:]), GOOD, "slice 20 does not follow slice 19", id="slices lost"),
-    pytest.param(lambda: _scan(EXCHANGED), GOOD, "slice 9 does not follow slice 8", id="two exchanged"),
+    pytest.param(lambda: _scan(EXCHANGED), GOOD, "slice 9 does not follow slice 8", id="two slices exchanged"),
     pytest.param(
-        lambda: _scan(UP[20:] + UP[:20]), GOOD, "slice 29 does not follow slice 28", id="begins in the middle"
+        lambda: _scan(UP[20:] + UP[:20]), GOOD, "slice 29 does not follow slice 28", id="starts in the middle"
     ),
-    pytest.param(_there_and_back, GOOD, "turns back at slice 24", id="there and back"),
+    pytest.param(_there_and_back, GOOD, "turns back at slice 24", id="scan in both directions"),
     pytest.param(_twice, GOOD, "slice 25", id="two scans"),
-    pytest.param(lambda: _scan([24] * SLICES), GOOD, "stage did not move", id="one slice over and over"),
+    pytest.param(lambda: _scan([24] * SLICES), GOOD, "stage did not move", id="one slice repeated"),
     pytest.param(lambda: bead_stack()[:48].reshape(3, 16, 82, 80), GOOD, "scans of 16", id="four dimensions"),
     pytest.param(bead_stack, {**GOOD, "focus_slice": 200.0}, "slice 200", id="focus outside"),
 ]
 
 
 @pytest.mark.parametrize(("make", "options", "words"), REFUSED)
-def test_stacks_that_are_refused(tmp_path: Path, make, options, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_unusable_stacks_are_refused(tmp_path: Path, make, options, words: str) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "beads.tif"
     stack = make()
     axes = {2: "YX", 3: "ZYX", 4: "TZYX"}[stack.ndim]
@@ -289,8 +289,8 @@ REAL = [
 
 
 @pytest.mark.parametrize(("name", "roi_px"), REAL)
-def test_the_order_of_real_scans(shared_data: Path, name: str, roi_px: int) -> None:
-    """In order, every second slice of them, bead by bead, dim: all are accepted; shuffled or broken they are not."""
+def test_the_order_of_real_scans_is_checked(shared_data: Path, name: str, roi_px: int) -> None:
+    """Ordered, reversed, thinned, dim and single-bead scans are accepted; reordered ones are refused."""
     beads, _ = find_beads(read_stack(shared_data / "beads" / name), roi_px=roi_px)
     scans = np.stack([bead.adu_ZYX for bead in beads])
     draw = np.random.default_rng(0)
@@ -319,8 +319,8 @@ def test_a_scan_with_the_focus_at_an_end_is_noted(tmp_path: Path) -> None:
     assert calibrate([full], pixel=PIXEL, z_step_nm=STEP).notes == ()
 
 
-def test_an_averaged_psf_of_other_software(shared_data: Path, tmp_path: Path) -> None:
-    """A normalised volume of real numbers with pixels that are not square; its z step is not in the file."""
+def test_an_averaged_psf_of_other_software_is_calibrated(shared_data: Path, tmp_path: Path) -> None:
+    """The volume is normalised, has non-square pixels, and its file lacks the z step."""
     path = shared_data / "beads" / "pyme_psf" / "psf_astig.tif"
     pixel = PixelSize(x_nm=74.0, y_nm=72.0)
     with pytest.raises(ConfigError, match="z step is missing"):
@@ -340,16 +340,16 @@ def test_an_averaged_psf_of_other_software(shared_data: Path, tmp_path: Path) ->
     assert np.corrcoef(drawn.ravel(), (measured - background).ravel())[0, 1] > 0.9999
 
 
-def test_a_psf_whose_sum_is_one(shared_data: Path, tmp_path: Path) -> None:
-    """Values without a scale are fitted as if there were light to count."""
+def test_a_psf_with_sum_one_is_calibrated(shared_data: Path, tmp_path: Path) -> None:
+    """Normalised values are fitted as if they had a realistic number of photons."""
     measured = tifffile.imread(shared_data / "beads" / "pyme_psf" / "psf_astig.tif")[10:50]
     path = save(tmp_path / "psf.tif", measured / measured.sum())
     found = calibrate([path], pixel=PixelSize(x_nm=74.0, y_nm=72.0), z_step_nm=50.0)
     assert found.summary()["z_rms_nm"] < 5
 
 
-def test_the_wobble_is_that_of_the_table(shared_data: Path, tmp_path: Path) -> None:
-    """Centre of the light minus the true position of the challenge's beads, plane by plane."""
+def test_the_reported_wobble_agrees_with_the_known_positions(shared_data: Path, tmp_path: Path) -> None:
+    """Wobble is the centroid of the challenge's beads minus their true position, for each plane."""
     folder = shared_data / "beads" / "challenge2016_beads_2D"
     stack = tifffile.imread(folder / "z-stack-Beads-2D-Exp.tif")[::3]
     found = calibrate(
@@ -375,7 +375,7 @@ def test_the_wobble_is_that_of_the_table(shared_data: Path, tmp_path: Path) -> N
         assert np.ptp(true[near]) > 15
 
 
-def test_results_of_unknown_type_are_refused(tmp_path: Path) -> None:
+def test_unknown_types_of_output_files_are_refused(tmp_path: Path) -> None:
     found = calibrate([save(tmp_path / "bead.tif", bead_stack(beads=BEADS[:1]))], pixel=PIXEL, z_step_nm=STEP)
     with pytest.raises(ConfigError, match=r"\.txt"):
         found.write(tmp_path / "psf.txt")

@@ -1,4 +1,4 @@
-"""Single-emitter fits reach the Cramer-Rao bound, and the bound is that of closed forms."""
+"""Single-emitter fits reach the Cramer-Rao bound, and the bound agrees with closed forms."""
 
 import math
 
@@ -32,7 +32,7 @@ def astigmatic_spline() -> SplineModel:
 
 
 def double_helix() -> SplineModel:
-    """Two lobes that turn by 160 degrees over 1.8 micrometres."""
+    """Return a PSF of two lobes that rotate by 160 degrees over 1.8 micrometres."""
     y, x = np.mgrid[:17, :17] - 8.0
     slices = []
     for z in np.arange(-900.0, 901.0, 50.0):
@@ -46,7 +46,7 @@ def double_helix() -> SplineModel:
 def simulate(
     model: PsfModel, *, count: int, size: int, z_nm: float, read_noise: bool, seed: int = 1
 ) -> tuple[Spots, Tensor, Tensor]:
-    """Spots, their noisy regions of interest in electrons, and the variance of the read noise."""
+    """Return spots, their noisy regions of interest in electrons, and the variance of the read noise."""
     draw = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -99,8 +99,8 @@ def test_fits_reach_the_bound(model: PsfModel, size: int, z_nm: float, count: in
     assert np.mean(scores) <= 1.05
 
 
-def test_bound_of_a_bright_gaussian_without_background() -> None:
-    """Closed form: sigma / sqrt(photons), a little more for the pixels."""
+def test_the_bound_of_a_bright_gaussian_agrees_with_the_closed_form() -> None:
+    """Without background the closed form is sigma / sqrt(photons), with sigma widened by the pixel size."""
     sigma_px, photons = 1.3, 1e5
     one = torch.ones(1, dtype=torch.float64)
     bounds = crlb(FLAT, Spots(7.0 * one, 7.0 * one, 0 * one, photons * one, 1e-6 * one), height=15, width=15)
@@ -111,7 +111,7 @@ def test_bound_of_a_bright_gaussian_without_background() -> None:
     assert math.isnan(bounds.z_nm.item())
 
 
-def test_read_noise_counts_as_so_much_more_background() -> None:
+def test_read_variance_acts_like_additional_background() -> None:
     one = torch.ones(1, dtype=torch.float64)
 
     def bounds(bg: float, variance: float) -> Spots:
@@ -122,29 +122,29 @@ def test_read_noise_counts_as_so_much_more_background() -> None:
         assert getattr(bounds(5.0, 4.0), name).item() == pytest.approx(getattr(bounds(9.0, 0.0), name).item())
 
 
-def test_what_cannot_be_told_has_no_bound() -> None:
-    """In a region of interest without light the position is unknown; it is no number that looks like one."""
+def test_the_bound_without_light_is_not_finite() -> None:
+    """If an emitter is outside its region of interest, its position has no finite bound."""
     one = torch.ones(2, dtype=torch.float64)
     spots = Spots(one * torch.tensor([7.0, 400.0]), 7 * one, 0 * one, 1000 * one, 5 * one)
     bounds = crlb(astigmatic_spline(), spots, height=15, width=15)
     assert torch.isfinite(bounds.x_px).tolist() == [True, False]
 
 
-def test_fits_do_not_depend_on_their_company() -> None:
+def test_fits_do_not_depend_on_other_spots_of_the_batch() -> None:
     _, electrons, _ = simulate(ASTIGMATIC, count=40, size=15, z_nm=400.0, read_noise=False)
     together = fit_spots(ASTIGMATIC, electrons).spots
     alone = fit_spots(ASTIGMATIC, electrons[17:18]).spots
     torch.testing.assert_close(alone.stack()[0], together.stack()[17], rtol=1e-6, atol=1e-6)
 
 
-def test_nothing_to_fit() -> None:
+def test_zero_spots_are_accepted() -> None:
     fits = fit_spots(FLAT, torch.zeros(0, 9, 9))
     assert len(fits.spots.x_px) == 0
     assert fits.converged.dtype == torch.bool
 
 
-def test_empty_regions_of_interest_give_numbers() -> None:
-    """Dark frames: nothing there, and no NaN either."""
+def test_fits_of_dark_regions_are_finite() -> None:
+    """Regions without light give few photons and no NaN."""
     fits = fit_spots(ASTIGMATIC, torch.zeros(3, 13, 13))
     assert torch.isfinite(fits.spots.stack()).all()
     assert (fits.spots.photons < 10).all()

@@ -1,4 +1,4 @@
-"""A prefit finds the statistics that a movie was simulated with, and refuses what tells none."""
+"""A prefit recovers the statistics of a simulated movie, and refuses movies that do not allow it."""
 
 import json
 import math
@@ -71,7 +71,7 @@ SWEEP = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8)
 
 @dataclass(frozen=True)
 class Case:
-    """A movie with known statistics."""
+    """Simulated movie with known statistics."""
 
     base: str = "storm-2d"
     psf: GaussianPsf | AstigmaticPsf = ROUND
@@ -119,7 +119,7 @@ class Case:
         )
 
     def training(self) -> TrainingConfig:
-        """A base that knows the PSF and the range of z, and is wrong about all that is estimated."""
+        """Return a base with the true PSF and z range, but wrong values of everything that is estimated."""
         base = load(TrainingConfig, find_config(self.base))
         wrong = {"density_per_um2": 2.0, "photons_mean": 5000.0, "photons_sd": 10.0, "on_time_frames": 30.0}
         simulation = base.simulation.replace(
@@ -148,7 +148,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_statistics_of_a_movie(case: Case, tmp_path: Path) -> None:
+def test_the_statistics_of_a_movie_are_estimated(case: Case, tmp_path: Path) -> None:
     found = case.estimate(tmp_path)
     truth_mean, truth_sd = case.photons
     density = true_density(case, tmp_path)
@@ -173,13 +173,13 @@ def test_statistics_of_a_movie(case: Case, tmp_path: Path) -> None:
 
 
 def true_density(case: Case, folder: Path) -> float:
-    """Emitters that the movie has, per square micrometre and frame."""
+    """Return the true number of emitters per square micrometre and frame."""
     truth = read_truth(folder / "truth.parquet")
     inside = np.abs(truth.z_nm) <= (case.z_nm or math.inf)
     return float(inside.sum() / (case.volumes * case.planes * (case.size * PIXEL.x_nm / 1000) ** 2))
 
 
-def test_denser_movies_have_bounded_errors(tmp_path: Path) -> None:
+def test_errors_stay_bounded_in_a_dense_movie(tmp_path: Path) -> None:
     case = Case(density=1.0, volumes=100)
     found = case.estimate(tmp_path)
     assert found.density.per_um2 == pytest.approx(true_density(case, tmp_path), rel=0.25)
@@ -188,8 +188,8 @@ def test_denser_movies_have_bounded_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("whole_frames", "on_time"), [(False, 0.8), (False, 3.0), (False, 10.0), (True, 2.5)])
-def test_on_time_does_not_depend_on_what_is_missed(whole_frames: bool, on_time: float) -> None:
-    """Emitters of exponential (or geometric) on-times, of which only frames that are on for a good part are found."""
+def test_the_estimated_on_time_does_not_depend_on_missed_emitters(whole_frames: bool, on_time: float) -> None:
+    """On-times are exponential or geometric, and frames in which an emitter is on too briefly are missed."""
     rng = np.random.default_rng(1)
     count, length = 60_000, 60
     on = rng.uniform(-10 * on_time, length, count)
@@ -217,13 +217,13 @@ def test_on_time_does_not_depend_on_what_is_missed(whole_frames: bool, on_time: 
 
 
 def some_fits(around: np.ndarray, *, elsewhere: np.ndarray) -> Fits:
-    """Fits of which only the neighbouring frames matter."""
+    """Return fits in which only the light in neighbouring frames matters."""
     one = np.ones(len(around))
     values = {field.name: one for field in fields(Fits)}
     return Fits(**{**values, "around": around, "around_sig": 0 * around, "elsewhere": elsewhere})  # type: ignore[arg-type]
 
 
-def test_light_by_chance_is_taken_off() -> None:
+def test_chance_light_in_neighbouring_frames_is_subtracted() -> None:
     rng = np.random.default_rng(2)
     stays, chance = 0.5, 0.2
     on = np.ones((20_000, 4))
@@ -234,7 +234,7 @@ def test_light_by_chance_is_taken_off() -> None:
 
 @pytest.mark.parametrize("camera", [SCMOS, EMCCD], ids=["sCMOS", "EMCCD"])
 @pytest.mark.parametrize("psf", [ROUND, ASTIGMATIC], ids=["round", "astigmatic"])
-def test_single_emitters_pass_and_pairs_do_not(camera: Camera, psf: GaussianPsf | AstigmaticPsf) -> None:
+def test_single_emitters_pass_the_fit_check_and_pairs_fail(camera: Camera, psf: GaussianPsf | AstigmaticPsf) -> None:
     passed = {apart: share_that_passes(camera, psf, apart_px=apart) for apart in (0.0, 3.0)}
     assert passed[0.0] > 0.98
     assert passed[3.0] < 0.25
@@ -266,8 +266,8 @@ def load_widefield() -> Any:
     return load(TrainingConfig, find_config("storm-2d")).simulation.illumination
 
 
-def test_photons_are_those_of_the_camera() -> None:
-    """A fit's electrons become photons by the quantum efficiency, and by twice that after amplification."""
+def test_fitted_electrons_convert_to_photons_by_the_camera() -> None:
+    """Mean and variance in fit units follow quantum efficiency, and for an EMCCD the excess noise factor of 2."""
     light = torch.full((1, 8, 8), 500.0)
     for camera, variance in ((SCMOS, 500 * 0.8 + 1.5), (EMCCD, 500 * 0.9 / 2)):
         model = build_camera(camera, 8, 8)
@@ -278,7 +278,7 @@ def test_photons_are_those_of_the_camera() -> None:
         assert units.var().item() == pytest.approx(variance, rel=0.03)
 
 
-def test_noise_makes_no_candidates_even_on_hot_pixels() -> None:
+def test_noise_gives_no_candidates_even_on_hot_pixels() -> None:
     variance = torch.full((64, 64), 2.0)
     variance[::7, ::7] = 400.0
     draw = torch.Generator().manual_seed(0)
@@ -327,7 +327,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize(("layout", "context"), LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_runs_are_consecutive_and_from_all_over(layout: Layout, context: Any) -> None:
+def test_sampled_runs_are_consecutive_and_cover_the_whole_movie(layout: Layout, context: Any) -> None:
     runs = plan_runs(layout, context, rng=np.random.default_rng(0))
     frames = np.concatenate(runs)
     assert len(np.unique(frames, axis=0)) == len(frames) <= max(300, 3 * 50)
@@ -344,7 +344,7 @@ def test_runs_are_consecutive_and_from_all_over(layout: Layout, context: Any) ->
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A movie with sCMOS maps."""
+    """Simulate a short movie with sCMOS maps and return its folder."""
     folder = tmp_path_factory.mktemp("small")
     simulate_movie(Case(volumes=60, density=0.3).movie(), folder)
     return folder
@@ -357,7 +357,7 @@ def estimate_small(folder: Path, **changes: Any) -> Estimate:
     return estimate(open_source(given.pop("store", folder / "movie.zarr")), base, **given)
 
 
-def test_what_is_written_trains(small: Path, tmp_path: Path) -> None:
+def test_the_written_configuration_can_be_trained(small: Path, tmp_path: Path) -> None:
     found = estimate_small(small)
     write_estimate(found, tmp_path / "out")
     numbers = json.loads((tmp_path / "out" / "estimate.json").read_text())
@@ -366,7 +366,7 @@ def test_what_is_written_trains(small: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "estimate.png").read_bytes().startswith(b"\x89PNG")
     config = load(TrainingConfig, tmp_path / "out" / "training.yaml")
     assert config == found.training
-    assert isinstance(config.simulation.camera, ScmosChip)  # crops are drawn from the statistics of the maps
+    assert isinstance(config.simulation.camera, ScmosChip)  # training simulates crops from the statistics of the maps
     assert config.simulation.camera.offset_adu == pytest.approx(CHIP.offset_adu, abs=1)
     assert config.simulation.camera.hot_fraction == pytest.approx(CHIP.hot_fraction, abs=0.005)
     assert config.simulation.camera.variance_spread == pytest.approx(CHIP.variance_spread, rel=0.1)
@@ -377,7 +377,7 @@ def test_what_is_written_trains(small: Path, tmp_path: Path) -> None:
 
 
 class NoScore:
-    """A validation that nobody asked for."""
+    """Validation result without scores."""
 
     def to_dict(self) -> dict[str, Any]:
         zscores = ("zscore_x", "zscore_y", "zscore_z", "zscore_photons")
@@ -390,7 +390,7 @@ def test_the_same_seed_gives_the_same_numbers(small: Path) -> None:
     assert one.training == other.training
 
 
-def test_what_is_not_given_is_the_bases_and_said(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_parameter_taken_from_the_base_gives_a_warning(small: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = estimate_small(small, camera=None)
     (warning,) = found.warnings
     assert "warning: no camera was given, so the camera of the base" in warning
@@ -400,7 +400,7 @@ def test_what_is_not_given_is_the_bases_and_said(small: Path, caplog: pytest.Log
     assert found.training.simulation.pixel_size == PIXEL
 
 
-def test_restart_and_the_rest_of_the_base_are_kept(small: Path, tmp_path: Path) -> None:
+def test_all_other_settings_of_the_base_are_kept(small: Path, tmp_path: Path) -> None:
     restart = RestartConfig(times=2, after_steps=700, loss_above=50.0)
     base = Case().training().replace(restart=restart, schedule="step", early_stop=EarlyStopConfig(validations=3))
     base = base.replace(minutes=12.0, variety=Variety(sparse_share=0.4))
@@ -414,8 +414,8 @@ def test_restart_and_the_rest_of_the_base_are_kept(small: Path, tmp_path: Path) 
     assert written.restart == restart
 
 
-def test_a_sparse_movie_is_trained_at_the_density_of_the_base(tmp_path: Path) -> None:
-    """Whatever is denser: the movie, or the base."""
+def test_training_uses_the_larger_density_of_movie_and_base(tmp_path: Path) -> None:
+    """A sparse movie is trained at the density of the base, a dense one at its own density."""
     for name, density, base in (("sparse", 0.05, 0.5), ("dense", 0.6, 0.2)):
         case = Case(density=density, volumes=100)
         training = case.training()
@@ -426,7 +426,7 @@ def test_a_sparse_movie_is_trained_at_the_density_of_the_base(tmp_path: Path) ->
         found = estimate(open_source(movie.store), training, camera=run.camera, pixel_size=run.pixel_size)
         trained = found.training.simulation.emitters.density_per_um2
         if name == "sparse":
-            assert found.density.per_um2 < 0.1, "what the movie has is told as it is"
+            assert found.density.per_um2 < 0.1, "the estimate itself is unchanged"
             assert trained == base
             assert any("training uses the density of the base, 0.5 per um2" in note for note in found.notes)
         else:
@@ -434,7 +434,7 @@ def test_a_sparse_movie_is_trained_at_the_density_of_the_base(tmp_path: Path) ->
             assert not any("density of the base" in note for note in found.notes)
 
 
-def test_ten_spots_are_enough_with_a_warning(tmp_path: Path) -> None:
+def test_ten_spots_suffice_but_give_a_warning(tmp_path: Path) -> None:
     found = Case(density=0.03, volumes=20, photons=(2000.0, 200.0)).estimate(tmp_path)
     assert 10 <= found.quality.num_kept < 30
     (warning,) = found.warnings
@@ -443,14 +443,14 @@ def test_ten_spots_are_enough_with_a_warning(tmp_path: Path) -> None:
     assert found.quality.num_frames == 20
 
 
-def test_too_few_spots_ask_for_more_frames(tmp_path: Path) -> None:
-    """Good spots, but few: nothing is wrong with the PSF."""
+def test_too_few_spots_give_an_error_that_asks_for_more_frames(tmp_path: Path) -> None:
+    """The error does not blame the PSF, because the spots fit well."""
     with pytest.raises(InputError, match=r"expected at least 10 .*give more frames") as error:
         Case(density=0.025, volumes=14, photons=(2000.0, 200.0)).estimate(tmp_path)
     assert "PSF" not in str(error.value).replace("that PSF", "")
 
 
-def test_on_times_that_cannot_be_told_are_the_bases(tmp_path: Path) -> None:
+def test_an_unknown_on_time_is_taken_from_the_base(tmp_path: Path) -> None:
     found = Case(on_time=0.3, volumes=100, density=0.3).estimate(tmp_path)
     assert found.on_time.frames is None
     assert found.training.simulation.emitters.on_time_frames == 30.0
@@ -459,7 +459,7 @@ def test_on_times_that_cannot_be_told_are_the_bases(tmp_path: Path) -> None:
     assert any("partly" in note for note in found.notes)
 
 
-def test_a_calibrated_psf_says_where_targets_are(tmp_path: Path) -> None:
+def test_a_calibrated_psf_gives_the_z_range_of_targets(tmp_path: Path) -> None:
     movie = simulate_movie(
         Case(psf=ASTIGMATIC, z_nm=400.0, photons=(2500.0, 300.0), volumes=80, density=0.2).movie(), tmp_path
     )
@@ -497,7 +497,7 @@ BAD = {
         "one plane per volume",
         lambda f: estimate_array(f, dark(), base=load(TrainingConfig, find_config("lls-paint"))),
     ),
-    "PSF of other pixels": (ConfigError, "calibrated with pixels of 100", lambda f: estimate_with_other_pixels(f)),
+    "PSF pixel size differs": (ConfigError, "calibrated with pixels of 100", lambda f: estimate_with_other_pixels(f)),
     "wrong PSF": (
         InputError,
         "check that PSF",
@@ -509,7 +509,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("kind", "says", "act"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_one_sentence(kind: type[Exception], says: str, act: Any, tmp_path: Path) -> None:
+def test_unusable_input_is_refused(kind: type[Exception], says: str, act: Any, tmp_path: Path) -> None:
     with pytest.raises(kind) as error:
         act(tmp_path)
     assert says in str(error.value)
@@ -549,8 +549,8 @@ def estimate_with_other_pixels(folder: Path) -> Estimate:
     return estimate_array(folder, dark(), psf=folder / "psf.npz", pixel_size=PixelSize(x_nm=160, y_nm=160))
 
 
-def test_a_benchmark_of_others(shared_data: Path, tmp_path: Path) -> None:
-    """NAIRR 3DAS_LD: 2400 photons, background 30, 0.83 emitters per um2, half of them on a frame later."""
+def test_the_statistics_of_a_public_benchmark_are_estimated(shared_data: Path, tmp_path: Path) -> None:
+    """NAIRR 3DAS_LD has 2400 photons, background 30 and 0.83 emitters per um2, half of which stay on for a frame."""
     folder = shared_data / "movies" / "nairr_3DAS_LD"
     convert(folder / "3DAS_LD_Validate_Frame.tif", tmp_path / "movie.zarr", pixel_size=PIXEL)
     base = load(TrainingConfig, Path(__file__).parents[2] / "benchmarks" / "accuracy" / "nairr-3d.yaml")

@@ -1,4 +1,4 @@
-"""Cramer-Rao bounds of a whole truth: cameras, units, and what cannot be bounded."""
+"""Cramer-Rao bounds of a truth table: cameras, units, and refused input."""
 
 import math
 
@@ -37,9 +37,9 @@ def truth(num: int = 1, *, photons: float = 1000.0, bg: float = 10.0, seed: int 
     )  # fmt: skip
 
 
-def test_gaussian_without_background_has_sigma_over_root_n() -> None:
+def test_a_gaussian_without_background_has_the_bound_sigma_over_root_n() -> None:
     bound = with_bounds(truth(20, bg=0.0), FLAT, camera=camera(), pixel=PIXEL)
-    # fine pixels lose little: sigma^2 + a^2 / 12, over the photons
+    # pixelation adds a^2 / 12 to sigma^2
     assert bound.x_sig == pytest.approx(math.sqrt((130**2 + 100**2 / 12) / 1000), rel=0.02)
     assert bound.y_sig == pytest.approx(math.sqrt((130**2 + 80**2 / 12) / 1000), rel=0.02)
     assert bound.phot_sig == pytest.approx(math.sqrt(1000), rel=0.05)
@@ -47,21 +47,21 @@ def test_gaussian_without_background_has_sigma_over_root_n() -> None:
     assert np.array_equal(bound.x_nm, truth(20).x_nm)
 
 
-def test_quantum_efficiency_takes_light_away() -> None:
+def test_quantum_efficiency_acts_like_fewer_photons() -> None:
     half = with_bounds(truth(), ASTIGMATIC, camera=camera(efficiency=0.5), pixel=PIXEL)
     dim = with_bounds(truth(photons=500.0, bg=5.0), ASTIGMATIC, camera=camera(), pixel=PIXEL)
     assert (half.x_sig, half.z_sig) == (pytest.approx(dim.x_sig), pytest.approx(dim.z_sig))
-    assert half.phot_sig == pytest.approx(2 * dim.phot_sig)  # photons before the loss
+    assert half.phot_sig == pytest.approx(2 * dim.phot_sig)  # phot_sig is in photons before the loss
 
 
-def test_read_noise_is_as_so_much_background_for_positions() -> None:
+def test_read_variance_acts_like_background() -> None:
     noisy = with_bounds(truth(), ASTIGMATIC, camera=camera(variance_adu2=20.0), pixel=PIXEL)  # 20 / 2^2 = 5 e^2
     brighter = with_bounds(truth(bg=15.0), ASTIGMATIC, camera=camera(), pixel=PIXEL)
     for name in ("x_sig", "y_sig", "z_sig", "phot_sig"):
         assert getattr(noisy, name) == pytest.approx(getattr(brighter, name))
 
 
-def test_amplification_costs_root_two() -> None:
+def test_amplification_increases_bounds_by_root_two() -> None:
     emccd = EmccdCamera(baseline_adu=100, e_per_adu=45, em_gain=300, read_sigma_e=0.0)
     amplified = with_bounds(truth(), ASTIGMATIC, camera=emccd, pixel=PIXEL)
     plain = with_bounds(truth(), ASTIGMATIC, camera=camera(), pixel=PIXEL)
@@ -70,7 +70,7 @@ def test_amplification_costs_root_two() -> None:
 
 
 @pytest.mark.parametrize("sub_pixel", [0.0, 0.49, 0.51])
-def test_only_the_place_in_the_pixel_counts(sub_pixel: float) -> None:
+def test_bounds_depend_only_on_the_position_within_the_pixel(sub_pixel: float) -> None:
     def at(x_px: float) -> Emitters:
         one = truth()
         return Emitters(**{**vars(one), "x_nm": np.array([x_px * PIXEL.x_nm]), "z_nm": np.zeros(1)})
@@ -80,7 +80,7 @@ def test_only_the_place_in_the_pixel_counts(sub_pixel: float) -> None:
 
 
 def test_fits_of_simulated_emitters_reach_the_bound() -> None:
-    """Frames through the camera's own noise, fitted by maximum likelihood: the ratio is 1 in every quantity."""
+    """Maximum likelihood fits of frames with camera noise have errors equal to the bound in every quantity."""
     num, size = 1500, 21
     true = truth(num, photons=2000.0, bg=5.0)
     corner_px = np.floor(np.stack([true.x_nm / PIXEL.x_nm, true.y_nm / PIXEL.y_nm])).astype(int) - size // 2
@@ -117,7 +117,7 @@ def test_unknown_background_and_camera_maps_are_refused() -> None:
         with_bounds(truth(), FLAT, camera=maps, pixel=PIXEL)
 
 
-def test_many_and_none() -> None:
+def test_bounds_of_many_and_of_no_emitters() -> None:
     many = with_bounds(truth(5000), FLAT, camera=camera(), pixel=PIXEL)
     assert len(many.x_sig) == 5000
     assert np.isfinite(many.x_sig).all()

@@ -1,4 +1,4 @@
-"""Two tables of one sample, of which one is moved: structure and beads with a known map."""
+"""Simulated sites, beads and tables of one sample, one of them moved by a known transformation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +22,14 @@ SIGMA = np.array([12.0, 12.0, 30.0])
 
 
 def clusters(random: np.random.Generator, *, field: float = FIELD_NM, number: int = 120, sites: int = 20) -> Floats:
-    """Binding sites in small clusters, each of another size."""
+    """Return binding sites in small clusters of different sizes."""
     centre = np.column_stack([random.uniform(0, field, (number, 2)), random.uniform(-300, 300, number)])
     which = random.integers(0, number, number * sites)
     return centre[which] + random.normal(0, random.uniform(20, 70, number)[which][:, None], (len(which), 3))
 
 
 def filaments(random: np.random.Generator, *, field: float = FIELD_NM, number: int = 25) -> Floats:
-    """Binding sites along bent lines."""
+    """Return binding sites along bent lines."""
     found = []
     for _ in range(number):
         along = np.arange(random.integers(200, 500)) * 25.0
@@ -42,7 +42,7 @@ def filaments(random: np.random.Generator, *, field: float = FIELD_NM, number: i
 
 
 def lattice(random: np.random.Generator, *, field: float = FIELD_NM, spacing: float = 600.0) -> Floats:
-    """Binding sites on a square lattice, all of them occupied: every step of it looks the same."""
+    """Return binding sites on a full square lattice, which looks the same after a shift by one spacing."""
     side = np.arange(0, field, spacing)
     place = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
     return np.column_stack([place, np.zeros(len(place))]).repeat(6, axis=0)
@@ -51,7 +51,7 @@ def lattice(random: np.random.Generator, *, field: float = FIELD_NM, spacing: fl
 def seen(
     sites: Floats, random: np.random.Generator, *, labelled: float = 0.6, visits: float = 4.0, strays: float = 0.1
 ) -> Floats:
-    """Localizations of those sites that have a label, and others that are of nothing."""
+    """Return localizations of labelled sites, plus stray ones that belong to no site."""
     lit = sites[random.random(len(sites)) < labelled]
     place = np.repeat(lit, random.poisson(visits, len(lit)), axis=0)
     place = place + random.normal(0, 1, place.shape) * SIGMA
@@ -62,7 +62,7 @@ def seen(
 
 @dataclass(frozen=True)
 class Moved:
-    """A known map: ``matrix (point - MIDDLE) + MIDDLE + shift``."""
+    """Known transformation: ``matrix (point - MIDDLE) + MIDDLE + shift``."""
 
     angle_deg: float = 2.0
     shift: tuple[float, ...] = tuple(SHIFT)
@@ -77,7 +77,7 @@ class Moved:
         return (place - MIDDLE) @ self.matrix.T + MIDDLE + np.array(self.shift)
 
     def back(self, place: Floats) -> Floats:
-        """The true map of the moving table on the fixed one."""
+        """Apply the inverse, which maps the moving table onto the fixed one."""
         return (place - MIDDLE - np.array(self.shift)) @ self.matrix + MIDDLE
 
 
@@ -92,7 +92,7 @@ def write(
     sigma: Floats = SIGMA,
     **about: Any,
 ) -> Path:
-    """A table of localizations at these places (in sample coordinates where there is a geometry)."""
+    """Write a table of localizations at the given places, which are sample coordinates if there is a geometry."""
     random = np.random.default_rng(len(place))
     frame = random.integers(0, 200, len(place)) if frame is None else np.asarray(frame)
     plane = frame % planes

@@ -1,4 +1,4 @@
-"""Two clouds whose map is known: found within what is stated, or refused where they do not tell it."""
+"""Estimated transformations agree with known ones within their stated errors, or are refused as ambiguous."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def cloud(name: str, place: np.ndarray, *, volume: np.ndarray | None = None, axe
 
 
 def off(found: Transformation, moved: Moved) -> np.ndarray:
-    """Errors of where points of the field are moved to, in units of their stated uncertainty."""
+    """Return position errors of transformed points across the field, in units of their stated uncertainty."""
     axes = len(found.pivot_nm)
     side = np.linspace(0, FIELD_NM, 4)
     at = np.array([[x, y, 100.0] for x in side for y in side])
@@ -32,7 +32,7 @@ def check(found: Transformation, moved: Moved) -> None:
 
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_moved_table_is_found_within_its_uncertainty(scene: str, seed: int) -> None:
+def test_a_rigid_motion_is_estimated_within_its_uncertainty(scene: str, seed: int) -> None:
     random, moved = np.random.default_rng(seed), Moved()
     sites = SCENES[scene](random)
     fixed, moving = seen(sites, random), moved(seen(sites, random, labelled=0.4, visits=2, strays=0.3))
@@ -46,13 +46,13 @@ def test_a_moved_table_is_found_within_its_uncertainty(scene: str, seed: int) ->
     [("shift", Moved(angle_deg=0)), ("affine", Moved(angle_deg=-1)), ("rigid", Moved(12.0, (3000.0, -2500.0, -300.0)))],
     ids=["shift", "affine", "large angle and shift"],
 )
-def test_other_maps(model: str, moved: Moved, random: np.random.Generator) -> None:
+def test_other_models_and_large_motions_are_estimated(model: str, moved: Moved, random: np.random.Generator) -> None:
     sites = clusters(random)
     found = estimate(cloud("fixed", seen(sites, random)), cloud("moving", moved(seen(sites, random))), model=model)
     check(found, moved)
 
 
-def test_a_table_without_z(random: np.random.Generator) -> None:
+def test_a_motion_without_z_is_estimated(random: np.random.Generator) -> None:
     sites, moved = clusters(random), Moved(shift=(180.0, -95.0, 0.0))
     found = estimate(cloud("fixed", seen(sites, random)), cloud("moving", moved(seen(sites, random)), axes=2))
     assert len(found.pivot_nm) == 2
@@ -67,7 +67,7 @@ NOTHING_IN_COMMON = {
 
 
 @pytest.mark.parametrize("scene", NOTHING_IN_COMMON)
-def test_what_does_not_tell_is_refused(scene: str, random: np.random.Generator) -> None:
+def test_tables_without_a_unique_match_are_refused(scene: str, random: np.random.Generator) -> None:
     one, other = NOTHING_IN_COMMON[scene](random)
     fixed, moving = seen(one, random, labelled=1.0), Moved()(seen(other, random, labelled=1.0))
     with pytest.raises(TableError, match="The map between fixed and moving cannot be determined"):
@@ -79,7 +79,7 @@ def beads(random: np.random.Generator, number: int = 20) -> np.ndarray:
 
 
 def seen_beads(places: np.ndarray, random: np.random.Generator, *, volumes: int = 40, strays: int = 100) -> tuple:
-    """Detections of beads in most volumes, of molecules anywhere, and the volume of each."""
+    """Return detections of beads in most volumes and of molecules anywhere, and the volume of each detection."""
     which, volume = np.nonzero(random.random((len(places), volumes)) < 0.9)
     place = places[which] + random.normal(0, 1, (len(which), 3)) * SIGMA
     other = np.column_stack([random.uniform(0, FIELD_NM, (strays, 2)), random.uniform(-300, 300, strays)])
@@ -87,8 +87,8 @@ def seen_beads(places: np.ndarray, random: np.random.Generator, *, volumes: int 
 
 
 @pytest.mark.parametrize("model", ["shift", "rigid", "affine"])
-def test_beads_are_matched(model: str) -> None:
-    """Of each table some beads are missing in the other, and error / sigma is about one over many tables."""
+def test_beads_are_matched_and_give_correct_uncertainties(model: str) -> None:
+    """Each table lacks some beads of the other; over many tables the error divided by sigma is about one."""
     ratios = []
     for seed in range(12):
         random = np.random.default_rng(seed)
@@ -101,7 +101,7 @@ def test_beads_are_matched(model: str) -> None:
     assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.4
 
 
-def test_beads_that_have_nothing_in_common() -> None:
+def test_unrelated_beads_are_refused() -> None:
     for seed in range(5):
         random = np.random.default_rng(seed)
         (one, when), (other, then) = (seen_beads(beads(random), random) for _ in range(2))
@@ -109,7 +109,7 @@ def test_beads_that_have_nothing_in_common() -> None:
             estimate(cloud("f", one, volume=when), cloud("m", other, volume=then))
 
 
-def test_too_little(random: np.random.Generator) -> None:
+def test_too_few_points_or_beads_are_refused(random: np.random.Generator) -> None:
     few = cloud("few", seen(clusters(random, number=3, sites=5), random))
     with pytest.raises(TableError, match=r"few has .* points, expected 200 or more"):
         estimate(few, few, method="structure")
@@ -126,6 +126,6 @@ def test_too_little(random: np.random.Generator) -> None:
         ({"max_angle_deg": 200.0}, "expected 0 to 180"),
     ],
 )
-def test_impossible_options(options: dict, says: str, random: np.random.Generator) -> None:
+def test_impossible_options_are_refused(options: dict, says: str, random: np.random.Generator) -> None:
     with pytest.raises(ConfigError, match=says):
         estimate(cloud("f", beads(random)), cloud("m", beads(random)), **options)

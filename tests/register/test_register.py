@@ -1,4 +1,4 @@
-"""Tables registered: moved as measured, sigmas turned, never twice, channels on their own."""
+"""Registration moves positions and rotates sigmas, never twice, and can move a single channel."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def sorted_places(place: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("geometry", [None, STAGE, Geometry(motion="objective", stage_step_nm=250.0)],
                          ids=["movie", "stage", "objective"])  # fmt: skip
-def test_a_moved_table_lies_on_the_fixed_one(geometry: Geometry | None, tmp_path: Path) -> None:
+def test_a_registered_table_matches_the_fixed_one(geometry: Geometry | None, tmp_path: Path) -> None:
     random, moved = np.random.default_rng(3), Moved()
     sites = clusters(random)
     planes, names = (1, PLACES) if geometry is None else (20, SAMPLE)
@@ -69,7 +69,7 @@ def test_a_moved_table_lies_on_the_fixed_one(geometry: Geometry | None, tmp_path
     assert read_transformation(tmp_path / "moved_transformation.yaml") == made.transformation
 
 
-def test_sigmas_are_turned_with_the_rows(tmp_path: Path) -> None:
+def test_sigmas_are_rotated_with_positions(tmp_path: Path) -> None:
     place = np.random.default_rng(0).uniform(0, 1000, (50, 3))
     path = write(tmp_path / "a.parquet", place, sigma=np.array([10.0, 30.0, 50.0]))
     apply_transformation(path, turned(90.0), tmp_path / "b.parquet")
@@ -82,7 +82,7 @@ def test_sigmas_are_turned_with_the_rows(tmp_path: Path) -> None:
 
 
 def test_sigmas_of_a_tilted_scan_follow_the_covariance(tmp_path: Path) -> None:
-    """By random points: what is independent along the camera's axes is moved in the sample, and comes back."""
+    """Sigmas match random errors that are independent in camera coordinates and rotated in sample coordinates."""
     random, sigma = np.random.default_rng(0), np.array([10.0, 15.0, 60.0])
     path = write(tmp_path / "a.parquet", random.uniform(0, 1000, (20, 3)), geometry=STAGE, sigma=sigma)
     apply_transformation(path, turned(25.0, coords="sample"), tmp_path / "b.parquet")
@@ -97,7 +97,7 @@ def test_sigmas_of_a_tilted_scan_follow_the_covariance(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, back.std(axis=0), rtol=0.01)
 
 
-def test_unknown_z_stays_unknown(tmp_path: Path) -> None:
+def test_unknown_z_and_sigmas_stay_unknown(tmp_path: Path) -> None:
     place = np.random.default_rng(0).uniform(0, 1000, (50, 3))
     place[:10, 2] = np.nan
     path = write(tmp_path / "a.parquet", place, sigma=np.array([10.0, 10.0, np.nan]))
@@ -118,7 +118,7 @@ def test_molecules_are_moved(tmp_path: Path) -> None:
     np.testing.assert_allclose(places(tmp_path / "b.parquet"), turned().apply(places(molecules)), atol=0.01)
 
 
-def test_never_twice(tmp_path: Path) -> None:
+def test_a_transformation_is_never_applied_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", np.random.default_rng(0).uniform(0, 1000, (50, 3)))
     apply_transformation(path, turned(), tmp_path / "b.parquet")
     with pytest.raises(ConfigError, match="already moved by this transformation"):
@@ -130,7 +130,7 @@ def test_never_twice(tmp_path: Path) -> None:
     assert apply_transformation(tmp_path / "b.parquet", turned(-30.0), tmp_path / "c.parquet") == 50
 
 
-def test_a_transformation_of_other_coordinates(tmp_path: Path) -> None:
+def test_a_transformation_of_other_coordinates_or_of_a_missing_channel_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", np.random.default_rng(0).uniform(0, 1000, (50, 3)))
     with pytest.raises(ConfigError, match=r"is in sample coordinates, .* has raw ones"):
         apply_transformation(path, turned(coords="sample"), tmp_path / "b.parquet")
@@ -138,7 +138,7 @@ def test_a_transformation_of_other_coordinates(tmp_path: Path) -> None:
         apply_transformation(path, turned(), tmp_path / "b.parquet", channel=1)
 
 
-def test_channels_of_one_table(tmp_path: Path) -> None:
+def test_one_channel_of_a_table_is_registered_to_another(tmp_path: Path) -> None:
     random, moved = np.random.default_rng(4), Moved(angle_deg=0.5, shift=(40.0, -30.0, 100.0))
     sites = clusters(random)
     one, other = seen(sites, random), moved(seen(sites, random))
@@ -167,7 +167,7 @@ def test_channels_of_one_table(tmp_path: Path) -> None:
     assert np.abs(middle).max() < 5 * max(found.error_nm)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_register_command_estimates_and_applies(tmp_path: Path) -> None:
     random, moved = np.random.default_rng(5), Moved()
     sites = clusters(random)
     fixed = write(tmp_path / "fixed.parquet", seen(sites, random))
@@ -191,7 +191,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert not (tmp_path / "c.parquet").exists()
 
 
-def test_nothing_to_compare(tmp_path: Path) -> None:
+def test_inconsistent_arguments_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", np.random.default_rng(0).uniform(0, FIELD_NM, (500, 3)))
     with pytest.raises(ConfigError, match="one table; also give the moving table"):
         register_tables(path)

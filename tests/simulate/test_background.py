@@ -1,7 +1,7 @@
-"""Backgrounds: uniform ones are what they were, textures have the moments and correlations of gradient noise.
+"""Simulated backgrounds: uniform ones are unchanged, textures have the moments and correlations of gradient noise.
 
-The closed forms are those of the definition: a sum over the eight corners of a cell of fade times gradient times
-distance, with independent unit gradients and a cell that lies anywhere.
+The closed forms follow from the definition of gradient noise: a sum over the eight corners of a cell of fade times
+gradient times distance, with independent unit gradients and random positions of cells.
 """
 
 import itertools
@@ -53,7 +53,7 @@ CHIP = ScmosChip(
     hot_fraction=0.02,
 )
 FEW = EmitterConfig(density_per_um2=0.5, photons_mean=1e-4, photons_sd=0.0, on_time_frames=2.0, z_range_nm=(0.0, 0.0))
-"""Emitters without light: what remains is background."""
+"""Emitters with almost no photons, so that frames show background only."""
 
 
 def simulation(contrast: float | None = 0.8, **changes: Any) -> SimulationConfig:
@@ -86,12 +86,12 @@ def fade(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def covariance(lag: tuple[float, float, float]) -> float:
-    """Of the noise at two points ``lag`` lattice constants apart: gradients are the same where they share a corner.
+    """Return the covariance of noise at two points ``lag`` lattice constants apart, due to the corners that they share.
 
-    An integral over where the cells lie, which is a product over the axes: a third of the sum over the axes of
-    (distances' product along it) times (fades' products along all).
+    It is an integral over the position of the cells that factorizes: a third of the sum over the axes of
+    (product of distances along that axis) times (products of fades along all axes).
     """
-    at = (np.arange(4000) + 0.5) / 4000 * 6 - 3  # a corner at 0; where it lies relative to the first point
+    at = (np.arange(4000) + 0.5) / 4000 * 6 - 3  # first point relative to a corner
     plain = [np.sum(fade(at) * fade(at + step)) * 6 / 4000 for step in lag]
     sloped = [np.sum(fade(at) * at * fade(at + step) * (at + step)) * 6 / 4000 for step in lag]
     return sum(sloped[i] * plain[i - 1] * plain[i - 2] for i in range(3)) / 3
@@ -101,11 +101,11 @@ RMS_OF_BOUND = covariance((0.0, 0.0, 0.0)) ** 0.5 / (3**0.5 / 2)
 
 
 @pytest.mark.parametrize("contrast", [0.2, 1.0])
-def test_mean_and_contrast(contrast: float) -> None:
+def test_textures_have_the_stated_mean_and_contrast(contrast: float) -> None:
     values = texture(1500, simulation(contrast), side=16)
     assert values.mean().item() == pytest.approx(1.0, abs=0.01 * contrast)
     assert values.std().item() == pytest.approx(contrast * RMS_OF_BOUND, rel=0.02)
-    assert pytest.approx(0.22, abs=0.005) == RMS_OF_BOUND, "as PerlinTexture.contrast says"
+    assert pytest.approx(0.22, abs=0.005) == RMS_OF_BOUND, "stated by PerlinTexture.contrast"
     assert values.min() >= 1 - contrast
     assert values.max() <= 1 + contrast
     assert values.max() > 1 + 0.6 * contrast
@@ -117,18 +117,20 @@ def test_mean_and_contrast(contrast: float) -> None:
         pytest.param(None, 0, 0, 3, id="along x"),
         pytest.param(None, 0, 0, 8, id="along x, nearly a lattice constant"),
         pytest.param(None, 0, 4, 0, id="along y"),
-        pytest.param(None, 0, 3, 5, id="across"),
+        pytest.param(None, 0, 3, 5, id="diagonally"),
         pytest.param(None, 0, 0, 21, id="beyond two lattice constants"),
         pytest.param(None, 2, 0, 0, id="in time"),
-        pytest.param(OBJECTIVE, 2, 0, 0, id="next planes of an objective scan"),
+        pytest.param(OBJECTIVE, 2, 0, 0, id="two planes further in an objective scan"),
         pytest.param(OBJECTIVE, 1, 0, 3, id="the next plane of an objective scan, along x"),
         pytest.param(STAGE, 1, 0, 0, id="the next plane of a stage scan"),
-        pytest.param(STAGE, 1, 0, -3, id="the next plane of a stage scan, where the sample is now"),
-        pytest.param(STAGE, 2, 2, -7, id="the second next plane of a stage scan, across"),
+        pytest.param(STAGE, 1, 0, -3, id="the next plane of a stage scan, following the sample"),
+        pytest.param(STAGE, 2, 2, -7, id="two planes further in a stage scan, diagonally"),
     ],
 )
-def test_correlations(geometry: Geometry | None, frames: int, down: int, right: int) -> None:
-    """In the sample, whatever moved: lags along x, y and z by pixels and by the steps of the scan."""
+def test_textures_are_correlated_in_sample_coordinates(
+    geometry: Geometry | None, frames: int, down: int, right: int
+) -> None:
+    """Covariances depend on the distance in the sample, given by lags in pixels and by the steps of the scan."""
     config = simulation(1.0, geometry=geometry)
     values = (texture(800, config, frames=3).expand(-1, 3, -1, -1) - 1).numpy() * 3**0.5 / 2
     length, side = values.shape[1], values.shape[2]
@@ -139,12 +141,12 @@ def test_correlations(geometry: Geometry | None, frames: int, down: int, right: 
     expected = covariance(tuple(step / FEATURE_NM for step in lag_nm))
     products = (first * second).mean(axis=(1, 2, 3), dtype=np.float64)
     error = float(products.std()) / len(products) ** 0.5
-    assert 5 * error < 0.1 * covariance((0.0, 0.0, 0.0)), "a sharp test"
+    assert 5 * error < 0.1 * covariance((0.0, 0.0, 0.0)), "the test is sensitive"
     assert products.mean() == pytest.approx(expected, abs=5 * error)
 
 
-def test_a_point_of_the_definition() -> None:
-    """Eight corners, one by one; origin and gradients are drawn in this order."""
+def test_the_texture_equals_its_definition_at_single_points() -> None:
+    """The expected value sums over eight corners; origin and gradients are drawn in the order of the program."""
     config, generator = simulation(1.0, geometry=STAGE), random(7)
     values = draw_texture(config, 2, 3, 10, 12, random(7))
     axes = [(11 * 100 + 2 * STAGE.lateral_step_nm), 9 * 125, 2 * STAGE.axial_step_nm]
@@ -163,18 +165,18 @@ def test_a_point_of_the_definition() -> None:
         assert values[s, t, y, x].item() == pytest.approx(1 + noise * 2 / 3**0.5, abs=1e-5)
 
 
-def test_no_lattice_shows() -> None:
-    """No kink: the second derivative is continuous. No dark pixel: each varies as much as any other."""
+def test_the_texture_shows_no_lattice() -> None:
+    """The second derivative is continuous, and all pixels vary equally."""
     fine = SimulationConfig(**{**simulation(1.0).model_dump(), "pixel_size": PixelSize(x_nm=20.0, y_nm=20.0)})
     values = draw_texture(fine, 100, 1, 1, 150, random())[:, 0, 0].double()
     curvature = values.diff(n=2) / 0.02**2
     assert curvature.abs().max() < 15
-    assert curvature.diff().abs().max() < 150 * 0.02, "jumps nowhere; with the fade of 1985 it does, at the lattice"
+    assert curvature.diff().abs().max() < 150 * 0.02, "no jump, unlike with the fade function of 1985"
     spread = texture(3000, simulation(1.0), side=12).std(dim=0)
     assert spread.max() / spread.min() < 1.15
 
 
-def test_equal_seeds_give_equal_numbers() -> None:
+def test_equal_seeds_give_equal_backgrounds() -> None:
     first, again, other = (draw_background(simulation(), 3, 4, 8, 9, random(seed)) for seed in (0, 0, 1))
     assert first.shape == (3, 4, 8, 9)
     assert torch.equal(first, again)
@@ -182,12 +184,12 @@ def test_equal_seeds_give_equal_numbers() -> None:
     assert not torch.equal(first[0] / first[0].mean(), first[1] / first[1].mean()), "sequences differ"
 
 
-# --- in frames -------------------------------------------------------------------------------------------------------
+# --- backgrounds in frames -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("geometry", [None, STAGE])
-def test_uniform_backgrounds_are_what_they_were(geometry: Geometry | None) -> None:
-    """The same draws in the same order: molecules, one level a sequence, camera, counts. To the bit."""
+def test_frames_with_uniform_backgrounds_are_unchanged(geometry: Geometry | None) -> None:
+    """Drawing molecules, one level per sequence, camera and counts in this order gives bit-identical frames."""
     config = simulation(None, geometry=geometry, camera=CHIP, emitters=FEW.replace(photons_mean=800.0))
     assert config == parse(
         SimulationConfig, {**config.model_dump(), "background": {"low": 5.0, "high": 15.0}}, source="as in old files"
@@ -224,7 +226,7 @@ def test_targets_hold_the_background_of_their_own_frame(context: Any) -> None:
         config, context=context, num_sequences=8, sequence_frames=4, height=24, width=32, generator=random()
     )
     assert made.bg_NYX.shape == (32, 24, 32)
-    assert made.bg_NYX.flatten(1).std(dim=1).min() > 0.3, "a map"
+    assert made.bg_NYX.flatten(1).std(dim=1).min() > 0.3, "the background varies within a frame"
 
     def chi_square(bg_NYX: Tensor) -> float:
         residual = made.photons_TYX[made.windows_N3[:, 1]] - bg_NYX
@@ -233,12 +235,12 @@ def test_targets_hold_the_background_of_their_own_frame(context: Any) -> None:
     assert chi_square(made.bg_NYX) == pytest.approx(1.0, abs=0.05)
     assert chi_square(made.bg_NYX.flip(2)) > 1.2
     changes = [not torch.equal(a, b) for a, b in itertools.pairwise(made.bg_NYX[:4])]
-    assert changes == [context == "plane"] * 3, "the planes of a sweep cut the sample elsewhere"
+    assert changes == [context == "plane"] * 3, "planes of a sweep show different parts of the texture"
 
 
 @pytest.mark.parametrize("planes", [1, 5])
-def test_the_truth_of_a_movie_holds_the_background_of_its_pixel(planes: int, tmp_path: Path) -> None:
-    """The level is one number here, so that the mean over the volumes shows the texture, which rests."""
+def test_the_truth_table_gives_the_background_at_each_emitter(planes: int, tmp_path: Path) -> None:
+    """The level is constant and the texture is at rest, so that the mean over volumes shows the texture."""
     config = MovieConfig(
         name="texture",
         simulation=simulation(
@@ -271,10 +273,10 @@ def test_the_truth_of_a_movie_holds_the_background_of_its_pixel(planes: int, tmp
     [
         pytest.param({"feature_nm": 150.0}, "below two pixels", id="smaller than pixels can show"),
         pytest.param({"contrast": 1.5}, "less than or equal to 1", id="negative light"),
-        pytest.param({"contrast": 0.0}, "greater than 0", id="none"),
+        pytest.param({"contrast": 0.0}, "greater than 0", id="no contrast"),
     ],
 )
-def test_textures_that_are_refused(changes: dict[str, float], words: str) -> None:
+def test_impossible_textures_are_refused(changes: dict[str, float], words: str) -> None:
     data = simulation().model_dump()
     data["background"]["texture"] |= changes
     with pytest.raises(ConfigError, match=words):

@@ -1,4 +1,4 @@
-"""Training batches: frames, windows and what should be found in them."""
+"""Simulated training batches: frames, windows and targets."""
 
 import math
 from typing import Any
@@ -83,7 +83,7 @@ CONTEXTS: tuple[ContextKind, ...] = ("none", "time", "plane")
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_equal_seeds_give_equal_numbers(context: ContextKind) -> None:
+def test_equal_seeds_give_equal_batches(context: ContextKind) -> None:
     first, again, other = batch(context), batch(context), batch(context, seed=1)
     assert torch.equal(first.photons_TYX, again.photons_TYX)
     assert torch.equal(first.windows_N3, again.windows_N3)
@@ -92,8 +92,8 @@ def test_equal_seeds_give_equal_numbers(context: ContextKind) -> None:
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_windows(context: ContextKind) -> None:
-    """Each target frame once, with its neighbours; some sequences stand at the ends of an acquisition."""
+def test_each_target_frame_has_one_window_with_its_neighbours(context: ContextKind) -> None:
+    """Sequences at the start or end of an acquisition repeat their first or last frame."""
     more = 0 if context == "none" else 2
     ends = set()
     for seed in range(10):
@@ -116,8 +116,8 @@ def test_windows(context: ContextKind) -> None:
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_targets_are_in_the_frame_of_their_window(context: ContextKind) -> None:
-    """Where a bright target stands, its own frame is brighter than the background; on the average of many."""
+def test_targets_belong_to_the_middle_frame_of_their_window(context: ContextKind) -> None:
+    """On average, the pixel of a bright target is brighter than the background in its own frame, not in others."""
     made = batch(context)
     config = simulation()
     scaling = Scaling(input_scale=20.0, input_offset=10.0, photons=2500.0, z_nm=480.0, bg=18.0)
@@ -134,7 +134,7 @@ def test_targets_are_in_the_frame_of_their_window(context: ContextKind) -> None:
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_what_is_a_target(context: ContextKind) -> None:
+def test_targets_are_bright_enough_and_within_the_field_and_z_range(context: ContextKind) -> None:
     made = batch(context)
     a = made.activations
     assert (a.photons >= 50).all()
@@ -143,7 +143,7 @@ def test_what_is_a_target(context: ContextKind) -> None:
     assert ((a.y_nm / 125 >= -0.5) & (a.y_nm / 125 < HEIGHT - 0.5)).all()
     assert ((a.sequence >= 0) & (a.sequence < SEQUENCES * LENGTH)).all()
     assert a.x_nm.min() < 300
-    assert a.x_nm.max() > (WIDTH - 4) * 100, "up to both edges"
+    assert a.x_nm.max() > (WIDTH - 4) * 100, "targets reach both edges"
     assert made.bg_NYX.shape == (SEQUENCES * LENGTH, HEIGHT, WIDTH)
     of_sequences = made.bg_NYX.view(SEQUENCES, -1)
     assert (of_sequences == of_sequences[:, :1]).all()
@@ -151,8 +151,8 @@ def test_what_is_a_target(context: ContextKind) -> None:
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_read_noise_is_that_of_the_chips_that_took_the_frames(context: ContextKind) -> None:
-    """One map a sequence, the same in all its frames: with it, and not with another, residuals are those expected."""
+def test_read_noise_maps_are_those_of_the_simulated_chips(context: ContextKind) -> None:
+    """Each sequence has one map for all its frames; only with its own map do residuals have the expected variance."""
     dark = simulation(
         camera=CHIP.replace(variance_adu2=40.0),
         background=BackgroundConfig(low=5.0, high=15.0),
@@ -172,14 +172,14 @@ def test_read_noise_is_that_of_the_chips_that_took_the_frames(context: ContextKi
     squared = (made.photons_TYX[own] - made.bg_NYX) ** 2
 
     def chi_square(noise_NYX: Tensor) -> float:
-        # gain is 2.1 counts an electron, give or take 5 %; quantum efficiency 0.8
+        # gain is 2.1 counts per electron within 5 %, quantum efficiency 0.8
         return float((squared / (made.bg_NYX / 0.8 + noise_NYX**2 + 1 / 12 / (2.1 * 0.8) ** 2)).mean())
 
     assert chi_square(noise[own]) == pytest.approx(1.0, abs=0.06)
     assert chi_square(noise[own].flip(0)) > 1.15
 
 
-def test_read_noise_of_cameras_without_maps() -> None:
+def test_an_scmos_camera_without_maps_has_uniform_read_noise_and_an_emccd_none() -> None:
     scmos = ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=9.0, quantum_efficiency=0.5)
     emccd = EmccdCamera(baseline_adu=100.0, e_per_adu=45.0, em_gain=300.0, read_sigma_e=74.4)
     noise = batch("time", simulation(camera=scmos)).read_noise_TYX
@@ -188,7 +188,7 @@ def test_read_noise_of_cameras_without_maps() -> None:
     assert batch("time", simulation(camera=emccd)).read_noise_TYX is None
 
 
-def test_network_units() -> None:
+def test_targets_and_inputs_are_scaled_to_network_units() -> None:
     made = batch("time")
     scaling = Scaling(input_scale=20.0, input_offset=10.0, photons=2500.0, z_nm=480.0, bg=18.0)
     targets = made.targets(scaling, simulation())
@@ -207,7 +207,7 @@ def test_network_units() -> None:
 
 
 def test_planes_of_a_sweep_move_and_frames_in_time_do_not() -> None:
-    """A geometry tells how planes follow each other: along time a molecule stays where it is."""
+    """Molecules move between the planes of a sweep, but stay at their place over time."""
     config = simulation(geometry=STAGE)
     for context, moves in (("time", False), ("plane", True)):
         a = batch(context, config).activations
@@ -226,7 +226,7 @@ def test_planes_of_a_sweep_move_and_frames_in_time_do_not() -> None:
 
 @pytest.mark.parametrize("motion", ["stage", "objective"])
 def test_a_sweep_obeys_its_closed_form(motion: str) -> None:
-    """From plane to plane a molecule at rest moves against the image plane, and shines as the sheet has it there."""
+    """Between planes a molecule at rest moves by the scan's steps and has the brightness of the sheet at its depth."""
     scan = Geometry.model_validate({"motion": motion, "stage_step_nm": 250.0, "angle_deg": 31.8})
     config = simulation(
         geometry=scan,
@@ -253,8 +253,8 @@ def test_a_sweep_obeys_its_closed_form(motion: str) -> None:
     torch.testing.assert_close(second.photons, first.photons * sheet, rtol=1e-4, atol=0)
 
 
-def test_light_comes_from_outside_the_field_and_from_emitters_that_are_no_targets() -> None:
-    """Everywhere density times area times photons, at the border too; emitters of 40 photons are never targets."""
+def test_emitters_outside_the_field_and_dim_ones_contribute_light() -> None:
+    """Mean light is density times pixel area times photons, also at the border and from emitters too dim to count."""
     config = simulation(
         psf=GaussianPsf(sigma_nm=130.0),
         camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0),
@@ -278,13 +278,13 @@ def test_light_comes_from_outside_the_field_and_from_emitters_that_are_no_target
     assert border.mean().item() == pytest.approx(expected, rel=0.03)
     bright = config.replace(emitters=config.emitters.replace(photons_min=40.0))
     as_targets = simulate_batch(bright, num_sequences=100, generator=torch.Generator().manual_seed(0), **options)
-    assert torch.equal(as_targets.photons_TYX, made.photons_TYX), "the rule changes no frame"
+    assert torch.equal(as_targets.photons_TYX, made.photons_TYX), "the limit for targets changes no frame"
     area_um2 = HEIGHT * 0.125 * WIDTH * 0.1
     assert len(as_targets.activations.x_nm) / 800 == pytest.approx(4.0 * area_um2, rel=0.02)
 
 
-def test_frames_hold_the_light_of_their_truth() -> None:
-    """Noise averages out: photons in a frame are background plus the light of the activations."""
+def test_frames_contain_the_light_of_their_true_emitters() -> None:
+    """On average, photons in a frame are background plus the light of the activations, with the expected variance."""
     config = simulation(camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=2.0, variance_adu2=4.0))
     made = simulate_frames(
         config, num_sequences=4, num_frames=3, height=64, width=64, generator=torch.Generator().manual_seed(0)
@@ -298,7 +298,7 @@ def test_frames_hold_the_light_of_their_truth() -> None:
     assert expected.sum(dim=(2, 3)).min() > 64 * 64 * 5
 
 
-def test_a_chip_has_statistics() -> None:
+def test_a_simulated_chip_has_the_stated_statistics() -> None:
     chip = draw_camera(CHIP, (500, 500), torch.Generator().manual_seed(0))
     offset, gain, variance = (chip.values[name] for name in ("offset_adu", "gain_adu_per_e", "variance_adu2"))
     assert offset.mean().item() == pytest.approx(100.0, abs=0.05)
@@ -311,8 +311,8 @@ def test_a_chip_has_statistics() -> None:
     assert chip.config.quantum_efficiency == 0.8
 
 
-def test_each_sequence_has_another_piece_of_chip() -> None:
-    """Hot pixels of one sequence would else be learnt as a pattern."""
+def test_each_sequence_uses_a_different_part_of_the_chip() -> None:
+    """Otherwise the network could learn fixed positions of hot pixels."""
     dark = simulation(
         emitters=EmitterConfig(
             density_per_um2=1e-6, photons_mean=1.0, photons_sd=0.0, on_time_frames=1.0, z_range_nm=(0.0, 0.0)

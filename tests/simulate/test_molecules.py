@@ -1,4 +1,4 @@
-"""Molecules and what frames see of them: densities, lifetimes, geometry and the sheet against closed forms."""
+"""Simulated molecules and their light in frames: density, on-time, geometry and light sheet follow closed forms."""
 
 import itertools
 import math
@@ -107,7 +107,7 @@ WORLDS = [
 
 
 @pytest.mark.parametrize("config", WORLDS)
-def test_density_of_targets_in_every_frame(config: SimulationConfig) -> None:
+def test_every_frame_has_the_stated_density_of_targets(config: SimulationConfig) -> None:
     sequences = 300
     a = seen(config, molecules(config, sequences))
     low, high = config.emitters.z_range_nm
@@ -115,15 +115,15 @@ def test_density_of_targets_in_every_frame(config: SimulationConfig) -> None:
     expected = config.emitters.density_per_um2 * AREA_UM2
     for frame in range(FRAMES):
         number = int((target & (a.frame == frame)).sum())
-        # Poisson, and the spread of densities; 0.7 % of long-lived molecules are missed by intention.
+        # Poisson noise and the spread of densities; by design 0.7 % of long-lived molecules are omitted.
         spread = config.emitters.density_spread / math.sqrt(3) / math.sqrt(sequences)
         tolerance = 4 * (1 / math.sqrt(expected * sequences) + spread) + 0.007
         assert number / sequences == pytest.approx(expected, rel=tolerance)
 
 
 @pytest.mark.parametrize("config", WORLDS)
-def test_density_is_even_over_the_field_its_margin_and_z(config: SimulationConfig) -> None:
-    """Molecules are everywhere that light comes from: in a sweep also where they move in from the side."""
+def test_density_is_uniform_over_the_field_its_margin_and_z(config: SimulationConfig) -> None:
+    """In a sweep the density is also uniform where molecules move into the field from the side."""
     a = seen(config, molecules(config))
     z_low, z_high = config.emitters.z_rendered_nm
     low, high = config.emitters.z_range_nm
@@ -143,11 +143,11 @@ def test_density_is_even_over_the_field_its_margin_and_z(config: SimulationConfi
 
 @pytest.mark.parametrize(("axis", "direction"), list(itertools.product("xy", (1, -1))))
 @pytest.mark.parametrize("motion", ["stage", "objective"])
-def test_a_molecule_at_rest_is_one_place_in_all_planes(motion: str, axis: str, direction: int) -> None:
+def test_a_molecule_at_rest_has_one_sample_position_in_all_planes(motion: str, axis: str, direction: int) -> None:
     geometry = scan(motion, axis, direction)
     found = molecules(simulation(geometry, on_time_frames=None))
     a = seen(simulation(geometry), found)
-    assert torch.bincount(a.molecule).max() > 2, "some are seen in several planes"
+    assert torch.bincount(a.molecule).max() > 2, "some molecules are visible in several planes"
     place = geometry.to_deskewed(
         a.x_nm.double().numpy(), a.y_nm.double().numpy(), a.z_nm.double().numpy(), a.frame.numpy()
     )
@@ -173,13 +173,13 @@ def one(on_frame: float, off_frame: float, z_nm: float = 0.0) -> Molecules:
     [
         pytest.param(1.25, 3.5, {1: 750.0, 2: 1000.0, 3: 500.0}, id="parts of frames"),
         pytest.param(2.25, 2.5, {2: 250.0}, id="within one frame"),
-        pytest.param(-3.0, 0.5, {0: 500.0}, id="from before"),
-        pytest.param(3.0, 99.0, {3: 1000.0, 4: 1000.0}, id="beyond the end"),
-        pytest.param(-3.0, 0.0, {}, id="over before the first frame"),
+        pytest.param(-3.0, 0.5, {0: 500.0}, id="on since before the first frame"),
+        pytest.param(3.0, 99.0, {3: 1000.0, 4: 1000.0}, id="on until after the last frame"),
+        pytest.param(-3.0, 0.0, {}, id="ends before the first frame"),
         pytest.param(5.0, 7.0, {}, id="begins after the last frame"),
     ],
 )
-def test_a_frame_gets_the_light_of_the_time_that_it_is_open(
+def test_a_frame_gets_light_in_proportion_to_the_on_time_within_it(
     on_frame: float, off_frame: float, photons: dict[int, float]
 ) -> None:
     a = expose(
@@ -188,7 +188,7 @@ def test_a_frame_gets_the_light_of_the_time_that_it_is_open(
     assert dict(zip(a.frame.tolist(), a.photons.tolist(), strict=True)) == pytest.approx(photons)
 
 
-def test_photons_follow_the_sheet() -> None:
+def test_photons_follow_the_profile_of_the_light_sheet() -> None:
     sheet = GaussianSheet(sigma_nm=300.0)
     geometry = scan("stage", "x", 1)
     step = geometry.axial_step_nm
@@ -204,7 +204,7 @@ def test_photons_follow_the_sheet() -> None:
 @pytest.mark.parametrize(
     ("whole_frames", "on_time"), [(False, 3.0), (False, 0.3), (True, 3.0), (True, 1.0), (True, 12.0)]
 )
-def test_mean_on_time(whole_frames: bool, on_time: float) -> None:
+def test_on_times_have_the_stated_mean_and_distribution(whole_frames: bool, on_time: float) -> None:
     found = molecules(simulation(whole_frames=whole_frames, on_time_frames=on_time))
     duration = (found.off_frame - found.on_frame).double()
     assert duration.mean().item() == pytest.approx(on_time, rel=0.05)
@@ -217,7 +217,7 @@ def test_mean_on_time(whole_frames: bool, on_time: float) -> None:
         assert duration.var().item() == pytest.approx(on_time**2, rel=0.15)  # exponential
 
 
-def test_flux() -> None:
+def test_flux_has_the_stated_distribution_and_is_never_negative() -> None:
     flux = molecules(simulation(photons_mean=1000.0, photons_sd=200.0)).flux.double()
     assert flux.mean().item() == pytest.approx(1000.0, rel=0.01)
     assert flux.std().item() == pytest.approx(200.0, rel=0.02)

@@ -1,4 +1,4 @@
-"""Emitters in recorded frames: their light is right, they move as they should, and counts stay counts."""
+"""Simulated emitters added to recorded frames have the right light and motion, and counts keep their type."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def configuration(**changes: Any) -> SimulationConfig:
 
 
 def chip() -> CameraModel:
-    """A camera whose gain differs from pixel to pixel."""
+    """Return a camera whose gain differs between pixels."""
     gain = 0.3 + 3 * torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(5))
     return scmos_model(100.0, gain, 4.0, quantum_efficiency=0.8)
 
@@ -73,8 +73,8 @@ CASES: dict[str, tuple[Layout, ContextKind, int, int]] = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_the_light_of_the_table_is_in_the_frames_of_its_rows(case: tuple[Layout, ContextKind, int, int]) -> None:
-    """Drawn anew from the rows, the expected light explains each owned frame: mean and Poisson variance of pixels."""
+def test_the_added_light_matches_the_table_of_emitters(case: tuple[Layout, ContextKind, int, int]) -> None:
+    """Light rendered from the rows explains mean and Poisson variance of the added counts in each owned frame."""
     block = block_of(*case)
     recorded, spiked = spike(block)
     added = spiked.adu_TYX.astype(float) - recorded
@@ -101,12 +101,12 @@ def test_the_light_of_the_table_is_in_the_frames_of_its_rows(case: tuple[Layout,
         if frame_lit.any():
             total = frame_electrons[frame_lit].sum()
             assert abs(frame_residual[frame_lit].sum()) < 6 * np.sqrt(total + 3 * frame_lit.sum())
-    rounding = 1 / 6 / gain**2  # of a fraction that is rounded up or down at random, on average
+    rounding = 1 / 6 / gain**2  # mean variance of random rounding up or down
     spread = (residual**2 / (electrons + rounding))[lit]
     assert spread.mean() == pytest.approx(1.0, abs=6 * np.sqrt(2.5 / lit.sum()))
 
 
-def test_in_a_stage_scan_spikes_move_by_the_law_and_follow_the_sheet() -> None:
+def test_in_a_stage_scan_spikes_move_by_the_geometry_and_follow_the_light_sheet() -> None:
     block = block_of(Layout(5, 24, HEIGHT, WIDTH), "plane", 48, 1)
     _, spiked = spike(block, on_time_frames=None)
     rows = spiked.spikes
@@ -123,7 +123,7 @@ def test_in_a_stage_scan_spikes_move_by_the_law_and_follow_the_sheet() -> None:
     np.testing.assert_allclose(np.diff(flux)[same] / flux[1:][same], 0.0, atol=1e-4)
 
 
-def test_through_time_a_spike_stays_in_its_plane() -> None:
+def test_spikes_over_time_stay_in_their_plane() -> None:
     _, spiked = spike(block_of(Layout(12, 4, HEIGHT, WIDTH), "time", 16, 1))
     rows = spiked.spikes.select(np.lexsort((spiked.spikes.frame, spiked.spikes.id)))
     same = np.diff(rows.id) == 0
@@ -133,7 +133,7 @@ def test_through_time_a_spike_stays_in_its_plane() -> None:
         np.testing.assert_array_equal(np.diff(getattr(rows, name))[same], 0.0)
 
 
-def test_context_gets_its_light_too_and_the_table_has_only_owned_frames() -> None:
+def test_context_frames_get_light_but_the_table_lists_only_owned_frames() -> None:
     block = block_of(Layout(100, 1, HEIGHT, WIDTH), "time", 20, 2)
     recorded, spiked = spike(block)
     changed = (spiked.adu_TYX != recorded).any(axis=(1, 2))
@@ -141,7 +141,7 @@ def test_context_gets_its_light_too_and_the_table_has_only_owned_frames() -> Non
     assert (spiked.spikes.frame.min(), spiked.spikes.frame.max()) == (40, 59)
 
 
-def test_density_is_that_of_targets_in_a_frame() -> None:
+def test_spikes_have_the_stated_density() -> None:
     block = block_of(Layout(400, 1, HEIGHT, WIDTH), "none", 400, 0)
     _, spiked = spike(block)
     rows = spiked.spikes
@@ -159,8 +159,8 @@ def test_the_same_seed_gives_the_same_frames() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
-def test_counts_keep_their_type_and_their_mean(dtype: str) -> None:
-    """A quarter of a count an electron: rounded to the nearest, all of this light would be lost."""
+def test_counts_keep_their_dtype_and_mean(dtype: str) -> None:
+    """Added light of 0.24 counts per pixel is rounded at random, because rounding to nearest would lose all of it."""
     adu = np.full((200, 200), 20, dtype=dtype)
     added = np.full((200, 200), 0.24, dtype=np.float32)
     added[:100] = 0.0
@@ -170,7 +170,7 @@ def test_counts_keep_their_type_and_their_mean(dtype: str) -> None:
     assert spiked[100:].mean() == pytest.approx(20.24, abs=5 * (0.24 * 0.76 / 20_000) ** 0.5)
 
 
-def test_saturated_pixels_are_held_and_counted() -> None:
+def test_saturated_pixels_are_clipped_and_counted() -> None:
     adu = np.array([[250, 250, 255, 255]], dtype=np.uint8)
     spiked, lost = add_counts(adu, np.array([[5, 6, 0, 1]], np.float32), torch.Generator().manual_seed(0))
     assert spiked.tolist() == [[255, 255, 255, 255]]
@@ -178,7 +178,7 @@ def test_saturated_pixels_are_held_and_counted() -> None:
     assert adu.tolist() == [[250, 250, 255, 255]]
 
 
-def test_local_background_is_that_around_and_not_of_a_neighbour() -> None:
+def test_local_background_ignores_a_bright_neighbour() -> None:
     random = np.random.default_rng(0)
     frame = random.poisson(np.where(np.arange(80) < 40, 2.0, 30.0), (60, 80)).astype(float)
     frame[28:33, 12:17] += 400.0

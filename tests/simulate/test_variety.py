@@ -1,4 +1,4 @@
-"""What variety adds to training frames: densities, brightness, backgrounds and PSFs against closed forms."""
+"""Variety of training frames: densities, brightness, backgrounds and PSFs follow closed forms."""
 
 import math
 from typing import Any
@@ -54,7 +54,7 @@ def share_above(values: Tensor, limit: float) -> float:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_densities_are_the_stated_and_log_uniform_ones(share: float) -> None:
+def test_densities_mix_the_stated_and_a_log_uniform_distribution(share: float) -> None:
     variety = Variety(sparse_share=share, sparsest=0.01)
     drawn = draw_density(emitters(), N, random(), variety=variety)
     low, high = 0.01 * DENSE * 1.6, DENSE * 1.6
@@ -69,7 +69,7 @@ def test_densities_are_the_stated_and_log_uniform_ones(share: float) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_brightness_is_the_stated_and_a_log_uniform_one(share: float) -> None:
+def test_brightness_mixes_the_stated_and_a_log_uniform_distribution(share: float) -> None:
     variety = Variety(any_light_share=share, brightest=2.0)
     drawn = draw_flux(emitters(), N, random(), variety=variety)
     high = 2 * (MEAN + 2 * SD)
@@ -83,8 +83,8 @@ def test_brightness_is_the_stated_and_a_log_uniform_one(share: float) -> None:
         assert drawn.max() <= high * 1.001
 
 
-def test_ranges_begin_above_nothing() -> None:
-    """Where the stated lower limit is 0, or far below: at a hundredth of the upper limit."""
+def test_ranges_start_above_zero() -> None:
+    """A lower limit that is 0 or very low is raised to a hundredth of the upper limit."""
     variety = Variety()
     assert variety.photons(least=0.0, mean=1000.0, sd=500.0) == pytest.approx((40.0, 4000.0))
     assert variety.photons(least=5000.0, mean=1000.0, sd=500.0) == (4000.0, 4000.0)
@@ -105,10 +105,10 @@ def test_background_levels_are_log_uniform_over_the_extended_range() -> None:
     assert draw_background(dark, 5, 1, 1, 1, random(), variety=variety).abs().max() == 0
 
 
-def test_psfs_differ_between_sequences_as_much_as_stated() -> None:
+def test_psfs_vary_between_sequences_as_stated() -> None:
     found = draw_psf_variation(Variety(psf_width_sd=0.03, psf_focus_sd_nm=8.0), N, random())
     assert found is not None
-    clipped = 0.9867  # standard deviation of a normal distribution whose ends are put to three sigma
+    clipped = 0.9867  # standard deviation of a standard normal distribution clipped at three sigma
     for values, middle, sd in ((found.width, 1.0, 0.03), (found.focus_x_nm, 0.0, 8.0), (found.focus_y_nm, 0.0, 8.0)):
         assert values.mean() == pytest.approx(middle, abs=5 * sd / math.sqrt(N))
         assert values.std() == pytest.approx(sd * clipped, rel=0.015)
@@ -118,7 +118,7 @@ def test_psfs_differ_between_sequences_as_much_as_stated() -> None:
 
 
 def widths(config: SimulationConfig, variety: Variety | None, count: int) -> Tensor:
-    """Variance along x of bright spots at the waist along x, one a sequence, nm^2."""
+    """Return variances along x (nm^2) of bright spots that are in focus along x, one spot per sequence."""
     config = config.replace(
         background=BackgroundConfig(low=0.0, high=0.0),
         emitters=emitters(
@@ -132,7 +132,7 @@ def widths(config: SimulationConfig, variety: Variety | None, count: int) -> Ten
     a, found = made.activations, []
     for sequence in range(count):
         x, y = (values[a.sequence == sequence] / 100 for values in (a.x_nm, a.y_nm))
-        if len(x) == 1 and 14 < x < 33 and 14 < y < 33:  # alone, and all of its light in the frame
+        if len(x) == 1 and 14 < x < 33 and 14 < y < 33:  # a single spot, entirely in the frame
             light = made.photons_STYX[sequence, 0].double().clamp_min(0)
             share = light.sum(0) / light.sum()
             place = 100.0 * torch.arange(48, dtype=torch.float64)
@@ -141,7 +141,7 @@ def widths(config: SimulationConfig, variety: Variety | None, count: int) -> Ten
 
 
 def test_frames_show_the_varied_psf() -> None:
-    """Variance of a spot at its waist: sigma^2 (1 + w)^2, and the pixel's own."""
+    """The variance of a spot in focus is sigma^2 (1 + w)^2 plus the variance of a pixel."""
     none = Variety(sparse_share=0.0, any_light_share=0.0, psf_width_sd=0.0, psf_focus_sd_nm=0.0)
     plain = widths(simulation(), none, 3000)
     assert len(plain) > 40
@@ -152,8 +152,8 @@ def test_frames_show_the_varied_psf() -> None:
     assert varied.std() / (2 * 0.1 * 130.0**2) == pytest.approx(1.0, rel=0.25)
 
 
-def test_without_variety_frames_are_as_stated() -> None:
-    """The numbers of versions that knew no variety, to the bit: benchmarks and movies are made so."""
+def test_without_variety_random_draws_are_unchanged() -> None:
+    """Benchmarks and simulated movies keep the numbers of versions that had no variety."""
     stated = draw_density(emitters(), 9, random())
     again = DENSE * (1 + SPREAD * (-1 + 2 * torch.rand(9, generator=random())))
     torch.testing.assert_close(stated, again, rtol=1e-6, atol=0)
@@ -161,8 +161,8 @@ def test_without_variety_frames_are_as_stated() -> None:
     assert torch.equal(flux, MEAN + SD * torch.randn(9, generator=random()))
 
 
-def test_a_batch_shows_what_variety_draws() -> None:
-    """Sparse and dense sequences in one batch, and molecules brighter than any that is stated."""
+def test_a_batch_shows_the_drawn_variety() -> None:
+    """A batch has sparse and dense sequences, and molecules and backgrounds outside the stated ranges."""
     size: dict[str, Any] = {"num_sequences": 150, "sequence_frames": 1, "height": 40, "width": 40}
     variety = Variety(sparse_share=0.7)
     made = simulate_batch(simulation(), context="none", generator=random(), variety=variety, **size)

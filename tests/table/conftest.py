@@ -1,4 +1,4 @@
-"""Rows, blocks and full disks for the tests of tables."""
+"""Fixtures of table tests: random rows, blocks, and file systems that are full or read-only."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ MountDisk = Callable[[str], Path]
 
 @pytest.fixture
 def make_rows() -> MakeRows:
-    """Random rows of a block in the canonical schema, in no order."""
+    """Return a function that makes unsorted random rows of a block in the canonical schema."""
 
     def make(
         block: Block, num_rows: int, *, seed: int = 0, with_sample: bool = True, with_channel: bool = False
@@ -46,17 +46,17 @@ def make_rows() -> MakeRows:
 
 @pytest.fixture
 def blocks() -> tuple[Block, ...]:
-    """Six blocks of one volume each."""
+    """Return six blocks of one volume each."""
     return plan_blocks(Layout(num_volumes=6, planes_per_volume=10, height=32, width=32), "plane", 10)
 
 
 @pytest.fixture
 def small_disk(mount_disk: MountDisk) -> Path:
-    """A file system of 64 kB."""
+    """Mount a file system of 64 kB."""
     return mount_disk("size=64k")
 
 
 @pytest.fixture
 def read_only_disk(mount_disk: MountDisk) -> Path:
-    """A file system on which nothing can be written, not even by root."""
+    """Mount a file system on which not even root can write."""
     return mount_disk("ro")

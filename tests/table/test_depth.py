@@ -1,4 +1,4 @@
-"""Whether a table has depth, and which frames it says it covers."""
+"""Detection of tables whose z is meaningful, and arithmetic of the frame ranges that a table covers."""
 
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,22 @@ def write(path: Path, z_nm: np.ndarray, **metadata: Any) -> Path:
 @pytest.mark.parametrize(
     ("z_nm", "metadata", "expected"),
     [
-        pytest.param([1.0, -2.0], {}, True, id="measured"),
+        pytest.param([1.0, -2.0], {}, True, id="nonzero z"),
         pytest.param([0.0, 0.0], {}, False, id="all zero"),
         pytest.param([0.0, 3.0], {"model": {"z_range_nm": [-500.0, 500.0]}}, True, id="a model with depth"),
-        pytest.param([0.1, -0.1], {"model": {"z_range_nm": [0.0, 0.0]}}, False, id="a model of one depth"),
+        pytest.param([0.1, -0.1], {"model": {"z_range_nm": [0.0, 0.0]}}, False, id="a model with a single depth"),
         pytest.param([0.1, -0.1], {"model": {"psf": {"kind": "gaussian"}}}, False, id="a PSF without depth"),
         pytest.param([0.0, 0.0], {"input": {"filled": {"z_nm": "0: two-dimensional"}}}, False, id="filled by import"),
         pytest.param([], {}, True, id="no rows"),
     ],
 )
-def test_depth(tmp_path: Path, z_nm: list[float], metadata: dict[str, Any], expected: bool) -> None:
+def test_has_depth_follows_the_model_or_the_z_values(
+    tmp_path: Path, z_nm: list[float], metadata: dict[str, Any], expected: bool
+) -> None:
     assert has_depth(write(tmp_path / "t.parquet", np.asarray(z_nm), **metadata)) is expected
 
 
-def test_depth_of_tables_of_others(tmp_path: Path) -> None:
+def test_has_depth_accepts_tables_of_other_programs(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x_nm": [1.0], "z_nm": [5.0]}), tmp_path / "deep.parquet")
     pq.write_table(pa.table({"x_nm": [1.0]}), tmp_path / "flat.parquet")
     assert has_depth(tmp_path / "deep.parquet")
@@ -59,12 +61,12 @@ def test_a_block_owns_one_range_of_frames(context: Any, block_frames: int) -> No
 @pytest.mark.parametrize(
     ("ranges", "taken", "left"),
     [
-        pytest.param(((0, 10),), ((3, 5),), ((0, 3), (5, 10)), id="a hole"),
-        pytest.param(((0, 10),), ((0, 2), (8, 12)), ((2, 8),), id="both ends"),
-        pytest.param(((0, 4), (6, 10)), ((3, 7),), ((0, 3), (7, 10)), id="across two"),
+        pytest.param(((0, 10),), ((3, 5),), ((0, 3), (5, 10)), id="a cut from the middle"),
+        pytest.param(((0, 10),), ((0, 2), (8, 12)), ((2, 8),), id="cuts from both ends"),
+        pytest.param(((0, 4), (6, 10)), ((3, 7),), ((0, 3), (7, 10)), id="a cut from two intervals"),
         pytest.param(((0, 4),), ((0, 4),), (), id="all"),
         pytest.param(((0, 4),), (), ((0, 4),), id="nothing"),
     ],
 )
-def test_ranges_without_others(ranges: Any, taken: Any, left: Any) -> None:
+def test_taken_ranges_are_subtracted(ranges: Any, taken: Any, left: Any) -> None:
     assert subtract_ranges(ranges, taken) == left

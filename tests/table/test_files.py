@@ -1,4 +1,4 @@
-"""What may be replaced is decided where files are written: nothing that is read, nothing that somebody else wrote."""
+"""The function that writes files refuses to overwrite inputs of the command and files of other programs."""
 
 import json
 import os
@@ -81,7 +81,9 @@ NAMES: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
-def test_what_is_read_is_never_written(name: Callable[[Path], Path], force: bool, read: Path) -> None:
+def test_a_command_cannot_overwrite_its_input_under_any_name(
+    name: Callable[[Path], Path], force: bool, read: Path
+) -> None:
     other = name(read)
     before = content(read.parent)
     with command(force=force):
@@ -91,22 +93,22 @@ def test_what_is_read_is_never_written(name: Callable[[Path], Path], force: bool
     assert content(read.parent) == before
 
 
-def test_read_through_a_link_and_written_by_name(read: Path) -> None:
+def test_an_input_read_through_a_link_cannot_be_overwritten_by_its_own_name(read: Path) -> None:
     with command():
         read_table(soft_link(read))
         with pytest.raises(ConfigError, match="is read"):
             write_table(read)
 
 
-def test_another_command_may_write_it(read: Path) -> None:
+def test_another_command_may_overwrite_an_earlier_input(read: Path) -> None:
     with command():
         read_table(read)
     with command():
         write_table(read)
-    write_table(read)  # no command at all
+    write_table(read)  # outside any command
 
 
-def test_in_place_is_asked_for(read: Path) -> None:
+def test_in_place_allows_a_command_to_overwrite_its_input(read: Path) -> None:
     with command():
         read_table(read)
         with in_place(read):
@@ -114,7 +116,7 @@ def test_in_place_is_asked_for(read: Path) -> None:
     assert read_table(read)[0].num_rows == 0
 
 
-def test_a_part_of_a_store_that_is_read(tmp_path: Path) -> None:
+def test_files_inside_an_input_store_cannot_be_overwritten(tmp_path: Path) -> None:
     store = tmp_path / "cell.zarr"
     (store / "0").mkdir(parents=True)
     (store / "zarr.json").write_text("{}")
@@ -127,7 +129,7 @@ def test_a_part_of_a_store_that_is_read(tmp_path: Path) -> None:
     assert (store / "0" / "c").read_text() == "chunk"
 
 
-def test_two_outputs_of_one_name(tmp_path: Path) -> None:
+def test_a_command_cannot_write_two_outputs_to_one_path(tmp_path: Path) -> None:
     with command():
         write_text(tmp_path / "a.txt")
         with pytest.raises(ConfigError, match="just been written"):
@@ -137,7 +139,7 @@ def test_two_outputs_of_one_name(tmp_path: Path) -> None:
 
 
 def foreign_parquet(path: Path) -> None:
-    """As pandas writes a table of ours: its attributes are no mark, the file is the user's."""
+    """Write a table as pandas writes one it has read: its attributes name lls-decode, but the file is the user's."""
     about = {b"PANDAS_ATTRS": json.dumps({"lls_decode": TableMetadata().to_dict()}).encode()}
     pq.write_table(pa.table({"frame": [1]}).replace_schema_metadata(about), path)
 
@@ -168,7 +170,7 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_others_wrote_is_kept(name: str, tmp_path: Path) -> None:
+def test_files_of_other_programs_are_overwritten_only_with_force(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     FOREIGN[name](path)
     before = content(tmp_path)
@@ -184,7 +186,7 @@ def test_what_others_wrote_is_kept(name: str, tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_nothing_but_files_is_replaced(tmp_path: Path) -> None:
+def test_folders_and_devices_are_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     with command(force=True), pytest.raises(OutputError, match="is not a file"):
         write_text(tmp_path / "folder.png")
@@ -193,7 +195,7 @@ def test_nothing_but_files_is_replaced(tmp_path: Path) -> None:
     assert not Path("/dev/null").is_file()
 
 
-def test_ours_is_replaced_by_its_own_kind_only(tmp_path: Path) -> None:
+def test_a_file_of_lls_decode_is_overwritten_only_by_the_same_kind(tmp_path: Path) -> None:
     table, molecules, picture = tmp_path / "a.parquet", tmp_path / "m.parquet", tmp_path / "p.png"
     write_table(table)
     write_table(molecules, "molecules")
@@ -212,7 +214,7 @@ def test_ours_is_replaced_by_its_own_kind_only(tmp_path: Path) -> None:
     assert kind_of(table) == "a picture (PNG)"
 
 
-def test_marks_of_text(tmp_path: Path) -> None:
+def test_text_files_of_lls_decode_are_recognized(tmp_path: Path) -> None:
     marked = {
         "a.yaml": (f"# Written by {PROGRAM}\na: 1\n", "a configuration"),
         "b.json": (json.dumps({"written_by": PROGRAM, "a": 1}, indent=1), "a record (JSON)"),
@@ -227,7 +229,7 @@ class Accident(Exception):
     pass
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("frame,x_nm,y_nm\n1,2.5,3\n")
     before = content(tmp_path)
@@ -244,17 +246,17 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert content(tmp_path) == before
 
 
-def test_a_run_folder_is_ours(tmp_path: Path) -> None:
+def test_files_in_a_run_folder_are_overwritten_without_a_mark(tmp_path: Path) -> None:
     (tmp_path / "localizations.parquet").write_bytes(b"damaged")
     with written_aside(tmp_path / "localizations.parquet", own_folder=True) as aside:
         aside.write_text("whole")
     assert (tmp_path / "localizations.parquet").read_text() == "whole"
 
 
-def test_letter_case_where_it_does_not_count(read: Path) -> None:
+def test_an_input_is_recognized_in_other_letter_case_where_case_is_ignored(read: Path) -> None:
     other = read.with_name("READ.parquet")
     if not other.exists():
-        pytest.skip("this file system tells capitals apart")
+        pytest.skip("this file system is case-sensitive")
     with command():
         read_table(read)
         with pytest.raises(ConfigError, match="is read"):

@@ -1,4 +1,4 @@
-"""Merging and reading: every block once, in order, and a table that says what it is."""
+"""Merging shards into one ordered table with metadata, and reading such tables."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ METADATA = TableMetadata(
 
 @pytest.fixture
 def shards(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> Path:
-    """All shards of the plan, written last block first; block 3 is empty."""
+    """Write all shards of the plan in reverse order, with no rows in block 3, and return their folder."""
     folder = tmp_path / "shards"
     folder.mkdir()
     for block in reversed(blocks):
@@ -57,7 +57,7 @@ def shards(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> Pa
     return folder
 
 
-def test_merged_table_is_all_rows_in_order(
+def test_a_merged_table_has_all_rows_in_order(
     tmp_path: Path, shards: Path, blocks: tuple[Block, ...], make_rows: MakeRows
 ) -> None:
     out = tmp_path / "localizations.parquet"
@@ -88,18 +88,18 @@ def test_missing_blocks_are_named(tmp_path: Path, shards: Path, blocks: tuple[Bl
     manifest = merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA, allow_missing=True)
     assert manifest.missing_blocks == read_metadata(out).missing_blocks == ("b000001", "b000004")
     assert sorted(set(read_table(out)[0]["volume"].to_pylist())) == [0, 2, 5]
-    # an empty block is covered, a missing one is not
+    # the frames of an empty block count as covered, those of a missing block do not
     covered = expand_ranges(read_metadata(out).frames or ())
     done = [block.owned_frames for block in blocks if block.index not in (1, 4)]
     assert covered.tolist() == sorted(np.concatenate(done).tolist())
 
 
-def test_shards_of_another_run_do_not_get_in(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
+def test_merging_refuses_shards_of_another_run(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
     with pytest.raises(ShardError, match=r"for 6 of 6 blocks.*of another run"):
         merge_shards(shards, blocks, tmp_path / "out.parquet", run_digest="other", metadata=METADATA)
 
 
-def test_damaged_shard_stops_the_merge_and_keeps_the_old_table(
+def test_a_damaged_shard_stops_the_merge_and_keeps_the_old_table(
     tmp_path: Path, shards: Path, blocks: tuple[Block, ...]
 ) -> None:
     out = tmp_path / "out.parquet"
@@ -115,7 +115,7 @@ def test_damaged_shard_stops_the_merge_and_keeps_the_old_table(
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["out.parquet"]
 
 
-def test_shards_with_other_columns_do_not_mix(
+def test_merging_refuses_shards_with_different_columns(
     tmp_path: Path, shards: Path, blocks: tuple[Block, ...], make_rows: MakeRows
 ) -> None:
     for other in ({"with_sample": False}, {"with_channel": True}):
@@ -139,7 +139,7 @@ def test_channels_are_merged(tmp_path: Path, blocks: tuple[Block, ...], make_row
     assert [metadata.channel_label(number) for number in range(4)] == ["a", "channel 1", "640 nm", "channel 3"]
 
 
-def test_merge_on_a_full_disk(small_disk: Path, tmp_path: Path, make_rows: MakeRows) -> None:
+def test_a_merge_on_a_full_disk_fails_and_leaves_no_file(small_disk: Path, tmp_path: Path, make_rows: MakeRows) -> None:
     plan = plan_blocks(Layout(4, 10, 32, 32), "plane", 10)
     shards = tmp_path / "shards"
     shards.mkdir()
@@ -150,7 +150,7 @@ def test_merge_on_a_full_disk(small_disk: Path, tmp_path: Path, make_rows: MakeR
     assert not list(small_disk.iterdir())
 
 
-def test_row_groups_are_cut_to_one_size_whatever_comes_in(tmp_path: Path) -> None:
+def test_row_groups_have_one_size_whatever_pieces_are_written(tmp_path: Path) -> None:
     columns = pa.schema([pa.field("plane", pa.uint16(), nullable=False)])
     total = 2 * ROW_GROUP_ROWS + 1234
     sizes = [10, 0, ROW_GROUP_ROWS - 10, 5, total - ROW_GROUP_ROWS - 5]
@@ -167,7 +167,7 @@ def test_row_groups_are_cut_to_one_size_whatever_comes_in(tmp_path: Path) -> Non
     assert [piece.num_rows for piece in iter_tables(out)] == [ROW_GROUP_ROWS] * 2 + [1234]
 
 
-def test_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failing_writer_leaves_no_file(tmp_path: Path) -> None:
     def write_half() -> None:
         with table_writer(tmp_path / "t.parquet", schema(True), TableMetadata()):
             raise KeyError("an error of the caller")
@@ -177,7 +177,9 @@ def test_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_how_columns_are_stored(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
+def test_columns_are_stored_with_the_expected_types_and_encodings(
+    tmp_path: Path, shards: Path, blocks: tuple[Block, ...]
+) -> None:
     out = tmp_path / "out.parquet"
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     file = pq.ParquetFile(out)
@@ -194,10 +196,10 @@ def test_how_columns_are_stored(tmp_path: Path, shards: Path, blocks: tuple[Bloc
     assert [file.schema_arrow.names[c.column_index] for c in group.sorting_columns] == list(SORT_COLUMNS)
 
 
-# What a table says about itself
+# Metadata
 
 
-def test_pandas_has_the_metadata(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
+def test_pandas_reads_the_metadata_as_attributes(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
     out = tmp_path / "out.parquet"
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     frame = pd.read_parquet(out)
@@ -228,13 +230,13 @@ def test_metadata_round_trip(tmp_path: Path, shards: Path, blocks: tuple[Block, 
             '{"version":[2,0]}', r"version 2\.0, but this program reads version 1\.x", id="newer major version"
         ),
         pytest.param('{"version":[0,9]}', r"version 0\.9", id="older major version"),
-        pytest.param('{"version":"new"}', "damaged metadata", id="version is a word"),
-        pytest.param("{", "damaged metadata", id="no JSON"),
+        pytest.param('{"version":"new"}', "damaged metadata", id="version is text"),
+        pytest.param("{", "damaged metadata", id="not JSON"),
         pytest.param('{"version":[1,0],"pixel_size":{"x_nm":-1,"y_nm":1}}', "pixel_size.x_nm", id="impossible value"),
-        pytest.param(None, "no metadata under the key 'lls_decode'", id="somebody else's table"),
+        pytest.param(None, "no metadata under the key 'lls_decode'", id="table of another program"),
     ],
 )
-def test_unknown_versions_and_damage_are_refused(tmp_path: Path, text: str | None, message: str) -> None:
+def test_unknown_versions_and_damaged_metadata_are_refused(tmp_path: Path, text: str | None, message: str) -> None:
     table = schema(False).empty_table()
     path = tmp_path / "t.parquet"
     pq.write_table(table.replace_schema_metadata({b"lls_decode": text.encode()} if text else None), path)
@@ -244,7 +246,7 @@ def test_unknown_versions_and_damage_are_refused(tmp_path: Path, text: str | Non
             reader(path)
 
 
-def test_newer_minor_version_is_read(tmp_path: Path) -> None:
+def test_a_newer_minor_version_is_read(tmp_path: Path) -> None:
     table = schema(False).empty_table()
     path = tmp_path / "t.parquet"
     pq.write_table(table.replace_schema_metadata({b"lls_decode": b'{"version":[1,7],"mood":"good"}'}), path)
@@ -254,7 +256,9 @@ def test_newer_minor_version_is_read(tmp_path: Path) -> None:
 # Reading
 
 
-def test_columns_by_name(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
+def test_columns_are_read_by_name_and_typing_errors_get_a_suggestion(
+    tmp_path: Path, shards: Path, blocks: tuple[Block, ...]
+) -> None:
     out = tmp_path / "out.parquet"
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     assert read_table(out, ["z_nm", "frame"])[0].column_names == ["z_nm", "frame"]
@@ -262,7 +266,7 @@ def test_columns_by_name(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]
         read_table(out, ["x_nn"])
 
 
-def test_emitters_of_a_table(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
+def test_emitters_are_read_from_a_table(tmp_path: Path, shards: Path, blocks: tuple[Block, ...]) -> None:
     out = tmp_path / "out.parquet"
     merge_shards(shards, blocks, out, run_digest=DIGEST, metadata=METADATA)
     found, table = read_emitters(out), pq.read_table(out)
@@ -282,13 +286,13 @@ def test_emitters_of_a_table(tmp_path: Path, shards: Path, blocks: tuple[Block, 
         ({"frame": ["a"], "x_nm": [1.0], "y_nm": [1.0]}, "of type string, expected numbers"),
     ],
 )
-def test_emitters_that_cannot_be_meant(tmp_path: Path, columns: dict, message: str) -> None:
+def test_tables_without_valid_emitters_are_refused(tmp_path: Path, columns: dict, message: str) -> None:
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     with pytest.raises(TableError, match=message):
         read_emitters(tmp_path / "t.parquet")
 
 
-def test_no_table_at_all(tmp_path: Path) -> None:
+def test_files_that_are_not_parquet_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"hello")
     with pytest.raises(TableError, match="cannot be read as a Parquet table"):
         read_table(tmp_path / "t.parquet")

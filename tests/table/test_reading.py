@@ -1,4 +1,4 @@
-"""Tables come back from pandas, polars and DuckDB as they went, or a sentence says what was lost."""
+"""Tables that pandas, polars or DuckDB rewrote are read as before, or refused by naming what was lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ CHANNELS = (ChannelInfo(name="tubulin", excitation_nm=560.0), ChannelInfo(excita
 
 @pytest.fixture(params=[False, True], ids=["one channel", "two channels"])
 def ours(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Three hundred localizations with sample coordinates, some of the sigmas unknown."""
+    """Write a table of 300 localizations with sample coordinates, five of them with unknown z sigma."""
     random, canonical = np.random.default_rng(1), schema(with_sample=True, with_channel=request.param)
     frame = np.sort(random.integers(0, 200, 300))
     whole = {"frame": frame, "volume": frame // 20, "plane": frame % 20, "group": random.integers(-1, 2**40, 300)}
@@ -109,7 +109,7 @@ OTHERS: dict[str, Rewrite] = {"polars": by_polars, "duckdb": by_duckdb, "decimal
 
 
 def assert_equal(path: Path, ours: Path) -> None:
-    """The same rows in canonical columns, however they are read; and the same metadata."""
+    """Check that every reader finds the same rows, in canonical columns, and the same metadata in both tables."""
     expected, about = read_table(ours)
     found, said = read_table(path)
     order = lambda rows: rows.sort_by([("frame", "ascending"), ("x_nm", "ascending")])  # noqa: E731
@@ -127,14 +127,16 @@ def assert_equal(path: Path, ours: Path) -> None:
 
 
 @pytest.mark.parametrize("rewrite", PANDAS.values(), ids=PANDAS.keys())
-def test_pandas_keeps_what_a_table_says(rewrite: Rewrite, ours: Path, tmp_path: Path) -> None:
+def test_a_table_that_pandas_rewrote_keeps_its_metadata(rewrite: Rewrite, ours: Path, tmp_path: Path) -> None:
     back = tmp_path / "back.parquet"
     rewrite(ours, back)
     assert_equal(back, ours)
 
 
 @pytest.mark.parametrize("rewrite", OTHERS.values(), ids=OTHERS.keys())
-def test_others_keep_nothing(rewrite: Rewrite, ours: Path, tmp_path: Path) -> None:
+def test_a_table_that_other_programs_rewrote_needs_a_table_to_describe_it(
+    rewrite: Rewrite, ours: Path, tmp_path: Path
+) -> None:
     back = tmp_path / "back.parquet"
     rewrite(ours, back)
     with pytest.raises(TableError, match="--like TABLE"):
@@ -145,7 +147,7 @@ def test_others_keep_nothing(rewrite: Rewrite, ours: Path, tmp_path: Path) -> No
         read_metadata(back)
 
 
-def test_like_serves_only_where_nothing_is_said(ours: Path, tmp_path: Path) -> None:
+def test_like_does_not_replace_existing_metadata(ours: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.parquet"
     with table_writer(other, schema(False), TableMetadata(planes_per_volume=7)) as writer:
         writer.write(schema(False).empty_table())
@@ -155,7 +157,7 @@ def test_like_serves_only_where_nothing_is_said(ours: Path, tmp_path: Path) -> N
         pass
 
 
-def test_like_of_another_kind(ours: Path, tmp_path: Path) -> None:
+def test_like_refuses_a_table_of_another_kind(ours: Path, tmp_path: Path) -> None:
     molecules, back = tmp_path / "molecules.parquet", tmp_path / "back.parquet"
     with table_writer(molecules, schema(False), TableMetadata().of_kind("molecules")) as writer:
         writer.write(schema(False).empty_table())
@@ -164,7 +166,7 @@ def test_like_of_another_kind(ours: Path, tmp_path: Path) -> None:
         read_metadata(back)
 
 
-def test_new_columns_stay(ours: Path, tmp_path: Path) -> None:
+def test_columns_added_by_the_user_are_kept(ours: Path, tmp_path: Path) -> None:
     back = tmp_path / "back.parquet"
     table = pd.read_parquet(ours)
     table.assign(cell=["a", "b", "c"] * 100, score=0.5, xs_nm=table.xs_nm.astype("float64")).to_parquet(back)
@@ -189,12 +191,14 @@ BAD: dict[str, tuple[Callable[[pd.DataFrame], Any], str]] = {
     "too large": (lambda table: table.frame.astype("int64") + 2**32, "expected whole numbers that fit uint32"),
     "missing": (lambda table: table.frame.astype("Int64").where(table.frame > 100), "rows without frame.*fill"),
     "not a number": (lambda table: table.frame.astype("float64").where(table.frame > 100), "frame"),
-    "words": (lambda table: table.frame.astype(str), "has column frame of type .*string, expected numbers"),
+    "text": (lambda table: table.frame.astype(str), "has column frame of type .*string, expected numbers"),
 }
 
 
 @pytest.mark.parametrize(("make", "says"), BAD.values(), ids=BAD.keys())
-def test_values_that_do_not_fit(make: Callable[[pd.DataFrame], Any], says: str, ours: Path, tmp_path: Path) -> None:
+def test_values_that_do_not_fit_their_column_are_refused(
+    make: Callable[[pd.DataFrame], Any], says: str, ours: Path, tmp_path: Path
+) -> None:
     path = changed(ours, tmp_path / "back.parquet", frame=make)
     with pytest.raises(TableError, match=says):
         read_table(path)
@@ -202,14 +206,14 @@ def test_values_that_do_not_fit(make: Callable[[pd.DataFrame], Any], says: str, 
         list(iter_tables(path))
 
 
-def test_unknown_floats_are_not_a_number(ours: Path, tmp_path: Path) -> None:
+def test_null_floats_are_read_as_nan(ours: Path, tmp_path: Path) -> None:
     path = changed(ours, tmp_path / "back.parquet", bg=lambda table: table.bg.astype("Float64").where(table.bg > 5000))
     bg = read_table(path)[0]["bg"]
     assert bg.null_count == 0
     assert np.isnan(bg.to_numpy()).sum() == (pd.read_parquet(ours).bg <= 5000).sum() > 0
 
 
-def test_half_of_the_sample(ours: Path, tmp_path: Path) -> None:
+def test_sample_coordinates_are_kept_or_dropped_together(ours: Path, tmp_path: Path) -> None:
     table = pd.read_parquet(ours).drop(columns="zs_nm")
     table.to_parquet(tmp_path / "back.parquet")
     with pytest.raises(TableError, match="keep all of xs_nm, ys_nm, zs_nm"):
@@ -219,7 +223,7 @@ def test_half_of_the_sample(ours: Path, tmp_path: Path) -> None:
     assert "xs_nm" not in read_schema(tmp_path / "raw.parquet").names
 
 
-def test_damaged_attributes(ours: Path, tmp_path: Path) -> None:
+def test_damaged_pandas_attributes_are_refused(ours: Path, tmp_path: Path) -> None:
     path = tmp_path / "back.parquet"
     pq.write_table(pq.read_table(ours).replace_schema_metadata({b"PANDAS_ATTRS": b'{"lls_decode"'}), path)
     with pytest.raises(TableError, match="damaged metadata"):

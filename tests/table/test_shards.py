@@ -1,4 +1,4 @@
-"""Shards: whole or absent, of one run, checked; and every accident that a shared file system has in store."""
+"""Shards are complete or absent, belong to one run and are verified, whatever happens on a shared file system."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ MakeRows = Callable[..., pa.Table]
 DIGEST = "0123456789abcdef"
 
 
-def test_receipt_is_the_same_from_memory_and_from_disk(
+def test_a_receipt_read_from_disk_equals_the_one_returned_by_the_writer(
     tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
 ) -> None:
     receipt = write_shard(make_rows(blocks[2], 500), blocks[2], tmp_path, run_digest=DIGEST, stats={"saturated": 3.0})
@@ -46,7 +46,7 @@ def test_receipt_is_the_same_from_memory_and_from_disk(
 
 @pytest.mark.parametrize("with_channel", [True, False])
 @pytest.mark.parametrize("with_sample", [True, False])
-def test_rows_come_back_sorted(
+def test_rows_are_stored_sorted(
     tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows, with_sample: bool, with_channel: bool
 ) -> None:
     table = make_rows(blocks[0], 2000, with_sample=with_sample, with_channel=with_channel)
@@ -58,9 +58,11 @@ def test_rows_come_back_sorted(
     assert found.schema.field("x_nm").metadata[b"unit"] == b"nm"
 
 
-def test_same_rows_give_same_bytes(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_equal_rows_give_equal_bytes_in_any_order(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
+) -> None:
     table = make_rows(blocks[0], 1000)
-    # many rows at one place, as if a detection had been made twice
+    # many rows share one position, as duplicated detections do
     place = pa.array(np.repeat(np.float32([1, 2]), 500))
     for name in ("x_nm", "y_nm"):
         table = table.set_column(table.column_names.index(name), table.schema.field(name), place)
@@ -72,13 +74,13 @@ def test_same_rows_give_same_bytes(tmp_path: Path, blocks: tuple[Block, ...], ma
     assert all(other.read_bytes() == first.read_bytes() for other in others)
 
 
-def test_a_block_without_detections_is_done_all_the_same(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+def test_a_block_without_detections_has_a_valid_shard(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
     receipt = write_shard(schema(True).empty_table(), blocks[1], tmp_path, run_digest=DIGEST)
     assert verify_shard(tmp_path / receipt.file_name) == receipt
     assert scan_shards(tmp_path, blocks, run_digest=DIGEST) == ({1: receipt}, [])
 
 
-def test_written_twice_is_written_once(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_writing_a_shard_twice_leaves_one_file(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
     rows = make_rows(blocks[0], 100)
     assert write_shard(rows, blocks[0], tmp_path, run_digest=DIGEST) == write_shard(
         rows, blocks[0], tmp_path, run_digest=DIGEST
@@ -95,7 +97,7 @@ def test_written_twice_is_written_once(tmp_path: Path, blocks: tuple[Block, ...]
         pytest.param(lambda t: _with(t, "plane", 10), "does not own", id="plane beyond the sweep"),
     ],
 )
-def test_rows_that_cannot_be_meant(
+def test_invalid_rows_are_refused(
     tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows, damage: Callable[[pa.Table], pa.Table], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -114,10 +116,10 @@ def _with(table: pa.Table, name: str, value: int) -> pa.Table:
     )
 
 
-# Accidents
+# Damage and interruptions
 
 
-def test_every_truncation_is_seen(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_every_truncation_is_detected(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
     write_shard(make_rows(blocks[0], 50), blocks[0], tmp_path, run_digest=DIGEST)
     path = tmp_path / "b000000.parquet"
     whole = path.read_bytes()
@@ -128,7 +130,7 @@ def test_every_truncation_is_seen(tmp_path: Path, blocks: tuple[Block, ...], mak
         assert scan_shards(tmp_path, blocks, run_digest=DIGEST)[0] == {}
 
 
-def test_bytes_lost_in_the_middle_are_seen(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_bytes_lost_in_the_middle_are_detected(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
     write_shard(make_rows(blocks[0], 50), blocks[0], tmp_path, run_digest=DIGEST)
     path = tmp_path / "b000000.parquet"
     whole = path.read_bytes()
@@ -138,12 +140,12 @@ def test_bytes_lost_in_the_middle_are_seen(tmp_path: Path, blocks: tuple[Block, 
 
 
 WRITTEN = sorted((Path(__file__).parent / "shards").glob("*.parquet"))
-"""The same shard, written by an old and a recent version of Arrow."""
+"""Files of the same shard, written by an old and a recent version of Arrow."""
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
-def test_a_shard_of_another_version_of_arrow_is_believed(path: Path, tmp_path: Path) -> None:
-    """Arrow before 18 writes bytes of its own between data and footer; they are no damage."""
+def test_shards_of_other_arrow_versions_are_accepted(path: Path, tmp_path: Path) -> None:
+    """Arrow before version 18 writes additional bytes between data and footer, which do not count as damage."""
     receipt = verify_shard(path)
     assert (receipt.block_id, receipt.rows) == ("b000004", 5)
     assert read_shard(path).equals(read_shard(WRITTEN[0]))
@@ -151,15 +153,15 @@ def test_a_shard_of_another_version_of_arrow_is_believed(path: Path, tmp_path: P
 
 @pytest.mark.parametrize("lost", [1, 2, 60, 97, 98, 200])
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
-def test_bytes_lost_from_a_shard_of_another_version_are_seen(path: Path, tmp_path: Path, lost: int) -> None:
+def test_bytes_lost_from_a_shard_of_another_arrow_version_are_detected(path: Path, tmp_path: Path, lost: int) -> None:
     whole, damaged = path.read_bytes(), tmp_path / "b000004.parquet"
     damaged.write_bytes(whole[:300] + whole[300 + lost :])
     with pytest.raises(ShardError, match="is damaged"):
         read_receipt(damaged)
 
 
-def test_no_flipped_bit_gives_wrong_rows(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
-    """A flip is found, or it fell where it changes no row (statistics, names of the writer)."""
+def test_a_flipped_bit_never_gives_wrong_rows(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+    """A flipped bit is detected, unless it changes no row because it is in statistics or in the writer's name."""
     write_shard(make_rows(blocks[0], 40), blocks[0], tmp_path, run_digest=DIGEST)
     path = tmp_path / "b000000.parquet"
     whole, rows, receipt = path.read_bytes(), pq.read_table(path), read_receipt(path)
@@ -179,7 +181,7 @@ def test_no_flipped_bit_gives_wrong_rows(tmp_path: Path, blocks: tuple[Block, ..
     assert found > 0.5 * len(range(0, len(whole), 11))
 
 
-def test_flipped_data_bit_is_seen_by_the_check_and_not_by_the_footer(
+def test_a_flipped_data_bit_is_detected_by_verification_but_not_by_the_footer(
     tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
 ) -> None:
     write_shard(make_rows(blocks[0], 5000), blocks[0], tmp_path, run_digest=DIGEST)
@@ -192,7 +194,9 @@ def test_flipped_data_bit_is_seen_by_the_check_and_not_by_the_footer(
         verify_shard(path)
 
 
-def test_scan_says_why_a_file_does_not_count(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_a_scan_gives_the_reason_for_every_rejected_file(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
+) -> None:
     def write(block: Block, digest: str = DIGEST) -> Path:
         return tmp_path / write_shard(make_rows(block, 20), block, tmp_path, run_digest=digest).file_name
 
@@ -216,11 +220,11 @@ def test_scan_says_why_a_file_does_not_count(tmp_path: Path, blocks: tuple[Block
         assert any(part in reason for reason in reasons), part
 
 
-def test_scan_of_a_folder_that_is_not_there_finds_nothing(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+def test_a_scan_of_a_missing_folder_finds_nothing(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
     assert scan_shards(tmp_path / "shards", blocks, run_digest=DIGEST) == ({}, [])
 
 
-def test_shard_of_a_future_version(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+def test_a_shard_of_a_newer_version_is_refused(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
     footer = b'{"version":[2,0],"block":{},"run_digest":"x","rows":0,"crc32":0,"stats":{}}'
     table = schema(False).empty_table().replace_schema_metadata({b"lls_decode_shard": footer})
     pq.write_table(table, tmp_path / "b000000.parquet")
@@ -249,8 +253,8 @@ while True:
 """
 
 
-def test_killed_while_writing_leaves_no_shard(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
-    """``kill -9`` when the temporary file holds a part of the rows: nothing appears under the final name."""
+def test_a_process_killed_while_writing_leaves_no_shard(tmp_path: Path, blocks: tuple[Block, ...]) -> None:
+    """After ``kill -9`` with part of the rows in the temporary file, no file has the final name."""
     process = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -266,7 +270,7 @@ def test_killed_while_writing_leaves_no_shard(tmp_path: Path, blocks: tuple[Bloc
     assert [path.name[:13] for path in left] == [".tmp-b000000-"]
     assert left[0].stat().st_size > 0
     assert scan_shards(tmp_path, blocks, run_digest="x") == ({}, [])
-    assert remove_leftovers(tmp_path) == 0  # somebody may still be writing it
+    assert remove_leftovers(tmp_path) == 0  # another process may still be writing it
     assert remove_leftovers(tmp_path, older_than_s=0) == 1
     assert not list(tmp_path.iterdir())
 
@@ -275,7 +279,9 @@ def _unfinished(folder: Path) -> list[Path]:
     return [path for path in folder.glob(".tmp-*") if path.exists()]
 
 
-def test_full_disk(small_disk: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_a_full_disk_is_reported_and_the_next_small_shard_fits(
+    small_disk: Path, blocks: tuple[Block, ...], make_rows: MakeRows
+) -> None:
     write_shard(make_rows(blocks[0], 100), blocks[0], small_disk, run_digest=DIGEST)
     with pytest.raises(OutputError, match=r"b000001\.parquet cannot be written: the disk is full; free some space"):
         write_shard(make_rows(blocks[1], 50_000), blocks[1], small_disk, run_digest=DIGEST)
@@ -283,25 +289,29 @@ def test_full_disk(small_disk: Path, blocks: tuple[Block, ...], make_rows: MakeR
     write_shard(make_rows(blocks[2], 100), blocks[2], small_disk, run_digest=DIGEST)
 
 
-def test_read_only_disk(read_only_disk: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_a_read_only_disk_is_reported(read_only_disk: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
     with pytest.raises(OutputError, match="the file system is read-only; choose another output folder"):
         write_shard(make_rows(blocks[0], 10), blocks[0], read_only_disk, run_digest=DIGEST)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_permission(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_a_folder_without_permission_is_reported(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
+) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(OutputError, match="permission is denied"):
         write_shard(make_rows(blocks[0], 10), blocks[0], tmp_path, run_digest=DIGEST)
     tmp_path.chmod(0o755)
 
 
-def test_folder_that_was_deleted(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_a_deleted_folder_is_reported(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
     with pytest.raises(OutputError, match="the folder does not exist; create it"):
         write_shard(make_rows(blocks[0], 10), blocks[0], tmp_path / "gone", run_digest=DIGEST)
 
 
-def test_known_sizes_give_the_same_receipts(tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows) -> None:
+def test_known_sizes_do_not_change_the_result_of_a_scan(
+    tmp_path: Path, blocks: tuple[Block, ...], make_rows: MakeRows
+) -> None:
     for block in blocks:
         write_shard(make_rows(block, 30 * block.index), block, tmp_path, run_digest=DIGEST)
     receipts, _ = scan_shards(tmp_path, blocks, run_digest=DIGEST)

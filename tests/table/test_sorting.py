@@ -1,4 +1,4 @@
-"""Rows in any order and any pieces become the one order, and nothing is left beside the table."""
+"""Sorting on disk: rows in any order and pieces of any size come out sorted, and temporary files are removed."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ SCHEMA = schema(with_sample=False)
 
 
 def rows_of(steps: list[int], *, seed: int = 0) -> pa.Table:
-    """A row in each of some planes (ten a volume), with a number of its own in ``group``."""
+    """Return one row for each given frame (ten planes per volume), with its own number in ``group``."""
     random = np.random.default_rng(seed)
     step = np.asarray(steps, dtype=np.int64)
     columns = {"volume": step // 10, "plane": step % 10, "frame": step, "group": np.arange(len(step))}
-    values = [columns.get(f.name, random.integers(0, 3, len(step))) for f in SCHEMA]  # so few that places coincide
+    values = [columns.get(f.name, random.integers(0, 3, len(step))) for f in SCHEMA]  # positions coincide often
     return pa.table([pa.array(v.astype(f.type.to_pandas_dtype())) for v, f in zip(values, SCHEMA, strict=True)], SCHEMA)
 
 
@@ -34,7 +34,7 @@ def rows_of(steps: list[int], *, seed: int = 0) -> pa.Table:
     group_rows=st.integers(1, 9),
     ascending=st.booleans(),
 )
-def test_pieces_do_not_show(
+def test_sorted_rows_do_not_depend_on_the_sizes_of_pieces(
     num_rows: int,
     num_steps: int,
     seed: int,
@@ -57,8 +57,8 @@ def test_pieces_do_not_show(
     assert list(folder.iterdir()) == []
 
 
-def test_rows_in_order_are_held_one_section_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A section is read when it is its turn, and a piece given back is never longer than what two sections hold."""
+def test_sorted_input_is_merged_one_section_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each section is read only when it is needed, and no piece has more rows than a group of each of two sections."""
     monkeypatch.setattr(sorting, "_SECTION_ROWS", 20)
     monkeypatch.setattr(sorting, "_GROUP_ROWS", 5)
     load, loads = sorting._SortedSection.load, []
@@ -76,7 +76,7 @@ def test_rows_in_order_are_held_one_section_at_a_time(tmp_path: Path, monkeypatc
     assert loaded[-1] == 10
 
 
-def test_runs_are_removed_after_an_error(tmp_path: Path) -> None:
+def test_temporary_files_are_removed_after_an_error(tmp_path: Path) -> None:
     def stop_half_way() -> None:
         with sorted_aside(tmp_path / "out.parquet", SCHEMA) as sorter:
             sorter.add(rows_of([3, 1]))
@@ -87,6 +87,6 @@ def test_runs_are_removed_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_sorting_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder does not exist"), sorted_aside(tmp_path / "a" / "out", SCHEMA):
         pass

@@ -1,4 +1,4 @@
-"""A training of seconds, and a score that costs nothing."""
+"""Training configuration that runs in seconds, and a validator that returns fixed scores."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ CHIP = ScmosChip(
 
 
 def config(context: ContextKind = "time", *, flat: bool = False, **changes: Any) -> TrainingConfig:
-    """Twelve steps on frames of 16 px: seconds."""
+    """Return a training configuration of twelve steps on frames of 16 px, which runs in seconds."""
     z_range = (0.0, 0.0) if flat else (-400.0, 500.0)
     simulation = SimulationConfig(
         pixel_size=PixelSize(x_nm=104.0, y_nm=104.0),
@@ -72,7 +72,7 @@ def config(context: ContextKind = "time", *, flat: bool = False, **changes: Any)
 
 @dataclass
 class Fixed:
-    """A score that costs nothing."""
+    """Fixed validation scores, which take no time to compute."""
 
     def to_dict(self) -> dict[str, Any]:
         zscores = dict.fromkeys(("zscore_x", "zscore_y", "zscore_z", "zscore_photons"), 1.25)

@@ -1,4 +1,4 @@
-"""Batches made ahead are the batches made when wanted, and none is lost or made twice by a stop."""
+"""Batches simulated in advance equal batches simulated on demand; stopping loses none and repeats none."""
 
 import threading
 
@@ -20,15 +20,15 @@ def seeded(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_the_same_batches_in_the_same_order() -> None:
+def test_batches_made_ahead_are_the_same_in_the_same_order() -> None:
     direct, generator = seeded(), seeded()
     batches = BatchesAhead(numbers, generator)
     for _ in range(5):
         assert torch.equal(batches.take(), numbers(direct))
-        assert torch.equal(generator.get_state(), direct.get_state()), "as if nothing had been made ahead"
+        assert torch.equal(generator.get_state(), direct.get_state()), "batches made ahead do not count"
 
 
-def test_the_next_one_is_begun_when_one_is_taken() -> None:
+def test_taking_a_batch_starts_exactly_one_more() -> None:
     begun = [threading.Event() for _ in range(4)]
     released, makers = threading.Event(), set()
 
@@ -42,16 +42,16 @@ def test_the_next_one_is_begun_when_one_is_taken() -> None:
 
     batches, direct = BatchesAhead(make, seeded()), seeded()
     assert torch.equal(batches.take(), numbers(direct))
-    assert begun[1].wait(WAIT_S), "while this thread does other things"
-    assert not begun[2].is_set(), "one ahead, not more"
+    assert begun[1].wait(WAIT_S), "another thread makes the next batch"
+    assert not begun[2].is_set(), "only one batch is made ahead"
     released.set()
     assert torch.equal(batches.take(), numbers(direct))
     assert begun[2].wait(WAIT_S)
     assert makers.isdisjoint({threading.get_ident()})
 
 
-def test_a_generator_that_is_set_is_followed() -> None:
-    """As when a checkpoint is restored."""
+def test_setting_the_generator_discards_batches_made_ahead() -> None:
+    """After the generator's state is restored, as from a checkpoint, batches follow the restored state."""
     generator = seeded()
     batches = BatchesAhead(numbers, generator)
     first, stored = batches.take(), generator.get_state()
@@ -63,7 +63,7 @@ def test_a_generator_that_is_set_is_followed() -> None:
     assert torch.equal(batches.take(), first)
 
 
-def test_what_fails_ahead_fails_where_it_is_taken() -> None:
+def test_an_error_made_ahead_is_raised_when_the_batch_is_taken() -> None:
     def make(generator: torch.Generator) -> Tensor:
         if generator.get_state().sum() != seeded().get_state().sum():
             raise MemoryError("no room")
@@ -76,8 +76,10 @@ def test_what_fails_ahead_fails_where_it_is_taken() -> None:
 
 
 @pytest.mark.parametrize(("devices", "is_ahead"), [(ahead.AHEAD_ON, False), (("cpu",), True)])
-def test_where_it_is_used(devices: tuple[str, ...], is_ahead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not on a CPU, unless told so."""
+def test_batches_are_made_ahead_on_listed_devices_only(
+    devices: tuple[str, ...], is_ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default a CPU is not listed."""
     monkeypatch.setattr(ahead, "AHEAD_ON", devices)
     next_batch, direct = batch_source(numbers, seeded()), seeded()
     assert isinstance(getattr(next_batch, "__self__", None), BatchesAhead) is is_ahead
@@ -86,8 +88,8 @@ def test_where_it_is_used(devices: tuple[str, ...], is_ahead: bool, monkeypatch:
 
 
 @pytest.mark.gpu
-def test_on_a_stream_of_its_own() -> None:
-    """Numbers of a device's generator, made while another stream is busy with the ones before."""
+def test_batches_are_made_on_a_separate_cuda_stream() -> None:
+    """Random numbers stay correct if they are made while another stream uses earlier batches."""
 
     def make(generator: torch.Generator) -> Tensor:
         return torch.rand(1 << 24, generator=generator, device="cuda")

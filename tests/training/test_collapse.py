@@ -1,4 +1,4 @@
-"""A training that collapses begins anew, one that has converged ends; both can be interrupted."""
+"""A collapsed training restarts with another seed, a converged one stops early; both can be interrupted."""
 
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,20 @@ from lls_decode.training.loss import Losses
 
 from .conftest import Fixed, config, final_state, quick
 
-LOOK = 3
+CHECK_STEP = 3
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def loss_at_look(seed: int, folder: Path) -> float:
+def loss_at_check(seed: int, folder: Path) -> float:
     losses: list[Losses] = []
     train(
         config(seed=seed),
         folder,
         validator=quick,
-        stop_after=LOOK,
+        stop_after=CHECK_STEP,
         progress=lambda now, steps, loss: losses.append(loss),
     )
     return (losses[-1].count + losses[-1].localization).item()
@@ -39,23 +39,23 @@ def loss_at_look(seed: int, folder: Path) -> float:
 
 @pytest.fixture(scope="module")
 def unlucky(tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
-    """A training whose loss is above the bound with its own seed, and below with the next one."""
-    losses = [loss_at_look(seed, tmp_path_factory.mktemp("look")) for seed in range(3)]
+    """Return a configuration whose loss exceeds the collapse limit with its own seed, but not with the next seed."""
+    losses = [loss_at_check(seed, tmp_path_factory.mktemp("look")) for seed in range(3)]
     drop, seed = max((losses[seed] - losses[seed + 1], seed) for seed in range(2))
     assert drop > 0
     bound = losses[seed] - drop / 2
-    return config(seed=seed, restart=RestartConfig(times=1, after_steps=LOOK, loss_above=bound))
+    return config(seed=seed, restart=RestartConfig(times=1, after_steps=CHECK_STEP, loss_above=bound))
 
 
 @pytest.fixture(scope="module")
 def lucky(unlucky: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """The end of the training that begins with the next seed at once."""
+    """Return the final state of a training that uses the next seed from the start."""
     folder = tmp_path_factory.mktemp("lucky")
     train(unlucky.replace(seed=unlucky.seed + 1), folder, validator=quick)
     return final_state(folder)
 
 
-def test_a_collapsed_training_is_that_of_the_next_seed(
+def test_a_collapsed_training_restarts_with_the_next_seed(
     unlucky: TrainingConfig, lucky: dict[str, torch.Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     result = train(unlucky, tmp_path, validator=quick)
@@ -63,13 +63,13 @@ def test_a_collapsed_training_is_that_of_the_next_seed(
     assert same(final_state(tmp_path), lucky)
     said = load_bundle(result.bundle).info.training
     assert said["seed"] == unlucky.seed + 1
-    assert [(restart["seed"], restart["step"]) for restart in said["restarts"]] == [(unlucky.seed, LOOK)]
+    assert [(restart["seed"], restart["step"]) for restart in said["restarts"]] == [(unlucky.seed, CHECK_STEP)]
     assert f"Beginning anew with seed {unlucky.seed + 1}" in caplog.text
     assert [row["step"] for row in read_curve(tmp_path)] == [4, 8, 12]
 
 
 @pytest.mark.parametrize("steps", [2, 3, 4, 8])
-def test_interrupted_before_at_and_after_the_collapse(
+def test_a_training_can_be_interrupted_before_at_and_after_the_collapse(
     unlucky: TrainingConfig, lucky: dict[str, torch.Tensor], tmp_path: Path, steps: int
 ) -> None:
     assert train(unlucky, tmp_path, validator=quick, stop_after=steps) is None
@@ -80,7 +80,7 @@ def test_interrupted_before_at_and_after_the_collapse(
     assert (said["seed"], len(said["restarts"])) == (unlucky.seed + 1, 1)
 
 
-def test_a_bad_learning_rate_fails_after_all_restarts(tmp_path: Path) -> None:
+def test_a_collapse_with_every_seed_is_an_error(tmp_path: Path) -> None:
     bad = config(learning_rate=1e30, gradient_norm=1e9, restart=RestartConfig(times=2, after_steps=12))
     with pytest.raises(CollapseError, match=r"each of the seeds 3, 4, 5, .*lower learning_rate"):
         train(bad, tmp_path, validator=quick)
@@ -92,8 +92,8 @@ class Blind(Fixed):
         return super().to_dict() | {"num_found": 0}
 
 
-def test_a_network_that_finds_nothing_has_collapsed(tmp_path: Path) -> None:
-    """From the stated step on; before, that is no wonder."""
+def test_a_network_that_detects_nothing_has_collapsed(tmp_path: Path) -> None:
+    """Zero detections count as a collapse only from the configured step on, because earlier they are normal."""
     seen: list[int] = []
 
     def blind(network: LocNet, info: BundleInfo) -> Blind:
@@ -111,7 +111,7 @@ def test_a_network_that_finds_nothing_has_collapsed(tmp_path: Path) -> None:
 
 
 class Series:
-    """Validations with given efficiencies, in turn."""
+    """Validator that returns the given efficiencies one after another."""
 
     def __init__(self, *efficiencies: float) -> None:
         self.left = list(efficiencies)
@@ -125,7 +125,7 @@ class Series:
 
 
 CONVERGING = (0.1, 0.4, 0.41, 0.38, 0.9, 0.9)
-"""With a patience of 2 and a gain of 0.02 the end is after the fourth; the third is the best."""
+"""Efficiencies with which training stops after the fourth validation and keeps the weights of the third."""
 
 
 def converging(**changes: Any) -> TrainingConfig:
@@ -142,8 +142,8 @@ def stopped_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_best_weights_are_those_of_the_bundle(stopped_early: Path, tmp_path: Path) -> None:
-    """A training of nine steps has them at its end: the step schedule does not ask for the number of steps."""
+def test_the_bundle_has_the_weights_of_the_best_validation(stopped_early: Path, tmp_path: Path) -> None:
+    """They equal the weights after nine steps of training, as the step schedule ignores the planned number of steps."""
     nine = train(config(schedule="step", steps=9), tmp_path, validator=quick)
     assert nine is not None
     found = load_bundle(stopped_early / "tiny.lls")
@@ -152,8 +152,8 @@ def test_the_best_weights_are_those_of_the_bundle(stopped_early: Path, tmp_path:
 
 
 @pytest.mark.parametrize("steps", [1, 8, 10, 11])
-def test_an_early_stop_survives_an_interruption(stopped_early: Path, tmp_path: Path, steps: int) -> None:
-    """Wherever the checkpoint: between the best validation and the end, too."""
+def test_an_interruption_does_not_change_an_early_stop(stopped_early: Path, tmp_path: Path, steps: int) -> None:
+    """Interruptions before, at and after the best validation are tried."""
     assert train(converging(), tmp_path, validator=Series(*CONVERGING), stop_after=steps) is None
     train(converging(), tmp_path, validator=Series(*CONVERGING[steps // 3 :]))
     first, second = (load_file(folder / "tiny.lls") for folder in (stopped_early, tmp_path))
@@ -161,9 +161,9 @@ def test_an_early_stop_survives_an_interruption(stopped_early: Path, tmp_path: P
     assert [row["step"] for row in read_curve(tmp_path)] == [3, 6, 9, 12]
 
 
-def test_a_training_that_stopped_early_is_not_gone_on_with(stopped_early: Path) -> None:
+def test_a_training_that_stopped_early_is_not_resumed(stopped_early: Path) -> None:
     def fail(now: int, steps: int, losses: Losses) -> None:
-        pytest.fail("a step was made")
+        pytest.fail("a training step was made")
 
     result = train(converging(), stopped_early, validator=Series(0.4), progress=fail)
     assert result is not None

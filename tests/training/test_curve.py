@@ -1,4 +1,4 @@
-"""The learning curve as a table and as a picture."""
+"""The learning curve is written as a table and as a picture."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ def row(step: int, **accuracy: Any) -> dict[str, float]:
     return curve_row(step, 1.26, 1e-3, losses, Fixed().to_dict() | accuracy)
 
 
-def test_a_row_says_everything() -> None:
+def test_a_row_has_losses_rates_and_scores() -> None:
     found = row(4)
     assert (found["loss"], found["count_loss"], found["localization_loss"], found["background_loss"]) == (
         3.75,
@@ -30,8 +30,8 @@ def test_a_row_says_everything() -> None:
     assert math.isnan(found["rmse_axial_nm"])
 
 
-def test_rows_are_replaced_from_their_step_on(tmp_path: Path) -> None:
-    """A training that goes on from a checkpoint, or begins anew, makes validations again."""
+def test_a_new_row_replaces_rows_of_its_step_and_later(tmp_path: Path) -> None:
+    """A training that resumes or restarts repeats validations, whose old rows must go."""
     for step in (4, 8, 12):
         add_row(tmp_path, row(step))
     add_row(tmp_path, row(8, jaccard=0.75))
@@ -39,8 +39,8 @@ def test_rows_are_replaced_from_their_step_on(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name not in ("curve.csv", "curve.png")]
 
 
-def test_picture(tmp_path: Path) -> None:
-    """One line a column that has values: that of two-dimensional data has no axial error."""
+def test_the_picture_has_no_line_for_missing_values(tmp_path: Path) -> None:
+    """Adding axial errors changes only the panel of errors, where two-dimensional data has no axial line."""
     image = pytest.importorskip("matplotlib.image")
     rows = [row(step, zscore_z=None) for step in (4, 8)]
     draw_curve(rows, tmp_path / "flat.png")

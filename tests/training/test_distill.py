@@ -1,4 +1,4 @@
-"""Distillation against closed forms, and that a student comes to agree with its teacher."""
+"""The distillation loss agrees with closed forms, and a student learns to agree with its teacher."""
 
 import math
 from pathlib import Path
@@ -34,14 +34,14 @@ def maps(seed: int, shape: tuple[int, int, int] = (2, 5, 6)) -> OutputMaps:
     return OutputMaps(draw(-4, 4), *means, *(draw(0.05, 1) for _ in range(4)), draw(0, 1))
 
 
-def test_agreement_costs_nothing() -> None:
+def test_the_loss_of_equal_outputs_is_zero() -> None:
     loss = distillation_loss(maps(1), maps(1))
     assert [abs(float(value)) for value in (loss.count, loss.localization, loss.background)] == pytest.approx(
         [0, 0, 0], abs=1e-5
     )
 
 
-def test_terms_are_divergences() -> None:
+def test_loss_terms_are_kl_divergences() -> None:
     student, teacher = maps(1), maps(2)
     p = teacher.probability
     loss = distillation_loss(student, teacher)
@@ -62,10 +62,10 @@ def test_a_frame_without_emitters_has_a_finite_loss() -> None:
     dark = maps(1)._replace(logit=torch.full((2, 5, 6), -30.0))
     loss = distillation_loss(maps(2), dark)
     assert math.isfinite(loss.total)
-    assert loss.count > 10  # a student that sees emitters there
+    assert loss.count > 10  # the student reports emitters that the teacher does not
 
 
-def test_a_student_comes_to_agree() -> None:
+def test_a_student_learns_the_outputs_of_its_teacher() -> None:
     torch.manual_seed(0)
     teacher = LocNet(NetworkConfig(filters=4)).eval().requires_grad_(False)
     student = LocNet(NetworkConfig(variant="light", filters=8))
@@ -85,7 +85,7 @@ def test_a_student_comes_to_agree() -> None:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of another size, with scales that are not those that the student would choose, and sigma factors."""
+    """Save a teacher that differs from the student in number of filters, scaling and sigma factors; return its path."""
     folder = tmp_path_factory.mktemp("teacher")
     result = train(config(name="teacher", steps=2, network=WIDER), folder, validator=quick)
     assert result is not None
@@ -95,8 +95,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "teacher.lls"
 
 
-def test_a_training_with_a_teacher(teacher: Path, tmp_path: Path) -> None:
-    """It takes the teacher's scales, says who it was, and goes on with it after an interruption, to the bit."""
+def test_a_training_with_a_teacher_records_it_and_can_be_resumed(teacher: Path, tmp_path: Path) -> None:
+    """The student uses the teacher's scaling; resuming requires the same teacher and gives bit-identical weights."""
     one, other = tmp_path / "one", tmp_path / "other"
     result = train(config(), one, validator=quick, teacher=teacher)
     assert result is not None
@@ -114,8 +114,8 @@ def test_a_training_with_a_teacher(teacher: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(value, first[name]) for name, value in final_state(alone).items())
 
 
-def test_a_student_agrees_more_with_its_teacher(teacher: Path, tmp_path: Path) -> None:
-    """The same steps with and without: only who was taught is nearer to the teacher on frames of another seed."""
+def test_a_teacher_brings_the_student_closer_to_itself(teacher: Path, tmp_path: Path) -> None:
+    """After equal steps, a taught network is nearer to the teacher, on unseen frames, than one trained alone."""
     c = config(steps=30, learning_rate=3e-3, average_decay=0.0, variety=None)
     master = load_teacher(teacher, c, torch.device("cpu"))
     distances = {}
@@ -139,9 +139,7 @@ def test_a_student_agrees_more_with_its_teacher(teacher: Path, tmp_path: Path) -
         pytest.param({"background": BackgroundConfig(low=5, high=900)}, "can express backgrounds up to", id="light"),
     ],
 )
-def test_a_teacher_of_something_else_is_refused(
-    teacher: Path, tmp_path: Path, changes: dict[str, Any], words: str
-) -> None:
+def test_an_incompatible_teacher_is_refused(teacher: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     c = config()
     network = changes.pop("network", c.network)
     wrong = c.replace(network=network, simulation=c.simulation.replace(**changes))

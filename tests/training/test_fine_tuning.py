@@ -1,4 +1,4 @@
-"""A training that begins with the weights of another model; and what the PSF of a training can tell."""
+"""Training that starts from the weights of another model, and limits that the PSF sets for training."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ from .conftest import config, final_state, quick
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with sigma factors, under another licence."""
+    """Save a parent model with sigma factors and a licence; return its path."""
     folder = tmp_path_factory.mktemp("parent")
     result = train(config(name="parent", steps=2), folder, validator=quick)
     assert result is not None
@@ -43,14 +43,14 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dimmer(**changes: Any) -> TrainingConfig:
-    """Within what the parent can express, but with other units of its own."""
+    """Return a configuration within the range of the parent, which alone would choose another scaling."""
     c = config()
     emitters = c.simulation.emitters.replace(photons_mean=1200.0, photons_sd=300.0)
     usual = {"simulation": c.simulation.replace(emitters=emitters), "steps": 6, "learning_rate": 1e-9, "seed": 9}
     return c.replace(**(usual | changes))
 
 
-def test_it_begins_with_the_weights_and_scales_of_the_parent(parent: Path, tmp_path: Path) -> None:
+def test_fine_tuning_starts_with_the_weights_and_scaling_of_the_parent(parent: Path, tmp_path: Path) -> None:
     result = train(dimmer(), tmp_path, validator=quick, init_from=parent)
     assert result is not None
     old, new = load_bundle(parent), load_bundle(result.bundle)
@@ -63,7 +63,7 @@ def test_it_begins_with_the_weights_and_scales_of_the_parent(parent: Path, tmp_p
     assert new.info.training["parent"] == {"name": "parent", "digest": bundle_digest(parent)}
 
 
-def test_it_can_be_interrupted(parent: Path, tmp_path: Path) -> None:
+def test_an_interruption_does_not_change_fine_tuning(parent: Path, tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     train(dimmer(), one, validator=quick, init_from=parent)
     train(dimmer(), other, validator=quick, init_from=parent, stop_after=2)
@@ -72,8 +72,8 @@ def test_it_can_be_interrupted(parent: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_another_beginning_in_the_same_folder_is_refused(parent: Path, tmp_path: Path) -> None:
-    """Also none at all, and one in a folder that began without."""
+def test_resuming_with_other_initial_weights_is_refused(parent: Path, tmp_path: Path) -> None:
+    """Refused are no parent, another parent, and a parent for a training that started from random weights."""
     tuned, plain = tmp_path / "tuned", tmp_path / "plain"
     train(dimmer(), tuned, validator=quick, init_from=parent, stop_after=1)
     train(dimmer(), plain, validator=quick, stop_after=1)
@@ -89,7 +89,7 @@ def test_another_beginning_in_the_same_folder_is_refused(parent: Path, tmp_path:
 
 
 def changed(**changes: Any) -> TrainingConfig:
-    """The training with other emitters or another background."""
+    """Return the training configuration with other emitters or another background."""
     simulation = config().simulation
     emitters = {k: v for k, v in changes.items() if k != "background"}
     background = simulation.background.replace(**changes.get("background", {}))
@@ -127,7 +127,7 @@ LARGER = [
 
 
 @pytest.mark.parametrize(("larger", "scales"), LARGER)
-def test_scales_are_widened_only_where_the_training_goes_beyond_them(
+def test_only_scales_that_the_training_exceeds_are_widened(
     parent: Path, tmp_path: Path, larger: TrainingConfig, scales: dict[str, float]
 ) -> None:
     result = train(larger.replace(steps=1), tmp_path, validator=quick, init_from=parent)
@@ -137,7 +137,7 @@ def test_scales_are_widened_only_where_the_training_goes_beyond_them(
 
 
 @pytest.mark.parametrize(("larger", "scales"), LARGER)
-def test_a_teacher_cannot_be_widened(
+def test_a_teacher_with_too_narrow_scales_is_refused(
     parent: Path, tmp_path: Path, larger: TrainingConfig, scales: dict[str, float]
 ) -> None:
     with pytest.raises(BundleError, match=r"--teacher .* can express .* up to"):
@@ -145,8 +145,8 @@ def test_a_teacher_cannot_be_widened(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_rescaled_network_says_in_wider_scales_what_it_said() -> None:
-    """Over the outputs that matter: within 6 % of the old scale; sigmas within 5 %."""
+def test_a_rescaled_network_gives_the_same_physical_values() -> None:
+    """Values agree within 6 % of the old scale over the usual range of outputs, and sigmas of z within 5 %."""
     torch.manual_seed(0)
     network = LocNet(NetworkConfig(filters=4, context="none")).eval()
     old = Scaling(input_scale=40.0, input_offset=15.0, photons=4500.0, z_nm=600.0, bg=26.4)
@@ -162,7 +162,7 @@ def test_a_rescaled_network_says_in_wider_scales_what_it_said() -> None:
         assert usual.sum() > 1000
         now = getattr(after, name) * getattr(new, scale)
         assert ((now - was)[usual].abs() / getattr(old, scale)).max() < close, name
-        assert (now - was).abs().max() > 0, "something had to be changed"
+        assert (now - was).abs().max() > 0, "rescaling is not exact"
     for name in ("logit", "x", "y", "x_sig", "y_sig"):
         assert torch.equal(getattr(before, name), getattr(after, name)), name
     small = before.z_sig < 0.15
@@ -173,7 +173,7 @@ def test_a_rescaled_network_says_in_wider_scales_what_it_said() -> None:
     assert all(torch.equal(value, same[name]) for name, value in network.state_dict().items())
 
 
-def test_another_plane_shift_is_no_other_architecture(tmp_path: Path) -> None:
+def test_a_parent_with_another_plane_shift_is_accepted(tmp_path: Path) -> None:
     parent = train(config("plane", steps=1), tmp_path / "parent", validator=quick)
     assert parent is not None
     c = config("plane", steps=1)
@@ -186,7 +186,7 @@ def test_another_plane_shift_is_no_other_architecture(tmp_path: Path) -> None:
 
 @pytest.fixture
 def spline(tmp_path: Path) -> SplinePsf:
-    """A spot calibrated from -300 to 300 nm."""
+    """Write a spline PSF calibrated from -300 to 300 nm."""
     y, x = np.mgrid[-6:7, -6:7]
     volume = np.stack([np.exp(-(x**2 + y**2) / (3 + 0.2 * z)) for z in range(13)])
     pixel = PixelSize(x_nm=104.0, y_nm=104.0)
@@ -201,7 +201,7 @@ def with_spline(spline: SplinePsf, z_range_nm: tuple[float, float]) -> TrainingC
 
 
 @pytest.mark.parametrize("z_range_nm", [(-350.0, 300.0), (-300.0, 310.0)])
-def test_z_beyond_the_calibration_cannot_be_told(
+def test_a_z_range_beyond_the_calibration_is_refused(
     spline: SplinePsf, tmp_path: Path, z_range_nm: tuple[float, float]
 ) -> None:
     with pytest.raises(ConfigError, match=r"calibrated from -300 to 300 nm .*narrow it"):
@@ -211,13 +211,13 @@ def test_z_beyond_the_calibration_cannot_be_told(
     assert train(fits, tmp_path / "out", validator=quick, stop_after=1) is None
 
 
-def test_a_psf_alone_says_how_to_fine_tune(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
-    """The configuration of the parent, with the PSF, its pixels and the z that both can tell; and it trains."""
+def test_a_model_and_a_psf_suffice_for_fine_tuning(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
+    """The configuration is that of the parent with the new PSF and the z range that both support, and it trains."""
     old = load_bundle(parent).info
     tuned = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
     assert tuned.name == "parent-tuned"
     assert isinstance(tuned.simulation.psf, SplinePsf)
-    assert tuned.simulation.psf.content is not None, "another file of this name is refused"
+    assert tuned.simulation.psf.content is not None, "the digest lets a changed file be refused"
     assert tuned.simulation.emitters.z_range_nm == (-300.0, 300.0)
     assert tuned.simulation.emitters.z_rendered_nm == (-400.0, 500.0)
     assert (tuned.minutes, tuned.variety) == (3.0, Variety())
@@ -232,7 +232,7 @@ def test_a_psf_alone_says_how_to_fine_tune(parent: Path, spline: SplinePsf, tmp_
     assert again == tuned, "the same command resumes"
 
 
-def test_what_to_train_must_be_said(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
+def test_training_without_a_usable_configuration_is_refused(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give --config, or --init-from MODEL"):
         training_config(None, psf=spline.path)
     bundle = load_bundle(parent)
@@ -245,12 +245,12 @@ def test_what_to_train_must_be_said(parent: Path, spline: SplinePsf, tmp_path: P
         training_config(beyond, psf=spline.path)
 
 
-def test_crops_smaller_than_the_spot(tmp_path: Path) -> None:
+def test_crops_smaller_than_the_spot_are_refused(tmp_path: Path) -> None:
     c = config()
     wide = c.simulation.psf.model_copy(update={"sigma_x_nm": 400.0})
     with pytest.raises(ConfigError, match="crop_px is 16, but the spot reaches"):
         train(c.replace(simulation=c.simulation.replace(psf=wide)), tmp_path, validator=quick)
 
 
-def test_what_a_training_says_is_json(tmp_path: Path) -> None:
+def test_bundle_info_is_valid_json(tmp_path: Path) -> None:
     json.dumps(bundle_info(config(), choose_scaling(config())).to_dict(), allow_nan=False)

@@ -1,4 +1,4 @@
-"""What a training says while it runs: a line a minute, and validations early enough to be useful."""
+"""A running training logs one line per minute and validates early."""
 
 import logging
 from pathlib import Path
@@ -19,8 +19,8 @@ def losses(count: float) -> Losses:
     return Losses(torch.tensor(count), torch.tensor(2.0), torch.tensor(0.5))
 
 
-def test_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """Mean losses of the minute, its pace, and what is left at that pace."""
+def test_one_line_per_minute_reports_losses_pace_and_time_left(caplog: pytest.LogCaptureFixture) -> None:
+    """Each line gives the mean losses and the pace of its minute, and the time left at that pace."""
     caplog.set_level(logging.INFO)
     now = [0.0]
     heartbeat = Heartbeat(config(steps=1000), clock=lambda: now[0])
@@ -35,7 +35,7 @@ def test_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     assert "2.00 s a step" in third
 
 
-def test_time_left_follows_the_limit_of_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_time_left_respects_the_time_limit(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now = [0.0]
     heartbeat = Heartbeat(config(steps=1_000_000, minutes=10.0), clock=lambda: now[0])
@@ -49,17 +49,17 @@ def test_time_left_follows_the_limit_of_time(caplog: pytest.LogCaptureFixture) -
 @pytest.mark.parametrize(
     ("seconds", "words"), [(3.2, "3 s"), (89, "89 s"), (600, "10 min"), (5370, "1 h 30 min"), (11_100, "3 h 05 min")]
 )
-def test_durations(seconds: float, words: str) -> None:
+def test_durations_are_written_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
 
 
-def test_the_first_validation_is_early(tmp_path: Path) -> None:
+def test_the_first_validation_comes_early(tmp_path: Path) -> None:
     c = config(steps=260, validate_every=250, checkpoint_every=260)
     assert train(c, tmp_path, validator=quick) is not None
     assert [row["step"] for row in read_curve(tmp_path)] == [50, 250, 260]
 
 
-def test_precision_is_that_of_the_hardware() -> None:
+def test_automatic_precision_follows_the_hardware() -> None:
     cpu = torch.device("cpu")
     assert lowers_precision(config(precision="auto"), cpu) == has_bfloat16(cpu)
     assert lowers_precision(config(precision="bfloat16"), cpu)
@@ -68,7 +68,7 @@ def test_precision_is_that_of_the_hardware() -> None:
 
 
 @pytest.mark.parametrize(("density", "spread", "warned"), [(0.04, 0.0, True), (0.08, 0.5, True), (0.1, 0.7, False)])
-def test_a_sparse_training_is_warned_of(
+def test_a_sparse_training_logs_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, density: float, spread: float, warned: bool
 ) -> None:
     c = config(steps=1)

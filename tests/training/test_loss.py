@@ -1,4 +1,4 @@
-"""The loss against its equations, written out in float64."""
+"""The loss agrees with its equations, written out in float64."""
 
 import math
 from dataclasses import replace
@@ -39,16 +39,16 @@ def random_maps(windows: int, height: int = HEIGHT, width: int = WIDTH, sigma: f
 
 
 def targets(rows: list[tuple[float, ...]], windows: int) -> Targets:
-    """Rows of window, x, y (pixels), z, photons."""
+    """Return targets from rows of window, x, y (pixels), z, photons."""
     window, x, y, z, photons = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5).T
-    even = torch.linspace(0.1, 0.9, windows)[:, None, None]  # of frames of any size
+    even = torch.linspace(0.1, 0.9, windows)[:, None, None]  # broadcasts to frames of any size
     return Targets(window.long(), x, y, z, photons, bg_NYX=even)
 
 
 def by_hand(maps: OutputMaps, truth: Targets) -> tuple[float, float, float]:
-    """Equations 1 to 6, pixel by pixel over the whole frame.
+    """Evaluate equations 1 to 6 pixel by pixel over the whole frame.
 
-    Weights: a frame counts by its number of emitters, one without emitters as one; all is divided by their sum.
+    A frame's weight is its number of emitters, or one if it has none; sums are divided by the total weight.
     """
     N, Y, X = maps.logit.shape
     m = {name: value.double().numpy() for name, value in maps._asdict().items()}
@@ -89,7 +89,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("rows", "windows"), CASES)
-def test_equations(rows: list[tuple[float, ...]], windows: int) -> None:
+def test_the_loss_equals_its_equations(rows: list[tuple[float, ...]], windows: int) -> None:
     bg = torch.rand(windows, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
     maps, truth = random_maps(windows), replace(targets(rows, windows), bg_NYX=bg)
     losses = decode_loss(maps, truth)
@@ -99,16 +99,16 @@ def test_equations(rows: list[tuple[float, ...]], windows: int) -> None:
     assert losses.total.dtype == torch.float32
 
 
-def test_far_pixels_say_nothing() -> None:
-    """The mixture is evaluated near each emitter only; once sigma is below a pixel that is all of it."""
+def test_pixels_far_from_an_emitter_do_not_matter() -> None:
+    """The loss evaluates the mixture near each emitter only, which suffices if sigmas are below one pixel."""
     maps = random_maps(2, 24, 20, sigma=0.6)
     truth = targets([(0, 10.3, 11.2, 0.1, 0.5), (1, 0.1, 22.9, 0.0, 0.4), (1, 19.4, 0.2, 0.0, 0.4)], 2)
     assert decode_loss(maps, truth).localization.item() == pytest.approx(by_hand(maps, truth)[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("logit", [-1e4, -30.0, 30.0, 1e4])
-def test_saturated_probabilities(logit: float) -> None:
-    """Finite values and gradients, and a gradient that leads back."""
+def test_saturated_probabilities_give_finite_useful_gradients(logit: float) -> None:
+    """Loss and gradients are finite, and the gradient points back to moderate probabilities."""
     base = torch.full((1, HEIGHT, WIDTH), logit, requires_grad=True)
     maps = random_maps(1)._replace(logit=base)
     loss = decode_loss(maps, targets([(0, 2.2, 3.1, 0.1, 0.5)], 1))
@@ -118,11 +118,11 @@ def test_saturated_probabilities(logit: float) -> None:
     assert torch.isfinite(base.grad).all()
     decode_loss(maps, targets([(0, 2.2, 3.1, 0.1, 0.5)], 1)).count.backward()
     step = -base.grad.sign()
-    assert (step == (1 if logit < 0 else -1)).all(), "one emitter: all dark is too few, all bright too many"
+    assert (step == (1 if logit < 0 else -1)).all(), "there is one emitter: the count must rise from 0, or fall"
 
 
 @pytest.mark.parametrize("sigma", [0.001, 3.001])
-def test_sigmas_at_their_limits(sigma: float) -> None:
+def test_sigmas_at_their_limits_give_finite_gradients(sigma: float) -> None:
     maps = random_maps(1)
     width = torch.full((1, HEIGHT, WIDTH), sigma, requires_grad=True)
     maps = maps._replace(x_sig=width, y_sig=width, z_sig=width, photons_sig=width)
@@ -134,7 +134,7 @@ def test_sigmas_at_their_limits(sigma: float) -> None:
 
 
 def perfect(x: float, y: float) -> OutputMaps:
-    """One confident pixel that places its emitter well, in a dark frame."""
+    """Return outputs of a dark frame with one confident pixel, which predicts its emitter correctly."""
     maps = random_maps(1)
     logit = torch.full_like(maps.logit, -LOGIT_LIMIT)
     column, row = round(x), round(y)
@@ -154,7 +154,7 @@ def perfect(x: float, y: float) -> OutputMaps:
     )
 
 
-def test_every_way_to_be_worse_costs() -> None:
+def test_every_kind_of_error_increases_the_loss() -> None:
     truth = targets([(0, 2.2, 3.1, 0.1, 0.5)], 1)
     best = perfect(2.2, 3.1)
     lowest = decode_loss(best, truth).total.item()
@@ -169,22 +169,22 @@ def test_every_way_to_be_worse_costs() -> None:
         "beside the emitter": best._replace(x=best.x + 0.2),
         "at another height": best._replace(z=best.z + 0.2),
         "too bright": best._replace(photons=best.photons + 0.2),
-        "too sure": best._replace(x=best.x + 0.2, x_sig=best.x_sig * 0.2),
-        "too unsure": best._replace(x_sig=best.x_sig * 5),
+        "sigma too small": best._replace(x=best.x + 0.2, x_sig=best.x_sig * 0.2),
+        "sigma too large": best._replace(x_sig=best.x_sig * 5),
         "another background": best._replace(bg=best.bg + 0.1),
     }
     for name, maps in worse.items():
         assert decode_loss(maps, truth).total.item() > lowest + 0.1, name
 
 
-def test_a_detection_in_an_empty_frame_is_punished() -> None:
+def test_a_detection_in_an_empty_frame_increases_the_loss() -> None:
     dark = perfect(2.2, 3.1)._replace(logit=torch.full((1, HEIGHT, WIDTH), -LOGIT_LIMIT))
     nothing = targets([], 1)
     assert decode_loss(perfect(2.2, 3.1), nothing).count > decode_loss(dark, nothing).count + 1
 
 
-def test_every_emitter_of_a_batch_weighs_the_same() -> None:
-    """Joining batches is the mean of their losses, weighted by their emitters."""
+def test_every_emitter_of_a_batch_has_the_same_weight() -> None:
+    """The loss of joined batches is the mean of their losses, weighted by their numbers of emitters."""
     first, second = [(0, 1.2, 1.1, 0.1, 0.5)], [(0, 2.2, 3.1, 0.1, 0.5), (0, 3.3, 0.2, 0.0, 0.4)]
     maps = random_maps(2)
     parts = []

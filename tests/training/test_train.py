@@ -1,4 +1,4 @@
-"""Training: it learns, it can be interrupted at any moment, and it says what it did."""
+"""Training learns, can be interrupted at any moment without a change of results, and records what it did."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ from .conftest import CHIP, config, final_state, quick
 
 
 def test_a_tiny_network_learns_a_handful_of_frames() -> None:
-    """The whole chain of simulation, units, network and loss: what is simulated can be found."""
+    """Simulation, scaling, network and loss fit together, so that training finds the simulated emitters."""
     c = config("none", crop_px=24, network=NetworkConfig(filters=8, context="none"))
     scaling = choose_scaling(c)
     batch = simulate_batch(
@@ -42,7 +42,7 @@ def test_a_tiny_network_learns_a_handful_of_frames() -> None:
     torch.manual_seed(0)
     network = LocNet(c.network)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    # down to nothing: at a constant rate the network still jumps, and the last step is one of its moments
+    # the rate decays, because at a constant rate the loss fluctuates and the last step is arbitrary
     rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=300)
     inputs = (batch.photons_TYX - scaling.input_offset) / scaling.input_scale
 
@@ -50,7 +50,7 @@ def test_a_tiny_network_learns_a_handful_of_frames() -> None:
         return decode_loss(network.decode(network.encode(inputs), batch.windows_N3), truth)
 
     first = losses()
-    for _ in range(300):  # after 150 the last emitters come, on some processors a little later than on others
+    for _ in range(300):  # the last emitters are found after about 150 steps, which depends on the processor
         optimizer.zero_grad()
         total = losses().total
         total.backward()
@@ -66,7 +66,7 @@ def test_a_tiny_network_learns_a_handful_of_frames() -> None:
 
 
 def check_same_training(one: Path, other: Path) -> None:
-    """Weights, moments of the optimiser and the random state, to the bit."""
+    """Check that weights, moments of the optimiser and random state are bit-identical."""
     first, second = final_state(one), final_state(other)
     assert first.keys() == second.keys()
     for name, value in first.items():
@@ -85,12 +85,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_second_training_is_the_same(uninterrupted: Path, tmp_path: Path) -> None:
+def test_training_is_reproducible(uninterrupted: Path, tmp_path: Path) -> None:
     train(config(), tmp_path, validator=quick)
     check_same_training(uninterrupted, tmp_path)
 
 
-def test_stopped_and_resumed(uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_identically(uninterrupted: Path, tmp_path: Path) -> None:
     assert train(config(), tmp_path, validator=quick, stop_after=5) is None
     assert not (tmp_path / "tiny.lls").exists()
     assert train(config(), tmp_path, validator=quick, stop_after=4) is None
@@ -101,8 +101,8 @@ def test_stopped_and_resumed(uninterrupted: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 3, 7, 12])
-def test_killed_and_resumed(uninterrupted: Path, tmp_path: Path, step: int) -> None:
-    """It goes on from the last checkpoint, and a validation that was done twice is one row."""
+def test_a_killed_training_resumes_identically(uninterrupted: Path, tmp_path: Path, step: int) -> None:
+    """It resumes from the last checkpoint, and a repeated validation leaves a single row."""
 
     class Killed(Exception):
         pass
@@ -119,7 +119,7 @@ def test_killed_and_resumed(uninterrupted: Path, tmp_path: Path, step: int) -> N
     check_same_training(uninterrupted, tmp_path)
 
 
-def test_killed_while_a_checkpoint_is_written(uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_training_killed_while_writing_a_checkpoint_resumes_identically(uninterrupted: Path, tmp_path: Path) -> None:
     train(config(), tmp_path, validator=quick, stop_after=5)
     (tmp_path / "checkpoint-9.safetensors").write_bytes(b"torn")
     (tmp_path / ".checkpoint.json").write_text('{"step": 9, "ten')
@@ -128,8 +128,10 @@ def test_killed_while_a_checkpoint_is_written(uninterrupted: Path, tmp_path: Pat
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-0-12.safetensors"]
 
 
-def test_with_simulation_ahead(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same training, and when it is stopped nothing is lost: gone on with by one without, and by one with it."""
+def test_simulating_ahead_does_not_change_the_training(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training resumes identically if simulating ahead is switched off and on between its parts."""
     for devices, stop_after in ((("cpu",), 5), ((), 2), (("cpu",), None)):
         monkeypatch.setattr(ahead, "AHEAD_ON", devices)
         train(config(), tmp_path / "stopped", validator=quick, stop_after=stop_after)
@@ -138,9 +140,9 @@ def test_with_simulation_ahead(uninterrupted: Path, tmp_path: Path, monkeypatch:
     check_same_training(uninterrupted, tmp_path / "whole")
 
 
-def test_a_finished_training_is_not_done_again(uninterrupted: Path) -> None:
+def test_a_finished_training_is_not_repeated(uninterrupted: Path) -> None:
     def fail(now: int, steps: int, losses: Losses) -> None:
-        pytest.fail("a step was made")
+        pytest.fail("a training step was made")
 
     result = train(config(), uninterrupted, validator=quick, progress=fail)
     assert result is not None
@@ -155,13 +157,13 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before
 
 
-def test_a_file_in_the_way(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="give another --out"):
         train(config(), tmp_path / "file", validator=quick)
 
 
-def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
+def test_a_diverging_training_suggests_a_lower_learning_rate(tmp_path: Path) -> None:
     with pytest.raises(LlsDecodeError, match="lower learning_rate"):
         train(config(learning_rate=1e30), tmp_path, validator=quick)
 
@@ -177,8 +179,8 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
         pytest.param(config("time", network=NetworkConfig(filters=4, noise_map=True)), id="noise map"),
     ],
 )
-def test_from_configuration_to_bundle(what: TrainingConfig, tmp_path: Path) -> None:
-    """With the validation that users get. A network of four steps finds nothing, and that is a score, too."""
+def test_a_training_writes_a_complete_bundle(what: TrainingConfig, tmp_path: Path) -> None:
+    """The default validator runs, although a network of four steps finds nothing."""
     what = what.replace(steps=4, validate_every=2)
     result = train(what, tmp_path, validator=build_validator(what))
     assert result is not None
@@ -187,7 +189,7 @@ def test_from_configuration_to_bundle(what: TrainingConfig, tmp_path: Path) -> N
     assert (info.name, info.network, info.pixel_size) == ("tiny", what.network, what.simulation.pixel_size)
     assert info.geometry == what.simulation.geometry
     assert info.camera == CHIP.nominal()
-    assert info.photons_range == (60.0, 6000.0), "up to twice the brightest expected; down to a hundredth of that"
+    assert info.photons_range == (60.0, 6000.0), "from a hundredth of the brightest expected up to its double"
     assert info.bg_range == pytest.approx((8 / 1.5, 22 * 1.5))
     assert TrainingConfig.model_validate(info.training["configuration"]) == what
     assert (info.training["seed"], info.training["steps"], info.training["target_frames"]) == (3, 4, 24)
@@ -197,8 +199,8 @@ def test_from_configuration_to_bundle(what: TrainingConfig, tmp_path: Path) -> N
     json.dumps(info.to_dict(), allow_nan=False)
 
 
-def test_a_training_with_a_noise_map_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is shown that of the chips of its frames, gradients reach it, and after a few steps it tells maps apart."""
+def test_a_training_with_a_noise_map_learns_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network gets the simulated cameras' read noise, its gradient is nonzero, and features depend on it."""
     c = config(network=NetworkConfig(filters=4, noise_map=True))
     first = simulate_step(c, torch.Generator().manual_seed(c.seed)).read_noise_TYX
     assert first is not None
@@ -233,9 +235,9 @@ def test_a_noise_map_needs_a_camera_that_has_one() -> None:
         c.replace(simulation=c.simulation.replace(camera=emccd), network=c.network.replace(noise_map=True))
 
 
-def test_units_of_the_network() -> None:
+def test_scaling_follows_the_ranges_of_the_simulation() -> None:
     scaling = choose_scaling(config(variety=None))
-    assert scaling.z_nm == pytest.approx(1.2 * 500), "symmetric: the whole z range can be said"
+    assert scaling.z_nm == pytest.approx(1.2 * 500), "a symmetric scale covers the whole z range"
     assert scaling.photons == 2000 + 5 * 500
     assert scaling.bg == pytest.approx(1.2 * 22)
     assert scaling.input_offset == 15
@@ -245,21 +247,21 @@ def test_units_of_the_network() -> None:
     assert choose_scaling(config(network=NetworkConfig(noise_map=True))).noise_scale == pytest.approx(15**0.5)
     texture = BackgroundConfig(low=8.0, high=22.0, texture=PerlinTexture(feature_nm=1000.0, contrast=0.5))
     c = config(simulation=config().simulation.replace(background=texture), variety=None)
-    assert choose_scaling(c).bg == pytest.approx(1.2 * 33), "the brightest pixel can be said"
+    assert choose_scaling(c).bg == pytest.approx(1.2 * 33), "the scale covers the brightest pixel"
     assert choose_scaling(c).input_offset == 15
     assert bundle_info(c, choose_scaling(c)).bg_range == (4.0, 33.0)
     assert bundle_info(c, choose_scaling(c)).photons_range == (1000.0, 3000.0)
 
 
-def test_units_of_the_network_reach_beyond_the_variety_of_training() -> None:
+def test_scaling_covers_the_variety_of_training() -> None:
     scaling = choose_scaling(config())
     assert scaling.photons == pytest.approx(1.2 * 2 * 3000), "twice the brightest expected"
     assert scaling.bg == pytest.approx(1.2 * 1.5 * 22)
     assert (scaling.input_offset, scaling.input_scale) == (15, 40)
 
 
-def test_a_folder_of_an_earlier_version_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
-    """Its configuration and its curve lack what has been added since."""
+def test_a_training_of_an_earlier_version_is_resumed(uninterrupted: Path, tmp_path: Path) -> None:
+    """Its configuration, checkpoint and curve lack fields that were added later."""
     train(config(), tmp_path, validator=quick, stop_after=5)
     old = yaml.safe_load((tmp_path / "training.yaml").read_text())
     for name in ("schedule", "early_stop", "restart"):
@@ -287,17 +289,17 @@ def test_training_on_a_gpu_can_be_resumed(tmp_path: Path) -> None:
     assert result.steps == 12
 
 
-def test_the_model_is_the_average_of_the_weights(tmp_path: Path) -> None:
+def test_the_bundle_holds_averaged_weights(tmp_path: Path) -> None:
     result = train(config(schedule="step", learning_rate=0.02), tmp_path, validator=quick)
     assert result is not None
     kept, last = load_bundle(result.bundle).network.state_dict(), final_state(tmp_path)
     for name, value in kept.items():
-        torch.testing.assert_close(value, last[f"average.{name}"], atol=1e-3, rtol=1e-3)  # bundles have 16 bits
+        torch.testing.assert_close(value, last[f"average.{name}"], atol=1e-3, rtol=1e-3)  # bundles store 16 bits
     assert any((value - last[f"network.{name}"]).abs().max() > 0.01 for name, value in kept.items())
 
 
-def test_an_average_forgets_its_beginning() -> None:
-    """Against the recursion a <- k a + (1 - k) w with k = min(decay, (1 + n) / (10 + n))."""
+def test_the_weight_average_follows_its_recursion() -> None:
+    """The recursion is a <- k a + (1 - k) w with k = min(decay, (1 + n) / (10 + n)), so that early weights fade."""
     network = LocNet(NetworkConfig(filters=4))
     first = {name: value.clone() for name, value in network.state_dict().items()}
     average = WeightAverage(network, 0.3)
@@ -315,6 +317,6 @@ def test_an_average_forgets_its_beginning() -> None:
 
 
 @pytest.mark.parametrize(("channels", "out"), [(1, 24), (24, 24), (24, 1)])
-def test_exact_convolutions_compute_the_same_in_training(channels: int, out: int) -> None:
+def test_exact_convolutions_give_equal_outputs_in_training_and_evaluation(channels: int, out: int) -> None:
     layer, x = ExactConv2d(channels, out, 3, padding=1), torch.randn(2, channels, 12, 16)
     torch.testing.assert_close(layer.train()(x), layer.eval()(x))

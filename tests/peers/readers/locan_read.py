@@ -1,4 +1,4 @@
-"""Run in locan's environment: KIND FILE OUT.npz; columns and units as locan has them after it has loaded a file."""
+"""Save the columns and units of a file as locan loads them: KIND FILE OUT.npz; runs in locan's environment."""
 
 import json
 import sys

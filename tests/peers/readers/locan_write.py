@@ -1,4 +1,4 @@
-"""Run in locan's environment: KIND COLUMNS.npz OUT; saves columns under locan's names as a file of a kind."""
+"""Write columns with locan's names as a file of a kind: KIND COLUMNS.npz OUT; runs in locan's environment."""
 
 import sys
 

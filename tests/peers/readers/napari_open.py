@@ -1,7 +1,7 @@
-"""Run where napari is: PATH... OUT.npz; opens each path with the plugin and tells of the layers.
+"""Open each path with the plugin and save a description of the layers: PATH... OUT.npz; runs in napari's environment.
 
-Of points: their places and features, by ``<number>_<name>``. Of pictures: how many points of the first layer lie in
-each pixel of the first level, by napari's own transformations, and the pixels.
+Points are saved as positions and features, named ``<number>_<name>``. For a picture the script saves the pixels of
+the first level, and how many points of the first layer lie in each by napari's own transformations.
 """
 
 import json
@@ -22,12 +22,12 @@ npe2 = Path(sys.executable).with_name("npe2")
 checked = subprocess.run([npe2, "validate", "--imports", PLUGIN], capture_output=True, text=True, check=False)
 assert checked.returncode == 0, checked.stdout + checked.stderr
 _initialize_plugins()
-viewer = ViewerModel()  # all of the viewer but its window, which would need OpenGL
+viewer = ViewerModel()  # the viewer without its window, which would need OpenGL
 about, found = [], {}
 for number, path in enumerate(paths):
     try:
         (layer,) = viewer.open(path, plugin=PLUGIN)
-    except ValueError as error:  # what napari raises where a plugin declines
+    except ValueError as error:  # raised by napari if a plugin declines a path
         about.append({"error": f"{type(error).__name__}: {error}"})
         continue
     about.append(

@@ -1,7 +1,7 @@
-"""Run where Neuroglancer is: FOLDER OUT.npz; every point of its spatial index, and how it finds them.
+"""Save every point of the spatial index that Neuroglancer reads: FOLDER OUT.npz; runs in Neuroglancer's environment.
 
-``about`` tells how many points each level gave, whether points looked up by their id are the same ones, and how many a
-box holds.
+The script checks that looking points up by id gives the same points. ``about`` holds the number of points of each
+level and the ids of the points in a box.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Run in Picasso's environment: KIND FILE PIXEL_NM OUT.npz; columns as Picasso has them after it has loaded a file."""
+"""Save the columns of a file as Picasso loads them: KIND FILE PIXEL_NM OUT.npz; runs in Picasso's environment."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ if kind == "hdf5":
     locs, info = io.load_locs(path)
 elif kind == "thunderstorm":
     io.import_ts(path, float(pixel_nm))
-    locs, info = io.load_locs(path.removesuffix(".csv") + "_locs.hdf5")  # what the import has saved
+    locs, info = io.load_locs(path.removesuffix(".csv") + "_locs.hdf5")  # file that the import saved
 else:
     locs, info = io.import_smap(path, float(pixel_nm))
 columns = {name: locs[name].to_numpy() for name in locs.columns}

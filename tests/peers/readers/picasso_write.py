@@ -1,4 +1,4 @@
-"""Run in Picasso's environment: KIND COLUMNS.npz INFO.json OUT; saves columns in its units as a file of a kind."""
+"""Write columns in Picasso's units as a file of a kind: KIND COLUMNS.npz INFO.json OUT; runs in its environment."""
 
 import json
 import sys

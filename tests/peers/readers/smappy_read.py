@@ -1,6 +1,6 @@
-"""Run in SMAPpy's environment: KIND FILE OUT.npz; columns as SMAPpy has them after it has loaded a file.
+"""Save the columns of a file as SMAPpy loads them: KIND FILE OUT.npz; runs in SMAPpy's environment.
 
-``csv-all``: its mapping of a csv's columns is given, each by its own name, instead of guessed.
+The kind ``csv-all`` gives SMAPpy a mapping that keeps the name of every column, instead of letting it guess.
 """
 
 import json

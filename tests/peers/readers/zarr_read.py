@@ -1,6 +1,6 @@
-"""Run where OME-Zarr is read: PROGRAM FOLDER OUT.npz; each level's pixels, and where the program says that they lie.
+"""Save the pixels of each level and their positions as a program reads them: PROGRAM FOLDER OUT.npz.
 
-``napari`` is the reader that napari calls; what it returns is what a layer would be made of.
+The program ``napari`` is the reader that napari calls, whose result describes a layer.
 """
 
 import json
