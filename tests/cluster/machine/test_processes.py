@@ -74,7 +74,7 @@ def test_script_without_guard(words: tuple[str, ...], tmp_path: Path) -> None:
 
 def test_example_of_the_documentation(tmp_path: Path) -> None:
     """Saved as a script, with a profile of this machine."""
-    text = (Path(__file__).parents[3] / "docs" / "hpc.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "howto" / "hpc.md").read_text()
     example = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "mine.yaml" in block)
     (tmp_path / "mine.yaml").write_text("kind: local\nmemory_gib: 1\n")
     (tmp_path / "example.py").write_text(example)
