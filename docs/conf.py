@@ -22,7 +22,7 @@ extensions = [
     "sphinx_click",
     "measured_pages",
 ]
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "howto/examples"]
 html_theme = "furo"
 html_title = "lls_decode"
 

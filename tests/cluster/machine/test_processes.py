@@ -73,8 +73,8 @@ def test_workers_get_functions_of_a_script_without_guard(words: tuple[str, ...],
 
 
 def test_example_of_the_documentation_runs(tmp_path: Path) -> None:
-    """The Python example of docs/hpc.md runs as a script, with a profile for local workers."""
-    text = (Path(__file__).parents[3] / "docs" / "hpc.md").read_text()
+    """The Python example of docs/howto/hpc.md runs as a script, with a profile for local workers."""
+    text = (Path(__file__).parents[3] / "docs" / "howto" / "hpc.md").read_text()
     example = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "mine.yaml" in block)
     (tmp_path / "mine.yaml").write_text("kind: local\nmemory_gib: 1\n")
     (tmp_path / "example.py").write_text(example)

@@ -212,7 +212,7 @@ def test_interactive_jobs_end_when_their_client_is_killed(runs: Runs, nodes: Vir
 
 
 def test_run_on_a_dask_jobqueue_cluster(nodes: VirtualSlurm, world: World, tmp_path: Path) -> None:
-    """A run can use workers that the user has started with dask-jobqueue, as docs/hpc.md shows."""
+    """A run can use workers that the user has started with dask-jobqueue, as docs/howto/hpc.md shows."""
     jobqueue = pytest.importorskip("dask_jobqueue")
     options = {"cores": 2, "processes": 1, "memory": "2GB", "job_cpu": 1, "walltime": "1:00:00"}
     places = {"interface": "lo", "log_directory": str(tmp_path), "local_directory": "/tmp"}

@@ -71,7 +71,7 @@ def test_files_are_completed_too() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_documented_line_prints_a_completion_script(shell: str) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "completion.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "howto" / "completion.md").read_text()
     assert f"_LLS_DECODE_COMPLETE={shell}_source lls-decode" in text
     if shell == "bash" and not Path("/bin/bash").exists():
         pytest.skip("click asks bash for its version, and there is none here")
