@@ -82,7 +82,7 @@ class FramesJudged:
         """Return the frames and omitted rows in one sentence, for text and picture."""
         first, last = self.spanned[0], self.spanned[1] - 1
         words = f"{self.coverage.describe()} of {first} to {last}; {self.coverage.source}"
-        others, lie = "of the other frames", "in other frames"
+        others = "in other frames"
         if self.coverage.region_nm is not None:
             (left, right), (top, bottom) = self.coverage.region_nm
             words += f"; x {left:.0f} to {right:.0f} nm and y {top:.0f} to {bottom:.0f} nm, the region of the run"

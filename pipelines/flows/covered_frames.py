@@ -76,7 +76,7 @@ def covered_frames(
 def _region_nm(metadata: TableMetadata) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """Return the ranges of x and y that a run with ``part.roi`` has localized, in the table's coordinates.
 
-    Pixel i reaches from i - 1/2 to i + 1/2. The region is unknown (None) when rows were moved since: registered or joined.
+    Pixel i reaches from i - 1/2 to i + 1/2. The region is unknown (None) after rows were registered or joined.
     """
     roi = (metadata.configuration.get("part") or {}).get("roi")
     pixel = metadata.pixel_size

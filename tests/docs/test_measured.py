@@ -94,10 +94,10 @@ def test_a_row_for_each_value() -> None:
         list(measured.fill_table(LINES, ["| {model} | rows>5000 each model"]))
 
 
-@pytest.mark.parametrize("page", ["performance.md", "accuracy.md", "scale.md"])
+@pytest.mark.parametrize("page", ["speed.md", "accuracy.md", "scale.md"])
 def test_tables_of_the_pages_are_measured(page: str) -> None:
     """No table is typed, and every figure is among the results."""
-    text = (ROOT / "docs" / page).read_text()
+    text = (ROOT / "docs" / "explanation" / page).read_text()
     tables = re.findall(r"^```\{measured\} (.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
     assert len(tables) > 2
     for argument, body in tables:
