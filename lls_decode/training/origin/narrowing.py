@@ -114,7 +114,7 @@ def _importance(name: str, layers: Sequence[_Layer], weights: Mapping[str, Tenso
             if source == name:
                 read += kernels[:, start : start + width].square().sum(dim=(0, 2, 3))
             start += width
-    return made * read.sqrt()
+    return torch.mul(made, read.sqrt())
 
 
 def _columns(reads: Sequence[str], kept: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
