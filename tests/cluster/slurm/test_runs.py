@@ -134,7 +134,7 @@ def test_driver_goes_on_by_itself(runs: Runs, world: World, nodes: VirtualSlurm)
     run.open()
     check(run, world)
     assert ", start 1" not in run.logs("worker")
-    assert f"{FREE_BLOCKS} of them done before" in run.logs("driver")
+    assert f"{FREE_BLOCKS} of them already done" in run.logs("driver")
     kept = (run.out / "site" / "scheduler.json").exists()
     assert (kept, (run.out / "site").stat().st_mode & 0o077) == (False, 0)
 
