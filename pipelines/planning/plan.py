@@ -44,7 +44,7 @@ _NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts. Frozen: the same plan gives the same rows."""
+    """Complete, immutable description of a run. The same plan gives the same rows."""
 
     dataset: str
     bundle_path: str
@@ -326,7 +326,7 @@ def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
         for name in names:
             del data[part][name]
     data["execution"] = {"block_frames": data["execution"]["block_frames"]}
-    assert config.camera is not None  # resolved
+    assert config.camera is not None  # since the configuration is resolved
     data["camera"] = config.camera.identity()
     return data
 

@@ -19,7 +19,9 @@ TRUST = "input.trust=configuration"
 
 
 def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[PixelSize, list[str]]:
-    """Return the pixel size of a run and notes: the configuration's, else the dataset's, else the model's.
+    """Return the pixel size of a run, and notes on its origin.
+
+    The pixel size is that of the configuration, else of the dataset, else of the model.
 
     Raises
     ------

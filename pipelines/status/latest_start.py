@@ -45,7 +45,7 @@ class LatestStart:
         worker.count(event)
 
     def count_event(self, event: Event) -> None:
-        """Count an event other than those of the ledger."""
+        """Update the counts from an event that is not in the ledger."""
         if event.at < self.at:
             return
         match event:

@@ -176,7 +176,7 @@ class RunReader:
             values[index] = getattr(event, name)
 
     def _count_event(self, event: Event) -> None:
-        """Count an event other than those of the ledger."""
+        """Update the counts from an event that is not in the ledger."""
         if isinstance(event, BlockRetried):
             if 0 <= event.block < len(self._blocks):
                 self._retried[event.block] = True

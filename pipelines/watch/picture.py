@@ -56,7 +56,7 @@ class LivePicture:
     def __init__(self, shards: Path, record: RunRecord, blocks: Sequence[Block]) -> None:
         """``record`` gives the size of the dataset, the pixel size and the geometry."""
         geometry, pixel = record.config.geometry, record.config.pixel_size
-        assert pixel is not None  # resolved
+        assert pixel is not None  # since the configuration is resolved
         self._extent_nm = field_extent(record.layout, pixel, geometry)
         self._pixel_nm = _pixel_for(self._extent_nm)
         self._sample = geometry is not None
