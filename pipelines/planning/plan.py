@@ -177,7 +177,9 @@ class Plan:
             return "which contains a run whose record (run.json) is damaged"
         if record is None:
             return "a new run"
-        if record.run_digest != self.run_digest:  # an open arithmetic also means another run, as none was adopted
+        if (
+            record.run_digest != self.run_digest
+        ):  # also with an open arithmetic: else that of the record had been adopted
             changes = "; ".join(differences(record.identity, self.identity))
             return f"which contains another run ({changes})"
         return f"{found} of {len(self.blocks)} blocks are done"

@@ -82,7 +82,7 @@ class RunResult:
     """Path of the table; None if the run was interrupted, no block is done, or blocks of other starts are missing."""
     exit_status: int
     left: tuple[str, ...] = ()
-    """Ids of the blocks that have no shard. A start that processes only some of the blocks merges if none is left."""
+    """Ids of the blocks that have no shard. A start that processes some of the blocks merges only if none is left."""
     lost: FrameRanges = ()
     """Frames of finished blocks that could not be read. Rerunning the same command retries them."""
     lost_reason: str = ""

@@ -20,7 +20,7 @@ class VolumeCoverage:
     stops: npt.NDArray[np.int64]
     """One past the last volume of each block."""
     planes: npt.NDArray[np.int64]
-    """Number of planes that each block has of its volumes."""
+    """Number of planes that each block owns in each of its volumes."""
     num_volumes: int
     planes_per_volume: int
 

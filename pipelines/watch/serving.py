@@ -153,7 +153,7 @@ def attach(client: Client, out: str | Path) -> str | None:
 
 
 class RunPage(SchedulerPlugin):
-    """Plugin with the page in a scheduler. It is created once, shows one run after the other, and closes with it."""
+    """Plugin that adds the page to a scheduler. The page is created once, and shows one run after the other."""
 
     name = "lls-decode-page"
 
