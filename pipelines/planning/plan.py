@@ -313,7 +313,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences between two identities as text: ``detection.accept: 0.7 -> 0.6``."""
     before, after = _flatten(old), _flatten(new)
     keys = [key for key in {**before, **after} if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    if after.get(_DTYPE) == "auto":  # an open arithmetic is no difference
+    if after.get(_DTYPE) == "auto":  # an arithmetic that is still open does not count as a difference
         keys = [key for key in keys if key != _DTYPE]
     return [
         f"{key.removeprefix('config.')}: {_word(before.get(key, _ABSENT))} -> {_word(after.get(key, _ABSENT))}"

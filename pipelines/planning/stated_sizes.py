@@ -37,8 +37,8 @@ def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tu
     if dataset is None or pixel_difference(own, dataset) <= SIZE_TOLERANCE:
         return own, []
     if config.input.trust == "configuration":
-        words = f"pixel size {pixel_words(own)} from the configuration, although the dataset states "
-        return own, [words + pixel_words(dataset)]
+        stated = pixel_words(dataset)
+        return own, [f"pixel size {pixel_words(own)} from the configuration, although the dataset states {stated}"]
     raise ConfigError(
         f"The dataset states pixels of {pixel_words(dataset)}, but the configuration {pixel_words(own)} (2 % are "
         f"tolerated); correct pixel_size or omit it, or set {TRUST} if the dataset is wrong."

@@ -98,7 +98,7 @@ class RunReader:
         InputError
             The folder no longer contains a run.
         """
-        if self._version() != self._seen:  # the run was started again: count everything anew
+        if self._version() != self._seen:  # the run was started again: count from zero again
             self._begin()
         for file in self._open_files("ledger"):
             for event in file.read():
