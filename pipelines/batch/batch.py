@@ -84,7 +84,7 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """How a batch ended."""
+    """Result of a batch."""
 
     rows: tuple[BatchRow, ...]
     """One row for each requested dataset, in order."""

@@ -114,7 +114,9 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
     source = resolve_dataset(source)
     kind = Path(source).suffix.lower()
     if is_address(source) and kind in (".yaml", ".yml", ".csv"):
-        raise ConfigError(f"{source} is a list at an address; copy it to a file system (the datasets in it may stay).")
+        raise ConfigError(
+            f"{source} is a list at an address; copy the list to a local file (its datasets may stay remote)."
+        )
     if kind not in (".yaml", ".yml", ".csv"):
         paths, root = _find(source, settings)
         return _resolve([EntrySettings(dataset=path) for path in paths], out, settings, root)

@@ -40,7 +40,7 @@ class DemoResult:
 
     table: Path
     picture: Path | None
-    """None where matplotlib is not installed."""
+    """Path of the picture; None if matplotlib is not installed."""
     scores: Path
     score: Score
     """Score against all emitters in the z range that the model was trained for."""

@@ -199,7 +199,7 @@ def _photons_per_count(metadata: TableMetadata | None) -> float | None:
 
 
 def _bounds(truth: Emitters, coverage: FrameCoverage, model: str, psf: Path | None, bg: float | None) -> Emitters:
-    """Return the truth with Cramer-Rao bounds as sigmas; emitters in frames that do not count get NaN."""
+    """Return the truth with Cramer-Rao bounds as sigmas; emitters outside of the evaluated frames get NaN."""
     from lls_decode.refine import with_bounds
 
     info = read_bundle_info(find_bundle(model))

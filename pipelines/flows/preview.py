@@ -32,7 +32,7 @@ class Preview:
     """Number of frames that were localized."""
     num_localizations: int
     median_photons: float
-    """NaN where nothing was found."""
+    """Median number of photons; NaN if nothing was found."""
     seconds: float
     """Time for reading and localizing, without loading the model."""
     notes: tuple[str, ...]

@@ -102,7 +102,7 @@ def spike_in(
     LlsDecodeError
         The model does not fit the data, its PSF is unknown, there would be too few emitters, or a frame cannot be read.
     """
-    from lls_decode.localize import SpikeIn, build_localizer  # torch
+    from lls_decode.localize import SpikeIn, build_localizer  # imports torch
     from lls_decode.optics import build_psf
 
     whole = as_run_config(config).replace(part=PartConfig())

@@ -82,7 +82,7 @@ def as_merged(plan: Plan, table: pa.Table) -> pa.Table:
 
 
 def _localize_blocks(plan: Plan) -> Iterator[pa.Table]:
-    from lls_decode.localize import build_localizer  # torch
+    from lls_decode.localize import build_localizer  # imports torch
 
     localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
     for stack in _read_ahead(plan):

@@ -1,7 +1,7 @@
-"""Files of events, one JSON line per event: written as events, and read back as those events.
+"""Event files with one JSON line per event, which are read back as the types that were written.
 
-A line is parsed and checked in one step, into the dataclass of its kind. This costs half of what `json.loads` alone
-takes, and counts: a run of 100 000 blocks is read from these lines.
+A line is parsed and checked in one step, into the dataclass of its kind. This takes half the time of `json.loads`
+alone, which matters when the status of a run of 100 000 blocks is read from these lines.
 """
 
 import json
@@ -80,7 +80,7 @@ class EventWriter:
 class EventReader:
     """Reader of a file that is still being written: it reads each line once, as soon as the line is complete.
 
-    A call of `read` costs what was added to the file since the previous call.
+    Each call of `read` processes only what was added to the file since the previous call.
     """
 
     path: Path
@@ -92,7 +92,7 @@ class EventReader:
     """Whether the file ends within a line: a process is writing it, or was killed."""
 
     def read(self, *, without: Collection[type[Event]] = ()) -> Iterator[Event]:
-        """Yield the events that were added since the previous call; those of unknown kinds are left out.
+        """Yield the events that were added since the previous call; events of unknown kinds are skipped.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class EventReader:
                 yield event
 
     def parse(self, line: bytes) -> Event | None:
-        """Return the event in a line; None if its kind is unknown, or if it is broken, which is counted."""
+        """Return the event in a line; None if its kind is unknown or the line is broken. Broken lines are counted."""
         try:
             return parse_event(line)
         except ValueError:
@@ -131,9 +131,9 @@ class EventReader:
 
 
 def read_events(path: Path) -> tuple[list[Event], int]:
-    """Return the events in a file that nobody writes any more, and the number of lines that hold no complete event.
+    """Return the events in a file that is no longer being written, and the number of lines without a complete event.
 
-    Unlike `EventReader`, this also reads a last line that does not end.
+    Unlike `EventReader`, this also reads a last line without a line end.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -164,26 +164,26 @@ def parse_event(line: bytes) -> Event | None:
     Raises
     ------
     ValueError
-        The line is no JSON object, or lacks fields of its kind: a process was killed while writing.
+        The line is not a JSON object, or lacks fields of its kind, because a process was killed while writing.
     """
     found = _KIND.match(line)
     kind = found[1].decode() if found else _name_of_kind(line)
     adapter = _adapters().get(kind)
     if adapter is None:
-        _name_of_kind(line)  # whole, at least
+        _name_of_kind(line)  # raises ValueError if the line is incomplete
         return None
-    if _TIME not in line:  # which would be filled in with the time of reading
-        raise ValueError("an event without a time")
+    if _TIME not in line:  # otherwise the default would be the time of reading
+        raise ValueError("the event has no time")
     try:
         return adapter.validate_json(line)
-    except ValidationError:  # also of half a UTF-16 pair, with which Python spells a file name that is not UTF-8
+    except ValidationError:  # invalid, or with lone surrogates, by which Python represents file names not in UTF-8
         return adapter.validate_python(parse_json(line))
 
 
 def _name_of_kind(line: bytes) -> str:
     values = parse_json(line)
     if not isinstance(values, dict):
-        raise ValueError("a line that is no JSON object")
+        raise ValueError("the line is not a JSON object")
     return str(values.get("event"))
 
 

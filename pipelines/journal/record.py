@@ -37,7 +37,7 @@ class RunRecord(BaseModel):
     dataset: str
     model: ModelRecord
     identity: dict[str, Any]
-    """Values that ``run_digest`` is computed from: what differs between two runs is found here."""
+    """Values that ``run_digest`` is computed from. Comparing them shows how two runs differ."""
     samples: tuple[str, ...]
     """Digests of sampled chunks of the dataset."""
     config: ResolvedRunConfig
@@ -49,7 +49,7 @@ class RunRecord(BaseModel):
     table_metadata: TableMetadata
     """Metadata that the merged table gets."""
     notes: tuple[str, ...]
-    """Remarks of the plan."""
+    """Notes of the plan."""
     software: dict[str, str]
     """Versions of packages."""
     created_at: float

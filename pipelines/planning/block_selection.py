@@ -28,7 +28,7 @@ class Share:
         return f"{self.number}-of-{self.of}"
 
     def take(self, items: Sequence[T]) -> Sequence[T]:
-        """Return the items of this share; all shares together hold every item once."""
+        """Return the items of this share. Each item belongs to exactly one of the shares."""
         return items[len(items) * (self.number - 1) // self.of : len(items) * self.number // self.of]
 
 

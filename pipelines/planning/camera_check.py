@@ -76,7 +76,7 @@ def check_camera(config: RunConfig, source: FrameSource, info: BundleInfo, *, fo
         The background is below zero, or far brighter than the model was trained for.
     """
     camera, layout, light = config.camera, source.layout, Light.of(info)
-    assert camera is not None  # resolved
+    assert camera is not None  # since the configuration is resolved
     values = camera.read_values((layout.height, layout.width))
     notes = []
     frames = _read_each(source, _first_frames(config, layout))
@@ -134,7 +134,7 @@ def compare_ranges(source: FrameSource, camera: Camera, values: Values, light: L
     if light.is_near(bg):
         return []
     return [
-        f"the background is about {bg:.3g} photons per pixel, the model was trained for {light.low:g} to "
+        f"the background is about {bg:.3g} photons per pixel, but the model was trained for {light.low:g} to "
         f"{light.high:g}: check the camera's offset and gain, or train a model for this background"
     ]
 

@@ -27,7 +27,7 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
     else:
         camera = config.camera.resolve(Path.cwd())
     if camera.kind != info.camera.kind:
-        notes.append(f"the camera is {camera.kind}, the model was trained for {info.camera.kind}")
+        notes.append(f"the camera is {camera.kind}, but the model was trained for {info.camera.kind}")
     pixel, words = settle_pixel(config, source, info)
     notes += words
     geometry = config.geometry

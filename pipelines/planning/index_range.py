@@ -19,7 +19,7 @@ def parse_range(text: str, *, option: str, from_end: bool = False) -> IndexRange
     Parameters
     ----------
     text
-        Text of the user.
+        Text that the user gave.
     option
         Name of the option, for error messages.
     from_end

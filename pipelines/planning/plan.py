@@ -44,7 +44,7 @@ _NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts. Frozen: the same plan gives the same rows."""
+    """Complete, immutable description of a run. The same plan gives the same rows."""
 
     dataset: str
     bundle_path: str
@@ -177,7 +177,9 @@ class Plan:
             return "which contains a run whose record (run.json) is damaged"
         if record is None:
             return "a new run"
-        if record.run_digest != self.run_digest:  # an open arithmetic also means another run, as none was adopted
+        if (
+            record.run_digest != self.run_digest
+        ):  # also with an open arithmetic: else that of the record had been adopted
             changes = "; ".join(differences(record.identity, self.identity))
             return f"which contains another run ({changes})"
         return f"{found} of {len(self.blocks)} blocks are done"
@@ -311,7 +313,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences between two identities as text: ``detection.accept: 0.7 -> 0.6``."""
     before, after = _flatten(old), _flatten(new)
     keys = [key for key in {**before, **after} if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    if after.get(_DTYPE) == "auto":  # an open arithmetic is no difference
+    if after.get(_DTYPE) == "auto":  # an arithmetic that is still open does not count as a difference
         keys = [key for key in keys if key != _DTYPE]
     return [
         f"{key.removeprefix('config.')}: {_word(before.get(key, _ABSENT))} -> {_word(after.get(key, _ABSENT))}"
@@ -326,7 +328,7 @@ def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
         for name in names:
             del data[part][name]
     data["execution"] = {"block_frames": data["execution"]["block_frames"]}
-    assert config.camera is not None  # resolved
+    assert config.camera is not None  # since the configuration is resolved
     data["camera"] = config.camera.identity()
     return data
 

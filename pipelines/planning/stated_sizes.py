@@ -19,7 +19,9 @@ TRUST = "input.trust=configuration"
 
 
 def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tuple[PixelSize, list[str]]:
-    """Return the pixel size of a run and notes: the configuration's, else the dataset's, else the model's.
+    """Return the pixel size of a run, and notes on its origin.
+
+    The pixel size is that of the configuration, else of the dataset, else of the model.
 
     Raises
     ------
@@ -35,8 +37,8 @@ def settle_pixel(config: RunConfig, source: FrameSource, info: BundleInfo) -> tu
     if dataset is None or pixel_difference(own, dataset) <= SIZE_TOLERANCE:
         return own, []
     if config.input.trust == "configuration":
-        words = f"pixel size {pixel_words(own)} from the configuration, although the dataset states "
-        return own, [words + pixel_words(dataset)]
+        stated = pixel_words(dataset)
+        return own, [f"pixel size {pixel_words(own)} from the configuration, although the dataset states {stated}"]
     raise ConfigError(
         f"The dataset states pixels of {pixel_words(dataset)}, but the configuration {pixel_words(own)} (2 % are "
         f"tolerated); correct pixel_size or omit it, or set {TRUST} if the dataset is wrong."

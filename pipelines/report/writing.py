@@ -141,7 +141,7 @@ def _metadata(table: Path, status: RunStatus) -> TableMetadata:
 
 def _survey(record: RunRecord, table: Path, metadata: TableMetadata) -> Survey:
     config = record.config
-    # 0 for a part of the field: its tiles begin at its halo, so the cuts would be elsewhere than assumed
+    # 0 for a region of interest: its tiles begin at its halo, so the cuts are elsewhere than the survey assumes
     tile_px = config.compute.tile_px if config.part.roi is None else 0
     return survey_table(
         table, metadata, layout=record.layout, context=record.context, blocks=record.plan_blocks(), tile_px=tile_px

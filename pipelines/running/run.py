@@ -82,11 +82,11 @@ class RunResult:
     """Path of the table; None if the run was interrupted, no block is done, or blocks of other starts are missing."""
     exit_status: int
     left: tuple[str, ...] = ()
-    """Ids of the blocks that have no shard. A start that processes only some of the blocks merges if none is left."""
+    """Ids of the blocks that have no shard. A start that processes some of the blocks merges only if none is left."""
     lost: FrameRanges = ()
     """Frames of finished blocks that could not be read. Rerunning the same command retries them."""
     lost_reason: str = ""
-    """Why frames of the first such block were lost; empty for blocks of an earlier start."""
+    """Why the first block with lost frames could not read them; empty if an earlier start processed that block."""
 
     @property
     def num_lost(self) -> int:
@@ -228,9 +228,9 @@ class _Run:
     devices: tuple[WorkerDevice, ...] = ()
     """Devices of the workers; empty if the workers have not been asked yet."""
     elsewhere: dict[int, int] = field(default_factory=dict)
-    """Number of rows of all blocks with a shard, by index; 0 as long as their footers have not been read.
+    """Number of rows of each block that has a shard, by block index; 0 until the footer of the shard has been read.
 
-    Filled before a merge if this start processes only some of the blocks, so that others may come from other starts.
+    Filled before a merge, and only if this start processes some of the blocks and leaves others to other starts.
     """
     receipts: dict[int, ShardReceipt] = field(default_factory=dict)
     """Receipts of the blocks in `elsewhere`; filled once all blocks have a shard."""

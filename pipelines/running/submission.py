@@ -91,9 +91,9 @@ class Submission:
         self._in_flight: dict[str, _Try] = {}
         self._finished: queue.SimpleQueue[Future[TaskReport]] = queue.SimpleQueue()
         self._taken: list[Future[TaskReport]] = []
-        """Finished tasks, held until the next ones are submitted.
+        """Finished tasks, kept until the next ones are submitted.
 
-        Dask adds to its statistics each time that it has no task of a given name left.
+        Dask's statistics grow each time that the last task of a name is released, which this avoids.
         """
         self._workers = 0
         self._workers_per_host = 1

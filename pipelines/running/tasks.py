@@ -104,7 +104,7 @@ def _localize(task: Task) -> TaskReport:
     if existing is not None and is_final(existing, task.source):
         return _found(task, existing)
     use_fast_codecs()
-    loading = _COMPUTE.submit(_load, task)  # while this thread reads
+    loading = _COMPUTE.submit(_load, task)  # loads the model while this thread reads
     started = time.perf_counter()
     stack = _read(task)
     read_s = time.perf_counter() - started
@@ -123,7 +123,7 @@ def _localize(task: Task) -> TaskReport:
 
 def localize_block(task: Task) -> pa.Table:
     """Return the rows of a block without writing a shard. All frames must be readable."""
-    loading = _COMPUTE.submit(_load, task)  # while this thread reads
+    loading = _COMPUTE.submit(_load, task)  # loads the model while this thread reads
     stack = task.source.read(task.block)
     loading.result()
     return _COMPUTE.submit(_compute, task, stack).result()[0]

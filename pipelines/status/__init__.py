@@ -1,1 +1,1 @@
-"""State and speed of a run, read from the files in its folder alone."""
+"""State and speed of a run, read only from the files in its folder."""

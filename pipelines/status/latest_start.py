@@ -1,4 +1,4 @@
-"""Counts since the latest start of a run: speed, workers, and what the run is doing."""
+"""Counts since the latest start of a run: its speed, its workers, and whether it is merging or has ended."""
 
 from dataclasses import dataclass, field
 
@@ -26,14 +26,14 @@ class LatestStart:
     merging: bool = False
     workers_now: int = 0
     devices: tuple[str, ...] = ()
-    """What the workers that were there at the start compute on."""
+    """Devices of the workers that were present at the start."""
     workers: "dict[tuple[str, int], _WorkerTotals]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.speed, self.history = Speed(self.at), SpeedHistory(self.at)
 
     def count_block(self, event: BlockDone) -> None:
-        """Take a finished block into account."""
+        """Count a finished block."""
         if event.at < self.at or event.found:
             return
         self.speed.add(event.at, event.frames, event.rows)
@@ -45,7 +45,7 @@ class LatestStart:
         worker.count(event)
 
     def count_event(self, event: Event) -> None:
-        """Take an event into account that is in no ledger."""
+        """Update the counts from an event that is not in the ledger."""
         if event.at < self.at:
             return
         match event:

@@ -1,4 +1,4 @@
-"""Frames that could not be read, of blocks that are done without them."""
+"""Frames that finished blocks could not read."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from .run_status import LostFrames
 
 
 def volumes_of(lost: Sequence[tuple[Block, BlockDone]]) -> npt.NDArray[np.int64]:
-    """Return the volumes of which blocks have lost frames of their own."""
+    """Return the volumes in which blocks have lost frames that they own."""
     owned = [_owned_frames(block, event.lost)[:, 0] for block, event in lost]
     return np.unique(np.concatenate([np.arange(0), *owned])).astype(np.int64)
 
 
 def lost_frames(block: Block, event: BlockDone) -> LostFrames:
-    """Return what of a block is lost, for people."""
+    """Return the lost frames of a block as they are reported to users."""
     frames = _owned_frames(block, event.lost)
     (v0, k0), (v1, k1) = frames.min(axis=0).tolist(), frames.max(axis=0).tolist()
     return LostFrames(
@@ -28,12 +28,12 @@ def lost_frames(block: Block, event: BlockDone) -> LostFrames:
         volumes=(v0, v1 + 1),
         planes=(k0, k1 + 1),
         cause="ChunkError",
-        reason=event.reason or "they could not be read when the block was done; the same command tries them again.",
+        reason=event.reason or "they could not be read when the block was processed; rerun the same command to retry.",
         named=name_frames(frames, block.planes_per_volume),
     )
 
 
 def _owned_frames(block: Block, ranges: FrameRanges) -> npt.NDArray[np.int64]:
-    """``(n, 2)`` volume and plane of the frames in some ranges that a block owns."""
+    """Return volume and plane, ``(n, 2)``, of those frames in the ranges that a block owns."""
     numbers = np.intersect1d(block.owned_frames, expand_ranges(ranges))
     return np.stack(np.divmod(numbers, block.planes_per_volume), axis=1)

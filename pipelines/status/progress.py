@@ -1,4 +1,4 @@
-"""Progress of a run, as a listener: a bar on a terminal, a log line now and then elsewhere."""
+"""Listeners that show the progress of a run: a bar on a terminal, regular log lines elsewhere."""
 
 import logging
 import time
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def show_progress(console: Console | None = None, *, interval_s: float = 30.0) -> Iterator[Listener]:
-    """Give a listener that shows progress on ``console`` (stderr), or in the log when that is no terminal.
+    """Give a listener that shows progress on ``console`` (default: stderr), or in the log if it is not a terminal.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def show_progress(console: Console | None = None, *, interval_s: float = 30.0) -
 
 @dataclass
 class RunCounts:
-    """Counts of a run so far, and its speed."""
+    """Progress and speed of a run so far."""
 
     blocks_total: int = 0
     blocks_done: int = 0
@@ -71,7 +71,7 @@ class RunCounts:
     _at: float = 0.0
 
     def count(self, event: Event) -> None:
-        """Take an event into account."""
+        """Count an event."""
         self._at = event.at
         if isinstance(event, RunStarted):
             self._speed = Speed(event.at)
@@ -101,22 +101,22 @@ class RunCounts:
 
     @property
     def frames_per_s(self) -> float:
-        """Frames a second over the last minutes."""
+        """Frames per second over the last minutes."""
         return (self._speed.recent(self._at) or (0.0, 0.0))[0]
 
     @property
     def rows_per_s(self) -> float:
-        """Localizations a second over the last minutes."""
+        """Localizations per second over the last minutes."""
         return (self._speed.recent(self._at) or (0.0, 0.0))[1]
 
     @property
     def left_s(self) -> float | None:
-        """Time to go at the speed of the last minutes; None before the first block."""
+        """Estimated remaining time at the speed of the last minutes; None before the first block."""
         left = self.frames_total - self.frames_done - self.frames_lost
         return left / self.frames_per_s if self.frames_per_s else None
 
     def words(self) -> str:
-        """Blocks, speed, workers, time to go, and what went wrong."""
+        """Return a line with blocks, speed, workers, remaining time, retries and failures."""
         text = (
             f"{self.blocks_done}/{self.blocks_total} blocks, {self.frames_per_s:.1f} frames/s, "
             f"{self.rows_per_s:.0f} localizations/s, {self.workers} worker{'' if self.workers == 1 else 's'}"
@@ -133,7 +133,7 @@ class RunCounts:
 
 
 class Bar:
-    """Listener that moves a bar."""
+    """Listener that updates a progress bar."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -161,7 +161,7 @@ class Bar:
 
 
 class LogLines:
-    """Listener that logs a line every ``interval_s`` seconds, and at the beginning and the end."""
+    """Listener that logs a line at most every ``interval_s`` seconds, and at the beginning and the end."""
 
     def __init__(self, *, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -169,12 +169,12 @@ class LogLines:
         self._next = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Log the event, when it is time."""
+        """Count the event, and log a line if it is due."""
         self._counts.count(event)
         if isinstance(event, RunStarted):
             self._next = time.monotonic() + self._interval_s
             logger.info(
-                "run %s: %d blocks, %d of them done before; %d frames",
+                "run %s: %d blocks, %d of them already done; %d frames",
                 event.run_digest,
                 event.blocks,
                 event.blocks_found,
@@ -183,7 +183,7 @@ class LogLines:
         elif isinstance(event, MergeStarted):
             logger.info("merging %d shards with %d rows", event.blocks, event.rows)
         elif isinstance(event, RunInterrupted):
-            logger.warning("%s: the run stops; the same command goes on", event.signal)
+            logger.warning("%s: the run stops; rerun the same command to resume", event.signal)
         elif isinstance(event, RunFinished):
             logger.info(
                 "%s; %d blocks done, %d failed, %d left, %d rows in %.1f s",

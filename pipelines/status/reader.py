@@ -1,7 +1,7 @@
-"""Reads how a run stands from the files in its output folder: also while it runs, and after its machine has died.
+"""Read the status of a run from the files in its folder, also while it runs and after its machine has died.
 
-A look costs what was added since the one before, so that a run of 100 000 blocks can be watched: ledger and events are
-read on from where they ended, shards are listed now and then. Nothing is written.
+Each read processes only what was added since the previous one, so that runs of 100 000 blocks can be watched: ledger
+and events are read from their previous end, and shards are listed every `RELIST_S`. Nothing is written.
 """
 
 import time
@@ -34,31 +34,31 @@ from .speed import SpeedHistory
 from .volume_coverage import VolumeCoverage
 
 RELIST_S = 60.0
-"""How often shards are listed anew; between that, the ledger is believed."""
+"""Time between two listings of the shards. In between, blocks are counted from the ledger."""
 LEFT, DONE, FAILED, RETRIED = range(4)
-"""States of a block; ``RETRIED``: it has failed, and is tried again."""
+"""States of a block; ``RETRIED``: the block has failed before and is being retried."""
 
 _SUMS = ("rows", "bytes", "read_s", "compute_s", "write_s", "frames_lost")
 
 
 def read_status(out: str | Path) -> RunStatus:
-    """Read how the run in an output folder stands. Writes nothing.
+    """Read the status of the run in a folder. Writes nothing.
 
     Raises
     ------
     InputError
-        The folder holds no run.
+        The folder contains no run.
     """
     return RunReader(out).read()
 
 
 class RunReader:
-    """A run that is looked at again and again. For one thread at a time.
+    """Reader for the status of a run that is read repeatedly, by one thread at a time.
 
     Raises
     ------
     InputError
-        The folder holds no run.
+        The folder contains no run.
     """
 
     def __init__(self, out: str | Path) -> None:
@@ -79,7 +79,7 @@ class RunReader:
 
     @property
     def history(self) -> SpeedHistory:
-        """Speed by time, since the latest start."""
+        """Speed over time, since the latest start."""
         return self._start.history
 
     @property
@@ -91,14 +91,14 @@ class RunReader:
         return states
 
     def read(self) -> RunStatus:
-        """Look again.
+        """Read what was added to the files, and return the current status.
 
         Raises
         ------
         InputError
-            The run is gone.
+            The folder no longer contains a run.
         """
-        if self._version() != self._seen:  # started anew: everything since then counts from there
+        if self._version() != self._seen:  # the run was started again: count from zero again
             self._begin()
         for file in self._open_files("ledger"):
             for event in file.read():
@@ -114,23 +114,23 @@ class RunReader:
         return self._status()
 
     def _begin(self) -> None:
-        """Forget everything, and take up the run that is in the folder now."""
+        """Discard all counts, and open the run that is in the folder now."""
         self._seen = self._version()
         self._record = self._folder.read_run()
         self._blocks = self._record.plan_blocks()
         number = len(self._blocks)
         self._files: dict[str, dict[Path, EventReader]] = {"ledger": {}, "events": {}}
         self._latest = np.zeros(number, dtype=np.uint8)
-        """``DONE`` or ``FAILED`` by the latest line of each block in the ledger."""
+        """State of each block in the ledger: ``DONE`` or ``FAILED``; 0 without a line."""
         self._settled_at = np.zeros(number)
-        """When that line was written."""
+        """Time of the latest line of each block in the ledger."""
         self._attempts = np.zeros(number, dtype=np.int64)
         self._retried = np.zeros(number, dtype=np.bool_)
         self._has_shard = np.zeros(number, dtype=np.bool_)
         self._sums = {name: np.zeros(number) for name in _SUMS}
         self._failures: dict[int, BlockFailed] = {}
         self._losses: dict[int, BlockDone] = {}
-        """Latest lines of blocks that are done without some of their frames, or with the fill value in them."""
+        """Latest events of finished blocks that have lost frames, or frames that were read as the fill value."""
         self._start = LatestStart(self._record.started_at)
         self._owned = np.array([block.num_owned for block in self._blocks], dtype=np.int64)
         self._coverage = VolumeCoverage.of(self._blocks)
@@ -139,7 +139,7 @@ class RunReader:
         self._looked_at: tuple[object, str | None] = (None, None)
 
     def _version(self) -> tuple[int, int]:
-        """Changes when ``run.json`` is written."""
+        """Return a value that changes whenever ``run.json`` is written."""
         try:
             found = self._folder.record.stat()
         except OSError:
@@ -153,7 +153,7 @@ class RunReader:
         return list(files.values())
 
     def _count_block(self, event: SettledBlock) -> None:
-        """Take an event of the ledger into account."""
+        """Count an event of the ledger."""
         index = event.block
         if isinstance(event, BlockDone):
             self._start.count_block(event)
@@ -176,18 +176,21 @@ class RunReader:
             values[index] = getattr(event, name)
 
     def _count_event(self, event: Event) -> None:
-        """Take an event into account that is in no ledger."""
+        """Update the counts from an event that is not in the ledger."""
         if isinstance(event, BlockRetried):
             if 0 <= event.block < len(self._blocks):
                 self._retried[event.block] = True
-        elif isinstance(event, ShardDamaged):  # it was removed
+        elif isinstance(event, ShardDamaged):  # its shard was removed: list the shards again
             self._relist_at = 0.0
         elif isinstance(event, Merged):
             self._merged = event
         self._start.count_event(event)
 
     def _find_damage(self) -> str | None:
-        """Why the merged table is not what was merged; looked at again only when the file has another date or size."""
+        """Return why the merged table is damaged; None if it is not.
+
+        The table is checked again only if its file, modification time or size has changed.
+        """
         try:
             found = self._folder.table.stat()
         except OSError:

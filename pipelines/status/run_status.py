@@ -1,4 +1,4 @@
-"""State and speed of a run, in words and numbers; `reader` reads them from the files in the output folder alone."""
+"""Status of a run as numbers and as text; `reader` creates it from the files in the run folder."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -10,25 +10,29 @@ VolumeState = Literal["done", "partial", "failed", "left"]
 STRIP_WIDTH = 60
 _MARKS: dict[VolumeState, str] = {"done": "#", "partial": "+", "failed": "!", "left": "."}
 _MOST_WORKERS = 12
-"""Workers that are listed in words; ``--json`` has all."""
+"""Largest number of workers that are listed as text; ``--json`` has all."""
 _MOST_FAILED = 50
+"""Largest number of failed blocks that are listed as text."""
 
 
 @dataclass(frozen=True)
 class FailedBlock:
-    """A block that was given up, and what is missing from the table because of it."""
+    """A block that has failed for good, and its frames, which are missing from the table."""
 
     block_id: str
     frames: int
+    """Number of lost frames."""
     volumes: tuple[int, int]
-    """First and one-past-last volume."""
+    """Range of volumes, end excluded."""
     planes: tuple[int, int]
+    """Range of planes, end excluded."""
     cause: str
+    """Name of the exception class."""
     reason: str
 
     @property
     def place(self) -> str:
-        """The lost frames, in words."""
+        """Volumes and planes of the lost frames, as text."""
         (v0, v1), (k0, k1) = self.volumes, self.planes
         volumes = f"volume {v0}" if v1 - v0 == 1 else f"volumes {v0} to {v1 - 1}"
         return f"{volumes}, plane {k0}" if k1 - k0 == 1 else f"{volumes}, planes {k0} to {k1 - 1}"
@@ -36,31 +40,31 @@ class FailedBlock:
 
 @dataclass(frozen=True)
 class LostFrames(FailedBlock):
-    """Frames of a block that is done which could not be read; ``volumes`` and ``planes`` are their bounds."""
+    """Frames of a finished block that could not be read; ``volumes`` and ``planes`` are their bounds."""
 
     named: str
-    """The lost frames, in words."""
+    """Volumes and planes of the lost frames, as text."""
 
     @property
     def place(self) -> str:
-        """The lost frames, in words."""
+        """Volumes and planes of the lost frames, as text."""
         return self.named
 
 
 @dataclass(frozen=True)
 class VolumeRange:
-    """Volumes in a row that are in the same state."""
+    """Consecutive volumes in the same state."""
 
     start: int
     stop: int
-    """One past the last."""
+    """One past the last volume."""
     state: VolumeState
-    """``failed``: some of its frames are lost; ``partial``: some are done, none is lost."""
+    """``failed``: frames of the volume are lost; ``partial``: only some of its frames are done, and none is lost."""
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What one worker process has done since the latest start."""
+    """Work of one worker process since the latest start."""
 
     worker: str
     pid: int
@@ -68,23 +72,23 @@ class WorkerStatus:
     frames: int
     rows: int
     frames_per_s: float
-    """Over the time since its first block began."""
+    """Mean speed since its first block began."""
     idle: float
-    """Share of that time in which its network neither computed nor was loaded, 0 to 1."""
+    """Fraction of this time in which its network neither computed nor was loaded, 0 to 1."""
     start_s: float
-    """Import of torch and loading of the model."""
+    """Time to import torch and load the model."""
     read_s: float
     compute_s: float
     write_s: float
     last_at: float
-    """When its latest block was done, seconds since 1970."""
+    """Time when its latest block was finished, seconds since 1970."""
     gpu_bytes: int | None
-    """Most GPU memory that its network has had; None without a GPU."""
+    """Peak GPU memory of its network; None without a GPU."""
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands."""
+    """Status of a run."""
 
     out: str
     dataset: str
@@ -93,81 +97,85 @@ class RunStatus:
     dtype: str
     """Arithmetic of the network."""
     devices: tuple[str, ...]
-    """What the workers of the latest start compute on: GPUs with driver and memory, or processors."""
+    """Devices of the workers of the latest start: GPUs with driver and memory, or processors."""
     state: State
-    """``incomplete``: nobody works at it, and blocks are missing or the table is; the same command goes on."""
+    """``incomplete``: no program is running it, and blocks or the table are missing; rerun the command to resume."""
     owner: str | None
-    """Host and process that works at it."""
+    """Host and process of the program that is running it; None if there is none."""
     merging: bool
-    """All blocks are settled, and the table is being written."""
+    """Whether all blocks are done or failed and the table is being written."""
     started_at: float
-    """Latest start, seconds since 1970, as are the next two."""
+    """Time of the latest start, seconds since 1970."""
     ended_at: float | None
-    """End of the latest start."""
+    """Time when the latest start ended, seconds since 1970; None if it has not."""
     last_at: float | None
-    """When the latest block was done."""
+    """Time when the latest block was finished, seconds since 1970; None before the first block."""
     blocks: int
     blocks_done: int
     blocks_failed: int
     blocks_left: int
-    """Neither done nor failed."""
+    """Number of blocks that are neither done nor failed."""
     frames: int
     frames_done: int
     frames_failed: int
-    """Frames of failed blocks, and lost ones of blocks that are done."""
+    """Number of lost frames: all frames of failed blocks, and unreadable frames of finished blocks."""
     frames_filled: int
-    """Frames that were given the fill value, as their chunks are absent; they count as done."""
+    """Number of frames that were read as the fill value because their chunks are absent; they count as done."""
     rows: int
-    """Localizations in the shards that the ledger knows."""
+    """Number of localizations in the shards that the ledger lists."""
     shard_bytes: int
     frames_per_s: float | None
-    """Over the last minutes while somebody works at the run, else since its latest start; None before a block."""
+    """Speed over the last minutes while the run is active, else since its latest start; None before a block."""
     rows_per_s: float | None
+    """Localizations per second over the same time."""
     frames_per_s_overall: float | None
-    """Since the latest start."""
+    """Mean speed since the latest start."""
     left_s: float | None
-    """Time to go at the rate of the last minutes."""
+    """Estimated remaining time at the speed of the last minutes."""
     read_s: float
-    """Summed over blocks, as are the next two."""
+    """Total time for reading, over all blocks."""
     compute_s: float
+    """Total time for computing, over all blocks."""
     write_s: float
+    """Total time for writing, over all blocks."""
     retries: int
     workers_now: int | None
-    """Workers at the moment; None when nobody works at the run."""
+    """Present number of workers; None if no program is running it."""
     workers: tuple[WorkerStatus, ...]
-    """Those that have done blocks since the latest start."""
+    """Workers that have finished blocks since the latest start."""
     volumes: tuple[VolumeRange, ...]
     """All volumes of the plan, in order."""
     table: str | None
-    """The merged table, when it is there."""
+    """Path of the merged table; None if it does not exist."""
     failed: tuple[FailedBlock, ...]
+    """Blocks that failed."""
     lost: tuple[LostFrames, ...]
-    """Of each block that is done without some of its frames."""
+    """Lost frames of finished blocks, one entry per block."""
     broken_lines: int
-    """Lines of the ledger that a killed process left unfinished."""
+    """Number of lines of the ledger that a killed process left unfinished."""
     table_damage: str | None = None
-    """Why the merged table is not what was merged; None when it is, as far as its footer, size and date tell."""
+    """How the merged table is damaged, as far as its footer, size and modification time show; None if it is not."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for ``--json``."""
+        """Return plain values, for ``--json``."""
         return asdict(self)
 
     @property
     def losses(self) -> tuple[FailedBlock, ...]:
-        """Everything that is missing from the table."""
+        """Failed blocks and lost frames: everything that is missing from the table."""
         return (*self.failed, *self.lost)
 
     @property
     def idle(self) -> float | None:
-        """Share of the workers' time in which their networks did not compute; None before the first block."""
+        """Fraction of the workers' time in which their networks did not compute; None before the first block."""
         total = sum(item.frames for item in self.workers)
         return sum(item.idle * item.frames for item in self.workers) / total if total else None
 
     def describe(self) -> list[str]:
-        """Lines for a person."""
+        """Return the status as lines of text."""
         lines = [
             f"run        {self.run_digest} in {self.out}: {self.state}"
-            + (f", {self.owner} works at it" if self.owner else ""),
+            + (f", in use by {self.owner}" if self.owner else ""),
             f"dataset    {self.dataset}",
             f"model      {self.model}",
             f"arithmetic {self.dtype}" + (f" on {', '.join(self.devices)}" if self.devices else ""),
@@ -175,7 +183,7 @@ class RunStatus:
             f"blocks     {self.blocks_done}/{self.blocks} done, {self.blocks_failed} failed, {self.blocks_left} left"
             + (f", {self.retries} retries" if self.retries else ""),
             f"frames     {self.frames_done}/{self.frames} done, {self.frames_failed} lost"
-            + (f", {self.frames_filled} of absent chunks taken as their fill value" if self.frames_filled else ""),
+            + (f", {self.frames_filled} of absent chunks read as the fill value" if self.frames_filled else ""),
             f"rows       {self.rows} in {self.shard_bytes / 1e6:.1f} MB of shards",
         ]
         if self.frames_per_s is not None and self.rows_per_s is not None:
@@ -187,17 +195,20 @@ class RunStatus:
             for item in self.losses[:_MOST_FAILED]
         ]
         if len(self.losses) > _MOST_FAILED:
-            lines.append(f"lost       {len(self.losses) - _MOST_FAILED} more blocks ('--json' names all)")
+            lines.append(f"lost       {len(self.losses) - _MOST_FAILED} more blocks ('--json' lists all)")
         merging = "being merged" if self.merging and self.owner else "not merged yet"
         lines.append(f"table      {self.table or merging}")
         if self.table_damage:
-            lines.append(f"damaged    the table: {self.table_damage}; 'lls-decode run' or 'merge' writes it again")
+            lines.append(f"damaged    the table: {self.table_damage}; rewrite it with 'lls-decode run' or 'merge'")
         if self.broken_lines:
             lines.append(f"ledger     {self.broken_lines} lines are unfinished (a program was killed while writing)")
         return lines
 
     def _strip(self) -> str:
-        """All volumes in one line; a mark stands for several, and failures win."""
+        """Return all volumes as one line of marks.
+
+        A mark may stand for several volumes; it shows a failure if any of them has one.
+        """
         begin, end = (self.volumes[0].start, self.volumes[-1].stop) if self.volumes else (0, 0)
         total = end - begin
         width = min(total, STRIP_WIDTH)
@@ -207,7 +218,7 @@ class RunStatus:
             for column in range(first, last + 1):
                 found[column].add(item.state)
         marks = "".join(_mark(states) for states in found)
-        return f"{begin} [{marks}] {max(end - 1, begin)}   # done  + in part  ! frames lost  . left"
+        return f"{begin} [{marks}] {max(end - 1, begin)}   # done  + partly done  ! frames lost  . left"
 
     def _describe_workers(self) -> list[str]:
         if not self.workers:
@@ -224,12 +235,12 @@ class RunStatus:
                 f"{100 * item.idle:.0f} %{memory}, last block {duration(max(time.time() - item.last_at, 0))} ago"
             )
         if len(slowest) > _MOST_WORKERS:
-            lines.append(f"  and {len(slowest) - _MOST_WORKERS} faster ones ('--json' names all)")
+            lines.append(f"  and {len(slowest) - _MOST_WORKERS} faster workers ('--json' lists all)")
         return lines
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it."""
+    """Return a duration as text, in the two largest units."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

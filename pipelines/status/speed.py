@@ -1,29 +1,31 @@
-"""How fast a run is: now, and over its whole time. Memory does not grow with the run."""
+"""Speed of a run: over the last minutes, overall, and over time. Memory does not grow with the run."""
 
 from collections import deque
 from dataclasses import dataclass, field
 
 RECENT_S = 300.0
-"""How far back "now" reaches: many blocks, and less than the time in which workers come and go."""
+"""Time over which the present speed is averaged: long enough for many blocks, and shorter than workers usually live."""
 MOST_BINS = 240
+"""Largest number of bins of a `SpeedHistory`."""
 
 
 @dataclass
 class Speed:
-    """Frames and rows a second over the last minutes. Times are seconds since 1970, in any order."""
+    """Frames and rows per second, overall and over the last minutes. Times are seconds since 1970, in any order."""
 
     since: float
-    """When the program began: before that there is nothing to divide by."""
+    """Time when the program began; speeds are averaged from then on at the earliest."""
     window_s: float = RECENT_S
     frames: int = 0
-    """In all, as are rows."""
+    """Total number of frames."""
     rows: int = 0
+    """Total number of rows."""
     until: float = 0.0
-    """When the latest block was done."""
+    """Time when the latest block was finished."""
     _recent: deque[tuple[float, int, int]] = field(default_factory=deque)
 
     def add(self, at: float, frames: int, rows: int) -> None:
-        """Count a block that was done at a time."""
+        """Count a block that was finished at the time ``at``."""
         self.frames += frames
         self.rows += rows
         self.until = max(self.until, at)
@@ -32,12 +34,15 @@ class Speed:
             self._recent.popleft()
 
     def overall(self, now: float | None = None) -> tuple[float, float] | None:
-        """Frames and rows a second since the beginning; None before the first block."""
+        """Return the frames and rows per second since the beginning; None before the first block."""
         seconds = max((now or self.until) - self.since, 1e-3)
         return (self.frames / seconds, self.rows / seconds) if self._recent else None
 
     def recent(self, now: float | None = None) -> tuple[float, float] | None:
-        """Frames and rows a second over the window that ends now (None: with the latest block)."""
+        """Return the frames and rows per second over the window that ends ``now``; None before the first block.
+
+        With ``now=None``, the window ends with the latest block.
+        """
         if not self._recent:
             return None
         now = now or self.until
@@ -49,19 +54,20 @@ class Speed:
 
 @dataclass
 class SpeedHistory:
-    """Frames and rows by time, in at most ``MOST_BINS`` bins, that become wider as the run becomes longer."""
+    """Frames and rows over time, in at most ``MOST_BINS`` bins, whose width grows with the duration of the run."""
 
     since: float
     bin_s: float = 1.0
     frames: list[int] = field(default_factory=list)
-    """Of each bin, as are rows."""
+    """Number of frames in each bin."""
     rows: list[int] = field(default_factory=list)
+    """Number of rows in each bin."""
     blocks: int = 0
     until: float = 0.0
-    """When the latest block was done."""
+    """Time when the latest block was finished."""
 
     def add(self, at: float, frames: int, rows: int) -> None:
-        """Count a block."""
+        """Count a block that was finished at the time ``at``."""
         self.blocks += 1
         self.until = max(self.until, at)
         number = max(0, int((at - self.since) / self.bin_s))
@@ -76,11 +82,11 @@ class SpeedHistory:
         self.rows[number] += rows
 
     def rates(self, *, most: int = 60) -> tuple[list[float], list[float], list[float]]:
-        """Middle of each bin (seconds since the beginning), frames and rows a second in it.
+        """Return the centre of each bin (seconds since the beginning), and its frames and rows per second.
 
-        A bin shorter than the time between two blocks would show blocks, not speed: neighbours are joined until there
-        are at most ``most``, of three blocks or more. The last bin is as long as it has lasted, and left out
-        when that is too short.
+        Neighbouring bins are joined until there are at most ``most`` bins, with three blocks or more on average,
+        because a bin shorter than the time between two blocks would show single blocks instead of the speed. The last
+        bin ends with the latest block, and is omitted if that makes it too short.
         """
         bin_s, frames, rows = self.bin_s, self.frames, self.rows
         while len(frames) > max(1, min(most, self.blocks // 3)):
@@ -98,5 +104,5 @@ class SpeedHistory:
 
 
 def _paired(values: list[int]) -> list[int]:
-    """Sums of neighbours."""
+    """Return the sums of pairs of neighbours."""
     return [sum(values[start : start + 2]) for start in range(0, len(values), 2)]

@@ -13,18 +13,20 @@ from .run_status import VolumeRange, VolumeState
 
 @dataclass(frozen=True)
 class VolumeCoverage:
-    """Places of all blocks, from which the state of each volume is counted."""
+    """Volumes and planes of all blocks, to derive the state of each volume from the states of the blocks."""
 
     starts: npt.NDArray[np.int64]
-    """First volume of each block, one past its last, and how many of its planes."""
+    """First volume of each block."""
     stops: npt.NDArray[np.int64]
+    """One past the last volume of each block."""
     planes: npt.NDArray[np.int64]
+    """Number of planes that each block owns in each of its volumes."""
     num_volumes: int
     planes_per_volume: int
 
     @classmethod
     def of(cls, blocks: Sequence[Block]) -> "VolumeCoverage":
-        """Return the places of these blocks."""
+        """Return the coverage of a sequence of blocks."""
         columns = ((b.volume_start, b.volume_stop, b.plane_stop - b.plane_start) for b in blocks)
         starts, stops, planes = np.array(list(columns), dtype=np.int64).reshape(-1, 3).T
         last = blocks[-1] if blocks else None
@@ -33,7 +35,15 @@ class VolumeCoverage:
     def ranges(
         self, done: npt.NDArray[np.bool_], failed: npt.NDArray[np.bool_], lost: npt.NDArray[np.int64]
     ) -> tuple[VolumeRange, ...]:
-        """State of each volume, equal neighbours joined; of those in ``lost`` a frame could not be read."""
+        """Return the state of each volume, with consecutive volumes of the same state joined.
+
+        Parameters
+        ----------
+        done, failed
+            Whether each block is done or has failed.
+        lost
+            Volumes with frames that could not be read.
+        """
         planes_done, planes_failed = self._planes_per_volume(done), self._planes_per_volume(failed)
         code = np.where(planes_done == self.planes_per_volume, 1, np.where(planes_done > 0, 2, 0))
         code[planes_failed > 0] = 3

@@ -1,1 +1,1 @@
-"""A page that shows a run while it is done, and afterwards: in Dask's dashboard, or served on its own."""
+"""Web page that shows a run while it is active, and afterwards: in Dask's dashboard, or on a server of its own."""

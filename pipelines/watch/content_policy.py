@@ -1,4 +1,4 @@
-"""What a browser may run on the page: the scripts of Bokeh and of the page itself; nothing that a run folder says."""
+"""Content security policy: a browser runs only scripts of Bokeh and of the page, never text from a run folder."""
 
 import re
 import secrets
@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 _SCRIPT = re.compile(r"<script(?=[\s>])")
 _OF_DASK = "'unsafe-hashes' 'sha256-DLsspdO65egz8GmJ7gT7AHNirrsTFzKLBvF8tcsc82Y='"
-"""The handler ``myFunction()`` in Dask's bar of links, which opens it on a narrow screen."""
+"""Hash of the handler ``myFunction()``, which opens Dask's bar of links on a narrow screen."""
 
 
 def content_policy(nonce: str) -> str:
-    """Return the policy of a page whose own scripts bear a nonce; Bokeh writes styles into the page, never scripts."""
+    """Return the policy of a page whose own scripts have a nonce. Bokeh adds styles to the page, but no scripts."""
     return (
         f"default-src 'none'; script-src 'self' 'nonce-{nonce}' {_OF_DASK}; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -23,10 +23,10 @@ def content_policy(nonce: str) -> str:
 
 
 class RestrictedDocHandler(DocHandler):
-    """Serves a document whose scripts bear a nonce, which changes with every answer."""
+    """Handler that serves a document whose scripts have a nonce, which is new for each response."""
 
     def write(self, chunk: Any) -> None:
-        """Write the page; no text of a run is in it, as that comes later, through the page's own connection."""
+        """Write the page. It contains no text of a run, which is sent later through the connection of the page."""
         nonce = secrets.token_urlsafe(16)
         self.set_header("Content-Security-Policy", content_policy(nonce))
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -36,7 +36,7 @@ class RestrictedDocHandler(DocHandler):
 
 
 def restrict_scripts(application: BokehTornado) -> None:
-    """Let all documents of an application be served with a policy."""
+    """Make an application serve all its documents with a content security policy."""
     for rule in application.wildcard_router.rules:
         if rule.target is DocHandler:
             rule.target = RestrictedDocHandler

@@ -1,4 +1,4 @@
-"""Figures of runs for Prometheus: its text format, and a collector for a program that has a registry of its own."""
+"""Metrics of runs for Prometheus: as text, and as a collector for a program that has its own registry."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,16 +12,17 @@ PREFIX = "lls_decode_"
 
 @dataclass
 class Family:
-    """One figure, for several runs and states. All are gauges: a run that is resumed may count anew."""
+    """One metric, for several runs and states. All metrics are gauges, because a resumed run may count from zero."""
 
     name: str
     words: str
+    """Help text."""
     samples: list[tuple[dict[str, str], float]] = field(default_factory=list)
-    """Labels and value."""
+    """Labels and value of each sample."""
 
 
 def families(runs: Iterable[RunStatus]) -> list[Family]:
-    """Figures of runs; each sample names its run's folder."""
+    """Return the metrics of runs; the label ``run`` of each sample is the run folder."""
     found: dict[str, Family] = {}
 
     def add(name: str, words: str, value: float | None, **labels: str) -> None:
@@ -30,7 +31,7 @@ def families(runs: Iterable[RunStatus]) -> list[Family]:
 
     for run in runs:
         out = run.out
-        add("run_active", "1 while a program works at the run.", float(run.owner is not None), run=out)
+        add("run_active", "1 while a program works on the run.", float(run.owner is not None), run=out)
         for state, number in (("done", run.blocks_done), ("failed", run.blocks_failed), ("left", run.blocks_left)):
             add("blocks", "Blocks by state.", number, run=out, state=state)
         frames_left = run.frames - run.frames_done - run.frames_failed
@@ -38,22 +39,22 @@ def families(runs: Iterable[RunStatus]) -> list[Family]:
             add("frames", "Frames by state.", number, run=out, state=state)
         add("rows", "Localizations in finished shards.", run.rows, run=out)
         add("shard_bytes", "Size of finished shards.", run.shard_bytes, run=out)
-        add("retries", "Times that blocks were tried again.", run.retries, run=out)
-        add("workers", "Workers at the moment.", run.workers_now, run=out)
-        add("frames_per_second", "Frames a second over the last minutes.", run.frames_per_s, run=out)
-        add("rows_per_second", "Localizations a second over the last minutes.", run.rows_per_s, run=out)
-        add("left_seconds", "Time to go at this speed.", run.left_s, run=out)
-        add("idle_ratio", "Share of the workers' time without computing.", run.idle, run=out)
+        add("retries", "Number of retries of blocks.", run.retries, run=out)
+        add("workers", "Present number of workers.", run.workers_now, run=out)
+        add("frames_per_second", "Frames per second over the last minutes.", run.frames_per_s, run=out)
+        add("rows_per_second", "Localizations per second over the last minutes.", run.rows_per_s, run=out)
+        add("left_seconds", "Estimated remaining time at this speed.", run.left_s, run=out)
+        add("idle_ratio", "Fraction of the workers' time without computing.", run.idle, run=out)
         for worker in run.workers:
             name = f"{worker.worker} {worker.pid}"
-            add("worker_frames_per_second", "Frames a second.", worker.frames_per_s, run=out, worker=name)
-            add("worker_idle_ratio", "Share of time without computing.", worker.idle, run=out, worker=name)
-            add("worker_gpu_bytes", "Most GPU memory of the network.", worker.gpu_bytes, run=out, worker=name)
+            add("worker_frames_per_second", "Frames per second.", worker.frames_per_s, run=out, worker=name)
+            add("worker_idle_ratio", "Fraction of time without computing.", worker.idle, run=out, worker=name)
+            add("worker_gpu_bytes", "Peak GPU memory of the network.", worker.gpu_bytes, run=out, worker=name)
     return list(found.values())
 
 
 def exposition(runs: Iterable[RunStatus]) -> str:
-    """The text that Prometheus reads (format 0.0.4)."""
+    """Return the metrics in the text format of Prometheus (0.0.4)."""
     lines = []
     for family in families(runs):
         lines += [f"# HELP {family.name} {family.words}", f"# TYPE {family.name} gauge"]
@@ -64,13 +65,13 @@ def exposition(runs: Iterable[RunStatus]) -> str:
 
 
 class Collector:
-    """Adds the figures to a registry of ``prometheus_client``, such as that of a Dask scheduler."""
+    """Collector that adds the metrics to a registry of ``prometheus_client``, such as that of a Dask scheduler."""
 
     def __init__(self, runs: Callable[[], Iterable[RunStatus]]) -> None:
         self.runs = runs
 
     def collect(self) -> Iterator[Any]:
-        """What a registry asks for."""
+        """Yield the metrics; called by the registry."""
         from prometheus_client.core import GaugeMetricFamily
 
         for family in families(self.runs()):
@@ -81,7 +82,10 @@ class Collector:
             yield metric
 
     def describe(self) -> Iterator[Any]:
-        """Nothing is known before there are runs; without this, a registry collects when it is registered."""
+        """Return no descriptions, since there are no metrics before the first run.
+
+        Without this method, a registry would call `collect` when the collector is registered.
+        """
         return iter(())
 
 

@@ -1,4 +1,4 @@
-"""The page: a Bokeh document that shows the latest snapshot of a `Watcher`. It computes nothing."""
+"""The page: a Bokeh document that shows the latest snapshot of a `Watcher`, without computing anything itself."""
 
 import re
 import time
@@ -30,15 +30,15 @@ _INK, _DIM, _RULE = "#20262b", "#6b757d", "#e3e6e8"
 _TEAL, _BLUE, _RED = COLOURS["done"], "#3b6fb6", COLOURS["failed"]
 _STATE_COLOURS = {"running": _BLUE, "done": _TEAL, "incomplete": "#b07a00"}
 _PICTURE_PX = (460, 420)
-"""Room for the picture, inside of its axes."""
+"""Largest width and height of the picture, inside of its axes."""
 _PICTURE_BORDERS = (58, 80, 52, 8)
-"""Left, right, bottom and top, for axes and colours."""
+"""Borders on the left, right, bottom and top, for axes and colour bar, px."""
 _MOST_LOST = 500
-"""Lost blocks in the table; 'status --json' has all."""
+"""Largest number of lost blocks in the table; 'status --json' lists all."""
 
 
 def show_run(document: Document, watcher: Watcher) -> None:
-    """Fill a document, and keep it up to date while somebody looks at it."""
+    """Fill a document, and update it as long as its page is open."""
     page = _Page(watcher)
     document.title = "lls-decode"
     document.add_root(page.root)
@@ -69,7 +69,7 @@ class _Page:
         )
 
     def update(self) -> None:
-        """Show the latest snapshot, when it is a new one."""
+        """Show the latest snapshot, unless it is already shown."""
         snapshot = self._watcher.latest
         if snapshot is None:
             _say(self._head, _waiting(self._watcher.out))
@@ -85,7 +85,7 @@ class _Page:
 
 
 Part = tuple[UIElement, Callable[[Snapshot], None]]
-"""Something on the page, and how a snapshot is shown in it."""
+"""Element of the page, and the function that shows a snapshot in it."""
 
 
 def _strip_part() -> Part:
@@ -108,7 +108,7 @@ def _strip_part() -> Part:
         cells = snapshot.cells
         if cells.left:
             plot.x_range.update(start=min(cells.left), end=max(cells.right))
-            plot.y_range.update(start=max(cells.top), end=min(cells.bottom))  # planes count downwards, as rows do
+            plot.y_range.update(start=max(cells.top), end=min(cells.bottom))  # planes count downwards, like image rows
             plot.yaxis.visible = max(cells.top) > 1
         source.data = {name: getattr(cells, name) for name in source.data}
 
@@ -243,7 +243,7 @@ def _lost_part() -> Part:
     def show(snapshot: Snapshot) -> None:
         lost = snapshot.status.losses
         table.visible = bool(lost)
-        words = f"{len(lost)} blocks; the same command takes them up again" if lost else "none"
+        words = f"{len(lost)} blocks; rerun the same command to retry them" if lost else "none"
         _say(title, _title_text("Failures", words))
         source.data = {
             "block": [item.block_id for item in lost[:_MOST_LOST]],
@@ -286,7 +286,10 @@ def _plot(*, sizing_mode: Literal["stretch_width", "fixed"] = "stretch_width", *
 
 
 def _fit(plot: Any, x: tuple[float, float], y: tuple[float, float]) -> None:
-    """Show a field with equal scales; y counts downwards, as on the camera. What would be too narrow is widened."""
+    """Set the ranges of a plot to a field, with equal scales and y downwards, as on the camera.
+
+    A very narrow field is widened to remain visible.
+    """
     scale = min(_PICTURE_PX[0] / (x[1] - x[0]), _PICTURE_PX[1] / (y[1] - y[0]))
     wide, tall = (max(round((high - low) * scale), 60) for low, high in (x, y))
     left, right, bottom, top = _PICTURE_BORDERS
@@ -296,7 +299,7 @@ def _fit(plot: Any, x: tuple[float, float], y: tuple[float, float]) -> None:
 
 
 def _short(reason: str) -> str:
-    """What went wrong, without the place, which has a column of its own."""
+    """Return the reason of a failure without the position of the block, which has its own column."""
     return re.sub(r"^Block \S+ \(.*?\) failed on \S+: ", "", reason)
 
 
@@ -305,7 +308,7 @@ def _time_unit(seconds: float) -> tuple[float, str]:
 
 
 def _say(place: Div, text: Markup) -> None:
-    """Show a piece of HTML: all HTML of the page goes through here, and what is no `Markup` is escaped."""
+    """Show HTML in an element of the page. Text that is not `Markup` is escaped; all HTML must go through here."""
     place.text = str(Markup.escape(text))
 
 
@@ -331,7 +334,7 @@ def _waiting(out: str) -> Markup:
 
 
 def _number(name: str, value: float, form: str = ",.0f") -> Markup:
-    """A figure, marked with its name so that programs find it."""
+    """Return a formatted number as HTML, with its name and value as attributes, so that programs can find it."""
     return Markup('<span data-figure="{}" data-value="{}">{}</span>').format(name, repr(value), format(value, form))
 
 
@@ -361,7 +364,7 @@ def _head(status: RunStatus) -> Markup:
 
 
 def _tiles(status: RunStatus) -> list[tuple[str, str]]:
-    """Figures of the head, each with what it is."""
+    """Return the numbers in the head of the page, each with its label."""
     done = status.frames_done / status.frames if status.frames else 0.0
     failed = Markup('<span style="color:{}">{}</span>').format(
         _RED if status.frames_failed else "inherit", _number("blocks_failed", status.blocks_failed)
@@ -394,6 +397,6 @@ def _figure(name: str, value: float | None) -> str:
 def _when(status: RunStatus) -> str:
     begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started_at))
     if status.owner is not None:
-        return f"began {begun}, {status.owner}"
+        return f"started {begun}, {status.owner}"
     end = status.ended_at or status.last_at
-    return f"began {begun}" + (f", took {duration(end - status.started_at)}" if end else "")
+    return f"started {begun}" + (f", took {duration(end - status.started_at)}" if end else "")

@@ -1,4 +1,4 @@
-"""A picture of what has been found so far, from the shards: a little more at each step, bounded work in each."""
+"""Picture of the localizations found so far, drawn from the shards in steps of bounded duration."""
 
 import math
 import time
@@ -22,15 +22,15 @@ SMALLEST_PIXEL_NM = 10.0
 _BLUR_PX, _SMALLEST_BLUR_NM = 0.7, 12.0
 _FIRST_LOOK_ROWS = 500
 _SAMPLE_ROWS = 512
-"""Depths that are looked at in each piece of a shard, to choose the range of colours."""
+"""Number of depths that are sampled from each row group of a shard, to choose the range of colours."""
 _MOST_SAMPLES = 64
 _TOLERANCE = 0.2
-"""The range of depths may be wrong by this share of itself before the picture is begun again."""
+"""Relative error of the range of depths above which the picture is redrawn."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What can be shown."""
+    """Picture of all shards drawn so far."""
 
     image: Image
     """``(Y, X, 3)`` sRGB bytes; x to the right, y down."""
@@ -38,24 +38,25 @@ class Picture:
     pixel_nm: float
     z_range_nm: tuple[float, float]
     num_rows: int
-    """Localizations that are in it; the few beyond the edges of the field are not seen."""
+    """Number of drawn localizations, including the few outside of the field, which are not visible."""
     num_shards: int
+    """Number of drawn shards."""
     sample: bool
-    """Sample coordinates, not those of the camera."""
+    """Whether the coordinates are sample coordinates; otherwise they are camera coordinates."""
 
 
 class LivePicture:
-    """Grows with the shards of a run.
+    """Picture that grows with the shards of a run.
 
-    Shards come in a random order, so that the first few show all of what is there. Memory is that of one small canvas.
-    The range of colours is that of the depths seen so far; it is looked at again each time that the rows have doubled,
-    and the picture is begun anew when it has moved: in all, rows are drawn no more than about twice.
+    Shards are drawn in random order, so that the first few already show the whole sample. Memory is that of one small
+    canvas. The range of colours covers the depths seen so far. It is checked each time that the number of rows has
+    doubled, and the picture is redrawn if it has changed; in total, each row is drawn about twice at most.
     """
 
     def __init__(self, shards: Path, record: RunRecord, blocks: Sequence[Block]) -> None:
         """``record`` gives the size of the dataset, the pixel size and the geometry."""
         geometry, pixel = record.config.geometry, record.config.pixel_size
-        assert pixel is not None  # resolved
+        assert pixel is not None  # since the configuration is resolved
         self._extent_nm = field_extent(record.layout, pixel, geometry)
         self._pixel_nm = _pixel_for(self._extent_nm)
         self._sample = geometry is not None
@@ -69,7 +70,7 @@ class LivePicture:
         self._picture: Picture | None = None
 
     def step(self, done: npt.NDArray[np.bool_], *, budget_s: float = 0.25) -> bool:
-        """Draw shards of done blocks for about so long; whether anything was added."""
+        """Draw shards of finished blocks for about ``budget_s``, and return whether any were drawn."""
         waiting = self._order[(done & ~self._drawn)[self._order]]
         if not len(waiting):
             return False
@@ -82,7 +83,7 @@ class LivePicture:
         return True
 
     def picture(self) -> Picture | None:
-        """What is drawn; None while there are no rows."""
+        """Return the picture; None before the first rows."""
         if self._picture is None and self._canvas.num_drawn:
             self._picture = Picture(
                 image=self._canvas.image(),
@@ -104,7 +105,7 @@ class LivePicture:
         )
 
     def _draw(self, index: int) -> None:
-        self._drawn[index] = True  # also when it cannot be read: it is the merge that complains
+        self._drawn[index] = True  # also if it cannot be read: the merge reports damaged shards
         path = self._shards / f"{self._ids[index]}.parquet"
         try:
             with open_shard(path) as shard:
@@ -125,7 +126,7 @@ class LivePicture:
         self._canvas.add(x, y, z, sigma_nm=max(_BLUR_PX * self._pixel_nm, _SMALLEST_BLUR_NM))
 
     def _look(self) -> None:
-        """Begin anew when the depths seen so far want other colours."""
+        """Redraw the picture if the depths seen so far need another range of colours."""
         rows = self._rows
         low, high = (float(value) for value in np.percentile(np.concatenate(self._depths), [1, 99]))
         high = max(high, low + 1.0)
@@ -137,7 +138,7 @@ class LivePicture:
 
 
 def _pixel_for(extent_nm: Extent) -> float:
-    """The pixel with which a field makes a picture of about ``MOST_PIXELS``, but not more."""
+    """Return the pixel size with which the picture of a field has about ``MOST_PIXELS`` pixels, but not more."""
     (x0, x1), (y0, y1) = extent_nm
     pixel_nm = max(math.sqrt((x1 - x0) * (y1 - y0) / MOST_PIXELS), SMALLEST_PIXEL_NM)
     while math.ceil((x1 - x0) / pixel_nm) * math.ceil((y1 - y0) / pixel_nm) > MOST_PIXELS:

@@ -1,4 +1,4 @@
-"""Where the page is served: in the dashboard of a Dask scheduler, or by a small server of its own."""
+"""Serve the page, in the dashboard of a Dask scheduler or with a small server of its own."""
 
 import logging
 import socket
@@ -40,14 +40,14 @@ logger = logging.getLogger(__name__)
 
 
 class MetricsHandler(RequestHandler):
-    """Answers Prometheus."""
+    """Handler that serves the metrics to Prometheus."""
 
     def initialize(self, runs: Callable[[], Iterable[RunStatus]]) -> None:
-        """``runs`` gives the runs as they stand."""
+        """``runs`` returns the current status of each run."""
         self._runs = runs
 
     def get(self) -> None:
-        """Figures of all runs, in Prometheus's text format."""
+        """Write the metrics of all runs in the text format of Prometheus."""
         self.set_header("Content-Type", CONTENT_TYPE)
         self.write(exposition(self._runs()))
 
@@ -58,40 +58,40 @@ class PageServer:
 
     link: str
     loop: IOLoop
-    """Start it, to serve."""
+    """Event loop; the page is served as long as it runs."""
 
 
 @contextmanager
 def serve(
     out: str | Path, *, port: int = 8788, address: str = LOOPBACK, origins: Sequence[str] = ()
 ) -> Iterator[PageServer]:
-    """Serve the page of a run at ``/`` and its figures at ``/metrics``, as long as the body runs the loop.
+    """Serve the page of a run at ``/`` and its metrics at ``/metrics``, as long as the caller runs the event loop.
 
     Parameters
     ----------
     out
         Run folder; nothing is written into it.
     port
-        0: any free one.
+        Port to listen on; 0: any free port.
     address
-        Where to listen. Whoever reaches another address than the loopback sees the run.
+        Address to listen on. With an address other than the loopback, everyone who can reach it sees the run.
     origins
-        Hosts (``HOST`` or ``HOST:PORT``) of proxies through which the page may be opened, besides this machine's own
-        names. Under which path a proxy shows the page does not matter: all its addresses are relative.
+        Hosts (``HOST`` or ``HOST:PORT``) of proxies through which the page may be opened, in addition to the names of
+        this machine. A proxy may show the page under any path, because all addresses in the page are relative.
 
     Raises
     ------
     InputError
-        The folder holds no run.
+        The folder contains no run.
     SiteError
-        The port is in use, or the address is none of this machine.
+        The port is in use, or the address does not belong to this machine.
     """
     RunFolder(Path(out)).read_run()
     try:
         sockets, port = bind_sockets(address, port)
     except OSError as error:
         raise SiteError(
-            f"The page cannot listen at {address}:{port} ({error.strerror or error}); give another --port."
+            f"The page cannot be served at {address}:{port} ({error.strerror or error}); give another --port."
         ) from error
     watcher = Watcher(out)
     names = {LOOPBACK, "localhost", address, socket.gethostname()}
@@ -118,34 +118,34 @@ def serve(
 
 
 class _RelativeTornado(BokehTornado):
-    """Serves pages whose addresses are relative, so that a proxy can show them under any path."""
+    """Application whose pages use relative addresses, so that a proxy can show them under any path."""
 
     def resources(self, absolute_url: str | bool | None = None) -> Resources:
-        """Addresses of the scripts: from where the page is."""
+        """Return the resources of the page, with addresses of scripts relative to the page."""
         return super().resources("" if absolute_url is None else absolute_url)
 
 
 def _say_origin(record: logging.LogRecord) -> bool:
-    """Name our option where Bokeh names one of its own."""
+    """Replace Bokeh's message about a refused connection, which names an option of Bokeh, by one that names ours."""
     if str(record.msg).startswith("Refusing websocket connection") and isinstance(record.args, tuple):
         record.msg = (
-            "the page was opened at %s, which is none of this machine's names, and stays empty; if that is your proxy, "
-            "start again with --origin %s"
+            "the page was opened at %s, which is not a name of this machine, and stays empty; if that is your proxy, "
+            "restart with --origin %s"
         )
         record.args = record.args[:2]
     return True
 
 
 def attach(client: Client, out: str | Path) -> str | None:
-    """Add the page of a run to the dashboard of a client's scheduler; its address, or None where that cannot be.
+    """Add the page of a run to the dashboard of a client's scheduler, and return its address; None if impossible.
 
-    The scheduler may be another process, or another machine that sees the folder under the same path. A page of an
-    earlier run gives way.
+    The scheduler may be another process, or another machine that sees the folder under the same path. The page replaces
+    that of an earlier run.
     """
     folder = str(Path(out).resolve())
     try:
         there = client.run_on_scheduler(_attach, folder)
-    except Exception as error:  # a scheduler of other people's, with another version of Bokeh, or without a dashboard
+    except Exception as error:  # a scheduler without a dashboard, with another version of Bokeh, or of somebody else
         logger.info("the dashboard has no page for this run (%s: %s)", type(error).__name__, error)
         return None
     link = str(client.dashboard_link or "")
@@ -153,7 +153,7 @@ def attach(client: Client, out: str | Path) -> str | None:
 
 
 class RunPage(SchedulerPlugin):
-    """The page in a scheduler: made once, shown one run after the other, closed with the scheduler."""
+    """Plugin that adds the page to a scheduler. The page is created once, and shows one run after the other."""
 
     name = "lls-decode-page"
 
@@ -165,18 +165,18 @@ class RunPage(SchedulerPlugin):
             self._registry.register(self._collector)
 
     def runs(self) -> list[RunStatus]:
-        """The run as it stands; none before the first look."""
+        """Return the status of the current run as a list; empty before the first snapshot."""
         return _statuses([self.watcher])
 
     async def close(self) -> None:
-        """The scheduler ends."""
+        """Close the watcher when the scheduler ends."""
         self.watcher.close()
         if self._registry is not None:
             self._registry.unregister(self._collector)
 
 
 def _attach(out: str, dask_scheduler: Scheduler | None = None) -> bool:
-    """Inside of the scheduler: show a run, on the page that is there or a new one."""
+    """Show a run on the existing page, or on a new one; this function runs inside of the scheduler."""
     scheduler: Any = dask_scheduler
     page = scheduler.plugins.get(RunPage.name)
     if page is None:
@@ -189,7 +189,7 @@ def _attach(out: str, dask_scheduler: Scheduler | None = None) -> bool:
 
 
 def _add_route(scheduler: Any, page: RunPage) -> None:
-    """Add the page to the pages of the dashboard, and to the bar of links on top of them."""
+    """Add the page to the dashboard, and to its bar of links."""
     from distributed.dashboard.components.scheduler import env
     from distributed.dashboard.core import BokehApplication
     from distributed.dashboard.scheduler import template_variables
@@ -210,7 +210,7 @@ def _add_route(scheduler: Any, page: RunPage) -> None:
 
 
 def _registry() -> Any:
-    """The registry that a scheduler's ``/metrics`` shows; None where prometheus_client is not installed."""
+    """Return the registry behind the ``/metrics`` of a scheduler; None if prometheus_client is not installed."""
     try:
         from prometheus_client import REGISTRY
     except ImportError:

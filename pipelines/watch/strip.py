@@ -1,4 +1,4 @@
-"""The heat strip: blocks by state over volumes and planes, as few enough cells for a screen."""
+"""The heat strip: the state of all blocks over volumes and planes, with few enough cells for a screen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,28 +13,31 @@ from lls_decode.pipelines.status.reader import DONE, FAILED, RETRIED
 MOST_COLUMNS = 300
 MOST_ROWS = 8
 
-COLOURS = {"done": "#1f9e89", "failed": "#d62728", "tried again": "#f2a33a", "left": "#e3e6e8"}
+COLOURS = {"done": "#1f9e89", "failed": "#d62728", "retried": "#f2a33a", "left": "#e3e6e8"}
+"""Colour of each state, by the name that the legend shows."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Rectangles of (volume, plane); a cell holds one block or several neighbours. Arrays are all as long."""
+    """Rectangles over volumes and planes, each for one block or several neighbours. All lists have the same length."""
 
     left: list[float]
-    """First volume, and one past the last."""
+    """First volume of each cell."""
     right: list[float]
+    """One past the last volume of each cell."""
     bottom: list[float]
-    """First plane, and one past the last."""
+    """First plane of each cell."""
     top: list[float]
+    """One past the last plane of each cell."""
     colour: list[str]
     words: list[str]
-    """How many blocks are in which state."""
+    """Number of blocks in each state, as text."""
 
 
 def make_cells(blocks: Sequence[Block], states: npt.NDArray[np.uint8]) -> Cells:
-    """Cells of all blocks, states as `RunReader.states` gives them.
+    """Return the cells of all blocks; ``states`` are those of `RunReader.states`.
 
-    A lost block colours its cell, whatever its neighbours are; otherwise a cell is as green as it is done.
+    A cell with a failed block has the colour of failures. Otherwise its colour shows the fraction of finished blocks.
     """
     if not blocks:
         return Cells([], [], [], [], [], [])
@@ -59,14 +62,14 @@ def make_cells(blocks: Sequence[Block], states: npt.NDArray[np.uint8]) -> Cells:
 
 
 def _edges(number: int, most: int) -> npt.NDArray[np.int64]:
-    """Limits of at most so many groups of equal size."""
+    """Return the edges of at most ``most`` groups of about equal size."""
     return np.unique(np.linspace(0, number, min(number, most) + 1).round().astype(np.int64))
 
 
 def _sums(
     mask: npt.NDArray[np.bool_], columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Number of blocks in each cell."""
+    """Return the number of blocks in each cell for which the mask is set."""
     by_column = np.add.reduceat(mask.astype(np.int64), columns[:-1], axis=0)
     return np.asarray(np.add.reduceat(by_column, rows[:-1], axis=1))
 
@@ -75,7 +78,7 @@ def _colour(total: int, done: int, failed: int, retried: int) -> str:
     if failed:
         return COLOURS["failed"]
     if retried:
-        return COLOURS["tried again"]
+        return COLOURS["retried"]
     share = done / total
     pairs = zip(_rgb(COLOURS["left"]), _rgb(COLOURS["done"]), strict=True)
     return "#" + "".join(f"{round(low + share * (high - low)):02x}" for low, high in pairs)
@@ -88,5 +91,5 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 def _words(total: int, done: int, failed: int, retried: int) -> str:
     parts = [f"{done} of {total} blocks done"]
     parts += [f"{failed} failed"] if failed else []
-    parts += [f"{retried} tried again"] if retried else []
+    parts += [f"{retried} retried"] if retried else []
     return ", ".join(parts)

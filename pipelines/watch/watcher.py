@@ -1,4 +1,4 @@
-"""Take snapshots of a run in a thread of its own, so that whoever shows the latest one does not wait."""
+"""Take snapshots of a run in a separate thread, so that the page that shows the latest one never waits."""
 
 import logging
 import threading
@@ -14,32 +14,34 @@ from .picture import LivePicture, Picture
 from .strip import Cells, make_cells
 
 BUSY_S = 2.0
-"""Between two looks at a run that somebody works at, or that somebody looks at."""
+"""Time between two snapshots while the run is active or its page is open."""
 IDLE_S = 20.0
+"""Time between two snapshots otherwise."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the page shows of a run at one moment. Never changed after it was made."""
+    """Content of the page at one moment. Never changed after its creation."""
 
     number: int
-    """Counts up."""
+    """Number of the snapshot, in ascending order."""
     status: RunStatus
     seconds: list[float]
-    """Times since the start, with the speed at each in the next two."""
+    """Times since the start, at which ``frames_per_s`` and ``rows_per_s`` are given."""
     frames_per_s: list[float]
     rows_per_s: list[float]
     cells: Cells
     picture: Picture | None
+    """Picture of the localizations found so far; None before the first rows."""
 
 
 class Watcher:
-    """Looks at the run in a folder until it is closed. A folder without a run is waited for.
+    """Watcher that takes snapshots of the run in a folder until it is closed. It waits until the folder has a run.
 
-    The thread reads what was added to the run's files, and draws shards only while there are viewers; it takes no part
-    in the event loop of a scheduler.
+    Its thread reads what was added to the files of the run, and draws shards only while the page is open. It does not
+    use the event loop of a scheduler.
     """
 
     def __init__(self, out: str | Path) -> None:
@@ -56,40 +58,40 @@ class Watcher:
         self._thread = threading.Thread(target=self._work, name="lls-decode-watch", daemon=True)
 
     def start(self) -> "Watcher":
-        """Begin to look."""
+        """Start the thread that takes snapshots."""
         self._thread.start()
         return self
 
     def watch(self, out: str | Path) -> None:
-        """Look at the run in another folder from now on."""
+        """Switch to the run in another folder."""
         self.out = str(out)
         self._wake.set()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the thread."""
         self._over.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def add_viewer(self) -> None:
-        """Somebody has opened the page."""
+        """Count a page that was opened."""
         with self._lock:
             self._viewers += 1
         self._wake.set()
 
     def remove_viewer(self) -> None:
-        """Somebody has closed it."""
+        """Count a page that was closed."""
         with self._lock:
             self._viewers -= 1
 
     def take_snapshot(self) -> Snapshot:
-        """Read the run as it is now. For one thread at a time.
+        """Read the current status of the run and return it as a snapshot. For one thread at a time.
 
         Raises
         ------
         InputError
-            There is no run.
+            The folder contains no run.
         """
         if self._reader is None or self._reader.out != self.out:
             self._reader = RunReader(self.out)
@@ -118,10 +120,10 @@ class Watcher:
             self._wake.clear()
             try:
                 self.latest = self.take_snapshot()
-            except InputError as error:  # not there yet, or being replaced by another one
+            except InputError as error:  # the run does not exist yet, or is being replaced by another one
                 logger.debug("%s", error)
                 self._reader, self.latest = None, None
-            except Exception:  # a page must not end because a file was odd for a moment
+            except Exception:  # the page must survive a file that is invalid for a moment
                 logger.exception("the run in %s cannot be shown", self.out)
                 self._reader = None
             busy = self._viewers or self.latest is None or self.latest.status.owner

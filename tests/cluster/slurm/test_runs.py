@@ -143,7 +143,7 @@ def test_driver_survives_its_terminal_and_its_node(runs: Runs, world: World, nod
     run.open()
     check(run, world)
     assert ", start 1" not in run.logs("worker")
-    assert f"{FREE_BLOCKS} of them done before" in run.logs("driver")
+    assert f"{FREE_BLOCKS} of them already done" in run.logs("driver")
     kept = (run.out / "site" / "scheduler.json").exists()
     assert (kept, (run.out / "site").stat().st_mode & 0o077) == (False, 0)
 

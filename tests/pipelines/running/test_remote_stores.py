@@ -149,7 +149,7 @@ def test_a_batch_finds_the_datasets_of_a_bucket(world: World, s3: Served, tmp_pa
     with pytest.raises(InputError, match=r"https://host/a\.zarr: the address holds a user name") as caught:
         read_datasets(tmp_path / "sheet.csv", tmp_path, settings=model)
     assert SECRET not in str(caught.value)
-    with pytest.raises(ConfigError, match="is a list at an address; copy it"):
+    with pytest.raises(ConfigError, match="is a list at an address; copy the list"):
         read_datasets(f"s3://{BUCKET}/sheet.csv", tmp_path, settings=model)
 
 

@@ -92,7 +92,7 @@ def test_progress_is_logged_without_a_terminal(caplog: pytest.LogCaptureFixture)
         ]:
             listener(event)
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == "run abc: 6 blocks, 1 of them done before; 60 frames"
+    assert lines[0] == "run abc: 6 blocks, 1 of them already done; 60 frames"
     assert any("4 s to go" in line for line in lines)
     assert "5 blocks done, 1 failed, 0 left, 150 rows in 4.0 s" in lines[-1]
 
