@@ -82,9 +82,12 @@ def some_detections(num: int = 300, **columns: Any) -> Detections:
 
 
 REFUSED = {
-    "a sigma that falls with the crowd": ({"feature": "crowd", "knots": (0, 1), "values": (0.1, 0.0)}, "falls"),
-    "one that falls where the predicted one rises": ({"feature": "sigma", "knots": (0, 1), "values": (0, -1)}, "falls"),
-    "knots out of order": ({"feature": "bg", "knots": (1, 1), "values": (0, 0)}, "rising order"),
+    "a sigma that falls with the crowd": ({"feature": "crowd", "knots": (0, 1), "values": (0.1, 0.0)}, "descends"),
+    "one that falls where the predicted one rises": (
+        {"feature": "sigma", "knots": (0, 1), "values": (0, -1)},
+        "descends",
+    ),
+    "knots out of order": ({"feature": "bg", "knots": (1, 1), "values": (0, 0)}, "ascending order"),
     "a value too few": ({"feature": "bg", "knots": (0, 1, 2), "values": (0, 0)}, "3 knots and 2 values"),
     "an unknown feature": ({"feature": "moon", "knots": (0, 1), "values": (0, 0)}, "feature"),
 }
