@@ -453,7 +453,7 @@ def test_weights_of_a_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     import_decode(model, params, tmp_path / "a.lls")
     with caplog.at_level(logging.INFO):
         import_decode(tmp_path / "ckpt.pt", params, tmp_path / "b.lls")
-    assert "checkpoint (step 7): its weights are taken" in caplog.text
+    assert "checkpoint (step 7); importing its weights" in caplog.text
     one, other = (load_bundle(tmp_path / name).network.state_dict() for name in ("a.lls", "b.lls"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -482,7 +482,7 @@ def test_z_that_cannot_be_expressed_is_said(tmp_path: Path, caplog: pytest.LogCa
     info = import_decode(*write(tmp_path, their_weights(5, 5), params), tmp_path / "a.lls")
     assert info.z_range_nm == (-800, 200)
     assert info.scaling.z_nm == 240
-    assert "from -800 to 200 nm, but can express 240 nm only" in caplog.text
+    assert "from -800 to 200 nm, but can predict only up to 240 nm" in caplog.text
 
 
 def test_flat_models_need_no_scale_of_z(tmp_path: Path) -> None:
@@ -526,9 +526,7 @@ FOREIGN_WEIGHTS = [
     pytest.param(renamed("core.0", "core.1"), "core.1.*no such weights|core.0.*absent", id="group norm in the heads"),
     pytest.param(with_value("mt_heads.4.core.0.bias", NAN), "mt_heads.4.*no such weights", id="a head more"),
     pytest.param(with_value("unet_union.poolers.0.bias", torch.zeros(6)), "poolers.0.bias: .6,.", id="another shape"),
-    pytest.param(
-        with_value("unet_shared.encoder.0.0.weight", NOISE_MAP), "takes 2 input.* speaks of 1", id="a noise map more"
-    ),
+    pytest.param(with_value("unet_shared.encoder.0.0.weight", NOISE_MAP), "has 2 input.* has 1", id="a noise map more"),
     pytest.param(
         with_value("unet_shared.encoder.0.0.weight", torch.zeros(5, 4, 3, 3)), "another network", id="maps more"
     ),
@@ -560,13 +558,13 @@ def test_weights_that_are_refused(state: Any, words: str, tmp_path: Path) -> Non
     ("spoil", "words"),
     [
         pytest.param(lambda path: path.unlink(), "cannot be read", id="absent"),
-        pytest.param(lambda path: path.write_bytes(b""), "no file of torch", id="empty"),
+        pytest.param(lambda path: path.write_bytes(b""), "not a torch file", id="empty"),
         pytest.param(
-            lambda path: path.write_bytes(bytes(range(256)) * 40), "could run code|no file of torch", id="noise"
+            lambda path: path.write_bytes(bytes(range(256)) * 40), "could run code|not a torch file", id="noise"
         ),
         pytest.param(lambda path: path.write_bytes(pickle.dumps(Bomb())), "could run code", id="a pickle"),
-        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:9000]), "no file of torch", id="truncated"),
-        pytest.param(lambda path: path.write_text("x,y\n1,2\n"), "could run code|no file of torch", id="text"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:9000]), "not a torch file", id="truncated"),
+        pytest.param(lambda path: path.write_text("x,y\n1,2\n"), "could run code|not a torch file", id="text"),
     ],
 )
 def test_files_that_are_no_weights(spoil: Callable[[Path], object], words: str, tmp_path: Path) -> None:
@@ -588,8 +586,8 @@ REFUSED_PARAMS = [
     pytest.param(arch(norm_head="GroupNorm"), "norm_head is 'GroupNorm'", id="norm of the heads"),
     pytest.param(arch(pool_mode="MaxPool"), "pool_mode is 'MaxPool'", id="pooling"),
     pytest.param(arch(upsample_mode="bilinear"), "upsample_mode is 'bilinear'", id="up-sampling"),
-    pytest.param(changed(HyperParameter__sig_in=1), "CameraPreset is None.*what a count is", id="noise map of what"),
-    pytest.param(changed(**SCMOS), "takes 1 input.* speaks of 2", id="noise map that the weights have not"),
+    pytest.param(changed(HyperParameter__sig_in=1), "CameraPreset is None.*unit of counts", id="noise map of what"),
+    pytest.param(changed(**SCMOS), "has 1 input.* has 2", id="noise map that the weights have not"),
     pytest.param(changed(**SCMOS | {"Camera__em_gain": None}), "counts per photon", id="sCMOS without its gain"),
     pytest.param(changed(Camera__read_sigma=[3.0, 2.5, 0.5]), "expected one number", id="a distribution of noise"),
     pytest.param(changed(HyperParameter__channels_in=2), "channels_in", id="two frames"),
