@@ -92,11 +92,11 @@ def test_looking_and_copying(movie: str, folder: Path, tmp_path: Path) -> None:
 
 def test_what_is_refused(movie: str, folder: Path, web: Served) -> None:
     model, opened = folder / "time.lls", lls.open(movie)
-    to_file_system = "is an address, and results are written to a file system only"
+    to_file_system = "is an address, but results can be written to a file system only"
     refused = (
         ("is no zarr store: it has none", lambda: lls.open(f"{web.address}/other.zarr")),
-        ("the address holds a user name", lambda: lls.localize("https://me:hush@host/a.zarr", model)),
-        ("the address holds a user name", lambda: lls.inspect("https://me:hush@host/a.parquet")),
+        ("the address contains a user name", lambda: lls.localize("https://me:hush@host/a.zarr", model)),
+        ("the address contains a user name", lambda: lls.inspect("https://me:hush@host/a.parquet")),
         ("of an unknown kind, 'ftp'", lambda: lls.open("ftp://host/a.zarr")),
         (to_file_system, lambda: lls.run(movie, model, "s3://bucket/out", config=CONFIG)),
         (to_file_system, lambda: lls.convert(movie, "s3://bucket/copy.zarr")),
