@@ -1,4 +1,4 @@
-# Each target sets up its own virtual environment on a fresh machine; it is renewed when the dependencies change.
+# On a new machine, targets create the virtual environment that they need, and update it when dependencies change.
 PYTHON ?= python3
 PYTHON_VERSION ?= 3.11
 ROUNDS ?= 50
@@ -11,31 +11,31 @@ READY := .venv/.ready
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
 
-# A file of tests stays in one process: what its tests share is made once. Processes of single-threaded tests, one a core.
+# Each test file runs in one process, so that its tests share fixtures. Tests are single-threaded: one process per core.
 test: $(READY)
 	.venv/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
-# What takes minutes: runs whose processes are killed twenty times, workers that run out of memory.
+# Tests that take minutes: runs whose processes are killed twenty times, workers that run out of memory.
 slow-test: $(READY)
 	.venv/bin/python -m pytest -q -m slow
 
-# On a real SLURM of virtual nodes, which is installed (apt) and started when this is root; skipped with a reason elsewhere.
+# Tests on a real SLURM with virtual nodes. As root, SLURM is installed (apt) and started; otherwise the tests are skipped.
 slurm-test: $(READY)
 	.venv/bin/python -m pytest -q -m slurm tests/cluster/slurm
 
-# Files of ours opened in other people's programs, each in an environment under build/peers (from PyPI, some 4 GB in
-# all); skipped with a reason where they cannot be installed.
+# Tests that open files of lls-decode in other programs, each in its own environment under build/peers (from PyPI, about
+# 4 GB in total); skipped if they cannot be installed.
 peers-test: $(READY)
 	.venv/bin/python -m pytest -q -m peers tests/peers
 
-# The default tests with the lowest versions that pyproject.toml declares. What packages of that age say of each other's
-# deprecations is not an error here. PYTHON_VERSION is 3.11 or 3.12; no wheels of the lowest versions exist for newer ones.
+# Default tests with the lowest versions that pyproject.toml declares. Deprecation warnings of these packages are not
+# errors. PYTHON_VERSION is 3.11 or 3.12; for newer versions there are no wheels of the lowest package versions.
 oldest: build/uv/bin/uv
 	build/uv/bin/uv venv --quiet --clear --python $(PYTHON_VERSION) build/oldest
 	build/uv/bin/uv pip install --quiet --python build/oldest/bin/python --resolution lowest-direct -e '.[dev]'
 	build/oldest/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile -W ignore::DeprecationWarning
 
-# The default tests with the newest versions of everything. PYTHON_VERSION is 3.11 to 3.14, as far as uv finds or fetches it.
+# Default tests with the newest versions of all packages. PYTHON_VERSION is 3.11 to 3.14, if uv finds or downloads it.
 newest: build/uv/bin/uv
 	build/uv/bin/uv venv --quiet --clear --python $(PYTHON_VERSION) build/newest
 	build/uv/bin/uv pip install --quiet --python build/newest/bin/python --upgrade -e '.[dev]'
@@ -45,7 +45,7 @@ build/uv/bin/uv:
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet uv
 
-# The first minute: the wheel without extras in an environment of its own, and its demo.
+# First use of the package: install the wheel without extras in a new environment, and run the demo.
 wheel-test:
 	rm -rf build/lib build/wheel
 	$(PYTHON) -m venv build/wheel/env
@@ -55,15 +55,15 @@ wheel-test:
 	build/wheel/env/bin/python -m pip check
 	cd build/wheel && env/bin/lls-decode demo && test -s demo_out/results/localizations.parquet && test -s demo_out/score.json
 
-# Runs that are killed, stopped, damaged and starved at random; each must end with the table of an undisturbed run.
+# Runs that are killed, stopped, damaged or starved at random; each must give the same table as an undisturbed run.
 torture: $(READY)
 	OMP_NUM_THREADS=1 .venv/bin/python -m tests.torture --rounds $(ROUNDS)
 
-# A long run, stopped and resumed once: its speed, its memory and its table.
+# Speed, memory and table of a long run that is stopped and resumed once.
 soak: $(READY)
 	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/soak.py --scale $(SCALE)
 
-# mypy sees the packages as they are installed: pipelines/ and cluster/ inside lls_decode/.
+# mypy checks the packages as installed, with pipelines/ and cluster/ inside lls_decode/.
 lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -72,8 +72,8 @@ lint: $(READY)
 	ln -s $(CURDIR)/lls_decode/* $(CURDIR)/pipelines $(CURDIR)/cluster build/typed/lls_decode/
 	cd build/typed && ../../.venv/bin/mypy --strict --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p lls_decode
 
-# What can be known here of Windows and macOS: types against what their Python has, and the tests of files, locks and runs
-# without what Windows lacks. The whole of the default tests: .venv/bin/python -m pytest -q --without-posix
+# Checks for Windows and macOS that run on Linux: types for these platforms, and tests of files, locks and runs without the
+# functions that Windows lacks. To run all default tests this way: .venv/bin/python -m pytest -q --without-posix
 platforms: lint
 	for platform in win32 darwin; do \
 	  (cd build/typed && ../../.venv/bin/mypy --strict --config-file ../../pyproject.toml --platform $$platform \
@@ -83,11 +83,11 @@ platforms: lint
 	  tests/table tests/movies/test_interrupted_conversion.py tests/pipelines/journal tests/pipelines/test_doctor.py \
 	  tests/pipelines/running/test_damage.py tests/pipelines/running/test_run.py
 
-# Warnings are errors. The tutorial is a notebook; it is executed, and kept until its text changes.
+# Documentation, with warnings as errors. The tutorial is a notebook; it is executed only when its text has changed.
 docs: .venv/.docs
 	.venv/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-# torch comes first and alone: it is the large one, and a mirror may offer a smaller build of the pinned version.
+# Install torch first and separately: it is large, and a mirror may offer a smaller build of the pinned version.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) install -c constraints.txt torch

@@ -1,7 +1,7 @@
 """Streaming deep single-molecule localization of lattice light-sheet volumes.
 
-``import lls_decode as lls`` is the front door: the names of `FRONT_DOOR` are imported when they are first used, so that
-the import itself is quick and loads neither torch nor Dask. Their signatures are in ``__init__.pyi``.
+``import lls_decode as lls`` gives access to the public interface: the names in `FRONT_DOOR` are imported when they are
+first used, so that the import itself is fast and loads neither torch nor Dask. Signatures are in ``__init__.pyi``.
 """
 
 import sys
@@ -45,22 +45,22 @@ FRONT_DOOR: Final[Mapping[str, str]] = {
     "render": "lls_decode.pipelines.front.tables:render",
     "export": "lls_decode.export.exporting:export_table",
     "import_table": "lls_decode.export.importing:import_table",
-    # judging
+    # accuracy and diagnosis
     "evaluate": "lls_decode.pipelines.flows.evaluation:evaluate_table",
     "spike_in": "lls_decode.pipelines.flows.spike_in:spike_in",
     "frc": "lls_decode.pipelines.flows.evaluation:frc",
     "doctor": "lls_decode.pipelines.doctor:examine",
-    # what they take and give
+    # arguments, results and errors
     "Dataset": "lls_decode.pipelines.front.datasets:Dataset",
     "RunConfig": "lls_decode.config.run:RunConfig",
     "TrainingConfig": "lls_decode.config.training:TrainingConfig",
     "MovieConfig": "lls_decode.config.movie:MovieConfig",
     "LlsDecodeError": "lls_decode.errors:LlsDecodeError",
 }
-"""Module and name of what each name of the front door is."""
+"""Module and attribute of each public name, as ``module:attribute``."""
 
 _PACKAGES: Final = ("drift", "evaluate", "export", "localize", "register", "simulate")
-"""Names that a function shares with a package below."""
+"""Public functions that have the same name as a subpackage."""
 
 
 def __getattr__(name: str) -> Any:
@@ -79,9 +79,9 @@ def __dir__() -> list[str]:
 
 
 class _FunctionAndPackage:
-    """A function whose name is that of a package too: called it is the function, its attributes are the package's.
+    """Object for a name of a function and a subpackage: calls go to the function, attributes to the subpackage.
 
-    ``lls_decode.localize(...)`` and ``lls_decode.localize.build`` both work, whichever was used first.
+    ``lls_decode.localize(...)`` and ``lls_decode.localize.build`` both work, in any order.
     """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
@@ -110,7 +110,7 @@ class _FunctionAndPackage:
 
 
 class _Package(ModuleType):
-    """The type of this package: importing one below does not replace the function of the same name."""
+    """Type of this package: importing a subpackage does not replace the function of the same name."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _PACKAGES and isinstance(value, ModuleType)):

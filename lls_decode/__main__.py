@@ -1,4 +1,4 @@
-"""``python -m lls_decode``: the command line."""
+"""Entry point of ``python -m lls_decode``, which runs the command line."""
 
 from lls_decode.pipelines.cli import main
 

@@ -1,8 +1,8 @@
-r"""Addresses of remote stores as users write them: what is understood, and what must not get into any record.
+r"""Parse addresses of remote stores, and refuse addresses that contain secrets.
 
-``s3://BUCKET/KEY``, ``gs://BUCKET/KEY`` and ``https://HOST/PATH`` name remote stores, ``file:///PATH`` a local one. An
-address is written into run records, tables, logs and figures, so one that carries a secret is refused at the door.
-A scheme has two letters at least: ``C:/data``, ``C:\data`` and ``\\server\share`` are paths of Windows.
+``s3://BUCKET/KEY``, ``gs://BUCKET/KEY`` and ``https://HOST/PATH`` name remote stores, ``file:///PATH`` a local store.
+Addresses are written into run records, tables, logs and figures, so an address with a secret is refused at once.
+A scheme has at least two letters: ``C:/data``, ``C:\data`` and ``\\server\share`` are Windows paths.
 """
 
 import re
@@ -16,7 +16,7 @@ from lls_decode.errors import InputError, OutputError
 SCHEMES = ("s3", "gs", "https", "http")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-"""An address that has been a `Path`, which makes one slash of two."""
+"""Address that was converted to a `Path`, which replaces two slashes by one."""
 _DRIVE = re.compile(r"/[A-Za-z]:(/|$)")
 _NO_PORT = re.compile(r"^([^/:\[]*):(?!\d+(?:/|$))[^/]*")
 _WEB_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@\[\]]+)(:\d+)?")
@@ -26,13 +26,13 @@ _QUERY = re.compile(r"\?[^/=]*=")
 
 @dataclass(frozen=True)
 class Address:
-    """A remote store, or a folder of them."""
+    """Address of a remote store, or of a folder of remote stores."""
 
     scheme: str
     host: str
-    """Name of the bucket, or host and port."""
+    """Name of the bucket, or host name and port."""
     path: str
-    """Key inside the bucket, or decoded path on the host; no slash at either end."""
+    """Key inside the bucket, or decoded path on the host; without slashes at the ends."""
 
     @property
     def root(self) -> str:
@@ -44,22 +44,22 @@ class Address:
 
 
 def is_address(path: str | PurePath) -> bool:
-    """Tell an address from a path of a file system."""
+    """Return whether a text is an address rather than a file system path."""
     return _ADDRESS.match(str(path)) is not None
 
 
 def resolve_dataset(path: str | PurePath, *, windows: bool = sys.platform == "win32") -> str:
-    """Return a dataset's path, or its address when that is safe to be recorded; ``file://`` becomes a path.
+    """Return the path of a dataset, or its address if it contains no secret; convert ``file://`` to a path.
 
     Parameters
     ----------
     windows
-        Whether ``file:///C:/PATH`` names a drive, and ``file://SERVER/SHARE/PATH`` a server of files.
+        Whether to read ``file:///C:/PATH`` as a drive, and ``file://SERVER/SHARE/PATH`` as a network share.
 
     Raises
     ------
     InputError
-        The address is of an unknown kind, or carries a user name, a password or a signature.
+        The address is of an unknown kind, or contains a user name, a password or a signature.
     """
     text = str(path)
     match = _ADDRESS.match(text)
@@ -79,7 +79,7 @@ def resolve_dataset(path: str | PurePath, *, windows: bool = sys.platform == "wi
 
 
 def parse_address(text: str) -> Address:
-    """Take an address apart.
+    """Parse an address.
 
     Raises
     ------
@@ -98,8 +98,8 @@ def parse_address(text: str) -> Address:
     known_host = _WEB_HOST if is_web else _BUCKET
     if host and not known_host.fullmatch(re.split("[?#]", host)[0]):
         raise InputError(
-            f"{redact(text)}: the address holds a user name, a password or a wrong port, and addresses are written "
-            "into records; leave them out and give credentials in the environment (for HTTP in ~/.netrc)."
+            f"{redact(text)}: the address contains a user name, a password or a wrong port, and addresses are written "
+            "into records; omit them and give credentials in the environment (for HTTP in ~/.netrc)."
         )
     if (is_web and ("?" in rest or "#" in rest)) or _QUERY.search(rest):
         raise InputError(
@@ -126,10 +126,10 @@ def refuse_remote_output(path: str | PurePath) -> None:
     OutputError
         The path is an address.
     """
-    given = path.as_posix() if isinstance(path, PurePath) else path  # a `Path` of Windows has backslashes
+    given = path.as_posix() if isinstance(path, PurePath) else path  # a `Path` on Windows has backslashes
     if _COLLAPSED.match(given):
         text = re.sub(r":/+", "://", redact(given), count=1)
         raise OutputError(
-            f"{text} is an address, and results are written to a file system only; give a folder, and copy it "
+            f"{text} is an address, but results can be written to a file system only; give a folder, and copy it "
             "afterwards."
         )

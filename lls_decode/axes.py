@@ -1,26 +1,26 @@
-"""What the axes of a dataset mean: volumes of planes, and how they map to frame numbers.
+"""Axes of a dataset: volumes of planes, and their mapping to frame numbers.
 
-A **volume** is one sweep, a **plane** the index in the sweep in acquisition order, a **frame** = volume * P + plane.
-All are 0-based. A classical movie has P = 1, so that its volume number is its frame number.
+A **volume** is one sweep, a **plane** is the index in the sweep in acquisition order, and **frame** = volume * P +
+plane. All are 0-based. A movie of single planes has P = 1, so that volume and frame numbers are equal.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 ContextKind = Literal["none", "time", "plane"]
-"""Along which axis a frame meets its two neighbours: not at all, the same plane in time, the next plane of a sweep."""
+"""Axis of a frame's two neighbours: none, the same plane over time, or the neighbouring planes of the sweep."""
 
 ScanAxis = Literal["x", "y"]
 
 NetworkVariant = Literal["published", "light"]
-"""The network of the paper, or one with most of its work at half resolution."""
+"""Network architecture: that of the paper, or one that computes mostly at half resolution."""
 
 IndexRange = tuple[int | None, int | None]
-"""First index and one past the last, as in a Python slice; None: from the beginning, to the end."""
+"""First and one-past-last index, as in a Python slice; None: from the beginning, or to the end."""
 
 
 def range_text(bounds: IndexRange) -> str:
-    """Write a range as the command line takes it: ``3:7``, ``3:``, ``:7``; its end is excluded."""
+    """Return a range in the notation of the command line: ``3:7``, ``3:``, ``:7``; the end is excluded."""
     return ":".join("" if bound is None else str(bound) for bound in bounds)
 
 
@@ -31,9 +31,9 @@ class Layout:
     num_volumes: int
     planes_per_volume: int
     height: int
-    """Pixels along y (rows)."""
+    """Number of pixels along y (rows)."""
     width: int
-    """Pixels along x (columns)."""
+    """Number of pixels along x (columns)."""
 
     @property
     def num_frames(self) -> int:

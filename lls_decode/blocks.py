@@ -1,4 +1,4 @@
-"""Which frames a task owns and which it only reads: integers, decided before any I/O.
+"""Blocks: which frames a task owns and which it only reads, computed with integers before any I/O.
 
 Shape letters: ``T`` frames read (sequence-major, see `Block.frames`), ``N`` frames owned.
 """
@@ -15,17 +15,17 @@ import numpy.typing as npt
 from lls_decode.axes import ContextKind, Layout
 
 Volumes = tuple[int | None, int | None]
-"""First and one-past-last volume of a part of a dataset, as a slice of Python has them."""
+"""First and one-past-last volume of a part of a dataset, as in a Python slice."""
 
 FrameRanges = tuple[tuple[int, int], ...]
-"""Numbers of frames, in ascending ranges: first and one-past-last."""
+"""Set of frame numbers as ascending ranges, each with its first and one-past-last frame."""
 
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """What one task owns: the planes ``[plane_start, plane_stop)`` of the volumes ``[volume_start, volume_stop)``.
+    """Frames owned by one task: planes ``[plane_start, plane_stop)`` of volumes ``[volume_start, volume_stop)``.
 
-    Blocks are numbered in the order of the frames they own, so that shards joined by number are a sorted table.
+    Blocks are numbered in the order of their frames, so that shards concatenated by number give a sorted table.
     """
 
     index: int
@@ -34,47 +34,47 @@ class Block:
     plane_start: int
     plane_stop: int
     num_volumes: int
-    """Volumes of the whole dataset: where a sequence along time ends."""
+    """Number of volumes of the whole dataset, where sequences along time end."""
     planes_per_volume: int
-    """Planes of a whole volume: where a sequence along planes ends."""
+    """Number of planes of a whole volume, where sequences along planes end."""
     context: ContextKind
 
     @property
     def id(self) -> str:
-        """Name of the block, and of its shard: ``b000012``."""
+        """Name of the block and of its shard, e.g. ``b000012``."""
         return f"b{self.index:06d}"
 
     @property
     def num_owned(self) -> int:
-        """Frames that this block answers for."""
+        """Number of frames that this block owns."""
         return (self.volume_stop - self.volume_start) * (self.plane_stop - self.plane_start)
 
     @property
     def volumes_read(self) -> tuple[int, int]:
-        """First and one-past-last volume that must be read, context included."""
+        """First and one-past-last volume to read, including context."""
         if self.context != "time":
             return self.volume_start, self.volume_stop
         return max(self.volume_start - 1, 0), min(self.volume_stop + 1, self.num_volumes)
 
     @property
     def planes_read(self) -> tuple[int, int]:
-        """First and one-past-last plane that must be read, context included."""
+        """First and one-past-last plane to read, including context."""
         if self.context != "plane":
             return self.plane_start, self.plane_stop
         return max(self.plane_start - 1, 0), min(self.plane_stop + 1, self.planes_per_volume)
 
     @property
     def num_read(self) -> int:
-        """Frames that are read, context included."""
+        """Number of frames to read, including context."""
         (v0, v1), (k0, k1) = self.volumes_read, self.planes_read
         return (v1 - v0) * (k1 - k0)
 
     @cached_property
     def frames(self) -> npt.NDArray[np.int64]:
-        """``(T, 2)`` volume and plane of each frame of the stack.
+        """Volume and plane of each frame of the stack, ``(T, 2)``.
 
         Frames are ordered sequence-major: neighbours in a sequence are neighbours in the stack. A sequence is a volume
-        (context along planes, or none) or a plane through time (context along time).
+        (context along planes, or none) or a plane over time (context along time).
         """
         (v0, v1), (k0, k1) = self.volumes_read, self.planes_read
         volume, plane = np.meshgrid(np.arange(v0, v1), np.arange(k0, k1), indexing="ij")
@@ -84,9 +84,10 @@ class Block:
 
     @cached_property
     def windows(self) -> npt.NDArray[np.int64]:
-        """``(N, 3)`` positions in the stack of (previous, this, next) for each owned frame, in stack order.
+        """Stack indices of (previous, this, next) frame for each owned frame, ``(N, 3)``, in stack order.
 
-        At the two ends of a sequence the edge frame is repeated. Without context all three are the frame itself.
+        At both ends of a sequence, the frame itself replaces its missing neighbour. Without context, all three are the
+        frame itself.
         """
         frames = self.frames
         volume, plane = frames[:, 0], frames[:, 1]
@@ -106,22 +107,22 @@ class Block:
 
     @property
     def owned_frames(self) -> npt.NDArray[np.int64]:
-        """``(N,)`` numbers of the owned frames in the dataset, in stack order."""
+        """Numbers in the dataset of the owned frames, ``(N,)``, in stack order."""
         volume, plane = self.frames[self.windows[:, 1]].T
         return np.asarray(volume * self.planes_per_volume + plane, dtype=np.int64)
 
     @property
     def frame_range(self) -> tuple[int, int]:
-        """First and one-past-last owned frame: whole volumes, or a stretch of planes of one volume."""
+        """First and one-past-last owned frame; a block owns whole volumes, or consecutive planes of one volume."""
         last = (self.volume_stop - 1) * self.planes_per_volume
         return self.volume_start * self.planes_per_volume + self.plane_start, last + self.plane_stop
 
     def count_owned(self, ranges: FrameRanges) -> int:
-        """Return how many of its own frames a block finds in some ranges."""
+        """Return the number of owned frames that lie in some ranges."""
         return int(np.isin(self.owned_frames, expand_ranges(ranges)).sum()) if ranges else 0
 
     def is_same_work(self, other: "Block") -> bool:
-        """Whether this block gives the same rows as another, be it of the same dataset before it grew."""
+        """Return whether this block gives the same rows as another one, even if the dataset has grown in between."""
         if self == other:
             return True
         if replace(self, num_volumes=other.num_volumes) != other:
@@ -129,24 +130,24 @@ class Block:
         return self.context != "time" or self.volume_stop < min(self.num_volumes, other.num_volumes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for shard footers and ledgers."""
+        """Return the block as plain values, for shard footers and ledgers."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def find_ranges(frames: npt.ArrayLike) -> FrameRanges:
-    """Return numbers of frames, in any order, as ranges that are as long as can be."""
+    """Convert frame numbers, in any order, to the longest possible ranges."""
     numbers = np.unique(np.asarray(frames, dtype=np.int64))
     cuts = np.flatnonzero(np.diff(numbers) > 1) + 1
     return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(numbers, cuts) if len(part))
 
 
 def expand_ranges(ranges: FrameRanges) -> npt.NDArray[np.int64]:
-    """Return the numbers of the frames in some ranges."""
+    """Return the frame numbers in some ranges."""
     return np.concatenate([np.arange(0), *(np.arange(start, stop) for start, stop in ranges)]).astype(np.int64)
 
 
 def join_ranges(parts: Iterable[FrameRanges]) -> FrameRanges:
-    """Return the frames that are in any of some ranges."""
+    """Return the union of several sets of ranges."""
     found: list[tuple[int, int]] = []
     for start, stop in sorted(item for ranges in parts for item in ranges):
         if found and start <= found[-1][1]:
@@ -157,7 +158,7 @@ def join_ranges(parts: Iterable[FrameRanges]) -> FrameRanges:
 
 
 def subtract_ranges(ranges: FrameRanges, taken: FrameRanges) -> FrameRanges:
-    """Return the frames in ascending ranges that are in none of others, which ascend too."""
+    """Return the frames of ``ranges`` that are not in ``taken``; both must be ascending."""
     found: list[tuple[int, int]] = []
     for start, stop in ranges:
         for low, high in taken:
@@ -173,11 +174,11 @@ def subtract_ranges(ranges: FrameRanges, taken: FrameRanges) -> FrameRanges:
 def plan_blocks(
     layout: Layout, context: ContextKind, block_frames: int, *, volumes: Volumes = (None, None)
 ) -> tuple[Block, ...]:
-    """Cut a dataset into blocks of about ``block_frames`` owned frames; each frame is owned by exactly one block.
+    """Divide a dataset into blocks of about ``block_frames`` owned frames; each frame belongs to exactly one block.
 
-    Whole volumes go together while they fit; a volume longer than a block is cut along planes, except for context
-    along time, where all planes of a volume stay together so that shards stay sorted. Of a part of the dataset, given
-    by its ``volumes``, blocks own no other frames, but read them as context.
+    A block holds as many whole volumes as fit. A volume larger than a block is divided along planes, except for context
+    along time, where all planes of a volume stay together so that shards stay sorted. If ``volumes`` selects a part of
+    the dataset, blocks own only its frames, but read frames outside it as context.
     """
     return tuple(_iter_blocks(layout, context, block_frames, range(layout.num_volumes)[slice(*volumes)]))
 
@@ -185,9 +186,9 @@ def plan_blocks(
 def plan_settled_blocks(
     layout: Layout, context: ContextKind, block_frames: int, *, start: int = 0
 ) -> tuple[Block, ...]:
-    """Blocks, from number ``start`` on, that no later volume can change any more.
+    """Return the blocks, from number ``start`` on, that do not change when the dataset grows.
 
-    However far the dataset grows, its plan begins with these: they are whole, and so is their context.
+    These blocks are complete, and so is their context. The plan of the grown dataset starts with the same blocks.
     """
     blocks = _iter_blocks(layout, context, block_frames, range(layout.num_volumes), start=start)
     volumes_per_block = max(1, block_frames // layout.planes_per_volume)
@@ -228,7 +229,7 @@ def _iter_blocks(
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of pixels owned by one pass through the network, and the larger one it reads (half-open, pixels)."""
+    """Rectangle of pixels owned by one pass of the network, and the larger rectangle that it reads; ends excluded."""
 
     y_start: int
     y_stop: int
@@ -241,19 +242,19 @@ class Tile:
 
     @property
     def read_y(self) -> slice:
-        """Rows that are read."""
+        """Rows to read."""
         return slice(self.read_y_start, self.read_y_stop)
 
     @property
     def read_x(self) -> slice:
-        """Columns that are read."""
+        """Columns to read."""
         return slice(self.read_x_start, self.read_x_stop)
 
 
 def plan_part(
     height: int, width: int, *, y: tuple[int, int], x: tuple[int, int], halo_yx_px: tuple[int, int], multiple: int
 ) -> Tile:
-    """A rectangle of a frame as the tile that owns it; what it reads begins and ends as in `plan_tiles`."""
+    """Return the tile that owns a rectangle of a frame; its read rectangle begins and ends as in `plan_tiles`."""
 
     def around(span: tuple[int, int], halo: int, length: int) -> tuple[int, int]:
         start, stop = span
@@ -265,10 +266,10 @@ def plan_part(
 def plan_tiles(
     height: int, width: int, *, tile_px: int, halo_y_px: int, halo_x_px: int, multiple: int
 ) -> tuple[Tile, ...]:
-    """Cut a frame into tiles that own each pixel once; read rectangles begin at multiples of ``multiple``.
+    """Divide a frame into tiles that own each pixel once; read rectangles begin at multiples of ``multiple``.
 
-    ``tile_px`` is rounded up to a multiple; 0 means one tile for the whole frame. Read rectangles end at true frame
-    edges, so that zero padding happens there only.
+    ``tile_px`` is rounded up to such a multiple; 0 means one tile for the whole frame. Read rectangles end at the edges
+    of the frame, so that zero padding occurs only there.
     """
 
     def up(value: int) -> int:

@@ -1,7 +1,7 @@
-"""The one reader of YAML and JSON: bounded in bytes, depth and values, so that no file can exhaust time or memory.
+"""Reader of YAML and JSON with limits on bytes, depth and values, so that no file can exhaust time or memory.
 
-All errors are `OSError` (the file cannot be read, or is none) or `DocumentError`, a `ValueError` (its content), whose
-texts say what was found; the caller adds which file was expected, and raises the error of its subject.
+All errors are `OSError` (the file cannot be read, or is not a regular file) or `DocumentError`, a `ValueError` (invalid
+content). Their messages say what was found. The caller adds which file was expected, and raises its own error.
 """
 
 import codecs
@@ -18,25 +18,25 @@ from zipfile import ZipFile
 import yaml
 
 MOST_DOCUMENT_BYTES: Final = 64 << 20
-"""Consolidated zarr metadata of 50 000 arrays have as many; run records and bundle records stay below a hundredth."""
+"""Largest document in bytes, enough for consolidated zarr metadata of 50 000 arrays; records are far smaller."""
 MOST_JSON_VALUES: Final = 4_000_000
-"""Values of a JSON document: about 70 bytes each in memory, 300 MB together."""
+"""Largest number of values of a JSON document; each takes about 70 bytes of memory, together 300 MB."""
 MOST_YAML_BYTES: Final = 4 << 20
-"""Configurations have a few kilobytes; the metadata of a simulation of Picasso, a few hundred. Four megabytes take
-some seconds to read."""
+"""Largest YAML document in bytes. Configurations have a few kilobytes, metadata of Picasso simulations a few hundred;
+four megabytes take some seconds to read."""
 MOST_YAML_VALUES: Final = 100_000
-"""Values of a YAML document, repeated ones (aliases) counted wherever they are repeated."""
+"""Largest number of values of a YAML document, counting values repeated by aliases each time."""
 MOST_LEVELS: Final = 100
-"""Levels of nesting: ours have ten, and 200 are too many for pydantic."""
+"""Largest depth of nesting; documents of lls-decode have ten levels, and pydantic fails at 200."""
 _LONGEST_NUMBER: Final = 1000
-"""Characters of a number in YAML: converting a longer one takes time that grows with the square of its length."""
+"""Largest number of characters of a number in YAML, because conversion time grows with the square of the length."""
 
 _NUMBER: Final = re.compile(r"[-+.:_\da-fA-FxX]+")
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where libyaml is there
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if libyaml is installed
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the mark of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -48,15 +48,15 @@ _SPECIAL: Final = (
     (stat.S_ISBLK, "a device"),
 )
 _CONSTRUCTORS_RAISE: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
-"""What PyYAML raises for values that contradict their tag, as ``!!timestamp soon``."""
+"""Exceptions of PyYAML for values that contradict their tag, such as ``!!timestamp soon``."""
 
 
 class DocumentError(ValueError):
-    """A document that is not the text, YAML or JSON that it should be, or is larger than any document of its kind."""
+    """Raised for a document that is not valid text, YAML or JSON, or that exceeds a limit of this module."""
 
 
 def special_kind(path: str | Path) -> str | None:
-    """Return what a path is, with its article, when it is neither a file nor a folder; None otherwise."""
+    """Return the kind of a path that is neither a file nor a folder, e.g. "a socket"; None otherwise."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -65,12 +65,12 @@ def special_kind(path: str | Path) -> str | None:
 
 
 def open_regular_file(path: str | Path) -> IO[bytes]:
-    """Open a file for reading bytes; a named pipe or a device would be waited for, or never end.
+    """Open a regular file for reading bytes; refuse pipes and devices, from which reading may block or never end.
 
     Raises
     ------
     OSError
-        The path is absent, may not be read, or is no regular file.
+        The path is missing, not readable, or not a regular file.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     kind = special_kind(path)
@@ -87,7 +87,7 @@ def open_regular_file(path: str | Path) -> IO[bytes]:
 
 
 def read_bytes(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> bytes:
-    """Read a regular file whole.
+    """Read the contents of a regular file.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def read_text(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> str:
     Raises
     ------
     OSError, DocumentError
-        As `read_bytes`, or the bytes are text of another encoding.
+        As `read_bytes`, or the text has another encoding.
     """
     return decode_text(read_bytes(path, most=most))
 
@@ -126,7 +126,7 @@ def decode_text(data: bytes) -> str:
             f"{line}); save it as UTF-8"
         ) from error
     if "\0" in text:
-        raise DocumentError("it holds zero bytes, so that it is no text, or UTF-16 without a mark; save it as UTF-8")
+        raise DocumentError("it contains zero bytes: it is not text, or is UTF-16 without a mark; save it as UTF-8")
     return text
 
 
@@ -142,12 +142,12 @@ def read_json(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> Any:
 
 
 def read_archived_json(archive: ZipFile, name: str) -> Any:
-    """Read a JSON file in a zip, as `read_json`: no more of it is unpacked than a document may have.
+    """Read a JSON file in a zip archive, as `read_json`; at most the largest size of a document is unpacked.
 
     Raises
     ------
     KeyError
-        The zip has no such file.
+        The archive has no such file.
     OSError, DocumentError
         As `read_json`.
     """
@@ -182,7 +182,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file of one document.
+    """Read a YAML file with one document.
 
     Raises
     ------
@@ -193,12 +193,12 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def read_yaml_documents(path: str | Path) -> list[Any]:
-    """Read a YAML file of several documents, as `read_yaml`."""
+    """Read a YAML file with several documents, as `read_yaml`."""
     return parse_yaml_documents(read_text(path, most=MOST_YAML_BYTES))
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML text of one document; None if it is empty.
+    """Return the value of a YAML text with one document; None if it is empty.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def parse_yaml(text: str) -> Any:
     """
     found = parse_yaml_documents(text)
     if len(found) > 1:
-        raise DocumentError(f"it is not YAML of one document: it has {len(found)}, divided by '---'")
+        raise DocumentError(f"it is not a single YAML document: it has {len(found)}, separated by '---'")
     return found[0] if found else None
 
 
@@ -229,16 +229,16 @@ def parse_yaml_documents(text: str) -> list[Any]:
 
 
 def _check_events(events: Iterator[Any]) -> None:
-    """Refuse a document of many levels or values, before any of it is built; an alias counts as what it repeats."""
+    """Refuse a document with too many levels or values before building it; aliases count as what they repeat."""
     sizes: dict[str, int] = {}
-    opened: list[tuple[str | None, int]] = []  # anchor, and how many values there were before
+    opened: list[tuple[str | None, int]] = []  # anchor, and number of values before it
     total = 0
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
             sizes.clear()
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in opened):
-                raise DocumentError(f"its YAML repeats &{event.anchor} inside of itself, without end")
+                raise DocumentError(f"its YAML repeats &{event.anchor} inside itself, without end")
             total += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = opened.pop()
@@ -263,7 +263,7 @@ def _check_scalar(event: Any) -> None:
 
 
 def _depth_exceeds(value: Any, most: int) -> bool:
-    """Whether containers lie in each other in more levels."""
+    """Return whether containers are nested in more than ``most`` levels."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(most):
         inside = (item for each in level for item in (each.values() if isinstance(each, dict) else each))

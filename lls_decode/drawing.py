@@ -1,4 +1,4 @@
-"""matplotlib, asked for when a picture is drawn and not before; without pyplot: no global state, no display."""
+"""Figures with matplotlib, which is imported only for drawing, and without pyplot: no global state, no display."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,12 +9,12 @@ from lls_decode.outputs import PROGRAM
 
 
 def need_matplotlib(who: str) -> None:
-    """Refuse a picture before anything long is done for it.
+    """Raise before any long work if matplotlib is not installed.
 
     Parameters
     ----------
     who
-        What needs it, with its verb: begins the sentence of the error.
+        Beginning of the error message, with a verb, e.g. "Pictures need".
 
     Raises
     ------
@@ -28,12 +28,12 @@ def need_matplotlib(who: str) -> None:
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is installed, for those who go on without a picture."""
+    """Return whether matplotlib is installed, for callers that otherwise skip the picture."""
     return find_spec("matplotlib") is not None
 
 
 def new_figure(who: str, wide_inches: float, tall_inches: float, **options: Any) -> Any:
-    """An empty ``matplotlib.figure.Figure``; ``options`` are its own.
+    """Return an empty ``matplotlib.figure.Figure``; ``options`` are passed to it.
 
     Raises
     ------
@@ -47,5 +47,5 @@ def new_figure(who: str, wide_inches: float, tall_inches: float, **options: Any)
 
 
 def save_png(figure: Any, path: Path, **options: Any) -> None:
-    """Save a figure as PNG that says which program made it: by that `lls_decode.table.marks` knows it again."""
+    """Save a figure as PNG, marked with the program that wrote it so that `lls_decode.table.marks` recognizes it."""
     figure.savefig(path, format="png", metadata={"Software": PROGRAM}, **options)

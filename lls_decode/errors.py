@@ -1,4 +1,4 @@
-"""Everything that can be a user's concern, named. Each error carries the exit status of ``lls-decode``.
+"""All errors that concern users; each has the exit status that ``lls-decode`` ends with.
 
 A message is one sentence that says what was found, what was expected and what to do.
 """
@@ -12,88 +12,88 @@ EXIT_TERMINATED = 143
 
 
 class LlsDecodeError(Exception):
-    """Base of all errors that are the user's concern; the command line prints the message without a traceback."""
+    """Base class of all errors that concern users; the command line prints the message without a traceback."""
 
     exit_status = EXIT_BLOCKS_FAILED
 
 
 class ConfigError(LlsDecodeError):
-    """A configuration, or an argument, that cannot be meant."""
+    """Invalid or contradictory configuration or argument."""
 
     exit_status = EXIT_USAGE
 
 
 class BundleError(LlsDecodeError):
-    """A model bundle that is unreadable or does not fit the data."""
+    """Model bundle that is unreadable or does not fit the data."""
 
     exit_status = EXIT_USAGE
 
 
 class RunConflictError(LlsDecodeError):
-    """An output folder that belongs to another run, or is in use."""
+    """Output folder that belongs to another run or is in use."""
 
     exit_status = EXIT_USAGE
 
 
 class OutputError(LlsDecodeError):
-    """An output that cannot be written: full disk, read-only folder."""
+    """Output that cannot be written, e.g. because the disk is full or the folder is read-only."""
 
     exit_status = EXIT_USAGE
 
 
 class PlanError(LlsDecodeError):
-    """A run that cannot fit (memory, workers), found before it starts."""
+    """Run that needs more memory or workers than there are, detected before it starts."""
 
     exit_status = EXIT_USAGE
 
 
 class InputError(LlsDecodeError):
-    """A dataset that cannot be read as frames."""
+    """Dataset that cannot be read as frames."""
 
     exit_status = EXIT_INPUT
 
 
 class ChunkError(InputError):
-    """A chunk that is missing, truncated, undecodable or not ours to read. Its frames are lost, no others."""
+    """Chunk that is missing, truncated, undecodable or not readable by this user; only its frames are lost."""
 
     is_absence: bool = False
-    """There is no such chunk: a second attempt finds none either."""
+    """Whether the chunk does not exist, so that a retry cannot help."""
 
 
 class StorageError(InputError):
-    """A store that cannot be reached. Nothing is known about its bytes: no frame counts as lost, the block fails."""
+    """Store that cannot be reached. The state of its frames is unknown, so none counts as lost and the block fails."""
 
 
 class AccessError(StorageError):
-    """A dataset that this process may not read, or lacks the codec for. Not a matter of a block: the run stops."""
+    """Dataset that this process may not read, or lacks the codec for; this affects all blocks, so the run stops."""
 
 
 class FrameValueError(InputError):
-    """Frames that hold NaN or infinite values. Fails their block only."""
+    """Frames with NaN or infinite values; only their block fails."""
 
 
 class TableError(LlsDecodeError):
-    """A localization table or truth table that cannot be read."""
+    """Localization table or truth table that cannot be read."""
 
     exit_status = EXIT_INPUT
 
 
 class ShardError(TableError):
-    """A shard that is truncated, foreign, or of another run."""
+    """Shard that is truncated, from another program, or from another run."""
 
 
 class BlockError(LlsDecodeError):
-    """A block that failed on a worker; raised once, from its cause."""
+    """Failure of a block on a worker; raised once, from its cause."""
 
     cause: str = ""
-    """Name of the kind of error that it was raised from; unlike ``__cause__`` it survives pickling."""
+    """Class name of the causing error; unlike ``__cause__``, it survives pickling."""
 
 
 class CollapseError(LlsDecodeError):
-    """A training whose network learns nothing, or forgets all."""
+    """Training whose network learns nothing, or loses what it has learned."""
 
 
 class SiteError(LlsDecodeError):
-    """Machines that cannot be had: unknown site, unreachable scheduler, no workers."""
+    """Site that cannot be used: unknown site, unreachable scheduler, or no workers."""
 
     exit_status = EXIT_USAGE

@@ -1,7 +1,8 @@
-"""Which paths the running command reads: those are never written. Readers note what they open, writers ask here.
+"""Record of the paths that the running command reads, so that it never overwrites them.
 
-On the lowest floor, since configurations, frames, models and tables are all read. The writers' half is
-`lls_decode.table.files.written_aside`, through which every file goes.
+Readers note the paths that they open; writers check their paths here. This module is at the lowest level because
+configurations, frames, models and tables are all read. All files are written through
+`lls_decode.table.files.written_aside`, which does the checks.
 """
 
 import functools
@@ -18,7 +19,7 @@ from lls_decode.documents import special_kind
 from lls_decode.errors import ConfigError
 
 PROGRAM: Final = f"lls_decode {version('lls-decode')}"
-"""What files of ours say of who wrote them (`lls_decode.table.marks`)."""
+"""Name of this program in the files that it writes (`lls_decode.table.marks`)."""
 _STORE_FILES = ("zarr.json", ".zgroup", ".zarray")
 
 P = ParamSpec("P")
@@ -27,17 +28,18 @@ R = TypeVar("R")
 
 @dataclass
 class _Command:
-    """What is known of the running command."""
+    """Inputs, outputs and permissions of the running command."""
 
     force: bool = False
-    """Files that lls_decode did not write may be replaced."""
+    """Whether files that lls_decode did not write may be replaced."""
     advice: str = "give another output"
-    """What to do about an output that is read."""
+    """Advice for the user in the error about an output that is also an input."""
     reads: set[Path] = field(default_factory=set)
-    """Files and folders, with links resolved."""
+    """Files and folders that the command reads, with links resolved."""
     in_place: set[Path] = field(default_factory=set)
-    """Files that are read and then replaced, as the user has asked."""
+    """Files that the command reads and then replaces, as the user requested."""
     written: set[Path] = field(default_factory=set)
+    """Files that the command has written."""
 
 
 _RUNNING: ContextVar[_Command | None] = ContextVar("lls_decode_command", default=None)
@@ -51,23 +53,23 @@ def command(
     force: bool = False,
     advice: str = "give another output",
 ) -> Iterator[None]:
-    """Guard what the body reads: neither it nor ``reads`` is written before the body ends.
+    """Protect ``reads``, and everything that the body reads, from being written until the body ends.
 
-    A command inside another one adds to what that one reads.
+    A command inside another command adds its inputs to those of the outer command.
 
     Parameters
     ----------
     outputs
-        Where the command is going to write; checked at once, before anything long is done.
+        Paths that the command will write; checked at once, before any long work.
     force
-        Files that lls_decode did not write may be replaced.
+        Whether files that lls_decode did not write may be replaced.
     advice
-        What to do about an output that is read.
+        Advice for the user in the error about an output that is also an input.
 
     Raises
     ------
     ConfigError
-        An output is also read, or two outputs are one path.
+        An output is also an input, or two outputs have the same path.
     """
     running = _RUNNING.get()
     token = None if running is not None else _RUNNING.set(_Command(force=force, advice=advice))
@@ -86,7 +88,7 @@ def command(
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function as a `command`: no path that it reads is written by it."""
+    """Decorate a function to run as a `command`, so that it cannot overwrite paths that it reads."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -97,12 +99,12 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def note_read(path: str | Path) -> None:
-    """Note that the running command reads a file or folder; nothing without a command.
+    """Note that the running command, if there is one, reads a file or folder.
 
     Raises
     ------
     ConfigError
-        The path is a named pipe, a socket or a device: it would be waited for, or never end.
+        The path is a named pipe, a socket or a device, from which reading may block or never end.
     """
     kind = special_kind(path)
     if kind is not None:
@@ -110,7 +112,7 @@ def note_read(path: str | Path) -> None:
     running = _RUNNING.get()
     if running is None:
         return
-    with suppress(OSError, ValueError, RuntimeError):  # no such file, a link to itself, the address of a remote store
+    with suppress(OSError, ValueError, RuntimeError):  # missing file, circular link, or address of a remote store
         found = Path(path).resolve(strict=True)
         if found not in running.written:
             running.reads.add(found)
@@ -118,7 +120,7 @@ def note_read(path: str | Path) -> None:
 
 @contextmanager
 def in_place(path: Path) -> Iterator[None]:
-    """Let the body replace a file that it reads: where the user has asked for that, or the command is there for it."""
+    """Allow the body to replace a file that it reads, because the user or the purpose of the command requires it."""
     running = _RUNNING.get()
     place = _place(path)
     if running is None or place in running.in_place:
@@ -132,12 +134,12 @@ def in_place(path: Path) -> Iterator[None]:
 
 
 def check_not_read(path: Path) -> None:
-    """Refuse to write what the running command reads: the file itself, under whatever name, or a part of a store.
+    """Refuse to write a file that the running command reads, under any name, or a part of a store that it reads.
 
     Raises
     ------
     ConfigError
-        Says which path.
+        The running command reads the path.
     """
     running = _RUNNING.get()
     if running is None or _place(path) in running.in_place or not path.exists():
@@ -148,27 +150,27 @@ def check_not_read(path: Path) -> None:
 
 
 def check_not_around(folder: Path) -> None:
-    """Refuse to replace a folder that the running command reads, or in which something lies that it reads.
+    """Refuse to replace a folder that the running command reads, or that contains a path that the command reads.
 
     Raises
     ------
     ConfigError
-        Says what lies there.
+        The running command reads the folder or something in it.
     """
     check_not_read(folder)
     running, final = _RUNNING.get(), folder.resolve()
     for read in running.reads if running is not None else ():
         if read.is_relative_to(final):
-            raise ConfigError(f"{folder} holds {read}, which this command reads, and would be replaced; give another.")
+            raise ConfigError(f"{folder} would be replaced, but holds {read}, which this command reads; give another.")
 
 
 def check_first_write(path: Path) -> None:
-    """Refuse to write a path twice in one command: the second output would replace the first.
+    """Refuse to write a path twice in one command, because the second output would replace the first.
 
     Raises
     ------
     ConfigError
-        Says which path.
+        The running command has already written the path.
     """
     running = _RUNNING.get()
     if running is not None and path.exists() and path.resolve() in running.written:
@@ -183,18 +185,18 @@ def note_written(path: Path) -> None:
 
 
 def is_forced() -> bool:
-    """Whether the running command may replace files that lls_decode did not write."""
+    """Return whether the running command may replace files that lls_decode did not write."""
     running = _RUNNING.get()
     return running is not None and running.force
 
 
 def _place(path: Path) -> Path:
-    """The path with the links of its folder resolved, and its own not: what a rename replaces."""
+    """Return a path with links of its folder resolved, but not the path itself, as that is what a rename replaces."""
     return path.parent.resolve() / path.name
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, also by links and on file systems that do not tell capitals apart."""
+    """Return whether two paths are the same file, also through links and on case-insensitive file systems."""
     try:
         return os.path.samefile(one, other)
     except OSError:
@@ -202,7 +204,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _is_in_store(path: Path, read: Path) -> bool:
-    """Whether a path lies in a zarr store that is, or is a part of, what is read."""
+    """Return whether a path lies in a zarr store that equals ``read`` or lies in it."""
     if not path.is_relative_to(read) or not read.is_dir():
         return False
     folders = [folder for folder in (path, *path.parents) if folder.is_relative_to(read)]

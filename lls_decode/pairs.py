@@ -1,4 +1,4 @@
-"""The choice among candidate pairs, for all that pairs points: detections with truths, sightings with sightings."""
+"""Greedy choice among candidate pairs of points, e.g. of detections and true emitters, or of two localizations."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,16 +7,16 @@ Integers = npt.NDArray[np.int64]
 
 
 def best_first(one: Integers, other: Integers, *, num_one: int, num_other: int) -> Integers:
-    """Take the best pair of all again and again, each side once; gives the places of the pairs that are taken.
+    """Choose pairs greedily, best pair first, using each point at most once; return the indices of the chosen pairs.
 
-    Works in rounds: a pair that is the best of both its ends would be taken before anything touches it.
+    The function works in rounds: a pair that is the best pair of both its points can be chosen at once.
 
     Parameters
     ----------
     one, other
-        ``(K,)`` the two ends of each candidate pair, best pair first.
+        ``(K,)`` numbers of the two points of each candidate pair, best pair first.
     num_one, num_other
-        Ends are numbered below these.
+        Number of points on each side.
     """
     chosen: list[Integers] = []
     left = np.arange(len(one))
@@ -24,7 +24,7 @@ def best_first(one: Integers, other: Integers, *, num_one: int, num_other: int) 
     taken_one, taken_other = np.zeros(num_one, dtype=np.bool_), np.zeros(num_other, dtype=np.bool_)
     while len(left):
         i, j = one[left], other[left]
-        best_one[i[::-1]] = left[::-1]  # pairs are sorted: the last one written is the best
+        best_one[i[::-1]] = left[::-1]  # pairs are sorted and written in reverse: the last one written is the best
         best_other[j[::-1]] = left[::-1]
         mutual = (best_one[i] == left) & (best_other[j] == left)
         chosen.append(left[mutual])

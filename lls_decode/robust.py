@@ -1,4 +1,4 @@
-"""Statistics that a few outliers do not move."""
+"""Statistics that are robust against outliers."""
 
 from typing import Any, Final
 
@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 MAD_TO_SD: Final = 1.4826
-"""Standard deviation of normally distributed values, over their median absolute deviation."""
+"""Ratio of the standard deviation to the median absolute deviation of normally distributed values."""
 
 
 def robust_sd(values: npt.NDArray[Any], axis: int | None = None) -> Any:
-    """Standard deviation as the median absolute deviation from the median tells it; of all values, or along an axis."""
+    """Estimate the standard deviation from the median absolute deviation, of all values or along an axis."""
     return MAD_TO_SD * np.median(np.abs(values - np.median(values, axis=axis, keepdims=True)), axis=axis)

@@ -1,4 +1,4 @@
-"""Configuration: frozen, typed, in physical units; read once at the door."""
+"""Configuration: frozen, typed, in physical units; read once when a command starts."""
 
 from lls_decode.config.base import Config, digest, load, parse
 from lls_decode.config.calibration import (

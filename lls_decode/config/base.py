@@ -1,4 +1,4 @@
-"""The frozen base of all configuration, and the one door through which YAML comes in."""
+"""Frozen base class of all configurations, and the only code that reads them from YAML."""
 
 import difflib
 import hashlib
@@ -20,37 +20,38 @@ M = TypeVar("M", bound="Config")
 
 _LONGEST_NAME = 100
 _NOT_IN_NAMES = '/\\:*?"<>|'
-"""Separators, and what Windows does not have in names."""
+"""Path separators, and characters that Windows does not allow in file names."""
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 _MOST_MISTAKES = 10
+"""Maximum number of mistakes that one error message lists."""
 _MOST_QUOTED = 200
-"""Mistakes that an error names, and characters that it quotes."""
+"""Maximum number of characters that an error message quotes from a file."""
 
 
 def check_file_name(name: str) -> str:
-    """Return a name that a file may have on every system, or refuse it before anything long is done for its sake."""
+    """Return the name if it is a valid file name on every operating system; raise `ValueError` otherwise."""
     if not name or len(name) > _LONGEST_NAME:
-        raise ValueError(f"a name has 1 to {_LONGEST_NAME} characters, as files are named by it")
+        raise ValueError(f"expected a name of 1 to {_LONGEST_NAME} characters, because it is used in file names")
     bad = sorted({sign for sign in name if sign in _NOT_IN_NAMES or not sign.isprintable()})
     if bad:
-        raise ValueError(f"files are named by it, and {' '.join(map(repr, bad))} cannot be part of a file's name")
+        raise ValueError(f"the name is used in file names, which cannot contain {' '.join(map(repr, bad))}")
     if name.startswith((".", " ", "-")) or name.endswith((".", " ")):
         raise ValueError(
-            "files are named by it, so that it must not begin with '.', ' ' or '-', nor end with '.' or ' '"
+            "the name is used in file names, so it must not begin with '.', ' ' or '-', nor end with '.' or ' '"
         )
     if name.partition(".")[0].upper() in _RESERVED:
-        raise ValueError("files are named by it, and Windows reserves this name; choose another")
+        raise ValueError("the name is used in file names, and Windows reserves this name; choose another one")
     return name
 
 
 FileName = Annotated[str, AfterValidator(check_file_name)]
-"""A name that files are named by."""
+"""Name that is used in file names, validated by `check_file_name`."""
 
 
 class Config(BaseModel):
-    """Frozen, typed, refuses unknown keys. ``replace`` makes a new one and validates it.
+    """Frozen, typed configuration that refuses unknown keys; ``replace`` returns a changed and validated copy.
 
-    The string under a field describes it in commented YAML and in the JSON schema.
+    The string under a field is its description in commented YAML and in the JSON schema.
     """
 
     model_config = ConfigDict(
@@ -58,40 +59,40 @@ class Config(BaseModel):
     )
 
     def replace(self, **changes: Any) -> Self:
-        """Copy with other values, validated."""
+        """Return a copy with changed values, validated."""
         return parse(type(self), {**self.model_dump(), **changes}, source=type(self).__name__)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON and YAML can hold."""
+        """Return the configuration as plain values for JSON and YAML."""
         return self.model_dump(mode="json")
 
     def to_yaml(self) -> str:
-        """Text that `load` reads back as an equal configuration."""
+        """Return the configuration as YAML text, which `load` reads back as an equal configuration."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that change when any value does."""
+        """Return sixteen hexadecimal digits that identify the values of the configuration."""
         return digest(self.to_dict())
 
 
 @dataclass(frozen=True, eq=False)  # typing hashes it
 class OneOf:
-    """Annotation of a field whose value is one of several listed kinds of configuration, told apart by ``kind``.
+    """Annotation of a field whose value is one of several kinds of configuration, distinguished by ``kind``.
 
-    A union that is read from its list whenever a value is validated: what joins the list is known everywhere.
+    The list of kinds is read each time a value is validated, so kinds added to the list later are accepted everywhere.
     """
 
     listed: Sequence[type[Config]]
     also: Sequence[type[Config]] = ()
-    """Kinds that are allowed in this field only."""
+    """Additional kinds that only this field allows."""
 
     @property
     def kinds(self) -> dict[str, type[Config]]:
-        """The allowed configurations by kind."""
+        """Allowed configuration classes by ``kind``."""
         return {kind.model_fields["kind"].default: kind for kind in (*self.listed, *self.also)}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Validate by `_choose`; the union stands for all kinds in a JSON schema."""
+        """Validate values by `_choose`; use the union of all kinds for the JSON schema."""
         kinds: Any = Union[tuple(self.kinds.values())]  # noqa: UP007  (as many as are listed)
         union = handler.generate_schema(Annotated[kinds, Field(discriminator="kind")])
         dump = core_schema.simple_ser_schema("any")  # each kind by its own fields
@@ -108,7 +109,7 @@ class OneOf:
 
 
 def digest(value: Any) -> str:
-    """Sixteen hexadecimal digits of a JSON-able value."""
+    """Return sixteen hexadecimal digits that identify a JSON-serializable value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -119,18 +120,18 @@ def load(kind: type[M], path: str | Path) -> M:
     Raises
     ------
     ConfigError
-        The file is absent, is no YAML mapping, or holds unknown keys or impossible values.
+        The file is missing, is not a YAML mapping, or has unknown keys or invalid values.
     """
     return parse(kind, read_mapping(path), source=str(path))
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file that holds keys and values.
+    """Read a YAML file that holds a mapping.
 
     Raises
     ------
     ConfigError
-        The file is absent, or is no YAML mapping.
+        The file is missing or is not a YAML mapping.
     """
     path = Path(path)
     note_read(path)
@@ -148,7 +149,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 
 
 def parse(kind: type[M], data: Any, *, source: str) -> M:
-    """Validate plain values; ``source`` names them in the error."""
+    """Validate plain values and return a configuration; ``source`` names their origin in errors."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -174,12 +175,12 @@ def _explain(kind: type[BaseModel], item: Any) -> str:
 
 
 def _short(text: str) -> str:
-    """The beginning of what a file holds."""
+    """Shorten a text for a message to `_MOST_QUOTED` characters."""
     return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
 def _keys(kind: type[BaseModel]) -> set[str]:
-    """All keys of a configuration and of those inside it."""
+    """Return the names of all fields of a configuration class and of the configurations nested in it."""
     found: set[str] = set()
     todo: list[Any] = [kind]
     seen: set[int] = set()

@@ -1,6 +1,7 @@
-"""What a model has learned of its own errors on validation frames: sigmas, probabilities, correlations.
+"""Calibration of a model's predicted errors, measured on validation frames: sigmas, probabilities, correlations.
 
-A few numbers that a bundle holds. Every curve is monotone, which is checked when a bundle is read.
+A bundle stores the calibration as a few numbers. All its curves must be monotone, which is checked when a bundle is
+read.
 """
 
 from itertools import pairwise
@@ -11,31 +12,33 @@ from pydantic import Field, model_validator
 from lls_decode.config.base import Config
 
 ErrorFeature = Literal["sigma", "position", "near", "crowd", "bg"]
-"""What a sigma depends on: the sigma itself, the mean of the position sigmas, the other emitters near by and around,
-and the background (see `localize.calibrated`)."""
+"""Quantity that the correction of a sigma depends on: the sigma itself, the mean of the position sigmas, the other
+emitters nearby and in a wider neighbourhood, or the background (see `localize.calibrated`)."""
 
 _LEAST_SLOPE = -0.95
-"""Of the term of the sigma itself: what the network says less precisely stays less precise."""
+"""Smallest slope of the term of the sigma itself, so that calibration keeps the order of sigmas."""
 
 
 class Curve(Config):
-    """A piecewise linear curve, constant beyond its ends."""
+    """Piecewise linear curve, constant beyond its ends."""
 
     knots: tuple[float, ...] = Field(min_length=2)
-    """Ascending."""
+    """Arguments of the curve, strictly ascending."""
     values: tuple[float, ...] = Field(min_length=2)
-    """Ascending as well, or equal."""
+    """Values of the curve at the knots, not descending."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.knots) != len(self.values):
-            raise ValueError(f"there are {len(self.knots)} knots and {len(self.values)} values; give as many of both")
+            raise ValueError(
+                f"there are {len(self.knots)} knots and {len(self.values)} values; give equally many of both"
+            )
         if any(after <= before for before, after in pairwise(self.knots)):
-            raise ValueError(f"knots are {list(self.knots)}; give them in rising order")
+            raise ValueError(f"knots are {list(self.knots)}; give them in ascending order")
         least = self._least_slope()
         points = pairwise(zip(self.knots, self.values, strict=True))
         if any(y - v < least * (x - u) - 1e-9 for (u, v), (x, y) in points):
-            raise ValueError(f"values are {list(self.values)}: the curve falls, expected one that does not")
+            raise ValueError(f"values are {list(self.values)}: the curve descends; expected a curve that does not")
         return self
 
     def _least_slope(self) -> float:
@@ -43,62 +46,71 @@ class Curve(Config):
 
 
 class SigmaTerm(Curve):
-    """What one feature adds to the logarithm of a sigma."""
+    """Contribution of one feature to the logarithm of the factor of a sigma."""
 
     feature: ErrorFeature
+    """Quantity that the curve depends on."""
 
     def _least_slope(self) -> float:
         return _LEAST_SLOPE if self.feature == "sigma" else 0.0
 
 
 class SigmaCurve(Config):
-    """Logarithm of the factor of one sigma: the offset, and one term for each feature."""
+    """Logarithm of the factor that corrects one sigma: an offset plus one term for each feature."""
 
     offset: float
+    """Constant part of the logarithm."""
     terms: tuple[SigmaTerm, ...]
+    """Terms that depend on features."""
 
 
 class ErrorCorrelation(Config):
-    """Correlation of the errors of one molecule in two frames, by how many frames lie between them.
+    """Correlation of the errors of one molecule in two frames, as a function of their distance in frames.
 
-    Neighbouring windows of a network with context share two of their three frames, so that their errors are alike.
+    Neighbouring windows of a network with context share two of their three frames, so their errors are similar.
     """
 
     along: Literal["time", "plane"]
-    """``plane``: frames are planes of one sweep; ``time``: frames of one plane."""
+    """Direction of the distance between frames. ``plane``: planes of one sweep; ``time``: frames of one plane."""
     x: tuple[float, ...]
-    """Of the next frame, of the one after it, ...; 0 beyond the last."""
+    """Correlation of errors in x at a distance of 1, 2, ... frames; 0 at larger distances."""
     y: tuple[float, ...]
+    """Correlation of errors in y, as for x."""
     z: tuple[float, ...]
-    """Empty for 2-D models."""
+    """Correlation of errors in z, as for x; empty for 2-D models."""
 
 
 class ReliabilityPoint(Config):
-    """Detections of about the same ``prob``, and how many of them are right."""
+    """Group of detections with similar ``prob``, and the fraction of them that is correct."""
 
     prob: float
-    """Mean."""
+    """Mean ``prob`` of the detections."""
     right: float = Field(ge=0, le=1)
-    """Share."""
+    """Fraction of correct detections."""
     num: int
+    """Number of detections."""
 
 
 class ErrorCalibration(Config):
-    """How large the errors of a model are, measured on validation frames of many conditions."""
+    """Calibration of a model's sigmas and probabilities, measured on validation frames of many conditions."""
 
     version: Literal[1] = 1
+    """Version of this format."""
     x: SigmaCurve
+    """Correction of the sigma of x."""
     y: SigmaCurve
+    """Correction of the sigma of y."""
     z: SigmaCurve | None
-    """None for 2-D models."""
+    """Correction of the sigma of z; None for 2-D models."""
     photons: SigmaCurve
+    """Correction of the sigma of photons."""
     prob: Curve | None = None
-    """Share of right detections by the summed probability; None: never measured."""
+    """Fraction of correct detections as a function of the summed probability; None: not measured."""
     correlation: ErrorCorrelation | None = None
-    """None: never measured."""
+    """Correlation of errors between frames; None: not measured."""
     conditions: int = Field(ge=1)
-    """Densities, brightnesses and backgrounds that it was fitted to."""
+    """Number of conditions (density, brightness, background) that the calibration was fitted to."""
     reliability: tuple[ReliabilityPoint, ...] = ()
-    """Share of right detections by the calibrated probability, in conditions that were left out of its fit."""
+    """Fraction of correct detections as a function of the calibrated probability, in conditions held out of the fit."""
     spreads: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    """Least and largest std(error / sigma) among conditions that were left out of the fit, by quantity."""
+    """Smallest and largest std(error / sigma) over conditions held out of the fit, by quantity."""

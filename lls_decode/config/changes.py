@@ -1,4 +1,4 @@
-"""Single values of a configuration, by dotted keys: ``detection.accept``."""
+"""Change single values of a configuration by dotted key, e.g. ``detection.accept``."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -8,18 +8,19 @@ from lls_decode.errors import ConfigError
 
 C = TypeVar("C", bound=Config)
 _CHOICES = ("kind", "rule")
-"""Keys that say which of several kinds a part is; each kind has its own other keys."""
+"""Keys that select one of several kinds of a section; each kind has different other keys."""
 
 
 def change(config: C, changes: Mapping[str, Any], *, source: str) -> C:
-    """A configuration with other values; ``source`` names them in errors.
+    """Return a configuration with changed values; ``source`` names their origin in errors.
 
-    Another kind or rule comes first, whatever the order, and begins with its own defaults.
+    A changed kind or rule is applied before other changes, in any order of the mapping, and resets its section to
+    defaults.
 
     Raises
     ------
     ConfigError
-        There is no such key, or it cannot have the value.
+        A key does not exist, or its value is invalid.
     """
     data = config.model_dump()
     for key in sorted(changes, key=lambda key: key.rpartition(".")[2] not in _CHOICES):
@@ -28,7 +29,9 @@ def change(config: C, changes: Mapping[str, Any], *, source: str) -> C:
         for parent in parents:
             place = place.setdefault(parent, {}) if isinstance(place.get(parent), dict | None) else place[parent]
             if not isinstance(place, dict):
-                raise ConfigError(f"{source} {key}: {parent!r} has no parts; see 'lls-decode config show'.")
+                raise ConfigError(
+                    f"{source} {key}: {parent!r} is a single value without keys; see 'lls-decode config show'."
+                )
         if last in _CHOICES and place.get(last) != changes[key]:
             place.clear()
         place[last] = changes[key]

@@ -1,4 +1,4 @@
-"""A configuration as YAML with a comment at each value: the descriptions of the fields in the code."""
+"""Write a configuration as YAML with a comment above each value, taken from the field descriptions."""
 
 import re
 import textwrap
@@ -15,7 +15,7 @@ _IN_YAML = {"None": "null", "True": "true", "False": "false"}
 
 
 def commented_yaml(config: Config, *, header: tuple[str, ...] = ()) -> str:
-    """Complete text, defaults too, that `load` reads back as an equal configuration; ``header`` are comment lines."""
+    """Return complete YAML text, including defaults, that `load` can read; ``header`` holds its first comment lines."""
     return "\n".join([*(f"# {line}".rstrip() for line in header), *_lines(config, ""), ""])
 
 
@@ -40,7 +40,7 @@ def _comment(text: str, pad: str) -> list[str]:
 
 
 def in_yaml_words(text: str) -> str:
-    """Return a description on one line, with YAML's words for None, True and False."""
+    """Return a description on one line, with None, True and False written as in YAML."""
     return re.sub(r"\b(None|True|False)\b", lambda word: _IN_YAML[word[0]], " ".join(text.replace("``", "").split()))
 
 
@@ -50,7 +50,7 @@ def _first_sentence(kind: type[Config]) -> str:
 
 
 def _other_kinds(value: Config, field: FieldInfo) -> str:
-    """The other members of a union whose members have a kind."""
+    """Return a sentence that lists the other kinds that the field allows; empty if there are none."""
     members: tuple[Any, ...] = getattr(field.annotation, "__args__", ())
     annotated = [*field.metadata, *(item for member in members for item in getattr(member, "__metadata__", ()))]
     for one_of in annotated:

@@ -1,4 +1,4 @@
-"""Detection rules: how probability maps become detections, and the thresholds that a model has chosen for itself."""
+"""Detection rules: how probability maps become detections, and the thresholds that a bundle holds for its model."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,45 +8,51 @@ from lls_decode.config.base import Config
 
 
 class ThresholdScore(Config):
-    """Accuracy on validation frames at one value of ``accept``; shares from 0 to 1, None where undefined."""
+    """Accuracy on validation frames at one value of ``accept``; fractions from 0 to 1, None where undefined."""
 
     accept: float
+    """Threshold ``accept``."""
     precision: float | None
+    """Fraction of detections that are correct."""
     recall: float | None
+    """Fraction of true emitters that are detected."""
     jaccard: float | None
+    """Jaccard index of detections and true emitters."""
     efficiency: float | None
+    """Efficiency: one number for detection and localization accuracy."""
 
 
 class DetectionThresholds(Config):
     """Thresholds with the largest efficiency on the validation frames of a model, and how they were chosen."""
 
     candidate: float = Field(gt=0, lt=1)
-    """A 4-neighbour local maximum above this is a candidate."""
+    """Smallest probability of a candidate that is a local maximum among its 4 neighbours."""
     confident: float = Field(gt=0, le=1)
-    """Any pixel above this is a candidate; 1: local maxima only."""
+    """Smallest probability at which any pixel is a candidate; 1: only local maxima are candidates."""
     accept: float = Field(gt=0)
-    """A candidate is a detection when its probability summed with its four neighbours is above this."""
+    """Smallest sum of the probabilities of a candidate and its four neighbours at which it becomes a detection."""
     curve: tuple[ThresholdScore, ...] = ()
-    """Accuracy by ``accept``, at the chosen ``candidate`` and ``confident``, in rising order of ``accept``."""
+    """Accuracy as a function of ``accept``, in ascending order, at the chosen ``candidate`` and ``confident``."""
     published: ThresholdScore | None = None
     """Accuracy on the same frames with the published thresholds (0.3, 0.6, 0.7)."""
 
     @property
     def chosen(self) -> ThresholdScore | None:
-        """Point of the curve at ``accept``."""
+        """Point of the curve at the chosen ``accept``; None if the curve does not contain it."""
         return next((point for point in self.curve if point.accept == self.accept), None)
 
 
 class PaperRule(Config):
-    """From probability map to detections as published (Speiser et al. 2021, Methods, "Obtaining localizations")."""
+    """Detection rule and thresholds as published (Speiser et al. 2021, Methods, "Obtaining localizations")."""
 
     rule: Literal["paper"] = "paper"
     candidate: float = Field(default=0.3, gt=0, lt=1)
-    """A 4-neighbour local maximum above this is a candidate."""
+    """Smallest probability of a candidate that is a local maximum among its 4 neighbours; default as published."""
     confident: float = Field(default=0.6, gt=0, le=1)
-    """Any pixel above this is a candidate."""
+    """Smallest probability at which any pixel is a candidate; default as published."""
     accept: float = Field(default=0.7, gt=0)
-    """A candidate is a detection when its probability summed with its four neighbours is above this."""
+    """Smallest sum of the probabilities of a candidate and its four neighbours at which it becomes a detection; default
+    as published."""
 
     @property
     def thresholds(self) -> tuple[float, float, float]:
@@ -54,7 +60,7 @@ class PaperRule(Config):
         return self.candidate, self.confident, self.accept
 
     def resolve(self, thresholds: DetectionThresholds | None) -> "PaperRule":
-        """Return this rule: its thresholds do not depend on the model."""
+        """Return this rule unchanged: its thresholds do not depend on the model."""
         return self
 
     def describe(self) -> str:
@@ -63,26 +69,27 @@ class PaperRule(Config):
 
 
 class ModelRule(Config):
-    """The published rule with the thresholds that the model bundle has chosen on its validation frames (default)."""
+    """Default rule: the published rule with the thresholds of the model bundle, chosen on its validation frames."""
 
     rule: Literal["model"] = "model"
     candidate: float | None = Field(default=None, gt=0, lt=1)
-    """A 4-neighbour local maximum above this is a candidate; None: the model's threshold."""
-    confident: float | None = Field(default=None, gt=0, le=1)
-    """Any pixel above this is a candidate; None: the model's threshold."""
-    accept: float | None = Field(default=None, gt=0)
-    """A candidate is a detection when its probability summed with its four neighbours is above this; None: the model's
+    """Smallest probability of a candidate that is a local maximum among its 4 neighbours; None: the model's
     threshold."""
+    confident: float | None = Field(default=None, gt=0, le=1)
+    """Smallest probability at which any pixel is a candidate; None: the model's threshold."""
+    accept: float | None = Field(default=None, gt=0)
+    """Smallest sum of the probabilities of a candidate and its four neighbours at which it becomes a detection; None:
+    the model's threshold."""
 
     @property
     def thresholds(self) -> tuple[float, float, float]:
-        """``candidate``, ``confident`` and ``accept`` of a rule that was resolved."""
+        """``candidate``, ``confident`` and ``accept`` of a resolved rule."""
         if self.candidate is None or self.confident is None or self.accept is None:
-            raise ValueError("the thresholds of the model's rule are not known before it is resolved")
+            raise ValueError("the thresholds of the rule 'model' are unknown before it is resolved")
         return self.candidate, self.confident, self.accept
 
     def resolve(self, thresholds: DetectionThresholds | None) -> "ModelRule":
-        """Fill in the thresholds of a bundle; those that the user gave stay. None: the published thresholds."""
+        """Return the rule with missing thresholds filled in from a bundle, or with the published ones if None."""
         base = PaperRule() if thresholds is None else thresholds
         own = {name: getattr(self, name) for name in ("candidate", "confident", "accept")}
         return self.replace(**{name: getattr(base, name) if value is None else value for name, value in own.items()})
@@ -97,26 +104,26 @@ class ModelRule(Config):
 
 
 class AuthorsRule(Config):
-    """From probability map to detections as the authors' program has it, whose models then give its tables.
+    """Detection rule of DECODE's program, with which imported DECODE models give the same tables as DECODE.
 
-    It finds more than the paper's rule, and fainter ones: ``prob`` is to be filtered afterwards.
+    The rule returns more and fainter detections than the published rule; filter the table by ``prob`` afterwards.
     """
 
     rule: Literal["authors"] = "authors"
     raw_th: float = Field(default=0.1, gt=0, lt=1)
-    """An 8-neighbour local maximum above this is a detection; its name in their parameter files."""
+    """Smallest probability of a detection, a local maximum among its 8 neighbours; named as in DECODE's parameters."""
 
     def resolve(self, thresholds: DetectionThresholds | None) -> "AuthorsRule":
-        """Return this rule: its threshold does not depend on the model."""
+        """Return this rule unchanged: its threshold does not depend on the model."""
         return self
 
     def describe(self) -> str:
-        """Return the rule and its threshold in words."""
+        """Return the rule and its threshold as text."""
         return f"rule {self.rule}: raw_th {self.raw_th:g}"
 
 
 def _rule_name(value: Any) -> Any:
-    """Name of the rule; thresholds without a rule are those of the model's rule."""
+    """Return the name of the rule; a mapping without ``rule`` stands for the rule ``model``."""
     return value.get("rule", "model") if isinstance(value, dict) else getattr(value, "rule", None)
 
 

@@ -1,7 +1,7 @@
-"""Where a plane lies: pixel size, and how the sample moves between planes of a sweep.
+"""Position of planes in the sample: pixel size, and motion of the sample between the planes of a sweep.
 
-Positions are nm. ``along`` is the camera axis along which the light sheet propagates, ``across`` the other one.
-Formulas: a molecule at rest that is seen at ``along`` in plane 0 appears ``lateral_step_nm`` lower in plane 1, so
+Positions are in nm. ``along`` is the camera axis along which the light sheet propagates, ``across`` is the other one.
+A molecule at rest that appears at ``along`` in plane 0 appears at ``along - lateral_step_nm`` in plane 1. Therefore
 
     deskewed   along + k*step*cos(a)                       z + k*step*sin(a)
     sample     S = k*step + along*cos(a) + z*sin(a)        H = -along*sin(a) + z*cos(a)
@@ -24,20 +24,22 @@ class PixelSize(Config):
     """Size of a camera pixel in the sample, nm."""
 
     x_nm: float = Field(gt=0)
+    """Size along x, nm."""
     y_nm: float = Field(gt=0)
+    """Size along y, nm."""
 
     def along(self, axis: ScanAxis) -> float:
-        """Size along one camera axis, nm."""
+        """Return the size along one camera axis, nm."""
         return self.x_nm if axis == "x" else self.y_nm
 
 
 SMALLEST_PIXEL_NM = 3.0
-"""Smallest pixel of a camera that can be meant, far below what a lens resolves; in micrometres all are below it."""
+"""Smallest plausible camera pixel, nm; any real pixel size in micrometres is below it, and thus detected as such."""
 _UNITS_NM = {"um": 1e3, "m": 1e9}
 
 
 def check_camera_pixel(pixel: PixelSize) -> PixelSize:
-    """Refuse a size that was given in another unit than nm.
+    """Refuse a pixel size that was probably given in a unit other than nm.
 
     Raises
     ------
@@ -56,11 +58,11 @@ def check_camera_pixel(pixel: PixelSize) -> PixelSize:
 
 
 CameraPixel = Annotated[PixelSize, AfterValidator(check_camera_pixel)]
-"""Pixel size of a camera, as a user gives it."""
+"""Pixel size of a camera as given by a user, validated by `check_camera_pixel`."""
 
 
 class Positions(NamedTuple):
-    """Three coordinates, nm."""
+    """Coordinates x, y and z, nm."""
 
     x_nm: Floats
     y_nm: Floats
@@ -68,17 +70,19 @@ class Positions(NamedTuple):
 
 
 class Geometry(Config):
-    """How planes of a sweep follow each other."""
+    """Arrangement of the planes of a sweep."""
 
     motion: Literal["stage", "objective"]
-    """``stage``: the sample moves through the sheet at an angle. ``objective``: the focus moves along z."""
+    """Motion between planes. ``stage``: the sample moves through the sheet at an angle. ``objective``: the focus moves
+    along z."""
     stage_step_nm: float = Field(gt=0)
     """Distance that the stage (or the objective) travels between planes, nm."""
     angle_deg: float = Field(default=90.0, gt=0, le=90)
-    """Angle between the light sheet and the stage travel; not used for ``objective``."""
+    """Angle between the light sheet and the stage travel, degrees; ignored for ``objective``."""
     propagation_axis: ScanAxis = "x"
-    """Camera axis along which the sheet propagates."""
+    """Camera axis along which the light sheet propagates."""
     scan_direction: Literal[1, -1] = 1
+    """Sign of the scan: -1 if the stage (or the objective) travels in the opposite direction."""
 
     @property
     def _signed_step(self) -> float:
@@ -95,23 +99,23 @@ class Geometry(Config):
         return self._signed_step * (1.0 if self.motion == "objective" else math.sin(math.radians(self.angle_deg)))
 
     def plane_shift_px(self, pixel: PixelSize) -> float:
-        """Displacement of the image plane from one plane to the next, pixels; molecules appear to move by minus it."""
+        """Return the displacement of the image plane per plane, pixels; molecules appear to move by its negative."""
         return self.lateral_step_nm / pixel.along(self.propagation_axis)
 
     def whole_shift_px(self, pixel: PixelSize, *, multiple: int = 1) -> int:
-        """The part of `plane_shift_px`, in multiples of pixels, by which neighbouring planes are brought together."""
+        """Return `plane_shift_px` rounded to a multiple of pixels, to align features of neighbouring planes."""
         return multiple * round(self.plane_shift_px(pixel) / multiple)
 
     def to_deskewed(self, x_nm: Floats, y_nm: Floats, z_nm: Floats, plane: npt.ArrayLike) -> Positions:
-        """Positions in the optical frame of plane 0."""
+        """Return deskewed positions: those in the camera coordinates of plane 0."""
         k = np.asarray(plane, dtype=np.float64)
         dx, dy = (self.lateral_step_nm, 0.0) if self.propagation_axis == "x" else (0.0, self.lateral_step_nm)
         return Positions(x_nm + k * dx, y_nm + k * dy, z_nm + k * self.axial_step_nm)
 
     def to_sample(self, x_nm: Floats, y_nm: Floats, z_nm: Floats, plane: npt.ArrayLike) -> Positions:
-        """Positions along the stage travel (S), across, and above the coverslip (H).
+        """Return sample coordinates: along the stage travel (S), across it, and above the coverslip (H).
 
-        S takes the place of the propagation axis. For an objective scan this is the optical frame.
+        S replaces the propagation axis. For an objective scan these are the deskewed positions.
         """
         if self.motion == "objective":
             return self.to_deskewed(x_nm, y_nm, z_nm, plane)
@@ -123,9 +127,9 @@ class Geometry(Config):
         return Positions(s_nm, y_nm, h_nm) if self.propagation_axis == "x" else Positions(x_nm, s_nm, h_nm)
 
     def raw_displacement(self, s_nm: Floats, y_nm: Floats, h_nm: Floats) -> Positions:
-        """Displacement in raw coordinates, within each plane, of what is displaced in those of `to_sample`.
+        """Convert a displacement in sample coordinates to the displacement in raw camera coordinates of any plane.
 
-        The linear part of `to_sample` is a rotation; this is its inverse. Arguments are in the order of its results.
+        This inverts the linear part of `to_sample`, which is a rotation. The arguments have the order of its results.
         """
         if self.motion == "objective":
             return Positions(s_nm, y_nm, h_nm)
@@ -135,9 +139,9 @@ class Geometry(Config):
         return Positions(along, across, z_nm) if self.propagation_axis == "x" else Positions(across, along, z_nm)
 
     def sample_sigmas(self, along_sig: Floats, z_sig: Floats) -> tuple[Floats, Floats]:
-        """Sigmas along the stage travel and above the coverslip, from those along the propagation axis and z.
+        """Convert sigmas along the propagation axis and z to sigmas along the stage travel (S) and height (H).
 
-        Those along S and H are correlated; that is lost here. Across, nothing changes.
+        The correlation between S and H is not returned. Sigmas across the stage travel do not change.
         """
         if self.motion == "objective":
             return along_sig, z_sig
@@ -145,7 +149,7 @@ class Geometry(Config):
         return np.hypot(along_sig * cosine, z_sig * sine), np.hypot(along_sig * sine, z_sig * cosine)
 
     def describe(self, pixel: PixelSize) -> str:
-        """One line a user can check on a bead."""
+        """Return the geometry as one line of text that a user can check with a bead."""
         if self.motion == "objective":
             return f"objective scan, {self.axial_step_nm:g} nm along z from plane to plane"
         return (

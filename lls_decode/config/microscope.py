@@ -1,4 +1,4 @@
-"""A training configuration for another microscope: the one place where camera, pixels, sweep and PSF enter a base."""
+"""Adapt a training configuration to another microscope: replace its camera, pixel size, geometry and PSF."""
 
 from lls_decode.config.cameras import BaseCamera
 from lls_decode.config.geometry import Geometry, PixelSize
@@ -15,24 +15,24 @@ def with_microscope(
     psf: Psf | None = None,
     frame_size: tuple[int, int] | None = None,
 ) -> TrainingConfig:
-    """Return a base with what is known of a microscope; what is None stays that of the base.
+    """Return a training configuration with the given properties of a microscope; None keeps those of the base.
 
     Parameters
     ----------
     base
-        A valid training configuration. Its network keeps its kind; where it looks along the planes of a sweep, the
-        shift from plane to plane becomes that of the geometry.
+        A valid training configuration. Its network is kept, except that the plane shift of a network with context along
+        planes is set from the geometry.
     camera
-        Camera of the data; one with maps becomes the camera to train with (`BaseCamera.for_training`).
+        Camera of the data; a camera with maps is converted for training (`BaseCamera.for_training`).
     pixel_size, geometry, psf
         As in `SimulationConfig`.
     frame_size
-        Rows and columns of a frame, which the maps of the camera must have; None: unknown.
+        Rows and columns of a frame, which camera maps must match; None: unknown.
 
     Raises
     ------
     ConfigError
-        A camera map cannot be read, or what is known contradicts the base.
+        A camera map cannot be read, or the given values contradict the base.
     """
     known = {
         "camera": None if camera is None else camera.for_training(frame_size),

@@ -1,4 +1,4 @@
-"""The localization network: its architecture, and the scales between network and physical units."""
+"""Configuration of the localization network: its architecture, and the scales between network and physical units."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -10,32 +10,36 @@ from lls_decode.config.base import Config
 from lls_decode.config.calibration import ErrorCalibration
 
 MOST_FILTERS = 512
-"""More would be a network of 250 million parameters and 1 GB, a hundred times the published one."""
+"""Largest number of filters; such a network has 250 million parameters (1 GB), a hundred times the published size."""
 STRIDE = 4
-"""Frames must be multiples of this many pixels; features repeat their phase after as many."""
+"""Number of pixels that frame sides must be multiples of; shifting a frame by it shifts the features alike."""
 RECEPTIVE_RADIUS_PX: Mapping[NetworkVariant, int] = {"published": 44, "light": 34}
-"""Farthest input pixel that an output pixel depends on (by exact gradients), plane shift apart."""
+"""Radius of the receptive field in pixels, found by exact gradients, without the plane shift."""
 CROWD_RADIUS_PX = 4
-"""Half-width of the square around a detection in which the probability of other emitters is summed."""
+"""Half-width in pixels of the square around a detection in which probabilities of other emitters are summed."""
 
 
 class NetworkConfig(Config):
     """Two stacked networks: one for each frame, one for windows of three."""
 
     variant: NetworkVariant = "published"
-    """``published``: two U-Nets (Speiser et al. 2021). ``light``: a quarter of its work, at half resolution."""
+    """Architecture. ``published``: two U-Nets (Speiser et al. 2021). ``light``: a network with a quarter of the
+    computation, at half resolution."""
     filters: int = Field(default=48, ge=4, le=MOST_FILTERS)
-    """Filters of the first stage, doubled at each down-sampling. 48 is the published size; for ``light`` take 64."""
+    """Number of filters of the first stage, doubled at each down-sampling. 48 is the published size; use 64 for
+    ``light``."""
     context: ContextKind = "time"
-    """Neighbours that a frame meets: ``time``, those in the movie; ``plane``, those in the sweep; ``none``."""
+    """Neighbouring frames that the network also sees. ``time``: frames before and after; ``plane``: neighbouring planes
+    of the sweep; ``none``: no other frames."""
     shift_px: int = 0
-    """Whole pixels by which features of the next plane are moved along ``shift_axis`` to meet those of this one (the
-    previous plane's by minus this). Only for context along planes."""
+    """Shift that aligns the features of the next plane with those of this plane along ``shift_axis``, whole pixels; the
+    previous plane is shifted the other way. Only for context along planes."""
     shift_axis: ScanAxis = "x"
+    """Camera axis of ``shift_px``."""
     noise_map: bool = False
-    """True: each frame comes with the read noise of its pixels (sCMOS) as a second input channel."""
+    """Whether each frame has the read noise of its pixels (sCMOS) as a second input channel."""
     predict_z: bool = True
-    """False for 2-D data: z is 0 and its sigma constant."""
+    """Whether z is predicted. False for 2-D data: z is 0 and its sigma is constant."""
 
     @property
     def feature_px(self) -> int:
@@ -44,15 +48,15 @@ class NetworkConfig(Config):
 
     @property
     def reach_px(self) -> int:
-        """Farthest input pixel that an output pixel depends on, plane shift apart."""
+        """Radius of the receptive field in pixels, without the plane shift."""
         return RECEPTIVE_RADIUS_PX[self.variant]
 
     @property
     def halo_yx_px(self) -> tuple[int, int]:
-        """How far around a pixel the frames must be known along y and x, so that its detection is exact.
+        """Distance along y and x, in pixels, to which frames must be known around a pixel for an exact detection.
 
-        A detection reads the probabilities of the pixels around it (`CROWD_RADIUS_PX`). The shift adds no more than
-        itself, and one pixel: it changes the phase, and the network then looks 42 to 45 px and the shift far.
+        A detection reads the probabilities of the pixels around it (`CROWD_RADIUS_PX`). The plane shift adds itself and
+        one pixel, because it changes the phase: the receptive radius is then 42 to 45 px plus the shift.
         """
         halo, shift = self.reach_px + 1 + CROWD_RADIUS_PX, abs(self.shift_px)
         return halo + (shift if self.shift_axis == "y" else 0), halo + (shift if self.shift_axis == "x" else 0)
@@ -62,37 +66,41 @@ class NetworkConfig(Config):
         if self.shift_px % self.feature_px:
             raise ValueError(
                 f"shift_px is {self.shift_px}, but features of the light network are {self.feature_px} pixels wide; "
-                f"give a multiple of {self.feature_px}, and the network learns the rest"
+                f"give the nearest multiple of {self.feature_px}; the network learns the remaining shift"
             )
         return self
 
 
 class Scaling(Config):
-    """Physical value of one network unit."""
+    """Conversion between network units and physical units."""
 
     input_scale: float = Field(gt=0)
-    """Photons; input = (photons - input_offset) / input_scale."""
+    """Scale of the network input, photons: input = (photons - input_offset) / input_scale."""
     input_offset: float
-    """Photons."""
+    """Offset of the network input, photons."""
     photons: float = Field(gt=0)
-    """Largest photon count that can be expressed."""
+    """Largest photon count that the network can predict."""
     z_nm: float = Field(gt=0)
-    """Largest distance from the focus that can be expressed, nm."""
+    """Largest distance from the focus that the network can predict, nm."""
     bg: float = Field(gt=0)
-    """Largest background that can be expressed, photons per pixel."""
+    """Largest background that the network can predict, photons per pixel."""
     noise_scale: float = Field(default=1.0, gt=0)
-    """Photons r.m.s.; input of a noise map = (read noise - noise_offset) / noise_scale."""
+    """Scale of the noise map, photons r.m.s.: input = (read noise - noise_offset) / noise_scale."""
     noise_offset: float = 0.0
-    """Photons r.m.s."""
+    """Offset of the noise map, photons r.m.s."""
     x_sig: float = Field(default=1.0, gt=0)
-    """Factor by which predicted sigmas of x are multiplied, so that errors have them; measured on simulated frames."""
+    """Factor that makes predicted sigmas of x match the actual errors; measured on simulated frames."""
     y_sig: float = Field(default=1.0, gt=0)
+    """Factor of the predicted sigmas of y, as for x."""
     z_sig: float = Field(default=1.0, gt=0)
+    """Factor of the predicted sigmas of z, as for x."""
     photons_sig: float = Field(default=1.0, gt=0)
+    """Factor of the predicted sigmas of photons, as for x."""
     calibration: ErrorCalibration | None = None
-    """Sigmas by condition, on top of the factors; the meaning of ``prob``; correlations. None: the factors alone."""
+    """Calibration applied after the factors: sigmas by condition, ``prob``, and error correlations. None: factors
+    only."""
 
     @property
     def uncalibrated(self) -> Self:
-        """The same units with the sigmas as the network predicts them."""
+        """Copy with the sigmas as the network predicts them: all factors 1, no calibration."""
         return self.replace(x_sig=1.0, y_sig=1.0, z_sig=1.0, photons_sig=1.0, calibration=None)

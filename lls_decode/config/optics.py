@@ -1,4 +1,4 @@
-"""Point-spread functions, as a microscopist would name them."""
+"""Point-spread functions and illumination profiles."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,15 @@ from lls_decode.config.base import Config
 
 
 class GaussianPsf(Config):
-    """In-focus Gaussian of constant width; 2-D data."""
+    """Gaussian PSF with the same width at every z, for 2-D data."""
 
     kind: Literal["gaussian"] = "gaussian"
     sigma_nm: float = Field(gt=0)
+    """Standard deviation of the Gaussian, nm."""
 
 
 class AstigmaticPsf(Config):
-    """Elliptical Gaussian whose two widths have their waists at different z.
+    """Elliptical Gaussian PSF whose widths along x and y are smallest at different z.
 
     sigma_x(z) = sigma_x_nm * sqrt(1 + ((z - focus_x_nm) / depth_x_nm)^2), sigma_y likewise
     (Huang et al., Science 2008, without the higher orders).
@@ -23,25 +24,33 @@ class AstigmaticPsf(Config):
 
     kind: Literal["astigmatic"] = "astigmatic"
     sigma_x_nm: float = Field(gt=0)
+    """Standard deviation along x at its focus, nm."""
     sigma_y_nm: float = Field(gt=0)
+    """Standard deviation along y at its focus, nm."""
     focus_x_nm: float
+    """z at which the PSF is narrowest along x, nm."""
     focus_y_nm: float
+    """z at which the PSF is narrowest along y, nm."""
     depth_x_nm: float = Field(gt=0)
+    """Distance from ``focus_x_nm`` at which the width along x has grown by a factor sqrt(2), nm."""
     depth_y_nm: float = Field(gt=0)
+    """Distance from ``focus_y_nm`` at which the width along y has grown by a factor sqrt(2), nm."""
 
 
 class SplinePsf(Config):
-    """Measured PSF: a cubic spline of a bead calibration.
+    """Measured PSF: a cubic spline from a bead calibration.
 
-    Beyond the calibrated z range it stays what it is at the limit. Its ``photons`` are those on the calibrated stamp in
-    focus: the sum over the stamp is 1 there, and follows the measured light elsewhere.
+    Beyond the calibrated z range, the PSF equals that at the nearest limit. Its ``photons`` are those within the
+    calibrated stamp in focus: the sum over the stamp is 1 in focus, and follows the measured light at other z.
     """
 
     kind: Literal["spline"] = "spline"
     path: str = Field(min_length=1)
-    """Calibration by ``lls-decode calibrate`` (``.npz``) or SMAP (``_3dcal.mat``); relative to the working folder."""
+    """Path of a calibration by ``lls-decode calibrate`` (``.npz``) or SMAP (``_3dcal.mat``), relative to the working
+    folder."""
     content: str | None = Field(default=None, pattern="^[0-9a-f]{16}$")
-    """Sixteen hexadecimal digits of the file's contents; when given, a file of other contents is refused."""
+    """Digest of the calibration file (sixteen hexadecimal digits); a file with other contents is refused. None: not
+    checked."""
 
 
 Psf = Annotated[GaussianPsf | AstigmaticPsf | SplinePsf, Field(discriminator="kind")]
@@ -52,10 +61,11 @@ class GaussianSheet(Config):
 
     kind: Literal["gaussian"] = "gaussian"
     sigma_nm: float = Field(gt=0)
+    """Standard deviation of the sheet's profile, nm."""
 
 
 class Widefield(Config):
-    """The same excitation at every z."""
+    """Widefield illumination with the same excitation at every z."""
 
     kind: Literal["widefield"] = "widefield"
 

@@ -1,4 +1,4 @@
-"""One run over one dataset: what a user may say about input, camera, detection, machines."""
+"""Configuration of one run over one dataset: input, camera, detection and execution."""
 
 import re
 from pathlib import Path
@@ -18,94 +18,99 @@ Arithmetic = Literal["float32", "bfloat16", "float16"]
 
 
 class StorageConfig(Config):
-    """How a remote store (``s3://``, ``gs://``) is reached; credentials come from the environment only."""
+    """Access to a remote store (``s3://``, ``gs://``); credentials come from the environment only."""
 
     endpoint: str | None = None
-    """Address of the service, e.g. ``https://minio.example.org:9000``; None: ``AWS_ENDPOINT_URL``, else the public."""
+    """Address of the service, e.g. ``https://minio.example.org:9000``; None: ``AWS_ENDPOINT_URL`` if set, else the
+    public service."""
     region: str | None = None
-    """Region of an S3 bucket; None: ``AWS_REGION``, else ``us-east-1``."""
+    """Region of an S3 bucket; None: ``AWS_REGION`` if set, else ``us-east-1``."""
     anonymous: bool = False
-    """Send no credentials: for public buckets."""
+    """Whether to access the store without credentials, as for public buckets."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.endpoint is not None and not re.fullmatch(r"https?://[^/@?#]+/?", self.endpoint):
             raise ValueError(
-                "endpoint is no plain address; expected https://HOST or https://HOST:PORT, without a user name, a "
+                "endpoint is not a plain address; expected https://HOST or https://HOST:PORT, without a user name, a "
                 "password, a path or a query"
             )
         return self
 
 
 class InputConfig(Config):
-    """How a zarr store is read as volumes of planes."""
+    """Reading of a zarr store as volumes of planes."""
 
     array: str | None = None
-    """Path of the array (or image group) inside the store; needed when there are several."""
+    """Path of the array (or image group) inside the store; required if there are several. None: the only one."""
     axes: str | None = Field(default=None, pattern="^[a-z]+$")
-    """Axes of the array, e.g. ``tzyx``; None: from the metadata, else from the number of dimensions. Letters other than
-    t, c, z, y and x stand for axes that frames do not have."""
+    """Axes of the array, e.g. ``tzyx``; None: from the metadata, or else from the number of dimensions. Letters other
+    than t, c, z, y and x name additional axes, on which ``select`` chooses an index."""
     channel: int | None = Field(default=None, ge=0)
-    """Which channel; needed when there are several."""
+    """Index of the channel (from 0); required if there are several. None: the only one."""
     select: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    """Which entry, from 0, of each axis that frames do not have, e.g. ``{p: 0}`` for positions; needed where there are
-    several."""
+    """Index (from 0) on each additional axis, e.g. ``{p: 0}`` for the first position; required for axes with several
+    entries."""
     planes_per_volume: int | None = Field(default=None, ge=1)
-    """For a flat stream (t, y, x): how many frames make a volume."""
+    """Number of frames per volume in a flat stream (t, y, x); None: from the dataset."""
     skip_first: int = Field(default=0, ge=0)
-    """Frames dropped at the beginning of each volume (fly-back)."""
+    """Number of frames to drop at the beginning of each volume (fly-back)."""
     skip_last: int = Field(default=0, ge=0)
-    """Frames dropped at the end of each volume."""
+    """Number of frames to drop at the end of each volume."""
     bidirectional: bool = False
-    """Odd volumes were scanned backwards: their planes are reversed on reading."""
+    """Whether odd volumes were scanned backwards, so that their planes are reversed on reading."""
     absent: AbsentChunks = "lost"
-    """What to do with chunks that the store does not have: ``lost`` loses their frames; ``fill`` takes the fill value,
-    for writers that leave out chunks of nothing else."""
+    """Treatment of chunks that are missing in the store. ``lost``: their frames count as lost. ``fill``: they hold the
+    fill value, for stores whose writer omits such chunks."""
     trust: Literal["configuration"] | None = None
-    """Which to believe where sizes in the configuration and in the dataset contradict each other; None: neither, the
-    run is refused."""
+    """Source to use if the configuration and the dataset contradict each other in a size. None: the run is refused."""
     storage: StorageConfig = StorageConfig()
 
 
 CPU_BATCH_PX = 1 << 16
-"""Pixels in one forward pass on a CPU: larger batches are hardly faster there, and take more memory."""
+"""Number of pixels in one forward pass on a CPU; larger batches are hardly faster and take more memory."""
 
 
 class ComputeConfig(Config):
-    """Where and how the network is computed. Only ``dtype`` may change a number of the result."""
+    """Where and how the network is computed; only ``dtype`` may change the results."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device that the network runs on. ``auto``: a GPU if there is one, else the CPU."""
     dtype: Literal["auto"] | Arithmetic = "auto"
-    """Arithmetic of the network. ``auto``: ``float16`` on GPUs, ``bfloat16`` on CPUs that have units for it, else
-    ``float32``; decided once for a run, on its workers, and kept when the run is resumed."""
+    """Number format of the network. ``auto``: ``float16`` on GPUs, ``bfloat16`` on CPUs with hardware support for it,
+    else ``float32``; chosen once per run, on its workers, and kept when the run is resumed."""
     batch_px: int | None = Field(default=None, gt=0)
-    """Pixels in one forward pass (a frame at least); None: 65 536 on a CPU, on a GPU what its free memory holds."""
+    """Number of pixels in one forward pass, at least one frame; None: 65 536 on a CPU; on a GPU, as many as fit into
+    its free memory."""
     tile_px: int = Field(default=0, ge=0)
-    """Side of the tiles into which large frames are cut; 0: whole frames."""
+    """Side of the tiles into which large frames are divided, pixels; 0: whole frames."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of one worker; None: the cores divided by the workers."""
+    """Number of CPU threads of one worker; None: the number of cores divided by the number of workers."""
     compile: bool | Literal["auto"] = "auto"
-    """Whether the network is compiled (half a minute in each worker). ``auto``: on GPUs, for 20 Gpx and more."""
+    """Whether to compile the network, which takes half a minute in each worker. ``auto``: only on GPUs, for datasets of
+    20 Gpx and more."""
 
 
 class ExecutionConfig(Config):
-    """How the blocks of a run are executed."""
+    """Execution of the blocks of a run."""
 
     block_frames: int = Field(default=512, ge=1)
-    """Frames owned by one task."""
+    """Number of frames per task."""
     retries: int = Field(default=2, ge=0)
-    """How often a failed block is tried again before it is recorded and passed over."""
+    """Number of times that a failed block is retried before it is recorded as failed and skipped."""
     in_flight_per_worker: int = Field(default=2, ge=1)
-    """Tasks given to a worker at a time: one computes while the next one is read."""
+    """Number of tasks submitted per worker at a time; with 2, one block is computed while the next is read."""
     block_timeout_s: float = Field(default=3600.0, gt=0)
-    """A block that takes longer than this has failed."""
+    """Longest time for one block, seconds; a block that takes longer counts as failed."""
 
 
 class Roi(Config):
-    """A rectangle of the stored frame, pixels: first and one-past-last."""
+    """Rectangular region of the stored frame, pixels."""
 
     x: tuple[int, int]
+    """First and one-past-last pixel along x."""
     y: tuple[int, int]
+    """First and one-past-last pixel along y."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -113,33 +118,33 @@ class Roi(Config):
             start, stop = getattr(self, axis)
             if not 0 <= start < stop:
                 raise ValueError(
-                    f"{axis} runs from {start} to {stop}; give the first pixel (from 0), then a larger one"
+                    f"{axis} runs from {start} to {stop}; give the first pixel (from 0), then a larger number"
                 )
         return self
 
 
 class PartConfig(Config):
-    """The part of a dataset that is localized; its rows are those that a run of the whole has there."""
+    """Part of a dataset to localize; the rows equal those that a run over the whole dataset has in this part."""
 
     volumes: IndexRange | None = None
-    """First and one-past-last volume, as a slice of Python has them; frames keep their numbers."""
+    """First and one-past-last volume, as in a Python slice; frame numbers do not change. None: all volumes."""
     roi: Roi | None = None
-    """Pixels whose detections are kept; positions stay those in the whole frame."""
+    """Region of pixels whose detections are kept; positions still refer to the whole frame. None: all pixels."""
 
     def settle(self, layout: Layout) -> "PartConfig":
-        """The same part of a dataset of this size, in plain numbers; None for all of it.
+        """Return the same part with non-negative bounds for a dataset of this size; None where it covers everything.
 
         Raises
         ------
         ConfigError
-            The dataset has no such part.
+            The part lies outside the dataset.
         """
         volumes = self.volumes
         if volumes is not None:
             start, stop, _ = slice(*volumes).indices(layout.num_volumes)
             if start >= stop:
                 raise ConfigError(
-                    f"part.volumes {range_text(volumes)} holds none of the dataset's {layout.num_volumes} volumes; "
+                    f"part.volumes {range_text(volumes)} contains none of the dataset's {layout.num_volumes} volumes; "
                     f"give START:STOP within 0:{layout.num_volumes}, the end excluded."
                 )
             volumes = None if (start, stop) == (0, layout.num_volumes) else (start, stop)
@@ -147,14 +152,14 @@ class PartConfig(Config):
         if roi is not None:
             if roi.x[1] > layout.width or roi.y[1] > layout.height:
                 raise ConfigError(
-                    f"part.roi has pixels x {range_text(roi.x)}, y {range_text(roi.y)}, the frames have "
-                    f"{layout.width} x {layout.height} (x, y); keep within them."
+                    f"part.roi is x {range_text(roi.x)}, y {range_text(roi.y)}, but frames have "
+                    f"{layout.width} x {layout.height} pixels (x, y); give a region inside the frame."
                 )
             roi = None if (roi.x, roi.y) == ((0, layout.width), (0, layout.height)) else roi
         return PartConfig(volumes=volumes, roi=roi)
 
     def describe(self) -> str:
-        """In words."""
+        """Return the part as text."""
         words = []
         if self.volumes is not None:
             words.append(f"volumes {range_text(self.volumes)}")
@@ -164,7 +169,7 @@ class PartConfig(Config):
 
 
 class RunConfig(Config):
-    """Everything that one ``lls-decode run`` may be told; what is None is taken from the model bundle."""
+    """Configuration of one ``lls-decode run``; values that are None are taken from the model bundle."""
 
     input: InputConfig = InputConfig()
     part: PartConfig = PartConfig()
@@ -176,22 +181,24 @@ class RunConfig(Config):
     execution: ExecutionConfig = ExecutionConfig()
 
     def resolve(self, *, camera: Camera, pixel_size: PixelSize, geometry: Geometry | None) -> "ResolvedRunConfig":
-        """Return the same configuration with camera, pixel size and geometry set to these values."""
+        """Return a copy of the configuration with the given camera, pixel size and geometry."""
         values = {**self.model_dump(), "camera": camera, "pixel_size": pixel_size, "geometry": geometry}
         return parse(ResolvedRunConfig, values, source="RunConfig")
 
 
 class ResolvedRunConfig(RunConfig):
-    """A run configuration that can be executed: camera and pixel size are set, and the geometry where it is known."""
+    """Run configuration with camera and pixel size set, and geometry if it is known, so that it can be executed."""
 
     camera: Camera
     pixel_size: PixelSize
 
 
 def load_run_config(path: str | Path) -> RunConfig:
-    """Read a run configuration; camera maps are found relative to its folder."""
+    """Read a run configuration; paths of camera maps are relative to the folder of the file."""
     config = load(RunConfig, path)
     if config.camera is not None:
         camera = config.camera.resolve(Path(path).resolve().parent)
-        config = config.model_copy(update={"camera": camera})  # what else the file sets stays known
+        config = config.model_copy(
+            update={"camera": camera}
+        )  # unlike replace, model_copy keeps the record of which fields the file sets
     return config

@@ -1,4 +1,4 @@
-"""What is simulated to train a network, and how it is trained."""
+"""Configuration of the simulation that a network is trained on, and of the training itself."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
@@ -13,11 +13,11 @@ from lls_decode.config.optics import AstigmaticPsf, GaussianPsf, Illumination, P
 from lls_decode.config.variety import Variety
 
 _FARTHEST_DEPTHS = 4.0
-"""An astigmatic spot is taken to say nothing of z where both its widths are more than this many depths out of focus."""
+"""Number of depths out of both foci beyond which an astigmatic spot is assumed to contain no information about z."""
 
 
 class EmitterConfig(Config):
-    """Statistics of the blinking emitters."""
+    """Statistics of blinking emitters."""
 
     density_per_um2: float = Field(gt=0)
     """Mean number of target emitters (within ``z_range_nm``) per square micrometre and frame."""
@@ -26,21 +26,21 @@ class EmitterConfig(Config):
     photons_mean: float = Field(gt=0)
     """Mean photon flux of an emitter at full excitation, photons per frame."""
     photons_sd: float = Field(ge=0)
-    """Its standard deviation."""
+    """Standard deviation of the photon flux between emitters, photons per frame."""
     photons_min: float = Field(default=50.0, ge=0)
-    """Emitters with fewer photons in a frame are rendered and are not targets."""
+    """Smallest number of photons in a frame that makes an emitter a target; dimmer emitters are rendered only."""
     on_time_frames: float | None = Field(gt=0)
-    """Mean of the exponential on-time in frames; None: on in every frame of a sequence."""
+    """Mean of the exponentially distributed on-time, in frames; None: on in every frame of a sequence."""
     whole_frames: bool = False
-    """True: an emitter is on for whole frames (then on-times are geometric), as some simulated benchmarks have it."""
+    """Whether emitters are on for whole frames (on-times are then geometric), as in some simulated benchmarks."""
     z_range_nm: tuple[float, float]
-    """Targets lie in this range, relative to the focus of their plane."""
+    """Range of z of the targets, relative to the focus of their plane, nm."""
     z_render_nm: tuple[float, float] | None = None
-    """Emitters are rendered in this range; None: as ``z_range_nm``."""
+    """Range of z in which emitters are rendered, nm; None: same as ``z_range_nm``."""
 
     @property
     def z_rendered_nm(self) -> tuple[float, float]:
-        """Range in which emitters exist, nm."""
+        """Range of z in which emitters are rendered, nm."""
         return self.z_range_nm if self.z_render_nm is None else self.z_render_nm
 
     @model_validator(mode="after")
@@ -54,26 +54,27 @@ class EmitterConfig(Config):
 
 
 class PerlinTexture(Config):
-    """Gradient noise (Perlin 1985) that rests in the sample."""
+    """Texture of gradient noise (Perlin 1985) that is fixed in the sample."""
 
     feature_nm: float = Field(gt=0)
-    """Lattice constant of the noise, in all directions: bright and dark patches are about as large."""
+    """Lattice constant of the noise in all directions, nm: the approximate size of bright and dark patches."""
     contrast: float = Field(gt=0, le=1)
-    """Largest relative deviation from the mean; the r.m.s. deviation is 0.22 of it."""
+    """Largest relative deviation from the mean; the r.m.s. deviation is 0.22 times this."""
 
 
 class BackgroundConfig(Config):
-    """Background: a level, drawn anew for each training sequence, even over the field or with a texture."""
+    """Background with a random level for each training sequence, uniform over the field or with a texture."""
 
     low: float = Field(ge=0)
-    """Range of the level (the mean over the texture), photons per pixel."""
+    """Lowest level (mean over the texture), photons per pixel."""
     high: float = Field(ge=0)
+    """Highest level (mean over the texture), photons per pixel."""
     texture: PerlinTexture | None = None
-    """None: uniform."""
+    """Variation over the field; None: uniform background."""
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Least and largest background that a pixel can have."""
+        """Smallest and largest background that a pixel can have, photons."""
         contrast = 0.0 if self.texture is None else self.texture.contrast
         return self.low * (1 - contrast), self.high * (1 + contrast)
 
@@ -85,7 +86,7 @@ class BackgroundConfig(Config):
 
 
 class SimulationConfig(Config):
-    """The microscope as it is simulated; photons, nm."""
+    """Simulated microscope and emitters; light in photons, lengths in nm."""
 
     pixel_size: CameraPixel
     psf: Psf
@@ -94,7 +95,7 @@ class SimulationConfig(Config):
     background: BackgroundConfig
     illumination: Illumination = Widefield()
     geometry: Geometry | None = None
-    """Needed for context along planes."""
+    """Required for context along planes; None: movies of single planes."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -102,97 +103,97 @@ class SimulationConfig(Config):
         if texture is not None and texture.feature_nm < 2 * pixel_nm:
             raise ValueError(
                 f"background.texture.feature_nm is {texture.feature_nm:g}, below two pixels ({2 * pixel_nm:g} nm): "
-                "pixels could not show it"
+                "camera pixels cannot resolve it"
             )
         return self
 
 
 class EarlyStopConfig(Config):
-    """When a training has converged. It ends then; the weights of the best validation are those of the bundle."""
+    """Criterion for ending a converged training early; the bundle then holds the weights of the best validation."""
 
     validations: int = Field(default=5, ge=1)
-    """The training ends when none of this many validations was better than all before them."""
+    """Number of consecutive validations without improvement after which the training ends."""
     gain: float = Field(default=0.005, ge=0)
-    """A validation is better when its efficiency is higher by more than this."""
+    """Smallest increase of the efficiency that counts as improvement."""
 
 
 class RestartConfig(Config):
-    """When a training has collapsed, and begins anew with the next seed.
+    """Criterion for restarting a collapsed training with the next seed.
 
-    The loss is not finite, at any step; or it is above a bound at one step; or from that step on a validation finds
-    nothing at all.
+    A training has collapsed if its loss is not finite at any step, if its loss exceeds ``loss_above`` at step
+    ``after_steps``, or if a validation at or after that step finds no emitters.
     """
 
     times: int = Field(default=5, ge=1)
-    """How often at most; then the training fails."""
+    """Largest number of restarts, after which the training fails."""
     after_steps: int = Field(default=1000, gt=0)
-    """Step at which a network must have begun to learn."""
+    """Step by which a network must have started to learn."""
     loss_above: float = Field(default=100.0, gt=0)
-    """Largest sum of count and localization loss at that step, per emitter; a network that knows nothing has 10."""
+    """Largest sum of count and localization loss per emitter at step ``after_steps``; an untrained network has 10."""
 
 
 _BEFORE = {"variety": None, "average_decay": 0.0}
-"""What trainings did before a key existed."""
+"""Values that reproduce the behaviour of trainings from before these keys existed."""
 
 
 def recorded_training(record: Mapping[str, Any], *, source: str) -> "TrainingConfig":
-    """Return the training configuration that a bundle holds; keys that its training did not know are switched off.
+    """Return the training configuration in a bundle; features that did not exist at its training are switched off.
 
     Raises
     ------
     ConfigError
-        A key is unknown, or a value is impossible.
+        A key is unknown, or a value is invalid.
     """
     return parse(TrainingConfig, {**_BEFORE, **record}, source=source)
 
 
 class TrainingConfig(Config):
-    """One training run. With the seed it determines the model on one kind of machine."""
+    """Configuration of one training; with its seed, it determines the model on one kind of machine."""
 
     name: FileName
-    """Of the model; its bundle is NAME.lls."""
+    """Name of the model; its bundle is NAME.lls."""
     simulation: SimulationConfig
-    """What is expected of the microscope and its emitters."""
+    """Values expected of your data."""
     variety: Variety | None = Variety()
-    """How far training frames go beyond what is expected. None: they are exactly as stated."""
+    """None: training frames have exactly the configured values."""
     network: NetworkConfig
     steps: int = Field(gt=0)
-    """Batches that the network learns from."""
+    """Number of training steps; each step uses one batch."""
     minutes: float | None = Field(default=None, gt=0)
-    """Limit of the training's time; pauses do not count. The learning rate is at its end when the time or the steps
-    are over. None: no limit. With a limit the result depends on the speed of the machine."""
+    """Time limit of the training without pauses, minutes; None: no limit. The learning rate schedule ends with the time
+    or the steps, whichever is first. With a limit, the result depends on the speed of the machine."""
     crop_px: int = Field(default=40, ge=16, multiple_of=4)
     """Side of the training frames, pixels."""
     sequence_frames: int = Field(default=8, ge=1)
-    """Consecutive target frames of one simulated sequence; each frame is a target once."""
+    """Number of consecutive target frames in one simulated sequence; each frame is a target once."""
     sequences: int = Field(default=8, ge=1)
-    """Sequences in a batch: a batch has ``sequences * sequence_frames`` target frames."""
+    """Number of sequences in a batch, which has ``sequences * sequence_frames`` target frames."""
     schedule: Literal["one-cycle", "step"] = "one-cycle"
-    """How the learning rate goes. ``one-cycle``: up to ``learning_rate`` in a tenth of the steps, then down to nothing
-    at the last one. ``step``: begins with ``learning_rate``, times 0.9 after every 1500 steps, as published."""
+    """Learning rate schedule. ``one-cycle``: rises to ``learning_rate`` during a tenth of the steps, then falls to zero
+    at the last step. ``step``: starts at ``learning_rate`` and is multiplied by 0.9 every 1500 steps, as published."""
     learning_rate: float = Field(default=6e-4, gt=0)
     """Largest learning rate of the schedule."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Of AdamW."""
+    """Weight decay of the AdamW optimizer."""
     gradient_norm: float = Field(default=0.03, gt=0)
-    """Longer gradients are cut to this length."""
+    """Largest norm of the gradient; larger gradients are clipped to it."""
     average_decay: float = Field(default=0.998, ge=0, lt=1)
-    """Share of the averaged weights that a step keeps; validations and the bundle use the average, which is less noisy
-    than the weights of one step. 0: the weights of the last step."""
+    """Decay per step of the exponential moving average of the weights. Validations and the bundle use this average,
+    which is less noisy than the weights of one step. 0: the weights of the last step."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the network; the loss is always float32. ``auto``: bfloat16 where the hardware has it."""
+    """Number format of the network; the loss is always float32. ``auto``: bfloat16 if the hardware supports it."""
     validate_every: int = Field(default=500, gt=0)
-    """Steps from validation to validation. The first one is early, at a fifth of this."""
+    """Number of steps between validations; the first validation comes early, after a fifth of them."""
     validation_frames: int = Field(default=256, gt=0)
-    """Frames of 64 x 64 pixels on which each validation is made."""
+    """Number of frames of 64 x 64 pixels in each validation."""
     checkpoint_every: int = Field(default=500, gt=0)
-    """Steps from checkpoint to checkpoint."""
+    """Number of steps between checkpoints."""
     seed: int = 0
-    """Of the first weights and of the simulated frames."""
+    """Seed of the initial weights and of the simulated frames."""
     early_stop: EarlyStopConfig | None = None
-    """Only with ``schedule: step``; None: all steps are made, and the last weights are those of the bundle."""
+    """Early stopping; only with ``schedule: step``. None: all steps are done, and the bundle holds the last weights."""
     restart: RestartConfig | None = None
-    """None: a training whose loss is no longer finite fails at once."""
+    """Restarting of collapsed trainings. None: a training fails at once when its loss is not finite."""
 
     @property
     def mean_density_per_um2(self) -> float:
@@ -204,14 +205,14 @@ class TrainingConfig(Config):
 
     @property
     def brightest_photons(self) -> float | None:
-        """Largest brightness that training draws beyond the stated one, photons per frame; None: nothing beyond."""
+        """Largest brightness that `variety` adds, photons per frame; None if it adds none."""
         if self.variety is None or not self.variety.any_light_share:
             return None
         return self._wide_photons()[1]
 
     @property
     def photons_range(self) -> tuple[float, float]:
-        """Brightness that the model learns, photons per frame: 95 % of the stated emitters, or what variety adds."""
+        """Range of brightness in training, photons per frame: 95 % of the configured emitters, and `variety`."""
         emitters = self.simulation.emitters
         mean, sd = emitters.photons_mean, emitters.photons_sd
         stated = max(mean - 2 * sd, 0.0), mean + 2 * sd
@@ -230,7 +231,7 @@ class TrainingConfig(Config):
 
     @property
     def background_extremes(self) -> tuple[float, float]:
-        """Least and largest background of a pixel in training frames, photons."""
+        """Smallest and largest background of a pixel in training frames, photons."""
         low, high = self.background_range
         return self.simulation.background.replace(low=low, high=high).extremes
 
@@ -250,20 +251,20 @@ class TrainingConfig(Config):
         mean, sd, (low, high) = emitters.photons_mean, emitters.photons_sd, emitters.z_range_nm
         if mean < emitters.photons_min:
             yield (
-                f"simulation.emitters.photons_mean ({mean:g}) is below photons_min ({emitters.photons_min:g}), so that "
+                f"simulation.emitters.photons_mean ({mean:g}) is below photons_min ({emitters.photons_min:g}), so "
                 "few emitters would be targets; lower photons_min"
             )
         if sd > mean:
             yield (
-                f"simulation.emitters.photons_sd ({sd:g}) is above photons_mean ({mean:g}), so that many emitters "
+                f"simulation.emitters.photons_sd ({sd:g}) is above photons_mean ({mean:g}), so many emitters "
                 "would have no light; lower photons_sd"
             )
         if self.network.noise_map and self.simulation.camera.NOISE_MAP is None:
-            yield "network.noise_map needs an sCMOS camera (the pixels of an EMCCD have one read noise); leave it out"
+            yield "network.noise_map needs an sCMOS camera (EMCCD pixels have the same read noise); set it to false"
         if isinstance(psf, GaussianPsf) and self.network.predict_z and low < high:
             yield (
-                f"simulation.psf is gaussian, the same at every z, so that z from {low:g} to {high:g} nm cannot be "
-                "told; set network.predict_z to false, or give a PSF that depends on z"
+                f"simulation.psf is gaussian, the same at every z, so z from {low:g} to {high:g} nm cannot be "
+                "determined; set network.predict_z to false, or give a PSF that depends on z"
             )
         if isinstance(psf, AstigmaticPsf):
             for z_nm in (low, high):
@@ -271,7 +272,7 @@ class TrainingConfig(Config):
                 if depths > _FARTHEST_DEPTHS:
                     yield (
                         f"simulation.emitters.z_range_nm reaches {z_nm:g} nm, {depths:.1f} depths out of both foci of "
-                        "the astigmatic PSF, where nothing can be seen; narrow z_range_nm"
+                        "the astigmatic PSF, where emitters are invisible; narrow z_range_nm"
                     )
 
     def _about_planes(self) -> Iterator[str]:
@@ -279,8 +280,8 @@ class TrainingConfig(Config):
         if network.context != "plane":
             if network.shift_px:
                 yield (
-                    f"network.shift_px is {network.shift_px}, but network.context is {network.context!r}, in which the "
-                    "frames do not shift; set network.shift_px to 0"
+                    f"network.shift_px is {network.shift_px}, but frames do not shift with network.context "
+                    f"{network.context!r}; set network.shift_px to 0"
                 )
             return
         if geometry is None:
@@ -297,11 +298,11 @@ class TrainingConfig(Config):
     def _about_steps(self) -> Iterator[str]:
         if self.early_stop is not None and self.schedule == "one-cycle":
             yield (
-                "early_stop was asked for with schedule one-cycle, which gains most in its last steps, when the "
-                "learning rate falls to nothing; set schedule to step, or give fewer steps in place of early_stop"
+                "early_stop is set with schedule one-cycle, which gains most in its last steps, when the learning rate "
+                "falls to zero; set schedule to step, or reduce steps instead of using early_stop"
             )
         if self.restart is not None and self.restart.after_steps > self.steps:
             yield (
-                f"restart.after_steps ({self.restart.after_steps}) is above steps ({self.steps}), so that a collapse "
-                "would not be seen; lower restart.after_steps"
+                f"restart.after_steps ({self.restart.after_steps}) is above steps ({self.steps}), so a collapse would "
+                "not be detected; lower restart.after_steps"
             )

@@ -1,4 +1,4 @@
-"""How far training frames go beyond the stated emitters, so that a model serves data that nobody expected."""
+"""Variation of training frames beyond the configured values, so that a model also works on unexpected data."""
 
 import math
 
@@ -8,30 +8,31 @@ from lls_decode.config.base import Config
 
 
 class Variety(Config):
-    """Distributions of density, brightness, background and PSF around the stated values.
+    """Variation of density, brightness, background and PSF beyond the configured values.
 
-    A training configuration states what is expected. Users' data differ: a field is sparse at its rim, one molecule in
-    a hundred is three times as bright, the background doubles under a nucleus, the focus drifts. Frames are drawn from
-    ranges that include such cases, so that none of them is new to the model.
+    A training configuration describes the expected data. Real data differ: a field is sparse at its rim, one molecule
+    in a hundred is three times as bright, the background doubles under a nucleus, the focus drifts. Training frames are
+    drawn from ranges that include such cases, so that the model has seen them.
     """
 
     sparse_share: float = Field(default=0.3, ge=0, le=1)
-    """Share of the sequences with a log-uniform density, from sparse to the highest stated one. The other sequences
-    have the stated densities."""
+    """Fraction of sequences whose density is log-uniform, from ``sparsest`` to the highest configured density. The
+    other sequences have the configured densities."""
     sparsest: float = Field(default=0.02, gt=0, lt=1)
-    """Lowest density of these sequences, as a share of the highest stated one."""
+    """Lowest density of the sparse sequences, as a fraction of the highest configured density."""
     any_light_share: float = Field(default=0.3, ge=0, le=1)
-    """Share of the molecules with a log-uniform brightness, from ``photons_min`` to ``brightest``. The other molecules
-    have the stated brightness."""
+    """Fraction of molecules whose brightness is log-uniform, from ``photons_min`` to ``brightest``. The other molecules
+    have the configured brightness."""
     brightest: float = Field(default=2.0, ge=1)
-    """Largest brightness, in units of the brightest expected: the stated mean and two standard deviations."""
+    """Largest brightness, in units of ``photons_mean`` plus two ``photons_sd``."""
     background: float = Field(default=1.5, ge=1)
-    """Factor by which the stated range of the background level is extended, upwards and downwards. The level is
+    """Factor by which the configured range of the background level is extended, upwards and downwards. The level is
     log-uniform over the extended range."""
     psf_width_sd: float = Field(default=0.02, ge=0, le=0.2)
-    """Relative standard deviation of the width of the PSF between sequences."""
+    """Relative standard deviation of the PSF width between sequences."""
     psf_focus_sd_nm: float = Field(default=5.0, ge=0)
-    """Standard deviation of the focus between sequences, nm; along x and y independently where the PSF has two foci."""
+    """Standard deviation of the focus between sequences, nm. A PSF with two foci has each of them drawn
+    independently."""
 
     def densities(self, density_per_um2: float, density_spread: float) -> tuple[float, float]:
         """Return the lowest and the highest density of the sparse sequences, emitters per square micrometre."""
@@ -45,7 +46,7 @@ class Variety(Config):
         return (1 - self.sparse_share) * density_per_um2 + self.sparse_share * sparse
 
     def photons(self, *, least: float, mean: float, sd: float) -> tuple[float, float]:
-        """Return the least and the largest brightness of the log-uniform molecules, photons per frame."""
+        """Return the lowest and the highest brightness of molecules with log-uniform brightness, photons per frame."""
         highest = self.brightest * (mean + 2 * sd)
         return min(max(least, _LEAST_OF_HIGHEST * highest), highest), highest
 
@@ -56,4 +57,4 @@ class Variety(Config):
 
 
 _LEAST_OF_HIGHEST = 0.01
-"""Log-uniform ranges begin at this share of their upper limit at the lowest: 0 has no logarithm."""
+"""Smallest ratio of the lower to the upper limit of a log-uniform range, whose lower limit cannot be 0."""

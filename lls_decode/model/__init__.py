@@ -1,4 +1,4 @@
 """The localization network, and the bundle file that holds a trained one.
 
-``model.info`` reads what a bundle says of itself without torch; ``model.network`` and ``model.bundle`` need it.
+``model.info`` reads the metadata of a bundle without torch; ``model.network`` and ``model.bundle`` need torch.
 """

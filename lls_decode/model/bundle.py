@@ -1,4 +1,4 @@
-"""A trained model as one safetensors file: weights, and one JSON record (`model.info.BundleInfo`)."""
+"""Model bundles: a trained model in one safetensors file, with weights and a JSON record (`model.info.BundleInfo`)."""
 
 import json
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from lls_decode.table import written_aside
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A network with its weights, and what is known of them."""
+    """Network with its weights, and the record of its bundle."""
 
     network: LocNet
     info: BundleInfo
 
 
 def save_bundle(path: str | Path, network: LocNet, info: BundleInfo, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write a bundle aside and rename it; the same weights and record give the same bytes."""
+    """Write a bundle atomically (aside, then renamed); equal weights and records give equal bytes."""
     path = Path(path)
     weights = {
         name: value.detach().to("cpu", dtype).contiguous(memory_format=torch.contiguous_format).clone()
@@ -42,15 +42,15 @@ def load_bundle(path: str | Path, *, device: torch.device | str = "cpu") -> Mode
     Raises
     ------
     BundleError
-        The file is no bundle, or its weights do not fit its own record.
+        The file is not a bundle, or its weights do not match its record.
     """
     info = read_bundle_info(path)
     check_weights(path)
     try:
         weights: dict[str, Tensor] = load_file(path, device=str(device))
     except SafetensorError as error:
-        raise BundleError(f"Model bundle {path} is damaged ({error}); fetch or train it again.") from error
-    with torch.device("meta"):  # shapes only: a record that claims a huge network costs nothing
+        raise BundleError(f"Model bundle {path} is damaged ({error}); download or train it again.") from error
+    with torch.device("meta"):  # shapes only: a damaged record that describes a huge network allocates no memory
         expected = {name: value.shape for name, value in LocNet(info.network).state_dict().items()}
     if expected != {name: value.shape for name, value in weights.items()}:
         raise BundleError(f"Model bundle {path}: its weights do not fit the network that its record names.")
@@ -64,6 +64,6 @@ def load_bundle(path: str | Path, *, device: torch.device | str = "cpu") -> Mode
 
 
 def stored_dtype(path: str | Path) -> torch.dtype:
-    """Type in which a readable bundle holds its weights."""
+    """Return the number format of the weights in a valid bundle."""
     with safe_open(path, framework="pt") as file:
         return file.get_tensor(next(iter(file.keys()))).dtype  # type: ignore[no-any-return]

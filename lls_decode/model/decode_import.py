@@ -1,9 +1,9 @@
-"""Models that DECODE (Speiser et al. 2021) has trained, as bundles.
+"""Import of models trained with DECODE (Speiser et al. 2021) as bundles.
 
-Their x is the row and their y the column, so the outputs of x and y change places; frames keep theirs. A network whose
-two widths (``initial_features``, ``inter_features``) differ is filled up with zeros to the larger of them, and one that
-saw mirrored frames is mirrored itself: both give the same numbers. Files are read with ``weights_only``: no code in
-them is run.
+In DECODE, x is the row and y is the column, so the outputs for x and y are exchanged; frames are not transposed. If the
+two widths of a network (``initial_features``, ``inter_features``) differ, its weights are padded with zeros to the
+larger one. If it was trained on mirrored frames, the network is mirrored. Neither changes its results. Files are read
+with ``weights_only``, so that code in them is not executed.
 """
 
 import hashlib
@@ -44,9 +44,9 @@ _ROTATED = re.compile(r"model_\d+\.pt")
 _SIGMA_EPS = 0.001
 _FEWEST_FILTERS = 4
 _HEADS = {"probability": 1, "mean": 4, "sigma": 4, "background": 1}
-"""Outputs of each head, in their order."""
+"""Number of outputs of each head, in DECODE's order of heads."""
 _TO_OUR_AXES = [0, 2, 1, 3]
-"""Photons, x, y, z with x and y exchanged."""
+"""Order of the outputs photons, x, y, z with x and y exchanged."""
 _ADVICE = "give the model_*.pt that DECODE wrote when it trained a SigmaMUNet"
 
 
@@ -59,20 +59,20 @@ def import_decode(
     Parameters
     ----------
     model
-        ``model_*.pt``, or ``ckpt.pt``, of which the weights are taken.
+        ``model_*.pt``, or a checkpoint ``ckpt.pt``, from which the weights are used.
     params
-        Its ``param_run.yaml``; None: the one beside ``model``.
+        ``param_run.yaml`` of the model; None: the file beside ``model``.
     out
-        The bundle (``.lls``).
+        Bundle to write (``.lls``).
     name
-        Name of the model; None: that of ``out``.
+        Name of the model; None: file name of ``out``.
     licence
         Licence of the weights.
 
     Raises
     ------
     BundleError
-        A file cannot be read, is another program's, or describes what cannot be expressed here.
+        A file cannot be read, is from another program, or describes a model that lls-decode does not support.
     OutputError
         The bundle cannot be written.
     """
@@ -87,11 +87,11 @@ def import_decode(
     network = LocNet(to_network(theirs, max(initial, inter, _FEWEST_FILTERS)))
     network.load_state_dict(_convert(weights, network, theirs.camera.mirror_dim))
     if theirs.camera.mirror_dim is not None:
-        logger.info("%s saw mirrored frames: as imported it takes frames as they are recorded", model)
+        logger.info("%s was trained on mirrored frames; the imported model expects frames as they are recorded", model)
     if network.config.context == "plane":
         logger.warning(
-            "%s was trained on planes %g nm of stage travel apart: it looks along the planes of a sweep, in runs that "
-            "give no geometry",
+            "%s was trained on planes %g nm of stage travel apart: its context is the neighbouring planes of a "
+            "sweep, in runs without a geometry",
             model,
             theirs.plane_step_nm,
         )
@@ -126,16 +126,16 @@ def _read_weights(path: Path) -> Weights:
         raise BundleError(f"DECODE model {path} cannot be read ({error.strerror}); {_ADVICE}.") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old and of unusual formats, which are read or refused all the same
+            warnings.simplefilter("ignore")  # warnings about old and unusual formats, which are read or refused below
             loaded: Any = torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BundleError(
-            f"{path} holds other things than tensors, which could run code on loading, or is damaged; {_ADVICE}."
+            f"{path} holds objects other than tensors, which could run code on loading, or is damaged; {_ADVICE}."
         ) from error
-    except Exception as error:  # what torch raises for files of other kinds differs from kind to kind
-        raise BundleError(f"{path} is no file of torch, or is damaged ({type(error).__name__}); {_ADVICE}.") from error
+    except Exception as error:  # torch raises various exceptions for other kinds of files
+        raise BundleError(f"{path} is not a torch file, or is damaged ({type(error).__name__}); {_ADVICE}.") from error
     if isinstance(loaded, dict) and "model_state" in loaded:
-        logger.info("%s is a checkpoint (step %s): its weights are taken", path, loaded.get("step", "unknown"))
+        logger.info("%s is a checkpoint (step %s); importing its weights", path, loaded.get("step", "unknown"))
         loaded = loaded["model_state"]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise BundleError(f"{path} holds {type(loaded).__name__}, expected named tensors (a state dict); {_ADVICE}.")
@@ -143,21 +143,21 @@ def _read_weights(path: Path) -> Weights:
 
 
 def _warn_of_newer(path: Path) -> None:
-    """DECODE writes its epochs in turn to model_0, model_1 and model_2."""
+    """Warn if a newer model lies beside the given one; DECODE saves in turn to model_0, model_1 and model_2."""
     if not _ROTATED.fullmatch(path.name):
         return
     rotation = [other for other in path.parent.iterdir() if _ROTATED.fullmatch(other.name)]
     newest = max(rotation, key=lambda other: other.stat().st_mtime_ns)
     if newest.stat().st_mtime_ns > path.stat().st_mtime_ns:
         logger.warning(
-            "%s is not the newest: DECODE saves in turn to model_0, model_1, model_2, and %s is newer than it",
+            "%s is not the newest model: DECODE saves in turn to model_0, model_1, model_2, and %s is newer",
             path,
             newest.name,
         )
 
 
 def _check_widths(weights: Weights, theirs: DecodeParams, model: Path, params: Path) -> tuple[int, int]:
-    """``initial_features`` and ``inter_features``; refuses other networks, and parameters of another model."""
+    """Return ``initial_features`` and ``inter_features``; refuse other networks and parameters of another model."""
     first, last = (weights.get(f"unet_shared.{name}.weight") for name in ("encoder.0.0", "out_conv"))
     if first is None or first.ndim != 4 or last is None or last.ndim != 4:
         keys = ", ".join(list(weights)[:3]) or "none"
@@ -165,7 +165,7 @@ def _check_widths(weights: Weights, theirs: DecodeParams, model: Path, params: P
     inputs = 2 if theirs.hyper.sig_in else 1
     if first.shape[1] != inputs and first.shape[1] in (1, 2):
         raise BundleError(
-            f"{model} takes {first.shape[1]} input channel(s) a frame (frame, noise map), {params} speaks of {inputs} "
+            f"{model} has {first.shape[1]} input channel(s) per frame (frame, noise map), but {params} has {inputs} "
             f"(HyperParameter.sig_in is {theirs.hyper.sig_in}); give the param_run.yaml that belongs to this model."
         )
     arch = theirs.hyper.arch_param
@@ -182,7 +182,7 @@ def _check_widths(weights: Weights, theirs: DecodeParams, model: Path, params: P
         )
     if (initial, inter) != (arch.initial_features, arch.inter_features):
         raise BundleError(
-            f"{params} speaks of {arch.initial_features} initial and {arch.inter_features} inter features, {model} has "
+            f"{params} has {arch.initial_features} initial and {arch.inter_features} inter features, but {model} has "
             f"{initial} and {inter}; give the param_run.yaml that belongs to this model."
         )
     return initial, inter
@@ -191,14 +191,14 @@ def _check_widths(weights: Weights, theirs: DecodeParams, model: Path, params: P
 def _check_values(weights: Weights, model: Path) -> None:
     for name, value in weights.items():
         if not value.is_floating_point() or not torch.isfinite(value).all():
-            raise BundleError(f"{model}: {name} holds values that are no numbers; import the model of another epoch.")
+            raise BundleError(f"{model}: {name} holds numbers that are not finite; import the model of another epoch.")
     eps = float(weights["sigma_eps"])
     if abs(eps - _SIGMA_EPS) > 1e-6:
-        raise BundleError(f"{model}: its smallest sigma (sigma_eps) is {eps:g}, only {_SIGMA_EPS:g} can be expressed.")
+        raise BundleError(f"{model}: its smallest sigma (sigma_eps) is {eps:g}, but only {_SIGMA_EPS:g} is supported.")
 
 
 def _their_shapes(initial: int, inter: int, channels_in: int, inputs_a_frame: int) -> Shapes:
-    """Every tensor of a SigmaMUNet of depth 2, as DECODE names them."""
+    """Return the shape of every tensor of a SigmaMUNet of depth 2, by DECODE's names."""
     f, g = initial, inter
     shapes: Shapes = {"sigma_eps": (1,)}
 
@@ -224,7 +224,7 @@ def _their_shapes(initial: int, inter: int, channels_in: int, inputs_a_frame: in
 
 
 def _convert(weights: Weights, network: LocNet, mirror_dim: int | None) -> dict[str, Tensor]:
-    """Their weights in our names, widths, axes and orientation."""
+    """Convert DECODE's weights to the names, widths, axes and orientation of `LocNet`."""
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     ours = {}
     for name, value in weights.items():
@@ -246,14 +246,14 @@ def _our_name(theirs: str) -> str:
 
 
 def _num_inputs(name: str, config: NetworkConfig) -> int:
-    """Of how many feature maps side by side the input of a layer is made."""
+    """Return how many feature maps are concatenated as input of a layer."""
     if name == "context_net.encoder.0.0.weight" and config.context != "none":
         return 3
     return 2 if re.search(r"decoder\.\d\.0\.weight", name) else 1
 
 
 def _widen(value: Tensor, shape: torch.Size, *, blocks: int) -> Tensor:
-    """Fill up with zeros; the input channels of each block stay together."""
+    """Pad weights with zeros to a shape, keeping the input channels of each block together."""
     if value.shape == shape:
         return value
     wide = value.new_zeros(shape)
@@ -267,7 +267,7 @@ def _widen(value: Tensor, shape: torch.Size, *, blocks: int) -> Tensor:
 
 
 def _mirrored(ours: Weights, dim: int) -> dict[str, Tensor]:
-    """The network that does to frames as they are what another does to mirrored ones (1x1 to 3x3, and 2x2 stride 2)."""
+    """Return the weights of the network that gives, for original frames, the results for mirrored frames."""
     mirrored = {name: value.flip(dim) if value.ndim == 4 else value.clone() for name, value in ours.items()}
     offset = 1 if dim == -1 else 2  # x or y among photons, x, y, z
     for kind in ("weight", "bias"):
@@ -291,11 +291,11 @@ def _provenance(model: Path, params: Path, theirs: DecodeParams, initial: int, i
 
 
 def _warn_of_unreachable_z(info: BundleInfo) -> None:
-    """Their z_max follows the upper limit of z only."""
+    """Warn if the model cannot predict its whole training range, as DECODE sets z_max from the upper limit only."""
     farthest = max(abs(z) for z in info.z_range_nm)
     if info.network.predict_z and farthest > info.scaling.z_nm:
         logger.warning(
-            "%s was trained on z from %g to %g nm, but can express %g nm only on either side",
+            "%s was trained on z from %g to %g nm, but can predict only up to %g nm on either side of the focus",
             info.name,
             *info.z_range_nm,
             info.scaling.z_nm,

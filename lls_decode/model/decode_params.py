@@ -1,7 +1,7 @@
-"""Parameter files of DECODE (``param_run.yaml``), as far as a trained model's use depends on them. No torch.
+"""Parameter files of DECODE (``param_run.yaml``): the parameters that importing a trained model needs. No torch.
 
-Theirs: x is the row and y the column, ``px_size`` is [rows, columns], read noise is in electrons. Keys that are absent
-have the defaults of DECODE's reference file; what the network here cannot express is refused.
+In DECODE, x is the row and y is the column, ``px_size`` is [rows, columns], and read noise is in electrons. Missing
+keys have the defaults of DECODE's reference file. Parameters that lls-decode does not support are refused.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from lls_decode.config import Camera, Config, EmccdCamera, NetworkConfig, PixelS
 from lls_decode.errors import BundleError, ConfigError
 
 _Z = 3
-"""Number of z among their attributes: photons, x, y, z."""
+"""Index of z among DECODE's attributes photons, x, y, z."""
 _NOISE_OFFSET_ADU, _NOISE_SCALE_ADU = 5.0, 10.0
-"""Of their noise maps; not parameters in their program either."""
+"""Offset and scale of DECODE's noise maps, counts; DECODE has them as constants, too."""
 _EXPRESSIBLE = {
     "depth_shared": 2,
     "depth_union": 2,
@@ -28,13 +28,13 @@ _EXPRESSIBLE = {
 
 
 class _Part(Config):
-    """Theirs: what is not named here does not matter here."""
+    """Section of DECODE's parameters; keys without a field here are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class ArchParam(_Part):
-    """``HyperParameter.arch_param``."""
+    """Section ``HyperParameter.arch_param``."""
 
     depth_shared: int = 2
     depth_union: int = 2
@@ -48,18 +48,18 @@ class ArchParam(_Part):
 
 
 class HyperParameter(_Part):
-    """``HyperParameter``."""
+    """Section ``HyperParameter``."""
 
     architecture: str = "SigmaMUNet"
     channels_in: Literal[1, 3] = 3
     disabled_attributes: int | tuple[int, ...] | None = None
     arch_param: ArchParam = ArchParam()
     sig_in: int | None = None
-    """A noise map as second input channel (their branch ``dev_cmos_lls``)."""
+    """Set if a noise map is the second input channel (DECODE's branch ``dev_cmos_lls``)."""
 
 
 class ScalingParam(_Part):
-    """``Scaling``; null in the file a user writes, filled in ``param_run.yaml``."""
+    """Section ``Scaling``; null in files that users write, filled in by DECODE in ``param_run.yaml``."""
 
     input_scale: PositiveFloat
     input_offset: float
@@ -69,7 +69,7 @@ class ScalingParam(_Part):
 
 
 class CameraParam(_Part):
-    """``Camera``."""
+    """Section ``Camera``."""
 
     baseline: float = Field(ge=0)
     e_per_adu: PositiveFloat
@@ -77,16 +77,16 @@ class CameraParam(_Part):
     spur_noise: float | None = Field(default=None, ge=0)
     qe: float = Field(default=1.0, gt=0, le=1)
     read_sigma: NonNegativeFloat | tuple[PositiveFloat, NonNegativeFloat, PositiveFloat]
-    """Electrons; with the sCMOS preset in counts, or of a distribution in counts [shape, shift, scale]."""
+    """Read noise, electrons. With the sCMOS preset: counts, or a Gamma distribution in counts [shape, shift, scale]."""
     px_size: tuple[PositiveFloat, PositiveFloat]
-    """Along rows, along columns, nm."""
+    """Pixel size of rows and of columns, nm."""
     mirror_dim: Literal[-1, -2] | None = None
-    """Dimension of a tensor (..., rows, columns) along which frames are mirrored before the network sees them."""
+    """Dimension of tensors (..., rows, columns) along which DECODE mirrors frames before applying the network."""
     convert2photons: bool = True
 
 
 class SimulationParam(_Part):
-    """``Simulation``: what the model was trained on."""
+    """Section ``Simulation``: training data of the model."""
 
     emitter_extent: tuple[Any, Any, tuple[float, float]] | None = None
     intensity_mu_sig: tuple[float, float] | None = None
@@ -94,23 +94,24 @@ class SimulationParam(_Part):
 
 
 class MetaParam(_Part):
-    """``Meta``."""
+    """Section ``Meta``."""
 
     version: str | None = None
 
 
 class DecodeParams(_Part):
-    """One parameter file."""
+    """Contents of one parameter file."""
 
     preset: str | None = Field(default=None, alias="CameraPreset")
-    """``scmos`` (their branch ``dev_cmos_lls``): ``em_gain`` is counts per photon, read noise is in counts."""
+    """Camera preset. With ``scmos`` (DECODE's branch ``dev_cmos_lls``), ``em_gain`` is counts per photon and read noise
+    is in counts."""
     hyper: HyperParameter = Field(default=HyperParameter(), alias="HyperParameter")
     scaling: ScalingParam = Field(alias="Scaling")
     camera: CameraParam = Field(alias="Camera")
     simulation: SimulationParam = Field(default=SimulationParam(), alias="Simulation")
     meta: MetaParam = Field(default=MetaParam(), alias="Meta")
     plane_step_nm: float = 0.0
-    """From frame to frame of its training, the stage moved so far (``lls_step_size_nm`` in whatever group)."""
+    """Stage travel from frame to frame of the training data, nm (``lls_step_size_nm`` in any section); 0: none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -121,12 +122,12 @@ class DecodeParams(_Part):
 
     @property
     def is_scmos(self) -> bool:
-        """Camera parameters are those of the sCMOS preset."""
+        """Whether the camera parameters follow the sCMOS preset."""
         return self.preset is not None and self.preset.lower() == "scmos"
 
     @property
     def predicts_z(self) -> bool:
-        """False for models of 2-D data."""
+        """Whether the model predicts z; False for models of 2-D data."""
         return _Z not in _listed(self.hyper.disabled_attributes)
 
 
@@ -136,7 +137,7 @@ def read_params(path: Path) -> DecodeParams:
     Raises
     ------
     BundleError
-        It is no parameter file, lacks a value, or describes what cannot be expressed here.
+        The file is not a parameter file, lacks a value, or describes a model that lls-decode does not support.
     """
     try:
         params = load(DecodeParams, path)
@@ -150,9 +151,9 @@ def read_params(path: Path) -> DecodeParams:
 
 
 def to_network(params: DecodeParams, filters: int) -> NetworkConfig:
-    """The network of ``filters`` filters that the weights belong into.
+    """Return the configuration of the network for the weights, with ``filters`` filters.
 
-    One that was trained on the planes of a sweep meets them on their own pixel grids: its plane shift is 0.
+    A network trained on the planes of a sweep has a plane shift of 0, because DECODE does not shift planes.
     """
     return NetworkConfig(
         filters=filters,
@@ -163,9 +164,10 @@ def to_network(params: DecodeParams, filters: int) -> NetworkConfig:
 
 
 def to_scaling(params: DecodeParams) -> Scaling:
-    """Scalings as stored; without z its scale has no meaning, and 1 nm stands for none.
+    """Return the stored scaling; for models without z, whose scale has no meaning, ``z_nm`` is 1.
 
-    Their noise map is ``(sigma - 5) / 10`` of counts, which are photons times the gain of the camera they trained for.
+    DECODE's noise map is ``(sigma - 5) / 10`` with sigma in counts, which are photons times the gain of the camera that
+    the model was trained for.
     """
     theirs = params.scaling
     noise = {}
@@ -183,10 +185,10 @@ def to_scaling(params: DecodeParams) -> Scaling:
 
 
 def to_camera(params: DecodeParams) -> Camera:
-    """A camera that turns counts into the same photons.
+    """Return the camera that converts counts to the same photons as DECODE.
 
-    Without EM gain it is an sCMOS camera: spurious charge, which adds ``spur_noise`` electrons in the mean and as much
-    variance, becomes part of the offset and of the read noise. Of a distribution of read noise stands the mean.
+    Without EM gain, the result is an sCMOS camera. Spurious charge, which has ``spur_noise`` electrons as mean and as
+    variance, is added to the offset and to the read noise. A distribution of read noise is replaced by its mean.
     """
     c = params.camera
     if params.is_scmos:
@@ -213,22 +215,22 @@ def to_camera(params: DecodeParams) -> Camera:
 
 
 def to_pixel_size(params: DecodeParams) -> PixelSize:
-    """Their rows are our y."""
+    """Return the pixel size; DECODE's rows are y."""
     rows_nm, columns_nm = params.camera.px_size
     return PixelSize(x_nm=columns_nm, y_nm=rows_nm)
 
 
 class TrainingRanges(NamedTuple):
-    """Ranges of what a model was trained on."""
+    """Ranges of the training data of a model."""
 
     z_nm: tuple[float, float]
     photons: tuple[float, float]
-    """Mean minus and plus two standard deviations."""
+    """Photons per frame: mean minus and plus two standard deviations."""
     bg: tuple[float, float]
 
 
 def training_ranges(params: DecodeParams) -> TrainingRanges:
-    """What the file says; where it is silent, all that can be expressed."""
+    """Return the training ranges in the file; ranges that it lacks are replaced by all that the model can predict."""
     simulation, scaling = params.simulation, to_scaling(params)
     z_range = (-scaling.z_nm, scaling.z_nm) if simulation.emitter_extent is None else simulation.emitter_extent[2]
     photons = (0.0, scaling.photons)
@@ -242,44 +244,44 @@ def training_ranges(params: DecodeParams) -> TrainingRanges:
 
 
 def _inexpressible(params: DecodeParams) -> str | None:
-    """Why a model cannot be imported, in words; None if it can."""
+    """Return the reason why a model cannot be imported; None if it can."""
     hyper, camera, scaling = params.hyper, params.camera, params.scaling
     if hyper.architecture != "SigmaMUNet":
-        return f"architecture {hyper.architecture!r}, only 'SigmaMUNet' can be expressed"
+        return f"architecture {hyper.architecture!r}, but only 'SigmaMUNet' is supported"
     for name, expected in _EXPRESSIBLE.items():
         found = getattr(hyper.arch_param, name)
         if found != expected:
-            return f"arch_param.{name} is {found!r}, only {expected!r} can be expressed"
+            return f"arch_param.{name} is {found!r}, but only {expected!r} is supported"
     if hyper.sig_in and not params.is_scmos:
         return (
-            f"it takes a noise map (sig_in) in counts, but CameraPreset is {params.preset!r}; only for 'scmos' is it "
-            "known what a count is"
+            f"it takes a noise map (sig_in) in counts, but CameraPreset is {params.preset!r}; the unit of counts is "
+            "known only for 'scmos'"
         )
     if isinstance(camera.read_sigma, tuple) and not params.is_scmos:
-        return f"Camera.read_sigma is {list(camera.read_sigma)}, expected one number (but for CameraPreset 'scmos')"
+        return f"Camera.read_sigma is {list(camera.read_sigma)}, expected one number (unless CameraPreset is 'scmos')"
     if params.is_scmos and not camera.em_gain:
-        return f"Camera.em_gain is {camera.em_gain}, for CameraPreset 'scmos' it is the counts per photon"
+        return f"Camera.em_gain is {camera.em_gain}, but CameraPreset 'scmos' needs it as counts per photon"
     others = [index for index in _listed(hyper.disabled_attributes) if index != _Z]
     if others:
-        return f"disabled_attributes holds {others}, only z ({_Z}) can be left out"
+        return f"disabled_attributes holds {others}, but only z ({_Z}) may be disabled"
     if params.predicts_z and not scaling.z_max:
-        return f"Scaling.z_max is {scaling.z_max}, which leaves no z to be expressed"
+        return f"Scaling.z_max is {scaling.z_max}, but the model predicts z, which needs a positive scale"
     if not camera.convert2photons:
-        return "Camera.convert2photons is false: it was trained on camera counts, and has no scale in photons"
+        return "Camera.convert2photons is false: the model was trained on camera counts and has no scale in photons"
     if camera.em_gain is not None and 0 < camera.em_gain < 1 and not params.is_scmos:
         return f"Camera.em_gain is {camera.em_gain:g}, expected a gain above 1, or null (or 0) for none"
     return None
 
 
 def _scmos_gain(params: DecodeParams) -> float:
-    """Counts per photon of the sCMOS preset."""
+    """Return the counts per photon of the sCMOS preset."""
     gain = params.camera.em_gain
     assert gain, "_inexpressible has refused others"
     return gain
 
 
 def _mean_read_sigma(camera: CameraParam) -> float:
-    """Counts; a Gamma distribution is given as shape, shift and scale."""
+    """Return the mean read noise in counts; a Gamma distribution is given as shape, shift and scale."""
     if isinstance(camera.read_sigma, float):
         return camera.read_sigma
     shape, shift, scale = camera.read_sigma

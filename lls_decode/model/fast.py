@@ -1,19 +1,19 @@
-"""The networks rearranged for GPUs: the same weights, cast once to one type, and fewer passes over memory.
+"""Networks rearranged for GPUs: the same weights, cast once to one number format, and fewer passes over memory.
 
-On a GPU convolutions are less than half of the time of `LocNet`; the rest moves memory. Here nothing is concatenated,
-up-sampled or gathered before a convolution:
+On GPUs, convolutions take less than half of the time of `LocNet`; the rest moves memory. The networks of this module
+avoid concatenating, up-sampling or gathering maps before a convolution:
 
-* A convolution of concatenated maps is the sum of the convolutions of each.
-* A 3x3 convolution of a map that was doubled by nearest up-sampling is four 2x2 convolutions of the small map, one for
-  each position of a pixel in its pair of rows and columns; where two taps fall on the same small pixel, their weights
+* A convolution of concatenated maps is the sum of the convolutions of each map.
+* A 3x3 convolution of a map that was doubled by nearest up-sampling equals four 2x2 convolutions of the small map, one
+  for each position of a pixel in its pair of rows and columns. Where two taps read the same small pixel, their weights
   are added.
-* The first context convolution is computed for each frame, not for each window: a frame is the previous one of one
-  window, the following one of another. Its results are shifted instead of the features. At the edge that features are
-  shifted out of, a convolution of shifted features sees zeros where that of the features sees the column that has just
-  left; that column's part is taken back.
+* The first context convolution is computed once for each frame instead of once for each window, because a frame is the
+  previous frame of one window and the following frame of another. The results are shifted instead of the features.
+  At the edge where features leave the frame, a convolution of shifted features would read zeros, but the convolution of
+  unshifted features reads the column that has left; the contribution of this column is subtracted.
 
-The sums are those of `LocNet` in another order, so results agree to rounding. Elementwise steps are left to
-`torch.compile`, which fuses each run of them into one kernel. `LocNet` remains the reference.
+The sums are those of `LocNet` in another order, so results agree up to rounding. `torch.compile` fuses elementwise
+steps into single kernels. `LocNet` remains the reference.
 
 Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``f`` filters.
 """
@@ -29,14 +29,14 @@ from lls_decode.model.network import Head, LocNet, UNet
 
 
 def use_fast_graph(network: LocNet, dtype: torch.dtype) -> None:
-    """Have a network computed by its rearranged twin in ``dtype``, in place; for inference."""
+    """Make a network compute by its rearranged form in ``dtype``, in place; for inference only."""
     weight = next(network.parameters())
     fast = FastNet(network, dtype).to(weight.device).eval()
     network.replace_parts(fast.encode, fast.join, fast.logit)
 
 
 class FastNet(nn.Module):
-    """The rearranged twin of a `LocNet`, with a copy of its weights in one type."""
+    """Rearranged form of a `LocNet`, with a copy of its weights in one number format."""
 
     def __init__(self, network: LocNet, dtype: torch.dtype) -> None:
         super().__init__()
@@ -56,23 +56,23 @@ class FastNet(nn.Module):
         self.hidden_conv, self.logit_conv = _Elu(head.core[0], dtype), _Conv(head.out_conv, dtype)
 
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
-        """As `LocNet.encode`."""
+        """Return features of frames, as `LocNet.encode`."""
         x = frames_TYX[:, None].to(self.dtype)
         if noise_TYX is not None:
             x = torch.stack([x[:, 0], noise_TYX.to(self.dtype).expand_as(frames_TYX)], dim=1)
         return self.frame_net(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     def join(self, features_TDYX: Tensor, windows_N3: Tensor) -> Tensor:
-        """Hidden maps (N, D, Y, X), which all heads read."""
+        """Return hidden maps (N, D, Y, X), the input of all heads."""
         return self.context_net(self.first(features_TDYX, windows_N3))  # type: ignore[no-any-return]
 
     def logit(self, hidden_NDYX: Tensor) -> Tensor:
-        """Log-odds of the detection probability (N, Y, X), float32."""
+        """Return the log-odds of the detection probability (N, Y, X), float32."""
         return self.logit_conv(self.hidden_conv(hidden_NDYX)).float()[:, 0]  # type: ignore[no-any-return]
 
 
 class _Conv(nn.Module):
-    """A convolution with its weights in one type."""
+    """Convolution with its weights in one number format."""
 
     weight: Tensor
     bias: Tensor
@@ -89,14 +89,14 @@ class _Conv(nn.Module):
 
 
 class _Elu(_Conv):
-    """A convolution, its bias and its ELU."""
+    """Convolution with bias, followed by an ELU."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _elu(F.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation), self.bias)
 
 
 class _Stage(nn.Sequential):
-    """Two convolutions, each with its ELU; or the second one, where the first is done."""
+    """Two convolutions, each followed by an ELU; only the second one if the first is computed elsewhere."""
 
     def __init__(self, stage: nn.Module, dtype: torch.dtype, *, is_begun: bool = False) -> None:
         assert isinstance(stage, nn.Sequential)
@@ -104,7 +104,7 @@ class _Stage(nn.Sequential):
 
 
 class _Up(nn.Module):
-    """A decoder's stage: the maps of the encoder beside those from below, which are at half the resolution."""
+    """Decoder stage that joins maps of the encoder with maps from the stage below, at half the resolution."""
 
     high: Tensor
     phases: Tensor
@@ -132,7 +132,7 @@ class _Up(nn.Module):
 
 
 class _Windows(nn.Module):
-    """The first convolution of the context network, where the frames of a window meet."""
+    """First convolution of the context network, which joins the frames of a window."""
 
     weight: Tensor
     bias: Tensor
@@ -146,7 +146,7 @@ class _Windows(nn.Module):
         self.shift = config.shift_px // config.feature_px
         self.dim = 3 if config.shift_axis == "x" else 2
         self.out_channels = conv.out_channels
-        # (3 f, D): what a frame gives as the previous, as this, and as the following one
+        # (3 f, D): contributions of a frame as the previous, this, and the following one
         frames = conv.weight.chunk(3 if self.has_context else 1, dim=1)
         _keep(self, dtype, weight=torch.cat(frames), bias=conv.bias)
 
@@ -154,7 +154,7 @@ class _Windows(nn.Module):
         previous, this, following = windows_N3.unbind(dim=1)
         moves = self.has_context and abs(self.shift) > 0
         padding = [1, 1]
-        padding[self.dim - 2] += int(moves)  # results beyond the edges, which are shifted in
+        padding[self.dim - 2] += int(moves)  # results beyond the edges, needed for shifting
         every = F.conv2d(features_TDYX, self.weight, None, padding=padding)
         if not self.has_context:
             return _elu(every[this], self.bias)
@@ -166,20 +166,20 @@ class _Windows(nn.Module):
         first = self._moved(before, features_TDYX, earlier, -self.shift)[previous]
         last = self._moved(after, features_TDYX, later, self.shift)[following]
         before, here, after = (part.narrow(self.dim, 1, length) for part in (before, here, after))
-        # an edge frame that stands in for its neighbour stays where it is
+        # a frame at the edge that replaces a missing neighbour is not shifted
         first = torch.where((previous == this)[:, None, None, None], before[previous], first)
         last = torch.where((following == this)[:, None, None, None], after[following], last)
         return _elu(first + here[this] + last, self.bias)
 
     def _moved(self, results: Tensor, features: Tensor, weight: Tensor, shift: int) -> Tensor:
-        """Convolution of features that are shifted by ``shift``, from that of the features (one pixel beyond edges)."""
+        """Return the convolution of shifted features from that of unshifted features, one pixel beyond the edges."""
         length = features.shape[self.dim]
         if abs(shift) >= length:
             return torch.zeros_like(results.narrow(self.dim, 1, length))
         # result c of the shifted features is result c - shift, which lies at c - shift + 1
         source, target = (0, shift - 1) if shift > 0 else (1 - shift, 0)
         moved = _place(results.narrow(self.dim, source, length + 1 - abs(shift)), target, length, self.dim)
-        # the column that is just shifted out, which the convolution of the shifted features no longer sees
+        # subtract the column that has just left the frame: a convolution of shifted features does not read it
         left, tap, edge = (length - shift, 2, length - 1) if shift > 0 else (-shift - 1, 0, 0)
         gone = F.conv2d(
             features.narrow(self.dim, left, 1),
@@ -191,7 +191,7 @@ class _Windows(nn.Module):
 
 
 class _FastUNet(nn.Module):
-    """As `UNet`; ``is_begun``: without its first convolution."""
+    """Rearranged `UNet`; with ``is_begun``, without its first convolution."""
 
     def __init__(self, net: UNet, dtype: torch.dtype, *, is_begun: bool = False) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class _FastUNet(nn.Module):
 
 
 class _FastLightFrameNet(nn.Module):
-    """As `LightFrameNet`."""
+    """Rearranged `LightFrameNet`."""
 
     def __init__(self, net: LightFrameNet, dtype: torch.dtype) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class _FastLightFrameNet(nn.Module):
 
 
 class _FastLightContextNet(nn.Module):
-    """As `LightContextNet`, without its first convolution."""
+    """Rearranged `LightContextNet` without its first convolution."""
 
     def __init__(self, net: LightContextNet, dtype: torch.dtype) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ def _first_of(context: nn.Module) -> nn.Module:
 
 
 def _keep(module: nn.Module, dtype: torch.dtype, **tensors: Tensor) -> None:
-    """Copy weights into a module, in a type and in the layout that GPUs want."""
+    """Copy weights into a module, in one number format and in the memory layout for GPUs."""
     for name, tensor in tensors.items():
         value = tensor.detach().to(dtype, copy=True)
         module.register_buffer(name, value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value)
@@ -259,27 +259,28 @@ def _elu(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def _place(x: Tensor, start: int, length: int, dim: int) -> Tensor:
-    """Put a map into one of zeros that is ``length`` long, at ``start``."""
+    """Pad a map with zeros to ``length`` along a dimension, so that it begins at ``start``."""
     ends = (start, length - start - x.shape[dim])
     return F.pad(x, ends if dim == 3 else (0, 0, *ends))
 
 
 def _phase_weights(weight: Tensor) -> Tensor:
-    """Four 2x2 kernels (4 C, K, 2, 2) in place of a 3x3 one (C, K, 3, 3) after doubling, by row and column in the pair.
+    """Return four 2x2 kernels (4 C, K, 2, 2) for the small map that replace a 3x3 kernel (C, K, 3, 3) after doubling.
 
-    An even row of the doubled map sees the small rows above (one tap) and here (two taps), an odd one here and below.
+    The kernels are ordered by row and column in the pair. An even row of the doubled map reads the small row above (one
+    tap) and the small row itself (two taps); an odd row reads the small row itself and the one below.
     """
     return torch.cat([phase for row in _halves(weight, 2) for phase in _halves(row, 3)])
 
 
 def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Two taps in place of three along an axis, for even and for odd pixels."""
+    """Return two taps that replace three along an axis, for even and for odd pixels."""
     before, here, after = weight.split(1, dim=dim)  # type: ignore[no-untyped-call]
     return torch.cat([before, here + after], dim), torch.cat([before + here, after], dim)
 
 
 def _interleave(phases: Tensor) -> Tensor:
-    """Maps (N, C, 2 Y, 2 X) from results (N, 4 C, Y + 1, X + 1) of the kernels of `_phase_weights`, padded by one."""
+    """Interleave results (N, 4 C, Y + 1, X + 1) of the kernels of `_phase_weights` into maps (N, C, 2 Y, 2 X)."""
     by_pixel: Any = phases.permute(0, 2, 3, 1)
     small = by_pixel.unflatten(3, (2, 2, -1))  # N, Y + 1, X + 1, 2, 2, C
     height, width = small.shape[1] - 1, small.shape[2] - 1

@@ -1,7 +1,7 @@
-"""What a model bundle says of itself, read without torch.
+"""Record of a model bundle, read without torch.
 
-A bundle is one safetensors file: eight bytes of header length, a JSON header with our record under
-``__metadata__["lls_decode"]``, then the weights.
+A bundle is one safetensors file: eight bytes with the length of the header, a JSON header with the record of lls-decode
+under ``__metadata__["lls_decode"]``, then the weights.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ FORMAT_VERSION = 1
 
 
 class BundleInfo(Config):
-    """The record in a bundle: everything that is needed to use the weights, and where they come from."""
+    """Record in a bundle: everything needed to use the weights, and their provenance."""
 
     format_version: int = FORMAT_VERSION
     name: str
@@ -44,28 +44,28 @@ class BundleInfo(Config):
     pixel_size: PixelSize
     camera: Camera
     psf: Psf | None
-    """None: not known (imported models)."""
+    """PSF that the model was trained for; None: unknown, as for imported models."""
     geometry: Geometry | None = None
     z_range_nm: tuple[float, float]
-    """Range of z of the training targets."""
+    """Range of z of the training targets, nm."""
     photons_range: tuple[float, float]
-    """Range of photons (mean minus and plus two standard deviations) of the training emitters."""
+    """Range of photons per frame of the training emitters: mean minus and plus two standard deviations."""
     bg_range: tuple[float, float]
     """Range of the training background, photons per pixel."""
     detection: DetectionThresholds | None = None
-    """Thresholds chosen on validation frames; None: never measured, ``rule: model`` then is the published rule."""
+    """Thresholds chosen on validation frames; None: not measured, and ``rule: model`` uses the published thresholds."""
     licence: str = "BSD-3-Clause"
     training: dict[str, Any] = Field(default_factory=dict)
-    """Provenance: configuration, seed, steps, curve, measured accuracy, software."""
+    """Provenance of the weights: configuration, seed, steps, training curve, measured accuracy, software."""
 
     @property
     def imported_from(self) -> str | None:
-        """Name of the program that trained it, when that was not this one."""
+        """Name of the program that trained the model; None: lls-decode."""
         program = self.training.get("imported_from")
         return None if program is None else str(program)
 
     def tile_of(self, roi: Roi | None, layout: Layout) -> Tile | None:
-        """A region of the frame with the halo that this network needs around it; None for the whole frame."""
+        """Return the tile of a region of the frame, with the halo that the network needs; None for the whole frame."""
         if roi is None:
             return None
         halo = self.network.halo_yx_px
@@ -78,7 +78,7 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
     Raises
     ------
     BundleError
-        The file is absent, no bundle, or of a newer format.
+        The file is missing, not a bundle, or has another format version.
     """
     path = Path(path)
     note_read(path)
@@ -104,7 +104,7 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
         raise BundleError(f"{path}: its '{METADATA_KEY}' record is damaged ({error}); {advice}.") from error
     if version != FORMAT_VERSION:
         raise BundleError(
-            f"{path} has bundle format {version}, this program reads {FORMAT_VERSION}; use a matching version."
+            f"{path} has bundle format {version}, but this program reads {FORMAT_VERSION}; use a matching version."
         )
     try:
         return parse(BundleInfo, data, source=str(path))
@@ -113,6 +113,6 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
 
 
 def bundle_digest(path: str | Path) -> str:
-    """Sixteen hexadecimal digits of the whole file, weights and record."""
+    """Return sixteen hexadecimal digits that identify the whole file, weights and record."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

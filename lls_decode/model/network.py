@@ -1,11 +1,11 @@
-"""The localization network (Speiser et al., Nat. Methods 2021): two stacked U-Nets and four heads.
+"""Localization network (Speiser et al., Nat. Methods 2021): two stacked U-Nets and four heads.
 
-The first U-Net encodes each frame once; the second meets the features of a frame and of its two neighbours.
-Layer for layer as published in code: two 3x3 convolutions a stage, 2x2 stride-2 convolutions down, nearest
+The first U-Net encodes each frame once; the second combines the features of a frame and of its two neighbours.
+The layers are those of the published code: two 3x3 convolutions per stage, 2x2 stride-2 convolutions down, nearest
 up-sampling and a 1x1 convolution up, ELU, no normalisation; 2 199 418 weights at 48 filters with context.
 
-Training reads all output maps. Inference needs those of the detected pixels only: a tenth of the arithmetic is saved
-when the heads besides the probability's are evaluated there and nowhere else (`LocNet.decode_sparsely`).
+Training uses all output maps. Inference needs most of them at detected pixels only: evaluating all heads but the
+probability's only there saves a tenth of the arithmetic (`LocNet.decode_sparsely`).
 
 Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``P`` single pixels.
 """
@@ -24,69 +24,70 @@ from lls_decode.model.layers import ExactConv2d, ExactELU, in_whole_vectors, lin
 from lls_decode.model.light import LightContextNet, LightFrameNet
 
 LOGIT_LIMIT = 8.0
-"""Detection probabilities stay this many units of log-odds away from even odds at most."""
+"""Largest absolute log-odds of a detection probability."""
 _ROWS_AT_ONCE = 64
-"""Single pixels are evaluated in multiples of this many."""
+"""Number of single pixels of which a multiple is evaluated at a time."""
 _VALUES_OF_A_FEW = 20_480
-"""Values in a single map up to which torch does not use oneDNN. The networks' smallest inputs are the first
-convolution's and the base's: 2 and ``filters / 8`` values a pixel of the frame, light ones 1 and ``filters / 16``."""
+"""Number of values in a single map up to which torch does not use oneDNN. The smallest inputs in the networks are those
+of the first convolution and of the base: 2 and ``filters / 8`` values per pixel of the frame; in light networks, 1 and
+``filters / 16``."""
 _SIGMA_FLOOR = 0.001
 _SIGMA_CEILING = 3.0
 _SIGMA_WITHOUT_Z = 0.1
 
 
 class OutputMaps(NamedTuple):
-    """What the network says of each pixel, in network units; each (N, Y, X) float32, or (P,) of single pixels."""
+    """Outputs of the network for each pixel, in network units; each (N, Y, X) float32, or (P,) for single pixels."""
 
     logit: Tensor
     """Log-odds of the detection probability; see `probability` for the limits."""
     photons: Tensor
-    """0 to 1."""
+    """Photons of the emitter, 0 to 1."""
     x: Tensor
-    """Offset from the pixel's centre, -1 to 1 pixel."""
+    """Offset from the pixel's centre along x, -1 to 1 pixel."""
     y: Tensor
     z: Tensor
-    """-1 to 1."""
+    """z of the emitter, -1 to 1."""
     photons_sig: Tensor
     x_sig: Tensor
     y_sig: Tensor
     z_sig: Tensor
     bg: Tensor
-    """0 to 1."""
+    """Background, 0 to 1."""
 
     @property
     def probability(self) -> Tensor:
-        """Detection probability, between 3.35e-4 and its complement as the authors have it."""
+        """Detection probability, limited to 3.35e-4 and its complement as in the authors' program."""
         return _probability(self.logit)
 
     def crop(self, height: int, width: int) -> "OutputMaps":
-        """Without the pixels by which frames were padded."""
+        """Return the maps without the pixels by which frames were padded."""
         return OutputMaps(*(value[:, :height, :width] for value in self))
 
     def at(self, pixels_P3: Tensor) -> "OutputMaps":
-        """The values (P,) at single pixels, given by window, row and column."""
+        """Return the values (P,) at single pixels, given by window, row and column."""
         return OutputMaps(*(value[pixels_P3.unbind(dim=1)] for value in self))
 
 
 @dataclass(frozen=True)
 class SparseMaps:
-    """The same, but for the probability evaluated only where it is asked for."""
+    """Output maps whose probability is known everywhere, and whose other values are evaluated on request."""
 
     network: "LocNet"
     hidden_NDYX: Tensor
     logit: Tensor
-    """(N, Y, X) float32, or cropped on the right and below."""
+    """Log-odds of the detection probability, (N, Y, X) float32; possibly cropped at the right and the bottom."""
 
     @property
     def probability(self) -> Tensor:
-        """As `OutputMaps.probability`."""
+        """Detection probability, as `OutputMaps.probability`."""
         return _probability(self.logit)
 
     def at(self, pixels_P3: Tensor) -> OutputMaps:
-        """The values (P,) at single pixels, given by window, row and column; equal to rounding.
+        """Return the values (P,) at single pixels, given by window, row and column.
 
-        They are the same bits in whatever company a pixel is: matrix products of very few rows are summed in another
-        order, so there are always enough of them.
+        They equal those of `OutputMaps` up to rounding. Their bits do not depend on the other pixels: matrix products
+        of very few rows are summed in another order, so rows are always padded to a sufficient number.
         """
         count = len(pixels_P3)
         filled_P3 = F.pad(pixels_P3, (0, 0, 0, -count % _ROWS_AT_ONCE))
@@ -97,17 +98,17 @@ class SparseMaps:
         return OutputMaps(*(value[:count] for value in maps))
 
     def crop(self, height: int, width: int) -> "SparseMaps":
-        """Without the pixels by which frames were padded."""
+        """Return the maps without the pixels by which frames were padded."""
         return SparseMaps(self.network, self.hidden_NDYX, self.logit[:, :height, :width])
 
 
 class UNet(nn.Module):
-    """Two stages down, two up: ``in_channels`` to ``filters`` channels at the same resolution."""
+    """U-Net with two stages down and two up, from ``in_channels`` to ``filters`` channels at the same resolution."""
 
     def __init__(
         self, in_channels: int, filters: int, *, first: type[nn.Conv2d] = nn.Conv2d, last: type[nn.Conv2d] = nn.Conv2d
     ) -> None:
-        """``first`` and ``last`` are the kinds of the first convolution, and of those in the last stage."""
+        """Create the layers; ``first`` is the class of the first convolution, ``last`` that of the last stage."""
         super().__init__()
         f = filters
         self.encoder = nn.ModuleList([stage(in_channels, f, first), stage(f, 2 * f)])
@@ -118,7 +119,7 @@ class UNet(nn.Module):
         self.out_conv = last(f, f, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, Y, X) to (N, filters, Y, X)."""
+        """Map (N, in_channels, Y, X) to (N, filters, Y, X)."""
         full = self.encoder[0](x)  # f, Y
         half = self.encoder[1](self.poolers[0](full))  # 2f, Y/2
         x = self.base(self.poolers[1](half))  # 4f, Y/4
@@ -136,11 +137,11 @@ class Head(nn.Module):
         self.out_conv = conv(filters, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, D, Y, X) to (N, out_channels, Y, X)."""
+        """Map (N, D, Y, X) to (N, out_channels, Y, X)."""
         return self.out_conv(self.core(x))  # type: ignore[no-any-return]
 
     def at(self, around_PK: Tensor) -> Tensor:
-        """(P, out_channels) of single pixels, from the features of the nine pixels around each (see `SparseMaps`)."""
+        """Return outputs (P, out_channels) of single pixels from the features of the nine pixels around each."""
         conv, activation = self.core
         assert isinstance(conv, nn.Conv2d)
         with torch.autocast(around_PK.device.type, enabled=False):
@@ -150,7 +151,7 @@ class Head(nn.Module):
 
 
 class LocNet(nn.Module):
-    """Encode every frame once, decode windows of three."""
+    """Localization network that encodes every frame once and decodes windows of three frames."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -174,53 +175,55 @@ class LocNet(nn.Module):
         self._initialise()
 
     def wrap_parts(self, wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
-        """Wrap the functions that take nearly all of the time, as ``torch.compile`` does; for this object only."""
+        """Wrap the functions that take nearly all of the time, e.g. by ``torch.compile``, for this object only."""
         self.replace_parts(wrap(self.encode), wrap(self._join), wrap(self._logit))
 
     def replace_parts(
         self, encode: Callable[..., Tensor], join: Callable[..., Tensor], logit: Callable[..., Tensor]
     ) -> None:
-        """Compute the same by other functions; for this object only.
+        """Replace the functions that take nearly all of the time by equivalent ones, for this object only.
 
         Parameters
         ----------
         encode
-            Features of frames, as `encode`.
+            Function from frames to features, as `encode`.
         join
-            Hidden maps (N, D, Y, X) from features and windows.
+            Function from features and windows to hidden maps (N, D, Y, X).
         logit
-            Log-odds (N, Y, X), float32, from hidden maps.
+            Function from hidden maps to log-odds (N, Y, X), float32.
         """
         self.encode, self._join, self._logit = encode, join, logit  # type: ignore[method-assign]
 
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
-        """Features ``(T, D, Y, X)`` of scaled frames (light: at half resolution); each frame on its own pixel grid.
+        """Return features ``(T, D, Y, X)`` of scaled frames, not aligned between planes; light: at half resolution.
 
-        A network with a noise map takes the scaled read noise, too, ``(T, Y, X)`` or ``(Y, X)`` for all frames.
+        A network with a noise map also needs the scaled read noise, ``(T, Y, X)``, or ``(Y, X)`` for all frames.
         """
-        assert (noise_TYX is not None) == self.config.noise_map, "a noise map for networks that have one, and only then"
+        assert (noise_TYX is not None) == self.config.noise_map, (
+            "give noise_TYX if network.noise_map is set, and only then"
+        )
         x = frames_TYX[:, None]
         if noise_TYX is not None:
             x = torch.stack([frames_TYX, noise_TYX.expand_as(frames_TYX)], dim=1)
         return self._compute(self.frame_net, x.contiguous(memory_format=torch.channels_last))
 
     def decode(self, features_TDYX: Tensor, windows_N3: Tensor) -> OutputMaps:
-        """Output maps of windows: ``windows_N3`` are positions (previous, this, next) among the features."""
+        """Return output maps of windows; ``windows_N3`` holds indices (previous, this, next) into the features."""
         hidden = self._join(features_TDYX, windows_N3)
         return self.outputs(self._logit(hidden), *(head(hidden) for head in self.other_heads))
 
     def decode_sparsely(self, features_TDYX: Tensor, windows_N3: Tensor) -> SparseMaps:
-        """As `decode`, for single pixels of the output maps."""
+        """Decode windows like `decode`, but return maps that are evaluated at single pixels on request."""
         hidden = self._join(features_TDYX, windows_N3)
         return SparseMaps(self, hidden, self._logit(hidden))
 
     @property
     def other_heads(self) -> tuple[Head, ...]:
-        """The heads besides the probability's, in the order that `outputs` takes them."""
+        """Heads other than that of the probability, in the order of the arguments of `outputs`."""
         return tuple(cast("Head", self.heads[name]) for name in ("mean", "sigma", "background"))
 
     def outputs(self, logit: Tensor, mean: Tensor, sigma: Tensor, bg: Tensor) -> OutputMaps:
-        """What the heads give, as named maps: (N, C, Y, X) but for the logit, or (P, C) of single pixels."""
+        """Convert outputs of the heads, (N, C, Y, X) or (P, C) for single pixels, to named maps."""
         mean, bg = mean.float(), bg.float()
         sigma = _SIGMA_CEILING * torch.sigmoid(sigma.float()) + _SIGMA_FLOOR
         z, z_sig = torch.tanh(mean[:, 3]), sigma[:, 3]
@@ -240,7 +243,7 @@ class LocNet(nn.Module):
         )
 
     def _join(self, features_TDYX: Tensor, windows_N3: Tensor) -> Tensor:
-        """Hidden maps (N, D, Y, X), which all heads read: the frames of a window meet."""
+        """Combine the frames of each window into hidden maps (N, D, Y, X), the input of all heads."""
         previous, this, following = windows_N3.unbind(dim=1)
         x = features_TDYX[this]
         if self.config.context != "none":
@@ -253,9 +256,9 @@ class LocNet(nn.Module):
         return self._compute(self.heads["probability"], hidden).float()[:, 0]
 
     def _compute(self, part: nn.Module, x: Tensor) -> Tensor:
-        """Apply a part of the network to (N, C, Y, X); of a single small map twice, by what computes several.
+        """Apply a part of the network to (N, C, Y, X); duplicate a single small map so that bits do not change.
 
-        On CPUs torch has another convolution for single maps of few values, which sums in another order.
+        On CPUs, torch uses another convolution for single maps with few values, which sums in another order.
         """
         light = self.config.variant == "light"
         height, width = (side * (self.config.feature_px if part is self.context_net else 1) for side in x.shape[2:])
@@ -265,7 +268,7 @@ class LocNet(nn.Module):
         return part(torch.cat([x, x]))[:1]  # type: ignore[no-any-return]
 
     def _align(self, features: Tensor, repeated: Tensor, shift_px: int) -> Tensor:
-        """Move a neighbour's features by whole pixels; an edge frame that stands in for its neighbour stays."""
+        """Shift a neighbour's features by whole pixels, unless the frame itself replaces a missing neighbour."""
         if shift_px == 0:
             return features
         moved = shift_features(features, shift_px // self.config.feature_px, self.config.shift_axis)
@@ -282,7 +285,7 @@ class LocNet(nn.Module):
 
 
 def shift_features(features: Tensor, shift_px: int, axis: ScanAxis) -> Tensor:
-    """Move (N, D, Y, X) by whole pixels towards larger x or y; what moves in is zero."""
+    """Shift (N, D, Y, X) by whole pixels towards larger x or y, and fill with zeros."""
     dim = 3 if axis == "x" else 2
     length = features.shape[dim]
     moved = torch.zeros_like(features)
@@ -293,7 +296,7 @@ def shift_features(features: Tensor, shift_px: int, axis: ScanAxis) -> Tensor:
 
 
 def pad_to_stride(frames_TYX: Tensor) -> Tensor:
-    """Append zeros below and to the right until both sides are multiples of `STRIDE`; positions stay."""
+    """Append zeros at the bottom and the right until both sides are multiples of `STRIDE`; positions do not change."""
     height, width = frames_TYX.shape[-2:]
     return F.pad(frames_TYX, (0, -width % STRIDE, 0, -height % STRIDE))
 
@@ -303,7 +306,7 @@ def _probability(logit: Tensor) -> Tensor:
 
 
 def _neighbourhoods(x_NDYX: Tensor, pixels_P3: Tensor) -> Tensor:
-    """(P, 9 D): the channels of the nine pixels around each, row by row; zero beyond the frame, as convolutions pad."""
+    """Return the channels (P, 9 D) of the nine pixels around each pixel, row by row; zero beyond the frame."""
     height, width = x_NDYX.shape[2:]
     window, row, column = pixels_P3[:, :, None, None].unbind(dim=1)  # (P, 1, 1)
     step = torch.arange(-1, 2, device=x_NDYX.device)
@@ -314,6 +317,6 @@ def _neighbourhoods(x_NDYX: Tensor, pixels_P3: Tensor) -> Tensor:
 
 
 def _double(x: Tensor) -> Tensor:
-    """Nearest up-sampling by 2. After the 1x1 convolution, which gives the same numbers for a quarter of the work."""
-    with torch.autocast(x.device.type, enabled=False):  # which would copy 16 bits as 32
+    """Up-sample by 2 (nearest); done after the 1x1 convolution, which gives equal numbers for a quarter of the work."""
+    with torch.autocast(x.device.type, enabled=False):  # autocast would copy 16 bits as 32
         return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,6 +1,6 @@
-"""Weights of a bundle checked without torch: where its header says they are, and finite.
+"""Check the weights of a bundle without torch: complete according to the header, and finite.
 
-A network with one NaN in its weights finds nothing in any frame, which looks like an empty sample.
+A network with a single NaN in its weights finds nothing in any frame, which looks like an empty sample.
 """
 
 from pathlib import Path
@@ -14,20 +14,20 @@ from lls_decode.errors import BundleError
 from lls_decode.outputs import note_read
 
 LARGEST_HEADER_BYTES: Final = 32_000_000
-"""Bytes of the header of a bundle: the curves and thresholds of a long training take less than one megabyte."""
-_ADVICE: Final = "fetch or train it again"
+"""Largest header of a bundle in bytes; the record of a long training takes less than one megabyte."""
+_ADVICE: Final = "download or train it again"
 _FLOATS: Final[dict[str, npt.DTypeLike]] = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _BFLOAT16_EXPONENT: Final = 0x7F80
 _PIECE_BYTES: Final = 1 << 22
 
 
 def check_weights(path: str | Path) -> None:
-    """Check that each tensor of a bundle lies in its file, and that all of its numbers are finite.
+    """Check that the file of a bundle contains every tensor completely, and that all numbers are finite.
 
     Raises
     ------
     BundleError
-        The file is truncated, or a weight is NaN or infinite; says which tensor.
+        The file is truncated, or a weight is NaN or infinite; the message names the tensor.
     """
     path = Path(path)
     note_read(path)
@@ -47,7 +47,7 @@ def check_weights(path: str | Path) -> None:
                     if not _is_finite(file.read(min(_PIECE_BYTES, stop - at)), tensor["dtype"]):
                         raise BundleError(
                             f"Model bundle {path} has weights that are NaN or infinite (in {name[:100]}): its training "
-                            "has diverged, or the file is damaged; train it again, or give another model."
+                            "diverged, or the file is damaged; train it again, or give another model."
                         )
     except OSError as error:
         raise BundleError(f"Model bundle {path} cannot be read ({error.strerror}); {_ADVICE}.") from error
@@ -56,14 +56,14 @@ def check_weights(path: str | Path) -> None:
 
 
 def _place(path: Path, name: str, tensor: Any, size: int) -> tuple[int, int]:
-    """First byte of a tensor and the one after its last, both in the file."""
+    """Return the range of bytes of a tensor in the file; raise `BundleError` if the file does not contain it."""
     try:
         start, stop = (int(offset) for offset in tensor["data_offsets"])
         whole = 0 <= start <= stop <= size and isinstance(tensor["dtype"], str)
     except (KeyError, TypeError, ValueError):
         whole = False
     if not whole:
-        raise BundleError(f"Model bundle {path} is truncated or damaged: it lacks a part of {name[:100]}; {_ADVICE}.")
+        raise BundleError(f"Model bundle {path} is truncated or damaged: a part of {name[:100]} is missing; {_ADVICE}.")
     return start, stop
 
 

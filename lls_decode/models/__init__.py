@@ -1,4 +1,4 @@
-"""Trained bundles (``*.lls``) and configurations (``*.yaml``), found by path or by the name of a shipped one."""
+"""Shipped model bundles (``*.lls``) and configurations (``*.yaml``), and functions that find files by path or name."""
 
 from lls_decode.models.configs import Given, RunConfigLike, as_config, as_run_config
 from lls_decode.models.files import find_bundle, find_config, shipped

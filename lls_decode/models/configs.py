@@ -1,4 +1,4 @@
-"""Configurations as a caller gives them: an object, a dictionary, a path, or the name of a shipped one."""
+"""Convert configurations that a caller gives as an object, dictionary, path, or name of a shipped configuration."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,13 @@ from lls_decode.models.files import find_config
 
 C = TypeVar("C", bound=Config)
 Given = Mapping[str, Any] | str | Path
-"""A dictionary, nested or with dotted keys; the path of a YAML file, or the name of a shipped one."""
+"""Dictionary (nested or with dotted keys), path of a YAML file, or name of a shipped configuration."""
 RunConfigLike = RunConfig | Given | None
-"""A `RunConfig`; a dictionary, nested or with dotted keys; the path of a YAML file; None for the defaults."""
+"""`RunConfig`, dictionary (nested or with dotted keys), path of a YAML file, or None for the defaults."""
 
 
 def as_config(kind: type[C], value: C | Given, *, source: str = "config") -> C:
-    """Return a configuration of this kind; ``source`` names a dictionary in errors.
+    """Return a configuration of class ``kind``; ``source`` names the origin of a dictionary in errors.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def as_config(kind: type[C], value: C | Given, *, source: str = "config") -> C:
 
 
 def as_run_config(value: RunConfigLike, *, source: str = "config") -> RunConfig:
-    """Return a run configuration; paths in a YAML file are relative to its folder, others to the current one.
+    """Return a run configuration; paths in a YAML file are relative to its folder, others to the current folder.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def as_run_config(value: RunConfigLike, *, source: str = "config") -> RunConfig:
 
 
 def nest(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """Return a dictionary with its dotted keys as dictionaries: ``{"detection.accept": 1}`` holds ``detection``.
+    """Convert dotted keys to nested dictionaries: ``{"a.b": 1}`` becomes ``{"a": {"b": 1}}``.
 
     Raises
     ------
     ConfigError
-        A key is no text, or has a value twice.
+        A key is not text, or is given twice.
     """
     found: dict[str, Any] = {}
     for key, value in values.items():
@@ -69,7 +69,7 @@ def nest(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
 
 
 def _add(found: dict[str, Any], more: dict[str, Any], source: str, prefix: str = "") -> None:
-    """Put values into a nested dictionary that holds none of them yet."""
+    """Add values to a nested dictionary; raise `ConfigError` if it already contains one of them."""
     for key, value in more.items():
         if key not in found:
             found[key] = value

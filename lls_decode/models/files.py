@@ -1,4 +1,4 @@
-"""What ships with the package: trained bundles (``*.lls``) and configurations (``*.yaml``), found by name."""
+"""Files that ship with the package, found by name: model bundles (``*.lls``) and configurations (``*.yaml``)."""
 
 from importlib import resources
 from pathlib import Path
@@ -7,29 +7,29 @@ from lls_decode.errors import BundleError, ConfigError, LlsDecodeError
 
 
 def shipped(suffix: str) -> dict[str, Path]:
-    """Shipped files with a suffix, by name."""
+    """Return the shipped files with a suffix, by name."""
     folder = Path(str(resources.files(__package__)))
     return {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
 
 
 def find_bundle(name: str | Path) -> Path:
-    """Path of a bundle: the file that ``name`` names, else a shipped one.
+    """Return the path of a bundle: ``name`` if it is a file, else the shipped bundle with this name.
 
     Raises
     ------
     BundleError
-        There is neither.
+        There is neither such a file nor such a shipped bundle.
     """
     return _find(name, ".lls", "Model bundle", BundleError)
 
 
 def find_config(name: str | Path) -> Path:
-    """Path of a configuration: the file that ``name`` names, else a shipped one.
+    """Return the path of a configuration: ``name`` if it is a file, else the shipped configuration with this name.
 
     Raises
     ------
     ConfigError
-        There is neither.
+        There is neither such a file nor such a shipped configuration.
     """
     return _find(name, ".yaml", "Configuration", ConfigError)
 
@@ -38,7 +38,7 @@ def _find(name: str | Path, suffix: str, what: str, error: type[LlsDecodeError])
     if not isinstance(name, str | Path):
         raise error(f"{what} is of type {type(name).__name__}, expected the path of a {suffix} file, or a name.")
     path, known = Path(name), shipped(suffix)
-    if path.is_file():  # a folder of that name, as one of a training, is none
+    if path.is_file():  # not a folder, such as a training folder with the name of a shipped model
         return path
     if str(name) in known:
         return known[str(name)]

@@ -1,4 +1,4 @@
-"""Simulated microscopy in torch: molecules, what each frame sees of them, photons, counts."""
+"""Simulated microscopy in torch: molecules, their light in each frame, photons, camera counts."""
 
 from lls_decode.simulate.batches import Targets, TrainingBatch, simulate_batch
 from lls_decode.simulate.frames import SimulatedFrames, simulate_frames

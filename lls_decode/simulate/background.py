@@ -1,4 +1,4 @@
-"""Expected background: one level for each sequence, and if so configured a texture that rests in the sample.
+"""Expected background: one level for each sequence, optionally with a texture that is fixed in the sample.
 
 The texture is gradient noise: Perlin, "An image synthesizer", Computer Graphics 19 (1985), with the interpolation of
 "Improving noise", ACM Transactions on Graphics 21 (2002), whose first and second derivatives vanish at the lattice, and
@@ -6,10 +6,10 @@ with gradients of unit length in all directions. At a point it is the sum over t
 
     fade(1 - |x - cx|) fade(1 - |y - cy|) fade(1 - |z - cz|) * gradient_c . (x - cx, y - cy, z - cz)
 
-in units of the lattice. A corner's weight is a product of one factor an axis, so that a plane of noise is two small
-matrix products, and no pixel looks anything up. The lattice has three dimensions because the planes of a sweep cut the
-sample at different places; it lies at random in each sequence, so that no pixel stands on a lattice point (where the
-noise is 0) more often than others.
+in units of the lattice. A corner's weight is a product of one factor per axis, so a plane of noise takes two small
+matrix products and no lookups. The lattice is three-dimensional because the planes of a sweep cut the sample at
+different places. Its origin is random in each sequence, so that no pixel lies on lattice points (where the noise is 0)
+more often than others.
 
 Shape letters: ``S`` sequences, ``T`` frames of a sequence, ``Y X`` pixels, ``K J I`` lattice points along z, y, x.
 """
@@ -24,7 +24,7 @@ from lls_decode.config import SimulationConfig, Variety
 from lls_decode.simulate.molecules import log_uniform, steps_nm
 
 LARGEST_NOISE = math.sqrt(3) / 2
-"""Bound of three-dimensional gradient noise with unit gradients; reached in the middle of a cell."""
+"""Largest value of three-dimensional gradient noise with unit gradients, reached in the middle of a cell."""
 
 
 def draw_background(
@@ -39,7 +39,7 @@ def draw_background(
 ) -> Tensor:
     """Return the expected background, photons per pixel, ``(S, T, Y, X)``.
 
-    The level of a sequence is uniform over the stated range; with ``variety`` log-uniform over its extended range.
+    The level of a sequence is uniform over the configured range; with ``variety``, log-uniform over its extended range.
     """
     low, high = config.background.low, config.background.high
     if variety is not None and high > 0:
@@ -55,9 +55,9 @@ def draw_background(
 def draw_texture(
     config: SimulationConfig, num_sequences: int, num_frames: int, height: int, width: int, generator: torch.Generator
 ) -> Tensor:
-    """Background relative to its level, ``(S, T, Y, X)``, between ``1 - contrast`` and ``1 + contrast``.
+    """Draw the background relative to its level, ``(S, T, Y, X)``, between ``1 - contrast`` and ``1 + contrast``.
 
-    ``T`` is 1 where the image plane rests.
+    ``T`` is 1 if the image plane does not move.
     """
     texture, pixel, device = config.background.texture, config.pixel_size, generator.device
     assert texture is not None
@@ -78,9 +78,9 @@ def draw_texture(
 def _gradient_noise(
     axes: Sequence[Tensor], corners: Sequence[int], num_sequences: int, generator: torch.Generator
 ) -> Tensor:
-    """Noise ``(S, T, Y, X)`` at coordinates from 0 on along x ``(T, X)``, y ``(T, Y)`` and z ``(T, 1)``.
+    """Draw noise ``(S, T, Y, X)`` at non-negative coordinates along x ``(T, X)``, y ``(T, Y)`` and z ``(T, 1)``.
 
-    They are in units of the lattice, of which ``corners`` points an axis are drawn; it lies at random.
+    Coordinates are in units of the lattice, which has ``corners`` points along each axis and a random origin.
     """
     device = generator.device
     origin_3S = torch.rand((3, num_sequences), generator=generator, device=device)
@@ -103,7 +103,7 @@ def _gradient_noise(
 
 
 def _corner_factors(at: Tensor, num_corners: int) -> tuple[Tensor, Tensor]:
-    """Of each lattice point 0, 1, ... at each coordinate, ``(..., num_corners)``: fade, and fade times distance."""
+    """Return fade, and fade times distance, of each lattice point at each coordinate, ``(..., num_corners)``."""
     distance = at[..., None] - torch.arange(num_corners, device=at.device)
     t = (1 - distance.abs()).clamp_min(0)
     fade = t**3 * (t * (6 * t - 15) + 10)

@@ -1,4 +1,4 @@
-"""Simulated training batches: frames, windows over them, and what the network should find in each window.
+"""Simulated training batches: frames, windows over them, and the targets of each window.
 
 Shape letters: ``T`` frames (all sequences), ``N`` windows (target frames), ``E`` target emitters, ``Y X`` pixels.
 """
@@ -14,12 +14,12 @@ from lls_decode.simulate.frames import SimulatedFrames, simulate_frames
 from lls_decode.simulate.molecules import Activations
 
 _EDGE_SHARE = 0.15
-"""Share of sequences whose first (and as many whose last) window stands at the end of an acquisition."""
+"""Fraction of sequences whose first window, and of those whose last window, emulates the end of an acquisition."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The emitters that should be found, in network units; all (E,) but the background."""
+    """Emitters that the network should find, in network units; all arrays (E,) except the background."""
 
     window: Tensor
     x_px: Tensor
@@ -27,7 +27,7 @@ class Targets:
     z: Tensor
     photons: Tensor
     bg_NYX: Tensor
-    """Background of each window."""
+    """Background of each window, in network units."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class TrainingBatch:
 
     photons_TYX: Tensor
     read_noise_TYX: Tensor | None
-    """Of the cameras that made the counts, photons r.m.s.; None for a camera that does not support noise maps."""
+    """Read noise of the simulated cameras, photons r.m.s.; None if the camera does not support noise maps."""
     windows_N3: Tensor
     activations: Activations
-    """Truth rows of the windows' own frames that are targets; ``sequence`` is the window, ``frame`` 0."""
+    """Targets in the windows' own frames; ``sequence`` is the index of the window, ``frame`` is 0."""
     bg_NYX: Tensor
     """Expected background of the windows' own frames, photons per pixel."""
 
     def inputs(self, scaling: Scaling, *, noise_map: bool) -> tuple[Tensor, Tensor | None]:
-        """What `LocNet.encode` takes: frames and, if wanted, their read noise, in network units."""
+        """Return the inputs of `LocNet.encode` in network units: frames and, if requested, their read noise."""
         frames = (self.photons_TYX - scaling.input_offset) / scaling.input_scale
         if not noise_map:
             return frames, None
@@ -52,7 +52,7 @@ class TrainingBatch:
         return frames, (self.read_noise_TYX - scaling.noise_offset) / scaling.noise_scale
 
     def targets(self, scaling: Scaling, simulation: SimulationConfig) -> Targets:
-        """The truth in network units."""
+        """Return the targets in network units."""
         a, pixel = self.activations, simulation.pixel_size
         return Targets(
             window=a.sequence,
@@ -75,12 +75,12 @@ def simulate_batch(
     generator: torch.Generator,
     variety: Variety | None = None,
 ) -> TrainingBatch:
-    """Simulate one batch of fresh frames; every target frame is a target once.
+    """Simulate one batch of new frames; every target frame is a target once.
 
-    With ``variety`` the frames go beyond what the configuration states.
+    With ``variety``, the frames vary beyond the configured values.
     """
     if context != "plane":
-        config = config.replace(geometry=None)  # from frame to frame of a sequence the image plane stays where it is
+        config = config.replace(geometry=None)  # the image plane does not move between frames of a sequence
     T, L = sequence_frames + (0 if context == "none" else 2), sequence_frames
     simulated = simulate_frames(
         config,
@@ -137,7 +137,7 @@ def simulate_batch(
 
 
 def _read_noise(simulated: SimulatedFrames) -> Tensor | None:
-    """Maps ``(S*T, Y, X)`` of the camera that each frame was taken by."""
+    """Return the read noise maps ``(S*T, Y, X)`` of the camera of each frame; None if it does not support them."""
     if simulated.camera.config.NOISE_MAP is None:
         return None
     return simulated.camera.read_noise.expand_as(simulated.photons_STYX).flatten(0, 1)

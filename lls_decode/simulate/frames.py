@@ -1,4 +1,4 @@
-"""From molecules to camera counts: what a network is trained on, and what benchmark movies are made of.
+"""Simulation of frames from molecules to camera counts, for training and for benchmark movies.
 
 Shape letters: ``S`` sequences, ``T`` frames of a sequence, ``Y X`` pixels, ``A`` activations.
 """
@@ -17,16 +17,16 @@ from lls_decode.simulate.molecules import Activations, expose, sample_molecules
 
 @dataclass(frozen=True)
 class SimulatedFrames:
-    """Frames with their truth."""
+    """Simulated frames with their ground truth."""
 
     photons_STYX: Tensor
-    """What the camera gives back as photons: noisy counts converted by the same camera, float32."""
+    """Frames in photons: noisy counts converted back to photons by the same camera, float32."""
     bg_STYX: Tensor
     """Expected background, photons per pixel."""
     activations: Activations
-    """All light that was drawn, targets or not."""
+    """All simulated light, of targets and other emitters."""
     camera: CameraModel
-    """That made the counts; maps of a drawn chip are ``(S, 1, Y, X)``."""
+    """Camera that made the counts; maps of a randomly drawn chip are ``(S, 1, Y, X)``."""
 
 
 def simulate_frames(
@@ -41,7 +41,7 @@ def simulate_frames(
 ) -> SimulatedFrames:
     """Simulate sequences of frames of homogeneous emitters on the generator's device.
 
-    Without ``variety`` they are exactly as the configuration states, as benchmarks want them.
+    Without ``variety``, the frames have exactly the configured statistics, as benchmarks require.
     """
     radius_px = stamp_radius_px(config.psf, config.emitters.z_rendered_nm, config.pixel_size)
     molecules = sample_molecules(
@@ -62,7 +62,7 @@ def simulate_frames(
         z_range_nm=config.emitters.z_rendered_nm,
     )
     bg_STYX = draw_background(config, num_sequences, num_frames, height, width, generator, variety=variety)
-    camera = draw_camera(config.camera, (num_sequences, 1, height, width), generator)  # one chip region a sequence
+    camera = draw_camera(config.camera, (num_sequences, 1, height, width), generator)  # one chip region per sequence
     variation = None if variety is None else draw_psf_variation(variety, num_sequences, generator)
     expected = draw_photons(config, activations, num_sequences, num_frames, height, width, variation_S=variation)
     photons = camera.to_photons(camera.to_adu(expected + bg_STYX, generator))
@@ -70,7 +70,7 @@ def simulate_frames(
 
 
 def draw_psf_variation(variety: Variety, num_sequences: int, generator: torch.Generator) -> PsfVariation | None:
-    """Return the width and the foci of the PSF of each sequence, relative to the stated ones; None: as stated."""
+    """Draw width and foci of the PSF of each sequence, relative to the configured ones; None: no variation."""
     if not variety.psf_width_sd and not variety.psf_focus_sd_nm:
         return None
     normal_3S = torch.randn((3, num_sequences), generator=generator, device=generator.device).clamp(-3, 3)
@@ -92,7 +92,7 @@ def draw_photons(
 ) -> Tensor:
     """Return the expected photons of the activations, without background, ``(S, T, Y, X)``.
 
-    ``variation_S`` is how the PSF of each sequence differs from the configured one.
+    ``variation_S`` is the deviation of each sequence's PSF from the configured PSF.
     """
     images = expected_photons(
         config.psf,

@@ -1,9 +1,9 @@
-"""Molecules that bind, blink and bleach, and what each frame of a sequence sees of them.
+"""Molecules that bind, blink and bleach, and their light in each frame of a sequence.
 
-A **sequence** is a run of consecutive frames: of one plane through time, or of the planes of a sweep. In a sweep the
-image plane moves through the sample from frame to frame, so a molecule at rest moves through the frames by the law of
-`Geometry`: ``lateral_step_nm`` down the propagation axis and ``axial_step_nm`` down in z. Positions of molecules are
-given in the frame of plane 0 of their sequence (the *deskewed* frame).
+A **sequence** is a series of consecutive frames: one plane over time, or the planes of a sweep. In a sweep, the image
+plane moves through the sample from frame to frame, so a molecule at rest appears to move as described in `Geometry`: by
+``-lateral_step_nm`` along the propagation axis and by ``-axial_step_nm`` along z per frame. Positions of molecules are
+*deskewed*: in camera coordinates of plane 0 of their sequence.
 
 Shape letters: ``M`` molecules, ``A`` activations (molecule times frame).
 """
@@ -18,20 +18,20 @@ from torch import Tensor
 from lls_decode.config import EmitterConfig, GaussianSheet, Geometry, Illumination, SimulationConfig, Variety
 
 _LIFETIMES_BEFORE = 5
-"""Molecules are born from this many mean on-times before the first frame; 0.7 % of those still on are missed."""
+"""Number of mean on-times before the first frame from which on molecules are drawn; this misses 0.7 % of those on."""
 
 
 @dataclass(frozen=True)
 class Molecules:
-    """One row a molecule; all (M,)."""
+    """Molecules, one row each; all arrays (M,)."""
 
     sequence: Tensor
     x_nm: Tensor
-    """Deskewed frame of the sequence."""
+    """Deskewed position within the sequence, nm."""
     y_nm: Tensor
     z_nm: Tensor
     on_frame: Tensor
-    """Time at which it begins to emit, frames (fractional) from the beginning of the sequence."""
+    """Time at which the molecule turns on, in (fractional) frames from the beginning of the sequence."""
     off_frame: Tensor
     flux: Tensor
     """Photons per frame at full excitation."""
@@ -39,7 +39,7 @@ class Molecules:
 
 @dataclass(frozen=True)
 class Activations:
-    """One row for each frame that gets light from a molecule; all (A,). Positions in that frame, nm."""
+    """Activations: one row for each frame with light of a molecule; all arrays (A,). Positions in that frame, nm."""
 
     sequence: Tensor
     frame: Tensor
@@ -51,12 +51,12 @@ class Activations:
     photons: Tensor
 
     def select(self, keep: Tensor) -> Self:
-        """The rows of a mask."""
+        """Return the rows selected by a mask."""
         return type(self)(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
 def steps_nm(geometry: Geometry | None) -> tuple[float, float, float]:
-    """How far the image plane moves from frame to frame of a sequence along x, y, z, nm."""
+    """Return the movement of the image plane from frame to frame of a sequence along x, y, z, nm."""
     if geometry is None:
         return 0.0, 0.0, 0.0
     lateral = geometry.lateral_step_nm
@@ -75,12 +75,12 @@ def sample_molecules(
     generator: torch.Generator,
     variety: Variety | None = None,
 ) -> Molecules:
-    """Draw molecules of a homogeneous Poisson process in space and time.
+    """Draw molecules from a homogeneous Poisson process in space and time.
 
-    The number that is on, within the target z range and inside the field, averages ``density_per_um2`` times the area
-    in every frame. Molecules live up to ``margin_px`` outside the field, and over the whole rendered z range of every
-    frame, so that their light enters as it does in an experiment. With ``variety`` density and brightness are drawn
-    from its ranges, too.
+    In every frame, the mean number of molecules that are on, within the target z range and inside the field is
+    ``density_per_um2`` times the area. Molecules also lie up to ``margin_px`` outside the field, and in the whole
+    rendered z range of every frame, so that their light enters the field as in an experiment. With ``variety``, density
+    and brightness are also drawn from its ranges.
     """
     emitters, pixel = config.emitters, config.pixel_size
     device = generator.device
@@ -91,8 +91,8 @@ def sample_molecules(
     z_low, z_high = emitters.z_rendered_nm
     low, high = emitters.z_range_nm
     dx, dy, dz = steps_nm(config.geometry)
-    # In a sweep a molecule is followed by the (fractional) frame in whose focus it lies; it is seen within
-    # z / dz frames of it, and moves sideways meanwhile.
+    # In a sweep, molecules are drawn by the (fractional) frame in whose focus they lie. A molecule is visible within
+    # z / dz frames of this frame, and meanwhile moves sideways.
     focus = sorted((z_low / dz, z_high / dz)) if dz else [0.0, 0.0]
     in_focus_first, in_focus_last = focus[0], num_frames - 1 + focus[1]
     frames_off_focus = max(-focus[0], focus[1])
@@ -134,9 +134,9 @@ def draw_density(
 
 
 def lifetimes_in(emitters: EmitterConfig, num_frames: int) -> float:
-    """How many molecules are drawn for each one that is on in a frame of the mean.
+    """Return the number of molecules to draw per molecule that is on in an average frame.
 
-    A molecule that begins at any moment is seen in (on-time + 1) frames on average, the first and last partly.
+    A molecule that turns on at a random time appears in (on-time + 1) frames on average, partly in the first and last.
     """
     on_time = emitters.on_time_frames
     if on_time is None:
@@ -148,7 +148,7 @@ def lifetimes_in(emitters: EmitterConfig, num_frames: int) -> float:
 def draw_lifetimes(
     emitters: EmitterConfig, num_frames: int, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """When molecules begin and cease to emit, frames from the beginning of the sequence."""
+    """Draw the times at which molecules turn on and off, in frames from the beginning of the sequence."""
     device = generator.device
     if emitters.on_time_frames is None:
         return torch.zeros(count, device=device), torch.full((count,), float(num_frames), device=device)
@@ -156,7 +156,7 @@ def draw_lifetimes(
     on_frame = start + (num_frames - start) * torch.rand(count, generator=generator, device=device)
     duration = torch.empty(count, device=device).exponential_(1 / emitters.on_time_frames, generator=generator)
     if emitters.whole_frames:
-        # Geometric numbers of frames with the configured mean: the exponential law on whole frames.
+        # geometric numbers of frames with the configured mean: the discrete form of the exponential law
         on_frame = on_frame.floor()
         success = 1 / max(emitters.on_time_frames, 1.0)
         failures = torch.log1p(-torch.rand(count, generator=generator, device=device)) / math.log1p(-success + 1e-12)
@@ -198,9 +198,9 @@ def expose(
     illumination: Illumination,
     z_range_nm: tuple[float, float],
 ) -> Activations:
-    """What each frame sees of each molecule: where it is, and the photons of the part of the frame that it is on.
+    """Return the position of each molecule in each frame, and its photons in the part of the frame in which it is on.
 
-    Activations outside ``z_range_nm`` of their frame, and those without light, are left out.
+    Activations outside ``z_range_nm`` of their frame, and activations without light, are omitted.
     """
     device = molecules.x_nm.device
     frame = torch.arange(num_frames, device=device)
@@ -224,7 +224,7 @@ def expose(
 
 
 def excitation(illumination: Illumination, z_nm: Tensor) -> Tensor:
-    """Excitation at z, relative to the focus of the sheet."""
+    """Return the excitation at z relative to that in the focus of the light sheet."""
     if isinstance(illumination, GaussianSheet):
         return torch.exp(-0.5 * (z_nm / illumination.sigma_nm) ** 2)
     return torch.ones_like(z_nm)

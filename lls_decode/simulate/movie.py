@@ -1,7 +1,8 @@
-"""Whole simulated acquisitions with their truth, volume by volume, in constant memory.
+"""Simulation of whole acquisitions with ground truth, volume by volume, in constant memory.
 
-A movie folder holds ``movie.zarr`` (OME-Zarr), ``truth.parquet`` (one row for each frame in which a molecule gives
-light), ``camera/*.npy`` (per-pixel maps), ``movie.yaml`` (how it was made) and ``run.yaml`` (how to localize it).
+A movie folder holds ``movie.zarr`` (OME-Zarr), ``truth.parquet`` (one row for each frame in which a molecule emits),
+``camera/*.npy`` (per-pixel maps), ``movie.yaml`` (movie configuration) and ``run.yaml`` (run configuration for
+localizing it).
 """
 
 from collections.abc import Callable, Iterator
@@ -45,13 +46,13 @@ _CALIBRATION_SITES = 20_000
 
 @dataclass(frozen=True)
 class Movie:
-    """The files of a simulated acquisition."""
+    """Files of a simulated acquisition."""
 
     store: Path
     truth: Path
     run_config: Path
     num_truth: int
-    """Rows of the truth."""
+    """Number of rows of the ground truth."""
 
 
 @guarded
@@ -70,18 +71,18 @@ def simulate_movie(
         A `MovieConfig`, a dictionary (nested or with dotted keys), the path of a YAML file, or the name of a shipped
         one (``"demo-movie"``).
     out
-        The folder.
+        Folder to write the movie to.
     overwrite
-        Replace a movie that is there.
+        Whether to replace an existing movie.
     progress
-        Called with the number of frames that are done, and of all.
+        Called with the number of finished frames and the total number of frames.
 
     Raises
     ------
     ConfigError
-        A key is unknown, or a value is impossible.
+        A key is unknown, or a value is invalid.
     OutputError
-        The folder holds a movie already, or cannot be written.
+        The folder already holds a movie, or cannot be written.
     """
     config, out = as_config(MovieConfig, config), Path(out)
     store, truth_path, run_path = out / "movie.zarr", out / "truth.parquet", out / "run.yaml"
@@ -144,11 +145,11 @@ TRUTH_SCHEMA = pa.schema(
         *((name, pa.float32()) for name in ("x_nm", "y_nm", "z_nm", "photons", "bg", "xs_nm", "ys_nm", "zs_nm")),
     ]
 )
-"""Columns of a truth table; sample coordinates equal the raw ones where there is no geometry."""
+"""Columns of a truth table; without a geometry, sample coordinates equal camera coordinates."""
 
 
 def _iter_activations(config: MovieConfig, generator: torch.Generator) -> Iterator[tuple[int, int, Activations]]:
-    """First frame, number of frames and what they see: one volume, or some frames of a movie, at a time."""
+    """Yield first frame, number of frames and their activations, for one volume or some frames of a movie at a time."""
     layout, s = config.layout, config.simulation
     molecules_so_far = 0
     if layout.planes_per_volume > 1:
@@ -195,12 +196,12 @@ def _expose(s: SimulationConfig, molecules: Molecules, num_frames: int) -> Activ
 
 
 def _numbered(seen: Activations, first: int) -> Activations:
-    """The same with molecules numbered on from ``first``."""
+    """Return the activations with molecule numbers increased by ``first``."""
     return replace(seen, molecule=seen.molecule + first)
 
 
 class _Binding:
-    """Molecules that bind to a cell at random, so many that the density of targets averages the configured one."""
+    """Source of molecules that bind to a cell at random, with the configured mean density of targets."""
 
     def __init__(self, config: MovieConfig) -> None:
         s = config.simulation
@@ -215,7 +216,7 @@ class _Binding:
         self._mean_on = wanted / self._share_seen()
 
     def bind(self, generator: torch.Generator) -> Molecules:
-        """Molecules of one volume."""
+        """Draw the molecules of one volume."""
         emitters = self._config.simulation.emitters
         num_frames = self._config.planes_per_volume
         mean = self._mean_on * lifetimes_in(emitters, num_frames)
@@ -226,7 +227,7 @@ class _Binding:
         return Molecules(sequence, x_nm, y_nm, z_nm, on_frame, off_frame, draw_flux(emitters, count, generator))
 
     def _share_seen(self) -> float:
-        """Share of the binding sites that a frame has in its field and target range, averaged over the frames."""
+        """Return the fraction of binding sites inside the field and target z range of a frame, averaged over frames."""
         config, s = self._config, self._config.simulation
         x_nm, y_nm, z_nm = to_deskewed(self._cell.sample(_CALIBRATION_SITES, self._rng), self._geometry)
         always = torch.zeros(_CALIBRATION_SITES), torch.full((_CALIBRATION_SITES,), float(config.planes_per_volume))
@@ -254,7 +255,7 @@ def _inside(config: MovieConfig, seen: Activations) -> Tensor:
 
 
 def _draw_texture(config: MovieConfig, generator: torch.Generator) -> Tensor:
-    """Background relative to its level: one texture for the whole movie; (P, Y, X), or 1 where it does not vary."""
+    """Return the background relative to its level, fixed for the whole movie: (P, Y, X), or ones without a texture."""
     if config.simulation.background.texture is None:
         return torch.ones(1, 1, 1)
     size = (config.planes_per_volume, config.height, config.width)
@@ -262,7 +263,7 @@ def _draw_texture(config: MovieConfig, generator: torch.Generator) -> Tensor:
 
 
 def _truth_table(config: MovieConfig, seen: Activations, first: int, bg_TYX: Tensor) -> pa.Table:
-    """Rows for the light that falls into the field, in frame order; ``bg`` is that of the pixel of an emitter."""
+    """Return truth rows for activations inside the field, in frame order; ``bg`` is that of the emitter's pixel."""
     seen = seen.select(_inside(config, seen) & (seen.photons > 0))
     seen = seen.select(torch.argsort(seen.frame, stable=True))
     x_px, y_px = seen.x_nm / config.simulation.pixel_size.x_nm, seen.y_nm / config.simulation.pixel_size.y_nm
@@ -294,7 +295,7 @@ def _truth_table(config: MovieConfig, seen: Activations, first: int, bg_TYX: Ten
 def _build_camera(
     config: MovieConfig, folder: Path, generator: torch.Generator, *, own_folder: bool
 ) -> tuple[CameraModel, Camera]:
-    """The camera of the movie; maps that are drawn are stored."""
+    """Return the camera of the movie and its configuration; randomly drawn maps are written to the folder."""
     model = draw_camera(config.simulation.camera, (config.height, config.width), generator)
     drawn = {name: value for name, value in model.values.items() if value.ndim and name not in model.config.map_paths()}
     paths: dict[str, Any] = {}

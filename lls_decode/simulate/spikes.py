@@ -1,8 +1,8 @@
-"""Emitters of known position in frames that somebody has recorded: accuracy where there is no truth.
+"""Spike-in: add emitters of known position to recorded frames, to measure accuracy without ground truth.
 
-The counts of a frame hold the noise of the light that was there. An emitter adds light, and light adds independently:
-with the counts that its own electrons give (`CameraModel.added_adu`) a frame is distributed as if the emitter had been
-in front of the camera. It blinks, lies in the sheet and moves through a sweep as the emitters of `simulate_frames` do.
+The counts of a frame already contain the noise of the recorded light. The light of an added emitter is independent of
+it: adding the counts of its electrons (`CameraModel.added_adu`) gives a frame that is distributed as if the emitter had
+been recorded. Added emitters blink, lie in the light sheet and move through a sweep like those of `simulate_frames`.
 
 Shape letters: ``T`` frames of a stack, sequence-major, ``Y X`` pixels, ``A`` activations.
 """
@@ -32,24 +32,25 @@ _BG_RADIUS_PX = 6
 
 @dataclass(frozen=True)
 class SpikedFrames:
-    """Recorded frames with the light of more emitters."""
+    """Recorded frames with the light of added emitters."""
 
     adu_TYX: Frames
-    """Counts, of the type of the recorded ones."""
+    """Counts, in the data type of the recorded counts."""
     spikes: Emitters
-    """All light that was added in the frames that the block owns, targets or not, in frame order. ``bg`` is the local
-    background of the recorded frame (`local_background`), ``id`` tells the molecules of all blocks apart."""
+    """All light added to the frames that the block owns, of targets and other emitters, in frame order. ``bg`` is the
+    local background of the recorded frame (`local_background`); ``id`` is unique over all blocks."""
     num_saturated_px: int
-    """Pixels that would have gone beyond the largest number of their type, and were held there."""
+    """Number of pixels that were limited to the largest number of their data type."""
 
 
 def spike_frames(
     adu_TYX: Frames, block: Block, config: SimulationConfig, camera: CameraModel, *, generator: torch.Generator
 ) -> SpikedFrames:
-    """Add emitters to the frames of a block, context included; they are on before, in and after the owned frames.
+    """Add emitters to the frames of a block and of its context, so that they may be on before and after owned frames.
 
-    ``config`` says which: density, photons, on-times, PSF, sheet; its geometry is used when the block's context runs
-    along planes, its camera and background are not. Frames without context are sequences of one frame.
+    ``config`` gives density, photons, on-times, PSF and light sheet of the emitters. Its geometry is used only if the
+    block's context runs along planes; its camera and background are ignored. Frames without context are sequences of
+    one frame.
     """
     T, height, width = adu_TYX.shape
     (v0, v1), (k0, k1) = block.volumes_read, block.planes_read
@@ -65,11 +66,11 @@ def spike_frames(
 
 
 def add_counts(adu: Frames, added: npt.NDArray[np.float32], generator: torch.Generator) -> tuple[Frames, int]:
-    """Counts plus light, in the type of the counts, and how many pixels that type could not hold.
+    """Return counts plus light, in the data type of the counts, and the number of pixels that this type limits.
 
-    Whole counts stay whole: a fraction is rounded up or down at random so that the mean is kept. Rounded to the
-    nearest, single electrons of a camera with fewer than half a count an electron would be lost. This adds at most 1/4
-    count squared to the variance. Recorded values that are no whole numbers by type are not rounded.
+    Integer counts stay integers: fractions are rounded up or down at random such that the mean is kept. Rounding to the
+    nearest integer would lose single electrons of a camera with less than half a count per electron. Random rounding
+    adds at most 1/4 count squared to the variance. Counts of a floating-point type are not rounded.
     """
     if adu.dtype.kind == "f":
         return (adu + added).astype(adu.dtype), 0
@@ -83,9 +84,9 @@ def add_counts(adu: Frames, added: npt.NDArray[np.float32], generator: torch.Gen
 
 
 def local_background(photons_YX: Floats, x_px: Floats, y_px: Floats) -> Floats:
-    """Light around positions in one frame, photons per pixel: the median of a window of 13 x 13 pixels.
+    """Return the background around positions in one frame, photons per pixel: the median of 13 x 13 pixels.
 
-    Averaged over 3 x 3 pixels first: the median of single dim pixels lies below their mean.
+    The frame is first averaged over 3 x 3 pixels, because the median of single dim pixels is below their mean.
     """
     height, width = photons_YX.shape
     smooth = uniform_filter(photons_YX, 3, mode="nearest")
@@ -118,14 +119,14 @@ def _sample(
 
 
 def _stack_frame(seen: Activations, num_frames: int) -> torch.Tensor:
-    """Position in the stack of the frame of each activation."""
+    """Return the index in the stack of the frame of each activation."""
     return seen.sequence * num_frames + seen.frame
 
 
 def _add_light(
     adu_TYX: Frames, seen: Activations, config: SimulationConfig, camera: CameraModel, generator: torch.Generator
 ) -> tuple[Frames, int]:
-    """Some frames at a time, so that memory stays that of the frames."""
+    """Add light to frames, some at a time, so that little memory is needed beyond that of the frames."""
     T, height, width = adu_TYX.shape
     at_once = max(1, _PIXELS_AT_ONCE // (height * width))
     spiked, saturated = np.empty_like(adu_TYX), 0
@@ -141,7 +142,7 @@ def _add_light(
 
 
 def _owned(seen: Activations, adu_TYX: Frames, block: Block, config: SimulationConfig, camera: CameraModel) -> Emitters:
-    """Activations of the frames that the block owns, in frames of the dataset."""
+    """Return the activations in frames that the block owns, with frame numbers of the dataset."""
     owned = torch.zeros(len(adu_TYX), dtype=torch.bool)
     owned[torch.from_numpy(block.windows[:, 1])] = True
     seen = seen.select(owned[seen.frame])

@@ -1,4 +1,4 @@
-"""Recognisable three-dimensional structures for molecules to bind to, in sample coordinates.
+"""Recognizable three-dimensional structures to which simulated molecules bind, in sample coordinates.
 
 Sample coordinates are those of `Geometry.to_sample`: S along the stage travel, Y across, H above the coverslip.
 """
@@ -20,14 +20,14 @@ _FILAMENT_STEP_NM = 20.0
 
 @dataclass(frozen=True)
 class CellStructure:
-    """A membrane and filaments; ``filaments`` are chains of points (F, K, 3), nm."""
+    """Membrane and filaments of a cell; ``filaments`` are chains of points (F, K, 3), nm."""
 
     config: Cell
     centre_nm: Floats
     filaments: Floats
 
     def sample(self, count: int, rng: np.random.Generator) -> Floats:
-        """Binding sites (count, 3), nm in sample coordinates S, Y, H."""
+        """Draw binding sites (count, 3), nm, in sample coordinates S, Y, H."""
         on_membrane = rng.random(count) < (self.config.membrane_share if len(self.filaments) else 1.0)
         sites = np.empty((count, 3))
         sites[on_membrane] = self._membrane(int(on_membrane.sum()), rng)
@@ -35,7 +35,7 @@ class CellStructure:
         return sites
 
     def _membrane(self, count: int, rng: np.random.Generator) -> Floats:
-        """Uniform on the ellipsoid, by rejection with the local area of the stretched sphere."""
+        """Draw sites uniformly on the ellipsoid, by rejection sampling with the local area of the stretched sphere."""
         radii = np.asarray(self.config.radii_nm)
         points = np.empty((0, 3))
         while len(points) < count:
@@ -58,7 +58,7 @@ class CellStructure:
 def build_cell(
     config: Cell, geometry: Geometry, pixel: PixelSize, layout: Layout, rng: np.random.Generator
 ) -> CellStructure:
-    """Put a cell into the middle of the volume that a sweep records."""
+    """Build a cell in the middle of the volume that a sweep records."""
     middle = geometry.to_sample(
         np.asarray((layout.width - 1) / 2 * pixel.x_nm),
         np.asarray((layout.height - 1) / 2 * pixel.y_nm),
@@ -83,7 +83,7 @@ def build_cell(
 
 
 def to_deskewed(sites_nm: Floats, geometry: Geometry) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sites in sample coordinates as x, y, z in the frame of plane 0 (float32)."""
+    """Convert sites from sample coordinates to deskewed x, y, z (camera coordinates of plane 0), float32."""
     s, y, h = sites_nm.T
     angle = math.radians(geometry.angle_deg)
     if geometry.motion == "objective":

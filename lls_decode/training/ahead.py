@@ -1,7 +1,7 @@
-"""Simulation ahead of the training step: while a step runs, a thread makes the batch of the next one.
+"""Simulation ahead of training: while a step runs, a thread simulates the batch of the next step.
 
-On a CUDA device it works on a stream of its own, so that the many small kernels of the simulation, and its waits for
-the device, fall into the time of the step. The numbers are those of making each batch when it is wanted.
+On a CUDA device the thread uses its own stream, so that the many small kernels of the simulation, and its waits for
+the device, overlap with the step. The results are the same as without simulating ahead.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,19 +19,19 @@ from lls_decode.simulate import TrainingBatch, simulate_batch
 T = TypeVar("T")
 
 AHEAD_ON = ("cuda",)
-"""Kinds of device where it pays. On a CPU the step wants the cores itself, and the simulation is 2 % of it: there is no
-difference, with one thread or with two."""
+"""Device types on which batches are simulated ahead. On a CPU this has no benefit: the step itself uses all cores, and
+the simulation takes only 2 % of its time."""
 
 
 def batch_source(make: Callable[[torch.Generator], T], generator: torch.Generator) -> Callable[[], T]:
-    """A function that gives the next batch of a generator, made ahead where that pays."""
+    """Return a function that returns the next batch of a generator, simulated ahead where that is faster."""
     if generator.device.type in AHEAD_ON:
         return BatchesAhead(make, generator).take
     return partial(make, generator)
 
 
 def simulate_step(config: TrainingConfig, generator: torch.Generator) -> TrainingBatch:
-    """The fresh frames of one training step."""
+    """Simulate the batch of one training step."""
     return simulate_batch(
         config.simulation,
         context=config.network.context,
@@ -46,21 +46,22 @@ def simulate_step(config: TrainingConfig, generator: torch.Generator) -> Trainin
 
 @dataclass(frozen=True)
 class _Made(Generic[T]):
-    """One batch, and what must be known to use it."""
+    """Batch simulated ahead, with the random state before and after it."""
 
     batch: T
     before: Tensor
-    """State of the generator that it was made from."""
+    """State of the generator before the batch."""
     after: Tensor
+    """State of the generator after the batch."""
     ready: torch.cuda.Event | None
-    """On a CUDA device: when its tensors are filled."""
+    """Event after which the tensors are filled, on a CUDA device; None on other devices."""
 
 
 class BatchesAhead(Generic[T]):
-    """Batches of `make`, each begun when the one before it is taken.
+    """Source of batches of `make` that starts to make each batch when the previous one is taken.
 
-    ``generator`` is in the state from before the next batch whenever `take` is not running: stored in a checkpoint, it
-    makes those batches again that were made and not taken. When it is set to another state, batches go on from there.
+    Whenever `take` is not running, ``generator`` has the state before the next batch. A checkpoint with this state
+    therefore reproduces batches that were made but not taken. After setting another state, batches continue from it.
     """
 
     def __init__(self, make: Callable[[torch.Generator], T], generator: torch.Generator) -> None:
@@ -73,7 +74,7 @@ class BatchesAhead(Generic[T]):
         self._next: Future[_Made[T]] | None = None
 
     def take(self) -> T:
-        """The next batch; waits for it when it is not ready."""
+        """Return the next batch, waiting until it is ready."""
         state = self._generator.get_state()
         made = None if self._next is None else self._next.result()
         if made is None or not torch.equal(made.before, state):
@@ -84,7 +85,7 @@ class BatchesAhead(Generic[T]):
             current = torch.cuda.current_stream(self._generator.device)
             current.wait_event(made.ready)
             for tensor in _tensors(made.batch):
-                tensor.record_stream(current)  # its memory belongs to the other stream, and is in use in this one
+                tensor.record_stream(current)  # memory of the other stream that this stream uses
         return made.batch
 
     def _make_from(self, state: Tensor) -> _Made[T]:
@@ -97,7 +98,7 @@ class BatchesAhead(Generic[T]):
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor of a record of records."""
+    """Yield every tensor in nested dataclasses."""
     if isinstance(value, Tensor):
         yield value
     elif is_dataclass(value):

@@ -1,7 +1,7 @@
-"""Weights averaged over the steps of a training: less noisy than those of any single step.
+"""Exponential moving average of the weights over training steps, which is less noisy than the weights of one step.
 
-The average is exponential: after a step it is decay * average + (1 - decay) * weights. At the beginning of a training
-the decay is smaller, (1 + steps) / (10 + steps), so that the first weights are soon forgotten.
+After each step, the average is decay * average + (1 - decay) * weights. Early in a training, the decay is smaller,
+(1 + steps) / (10 + steps), so that the initial weights are forgotten soon.
 """
 
 import copy
@@ -13,17 +13,17 @@ from lls_decode.model.network import LocNet
 
 
 class WeightAverage:
-    """The exponential average of a network's weights, as a network of its own."""
+    """Exponential moving average of a network's weights, as a separate network."""
 
     def __init__(self, network: LocNet, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.steps = 0
-        """Steps that have been averaged."""
+        """Number of steps averaged so far."""
         self._decay = decay
 
     @torch.no_grad()
     def update(self, network: LocNet) -> None:
-        """Take in the weights after a step."""
+        """Include the weights after a step in the average."""
         self.steps += 1
         keep = min(self._decay, (1 + self.steps) / (10 + self.steps))
         averaged: list[Tensor] = list(self.network.parameters())

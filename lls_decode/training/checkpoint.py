@@ -1,4 +1,4 @@
-"""What changes while training, and how it survives an interruption."""
+"""State of a training, and checkpoints from which an interrupted training resumes."""
 
 import json
 import math
@@ -24,7 +24,7 @@ from lls_decode.training.origin.parent import Parent
 
 @dataclass
 class Best:
-    """The best validation so far."""
+    """Best validation so far, with the weights at that step."""
 
     efficiency: float = -math.inf
     step: int = 0
@@ -33,33 +33,33 @@ class Best:
 
 @dataclass
 class State:
-    """What changes while training."""
+    """State of a training: everything that changes from step to step."""
 
     network: LocNet
     optimizer: torch.optim.AdamW
     generator: torch.Generator
     next_batch: Callable[[], TrainingBatch]
     average: WeightAverage | None = None
-    """None: the weights of the last step are those of the model."""
+    """Average of the weights; None: the model has the weights of the last step."""
     step: int = 0
     seconds: float = 0.0
     restarts: list[dict[str, Any]] = field(default_factory=list)
-    """Attempts that collapsed: their seed, step and reason."""
+    """Seed, step and reason of each collapsed attempt."""
     best: Best | None = None
-    """Kept for trainings that may stop early."""
+    """Best validation so far; only for trainings that may stop early."""
     converged: bool = False
-    """An early stop: no step is made any more."""
+    """Whether the training has converged and stops early."""
 
     @property
     def model(self) -> LocNet:
-        """The network to validate and to keep: the average where there is one."""
+        """Network to validate and to save: the average if there is one."""
         return self.network if self.average is None else self.average.network
 
 
 def new_state(
     config: TrainingConfig, device: torch.device, *, parent: Parent | None = None, restarts: list[dict[str, Any]]
 ) -> State:
-    """The beginning of an attempt: weights and random numbers of its seed, or weights of the parent."""
+    """Return the initial state of an attempt: random numbers from its seed, weights from its seed or the parent."""
     seed = config.seed + len(restarts)
     torch.manual_seed(seed)
     network = LocNet(config.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -79,7 +79,7 @@ def new_state(
 
 
 def save_state(state: State, out: Path) -> None:
-    """Write weights, optimiser and random state aside, then rename; the JSON file, renamed last, names the tensors."""
+    """Write a checkpoint: the tensors, then atomically the JSON file that names the file of the tensors."""
     tensors = {f"network.{name}": value.contiguous() for name, value in state.network.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in values.items()}
@@ -107,16 +107,16 @@ def save_state(state: State, out: Path) -> None:
 
 
 def restore_state(state: State, out: Path) -> None:
-    """Go on from the checkpoint of a folder, if there is one."""
+    """Restore the state from the checkpoint of a folder, if there is one."""
     path = out / "checkpoint.json"
     if not path.exists():
         return
     record = read_json(path)
-    # copies: the optimizer keeps these tensors, and a file that is mapped cannot be removed on Windows
+    # clone the tensors: the optimizer keeps them, and Windows cannot delete a memory-mapped file
     tensors = {name: tensor.clone() for name, tensor in load_file(out / record["tensors"]).items()}
     state.network.load_state_dict(_under("network.", tensors))
     if state.average is not None:
-        # a folder of an earlier version has no average: it begins with the weights of the checkpoint
+        # folders of earlier versions have no average: start it with the weights of the checkpoint
         averaged = _under("average.", tensors)
         state.average.network.load_state_dict(averaged or state.network.state_dict())
         state.average.steps = record["step"] if averaged else 0

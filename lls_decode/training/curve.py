@@ -1,4 +1,4 @@
-"""The learning curve: a row a validation in ``curve.csv``, and a picture of it where matplotlib is installed."""
+"""Learning curve: one row per validation in ``curve.csv``, and a picture of it if matplotlib is installed."""
 
 import csv
 import math
@@ -31,7 +31,7 @@ Row = dict[str, float]
 
 
 def curve_row(step: int, seconds: float, learning_rate: float, losses: Losses, accuracy: dict[str, Any]) -> Row:
-    """One validation; NaN where a number has no meaning."""
+    """Return the row of one validation; undefined numbers are NaN."""
     return {
         "step": step,
         "seconds": round(seconds, 1),
@@ -45,13 +45,13 @@ def curve_row(step: int, seconds: float, learning_rate: float, losses: Losses, a
 
 
 def add_row(out: Path, row: Row) -> list[Row]:
-    """Put a row in place of those of its step and later ones, and draw the curve; gives the whole curve."""
+    """Add a row, replacing rows of its step and later steps; draw and return the whole curve."""
     rows = [*(old for old in read_curve(out) if old["step"] < row["step"]), row]
     with (
         written_aside(out / "curve.csv", own_folder=True) as aside,
         aside.open("w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.DictWriter(file, row, restval=math.nan)  # rows of an earlier version have fewer columns
+        writer = csv.DictWriter(file, row, restval=math.nan)  # rows of earlier versions have fewer columns
         writer.writeheader()
         writer.writerows(rows)
     if can_draw():
@@ -60,7 +60,7 @@ def add_row(out: Path, row: Row) -> list[Row]:
 
 
 def read_curve(out: Path) -> list[Row]:
-    """The rows of a training folder."""
+    """Return the rows of the curve in a training folder."""
     path = out / "curve.csv"
     if not path.exists():
         return []

@@ -1,12 +1,12 @@
-"""What a student learns from its teacher besides the truth: the teacher's own output maps, pixel by pixel.
+"""Distillation loss: difference between the output maps of a student and of its teacher, pixel by pixel.
 
-probability   cross-entropy with the teacher's probability, less the teacher's entropy; sum over pixels
+probability   cross-entropy with the teacher's probability minus the teacher's entropy; sum over pixels
 localization  Kullback-Leibler divergence of the student's Gaussians (x, y, z, photons) from the teacher's, weighted
-              with the teacher's probability
+              by the teacher's probability
 background    squared difference, sum over pixels
 
-All terms are divided by the emitters that the teacher sees, and are 0 where both agree. Soft targets after Hinton et
-al. (arXiv 1503.02531): the teacher tells how sure one can be of each pixel, which the truth does not.
+All terms are divided by the number of emitters that the teacher predicts, and are 0 where both agree. These are soft
+targets as in Hinton et al. (arXiv 1503.02531): unlike the truth, the teacher tells how certain each pixel is.
 
 Shape letters: ``N`` windows, ``Y X`` pixels.
 """
@@ -22,7 +22,7 @@ _GAUSSIANS = ("x", "y", "z", "photons")
 
 
 def distillation_loss(student: OutputMaps, teacher: OutputMaps) -> Losses:
-    """Distance of a student from its teacher; both in the same network units, the teacher without gradient."""
+    """Return the distillation losses; both maps are in the same network units, the teacher's without gradient."""
     p_NYX = teacher.probability
     seen = p_NYX.sum().clamp_min(1.0)
     entropy = F.binary_cross_entropy(p_NYX, p_NYX, reduction="sum")
@@ -33,7 +33,7 @@ def distillation_loss(student: OutputMaps, teacher: OutputMaps) -> Losses:
 
 
 def _divergence(student: OutputMaps, teacher: OutputMaps, name: str) -> Tensor:
-    """Kullback-Leibler divergence of two Gaussians, of the teacher's from the student's, (N, Y, X)."""
+    """Return the Kullback-Leibler divergence between Gaussians of teacher and student, (N, Y, X)."""
     mean, sigma = getattr(student, name), getattr(student, f"{name}_sig")
     wanted, spread = getattr(teacher, name), getattr(teacher, f"{name}_sig")
     distance: Tensor = torch.log(sigma / spread) + (spread**2 + (wanted - mean) ** 2) / (2 * sigma**2) - 0.5

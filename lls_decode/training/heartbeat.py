@@ -1,4 +1,4 @@
-"""A line a minute that says how a training is doing: step, losses, and the time that is left."""
+"""Progress log of a training, one line per minute: step, losses and remaining time."""
 
 import logging
 import time
@@ -14,17 +14,17 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Writes a line about the steps since the last one, as soon as a minute has passed."""
+    """Logger that writes one line about the steps of the last minute."""
 
     def __init__(self, config: TrainingConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self._clock = config, clock
         self._since = clock()
-        self._sum: Losses | None = None  # on the device: reading it waits for the step
+        self._sum: Losses | None = None  # stays on the device, because reading it waits for the step
         self._steps = 0
         self._before: float | None = None
 
     def beat(self, step: int, seconds: float, losses: Losses) -> None:
-        """Take in a step; ``seconds`` is how long the training has run."""
+        """Count a step, and log a line once a minute; ``seconds`` is the time that the training has run."""
         done = share_done(self._config, step, seconds)
         if self._before is None:
             self._before = done
@@ -53,7 +53,7 @@ class Heartbeat:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as a user reads it: 40 s, 12 min, 3 h 05 min."""
+    """Return a duration as text, e.g. 40 s, 12 min or 3 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,15 +1,15 @@
-"""The loss of the paper (Speiser et al. 2021, eqs. 1-6), in float32 and stable at p near 0 and 1.
+"""Loss function of the paper (Speiser et al. 2021, eqs. 1-6), in float32 and stable for p near 0 and 1.
 
 count        -log Normal(E | sum p, sum p(1-p)) per frame
 localization -mean over emitters of log sum_k p_k / sum_j p_j * Normal(u_e | mu_k, sigma_k), u = x, y, z, photons
 background   squared error, sum over pixels
 
-As in the authors' code a frame counts by its number of emitters, so that every emitter of a batch weighs the same; a
-frame without emitters counts as one, so that detections in empty frames are punished. All terms are divided by the
-number of emitters in the batch.
+As in the authors' code, a frame is weighted by its number of emitters, so that every emitter of a batch has the same
+weight. A frame without emitters has the weight of one emitter, so that detections in empty frames are penalized. All
+terms are divided by the number of emitters in the batch.
 
-The mixture is evaluated over the pixels within ``_REACH_PX`` of an emitter: a pixel can place an emitter at most one
-pixel from its own centre, and those far away contribute nothing once sigma is below a pixel.
+The mixture is evaluated over the pixels within ``_REACH_PX`` of an emitter. A pixel can predict an emitter at most one
+pixel from its own centre, so pixels farther away contribute nothing once sigma is below a pixel.
 
 Shape letters: ``N`` windows, ``E`` emitters, ``K`` pixels around an emitter, ``Y X`` pixels.
 """
@@ -30,7 +30,7 @@ _REACH_PX = 5
 
 @dataclass(frozen=True)
 class Losses:
-    """The three terms; scalars."""
+    """Three terms of the loss, as scalars."""
 
     count: Tensor
     localization: Tensor
@@ -38,7 +38,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """Sum of the terms, which training minimizes."""
         return self.count + self.localization + self.background
 
     def __add__(self, other: "Losses") -> "Losses":
@@ -48,7 +48,7 @@ class Losses:
 
 
 def decode_loss(maps: OutputMaps, targets: Targets) -> Losses:
-    """Loss of one batch."""
+    """Return the losses of one batch."""
     num_windows = len(maps.logit)
     emitters_N = torch.bincount(targets.window, minlength=num_windows).to(maps.logit.dtype)
     weight_N = emitters_N.clamp_min(1.0)
@@ -64,7 +64,7 @@ def decode_loss(maps: OutputMaps, targets: Targets) -> Losses:
 
 
 def _negative_log_mixture(maps: OutputMaps, targets: Targets, mean_N: Tensor) -> Tensor:
-    """-log of the mixture density at each emitter, (E,)."""
+    """Return the negative logarithm of the mixture density at each emitter, (E,)."""
     _, height, width = maps.logit.shape
     reach = torch.arange(-_REACH_PX, _REACH_PX + 1, device=maps.logit.device)
     y_EK = (targets.y_px.round().to(torch.int64)[:, None, None] + reach[:, None]).expand(-1, -1, len(reach)).flatten(1)
@@ -72,7 +72,7 @@ def _negative_log_mixture(maps: OutputMaps, targets: Targets, mean_N: Tensor) ->
     inside_EK = (y_EK >= 0) & (y_EK < height) & (x_EK >= 0) & (x_EK < width)
     pixel_EK = (targets.window[:, None] * height + y_EK.clamp(0, height - 1)) * width + x_EK.clamp(0, width - 1)
 
-    # One gather for all maps: (N*Y*X, 9), a row a pixel.
+    # gather all maps at once: (N*Y*X, 9), one row per pixel
     log_p = F.logsigmoid(limited(maps.logit))
     fields = (log_p, maps.x, maps.y, maps.z, maps.photons, maps.x_sig, maps.y_sig, maps.z_sig, maps.photons_sig)
     rows = torch.stack(fields, dim=-1).reshape(-1, len(fields))
@@ -88,10 +88,11 @@ def _negative_log_mixture(maps: OutputMaps, targets: Targets, mean_N: Tensor) ->
 
 
 class _Limited(torch.autograd.Function):
-    """Logits within the network's limits; beyond them only a gradient that leads back passes.
+    """Clamp of logits to the network's limits that, beyond the limits, passes only gradients pointing back inside.
 
-    Without any gradient a saturated pixel never comes back. With all of it the logits of empty pixels, whose
-    probabilities cannot fall any further, are pushed down for ever, and the features grow until training diverges.
+    Without any gradient, a saturated pixel would never return. With the full gradient, the logits of empty pixels,
+    whose clamped probabilities cannot decrease, would be pushed down forever, and the features would grow until
+    training diverges.
     """
 
     @staticmethod
@@ -108,7 +109,7 @@ class _Limited(torch.autograd.Function):
 
 
 def limited(logit: Tensor) -> Tensor:
-    """Logits within the network's limits, as `_Limited` passes their gradients."""
+    """Clamp logits to the network's limits, with gradients as in `_Limited`."""
     within = _Limited.apply(logit)  # type: ignore[no-untyped-call]
     assert isinstance(within, Tensor)
     return within

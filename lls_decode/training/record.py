@@ -1,4 +1,4 @@
-"""What a training says of itself: the scales of its network, and the record of the bundle that it makes."""
+"""Scales of the network of a training, and the record of the bundle that a training writes."""
 
 import math
 import platform
@@ -11,11 +11,11 @@ from lls_decode.config import GaussianPsf, Scaling, TrainingConfig
 from lls_decode.model.info import BundleInfo
 
 _HEADROOM = 1.2
-"""How far the scales reach beyond the largest values of training, lest these saturate the network's outputs."""
+"""Ratio of the scales to the largest training values, so that these do not saturate the network's outputs."""
 
 
 def choose_scaling(config: TrainingConfig) -> Scaling:
-    """Network units from the simulated ranges; symmetric in z, so that no part of the range is out of reach."""
+    """Return the network units for the simulated ranges; z is symmetric and covers the whole range."""
     s = config.simulation
     reach_nm = max(abs(s.emitters.z_range_nm[0]), abs(s.emitters.z_range_nm[1]))
     return Scaling(
@@ -24,7 +24,7 @@ def choose_scaling(config: TrainingConfig) -> Scaling:
         photons=max(s.emitters.photons_mean + 5 * s.emitters.photons_sd, _HEADROOM * (config.brightest_photons or 0.0)),
         z_nm=_HEADROOM * reach_nm if reach_nm else 1.0,
         bg=max(_HEADROOM * config.background_extremes[1], 1.0),
-        # against the shot noise of the background; read noise near 0 is that of no pixel, and of the padding
+        # in units of the background's shot noise; only padding has a read noise near 0
         noise_scale=max(math.sqrt((s.background.low + s.background.high) / 2), 1.0)
         if config.network.noise_map
         else 1.0,
@@ -42,7 +42,7 @@ def bundle_info(
     licence: str = "BSD-3-Clause",
     provenance: dict[str, Any] | None = None,
 ) -> BundleInfo:
-    """The record of the bundle that a training makes; ``provenance`` adds to what it says of the training."""
+    """Return the record of the bundle of a training; ``provenance`` adds entries to its ``training`` section."""
     s = config.simulation
     return BundleInfo(
         name=config.name,

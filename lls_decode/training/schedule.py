@@ -1,11 +1,11 @@
-"""How the learning rate goes over a training, as a function of how much of it is done.
+"""Learning rate schedules, as functions of the completed fraction of a training.
 
-``one-cycle`` (Smith and Topin, arXiv 1708.07120): a cosine up to the largest rate in the first tenth, a cosine down to
-nothing in the rest; the momentum goes the other way. ``step``: times 0.9 after every 1500 steps, as published (Speiser
-et al. 2021, Methods, "Training details").
+``one-cycle`` (Smith and Topin, arXiv 1708.07120): the rate rises as a cosine to its maximum in the first tenth, and
+falls as a cosine to zero in the rest; the momentum changes in the opposite direction. ``step``: the rate is multiplied
+by 0.9 every 1500 steps, as published (Speiser et al. 2021, Methods, "Training details").
 
-What is done of a training is the share of its steps, or of its time where that has a limit, whichever is larger. So a
-training with a limit of time ends with the rate at nothing on any machine.
+The completed fraction is that of the steps, or that of the time if there is a time limit, whichever is larger. So a
+training with a time limit ends with a rate of zero on any machine.
 """
 
 import math
@@ -17,33 +17,33 @@ from lls_decode.config import TrainingConfig
 
 _STEPS_AT_A_RATE, _RATE_FACTOR = 1500, 0.9
 _RISING = 0.1
-"""Share of a training in which the rate rises."""
+"""Fraction of a training in which the rate rises."""
 _FIRST, _LAST = 1 / 25, 1 / 250_000
-"""The rate before the first step and after the last one, as a share of the largest."""
+"""Rate before the first step and after the last step, as fractions of the largest rate."""
 _MOMENTUM = 0.95, 0.85
-"""First coefficient of Adam at the lowest and at the largest rate."""
+"""First Adam coefficient at the lowest and at the largest rate."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What the optimiser is told before a step."""
+    """Settings of the optimizer for one step."""
 
     learning_rate: float
     momentum: float | None
-    """None: as it is."""
+    """First Adam coefficient; None: unchanged."""
 
 
 def share_done(config: TrainingConfig, step: int, seconds: float) -> float:
-    """Return how much of a training is done, 1 at its end, after so many steps and seconds."""
+    """Return the completed fraction of a training, from 0 to 1, after ``step`` steps and ``seconds`` seconds."""
     by_time = 0.0 if config.minutes is None else seconds / (60 * config.minutes)
     return min(max(step / config.steps, by_time), 1.0)
 
 
 def rates(config: TrainingConfig, step: int, seconds: float) -> Rates:
-    """Return the rates of the step that follows ``step`` steps and ``seconds`` seconds."""
+    """Return the rates for the next step, after ``step`` steps and ``seconds`` seconds."""
     if config.schedule == "step":
         return Rates(config.learning_rate * _RATE_FACTOR ** (step // _STEPS_AT_A_RATE), None)
-    # In units of steps: the numbers of torch's OneCycleLR.
+    # in units of steps, to give the same numbers as torch's OneCycleLR
     now, last = share_done(config, step, seconds) * config.steps, float(config.steps)
     turn = _RISING * (last + 1) - 1
     low, high = _MOMENTUM
@@ -55,7 +55,7 @@ def rates(config: TrainingConfig, step: int, seconds: float) -> Rates:
 
 
 def set_rates(optimizer: torch.optim.AdamW, found: Rates) -> None:
-    """Tell the optimiser."""
+    """Set the rates of an optimizer."""
     for group in optimizer.param_groups:
         group["lr"] = found.learning_rate
         if found.momentum is not None:

@@ -1,4 +1,4 @@
-"""One step of a training: a batch of fresh frames, the losses, and the weights after it."""
+"""One training step: simulate a batch of new frames, compute the losses, and update the weights."""
 
 import torch
 
@@ -14,17 +14,17 @@ from lls_decode.training.schedule import rates, set_rates
 
 
 def network_units(config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> Scaling:
-    """Return the network's units: of the model that the training begins with or learns from, else chosen ones."""
+    """Return the units of the network: those of the parent or the teacher if there is one, else chosen ones."""
     if parent is not None and teacher is not None and parent.scaling != teacher.scaling:
         raise BundleError(
-            f"--init-from {parent.name} and --teacher {teacher.name} have different scales; begin with a model that "
-            "was distilled from this teacher, or leave one of the two out."
+            f"--init-from {parent.name} and --teacher {teacher.name} have different scales; start from a model that "
+            "was distilled from this teacher, or omit one of the two."
         )
     return next((model.scaling for model in (parent, teacher) if model is not None), choose_scaling(config))
 
 
 def take_step(config: TrainingConfig, scaling: Scaling, state: State, teacher: Teacher | None) -> Losses:
-    """Simulate a batch, learn from it and return its losses."""
+    """Simulate a batch, update the weights and return the losses of the batch."""
     batch = state.next_batch()
     network = state.network.train()
     inputs = batch.inputs(scaling, noise_map=config.network.noise_map)

@@ -1,8 +1,8 @@
-"""The training loop: simulate, step, validate, checkpoint; interrupted at any moment it goes on where it was.
+"""Training loop: simulate, step, validate, checkpoint; resumable after an interruption at any moment.
 
-A run folder holds ``training.yaml`` (the configuration), ``parent.json`` (of a fine-tuning), ``teacher.json`` (of a
-distillation), ``checkpoint.json`` with ``checkpoint-*.safetensors`` (weights, optimiser, random state), ``curve.csv``,
-``curve.png`` and at the end ``NAME.lls``.
+A training folder holds ``training.yaml`` (the configuration), ``parent.json`` (for fine-tuning), ``teacher.json`` (for
+distillation), ``checkpoint.json`` with ``checkpoint-*.safetensors`` (weights, optimizer, random state), ``curve.csv``,
+``curve.png`` and, at the end, ``NAME.lls``.
 """
 
 import logging
@@ -39,16 +39,16 @@ from lls_decode.training.schedule import rates, share_done
 from lls_decode.training.step import network_units, take_step
 
 _EARLY, _LEAST_EARLY = 5, 50
-"""The first validation is at a fifth of ``validate_every``, if that is at least so many steps."""
+"""Fraction (one fifth) of ``validate_every`` after which the first validation comes, and the fewest steps before it."""
 
 logger = logging.getLogger(__name__)
 
 
 class Scored(Protocol):
-    """The result of a validation."""
+    """Result of a validation."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the result as plain values."""
 
 
 Validator = Callable[[LocNet, BundleInfo], Scored]
@@ -58,13 +58,13 @@ ThresholdChooser = Callable[[LocNet, BundleInfo], DetectionThresholds | None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished training."""
+    """Result of a finished training."""
 
     bundle: Path
     steps: int
     accuracy: dict[str, Any]
     detection: DetectionThresholds | None
-    """Chosen thresholds with the accuracy by threshold; None: not asked for, or nothing is found."""
+    """Chosen thresholds, with the accuracy by threshold; None: not requested, or the network finds nothing."""
 
 
 def train(
@@ -81,36 +81,38 @@ def train(
     stop_after: int | None = None,
     stop_after_s: float | None = None,
 ) -> TrainingResult | None:
-    """Train a network, or go on with one that was interrupted in the same folder.
+    """Train a network, or resume an interrupted training in the same folder.
 
     Parameters
     ----------
     config
-        The whole training: a `TrainingConfig`, a dictionary (nested or with dotted keys), the path of a YAML file, or
-        the name of a shipped one; a folder that holds another training is refused.
+        Configuration of the training: a `TrainingConfig`, a dictionary (nested or with dotted keys), the path of a YAML
+        file, or the name of a shipped one. It must match the training in the folder, if there is one.
     out
-        Run folder.
+        Training folder.
     validator
-        Scores a network (see `localize.build_validator`).
+        Function that scores a network (see `localize.build_validator`).
     calibrator
-        Measures the factors of its sigmas at the end (see `localize.build_calibrator`); None: they stay 1.
+        Function that measures the sigma factors of the network at the end (see `localize.build_calibrator`); None: the
+        factors stay 1.
     choose_thresholds
-        Chooses its detection thresholds at the end (see `localize.build_threshold_chooser`); None: the bundle has none.
+        Function that chooses the detection thresholds at the end (see `localize.build_threshold_chooser`); None: the
+        bundle has no thresholds.
     init_from
-        Bundle whose weights and scales the training begins with (fine-tuning); None: random weights.
+        Bundle whose weights and scales the training starts from (fine-tuning); None: random weights.
     teacher
-        Bundle whose output maps the network learns as well, and whose scales it takes (distillation).
+        Bundle whose output maps the network also learns, and whose scales it uses (distillation).
     progress
         Called after every step with the step, the number of steps and the losses.
     stop_after, stop_after_s
-        Stop with a checkpoint after this many steps, or seconds, of this call; the result is then None.
+        Write a checkpoint, stop and return None after this many steps or seconds of this call.
 
     Raises
     ------
     RunConflictError
-        The folder holds a training with another configuration, or another beginning.
+        The folder holds a training with another configuration, or with another parent or teacher.
     ConfigError, BundleError
-        The PSF cannot tell what is asked for, or ``init_from`` or ``teacher`` does not fit the configuration.
+        The PSF does not cover the configured range, or ``init_from`` or ``teacher`` does not fit the configuration.
     CollapseError
         The network learns nothing, and no restart is left.
     """
@@ -124,7 +126,7 @@ def train(
     state = new_state(config, device, parent=parent, restarts=[])
     restore_state(state, out)
     if state.step:
-        logger.info("going on at step %d of %d", state.step, config.steps)
+        logger.info("resuming at step %d of %d", state.step, config.steps)
     entered, made = time.monotonic(), 0
     began = entered - state.seconds
     heartbeat = Heartbeat(config)
@@ -156,7 +158,7 @@ def _is_over(config: TrainingConfig, state: State) -> bool:
 
 
 def _is_validated(config: TrainingConfig, step: int) -> bool:
-    """Return whether a validation is due: at the configured steps, and early on, when mistakes still cost little."""
+    """Return whether a validation is due: at the configured steps, and once early, to reveal mistakes soon."""
     early = config.validate_every // _EARLY
     return step % config.validate_every == 0 or (step == early and early >= _LEAST_EARLY)
 
@@ -176,7 +178,7 @@ def _check_loss(config: TrainingConfig, step: int, losses: Losses) -> None:
 def _validate(
     out: Path, config: TrainingConfig, scaling: Scaling, state: State, losses: Losses, validator: Validator
 ) -> None:
-    """Put the accuracy into the log and the curve; remember the best network, notice convergence and collapse."""
+    """Validate, log the accuracy and add it to the curve; detect the best network, convergence and collapse."""
     accuracy = validator(state.model.eval(), bundle_info(config, scaling)).to_dict()
     row = curve_row(state.step, state.seconds, rates(config, state.step, state.seconds).learning_rate, losses, accuracy)
     logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
@@ -207,15 +209,15 @@ def _has_converged(config: TrainingConfig, curve: list[Row]) -> bool:
 def _begin_again(
     config: TrainingConfig, device: torch.device, parent: Parent | None, state: State, collapse: CollapseError
 ) -> State:
-    """The beginning with the next seed; when no restart is left the collapse is raised."""
+    """Return a new state with the next seed; raise the collapse if no restart is left."""
     if config.restart is None:
         raise collapse
     seed = config.seed + len(state.restarts)
     restarts = [*state.restarts, {"seed": seed, "step": state.step, "reason": str(collapse)}]
     if len(restarts) > config.restart.times:
         seeds = ", ".join(str(attempt["seed"]) for attempt in restarts)
-        raise CollapseError(f"The training collapsed with each of the seeds {seeds}, at last so: {collapse}") from None
-    logger.warning("%s Beginning anew with seed %d.", collapse, seed + 1)
+        raise CollapseError(f"The training collapsed with each of the seeds {seeds}; last error: {collapse}") from None
+    logger.warning("%s Restarting with seed %d.", collapse, seed + 1)
     again = new_state(config, device, parent=parent, restarts=restarts)
     again.seconds = state.seconds
     return again
@@ -232,7 +234,7 @@ def _finish(
     calibrator: Calibrator | None,
     choose_thresholds: ThresholdChooser | None,
 ) -> TrainingResult:
-    """Choose the thresholds, measure the sigma factors and the accuracy with both, and write the bundle."""
+    """Choose thresholds, measure sigma factors, validate with both, and write the bundle."""
     provenance: dict[str, Any] = {"seed": config.seed + len(state.restarts), "restarts": state.restarts}
     if state.best is not None and state.best.weights:
         state.model.load_state_dict(state.best.weights)

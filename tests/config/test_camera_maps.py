@@ -99,7 +99,7 @@ def no_numbers(path: Path) -> str:
 
 BAD: dict[str, tuple[Callable[[Path], str], str]] = {
     "damaged npy": (lambda path: damaged(path, ".npy"), "cannot be read"),
-    "damaged npz": (lambda path: damaged(path, ".npz"), "cannot be read .*no zip archive"),
+    "damaged npz": (lambda path: damaged(path, ".npz"), "cannot be read .*not a zip archive"),
     "damaged tiff": (lambda path: damaged(path, ".tif"), "cannot be read"),
     "damaged mat": (lambda path: damaged(path, ".mat"), "cannot be read"),
     "damaged mat v7.3": (lambda path: damaged(path, ".mat", bytes(512) + b"\x89HDF\r\n\x1a\n"), "cannot be read"),
@@ -108,7 +108,7 @@ BAD: dict[str, tuple[Callable[[Path], str], str]] = {
     "several arrays": (several, r"arrays one, two, expected one array.*gain\.npz::one"),
     "no such array": (lambda path: several(path) + "::three", "arrays one, two, not 'three'"),
     "a stack": (stack, r"shape \(3, 6, 9\), expected rows and columns"),
-    "text instead of numbers": (no_numbers, "no numbers"),
+    "text instead of numbers": (no_numbers, "expected numbers"),
 }
 
 

@@ -287,7 +287,7 @@ def test_addresses_without_secrets_are_accepted():
 
 def test_results_must_be_written_to_a_file_system(tmp_path):
     for out in ("s3://bucket/results", Path("s3://bucket/results"), "https://host/a.parquet"):
-        with pytest.raises(OutputError, match=r"(s3|https)://\S+ is an address, and results are written to a file"):
+        with pytest.raises(OutputError, match=r"(s3|https)://\S+ is an address, but results can be written to a file"):
             refuse_remote_output(out)
     refuse_remote_output(tmp_path / "a:b")
     with pytest.raises(OutputError, match=r"s3://bucket/cell\.zarr is an address"):

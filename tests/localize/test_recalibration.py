@@ -82,9 +82,9 @@ def some_detections(num: int = 300, **columns: Any) -> Detections:
 
 
 REFUSED = {
-    "sigma decreases with crowding": ({"feature": "crowd", "knots": (0, 1), "values": (0.1, 0.0)}, "falls"),
-    "sigma decreases with the predicted sigma": ({"feature": "sigma", "knots": (0, 1), "values": (0, -1)}, "falls"),
-    "knots out of order": ({"feature": "bg", "knots": (1, 1), "values": (0, 0)}, "rising order"),
+    "sigma decreases with crowding": ({"feature": "crowd", "knots": (0, 1), "values": (0.1, 0.0)}, "descends"),
+    "sigma decreases with the predicted sigma": ({"feature": "sigma", "knots": (0, 1), "values": (0, -1)}, "descends"),
+    "knots out of order": ({"feature": "bg", "knots": (1, 1), "values": (0, 0)}, "ascending order"),
     "too few values": ({"feature": "bg", "knots": (0, 1, 2), "values": (0, 0)}, "3 knots and 2 values"),
     "an unknown feature": ({"feature": "moon", "knots": (0, 1), "values": (0, 0)}, "feature"),
 }

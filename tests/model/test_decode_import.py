@@ -457,7 +457,7 @@ def test_weights_are_taken_from_a_checkpoint(tmp_path: Path, caplog: pytest.LogC
     import_decode(model, params, tmp_path / "a.lls")
     with caplog.at_level(logging.INFO):
         import_decode(tmp_path / "ckpt.pt", params, tmp_path / "b.lls")
-    assert "checkpoint (step 7): its weights are taken" in caplog.text
+    assert "checkpoint (step 7); importing its weights" in caplog.text
     one, other = (load_bundle(tmp_path / name).network.state_dict() for name in ("a.lls", "b.lls"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -487,7 +487,7 @@ def test_a_z_range_beyond_the_scale_of_z_is_reported(tmp_path: Path, caplog: pyt
     info = import_decode(*write(tmp_path, decode_weights(5, 5), params), tmp_path / "a.lls")
     assert info.z_range_nm == (-800, 200)
     assert info.scaling.z_nm == 240
-    assert "from -800 to 200 nm, but can express 240 nm only" in caplog.text
+    assert "from -800 to 200 nm, but can predict only up to 240 nm" in caplog.text
 
 
 def test_models_without_z_need_no_scale_of_z(tmp_path: Path) -> None:
@@ -535,7 +535,7 @@ FOREIGN_WEIGHTS = [
     pytest.param(with_value("unet_union.poolers.0.bias", torch.zeros(6)), "poolers.0.bias: .6,.", id="another shape"),
     pytest.param(
         with_value("unet_shared.encoder.0.0.weight", NOISE_MAP),
-        "takes 2 input.* speaks of 1",
+        "has 2 input.* has 1",
         id="an unexpected noise map",
     ),
     pytest.param(
@@ -571,13 +571,13 @@ def test_unsuitable_weights_are_refused(state: Any, words: str, tmp_path: Path) 
     ("spoil", "words"),
     [
         pytest.param(lambda path: path.unlink(), "cannot be read", id="missing"),
-        pytest.param(lambda path: path.write_bytes(b""), "no file of torch", id="empty"),
+        pytest.param(lambda path: path.write_bytes(b""), "not a torch file", id="empty"),
         pytest.param(
-            lambda path: path.write_bytes(bytes(range(256)) * 40), "could run code|no file of torch", id="noise"
+            lambda path: path.write_bytes(bytes(range(256)) * 40), "could run code|not a torch file", id="noise"
         ),
         pytest.param(lambda path: path.write_bytes(pickle.dumps(Bomb())), "could run code", id="a pickle"),
-        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:9000]), "no file of torch", id="truncated"),
-        pytest.param(lambda path: path.write_text("x,y\n1,2\n"), "could run code|no file of torch", id="text"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:9000]), "not a torch file", id="truncated"),
+        pytest.param(lambda path: path.write_text("x,y\n1,2\n"), "could run code|not a torch file", id="text"),
     ],
 )
 def test_files_that_hold_no_weights_are_refused(spoil: Callable[[Path], object], words: str, tmp_path: Path) -> None:
@@ -601,10 +601,10 @@ REFUSED_PARAMS = [
     pytest.param(arch(upsample_mode="bilinear"), "upsample_mode is 'bilinear'", id="up-sampling"),
     pytest.param(
         changed(HyperParameter__sig_in=1),
-        "CameraPreset is None.*what a count is",
+        "CameraPreset is None.*unit of counts",
         id="noise map without a camera preset",
     ),
-    pytest.param(changed(**SCMOS), "takes 1 input.* speaks of 2", id="noise map that the weights lack"),
+    pytest.param(changed(**SCMOS), "has 1 input.* has 2", id="noise map that the weights lack"),
     pytest.param(changed(**SCMOS | {"Camera__em_gain": None}), "counts per photon", id="sCMOS without its gain"),
     pytest.param(changed(Camera__read_sigma=[3.0, 2.5, 0.5]), "expected one number", id="a distribution of noise"),
     pytest.param(changed(HyperParameter__channels_in=2), "channels_in", id="two frames"),

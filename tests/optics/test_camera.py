@@ -148,8 +148,8 @@ def test_a_cropped_camera_converts_as_the_whole_camera(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "words"),
     [
-        pytest.param("offset_adu", np.zeros((9, 6)), r"\(9, 6\), frames have \(6, 9\) .*swapped", id="transposed"),
-        pytest.param("offset_adu", np.zeros((2048, 2048)), r"cut the map to the recorded region", id="whole chip"),
+        pytest.param("offset_adu", np.zeros((9, 6)), r"\(9, 6\), but frames have \(6, 9\) .*swapped", id="transposed"),
+        pytest.param("offset_adu", np.zeros((2048, 2048)), r"crop the map to the recorded region", id="whole chip"),
         pytest.param("gain_adu_per_e", np.zeros((6, 9)), "positive gain", id="no gain"),
         pytest.param("variance_adu2", np.full((6, 9), -1.0), "never below 0", id="negative variance"),
         pytest.param("variance_adu2", np.full((6, 9), np.nan), "NaN", id="not a number"),

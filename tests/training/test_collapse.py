@@ -64,7 +64,7 @@ def test_a_collapsed_training_restarts_with_the_next_seed(
     said = load_bundle(result.bundle).info.training
     assert said["seed"] == unlucky.seed + 1
     assert [(restart["seed"], restart["step"]) for restart in said["restarts"]] == [(unlucky.seed, CHECK_STEP)]
-    assert f"Beginning anew with seed {unlucky.seed + 1}" in caplog.text
+    assert f"Restarting with seed {unlucky.seed + 1}" in caplog.text
     assert [row["step"] for row in read_curve(tmp_path)] == [4, 8, 12]
 
 

@@ -100,7 +100,9 @@ def changed(**changes: Any) -> TrainingConfig:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        pytest.param(config(network=NetworkConfig(filters=8)), "network.filters 4, the training has 8", id="filters"),
+        pytest.param(
+            config(network=NetworkConfig(filters=8)), "network.filters 4, but the training has 8", id="filters"
+        ),
         pytest.param(config("none"), "network.context time, the training has none", id="context"),
         pytest.param(config(flat=True), "network.predict_z True, the training has False", id="two dimensions"),
     ],
@@ -140,7 +142,7 @@ def test_only_scales_that_the_training_exceeds_are_widened(
 def test_a_teacher_with_too_narrow_scales_is_refused(
     parent: Path, tmp_path: Path, larger: TrainingConfig, scales: dict[str, float]
 ) -> None:
-    with pytest.raises(BundleError, match=r"--teacher .* can express .* up to"):
+    with pytest.raises(BundleError, match=r"--teacher .* can predict .* up to"):
         train(larger, tmp_path / "out", validator=quick, teacher=parent)
     assert not (tmp_path / "out").exists()
 
@@ -204,7 +206,7 @@ def with_spline(spline: SplinePsf, z_range_nm: tuple[float, float]) -> TrainingC
 def test_a_z_range_beyond_the_calibration_is_refused(
     spline: SplinePsf, tmp_path: Path, z_range_nm: tuple[float, float]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"calibrated from -300 to 300 nm .*narrow it"):
+    with pytest.raises(ConfigError, match=r"calibrated from -300 to 300 nm .*narrow z_range_nm"):
         train(with_spline(spline, z_range_nm), tmp_path / "out", validator=quick)
     assert not (tmp_path / "out").exists()
     fits = with_spline(spline, (-300.0, 300.0))
@@ -241,7 +243,7 @@ def test_training_without_a_usable_configuration_is_refused(parent: Path, spline
         training_config(None, init_from=tmp_path / "a.lls")
     emitters = config().simulation.emitters.replace(z_range_nm=(350.0, 500.0))
     beyond = config(simulation=config().simulation.replace(emitters=emitters))
-    with pytest.raises(ConfigError, match="calibrated from -300 to 300 nm, the model was trained from 350 to 500"):
+    with pytest.raises(ConfigError, match="calibrated from -300 to 300 nm, but the model was trained from 350 to 500"):
         training_config(beyond, psf=spline.path)
 
 

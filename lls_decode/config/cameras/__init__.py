@@ -1,4 +1,4 @@
-"""Cameras: how photons become counts, and counts photons again. A camera is one class that owns its behaviour."""
+"""Cameras: conversion between photons and counts. Each camera is one class that implements its own behaviour."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from lls_decode.config.cameras.maps import ABOVE_0, ANY_NUMBER, NOT_BELOW_0, cro
 from lls_decode.config.cameras.scmos import ScmosCamera, ScmosChip, chip_statistics
 
 CAMERAS: list[type[BaseCamera]] = [EmccdCamera, ScmosCamera]
-"""Every camera that a configuration can name. A new camera is one class, and its name in this line."""
+"""All camera classes that a configuration can use; add a new camera's class here."""
 
 Camera = Annotated[BaseCamera, OneOf(CAMERAS)]
 TrainingCamera = Annotated[TrainableCamera, OneOf(CAMERAS, also=(ScmosChip,))]

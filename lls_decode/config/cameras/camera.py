@@ -1,8 +1,8 @@
-"""What every camera must answer, so that nobody asks which kind it is.
+"""Base classes of cameras, so that other code never depends on the kind of camera.
 
-The arithmetic of a camera serves NumPy arrays and torch tensors alike. Its values that may differ from pixel to pixel
-(`BaseCamera.MAPS`) are passed in as ``values``: a number or a map (..., Y, X) for each name, as `read_values` reads
-them. Random numbers come from a `Draw`, so that this module needs no torch.
+Cameras compute with NumPy arrays and torch tensors alike. Values that may differ between pixels (`BaseCamera.MAPS`) are
+passed in as ``values``: a number or a map (..., Y, X) for each name, as returned by `read_values`. Random numbers come
+from a `Draw`, so that this module does not import torch.
 """
 
 import hashlib
@@ -21,68 +21,71 @@ from lls_decode.config.cameras.maps import Rule, absolute, content, read_value
 from lls_decode.errors import ConfigError
 
 Array = Any
-"""A NumPy array or a torch tensor."""
+"""NumPy array or torch tensor."""
 Values = Mapping[str, Array]
-"""A number or a map (..., Y, X) for each name of `BaseCamera.MAPS`."""
+"""Number or map (..., Y, X) for each name in `BaseCamera.MAPS`."""
 PixelValue = float | str
-"""One number for all pixels, or the path of a map with one number a pixel, shape (Y, X)."""
+"""One number for all pixels, or the path of a map of shape (Y, X) with one number per pixel."""
 
 
 class Draw(Protocol):
-    """Random numbers, float32."""
+    """Source of random numbers, float32."""
 
     def poisson(self, mean: Array) -> Array:
-        """Poisson numbers of the given means."""
+        """Draw Poisson numbers with the given means."""
 
     def gamma(self, shape: Array) -> Array:
-        """Gamma numbers of scale 1 and the given shapes; 0 where the shape is 0."""
+        """Draw Gamma numbers with scale 1 and the given shapes; 0 where the shape is 0."""
 
     def normal(self, size: Sequence[int]) -> Array:
-        """Standard normal numbers."""
+        """Draw standard normal numbers."""
 
     def uniform(self, size: Sequence[int]) -> Array:
-        """Uniform numbers from 0 to 1."""
+        """Draw uniform numbers from 0 to 1."""
 
     def log_normal(self, spread: float, size: Sequence[int]) -> Array:
-        """Numbers whose logarithm is normal with mean 0 and standard deviation ``spread``."""
+        """Draw numbers whose logarithm is normal with mean 0 and standard deviation ``spread``."""
 
     def log_uniform(self, low: float, high: float, size: Sequence[int]) -> Array:
-        """Numbers whose logarithm is uniform."""
+        """Draw numbers from ``low`` to ``high`` whose logarithm is uniform."""
 
 
 class DarkLevel(NamedTuple):
-    """Counts at no light."""
+    """Counts without light."""
 
     name: str
     """Field of the camera's configuration that holds the value."""
     adu: float
-    """Median over the pixels."""
+    """Median over the pixels, counts."""
 
 
 class Conversion(NamedTuple):
-    """The numbers that other programs know of a camera; NaN where each pixel has its own."""
+    """Camera parameters that files of other programs hold; NaN if pixels differ."""
 
     e_per_adu: float
+    """Electrons per count."""
     offset_adu: float
+    """Counts without light."""
     em_gain: float
+    """Electron-multiplying gain; 1 without."""
 
 
 @dataclass(frozen=True)
 class ShotNoise:
-    """How the counts of a camera fluctuate.
+    """Statistics of the fluctuation of a camera's counts.
 
     A **shot unit** is the amount of light whose variance equals its mean: ``1 / units_per_photon`` photons.
     """
 
     quantum_efficiency: float
     excess: float
-    """Excess noise factor squared: variance of the detected electrons, in units of a Poisson variance."""
+    """Squared excess noise factor: variance of the detected electrons in units of a Poisson variance."""
     kurtosis: float
-    """Fourth cumulant of the light's noise, in units of its mean: 1 for Poisson, 3 after amplification."""
+    """Fourth cumulant of the shot noise in units of its mean: 1 for Poisson noise, 3 after amplification."""
     dark_e: float
-    """Electrons per pixel and frame that no light explains, with shot noise."""
+    """Electrons per pixel and frame that do not come from light but have shot noise."""
     read_variance_e2: Array
-    """Variance of the read noise, electrons squared; one number or a map."""
+    """Variance of the read noise, electrons squared; a number or a map."""
 
     @property
     def units_per_photon(self) -> float:
@@ -106,11 +109,11 @@ class ShotNoise:
 
 
 class TrainableCamera(Config, ABC):
-    """A camera that training frames can be simulated for."""
+    """Camera for which training frames can be simulated."""
 
     kind: str
     NOISE_MAP: ClassVar[str | None] = None
-    """Field that holds the read noise of each pixel, for networks that take a noise map; None: not supported."""
+    """Name of the field with the read noise of each pixel, for networks with a noise map; None: not supported."""
 
     @abstractmethod
     def nominal(self) -> "BaseCamera":
@@ -118,16 +121,16 @@ class TrainableCamera(Config, ABC):
 
     @abstractmethod
     def draw_values(self, size: Sequence[int], draw: Draw) -> Values:
-        """Return the values of `nominal` for frames of ``size`` (..., Y, X), drawn where they are random."""
+        """Return values of the camera for frames of ``size`` (..., Y, X); random values are drawn."""
 
 
 class BaseCamera(TrainableCamera):
-    """A camera. A new one implements the abstract methods and is added to `lls_decode.config.cameras.CAMERAS`."""
+    """Base class of cameras; a new camera implements the abstract methods and is added to `CAMERAS`."""
 
     MAPS: ClassVar[Mapping[str, Rule]] = {}
-    """Fields of type `PixelValue`, and which numbers they may hold."""
+    """Fields of type `PixelValue`, with the rule for their numbers."""
     DARK_LEVEL: ClassVar[str]
-    """Field that holds the counts at no light."""
+    """Name of the field with the counts without light."""
 
     @model_validator(mode="after")
     def _check_numbers(self) -> Self:
@@ -143,19 +146,19 @@ class BaseCamera(TrainableCamera):
 
     @abstractmethod
     def to_adu(self, photons: Array, values: Values, draw: Draw) -> Array:
-        """Draw whole counts for expected photons (..., Y, X), which are not negative."""
+        """Draw integer counts for expected photons (..., Y, X), which must not be negative."""
 
     @abstractmethod
     def added_adu(self, photons: Array, values: Values, draw: Draw) -> Array:
-        """Draw the counts, not rounded, that additional expected photons add to recorded counts."""
+        """Draw the counts, without rounding, that additional expected photons add to recorded counts."""
 
     @abstractmethod
     def shot_noise(self, values: Values) -> ShotNoise:
-        """Return how the counts fluctuate."""
+        """Return the statistics of the fluctuation of the counts."""
 
     @abstractmethod
     def conversion(self) -> Conversion:
-        """Return the numbers that other programs know of a camera."""
+        """Return the camera parameters that files of other programs hold."""
 
     def read_noise(self, values: Values) -> Array:
         """Return the read noise of each pixel, photons r.m.s., for networks that take a noise map.
@@ -167,14 +170,14 @@ class BaseCamera(TrainableCamera):
         """
         del values
         raise ConfigError(
-            f"The model takes a map of the camera's read noise, which cameras of kind {self.kind} do not have; use a "
-            "model without noise_map, or give the sCMOS camera of the data."
+            f"The model needs a map of the camera's read noise, which cameras of kind {self.kind} do not have; use a "
+            "model without noise_map, or configure the sCMOS camera of the data."
         )
 
     def for_training(self, size: tuple[int, int] | None = None) -> TrainableCamera:
-        """Return the camera to train with. Training frames are smaller than the chip, so it must not hold maps.
+        """Return the camera to use for training, which has no maps because training frames are smaller than the chip.
 
-        ``size`` is that of the frames (y, x), which maps must have; None: unknown.
+        ``size`` is the size of frames (y, x), which maps must match; None: unknown.
         """
         del size
         return self
@@ -184,46 +187,46 @@ class BaseCamera(TrainableCamera):
         return self
 
     def draw_values(self, size: Sequence[int], draw: Draw) -> Values:
-        """Return the camera's own values, of which none is random."""
+        """Return the camera's own values; none of them is random."""
         del draw
         return self.read_values((size[-2], size[-1]))
 
     def map_paths(self) -> dict[str, str]:
-        """Return the path of each value that is a map."""
+        """Return the path of each value that is a map, by field name."""
         values = {name: getattr(self, name) for name in self.MAPS}
         return {name: value for name, value in values.items() if isinstance(value, str)}
 
     def read_values(self, size: tuple[int, int] | None) -> dict[str, npt.NDArray[np.float64]]:
-        """Read and check the values that may be maps: arrays (Y, X), or () for one number.
+        """Read and check the values that may be maps; return arrays of shape (Y, X), or () for a single number.
 
         Parameters
         ----------
         size
-            Rows and columns of a frame, which maps must have; None: unknown.
+            Rows and columns of a frame, which maps must match; None: unknown.
 
         Raises
         ------
         ConfigError
-            A map cannot be read or has another shape, or a value is impossible.
+            A map cannot be read or has another shape, or a value is invalid.
         """
         return {name: read_value(name, getattr(self, name), size, rule) for name, rule in self.MAPS.items()}
 
     def dark_level(self, values: Values) -> DarkLevel:
-        """Return the name and the value of the counts at no light."""
+        """Return the counts without light, with the name of their field."""
         level = values[self.DARK_LEVEL] if self.DARK_LEVEL in self.MAPS else getattr(self, self.DARK_LEVEL)
         return DarkLevel(self.DARK_LEVEL, float(np.median(level)))
 
     def describe(self) -> str:
-        """Return the camera in words, on one line."""
+        """Return the camera as one line of text."""
         values = (f"{name} {value}" for name, value in self.to_dict().items() if name != "kind")
         return f"{self.kind}: {', '.join(values)}"
 
     def resolve(self, folder: Path) -> Self:
-        """Make relative map paths relative to ``folder`` (where the configuration lies)."""
+        """Return a copy whose relative map paths are made absolute from ``folder``, that of the configuration file."""
         return self.replace(**{name: absolute(path, folder) for name, path in self.map_paths().items()})
 
     def identity(self) -> dict[str, Any]:
-        """Return the values as plain data, with maps by content instead of by path."""
+        """Return the values as plain data, with maps represented by digests of their contents instead of paths."""
         digests = {
             name: f"sha256:{hashlib.sha256(content(path)).hexdigest()[:16]}" for name, path in self.map_paths().items()
         }

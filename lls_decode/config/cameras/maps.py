@@ -1,7 +1,7 @@
-"""The only reader of camera maps: one number a pixel, from the files that people have.
+"""Reader of camera maps, which hold one number per pixel, from common file formats.
 
-A path names a .npy, .npz, TIFF or MATLAB file (v5 or v7.3). Where a file holds several arrays, the one that is named
-like the value is taken (``offset_adu`` or ``offset``), or the one that is asked for: ``calibration.mat::dark``.
+A path names a .npy, .npz, TIFF or MATLAB file (v5 or v7.3). If a file holds several arrays, the array with the name of
+the value is used (``offset_adu`` or ``offset``), unless the path names one: ``calibration.mat::dark``.
 """
 
 import importlib
@@ -20,9 +20,9 @@ _NAME_SEPARATOR = "::"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MATLAB_HEADER_BYTES = 512
 _WHOLE_FILE = ""
-"""Name of the array of a file that holds only one."""
+"""Name given to the array of a file format that holds only one array."""
 _ADVICE = (
-    "give a number, or a .npy, .npz, TIFF or MATLAB file with one finite number a pixel, cropped to the recorded "
+    "give a number, or a .npy, .npz, TIFF or MATLAB file with one finite number per pixel, cropped to the recorded "
     "region of the chip"
 )
 
@@ -31,14 +31,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """Which numbers a value may hold."""
+    """Rule for the numbers that a value may have."""
 
     words: str
     least: float = -np.inf
     allows_least: bool = True
 
     def allows(self, values: Array) -> bool:
-        """Whether all values are allowed."""
+        """Return whether all values are allowed."""
         return bool((values >= self.least).all() if self.allows_least else (values > self.least).all())
 
 
@@ -50,58 +50,58 @@ NOT_BELOW_0 = Rule("a variance is never below 0", least=0.0)
 def read_value(
     name: str, value: float | str, size: tuple[int, int] | None, rule: Rule = ANY_NUMBER
 ) -> npt.NDArray[np.float64]:
-    """Read a value of a camera: an array () of a number, or (Y, X) from the path of a map.
+    """Read a value of a camera as an array: shape () from a number, (Y, X) from the path of a map.
 
     Parameters
     ----------
     name
         Field of the camera.
     value
-        A number or a path, with ``::NAME`` behind it to choose among the arrays of a file.
+        A number or a path, optionally followed by ``::NAME`` to choose an array of the file.
     size
         Rows and columns that a map must have; None: any.
     rule
-        Which numbers are allowed.
+        Rule for allowed numbers.
 
     Raises
     ------
     ConfigError
-        The map cannot be read, has another shape, or holds impossible numbers.
+        The map cannot be read, has another shape, or holds invalid numbers.
     """
     if not isinstance(value, str):
         return np.asarray(float(value))
     what = f"camera.{name}: map {value}"
     loaded = _load(name, value, what)
     if loaded.dtype.kind not in "fiu":
-        raise ConfigError(f"{what} holds {loaded.dtype}, which are no numbers; {_ADVICE}.")
+        raise ConfigError(f"{what} holds {loaded.dtype}, expected numbers; {_ADVICE}.")
     if loaded.ndim != 2:
         raise ConfigError(f"{what} has shape {loaded.shape}, expected rows and columns; {_ADVICE}.")
     if size is not None and loaded.shape != size:
         swapped = " (rows and columns are swapped)" if loaded.shape == size[::-1] else ""
         raise ConfigError(
-            f"{what} has shape {loaded.shape}, frames have {size} pixels (y, x){swapped}; cut the map to the recorded "
-            "region of the chip."
+            f"{what} has shape {loaded.shape}, but frames have {size} pixels (y, x){swapped}; crop the map to the "
+            "recorded region of the chip."
         )
     if not np.isfinite(loaded).all():
-        raise ConfigError(f"{what} holds NaN or infinite values, which are no numbers; {_ADVICE}.")
+        raise ConfigError(f"{what} holds NaN or infinite values; {_ADVICE}.")
     if not rule.allows(loaded):
         raise ConfigError(f"{what} holds {loaded.min():g}, but {rule.words}; correct the map.")
     return loaded.astype(np.float64)
 
 
 def crop_values(values: Mapping[str, Any], y: slice, x: slice) -> dict[str, Any]:
-    """Cut maps (..., Y, X) to a rectangle of the chip; single numbers stay. For NumPy arrays and torch tensors."""
+    """Crop maps (..., Y, X), as NumPy arrays or torch tensors, to a rectangle of the chip; keep single numbers."""
     return {name: value[..., y, x] if value.ndim else value for name, value in values.items()}
 
 
 def absolute(path: str, folder: Path) -> str:
-    """Return the path of a map with a relative one taken from ``folder``."""
+    """Return the absolute path of a map, whose relative path starts from ``folder``."""
     file, separator, array = path.partition(_NAME_SEPARATOR)
     return f"{(folder / file).resolve()}{separator}{array}"
 
 
 def content(path: str) -> bytes:
-    """Return what determines the numbers of a map: the bytes of its file, and which array is meant."""
+    """Return bytes that identify the numbers of a map: the contents of its file and the name of the array."""
     file, separator, array = path.partition(_NAME_SEPARATOR)
     return Path(file).read_bytes() + f"{separator}{array}".encode()
 
@@ -116,14 +116,14 @@ def _load(name: str, value: str, what: str) -> Array:
         arrays = reader(path)
     except ConfigError:
         raise
-    except Exception as error:  # four libraries, each with errors of its own for damaged files
+    except Exception as error:  # four libraries, which raise different errors for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{what} cannot be read ({reason}); {_ADVICE}.") from error
     return _choose(name, arrays, wanted, what)
 
 
 def _choose(name: str, arrays: dict[str, Array], wanted: str, what: str) -> Array:
-    """The array that is asked for, the only one, or the one that is named like the value."""
+    """Return the requested array, the only array, or the array with the name of the value."""
     if wanted:
         if wanted not in arrays:
             raise ConfigError(f"{what}: the file holds {_names(arrays)}, not {wanted!r}; give one of them.")
@@ -150,7 +150,7 @@ def _read_npy(path: Path) -> dict[str, Array]:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     if not zipfile.is_zipfile(path):
-        raise ValueError("no zip archive of arrays" if path.exists() else f"no such file: {path}")
+        raise ValueError("not a zip archive of arrays" if path.exists() else f"no such file: {path}")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
@@ -172,7 +172,7 @@ def _read_matlab(path: Path) -> dict[str, Array]:
 
 
 def _collect(struct: Mapping[str, Any], prefix: str, found: dict[str, Array]) -> None:
-    """Numbers of the structs of a MATLAB file, by dotted names; single numbers are settings, no maps."""
+    """Collect numeric arrays in structs of a MATLAB file by dotted name; skip single numbers, which are settings."""
     for key, value in struct.items():
         if isinstance(value, Mapping):
             _collect(value, f"{prefix}{key}.", found)
@@ -181,7 +181,7 @@ def _collect(struct: Mapping[str, Any], prefix: str, found: dict[str, Array]) ->
 
 
 def _read_matlab_hdf5(path: Path) -> dict[str, Array]:
-    """MATLAB's order of axes is the other one."""
+    """Read numeric arrays of a MATLAB v7.3 file, transposed because MATLAB stores the axes in reverse order."""
     h5py = _module("h5py", "MATLAB v7.3 maps", "export")
     found: dict[str, Array] = {}
 

@@ -1,4 +1,4 @@
-"""What a training begins with and learns from: its folder, a parent's weights, a teacher's output maps."""
+"""Start of a training: its folder, a parent's weights, and a teacher's output maps."""
 
 from lls_decode.training.origin.folder import check_psf, claim_folder, warn_of_sparse
 from lls_decode.training.origin.parent import Parent, load_parent

@@ -1,4 +1,4 @@
-"""The beginning of a training: what its configuration asks of the PSF, and whose folder it is."""
+"""Checks at the start of a training: its PSF covers the configuration, and its folder belongs to it."""
 
 import logging
 from pathlib import Path
@@ -12,13 +12,13 @@ from lls_decode.training.origin.parent import Parent, claim_model
 from lls_decode.training.origin.teacher import Teacher
 
 _SPARSE_PER_UM2 = 0.15
-"""Highest stated density below which a training is called sparse."""
+"""Density below which a training is called sparse, emitters per square micrometre."""
 
 logger = logging.getLogger(__name__)
 
 
 def check_psf(config: TrainingConfig) -> None:
-    """Refuse what the PSF cannot tell or the crops cannot hold; reads a spline's file."""
+    """Refuse a z range that the PSF does not cover, or crops smaller than a spot; reads the file of a spline PSF."""
     simulation = config.simulation
     model = build_psf(simulation.psf, pixel=simulation.pixel_size)
     low, high = simulation.emitters.z_range_nm
@@ -26,8 +26,8 @@ def check_psf(config: TrainingConfig) -> None:
         first, last = model.z_range_nm
         if low < first or high > last:
             raise ConfigError(
-                f"simulation.emitters.z_range_nm runs from {low:g} to {high:g} nm, the PSF {simulation.psf.path} is "
-                f"calibrated from {first:g} to {last:g} nm and the same beyond; narrow it (z_render_nm may be wider)."
+                f"simulation.emitters.z_range_nm runs from {low:g} to {high:g} nm, but the PSF {simulation.psf.path} "
+                f"is calibrated only from {first:g} to {last:g} nm; narrow z_range_nm (z_render_nm may be wider)."
             )
     radius_px = model.radius_px((low, high))
     if config.crop_px < radius_px:
@@ -38,20 +38,20 @@ def check_psf(config: TrainingConfig) -> None:
 
 
 def warn_of_sparse(config: TrainingConfig) -> None:
-    """Say so when a training would see few emitters: sparse frames are part of every training anyway."""
+    """Warn if the configured density is so low that the network would see few emitters."""
     emitters = config.simulation.emitters
     highest = emitters.density_per_um2 * (1 + emitters.density_spread)
     if highest < _SPARSE_PER_UM2:
         logger.warning(
-            "simulation.emitters.density_per_um2 is %g (at most %.2g with its spread), so sparse that a network learns "
-            "slowly and does not learn to tell neighbours apart; set 0.3 or more: variety draws sparse frames, too",
+            "simulation.emitters.density_per_um2 is %g (at most %.2g with its spread): the network will learn slowly, "
+            "and will not learn to separate neighbours; set 0.3 or more (variety adds sparse frames anyway)",
             emitters.density_per_um2,
             highest,
         )
 
 
 def claim_folder(out: Path, config: TrainingConfig, parent: Parent | None, teacher: Teacher | None) -> None:
-    """Make a folder this training's, or refuse a folder that holds another one."""
+    """Claim a folder for this training; refuse a folder that holds another training."""
     path = out / "training.yaml"
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
-"""Fine-tuning: a training that begins with the weights of another model.
+"""Fine-tuning: training that starts from the weights of another model, the parent.
 
-The scales of the parent are kept, so that its outputs mean from the first step on what they meant, and only the
-simulated microscope changes. Where the new simulation goes beyond what these scales can express, they are widened and
-the last layers of the parent changed, so that it says nearly the same in the wider scales (`origin.rescaling`).
+The scales of the parent are kept, so that its outputs have their meaning from the first step, and only the simulated
+microscope changes. If the new simulation exceeds these scales, the scales are widened, and the last layers of the
+parent are changed such that its predictions stay nearly the same (`origin.rescaling`).
 
-The plane shift may differ: it is no weight, but says how features are brought together before they meet. The neighbours
-of a frame may be planes for the parent and moments for the training, or the reverse: the weights have the same shapes,
-and the training learns what the neighbours tell. A parent with more filters gives the channels that matter most
-(`origin.narrowing`).
+The plane shift may differ, because it is not a weight: it only aligns features before they are combined. The context
+may change from planes to time or back: the weights have the same shapes, and the training learns what the neighbours
+of a frame tell. From a parent with more filters the most important channels are taken (`origin.narrowing`).
 """
 
 import json
@@ -32,27 +31,27 @@ logger = logging.getLogger(__name__)
 
 _ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
 _TAIL_SDS = 3
-"""Emitters brighter than the mean by more than this many standard deviations need not be expressed."""
+"""Number of standard deviations above the mean photons that the scales must cover; brighter emitters may saturate."""
 
 
 @dataclass(frozen=True)
 class Parent:
-    """The model that a training begins with."""
+    """Model that a training starts from."""
 
     name: str
     digest: str
     licence: str
     scaling: Scaling
-    """Its own, widened where the training goes beyond it, with the sigma factors 1: those are measured again."""
+    """Scales of the model, widened where the training exceeds them; sigma factors are 1, to be measured again."""
     weights: dict[str, Tensor]
 
     def to_dict(self) -> dict[str, Any]:
-        """Which model it is."""
+        """Return the name and the digest of the model."""
         return {"name": self.name, "digest": self.digest}
 
 
 def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
-    """Read the bundle to begin with.
+    """Read the bundle that a training starts from.
 
     Raises
     ------
@@ -73,8 +72,8 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
         found, wanted = getattr(theirs, name), getattr(ours, name)
         if found != wanted and name not in allowed:
             raise BundleError(
-                f"--init-from {path} has network.{name} {found}, the training has {wanted}; set network.{name} to "
-                f"{found}, or begin with another model."
+                f"--init-from {path} has network.{name} {found}, but the training has {wanted}; set network.{name} to "
+                f"{found}, or start from another model."
             )
     own = own_scaling(bundle)
     scaling = widened(own, config)
@@ -85,17 +84,17 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
 
 
 def own_scaling(bundle: ModelBundle) -> Scaling:
-    """The scales of a model without the factors of its sigmas, which are measured anew."""
+    """Return the scales of a model without its sigma factors, which are measured again."""
     return bundle.info.scaling.uncalibrated
 
 
 def check_reach(given: str, scaling: Scaling, config: TrainingConfig) -> None:
-    """Refuse a training whose light cannot be expressed in another model's scales; ``given`` names the option.
+    """Refuse a training that exceeds the scales of another model; ``given`` names the option of that model.
 
     Raises
     ------
     BundleError
-        Photons, z or background go beyond the scales.
+        Photons, z or background exceed the scales.
     """
     brightest, farthest_nm, background = _largest(config)
     for what, asked, limit, unit, remedy in (
@@ -105,13 +104,13 @@ def check_reach(given: str, scaling: Scaling, config: TrainingConfig) -> None:
     ):
         if asked > limit:
             raise BundleError(
-                f"{given} can express {what} up to {limit:g} {unit}, the training has them up to {asked:g}; "
-                f"lower {remedy} (or variety, which goes beyond it), or train without {given.partition(' ')[0]}."
+                f"{given} can predict {what} up to {limit:g} {unit}, but the training has up to {asked:g}; "
+                f"lower {remedy} (or variety, which extends it), or train without {given.partition(' ')[0]}."
             )
 
 
 def widened(scaling: Scaling, config: TrainingConfig) -> Scaling:
-    """Return scales in which a training can be expressed: larger only where it goes beyond the given ones."""
+    """Return scales that cover a training: the given ones, enlarged where the training exceeds them."""
     chosen = choose_scaling(config)
     names = ("photons", "z_nm", "bg")
     beyond = [name for name, asked in zip(names, _largest(config), strict=True) if asked > getattr(scaling, name)]
@@ -128,14 +127,14 @@ def _largest(config: TrainingConfig) -> tuple[float, float, float]:
 
 
 def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, without: str, fresh: bool) -> None:
-    """Record in a training folder which model an option names, or refuse another one than is recorded.
+    """Record the model of an option in a training folder, or refuse a model that differs from the recorded one.
 
-    ``without`` is what a training has that was given none.
+    ``without`` describes a training without the option.
 
     Raises
     ------
     RunConflictError
-        The training of the folder has another model in this place, or none.
+        The training in the folder has another model for this option, or none.
     """
     if fresh:
         if model is not None:
@@ -149,6 +148,6 @@ def claim_model(path: Path, model: dict[str, Any] | None, *, option: str, withou
         without if given is None else f"the model {given['name']} ({given['digest']})" for given in (recorded, model)
     )
     raise RunConflictError(
-        f"{path.parent} holds a training that began with {then}, not with {now}; give the same {option}, another "
+        f"{path.parent} holds a training that started with {then}, not with {now}; give the same {option}, another "
         "--out, or delete the folder."
     )

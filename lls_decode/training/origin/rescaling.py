@@ -1,9 +1,9 @@
-"""The same network in wider units: its last layers are changed so that it says what it said, in the new scales.
+"""Conversion of a network to wider units: its last layers are changed so that its predictions stay nearly the same.
 
-Photons and background leave the network through a sigmoid s = sigmoid(a) in units of their scale, z through a tanh.
-In a scale that is k times wider the network must say s / k. No change of the last layer does so exactly for every s;
-a' = slope * a + offset does nearly, with slope and offset fitted over the outputs that matter. Sigmas are far below
-their ceiling, where sigmoid(b - ln k) is sigmoid(b) / k. Training removes what is left within its first steps.
+The network's output for photons and background is s = sigmoid(a) in units of their scales, and a tanh for z. In a scale
+that is k times wider, the output must be s / k. No change of the last layer does this exactly for every s, but
+a' = slope * a + offset does nearly, with slope and offset fitted over the relevant outputs. Sigmas are far below their
+ceiling, where sigmoid(b - ln k) is sigmoid(b) / k. Training removes the remaining difference within its first steps.
 """
 
 import math
@@ -15,13 +15,13 @@ from torch import Tensor
 from lls_decode.config import Scaling
 
 _SAID = torch.linspace(0.02, 0.9, 89, dtype=torch.float64)
-"""Outputs for which slope and offset are fitted, in the old units."""
+"""Outputs to which slope and offset are fitted, in the old units."""
 _PHOTONS, _Z = 0, 3
-"""Rows of the last layers of ``heads.mean`` and ``heads.sigma``."""
+"""Rows of photons and z in the last layers of ``heads.mean`` and ``heads.sigma``."""
 
 
 def rescale(weights: Mapping[str, Tensor], old: Scaling, new: Scaling) -> dict[str, Tensor]:
-    """Return a copy of the weights that says in the units ``new`` nearly what ``weights`` say in the units ``old``."""
+    """Return weights whose predictions in units of ``new`` nearly equal those of ``weights`` in units of ``old``."""
     changed = {name: value.clone() for name, value in weights.items()}
     photons, z, bg = new.photons / old.photons, new.z_nm / old.z_nm, new.bg / old.bg
     _change(changed, "mean", _PHOTONS, *_fitted(torch.logit, photons))
@@ -33,7 +33,7 @@ def rescale(weights: Mapping[str, Tensor], old: Scaling, new: Scaling) -> dict[s
 
 
 def _fitted(inverse: Callable[[Tensor], Tensor], k: float) -> tuple[float, float]:
-    """Slope and offset from the inverse of the outputs to the inverse of the outputs over k; a tanh has no offset."""
+    """Return slope and offset of the fit from inverse(s) to inverse(s / k); the offset is 0 for a tanh."""
     if k == 1.0:
         return 1.0, 0.0
     before, after = inverse(_SAID), inverse(_SAID / k)

@@ -1,7 +1,7 @@
-"""Distillation from another model: on every batch the student also learns from the teacher's output maps.
+"""Distillation: on every batch, the student network also learns from the output maps of another model, the teacher.
 
-The student takes the teacher's scales, so that both speak of the same units. Networks may differ in variant and size,
-which is what it is for.
+The student uses the teacher's scales, so that both have the same units. The two networks may differ in variant and
+size, so that a small network can learn from a large one.
 """
 
 from dataclasses import dataclass
@@ -23,45 +23,45 @@ _ALIKE = ("context", "noise_map", "predict_z")
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained model that a training learns from."""
+    """Trained model whose output maps a training learns."""
 
     name: str
     digest: str
     scaling: Scaling
-    """Its own, with the sigma factors 1."""
+    """Scales of the model, with sigma factors of 1."""
     network: LocNet
 
     def to_dict(self) -> dict[str, Any]:
-        """Which model it is."""
+        """Return the name and the digest of the model."""
         return {"name": self.name, "digest": self.digest}
 
     @torch.no_grad()
     def maps(self, frames_TYX: Tensor, noise_TYX: Tensor | None, windows_N3: Tensor) -> OutputMaps:
-        """What it sees in scaled frames."""
+        """Return the teacher's output maps of scaled frames."""
         return self.network.decode(self.network.encode(frames_TYX, noise_TYX), windows_N3)
 
 
 def load_teacher(path: str | Path, config: TrainingConfig, device: torch.device) -> Teacher:
-    """Read the bundle to learn from.
+    """Read the bundle of a teacher.
 
     Raises
     ------
     BundleError
-        It is unreadable, looks at other frames than the student, or cannot express what the training simulates.
+        The bundle is unreadable, has other inputs than the student, or its scales do not cover the simulation.
     """
     bundle = load_bundle(path, device=device)
     for name in _ALIKE:
         found, wanted = getattr(bundle.info.network, name), getattr(config.network, name)
         if found != wanted:
             raise BundleError(
-                f"--teacher {path} has network.{name} {found}, the training has {wanted}; set network.{name} to "
-                f"{found}, or take another teacher."
+                f"--teacher {path} has network.{name} {found}, but the training has {wanted}; set network.{name} to "
+                f"{found}, or use another teacher."
             )
     if bundle.info.pixel_size != config.simulation.pixel_size:
         theirs, ours = bundle.info.pixel_size, config.simulation.pixel_size
         raise BundleError(
-            f"--teacher {path} was trained for pixels of {theirs.x_nm:g} x {theirs.y_nm:g} nm, the training has "
-            f"{ours.x_nm:g} x {ours.y_nm:g} nm; take a teacher for this microscope."
+            f"--teacher {path} was trained for pixels of {theirs.x_nm:g} x {theirs.y_nm:g} nm, but the training has "
+            f"{ours.x_nm:g} x {ours.y_nm:g} nm; use a teacher for this microscope."
         )
     scaling = own_scaling(bundle)
     check_reach(f"--teacher {path}", scaling, config)

@@ -1,7 +1,7 @@
-"""The training configuration of a fine-tuning: that of the parent, with the user's PSF.
+"""Training configuration for fine-tuning: the configuration of the parent model with the user's PSF.
 
-A network knows what spots are, how they overlap and what noise looks like; another PSF of the same kind is learned from
-there in minutes. The rate is lower than that of a training from nothing, and the steps are fewer.
+A trained network already knows spots, overlaps and noise, so it learns another PSF of the same kind in minutes. The
+learning rate is lower than for training from scratch, and there are fewer steps.
 """
 
 from pathlib import Path
@@ -16,14 +16,14 @@ _AVERAGE_DECAY = 0.998
 
 
 def tuning_config(parent: str | Path, *, psf: str | Path | None = None) -> TrainingConfig:
-    """Return the configuration with which a shipped or own model is fine-tuned.
+    """Return the configuration for fine-tuning a model.
 
     Parameters
     ----------
     parent
-        Bundle to begin with; its record holds the configuration of its training.
+        Bundle to start from; its record holds the configuration of its training.
     psf
-        PSF of ``calibrate`` or SMAP; None: that of the parent. Pixel size and z range follow it.
+        PSF from ``calibrate`` or SMAP, which also sets pixel size and z range; None: that of the parent.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def tuning_config(parent: str | Path, *, psf: str | Path | None = None) -> Train
     record = info.training.get("configuration")
     if record is None:
         raise BundleError(
-            f"{parent} does not say how its training frames were simulated (it was imported from "
-            f"{info.imported_from or 'elsewhere'}); give the configuration of the fine-tuning with --config."
+            f"{parent} does not contain the configuration of its training (it was imported from "
+            f"{info.imported_from or 'elsewhere'}); give a configuration for the fine-tuning with --config."
         )
     config = recorded_training(record, source=f"{parent}: its training configuration")
     config = config.replace(
@@ -56,7 +56,7 @@ def tuning_config(parent: str | Path, *, psf: str | Path | None = None) -> Train
 
 
 def with_psf(config: TrainingConfig, psf: str | Path) -> TrainingConfig:
-    """Return a configuration with another PSF, its pixel size, and the z that both can tell."""
+    """Return a configuration with another PSF, the PSF's pixel size, and the z range that both have in common."""
     spline = read_spline(psf)
     known = with_microscope(config, psf=spline_psf(psf), pixel_size=spline.pixel)
     simulation = known.simulation
@@ -68,8 +68,8 @@ def with_psf(config: TrainingConfig, psf: str | Path) -> TrainingConfig:
     common = max(low, first), min(high, last)
     if common[0] >= common[1]:
         raise ConfigError(
-            f"The PSF {psf} is calibrated from {first:g} to {last:g} nm, the model was trained from {low:g} to "
-            f"{high:g} nm; calibrate through the focus, or begin with another model."
+            f"The PSF {psf} is calibrated from {first:g} to {last:g} nm, but the model was trained from {low:g} to "
+            f"{high:g} nm; calibrate through the focus, or start from another model."
         )
     rendered = simulation.emitters.z_rendered_nm
     emitters = simulation.emitters.replace(

@@ -298,7 +298,7 @@ def test_a_shipped_model_can_be_fine_tuned(tmp_path: Path, invoke: Invoke) -> No
     small = ["steps=2", "crop_px=16", "sequences=1", "sequence_frames=2", "validation_frames=2"]
     words = ["train", "--config", "storm-2d", "--out", tmp_path / "out", *(w for s in small for w in ("--set", s))]
     status, _, err = invoke(*words, "--set", "network.filters=64", "--init-from", "lls-paint")
-    assert (status, ", the training has 64" in err) == (2, True)
+    assert (status, ", but the training has 64" in err) == (2, True)
     fewer = ["--set", "simulation.emitters.density_per_um2=30", "--stop-after", "1"]
     assert invoke(*words, *fewer, "--init-from", "storm-2d")[0] == 0
     status, _, err = invoke(*words, *fewer)

@@ -125,7 +125,7 @@ TYPED: Mapping[str, tuple[list[str], str]] = {
     "a region backwards": (["--roi", "9:3,0:4"], "Error: --roi 9:3,0:4 contains no pixel"),
     "a region outside": (
         ["--roi", "0:141,0:4"],
-        "Error: part.roi has pixels x 0:141, y 0:4, the frames have 140",
+        "Error: part.roi is x 0:141, y 0:4, but frames have 140",
     ),
     "a share beyond the last": (["--share", "4/3"], "Error: --share 4/3: expected I/N"),
     "no such block": (

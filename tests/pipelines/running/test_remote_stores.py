@@ -160,7 +160,7 @@ def test_a_batch_of_a_remote_store_runs(world: World, movie: str, tmp_path: Path
         (row,) = csv.DictReader(file)
     assert (row["dataset"], row["status"]) == (movie, "done")
     assert Path(row["table"]) == tmp_path / "out/movie/localizations.parquet"
-    with pytest.raises(OutputError, match="results are written to a file system"):
+    with pytest.raises(OutputError, match="results can be written to a file system"):
         make_plan(movie, world.bundle(), Path("s3://bucket/out"), run_config(16))
     _assert_no_secret(tmp_path)
 
