@@ -110,9 +110,7 @@ def test_sizes(make, pixel_um, step_nm, in_folder, tmp_path):
 
 def test_an_unknown_unit_is_said(tmp_path):
     imagej("furlong", UM)(tmp_path / "a.tif")
-    assert any(
-        "'furlong' of its sizes is not known; give --pixel-nm" in n for n in open_movie(tmp_path / "a.tif").notes
-    )
+    assert any("'furlong' of its sizes is unknown; give --pixel-nm" in n for n in open_movie(tmp_path / "a.tif").notes)
 
 
 def test_the_store_keeps_sizes_and_geometry(tmp_path):
@@ -186,7 +184,7 @@ def test_the_settings_whose_name_fits_are_taken_whatever_their_case(tmp_path):
     assert open_movie(folder).geometry.angle_deg == 32
     (folder / "cell5_settings.txt").unlink()
     with pytest.raises(
-        InputError, match=r"2 settings \(a_SETTINGS\.TXT, cell_Settings\.txt\), and not one of them fits"
+        InputError, match=r"2 settings files \(a_SETTINGS\.TXT, cell_Settings\.txt\), none of which clearly matches"
     ):
         open_movie(folder)
 
@@ -222,7 +220,7 @@ def test_names_of_axes_are_believed(make, options, order, planes, tmp_path):
     ("axes", "shape", "message"),
     [
         ("CTYX", (2, 6), "2 channels: 0, 1; choose one with --channel"),
-        ("CYX", (12,), "12 channels: .*--channel, or if they are frames, say so with --axes tyx"),
+        ("CYX", (12,), "12 channels: .*--channel, or give --axes tyx if these are frames in time"),
         ("PTYX", (2, 6), "2 positions: 0, 1; choose one with --position"),
         ("AZYX", (2, 6), "axes 'az', expected .*--axes tzyx"),
     ],
