@@ -114,7 +114,7 @@ def test_saturation_is_seen_at_whatever_value_it_happens(frames, level, bits, tm
     array[...] = frames
     report = inspect_source(open_source(tmp_path / "a.zarr"))
     assert report["intensity"]["saturated_at"] == level
-    (note,) = [note for note in report["notes"] if "photons of bright molecules are lost" in note]
+    (note,) = [note for note in report["notes"] if "lose photons of bright molecules" in note]
     assert (f"of a {bits}-bit camera" in note) == (bits in (12, 14))
 
 
@@ -173,7 +173,7 @@ def test_third_party_pair_raw_and_deskewed(shared_data):
 
 def test_geometry_is_told_in_words(tmp_path):
     source = store(tmp_path / "a.zarr", record(8, gain=2, offset=100), planes=4)
-    assert inspect_source(source)["geometry"].startswith("not known")
+    assert inspect_source(source)["geometry"].startswith("unknown")
     told = inspect_source(source, pixel_size=PIXEL, geometry=STAGE)
     assert told["geometry"] == STAGE.describe(PIXEL)
     assert told["pixel_size_nm"] == {"x": 104, "y": 104}
