@@ -94,7 +94,7 @@ def test_what_is_refused(movie: str, folder: Path, web: Served) -> None:
     model, opened = folder / "time.lls", lls.open(movie)
     to_file_system = "is an address, and results are written to a file system only"
     refused = (
-        ("is no zarr store: it has none", lambda: lls.open(f"{web.address}/other.zarr")),
+        ("is not a zarr store: it has none", lambda: lls.open(f"{web.address}/other.zarr")),
         ("the address holds a user name", lambda: lls.localize("https://me:hush@host/a.zarr", model)),
         ("the address holds a user name", lambda: lls.inspect("https://me:hush@host/a.parquet")),
         ("of an unknown kind, 'ftp'", lambda: lls.open("ftp://host/a.zarr")),

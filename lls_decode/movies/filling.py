@@ -133,7 +133,7 @@ class Filling:
         def is_sound(piece: Piece) -> bool:
             try:
                 stored = digest_runs(read_piece(array, piece, planes), piece.start, planes)
-            except Exception:  # zarr raises many kinds for a damaged chunk
+            except Exception:  # zarr raises many kinds of errors for a damaged chunk
                 return False
             if stored == done[piece] and touched:
                 return stored == digest_runs(self.movie.read(*piece), piece.start, planes)

@@ -124,13 +124,13 @@ def _s3_answering(status):
 PERMANENT = {
     "absent on a web server": (
         lambda web, s3: f"{web.address}/other.zarr",
-        "is no zarr store: it has none",
+        "is not a zarr store: it has none",
     ),
     "absent in a bucket": (
         lambda web, s3: f"s3://{BUCKET}/other.zarr",
         "is not a zarr store and contains none",
     ),
-    "absent zip": (lambda web, s3: f"{web.address}/other.zarr.zip", "is no zarr store"),
+    "absent zip": (lambda web, s3: f"{web.address}/other.zarr.zip", "is not a zarr store"),
     "no such bucket": (lambda web, s3: "s3://no-such-bucket/cell.zarr", "the bucket does not exist"),
     "pattern in no bucket": (lambda web, s3: "s3://no-such-bucket/*.zarr", "the bucket does not exist"),
     "pattern that fits nothing": (lambda web, s3: f"s3://{BUCKET}/nothing-*.zarr", "No zarr store matches"),

@@ -124,7 +124,7 @@ def map_frames(
     )
     total = frame_map.num_raw_frames
     if total < raw:
-        raise InputError(f"{where} has {total} frames, fewer than one volume of {raw}; give fewer planes_per_volume.")
+        raise InputError(f"{where} has {total} frames, fewer than one volume of {raw}; reduce planes_per_volume.")
     if left := frame_map.num_leftover:
         notes.append(f"{left} of {total} frames at the end do not form a volume of {raw} and are not processed")
     return frame_map, notes

@@ -211,7 +211,10 @@ def _check(index: Path, entries: list[Entry]) -> None:
         raise InputError(f"{index} lists images of pixel type {first.pixel_type}, expected greyscale of 8 to 16 bits.")
     for entry in entries:
         if entry.compression:
-            raise InputError(f"{index} lists a compressed image at {dict(entry.axes)}, expected raw pixels.")
+            raise InputError(
+                f"{index} lists a compressed image at {dict(entry.axes)}, expected uncompressed ones; write it without "
+                "compression."
+            )
         if (entry.width, entry.height, entry.pixel_type) != (first.width, first.height, first.pixel_type):
             raise InputError(
                 f"{index} lists an image of {entry.height} x {entry.width} pixels, type {entry.pixel_type}, at "

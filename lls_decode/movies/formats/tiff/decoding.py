@@ -137,7 +137,7 @@ def decode(file: Stored, number: int, shelf: Shelf) -> Frames:
             frame = _decode_page(tiff, int(file.ifds[number]), number)
     except InputError:
         raise
-    except Exception as error:  # codecs raise many kinds
+    except Exception as error:  # codecs raise many kinds of errors
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "imagecodecs" in text:
             raise InputError(f"{where} ({text}); run: pip install 'lls-decode[convert]'.") from error
