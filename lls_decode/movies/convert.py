@@ -63,7 +63,7 @@ def convert(
     resume an interrupted conversion: shards that match their digests are kept.
 
     A run configuration is written beside the store (``cell.run.yaml`` for ``cell.zarr``) if the files state the
-    geometry (``Settings.txt``), or if the number of frames is not a multiple of the volume. An existing run
+    geometry (``Settings.txt``), or if frames are left over after the last complete volume. An existing run
     configuration is not changed.
 
     Parameters

@@ -25,7 +25,7 @@ _OLD, _NEW = 0x7, 0x1000000
 _FOOTER_BYTES = 32
 _SPLIT_LINE = 1023
 """Line of the sensor whose first four pixels are stored in the footer of the frame."""
-_NO_FOOTER = "four pixels of each frame are stored at the end of the file, which is missing: they are wrong"
+_NO_FOOTER = "the first four pixels of each frame are lost, because they were stored at the missing end of the file"
 
 
 @dataclass(frozen=True)
