@@ -412,7 +412,7 @@ WRONG: dict[str, tuple[Callable[[Place], Any], type[LlsDecodeError], str]] = {
         FrameValueError,
         "masked pixels",
     ),
-    "array and its path": (call("open", FRAMES, array="0"), InputError, "leave it out"),
+    "array and its path": (call("open", FRAMES, array="0"), InputError, "omit input.array"),
     "input of what is open": (
         call("localize", lambda place: lls.open(place.movie), MODEL, config={"input.skip_first": 1}),
         ConfigError,

@@ -1,4 +1,4 @@
-"""Datasets: zarr stores as volumes of planes."""
+"""Reading and writing of datasets: zarr stores as volumes of planes."""
 
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.reading.stack import FrameStack

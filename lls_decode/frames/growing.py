@@ -1,9 +1,9 @@
-"""A dataset that is still being written: how much of it is complete, from its files alone.
+"""Tracking of an acquisition, a dataset that is still being written, to find its complete part from its files alone.
 
-Writers differ: an array is resized as it grows, or declared in full while its chunks come later, or arrays appear one
-by one in a directory; files are renamed into place, or filled frame after frame. One rule serves all. A *step* is what
-is written at a time: one row of chunks (or shards) along t, or one array of a directory. It is complete when its files
-are there, none of them has changed for a while, and something later is there, too.
+Writers differ: some resize an array as it grows, some declare its full size and write the chunks later, some add arrays
+to a directory; files are renamed into place, or filled frame by frame. One rule covers all of them. A *step* is the
+unit of writing: one row of chunks (or shards) along t, or one array of a directory. A step is complete if its files
+exist, none of them has changed for a while, and a file of a later step exists.
 """
 
 import itertools
@@ -24,15 +24,15 @@ from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import forget_listings, is_collection, list_arrays
 
 SETTLE_S = 10.0
-"""A file that has not changed for this long, and has later ones after it, is complete."""
+"""Time without change after which a file is complete, if later files exist."""
 LATE_S = 120.0
-"""A file that is not there so long after later ones is taken as lost: its block fails, the others go on."""
+"""Time after the writing of later files at which a missing file counts as lost; its block fails, others continue."""
 STEPS_AHEAD = 4
-"""How far something later is looked for: one lost step holds up nothing."""
+"""Number of steps that are searched for later files, so that a lost step does not block the others."""
 
 
 class Growth:
-    """How far an acquisition has come. Make it, then `look` now and then."""
+    """Progress of an acquisition, updated by repeated calls of `look`."""
 
     def __init__(
         self,
@@ -46,15 +46,15 @@ class Growth:
         path = resolve_dataset(path)
         if is_address(path):
             raise InputError(
-                f"{path} is an address, and an acquisition is followed by the times of its files, on a file "
-                "system; run without --follow when it is complete, or mount the store."
+                f"{path} is an address, but following an acquisition needs the file times of a file system; run "
+                "without --follow once it is complete, or mount the store."
             )
         self.source: FrameSource | None = None
-        """The dataset as far as it is complete; None while that is no whole volume."""
+        """Complete part of the dataset; None as long as no volume is complete."""
         self.problem = f"{path} has no complete volume yet"
-        """Why there is no source."""
+        """Reason why there is no source."""
         self.changed_at = clock()
-        """When a look has last found something new."""
+        """Time of the last `look` that found a change."""
         self._path, self._config = str(path), config
         self._settle_s, self._late_s, self._clock = settle_s, late_s, clock
         self._opened: FrameSource | None = None
@@ -64,12 +64,12 @@ class Growth:
         self._files = _FileTimes(clock)
 
     def look(self) -> FrameSource | None:
-        """Look at the files once more.
+        """Check the files again; return the complete part of the dataset, or None.
 
         Raises
         ------
         InputError
-            The dataset is none that can grow, or what was there before has become another.
+            The dataset cannot grow, or data that existed before have changed.
         """
         forget_listings()
         if self._opened is None and not self._open():
@@ -83,19 +83,19 @@ class Growth:
         return self.source
 
     def is_quiet(self) -> bool:
-        """Whether the looks until now have found nothing new for so long that all files they saw are complete."""
+        """Return whether nothing has changed for so long that all files found so far are complete."""
         return self.idle_s() >= self._settle_s
 
     def idle_s(self) -> float:
-        """How long no look has found a change; what has come since the latest one is not known."""
+        """Return the time since the last change found by `look`; changes after the last `look` are unknown."""
         return self._clock() - self.changed_at
 
     def num_volumes_begun(self) -> int:
-        """Volumes whose files are all there, complete or not."""
+        """Return the number of volumes whose files all exist, whether complete or still being written."""
         return self._steps.num_volumes(self._begun) if self._steps is not None else 0
 
     def _open(self) -> bool:
-        """Open the dataset, if it can be opened: it may not be there yet, or its metadata are just being written."""
+        """Try to open the dataset; this fails if it does not exist yet or its metadata are incomplete."""
         try:
             self._opened = replace(open_source(self._path, self._config), growing=True)
         except InputError as error:
@@ -104,18 +104,21 @@ class Growth:
         return True
 
     def _list_steps(self, opened: FrameSource) -> "_Steps":
-        """The steps that the dataset has by now."""
+        """Return the current steps of the dataset."""
         paths = list_arrays(self._path)
         before = self._steps
         if is_collection(self._path):
             if before is not None and paths[: self._complete] != before.paths[: self._complete]:
-                raise InputError(f"{self._path}: volumes have come between others, or have gone, since it is followed.")
+                raise InputError(
+                    f"{self._path}: volumes were inserted or removed while it was followed; start a new run once the "
+                    "dataset no longer changes."
+                )
             array = (before.array if before is not None else None) or _open_array(paths[0], opened)
             return _Steps(opened, array, paths, by_array=True)
         if "t" not in opened.frame_map.axes or not isinstance(open_keys(Path(paths[0])), DirectoryKeys):
             raise InputError(
-                f"{self._path} is one volume, or a zip file, and cannot grow; follow a zarr array with an axis t, or "
-                "the directory into which the volumes are written."
+                f"{self._path} is a single volume or a zip file, which cannot grow; follow a zarr array with an axis "
+                "t, or the directory into which the volumes are written."
             )
         array = _open_array(paths[0], opened)
         if array is None:
@@ -124,7 +127,8 @@ class Growth:
         frame_map = opened.frame_map.with_length(length)
         if array.shape != frame_map.shape:
             raise InputError(
-                f"{self._path} has shape {array.shape} now, {opened.frame_map.shape} before; only axis t may grow."
+                f"{self._path} has shape {array.shape} now, but had {opened.frame_map.shape} before; only axis t may "
+                "grow."
             )
         return _Steps(replace(opened, frame_map=frame_map), array, paths, by_array=False)
 
@@ -137,7 +141,7 @@ class Growth:
         return self._files.age(own) >= self._settle_s if own else self._files.age(later) >= self._late_s
 
     def _note_change(self, steps: "_Steps") -> None:
-        """Remember when something came: a longer array, another file, another time of one of the latest files."""
+        """Record the time of a change: a longer array, a new file, or a new modification time of a recent file."""
         self._begun = max(self._begun, self._complete)
         while self._begun < steps.count and self._files.of_all(steps.files(self._begun)) is not None:
             self._begun += 1
@@ -147,11 +151,11 @@ class Growth:
             self._seen, self.changed_at = seen, self._clock()
 
     def _extend(self, steps: "_Steps") -> None:
-        """Take in what is complete by now."""
+        """Extend the source to all complete volumes."""
         volumes = steps.num_volumes(self._complete)
         if volumes == 0 or (self.source is not None and volumes == self.source.layout.num_volumes):
             return
-        if self.source is None and not self._open():  # once more: now its first chunks are complete, and say what it is
+        if self.source is None and not self._open():  # reopen it: its identity depends on its first chunks
             return
         assert self._opened is not None
         frame_map = steps.source.frame_map
@@ -163,28 +167,28 @@ class Growth:
 
 
 class _Steps:
-    """The steps of a dataset at one moment, and the files of each."""
+    """Steps of a dataset at one moment, and the files of each step."""
 
     def __init__(self, source: FrameSource, array: ZarrArray | None, paths: tuple[str, ...], *, by_array: bool) -> None:
         self.source, self.array, self.paths, self.by_array = source, array, paths, by_array
         self._axes, self._shape = source.frame_map.axes, source.frame_map.shape
         self._sizes = source.shards or source.chunks
         self.count = 0 if array is None else len(paths) if by_array else -(-source.frame_map.size("t") // self._length)
-        """Steps that have been declared."""
+        """Number of declared steps."""
 
     @property
     def _length(self) -> int:
         return self._sizes[self._axes.index("t")]
 
     def num_volumes(self, steps: int) -> int:
-        """Whole volumes in so many steps."""
+        """Return the number of complete volumes in a number of steps."""
         frame_map = self.source.frame_map
         if self.by_array:
             return steps * frame_map.frames_per_array // frame_map.raw_planes
         return min(steps * self._length, frame_map.size("t")) * frame_map.size("z") // frame_map.raw_planes
 
     def files(self, step: int) -> Iterator[str]:
-        """Files of a step's chunks, of the channel that is read."""
+        """Yield the chunk files of a step, for the selected channel."""
         assert self.array is not None
         root = os.path.join(self.paths[step if self.by_array else 0], "")
         for place in itertools.product(*self._ranges(step)):
@@ -202,10 +206,10 @@ class _Steps:
 
 
 class _FileTimes:
-    """When files were last modified, and how long ago that is at least.
+    """Modification times of files, and lower limits of their ages.
 
-    The clock of a file server is not ours. It is at least at the time of the newest file, plus what has passed on our
-    clock since we saw that one.
+    The clock of a file server may differ from ours. Its time is at least that of the newest file, plus the time that
+    has passed on our clock since we first saw this file.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -213,15 +217,15 @@ class _FileTimes:
         self._newest, self._newest_seen_at = 0.0, clock()
 
     def age(self, modified: float) -> float:
-        """Seconds."""
+        """Return the minimum age, in seconds, of a file with this modification time."""
         return self._newest - modified + self._clock() - self._newest_seen_at
 
     def each(self, paths: Iterator[str]) -> tuple[float | None, ...]:
-        """Of each file; None: there is none, or an empty one."""
+        """Return the modification time of each file; None for a missing or empty file."""
         return tuple(self._of(path) for path in paths)
 
     def of_all(self, paths: Iterator[str]) -> float | None:
-        """Of the file that was modified last; None when one of them is absent."""
+        """Return the latest modification time of the files; None if any of them is missing."""
         latest = 0.0
         for path in paths:
             modified = self._of(path)
@@ -231,7 +235,7 @@ class _FileTimes:
         return latest
 
     def of_any(self, paths: Iterator[str]) -> float | None:
-        """Of the first file that is there."""
+        """Return the modification time of the first file that exists, or None."""
         return next((modified for path in paths if (modified := self._of(path)) is not None), None)
 
     def _of(self, path: str) -> float | None:
@@ -247,8 +251,8 @@ class _FileTimes:
 
 
 def _open_array(path: str, opened: FrameSource) -> ZarrArray | None:
-    """The array as its metadata have it now; None when they cannot be read, as while they are being written."""
+    """Open the array with its current metadata; None if they cannot be read, for instance while being written."""
     try:
         return open_array(open_keys(Path(path)).open_store(), opened.array)
-    except Exception:  # zarr raises many kinds for half a document
+    except Exception:  # zarr raises many kinds of errors for incomplete metadata
         return None

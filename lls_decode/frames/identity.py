@@ -1,4 +1,4 @@
-"""What a dataset is, wherever it lies: digests of its metadata, of its mapping, and of a few of its chunks."""
+"""Identity of a dataset, independent of its path: digests of its metadata, its mapping and a few of its chunks."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ _SAMPLE_BYTES = 4 << 20
 
 
 def identify(frame_map: FrameMap, dtype: str, documents: list[Any], samples: Iterator[bytes]) -> str:
-    """Sixteen hexadecimal digits of what a dataset is, not of where it is."""
+    """Return the identity of a dataset, sixteen hexadecimal digits that do not depend on its path."""
     digest = hashlib.sha256()
     mapping = {name: getattr(frame_map, name) for name in frame_map.__dataclass_fields__}
     digest.update(json.dumps([mapping, dtype, documents], sort_keys=True).encode())
@@ -24,12 +24,12 @@ def identify(frame_map: FrameMap, dtype: str, documents: list[Any], samples: Ite
 
 
 def sample_chunks(arrays: list[tuple[ZarrArray, Keys, str]], frame_map: FrameMap) -> Iterator[bytes]:
-    """Bytes of the first, middle and last chunk that exist (of the first, middle and last array of several).
+    """Yield the bytes of the first, middle and last existing chunk (in the first, middle and last array).
 
     Raises
     ------
     PermissionError
-        No chunk that was tried may be read.
+        None of the chunks that were tried may be read.
     """
     for (array, keys, path), fraction in zip(arrays, (0.0, 0.5, 1.0), strict=True):
         sizes = array.shards or array.chunks
@@ -60,7 +60,7 @@ def sample_chunks(arrays: list[tuple[ZarrArray, Keys, str]], frame_map: FrameMap
 
 
 def _sample(keys: Keys, key: str, size: int) -> bytes:
-    """A chunk's bytes; of a large one its size, four pieces, its end (where a shard has its index) among them."""
+    """Return the bytes of a chunk; for a large one, its size and four pieces, with the shard index at its end."""
     if size <= 4 * _SAMPLE_BYTES:
         return keys.read(key)
     starts = np.linspace(0, size - _SAMPLE_BYTES, 4).astype(int)

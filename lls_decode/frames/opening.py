@@ -1,4 +1,4 @@
-"""From a path and what the user says about it to a `FrameSource`; every misunderstanding is refused here."""
+"""Opening of a zarr dataset as a `FrameSource`, with all checks that its data can be interpreted correctly."""
 
 import hashlib
 import math
@@ -28,15 +28,15 @@ from lls_decode.frames.storage.stores import forget_listings, has_magic, is_coll
 from lls_decode.outputs import note_read
 
 MOST_FRAME_PX = 100_000_000
-"""Pixels of a frame: five times those of the largest scientific camera."""
+"""Largest number of pixels per frame, five times that of the largest scientific camera."""
 MOST_CHUNK_BYTES = 16 << 30
-"""Bytes of a chunk: a whole movie of the longer kind; a worker has no room for more."""
+"""Largest size of a chunk, as large as a long movie; workers do not have more memory."""
 MOST_PIXELS = 1 << 62
-"""Pixels of an array: 64-bit integers count them."""
+"""Largest number of pixels of an array, so that 64-bit integers can count them."""
 MAX_CHECKED = 1000
-"""Arrays of a directory whose metadata are compared before a run; each is compared again when it is read."""
+"""Largest number of arrays in a directory whose metadata are compared before a run; each is checked again when read."""
 MAX_CHECKED_REMOTE = 100
-"""The same for a remote dataset, where each takes several requests."""
+"""Largest number of arrays compared in a remote dataset, where each array needs several requests."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
     Parameters
     ----------
     path
-        A zarr v2 or v3 store (a directory, or a zip of one), a directory of per-volume stores, or a glob of them; or
-        the address of one: ``s3://``, ``gs://``, ``https://`` (single stores only), ``file://``.
+        A zarr v2 or v3 store (a directory, or a zip of a directory), a directory of per-volume stores, or a glob of
+        stores; or an address of any of these: ``s3://``, ``gs://``, ``https://`` (single stores only), ``file://``.
     config
-        What the user says about axes, channel and volumes; None: everything from the metadata.
+        Axes, channel and volumes given by the user; None: everything from the metadata.
 
     Raises
     ------
     InputError
-        The dataset is not there, or cannot be understood as volumes of planes.
+        The dataset does not exist, or cannot be interpreted as volumes of planes.
     AccessError
-        It may not be read, or its codec is not installed.
+        The dataset may not be read, or its codec is not installed.
     """
     path = resolve_dataset(path)
     try:
@@ -87,8 +87,8 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
     _check_size(frame_map.layout, path)
     if len(paths) > 1 and frame_map.size("t") > 1 and frame_map.size("z") > 1:
         raise InputError(
-            f"{path} holds {len(paths)} stores, and {paths[0]} has axes {axes!r}, a whole dataset; expected one volume "
-            "(z, y, x) or frame (y, x) in each, or give the path of one store."
+            f"{path} contains {len(paths)} stores, but {paths[0]} has axes {axes!r} and is a complete dataset by "
+            "itself, expected one volume (z, y, x) or frame (y, x) per store; give the path of one store."
         )
     _check_alike(paths, first, storage)
     dtype = first.array.dtype.newbyteorder("=")
@@ -127,7 +127,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
 
 
 def _describe(frame_map: FrameMap, dtype: str, documents: list[dict[str, Any]], *, grows_by_arrays: bool) -> str:
-    """Digest of what stays while an acquisition grows: how values are stored and mapped, but not how many there are."""
+    """Return a digest of storage and mapping without the length, which is constant while an acquisition grows."""
     if grows_by_arrays:
         frame_map = replace(frame_map, num_arrays=0)
     elif "t" in frame_map.axes:
@@ -145,7 +145,7 @@ def _open(path: str, array: str | None, storage: StorageConfig) -> _Opened:
 
 
 def stated_angle_deg(keys: Keys, image: Image) -> float | None:
-    """Return the scan angle that a converted store says; None when it says none."""
+    """Return the scan angle recorded in a converted store, or None."""
     for path in (image.group, image.array):
         node = read_node(keys, path) if path is not None else None
         own = node.attributes.get("lls_decode") if node is not None else None
@@ -156,13 +156,13 @@ def stated_angle_deg(keys: Keys, image: Image) -> float | None:
 
 
 def _open_like(path: str, first: _Opened, storage: StorageConfig) -> _Opened:
-    """Open another array of a dataset, at the same place of its store."""
+    """Open another array of a dataset, at the same path within its store."""
     keys = open_keys(path, storage)
     node = read_node(keys, first.image.array)
     if node is None or not node.is_array:
         raise InputError(
-            f"{path} has no array {first.image.array or 'at its root'}, {first.keys.name} has; all stores of a dataset "
-            "must be alike, give those that are as a pattern in quotes."
+            f"{path} has no array {first.image.array or 'at its root'}, but {first.keys.name} has; all stores of a "
+            "dataset must be alike: select matching stores by a pattern in quotes."
         )
     return _Opened(open_stored(keys, first.image.array), keys, first.image)
 
@@ -171,8 +171,8 @@ def _check_array(opened: _Opened) -> None:
     array, where = opened.array, f"{opened.keys.name}, array {opened.image.array or '(root)'},"
     if array.dtype.kind not in "uif":
         raise InputError(
-            f"{where} has values of type {array.dtype}, expected integer or real camera counts; choose another array "
-            "with --array."
+            f"{where} has values of type {array.dtype}, expected integer or floating-point camera counts; choose "
+            "another array with --array."
         )
     chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
     if min(array.shape, default=0) < 0 or math.prod(array.shape) > MOST_PIXELS:
@@ -180,18 +180,19 @@ def _check_array(opened: _Opened) -> None:
     if not 0 < chunk_bytes <= MOST_CHUNK_BYTES:
         raise InputError(
             f"{where} has chunks of shape {array.chunks}, {chunk_bytes:,} bytes each, expected 1 to "
-            f"{MOST_CHUNK_BYTES:,} bytes, as each is unpacked whole; write the data with smaller chunks."
+            f"{MOST_CHUNK_BYTES:,} bytes, because chunks are decompressed completely; write the data with smaller "
+            "chunks."
         )
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
 
 
 def _check_size(layout: Layout, path: str) -> None:
-    """Refuse frames of which not one could be read."""
+    """Raise an error if frames are too large to be read."""
     if layout.height * layout.width > MOST_FRAME_PX:
         raise InputError(
-            f"{path} has frames of {layout.height} x {layout.width} px, expected at most {MOST_FRAME_PX:,} pixels, "
-            "more than any camera has; check its shape and axes (--array, input.axes)."
+            f"{path} has frames of {layout.height} x {layout.width} px, expected at most {MOST_FRAME_PX:,} pixels, as "
+            "no camera has more; check its shape and axes (--array, input.axes)."
         )
 
 
@@ -202,27 +203,27 @@ def _check_alike(paths: tuple[str, ...], first: _Opened, storage: StorageConfig)
         other = _open_like(paths[i], first, storage).array
         if (other.shape, other.dtype) != (first.array.shape, first.array.dtype):
             raise InputError(
-                f"{paths[i]} has shape {other.shape} and type {other.dtype}, {paths[0]} has {first.array.shape} and "
-                f"{first.array.dtype}; all volumes of a dataset must be alike, give those that are as a pattern in "
-                "quotes."
+                f"{paths[i]} has shape {other.shape} and type {other.dtype}, but {paths[0]} has {first.array.shape} "
+                f"and {first.array.dtype}; all volumes of a dataset must be alike: select matching stores by a pattern "
+                "in quotes."
             )
 
 
 def _ignored(path: str, storage: StorageConfig) -> list[str]:
-    """Entries of a directory of stores that are none."""
+    """Return a note on entries of a directory that are not stores."""
     if has_magic(path, storage) or not is_collection(path, storage):
         return []
     others = [Path(item).name for item in split_entries(path, storage)[1]]
-    return [f"{len(others)} entries of the directory are no zarr stores: {', '.join(others[:5])}"] if others else []
+    return [f"{len(others)} entries of the directory are not zarr stores: {', '.join(others[:5])}"] if others else []
 
 
 def processing_notes(source: FrameSource) -> list[str]:
     """Return signs of processed data, from the path and from two frames of the middle volume."""
     path = Path(source.path)
     notes = []
-    deskewed = "the input looks deskewed, %s: interpolation ruins the noise model, use the raw planes"
+    deskewed = "the input looks deskewed: %s; interpolation invalidates the noise model, so use the raw planes"
     if {path.name.lower(), path.parent.name.lower()} & {"ds", "dsr"} or "deskew" in path.name.lower():
-        notes.append(deskewed % "its path says so")
+        notes.append(deskewed % "its path has a name like 'deskewed'")
     if int(np.prod(source.chunks)) * np.dtype(source.dtype).itemsize > LARGE_CHUNK_BYTES:
         return notes
     planes = source.layout.planes_per_volume
@@ -230,11 +231,11 @@ def processing_notes(source: FrameSource) -> list[str]:
     try:
         adu_TYX = source.read_frames(np.array([[middle, 0], [middle, planes - 1]], dtype=np.int64)[: min(planes, 2)])
     except (ChunkError, FrameValueError):
-        return notes  # its block will say so, when it is read
+        return notes  # reported when the block is read
     if planes > 1 and not notes and has_wedge(adu_TYX):
         notes.append(deskewed % "its first and last plane are empty along opposite edges")
     if adu_TYX.dtype.kind == "f" and (adu_TYX != np.round(adu_TYX)).any():
-        notes.append("values are not whole numbers: filtered or calibrated data, while camera counts are expected")
+        notes.append("values are not whole numbers, expected camera counts: the data may be filtered or calibrated")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""A function over many items in threads, in bounded memory."""
+"""Application of a function to many items in threads, in bounded memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -9,9 +9,9 @@ R = TypeVar("R")
 
 
 def in_parallel(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
-    """Items with their results, in the order in which they are ready; as many items wait as keep the threads busy.
+    """Process items in threads; yield each item with its result as soon as it is ready.
 
-    The first error ends it: what has not begun is not begun any more.
+    Only as many items are queued as keep the threads busy. The first error cancels all items that have not started.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="frames") as pool:
         pending: dict[Future[R], T] = {}

@@ -1,7 +1,7 @@
-"""Frames of a dataset, block by block.
+"""Reading of the frames of a dataset, block by block.
 
-A `FrameSource` is a small value that travels to workers; each process opens the arrays at its first read. A block is
-read as one slab (or one for each array), inside the task; zarr decodes its chunks concurrently.
+A `FrameSource` is a small value that is sent to workers; each process opens the arrays at its first read. A block is
+read inside its task, as one slab (or one slab per array), and zarr decodes its chunks concurrently.
 
 Shape letters: ``T`` frames read, ``Y X`` pixels.
 """
@@ -28,56 +28,56 @@ from lls_decode.frames.storage.stores import forget_listings, list_arrays
 
 @dataclass(frozen=True)
 class FrameSource:
-    """A dataset as volumes of planes. Made by `open_source`."""
+    """A dataset as volumes of planes, created by `open_source`."""
 
     path: str
-    """As the user gave it: a store, a directory of stores, or a glob."""
+    """Path given by the user: a store, a directory of stores, or a glob."""
     array: str
-    """Path of the array inside the store (inside each store of several); empty for the root."""
+    """Path of the array inside the store (or inside each of several stores); empty for the root."""
     layout: Layout
     dtype: str
-    """Of one pixel, native byte order: ``uint16``."""
+    """Data type of a pixel in native byte order, e.g. ``uint16``."""
     pixel_size: PixelSize | None
-    """From OME metadata with units; None when unknown."""
+    """Pixel size from OME metadata with units; None if unknown."""
     z_step_nm: float | None
-    """Scale along z in the metadata, nm. A hint: files disagree on whether it is the stage step."""
+    """Scale along z in the metadata, nm; only a hint, because files disagree on whether it is the stage step."""
     chunks: tuple[int, ...]
-    """Shape of what is decoded at a time, in the axes of ``frame_map``."""
+    """Shape of one chunk, the unit of decoding, in the axes of ``frame_map``."""
     shards: tuple[int, ...] | None
-    """Shape of one file of chunks; None when each chunk is a file."""
+    """Shape of one shard, a file of several chunks; None if each chunk is a file."""
     notes: tuple[str, ...]
-    """What a user should know, in words."""
+    """Remarks for the user."""
     identity: str
-    """Digest of metadata, mapping and a sample of chunks; the same wherever the data are moved.
+    """Digest of metadata, mapping and a sample of chunks, which does not change when the data are moved.
 
     It changes when one of the sampled chunks (first, middle, last) is damaged or repaired.
     """
     frame_map: FrameMap
-    """Which stored frames make volumes and planes."""
+    """Assignment of stored frames to volumes and planes."""
     description: str = ""
-    """Digest of storage and mapping alone: stays when a damaged chunk is repaired, and while the dataset grows."""
+    """Digest of storage and mapping only, which does not change when a chunk is repaired or the dataset grows."""
     samples: tuple[str, ...] = ()
-    """Digest of each sampled chunk: tells datasets of one description apart."""
+    """Digest of each sampled chunk, to distinguish datasets with the same description."""
     tile: Tile | None = None
-    """Only the pixels that this tile reads are read of each frame; None: all."""
+    """Tile whose pixels are read from each frame; None: all pixels."""
     angle_deg: float | None = None
-    """Angle between the light sheet and the stage travel, in the metadata of a converted store; None when unknown."""
+    """Angle between the light sheet and the stage travel, from the metadata of a converted store; None if unknown."""
     channel_name: str = ""
-    """Of the channel that is read, in the metadata; empty when it has none and there is no other."""
+    """Name of the selected channel in the metadata; empty for a single channel without a name."""
     absent: AbsentChunks = "lost"
-    """What frames of absent chunks are: lost, or of the fill value."""
+    """Treatment of frames with absent chunks: lost, or filled with the fill value."""
     storage: StorageConfig = field(default_factory=StorageConfig)
-    """How a remote store is reached."""
+    """Access to a remote store."""
     growing: bool = False
-    """The dataset is still being written: it may hold more than this by now (see `frames.growing`)."""
+    """Whether the dataset is still being written, so that it may meanwhile contain more (see `frames.growing`)."""
 
     def read(self, block: Block) -> FrameStack:
-        """Read the frames of a block, context included.
+        """Read the frames of a block, including context.
 
         Raises
         ------
         ChunkError
-            A chunk is missing, truncated or undecodable; the message has its key and frames.
+            A chunk is missing, truncated or undecodable; the message names its key and frames.
         FrameValueError
             Frames hold NaN or infinite values.
         """
@@ -86,12 +86,12 @@ class FrameSource:
         return FrameStack(adu_TYX, block, filled=found.filled(block))
 
     def read_partly(self, block: Block) -> FrameStack:
-        """Read the frames of a block whose chunks can be read, and name the others.
+        """Read those frames of a block whose chunks can be read, and report the lost frames.
 
         Raises
         ------
         AccessError
-            No frame of the block may be read, nor the first, the middle or the last one of the dataset.
+            Permission is denied for all frames of the block, and for the first, middle and last frame of the dataset.
         FrameValueError
             Frames hold NaN or infinite values.
         """
@@ -109,22 +109,22 @@ class FrameSource:
         )
 
     def read_frames(self, frames_T2: Ints) -> Frames:
-        """Read any frames, given by volume and plane: ``(T, Y, X)`` camera counts, of the tile when there is one."""
+        """Read frames given by volume and plane; return camera counts ``(T, Y, X)``, restricted to ``tile``."""
         return self._read(frames_T2)[0]
 
     def explain_losses(self, frames_T2: Ints) -> str:
-        """Return why some of these frames cannot be read; empty when all can."""
+        """Return the reason why some of these frames cannot be read; empty if all can be read."""
         return self._read(frames_T2, partly=True)[1].reason
 
     def _read(self, frames_T2: Ints, *, partly: bool = False) -> tuple[Frames, Losses]:
-        """Frames and what was found wrong with them; the first lost one raises unless ``partly`` says otherwise."""
+        """Return frames and their losses; unless ``partly`` is set, raise an error for the first lost frame."""
         volume, plane = frames_T2[:, 0], frames_T2[:, 1]
         layout = self.layout
         if not (
             ((volume >= 0) & (volume < layout.num_volumes)).all()
             and ((plane >= 0) & (plane < layout.planes_per_volume)).all()
         ):
-            raise ValueError(f"frames outside of {layout}")
+            raise ValueError(f"frames are outside {layout}")
         slabs = self.frame_map.slabs(frames_T2)
         size = len(self._rows), len(self._columns)
         found = Losses(len(frames_T2))
@@ -139,12 +139,12 @@ class FrameSource:
         return adu_TYX, found
 
     def _read_slab(self, slab: Slab, found: Losses, *, partly: bool) -> Frames:
-        """``(t, z, Y, X)`` pixels of a rectangle, native byte order, contiguous; those of lost frames are undefined."""
+        """Return the pixels of a slab ``(t, z, Y, X)``, contiguous and in native byte order; undefined if lost."""
         array, keys, path = self._open(slab.array)
         try:
             return self._read_stored(array, keys, path, slab, found, partly=partly)
         except StorageError:
-            _open_cached.cache_clear()  # the next attempt finds credentials and server anew
+            _open_cached.cache_clear()  # the next attempt reconnects with fresh credentials
             raise
 
     def _read_stored(
@@ -165,14 +165,14 @@ class FrameSource:
         return self._arrange(data, slab)
 
     def _arrange(self, data: Frames, slab: Slab) -> Frames:
-        """``(t, z, Y, X)`` pixels of what was read in the order of the stored axes."""
+        """Rearrange pixels from the order of the stored axes to ``(t, z, Y, X)``."""
         axes = self.frame_map.axes
         data = data.transpose([axes.index(axis) for axis in (*self.frame_map.fixed, *"tzyx") if axis in axes])
         shape = (slab.t_stop - slab.t_start, slab.z_stop - slab.z_start, len(self._rows), len(self._columns))
         return np.ascontiguousarray(data.reshape(shape), dtype=np.dtype(self.dtype))
 
     def _may_read_any(self) -> bool:
-        """Whether the first, the middle or the last frame can be read."""
+        """Return whether the first, the middle or the last frame can be read."""
         last = self.layout.num_frames - 1
         for number in (0, last // 2, last):
             try:
@@ -185,10 +185,10 @@ class FrameSource:
     def _check_block(self, block: Block) -> None:
         layout = self.layout
         if (block.num_volumes, block.planes_per_volume) != (layout.num_volumes, layout.planes_per_volume):
-            raise ValueError(f"block {block.id} was planned for another dataset than {layout}")
+            raise ValueError(f"block {block.id} was planned for a different dataset, not for {layout}")
 
     def region(self, slab: Slab) -> Region:
-        """Indices of a slab along each axis of the array."""
+        """Return the indices of a slab along each axis of the array."""
         along = {
             "t": range(slab.t_start, slab.t_stop),
             "z": range(slab.z_start, slab.z_stop),
@@ -200,18 +200,18 @@ class FrameSource:
 
     @property
     def _rows(self) -> range:
-        """Rows of the frame that are read."""
+        """Range of rows that are read from each frame."""
         return range(self.layout.height)[self.tile.read_y if self.tile else slice(None)]
 
     @property
     def _columns(self) -> range:
-        """Columns of the frame that are read."""
+        """Range of columns that are read from each frame."""
         return range(self.layout.width)[self.tile.read_x if self.tile else slice(None)]
 
     def _open(self, number: int) -> tuple[ZarrArray, Keys, str]:
         try:
             return self._open_once(number)
-        except InputError:  # what this process remembers may be out of date: the dataset has grown since then
+        except InputError:  # cached listings may be outdated, because the dataset has grown
             forget_listings()
             _open_cached.cache_clear()
             return self._open_once(number)
@@ -221,19 +221,19 @@ class FrameSource:
         more = len(paths) - self.frame_map.num_arrays
         if more < 0 or (more > 0 and not self.growing):
             raise InputError(
-                f"{self.path} holds {len(paths)} arrays, {self.frame_map.num_arrays} when it was opened; do not add or "
-                "remove volumes while they are processed."
+                f"{self.path} contains {len(paths)} arrays, but had {self.frame_map.num_arrays} when it was opened; do "
+                "not add or remove volumes while they are processed."
             )
         array, keys = _open_cached(paths[number], self.array, self.identity, self.storage)
         if not self._fits(array.shape) or array.dtype.newbyteorder("=") != np.dtype(self.dtype):
             raise InputError(
-                f"{keys.name} has shape {array.shape} and type {array.dtype}, the other arrays {self.frame_map.shape} "
-                f"and {self.dtype}; all volumes of a dataset must be alike."
+                f"{keys.name} has shape {array.shape} and type {array.dtype}, but the other arrays have "
+                f"{self.frame_map.shape} and {self.dtype}; all volumes of a dataset must be alike."
             )
         return array, keys, self.array
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array has the shape that it should have, or at least the length when it grows."""
+        """Return whether an array has the expected shape, or at least the expected length if it is growing."""
         ours = self.frame_map
         if not self.growing or "t" not in ours.axes or len(shape) != len(ours.shape):
             return shape == ours.shape
@@ -247,13 +247,13 @@ class FrameSource:
         if bad.any():
             names = name_frames(frames_T2[bad], self.layout.planes_per_volume)
             raise FrameValueError(
-                f"{self.path} holds NaN or infinite values in {names}, expected camera counts; mask or repair these "
+                f"{self.path} has NaN or infinite values in {names}, expected camera counts; mask or repair these "
                 "frames."
             )
 
 
 @lru_cache(maxsize=64)
 def _open_cached(path: str, array: str, identity: str, storage: StorageConfig) -> tuple[ZarrArray, Keys]:
-    """Open arrays of this process; ``identity`` keeps a store written anew at the same path apart."""
+    """Open an array, cached per process; ``identity`` distinguishes a store that was rewritten at the same path."""
     keys = open_keys(path, storage)
     return open_stored(keys, array), keys

@@ -1,4 +1,4 @@
-"""Detection of emitters in output maps, by shifts and sums only (Speiser et al. 2021, "Obtaining localizations").
+"""Detection of emitters in output maps by shifts, sums and pooling (Speiser et al. 2021, "Obtaining localizations").
 
 **The paper's rule.** A pixel is a **candidate** if its probability is above ``confident`` (0.6), or above ``candidate``
 (0.3) and a local maximum among its four neighbours. A candidate is a **detection** if the sum of its probability and

@@ -1,4 +1,4 @@
-"""Spike-in of one block: localize recorded frames before and after light of known emitters is added."""
+"""Spike-in for one block: localization of recorded frames before and after adding the light of known emitters."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING

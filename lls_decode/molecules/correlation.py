@@ -69,7 +69,7 @@ class Memory:
 def shared_errors(
     memory: Memory, step: Integers, variance_3N: Floats, previous: Integers, correlation_3L: Floats
 ) -> tuple[Floats, Memory]:
-    """Return the error covariance of each new localization with earlier ones of its molecule, and the new memory.
+    """Sum the error correlations of each new localization with earlier ones of its molecule, and update the memory.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class Sightings:
     """Largest number of localizations in one volume."""
     num_volumes: Integers
     channel: Integers
-    """0 in a table without channels."""
+    """Channel of each molecule; 0 in a table without channels."""
 
     def __len__(self) -> int:
         return len(self.first_frame)

@@ -1,4 +1,4 @@
-"""Movies of other programs, and their conversion to zarr. A format is one module in `formats`."""
+"""Reading of movies written by other programs, and their conversion to zarr; each format is a module in `formats`."""
 
 from lls_decode.movies.convert import convert
 from lls_decode.movies.movie import Movie

@@ -1,7 +1,7 @@
-"""Every frame and every byte accounted for: what files announce, what is found, and what their bytes can hold.
+"""Accounting of all frames and bytes: frames announced by a file, frames found, and frames that its bytes can hold.
 
-A format states an `Account` for each file that does not agree with itself; `settle` decides, for all formats, whether
-the movie is refused or what of it is salvaged. Nothing else in `lls_decode.movies` drops a frame.
+A format module creates an `Account` for each inconsistent file. `settle` then decides, for all formats, whether to
+raise an error or to salvage the complete frames. No other code in `lls_decode.movies` drops frames.
 """
 
 import os
@@ -20,91 +20,91 @@ from lls_decode.movies.choices import Choices
 Ints = npt.NDArray[np.int64]
 
 _FIRST_BYTES, _SCAN_BYTES = 512, 1 << 20
-"""Read at a time from the end of a file: seldom is more than the first piece zero."""
+"""Bytes read from the end of a file, in the first and in further steps; few files end with more than 512 zeros."""
 _MAX_TOLD = 4
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Something that was announced and is not in the store."""
+    """Frames or files that were announced but are not in the store."""
 
     file: str
     what: str
-    """Frames by their number in the file (``frames 23-39``), or the file itself."""
+    """Lost frames by their number in the file (``frames 23-39``), or the lost file itself."""
     why: str
 
 
 @dataclass(frozen=True)
 class Account:
-    """A file whose frames are not what it announces."""
+    """Frame count of a file that is inconsistent with its description."""
 
     path: Path
     announced: int | None
-    """Frames that its description, or its index, promises; None where it does not say."""
+    """Number of frames according to the file's description or index; None where neither states a number."""
     whole: int
-    """Frames whose bytes are all there."""
+    """Number of complete frames, whose bytes are all present."""
     problem: str
-    """What does not agree, as the end of a sentence."""
+    """Description of the inconsistency, as the end of a sentence."""
     missing: tuple[int, ...] = ()
-    """Numbers of the frames of the file that are announced and not whole."""
+    """Numbers of the frames of the file that are announced but not complete."""
     is_gap: bool = False
-    """Whether a whole file, or the end of one, is not there, which ``--allow-gaps`` excuses too."""
+    """Whether a file, or the end of a file, is missing; ``--allow-gaps`` accepts this, too."""
 
     def describe(self) -> str:
-        """Say the numbers in one clause."""
+        """Return the numbers and the problem in one clause."""
         announced = "" if self.announced is None else f"announced {self.announced} frames, "
         size = f", {self.path.stat().st_size} bytes" if self.path.is_file() else ""
-        return f"{self.path}: {announced}whole {self.whole}{size}: {self.problem}"
+        return f"{self.path}: {announced}{self.whole} complete{size}: {self.problem}"
 
     def losses(self) -> list[Loss]:
-        """List what is missing, for the record."""
+        """List the missing frames for the record."""
         frames = f"frames {ranges(self.missing)}" if self.missing else "unclaimed bytes"
         return [Loss(self.path.name, frames, self.problem)]
 
 
 def settle(accounts: Sequence[Account], choices: Choices) -> tuple[Loss, ...]:
-    """Refuse files that do not agree with themselves, or list what is missing of them when that was allowed.
+    """Return the losses from inconsistent files that the user accepted; raise an error for other inconsistent files.
 
     Raises
     ------
     InputError
-        There is a disagreement that neither ``--salvage`` nor, for gaps, ``--allow-gaps`` excuses.
+        A file is inconsistent, and neither ``--salvage`` nor, for gaps, ``--allow-gaps`` was given.
     """
     excused = [item for item in accounts if choices.salvage or (item.is_gap and choices.allow_gaps)]
     refused = [item for item in accounts if item not in excused]
     if refused:
         told = "; ".join(account.describe() for account in refused[:_MAX_TOLD])
-        more = f"; and {len(refused) - _MAX_TOLD} files more" if len(refused) > _MAX_TOLD else ""
+        more = f"; and {len(refused) - _MAX_TOLD} more files" if len(refused) > _MAX_TOLD else ""
         options = "--allow-gaps" if all(item.is_gap for item in refused) else "--salvage"
         files = "files" if len(refused) > 1 else "file"
-        raise InputError(f"{told}{more}; restore the {files}, or take the whole frames with {options}.")
+        raise InputError(f"{told}{more}; restore the {files}, or keep only the complete frames with {options}.")
     return tuple(loss for account in excused for loss in account.losses())
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What of a sequence of frames goes into the store when some are lost."""
+    """Frames of a sequence with lost frames that go into the store."""
 
     numbers: Ints
-    """Frames that are kept, by their place in the sequence."""
+    """Kept frames, by their index in the sequence."""
     planes: int
-    """Planes of a volume; 1 where the frames that are left make no volumes."""
+    """Planes per volume; 1 where the remaining frames do not form volumes."""
     is_closed_up: bool
-    """Whether frames from before and after a gap have become neighbours."""
+    """Whether frames before and after a gap have become neighbours."""
     notes: tuple[str, ...] = ()
 
 
 def keep(lost: npt.NDArray[np.bool_], planes: int, choices: Choices) -> Kept:
-    """Choose what is kept of volumes with lost frames: whole frames, or with ``--allow-gaps`` whole volumes.
+    """Choose the frames to keep when some are lost: all complete frames, or complete volumes with ``--allow-gaps``.
 
     Raises
     ------
     InputError
-        Nothing is left.
+        No frame or volume is complete.
     """
     whole = np.flatnonzero(~lost)
     if len(whole) == 0:
-        raise InputError("there is not one whole frame; restore the files.")
+        raise InputError("not a single frame is complete; restore the files.")
     at_the_end = bool((whole == np.arange(len(whole))).all())
     if at_the_end or not lost.any():
         return Kept(whole, planes, is_closed_up=False)
@@ -115,26 +115,26 @@ def keep(lost: npt.NDArray[np.bool_], planes: int, choices: Choices) -> Kept:
     if choices.allow_gaps:
         numbers = np.flatnonzero(~np.isin(volumes, broken))
         if len(numbers) == 0:
-            raise InputError("there is not one whole volume; take the whole frames with --salvage alone.")
-        note = f"volumes {ranges(broken.tolist())} of {planes} planes are not whole and were left out"
+            raise InputError("not a single volume is complete; keep the complete frames with --salvage alone.")
+        note = f"volumes {ranges(broken.tolist())} of {planes} planes are incomplete and were left out"
         return Kept(numbers, planes, is_closed_up=True, notes=(note,))
     if (np.bincount(volumes[lost])[broken] == planes).all():
         return Kept(whole, planes, is_closed_up=True)
     note = (
-        f"volumes {ranges(broken.tolist())} of {planes} planes are not whole: all whole frames are kept, as single "
-        "frames; add --allow-gaps to keep the whole volumes"
+        f"volumes {ranges(broken.tolist())} of {planes} planes are incomplete: all complete frames are kept, as single "
+        "frames; add --allow-gaps to keep only the complete volumes"
     )
     return Kept(whole, 1, is_closed_up=True, notes=(note,))
 
 
 def as_record(taken: int, losses: Iterable[Loss]) -> dict[str, Any]:
-    """Return what the attributes of a store say of frames that are not in it."""
+    """Return the record of missing frames for the attributes of a store."""
     missing = [{"file": loss.file, "what": loss.what, "why": loss.why} for loss in losses]
     return {"frames_taken": taken, "missing": missing}
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Return ``0-3, 7`` for 0, 1, 2, 3, 7."""
+    """Write numbers as ranges, for example ``0-3, 7`` for 0, 1, 2, 3, 7."""
     ordered = sorted(set(numbers))
     if not ordered:
         return "none"
@@ -144,7 +144,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def end_of_data(path: Path) -> int:
-    """Return the size of a file without the zero bytes at its end."""
+    """Return the size of a file without trailing zero bytes."""
     size, step = os.path.getsize(path), _FIRST_BYTES
     with open(path, "rb") as file:
         while size > 0:
@@ -158,11 +158,13 @@ def end_of_data(path: Path) -> int:
 
 
 def in_zero_tail(path: Path, starts: npt.NDArray[np.int64], frame_bytes: int, dtype: np.dtype[Any]) -> list[int]:
-    """Return which of the frames at ``starts`` lie in the zeros that a writer reserved and never filled.
+    """Return which of the frames at ``starts`` lie in trailing zeros that a writer reserved but never filled.
 
-    Frames may end in zeros of their own. They count as lost when pixels are zero from some place to the end of the
-    file and none is before it, in this frame or, where nothing of it is left, in the last one before: a camera
-    has an offset. The high bytes of the last pixel are often zero by right; it is lost when it is below all others.
+    Since frames may legitimately end in zeros, the pixels before the zeros decide. A frame counts as lost if it is zero
+    from some pixel to the end of the file, and no earlier pixel is zero, as with a camera that has an offset. The
+    earlier pixels are those of the same frame or, if that is entirely zero, those of the previous complete frame. The
+    high bytes of the last non-zero pixel are often zero for good reason; it is lost only if it is below all earlier
+    pixels.
     """
     end, size = end_of_data(path), os.path.getsize(path)
     touched = np.flatnonzero((starts + frame_bytes > end) & (starts + frame_bytes <= size))

@@ -1,4 +1,4 @@
-"""From named axes to frames in the order of time and plane: names are believed, what is left open is asked for."""
+"""Ordering of frames by time and plane from named axes; ambiguous axes are an error that asks the user to choose."""
 
 import math
 from collections.abc import Sequence
@@ -11,41 +11,41 @@ from lls_decode.errors import InputError
 from lls_decode.movies.choices import Choices, pick, refuse_unused
 
 _POSITIONS = ("p", "s", "m", "r")
-"""Names of axes along which places, series, tiles or regions lie."""
+"""Names of position axes: positions, series, tiles, regions."""
 _SEQUENCES = ("", "i", "q")
-"""Axes of unknown meaning: one image after the other."""
+"""Names of axes of unknown meaning, along which images follow each other."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Frames along time and plane."""
+    """Frames ordered by time and plane."""
 
     index: npt.NDArray[np.int64]
-    """Place of each frame in the flattened array of all, shape (times, planes)."""
+    """Index of each frame in the flattened array of all frames, shape (times, planes)."""
     is_volume: bool
-    """Whether the second axis is planes, also when it has one."""
+    """Whether the frames form volumes, including volumes of one plane."""
 
 
 def in_order(
     shape: Sequence[int], axes: Sequence[str], choices: Choices, where: object, channels: Sequence[str] = ()
 ) -> Order:
-    """Put frames along named axes in the order of time and plane, one channel and position of each.
+    """Order the frames of one channel and position by time and plane.
 
     Parameters
     ----------
     shape, axes
         Lengths and names of the axes in front of rows and columns.
     choices
-        ``axes`` overrides the names; ``channel`` and ``position`` choose of several.
+        ``axes`` overrides the names; ``channel`` and ``position`` select one of several.
     where
-        What holds them, for messages.
+        Source of the frames, for messages.
     channels
-        Names of the channels, where there are any.
+        Names of the channels; empty if they have no names.
 
     Raises
     ------
     InputError
-        An axis of several channels, positions, or of unknown meaning, and nothing chosen.
+        There are several channels or positions and none was chosen, or the meaning of an axis is unknown.
     """
     index: npt.NDArray[np.int64] = np.arange(math.prod(shape), dtype=np.int64).reshape(tuple(shape))
     names = [name.lower() for name in axes]
@@ -58,7 +58,7 @@ def in_order(
     if len(set(names)) < len(names) or not set(names) <= {"t", "z", "c", *_POSITIONS}:
         raise InputError(
             f"{where} has {index.shape} frames along axes {_listed(names)}, expected times t, planes z, channels c and "
-            "positions p at most once each; say what they are with --axes, e.g. "
+            "positions p at most once each; name the axes with --axes, e.g. "
             f"--axes {''.join('tzcp'[: len(names)])}yx."
         )
     if "c" not in names and choices.channel is not None and channels:
@@ -83,19 +83,19 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _told(axes: str, shape: Sequence[int], where: object) -> list[str]:
-    """Names of ``--axes``; leading ones beyond the dimensions have length one."""
+    """Return the axis names from ``--axes``; names in front of the existing dimensions are for axes of length one."""
     letters = axes.lower()
     if not letters.endswith("yx") or len(letters) - 2 < len(shape):
         raise InputError(
-            f"{where} has {tuple(shape)} frames of rows and columns, but axes {axes!r}; give one letter a dimension, "
-            f"e.g. --axes {'tzcp'[: len(shape)]}yx."
+            f"{where} has {tuple(shape)} frames of rows and columns, but was given axes {axes!r}; give one letter per "
+            f"dimension, e.g. --axes {'tzcp'[: len(shape)]}yx."
         )
     front = letters[:-2]
     return list(front[len(front) - len(shape) :])
 
 
 def _first_sequence_as_time(names: list[str]) -> list[str]:
-    """A sequence of unknown meaning is time."""
+    """Treat the first axis of unknown meaning as time."""
     known = [i for i, name in enumerate(names) if name in _SEQUENCES]
     return ["t" if i == known[0] else name for i, name in enumerate(names)] if known else names
 
@@ -103,13 +103,13 @@ def _first_sequence_as_time(names: list[str]) -> list[str]:
 def _choose(
     name: str, size: int, channels: Sequence[str], names: Sequence[str], choices: Choices, where: object
 ) -> int:
-    """Index along an axis of channels or positions."""
+    """Return the chosen index along an axis of channels or positions."""
     if name != "c":
         return pick([str(i) for i in range(size)], choices.position, "position", where)
     values = list(channels) if len(channels) == size else [str(i) for i in range(size)]
     if choices.channel is None and not {"t", "z"} & set(names) and choices.axes is None:
         raise InputError(
             f"{where} has {size} channels: {', '.join(values[:6])}{', ...' if size > 6 else ''}; choose one with "
-            "--channel, or if they are frames, say so with --axes tyx."
+            "--channel, or give --axes tyx if these are frames in time."
         )
     return pick(values, choices.channel, "channel", where)

@@ -1,4 +1,7 @@
-"""From movies of other formats to the zarr store we recommend: in parallel, in bounded memory, resumable, verified."""
+"""Conversion of movies in other formats to a zarr store in the recommended layout.
+
+The conversion runs in parallel and in bounded memory, can be resumed, and verifies what it wrote.
+"""
 
 import logging
 import os
@@ -27,7 +30,7 @@ from lls_decode.table import written_aside
 logger = logging.getLogger(__name__)
 
 MAX_WORKERS = 8
-"""Threads by default; a disk is seldom faster than this many compress."""
+"""Largest default number of threads; more are seldom useful, because the disk then limits the speed."""
 
 
 @guarded
@@ -48,48 +51,49 @@ def convert(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> FrameSource:
-    """Convert a movie of another format to zarr, without losing a frame.
+    """Convert a movie in another format to zarr, without losing a frame.
 
-    Reads what `opening.FORMATS` lists: TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a glob of them),
-    NDTiff datasets, folders of lattice light-sheet stacks, files of cameras and microscopes, HDF5, and other zarr, also
-    at an address. What the files announce, what is found and what their bytes hold must agree, and which file comes
-    where must be beyond doubt; else the movie is refused.
+    `opening.FORMATS` lists the supported formats: TIFF (stacks, OME, Micro-Manager, ImageJ; a file, a folder or a
+    glob), NDTiff datasets, folders of lattice light-sheet stacks, files of cameras and microscopes, HDF5, and other
+    zarr, also at an address. The number of frames that the files announce must agree with the frames found and with the
+    bytes in the files, and the order of the files must be unambiguous. Otherwise an error is raised.
 
-    Each shard is read back after it is written and compared by SHA-256; the digests stay in the store
-    (`frames.writing.checksums`). The store is written aside and renamed when it is complete. An interrupted conversion
-    goes on, when it is called again, where it was: finished shards are compared with their digests and kept.
+    Each shard is read back after it is written and compared by SHA-256; the digests are kept in the store
+    (`frames.writing.checksums`). The store is written aside and renamed once it is complete. Call `convert` again to
+    resume an interrupted conversion: shards that match their digests are kept.
 
-    Where the files tell the geometry (``Settings.txt``), or frames are left over after the last whole volume, a run
-    configuration is written beside the store: ``cell.run.yaml`` for ``cell.zarr``. One that is there is not touched.
+    A run configuration is written beside the store (``cell.run.yaml`` for ``cell.zarr``) if the files state the
+    geometry (``Settings.txt``), or if frames are left over after the last complete volume. An existing run
+    configuration is not changed.
 
     Parameters
     ----------
     source_path, out_path
         The movie, and the new zarr store.
     planes_per_volume
-        How many frames make a volume; None: what the file says, else 1. When frames are left over after the last whole
+        Number of frames per volume; None: from the file, or else 1. If frames are left over after the last complete
         volume, the store is a flat stream (t, y, x) of all frames, and the source reads it with this number.
     pixel_size, z_step_nm
-        Stored in the metadata; None: what the file says.
+        Sizes to store in the metadata; None: the values in the file.
     axes
-        Axes of each TIFF file when its metadata are wrong, e.g. ``zyx``.
+        Axes of each TIFF file, e.g. ``zyx``, if its metadata are wrong.
     channel, position
-        Which ones, by name or number, of a movie that holds several.
+        Name or number of the channel and position, if the movie has several.
     pattern
-        Which files of a folder belong to the movie: wildcards, with ``{t}``, ``{z}``, ``{c}``, ``{p}`` for the time,
-        plane, channel and position in a name: ``pos1_t{t}.tif``.
+        Pattern of the files in a folder that belong to the movie: wildcards, with ``{t}``, ``{z}``, ``{c}``, ``{p}``
+        for the time, plane, channel and position in a name, e.g. ``pos1_t{t}.tif``.
     allow_gaps
-        Accept a series with files that are absent or too short; volumes that are not whole are left out.
+        Accept a series with missing or short files; incomplete volumes are left out.
     salvage
-        Take the whole frames of damaged files. What is left out is recorded in the attributes of the store
-        (``lls_decode.salvage``), and ``inspect`` says so.
+        Keep the complete frames of damaged files. The loss is recorded in the attributes of the store
+        (``lls_decode.salvage``) and shown by ``inspect``.
     overwrite
-        Replace a zarr store at ``out_path``, and what an interrupted conversion has left.
+        Replace a zarr store at ``out_path``, and the remains of an interrupted conversion.
     workers
-        Threads; None: one a core, at most `MAX_WORKERS`. Each holds about three shards in memory; fewer are used when
-        shards are large.
+        Number of threads; None: one per core, at most `MAX_WORKERS`. Each thread holds about three shards in memory;
+        fewer threads are used if shards are large.
     progress
-        Called with frames done and frames in all.
+        Callback that receives the number of converted frames and the total number.
 
     Returns
     -------
@@ -99,9 +103,9 @@ def convert(
     Raises
     ------
     InputError
-        The movie cannot be read, or not to its end.
+        The movie cannot be read completely.
     OutputError
-        The store cannot be written, does not give back what was written, or would replace something.
+        The store cannot be written, differs from the movie when read back, or would replace existing files.
     """
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"planes_per_volume is {planes_per_volume}, expected 1 or more.")
@@ -113,13 +117,13 @@ def convert(
     planes = planes_per_volume or movie.planes
     if movie.is_closed_up and planes not in (1, movie.planes):
         raise InputError(
-            f"{source_path} lacks frames between others, so that {planes} frames in a row are no volume; leave "
-            "planes_per_volume out, or convert the whole parts one by one."
+            f"{source_path} lacks frames between other frames, so {planes} consecutive frames may not be one volume; "
+            "omit planes_per_volume, or convert the complete parts one by one."
         )
     layout = _layout(movie, planes, source_path)
     out_path = Path(out_path)
     if any(out_path.resolve() in (path.resolve(), *path.resolve().parents) for path in movie.files):
-        raise OutputError(f"{out_path} is, or holds, the movie itself; write the store to another place.")
+        raise OutputError(f"{out_path} is or contains the movie itself; choose another path for the store.")
     check_free(out_path, overwrite=overwrite)
     pixel_size = pixel_size or _believable(movie.pixel_size, source_path)
     filling = Filling(
@@ -146,15 +150,15 @@ def convert(
 
 
 def _believable(stated: PixelSize | None, source_path: str | Path) -> PixelSize | None:
-    """The pixel size that a movie states; None, with a warning, where no camera has such pixels in the sample."""
+    """Return the pixel size that a movie states; log a warning and return None if it is implausible."""
     if stated is None:
         return None
     try:
         return check_camera_pixel(stated)
     except ValueError:
         logger.warning(
-            "%s states a pixel size of %g x %g nm (x, y), which no camera pixel has in the sample: it is taken as "
-            "unknown; give --pixel-nm",
+            "%s states a pixel size of %g x %g nm (x, y), which is implausible for camera pixels in the sample: it is "
+            "ignored; give --pixel-nm",
             source_path,
             stated.x_nm,
             stated.y_nm,
@@ -163,7 +167,7 @@ def _believable(stated: PixelSize | None, source_path: str | Path) -> PixelSize 
 
 
 def _attributes(movie: Movie, source_path: str | Path, channel: str | None) -> dict[str, Any]:
-    """What the store keeps of where it comes from."""
+    """Return the attributes that record the origin of a store."""
     attributes: dict[str, Any] = {"converted_from": Path(str(source_path).partition("::")[0]).name, "files": movie.told}
     if movie.geometry is not None:
         attributes["geometry"] = movie.geometry.model_dump(mode="json", exclude_none=True)
@@ -175,7 +179,7 @@ def _attributes(movie: Movie, source_path: str | Path, channel: str | None) -> d
 
 
 def _layout(movie: Movie, planes: int, source_path: str | Path) -> Layout:
-    """Volumes of planes, or a flat stream when frames are left over."""
+    """Return a layout of volumes, or of a flat stream if frames are left over after the last volume."""
     volumes, left = divmod(movie.num_frames, planes)
     if volumes == 0:
         raise InputError(
@@ -183,7 +187,7 @@ def _layout(movie: Movie, planes: int, source_path: str | Path) -> Layout:
         )
     if left:
         logger.warning(
-            "%d frames are no multiple of %d planes: stored as a flat stream, to be read with planes_per_volume %d",
+            "%d frames are not a multiple of %d planes: stored as a flat stream; read it with planes_per_volume %d",
             movie.num_frames,
             planes,
             planes,
@@ -192,22 +196,23 @@ def _layout(movie: Movie, planes: int, source_path: str | Path) -> Layout:
 
 
 def _write_run_config(store: Path, config: RunConfig) -> None:
-    """What the store itself cannot say about a run."""
+    """Write a run configuration beside the store, with the settings that the store itself cannot hold."""
     if config.geometry is None and config.input == InputConfig():
         return
     path = store.with_name(f"{store.stem}.run.yaml")
     if path.exists():
-        logger.warning("%s is there and was not changed; the files say %s", path, config.geometry)
+        logger.warning("%s exists and was not changed; the geometry in the files is %s", path, config.geometry)
         return
     header = [f"lls-decode run {store.name} --model MODEL --out results/ --config {path.name}"]
     if config.geometry is not None and config.pixel_size is not None:
         header += [
             config.geometry.describe(config.pixel_size),
-            "Check it on a bead: from one plane to the next it moves by minus that; else turn scan_direction.",
+            "Check this on a bead: from one plane to the next it must move by minus this; if it does not, reverse "
+            "scan_direction.",
         ]
-    header.append("What is not said here comes from the model or the store, e.g. the camera: 'lls-decode config show'.")
+    header.append("Other settings, e.g. the camera, come from the model or the store: see 'lls-decode config show'.")
     plain = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
     text = "".join(f"# {line}\n" for line in header) + yaml.safe_dump(plain, sort_keys=False)
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
-    logger.info("%s written: what a run needs to know beside the store", path)
+    logger.info("%s written: settings for a run that the store itself does not hold", path)

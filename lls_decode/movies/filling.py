@@ -1,4 +1,4 @@
-"""Filling a new store with a movie: shards in parallel, each read back and compared; what was done before is kept."""
+"""Writing of a movie into a new store: shards in parallel, each verified by reading it back, finished shards kept."""
 
 import logging
 import shutil
@@ -38,13 +38,13 @@ from lls_decode.system import locked_file
 logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 2 << 30
-"""What all threads of a conversion may hold together."""
+"""Memory that all threads of a conversion may use together."""
 _COPIES = 3
-"""Of a shard: as read, encoded, read back."""
+"""Number of copies of a shard in memory: as read, encoded, and read back."""
 
 
 class Filling:
-    """A movie on its way into a store that is written at ``aside``."""
+    """Conversion of a movie into a store that is first written at the temporary path ``aside``."""
 
     def __init__(
         self,
@@ -73,14 +73,14 @@ class Filling:
         }
 
     def run(self, *, workers: int, anew: bool = False, progress: Progress | None = None) -> None:
-        """Write all shards that are not there already, and the manifest of all.
+        """Write all missing shards, and the manifest of all shards.
 
         Raises
         ------
         InputError
-            The movie cannot be read to its end; shards that are finished stay for another call.
+            The movie cannot be read completely; finished shards are kept for the next call.
         OutputError
-            Another conversion is at work, or has left its shards; or a shard does not give back what was written.
+            Another conversion is running, shards of another conversion exist, or a shard differs when read back.
         """
         with _locked(self.aside.with_suffix(".lock")):
             try:
@@ -94,7 +94,7 @@ class Filling:
                 self._remove_if_empty()
 
     def _open(self, *, anew: bool) -> ZarrArray:
-        """The array of an interrupted conversion of the same movie, or a new one."""
+        """Open the array of an interrupted conversion of the same movie, or create a new array."""
         left = None if anew else self._left()
         if left is None:
             shutil.rmtree(self.aside, ignore_errors=True)
@@ -112,14 +112,17 @@ class Filling:
             return array
         if {**left.header, "times": None} != {**self._header, "times": None}:
             raise OutputError(
-                f"{self.aside} holds the shards of another conversion, or of files that have grown since; delete it, "
-                "or begin anew on purpose (overwrite)."
+                f"{self.aside} holds shards of another conversion, or of files that have changed since; delete it, or "
+                "start again with overwrite (--overwrite)."
             )
         with zarr.config.set({"array.write_empty_chunks": True}):
             return open_level(self.aside, "a")
 
     def _keep_finished(self, array: ZarrArray, pieces: list[Piece], workers: int) -> dict[Piece, list[Run]]:
-        """Shards whose pixels still have the digests that were noted; the movie's too, where files were touched."""
+        """Return the finished shards whose pixels match their recorded digests.
+
+        If files of the movie were modified since, the pixels of the movie must match the digests, too.
+        """
         left = read_manifest(self.aside)
         assert left is not None
         noted = {run.first: run for run in left.runs}
@@ -130,7 +133,7 @@ class Filling:
         def is_sound(piece: Piece) -> bool:
             try:
                 stored = digest_runs(read_piece(array, piece, planes), piece.start, planes)
-            except Exception:  # zarr raises many kinds for a damaged chunk
+            except Exception:  # zarr raises many kinds of errors for a damaged chunk
                 return False
             if stored == done[piece] and touched:
                 return stored == digest_runs(self.movie.read(*piece), piece.start, planes)
@@ -138,9 +141,9 @@ class Filling:
 
         kept = {piece: done[piece] for piece, sound in in_parallel(is_sound, done, workers) if sound}
         if done:
-            logger.info("%s: %d of %d shards are there already", self.aside.name, len(kept), len(pieces))
+            logger.info("%s: %d of %d shards are already finished", self.aside.name, len(kept), len(pieces))
         if len(kept) < len(done):
-            logger.warning("%d shards, or their files, changed since; they are converted again", len(done) - len(kept))
+            logger.warning("%d shards or their files have changed; they are converted again", len(done) - len(kept))
         return kept
 
     def _write(
@@ -151,7 +154,7 @@ class Filling:
         workers: int,
         progress: Progress | None,
     ) -> None:
-        """Add the rest; each shard is noted as soon as it is proven."""
+        """Write the remaining shards; each is recorded in the manifest as soon as it is verified."""
         done = sum(piece.stop - piece.start for piece in finished)
         todo = [piece for piece in pieces if piece not in finished]
         with open(manifest_path(self.aside), "a", encoding="utf-8") as manifest:
@@ -164,13 +167,14 @@ class Filling:
                     progress(done, self.layout.num_frames)
 
     def _write_piece(self, array: ZarrArray, piece: Piece) -> list[Run]:
-        """Move one shard, and prove that what is stored is what was read."""
+        """Copy one shard, and verify that the stored pixels are those that were read."""
         planes = self.layout.planes_per_volume
         frames = self.movie.read(*piece)
         if frames.shape != (piece.stop - piece.start, self.layout.height, self.layout.width):
             raise InputError(
-                f"frames {piece.start} to {piece.stop - 1} of {self._header['converted_from']} came as {frames.shape}, "
-                "other than announced; were the files changed meanwhile?"
+                f"frames {piece.start} to {piece.stop - 1} of {self._header['converted_from']} have the shape "
+                f"{frames.shape}, expected {(piece.stop - piece.start, self.layout.height, self.layout.width)}; check "
+                "whether the files have changed."
             )
         wanted = digest_runs(frames, piece.start, planes)
         place = selection(piece, planes)
@@ -178,19 +182,19 @@ class Filling:
         del frames
         if digest_runs(read_piece(array, piece, planes), piece.start, planes) != wanted:
             raise OutputError(
-                f"{self.aside}: frames {piece.start} to {piece.stop - 1} read back are not those written; check the "
-                "disk and run again."
+                f"{self.aside}: frames {piece.start} to {piece.stop - 1} differ when read back; check the disk and run "
+                "the conversion again."
             )
         return wanted
 
     def _remove_if_empty(self) -> None:
-        """Leave nothing behind where nothing was finished."""
+        """Remove the temporary store if it has no finished shard."""
         left = self._left()
         if left is None or not left.runs:
             shutil.rmtree(self.aside, ignore_errors=True)
 
     def _left(self) -> Manifest | None:
-        """What an earlier call has finished; one that was killed as it began has left nothing of use."""
+        """Return the manifest of an earlier call; None if there is no valid manifest."""
         try:
             return read_manifest(self.aside)
         except InputError:
@@ -198,13 +202,13 @@ class Filling:
 
 
 def _angle_deg(movie: Movie) -> float | None:
-    """The scan angle that the movie says; None when it says none, or its planes follow each other along z."""
+    """Return the scan angle of the movie; None if it is unknown or the objective moves along z."""
     geometry = movie.geometry
     return geometry.angle_deg if geometry is not None and geometry.motion == "stage" else movie.angle_deg
 
 
 def _runs_of(piece: Piece, noted: dict[int, Run]) -> list[Run]:
-    """Noted digests that cover a piece; none unless they cover all of it."""
+    """Return the recorded digests of a piece; an empty list unless they cover all of it."""
     runs, at = [], piece.start
     while at < piece.stop:
         run = noted.get(at)
@@ -221,7 +225,7 @@ def _piece_bytes(array: ZarrArray, pieces: list[Piece]) -> int:
 
 
 def _shape(piece: Piece, array: ZarrArray, place: tuple[object, ...]) -> tuple[int, ...]:
-    """Of the frames of a piece in the axes of the array."""
+    """Return the shape of the frames of a piece in the axes of the array."""
     if array.ndim == 4 and isinstance(place[0], slice):
         return (-1, *array.shape[1:])
     return (piece.stop - piece.start, *array.shape[-2:])
@@ -229,11 +233,11 @@ def _shape(piece: Piece, array: ZarrArray, place: tuple[object, ...]) -> tuple[i
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other conversions to the same place out; the lock is the operating system's and ends with the process."""
+    """Prevent other conversions to the same path; the operating system releases the lock when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
             stack.enter_context(locked_file(path))
         except BlockingIOError as error:
-            raise OutputError(f"{path} is held by another conversion to the same place; wait for its end.") from error
+            raise OutputError(f"{path} is locked by another conversion to the same path; wait for its end.") from error
         yield

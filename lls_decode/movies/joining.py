@@ -1,4 +1,4 @@
-"""Movies of several files as one, in the order of a series: for all formats whose files are movies by themselves."""
+"""Joining of the files of a series into one movie, for all formats in which each file is a movie by itself."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +14,12 @@ from lls_decode.movies.series import Series
 
 
 def join(series: Series, movies: Sequence[Movie]) -> Movie:
-    """Join movies of one size; the last one of a movie without planes may be shorter.
+    """Join the movies of a series, which must have the same size; without planes, the last file may be shorter.
 
     Raises
     ------
     InputError
-        Files of different frames, lengths or pixel sizes.
+        Files differ in frame size, data type, number of frames or pixel size.
     """
     first = movies[0]
     if len(movies) == 1:
@@ -59,13 +59,13 @@ def _check_alike(series: Series, movies: Sequence[Movie]) -> None:
     for path, movie in zip(series.files, movies, strict=True):
         if (movie.height, movie.width, movie.dtype) != (first.height, first.width, first.dtype):
             raise InputError(
-                f"{path} has frames of {movie.height} x {movie.width} {movie.dtype}, {series.files[0].name} of "
-                f"{first.height} x {first.width} {first.dtype}; all files of {series.where} must be alike: leave out "
-                "what does not belong with --pattern."
+                f"{path} has frames of {movie.height} x {movie.width} {movie.dtype}, but {series.files[0].name} has "
+                f"{first.height} x {first.width} {first.dtype}; all files of {series.where} must be alike: exclude "
+                "files that do not belong to the movie with --pattern."
             )
         if movie.pixel_size != first.pixel_size:
             raise InputError(
-                f"{path} and {series.files[0].name} say different pixel sizes; choose the files of one movie with "
+                f"{path} and {series.files[0].name} state different pixel sizes; choose the files of one movie with "
                 "--pattern."
             )
     per_volume = series.planes > 1 or first.planes > 1
@@ -74,12 +74,12 @@ def _check_alike(series: Series, movies: Sequence[Movie]) -> None:
     odd += [(p, m) for p, m in zip(series.files, movies, strict=True) if m.planes != first.planes and (p, m) not in odd]
     is_last = len(odd) == 1 and odd[0][1] is movies[-1] and movies[-1].num_frames < usual and not per_volume
     if any(movie.losses for movie in movies) or series.losses:
-        return  # the user has allowed it, and it is recorded
+        return  # the user accepted losses, and they are recorded
     if odd and not is_last:
         listed = name_some([_length(path, movie) for path, movie in odd])
         raise InputError(
-            f"{series.where}: {listed}, expected {usual} as in {series.files[0].name}; leave out what does not belong "
-            "with --pattern, or convert the files one by one."
+            f"{series.where}: {listed}, expected {usual} as in {series.files[0].name}; exclude files that do not "
+            "belong to the movie with --pattern, or convert the files one by one."
         )
 
 

@@ -1,4 +1,4 @@
-"""What every movie of another format is turned into, whatever the format: frames that can be read from any place.
+"""The common representation of movies in all formats: frames with random access.
 
 Shape letters: ``n`` consecutive frames, ``Y X`` pixels.
 """
@@ -27,39 +27,39 @@ class Movie:
     width: int
     dtype: np.dtype[Any]
     read: Callable[[int, int], Frames]
-    """``read(start, stop)`` gives frames ``(n, Y, X)``, of either byte order; threads may call it at the same time."""
+    """Thread-safe function: ``read(start, stop)`` returns frames ``(n, Y, X)`` in either byte order."""
     files: tuple[Path, ...]
-    """Where the frames lie."""
+    """Files that hold the frames."""
     planes: int = 1
-    """Planes of a volume, when the files tell."""
+    """Planes per volume; 1 if the files do not state it."""
     pixel_size: PixelSize | None = None
     z_step_nm: float | None = None
     geometry: Geometry | None = None
-    """How the planes follow each other, when the files tell."""
+    """Scan geometry, if the files state it."""
     angle_deg: float | None = None
-    """Angle between the light sheet and the stage travel, when only that is told."""
+    """Angle between the light sheet and the stage travel, if the files state only this angle."""
     lengths: tuple[int, ...] = ()
-    """Frames of each file of a series."""
+    """Number of frames in each file of a series."""
     notes: tuple[str, ...] = ()
-    """What a user should know, in words."""
+    """Remarks for the user."""
     told: str = ""
-    """Which files, in which order, as what: ``4 files, vol_0.tif to vol_3.tif, as volumes of 10 planes``."""
+    """Summary of the files and their layout: ``4 files, vol_0.tif to vol_3.tif, as volumes of 10 planes``."""
     losses: tuple[Loss, ...] = ()
-    """What was announced and is not among the frames, as the user allowed."""
+    """Announced frames that are missing, with the user's permission."""
     is_closed_up: bool = False
-    """Whether frames from before and after a gap have become neighbours."""
+    """Whether frames before and after a gap have become neighbours."""
     content: str = ""
-    """Digest of which frames of the files these are: another channel is another movie (`digest_places`)."""
+    """Digest of the positions of the frames in their files, which differs for another channel (`digest_places`)."""
 
     def identity(self) -> str:
-        """Digest of names and sizes of the files, and of how they are read; nothing is opened for it."""
+        """Return a digest of the names and sizes of the files, and of how they are read, without opening them."""
         listing = _digest_lines(f"{path.name} {path.stat().st_size}" for path in self.files) + self.content
         return digest(
             [listing, self.num_frames, self.height, self.width, str(self.dtype), [str(loss) for loss in self.losses]]
         )
 
     def times(self) -> str:
-        """Digest of when the files were last written: another one where a file was restored, or changed."""
+        """Return a digest of the modification times of the files."""
         return _digest_lines(str(path.stat().st_mtime_ns) for path in self.files)
 
 
@@ -71,7 +71,7 @@ def _digest_lines(lines: Iterable[str]) -> str:
 
 
 def digest_places(*places: npt.NDArray[np.int64], inside: str = "") -> str:
-    """Return a digest of where frames lie in their files, for `Movie.content`."""
+    """Return a digest of the positions of frames in their files, for `Movie.content`."""
     found = hashlib.sha256(inside.encode())
     for numbers in places:
         found.update(np.ascontiguousarray(numbers).tobytes())
@@ -79,20 +79,20 @@ def digest_places(*places: npt.NDArray[np.int64], inside: str = "") -> str:
 
 
 def check_type(path: Path, dtype: np.dtype[Any]) -> None:
-    """Refuse pixels that are no camera counts."""
+    """Raise an error if the data type of pixels cannot hold camera counts."""
     if dtype.kind not in "uif":
-        raise InputError(f"{path} has values of type {dtype}, expected integer or real camera counts.")
+        raise InputError(f"{path} has values of type {dtype}, expected integer or floating-point camera counts.")
 
 
 def read_bytes(path: Path, offset: int, count: int) -> bytes:
-    """A piece of a file, which must be there in full."""
+    """Read a piece of a file; raise an error if it is incomplete."""
     with open(path, "rb") as file:
         file.seek(offset)
         return whole(path, file.read(count), offset, count)
 
 
 def whole(path: Path, data: bytes, offset: int, count: int) -> bytes:
-    """Refuse a piece of a file that is not there in full."""
+    """Return a piece of a file; raise an error if it is incomplete."""
     if len(data) < count:
         raise InputError(
             f"{path} is truncated: {len(data)} of {count} bytes are left at byte {offset}; restore the file."

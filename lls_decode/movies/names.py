@@ -1,7 +1,8 @@
-"""What the name of a file says: its place in time, its plane, channel and position.
+"""Interpretation of file names: time, plane, channel and position of a file.
 
-Conventions of acquisition software are known by their whole form; otherwise words in front of numbers count (``pos1``,
-``ch0``, ``t003``), and numbers without such a word are counted by `lls_decode.movies.series`.
+Names that follow the convention of a known acquisition program are read by this convention. In other names, a word in
+front of a number gives its meaning (``pos1``, ``ch0``, ``t003``). `lls_decode.movies.series` interprets numbers without
+such a word.
 """
 
 import re
@@ -16,13 +17,13 @@ LLS_CONVENTION = "NAME_ch0_stack0000_560nm_..._...msecAbs.tif"
 
 @dataclass(frozen=True)
 class Name:
-    """One file, by its name."""
+    """Interpreted name of one file."""
 
     path: Path
     form: str
-    """The name with fields in place of what varies: files of one series have one form."""
+    """Name with placeholders for the parts that vary; all files of a series have the same form."""
     times: tuple[int, ...] = ()
-    """Numbers that count in time, the slowest first."""
+    """Time indices, slowest first."""
     plane: int | None = None
     channel: str = ""
     laser: str = ""
@@ -30,11 +31,11 @@ class Name:
     numbers: tuple[int, ...] = ()
     """Numbers of unknown meaning, in the order of the name."""
     starts_at_zero: bool = False
-    """Whether this software always counts from 0."""
+    """Whether the program that wrote the file always counts from 0."""
 
 
 def read_name(path: Path) -> Name:
-    """Read a name by the first convention that it follows."""
+    """Interpret a name by the first convention that it matches."""
     stem, suffix = _split(path.name)
     for convention in (_lls, _micro_manager_images, _micro_manager_stacks):
         found = convention(path, stem, suffix)
@@ -44,7 +45,7 @@ def read_name(path: Path) -> Name:
 
 
 def is_lls(path: Path) -> bool:
-    """Return whether a name is that of a stack of lattice light-sheet software."""
+    """Return whether a name follows the convention of lattice light-sheet software for stacks."""
     return _lls(path, *_split(path.name)) is not None
 
 
@@ -65,7 +66,10 @@ _MSEC = re.compile(r"_\d+msec(?:Abs)?(?=_|$)", re.IGNORECASE)
 
 
 def _lls(path: Path, stem: str, suffix: str) -> Name | None:
-    """``cell5_ch1_stack0102_560nm_0001760msec_..msecAbs`` (Janelia, 3i), ``Scan_Iter_0003_CamA_ch0_...`` (MOSAIC)."""
+    """Interpret lattice light-sheet names: ``cell5_ch1_stack0102_560nm_..`` or ``Scan_Iter_0003_CamA_ch0_..`` (MOSAIC).
+
+    The first form is that of Janelia and 3i.
+    """
     channel, camera, laser, tile = (key.search(stem) for key in (_CHANNEL, _CAMERA, _LASER, _TILE))
     if channel is None or not any(key.search(stem) for key in _TIMES):
         return None
@@ -84,7 +88,7 @@ def _lls(path: Path, stem: str, suffix: str) -> Name | None:
 
 
 def _micro_manager_images(path: Path, stem: str, suffix: str) -> Name | None:
-    """One image a file: ``img_000000012_Cy3_004``, or ``img_channel000_position001_time000000012_z004``."""
+    """Interpret names of Micro-Manager images: ``img_000000012_Cy3_004``, ``img_channel000_position001_time..``."""
     old = re.fullmatch(r"(.*?_|)(\d{9})_(.+)_(\d{3})", stem)
     new = re.fullmatch(r"(.*)channel(\d+)_position(\d+)_time(\d+)_z(\d+)", stem)
     if new:
@@ -99,7 +103,11 @@ def _micro_manager_images(path: Path, stem: str, suffix: str) -> Name | None:
 
 
 def _micro_manager_stacks(path: Path, stem: str, suffix: str) -> Name | None:
-    """Pieces of 4 GB: ``cell_MMStack_Pos0``, ``cell_MMStack_Pos0_1``, ``cell_MMStack_1-Pos_000_001_2``."""
+    """Interpret names of Micro-Manager stacks, which are split into pieces of 4 GB.
+
+    The number of the piece is at the end, and the first piece has none: ``cell_MMStack_Pos0``,
+    ``cell_MMStack_Pos0_1``, ``cell_MMStack_1-Pos_000_001_2``.
+    """
     found = re.fullmatch(
         r"(.*)(_MMStack|_NDTiffStack)(?:_(Pos\d+|Pos-\d+-\d{3}_\d{3}|\d+-Pos_?\d{3}_\d{3}|Default|[A-Za-z][^_]*))?(?:_(\d+))?",
         stem,
@@ -131,7 +139,7 @@ _FIELD = re.compile(
 
 
 def _words(path: Path, stem: str, suffix: str) -> Name:
-    """Numbers behind words that say what they count; the others keep their place."""
+    """Interpret numbers by the words in front of them; collect numbers without such a word."""
     found: dict[str, list[str]] = {"position": [], "channel": [], "plane": [], "time": [], "laser": [], "bare": []}
 
     def note(match: re.Match[str]) -> str:
@@ -141,7 +149,7 @@ def _words(path: Path, stem: str, suffix: str) -> Name:
             return f"{{{kind}}}"
         text, number = f"{match[kind]}{match['mark']}", match["number"]
         if kind in ("position", "channel") and len(text) == 2 and match["mark"]:
-            found["bare"].append(number)  # m-1 is a name and a number, m1 a position
+            found["bare"].append(number)  # m1 is a position, m-1 is not
             return f"{text}{{bare}}"
         found[kind].append(number if kind in ("plane", "time") else f"{match[kind]}{int(number)}")
         return f"{text}{{{kind}}}"
@@ -163,10 +171,10 @@ _PATTERN_FIELDS = {"t": r"\d+", "z": r"\d+", "c": r".+?", "p": r".+?"}
 
 
 def read_pattern(pattern: str) -> Callable[[Path], Name | None]:
-    """Return a reader of names for ``--pattern``: wildcards, ``{t} {z} {c} {p}`` for time, plane, channel, position.
+    """Return a function that interprets names by a ``--pattern``, or returns None for names that do not match.
 
-    Names that do not match give None. A pattern without fields only chooses files; what their names say is read by the
-    conventions.
+    A pattern has wildcards, and the fields ``{t} {z} {c} {p}`` for time, plane, channel and position. A pattern without
+    fields only selects files; their names are then interpreted by `read_name`.
     """
     parts = re.split(r"(\{[^{}]*\}|\*|\?|\[[^\]]+\])", pattern)
     expression, fields = "", []

@@ -1,8 +1,8 @@
-"""The door for movies of other formats.
+"""Opening of movies in any supported format.
 
-A format is one module in `formats` with a function ``open_x(path, choices) -> Movie``, and one line in `BY_SUFFIX`
-here, or in `_open_folder` where it is a folder. The module states what does not agree as `accounting.Account`, and asks
-for what is left open with `choices.pick` or `axes.in_order`; it drops nothing by itself.
+A format is one module in `formats` with a function ``open_x(path, choices) -> Movie``, and one entry in `BY_SUFFIX`
+here, or in `_open_folder` if it is a folder. The module reports inconsistencies as `accounting.Account`, and resolves
+ambiguities with `choices.pick` or `axes.in_order`. It never drops frames itself.
 """
 
 import re
@@ -49,7 +49,7 @@ BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     ".stk": open_stk,
     ".nd2": open_nd2,
 }
-"""The formats of single files."""
+"""Functions that open single files, by suffix."""
 
 FORMATS: Final = (
     "a TIFF, or a folder or glob of TIFFs",
@@ -67,25 +67,25 @@ FORMATS: Final = (
     "a zarr store to be re-chunked, also at an address (s3://, gs://, https://), or one image of it (cell.zarr::0)",
     "a folder or glob of files of any one of these kinds",
 )
-"""What `open_movie` reads, in words."""
+"""Descriptions of all formats that `open_movie` reads."""
 
 
 def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
-    """Recognize a movie by its name and contents.
+    """Open a movie; recognise its format by name and contents.
 
     Parameters
     ----------
     path
-        A file of one of `BY_SUFFIX`; a folder with an NDTiff data set, with stacks of a lattice light-sheet, with a
-        spooled acquisition, or with files of one kind; a glob of such files; a zarr store, also at an address; or a
-        dataset inside an HDF5 file or a zarr store, ``file.h5::/path``.
+        A file with a suffix in `BY_SUFFIX`; a folder with an NDTiff dataset, lattice light-sheet stacks, a spooled
+        acquisition, or files of one kind; a glob of such files; a zarr store, also at an address; or a dataset inside
+        an HDF5 file or a zarr store, ``file.h5::/path``.
     choices
-        What the user says where a movie holds more than one answer.
+        Options that resolve ambiguities.
 
     Raises
     ------
     InputError
-        The movie is absent, of an unknown format, or inconsistent; or something must be chosen, or was chosen in vain.
+        The movie does not exist, has an unknown format, is inconsistent, or is ambiguous; or a choice does not match.
     """
     choices = choices or Choices()
     text = resolve_dataset(path)
@@ -105,20 +105,21 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     if has_magic(text) or path.is_dir():
         return _open_folder(text, choices)
     if choices.pattern is not None:
-        raise InputError(f"{path} is one file; leave --pattern out, or give its folder.")
+        raise InputError(f"{path} is one file; omit --pattern, or give the folder of the file.")
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a movie, or a folder or pattern of TIFFs.")
     opener = BY_SUFFIX.get(path.suffix.lower())
     if opener is None:
         raise InputError(
-            f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}: make OME-Zarr of any other "
-            f"format with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr, which needs no conversion."
+            f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}: write any other format as "
+            f"OME-Zarr with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr, which can be used "
+            "without conversion."
         )
     return opener(path, choices)
 
 
 def _is_zarr(text: str) -> bool:
-    """Whether a movie is zarr; nothing else is read from an address."""
+    """Return whether a movie is zarr; at an address, only zarr is supported."""
     try:
         return is_address(text) or is_zarr(text)
     except PermissionError as error:
@@ -126,7 +127,7 @@ def _is_zarr(text: str) -> bool:
 
 
 def _open_inside(text: str, choices: Choices) -> Movie:
-    """A dataset inside an HDF5 file, or an image of a zarr store: ``file.h5::/path``."""
+    """Open a dataset inside an HDF5 file, or an image of a zarr store: ``file.h5::/path``."""
     name, _, inside = text.partition(SEPARATOR)
     if _is_zarr(name):
         return open_zarr(name, choices, inside)
@@ -137,7 +138,7 @@ def _open_inside(text: str, choices: Choices) -> Movie:
 
 
 def _open_folder(where: str, choices: Choices) -> Movie:
-    """Files of a folder or pattern: one OME set, stacks of a lattice light-sheet, or a series by their names."""
+    """Open the files of a folder or pattern: an OME set, lattice light-sheet stacks, or a series of named files."""
     suffix = _suffix_of_series(where)
     if suffix is not None:
         series = find_series(where, list_files(where, {suffix}, choices), choices)
@@ -159,7 +160,7 @@ def _open_folder(where: str, choices: Choices) -> Movie:
 
 
 def _suffix_of_series(where: str) -> str | None:
-    """The one suffix of a folder or pattern without TIFFs that is known; None when it has TIFFs or none."""
+    """Return the suffix of the movies in a folder or pattern; None if there are TIFFs or no known files."""
     found = {Path(item).suffix.lower() for item in expand(where) if Path(item).is_file()}
     known = sorted(found & set(BY_SUFFIX))
     if not known or set(known) & TIFF_SUFFIXES:
@@ -174,7 +175,7 @@ def _suffix_of_series(where: str) -> str | None:
 
 
 def _left_open(series: Series, choices: Choices) -> Choices:
-    """What is left to choose inside each file, once their names have settled the channel or the position."""
+    """Return the choices that apply inside each file, without a channel or position selected by file names."""
     return replace(
         choices,
         channel=None if series.takes_channel else choices.channel,
@@ -183,7 +184,7 @@ def _left_open(series: Series, choices: Choices) -> Choices:
 
 
 def _ome_sets(files: list[Path]) -> list[list[Path]]:
-    """Sets of OME-TIFFs that name each other, and the files beside them; nothing where no file names another."""
+    """Group files into sets of OME-TIFFs that refer to each other; return nothing if no file refers to another."""
     if not any(re.search(r"\.ome\.", path.name.lower()) for path in files) and not members_named_by(files[0]):
         return []
     sets: list[list[Path]] = []
@@ -199,7 +200,7 @@ def _ome_sets(files: list[Path]) -> list[list[Path]]:
 
 
 def _pick_set(where: str, sets: list[list[Path]], choices: Choices) -> int:
-    """Which of several sets: another one is another position, or does not belong here."""
+    """Return the index of the chosen OME set; each set counts as a position."""
     if len(sets) == 1:
         return 0
     names = [read_name(members[0]).position or members[0].name for members in sets]

@@ -1,7 +1,7 @@
-"""Which files make a movie, and in which order: decided here for folders and patterns of all kinds.
+"""Selection and order of the files of a movie, for folders and patterns of all kinds.
 
-Names are read by `names`. What they leave open (a second position, two numbers that vary, a gap, a file of another
-form) is an error that names the files and the option that settles it; nothing is guessed or closed up.
+`names` interprets the file names. Anything ambiguous (a second position, two numbers that vary, a gap, a file with a
+different form of name) is an error that names the files and the option that resolves it. Nothing is guessed.
 """
 
 import re
@@ -23,18 +23,19 @@ _MAX_GAPS = 1000
 
 @dataclass(frozen=True)
 class Series:
-    """Files in the order of the movie."""
+    """Files of one movie, in order."""
 
     where: str
     files: tuple[Path, ...]
     planes: int = 1
-    """Files that make one volume; 1 where each file has its planes, or is a frame."""
+    """Number of files per volume; 1 if each file is a volume or there are no volumes."""
     losses: tuple[Loss, ...] = ()
-    """Files that are absent, as the user allowed."""
+    """Missing files, which the user accepted."""
     notes: tuple[str, ...] = ()
     takes_channel: bool = False
+    """Whether file names select the channel."""
     takes_position: bool = False
-    """Whether the names have settled which channel, which position."""
+    """Whether file names select the position."""
     channel: str = ""
 
 
@@ -44,13 +45,15 @@ def list_files(where: str, suffixes: set[str], choices: Choices) -> list[Path]:
     Raises
     ------
     InputError
-        There is none.
+        There are no such files.
     """
     found = [Path(item) for item in expand(where)]
     files = [path for path in found if path.suffix.lower() in suffixes and path.name[:1] != "." and path.is_file()]
     inside = [path.name for path in found if path.is_dir() and any(s in suffixes for s in _suffixes(path))]
     if not files and inside:
-        raise InputError(f"{where} has no TIFF files, but folders of them: {name_some(inside)}; give one of these.")
+        raise InputError(
+            f"{where} has no TIFF files, but folders with TIFF files: {name_some(inside)}; give one of these folders."
+        )
     if not files:
         raise InputError(f"{where} has no TIFF files (.tif, .tiff); give a movie, or a folder or pattern of TIFFs.")
     if choices.pattern is not None:
@@ -58,8 +61,9 @@ def list_files(where: str, suffixes: set[str], choices: Choices) -> list[Path]:
         matching = [path for path in files if reader(path) is not None]
         if not matching:
             raise InputError(
-                f"no file of {where} matches --pattern {choices.pattern!r}; it has "
-                f"{name_some([p.name for p in files])}: choose some of them, e.g. --pattern '*{files[0].suffix}'."
+                f"no file of {where} matches --pattern {choices.pattern!r}; the files are "
+                f"{name_some([p.name for p in files])}: give a pattern that matches some of them, e.g. --pattern "
+                f"'*{files[0].suffix}'."
             )
         files = matching
     return sorted(files, key=lambda path: natural_key(path.name))
@@ -70,12 +74,12 @@ def _suffixes(folder: Path) -> set[str]:
 
 
 def find_series(where: str, files: Sequence[Path], choices: Choices) -> Series:
-    """Put files into the order of one movie.
+    """Select and order the files of one movie.
 
     Raises
     ------
     InputError
-        Files of several positions, channels or forms; numbers that are missing, there twice, or of unclear meaning.
+        Files have several positions, channels or forms of name, or numbers that are missing, duplicate or ambiguous.
     """
     reader = read_pattern(choices.pattern) if choices.pattern is not None else read_name
     names = [name for path in files if (name := reader(path)) is not None]
@@ -93,7 +97,7 @@ def find_series(where: str, files: Sequence[Path], choices: Choices) -> Series:
     names, planes = _grid(where, names)
     losses = _gaps(where, names, planes, choices)
     counts = Counter(name.times for name in names)
-    names = [name for name in names if counts[name.times] == planes]  # the others were allowed to be absent
+    names = [name for name in names if counts[name.times] == planes]  # leaves out incomplete volumes
     return Series(
         where,
         tuple(name.path for name in names),
@@ -107,7 +111,7 @@ def find_series(where: str, files: Sequence[Path], choices: Choices) -> Series:
 
 
 def _one_form(where: str, names: list[Name]) -> list[Name]:
-    """Names of one form; a bare stem in front of numbered ones has the number before theirs."""
+    """Return the names if they have one form; an unnumbered first file gets the number before the numbered ones."""
     forms: dict[str, list[Name]] = defaultdict(list)
     for name in names:
         forms[name.form].append(name)
@@ -121,22 +125,22 @@ def _one_form(where: str, names: list[Name]) -> list[Name]:
         largest = max(forms, key=lambda form: (not _is_derived(form), len(forms[form])))
         others = [name.path.name for name in names if name.form != largest]
         raise InputError(
-            f"{where} has {len(forms[largest])} files like {forms[largest][0].path.name}, and {len(others)} others "
-            f"that do not belong to them by their names: {name_some(others)}; choose those of one movie, e.g. with "
-            f"--pattern '{suggest(forms[largest])}'."
+            f"{where} has {len(forms[largest])} files named like {forms[largest][0].path.name}, and {len(others)} "
+            f"files with other forms of name: {name_some(others)}; choose the files of one movie, e.g. with --pattern "
+            f"'{suggest(forms[largest])}'."
         )
     return names
 
 
 def _is_derived(form: str) -> bool:
-    """Whether a name is that of a projection or a snapshot."""
+    """Return whether a name is that of a projection or a snapshot."""
     return bool(
         re.search(r"(?i)(?:^|[_\-. ])(?:max|avg|sum|std|min|med|mip|proj\w*|snap\w*|composite)(?:[_\-. ]|$)", form)
     )
 
 
 def _with_bare(bare: list[Name], numbered: list[Name]) -> list[Name]:
-    """``mov.tif`` in front of ``mov-1.tif``, ``mov-2.tif``; nothing where they are no such series."""
+    """Put ``mov.tif`` in front of ``mov-1.tif``, ``mov-2.tif``; return nothing if names do not form such a series."""
     if len(bare) != 1:
         return []
     stem, suffix = bare[0].form.rsplit(".", 1)
@@ -156,7 +160,7 @@ def _with_bare(bare: list[Name], numbered: list[Name]) -> list[Name]:
 
 
 def suggest(names: Sequence[Name]) -> str:
-    """Return a pattern for ``--pattern`` that matches the files of one form."""
+    """Return a ``--pattern`` that matches files with one form of name."""
     runs = [re.split(r"(\d+)", name.path.name) for name in names]
     if len({len(parts) for parts in runs}) > 1:
         return f"{runs[0][0]}*{names[0].path.suffix}"
@@ -175,7 +179,7 @@ def _choose_position(where: str, names: list[Name], choices: Choices) -> tuple[l
 
 
 def _choose_channel(where: str, names: list[Name], choices: Choices) -> tuple[list[Name], bool]:
-    """Names of one channel: by its number, its name or its laser."""
+    """Select the names of one channel, chosen by its number, name or laser."""
     lasers = {name.channel: name.laser for name in sorted(names, key=lambda name: natural_key(name.channel))}
     if list(lasers) == [""]:
         return names, False
@@ -192,7 +196,7 @@ def _choose_channel(where: str, names: list[Name], choices: Choices) -> tuple[li
 
 
 def _grid(where: str, names: list[Name]) -> tuple[list[Name], int]:
-    """Names in the order of time and plane, and the number of planes."""
+    """Return the names sorted by time and plane, and the number of planes."""
     names = _numbers_as_time(where, names)
     planes = sorted({name.plane for name in names if name.plane is not None})
     if any(name.plane is None for name in names):
@@ -203,36 +207,36 @@ def _grid(where: str, names: list[Name]) -> tuple[list[Name], int]:
 
 
 def _check_once(where: str, names: Sequence[Name]) -> None:
-    """Refuse two files of one place, among names in order."""
+    """Raise an error if two of the sorted names have the same time, plane, channel and position."""
     for before, after in pairwise(names):
         if all(getattr(before, field) == getattr(after, field) for field in ("channel", "position", "times", "plane")):
-            same = "two stacks of one time" if is_lls(before.path) else "two files of one number"
+            same = "two stacks of one time" if is_lls(before.path) else "two files with one number"
             raise InputError(
-                f"{where} has {same}, {before.path.name} and {after.path.name}, as when an acquisition was started "
-                f"again; choose those of one start, e.g. with --pattern '{_only(before.path.name, after.path.name)}'."
+                f"{where} has {same}, {before.path.name} and {after.path.name}, as after a restarted acquisition; "
+                f"choose one of the two, e.g. with --pattern '{_only(before.path.name, after.path.name)}'."
             )
 
 
 def _only(name: str, other: str) -> str:
-    """A pattern that one of two names matches: its beginning, to where they differ."""
+    """Return a pattern that matches only the first of two names: its beginning, up to where they differ."""
     common = next(i for i, (a, b) in enumerate(zip(name, f"{other}\0", strict=False)) if a != b)
     return f"{name[: common + 1]}*"
 
 
 def _numbers_as_time(where: str, names: list[Name]) -> list[Name]:
-    """The one number of unknown meaning that varies counts in time; of several, somebody must say which."""
+    """Use the varying number of unknown meaning as time; raise an error if several numbers vary."""
     if len({len(name.numbers) for name in names}) > 1 or len({len(name.times) for name in names}) > 1:
-        raise InputError(f"{where}: the names have different numbers of numbers; choose files with --pattern.")
+        raise InputError(f"{where}: some file names contain more numbers than others; choose files with --pattern.")
     counted = [[name.times[i] for name in names] for i in range(len(names[0].times))]
     others = [[name.numbers[i] for name in names] for i in range(len(names[0].numbers))]
     others = [values for values in others if len(set(values)) > 1]
     varying = [values for values in counted if len(set(values)) > 1]
-    is_known = is_lls(names[0].path)  # its iterations and stacks both count in time
+    is_known = is_lls(names[0].path)  # iterations and stacks both count time
     if len(others) + (len(varying) if not is_known else bool(varying)) > 1:
         examples = name_some([name.path.name for name in names[:2]] + [names[-1].path.name])
         raise InputError(
-            f"{where} has files whose names differ in more than one number ({examples}); say which of them counts in "
-            f"time, and fix the others or leave them open: e.g. --pattern '{_one_number(names)}'."
+            f"{where} has files whose names differ in more than one number ({examples}); mark the number that counts "
+            f"time by {{t}}, and give the others or replace them by *, e.g. --pattern '{_one_number(names)}'."
         )
     if others:
         return [replace(name, times=(value,)) for name, value in zip(names, others[0], strict=True)]
@@ -240,7 +244,7 @@ def _numbers_as_time(where: str, names: list[Name]) -> list[Name]:
 
 
 def _one_number(names: Sequence[Name]) -> str:
-    """A pattern in which only the fastest number varies, the others as in the first file."""
+    """Return a pattern with the fastest number as ``{t}`` and the other numbers as in the first file."""
     runs = [re.split(r"(\d+)", name.path.name) for name in names]
     varying = [
         i for i in range(1, len(runs[0]), 2) if len({parts[i] for parts in runs if len(parts) == len(runs[0])}) > 1
@@ -254,7 +258,7 @@ def _one_number(names: Sequence[Name]) -> str:
 
 
 def _gaps(where: str, names: list[Name], planes: int, choices: Choices) -> tuple[Loss, ...]:
-    """Numbers that are missing between others, in front of them, or in a volume."""
+    """Find missing files: before the first one, between two files, or within a volume."""
     varying = [i for i in range(len(names[0].times)) if len({name.times[i] for name in names}) > 1]
     missing: list[str] = []
     ends = [(min(values), max(values)) for values in zip(*(name.times for name in names), strict=True)]
@@ -277,13 +281,16 @@ def _gaps(where: str, names: list[Name], planes: int, choices: Choices) -> tuple
         what = "stacks" if is_lls(names[0].path) else "files"
         raise InputError(
             f"{where} lacks the {what} " + name_some(missing)
-            + "; restore them, or close up the gaps and record them with --allow-gaps."
+            + "; restore them, or convert without them and record the gaps with --allow-gaps."
         )  # fmt: skip
-    return tuple(Loss(Path(where).name, item, "files of the series are absent") for item in missing[:_MAX_GAPS])
+    return tuple(Loss(Path(where).name, item, "files of the series are missing") for item in missing[:_MAX_GAPS])
 
 
 def _follows(before: tuple[int, ...], after: tuple[int, ...], varying: list[int], ends: list[tuple[int, int]]) -> bool:
-    """Whether no file is missing between two: one number counts on, those behind it count on or begin again."""
+    """Return whether no file is missing between two times.
+
+    The slowest number that changes must increase by 1; each faster number must increase by 1 or restart.
+    """
     moved = next(i for i in varying if before[i] != after[i])
     if after[moved] != before[moved] + 1:
         return False
@@ -299,6 +306,6 @@ def _plane_gaps(names: list[Name], planes: int) -> list[str]:
 
 
 def _is_selection(where: str, choices: Choices) -> bool:
-    """Whether the user has chosen files by number."""
+    """Return whether the user has selected files by number."""
     told = choices.pattern or (Path(where).name if has_magic(where) else "")
     return bool(re.search(r"[\d?\[]", re.sub(r"\{\w\}", "", told)))

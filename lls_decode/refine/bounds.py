@@ -30,7 +30,7 @@ class Bounds:
     x_nm: Floats
     y_nm: Floats
     z_nm: Floats
-    """NaN for a PSF that is the same at every z."""
+    """Bound of z; NaN for a PSF that does not depend on z."""
     photons: Floats
 
 

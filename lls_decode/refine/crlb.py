@@ -31,7 +31,7 @@ class Spots:
     photons: Tensor
     """Photo-electrons of the whole PSF (for a spline: of its stamp in focus)."""
     bg: Tensor
-    """Photo-electrons per pixel."""
+    """Background in photo-electrons per pixel."""
 
     def stack(self) -> Tensor:
         """Return the parameters as a matrix with one row per emitter, (E, P) float64."""

@@ -118,7 +118,7 @@ def test_names_of_axes_determine_layout_and_frames(writer, names, shape, config,
     expected = truth(data, names, config.get("select", {}), config.get("channel", 0))
     for block in plan_blocks(layout, "none", 5):
         np.testing.assert_array_equal(source.read(block).adu_TYX, expected[block.owned_frames])
-    assert not any("axes taken as" in note for note in source.notes)
+    assert not any("axes assumed to be" in note for note in source.notes)
     assert sum("is read" in note for note in source.notes) == len(config.get("select", {}))
 
 
@@ -148,7 +148,7 @@ NOT_SELECTED = {
     "entry out of range": ("ptyx", {"p": 2}, "has 2 entries along axis 'p', there is no entry 2; choose one of 0 to 1"),
     "channel": ("ctyx", {"c": 0}, "choose a channel with --channel"),
     "time": ("ptyx", {"p": 0, "t": 1}, "choose a part with --volumes"),
-    "plane": ("tzyx", {"z": 1}, "leave --select out"),
+    "plane": ("tzyx", {"z": 1}, "omit --select"),
 }
 
 
@@ -171,7 +171,7 @@ HALF_NAMED = {
 @pytest.mark.parametrize(("names", "shape", "axes", "layout"), HALF_NAMED.values(), ids=HALF_NAMED)
 def test_names_that_contradict_the_guessed_axes_are_an_error(names, shape, axes, layout, tmp_path):
     path = by_dimension_names(tmp_path / "a.zarr", counts(shape), names)
-    with pytest.raises(InputError, match="not all of them; say what the axes are with --axes"):
+    with pytest.raises(InputError, match=r"name only some of its axes.*; name the axes with --axes"):
         open_source(path)
     assert open_source(path, InputConfig(axes=axes)).layout == layout
 
@@ -180,7 +180,7 @@ def test_names_that_contradict_the_guessed_axes_are_an_error(names, shape, axes,
 def test_names_that_agree_with_the_guessed_axes_are_accepted(names, tmp_path):
     source = open_source(by_dimension_names(tmp_path / "a.zarr", counts((T, Z, Y, X)), names))
     assert source.layout == Layout(T, Z, Y, X)
-    assert any("axes taken as tzyx" in note for note in source.notes)
+    assert any("axes assumed to be tzyx" in note for note in source.notes)
 
 
 def test_sizes_in_place_of_names_are_ignored(tmp_path):
@@ -260,7 +260,7 @@ NOT_SIMPLE = {
         [{"type": "sequence", "transformations": [{"type": "rotation"}], "output": "physical"}],
         "of type 'rotation'",
     ),
-    "stored in an array": ([{"type": "scale", "path": "scales", "output": "physical"}], "in an array of its own"),
+    "stored in an array": ([{"type": "scale", "path": "scales", "output": "physical"}], "stored in a separate array"),
     "to an unknown system": ([scale(1, 1, 1, output="elsewhere")], "system 'elsewhere', expected one of: physical"),
     "no transformation": ([], "0 transformations of level 0, expected one"),
 }
@@ -271,7 +271,7 @@ def test_other_transformations_are_refused_and_the_advice_works(transforms, word
     path = by_ome_0_6(tmp_path / "a.zarr", counts((Z, Y, X)), "zyx", transforms)
     with pytest.raises(InputError, match=words) as caught:
         open_source(path)
-    assert "say what the axes are with --axes" in str(caught.value)
+    assert "name the axes with --axes" in str(caught.value)
     source = open_source(path, InputConfig(axes="zyx"))
     assert (source.layout, source.pixel_size) == (Layout(1, Z, Y, X), None)
 

@@ -77,7 +77,7 @@ def test_decompression_bombs_are_refused(tmp_path: Path, pipeline: str, kind: st
     chunk.write_bytes(bomb + index + bytes(numcodecs.CRC32C().encode(index))[-4:] if sharded else bomb)
     tracemalloc.start()
     try:
-        with pytest.raises(Exception, match=r"unpacks to|header says"):
+        with pytest.raises(Exception, match=r"decompresses to|header states"):
             _ = opened[:]
         assert tracemalloc.get_traced_memory()[1] < BOMB_BYTES / 4
     finally:
@@ -94,7 +94,7 @@ def test_decompression_bombs_in_zarr_v2_with_filters_are_refused(tmp_path: Path)
     assert np.all(np.asarray(opened[:]) == 7)
     chunk = tmp_path / "a.zarr" / "0.0.0"
     chunk.write_bytes(bytes(numcodecs.Zlib().encode(bytes(BOMB_BYTES))))
-    with pytest.raises(ValueError, match="unpacks to"):
+    with pytest.raises(ValueError, match="decompresses to"):
         _ = opened[:]
 
 
@@ -108,5 +108,5 @@ def test_chunks_of_the_right_size_are_read(codec: str, pixels_bytes: int) -> Non
 @pytest.mark.parametrize("codec", ["Blosc", "Zstd", "GZip", "Zlib", "LZ4", "BZ2", "LZMA"])
 def test_every_codec_is_checked(codec: str) -> None:
     data = bytes(getattr(numcodecs, codec)().encode(bytes(BOMB_BYTES)))
-    with pytest.raises(ValueError, match="unpacks to"):
+    with pytest.raises(ValueError, match="decompresses to"):
         check_compressed(codec.lower(), len(data), lambda most: data[:most], 1000)

@@ -89,7 +89,7 @@ def test_scattered_frames_are_read_without_frames_in_between():
         ([[2, 3], [2, 4]], 10, "volume 2, planes 3 to 4"),
         ([[2, 0], [2, 1], [3, 0], [3, 1]], 2, "volumes 2 to 3, planes 0 to 1"),
         ([[2, 1], [3, 0]], 2, "volume 2, plane 1; volume 3, plane 0"),
-        ([], 2, "no frame that is used"),
+        ([], 2, "only unused frames"),
     ],
 )
 def test_frames_are_named_in_words(frames, planes, text):

@@ -114,7 +114,7 @@ def test_saturation_is_found_at_any_level(frames, level, bits, tmp_path):
     array[...] = frames
     report = inspect_source(open_source(tmp_path / "a.zarr"))
     assert report["intensity"]["saturated_at"] == level
-    (note,) = [note for note in report["notes"] if "photons of bright molecules are lost" in note]
+    (note,) = [note for note in report["notes"] if "lose photons of bright molecules" in note]
     assert (f"of a {bits}-bit camera" in note) == (bits in (12, 14))
 
 
@@ -173,7 +173,7 @@ def test_a_third_party_pair_is_recognized_as_raw_and_deskewed(shared_data):
 
 def test_the_report_describes_the_geometry(tmp_path):
     source = store(tmp_path / "a.zarr", record(8, gain=2, offset=100), planes=4)
-    assert inspect_source(source)["geometry"].startswith("not known")
+    assert inspect_source(source)["geometry"].startswith("unknown")
     told = inspect_source(source, pixel_size=PIXEL, geometry=STAGE)
     assert told["geometry"] == STAGE.describe(PIXEL)
     assert told["pixel_size_nm"] == {"x": 104, "y": 104}

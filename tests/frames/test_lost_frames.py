@@ -138,7 +138,7 @@ def test_lost_frames_of_volumes_in_separate_stores_are_reported(tmp_path):
     stack = source.read_partly(block)
     assert stack.lost == ((6, 8), (10, 12), (18, 20), (22, 24))
     assert len(stack.adu_TYX) == 16
-    assert stack.reason.endswith("And 2 more arrays are concerned.")
+    assert stack.reason.endswith("And 2 more arrays are affected.")
 
 
 # --- context of neighbouring frames -----------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_missing_chunks_are_lost_unless_they_are_filled(fill, options, tmp_path)
     with pytest.raises(ChunkError) as caught:
         source.read(block)
     (key, value) = re.findall(
-        r"left out chunks that hold only the fill value, set input\.(\w+)=(\w+)", str(caught.value)
+        r"omitted chunks that contain only the fill value, set input\.(\w+)=(\w+)", str(caught.value)
     )[0]
     filling = open_source(tmp_path / "a.zarr", InputConfig(**{key: value}))
     expected = ((8, 12),) if options["chunks"][0] == 2 else ((8, 12), (17, 18))

@@ -384,17 +384,17 @@ REFUSED = {
     "unknown address": (lambda p: "ftp://host/a.zarr", {}, "an address of an unknown kind, .ftp."),
     "text file": (text_file, {}, "is a file, expected a zarr store"),
     "tiff": (lambda p: text_file(p.with_suffix(".tif")), {}, "lls-decode convert"),
-    "folder without stores": (lambda p: folder_of(p, "a.txt"), {}, "is no zarr store and holds none"),
+    "folder without stores": (lambda p: folder_of(p, "a.txt"), {}, "is not a zarr store and contains none"),
     "glob without match": (lambda p: f"{p}/*.zarr", {}, "No zarr store matches"),
-    "empty group": (lambda p: [zarr.create_group(p), p][1], {}, "holds no zarr array"),
-    "no such array": (plain((3, Y, X)), {"array": "nothing"}, "array 'nothing', holds no zarr array"),
+    "empty group": (lambda p: [zarr.create_group(p), p][1], {}, "contains no zarr array"),
+    "no such array": (plain((3, Y, X)), {"array": "nothing"}, "array 'nothing', contains no zarr array"),
     "broken metadata": (broken_metadata, {}, "zarr.json cannot be read"),
-    "complex": (plain((3, Y, X), "complex64"), {}, "type complex64, expected integer or real"),
+    "complex": (plain((3, Y, X), "complex64"), {}, "type complex64, expected integer or floating-point"),
     "bool": (plain((3, Y, X), "bool"), {}, "type bool"),
     "empty": (plain((0, Y, X)), {}, r"is empty: its shape is \(0, 10, 12\)"),
     "1-D": (plain((9,)), {}, "expected 2 to 5 dimensions"),
     "6-D": (plain((1, 1, 1, 1, 2, 2)), {}, "expected 2 to 5 dimensions"),
-    "too few axes": (plain((3, Y, X)), {"axes": "yx"}, "one letter a dimension"),
+    "too few axes": (plain((3, Y, X)), {"axes": "yx"}, "one letter per dimension"),
     "no x": (plain((3, Y, X)), {"axes": "tzy"}, "expected y and x"),
     "t twice": (plain((2, 3, Y, X)), {"axes": "ttyx"}, "at most once each"),
     "channels": (plain((2, 2, 3, Y, X)), {}, "has 2 channels; choose one with --channel 0 to 1"),
@@ -404,21 +404,21 @@ REFUSED = {
     "too short": (plain((3, Y, X)), {"planes_per_volume": 4}, "3 frames, fewer than one volume of 4"),
     "all skipped": (plain((8, Y, X)), {"planes_per_volume": 4, "skip_first": 3, "skip_last": 1}, "leave no plane"),
     "skipped from volumes of one frame": (plain((8, Y, X)), {"skip_first": 1}, "leave no plane of the 1"),
-    "frames last, shown by chunks": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, "--axes yxt if frames come first"),
+    "frames last, shown by chunks": (plain((32, 40, 50), chunks=(32, 40, 1)), {}, "--axes yxt if y and x are first"),
     "frames last, shown by shape": (plain((32, 32, 200), chunks=(16, 16, 16)), {}, "does not look like tyx"),
     "frames last, Fortran": (plain((32, 40, 50), zarr_format=2, order="F"), {}, "Fortran order"),
     "unknown ome axis": (ome_of("tqyx", (2, 3, Y, X)), {}, "axis 'q', expected t, c, z, y, x"),
-    "ome without levels": (ome_text({"multiscales": [{"datasets": []}]}), {}, "OME metadata that cannot be understood"),
-    "ome of a number": (ome_text({"multiscales": 5}), {}, "OME metadata that cannot be understood"),
-    "ome of nothing": (ome_text({"multiscales": None}), {}, "OME metadata that cannot be understood"),
-    "ome of text": (ome_text({"multiscales": ["0"]}), {}, "OME metadata that cannot be understood"),
-    "plate of text": (ome_text({"plate": "A"}), {}, "OME metadata that cannot be understood"),
+    "ome without levels": (ome_text({"multiscales": [{"datasets": []}]}), {}, "invalid OME metadata"),
+    "ome of a number": (ome_text({"multiscales": 5}), {}, "invalid OME metadata"),
+    "ome of nothing": (ome_text({"multiscales": None}), {}, "invalid OME metadata"),
+    "ome of text": (ome_text({"multiscales": ["0"]}), {}, "invalid OME metadata"),
+    "plate of text": (ome_text({"plate": "A"}), {}, "invalid OME metadata"),
     "ome of a lost array": (ome_text({"multiscales": [ome("tyx", [1, 1, 1], path="5")]}), {}, "5 cannot be opened"),
     "folder that is no store": (empty_volume, {}, "v9.zarr has no array at its root"),
     "short ome scale": (ome_of("tyx", (2, Y, X), [1.0, 1.0]), {}, r"scale of \[1.0, 1.0\] for 3 axes"),
-    "ome axes of another array": (ome_of("tzyx", (2, Y, X)), {}, "the metadata say axes 'tzyx'"),
+    "ome axes of another array": (ome_of("tzyx", (2, Y, X)), {}, "the metadata give axes 'tzyx'"),
     "unequal volumes": (unequal_volumes, {}, "all volumes of a dataset must be alike"),
-    "two datasets": (two_datasets, {}, "a whole dataset; expected one volume"),
+    "two datasets": (two_datasets, {}, "a complete dataset by itself, expected one volume"),
 }
 
 
@@ -511,7 +511,7 @@ def test_importing_frames_loads_neither_torch_nor_optional_packages():
 
 def test_a_block_of_another_dataset_is_refused(tmp_path):
     source = open_source(write(tmp_path / "a.zarr", camera((3, Y, X))))
-    with pytest.raises(ValueError, match="planned for another dataset"):
+    with pytest.raises(ValueError, match="planned for a different dataset"):
         source.read(plan_blocks(Layout(9, 1, Y, X), "none", 9)[0])
 
 

@@ -88,7 +88,7 @@ def test_requests_are_retried_until_a_server_has_restarted(scheme, store, in_s3,
     again.start()
     np.testing.assert_array_equal(all_frames(source), camera(SHAPE))
     again.join()
-    assert "repeated for up to 180 s" in caplog.text
+    assert "retrying for up to 180 s" in caplog.text
 
 
 def test_a_server_that_stays_down_is_an_error(store, web, quick):
@@ -124,25 +124,25 @@ def _s3_answering(status):
 PERMANENT = {
     "absent on a web server": (
         lambda web, s3: f"{web.address}/other.zarr",
-        "is no zarr store: it has none",
+        "is not a zarr store: it has none",
     ),
     "absent in a bucket": (
         lambda web, s3: f"s3://{BUCKET}/other.zarr",
-        "is no zarr store and holds none",
+        "is not a zarr store and contains none",
     ),
-    "absent zip": (lambda web, s3: f"{web.address}/other.zarr.zip", "is no zarr store"),
-    "no such bucket": (lambda web, s3: "s3://no-such-bucket/cell.zarr", "there is no such bucket"),
-    "pattern in no bucket": (lambda web, s3: "s3://no-such-bucket/*.zarr", "there is no such bucket"),
+    "absent zip": (lambda web, s3: f"{web.address}/other.zarr.zip", "is not a zarr store"),
+    "no such bucket": (lambda web, s3: "s3://no-such-bucket/cell.zarr", "the bucket does not exist"),
+    "pattern in no bucket": (lambda web, s3: "s3://no-such-bucket/*.zarr", "the bucket does not exist"),
     "pattern without match": (lambda web, s3: f"s3://{BUCKET}/nothing-*.zarr", "No zarr store matches"),
-    "pattern on a web server": (lambda web, s3: f"{web.address}/*.zarr", "a folder cannot be listed over HTTP"),
+    "pattern on a web server": (lambda web, s3: f"{web.address}/*.zarr", "folders cannot be listed over HTTP"),
     "403": (_answering(403), r"access was denied \(403\); check its permissions on the server"),
-    "401": (_answering(401), r"asks for credentials \(401\); put user name and password of this host into ~/.netrc"),
-    "403 of S3": (_s3_answering(403), r"denied \(403\).*anonymous=true.*also answers 403 for a key that is absent"),
-    "other region": (_s3_answering(301), "another region; set AWS_REGION, or input.storage.region"),
+    "401": (_answering(401), r"requires credentials \(401\); put user name and password of this host into ~/.netrc"),
+    "403 of S3": (_s3_answering(403), r"denied \(403\).*anonymous=true.*also answers 403 for a missing key"),
+    "other region": (_s3_answering(301), "a different region; set AWS_REGION, or input.storage.region"),
     "server error": (_answering(500), "answered with 500 Internal Server Error; try again later"),
     "teapot": (_answering(418), "answered with 418"),
     "connection refused": (_closed, r"cannot be reached \(connection refused\)"),
-    "no such host": (lambda web, s3: "http://no-such-host.invalid/cell.zarr", "its host is unknown"),
+    "no such host": (lambda web, s3: "http://no-such-host.invalid/cell.zarr", "the host is unknown"),
 }
 
 
@@ -183,7 +183,7 @@ def test_credentials_come_from_a_profile(in_s3, s3, monkeypatch, tmp_path):
 def test_public_data_are_read_without_credentials(in_s3, s3, moto, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # the configuration takes precedence
     config = InputConfig(storage=StorageConfig(endpoint=s3.address, region="eu-west-3", anonymous=True))
-    with pytest.raises(AccessError, match=r"\(403\); it is not public, so leave input.storage.anonymous out"):
+    with pytest.raises(AccessError, match=r"\(403\); it is not public, so omit input.storage.anonymous"):
         open_source(in_s3, config)
     client = boto3.client("s3", endpoint_url=moto, region_name="us-east-1")
     for item in client.list_objects_v2(Bucket=BUCKET, Prefix=in_s3.split("/", 3)[3])["Contents"]:
@@ -234,7 +234,7 @@ def test_a_server_without_range_requests_serves_chunks_but_not_shards(tmp_path, 
     write(tmp_path / "whole.zarr", camera(SHAPE), chunks=(1, 16, 20), dimension_names=["t", "y", "x"])
     with serve(folder_handler(tmp_path, ranges=False)) as web:
         np.testing.assert_array_equal(all_frames(open_source(f"{web.address}/whole.zarr")), camera(SHAPE))
-        with pytest.raises(StorageError, match=r"sends whole files only, .* answers range requests \(nginx"):
+        with pytest.raises(StorageError, match=r"sends only complete files, .* supports range requests \(nginx"):
             open_source(f"{web.address}/cell.zarr").read_frames(np.array([[0, 0]]))
 
 
@@ -298,11 +298,11 @@ def test_an_untrusted_certificate_is_refused_with_advice(tmp_path, store, creden
     files = _certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
-    encrypts_not = "does not encrypt; give an address that begins with http://"
+    encrypts_not = "does not use encryption; give an address that begins with http://"
     with serve(folder_handler(tmp_path)) as web, pytest.raises(StorageError, match=encrypts_not):
         open_source(f"{web.address}/cell.zarr".replace("http:", "https:"))
     with serve(folder_handler(tmp_path), context=context) as web:
-        with pytest.raises(StorageError, match=r"not trusted; name a file .* SSL_CERT_FILE") as caught:
+        with pytest.raises(StorageError, match=r"not trusted; set SSL_CERT_FILE") as caught:
             open_source(f"{web.address}/cell.zarr")
         _is_a_sentence(caught.value)
         done = subprocess.run(

@@ -102,15 +102,15 @@ def ome_announces_fewer(path):
 
 
 DAMAGED = {
-    "imagej, truncated": (imagej_cut, range(7), "announced 12 frames, whole 7, .* bytes: truncated"),
-    "imagej without pages, truncated": (imagej_without_pages_cut, range(11), "announced 12 frames, whole 11"),
-    "list of pages ends early": (list_ends, range(8), "whole 8, .*belong to no page, room for 4 frames"),
-    "list of pages truncated": (list_cut, range(8), "whole 8, .*truncated"),
-    "zeros at the end": (zero_tail, range(8), "whole 8, .*zeros"),
-    "zeros in one piece": (zero_tail_in_one_piece, range(8), "whole 8, .*zeros"),
-    "more bytes than pages": (more_behind, range(12), f"whole 12, .*{2 * FRAME} bytes .* belong to no page"),
+    "imagej, truncated": (imagej_cut, range(7), "announced 12 frames, 7 complete, .* bytes: truncated"),
+    "imagej without pages, truncated": (imagej_without_pages_cut, range(11), "announced 12 frames, 11 complete"),
+    "list of pages ends early": (list_ends, range(8), "8 complete, .*belong to no page, room for 4 frames"),
+    "list of pages truncated": (list_cut, range(8), "8 complete, .*truncated"),
+    "zeros at the end": (zero_tail, range(8), "8 complete, .*zeros"),
+    "zeros in one piece": (zero_tail_in_one_piece, range(8), "8 complete, .*zeros"),
+    "more bytes than pages": (more_behind, range(12), f"12 complete, .*{2 * FRAME} bytes .* belong to no page"),
     "damaged strip of a page": (strip_lost, [0, 1, 2, 3, *range(5, 12)], "page 4 cannot be decoded"),
-    "missing strip of a page": (strip_absent, [0, 1, 2, 3, *range(5, 12)], "whole 11, .*truncated"),
+    "missing strip of a page": (strip_absent, [0, 1, 2, 3, *range(5, 12)], "11 complete, .*truncated"),
     "fewer frames announced than stored": (ome_announces_fewer, range(8), "announces 8 frames, its list has 9 pages"),
 }  # fmt: skip
 
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_refused_with_counts_and_salvaged_on_request(make, who
     record = zarr.open_group(tmp_path / "b.zarr", mode="r").attrs["lls_decode"]["salvage"]
     assert record["frames_taken"] == len(whole)
     assert [item["file"] for item in record["missing"]] == ["a.tif"]
-    assert any("not all frames that were announced are in this store: a.tif" in note for note in source.notes)
+    assert any("some announced frames are missing from this store: a.tif" in note for note in source.notes)
     assert "tifffile" not in caplog.text + "".join(capfd.readouterr())
 
 
@@ -185,7 +185,9 @@ def test_a_complete_store_reports_no_missing_frames(tmp_path):
 
 def test_volumes_are_not_formed_across_missing_frames(tmp_path):
     path = strip_lost(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="lacks frames between others, so that 3 frames in a row are no volume"):
+    with pytest.raises(
+        InputError, match="lacks frames between other frames, so 3 consecutive frames may not be one volume"
+    ):
         convert(path, tmp_path / "a.zarr", salvage=True, planes_per_volume=3)
     movie = open_movie(path, Choices(axes="zyx", salvage=True))
     assert (movie.num_frames, movie.planes) == (11, 1)

@@ -22,11 +22,11 @@ MAX_STEPS = 4
 def follow(message, folder, options):
     """Return the path and options that a message suggests, or None if it suggests none."""
     changed = dict(options)
-    if found := re.search(r"leave --(\w+) out", message):
+    if found := re.search(r"omit --(\w+)", message):
         changed.pop(found[1])
         return folder, changed
     if "give one of these" in message:
-        name = re.search(r"folders of them: ([^;,]+)", message)[1]
+        name = re.search(r"folders with TIFF files: ([^;,]+)", message)[1]
         return folder / name, changed
     if found := re.search(r"choose one with --(channel|position)", message):
         listed = re.search(rf"(?:{found[1]}s: |it has )([^,;:]*)", message)
@@ -40,7 +40,7 @@ def follow(message, folder, options):
     for option in ("--allow-gaps", "--salvage"):
         if option in message:
             return folder, {**changed, option[2:].replace("-", "_"): True}
-    if "leave planes_per_volume out" in message:
+    if "omit planes_per_volume" in message:
         changed.pop("planes_per_volume")
         return folder, changed
     return None

@@ -56,7 +56,7 @@ def test_a_truncated_sif_is_refused_with_counts_and_its_whole_frames_are_salvage
     size = len(sif_text(*data.shape)) + int(frames * H * W * 4)
     path.write_bytes(path.read_bytes()[:size])
     whole = int(frames)
-    with pytest.raises(InputError, match=f"announced 6 frames, whole {whole}, {size} bytes: truncated"):
+    with pytest.raises(InputError, match=f"announced 6 frames, {whole} complete, {size} bytes: truncated"):
         open_movie(path)
     if whole:
         source = convert(path, tmp_path / "a.zarr", salvage=True)
@@ -68,7 +68,7 @@ def test_a_truncated_sif_is_refused_with_counts_and_its_whole_frames_are_salvage
 def test_a_sif_truncated_in_its_header_is_refused(size, tmp_path):
     path = write_sif(tmp_path / "a.sif", counts(9, "float32"))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=r"restore|no Andor file"):
+    with pytest.raises(InputError, match=r"restore|not an Andor file"):
         open_movie(path, Choices(salvage=True))
 
 
@@ -147,7 +147,7 @@ def test_a_truncated_spool_file_is_refused_with_counts_and_salvaged(encoding, wh
     path = folder / "1000000000spool.dat"
     image_bytes = path.stat().st_size // 4
     path.write_bytes(path.read_bytes()[: whole * image_bytes + image_bytes // 2])
-    with pytest.raises(InputError, match=rf"announced 4 frames, whole {whole}, \d+ bytes: truncated.*--salvage"):
+    with pytest.raises(InputError, match=rf"announced 4 frames, {whole} complete, \d+ bytes: truncated.*--salvage"):
         open_movie(folder)
     movie = open_movie(folder, Choices(salvage=True))
     np.testing.assert_array_equal(movie.read(0, movie.num_frames), data[[*range(4 + whole), 8, 9]])
@@ -171,7 +171,7 @@ def test_a_missing_spool_file_is_named(tmp_path):
     data = images("Mono16", 12)
     folder = write_spool(tmp_path / "in", data, "Mono16")
     (folder / "1000000000spool.dat").unlink()
-    with pytest.raises(InputError, match=r"1000000000spool\.dat: announced 4 frames, whole 0.*--allow-gaps"):
+    with pytest.raises(InputError, match=r"1000000000spool\.dat: announced 4 frames, 0 complete.*--allow-gaps"):
         open_movie(folder)
     movie = open_movie(folder, Choices(allow_gaps=True))
     np.testing.assert_array_equal(movie.read(0, 8), data[[*range(4), *range(8, 12)]])
@@ -190,10 +190,10 @@ def test_the_sifx_and_the_files_must_agree(announced, says, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("Mono16", "Mono22Parallel", "says pixels of Mono22Parallel, expected Mono8"),
-        ("AOIStride = 16", "AOIStride = 12", "contradict each other"),
+        ("Mono16", "Mono22Parallel", "states the pixel encoding Mono22Parallel, expected Mono8"),
+        ("AOIStride = 16", "AOIStride = 12", "inconsistent"),
         ("AOIWidth = 7", "AOIWidth = seven", "does not describe the images"),
-        ("AOIWidth = 7", "AOIWidth = 6", "says frames of 5 x 7 pixels"),
+        ("AOIWidth = 7", "AOIWidth = 6", "states frames of 5 x 7 pixels"),
     ],
 )
 def test_unusable_spool_descriptions_are_refused(old, new, says, tmp_path):
@@ -216,7 +216,7 @@ def test_a_real_spooled_acquisition_has_the_counts_of_its_text_export(shared_dat
     path = copy / "0000000000spool.dat"
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:79_998])
-    with pytest.raises(InputError, match="announced 1 frames, whole 0, 79998 bytes"):
+    with pytest.raises(InputError, match="announced 1 frames, 0 complete, 79998 bytes"):
         open_movie(copy)
 
 
@@ -228,7 +228,7 @@ def test_a_real_sif_file_has_the_values_at_its_end(shared_data, tmp_path):
     np.testing.assert_array_equal(stored(open_source(tmp_path / "a.zarr"))[0], truth)
     cut = tmp_path / "cut.sif"
     cut.write_bytes(data[:-9])
-    with pytest.raises(InputError, match="announced 1 frames, whole 0, 264889 bytes"):
+    with pytest.raises(InputError, match="announced 1 frames, 0 complete, 264889 bytes"):
         open_movie(cut)
 
 

@@ -214,7 +214,7 @@ def test_leftover_frames_are_kept(tmp_path, caplog):
         source = convert(tmp_path / "a.tif", tmp_path / "a.zarr", planes_per_volume=4)
     assert source.layout == Layout(3, 4, 9, 11)
     assert any("2 of 14 frames" in note for note in source.notes)
-    assert "14 frames are no multiple of 4" in caplog.text
+    assert "14 frames are not a multiple of 4" in caplog.text
     np.testing.assert_array_equal(frames_of(open_source(tmp_path / "a.zarr")), data)
 
 
@@ -304,11 +304,11 @@ def test_dax_files_of_either_byte_order_are_salvaged(order, tmp_path):
     data = camera((5, 3, 4))
     (tmp_path / "a.dax").write_bytes(data.astype(">u2" if order == "big" else "<u2").tobytes() + b"abc")
     (tmp_path / "a.inf").write_text(INF.replace("little", order))
-    with pytest.raises(InputError, match=r"a\.inf says 2 frames, a\.dax holds 5, it ends with 3 bytes.*--salvage"):
+    with pytest.raises(InputError, match=r"a\.inf states 2 frames, a\.dax holds 5, it ends with 3 bytes.*--salvage"):
         convert(tmp_path / "a.dax", tmp_path / "a.zarr")
     source = convert(tmp_path / "a.dax", tmp_path / "a.zarr", salvage=True)
     np.testing.assert_array_equal(frames_of(source), data)
-    assert any("a.inf says 2 frames, a.dax holds 5" in note for note in source.notes)
+    assert any("a.inf states 2 frames, a.dax holds 5" in note for note in source.notes)
 
 
 def test_more_planes_than_frames_are_refused(tmp_path):
@@ -355,7 +355,7 @@ def test_the_report_of_inspect_is_json_with_costs_and_saturation(tmp_path):
 def test_third_party_movies_are_converted(shared_data, tmp_path):
     movies = shared_data / "movies"
     dax = np.fromfile(movies / "storm_scmos_real" / "sample.dax", ">u2").reshape(-1, 256, 256)
-    with pytest.raises(InputError, match=r"says 10 frames, sample\.dax holds 11"):
+    with pytest.raises(InputError, match=r"states 10 frames, sample\.dax holds 11"):
         convert(movies / "storm_scmos_real" / "sample.dax", tmp_path / "dax.zarr")
     source = convert(movies / "storm_scmos_real" / "sample.dax", tmp_path / "dax.zarr", salvage=True)
     assert source.layout.num_frames == 11

@@ -99,7 +99,7 @@ def test_a_truncated_file_is_refused_with_counts_and_its_whole_frames_are_salvag
     whole_size = path.stat().st_size
     size = 232 + START + int(frames * (H * W * 2 + (32 if version == "new" else 0)))
     path.write_bytes(path.read_bytes()[:size])
-    says = f"announced 7 frames, whole {int(frames)}, {size} bytes: truncated: it has {size} of {whole_size} bytes"
+    says = f"announced 7 frames, {int(frames)} complete, {size} bytes: truncated: it has {size} of {whole_size} bytes"
     with pytest.raises(InputError, match=says):
         open_movie(path)
     if frames >= 1:
@@ -114,7 +114,7 @@ def test_a_truncated_file_is_refused_with_counts_and_its_whole_frames_are_salvag
 def test_bytes_beyond_the_size_in_the_header_are_reported(tmp_path):
     path = write_new(tmp_path / "a.dcimg", counts(3))
     path.write_bytes(path.read_bytes() + b"x" * 100)
-    with pytest.raises(InputError, match="100 bytes more than it says"):
+    with pytest.raises(InputError, match="100 bytes more than its header states"):
         open_movie(path)
 
 
@@ -123,9 +123,9 @@ def test_bytes_beyond_the_size_in_the_header_are_reported(tmp_path):
     [
         ((8, struct.pack("<I", 5)), "version 0x5"),
         ((32, struct.pack("<I", 2)), "2 sessions"),
-        ((36, struct.pack("<I", 9)), "9 frames in one place and 3 in another"),
+        ((36, struct.pack("<I", 9)), "9 frames in one header and 3 in the other"),
         ((0, b"XXXXX"), "does not begin with the header"),
-        ((232 + 64, struct.pack("<I", 3)), "contradict each other"),
+        ((232 + 64, struct.pack("<I", 3)), "inconsistent"),
     ],
 )
 def test_inconsistent_headers_are_refused(change, says, tmp_path):

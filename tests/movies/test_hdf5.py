@@ -108,7 +108,7 @@ def test_unwritten_frames_are_refused_and_left_out_by_salvage(chunks, tmp_path):
         stack = file.create_dataset("a", (20, H, W), "u2", chunks=chunks)
         stack[:7] = data
     whole = 7 if chunks[0] == 1 else 8
-    with pytest.raises(InputError, match=rf"announced 20 frames, whole {whole}, \d+ bytes.*--salvage"):
+    with pytest.raises(InputError, match=rf"announced 20 frames, {whole} complete, \d+ bytes.*--salvage"):
         open_movie(tmp_path / "a.h5")
     np.testing.assert_array_equal(read(open_movie(tmp_path / "a.h5", Choices(salvage=True)))[:7], data)
 
@@ -137,7 +137,9 @@ def test_a_file_truncated_in_its_metadata_cannot_be_salvaged(size, tmp_path):
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match=f"it has {size} of"):
         open_movie(path)
-    with pytest.raises(InputError, match=r"nothing can be salvaged|no dataset|0 datasets|not one whole"):
+    with pytest.raises(
+        InputError, match=r"nothing can be salvaged|no dataset|0 datasets|not a single frame is complete"
+    ):
         open_movie(path, Choices(salvage=True))
 
 
@@ -170,7 +172,7 @@ def test_a_virtual_dataset_needs_all_its_files(tmp_path):
         file.create_virtual_dataset("a", layout)
     np.testing.assert_array_equal(read(open_movie(tmp_path / "all.h5")), data)
     (tmp_path / "part1.h5").unlink()
-    with pytest.raises(InputError, match=r"part1\.h5 are absent"):
+    with pytest.raises(InputError, match=r"part1\.h5 are missing"):
         open_movie(tmp_path / "all.h5")
 
 
@@ -237,12 +239,12 @@ def test_missing_time_points_of_an_imaris_file_are_reported(tmp_path):
     path = write_ims(tmp_path / "a.ims", data)
     with h5py.File(path, "a") as file:
         del file["DataSet/ResolutionLevel 0/TimePoint 2"]
-    with pytest.raises(InputError, match=r"announced 15 frames, whole 12.*time points 2 are absent.*--allow-gaps"):
+    with pytest.raises(InputError, match=r"announced 15 frames, 12 complete.*time points 2 are missing.*--allow-gaps"):
         open_movie(path)
     movie = open_movie(path, Choices(allow_gaps=True))
     assert (movie.planes, movie.is_closed_up) == (3, True)
     np.testing.assert_array_equal(read(movie), np.delete(data[:, 0], 2, axis=0).reshape(-1, H, W))
-    with pytest.raises(InputError, match="announced 21 frames, whole 15"):
+    with pytest.raises(InputError, match="announced 21 frames, 15 complete"):
         open_movie(write_ims(tmp_path / "b.ims", data, announced=7))
 
 

@@ -180,10 +180,10 @@ def test_a_stack_of_another_shape_is_found_when_it_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"model": "Unknown 1"}, "names the camera 'Unknown 1'"),
-        ({"motion": "Levitation", "s": 0}, "'Levitation'.* is not understood"),
-        ({"angle": ""}, "does not say the angle"),
-        ({"planes": 5}, "says 5 planes a volume, the stacks have 4"),
+        ({"model": "Unknown 1"}, "from the camera 'Unknown 1'"),
+        ({"motion": "Levitation", "s": 0}, "unknown Z motion 'Levitation'"),
+        ({"angle": ""}, "does not state the angle"),
+        ({"planes": 5}, "states 5 planes per volume, but the stacks have 4"),
     ],
 )
 def test_missing_and_contradictory_settings_give_a_warning(changes, note, tmp_path, caplog):
@@ -200,7 +200,7 @@ def test_binned_pixels_are_larger(tmp_path):
 
 def test_settings_without_a_sweep_are_refused(tmp_path):
     (tmp_path / "Settings.txt").write_text("Date :\t10/7/2016\n")
-    with pytest.raises(InputError, match="describes no sweep of channel 0"):
+    with pytest.raises(InputError, match="does not describe the sweep of channel 0"):
         read_settings(tmp_path / "Settings.txt")
 
 
@@ -222,5 +222,5 @@ def test_third_party_settings_and_stack_are_converted(shared_data, tmp_path):
 
 def test_a_channel_is_refused_for_a_movie_without_channels(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", camera(9, 11))
-    with pytest.raises(InputError, match="leave --channel out"):
+    with pytest.raises(InputError, match="omit --channel"):
         convert(tmp_path / "a.tif", tmp_path / "a.zarr", channel="0")

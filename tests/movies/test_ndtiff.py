@@ -127,7 +127,7 @@ def test_a_stopped_acquisition_keeps_all_its_images(tmp_path, caplog):
     folder = write_ndtiff(tmp_path / "in", grid(data, "time", "z")[:-2])
     source = convert(folder, tmp_path / "a.zarr")
     assert source.layout == Layout(2, 4, H, W)
-    assert "10 frames are no multiple of 4 planes" in caplog.text
+    assert "10 frames are not a multiple of 4 planes" in caplog.text
     assert "planes_per_volume: 4" in (tmp_path / "a.run.yaml").read_text()
 
 
@@ -162,13 +162,13 @@ def cut_short(folder):
 
 BAD = {
     "gap": (lambda p: write_ndtiff(p, grid(camera(3, 4), "time", "z")[:5] + grid(camera(3, 4), "time", "z")[6:]),
-            "no image at time 1, z 1, but later ones"),
+            "no image at time 1, z 1, but lists later images"),
     "tiles": (lambda p: write_ndtiff(p, grid(camera(2, 3), "row", "column")), "images along column, row"),
-    "lost file": (lambda p: without(write_ndtiff(p, grid(camera(6), "time")), "a_NDTiffStack_1.tif"), "not beside it"),
+    "lost file": (lambda p: without(write_ndtiff(p, grid(camera(6), "time")), "a_NDTiffStack_1.tif"), "file is missing"),
     "colour": (lambda p: write_ndtiff(p, grid(camera(2), "time"), kind=2), "pixel type 2"),
     "shapes": (lambda p: write_ndtiff(p, [({"time": 0}, camera()), ({"time": 1}, camera()[:, 1:])]), "must be alike"),
     "empty index": (lambda p: with_index(p, b""), "is empty"),
-    "invalid index": (lambda p: with_index(p, b"\xff" * 40), "is no index of images"),
+    "invalid index": (lambda p: with_index(p, b"\xff" * 40), "is not an index of images"),
     "truncated pixels": (lambda p: cut_short(write_ndtiff(p, grid(camera(4), "time"))), "truncated"),
 }  # fmt: skip
 

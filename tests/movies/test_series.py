@@ -61,7 +61,7 @@ def test_frames_follow_the_order_of_names(names, planes, options, order, tmp_pat
 
 REFUSED = {
     "a gap": (["v0.tif", "v1.tif", "v3.tif"], 1, "lacks the files between v1.tif and v3.tif"),
-    "a gap after the name without number": (["v.tif", "v_2.tif"], 1, "1 files like .*, and 1 others"),
+    "a gap after the name without number": (["v.tif", "v_2.tif"], 1, "1 files named like .*, and 1 files with other forms"),
     "missing first files": (["v2.tif", "v3.tif"], 1, r"lacks the files before v2.tif \(1\)"),
     "missing first stack": ([lls(0, 1), lls(0, 2)], 2, "lacks the stacks before .*stack0001"),
     "numbers in steps": (["v0.tif", "v10.tif"], 1, "between v0.tif and v10.tif"),
@@ -70,11 +70,11 @@ REFUSED = {
     "positions": (["a_Pos0_0.tif", "a_Pos1_0.tif"], 1, "2 positions: Pos0, Pos1; choose one with --position"),
     "cells": (["cell1.tif", "cell2.tif"], 1, "2 positions: cell1, cell2; choose one with --position"),
     "channels": (["a_ch0_t0.tif", "a_ch1_t0.tif"], 1, "2 channels: ch0, ch1; choose one with --channel"),
-    "colours": (["a_GFP_0.tif", "a_RFP_0.tif"], 1, "others that do not belong .*--pattern"),
+    "colours": (["a_GFP_0.tif", "a_RFP_0.tif"], 1, "files with other forms of name.*--pattern"),
     "a projection": (["v_0.tif", "v_1.tif", "MAX_v_0.tif", "MAX_v_1.tif"], 1, "MAX_v_0.tif.*--pattern 'v_{t}"),
     "a snapshot": (["v_0.tif", "v_1.tif", "snapshot.tif"], 1, "snapshot.tif; .*--pattern 'v_{t}.tif'"),
     "two numbers": (["a0_0.tif", "a0_1.tif", "a1_0.tif", "a1_1.tif"], 1, "more than one number .*'a0_{t}.tif'"),
-    "a number twice": (["a_1.tif", "a_01.tif"], 1, "two files of one number, a_.*1.tif and a_.*1.tif"),
+    "a number twice": (["a_1.tif", "a_01.tif"], 1, "two files with one number, a_.*1.tif and a_.*1.tif"),
 }  # fmt: skip
 
 
@@ -105,7 +105,10 @@ def test_an_incomplete_volume_is_refused_and_left_out_on_request(short, tmp_path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data[:, 1:], "all files of .* must be alike: leave out what does not belong with --pattern"),
+        (
+            lambda data: data[:, 1:],
+            "all files of .* must be alike: exclude files that do not belong to the movie with --pattern",
+        ),
         (lambda data: data.astype("float32"), "type float32.*uint16.*must be alike"),
     ],
 )
@@ -153,7 +156,7 @@ def test_of_many_files_only_one_of_each_size_is_checked_before_reading(tmp_path,
 
 def test_a_folder_of_folders_is_refused(tmp_path):
     write(tmp_path / "Pos0", ["a.tif"], 1)
-    with pytest.raises(InputError, match="has no TIFF files, but folders of them: Pos0; give one of these"):
+    with pytest.raises(InputError, match="has no TIFF files, but folders with TIFF files: Pos0; give one of these"):
         open_movie(tmp_path)
 
 

@@ -85,7 +85,7 @@ def test_a_truncated_stack_is_refused_with_counts_and_salvaged(planes, tmp_path)
     path = write_stk(tmp_path / "a.stk", data)
     size = path.stat().st_size - data.nbytes + int(planes * H * W * 2)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=f"announced 9 frames, whole {int(planes)}, {size} bytes: truncated"):
+    with pytest.raises(InputError, match=f"announced 9 frames, {int(planes)} complete, {size} bytes: truncated"):
         open_movie(path)
     if planes >= 1:
         movie = open_movie(path, Choices(salvage=True))

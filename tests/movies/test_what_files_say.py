@@ -110,9 +110,7 @@ def test_pixel_size_and_z_step_are_read_in_every_unit(make, pixel_um, step_nm, i
 
 def test_an_unknown_unit_gives_a_note(tmp_path):
     imagej("furlong", UM)(tmp_path / "a.tif")
-    assert any(
-        "'furlong' of its sizes is not known; give --pixel-nm" in n for n in open_movie(tmp_path / "a.tif").notes
-    )
+    assert any("'furlong' of its sizes is unknown; give --pixel-nm" in n for n in open_movie(tmp_path / "a.tif").notes)
 
 
 def test_a_converted_store_keeps_sizes_and_geometry(tmp_path):
@@ -186,7 +184,7 @@ def test_the_settings_file_is_chosen_by_name_ignoring_case(tmp_path):
     assert open_movie(folder).geometry.angle_deg == 32
     (folder / "cell5_settings.txt").unlink()
     with pytest.raises(
-        InputError, match=r"2 settings \(a_SETTINGS\.TXT, cell_Settings\.txt\), and not one of them fits"
+        InputError, match=r"2 settings files \(a_SETTINGS\.TXT, cell_Settings\.txt\), none of which clearly matches"
     ):
         open_movie(folder)
 
@@ -222,7 +220,7 @@ def test_axes_are_read_from_their_names(make, options, order, planes, tmp_path):
     ("axes", "shape", "message"),
     [
         ("CTYX", (2, 6), "2 channels: 0, 1; choose one with --channel"),
-        ("CYX", (12,), "12 channels: .*--channel, or if they are frames, say so with --axes tyx"),
+        ("CYX", (12,), "12 channels: .*--channel, or give --axes tyx if these are frames in time"),
         ("PTYX", (2, 6), "2 positions: 0, 1; choose one with --position"),
         ("AZYX", (2, 6), "axes 'az', expected .*--axes tzyx"),
     ],

@@ -119,7 +119,7 @@ def test_a_store_is_not_converted_onto_itself(tmp_path):
     data = counts(4)
     path = write(tmp_path / "a.zarr", data, "tyx")
     for out in (path, tmp_path):
-        with pytest.raises(OutputError, match="is, or holds, the movie itself"):
+        with pytest.raises(OutputError, match="is or contains the movie itself"):
             convert(path, out, overwrite=True)
     np.testing.assert_array_equal(zarr.open_array(path)[...], data)
 

@@ -1,4 +1,4 @@
-"""What a user wants to know about a dataset before a run, as plain values."""
+"""Summary of a dataset for the user before a run, as plain values."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.source import FrameSource
 
 SATURATED_NOTE = 1e-3
-"""Fraction of pixels at the largest value of their type above which a user is told."""
+"""Fraction of pixels at the largest value of their type above which a note is given."""
 RUN_FRAMES = 32
-"""Consecutive frames of a movie that are read together for the camera guess."""
+"""Number of consecutive frames of a movie that are read together to estimate the camera."""
 WASTEFUL_AMPLIFICATION = 1.5
-"""Pixels decoded for each that a block owns, above which a user is told to convert."""
+"""Decoded pixels per owned pixel of a block above which the user is advised to convert the dataset."""
 _CAMERA_PLANES = 4
 _CAMERA_PIXELS = 1 << 26
 
@@ -34,26 +34,26 @@ def inspect_source(
     pixel_size: PixelSize | None = None,
     geometry: Geometry | None = None,
 ) -> dict[str, Any]:
-    """Summarize a dataset: layout, storage, cost of reading, geometry, intensities, and a guess at the camera.
+    """Summarize a dataset: layout, storage, cost of reading, geometry, intensities, and an estimate of the camera.
 
     Parameters
     ----------
     source
         The dataset.
     sample_frames
-        Frames that are read, spread over the dataset.
+        Number of frames to sample, spread over the dataset.
     camera_frames
-        Frames that are read to guess at the camera; 0: no guess.
+        Number of frames to read for the estimate of the camera; 0: no estimate.
     block_frames, context
-        Of the planned run, for the cost of reading.
+        Settings of the planned run, for the cost of reading.
     pixel_size, geometry
-        As the user says; the metadata of the dataset cannot tell the geometry.
+        Values given by the user; the metadata of a dataset do not contain the geometry.
 
     Returns
     -------
     dict
-        JSON values. ``read_amplification`` is pixels decoded for each pixel that a block owns; ``camera_guess`` says
-        what it was guessed from, or why there is none.
+        JSON values. ``read_amplification`` is the number of decoded pixels per pixel owned by a block. ``camera_guess``
+        has the number of frames used, or the reason why there is no estimate.
     """
     layout, frame_map = source.layout, source.frame_map
     itemsize = np.dtype(source.dtype).itemsize
@@ -69,8 +69,8 @@ def inspect_source(
     amplification = round(decoded_pixels(source, block) / owned_pixels, 3)
     if amplification > WASTEFUL_AMPLIFICATION or any("faster" in note for note in source.notes):
         notes.append(
-            f"reading a block decodes {amplification:g} times its pixels: a copy in other chunks, by 'lls-decode "
-            f"convert {source.path} COPY.zarr', pays when the dataset is read more than once or by many workers"
+            f"reading a block decodes {amplification:g} times its pixels: convert the dataset to other chunks with "
+            f"'lls-decode convert {source.path} COPY.zarr' if it is read more than once or by many workers"
         )
     return {
         "path": source.path,
@@ -104,7 +104,7 @@ def inspect_source(
 
 
 def decoded_pixels(source: FrameSource, block: Block) -> int:
-    """Pixels that are decoded to read a block: those of all chunks it touches."""
+    """Return the number of pixels decoded to read a block, which are those of all chunks that it touches."""
     total = 0
     for slab in source.frame_map.slabs(block.frames):
         touched = 1
@@ -115,11 +115,11 @@ def decoded_pixels(source: FrameSource, block: Block) -> int:
 
 
 def _geometry_in_words(planes: int, pixel_size: PixelSize | None, geometry: Geometry | None) -> str | None:
-    """How the planes follow each other, as a user can check it; None for a movie of single planes."""
+    """Describe the steps from plane to plane so that the user can check them; None for a movie of single planes."""
     if planes == 1:
         return None
     if geometry is None:
-        return "not known: give it in a run configuration (--config), no dataset tells it"
+        return "unknown: no dataset contains the geometry; give it in a run configuration (--config)"
     if pixel_size is None:
         lateral, axial = geometry.lateral_step_nm, geometry.axial_step_nm
         return f"{lateral:.0f} nm along {geometry.propagation_axis} and {axial:.0f} nm along z from plane to plane"
@@ -127,7 +127,7 @@ def _geometry_in_words(planes: int, pixel_size: PixelSize | None, geometry: Geom
 
 
 def _sample(source: FrameSource, number: int) -> tuple[Frames | None, Ints, list[str]]:
-    """Frames spread over the dataset, their volumes and planes, and what was found damaged among them."""
+    """Read frames spread over the dataset; return them, their volumes and planes, and messages on damaged frames."""
     layout = source.layout
     numbers = np.unique(np.linspace(0, layout.num_frames - 1, max(1, number)).astype(np.int64))
     frames = np.stack(np.divmod(numbers, layout.planes_per_volume), axis=1)
@@ -146,7 +146,7 @@ def _sample(source: FrameSource, number: int) -> tuple[Frames | None, Ints, list
 
 
 def _intensity(adu_TYX: Frames, frames: Ints, planes_per_volume: int) -> dict[str, Any]:
-    """Counts in a few frames."""
+    """Compute statistics of the counts in the sampled frames."""
     flat = adu_TYX.reshape(len(adu_TYX), -1)
     constant = flat.min(axis=1) == flat.max(axis=1)
     saturation = find_saturation(adu_TYX)
@@ -165,7 +165,7 @@ def _intensity(adu_TYX: Frames, frames: Ints, planes_per_volume: int) -> dict[st
 
 
 def _symptoms(adu_TYX: Frames, intensity: dict[str, Any] | None, told: list[str]) -> list[str]:
-    """What a user should know of the intensities, in words."""
+    """Return notes for the user about suspicious intensities."""
     notes = []
     assert intensity is not None
     level, bits = intensity["saturated_at"], intensity["saturated_bits"]
@@ -174,31 +174,31 @@ def _symptoms(adu_TYX: Frames, intensity: dict[str, Any] | None, told: list[str]
         what = f"the largest value of {adu_TYX.dtype}" if full_type else f"{level:g}"
         camera = "" if full_type or bits is None else f", the largest value of a {bits}-bit camera"
         notes.append(
-            f"{100 * intensity['saturated_fraction']:.2g} % of the sampled pixels are at {what}{camera}: photons of "
-            "bright molecules are lost there"
+            f"{100 * intensity['saturated_fraction']:.2g} % of the sampled pixels are at {what}{camera}: these pixels "
+            "are saturated and lose photons of bright molecules"
         )
     if intensity["constant_frames"]:
-        notes.append(f"frames of one value throughout: {intensity['constant_frames']}")
+        notes.append(f"frames in which all pixels have the same value: {intensity['constant_frames']}")
     if any("looks deskewed" in note for note in told):
         return notes
     if has_wedge(adu_TYX):
         notes.append(
-            "the input looks deskewed, its planes are empty along an edge that moves: interpolation ruins the noise "
-            "model, use the raw planes"
+            "the input looks deskewed: its planes are empty along an edge that moves; interpolation invalidates the "
+            "noise model, so use the raw planes"
         )
     along_x, along_y = noise_correlation(adu_TYX)
     if abs(along_x - along_y) > LEAST_CORRELATION:
         axis, other = ("x", "y") if along_x > along_y else ("y", "x")
         low, high = sorted((along_x, along_y))
         notes.append(
-            f"the noise of neighbouring pixels is correlated along {axis} ({high:.2f}, along {other} {low:.2f}): "
-            "frames that were deskewed or resampled, while the noise model needs the raw planes"
+            f"the noise of neighbouring pixels is correlated along {axis} ({high:.2f}, along {other} {low:.2f}): the "
+            "frames were probably deskewed or resampled, but the noise model needs the raw planes"
         )
     return notes
 
 
 def _camera_guess(source: FrameSource, num_frames: int) -> dict[str, Any]:
-    """Photon transfer over frames that follow each other in time; what it is worth is said with it."""
+    """Estimate the camera by photon transfer over consecutive frames, together with a statement of its reliability."""
     if source.layout.num_volumes < 2:
         return {"none_because": "there is no second volume in time"}
     series = _frames_in_time(source, num_frames)
@@ -209,7 +209,7 @@ def _camera_guess(source: FrameSource, num_frames: int) -> dict[str, Any]:
     if isinstance(guess, str):
         return {"none_because": guess, "frames": used}
     return {
-        "worth": "a guess, its offset low by read noise / gain; dark and evenly lit frames tell better",
+        "worth": "a guess, with an offset too low by read noise / gain; dark and evenly lit frames are more reliable",
         "frames": used,
         "gain_adu_per_e": float(f"{guess.gain_adu_per_e:.4g}"),
         "gain_error": float(f"{guess.gain_error:.2g}"),
@@ -220,7 +220,10 @@ def _camera_guess(source: FrameSource, num_frames: int) -> dict[str, Any]:
 
 
 def _frames_in_time(source: FrameSource, num_frames: int) -> list[Frames]:
-    """For each of a few neighbouring planes (which share chunks) an even number of frames, in runs over the dataset."""
+    """Read an even number of frames for each of a few neighbouring planes, in runs spread over the dataset.
+
+    Neighbouring planes are used because they share chunks.
+    """
     layout = source.layout
     num_frames = min(num_frames, max(2, _CAMERA_PIXELS // (layout.height * layout.width)))
     planes = min(_CAMERA_PLANES, layout.planes_per_volume)
@@ -235,7 +238,7 @@ def _frames_in_time(source: FrameSource, num_frames: int) -> list[Frames]:
         try:
             adu = source.read_frames(np.stack([volume.ravel(), plane.ravel()], axis=1))
         except (ChunkError, FrameValueError):
-            continue  # told with the sampled frames, or by its block
+            continue  # reported for the sampled frames, or when the block is processed
         for number, frames in enumerate(adu.reshape(planes, length, *adu.shape[1:])):
             read[number].append(frames)
     return [np.concatenate(frames) for frames in read if frames]

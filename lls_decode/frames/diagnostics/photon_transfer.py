@@ -1,10 +1,10 @@
-"""A guess at the camera from a movie: variance against mean of each pixel in time (photon transfer).
+"""Estimate of camera gain and offset from a movie, by variance against mean of each pixel in time (photon transfer).
 
-A camera that counts photo-electrons with a gain gives ``variance = gain * (mean - offset) + read noise``, so the
-slope over pixels of different light is the gain, and the line meets zero at the offset (lower by read noise / gain,
-about one count). Molecules that blink would add variance: of the differences of consecutive frames only what is finer
-than a lens resolves is used, where there is noise alone. Janesick, Photon Transfer (SPIE 2007); the band beyond the
-lens's as in Heintzmann et al., arXiv:1611.05654.
+For a camera that counts photo-electrons with a gain, ``variance = gain * (mean - offset) + read noise``. The slope over
+pixels with different light is therefore the gain, and the line crosses zero at the offset (too low by read noise /
+gain, about one count). Blinking molecules would add variance. Therefore only spatial frequencies beyond the resolution
+of the lens, which contain nothing but noise, are used from the differences of consecutive frames. Janesick, Photon
+Transfer (SPIE 2007); the use of frequencies beyond the resolution follows Heintzmann et al., arXiv:1611.05654.
 
 Shape letters: ``n`` pairs of frames, ``Y X`` pixels.
 """
@@ -25,31 +25,31 @@ _NUM_LEVELS = 40
 _FEWEST_PAIRS = 8
 _TRUNCATED_AT = 2.5
 _TRUNCATED_VARIANCE = 0.9113
-"""Of a normal distribution that is cut at +-2.5 sigma."""
+"""Variance of a standard normal distribution truncated at +-2.5 sigma."""
 _ROUGH = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
-"""Passes what changes from pixel to pixel, sum of squares 1: noise, and hardly any light that a lens has focused."""
+"""High-pass filter with sum of squares 1, which passes pixel noise but hardly any light focused by a lens."""
 _SMOOTH_PX = 7
-"""Side of the square over which light is averaged before pixels are sorted by it: offsets of single pixels cancel."""
+"""Side of the square over which light is averaged before pixels are sorted by it, so that pixel offsets cancel."""
 _LARGEST_ERROR = 0.06
-"""Relative standard error of the gain above which nothing is said."""
+"""Largest relative standard error of the gain at which an estimate is returned."""
 _NOISY = 4.0
-"""Variance of a pixel, in multiples of its neighbours' and of the line's, that makes it a noisy one."""
+"""Factor by which the variance of a noisy pixel exceeds that of its neighbours and that expected from the line."""
 _FEWEST_NOISY, _NOISY_SHARE = 5, 2e-4
 _PAIRS_FOR_PIXELS = 16
 
 
 @dataclass(frozen=True)
 class CameraGuess:
-    """What the noise tells; a calibration with dark and bright frames tells it better."""
+    """Estimate of the camera from its noise; a calibration with dark and bright frames is more reliable."""
 
     gain_adu_per_e: float
-    """Counts per photo-electron, if each electron counts alike; of an EMCCD this is twice the product of its gains."""
+    """Counts per photo-electron, if there is no excess noise; for an EMCCD twice the product of its gains."""
     gain_error: float
-    """Standard error."""
+    """Standard error of the gain."""
     offset_adu: float
-    """Counts at no light, low by read noise / gain."""
+    """Counts without light, too low by read noise / gain."""
     noisy_fraction: float | None
-    """Pixels that are much noisier than their neighbours; None with too few frames."""
+    """Fraction of pixels that are much noisier than their neighbours; None if there are too few frames."""
     looks_like: Literal["sCMOS", "CCD or EMCCD"] | None
 
 
@@ -59,12 +59,12 @@ def guess_camera(pairs: list[tuple[Frames, Frames]]) -> CameraGuess | str:
     Parameters
     ----------
     pairs
-        For each plane, first and second frames ``(n, Y, X)`` of pairs that follow each other in time.
+        First and second frames ``(n, Y, X)`` of pairs of consecutive frames, for each plane.
 
     Returns
     -------
     CameraGuess or str
-        The guess, or why there is none.
+        The estimate, or the reason why there is none.
     """
     pairs = [(first, second) for first, second in pairs if len(first) >= _FEWEST_PAIRS]
     if not pairs:
@@ -87,16 +87,16 @@ def guess_camera(pairs: list[tuple[Frames, Frames]]) -> CameraGuess | str:
 
 @dataclass(frozen=True)
 class _Plane:
-    """One plane in time, without the outermost pixels."""
+    """Statistics of one plane over time, without the outermost pixels."""
 
     light_YX: Floats
-    """Mean in time, smoothed."""
+    """Smoothed mean over time."""
     variance_YX: Floats
-    """Of one frame, in time."""
+    """Variance of one frame over time."""
     levels_nYX: npt.NDArray[np.float32]
-    """Mean of the two frames of each pair, over the pixels of the noise beside it."""
+    """Mean of the two frames of each pair, averaged over the pixels that contribute to ``noise_nYX``."""
     noise_nYX: npt.NDArray[np.float32]
-    """Their difference, the finest part of it."""
+    """High-pass filtered difference of the two frames of each pair."""
 
 
 def _statistics(first: Frames, second: Frames) -> _Plane:
@@ -111,12 +111,12 @@ def _statistics(first: Frames, second: Frames) -> _Plane:
 
 
 def _filtered(frames_nYX: npt.NDArray[Any], kernel_YX: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Without the border, where the kernel would not fit."""
+    """Convolve frames with a kernel, and remove the border, where the kernel is incomplete."""
     return np.stack([convolve(frame, kernel_YX)[1:-1, 1:-1] for frame in frames_nYX])
 
 
 def _transfer_curve(planes: list[_Plane]) -> tuple[Floats, Floats, Floats]:
-    """Mean and variance of groups of pixels of about the same light, and how many differences each has."""
+    """Return mean, variance and number of differences for groups of pixels with similar light."""
     edges = np.quantile(
         np.concatenate([plane.light_YX.ravel() for plane in planes]), np.linspace(0, 1, _NUM_LEVELS + 1)
     )
@@ -136,7 +136,7 @@ def _transfer_curve(planes: list[_Plane]) -> tuple[Floats, Floats, Floats]:
 
 
 def _truncated_sigma(values: npt.NDArray[Any]) -> float:
-    """Standard deviation of what is normally distributed among outliers, those of noisy pixels."""
+    """Return the standard deviation of normally distributed values, robust to outliers from noisy pixels."""
     sigma = float(np.percentile(np.abs(values), 68.27)) + 0.5
     for _ in range(20):
         inside = values[np.abs(values) <= _TRUNCATED_AT * sigma]
@@ -148,9 +148,9 @@ def _truncated_sigma(values: npt.NDArray[Any]) -> float:
 
 
 def _fit_line(levels: Floats, variances: Floats, weights: Floats) -> tuple[float, float, float]:
-    """Slope, its standard error, and where the line meets zero.
+    """Fit a line; return its slope, the standard error of the slope, and the zero crossing.
 
-    Groups in which molecules spoil the differences lie above the line: the fit is repeated without those.
+    Groups whose differences are affected by molecules lie above the line; the fit is repeated without them.
     """
     kept = np.ones(len(levels), dtype=bool)
     for _ in range(5):
@@ -168,7 +168,10 @@ def _fit_line(levels: Floats, variances: Floats, weights: Floats) -> tuple[float
 
 
 def _noisy_fraction(planes: list[_Plane], gain: float, offset: float, num_pairs: int) -> float | None:
-    """Pixels noisier than the line and than their neighbours; the light of a molecule makes neighbours noisy too."""
+    """Return the fraction of pixels that are noisier than expected from the line and than their neighbours.
+
+    Comparing with the neighbours excludes molecules, whose light also makes neighbouring pixels noisy.
+    """
     if num_pairs < _PAIRS_FOR_PIXELS:
         return None
     noisy = total = 0

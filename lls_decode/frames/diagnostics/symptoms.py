@@ -1,4 +1,4 @@
-"""What frames themselves tell of how they were made: saturated, deskewed, resampled.
+"""Detection of saturated, deskewed and resampled frames from the frames themselves.
 
 Shape letters: ``n`` frames, ``Y X`` pixels.
 """
@@ -12,33 +12,34 @@ import numpy.typing as npt
 from lls_decode.frames.reading.stack import Frames
 
 _PILE_UP = 5.0
-"""Pixels at the largest value, in multiples of those at a value a little below, that are a pile-up."""
+"""Ratio of pixels at the largest value to pixels at each value slightly below from which they are a pile-up."""
 _FEWEST_SATURATED = 3
 _BELOW = 64
-"""Values below the largest one among which its neighbours are counted."""
+"""Number of values below the largest one over which pixels are counted for comparison."""
 
 LEAST_CORRELATION = 0.12
-"""Of neighbouring pixels' noise along one axis, more than along the other, above which frames look resampled.
+"""Difference between the noise correlations along the two axes above which frames look resampled.
 
-Linear interpolation halfway between pixels gives 0.5, averaged over all shifts 0.25; raw cameras give 0.
+Linear interpolation halfway between pixels gives a correlation of 0.5, averaged over all shifts 0.25; raw camera frames
+give 0.
 """
 
 
 @dataclass(frozen=True)
 class Saturation:
-    """Pixels at the largest value."""
+    """Saturation of pixels at the largest value."""
 
     level_adu: float
     fraction: float
     bits: int | None
-    """Of a converter whose largest value this is; None for another value."""
+    """Number of bits of a converter whose largest value this is; None if it is no such value."""
 
 
 def find_saturation(adu_nYX: Frames) -> Saturation | None:
-    """Pixels that pile up at the largest value, be it that of the type, of a 12- or 14-bit camera, or another.
+    """Find pixels that pile up at the largest value: that of the type, of a 12- or 14-bit camera, or any other.
 
-    A full pixel is cut at one value, while the values of bright ones thin out: many more at the largest value than at
-    those below mean saturation.
+    Saturated pixels all have the same value, whereas unsaturated bright values become rarer towards the maximum. Many
+    more pixels at the largest value than at the values below it therefore mean saturation.
     """
     if adu_nYX.dtype.kind not in "ui":
         return None
@@ -52,14 +53,14 @@ def find_saturation(adu_nYX: Frames) -> Saturation | None:
     if at_top < _FEWEST_SATURATED or at_top == adu_nYX.size:
         return None
     below = ((adu_nYX >= top - _BELOW) & (adu_nYX < top)).sum() / _BELOW
-    # a bright flat plateau ends softly; at full scale a small pile is telling enough
+    # a bright plateau also has many similar values; at full scale a smaller pile-up is sufficient evidence
     return found if at_top > (_PILE_UP if is_full_scale else 4 * _PILE_UP) * max(below, 0.5) else None
 
 
 def has_wedge(adu_nYX: Frames) -> bool:
-    """Whether planes of one volume are constant along one edge here, along the opposite edge there.
+    """Return whether some planes of a volume are constant along one edge and others along the opposite edge.
 
-    Deskewing shifts planes and fills what they uncover with zero or a background value: a parallelogram.
+    Deskewing shifts planes and fills the uncovered edge with zero or a background value.
     """
     for axis in (1, 2):
         lit = np.ptp(adu_nYX, axis=3 - axis) > 0
@@ -74,14 +75,14 @@ def has_wedge(adu_nYX: Frames) -> bool:
 
 
 def noise_correlation(adu_nYX: Frames) -> tuple[float, float]:
-    """Correlation of the noise of neighbouring pixels along x, and along y.
+    """Return the correlation of the noise of neighbouring pixels along x, and along y.
 
-    What is smooth is removed by second differences across the axis in question, and only the dimmer half of the pixels
-    counts. A picture of molecules correlates in both directions alike, interpolation along one.
+    Second differences across the respective axis remove smooth structure, and only the dimmer half of the pixels is
+    used. Images of molecules are correlated along both axes, interpolated noise along one.
     """
     frames = adu_nYX.astype(np.float32)
     if min(frames.shape[1:]) < 3:
-        return 0.0, 0.0  # lines have no second difference across
+        return 0.0, 0.0  # too few lines for second differences
     return _along_x(frames), _along_x(frames.transpose(0, 2, 1))
 
 

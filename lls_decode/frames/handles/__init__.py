@@ -1,4 +1,4 @@
-"""Datasets that the caller has open: arrays of NumPy, Dask or HDF5, and zarr arrays and groups."""
+"""Datasets given as open objects: arrays of NumPy, Dask or HDF5, and zarr arrays and groups."""
 
 from lls_decode.frames.handles.arrays import ArrayLike, ArraySource, open_array
 from lls_decode.frames.handles.zarr_nodes import StoreSource, open_zarr_node

@@ -1,7 +1,7 @@
-"""Frames of an array, read block by block as those of a file.
+"""Open arrays as datasets, read block by block like stored datasets.
 
-An array is whatever has a shape, a dtype and slices: of NumPy, Dask, HDF5. Which frames make volumes and planes, the
-axes and the checks of values are those of a stored dataset (`frames.mapping`, `FrameSource`).
+An array is any object with a shape, a dtype and slicing, for instance from NumPy, Dask or HDF5. Axes, the grouping of
+frames to volumes, and the checks of values are the same as for a stored dataset (`frames.mapping`, `FrameSource`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from lls_decode.frames.source import FrameSource
 
 
 class ArrayLike(Protocol):
-    """What can be taken as a dataset: arrays of NumPy, Dask, HDF5, zarr."""
+    """Interface of arrays that can be used as a dataset: those of NumPy, Dask, HDF5, zarr."""
 
     @property
     def shape(self) -> Any:
@@ -32,10 +32,10 @@ class ArrayLike(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """Type of one pixel."""
+        """Data type of one pixel."""
 
     def __getitem__(self, index: Any, /) -> Any:
-        """Part of the array."""
+        """Return a part of the array."""
 
 
 _AXES = {3: "tyx", 4: "tzyx", 5: "tczyx"}
@@ -43,17 +43,17 @@ _AXES = {3: "tyx", 4: "tzyx", 5: "tczyx"}
 
 @dataclass(frozen=True)
 class ArraySource(FrameSource):
-    """An array as volumes of planes. Made by `open_array`."""
+    """An array as volumes of planes, created by `open_array`."""
 
     data: Any = field(default=None, repr=False, compare=False)
-    """The array; what is not read as a block stays where it is."""
+    """The array; only the blocks that are read are copied or computed."""
 
     def cut(self, block: Block) -> tuple[Any, ...]:
-        """Return the parts of the array that a block reads, as slices of it: nothing is read or computed yet."""
+        """Return the parts of the array that a block reads, as lazy slices: nothing is read or computed yet."""
         return tuple(self.data[slices(self.region(slab))] for slab in self.frame_map.slabs(block.frames))
 
     def holding(self, block: Block, parts: tuple[Any, ...]) -> "ArraySource":
-        """Return the same dataset with nothing but the parts of a block (see `cut`), from which the block is read."""
+        """Return the same dataset restricted to the parts that a block reads (see `cut`)."""
         regions = [_bounds(slices(self.region(slab))) for slab in self.frame_map.slabs(block.frames)]
         return replace(self, data=_Parts(dict(zip(regions, parts, strict=True))))
 
@@ -61,17 +61,19 @@ class ArraySource(FrameSource):
         return self.read_part(slab)
 
     def read_part(self, slab: Slab) -> Frames:
-        """Return the ``(t, z, Y, X)`` pixels of a rectangle; an array loses none."""
+        """Return the ``(t, z, Y, X)`` pixels of a slab; no frames of an array can be lost."""
         part = self.data[slices(self.region(slab))]
-        if hasattr(part, "compute"):  # Dask; NumPy would lose the mask of a masked result
+        if hasattr(part, "compute"):  # Dask; conversion by NumPy would lose the mask of a masked array
             part = part.compute()
         if np.ma.is_masked(part):
-            raise FrameValueError(f"{self.path} has masked pixels, expected camera counts in all of them; fill them.")
+            raise FrameValueError(
+                f"{self.path} has masked pixels, expected camera counts in all pixels; fill the masked pixels."
+            )
         return self._arrange(np.asarray(part), slab)
 
 
 class _Parts:
-    """Parts of an array, found by the index that they were cut with."""
+    """Parts of an array, looked up by the index with which they were cut."""
 
     def __init__(self, parts: dict[tuple[tuple[int, int], ...], Any]) -> None:
         self._parts = parts
@@ -81,21 +83,21 @@ class _Parts:
 
 
 def open_array(data: ArrayLike, config: InputConfig | None = None) -> ArraySource:
-    """Take an array as a dataset: ``(t, y, x)``, ``(t, z, y, x)`` with z the planes of a volume, or as ``axes`` says.
+    """Open an array as a dataset with axes ``(t, y, x)``, ``(t, z, y, x)``, or those given by ``axes``.
 
     Raises
     ------
     InputError
-        It is no array of camera counts, or cannot be understood as volumes of planes.
+        The object is not an array of camera counts, or cannot be interpreted as volumes of planes.
     """
     config = config or InputConfig()
     shape, dtype, where = _describe(data)
     if config.array is not None:
-        raise InputError(f"{where} is an array by itself, but input.array is {config.array!r}; leave it out.")
+        raise InputError(f"{where} is an array by itself, but input.array is {config.array!r}; omit input.array.")
     if dtype.kind not in "uif":
-        raise InputError(f"{where} has values of type {dtype}, expected integer or real camera counts.")
+        raise InputError(f"{where} has values of type {dtype}, expected integer or floating-point camera counts.")
     if 0 in shape:
-        raise InputError(f"{where} is empty.")
+        raise InputError(f"{where} is empty, expected at least one frame.")
     axes, notes = _settle_axes(shape, config, where)
     frame_map, more = map_frames(shape, axes, tuple(axes), 1, config, where=where)
     dtype = dtype.newbyteorder("=")
@@ -118,7 +120,7 @@ def open_array(data: ArrayLike, config: InputConfig | None = None) -> ArraySourc
 
 
 def _describe(data: Any) -> tuple[tuple[int, ...], np.dtype[Any], str]:
-    """Shape, dtype, and the name in messages."""
+    """Return shape, dtype, and the name of the array in messages."""
     kind = f"{type(data).__module__.partition('.')[0]} {type(data).__name__}"
     try:
         shape, dtype = tuple(data.shape), np.dtype(data.dtype)
@@ -136,26 +138,25 @@ def _describe(data: Any) -> tuple[tuple[int, ...], np.dtype[Any], str]:
 
 
 def _settle_axes(shape: tuple[int, ...], config: InputConfig, where: str) -> tuple[str, list[str]]:
-    """Letters of the axes, and a note where they are a guess."""
+    """Return the letters of the axes, and a note if they are a guess."""
     axes = config.axes
     if axes is None:
         if len(shape) not in _AXES:
-            advice = "; of a single frame give array[None]" if len(shape) == 2 else ""
+            advice = "; for a single frame give array[None]" if len(shape) == 2 else ""
             raise InputError(
-                f"{where} has {len(shape)} axes, expected (t, y, x), (t, z, y, x), or 'axes' that says what they are"
-                f"{advice}."
+                f"{where} has {len(shape)} axes, expected (t, y, x), (t, z, y, x), or their names in 'axes'{advice}."
             )
-        return _AXES[len(shape)], [f"axes taken as {_AXES[len(shape)]} from {len(shape)} dimensions"]
+        return _AXES[len(shape)], [f"axes assumed to be {_AXES[len(shape)]} from {len(shape)} dimensions"]
     if len(axes) != len(shape) or len(set(axes)) < len(axes) or not {"x", "y"} <= set(axes):
         raise InputError(
-            f"{where} does not have axes {axes!r}; expected y and x, t, c and z at most once each, and one letter a "
-            "dimension."
+            f"{where} does not match axes {axes!r}; expected one letter per dimension, with y and x, and t, c and z at "
+            "most once each."
         )
     return axes, []
 
 
 def _chunks(data: Any, shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
-    """What is read at a time: the array's own chunks, else one frame."""
+    """Return the shape that is read at a time: the array's own chunks, or else one frame."""
     found = getattr(data, "chunksize", None) or getattr(data, "chunks", None)
     if found is not None and len(found) == len(shape) and all(isinstance(size, int) for size in found):
         return tuple(found)
@@ -163,7 +164,7 @@ def _chunks(data: Any, shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
 
 
 def _identify(source: ArraySource) -> str:
-    """Digest of the mapping, and of the first, middle and last frame; of a Dask array, of the name of its graph."""
+    """Return a digest of the mapping and the first, middle and last frame (for Dask, the name of the graph)."""
     name = getattr(source.data, "name", None)
     if isinstance(name, str) and hasattr(source.data, "dask"):
         return identify(source.frame_map, source.dtype, [name], iter(()))
@@ -171,7 +172,7 @@ def _identify(source: ArraySource) -> str:
     frames = _frames(layout, (0, layout.num_frames // 2, layout.num_frames - 1))
     try:
         samples = [_sample(source, source.frame_map, frame) for frame in frames]
-    except FrameValueError:  # the block of these frames says so
+    except FrameValueError:  # reported when the block with these frames is read
         samples = []
     return identify(source.frame_map, source.dtype, ["array"], iter(samples))
 

@@ -1,7 +1,7 @@
-"""zarr arrays and groups that the caller has open.
+"""Open zarr arrays and groups as datasets.
 
-What lies in a folder or a zip file is opened by its path, so that workers can read it too. Other stores (memory, remote
-ones) are read through the caller's store, which is asked for its chunks in the same way.
+Arrays in a folder or a zip file are reopened by path, so that workers can read them, too. Arrays in other stores
+(memory, remote) are read through the caller's store object.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from lls_decode.frames.storage.keys import Keys, ZarrArray
 
 
 class StoreKeys:
-    """Keys of any store of zarr."""
+    """Access to the files of any zarr store object."""
 
     reads_at_once = 1
 
@@ -36,18 +36,18 @@ class StoreKeys:
 
     @property
     def name(self) -> str:
-        """How messages call this store."""
+        """Name of this store in messages."""
         return str(self._store)
 
     def size(self, key: str) -> int | None:
-        """Bytes of a value, None when there is none."""
+        """Return the size of a file in bytes; None if it does not exist."""
         try:
             return int(sync(self._store.getsize(key)))
         except FileNotFoundError:
             return None
 
     def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
-        """``length`` bytes from ``start``; all that follow when negative."""
+        """Return ``length`` bytes from ``start``, or all remaining bytes if ``length`` is negative."""
         part = RangeByteRequest(start, start + length) if length >= 0 else None
         found = sync(self._store.get(key, default_buffer_prototype(), part))
         if found is None:
@@ -55,7 +55,7 @@ class StoreKeys:
         return found.to_bytes()[0 if part else start :]
 
     def children(self, key: str) -> list[str]:
-        """Names of what lies directly below."""
+        """Return the names of entries directly below a key."""
 
         async def names() -> list[str]:
             return [name async for name in self._store.list_dir(key)]
@@ -63,17 +63,17 @@ class StoreKeys:
         return sorted(sync(names()))
 
     def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
-        """Nothing lies above a store without a path."""
+        """Yield nothing, because a store without a path has no parent folders."""
         yield from ()
 
     def open_store(self) -> Store:
-        """The store itself."""
+        """Return the store itself."""
         return self._store
 
 
 @dataclass(frozen=True)
 class StoreSource(FrameSource):
-    """An array in a store that has no path. Made by `open_zarr_node`."""
+    """Array in a store without a path, created by `open_zarr_node`."""
 
     store: Any = field(default=None, repr=False, compare=False)
 
@@ -82,16 +82,16 @@ class StoreSource(FrameSource):
 
 
 def open_zarr_node(node: "zarr.Array[Any] | zarr.Group", config: InputConfig | None = None) -> FrameSource:
-    """Open the dataset that a zarr array, or the image that a group, is.
+    """Open a zarr array, or the image in a zarr group, as a dataset.
 
     Raises
     ------
     InputError
-        It cannot be understood as volumes of planes.
+        The array cannot be interpreted as volumes of planes.
     """
     config = config or InputConfig()
     if config.array is not None and isinstance(node, zarr.Array):
-        raise InputError(f"The dataset is a zarr array, but input.array is {config.array!r}; leave it out.")
+        raise InputError(f"The dataset is a zarr array, but input.array is {config.array!r}; omit input.array.")
     inside = "/".join(part for part in (node.path, config.array) if part) or None
     config = config.replace(array=inside)
     store = node.store
@@ -103,13 +103,13 @@ def open_zarr_node(node: "zarr.Array[Any] | zarr.Group", config: InputConfig | N
 
 
 def _open_in(store: Store, config: InputConfig) -> FrameSource:
-    """Open a dataset of one array in a store that has no path."""
+    """Open an array in a store without a path as a dataset."""
     keys = StoreKeys(store)
     image = select_image(keys, config.array)
     array = open_array(store, image.array)
     where = f"{keys.name}, array {image.array or '(root)'},"
     if array.dtype.kind not in "uif":
-        raise InputError(f"{where} has values of type {array.dtype}, expected integer or real camera counts.")
+        raise InputError(f"{where} has values of type {array.dtype}, expected integer or floating-point camera counts.")
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}.")
     axes, names, notes = settle_axes(array, image, config, where=where, is_volume=False)

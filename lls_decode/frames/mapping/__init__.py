@@ -1,1 +1,1 @@
-"""From what metadata and the user say to the map of frames: which stored frames make volumes and planes."""
+"""Mapping of stored frames to volumes and planes, from the metadata and the user's configuration."""

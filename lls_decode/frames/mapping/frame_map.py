@@ -1,7 +1,8 @@
-"""Where frames lie in stored arrays: pure integers, decided before any I/O.
+"""Positions of frames in stored arrays, computed with integers only, before any I/O.
 
-All arrays of a dataset are one acquisition stream of raw frames, numbered ``n = (array * T + t) * Z + z``; a volume is
-``raw_planes`` consecutive ones. So a movie, a (t, z) stack, a flat stream and a directory of volumes are one case.
+All arrays of a dataset form one stream of raw frames, numbered ``n = (array * T + t) * Z + z``. A volume is
+``raw_planes`` consecutive raw frames. Movies, (t, z) stacks, flat streams and directories of volumes are therefore
+treated in the same way.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Slab:
-    """A rectangle of one array that is read at once, and the frames of a stack that it holds."""
+    """Rectangle of one array that is read at once, and the frames of a stack that it contains."""
 
     array: int
     t_start: int
@@ -25,14 +26,15 @@ class Slab:
     z_start: int
     z_stop: int
     position: Ints
-    """``(n,)`` positions in the stack."""
+    """Positions of the frames in the stack, ``(n,)``."""
     t: Ints
-    """``(n,)`` index along t of these frames, in the array."""
+    """Indices of the frames along t in the array, ``(n,)``."""
     z: Ints
+    """Indices of the frames along z in the array, ``(n,)``."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the frames are the slab, each once and in its order."""
+        """Whether the stack needs all frames of the rectangle, each once and in stored order."""
         height = self.z_stop - self.z_start
         raster = (self.t - self.t_start) * height + self.z - self.z_start
         size = (self.t_stop - self.t_start) * height
@@ -41,49 +43,49 @@ class Slab:
 
 @dataclass(frozen=True)
 class FrameMap:
-    """Size of the arrays, and which of their frames make volumes and planes."""
+    """Size of the arrays, and the assignment of their frames to volumes and planes."""
 
     axes: str
-    """One letter for each axis of one array, in stored order: t c z y x, and others of which one index is read."""
+    """One letter per axis of one array, in stored order: t, c, z, y, x, and others along which one index is read."""
     shape: tuple[int, ...]
-    """Of one array; all arrays have the same."""
+    """Shape of one array; all arrays have the same shape."""
     num_arrays: int
     channel: int
     raw_planes: int
-    """Frames of a volume as acquired, fly-back included."""
+    """Frames per volume as acquired, including fly-back frames."""
     skip_first: int
     skip_last: int
     bidirectional: bool
     chosen: tuple[tuple[str, int], ...] = ()
-    """The index that is read along each axis other than t, c, z, y and x."""
+    """Selected index along each axis other than t, c, z, y and x."""
 
     @property
     def fixed(self) -> dict[str, int]:
-        """The index that is read along each stored axis of which one is read: the channel, and those chosen."""
+        """Selected index along each stored axis with a fixed index: the channel, and the axes in ``chosen``."""
         return ({"c": self.channel} if "c" in self.axes else {}) | dict(self.chosen)
 
     def size(self, axis: str) -> int:
-        """Length along an axis; 1 where the arrays have none."""
+        """Return the length along an axis; 1 if the arrays do not have this axis."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
     def frames_per_array(self) -> int:
-        """Raw frames of one array."""
+        """Number of raw frames in one array."""
         return self.size("t") * self.size("z")
 
     @property
     def num_raw_frames(self) -> int:
-        """Raw frames of all arrays."""
+        """Number of raw frames in all arrays."""
         return self.frames_per_array * self.num_arrays
 
     @property
     def num_leftover(self) -> int:
-        """Raw frames at the end that make no whole volume."""
+        """Number of raw frames at the end that do not form a complete volume."""
         return self.num_raw_frames % self.raw_planes
 
     @property
     def layout(self) -> Layout:
-        """The dataset as volumes of planes."""
+        """Layout of the dataset as volumes of planes."""
         return Layout(
             num_volumes=self.num_raw_frames // self.raw_planes,
             planes_per_volume=self.raw_planes - self.skip_first - self.skip_last,
@@ -92,12 +94,12 @@ class FrameMap:
         )
 
     def with_length(self, length: int) -> "FrameMap":
-        """The same with another length along t."""
+        """Return the same map with a different length along t."""
         sizes = zip(self.axes, self.shape, strict=True)
         return replace(self, shape=tuple(length if axis == "t" else size for axis, size in sizes))
 
     def locate(self, volume: Ints, plane: Ints) -> tuple[Ints, Ints, Ints]:
-        """Array, t and z of frames."""
+        """Return the array, t and z of frames given by volume and plane."""
         if self.bidirectional:
             plane = np.where(volume % 2 == 1, self.layout.planes_per_volume - 1 - plane, plane)
         raw = volume * self.raw_planes + self.skip_first + plane
@@ -106,7 +108,7 @@ class FrameMap:
         return array, t, z
 
     def frames_in(self, array: int, t: range, z: range) -> Ints:
-        """``(n, 2)`` volume and plane of the frames inside a rectangle of an array; those never read are left out."""
+        """Return volume and plane, ``(n, 2)``, of the frames in a rectangle of an array, without unused frames."""
         grid_t, grid_z = np.meshgrid(np.asarray(t), np.asarray(z), indexing="ij")
         raw = ((array * self.size("t") + grid_t) * self.size("z") + grid_z).ravel().astype(np.int64)
         volume, plane = np.divmod(raw, self.raw_planes)
@@ -120,7 +122,7 @@ class FrameMap:
         return np.stack([volume[order], plane[order]], axis=1)
 
     def slabs(self, frames_T2: Ints) -> list[Slab]:
-        """Rectangles that hold these frames: one for each array, or one for each volume where that reads much less."""
+        """Return rectangles that contain these frames: one per array, or one per volume if that reads much less."""
         volume = frames_T2[:, 0]
         array, t, z = self.locate(volume, frames_T2[:, 1])
         slabs = []
@@ -137,9 +139,9 @@ class FrameMap:
 
 
 def name_frames(frames_N2: Ints, planes_per_volume: int) -> str:
-    """Frames in words: ``volume 3, planes 0 to 7``, or ``frames 12 to 15`` of a movie."""
+    """Describe frames in words: ``volume 3, planes 0 to 7``, or ``frames 12 to 15`` for a movie."""
     if not len(frames_N2):
-        return "no frame that is used"
+        return "only unused frames"
     if planes_per_volume == 1:
         volumes = frames_N2[:, 0]
         return f"frame{'s' if len(np.unique(volumes)) > 1 else ''} {_ranges(volumes)}"
@@ -165,7 +167,7 @@ def _area(slab: Slab) -> int:
 
 
 def _ranges(values: Ints) -> str:
-    """Write ``0 to 3, 7`` for 0 1 2 3 7."""
+    """Write numbers as ranges, for example ``0 to 3, 7`` for 0, 1, 2, 3, 7."""
     values = np.unique(values)
     starts = [0, *(np.flatnonzero(np.diff(values) > 1) + 1).tolist(), len(values)]
     runs = [(int(values[a]), int(values[b - 1])) for a, b in pairwise(starts)]

@@ -1,1 +1,1 @@
-"""What the metadata of a zarr store say: its images, their axes and sizes. Nothing here reads a chunk."""
+"""Interpretation of the metadata of zarr stores: images, axes and sizes, without reading any chunk."""

@@ -1,7 +1,7 @@
-"""Names of axes, as writers spell them, to one letter each.
+"""Conversion of axis names, as used by different writers, to one letter per axis.
 
-Frames have the axes t, c, z, y and x. Any other axis (positions, mosaic tiles, scenes, ...) has another letter; one
-index of it is read.
+Frames have the axes t, c, z, y and x. Any other axis (positions, mosaic tiles, scenes, ...) gets a different letter,
+and only one index along it is read.
 """
 
 import string
@@ -22,14 +22,14 @@ _LETTER_OF_TYPE = {"time": "t", "channel": "c"}
 
 
 def axis_letter(name: Any, kind: Any = None) -> str | None:
-    """Return the letter that a name stands for; None for a word that is no axis of a frame.
+    """Return the letter that a name stands for; None for a word that is not the name of a frame axis.
 
     Parameters
     ----------
     name
-        As the metadata have it; anything but text stands for nothing.
+        Name in the metadata; anything but text gives None.
     kind
-        The type of the axis in OME metadata, which counts when the name is unknown.
+        Type of the axis in OME metadata, used if the name is unknown.
     """
     if not isinstance(name, str):
         return None
@@ -39,9 +39,9 @@ def axis_letter(name: Any, kind: Any = None) -> str | None:
 
 
 def axis_letters(names: Sequence[Any], kinds: Sequence[Any] = ()) -> str | None:
-    """Return one letter for each axis, all different; None when the names do not tell which axes are y and x.
+    """Return a unique letter for each axis; None if the names do not identify y and x.
 
-    A word that is no axis of a frame gets the first of its own letters that is free: ``position`` becomes p.
+    A name that is not a frame axis gets the first of its letters that is not in use: ``position`` becomes p.
     """
     known = [axis_letter(name, kind) for name, kind in zip(names, kinds or [None] * len(names), strict=True)]
     told = [letter for letter in known if letter is not None]

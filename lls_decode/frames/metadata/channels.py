@@ -1,4 +1,4 @@
-"""The name of the channel that is read of a dataset, as its metadata state it."""
+"""Name of the selected channel of a dataset, from its metadata."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from lls_decode.frames.storage.keys import Keys
 
 
 def channel_name(keys: Keys, image: Image, frame_map: FrameMap) -> str:
-    """Return the name of the channel that is read; empty where the dataset has one, without a name.
+    """Return the name of the selected channel; empty if the dataset has only one channel, without a name.
 
-    A converted store says which channel of the movie it holds. Of others the label in OME-Zarr's ``omero`` is taken,
-    else the number of the channel.
+    The name is the label in OME-Zarr's ``omero`` metadata, or the channel recorded in a converted store, or else the
+    number of the channel.
     """
     paths = [path for path in (image.group, image.array) if path is not None]
     nodes = [node for path in paths if (node := read_node(keys, path)) is not None]

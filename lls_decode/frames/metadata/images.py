@@ -1,7 +1,7 @@
-"""Finding the images of a zarr store: plain arrays, OME-Zarr 0.4 to 0.6, bioformats2raw and HCS roots.
+"""Search for the images in a zarr store: plain arrays, OME-Zarr 0.4 to 0.6, bioformats2raw and HCS roots.
 
-Only what localization needs is read from the metadata: axes, physical scale, and where level 0 lies. Lower resolution
-levels are ignored. The parser is tolerant of missing values and refuses wrong ones.
+Only metadata needed for localization are read: axes, physical scale, and the path of level 0. Lower resolution levels
+are ignored. The parser tolerates missing values, but raises errors for wrong values.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ MAX_DEPTH = 4
 MAX_LISTED = 12
 
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
-"""What metadata of another shape than expected give."""
+"""Exceptions caused by metadata with an unexpected structure."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Node:
 
     @property
     def ome(self) -> dict[str, Any]:
-        """Attributes with those of OME-Zarr 0.5, which lie one level deeper, beside those of 0.4."""
+        """Attributes of OME-Zarr 0.4 merged with those of 0.5, which are one level deeper."""
         return {**self.attributes, **(self.attributes.get("ome") or {})}
 
 
 def read_node(keys: Keys, path: str) -> Node | None:
-    """Metadata at a path of the store; None when there is neither array nor group."""
+    """Read the metadata at a path of the store; None if there is neither an array nor a group."""
     document = read_json(keys, join(path, "zarr.json"))
     if document is not None:
         names = document.get("dimension_names")
@@ -55,27 +55,27 @@ def read_node(keys: Keys, path: str) -> Node | None:
 
 
 def select_image(keys: Keys, array: str | None) -> Image:
-    """The image that is meant: the only one, or the one at ``array``.
+    """Return the only image of the store, or the image at ``array``.
 
     Raises
     ------
     InputError
-        There is none, there are several and ``array`` does not tell which, or it names a reduced resolution level.
+        There is no image, there are several and none is chosen, or ``array`` is a reduced resolution level.
     """
     try:
         images = find_images(keys) if array is None else _images_at(keys, array.strip("/"))
     except _MALFORMED as error:
         raise InputError(
-            f"{keys.name} has OME metadata that cannot be understood ({type(error).__name__}: {error}); repair "
-            "them, or give the path of the array itself."
+            f"{keys.name} has invalid OME metadata ({type(error).__name__}: {error}); repair them, or give the path of "
+            "the array itself."
         ) from error
     if len(images) == 1:
         return images[0]
     if not images:
         where = f"{keys.name}, array {array!r}," if array is not None else keys.name
         raise InputError(
-            f"{where} holds no zarr array; expected a zarr v2 or v3 array, an OME-Zarr image, or a directory of "
-            "per-volume arrays."
+            f"{where} contains no zarr array, expected a zarr v2 or v3 array, an OME-Zarr image, or a directory of "
+            "per-volume arrays; check the path."
         )
     names = [image.group or image.array for image in images]
     names = [image.array for image in images] if len(set(names)) < len(names) else names
@@ -87,7 +87,7 @@ def select_image(keys: Keys, array: str | None) -> Image:
 
 
 def image_around(store: Keys) -> Image | None:
-    """What the OME image, of which an array given by its own path is a level, says about it."""
+    """Return the OME image that contains an array given by its own path; None if there is no such image."""
     for keys, path in store.ancestors(MAX_DEPTH):
         node = read_node(keys, "")
         if node is None or node.is_array:
@@ -102,11 +102,11 @@ def image_around(store: Keys) -> Image | None:
 
 
 def find_images(keys: Keys, path: str = "", depth: int = 0) -> list[Image]:
-    """All images at or below a path of the store, in the order of the metadata."""
+    """Return all images at or below a path of the store, in the order of the metadata."""
     node = read_node(keys, path)
     if node is None and path:
         return []
-    node = node or Node(is_array=False, attributes={}, documents=())  # a zip may hold the store's folder
+    node = node or Node(is_array=False, attributes={}, documents=())  # a zip may contain the folder of the store
     if node.is_array:
         return [_plain(path, node)]
     ome = node.ome
@@ -126,7 +126,7 @@ def find_images(keys: Keys, path: str = "", depth: int = 0) -> list[Image]:
 
 
 def _images_at(keys: Keys, path: str) -> list[Image]:
-    """As `find_images`, where ``path`` may also be the array of an image: then its group knows the axes."""
+    """Return the images at a path, which may also be the array of an OME image; its group then supplies the axes."""
     parts = path.split("/")
     for cut in range(len(parts)):
         group = "/".join(parts[:cut])
@@ -137,7 +137,7 @@ def _images_at(keys: Keys, path: str) -> list[Image]:
             levels = [join(group, str(level["path"])) for level in entry["datasets"]]
             if path in levels[1:]:
                 raise InputError(
-                    f"{keys.name}: {path} is a reduced resolution level, which is useless for localization; use "
+                    f"{keys.name}: {path} is a reduced resolution level, which cannot be used for localization; give "
                     f"--array {levels[0]}."
                 )
             if levels and path == levels[0]:
@@ -146,7 +146,7 @@ def _images_at(keys: Keys, path: str) -> list[Image]:
 
 
 def _plain(path: str, node: Node) -> Image:
-    """An array without OME metadata around it."""
+    """Return the image of an array without OME metadata."""
     names = node.dimension_names
     if names is None or all(name is None for name in names):
         return Image(path)
@@ -154,11 +154,11 @@ def _plain(path: str, node: Node) -> Image:
     if letters is not None:
         return Image(path, axes=letters, names=tuple(names))
     hints = tuple(axis_letter(name) for name in names)
-    return Image(path, hints=hints, notes=(f"dimension names {list(names)} do not tell all axes and were not used",))
+    return Image(path, hints=hints, notes=(f"dimension names {list(names)} do not identify all axes and were ignored",))
 
 
 def _from_multiscale(keys: Keys, group: str, entry: dict[str, Any]) -> Image:
-    """An OME image, whose axes must be those that its array names, where that names any."""
+    """Return an OME image, with an error message in ``problem`` if its axes contradict the names in its array."""
     image = read_multiscale(f"{keys.name}: multiscales of {group or 'the root'}", group, entry)
     node = read_node(keys, image.array)
     if node is None or not node.is_array or image.problem is not None:
@@ -173,7 +173,7 @@ def _from_multiscale(keys: Keys, group: str, entry: dict[str, Any]) -> Image:
     if all(told in (None, letter) or letter not in FRAME_AXES for letter, told in pairs):
         return image
     problem = (
-        f"{keys.name}: the OME metadata name the axes {image.axes!r}, array {image.array or '(root)'} itself "
-        f"{list(names)}; say what the axes are with --axes."
+        f"{keys.name}: the OME metadata name the axes {image.axes!r}, but array {image.array or '(root)'} names them "
+        f"{list(names)}; name the axes with --axes."
     )
     return replace(image, axes=None, names=(), scale_nm={}, problem=problem)

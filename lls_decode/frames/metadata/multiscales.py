@@ -1,7 +1,8 @@
-"""One entry of OME-Zarr's ``multiscales`` (0.4 to 0.6): where level 0 lies, its axes, and the size of its pixels.
+"""Parser for an entry of OME-Zarr's ``multiscales`` (0.4 to 0.6): path of level 0, its axes, and its pixel size.
 
-Versions 0.4 and 0.5 have axes and a scale. Version 0.6 has coordinate systems, and transformations between them: those
-that keep each axis by itself (scale, translation, identity, and sequences of these) are read, others are refused.
+Versions 0.4 and 0.5 have axes and a scale. Version 0.6 has coordinate systems and transformations between them.
+Transformations that do not mix axes (scale, translation, identity, and sequences of these) are supported; others are an
+error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,37 +28,37 @@ _NM_PER_UNIT = {
     "m": 1e9,
 }
 _WITHOUT_SCALE = ("identity", "translation")
-_SAY_AXES = "say what the axes are with --axes, and give pixel_size in a run configuration"
+_SAY_AXES = "name the axes with --axes, and give pixel_size in a run configuration"
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image: where its full-resolution array lies, and what the metadata say about it."""
+    """One image: the path of its full-resolution array, and its metadata."""
 
     array: str
     """Path of the array inside the store; empty for the root."""
     group: str | None = None
     """Path of the OME image group; None for a plain array."""
     axes: str | None = None
-    """One letter for each axis in stored order; None when the metadata do not tell."""
+    """One letter per axis in stored order; None if the metadata do not identify the axes."""
     names: tuple[str, ...] = ()
-    """Each axis as the metadata call it."""
+    """Names of the axes in the metadata."""
     hints: tuple[str | None, ...] = ()
-    """Letters of those axes that have a usable name, where others have none."""
+    """Letters of the axes with a known name, if only some axes have one; None for the others."""
     scale_nm: Mapping[str, float] = field(default_factory=dict)
-    """Physical size of one step along x, y, z where it is known, nm."""
+    """Physical size of one step along x, y, z in nm, where known."""
     notes: tuple[str, ...] = ()
     problem: str | None = None
-    """Why the axes cannot be known; an error unless the user says what they are."""
+    """Reason why the axes are unknown; this is an error unless the user names the axes."""
 
 
 def read_multiscale(where: str, group: str, entry: Mapping[str, Any]) -> Image:
-    """Read one entry of ``multiscales``; ``where`` names it in messages.
+    """Read one entry of ``multiscales``; ``where`` is its name in messages.
 
     Raises
     ------
     InputError
-        The scale does not fit the axes.
+        The scale does not match the axes.
     """
     level = entry["datasets"][0]
     array = join(group, str(level["path"]))
@@ -74,7 +75,7 @@ def read_multiscale(where: str, group: str, entry: Mapping[str, Any]) -> Image:
     names = [record.get("name") for record in records]
     axes = axis_letters(names, [record.get("type") for record in records])
     if axes is None:
-        problem = f"{where} have axes {names}, expected y and x, and t, c, z at most once each; say what the axes are"
+        problem = f"{where} have axes {names}, expected y and x, and t, c, z at most once each; name the axes"
         return Image(array, group, problem=f"{problem} with --axes.")
     scale_nm, notes = _scale_nm(axes, [record.get("unit") for record in records], _scale(where, len(axes), transforms))
     return Image(array, group, axes, tuple(map(str, names)), scale_nm=scale_nm, notes=tuple(notes))
@@ -83,9 +84,9 @@ def read_multiscale(where: str, group: str, entry: Mapping[str, Any]) -> Image:
 def _in_systems(
     where: str, systems: Sequence[Mapping[str, Any]], level: Mapping[str, Any]
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]], str | None]:
-    """Axes and transformations of level 0 in version 0.6, or why they cannot be used.
+    """Return axes and transformations of level 0 in version 0.6, or the reason why they cannot be used.
 
-    The axes are those of the system into which the transformation of the level leads.
+    The axes are those of the output system of the level's transformation.
     """
     named = {str(system.get("name")): system for system in systems}
     transforms = _transforms(level)
@@ -95,7 +96,7 @@ def _in_systems(
     name = str(target.get("name") if isinstance(target, Mapping) else target)
     if name not in named:
         known = ", ".join(named) or "none"
-        return [], [], f"{where} lead to coordinate system {name!r}, expected one of: {known}; {_SAY_AXES}."
+        return [], [], f"{where} refer to coordinate system {name!r}, expected one of: {known}; {_SAY_AXES}."
     simple = list(_flatten(transforms[0]))
     for transform in simple:
         if transform.get("type") not in ("scale", *_WITHOUT_SCALE):
@@ -104,16 +105,16 @@ def _in_systems(
                 [],
                 (
                     f"{where} have a transformation of type {transform.get('type')!r}, expected scale, translation or "
-                    f"identity, which keep each axis by itself; {_SAY_AXES}."
+                    f"identity, which do not mix axes; {_SAY_AXES}."
                 ),
             )
         if "path" in transform:
-            return [], [], f"{where} have a {transform.get('type')} in an array of its own; {_SAY_AXES}."
+            return [], [], f"{where} have a {transform.get('type')} stored in a separate array; {_SAY_AXES}."
     return list(named[name]["axes"]), simple, None
 
 
 def _flatten(transform: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The transformations of a sequence, one by one."""
+    """Yield the transformations in a sequence."""
     if transform.get("type") != "sequence":
         yield transform
         return
@@ -126,20 +127,20 @@ def _transforms(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _scale(where: str, ndim: int, transforms: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Product of all scales."""
+    """Return the product of all scales."""
     total = [1.0] * ndim
     for transform in transforms:
         if transform.get("type") != "scale" or "scale" not in transform:
             continue
         scale = transform["scale"]
         if not isinstance(scale, list) or len(scale) != ndim:
-            raise InputError(f"{where} have a scale of {scale!r} for {ndim} axes; expected one number an axis.")
+            raise InputError(f"{where} have a scale of {scale!r} for {ndim} axes, expected one number per axis.")
         total = [float(a) * float(b) for a, b in zip(total, scale, strict=True)]
     return total
 
 
 def _scale_nm(axes: str, units: Sequence[Any], scale: Sequence[float]) -> tuple[dict[str, float], list[str]]:
-    """Steps along x, y and z, and notes on what was not used; 1.0 stands for an unknown size."""
+    """Return the steps along x, y and z in nm, and notes on ignored values; 1.0 means an unknown size."""
     scale_nm, unused = {}, dict[str, list[str]]()
     for letter, unit, value in zip(axes, units, scale, strict=True):
         if letter not in "xyz" or value == 1.0:
@@ -149,4 +150,4 @@ def _scale_nm(axes: str, units: Sequence[Any], scale: Sequence[float]) -> tuple[
             unused.setdefault(repr(unit), []).append(f"{value:g} along {letter}")
         else:
             scale_nm[letter] = round(value * factor, 9)
-    return scale_nm, [f"scale {', '.join(steps)} has unit {unit} and was not used" for unit, steps in unused.items()]
+    return scale_nm, [f"scale {', '.join(steps)} has unit {unit} and was ignored" for unit, steps in unused.items()]

@@ -1,4 +1,4 @@
-"""What a converted store says of frames that were announced and are not in it (`lls_decode.movies.accounting`)."""
+"""Record, in a converted store, of announced frames that are missing from it (`lls_decode.movies.accounting`)."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ from lls_decode.frames.storage.keys import Keys
 from lls_decode.frames.storage.opening import open_keys
 
 MAX_NOTED = 3
-"""Losses in a note; `read_salvage` has all of them."""
+"""Largest number of losses listed in a note; `read_salvage` returns all of them."""
 
 
 class Missing(NamedTuple):
-    """Something that was announced and is not in the store."""
+    """Frames or files that were announced but are missing from the store."""
 
     file: str
     what: str
@@ -26,12 +26,12 @@ class Missing(NamedTuple):
 
 
 def read_salvage(path: str | Path, storage: StorageConfig | None = None) -> list[str]:
-    """List in words what is missing in a converted store; nothing for a whole one, or for any other dataset."""
+    """Describe the losses of a converted store, one text each; nothing for a complete store or any other dataset."""
     return [str(item) for item in read_missing(path, storage)]
 
 
 def read_missing(path: str | Path, storage: StorageConfig | None = None) -> list[Missing]:
-    """List what is missing in a converted store; nothing for a whole one, or for any other dataset."""
+    """Return the losses of a converted store; nothing for a complete store or any other dataset."""
     try:
         return _missing(open_keys(resolve_dataset(path), storage))
     except StorageError:
@@ -41,12 +41,12 @@ def read_missing(path: str | Path, storage: StorageConfig | None = None) -> list
 
 
 def salvage_notes(keys: Keys) -> tuple[str, ...]:
-    """Say in one note what is missing in a converted store."""
+    """Summarize the losses of a converted store in at most one note."""
     missing = [str(item) for item in _missing(keys)]
     if not missing:
         return ()
     more = f"; and {len(missing) - MAX_NOTED} more (see inspect)" if len(missing) > MAX_NOTED else ""
-    return (f"not all frames that were announced are in this store: {'; '.join(missing[:MAX_NOTED])}{more}",)
+    return (f"some announced frames are missing from this store: {'; '.join(missing[:MAX_NOTED])}{more}",)
 
 
 def _missing(keys: Keys) -> list[Missing]:

@@ -1,1 +1,1 @@
-"""Rectangles of stored arrays to frames of a block, and what becomes of those that cannot be read."""
+"""Reading of the frames of a block from stored arrays, and handling of frames that cannot be read."""

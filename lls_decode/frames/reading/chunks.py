@@ -1,7 +1,7 @@
-"""Chunks that are missing, truncated or undecodable: found, and named by their key.
+"""Detection of missing, truncated or undecodable chunks, which are reported by their keys.
 
-zarr gives fill values for a chunk that does not exist, and for a shard of zero bytes. A camera never gives a chunk of
-one value throughout; so only chunks that come back as nothing but fill value are looked up in the store.
+zarr returns fill values for a chunk that does not exist, and for a shard of zero bytes. A camera never produces a
+constant chunk. Therefore only chunks that consist entirely of the fill value are looked up in the store.
 """
 
 import itertools
@@ -20,26 +20,26 @@ Region = tuple[range, ...]
 """Indices along each axis of an array."""
 
 Cause = Literal["absent", "damaged", "denied"]
-"""Why a chunk cannot be had: there is none, which a writer may have left out on purpose; it is not what was written; or
-this process may not read it."""
+"""Reason why a chunk cannot be read: it does not exist (some writers omit chunks on purpose), it is damaged, or this
+process has no permission to read it."""
 
 _ABSENT = 2**64 - 1
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A chunk that cannot be had."""
+    """A chunk that cannot be read."""
 
     key: str
-    """Of the chunk's file, relative to the array."""
+    """Key of the chunk's file, relative to the array."""
     region: Region
-    """Pixels it holds, within the array."""
+    """Pixels of the array that the chunk holds."""
     reason: str
     cause: Cause
 
 
 def find_absent(array: ZarrArray, keys: Keys, path: str, region: Region, data: npt.NDArray[Any]) -> list[Damage]:
-    """Chunks inside a region that do not exist, although zarr gave values (``data``) for them."""
+    """Find the chunks in a region that do not exist, although zarr returned values (``data``) for them."""
     fill = _fill_value(array)
     bounds = [_cut(axis.start, axis.stop, size) for axis, size in zip(region, array.chunks, strict=True)]
     corners = data[
@@ -58,7 +58,7 @@ def find_absent(array: ZarrArray, keys: Keys, path: str, region: Region, data: n
 
 
 def find_undecodable(array: ZarrArray, keys: Keys, path: str, region: Region) -> list[Damage]:
-    """Chunks inside a region that raise, or are absent, when they are read one by one."""
+    """Find the chunks in a region that fail or are absent when they are read one by one."""
     found = []
     for part in split(region, array.shards or array.chunks):
         damage = _try(array, keys, path, part, array.shards or array.chunks)
@@ -74,14 +74,14 @@ def find_undecodable(array: ZarrArray, keys: Keys, path: str, region: Region) ->
 
 
 def split(region: Region, chunks: tuple[int, ...]) -> Iterator[Region]:
-    """Parts of a region that lie in one chunk each."""
+    """Split a region into parts that each lie in one chunk."""
     cuts = [_cut(axis.start, axis.stop, size) for axis, size in zip(region, chunks, strict=True)]
     for part in itertools.product(*cuts):
         yield tuple(range(start, stop) for start, stop in part)
 
 
 def key_of(array: ZarrArray, part: Region) -> str:
-    """Key, relative to the array, of the chunk (or shard) that holds the first pixel of a region."""
+    """Return the key, relative to the array, of the chunk (or shard) that holds the first pixel of a region."""
     sizes = array.shards or array.chunks
     return str(
         array.metadata.encode_chunk_key(tuple(axis.start // size for axis, size in zip(part, sizes, strict=True)))
@@ -89,37 +89,37 @@ def key_of(array: ZarrArray, part: Region) -> str:
 
 
 def slices(region: Region) -> tuple[slice, ...]:
-    """A region as an index."""
+    """Convert a region to an index."""
     return tuple(slice(axis.start, axis.stop) for axis in region)
 
 
 def _try(array: ZarrArray, keys: Keys, path: str, part: Region, sizes: tuple[int, ...]) -> Damage | None:
-    """Read a part of one chunk (or shard) of this size."""
+    """Try to read a part of one chunk (or shard) of size ``sizes``; return its damage, or None."""
     try:
         data = np.asarray(array[slices(part)])
     except (MemoryError, StorageError):
         raise
-    except Exception as error:  # each codec has its own
+    except Exception as error:  # each codec raises its own errors
         return _explain(array, keys, path, part, sizes, error)
     absent = find_absent(array, keys, path, part, data)
     return absent[0] if absent else None
 
 
 def _explain(array: ZarrArray, keys: Keys, path: str, part: Region, sizes: tuple[int, ...], error: Exception) -> Damage:
-    """Why reading a chunk has failed: each pipeline of codecs has its own error for a file that it may not read."""
+    """Determine why reading a chunk failed; codecs raise different errors for files without read permission."""
     try:
         keys.read(join(path, key_of(array, part)), 0, 1)
     except PermissionError:
         return _damage(array, part, sizes, "may not be read (permission denied)", "denied")
     except StorageError:
         raise
-    except Exception:  # each kind of store has its own; what the codec has said stands
+    except Exception:  # each kind of store raises its own errors; the codec's error is reported
         pass
     return _damage(array, part, sizes, f"cannot be decoded ({_first_line(error)})", "damaged")
 
 
 def _look_up(array: ZarrArray, keys: Keys, path: str, part: Region) -> Damage | None:
-    """Whether the chunk that holds a region exists."""
+    """Return the damage of the chunk that holds a region if it does not exist or is truncated; otherwise None."""
     key = join(path, key_of(array, part))
     size = keys.size(key)
     if array.shards is None:
@@ -139,7 +139,7 @@ def _look_up(array: ZarrArray, keys: Keys, path: str, part: Region) -> Damage | 
 
 
 def _damage(array: ZarrArray, part: Region, sizes: tuple[int, ...], reason: str, cause: Cause) -> Damage:
-    """The chunk of these sizes that holds a part; an inner chunk of a shard is named by its place in the array."""
+    """Describe the damaged chunk that holds a part; an inner chunk of a shard is named by its grid position."""
     key = key_of(array, part)
     if sizes != (array.shards or array.chunks):
         place = "/".join(str(axis.start // size) for axis, size in zip(part, sizes, strict=True))
@@ -152,7 +152,7 @@ def _damage(array: ZarrArray, part: Region, sizes: tuple[int, ...], reason: str,
 
 
 def _shard_index(array: ZarrArray, grid: tuple[int, ...]) -> tuple[int, str, bool, bool]:
-    """Index of a shard: bytes, byte order, whether it is at the end, whether its codecs are the usual ones."""
+    """Return the format of a shard's index: size, byte order, whether it is at the end, and whether it is readable."""
     document: Any = array.metadata.to_dict()
     config = document["codecs"][0]["configuration"]
     index_bytes, endian, understood = 16 * int(np.prod(grid)), "<", True

@@ -1,4 +1,4 @@
-"""Frames that cannot be read: which they are, and why, in words.
+"""Record of frames that cannot be read, and of the reasons in words.
 
 Shape letters: ``T`` frames of a stack.
 """
@@ -13,25 +13,25 @@ from lls_decode.frames.reading.chunks import Cause, Damage
 _MOST_NAMED = 4
 _MOST_ARRAYS = 2
 _ADVICE: dict[Cause, str] = {
-    "absent": "restore it from a copy, then run again to take up these frames; or, if the writer left out chunks that "
-    "hold only the fill value, set input.absent=fill to take them as such",
-    "damaged": "restore it from a copy, then run again to take up these frames",
-    "denied": "give the user of this program permission to read it, then run again to take up these frames",
+    "absent": "restore it from a copy, then rerun to process these frames; or, if the writer omitted chunks that "
+    "contain only the fill value, set input.absent=fill to read them as such",
+    "damaged": "restore it from a copy, then rerun to process these frames",
+    "denied": "give the user of this program permission to read it, then rerun to process these frames",
 }
 
 
 class Losses:
-    """What is wrong with some frames, by their positions in a stack."""
+    """Lost and filled frames of a stack, by their positions, with the damaged chunks."""
 
     def __init__(self, num_frames: int) -> None:
         self.lost_T = np.zeros(num_frames, dtype=np.bool_)
         self._filled_T = np.zeros(num_frames, dtype=np.bool_)
         self._frame_map: FrameMap | None = None
         self._damaged: dict[tuple[int, str], dict[str, Damage]] = {}
-        """By array (its number, and how messages call it), then by key."""
+        """Damaged chunks by array (number, and name in messages), then by key."""
 
     def count(self, slab: Slab, frame_map: FrameMap, *, where: str, lost: list[Damage], filled: list[Damage]) -> None:
-        """Note the frames of a slab that chunks hold a part of; ``where`` is how messages call the array."""
+        """Record the frames of a slab that damaged chunks affect; ``where`` is the name of the array in messages."""
         for mask_T, damaged in ((self.lost_T, lost), (self._filled_T, filled)):
             for item in damaged:
                 along = dict(zip(frame_map.axes, item.region, strict=True))
@@ -44,12 +44,12 @@ class Losses:
 
     @property
     def causes(self) -> set[Cause]:
-        """Why frames are lost, in a word each."""
+        """Causes of all losses."""
         return {item.cause for damaged in self._damaged.values() for item in damaged.values()}
 
     @property
     def reason(self) -> str:
-        """Why frames are lost: one sentence for each of the first arrays; empty when none is."""
+        """Reasons why frames are lost, one sentence for each of the first arrays; empty if no frame is lost."""
         if self._frame_map is None:
             return ""
         texts = [
@@ -57,14 +57,14 @@ class Losses:
             for (number, where), damaged in list(self._damaged.items())[:_MOST_ARRAYS]
         ]
         more = len(self._damaged) - _MOST_ARRAYS
-        return " ".join([*texts, *([f"And {more} more arrays are concerned."] if more > 0 else [])])
+        return " ".join([*texts, *([f"And {more} more arrays are affected."] if more > 0 else [])])
 
     def lost(self, block: Block) -> FrameRanges:
         """Return the numbers of the lost frames."""
         return _number(block, self.lost_T)
 
     def filled(self, block: Block) -> FrameRanges:
-        """Return the numbers of the frames that have the fill value, in part at least."""
+        """Return the numbers of the frames that consist, at least partly, of the fill value."""
         return _number(block, self._filled_T & ~self.lost_T)
 
 
@@ -76,13 +76,13 @@ def _number(block: Block, mask_T: npt.NDArray[np.bool_]) -> FrameRanges:
 
 
 def describe_damage(where: str, frame_map: FrameMap, number: int, damaged: list[Damage]) -> str:
-    """Return which chunks of array ``number`` cannot be had, which frames they hold, and what to do."""
+    """Describe which chunks of array ``number`` cannot be read, which frames they hold, and what to do."""
     parts = []
     for cause, advice in _ADVICE.items():
         some = [item for item in damaged if item.cause == cause]
         if some:
             texts = [
-                f"{item.key} {item.reason}, it holds {_name_frames(frame_map, number, item)}"
+                f"{item.key} {item.reason}; it holds {_name_frames(frame_map, number, item)}"
                 for item in some[:_MOST_NAMED]
             ]
             more = f"; and {len(some) - _MOST_NAMED} more" if len(some) > _MOST_NAMED else ""

@@ -1,7 +1,8 @@
-"""Pixels of a part of an array, with many requests at a time where each takes long to be answered.
+"""Reading of the pixels of a part of an array, with concurrent requests for remote shards.
 
-zarr asks for the chunks of a shard one after the other, which on a disk costs nothing, and over a network one round
-trip each. So a part of a remote shard is read chunk by chunk in threads; the shard's index is fetched once (`indices`).
+zarr requests the chunks of a shard one by one. This is fast on a disk, but takes one round trip per chunk over a
+network. Therefore parts of remote shards are read chunk by chunk in threads; the index of the shard is fetched once
+(`indices`).
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from lls_decode.frames.storage.keys import Keys, ZarrArray
 
 
 def read_pixels(array: ZarrArray, keys: Keys, region: Region) -> npt.NDArray[Any]:
-    """Return the pixels of a region, as zarr gives them."""
+    """Return the pixels of a region, including fill values from zarr."""
     if array.shards is None or keys.reads_at_once == 1:
         return np.asarray(array[slices(region)])
     pieces = list(_pieces(array, region))
@@ -34,7 +35,7 @@ def read_pixels(array: ZarrArray, keys: Keys, region: Region) -> npt.NDArray[Any
 
 
 def _pieces(array: ZarrArray, region: Region) -> Iterator[Region]:
-    """Whole shards, which are fetched as they are, and chunks of the other ones."""
+    """Split a region into complete shards, which are fetched as a whole, and chunks of partially covered shards."""
     assert array.shards is not None
     for part in split(region, array.shards):
         whole = all(len(axis) == size for axis, size in zip(part, array.shards, strict=True))

@@ -1,4 +1,4 @@
-"""Arrays of a store opened, and rectangles of them read, with a reason for whatever cannot be had."""
+"""Opening of arrays in a store, and reading of regions, with reasons for everything that cannot be read."""
 
 import traceback
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ def open_stored(keys: Keys, path: str) -> ZarrArray:
     Raises
     ------
     AccessError
-        Its files may not be read, or its codec is not installed.
+        The files of the array may not be read, or its codec is not installed.
     StorageError
         The store cannot be reached.
     InputError
-        There is no such array, or its metadata cannot be understood.
+        The array does not exist, or its metadata are invalid.
     """
     where = f"{keys.name}: array {path or '(root)'}"
     try:
@@ -33,17 +33,20 @@ def open_stored(keys: Keys, path: str) -> ZarrArray:
         raise denied(error.filename or where) from error
     except StorageError:
         raise
-    except Exception as error:  # zarr raises many kinds for metadata it does not know
+    except Exception as error:  # zarr raises many kinds of errors for unknown metadata
         if _is_unknown_codec(error):
             raise AccessError(
-                f"{where} needs a codec that is not installed ({error}); install the Python package that brings it, on "
-                "every machine of a run, and run again."
+                f"{where} needs a codec that is not installed ({error}); install the Python package with this codec on "
+                "every machine of the run, and run again."
             ) from error
-        raise InputError(f"{where} cannot be opened ({type(error).__name__}: {error}).") from error
+        raise InputError(f"{where} cannot be opened ({type(error).__name__}: {error}); check the path.") from error
 
 
 def _is_unknown_codec(error: Exception) -> bool:
-    """Tell whether a codec is not installed: zarr and numcodecs each have an error of this name since 2025."""
+    """Return whether an error means that a codec is not installed.
+
+    Since 2025 zarr and numcodecs each have an error of this name; older versions raise others.
+    """
     if type(error).__name__ == "UnknownCodecError" or str(error).startswith("codec not available"):
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
@@ -51,26 +54,26 @@ def _is_unknown_codec(error: Exception) -> bool:
 
 
 def denied(what: object) -> AccessError:
-    """Return the error for something that exists and may not be read."""
+    """Return the error for something that exists but may not be read."""
     return AccessError(
-        f"{what} may not be read (permission denied); give the user of this program permission (chmod -R u+rX, or ask "
-        "the owner), then run again."
+        f"{what} may not be read (permission denied); give the user of this program read permission (chmod -R u+rX, or "
+        "ask the owner), then run again."
     )
 
 
 def read_region(
     array: ZarrArray, keys: Keys, path: str, region: Region
 ) -> tuple[npt.NDArray[Any] | None, list[Damage]]:
-    """Read a rectangle at once; None when that fails, and the chunks that are to blame.
+    """Read a region at once; return its pixels (None if reading fails), and the damaged chunks.
 
-    Absent chunks do not make reading fail: they are named, and their pixels have the fill value.
+    Absent chunks do not make reading fail: they are listed as damaged, and their pixels have the fill value.
 
     Raises
     ------
     ChunkError
         Reading fails although each chunk can be read by itself.
     StorageError
-        The store cannot be reached, or refuses access.
+        The store cannot be reached, or denies access.
     """
     try:
         data = read_pixels(array, keys, region)
@@ -80,8 +83,8 @@ def read_region(
         damaged = find_undecodable(array, keys, path, region)
         if not damaged:
             raise ChunkError(
-                f"{keys.name}: reading {path or 'the array'} failed ({type(error).__name__}: {error}) although each "
-                "chunk can be read by itself; check the file system and run again."
+                f"{keys.name}: reading {path or 'the array'} failed ({type(error).__name__}: {error}), although each "
+                "chunk can be read individually; check the file system and run again."
             ) from error
         return None, damaged
     return data, find_absent(array, keys, path, region, data)
@@ -90,10 +93,9 @@ def read_region(
 def read_around(
     array: ZarrArray, keys: Keys, region: Region, damaged: Sequence[Damage], frame_axes: Sequence[int]
 ) -> npt.NDArray[Any]:
-    """Read the frames of a rectangle of which no chunk is damaged; the others are left undefined.
+    """Read the frames of a region without damaged chunks; pixels of the other frames are undefined.
 
-    ``frame_axes`` are the axes along which frames follow each other. A chunk that is damaged anywhere in a frame loses
-    all of the frame.
+    ``frame_axes`` are the axes that number frames. A frame is lost if any of its chunks is damaged.
     """
     data = np.empty([len(axis) for axis in region], array.dtype)
     sizes = tuple(size if i in frame_axes else array.shape[i] for i, size in enumerate(array.chunks))

@@ -1,6 +1,6 @@
-"""The frames of one block as they were read, and which of them could not be read.
+"""The frames read for one block, and the frames that could not be read.
 
-Shape letters: ``T`` frames that were read, ``N`` of them owned by the block, ``Y X`` pixels.
+Shape letters: ``T`` frames that were read, ``N`` frames owned by the block among them, ``Y X`` pixels.
 """
 
 from dataclasses import dataclass
@@ -17,23 +17,25 @@ Frames = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class FrameStack:
-    """Frames of one block, context included."""
+    """Frames of one block, including context."""
 
     adu_TYX: Frames
-    """Camera counts, native byte order, dtype of the array; in the order of ``block.frames``, without lost ones."""
+    """Camera counts in native byte order and the dtype of the array, in the order of ``block.frames`` without lost
+    frames."""
     block: Block
     lost: FrameRanges = ()
-    """Numbers of frames that cannot be read, context included."""
+    """Numbers of frames that cannot be read, including context."""
     filled: FrameRanges = ()
-    """Numbers of frames that have the fill value where chunks are absent."""
+    """Numbers of frames in which absent chunks are replaced by the fill value."""
     reason: str = ""
-    """Why frames are lost."""
+    """Reason why frames are lost."""
 
     @cached_property
     def windows(self) -> npt.NDArray[np.int64]:
-        """``(N, 3)`` positions in the stack of (previous, this, next) for each owned frame that was read.
+        """Positions in the stack of the previous, same and next frame for each owned frame that was read, ``(N, 3)``.
 
-        A lost frame ends a sequence, as the first and the last plane do: its neighbours are repeated in its place.
+        A lost frame interrupts a sequence, like the first and the last plane: if the previous or next frame is lost,
+        the frame itself takes its place.
         """
         previous, this, following = self.block.windows[self.owned].T
         previous = np.where(self._is_read[previous], previous, this)
@@ -43,11 +45,11 @@ class FrameStack:
 
     @cached_property
     def owned(self) -> npt.NDArray[np.int64]:
-        """``(N,)`` positions, among the owned frames of the block, of those that were read."""
+        """Indices, among the owned frames of the block, of the frames that were read, ``(N,)``."""
         return np.flatnonzero(self._is_read[self.block.windows[:, 1]])
 
     @cached_property
     def _is_read(self) -> npt.NDArray[np.bool_]:
-        """For each frame of the block, context included."""
+        """Whether each frame of the block, including context, was read."""
         volume, plane = self.block.frames.T
         return ~np.isin(volume * self.block.planes_per_volume + plane, expand_ranges(self.lost))

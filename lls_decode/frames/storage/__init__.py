@@ -1,1 +1,1 @@
-"""How the bytes of zarr stores are reached: which stores a path means, and the files of each by key."""
+"""Access to zarr stores: the stores that a path refers to, and the files of each store by key."""

@@ -1,7 +1,7 @@
-"""Chunks are looked at before they are decompressed: what they announce must be about as large as a chunk is.
+"""Check of compressed chunks before decompression: their decompressed size must be about that of a chunk.
 
-A few kilobytes of blosc, Zstandard or gzip can stand for gigabytes, and a blosc header can say another length than the
-chunk has, which makes its library read beyond the end. Each decoder asks `check_compressed` first.
+A few kilobytes of blosc, Zstandard or gzip can expand to gigabytes. A blosc header can also state a wrong length of the
+chunk, which makes the library read beyond its end. Each decoder therefore calls `check_compressed` first.
 """
 
 import bz2
@@ -21,45 +21,45 @@ from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.registry import register_pipeline
 
 Read = Callable[[int], bytes]
-"""Gives the first bytes of a chunk."""
+"""Function that returns the first bytes of a chunk, given their number."""
 
 LEAST_LIMIT_BYTES: Final = 16 << 20
-"""Chunks that unpack to less than this are not worth a thought."""
+"""Decompressed size up to which a chunk is always accepted."""
 MOST_TIMES: Final = 2
-"""How much larger than its pixels a chunk may unpack: a filter may store numbers of 4 bytes as numbers of 8."""
+"""Largest accepted ratio of decompressed size to pixel size; filters may store 4-byte numbers as 8-byte numbers."""
 _DEFLATE_RATIO: Final = 1032
-"""By how much gzip and zlib can shrink data at most."""
+"""Largest compression ratio of gzip and zlib."""
 _PIECE_BYTES: Final = 1 << 20
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_HEADER_BYTES: Final = 18
 _ZSTD_BLOCK_BYTES: Final = 128 << 10
-"""To which one block of Zstandard unpacks at most."""
+"""Largest decompressed size of one Zstandard block."""
 
 
 def check_compressed(kind: str, length: int, read: Callable[[int], bytes], pixels_bytes: int) -> None:
-    """Refuse a compressed chunk that unpacks to far more than its pixels, or whose header contradicts its length.
+    """Raise an error for a chunk that decompresses to far more than its pixels, or whose header has a wrong length.
 
     Parameters
     ----------
     kind
         Name of the codec: ``blosc``, ``zstd``, ``gzip``, ``zlib``, ``lz4``, ``bz2``, ``lzma``; others are not checked.
     length
-        Bytes of the chunk.
+        Size of the compressed chunk in bytes.
     read
-        Gives the first bytes of the chunk; not called where so short a chunk can only be harmless.
+        Function that returns the first bytes of the chunk; not called if the chunk is too short to be harmful.
     pixels_bytes
-        What the chunk's pixels take.
+        Expected size of the chunk's pixels in bytes.
 
     Raises
     ------
     ValueError
-        Says to what it unpacks.
+        The chunk is too large or inconsistent; the message states its decompressed size.
     """
     limit = max(MOST_TIMES * pixels_bytes, LEAST_LIMIT_BYTES)
     measure = _MEASURES.get(kind)
     found = measure(length, read, limit) if measure is not None else 0
     if found > limit:
-        raise ValueError(f"it unpacks to {found} bytes or more, expected {pixels_bytes}")
+        raise ValueError(f"it decompresses to {found} bytes or more, expected {pixels_bytes}")
 
 
 def _blosc(length: int, read: Read, limit: int) -> int:
@@ -68,7 +68,7 @@ def _blosc(length: int, read: Read, limit: int) -> int:
         raise ValueError("its blosc header is truncated")
     size, _, compressed = struct.unpack_from("<III", head, 4)
     if compressed != length:
-        raise ValueError(f"its blosc header says {compressed} bytes, and it has {length}")
+        raise ValueError(f"its blosc header states {compressed} bytes, but it has {length}")
     return int(size)
 
 
@@ -77,10 +77,10 @@ def _lz4(length: int, read: Read, limit: int) -> int:
 
 
 def _zstd(length: int, read: Read, limit: int) -> int:
-    """The announced size, else that of the blocks at most."""
+    """Return the stated decompressed size or, if there is none, an upper limit from the blocks."""
     data = read(_ZSTD_HEADER_BYTES)
     if data[:4] != _ZSTD_MAGIC or len(data) < 6:
-        return 0  # its decoder says so
+        return 0  # the decoder raises an error
     descriptor = data[4]
     single, flag = descriptor >> 5 & 1, descriptor >> 6
     at = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3]
@@ -99,7 +99,7 @@ def _zstd(length: int, read: Read, limit: int) -> int:
 
 
 def _deflated(length: int, read: Read, limit: int) -> int:
-    """Unpack gzip or zlib piece by piece, and keep nothing; only where the length allows for too much."""
+    """Measure the size of gzip or zlib data by decompressing in pieces; return 0 if the data are short enough."""
     return 0 if length * _DEFLATE_RATIO <= limit else _unpacked(zlib.decompressobj(47), read(length), limit)
 
 
@@ -120,7 +120,7 @@ def _unpacked(decoder: Any, data: bytes, limit: int) -> int:
             found += len(piece)
             if decoder.eof or not piece:
                 break
-    except (zlib.error, OSError, EOFError, lzma.LZMAError):  # damaged, as its decoder says
+    except (zlib.error, OSError, EOFError, lzma.LZMAError):  # damaged: the decoder raises an error
         return 0
     return found
 
@@ -131,10 +131,10 @@ _MEASURES: Final[Mapping[str, Any]] = {
 
 
 class BoundedPipeline(BatchedCodecPipeline):
-    """zarr's own decoders, which look at each chunk before they unpack it."""
+    """zarr's own decoders, with a check of each chunk before decompression."""
 
     async def decode_batch(self, chunk_bytes_and_specs: Iterable[tuple[Any, Any]]) -> Iterable[Any]:
-        """Decode chunks, after each was looked at."""
+        """Check the chunks, then decode them."""
         chunks, kind = list(chunk_bytes_and_specs), outermost(self)
         for data, spec in chunks if kind else ():
             if data is not None:
@@ -144,7 +144,7 @@ class BoundedPipeline(BatchedCodecPipeline):
 
     @classmethod
     def from_codecs(cls, codecs: Iterable[Any], *, batch_size: int | None = None) -> Self:
-        """Make the pipeline; the chunks in shards are looked at as well."""
+        """Make the pipeline; chunks inside shards are checked, too."""
         return super().from_codecs([_bounded(codec) for codec in codecs], batch_size=batch_size)
 
 
@@ -153,7 +153,7 @@ def _first_bytes(data: npt.NDArray[np.uint8], most: int) -> bytes:
 
 
 class _BoundedShards(ShardingCodec):
-    """Shards whose chunks are looked at before they are unpacked."""
+    """Sharding codec with a check of each chunk before decompression."""
 
     @property
     def codec_pipeline(self) -> Any:
@@ -172,7 +172,7 @@ def _bounded(codec: Any) -> Any:
 
 
 def outermost(codecs: Iterable[Any]) -> str:
-    """Name of the codec that unpacks first; empty for plain chunks."""
+    """Return the name of the codec that decompresses first; empty for uncompressed chunks."""
     found = list(codecs)
     names = [codec_name(codec) for codec in reversed(found) if isinstance(codec, BytesBytesCodec)]
     names += [codec_name(codec.compressor) for codec in found if getattr(codec, "compressor", None) is not None]
@@ -180,12 +180,12 @@ def outermost(codecs: Iterable[Any]) -> str:
 
 
 def pixels_bytes(spec: Any) -> int:
-    """Bytes of the pixels of a chunk."""
+    """Return the size of the pixels of a chunk in bytes."""
     return int(math.prod(spec.shape) * spec.dtype.to_native_dtype().itemsize)
 
 
 def codec_name(codec: Any) -> str:
-    """Name of a codec of zarr or numcodecs, as in metadata: ``blosc``, ``zstd``."""
+    """Return the name of a zarr or numcodecs codec as in metadata: ``blosc``, ``zstd``."""
     found = getattr(codec, "codec_id", None) or codec.to_dict().get("name", "")
     return str(found).removeprefix("numcodecs.")
 

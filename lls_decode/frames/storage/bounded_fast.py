@@ -1,4 +1,4 @@
-"""The Rust codecs of ``zarrs``, after each chunk of a local store was looked at (`bounded`). Imports ``zarrs``."""
+"""Rust codecs of ``zarrs``, with a check of each chunk of a local store (`bounded`). This module imports ``zarrs``."""
 
 import asyncio
 import os
@@ -17,17 +17,17 @@ _ABSENT = 2**64 - 1
 
 
 class BoundedFastPipeline(ZarrsCodecPipeline):
-    """Reads with ``zarrs`` what is as large as it should be."""
+    """Codec pipeline of ``zarrs`` that reads chunks only if their decompressed size is as expected."""
 
     @classmethod
     def from_array_metadata_and_store(cls, array_metadata: Any, store: Any) -> Self:
-        """Make the pipeline of an array; what ``zarrs`` cannot read is left to zarr's bounded codecs."""
+        """Make the pipeline of an array; arrays that ``zarrs`` does not support use zarr's bounded codecs."""
         found: Self = super().from_array_metadata_and_store(array_metadata, store)
         found.python_impl = BoundedPipeline.from_codecs(array_metadata_to_codecs(array_metadata))
         return found
 
     async def read(self, batch_info: Iterable[Any], out: Any, drop_axes: tuple[int, ...] = ()) -> None:
-        """Read chunks, after the file of each was looked at."""
+        """Check the files of the chunks, then read them."""
         chunks = list(batch_info)
         if self.impl is not None:
             await asyncio.to_thread(self._look, chunks)
@@ -42,7 +42,7 @@ class BoundedFastPipeline(ZarrsCodecPipeline):
         for getter, spec, *_ in chunks:
             try:
                 file = os.open(getter.store.root / getter.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            except OSError:  # absent, or not ours to read: as zarr says
+            except OSError:  # absent or unreadable: zarr reports it
                 continue
             try:
                 size = os.fstat(file).st_size
@@ -64,7 +64,7 @@ def _first_bytes(file: int, start: int, most: int) -> bytes:
 
 
 def _count(shape: Iterable[int], chunk: Iterable[int]) -> int:
-    """Chunks of a shard."""
+    """Return the number of chunks in a shard."""
     number = 1
     for length, size in zip(shape, chunk, strict=True):
         number *= length // size
@@ -72,7 +72,7 @@ def _count(shape: Iterable[int], chunk: Iterable[int]) -> int:
 
 
 def _places(file: int, size: int, number: int, shards: ShardingCodec) -> Iterator[tuple[int, int]]:
-    """Where the chunks of a shard lie; none where the index is encoded in a way that is not the usual one."""
+    """Yield offset and length of the chunks in a shard; nothing if its index has an unusual encoding."""
     names = [codec_name(codec) for codec in shards.index_codecs]
     if names not in (["bytes"], ["bytes", "crc32c"]) or "big" in str(shards.index_codecs[0].to_dict()):
         return

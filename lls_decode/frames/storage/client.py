@@ -1,7 +1,8 @@
-"""A bucket, or a web server, of which objects are asked: with patience where that helps, in words where it does not.
+"""Client for the objects of a bucket or web server, with retries of transient failures and clear error messages.
 
-One client per bucket and process keeps the connections. The library (`obstore`, extra ``remote``) repeats a request
-twice at once; what fails then is repeated here, and said in the log, since a server may need minutes to restart.
+Each process has one client per bucket, which keeps the connections. The library (`obstore`, extra ``remote``) retries a
+request twice immediately. Requests that still fail are retried here for longer, with a warning in the log, since a
+server may need minutes to restart.
 """
 
 import asyncio
@@ -28,22 +29,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE_S = 180.0
-"""How long a request is repeated to a server that has answered before."""
+"""Time for which a request is retried if the server has answered this process before."""
 FIRST_PATIENCE_S = 20.0
-"""How long it is repeated to one that has never answered this process."""
+"""Time for which a request is retried if the server has never answered this process."""
 _LONGEST_PAUSE_S = 10.0
 _BETWEEN_TROUBLES_S = 20.0
-"""A failure so long after the latest one is a new trouble, and said."""
+"""Time since the previous failure after which a failure is logged again."""
 
 logger = logging.getLogger(__name__)
 
 
 class Client:
-    """Objects of one bucket or web server. Threads may share it."""
+    """Thread-safe client for the objects of one bucket or web server."""
 
     def __init__(self, store: "ObjectStore", root: str, *, anonymous: bool) -> None:
         self.store = store
-        """The library's store; keys are whole, from the bucket or the server's root."""
+        """Store object of the library; keys are relative to the bucket or the root of the server."""
         self.root = root
         self.anonymous = anonymous
         self.has_answered = False
@@ -51,17 +52,20 @@ class Client:
 
     @property
     def can_list(self) -> bool:
-        """Whether objects can be listed; web servers have no common way to."""
+        """Whether objects can be listed; there is no standard way for web servers."""
         return not self.root.startswith("http")
 
     def size(self, key: str) -> int | None:
-        """Bytes of an object, None when there is none."""
+        """Return the size of an object in bytes; None if it does not exist."""
         import obstore
 
         return self._ask(lambda: int(obstore.head(self.store, key)["size"]), key)
 
     def get(self, key: str, start: int = 0, length: int = -1) -> bytes | None:
-        """Bytes of an object, or ``length`` of them from ``start`` (all that follow when negative); None: no object."""
+        """Return ``length`` bytes of an object from ``start``; None if the object does not exist.
+
+        A negative ``length`` means all remaining bytes.
+        """
         import obstore
 
         def fetch() -> bytes:
@@ -73,7 +77,7 @@ class Client:
         return self._ask(fetch, key)
 
     def list(self, folder: str) -> tuple[list[str], list[str]]:
-        """Names of the folders, and of the objects, directly below a folder."""
+        """Return the names of the folders, and of the objects, directly below a folder."""
         import obstore
 
         prefix = f"{folder}/" if folder else ""
@@ -87,7 +91,7 @@ class Client:
         return self._ask(fetch, folder) or ([], [])
 
     async def ask(self, question: Callable[[], Awaitable[T]], key: str) -> T:
-        """Await the answer to a request, repeated while that may help."""
+        """Await the answer to a request, with retries of transient failures."""
         attempts = _Attempts(self, key)
         while True:
             try:
@@ -99,12 +103,12 @@ class Client:
                 return answer
 
     def is_first_trouble(self) -> bool:
-        """Whether a failure is worth a warning: of many requests that fail at once, one is."""
+        """Return whether to log a failure: if many requests fail at the same time, only the first is logged."""
         before, self._trouble_at = self._trouble_at, time.monotonic()
         return self._trouble_at - before > _LONGEST_PAUSE_S + _BETWEEN_TROUBLES_S
 
     def _ask(self, question: Callable[[], T], key: str) -> T | None:
-        """Ask and wait; None when there is no such object."""
+        """Send a request, with retries of transient failures; return None if the object does not exist."""
         attempts = _Attempts(self, key)
         while True:
             try:
@@ -122,7 +126,7 @@ class Client:
 
 
 class _Attempts:
-    """One request, as often as it is repeated."""
+    """State of the retries of one request."""
 
     def __init__(self, client: Client, key: str) -> None:
         self._client, self._where = client, f"{client.root}/{key}"
@@ -130,33 +134,33 @@ class _Attempts:
         self._number = 0
 
     def pause_s(self, error: Exception) -> float:
-        """How long to wait before the next attempt; raises what went wrong when there should be none."""
+        """Return the time to wait before the next attempt; raise the error if there should be no further attempt."""
         failure = explain(error, self._where, anonymous=self._client.anonymous)
         patience_s = PATIENCE_S if self._client.has_answered else FIRST_PATIENCE_S
         left = self._began + patience_s - time.monotonic()
         if not failure.transient or left <= 0:
             raise failure.error from None
         if self._client.is_first_trouble():
-            logger.warning("%s (repeated for up to %.0f s)", str(failure.error).rstrip("."), patience_s)
+            logger.warning("%s (retrying for up to %.0f s)", str(failure.error).rstrip("."), patience_s)
         self._number += 1
         return min(0.25 * 2.0**self._number, _LONGEST_PAUSE_S, left)
 
 
 @lru_cache(maxsize=32)
 def connect(root: Address, storage: StorageConfig) -> Client:
-    """Make ready to ask a bucket or web server; nothing is sent yet.
+    """Create the client of a bucket or web server, without sending a request.
 
     Raises
     ------
     StorageError
         The client library is not installed.
     AccessError
-        There are no credentials.
+        No credentials were found.
     """
     if importlib.util.find_spec("obstore") is None:
         raise StorageError(
-            f"{root} is a remote store, and the package obstore, which reads such stores, is not installed; install it "
-            "with pip install 'lls-decode[remote]', or copy the dataset to a file system."
+            f"{root} is a remote store, which needs the package obstore, but obstore is not installed; install it with "
+            "pip install 'lls-decode[remote]', or copy the dataset to a file system."
         )
     store = {"s3": _s3, "gs": _gs, "https": _web, "http": _web}[root.scheme](root, storage)
     return Client(store, root.root, anonymous=storage.anonymous)
@@ -185,9 +189,9 @@ def _s3(root: Address, storage: StorageConfig) -> "S3Store":
 
 
 def _aws_credentials(root: Address) -> Any:
-    """Credentials of a profile, a web identity, a container or a machine, as the AWS tools find them."""
+    """Find credentials like the AWS tools: of a profile, a web identity, a container or a machine."""
     if importlib.util.find_spec("boto3") is None:
-        return None  # the library itself knows those of containers and machines
+        return None  # obstore itself finds credentials of containers and machines
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
@@ -221,7 +225,7 @@ def _web(root: Address, storage: StorageConfig) -> "HTTPStore":
 
 
 def _client_options(endpoint: str) -> "ClientConfig":
-    """A connection that stalls is given up; a long answer is not."""
+    """Return connection options that abort stalled connections but allow long transfers."""
     return {
         "allow_http": endpoint.startswith("http://"),
         "connect_timeout": timedelta(seconds=10),

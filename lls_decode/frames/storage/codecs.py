@@ -1,4 +1,7 @@
-"""Which code decodes chunks: zarr's own, or the Rust codecs of ``zarrs`` (extra ``fast``); both bounded."""
+"""Choice of the codecs that decode chunks: zarr's own, or the Rust codecs of ``zarrs`` (extra ``fast``).
+
+Both check chunks before decompression (`bounded`).
+"""
 
 import importlib.util
 import threading
@@ -16,9 +19,9 @@ _lock = threading.Lock()
 
 
 def use_fast_codecs() -> bool:
-    """Let zarr decode with ``zarrs`` in this process where it is installed; tells whether it does.
+    """Use ``zarrs`` to decode chunks in this process if it is installed; return whether it is used.
 
-    Arrays that are opened later use it; `FrameSource` opens its array at the first read.
+    This affects arrays that are opened later; `FrameSource` opens its array at the first read.
     """
     if importlib.util.find_spec("zarrs") is None:
         return False
@@ -28,7 +31,7 @@ def use_fast_codecs() -> bool:
 
 
 def open_array(store: Store, path: str) -> ZarrArray:
-    """Open for reading; byte orders and stores that ``zarrs`` does not know are left to zarr's own codecs."""
+    """Open an array for reading; byte orders and stores that ``zarrs`` does not support use zarr's own codecs."""
     if not isinstance(store, LocalStore) or zarr.config.get("codec_pipeline.path") != _FAST:
         return _open_plain(store, path)
     array = zarr.open_array(store, path=path, mode="r")

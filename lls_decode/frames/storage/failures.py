@@ -1,7 +1,7 @@
-"""What went wrong with a remote store, in one sentence, and whether asking again may help.
+"""Explanation of failures of remote stores in one sentence, and whether a retry may succeed.
 
-The client library tells failures apart by exception class and text only; everything that depends on its wording is in
-this module.
+The client library distinguishes failures only by exception class and text. This module contains all code that depends
+on these texts.
 """
 
 import re
@@ -22,17 +22,17 @@ _CREDENTIALS = {
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed."""
+    """Failure of a request."""
 
     error: StorageError
     transient: bool = False
-    """The same request may succeed later."""
+    """Whether the same request may succeed later."""
 
 
 def explain(error: Exception, where: str, *, anonymous: bool) -> Failure:
-    """Say what an error of the client library means; ``where`` is the address that was asked for.
+    """Explain an error of the client library for a request to the address ``where``.
 
-    ``anonymous`` tells whether it was asked for without credentials on purpose.
+    ``anonymous`` is whether the request was intentionally sent without credentials.
     """
     text, kind = str(error), type(error).__name__
     scheme = where.partition("://")[0]
@@ -41,19 +41,19 @@ def explain(error: Exception, where: str, *, anonymous: bool) -> Failure:
     if kind == "PermissionDeniedError" or status == 403:
         return Failure(AccessError(f"{where}: access was denied (403); {_rights(scheme, anonymous=anonymous)}."))
     if kind == "UnauthenticatedError" or status == 401:
-        return Failure(AccessError(f"{where}: the server asks for credentials (401); {_CREDENTIALS[scheme]}."))
+        return Failure(AccessError(f"{where}: the server requires credentials (401); {_CREDENTIALS[scheme]}."))
     if "NoSuchBucket" in text:
-        return Failure(StorageError(f"{where}: there is no such bucket; check the name and input.storage.endpoint."))
+        return Failure(StorageError(f"{where}: the bucket does not exist; check the name and input.storage.endpoint."))
     if kind == "NotSupportedError" or "non-partial response" in text:
         return Failure(
             StorageError(
-                f"{where}: the server sends whole files only, and a range of bytes was asked for; serve the store with "
-                "a server that answers range requests (nginx, Apache, Caddy, S3), or copy it to a file system."
+                f"{where}: the server sends only complete files, but range requests are needed; serve the store with a "
+                "server that supports range requests (nginx, Apache, Caddy, S3), or copy it to a file system."
             )
         )
     if "redirect without LOCATION" in text or "AuthorizationHeaderMalformed" in text:
         return Failure(
-            StorageError(f"{where}: the bucket lies in another region; set AWS_REGION, or input.storage.region.")
+            StorageError(f"{where}: the bucket is in a different region; set AWS_REGION, or input.storage.region.")
         )
     if _lacks_credentials(text):
         return Failure(AccessError(no_credentials(where)))
@@ -61,7 +61,7 @@ def explain(error: Exception, where: str, *, anonymous: bool) -> Failure:
 
 
 def no_credentials(where: str) -> str:
-    """Say that the environment holds no credentials."""
+    """Return the message that the environment has no credentials."""
     scheme = where.partition("://")[0]
     return (
         f"{where}: no credentials found; {_CREDENTIALS[scheme]}, or set input.storage.anonymous=true for public data."
@@ -73,9 +73,9 @@ def _rights(scheme: str, *, anonymous: bool) -> str:
         return "check its permissions on the server, or " + _CREDENTIALS[scheme]
     more = "check the credentials in the environment, or set input.storage.anonymous=true for public data"
     if anonymous:
-        more = "it is not public, so leave input.storage.anonymous out and " + _CREDENTIALS[scheme]
+        more = "it is not public, so omit input.storage.anonymous and " + _CREDENTIALS[scheme]
     if scheme == "s3":
-        more += "; S3 also answers 403 for a key that is absent when the credentials may not list the bucket"
+        more += "; S3 also answers 403 for a missing key if the credentials do not permit listing the bucket"
     return more
 
 
@@ -85,28 +85,30 @@ def _lacks_credentials(text: str) -> bool:
 
 def _unreachable(text: str, where: str, status: int | None) -> Failure:
     if "dns error" in text or "failed to lookup address" in text:
-        return Failure(StorageError(f"{where}: its host is unknown; check the spelling, and the network."))
+        return Failure(StorageError(f"{where}: the host is unknown; check the spelling and the network."))
     if "InvalidCertificate" in text:
-        hint = "name a file with the certificate of its authority in the environment, as SSL_CERT_FILE"
+        hint = "set SSL_CERT_FILE in the environment to a file with the certificate of its authority"
         return Failure(StorageError(f"{where}: the certificate of the server is not trusted; {hint}."))
     if "InvalidContentType" in text:
-        return Failure(StorageError(f"{where}: the server does not encrypt; give an address that begins with http://."))
+        return Failure(
+            StorageError(f"{where}: the server does not use encryption; give an address that begins with http://.")
+        )
     words = _words(text)
     if status in _TRANSIENT_STATUS:
         return Failure(StorageError(f"{where}: the server answered with {words}; try again later."), transient=True)
     if status is not None:
         return Failure(StorageError(f"{where}: the server answered with {words}; check the address."))
     if any(sign in text for sign in _TRANSIENT):
-        why = "connection refused" if "onnection refused" in text else "connection failed, was cut, or timed out"
+        why = "connection refused" if "onnection refused" in text else "connection failed, was closed, or timed out"
         return Failure(
             StorageError(f"{where}: the server cannot be reached ({why}); check the address and the network."),
             transient=True,
         )
-    return Failure(StorageError(f"{where} cannot be read ({words})."))
+    return Failure(StorageError(f"{where} cannot be read ({words}); check the address and the server."))
 
 
 def _words(text: str) -> str:
-    """The line that matters: the status in words, or the beginning; never the debug output that follows."""
+    """Return the status with its text, or the beginning of the first line, without the debug output that follows."""
     line = text.split("\n", 1)[0]
     found = re.search(r"status code: (\d{3}[^:]*)", line)
     return found[1].strip() if found else line[:160]

@@ -1,7 +1,7 @@
-"""Indices of shards that were fetched a moment ago: each chunk of a remote shard is read by itself, and needs it.
+"""Short-lived cache of shard indices, because each chunk of a remote shard is read separately and needs the index.
 
-zarr does not say that it asks for an index. A small range at either end of a file may be one; a chunk that lies there
-is kept as well, which does no harm.
+zarr requests do not state whether they are for an index. Any small range at either end of a file may be an index; a
+chunk in this range is cached as well, which does no harm.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from zarr.core.buffer import Buffer
 
 LARGEST_BYTES = 1 << 18
 LIFE_S = 30.0
-"""After this an index is fetched anew: the shard may have been repaired."""
+"""Time after which an index is fetched again, because the shard may have been repaired."""
 MOST = 64
 
 
 class Indices:
-    """What was fetched, or is being fetched, of a store. For zarr's event loop alone."""
+    """Cache of finished and pending requests for the indices of a store, for use in zarr's event loop only."""
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, ByteRequest], tuple[float, asyncio.Task[Buffer | None]]] = {}
@@ -26,7 +26,7 @@ class Indices:
     async def get(
         self, key: str, byte_range: ByteRequest | None, fetch: Callable[[], Awaitable[Buffer | None]]
     ) -> Buffer | None:
-        """Bytes of a file, fetched unless they may be an index that is known."""
+        """Return bytes of a file, from the cache if they may be a cached index, otherwise fetched."""
         if byte_range is None or not _may_be_index(byte_range):
             return await fetch()
         asked_at, task = self._tasks.get((key, byte_range), (0.0, None))

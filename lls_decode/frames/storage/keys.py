@@ -1,6 +1,6 @@
-"""The files of a zarr store by key: existence, size, bytes. What zarr does not tell about chunks is asked here.
+"""Access to the files of a zarr store by key: existence, size, bytes, which zarr does not expose for chunks.
 
-One protocol, `Keys`, for all kinds of store: a directory, a zip file of one, and both at an address (`remote`,
+One protocol, `Keys`, covers all kinds of store: a directory, a zip of a directory, and both at an address (`remote`,
 `remote_zip`).
 """
 
@@ -25,37 +25,37 @@ else:  # older zarr cannot be subscripted
 
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
-"""Names of metadata documents: one of them makes a folder an array or group."""
+"""Names of metadata documents; a folder with one of them is an array or group."""
 
 
 class Keys(Protocol):
     """Access to the files of one store."""
 
     reads_at_once: int
-    """Chunks that should be asked for at the same time; 1: zarr does well by itself."""
+    """Number of chunks to request at the same time; 1: reading by zarr alone is fast."""
 
     @property
     def name(self) -> str:
-        """How messages call this store."""
+        """Name of this store in messages."""
 
     def size(self, key: str) -> int | None:
-        """Bytes of the file, None when there is none."""
+        """Return the size of a file in bytes; None if it does not exist."""
 
     def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
-        """``length`` bytes from ``start``; all that follow when negative."""
+        """Return ``length`` bytes from ``start``, or all remaining bytes if ``length`` is negative."""
 
     def children(self, key: str) -> list[str]:
-        """Names of the folders directly below."""
+        """Return the names of the folders directly below a key."""
 
     def ancestors(self, most: int) -> "Iterator[tuple[Keys, str]]":
-        """Folders above the store, nearest first, and the store's path in each."""
+        """Yield the folders above the store, nearest first, with the path of the store in each."""
 
     def open_store(self) -> Store:
-        """The same files for zarr, read-only."""
+        """Return the same files as a read-only zarr store."""
 
 
 class DirectoryKeys:
-    """Keys are paths relative to a directory."""
+    """Access to a store in a directory; keys are paths relative to it."""
 
     reads_at_once = 1
 
@@ -64,24 +64,24 @@ class DirectoryKeys:
 
     @property
     def name(self) -> str:
-        """How messages call this store."""
+        """Name of this store in messages."""
         return str(self.root)
 
     def size(self, key: str) -> int | None:
-        """Bytes of the file, None when there is none."""
+        """Return the size of a file in bytes; None if it does not exist."""
         try:
             return os.stat(self.root / key).st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
-        """``length`` bytes from ``start``; all that follow when negative."""
+        """Return ``length`` bytes from ``start``, or all remaining bytes if ``length`` is negative."""
         with open_regular_file(self.root / key) as file:
             file.seek(start)
             return file.read(length)
 
     def children(self, key: str) -> list[str]:
-        """Names of the folders directly below."""
+        """Return the names of the folders directly below a key."""
         try:
             with os.scandir(self.root / key) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
@@ -89,18 +89,18 @@ class DirectoryKeys:
             return []
 
     def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
-        """Folders above the store, nearest first, and the store's path in each."""
+        """Yield the folders above the store, nearest first, with the path of the store in each."""
         path = self.root.absolute()
         for group in list(path.parents)[:most]:
             yield DirectoryKeys(group), path.relative_to(group).as_posix()
 
     def open_store(self) -> Store:
-        """The same files for zarr, read-only."""
+        """Return the same files as a read-only zarr store."""
         return LocalStore(self.root, read_only=True)
 
 
 class ZipKeys:
-    """Keys are names inside a zip file."""
+    """Access to a store in a zip file; keys are names of its members."""
 
     reads_at_once = 1
 
@@ -109,7 +109,7 @@ class ZipKeys:
 
     @property
     def name(self) -> str:
-        """How messages call this store."""
+        """Name of this store in messages."""
         return str(self.root)
 
     @cached_property
@@ -118,35 +118,35 @@ class ZipKeys:
             return {item.filename: item.file_size for item in archive.infolist() if not item.is_dir()}
 
     def size(self, key: str) -> int | None:
-        """Bytes of the file, None when there is none."""
+        """Return the size of a file in bytes; None if it does not exist."""
         return self._sizes.get(key)
 
     def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
-        """``length`` bytes from ``start``; all that follow when negative."""
+        """Return ``length`` bytes from ``start``, or all remaining bytes if ``length`` is negative."""
         with zipfile.ZipFile(self.root) as archive, archive.open(key) as file:
             file.seek(start)
             return file.read(length)
 
     def children(self, key: str) -> list[str]:
-        """Names of the folders directly below."""
+        """Return the names of the folders directly below a key."""
         return names_below(self._sizes, key)
 
     def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
-        """Nothing lies above a zip."""
+        """Yield nothing, because a zip has no parent folders."""
         yield from ()
 
     def open_store(self) -> Store:
-        """The same files for zarr, read-only."""
+        """Return the same files as a read-only zarr store."""
         return ZipStore(self.root, mode="r", read_only=True)
 
 
 def join(*parts: str) -> str:
-    """Key made of parts, empty ones left out."""
+    """Join parts to a key, without empty parts."""
     return "/".join(part.strip("/") for part in parts if part.strip("/"))
 
 
 def read_json(keys: Keys, key: str) -> dict[str, Any] | None:
-    """A metadata document, None when absent."""
+    """Read a metadata document; None if it does not exist."""
     size = keys.size(key)
     if size is None:
         return None
@@ -157,12 +157,14 @@ def read_json(keys: Keys, key: str) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise InputError(f"{keys.name}: metadata {key} cannot be read ({error}); restore this file.") from error
     if not isinstance(document, dict):
-        raise InputError(f"{keys.name}: metadata {key} holds {type(document).__name__}, expected a mapping.")
+        raise InputError(
+            f"{keys.name}: metadata {key} holds {type(document).__name__}, expected a mapping; restore this file."
+        )
     return document
 
 
 def names_below(names: Iterable[str], key: str) -> list[str]:
-    """Names of the folders directly below a key, among whole names of files."""
+    """Return the names of the folders directly below a key, from the full names of files."""
     prefix = f"{key}/" if key else ""
     return sorted({name[len(prefix) :].split("/")[0] for name in names if _is_below(name, prefix)})
 

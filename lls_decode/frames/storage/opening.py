@@ -1,4 +1,4 @@
-"""The files of a store at any place: which kind of `Keys` a path or an address has."""
+"""Opening of the files of a store: choice of the kind of `Keys` for a path or an address."""
 
 import zipfile
 from pathlib import Path
@@ -11,13 +11,13 @@ from lls_decode.frames.storage.keys import DirectoryKeys, Keys, ZipKeys
 _MOVIES = {
     ".tif", ".tiff", ".dax", ".raw", ".nd2", ".czi", ".ims", ".dcimg", ".sif", ".sifx", ".stk", ".h5", ".hdf5",
 }  # fmt: skip
-"""Suffixes of files that are converted first."""
+"""Suffixes of files that must be converted first."""
 
 
 def open_keys(path: str | Path, storage: StorageConfig | None = None) -> Keys:
-    """Access to the files of a store that exists, at a path or an address."""
+    """Return access to the files of an existing store at a path or an address."""
     if is_address(path):
-        from lls_decode.frames.storage.remote import is_zip, remote_keys  # local datasets do without the client
+        from lls_decode.frames.storage.remote import is_zip, remote_keys  # not needed for local datasets
         from lls_decode.frames.storage.remote_zip import RemoteZipKeys
 
         keys = remote_keys(str(path), storage or StorageConfig())

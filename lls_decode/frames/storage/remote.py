@@ -1,4 +1,4 @@
-"""The files of a remote zarr store by key, as `keys` has those of local ones, and the same store for zarr."""
+"""Access to the files of a remote zarr store by key (see `keys` for local stores), and the same store for zarr."""
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -23,12 +23,12 @@ else:
     _ObjectStore = ObjectStore
 
 READS_AT_ONCE = 16
-"""Chunks of a shard that are asked for at the same time."""
+"""Number of chunks of a shard that are requested at the same time."""
 _MOST_SERIES = 10_000
 
 
 class RemoteKeys:
-    """Keys are names below an address. Metadata are fetched once."""
+    """Access to a store at an address; keys are names below it, and metadata are cached."""
 
     reads_at_once = READS_AT_ONCE
 
@@ -38,22 +38,22 @@ class RemoteKeys:
         self._client = connect(Address(address.scheme, address.host, ""), storage)
         self._documents: dict[str, bytes | None] = {}
         self.denied: AccessError | None = None
-        """Why metadata may be there although they cannot be read."""
+        """Error from metadata that were denied, so that it is unknown whether they exist."""
 
     @property
     def name(self) -> str:
-        """How messages call this store."""
+        """Name of this store in messages."""
         return str(self.address)
 
     def size(self, key: str) -> int | None:
-        """Bytes of the file, None when there is none."""
+        """Return the size of a file in bytes; None if it does not exist."""
         if _is_metadata(key):
             document = self._document(key)
             return None if document is None else len(document)
         return self._client.size(join(self.address.path, key))
 
     def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
-        """``length`` bytes from ``start``; all that follow when negative."""
+        """Return ``length`` bytes from ``start``, or all remaining bytes if ``length`` is negative."""
         if _is_metadata(key):
             data = self._document(key)
         else:
@@ -63,35 +63,35 @@ class RemoteKeys:
         return data
 
     def children(self, key: str) -> list[str]:
-        """Names of the folders directly below; of a store that cannot be listed those that its metadata name."""
+        """Return the names of the folders directly below a key, from the metadata if the store cannot be listed."""
         if self._client.can_list:
             return sorted(self._client.list(join(self.address.path, key))[0])
         declared = self._declared_children(key)
         if declared is None:
             raise StorageError(
-                f"{self.name} cannot be listed over HTTP and has no consolidated metadata; name the "
-                "array with --array, or consolidate the metadata of the store (zarr.consolidate_metadata)."
+                f"{self.name} cannot be listed over HTTP and has no consolidated metadata; give the path of the array "
+                "with --array, or consolidate the metadata of the store (zarr.consolidate_metadata)."
             )
         return declared
 
     def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
-        """Folders above the store, nearest first, and the store's path in each."""
+        """Yield the folders above the store, nearest first, with the path of the store in each."""
         parts = self.address.path.split("/")
         for cut in range(len(parts) - 1, max(len(parts) - 1 - most, 0), -1):
             above = Address(self.address.scheme, self.address.host, "/".join(parts[:cut]))
             yield remote_keys(str(above), self._storage), "/".join(parts[cut:])
 
     def open_store(self) -> Store:
-        """The same files for zarr, read-only."""
+        """Return the same files as a read-only zarr store."""
         return RemoteStore(self._client, self.address.path)
 
     def is_store(self) -> bool:
-        """Whether there is an array or group here.
+        """Return whether there is an array or group at the address.
 
         Raises
         ------
         AccessError
-            Nobody can tell, since its metadata are denied.
+            Access to its metadata is denied, so that this is unknown.
         """
         if any(self.size(name) is not None for name in METADATA):
             return True
@@ -100,7 +100,7 @@ class RemoteKeys:
         return False
 
     def _document(self, key: str) -> bytes | None:
-        """A metadata document; one that is denied counts as absent, as S3 says so of absent ones, too."""
+        """Return a metadata document, or None; a denied one counts as absent, because S3 may deny absent ones, too."""
         if key not in self._documents:
             try:
                 self._documents[key] = self._client.get(join(self.address.path, key))
@@ -109,7 +109,7 @@ class RemoteKeys:
         return self._documents[key]
 
     def _declared_children(self, key: str) -> list[str] | None:
-        """Children that the metadata name: consolidated, or the series of bioformats2raw."""
+        """Return the children named by consolidated metadata or by the series of bioformats2raw; None if unknown."""
         if self._consolidated is not None:
             prefix = f"{key}/" if key else ""
             inside = {path[len(prefix) :] for path in self._consolidated if path.startswith(prefix)}
@@ -123,7 +123,7 @@ class RemoteKeys:
 
     @cached_property
     def _consolidated(self) -> list[str] | None:
-        """Paths of all nodes, of consolidated metadata of zarr v3 or v2; None when there are none."""
+        """Paths of all nodes in the consolidated metadata of zarr v3 or v2; None if there are no such metadata."""
         found = self._json("zarr.json").get("consolidated_metadata")
         if isinstance(found, dict):
             return list(found.get("metadata") or {})
@@ -151,9 +151,9 @@ class RemoteKeys:
 
 
 class RemoteStore(_ObjectStore):
-    """zarr's own store over an object store, below a prefix: read only, with our patience and our words.
+    """Read-only zarr store for the objects below a prefix, with the retries and error messages of `Client`.
 
-    Each chunk of a shard is read by itself (see `reading.pixels`), so that the shard's index is kept for a while.
+    Chunks of a shard are read separately (see `reading.pixels`), so the index of the shard is cached for a while.
     """
 
     def __init__(self, client: Client, prefix: str) -> None:
@@ -168,7 +168,7 @@ class RemoteStore(_ObjectStore):
         return f"{self._client.root}/{self._prefix}"
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Bytes of a file, or a range of them; None when there is none."""
+        """Return the bytes of a file, or a range of them; None if it does not exist."""
         return await self._indices.get(key, byte_range, lambda: self._fetch(key, prototype, byte_range))
 
     async def _fetch(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None) -> Buffer | None:
@@ -184,53 +184,53 @@ class RemoteStore(_ObjectStore):
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """Ranges of several files."""
+        """Return ranges of bytes from several files."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     async def exists(self, key: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether a file exists."""
         whole = join(self._prefix, key)
         fetch = super().exists
         return await self._client.ask(lambda: fetch(whole), whole)
 
     @property
     def supports_listing(self) -> bool:
-        """Arrays are opened by their path, nothing is listed."""
+        """Return False: arrays are opened by their path, and nothing is listed."""
         return False
 
 
 @lru_cache(maxsize=4096)
 def remote_keys(address: str, storage: StorageConfig) -> RemoteKeys:
-    """Access to the files below an address; what was fetched of their metadata is kept in the process."""
+    """Return access to the files below an address; it is cached per process, with the metadata fetched so far."""
     return RemoteKeys(parse_address(address), storage)
 
 
 def forget_remote() -> None:
-    """Fetch metadata, and find credentials, anew from now on."""
+    """Clear the caches, so that metadata are fetched and credentials are searched again."""
     remote_keys.cache_clear()
     connect.cache_clear()
 
 
 def is_zip(address: str) -> bool:
-    """Whether an address is taken for that of a zip."""
+    """Return whether an address is treated as that of a zip."""
     return address.lower().endswith(".zip")
 
 
 def is_remote_store(address: str, storage: StorageConfig) -> bool:
-    """Whether there is a zarr array or group at an address, or a zip."""
+    """Return whether there is a zarr array, a zarr group or a zip at an address."""
     keys = remote_keys(address, storage)
     return keys.size("") is not None if is_zip(address) else keys.is_store()
 
 
 def find_entries(address: str, storage: StorageConfig) -> list[str]:
-    """Addresses that fit a pattern, or of what lies directly in a folder; hidden ones are left out.
+    """Return the addresses that match a pattern, or those directly in a folder, without hidden ones.
 
-    Objects are left out unless they are zips: no other object is a store.
+    Folders and zips are returned; other objects cannot be stores.
 
     Raises
     ------
     InputError
-        They are on a web server, which cannot be listed.
+        The address is on a web server, which cannot be listed.
     """
     place = parse_address(address)
     parts = place.path.split("/")
@@ -242,7 +242,10 @@ def find_entries(address: str, storage: StorageConfig) -> list[str]:
 
 
 def _matches(folder: Address, pattern: str, storage: StorageConfig) -> Iterator[Address]:
-    """What in a folder fits one part of a pattern; ``**`` is the folder and all below that are no stores by name."""
+    """Yield the entries of a folder that match one part of a pattern.
+
+    ``**`` matches the folder itself and all folders below it, except hidden ones and those named like stores.
+    """
     if pattern == "**":
         yield folder
     for name in _names_in(folder, storage):
@@ -255,16 +258,16 @@ def _matches(folder: Address, pattern: str, storage: StorageConfig) -> Iterator[
 
 
 def has_wildcard(part: str) -> bool:
-    """Whether a part of a path is a pattern."""
+    """Return whether a part of a path is a pattern."""
     return any(sign in part for sign in "*?[")
 
 
 def _names_in(folder: Address, storage: StorageConfig) -> list[str]:
-    """Names of the folders and zips directly in a folder; stores are not looked into."""
+    """Return the names of the folders and zips directly in a folder; nothing if the folder is a store."""
     client = connect(Address(folder.scheme, folder.host, ""), storage)
     if not client.can_list:
         raise InputError(
-            f"{folder}: a folder cannot be listed over HTTP; give the address of one zarr store, or list the stores in "
+            f"{folder}: folders cannot be listed over HTTP; give the address of one zarr store, or list the stores in "
             "a .yaml or .csv for 'lls-decode batch'."
         )
     folders, objects = client.list(folder.path)

@@ -1,6 +1,6 @@
-"""A zip of a zarr store at an address: its directory is read once, its members by ranges of bytes.
+"""Access to a zip of a zarr store at an address: its directory is read once, its members by ranges of bytes.
 
-A member that is stored uncompressed, as zarr writes them, is read in part; a compressed one is fetched whole.
+Parts of uncompressed members, as written by zarr, can be read; compressed members are fetched completely.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _BUFFER_BYTES = 1 << 18
 
 
 class RemoteZipKeys:
-    """Keys are names inside a zip that is one object, itself reached by ``whole`` with an empty key."""
+    """Access to a store in a remote zip; keys are names of its members, and ``whole`` reads the zip itself."""
 
     reads_at_once = READS_AT_ONCE
 
@@ -35,7 +35,7 @@ class RemoteZipKeys:
 
     @property
     def name(self) -> str:
-        """How messages call this store."""
+        """Name of this store in messages."""
         return self._whole.name
 
     @cached_property
@@ -47,15 +47,17 @@ class RemoteZipKeys:
             with zipfile.ZipFile(io.BufferedReader(_Ranges(self._whole, size), _BUFFER_BYTES)) as archive:
                 return {item.filename: item for item in archive.infolist() if not item.is_dir()}
         except zipfile.BadZipFile as error:
-            raise InputError(f"{self.name} is no zip file ({error}); expected a zip of a zarr store.") from error
+            raise InputError(
+                f"{self.name} is not a zip file ({error}), expected a zip of a zarr store; check the address."
+            ) from error
 
     def size(self, key: str) -> int | None:
-        """Bytes of the file, None when there is none."""
+        """Return the size of a file in bytes; None if it does not exist."""
         member = self._members.get(key)
         return None if member is None else member.file_size
 
     def read(self, key: str, start: int = 0, length: int = -1) -> bytes:
-        """``length`` bytes from ``start``; all that follow when negative."""
+        """Return ``length`` bytes from ``start``, or all remaining bytes if ``length`` is negative."""
         member = self._members.get(key)
         if member is None:
             raise FileNotFoundError(f"{self.name} has no {key}")
@@ -68,30 +70,30 @@ class RemoteZipKeys:
             return _checked(data, member) if is_whole else data
         if member.compress_type != zipfile.ZIP_DEFLATED:
             raise InputError(
-                f"{self.name}: {key} is compressed by method {member.compress_type}, expected none or deflate; zip the "
-                "store without compression (zip -0), since its chunks are compressed already."
+                f"{self.name}: {key} uses compression method {member.compress_type}, expected none or deflate; zip the "
+                "store without compression (zip -0), since its chunks are already compressed."
             )
         packed = self._whole.read("", self._start(member), member.compress_size)
         return _checked(zlib.decompress(packed, -zlib.MAX_WBITS), member)[start:stop]
 
     def children(self, key: str) -> list[str]:
-        """Names of the folders directly below."""
+        """Return the names of the folders directly below a key."""
         return names_below(self._members, key)
 
     def ancestors(self, most: int) -> Iterator[tuple[Keys, str]]:
-        """Nothing lies above a zip."""
+        """Yield nothing, because a zip has no parent folders."""
         yield from ()
 
     def open_store(self) -> Store:
-        """The same files for zarr, read-only."""
+        """Return the same files as a read-only zarr store."""
         return _KeysStore(self)
 
     def names(self) -> list[str]:
-        """Keys of all files."""
+        """Return the keys of all files."""
         return list(self._members)
 
     def _start(self, member: zipfile.ZipInfo) -> int:
-        """Where the bytes of a member begin: after a header whose length only the header tells."""
+        """Return the offset of the data of a member, after its header of variable length."""
         if member.filename not in self._starts:
             header = self._whole.read("", member.header_offset, _LOCAL_HEADER_BYTES)
             name_bytes, extra_bytes = struct.unpack("<HH", header[26:30])
@@ -100,7 +102,7 @@ class RemoteZipKeys:
 
 
 class _Ranges(io.RawIOBase):
-    """An object as a file that can be read from any place."""
+    """Remote object as a seekable file."""
 
     def __init__(self, whole: RemoteKeys, size: int) -> None:
         self._whole, self._size, self._place = whole, size, 0
@@ -128,7 +130,7 @@ class _Ranges(io.RawIOBase):
 
 
 class _KeysStore(Store):
-    """The files of a remote zip for zarr, read-only."""
+    """Read-only zarr store for the files of a remote zip."""
 
     supports_writes = False
     supports_deletes = False
@@ -185,7 +187,7 @@ class _KeysStore(Store):
 
 
 def _as_range(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
-    """Start and length of what zarr asks for."""
+    """Return start and length of a range requested by zarr."""
     if isinstance(byte_range, RangeByteRequest):
         return byte_range.start, byte_range.end - byte_range.start
     if isinstance(byte_range, OffsetByteRequest):
@@ -196,7 +198,7 @@ def _as_range(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
 
 
 def _checked(data: bytes, member: zipfile.ZipInfo) -> bytes:
-    """The bytes of a whole member, when they are what was zipped."""
+    """Return the data of a member; raise an error if the checksum is wrong."""
     if zlib.crc32(data) != member.CRC:
         raise ValueError(f"the checksum of {member.filename} in the zip is wrong")
     return data

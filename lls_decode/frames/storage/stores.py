@@ -1,4 +1,4 @@
-"""Which stores a path or address means: one store, all stores of a directory, or those of a glob, in natural order."""
+"""The stores that a path or address refers to: one store, all stores in a directory or those matching a glob."""
 
 import glob
 import os
@@ -17,29 +17,29 @@ DEFAULT_STORAGE = StorageConfig()
 
 
 def list_arrays(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> tuple[str, ...]:
-    """Paths of the stores, volume after volume; the listing of a directory is made once in a process."""
+    """Return the paths of the stores in natural order; the listing is cached per process."""
     return _list_cached(path, storage)
 
 
 def forget_listings() -> None:
-    """List anew what is opened from now on."""
+    """Clear the cached listings, so that directories are listed again."""
     _list_cached.cache_clear()
     forget_remote()
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key by which ``v9`` comes before ``v10``."""
+    """Return a sort key that puts ``v9`` before ``v10``."""
     parts = re.split(r"(\d+)", name)
     return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
 
 
 def is_store(path: str | Path, storage: StorageConfig = DEFAULT_STORAGE) -> bool:
-    """Whether a path is a zarr array or group, or a zip of one.
+    """Return whether a path is a zarr array or group, or a zip of an array or group.
 
     Raises
     ------
     PermissionError, AccessError
-        That may not be known.
+        Access is denied, so that this is unknown.
     """
     path = str(path)
     if is_address(path):
@@ -50,7 +50,7 @@ def is_store(path: str | Path, storage: StorageConfig = DEFAULT_STORAGE) -> bool
 
 
 def _is_file(path: str) -> bool:
-    """As `os.path.isfile`, which takes a file in a folder that may not be entered for none."""
+    """Return whether a path is a file; unlike `os.path.isfile`, raise PermissionError for an inaccessible folder."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -58,7 +58,7 @@ def _is_file(path: str) -> bool:
 
 
 def expand(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> list[str]:
-    """Matches of a glob, or the entries of a directory, in natural order; hidden ones are left out either way."""
+    """Return the matches of a glob, or the entries of a directory, in natural order and without hidden ones."""
     if is_address(path):
         return find_stores(path, storage)
     names = [] if has_magic(path) else [name for name in os.listdir(path) if not name.startswith(".")]
@@ -67,29 +67,29 @@ def expand(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> list[str]:
 
 
 def find_stores(pattern: str, storage: StorageConfig = DEFAULT_STORAGE) -> list[str]:
-    """Addresses that fit a pattern with ``*``, ``?``, ``[]`` and ``**``, in natural order."""
+    """Return the addresses that match a pattern with ``*``, ``?``, ``[]`` and ``**``, in natural order."""
     return sorted(find_entries(pattern, storage), key=natural_key)
 
 
 def has_magic(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> bool:
-    """Whether a path that does not exist is a pattern."""
+    """Return whether a path is a pattern; an existing path is not a pattern."""
     if is_address(path):
         return glob.has_magic(parse_address(path).path) and not is_store(path, storage)
     return glob.has_magic(path) and not os.path.exists(path)
 
 
 def is_collection(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> bool:
-    """Whether a path means many stores."""
+    """Return whether a path refers to a collection of stores."""
     if is_address(path):
         return not is_store(path, storage)
     return has_magic(path) or (os.path.isdir(path) and not is_store(path))
 
 
 def split_entries(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> tuple[list[str], list[str]]:
-    """Entries of a directory that are stores, and those that are not.
+    """Return the entries of a directory that are stores, and those that are not.
 
-    A name that ends with ``.zarr`` is believed: looking into each of 100 000 folders would take minutes on a cluster's
-    file system, and what is no store fails with its name when it is opened.
+    Entries named ``*.zarr`` count as stores without a check, because checking 100 000 folders would take minutes on a
+    cluster's file system. If such an entry is not a store, opening it raises an error.
     """
     found: list[str] = []
     others: list[str] = []
@@ -99,10 +99,10 @@ def split_entries(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> tuple[
 
 
 def _is_known_store(path: str, storage: StorageConfig) -> bool:
-    """Whether an entry of a directory is a store; a folder that may not be entered is as none."""
+    """Return whether an entry of a directory is known to be a store; an inaccessible folder is not."""
     try:
         return is_store(path, storage)
-    except PermissionError:  # not `AccessError`: that a remote store is refused says nothing of it
+    except PermissionError:  # not `AccessError`: a remote entry that denies access may be a store
         return False
 
 
@@ -122,8 +122,8 @@ def _list_cached(path: str, storage: StorageConfig) -> tuple[str, ...]:
     found, _ = split_entries(path)
     if not found:
         raise InputError(
-            f"{path} is no zarr store and holds none; give a zarr store, a directory of per-volume stores, or convert "
-            "the files with 'lls-decode convert'."
+            f"{path} is not a zarr store and contains none; give a zarr store, a directory of per-volume stores, or "
+            "convert the files with 'lls-decode convert'."
         )
     return tuple(found)
 
@@ -133,13 +133,13 @@ def _list_remote(address: str, storage: StorageConfig) -> tuple[str, ...]:
         return (address,)
     if parse_address(address).scheme in ("http", "https"):
         raise InputError(
-            f"{address} is no zarr store: it has none of {', '.join(METADATA)}; give the address of the store itself, "
-            "since folders cannot be listed over HTTP."
+            f"{address} is not a zarr store: it has none of {', '.join(METADATA)}; give the address of the store "
+            "itself, since folders cannot be listed over HTTP."
         )
     found, _ = split_entries(address, storage)
     if not found:
         raise InputError(
-            f"{address} is no zarr store and holds none; check the name, and give the address of a zarr store or of a "
-            "folder of per-volume stores."
+            f"{address} is not a zarr store and contains none; check the name, and give the address of a zarr store or "
+            "of a folder of per-volume stores."
         )
     return tuple(found)

@@ -1,1 +1,1 @@
-"""Stores that this program writes: their layout, and the checksums that they carry."""
+"""Writing of stores: their layout, and the checksums stored in them."""

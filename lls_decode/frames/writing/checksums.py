@@ -1,9 +1,9 @@
-"""Checksums of stored frames: what a conversion has finished, and the proof, at any later time, that nothing changed.
+"""Checksums of stored frames, to resume a conversion and to verify later that no frame has changed.
 
-``STORE/checksums/manifest.jsonl`` is one line of JSON on the conversion, then one a run of frames: those that one
-volume has in one shard, or all frames of a shard when a volume is one frame. It is written as the conversion goes, so
-it is also what an interrupted one goes on from. The digest is SHA-256 of the pixels, little-endian, row after row,
-and does not depend on chunks or compression.
+``STORE/checksums/manifest.jsonl`` has one line of JSON that describes the conversion, then one line per run of
+consecutive frames: the frames of one volume in one shard, or all frames of a shard if volumes have one plane. The
+manifest is written during the conversion, so that an interrupted conversion can be resumed from it. The digest is
+SHA-256 of the pixels, little-endian, row by row, and does not depend on chunks or compression.
 
 Shape letters: ``n`` consecutive frames, ``Y X`` pixels.
 """
@@ -60,23 +60,25 @@ class Manifest:
 def verify_store(
     path: str | Path, *, storage: StorageConfig | None = None, workers: int = 4, progress: Progress | None = None
 ) -> tuple[Run, ...]:
-    """Compare all frames of a converted store, at a path or an address, with the checksums that it carries.
+    """Compare all frames of a converted store, at a path or an address, with its stored checksums.
 
     Returns
     -------
     tuple of Run
-        Frames that are lost or changed; empty when all is well.
+        Frames that are lost or changed; empty if all frames are intact.
 
     Raises
     ------
     InputError
-        The store carries no checksums.
+        The store has no checksums.
     """
     keys = open_keys(resolve_dataset(path), storage)
     try:
         text = keys.read(f"{GROUP}/{_MANIFEST}").decode()
     except (FileNotFoundError, KeyError):
-        raise InputError(f"{path} carries no checksums; only stores that lls-decode convert has written do.") from None
+        raise InputError(
+            f"{path} has no checksums, so it cannot be verified; give a store written by 'lls-decode convert'."
+        ) from None
     manifest = _parse_manifest(text, f"{keys.name}/{GROUP}/{_MANIFEST}")
     array = open_array(keys.open_store(), "0")
     planes = int(manifest.header["planes"])
@@ -87,7 +89,7 @@ def verify_store(
             return digest_runs(read_piece(array, piece, planes), run.first, planes) == [run]
         except StorageError:
             raise
-        except Exception:  # zarr raises many kinds for a damaged chunk
+        except Exception:  # zarr raises many kinds of errors for a damaged chunk
             return False
 
     bad, done, total = [], 0, sum(run.last + 1 - run.first for run in manifest.runs)
@@ -101,25 +103,25 @@ def verify_store(
 
 
 def manifest_path(store: Path) -> Path:
-    """Where a store keeps its checksums."""
+    """Return the path of the checksums of a store."""
     return store / GROUP / _MANIFEST
 
 
 def open_level(store: Path, mode: Literal["r", "a"]) -> ZarrArray:
-    """The array of a store that `create_store` has made."""
+    """Open the array of a store made by `create_store`."""
     array = zarr.open_group(store, mode=mode)["0"]
     assert isinstance(array, zarr.Array)
     return array
 
 
 def begin_manifest(store: Path, header: dict[str, Any]) -> None:
-    """Start an empty manifest; its folder is a zarr group, so that other readers of the store are not confused."""
+    """Start an empty manifest in a folder that is a zarr group, so that other programs can still read the store."""
     zarr.open_group(store, mode="a").create_group(GROUP, attributes={"about": _ABOUT})
     manifest_path(store).write_text(json.dumps(header) + "\n", encoding="utf-8")
 
 
 def read_manifest(store: Path) -> Manifest | None:
-    """Checksums of a store, None when it has none. A last line that was cut short is not read."""
+    """Read the checksums of a store; None if it has none. An incomplete last line is ignored."""
     path = manifest_path(store)
     try:
         return _parse_manifest(path.read_text(encoding="utf-8"), path)
@@ -138,7 +140,7 @@ def _parse_manifest(text: str, path: str | Path) -> Manifest:
 
 
 def write_manifest(store: Path, header: dict[str, Any], runs: Iterable[Run]) -> None:
-    """Replace the manifest by a whole one, in the order of frames."""
+    """Replace the manifest by a complete one, in the order of frames."""
     path = manifest_path(store)
     whole = path.with_suffix(".new")
     whole.write_text(json.dumps(header) + "\n" + as_lines(sorted(runs)), encoding="utf-8")
@@ -146,12 +148,12 @@ def write_manifest(store: Path, header: dict[str, Any], runs: Iterable[Run]) -> 
 
 
 def as_lines(runs: Iterable[Run]) -> str:
-    """Lines of the manifest."""
+    """Format runs of frames as lines of the manifest."""
     return "".join(json.dumps(run._asdict()) + "\n" for run in runs)
 
 
 def digest_runs(frames_nYX: Frames, first: int, planes: int) -> list[Run]:
-    """Digests of consecutive frames of a dataset, cut where a volume ends (not when it has one plane)."""
+    """Compute the digests of consecutive frames, divided at the ends of volumes unless volumes have one plane."""
     starts = [0]
     if planes > 1:
         starts += range(planes - first % planes, len(frames_nYX), planes)
@@ -165,14 +167,14 @@ def _digest(frames_nYX: Frames) -> str:
 
 
 class Piece(NamedTuple):
-    """Frames that are written in one go: those of one shard (of one chunk, without shards)."""
+    """Frames that are written at once: those of one shard (without shards: one chunk)."""
 
     start: int
     stop: int
 
 
 def cut_pieces(layout: Layout, shard: tuple[int, ...]) -> Iterator[Piece]:
-    """Shards of a store as consecutive frames, in order."""
+    """Divide the frames of a store into its shards, in order."""
     planes = layout.planes_per_volume
     if planes == 1 or shard[1] >= planes:
         size = shard[0] * planes
@@ -184,7 +186,7 @@ def cut_pieces(layout: Layout, shard: tuple[int, ...]) -> Iterator[Piece]:
 
 
 def selection(piece: Piece, planes: int) -> tuple[Any, ...]:
-    """Indices of a piece in the stored array."""
+    """Return the indices of a piece in the stored array."""
     if planes == 1:
         return (slice(piece.start, piece.stop),)
     volume, plane = divmod(piece.start, planes)
@@ -194,6 +196,6 @@ def selection(piece: Piece, planes: int) -> tuple[Any, ...]:
 
 
 def read_piece(array: ZarrArray, piece: Piece, planes: int) -> Frames:
-    """Frames of a piece as they are stored: ``(n, Y, X)``."""
+    """Read the stored frames of a piece, ``(n, Y, X)``."""
     stored = np.asarray(array[selection(piece, planes)])
     return stored.reshape(-1, *stored.shape[-2:])

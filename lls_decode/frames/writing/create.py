@@ -1,7 +1,7 @@
-"""Writing the zarr store we recommend: OME-Zarr 0.5, whole planes in small chunks, chunks gathered in shards.
+"""Creation of zarr stores in the recommended layout: OME-Zarr 0.5, whole planes in small chunks, chunks in shards.
 
-Small inner chunks decode in parallel and one plane costs one plane; shards keep the number of files down. Byte shuffle
-and zstd level 1 come within a percent of the entropy of camera noise.
+Small inner chunks can be decoded in parallel, and reading one plane decodes few others. Shards limit the number of
+files. Byte shuffle and zstd level 1 compress to within a percent of the entropy of camera noise.
 """
 
 import shutil
@@ -24,9 +24,9 @@ from lls_decode.outputs import PROGRAM, check_not_around, is_forced
 SHARD_PLANES = 64
 MAX_CHUNK_PLANES = 8
 CHUNK_BYTES = 1 << 20
-"""Planes are gathered in a chunk until it has about this size."""
+"""Approximate size up to which a chunk contains several planes."""
 SHARD_BYTES = 256 << 20
-"""A shard is written from memory, so it holds fewer planes when they are large."""
+"""Largest size of a shard, which limits memory because shards are written from memory."""
 
 
 def create_store(
@@ -49,35 +49,36 @@ def create_store(
     path
         The new store, a directory.
     layout
-        Its shape: axes t, z, y, x, or t, y, x when a volume has one plane.
+        Layout of the dataset; the axes are t, z, y, x, or t, y, x if a volume has one plane.
     dtype
-        Of a pixel.
+        Data type of a pixel.
     pixel_size, z_step_nm
-        Stored as the scale; what is None is stored as 1.0, which means unknown.
+        Scale to store; None is stored as 1.0, which means unknown.
     angle_deg
-        Angle between the light sheet and the stage travel; OME metadata have no place for it, so it is stored beside.
+        Angle between the light sheet and the stage travel, stored in a separate attribute because OME metadata do not
+        define it.
     name
-        Of the image; None: the name of the store.
+        Name of the image; None: the name of the store.
     sharded
-        False makes each chunk a file.
+        Whether to store several chunks per file; False: each chunk is a file.
     overwrite
-        Replace a zarr store that is there. Anything else at ``path`` is never replaced.
+        Replace an existing zarr store. Anything else at ``path`` is never replaced.
     attributes
-        More attributes of the root group, JSON values.
+        Further attributes of the root group, JSON values.
 
     Returns
     -------
     zarr.Array
-        Level 0, at ``0`` in the store. Writing whole `array.shards` at a time is fastest.
+        Level 0, at ``0`` in the store. Writing complete `array.shards` at a time is fastest.
 
     Raises
     ------
     OutputError
-        There is something at ``path``, or it cannot be written.
+        ``path`` exists and may not be replaced, or it cannot be written.
     """
     path = Path(path)
     if np.dtype(dtype).kind not in "uif":
-        raise InputError(f"frames of type {dtype} cannot be stored, expected integer or real camera counts.")
+        raise InputError(f"frames of type {dtype} cannot be stored, expected integer or floating-point camera counts.")
     check_free(path, overwrite=overwrite)
     _remove(path)
     own = {
@@ -107,14 +108,14 @@ def create_store(
             compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
             dimension_names=tuple(axes),
             fill_value=0,
-            config={"write_empty_chunks": True},  # an absent chunk is a lost one
+            config={"write_empty_chunks": True},  # so that an absent chunk always means a lost one
         )
     except OSError as error:
         raise OutputError(f"{path} cannot be created ({error.strerror}); choose a writable folder.") from error
 
 
 def chunk_shapes(layout: Layout, itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of an inner chunk and of a shard, in the axes of the stored array."""
+    """Return the shapes of an inner chunk and of a shard, in the axes of the stored array."""
     frame_bytes = layout.height * layout.width * itemsize
     along = layout.num_volumes if layout.planes_per_volume == 1 else layout.planes_per_volume
     planes = 1
@@ -130,19 +131,19 @@ def chunk_shapes(layout: Layout, itemsize: int) -> tuple[tuple[int, ...], tuple[
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over what is there, unless it is a zarr store and this is wanted."""
+    """Raise an error if a path exists, unless it is a zarr store that the user wants to overwrite."""
     refuse_remote_output(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:
-        raise OutputError(f"{path} exists; choose another name, or overwrite it on purpose (overwrite).")
+        raise OutputError(f"{path} exists; choose another name, or replace it with overwrite (--overwrite).")
     if not path.is_dir() or not is_store(path):
-        raise OutputError(f"{path} is no zarr store, so it is not overwritten; choose another name.")
+        raise OutputError(f"{path} is not a zarr store, so it is not overwritten; choose another name.")
     check_not_around(path)
     if not is_forced() and not _is_ours(path):
         raise OutputError(
-            f"{path} is a store that bears no mark of lls-decode, so that it may be somebody's data; choose another "
-            "name, or --force to replace it."
+            f"{path} is a store that was not written by lls-decode, so it may be original data; choose another name, "
+            "or give --force to replace it."
         )
 
 
@@ -164,7 +165,7 @@ def _remove(path: Path) -> None:
 
 
 def _ome(name: str, axes: str, pixel_size: PixelSize | None, z_step_nm: float | None) -> dict[str, Any]:
-    """OME-Zarr 0.5 metadata; lengths in nanometers, so that no real one is written as 1.0."""
+    """Return OME-Zarr 0.5 metadata; lengths are in nanometers, so that 1.0 can mean unknown."""
     scale = {"z": z_step_nm, "y": pixel_size and pixel_size.y_nm, "x": pixel_size and pixel_size.x_nm}
     records: list[dict[str, str]] = []
     for axis in axes:

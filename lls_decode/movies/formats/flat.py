@@ -1,4 +1,4 @@
-"""Movies of bare frames with a description beside them: ``.dax`` with ``.inf``, Picasso ``.raw`` with ``.yaml``."""
+"""Movies of raw frames with a separate description: ``.dax`` with ``.inf``, Picasso ``.raw`` with ``.yaml``."""
 
 import re
 from pathlib import Path
@@ -19,17 +19,19 @@ from lls_decode.outputs import note_read
 
 
 def open_dax(path: Path, choices: Choices) -> Movie:
-    """Frames of 16-bit integers; the ``.inf`` beside it has their size and byte order."""
+    """Open a ``.dax`` file of raw 16-bit frames, whose size and byte order are in the ``.inf`` beside it."""
     inf = path.with_suffix(".inf")
     try:
         text = inf.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise InputError(f"{inf} cannot be read ({error.strerror}); it has the frame size of {path.name}.") from error
+        raise InputError(
+            f"{inf} cannot be read ({error.strerror}), but it has the frame size of {path.name}; restore it."
+        ) from error
     size = re.search(r"frame dimensions\s*=\s*(\d+)\s*x\s*(\d+)", text)
     order = re.search(r"(big|little) endian", text)
     if size is None or order is None:
         missing = "frame dimensions" if size is None else "byte order (big or little endian)"
-        raise InputError(f"{inf} does not say the {missing} of {path.name}; add it.")
+        raise InputError(f"{inf} does not state the {missing} of {path.name}; add a line that does.")
     width, height = int(size[1]), int(size[2])
     dtype = np.dtype(">u2" if order[1] == "big" else "<u2")
     announced = re.search(r"number of frames\s*=\s*(\d+)", text)
@@ -37,7 +39,7 @@ def open_dax(path: Path, choices: Choices) -> Movie:
 
 
 def open_picasso_raw(path: Path, choices: Choices) -> Movie:
-    """Picasso: bare frames, described by a ``.yaml`` beside it."""
+    """Open a Picasso ``.raw`` file of raw frames, described by the ``.yaml`` beside it."""
     description = path.with_suffix(".yaml")
     note_read(description)
     try:
@@ -48,7 +50,7 @@ def open_picasso_raw(path: Path, choices: Choices) -> Movie:
         pixel_nm = info.get("Pixelsize") or info.get("Camera.Pixelsize")
     except OSError as error:
         raise InputError(
-            f"{description} cannot be read ({error.strerror}); it has the frame size of {path.name}."
+            f"{description} cannot be read ({error.strerror}), but it has the frame size of {path.name}; restore it."
         ) from error
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         raise InputError(
@@ -70,7 +72,7 @@ def _flat_file(
     choices: Choices,
     pixel_size: PixelSize | None = None,
 ) -> Movie:
-    """Bare frames one after the other; the size of the file says how many."""
+    """Open a file of consecutive raw frames; their number follows from the size of the file."""
     frame_bytes = height * width * dtype.itemsize
     num_frames, rest = divmod(path.stat().st_size, frame_bytes)
     if num_frames == 0:
@@ -111,13 +113,13 @@ def _flat_file(
 def _account(
     path: Path, announced: int | None, lost: npt.NDArray[np.bool_], rest: int, described_by: str
 ) -> Account | None:
-    """What the description says, what the bytes hold, and what is left over."""
+    """Compare the number of frames in the description with that in the file, and check for leftover bytes."""
     num_frames = len(lost)
     problems = []
     if announced is not None and announced != num_frames:
-        problems.append(f"{described_by} says {announced} frames, {path.name} holds {num_frames}")
+        problems.append(f"{described_by} states {announced} frames, {path.name} holds {num_frames}")
     if rest:
-        problems.append(f"it ends with {rest} bytes that are no whole frame")
+        problems.append(f"it ends with {rest} bytes that are not a complete frame")
     if lost.any():
         problems.append(f"zeros fill the end of the file where {int(lost.sum())} of its frames should be")
     if not problems:

@@ -1,7 +1,7 @@
-"""Frames of one source along named axes, and the movie that they make: what all formats with plain axes share.
+"""Conversion of frames along named axes to a movie, shared by all formats with named axes.
 
-A format says what the axes are called, how frames are read by their number, and which are lost; the choice of a
-channel or position, the order of time and plane, and the account of what is missing are settled here.
+A format module supplies the names of the axes, a function that reads frames by their number, and the lost frames. This
+module handles the choice of a channel or position, the order of time and plane, and the accounting of missing frames.
 """
 
 import importlib
@@ -27,40 +27,40 @@ _TRIED_TOGETHER = 64
 
 @dataclass(frozen=True)
 class FrameArray:
-    """Frames along named axes, in the order in which they are counted."""
+    """Frames along named axes, in the order of their numbers in the file."""
 
     path: Path
     shape: tuple[int, ...]
     axes: tuple[str, ...]
-    """Names of the axes in front of rows and columns: t, z, c, p; empty where the file does not say."""
+    """Names of the axes in front of rows and columns: t, z, c, p; empty if the file does not name them."""
     height: int
     width: int
     dtype: np.dtype[Any]
     read: Callable[[Ints], Frames]
-    """Frames ``(n, Y, X)`` by their places in the flattened shape; threads may call it at the same time."""
+    """Thread-safe function that returns frames ``(n, Y, X)`` by their indices in the flattened shape."""
     files: tuple[Path, ...] = ()
-    """Where the frames lie; empty: in ``path``."""
+    """Files that hold the frames; empty: only ``path``."""
     lost: npt.NDArray[np.bool_] | None = None
-    """Which frames are not whole, flattened."""
+    """Which frames are incomplete, flattened; None: no frame."""
     accounts: tuple[Account, ...] = ()
     is_encoded: bool = False
-    """Whether frames are compressed, so that one may be unreadable although its bytes are there."""
+    """Whether frames are compressed, so that a frame may be unreadable although all its bytes are present."""
     channels: tuple[str, ...] = ()
     """Names of the channels."""
     pixel_size: PixelSize | None = None
     z_step_nm: float | None = None
     notes: tuple[str, ...] = ()
     inside: str = ""
-    """Which of several arrays of ``path`` this is."""
+    """Name of the array within ``path``, if there are several."""
 
 
 def as_movie(frames: FrameArray, choices: Choices) -> Movie:
-    """Choose one channel and position, put frames in the order of time and plane, and settle what is missing.
+    """Select one channel and position, order the frames by time and plane, and handle missing frames.
 
     Raises
     ------
     InputError
-        A choice that is left open or made in vain; frames that are missing and not excused.
+        A choice is missing or does not match, or frames are missing and the user did not accept this.
     """
     losses = settle(frames.accounts, choices)
     order = in_order(frames.shape, frames.axes, choices, frames.path, frames.channels)
@@ -93,7 +93,7 @@ def as_movie(frames: FrameArray, choices: Choices) -> Movie:
 def _with_undecodable(
     frames: FrameArray, lost: npt.NDArray[np.bool_], index: Ints
 ) -> tuple[npt.NDArray[np.bool_], tuple[Loss, ...]]:
-    """Try all frames that are wanted, and add those that cannot be decoded to the lost ones."""
+    """Try to decode all selected frames, and mark those that cannot be decoded as lost."""
     found, why = [], ""
     wanted = index[~lost[index]]
     pieces = [wanted[i : i + _TRIED_TOGETHER] for i in range(0, len(wanted), _TRIED_TOGETHER)][::-1]
@@ -116,14 +116,14 @@ def _with_undecodable(
 
 
 def tell(files: tuple[Path, ...], num_frames: int, planes: int) -> str:
-    """Say which files hold how many frames."""
+    """Summarise the files and the number of frames."""
     names = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     what = f"{num_frames // planes} volumes of {planes} planes" if planes > 1 else f"{num_frames} frames"
     return f"{len(files)} file{'s' if len(files) > 1 else ''}, {names}, as {what}"
 
 
 def missing_frames(path: Path, announced: int, lost: npt.NDArray[np.bool_], problem: str) -> tuple[Account, ...]:
-    """Account for lost frames of a source; empty when all are whole."""
+    """Account for the lost frames of a source; return nothing if all frames are complete."""
     if not lost.any():
         return ()
     missing = tuple(np.flatnonzero(lost).tolist())

@@ -1,7 +1,6 @@
-"""Folders of lattice light-sheet software: one TIFF stack a volume and channel, and mostly a ``Settings.txt``.
+"""Folders of lattice light-sheet software: one TIFF stack per volume and channel, and usually a ``Settings.txt``.
 
-Which stack is which volume is decided by their names, as for all folders; here the description is found that belongs to
-them.
+As for all folders, the names of the stacks determine their order. This module finds the settings that belong to them.
 """
 
 import re
@@ -21,30 +20,33 @@ _SETTINGS = "settings.txt"
 
 
 def find_settings(folder: Path) -> list[Path]:
-    """Return the ``Settings.txt`` of a folder, of any case, in natural order."""
+    """Return all ``Settings.txt`` files of a folder, in any letter case, in natural order."""
     found = [path for path in folder.iterdir() if path.name.lower().endswith(_SETTINGS) and path.name[0] != "."]
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def open_lls_series(folder: Path, series: Series, choices: Choices) -> Movie:
-    """Open stacks of one channel as volumes, one after the other, with the geometry of their ``Settings.txt``.
+    """Open the stacks of one channel as consecutive volumes, with the geometry from their ``Settings.txt``.
 
     Raises
     ------
     InputError
-        The settings fit no stack or contradict themselves, or a stack is damaged.
+        No settings match the stacks, the settings are inconsistent, or a stack is damaged.
     """
     found = find_settings(folder)
     settings = _fitting(folder, found, series) if found else None
     movie = open_tiff_series(series, replace(choices, axes=choices.axes or "zyx"))
     if settings is None:
-        note = f"{folder} has no Settings.txt: give the geometry in a run configuration, the pixel size with --pixel-nm"
+        note = (
+            f"{folder} has no Settings.txt: give the geometry in a run configuration, and the pixel size with "
+            "--pixel-nm"
+        )
         return replace(movie, notes=(*movie.notes, note))
     told = read_settings(settings, channel=int(re.sub(r".*ch", "", series.channel)))
     notes = [*movie.notes, *told.notes]
     planes = movie.lengths[0] if movie.lengths else movie.planes
     if told.planes is not None and told.planes != planes:
-        notes.append(f"{settings.name} says {told.planes} planes a volume, the stacks have {planes}")
+        notes.append(f"{settings.name} states {told.planes} planes per volume, but the stacks have {planes}")
     return replace(
         movie,
         files=(*movie.files, settings),
@@ -56,7 +58,7 @@ def open_lls_series(folder: Path, series: Series, choices: Choices) -> Movie:
 
 
 def _fitting(folder: Path, found: list[Path], series: Series) -> Path:
-    """The settings whose name is the beginning of the names of the stacks."""
+    """Return the settings whose name matches the beginning of the stacks' names."""
     if len(found) == 1:
         return found[0]
     first = series.files[0].name.lower()
@@ -66,14 +68,14 @@ def _fitting(folder: Path, found: list[Path], series: Series) -> Path:
     fitting = [path for path in fitting if len(stems[path]) == longest] or [p for p, stem in stems.items() if not stem]
     if len(fitting) != 1:
         raise InputError(
-            f"{folder} has {len(found)} settings ({name_some([path.name for path in found])}), and not one of them "
-            f"fits the name of {series.files[0].name}; move those of other acquisitions elsewhere."
+            f"{folder} has {len(found)} settings files ({name_some([path.name for path in found])}), none of which "
+            f"clearly matches {series.files[0].name}; move those of other acquisitions elsewhere."
         )
     return fitting[0]
 
 
 def refuse_foreign_names(folder: Path, files: list[Path]) -> None:
-    """Refuse a folder with settings and no stack that is named as their software names them."""
+    """Raise an error for a folder with settings but without stacks named by lattice light-sheet software."""
     settings = find_settings(folder)
     if settings and not any(is_lls(path) for path in files):
         raise InputError(

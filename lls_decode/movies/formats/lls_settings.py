@@ -1,7 +1,8 @@
-"""``Settings.txt`` of lattice light-sheet software (Janelia LabVIEW, 3i, MOSAIC): what it says about the geometry.
+"""Geometry from the ``Settings.txt`` of lattice light-sheet software (Janelia LabVIEW, 3i, MOSAIC).
 
-A text of titled sections, then the instrument's ``.ini`` file. Only what localization needs is read. Keys as found in
-files of the software; which key means which motion: LLSpy's reader and the notes of its users.
+The file has titled sections of text, followed by the instrument's ``.ini`` file. Only values needed for localization
+are read. The keys are those found in files of this software; the meaning of the motion keys is taken from LLSpy's
+reader and the notes of its users.
 """
 
 import re
@@ -20,7 +21,7 @@ CAMERA_PIXELS_UM = {
     "C10600": 3.63,  # Orca 2.8 R2
     "C11440-10C": 3.63,  # Orca Flash 2.8
 }
-"""Pixel pitch of cameras, by the beginning of their model's name."""
+"""Pixel pitch of cameras in micrometres, by the beginning of the model name."""
 
 _WAVEFORM = re.compile(
     r"^(?P<name>[^\n:]+?) Offset,[^\n:]*\((?P<channel>\d+)\)[ \t]*:(?P<values>[^\n]*)$", re.MULTILINE
@@ -30,26 +31,26 @@ _STAGE, _OBJECTIVE = ("S PZT", "S PIEZO", "X STAGE", "SAMPLE PIEZO"), ("Z PZT", 
 
 @dataclass(frozen=True)
 class LlsSettings:
-    """What a ``Settings.txt`` tells; None where it does not."""
+    """Values read from a ``Settings.txt``; None for values that it does not state."""
 
     planes: int | None
-    """Planes of one sweep."""
+    """Planes per sweep."""
     geometry: Geometry | None
     pixel_size: PixelSize | None
     notes: tuple[str, ...]
-    """What could not be read, and what had to be believed."""
+    """Remarks on values that could not be read."""
 
 
 def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
-    """Read the geometry of one channel's sweeps.
+    """Read the geometry of the sweeps of one channel.
 
-    A step below zero, or an angle below 0 or above 90 degrees, becomes ``scan_direction: -1``: instruments write the
-    direction of a scan in either way.
+    Instruments state the direction of a scan by the sign of the step or by the angle: a negative step, or an angle
+    below 0 or above 90 degrees, reverses ``scan_direction``.
 
     Raises
     ------
     InputError
-        The file cannot be read, describes no sweep, or has a value that is no number.
+        The file cannot be read, does not describe a sweep, or has a value that is not a number.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -62,8 +63,9 @@ def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
     }
     if not sweeps:
         raise InputError(
-            f"{path} describes no sweep of channel {channel} (a line like 'S PZT Offset, Interval (um), # of Pixels "
-            "... (0) : 55 0.3 88'); give the TIFF files as a pattern, and the geometry in a run configuration."
+            f"{path} does not describe the sweep of channel {channel} (expected a line like 'S PZT Offset, Interval "
+            "(um), # of Pixels ... (0) : 55 0.3 88'); give the TIFF files as a pattern, and the geometry in a run "
+            "configuration."
         )
     notes: list[str] = []
     geometry, planes = _geometry(text, sweeps, notes, path)
@@ -71,7 +73,7 @@ def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
 
 
 def _sweep(line: re.Match[str], path: Path) -> tuple[float, int]:
-    """Step and planes of a line of three values: offset, interval, number of planes."""
+    """Read step and number of planes from a line with three values: offset, interval, number of planes."""
     values = line["values"].split()
     if len(values) != 3:
         raise InputError(f"{path} has the line {line[0].strip()!r}, expected three values: offset, interval, planes.")
@@ -82,9 +84,9 @@ def _sweep(line: re.Match[str], path: Path) -> tuple[float, int]:
 
 
 def _number(text: str, what: str, path: Path) -> float:
-    """A number with a decimal point or comma, as the language of the computer has it."""
+    """Parse a number with a decimal point or, from computers with such a language setting, a decimal comma."""
     if not re.fullmatch(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", text.strip()):
-        raise InputError(f"{path} says {text.strip()!r} for {what.strip()}, expected a number; correct it.")
+        raise InputError(f"{path} has {text.strip()!r} for {what.strip()}, expected a number; correct it.")
     return float(text.strip().replace(",", "."))
 
 
@@ -94,7 +96,7 @@ def _geometry(
     motion = _value(text, r"Z motion\s*:")
     name = _moving(motion, sweeps)
     if name is None:
-        notes.append(f"Settings.txt: Z motion {motion!r} with the sweeps {', '.join(sweeps)} is not understood")
+        notes.append(f"Settings.txt: unknown Z motion {motion!r} with the sweeps {', '.join(sweeps)}")
         return None, None
     step_um, planes = sweeps[name]
     direction = -1 if step_um < 0 else 1
@@ -103,14 +105,14 @@ def _geometry(
         return Geometry(motion="objective", stage_step_nm=step_nm, scan_direction=1 if direction > 0 else -1), planes
     written = _value(text, r"Angle between stage and bessel beam \(deg\)\s*=")
     if written is None:
-        notes.append("Settings.txt does not say the angle between stage and sheet")
+        notes.append("Settings.txt does not state the angle between stage and sheet")
         return None, planes
     angle = _number(written, "the angle between stage and sheet", path)
     if angle % 180 == 0 or abs(angle) > 180:
         raise InputError(
-            f"{path} says an angle of {written} deg between stage and sheet, expected 0 to 90; correct it."
+            f"{path} states an angle of {written} deg between stage and sheet, expected 0 to 90; correct it."
         )
-    if angle < 0 or angle > 90:  # -32.8 or 147.2 for a stage that moves the other way
+    if angle < 0 or angle > 90:  # -32.8 or 147.2: the stage moves in the opposite direction
         direction, angle = -direction, round(180 - angle if angle > 90 else -angle, 9)
     return (
         Geometry(
@@ -125,7 +127,7 @@ def _geometry(
 
 
 def _moving(motion: str | None, sweeps: dict[str, tuple[float, int]]) -> str | None:
-    """Name of the sweep by which planes follow each other."""
+    """Return the name of the sweep that moves from plane to plane."""
     words = (motion or "").lower()
     families = [*_STAGE, *_OBJECTIVE]
     if "sample" in words or words.startswith(("s piezo", "x stage")):
@@ -137,26 +139,26 @@ def _moving(motion: str | None, sweeps: dict[str, tuple[float, int]]) -> str | N
 
 
 def _pixel_size(text: str, notes: list[str], path: Path) -> PixelSize | None:
-    """Pitch of the camera's pixels over the magnification, times the binning."""
+    """Compute the pixel size: pixel pitch of the camera divided by the magnification, times the binning."""
     model, magnification = _value(text, r"Model\s*:"), _value(text, r"Magnification\s*=")
     names = [name for name in CAMERA_PIXELS_UM if (model or "").startswith(name)]
     magnified = _number(magnification, "the magnification", path) if magnification else 0.0
     if not names or magnified <= 0:
         notes.append(
-            f"Settings.txt names the camera {model!r} and the magnification {magnification!r}, from which the pixel "
-            "size cannot be told; give it (--pixel-nm)"
+            f"the pixel size cannot be computed from the camera {model!r} and the magnification {magnification!r} in "
+            "Settings.txt; give it with --pixel-nm"
         )
         return None
     pitch_nm = CAMERA_PIXELS_UM[max(names, key=len)] * 1e3 / magnified
     written = _value(text, r"Binning\s*:")
     binning = re.fullmatch(r"X=(\d+)\s*Y=(\d+)", written or "X=1 Y=1", re.IGNORECASE)
     if binning is None:
-        raise InputError(f"{path} says {written!r} for the binning, expected e.g. 'X=1 Y=1'; correct it.")
+        raise InputError(f"{path} has {written!r} for the binning, expected e.g. 'X=1 Y=1'; correct it.")
     x, y = int(binning[1]), int(binning[2])
     return PixelSize(x_nm=round(pitch_nm * x, 3), y_nm=round(pitch_nm * y, 3))
 
 
 def _value(text: str, key: str) -> str | None:
-    """What stands behind a key at the beginning of a line."""
+    """Return the value that follows a key at the beginning of a line."""
     found = re.search(rf"^{key}[ \t]*(.*?)\s*$", text, re.MULTILINE)
     return found[1].strip('"') if found and found[1] else None

@@ -1,8 +1,8 @@
-"""NDTiff, what Micro-Manager 2 and pycro-manager write: an index of all images, and TIFF files that hold their pixels.
+"""NDTiff datasets, written by Micro-Manager 2 and pycro-manager: an index of all images, and TIFF files of pixels.
 
 The published description of the format (README of micro-manager/NDStorage) is short: ``NDTiff.index`` has one record
-an image, with its axes as JSON, the file and the byte where its uncompressed pixels begin. Images are read by that
-alone, so it does not matter how many files of 4 GB there are, nor in which order the images came.
+per image, with its axes as JSON, its file, and the byte offset of its uncompressed pixels. Images are read from the
+index alone, independently of the number of 4 GB files and of the order of acquisition.
 """
 
 import os
@@ -24,18 +24,18 @@ from lls_decode.movies.movie import Movie, digest_places, read_bytes
 
 INDEX = "NDTiff.index"
 FULL_RESOLUTION = "Full resolution"
-"""Folder of the images themselves, when reduced ones were written too."""
+"""Folder of the full-size images, if reduced images were also written."""
 
 _HEADER_MAGIC, _SUMMARY_MAGIC = 483729, 2355492
 _PIXEL_TYPES = {0: "u1", 1: "u2", 3: "u2", 4: "u2", 5: "u2", 6: "u2"}
-"""8 bits, 16, 10, 12, 14, 11; number 2 is colour."""
+"""Data types by pixel type number: 8, 16, 10, 12, 14 and 11 bits; number 2 is colour."""
 _TIME, _PLANE, _CHANNEL, _POSITION = "time", "z", "channel", "position"
 _MAX_SPAN = 1000
-"""Numbers of a span for each that is there; more is a mistake, no gap."""
+"""Largest ratio of the range of indices to their number; a larger ratio is an error, not a gap."""
 
 
 def find_index(folder: str | Path) -> Path | None:
-    """The index of a data set given by its folder; None when it is no NDTiff."""
+    """Return the index of a dataset given by its folder; None if it is not an NDTiff dataset."""
     for place in (Path(folder), Path(folder) / FULL_RESOLUTION):
         if (place / INDEX).is_file():
             return place / INDEX
@@ -43,19 +43,19 @@ def find_index(folder: str | Path) -> Path | None:
 
 
 def open_ndtiff(index: Path, choices: Choices) -> Movie:
-    """Open images of one channel and position in the order time, z.
+    """Open the images of one channel and position, ordered by time and z.
 
     Parameters
     ----------
     index
         ``NDTiff.index``, beside its TIFF files.
     choices
-        ``channel`` and ``position`` are needed when there are several.
+        User's choices; ``channel`` and ``position`` are needed if there are several.
 
     Raises
     ------
     InputError
-        The index is damaged, images are missing, or there are axes that are neither time nor z.
+        The index is damaged, images are missing, or several axes could be time.
     """
     listed = read_index(index)
     entries = list(listed.entries)
@@ -109,12 +109,12 @@ def _accounts(
     frame_bytes: int,
     dtype: np.dtype[Any],
 ) -> list[Account]:
-    """Images that the index lacks between others, and files that do not hold what it lists."""
+    """Account for images missing from the index, and for files that lack images listed in the index."""
     accounts = []
     absent = [number for number, item in enumerate(placed) if item is None]
     if absent:
         t, z = divmod(absent[0], len(planes))
-        why = f"it lists no image at {time[0]} {time[1][t]}, z {planes[z]}, but later ones"
+        why = f"it lists no image at {time[0]} {time[1][t]}, z {planes[z]}, but lists later images"
         accounts.append(Account(index, len(placed), len(placed) - len(absent), why, tuple(absent), is_gap=True))
     by_file: dict[str, list[Entry]] = {}
     for item in placed:
@@ -123,7 +123,7 @@ def _accounts(
     for name, items in sorted(by_file.items()):
         path = index.parent / name
         if not path.is_file():
-            why = f"{INDEX} lists images in it, which is not beside it"
+            why = f"{INDEX} lists images in this file, but the file is missing"
             accounts.append(Account(path, len(items), 0, why, tuple(item.number for item in items), is_gap=True))
             continue
         size = path.stat().st_size
@@ -138,7 +138,7 @@ def _accounts(
 
 
 def _unlisted(index: Path, listed: Index, frame_bytes: int) -> list[Account]:
-    """Bytes that could be images, and that the index does not list."""
+    """Account for bytes that could be images but are not listed in the index."""
     accounts = []
     if listed.left:
         why = f"it ends within a record: {listed.left} bytes were not used"
@@ -153,13 +153,13 @@ def _unlisted(index: Path, listed: Index, frame_bytes: int) -> list[Account]:
 
 
 def _values(entries: list[Entry], axis: str) -> list[Value]:
-    """Values along an axis in ascending order, words in the order of their appearance; none where no image has it."""
+    """Return the values along an axis: numbers in ascending order, words in order of appearance."""
     found = list(dict.fromkeys(entry.axes[axis] for entry in entries if axis in entry.axes))
     return sorted(found, key=int) if all(isinstance(value, int) for value in found) else found
 
 
 def _choose(index: Path, entries: list[Entry], axis: str, wanted: str | None) -> list[Entry]:
-    """Images of one channel or position."""
+    """Select the images of one channel or position."""
     values = _values(entries, axis)
     if not values:
         refuse_unused(index.parent, **{axis: wanted})
@@ -169,28 +169,31 @@ def _choose(index: Path, entries: list[Entry], axis: str, wanted: str | None) ->
 
 
 def _time_axis(index: Path, entries: list[Entry]) -> str:
-    """Name of the axis that is neither z nor settled; an axis of another name is time when it is the only one."""
+    """Return the name of the time axis: the only axis with several values besides z, channel and position."""
     names = {name for entry in entries for name in entry.axes}
     others = sorted(name for name in names - {_PLANE, _CHANNEL, _POSITION} if len(_values(entries, name)) > 1)
     if len(others) > 1:
         raise InputError(
-            f"{index.parent} has images along {', '.join(others)}, expected time and z only; write the parts as data "
-            "sets of their own."
+            f"{index.parent} has images along {', '.join(others)}, expected only time and z; write the parts as "
+            "separate datasets."
         )
     return others[0] if others else _TIME
 
 
 def _in_order(index: Path, entries: list[Entry], time: str) -> tuple[list[Entry | None], list[Value], list[Value]]:
-    """Images by time and z, None where there is none, and the values of both.
+    """Return the images ordered by time and z (None for a missing image), and the values of both axes.
 
-    Times that are numbers begin at 0, and lie one step apart: a time that no image has is missing too.
+    Numeric values are expected from 0 in steps of 1; a value without any image counts as missing.
     """
     times, planes = _values(entries, time) or [0], _values(entries, _PLANE) or [0]
     for values, name in ((times, time), (planes, _PLANE)):
         if all(isinstance(value, int) for value in values) and len(values) > 1:
             first, last = min(0, values[0]), values[-1]
             if last - first >= _MAX_SPAN * len(values):  # type: ignore[operator]
-                raise InputError(f"{index} has images from {name} {values[0]} to {values[-1]}, but only {len(values)}.")
+                raise InputError(
+                    f"{index} has images from {name} {values[0]} to {values[-1]}, but only {len(values)} different "
+                    "values; restore the dataset."
+                )
             values[:] = range(first, last + 1)  # type: ignore[operator, arg-type]
     time_of, plane_of = ({value: i for i, value in enumerate(values)} for values in (times, planes))
     placed: list[Entry | None] = [None] * (len(times) * len(planes))
@@ -205,14 +208,17 @@ def _in_order(index: Path, entries: list[Entry], time: str) -> tuple[list[Entry 
 def _check(index: Path, entries: list[Entry]) -> None:
     first = entries[0]
     if first.pixel_type not in _PIXEL_TYPES:
-        raise InputError(f"{index} lists images of pixel type {first.pixel_type}, expected grey ones of 8 to 16 bits.")
+        raise InputError(f"{index} lists images of pixel type {first.pixel_type}, expected greyscale of 8 to 16 bits.")
     for entry in entries:
         if entry.compression:
-            raise InputError(f"{index} lists a compressed image at {dict(entry.axes)}, expected raw pixels.")
+            raise InputError(
+                f"{index} lists a compressed image at {dict(entry.axes)}, expected uncompressed ones; write it without "
+                "compression."
+            )
         if (entry.width, entry.height, entry.pixel_type) != (first.width, first.height, first.pixel_type):
             raise InputError(
                 f"{index} lists an image of {entry.height} x {entry.width} pixels, type {entry.pixel_type}, at "
-                f"{dict(entry.axes)}, the first is of {first.height} x {first.width}, type {first.pixel_type}; all "
+                f"{dict(entry.axes)}, but the first has {first.height} x {first.width}, type {first.pixel_type}; all "
                 "must be alike."
             )
 
@@ -224,14 +230,14 @@ def _byte_order(path: Path) -> Literal["<", ">"]:
 
 
 def _scale(folder: Path, first: Entry) -> tuple[PixelSize | None, float | None]:
-    """Pixel size of the first image's metadata, z step of the acquisition's; None where they do not tell."""
+    """Return pixel size and z step from the metadata of the first image and of the acquisition; None if unknown."""
     image = as_json(_bytes_or_nothing(folder / first.file, first.metadata_offset, first.metadata_bytes))
     summary = as_json(_summary(folder / first.file))
     return micro_manager_size(image, summary)
 
 
 def _summary(path: Path) -> bytes:
-    """Metadata of the acquisition, behind the header; since version 3 the header has a minor version too."""
+    """Read the metadata of the acquisition, after the header; since version 3 the header includes a minor version."""
     words = struct.unpack("<5I", _bytes_or_nothing(path, 8, 20).ljust(20, b"\0"))
     if words[0] != _HEADER_MAGIC or _SUMMARY_MAGIC not in words[2:4]:
         return b""

@@ -1,4 +1,4 @@
-"""``NDTiff.index``: one record an image, with its axes as JSON, its file, and the byte where its pixels begin."""
+"""Reading of ``NDTiff.index``: one record per image, with its axes as JSON, its file, and the offset of its pixels."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ Value = int | str
 
 @dataclass(frozen=True)
 class Entry:
-    """One image of the index."""
+    """Record of one image in the index."""
 
     axes: Mapping[str, Value]
     file: str
@@ -27,7 +27,7 @@ class Entry:
     metadata_offset: int
     metadata_bytes: int
     number: int
-    """Of the image in its file."""
+    """Number of the image in its file."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Index:
 
     entries: tuple[Entry, ...]
     ends: Mapping[str, int]
-    """Where the last byte lies that is listed of each file."""
+    """End of the bytes listed in the index, for each file."""
     left: int
-    """Bytes at the end of the index that are no whole record."""
+    """Number of bytes at the end of the index that are not a complete record."""
 
 
 def read_index(path: Path) -> Index:
-    """Read all images; of one that was written twice the last counts, as for Micro-Manager itself.
+    """Read the records of all images; of duplicate images the last one is used, as in Micro-Manager itself.
 
     Raises
     ------
     InputError
-        It is empty, or no index.
+        The file is empty, or is not an index.
     """
     data = path.read_bytes()
     found: dict[tuple[tuple[str, Value], ...], Entry] = {}
@@ -61,14 +61,14 @@ def read_index(path: Path) -> Index:
             end = stop
     except (struct.error, ValueError) as error:
         if not found:
-            raise InputError(f"{path} is no index of images ({error}); restore the file.") from error
+            raise InputError(f"{path} is not an index of images ({error}); restore the file.") from error
     if not found:
-        raise InputError(f"{path} is empty; the acquisition wrote no image.")
+        raise InputError(f"{path} is empty: the acquisition did not write any image; give another dataset.")
     return Index(tuple(found.values()), ends, len(data) - end)
 
 
 def _records(data: bytes) -> Iterator[tuple[Entry, int]]:
-    """Each image, and where its record ends."""
+    """Yield the record of each image, and the end of the record."""
     at = 0
     numbers: dict[str, int] = {}
     while at < len(data):
@@ -88,5 +88,5 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     (length,) = struct.unpack_from("<I", data, at)
     stop = at + 4 + length
     if stop > len(data):
-        raise ValueError(f"a text of {length} bytes at byte {at} goes beyond its end")
+        raise ValueError(f"a text of {length} bytes at byte {at} extends beyond its end")
     return data[at + 4 : stop].decode(), stop

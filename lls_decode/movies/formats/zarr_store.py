@@ -1,4 +1,4 @@
-"""Zarr datasets as movies: a copy in the chunks that we recommend, of whatever `open_source` can read."""
+"""Opening of zarr datasets as movies, to copy any dataset that `open_source` can read into the recommended chunks."""
 
 import re
 from dataclasses import replace
@@ -27,7 +27,7 @@ _MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
 
 def is_zarr(path: str) -> bool:
-    """Return whether a path means a zarr store, or nothing but such stores."""
+    """Return whether a path is a zarr store, or a collection that contains only zarr stores."""
     if not has_magic(path) and not Path(path).exists():
         return False
     if not is_collection(path):
@@ -37,7 +37,7 @@ def is_zarr(path: str) -> bool:
 
 
 def open_zarr(path: str, choices: Choices, inside: str = "") -> Movie:
-    """Open a store, a folder of stores, or a glob of them; of several images the one at ``inside``."""
+    """Open a store, a folder of stores, or a glob of stores; ``inside`` selects one of several images."""
     source = _open(path, choices, inside)
     planes, volumes = source.layout.planes_per_volume, source.layout.num_volumes
 
@@ -46,9 +46,9 @@ def open_zarr(path: str, choices: Choices, inside: str = "") -> Movie:
             return source.read_frames(np.stack(np.divmod(numbers, planes), axis=1))
         except (ChunkError, FrameValueError) as error:
             half = len(numbers) // 2
-            if half:  # between two frames that are whole there may be one that is not wanted
+            if half:  # the damaged frame may lie between the wanted ones
                 return np.concatenate([read(numbers[:half]), read(numbers[half:])])
-            raise InputError(f"{str(error).rstrip('.')}, or take the whole frames with --salvage.") from error
+            raise InputError(f"{str(error).rstrip('.')}, or keep only the complete frames with --salvage.") from error
 
     movie = as_movie(
         FrameArray(
@@ -70,7 +70,7 @@ def open_zarr(path: str, choices: Choices, inside: str = "") -> Movie:
 
 
 def _with_origin(movie: Movie, source: FrameSource, path: str) -> Movie:
-    """A movie with what a converted store says of itself beyond pixels."""
+    """Add the metadata that a converted store holds about itself to a movie."""
     stores = list_arrays(path)
     missing = [Loss(*item) for item in read_missing(path)]
     what = f"volumes of {movie.planes} planes" if movie.planes > 1 else f"{movie.num_frames} frames"
@@ -87,10 +87,10 @@ def _with_origin(movie: Movie, source: FrameSource, path: str) -> Movie:
 
 def _open(path: str, choices: Choices, inside: str) -> FrameSource:
     if choices.pattern is not None:
-        raise InputError(f"{path} is zarr; leave --pattern out, or give a glob of stores.")
+        raise InputError(f"{path} is zarr; omit --pattern, or give a glob of stores.")
     channel = choices.channel
     if channel is not None and not channel.isdigit():
-        raise InputError(f"{path} numbers its channels; give --channel 0 or higher, not {channel!r}.")
+        raise InputError(f"{path} numbers its channels, so --channel {channel!r} does not match; give 0 or higher.")
     try:
         config = InputConfig(
             array=inside.strip("/") or None,
@@ -100,32 +100,36 @@ def _open(path: str, choices: Choices, inside: str) -> FrameSource:
         )
         return open_source(path, config)
     except ValidationError as error:
-        raise InputError(f"{path} cannot be read with --axes {choices.axes!r}; give one letter a dimension.") from error
+        raise InputError(
+            f"{path} cannot be read with --axes {choices.axes!r}; give one letter per dimension."
+        ) from error
     except InputError as error:
         raise InputError(_in_our_words(str(error), path)) from error
 
 
 def _select(path: str, choices: Choices, inside: str) -> dict[str, int]:
-    """Which entry of the one axis that frames do not have."""
+    """Return the chosen index along the position axis, the only axis that frames do not have."""
     if choices.position is None:
         return {}
     if not choices.position.isdigit():
-        raise InputError(f"{path} numbers its positions; give --position 0 or higher, not {choices.position!r}.")
+        raise InputError(
+            f"{path} numbers its positions, so --position {choices.position!r} does not match; give 0 or higher."
+        )
     image = select_image(open_keys(list_arrays(path)[0]), inside.strip("/") or None)
     others = [axis for axis in choices.axes or image.axes or "" if axis not in FRAME_AXES]
     if len(others) != 1:
-        raise InputError(f"{path} has {len(others)} axes of positions, expected one; leave --position out.")
+        raise InputError(f"{path} has {len(others)} axes of positions, expected one; omit --position.")
     return {others[0]: int(choices.position)}
 
 
 def _in_our_words(text: str, path: str) -> str:
-    """The advice of `open_source` with the options of a conversion."""
+    """Translate the options in an error message of `open_source` to those of a conversion."""
     text = re.sub(r"--array (\S+?)(?=[,;]|\.?$)", lambda found: f"the path {path}::{found[1]}", text)
     return re.sub(r"--select \w+=(\d+)", r"--position \1", text)
 
 
 def _geometry(store: str) -> Geometry | None:
-    """How planes follow each other, where a conversion has noted it."""
+    """Return the scan geometry that a conversion recorded, or None."""
     node = read_node(open_keys(store), "")
     own = node.attributes.get("lls_decode") if node is not None else None
     try:
@@ -135,7 +139,7 @@ def _geometry(store: str) -> Geometry | None:
 
 
 def _markers(path: str) -> tuple[Path, ...]:
-    """Files that change when a store is written anew; none of a remote one."""
+    """Return the files that change when a store is rewritten; none for a remote store."""
     files: list[Path] = []
     if is_address(path):
         return ()

@@ -28,7 +28,7 @@ _UNIT_ADU = 1e5
 
 @dataclass(frozen=True)
 class BeadStack:
-    """One z-scan."""
+    """z-scan of beads from one file."""
 
     path: Path
     adu_ZYX: Floats
@@ -67,7 +67,7 @@ def read_stack(path: str | Path) -> BeadStack:
     wrong = ~np.isfinite(adu).all(axis=(1, 2))
     if wrong.any():
         raise FrameValueError(
-            f"{path}: slice {int(wrong.argmax())} holds NaN or infinite values, {int(wrong.sum())} slices in all; "
+            f"{path}: slice {int(wrong.argmax())} holds NaN or infinite values, {int(wrong.sum())} slices in total; "
             "export the stack as camera counts."
         )
     if adu.max() <= 1.0:  # a PSF from other software, normalised to its sum or peak instead of camera counts

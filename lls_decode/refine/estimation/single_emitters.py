@@ -76,7 +76,7 @@ class Fits:
     photons: Floats
     photons_sig: Floats
     bg: Floats
-    """Photons per pixel."""
+    """Background in photons per pixel."""
     bg_sig: Floats
     excitation: Floats
     """Relative excitation at the fitted z, from the profile of the configured light sheet."""

@@ -111,7 +111,7 @@ def test_commands_accept_datasets_at_addresses_and_refuse_outputs(
         ("convert", movie, "s3://labdata/copy.zarr"): "s3://labdata/copy.zarr is an address, and results",
         ("run", movie, "--model", model, "--out", str(tmp_path / "f"), "--follow"): "without --follow",
         ("inspect", f"https://me:{SECRET}@host/a.zarr"): "https://host/a.zarr: the address holds a user name",
-        ("inspect", "s3://no-such-bucket/a.zarr"): "there is no such bucket",
+        ("inspect", "s3://no-such-bucket/a.zarr"): "the bucket does not exist",
         ("inspect", f"https://me:{SECRET}@host/a.parquet"): "https://host/a.parquet: the address holds a user name",
     }
     for words, message in refused.items():

@@ -1,1 +1,1 @@
-"""Movies that software of camera makers writes: Andor Solis, Hamamatsu."""
+"""Movie formats of camera manufacturers: Andor Solis, Hamamatsu."""

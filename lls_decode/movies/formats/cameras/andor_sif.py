@@ -1,11 +1,12 @@
-"""Andor Solis: ``.sif`` files, and the headers (``.sifx``) of spooled acquisitions.
+"""Andor Solis files: ``.sif``, and the headers (``.sifx``) of spooled acquisitions.
 
-A file begins with lines of text whose number depends on the version. Frames are described by two lines in a row that
-no version lacks: ``65541 left top right bottom frames areas values-in-all values-of-a-frame``, and ``65538 left top
-right bottom binning-y binning-x ...``. They must agree with each other. A time stamp a frame follows (and a second
-one, after a line ``1``), then 32-bit floats, then the marks of sections for background and reference.
+A file begins with lines of text, whose number depends on the version. Two consecutive lines, which all versions have,
+describe the frames: ``65541 left top right bottom frames areas total-values values-per-frame`` and ``65538 left top
+right bottom binning-y binning-x ...``. They must be consistent. One time stamp per frame follows; in newer versions
+then a line ``0`` or ``1`` and, after ``1``, a second time stamp per frame. The pixels are 32-bit floats. After them
+come the marks of the background and reference sections.
 
-The first stored row stays the first row; Solis draws it at the bottom.
+The first stored row remains the first row; Solis displays it at the bottom.
 """
 
 import re
@@ -33,43 +34,46 @@ _DTYPE = np.dtype("<f4")
 
 @dataclass(frozen=True)
 class SifHeader:
-    """What the text in front of the frames says."""
+    """Description of the frames in the text header."""
 
     num_frames: int
     height: int
     width: int
     end: int
-    """Byte behind the description of the frames, where the time stamps begin."""
+    """Byte offset of the end of the description, where the time stamps begin."""
 
 
 def read_header(path: Path) -> SifHeader:
-    """Read how many frames there are, and of which size.
+    """Read the number of frames and their size.
 
     Raises
     ------
     InputError
-        No Andor file, or one whose header is cut or contradicts itself.
+        The file is not an Andor file, or its header is truncated or inconsistent.
     """
     with open(path, "rb") as file:
         text = file.read(_HEADER_BYTES)
     if not text.startswith(_MAGIC):
         raise InputError(
-            f"{path} is no Andor file: it does not begin with {_MAGIC.decode()!r}; check where it is from."
+            f"{path} is not an Andor file: it does not begin with {_MAGIC.decode()!r}; check the file type."
         )
     found = _IMAGES.search(text)
     if found is None:
-        raise InputError(f"{path} does not describe its frames within {len(text)} bytes; it is cut: restore the file.")
+        raise InputError(
+            f"{path} has no description of its frames in the first {len(text)} bytes, so it is truncated; restore the "
+            "file."
+        )
     numbers = [int(word) for word in found.groups()]
     num_frames, areas, in_all, in_frame = numbers[4:8]
     left, top, right, bottom, binning_y, binning_x = numbers[8:]
     if areas != 1:
-        raise InputError(f"{path} has {areas} areas in each frame, expected one; export each area as a file.")
+        raise InputError(f"{path} has {areas} areas in each frame, expected one; export each area as a separate file.")
     height = (abs(top - bottom) + 1) // max(1, binning_y)
     width = (abs(right - left) + 1) // max(1, binning_x)
     if not num_frames or height * width != in_frame or in_frame * num_frames != in_all:
         raise InputError(
             f"{path} announces {in_all} values in {num_frames} frames of {in_frame}, and frames of {height} x {width} "
-            "pixels, which contradict each other; export it again from Solis."
+            "pixels, which is inconsistent; export it again from Solis."
         )
     return SifHeader(num_frames, height, width, found.end())
 
@@ -98,22 +102,27 @@ def open_sif(path: Path, choices: Choices) -> Movie:
 
 
 def _start_of_frames(path: Path, header: SifHeader) -> int:
-    """Byte of the first pixel: behind one time stamp a frame, and another one each where a line says 1."""
+    """Return the byte offset of the first pixel, after one or two lists of time stamps."""
     limit = header.end + 64 * (2 * header.num_frames + 2)
     text = read_bytes(path, header.end, min(limit, path.stat().st_size) - header.end)
     stamps = re.compile(rb"(?: *-?\d+\r?\n){%d}" % header.num_frames)
     first = stamps.match(text)
     if first is None:
-        raise InputError(f"{path} is cut within the time stamps of its {header.num_frames} frames; restore the file.")
+        raise InputError(
+            f"{path} is truncated within the time stamps of its {header.num_frames} frames; restore the file."
+        )
     at = first.end()
     mark = re.match(rb"[01]\r?\n", text[at:])
     if mark is None:
-        return header.end + at  # of an older version
+        return header.end + at  # older version without this line
     at += mark.end()
     if mark[0][:1] == b"1":
         more = stamps.match(text, at)
         if more is None:
-            raise InputError(f"{path} is cut within the times of its {header.num_frames} frames; restore the file.")
+            raise InputError(
+                f"{path} is truncated within the second time stamps of its {header.num_frames} frames; restore the "
+                "file."
+            )
         at = more.end()
     return header.end + at
 
@@ -121,16 +130,17 @@ def _start_of_frames(path: Path, header: SifHeader) -> int:
 def _account(
     path: Path, header: SifHeader, start: int, lost: npt.NDArray[np.bool_], frame_bytes: int
 ) -> Account | None:
-    """Frames beyond the end of the file; what follows the last one must be the mark of a section."""
+    """Account for frames beyond the end of the file, and for bytes after the frames that are no section mark."""
     whole = int((~lost).sum())
     if lost.any():
         left = path.stat().st_size - start - whole * frame_bytes
-        why = f"truncated: it ends {left} bytes after its last whole frame"
+        why = f"truncated: it ends {left} bytes after its last complete frame"
         return Account(path, header.num_frames, whole, why, tuple(np.flatnonzero(lost).tolist()))
     end = start + frame_bytes * header.num_frames
     rest = path.stat().st_size - end
     if rest and re.match(rb"[01]\r?\n?", read_bytes(path, end, min(rest, 3))) is None:
-        return Account(path, header.num_frames, whole, f"{rest} bytes follow the frames that begin no section of Solis")
+        why = f"{rest} bytes follow the frames, but do not begin a section of Solis"
+        return Account(path, header.num_frames, whole, why)
     return None
 
 

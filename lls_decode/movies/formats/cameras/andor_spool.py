@@ -1,8 +1,9 @@
 """Spooled acquisitions of Andor Solis: a folder of ``*spool.dat``, ``acquisitionmetadata.ini`` and a ``.sifx``.
 
-The ``.ini`` describes the images: rows of ``AOIStride`` bytes, of which ``AOIWidth`` pixels are real, and what the
-camera adds behind them up to ``ImageSizeBytes``. Names of files count with their digits reversed (``1000000000`` is
-the second). The ``.sifx`` says how many frames there are in all; the last file may be filled up with zeros.
+The ``.ini`` describes the images: each row has ``AOIStride`` bytes, which begin with ``AOIWidth`` pixels, and each
+image has ``ImageSizeBytes`` bytes, including data that the camera adds after the rows. The number in a file name has
+its digits reversed (``1000000000`` is the second file). The ``.sifx`` states the total number of frames; the last file
+may be padded with zeros.
 """
 
 import configparser
@@ -26,12 +27,12 @@ _SPOOL = re.compile(r"(\d+)spool\.dat", re.IGNORECASE)
 _WORDS = {"mono8": "u1", "mono12": "<u2", "mono12coded": "<u2", "mono16": "<u2", "mono32": "<u4"}
 _PACKED = "mono12packed"
 _PACKED_ZEROS = 2
-"""Bytes that may be zero at the end of a packed image of a camera with an offset."""
+"""Number of bytes that may legitimately be zero at the end of a packed image from a camera with an offset."""
 
 
 @dataclass(frozen=True)
 class _Format:
-    """How one image is stored."""
+    """Storage format of one image."""
 
     height: int
     width: int
@@ -46,17 +47,17 @@ class _Format:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of the pixels of a row."""
+        """Number of bytes of the pixels in a row, without padding."""
         return -(-self.width * 3 // 2) if self.encoding == _PACKED else self.width * self.dtype.itemsize
 
 
 def find_spool(path: Path) -> Path | None:
-    """Return the ``.ini`` of a spooled acquisition, given by its folder or one of its files; None when it is none.
+    """Return the ``.ini`` of a spooled acquisition, given by its folder or one of its files; None for other paths.
 
     Raises
     ------
     InputError
-        There are spooled files, and no ``.ini`` beside them.
+        There are spooled files, but no ``.ini`` beside them.
     """
     folder = path if path.is_dir() else path.parent
     if path.is_file() and path.suffix.lower() != ".sifx" and not _SPOOL.fullmatch(path.name) and path.name != INI:
@@ -65,7 +66,7 @@ def find_spool(path: Path) -> Path | None:
         return None
     ini = next((item for item in sorted(folder.glob("*.ini")) if item.name.lower() == INI), None)
     if ini is None and (path.is_file() or next(folder.glob("*spool.dat"), None) is not None):
-        raise InputError(f"{folder} has no {INI}, which says how the spooled images are stored; restore it.")
+        raise InputError(f"{folder} has no {INI}, which describes the spooled images; restore this file.")
     return ini
 
 
@@ -130,19 +131,19 @@ def _read_format(ini: Path) -> _Format:
     if encoding not in _WORDS and encoding != _PACKED:
         known = "Mono8, Mono12, Mono12Packed, Mono16, Mono32"
         raise InputError(
-            f"{ini} says pixels of {values['pixelencoding']}, expected {known}; export as TIFF from Solis."
+            f"{ini} states the pixel encoding {values['pixelencoding']}, expected {known}; export as TIFF from Solis."
         )
     form = _Format(height, width, stride, encoding, image_bytes, per_file)
     if min(height, width, per_file) < 1 or form.row_bytes > stride or stride * height > image_bytes:
         raise InputError(
-            f"{ini} says images of {height} x {width} pixels in rows of {stride} bytes, {image_bytes} bytes in all, "
-            "which contradict each other; restore it."
+            f"{ini} states images of {height} x {width} pixels in rows of {stride} bytes, {image_bytes} bytes per "
+            "image, which is inconsistent; restore the file."
         )
     return form
 
 
 def _spool_files(ini: Path, form: _Format) -> tuple[list[Path], dict[Path, int]]:
-    """Files in order, those that are absent between them included, and the absent ones."""
+    """Return all files in order, including missing ones, and the missing files."""
     digits = {match[1]: path for path in ini.parent.iterdir() if (match := _SPOOL.fullmatch(path.name))}
     if not digits:
         raise InputError(f"{ini.parent} has no *spool.dat beside {ini.name}; restore the files.")
@@ -150,10 +151,12 @@ def _spool_files(ini: Path, form: _Format) -> tuple[list[Path], dict[Path, int]]
     is_plain = max(plain) < max(reversed_)
     numbered = plain if is_plain else reversed_
     if len(numbered) < len(digits):
-        raise InputError(f"{ini.parent} has two files of one number among {name_some(sorted(digits.values()))}.")
+        raise InputError(f"{ini.parent} has two files with the same number among {name_some(sorted(digits.values()))}.")
     width = len(next(iter(digits)))
     if max(numbered) >= 1000 * len(numbered):
-        raise InputError(f"{ini.parent} has {len(numbered)} files, numbered up to {max(numbered)}; restore the others.")
+        raise InputError(
+            f"{ini.parent} has only {len(numbered)} files, but numbers up to {max(numbered)}; restore the other files."
+        )
 
     def name(number: int) -> Path:
         word = f"{number:0{width}d}"
@@ -164,18 +167,21 @@ def _spool_files(ini: Path, form: _Format) -> tuple[list[Path], dict[Path, int]]
 
 
 def _announced(ini: Path, form: _Format) -> int | None:
-    """Frames that the ``.sifx`` promises; None where there is none."""
+    """Return the number of frames that the ``.sifx`` announces; None if there is no ``.sifx``."""
     headers = sorted(ini.parent.glob("*.sifx"))
     if len(headers) > 1:
         names = name_some([path.name for path in headers])
-        raise InputError(f"{ini.parent} has {len(headers)} .sifx files, {names}; move those of others elsewhere.")
+        raise InputError(
+            f"{ini.parent} has {len(headers)} .sifx files, {names}, expected one; move those of other acquisitions "
+            "elsewhere."
+        )
     if not headers:
         return None
     header = read_header(headers[0])
     if (header.height, header.width) != (form.height, form.width):
         raise InputError(
-            f"{headers[0]} says frames of {header.height} x {header.width} pixels, {ini.name} {form.height} x "
-            f"{form.width}; bring the files of one acquisition together."
+            f"{headers[0]} states frames of {header.height} x {header.width} pixels, but {ini.name} {form.height} x "
+            f"{form.width}; put only the files of one acquisition into the folder."
         )
     return header.num_frames
 
@@ -192,14 +198,14 @@ def _gap(path: Path, form: _Format) -> Account:
 def _account(
     path: Path, form: _Format, lost: npt.NDArray[np.bool_], numbers: list[int], announced: int | None
 ) -> list[Account]:
-    """Compare one file with what it should hold, and mark frames in a tail of zeros as lost."""
+    """Compare one file with the expected frames, and mark frames in trailing zeros as lost."""
     size, end = path.stat().st_size, form.image_bytes * form.per_file
     wanted = np.array([i for i in numbers if announced is None or i < announced], np.int64)
     problems = []
     if lost[wanted].any():
         problems.append(f"truncated: it has {size} of {end} bytes")
     elif size > end:
-        problems.append(f"it ends with {size - end} bytes that are no frame of {INI}")
+        problems.append(f"it ends with {size - end} bytes that are not a frame as described by {INI}")
     zero = _zero_frames(path, form, wanted[~lost[wanted]], numbers[0])
     if len(zero):
         lost[zero] = True
@@ -214,7 +220,7 @@ def _account(
 
 
 def _zero_frames(path: Path, form: _Format, numbers: Ints, first: int) -> Ints:
-    """Which of the frames lie in zeros that were reserved and never written."""
+    """Return the frames that lie in zeros which were reserved but never written."""
     starts, pixel_bytes = form.image_bytes * (numbers - first), form.stride * form.height
     if form.encoding != _PACKED:
         return numbers[in_zero_tail(path, starts, pixel_bytes, form.dtype)]
@@ -222,7 +228,7 @@ def _zero_frames(path: Path, form: _Format, numbers: Ints, first: int) -> Ints:
 
 
 def _read_image(path: Path, start: int, form: _Format) -> Frames:
-    """One image without what pads its rows."""
+    """Read one image without the padding of its rows."""
     data = np.frombuffer(read_bytes(path, start, form.stride * form.height), np.uint8)
     rows = data.reshape(form.height, form.stride)[:, : form.row_bytes]
     if form.encoding != _PACKED:

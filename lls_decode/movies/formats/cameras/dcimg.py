@@ -1,9 +1,9 @@
-"""Hamamatsu ``.dcimg``, both versions of the format, by what is publicly known of it.
+"""Hamamatsu ``.dcimg`` files, in both versions of the format, from public knowledge of the format.
 
-A header of the file is followed by one of the session, which says the size of frames, and where they begin. In the
-newer version each frame ends with 32 bytes of its own; they hold the first four pixels of one line in the middle of
-the sensor, of which the frame itself has a copy that is overwritten. The older one keeps the first four pixels of
-each frame behind all frames.
+The header of the file is followed by the header of the session, which states the size of frames and where they begin.
+Four pixels of each frame are stored separately, because the frame itself has them overwritten. In the newer version
+they are the first four pixels of one line in the middle of the sensor, stored in a 32-byte footer of each frame. In the
+older version they are stored after all frames.
 """
 
 import os
@@ -24,13 +24,13 @@ from lls_decode.movies.movie import Movie, read_bytes
 _OLD, _NEW = 0x7, 0x1000000
 _FOOTER_BYTES = 32
 _SPLIT_LINE = 1023
-"""Line of the sensor whose first four pixels lie behind the frame."""
-_NO_FOOTER = "the first four pixels of each frame were behind all frames, and are lost with the end of the file"
+"""Line of the sensor whose first four pixels are stored in the footer of the frame."""
+_NO_FOOTER = "the first four pixels of each frame are lost, because they were stored at the missing end of the file"
 
 
 @dataclass(frozen=True)
 class _Session:
-    """Where frames lie, and where four pixels of each lie apart from it."""
+    """Storage of the frames, and of the four pixels per frame that are stored separately."""
 
     num_frames: int
     height: int
@@ -39,18 +39,19 @@ class _Session:
     row_bytes: int
     start: int
     stride: int
-    """Bytes from one frame to the next."""
+    """Number of bytes from one frame to the next."""
     line: int = -1
-    """Line whose first four pixels lie apart; negative: none."""
+    """Line whose first four pixels are stored separately; negative: none."""
     apart: int = 0
-    """Byte of these pixels of the first frame."""
+    """Byte offset of the separate pixels of the first frame."""
     apart_stride: int = 0
+    """Number of bytes from the separate pixels of one frame to those of the next."""
     is_footer_lost: bool = False
-    """Whether the end of the file, which may have four pixels of each frame, is missing."""
+    """Whether the end of the file, which may hold four pixels of each frame, is missing."""
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of the lines of a frame, with what fills them up."""
+        """Number of bytes of the lines of a frame, including padding."""
         return self.row_bytes * self.height
 
 
@@ -83,7 +84,7 @@ def open_dcimg(path: Path, choices: Choices) -> Movie:
 
 
 def _read_session(path: Path) -> tuple[_Session, int]:
-    """The only session of a file, and the bytes that the file should have."""
+    """Read the only session of a file, and the size that the file should have."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(72)
@@ -97,14 +98,16 @@ def _read_session(path: Path) -> tuple[_Session, int]:
     if version not in (_OLD, _NEW):
         raise InputError(f"{path} is DCIMG version {version:#x}, expected {_OLD:#x} or {_NEW:#x}; export it as TIFF.")
     if sessions != 1:
-        raise InputError(f"{path} holds {sessions} sessions, expected one; export each of them as a file.")
+        raise InputError(f"{path} holds {sessions} sessions, expected one; export each session as a separate file.")
     if len(body) < (720 if version == _NEW else 96):
-        raise InputError(f"{path} is cut in its header: it has {size} of {announced_bytes} bytes; restore the file.")
+        raise InputError(
+            f"{path} is truncated within its header: it has {size} of {announced_bytes} bytes; restore the file."
+        )
     session = _new_session(path, at, body) if version == _NEW else _old_session(path, at, body)
     if frames != session.num_frames:
         raise InputError(
-            f"{path} says {frames} frames in one place and {session.num_frames} in another; the recording was not "
-            "closed: export it again."
+            f"{path} states {frames} frames in one header and {session.num_frames} in the other, as if the recording "
+            "was not closed; export it again."
         )
     return session, announced_bytes
 
@@ -117,8 +120,8 @@ def _checked(path: Path, frames: int, depth: int, width: int, height: int, row_b
         or row_bytes * height != image_bytes
     ):
         raise InputError(
-            f"{path} says {frames} frames of {height} x {width} pixels of {depth} bytes in lines of {row_bytes} and "
-            f"{image_bytes} bytes in all, which contradict each other; export it as TIFF."
+            f"{path} states {frames} frames of {height} x {width} pixels of {depth} bytes in lines of {row_bytes} "
+            f"bytes, {image_bytes} bytes per frame, which is inconsistent; export it as TIFF."
         )
 
 
@@ -172,7 +175,7 @@ def _old_session(path: Path, at: int, body: bytes) -> _Session:
 def _find_lost(
     path: Path, session: _Session, starts: Ints, announced_bytes: int
 ) -> tuple[npt.NDArray[np.bool_], list[str]]:
-    """Frames that are not whole, their four pixels apart included, and what is wrong."""
+    """Return the frames that are incomplete, including their separate pixels, and the problems of the file."""
     size = os.path.getsize(path)
     ends = starts + session.frame_bytes
     if session.line >= 0:
@@ -188,7 +191,7 @@ def _find_lost(
         lost[zero] = True
         problems.append(f"zeros fill the end of the file where {len(zero)} of its frames should be")
     if size > announced_bytes:
-        problems.append(f"it has {size - announced_bytes} bytes more than it says")
+        problems.append(f"it has {size - announced_bytes} bytes more than its header states")
     return lost, problems
 
 

@@ -1,1 +1,1 @@
-"""Movies in HDF5 files: any dataset, and Imaris."""
+"""Movies in HDF5 files: plain datasets, and Imaris files."""

@@ -1,4 +1,4 @@
-"""Frames in an HDF5 file of any origin: ``file.h5::/path/of/dataset``, the last two axes are rows and columns."""
+"""Movies in plain HDF5 datasets, ``file.h5::/path/of/dataset``, whose last two axes are rows and columns."""
 
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
     Parameters
     ----------
     path, choices
-        The file, and what the user chooses; ``axes`` where no dimension labels name them.
+        The file, and the user's choices; ``axes`` names the axes if the dataset has no dimension labels.
     inside
-        Path of the dataset; empty: the only one of three axes or more.
+        Path of the dataset; empty: the only dataset with three axes or more.
     """
     file, wanted = open_file(path, choices)
     with as_input_error(path, wanted):
@@ -65,7 +65,7 @@ def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
 
 
 def _find(path: Path, file: Any, inside: str) -> Any:
-    """The dataset that was named, or the only one that may be a movie."""
+    """Return the named dataset, or the only one that may be a movie."""
     h5py = library("h5py", "convert", "HDF5 files")
     found: list[Any] = []
 
@@ -88,7 +88,7 @@ def _find(path: Path, file: Any, inside: str) -> Any:
 
 
 def _sizes(dataset: Any) -> tuple[PixelSize | None, float | None]:
-    """Sizes in micrometres along z, y, x, as plugins of ImageJ and ilastik write them."""
+    """Read the pixel size and z step in the form that ImageJ plugins and ilastik write: micrometres along z, y, x."""
     sizes = dataset.attrs.get("element_size_um")
     if sizes is None or len(sizes) != 3 or min(sizes) <= 0 or tuple(sizes) == (1, 1, 1):
         return None, None

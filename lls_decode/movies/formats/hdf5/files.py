@@ -1,6 +1,6 @@
-"""HDF5 files as sources of frames: opened also when their end is missing, and asked which frames they really hold.
+"""Access to frames in HDF5 files, including truncated files, with a check of which frames are really present.
 
-HDF5 gives fill values for what was never written, without a word; here these frames count as lost.
+HDF5 silently returns fill values for pixels that were never written; this module treats such frames as lost.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from lls_decode.movies.formats.frame_array import library
 from lls_decode.movies.movie import check_type
 
 _CACHE_BYTES = 64 << 20
-"""Of one dataset: each chunk is then decoded once, however many threads ask for its frames."""
+"""Size of the chunk cache per dataset, large enough that each chunk is decoded only once for all threads."""
 _TRUNCATED = re.compile(r"truncated file: eof = (\d+), .*stored_eof = (\d+)")
 
 
 class _Padded(io.FileIO):
-    """A file with zeros behind its end, up to the size that it should have."""
+    """Truncated file that appears padded with zeros to its original size."""
 
     def __init__(self, path: Path, size: int) -> None:
         super().__init__(path, "rb")
@@ -47,12 +47,12 @@ class _Padded(io.FileIO):
 
 
 def open_file(path: Path, choices: Choices) -> tuple[Any, int | None]:
-    """Open an HDF5 file for reading, and say how large it should be where its end is missing.
+    """Open an HDF5 file for reading; also return the original size of a truncated file, otherwise None.
 
     Raises
     ------
     InputError
-        h5py is not installed; no HDF5 file, or one that is cut, unless ``--salvage`` was given.
+        h5py is not installed, the file is not an HDF5 file, or it is truncated and ``--salvage`` was not given.
     """
     h5py = library("h5py", "convert", "HDF5 files")
     try:
@@ -65,8 +65,8 @@ def open_file(path: Path, choices: Choices) -> tuple[Any, int | None]:
         size, wanted = int(cut[1]), int(cut[2])
         if not choices.salvage:
             raise InputError(
-                f"{path} is truncated: it has {size} of {wanted} bytes; restore the file, or take the whole frames "
-                "with --salvage."
+                f"{path} is truncated: it has {size} of {wanted} bytes; restore the file, or keep only the complete "
+                "frames with --salvage."
             ) from error
     try:
         return h5py.File(_Padded(path, wanted), "r", rdcc_nbytes=_CACHE_BYTES), wanted
@@ -76,14 +76,14 @@ def open_file(path: Path, choices: Choices) -> tuple[Any, int | None]:
 
 def _beyond_salvage(path: Path, size: int, wanted: int) -> str:
     return (
-        f"{path} is truncated: of {wanted} bytes it has {size}, and not those that say where frames lie, so that "
-        "nothing can be salvaged; restore the file."
+        f"{path} is truncated: it has {size} of {wanted} bytes, and the index of the frames is missing, so nothing can "
+        "be salvaged; restore the file."
     )
 
 
 @contextlib.contextmanager
 def as_input_error(path: Path, wanted: int | None) -> Iterator[None]:
-    """Tell what h5py raises on damage in words."""
+    """Convert errors that h5py raises for damaged files to `InputError`."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -94,12 +94,12 @@ def as_input_error(path: Path, wanted: int | None) -> Iterator[None]:
 
 
 def check_dataset(path: Path, dataset: Any) -> None:
-    """Refuse pixels that are no counts, or in a form that cannot be read here."""
+    """Raise an error for a dataset whose pixels are not counts or cannot be read."""
     check_type(path, dataset.dtype)
     h5py = library("h5py", "convert", "HDF5 files")
     if dataset.external:
         names = name_some([name for name, *_ in dataset.external])
-        raise InputError(f"{path} keeps {dataset.name} in other files ({names}), expected its pixels inside.")
+        raise InputError(f"{path} stores {dataset.name} in other files ({names}), expected its pixels in this file.")
     filters = dataset.id.get_create_plist()
     for number in range(filters.get_nfilters()):
         code, *_, name = filters.get_filter(number)
@@ -114,7 +114,7 @@ def check_dataset(path: Path, dataset: Any) -> None:
 
 
 def lost_frames(path: Path, dataset: Any) -> npt.NDArray[np.bool_]:
-    """Return which frames of a dataset (all axes but the last two, flattened) are not in the file."""
+    """Return which frames of a dataset are missing from the file, flattened over all axes but the last two."""
     count = math.prod(dataset.shape[:-2])
     if dataset.is_virtual:
         _check_virtual(path, dataset)
@@ -133,7 +133,7 @@ def lost_frames(path: Path, dataset: Any) -> npt.NDArray[np.bool_]:
 
 
 def _lost_by_chunks(dataset: Any, size: int) -> npt.NDArray[np.bool_]:
-    """Frames that touch a chunk which was never written, or lies beyond the end of the file."""
+    """Return the frames that need a chunk which was never written or is beyond the end of the file."""
     grid = tuple(-(-length // step) for length, step in zip(dataset.shape, dataset.chunks, strict=True))
     there = np.zeros(grid, bool)
 
@@ -149,24 +149,24 @@ def _lost_by_chunks(dataset: Any, size: int) -> npt.NDArray[np.bool_]:
 
 
 def _check_virtual(path: Path, dataset: Any) -> None:
-    """Refuse a dataset whose pieces lie in files that are absent, or do not cover it."""
+    """Raise an error for a virtual dataset with missing source files, or whose sources do not cover it."""
     sources = dataset.virtual_sources()
     names = {source.file_name for source in sources if source.file_name != "."}
     absent = sorted(name for name in names if not (path.parent / name).is_file())
     covered = sum(source.vspace.get_select_npoints() for source in sources)
     if absent:
-        raise InputError(f"{path} joins files, of which {name_some(absent)} are absent; restore them.")
+        raise InputError(f"{path} joins other files, of which {name_some(absent)} are missing; restore them.")
     if covered != dataset.size:
-        raise InputError(f"{path} joins files that cover {covered} of {dataset.size} pixels of {dataset.name}.")
+        raise InputError(f"{path} joins other files, which cover {covered} of {dataset.size} pixels of {dataset.name}.")
 
 
 def is_encoded(dataset: Any) -> bool:
-    """Return whether chunks are compressed or carry checksums."""
+    """Return whether chunks are compressed or have checksums."""
     return bool(dataset.id.get_create_plist().get_nfilters())
 
 
 def read_frames(path: Path, dataset: Any, numbers: Ints, height: int, width: int) -> Frames:
-    """Read frames by their places in the flattened front axes; neighbours along the last of these in one piece.
+    """Read frames by their indices in the flattened front axes; consecutive frames are read in one piece.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Imaris 5.5 and later (``.ims``): HDF5 with one dataset a time and channel, padded to whole chunks.
+"""Imaris files (``.ims``) of version 5.5 and later: HDF5 with one dataset per time and channel.
 
-``DataSet/ResolutionLevel 0/TimePoint 3/Channel 0/Data`` has axes z, y, x; its group says how many of each are real.
-Attributes are arrays of single characters.
+``DataSet/ResolutionLevel 0/TimePoint 3/Channel 0/Data`` has axes z, y, x. It is padded to complete chunks; attributes
+of its group state the size without padding. Attributes are arrays of single characters.
 """
 
 import re
@@ -31,11 +31,13 @@ _LEVEL = "DataSet/ResolutionLevel 0"
 
 
 def open_imaris(path: Path, choices: Choices) -> Movie:
-    """Open one channel of an ``.ims`` file, all its times."""
+    """Open one channel of an ``.ims`` file, with all its times."""
     file, wanted = open_file(path, choices)
     with as_input_error(path, wanted):
         if _LEVEL not in file:
-            raise InputError(f"{path} has no {_LEVEL!r}, expected a file of Imaris 5.5 or later; save it so.")
+            raise InputError(
+                f"{path} has no {_LEVEL!r}, expected a file of Imaris 5.5 or later; save it from such a version."
+            )
         level = file[_LEVEL]
         times, channels = _numbers(level, "TimePoint"), _numbers(next(iter(level.values()), {}), "Channel")
         announced = max(_announced_times(file), max(times, default=-1) + 1)
@@ -44,7 +46,7 @@ def open_imaris(path: Path, choices: Choices) -> Movie:
         pixel_size, z_step_nm = _scale(file, sizes)
         names = tuple(_text(file.get(f"DataSetInfo/Channel {i}"), "Name") or str(i) for i in channels)
     depth, height, width = sizes
-    accounts = missing_frames(path, len(lost), lost, f"{int(lost.sum())} planes are absent, or beyond its end")
+    accounts = missing_frames(path, len(lost), lost, f"{int(lost.sum())} planes are missing or beyond its end")
     gaps = [number for number in range(announced) if number not in times]
     if gaps:
         accounts = (_gap(path, gaps, lost),)
@@ -84,7 +86,7 @@ def _numbers(group: Any, word: str) -> list[int]:
 
 
 def _text(group: Any, name: str) -> str:
-    """An attribute, which is an array of characters."""
+    """Return an attribute, stored as an array of characters, as text."""
     value = None if group is None else group.attrs.get(name)
     if value is None:
         return ""
@@ -100,7 +102,7 @@ def _announced_times(file: Any) -> int:
 
 
 def _cells(path: Path, level: Any, times: int, channels: list[int]) -> tuple[list[Any], tuple[int, int, int]]:
-    """Datasets by time and channel, None where there is none, and planes, rows and columns of all."""
+    """Return the datasets by time and channel (None if missing), and their common number of planes, rows, columns."""
     cells, sizes = [], set()
     for time in range(times):
         for channel in channels:
@@ -113,7 +115,10 @@ def _cells(path: Path, level: Any, times: int, channels: list[int]) -> tuple[lis
             told = [_text(group, f"ImageSize{axis}") for axis in "ZYX"]
             size = tuple(int(word) if word.isdigit() else n for word, n in zip(told, dataset.shape, strict=True))
             if any(a > b for a, b in zip(size, dataset.shape, strict=True)):
-                raise InputError(f"{path} says {size} planes, rows, columns of {dataset.name}, it has {dataset.shape}.")
+                raise InputError(
+                    f"{path} states {size} planes, rows and columns for {dataset.name}, which has {dataset.shape}; "
+                    "save it again from Imaris."
+                )
             sizes.add((*size, dataset.dtype))
     if len(sizes) != 1:
         raise InputError(f"{path} has images of {len(sizes)} sizes or types, expected one; save it again from Imaris.")
@@ -126,13 +131,13 @@ def _lost(path: Path, dataset: Any, depth: int) -> Any:
 
 
 def _gap(path: Path, gaps: list[int], lost: Any) -> Account:
-    why = f"time points {', '.join(map(str, gaps[:6]))} are absent ({len(gaps)} in all)"
+    why = f"time points {', '.join(map(str, gaps[:6]))} are missing ({len(gaps)} in total)"
     missing = tuple(np.flatnonzero(lost).tolist())
     return Account(path, len(lost), len(lost) - len(missing), why, missing, is_gap=True)
 
 
 def _scale(file: Any, sizes: tuple[int, int, int]) -> tuple[PixelSize | None, float | None]:
-    """Pixel size and z step, of the extent of the image in its unit."""
+    """Compute pixel size and z step from the extent of the image and its unit."""
     image = file.get("DataSetInfo/Image")
     unit = _text(image, "Unit") or "um"
     steps = []

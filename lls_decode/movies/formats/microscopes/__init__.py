@@ -1,1 +1,1 @@
-"""Movies that software of microscope makers writes: Zeiss, Nikon, MetaMorph."""
+"""Movie formats of microscope software: Zeiss, Nikon, MetaMorph."""

@@ -1,9 +1,9 @@
-"""Zeiss ``.czi``: planes by the directory of sub-blocks, one channel and scene at a time.
+"""Zeiss ``.czi`` files: planes found in the directory of sub-blocks, one channel and scene at a time.
 
-The published format (ZISRAW) is a row of segments: a header that says where the directory is, sub-blocks with pixels,
-XML, and at the end the directory. Libraries fill what is absent with a background; so sub-blocks are looked up here,
-and only compressed pixels go through a library (imagecodecs). Where the end of a file is missing, the sub-blocks that
-are there say themselves what they are.
+The published format (ZISRAW) is a sequence of segments: a header with the position of the directory, sub-blocks with
+pixels, XML, and the directory at the end. Libraries silently replace missing sub-blocks by a background. Therefore this
+module looks up the sub-blocks itself, and uses a library (imagecodecs) only to decompress pixels. In a truncated file
+without directory, the sub-blocks are found by scanning, because each repeats its directory entry.
 """
 
 import xml.etree.ElementTree as ET
@@ -29,14 +29,14 @@ from lls_decode.movies.lengths import length_nm
 from lls_decode.movies.movie import Movie
 
 _FRONT = "SRIHVBTZC"
-"""Axes that may count images; X, Y and the tiles M make one."""
+"""Axes that may number images; X, Y and the tiles M are within one image."""
 _PIXELS = {0: "u1", 1: "<u2", 2: "<f4", 12: "<i4"}
-"""Grey pixels by their number; the others are colours or complex."""
+"""Data types of greyscale pixels, by pixel type number; other types are colour or complex."""
 
 
 @dataclass(frozen=True)
 class _About:
-    """What the XML says."""
+    """Values from the XML metadata."""
 
     sizes: dict[str, int]
     channels: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def open_czi(path: Path, choices: Choices) -> Movie:
     """Open one channel and scene of a ``.czi`` file."""
     segments = read_segments(path)
     if not segments.blocks:
-        raise InputError(f"{path} has not one whole image: {segments.problem or 'its directory is empty'}.")
+        raise InputError(f"{path} has no complete image: {segments.problem or 'its directory is empty'}.")
     about = _read_about(segments.xml)
     planes = group_planes(path, segments.blocks)
     first = planes[min(planes)]
@@ -89,7 +89,7 @@ def open_czi(path: Path, choices: Choices) -> Movie:
 def _grid(planes: dict[tuple[tuple[str, int], ...], Plane], about: _About, blocks: list[SubBlock]) -> tuple[
     list[str], list[int], list[int]
 ]:  # fmt: skip
-    """Axes that count, how many there are along each, and where they begin."""
+    """Return the axes that number images, the length of each axis, and its first index."""
     axes, shape, starts = [], [], []
     for axis in _FRONT:
         found = [dict(place)[axis] for place in planes if axis in dict(place)]
@@ -107,7 +107,7 @@ def _check_alike(path: Path, planes: dict[tuple[tuple[str, int], ...], Plane]) -
     found = {(plane.height, plane.width, plane.pixel_type) for plane in planes.values()}
     if len(found) > 1:
         sizes = " and ".join(f"{height} x {width} pixels (type {kind})" for height, width, kind in sorted(found)[:4])
-        raise InputError(f"{path} has images of {sizes}, expected one size; write the scenes as files of their own.")
+        raise InputError(f"{path} has images of {sizes}, expected one size; save each scene as a separate file.")
 
 
 def _accounts(path: Path, lost: np.ndarray, placed: list[Plane | None], problem: str) -> tuple[Account, ...]:
@@ -141,9 +141,9 @@ def _read_about(xml: str) -> _About:
 
 
 def _read_plane(path: Path, plane: Plane | None, dtype: np.dtype) -> Frames:
-    """One image, put together of its tiles."""
+    """Read one image, assembled from its tiles."""
     if plane is None:
-        raise InputError(f"{path} lacks an image that was not accounted for.")  # kept out by the account
+        raise InputError(f"{path} lacks an image that was not accounted for.")  # lost frames are not read
     out = np.empty((plane.height, plane.width), dtype)
     for block in plane.blocks:
         y, x = block.y - plane.y, block.x - plane.x

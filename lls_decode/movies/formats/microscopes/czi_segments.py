@@ -1,4 +1,4 @@
-"""Segments of a ``.czi`` file: its directory, sub-blocks and XML, and the pixels of a sub-block."""
+"""Reading of the segments of a ``.czi`` file: directory, sub-blocks, XML, and the pixels of a sub-block."""
 
 import os
 import struct
@@ -23,10 +23,10 @@ _RAW, _JPEG, _LZW, _JPEG_XR, _ZSTD0, _ZSTD1 = 0, 1, 2, 4, 5, 6
 
 @dataclass(frozen=True)
 class SubBlock:
-    """A piece of one image, as the directory lists it."""
+    """Directory entry of a tile of one image."""
 
     place: tuple[tuple[str, int], ...]
-    """Where it lies along the axes that count images, in the order of their names."""
+    """Index along each axis that numbers images, sorted by the name of the axis."""
     x: int
     y: int
     width: int
@@ -34,64 +34,64 @@ class SubBlock:
     pixel_type: int
     compression: int
     position: int
-    """Byte of its segment."""
+    """Byte offset of the segment."""
     is_whole: bool
 
 
 @dataclass(frozen=True)
 class Segments:
-    """What a file holds."""
+    """Contents of a file."""
 
     blocks: list[SubBlock]
     xml: str
     problem: str
-    """What is wrong with the directory; empty when it is there."""
+    """Problem of the directory; empty if it is present."""
 
 
 @dataclass
 class Plane:
-    """One image, of one or several pieces that lie side by side."""
+    """One image, composed of one or more adjacent tiles."""
 
     blocks: list[SubBlock] = field(default_factory=list)
 
     @property
     def pixel_type(self) -> int:
-        """Number of the type of its pixels."""
+        """Number of the pixel type."""
         return self.blocks[0].pixel_type
 
     @property
     def x(self) -> int:
-        """Left edge, pixels."""
+        """Left edge in pixels."""
         return min(block.x for block in self.blocks)
 
     @property
     def y(self) -> int:
-        """Upper edge, pixels."""
+        """Upper edge in pixels."""
         return min(block.y for block in self.blocks)
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
         return max(block.x + block.width for block in self.blocks) - self.x
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return max(block.y + block.height for block in self.blocks) - self.y
 
     @property
     def is_whole(self) -> bool:
-        """Whether the bytes of all pieces are in the file."""
+        """Whether the bytes of all tiles are in the file."""
         return all(block.is_whole for block in self.blocks)
 
 
 def read_segments(path: Path) -> Segments:
-    """Read the directory and the XML; where the directory is missing, look for sub-blocks from the beginning.
+    """Read the directory and the XML; if the directory is missing, scan the file for sub-blocks.
 
     Raises
     ------
     InputError
-        No CZI file, or one without its header, or one that is spread over several files.
+        The file is not a CZI file, lacks its header, or is a part of a multi-file CZI.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -107,7 +107,7 @@ def read_segments(path: Path) -> Segments:
             return Segments(_blocks(path, file, entries, size), xml, "")
         blocks = _blocks(path, file, _scan(file, size), size)
         where = f"its directory should be at byte {directory}" if directory else "its directory was never written"
-        return Segments(blocks, xml, f"truncated: {where}, {len(blocks)} pieces of images were found without it")
+        return Segments(blocks, xml, f"truncated: {where}, {len(blocks)} tiles of images were found without it")
 
 
 def _xml(file: BinaryIO, at: int, size: int) -> str:
@@ -121,7 +121,7 @@ def _xml(file: BinaryIO, at: int, size: int) -> str:
 
 
 def _segment(file: BinaryIO, at: int) -> tuple[bytes, int, int] | None:
-    """Name, room and length of a segment, with the file behind its head; None where there is none."""
+    """Read the head of a segment: name, allocated size and used size; return None if there is no segment."""
     file.seek(at)
     data = file.read(_SEGMENT.size)
     if len(data) < _SEGMENT.size:
@@ -131,7 +131,7 @@ def _segment(file: BinaryIO, at: int) -> tuple[bytes, int, int] | None:
 
 
 def _entries(file: BinaryIO, at: int, size: int) -> list[bytes] | None:
-    """Entries of the directory; None when it is not there to its end."""
+    """Return the entries of the directory; None if it is missing or incomplete."""
     head = _segment(file, at) if at else None
     if head is None or head[0] != _DIRECTORY:
         return None
@@ -151,7 +151,7 @@ def _entries(file: BinaryIO, at: int, size: int) -> list[bytes] | None:
 
 
 def _scan(file: BinaryIO, size: int) -> list[bytes]:
-    """Entries that sub-blocks carry themselves, from the first segment to the end."""
+    """Collect the directory entries repeated in the sub-blocks, from the first segment to the end of the file."""
     entries, at = [], 0
     while (head := _segment(file, at)) is not None and head[0].startswith(b"ZISRAW"):
         if head[0] == _SUBBLOCK:
@@ -162,7 +162,7 @@ def _scan(file: BinaryIO, size: int) -> list[bytes]:
 
 
 def _own_entry(file: BinaryIO, at: int) -> bytes | None:
-    """The entry of the directory that a sub-block repeats, with its own place; None when it is cut."""
+    """Return the directory entry repeated in a sub-block, with the sub-block's position; None if it is truncated."""
     file.seek(at + _SEGMENT.size + 16)
     data = file.read(_ENTRY.size)
     if len(data) < _ENTRY.size:
@@ -175,19 +175,21 @@ def _own_entry(file: BinaryIO, at: int) -> bytes | None:
 
 
 def _blocks(path: Path, file: BinaryIO, entries: list[bytes], size: int) -> list[SubBlock]:
-    """Sub-blocks of full resolution."""
+    """Return the sub-blocks at full resolution."""
     blocks = []
     for entry in entries:
         schema, pixel_type, position, part, compression, pyramid, count = _ENTRY.unpack_from(entry)
         if schema != b"DV" or part:
-            raise InputError(f"{path} lists pixels in other files or in an old form; save it again from ZEN.")
+            raise InputError(
+                f"{path} refers to pixels in other files, or has an old form of directory; save it again from ZEN."
+            )
         dimensions = {}
         for i in range(count):
             name, start, length, stored = _DIMENSION.unpack_from(entry, _ENTRY.size + 20 * i)
             dimensions[name.rstrip(b"\0").decode("ascii", "replace")] = start, length, stored
         x, y = dimensions.pop("X"), dimensions.pop("Y")
         if pyramid or x[2] not in (0, x[1]) or y[2] not in (0, y[1]):
-            continue  # a smaller picture of the same
+            continue  # a reduced copy of an image
         place = tuple(sorted((name, start) for name, (start, _, _) in dimensions.items() if name != "M"))
         is_whole = _end_of_pixels(file, position, len(entry)) <= size
         blocks.append(SubBlock(place, x[0], y[0], x[1], y[1], pixel_type, compression, position, is_whole))
@@ -200,7 +202,7 @@ def _end_of_pixels(file: BinaryIO, position: int, entry_bytes: int) -> int:
 
 
 def _place_of_pixels(file: BinaryIO, position: int, entry_bytes: int) -> tuple[int, int]:
-    """Byte and number of bytes of the pixels; beyond all files where the segment is not there."""
+    """Return byte offset and number of bytes of the pixels; an impossible offset if the segment is missing."""
     head = _segment(file, position)
     sizes = file.read(16)
     if head is None or head[0] != _SUBBLOCK or len(sizes) < 16:
@@ -210,12 +212,12 @@ def _place_of_pixels(file: BinaryIO, position: int, entry_bytes: int) -> tuple[i
 
 
 def group_planes(path: Path, blocks: list[SubBlock]) -> dict[tuple[tuple[str, int], ...], Plane]:
-    """Put the pieces of each image together.
+    """Group the tiles of each image.
 
     Raises
     ------
     InputError
-        Pieces that overlap or leave gaps: tiles of a mosaic, which are images of their own.
+        Tiles overlap or leave gaps, as in a mosaic, whose tiles are separate images.
     """
     planes: dict[tuple[tuple[str, int], ...], Plane] = {}
     for block in blocks:
@@ -227,19 +229,19 @@ def group_planes(path: Path, blocks: list[SubBlock]) -> dict[tuple[tuple[str, in
             if area != plane.width * plane.height or len(corners) < len(plane.blocks):
                 where = name_some([f"{name}{start}" for name, start in place])
                 raise InputError(
-                    f"{path} has {len(plane.blocks)} tiles at {where} that do not make one picture side by side; "
-                    "write the tiles as files of their own from ZEN."
+                    f"{path} has {len(plane.blocks)} tiles at {where} that overlap or leave gaps, expected tiles that "
+                    "form one image; save each tile as a separate file from ZEN."
                 )
     return planes
 
 
 def decode_pixels(path: Path, block: SubBlock, dtype: np.dtype[Any]) -> Frames:
-    """Read the pixels of one piece.
+    """Read the pixels of one tile.
 
     Raises
     ------
     InputError
-        They cannot be decoded, or are not as many as announced.
+        The pixels cannot be decoded, or are fewer than announced.
     """
     with open(path, "rb") as file:
         file.seek(block.position + _SEGMENT.size + 16)
@@ -271,4 +273,7 @@ def _decompress(path: Path, block: SubBlock, data: bytes, dtype: np.dtype[Any]) 
     except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: pixels at byte {block.position} cannot be decoded: {reason}; restore it.") from error
-    raise InputError(f"{path} is compressed by method {block.compression}, expected none, JPEG, LZW, JPEG XR or zstd.")
+    raise InputError(
+        f"{path} uses compression method {block.compression}, expected none, JPEG, LZW, JPEG XR or zstd; save it again "
+        "from ZEN with one of these."
+    )

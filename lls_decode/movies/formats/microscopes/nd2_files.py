@@ -1,6 +1,7 @@
-"""Nikon ``.nd2``, through the package nd2.
+"""Nikon ``.nd2`` files, read with the package nd2.
 
-nd2 gives black frames for those that a file lacks. Which are there is looked up in its list of chunks beforehand.
+nd2 silently returns black frames for frames missing from a file. Therefore the chunk map of the file is checked first
+to find the missing frames.
 """
 
 import struct
@@ -32,7 +33,7 @@ def open_nd2(path: Path, choices: Choices) -> Movie:
     try:
         return _open_frames(path, file, choices)
     except BaseException:
-        file.close()  # nd2 warns of files that are left open
+        file.close()  # nd2 warns about files that are left open
         raise
 
 
@@ -42,10 +43,10 @@ def _open_frames(path: Path, file: Any, choices: Choices) -> Movie:
         names = tuple(channel.channel.name for channel in file.metadata.channels or ())
         voxel, is_colour, loops = file.voxel_size(), file.is_rgb, file.experiment
         offsets = file._rdr._frame_offsets
-    except Exception as error:  # of many kinds, for what nd2 does not know
+    except Exception as error:  # nd2 raises many kinds of errors for files that it does not support
         raise _damaged(path, error) from error
     if is_colour:
-        raise InputError(f"{path} is in colours, expected grey frames; export it as grey TIFF from NIS-Elements.")
+        raise InputError(f"{path} is in colour, expected greyscale; export it as greyscale TIFF from NIS-Elements.")
     check_type(path, dtype)
     height, width, channels = sizes.pop("Y"), sizes.pop("X"), sizes.pop("C", 1)
     shape, axes = tuple(sizes.values()), tuple(name.lower() for name in sizes)
@@ -83,13 +84,13 @@ def _open(path: Path) -> Any:
     nd2 = library("nd2", "nd2", "Nikon .nd2 files")
     try:
         file = nd2.ND2File(path)
-    except Exception as error:  # of many kinds, for what nd2 does not know
+    except Exception as error:  # nd2 raises many kinds of errors for files that it does not support
         raise _damaged(path, error) from error
     if file.is_legacy:
         file.close()
         raise InputError(
-            f"{path} is of the old form of .nd2 (JPEG 2000), expected one of NIS-Elements 4 or later; make OME-Zarr of "
-            f"it with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr."
+            f"{path} has the old .nd2 format (JPEG 2000), expected that of NIS-Elements 4 or later; convert it to "
+            f"OME-Zarr with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr."
         )
     return file
 
@@ -97,13 +98,13 @@ def _open(path: Path) -> Any:
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = " ".join(str(error).split())[:160]
     return InputError(
-        f"{path} cannot be read as .nd2 ({reason}): its list of frames is at its end, and the file has "
-        f"{path.stat().st_size} bytes; restore the file."
+        f"{path} cannot be read as .nd2 ({reason}); it has {path.stat().st_size} bytes, and may be truncated, because "
+        "the list of frames is at the end; restore the file."
     )
 
 
 def _lost(path: Path, offsets: dict[int, int], count: int, attributes: Any) -> npt.NDArray[np.bool_]:
-    """Frames that are not in the list, or lie beyond the end of the file."""
+    """Return the frames that are missing from the chunk map or are beyond the end of the file."""
     size = path.stat().st_size
     frame_bytes = 0 if attributes.compressionType else int(attributes.widthBytes) * int(attributes.heightPx)
     return np.array([i not in offsets or offsets[i] + max(1, frame_bytes) > size for i in range(count)], bool)
@@ -115,7 +116,7 @@ def _accounts(path: Path, lost: npt.NDArray[np.bool_], stated: int) -> tuple[Acc
     if missing:
         problems.append(f"{len(missing)} frames of its loops are not in the file")
     if stated > len(lost):
-        problems.append(f"its attributes say {stated} frames, its loops {len(lost)}")
+        problems.append(f"its attributes state {stated} frames, its loops {len(lost)}")
     if not problems:
         return ()
     return (Account(path, len(lost), len(lost) - len(missing), ", ".join(problems), missing),)
@@ -131,7 +132,7 @@ def _read(path: Path, file: Any, number: int) -> Frames:
 
 
 def _position(path: Path, loops: Any, choices: Choices) -> str:
-    """Number of the position that was chosen by its name or number."""
+    """Return the number of the position that was chosen by name or number."""
     for loop in loops:
         if loop.type == "XYPosLoop":
             names = [point.name or f"Pos{i}" for i, point in enumerate(loop.parameters.points)]

@@ -1,4 +1,4 @@
-"""MetaMorph ``.stk``: a TIFF of one page that describes many planes, whose pixels follow those of the first."""
+"""MetaMorph ``.stk`` files: a TIFF with one page that describes all planes; the pixels of all planes are contiguous."""
 
 import logging
 from pathlib import Path
@@ -15,11 +15,11 @@ from lls_decode.movies.lengths import length_nm, square
 from lls_decode.movies.movie import Movie, check_type, read_bytes
 
 _PLANES_TAG = 33629
-"""UIC2: what MetaMorph says of each plane; their number is its length."""
+"""Tag UIC2, which describes each plane; its length is the number of planes."""
 
 
 def open_stk(path: Path, choices: Choices) -> Movie:
-    """Open a MetaMorph stack; its planes are volumes where each has a z distance, else frames."""
+    """Open a MetaMorph stack; its planes form a volume if they have z distances, otherwise they are frames in time."""
     page, about, axis = _describe(path)
     start = _start_of_pixels(path, page)
     height, width = page.shape
@@ -64,27 +64,27 @@ def open_stk(path: Path, choices: Choices) -> Movie:
 
 
 def _describe(path: Path) -> tuple[Any, dict[str, Any], str]:
-    """The page, MetaMorph's own tags, and the axis of its planes: z, t, or empty where they do not tell."""
+    """Return the page, MetaMorph's own metadata, and the axis of the planes: z, t, or empty if unknown."""
     tifffile = library("tifffile", "convert", "MetaMorph .stk files")
     logger = logging.getLogger("tifffile")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what is wrong is found out, and said, here
+    logger.setLevel(logging.CRITICAL)  # problems are detected and reported below
     try:
         with tifffile.TiffFile(path) as tiff:
             page, about = tiff.pages.first, tiff.stk_metadata
             axis = "" if about is None else tiff.series[0].axes[0].lower()
             pages = len(tiff.pages)
-    except Exception as error:  # of many kinds, for tags that cannot be right
+    except Exception as error:  # tifffile raises many kinds of errors for invalid tags
         size = path.stat().st_size
         raise InputError(f"{path} cannot be read as TIFF ({error}); it has {size} bytes: restore the file.") from error
     finally:
         logger.setLevel(level)
     if about is None:
-        raise InputError(f"{path} has no tags of MetaMorph, expected a stack of its own; rename it to .tif.")
+        raise InputError(f"{path} has no MetaMorph tags, expected a stack written by MetaMorph; rename it to .tif.")
     if _PLANES_TAG not in page.tags or 0 in page.shape or not page.dataoffsets:
         raise InputError(
-            f"{path} describes its planes beyond its end, or not at all; it has {path.stat().st_size} bytes: restore "
-            "the file."
+            f"{path} lacks the description of its planes, or the description is beyond its end at "
+            f"{path.stat().st_size} bytes; restore the file."
         )
     if pages != 1:
         raise InputError(f"{path} has {pages} pages, expected one that describes all planes; rename it to .tif.")
@@ -94,11 +94,11 @@ def _describe(path: Path) -> tuple[Any, dict[str, Any], str]:
 
 
 def _start_of_pixels(path: Path, page: Any) -> int:
-    """Byte of the first pixel, where all follow each other."""
+    """Return the byte offset of the first pixel, if all pixels are contiguous."""
     if page.compression != 1 or page.samplesperpixel != 1:
-        raise InputError(f"{path} is compressed or in colours, expected grey planes as they are; save it so.")
+        raise InputError(f"{path} is compressed or in colour, expected uncompressed grey planes; save it that way.")
     offsets, counts = np.array(page.dataoffsets), np.array(page.databytecounts)
     frame_bytes = int(np.prod(page.shape)) * page.dtype.itemsize
     if (offsets[1:] != offsets[:-1] + counts[:-1]).any() or counts.sum() != frame_bytes:
-        raise InputError(f"{path} has strips that do not follow each other; save it again from MetaMorph.")
+        raise InputError(f"{path} has strips that are not contiguous; save it again from MetaMorph.")
     return int(offsets[0])

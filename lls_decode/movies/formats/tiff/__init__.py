@@ -1,5 +1,5 @@
-"""TIFF as movies: plain stacks, ImageJ, OME-TIFF and Micro-Manager stacks, of one file or many.
+"""Movies in TIFF files: plain stacks, ImageJ, OME-TIFF and Micro-Manager stacks, in one or more files.
 
-`pages` finds what a file holds, byte for byte; `descriptions` and `ome` read what it says of itself; `images` brings
-both together as frames with axes; `decoding` reads pixels; `movies` gives the `Movie`.
+`pages` finds the pages of a file and accounts for every byte. `descriptions` and `ome` read the metadata. `files` and
+`members` combine pages and metadata to frames with axes. `decoding` reads pixels, and `movies` makes the `Movie`.
 """

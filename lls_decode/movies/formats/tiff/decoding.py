@@ -1,7 +1,7 @@
-"""Pixels of TIFF pages: read as they lie where they are stored as they are, else decoded by tifffile, strip by strip.
+"""Reading of the pixels of TIFF pages: directly if they are stored plainly, otherwise decoded by tifffile.
 
-tifffile fills what it cannot decode with zeros and says so in its log. Here that is an error: a strip that is absent,
-of a wrong size, or on which tifffile has something to say, makes its frame lost.
+tifffile replaces strips that it cannot decode by zeros, and only logs a message. This module raises an error instead
+for a strip that is missing, has the wrong size, or causes a message from tifffile; its frame then counts as lost.
 """
 
 import logging
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Ear(logging.Filter):
-    """Keeps what tifffile logs in threads that listen, so that it is judged instead of printed."""
+    """Log filter that collects messages of tifffile in listening threads, so that they are evaluated, not printed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ _EAR = _Ear()
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """Collect what tifffile logs in this thread; its lines never reach the terminal."""
-    logging.getLogger("tifffile").addFilter(_EAR)  # once: it is not added again
+    """Collect the messages that tifffile logs in this thread, and keep them from the terminal."""
+    logging.getLogger("tifffile").addFilter(_EAR)  # has no effect if already added
     before = getattr(_EAR.heard, "messages", None)
     _EAR.heard.messages = []
     try:
@@ -55,7 +55,7 @@ def _listening() -> Iterator[list[str]]:
 
 
 class Shelf(threading.local):
-    """The file that a thread read last, kept open: opening one for each frame takes long on a cluster's file system."""
+    """Cache of the file that a thread read last, because opening files is slow on a cluster's file system."""
 
     path: Path | None = None
     tiff: "tifffile.TiffFile | None" = None
@@ -63,17 +63,17 @@ class Shelf(threading.local):
     plain: BinaryIO | None = None
 
     def read(self, path: Path, offset: int, count: int) -> bytes:
-        """Read a piece of a file, which must be there in full."""
+        """Read a piece of a file; raise an error if it is incomplete."""
         if self.plain_path != path:
             if self.plain is not None:
                 self.plain.close()
-            self.plain, self.plain_path = open(path, "rb"), path  # noqa: SIM115 (closed by the next one)
+            self.plain, self.plain_path = open(path, "rb"), path  # noqa: SIM115 (closed before the next file is opened)
         assert self.plain is not None
         self.plain.seek(offset)
         return whole(path, self.plain.read(count), offset, count)
 
     def open(self, path: Path) -> "tifffile.TiffFile":
-        """Open a file with tifffile, or give the one that is open."""
+        """Open a file with tifffile, or return it if it is already open."""
         if self.path != path:
             if self.tiff is not None:
                 self.tiff.close()
@@ -84,7 +84,7 @@ class Shelf(threading.local):
 
 
 def open_with_tifffile(path: Path) -> "tifffile.TiffFile":
-    """Open a file for decoding alone."""
+    """Open a file with tifffile for decoding only, without interpreting its metadata."""
     try:
         import tifffile
     except ImportError as error:
@@ -100,7 +100,7 @@ def open_with_tifffile(path: Path) -> "tifffile.TiffFile":
 
 
 def read_frames(file: Stored, numbers: Ints, shelf: Shelf) -> Frames:
-    """Read frames of one file, by the number of their page."""
+    """Read frames of one file by their page numbers."""
     pieces = []
     at = 0
     while at < len(numbers):
@@ -121,47 +121,47 @@ def read_frames(file: Stored, numbers: Ints, shelf: Shelf) -> Frames:
 
 
 def decode(file: Stored, number: int, shelf: Shelf) -> Frames:
-    """Decode one compressed page, all of its strips.
+    """Decode all strips of one compressed page.
 
     Raises
     ------
     InputError
-        A strip is absent, damaged, or not of the size that it should have.
+        A strip is missing, damaged, or has the wrong size.
     """
     where = f"{file.path}: page {number} cannot be decoded"
-    advice = "restore the file, or take the whole frames with --salvage."
+    advice = "restore the file, or keep only the complete frames with --salvage."
     tiff = shelf.open(file.path)
     layout = file.layouts[file.layout_of[number]]
     try:
-        with _listening():  # what it says of other tags does not matter
+        with _listening():  # messages about other tags are irrelevant
             frame = _decode_page(tiff, int(file.ifds[number]), number)
     except InputError:
         raise
-    except Exception as error:  # codecs raise many kinds
+    except Exception as error:  # codecs raise many kinds of errors
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "imagecodecs" in text:
             raise InputError(f"{where} ({text}); run: pip install 'lls-decode[convert]'.") from error
         raise InputError(f"{where} ({text}); {advice}") from error
     if frame.shape != layout.shape:
-        raise InputError(f"{where}: it came as {frame.shape}, expected {layout.shape}; {advice}")
+        raise InputError(f"{where}: its shape is {frame.shape}, expected {layout.shape}; {advice}")
     return frame
 
 
 def _decode_page(tiff: "tifffile.TiffFile", ifd: int, number: int) -> Frames:
-    """Pixels of the page at a place of the file, no strip replaced by a fill value."""
+    """Decode the page whose directory is at byte ``ifd``; raise an error instead of filling missing strips."""
     import tifffile
 
     tiff.filehandle.seek(ifd)
     page = tifffile.TiffPage(tiff, number)
     expected = int(np.prod(page.chunked))
     if len(page.dataoffsets) != expected or 0 in page.databytecounts:
-        raise ValueError(f"{sum(n > 0 for n in page.databytecounts)} of its {expected} strips are there")
+        raise ValueError(f"{sum(n > 0 for n in page.databytecounts)} of its {expected} strips are present")
     size = tiff.filehandle.size
     short = [i for i, ends in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)) if sum(ends) > size]
     if short:
-        raise ValueError(f"strip {short[0]} goes beyond the end of the file")
+        raise ValueError(f"strip {short[0]} extends beyond the end of the file")
     with _listening() as heard:
         image = np.asarray(page.asarray(maxworkers=1))
-    if heard:  # versions of tifffile that fill a short strip say so
-        raise ValueError("a strip is not whole")
+    if heard:  # some versions of tifffile fill an incomplete strip, and log a message
+        raise ValueError("a strip is incomplete")
     return image

@@ -1,4 +1,4 @@
-"""What a TIFF file says of itself in tags and texts: ImageJ, tifffile, Micro-Manager, and the resolution tags."""
+"""Metadata in the tags of TIFF files: descriptions by ImageJ, tifffile and Micro-Manager, and the resolution tags."""
 
 from dataclasses import dataclass, replace
 from math import prod
@@ -12,30 +12,30 @@ from lls_decode.movies.lengths import is_unknown, length_nm, square
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _TAG_UNITS = {2: "inch", 3: "cm"}
 MAX_TAG_NM = 10_000.0
-"""Programs that know no scale write 72 to 1200 dots per inch, pixels of 21 to 353 um: those of a screen or a printer,
-not of a microscope. A camera's own pixels are below 10 um."""
+"""Largest pixel size that is accepted from resolution tags. Programs without calibration write 72 to 1200 dots per
+inch, which are pixels of 21 to 353 um; camera pixels are smaller than 10 um, even without magnification."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """Axes and sizes in the words of one program."""
+    """Axes and sizes from the metadata of one program."""
 
     origin: str
-    """What says so, for messages."""
+    """Source of the description, for messages."""
     axes: tuple[str, ...] = ()
-    """Names of the axes in front of rows and columns, the slowest first."""
+    """Names of the axes in front of rows and columns, slowest first."""
     shape: tuple[int, ...] = ()
     problem: str = ""
-    """How the description contradicts itself."""
+    """Inconsistency within the description; empty if there is none."""
     pixel_size: PixelSize | None = None
     z_step_nm: float | None = None
     notes: tuple[str, ...] = ()
     more: int = 0
-    """Frames that descriptions of further pages announce."""
+    """Number of frames announced by the descriptions of further pages."""
 
     @property
     def num_frames(self) -> int | None:
-        """Announced frames; None where nothing is announced."""
+        """Number of announced frames; None if no number is announced."""
         return prod(self.shape) + self.more if self.shape or self.more else None
 
 
@@ -47,11 +47,11 @@ def text_of(pages: Pages) -> str:
     try:
         return data.rstrip(b"\0").decode()
     except UnicodeDecodeError:
-        return data.rstrip(b"\0").decode("latin-1")  # the micro sign of old programs
+        return data.rstrip(b"\0").decode("latin-1")  # old programs write the micro sign in Latin-1
 
 
 def describe(pages: Pages) -> Description:
-    """Read the description of a file that is no OME-TIFF."""
+    """Read the description of a file that is not an OME-TIFF."""
     text = text_of(pages)
     if text.startswith("ImageJ="):
         found = _imagej(text, pages)
@@ -63,10 +63,10 @@ def describe(pages: Pages) -> Description:
 
 
 def _imagej(text: str, pages: Pages) -> Description:
-    """ImageJ: the number of images and the axes they make, channels the fastest.
+    """Read ImageJ's description: number of images, and their axes with channels fastest.
 
-    ImageJ calls the frames of any stack slices until somebody says otherwise. They are planes where it is a hyperstack
-    or their spacing is known, and frames in time where it is not.
+    ImageJ calls the frames of any stack slices by default. They are treated as planes if the file is a hyperstack or
+    states a spacing, and otherwise as a sequence of unknown meaning, which later counts as time.
     """
     facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     sizes = {axis: _count(facts.get(name)) for axis, name in (("t", "frames"), ("z", "slices"), ("c", "channels"))}
@@ -74,14 +74,12 @@ def _imagej(text: str, pages: Pages) -> Description:
     shape = tuple(sizes[axis] for axis in axes)
     images = _count(facts.get("images"))
     unit = facts.get("unit", "")
-    notes = (
-        (f"the unit {unit!r} of its sizes is not known; give --pixel-nm and --z-step-nm",) if is_unknown(unit) else ()
-    )
+    notes = (f"the unit {unit!r} of its sizes is unknown; give --pixel-nm and --z-step-nm",) if is_unknown(unit) else ()
     problem = ""
     if not axes and images > 1:
         axes, shape = ("",), (images,)
     elif "images" in facts and images != prod(shape):
-        problem = f"its description says images={images} but {' x '.join(map(str, shape)) or 1} by its axes"
+        problem = f"its description states images={images}, but its axes make {' x '.join(map(str, shape)) or 1}"
         axes, shape = ("",), (images,)
     elif axes == ("z",) and "hyperstack" not in facts and "spacing" not in facts:
         axes = ("",)
@@ -96,7 +94,7 @@ def _count(text: str | None) -> int:
 
 
 def _shaped(text: str, pages: Pages) -> Description:
-    """tifffile: the shape of one array, and names of its axes where they were given."""
+    """Read tifffile's description: the shape of one array, and the names of its axes if present."""
     facts = as_json(text)
     shape, axes = shaped(facts, pages.layouts[0].shape)
     others, unit = pages.described, str(facts.get("unit", ""))
@@ -116,7 +114,7 @@ def _shaped(text: str, pages: Pages) -> Description:
 
 
 def shaped(facts: dict[str, Any], frame: tuple[int, int]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return shape and axes in front of rows and columns, of tifffile's record of an array."""
+    """Return shape and axes in front of rows and columns from tifffile's description of an array."""
     try:
         shape = tuple(int(size) for size in facts["shape"])
     except (KeyError, TypeError, ValueError):
@@ -129,7 +127,7 @@ def shaped(facts: dict[str, Any], frame: tuple[int, int]) -> tuple[tuple[int, ..
 
 
 def as_json(data: str | bytes) -> dict[str, Any]:
-    """Return a JSON object; empty where it is none."""
+    """Parse a JSON object; return an empty one if the text is not a JSON object."""
     try:
         document = parse_json(data.rstrip(b"\0") if isinstance(data, bytes) else data)
     except ValueError:
@@ -138,7 +136,7 @@ def as_json(data: str | bytes) -> dict[str, Any]:
 
 
 def announced_by_micro_manager(pages: Pages, found: Description) -> Description:
-    """Add the frames that Micro-Manager's summary announces, where they lie along one axis and in one position."""
+    """Use the number of frames in Micro-Manager's summary, if they are along one axis and at one position."""
     summary = as_json(pages.summary)
     sizes = {axis: summary.get(key) for axis, key in (("t", "Frames"), ("z", "Slices"), ("c", "Channels"))}
     long = {axis: size for axis, size in sizes.items() if isinstance(size, int) and size > 1}
@@ -148,7 +146,7 @@ def announced_by_micro_manager(pages: Pages, found: Description) -> Description:
 
 
 def micro_manager_size(*documents: dict[str, Any]) -> tuple[PixelSize | None, float | None]:
-    """Return pixel size and z step of Micro-Manager's metadata, of an image or of the acquisition."""
+    """Return pixel size and z step from Micro-Manager's metadata of an image or an acquisition."""
     pixel = next(
         (nm for d in documents for key in ("PixelSizeUm", "PixelSize_um") if (nm := length_nm(d.get(key), "um"))), None
     )
@@ -160,7 +158,7 @@ def micro_manager_size(*documents: dict[str, Any]) -> tuple[PixelSize | None, fl
 
 
 def _with_sizes(found: Description, pages: Pages) -> Description:
-    """Add what Micro-Manager and the resolution tags say where the description is silent."""
+    """Fill in missing sizes from Micro-Manager's metadata and the resolution tags."""
     image = as_json(pages.first.get(MICRO_MANAGER, b"") or b"")
     pixel_size, z_step_nm = micro_manager_size(image, as_json(pages.summary))
     return replace(
@@ -171,7 +169,7 @@ def _with_sizes(found: Description, pages: Pages) -> Description:
 
 
 def _resolution(pages: Pages, unit: str) -> PixelSize | None:
-    """Pixel size of the resolution tags: pixels a unit, ImageJ's or that of the tags."""
+    """Return the pixel size from the resolution tags (pixels per unit), with ImageJ's unit or that of the tags."""
     tags = _TAG_UNITS.get(pages.first.get(_RESOLUTION_UNIT, 2), "")
     sizes = []
     for tag in (_X_RESOLUTION, _Y_RESOLUTION):
@@ -181,5 +179,5 @@ def _resolution(pages: Pages, unit: str) -> PixelSize | None:
         nm = length_nm(value[1] / value[0], unit or tags)
         if nm is None or (not unit and nm > MAX_TAG_NM):
             return None
-        sizes.append(float(f"{nm:.6g}"))  # a fraction of 32-bit numbers
+        sizes.append(float(f"{nm:.6g}"))  # the tag is a fraction of 32-bit integers
     return PixelSize(x_nm=sizes[0], y_nm=sizes[1])

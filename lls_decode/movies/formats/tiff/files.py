@@ -1,4 +1,4 @@
-"""One TIFF file, fully accounted for: its images, its frames, and what of it is not whole."""
+"""Complete accounting of one TIFF file: its images, its frames, and its incomplete frames."""
 
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -17,18 +17,18 @@ from lls_decode.movies.formats.tiff.pages import Ints, Pages
 from lls_decode.movies.movie import read_bytes
 
 _CHECKED = (8, 32946)
-"""Compressions with a checksum of every strip: zlib."""
+"""Compression methods with a checksum of every strip: zlib."""
 _FEW_ZEROS = {50000: 5, 34926: 5}
-"""Zero bytes at the end of a strip that are too many to be right: zstd may store pixels as they are."""
+"""Number of zero bytes at the end of a strip that cannot be valid data, for zstd, which may store pixels verbatim."""
 _SLACK_BYTES = 16
-"""Between the last pixel and what follows it, for alignment."""
+"""Largest gap for alignment between the last pixel and the data after it."""
 _LOOK_BYTES = 4096
 _TEXT = bytes([9, 10, 13, *range(32, 127)])
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The frames of a file, by the number of their page."""
+    """Frames of a file, indexed by page number."""
 
     path: Path
     size: int
@@ -36,17 +36,19 @@ class Stored:
     layouts: tuple[PixelLayout, ...]
     layout_of: Ints
     ifds: Ints
-    """Where the directory of each page lies; -1 for frames that have none."""
+    """Byte offset of the directory of each page; -1 for frames without a directory."""
     starts: Ints
+    """Byte offset of the pixels of each frame."""
     whole: npt.NDArray[np.bool_]
+    """Whether each frame is complete."""
     is_assumed: bool = False
-    """Whether only another file of its size was looked at."""
+    """Whether the file itself was not read, and is assumed to be like another file of the same size."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def layout_at(self, number: int) -> PixelLayout:
-        """Return how the pixels of a frame are stored."""
+        """Return the pixel layout of a frame."""
         return self.layouts[int(self.layout_of[number])]
 
 
@@ -56,9 +58,9 @@ class Image:
 
     name: str
     axes: tuple[str, ...]
-    """Letters, empty for a sequence of unknown meaning; the slowest first."""
+    """Letters of the axes, slowest first; empty for a sequence of unknown meaning."""
     file_of: Ints
-    """Index of the file of each frame; -1 for one that is announced and nowhere."""
+    """Index of the file of each frame; -1 for a frame that is announced but in no file."""
     page_of: Ints
     channels: tuple[str, ...] = ()
     pixel_size: PixelSize | None = None
@@ -67,7 +69,7 @@ class Image:
 
 
 def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, Account | None]:
-    """Compare what is announced with the pages and with the bytes of the file."""
+    """Compare the announced frames with the pages and with the bytes of the file."""
     stored, room = _lay_out(pages, found.num_frames)
     is_zero = _mark_zeros(stored, pages)
     announced = found.num_frames or room
@@ -77,7 +79,7 @@ def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, A
     if pages.ending:
         problems.append(pages.ending)
     elif room and not found.num_frames:
-        problems.append(f"its list of pages ends after {len(pages)} of the {room} frames that lie in one piece")
+        problems.append(f"its list of pages ends after {len(pages)} of the {room} frames that are stored contiguously")
     if is_zero:
         problems.append(f"zeros fill the end of the file where {is_zero} of its frames should be")
     if announced is not None and num_main < announced and not pages.ending:
@@ -85,7 +87,7 @@ def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, A
     elif announced is not None and num_main > announced and found.num_frames:
         problems.append(f"{found.origin} announces {announced} frames, its list has {num_main} pages")
     if not stored.whole.all() and not is_zero and not pages.ending:
-        problems.append("truncated: pixels of a page lie beyond the end of the file, or are not there")
+        problems.append("truncated: pixels of a page are missing, or beyond the end of the file")
     if pages.claimed > pages.size and not problems:
         problems.append(f"truncated: it refers to byte {pages.claimed}, beyond its end")
     problems += _unclaimed(pages, stored)
@@ -95,11 +97,12 @@ def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, A
 
 
 def _lay_out(pages: Pages, announced: int | None) -> tuple[Stored, int | None]:
-    """Frames of the list of pages, and those that follow the first one without a page of their own.
+    """Return the frames with pages, plus contiguous frames without pages, and the number of contiguous frames.
 
-    ImageJ and tifffile write all pixels in one piece, and the other pages behind them. A file of more than 4 GB, or
-    one that was cut short, has the pixels of frames whose pages are not there. They are read where the place of the
-    second page, or ImageJ's description, proves that nothing else lies between.
+    ImageJ and tifffile write all pixels contiguously, and further pages after them. Files of more than 4 GB, or
+    truncated files, contain pixels of frames whose pages are missing. Such frames are accepted if the position of the
+    second page, or ImageJ's description, proves that there is nothing else in between. The number is None if there are
+    no such frames.
     """
     stored = Stored(
         pages.path, pages.size, pages.order, pages.layouts, pages.layout_of, pages.ifds, pages.starts, pages.whole
@@ -129,10 +132,10 @@ def _lay_out(pages: Pages, announced: int | None) -> tuple[Stored, int | None]:
 
 
 def _mark_zeros(stored: Stored, pages: Pages) -> int:
-    """Mark frames that were reserved and never written as not whole; how many.
+    """Mark frames that were reserved but never written as incomplete; return their number.
 
-    Compressed data seldom end in zeros: zlib's have a checksum, which decides when they are decoded, LZW's a mark. Few
-    zero bytes at the end of the file may be right, but not where zeros follow.
+    Compressed data seldom end in zeros. For zlib, a checksum shows during decoding whether data are complete; LZW has
+    an end mark. A few zero bytes may be valid at the end of the file, but not if more zeros follow.
     """
     layout = stored.layouts[0] if stored.layouts else None
     if layout is None or layout.dtype.kind not in "uif":
@@ -161,7 +164,7 @@ def _mark_zeros(stored: Stored, pages: Pages) -> int:
 
 
 def _unclaimed(pages: Pages, stored: Stored) -> list[str]:
-    """Bytes that could be frames and belong to no page."""
+    """Return problems from bytes that could be frames but belong to no page."""
     if len(stored) == 0:
         return []
     layout = stored.layouts[0]
@@ -183,7 +186,7 @@ def _unclaimed(pages: Pages, stored: Stored) -> list[str]:
 
 
 def _spacing(stored: Stored) -> int:
-    """Bytes from one frame to the next, its directory included."""
+    """Return the number of bytes from one frame to the next, including its directory."""
     return int(np.median(np.diff(stored.starts))) if len(stored) > 1 else 0
 
 
@@ -196,7 +199,7 @@ def _any_set(path: Path, start: int, stop: int) -> bool:
 
 
 def images_of(stored: Stored, pages: Pages, found: Description) -> list[Image]:
-    """Frames of a file that is no OME-TIFF, by series: arrays that tifffile wrote, or runs of pages that are alike."""
+    """Group the frames of a file that is not an OME-TIFF into images: arrays by tifffile, or runs of similar pages."""
     main = [i for i in range(len(stored)) if not stored.layouts[stored.layout_of[i]].is_aside]
     runs = [list(run) for _, run in groupby(main, key=lambda i: stored.layouts[stored.layout_of[i]].alike)]
     parts = _shaped_parts(pages, found, runs)
@@ -223,7 +226,7 @@ Part = tuple[list[int], tuple[int, ...], tuple[str, ...]]
 
 
 def _shaped_parts(pages: Pages, found: Description, runs: list[list[int]]) -> list[Part] | None:
-    """Arrays that were written one after the other with a description each; None for one, or for single frames."""
+    """Return the arrays that tifffile wrote with a description each; None if further pages have no description."""
     if not pages.described or found.origin != "its description":
         return None
     main = [i for run in runs for i in run]

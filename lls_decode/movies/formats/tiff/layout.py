@@ -1,4 +1,4 @@
-"""How the pixels of one page of a TIFF are stored, by the values of its tags."""
+"""Pixel layout of a TIFF page, from the values of its tags."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ _REDUCED, _MASK = 1, 4
 
 @dataclass(frozen=True)
 class PixelLayout:
-    """How the pixels of a page are stored."""
+    """Pixel layout of a page: size, data type and encoding."""
 
     tags: tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -23,17 +23,17 @@ class PixelLayout:
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Number of rows and columns."""
         return self.get(HEIGHT, 0), self.get(WIDTH, 0)
 
     @cached_property
     def samples(self) -> int:
-        """Values a pixel, more than one for colours."""
+        """Number of values per pixel; more than one for colours."""
         return self.get(277, 1) * self.get(32997, 1)
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """Type of one value, native byte order; 10 to 14 bits come as 16."""
+        """Data type of one value in native byte order; 10 to 14 bits are returned as 16 bits."""
         bits, kind = self.get(258, 1), {1: "u", 2: "i", 3: "f", 5: "c", 6: "c"}.get(self.get(339, 1), "u")
         size = next((n for n in _PLAIN_BITS if bits <= n), 64) // 8
         if bits == 1:
@@ -42,21 +42,21 @@ class PixelLayout:
 
     @cached_property
     def frame_bytes(self) -> int:
-        """Size of a frame that is stored as it is."""
+        """Number of bytes of an uncompressed frame."""
         return self.shape[0] * self.shape[1] * self.samples * self.dtype.itemsize
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether the strips of a page are its pixels, one after the other."""
+        """Whether the strips of a page are its uncompressed pixels."""
         as_is = self.get(259, 1) == 1 and self.get(317, 1) == 1 and self.get(266, 1) == 1
         return as_is and self.samples == 1 and self.get(258, 1) in _PLAIN_BITS and not self.get(322, 0)
 
     @cached_property
     def is_aside(self) -> bool:
-        """Whether a page is a smaller copy of another, or a mask."""
+        """Whether a page is a reduced copy of another page, or a mask."""
         return bool(self.get(254, 0) & (_REDUCED | _MASK))
 
     @cached_property
     def alike(self) -> tuple[tuple[int, int], str, int]:
-        """What frames of one movie have in common."""
+        """Shape, data type and samples, which must be the same for all frames of a movie."""
         return self.shape, str(self.dtype), self.samples

@@ -1,4 +1,4 @@
-"""What one TIFF file, or one set of OME-TIFFs, gives to a movie: frames of one image, channel and position."""
+"""Members of a TIFF movie: the frames of one image, channel and position from a TIFF file or a set of OME-TIFFs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +22,14 @@ from lls_decode.movies.movie import check_type
 
 @dataclass(frozen=True)
 class Member:
-    """Frames of one channel and position, from one file or the files of one set, in the order of time and plane."""
+    """Frames of one channel and position from one file or one set of files, ordered by time and plane."""
 
     files: tuple[Stored, ...]
     file_of: Ints
     page_of: Ints
     lost: npt.NDArray[np.bool_]
     planes: int
-    """Planes of a volume."""
+    """Planes per volume."""
     accounts: tuple[Account, ...]
     pixel_size: PixelSize | None
     z_step_nm: float | None
@@ -37,19 +37,19 @@ class Member:
 
     @property
     def layout(self) -> PixelLayout:
-        """How its first whole frame is stored."""
+        """Pixel layout of its first complete frame."""
         number = int(np.argmin(self.lost))
         file = self.files[int(self.file_of[number])]
         return file.layout_at(int(self.page_of[number]))
 
     @property
     def first(self) -> Stored:
-        """A file that has frames."""
+        """First file that has frames."""
         return next(file for file in self.files if len(file))
 
 
 def members_named_by(path: Path) -> tuple[str, ...]:
-    """Return the names of all files of the OME set that a file belongs to; empty when it is no OME-TIFF."""
+    """Return the names of all files in the OME set of a file; empty if it is not an OME-TIFF."""
     pages = read_pages(path)
     text = text_of(pages) if len(pages) else ""
     try:
@@ -59,10 +59,10 @@ def members_named_by(path: Path) -> tuple[str, ...]:
 
 
 def survey(path: Path, choices: Choices, *, is_one_of_many: bool = False) -> Member:
-    """Find out what a file holds, and choose one image, channel and position of it."""
+    """Read the structure of a file, and select one image, channel and position."""
     pages = read_pages(path)
     if len(pages) == 0:
-        raise InputError(f"{path} has not one whole page: {pages.ending}; restore the file.")
+        raise InputError(f"{path} has no complete page: {pages.ending}; restore the file.")
     text = text_of(pages)
     found = Description("its list of pages") if is_ome(text) else describe(pages)
     if not is_one_of_many and not found.shape:
@@ -120,7 +120,7 @@ def _survey_set(path: Path, pages: Pages, ome: OmeSet, choices: Choices) -> Memb
         accounts += [account] if account else []
     unnamed = np.flatnonzero(chosen.file_of.ravel() < 0)
     if len(unnamed):
-        why = f"its OME-XML says of {len(unnamed)} frames not where they lie"
+        why = f"its OME-XML does not state where {len(unnamed)} frames are stored"
         accounts.append(
             Account(path, chosen.file_of.size, chosen.file_of.size - len(unnamed), why, tuple(unnamed.tolist()))
         )
@@ -135,7 +135,7 @@ def _survey_set(path: Path, pages: Pages, ome: OmeSet, choices: Choices) -> Memb
 
 
 def _nothing(path: Path) -> Stored:
-    """A file without a frame."""
+    """Return a file without frames."""
     none = np.zeros(0, np.int64)
     return Stored(path, 0, "<", (), none, none, none, np.zeros(0, bool))
 
@@ -143,7 +143,7 @@ def _nothing(path: Path) -> Stored:
 def _member(
     image: Image, files: tuple[Stored, ...], accounts: tuple[Account, ...], choices: Choices, path: Path
 ) -> Member:
-    """Frames of an image in the order of time and plane, each whole or lost."""
+    """Order the frames of an image by time and plane, and determine which are lost."""
     order = in_order(image.page_of.shape, image.axes, choices, path, image.channels)
     index = order.index.ravel()
     file_of, page_of = image.file_of.ravel()[index], image.page_of.ravel()[index]
@@ -154,7 +154,7 @@ def _member(
         _check_alike(path, file, page_of[here])
     if lost.all():
         problem = "; ".join(account.describe() for account in accounts)
-        raise InputError(f"{path} has not one whole frame: {problem}; restore the file.")
+        raise InputError(f"{path} has no complete frame: {problem}; restore the file.")
     return Member(
         files, file_of, page_of, lost, order.index.shape[1] if order.is_volume else 1, accounts, image.pixel_size,
         image.z_step_nm, image.notes,
@@ -162,11 +162,16 @@ def _member(
 
 
 def _check_alike(path: Path, file: Stored, numbers: Ints) -> None:
-    """Refuse frames that are no grey images of one size."""
+    """Raise an error for frames that are in colour or differ in size or type."""
     layouts = [file.layouts[i] for i in np.unique(file.layout_of[numbers])]
     for layout in layouts:
         if layout.samples > 1:
-            raise InputError(f"{file.path} has pages of {layout.samples} colours, expected grey frames; save it so.")
+            raise InputError(
+                f"{file.path} has pages with {layout.samples} colours, expected grey frames; save it as greyscale."
+            )
         check_type(file.path, layout.dtype)
         if layout.alike != layouts[0].alike:
-            raise InputError(f"{path} has pages of {layouts[0].alike[:2]} and {layout.alike[:2]}; all must be alike.")
+            raise InputError(
+                f"{path} has pages of {layouts[0].alike[:2]} and {layout.alike[:2]}, expected pages that are all "
+                "alike; save them as separate files."
+            )

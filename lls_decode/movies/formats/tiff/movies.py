@@ -1,4 +1,4 @@
-"""TIFF files, one, a set of OME-XML, or a series by their names, as one movie."""
+"""Opening of TIFF files as one movie: a single file, an OME set, or a series of named files."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ from lls_decode.movies.names import is_lls
 from lls_decode.movies.series import Series
 
 SURVEY_ALL = 2000
-"""Files of a series that are all looked at before the first frame is read; of more, only one of each size. The others
-are compared with it when they are read."""
+"""Largest series of which all files are examined in advance. In longer series, one file of each size is examined; the
+others are assumed to be alike, and checked when they are read."""
 
 
 def open_tiff(path: Path, choices: Choices) -> Movie:
-    """Open one file; a file of an OME set means the set."""
+    """Open one file, or the whole OME set if the file belongs to one."""
     return movie_of([survey(path, choices)], choices, path)
 
 
 def open_tiff_series(series: Series, choices: Choices) -> Movie:
-    """Open files one after the other, in the order of a series."""
+    """Open the files of a series as one movie."""
     paths = series.files
     known: dict[int, Member] = {}
     members = []
@@ -46,12 +46,12 @@ def open_tiff_series(series: Series, choices: Choices) -> Movie:
 
 
 def _like(member: Member, path: Path) -> Member:
-    """A file that is taken for another of its size, until it is read."""
+    """Return a member for a file that is assumed to be like another of the same size until it is read."""
     return replace(member, files=tuple(replace(file, path=path, is_assumed=True) for file in member.files))
 
 
 def movie_of(members: Sequence[Member], choices: Choices, where: object, series: Series | None = None) -> Movie:
-    """Join members, settle what is missing, and give the frames that are kept."""
+    """Join members to a movie of the frames that are kept, and handle missing frames."""
     _check_members(members, where)
     _check_sizes(members, where)
     members, short = _whole_members(members, choices, where)
@@ -105,7 +105,7 @@ def movie_of(members: Sequence[Member], choices: Choices, where: object, series:
 
 
 def _verified(file: Stored, choices: Choices) -> Stored:
-    """A file as it really is, where only one of its size was looked at before."""
+    """Examine a file that was only assumed to be like another; raise an error if it differs."""
     if not file.is_assumed:
         return file
     member = survey(file.path, choices, is_one_of_many=True)
@@ -121,31 +121,31 @@ def _verified(file: Stored, choices: Choices) -> Stored:
 
 
 def _check_members(members: Sequence[Member], where: object) -> None:
-    """Refuse files whose frames are of another size or type."""
+    """Raise an error if files differ in frame size or data type."""
     wanted = members[0].layout
     for member in members:
         found = member.layout
         if found.alike != wanted.alike:
             raise InputError(
-                f"{member.first.path} has frames of shape {found.shape} and type {found.dtype}, "
-                f"{members[0].first.path} of {wanted.shape} and {wanted.dtype}; all files of {where} must be alike: "
-                "leave out what does not belong with --pattern."
+                f"{member.first.path} has frames of shape {found.shape} and type {found.dtype}, but "
+                f"{members[0].first.path} has {wanted.shape} and {wanted.dtype}; all files of {where} must be alike: "
+                "exclude files that do not belong to the movie with --pattern."
             )
 
 
 def _check_sizes(members: Sequence[Member], where: object) -> None:
-    """Refuse files that state pixel sizes of their own: they are of different acquisitions."""
+    """Raise an error if files state different pixel sizes, because they are from different acquisitions."""
     told = {member.pixel_size: member for member in members if member.pixel_size}
     if len(told) > 1:
         listed = [f"{m.first.path.name} {s.x_nm:g} x {s.y_nm:g} nm" for s, m in told.items()]
         raise InputError(
-            f"{where} has files of different pixel sizes: {name_some(listed)}; choose those of one movie with "
+            f"{where} has files with different pixel sizes: {name_some(listed)}; choose the files of one movie with "
             "--pattern."
         )
 
 
 def _whole_members(members: Sequence[Member], choices: Choices, where: object) -> tuple[Sequence[Member], list[Loss]]:
-    """Refuse members of another length than most; leave them out, or take them, where that was allowed."""
+    """Handle members whose length differs from that of most: an error, unless the user accepts losses."""
     lengths = [len(member.lost) for member in members]
     usual = Counter(lengths).most_common(1)[0][0]
     is_volume = members[0].planes > 1 or any(member.planes > 1 for member in members)
@@ -155,21 +155,24 @@ def _whole_members(members: Sequence[Member], choices: Choices, where: object) -
     if not odd or len(members) == 1:
         return members, []
     what = "planes" if is_volume else "frames"
-    losses = [Loss(m.first.path.name, f"{len(m.lost)} of {usual} {what}", "a file of another length") for m in odd]
+    losses = [
+        Loss(m.first.path.name, f"{len(m.lost)} of {usual} {what}", "its length differs from that of the other files")
+        for m in odd
+    ]
     is_stopped = odd == [members[-1]] and lengths[-1] < usual and is_lls(members[-1].first.path)
     if is_stopped and not choices.allow_gaps:
-        return members, losses  # this software writes stack after stack: the acquisition was stopped in the last
+        return members, losses  # the acquisition was stopped during the last stack
     if not choices.allow_gaps and not choices.salvage:
         like = next(member for member in members if len(member.lost) == usual)
         listed = name_some([f"{member.first.path.name} has {len(member.lost)} {what}" for member in odd])
         advice = (
-            "keep the whole volumes with --allow-gaps, all whole frames with --salvage"
+            "keep only the complete volumes with --allow-gaps or all complete frames with --salvage"
             if is_volume
-            else "take all of them as they are with --allow-gaps"
+            else "accept all files as they are with --allow-gaps"
         )
         raise InputError(
-            f"{where}: {listed}, {like.first.path.name} has {usual}; all must be alike: restore what is missing, leave "
-            f"files out with --pattern, or {advice}."
+            f"{where}: {listed}, but {like.first.path.name} has {usual}; all must be alike: restore the missing "
+            f"frames, exclude files with --pattern, or {advice}."
         )
     if choices.allow_gaps and is_volume:
         return [member for member in members if len(member.lost) == usual], losses
@@ -179,7 +182,7 @@ def _whole_members(members: Sequence[Member], choices: Choices, where: object) -
 def _mark_undecodable(
     files: Sequence[Stored], file_of: Ints, page_of: Ints, lost: npt.NDArray[np.bool_], shelf: Shelf
 ) -> list[Loss]:
-    """Mark compressed frames that cannot be decoded as lost; plain ones are judged by their place alone."""
+    """Mark compressed frames that cannot be decoded as lost; uncompressed frames need no check."""
     losses = []
     for number, file in enumerate(files):
         if not any(not layout.is_plain for layout in file.layouts):
@@ -197,14 +200,14 @@ def _mark_undecodable(
 
 
 def _told(members: Sequence[Member], files: Sequence[Stored], planes: int, frames: int) -> str:
-    """Which files, in which order, as what."""
+    """Summarise the files, their order and their layout."""
     paths = [file.path for file in files]
     names = paths[0].name if len(paths) == 1 else f"{paths[0].name} to {paths[-1].name}"
     lengths = Counter(len(member.lost) for member in members)
     if planes > 1:
         volumes, rest = divmod(frames, planes)
         what = f"volumes of {planes} planes" if volumes > 1 or len(files) > 1 else f"one volume of {planes} planes"
-        what += f" and {rest} frames more" if rest else ""
+        what += f" and {rest} more frames" if rest else ""
     elif len(members) == 1 or set(lengths) == {1}:
         what = f"{frames} frame{'' if frames == 1 else 's'}"
     else:

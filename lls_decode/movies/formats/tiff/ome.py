@@ -1,4 +1,4 @@
-"""OME-XML: images, the file and page of each of their planes, sizes and names."""
+"""Reading of OME-XML: images, the file and page of each plane, sizes and names."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ from lls_decode.movies.lengths import is_unknown, length_nm
 
 
 class DamagedXmlError(Exception):
-    """OME-XML that cannot be read; its text is what is wrong with the file."""
+    """Error for OME-XML that cannot be read; its text describes the problem of the file."""
 
 
 @dataclass(frozen=True)
 class OmeImage:
-    """One image: a position, a series."""
+    """One image (position or series) of the XML."""
 
     name: str
     shape: tuple[int, int, int]
-    """Times, planes, channels."""
+    """Number of times, planes, channels."""
     channels: tuple[str, ...]
     file_of: Ints
-    """Index in the names of the set of each plane ``(t, z, c)``; -1 where the XML names none."""
+    """Index of the file of each plane ``(t, z, c)`` in the file names of the set; -1 if the XML names no file."""
     page_of: Ints
     pixel_size: PixelSize | None
     z_step_nm: float | None
@@ -36,7 +36,7 @@ class OmeImage:
 
 @dataclass(frozen=True)
 class OmeSet:
-    """Images, and the files that hold their planes."""
+    """Images of an OME set, and the files that hold their planes."""
 
     files: tuple[str, ...]
     images: tuple[OmeImage, ...]
@@ -48,14 +48,14 @@ def is_ome(text: str) -> bool:
 
 
 def read_ome(text: str, path: Path) -> OmeSet:
-    """Read the images of a file, and of all others that its XML names.
+    """Read the images of a file, and of all other files that its XML names.
 
     Raises
     ------
     InputError
-        The XML is in a file that is missing.
+        The XML is in another file, which is missing.
     DamagedXmlError
-        The XML cannot be read, or has no image.
+        The XML cannot be parsed, or has no image.
     """
     root = _parse(text)
     binary = root.find("{*}BinaryOnly")
@@ -71,7 +71,7 @@ def read_ome(text: str, path: Path) -> OmeSet:
         raise DamagedXmlError("its OME-XML names no image")
     names = tuple(files)
     if len(names) == 1 and not path.with_name(names[0]).is_file():
-        names = (path.name,)  # one file, renamed
+        names = (path.name,)  # a single file that was renamed
     return OmeSet(names, images)
 
 
@@ -83,7 +83,7 @@ def _parse(text: str) -> ET.Element:
 
 
 def _metadata_file(other: Path, path: Path) -> str:
-    """Text of the file that holds the XML for others."""
+    """Read the XML from the file that holds it for other files."""
     from lls_decode.movies.formats.tiff.descriptions import text_of
     from lls_decode.movies.formats.tiff.pages import read_pages
 
@@ -126,7 +126,7 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
         PixelSize(x_nm=x, y_nm=y) if x and y else None,
         found["Z"],
         tuple(
-            f"the unit {unit!r} of its size along {axis} is not known; give --pixel-nm and --z-step-nm"
+            f"the unit {unit!r} of its size along {axis} is unknown; give --pixel-nm and --z-step-nm"
             for axis, unit in units.items()
             if pixels.get(f"PhysicalSize{axis}") and is_unknown(unit)
         ),
@@ -136,7 +136,7 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
 def _planes(
     pixels: ET.Element, order: str, sizes: dict[str, int], path: Path, own: str | None
 ) -> Iterator[tuple[tuple[int, int, int], str, int]]:
-    """Place (t, z, c), file and page of each plane that the XML lists."""
+    """Yield the index (t, z, c), file and page of each plane that the XML lists."""
     strides = dict(zip(order, np.cumprod([1, *(sizes[axis] for axis in order[:-1])]).tolist(), strict=True))
     total = prod(sizes.values())
     blocks = pixels.findall("{*}TiffData")

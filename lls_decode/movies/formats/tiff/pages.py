@@ -1,7 +1,7 @@
-"""The pages of a TIFF file, found by following its list of directories, and the bytes that no page claims.
+"""Pages of a TIFF file, found by following its list of directories, and bytes that belong to no page.
 
-Written from the published TIFF 6.0 and BigTIFF specifications. The list is walked here, and not by a library, because
-a library's guess at what a damaged file may have meant is what silently loses frames.
+This is written from the published TIFF 6.0 and BigTIFF specifications. No library is used, because libraries guess the
+intended content of damaged files and may silently lose frames.
 """
 
 import os
@@ -22,7 +22,7 @@ from lls_decode.movies.accounting import end_of_data
 from lls_decode.movies.formats.tiff.layout import HEIGHT, WIDTH, PixelLayout
 
 SHAPED = re.compile(rb'\{.*"shape":\s*\[', re.DOTALL)
-"""Beginning of tifffile's description of an array. Versions before 2026 write the shape behind everything else."""
+"""Pattern of tifffile's description of an array. Versions before 2026 write the shape after all other keys."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -30,12 +30,12 @@ _TYPES = {
     1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I",
     16: "Q", 17: "q", 18: "Q",
 }  # fmt: skip
-"""`struct` codes of the types of values."""
+"""`struct` code of each TIFF data type."""
 _SIZES = {kind: struct.calcsize("=" + code) for kind, code in _TYPES.items()}
 _MAX_TAGS = 4096
 _WINDOW_BYTES = 2048
 _BEHIND_BYTES = 16
-"""Zeros behind a directory whose own last value is zero, too many to be right."""
+"""Number of zeros after a directory that ends in zero from which the directory counts as incompletely written."""
 DESCRIPTION, SUB_PAGES, MICRO_MANAGER = 270, 330, 51123
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
 _LAYOUT = (254, 256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 339, 32997)
@@ -44,51 +44,51 @@ _FIRST = (270, 282, 283, 296, 305, MICRO_MANAGER)
 
 @dataclass(frozen=True)
 class Pages:
-    """All pages of a file, in the order of its list."""
+    """All pages of a file, in the order of its list of directories."""
 
     path: Path
     size: int
     order: str
-    """``<`` or ``>``, as in `struct`."""
+    """Byte order, ``<`` or ``>`` as in `struct`."""
     layouts: tuple[PixelLayout, ...]
     layout_of: Ints
     """Index of the layout of each page."""
     ifds: Ints
-    """Where the directory of each page lies; -1 for a page that has none of its own."""
+    """Byte offset of the directory of each page; -1 for a page without a directory."""
     starts: Ints
-    """Where the pixels of each page begin."""
+    """Byte offset of the first pixel of each page."""
     ends: Ints
-    """Where the stored bytes of each page end."""
+    """Byte offset of the end of the stored bytes of each page."""
     whole: npt.NDArray[np.bool_]
-    """Whether the pixels of each page lie within the file."""
+    """Whether the pixels of each page are within the file."""
     ending: str
-    """Empty when the list ends properly, else how it ends."""
+    """Problem at the end of the list of pages; empty if the list ends properly."""
     pointer: int
-    """Where the list says that the second page is; 0 for none."""
+    """Byte offset of the second page according to the first; 0 if there is none."""
     first: dict[int, Any]
-    """Values of the first page that describe the file."""
+    """Tag values of the first page that describe the file."""
     described: dict[int, str]
-    """Descriptions of further pages, where they have any."""
+    """Descriptions of further pages, by page number."""
     gaps: tuple[tuple[int, int], ...]
-    """Bytes that nothing claims, as large as a frame."""
+    """Ranges of bytes, at least as large as a frame, that belong to nothing."""
     claimed: int
-    """Where the last byte lies that anything refers to."""
+    """End of the last byte that anything in the file refers to."""
     least: int
-    """Bytes of the smallest page."""
+    """Number of bytes of the smallest page."""
     summary: bytes
-    """What Micro-Manager says of the acquisition."""
+    """Micro-Manager's summary metadata of the acquisition."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def layout_at(self, number: int) -> PixelLayout:
-        """Return how the pixels of a page are stored."""
+        """Return the pixel layout of a page."""
         return self.layouts[int(self.layout_of[number])]
 
 
 @dataclass
 class _Found:
-    """What is noted along the way."""
+    """Data collected while following the list of pages."""
 
     layouts: dict[PixelLayout, int] = field(default_factory=dict)
     layout_of: "array[int]" = field(default_factory=lambda: array("q"))
@@ -108,11 +108,11 @@ class _Found:
 
 
 class _BrokenError(Exception):
-    """A directory that cannot be one; its text is how the list of pages ends."""
+    """Error for an invalid directory; its text describes how the list of pages ends."""
 
 
 class _Reader:
-    """Values at places of a file of either kind and byte order."""
+    """Reader of values at byte offsets, for TIFF and BigTIFF files in either byte order."""
 
     def __init__(self, path: Path) -> None:
         self.file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by walk)
@@ -137,17 +137,17 @@ class _Reader:
     def unpack(self, code: str, at: int) -> tuple[Any, ...]:
         size = struct.calcsize(self.order + code)
         if at + size > self.size:
-            raise _BrokenError(f"its list of pages is cut short: it goes to byte {at}, beyond the end of the file")
+            raise _BrokenError(f"its list of pages is cut short: it refers to byte {at}, beyond the end of the file")
         return struct.unpack(self.order + code, self.read(at, size))
 
 
 def read_pages(path: Path) -> Pages:
-    """Follow the list of pages to its end, whatever that is.
+    """Follow the list of pages to its end, or to the first problem.
 
     Raises
     ------
     InputError
-        The file cannot be read, or is no TIFF.
+        The file cannot be read, or is not a TIFF.
     """
     try:
         reader = _Reader(path)
@@ -187,13 +187,13 @@ def _ints(values: "array[int]") -> Ints:
 
 
 def _walk(reader: _Reader, found: _Found) -> str:
-    """Note page after page; how the list ends, empty for a proper end."""
+    """Record all pages; return the problem at the end of the list, or an empty text."""
     at, seen = reader.first, set()
     while at:
         if at in seen:
-            return "its list of pages goes in circles"
+            return "its list of pages is circular"
         if at >= reader.size:
-            return f"truncated: its list of pages goes on at byte {at}, beyond the end of the file"
+            return f"truncated: its list of pages continues at byte {at}, beyond the end of the file"
         seen.add(at)
         try:
             tags, following = _directory(reader, at, found)
@@ -207,10 +207,10 @@ def _walk(reader: _Reader, found: _Found) -> str:
 
 
 def _directory(reader: _Reader, at: int, found: _Found) -> tuple[dict[int, tuple[int, int, int]], int]:
-    """Type, number and place of each tag's values, and where the next directory is."""
+    """Return the type, number and byte offset of each tag's values, and the offset of the next directory."""
     (count,) = reader.unpack(reader.count, at)
     if not 0 < count <= _MAX_TAGS:
-        what = "zeros" if count == 0 else "bytes that are no page"
+        what = "zeros" if count == 0 else "bytes that are not a page"
         raise _BrokenError(f"its list of pages runs into {what} at byte {at}")
     head, size = struct.calcsize("=" + reader.count), struct.calcsize("=" + reader.entry)
     end = at + head + count * size
@@ -225,7 +225,7 @@ def _directory(reader: _Reader, at: int, found: _Found) -> tuple[dict[int, tuple
     ):
         tag, kind, length, value = entry
         if kind not in _SIZES:
-            raise _BrokenError(f"its list of pages runs into bytes that are no page at byte {at}")
+            raise _BrokenError(f"its list of pages runs into bytes that are not a page at byte {at}")
         nbytes = _SIZES[kind] * length
         place = at + head + number * size + size - inline
         if nbytes > inline:
@@ -233,7 +233,7 @@ def _directory(reader: _Reader, at: int, found: _Found) -> tuple[dict[int, tuple
             claims.append((place, place + nbytes))
         tags.setdefault(tag, (kind, length, place))
     if WIDTH not in tags or HEIGHT not in tags or not any(tag in tags for tag in _OFFSETS):
-        raise _BrokenError(f"its list of pages runs into bytes that are no page at byte {at}")
+        raise _BrokenError(f"its list of pages runs into bytes that are not a page at byte {at}")
     for claim in claims:
         found.claim(*claim)
     return tags, following
@@ -256,13 +256,13 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
         next((_values(reader, tags[tag]) for tag in names if tag in tags), ()) for names in (_OFFSETS, _COUNTS)
     )
     if not counts and layout.is_plain and len(offsets) == 1:
-        counts = (layout.frame_bytes,)  # old writers leave it out
+        counts = (layout.frame_bytes,)  # old programs omit the counts
     segments = list(zip(offsets, counts, strict=False))
     whole = len(offsets) == len(counts) > 0
     whole = whole and all(start > 0 and size > 0 and start + size <= reader.size for start, size in segments)
     contiguous = all(a + n == b for (a, n), (b, _) in pairwise(segments))
     if layout.is_plain and not contiguous:
-        layout = PixelLayout((*layout.tags, (266, (0,))))  # gathered strip by strip, as compressed ones are
+        layout = PixelLayout((*layout.tags, (266, (0,))))  # read strip by strip, like compressed pages
     if layout.is_plain:
         whole = whole and sum(counts) >= layout.frame_bytes
     for start, size in [(offsets[0], sum(counts))] if contiguous and segments else segments:
@@ -284,7 +284,7 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
 
 
 def _first_value(reader: _Reader, entry: tuple[int, int, int]) -> Any:
-    """Return a describing value; empty text where it lies beyond the end of the file."""
+    """Return the first value of a tag; an empty text if it is beyond the end of the file."""
     try:
         return _values(reader, entry)[0]
     except _BrokenError:
@@ -292,7 +292,7 @@ def _first_value(reader: _Reader, entry: tuple[int, int, int]) -> Any:
 
 
 def _claim_sub_page(reader: _Reader, at: int, found: _Found) -> None:
-    """Claim the bytes of a smaller copy that hangs on a page."""
+    """Claim the bytes of a reduced copy that is attached to a page."""
     side = _Found()
     try:
         tags, _ = _directory(reader, at, side)
@@ -303,7 +303,7 @@ def _claim_sub_page(reader: _Reader, at: int, found: _Found) -> None:
 
 
 def _claim_micro_manager(reader: _Reader, found: _Found) -> None:
-    """Claim what Micro-Manager keeps beside the pages: blocks of a magic number, a length and text or an index."""
+    """Claim Micro-Manager's own blocks: a magic number, a length, and text or an index."""
     if reader.is_big or reader.size < 40:
         return
     words = struct.unpack(f"{reader.order}8I", reader.read(8, 32))
@@ -318,7 +318,7 @@ def _claim_micro_manager(reader: _Reader, found: _Found) -> None:
 
 
 def _gaps(claims: Ints, size: int, least: int) -> Iterator[tuple[int, int]]:
-    """Bytes between what is claimed, of ``least`` at least."""
+    """Yield the ranges of unclaimed bytes that are at least ``least`` long."""
     ordered = claims[np.argsort(claims[:, 0], kind="stable")]
     ends = np.maximum.accumulate(ordered[:, 1])
     starts = np.append(ordered[1:, 0], size)
