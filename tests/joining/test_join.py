@@ -179,11 +179,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=100)}, {}, "differ in pixel size .*x_nm 104.0.*x_nm 100.0"),
     "planes": ({"planes": 4}, {}, "differ in planes per volume .5 and 4."),
     "geometry": ({"geometry": STAGE}, {}, "differ in the columns xs_nm, ys_nm, zs_nm"),
-    "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not state its channel .*--channels"),
+    "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not state its channel.*--channels"),
     "only one has a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not state its channel"),
     "too few names": ({}, {"channels": ["a"]}, "1 names of channels"),
     "same channel, same frames": (
-        {"channels": [ACTIN]}, {"first": {"channels": [ACTIN]}, "same_frames": True}, "both of channel 'actin'"
+        {"channels": [ACTIN]}, {"first": {"channels": [ACTIN]}, "same_frames": True}, "both have channel 'actin'"
     ),
     "names for a column": (
         {"columns": {"channel": np.zeros(300)}}, {"channels": ["a", "b"]}, "has several channels.*channel=0"
