@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def measured_parts() -> Parts:
-    """What the other benchmarks have found; the file system is assumed."""
+    """Return the throughputs that the other benchmarks have measured; the speed of the file system is assumed."""
     run, merge = line("scale", part="run"), line("scale", part="merge")
     network = {"variant": "published", "filters": 48, "side": 64, "dtype": "bfloat16", "tuned": False}
     return Parts(

@@ -32,5 +32,5 @@ def test_select_by_mask_and_by_index() -> None:
     assert in_order.x_nm.tolist() == [20.5, 30.0, 10.0]
 
 
-def test_no_emitters() -> None:
+def test_emitters_can_be_empty() -> None:
     assert len(Emitters.from_columns({"frame": [], "x_nm": [], "y_nm": []})) == 0

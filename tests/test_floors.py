@@ -90,7 +90,7 @@ def unit(module: str) -> str:
     while name not in FLOORS:
         name, _, last = name.rpartition(".")
         if name in ("", "lls_decode"):
-            raise AssertionError(f"{module}: {last!r} stands on no floor; add it to STYLE.md and to FLOORS")
+            raise AssertionError(f"{module}: {last!r} has no floor; add it to STYLE.md and to FLOORS")
     return name
 
 

@@ -161,10 +161,10 @@ def test_every_file_has_an_entry_and_every_entry_a_file(shared_data):
     names = {path.relative_to(shared_data).as_posix() for path in files}
     names |= {f"{path.relative_to(shared_data).as_posix()}/" for path in stores}
     unknown = {name for name in names if not any(fnmatchcase(name, pattern) for pattern in EXPECTED)}
-    assert not unknown, f"say in EXPECTED what must come of {sorted(unknown)}"
+    assert not unknown, f"add entries to EXPECTED for {sorted(unknown)}"
     for pattern, expected in EXPECTED.items():
         there = any(fnmatchcase(name, pattern) for name in names) or (shared_data / pattern).is_dir()
-        assert there, f"{pattern} is not among the data: {expected}"
+        assert there, f"{pattern} does not exist in the sample data: {expected}"
 
 
 @pytest.mark.parametrize("name", [name for name, expected in EXPECTED.items() if not isinstance(expected, With)])

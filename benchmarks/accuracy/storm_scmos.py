@@ -38,9 +38,7 @@ def main() -> None:
     noisy = variance > np.quantile(variance, 1 - NOISY_SHARE)
     with tempfile.TemporaryDirectory() as folder, connect("local", workers=1) as client:
         scratch = Path(folder)
-        convert(
-            arguments.data / "sample.dax", scratch / "movie.zarr", salvage=True
-        )  # the file has one frame more than its .inf states
+        convert(arguments.data / "sample.dax", scratch / "movie.zarr", salvage=True)  # one frame more than stated
         maps = {"offset_adu": offset, "gain_adu_per_e": gain, "variance_adu2": variance}
         for name, values in maps.items():
             np.save(scratch / f"{name}.npy", values)

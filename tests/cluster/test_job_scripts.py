@@ -197,7 +197,7 @@ class Job:
         return path.read_text().splitlines() if path.exists() else []
 
 
-def test_job_goes_back_to_the_queue_before_its_wall_time(tmp_path: Path) -> None:
+def test_job_is_requeued_before_its_wall_time_ends(tmp_path: Path) -> None:
     job = Job(tmp_path)
     job.process.send_signal(signal.SIGUSR1)
     status, out = job.end()

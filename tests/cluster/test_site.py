@@ -197,7 +197,7 @@ def test_dask_settings_of_a_site_are_restored_when_it_closes(scheduler: str) -> 
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (8, 2), (64, 16)])
-def test_default_workers(cores: int, workers: int) -> None:
+def test_default_number_of_workers_follows_from_the_cores(cores: int, workers: int) -> None:
     assert default_workers(cores) == workers
 
 

@@ -23,7 +23,7 @@ from lls_decode.errors import SiteError
 
 PATIENCE_S = 200
 """Timeout for expected events: a worker process can take a minute to start on a busy machine."""
-SLURM = pytest.mark.posix("workers of SLURM's jobs listen to its signals")
+SLURM = pytest.mark.posix("workers of SLURM jobs handle signals of POSIX")
 SMI = '#!/bin/bash\nfor number in 0 1; do echo "GPU $number: NVIDIA H100 (UUID: GPU-$number)"; done\n'
 
 
@@ -174,7 +174,7 @@ def test_worker_leaves_while_its_driver_hangs(tmp_path: Path) -> None:
 
 
 @SLURM
-def test_worker_finds_the_next_driver(tmp_path: Path) -> None:
+def test_worker_connects_to_the_next_driver(tmp_path: Path) -> None:
     with worker(tmp_path) as process:
         for _ in range(2):
             with driver(tmp_path) as client:

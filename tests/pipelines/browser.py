@@ -73,7 +73,7 @@ class Page:
         await self._socket.write_message(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
             text = await asyncio.wait_for(self._socket.read_message(), timeout=60)
-            assert text is not None, "the browser is gone"
+            assert text is not None, "the browser has closed the connection"
             message = json.loads(text)
             if message.get("method") == "Runtime.exceptionThrown" or (
                 message.get("method") == "Runtime.consoleAPICalled" and message["params"]["type"] == "error"

@@ -124,7 +124,7 @@ def test_slow_disk_is_noted(tmp_path: Path) -> None:
     assert (state, words.endswith("; slow (under 1e+06)")) == ("note", True)
 
 
-@pytest.mark.posix("no file system there counts its files")
+@pytest.mark.posix("file systems do not report their number of files")
 def test_little_space_and_few_inodes_are_reported(mount: Callable[[str], Path]) -> None:
     checks = found(examine_folder(mount("size=2m,nr_inodes=20")))
     assert (checks["space"][0], "little: merging the shards of a run" in checks["space"][1]) == ("wrong", True)
@@ -140,7 +140,7 @@ def test_read_only_folder_is_reported(mount: Callable[[str], Path]) -> None:
 def test_folder_in_which_files_cannot_be_replaced_is_reported(tmp_path: Path) -> None:
     """An append-only folder emulates a file system on which files cannot be replaced by renaming."""
     if shutil.which("chattr") is None or subprocess.run(["chattr", "+a", tmp_path], check=False).returncode:
-        pytest.skip("this file system has no folders to which files can only be added")
+        pytest.skip("this file system has no append-only folders")
     try:
         state, words = found(examine_folder(tmp_path))["rename"]
     finally:

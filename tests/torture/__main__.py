@@ -71,7 +71,7 @@ def undisturbed(round: Round) -> dict[str, str]:
     with started(round) as start:
         status = start.wait()
     if status:
-        sys.exit(f"the undisturbed run has failed: {round.told[-1]}")
+        sys.exit(f"the undisturbed run failed: {round.told[-1]}")
     return digest(round)
 
 

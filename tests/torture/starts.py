@@ -75,7 +75,7 @@ class Start:
         except subprocess.TimeoutExpired:
             self.client.kill()
             self.client.wait()
-            status = 999  # a hang
+            status = 999  # the command did not end in time
         said = self.words.read_text(errors="replace")
         if "Traceback (most recent call last)" in said:
             self.round.tracebacks += 1

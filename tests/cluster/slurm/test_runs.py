@@ -56,7 +56,7 @@ def test_workers_use_the_gpus_that_slurm_allocated(runs: Runs, world: World) -> 
     assert "the run is over" in run.logs("worker")
 
 
-def test_workers_lost_for_good_are_replaced(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+def test_permanently_lost_workers_are_replaced(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
     """One job is cancelled, the other uses more memory than it requested; SLURM requeues neither of them."""
     run = runs()
     run.close()
@@ -92,7 +92,7 @@ def test_run_survives_nodes_that_crash_or_lose_their_network(runs: Runs, world: 
     check(run, world)
 
 
-def test_preempted_worker_comes_back(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+def test_preempted_worker_is_requeued(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
     run = runs(workers_max=1, worker={"partition": SCAVENGE, "extra": ["--nodelist=n2"]}, driver={"partition": "main"})
     run.close()
     run.start().wait_until_held(1)
@@ -105,7 +105,7 @@ def test_preempted_worker_comes_back(runs: Runs, world: World, nodes: VirtualSlu
     assert "were lost and replaced" not in run.logs("driver")
 
 
-def test_jobs_leave_before_their_wall_time(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
+def test_jobs_requeue_themselves_before_their_wall_time_ends(runs: Runs, world: World, nodes: VirtualSlurm) -> None:
     """Worker and driver drop the work that would not finish in time, and requeue their own jobs."""
     run = runs(workers_max=1, worker={"hours": 1 / 60}, driver={"hours": 1 / 60}, notice_s=10)
     run.close()

@@ -62,7 +62,7 @@ def test_doctor_lists_partitions(nodes: VirtualSlurm) -> None:
     assert "main (default) 4/4 nodes" in words
 
 
-def test_doctor_without_controller(nodes: VirtualSlurm) -> None:
+def test_doctor_reports_a_controller_that_does_not_answer(nodes: VirtualSlurm) -> None:
     nodes.stop_controller()
     try:
         ((state, words),) = examine()
@@ -72,7 +72,7 @@ def test_doctor_without_controller(nodes: VirtualSlurm) -> None:
         nodes.wait_until_up()
 
 
-def test_doctor_without_munge(nodes: VirtualSlurm) -> None:
+def test_doctor_reports_that_munge_does_not_run(nodes: VirtualSlurm) -> None:
     nodes.stop_munge()
     try:
         ((state, words),) = examine()
@@ -83,7 +83,7 @@ def test_doctor_without_munge(nodes: VirtualSlurm) -> None:
 
 
 @pytest.mark.skipif(Path("/etc/slurm/slurm.conf").exists(), reason="this machine has a SLURM of its own")
-def test_doctor_without_configuration(nodes: VirtualSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_a_missing_configuration(nodes: VirtualSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_CONF")
     ((state, words),) = examine()
     assert (state, "find no slurm.conf; run this on a login node" in words) == ("wrong", True)

@@ -84,7 +84,7 @@ def why_not() -> str | None:
         return None
     if shutil.which("apt-get") is None:
         return "SLURM is not installed, and there is no apt-get to install it"
-    options = ["-q", "-y", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=15"]  # without network fail soon
+    options = ["-q", "-y", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=15"]  # fail soon without a network
     install = ["apt-get", "install", *options, "--no-install-recommends", *PACKAGES]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     said = ""

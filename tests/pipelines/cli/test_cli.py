@@ -93,7 +93,7 @@ def test_bad_usage_gives_a_message_of_one_line(
     assert not (tmp_path / "out" / "localizations.parquet").exists()
 
 
-def test_impossible_light_can_be_forced(world: World, tmp_path: Path, invoke: Invoke) -> None:
+def test_impossible_light_is_accepted_with_force(world: World, tmp_path: Path, invoke: Invoke) -> None:
     """A dry run and a preview refuse impossible light; with ``--force`` they accept it and print the finding."""
     words = [world.movie, "--model", world.bundle(), "--set", f"camera={WRONG_CAMERA.format()}"]
     for command in (

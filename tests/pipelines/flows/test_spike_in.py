@@ -97,7 +97,9 @@ def test_outputs_of_a_spike_in_agree_with_its_report(result: SpikeResult) -> Non
     assert len(np.unique(table["id"].to_numpy())) == report.total.num_molecules
     assert result.picture.read_bytes().startswith(b"\x89PNG")
     assert report.where_own is not None
-    assert report.where_own.recall == pytest.approx(report.total.recall, abs=0.06)  # the same everywhere
+    assert report.where_own.recall == pytest.approx(
+        report.total.recall, abs=0.06
+    )  # molecules are everywhere, so that both agree
     assert 0.7 < report.total.over_bound_x < 2.0
     assert any(line.startswith("all ") for line in describe(report))
 
@@ -129,7 +131,7 @@ def test_the_sample_is_drawn_over_the_whole_dataset(tmp_path: Path, world: World
     plan = plan_of(Layout(640, 1, 16, 20), tmp_path, "time", world)
     blocks = sample_blocks(plan, 128, 0)
     assert [block.num_owned for block in blocks] == [32] * 4
-    assert [block.volume_start // 160 for block in blocks] == [0, 1, 2, 3]  # one from each quarter
+    assert [block.volume_start // 160 for block in blocks] == [0, 1, 2, 3]  # one block from each quarter
     assert sample_blocks(plan, 128, 1) != blocks
     assert sum(block.num_owned for block in sample_blocks(plan, 10_000, 0)) == 640
     volumes = sample_blocks(plan_of(Layout(6, 40, 16, 20), tmp_path, "plane", world), 80, 0)

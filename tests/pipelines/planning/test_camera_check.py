@@ -24,7 +24,7 @@ NUM_FRAMES = 12
 
 
 @pytest.mark.parametrize(("offset", "noted"), [(100, False), (60, False), (40, True), (119.9, True)])
-def test_background_outside_the_training_range_is_a_note(
+def test_background_outside_the_training_range_is_noted(
     offset: float, noted: bool, world: World, tmp_path: Path
 ) -> None:
     """The movie has 20 photons of background above an offset of 100, and the model was trained for 1 to 50."""

@@ -218,7 +218,7 @@ def test_concurrent_shares_give_one_table(world: World, client: Client, tmp_path
     said = [json.loads(program.communicate()[0]) for program in programs]
     assert [program.returncode for program in programs] == [0, 0, 0]
     assert sum(item["blocks_done"] for item in said) == 8
-    assert any(item["table"] for item in said), "the last one merges"
+    assert any(item["table"] for item in said), "the last share merges"
     assert_same_rows(out / "localizations.parquet", expected)
     status = read_status(out)
     assert (status.state, status.blocks_done, status.rows) == ("done", 8, pq.read_metadata(expected).num_rows)

@@ -226,7 +226,7 @@ def test_processing_steps_of_a_table_are_listed(done: Plan, tmp_path: Path) -> N
     assert inspect_table(table)["history"] == ["drift: method rcc, largest nm 12.5"]
 
 
-def test_molecules_are_called_molecules(done: Plan, tmp_path: Path) -> None:
+def test_report_of_linked_molecules_counts_molecules(done: Plan, tmp_path: Path) -> None:
     table = done.out / "localizations.parquet"
     link(table, out=tmp_path)
     page = Page(write_report(done.out, table=tmp_path / "molecules.parquet", to=tmp_path / "molecules.html"))

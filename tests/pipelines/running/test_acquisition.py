@@ -221,7 +221,7 @@ def test_acquisition_does_not_end_before_the_expected_number_of_volumes(world: W
     for _ in acquisition.iter_blocks(lambda event: None):
         if time.monotonic() > limit:
             return
-    pytest.fail("it ended although a volume is missing")
+    pytest.fail("the acquisition ended although a volume is missing")
 
 
 def test_acquisition_that_never_starts_is_an_error(world: World, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_block_size_does_not_change_the_table(world: World, client: Client, undi
     assert_same_rows(result.merged, undisturbed)
 
 
-def test_scheduler_keeps_nothing_of_finished_blocks(world: World, client: Client, tmp_path: Path) -> None:
+def test_scheduler_keeps_no_records_of_finished_blocks(world: World, client: Client, tmp_path: Path) -> None:
     """With one block in flight, the scheduler is sometimes without tasks, and Dask would keep a record each time."""
 
     def records(dask_scheduler: Any = None) -> int:
@@ -348,7 +348,7 @@ def test_shard_that_arrives_after_its_block_has_failed_counts(
     movie = write_movie(tmp_path / "movie.zarr", (120, HEIGHT, WIDTH), dtype="float32")
     whole = run(world.plan(tmp_path / "whole", dataset=movie, block_frames=8), client)
     assert whole.merged is not None
-    zarr.open_array(str(movie))[47, 3, 4] = np.nan  # context of block 6
+    zarr.open_array(str(movie))[47, 3, 4] = np.nan  # last frame of block 5, and context of block 6
     plan = world.plan(tmp_path / "out", dataset=movie, block_frames=8, execution={"retries": 0})
 
     def come(event: Event) -> None:

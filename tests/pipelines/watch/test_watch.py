@@ -50,7 +50,7 @@ def test_one_failed_block_is_visible_among_thousands() -> None:
     assert cells.left[column] <= 54_321 < cells.right[column]
 
 
-def test_picture_shows_each_emitter_where_it_is(folder: Folder) -> None:
+def test_picture_shows_emitters_at_their_positions(folder: Folder) -> None:
     """Every shard has a bright spot at x = 1.5 um, y = 3 um."""
     for index in range(4):
         folder.shard(index, np.full(300, 1500.0), np.full(300, 3000.0), np.linspace(-400, 400, 300))

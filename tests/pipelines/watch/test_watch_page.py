@@ -188,7 +188,7 @@ async def look_at(port: int, link: str, truth: dict[str, int], picture: Path) ->
 def test_page_in_a_browser_agrees_with_the_ledger(damaged: Plan, client: Client, tmp_path: Path, place: str) -> None:
     executable = find_browser()
     if executable is None:
-        pytest.skip("no Chromium is installed here (Debian: apt install chromium); the page was not looked at")
+        pytest.skip("no Chromium is installed here (Debian: apt install chromium), so that the page was not tested")
     truth = expected(damaged)
     truth["drawn"] = truth["rows"]
     with browser(executable, tmp_path / "profile") as port, served(damaged.out) as alone:
@@ -199,4 +199,4 @@ def test_page_in_a_browser_agrees_with_the_ledger(damaged: Plan, client: Client,
     assert "b000012" in words
     assert "FrameValueError" in words
     assert "slowest first" in words
-    assert ("Documentation" in words) == (place == "dashboard")  # Dask's bar of links
+    assert ("Documentation" in words) == (place == "dashboard")  # part of Dask's navigation bar

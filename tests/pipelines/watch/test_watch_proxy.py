@@ -146,7 +146,7 @@ def test_page_scripts_and_events_work_under_a_path_of_a_proxy(tmp_path: Path) ->
 def test_a_browser_follows_the_run_through_the_proxy(tmp_path: Path) -> None:
     executable = find_browser()
     if executable is None:
-        pytest.skip("no Chromium is installed here (Debian: apt install chromium); the page was not looked at")
+        pytest.skip("no Chromium is installed here (Debian: apt install chromium), so that the page was not tested")
     folder = make_folder(tmp_path / "out")
     folder.done(0, 10)
 
