@@ -55,7 +55,7 @@ def _parameters() -> list[object]:
 def test_the_example_runs(example: Example, workshop: Workshop, tmp_path: Path) -> None:
     if example.reason is not None:
         pytest.skip(f"not run: {example.reason}")
-    workshop.provide(find_inputs(example, set(INPUTS)), tmp_path)
+    workshop.provide(find_inputs(example, set(INPUTS)), tmp_path, example.page)
     text = example.text
     for printed, shorter in SHORTER.items():
         text = text.replace(printed, shorter)

@@ -86,6 +86,23 @@ for name, electrons in {"dark": 0, "level1": 50, "level2": 200, "level3": 800}.i
     counts = 100 + 2.1 * draw.poisson(electrons, (50, 32, 32)) + draw.normal(0, 2, (50, 32, 32))
     tifffile.imwrite(f"{name}.tif", counts.round().astype(np.uint16), photometric="minisblack")
 """
+STRUCTURE = """
+import numpy as np
+import pandas as pd
+
+draw = np.random.default_rng(0)
+begin, end = draw.uniform(500, 9500, (2, 12, 2))
+share = draw.uniform(0, 1, (12, 60, 1))
+sites_nm = (begin[:, None] + share * (end - begin)[:, None]).reshape(-1, 2)
+rows = pd.DataFrame({"frame": np.repeat(np.arange(12), 600)})
+place_nm = sites_nm[draw.integers(0, len(sites_nm), len(rows))] + draw.normal(0, 15, (len(rows), 2))
+rows["x_nm"], rows["y_nm"] = place_nm[:, 0] + 20.0 * rows.frame, place_nm[:, 1] - 10.0 * rows.frame
+rows["z_nm"] = draw.normal(0, 40, len(rows))
+rows["photons"], rows["bg"], rows["phot_sig"], rows["prob"] = 1500.0, 20.0, 100.0, 0.95
+rows["x_sig"], rows["y_sig"], rows["z_sig"] = 15.0, 15.0, 40.0
+rows.to_csv("sites.csv", index=False)
+"""
+"""Twelve filaments that are visited in twelve volumes, and drift."""
 DRIFT_CSV = "volume,dx_nm,dy_nm,dz_nm\n" + "".join(f"{volume},{volume},{-volume},0\n" for volume in range(12))
 
 
@@ -95,17 +112,18 @@ class Workshop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def provide(self, names: set[str], target: Path) -> None:
-        """Copy inputs into a folder, and make those that do not exist yet."""
+    def provide(self, names: set[str], target: Path, page: str = "") -> None:
+        """Copy the inputs of a page's example into a folder, and make those that do not exist yet."""
         for name in sorted(names):
-            self.make(name)
-            source, copy = self.folder / name, target / name
+            stored = INSTEAD.get(page, {}).get(name, name)
+            self.make(stored)
+            source, copy = self.folder / stored, target / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, copy, dirs_exist_ok=True)
             else:
                 shutil.copy(source, copy)
-            self.provide(set(WITH.get(name, ())), target)
+            self.provide(set(WITH.get(name, ())), target, page)
 
     def make(self, name: str) -> None:
         """Make an input unless it exists."""
@@ -188,6 +206,13 @@ class Workshop:
             (self.folder / place).parent.mkdir(exist_ok=True)
             shutil.copy(self.folder / "results" / "localizations.parquet", self.folder / place)
 
+    def structure(self) -> None:
+        """A table with a structure that drifts."""
+        self.python(STRUCTURE)
+        (self.folder / "structure").mkdir()
+        self.run("import", "sites.csv", "structure/localizations.parquet", "--pixel-nm", "104")
+        shutil.copy(self.folder / "structure" / "localizations.parquet", self.folder / "structure.parquet")
+
     def drift_csv(self) -> None:
         (self.folder / "drift.csv").write_text(DRIFT_CSV)
 
@@ -228,6 +253,7 @@ INPUTS: dict[str, Callable[[Workshop], None]] = {
         Workshop.copies,
     ),
     **dict.fromkeys(("c560", "c642"), Workshop.copies),
+    **dict.fromkeys(("structure", "structure.parquet"), Workshop.structure),
     "drift.csv": Workshop.drift_csv,
     "moving.parquet": Workshop.moving,
     "cell.parquet": Workshop.two_channels,
@@ -235,6 +261,8 @@ INPUTS: dict[str, Callable[[Workshop], None]] = {
 }
 """What pages may name without making it, and how it is made."""
 
+INSTEAD = {"docs/howto/drift.md": {"results": "structure", "other.parquet": "structure.parquet"}}
+"""Other inputs of the same name for some pages: emitters of the simulated movie show no structure twice."""
 WITH: dict[str, tuple[str, ...]] = {"run.yaml": ("camera",), "dark.tif": ("level1.tif", "level2.tif", "level3.tif")}
 """Files that an input needs beside it."""
 

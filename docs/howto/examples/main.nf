@@ -1,8 +1,8 @@
-// Each dataset of an archive to a table of localizations, one task a dataset:
+// Localize each dataset of an archive, one task per dataset:
 //
 //     nextflow run main.nf --archive '/data/archive/*/*.zarr' --model lls-paint --out results
 //
-// The run folder lies outside of the task's work folder: a task that is tried again then goes on where it was.
+// The run folder lies outside the work folder of the task, so that a repeated task resumes its run.
 
 params.archive = 'archive/*/*.zarr'
 params.model = 'lls-paint'
