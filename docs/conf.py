@@ -1,12 +1,7 @@
 """The documentation site: ``make docs`` builds it, warnings are errors; the tutorial is executed."""
 
 import logging
-import sys
 from importlib.metadata import version as installed_version
-from pathlib import Path
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # where measured_pages.py is
 
 project = "lls_decode"
 author = "the lls_decode developers"
@@ -20,7 +15,6 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_click",
-    "measured_pages",
 ]
 exclude_patterns = ["_build", "howto/examples"]
 html_theme = "furo"
@@ -40,7 +34,6 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
-measured_folder = str(HERE.parent / "benchmarks" / "results")
 default_role = "code"  # single backquotes name things
 
 intersphinx_mapping: dict[str, tuple[str, None]] = {}

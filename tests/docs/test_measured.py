@@ -1,22 +1,24 @@
-"""The pages of figures show what the benchmarks printed, and nothing else."""
+"""Figures in the documentation and in README are those that the benchmarks printed."""
 
 import importlib.util
 import json
 import re
-import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
-_SPEC = importlib.util.spec_from_file_location("measured", ROOT / "docs" / "measured.py")
+_SPEC = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
 assert _SPEC is not None
 assert _SPEC.loader is not None
-measured = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(measured)
+figures = importlib.util.module_from_spec(_SPEC)
+sys.modules["figures"] = figures  # dataclasses look up their module
+_SPEC.loader.exec_module(figures)
 
 LINES = [
     {
@@ -65,51 +67,175 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("query", FIGURES)
-def test_figures(query: str) -> None:
-    assert measured.show_figure(LINES, query) == FIGURES[query]
+def test_query_shows_one_figure(query: str) -> None:
+    assert figures.show_figure(LINES, query) == FIGURES[query]
 
 
 @pytest.mark.parametrize("query", REFUSED)
-def test_what_was_not_measured_is_refused(query: str) -> None:
-    with pytest.raises(measured.NotMeasuredError, match=re.escape(REFUSED[query])):
-        measured.show_figure(LINES, query)
+def test_query_without_an_answer_is_refused(query: str) -> None:
+    with pytest.raises(figures.NotMeasuredError, match=re.escape(REFUSED[query])):
+        figures.show_figure(LINES, query)
 
 
-def test_results_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(measured.NotMeasuredError, match=r"expected speed\.jsonl"):
-        measured.read_results(tmp_path, "speed")
+def test_missing_results_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(figures.NotMeasuredError, match=r"expected speed\.jsonl"):
+        figures.read_results(tmp_path, "speed")
 
 
-def test_rows_of_a_table() -> None:
+def test_conditions_of_a_row_apply_to_all_its_queries() -> None:
     table = ["| model | rate |", "|---|---|", "| its best, {more.x} | {rate .0f} | model=a rows>1500"]
-    assert list(measured.fill_table(LINES, table)) == [*table[:2], "| its best, 2.5 | 2500 |"]
+    assert list(figures.fill_table(LINES, table)) == [*table[:2], "| its best, 2.5 | 2500 |"]
 
 
-def test_a_row_for_each_value() -> None:
+def test_each_repeats_a_row_for_every_value() -> None:
     table = ["| {model rows=1000} | {rate rows=1000} | {rate? rows=2000} | each model"]
-    assert list(measured.fill_table(LINES, table)) == ["| a | 1234567 | 2500 |", "| the other one | 12 |  |"]
+    assert list(figures.fill_table(LINES, table)) == ["| a | 1234567 | 2500 |", "| the other one | 12 |  |"]
     table = ["| {model} {rows} | rows<1500 each model rows"]
-    assert list(measured.fill_table(LINES, table)) == ["| a 1000 |", "| the other one 1000 |"]
-    with pytest.raises(measured.NotMeasuredError, match="No lines of results for a row"):
-        list(measured.fill_table(LINES, ["| {model} | rows>5000 each model"]))
+    assert list(figures.fill_table(LINES, table)) == ["| a 1000 |", "| the other one 1000 |"]
+    with pytest.raises(figures.NotMeasuredError, match="No lines of results for a row"):
+        list(figures.fill_table(LINES, ["| {model} | rows>5000 each model"]))
 
 
-@pytest.mark.parametrize("page", ["speed.md", "accuracy.md", "scale.md"])
-def test_tables_of_the_pages_are_measured(page: str) -> None:
-    """No table is typed, and every figure is among the results."""
-    text = (ROOT / "docs" / "explanation" / page).read_text()
-    tables = re.findall(r"^```\{measured\} (.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+ENTRIES = figures.read_entries()
+
+
+@pytest.mark.parametrize("page", ENTRIES)
+def test_page_shows_the_results_of_the_benchmarks(page: str) -> None:
+    """The page is what ``python docs/figures.py`` writes."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert figures.fill_page(text, ENTRIES[page]) == text, "The page is stale; run python docs/figures.py."
+
+
+@pytest.mark.parametrize("page", ENTRIES)
+def test_every_table_of_a_page_is_measured(page: str) -> None:
+    """No table of these pages is typed by hand, and each has at least one row below its header."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    tables = [found["body"].splitlines() for found in figures.TABLE.finditer(text)]
     assert len(tables) > 2
-    for argument, body in tables:
-        name, *conditions = shlex.split(argument)
-        lines = measured.select(measured.read_results(RESULTS, name), conditions)
-        assert len(list(measured.fill_table(lines, body.splitlines()))) > 2
-    roles = re.findall(r"\{measured\}`(\S+) ([^`]*)`", text)
-    assert roles
-    for name, query in roles:
-        assert measured.show_figure(measured.read_results(RESULTS, name), query)
-    outside = re.sub(r"^```.*\n(?:.*\n)*?```$", "", text, flags=re.MULTILINE)
+    assert all(len(rows) > 2 for rows in tables)
+    outside = figures.TABLE.sub("", text)
     assert not [line for line in outside.splitlines() if line.lstrip().startswith("|")]
+
+
+def test_pages_of_measurements_have_entries() -> None:
+    assert {"explanation/accuracy.md", "explanation/speed.md", "explanation/scale.md"} <= set(ENTRIES)
+
+
+@pytest.mark.parametrize("page", sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")))
+def test_page_with_markers_has_an_entry(page: str) -> None:
+    """A marker in a page that ``figures.yaml`` does not list would never be filled."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert page in ENTRIES or not figures.MARKER.search(text)
+
+
+PAGE = """# Page
+
+<!-- table: rates -->
+| stale |
+<!-- end -->
+
+The share is ?<!--m share-->, the rate 0\u202f%<!--m rate-->.
+"""
+FILLED = """# Page
+
+<!-- table: rates -->
+| model         | rate      |
+| ------------- | --------- |
+| a             | 1\u202f234\u202f567 |
+| the other one | 12        |
+<!-- end -->
+
+The share is 98.1\u202f%<!--m share-->, the rate 1\u202f234\u202f567<!--m rate-->.
+"""
+TABLES = {
+    "rates": {"results": "speed rows=1000", "rows": "| model | rate |\n|---|---|\n| {model} | {rate ,d} | each model"}
+}
+QUERIES = {"share": "speed share .1% model=a rows=1000", "rate": "speed rate ,d model=a rows=1000"}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A folder with the results ``speed``."""
+    (tmp_path / "speed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    return tmp_path
+
+
+def fill(
+    text: str,
+    folder: Path,
+    *,
+    queries: Mapping[str, str] = QUERIES,
+    tables: Mapping[str, Mapping[str, str]] = TABLES,
+) -> str:
+    """Return the text with the figures of these entries."""
+    entry = figures.PageEntry(queries, {name: figures.TableEntry(**table) for name, table in tables.items()})
+    filled: str = figures.fill_page(text, entry, folder)
+    return filled
+
+
+def test_filling_replaces_figures_and_tables(results: Path) -> None:
+    assert fill(PAGE, results) == FILLED
+
+
+def test_filling_a_filled_page_changes_nothing(results: Path) -> None:
+    assert fill(FILLED, results) == FILLED
+
+
+STRAY = {
+    "<!--m share--> of them": "marks nothing",
+    "of them all\n<!--m share-->": "marks nothing",
+    "0<!--m unknown-->": "The figure 'unknown' is not in figures.yaml",
+    "<!-- table: unknown -->\n<!-- end -->": "The table 'unknown' is not in figures.yaml",
+    "<!-- table: rates -->\n| no end |": "marks nothing",
+    "<!-- end -->": "marks nothing",
+}
+
+
+@pytest.mark.parametrize("text", STRAY)
+def test_marker_without_counterpart_is_refused(text: str, results: Path) -> None:
+    with pytest.raises(figures.MarkerError, match=STRAY[text]):
+        fill(f"{PAGE}\n{text}\n", results)
+
+
+def test_entry_without_marker_is_refused(results: Path) -> None:
+    with pytest.raises(figures.MarkerError, match="no marker for figure more"):
+        fill(PAGE, results, queries={**QUERIES, "more": "speed share .1% tuned=true"})
+
+
+def test_figure_of_several_words_is_refused(results: Path) -> None:
+    with pytest.raises(figures.MarkerError, match="'the other one', expected one number or word"):
+        fill(PAGE, results, queries={**QUERIES, "rate": "speed model tuned=true"})
+
+
+def test_page_with_a_query_without_answer_is_refused(results: Path) -> None:
+    with pytest.raises(figures.NotMeasuredError, match=r"0 lines of results for 'share \.1% model=b'"):
+        fill(PAGE, results, queries={**QUERIES, "share": "speed share .1% model=b"})
+    with pytest.raises(figures.NotMeasuredError, match=r"expected slow\.jsonl"):
+        fill(PAGE, results, queries={**QUERIES, "share": "slow share .1% model=b"})
+
+
+def test_check_passes_for_the_committed_pages() -> None:
+    """``python docs/figures.py --check`` exits with status 0 and prints nothing."""
+    done = subprocess.run([sys.executable, DOCS / "figures.py", "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_check_names_a_stale_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The check exits with status 1 and writes nothing; filling writes the page, after which the check passes."""
+    entry = figures.PageEntry(QUERIES, {name: figures.TableEntry(**table) for name, table in TABLES.items()})
+    (tmp_path / "speed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    (tmp_path / "page.md").write_text(PAGE)
+    monkeypatch.setattr(figures, "HERE", tmp_path)
+    monkeypatch.setattr(figures, "read_entries", lambda: {"page.md": entry})
+    monkeypatch.setattr(figures.fill_page, "__defaults__", (tmp_path,))
+    assert figures.main(["--check"]) == 1
+    assert "page.md does not show the results of the benchmarks; run python docs/figures.py." in capsys.readouterr().err
+    assert (tmp_path / "page.md").read_text() == PAGE
+    assert figures.main([]) == 0
+    assert (tmp_path / "page.md").read_text() == FILLED
+    assert figures.main(["--check"]) == 0
 
 
 README_ROWS = {
@@ -120,7 +246,7 @@ README_ROWS = {
     "the same, single frames": ("nairr", "{} model=nairr-3d-single"),
     "2-D STORM simulation": ("models", "{} model=storm-2d"),
 }
-"""How a row of README's table begins; the results that it shows."""
+"""Beginning of each row of README's table; its results and query."""
 README_COLUMNS = {3: "jaccard", 4: "rmse_lateral_nm", 5: "rmse_axial_nm", 6: "efficiency"}
 README_SENTENCES = {
     r"give ([\d ]+) localizations": ("storm_scmos", "localizations ,d camera='per-pixel maps'"),
@@ -132,8 +258,8 @@ README_SENTENCES = {
 }
 
 
-def test_readme_shows_what_was_measured() -> None:
-    """Its figures are typed, since nothing fills them in where people read it; they are those of the results."""
+def test_readme_shows_the_results_of_the_benchmarks() -> None:
+    """Figures in README are typed by hand, and equal the results to the decimals that README shows."""
     text = (ROOT / "README.md").read_text()
     accuracy = text[text.index("## Accuracy") : text.index("## Beside others")]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in accuracy.splitlines() if line.startswith("|")]
@@ -141,50 +267,11 @@ def test_readme_shows_what_was_measured() -> None:
     for cells, (begin, (name, query)) in zip(rows[2:], README_ROWS.items(), strict=True):
         assert cells[0].startswith(begin)
         assert f"model={cells[1].strip('`')}" == query.split()[-1]
-        lines = measured.read_results(RESULTS, name)
+        lines = figures.read_results(RESULTS, name)
         for column, field in README_COLUMNS.items():
             decimals = len(cells[column].partition(".")[2])
-            assert cells[column] == measured.show_figure(lines, f"{query.format(field)} .{decimals}f"), cells
+            assert cells[column] == figures.show_figure(lines, f"{query.format(field)} .{decimals}f"), cells
     for pattern, (name, query) in README_SENTENCES.items():
         (found,) = re.findall(pattern, accuracy)
-        shown = measured.show_figure(measured.read_results(RESULTS, name), query)
-        assert found == shown.removesuffix("%").replace(measured.THIN_SPACE, " ").strip()
-
-
-PAGE = """# Page
-
-```{{measured}} speed rows=1000
-| model | rate |
-|---|---|
-| {{model}} | {{{field} ,d}} | each model
-```
-
-Of it all {{measured}}`speed share .1% {condition} rows=1000`.
-"""
-
-
-@pytest.mark.parametrize(
-    ("field", "condition", "warning"),
-    [
-        ("rate", "model=a", ""),
-        ("speed", "model=a", "index.md:3: WARNING: A line of results has no field 'speed'"),
-        ("rate", "model=b", "index.md:9: WARNING: 0 lines of results for 'share .1% model=b rows=1000'"),
-    ],
-)
-def test_a_page(field: str, condition: str, warning: str, tmp_path: Path) -> None:
-    """Sphinx puts table and figure into the page; what was not measured fails the build."""
-    pytest.importorskip("myst_parser")
-    (tmp_path / "speed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
-    (tmp_path / "index.md").write_text(PAGE.format(field=field, condition=condition))
-    settings = ["import sys", f"sys.path.insert(0, {str(ROOT / 'docs')!r})", f"measured_folder = {str(tmp_path)!r}"]
-    (tmp_path / "conf.py").write_text("\n".join([*settings, "extensions = ['myst_parser', 'measured_pages']"]))
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "text", tmp_path, tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert warning in done.stderr
-    assert (done.returncode == 0) == (not warning), done.stderr
-    if not warning:
-        text = (tmp_path / "out" / "index.txt").read_text()
-        assert re.search(r"\| model +\| rate +\|", text)
-        assert re.search("\\| a +\\| 1\u202f234\u202f567 +\\|", text)
-        assert re.search(r"\| the other one +\| 12 +\|", text)
-        assert "Of it all 98.1\u202f%." in text
+        shown = figures.show_figure(figures.read_results(RESULTS, name), query)
+        assert found == shown.removesuffix("%").replace(figures.THIN_SPACE, " ").strip()
