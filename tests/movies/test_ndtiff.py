@@ -164,7 +164,8 @@ BAD = {
     "gap": (lambda p: write_ndtiff(p, grid(camera(3, 4), "time", "z")[:5] + grid(camera(3, 4), "time", "z")[6:]),
             "no image at time 1, z 1, but lists later images"),
     "tiles": (lambda p: write_ndtiff(p, grid(camera(2, 3), "row", "column")), "images along column, row"),
-    "lost file": (lambda p: without(write_ndtiff(p, grid(camera(6), "time")), "a_NDTiffStack_1.tif"), "file is missing"),
+    "lost file": (
+        lambda p: without(write_ndtiff(p, grid(camera(6), "time")), "a_NDTiffStack_1.tif"), "file is missing"),
     "colour": (lambda p: write_ndtiff(p, grid(camera(2), "time"), kind=2), "pixel type 2"),
     "shapes": (lambda p: write_ndtiff(p, [({"time": 0}, camera()), ({"time": 1}, camera()[:, 1:])]), "must be alike"),
     "empty index": (lambda p: with_index(p, b""), "is empty"),

@@ -61,7 +61,7 @@ def test_frames_follow_the_order_of_names(names, planes, options, order, tmp_pat
 
 REFUSED = {
     "a gap": (["v0.tif", "v1.tif", "v3.tif"], 1, "lacks the files between v1.tif and v3.tif"),
-    "a gap after the name without number": (["v.tif", "v_2.tif"], 1, "1 files named like .*, and 1 files with other forms"),
+    "a gap after an unnumbered name": (["v.tif", "v_2.tif"], 1, "1 files named like .*, and 1 files with other forms"),
     "missing first files": (["v2.tif", "v3.tif"], 1, r"lacks the files before v2.tif \(1\)"),
     "missing first stack": ([lls(0, 1), lls(0, 2)], 2, "lacks the stacks before .*stack0001"),
     "numbers in steps": (["v0.tif", "v10.tif"], 1, "between v0.tif and v10.tif"),
