@@ -16,7 +16,7 @@ ErrorFeature = Literal["sigma", "position", "near", "crowd", "bg"]
 emitters nearby and in a wider neighbourhood, or the background (see `localize.calibrated`)."""
 
 _LEAST_SLOPE = -0.95
-"""Smallest slope of the term of the sigma itself, so that calibration keeps the order of sigmas."""
+"""Smallest slope of a term that depends on the sigma itself; above -1, calibration keeps the order of sigmas."""
 
 
 class Curve(Config):

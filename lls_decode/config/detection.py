@@ -64,7 +64,7 @@ class PaperRule(Config):
         return self
 
     def describe(self) -> str:
-        """Return the rule and its thresholds in words."""
+        """Return the rule and its thresholds as text."""
         return f"rule {self.rule}: candidate {self.candidate:g}, confident {self.confident:g}, accept {self.accept:g}"
 
 
@@ -95,7 +95,7 @@ class ModelRule(Config):
         return self.replace(**{name: getattr(base, name) if value is None else value for name, value in own.items()})
 
     def describe(self) -> str:
-        """Return the rule and its thresholds in words."""
+        """Return the rule and its thresholds as text."""
         names = ("candidate", "confident", "accept")
         values = ((name, getattr(self, name)) for name in names)
         return f"rule {self.rule}: " + ", ".join(

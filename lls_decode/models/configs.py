@@ -21,7 +21,7 @@ def as_config(kind: type[C], value: C | Given, *, source: str = "config") -> C:
     Raises
     ------
     ConfigError
-        There is no such file, a key is unknown, or a value is impossible.
+        The file does not exist, a key is unknown, or a value is invalid.
     """
     if isinstance(value, kind):
         return value
@@ -41,7 +41,7 @@ def as_run_config(value: RunConfigLike, *, source: str = "config") -> RunConfig:
     Raises
     ------
     ConfigError
-        There is no such file, a key is unknown, or a value is impossible.
+        The file does not exist, a key is unknown, or a value is invalid.
     """
     if value is None:
         return RunConfig()

@@ -14,7 +14,7 @@ from lls_decode.simulate.frames import SimulatedFrames, simulate_frames
 from lls_decode.simulate.molecules import Activations
 
 _EDGE_SHARE = 0.15
-"""Fraction of sequences whose first window, and of those whose last window, emulates the end of an acquisition."""
+"""Fraction of sequences whose first window emulates the start of an acquisition; equal for last window and end."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from lls_decode.config import EmitterConfig, GaussianSheet, Geometry, Illumination, SimulationConfig, Variety
 
 _LIFETIMES_BEFORE = 5
-"""Number of mean on-times before the first frame from which on molecules are drawn; this misses 0.7 % of those on."""
+"""Time before the first frame, in mean on-times, in which molecules are drawn; earlier ones are 0.7 % of those on."""
 
 
 @dataclass(frozen=True)

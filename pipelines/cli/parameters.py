@@ -36,7 +36,7 @@ class IndexRangeType(ParamType):
         """Whether negative numbers count from the end."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse what was typed."""
+        """Parse the text of an option."""
         if not isinstance(value, str):
             return value
         return parse_range(value, option=_option_name(param), from_end=self._from_end)
@@ -48,7 +48,7 @@ class LimitsType(ParamType):
     name = "LOW:HIGH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse what was typed."""
+        """Parse the text of an option."""
         return parse_limits(value, option=_option_name(param)) if isinstance(value, str) else value
 
 
@@ -58,7 +58,7 @@ class ExtentType(ParamType):
     name = "auto|all|X0:X1,Y0:Y1"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse what was typed."""
+        """Parse the text of an option."""
         return parse_extent(value, option=_option_name(param)) if isinstance(value, str) else value
 
 
@@ -68,7 +68,7 @@ class RoiType(ParamType):
     name = "X0:X1,Y0:Y1"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse what was typed."""
+        """Parse the text of an option."""
         return parse_roi(value, option=_option_name(param)) if isinstance(value, str) else value
 
 
@@ -81,7 +81,7 @@ class PairType(ParamType):
         self._separator, self._smallest = separator, smallest
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse what was typed."""
+        """Parse the text of an option."""
         if not isinstance(value, str):
             return value
         return parse_pair(value, option=_option_name(param), separator=self._separator, smallest=self._smallest)

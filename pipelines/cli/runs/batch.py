@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--config", "config_path", type=ANY_PATH, help="Run configuration (YAML) for datasets without one of their own."
 )
 @set_option
-@click.option("--only", "pattern", metavar="PATTERN", help="Only datasets whose path matches, e.g. '*/day2/*'.")
+@click.option("--only", "pattern", metavar="PATTERN", help="Process only datasets whose path matches, e.g. '*/day2/*'.")
 @click.option("--share", metavar="I/N", help="Process only share I (from 1) of N of the datasets: for job arrays.")
 @click.option("--limit", type=click.IntRange(1), help="Process at most this many datasets, not counting finished ones.")
 @site_options

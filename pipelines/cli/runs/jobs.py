@@ -20,7 +20,7 @@ _MOST_SPANS = 10
 
 
 def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
-    """Print how a run ended: failed blocks, lost frames, and the table or what is missing."""
+    """Print how a run ended: failed blocks, lost frames, and the table or the number of missing blocks."""
     for failed in result.failed:
         click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
     if result.lost:

@@ -33,9 +33,9 @@ Limits = tuple[float, float]
 @click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True,
               help="Algorithm that matches localizations to true emitters.")  # fmt: skip
 @click.option("--photons-min", default=0.0, show_default=True,
-              help="Smallest photons of a true emitter; missing a dimmer one is no error.")  # fmt: skip
+              help="Photons below which a true emitter may be missed without penalty.")  # fmt: skip
 @click.option("--z-range-nm", type=LimitsType(),
-              help="Range of z of true emitters, nm; missing one outside is no error.  [default: all]")  # fmt: skip
+              help="z range outside which emitters may be missed without penalty, nm.  [default: all]")  # fmt: skip
 @click.option(
     "--border-nm", default=0.0, show_default=True, help="Ignore emitters this close to the edge of the field, nm."
 )
@@ -215,7 +215,7 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--y-nm", type=LimitsType(), help="Range of y, nm.  [default: all]")
 @click.option("--z-nm", type=LimitsType(), help="Range of z, nm.  [default: all]")
 @click.option("--interval/--no-interval", default=None,
-              help="Whether to estimate its uncertainty.  [default: for up to 500 000 localizations]")  # fmt: skip
+              help="Whether to estimate an error interval.  [default: for up to 500 000 localizations]")  # fmt: skip
 @click.option("--channel", type=click.IntRange(0), help="Use only this channel.  [default: all]")
 @click.option("--out", type=OutputPath(), help="Picture of the curve to write (.png).")
 @like_option

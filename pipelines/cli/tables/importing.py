@@ -59,7 +59,7 @@ def _csv_programs() -> str:
 )
 @click.option(
     "--origin", metavar="centre|corner|X,Y",
-    help="Origin of x and y in the file: centre or corner of the first pixel; or x and y of its centre, nm.  "
+    help="Where x and y are 0 in the file: centre or corner of the first pixel; or X,Y of that pixel's centre, nm.  "
     "[default: depends on the format]",
 )  # fmt: skip
 @click.option("--channel", metavar="VALUE", help="Import only this channel.  [default: all, with a column 'channel']")
