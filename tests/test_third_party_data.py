@@ -81,7 +81,7 @@ class With:
 
 
 MOVIES = {
-    "movies/storm_scmos_real/sample.dax": Movie(11, 1, 256, 256, says="says 10 frames", salvage=True),
+    "movies/storm_scmos_real/sample.dax": Movie(11, 1, 256, 256, says="states 10 frames", salvage=True),
     "movies/storm_scmos_real/sample.inf": With("sample.dax"),
     "movies/storm_scmos_real/calib.npy": With("camera maps"),
     "movies/challenge_2d_150nm/sequence/": Movie(41, 1, 256, 256),

@@ -1,8 +1,8 @@
 """Maximum-likelihood fits of single emitters, many at once: damped Fisher scoring (Levenberg-Marquardt) in torch.
 
 Light is counted in photo-electrons; noise is Poisson, with the read noise of each pixel as in `lls_decode.refine.crlb`.
-Each fit starts at several z, since a spot may look similar at different z. After a few steps only the most likely
-candidate is continued.
+Each fit starts at several z, since a spot may look similar at different z. After a few steps, only the fit with the
+largest likelihood continues.
 
 Shape letters: ``E`` emitters, ``Y X`` pixels of a region of interest, ``P`` parameters, ``K`` starts.
 """

@@ -193,7 +193,7 @@ def test_contradictory_axes_of_image_and_array_must_be_given_by_the_user(tmp_pat
     path = by_ome_0_5(tmp_path / "a.zarr", counts((T, Z, Y, X)), "tzyx")
     text = (path / "0" / "zarr.json").read_text()
     (path / "0" / "zarr.json").write_text(text.replace('"t",', '"w",').replace('"z",', '"t",').replace('"w",', '"z",'))
-    with pytest.raises(InputError, match=r"name the axes 'tzyx', array 0 itself \['z', 't', 'y', 'x'\]"):
+    with pytest.raises(InputError, match=r"name the axes 'tzyx', but array 0 names them \['z', 't', 'y', 'x'\]"):
         open_source(path)
     assert open_source(path, InputConfig(axes="ztyx")).layout == Layout(Z, T, Y, X)
 

@@ -244,7 +244,7 @@ def test_a_file_without_read_permission_is_not_reported_as_damaged(options, open
         (block,) = plan_blocks(source.layout, "none", 100)
         with pytest.raises(ChunkError, match=r"may not be read \(permission denied\), it holds frames") as caught:
             source.read(block)
-        assert "permission to read it, then run again" in str(caught.value)
+        assert "permission to read it, then rerun" in str(caught.value)
         stack = source.read_partly(block)
         np.testing.assert_array_equal(expand_ranges(stack.lost), lost)
         np.testing.assert_array_equal(stack.adu_TYX, np.delete(data, lost, axis=0))

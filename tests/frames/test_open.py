@@ -480,7 +480,7 @@ def test_a_volume_added_during_a_run_is_an_error(tmp_path):
     source = open_source(tmp_path / "all")
     write(tmp_path / "all" / "v1.zarr", camera((2, Y, X)))
     open_source(tmp_path / "all")  # list the directory again, as another process does
-    with pytest.raises(InputError, match="holds 4 arrays, 3 when it was opened"):
+    with pytest.raises(InputError, match="contains 4 arrays, but had 3 when it was opened"):
         source.read(plan_blocks(source.layout, "none", 9)[0])
 
 

@@ -90,7 +90,7 @@ def test_an_incomplete_volume_is_refused_and_left_out_on_request(short, tmp_path
     tifffile.imwrite(
         folder / f"v{short}.tif", MOVIE[5 * short : 5 * short + 3], photometric="minisblack", metadata=None
     )
-    with pytest.raises(InputError, match=rf"v{short}\.tif has 3 planes, v\d\.tif has 5.*--allow-gaps.*--salvage"):
+    with pytest.raises(InputError, match=rf"v{short}\.tif has 3 planes, but v\d\.tif has 5.*--allow-gaps.*--salvage"):
         open_movie(folder, Choices(axes="zyx"))
     movie = open_movie(folder, Choices(axes="zyx", allow_gaps=True))
     left = [i for i in range(20) if i // 5 != short]

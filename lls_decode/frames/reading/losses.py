@@ -82,7 +82,7 @@ def describe_damage(where: str, frame_map: FrameMap, number: int, damaged: list[
         some = [item for item in damaged if item.cause == cause]
         if some:
             texts = [
-                f"{item.key} {item.reason}; it holds {_name_frames(frame_map, number, item)}"
+                f"{item.key} {item.reason}, it holds {_name_frames(frame_map, number, item)}"
                 for item in some[:_MOST_NAMED]
             ]
             more = f"; and {len(some) - _MOST_NAMED} more" if len(some) > _MOST_NAMED else ""
