@@ -1,6 +1,9 @@
 """A run as jobs that need no terminal: a driver, and an array of workers that find it.
 
 The submitted command is given as an argument vector; what it does is not known here.
+
+Workers find the driver through a file in the run folder (`rendezvous`). The shell of each job requeues it before its
+wall time ends. The driver replaces only those jobs that SLURM does not restart.
 """
 
 import getpass

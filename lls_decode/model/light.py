@@ -5,6 +5,9 @@ after the last one (space to depth, depth to space), so that the only convolutio
 About 295 kFLOP a pixel at 64 filters with context, where the published network needs 1 160 (features computed once).
 
 Shape letters: ``N`` windows or frames, ``Y X`` pixels (multiples of 4), ``f`` filters.
+
+Planes of a stage scan are shifted by whole features, which are two pixels wide. The network learns the rest, up to
+one pixel.
 """
 
 import torch

@@ -1,4 +1,8 @@
-"""Filling a new store with a movie: shards in parallel, each read back and compared; what was done before is kept."""
+"""Filling a new store with a movie: shards in parallel, each read back and compared; what was done before is kept.
+
+A shard is proven by the digest of its pixels, not of its file, so that the digest holds for any compression. When
+source files were modified since, their pixels are compared with the stored ones; equal shards are kept.
+"""
 
 import logging
 import shutil

@@ -2,6 +2,9 @@
 
 What is wrong with a dataset is a row of the table, and the others are done. The table is written anew after each data
 set; run folders know what is done, so the same command goes on wherever it was stopped.
+
+Every dataset is planned twice: all of them before anything starts, to report what will be done, and each again when
+its turn comes, because the plans of an archive do not fit into memory together.
 """
 
 import csv

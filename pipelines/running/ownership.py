@@ -1,4 +1,10 @@
-"""Whose an output folder is: its record ``run.json``, made by a first start, and what forbids another start."""
+"""Whose an output folder is: its record ``run.json``, made by a first start, and what forbids another start.
+
+Jobs that share a folder never append to the same file: each share has a lock, a ledger and events of its own, and a
+shard is complete or absent. A share takes its own lock first and looks for excluding locks afterwards, so that two
+shares that exclude each other never both continue. The first record is made by a hard link, which fails when a record
+exists.
+"""
 
 import logging
 import os

@@ -2,6 +2,8 @@
 
 A few tasks are in flight for each worker, as many as there are workers at the moment. Results (receipts of 1 kB) are
 taken at once, so that no worker holds anything that could be lost with it.
+
+A block whose worker died or ran out of memory is retried alone, after all others, with nothing else in flight.
 """
 
 import logging
