@@ -1,6 +1,9 @@
 """Run as jobs that need no terminal: a driver job, and an array of worker jobs that find the driver.
 
 The command of the driver job is passed in as an argument vector; this module does not know what the command does.
+
+Workers find the driver through a file in the run folder (`rendezvous`). The shell of each job requeues it before its
+wall time ends. The driver replaces only those jobs that SLURM does not restart.
 """
 
 import getpass

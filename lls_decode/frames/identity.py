@@ -1,4 +1,10 @@
-"""Identity of a dataset, independent of its path: digests of its metadata, its mapping and a few of its chunks."""
+"""Identity of a dataset, independent of its path: digests of its metadata, its mapping and a few of its chunks.
+
+The identity covers the zarr metadata and the bytes of three chunks, but not the path, so that a dataset may be moved
+between two starts of a run. The run digest includes how values are stored and mapped, but neither the number of
+frames nor attributes, so that a run can be resumed after its dataset has grown. A shard of the shorter dataset stays
+valid when its block owns and reads the same frames (`Block.is_same_work`).
+"""
 
 import hashlib
 import json

@@ -5,6 +5,9 @@ again after the last one (space to depth, depth to space). Only the heads comput
 and context, the network needs about 295 kFLOP per pixel; the published network needs 1 160 (features computed once).
 
 Shape letters: ``N`` windows or frames, ``Y X`` pixels (multiples of 4), ``f`` filters.
+
+Planes of a stage scan are shifted by whole features, which are two pixels wide. The network learns the rest, up to
+one pixel.
 """
 
 import torch

@@ -8,6 +8,14 @@ Training uses all output maps. Inference needs most of them at detected pixels o
 probability's only there saves a tenth of the arithmetic (`LocNet.decode_sparsely`).
 
 Shape letters: ``N`` windows, ``T`` frames, ``D`` features, ``Y X`` pixels (multiples of 4), ``P`` single pixels.
+
+In a stage scan molecules move by about three pixels from plane to plane. Features of neighbouring planes are shifted
+by whole pixels before they are combined; the network learns the remaining fraction, because the simulator moves its
+molecules by the same law. At the first and the last plane of a sweep the plane itself replaces its missing neighbour,
+without a shift.
+
+In bfloat16 the first convolution and the last stage stay in float32, because rounding there moves detections over the
+threshold.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,8 @@
-"""Writing of a movie into a new store: shards in parallel, each verified by reading it back, finished shards kept."""
+"""Writing of a movie into a new store: shards in parallel, each verified by reading it back, finished shards kept.
+
+A shard is proven by the digest of its pixels, not of its file, so that the digest holds for any compression. When
+source files were modified since, their pixels are compared with the stored ones; equal shards are kept.
+"""
 
 import logging
 import shutil

@@ -1,6 +1,11 @@
 """Simulated training batches: frames, windows over them, and the targets of each window.
 
 Shape letters: ``T`` frames (all sequences), ``N`` windows (target frames), ``E`` target emitters, ``Y X`` pixels.
+
+A batch holds sequences of consecutive target frames with one frame of context at each end, so that each frame is
+encoded once in training, too. In 15 % of the sequences an end is the end of the acquisition, without context.
+
+Emitters with too little light, outside the target range of z or outside the field are rendered and are no targets.
 """
 
 from dataclasses import dataclass

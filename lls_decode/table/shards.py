@@ -2,6 +2,10 @@
 
 The footer states the block and the run of the rows, their number, and their checksum. Equal rows give equal bytes, so
 a block that was computed twice leaves one file.
+
+The footer proves that a block is done, the checksum that its rows are complete. Starting a run reads footers only;
+the merge compares every checksum. When one differs, all shards are checked, and the blocks of damaged shards are
+processed again.
 """
 
 import json

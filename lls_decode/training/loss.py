@@ -12,6 +12,9 @@ The mixture is evaluated over the pixels within ``_REACH_PX`` of an emitter. A p
 pixel from its own centre, so pixels farther away contribute nothing once sigma is below a pixel.
 
 Shape letters: ``N`` windows, ``E`` emitters, ``K`` pixels around an emitter, ``Y X`` pixels.
+
+The logit is limited to +-8, as in the authors' code, but a gradient that leads back into the limits passes. With hard
+limits saturated pixels would stay dead; with a straight-through gradient logits would grow without bound.
 """
 
 import math

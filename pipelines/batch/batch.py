@@ -3,6 +3,9 @@
 A dataset that cannot be run becomes a row of the table that says why; the batch continues with the others. The table is
 rewritten after each dataset. The run folders record which blocks are done, so rerunning the same command resumes a
 batch that was stopped.
+
+Every dataset is planned twice: all of them before anything starts, to report what will be done, and each again when
+its turn comes, because the plans of an archive do not fit into memory together.
 """
 
 import csv

@@ -2,6 +2,11 @@
 
 Everything that can be checked is checked here, before any worker is started. Values that the user did not set are taken
 from the dataset or the model bundle, and each such choice is recorded as a note.
+
+A part of a dataset is cut after the whole dataset is planned. Blocks of some volumes know the length of the dataset,
+so that they read the same context as in a run over all of it. A region is a tile that owns few pixels and reads a
+halo, so that the engine treats it like any tile. Volumes and region belong to the run digest, and are None when they
+exclude nothing.
 """
 
 import json

@@ -1,4 +1,10 @@
-"""Ownership of a run folder: write its record ``run.json``, and refuse a folder that belongs to another run."""
+"""Ownership of a run folder: write its record ``run.json``, and refuse a folder that belongs to another run.
+
+Jobs that share a folder never append to the same file: each share has a lock, a ledger and events of its own, and a
+shard is complete or absent. A share takes its own lock first and looks for excluding locks afterwards, so that two
+shares that exclude each other never both continue. The first record is made by a hard link, which fails when a record
+exists.
+"""
 
 import logging
 import os

@@ -2,6 +2,8 @@
 
 The limit is a few tasks for each worker that is connected at present. Results (receipts of 1 kB) are fetched
 immediately, so that nothing is lost with a worker.
+
+A block whose worker died or ran out of memory is retried alone, after all others, with nothing else in flight.
 """
 
 import logging
