@@ -142,7 +142,7 @@ def test_an_imported_table_is_linked_by_following_the_error(tmp_path: Path) -> N
     assert "plain means" in linked.output
     failed = run("link", table, "--radius-nm", 60, "--gate", 3)
     assert isinstance(failed.exception, ConfigError)
-    assert "takes the place of --gate" in str(failed.exception)
+    assert "--radius-nm replaces --gate" in str(failed.exception)
     failed = run("filter", table, tmp_path / "best.parquet", "--best", 0.5)
     assert "sig" in str(failed.exception)
     assert isinstance(failed.exception, TableError)
