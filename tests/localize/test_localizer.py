@@ -569,7 +569,7 @@ def test_an_emccd_has_no_noise_map(tmp_path: Path) -> None:
 def test_a_camera_of_another_shape_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "offset.npy", np.zeros((WIDTH, HEIGHT)))
     chip = ScmosCamera(offset_adu=str(tmp_path / "offset.npy"), gain_adu_per_e=1.0, variance_adu2=1.0)
-    with pytest.raises(ConfigError, match=r"shape \(110, 118\), frames have \(118, 110\)"):
+    with pytest.raises(ConfigError, match=r"shape \(110, 118\), but frames have \(118, 110\)"):
         build_localizer(save(tmp_path / "far.lls"), RunConfig(camera=chip, pixel_size=PIXEL), LAYOUT)
 
 

@@ -153,7 +153,7 @@ FOREIGN = [
     pytest.param(lambda path: with_record(path, [1]), "record is damaged", id="a record that is a list"),
     pytest.param(
         lambda path: with_record(path, INFO.to_dict() | {"format_version": 2}),
-        "bundle format 2, this program reads 1",
+        "bundle format 2, but this program reads 1",
         id="a later version",
     ),
     pytest.param(lambda path: with_record(path, without("format_version")), "bundle format None", id="no version"),

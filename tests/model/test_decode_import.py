@@ -543,7 +543,7 @@ FOREIGN_WEIGHTS = [
         "another network",
         id="too many input channels",
     ),
-    pytest.param(with_value("unet_shared.out_conv.bias", NAN), "out_conv.bias holds .* no numbers", id="NaN"),
+    pytest.param(with_value("unet_shared.out_conv.bias", NAN), "out_conv.bias holds .* not finite", id="NaN"),
     pytest.param(with_value("sigma_eps", torch.tensor([0.01])), r"sigma_eps.* is 0\.01", id="another smallest sigma"),
     pytest.param(decode_weights(5, 5, frames=1), "unet_union.encoder.0.0.weight", id="one frame, parameters say three"),
     pytest.param(
@@ -592,9 +592,9 @@ def arch(**changes: Any) -> Params:
 
 REFUSED_PARAMS = [
     pytest.param(changed(HyperParameter__architecture="DoubleMUnet"), "architecture 'DoubleMUnet'", id="architecture"),
-    pytest.param(arch(depth_shared=3), "depth_shared is 3, only 2", id="depth"),
-    pytest.param(arch(depth_union=1), "depth_union is 1, only 2", id="depth of the union"),
-    pytest.param(arch(activation="ReLU"), "activation is 'ReLU', only 'ELU'", id="activation"),
+    pytest.param(arch(depth_shared=3), "depth_shared is 3, but only 2", id="depth"),
+    pytest.param(arch(depth_union=1), "depth_union is 1, but only 2", id="depth of the union"),
+    pytest.param(arch(activation="ReLU"), "activation is 'ReLU', but only 'ELU'", id="activation"),
     pytest.param(arch(norm="GroupNorm"), "norm is 'GroupNorm'", id="norm"),
     pytest.param(arch(norm_head="GroupNorm"), "norm_head is 'GroupNorm'", id="norm of the heads"),
     pytest.param(arch(pool_mode="MaxPool"), "pool_mode is 'MaxPool'", id="pooling"),
@@ -608,8 +608,8 @@ REFUSED_PARAMS = [
     pytest.param(changed(**SCMOS | {"Camera__em_gain": None}), "counts per photon", id="sCMOS without its gain"),
     pytest.param(changed(Camera__read_sigma=[3.0, 2.5, 0.5]), "expected one number", id="a distribution of noise"),
     pytest.param(changed(HyperParameter__channels_in=2), "channels_in", id="two frames"),
-    pytest.param(changed(HyperParameter__disabled_attributes=0), r"holds \[0\], only z", id="photons disabled"),
-    pytest.param(changed(HyperParameter__disabled_attributes=[1, 3]), r"holds \[1\], only z", id="x disabled"),
+    pytest.param(changed(HyperParameter__disabled_attributes=0), r"holds \[0\], but only z", id="photons disabled"),
+    pytest.param(changed(HyperParameter__disabled_attributes=[1, 3]), r"holds \[1\], but only z", id="x disabled"),
     pytest.param(
         changed(Scaling__input_scale=None), "input_scale.*param_run_in.yaml has no scalings", id="scaling not filled in"
     ),

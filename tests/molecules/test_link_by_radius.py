@@ -144,7 +144,7 @@ def test_the_advice_of_the_error_links_an_imported_table(tmp_path: Path) -> None
     assert "plain means" in linked.output
     failed = run("link", table, "--radius-nm", 60, "--gate", 3)
     assert isinstance(failed.exception, ConfigError)
-    assert "takes the place of --gate" in str(failed.exception)
+    assert "--radius-nm replaces --gate" in str(failed.exception)
     failed = run("filter", table, tmp_path / "best.parquet", "--best", 0.5)
     assert "sig" in str(failed.exception)
     assert isinstance(failed.exception, TableError)

@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "partition": (
         {"partition": "mian"},
-        "worker.partition is 'mian', which SLURM does not have (did you mean 'main'?)",
+        "worker.partition is 'mian', which does not exist (did you mean 'main'?)",
     ),
     "devices": ({"gres": "gpu:a100:1"}, "worker.gres is 'gpu:a100:1', but the nodes of partition main have gpu:2"),
-    "too many devices": ({"gres": "gpu:3"}, "worker.gres is 'gpu:3', but no node of partition main has so many"),
+    "too many devices": ({"gres": "gpu:3"}, "worker.gres is 'gpu:3', but no node of partition main has that many"),
     "cpus": ({"cpus": 5}, "worker.cpus is 5, but the largest node of partition main is 4 cpus"),
     "memory": ({"memory_gib": 100}, "worker.memory_gib is 100, but the largest node of partition main is 7.8125 GiB"),
     "wall time": ({"hours": 13}, "worker.hours is 13, but the longest wall time of partition main is 12 h"),
@@ -53,7 +53,9 @@ def test_request_that_slurm_can_satisfy_is_accepted_without_submitting_jobs(node
 def test_waiting_jobs_are_explained(nodes: VirtualSlurm) -> None:
     nodes.say("sbatch", "--output=/dev/null", "--hold", "--job-name=held", "--array=0-2", "--wrap=:")
     wait_for(lambda: len(list_jobs("held")) == 3, "jobs in the queue")
-    assert explain(list_jobs("held")) == ["3 worker jobs wait: JobHeldUser (it is held; 'scontrol release' lets it go)"]
+    assert explain(list_jobs("held")) == [
+        "3 worker jobs wait: JobHeldUser (the user holds it; release it with 'scontrol release')"
+    ]
 
 
 def test_doctor_lists_partitions(nodes: VirtualSlurm) -> None:
