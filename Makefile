@@ -6,7 +6,7 @@ SCALE ?= 1
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip --quiet
 READY := .venv/.ready
 
-.PHONY: demo test slow-test slurm-test peers-test oldest newest wheel-test torture soak lint platforms docs
+.PHONY: demo test slow-test slurm-test peers-test oldest newest wheel-test torture soak lint platforms docs pages
 
 demo: $(READY)
 	.venv/bin/lls-decode demo --out demo_out
@@ -82,6 +82,12 @@ platforms: lint
 	.venv/bin/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile --without-posix tests/test_portability.py \
 	  tests/table tests/movies/test_interrupted_conversion.py tests/pipelines/journal tests/pipelines/test_doctor.py \
 	  tests/pipelines/running/test_damage.py tests/pipelines/running/test_run.py
+
+# The parts of the documentation pages that a script writes: figures of the benchmarks, configuration keys, table columns.
+# Tests fail when they are stale.
+pages: $(READY)
+	.venv/bin/python docs/figures.py
+	.venv/bin/python docs/reference_pages.py
 
 # Documentation, with warnings as errors. The tutorial is a notebook; it is executed only when its text has changed.
 docs: .venv/.docs

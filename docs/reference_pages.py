@@ -59,7 +59,7 @@ SCALARS = {
     type(None): "`null`",
 }
 _PYTHON = re.compile(r"\b(None|True|False)\b")
-NAMES = {"emccd": "EMCCD", "scmos": "sCMOS", "psf": "PSF", "slurm": "SLURM"}
+NAMES = {"emccd": "EMCCD", "scmos": "sCMOS", "psf": "PSF", "slurm": "SLURM", "roi": "Region of interest"}
 """Names in headings that are not written as in the code."""
 IN_YAML = {"None": "null", "True": "true", "False": "false"}
 
