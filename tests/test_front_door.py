@@ -430,7 +430,7 @@ WRONG: dict[str, tuple[Callable[[Place], Any], type[LlsDecodeError], str]] = {
     "base": (call("estimate", MOVIE, "lls-pant"), ConfigError, "lls-pant does not exist"),
     "preview": (call("preview", MOVIE, MODEL, "a.png", config={"par": 1}), ConfigError, "did you mean 'part'"),
     "batch": (call("batch", "*.zarr", "out", model="lls-paint", config={"par": 1}), ConfigError, "did you mean 'part'"),
-    "picture": (call("render", "a.parquet", "a.zarr", colour="depth"), ConfigError, "a.zarr takes no colour"),
+    "picture": (call("render", "a.parquet", "a.zarr", colour="depth"), ConfigError, "a.zarr does not accept colour"),
 }
 
 

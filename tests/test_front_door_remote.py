@@ -97,8 +97,8 @@ def test_addresses_that_cannot_be_used_are_refused(movie: str, folder: Path, web
     to_file_system = "is an address, but results can be written to a file system only"
     refused = (
         ("is not a zarr store: it has none", lambda: lls.open(f"{web.address}/other.zarr")),
-        ("the address holds a user name", lambda: lls.localize("https://me:hush@host/a.zarr", model)),
-        ("the address holds a user name", lambda: lls.inspect("https://me:hush@host/a.parquet")),
+        ("the address contains a user name", lambda: lls.localize("https://me:hush@host/a.zarr", model)),
+        ("the address contains a user name", lambda: lls.inspect("https://me:hush@host/a.parquet")),
         ("of an unknown kind, 'ftp'", lambda: lls.open("ftp://host/a.zarr")),
         (to_file_system, lambda: lls.run(movie, model, "s3://bucket/out", config=CONFIG)),
         (to_file_system, lambda: lls.convert(movie, "s3://bucket/copy.zarr")),

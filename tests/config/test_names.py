@@ -13,7 +13,7 @@ OTHERS = (".hidden", "-rf", "end.", " a", "a ", "NUL", "com1.x", "n" * 200)
 
 @pytest.mark.parametrize("name", SEPARATORS + OTHERS)
 def test_names_that_are_invalid_file_names_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"name: .*(named by it|characters)"):
+    with pytest.raises(ConfigError, match=r"name: .*(used in file names|characters)"):
         change(as_config(TrainingConfig, "lls-paint"), {"name": name}, source="--set")
 
 

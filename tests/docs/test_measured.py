@@ -241,7 +241,7 @@ def test_check_names_a_stale_page(
 README_ROWS = {
     "the demo's cell": ("demo", "score.{} model=lls-paint"),
     "its validation frames": ("models", "{} model=lls-paint"),
-    "the same frames": ("models", "{} model=lls-paint-48"),
+    "frames of even density": ("models", "{} model=lls-paint-48"),
     "NAIRR 3DAS_LD": ("nairr", "{} model=nairr-3d"),
     "the same, single frames": ("nairr", "{} model=nairr-3d-single"),
     "2-D STORM simulation": ("models", "{} model=storm-2d"),

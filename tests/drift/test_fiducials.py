@@ -53,7 +53,7 @@ def test_fiducials_visible_in_some_volumes_give_the_drift(tmp_path: Path) -> Non
 def test_molecules_are_not_taken_for_fiducials(small_sweeps: Made) -> None:
     with pytest.raises(TableError, match="no place at which something is seen in 80%"):
         estimate_drift(small_sweeps.path, method="fiducials", radius_nm=100.0)
-    with pytest.raises(TableError, match="None of 1 places"):
+    with pytest.raises(TableError, match="None of 1 given or found places"):
         estimate_drift(small_sweeps.path, method="fiducials", fiducials=[(0.0, 0.0)])
 
 
@@ -61,7 +61,7 @@ def test_invalid_lists_of_fiducials_are_refused(tmp_path: Path) -> None:
     (tmp_path / "beads.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="'x_nm,y_nm'"):
         read_beads(tmp_path / "beads.csv")
-    with pytest.raises(ConfigError, match="no bead"):
+    with pytest.raises(ConfigError, match="No bead was given"):
         read_beads([])
 
 

@@ -222,7 +222,7 @@ def test_smoothing_keeps_lines_and_crossings_are_interpolated() -> None:
         pytest.param(
             {"blocks": 3}, ConfigError, "The number of blocks is 3; expected an even number", id="odd number of blocks"
         ),
-        pytest.param({"blocks": 4}, ConfigError, "spans 2 frames, fewer than the 4 blocks", id="few frames"),
+        pytest.param({"blocks": 4}, ConfigError, "spans 2 frames, fewer than the 4 requested blocks", id="few frames"),
         pytest.param({"blocks": 2, "frames_per_volume": 2}, ConfigError, "spans 1 volumes", id="few volumes"),
         pytest.param(
             {"blocks": 2, "pixel_nm": 0.01}, ConfigError, "choose pixels of 0.1 nm, or a region", id="picture too large"

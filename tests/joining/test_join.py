@@ -229,7 +229,7 @@ def test_the_history_of_joined_tables_prevents_invalid_steps(tmp_path: Path) -> 
     link(path, out=tmp_path / "linked")
     other = write(tmp_path / "b.parquet", seed=2, planes=1)
     join_tables([tmp_path / "linked" / "a.parquet", other], tmp_path / "all.parquet")
-    with pytest.raises(TableError, match="gone through 'link'"):
+    with pytest.raises(TableError, match="has been processed by 'link'"):
         debias(tmp_path / "all.parquet", tmp_path / "even.parquet")
 
 

@@ -141,7 +141,7 @@ def test_the_advice_of_the_error_links_an_imported_table(tmp_path: Path) -> None
     linked = run("link", table, "--radius-nm", 60)
     assert linked.exit_code == 0, linked.output
     assert "50 molecules of 200 localizations" in linked.output
-    assert "plain means" in linked.output
+    assert "unweighted means" in linked.output
     failed = run("link", table, "--radius-nm", 60, "--gate", 3)
     assert isinstance(failed.exception, ConfigError)
     assert "--radius-nm replaces --gate" in str(failed.exception)

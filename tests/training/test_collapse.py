@@ -82,7 +82,7 @@ def test_a_training_can_be_interrupted_before_at_and_after_the_collapse(
 
 def test_a_collapse_with_every_seed_is_an_error(tmp_path: Path) -> None:
     bad = config(learning_rate=1e30, gradient_norm=1e9, restart=RestartConfig(times=2, after_steps=12))
-    with pytest.raises(CollapseError, match=r"each of the seeds 3, 4, 5, .*lower learning_rate"):
+    with pytest.raises(CollapseError, match=r"each of the seeds 3, 4, 5; last error: .*lower learning_rate"):
         train(bad, tmp_path, validator=quick)
     assert not (tmp_path / "tiny.lls").exists()
 
@@ -100,7 +100,7 @@ def test_a_network_that_detects_nothing_has_collapsed(tmp_path: Path) -> None:
         del network, info
         return Blind()
 
-    with pytest.raises(CollapseError, match=r"seeds 3, 4, .*none of 10 emitters at step 8"):
+    with pytest.raises(CollapseError, match=r"seeds 3, 4; last error: .*none of 10 emitters at step 8"):
         train(
             config(restart=RestartConfig(times=1, after_steps=5)),
             tmp_path,

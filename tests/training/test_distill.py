@@ -104,7 +104,7 @@ def test_a_training_with_a_teacher_records_it_and_can_be_resumed(teacher: Path, 
     assert info.scaling == load_bundle(teacher).info.scaling.replace(x_sig=1.0)
     assert info.training["teacher"] == {"name": "teacher", "digest": bundle_digest(teacher)}
     train(config(), other, validator=quick, teacher=teacher, stop_after=5)
-    with pytest.raises(RunConflictError, match=r"began with the model teacher .*not with no teacher"):
+    with pytest.raises(RunConflictError, match=r"started with the model teacher .*not with no teacher"):
         train(config(), other, validator=quick)
     train(config(), other, validator=quick, teacher=teacher)
     first, second = final_state(one), final_state(other)
@@ -136,7 +136,7 @@ def test_a_teacher_brings_the_student_closer_to_itself(teacher: Path, tmp_path: 
         pytest.param({"network": NetworkConfig(filters=4, context="none")}, "network.context time", id="context"),
         pytest.param({"network": NetworkConfig(filters=4, predict_z=False)}, "network.predict_z True", id="2-D"),
         pytest.param({"pixel_size": PixelSize(x_nm=130, y_nm=130)}, "pixels of .*the training has 130", id="pixel"),
-        pytest.param({"background": BackgroundConfig(low=5, high=900)}, "can express backgrounds up to", id="light"),
+        pytest.param({"background": BackgroundConfig(low=5, high=900)}, "can predict backgrounds up to", id="light"),
     ],
 )
 def test_an_incompatible_teacher_is_refused(teacher: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:

@@ -80,9 +80,9 @@ def test_resuming_with_other_initial_weights_is_refused(parent: Path, tmp_path: 
     bundle = load_bundle(parent)
     save_bundle(tmp_path / "other.lls", bundle.network, bundle.info.replace(name="stranger"))
     for folder, init_from, words in (
-        (tuned, None, "began with the model parent .*not with random weights"),
-        (tuned, tmp_path / "other.lls", "began with the model parent .*not with the model stranger"),
-        (plain, parent, "began with random weights, not with the model parent"),
+        (tuned, None, "started with the model parent .*not with random weights"),
+        (tuned, tmp_path / "other.lls", "started with the model parent .*not with the model stranger"),
+        (plain, parent, "started with random weights, not with the model parent"),
     ):
         with pytest.raises(RunConflictError, match=words):
             train(dimmer(), folder, validator=quick, init_from=init_from)
@@ -103,8 +103,8 @@ def changed(**changes: Any) -> TrainingConfig:
         pytest.param(
             config(network=NetworkConfig(filters=8)), "network.filters 4, but the training has 8", id="filters"
         ),
-        pytest.param(config("none"), "network.context time, the training has none", id="context"),
-        pytest.param(config(flat=True), "network.predict_z True, the training has False", id="two dimensions"),
+        pytest.param(config("none"), "network.context time, but the training has none", id="context"),
+        pytest.param(config(flat=True), "network.predict_z True, but the training has False", id="two dimensions"),
     ],
 )
 def test_another_architecture_is_refused(parent: Path, tmp_path: Path, other: TrainingConfig, words: str) -> None:

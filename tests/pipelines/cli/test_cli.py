@@ -302,7 +302,7 @@ def test_a_shipped_model_can_be_fine_tuned(tmp_path: Path, invoke: Invoke) -> No
     fewer = ["--set", "simulation.emitters.density_per_um2=30", "--stop-after", "1"]
     assert invoke(*words, *fewer, "--init-from", "storm-2d")[0] == 0
     status, _, err = invoke(*words, *fewer)
-    assert (status, "began with the model storm-2d" in err) == (2, True)
+    assert (status, "started with the model storm-2d" in err) == (2, True)
 
 
 def test_a_configuration_for_a_users_microscope_can_be_created(tmp_path: Path, invoke: Invoke) -> None:

@@ -55,8 +55,8 @@ def test_a_preview_of_a_movie_shows_some_frames_from_its_middle(world, tmp_path)
 @pytest.mark.parametrize(
     ("dataset", "name", "options", "error", "message"),
     [
-        ("movie", "p.png", {"volume": 10_000}, ConfigError, "no volume 10000"),
-        ("movie", "p.jpg", {}, ConfigError, "a .png, not p.jpg"),
+        ("movie", "p.png", {"volume": 10_000}, ConfigError, "Volume 10000 does not exist"),
+        ("movie", "p.jpg", {}, ConfigError, "written as .png, not as p.jpg"),
         ("nothing", "p.png", {}, InputError, "does not exist"),
     ],
 )

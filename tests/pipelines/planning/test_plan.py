@@ -71,8 +71,8 @@ def test_invalid_combinations_are_refused(
 @pytest.mark.parametrize(
     ("shape", "value", "words"),
     [
-        ((WIDTH, HEIGHT), 1.0, rf"shape \({WIDTH}, {HEIGHT}\), frames have \({HEIGHT}, {WIDTH}\)"),
-        ((HEIGHT, WIDTH), np.nan, "no numbers"),
+        ((WIDTH, HEIGHT), 1.0, rf"shape \({WIDTH}, {HEIGHT}\), but frames have \({HEIGHT}, {WIDTH}\)"),
+        ((HEIGHT, WIDTH), np.nan, "holds NaN or infinite values"),
         ((HEIGHT, WIDTH), 0.0, "above 0"),
     ],
     ids=["of another shape", "with NaN", "with a gain of zero"],

@@ -107,12 +107,12 @@ def test_commands_accept_datasets_at_addresses_and_refuse_outputs(
     assert _main(["convert", movie, str(tmp_path / "copy.zarr")]) == 0
     capsys.readouterr()
     refused = {
-        ("run", movie, "--model", model, "--out", "s3://labdata/out"): "s3://labdata/out is an address, and results",
-        ("convert", movie, "s3://labdata/copy.zarr"): "s3://labdata/copy.zarr is an address, and results",
+        ("run", movie, "--model", model, "--out", "s3://labdata/out"): "s3://labdata/out is an address, but results",
+        ("convert", movie, "s3://labdata/copy.zarr"): "s3://labdata/copy.zarr is an address, but results",
         ("run", movie, "--model", model, "--out", str(tmp_path / "f"), "--follow"): "without --follow",
-        ("inspect", f"https://me:{SECRET}@host/a.zarr"): "https://host/a.zarr: the address holds a user name",
+        ("inspect", f"https://me:{SECRET}@host/a.zarr"): "https://host/a.zarr: the address contains a user name",
         ("inspect", "s3://no-such-bucket/a.zarr"): "the bucket does not exist",
-        ("inspect", f"https://me:{SECRET}@host/a.parquet"): "https://host/a.parquet: the address holds a user name",
+        ("inspect", f"https://me:{SECRET}@host/a.parquet"): "https://host/a.parquet: the address contains a user name",
     }
     for words, message in refused.items():
         assert _main(list(words)) in (2, 3)
@@ -146,7 +146,7 @@ def test_a_batch_finds_the_datasets_of_a_bucket(world: World, s3: Served, tmp_pa
     found = read_datasets(tmp_path / "sheet.csv", tmp_path, settings=model)
     assert [item.name for item in found] == [f"{BUCKET}/archive/day1/a", "host/x/cell 1", "local"]
     (tmp_path / "sheet.csv").write_text(f"dataset\nhttps://me:{SECRET}@host/a.zarr\n")
-    with pytest.raises(InputError, match=r"https://host/a\.zarr: the address holds a user name") as caught:
+    with pytest.raises(InputError, match=r"https://host/a\.zarr: the address contains a user name") as caught:
         read_datasets(tmp_path / "sheet.csv", tmp_path, settings=model)
     assert SECRET not in str(caught.value)
     with pytest.raises(ConfigError, match="is a list at an address; copy the list"):
