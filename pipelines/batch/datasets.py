@@ -67,6 +67,7 @@ class EntrySettings(BatchSettings):
     """A dataset, with the settings in which it differs from the others."""
 
     dataset: str
+    """Path or address of the dataset."""
     out: str | None = None
     """Name of its run folder; None: derived from the path of the dataset."""
 
