@@ -27,7 +27,6 @@ in braces. Conditions after the last bar of a row apply to all its queries; ``ea
 value of the keys, in the order of the results.
 """
 
-import argparse
 import json
 import math
 import operator
@@ -41,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from refilling import refill, wants_check
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
@@ -83,25 +83,18 @@ class PageEntry:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill or check all pages, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="Write nothing; exit with status 1 when a page is stale.")
-    check = parser.parse_args(arguments).check
+    check = wants_check(__doc__, arguments)
     status = 0
+    stale = "does not show the results of the benchmarks; run python docs/figures.py."
     for page, entry in read_entries().items():
         path = HERE / page
-        old = path.read_text(encoding="utf-8")
         try:
-            new = fill_page(old, entry)
+            text = fill_page(path.read_text(encoding="utf-8"), entry)
         except ValueError as error:
             print(f"{page}: {error}", file=sys.stderr)
             status = 1
-            continue
-        if check and new != old:
-            print(f"{page} does not show the results of the benchmarks; run python docs/figures.py.", file=sys.stderr)
-            status = 1
-        elif new != old:
-            path.write_text(new, encoding="utf-8")
-            print(f"{page}: filled")
+        else:
+            status |= refill(path, text, name=page, stale=stale, check=check)
     return status
 
 

@@ -8,7 +8,6 @@ defaults, and the strings below the fields. In ``reference/formats.md`` the tabl
 lines ``<!-- generated: NAME -->`` and ``<!-- /generated -->``.
 """
 
-import argparse
 import re
 import sys
 import types
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Literal, Union
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 from pydantic.fields import FieldInfo
+from refilling import refill, wants_check
 
 from lls_decode.cluster.site import KINDS
 from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig
@@ -127,21 +127,12 @@ class Section:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the pages, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="Write nothing; exit with status 1 when a page is stale.")
-    check = parser.parse_args(arguments).check
-    status = 0
-    for path, new in pages().items():
-        if path.is_file() and path.read_text(encoding="utf-8") == new:
-            continue
-        name = path.relative_to(HERE)
-        if check:
-            print(f"{name} differs from the program; run python docs/reference_pages.py.", file=sys.stderr)
-            status = 1
-        else:
-            path.write_text(new, encoding="utf-8")
-            print(f"{name}: written")
-    return status
+    check = wants_check(__doc__, arguments)
+    stale = "differs from the program; run python docs/reference_pages.py."
+    found = [
+        refill(path, text, name=path.relative_to(HERE), stale=stale, check=check) for path, text in pages().items()
+    ]
+    return int(any(found))
 
 
 def pages() -> dict[Path, str]:

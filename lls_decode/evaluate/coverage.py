@@ -46,8 +46,9 @@ class FrameCoverage:
     def covers(self, rows: Emitters) -> Mask:
         """Return whether each row lies in a covered frame, and in the region of the run."""
         mask = self.holds(rows.frame)
-        for value, (low, high) in zip((rows.x_nm, rows.y_nm), self.region_nm or (), strict=False):
-            mask &= (value >= low) & (value < high)
+        if self.region_nm is not None:
+            for value, (low, high) in zip((rows.x_nm, rows.y_nm), self.region_nm, strict=True):
+                mask &= (value >= low) & (value < high)
         return mask
 
     def within(self, start: int, stop: int | None) -> FrameRanges:

@@ -80,7 +80,7 @@ def _region_nm(metadata: TableMetadata) -> tuple[tuple[float, float], tuple[floa
     """
     roi = (metadata.configuration.get("part") or {}).get("roi")
     pixel = metadata.pixel_size
-    if roi is None or pixel is None or any(step.get("step") in _MOVING for step in metadata.history):
+    if roi is None or pixel is None or any(metadata.steps(name) for name in _MOVING):
         return None
     (left, right), (top, bottom) = roi["x"], roi["y"]
     return (

@@ -1,20 +1,13 @@
 """The script that draws texts to judge their English finds every kind of text, and draws evenly and reproducibly."""
 
-import importlib.util
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location(
-    "draw_texts", Path(__file__).resolve().parents[2] / "docs" / "draw_texts.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-draw_texts = importlib.util.module_from_spec(_SPEC)
-sys.modules["draw_texts"] = draw_texts  # dataclasses look up their module
-_SPEC.loader.exec_module(draw_texts)
+from .scripts import load_script
+
+draw_texts = load_script("draw_texts")
 
 PROGRAM = '''"""A module about bread."""
 

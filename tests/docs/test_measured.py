@@ -1,6 +1,5 @@
 """Figures in the documentation and in README are those that the benchmarks printed."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -10,15 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from .scripts import DOCS, load_script
+
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
-_SPEC = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-figures = importlib.util.module_from_spec(_SPEC)
-sys.modules["figures"] = figures  # dataclasses look up their module
-_SPEC.loader.exec_module(figures)
+figures = load_script("figures")
 
 LINES = [
     {

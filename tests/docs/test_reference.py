@@ -1,8 +1,6 @@
 """The reference pages that a script writes agree with the program."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,9 @@ from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig
 from lls_decode.molecules import MOLECULE_COLUMNS
 from lls_decode.table import COLUMNS
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-_SPEC = importlib.util.spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-reference_pages = importlib.util.module_from_spec(_SPEC)
-sys.modules["reference_pages"] = reference_pages  # dataclasses look up their module
-_SPEC.loader.exec_module(reference_pages)
+from .scripts import DOCS, load_script
+
+reference_pages = load_script("reference_pages")
 
 CONFIGURATION = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
 

@@ -5,7 +5,7 @@ Channels are chosen layer by layer, and the kernels of later layers keep what th
 something else than the large one at first, but learns in a fraction of the steps that random weights need.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +55,8 @@ def narrow(weights: Mapping[str, Tensor], theirs: NetworkConfig, ours: NetworkCo
     narrowed = {}
     for layer in layers:
         weight, bias = weights[f"{layer.name}.weight"], weights[f"{layer.name}.bias"]
-        columns = _columns(layer.reads, kept, weights) if layer.reads else torch.arange(weight.shape[1])
+        parts = [start + kept[source] for source, start, _ in _inputs(layer, weights)]
+        columns = torch.cat(parts) if parts else torch.arange(weight.shape[1])
         rows = kept[layer.name]
         narrowed[f"{layer.name}.weight"] = weight[rows][:, columns].clone()
         narrowed[f"{layer.name}.bias"] = bias[rows].clone()
@@ -108,19 +109,16 @@ def _importance(name: str, layers: Sequence[_Layer], weights: Mapping[str, Tenso
     count = len(made)
     read = torch.zeros(count, dtype=made.dtype)
     for layer in layers:
-        kernels, start = weights[f"{layer.name}.weight"], 0
-        for source in layer.reads:
-            width = len(weights[f"{source}.weight"])
+        for source, start, stop in _inputs(layer, weights):
             if source == name:
-                read += kernels[:, start : start + width].square().sum(dim=(0, 2, 3))
-            start += width
+                read += weights[f"{layer.name}.weight"][:, start:stop].square().sum(dim=(0, 2, 3))
     return torch.mul(made, read.sqrt())
 
 
-def _columns(reads: Sequence[str], kept: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
-    """Return which input channels a layer keeps."""
-    columns, start = [], 0
-    for source in reads:
-        columns.append(start + kept[source])
-        start += len(weights[f"{source}.weight"])
-    return torch.cat(columns)
+def _inputs(layer: _Layer, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, int, int]]:
+    """Yield the layers that a layer reads, each with the range of its channels among the inputs (end excluded)."""
+    start = 0
+    for source in layer.reads:
+        stop = start + len(weights[f"{source}.weight"])
+        yield source, start, stop
+        start = stop

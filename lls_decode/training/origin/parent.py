@@ -60,25 +60,26 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
     """
     bundle = load_bundle(path)
     theirs, ours = bundle.info.network, config.network
-    is_narrower = theirs.variant == "published" and ours.filters < theirs.filters
-    is_other_context = theirs.context != ours.context and "none" not in (theirs.context, ours.context)
-    allowed = {"filters"} if is_narrower else set()
-    if is_other_context:
-        allowed.add("context")
-        logger.info(
-            "%s was trained on neighbours in %s; this training has neighbours in %s", path, theirs.context, ours.context
-        )
+    may_differ = set()
+    if theirs.variant == "published" and ours.filters < theirs.filters:
+        may_differ.add("filters")
+    if "none" not in (theirs.context, ours.context):
+        may_differ.add("context")
     for name in _ARCHITECTURE:
         found, wanted = getattr(theirs, name), getattr(ours, name)
-        if found != wanted and name not in allowed:
+        if found != wanted and name not in may_differ:
             raise BundleError(
                 f"--init-from {path} has network.{name} {found}, but the training has {wanted}; set network.{name} to "
                 f"{found}, or start from another model."
             )
+    if theirs.context != ours.context:
+        logger.info(
+            "%s was trained on neighbours in %s; this training has neighbours in %s", path, theirs.context, ours.context
+        )
     own = own_scaling(bundle)
     scaling = widened(own, config)
     weights = rescale(bundle.network.state_dict(), own, scaling)
-    if is_narrower:
+    if ours.filters < theirs.filters:
         weights = narrow(weights, theirs, ours)
     return Parent(bundle.info.name, bundle_digest(path), bundle.info.licence, scaling, weights)
 
