@@ -161,13 +161,16 @@ def remove(path: Path) -> None:
 
 
 def patiently(action: Callable[[], T]) -> T:
-    """Call a function; on Windows, retry for `PATIENCE_S` while another program has its file open."""
+    """Call a function; on Windows, retry for `PATIENCE_S` while another program has its file open.
+
+    Windows reports such a file as EACCES; any other error is raised at once.
+    """
     limit = time.monotonic() + PATIENCE_S
     while True:
         try:
             return action()
-        except PermissionError:
-            if time.monotonic() >= limit:
+        except PermissionError as error:
+            if error.errno != errno.EACCES or time.monotonic() >= limit:
                 raise
         time.sleep(_PATIENCE_POLL_S)
 

@@ -67,7 +67,7 @@ class RunProcesses:
         file = self._folder / "address"
         file.unlink(missing_ok=True)
         self.scheduler = self._start("scheduler", str(file))
-        wait_for(file.exists, "the start of the scheduler", PATIENCE_S)
+        wait_for(lambda: file.exists() and bool(file.read_text()), "the address of the scheduler", PATIENCE_S)
         self.address = file.read_text()
 
     def start_workers(self, number: int, **habits: Any) -> None:

@@ -482,7 +482,7 @@ def test_run_can_be_resumed_after_its_scheduler_died(
     scheduler = started(
         "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
     )
-    wait_for(file.exists, "the start of the scheduler")
+    wait_for(lambda: file.exists() and bool(file.read_text()), "the address of the scheduler")
     address = json.loads(file.read_text())["address"]
     started("worker", address, "--nthreads", "2", "--no-nanny", "--no-dashboard", "--death-timeout", "5")
     plan = world.plan(tmp_path / "out", block_frames=4)
