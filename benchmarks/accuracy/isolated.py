@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lls_decode.config import ComputeConfig, PaperRule, SimulationConfig, SplinePsf
+from lls_decode.config import ComputeConfig, ModelRule, SimulationConfig, SplinePsf
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate import match
 from lls_decode.localize.localizer import Localizer
@@ -32,7 +32,7 @@ from lls_decode.simulate.frames import draw_photons
 from lls_decode.simulate.molecules import Activations
 
 HERE = Path(__file__).resolve().parent
-SNRS = {"low": (1000.0, 50.0), "middle": (2500.0, 30.0), "high": (5000.0, 10.0)}
+SNRS = {"low": (1000.0, 50.0), "middle": (2500.0, 30.0), "high": (5000.0, 10.0), "brightest": (10000.0, 10.0)}
 """Photons of an emitter, and background photons per pixel."""
 FIELD_PX = 32
 ON_TIMES = (1, 3)
@@ -145,7 +145,7 @@ def localize(bundle: ModelBundle, camera: CameraModel, adu_TYX: np.ndarray, wind
         camera=camera,
         pixel=bundle.info.pixel_size,
         geometry=None,
-        rule=PaperRule(),
+        rule=ModelRule().resolve(bundle.info.detection),
         compute=ComputeConfig(dtype="float32"),
         device=torch.device("cpu"),
     )
