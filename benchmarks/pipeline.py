@@ -16,8 +16,10 @@ filter     filter rows by three columns
 render     render a histogram of the filtered table as OME-Zarr, with pixels of 20 nm
 export     export molecules and filtered rows to files of SMAP and Picasso, and to annotations of Neuroglancer
 napari     create the points layer for napari
+join       join the filtered and the drift-corrected table
+register   measure the rigid map from the drift-corrected table to the uncorrected one, and apply it to all rows
 
-The program prints one JSON line per step; ``peak_mb`` is the peak memory of its process. It needs 180 bytes of disk
+The program prints one JSON line per step; ``peak_mb`` is the peak memory of its process. It needs 400 bytes of disk
 space per row.
 """
 
@@ -44,9 +46,11 @@ from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import Cell, Geometry, PixelSize
 from lls_decode.drift import correct_table, estimate_drift, read_curve, write_curve
 from lls_decode.export.exporting import export_table
+from lls_decode.joining.join import join_tables
 from lls_decode.molecules import filter_table, link
 from lls_decode.napari.points import points_layer
 from lls_decode.pictures.render_pyramid import render_pyramid
+from lls_decode.register.registering import register_tables
 from lls_decode.simulate.structure import CellStructure, build_cell
 from lls_decode.table import TableMetadata, count_rows, merge_shards, schema, write_shard
 
@@ -192,6 +196,19 @@ def napari_points(folder: Path, num_volumes: int) -> dict[str, Any]:
     return {"rows": count_rows(folder / "filtered.parquet"), "points": len(points)}
 
 
+def join(folder: Path, num_volumes: int) -> dict[str, Any]:
+    joined = folder / "joined.parquet"
+    join_tables([folder / "filtered.parquet", folder / "corrected.parquet"], joined)
+    rows = count_rows(joined)
+    joined.unlink()
+    return {"rows": rows}
+
+
+def register(folder: Path, num_volumes: int) -> dict[str, Any]:
+    made = register_tables(folder / "merged.parquet", folder / "corrected.parquet", out=folder / "registered.parquet")
+    return {"rows": count_rows(folder / "registered.parquet"), "shift_nm": list(made.transformation.shift_nm)}
+
+
 STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
     simulate,
     merge,
@@ -206,6 +223,8 @@ STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (
     export_molecules_smap,
     export_neuroglancer,
     napari_points,
+    join,
+    register,
 )
 
 

@@ -46,7 +46,7 @@ def main() -> None:
         "--models",
         type=Path,
         nargs="+",
-        default=[HERE / "bead-3d-sparse.lls", HERE / "bead-3d-sparse-single.lls"],
+        default=[HERE / "bead-3d.lls", HERE / "bead-3d-single.lls"],
     )
     parser.add_argument("--emitters", type=int, default=400, help="Number of emitters for each z.")
     options = parser.parse_args()
