@@ -10,6 +10,7 @@ possible (``untold``).
 
 import argparse
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -126,7 +127,7 @@ def main() -> None:
                 continue
             errors.append(error)
             sigmas.append(sigma)
-        line: dict[str, Any] = {"kind": kind, "seeds": asked.seeds, "untold": untold}
+        line: dict[str, Any] = {"benchmark": "register", "kind": kind, "seeds": asked.seeds, "untold": untold}
         if errors:
             error, sigma = np.array(errors), np.array(sigmas)
             line |= {
@@ -135,7 +136,10 @@ def main() -> None:
                 "ratio": np.sqrt(((error / sigma) ** 2).mean(axis=(0, 1))).round(2).tolist(),
                 "ratio_all": round(float(np.sqrt(((error / sigma) ** 2).mean())), 2),
             }
-        line |= {"seconds_each": round((time.perf_counter() - begin) / asked.seeds, 1), "cpu": platform.processor()}
+        line |= {
+            "seconds_each": round((time.perf_counter() - begin) / asked.seeds, 1),
+            "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        }
         print(json.dumps(line), flush=True)
 
 
