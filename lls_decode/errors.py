@@ -3,12 +3,36 @@
 A message is one sentence that says what was found, what was expected and what to do.
 """
 
+import re
+import shlex
+import sys
+from pathlib import PurePath
+from typing import Final
+
 EXIT_DONE = 0
 EXIT_BLOCKS_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INPUT = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+_PLAIN_WORD: Final = re.compile(r"[\w@%+=:,./\\-]+" if sys.platform == "win32" else r"[\w@%+=:,./-]+")
+_NOT_IN_DOUBLE_QUOTES: Final = re.compile(r'["$`!]|\\(?=["$`\\]|$)')
+"""Characters to which POSIX shells give a meaning in double quotes."""
+
+
+def shell_command(*words: str | PurePath) -> str:
+    """Return a command of ``lls-decode`` for a message; words that a shell would split or change are quoted.
+
+    Double quotes are preferred: Windows knows no others, and messages have single quotes around commands.
+    """
+    return " ".join(["lls-decode", *(_shell_word(str(word)) for word in words)])
+
+
+def _shell_word(word: str) -> str:
+    if _PLAIN_WORD.fullmatch(word):
+        return word
+    return shlex.quote(word) if _NOT_IN_DOUBLE_QUOTES.search(word) else f'"{word}"'
 
 
 class LlsDecodeError(Exception):

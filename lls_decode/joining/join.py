@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lls_decode.errors import ConfigError, TableError
+from lls_decode.errors import ConfigError, TableError, shell_command
 from lls_decode.joining.agreement import check_members, joined_metadata, joined_schema
 from lls_decode.joining.channels import map_channels
 from lls_decode.joining.member import Member, steps
@@ -133,7 +133,7 @@ def _merged(streams: Sequence[Iterator[pa.Table]], members: Sequence[Member]) ->
         if not member.is_sorted:
             raise TableError(
                 f"{member.path} is not sorted by frame, as required to join tables of the same frames; sort it "
-                f"with 'lls-decode import {member.path} SORTED.parquet'."
+                f"with '{shell_command('import', member.path, 'SORTED.parquet')}'."
             )
     metadata = members[0].metadata
     arrange = partial(_by_number, metadata=metadata) if metadata.kind == "molecules" else sorted_rows

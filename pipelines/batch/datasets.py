@@ -25,7 +25,7 @@ from lls_decode.documents import DocumentError, parse_yaml
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames.storage.stores import find_stores
 from lls_decode.models import as_run_config, find_bundle
-from lls_decode.system import IGNORES_CASE, portable_name
+from lls_decode.system import IGNORES_CASE, portable_name, real_path
 
 N = TypeVar("N")
 _WILDCARDS = re.compile(r"[*?\[]")
@@ -121,7 +121,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
     if kind not in (".yaml", ".yml", ".csv"):
         paths, root = _find(source, settings)
         return _resolve([EntrySettings(dataset=path) for path in paths], out, settings, root)
-    folder = Path(source).resolve().parent
+    folder = real_path(source).parent
     job = _read_sheet(Path(source)) if kind == ".csv" else load(BatchFile, source)
     shared = BatchSettings(
         model=settings.model or _beside(folder, job.defaults.model),

@@ -8,7 +8,7 @@ from lls_decode.config import RunConfig, load_run_config
 from lls_decode.models import find_bundle
 
 from .guarding import OutputPath
-from .options import changed, echo_json, json_option, progress_bar, set_option
+from .options import changed, echo, echo_json, json_option, progress_bar, set_option
 from .parameters import ANY_PATH, MODEL
 
 
@@ -90,9 +90,9 @@ def spike_in(
             progress=progress,
         )
     for note in result.notes:
-        click.echo(f"note       {note}", err=True)
+        echo(f"note       {note}", err=True)
     if as_json:
         echo_json(result.report.to_dict())
         return
     for line in (*describe(result.report), f"written    {result.scores}, {result.table.name}, {result.picture.name}"):
-        click.echo(line)
+        echo(line)

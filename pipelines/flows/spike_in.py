@@ -36,6 +36,7 @@ from lls_decode.outputs import guarded
 from lls_decode.pictures.spike_figure import spike_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.arithmetic import settle_here
+from lls_decode.system import real_path
 from lls_decode.table import written_aside
 
 DENSITY_PER_UM2 = 0.02
@@ -140,7 +141,7 @@ def spiked_emitters(
     """
     info, config = plan.bundle, plan.config
     known = _training(info)
-    chosen = info.psf if psf is None else SplinePsf(path=str(Path(psf).resolve()))
+    chosen = info.psf if psf is None else SplinePsf(path=str(real_path(psf)))
     if chosen is None:
         raise BundleError(
             f"Model {info.name} does not state which PSF it was trained for, and emitters cannot be added without it; "

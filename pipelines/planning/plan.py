@@ -29,6 +29,7 @@ from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
 from lls_decode.model.weights import check_weights
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.system import real_path
 from lls_decode.table import TABLE_VERSION
 
 from .camera_check import check_camera
@@ -260,7 +261,7 @@ def make_plan(
     }
     plan = Plan(
         dataset=str(dataset),
-        bundle_path=str(bundle_path.resolve()),
+        bundle_path=str(real_path(bundle_path)),
         out=Path(out),
         source=replace(source, tile=info.tile_of(resolved.part.roi, layout)),
         bundle=info,
@@ -290,14 +291,14 @@ def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:
     """Refuse a run folder inside a dataset, where later runs could take its files for a part of the dataset."""
     if is_address(source.path):
         return
-    final = out.resolve()
+    final = real_path(out)
     for folder in (final, *final.parents):
         if any((folder / name).is_file() for name in METADATA):
             raise OutputError(
                 f"{out} is, or is inside, the zarr store {folder}; results are never written into data: give an --out "
                 "elsewhere."
             )
-    data = Path(source.path).resolve()
+    data = real_path(source.path)
     if final == data or (data.is_dir() and data in final.parents):
         raise OutputError(
             f"{out} is, or is inside, the dataset {source.path}; results are never written into data: give an --out "

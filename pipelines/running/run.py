@@ -45,6 +45,7 @@ from lls_decode.pipelines.journal.json_lines import EventWriter
 from lls_decode.pipelines.journal.merged_table import file_checksum, find_table_damage
 from lls_decode.pipelines.planning.block_selection import Share, select_blocks
 from lls_decode.pipelines.planning.plan import Plan
+from lls_decode.system import real_path
 from lls_decode.table import (
     ShardReceipt,
     find_damaged,
@@ -401,7 +402,7 @@ class _Run:
             bundle_path=plan.bundle_path,
             bundle_digest=plan.bundle_digest,
             config=plan.config,
-            shards=str(self.folder.shards.resolve()),
+            shards=str(real_path(self.folder.shards)),
             run_digest=plan.run_digest,
             workers_per_host=workers_per_host,
             anew=self.anew,

@@ -10,6 +10,7 @@ import click
 from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, ConfigError, InputError
 from lls_decode.pipelines.cli.guarding import OutputPath
 from lls_decode.pipelines.cli.options import (
+    echo,
     echo_json,
     json_option,
     open_site,
@@ -110,7 +111,7 @@ def batch(
         with open_site(profile, workers, memory_limit, out) as client:
             result = run_batch(chosen, rows, client, summary.write, force=force, no_workers_s=patience_s)
     _echo_result(result.rows, as_json=as_json)
-    click.echo(f"table      {summary.path}", err=True)
+    echo(f"table      {summary.path}", err=True)
     if result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):  # after an interruption, do not delay the exit by drawing
         for item in chosen:
             if RunFolder(item.out).table.exists():
@@ -130,7 +131,7 @@ def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[BatchRow]", *, 
     width = max((len(item.name) for item in datasets), default=0)
     for item, row in zip(datasets, rows, strict=True):
         blocks = "" if row.blocks is None else f"{row.blocks} blocks"
-        click.echo(f"{row.status:<11}{item.name:<{width}}  {blocks:>12}  {row.reason}".rstrip(), err=err)
+        echo(f"{row.status:<11}{item.name:<{width}}  {blocks:>12}  {row.reason}".rstrip(), err=err)
 
 
 def _echo_result(rows: "Sequence[BatchRow]", *, as_json: bool) -> None:
@@ -139,4 +140,4 @@ def _echo_result(rows: "Sequence[BatchRow]", *, as_json: bool) -> None:
         echo_json([row.to_dict() for row in rows])
         return
     counts = Counter(row.status for row in rows)
-    click.echo(f"{len(rows)} datasets: " + ", ".join(f"{number} {status}" for status, number in counts.items()))
+    echo(f"{len(rows)} datasets: " + ", ".join(f"{number} {status}" for status, number in counts.items()))

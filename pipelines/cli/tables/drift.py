@@ -9,7 +9,7 @@ import numpy as np
 
 from lls_decode.outputs import in_place
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, progress_bar
+from lls_decode.pipelines.cli.options import echo, echo_json, json_option, like_option, progress_bar
 from lls_decode.pipelines.cli.parameters import ParamType
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _echo(values: dict[str, Any], words: list[str], as_json: bool) -> None:
         echo_json(values)
         return
     for line in words:
-        click.echo(line)
+        echo(line)
 
 
 def _words(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import like_option, square_pixel
+from lls_decode.pipelines.cli.options import echo, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import LazyChoice, LazyHelpCommand
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ def _say(written: Path) -> None:
 
     about = read_metadata(written)
     layout = f", columns of {about.input['layout']}" if "layout" in about.input else ""
-    click.echo(f"{written}: {count_rows(written)} {about.kind}{layout}")
+    echo(f"{written}: {count_rows(written)} {about.kind}{layout}")
     if "dropped" not in about.input:
         return  # an lls-decode table: nothing is lost
     taken = (ours if ours == theirs else f"{ours} = {theirs}" for ours, theirs in about.input["columns"].items())
-    click.echo(f"  columns: {', '.join(taken)}")
-    click.echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")
-    click.echo(f"  first frame: {about.input['first_frame']}; centre of the first pixel: {about.input['origin']}")
+    echo(f"  columns: {', '.join(taken)}")
+    echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")
+    echo(f"  first frame: {about.input['first_frame']}; centre of the first pixel: {about.input['origin']}")
