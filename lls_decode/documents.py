@@ -58,9 +58,13 @@ class DocumentError(ValueError):
 def special_kind(path: str | Path) -> str | None:
     """Return the kind of a path that is neither a file nor a folder, e.g. "a socket"; None otherwise."""
     try:
-        mode = os.stat(path).st_mode
+        return special_mode(os.stat(path).st_mode)
     except (OSError, ValueError):
         return None
+
+
+def special_mode(mode: int) -> str | None:
+    """Return the kind that a mode of ``os.stat`` states, as `special_kind`."""
     return next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
 
 

@@ -4,7 +4,6 @@ For pictures and pyramids alike.
 """
 
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from lls_decode.pictures.survey import AskedExtent, Survey, nothing_left, survey
 from lls_decode.pictures.tiled.pyramid import TILE, Grid
 from lls_decode.pictures.tiled.tiles import Integers, Tiling, reach_px
 from lls_decode.pictures.view import AXES, Colour, Limits, Piece, View, ViewedTable
-from lls_decode.table.files import TEMPORARY_PREFIX, output_error
+from lls_decode.table.files import folder_beside, output_error
 
 Mode = Literal["gaussian", "histogram"]
 
@@ -259,8 +258,8 @@ def check_mode(mode: Mode, blur_nm: float | None) -> None:
 def scratch(out: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``out``; errors of the disk become one sentence."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{out.stem}-", dir=out.parent) as folder:
-            yield Path(folder)
+        with folder_beside(out) as folder:
+            yield folder
     except OSError as error:
         raise output_error(out, error) from error
 

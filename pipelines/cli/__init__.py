@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         _log_traceback()
-        echo(f"Error: {_refused_by_system(error)}", err=True, kept="")
+        echo(f"Error: {_shortened(_refused_by_system(error))}", err=True, kept="")
         sys.exit(EXIT_USAGE)
     except MemoryError:
         _log_traceback()

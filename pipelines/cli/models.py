@@ -28,10 +28,12 @@ def model() -> None:
 def info(bundle: str, figure: Path | None, as_json: bool) -> None:
     """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are."""
     from lls_decode.model.info import bundle_digest, read_bundle_info
+    from lls_decode.model.weights import check_weights
     from lls_decode.pictures.calibration_figure import calibration_figure
 
     path = find_bundle(bundle)
     found = read_bundle_info(path)
+    check_weights(path)
     if figure is not None:
         if found.scaling.calibration is None:
             raise BundleError(

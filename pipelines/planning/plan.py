@@ -9,7 +9,10 @@ halo, so that the engine treats it like any tile. Volumes and region belong to t
 exclude nothing.
 """
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,6 +34,7 @@ from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.system import real_path
 from lls_decode.table import TABLE_VERSION
+from lls_decode.table.files import output_error
 
 from .camera_check import check_camera
 from .compatibility import check_compatibility, resolve_config
@@ -239,6 +243,7 @@ def make_plan(
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     check_weights(bundle_path)
+    _refuse_unusable_output(Path(out))
     _refuse_output_in_dataset(Path(out), source)
     resolved, notes = resolve_config(config, source, info)
     notes = [*source.notes, *notes, *check_compatibility(resolved, source.layout, info)]
@@ -285,6 +290,24 @@ def adopt_dtype(plan: Plan) -> Plan:
         return plan
     adopted = plan.with_dtype(record.config.compute.dtype, is_adopted=True)
     return adopted if adopted.run_digest == record.run_digest else plan
+
+
+def _refuse_unusable_output(out: Path) -> None:
+    """Refuse a run folder that cannot be created, because a part of its path is no folder."""
+    for folder in (out, *out.absolute().parents):
+        try:
+            if stat.S_ISDIR(folder.stat().st_mode):
+                return
+        except FileNotFoundError:
+            if folder.is_symlink():
+                raise OutputError(
+                    f"{out} cannot be written: {folder} is a link to a folder that does not exist; create that folder, "
+                    "or choose another output folder."
+                ) from None
+            continue
+        except OSError as error:
+            raise output_error(out, error) from error
+        raise output_error(out, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
 
 
 def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:

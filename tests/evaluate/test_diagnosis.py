@@ -13,6 +13,7 @@ from lls_decode.errors import ConfigError
 from lls_decode.evaluate import score
 from lls_decode.evaluate.coverage import FrameCoverage
 from lls_decode.evaluate.diagnosis import PLANE_ORDERS, TruthChange, diagnose
+from lls_decode.evaluate.diagnosis.remainder import _is_opposite
 
 PIXEL = PixelSize(x_nm=110.0, y_nm=110.0)
 SIZE = 20_000.0
@@ -283,3 +284,9 @@ def test_reordering_planes_is_refused_for_one_plane_per_volume() -> None:
     truth, _ = tables(0, frames=5)
     with pytest.raises(ConfigError, match="one plane per volume"):
         TruthChange(planes="reversed").apply(truth)
+
+
+@pytest.mark.parametrize("correlation", [1.0, -1.0])
+def test_a_perfect_correlation_of_z_has_a_definite_sign(correlation: float) -> None:
+    """Student's t is infinite for it: a table that is compared with itself."""
+    assert _is_opposite(correlation, 100) == (correlation < 0)

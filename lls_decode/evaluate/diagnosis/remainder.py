@@ -184,7 +184,7 @@ def wrong_depth(sample: Sample, change: TruthChange) -> TruthChange:
 
 def _is_opposite(correlation: float, num: int) -> bool:
     """Whether a correlation is significantly negative (Student's t)."""
-    if num < 3 or correlation <= -1:
+    if num < 3 or abs(correlation) >= 1:  # t is infinite at 1 and -1
         return correlation <= -1
     return bool(stdtr(num - 2, correlation * math.sqrt((num - 2) / (1 - correlation**2))) < _CHANCE)
 

@@ -23,7 +23,7 @@ from lls_decode.documents import parse_json, read_yaml_documents
 from lls_decode.errors import TableError
 from lls_decode.export.field import DatasetSize, Field
 from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
-from lls_decode.export.hdf5 import h5py_module, opened, read_records
+from lls_decode.export.hdf5 import created, opened, read_records
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.written import Written
 from lls_decode.outputs import note_read
@@ -83,7 +83,7 @@ def write(table: ExportTable, out: Path) -> Written:
     beside = out.with_suffix(".yaml")
     check_replaceable(beside)  # before the table, which may be long, is written
     with written_aside(out) as temporary, table.by_frame(out) as pieces:
-        with h5py_module().File(temporary, "w") as file:
+        with created(temporary) as file:
             locs = file.create_dataset(
                 "locs",
                 shape=(num_rows,),

@@ -74,6 +74,9 @@ def batch(
     detection.accept. Exit status 1 if some datasets failed.
     """
     from lls_decode.cluster.site import find_site
+    from lls_decode.model.info import read_bundle_info
+    from lls_decode.model.weights import check_weights
+    from lls_decode.models import find_bundle
     from lls_decode.pipelines.batch.batch import BatchResult, BatchTable, plan_batch
     from lls_decode.pipelines.batch.batch import batch as run_batch
     from lls_decode.pipelines.batch.datasets import BatchSettings, read_datasets
@@ -88,6 +91,10 @@ def batch(
             f"{site} submits the jobs of one run; for a batch submit an array of your own, e.g. 'sbatch --array=1-8' "
             "of a script with 'lls-decode batch ... --share $SLURM_ARRAY_TASK_ID/8', or give an interactive site."
         )
+    if model is not None:  # the model of most datasets: stop here if it is damaged
+        path = find_bundle(model)
+        read_bundle_info(path)
+        check_weights(path)
     settings = BatchSettings(model=model, config=config_path, changes=read_changes(changes))
     datasets = read_datasets(source, out, settings=settings)
     own_share = None if share is None else parse_share(share)
