@@ -6,6 +6,7 @@ the dataset keeps it when further datasets are added to the archive.
 
 import csv
 import difflib
+import io
 import itertools
 import os
 import re
@@ -21,7 +22,7 @@ from pydantic import Field, field_validator
 
 from lls_decode.addresses import Address, is_address, parse_address, refuse_remote_output, resolve_dataset
 from lls_decode.config import Config, RunConfig, change, load, parse
-from lls_decode.documents import DocumentError, parse_yaml
+from lls_decode.documents import DocumentError, parse_yaml, read_text
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames.storage.stores import find_stores
 from lls_decode.models import as_run_config, find_bundle
@@ -215,21 +216,20 @@ def _read_sheet(path: Path) -> BatchFile:
     """Read a ``.csv`` table of datasets. Empty cells are ignored; the cells of dotted columns are YAML values."""
     entries = []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or ())
-            for row in reader:
-                cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
-                if None in row or (cells and "dataset" not in cells):
-                    raise ConfigError(
-                        f"{path}, line {reader.line_num}: expected a dataset, and at most as many cells as columns."
-                    )
-                if cells:
-                    own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
-                    entries.append({**own, "changes": {key: parse_yaml(text) for key, text in cells.items()}})
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+        _check_columns(path, reader.fieldnames or ())
+        for row in reader:
+            cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
+            if None in row or (cells and "dataset" not in cells):
+                raise ConfigError(
+                    f"{path}, line {reader.line_num}: expected a dataset, and at most as many cells as columns."
+                )
+            if cells:
+                own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
+                entries.append({**own, "changes": {key: parse_yaml(text) for key, text in cells.items()}})
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
-    except (UnicodeDecodeError, csv.Error, DocumentError) as error:
+    except (csv.Error, DocumentError) as error:
         raise ConfigError(f"{path} is not a table of datasets ({' '.join(str(error).split())}).") from error
     return parse(BatchFile, {"datasets": entries}, source=str(path))
 

@@ -7,14 +7,19 @@ noted where they are opened. The decision itself is made where files are written
 """
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lls_decode.errors import ConfigError
 from lls_decode.outputs import command as running_command
 from lls_decode.outputs import note_read
+
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+"""Characters by which Python represents the bytes of a file name that are not UTF-8."""
 
 
 class OutputPath(click.Path):
@@ -30,6 +35,9 @@ def guard(command: click.Command) -> None:
         for each in command.commands.values():
             guard(each)
         return
+    if command.callback is not None:
+        inputs = {str(param.name) for param in command.params if not isinstance(param.type, OutputPath)}
+        command.callback = _checking_names(command.callback, exempt=inputs if command.name == "convert" else set())
     positional = {str(param.name) for param in command.params if isinstance(param, click.Argument)}
     outputs = {str(param.name) for param in command.params if isinstance(param.type, OutputPath)}
     callback = command.callback
@@ -55,6 +63,23 @@ def guard(command: click.Command) -> None:
             return callback(**given)
 
     command.callback = guarded
+
+
+def _checking_names(callback: Callable[..., Any], *, exempt: set[str]) -> Callable[..., Any]:
+    """Wrap a command so that it refuses paths that are not UTF-8, which Parquet, zarrs and safetensors cannot open."""
+
+    @functools.wraps(callback)
+    def check(**given: Any) -> Any:
+        for name, value in given.items():
+            for item in value if isinstance(value, tuple) else (value,):
+                if name not in exempt and isinstance(item, str | Path) and _NOT_UTF8.search(str(item)):
+                    raise ConfigError(
+                        f"{item} has a name that is not UTF-8; rename the file or folder, or give a link to "
+                        "it with another name ('lls-decode convert' reads any name)."
+                    )
+        return callback(**given)
+
+    return check
 
 
 def _reading(callback: Callable[..., Any], positional: set[str]) -> Callable[..., Any]:

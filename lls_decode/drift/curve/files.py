@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from lls_decode.documents import parse_json
+from lls_decode.documents import parse_json, read_head
 from lls_decode.drift.curve.curve import QUANTUM_NM, DriftCurve, Floats
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.outputs import note_read
@@ -103,8 +103,7 @@ def _read(path: Path) -> pa.Table:
     try:
         if path.suffix.lower() not in _TEXT:
             return pq.read_table(path)
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
+        header = next(iter(read_head(path).splitlines()), "")
         separator = max(",;\t", key=header.count)
         return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=separator))
     except (OSError, ValueError, pa.ArrowException) as error:

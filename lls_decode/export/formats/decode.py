@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.documents import parse_json
 from lls_decode.errors import TableError
 from lls_decode.export.foreign.foreign_table import Columns as ForeignColumns
@@ -180,7 +181,7 @@ def _with_units(
     unit, size = meta.get("xy_unit"), meta.get("px_size")
     pixel_size = None
     if size is not None and len(size) == 2:
-        pixel_size = PixelSize(x_nm=float(size[1]), y_nm=float(size[0]))
+        pixel_size = stated_pixel_size(float(size[1]), float(size[0]))
     if unit not in ("px", "nm"):
         raise TableError(f"{path} has positions in {unit!r}; expected 'px' or 'nm' in its metadata.")
     layout = CsvLayout(

@@ -19,6 +19,7 @@ import yaml
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.documents import parse_json, read_yaml_documents
 from lls_decode.errors import TableError
 from lls_decode.export.field import DatasetSize, Field
@@ -237,8 +238,9 @@ def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:
 
 def _stored_pixel_size(steps: list[Mapping[str, Any]]) -> PixelSize | None:
     for step in reversed(steps):
-        if isinstance(step.get("Pixelsize"), int | float) and step["Pixelsize"] > 0:
-            return PixelSize(x_nm=step["Pixelsize"], y_nm=step["Pixelsize"])
+        size = step.get("Pixelsize")
+        if isinstance(size, int | float) and (found := stated_pixel_size(size, size)) is not None:
+            return found
     return None
 
 

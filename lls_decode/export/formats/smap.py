@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.config import Camera, PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.field import DatasetSize, Field
 from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices
@@ -282,7 +283,7 @@ def _stored_pixel_size(saveloc: Any) -> PixelSize | None:
     size_um = np.asarray(info["cam_pixelsize_um"], dtype=np.float64).ravel()
     if size_um.size == 0 or not np.all(np.isfinite(size_um)) or size_um.min() <= 0:
         return None
-    return PixelSize(x_nm=1000 * size_um[0], y_nm=1000 * size_um[-1])
+    return stated_pixel_size(1000 * float(size_um[0]), 1000 * float(size_um[-1]))
 
 
 def _stored_size(saveloc: Any) -> DatasetSize:

@@ -33,6 +33,8 @@ _TYPES = {
 """`struct` code of each TIFF data type."""
 _SIZES = {kind: struct.calcsize("=" + code) for kind, code in _TYPES.items()}
 _MAX_TAGS = 4096
+_FARTHEST = 1 << 62
+"""Largest byte offset that is recorded; damaged files state larger ones, which 64-bit integers cannot hold."""
 _WINDOW_BYTES = 2048
 _BEHIND_BYTES = 16
 """Number of zeros after a directory that ends in zero from which the directory counts as incompletely written."""
@@ -104,7 +106,7 @@ class _Found:
     summary: bytes = b""
 
     def claim(self, start: int, stop: int) -> None:
-        self.claims.extend((start, stop))
+        self.claims.extend((min(start, _FARTHEST), min(stop, _FARTHEST)))
 
 
 class _BrokenError(Exception):
@@ -277,9 +279,9 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
         _claim_sub_page(reader, sub, found)
     found.layout_of.append(found.layouts.setdefault(layout, len(found.layouts)))
     found.ifds.append(at)
-    found.starts.append(offsets[0] if offsets else 0)
-    found.ends.append(max((start + size for start, size in segments), default=0))
-    found.stored.append(sum(counts))
+    found.starts.append(min(offsets[0], _FARTHEST) if offsets else 0)
+    found.ends.append(min(max((start + size for start, size in segments), default=0), _FARTHEST))
+    found.stored.append(min(sum(counts), _FARTHEST))
     found.whole.append(whole)
 
 
