@@ -31,6 +31,7 @@ _REASONS = {
     errno.EACCES: "permission is denied; change the rights of the folder, or choose another output folder",
     errno.EPERM: "the operation is not permitted; change the rights of the folder, or choose another output folder",
     errno.ENOENT: "the folder does not exist; create it",
+    errno.EISDIR: "a folder of that name exists; remove it, or choose another output folder",
     errno.EEXIST: "a file of that name exists where a folder is expected; choose another output folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.ELOOP: "it leads through links that point at each other; choose another output folder",

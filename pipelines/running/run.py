@@ -454,7 +454,7 @@ class _Run:
             return None
         table = self.folder.table
         if _is_merged(table, self.plan, missing, self._lost(), self._filled()):
-            damage = find_table_damage(table, self._latest_merge(), whole=True)
+            damage = find_table_damage(table, self._latest_merge(), run_digest=self.plan.run_digest, whole=True)
             if damage is None:
                 return table
             logger.warning("%s is damaged (%s); the shards are merged again", table, damage)
