@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -282,14 +282,20 @@ def adopt_dtype(plan: Plan) -> Plan:
     """Give a plan with an open arithmetic that of the run in its folder, if nothing else differs from that run."""
     if not plan.is_open:
         return plan
+    folder = RunFolder(plan.out)
     try:
-        record = RunFolder(plan.out).read_record()
-    except (InputError, OutputError):
+        record = folder.read_record()
+    except OutputError:
+        record = None  # damaged: it will be rebuilt from the shards, like an absent one
+    except InputError:
         return plan  # the error is reported when the folder is claimed
-    if record is None or record.config.compute.dtype == "auto":
-        return plan
-    adopted = plan.with_dtype(record.config.compute.dtype, is_adopted=True)
-    return adopted if adopted.run_digest == record.run_digest else plan
+    digests = folder.shard_digests() if record is None else {record.run_digest}
+    candidates: tuple[Any, ...] = get_args(Arithmetic) if record is None else (record.config.compute.dtype,)
+    for dtype in candidates:
+        adopted = plan.with_dtype(dtype, is_adopted=True)
+        if not adopted.is_open and digests == {adopted.run_digest}:
+            return adopted
+    return plan
 
 
 def _refuse_unusable_output(out: Path) -> None:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lls_decode.config import Arithmetic
 from lls_decode.errors import OutputError, RunConflictError
 from lls_decode.molecules import filter_table
 from lls_decode.pipelines.journal.folder import RunFolder
@@ -61,6 +62,25 @@ def test_shards_of_another_run_are_refused(world: World, tmp_path: Path, damage:
         take_ownership(plan, folder, force=False)
     take_ownership(plan, folder, force=True)
     assert folder.read_run().run_digest == plan.run_digest
+
+
+@pytest.mark.parametrize("damage", ["gone", "truncated"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_record_of_a_run_with_automatic_arithmetic_is_rebuilt(
+    world: World, tmp_path: Path, damage: str, dtype: Arithmetic
+) -> None:
+    """The shards tell which arithmetic the workers chose when the run started."""
+    plan = world.plan(tmp_path / "out", dtype="auto").with_dtype(dtype)
+    folder = _done(plan)
+    before = folder.read_run()
+    if damage == "gone":
+        folder.record.unlink()
+    else:
+        folder.record.write_bytes(folder.record.read_bytes()[:200])
+    again = world.plan(tmp_path / "out", dtype="auto")
+    assert again.config.compute.dtype == dtype
+    take_ownership(again, folder, force=False)
+    assert folder.read_run().identity == before.identity
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grown", "footer"])
