@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from lls_decode.documents import special_kind
-from lls_decode.errors import ConfigError
+from lls_decode.errors import ConfigError, OutputError
 from lls_decode.system import real_path
 
 PROGRAM: Final = f"lls_decode {version('lls-decode')}"
@@ -163,6 +163,28 @@ def check_not_around(folder: Path) -> None:
     for read in running.reads if running is not None else ():
         if read.is_relative_to(final):
             raise ConfigError(f"{folder} would be replaced, but holds {read}, which this command reads; give another.")
+
+
+def check_not_in_store(path: Path, *, is_folder: bool = False) -> None:
+    """Refuse to write into a zarr store, where results would be taken for data.
+
+    Parameters
+    ----------
+    is_folder
+        Whether ``path`` is a folder for several files, so that it must not be a store itself.
+
+    Raises
+    ------
+    OutputError
+        The path lies in a store.
+    """
+    final = real_path(path)
+    for folder in (final, *final.parents) if is_folder else final.parents:
+        if any((folder / name).is_file() for name in _STORE_FILES):
+            raise OutputError(
+                f"{path} is, or is inside, the zarr store {folder}; results are never written into data: give an "
+                "output elsewhere."
+            )
 
 
 def check_first_write(path: Path) -> None:

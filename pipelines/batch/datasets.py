@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from pydantic import Field, field_validator
@@ -71,6 +71,17 @@ class EntrySettings(BatchSettings):
     """Path or address of the dataset."""
     out: str | None = None
     """Name of its run folder; None: derived from the path of the dataset."""
+
+    @field_validator("out")
+    @classmethod
+    def _inside_the_batch(cls, out: str | None) -> str | None:
+        if out is not None:
+            parts = out.replace("\\", "/").split("/")
+            if PureWindowsPath(out).anchor or {"", ".", ".."} & set(parts) or not out.isprintable():
+                raise ValueError(
+                    "expected a name, or names separated by '/', inside the folder of the batch, without '..'"
+                )
+        return out
 
 
 def _or_path(schema: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from lls_decode.errors import ConfigError
+from lls_decode.outputs import check_not_in_store, note_read
 from lls_decode.outputs import command as running_command
-from lls_decode.outputs import note_read
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 """Characters by which Python represents the bytes of a file name that are not UTF-8."""
@@ -29,6 +29,10 @@ class OutputPath(click.Path):
         super().__init__(path_type=Path)
 
 
+class OutputFolder(OutputPath):
+    """Folder for several files that the command writes; it must not be a zarr store."""
+
+
 def guard(command: click.Command) -> None:
     """Protect the inputs of a command, or of each command of a group; add ``--force`` if the command writes files."""
     if isinstance(command, click.Group):
@@ -39,7 +43,8 @@ def guard(command: click.Command) -> None:
         inputs = {str(param.name) for param in command.params if not isinstance(param.type, OutputPath)}
         command.callback = _checking_names(command.callback, exempt=inputs if command.name == "convert" else set())
     positional = {str(param.name) for param in command.params if isinstance(param, click.Argument)}
-    outputs = {str(param.name) for param in command.params if isinstance(param.type, OutputPath)}
+    types = {str(param.name): param.type for param in command.params if isinstance(param.type, OutputPath)}
+    outputs = set(types)
     callback = command.callback
     if callback is None:
         return
@@ -59,6 +64,9 @@ def guard(command: click.Command) -> None:
         force = given["force"] if has_force else given.pop("force")
         written = [given[name] for name in given if name in outputs and given[name] is not None]
         with running_command(reads=_reads(given, outputs, positional), outputs=written, force=force, advice=advice):
+            for name in outputs:
+                if given[name] is not None:
+                    check_not_in_store(given[name], is_folder=isinstance(types[name], OutputFolder))
             _check(written)
             return callback(**given)
 

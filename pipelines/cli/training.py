@@ -9,7 +9,7 @@ from lls_decode.config import MovieConfig
 from lls_decode.errors import shell_command
 from lls_decode.models import as_config, as_run_config
 
-from .guarding import OutputPath
+from .guarding import OutputFolder, OutputPath
 from .options import camera_pixel, changed, device_option, echo, echo_json, json_option, progress_bar, set_option
 from .parameters import ANY_PATH, MODEL, MOVIE_CONFIG, TRAINING_CONFIG
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     required=True,
     help="Movie configuration (YAML), or the name of a shipped one (demo-movie).",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Folder to write the movie to.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder to write the movie to.")
 @set_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing movie.")
 def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: bool) -> None:
@@ -51,7 +51,7 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     type=TRAINING_CONFIG,
     help="Training configuration (YAML), or the name of a shipped one.  [default: that of --init-from]",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Training folder; rerun the same command to resume.")
+@click.option("--out", required=True, type=OutputFolder(), help="Training folder; rerun the same command to resume.")
 @set_option
 @click.option("--init-from", type=MODEL, help="Fine-tune this model: a bundle (.lls), or the name of a shipped one.")
 @click.option(
@@ -242,7 +242,7 @@ def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) 
     epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/",
 )
 @click.argument("dataset", type=ANY_PATH)
-@click.option("--out", required=True, type=OutputPath(), help="Folder to write the three files to.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder to write the three files to.")
 @click.option(
     "--base",
     type=TRAINING_CONFIG,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, ConfigError, InputError
-from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.guarding import OutputFolder
 from lls_decode.pipelines.cli.options import (
     echo,
     echo_json,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     type=MODEL,
     help="Model bundle (.lls), or the name of a shipped one, for datasets without a model of their own.",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Folder for the run folders and batch.csv.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder for the run folders and batch.csv.")
 @click.option(
     "--config", "config_path", type=ANY_PATH, help="Run configuration (YAML) for datasets without one of their own."
 )

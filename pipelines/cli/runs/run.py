@@ -8,7 +8,7 @@ from lls_decode.axes import IndexRange
 from lls_decode.config import PartConfig, change
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.models import as_run_config, find_bundle
-from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.guarding import OutputFolder, OutputPath
 from lls_decode.pipelines.cli.inputs import InputOptions, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
@@ -36,7 +36,7 @@ NO_PICTURE = "none: matplotlib is missing; run: pip install 'lls-decode[report]'
 )
 @click.argument("dataset", type=ANY_PATH)
 @click.option("--model", type=MODEL, required=True, help="Model bundle (.lls), or the name of a shipped one.")
-@click.option("--out", required=True, type=OutputPath(), help="Run folder; rerun the same command to resume.")
+@click.option("--out", required=True, type=OutputFolder(), help="Run folder; rerun the same command to resume.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Number of frames per task.")
@@ -187,7 +187,7 @@ def run(
 @click.command(
     short_help="Try the program on a small simulated acquisition.", epilog="Example: lls-decode demo --out demo_out"
 )
-@click.option("--out", default="demo_out", show_default=True, type=OutputPath(), help="Folder to write to.")
+@click.option("--out", default="demo_out", show_default=True, type=OutputFolder(), help="Folder to write to.")
 @site_options
 @click.option("--force", is_flag=True, help="Discard an earlier demo made by another version.")
 def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, force: bool) -> None:

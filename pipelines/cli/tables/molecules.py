@@ -6,7 +6,7 @@ import click
 
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
-from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.guarding import OutputFolder, OutputPath
 from lls_decode.pipelines.cli.options import echo, echo_json, json_option, like_option, progress_bar, square_pixel
 from lls_decode.pipelines.cli.parameters import IndexRangeType
 
@@ -18,7 +18,7 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType
     "Example: lls-decode link results/localizations.parquet --undo",
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=OutputPath(), help="Folder to write both files to.  [default: that of TABLE]")
+@click.option("--out", type=OutputFolder(), help="Folder to write both files to.  [default: that of TABLE]")
 @click.option(
     "--gate", "sigmas", default=4.0, show_default=True,
     help="Largest distance between two localizations of a molecule, in units of their combined sigma.",
