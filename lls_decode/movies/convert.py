@@ -14,7 +14,7 @@ import yaml
 from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize, RunConfig, check_camera_pixel
 from lls_decode.errors import ConfigError, InputError, OutputError, shell_command
-from lls_decode.frames.opening import open_source
+from lls_decode.frames.opening import check_frame_size, open_source
 from lls_decode.frames.source import FrameSource
 from lls_decode.frames.writing.checksums import Progress
 from lls_decode.frames.writing.create import check_free
@@ -180,6 +180,7 @@ def _attributes(movie: Movie, source_path: str | Path, channel: str | None) -> d
 
 def _layout(movie: Movie, planes: int, source_path: str | Path) -> Layout:
     """Return a layout of volumes, or of a flat stream if frames are left over after the last volume."""
+    check_frame_size(movie.height, movie.width, source_path)
     volumes, left = divmod(movie.num_frames, planes)
     if volumes == 0:
         raise InputError(

@@ -1,7 +1,10 @@
 """Damaged or hostile headers of movies are refused in one sentence, whatever their bytes."""
 
 import re
+import sys
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,6 +13,7 @@ import pytest
 import tifffile
 
 from lls_decode.errors import InputError
+from lls_decode.movies.convert import convert
 from lls_decode.movies.opening import open_movie
 
 FRAMES = np.arange(6 * 8 * 8, dtype=np.uint16).reshape(6, 8, 8)
@@ -60,6 +64,34 @@ def test_impossible_voxels_of_hdf5_are_unknown(size: float, tmp_path: Path) -> N
         file["data"] = FRAMES
         file["data"].attrs["element_size_um"] = [0.4, size, size]
     assert open_movie(tmp_path / "a.h5").pixel_size is None
+
+
+def test_frames_that_no_camera_has_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", FRAMES, imagej=True, metadata={"axes": "TYX"})
+    movie = replace(open_movie(tmp_path / "a.tif"), height=1 << 20, width=1 << 20)
+    monkeypatch.setattr(sys.modules["lls_decode.movies.convert"], "open_movie", lambda *_: movie)
+    with pytest.raises(InputError, match="expected at most 100,000,000 pixels"):
+        convert(tmp_path / "a.tif", tmp_path / "a.zarr")
+
+
+def test_a_tag_with_more_values_than_the_file_has_bytes_is_refused(tmp_path: Path) -> None:
+    """Its values would take gigabytes before they are found to be missing."""
+    tifffile.imwrite(
+        tmp_path / "a.tif", FRAMES, bigtiff=True, photometric="minisblack", metadata=None, resolution=(9, 9)
+    )
+    data = (tmp_path / "a.tif").read_bytes()
+    first = int.from_bytes(data[8:16], "little")
+    tag = data.index((282).to_bytes(2, "little") + (5).to_bytes(2, "little"), first)
+    (tmp_path / "b.tif").write_bytes(data[: tag + 4] + (1 << 40).to_bytes(8, "little") + data[tag + 12 :])
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"refers to byte .* beyond its end"):
+            open_movie(tmp_path / "b.tif")
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("place", [8, 16, 24])

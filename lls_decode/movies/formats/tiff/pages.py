@@ -33,6 +33,10 @@ _TYPES = {
 """`struct` code of each TIFF data type."""
 _SIZES = {kind: struct.calcsize("=" + code) for kind, code in _TYPES.items()}
 _MAX_TAGS = 4096
+_MOST_VALUES = 2_000_000
+"""Largest number of values of a tag; a frame has at most one strip per row, or some thousand tiles."""
+_MOST_BYTES = 512 << 20
+"""Largest description in bytes; the OME-XML of a million planes has about half of it."""
 _FARTHEST = 1 << 62
 """Largest byte offset that is recorded; damaged files state larger ones, which 64-bit integers cannot hold."""
 _WINDOW_BYTES = 2048
@@ -244,10 +248,12 @@ def _directory(reader: _Reader, at: int, found: _Found) -> tuple[dict[int, tuple
 def _values(reader: _Reader, entry: tuple[int, int, int]) -> tuple[Any, ...]:
     kind, length, place = entry
     code = _TYPES[kind]
+    if place + _SIZES[kind] * length > reader.size or length > (_MOST_BYTES if code == "s" else _MOST_VALUES):
+        raise _BrokenError(f"its list of pages is cut short: a tag has {length} values at byte {place}")
     if code == "s":
         return (reader.unpack(f"{length}s", place)[0],)
     if len(code) == 2:
-        flat = reader.unpack(code[0] * (2 * length), place)
+        flat = reader.unpack(f"{2 * length}{code[0]}", place)
         return tuple(zip(flat[::2], flat[1::2], strict=True))
     return reader.unpack(f"{length}{code}", place)
 
