@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 import threading
 import time
 import zipfile
@@ -283,6 +284,14 @@ def test_a_temporary_folder_is_removed_although_threads_still_write_after_an_err
         fail(folder)
     threads[0].join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_writer_cannot_be_read_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """h5py is optional, and reads the mark in HDF5 files."""
+    (tmp_path / "a.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(OutputError, match="has no mark of lls-decode"):
+        write_text(tmp_path / "a.hdf5")
 
 
 def test_reasons_why_a_file_cannot_be_written() -> None:
