@@ -5,6 +5,7 @@ all of them may encode values with a dictionary. None of this changes a value, s
 that do not fit the type of their column (a frame of 2.5, a missing plane) are refused.
 """
 
+import difflib
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from lls_decode.errors import TableError
 from lls_decode.table.metadata import ColumnInfo, TableMetadata
 from lls_decode.table.schema import COLUMNS, SAMPLE_COLUMNS
 
+_REQUIRED: Final = ("frame", "x_nm", "y_nm")
 _PANDAS_INDEX: Final = "__index_level_"
 _KNOWN: Final = {column.name: column for column in COLUMNS}
 
@@ -33,6 +35,12 @@ def restored_schema(found: pa.Schema, metadata: TableMetadata, *, source: Any) -
             raise TableError(
                 f"{source} has {names.count(name)} columns {name!r}, expected one; rename or drop the others."
             )
+    for name in _REQUIRED:
+        if name not in names:
+            close = difflib.get_close_matches(name, [other.lower() for other in names], n=1, cutoff=0.5)
+            similar = [other for other in names if other.lower() in close]
+            hint = f" (is it {similar[0]!r}?)" if similar else ""
+            raise TableError(f"{source} has no column {name}{hint}, which every table has; keep its name.")
     sample = [column.name for column in SAMPLE_COLUMNS if column.name in names]
     if 0 < len(sample) < len(SAMPLE_COLUMNS):
         raise TableError(
