@@ -312,7 +312,7 @@ def iter_numbers(
     any_given = False
     try:
         with pyarrow.csv.open_csv(
-            pa.PythonFile(_SingleBlanks(path), mode="r") if head.dialect.separator == " " else path,
+            text_file(path, head.dialect),
             read_options=pyarrow.csv.ReadOptions(
                 column_names=unique,
                 skip_rows=head.num_lines,
@@ -335,6 +335,11 @@ def iter_numbers(
             raise TableError(f"{path} cannot be read as a table of numbers ({_reason(error, header)}.") from error
     if waiting or not any_given:
         yield numbers(waiting)
+
+
+def text_file(path: Path, dialect: CsvDialect) -> Any:
+    """Return what Arrow's csv readers open: the path, or the text with single blanks if blanks separate cells."""
+    return pa.PythonFile(_SingleBlanks(path), mode="r") if dialect.separator == " " else path
 
 
 class _SingleBlanks(io.RawIOBase):

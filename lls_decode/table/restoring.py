@@ -27,7 +27,7 @@ def restored_schema(found: pa.Schema, metadata: TableMetadata, *, source: Any) -
     Raises
     ------
     TableError
-        A column occurs twice or is not numeric, or some of the sample coordinates are missing.
+        A column occurs twice or is not numeric, or frame, x, y or some of the sample coordinates are missing.
     """
     names = [name for name in found.names if not name.startswith(_PANDAS_INDEX)]
     for name in names:
@@ -36,7 +36,7 @@ def restored_schema(found: pa.Schema, metadata: TableMetadata, *, source: Any) -
                 f"{source} has {names.count(name)} columns {name!r}, expected one; rename or drop the others."
             )
     for name in _REQUIRED:
-        if name not in names:
+        if name not in names and (name in metadata.columns or not metadata.columns):
             close = difflib.get_close_matches(name, [other.lower() for other in names], n=1, cutoff=0.5)
             similar = [other for other in names if other.lower() in close]
             hint = f" (is it {similar[0]!r}?)" if similar else ""

@@ -58,7 +58,7 @@ def diagnose(
     kept, within = found, truth
     if coverage is not None:
         kept, within = found.select(coverage.covers(found)), truth.select(coverage.covers(truth))
-    notes = list(_notes(truth, kept))
+    notes = [] if begin.ignore_z else _notes(truth, kept)
     if not len(truth) or not len(kept):
         return _nothing(begin, notes)
     sample, small = (
