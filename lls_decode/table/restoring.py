@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from lls_decode.errors import TableError
 from lls_decode.table.metadata import ColumnInfo, TableMetadata
-from lls_decode.table.schema import COLUMNS, SAMPLE_COLUMNS
+from lls_decode.table.schema import CHANNEL_COLUMN, COLUMNS, SAMPLE_COLUMNS
 
 _REQUIRED: Final = ("frame", "x_nm", "y_nm")
 _PANDAS_INDEX: Final = "__index_level_"
@@ -73,7 +73,8 @@ def _field(found: pa.Field, info: ColumnInfo | None, source: Any) -> pa.Field:
     if wanted is None or not _is_number(wanted):
         return pa.field(found.name, stored, found.nullable, found.metadata)
     if not _is_number(stored):
-        raise TableError(f"{source} has column {found.name} of type {found.type}, expected numbers; convert it.")
+        advice = "number the channels, from 0" if found.name == CHANNEL_COLUMN.name else "convert it"
+        raise TableError(f"{source} has column {found.name} of type {found.type}, expected numbers; {advice}.")
     about = info or (known and ColumnInfo(type=str(wanted), unit=known.unit, description=known.description))
     unit, description = (about.unit, about.description) if about else ("", "")
     return pa.field(found.name, wanted, nullable=False, metadata={"unit": unit, "description": description})
