@@ -181,7 +181,9 @@ def convert(
 )
 @click.argument("dataset", type=ANY_PATH)
 @click.option("--model", type=MODEL, required=True, help="Model bundle (.lls), or the name of a shipped one.")
-@click.option("--out", default="preview.png", show_default=True, type=OutputPath(), help="Picture to write (.png).")
+@click.option(
+    "--out", default="preview.png", show_default=True, type=OutputPath(".png"), help="Picture to write (.png)."
+)
 @click.option(
     "--volume",
     type=click.IntRange(0),

@@ -25,8 +25,22 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 class OutputPath(click.Path):
     """Path that the command writes: a file, or a folder for several files."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: str = "") -> None:
         super().__init__(path_type=Path)
+        self._ending = ending
+        """Required ending of a file of which the command writes only one kind; empty: any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; refuse another ending than the required one, since the contents would not fit the name."""
+        path = super().convert(value, param, ctx)
+        if self._ending and Path(path).suffix.lower() != self._ending:
+            name = Path(path).name
+            self.fail(
+                f"{str(path)!r} is written as {self._ending}; name it {name.partition('.')[0]}{self._ending}.",
+                param,
+                ctx,
+            )
+        return path
 
 
 class OutputFolder(OutputPath):

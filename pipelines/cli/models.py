@@ -23,7 +23,9 @@ def model() -> None:
     epilog="Example: lls-decode model info lls-paint --figure reliability.png",
 )
 @click.argument("bundle", type=MODEL)
-@click.option("--figure", type=OutputPath(), help="Picture to write (.png): reliability of probabilities and sigmas.")
+@click.option(
+    "--figure", type=OutputPath(".png"), help="Picture to write (.png): reliability of probabilities and sigmas."
+)
 @json_option
 def info(bundle: str, figure: Path | None, as_json: bool) -> None:
     """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are."""

@@ -138,7 +138,9 @@ def train(
     "--gain-adu-per-e", type=float, default=1.0, show_default=True,
     help="Camera gain, counts per electron; for an EMCCD give twice the gain.",
 )  # fmt: skip
-@click.option("--report", type=OutputPath(), help="Picture to write (.png): the PSF, its residuals and its precision.")
+@click.option(
+    "--report", type=OutputPath(".png"), help="Picture to write (.png): the PSF, its residuals and its precision."
+)
 @click.option(
     "--photons",
     type=click.FloatRange(0, min_open=True),

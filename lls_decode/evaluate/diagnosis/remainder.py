@@ -77,9 +77,13 @@ def wrong_scale(sample: Sample, change: TruthChange) -> TruthChange:
     error = spread / (lever * math.sqrt(_num_independent(before.molecule))) if lever > 0 else math.inf
     if not (spread < _TIGHTER * plain and abs(fitted.scale / change.scale - 1) > _SIGMAS * (1 + 10 / num) * error):
         return change
-    alone = fit_place_without_shift(sample, fitted, change)
     slack = 1 + 2 / math.sqrt(num)
-    return alone if _lateral_spread(residuals(sample, alone), centred=False) <= slack * spread else fitted
+    unmoved = replace(change, shift_nm=(0.0, 0.0, change.shift_nm[2]))
+    for start in (unmoved, change):  # a translation found before may only have stood in for the factor
+        alone = fit_place_without_shift(sample, fitted, start)
+        if _lateral_spread(residuals(sample, alone), centred=False) <= slack * spread:
+            return alone
+    return fitted
 
 
 def fit_place_without_shift(sample: Sample, fitted: TruthChange, change: TruthChange) -> TruthChange:

@@ -63,7 +63,7 @@ Limits = tuple[float, float]
 @click.option("--truth-photons-factor", default=1.0, help="Factor to multiply photons of TRUTH with.")
 @click.option("--ignore-z", is_flag=True, help="Compare in x and y only.")
 @click.option("--diagnosis/--no-diagnosis", default=True, help="Whether to look for mismatches of TABLE and TRUTH.")
-@click.option("--report", type=OutputPath(), help="Picture of all results to write (.png).")
+@click.option("--report", type=OutputPath(".png"), help="Picture of all results to write (.png).")
 @click.option(
     "--model", type=MODEL, help="Bundle (.lls) or shipped model whose PSF and camera give the precision bound."
 )
@@ -217,7 +217,7 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--interval/--no-interval", default=None,
               help="Whether to estimate an error interval.  [default: for up to 500 000 localizations]")  # fmt: skip
 @click.option("--channel", type=click.IntRange(0), help="Use only this channel.  [default: all]")
-@click.option("--out", type=OutputPath(), help="Picture of the curve to write (.png).")
+@click.option("--out", type=OutputPath(".png"), help="Picture of the curve to write (.png).")
 @like_option
 @json_option
 def frc(

@@ -107,10 +107,13 @@ def _say(written: Path) -> None:
     from lls_decode.table import count_rows, read_metadata
 
     about = read_metadata(written)
+    restored = about.history[-1].get("dropped")
+    if restored is not None:  # an lls-decode table that another program has rewritten
+        echo(f"{written}: {count_rows(written)} {about.kind}, restored as lls-decode wrote them")
+        echo(f"  left out: {', '.join(restored) or 'none'}")
+        return
     layout = f", columns of {about.input['layout']}" if "layout" in about.input else ""
     echo(f"{written}: {count_rows(written)} {about.kind}{layout}")
-    if "dropped" not in about.input:
-        return  # an lls-decode table: nothing is lost
     taken = (ours if ours == theirs else f"{ours} = {theirs}" for ours, theirs in about.input["columns"].items())
     echo(f"  columns: {', '.join(taken)}")
     echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")

@@ -46,9 +46,8 @@ def join(tables: tuple[Path, ...], out: Path, same_frames: bool, channels: str |
     for given in made.inputs:
         last = given.first_frame + given.num_frames - 1
         labels = ", ".join(made.channels[number] for number in given.channels if made.channels)
-        echo(
-            f"{given.name}: {given.rows} rows, frames {given.first_frame} to {last}" + (f", {labels}" if labels else "")
-        )
+        frames = f"frames {given.first_frame} to {last}" if given.num_frames else "no frames"
+        echo(f"{given.name}: {given.rows} rows, {frames}" + (f", {labels}" if labels else ""))
     echo(f"{made.path}: {made.num_rows} rows, {made.num_frames} frames")
 
 

@@ -51,7 +51,7 @@ def _picture_endings() -> str:
 @click.option(
     "--colour",
     type=click.Choice(["depth", "time", "photons", "channel", "none"]),
-    help="Quantity shown by hue (.png, .tif).  [default: channel if there are several, else depth]",
+    help="Quantity shown by hue (.png, .tif).  [default: channel if there are several, else depth if measured]",
 )
 @click.option("--colour-range", type=LimitsType(), help="Values shown by the first and the last colour.")
 @click.option("--view", type=click.Choice(["xy", "xz", "yz"]), default="xy", show_default=True,
