@@ -145,7 +145,7 @@ def run_ours(case: Case, frames: npt.NDArray[np.uint16], filters: int, post: lis
     if case.get("features") == "three times":
         encode = network.encode
         network.encode = lambda *inputs: [encode(*inputs) for _ in range(3)][-1]  # type: ignore[method-assign]
-    for name in ("detect", "place"):
+    for name in ("detect_on_device", "place"):
         setattr(engine, name, timed(getattr(engine, name), post))
     block = plan_blocks(Layout(len(frames), 1, side, side), "time", len(frames))[0]
 
