@@ -16,7 +16,9 @@ class FrameTransfer:
 
     def __init__(self, adu_TYX: npt.NDArray[np.generic], device: torch.device) -> None:
         self._adu_TYX, self._device = adu_TYX, device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._ahead: tuple[range, Tensor] | None = None
         """Frames that are being copied ahead, and their copy."""
 
