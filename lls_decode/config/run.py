@@ -88,8 +88,9 @@ class ComputeConfig(Config):
     threads: int | None = Field(default=None, ge=1)
     """Number of CPU threads of one worker; None: the number of cores divided by the number of workers."""
     compile: bool | Literal["auto"] = "auto"
-    """Whether to compile the network, which takes half a minute in each worker. ``auto``: only on GPUs, for datasets of
-    20 Gpx and more."""
+    """Whether to compile the network, which takes half a minute in the first worker; later workers and runs find the
+    compiled code in a cache. ``auto``: only on GPUs, from 6 Gpx per worker, or from 0.6 Gpx if compiled code is
+    cached."""
 
 
 class ExecutionConfig(Config):

@@ -113,7 +113,11 @@ def spike_in(
     blocks = sample_blocks(plan, frames, seed)
     _check_number(plan, simulation, blocks)
     experiment = SpikeIn(
-        build_localizer(plan.bundle_path, plan.config, plan.layout), simulation, seed, lateral_nm, axial_nm
+        build_localizer(plan.bundle_path, plan.config, plan.layout, compiles=False),
+        simulation,
+        seed,
+        lateral_nm,
+        axial_nm,
     )
     done = []
     for number, block in enumerate(blocks):

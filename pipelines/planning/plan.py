@@ -24,7 +24,16 @@ import numpy as np
 from lls_decode.addresses import is_address, refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import CPU_BATCH_PX, Arithmetic, PartConfig, ResolvedRunConfig, digest
+from lls_decode.config import (
+    ABSENT_PX,
+    CACHED_PX,
+    CPU_BATCH_PX,
+    Arithmetic,
+    CompilationTarget,
+    PartConfig,
+    ResolvedRunConfig,
+    digest,
+)
 from lls_decode.errors import InputError, OutputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.frames.storage.keys import METADATA
@@ -107,7 +116,7 @@ class Plan:
         block_bytes = max(block.num_read for block in self.blocks) * self._frame_bytes
         batch_px = self._batch_px
         if not self.config.compute.tile_px:
-            batch_px = max(batch_px, self._frame_px)
+            batch_px = max(batch_px, self.frame_px)
         batch_bytes = batch_px * 4 * self.bundle.network.filters * _FEATURE_MAPS
         return _PROCESS_BYTES + self.config.execution.in_flight_per_worker * block_bytes + batch_bytes
 
@@ -117,15 +126,19 @@ class Plan:
 
     @property
     def _frame_bytes(self) -> int:
-        return self._frame_px * int(np.dtype(self.source.dtype).itemsize)
+        return self.frame_px * int(np.dtype(self.source.dtype).itemsize)
 
     @property
-    def _frame_px(self) -> int:
+    def frame_px(self) -> int:
         """Number of pixels that are read of each frame."""
+        return self.compilation_target.height * self.compilation_target.width
+
+    @property
+    def compilation_target(self) -> CompilationTarget:
+        """Properties of the run on which the compiled code of the network depends."""
         tile = self.source.tile
-        if tile is None:
-            return self.layout.height * self.layout.width
-        return (tile.read_y_stop - tile.read_y_start) * (tile.read_x_stop - tile.read_x_start)
+        height, width = (self.layout.height, self.layout.width) if tile is None else tile.read_size
+        return CompilationTarget(self.bundle.network, height, width, self.config.compute.tile_px)
 
     def check_memory(self, limit_bytes: int) -> None:
         """Check that the blocks fit into the memory of a worker.
@@ -159,6 +172,7 @@ class Plan:
             f"z {self.bundle.z_range_nm[0]:g} to {self.bundle.z_range_nm[1]:g} nm",
             f"detection  {self.config.detection.describe()}",
             f"arithmetic {self._describe_arithmetic()}",
+            f"network    {self._describe_compilation()}",
             f"pixel      {pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)",
             f"geometry   {geometry.describe(pixel) if geometry is not None else 'unknown, no sample coordinates'}",
             *(f"note       {note}" for note in self.notes),
@@ -170,13 +184,24 @@ class Plan:
             return "auto: decided on the workers"
         return f"{self.config.compute.dtype}{', adopted from the run in the folder' if self.is_adopted else ''}"
 
+    def _describe_compilation(self) -> str:
+        """Return whether the network is compiled; with ``auto``, this depends on the workers."""
+        wish = self.config.compute.compile
+        if wish != "auto":
+            return f"{'compiled' if wish else 'not compiled'} (compute.compile is {str(wish).lower()})"
+        num_pixels = sum(block.num_owned for block in self.blocks) * self.frame_px
+        return (
+            f"auto: compiled on GPUs from {ABSENT_PX * 1e-9:g} Gpx per worker, or from {CACHED_PX * 1e-9:g} Gpx if "
+            f"compiled code is cached; all blocks have {num_pixels * 1e-9:.2g} Gpx"
+        )
+
     def _describe_part(self) -> list[str]:
         """Return a line that says which part of the dataset is processed; no line for the whole dataset."""
         part = self.config.part
         if part == PartConfig():
             return []
         frames = sum(block.num_owned for block in self.blocks)
-        return [f"part       {part.describe()}: {frames} frames, of which {self._frame_px} pixels are read"]
+        return [f"part       {part.describe()}: {frames} frames, of which {self.frame_px} pixels are read"]
 
     def _describe_output(self, found: int) -> str:
         try:

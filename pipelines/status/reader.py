@@ -228,6 +228,7 @@ class RunReader:
             run_digest=record.run_digest,
             dtype=record.config.compute.dtype,
             devices=start.devices,
+            network=start.network,
             state="running" if owner else "done" if complete else "incomplete",
             owner=owner,
             merging=start.merging,
