@@ -236,7 +236,7 @@ def plan_drawing(
     source = ViewedTable(table, view, colour=colour or "depth")
     usual: Colour = "depth"
     if source.coords == "raw" and not has_depth(table):
-        _check_flat(table, view, colour, z_pixel_nm)
+        _check_flat(Path(table), view, colour, z_pixel_nm)
         usual, source = "none", ViewedTable(table, view, colour=colour or "none")
     needs_sigma = mode == "gaussian" or not channels_apart
     survey = survey_table(source, needs_sigma=needs_sigma, needs_normal=z_pixel_nm is not None)

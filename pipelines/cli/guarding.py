@@ -7,6 +7,7 @@ noted where they are opened. The decision itself is made where files are written
 """
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,11 +33,10 @@ class OutputPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path; refuse another ending than the required one, since the contents would not fit the name."""
-        path = super().convert(value, param, ctx)
-        if self._ending and Path(path).suffix.lower() != self._ending:
-            name = Path(path).name
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if self._ending and path.suffix.lower() != self._ending:
             self.fail(
-                f"{str(path)!r} is written as {self._ending}; name it {name.partition('.')[0]}{self._ending}.",
+                f"{str(path)!r} is written as {self._ending}; name it {path.name.partition('.')[0]}{self._ending}.",
                 param,
                 ctx,
             )
